@@ -1,0 +1,41 @@
+# Makes its own environment in .venv from a pinned lock; needs only make and Python 3.11 or 3.12.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
+LOCK ?= $(if $(shell command -v nvidia-smi),requirements-gpu.lock,requirements-cpu.lock)
+BIN := .venv/bin
+ROOMS := joyvasa stages pipelines manifests
+
+.PHONY: demo test test-all lint bench locks clean
+
+demo: .venv/installed  ## animate the bundled portrait
+	$(BIN)/joyvasa demo
+
+test: .venv/installed  ## what must always hold; under 15 minutes on two cores
+	$(BIN)/pytest -m "not slow"
+
+test-all: .venv/installed  ## everything, the long checks too
+	$(BIN)/pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/installed  ## measured figures; none of them is a test
+	$(BIN)/pytest -m bench -s tests
+
+locks: pyproject.toml  ## pin anew; needs uv
+	uv pip compile --universal --python-version 3.11 --extra cpu --extra dev -o requirements-cpu.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --extra gpu --extra dev -o requirements-gpu.lock pyproject.toml
+
+clean:
+	rm -rf .venv
+
+# torch comes first and with what it needs (its CUDA builds bring their libraries as packages).
+# The rest comes from the lock alone: resolving anew could add a second OpenCV or ONNX Runtime.
+.venv/installed: $(LOCK) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 not found: install one, or run make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet "$$(sed -n 's/^\(torch==[^ ;]*\).*/\1/p' $(LOCK))"
+	$(BIN)/pip install --quiet --no-deps -r $(LOCK)
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@

@@ -1,0 +1,185 @@
+"""The typed content of a `bundle.yaml`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from joyvasa.errors import ModelError
+
+MAX_SPEC_BYTES = 1 << 20  # a bundle.yaml has a few kilobytes
+
+Mode = Literal["human", "animal", "training"]
+Format = Literal["safetensors", "pytorch", "onnx", "template-pickle", "generated"]
+
+
+def _relative_path(text: str) -> str:
+    """Accepts `folder/file` only: no absolute path, drive, backslash, control character or `..`."""
+    parts = text.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in text or re.match("^[A-Za-z]:", text):
+        raise ValueError(f"{text!r} is not a path inside the bundle: use folder/file without '..'")
+    if not text.isprintable():
+        raise ValueError(f"{text!r} holds characters that no file name needs")
+    return str(PurePosixPath(text))
+
+
+RelativePath = Annotated[str, Field(min_length=1, max_length=400), AfterValidator(_relative_path)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Licence(_Strict):
+    """Terms of a component, as its publisher states them."""
+
+    name: str
+    commercial: Literal["yes", "no", "unclear"]
+    note: str = ""
+
+
+class Source(_Strict):
+    """A file in a repository of the Hugging Face hub."""
+
+    repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
+    revision: Annotated[str, Field(pattern=r"^[\w.][\w./-]*$")] = "main"
+    path: RelativePath
+
+
+class Switches(_Strict):
+    """What the weights were made for and no checkpoint states."""
+
+    synthetic: bool = False  # seeded, untrained weights: every output says so
+    detector: Literal["insightface", "cascade"] = "cascade"
+    positional_encoding: Literal["per_token", "constant_row"] = "per_token"
+    audio_normalisation: Literal["none", "zero_mean_unit_variance"] = "none"
+    audio_padding_samples: tuple[int, int] = (0, 0)  # zeros before and after the sound, at 16 kHz
+    frames_per_second: int = Field(default=25, gt=0)
+    input_size: int = Field(default=256, gt=0)  # side of the picture that the extractors take, pixels
+    output_size: int = Field(default=512, gt=0)  # side of the picture that the generator gives, pixels
+
+
+class PublishedFile(_Strict):
+    """One file: where it lies in the bundle, what it must be, where it comes from."""
+
+    version: str = ""
+    file: RelativePath | None = None
+    bytes: int | None = Field(default=None, ge=0)  # null: the publisher's figure is not known exactly
+    sha256: Sha256 | None = None
+    source: Source | None = None
+    switches: dict[str, Any] = {}  # replaces switches of the bundle where this file is used
+
+
+class Role(PublishedFile):
+    """What fills one place in the method."""
+
+    format: Format
+    licence: str
+    modes: list[Mode] = ["human"]
+    optional: bool = False  # the mode works without it
+    network: Identifier | None = None  # name for `joyvasa.networks.build`
+    entry: str | None = None  # key of the state dict inside the file
+    config: dict[str, Any] = {}  # sizes that differ from the published ones
+    scales: dict[str, float] = {}  # generated weights only: factor by pattern of key
+    older: list[PublishedFile] = []  # other published files for this place, newest first
+
+    @model_validator(mode="after")
+    def _file_where_needed(self) -> Role:
+        if (self.format == "generated") != (self.file is None):
+            raise ValueError("a role has a file unless its format is 'generated'")
+        if any(other.file is None for other in self.older):
+            raise ValueError("an older version needs a file")
+        return self
+
+    @property
+    def versions(self) -> list[PublishedFile]:
+        """All published files of this role, newest first."""
+        return [self, *self.older]
+
+
+class BundleSpec(_Strict):
+    """A whole `bundle.yaml`."""
+
+    format_version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=80)]
+    description: str = ""
+    licences: dict[str, Licence]
+    switches: Switches = Switches()
+    roles: dict[Identifier, Role]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BundleSpec:
+        for name, role in self.roles.items():
+            if role.licence not in self.licences:
+                raise ValueError(f"role {name}: licence {role.licence!r} is not in `licences`")
+            for version in role.versions:
+                self.switches_with(version)
+        return self
+
+    def switches_with(self, version: PublishedFile) -> Switches:
+        """The bundle's switches where this version of a file is used."""
+        return Switches.model_validate(self.switches.model_dump() | version.switches)
+
+    def of_mode(self, mode: str) -> list[str]:
+        """Names of the roles that a mode uses; `all` for every role."""
+        return [name for name, role in self.roles.items() if mode == "all" or mode in role.modes]
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases (a few lines of them unfold to gigabytes) and without doubled keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not used in this format")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        doubled = {name for name in names if isinstance(name, str) and names.count(name) > 1}
+        if doubled:
+            raise yaml.YAMLError(f"key {min(doubled)!r} occurs twice")
+        return super().construct_mapping(node, deep)
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    for item in error.errors():
+        yield f"{'.'.join(str(part) for part in item['loc']) or 'bundle'}: {item['msg']}"
+
+
+def read_spec(path: Path) -> BundleSpec:
+    """Reads and checks a `bundle.yaml`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ModelError: the file cannot be read, is not YAML, or has an unknown, missing or wrong entry.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_SPEC_BYTES + 1)
+    except OSError as error:
+        raise ModelError("bundle_unreadable", f"{path}: cannot be read ({error.strerror})") from None
+    if len(data) > MAX_SPEC_BYTES:
+        raise ModelError("bundle_invalid", f"{path}: larger than {MAX_SPEC_BYTES} bytes; expected a bundle.yaml")
+    try:
+        content = yaml.load(data, Loader=_PlainLoader)  # _PlainLoader is a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError("bundle_invalid", f"{path}: not YAML as bundle.yaml needs it: {reason}") from None
+    try:
+        return BundleSpec.model_validate(content)
+    except ValidationError as error:
+        found = list(_sentences(error))
+        more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+        raise ModelError("bundle_invalid", f"{path}: {'; '.join(found[:3])}{more}") from None

@@ -1,0 +1,200 @@
+"""Reads weight files without running anything that a file asks for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from joyvasa.errors import ModelError
+
+ZIP_MAGIC = b"PK\x03\x04"
+# torch.save before 1.6 starts with a pickle (protocol 2) of the number 0x1950a86a20f9469cfc6c.
+LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+
+# What a published checkpoint holds beside tensors. Path objects become pure paths, which exist on
+# every platform and never touch the file system; Python 3.13 pickles them under pathlib._local.
+ALLOWED_GLOBALS: list[Any] = [
+    argparse.Namespace,
+    *((PurePosixPath, f"{module}.{name}") for module in ("pathlib", "pathlib._local")
+      for name in ("PosixPath", "PurePosixPath", "Path", "PurePath")),
+    *((PureWindowsPath, f"{module}.{name}") for module in ("pathlib", "pathlib._local")
+      for name in ("WindowsPath", "PureWindowsPath")),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The content of a weight file.
+
+    Args:
+        state: tensors by name, on the CPU.
+        where: the file, and the entry in it, for messages.
+        arguments: what the training program was called with, if the file says so.
+        metadata: texts of a safetensors file.
+    """
+
+    state: dict[str, Tensor]
+    where: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read_weights(path: Path, file_format: str, entry: str | None = None) -> Weights:
+    """Reads the tensors of one network.
+
+    Args:
+        path: the weight file.
+        file_format: `safetensors` or `pytorch`.
+        entry: key of the state dict in a PyTorch file; without it the file is the state dict.
+
+    Returns:
+        Tensors, arguments and metadata.
+
+    Raises:
+        ModelError: missing, damaged, not a checkpoint, or it asks for code to be run.
+    """
+    if not path.is_file():
+        raise ModelError("weights_missing", f"{path}: no such file")
+    if file_format == "safetensors":
+        return _read_safetensors(path)
+    content = read_checkpoint(path)
+    where = str(path)
+    if not isinstance(content, dict):
+        raise _damaged(path, f"holds a {type(content).__name__}; expected a dictionary of tensors")
+    arguments = content.get("args") if entry else None
+    if entry is not None:
+        where = f"{path}[{entry}]"
+        if entry not in content:
+            raise _damaged(path, f"has no entry {entry!r} (found: {_some(content)})")
+        content = content[entry]
+    return Weights(_checked_state(content, where, path.stat().st_size), where, _arguments(arguments))
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Loads a PyTorch file, in the zip format or the older one, with an allow-list of types.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What was saved; tensors on the CPU.
+
+    Raises:
+        ModelError: `weights_unsafe` if the file names anything but tensors, containers, numbers,
+            texts, paths and `argparse.Namespace`; `weights_damaged` if it cannot be read.
+    """
+    with path.open("rb") as stream:
+        magic = stream.read(len(LEGACY_MAGIC))
+    if magic.startswith(ZIP_MAGIC):
+        _check_archive(path)
+    elif magic != LEGACY_MAGIC:
+        raise _damaged(path, f"not a PyTorch checkpoint (starts with {magic[:8]!r})")
+    try:
+        with torch.serialization.safe_globals(ALLOWED_GLOBALS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    # Damaged files raise almost any error inside torch; MemoryError comes from sizes that are made up.
+    except Exception as error:
+        reason = _reason(error)
+        if any(word in reason for word in ("GLOBAL", "reduce for", "Can only build", "Can only create")):
+            raise ModelError(
+                "weights_unsafe",
+                f"{path}: the file asks for more than tensors and was not loaded ({reason}); "
+                "expected a plain checkpoint: get it again from its publisher",
+            ) from None
+        raise _damaged(path, f"cannot be read as a checkpoint ({reason})") from None
+
+
+def _check_archive(path: Path) -> None:
+    """Refuses archives that unpack to more than they hold or whose names leave their folder."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise _damaged(path, f"truncated or not a zip archive ({_reason(error)})") from None
+    names = [item.filename for item in entries]
+    for name in names:
+        if name.startswith("/") or "\\" in name or ".." in name.split("/") or ":" in name.split("/")[0]:
+            raise ModelError("weights_unsafe", f"{path}: the archive holds {name!r}, a path outside of itself")
+    if len(set(names)) != len(names):
+        raise _damaged(path, "the archive holds two files of one name")
+    if any(item.compress_type != zipfile.ZIP_STORED for item in entries):
+        raise _damaged(path, "the archive is compressed; PyTorch stores checkpoints uncompressed")
+    if sum(item.file_size for item in entries) > path.stat().st_size:
+        raise _damaged(path, "the archive claims more bytes than the file has")
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise _damaged(path, "a TorchScript program; expected a checkpoint of tensors")
+
+
+def _read_safetensors(path: Path) -> Weights:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            metadata = dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
+        raise _damaged(path, f"cannot be read as safetensors ({_reason(error)})") from None
+    try:
+        arguments = json.loads(metadata.get("arguments", "{}"))
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise _damaged(path, "its metadata entry `arguments` is not a JSON object")
+    return Weights(state, str(path), arguments, metadata)
+
+
+def _checked_state(content: Any, where: str, file_bytes: int) -> dict[str, Tensor]:
+    """Takes dense tensors only, each backed by bytes that are in the file."""
+    if not isinstance(content, dict) or not content:
+        raise ModelError("weights_damaged", f"{where}: holds no named tensors; expected a state dict")
+    state: dict[str, Tensor] = {}
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor) or value.layout != torch.strided:
+            raise ModelError(
+                "weights_damaged", f"{where}: entry {str(name)[:80]!r} is a {type(value).__name__}, expected a tensor"
+            )
+        claimed = math.prod(value.shape) * value.element_size()
+        if value.device.type != "cpu" or value.is_quantized or claimed > file_bytes:
+            raise ModelError(
+                "weights_damaged",
+                f"{where}: {name} has shape {tuple(value.shape)} ({claimed} bytes), more than the file holds",
+            )
+        state[name] = value.detach()
+    return state
+
+
+def _arguments(namespace: Any) -> dict[str, Any]:
+    """Plain numbers and texts of the namespace that a training program saved."""
+    values = vars(namespace) if isinstance(namespace, argparse.Namespace) else namespace
+    if not isinstance(values, dict):
+        return {}
+    plain = {str(key): str(value) if isinstance(value, PurePath) else value for key, value in values.items()}
+    return {key: value for key, value in plain.items() if value is None or isinstance(value, (bool, int, float, str))}
+
+
+def _damaged(path: Path, found: str) -> ModelError:
+    return ModelError("weights_damaged", f"{path}: {found}: get the file again")
+
+
+def _some(names: Any) -> str:
+    shown = [str(name)[:60] for name in list(names)[:4]]
+    return ", ".join(shown) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _reason(error: BaseException) -> str:
+    """The first sentence of a library's message, without its advice to trust the file."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for start in ("WeightsUnpickler error: ", "Weights only load failed."):
+        if start in text:
+            text = text.split(start, 1)[1].strip()
+    if "WeightsUnpickler error: " in text:
+        text = text.split("WeightsUnpickler error: ", 1)[1]
+    return text.split(" Please ")[0].split(". ")[0][:200]

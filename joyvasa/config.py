@@ -1,0 +1,77 @@
+"""Every option of one animation: one typed tree, from defaults, a YAML file and `key=value` settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from joyvasa.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[str] = ()) -> T:
+    """Builds a configuration from its defaults, then a YAML file, then settings; later ones win.
+
+    Args:
+        kind: a frozen dataclass, with a default for every field; fields may be such classes again.
+        file: a YAML mapping with the same tree, or any part of it.
+        settings: `key=value` with dots between levels, for example `crop.scale=2.0`; values are YAML.
+
+    Raises:
+        ConfigError: `config_unreadable`, `config_unknown_option` or `config_invalid`.
+    """
+    tree = dataclasses.asdict(kind())  # type: ignore[call-overload]  (a dataclass by contract)
+    if file is not None:
+        _merge(tree, _read(file), where=str(file), prefix="")
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError("config_invalid", f"--set {setting}: no '='; expected key=value, such as seed=3")
+        nested: Any = _parse(text, f"--set {setting}")
+        for name in reversed(key.strip().split(".")):
+            nested = {name: nested}
+        _merge(tree, nested, where=f"--set {setting}", prefix="")
+    try:
+        return TypeAdapter(kind).validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError("config_invalid", f"{key} is {first['input']!r}: {first['msg']}") from None
+
+
+def _merge(tree: dict[str, Any], changes: Mapping[str, Any], *, where: str, prefix: str) -> None:
+    for key, value in changes.items():
+        if key not in tree:
+            near = difflib.get_close_matches(str(key), tree, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"expected one of {', '.join(tree)}"
+            raise ConfigError("config_unknown_option", f"{where}: no option {prefix}{key}; {hint}")
+        if isinstance(tree[key], dict) and isinstance(value, Mapping):
+            _merge(tree[key], value, where=where, prefix=f"{prefix}{key}.")
+        else:
+            tree[key] = value
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("config_unreadable", f"{file}: cannot be read ({error})") from None
+    content = _parse(text, str(file)) or {}
+    if not isinstance(content, Mapping):
+        raise ConfigError("config_invalid", f"{file}: holds a {type(content).__name__}; expected a mapping of options")
+    return content
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = str(error).splitlines()[0]
+        raise ConfigError("config_invalid", f"{where}: not valid YAML ({line})") from None

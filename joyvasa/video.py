@@ -1,0 +1,249 @@
+"""Frames to an H.264 file with sound: encoded once, while frames are still being rendered."""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import numpy as np
+
+from joyvasa.errors import ConfigError, OutputError
+from joyvasa.media import ffmpeg_executable, input_options, last_words
+
+QUEUED_BATCHES = 2  # rendered batches that may wait for the encoder; bounds memory
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+
+
+@dataclass(frozen=True)
+class EncodingConfig:
+    """How the video is compressed."""
+
+    crf: int = 18  # libx264 constant rate factor, 0 (lossless) to 51; 18 is visually lossless
+    preset: str = "veryfast"  # libx264 speed against size
+    audio_bitrate_k: int = 128  # kbit/s of AAC
+    threads: int = 0  # of the encoder; 0 lets it choose
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= 51:
+            raise ConfigError("config_invalid", f"encoding.crf is {self.crf}; expected 0 (lossless) to 51")
+        if self.preset not in PRESETS:
+            raise ConfigError("config_invalid", f"encoding.preset is {self.preset}; expected {', '.join(PRESETS)}")
+
+
+class VideoWriter:
+    """Writes one video; a context manager.
+
+    `write` hands a batch to a thread that feeds ffmpeg, so rendering and encoding overlap. The file
+    appears under its name only when it is whole: it is written beside it under a hidden name, synced
+    and renamed. Leaving the `with` block by an exception removes everything.
+
+    Args:
+        path: of the video, ending in `.mp4`.
+        width, height: of the frames in pixels, even.
+        frames_per_second: of the video.
+        n_frames: of the video; the sound is cut, or filled with silence, to the same length.
+        sound: file whose first sound stream is heard, or None.
+        config: compression.
+        metadata: tags written into the file, for example `{"comment": "..."}`.
+
+    Raises:
+        OutputError: `output_unwritable`, `disk_full` or `encoding_failed`; also from `write`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        width: int,
+        height: int,
+        frames_per_second: float,
+        n_frames: int,
+        sound: Path | None = None,
+        config: EncodingConfig | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        if width % 2 or height % 2:
+            raise ValueError(f"frames of {width}x{height} pixels: yuv420p needs even sides")
+        self.path = Path(path)
+        self._shape = (height, width, 3)
+        self._temporary = reserve_output(self.path)
+        self._queue: queue.Queue[np.ndarray | None] = queue.Queue(QUEUED_BATCHES)
+        self._failure: BaseException | None = None
+        self._complaints = tempfile.TemporaryFile()
+        command = _command(
+            self._temporary,
+            size=f"{width}x{height}",
+            frames_per_second=frames_per_second,
+            duration_s=n_frames / frames_per_second,
+            sound=sound,
+            config=config or EncodingConfig(),
+            metadata=metadata or {},
+        )
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._complaints
+            )
+        except BaseException:
+            self._temporary.unlink(missing_ok=True)
+            raise
+        self._thread = threading.Thread(target=self._feed, name="video-encoder", daemon=True)
+        self._thread.start()
+
+    def write(self, frames: np.ndarray) -> None:
+        """Queues a batch of frames, waiting while `QUEUED_BATCHES` are queued already.
+
+        Args:
+            frames: RGB, uint8, shape (batch, height, width, 3); must not be changed afterwards.
+        """
+        if frames.dtype != np.uint8 or frames.shape[1:] != self._shape:
+            raise ValueError(f"frames are {frames.dtype} {frames.shape[1:]}; expected uint8 {self._shape}")
+        self._queue.put(np.ascontiguousarray(frames))
+        if self._failure is not None:
+            raise self._error()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                self._process.kill()
+            self._queue.put(None)
+            self._thread.join()
+            code = self._process.wait()
+            if error is None:
+                if code != 0 or self._failure is not None:
+                    raise self._error()
+                publish(self._temporary, self.path)
+        finally:
+            self._complaints.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def _feed(self) -> None:
+        """Runs in the thread: queue to ffmpeg. After a failure it only empties the queue."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        while (frames := self._queue.get()) is not None:
+            if self._failure is None:
+                self._failure = _attempt(stdin, frames)
+        try:
+            stdin.close()
+        except OSError as failure:
+            self._failure = self._failure or failure
+
+    def _error(self) -> OutputError:
+        self._process.kill()
+        self._process.wait()
+        self._complaints.seek(0)
+        text = self._complaints.read(65536).decode("utf-8", "replace")
+        if "No space left on device" in text:
+            return _disk_full(self.path)
+        return OutputError("encoding_failed", f"{self.path}: ffmpeg stopped ({last_words(text)})")
+
+
+def reserve_output(path: Path) -> Path:
+    """Makes the hidden temporary file that will become `path`, which proves the folder writable.
+
+    Raises:
+        OutputError: `output_unwritable` or `disk_full`.
+    """
+    if path.is_dir():
+        raise OutputError("output_unwritable", f"{path}: is a folder; expected a file name such as out.mp4")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:64]}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _disk_full(path) from None
+        raise OutputError(
+            "output_unwritable", f"{path}: cannot write to its folder ({error.strerror}): choose another one"
+        ) from None
+    return Path(name)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Syncs a finished temporary file to disk and gives it its name, replacing what was there.
+
+    Raises:
+        OutputError: `output_unwritable` or `disk_full`.
+    """
+    try:
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes private files
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _disk_full(path) from None
+        raise OutputError("output_unwritable", f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:
+    try:
+        stdin.write(frames.data)
+    except OSError as failure:  # ffmpeg has gone; its complaints say why
+        return failure
+    return None
+
+
+def _disk_full(path: Path) -> OutputError:
+    return OutputError("disk_full", f"{path}: no space left on the disk: free some, then run it again")
+
+
+def _command(
+    path: Path,
+    *,
+    size: str,
+    frames_per_second: float,
+    duration_s: float,
+    sound: Path | None,
+    config: EncodingConfig,
+    metadata: Mapping[str, str],
+) -> list[str]:
+    import ffmpeg
+
+    # HD players assume BT.709 where a file says nothing; converting and tagging alike keeps colours.
+    picture = (
+        ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=size, r=frames_per_second)
+        .filter("scale", in_range="full", out_range="tv", out_color_matrix="bt709")
+        .filter("setparams", color_primaries="bt709", color_trc="bt709", colorspace="bt709")
+    )
+    options: dict[str, object] = {
+        "format": "mp4",
+        "vcodec": "libx264",
+        "pix_fmt": "yuv420p",
+        "crf": config.crf,
+        "preset": config.preset,
+        "threads": config.threads,
+        "movflags": "+faststart",  # plays in a browser before it is fully loaded
+        "map_metadata": -1,  # tags of the sound file stay out
+    }
+    streams = [picture]
+    if sound is not None:
+        heard = ffmpeg.input(**input_options(sound))["a:0"]
+        streams.append(heard.filter("aformat", channel_layouts="mono|stereo").filter("apad"))
+        options |= {"acodec": "aac", "audio_bitrate": f"{config.audio_bitrate_k}k", "t": f"{duration_s:.6f}"}
+    options |= {f"metadata:g:{i}": f"{key}={value}" for i, (key, value) in enumerate(metadata.items())}
+    return (
+        ffmpeg.output(*streams, str(path), **options)
+        .global_args("-nostdin", "-hide_banner", "-loglevel", "error")
+        .compile(cmd=ffmpeg_executable(), overwrite_output=True)
+    )

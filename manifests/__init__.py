@@ -1,0 +1,1 @@
+"""Tables that go in and come out. Knows no other room."""

@@ -1,0 +1,1 @@
+"""The units of work that a pipeline joins. Knows `joyvasa` and `manifests`, never Ray."""

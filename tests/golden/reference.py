@@ -1,0 +1,116 @@
+"""Reads the golden reference data: recipe weights, seeded inputs, stored outputs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+SHARED = Path(os.environ.get("JOYVASA_SHARED") or Path(__file__).parents[2].parent / "shared")
+GOLDEN = SHARED / "golden"
+
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"golden data not found at {GOLDEN}")
+
+
+@cache
+def recipe() -> Any:
+    """The recipe module: `fill_state_dict`, `make_input`, `synth_image`, `synth_wave`."""
+    spec = importlib.util.spec_from_file_location("golden_recipe", GOLDEN / "recipe.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def base_seed() -> int:
+    (value,) = json.loads((GOLDEN / "inputs/set.json").read_text()).values()
+    return int(value)
+
+
+@cache
+def keys(net: str) -> dict[str, Any]:
+    """State-dict keys, shapes, buffers, aliases and checks of one network."""
+    return json.loads((GOLDEN / f"keys/{net}.json").read_text())
+
+
+def fill(module: torch.nn.Module, net: str) -> torch.nn.Module:
+    """Loads the recipe's weights into `module`, strictly, and checks them against the stored figures."""
+    spec = keys(net)
+    shapes = {key: list(value.shape) for key, value in module.state_dict().items()}
+    assert shapes == {key: shape for key, shape, _ in spec["keys"]}
+    state = recipe().fill_state_dict(module.state_dict(), net, base_seed(), spec.get("aliases"))
+    for key, (mean, mean_abs, *_) in spec["check"].items():
+        assert state[key].double().mean().item() == pytest.approx(mean, rel=1e-4, abs=1e-6), key
+        assert state[key].double().abs().mean().item() == pytest.approx(mean_abs, rel=1e-4, abs=1e-6), key
+    module.load_state_dict(state, strict=True)
+    return module.eval()
+
+
+def make(spec: dict[str, Any]) -> Any:
+    """One input: a tensor, a literal array, an image (uint8 RGB) or a waveform (float32)."""
+    kind = spec.get("kind", "tensor")
+    if kind == "synth_image":
+        return recipe().synth_image(spec["h"], spec["w"], spec["seed"])
+    if kind == "synth_wave":
+        return recipe().synth_wave(spec["n"], spec["sr"], spec["seed"])
+    if kind == "literal":
+        return np.asarray(spec["value"], dtype=spec["dtype"])
+    return recipe().make_input(spec)
+
+
+class Section:
+    """Inputs and stored outputs of one golden section.
+
+    `inputs` maps names to values in file order; where a name occurs more than once the
+    first wins, and `input_list` holds all of them.
+    """
+
+    def __init__(self, name: str, variant: str = "") -> None:
+        self.name = name
+        self.specs = json.loads((GOLDEN / f"inputs/{name}.json").read_text())
+        self.stored = np.load(GOLDEN / f"out/{name}{variant}.npz")
+
+    @property
+    def input_list(self) -> list[tuple[str, Any]]:
+        return [(spec["name"], make(spec)) for spec in self.specs]
+
+    def input(self, name: str) -> Any:
+        return make(next(spec for spec in self.specs if spec["name"] == name))
+
+    def tape(self, prefix: str) -> torch.Tensor:
+        """The recorded draws `prefix_000`, `prefix_001`, ... stacked, shape (draws, ...)."""
+        names = [spec for spec in self.specs if spec["name"].startswith(prefix + "_") and spec["name"][-3:].isdigit()]
+        return torch.stack([make(spec) for spec in names])
+
+    def check(self, name: str, actual: Any, relative: float, absolute: float | None = None) -> None:
+        """Asserts that `actual` equals the stored array.
+
+        Args:
+            relative: bound on max|difference| / max|stored|; 0 asks for equality.
+            absolute: if given, a bound on max|difference| that replaces the relative one.
+        """
+        array = actual.detach().cpu().numpy() if isinstance(actual, torch.Tensor) else np.asarray(actual)
+        if name in self.stored:
+            stored = self.stored[name]
+            assert array.size == stored.size, f"{name}: shape {array.shape}, stored {stored.shape}"
+            array = array.reshape(stored.shape)
+        else:
+            stored = self.stored[f"{name}__sub"]
+            stride, *shape = self.stored[f"{name}__meta"].tolist()
+            assert list(array.shape) == shape, f"{name}: shape {array.shape}, stored {tuple(shape)}"
+            mean, std, peak = self.stored[f"{name}__stat"]
+            slack = absolute if absolute is not None else relative * peak
+            full = array.astype(np.float64)
+            assert abs(full.mean() - mean) <= slack + 1e-12
+            assert abs(full.std() - std) <= slack + 1e-12
+            array = array.ravel()[::stride]
+        difference = np.abs(array.astype(np.float64) - stored.astype(np.float64)).max(initial=0.0)
+        bound = absolute if absolute is not None else relative * np.abs(stored.astype(np.float64)).max(initial=0.0)
+        assert difference <= bound, f"{self.name}/{name}: max difference {difference:.3g}, allowed {bound:.3g}"

@@ -1,0 +1,28 @@
+"""Sample media for tests: real files of `../shared/media`, and small ones made with ffmpeg."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from joyvasa.media import ffmpeg_executable
+from tests.golden.reference import SHARED
+
+MEDIA = SHARED / "media"
+needs_media = pytest.mark.skipif(not MEDIA.is_dir(), reason=f"sample media not found at {MEDIA}")
+DATA = Path(__file__).parent / "data"
+EXAMPLES = Path(__file__).parents[1] / "manifests/examples"
+
+
+def ffmpeg(*arguments: object) -> None:
+    """Runs ffmpeg, quietly; for making test files."""
+    subprocess.run([ffmpeg_executable(), "-y", "-v", "error", *map(str, arguments)], check=True)
+
+
+def tone(path: Path, *, seconds: float = 1.0, volume: float = 0.5, rate: int = 16_000, channels: int = 1) -> Path:
+    """A sine of 220 Hz in any format that the file's suffix names."""
+    source = f"sine=frequency=220:sample_rate={rate}:duration={seconds},volume={volume * 8}"  # ffmpeg's sine peaks at 1/8
+    ffmpeg("-f", "lavfi", "-i", source, "-ac", channels, path)
+    return path
