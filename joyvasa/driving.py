@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from joyvasa.errors import ConfigError, InputError, ModelError
-from joyvasa.keypoints import KeypointInfo, pose_keypoints, retargeting_delta, stitch, transform_keypoints
+from joyvasa.errors import ConfigError, InputError
+from joyvasa.keypoints import (
+    KeypointInfo,
+    motion_multiplier,
+    pose_keypoints,
+    retargeting_delta,
+    stitch,
+    transform_keypoints,
+)
 from joyvasa.networks.layers import full_precision
 
 if TYPE_CHECKING:
@@ -45,6 +52,7 @@ class DrivingConfig:
         stitching: correct the keypoints so that the face still fits the shoulders.
         normalize_lip: close the lips of a portrait with an open mouth first; needs `relative`.
         multiplier: strength of the motion; 0 holds still.
+        keep_scale: the head keeps the portrait's size.
         lip_indices: keypoints of the lips. For `all` and `exp` they take the expression of the motion
             itself instead of its change since the first frame. None: those of the published weights
             where the portrait has 21 keypoints, else none.
@@ -60,10 +68,19 @@ class DrivingConfig:
     stitching: bool = False
     normalize_lip: bool = False
     multiplier: float = 1.1
+    keep_scale: bool = False
     lip_indices: tuple[int, ...] | None = None
     eye_indices: tuple[int, ...] | None = None
 
+    @classmethod
+    def for_animals(cls, *, stitching: bool = False, multiplier: float = 1.1) -> DrivingConfig:
+        """How JoyVASA drives animals: relative, at their own size, the lips like all other keypoints."""
+        return cls(relative=True, keep_scale=True, lip_indices=(), stitching=stitching, multiplier=multiplier)
+
     def __post_init__(self) -> None:
+        for name in ("lip_indices", "eye_indices"):
+            if isinstance(indices := getattr(self, name), list):  # as YAML gives them
+                object.__setattr__(self, name, tuple(indices))
         for name, choices in (("option", get_args(Option)), ("region", get_args(Region))):
             value = getattr(self, name)
             if value not in choices:
@@ -77,7 +94,7 @@ class DrivingConfig:
 
 
 class HumanDriver:
-    """Drives a human portrait.
+    """Drives a human portrait, or an animal's with `DrivingConfig.for_animals()`.
 
     Attributes:
         source_keypoints: of the portrait as it is, shape (1, keypoints, 3).
@@ -130,12 +147,13 @@ class HumanDriver:
         self._following = following.to(device)  # keypoints whose expression changes with the motion
         self._absolute = (lips if config.region in ("all", "exp") else none).to(device)
 
+        self._rotation = source.rotation
         first = _Frames(first_frame, device)
         self._expression_offset = source.expression - first.expression
         self._scale_factor = source.scale / first.scale
         self._translation_offset = source.translation - first.translation
         with full_precision(self.source_keypoints):
-            self._rotation_factor = first.rotation.transpose(1, 2) @ source.rotation
+            self._rotation_factor = first.rotation.transpose(1, 2) @ self._rotation
 
         self._first_keypoints = None
         if config.relative and config.option == "expression-friendly":
@@ -172,45 +190,60 @@ class HumanDriver:
     def _posed(self, frames: _Frames) -> Tensor:
         """Keypoints of the source with pose and expression of the frames, shape (frames, keypoints, 3)."""
         source = self._source
-        rotation = source.rotation
+        rotation = self._rotation
         if self._config.region in ("all", "pose"):
             with full_precision(rotation):
                 rotation = frames.rotation @ self._rotation_factor
         expression = torch.where(self._following, frames.expression + self._expression_offset, source.expression)
         expression = torch.where(self._absolute, frames.expression, expression)
-        scale = frames.scale * self._scale_factor
+        scale = source.scale if self._config.keep_scale else frames.scale * self._scale_factor
         translation = frames.translation + self._translation_offset
         return pose_keypoints(source.canonical, rotation, expression, scale, translation)
 
 
-class AnimalDriver:
-    """Drives an animal's portrait: always relative and everywhere, at the portrait's own size.
+class _Frames:
+    """A motion's frames on the portrait's device."""
 
-    Attributes:
-        source_keypoints: of the portrait as it is, shape (1, keypoints, 3).
+    def __init__(self, motion: MotionSequence, device: torch.device) -> None:
+        self.rotation = motion.rotation.to(device)  # (T, 3, 3)
+        self.expression = motion.expression.to(device)  # (T, K, 3)
+        self.scale = motion.scale.to(device)  # (T, 1)
+        self.translation = motion.translation.to(device)  # (T, 3)
 
-    Args:
-        source: one portrait; its device is that of all results.
-        first_frame: the motion's first frame, `motion[:1]`, wherever the frames to drive begin.
-        stitching: network that corrects the keypoints so that the face still fits the body; None: as they are.
-        multiplier: strength of the motion; 0 holds still.
 
-    Raises:
-        ConfigError: `bad_driving_option`.
-        InputError: `keypoints_mismatch` where portrait and motion differ in number of keypoints.
-        ModelError: `keypoints_not_finite`.
-    """
+def _index_mask(name: str, indices: tuple[int, ...] | None, published: tuple[int, ...], n_keypoints: int) -> Tensor:
+    """Which keypoints are meant, shape (keypoints, 1), bool."""
+    if indices is None:
+        indices = published if n_keypoints == PUBLISHED_KEYPOINTS else ()
+    if any(not 0 <= index < n_keypoints for index in indices):
+        raise _bad_option(name, str(indices), f"numbers from 0 to {n_keypoints - 1}", "correct them")
+    mask = torch.zeros(n_keypoints, 1, dtype=torch.bool)
+    mask[list(indices)] = True
+    return mask
 
-    def __init__(
-        self,
-        *,
-        source: KeypointInfo,
-        first_frame: MotionSequence,
-        stitching: nn.Module | None = None,
-        multiplier: float = 1.1,
-    ) -> None:
-        # The human formula with the lips like all other keypoints; only the size does not follow.
-        config = DrivingConfig(
-            relative=True, stitching=stitching is not None, multiplier=multiplier, lip_indices=(), eye_indices=()
+
+def _check_pair(source: KeypointInfo, first_frame: MotionSequence) -> None:
+    portraits, n_keypoints = source.canonical.shape[:2]
+    if portraits != 1 or len(first_frame) != 1:
+        raise ValueError(f"one portrait and one first frame are expected, not {portraits} and {len(first_frame)}")
+    in_motion = first_frame.expression.shape[1]
+    if in_motion != n_keypoints:
+        raise InputError(
+            "keypoints_mismatch",
+            f"motion: found {in_motion} keypoints; expected the portrait's {n_keypoints}: "
+            "take portrait and motion from models with the same keypoints",
         )
-        self._driver = HumanDriver(config, source=source, first_frame=first_frame, stitching=stitching)
+
+
+def _require(network: nn.Module | None, name: str, option: str) -> nn.Module:
+    if network is None:
+        raise ConfigError(
+            "network_missing",
+            f"driving option {option}: the model bundle has no network {name}; expected one: "
+            "switch the option off, or use another bundle",
+        )
+    return network
+
+
+def _bad_option(name: str, found: str, expected: str, remedy: str) -> ConfigError:
+    return ConfigError("bad_driving_option", f"driving option {name}: found {found}; expected {expected}: {remedy}")

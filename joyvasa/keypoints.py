@@ -6,18 +6,22 @@ Everything is computed in float32, also under autocast.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from joyvasa.errors import ModelError
 from joyvasa.networks.layers import full_precision
 
 POSE_BINS = 66  # bins of the head pose; bin i stands for 3 i - 97.5 degrees, so they centre on 0
 DEGREES_PER_BIN = 3.0
 FIRST_BIN_DEGREES = -97.5
+FLAT = 1e-6  # volume of a convex hull without thickness, where its longest side is 1
 
 
 @dataclass(frozen=True)
@@ -165,3 +169,42 @@ def retargeting_delta(network: nn.Module, keypoints: Tensor, ratios: Tensor) -> 
     """
     with full_precision(keypoints):
         return network(torch.cat([keypoints.flatten(1), ratios], dim=1)).unflatten(1, (-1, 3))
+
+
+def motion_multiplier(source_keypoints: Tensor, first_keypoints: Tensor) -> float:
+    """How much larger the portrait's face is than the driving one.
+
+    JoyVASA's measure: the square root of the volume of the convex hull of the keypoints.
+
+    Args:
+        source_keypoints: shape (1, keypoints, 3).
+        first_keypoints: of the motion's first frame, shape (1, keypoints, 3).
+
+    Returns:
+        The ratio of the two sizes; 1 where one of the hulls is flat (fewer than four keypoints, or all
+        in one plane), as nothing can be measured then and the motion keeps its own size.
+
+    Raises:
+        ModelError: `keypoints_not_finite`.
+    """
+    source, first = _hull_volume(source_keypoints), _hull_volume(first_keypoints)
+    return math.sqrt(source) / math.sqrt(first) if source and first else 1.0
+
+
+def _hull_volume(keypoints: Tensor) -> float:
+    """Volume of the convex hull of keypoints (1, keypoints, 3); 0 where it is flat."""
+    from scipy.spatial import ConvexHull, QhullError  # heavy: only where it is used
+
+    points = keypoints[0].double().cpu().numpy()
+    if not np.isfinite(points).all():
+        raise ModelError(
+            "keypoints_not_finite",
+            "keypoints: found NaN or infinity; expected finite coordinates: "
+            "check the picture, and the weights of the motion extractor",
+        )
+    try:
+        volume = float(ConvexHull(points).volume)
+    except QhullError:
+        return 0.0
+    # A plane that is not parallel to an axis is flat up to the rounding of float32.
+    return volume if volume > FLAT * np.ptp(points, axis=0).max() ** 3 else 0.0

@@ -12,7 +12,9 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 
     Coordinates need it: bfloat16 tells apart only 256 positions between 0.5 and 1.
     """
-    return torch.autocast(device_type=tensor.device.type, enabled=False)
+    # A network that is built without memory, on the device `meta`, has no autocast to switch off.
+    device_type = "cpu" if tensor.is_meta else tensor.device.type
+    return torch.autocast(device_type=device_type, enabled=False)
 
 
 class ConvBlock(nn.Module):

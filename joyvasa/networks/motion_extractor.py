@@ -7,6 +7,7 @@ with Masked Autoencoders").
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +103,7 @@ class ConvNextDetector(nn.Module):
             ChannelsFirstLayerNorm(widths[0], eps=EPSILON),
         )
         self.downsample_layers = nn.ModuleList([stem])
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in pairwise(widths):
             self.downsample_layers.append(
                 nn.Sequential(
                     ChannelsFirstLayerNorm(narrow, eps=EPSILON), nn.Conv2d(narrow, wide, kernel_size=2, stride=2)

@@ -38,6 +38,9 @@ class SpectralNormConv2d(nn.Module):
     of power iteration per call, evaluation takes them as they are.
     """
 
+    weight_u: Tensor  # (outputs,)
+    weight_v: Tensor  # (inputs * kernel_size**2,)
+
     def __init__(self, inputs: int, outputs: int, *, kernel_size: int, bias: bool = True) -> None:
         super().__init__()
         convolution = nn.Conv2d(inputs, outputs, kernel_size)

@@ -11,6 +11,7 @@ those cells (`align_corners=False`). The two do not fit, but the weights were tr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -113,7 +114,7 @@ class HourglassEncoder(nn.Module):
         super().__init__()
         widths = [config.hourglass_inputs, *(config.width(i + 1) for i in range(config.hourglass_blocks))]
         self.down_blocks = nn.ModuleList(
-            DownBlock(inputs, outputs, dimensions=3) for inputs, outputs in zip(widths, widths[1:], strict=False)
+            DownBlock(inputs, outputs, dimensions=3) for inputs, outputs in pairwise(widths)
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -30,8 +30,7 @@ def recipe() -> Any:
 
 @cache
 def base_seed() -> int:
-    (value,) = json.loads((GOLDEN / "inputs/set.json").read_text()).values()
-    return int(value)
+    return int(json.loads((GOLDEN / "inputs/set.json").read_text())["base_seed"])
 
 
 @cache

@@ -1,0 +1,91 @@
+"""Portraits follow a motion like in the reference."""
+
+import pytest
+import torch
+
+from joyvasa.driving import DrivingConfig, HumanDriver
+from joyvasa.keypoints import KeypointInfo, stitch
+from joyvasa.motion import MotionSequence
+from joyvasa.networks import build
+from tests.golden.reference import Section, fill, needs_golden
+
+pytestmark = needs_golden
+
+
+@pytest.fixture(scope="module")
+def section():
+    return Section("drive")
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {name: fill(build(name), name) for name in ("stitching", "lip")}
+
+
+@pytest.fixture(scope="module")
+def source(section):
+    names = {"canonical": "kp", "expression": "exp", "translation": "t"}
+    names |= {name: name for name in ("pitch", "yaw", "roll", "scale")}
+    return KeypointInfo(**{field: section.input(name) for field, name in names.items()})
+
+
+@pytest.fixture(scope="module")
+def motion(section):
+    pitch, yaw, roll = section.input("m_angles").split(1, dim=1)
+    return MotionSequence(
+        expression=section.input("m_exp"),
+        scale=section.input("m_scale"),
+        translation=section.input("m_t"),
+        pitch=pitch,
+        yaw=yaw,
+        roll=roll,
+        frames_per_second=25.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def lip_ratio(section):
+    """Height / width of the mouth opening, from points 90, 102 and 48, 66 of the 203 landmarks."""
+    points = section.input("source_lmk203")
+    upper, lower, left, right = (points[i] for i in (90, 102, 48, 66))
+    return float((upper - lower).norm() / ((left - right).norm() + 1e-6))
+
+
+CASES = {
+    "human_cli_default": DrivingConfig(),
+    "human_stitch": DrivingConfig(stitching=True),
+    "human_relative": DrivingConfig(relative=True),
+    "human_relative_stitch_lip": DrivingConfig(relative=True, stitching=True, normalize_lip=True),
+    "human_relative_lip": DrivingConfig(relative=True, normalize_lip=True),
+    "human_relative_pose": DrivingConfig(relative=True, option="pose-friendly", stitching=True, multiplier=1.0),
+    "human_region_exp": DrivingConfig(region="exp"),
+    "human_region_pose": DrivingConfig(region="pose"),
+    "human_region_lip": DrivingConfig(region="lip"),
+    # The reference accepts the region `eyes`, and then moves no eye.
+    "human_region_eyes": DrivingConfig(region="scale_and_translation"),
+    "animal_cli_default": DrivingConfig.for_animals(),
+    "animal_stitch": DrivingConfig.for_animals(stitching=True),
+    # Animals are always relative; the reference's flag changes nothing.
+    "animal_relative": DrivingConfig.for_animals(),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_driven_keypoints_are_the_reference_ones(section, source, motion, networks, lip_ratio, name):
+    driver = HumanDriver(CASES[name], source=source, first_frame=motion[:1], source_lip_ratio=lip_ratio, **networks)
+    section.check(f"{name.split('_')[0]}_x_s", driver.source_keypoints, 1e-5)
+    section.check(f"{name}_x_d", driver.keypoints(motion), 1e-5)
+
+
+def test_eye_retargeting_of_the_reference_freezes_the_portrait(section, source, motion, networks):
+    """Why there is no such option here: every frame is the stitched source, whatever the motion."""
+    still = torch.from_numpy(section.stored["human_x_s"])
+    with torch.inference_mode():
+        stitched = stitch(networks["stitching"], still, still)
+    for x_d in section.stored["human_eye_retarget_x_d"]:
+        assert abs(still + (stitched - still) * 1.1 - torch.from_numpy(x_d)).max() < 1e-5 * abs(x_d).max()
+
+
+def test_every_array_of_the_section_is_tested(section):
+    tested = {f"{name}_x_d" for name in CASES} | {"human_x_s", "animal_x_s", "human_eye_retarget_x_d"}
+    assert set(section.stored) == tested

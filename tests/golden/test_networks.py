@@ -1,0 +1,138 @@
+"""The image networks give the reference's numbers, inside and at the end."""
+
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.networks import build
+from joyvasa.networks import warping_module as warping
+from tests.golden.reference import Section, fill, needs_golden
+
+pytestmark = needs_golden
+
+
+def run(network, module_names, *arguments, **keywords):
+    """Calls the network; returns the result and the outputs of the named modules."""
+    seen = {}
+
+    def note(name):
+        return lambda module, inputs, output: seen.__setitem__(name, output.clone())
+
+    with contextlib.ExitStack() as stack, torch.inference_mode():
+        for name, path in module_names.items():
+            stack.callback(network.get_submodule(path).register_forward_hook(note(name)).remove)
+        return network(*arguments, **keywords), seen
+
+
+def image_tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+
+
+def test_appearance_feature_extractor_gives_the_reference_volume():
+    section = Section("F")
+    network = fill(build("appearance_feature_extractor"), "appearance_feature_extractor")
+    modules = {
+        "first": "first",
+        "down0": "down_blocks.0",
+        "down1": "down_blocks.1",
+        "second": "second",
+        "res0": "resblocks_3d.3dr0",
+        "res5": "resblocks_3d.3dr5",
+    }
+    volume, seen = run(network, modules, section.input("image"))
+    for name in modules:
+        section.check(name, seen[name], 1e-4)
+    section.check("feature_3d", volume, 1e-4)
+
+
+def test_motion_extractor_gives_the_reference_heads():
+    section = Section("M")
+    network = fill(build("motion_extractor"), "motion_extractor")
+    image = torch.cat([section.input("image"), image_tensor(section.input("image_smooth"))])
+    modules = {
+        "stem": "detector.downsample_layers.0",
+        "block0_grn": "detector.stages.0.0.grn",
+        **{f"stage{i}": f"detector.stages.{i}" for i in range(4)},
+        "pooled_norm": "detector.norm",
+    }
+    heads, seen = run(network, modules, image)
+    for name in modules:
+        section.check(name, seen[name], 1e-4)
+    assert set(heads) == {"pitch", "yaw", "roll", "t", "exp", "scale", "kp"}
+    for name, value in heads.items():
+        section.check(name, value, 1e-4)
+
+
+@pytest.fixture(scope="module")
+def warping_section():
+    section = Section("W")
+    source = section.input("kp_source")
+    return section, section.input("feature_3d"), source, source + section.input("kp_delta")
+
+
+def test_warping_module_gives_the_reference_feature_map(warping_section):
+    section, feature, source, driving = warping_section
+    network = fill(build("warping_module"), "warping_module")
+    dense = "dense_motion_network"
+    modules = {
+        "dense_compress": f"{dense}.compress",
+        "compressed_norm": f"{dense}.norm",
+        "enc0": f"{dense}.hourglass.encoder.down_blocks.0",
+        "enc4": f"{dense}.hourglass.encoder.down_blocks.4",
+        "dec0": f"{dense}.hourglass.decoder.up_blocks.0",
+        "hourglass": f"{dense}.hourglass",
+        "mask_logits": f"{dense}.mask",
+        "occlusion_logits": f"{dense}.occlusion",
+        "third": "third",
+        "fourth": "fourth",
+    }
+    result, seen = run(network, modules, feature, kp_source=source, kp_driving=driving)
+
+    compressed = torch.relu(seen.pop("compressed_norm"))
+    grid = warping.identity_grid(16, 64, 64, feature.device)
+    moved = warping.sample_shifted(compressed, grid, warping.keypoint_shifts(source, driving))
+    section.check("deformed_feature", moved.transpose(1, 2), 2e-4)
+
+    for name in ("third", "fourth"):
+        section.check(name, seen.pop(name), 2e-3)
+    for name, value in seen.items():
+        section.check(name, value, 2e-4)
+    section.check("deformation", result["deformation"], 2e-4)
+    section.check("occlusion_map", result["occlusion_map"], 2e-4)
+    section.check("out", result["out"], 2e-3)
+
+
+def test_dense_motion_steps_are_the_reference_ones(warping_section):
+    section, feature, source, driving = warping_section
+    grid = warping.identity_grid(16, 64, 64, feature.device)
+    shifts = warping.keypoint_shifts(source, driving)
+    section.check("sparse_motions", grid + shifts[:, :, None, None, None], 1e-5)
+    section.check("heatmap", warping.heat_maps(source, driving, (16, 64, 64))[:, :, None], 1e-5)
+
+
+def test_spade_generator_gives_the_reference_picture():
+    section = Section("G")
+    network = fill(build("spade_generator"), "spade_generator")
+    modules = {
+        "fc": "fc",
+        "spade_norm0": "G_middle_0.norm_0",
+        "middle0": "G_middle_0",
+        "middle5": "G_middle_5",
+        "up0": "up_0",
+        "up1": "up_1",
+        "conv_img": "conv_img",
+    }
+    image, seen = run(network, modules, section.input("feature"))
+    for name in modules:
+        section.check(name, seen[name], 1e-4)
+    section.check("image", image, 1e-4)
+    section.check("effective_weight_check", network.G_middle_0.conv_0.effective_weight(), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["stitching", "lip", "eye"])
+def test_retargeting_networks_give_the_reference_numbers(name):
+    section = Section("S")
+    result, _ = run(fill(build(name), name), {}, section.input(f"{name}_in"))
+    section.check(name, result, 1e-5)
