@@ -49,7 +49,7 @@ class Source(_Strict):
     """A file in a repository of the Hugging Face hub."""
 
     repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
-    revision: Annotated[str, Field(pattern=r"^[\w.][\w./-]*$")] = "main"
+    revision: Annotated[str, Field(pattern=r"^\w+([./-]\w+)*$", max_length=200)] = "main"
     path: RelativePath
 
 
@@ -88,6 +88,7 @@ class Role(PublishedFile):
     entry: str | None = None  # key of the state dict inside the file
     config: dict[str, Any] = {}  # sizes that differ from the published ones
     scales: dict[str, float] = {}  # generated weights only: factor by pattern of key
+    constants: dict[str, float] = {}  # generated weights only: value by pattern of key
     older: list[PublishedFile] = []  # other published files for this place, newest first
 
     @model_validator(mode="after")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from joyvasa.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # The published code drops the table of diffusion steps when loading: it is a formula, and old files hold
 # fewer rows than the network. Nothing else may be missing or left over.

@@ -5,19 +5,27 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from joyvasa.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ZIP_MAGIC = b"PK\x03\x04"
 # torch.save before 1.6 starts with a pickle (protocol 2) of the number 0x1950a86a20f9469cfc6c.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+
+MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, by its format
+
+# What torch says where a file asks for more than its allow-list.
+_UNSAFE = ("GLOBAL", "reduce for", "Can only build", "Can only create")
+# Paragraphs of torch's messages that tell how to load the file in spite of everything.
+_ADVICE = ("Weights only load failed", "Check the documentation", "Please file an issue")
 
 # What a published checkpoint holds beside tensors. Path objects become pure paths, which exist on
 # every platform and never touch the file system; Python 3.13 pickles them under pathlib._local.
@@ -97,13 +105,15 @@ def read_checkpoint(path: Path) -> Any:
         _check_archive(path)
     elif magic != LEGACY_MAGIC:
         raise _damaged(path, f"not a PyTorch checkpoint (starts with {magic[:8]!r})")
+    import torch
+
     try:
         with torch.serialization.safe_globals(ALLOWED_GLOBALS):
             return torch.load(path, map_location="cpu", weights_only=True)
     # Damaged files raise almost any error inside torch; MemoryError comes from sizes that are made up.
     except Exception as error:
         reason = _reason(error)
-        if any(word in reason for word in ("GLOBAL", "reduce for", "Can only build", "Can only create")):
+        if any(word in reason for word in _UNSAFE):
             raise ModelError(
                 "weights_unsafe",
                 f"{path}: the file asks for more than tensors and was not loaded ({reason}); "
@@ -138,7 +148,7 @@ def _read_safetensors(path: Path) -> Weights:
 
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            state = {name: file.get_tensor(name) for name in file.keys()}
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
         raise _damaged(path, f"cannot be read as safetensors ({_reason(error)})") from None
@@ -151,13 +161,26 @@ def _read_safetensors(path: Path) -> Weights:
     return Weights(state, str(path), arguments, metadata)
 
 
+def source_of(path: Path) -> str | None:
+    """SHA-256 of the published file that a converted one was made from; None if it does not say."""
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length)) if length <= MAX_HEADER_BYTES else {}
+        return header.get("__metadata__", {}).get("source_sha256")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 def _checked_state(content: Any, where: str, file_bytes: int) -> dict[str, Tensor]:
     """Takes dense tensors only, each backed by bytes that are in the file."""
+    import torch
+
     if not isinstance(content, dict) or not content:
         raise ModelError("weights_damaged", f"{where}: holds no named tensors; expected a state dict")
     state: dict[str, Tensor] = {}
     for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor) or value.layout != torch.strided:
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
             raise ModelError(
                 "weights_damaged", f"{where}: entry {str(name)[:80]!r} is a {type(value).__name__}, expected a tensor"
             )
@@ -190,11 +213,8 @@ def _some(names: Any) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The first sentence of a library's message, without its advice to trust the file."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    for start in ("WeightsUnpickler error: ", "Weights only load failed."):
-        if start in text:
-            text = text.split(start, 1)[1].strip()
-    if "WeightsUnpickler error: " in text:
-        text = text.split("WeightsUnpickler error: ", 1)[1]
-    return text.split(" Please ")[0].split(". ")[0][:200]
+    """What is wrong, out of a library's message, without its advice to switch the protection off."""
+    text = str(error).rpartition("WeightsUnpickler error: ")[2]
+    paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
+    told = [part for part in paragraphs if part and not part.startswith(_ADVICE)]
+    return told[0].split(" Please ")[0].split(". ")[0].rstrip(".")[:200] if told else type(error).__name__

@@ -1,0 +1,189 @@
+"""Turns published pickles into safetensors, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from joyvasa.bundles.bundle import TEMPLATE_ROLE, Bundle
+from joyvasa.bundles.generator import ARGUMENTS
+from joyvasa.bundles.hashes import sha256_of, sync_folder
+from joyvasa.bundles.spec import BundleSpec, Role
+from joyvasa.bundles.state import DROPPED, fitted_state
+from joyvasa.bundles.weights import source_of
+from joyvasa.errors import ModelError, OutputError
+
+PICKLES = ("pytorch", "template-pickle")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """One role that was written.
+
+    Args:
+        role: for example `lip`.
+        path: the new file.
+        copied: taken over as it was, not converted.
+    """
+
+    role: str
+    path: Path
+    copied: bool = False
+
+
+def convert_in_place(
+    bundle: Bundle, roles: Iterable[str], *, on_role: Callable[[str], None] | None = None
+) -> list[Converted]:
+    """Writes `ROLE.safetensors` beside each pickle; the bundle takes it from then on.
+
+    Args:
+        bundle: whose files; what is not there, is no pickle, or was converted before is passed over.
+        roles: names of roles.
+        on_role: called before each.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ModelError: a file does not load.
+        OutputError: the folder cannot be written.
+    """
+    done = []
+    for name in _present(bundle, roles):
+        role = bundle.spec.roles[name]
+        if role.format not in PICKLES or bundle.file(name) != bundle.path(role):
+            continue  # no pickle, or converted before
+        if role.sha256 is None:
+            raise ModelError(
+                "models_not_pinned",
+                f"{bundle.path(role)}: not one of the published files, so a converted file beside it could not be "
+                "told from another one: convert to a folder of its own (--out)",
+            )
+        if on_role:
+            on_role(name)
+        target = bundle.converted_path(name)
+        _write(bundle, name, target)
+        done.append(Converted(name, target))
+    return done
+
+
+def convert_to_folder(
+    bundle: Bundle, roles: Iterable[str], out: Path, *, on_role: Callable[[str], None] | None = None
+) -> list[Converted]:
+    """Makes a complete bundle folder with a bundle.yaml; it appears whole or not at all.
+
+    Args:
+        bundle: the source; roles that are not there are left out.
+        roles: names of roles.
+        out: the new folder; must not exist, or be empty.
+        on_role: called before each.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ModelError: a file does not load.
+        OutputError: the folder exists with files in it, or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError("output_exists", f"{out}: is there and not empty: choose another folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise OutputError("models_not_written", f"{out}: cannot be written ({error.strerror})") from None
+    try:
+        done, entries = [], {}
+        for name in _present(bundle, roles):
+            if on_role:
+                on_role(name)
+            entries[name] = _add(bundle, name, building)
+            file = entries[name].file
+            if file:
+                done.append(Converted(name, out / file, copied=entries[name].format == bundle.spec.roles[name].format))
+        spec = bundle.spec.model_copy(update={"roles": entries})
+        BundleSpec.model_validate(spec.model_dump())
+        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120)
+        (building / "bundle.yaml").write_text(text, encoding="utf-8")
+        building.chmod(0o755)  # mkdtemp makes private folders
+        sync_folder(building)
+        if out.exists():
+            out.rmdir()
+        os.replace(building, out)
+        sync_folder(out.parent)
+    except OSError as error:
+        raise OutputError("models_not_written", f"{out}: cannot be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return done
+
+
+def _present(bundle: Bundle, roles: Iterable[str]) -> list[str]:
+    return [name for name in roles if bundle.has(name)]
+
+
+def _add(bundle: Bundle, name: str, folder: Path) -> Role:
+    """Puts one role into a new bundle folder and returns its entry there."""
+    role = bundle.spec.roles[name]
+    if role.file is None:
+        return role
+    changes: dict[str, Any] = {"older": [], "source": None}
+    if role.format in PICKLES:
+        target = folder / f"{name}.safetensors"
+        _write(bundle, name, target)
+        changes |= {"format": "safetensors", "entry": None}
+    else:
+        target = folder / f"{name}{Path(role.file).suffix}"
+        shutil.copyfile(bundle.file(name), target)
+        with target.open("rb+") as stream:
+            os.fsync(stream.fileno())
+    changes |= {"file": target.name, "bytes": target.stat().st_size, "sha256": sha256_of(target)}
+    return role.model_copy(update=changes)
+
+
+def _write(bundle: Bundle, name: str, target: Path) -> None:
+    """Loads a pickle, checks that it fits, and writes its tensors under the network's names."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    role = bundle.spec.roles[name]
+    source = bundle.file(name)
+    origin = source_of(source) if source.suffix == ".safetensors" else bundle.cache.sha256(source)
+    metadata = {"format": "pt", "role": name, "source_file": str(role.file), "source_sha256": origin or ""}
+    tensors: dict[str, Tensor]
+    if name == TEMPLATE_ROLE:
+        tensors = {key: torch.from_numpy(array) for key, array in bundle.template_arrays().items()}
+    else:
+        weights = bundle.weights(name)
+        network = bundle.build_for(name, weights)
+        tensors = fitted_state(weights.state, network, weights.where, DROPPED.get(str(role.network), ()))
+        told = {key: weights.arguments[key] for key in (*ARGUMENTS, "audio_model") if key in weights.arguments}
+        metadata["arguments"] = json.dumps(told, sort_keys=True)
+    temporary = None
+    try:
+        handle, name_taken = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(handle)
+        temporary = Path(name_taken)
+        # clone: the format takes no tensors that share memory
+        save_file({key: tensor.clone().contiguous() for key, tensor in tensors.items()}, temporary, metadata)
+        temporary.chmod(0o644)  # mkstemp makes private files
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+        sync_folder(target.parent)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError("models_not_written", f"{target}: cannot be written ({reason})") from None
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)

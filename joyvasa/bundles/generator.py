@@ -1,0 +1,104 @@
+"""Sizes of the motion generator, read from its checkpoint: nothing that a file states is assumed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from joyvasa.bundles.weights import Weights
+from joyvasa.errors import ModelError
+
+# Sizes that the training program's arguments state and that reach the network. The program stores n_heads,
+# n_layers, mlp_ratio and use_indicator too but never passes them on: published files say 6 layers and hold 8.
+ARGUMENTS = (
+    "motion_feat_dim",
+    "n_motions",
+    "n_prev_motions",
+    "feature_dim",
+    "n_diff_steps",
+    "diff_schedule",
+    "target",
+    "fps",
+)
+
+# Speech encoders in the arguments are called hubert_zh, hubert_zh_ori, wav2vec2 ...: base models of one architecture.
+ENCODERS = ("hubert", "wav2vec2")
+
+_STEP_TABLE = "denoising_net.TE.pe"
+
+
+def generator_config(weights: Weights, stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes for `joyvasa.networks.build("motion_generator")`.
+
+    Args:
+        weights: the checkpoint, names as in the file or already adapted.
+        stated: `config` of the role in bundle.yaml; for what a checkpoint does not state.
+
+    Returns:
+        Keyword arguments.
+
+    Raises:
+        ModelError: arguments, tensor shapes and bundle.yaml contradict each other, or the speech
+            encoder is not known.
+    """
+    arguments = {name: weights.arguments[name] for name in ARGUMENTS if weights.arguments.get(name) is not None}
+    shapes = _sizes_from_shapes(weights)
+    for source, values in (("its args say", arguments), ("bundle.yaml says", stated)):
+        for name, value in shapes.items():
+            if name in values and values[name] != value:
+                raise ModelError(
+                    "weights_mismatch",
+                    f"{weights.where}: {source} {name} {values[name]!r} but its tensors have {value}: "
+                    "the file is damaged or not what it is taken for",
+                )
+    for name in arguments.keys() & stated.keys():
+        if arguments[name] != stated[name]:
+            raise ModelError(
+                "weights_mismatch",
+                f"{weights.where}: its args say {name} {arguments[name]!r} and bundle.yaml says {stated[name]!r}: "
+                "correct bundle.yaml",
+            )
+    _check_step_table(weights, {**arguments, **shapes})
+    encoder = weights.arguments.get("audio_model")
+    if encoder is not None and not str(encoder).startswith(ENCODERS):
+        raise ModelError(
+            "weights_mismatch",
+            f"{weights.where}: made for the speech encoder {str(encoder)[:40]!r}; "
+            f"expected a base model of {' or '.join(ENCODERS)}: use another checkpoint",
+        )
+    return {**stated, **arguments, **shapes}
+
+
+def _sizes_from_shapes(weights: Weights) -> dict[str, int]:
+    state = {".".join(part for part in name.split(".") if part != "module"): t for name, t in weights.state.items()}
+
+    def size(name: str, dimension: int, dimensions: int) -> int | None:
+        tensor = state.get(name)
+        return tensor.shape[dimension] if tensor is not None and tensor.ndim == dimensions else None
+
+    rows = size("diffusion_sched.betas", 0, 1)
+    tokens, previous = size("denoising_net.alignment_mask", 0, 2), size("start_motion_feat", 1, 3)
+    layers = {match[1] for name in state if (match := re.match(r"denoising_net\.transformer\.layers\.(\d+)\.", name))}
+    sizes = {
+        "n_prev_motions": previous,
+        "n_motions": tokens - previous if tokens and previous else None,
+        "motion_feat_dim": size("start_motion_feat", 2, 3),
+        "feature_dim": size("start_audio_feat", 2, 3),
+        "n_diff_steps": rows - 1 if rows else None,  # row 0 stands for no noise
+        "decoder_layers": len(layers) or None,
+        "decoder_hidden": size("denoising_net.transformer.layers.0.linear1.weight", 0, 2),
+    }
+    return {name: value for name, value in sizes.items() if value is not None}
+
+
+def _check_step_table(weights: Weights, sizes: Mapping[str, Any]) -> None:
+    """The dropped table must have had a row for every step; the published code writes 501 rows at most."""
+    table = weights.state.get(_STEP_TABLE)
+    steps = sizes.get("n_diff_steps")
+    if table is not None and steps is not None and table.ndim == 3 and table.shape[1] < steps + 1:
+        raise ModelError(
+            "weights_mismatch",
+            f"{weights.where}: {_STEP_TABLE} has {table.shape[1]} rows but n_diff_steps is {steps}, "
+            f"which takes {steps + 1}: the file is damaged or not what it is taken for",
+        )

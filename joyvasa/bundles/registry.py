@@ -1,0 +1,80 @@
+"""Finds bundles: by name, or in a folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from joyvasa.bundles.bundle import Bundle
+from joyvasa.bundles.hashes import HashCache
+from joyvasa.bundles.pretrained import is_reference_layout, reference_bundle
+from joyvasa.bundles.spec import read_spec
+from joyvasa.errors import ModelError
+
+SPEC_NAME = "bundle.yaml"
+_PACKAGE = Path(__file__).parent
+
+
+def models_folder() -> Path:
+    """Where fetched files live, one folder a bundle.
+
+    `$JOYVASA_MODELS` if it is set; else `joyvasa/models` in the user's data folder: `$XDG_DATA_HOME` or
+    `~/.local/share` on Linux, `~/Library/Application Support` on macOS, `%LOCALAPPDATA%` on Windows.
+    """
+    if chosen := os.environ.get("JOYVASA_MODELS"):
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        data = Path.home() / "Library/Application Support"
+    elif sys.platform == "win32":
+        data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+    else:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    return data / "joyvasa/models"
+
+
+def built_in_names() -> list[str]:
+    """Bundles that the package describes."""
+    return sorted(path.parent.name for path in _PACKAGE.glob(f"*/{SPEC_NAME}"))
+
+
+def bundle_names() -> list[str]:
+    """All bundles that have a name: those of the package, then folders with a bundle.yaml in `models_folder()`."""
+    built_in = built_in_names()
+    local = sorted(path.parent.name for path in models_folder().glob(f"*/{SPEC_NAME}"))
+    return built_in + [name for name in local if name not in built_in]
+
+
+def open_bundle(name_or_path: str | Path) -> Bundle:
+    """Opens a bundle; its files need not be there yet.
+
+    Args:
+        name_or_path: a name from `bundle_names()`; or a folder with a bundle.yaml, or a
+            `pretrained_weights` folder laid out as the reference's README shows. A name wins over
+            a folder of the same name: write `./name` for the folder.
+
+    Returns:
+        The bundle.
+
+    Raises:
+        ModelError: there is no such bundle, or its bundle.yaml is wrong.
+    """
+    text = str(name_or_path)
+    cache = HashCache(models_folder() / ".hashes.json")
+    if text in built_in_names():
+        spec = read_spec(_PACKAGE / text / SPEC_NAME)
+        shipped = any(role.file and (_PACKAGE / text / role.file).is_file() for role in spec.roles.values())
+        return Bundle(spec, _PACKAGE / text if shipped else models_folder() / text, cache)
+    named = models_folder() / text
+    folder = named if text in bundle_names() else Path(text).expanduser()
+    if folder.name == SPEC_NAME:
+        folder = folder.parent
+    if (folder / SPEC_NAME).is_file():
+        return Bundle(read_spec(folder / SPEC_NAME), folder, cache)
+    if is_reference_layout(folder):
+        return reference_bundle(folder, read_spec(_PACKAGE / "joyvasa" / SPEC_NAME), cache)
+    raise ModelError(
+        "bundle_unknown",
+        f"{text}: no such bundle; expected one of {', '.join(bundle_names())}, a folder with {SPEC_NAME}, or "
+        "a pretrained_weights folder (with JoyVASA/ and liveportrait/ in it)",
+    )

@@ -1,0 +1,135 @@
+"""A small model hub on the loopback address: what `huggingface_hub` asks for, and faults on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlparse
+
+COMMIT = "82a4fa67" + "0123456789abcdef" * 2
+
+
+@dataclass
+class Hub:
+    """Files by `owner/name/path`, what was asked for, and the faults to show.
+
+    Args:
+        files: content by path.
+        break_at: byte of the file at which downloads break off.
+        breaks: how many downloads still break off.
+        slow: seconds between pieces of 1 MB.
+    """
+
+    files: dict[str, bytes]
+    break_at: int = 0
+    breaks: int = 0
+    slow: float = 0.0
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    url: str = ""
+    sent: threading.Event = field(default_factory=threading.Event)  # set once bytes of a file went out
+
+    def ranges(self) -> list[str | None]:
+        """Range headers of the downloads, in order."""
+        return [value for method, path, value in self.requests if method == "GET" and "/resolve/" in path]
+
+    @contextmanager
+    def serve(self) -> Iterator[Hub]:
+        """Answers while the block runs."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        if "/commits/" in self.path:
+            commit = {
+                "id": COMMIT,
+                "title": "weights",
+                "message": "",
+                "authors": [],
+                "date": "2025-01-01T00:00:00.000Z",
+            }
+            self._send_json([commit])
+        else:
+            self._answer(with_body=True)
+
+    def _answer(self, *, with_body: bool) -> None:
+        hub = self.hub
+        asked = self.headers.get("Range")
+        hub.requests.append((self.command, self.path, asked))
+        parts = unquote(urlparse(self.path).path).lstrip("/").split("/")
+        if len(parts) < 5 or parts[2] != "resolve" or parts[3] not in ("main", COMMIT):
+            self._not_found("RevisionNotFound")
+            return
+        data = hub.files.get("/".join([*parts[:2], *parts[4:]]))
+        if data is None:
+            self._not_found("EntryNotFound")
+            return
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        self.send_response(206 if asked else 200)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(data) - start))
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.end_headers()
+        if with_body:
+            self._send_body(data, start)
+
+    def _send_body(self, data: bytes, start: int) -> None:
+        hub = self.hub
+        breaks = hub.breaks > 0
+        if breaks:
+            hub.breaks -= 1
+            data = data[: hub.break_at]
+        try:
+            for piece in range(start, len(data), 1 << 20):
+                self.wfile.write(data[piece : piece + (1 << 20)])
+                hub.sent.set()
+                if hub.slow:
+                    time.sleep(hub.slow)
+            self.wfile.flush()
+        except OSError:
+            self.close_connection = True
+        if breaks:
+            self.close_connection = True
+            self.connection.close()
+
+    def _send_json(self, content: object) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _not_found(self, code: str) -> None:
+        self.send_response(404)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""

@@ -1,0 +1,131 @@
+"""Writes weight files as the publishers lay them out, with small networks."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import pickle
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+from joyvasa.bundles import open_bundle
+from joyvasa.bundles.spec import BundleSpec
+from joyvasa.bundles.synthetic import template_arrays
+from joyvasa.networks import build
+
+RENDERER = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
+RETARGETING = {"stitching": "retarget_shoulder", "lip": "retarget_mouth", "eye": "retarget_eye"}
+LOADED = (*RENDERER, *RETARGETING, "motion_generator")
+
+
+def small_spec(folder: Path | None = None, **config: dict[str, Any]) -> BundleSpec:
+    """The published bundle for small networks; pinned to the files of a folder if one is given.
+
+    Args:
+        folder: whose files are pinned.
+        config: replaces the sizes of a role.
+    """
+    content = open_bundle("joyvasa").spec.model_dump(mode="json")
+    sizes = open_bundle("random").spec.roles
+    content["roles"] = {name: role for name, role in content["roles"].items() if name in sizes}
+    for name, role in content["roles"].items():
+        path = folder / role["file"] if folder else None
+        data = path.read_bytes() if path and path.is_file() else None
+        role |= {
+            "config": config.get(name, sizes[name].config),
+            "bytes": len(data) if data is not None else None,
+            "sha256": hashlib.sha256(data).hexdigest() if data is not None else None,
+            "older": [],
+        }
+    # The generator's checkpoint states its own sizes; only what it does not state is left.
+    stated = content["roles"]["motion_generator"]["config"]
+    if "motion_generator" not in config:
+        content["roles"]["motion_generator"]["config"] = {
+            key: value for key, value in stated.items() if key in ("decoder_heads", "audio_encoder")
+        }
+    return BundleSpec.model_validate(content)
+
+
+def write_bundle(folder: Path, spec: BundleSpec) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True) | {"format_version": 1}, sort_keys=False)
+    (folder / "bundle.yaml").write_text(text)
+    return folder
+
+
+@cache
+def small_network(name: str) -> nn.Module:
+    """A small network with weights that no constructor makes."""
+    network = build(name, **open_bundle("random").spec.roles[name].config)
+    numbers = torch.Generator().manual_seed(7)
+    state = {
+        key: torch.rand(value.shape, generator=numbers) if value.is_floating_point() and not _fixed(key) else value
+        for key, value in network.state_dict().items()
+    }
+    network.load_state_dict(state)
+    return network
+
+
+def _fixed(key: str) -> bool:
+    return key.startswith("diffusion_sched.") or key.endswith(".pe")
+
+
+def generator_checkpoint(**arguments: Any) -> dict[str, Any]:
+    """{args, model, iter} with a namespace, a path object, old weight-norm names and a shorter step table."""
+    state: dict[str, Tensor] = {}
+    for key, value in small_network("motion_generator").state_dict().items():
+        key = key.replace("parametrizations.weight.original0", "weight_g")
+        state[key.replace("parametrizations.weight.original1", "weight_v")] = value
+    state["denoising_net.TE.pe"] = torch.full((1, 9, 32), 0.5)
+    stated = {
+        "motion_feat_dim": 73,
+        "n_motions": 100,
+        "n_prev_motions": 10,
+        "feature_dim": 32,
+        "n_diff_steps": 8,
+        "diff_schedule": "cosine",
+        "target": "sample",
+        "audio_model": "hubert_zh_ori",
+        "n_layers": 6,  # as published: stored and never used
+        "n_heads": 8,
+        "use_indicator": True,
+        "exp_dir": Path("experiments/motion_generator"),
+    }
+    return {"args": argparse.Namespace(**(stated | arguments)), "model": state, "iter": 20_000}
+
+
+def write_published(folder: Path, *, legacy: bool = False) -> Path:
+    """A `pretrained_weights` folder for the human mode, without the detectors."""
+    names = {name: role.file for name, role in open_bundle("joyvasa").spec.roles.items()}
+
+    def save(content: Any, file: str | None) -> None:
+        path = folder / str(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+
+    for name in RENDERER:
+        save(small_network(name).state_dict(), names[name])
+    save(
+        {
+            entry: {f"module.{key}": value for key, value in small_network(name).state_dict().items()}
+            for name, entry in RETARGETING.items()
+        },
+        names["stitching"],
+    )
+    save(generator_checkpoint(), names["motion_generator"])
+    template = folder / str(names["motion_template"])
+    template.parent.mkdir(parents=True, exist_ok=True)
+    template.write_bytes(pickle.dumps(published_template()))
+    return folder
+
+
+def published_template() -> dict[str, np.ndarray]:
+    """Arrays of single and double precision, as published."""
+    arrays = template_arrays({})
+    return {name: array.astype(np.float64) if name.startswith("std_") else array for name, array in arrays.items()}

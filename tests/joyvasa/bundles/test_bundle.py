@@ -1,0 +1,177 @@
+"""Finding bundles, checking what is there, fingerprints."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from joyvasa.bundles import bundle_names, models_folder, open_bundle
+from joyvasa.bundles import hashes as hashing
+from joyvasa.bundles.hashes import HashCache, write_atomically
+from joyvasa.errors import ModelError
+from tests.joyvasa.bundles.published import small_spec, write_bundle, write_published
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_published(tmp_path_factory.mktemp("published"))
+    return write_bundle(folder, small_spec(folder))
+
+
+@pytest.fixture
+def folder(published: Path, tmp_path: Path) -> Path:
+    shutil.copytree(published, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_bundles_of_the_package_have_names(models_home: Path) -> None:
+    assert bundle_names()[:2] == ["joyvasa", "random"]
+    assert models_folder() == models_home
+    assert open_bundle("joyvasa").folder == models_home / "joyvasa"
+
+
+def test_the_models_folder_is_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("JOYVASA_MODELS")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.platform", "linux")
+    assert models_folder() == tmp_path / "joyvasa/models"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert models_folder() == Path.home() / "Library/Application Support/joyvasa/models"
+
+
+def test_a_bundle_in_the_models_folder_has_a_name(folder: Path, models_home: Path) -> None:
+    shutil.move(folder, models_home / "mine")
+    assert "mine" in bundle_names()
+    assert open_bundle("mine").folder == models_home / "mine"
+
+
+def test_a_bundle_is_found_by_folder_and_by_its_bundle_yaml(folder: Path) -> None:
+    assert open_bundle(str(folder)).folder == folder
+    assert open_bundle(folder / "bundle.yaml").folder == folder
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "../nothing", "/nowhere"])
+def test_an_unknown_bundle_names_the_known_ones(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"expected one of joyvasa, random, a folder with bundle\.yaml"):
+        open_bundle(name)
+
+
+def test_what_is_missing_is_named_with_the_command_that_gets_it() -> None:
+    bundle = open_bundle("joyvasa")
+    assert not bundle.has("warping_module")
+    assert not bundle.has("no_such_role")
+    with pytest.raises(ModelError) as caught:
+        bundle.require(["warping_module", "stitching", "lip"])
+    assert caught.value.code == "models_missing"
+    sentence = caught.value.sentence
+    assert "not available: needs " in sentence
+    assert sentence.count("stitching_retargeting_module.pth") == 1
+    assert sentence.endswith("(joyvasa models fetch joyvasa)")
+    with pytest.raises(ModelError, match=r"--mode animal\)"):
+        bundle.require(["animal_landmarks"])
+    with pytest.raises(ModelError, match="role no_such_role"):
+        bundle.require(["no_such_role"])
+    with pytest.raises(ModelError, match=r"needs .*warping_module\.pth"):
+        bundle.network("warping_module")
+
+
+def test_a_file_that_is_not_the_pinned_one_is_refused(folder: Path) -> None:
+    path = folder / "liveportrait/base_models/warping_module.pth"
+    state = torch.load(path, weights_only=True)
+    state["fourth.bias"] += 1
+    torch.save(state, path)
+    with pytest.raises(ModelError) as caught:
+        open_bundle(folder).network("warping_module")
+    assert caught.value.code == "weights_wrong_hash"
+    assert str(path) in caught.value.sentence
+
+
+def test_a_bundle_that_cannot_be_built_says_so(tmp_path: Path, folder: Path) -> None:
+    for config in ({"depth": 0}, {"colour": 3}):
+        write_bundle(folder, small_spec(folder, warping_module=config))
+        with pytest.raises(ModelError, match="warping_module cannot be built"):
+            open_bundle(folder).network("warping_module")
+
+
+def test_the_fingerprint_changes_with_weights_and_switches_only(folder: Path, tmp_path: Path) -> None:
+    first = open_bundle(folder).fingerprint()
+    assert open_bundle(folder).fingerprint() == first
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    assert open_bundle(moved).fingerprint() == first
+
+    spec = small_spec(folder)
+    write_bundle(moved, spec.model_copy(update={"description": "another text"}))
+    assert open_bundle(moved).fingerprint() == first
+    switches = spec.switches.model_copy(update={"audio_padding_samples": (1, 2), "frames_per_second": 30})
+    write_bundle(moved, spec.model_copy(update={"switches": switches}))
+    assert open_bundle(moved).fingerprint() != first
+
+    path = moved / "liveportrait/base_models/warping_module.pth"
+    state = torch.load(path, weights_only=True)
+    state["fourth.bias"] += 1
+    torch.save(state, path)
+    write_bundle(moved, small_spec(moved))
+    assert open_bundle(moved).fingerprint() != first
+    assert open_bundle(moved).fingerprint(["lip"]) == open_bundle(folder).fingerprint(["lip"])
+
+
+def test_a_file_is_hashed_once_for_each_of_its_states(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[Path] = []
+
+    def count(path: Path) -> str:
+        computed.append(path)
+        return original(path)
+
+    original = hashing.sha256_of
+    monkeypatch.setattr(hashing, "sha256_of", count)
+    first = open_bundle(folder).hashes()
+    n_files = len({role.file for role in open_bundle(folder).spec.roles.values() if role.file and role.sha256})
+    assert len(computed) == n_files
+    assert open_bundle(folder).hashes() == first
+    assert len(computed) == n_files
+    path = folder / "liveportrait/base_models/warping_module.pth"
+    os.utime(path, (1, 1))
+    assert open_bundle(folder).hashes() == first
+    assert len(computed) == n_files + 1
+
+
+def test_a_hash_cache_that_cannot_be_used_does_no_harm(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    for content in (b"", b"[]", b"{", b'{"x": 1}', b"\xff"):
+        path = tmp_path / "cache.json"
+        path.write_bytes(content)
+        assert HashCache(path).sha256(file) == expected
+    assert HashCache(file / "not-a-folder/cache.json").sha256(file) == expected
+
+
+def test_an_atomic_write_leaves_nothing_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    monkeypatch.setattr(os, "fsync", _fail)
+    with pytest.raises(OSError, match="full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [item.name for item in tmp_path.iterdir() if item.is_file()] == ["file"]
+
+
+def _fail(_: int) -> None:
+    raise OSError(28, "disk full")
+
+
+def test_licences_are_told_by_role(folder: Path) -> None:
+    bundle = open_bundle("joyvasa")
+    licences = bundle.licences(["face_detector", "warping_module"])
+    assert {role: licence.commercial for role, licence in licences.items()} == {
+        "face_detector": "no",
+        "warping_module": "yes",
+    }
+    assert bundle.licences() == {}  # nothing is there
+    assert set(open_bundle(folder).licences()) >= {"warping_module", "motion_generator"}

@@ -1,0 +1,94 @@
+"""Each problem of a file is found, and found alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from joyvasa.bundles import open_bundle
+from joyvasa.bundles.verify import FileCheck, verify
+from tests.joyvasa.bundles.published import small_spec, write_bundle, write_published
+
+WARPING = "liveportrait/base_models/warping_module.pth"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_published(tmp_path_factory.mktemp("published"))
+    return write_bundle(folder, small_spec(folder))
+
+
+@pytest.fixture
+def folder(published: Path, tmp_path: Path) -> Path:
+    shutil.copytree(published, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def checks(folder: Path, *, load: bool = True) -> dict[str, FileCheck]:
+    bundle = open_bundle(folder)
+    return {check.role: check for check in verify(bundle, bundle.spec.roles, load=load)}
+
+
+def test_whole_files_are_good(folder: Path) -> None:
+    found = checks(folder)
+    assert {check.status for check in found.values()} == {"ok"}
+    assert found["warping_module"].loads
+    assert found["warping_module"].pinned
+    assert found["warping_module"].licence == "MIT"
+
+
+def test_loading_can_be_left_out(folder: Path) -> None:
+    assert checks(folder, load=False)["warping_module"].loads is None
+
+
+@pytest.mark.parametrize("problem", ["missing", "wrong_size", "wrong_hash", "does_not_load"])
+def test_a_problem_of_one_file_is_told_and_does_not_stop_the_others(folder: Path, problem: str) -> None:
+    path = folder / WARPING
+    data = path.read_bytes()
+    if problem == "missing":
+        path.unlink()
+    elif problem == "wrong_size":
+        path.write_bytes(data[:-1])
+    elif problem == "wrong_hash":
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    else:
+        torch.save({"fourth.bias": torch.zeros(3)}, path)
+        write_bundle(folder, small_spec(folder))
+    found = checks(folder)
+    check = found["warping_module"]
+    assert check.status == problem
+    assert not check.good
+    assert str(path) in check.problem
+    assert found["lip"].good
+    assert found["motion_generator"].good
+
+
+def test_a_missing_file_that_is_optional_is_no_failure(folder: Path) -> None:
+    spec = small_spec(folder)
+    eye = spec.roles["eye"].model_copy(update={"file": "not/there.pth"})
+    write_bundle(folder, spec.model_copy(update={"roles": spec.roles | {"eye": eye}}))
+    check = checks(folder)["eye"]
+    assert check.status == "absent"
+    assert check.good
+
+
+def test_a_broken_onnx_file_does_not_load(tmp_path: Path) -> None:
+    spec = open_bundle("joyvasa").spec
+    detector = spec.roles["face_detector"].model_copy(update={"sha256": None, "bytes": None})
+    folder = write_bundle(tmp_path / "bundle", spec.model_copy(update={"roles": {"face_detector": detector}}))
+    path = folder / str(detector.file)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a model")
+    check = checks(folder)["face_detector"]
+    assert check.status == "does_not_load"
+    assert "cannot be read as ONNX" in check.problem
+    assert not check.pinned
+
+
+def test_a_result_can_be_written_as_json(folder: Path) -> None:
+    row = checks(folder, load=False)["warping_module"].row()
+    assert row["status"] == "ok"
+    assert row["commercial"] == "yes"
