@@ -22,6 +22,7 @@ BLOCK_S = 4.0  # seconds of sound per decoded block
 MIN_DURATION_S = 0.1  # shorter sounds hold no speech; two to three video frames
 SILENCE_PEAK = 1e-3  # -60 dBFS: below the noise floor of any recorded voice
 MAX_PEAK = 16.0  # float files may exceed 1 a little; integers stored as floats exceed this
+NORMALISATION_EPSILON = 1e-5  # keeps silence finite; the reference's value
 AU_HEADER = struct.Struct(">4s5I")  # magic, offset of the data, size, encoding, rate, channels
 
 
@@ -119,6 +120,23 @@ def stream_audio(path: str | Path) -> Iterator[np.ndarray]:
         tail = np.pad(tail[:missing], (0, max(0, missing - len(tail))))
         if len(tail):
             yield tail
+
+
+def stream_normalised(path: str | Path) -> Iterator[np.ndarray]:
+    """As `stream_audio`, but with zero mean and unit variance over the whole recording.
+
+    Some weights were trained on such sound. The file is decoded twice, so that it need not be held.
+    """
+    n_samples, total, squares = 0, 0.0, 0.0
+    for block in stream_audio(path):
+        wide = block.astype(np.float64)
+        n_samples += len(block)
+        total += wide.sum()
+        squares += (wide**2).sum()
+    mean = total / max(n_samples, 1)
+    deviation = math.sqrt(max(squares / max(n_samples, 1) - mean**2, 0.0))
+    for block in stream_audio(path):
+        yield ((block - mean) / (deviation + NORMALISATION_EPSILON)).astype(np.float32)
 
 
 def load_audio(path: str | Path) -> np.ndarray:

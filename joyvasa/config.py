@@ -46,6 +46,17 @@ def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[s
         raise ConfigError("config_invalid", f"{key} is {first['input']!r}: {first['msg']}") from None
 
 
+def dump_config(config: Any) -> str:
+    """A configuration as YAML that `load_config` reads back."""
+    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
 def _merge(tree: dict[str, Any], changes: Mapping[str, Any], *, where: str, prefix: str) -> None:
     for key, value in changes.items():
         if key not in tree:

@@ -152,6 +152,17 @@ class VideoWriter:
         return OutputError("encoding_failed", f"{self.path}: ffmpeg stopped ({last_words(text)})")
 
 
+def check_output(path: Path) -> None:
+    """Makes sure that a video can be written there, before any work is done for it.
+
+    Raises:
+        OutputError: `output_unwritable` or `disk_full`.
+    """
+    if path.suffix.lower() != ".mp4":
+        raise OutputError("output_unwritable", f"{path}: ends in {path.suffix!r}; expected a name such as out.mp4")
+    reserve_output(path).unlink()
+
+
 def reserve_output(path: Path) -> Path:
     """Makes the hidden temporary file that will become `path`, which proves the folder writable.
 

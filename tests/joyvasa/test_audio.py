@@ -4,7 +4,7 @@ import struct
 import numpy as np
 import pytest
 
-from joyvasa.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio
+from joyvasa.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio, stream_normalised
 from joyvasa.errors import EnvironmentFault, InputError
 from tests.media import MEDIA, ffmpeg, needs_media, tone
 
@@ -36,6 +36,13 @@ def test_stream_and_probe_agree_on_the_length(tmp_path):
     assert len(blocks) > 2
     assert sum(map(len, blocks)) == probe_audio(path).n_samples
     assert max(map(len, blocks)) <= 5 * SAMPLE_RATE
+
+
+def test_normalised_sound_has_zero_mean_and_unit_variance(tmp_path):
+    wave = 0.3 + 0.1 * np.sin(np.arange(5 * SAMPLE_RATE) / 20)
+    waveform = np.concatenate(list(stream_normalised(write_float_wav(tmp_path / "offset.wav", wave))))
+    expected = (wave - wave.mean()) / (wave.std() + 1e-5)
+    assert np.abs(waveform - expected).max() < 1e-4
 
 
 @needs_media

@@ -1,0 +1,41 @@
+"""Where networks run, and in which precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from joyvasa.errors import EnvironmentFault
+
+Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of this name; `auto` is a CUDA device, else Apple's, else the CPU.
+
+    Raises:
+        EnvironmentFault: `device_unavailable`.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise EnvironmentFault(
+            "device_unavailable", f"device {name}: cannot be used here ({reason}); expected auto, cpu, or cuda:N"
+        ) from None
+    return device
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """A context in which networks compute in this precision; their weights stay float32."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, PRECISIONS[precision])

@@ -1,0 +1,293 @@
+"""Motion generator: a diffusion transformer that turns speech into face motion (JoyVASA)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from joyvasa.diffusion import DiffusionSchedule, Generators, ScheduleMode, Target, noise_sequence
+from joyvasa.errors import ConfigError
+from joyvasa.networks.denoising_network import POSITION_ROWS, DenoisingNetwork
+from joyvasa.networks.speech_encoder import (
+    SAMPLE_RATE,
+    SpeechEncoder,
+    SpeechEncoderConfig,
+    pad_to_frames,
+    resample_frames,
+)
+
+Sampler = Literal["ancestral", "ddim"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionGeneratorConfig:
+    """Sizes and conventions; the defaults are those of the published weights.
+
+    Fields that a published checkpoint states in its `args` bear the name they have there. Depth
+    and width of the transformer do not: JoyVASA stores `n_layers`, `n_heads` and `mlp_ratio`, but
+    always builds 8 layers of 8 heads.
+
+    Raises:
+        ConfigError: `motion_generator_config`.
+    """
+
+    motion_feat_dim: int = 73  # numbers a frame: expression 63, scale, translation 3, pitch, yaw, roll, the rest unused
+    n_motions: int = 100  # frames of a window
+    n_prev_motions: int = 10  # frames of the previous window that the next one sees
+    feature_dim: int = 256  # width of the transformer and of the audio features
+    n_diff_steps: int = 50
+    diff_schedule: ScheduleMode = "cosine"
+    target: Target = "sample"  # what the network predicts: clean motion or the noise in it
+    fps: int = 25  # motion frames per second
+    # Until December 2025 JoyVASA added one row of the position table, that of the number of
+    # tokens, to every token, and its published weights were trained so: `constant_row`.
+    positional_encoding: Literal["per_token", "constant_row"] = "per_token"
+    decoder_layers: int = 8
+    decoder_heads: int = 8
+    decoder_hidden: int = 1024
+    dropout: float = 0.1  # in training
+    audio_encoder: SpeechEncoderConfig = field(default_factory=SpeechEncoderConfig)  # a mapping of its fields will do
+
+    def __post_init__(self) -> None:
+        if isinstance(self.audio_encoder, Mapping):
+            object.__setattr__(self, "audio_encoder", SpeechEncoderConfig(**self.audio_encoder))
+        if not 1 <= self.n_prev_motions <= self.n_motions:
+            self._refuse("n_prev_motions", f"1 to {self.n_motions}, the frames of a window")
+        if self.n_tokens >= POSITION_ROWS:
+            self._refuse("n_motions", f"at most {POSITION_ROWS - 1 - self.n_prev_motions}, the rows of the table")
+        if self.target not in ("sample", "noise"):
+            self._refuse("target", "sample or noise")
+        if self.positional_encoding not in ("per_token", "constant_row"):
+            self._refuse("positional_encoding", "per_token or constant_row")
+        if self.feature_dim % 2 or self.feature_dim % self.decoder_heads:
+            self._refuse("feature_dim", f"an even multiple of the {self.decoder_heads} heads")
+        if self.fps < 1 or self.sample_rate % self.fps:
+            self._refuse("fps", f"a divisor of the sample rate {self.sample_rate}")
+
+    def _refuse(self, name: str, expected: str) -> None:
+        raise ConfigError(
+            "motion_generator_config",
+            f"motion generator: {name} is {getattr(self, name)!r}; expected {expected}: correct it",
+        )
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the sound, Hz."""
+        return SAMPLE_RATE
+
+    @property
+    def n_tokens(self) -> int:
+        """Frames that the transformer sees: those of the window and those before it."""
+        return self.n_prev_motions + self.n_motions
+
+
+class MotionGenerator(nn.Module):
+    """Speech encoder, denoising network and sampler.
+
+    Shapes below: B records, n = `n_motions` and P = `n_prev_motions` frames, D = `motion_feat_dim`,
+    dim = `feature_dim`.
+    """
+
+    def __init__(self, config: MotionGeneratorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or MotionGeneratorConfig()
+        self.start_audio_feat = nn.Parameter(torch.randn(1, config.n_prev_motions, config.feature_dim))
+        self.start_motion_feat = nn.Parameter(torch.randn(1, config.n_prev_motions, config.motion_feat_dim))
+        self.null_audio_feat = nn.Parameter(torch.randn(1, 1, config.feature_dim))
+        self.audio_encoder = SpeechEncoder(config.audio_encoder)
+        self.audio_feature_map = nn.Linear(config.audio_encoder.hidden_size, config.feature_dim)
+        self.denoising_net = DenoisingNetwork(
+            motion_dim=config.motion_feat_dim,
+            n_tokens=config.n_tokens,
+            dim=config.feature_dim,
+            layers=config.decoder_layers,
+            heads=config.decoder_heads,
+            hidden=config.decoder_hidden,
+            dropout=config.dropout,
+            constant_row=config.n_tokens if config.positional_encoding == "constant_row" else None,
+        )
+        self.diffusion_sched = DiffusionSchedule(config.n_diff_steps, config.diff_schedule)
+
+    def audio_features(self, waveform: Tensor) -> Tensor:
+        """Features of the sound at the frame rate of the motion.
+
+        Args:
+            waveform: shape (B, samples), mono in [-1, 1] at `sample_rate`; a window has `n_motions` frames of it.
+
+        Returns:
+            shape (B, frames, dim), frames = duration * fps.
+        """
+        fps, encoder = self.config.fps, self.config.audio_encoder
+        n_frames = round(waveform.shape[-1] * fps / self.config.sample_rate)
+        padded = pad_to_frames(waveform, stride=encoder.stride, receptive_field=encoder.receptive_field)
+        n_hidden = round(n_frames * encoder.frames_per_second / fps)  # the encoder keeps its own rate, 50 Hz
+        hidden = self.audio_encoder(padded.to(self.start_audio_feat.dtype), frames_per_second=fps, n_frames=n_hidden)
+        hidden = hidden.transpose(1, 2)  # (B, hidden, n_hidden)
+        features = resample_frames(hidden, from_hz=encoder.frames_per_second, to_hz=fps, n_frames=n_frames)
+        return self.audio_feature_map(features.transpose(1, 2))
+
+    def denoise(self, motion: Tensor, audio: Tensor, prev_motion: Tensor, prev_audio: Tensor, step: Tensor) -> Tensor:
+        """One call of the denoising network.
+
+        Args:
+            motion: noisy motion, shape (B, n, D).
+            audio: features, shape (B, n, dim).
+            prev_motion: clean motion before the window, shape (B, P, D).
+            prev_audio: features before the window, shape (B, P, dim).
+            step: diffusion step of each record, shape (B,), integers in 1..T.
+
+        Returns:
+            prediction for the frames before and in the window, shape (B, P + n, D).
+        """
+        return self.denoising_net(motion, self.denoising_net.audio_context(audio, prev_audio), prev_motion, step)
+
+    def forward(
+        self,
+        motion: Tensor,
+        audio: Tensor,
+        *,
+        step: Tensor,
+        noise: Tensor,
+        without_audio: Tensor,
+        prev_motion: Tensor | None = None,
+        prev_audio: Tensor | None = None,
+    ) -> Tensor:
+        """What training compares: noise is added to clean motion and the network predicts its target.
+
+        Args:
+            motion: clean, shape (B, n, D).
+            audio: features, shape (B, n, dim).
+            step: shape (B,), integers in 1..T.
+            noise: standard normal, shape (B, n, D).
+            without_audio: records that learn to do without audio, for guidance, shape (B,), bool.
+            prev_motion: shape (B, P, D); None at the start of a recording.
+            prev_audio: shape (B, P, dim); None at the start of a recording.
+
+        Returns:
+            shape (B, P + n, D).
+        """
+        prev_motion, prev_audio = self._before(len(motion), prev_motion, prev_audio)
+        audio = torch.where(without_audio[:, None, None], self.null_audio_feat, audio)
+        return self.denoise(self.diffusion_sched.add_noise(motion, noise, step), audio, prev_motion, prev_audio, step)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        audio: Tensor,
+        *,
+        prev_motion: Tensor | None = None,
+        prev_audio: Tensor | None = None,
+        noise: Tensor | None = None,
+        cfg_scale: float | Sequence[float] = 1.0,
+        steps: int | None = None,
+        generator: Generators | None = None,
+        sampler: Sampler = "ancestral",
+        dynamic_threshold: tuple[float, float, float] | None = None,
+        flexibility: float = 0.0,
+        on_step: Callable[[int, Tensor], Any] | None = None,
+    ) -> Tensor:
+        """Motion of one window.
+
+        Args:
+            audio: waveform, shape (B, samples), or features, shape (B, n, dim).
+            prev_motion: last frames of the previous window, shape (B, P, D); None at the start.
+            prev_audio: their features, shape (B, P, dim); None at the start.
+            noise: the start x_T, shape (B, n, D), or all draws, shape (draws, B, n, D): x_T, then one for each
+                ancestral step but the last.
+            cfg_scale: weight of classifier-free guidance, one or one for each record; 1 is none and takes
+                half the time.
+            steps: with `ddim` the number of steps, spread over the trained schedule. With `ancestral` the
+                length of a schedule of its own: not the trained one, so only for networks that know it. None:
+                as trained.
+            generator: one for the batch, or one for each record, whose draws then do not depend on the
+                batch; in the order of `noise`.
+            sampler: `ancestral` (adds noise at every step) or `ddim` (deterministic but for x_T).
+            dynamic_threshold: (ratio, least, most): predictions of a record are clamped to that quantile of
+                their absolute values, itself clamped to [least, most]; before guidance.
+            flexibility: of ancestral noise, see `DiffusionSchedule.sigma`.
+            on_step: called with each visited step, from T to 0, and the motion there.
+
+        Returns:
+            shape (B, n, D), float32.
+
+        Raises:
+            ConfigError: `diffusion_steps`, `sampler_unknown`.
+        """
+        if audio.ndim == 2:
+            audio = self.audio_features(audio)
+        prev_motion, prev_audio = self._before(len(audio), prev_motion, prev_audio)
+        predict = self._predictor(audio, prev_motion, prev_audio, cfg_scale, dynamic_threshold)
+        schedule = self.diffusion_sched
+        if sampler == "ancestral":
+            if steps is not None and steps != schedule.n_steps:
+                schedule = DiffusionSchedule(steps, self.config.diff_schedule).to(audio.device)
+            visited = list(range(schedule.n_steps, -1, -1))
+        elif sampler == "ddim":
+            visited = schedule.subsequence(schedule.n_steps if steps is None else steps)
+        else:
+            raise ConfigError("sampler_unknown", f"sampler: found {sampler!r}; expected ancestral or ddim: choose one")
+
+        shape = (len(audio), self.config.n_motions, self.config.motion_feat_dim)
+        draws = noise_sequence(shape, audio.device, noise, generator)
+        x = next(draws)
+        for step, next_step in pairwise(visited):
+            if on_step:
+                on_step(step, x)
+            prediction = predict(x, step)
+            if sampler == "ancestral":
+                step_noise = next(draws) if step > 1 else None
+                x = schedule.ancestral_step(x, prediction, step_noise, step, self.config.target, flexibility)
+            else:
+                clean = prediction
+                if self.config.target == "noise":
+                    clean = schedule.clean_from_noise(x, prediction, step)
+                x = schedule.ddim_step(x, clean, step, next_step)
+        if on_step:
+            on_step(0, x)
+        return x
+
+    def _before(self, batch: int, prev_motion: Tensor | None, prev_audio: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The given frames before the window, or the learned ones of a start."""
+        if prev_motion is None:
+            prev_motion = self.start_motion_feat.expand(batch, -1, -1)
+        if prev_audio is None:
+            prev_audio = self.start_audio_feat.expand(batch, -1, -1)
+        return prev_motion, prev_audio
+
+    def _predictor(
+        self,
+        audio: Tensor,
+        prev_motion: Tensor,
+        prev_audio: Tensor,
+        cfg_scale: float | Sequence[float],
+        dynamic_threshold: tuple[float, float, float] | None,
+    ) -> Callable[[Tensor, int], Tensor]:
+        """The network as a function of noisy motion and step; all that stays the same is computed here."""
+        scale = torch.as_tensor(cfg_scale, dtype=torch.float32, device=audio.device).reshape(-1, 1, 1)
+        guided = bool((scale != 1).any())
+        dtype = self.start_motion_feat.dtype
+        if guided:  # the same records without and with their audio; what came before is known to both
+            audio = torch.cat([self.null_audio_feat.expand_as(audio), audio])
+            prev_audio, prev_motion = torch.cat([prev_audio] * 2), torch.cat([prev_motion] * 2)
+        context = self.denoising_net.audio_context(audio.to(dtype), prev_audio.to(dtype))
+        prev_motion = prev_motion.to(dtype)
+
+        def predict(x: Tensor, step: int) -> Tensor:
+            motion = (torch.cat([x] * 2) if guided else x).to(dtype)
+            steps = torch.full((len(motion),), step, device=x.device)
+            prediction = self.denoising_net(motion, context, prev_motion, steps)[:, -x.shape[1] :].float()
+            if dynamic_threshold is not None:
+                ratio, least, most = dynamic_threshold
+                limit = prediction.abs().flatten(1).quantile(ratio, dim=1).clamp(least, most)[:, None, None]
+                prediction = prediction.clamp(-limit, limit)
+            if not guided:
+                return prediction
+            without, with_audio = prediction.chunk(2)
+            return without + scale * (with_audio - without)
+
+        return predict

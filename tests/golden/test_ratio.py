@@ -1,0 +1,25 @@
+import pytest
+
+from joyvasa.faces.ratios import eye_ratios, lip_ratios, with_target
+from tests.golden.reference import Section, needs_golden
+
+pytestmark = needs_golden
+
+
+@pytest.fixture(scope="module")
+def section() -> Section:
+    return Section("ratio")
+
+
+def test_eye_ratios_match(section):
+    landmarks = section.input("lmk203").numpy()
+    section.check("eye_ratio", eye_ratios(landmarks), 1e-5)
+    target = section.input("target_eye").item()
+    section.check("eye_ratio_target", with_target(eye_ratios(landmarks), target), 1e-5)
+    section.check("combined_eye", with_target(eye_ratios(landmarks), 0.31), 1e-5)
+
+
+def test_lip_ratios_match(section):
+    landmarks = section.input("lmk203").numpy()
+    section.check("lip_ratio", lip_ratios(landmarks), 1e-5)
+    section.check("combined_lip", with_target(lip_ratios(landmarks), 0.0), 1e-5)

@@ -1,0 +1,39 @@
+"""Smoothing methods against the reference."""
+
+import pytest
+import torch
+
+from joyvasa.motion import MotionSequence
+from joyvasa.smoothing import SmoothingConfig, kalman, smooth
+from tests.golden.reference import Section, needs_golden
+
+pytestmark = needs_golden
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def section():
+    return Section("smooth")
+
+
+@pytest.mark.parametrize("method", ["ema", "median", "mean"])
+def test_smoothed_motion_matches(section, method):
+    pitch, yaw, roll = section.input("m_angles").split(1, dim=1)
+    motion = MotionSequence(
+        expression=section.input("m_exp"),
+        scale=section.input("m_scale"),
+        translation=section.input("m_t"),
+        pitch=pitch,
+        yaw=yaw,
+        roll=roll,
+    )
+    for key, array in smooth(motion, SmoothingConfig(method)).to_arrays().items():
+        if key != "fps":
+            section.check(f"{method}_{key}", array, TOLERANCE)
+
+
+def test_kalman_smoother_matches(section):
+    config = SmoothingConfig()
+    values = section.input("kalman_in")[:, 0].to(torch.float64).numpy()
+    smoothed = kalman(values, config.kalman_process_variance, config.kalman_observation_variance)
+    section.check("kalman", smoothed, TOLERANCE)

@@ -1,0 +1,116 @@
+"""Windowing, de-normalisation and whole recordings against the reference."""
+
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.motion import MotionTemplate
+from joyvasa.networks import build
+from joyvasa.networks.motion_generator import MotionGeneratorConfig
+from joyvasa.sampling import Recording, SamplingConfig, sample_motion
+from joyvasa.smoothing import SmoothingConfig, smooth
+from joyvasa.windows import plan_windows
+from tests.golden.reference import Section, base_seed, fill, needs_golden
+
+pytestmark = needs_golden
+MOTION, FULL = 1e-5, 1e-3
+DURATIONS = ("0.3", "3.8", "3.88", "3.9", "4.0", "4.1", "8.0", "10.0", "23.7")
+REFERENCE = SamplingConfig(timing="reference", steps=8, cfg_scale=2.8)
+
+
+@pytest.fixture(scope="module")
+def section():
+    return Section("window")
+
+
+@pytest.fixture(scope="module")
+def template(section):
+    """Smallest and largest values three standard deviations from the mean."""
+    values = {name: section.input(f"tpl_{name}") for name in ("mean_exp", "std_exp")}
+    for name in ("scale", "t", "pitch", "yaw", "roll"):
+        mean, deviation = section.input(f"tpl_mean_{name}"), section.input(f"tpl_std_{name}")
+        values |= {f"min_{name}": mean - 3 * deviation, f"max_{name}": mean + 3 * deviation}
+    return MotionTemplate.from_arrays(values)
+
+
+class SeededNetwork:
+    """Returns seeded noise as motion and writes down what it was asked."""
+
+    config = MotionGeneratorConfig()
+
+    def __init__(self):
+        self.calls = []
+
+    def audio_features(self, waveform):
+        self.calls.append([waveform.shape[1], waveform.double().sum().item()])
+        return torch.zeros(1, 100, 256)
+
+    def sample(self, audio, *, prev_motion, **options):
+        self.calls[-1].append(-1.0 if prev_motion is None else prev_motion.double().sum().item())
+        generator = torch.Generator().manual_seed(base_seed() + 999_000 + len(self.calls) - 1)
+        return torch.randn(1, 100, 73, generator=generator)
+
+
+class TapeNetwork:
+    """A network that takes its noise from a record of the reference's draws."""
+
+    def __init__(self, network, tape):
+        self.config = network.config
+        self.audio_features = network.audio_features
+        self.network = network
+        self.start, self.tape = tape[0], iter(tape[1:])
+
+    def sample(self, audio, *, noise, generator, steps, **options):
+        draws = torch.stack([self.start, *(next(self.tape) for _ in range(steps - 1))])
+        return self.network.sample(audio, noise=draws, steps=steps, **options)
+
+
+def recording(waveform):
+    blocks = np.array_split(waveform, 7)
+    return Recording(len(waveform), blocks, torch.Generator().manual_seed(0))
+
+
+def check_motion(section, prefix, motion, relative):
+    arrays = motion.to_arrays()
+    for key in ("exp", "scale", "R", "t", "pitch", "yaw", "roll"):
+        name = f"{prefix}_{key}"
+        shape = section.stored[f"{name}__meta"][1:] if f"{name}__meta" in section.stored else section.stored[name].shape
+        section.check(name, arrays[key].reshape(shape), relative)
+
+
+def test_plans_equal_the_table(section):
+    table = section.stored["table"]
+    plans = [plan_windows(int(row[0]), timing="reference") for row in table]
+    found = [[plan.n_samples, plan.n_windows, plan.pad_samples, plan.pad_frames, plan.n_frames] for plan in plans]
+    np.testing.assert_array_equal(found, table[:, [0, 2, 3, 4, 5]])
+
+
+@pytest.mark.parametrize("duration", DURATIONS)
+def test_the_network_is_asked_for_the_same_windows(section, template, duration):
+    network = SeededNetwork()
+    waveform = section.input(f"audio_{duration}")
+    motion = sample_motion(network, [recording(waveform)], template, REFERENCE)[0]
+
+    plan = plan_windows(len(waveform), timing="reference")
+    indicator = [100] * (plan.n_windows - 1) + [100 - plan.pad_frames]
+    calls = [[n, total, frames, before] for (n, total, before), frames in zip(network.calls, indicator, strict=True)]
+    section.check(f"calls_zero_{duration}", calls, MOTION)
+    # Filling with the last sample is filling with silence: silence was put after the recording before.
+    section.check(f"calls_replicate_{duration}", calls, MOTION)
+    if duration in ("0.3", "4.1"):
+        check_motion(section, f"motion_{duration}", motion, MOTION)
+
+
+def test_aligned_timing_is_the_same_motion_two_frames_earlier(section, template):
+    reference = sample_motion(SeededNetwork(), [recording(section.input("audio_4.1"))], template, REFERENCE)[0]
+    aligned = sample_motion(SeededNetwork(), [recording(section.input("audio_4.1"))], template)[0]
+    assert len(aligned) == 103  # 4.1 s * 25 = 102.5
+    torch.testing.assert_close(aligned.expression, reference.expression[2:105])
+
+
+def test_a_recording_of_two_windows_matches_from_sound_to_smoothed_motion(section, template):
+    network = fill(build("motion_generator"), "motion_generator")
+    taped = TapeNetwork(network, section.tape("noise"))
+    motion = sample_motion(taped, [recording(section.input("audio_full"))], template, REFERENCE)[0]
+    section.check("full_n_frames", len(motion), 0)
+    check_motion(section, "full", smooth(motion, SmoothingConfig()), FULL)
