@@ -10,10 +10,10 @@ demo: .venv/installed  ## animate the bundled portrait
 	$(BIN)/joyvasa demo
 
 test: .venv/installed  ## what must always hold; under 15 minutes on two cores
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not bench"
 
 test-all: .venv/installed  ## everything, the long checks too
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not bench"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -21,7 +21,7 @@ lint: .venv/installed
 	$(BIN)/pyright
 
 bench: .venv/installed  ## measured figures; none of them is a test
-	$(BIN)/pytest -m bench -s tests
+	$(BIN)/pytest -m bench -s
 
 locks: pyproject.toml  ## pin anew; needs uv
 	uv pip compile --universal --python-version 3.11 --extra cpu --extra dev -o requirements-cpu.lock pyproject.toml

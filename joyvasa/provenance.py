@@ -29,7 +29,7 @@ def stamp(frames: np.ndarray, text: str) -> None:
         text: one line; its size follows the width of the picture.
     """
     height, width = frames.shape[1:3]
-    scale = width / 24 / len(text) * 1.2  # a Hershey letter is about 20 pixels wide at scale 1
+    scale = width / 2.5 / (18 * len(text))  # a Hershey letter is about 18 pixels wide at scale 1
     thickness = max(1, round(scale * 2))
     (_, letter_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
     corner = (max(2, width // 40), height - max(2, letter_height // 2))

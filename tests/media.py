@@ -23,6 +23,8 @@ def ffmpeg(*arguments: object) -> None:
 
 def tone(path: Path, *, seconds: float = 1.0, volume: float = 0.5, rate: int = 16_000, channels: int = 1) -> Path:
     """A sine of 220 Hz in any format that the file's suffix names."""
-    source = f"sine=frequency=220:sample_rate={rate}:duration={seconds},volume={volume * 8}"  # ffmpeg's sine peaks at 1/8
+    source = (
+        f"sine=frequency=220:sample_rate={rate}:duration={seconds},volume={volume * 8}"  # ffmpeg's sine peaks at 1/8
+    )
     ffmpeg("-f", "lavfi", "-i", source, "-ac", channels, path)
     return path

@@ -164,7 +164,7 @@ def test_without_ffmpeg_the_sentence_says_what_to_install(tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "")
     monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
-    with pytest.raises(EnvironmentFault, match="ffmpeg_missing.*pip install imageio-ffmpeg"):
+    with pytest.raises(EnvironmentFault, match=r"ffmpeg_missing.*pip install imageio-ffmpeg"):
         probe_audio(path)
 
 

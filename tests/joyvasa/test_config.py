@@ -64,10 +64,10 @@ def test_a_bad_setting_is_named_in_one_sentence(setting, words):
 def test_a_bad_file_is_named_and_runs_nothing(tmp_path, content):
     file = tmp_path / "options.yaml"
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match="options.yaml"):
+    with pytest.raises(ConfigError, match=r"options\.yaml"):
         load_config(Options, file=file)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="config_unreadable.*none.yaml"):
+    with pytest.raises(ConfigError, match=r"config_unreadable.*none\.yaml"):
         load_config(Options, file=tmp_path / "none.yaml")

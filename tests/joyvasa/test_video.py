@@ -107,9 +107,7 @@ def test_memory_is_bounded_by_the_queue(tmp_path):
 
 def write_noise(folder: Path, batches: int = 40) -> None:
     noise = np.random.default_rng(0)
-    with VideoWriter(
-        folder / "out.mp4", n_frames=batches * 10, width=256, height=256, frames_per_second=25
-    ) as writer:
+    with VideoWriter(folder / "out.mp4", n_frames=batches * 10, width=256, height=256, frames_per_second=25) as writer:
         for _ in range(batches):
             writer.write(noise.integers(0, 255, (10, 256, 256, 3), np.uint8))
 

@@ -1,0 +1,197 @@
+"""Faces by the cascades that OpenCV ships: no download, no restricted licence, people looking at the camera."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from joyvasa.errors import ModelError
+from joyvasa.faces.detection import Face, sort_faces
+from joyvasa.faces.geometry import Image
+
+FloatArray = NDArray[np.float32]
+
+# Proportions of the face inside the box of haarcascade_frontalface_alt2, in sides of the box.
+_EYES_Y = 0.40
+_EYES_TO_MOUTH = 0.42
+_EYE_DISTANCE = 0.40
+
+# The outline from the brows to the chin, as landmark layouts span it. From averages of adult faces (Farkas,
+# Anthropometry of the Head and Face): pupils 63 mm apart, mouth 67 mm below them, brows 25 mm above them, chin
+# 45 mm below the mouth, face 137 mm wide.
+_BROWS_ABOVE_EYES = 25 / 67  # in distances from the eyes to the mouth
+_CHIN_BELOW_EYES = (67 + 45) / 67
+_HALF_WIDTH = 137 / 63 / 2  # in distances of the eyes
+_MOUTH_HALF_WIDTH = 0.38  # in distances of the eyes
+_NOSE = 0.6  # of the way from the eyes to the mouth
+
+
+@dataclass(frozen=True)
+class CascadeConfig:
+    """How the cascades search.
+
+    Args:
+        working_side: larger pictures are shrunk to this side for the search, pixels.
+        scale_step: ratio of successive window sizes.
+        min_neighbours: raw hits that a face must have beyond one.
+        min_fraction: smallest face, relative to the picture's shorter side.
+        weak_margin: a face whose score is this much below the picture's best only counts if its eyes are found.
+    """
+
+    working_side: int = 800
+    scale_step: float = 1.1
+    min_neighbours: int = 4
+    min_fraction: float = 0.05
+    weak_margin: float = 1.0
+
+
+class CascadeDetector:
+    """Frontal faces by `haarcascade_frontalface_alt2`, their eyes by two eye cascades where these find a pair.
+
+    Finds faces turned by up to about 15 degrees. The eyes refine position and roll; the rest of the five landmarks
+    and the outline follow from the proportions of a face. A face that the picture's edge cuts is not found.
+    OpenCV's classifiers keep scratch state: one detector serves one call at a time and makes other threads wait.
+
+    Args:
+        config: how to search.
+
+    Raises:
+        ModelError: this OpenCV comes without its cascades.
+    """
+
+    def __init__(self, config: CascadeConfig | None = None) -> None:
+        self.config = config or CascadeConfig()
+        self._faces = _load("haarcascade_frontalface_alt2.xml")
+        self._eyes = [_load("haarcascade_eye.xml"), _load("haarcascade_eye_tree_eyeglasses.xml")]
+        self._lock = threading.Lock()
+
+    def detect(self, image: Image) -> list[Face]:
+        """Finds faces.
+
+        Args:
+            image: uint8 RGB (height, width, 3).
+
+        Returns:
+            Faces, largest first; their score is the last stage's sum of the cascade, higher is surer.
+        """
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        with self._lock:
+            found = self._find(grey)
+            best = max((score for _, score in found), default=0.0)
+            faces = []
+            for box, score in found:
+                eyes = self._find_eyes(grey, box)
+                if eyes is not None or score >= best - self.config.weak_margin:
+                    faces.append(_face(box, score, eyes))
+        return sort_faces(faces)
+
+    def _find(self, grey: Image) -> list[tuple[FloatArray, float]]:
+        """Boxes (left, top, side) and scores."""
+        factor = min(1.0, self.config.working_side / max(grey.shape))
+        if factor < 1:
+            grey = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        smallest = max(20, int(min(grey.shape) * self.config.min_fraction))
+        hits, _, weights = self._faces.detectMultiScale3(
+            grey, self.config.scale_step, 0, 0, (smallest, smallest), outputRejectLevels=True
+        )
+        boxes = np.asarray(hits, dtype=np.float32).reshape(-1, 4)[:, :3]
+        weights = np.asarray(weights, dtype=np.float32).reshape(-1)
+        groups, _ = cv2.groupRectangles([tuple(map(int, hit)) for hit in hits], self.config.min_neighbours, 0.2)
+        found = []
+        for group in np.asarray(groups, dtype=np.float32).reshape(-1, 4)[:, :3]:
+            near = np.abs(boxes - group).max(axis=1) <= 0.25 * group[2]
+            if near.any():
+                found.append((group / factor, float(weights[near].max())))
+        return found
+
+    def _find_eyes(self, grey: Image, box: FloatArray) -> FloatArray | None:
+        """The centres of both eyes, float32 (2, 2), or None."""
+        left, top, side = box
+        rows = slice(max(0, round(float(top))), round(float(top + side)))
+        columns = slice(max(0, round(float(left))), round(float(left + side)))
+        face = cv2.resize(grey[rows, columns], (_EYE_SIDE, _EYE_SIDE), interpolation=cv2.INTER_AREA)
+        eyes = [self._find_eye(face, half) for half in _EYE_WINDOWS]
+        if eyes[0] is None or eyes[1] is None:
+            return None
+        pair = np.stack(eyes)
+        across = pair[1] - pair[0]
+        level = abs(across[1]) <= 0.45 * across[0]
+        if not (level and _EYE_DISTANCES[0] <= across[0] <= _EYE_DISTANCES[1]):
+            return None
+        return (pair * side + [left, top]).astype(np.float32)
+
+    def _find_eye(self, face: Image, half: tuple[float, float]) -> FloatArray | None:
+        """The centre of one eye in sides of the face."""
+        top, bottom = _EYE_ROWS
+        window = face[int(top * _EYE_SIDE) : int(bottom * _EYE_SIDE), int(half[0] * _EYE_SIDE) : int(half[1] * _EYE_SIDE)]
+        for cascade in self._eyes:
+            hits, _, weights = cascade.detectMultiScale3(
+                window, 1.05, 3, 0, (_EYE_SIDE // 7,) * 2, (_EYE_SIDE * 2 // 5,) * 2, outputRejectLevels=True
+            )
+            if len(hits):
+                x, y, width, height = hits[int(np.argmax(weights))]
+                centre = np.array([x + width / 2, y + height / 2]) / _EYE_SIDE
+                return (centre + [half[0], top]).astype(np.float32)
+        return None
+
+
+_EYE_SIDE = 200  # pixels that a face is resized to for the eye cascades
+_EYE_ROWS = (0.20, 0.58)  # where eyes are looked for, in sides of the face's box
+_EYE_WINDOWS = ((0.08, 0.52), (0.48, 0.92))
+_EYE_DISTANCES = (0.28, 0.55)  # of a plausible pair, in sides of the face's box
+
+
+def face_from_eyes_and_mouth(
+    left_eye: FloatArray, right_eye: FloatArray, mouth: FloatArray, *, box: FloatArray, score: float
+) -> Face:
+    """A face of which only the eyes and the mouth are known, completed by the proportions of a face.
+
+    Args:
+        left_eye: (2,), the eye at the picture's left.
+        right_eye: (2,).
+        mouth: (2,), its centre.
+        box: left, top, right, bottom.
+        score: of the detector.
+
+    Returns:
+        A face with five landmarks and the outline from the brows to the chin.
+    """
+    eyes = (left_eye + right_eye) / 2
+    down = mouth - eyes
+    right = np.array([down[1], -down[0]]) / np.linalg.norm(down) * np.linalg.norm(right_eye - left_eye)
+    points = [left_eye, right_eye, eyes + _NOSE * down, mouth - _MOUTH_HALF_WIDTH * right, mouth + _MOUTH_HALF_WIDTH * right]
+    landmarks = np.stack(points).astype(np.float32)
+    outline = [
+        eyes + side * _HALF_WIDTH * right + height * down
+        for side in (-1, 1)
+        for height in (-_BROWS_ABOVE_EYES, _CHIN_BELOW_EYES)
+    ]
+    extent = np.stack(outline).astype(np.float32)
+    return Face(np.asarray(box, np.float32), score, landmarks, landmarks5=landmarks, extent=extent)
+
+
+def _face(box: FloatArray, score: float, eyes: FloatArray | None) -> Face:
+    left, top, side = box
+    if eyes is None:
+        middle = np.array([left + side / 2, top + _EYES_Y * side])
+        half = np.array([_EYE_DISTANCE / 2 * side, 0])
+        eyes = np.stack([middle - half, middle + half]).astype(np.float32)
+    across = eyes[1] - eyes[0]
+    down = np.array([-across[1], across[0]]) / np.linalg.norm(across)
+    mouth = eyes.mean(axis=0) + _EYES_TO_MOUTH * side * down
+    corners = np.array([left, top, left + side, top + side])
+    return face_from_eyes_and_mouth(eyes[0], eyes[1], mouth, box=corners, score=score)
+
+
+def _load(name: str) -> cv2.CascadeClassifier:
+    path = Path(getattr(getattr(cv2, "data", None), "haarcascades", "")) / name
+    cascade = cv2.CascadeClassifier(str(path)) if path.is_file() and hasattr(cv2, "CascadeClassifier") else None
+    if cascade is None or cascade.empty():
+        found = f"OpenCV {cv2.__version__} without {name}"
+        raise ModelError("cascade_missing", f"detector cascade is not available: found {found}; install OpenCV 4")
+    return cascade

@@ -1,0 +1,136 @@
+"""Paste-back: rendered faces blended into the picture they were cut from."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from joyvasa.errors import ConfigError
+from joyvasa.faces.geometry import Image
+
+_MASK_MARGIN = 32  # the blend takes 1/32 of the crop's side on each edge: 16 of 512 pixels, LivePortrait's template
+
+# Fixed-point arithmetic of cv2.warpAffine: coordinates in 1/1024 pixel, interpolation in 1/32 pixel.
+_COORDINATE_BITS = 10
+_INTERPOLATION_BITS = 5
+
+
+def mask_template(size: int = 512) -> Image:
+    """The blending mask of a crop: 255 inside, falling to 0 over the margin with the distance from the inner square.
+
+    Args:
+        size: side of the crop, pixels.
+
+    Returns:
+        uint8 (size, size).
+    """
+    margin = size / _MASK_MARGIN
+    index = np.arange(size)
+    outside = np.maximum(0, np.maximum(margin - index, index - (size - margin)))
+    distance = np.hypot(outside[:, None], outside[None, :])
+    return np.floor(255 * np.clip(1 - distance / margin, 0, 1)).astype(np.uint8)
+
+
+class Paster:
+    """Pastes rendered frames into one picture.
+
+    Built once per portrait: the warp's coordinates and the mask are computed here, and only for the rectangle that
+    can change, so that a frame costs the size of the face and not that of the picture. Reads its state only, so
+    threads may share one.
+
+    Args:
+        picture: uint8 RGB (height, width, 3).
+        to_original: (3, 3), pixels of the crop -> pixels of `picture`.
+        crop_size: side of the crop that `to_original` belongs to, pixels.
+
+    Raises:
+        ConfigError: the crop does not touch the picture.
+    """
+
+    def __init__(self, *, picture: Image, to_original: NDArray[np.floating], crop_size: int = 512) -> None:
+        self.picture = np.ascontiguousarray(picture)
+        self.crop_size = crop_size
+        self._to_original = np.asarray(to_original, dtype=np.float64)
+        height, width = picture.shape[:2]
+        left, top, right, bottom = self._reach(width, height)
+        mask = cv2.remap(mask_template(crop_size), *self._maps((left, top, right, bottom), crop_size), cv2.INTER_LINEAR)
+        rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+        if not rows.size:
+            raise ConfigError(
+                "paste_outside", f"the crop lies outside of the {width}x{height} picture it is pasted into"
+            )
+
+        # The smallest rectangle around all that is not transparent: (left, top, right, bottom).
+        self.rectangle = (
+            left + int(columns[0]),
+            top + int(rows[0]),
+            left + int(columns[-1]) + 1,
+            top + int(rows[-1]) + 1,
+        )
+        mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        left, top, right, bottom = self.rectangle
+        self._visible = np.where(mask > 0, np.uint8(255), np.uint8(0))
+        self._blended = np.flatnonzero((mask > 0) & (mask < 255))
+        weight = mask.reshape(-1, 1)[self._blended].astype(np.float32) / 255
+        self._weight = weight
+        region = self.picture[top:bottom, left:right].reshape(-1, 3)
+        self._under = (1 - weight) * region[self._blended]
+        self._frame_maps = {crop_size: self._maps(self.rectangle, crop_size)}
+
+    def paste(self, frames: Image) -> Image:
+        """Pastes frames into copies of the picture.
+
+        Args:
+            frames: uint8 RGB (frames, side, side, 3); the side may differ from that of the crop.
+
+        Returns:
+            uint8 RGB (frames, height, width, 3): `mask * warped frame + (1 - mask) * picture`, fractions cut off.
+
+        Raises:
+            ConfigError: the frames are not square.
+        """
+        if frames.ndim != 4 or frames.shape[1] != frames.shape[2] or frames.shape[3] != 3:
+            raise ConfigError("paste_shape", f"frames of shape {frames.shape} found; expected (frames, side, side, 3)")
+        left, top, right, bottom = self.rectangle
+        side = frames.shape[1]
+        maps = self._frame_maps.get(side) or self._frame_maps.setdefault(side, self._maps(self.rectangle, side))
+        result = np.empty((len(frames), *self.picture.shape), dtype=np.uint8)
+        for frame, canvas in zip(frames, result, strict=True):
+            canvas[:] = self.picture
+            warped = cv2.remap(frame, *maps, cv2.INTER_LINEAR)
+            pixels = warped.reshape(-1, 3)
+            pixels[self._blended] = np.clip(self._weight * pixels[self._blended] + self._under, 0, 255)
+            cv2.copyTo(warped, self._visible, canvas[top:bottom, left:right])
+        return result
+
+    def _reach(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """The part of the picture that the crop's corners span, with a pixel to spare."""
+        edge = np.array([-1, self.crop_size])
+        corners = np.stack([*np.meshgrid(edge, edge), np.ones((2, 2))]).reshape(3, 4)
+        x, y = (self._to_original @ corners)[:2]
+        left, right = np.clip([np.floor(x.min()) - 1, np.ceil(x.max()) + 2], 0, width).astype(int)
+        top, bottom = np.clip([np.floor(y.min()) - 1, np.ceil(y.max()) + 2], 0, height).astype(int)
+        return int(left), int(top), int(max(right, left + 1)), int(max(bottom, top + 1))
+
+    def _maps(self, rectangle: tuple[int, int, int, int], side: int) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+        """Where each pixel of a rectangle of the picture lies in a frame, for `cv2.remap`.
+
+        The roundings are those of `cv2.warpAffine` for the whole picture: it rounds the terms in x and y one by one,
+        so warping a part with a translated matrix would give slightly different pixels.
+        """
+        left, top, right, bottom = rectangle
+        ratio = self.crop_size / side  # pixel centres of the frame -> pixel centres of the crop
+        frame_to_crop = np.array([[ratio, 0, (ratio - 1) / 2], [0, ratio, (ratio - 1) / 2], [0, 0, 1]])
+        inverse = np.linalg.inv(self._to_original @ frame_to_crop)
+        one = 1 << _COORDINATE_BITS
+        x, y = np.arange(left, right), np.arange(top, bottom)[:, None]
+        half = 1 << (_COORDINATE_BITS - _INTERPOLATION_BITS - 1)
+        fixed = [
+            (np.rint((row[1] * y + row[2]) * one) + half + np.rint(row[0] * x * one)).astype(np.int64)
+            >> (_COORDINATE_BITS - _INTERPOLATION_BITS)
+            for row in inverse[:2]
+        ]
+        whole = [np.clip(value >> _INTERPOLATION_BITS, -32768, 32767).astype(np.int16) for value in fixed]
+        part = [value & ((1 << _INTERPOLATION_BITS) - 1) for value in fixed]
+        return np.stack(whole, axis=-1), (part[1] * (1 << _INTERPOLATION_BITS) + part[0]).astype(np.uint16)

@@ -1,0 +1,58 @@
+"""How far eyes and lips are open, from the 203-point layout (LivePortrait)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from joyvasa.errors import ConfigError
+
+_EPSILON = 1e-6
+_POINTS = 203
+
+# (upper, lower), (one corner, the other): opening relative to width.
+_LEFT_EYE = ((6, 18), (0, 12))
+_RIGHT_EYE = ((30, 42), (24, 36))
+_LIPS = ((90, 102), (48, 66))
+
+
+def eye_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Opening of the eyes, height over width.
+
+    Args:
+        landmarks: shape (203, 2) or (batch, 203, 2), in any unit.
+
+    Returns:
+        float32 (batch, 2): the left and the right eye, 0 is closed.
+    """
+    return np.stack([_ratio(landmarks, *_LEFT_EYE), _ratio(landmarks, *_RIGHT_EYE)], axis=1)
+
+
+def lip_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Opening of the lips, height over width.
+
+    Args:
+        landmarks: as for `eye_ratios`.
+
+    Returns:
+        float32 (batch, 1), 0 is closed.
+    """
+    return _ratio(landmarks, *_LIPS)[:, None]
+
+
+def with_target(ratios: NDArray[np.floating], target: float) -> NDArray[np.float32]:
+    """Appends the wanted opening: the condition of the networks `eye` (batch, 3) and `lip` (batch, 2)."""
+    column = np.full((len(ratios), 1), target, dtype=np.float32)
+    return np.concatenate([ratios.astype(np.float32), column], axis=1)
+
+
+def _ratio(landmarks: NDArray[np.floating], opening: tuple[int, int], width: tuple[int, int]) -> NDArray[np.float32]:
+    points = np.asarray(landmarks, dtype=np.float32)
+    if points.ndim not in (2, 3) or points.shape[-2:] != (_POINTS, 2):
+        raise ConfigError("landmark_layout", f"landmarks of shape {points.shape} found; expected ([batch,] 203, 2)")
+    points = points.reshape(-1, _POINTS, 2)
+
+    def distance(pair: tuple[int, int]) -> NDArray[np.float32]:
+        return np.linalg.norm(points[:, pair[0]] - points[:, pair[1]], axis=1)
+
+    return distance(opening) / (distance(width) + np.float32(_EPSILON))

@@ -1,0 +1,240 @@
+"""Pictures: from any readable file to uint8 RGB, refused with one sentence where that fails."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from joyvasa.errors import ConfigError, InputError
+
+Image = NDArray[np.uint8]
+
+MAX_PIXELS = 8192 * 8192
+MAX_FILE_BYTES = 512 * 2**20
+MIN_SIDE = 32
+
+# Pillow's readers that only decode. Others run programs (EPS calls Ghostscript) or read several files at once.
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "SUN", "TIFF", "WEBP")
+
+# What OpenCV reads and Pillow does not, with the place of width and height in the header.
+_OPENCV_HEADERS = (
+    re.compile(rb"#\?RA(?:DIANCE|GBE)\n(?:.*\n)*?\n-Y (?P<height>\d+) \+X (?P<width>\d+)\n"),
+    re.compile(rb"PF\s+(?P<width>\d+)\s+(?P<height>\d+)\s"),
+    re.compile(rb"P7\n(?=(?:.*\n)*?WIDTH (?P<width>\d+)\n)(?=(?:.*\n)*?HEIGHT (?P<height>\d+)\n)(?:.*\n)*?ENDHDR\n"),
+)
+_HEADER_BYTES = 4096
+
+# Signature -> the mark every complete file of the format has near its end.
+_END_MARKS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
+
+
+def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Image:
+    """Reads a picture file.
+
+    Args:
+        path: any format of `decode_image`; known by its content, not by its name.
+        max_pixels: as for `decode_image`.
+        min_side: as for `decode_image`.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+
+    Raises:
+        InputError: `image_missing`, `image_unreadable`, `image_too_large` (also a file above 512 MiB), or one of
+            `decode_image`.
+    """
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise InputError("image_missing", f"{path}: no such file; expected a picture: check the path")
+        if not path.is_file():
+            kind = "a folder" if path.is_dir() else "not a regular file"
+            raise InputError("image_unreadable", f"{path}: this is {kind}; expected a picture file")
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            limit = f"{MAX_FILE_BYTES // 2**20} MiB"
+            raise InputError("image_too_large", f"{path}: file has {size // 2**20} MiB; expected at most {limit}")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError("image_unreadable", f"{path}: file cannot be read ({reason}): check its permissions") from None
+    return decode_image(data, name=str(path), max_pixels=max_pixels, min_side=min_side)
+
+
+def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Image:
+    """Decodes a picture.
+
+    Reads JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, PFM, PAM, Sun raster and Radiance HDR; of
+    animations and of files with several pages the first one. The orientation of the EXIF data is applied,
+    transparency is flattened onto white, deeper samples are reduced to 8 bits (floating point: 0 to 1 becomes 0 to
+    255, the rest is clipped, as OpenCV does). Colour profiles are not applied.
+
+    Args:
+        data: content of the file.
+        name: how errors call the picture.
+        max_pixels: larger pictures are refused by their header, before anything is decoded.
+        min_side: shortest side accepted, pixels.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+
+    Raises:
+        InputError: `image_empty`, `image_unreadable`, `image_truncated`, `image_too_small` or `image_too_large`.
+    """
+    if not data:
+        raise InputError("image_empty", f"{name}: file is empty; expected a picture")
+    log_level = cv2.utils.logging.getLogLevel()
+    try:
+        # The process-wide settings keep complaints about damaged files from the terminal: the error below says it all.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = _decode_with_pillow(data, name, max_pixels, min_side)
+            if image is None:
+                image = _decode_with_opencv(data, name, max_pixels, min_side)
+    except InputError:
+        raise
+    # Decoders of damaged files raise almost anything, and each of it means the same to the user.
+    except Exception as error:
+        if _ends_early(data, error):
+            sentence = f"{name}: picture is cut off after {len(data)} bytes: copy or download it again"
+            raise InputError("image_truncated", sentence) from error
+        reason = str(getattr(error, "err", error)).strip() or type(error).__name__
+        sentence = f"{name}: picture is damaged or of an unknown kind ({reason.splitlines()[0]}): save it anew as PNG"
+        raise InputError("image_unreadable", sentence) from error
+    finally:
+        cv2.utils.logging.setLogLevel(log_level)
+    if image is not None:
+        return image
+    if _ends_early(data, None):
+        raise InputError("image_truncated", f"{name}: picture ends within its header: copy or download it again")
+    sentence = f"{name}: not a picture (starts with {data[:8]!r}); expected JPEG, PNG, WebP, TIFF, BMP or the like"
+    raise InputError("image_unreadable", sentence)
+
+
+def resize_to_limit(image: Image, max_side: int = 1280, division: int = 2) -> Image:
+    """Shrinks a picture whose larger side exceeds a limit and cuts its sides to multiples of a number.
+
+    LivePortrait's rule: sizes round down; rows and columns are cut off at the bottom and right; nothing is cut
+    where a side would vanish.
+
+    Args:
+        image: uint8 (height, width, 3).
+        max_side: largest side, pixels; 0: no limit.
+        division: what both sides must be multiples of; H.264 with 4:2:0 colour needs 2.
+
+    Returns:
+        uint8 (height, width, 3), the same array where nothing changes.
+
+    Raises:
+        ConfigError: `max_side` is negative or `division` below 1.
+    """
+    if max_side < 0 or division < 1:
+        found = f"max_side {max_side} and division {division}"
+        raise ConfigError("resize_limit", f"{found} found; expected at least 0 (no limit) and 1")
+    height, width = image.shape[:2]
+    if 0 < max_side < max(height, width):
+        if height > width:
+            height, width = max_side, int(width * max_side / height)
+        else:
+            height, width = int(height * max_side / width), max_side
+        size = (max(width, 1), max(height, 1))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # pyright: ignore[reportAssignmentType]
+    height, width = (side - side % division for side in image.shape[:2])
+    return image[:height, :width] if height and width else image
+
+
+def _decode_with_pillow(data: bytes, name: str, max_pixels: int, min_side: int) -> Image | None:
+    """None where Pillow does not know the format."""
+    from PIL import Image as Pillow
+    from PIL import ImageOps, UnidentifiedImageError
+
+    try:
+        picture = Pillow.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError:
+        return None
+    except Pillow.DecompressionBombError:
+        limit = f"at most {max_pixels} pixels"
+        raise InputError("image_too_large", f"{name}: picture is too large; expected {limit}: shrink it") from None
+    with picture:
+        _check_size(picture.size, name, max_pixels, min_side)
+        picture.load()
+        upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I") or upright.mode == "F":
+        return _to_rgb(np.asarray(upright))
+    if upright.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in upright.info:
+        with_alpha = upright.convert("RGBA")
+        white = Pillow.new("RGBA", with_alpha.size, (255, 255, 255, 255))
+        upright = Pillow.alpha_composite(white, with_alpha)
+    return np.array(upright.convert("RGB"))
+
+
+def _decode_with_opencv(data: bytes, name: str, max_pixels: int, min_side: int) -> Image | None:
+    """None where the format is not one of those that OpenCV has alone."""
+    header = data[:_HEADER_BYTES]
+    found = next(filter(None, (pattern.match(header) for pattern in _OPENCV_HEADERS)), None)
+    size = (int(found["width"]), int(found["height"])) if found else _tiff_size(data)
+    if size is None:
+        return None
+    _check_size(size, name, max_pixels, min_side)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None:
+        raise ValueError("OpenCV cannot decode it")
+    if decoded.ndim == 3:
+        decoded = np.ascontiguousarray(decoded[..., [2, 1, 0, 3][: decoded.shape[2]]])
+    return _to_rgb(decoded)
+
+
+def _tiff_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a TIFF whose kind of samples Pillow does not know."""
+    from PIL import TiffImagePlugin
+
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        return None
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    stream = io.BytesIO(data)
+    stream.seek(tags.next)
+    tags.load(stream)
+    if not {TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH} <= set(tags):
+        raise ValueError("truncated or damaged TIFF directory")
+    return int(tags[TiffImagePlugin.IMAGEWIDTH]), int(tags[TiffImagePlugin.IMAGELENGTH])
+
+
+def _check_size(size: tuple[int, int], name: str, max_pixels: int, min_side: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        limit = f"at most {max_pixels} pixels"
+        raise InputError("image_too_large", f"{name}: picture is {width}x{height}; expected {limit}: shrink it")
+    if min(size) < min_side:
+        limit = f"at least {min_side}x{min_side}"
+        sentence = f"{name}: picture is {width}x{height} pixels; expected {limit}: use a larger picture"
+        raise InputError("image_too_small", sentence)
+
+
+def _to_rgb(samples: NDArray[np.generic]) -> Image:
+    """Grey, RGB or RGBA samples of any type as uint8 RGB, transparency flattened onto white."""
+    if np.issubdtype(samples.dtype, np.floating):
+        samples = np.rint(np.clip(np.nan_to_num(samples), 0, 1) * 255).astype(np.uint8)
+    elif samples.dtype != np.uint8:
+        if samples.min() < 0 or samples.max() > 65535:
+            raise ValueError("its samples have 32 bits; expected 8, 16 or floating point")
+        samples = (samples >> 8).astype(np.uint8)  # pyright: ignore[reportOperatorIssue]
+    if samples.ndim == 2 or samples.shape[2] == 1:
+        return np.repeat(samples.reshape(*samples.shape[:2], 1), 3, axis=2)
+    if samples.shape[2] == 4:
+        opacity = samples[..., 3:].astype(np.uint16)
+        flattened = samples[..., :3] * opacity + 255 * (255 - opacity)
+        return ((flattened + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(samples)
+
+
+def _ends_early(data: bytes, error: Exception | None) -> bool:
+    if "truncated" in str(error):
+        return True
+    return any(data.startswith(start) and mark not in data[-1024:] for start, mark in _END_MARKS.items())

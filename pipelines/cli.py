@@ -1,0 +1,42 @@
+"""The command line: `joyvasa COMMAND`. Commands import what they need when they run, so `--help` is quick."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from joyvasa.errors import JoyvasaError
+from pipelines import animate, demo, models
+
+FAILED = 1  # exit code of a command that did not finish
+
+app = typer.Typer(
+    name="joyvasa",
+    help="Talking-head videos from portraits and recordings.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("animate")(animate.animate)
+app.command("demo")(demo.demo)
+app.add_typer(models.app, name="models")
+
+
+def main() -> NoReturn:
+    """Runs the command line: errors that a user can act on become one sentence and exit code 1."""
+    signal.signal(signal.SIGTERM, _terminate)  # so that half-written files are removed on the way out
+    try:
+        app()
+    except JoyvasaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(FAILED) from None
+    raise SystemExit(0)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

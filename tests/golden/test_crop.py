@@ -1,0 +1,106 @@
+import cv2
+import numpy as np
+import pytest
+
+from joyvasa.faces.geometry import (
+    CropConfig,
+    average_square,
+    crop_face,
+    crop_square,
+    face_square,
+    reference_points,
+    transform_points,
+)
+from joyvasa.faces.paste import Paster, mask_template
+from tests.golden.reference import Section, needs_golden
+
+pytestmark = needs_golden
+
+LAYOUTS = (5, 9, 68, 101, 106, 203)
+# Pictures were warped with 4.10 and with 5.0; their fixed-point arithmetic differs.
+VARIANT = "_cv410" if int(cv2.__version__.split(".")[0]) < 5 else ""
+
+
+@pytest.fixture(scope="module")
+def section() -> Section:
+    return Section("crop", VARIANT)
+
+
+def landmarks_of(section: Section, count: int, occurrence: int = 0) -> np.ndarray:
+    lmk = [value for name, value in section.input_list if name == f"lmk{count}"][occurrence]
+    shift = [value for name, value in section.input_list if name == f"lmk{count}_shift"][occurrence]
+    return (lmk.numpy() * np.array([1, 1.15], dtype=np.float32) + shift).astype(np.float32)
+
+
+def check_picture(section: Section, name: str, actual: np.ndarray, level: float = 1) -> None:
+    section.check(name, actual, 0, absolute=4 * level)
+    stride = section.stored[f"{name}__meta"][0]
+    difference = np.abs(actual.ravel()[::stride].astype(float) - section.stored[f"{name}__sub"])
+    assert difference.mean() <= 0.1 * level
+
+
+@pytest.mark.parametrize("count", LAYOUTS)
+def test_reference_points_match(section, count):
+    landmarks = landmarks_of(section, count)
+    section.check(f"pt2_{count}_lip1", reference_points(landmarks), 1e-5)
+    section.check(f"pt2_{count}_lip0", reference_points(landmarks, use_lip=False), 1e-5)
+
+
+@pytest.mark.parametrize("count", LAYOUTS)
+def test_squares_match(section, count):
+    landmarks = landmarks_of(section, count)
+    square = face_square(landmarks, scale=2.3, vx_ratio=0.1, vy_ratio=-0.125)
+    section.check(f"rect_{count}", [*square.centre, square.side, square.side, square.angle], 1e-5)
+    square = face_square(landmarks, scale=2.2, vy_ratio=-0.1)
+    left, top, right, bottom = square.box
+    section.check(f"bbox_{count}", [[left, top], [right, top], [right, bottom], [left, bottom]], 1e-5)
+    section.check(f"bbox_rot_{count}", square.corners, 1e-5)
+
+
+@pytest.mark.parametrize("rotate", [True, False])
+@pytest.mark.parametrize("count", LAYOUTS)
+def test_crops_match(section, count, rotate):
+    crop = crop_face(section.input("image"), landmarks_of(section, count), CropConfig(rotate=rotate))
+    name = f"crop_{count}_rot{int(rotate)}"
+    section.check(f"{name}_M_o2c", crop.to_crop, 1e-5)
+    section.check(f"{name}_M_c2o", crop.to_original, 1e-5)
+    section.check(f"{name}_pt_crop", crop.landmarks, 0, absolute=1e-3)
+    if f"{name}_img__sub" in section.stored:
+        check_picture(section, f"{name}_img", crop.image)
+        check_picture(section, f"{name}_img256", crop.network_input)
+
+
+def test_crop_shifts_sideways_where_the_reference_ignores_the_option(section):
+    # The stored crops were made with a vx of 0.07, which the reference drops.
+    landmarks = landmarks_of(section, 106)
+    section.check("crop_106_rot1_M_o2c", crop_face(section.input("image"), landmarks).to_crop, 1e-5)
+    shifted = crop_face(section.input("image"), landmarks, CropConfig(vx_ratio=0.07))
+    with pytest.raises(AssertionError):
+        section.check("crop_106_rot1_M_o2c", shifted.to_crop, 1e-5)
+
+
+def test_averaged_square_of_several_frames_matches(section):
+    # The stored box is the mean over frames whose landmarks drift by 1.5 pixels on average.
+    first = landmarks_of(section, 203, 1)
+    square = average_square([first, first + 3])
+    section.check("avg_bbox", square.box, 1e-5)
+    crop = crop_square(section.input("image"), square, 512, landmarks=first)
+    section.check("bycrop_M_o2c", crop.to_crop, 1e-5)
+    section.check("bycrop_M_c2o", crop.to_original, 1e-5)
+    section.check("bycrop_lmk_crop", transform_points(first, crop.to_crop), 0, absolute=1e-3)
+    check_picture(section, "bycrop_img", crop.image)
+
+
+def test_mask_matches(section):
+    section.check("mask_template", np.repeat(mask_template()[..., None], 3, axis=2), 0)
+
+
+def test_pasted_picture_matches(section):
+    crop = crop_face(section.input("image"), landmarks_of(section, 106, 1))
+    section.check("paste_M_c2o", crop.to_original, 1e-5)
+    paster = Paster(picture=section.input("image"), to_original=section.stored["paste_M_c2o"])
+    check_picture(section, "paste_result", paster.paste(section.input("generated")[None])[0])
+    # The mask is what a black frame takes from a white picture.
+    white = Paster(picture=np.full_like(section.input("image"), 255), to_original=section.stored["paste_M_c2o"])
+    mask = 1 - white.paste(np.zeros((1, 512, 512, 3), dtype=np.uint8))[0] / np.float32(255)
+    check_picture(section, "paste_mask", mask, level=1 / 255)

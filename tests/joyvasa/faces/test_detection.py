@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from joyvasa.errors import ConfigError, InputError, ModelError
+from joyvasa.faces.cascade import CascadeDetector
+from joyvasa.faces.detection import Face, build_detector, choose_face, sort_faces
+
+
+def face(left: float, top: float, side: float) -> Face:
+    box = np.array([left, top, left + side, top + side], dtype=np.float32)
+    return Face(box, 1.0, np.zeros((5, 2), dtype=np.float32))
+
+
+FACES = [face(300, 20, 100), face(10, 90, 300), face(150, 50, 60)]
+
+
+@pytest.mark.parametrize(
+    ("order", "lefts"),
+    [
+        ("large-small", [10, 300, 150]),
+        ("small-large", [150, 300, 10]),
+        ("left-right", [10, 150, 300]),
+        ("right-left", [300, 150, 10]),
+        ("top-bottom", [300, 150, 10]),
+        ("bottom-top", [10, 150, 300]),
+    ],
+)
+def test_faces_are_sorted(order, lefts):
+    assert [face.box[0] for face in sort_faces(FACES, order)] == lefts
+    assert choose_face(FACES, order=order, index=1).face.box[0] == lefts[1]
+
+
+def test_largest_of_several_is_taken_and_the_number_is_told():
+    choice = choose_face([*FACES, face(0, 0, 20)])
+    assert choice.face is FACES[1]
+    assert (choice.count, choice.ignored) == (3, 1)
+
+
+def test_small_faces_do_not_count_even_when_the_smallest_is_wanted():
+    assert choose_face([*FACES, face(0, 0, 20)], order="small-large").face is FACES[2]
+
+
+def test_no_face_is_an_error():
+    with pytest.raises(InputError, match=r"face_not_found: a\.jpg: no face found"):
+        choose_face([], name="a.jpg")
+
+
+def test_only_small_faces_are_an_error_with_both_sizes():
+    with pytest.raises(InputError, match=r"face_too_small: a\.jpg: largest face is 30 pixels; expected at least 48"):
+        choose_face([face(0, 0, 20), face(0, 0, 30)], name="a.jpg")
+
+
+def test_index_beyond_the_faces_is_an_error():
+    with pytest.raises(InputError, match="face_index: picture: 3 faces found"):
+        choose_face(FACES, index=3)
+
+
+def test_impossible_choices_are_refused():
+    with pytest.raises(ConfigError, match="face_index"):
+        choose_face(FACES, index=-1)
+    with pytest.raises(ConfigError, match="face_order"):
+        choose_face(FACES, order="best")
+
+
+def test_ratios_are_known_with_203_landmarks_only():
+    plain = face(0, 0, 100)
+    assert plain.lip_ratio is None
+    assert plain.eye_ratios is None
+    points = np.random.default_rng(0).random((203, 2)).astype(np.float32)
+    dense = Face(plain.box, 1.0, plain.landmarks, landmarks203=points)
+    assert dense.lip_ratio > 0
+    assert len(dense.eye_ratios) == 2
+
+
+def test_detectors_are_made_by_name():
+    assert isinstance(build_detector("cascade"), CascadeDetector)
+    with pytest.raises(ModelError, match=r"not available: needs det_10g\.onnx, 2d106det\.onnx, landmark\.onnx"):
+        build_detector("insightface")
+    with pytest.raises(ConfigError, match="face_detector"):
+        build_detector("none")

@@ -1,0 +1,101 @@
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from joyvasa.errors import ConfigError
+from joyvasa.faces.geometry import Square, crop_matrix
+from joyvasa.faces.paste import Paster, mask_template
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def paste_over_whole_picture(picture: np.ndarray, frame: np.ndarray, to_original: np.ndarray) -> np.ndarray:
+    """The formula as published, over every pixel of the picture."""
+    size = (picture.shape[1], picture.shape[0])
+    template = np.repeat(mask_template()[..., None], 3, axis=2)
+    mask = cv2.warpAffine(template, to_original[:2], size).astype(np.float32) / 255
+    warped = cv2.warpAffine(frame, to_original[:2], size)
+    return np.clip(mask * warped + (1 - mask) * picture, 0, 255).astype(np.uint8)
+
+
+SQUARES = {
+    "upright": Square((330.3, 250.7), 200.3, 0.0),
+    "turned": Square((330.3, 250.7), 260.9, 0.37),
+    "upside down": Square((300.0, 200.0), 311.0, 2.9),
+    "over the top left corner": Square((20.0, 30.0), 350.0, -0.2),
+    "over the bottom right corner": Square((610.0, 470.0), 350.0, 0.2),
+    "larger than the picture": Square((320.0, 240.0), 1500.0, 0.1),
+}
+
+
+@pytest.mark.parametrize("square", SQUARES.values(), ids=SQUARES.keys())
+def test_pasting_the_rectangle_equals_pasting_over_the_whole_picture(square):
+    picture, frames = noise(480, 640), np.stack([noise(512, 512, 1), noise(512, 512, 2)])
+    to_original = np.linalg.inv(crop_matrix(square, 512))
+    pasted = Paster(picture=picture, to_original=to_original).paste(frames)
+    for frame, actual in zip(frames, pasted, strict=True):
+        np.testing.assert_array_equal(actual, paste_over_whole_picture(picture, frame, to_original))
+
+
+def test_only_the_rectangle_changes():
+    picture = noise(480, 640)
+    paster = Paster(picture=picture, to_original=np.linalg.inv(crop_matrix(SQUARES["turned"], 512)))
+    left, top, right, bottom = paster.rectangle
+    assert (right - left) * (bottom - top) < 0.5 * 480 * 640
+    pasted = paster.paste(noise(512, 512, 1)[None])[0]
+    changed = (pasted != picture).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert left <= columns.min() <= left + 3
+    assert right - 3 <= columns.max() + 1 <= right
+    assert top <= rows.min() <= top + 3
+    assert bottom - 3 <= rows.max() + 1 <= bottom
+    np.testing.assert_array_equal(paster.picture, noise(480, 640))
+
+
+@pytest.mark.parametrize("side", [256, 1024])
+def test_frames_of_another_size_land_on_the_same_place(side):
+    y, x = np.mgrid[0:512, 0:512].astype(np.float32)
+    ramps = np.stack([x / 2, y / 2, (x + y) / 4], axis=-1)
+    picture = np.zeros((480, 640, 3), dtype=np.uint8)
+    paster = Paster(picture=picture, to_original=np.linalg.inv(crop_matrix(SQUARES["turned"], 512)))
+    frame = ramps.astype(np.uint8)
+    expected = paster.paste(frame[None])[0].astype(int)
+    resized = cv2.resize(frame, (side, side), interpolation=cv2.INTER_LINEAR)
+    actual = paster.paste(resized[None])[0].astype(int)
+    inner = cv2.erode((expected.sum(axis=2) > 0).astype(np.uint8), np.ones((41, 41))) > 0
+    assert np.abs(expected - actual)[inner].max() <= 2
+
+
+def test_frame_of_one_colour_keeps_it_inside_and_fades_at_the_edge():
+    picture = np.full((600, 600, 3), 10, dtype=np.uint8)
+    to_original = np.linalg.inv(crop_matrix(Square((300.0, 300.0), 512.0, 0.0), 512))
+    pasted = Paster(picture=picture, to_original=to_original).paste(np.full((1, 512, 512, 3), 200, np.uint8))[0]
+    assert (pasted[64:536, 64:536] == 200).all()
+    assert (pasted[:40] == 10).all()
+    profile = pasted[300, 44:70, 0].astype(int)
+    assert (np.diff(profile) >= 0).all()
+    assert len(np.unique(profile)) > 10
+
+
+def test_square_beside_the_picture_is_refused():
+    to_original = np.linalg.inv(crop_matrix(Square((2000.0, 300.0), 200.0, 0.3), 512))
+    with pytest.raises(ConfigError, match="paste_outside"):
+        Paster(picture=noise(100, 200), to_original=to_original)
+
+
+@pytest.mark.parametrize("shape", [(512, 512, 3), (1, 256, 512, 3), (1, 512, 512, 4)])
+def test_frames_that_are_not_square_pictures_are_refused(shape):
+    paster = Paster(picture=noise(480, 640), to_original=np.linalg.inv(crop_matrix(SQUARES["upright"], 512)))
+    with pytest.raises(ConfigError, match="paste_shape"):
+        paster.paste(np.zeros(shape, dtype=np.uint8))
+
+
+def test_mask_is_opaque_inside_and_transparent_at_the_border():
+    mask = mask_template()
+    assert (mask[16:497, 16:497] == 255).all()
+    assert (mask[0] == 0).all()
+    assert mask[256, 8] == math.floor(255 * 8 / 16)
