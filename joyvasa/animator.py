@@ -262,7 +262,7 @@ class Animator:
         if name == "none":
             return None
         files = {role: self.bundle.file(role) for role in DETECTOR_ROLES[name]}
-        return build_detector(name, files=files, device=str(self.device))
+        return build_detector(name, files=files, device=str(self.device), threshold=self.config.face.threshold)
 
     @cached_property
     def _motion_generator(self) -> MotionGenerator:

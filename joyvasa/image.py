@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,6 +33,8 @@ _OPENCV_HEADERS = (
     re.compile(rb"P7\n(?=(?:.*\n)*?WIDTH (?P<width>\d+)\n)(?=(?:.*\n)*?HEIGHT (?P<height>\d+)\n)(?:.*\n)*?ENDHDR\n"),
 )
 _HEADER_BYTES = 4096
+
+_QUIET = threading.Lock()
 
 # Signature -> the mark every complete file of the format has near its end.
 _END_MARKS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
@@ -89,12 +95,8 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, min_si
     """
     if not data:
         raise InputError("image_empty", f"{name}: file is empty; expected a picture")
-    log_level = cv2.utils.logging.getLogLevel()
     try:
-        # The process-wide settings keep complaints about damaged files from the terminal: the error below says it all.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             image = _decode_with_pillow(data, name, max_pixels, min_side)
             if image is None:
                 image = _decode_with_opencv(data, name, max_pixels, min_side)
@@ -108,8 +110,6 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, min_si
         reason = str(getattr(error, "err", error)).strip() or type(error).__name__
         sentence = f"{name}: picture is damaged or of an unknown kind ({reason.splitlines()[0]}): save it anew as PNG"
         raise InputError("image_unreadable", sentence) from error
-    finally:
-        cv2.utils.logging.setLogLevel(log_level)
     if image is not None:
         return image
     if _ends_early(data, None):
@@ -145,9 +145,25 @@ def resize_to_limit(image: Image, max_side: int = 1280, division: int = 2) -> Im
         else:
             height, width = int(height * max_side / width), max_side
         size = (max(width, 1), max(height, 1))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # pyright: ignore[reportAssignmentType]
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     height, width = (side - side % division for side in image.shape[:2])
     return image[:height, :width] if height and width else image
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the decoders' complaints about damaged files from the terminal: our errors say it all.
+
+    The switches are those of the whole process, so one thread at a time.
+    """
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log_level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        try:
+            yield
+        finally:
+            cv2.utils.logging.setLogLevel(log_level)
 
 
 def _decode_with_pillow(data: bytes, name: str, max_pixels: int, min_side: int) -> Image | None:
@@ -217,21 +233,22 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int, min_side: int
         raise InputError("image_too_small", sentence)
 
 
-def _to_rgb(samples: NDArray[np.generic]) -> Image:
+def _to_rgb(samples: NDArray[Any]) -> Image:
     """Grey, RGB or RGBA samples of any type as uint8 RGB, transparency flattened onto white."""
     if np.issubdtype(samples.dtype, np.floating):
-        samples = np.rint(np.clip(np.nan_to_num(samples), 0, 1) * 255).astype(np.uint8)
+        samples = np.rint(np.clip(np.nan_to_num(samples), 0, 1) * 255)
     elif samples.dtype != np.uint8:
         if samples.min() < 0 or samples.max() > 65535:
             raise ValueError("its samples have 32 bits; expected 8, 16 or floating point")
-        samples = (samples >> 8).astype(np.uint8)  # pyright: ignore[reportOperatorIssue]
-    if samples.ndim == 2 or samples.shape[2] == 1:
-        return np.repeat(samples.reshape(*samples.shape[:2], 1), 3, axis=2)
-    if samples.shape[2] == 4:
-        opacity = samples[..., 3:].astype(np.uint16)
-        flattened = samples[..., :3] * opacity + 255 * (255 - opacity)
+        samples = samples >> 8
+    levels = samples.astype(np.uint8).reshape(*samples.shape[:2], -1)
+    if levels.shape[2] == 1:
+        return np.repeat(levels, 3, axis=2)
+    if levels.shape[2] == 4:
+        opacity = levels[..., 3:].astype(np.uint16)
+        flattened = levels[..., :3] * opacity + 255 * (255 - opacity)
         return ((flattened + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(samples)
+    return np.ascontiguousarray(levels)
 
 
 def _ends_early(data: bytes, error: Exception | None) -> bool:

@@ -42,6 +42,7 @@ class FaceConfig:
 
     # bundle: the detector that the models name; none: the whole picture is a face crop already
     detector: Literal["bundle", "insightface", "cascade", "none"] = "bundle"
+    threshold: float = 0.15  # lowest score of InsightFace's detector, 0 to 1; the reference's command line
     order: FaceOrder = "large-small"
     index: int = 0  # of the faces in that order
     min_side: int = MIN_FACE_SIDE  # pixels; smaller faces are ignored
@@ -144,8 +145,7 @@ class PortraitEncoder:
         Raises:
             ModelError: `portrait_not_finite`.
         """
-        crops = [picture.image if picture.crop is None else picture.crop.image for picture in pictures]
-        batch = torch.cat([to_network_input(crop, self._input_size) for crop in crops]).to(self._device)
+        batch = torch.cat([self._network_input(picture) for picture in pictures]).to(self._device)
         with autocast(self._device, self._precision):
             features = self._appearance(batch).float()
             info = KeypointInfo.from_heads(self._motion(batch))
@@ -156,3 +156,8 @@ class PortraitEncoder:
                 "use --precision fp32 or bf16",
             )
         return [Portrait(picture, features[i : i + 1], info[i : i + 1]) for i, picture in enumerate(pictures)]
+
+    def _network_input(self, picture: Picture) -> Tensor:
+        if picture.crop is None:
+            return to_network_input(picture.image, self._input_size, cropped=False)
+        return to_network_input(picture.crop.image, self._input_size)

@@ -6,15 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-NETWORK_INPUT_SIZE = 256  # pixels, height and width, of the picture that F and M take
+from joyvasa.errors import ModelError
 
 
-def to_network_input(image: np.ndarray, size: int = NETWORK_INPUT_SIZE) -> Tensor:
+def to_network_input(image: np.ndarray, size: int, *, cropped: bool = True) -> Tensor:
     """Scales a picture for the appearance feature extractor and the motion extractor.
 
     Args:
-        image: RGB, uint8, shape (height, width, 3); a crop of 512 x 512 as a rule.
+        image: RGB, uint8, shape (height, width, 3).
         size: of the result, in pixels.
+        cropped: a face crop shrinks by area, which leaves no moire; a whole picture bilinearly, as the
+            reference does.
 
     Returns:
         shape (1, 3, size, size), float32 in [0, 1].
@@ -22,9 +24,8 @@ def to_network_input(image: np.ndarray, size: int = NETWORK_INPUT_SIZE) -> Tenso
     import cv2  # heavy: only where it is used
 
     if image.shape[:2] != (size, size):
-        shrinks = min(image.shape[:2]) >= size
-        # LivePortrait shrinks crops by area, which leaves no moire.
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        by_area = cropped and min(image.shape[:2]) >= size
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if by_area else cv2.INTER_LINEAR)
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
 
 
@@ -63,6 +64,16 @@ class Renderer:
 
         Returns:
             RGB, uint8, shape (frames, 512, 512, 3), on the device of the networks.
+
+        Raises:
+            ModelError: `frames_not_finite`.
         """
         warped = self._warping(feature, source_keypoints, driving_keypoints)
-        return to_uint8(self._generator(warped["out"]))
+        image = self._generator(warped["out"])
+        if not image.isfinite().all():
+            raise ModelError(
+                "frames_not_finite",
+                f"rendered frames: found NaN or infinity in {image.dtype}; expected finite pixels: "
+                "use --precision fp32 or bf16",
+            )
+        return to_uint8(image)

@@ -14,16 +14,20 @@ if TYPE_CHECKING:
 Image = Annotated[Path, typer.Argument(help="Portrait: any picture.", show_default=False)]
 Audio = Annotated[Path, typer.Argument(help="Recording: any file with sound.", show_default=False)]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Video to write, *.mp4.")]
-Models = Annotated[str | None, typer.Option("--models", help="Model bundle: a name or a folder.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Of the motion; the same seed gives the same video.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
-Precision = Annotated[str | None, typer.Option("--precision", help="fp32, fp16 or bf16.")]
-File = Annotated[Path | None, typer.Option("--config", help="YAML file with options.", show_default=False)]
+Models = Annotated[str | None, typer.Option("--models", help="Model bundle: a name or a folder (default: joyvasa).")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Of the motion (default: 0); the same seed gives the same video.")
+]
+Device = Annotated[str | None, typer.Option("--device", help="auto (default), cpu, cuda, cuda:1, mps ...")]
+Precision = Annotated[str | None, typer.Option("--precision", help="fp32 (default), fp16 or bf16.")]
+File = Annotated[
+    Path | None,
+    typer.Option("--config", help="YAML file with options, as `joyvasa options` prints them.", show_default=False),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="One option, key=value; may be repeated: --set crop.scale=2.0", metavar="KEY=VALUE"),
 ]
-ShowConfig = Annotated[bool, typer.Option("--show-config", help="Print the resolved options as YAML, and stop.")]
 
 
 def animate(
@@ -36,19 +40,23 @@ def animate(
     precision: Precision = None,
     config: File = None,
     settings: Settings = None,
-    show_config: ShowConfig = False,
 ) -> None:
     """Make one talking video from a portrait and a recording."""
     from joyvasa.animator import AnimationConfig
-    from joyvasa.config import dump_config, load_config
+    from joyvasa.config import load_config
 
     flags = {"models": models, "seed": seed, "device": device, "precision": precision}
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     resolved = load_config(AnimationConfig, file=config, settings=[*(settings or []), *given])
-    if show_config:
-        sys.stdout.write(dump_config(resolved))
-        return
     report(run(resolved, image, audio, output), output)
+
+
+def options(config: File = None, settings: Settings = None) -> None:
+    """Print every option of `animate` as YAML, ready for --config."""
+    from joyvasa.animator import AnimationConfig
+    from joyvasa.config import dump_config, load_config
+
+    sys.stdout.write(dump_config(load_config(AnimationConfig, file=config, settings=settings or [])))
 
 
 def run(config: AnimationConfig, image: Path, audio: Path, output: Path) -> Animation:

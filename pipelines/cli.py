@@ -23,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("animate")(animate.animate)
+app.command("options")(animate.options)
 app.command("demo")(demo.demo)
 app.add_typer(models.app, name="models")
 

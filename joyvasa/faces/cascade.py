@@ -12,14 +12,21 @@ from numpy.typing import NDArray
 
 from joyvasa.errors import ModelError
 from joyvasa.faces.detection import Face, sort_faces
-from joyvasa.faces.geometry import Image
+from joyvasa.image import Image
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating]
 
 # Proportions of the face inside the box of haarcascade_frontalface_alt2, in sides of the box.
 _EYES_Y = 0.40
 _EYES_TO_MOUTH = 0.42
 _EYE_DISTANCE = 0.40
+
+# Where eyes are looked for and what makes a plausible pair, in sides of the box.
+_EYE_SIDE = 200  # pixels that the box is resized to for the eye cascades
+_EYE_ROWS = (0.20, 0.58)
+_EYE_WINDOWS = ((0.08, 0.52), (0.48, 0.92))
+_EYE_DISTANCES = (0.28, 0.55)
+_EYE_SLOPE = 0.45  # of the line through both, about 24 degrees
 
 # The outline from the brows to the chin, as landmark layouts span it. From averages of adult faces (Farkas,
 # Anthropometry of the Head and Face): pupils 63 mm apart, mouth 67 mm below them, brows 25 mm above them, chin
@@ -79,7 +86,7 @@ class CascadeDetector:
         Returns:
             Faces, largest first; their score is the last stage's sum of the cascade, higher is surer.
         """
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         with self._lock:
             found = self._find(grey)
             best = max((score for _, score in found), default=0.0)
@@ -94,16 +101,19 @@ class CascadeDetector:
         """Boxes (left, top, side) and scores."""
         factor = min(1.0, self.config.working_side / max(grey.shape))
         if factor < 1:
-            grey = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            shrunk = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            grey = np.asarray(shrunk, dtype=np.uint8)
         smallest = max(20, int(min(grey.shape) * self.config.min_fraction))
         hits, _, weights = self._faces.detectMultiScale3(
             grey, self.config.scale_step, 0, 0, (smallest, smallest), outputRejectLevels=True
         )
-        boxes = np.asarray(hits, dtype=np.float32).reshape(-1, 4)[:, :3]
-        weights = np.asarray(weights, dtype=np.float32).reshape(-1)
-        groups, _ = cv2.groupRectangles([tuple(map(int, hit)) for hit in hits], self.config.min_neighbours, 0.2)
+        # Hits come in the order that OpenCV's threads found them; grouping must not depend on it.
+        hits, weights = np.reshape(hits, (-1, 4)).astype(int), np.reshape(weights, -1)
+        order = np.lexsort(hits.T)
+        boxes, weights = hits[order, :3], weights[order]
+        groups, _ = cv2.groupRectangles(hits[order].tolist(), self.config.min_neighbours, 0.2)
         found = []
-        for group in np.asarray(groups, dtype=np.float32).reshape(-1, 4)[:, :3]:
+        for group in np.reshape(groups, (-1, 4))[:, :3].astype(np.float32):
             near = np.abs(boxes - group).max(axis=1) <= 0.25 * group[2]
             if near.any():
                 found.append((group / factor, float(weights[near].max())))
@@ -115,35 +125,29 @@ class CascadeDetector:
         rows = slice(max(0, round(float(top))), round(float(top + side)))
         columns = slice(max(0, round(float(left))), round(float(left + side)))
         face = cv2.resize(grey[rows, columns], (_EYE_SIDE, _EYE_SIDE), interpolation=cv2.INTER_AREA)
-        eyes = [self._find_eye(face, half) for half in _EYE_WINDOWS]
-        if eyes[0] is None or eyes[1] is None:
+        eyes = [self._find_eye(np.asarray(face, dtype=np.uint8), half) for half in _EYE_WINDOWS]
+        pair = np.stack([eye for eye in eyes if eye is not None] or [np.zeros(2)])
+        if len(pair) < 2:
             return None
-        pair = np.stack(eyes)
         across = pair[1] - pair[0]
-        level = abs(across[1]) <= 0.45 * across[0]
+        level = abs(across[1]) <= _EYE_SLOPE * across[0]
         if not (level and _EYE_DISTANCES[0] <= across[0] <= _EYE_DISTANCES[1]):
             return None
         return (pair * side + [left, top]).astype(np.float32)
 
     def _find_eye(self, face: Image, half: tuple[float, float]) -> FloatArray | None:
         """The centre of one eye in sides of the face."""
-        top, bottom = _EYE_ROWS
-        window = face[int(top * _EYE_SIDE) : int(bottom * _EYE_SIDE), int(half[0] * _EYE_SIDE) : int(half[1] * _EYE_SIDE)]
+        top, bottom = (int(row * _EYE_SIDE) for row in _EYE_ROWS)
+        left, right = (int(column * _EYE_SIDE) for column in half)
+        window = face[top:bottom, left:right]
         for cascade in self._eyes:
             hits, _, weights = cascade.detectMultiScale3(
                 window, 1.05, 3, 0, (_EYE_SIDE // 7,) * 2, (_EYE_SIDE * 2 // 5,) * 2, outputRejectLevels=True
             )
             if len(hits):
                 x, y, width, height = hits[int(np.argmax(weights))]
-                centre = np.array([x + width / 2, y + height / 2]) / _EYE_SIDE
-                return (centre + [half[0], top]).astype(np.float32)
+                return np.array([left + x + width / 2, top + y + height / 2], dtype=np.float32) / _EYE_SIDE
         return None
-
-
-_EYE_SIDE = 200  # pixels that a face is resized to for the eye cascades
-_EYE_ROWS = (0.20, 0.58)  # where eyes are looked for, in sides of the face's box
-_EYE_WINDOWS = ((0.08, 0.52), (0.48, 0.92))
-_EYE_DISTANCES = (0.28, 0.55)  # of a plausible pair, in sides of the face's box
 
 
 def face_from_eyes_and_mouth(
@@ -164,7 +168,8 @@ def face_from_eyes_and_mouth(
     eyes = (left_eye + right_eye) / 2
     down = mouth - eyes
     right = np.array([down[1], -down[0]]) / np.linalg.norm(down) * np.linalg.norm(right_eye - left_eye)
-    points = [left_eye, right_eye, eyes + _NOSE * down, mouth - _MOUTH_HALF_WIDTH * right, mouth + _MOUTH_HALF_WIDTH * right]
+    corner = _MOUTH_HALF_WIDTH * right
+    points = [left_eye, right_eye, eyes + _NOSE * down, mouth - corner, mouth + corner]
     landmarks = np.stack(points).astype(np.float32)
     outline = [
         eyes + side * _HALF_WIDTH * right + height * down

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.faces.geometry import CropConfig, FaceCrop, Image, crop_face
+from joyvasa.faces.geometry import CropConfig, FaceCrop, crop_face
 from joyvasa.faces.ratios import eye_ratios, lip_ratios
+from joyvasa.image import Image
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating]
 FaceOrder = Literal["large-small", "small-large", "left-right", "right-left", "top-bottom", "bottom-top"]
 
 MIN_FACE_SIDE = 48  # pixels; a smaller face would be enlarged more than five times for the networks' 256
@@ -151,7 +152,12 @@ def choose_face(
 
 
 def build_detector(
-    name: str, *, files: dict[str, Path] | None = None, device: str = "cpu", threads: int = 0
+    name: str,
+    *,
+    files: dict[str, Path] | None = None,
+    device: str = "cpu",
+    threads: int = 0,
+    threshold: float = 0.15,
 ) -> FaceDetector:
     """Makes a detector by name.
 
@@ -160,6 +166,7 @@ def build_detector(
         files: model files by role, see the constructor of the detector; `cascade` needs none.
         device: `cpu`, `cuda` or `cuda:N`; `cascade` works on the CPU only.
         threads: threads of a network on the CPU; 0: as many as ONNX Runtime likes.
+        threshold: lowest score of a face for `insightface`, 0 to 1.
 
     Raises:
         ConfigError: there is no such detector.
@@ -170,9 +177,10 @@ def build_detector(
 
         return CascadeDetector()
     if name == "insightface":
-        from joyvasa.faces.insightface import InsightFaceDetector
+        from joyvasa.faces.insightface import InsightFaceConfig, InsightFaceDetector
 
-        return InsightFaceDetector(files=files or {}, device=device, threads=threads)
+        config = InsightFaceConfig(threshold=threshold)
+        return InsightFaceDetector(files=files or {}, device=device, threads=threads, config=config)
     raise ConfigError("face_detector", f"face detector is {name!r}; expected insightface or cascade")
 
 

@@ -1,9 +1,4 @@
-"""Crop geometry: from landmarks to an upright square around the face, and back.
-
-The rules are LivePortrait's (arXiv:2407.03168, public implementation): two reference points give the axes of the face,
-the landmarks' bounding box along these axes gives centre and size, and the square is enlarged and shifted from there.
-Points are (x, y) in pixels, y downwards; a matrix maps column vectors (x, y, 1).
-"""
+"""Crop geometry: faces cut out of pictures the way the networks expect them, and where they came from."""
 
 from __future__ import annotations
 
@@ -15,23 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.errors import ConfigError, InputError
-
-Points = NDArray[np.floating]
-Image = NDArray[np.uint8]
-
-NETWORK_SIDE = 256  # pixels; input of the appearance and motion extractors
-_SHORTEST_AXIS = 1e-3  # pixels; below it the face counts as upright
-
-# Layout (number of points) -> indices whose means are the left eye, the right eye and the mouth.
-_LAYOUTS: dict[int, tuple[list[int], list[int], list[int]]] = {
-    5: ([0], [1], [3, 4]),
-    9: ([2, 3], [0, 1], [5, 6]),
-    68: ([36, 39], [42, 45], [48, 54]),
-    101: ([39, 42, 45, 48], [51, 54, 57, 60], [75, 81]),
-    106: ([33, 35, 40, 39], [87, 89, 94, 93], [52, 61]),
-    203: ([0, 6, 12, 18], [24, 30, 36, 42], [48, 66]),
-}
+from joyvasa.errors import ConfigError
+from joyvasa.faces.square import Points, Square, crop_matrix, face_square, transform_points
+from joyvasa.image import Image
 
 
 @dataclass(frozen=True)
@@ -42,7 +23,7 @@ class CropConfig:
 
     Args:
         scale: side of the square relative to the larger side of the landmarks' box.
-        vx_ratio: shift of the centre to the face's right side of the picture, in sides of the square. The reference
+        vx_ratio: shift of the centre along the eyes, in sides of the square; positive is to the right. The reference
             accepts and ignores it, which equals the default.
         vy_ratio: shift of the centre towards the mouth, in sides of the square; negative is towards the forehead.
         size: side of the crop, pixels.
@@ -68,35 +49,12 @@ class CropConfig:
             raise ConfigError("crop_size", f"crop size is {self.size} pixels; expected 16 to 4096, usually 512")
 
 
-@dataclass(frozen=True)
-class Square:
-    """A square in a picture: centre (x, y) and side in pixels, angle in radians (positive: clockwise on screen)."""
-
-    centre: tuple[float, float]
-    side: float
-    angle: float
-
-    @property
-    def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom of the square, its angle disregarded."""
-        (x, y), half = self.centre, self.side / 2
-        return x - half, y - half, x + half, y + half
-
-    @property
-    def corners(self) -> Points:
-        """The turned square's corners from top left, clockwise, shape (4, 2)."""
-        cos, sin = math.cos(self.angle), math.sin(self.angle)
-        offsets = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (self.side / 2)
-        return np.asarray(self.centre) + offsets @ np.array([[cos, sin], [-sin, cos]])
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FaceCrop:
     """A face cut out of a picture.
 
     Args:
         image: uint8 RGB (size, size, 3); black where the square leaves the picture.
-        network_input: the same as uint8 RGB (256, 256, 3).
         to_original: float32 (3, 3), pixels of the crop -> pixels of the picture.
         to_crop: float32 (3, 3), the inverse.
         landmarks: float32 (points, 2), in pixels of the crop.
@@ -104,113 +62,10 @@ class FaceCrop:
     """
 
     image: Image
-    network_input: Image
     to_original: NDArray[np.float32]
     to_crop: NDArray[np.float32]
     landmarks: NDArray[np.float32]
     outside_fraction: float
-
-
-def reference_points(landmarks: Points, *, use_lip: bool = True) -> NDArray[np.float32]:
-    """The two points that fix the axes of a face.
-
-    Args:
-        landmarks: shape (points, 2) in one of the layouts of 5, 9, 68, 101, 106 or 203 points; of any other
-            number above 101 the first 101 are used.
-        use_lip: the eyes' centre and the mouth's; otherwise the left eye and the right eye turned about it by
-            90 degrees, so that the mouth does not matter. Left is the picture's left.
-
-    Returns:
-        float32 (2, 2); from the first to the second point the face points downwards.
-
-    Raises:
-        ConfigError: there is no such layout.
-    """
-    points = np.asarray(landmarks, dtype=np.float32)
-    layout = len(points) if len(points) in _LAYOUTS or len(points) < 101 else 101
-    if layout not in _LAYOUTS:
-        known = ", ".join(map(str, _LAYOUTS))
-        raise ConfigError("landmark_layout", f"{len(points)} landmarks found; expected one of {known}")
-    left, right, mouth = (points[indices].mean(axis=0) for indices in _LAYOUTS[layout])
-    if use_lip:
-        return np.stack([(left + right) / 2, mouth])
-    across = right - left
-    return np.stack([left, left + np.array([-across[1], across[0]], dtype=np.float32)])
-
-
-def face_square(
-    landmarks: Points,
-    *,
-    scale: float,
-    vx_ratio: float = 0.0,
-    vy_ratio: float = 0.0,
-    use_lip: bool = True,
-    extent: Points | None = None,
-) -> Square:
-    """The square around a face, along the axes of the face.
-
-    Args:
-        landmarks: as for `reference_points`.
-        scale: as in `CropConfig`.
-        vx_ratio: as in `CropConfig`.
-        vy_ratio: as in `CropConfig`.
-        use_lip: as for `reference_points`.
-        extent: (points, 2) whose box the square is built on, where the landmarks span only part of the face; the
-            landmarks themselves by default.
-
-    Returns:
-        The enlarged and shifted square.
-    """
-    points = np.asarray(landmarks, dtype=np.float32)
-    first, second = reference_points(points, use_lip=use_lip)
-    down = second - first
-    length = np.linalg.norm(down)
-    down = np.array([0, 1], dtype=np.float32) if length <= _SHORTEST_AXIS else down / length
-    right = np.array([down[1], -down[0]], dtype=np.float32)
-    angle = math.acos(min(1.0, max(-1.0, float(right[0]))))
-    if right[1] < 0:
-        angle = -angle
-
-    axes = np.stack([right, down])
-    spanned = points if extent is None else np.asarray(extent, dtype=np.float32)
-    mean = spanned.mean(axis=0)
-    along = (spanned - mean) @ axes.T
-    low, high = along.min(axis=0), along.max(axis=0)
-    side = float((high - low).max()) * scale
-    centre = mean + (low + high) / 2 @ axes + right * (vx_ratio * side) + down * (vy_ratio * side)
-    return Square((float(centre[0]), float(centre[1])), side, angle)
-
-
-def crop_matrix(square: Square, size: int, *, rotate: bool = True) -> NDArray[np.float32]:
-    """The matrix that maps pixels of the picture to pixels of the crop.
-
-    Args:
-        square: where the crop lies.
-        size: side of the crop, pixels.
-        rotate: follow the square's angle.
-
-    Returns:
-        float32 (3, 3).
-
-    Raises:
-        InputError: the square has no extent.
-    """
-    if not square.side > 0:
-        raise InputError("face_too_small", "all landmarks of the face fall on one point; expected a face of some size")
-    scale = size / square.side
-    cos, sin = (math.cos(square.angle), math.sin(square.angle)) if rotate else (1.0, 0.0)
-    x, y = square.centre
-    rows = [
-        [scale * cos, scale * sin, size / 2 - scale * (cos * x + sin * y)],
-        [-scale * sin, scale * cos, size / 2 - scale * (-sin * x + cos * y)],
-        [0, 0, 1],
-    ]
-    return np.array(rows, dtype=np.float32)
-
-
-def transform_points(points: Points, matrix: Points) -> NDArray[np.float32]:
-    """Maps points of shape (..., 2) by a (3, 3) or (2, 3) matrix."""
-    return (np.asarray(points) @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
 
 
 def warp(image: Image, matrix: Points, size: tuple[int, int]) -> Image:
@@ -224,7 +79,7 @@ def warp(image: Image, matrix: Points, size: tuple[int, int]) -> Image:
     Returns:
         uint8, as `image` otherwise.
     """
-    return cv2.warpAffine(image, matrix[:2], size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)  # pyright: ignore[reportReturnType]
+    return np.asarray(cv2.warpAffine(image, matrix[:2], size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 def crop_square(image: Image, square: Square, size: int, *, landmarks: Points, rotate: bool = True) -> FaceCrop:
@@ -241,14 +96,14 @@ def crop_square(image: Image, square: Square, size: int, *, landmarks: Points, r
         The crop.
     """
     to_crop = crop_matrix(square, size, rotate=rotate)
+    to_original = np.linalg.inv(to_crop)
     crop = warp(image, to_crop, (size, size))
     return FaceCrop(
         image=crop,
-        network_input=cv2.resize(crop, (NETWORK_SIDE, NETWORK_SIDE), interpolation=cv2.INTER_AREA),  # pyright: ignore[reportArgumentType]
-        to_original=np.linalg.inv(to_crop),
+        to_original=to_original,
         to_crop=to_crop,
         landmarks=transform_points(landmarks, to_crop),
-        outside_fraction=_outside_fraction(image.shape[:2], np.linalg.inv(to_crop), size),
+        outside_fraction=_outside_fraction(image.shape[:2], to_original, size),
     )
 
 
@@ -268,14 +123,10 @@ def crop_face(
         `outside_fraction`.
     """
     config = config or CropConfig()
-    shift = {"vx_ratio": config.vx_ratio, "vy_ratio": config.vy_ratio}
-    square = face_square(landmarks, scale=config.scale, extent=extent, **shift)
+    square = face_square(
+        landmarks, scale=config.scale, vx_ratio=config.vx_ratio, vy_ratio=config.vy_ratio, extent=extent
+    )
     return crop_square(image, square, config.size, landmarks=landmarks, rotate=config.rotate)
-
-
-def whole_picture(image: Image) -> Image:
-    """The network input without a crop: the whole picture as uint8 RGB (256, 256, 3), its proportions disregarded."""
-    return cv2.resize(image, (NETWORK_SIDE, NETWORK_SIDE), interpolation=cv2.INTER_LINEAR)  # pyright: ignore[reportReturnType]
 
 
 def average_square(frames: Sequence[Points], *, scale: float = 2.2, vy_ratio: float = -0.1) -> Square:

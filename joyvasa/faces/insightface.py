@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces import landmarks, scrfd
 from joyvasa.faces.detection import Face, sort_faces
-from joyvasa.faces.geometry import Image
+from joyvasa.image import Image
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating]
 
-_STRIDE_CELLS = [(512 // stride) ** 2 * scrfd.ANCHORS_PER_CELL for stride in scrfd.STRIDES]
+_SIDE = 512  # pixels; input of the detector
+_ANCHORS = [(_SIDE // stride) ** 2 * scrfd.ANCHORS_PER_CELL for stride in scrfd.STRIDES]
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class _Role:
 _ROLES = {
     "face_detector": _Role(
         "det_10g.onnx",
-        (1, 3, 512, 512),
-        {kind * 3 + level: cells * width for kind, width in enumerate((1, 4, 10)) for level, cells in enumerate(_STRIDE_CELLS)},
+        (1, 3, _SIDE, _SIDE),
+        dict(enumerate(anchors * width for width in (1, 4, 10) for anchors in _ANCHORS)),
     ),
-    "landmarks_106": _Role("2d106det.onnx", (1, 3, landmarks.SIDE_106, landmarks.SIDE_106), {0: 212}),
-    "landmarks_203": _Role("landmark.onnx", (1, 3, landmarks.SIDE_203, landmarks.SIDE_203), {2: 406}),
+    "landmarks106": _Role("2d106det.onnx", (1, 3, landmarks.SIDE_106, landmarks.SIDE_106), {0: 212}),
+    "landmarks203": _Role("landmark.onnx", (1, 3, landmarks.SIDE_203, landmarks.SIDE_203), {2: 406}),
 }
 
 
@@ -72,8 +73,8 @@ class InsightFaceDetector:
     Threads may share one detector: ONNX Runtime's sessions allow it, and nothing else is kept.
 
     Args:
-        files: the model files by role: `face_detector` (det_10g.onnx), `landmarks_106` (2d106det.onnx),
-            `landmarks_203` (landmark.onnx).
+        files: the model files by role: `face_detector` (det_10g.onnx), `landmarks106` (2d106det.onnx),
+            `landmarks203` (landmark.onnx).
         device: `cpu`, `cuda` or `cuda:N`. Where ONNX Runtime was built without CUDA it works on the CPU.
         threads: per network on the CPU; 0: as many as ONNX Runtime likes.
         config: thresholds.
@@ -107,21 +108,20 @@ class InsightFaceDetector:
         Returns:
             Faces, largest first, with all landmarks.
         """
-        side = _ROLES["face_detector"].shape[-1]
-        blob, factor = scrfd.letterbox(image, side)
+        blob, factor = scrfd.letterbox(image, _SIDE)
         outputs = self._networks["face_detector"](blob)
-        found = scrfd.decode(outputs, side=side, factor=factor, threshold=self.config.threshold)
+        found = scrfd.decode(outputs, side=_SIDE, factor=factor, threshold=self.config.threshold)
         found = found.take(scrfd.suppress(found.boxes, overlap=self.config.overlap))
         found = scrfd.keep_central(found, image.shape, self.config.max_faces)
-        faces = [self._face(image, found, index) for index in range(len(found)) if (found.boxes[index, 2:] > found.boxes[index, :2]).all()]
-        return sort_faces(faces)
+        extended = (found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1)
+        return sort_faces([self._face(image, found, index) for index in np.flatnonzero(extended)])
 
-    def _face(self, image: Image, found: scrfd.Detections, index: int) -> Face:
+    def _face(self, image: Image, found: scrfd.Detections, index: np.intp) -> Face:
         box = found.boxes[index]
         crop, to_original = landmarks.input_106(image, box)
-        points_106 = landmarks.points_106(self._networks["landmarks_106"](crop)[0], to_original)
+        points_106 = landmarks.points_106(self._networks["landmarks106"](crop)[0], to_original)
         crop, to_original = landmarks.input_203(image, points_106)
-        points_203 = landmarks.points_203(self._networks["landmarks_203"](crop)[2], to_original)
+        points_203 = landmarks.points_203(self._networks["landmarks203"](crop)[2], to_original)
         return Face(box, float(found.scores[index]), points_106, found.keypoints[index], points_203)
 
 
@@ -134,14 +134,18 @@ class _Network:
             self._session = _open(path, device, threads)
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             reason = str(error).splitlines()[0]
-            raise ModelError("model_damaged", f"{path}: ONNX Runtime cannot load it ({reason}): fetch it again") from error
+            raise ModelError(
+                "model_damaged", f"{path}: ONNX Runtime cannot load it ({reason}): fetch it again"
+            ) from error
         inputs = self._session.get_inputs()
         self._input = inputs[0].name if inputs else ""
         try:
             sizes = {index: output.size for index, output in enumerate(self(np.zeros(spec.shape, dtype=np.float32)))}
         except Exception as error:
             reason = str(error).splitlines()[0]
-            sentence = f"{path}: this network does not take the input of {spec.file} ({reason}): put the right file there"
+            sentence = (
+                f"{path}: this network does not take the input of {spec.file} ({reason}): put the right file there"
+            )
             raise ModelError("model_mismatch", sentence) from error
         found = {index: sizes.get(index, 0) for index in spec.outputs}
         if found != spec.outputs:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.faces.geometry import CropConfig, Image, Square, crop_face, crop_matrix, transform_points, warp
+from joyvasa.faces.geometry import CropConfig, crop_face, warp
+from joyvasa.faces.square import Square, crop_matrix, transform_points
+from joyvasa.image import Image
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating]
 
 SIDE_106 = 192  # pixels; input of the 106-point network
 SIDE_203 = 224  # pixels; input of the 203-point network

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError
-from joyvasa.faces.geometry import Image
+from joyvasa.image import Image
 
 _MASK_MARGIN = 32  # the blend takes 1/32 of the crop's side on each edge: 16 of 512 pixels, LivePortrait's template
 
@@ -96,9 +96,10 @@ class Paster:
         side = frames.shape[1]
         maps = self._frame_maps.get(side) or self._frame_maps.setdefault(side, self._maps(self.rectangle, side))
         result = np.empty((len(frames), *self.picture.shape), dtype=np.uint8)
-        for frame, canvas in zip(frames, result, strict=True):
+        for number, frame in enumerate(frames):
+            canvas = result[number]
             canvas[:] = self.picture
-            warped = cv2.remap(frame, *maps, cv2.INTER_LINEAR)
+            warped = np.asarray(cv2.remap(frame, *maps, cv2.INTER_LINEAR))
             pixels = warped.reshape(-1, 3)
             pixels[self._blended] = np.clip(self._weight * pixels[self._blended] + self._under, 0, 255)
             cv2.copyTo(warped, self._visible, canvas[top:bottom, left:right])

@@ -16,7 +16,7 @@ _RIGHT_EYE = ((30, 42), (24, 36))
 _LIPS = ((90, 102), (48, 66))
 
 
-def eye_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
+def eye_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
     """Opening of the eyes, height over width.
 
     Args:
@@ -28,7 +28,7 @@ def eye_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.stack([_ratio(landmarks, *_LEFT_EYE), _ratio(landmarks, *_RIGHT_EYE)], axis=1)
 
 
-def lip_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
+def lip_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
     """Opening of the lips, height over width.
 
     Args:
@@ -40,19 +40,19 @@ def lip_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
     return _ratio(landmarks, *_LIPS)[:, None]
 
 
-def with_target(ratios: NDArray[np.floating], target: float) -> NDArray[np.float32]:
+def with_target(ratios: NDArray[np.floating], target: float) -> NDArray[np.floating]:
     """Appends the wanted opening: the condition of the networks `eye` (batch, 3) and `lip` (batch, 2)."""
     column = np.full((len(ratios), 1), target, dtype=np.float32)
     return np.concatenate([ratios.astype(np.float32), column], axis=1)
 
 
-def _ratio(landmarks: NDArray[np.floating], opening: tuple[int, int], width: tuple[int, int]) -> NDArray[np.float32]:
+def _ratio(landmarks: NDArray[np.floating], opening: tuple[int, int], width: tuple[int, int]) -> NDArray[np.floating]:
     points = np.asarray(landmarks, dtype=np.float32)
     if points.ndim not in (2, 3) or points.shape[-2:] != (_POINTS, 2):
         raise ConfigError("landmark_layout", f"landmarks of shape {points.shape} found; expected ([batch,] 203, 2)")
     points = points.reshape(-1, _POINTS, 2)
 
-    def distance(pair: tuple[int, int]) -> NDArray[np.float32]:
+    def distance(pair: tuple[int, int]) -> NDArray[np.floating]:
         return np.linalg.norm(points[:, pair[0]] - points[:, pair[1]], axis=1)
 
     return distance(opening) / (distance(width) + np.float32(_EPSILON))

@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.faces.geometry import Image
+from joyvasa.image import Image
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating]
 
 STRIDES = (8, 16, 32)
 ANCHORS_PER_CELL = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detections:
     """Faces found in a picture, in its pixels.
 

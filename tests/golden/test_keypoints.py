@@ -49,7 +49,7 @@ def posed(section):
 
 
 def test_keypoints_of_a_picture_are_the_reference_ones(section, motion_extractor):
-    image = to_network_input(section.input("source_crop"))
+    image = to_network_input(section.input("source_crop"), 256)
     section.check("prepare_source", image, 1e-5)
     heads = motion_extractor(image)
     for name, value in heads.items():
@@ -94,7 +94,7 @@ def test_a_picture_is_rendered_like_the_reference_does(motion_extractor):
     names = ("appearance_feature_extractor", "warping_module", "spade_generator", "stitching")
     appearance, warping, generator, stitching = (fill(build(name), name) for name in names)
 
-    image = to_network_input(section.input("source_crop"))
+    image = to_network_input(section.input("source_crop"), 256)
     feature = appearance(image)
     source = transform_keypoints(KeypointInfo.from_heads(motion_extractor(image)))
     driving = stitch(stitching, source, source + section.input("kp_delta"))

@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
+from joyvasa.errors import ModelError
 from joyvasa.networks import build
 from joyvasa.rendering import Renderer, to_network_input, to_uint8
 
@@ -29,7 +31,7 @@ def test_pixels_lie_in_memory_as_an_encoder_reads_them():
 def test_pictures_go_in_as_rgb_planes_between_0_and_1():
     image = np.zeros((256, 256, 3), np.uint8)
     image[0, 1] = 255, 51, 0
-    tensor = to_network_input(image)
+    tensor = to_network_input(image, 256)
     assert tensor.shape == (1, 3, 256, 256)
     torch.testing.assert_close(tensor[0, :, 0, 1], torch.tensor([1, 0.2, 0]))
 
@@ -37,7 +39,21 @@ def test_pictures_go_in_as_rgb_planes_between_0_and_1():
 def test_crops_shrink_by_area_without_moire():
     stripes = np.zeros((512, 512, 3), np.uint8)
     stripes[::2] = 200
-    assert (to_network_input(stripes) == 100 / 255).all()
+    assert (to_network_input(stripes, 256) == 100 / 255).all()
+
+
+def test_whole_pictures_shrink_bilinearly():
+    fine = np.zeros((1024, 1024, 3), np.uint8)
+    fine[::4] = 200  # rows that a bilinear sample at a quarter of the size never meets
+    assert not to_network_input(fine, 256, cropped=False).any()
+    assert to_network_input(fine, 256).any()
+
+
+def test_frames_that_are_not_numbers_are_refused():
+    renderer = small_renderer()
+    feature, source = torch.full((1, 4, 2, 16, 16), torch.nan), torch.zeros(1, 5, 3)
+    with pytest.raises(ModelError, match="frames_not_finite"):
+        renderer.render(feature, source, source)
 
 
 def test_small_pictures_grow():

@@ -11,7 +11,8 @@ from joyvasa.errors import InputError, ModelError
 from joyvasa.faces import cascade
 from joyvasa.faces.cascade import CascadeDetector, face_from_eyes_and_mouth
 from joyvasa.faces.detection import choose_face
-from joyvasa.faces.geometry import CropConfig, face_square
+from joyvasa.faces.geometry import CropConfig
+from joyvasa.faces.square import face_square
 from joyvasa.image import read_image
 from tests.golden.reference import SHARED
 

@@ -4,17 +4,8 @@ import numpy as np
 import pytest
 
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.faces.geometry import (
-    CropConfig,
-    Square,
-    average_square,
-    crop_face,
-    crop_matrix,
-    face_square,
-    reference_points,
-    transform_points,
-    whole_picture,
-)
+from joyvasa.faces.geometry import CropConfig, average_square, crop_face
+from joyvasa.faces.square import Square, crop_matrix, face_square, reference_points, transform_points
 
 # Eyes, nose, corners of the mouth of an upright face.
 FIVE = np.array([[80, 100], [120, 100], [100, 120], [88, 140], [112, 140]], dtype=np.float32)
@@ -132,21 +123,9 @@ def test_face_beside_the_picture_is_all_black(picture):
     assert not crop.image.any()
 
 
-def test_network_input_is_the_crop_at_half_size(picture):
-    crop = crop_face(picture, FIVE)
-    assert crop.network_input.shape == (256, 256, 3)
-    blocks = crop.image.reshape(256, 2, 256, 2, 3).mean(axis=(1, 3))
-    assert np.abs(crop.network_input - blocks).max() <= 0.75
-
-
 def test_crop_of_another_size_shows_the_same(picture):
     large, small = crop_face(picture, FIVE), crop_face(picture, FIVE, CropConfig(size=256))
     np.testing.assert_allclose(small.landmarks * 2, large.landmarks, atol=0.01)
-
-
-def test_whole_picture_is_the_network_input_without_a_crop(picture):
-    assert whole_picture(picture).shape == (256, 256, 3)
-    assert whole_picture(picture).mean() == pytest.approx(picture.mean(), abs=2)
 
 
 def test_average_square_of_frames_is_upright():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from joyvasa.errors import ConfigError
-from joyvasa.faces.geometry import Square, crop_matrix
 from joyvasa.faces.paste import Paster, mask_template
+from joyvasa.faces.square import Square, crop_matrix
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

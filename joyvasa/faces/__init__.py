@@ -1,0 +1,1 @@
+"""Finding faces, cutting them out, and pasting them back."""
