@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
 LOCK ?= $(if $(shell command -v nvidia-smi),requirements-gpu.lock,requirements-cpu.lock)
 BIN := .venv/bin
-ROOMS := joyvasa stages pipelines manifests
+PIN := uv pip compile --quiet --python-version 3.11 --python-platform linux --no-header --no-annotate --extra dev --extra s3
 
 .PHONY: demo test test-all lint bench locks clean
 
@@ -23,9 +23,9 @@ lint: .venv/installed
 bench: .venv/installed  ## measured figures; none of them is a test
 	$(BIN)/pytest -m bench -s
 
-locks: pyproject.toml  ## pin anew; needs uv
-	uv pip compile --universal --python-version 3.11 --extra cpu --extra dev -o requirements-cpu.lock pyproject.toml
-	uv pip compile --universal --python-version 3.11 --extra gpu --extra dev -o requirements-gpu.lock pyproject.toml
+locks: pyproject.toml  ## pin anew; needs uv, and for the CPU lock UV_FIND_LINKS with a CPU build of torch
+	$(PIN) --extra cpu pyproject.toml | sed 's/+cpu//' > requirements-cpu.lock
+	UV_FIND_LINKS= $(PIN) --extra gpu pyproject.toml > requirements-gpu.lock
 
 clean:
 	rm -rf .venv
