@@ -38,6 +38,26 @@ def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[s
         for name in reversed(key.strip().split(".")):
             nested = {name: nested}
         _merge(tree, nested, where=f"--set {setting}", prefix="")
+    return _validated(kind, tree)
+
+
+def config_from(kind: type[T], content: Mapping[str, Any], *, where: str = "configuration") -> T:
+    """Builds a configuration from a mapping, such as `plain` gives; what it lacks keeps its default.
+
+    Args:
+        kind: as for `load_config`.
+        content: the tree, or any part of it.
+        where: how errors call it.
+
+    Raises:
+        ConfigError: `config_unknown_option` or `config_invalid`.
+    """
+    tree = dataclasses.asdict(kind())  # type: ignore[call-overload]  (a dataclass by contract)
+    _merge(tree, content, where=where, prefix="")
+    return _validated(kind, tree)
+
+
+def _validated(kind: type[T], tree: dict[str, Any]) -> T:
     try:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
@@ -48,13 +68,18 @@ def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[s
 
 def dump_config(config: Any) -> str:
     """A configuration as YAML that `load_config` reads back."""
-    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False)
+    return yaml.safe_dump(plain(config), sort_keys=False)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration as nested mappings, lists, numbers and strings."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: convert(item) for key, item in value.items()}
+        return [convert(item) for item in value] if isinstance(value, tuple) else value
+
+    return convert(dataclasses.asdict(config))
 
 
 def _merge(tree: dict[str, Any], changes: Mapping[str, Any], *, where: str, prefix: str) -> None:

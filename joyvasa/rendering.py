@@ -58,8 +58,8 @@ class Renderer:
         """Renders frames; memory grows with their number.
 
         Args:
-            feature: of one portrait, shape (1, 32, 16, 64, 64).
-            source_keypoints: shape (1, keypoints, 3).
+            feature: of one portrait, shape (1, 32, 16, 64, 64), or of the portrait of each frame, (frames, ...).
+            source_keypoints: shape (1 or frames, keypoints, 3).
             driving_keypoints: shape (frames, keypoints, 3).
 
         Returns:

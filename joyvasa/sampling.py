@@ -1,9 +1,14 @@
-"""From sound to motion: many recordings of any length through the motion generator, window by window."""
+"""From sound to motion: many recordings of any length through the motion generator, window by window.
+
+Encoding sound and drawing motion are two steps, so that a recording is encoded once however many
+motions are drawn for it. Joined by a lazy iterator, they hold a few windows at a time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -13,7 +18,7 @@ from joyvasa.diffusion import draw_noise
 from joyvasa.errors import ConfigError
 from joyvasa.motion import MotionSequence, MotionTemplate
 from joyvasa.networks.motion_generator import MotionGenerator, MotionGeneratorConfig, Sampler
-from joyvasa.windows import PADDING_SAMPLES, Timing, iterate_windows, plan_windows
+from joyvasa.windows import PADDING_SAMPLES, Timing, WindowPlan, iterate_windows, plan_windows
 
 
 @dataclass(frozen=True)
@@ -53,19 +58,104 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class Recording:
-    """Sound to be turned into motion.
+    """Encoded sound to be turned into motion.
 
     Args:
-        n_samples: of the whole recording.
-        blocks: the recording in order, each of shape (n,), float32 mono at the generator's sample rate.
+        plan: its windows.
+        features: of `speech_windows` for that plan, in order, each of shape (n, dim); read as they are needed.
         generator: its own; the result then does not depend on what else is in the batch.
         cfg_scale: in the place of the configuration's.
     """
 
-    n_samples: int
-    blocks: Iterable[np.ndarray]
+    plan: WindowPlan
+    features: Iterable[Tensor]
     generator: torch.Generator
     cfg_scale: float | None = None
+
+
+def plan_speech(
+    n_samples: int,
+    sizes: MotionGeneratorConfig,
+    *,
+    padding_samples: tuple[int, int] = PADDING_SAMPLES,
+    timing: Timing = "aligned",
+) -> WindowPlan:
+    """The windows of a recording as this motion generator takes them.
+
+    Args:
+        n_samples: of the whole recording, at the generator's sample rate.
+        sizes: of the generator.
+        padding_samples: silence before and after each recording that the weights were made for.
+        timing: as for `plan_windows`.
+
+    Raises:
+        InputError: `audio_empty`.
+        ConfigError: `window_config`.
+    """
+    return plan_windows(
+        n_samples,
+        n_motions=sizes.n_motions,
+        frames_per_second=sizes.fps,
+        sample_rate=sizes.sample_rate,
+        padding_samples=padding_samples,
+        timing=timing,
+    )
+
+
+def speech_windows(
+    network: MotionGenerator,
+    blocks: Iterable[np.ndarray],
+    plan: WindowPlan,
+    *,
+    windows_per_call: int = 1,
+    device: torch.device | str = "cpu",
+) -> Iterator[Tensor]:
+    """Encodes a recording window by window; holds `windows_per_call` of them.
+
+    Args:
+        network: on `device`, in eval mode.
+        blocks: the recording in order, each of shape (n,), float32 mono at the generator's sample rate.
+        plan: for exactly this recording.
+        windows_per_call: encoded at once.
+        device: of the network.
+
+    Yields:
+        features of each window, shape (n, dim), on the device.
+
+    Raises:
+        InputError: `audio_length_changed`, and what reading the blocks raises.
+    """
+    yield from encode_windows(network, iterate_windows(blocks, plan), windows_per_call=windows_per_call, device=device)
+
+
+@torch.no_grad()
+def encode_windows(
+    network: MotionGenerator,
+    windows: Iterable[np.ndarray],
+    *,
+    windows_per_call: int = 1,
+    pad: bool = False,
+    device: torch.device | str = "cpu",
+) -> Iterator[Tensor]:
+    """Encodes windows of any recordings, in order.
+
+    Args:
+        network: on `device`, in eval mode.
+        windows: each of shape (samples_per_window,), float32.
+        windows_per_call: encoded at once.
+        pad: with silence to `windows_per_call`, so that every call has the same shape.
+        device: of the network.
+
+    Yields:
+        features of each window, shape (n, dim), on the device.
+    """
+    windows = iter(windows)
+    while batch := list(islice(windows, windows_per_call)):
+        n_given = len(batch)
+        if pad:
+            batch += [np.zeros_like(batch[0])] * (windows_per_call - n_given)
+        features = network.audio_features(torch.from_numpy(np.stack(batch)).to(device))  # (B, n, dim)
+        yield from features[:n_given]
 
 
 @torch.no_grad()
@@ -75,7 +165,6 @@ def sample_motion(
     template: MotionTemplate,
     config: SamplingConfig | None = None,
     *,
-    padding_samples: tuple[int, int] = PADDING_SAMPLES,
     device: torch.device | str = "cpu",
     on_window: Callable[[int, int], object] | None = None,
 ) -> list[MotionSequence]:
@@ -87,10 +176,9 @@ def sample_motion(
 
     Args:
         network: on `device`, in eval mode.
-        recordings: their blocks and generators are used up.
+        recordings: their features and generators are used up.
         template: of the network's training motion.
         config: None for the defaults.
-        padding_samples: silence before and after each recording that the weights were made for.
         device: of the network.
         on_window: called after each round with the windows done and the windows in total, of all recordings.
 
@@ -98,18 +186,17 @@ def sample_motion(
         for each recording its motion, not smoothed.
 
     Raises:
-        InputError: `audio_empty`, `audio_length_changed`, and what reading the blocks raises.
-        ConfigError: `window_config`, `diffusion_steps`.
+        InputError: what reading the features raises.
+        ConfigError: `diffusion_steps`.
         ModelError: `template_mismatch`.
     """
     config = config or SamplingConfig()
     sizes = network.config
-    runs = [_Run(recording, sizes, config, padding_samples, device) for recording in recordings]
+    runs = [_Run(recording, sizes, config, device) for recording in recordings]
     n_windows = sum(run.plan.n_windows for run in runs)
     n_done = 0
     while active := [run for run in runs if len(run.motion) < run.plan.n_windows]:
-        waveform = torch.from_numpy(np.stack([next(run.windows) for run in active]))  # (B, samples)
-        audio = network.audio_features(waveform.to(device))  # (B, n, dim)
+        audio = torch.stack([next(run.windows).to(device) for run in active])  # (B, n, dim)
         started = n_done > 0
         motion = network.sample(
             audio,
@@ -144,18 +231,10 @@ class _Run:
         recording: Recording,
         sizes: MotionGeneratorConfig,
         config: SamplingConfig,
-        padding_samples: tuple[int, int],
         device: torch.device | str,
     ) -> None:
-        self.plan = plan_windows(
-            recording.n_samples,
-            n_motions=sizes.n_motions,
-            frames_per_second=sizes.fps,
-            sample_rate=sizes.sample_rate,
-            padding_samples=padding_samples,
-            timing=config.timing,
-        )
-        self.windows = iterate_windows(recording.blocks, self.plan)
+        self.plan = recording.plan
+        self.windows = iter(recording.features)
         self.generator = recording.generator
         self.cfg_scale = config.cfg_scale if recording.cfg_scale is None else recording.cfg_scale
         # All windows start from the same noise, so that the motion keeps its character.

@@ -10,7 +10,8 @@ from typing import NoReturn
 import typer
 
 from joyvasa.errors import JoyvasaError
-from pipelines import animate, demo, models
+from manifests.errors import ManifestError
+from pipelines import animate, demo, models, motion, runs, tables
 
 FAILED = 1  # exit code of a command that did not finish
 
@@ -25,7 +26,13 @@ app = typer.Typer(
 app.command("animate")(animate.animate)
 app.command("options")(animate.options)
 app.command("demo")(demo.demo)
+app.command("validate")(tables.validate)
+app.command("plan")(tables.plan)
+app.command("generate")(runs.generate)
+app.command("resume")(runs.resume)
+app.command("status")(runs.status)
 app.add_typer(models.app, name="models")
+app.add_typer(motion.app, name="motion")
 
 
 def main() -> NoReturn:
@@ -33,7 +40,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)  # so that half-written files are removed on the way out
     try:
         app()
-    except JoyvasaError as error:
+    except (JoyvasaError, ManifestError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(FAILED) from None
     raise SystemExit(0)

@@ -7,7 +7,7 @@ import torch
 from joyvasa.motion import MotionTemplate
 from joyvasa.networks import build
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
-from joyvasa.sampling import Recording, SamplingConfig, sample_motion
+from joyvasa.sampling import Recording, SamplingConfig, plan_speech, sample_motion, speech_windows
 from joyvasa.smoothing import SmoothingConfig, smooth
 from joyvasa.windows import plan_windows
 from tests.golden.reference import Section, base_seed, fill, needs_golden
@@ -65,9 +65,10 @@ class TapeNetwork:
         return self.network.sample(audio, noise=draws, steps=steps, **options)
 
 
-def recording(waveform):
-    blocks = np.array_split(waveform, 7)
-    return Recording(len(waveform), blocks, torch.Generator().manual_seed(0))
+def recording(network, waveform, timing="reference"):
+    plan = plan_speech(len(waveform), network.config, timing=timing)
+    features = speech_windows(network, np.array_split(waveform, 7), plan)
+    return Recording(plan, features, torch.Generator().manual_seed(0))
 
 
 def check_motion(section, prefix, motion, relative):
@@ -89,7 +90,7 @@ def test_plans_equal_the_table(section):
 def test_the_network_is_asked_for_the_same_windows(section, template, duration):
     network = SeededNetwork()
     waveform = section.input(f"audio_{duration}")
-    motion = sample_motion(network, [recording(waveform)], template, REFERENCE)[0]
+    motion = sample_motion(network, [recording(network, waveform)], template, REFERENCE)[0]
 
     plan = plan_windows(len(waveform), timing="reference")
     indicator = [100] * (plan.n_windows - 1) + [100 - plan.pad_frames]
@@ -102,8 +103,11 @@ def test_the_network_is_asked_for_the_same_windows(section, template, duration):
 
 
 def test_aligned_timing_is_the_same_motion_two_frames_earlier(section, template):
-    reference = sample_motion(SeededNetwork(), [recording(section.input("audio_4.1"))], template, REFERENCE)[0]
-    aligned = sample_motion(SeededNetwork(), [recording(section.input("audio_4.1"))], template)[0]
+    def sample(timing):
+        network = SeededNetwork()
+        return sample_motion(network, [recording(network, section.input("audio_4.1"), timing)], template)[0]
+
+    reference, aligned = sample("reference"), sample("aligned")
     assert len(aligned) == 103  # 4.1 s * 25 = 102.5
     torch.testing.assert_close(aligned.expression, reference.expression[2:105])
 
@@ -111,6 +115,6 @@ def test_aligned_timing_is_the_same_motion_two_frames_earlier(section, template)
 def test_a_recording_of_two_windows_matches_from_sound_to_smoothed_motion(section, template):
     network = fill(build("motion_generator"), "motion_generator")
     taped = TapeNetwork(network, section.tape("noise"))
-    motion = sample_motion(taped, [recording(section.input("audio_full"))], template, REFERENCE)[0]
+    motion = sample_motion(taped, [recording(network, section.input("audio_full"))], template, REFERENCE)[0]
     section.check("full_n_frames", len(motion), 0)
     check_motion(section, "full", smooth(motion, SmoothingConfig()), FULL)

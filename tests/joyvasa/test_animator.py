@@ -51,7 +51,7 @@ def test_large_pictures_are_reduced(frames_of):
     assert frames_of("picture.max_side=256").shape == (10, 256, 256, 3)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_reduced_precision_is_near_full_precision(frames_of, precision):
     full, reduced = frames_of("paste_back=false"), frames_of("paste_back=false", f"precision={precision}")
     assert 0 < np.abs(full - reduced).mean() < 6

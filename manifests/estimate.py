@@ -1,0 +1,137 @@
+"""GPU hours and disk of a plan, from measured rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from manifests.errors import ManifestError
+from manifests.manifest import open_binary
+from manifests.problems import safe_text
+from manifests.tally import Totals
+
+UNITS = ("record", "portrait", "recording", "second", "distinct_second", "frame", "window")
+NO_PROFILE = "no measured rates: run joyvasa bench, or give --profile"
+
+
+@dataclass(frozen=True)
+class StageRate:
+    """What one stage takes."""
+
+    per: str  # one of UNITS
+    seconds: float  # of one worker, for one unit
+    gpus: float = 0.0  # that this worker holds
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Measured rates of one machine.
+
+    As a YAML file:
+
+        machine: one H200, bundle joyvasa, fp16
+        stages:
+          portrait: {per: portrait, seconds: 0.11, gpus: 0.25}
+          speech: {per: distinct_second, seconds: 0.002, gpus: 0.25}
+          motion: {per: window, seconds: 0.05, gpus: 0.5}
+          render: {per: frame, seconds: 0.011, gpus: 1}
+        disk:
+          frame: 5200
+          record: 900
+    """
+
+    machine: str
+    stages: Mapping[str, StageRate]
+    disk: Mapping[str, float] = field(default_factory=dict)  # bytes by unit
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take; None where the totals hold no lengths to reckon with."""
+
+    gpu_hours: Mapping[str, float | None]  # by stage
+    worker_hours: Mapping[str, float | None]  # by stage
+    disk_bytes: float | None
+
+    @property
+    def total_gpu_hours(self) -> float | None:
+        """GPU hours of all stages."""
+        known = [hours for hours in self.gpu_hours.values() if hours is not None]
+        return sum(known) if len(known) == len(self.gpu_hours) else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures as a plain mapping, for JSON."""
+        return {
+            "gpu_hours": self.total_gpu_hours,
+            "gpu_hours_by_stage": dict(self.gpu_hours),
+            "worker_hours_by_stage": dict(self.worker_hours),
+            "disk_bytes": self.disk_bytes,
+        }
+
+
+def read_profile(path: str) -> Profile:
+    """Reads a profile from a YAML file, local or remote.
+
+    Raises:
+        ManifestError: `manifest_missing`, `manifest_unreadable` or `profile_invalid`.
+    """
+    with open_binary(path) as file:
+        try:
+            content = yaml.safe_load(file.read())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise _invalid(path, f"is not valid YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, Mapping) or not isinstance(content.get("stages"), Mapping) or not content["stages"]:
+        raise _invalid(path, "has no stages; expected `stages: {render: {per: frame, seconds: 0.01, gpus: 1}}`")
+    stages = {}
+    for name, rate in content["stages"].items():
+        if not isinstance(rate, Mapping) or set(rate) - {"per", "seconds", "gpus"}:
+            raise _invalid(path, f"stage {safe_text(name)} is not of the form {{per, seconds, gpus}}")
+        if rate.get("per") not in UNITS:
+            raise _invalid(path, f"stage {safe_text(name)}: per is {rate.get('per')!r}; expected {', '.join(UNITS)}")
+        amounts = [_amount(path, f"stage {name}: {key}", rate.get(key, default)) for key, default in _AMOUNTS]
+        stages[str(name)] = StageRate(str(rate["per"]), *amounts)
+    disk = content.get("disk") or {}
+    if not isinstance(disk, Mapping) or set(disk) - set(UNITS):
+        raise _invalid(path, f"disk is not a mapping of bytes by unit; units are {', '.join(UNITS)}")
+    sizes = {unit: _amount(path, f"disk: {unit}", size) for unit, size in disk.items()}
+    return Profile(str(content.get("machine", "")), stages, sizes)
+
+
+def estimate(totals: Totals, profile: Profile) -> Estimate:
+    """Multiplies amounts with rates."""
+    units = {
+        "record": totals.records,
+        "portrait": totals.portraits,
+        "recording": totals.recordings,
+        "second": totals.sound_s,
+        "distinct_second": totals.distinct_sound_s,
+        "frame": totals.frames,
+        "window": totals.windows,
+    }
+    worker_hours: dict[str, float | None] = {}
+    gpu_hours: dict[str, float | None] = {}
+    for name, rate in profile.stages.items():
+        amount = units[rate.per]
+        hours = None if amount is None else amount * rate.seconds / 3600
+        worker_hours[name] = hours
+        gpu_hours[name] = None if hours is None else hours * rate.gpus
+    sizes = [None if (n := units[unit]) is None else n * size for unit, size in profile.disk.items()]
+    known = [size for size in sizes if size is not None]
+    return Estimate(gpu_hours, worker_hours, sum(known) if sizes and len(known) == len(sizes) else None)
+
+
+_AMOUNTS = (("seconds", None), ("gpus", 0.0))
+
+
+def _amount(path: str, what: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise _invalid(path, f"{safe_text(what)} is {value!r}; expected a number that is not negative")
+    return float(value)
+
+
+def _invalid(path: str, reason: str) -> ManifestError:
+    return ManifestError("profile_invalid", f"{safe_text(path, 200)}: {reason}: correct it or measure it again")

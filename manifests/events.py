@@ -1,0 +1,93 @@
+"""What happens in a run, one JSON object a line: `RUN/events.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from manifests.storage import LocalStorage, Storage, unwritable
+
+EVENTS = "events.jsonl"
+SEGMENTS = "events"  # folder of the segments on object stores, which cannot append
+FLUSH_EVENTS = 1000
+FLUSH_S = 30.0  # what a driver that dies loses at most, on an object store
+
+
+class EventLog:
+    """Appends events; use it as a context manager.
+
+    On local disks each event is a line at once. On object stores events are gathered and put as
+    `RUN/events/<time>.jsonl` every 30 seconds or 1000 events.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._file: TextIO | None = None
+        self._gathered: list[str] = []
+        self._flushed = time.monotonic()
+        if isinstance(storage, LocalStorage):
+            self._file = _append_to(storage.path(EVENTS))
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+        if self._file:
+            self._file.close()
+
+    def write(self, event: str, **values: Any) -> None:
+        """Notes one event with plain values, and when it happened; ManifestError `output_unwritable`."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "event": event, **values}, ensure_ascii=False) + "\n"
+        if self._file:
+            try:
+                self._file.write(line)
+                self._file.flush()
+            except OSError as error:
+                raise unwritable(self._file.name, error) from error
+            return
+        self._gathered.append(line)
+        if len(self._gathered) >= FLUSH_EVENTS or time.monotonic() - self._flushed >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Puts gathered events in place."""
+        if self._gathered:
+            self._storage.write(f"{SEGMENTS}/{time.time_ns():020d}.jsonl", "".join(self._gathered).encode())
+            self._gathered = []
+        self._flushed = time.monotonic()
+
+
+def _append_to(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a", encoding="utf-8")
+        with path.open("rb") as written:
+            size = written.seek(0, os.SEEK_END)
+            written.seek(max(size - 1, 0))
+            if size and written.read(1) != b"\n":  # a driver died within a line
+                file.write("\n")
+    except OSError as error:
+        raise unwritable(str(path), error) from error
+    return file
+
+
+def read_events(storage: Storage) -> Iterator[dict[str, Any]]:
+    """All events in order; lines that a dying driver tore are left out."""
+    paths = [EVENTS] if storage.exists(EVENTS) else []
+    paths += [f"{SEGMENTS}/{name}" for name in storage.names(SEGMENTS) if name.endswith(".jsonl")]
+    for path in paths:
+        with storage.open(path) as file:
+            for line in file:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(event, dict):
+                    yield event

@@ -1,0 +1,115 @@
+"""What every manifest format gives: blocks of raw rows, and where they lie."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from manifests.errors import ManifestError
+from manifests.problems import safe_text
+from manifests.schema import MAX_COLUMNS, NAMES
+
+BLOCK_ROWS = 8192  # a few MB of text; large enough that the work per block does not count
+
+Open = Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where consecutive rows lie in one file."""
+
+    row_group: int  # of a Parquet file; -1 in text files
+    offset: int  # byte in a text file; row within the row group in a Parquet file
+    length: int  # bytes in a text file; -1 in a Parquet file
+    first_row: int  # the row as a person counts it
+    rows: int
+
+
+@dataclass(frozen=True)
+class RowFault:
+    """A row that could not even be taken apart."""
+
+    code: str
+    sentence: str
+    value: object = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows as they were read; nothing is checked yet."""
+
+    numbers: list[int]  # as a person counts them
+    starts: list[int]  # `Span.offset` of each row
+    end: int  # `Span.offset` behind the last row
+    known: Mapping[str, list[Any]]  # by known column; a column the file lacks is absent
+    faults: Mapping[int, RowFault] = field(default_factory=dict)  # by index in the block; known values there are None
+    row_group: int = -1
+    extra: pa.Table | None = None  # the other columns, where they were asked for
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+class Reader(ABC):
+    """Reads one manifest file as a stream of blocks.
+
+    Args:
+        name: the file's name, for messages.
+        open_file: opens the file for reading; called once a pass.
+    """
+
+    counted = "line"  # how `Block.numbers` counts: lines of a text file, or rows of a Parquet file
+
+    def __init__(self, name: str, open_file: Open) -> None:
+        self.name = name
+        self._open = open_file
+
+    @abstractmethod
+    def columns(self) -> tuple[str, ...] | None:
+        """All columns in file order, or None where only reading every row tells."""
+
+    @abstractmethod
+    def blocks(self, span: Span | None = None, extra: pa.Schema | None = None) -> Iterator[Block]:
+        """Streams the rows, of the whole file or of a span.
+
+        Args:
+            span: as it was found in an earlier pass.
+            extra: the other columns to give, with their types; None gives none.
+
+        Raises:
+            ManifestError: the file as a whole cannot be read.
+        """
+
+    @abstractmethod
+    def extra_schema(self) -> pa.Schema:
+        """Names and types of the columns that are passed through; in JSON Lines those met so far."""
+
+
+def check_columns(name: str, columns: tuple[str, ...]) -> None:
+    """Refuses a table that cannot be a manifest.
+
+    Raises:
+        ManifestError: `manifest_columns`.
+    """
+    found = ", ".join(safe_text(column) for column in columns[:12]) + (", ..." if len(columns) > 12 else "")
+    doubled = sorted({column for column in columns if columns.count(column) > 1}) if len(columns) <= MAX_COLUMNS else []
+    if len(columns) > MAX_COLUMNS:
+        reason = f"has {len(columns)} columns; expected at most {MAX_COLUMNS}"
+    elif doubled:
+        reason = f"has the column {safe_text(doubled[0])} twice: rename one"
+    elif "image" not in columns or not {"audio", "motion"} & set(columns):
+        reason = f"has the columns {found}; expected image and audio (or motion): rename or add them"
+        if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
+            reason = f"has one column named {found}; expected commas between columns: save it with commas"
+    else:
+        return
+    raise ManifestError("manifest_columns", f"{name}: {reason}")
+
+
+def extra_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that are passed through."""
+    return tuple(column for column in columns if column not in NAMES)

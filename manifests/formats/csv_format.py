@@ -1,0 +1,99 @@
+"""Manifests with comma- or tab-separated values (RFC 4180). Every value is text and stays text."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from manifests.errors import ManifestError
+from manifests.formats.block import BLOCK_ROWS, Block, Open, Reader, RowFault, Span, check_columns, extra_columns
+from manifests.formats.lines import Lines, text_start
+from manifests.schema import NAMES
+
+
+class CsvReader(Reader):
+    """Reads `.csv` and `.tsv`: quoted fields may hold separators, quotation marks (doubled) and line breaks.
+
+    Rows are counted by lines, as an editor shows them: a row has the number of the line on which it begins.
+    """
+
+    def __init__(self, name: str, open_file: Open, delimiter: str = ",") -> None:
+        super().__init__(name, open_file)
+        self._delimiter = delimiter
+        with open_file() as file:
+            lines = Lines(file, offset=text_start(name, file))
+            try:
+                header = next((row for row in csv.reader(lines, delimiter=delimiter, strict=True) if row), [])
+            except csv.Error as error:
+                raise ManifestError("manifest_unreadable", f"{name}: header is not valid CSV ({error})") from None
+            if fault := lines.take_fault():
+                raise ManifestError("manifest_encoding", f"{name}: header {fault.sentence}")
+            self._body = lines.offset, lines.number
+        # pandas leaves the name of an index column empty
+        self._columns = tuple(column.strip() or f"column_{at}" for at, column in enumerate(header, start=1))
+        check_columns(name, self._columns)
+
+    def columns(self) -> tuple[str, ...]:
+        """See `Reader`."""
+        return self._columns
+
+    def extra_schema(self) -> pa.Schema:
+        """See `Reader`; text in every column."""
+        return pa.schema([(column, pa.string()) for column in extra_columns(self._columns)])
+
+    def blocks(self, span: Span | None = None, extra: pa.Schema | None = None) -> Iterator[Block]:
+        """See `Reader`."""
+        with self._open() as file:
+            if span is None:
+                lines = Lines(file, offset=self._body[0], number=self._body[1])
+            else:
+                lines = Lines(file, offset=span.offset, number=span.first_row, end=span.offset + span.length)
+            pending: list[tuple[int, int, list[str] | RowFault]] = []
+            for row in self._rows(lines):
+                pending.append(row)
+                if len(pending) == BLOCK_ROWS:
+                    yield self._block(pending, lines.offset, extra)
+                    pending = []
+            if pending:
+                yield self._block(pending, lines.offset, extra)
+
+    def _rows(self, lines: Lines) -> Iterator[tuple[int, int, list[str] | RowFault]]:
+        """Each row as (line number, byte offset, fields or fault)."""
+        width = len(self._columns)
+        rows = csv.reader(lines, delimiter=self._delimiter, strict=True)
+        while True:
+            number, start = lines.number, lines.offset
+            try:
+                fields = next(rows, None)
+            except csv.Error as error:
+                # An open quotation mark swallows the rows behind it: go back and lose one line only.
+                lines.seek(start, number)
+                text = next(lines)
+                lines.take_fault()
+                yield number, start, RowFault("malformed_csv", f"is not valid CSV ({error}): check its quotes", text)
+                rows = csv.reader(lines, delimiter=self._delimiter, strict=True)
+                continue
+            fault = lines.take_fault()
+            if fault:
+                yield number, start, fault
+            elif fields is None:
+                return
+            elif len(fields) == width:
+                yield number, start, fields
+            elif fields:
+                sentence = f"has {len(fields)} fields; the header has {width}: check its commas and quotes"
+                yield number, start, RowFault("wrong_field_count", sentence, self._delimiter.join(fields))
+
+    def _block(self, rows: list[tuple[int, int, list[str] | RowFault]], end: int, extra: pa.Schema | None) -> Block:
+        empty: list[None] = [None] * len(self._columns)
+        numbers, starts, contents = zip(*rows, strict=True)
+        faults = {at: content for at, content in enumerate(contents) if isinstance(content, RowFault)}
+        values = zip(*(empty if isinstance(content, RowFault) else content for content in contents), strict=True)
+        columns = dict(zip(self._columns, map(list, values), strict=True))
+        table = None
+        if extra is not None:
+            table = pa.table([pa.array(columns[name], pa.string()) for name in extra.names], schema=extra)
+        known = {name: columns[name] for name in NAMES if name in columns}
+        return Block(list(numbers), list(starts), end, known, faults, extra=table)

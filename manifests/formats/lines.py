@@ -1,0 +1,82 @@
+"""Lines of a UTF-8 file with their byte offsets and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from manifests.errors import ManifestError
+from manifests.formats.block import RowFault
+
+MAX_LINE_BYTES = 1 << 20  # a row of paths has some hundred bytes; this bounds the memory of a broken file
+UTF8_BOM = b"\xef\xbb\xbf"
+OTHER_ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+
+
+class Lines(Iterator[str]):
+    """Iterates over lines, and tells where the next one starts.
+
+    A line that is not UTF-8 or too long is still given, with a fault noted for `take_fault`.
+
+    Args:
+        file: seekable, opened for bytes.
+        offset: byte of the first line.
+        number: its number, counted from 1.
+        end: byte behind the last line; None reads to the end.
+    """
+
+    def __init__(self, file: BinaryIO, *, offset: int = 0, number: int = 1, end: int | None = None) -> None:
+        self._file = file
+        self._fault: RowFault | None = None
+        self.end = end
+        self.seek(offset, number)
+
+    def seek(self, offset: int, number: int) -> None:
+        """Goes to a line whose offset and number are known."""
+        self._file.seek(offset)
+        self.offset = offset  # of the next line, in bytes
+        self.number = number  # of the next line
+
+    def __next__(self) -> str:
+        if self.end is not None and self.offset >= self.end:
+            raise StopIteration
+        line = self._file.readline(MAX_LINE_BYTES)
+        if not line:
+            raise StopIteration
+        self.offset += len(line)
+        self.number += 1
+        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+            self._fault = RowFault("line_too_long", f"has more than {MAX_LINE_BYTES} bytes in one line", line[:200])
+            self._skip_rest()
+            return "\n"
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            self._fault = RowFault("not_utf8", f"is not UTF-8 (byte {error.start + 1}): save the file as UTF-8", line)
+            return line.decode("utf-8", "replace")
+
+    def take_fault(self) -> RowFault | None:
+        """The fault of the lines given since the last call."""
+        fault, self._fault = self._fault, None
+        return fault
+
+    def _skip_rest(self) -> None:
+        while chunk := self._file.readline(MAX_LINE_BYTES):
+            self.offset += len(chunk)
+            if chunk.endswith(b"\n"):
+                return
+
+
+def text_start(name: str, file: BinaryIO) -> int:
+    """The byte at which the text begins: 3 behind a UTF-8 byte order mark, else 0.
+
+    Raises:
+        ManifestError: `manifest_encoding` for UTF-16, `manifest_empty` for a file without any byte.
+    """
+    head = file.read(4)
+    if not head:
+        raise ManifestError("manifest_empty", f"{name}: holds no byte; expected rows: check how it was made")
+    for mark, encoding in OTHER_ENCODINGS:
+        if head.startswith(mark):
+            raise ManifestError("manifest_encoding", f"{name}: is {encoding}; expected UTF-8: save it as UTF-8")
+    return len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0

@@ -1,0 +1,88 @@
+"""What makes a record itself: its id, its seed, its file name, and the hash of its content.
+
+Every rule here depends on the row alone, never on its place in the manifest, so nothing changes
+when a manifest is sorted, split or planned again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+
+DERIVED_ID_BYTES = 12  # 96 bits: two of 10^9 rows meet with a chance of 1 in 10^11
+SAFE_ID_CHARACTERS = 100  # leaves room for suffixes below the 255 bytes of common file systems
+SLUG_CHARACTERS = 48
+HASH_CHARACTERS = 16  # hexadecimal; 64 bits
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_SAFE_ID = re.compile(rf"[a-z0-9_](?:[a-z0-9_.-]{{0,{SAFE_ID_CHARACTERS - 2}}}[a-z0-9_-])?")
+_WINDOWS_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
+_UNSAFE_RUN = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One usable row: values as written, checked and with defaults filled in."""
+
+    record_id: str
+    image: str
+    audio: str | None
+    motion: str | None
+    mode: str
+    seed: int | None
+    cfg_scale: float | None
+    priority: int
+    row: int  # as `Problem.row`
+
+    def content(self) -> str:
+        """What decides the result: JSON of image, audio, motion, mode, seed and cfg_scale."""
+        return content_text(self.image, self.audio, self.motion, self.mode, self.seed, self.cfg_scale)
+
+
+def content_text(
+    image: str, audio: str | None, motion: str | None, mode: str, seed: int | None, cfg_scale: float | None
+) -> str:
+    """One text for what decides a record's result.
+
+    A JSON array without spaces; paths as they are written in the manifest (not what the files hold),
+    numbers by value, so that `2.80` in a CSV file and 2.8 in a Parquet file are the same.
+    """
+    values = (image, audio, motion, mode, seed, cfg_scale)
+    return _encode(values)
+
+
+def derive_record_id(content: str) -> str:
+    """The id of a row that brings none: the 12-byte BLAKE2b of its content, 24 hexadecimal digits.
+
+    Two rows with the same content get the same id: the second one is a duplicate.
+    """
+    return hashlib.blake2b(content.encode(), digest_size=DERIVED_ID_BYTES).hexdigest()
+
+
+def derive_seed(run_seed: int, record_id: str) -> int:
+    """The seed of a record whose row brings none.
+
+    Returns:
+        0 to 2^63-1: the upper 63 bits of the 8-byte BLAKE2b of `<run seed>:<record id>`, read big-endian.
+    """
+    digest = hashlib.blake2b(f"{run_seed}:{record_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def file_stem(record_id: str) -> str:
+    """The name, without suffix, of the files of a record.
+
+    An id that is safe on every common file system is its own stem: up to 100 of the characters
+    `a-z 0-9 _ . -`, no `.` or `-` first, no `.` last, no reserved name of Windows. Any other id
+    becomes `<slug>~<hash>`: up to 48 characters in which all but letters, digits, `_` and `-` are
+    `_`, and the 16 hexadecimal digits of the 8-byte BLAKE2b of the id. Capital letters count as
+    unsafe because `Anna` and `anna` are one file on some systems. As `~` never occurs in a safe id,
+    two different ids never share a stem, not even after case folding or Unicode normalisation.
+    """
+    if _SAFE_ID.fullmatch(record_id) and not _WINDOWS_RESERVED.fullmatch(record_id):
+        return record_id
+    slug = _UNSAFE_RUN.sub("_", record_id[: 4 * SLUG_CHARACTERS]).strip("_-")[:SLUG_CHARACTERS] or "id"
+    digest = hashlib.blake2b(record_id.encode(), digest_size=HASH_CHARACTERS // 2).hexdigest()
+    return f"{slug}~{digest}"

@@ -1,0 +1,144 @@
+"""One driver a run: a lock on the run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import time
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime
+from typing import Any
+
+from manifests.errors import ManifestError
+from manifests.storage import LocalStorage, Storage, unwritable
+
+LEASE_S = 120.0  # an object store knows no dead drivers: a lease that was not renewed for so long is free
+RENEW_S = 30.0  # four chances within a lease
+
+
+class RunLock(ABC):
+    """Held by the driver of a run while it works; use it as a context manager."""
+
+    @abstractmethod
+    def __enter__(self) -> RunLock:
+        """Takes the lock; ManifestError `run_locked` if another driver holds it."""
+
+    @abstractmethod
+    def __exit__(self, *_: object) -> None: ...
+
+    @abstractmethod
+    def renew(self) -> None:
+        """Says that the driver lives; call it often, it is cheap. ManifestError `run_locked` if the lock was lost."""
+
+
+class LocalLock(RunLock):
+    """An advisory lock of the operating system on `RUN/.lock`: it ends with its process, however that dies.
+
+    The file stays and tells who holds it, or held it last. On network file systems it reaches as far as
+    their `flock` does.
+    """
+
+    def __init__(self, storage: LocalStorage) -> None:
+        self._storage = storage
+        self._handle: int | None = None
+
+    def __enter__(self) -> LocalLock:
+        import fcntl  # not on Windows, where runs are written to object stores or inside WSL
+
+        path = self._storage.path(".lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise unwritable(str(path), error) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(handle, 4096)
+            os.close(handle)
+            raise _locked(self._storage, holder) from None
+        os.ftruncate(handle, 0)
+        os.write(handle, _holder())
+        self._handle = handle
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def renew(self) -> None:
+        """See `RunLock`; nothing to do, the operating system knows whether the process lives."""
+
+
+class LeaseLock(RunLock):
+    """A renewed lease in `RUN/.lock` of an object store. Best effort.
+
+    Two drivers that start within the same second can both see a free lease; the one whose object is
+    overwritten notices at its next `renew`. A driver that stalls for longer than the lease can lose it.
+    """
+
+    def __init__(self, storage: Storage, *, lease_s: float = LEASE_S, renew_s: float = RENEW_S) -> None:
+        if not 0 <= renew_s < lease_s:
+            raise ValueError(f"renew_s is {renew_s}; expected less than lease_s, {lease_s}")
+        self._storage = storage
+        self._lease_s = lease_s
+        self._renew_s = renew_s
+        self._token = secrets.token_hex(8)
+        self._renewed = 0.0
+
+    def __enter__(self) -> LeaseLock:
+        holder = self._read()
+        if holder and time.time() - float(holder.get("renewed", 0)) < self._lease_s:
+            raise _locked(self._storage, json.dumps(holder).encode())
+        self._write()
+        self._check()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        holder = self._read()
+        if holder and holder.get("token") == self._token:
+            self._storage.remove(".lock")
+
+    def renew(self) -> None:
+        """See `RunLock`."""
+        if time.monotonic() - self._renewed >= self._renew_s:
+            self._check()
+            self._write()
+
+    def _check(self) -> None:
+        holder = self._read()
+        if not holder or holder.get("token") != self._token:
+            raise _locked(self._storage, json.dumps(holder).encode())
+
+    def _write(self) -> None:
+        self._storage.write(".lock", _holder(token=self._token, renewed=time.time()))
+        self._renewed = time.monotonic()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self._storage.read(".lock"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+
+def run_lock(storage: Storage) -> RunLock:
+    """The lock that fits the storage."""
+    return LocalLock(storage) if isinstance(storage, LocalStorage) else LeaseLock(storage)
+
+
+def _holder(**more: Any) -> bytes:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": now, **more}).encode()
+
+
+def _locked(storage: Storage, holder: bytes) -> ManifestError:
+    who: dict[str, Any] = {}
+    with contextlib.suppress(ValueError):
+        who = json.loads(holder) or {}
+    by = f"process {who.get('pid', '?')} on {who.get('host', '?')} since {who.get('since', '?')}"
+    return ManifestError("run_locked", f"{storage.root}: is being written by {by}: wait for it, or stop it")

@@ -1,0 +1,91 @@
+"""Whether the files that rows name exist, each asked for once."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from fsspec.core import url_to_fs
+
+from manifests.keytable import KeyTable
+from manifests.manifest import is_remote
+from manifests.problems import ValueFault
+
+_FAULTS = (
+    None,
+    ValueFault("file_missing", "no such file; expected a path relative to the manifest's folder, or absolute"),
+    ValueFault("file_empty", "the file is empty: make or copy it again"),
+    ValueFault("file_not_regular", "is not a file"),
+    ValueFault("file_unreadable", "cannot be looked up: check access to it"),
+)
+_OK, _MISSING, _EMPTY, _NOT_REGULAR, _UNREADABLE = range(len(_FAULTS))
+
+
+@dataclass(frozen=True)
+class FileCheckConfig:
+    """Which files are looked up."""
+
+    remote: bool = False  # URIs too: one request for each distinct one
+    threads: int = 8  # lookups wait for disks and networks, not for the processor
+
+
+class FileCheck:
+    """Looks up files in a small thread pool; 17 bytes are kept for each distinct path.
+
+    Use it as a context manager: leaving it ends its threads.
+    """
+
+    def __init__(self, config: FileCheckConfig | None = None) -> None:
+        self.config = config or FileCheckConfig()
+        self._table = KeyTable()
+        self._states = np.zeros(1024, dtype=np.int8)
+        self._pool = ThreadPoolExecutor(self.config.threads, thread_name_prefix="file-check")
+
+    def __enter__(self) -> FileCheck:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def check(self, paths: Sequence[str]) -> list[ValueFault | None]:
+        """The fault of each local path or URI, None where the file is there."""
+        if not paths:
+            return []
+        known = len(self._table)
+        numbers = self._table.add(paths)
+        fresh = {int(number): path for number, path in zip(numbers, paths, strict=True) if number >= known}
+        while len(self._states) < len(self._table):
+            self._states = np.concatenate([self._states, np.zeros_like(self._states)])
+        for number, state in zip(fresh, self._pool.map(self._state, fresh.values()), strict=True):
+            self._states[number] = state
+        return [_FAULTS[state] for state in self._states[numbers]]
+
+    def _state(self, path: str) -> int:
+        if is_remote(path):
+            return _remote_state(path) if self.config.remote else _OK
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return _MISSING
+        except OSError:
+            return _UNREADABLE
+        if not stat.S_ISREG(found.st_mode):
+            return _NOT_REGULAR
+        return _OK if found.st_size else _EMPTY
+
+
+def _remote_state(uri: str) -> int:
+    try:
+        fs, path = url_to_fs(uri)
+        info = fs.info(path)
+    except FileNotFoundError:
+        return _MISSING
+    except Exception:  # every file system brings errors of its own; the row is reported, not the run ended
+        return _UNREADABLE
+    if info.get("type") == "directory":
+        return _NOT_REGULAR
+    return _EMPTY if info.get("size") == 0 else _OK

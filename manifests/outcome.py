@@ -1,0 +1,60 @@
+"""What became of one record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from manifests.errors import ManifestError
+
+Status = Literal["ok", "failed", "quarantined"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The result of one record: everything of its row that the manifest did not bring.
+
+    Raises:
+        ManifestError: `outcome_invalid` if the fields contradict one another.
+    """
+
+    record_id: str
+    status: Status  # failed: it was tried and has a reason; quarantined: it took its process down, or hung
+    stage: str  # where it ended: the last stage, or the one that failed
+    error_code: str | None = None
+    error: str | None = None  # one sentence
+    attempts: int = 1
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, the record's share of its batches
+    frames: int | None = None
+    duration_s: float | None = None  # of the video
+    seed: int | None = None  # that was used
+    video: str | None = None  # path within the run folder
+    sha256: str | None = None  # of the video
+    motion_file: str | None = None  # path within the run folder, where motions are saved
+    bundle: str | None = None
+    licences: tuple[str, ...] = ()
+    metrics: Mapping[str, float | None] = field(default_factory=dict)  # by name
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise self._invalid(f"status is {self.status!r}; expected {', '.join(STATUSES)}")
+        if (self.status == "ok") != (self.error_code is None) or (self.error_code is None) != (self.error is None):
+            raise self._invalid(f"status is {self.status} with error code {self.error_code!r} and error {self.error!r}")
+        if self.attempts < 1:
+            raise self._invalid(f"attempts is {self.attempts}; expected at least 1")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome as plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Outcome:
+        """The outcome that `as_dict` made plain; unknown entries of a newer version are dropped."""
+        known = {entry.name for entry in fields(cls)}
+        kept = {name: value for name, value in values.items() if name in known}
+        return cls(**{**kept, "licences": tuple(kept.get("licences", ()))})
+
+    def _invalid(self, reason: str) -> ManifestError:
+        return ManifestError("outcome_invalid", f"outcome of {self.record_id!r}: {reason}")

@@ -1,0 +1,122 @@
+"""`run.yaml`: all that decides a run's results, so that `resume` needs no other argument."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from manifests.errors import ManifestError
+from manifests.manifest import Manifest
+from manifests.plan import Plan
+from manifests.problems import safe_text
+
+LAYOUT = 1  # of the run folder; a program that changes it raises this
+ABSENT = "(absent)"
+SHOWN_DIFFERENCES = 10
+
+
+@dataclass(frozen=True)
+class ManifestSource:
+    """Which manifest a run reads."""
+
+    uri: str
+    format: str
+    fingerprint: str  # SHA-256 of its bytes
+    rows: int
+    records: int
+
+    @classmethod
+    def of(cls, manifest: Manifest, plan: Plan, rows: int) -> ManifestSource:
+        """The source of a plan that was just made."""
+        return cls(manifest.location, manifest.format, plan.fingerprint, rows, plan.records)
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """The content of `run.yaml`; plain values only."""
+
+    configuration: Mapping[str, Any]  # resolved: every option with its value
+    manifest: ManifestSource
+    bundles: Mapping[str, Any]  # by name: the hash of each file
+    versions: Mapping[str, str]  # of programs; they do not stop a resume
+    created: str = ""  # UTC, ISO 8601
+    layout: int = LAYOUT
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides the results: configuration, manifest and bundles."""
+        return hashlib.sha256(json.dumps(self._deciding(), sort_keys=True).encode()).hexdigest()
+
+    def to_yaml(self) -> bytes:
+        """The description as a YAML file."""
+        content = {**asdict(self), "created": self.created or datetime.now(UTC).isoformat(timespec="seconds")}
+        plain = json.loads(json.dumps(content))  # tuples become lists; what YAML cannot hold safely raises
+        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120).encode()
+
+    @classmethod
+    def from_yaml(cls, content: bytes) -> RunDescription:
+        """The description in a YAML file.
+
+        Raises:
+            ManifestError: `run_unreadable`.
+        """
+        try:
+            values = yaml.safe_load(content)
+            if values["layout"] != LAYOUT:
+                raise ValueError(f"layout is {values['layout']}, expected {LAYOUT}")
+            known = {entry.name: values[entry.name] for entry in fields(cls)}
+            return cls(**{**known, "manifest": ManifestSource(**values["manifest"])})
+        except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
+            reason = safe_text(error, 200)
+            raise ManifestError("run_unreadable", f"run.yaml cannot be read ({reason}): restore it") from None
+
+    def _deciding(self) -> dict[str, Any]:
+        content = asdict(self)
+        return json.loads(json.dumps({name: content[name] for name in ("configuration", "manifest", "bundles")}))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One setting that is not what it was."""
+
+    name: str  # dotted, for example `configuration.sampling.steps`
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.name}: {safe_text(self.old)} → {safe_text(self.new)}"
+
+
+def differences(old: RunDescription, new: RunDescription) -> list[Difference]:
+    """What changed of all that decides the results, in the order of the old description."""
+    before, after = dict(_flat(old._deciding())), dict(_flat(new._deciding()))
+    names = [*before, *(name for name in after if name not in before)]
+    pairs = ((name, before.get(name, ABSENT), after.get(name, ABSENT)) for name in names)
+    return [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
+
+
+def refuse_differences(old: RunDescription, new: RunDescription) -> None:
+    """Stops a resume that would mix two runs.
+
+    Raises:
+        ManifestError: `run_changed`, with the differences.
+    """
+    found = differences(old, new)
+    if found:
+        shown = "; ".join(map(str, found[:SHOWN_DIFFERENCES]))
+        more = f"; and {len(found) - SHOWN_DIFFERENCES} more" if len(found) > SHOWN_DIFFERENCES else ""
+        sentence = f"the run was begun with other settings ({shown}{more}): set them back, or start a new run"
+        raise ManifestError("run_changed", sentence)
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value

@@ -1,0 +1,212 @@
+"""One pass over a manifest: every row becomes a record or a list of problems."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from manifests.errors import ManifestError
+from manifests.formats.block import Block, Reader
+from manifests.identity import Record, content_text, derive_record_id
+from manifests.keytable import KeyTable
+from manifests.manifest import Manifest, readers
+from manifests.media_files import FileCheck
+from manifests.problems import Problem, Summary, ValueFault, safe_text
+from manifests.schema import COLUMNS, NAMES, parse_record_id
+
+MEDIA_COLUMNS = ("image", "audio", "motion")
+DEFAULT_MODE = "human"
+
+
+@dataclass(frozen=True)
+class ScannedBlock:
+    """Checked rows of one file."""
+
+    file: str
+    reader: Reader
+    block: Block
+    records: list[Record | None]  # None where the row has a problem
+    problems: list[Problem]
+
+    def end(self, at: int) -> int:
+        """`Span.offset` behind a row."""
+        return self.block.starts[at + 1] if at + 1 < len(self.block) else self.block.end
+
+
+class Scan:
+    """Streams a manifest once and checks every row; holds 28 bytes a row, for duplicates.
+
+    Args:
+        manifest: what to read.
+        files: looks up the files that rows name; None trusts them.
+    """
+
+    def __init__(self, manifest: Manifest, *, files: FileCheck | None = None) -> None:
+        self.manifest = manifest
+        self.summary = Summary()
+        self.extra_schemas: list[pa.Schema] = []  # of the columns that are passed through, file by file
+        self._files = files
+        self._ids = KeyTable()
+        self._first_rows = array("q")  # by number of the id
+        self._first_files = array("i")
+
+    def blocks(self) -> Iterator[ScannedBlock]:
+        """The checked rows in order; `summary` grows with them and is complete at the end.
+
+        Raises:
+            ManifestError: the manifest as a whole cannot be read, or has no rows (`manifest_empty`).
+        """
+        for at, (file, reader) in enumerate(readers(self.manifest)):
+            for block in reader.blocks():
+                scanned = self._check(at, file, reader, block)
+                self._count(scanned)
+                yield scanned
+            self.extra_schemas.append(reader.extra_schema())
+            self._note_near_misses(reader.extra_schema().names)
+        if not self.summary.rows:
+            name = safe_text(self.manifest.uri, 200)
+            raise ManifestError("manifest_empty", f"{name}: has no rows; expected one a record: check how it was made")
+
+    def problems(self) -> Iterator[Problem]:
+        """Only what is wrong, row by row."""
+        for scanned in self.blocks():
+            yield from scanned.problems
+
+    def _check(self, file_at: int, file: str, reader: Reader, block: Block) -> ScannedBlock:
+        faults: dict[int, list[tuple[str, Any, ValueFault]]] = {}
+        records = parse_block(block, faults)
+        if self._files:
+            self._check_files(self._files, records, faults)
+        self._check_duplicates(file_at, reader.counted, block, records, faults)
+        name = safe_text(file)
+        problems = [
+            Problem(name, block.numbers[at], column, safe_text(value), fault.code, fault.sentence)
+            for at in sorted(faults)
+            for column, value, fault in faults[at]
+        ]
+        usable = [None if at in faults else record for at, record in enumerate(records)] if faults else records
+        return ScannedBlock(file, reader, block, usable, problems)
+
+    def _check_files(
+        self, files: FileCheck, records: list[Record | None], faults: dict[int, list[tuple[str, Any, ValueFault]]]
+    ) -> None:
+        named = [
+            (at, column, path)
+            for at, record in enumerate(records)
+            if record
+            for column in MEDIA_COLUMNS
+            if (path := getattr(record, column)) is not None
+        ]
+        found = files.check([self.manifest.locate(path) for _, _, path in named])
+        for (at, column, path), fault in zip(named, found, strict=True):
+            if fault:
+                faults.setdefault(at, []).append((column, path, fault))
+
+    def _check_duplicates(
+        self,
+        file_at: int,
+        counted: str,
+        block: Block,
+        records: list[Record | None],
+        faults: dict[int, list[tuple[str, Any, ValueFault]]],
+    ) -> None:
+        given = block.known.get("record_id") or [None] * len(block)
+        named: list[tuple[int, str]] = []
+        for at, record in enumerate(records):
+            record_id = record.record_id if record else _readable_id(given[at])
+            if record_id is not None:
+                named.append((at, record_id))
+        numbers = self._ids.add([record_id for _, record_id in named])
+        for (at, record_id), number in zip(named, numbers, strict=True):
+            if number == len(self._first_rows):
+                self._first_rows.append(block.numbers[at])
+                self._first_files.append(file_at)
+                continue
+            row, first_file = self._first_rows[number], self._first_files[number]
+            where = (
+                f"{counted} {row}" if first_file == file_at else f"{counted} {row} of {self.manifest.files[first_file]}"
+            )
+            if given[at] in (None, ""):
+                fault = ValueFault("duplicate_record", f"same content as {where}: remove it or give both a record_id")
+            else:
+                fault = ValueFault("duplicate_record_id", f"already used in {where}: give every row its own")
+            faults.setdefault(at, []).append(("record_id", record_id, fault))
+
+    def _count(self, scanned: ScannedBlock) -> None:
+        self.summary.rows += len(scanned.records)
+        self.summary.bad_rows += sum(record is None for record in scanned.records)
+        self.summary.by_code.update(problem.code for problem in scanned.problems)
+
+    def _note_near_misses(self, extras: list[str]) -> None:
+        meant = {_plain(name): name for name in NAMES}
+        for column in extras:
+            if _plain(column) in meant:
+                known = meant[_plain(column)]
+                note = f"column {safe_text(column)} is passed through as it is; rename it if {known} is meant"
+                if note not in self.summary.notes:
+                    self.summary.notes.append(note)
+
+
+def parse_block(block: Block, faults: dict[int, list[tuple[str, Any, ValueFault]]]) -> list[Record | None]:
+    """Reads the values of a block's rows by the rules of `schema`; looks at nothing outside the row.
+
+    Args:
+        block: raw rows.
+        faults: gets (column, value, fault) of every bad value, by index of the row in the block.
+    """
+    absent = [None] * len(block)
+    columns = [block.known.get(name, absent) for name in NAMES]
+    records: list[Record | None] = []
+    for at, raw in enumerate(zip(*columns, strict=True)):
+        bad: list[tuple[str, Any, ValueFault]] = []
+        broken = block.faults.get(at)
+        if broken:
+            bad.append(("", broken.value, ValueFault(broken.code, broken.sentence)))
+            record = None
+        else:
+            record = _parse_row(block.numbers[at], raw, bad)
+        if bad:
+            faults[at] = bad
+        records.append(record)
+    return records
+
+
+def _parse_row(number: int, raw: tuple[Any, ...], bad: list[tuple[str, Any, ValueFault]]) -> Record | None:
+    values: list[Any] = []
+    for column, value in zip(COLUMNS, raw, strict=True):
+        if value is None or value == "":
+            values.append(None)
+            continue
+        try:
+            values.append(column.parse(value))
+        except ValueFault as fault:
+            bad.append((column.name, value, fault))
+            values.append(None)
+    image, audio, motion, record_id, mode, seed, cfg_scale, priority = values
+    if image is None and raw[0] in (None, ""):
+        bad.append(("image", "", ValueFault("missing_value", "is empty; expected a path or URI")))
+    if audio is None and motion is None and raw[1] in (None, "") and raw[2] in (None, ""):
+        bad.append(("audio", "", ValueFault("missing_value", "is empty; expected a path or URI here or in motion")))
+    if bad or image is None:
+        return None
+    mode = mode or DEFAULT_MODE
+    if record_id is None:
+        record_id = derive_record_id(content_text(image, audio, motion, mode, seed, cfg_scale))
+    return Record(record_id, image, audio, motion, mode, seed, cfg_scale, priority or 0, number)
+
+
+def _readable_id(value: Any) -> str | None:
+    """The id of a row that has other problems."""
+    try:
+        return None if value in (None, "") else parse_record_id(value)
+    except ValueFault:
+        return None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())

@@ -1,0 +1,119 @@
+"""The columns of a manifest: what each holds and how a value is read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from manifests.problems import ValueFault
+
+MODES = ("human", "animal")
+MAX_SEED = 2**63 - 1  # what a signed 64-bit column holds, so that every table format keeps it
+MAX_CFG_SCALE = 100.0  # guidance is useful below about 10; more than this is a slip of the pen
+MAX_PRIORITY = 2**31 - 1
+MAX_PATH_CHARACTERS = 4096  # PATH_MAX of Linux
+MAX_ID_CHARACTERS = 1000  # longer ones are a text in the wrong column
+MAX_COLUMNS = 1000  # more means that the names are data
+EXACT_FLOAT = 2**53  # whole numbers up to this survive a 64-bit float
+
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One known column: its name, how a value is read, and what it means."""
+
+    name: str
+    parse: Callable[[Any], Any]  # raises ValueFault; never sees None or an empty text
+    meaning: str
+
+
+def parse_path(value: object) -> str:
+    """A path or URI, exactly as written."""
+    return _text(value, MAX_PATH_CHARACTERS)
+
+
+def parse_record_id(value: object) -> str:
+    """A record id; it stays text, so `007` stays `007`. A whole number is taken as its digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return _text(value, MAX_ID_CHARACTERS)
+
+
+def parse_mode(value: object) -> str:
+    """`human` or `animal`."""
+    if value not in MODES:
+        raise ValueFault("unknown_mode", f"expected {' or '.join(MODES)}")
+    return str(value)
+
+
+def parse_seed(value: object) -> int:
+    """A whole number from 0 to 2^63-1."""
+    return _integer(value, 0, MAX_SEED)
+
+
+def parse_priority(value: object) -> int:
+    """A whole number that 32 bits hold; higher comes first."""
+    return _integer(value, -MAX_PRIORITY - 1, MAX_PRIORITY)
+
+
+def parse_cfg_scale(value: object) -> float:
+    """A finite number from 0 to 100."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueFault("wrong_type", "expected a number")
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise ValueFault("wrong_type", "expected a number such as 2.8") from None
+    if not math.isfinite(number) or not 0 <= number <= MAX_CFG_SCALE:
+        raise ValueFault("out_of_range", f"expected a number from 0 to {MAX_CFG_SCALE:g}")
+    return number
+
+
+COLUMNS = (
+    Column("image", parse_path, "portrait: path or URI, relative to the manifest's folder unless absolute"),
+    Column("audio", parse_path, "recording: path or URI; may be left out where motion is given"),
+    Column("motion", parse_path, "motion file: path or URI, in the place of the sound or beside it"),
+    Column("record_id", parse_record_id, "unique name; otherwise derived from the content of the row"),
+    Column("mode", parse_mode, "human (default) or animal"),
+    Column("seed", parse_seed, "0 to 2^63-1; otherwise derived from the run's seed and the record id"),
+    Column("cfg_scale", parse_cfg_scale, "strength of guidance by the sound; otherwise the run's setting"),
+    Column("priority", parse_priority, "whole number, higher first; default 0"),
+)
+NAMES = tuple(column.name for column in COLUMNS)
+
+
+def _text(value: object, limit: int) -> str:
+    if not isinstance(value, str):
+        raise ValueFault("wrong_type", f"expected text, found {type(value).__name__}")
+    if not value.isprintable() and _FORBIDDEN.search(value):
+        raise ValueFault("control_character", "holds a control character or half a surrogate pair: remove it")
+    if value.isspace():
+        raise ValueFault("missing_value", "holds only spaces")
+    if len(value) > limit:
+        raise ValueFault("too_long", f"has {len(value)} characters; expected at most {limit}")
+    return value
+
+
+def _integer(value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueFault("wrong_type", "expected a whole number")
+    if isinstance(value, str):
+        if not _INTEGER.fullmatch(value.strip()):
+            raise ValueFault("wrong_type", "expected a whole number such as 42")
+        number = int(value.strip().partition(".")[0])
+    elif isinstance(value, float):
+        if not value.is_integer():
+            raise ValueFault("wrong_type", "expected a whole number")
+        if abs(value) > EXACT_FLOAT:
+            raise ValueFault("wrong_type", "was stored as floating point and has lost digits: store whole numbers")
+        number = int(value)
+    else:
+        number = value
+    if not low <= number <= high:
+        raise ValueFault("out_of_range", f"expected {low} to {high}")
+    return number

@@ -1,0 +1,27 @@
+"""What carries batches to workers. A new executor is one file here and one line in `make`."""
+
+from __future__ import annotations
+
+from joyvasa.errors import ConfigError
+from pipelines.executors.base import Executor
+
+
+def make(name: str, **options: object) -> Executor:
+    """Makes an executor by name; its libraries are imported only now.
+
+    Args:
+        name: `local` or `ray`.
+        options: of `RayConfig`; none for `local`.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    if name == "local":
+        from pipelines.executors.local import LocalExecutor
+
+        return LocalExecutor()
+    if name == "ray":
+        from pipelines.executors.ray import RayConfig, RayExecutor
+
+        return RayExecutor(RayConfig(**options))  # type: ignore[arg-type]
+    raise ConfigError("executor", f"executor {name!r} is unknown; expected local or ray")

@@ -1,0 +1,178 @@
+"""How a record goes from stage to stage: what it needs next, what it no longer needs, when it is finished."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from pipelines.admission import Admission
+from pipelines.graph import Pipeline, StageSpec
+from pipelines.queues import StageQueue
+from pipelines.sharing import SharedResults
+from pipelines.statistics import StageStatistics
+from pipelines.works import Finished, Payload, RecordState, Rejection, Work
+from stages.base import Ok, Record
+
+
+class RecordFlow:
+    """Records on their way through the stages; a finished one is handed on once and forgotten.
+
+    Args:
+        pipeline: the stages.
+        admission: told of the memory that payloads take.
+        statistics: of the stages.
+        finish: takes finished records.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        admission: Admission,
+        statistics: Mapping[str, StageStatistics],
+        finish: Callable[[Finished], None],
+    ) -> None:
+        self._pipeline, self._admission, self._statistics, self._finish = pipeline, admission, statistics, finish
+        self.queues = {spec.name: StageQueue(spec) for spec in pipeline.stages}
+        self._shared = {
+            spec.name: SharedResults(max_entries=spec.cache_entries, max_bytes=spec.cache_bytes)
+            for spec in pipeline.stages
+            if spec.share
+        }
+        self.in_flight = 0
+
+    @property
+    def cached_bytes(self) -> int:
+        """Memory of shared results that are kept for records to come."""
+        return sum(shared.n_bytes for shared in self._shared.values())
+
+    def enter(self, record: Record) -> None:
+        """Takes in a new record."""
+        self.in_flight += 1
+        self._advance(RecordState(record))
+
+    def _advance(self, state: RecordState) -> None:
+        """Asks for all that the record can get now, or finishes it."""
+        for spec in self._pipeline.order:
+            if state.closed:
+                return
+            if spec.name not in state.done | state.pending and all(name in state.payloads for name in spec.inputs):
+                self._request(state, spec)
+        if not state.closed and len(state.done) == len(self._pipeline.stages):
+            self._close(state, None)
+
+    def _request(self, state: RecordState, spec: StageSpec) -> None:
+        key = spec.share(state.record) if spec.share else None
+        found = self._shared[spec.name].find(key) if key is not None else None
+        if isinstance(found, Rejection):
+            self._close(state, found)
+            return
+        if isinstance(found, Payload):
+            self._statistics[spec.name].shared += 1
+            self._pass(state, spec.name, found)
+            return
+        state.pending.add(spec.name)
+        if isinstance(found, Work):
+            self._statistics[spec.name].shared += 1
+            found.waiters.append(state)
+            return
+        work = Work(
+            stage=spec.name,
+            waiters=[state],
+            inputs={name: state.payloads[name] for name in spec.inputs},
+            key=key,
+            bucket=spec.bucket(state.record, state.facts) if spec.bucket else None,
+            waiting_since=time.monotonic(),
+        )
+        if key is not None:
+            self._shared[spec.name].begin(key, work)
+        self.queues[spec.name].put(work)
+
+    def _pass(self, state: RecordState, stage: str, payload: Payload) -> None:
+        """The record has a result of a stage; drops the payloads that nobody else needs."""
+        state.pending.discard(stage)
+        state.done.add(stage)
+        state.facts[stage] = payload.facts
+        state.seconds.setdefault(stage, 0.0)
+        if self._pipeline.consumers[stage]:
+            state.payloads[stage] = payload
+        for name in self._pipeline.by_name[stage].inputs:
+            if state.done.issuperset(self._pipeline.consumers[name]):
+                state.payloads.pop(name, None)
+
+    def succeed(self, work: Work, ok: Ok, reference: object, seconds: float) -> None:
+        """A computation gave a result; all who wait for it go on.
+
+        Args:
+            work: the computation.
+            ok: its outcome.
+            reference: of the payload.
+            seconds: of the leader's share of the batch.
+        """
+        payload = Payload(reference, ok.facts)
+        self._admission.track(payload)
+        if work.key is not None:
+            self._shared[work.stage].end(work.key, payload)
+        leader = work.leader
+        leader.seconds[work.stage] = leader.seconds.get(work.stage, 0.0) + seconds
+        for state in work.waiters:
+            if not state.closed:
+                state.attempts = max(state.attempts, work.runs)
+                self._pass(state, work.stage, payload)
+                self._advance(state)
+
+    def reject(self, work: Work, rejection: Rejection, *, lasting: bool) -> None:
+        """A computation failed for good; all who wait for it end here, for the same reason.
+
+        Args:
+            work: the computation.
+            rejection: why.
+            lasting: whether records to come that share it shall end likewise.
+        """
+        if work.key is not None:
+            self._shared[work.stage].end(work.key, rejection if lasting else None)
+        for state in work.waiters:
+            if not state.closed:
+                state.attempts = max(state.attempts, work.runs)
+                self._close(state, rejection)
+
+    def replay(self, work: Work) -> None:
+        """The inputs of a computation are lost; all who wait for it begin again as far up as needed."""
+        for payload in work.inputs.values():
+            payload.lost = True
+        self.abandon(work)
+        for state in work.waiters:
+            if not state.closed:
+                state.replays += 1
+                state.pending.discard(work.stage)
+                for name in self._pipeline.by_name[work.stage].inputs:
+                    self._restore(state, name)
+                self._advance(state)
+
+    def _restore(self, state: RecordState, stage: str) -> None:
+        """Makes a stage run again for a record, with the stages above it whose payloads are gone."""
+        held = state.payloads.get(stage)
+        if (held and not held.lost) or stage in state.pending:
+            return
+        state.payloads.pop(stage, None)
+        state.done.discard(stage)
+        for name in self._pipeline.by_name[stage].inputs:
+            self._restore(state, name)
+
+    def abandon(self, work: Work) -> None:
+        """Forgets a computation that nobody waits for or that has to begin again."""
+        if work.key is not None:
+            self._shared[work.stage].end(work.key, None)
+
+    def _close(self, state: RecordState, rejection: Rejection | None) -> None:
+        state.closed = True
+        state.payloads.clear()
+        self.in_flight -= 1
+        self._finish(
+            Finished(
+                record=state.record,
+                rejection=rejection,
+                attempts=state.attempts,
+                seconds=state.seconds,
+                facts=state.facts,
+            )
+        )

@@ -1,0 +1,66 @@
+"""Every option of a run over a manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from joyvasa.errors import ConfigError
+from joyvasa.models import AnimationConfig
+from manifests.plan import SHARD_RECORDS
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """How one stage is run; see `pipelines.graph.StageSpec`."""
+
+    batch_size: int = 8
+    workers: int | None = None  # processes; none: one for each GPU, or one
+    num_cpus: float = 1.0  # of each worker
+    num_gpus: float | None = None  # of each worker: a whole number, or one n-th; none: see `pipelines.sizing`
+    time_limit_s: float = 1800.0  # for one batch; a worker that takes longer is killed
+
+
+@dataclass(frozen=True)
+class StagesOptions:
+    """The stages of the pipeline."""
+
+    portrait: StageOptions = field(default_factory=StageOptions)
+    speech: StageOptions = field(default_factory=StageOptions)
+    motion: StageOptions = field(default_factory=lambda: StageOptions(batch_size=16))
+    render: StageOptions = field(default_factory=lambda: StageOptions(batch_size=4))
+    score: StageOptions = field(default_factory=lambda: StageOptions(num_cpus=0.1))
+    commit: StageOptions = field(default_factory=lambda: StageOptions(batch_size=16, num_cpus=0.1))
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Where Ray is."""
+
+    address: str | None = None  # of a running cluster: auto, host:6379; none starts Ray on this machine
+    gpus: int | None = None  # to work on; none: those of this machine
+    dashboard: bool = False
+    object_store_bytes: int | None = None  # memory for payloads where Ray is started here
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Every option of a run.
+
+    Raises:
+        ConfigError: `config_invalid`, and what the parts raise.
+    """
+
+    animation: AnimationConfig = field(default_factory=AnimationConfig)
+    executor: Literal["ray", "local"] = "ray"  # local: in this process, for a debugger or without Ray
+    determinism: Literal["fast", "strict"] = "fast"  # strict: the same bytes whatever shares a batch; slower
+    save_motion: bool = False  # keep each motion as a file beside the videos
+    share_motion: bool = False  # one motion per recording and seed, played on all portraits that use it
+    skip_bad_rows: bool = False  # run the good rows of a manifest that has bad ones
+    shard_size: int = SHARD_RECORDS  # rows that become visible together
+    stages: StagesOptions = field(default_factory=StagesOptions)
+    ray: RayOptions = field(default_factory=RayOptions)
+
+    def __post_init__(self) -> None:
+        if self.shard_size < 1:
+            raise ConfigError("config_invalid", f"shard_size is {self.shard_size}; expected at least 1")

@@ -1,0 +1,108 @@
+"""`joyvasa generate`, `resume` and `status`: runs over a manifest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.generate import RunResult
+
+NOT_ALL_OK = 3  # exit code: finished, but records failed
+
+ManifestPath = Annotated[str, typer.Argument(metavar="MANIFEST", help="Parquet, CSV or JSON Lines; a path or URI.")]
+Out = Annotated[str, typer.Option("--out", help="Run folder to make; a path or URI.", show_default=False)]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder; a path or URI.")]
+Models = Annotated[str | None, typer.Option("--models", help="Model bundle: a name or a folder (default: joyvasa).")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of the run (default: 0); records derive theirs from it.")]
+ExecutorName = Annotated[str | None, typer.Option("--executor", help="ray (default) or local, in this process.")]
+SaveMotion = Annotated[bool, typer.Option("--save-motion", help="Keep each motion as a file.")]
+File = Annotated[Path | None, typer.Option("--config", help="YAML file with options, as run.yaml shows them.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One option; may be repeated: --set animation.precision=bf16", metavar="KEY=VALUE"),
+]
+Retry = Annotated[
+    list[str] | None, typer.Option("--retry", help="failed or quarantined: run these records again; may be repeated.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+
+
+def generate(
+    manifest: ManifestPath,
+    out: Out,
+    models: Models = None,
+    seed: Seed = None,
+    executor: ExecutorName = None,
+    save_motion: SaveMotion = False,
+    config: File = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a video for each row of a manifest. Exit code 3 if some rows failed."""
+    from joyvasa.config import load_config
+    from pipelines import generate as runs
+    from pipelines.progress import run_progress
+    from pipelines.run_config import RunConfig
+
+    flags = {"animation.models": models, "animation.seed": seed, "executor": executor}
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    given += ["save_motion=true"] if save_motion else []
+    resolved = load_config(RunConfig, file=config, settings=[*(settings or []), *given])
+    with run_progress() as listener:
+        result = runs.generate(manifest, out, resolved, listener=listener)
+    _report(result, as_json)
+
+
+def resume(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
+    """Go on with a run; needs nothing but its folder. Exit code 3 if some rows failed."""
+    from pipelines import generate as runs
+    from pipelines.progress import run_progress
+
+    if wrong := set(retry or ()) - {"failed", "quarantined"}:
+        raise typer.BadParameter(f"{min(wrong)}: expected failed or quarantined", param_hint="--retry")
+    with run_progress() as listener:
+        result = runs.resume(run, retry=retry or (), listener=listener)
+    _report(result, as_json)
+
+
+def status(run: Run, as_json: AsJson = False) -> None:
+    """Tell how far a run is, while it works or afterwards."""
+    from manifests.run_folder import RunFolder
+    from manifests.storage import open_storage
+
+    folder = RunFolder(open_storage(run))
+    counts = folder.counts(folder.plan())
+    values = {
+        "records": counts.records,
+        "pending": counts.pending,
+        **{name: counts.statuses.get(name, 0) for name in ("ok", "failed", "quarantined")},
+        "shards": counts.shards,
+        "finished_shards": counts.finished_shards,
+    }
+    if as_json:
+        typer.echo(json.dumps({"run": run, **values}, indent=2))
+        return
+    for name, value in values.items():
+        typer.echo(f"{name.replace('_', ' '):16} {value:,}")
+
+
+def _report(result: RunResult, as_json: bool) -> None:
+    counts = result.counts
+    if as_json:
+        typer.echo(json.dumps({"run": result.folder, "statuses": counts.statuses, **result.statistics}, indent=2))
+    else:
+        statuses = ", ".join(f"{counts.statuses.get(name, 0):,} {name}" for name in ("ok", "failed", "quarantined"))
+        typer.echo(f"{result.folder}: {counts.records:,} records: {statuses}; {result.statistics['elapsed_s']:.1f} s")
+        for name, stage in result.statistics["stages"].items():
+            print(
+                f"  {name:9} {stage['records']:>7,} computed, {stage['shared']:>7,} shared, "
+                f"batches {stage['batch_fill']:.0%} full, {stage['busy_s']:.1f} s busy",
+                file=sys.stderr,
+            )
+    if not result.all_ok:
+        raise typer.Exit(NOT_ALL_OK)

@@ -1,0 +1,158 @@
+"""`joyvasa validate` and `joyvasa plan`: what a manifest holds, before any work."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from manifests.problems import Problem, Summary
+    from manifests.survey import Survey
+
+BAD_ROWS = 3  # exit code: finished, but rows are bad
+
+ManifestPath = Annotated[str, typer.Argument(metavar="MANIFEST", help="Parquet, CSV or JSON Lines; a path or URI.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+MaxReport = Annotated[int, typer.Option("--max-report", min=0, help="Bad values shown; all are counted.")]
+Files = Annotated[bool, typer.Option("--files/--no-files", help="Look up the local files that rows name.")]
+Remote = Annotated[bool, typer.Option("--remote", help="Look up URIs too.")]
+ShardSize = Annotated[int | None, typer.Option("--shard-size", min=1, help="Rows of a shard; default 256.")]
+NoProbe = Annotated[bool, typer.Option("--no-probe", help="Read no media: no lengths, and files are not looked up.")]
+ProfilePath = Annotated[str | None, typer.Option("--profile", metavar="FILE", help="Measured rates, YAML.")]
+
+
+def validate(
+    manifest: ManifestPath,
+    files: Files = True,
+    remote: Remote = False,
+    max_report: MaxReport = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Check every row of a manifest and report every bad one. Exit code 3 if there are any."""
+    from manifests.manifest import open_manifest
+    from manifests.media_files import FileCheck, FileCheckConfig
+    from manifests.scan import Scan
+
+    shown: list[dict[str, Any]] = []
+    with _progress(quiet=as_json) as progress, FileCheck(FileCheckConfig(remote=remote)) as check:
+        scan = Scan(open_manifest(manifest), files=check if files else None)
+        for scanned in scan.blocks():
+            for problem in scanned.problems[: max(0, max_report - len(shown))]:
+                shown.append(problem.as_dict())
+                if not as_json:
+                    typer.echo(_line(problem, scanned.reader.counted))
+            progress(scan.summary.rows)
+    problems = sum(scan.summary.by_code.values())
+    if as_json:
+        left_out = problems - len(shown)
+        typer.echo(json.dumps({**scan.summary.as_dict(), "problems": shown, "problems_left_out": left_out}, indent=2))
+    else:
+        if problems > len(shown):
+            typer.echo(f"... and {problems - len(shown):,} more; see --max-report")
+        _print_summary(scan.summary)
+    if scan.summary.bad_rows:
+        raise typer.Exit(BAD_ROWS)
+
+
+def plan(
+    manifest: ManifestPath,
+    shard_size: ShardSize = None,
+    no_probe: NoProbe = False,
+    profile: ProfilePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a manifest will take: shards, portraits, sound, frames, GPU hours, disk. Writes nothing."""
+    from manifests.estimate import read_profile
+    from manifests.manifest import open_manifest
+    from manifests.media_files import FileCheckConfig
+    from manifests.plan import SHARD_RECORDS
+    from manifests.survey import survey
+    from manifests.tally import Probes
+
+    with _progress(quiet=as_json) as progress:
+        result = survey(
+            open_manifest(manifest),
+            shard_size=shard_size or SHARD_RECORDS,
+            files=None if no_probe else FileCheckConfig(),
+            probes=None if no_probe else Probes(audio=_seconds_of_sound),
+            profile=read_profile(profile) if profile else None,
+            on_progress=progress,
+        )
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        _print_survey(result)
+    if result.summary.bad_rows:
+        raise typer.Exit(BAD_ROWS)
+
+
+def _seconds_of_sound(path: str) -> float:
+    from joyvasa.audio import probe_audio
+
+    return probe_audio(path).duration_s
+
+
+def _line(problem: Problem, counted: str) -> str:
+    value = f" {problem.value!r}" if problem.value else ""
+    column = f" {problem.column}" if problem.column else ""
+    return f"{problem.file}, {counted} {problem.row}:{column}{value} {problem.sentence} ({problem.code})"
+
+
+def _print_summary(summary: Summary) -> None:
+    typer.echo(f"{summary.rows:,} rows, {summary.bad_rows:,} bad")
+    for code, count in summary.by_code.most_common():
+        typer.echo(f"  {code}: {count:,}")
+    for note in summary.notes:
+        typer.echo(f"note: {note}")
+
+
+def _print_survey(result: Survey) -> None:
+    from manifests.estimate import NO_PROFILE
+
+    _print_summary(result.summary)
+    totals = result.totals
+    figures: list[tuple[str, Any]] = [
+        ("shards", f"{len(result.plan):,} of {result.plan.shard_size:,} rows"),
+        ("records", totals.records),
+        ("distinct portraits", totals.portraits),
+        ("distinct recordings", totals.recordings),
+        ("distinct motion files", totals.motions),
+        ("seconds of sound", totals.sound_s),
+        ("video frames (25/s)", totals.frames),
+        ("windows (100 frames)", totals.windows),
+    ]
+    for name, value in figures:
+        text = value if isinstance(value, str) else "not read" if value is None else f"{value:,.0f}"
+        typer.echo(f"{name:22} {text}")
+    for code, count in totals.probe_failures.items():
+        typer.echo(f"unreadable media: {code}: {count:,}")
+    for example in totals.probe_examples:
+        typer.echo(f"  {example}")
+    if not result.estimate:
+        typer.echo(NO_PROFILE)
+        return
+    hours, disk = result.estimate.total_gpu_hours, result.estimate.disk_bytes
+    typer.echo(f"{'GPU hours':22} {'not known without lengths' if hours is None else f'{hours:,.2f}'}")
+    for stage, stage_hours in result.estimate.gpu_hours.items():
+        typer.echo(f"  {stage:20} {'?' if stage_hours is None else f'{stage_hours:,.2f}'}")
+    typer.echo(f"{'disk':22} {'not known' if disk is None else f'{disk / 1e9:,.2f} GB'}")
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Generator[Callable[[int], None]]:
+    """Rows read so far, on a terminal only."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal or not sys.stdout.isatty():
+        yield lambda rows: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading")
+        yield lambda rows: bar.update(task, description=f"{rows:,} rows read")

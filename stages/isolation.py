@@ -1,0 +1,74 @@
+"""One record's failure stays its own, though many share a batch."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from joyvasa.errors import OutputError
+from manifests.errors import ManifestError
+from stages.base import Failed, Kind, failure_of
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_NO_RECORD_IS_TO_BLAME = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM}
+
+
+def sorted_failure(error: BaseException) -> Failed:
+    """The failure that an exception stands for, as `failure_of` has it, and those of writing results too.
+
+    Raises:
+        BaseException: the error itself where the GPU has failed: nothing that this process computes from now on could
+            be trusted, so the error must not be put down to the record.
+    """
+    if type(error).__name__ == "AcceleratorError" or str(error).startswith("CUDA error"):
+        raise error
+    if isinstance(error, OutputError) and error.code in ("disk_full", "output_unwritable"):
+        return Failed(Kind.STOP, error.code, error.sentence)
+    if isinstance(error, ManifestError):
+        number = getattr(error.__cause__, "errno", None)
+        stops = number in _NO_RECORD_IS_TO_BLAME
+        return Failed(Kind.STOP if stops else Kind.IO, error.code, error.sentence)
+    return failure_of(error)
+
+
+def each(entries: Iterable[T | Failed], work: Callable[[T], R]) -> list[R | Failed]:
+    """Works on entries one by one; what has failed already is passed on."""
+    results: list[R | Failed] = []
+    for entry in entries:
+        if isinstance(entry, Failed):
+            results.append(entry)
+            continue
+        try:
+            results.append(work(entry))
+        except Exception as error:  # sorted below: what it means for the record
+            results.append(sorted_failure(error))
+    return results
+
+
+def together(entries: Sequence[T | Failed], work: Callable[[list[T]], Sequence[R]]) -> list[R | Failed]:
+    """Works on all entries that have not failed in one go, or one by one if that fails.
+
+    Want of memory is every entry's failure, as each alone could not tell how many fit.
+
+    Args:
+        entries: what has failed already is passed on.
+        work: gives one result an entry, in order; may be called again for the same entry.
+    """
+    good = [entry for entry in entries if not isinstance(entry, Failed)]
+    results = iter(_attempt(good, work))
+    return [entry if isinstance(entry, Failed) else next(results) for entry in entries]
+
+
+def _attempt(good: list[T], work: Callable[[list[T]], Sequence[R]]) -> list[R | Failed]:
+    if not good:
+        return []
+    try:
+        return list(work(good))
+    except Exception as error:  # sorted below: what it means for the records
+        failure = sorted_failure(error)
+    if len(good) == 1 or failure.kind is Kind.OUT_OF_MEMORY:
+        return [failure] * len(good)
+    return [result for entry in good for result in _attempt([entry], work)]

@@ -1,0 +1,191 @@
+"""Encoded sound becomes motion, for many records at once; or motion is read from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from joyvasa.device import autocast
+from joyvasa.errors import ConfigError, InputError, ModelError
+from joyvasa.models import MOTION_ROLES, Models
+from joyvasa.motion import MotionSequence
+from joyvasa.motion_file import load_motion
+from joyvasa.motion_timing import fit_length, resample
+from joyvasa.sampling import Recording, sample_motion
+from joyvasa.smoothing import smooth
+from joyvasa.windows import WindowPlan
+from stages.arrays import to_array, to_tensor
+from stages.base import Item, Ok, Outcome, Stage
+from stages.config import StageConfig
+from stages.isolation import each, together
+from stages.media import local_file
+from stages.speech import SpeechPayload
+
+TENSORS = tuple(entry.name for entry in fields(MotionSequence) if entry.name != "frames_per_second")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionConfig(StageConfig):
+    """As `StageConfig`, and how `strict` batches look.
+
+    Attributes:
+        strict_batch: recordings in each network call of the `strict` mode, filled up with silent ones; choose the
+            batch size of the stage.
+
+    Raises:
+        ConfigError: `config_invalid`.
+    """
+
+    strict_batch: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strict_batch < 1:
+            raise ConfigError("config_invalid", f"strict_batch is {self.strict_batch}; expected at least 1")
+
+
+@dataclass(frozen=True)
+class MotionPayload:
+    """A motion, ready to be played.
+
+    Attributes:
+        arrays: tensors of `MotionSequence` by name, float32.
+        frames_per_second: of the video.
+        provenance: where it comes from, for motion files.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    frames_per_second: float
+    provenance: Mapping[str, str]
+
+    @classmethod
+    def of(cls, motion: MotionSequence, provenance: Mapping[str, str]) -> MotionPayload:
+        """Packs a motion."""
+        arrays = {name: to_array(getattr(motion, name)) for name in TENSORS}
+        return cls(arrays, motion.frames_per_second, dict(provenance))
+
+    def motion(self) -> MotionSequence:
+        """The motion."""
+        tensors = {name: to_tensor(array) for name, array in self.arrays.items()}
+        return MotionSequence(**tensors, frames_per_second=self.frames_per_second)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A motion to be sampled."""
+
+    plan: WindowPlan
+    features: np.ndarray  # (windows, n, dim)
+    seed: int
+    cfg_scale: float
+
+    @property
+    def shape(self) -> tuple[int, bool]:
+        """What decides the shape of the network's calls but the batch: the windows, and whether there is guidance."""
+        return self.plan.n_windows, self.cfg_scale != 1
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """For motion files."""
+        return {"source": "sound", "seed": str(self.seed), "cfg_scale": repr(self.cfg_scale)}
+
+    def recording(self) -> Recording:
+        """For the sampler; a new one each time, as its generator is used up."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return Recording(self.plan, to_tensor(self.features), generator, self.cfg_scale)
+
+    def silent(self) -> _Order:
+        """One of the same shape that fills a batch."""
+        return _Order(self.plan, np.zeros_like(self.features), 0, self.cfg_scale)
+
+
+class MotionStage(Stage):
+    """`SpeechPayload` or row `motion` -> `MotionPayload`; facts `frames`, `seconds`, `bytes`.
+
+    A motion file is brought to the frame rate of the motion generator, which is that of all videos of a run; where the
+    row has sound too, the motion is cut to its length, or its last frame is held. Smoothing is for sampled motion
+    alone: a file holds what its maker wanted.
+
+    May be shared: all depends on the content of the recording, on `motion`, `cfg_scale` and the seed.
+
+    Args:
+        config: see `MotionConfig`.
+    """
+
+    def __init__(self, config: MotionConfig) -> None:
+        self.config = config
+
+    def setup(self) -> None:
+        """Loads the motion generator."""
+        self._models = Models(self.config.animation)
+        _ = self._models.motion_generator, self._models.template
+        bundle = self._models.bundle
+        self._provenance = {"bundle": bundle.name, "fingerprint": bundle.fingerprint(MOTION_ROLES)}
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        """Reads motion files one by one; samples the other motions together."""
+        prepared = each(batch, self._prepare)
+        motions = {n: entry for n, entry in enumerate(prepared) if not isinstance(entry, _Order)}
+        orders = {n: entry for n, entry in enumerate(prepared) if isinstance(entry, _Order)}
+        for numbers in self._groups(orders):
+            sampled = together([orders[number] for number in numbers], self._sample)
+            motions |= dict(zip(numbers, sampled, strict=True))
+        return each((motions[number] for number in range(len(batch))), _outcome)
+
+    def _prepare(self, item: Item) -> _Order | MotionPayload:
+        """What is to be sampled, or the motion of the row's file."""
+        row = item.record.row
+        speech: SpeechPayload = item.inputs["speech"]
+        if row.get("motion"):
+            return self._read(row["motion"], speech.plan)
+        if speech.plan is None or speech.features is None:
+            raise InputError("motion_missing", "row: neither audio nor motion; expected one of them: name a file")
+        scale = row.get("cfg_scale")
+        scale = self.config.animation.sampling.cfg_scale if scale is None else float(scale)
+        return _Order(speech.plan, speech.features, item.record.seed, scale)
+
+    def _read(self, location: str, plan: WindowPlan | None) -> MotionPayload:
+        with local_file(location) as path:
+            file = load_motion(path)
+        motion = resample(file.motion, self._models.motion_generator.config.fps)
+        return MotionPayload.of(fit_length(motion, plan.n_frames) if plan else motion, file.provenance)
+
+    def _groups(self, orders: Mapping[int, _Order]) -> Iterator[list[int]]:
+        """Numbers of the orders that are sampled in one go."""
+        if not self.config.strict:
+            yield list(orders)
+            return
+        by_shape: dict[tuple[int, bool], list[int]] = {}
+        for number, order in orders.items():
+            by_shape.setdefault(order.shape, []).append(number)
+        for numbers in by_shape.values():
+            for start in range(0, len(numbers), self.config.strict_batch):
+                yield numbers[start : start + self.config.strict_batch]
+
+    def _sample(self, orders: list[_Order]) -> list[MotionPayload]:
+        options, models = self.config.animation, self._models
+        n_fillers = self.config.strict_batch - len(orders) if self.config.strict else 0
+        recordings = [order.recording() for order in (*orders, *[orders[0].silent()] * n_fillers)]
+        with autocast(models.device, options.precision):
+            motions = sample_motion(
+                models.motion_generator, recordings, models.template, options.sampling, device=models.device
+            )
+        return [
+            MotionPayload.of(smooth(motion, options.smoothing), {**self._provenance, **order.provenance})
+            for motion, order in zip(motions, orders, strict=False)  # fillers come last
+        ]
+
+
+def _outcome(payload: MotionPayload) -> Outcome:
+    arrays = payload.arrays.values()
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ModelError(
+            "motion_not_finite",
+            "motion: holds NaN or infinity; expected finite numbers: use precision fp32 or bf16, or check the weights",
+        )
+    n_frames = len(payload.arrays["scale"])
+    seconds = n_frames / payload.frames_per_second
+    return Ok(payload, {"frames": n_frames, "seconds": seconds, "bytes": sum(array.nbytes for array in arrays)})

@@ -1,0 +1,94 @@
+"""Pictures become portraits: the face found and cropped, its appearance and keypoints extracted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from joyvasa.errors import ConfigError
+from joyvasa.keypoints import KeypointInfo
+from joyvasa.models import Models
+from joyvasa.portrait import Picture, Portrait, read_picture
+from stages.arrays import to_array, to_tensor
+from stages.base import Item, Ok, Outcome, Stage
+from stages.config import StageConfig
+from stages.isolation import each, together
+from stages.media import local_file
+
+
+@dataclass(frozen=True)
+class PortraitPayload:
+    """What rendering needs of a portrait.
+
+    Attributes:
+        picture: uint8 RGB, with the crop, its matrices and the lip ratio.
+        feature: appearance volume, shape (1, channels, depth, height, width); float16 where networks compute in a
+            reduced precision, else float32.
+        keypoints: fields of `KeypointInfo` of one portrait, float32.
+    """
+
+    picture: Picture
+    feature: np.ndarray
+    keypoints: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, portrait: Portrait, *, half: bool) -> PortraitPayload:
+        """Packs a portrait; its feature as float16 if `half`."""
+        feature = portrait.feature.half() if half else portrait.feature
+        names = [entry.name for entry in fields(KeypointInfo)]
+        keypoints = {name: to_array(getattr(portrait.keypoints, name)) for name in names}
+        return cls(portrait.picture, to_array(feature), keypoints)
+
+    def portrait(self, device: torch.device) -> Portrait:
+        """The portrait, its tensors on a device."""
+        info = KeypointInfo(**{name: to_tensor(array, device) for name, array in self.keypoints.items()})
+        return Portrait(self.picture, to_tensor(self.feature, device).float(), info)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the arrays."""
+        crop = self.picture.crop
+        arrays = [self.picture.image, self.feature, *self.keypoints.values()]
+        return sum(array.nbytes for array in arrays) + (crop.image.nbytes if crop else 0)
+
+
+class PortraitStage(Stage):
+    """Row `image` -> `PortraitPayload`; facts `width`, `height`, `warnings`, `bytes`.
+
+    May be shared: all depends on the content of the picture and on `mode`.
+
+    Args:
+        config: see `StageConfig`.
+    """
+
+    def __init__(self, config: StageConfig) -> None:
+        self.config = config
+
+    def setup(self) -> None:
+        """Loads the detector and the networks of the portrait."""
+        self._models = Models(self.config.animation)
+        _ = self._models.detector, self._models.encoder
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        """Finds faces one by one and extracts all of them at once; in `strict` mode one by one too."""
+        pictures = each(batch, self._read)
+        encode = self._models.encoder.encode
+        portraits = each(pictures, lambda one: encode([one])[0]) if self.config.strict else together(pictures, encode)
+        return each(portraits, self._pack)
+
+    def _read(self, item: Item) -> Picture:
+        mode = item.record.row.get("mode") or "human"
+        if mode != "human":
+            raise ConfigError("mode_unsupported", f"mode is {mode!r}; expected human, the only one there is yet")
+        options = self.config.animation
+        with local_file(item.record.row["image"]) as path:
+            return read_picture(path, self._models.detector, options.picture, options.face, options.crop)
+
+    def _pack(self, portrait: Portrait) -> Ok:
+        payload = PortraitPayload.of(portrait, half=self.config.animation.precision != "fp32")
+        height, width = portrait.picture.image.shape[:2]
+        facts = {"width": width, "height": height, "bytes": payload.n_bytes}
+        return Ok(payload, {**facts, "warnings": "; ".join(portrait.picture.warnings) or None})

@@ -1,0 +1,181 @@
+"""Portrait and motion become a video in the run folder; frames never leave the worker."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from joyvasa.errors import ConfigError, ModelError
+from joyvasa.media import ffmpeg_executable
+from joyvasa.models import Models
+from joyvasa.motion_file import SUFFIX, motion_bytes
+from manifests.run_folder import RunFolder
+from manifests.storage import open_storage
+from stages.base import Failed, Item, Kind, Ok, Outcome, Stage
+from stages.config import StageConfig
+from stages.frames import FrameRenderer, Playing, batches
+from stages.isolation import each, sorted_failure
+from stages.media import local_file
+from stages.motion import MotionPayload
+from stages.portrait import PortraitPayload
+from stages.video_output import VideoOutput, VideoPayload, VideoPlan
+
+QUEUED_BATCHES = 2  # rendered batches that may wait to be composed; bounds memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderConfig(StageConfig):
+    """As `StageConfig`, and where results go.
+
+    Attributes:
+        run: the run folder; a path or URI.
+        save_motion: keep each motion as a file beside the videos.
+        scratch: local folder for videos that are being encoded; None for the system's.
+
+    Raises:
+        ConfigError: `config_invalid`.
+    """
+
+    run: str = ""
+    save_motion: bool = False
+    scratch: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.run:
+            raise ConfigError("config_invalid", "run is empty; expected the run folder, a path or URI")
+
+
+@dataclass(eq=False, kw_only=True)
+class _Job(Playing):
+    """A record, its output, and what came of it."""
+
+    output: VideoOutput
+    saved: tuple[str, bytes] | None  # path and content of the motion file
+    n_written: int = 0
+    payload: VideoPayload | None = None
+
+
+class RenderStage(Stage):
+    """`PortraitPayload` and `MotionPayload` -> `VideoPayload` and a file in the run folder.
+
+    Row: `shard`, and `audio` for the sound that is heard. Facts: `video`, `video_bytes`, `sha256`, `frames`,
+    `duration_s`, `width`, `height`, `motion_file`, `bytes`. Motion is saved here and not where it is sampled,
+    as a sampled motion may be shared by records of many shards, and each shard has its own files.
+
+    The networks render while a thread composes and encodes what came before.
+
+    Args:
+        config: see `RenderConfig`.
+    """
+
+    def __init__(self, config: RenderConfig) -> None:
+        self.config = config
+
+    def setup(self) -> None:
+        """Loads the networks that drive and render."""
+        ffmpeg_executable()
+        options = self.config.animation
+        self._folder = RunFolder(open_storage(self.config.run))
+        self._models = Models(options)
+        _ = self._models.renderer, self._models.fingerprint
+        self._renderer = FrameRenderer(self._models, options.batch_frames, fixed_shape=self.config.strict)
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        """Renders frames of several records in one call; in `strict` mode those of one record."""
+        with ExitStack() as open_files:
+            jobs = each(batch, lambda item: self._prepare(item, open_files))
+            self._render([job for job in jobs if isinstance(job, _Job)])
+        return each(jobs, self._outcome)
+
+    def _prepare(self, item: Item, open_files: ExitStack) -> _Job:
+        record, models = item.record, self._models
+        portrait_payload: PortraitPayload = item.inputs["portrait"]
+        motion_payload: MotionPayload = item.inputs["motion"]
+        portrait, motion = portrait_payload.portrait(models.device), motion_payload.motion()
+        driver = models.driver(portrait, motion)
+        keypoints = driver.keypoints(motion)
+        if not keypoints.isfinite().all():
+            raise ModelError(
+                "keypoints_not_finite",
+                "driving keypoints: found NaN or infinity; expected finite coordinates: check the motion",
+            )
+        audio = record.row.get("audio")
+        sound = open_files.enter_context(local_file(audio)) if audio else None
+        shard = record.row["shard"]
+        plan = VideoPlan(
+            video=self._folder.video_path(shard, record.id),
+            n_frames=len(motion),
+            frames_per_second=motion.frames_per_second,
+            sound=sound,
+            comment=models.tag(record.seed),
+        )
+        output = VideoOutput(
+            plan,
+            models.composer(portrait.picture),
+            self._folder.storage,
+            self.config.animation.encoding,
+            self.config.scratch,
+        )
+        open_files.callback(output.close)
+        saved = None
+        if self.config.save_motion:
+            path = self._folder.motion_path(shard, record.id, SUFFIX)
+            saved = path, motion_bytes(motion, motion_payload.provenance)
+        return _Job(
+            feature=portrait.feature,
+            source_keypoints=driver.source_keypoints,
+            keypoints=keypoints,
+            output=output,
+            saved=saved,
+        )
+
+    def _render(self, jobs: list[_Job]) -> None:
+        options = self.config.animation
+        waiting: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="compose") as pool:
+            for parts in batches(jobs, options.batch_frames, mixed=not self.config.strict):
+                for part, crops in self._renderer.render(parts):
+                    assert isinstance(part.playing, _Job)
+                    waiting.append(pool.submit(self._deliver, part.playing, crops.cpu().numpy()))
+                while len(waiting) > QUEUED_BATCHES:
+                    waiting.popleft().result()
+            for future in waiting:
+                future.result()
+
+    def _deliver(self, job: _Job, crops: np.ndarray) -> None:
+        """Runs in the thread: composes and encodes frames; publishes with the last one."""
+        if job.failure:
+            return
+        try:
+            job.output.write(crops)
+            job.n_written += len(crops)
+            if job.n_written == job.n_frames:
+                if job.saved:
+                    self._folder.storage.write(*job.saved)
+                job.payload = job.output.publish()
+        except Exception as error:  # sorted: what it means for this record
+            job.failure = sorted_failure(error)
+            job.output.close()
+
+    def _outcome(self, job: _Job) -> Outcome:
+        if job.failure or not job.payload:
+            return job.failure or Failed(Kind.POISON, "frames_missing", "video: some of its frames were not rendered")
+        made = job.payload
+        facts = {
+            "video": made.video,
+            "video_bytes": made.video_bytes,
+            "sha256": made.sha256,
+            "frames": made.frames,
+            "duration_s": made.duration_s,
+            "width": made.width,
+            "height": made.height,
+            "motion_file": job.saved[0] if job.saved else None,
+            "bytes": 0,
+        }
+        return Ok(made, facts)

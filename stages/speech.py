@@ -1,0 +1,150 @@
+"""Recordings become features of sound, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from joyvasa.audio import probe_audio
+from joyvasa.device import autocast
+from joyvasa.errors import ConfigError, ModelError
+from joyvasa.media import ffmpeg_executable
+from joyvasa.models import Models
+from joyvasa.sampling import encode_windows
+from joyvasa.windows import WindowPlan, iterate_windows
+from stages.arrays import to_array
+from stages.base import Failed, Item, Ok, Outcome, Stage
+from stages.config import StageConfig
+from stages.isolation import each, sorted_failure
+from stages.media import local_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechConfig(StageConfig):
+    """As `StageConfig`, and how much is encoded at once.
+
+    Attributes:
+        windows_per_call: windows, of any recordings, in one call of the network; memory grows with it.
+
+    Raises:
+        ConfigError: `config_invalid`.
+    """
+
+    windows_per_call: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.windows_per_call < 1:
+            raise ConfigError("config_invalid", f"windows_per_call is {self.windows_per_call}; expected at least 1")
+
+
+@dataclass(frozen=True)
+class SpeechPayload:
+    """Encoded sound.
+
+    Attributes:
+        plan: windows of the recording; None if the row has no sound.
+        features: shape (windows, n, dim), float32; None if the row's motion comes from a file, and nobody needs them.
+    """
+
+    plan: WindowPlan | None = None
+    features: np.ndarray | None = None
+
+
+@dataclass
+class _Job:
+    """A recording that is being encoded."""
+
+    path: Path
+    plan: WindowPlan
+    encode: bool
+    duration_s: float
+    features: list[torch.Tensor] = field(default_factory=list)
+    failure: Failed | None = None
+
+
+class SpeechStage(Stage):
+    """Row `audio` -> `SpeechPayload`; facts `windows` (0 where nothing is to be sampled), `frames`, `seconds`, `bytes`.
+
+    A row with a motion file needs of its sound the length alone; a row without sound passes with an empty payload.
+    May be shared: all depends on the content of the recording and on whether the row has a `motion`.
+
+    Args:
+        config: see `SpeechConfig`.
+    """
+
+    def __init__(self, config: SpeechConfig) -> None:
+        self.config = config
+
+    def setup(self) -> None:
+        """Loads the motion generator, whose part the speech encoder is."""
+        ffmpeg_executable()
+        self._models = Models(self.config.animation)
+        _ = self._models.motion_generator
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        """Encodes windows of several recordings in one call; in `strict` mode those of one recording."""
+        with ExitStack() as files:
+            jobs = each(batch, lambda item: self._probe(item, files))
+            active = [job for job in jobs if isinstance(job, _Job) and job.encode]
+            for group in [[job] for job in active] if self.config.strict else [active]:
+                self._encode(group)
+        return each(jobs, _outcome)
+
+    def _probe(self, item: Item, files: ExitStack) -> _Job | None:
+        row = item.record.row
+        if not row.get("audio"):
+            return None
+        path = files.enter_context(local_file(row["audio"]))
+        info = probe_audio(path, allow_silence=self.config.animation.audio.allow_silence)
+        return _Job(path, self._models.plan_speech(info.n_samples), not row.get("motion"), info.duration_s)
+
+    def _encode(self, jobs: list[_Job]) -> None:
+        """Fills in the features of the jobs, or why there are none."""
+        given: list[_Job] = []  # whose window each one is
+        features = encode_windows(
+            self._models.motion_generator,
+            self._windows(jobs, given),
+            windows_per_call=self.config.windows_per_call,
+            device=self._models.device,
+        )
+        try:
+            with autocast(self._models.device, self.config.animation.precision):
+                for number, window in enumerate(features):
+                    given[number].features.append(window.float().cpu())
+        except Exception as error:  # of the network: it tells of no single recording
+            failure = sorted_failure(error)
+            for job in jobs:
+                job.failure = job.failure or failure
+
+    def _windows(self, jobs: list[_Job], given: list[_Job]) -> Iterator[np.ndarray]:
+        for job in jobs:
+            try:
+                for window in iterate_windows(self._models.sound(job.path), job.plan):
+                    given.append(job)
+                    yield window
+            except Exception as error:  # of reading this recording
+                job.failure = sorted_failure(error)
+
+
+def _outcome(job: _Job | None) -> Outcome:
+    if job is None:
+        return Ok(SpeechPayload(), {"windows": 0, "frames": 0, "seconds": 0.0, "bytes": 0})
+    if job.failure:
+        return job.failure
+    facts = {"windows": 0, "frames": job.plan.n_frames, "seconds": job.duration_s, "bytes": 0}
+    if not job.encode:
+        return Ok(SpeechPayload(job.plan), facts)
+    features = torch.stack(job.features)
+    if not features.isfinite().all():
+        raise ModelError(
+            "speech_not_finite",
+            f"{job.path}: its features hold NaN or infinity; expected finite numbers: use precision fp32 or bf16",
+        )
+    payload = SpeechPayload(job.plan, to_array(features))
+    return Ok(payload, {**facts, "windows": job.plan.n_windows, "bytes": features.nbytes})

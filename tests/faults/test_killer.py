@@ -1,0 +1,104 @@
+"""Somebody kills workers while they work: no record is lost, doubled or blamed."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+import ray
+
+from pipelines.engine import EngineConfig, run
+from pipelines.events import EventKind
+from pipelines.executors.ray import RayExecutor
+from pipelines.failures import FailureConfig
+from pipelines.graph import Pipeline, StageSpec
+from pipelines.works import Status
+from tests.pipelines.toys import Draw, records
+
+
+class Killer(threading.Thread):
+    """Kills one process of a folder of process numbers, again and again."""
+
+    def __init__(self, folder, every_s):
+        super().__init__(daemon=True)
+        self.folder, self.every_s, self.stop, self.kills = folder, every_s, threading.Event(), 0
+        self.random = random.Random(1)
+
+    def run(self):
+        while not self.stop.wait(self.every_s):
+            alive = [int(file.name) for file in self.folder.iterdir() if os.path.exists(f"/proc/{file.name}")]
+            if alive:
+                try:
+                    os.kill(self.random.choice(sorted(alive)), signal.SIGKILL)
+                    self.kills += 1
+                except ProcessLookupError:
+                    pass
+
+
+class Registered(Draw):
+    """Writes down in which process it runs."""
+
+    def setup(self):
+        (self.folder / str(os.getpid())).touch()
+
+    def __init__(self, name, folder, seconds):
+        super().__init__(name, seconds=seconds)
+        self.folder = folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def survive(folder, n, every_s, seconds, batch_size):
+    def spec(name, *inputs, work_s=0.0):
+        stage = Registered(name, folder, work_s)
+        return StageSpec(name=name, stage=stage, inputs=inputs, num_cpus=0.1, batch_size=batch_size)
+
+    pipeline = Pipeline(
+        (
+            spec("portrait"),
+            spec("motion"),
+            spec("render", "portrait", "motion", work_s=seconds),
+            spec("commit", "render"),
+        )
+    )
+    finished, lost = [], []
+
+    def listener(event):
+        if event.kind is EventKind.WORKER_LOST:
+            lost.append(event.data)
+
+    killer = Killer(folder, every_s)
+    killer.start()
+    start = time.monotonic()
+    config = EngineConfig(failures=FailureConfig(verdict_s=2 * every_s))
+    try:
+        run(pipeline, records(n), finished.append, executor=RayExecutor(), config=config, listener=listener)
+    finally:
+        killer.stop.set()
+        killer.join()
+    assert sorted(record.record.id for record in finished) == sorted(record.id for record in records(n))
+    assert all(record.status is Status.OK for record in finished), [r.rejection for r in finished if r.rejection]
+    print(f"{n} records, {killer.kills} kills, {len(lost)} workers lost, {time.monotonic() - start:.0f} s")
+    return killer.kills, len(lost)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_every_record_ends_ok_while_a_worker_is_killed_every_second(tmp_path, batch_size):
+    kills, lost = survive(tmp_path, 24, every_s=1.0, seconds=0.2 * batch_size, batch_size=batch_size)
+    assert kills >= 3
+    assert kills - 1 <= lost <= kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_two_hundred_records_end_ok_while_a_worker_is_killed_every_three_seconds(tmp_path, batch_size):
+    kills, lost = survive(tmp_path, 200, every_s=3.0, seconds=0.2 * batch_size, batch_size=batch_size)
+    assert kills >= 10
+    assert kills - 1 <= lost <= kills

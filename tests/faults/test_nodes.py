@@ -1,0 +1,97 @@
+"""A machine goes, another one comes: the run goes on."""
+
+import os
+import threading
+import time
+from collections import defaultdict
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from pipelines.engine import EngineConfig, run
+from pipelines.events import EventKind
+from pipelines.executors.ray import RayExecutor
+from pipelines.failures import FailureConfig
+from pipelines.graph import Pipeline, StageSpec
+from pipelines.works import Status
+from stages.base import Ok, Stage
+from tests.pipelines.toys import records
+
+
+class Feature(Stage):
+    """2 MB per record, which lie on the machine of the worker."""
+
+    def run(self, batch):
+        return [Ok(np.full(1 << 18, item.record.seed, np.float64), {"bytes": 1 << 21}) for item in batch]
+
+
+class Render(Stage):
+    """Says which GPU it has and from when to when it used it."""
+
+    def setup(self):
+        self.gpu = f"{ray.get_runtime_context().get_node_id()}/{os.environ['CUDA_VISIBLE_DEVICES']}"
+
+    def run(self, batch):
+        start = time.time()
+        assert all(item.inputs["portrait"][0] == item.record.seed for item in batch)
+        time.sleep(0.3)
+        facts = {"gpu": self.gpu, "pid": os.getpid(), "start": start, "end": time.time()}
+        return [Ok(None, facts) for _ in batch]
+
+
+@pytest.fixture
+def cluster():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100 << 20})
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("graceful", [True, False])
+def test_the_run_survives_a_machine_and_uses_a_new_one(cluster, graceful):
+    worker_node = {"num_cpus": 4, "num_gpus": 2, "object_store_memory": 100 << 20}
+    doomed = cluster.add_node(**worker_node)
+    cluster.add_node(**worker_node)
+    ray.init(address=cluster.address, log_to_driver=False)
+    pipeline = Pipeline(
+        (
+            StageSpec(name="portrait", stage=Feature(), num_cpus=1, workers=5, batch_size=2),
+            StageSpec(name="render", stage=Render(), inputs=("portrait",), num_cpus=0.5, num_gpus=1, workers=4),
+        )
+    )
+    finished, lost = [], []
+
+    removal = threading.Thread(target=cluster.remove_node, args=(doomed,), kwargs={"allow_graceful": graceful})
+
+    def sink(record):
+        finished.append(record)
+        if len(finished) == 20:
+            removal.start()
+        if len(finished) == 60:
+            cluster.add_node(**worker_node)
+
+    def listener(event):
+        if event.kind in (EventKind.WORKER_LOST, EventKind.BATCH_RETRIED):
+            lost.append(event)
+
+    config = EngineConfig(failures=FailureConfig(verdict_s=2.0))
+    run(pipeline, records(200), sink, executor=RayExecutor(), config=config, listener=listener)
+    removal.join()
+
+    assert sorted(record.record.seed for record in finished) == list(range(200))
+    assert all(record.status is Status.OK for record in finished), [r.rejection for r in finished if r.rejection]
+    assert sum(event.kind is EventKind.WORKER_LOST for event in lost) >= 2
+    used = defaultdict(list)
+    for record in finished:
+        facts = record.facts["render"]
+        used[facts["gpu"]].append((facts["start"], facts["end"], facts["pid"]))
+    assert len(used) == 6, f"three machines of two GPUs each: {used.keys()}"
+    for spans in used.values():
+        for (_, end, pid), (start, _, next_pid) in pairwise(sorted(spans)):
+            assert end <= start, f"processes {pid} and {next_pid} on one GPU at a time"
+    reasons = {event.data.get("cause", event.data.get("code")) for event in lost}
+    assert "payload_lost" in reasons

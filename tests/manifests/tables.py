@@ -1,0 +1,43 @@
+"""Writes the same rows in every format."""
+
+import csv
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests.manifest import open_manifest
+from manifests.scan import Scan
+
+FORMATS = ("csv", "tsv", "jsonl", "parquet")
+
+
+def write(path, rows, *, row_group_size=None):
+    """Rows are mappings; names that a row lacks are empty in CSV and null elsewhere."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    suffix = path.suffix
+    if suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    elif suffix == ".parquet":
+        table = pa.table({name: [row.get(name) for row in rows] for name in names})
+        pq.write_table(table, path, row_group_size=row_group_size)
+    else:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, delimiter="\t" if suffix == ".tsv" else ",")
+            writer.writerow(names)
+            writer.writerows([["" if row.get(name) is None else row[name] for name in names] for row in rows])
+    return path
+
+
+def pair(number, **more):
+    return {"image": f"p{number % 7}.png", "audio": f"s{number % 5}.wav", "record_id": f"r{number:04d}", **more}
+
+
+def scanned(path):
+    """All records (None for a bad row), all problems, and the summary."""
+    scan = Scan(open_manifest(path))
+    records, problems = [], []
+    for block in scan.blocks():
+        records += block.records
+        problems += block.problems
+    return records, problems, scan.summary

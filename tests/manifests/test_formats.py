@@ -1,0 +1,243 @@
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from manifests.errors import ManifestError
+from manifests.manifest import open_manifest
+from manifests.plan import make_plan
+from manifests.scan import Scan
+from manifests.shards import read_shard
+from tests.manifests.tables import FORMATS, pair, scanned, write
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(
+    lambda t: not t.isspace()
+)
+CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=12)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_gives_the_same_records(tmp_path, suffix):
+    rows = [pair(0, seed=7, cfg_scale=2.5, mode="animal", priority=-3), {**pair(1), "motion": "m.npz", "audio": None}]
+    records, problems, _ = scanned(write(tmp_path / f"m.{suffix}", rows))
+    assert problems == []
+    first, second = records
+    assert (first.seed, first.cfg_scale, first.mode, first.priority) == (7, 2.5, "animal", -3)
+    assert (second.seed, second.cfg_scale, second.mode, second.priority) == (None, None, "human", 0)
+    assert (second.audio, second.motion) == (None, "m.npz")
+    assert first.record_id == "r0000"
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_derived_id_does_not_depend_on_format_or_order(tmp_path, suffix):
+    rows = [{"image": "a.png", "audio": f"{n}.wav", "seed": n, "cfg_scale": 2.0} for n in range(3)]
+    records, _, _ = scanned(write(tmp_path / f"m.{suffix}", rows[::-1]))
+    expected, _, _ = scanned(write(tmp_path / "m.csv", rows))
+    assert {r.audio: r.record_id for r in records} == {r.audio: r.record_id for r in expected}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(cells=st.lists(st.tuples(TEXT, CELL), min_size=1, max_size=8))
+def test_any_text_survives_reading_and_reading_by_shard(tmp_path, suffix, cells):
+    rows = [
+        {"image": path, "audio": "a.wav", "record_id": str(n), "note": note} for n, (path, note) in enumerate(cells)
+    ]
+    manifest = open_manifest(write(tmp_path / f"m.{suffix}", rows, row_group_size=3))
+    plan = make_plan(Scan(manifest), shard_size=2)
+    shards = [read_shard(manifest, plan, number) for number in range(len(plan))]
+    assert [record.image for shard in shards for record in shard.records] == [path for path, _ in cells]
+    assert [note for shard in shards for note in shard.extra.column("note").to_pylist()] == [note for _, note in cells]
+
+
+def test_a_csv_id_stays_text(tmp_path):
+    records, _, _ = scanned(write(tmp_path / "m.csv", [pair(0, record_id="007"), pair(1, record_id="1e5")]))
+    assert [record.record_id for record in records] == ["007", "1e5"]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("last", [True, False])
+def test_byte_order_marks_line_ends_and_quotes_do_not_matter(tmp_path, ending, mark, last):
+    lines = ["image, audio,note", 'a.png,b.wav,"two', 'lines, ""quoted"""', "", "ä.png,b.wav,x"]
+    (tmp_path / "m.csv").write_bytes((mark + ending.join(lines) + (ending if last else "")).encode())
+    manifest = open_manifest(tmp_path / "m.csv")
+    plan = make_plan(Scan(manifest), shard_size=1)
+    first, second = (read_shard(manifest, plan, number) for number in (0, 1))
+    assert first.extra.column("note").to_pylist() == [f'two{ending}lines, "quoted"']
+    assert (second.records[0].image, second.records[0].row) == ("ä.png", 5)
+
+
+def test_jsonl_byte_order_mark_and_blank_lines_are_skipped(tmp_path):
+    (tmp_path / "m.jsonl").write_bytes(b'\xef\xbb\xbf\r\n{"image":"a","audio":"b"}\r\n\n{"image":"c","audio":"b"}')
+    records, problems, _ = scanned(tmp_path / "m.jsonl")
+    assert [(record.image, record.row) for record in records] == [("a", 2), ("c", 4)]
+    assert problems == []
+
+
+CSV_HEAD = b"image,audio,record_id\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"a.png,b.wav\n", "wrong_field_count"),
+        (b"a.png,b.wav,r,more\n", "wrong_field_count"),
+        (b'"a".png,b.wav,r\n', "malformed_csv"),
+        (b'"open,b.wav,r\n', "malformed_csv"),
+        (b"\xe9.png,b.wav,r\n", "not_utf8"),
+        (b"a\x00.png,b.wav,r\n", "control_character"),
+        (b"a" * 1_100_000 + b",b.wav,r\n", "line_too_long"),
+        (b"a" * 200_000 + b",b.wav,r\n", "malformed_csv"),
+        (b"a" * 5000 + b",b.wav,r\n", "too_long"),
+    ],
+)
+def test_a_broken_csv_line_is_one_bad_row_and_the_next_is_good(tmp_path, line, code):
+    (tmp_path / "m.csv").write_bytes(CSV_HEAD + b"x.png,y.wav,before\n" + line + b"x.png,y.wav,after\n")
+    records, problems, summary = scanned(tmp_path / "m.csv")
+    assert [(problem.row, problem.code) for problem in problems] == [(3, code)]
+    assert [record and record.record_id for record in records] == ["before", None, "after"]
+    assert (summary.rows, summary.bad_rows) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b'{"image": "a.png", "audio": }\n', "malformed_json"),
+        (b'["a.png", "b.wav"]\n', "malformed_json"),
+        (b"[" * 100_000 + b"\n", "malformed_json"),
+        (b'{"n": ' + b"9" * 5000 + b"}\n", "malformed_json"),
+        (b'{"\\ud800": 1}\n', "malformed_json"),
+        (b'{"image": "a\\ud800.png", "audio": "b"}\n', "control_character"),
+        (b'{"image": "a\\u0000.png", "audio": "b"}\n', "control_character"),
+        (b'{"image": 7, "audio": "b"}\n', "wrong_type"),
+        (b'{"image": "\xe9", "audio": "b"}\n', "not_utf8"),
+        (b'{"image": "' + b"a" * 1_100_000 + b'"}\n', "line_too_long"),
+    ],
+)
+def test_a_broken_json_line_is_one_bad_row_and_the_next_is_good(tmp_path, line, code):
+    before, after = b'{"image": "x", "audio": "y", "record_id": "before"}\n', b'{"image": "x", "audio": "y"}'
+    (tmp_path / "m.jsonl").write_bytes(before + line + after)
+    records, problems, _ = scanned(tmp_path / "m.jsonl")
+    assert [(problem.row, problem.code) for problem in problems] == [(2, code)]
+    assert [record is None for record in records] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("m.csv", b"", "manifest_empty"),
+        ("m.csv", b"image,audio\n", "manifest_empty"),
+        ("m.jsonl", b"\n\n", "manifest_empty"),
+        ("m.csv", "image,audio\na,b\n".encode("utf-16"), "manifest_encoding"),
+        ("m.csv", b"im\xe9ge,audio\na,b\n", "manifest_encoding"),
+        ("m.csv", b"picture,audio\na,b\n", "manifest_columns"),
+        ("m.csv", b"image,sound\na,b\n", "manifest_columns"),
+        ("m.csv", b"image,audio,image\na,b,c\n", "manifest_columns"),
+        ("m.csv", b"image;audio\na;b\n", "manifest_columns"),
+        ("m.csv", b"image,audio\ra,b\r", "manifest_unreadable"),
+        ("m.csv", b"image,audio," + b",".join(b"c%d" % n for n in range(1100)), "manifest_columns"),
+        ("m.jsonl", b'[{"image": "a", "audio": "b"}]', "manifest_format"),
+        ("m.jsonl", json.dumps({f"c{n}": n for n in range(1100)}).encode(), "manifest_columns"),
+        ("m.parquet", b"", "manifest_unreadable"),
+        ("m.parquet", b"PAR1 no table PAR1", "manifest_unreadable"),
+        ("m.xlsx", b"PK", "manifest_format"),
+        ("m.csv.gz", b"x", "manifest_format"),
+    ],
+)
+def test_a_file_that_is_no_manifest_is_one_sentence(tmp_path, name, content, code):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ManifestError) as error:
+        scanned(tmp_path / name)
+    assert error.value.code == code
+    assert name in error.value.sentence
+
+
+def test_a_missing_manifest_and_an_unknown_scheme_are_one_sentence(tmp_path):
+    for uri, code in ((tmp_path / "none.csv", "manifest_missing"), ("nowhere://m.csv", "manifest_unreadable")):
+        with pytest.raises(ManifestError) as error:
+            open_manifest(uri)
+        assert error.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("image", pa.array([1, 2])),
+        ("image", pa.array([b"a", b"b"])),
+        ("audio", pa.array([{"bytes": b"", "path": "a"}] * 2)),
+        ("seed", pa.array([[1], [2]])),
+        ("record_id", pa.array([1.0, 2.0])),
+    ],
+)
+def test_a_parquet_column_of_a_wrong_type_is_one_sentence(tmp_path, column, values):
+    columns = {"image": ["a", "b"], "audio": ["a", "b"], column: values}
+    pq.write_table(pa.table(columns), tmp_path / "m.parquet")
+    with pytest.raises(ManifestError, match=f"manifest_columns: .*column {column} is "):
+        scanned(tmp_path / "m.parquet")
+
+
+@pytest.mark.parametrize(
+    ("values", "good", "bad"),
+    [
+        (pa.array([1.0, 2.5, None]), [1, None, None], [1]),  # as pandas stores whole numbers with gaps
+        (pa.array([2.0**53, 2.0**60, 0.0]), [2**53, None, 0], [1]),
+        (pa.array([2**63, 5, 0], pa.uint64()), [None, 5, 0], [0]),
+        (pa.array(["5", "x", None]), [5, None, None], [1]),
+        (pa.array([None, None, None], pa.null()), [None, None, None], []),
+        (pa.array(["1", "1", "2"]).dictionary_encode(), [1, 1, 2], []),
+    ],
+)
+def test_parquet_seeds_of_any_number_type_are_read_or_reported(tmp_path, values, good, bad):
+    table = pa.table({"image": ["a"] * 3, "audio": ["b"] * 3, "record_id": [7, 8, 9], "seed": values})
+    pq.write_table(table, tmp_path / "m.parquet")
+    records, problems, _ = scanned(tmp_path / "m.parquet")
+    assert [record and record.seed for record in records] == good
+    assert [(problem.row - 1, problem.column) for problem in problems] == [(row, "seed") for row in bad]
+    assert {record.record_id for record in records if record} <= {"7", "8", "9"}
+
+
+def test_parquet_text_that_is_not_utf8_is_reported(tmp_path):
+    bad = pa.array([b"a", b"\xff", None], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"image": bad, "audio": ["b"] * 3}), tmp_path / "m.parquet")
+    _, problems, _ = scanned(tmp_path / "m.parquet")
+    assert [(p.row, p.code, p.value) for p in problems] == [
+        (2, "wrong_type", r"b'\xff'"),
+        (3, "missing_value", ""),
+    ]
+
+
+def test_passed_columns_keep_their_parquet_types(tmp_path):
+    extra = {
+        "when": pa.array([1, 2], pa.timestamp("us")),
+        "tags": pa.array([["a"], []]),
+        "kind": pa.array(["x", "y"]).dictionary_encode(),
+        "nested": pa.array([{"a": 1}, None]),
+    }
+    pq.write_table(pa.table({"image": ["a", "b"], "audio": ["c", "d"], **extra}), tmp_path / "m.parquet")
+    manifest = open_manifest(tmp_path / "m.parquet")
+    plan = make_plan(Scan(manifest), shard_size=1)
+    passed = read_shard(manifest, plan, 1).extra
+    assert passed.schema.types == [array.type for array in extra.values()]
+    assert passed.to_pylist() == [pa.table(extra).to_pylist()[1]]
+
+
+def test_json_values_get_the_narrowest_common_type(tmp_path):
+    values = [
+        {"n": 1, "x": 1, "flag": True, "mixed": "a", "list": [1], "gap": None, "big": 2**70},
+        {"n": 2, "x": 1.5, "flag": None, "mixed": 3, "list": {"b": 1}, "late": "z"},
+    ]
+    manifest = open_manifest(write(tmp_path / "m.jsonl", [pair(n, **more) for n, more in enumerate(values)]))
+    plan = make_plan(Scan(manifest), shard_size=1)
+    assert {field.name: str(field.type) for field in plan.extra} == {
+        "n": "int64", "x": "double", "flag": "bool", "mixed": "string",
+        "list": "string", "gap": "string", "big": "string", "late": "string",
+    }  # fmt: skip
+    first, second = (read_shard(manifest, plan, number).extra.to_pylist()[0] for number in (0, 1))
+    assert (first["n"], first["x"], first["flag"], first["mixed"], first["list"]) == (1, 1.0, True, '"a"', "[1]")
+    assert (second["n"], second["mixed"], second["list"], second["late"]) == (2, "3", '{"b": 1}', "z")
+    assert first["late"] is None
+    assert first["big"] == str(2**70)

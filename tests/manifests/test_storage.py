@@ -1,0 +1,107 @@
+import errno
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from manifests.errors import ManifestError
+from manifests.storage import PARTIAL, open_storage
+
+
+def everything(storage, folder=""):
+    found = []
+    for name in storage.names(folder):
+        path = f"{folder}/{name}" if folder else name
+        found += [path] if storage.exists(path) else everything(storage, path)
+    return found
+
+
+def test_files_are_written_read_listed_and_removed(storage):
+    assert storage.names("a") == []
+    assert storage.size("a/b.txt") is None
+    storage.write("a/b.txt", b"one")
+    storage.write("a/c/d.txt", b"two")
+    storage.write("a/b.txt", b"three")
+    assert storage.read("a/b.txt") == b"three"
+    with storage.open("a/c/d.txt") as file:
+        assert file.read() == b"two"
+    assert storage.names("a") == ["b.txt", "c"]
+    assert (storage.size("a/b.txt"), storage.exists("a"), storage.exists("a/c/d.txt")) == (5, False, True)
+    storage.remove("a/c")
+    storage.remove("a/none")
+    assert everything(storage) == ["a/b.txt"]
+
+
+def test_a_missing_file_is_file_not_found(storage):
+    for read in (storage.read, storage.open):
+        with pytest.raises(FileNotFoundError):
+            read("none.txt")
+
+
+def test_a_file_appears_only_when_it_is_whole(storage):
+    with storage.staging("videos/clip.mp4") as staged:
+        staged.write_bytes(b"half")
+        assert staged.suffix == ".mp4"
+        assert not storage.exists("videos/clip.mp4")
+        staged.write_bytes(b"whole")
+    assert storage.read("videos/clip.mp4") == b"whole"
+    assert not staged.exists()
+    assert everything(storage) == ["videos/clip.mp4"]
+
+
+def test_an_exception_while_writing_leaves_the_old_file_and_no_other(storage):
+    def break_off():
+        with storage.staging("a.txt") as staged:
+            staged.write_bytes(b"new")
+            paths.append(staged)
+            raise ZeroDivisionError
+
+    paths = []
+    storage.write("a.txt", b"old")
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+    assert storage.read("a.txt") == b"old"
+    assert everything(storage) == ["a.txt"]
+    assert not paths[0].exists()
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_stays(storage):
+    with pytest.raises(ManifestError, match=r"output_unwritable: .*a\.txt: .*No space left"), storage.staging("a.txt"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert everything(storage) == []
+
+
+def test_a_storage_can_be_sent_to_another_process(storage):
+    storage.write("a.txt", b"x")
+    assert pickle.loads(pickle.dumps(storage)).read("a.txt") == b"x"
+
+
+def test_a_failed_upload_is_one_sentence(s3_bucket):
+    storage = open_storage(f"{s3_bucket}-none/run")
+    with pytest.raises(ManifestError, match="output_unwritable"):
+        storage.write("a.txt", b"x")
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ManifestError, match="output_unwritable"):
+        open_storage(tmp_path / "file").write("a/b.txt", b"x")
+
+
+def test_an_unknown_scheme_is_one_sentence():
+    with pytest.raises(ManifestError, match="storage_unknown"):
+        open_storage("nowhere://run")
+
+
+def test_a_killed_writer_leaves_only_a_partial_file(tmp_path):
+    code = (
+        "import os, sys\nfrom manifests.storage import open_storage\n"
+        "with open_storage(sys.argv[1]).staging('a.mp4') as staged:\n"
+        "    staged.write_bytes(b'half')\n    os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 9
+    (left,) = open_storage(tmp_path).names("")
+    assert left.startswith(PARTIAL)
+    assert left.endswith("-a.mp4")

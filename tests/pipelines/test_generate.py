@@ -1,0 +1,225 @@
+"""Runs over small manifests with the `random` models, in this process."""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from joyvasa.config import load_config
+from joyvasa.motion_file import load_motion
+from manifests.errors import ManifestError
+from manifests.events import read_events
+from manifests.run_folder import RunFolder
+from manifests.storage import open_storage
+from pipelines.errors import RunInterrupted
+from pipelines.events import EventKind
+from pipelines.generate import generate, resume
+from pipelines.ledger import Ledger
+from pipelines.run_config import RunConfig
+from tests.joyvasa.test_video import read_frames
+from tests.media import DATA, EXAMPLES, tone
+
+COLUMNS = ("record_id", "image", "audio", "motion", "seed", "note")
+
+
+def configured(*settings: str) -> RunConfig:
+    given = ["executor=local", "animation.models=random", "animation.picture.max_side=192", "shard_size=3"]
+    return load_config(RunConfig, settings=[*given, *settings])
+
+
+def write_manifest(path: Path, rows: list[dict]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def rows_of(run: Path) -> dict[str, dict]:
+    return {row["record_id"]: row for table in RunFolder(open_storage(run)).tables() for row in table.to_pylist()}
+
+
+def motions_of(run: Path) -> dict[str, np.ndarray]:
+    return {name: load_motion(run / row["motion_file"]).motion.expression.numpy() for name, row in rows_of(run).items()}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    for name, source in (("a.jpg", EXAMPLES / "portrait.jpg"), ("b.jpg", DATA / "portrait.jpg")):
+        picture = cv2.imread(str(source))
+        cv2.imwrite(str(folder / name), cv2.resize(picture, (256, 256 * picture.shape[0] // picture.shape[1])))
+    tone(folder / "short.wav", seconds=0.4)
+    tone(folder / "long.wav", seconds=4.4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(inputs) -> Path:
+    pairs = [("a", "short"), ("b", "short"), ("a", "long"), ("b", "long"), ("a", "short")]
+    rows = [
+        {"record_id": f"r{i}", "image": f"{image}.jpg", "audio": f"{sound}.wav", "note": f"n{i}"}
+        for i, (image, sound) in enumerate(pairs)
+    ]
+    return write_manifest(inputs / "pairs.csv", rows)
+
+
+@pytest.fixture(scope="module")
+def finished(manifest, tmp_path_factory) -> Path:
+    """A run that nothing disturbed."""
+    run = tmp_path_factory.mktemp("run") / "run"
+    assert generate(manifest, run, configured("save_motion=true")).all_ok
+    return run
+
+
+def test_every_row_has_its_outcome_and_its_video(finished):
+    rows = rows_of(finished)
+    assert list(rows) == ["r0", "r1", "r2", "r3", "r4"]
+    for name, row in rows.items():
+        video = finished / row["video"]
+        assert row["status"] == "ok"
+        assert hashlib.sha256(video.read_bytes()).hexdigest() == row["sha256"]
+        assert len(read_frames(video)) == row["frames"] == (110 if name in ("r2", "r3") else 10)
+        assert row["note"] == f"n{name[1]}"
+        assert row["bundle"].startswith("random ")
+        assert row["licences"] == ["none needed"]
+    assert len({row["seed"] for row in rows.values()}) == 5
+
+
+def test_the_folder_tells_what_was_run(finished):
+    description = RunFolder(open_storage(finished)).description()
+    assert description.configuration["animation"]["models"] == "random"
+    assert description.manifest.records == 5
+    kinds = [event["event"] for event in read_events(open_storage(finished))]
+    assert kinds[0] == EventKind.RUN_STARTED
+    assert kinds[-1] == EventKind.RUN_ENDED
+
+
+def test_portraits_and_recordings_are_computed_once(manifest, tmp_path):
+    stages = generate(manifest, tmp_path / "run", configured()).statistics["stages"]
+    assert (stages["portrait"]["records"], stages["portrait"]["shared"]) == (2, 3)
+    assert (stages["speech"]["records"], stages["speech"]["shared"]) == (2, 3)
+    assert stages["motion"]["records"] == stages["render"]["records"] == 5
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_batch_sizes_change_motion_by_rounding_at_most(manifest, finished, tmp_path, batch):
+    sizes = [f"stages.{stage}.batch_size={batch}" for stage in ("portrait", "speech", "motion", "render")]
+    generate(manifest, tmp_path / "run", configured("save_motion=true", *sizes))
+    expected = motions_of(finished)
+    for name, motion in motions_of(tmp_path / "run").items():
+        assert np.abs(motion - expected[name]).max() <= 1e-4
+
+
+def test_strict_runs_give_the_same_bytes_in_any_order(manifest, inputs, tmp_path):
+    rows = list(csv.DictReader(manifest.open()))
+    backwards = write_manifest(inputs / "backwards.csv", rows[::-1])
+    strict = ("determinism=strict", "save_motion=true")
+    generate(manifest, tmp_path / "one", configured(*strict))
+    generate(backwards, tmp_path / "two", configured(*strict, "shard_size=2", "stages.render.batch_size=1"))
+    one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
+    assert {name: row["sha256"] for name, row in one.items()} == {name: row["sha256"] for name, row in two.items()}
+
+
+def test_a_bad_record_fails_alone_and_can_be_tried_again(inputs, tmp_path):
+    rows = [
+        {"record_id": "good", "image": "a.jpg", "audio": "short.wav"},
+        {"record_id": "no-picture", "image": "later.jpg", "audio": "short.wav"},
+        {"record_id": "no-sound", "image": "a.jpg", "audio": "none.wav"},
+    ]
+    path = write_manifest(inputs / "bad.csv", rows)
+    result = generate(path, tmp_path / "run", configured())
+    assert not result.all_ok
+    assert result.counts.statuses == {"ok": 1, "failed": 2}
+    outcomes = rows_of(tmp_path / "run")
+    assert outcomes["no-picture"]["error_code"] == "image_missing"
+    assert outcomes["no-picture"]["stage"] == "portrait"
+    assert outcomes["no-sound"]["error_code"] == "audio_missing"
+    before = (tmp_path / "run" / outcomes["good"]["video"]).stat().st_mtime_ns
+    (inputs / "later.jpg").write_bytes((inputs / "a.jpg").read_bytes())
+    assert resume(tmp_path / "run", retry=["failed"]).counts.statuses == {"ok": 2, "failed": 1}
+    assert (tmp_path / "run" / outcomes["good"]["video"]).stat().st_mtime_ns == before
+
+
+def test_an_interrupted_run_is_resumed_and_loses_nothing(manifest, finished, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    take, taken = Ledger.take, []
+
+    def take_two(*arguments):
+        take(*arguments)
+        taken.append(arguments)
+        if len(taken) == 2:
+            raise RunInterrupted("interrupted", "by the test")
+
+    monkeypatch.setattr(Ledger, "take", take_two)
+    with pytest.raises(RunInterrupted):
+        generate(manifest, run, configured("save_motion=true", "stages.render.batch_size=1"))
+    counts = RunFolder(open_storage(run)).counts(RunFolder(open_storage(run)).plan())
+    assert counts.statuses == {"ok": 2}
+    kept = {run / outcome[2].video: (run / outcome[2].video).stat().st_mtime_ns for outcome in taken}
+    assert resume(run).all_ok
+    assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
+    expected = motions_of(finished)
+    for name, motion in motions_of(run).items():
+        assert np.abs(motion - expected[name]).max() <= 1e-4
+
+
+def test_a_finished_run_is_left_as_it_is(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("shards/**/*") if path.is_file()}
+    assert resume(finished).all_ok
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("shards/**/*") if path.is_file()} == before
+
+
+def test_a_run_with_other_settings_is_refused_with_the_difference(manifest, finished):
+    with pytest.raises(ManifestError, match=r"run_changed.*configuration\.animation\.seed: 0 → 9"):
+        generate(manifest, finished, configured("save_motion=true", "animation.seed=9"))
+    with pytest.raises(ManifestError, match="run_exists"):
+        generate(manifest, finished, configured("save_motion=true"))
+
+
+def test_a_changed_manifest_is_refused(inputs, tmp_path):
+    path = write_manifest(inputs / "changing.csv", [{"record_id": "x", "image": "a.jpg", "audio": "short.wav"}])
+    generate(path, tmp_path / "run", configured())
+    path.write_text(path.read_text().replace("short", "long"))
+    with pytest.raises(ManifestError, match=r"run_changed.*manifest\.fingerprint"):
+        resume(tmp_path / "run")
+
+
+def test_bad_rows_are_refused_before_any_work_unless_they_may_be_skipped(inputs, tmp_path):
+    rows = [{"record_id": "x", "image": "a.jpg", "audio": "short.wav"}, {"record_id": "y", "audio": "short.wav"}]
+    path = write_manifest(inputs / "rows.csv", rows)
+    with pytest.raises(ManifestError, match=r"manifest_rows.*1 of 2 rows are bad \(row 3"):
+        generate(path, tmp_path / "run", configured())
+    assert not (tmp_path / "run").exists()
+    assert generate(path, tmp_path / "run", configured("skip_bad_rows=true")).all_ok
+    assert list(rows_of(tmp_path / "run")) == ["x"]
+
+
+def test_a_saved_motion_plays_on_another_portrait_with_and_without_sound(finished, inputs, tmp_path):
+    motion = finished / rows_of(finished)["r0"]["motion_file"]
+    rows = [
+        {"record_id": "silent", "image": "b.jpg", "motion": motion},
+        {"record_id": "heard", "image": "b.jpg", "motion": motion, "audio": "long.wav"},
+    ]
+    result = generate(write_manifest(inputs / "motions.csv", rows), tmp_path / "run", configured("save_motion=true"))
+    assert result.all_ok
+    outcomes = rows_of(tmp_path / "run")
+    assert outcomes["silent"]["frames"] == 10
+    assert outcomes["heard"]["frames"] == 110
+    np.testing.assert_array_equal(motions_of(tmp_path / "run")["silent"], motions_of(finished)["r0"])
+
+
+def test_shared_motion_is_one_per_recording(manifest, tmp_path):
+    result = generate(manifest, tmp_path / "run", configured("share_motion=true", "save_motion=true"))
+    motions = motions_of(tmp_path / "run")
+    assert result.statistics["stages"]["motion"]["records"] == 2
+    assert np.array_equal(motions["r0"], motions["r1"])
+    assert np.array_equal(motions["r2"], motions["r3"])
+
+
+def test_the_result_reads_as_json(finished):
+    json.dumps(resume(finished).statistics)

@@ -1,0 +1,74 @@
+"""Items for stages that run in this process, with small seeded networks."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from joyvasa.config import load_config
+from joyvasa.models import AnimationConfig
+from stages.base import Item, Ok, Record
+from stages.config import StageConfig
+from stages.motion import MotionConfig, MotionStage
+from stages.portrait import PortraitStage
+from stages.speech import SpeechConfig, SpeechStage
+from tests.media import EXAMPLES
+
+PORTRAIT = EXAMPLES / "portrait.jpg"
+
+
+def options(*settings: str) -> AnimationConfig:
+    given = ["models=random", "device=cpu", "picture.max_side=320", *settings]
+    return load_config(AnimationConfig, settings=given)
+
+
+def record(name: str, *, seed: int = 0, **row: Any) -> Record:
+    values = {key: str(value) if isinstance(value, Path) else value for key, value in row.items()}
+    return Record(id=name, row={"shard": 0, **values}, seed=seed)
+
+
+def travelled(payload: Any) -> Any:
+    """The payload as it comes out of an object store: unpickled, its arrays read-only."""
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(payload, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(data, buffers=[bytes(buffer.raw()) for buffer in buffers])
+
+
+def payloads(outcomes: list[Any]) -> list[Any]:
+    assert all(isinstance(outcome, Ok) for outcome in outcomes), outcomes
+    return [travelled(outcome.payload) for outcome in outcomes]
+
+
+def ready(stage: Any) -> Any:
+    stage.setup()
+    return stage
+
+
+class FirstStages:
+    """Portrait, speech and motion of records, one after the other."""
+
+    def __init__(self, config: AnimationConfig, determinism: Any = "fast") -> None:
+        common = {"animation": config, "determinism": determinism}
+        self.portrait = ready(PortraitStage(StageConfig(**common)))
+        self.speech = ready(SpeechStage(SpeechConfig(**common)))
+        self.motion = ready(MotionStage(MotionConfig(**common, strict_batch=4)))
+
+    def __call__(self, records: list[Record]) -> list[Item]:
+        """Items for the render stage."""
+        plain = [Item(record) for record in records]
+        portraits, speech = payloads(self.portrait.run(plain)), payloads(self.speech.run(plain))
+        inputs = [Item(record, {"speech": one}) for record, one in zip(records, speech, strict=True)]
+        motions = payloads(self.motion.run(inputs))
+        rows = zip(records, portraits, motions, strict=True)
+        return [Item(record, {"portrait": portrait, "motion": motion}) for record, portrait, motion in rows]
+
+
+def same_bytes(left: Any, right: Any) -> bool:
+    return left.keys() == right.keys() and all(left[name].tobytes() == right[name].tobytes() for name in left)
+
+
+def most(left: Any, right: Any) -> float:
+    return max(float(np.abs(left[name] - right[name]).max()) for name in left)

@@ -1,0 +1,56 @@
+import errno
+import os
+
+import pytest
+
+from joyvasa.errors import InputError, OutputError
+from manifests.storage import unwritable
+from stages.base import Failed, Kind
+from stages.isolation import each, sorted_failure, together
+
+
+def caused(number):
+    error = OSError(number, os.strerror(number))
+    try:
+        raise unwritable("run/video.mp4", error) from error
+    except Exception as failure:
+        return failure
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (InputError("audio_empty", "empty"), Kind.BAD_INPUT, "audio_empty"),
+        (OutputError("disk_full", "full"), Kind.STOP, "disk_full"),
+        (OutputError("encoding_failed", "ffmpeg"), Kind.IO, "encoding_failed"),
+        (caused(errno.ENOSPC), Kind.STOP, "output_unwritable"),
+        (caused(errno.EROFS), Kind.STOP, "output_unwritable"),
+        (caused(errno.EACCES), Kind.STOP, "output_unwritable"),
+        (caused(errno.EIO), Kind.IO, "output_unwritable"),
+        (MemoryError(), Kind.OUT_OF_MEMORY, "out_of_memory"),
+        (KeyError("shard"), Kind.POISON, "unexpected_error"),
+    ],
+)
+def test_errors_are_sorted(error, kind, code):
+    failure = sorted_failure(error)
+    assert (failure.kind, failure.code) == (kind, code)
+
+
+def test_each_keeps_a_failure_to_its_entry():
+    found = each([1, 0, 2], lambda number: 10 // number)
+    assert (found[0], found[2]) == (10, 5)
+    assert isinstance(found[1], Failed)
+
+
+def test_together_finds_the_entry_that_spoils_the_batch():
+    calls = []
+
+    def work(numbers):
+        calls.append(list(numbers))
+        return [10 // number for number in numbers]
+
+    passed_on = Failed(Kind.IO, "io_error", "before")
+    found = together([1, passed_on, 0, 2], work)
+    assert (found[0], found[1], found[3]) == (10, passed_on, 5)
+    assert isinstance(found[2], Failed)
+    assert calls == [[1, 0, 2], [1], [0], [2]]

@@ -1,0 +1,102 @@
+import cv2
+import numpy as np
+import pytest
+
+from joyvasa.animator import Animator
+from joyvasa.errors import ModelError
+from stages.base import Failed, Item, Kind
+from stages.config import StageConfig
+from stages.portrait import PortraitStage
+from tests.stages.items import PORTRAIT, options, payloads, ready, record, same_bytes
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Three of a face: as it is, mirrored, darker."""
+    folder, image = tmp_path_factory.mktemp("pictures"), cv2.imread(str(PORTRAIT))
+    variants = {"plain": image, "mirrored": image[:, ::-1], "dark": image // 2}
+    for name, variant in variants.items():
+        cv2.imwrite(str(folder / f"{name}.png"), variant)
+    return [record(name, image=folder / f"{name}.png") for name in variants]
+
+
+@pytest.fixture(scope="module")
+def stage():
+    return ready(PortraitStage(StageConfig(animation=options())))
+
+
+def test_a_portrait_is_that_of_the_animator_and_survives_the_journey(stage, pictures):
+    (payload,) = payloads(stage.run([Item(pictures[0])]))
+    animator = Animator(options())
+    expected = animator.encode_portraits([animator.read_picture(pictures[0].row["image"])])[0]
+    found = payload.portrait(animator.models.device)
+    assert found.feature.equal(expected.feature)
+    assert found.keypoints.expression.equal(expected.keypoints.expression)
+    np.testing.assert_array_equal(found.picture.image, expected.picture.image)
+
+
+def test_a_batch_gives_what_each_alone_gives(stage, pictures):
+    together = payloads(stage.run([Item(one) for one in pictures]))
+    for one, payload in zip(pictures, together, strict=True):
+        (alone,) = payloads(stage.run([Item(one)]))
+        np.testing.assert_allclose(payload.feature, alone.feature, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(payload.keypoints["canonical"], alone.keypoints["canonical"], rtol=0, atol=1e-4)
+
+
+def test_strict_portraits_are_the_same_bytes_in_any_batch(pictures):
+    stage = ready(PortraitStage(StageConfig(animation=options(), determinism="strict")))
+    together = payloads(stage.run([Item(one) for one in reversed(pictures)]))[::-1]
+    for one, payload in zip(pictures, together, strict=True):
+        (alone,) = payloads(stage.run([Item(one)]))
+        assert payload.feature.tobytes() == alone.feature.tobytes()
+        assert same_bytes(payload.keypoints, alone.keypoints)
+
+
+def test_a_bad_picture_fails_alone(stage, pictures, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    cv2.imwrite(str(tmp_path / "empty.png"), np.full((300, 300, 3), 127, np.uint8))
+    bad = [record(name, image=tmp_path / f"{name}.png") for name in ("broken", "absent", "empty")]
+    outcomes = stage.run([Item(one) for one in (bad[0], pictures[0], bad[1], bad[2], pictures[1])])
+    failed = [outcomes[number] for number in (0, 2, 3)]
+    assert all(isinstance(one, Failed) and one.kind is Kind.BAD_INPUT for one in failed)
+    assert len({one.code for one in failed}) == 3
+    payloads([outcomes[1], outcomes[4]])
+
+
+def test_a_feature_that_is_not_finite_fails_its_record_alone(stage, pictures, monkeypatch):
+    encode = type(stage._models.encoder).encode
+    dark = cv2.imread(pictures[2].row["image"]).mean()
+    plain = cv2.imread(pictures[0].row["image"]).mean()
+    limit = (dark + plain) / 2
+
+    def by_limit(self, given):
+        if any(picture.image.mean() < limit for picture in given):
+            raise ModelError("portrait_not_finite", "a dark picture")
+        return encode(self, given)
+
+    monkeypatch.setattr(type(stage._models.encoder), "encode", by_limit)
+    outcomes = stage.run([Item(one) for one in pictures])
+    payloads(outcomes[:2])
+    assert isinstance(outcomes[2], Failed)
+    assert (outcomes[2].kind, outcomes[2].code) == (Kind.POISON, "portrait_not_finite")
+
+
+def test_want_of_memory_is_told_for_the_whole_batch(stage, pictures, monkeypatch):
+    def full(self, given):
+        raise MemoryError
+
+    monkeypatch.setattr(type(stage._models.encoder), "encode", full)
+    outcomes = stage.run([Item(one) for one in pictures])
+    assert [outcome.kind for outcome in outcomes] == [Kind.OUT_OF_MEMORY] * 3
+
+
+def test_reduced_precision_halves_the_feature(pictures):
+    stage = ready(PortraitStage(StageConfig(animation=options("precision=bf16"))))
+    (outcome,) = stage.run([Item(pictures[0])])
+    assert outcome.payload.feature.dtype == np.float16
+    assert outcome.facts["bytes"] == outcome.payload.n_bytes > outcome.payload.feature.nbytes
+
+
+def test_an_animal_is_refused_until_there_is_a_model_for_it(stage, pictures):
+    (outcome,) = stage.run([Item(record("cat", image=pictures[0].row["image"], mode="animal"))])
+    assert (outcome.kind, outcome.code) == (Kind.BAD_INPUT, "mode_unsupported")

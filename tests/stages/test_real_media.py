@@ -1,0 +1,58 @@
+"""Stages on real pictures, recordings and motion, with small seeded networks."""
+
+import numpy as np
+import pytest
+
+from joyvasa.motion_file import convert_motion
+from stages.base import Item
+from stages.render import RenderConfig, RenderStage
+from tests.joyvasa.test_video import read_frames
+from tests.media import MEDIA, needs_media
+from tests.stages.items import FirstStages, options, payloads, ready, record
+
+pytestmark = [needs_media, pytest.mark.media]
+SETTINGS = ("picture.max_side=256", "sampling.cfg_scale=1", "encoding.preset=ultrafast")
+
+
+@pytest.fixture(scope="module")
+def first_stages():
+    return FirstStages(options(*SETTINGS))
+
+
+def render(run, items):
+    return ready(RenderStage(RenderConfig(animation=options(*SETTINGS), run=str(run)))).run(items)
+
+
+def test_every_motion_sequence_plays_on_a_portrait(first_stages, tmp_path):
+    paths = sorted((MEDIA / "motion").glob("*.npz"))
+    assert len(paths) == 12
+    rows = []
+    for path in paths:
+        out = tmp_path / f"{path.stem}.safetensors"
+        convert_motion(path, out)
+        rows.append(record(path.stem, image=MEDIA / "portraits/s10.jpg", motion=out))
+    outcomes = render(tmp_path / "run", first_stages(rows))
+    payloads(outcomes)
+    for path, outcome in zip(paths, outcomes, strict=True):
+        with np.load(path) as motion:
+            assert outcome.facts["frames"] == round(len(motion["exp"]) * 25 / float(motion["fps"]))
+        frames = read_frames(tmp_path / "run" / outcome.facts["video"])
+        assert len(frames) == outcome.facts["frames"]
+        assert np.abs(frames.astype(int) - frames[0]).max() > 20  # something moves
+
+
+def test_portraits_speak_together(first_stages, tmp_path):
+    pictures = sorted((MEDIA / "portraits").iterdir())[:4]
+    rows = [record(path.stem, seed=3, image=path, audio=MEDIA / "speech/joyvasa_002.wav") for path in pictures]
+    outcomes = render(tmp_path, first_stages(rows))
+    payloads(outcomes)
+    assert [outcome.facts["frames"] for outcome in outcomes] == [107] * 4  # 4.25 s
+
+
+def test_a_motion_file_beside_real_sound_lasts_as_long_as_the_sound(first_stages, tmp_path):
+    sound, motion = MEDIA / "speech/joyvasa_002.wav", MEDIA / "motion/laugh.npz"
+    row = record("both", image=MEDIA / "portraits/s10.jpg", audio=sound, motion=motion)
+    (item,) = first_stages([row])
+    assert isinstance(item, Item)
+    (outcome,) = render(tmp_path, [item])
+    assert outcome.facts["frames"] == 107

@@ -1,0 +1,248 @@
+import dataclasses
+import hashlib
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.animator import Animator
+from joyvasa.motion_file import load_motion
+from stages.base import Failed, Item, Kind
+from stages.motion import MotionPayload
+from stages.render import RenderConfig, RenderStage
+from tests.joyvasa.test_video import read_frames, small_disk
+from tests.media import tone
+from tests.stages.items import PORTRAIT, FirstStages, options, payloads, ready, record, travelled
+
+SETTINGS = ("batch_frames=8", "encoding.crf=0")
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Two portraits of different sizes, three recordings of 3, 13 and 20 frames."""
+    folder = tmp_path_factory.mktemp("media")
+    cv2.imwrite(str(folder / "small.png"), cv2.resize(cv2.imread(str(PORTRAIT)), (256, 256)))
+    sounds = [tone(folder / f"{seconds}.wav", seconds=seconds) for seconds in (0.12, 0.52, 0.8)]
+    pictures = (PORTRAIT, folder / "small.png", PORTRAIT)
+    pairs = enumerate(zip(pictures, sounds, strict=True))
+    return [record(f"r{seed}", seed=seed, image=picture, audio=sound) for seed, (picture, sound) in pairs]
+
+
+@pytest.fixture(scope="module")
+def items(records):
+    return FirstStages(options(*SETTINGS))(records)
+
+
+def render_stage(run: Path, *settings, **config):
+    return ready(RenderStage(RenderConfig(animation=options(*SETTINGS, *settings), run=str(run), **config)))
+
+
+def frames(run, outcome):
+    return read_frames(run / outcome.facts["video"]).astype(int)
+
+
+def visible(run: Path) -> set[str]:
+    return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_video_is_that_of_the_animator(items, records, tmp_path):
+    (outcome,) = render_stage(tmp_path / "run").run([items[1]])
+    row = records[1].row
+    Animator(options(*SETTINGS)).animate(row["image"], row["audio"], tmp_path / "out.mp4", seed=records[1].seed)
+    found, expected = frames(tmp_path / "run", outcome), read_frames(tmp_path / "out.mp4").astype(int)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).mean() < 0.01
+
+
+def test_facts_describe_the_file(items, tmp_path):
+    outcomes = render_stage(tmp_path).run(items)
+    assert [outcome.facts["frames"] for outcome in outcomes] == [3, 13, 20]
+    for outcome, sides in zip(outcomes, ((320, 320), (256, 256), (320, 320)), strict=True):
+        content = (tmp_path / outcome.facts["video"]).read_bytes()
+        assert outcome.facts["sha256"] == hashlib.sha256(content).hexdigest()
+        assert outcome.facts["video_bytes"] == len(content)
+        assert (outcome.facts["height"], outcome.facts["width"]) == sides
+        assert frames(tmp_path, outcome).shape == (outcome.facts["frames"], *sides, 3)
+        assert outcome.facts["duration_s"] == pytest.approx(outcome.facts["frames"] / 25)
+    assert visible(tmp_path) == {f"shards/00000/videos/r{number}.mp4" for number in range(3)}
+
+
+def test_frames_of_several_records_share_calls_and_stay_apart(items, tmp_path, monkeypatch):
+    stage = render_stage(tmp_path / "together")
+    sizes, warping = [], type(stage._models.network("warping_module"))
+    forward = warping.forward
+
+    def counted(self, feature, kp_source, kp_driving):
+        sizes.append(len(kp_driving))
+        return forward(self, feature, kp_source, kp_driving)
+
+    monkeypatch.setattr(warping, "forward", counted)
+    together = stage.run(items)
+    assert sizes == [8, 8, 8, 8, 4]
+    for item, outcome in zip(items, together, strict=True):
+        run = tmp_path / item.record.id
+        (alone,) = render_stage(run).run([item])
+        difference = np.abs(frames(tmp_path / "together", outcome) - frames(run, alone))
+        assert difference.mean() < 0.01
+        assert difference.max() <= 8  # random weights blow rounding up; trained ones do not
+
+
+def test_strict_videos_are_the_same_bytes_in_any_batch(records, tmp_path):
+    items = FirstStages(options(*SETTINGS), "strict")(records)
+    found = []
+    for order in ([0], [1], [2], [0, 1, 2], [2, 1, 0]):
+        run = tmp_path / "".join(map(str, order))
+        outcomes = render_stage(run, determinism="strict").run([items[number] for number in order])
+        found += [(number, outcome.facts["sha256"]) for number, outcome in zip(order, outcomes, strict=True)]
+    assert len(set(found)) == 3
+
+
+def test_strict_calls_all_have_the_same_shape(items, tmp_path, monkeypatch):
+    stage = render_stage(tmp_path, determinism="strict")
+    sizes, warping = set(), type(stage._models.network("warping_module"))
+    forward = warping.forward
+
+    def counted(self, feature, kp_source, kp_driving):
+        sizes.add((len(feature), len(kp_driving)))
+        return forward(self, feature, kp_source, kp_driving)
+
+    monkeypatch.setattr(warping, "forward", counted)
+    payloads(stage.run(items))
+    assert sizes == {(1, 8)}
+
+
+def test_running_a_record_again_replaces_its_video(items, tmp_path):
+    stage = render_stage(tmp_path)
+    first, second = stage.run([items[0]])[0], stage.run([items[0]])[0]
+    assert first.facts == second.facts
+    assert visible(tmp_path) == {"shards/00000/videos/r0.mp4"}
+
+
+def test_a_sound_that_vanished_fails_its_record_alone(items, tmp_path):
+    lost = Item(record("lost", audio=tmp_path / "lost.wav"), items[1].inputs)
+    outcomes = render_stage(tmp_path / "run").run([items[0], lost, items[2]])
+    assert isinstance(outcomes[1], Failed)
+    payloads([outcomes[0], outcomes[2]])
+    assert visible(tmp_path / "run") == {"shards/00000/videos/r0.mp4", "shards/00000/videos/r2.mp4"}
+
+
+def test_frames_that_are_not_finite_fail_their_record_alone(items, tmp_path):
+    portrait = items[1].inputs["portrait"]
+    portrait = dataclasses.replace(portrait, feature=np.full_like(portrait.feature, np.nan))
+    broken = Item(items[1].record, {**items[1].inputs, "portrait": portrait})
+    outcomes = render_stage(tmp_path).run([items[0], broken, items[2]])
+    assert (outcomes[1].kind, outcomes[1].code) == (Kind.POISON, "frames_not_finite")
+    payloads([outcomes[0], outcomes[2]])
+    assert visible(tmp_path) == {"shards/00000/videos/r0.mp4", "shards/00000/videos/r2.mp4"}
+
+
+def test_keypoints_that_overflow_fail_their_record_alone(items, tmp_path):
+    payload = items[1].inputs["motion"]
+    scale = np.where(np.arange(13)[:, None] == 9, np.float32(3e38), payload.arrays["scale"])
+    motion = MotionPayload({**payload.arrays, "scale": scale}, 25.0, {})
+    outcomes = render_stage(tmp_path).run([items[0], Item(items[1].record, {**items[1].inputs, "motion": motion})])
+    assert (outcomes[1].kind, outcomes[1].code) == (Kind.POISON, "keypoints_not_finite")
+    payloads(outcomes[:1])
+
+
+def test_a_motion_of_other_keypoints_fails_its_record_alone(items, tmp_path):
+    payload = items[1].inputs["motion"]
+    few = MotionPayload({**payload.arrays, "expression": payload.arrays["expression"][:, :20]}, 25.0, {})
+    outcomes = render_stage(tmp_path).run([Item(items[1].record, {**items[1].inputs, "motion": few}), items[0]])
+    assert (outcomes[0].kind, outcomes[0].code) == (Kind.BAD_INPUT, "keypoints_mismatch")
+    payloads(outcomes[1:])
+
+
+def test_where_memory_does_not_do_smaller_batches_are_rendered(items, tmp_path, monkeypatch):
+    stage = render_stage(tmp_path)
+    render = type(stage._models.renderer).render
+
+    def small(self, feature, source, driving):
+        if len(driving) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return render(self, feature, source, driving)
+
+    monkeypatch.setattr(type(stage._models.renderer), "render", small)
+    outcomes = stage.run(items)
+    assert [len(frames(tmp_path, outcome)) for outcome in outcomes] == [3, 13, 20]
+
+
+def test_where_not_even_one_frame_fits_the_failure_says_so(items, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    stage = render_stage(tmp_path)
+    monkeypatch.setattr(type(stage._models.renderer), "render", full)
+    assert [outcome.kind for outcome in stage.run(items)] == [Kind.OUT_OF_MEMORY] * 3
+    assert visible(tmp_path) == set()
+
+
+def test_a_full_disk_stops_the_run_and_leaves_nothing_half_visible(items, tmp_path):
+    with small_disk(tmp_path / "disk") as run:
+        shutil.copy(PORTRAIT, run / "filler")
+        with (run / "filler").open("ab") as file:
+            file.write(bytes(max(0, 2**20 - 4096 - (run / "filler").stat().st_size - 60_000)))
+        outcomes = render_stage(run).run([items[2]])
+        assert (outcomes[0].kind, outcomes[0].code) == (Kind.STOP, "output_unwritable")
+        assert visible(run) == {"filler"}
+
+
+def test_a_full_scratch_folder_stops_the_run(items, tmp_path):
+    with small_disk(tmp_path / "disk") as scratch:
+        (scratch / "filler").write_bytes(bytes(2**20 - 4096 * 4))
+        outcomes = render_stage(tmp_path / "run", scratch=str(scratch)).run([items[2]])
+        assert outcomes[0].kind is Kind.STOP
+        assert visible(scratch) == {"filler"}
+    assert visible(tmp_path / "run") == set()
+
+
+def test_a_read_only_run_folder_stops_the_run(items, tmp_path):
+    with small_disk(tmp_path / "disk", "ro") as run:
+        (outcome,) = render_stage(run).run([items[0]])
+        assert outcome.kind is Kind.STOP
+
+
+def test_scratch_is_empty_afterwards(items, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    payloads(render_stage(tmp_path / "run", scratch=str(tmp_path / "scratch")).run(items[:1]))
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_saved_motion_plays_again_as_it_was(items, records, tmp_path):
+    (first,) = render_stage(tmp_path, save_motion=True).run([items[1]])
+    saved = tmp_path / first.facts["motion_file"]
+    assert first.facts["motion_file"] == "shards/00000/motion/r1.safetensors"
+    provenance = load_motion(saved).provenance
+    assert provenance["bundle"] == "random"
+    assert provenance["seed"] == "1"
+    row = record("r1", seed=1, image=records[1].row["image"], audio=records[1].row["audio"], motion=saved)
+    (again,) = FirstStages(options(*SETTINGS))([row])
+    again = Item(row, {"portrait": items[1].inputs["portrait"], "motion": again.inputs["motion"]})
+    (second,) = render_stage(tmp_path / "again").run([again])
+    assert second.facts["sha256"] == first.facts["sha256"]
+
+
+def test_without_sound_the_video_is_mute(items, tmp_path):
+    from joyvasa.media import list_streams
+
+    mute = Item(record("mute"), items[0].inputs)
+    (outcome,) = render_stage(tmp_path).run([mute])
+    assert list_streams(tmp_path / outcome.facts["video"]) == ["video/h264"]
+
+
+def test_a_video_goes_to_an_object_store_whole(items, tmp_path):
+    from manifests.storage import open_storage
+
+    (outcome,) = ready(RenderStage(RenderConfig(animation=options(*SETTINGS), run="memory://bucket/run"))).run(
+        [items[0]]
+    )
+    content = open_storage("memory://bucket/run").read(outcome.facts["video"])
+    assert hashlib.sha256(content).hexdigest() == outcome.facts["sha256"]
+
+
+def test_payloads_travel(items):
+    motion = travelled(items[0].inputs["motion"])
+    assert not motion.arrays["scale"].flags.writeable
