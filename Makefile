@@ -6,7 +6,7 @@ PIN := uv pip compile --quiet --python-version 3.11 --python-platform linux --no
 
 .PHONY: demo test test-all lint bench locks clean
 
-demo: .venv/installed  ## animate the bundled portrait
+demo: .venv/installed  ## run the bundled manifest to the end
 	$(BIN)/joyvasa demo
 
 test: .venv/installed  ## what must always hold; under 15 minutes on two cores

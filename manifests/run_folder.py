@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow as pa
 
@@ -273,8 +272,8 @@ class RunFolder:
     def _media(self, shard: int, *, partial: bool = False) -> set[str]:
         """Paths of the videos and motions of a shard; those still being written too if `partial`."""
         folders = [f"{self.shard_folder(shard)}/{name}" for name in ("videos", "motion")]
-        names: Iterator[tuple[str, Any]] = ((folder, self.storage.names(folder)) for folder in folders)
-        return {f"{folder}/{n}" for folder, found in names for n in found if partial or not n.startswith(PARTIAL)}
+        paths = [(folder, name) for folder in folders for name in self.storage.names(folder)]
+        return {f"{folder}/{name}" for folder, name in paths if partial or not name.startswith(PARTIAL)}
 
     def _read(self, path: str) -> bytes:
         try:

@@ -45,7 +45,7 @@ class Storage(ABC):
         """Gives a local file to write; it becomes `path` when the block ends without an exception.
 
         The local file has the same suffix. An existing file is replaced. The data are on the disk, or
-        with the object store, before the name appears.
+        with the object store, before the name appears. An OSError of the block counts as a failure to write.
 
         Raises:
             ManifestError: `output_unwritable`.

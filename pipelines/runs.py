@@ -55,7 +55,7 @@ def generate(
     resolved = load_config(RunConfig, file=config, settings=[*(settings or []), *given])
     with run_progress() as listener:
         result = runs.generate(manifest, out, resolved, listener=listener)
-    _report(result, as_json)
+    report(result, as_json=as_json)
 
 
 def resume(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
@@ -67,7 +67,7 @@ def resume(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
         raise typer.BadParameter(f"{min(wrong)}: expected failed or quarantined", param_hint="--retry")
     with run_progress() as listener:
         result = runs.resume(run, retry=retry or (), listener=listener)
-    _report(result, as_json)
+    report(result, as_json=as_json)
 
 
 def status(run: Run, as_json: AsJson = False) -> None:
@@ -91,7 +91,8 @@ def status(run: Run, as_json: AsJson = False) -> None:
         typer.echo(f"{name.replace('_', ' '):16} {value:,}")
 
 
-def _report(result: RunResult, as_json: bool) -> None:
+def report(result: RunResult, *, as_json: bool = False) -> None:
+    """Prints what a run came to; exit code 3 if not every record is ok."""
     counts = result.counts
     if as_json:
         typer.echo(json.dumps({"run": result.folder, "statuses": counts.statuses, **result.statistics}, indent=2))

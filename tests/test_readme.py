@@ -23,7 +23,7 @@ def test_every_option_is_explained():
 
 
 def test_every_explained_option_exists():
-    table = README.split("| option |")[1].split("\n\n")[0]
+    table = README.split("\n## Options")[1].split("| option |")[1].split("\n\n")[0]
     explained = {name for row in table.splitlines()[2:] for name in re.findall(r"`([a-z_.0-9]+)`", row.split("|")[1])}
     assert explained <= set(option_names(AnimationConfig()))
 

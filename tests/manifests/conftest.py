@@ -3,9 +3,13 @@
 import uuid
 
 import fsspec
+import hypothesis
 import pytest
 
 from manifests.storage import open_storage
+
+hypothesis.settings.register_profile("repeatable", database=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

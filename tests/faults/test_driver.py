@@ -1,0 +1,78 @@
+"""The driver is killed at random moments; `resume` brings the run to the same end."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manifests.run_folder import RunFolder
+from manifests.storage import open_storage
+from pipelines.generate import generate, resume
+from tests.media import EXAMPLES
+from tests.pipelines.test_generate import configured, motions_of, rows_of
+
+KILLS = 5
+LIMIT_S = 240.0  # for one part of the run
+
+DRIVE = """
+import sys
+from pathlib import Path
+from pipelines.generate import generate, resume
+from tests.pipelines.test_generate import configured
+run, settings = Path(sys.argv[1]), sys.argv[2:]
+if (run / "run.yaml").exists():
+    resume(run)
+else:
+    generate("manifests/examples/pairs.csv", run, configured(*settings))
+"""
+
+
+def begun(run: Path) -> int:
+    """Files of the run so far; grows while it works."""
+    return sum(1 for path in run.rglob("*") if path.is_file())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("determinism", ["fast", "strict"])
+def test_a_driver_killed_at_five_random_moments_loses_nothing(tmp_path, determinism):
+    settings = ["executor=ray", "save_motion=true", f"determinism={determinism}", "stages.render.batch_size=1"]
+    undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
+    assert generate(EXAMPLES / "pairs.csv", undisturbed, configured(*settings)).all_ok
+    chance = random.Random(7)
+    finished: dict[Path, int] = {}
+    for _ in range(KILLS):
+        driver = subprocess.Popen(
+            [sys.executable, "-c", DRIVE, str(run), *settings],
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+            stderr=subprocess.DEVNULL,
+        )
+        files, wanted, started = begun(run), chance.randint(1, 4), time.monotonic()
+        while driver.poll() is None and begun(run) < files + wanted and time.monotonic() - started < LIMIT_S:
+            time.sleep(0.05)
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+        done = RunFolder(open_storage(run)).done_marks() if run.exists() else {}
+        assert all(path.stat().st_mtime_ns == changed for path, changed in finished.items())
+        folders = [run / f"shards/{number:05d}" for number in done]
+        finished = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}
+    assert resume(run).all_ok
+    assert all(path.stat().st_mtime_ns == changed for path, changed in finished.items())
+    one, two = rows_of(undisturbed), rows_of(run)
+    changing = {name for name in next(iter(one.values())) if name.startswith("seconds_")} | {"attempts"}
+    if determinism == "fast":
+        changing.add("sha256")
+        expected = motions_of(undisturbed)
+        for name, motion in motions_of(run).items():
+            assert np.abs(motion - expected[name]).max() <= 1e-4
+    for name, row in one.items():
+        assert {key: value for key, value in row.items() if key not in changing} == {
+            key: value for key, value in two[name].items() if key not in changing
+        }
+    assert not list(run.rglob(".partial-*"))
