@@ -23,6 +23,7 @@ MIN_DURATION_S = 0.1  # shorter sounds hold no speech; two to three video frames
 SILENCE_PEAK = 1e-3  # -60 dBFS: below the noise floor of any recorded voice
 MAX_PEAK = 16.0  # float files may exceed 1 a little; integers stored as floats exceed this
 NORMALISATION_EPSILON = 1e-5  # keeps silence finite; the reference's value
+MAX_RATE = 768_000  # Hz; no recorder goes higher, and a block of samples must fit into memory
 AU_HEADER = struct.Struct(">4s5I")  # magic, offset of the data, size, encoding, rate, channels
 
 
@@ -164,6 +165,10 @@ def _decode(path: Path) -> Generator[_Decoder]:
             magic, offset, _, _, rate, channels = AU_HEADER.unpack(_read_header(process.stdout, path))
             if magic != b".snd" or rate < 1 or channels < 1:
                 raise _unreadable(path)
+            if rate > MAX_RATE:
+                raise InputError(
+                    "audio_unreadable", f"{path}: claims {rate} Hz; expected at most {MAX_RATE}: export it again"
+                )
             process.stdout.read(offset - AU_HEADER.size)
             yield _Decoder(rate, channels, _mono_blocks(process, path, rate, channels, complaints))
         finally:
@@ -200,16 +205,17 @@ def _read_header(stream: IO[bytes], path: Path) -> bytes:
 
 
 def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise InputError("audio_missing", f"{path}: no such file: check the path")
-    if not path.is_file():
-        raise InputError("audio_unreadable", f"{path}: not a regular file; expected a sound file")
     try:
+        if not path.exists():
+            raise InputError("audio_missing", f"{path}: no such file: check the path")
+        if not path.is_file():
+            raise InputError("audio_unreadable", f"{path}: not a regular file; expected a sound file")
         if path.stat().st_size == 0:
             raise InputError("audio_empty", f"{path}: the file is empty (0 bytes); expected a sound file")
         playlist = is_playlist(path)
-    except OSError as error:
-        raise InputError("audio_unreadable", f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError("audio_unreadable", f"{path}: cannot be read ({reason})") from None
     if playlist:
         raise InputError("audio_unreadable", f"{path}: a playlist that names other files; expected a sound file")
 

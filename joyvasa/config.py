@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +59,9 @@ def config_from(kind: type[T], content: Mapping[str, Any], *, where: str = "conf
 
 
 def _validated(kind: type[T], tree: dict[str, Any]) -> T:
+    for key, value in _leaves(tree):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError("config_invalid", f"{key} is {value}; expected a finite number")
     try:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
@@ -80,6 +84,14 @@ def plain(config: Any) -> dict[str, Any]:
         return [convert(item) for item in value] if isinstance(value, tuple) else value
 
     return convert(dataclasses.asdict(config))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _merge(tree: dict[str, Any], changes: Mapping[str, Any], *, where: str, prefix: str) -> None:

@@ -35,6 +35,12 @@ class EncodingConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.crf <= 51:
             raise ConfigError("config_invalid", f"encoding.crf is {self.crf}; expected 0 (lossless) to 51")
+        if self.audio_bitrate_k < 1:
+            raise ConfigError(
+                "config_invalid", f"encoding.audio_bitrate_k is {self.audio_bitrate_k}; expected 1 or more"
+            )
+        if self.threads < 0:
+            raise ConfigError("config_invalid", f"encoding.threads is {self.threads}; expected 0 or more")
         if self.preset not in PRESETS:
             raise ConfigError("config_invalid", f"encoding.preset is {self.preset}; expected {', '.join(PRESETS)}")
 
@@ -78,17 +84,17 @@ class VideoWriter:
         self._temporary = reserve_output(self.path)
         self._queue: queue.Queue[np.ndarray | None] = queue.Queue(QUEUED_BATCHES)
         self._failure: BaseException | None = None
-        self._complaints = tempfile.TemporaryFile()
-        command = _command(
-            self._temporary,
-            size=f"{width}x{height}",
-            frames_per_second=frames_per_second,
-            duration_s=n_frames / frames_per_second,
-            sound=sound,
-            config=config or EncodingConfig(),
-            metadata=metadata or {},
-        )
         try:
+            self._complaints = tempfile.TemporaryFile()
+            command = _command(
+                self._temporary,
+                size=f"{width}x{height}",
+                frames_per_second=frames_per_second,
+                duration_s=n_frames / frames_per_second,
+                sound=sound,
+                config=config or EncodingConfig(),
+                metadata=metadata or {},
+            )
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._complaints
             )
@@ -169,9 +175,9 @@ def reserve_output(path: Path) -> Path:
     Raises:
         OutputError: `output_unwritable` or `disk_full`.
     """
-    if path.is_dir():
-        raise OutputError("output_unwritable", f"{path}: is a folder; expected a file name such as out.mp4")
     try:
+        if path.is_dir():
+            raise OutputError("output_unwritable", f"{path}: is a folder; expected a file name such as out.mp4")
         handle, name = tempfile.mkstemp(prefix=f".{path.stem[:64]}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:

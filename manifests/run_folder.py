@@ -201,6 +201,9 @@ class RunFolder:
             if lost := _files(outcome) - present:
                 sentence = f"record {safe_text(outcome.record_id)}: {min(lost)} is not there: run the record again"
                 raise ManifestError("video_missing", sentence)
+        wanted = {path for outcome in outcomes for path in _files(outcome)}
+        for path in self._media(number, partial=True) - wanted:  # of records that failed later, or died half-way
+            self.storage.remove(path)
         content = table_bytes(outcome_table(shard, outcomes, stages=stages, metrics=metrics))
         self.storage.write(self.records_path(number), content)
         mark = DoneMark(
@@ -217,23 +220,29 @@ class RunFolder:
         return mark
 
     def reopen_shard(self, shard: int, retry: Collection[str]) -> int:
-        """Makes a finished shard unfinished, to run some of its records again.
+        """Forgets outcomes of a shard, finished or not, so that these records run again.
 
-        All other outcomes are saved first, then the marker is removed, so nothing is lost in between.
+        All other outcomes are saved before anything is removed, so nothing is lost in between.
 
         Args:
             shard: its number.
             retry: statuses to run again, such as `failed`.
 
         Returns:
-            how many records will run again; 0 leaves the shard finished.
+            how many records will run again; 0 leaves the shard as it is.
         """
-        outcomes = list(outcomes_of(self.records(shard)))
+        folder = f"{self.shard_folder(shard)}/saved"
+        older = self.storage.names(folder)
+        finished = self.done_mark(shard) is not None
+        outcomes = list(outcomes_of(self.records(shard)) if finished else self.saved_outcomes(shard).values())
         kept = [outcome for outcome in outcomes if outcome.status not in retry]
         if len(kept) < len(outcomes):
             self.save_outcomes(shard, kept)
-            self.storage.remove(self.done_path(shard))
-            self.storage.remove(self.records_path(shard))
+            for name in older:
+                self.storage.remove(f"{folder}/{name}")
+            if finished:
+                self.storage.remove(self.done_path(shard))
+                self.storage.remove(self.records_path(shard))
         return len(outcomes) - len(kept)
 
     def clean_shard(self, shard: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,7 +47,7 @@ def animate(
     from joyvasa.config import load_config
 
     flags = {"models": models, "seed": seed, "device": device, "precision": precision}
-    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     resolved = load_config(AnimationConfig, file=config, settings=[*(settings or []), *given])
     report(run(resolved, image, audio, output), output)
 

@@ -43,6 +43,10 @@ def main() -> NoReturn:
     except (JoyvasaError, ManifestError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(FAILED) from None
+    except OSError as error:
+        where = error.filename or "file system"
+        print(f"error: io_error: {where}: {error.strerror or error}", file=sys.stderr)
+        raise SystemExit(FAILED) from None
     raise SystemExit(0)
 
 

@@ -14,7 +14,9 @@ MANIFEST = Path(manifests.__file__).parent / "examples/pairs.csv"
 BUNDLE = "random"  # needs no download
 
 Out = Annotated[Path, typer.Option("--out", help="Run folder to make; an unfinished one is resumed.")]
-ExecutorName = Annotated[str, typer.Option("--executor", help="ray, or local for in this process.")]
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="ray, or local for in this process; a demo that is resumed keeps its own.")
+]
 
 
 def demo(out: Out = Path("demo"), executor: ExecutorName = "ray") -> None:

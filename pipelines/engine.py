@@ -152,7 +152,9 @@ class _Engine:
                 pool.tend(now)
             self._launch(now)
             self._observe(now)
-            for report in self._executor.wait(self._timeout(now)):
+            reports = self._executor.wait(self._timeout(now))
+            interrupts.check()  # what a stage swallowed must not become a record's failure
+            for report in reports:
                 self._handle(report)
             self._kill_overdue(now)
 

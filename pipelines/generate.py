@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from joyvasa import __version__
-from joyvasa.bundles import Bundle, open_bundle
+from joyvasa.bundles import Bundle, bundle_names, open_bundle
 from joyvasa.config import config_from, plain
 from manifests.errors import ManifestError
 from manifests.events import EventLog
@@ -31,6 +32,7 @@ from pipelines.sizing import cpus_to_offer
 from pipelines.video_pipeline import outcome_of, roles, video_pipeline
 from pipelines.works import Finished
 
+LOGGED_PROGRESS_S = 30.0  # between two progress lines in events.jsonl; each has about 3 kB
 SHOWN_PROBLEMS = 3  # of a refused manifest
 
 
@@ -63,12 +65,13 @@ def generate(
         ManifestError: bad rows (`manifest_rows`), `run_exists`, `run_changed`, `run_locked`, `output_unwritable`.
         JoyvasaError: missing models, a run that was stopped.
     """
-    config = config or RunConfig()
+    config = _located(config or RunConfig())
     bundle = open_bundle(config.animation.models)
     bundle.require(roles(config, bundle))
+    folder = RunFolder(open_storage(str(out)))
+    video_pipeline(config, folder.storage.root, gpus=_gpus(config))  # refuses bad options before anything is written
     source = open_manifest(manifest)
     plan, description = _plan(source, config, bundle)
-    folder = RunFolder(open_storage(str(out)))
     if folder.storage.exists(RunFolder.RUN):
         refuse_differences(folder.description(), description)
     folder.create(description, plan)
@@ -97,6 +100,15 @@ def resume(run: str | Path, *, retry: Collection[str] = (), listener: Listener |
     now = dataclasses.replace(description.manifest, fingerprint=source.fingerprint())
     refuse_differences(description, dataclasses.replace(description, manifest=now, bundles=_hashes(config, bundle)))
     return _drive(folder, source, plan, description, config, bundle, listener, retry=retry)
+
+
+def _located(config: RunConfig) -> RunConfig:
+    """A folder of models by its absolute path, so that resume and workers find it from anywhere."""
+    models = config.animation.models
+    if models in bundle_names():
+        return config
+    models = str(Path(models).expanduser().resolve())
+    return dataclasses.replace(config, animation=dataclasses.replace(config.animation, models=models))
 
 
 def _plan(source: Manifest, config: RunConfig, bundle: Bundle) -> tuple[Plan, RunDescription]:
@@ -141,7 +153,7 @@ def _drive(
     pipeline = video_pipeline(config, folder.storage.root, gpus=_gpus(config))
     with folder.lock() as lock, EventLog(folder.storage) as log:
         if retry:
-            for number in folder.done_marks():
+            for number in folder.begun_shards():
                 folder.reopen_shard(number, retry)
         ledger = Ledger(
             folder,
@@ -150,14 +162,23 @@ def _drive(
             run_seed=config.animation.seed,
             run_fingerprint=description.fingerprint(),
             stages=tuple(spec.name for spec in pipeline.order),
-            seed_name=(lambda row: f"{row.audio}") if config.share_motion else (lambda row: row.record_id),
+            seed_name=(lambda row: str(row.audio)) if config.share_motion else (lambda row: row.record_id),
         )
 
+        logged = 0.0
+
         def hear(event: Event) -> None:
+            nonlocal logged
             lock.renew()
-            if event.kind is EventKind.PROGRESS:  # the engine does not know how many there are
+            due = True
+            if event.kind is EventKind.PROGRESS:
+                ledger.save_due()
+                # The engine does not know how many there are.
                 event = dataclasses.replace(event, data={**event.data, "records": ledger.remaining})
-            log.write(event.kind.value, stage=event.stage, **event.data)
+                due = time.monotonic() - logged >= LOGGED_PROGRESS_S
+            if due:
+                logged = time.monotonic()
+                log.write(event.kind.value, stage=event.stage, **event.data)
             if listener:
                 listener(event)
 

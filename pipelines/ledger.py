@@ -37,7 +37,7 @@ class _OpenShard:
 class Ledger:
     """Keeps count of a run: what is to be done, and what became of it.
 
-    In memory are the shards under way, a few hundred records each. An outcome is saved within
+    In memory are the shards under way, a few hundred records each. Outcomes are saved every
     `SAVE_S` seconds, so a driver that dies loses little; a shard becomes visible when it is complete.
 
     Args:
@@ -95,14 +95,15 @@ class Ledger:
         if shard.complete:
             self._finish(number)
         else:
-            self._save_due()
+            self.save_due()
 
     def save(self) -> None:
         """Saves all outcomes of unfinished shards, before the run ends early."""
         for number, shard in self._open.items():
             self._save(number, shard)
 
-    def _save_due(self) -> None:
+    def save_due(self) -> None:
+        """Saves what has waited long enough; to be called now and then."""
         now = time.monotonic()
         for number, shard in self._open.items():
             if len(shard.unsaved) >= SAVE_OUTCOMES or (shard.unsaved and now - shard.saved_at >= SAVE_S):
@@ -114,10 +115,11 @@ class Ledger:
         shard.unsaved, shard.saved_at = [], time.monotonic()
 
     def _finish(self, number: int) -> None:
-        shard = self._open.pop(number)
+        shard = self._open[number]
         self._folder.finish_shard(
             shard.records, shard.outcomes.values(), run_fingerprint=self._run_fingerprint, stages=self._stages
         )
+        del self._open[number]  # afterwards: if that failed, `save` still has the outcomes
 
     def _record(self, row: Row, shard: int) -> Record:
         seed = derive_seed(self._run_seed, self._seed_name(row)) if row.seed is None else row.seed

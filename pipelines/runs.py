@@ -50,7 +50,7 @@ def generate(
     from pipelines.run_config import RunConfig
 
     flags = {"animation.models": models, "animation.seed": seed, "executor": executor}
-    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     given += ["save_motion=true"] if save_motion else []
     resolved = load_config(RunConfig, file=config, settings=[*(settings or []), *given])
     with run_progress() as listener:

@@ -119,7 +119,7 @@ def _spec(
         share=share,
         bucket=bucket,
         batch_size=options.batch_size,
-        workers=options.workers or 1,
+        workers=1 if options.workers is None else options.workers,
         num_cpus=options.num_cpus,
         num_gpus=options.num_gpus or 0.0,
         time_limit_s=options.time_limit_s,

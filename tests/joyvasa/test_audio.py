@@ -184,3 +184,15 @@ def test_a_reader_that_stops_early_leaves_no_process(tmp_path):
         if int(fields[1]) == os.getpid():
             mine.append(fields[0])
     assert mine == []
+
+
+def test_an_impossible_rate_is_refused_without_taking_memory(tmp_path):
+    path = write_float_wav(tmp_path / "fast.wav", np.sin(np.arange(SAMPLE_RATE) / 20), rate=500_000_000)
+    with pytest.raises(InputError, match=r"audio_unreadable.*claims 500000000 Hz"):
+        probe_audio(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".wav", "null\0.wav"])
+def test_impossible_names_are_an_error_of_the_input(tmp_path, name):
+    with pytest.raises(InputError, match="audio_"):
+        probe_audio(tmp_path / name)

@@ -50,6 +50,7 @@ def test_what_is_dumped_is_read_back(tmp_path):
         ("precision=int8", "precision is 'int8'"),
         ("crop.scale=-1", "crop.scale is -1"),
         ("crop=5", "crop is 5"),
+        ("crop.scale=.nan", "crop.scale is nan; expected a finite number"),
         ("seed={", "not valid YAML"),
     ],
 )

@@ -143,7 +143,9 @@ def test_a_dead_encoder_is_an_error_not_a_hang(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("options", [{"crf": 52}, {"crf": -1}, {"preset": "quick"}])
+@pytest.mark.parametrize(
+    "options", [{"crf": 52}, {"crf": -1}, {"preset": "quick"}, {"audio_bitrate_k": 0}, {"threads": -1}]
+)
 def test_impossible_compression_is_refused(options):
     with pytest.raises(ConfigError, match="config_invalid"):
         EncodingConfig(**options)

@@ -177,6 +177,8 @@ def test_missing_ffmpeg_is_named(tmp_path, joyvasa, speech, monkeypatch):
     ("options", "code"),
     [
         (["--models", "nonsense"], "bundle_unknown"),
+        (["--models", "2024"], "bundle_unknown"),
+        (["--models", "no"], "bundle_unknown"),
         (["--models", "joyvasa"], "models_missing"),
         (["--set", "crop.scal=2"], "config_unknown_option"),
         (["--precision", "int8"], "config_invalid"),

@@ -20,7 +20,7 @@ from pipelines.executors.local import LocalExecutor
 from pipelines.failures import FailureConfig
 from pipelines.graph import Pipeline, StageSpec
 from pipelines.works import Status
-from stages.base import Ok, Record, Stage
+from stages.base import Ok, Record, Stage, failure_of
 from tests.pipelines.toys import BrokenSetup, Draw, Nothing, Shared, Trouble, diamond, noted, records
 
 QUICK = EngineConfig(failures=FailureConfig(io_backoff_s=0.01, verdict_s=0.1))
@@ -414,3 +414,22 @@ def test_the_executor_reports_one_outcome_per_entry():
 class _Miscounting(LocalExecutor):
     def wait(self, timeout_s):
         return [BatchDone(r.ticket, (), (), 0.0) if isinstance(r, BatchDone) else r for r in super().wait(timeout_s)]
+
+
+class Interrupted(Stage):
+    """Gets a signal in the middle of a record, and turns every exception into an outcome."""
+
+    def run(self, batch):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)  # the handler runs between two instructions
+        except Exception as error:
+            return [failure_of(error) for _ in batch]
+        return [Ok() for _ in batch]
+
+
+def test_a_signal_that_a_stage_swallows_is_no_failure_of_its_record():
+    finished = []
+    with pytest.raises(RunInterrupted):
+        run(one_stage(Interrupted()), records(4), finished.append, executor=LocalExecutor(), config=QUICK)
+    assert finished == []

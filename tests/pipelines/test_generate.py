@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from joyvasa.config import load_config
+from joyvasa.errors import ConfigError, ModelError
 from joyvasa.motion_file import load_motion
 from manifests.errors import ManifestError
 from manifests.events import read_events
@@ -223,3 +224,38 @@ def test_shared_motion_is_one_per_recording(manifest, tmp_path):
 
 def test_the_result_reads_as_json(finished):
     json.dumps(resume(finished).statistics)
+
+
+def test_bad_stage_options_are_refused_before_anything_is_written(manifest, tmp_path):
+    for option in ("stages.render.batch_size=0", "stages.motion.workers=0", "stages.render.num_gpus=0.3"):
+        with pytest.raises(ConfigError, match="stage_option"):
+            generate(manifest, tmp_path / "run", configured(option))
+    assert not (tmp_path / "run").exists()
+
+
+def test_failed_records_of_an_unfinished_shard_are_tried_again(inputs, tmp_path, monkeypatch):
+    names = ("appears.jpg", "a.jpg", "b.jpg")
+    rows = [{"record_id": name, "image": name, "audio": "short.wav"} for name in names]
+    path = write_manifest(inputs / "unfinished.csv", rows)
+    take, taken = Ledger.take, []
+
+    def take_two(*arguments):
+        take(*arguments)
+        taken.append(arguments)
+        if len(taken) == 2:
+            raise RunInterrupted("interrupted", "by the test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "take", take_two)
+        with pytest.raises(RunInterrupted):
+            generate(path, tmp_path / "run", configured("stages.render.batch_size=1"))
+    folder = RunFolder(open_storage(tmp_path / "run"))
+    assert folder.counts(folder.plan()).statuses == {"failed": 1, "ok": 1}
+    (inputs / "appears.jpg").write_bytes((inputs / "a.jpg").read_bytes())
+    assert resume(tmp_path / "run", retry=["failed"]).all_ok
+
+
+def test_a_folder_of_models_is_noted_by_its_absolute_path(manifest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=str(tmp_path / "weights")):
+        generate(manifest, tmp_path / "run", configured("animation.models=weights"))
