@@ -15,7 +15,7 @@ from manifests.problems import safe_text
 from manifests.tally import Totals
 
 UNITS = ("record", "portrait", "recording", "second", "distinct_second", "frame", "window")
-NO_PROFILE = "no measured rates: run joyvasa bench, or give --profile"
+NO_PROFILE = "no measured rates, so no GPU hours and no disk space: give --profile"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from manifests.run_folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.errors import RunInterrupted
 from pipelines.events import EventKind
+from pipelines.export import export_webdataset
 from pipelines.generate import generate, resume
 from pipelines.ledger import Ledger
 from pipelines.run_config import RunConfig
@@ -259,3 +261,19 @@ def test_a_folder_of_models_is_noted_by_its_absolute_path(manifest, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=str(tmp_path / "weights")):
         generate(manifest, tmp_path / "run", configured("animation.models=weights"))
+
+
+def test_finished_videos_are_exported_as_webdataset_shards(finished, tmp_path):
+    written = list(export_webdataset(str(finished), str(tmp_path / "tars")))
+    assert [(Path(path).name, count) for path, count in written] == [("00000.tar", 3), ("00001.tar", 2)]
+    rows = rows_of(finished)
+    with tarfile.open(tmp_path / "tars/00000.tar") as tar:
+        assert tar.getnames() == [f"00000-{n:05d}.{kind}" for n in range(3) for kind in ("mp4", "json")]
+        for n, name in enumerate(("r0", "r1", "r2")):
+            row = json.loads(tar.extractfile(f"00000-{n:05d}.json").read())
+            assert (row["record_id"], row["note"]) == (name, rows[name]["note"])
+            content = tar.extractfile(f"00000-{n:05d}.mp4").read()
+            assert hashlib.sha256(content).hexdigest() == row["sha256"]
+    before = (tmp_path / "tars/00001.tar").read_bytes()
+    list(export_webdataset(str(finished), str(tmp_path / "tars")))
+    assert (tmp_path / "tars/00001.tar").read_bytes() == before
