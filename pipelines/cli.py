@@ -11,7 +11,7 @@ import typer
 
 from joyvasa.errors import JoyvasaError
 from manifests.errors import ManifestError
-from pipelines import animate, demo, export, models, motion, runs, tables
+from pipelines import animate, demo, models, motion, runs, tables
 
 FAILED = 1  # exit code of a command that did not finish
 
@@ -31,7 +31,7 @@ app.command("plan")(tables.plan)
 app.command("generate")(runs.generate)
 app.command("resume")(runs.resume)
 app.command("status")(runs.status)
-app.command("export")(export.export)
+app.command("export")(runs.export)
 app.add_typer(models.app, name="models")
 app.add_typer(motion.app, name="motion")
 

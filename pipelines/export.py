@@ -1,4 +1,4 @@
-"""`joyvasa export`: the finished videos of a run as WebDataset shards."""
+"""The finished videos of a run as WebDataset shards."""
 
 from __future__ import annotations
 
@@ -6,24 +6,10 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
-from typing import Annotated, BinaryIO
-
-import typer
+from typing import BinaryIO
 
 from manifests.run_folder import RunFolder
 from manifests.storage import open_storage
-
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder; a path or URI.")]
-Out = Annotated[str, typer.Option("--out", help="Folder for the tar files; a path or URI.", show_default=False)]
-
-
-def export(run: Run, out: Out) -> None:
-    """Write the videos of finished shards as WebDataset tar files, one a shard."""
-    n_records = 0
-    for path, count in export_webdataset(run, out):
-        typer.echo(f"{path}: {count:,} records")
-        n_records += count
-    typer.echo(f"{out}: {n_records:,} records")
 
 
 def export_webdataset(run: str, out: str) -> Iterator[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""`joyvasa generate`, `resume` and `status`: runs over a manifest."""
+"""`joyvasa generate`, `resume`, `status` and `export`: runs over a manifest."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ NOT_ALL_OK = 3  # exit code: finished, but records failed
 
 ManifestPath = Annotated[str, typer.Argument(metavar="MANIFEST", help="Parquet, CSV or JSON Lines; a path or URI.")]
 Out = Annotated[str, typer.Option("--out", help="Run folder to make; a path or URI.", show_default=False)]
+Tars = Annotated[str, typer.Option("--out", help="Folder for the tar files; a path or URI.", show_default=False)]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder; a path or URI.")]
 Models = Annotated[str | None, typer.Option("--models", help="Model bundle: a name or a folder (default: joyvasa).")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Of the run (default: 0); records derive theirs from it.")]
@@ -89,6 +90,17 @@ def status(run: Run, as_json: AsJson = False) -> None:
         return
     for name, value in values.items():
         typer.echo(f"{name.replace('_', ' '):16} {value:,}")
+
+
+def export(run: Run, out: Tars) -> None:
+    """Write the videos of finished shards as WebDataset tar files, one a shard."""
+    from pipelines.export import export_webdataset
+
+    n_records = 0
+    for path, count in export_webdataset(run, out):
+        typer.echo(f"{path}: {count:,} records")
+        n_records += count
+    typer.echo(f"{out}: {n_records:,} records")
 
 
 def report(result: RunResult, *, as_json: bool = False) -> None:
