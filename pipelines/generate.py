@@ -170,15 +170,15 @@ def _drive(
         def hear(event: Event) -> None:
             nonlocal logged
             lock.renew()
-            due = True
-            if event.kind is EventKind.PROGRESS:
+            now = time.monotonic()
+            progress = event.kind is EventKind.PROGRESS
+            if progress:
                 ledger.save_due()
                 # The engine does not know how many there are.
                 event = dataclasses.replace(event, data={**event.data, "records": ledger.remaining})
-                due = time.monotonic() - logged >= LOGGED_PROGRESS_S
-            if due:
-                logged = time.monotonic()
+            if not progress or now - logged >= LOGGED_PROGRESS_S:
                 log.write(event.kind.value, stage=event.stage, **event.data)
+                logged = now if progress else logged
             if listener:
                 listener(event)
 
