@@ -1,8 +1,7 @@
-"""Storages: a folder, memory, and an S3-compatible server on the loopback address."""
+"""Storages: a folder, memory, and an S3-compatible server."""
 
 import uuid
 
-import fsspec
 import hypothesis
 import pytest
 
@@ -10,26 +9,6 @@ from manifests.storage import open_storage
 
 hypothesis.settings.register_profile("repeatable", database=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
-
-
-@pytest.fixture(scope="session")
-def s3_server():
-    moto = pytest.importorskip("moto.server", reason="moto is not installed")
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3_bucket(s3_server, monkeypatch):
-    settings = {"key": "test", "secret": "test", "endpoint_url": s3_server}
-    monkeypatch.setitem(fsspec.config.conf, "s3", settings)
-    name = f"bucket-{uuid.uuid4().hex[:8]}"
-    fsspec.filesystem("s3").mkdir(name)
-    return f"s3://{name}"
 
 
 @pytest.fixture(params=["local", "memory", "s3"])

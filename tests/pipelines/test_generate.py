@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import cv2
+import fsspec
 import numpy as np
 import pytest
 
@@ -277,3 +278,18 @@ def test_finished_videos_are_exported_as_webdataset_shards(finished, tmp_path):
     before = (tmp_path / "tars/00001.tar").read_bytes()
     list(export_webdataset(str(finished), str(tmp_path / "tars")))
     assert (tmp_path / "tars/00001.tar").read_bytes() == before
+
+
+def test_manifest_media_and_run_may_lie_in_an_object_store(inputs, manifest, finished, s3_bucket):
+    store = fsspec.filesystem("s3")
+    for path in (manifest, *inputs.glob("[ab].jpg"), *inputs.glob("*.wav")):
+        store.put(str(path), f"{s3_bucket}/in/{path.name}")
+    run = f"{s3_bucket}/run"
+    assert generate(f"{s3_bucket}/in/{manifest.name}", run, configured("save_motion=true")).all_ok
+    expected = rows_of(finished)
+    for name, row in rows_of(run).items():
+        assert row["seed"] == expected[name]["seed"]
+        assert hashlib.sha256(store.cat(f"{run}/{row['video']}")).hexdigest() == row["sha256"]
+    assert resume(run).all_ok
+    assert sum(count for _, count in export_webdataset(run, f"{s3_bucket}/tars")) == 5
+    assert not [path for path in store.find(run) if "partial" in path]

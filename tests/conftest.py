@@ -1,0 +1,26 @@
+"""An S3-compatible server on the loopback address, for tests of several rooms."""
+
+import uuid
+
+import fsspec
+import pytest
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_bucket(s3_server, monkeypatch):
+    settings = {"key": "test", "secret": "test", "endpoint_url": s3_server}
+    monkeypatch.setitem(fsspec.config.conf, "s3", settings)
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    fsspec.filesystem("s3").mkdir(name)
+    return f"s3://{name}"
