@@ -48,11 +48,6 @@ class Summary:
     by_code: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)  # sentences about the manifest as a whole; none stops a run
 
-    @property
-    def good_rows(self) -> int:
-        """Rows that can be used."""
-        return self.rows - self.bad_rows
-
     def as_dict(self) -> dict[str, Any]:
         """The counts as a plain mapping, for JSON."""
         return {

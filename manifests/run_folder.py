@@ -71,7 +71,6 @@ class RunFolder:
 
     RUN = "run.yaml"
     PLAN = "plan.parquet"
-    REPORT = "report"
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage

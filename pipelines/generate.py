@@ -69,13 +69,13 @@ def generate(
     bundle = open_bundle(config.animation.models)
     bundle.require(roles(config, bundle))
     folder = RunFolder(open_storage(str(out)))
-    video_pipeline(config, folder.storage.root, gpus=_gpus(config))  # refuses bad options before anything is written
+    pipeline = _pipeline(folder, config)  # refuses bad options before anything is written
     source = open_manifest(manifest)
     plan, description = _plan(source, config, bundle)
     if folder.storage.exists(RunFolder.RUN):
         refuse_differences(folder.description(), description)
     folder.create(description, plan)
-    return _drive(folder, source, plan, description, config, bundle, listener)
+    return _drive(folder, source, plan, description, config, bundle, pipeline, listener)
 
 
 def resume(run: str | Path, *, retry: Collection[str] = (), listener: Listener | None = None) -> RunResult:
@@ -99,7 +99,8 @@ def resume(run: str | Path, *, retry: Collection[str] = (), listener: Listener |
     source = open_manifest(description.manifest.uri)
     now = dataclasses.replace(description.manifest, fingerprint=source.fingerprint())
     refuse_differences(description, dataclasses.replace(description, manifest=now, bundles=_hashes(config, bundle)))
-    return _drive(folder, source, plan, description, config, bundle, listener, retry=retry)
+    pipeline = _pipeline(folder, config)
+    return _drive(folder, source, plan, description, config, bundle, pipeline, listener, retry=retry)
 
 
 def _located(config: RunConfig) -> RunConfig:
@@ -146,11 +147,11 @@ def _drive(
     description: RunDescription,
     config: RunConfig,
     bundle: Bundle,
+    pipeline: Pipeline,
     listener: Listener | None,
     *,
     retry: Collection[str] = (),
 ) -> RunResult:
-    pipeline = video_pipeline(config, folder.storage.root, gpus=_gpus(config))
     with folder.lock() as lock, EventLog(folder.storage) as log:
         if retry:
             for number in folder.begun_shards():
@@ -200,6 +201,10 @@ def _drive(
         finally:
             ledger.save()
         return RunResult(folder.storage.root, folder.counts(plan), statistics.as_dict())
+
+
+def _pipeline(folder: RunFolder, config: RunConfig) -> Pipeline:
+    return video_pipeline(config, folder.storage.root, gpus=_gpus(config))
 
 
 def _gpus(config: RunConfig) -> int:

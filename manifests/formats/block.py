@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 
@@ -16,6 +17,14 @@ from manifests.schema import MAX_COLUMNS, NAMES
 BLOCK_ROWS = 8192  # a few MB of text; large enough that the work per block does not count
 
 Open = Callable[[], BinaryIO]
+T = TypeVar("T")
+
+
+def in_blocks(rows: Iterable[T]) -> Iterator[list[T]]:
+    """Gathers rows into lists of `BLOCK_ROWS`, the last one shorter; reads none ahead of what it gives."""
+    rows = iter(rows)
+    while block := list(itertools.islice(rows, BLOCK_ROWS)):
+        yield block
 
 
 @dataclass(frozen=True)

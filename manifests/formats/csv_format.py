@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from manifests.errors import ManifestError
-from manifests.formats.block import BLOCK_ROWS, Block, Open, Reader, RowFault, Span, check_columns, extra_columns
+from manifests.formats.block import Block, Open, Reader, RowFault, Span, check_columns, extra_columns, in_blocks
 from manifests.formats.lines import Lines, text_start
 from manifests.schema import NAMES
 
@@ -50,13 +50,7 @@ class CsvReader(Reader):
                 lines = Lines(file, offset=self._body[0], number=self._body[1])
             else:
                 lines = Lines(file, offset=span.offset, number=span.first_row, end=span.offset + span.length)
-            pending: list[tuple[int, int, list[str] | RowFault]] = []
-            for row in self._rows(lines):
-                pending.append(row)
-                if len(pending) == BLOCK_ROWS:
-                    yield self._block(pending, lines.offset, extra)
-                    pending = []
-            if pending:
+            for pending in in_blocks(self._rows(lines)):
                 yield self._block(pending, lines.offset, extra)
 
     def _rows(self, lines: Lines) -> Iterator[tuple[int, int, list[str] | RowFault]]:

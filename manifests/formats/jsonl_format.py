@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from manifests.errors import ManifestError
-from manifests.formats.block import BLOCK_ROWS, Block, Open, Reader, RowFault, Span
+from manifests.formats.block import Block, Open, Reader, RowFault, Span, in_blocks
 from manifests.formats.json_types import JsonTypes, json_array
 from manifests.formats.lines import Lines, text_start
 from manifests.problems import safe_text
@@ -44,13 +44,7 @@ class JsonLinesReader(Reader):
                 lines = Lines(file, offset=self._start)
             else:
                 lines = Lines(file, offset=span.offset, number=span.first_row, end=span.offset + span.length)
-            pending: list[tuple[int, int, dict[str, Any] | RowFault]] = []
-            for row in self._rows(lines):
-                pending.append(row)
-                if len(pending) == BLOCK_ROWS:
-                    yield self._block(pending, lines.offset, extra)
-                    pending = []
-            if pending:
+            for pending in in_blocks(self._rows(lines)):
                 yield self._block(pending, lines.offset, extra)
 
     def _rows(self, lines: Lines) -> Iterator[tuple[int, int, dict[str, Any] | RowFault]]:

@@ -14,10 +14,7 @@ from joyvasa.faces.detection import choose_face
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.faces.square import face_square
 from joyvasa.image import read_image
-from tests.golden.reference import SHARED
-
-MEDIA = SHARED / "media"
-needs_media = pytest.mark.skipif(not MEDIA.is_dir(), reason=f"sample media not found at {MEDIA}")
+from tests.media import MEDIA, needs_media
 
 EYES = ((154.5, 162.8), (209.0, 158.8))  # of tests/data/portrait.jpg
 
