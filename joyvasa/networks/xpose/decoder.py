@@ -1,0 +1,181 @@
+"""Decoder of X-Pose: boxes first, then the keypoints of the best boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from joyvasa.networks.xpose.config import XposeConfig
+from joyvasa.networks.xpose.deformable import DeformableAttention
+from joyvasa.networks.xpose.layers import Mlp
+from joyvasa.networks.xpose.positions import Shapes, box_code, logit
+from joyvasa.networks.xpose.text import Text
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What X-Pose says of B pictures: its best boxes with their keypoints, n instance prompts, k keypoints.
+
+    Args:
+        boxes: shape (B, boxes, 4), centre x, y, width, height, as parts of the picture.
+        keypoints: shape (B, boxes, k, 2), x and y, as parts of the picture.
+        logits: shape (B, boxes, n), how well a box fits each instance prompt; minus infinity for padding.
+    """
+
+    boxes: Tensor
+    keypoints: Tensor
+    logits: Tensor
+
+
+class DecoderLayer(nn.Module):
+    """Attention among queries, to the text and to the picture, then a feed-forward network."""
+
+    def __init__(self, config: XposeConfig) -> None:
+        super().__init__()
+        dim, heads = config.dim, config.heads
+        self.cross_attn = DeformableAttention(dim, heads=heads, levels=config.levels, points=config.points)
+        self.norm1 = nn.LayerNorm(dim)
+        self.ca_text = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.catext_norm = nn.LayerNorm(dim)
+        self.self_attn = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.norm2 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, config.hidden)
+        self.linear2 = nn.Linear(config.hidden, dim)
+        self.norm3 = nn.LayerNorm(dim)
+
+    def forward(
+        self,
+        queries: Tensor,
+        positions: Tensor,
+        boxes: Tensor,
+        cells: Tensor,
+        shapes: Shapes,
+        text: Text,
+        apart: Tensor | None = None,
+    ) -> Tensor:
+        """One layer over groups of queries; a query attends to its own group only.
+
+        Args:
+            queries: shape (B, groups, size, dim).
+            positions: their position codes, like `queries`.
+            boxes: their places, shape (B, groups, size, 4).
+            cells: encoded cells of all levels, shape (B, N, dim).
+            shapes: height and width of each level.
+            text: encoded instance prompts.
+            apart: shape (size, size), bool, True where queries do not attend to each other; None for nowhere.
+
+        Returns:
+            shape of `queries`.
+        """
+        groups = queries.shape[1]
+        x, positions = queries.flatten(0, 1), positions.flatten(0, 1)  # (B groups, size, dim)
+        placed = x + positions
+        x = self.norm2(x + self.self_attn(placed, placed, x, attn_mask=apart, need_weights=False)[0])
+
+        x, positions = x.unflatten(0, (-1, groups)).flatten(1, 2), positions.unflatten(0, (-1, groups)).flatten(1, 2)
+        taken, _ = self.ca_text(
+            x + positions, text.tokens, text.tokens, key_padding_mask=text.padding, need_weights=False
+        )
+        x = self.catext_norm(x + taken)  # (B, groups size, dim)
+        x = self.norm1(x + self.cross_attn(x + positions, boxes.flatten(1, 2), cells, shapes))
+        x = self.norm3(x + self.linear2(self.linear1(x).relu()))
+        return x.view(queries.shape)
+
+
+class Decoder(nn.Module):
+    """Layers over boxes, then layers over groups of a box and its keypoints.
+
+    Args:
+        config: sizes.
+        heads: lists of shared heads under their published names: `bbox_embed`, `pose_embed`, `pose_hw_embed`.
+    """
+
+    def __init__(self, config: XposeConfig, heads: dict[str, nn.ModuleList]) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.norm = nn.LayerNorm(dim)
+        self.ref_point_head = Mlp(2 * dim, dim, dim)
+        self.hw = nn.Embedding(config.own_sizes, 2)
+        self.hw_append = nn.Embedding(config.keypoints - config.own_sizes, 2)
+        self.bbox_embed = heads["bbox_embed"]
+        self.pose_embed = heads["pose_embed"]
+        self.pose_hw_embed = heads["pose_hw_embed"]
+
+    def forward(
+        self,
+        queries: Tensor,
+        boxes: Tensor,
+        cells: Tensor,
+        shapes: Shapes,
+        text: Text,
+        keypoints: Tensor,
+        visible: Tensor | None,
+    ) -> Predictions:
+        """Decodes boxes and keypoints.
+
+        Args:
+            queries: one a proposal, shape (B, proposals, dim).
+            boxes: of the proposals, shape (B, proposals, 4).
+            cells: encoded cells of all levels, shape (B, N, dim).
+            shapes: height and width of each level.
+            text: encoded instance prompts.
+            keypoints: embedded keypoint prompts, shape (k, dim).
+            visible: shape (k,), bool, False for padding; None if there is none.
+
+        Returns:
+            The best boxes and their keypoints.
+        """
+        config = self.config
+        x, boxes = queries[:, None], boxes[:, None]  # (B, 1, proposals, dim)
+        for layer in self.layers[: config.box_layers]:
+            x = layer(x, self._positions(boxes), boxes, cells, shapes, text)
+            boxes = moved(boxes, self.bbox_embed[0](x))
+
+        x, boxes = self._best(x[:, 0], boxes[:, 0], text)
+        x, boxes = self._with_keypoints(x, boxes, keypoints)  # (B, boxes, 1 + k, ...)
+        apart = None
+        if visible is not None:
+            visible = torch.cat([visible.new_ones(1), visible])  # the box
+            apart = visible[:, None] != visible
+        for number, layer in enumerate(self.layers[config.box_layers :], 1):
+            x = layer(x, self._positions(boxes), boxes, cells, shapes, text, apart)
+            if number < config.decoder_layers - config.box_layers:
+                boxes = self._move_all(x, boxes)
+
+        x = self.norm(x)
+        return Predictions(
+            boxes=moved(boxes[:, :, 0], self.bbox_embed[0](x[:, :, 0])),
+            keypoints=moved(boxes[:, :, 1:, :2], self.pose_embed[0](x[:, :, 1:])),
+            logits=text.logits(x[:, :, 0]),
+        )
+
+    def _positions(self, boxes: Tensor) -> Tensor:
+        return self.ref_point_head(box_code(boxes, dim=self.config.dim // 2))
+
+    def _best(self, x: Tensor, boxes: Tensor, text: Text) -> tuple[Tensor, Tensor]:
+        """The queries that fit the text best, best first."""
+        chosen = text.best(x, self.config.boxes)[..., None]  # (B, boxes, 1)
+        return x.take_along_dim(chosen, dim=1), boxes.take_along_dim(chosen, dim=1)
+
+    def _with_keypoints(self, x: Tensor, boxes: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+        """Makes groups: a box, then a query for each keypoint around its centre."""
+        count = len(keypoints)
+        sizes = torch.cat([self.hw.weight, self.hw_append.weight])[:count].sigmoid()
+        centres = moved(boxes[:, :, None, :2], self.pose_embed[0](keypoints))  # (B, boxes, k, 2)
+        places = torch.cat([centres, boxes[:, :, None, 2:] * sizes], dim=-1)
+        x = torch.cat([x[:, :, None], keypoints.expand(*x.shape[:2], -1, -1)], dim=2)
+        return x, torch.cat([boxes[:, :, None], places], dim=2)
+
+    def _move_all(self, x: Tensor, boxes: Tensor) -> Tensor:
+        """Moves the box and the keypoints of each group."""
+        steps = torch.cat([self.pose_embed[0](x[:, :, 1:]), self.pose_hw_embed[0](x[:, :, 1:])], dim=-1)
+        return moved(boxes, torch.cat([self.bbox_embed[0](x[:, :, :1]), steps], dim=2))
+
+
+def moved(coordinates: Tensor, step: Tensor) -> Tensor:
+    """Coordinates from 0 to 1 after a step in logit space, float32."""
+    return (step.float() + logit(coordinates.float())).sigmoid()

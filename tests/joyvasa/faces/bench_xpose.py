@@ -1,0 +1,86 @@
+"""Time of X-Pose on a real picture, against its formulas as the papers write them: run by `make bench`."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from joyvasa.faces.xpose import XposeDetector, load_prompts, network_input
+from joyvasa.image import read_image
+from joyvasa.networks import build
+from joyvasa.networks.xpose import Prompts, layers
+from joyvasa.networks.xpose.backbone import SwinStage
+from joyvasa.networks.xpose.deformable import DeformableAttention
+from joyvasa.networks.xpose.fusion import FusionLayer
+from joyvasa.networks.xpose.text import Text
+from tests.golden.reference import fill
+from tests.joyvasa import xpose_formulas as formulas
+from tests.media import MEDIA, needs_media
+
+pytestmark = [pytest.mark.bench, needs_media]
+
+PICTURE = "animals/s39.jpg"
+REPEATS = 2
+
+
+def fastest(function):
+    """Result, and the least seconds of wall-clock and of processor time of some calls."""
+    times = []
+    for _ in range(REPEATS):
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = function()
+        times.append((time.perf_counter() - wall, time.process_time() - cpu))
+    return result, *np.min(times, axis=0)
+
+
+def filled_up(embeddings, count):
+    return functional.pad(embeddings, (0, 0, 0, count - len(embeddings))), torch.arange(count) < len(embeddings)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return fill(build("xpose"), "xpose")
+
+
+def test_one_picture(network):
+    image = read_image(MEDIA / PICTURE)
+    _, wall, cpu = fastest(lambda: XposeDetector(network=network).detect(image))
+    print(f"\nxpose: {wall:.2f} s a picture, {cpu:.2f} s of processor time, {torch.get_num_threads()} threads")
+
+
+def test_one_picture_by_the_formulas_of_the_papers(network, monkeypatch):
+    image, prompts = network_input(read_image(MEDIA / PICTURE)), load_prompts("9")
+    instances, instances_used = filled_up(prompts.instances, 350)
+    keypoints, keypoints_used = filled_up(prompts.keypoints, 68)
+    padded = Prompts(instances, keypoints, instances_used, keypoints_used)
+    steps = [
+        ("as it is", prompts, {}),
+        ("prompts filled up", padded, {}),
+        ("no slices", padded, {(layers, "ROWS"): 1 << 30}),
+        ("windows cut from the picture", padded, {(SwinStage, "forward"): formulas.swin_stage}),
+        ("fusion with all projections", padded, {(FusionLayer, "forward"): formulas.fusion}),
+        ("grid_sample", padded, {(DeformableAttention, "forward"): formulas.deformable_attention}),
+    ]
+    # Thousands of scores lie closer than rounding, so all steps take the queries that the first one takes.
+    choices, best = {}, Text.best
+
+    def same_best(text, x, count):
+        return choices.setdefault(count, best(text, x, count))
+
+    monkeypatch.setattr(Text, "best", same_best)
+    print()
+    base = None
+    with torch.inference_mode():
+        for name, given, patches in steps:  # one on top of the other
+            for (owner, attribute), value in patches.items():
+                monkeypatch.setattr(owner, attribute, value)
+            found, wall, cpu = fastest(lambda given=given: network.predict(image, given))
+            base = base or (found, wall, cpu)
+            boxes = (found.boxes - base[0].boxes).abs().max()
+            keypoints = (found.keypoints[:, :, :9] - base[0].keypoints).abs().max()
+            print(
+                f"{name:30s} {wall:6.2f} s ({wall / base[1]:.2f}), processor {cpu:6.2f} s ({cpu / base[2]:.2f}), "
+                f"boxes differ by {boxes:.1e}, keypoints by {keypoints:.1e}"
+            )
