@@ -41,6 +41,18 @@ _ENTRIES: Mapping[str, _Entry] = {
         "motion_generator", "MotionGenerator", "MotionGeneratorConfig", {"motion_feat_dim": 70, "n_prev_motions": 25}
     ),
     "wav2vec2": _Entry("speech_encoder", "SpeechEncoder", "SpeechEncoderConfig"),
+    "i3d": _Entry("i3d", "I3d", "I3dConfig"),
+    "amt": _Entry("amt", "Amt", "AmtConfig"),
+    "mplug_owl2": _Entry("mplug_owl2", "MplugOwl2", "MplugOwl2Config"),
+    "syncnet": _Entry("syncnet", "SyncNet", "SyncNetConfig"),
+    "s3fd": _Entry("s3fd", "S3fd", "S3fdConfig"),
+    "xpose": _Entry("xpose", "Xpose", "XposeConfig"),
+    "compact_appearance": _Entry("compact.appearance", "CompactAppearance", "CompactAppearanceConfig"),
+    "compact_motion_extractor": _Entry(
+        "compact.motion_extractor", "CompactMotionExtractor", "CompactMotionExtractorConfig"
+    ),
+    "compact_warping": _Entry("compact.warping", "CompactWarping", "CompactWarpingConfig"),
+    "compact_generator": _Entry("compact.generator", "CompactGenerator", "CompactGeneratorConfig"),
 }
 
 NAMES: tuple[str, ...] = tuple(_ENTRIES)

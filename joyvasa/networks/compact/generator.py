@@ -1,0 +1,68 @@
+"""G of the compact family: keeps the warped pixels and paints what no warp can know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from joyvasa.networks.compact.appearance import FOLD, PIXEL_CHANNELS
+from joyvasa.networks.compact.layers import ConvBlock, ResidualBlock
+from joyvasa.networks.compact.points import FINE
+from joyvasa.networks.config import NetworkConfig
+from joyvasa.networks.layers import full_precision
+
+PAINT_LITTLE = -2.0  # bias of the brush before training
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactGeneratorConfig(NetworkConfig):
+    """Sizes."""
+
+    channels: int = PIXEL_CHANNELS + 32 + len(FINE) + 16 + 4  # of what the warping module gives
+    width: int = 64  # at a quarter of the picture's side
+    fine_width: int = 32  # at half of it
+    blocks: int = 2
+
+
+class CompactGenerator(nn.Module):
+    """What the warping module gives -> picture.
+
+    Args:
+        config: sizes.
+    """
+
+    def __init__(self, config: CompactGeneratorConfig) -> None:
+        super().__init__()
+        self.enter = ConvBlock(config.channels, config.width)
+        self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.blocks)))
+        self.grow = nn.Conv2d(config.width, 4 * config.fine_width, 1)
+        self.merge = ConvBlock(12 + config.fine_width, config.fine_width)
+        self.fine = ConvBlock(config.fine_width, config.fine_width)
+        self.paint = nn.Conv2d(config.fine_width, 16, 3, 1, 1)
+        nn.init.constant_(self.paint.bias[12:], PAINT_LITTLE)  # type: ignore[index]
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Paints.
+
+        Args:
+            feature: `out` of the warping module, shape (B, channels, N, N).
+
+        Returns:
+            shape (B, 3, 4N, 4N) in [0, 1].
+        """
+        return self.layers(feature)[0]
+
+    def layers(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The picture, the warped pixels under it, and how much of each pixel is painted, (B, 1, 4N, 4N)."""
+        pixels = pixel_shuffle(feature[:, :PIXEL_CHANNELS], FOLD)  # (B, 3, 4N, 4N)
+        x = self.grow(self.blocks(self.enter(feature)))  # (B, 4 fine, N, N)
+        x = torch.cat([pixel_unshuffle(pixels, 2) * 2 - 1, pixel_shuffle(x, 2)], 1)  # (B, 12 + fine, 2N, 2N)
+        x = self.fine(self.merge(x))
+        with full_precision(x):
+            painted = self.paint(x.float())  # (B, 16, 2N, 2N)
+        colour = torch.sigmoid(pixel_shuffle(painted[:, :12], 2))
+        brush = torch.sigmoid(pixel_shuffle(painted[:, 12:], 2))
+        return pixels + brush * (colour - pixels), pixels, brush

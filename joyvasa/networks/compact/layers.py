@@ -1,0 +1,109 @@
+"""Pieces of the compact networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvBlock(nn.Sequential):
+    """3x3 convolution, batch norm, ReLU.
+
+    Args:
+        channels_in, channels_out: of the pictures.
+        stride: 2 halves the sides.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, *, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU(True)
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; keeps the shape.
+
+    Args:
+        channels: of the pictures.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ConvBlock(channels, channels)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape."""
+        return F.relu(x + self.second(self.first(x)))
+
+
+class Pyramid(nn.Module):
+    """A U-Net: halves the sides three times or as often as there are widths, and comes back.
+
+    Args:
+        channels_in: of the picture.
+        widths: channels at each size, the largest size first.
+    """
+
+    def __init__(self, channels_in: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.enter = ConvBlock(channels_in, widths[0])
+        pairs = list(pairwise(widths))
+        self.down = nn.ModuleList(nn.Sequential(ConvBlock(a, b, stride=2), ResidualBlock(b)) for a, b in pairs)
+        self.up = nn.ModuleList(ConvBlock(a + b, a) for a, b in reversed(pairs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, H, W) -> (B, widths[0], H, W)."""
+        levels = [self.enter(x)]
+        for block in self.down:
+            levels.append(block(levels[-1]))
+        x = levels.pop()
+        for block in self.up:
+            x = block(torch.cat([double(x), levels.pop()], 1))
+        return x
+
+
+def double(x: Tensor) -> Tensor:
+    """Doubles the sides, bilinearly."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def pixel_centres(size: int, device: torch.device) -> Tensor:
+    """(x, y) of every pixel of a square that spans -1 to 1, shape (size, size, 2)."""
+    axis = (torch.arange(size, device=device) + 0.5) * 2 / size - 1
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack([x, y], -1)
+
+
+def heatmaps(points: Tensor, size: int, sigma: float) -> Tensor:
+    """A Gaussian of height 1 around each point.
+
+    Args:
+        points: shape (B, K, 2 or 3), x and y in -1 to 1.
+        size: side of the maps, pixels.
+        sigma: standard deviation in the units of the points.
+
+    Returns:
+        shape (B, K, size, size).
+    """
+    axis = pixel_centres(size, points.device)[0, :, 0]
+    x = torch.exp(-((axis - points[..., :1]) ** 2) / (2 * sigma**2))  # (B, K, size)
+    y = torch.exp(-((axis - points[..., 1:2]) ** 2) / (2 * sigma**2))
+    return y[..., :, None] * x[..., None, :]
+
+
+def sample(picture: Tensor, where: Tensor) -> Tensor:
+    """Reads a picture bilinearly at other places; its edge goes on outside.
+
+    Args:
+        picture: shape (B, C, H, W).
+        where: shape (B, h, w, 2), x and y in -1 to 1.
+
+    Returns:
+        shape (B, C, h, w).
+    """
+    return F.grid_sample(picture, where, align_corners=False, padding_mode="border")

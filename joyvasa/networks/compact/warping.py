@@ -1,0 +1,118 @@
+"""W of the compact family: where each pixel of the driven picture comes from in the portrait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
+
+from joyvasa.networks.compact.appearance import FOLD, PIXEL_CHANNELS
+from joyvasa.networks.compact.layers import ConvBlock, Pyramid, double, heatmaps, pixel_centres, sample
+from joyvasa.networks.compact.points import FINE, HEAD, KEYPOINTS
+from joyvasa.networks.config import NetworkConfig
+from joyvasa.networks.layers import full_precision
+
+COARSE_SIGMA, FINE_SIGMA, LOOK_SIGMA = 0.07, 0.03, 0.04  # of heatmaps: 9, 4 and 5 pixels of a picture of 256
+COARSE_REACH, FINE_REACH = 0.1, 0.06  # farthest that the network moves a pixel on its own account
+RIDGE = 1e-4  # keeps the head's affine motion defined for keypoints on a line
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactWarpingConfig(NetworkConfig):
+    """Sizes."""
+
+    channels: int = 32  # of the features, without pixels
+    widths: tuple[int, ...] = (48, 64, 96, 96)  # of the pyramid that estimates the motion
+    context: int = 16  # channels that it hands to finer levels
+    fine_width: int = 32  # of the level that refines mouth and eyes
+
+
+class CompactWarping(nn.Module):
+    """Feature of a portrait and two sets of keypoints -> the feature as it looks from the driven pose.
+
+    As in the First Order Motion Model (Siarohin et al. 2019), every pixel chooses among motions: those of the
+    keypoints, of the head as a whole, and none. A second level at twice the resolution refines lips and lids.
+
+    Args:
+        config: sizes.
+    """
+
+    def __init__(self, config: CompactWarpingConfig) -> None:
+        super().__init__()
+        self.context = context = config.context
+        self.pyramid = Pyramid(2 * KEYPOINTS + config.channels + 7, config.widths)
+        self.choose = nn.Conv2d(config.widths[0], KEYPOINTS + 2 + 2 + context, 3, 1, 1)
+        fine = 2 + 2 * len(FINE) + context
+        self.refine = nn.Sequential(ConvBlock(fine, config.fine_width), ConvBlock(config.fine_width, config.fine_width))
+        self.refined = nn.Conv2d(config.fine_width, 3, 3, 1, 1)
+        self._start_from_the_head()
+
+    def forward(self, feature: Tensor, kp_source: Tensor, kp_driving: Tensor) -> dict[str, Tensor]:
+        """Warps.
+
+        Args:
+            feature: shape (1 or B, 48 + channels, N, N).
+            kp_source: shape (1 or B, keypoints, 3), x and y in -1 to 1.
+            kp_driving: shape (B, keypoints, 3).
+
+        Returns:
+            `out`: shape (B, 48 + channels + fine + context + 4, N, N), for the generator; `deformation`: shape
+            (B, 2, 2N, 2N), where pixels come from, x and y in -1 to 1; `occlusion_map`: shape (B, 1, 2N, 2N), 1
+            where they come from nowhere.
+        """
+        with full_precision(feature):
+            feature, source, driving = feature.float(), kp_source.float(), kp_driving.float()
+            n, batch, fine = feature.shape[-1], len(driving), list(FINE)
+            feature, source = feature.expand(batch, -1, -1, -1), source.expand(batch, -1, -1)
+            picture = pixel_shuffle(feature[:, :PIXEL_CHANNELS], FOLD)  # (B, 3, 4N, 4N)
+            features = feature[:, PIXEL_CHANNELS:]
+            candidates = self._candidates(source, driving, n)  # (B, K+2, N, N, 2)
+            moved = heatmaps(driving, n, COARSE_SIGMA)
+            depth = torch.einsum("bkhw,bk->bhw", moved, (source - driving)[..., 2])[:, None]
+            small = avg_pool2d(picture, FOLD)
+            turned = sample(small, candidates[:, -2])
+            seen = [moved - heatmaps(source, n, COARSE_SIGMA), moved, features, small, depth, turned]
+        motions = self.pyramid(torch.cat(seen, 1))  # (B, C, N, N)
+        with full_precision(feature):
+            choice, own, context = self.choose(motions.float()).split([KEYPOINTS + 2, 2, self.context], 1)
+            weights = choice.softmax(1)
+            coarse = torch.einsum("bkhw,bkhwj->bjhw", weights, candidates) + COARSE_REACH * torch.tanh(own)
+            doubled = double(coarse)  # (B, 2, 2N, 2N)
+            still = pixel_centres(2 * n, feature.device).permute(2, 0, 1)
+            near = [heatmaps(points[:, fine], 2 * n, FINE_SIGMA) for points in (driving, source)]
+            close = torch.cat([doubled - still, *near, double(context)], 1)
+        details = self.refine(close)
+        with full_precision(feature):
+            refined = self.refined(details.float())  # (B, 3, 2N, 2N)
+            deformation = doubled + FINE_REACH * torch.tanh(refined[:, :2])
+            occlusion = torch.sigmoid(refined[:, 2:] - 2)
+            pixels = sample(picture, double(deformation).permute(0, 2, 3, 1))
+            warped = sample(features, coarse.permute(0, 2, 3, 1))
+            look = heatmaps(driving[:, fine], n, LOOK_SIGMA)
+            out = torch.cat([pixel_unshuffle(pixels, FOLD), warped, look, context, pixel_unshuffle(occlusion, 2)], 1)
+        return {"out": out, "deformation": deformation, "occlusion_map": occlusion}
+
+    def _candidates(self, source: Tensor, driving: Tensor, n: int) -> Tensor:
+        """Where pixels would come from: as each keypoint moves, as the head moves, and if nothing moves."""
+        still = pixel_centres(n, source.device)
+        as_points = still + (source - driving)[:, :, None, None, :2]  # (B, K, N, N, 2)
+        rigid = list(HEAD)
+        ones = torch.ones_like(driving[:, rigid, :1])
+        known = torch.cat([driving[:, rigid, :2], ones], -1)  # (B, R, 3)
+        ridge = RIDGE * torch.eye(3, device=source.device)
+        moments = known.transpose(1, 2) @ known + ridge
+        affine = torch.linalg.solve(moments, known.transpose(1, 2) @ source[:, rigid, :2] + ridge[:, :2])  # (B, 3, 2)
+        as_head = still @ affine[:, None, :2] + affine[:, None, None, 2]
+        return torch.cat([as_points, as_head[:, None], still.expand(len(source), 1, n, n, 2)], 1)
+
+    def _start_from_the_head(self) -> None:
+        """Before training most pixels follow the head or stand still, and no pixel goes its own way."""
+        own = slice(KEYPOINTS + 2, KEYPOINTS + 4)
+        with torch.no_grad():
+            self.choose.weight[own] *= 0.01
+            for bias in (self.choose.bias, self.refined.bias):
+                nn.init.zeros_(bias)  # type: ignore[arg-type]
+            self.choose.bias[KEYPOINTS : KEYPOINTS + 2] = torch.tensor([2.0, 1.0])  # type: ignore[index]
+            self.refined.weight.zero_()

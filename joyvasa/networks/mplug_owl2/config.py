@@ -1,0 +1,88 @@
+"""Sizes of mPLUG-Owl2; field names as in the `config.json` beside published weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from joyvasa.errors import ConfigError
+from joyvasa.networks.config import NetworkConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionConfig(NetworkConfig):
+    """The vision transformer (CLIP's ViT-L/14 at 448 pixels)."""
+
+    hidden_size: int = 1024
+    intermediate_size: int = 4096
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    image_size: int = 448
+    patch_size: int = 14
+
+    @property
+    def patches_per_side(self) -> int:
+        """Of a picture."""
+        return self.image_size // self.patch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbstractorConfig(NetworkConfig):
+    """Learnt queries that sum a picture up."""
+
+    num_learnable_queries: int = 64
+    hidden_size: int = 1024
+    intermediate_size: int = 2816
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageConfig(NetworkConfig):
+    """LLaMA-2-7B."""
+
+    vocab_size: int = 32000
+    hidden_size: int = 4096
+    intermediate_size: int = 11008
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 32
+    max_position_embeddings: int = 2048  # tokens that the model was made for
+
+
+@dataclass(frozen=True, kw_only=True)
+class MplugOwl2Config:
+    """The three parts; a mapping of a part's fields will do.
+
+    Args:
+        vision, abstractor, language: sizes.
+        rms_norm_eps: of the language model's norms.
+
+    Raises:
+        ConfigError: `bad_network_size`.
+    """
+
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    abstractor: AbstractorConfig = field(default_factory=AbstractorConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+    rms_norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for name, kind in (("vision", VisionConfig), ("abstractor", AbstractorConfig), ("language", LanguageConfig)):
+            part = getattr(self, name)
+            if isinstance(part, Mapping):
+                part = kind(**part)
+                object.__setattr__(self, name, part)
+            if part.hidden_size % part.num_attention_heads or part.hidden_size // part.num_attention_heads % 2:
+                self._refuse(f"{name}.hidden_size", part.hidden_size, f"an even multiple of {part.num_attention_heads}")
+        if self.abstractor.hidden_size != self.vision.hidden_size or self.vision.hidden_size % 4:
+            expected = f"that of the vision transformer ({self.vision.hidden_size}), a multiple of 4"
+            self._refuse("abstractor.hidden_size", self.abstractor.hidden_size, expected)
+        if not 0 < self.rms_norm_eps < 1:
+            self._refuse("rms_norm_eps", self.rms_norm_eps, "a number between 0 and 1")
+
+    @staticmethod
+    def _refuse(name: str, found: object, expected: str) -> None:
+        raise ConfigError(
+            "bad_network_size",
+            f"MplugOwl2Config.{name}: found {found!r}; expected {expected}: correct the network's configuration",
+        )

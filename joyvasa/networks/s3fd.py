@@ -1,0 +1,160 @@
+"""S3FD: a face detector that looks at six scales (Zhang et al. 2017, "Single Shot Scale-invariant Face Detector").
+
+The body is VGG-16 with its fully connected layers turned into convolutions; the names are those of `sfd_face.pth`,
+which the SyncNet protocol uses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from joyvasa.errors import ConfigError
+from joyvasa.networks.config import NetworkConfig
+
+STRIDES = (4, 8, 16, 32, 64, 128)  # pixels between the cells of each level
+ANCHOR_SIDES = (16, 32, 64, 128, 256, 512)  # pixels; one square prior box in every cell
+STAGES = (2, 2, 3, 3, 3)  # convolutions before each halving
+NORM_EPSILON = 1e-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3fdConfig(NetworkConfig):
+    """Sizes; the defaults are those of the published weights.
+
+    Raises:
+        ConfigError: `bad_network_size`, also where `widths` or `extra_widths` has another length.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)  # channels of each stage
+    dense_width: int = 1024  # channels of what were VGG's fully connected layers
+    extra_widths: tuple[int, ...] = (256, 512, 128, 256)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, expected in (("widths", len(STAGES)), ("extra_widths", 4)):
+            if (found := len(getattr(self, name))) != expected:
+                raise ConfigError(
+                    "bad_network_size",
+                    f"S3fdConfig.{name}: found {found} numbers; expected {expected}: "
+                    "correct the network's configuration",
+                )
+
+
+class L2Norm(nn.Module):
+    """Divides by the length over the channels and multiplies by a learned factor for each."""
+
+    def __init__(self, channels: int, scale: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape (batch, channels, height, width)."""
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True) + NORM_EPSILON
+        return x / length * self.weight[:, None, None]
+
+
+class S3fd(nn.Module):
+    """Locations and scores of faces for the prior boxes of six levels."""
+
+    def __init__(self, config: S3fdConfig | None = None) -> None:
+        super().__init__()
+        config = config or S3fdConfig()
+        self.vgg = _vgg(config)
+        self.L2Norm3_3 = L2Norm(config.widths[2], 10.0)
+        self.L2Norm4_3 = L2Norm(config.widths[3], 8.0)
+        self.L2Norm5_3 = L2Norm(config.widths[4], 5.0)
+        narrow, wide, narrower, last = config.extra_widths
+        self.extras = nn.ModuleList(
+            [
+                nn.Conv2d(config.dense_width, narrow, 1),
+                nn.Conv2d(narrow, wide, 3, stride=2, padding=1),
+                nn.Conv2d(wide, narrower, 1),
+                nn.Conv2d(narrower, last, 3, stride=2, padding=1),
+            ]
+        )
+        channels = (*config.widths[2:], config.dense_width, wide, last)
+        self.loc = nn.ModuleList(nn.Conv2d(width, 4, 3, padding=1) for width in channels)
+        # The finest level sees the most background: it has three scores for that, of which the highest counts.
+        self.conf = nn.ModuleList(
+            nn.Conv2d(width, 4 if level == 0 else 2, 3, padding=1) for level, width in enumerate(channels)
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Looks for faces.
+
+        Args:
+            images: RGB minus (123, 117, 104), shape (batch, 3, height, width), any size.
+
+        Returns:
+            Shifts against the prior boxes, shape (batch, priors, 4); probabilities of background and face,
+            (batch, priors, 2); the prior boxes, (priors, 4), see `prior_boxes`.
+        """
+        levels = self._levels(images)
+        locations = [_rows(head(x), 4) for head, x in zip(self.loc, levels, strict=True)]
+        finest, *others = (head(x) for head, x in zip(self.conf, levels, strict=True))
+        finest = torch.cat([finest[:, :3].amax(dim=1, keepdim=True), finest[:, 3:]], dim=1)
+        scores = [_rows(x, 2) for x in (finest, *others)]
+        cells = [(x.shape[2], x.shape[3]) for x in levels]
+        priors = prior_boxes(cells, images.shape[2], images.shape[3]).to(images)
+        return torch.cat(locations, dim=1), torch.cat(scores, dim=1).softmax(dim=-1), priors
+
+    def _levels(self, x: Tensor) -> list[Tensor]:
+        """Features of the six levels, finest first."""
+        taps = {15: self.L2Norm3_3, 22: self.L2Norm4_3, 29: self.L2Norm5_3}
+        levels = []
+        for index, layer in enumerate(self.vgg):
+            x = layer(x)
+            if index in taps:
+                levels.append(taps[index](x))
+        levels.append(x)  # 1/32
+        for index, layer in enumerate(self.extras):
+            x = F.relu(layer(x))
+            if index % 2:
+                levels.append(x)  # 1/64, 1/128
+        return levels
+
+
+def prior_boxes(cells: list[tuple[int, int]], height: int, width: int) -> Tensor:
+    """One box for each cell of each level, row by row.
+
+    Args:
+        cells: rows and columns of each level, finest first.
+        height: of the network's input, pixels.
+        width: likewise.
+
+    Returns:
+        Centre x and y, width and height in parts of the input's sides, float32 (priors, 4).
+    """
+    boxes = []
+    for (rows, columns), stride, side in zip(cells, STRIDES, ANCHOR_SIDES, strict=True):
+        y = (torch.arange(rows, dtype=torch.float32) + 0.5) * stride / height
+        x = (torch.arange(columns, dtype=torch.float32) + 0.5) * stride / width
+        grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+        sizes = torch.tensor([side / width, side / height]).expand(rows * columns, 2)
+        boxes.append(torch.cat([grid_x.reshape(-1, 1), grid_y.reshape(-1, 1), sizes], dim=1))
+    return torch.cat(boxes)
+
+
+def _vgg(config: S3fdConfig) -> nn.ModuleList:
+    layers: list[nn.Module] = []
+    channels = 3
+    for stage, (convolutions, width) in enumerate(zip(STAGES, config.widths, strict=True)):
+        for inputs, outputs in pairwise([channels, *[width] * convolutions]):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True)]
+        # The third halving rounds up.
+        layers.append(nn.MaxPool2d(2, stride=2, ceil_mode=stage == 2))
+        channels = width
+    # VGG's first fully connected layer, thinned out: every sixth pixel of a wide neighbourhood.
+    layers += [nn.Conv2d(channels, config.dense_width, 3, padding=6, dilation=6), nn.ReLU(inplace=True)]
+    layers += [nn.Conv2d(config.dense_width, config.dense_width, 1), nn.ReLU(inplace=True)]
+    return nn.ModuleList(layers)
+
+
+def _rows(x: Tensor, values: int) -> Tensor:
+    """(batch, values, rows, columns) to (batch, rows * columns, values)."""
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)

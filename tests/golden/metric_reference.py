@@ -1,0 +1,74 @@
+"""Reads the reference data of the quality metrics: recipe weights, seeded inputs, stored outputs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.golden.reference import SHARED
+
+METRICS = SHARED / "metrics"
+
+needs_metrics = pytest.mark.skipif(not METRICS.is_dir(), reason=f"reference data of the metrics not found at {METRICS}")
+
+
+@cache
+def recipes() -> Any:
+    """The recipe module: `load_keys`, `seeded_state_dict`, `pattern_video`, `seeded_randn`, `sha`."""
+    spec = importlib.util.spec_from_file_location("metric_recipes", METRICS / "recipes.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def meta() -> dict[str, Any]:
+    return json.loads((METRICS / "golden/meta.json").read_text())
+
+
+@cache
+def stored(name: str) -> dict[str, np.ndarray]:
+    with np.load(METRICS / f"golden/{name}.npz") as arrays:
+        return dict(arrays)
+
+
+def seeded_state(section: str) -> dict[str, torch.Tensor]:
+    """The recipe's weights for the network of a section; without counters of batches and computed tables."""
+    weights = meta()[section]["weights"]
+    rows = recipes().load_keys(METRICS / weights["keys"])
+    chosen = {name: weights[name] for name in ("gain", "w1_mean", "w1_std")}
+    return recipes().seeded_state_dict(rows, weights["seed"], **chosen)
+
+
+def published_keys(name: str) -> dict[str, tuple[int, ...]]:
+    """Shapes by name, as `keys/NAME.json` lists them."""
+    return {key: tuple(shape) for key, shape, _ in json.loads((METRICS / f"keys/{name}.json").read_text())}
+
+
+def fill(network: torch.nn.Module, section: str, *, kept: str = "num_batches_tracked") -> torch.nn.Module:
+    """Loads the recipe's weights, strictly but for names that end with `kept`."""
+    state = seeded_state(section)
+    own = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(kept)}
+    network.load_state_dict({**own, **state}, strict=True)
+    return network.eval()
+
+
+def pattern_video(seed: int, n_frames: int, height: int, width: int, sha: str) -> np.ndarray:
+    """uint8, shape (n_frames, height, width, 3), checked against its stored hash."""
+    video = recipes().pattern_video(seed, n_frames, height, width)
+    assert recipes().sha(video) == sha
+    return video
+
+
+def check(actual: Any, expected: np.ndarray, relative: float) -> None:
+    """Asserts max|difference| / max|expected| <= relative, and the same shape."""
+    array = actual.detach().cpu().numpy() if isinstance(actual, torch.Tensor) else np.asarray(actual)
+    assert array.shape == expected.shape
+    difference = np.abs(array.astype(np.float64) - expected.astype(np.float64)).max()
+    assert difference <= relative * np.abs(expected.astype(np.float64)).max(), f"max difference {difference:.3g}"

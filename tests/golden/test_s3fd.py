@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.metrics.face_boxes import MEAN_RGB, FaceBoxConfig, FaceBoxFinder, decode, detect, suppress
+from joyvasa.networks import build
+from joyvasa.networks.s3fd import S3fd, prior_boxes
+from tests.golden.metric_reference import check, fill, meta, needs_metrics, pattern_video, published_keys, stored
+
+pytestmark = needs_metrics
+
+
+@pytest.fixture(scope="module")
+def network() -> S3fd:
+    return fill(build("s3fd"), "s3fd_net")
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return pattern_video(20281, 1, 150, 205, meta()["s3fd_net"]["image_sha"])[0]
+
+
+def test_names_and_shapes_are_those_of_the_published_weights(network):
+    assert {key: tuple(value.shape) for key, value in network.state_dict().items()} == published_keys("s3fd")
+
+
+@torch.inference_mode()
+def test_network_matches(network, image):
+    pixels = torch.from_numpy(image.astype(np.float32) - np.array(MEAN_RGB, np.float32)).permute(2, 0, 1)
+    locations, scores, priors = network(pixels[None])
+    arrays = stored("s3fd_net")
+    assert len(priors) == int(arrays["n_priors"])
+    check(locations[0, ::7], arrays["loc"], 1e-4)
+    check(scores[0, ::7], arrays["conf"], 1e-4)
+    check(priors[::7], arrays["priors"], 1e-4)
+    boxes = decode(locations, priors)[0].numpy()
+    best = detect(boxes, scores[0, :, 1].numpy())[:40]
+    check(np.roll(best, 1, axis=1), arrays["det_top"], 1e-4)
+
+
+def test_finder_gives_the_same_faces_in_pixels(network, image):
+    finder = FaceBoxFinder(network, torch.device("cpu"), FaceBoxConfig(scale=1.0, threshold=0.55))
+    alone, other = finder.find(np.stack([image, image[::-1]]))
+    arrays = stored("s3fd_net")
+    expected = np.roll(arrays["det_top"], -1, axis=1)
+    expected = expected[expected[:, 4] > 0.55]
+    height, width = image.shape[:2]
+    expected = expected * (width, height, width, height, 1)
+    expected = expected[suppress(expected[:, :4], expected[:, 4], overlap=0.1)]
+    assert len(expected) > 1
+    np.testing.assert_allclose(alone[: len(expected)], expected, atol=1e-2)
+    assert alone.shape != other.shape or np.abs(alone - other).max() > 1
+
+
+def test_boxes_and_suppression_match():
+    arrays = stored("s3fd_post")
+    cells = [(24, 32), (12, 16), (6, 8), (3, 4), (2, 2), (1, 1)]
+    check(prior_boxes(cells, 96, 128), arrays["priors"], 1e-4)
+    boxes = decode(torch.from_numpy(arrays["loc"]), torch.from_numpy(arrays["priors"])).numpy()
+    check(boxes, arrays["decoded"], 1e-4)
+    found = detect(boxes, arrays["conf"][:, 1])
+    check(np.roll(found, 1, axis=1), arrays["detect"], 1e-4)
+    final = arrays["final_in"]
+    np.testing.assert_array_equal(suppress(final[:, :4], final[:, 4], overlap=0.1), arrays["final_keep"])
