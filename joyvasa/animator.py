@@ -11,9 +11,9 @@ import torch
 
 from joyvasa.audio import AudioInfo, probe_audio
 from joyvasa.device import autocast
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import AnimationConfig, Models, require_models
 from joyvasa.motion import MotionSequence
-from joyvasa.portrait import Picture, Portrait, read_picture
+from joyvasa.portrait import Picture, Portrait
 from joyvasa.sampling import Recording, sample_motion, speech_windows
 from joyvasa.smoothing import smooth
 from joyvasa.video import VideoWriter, check_output
@@ -48,6 +48,7 @@ class Animator:
 
     Raises:
         ModelError: the bundle is unknown, or files that the options need are missing.
+        ConfigError: `licence_refused`.
         EnvironmentFault: `device_unavailable`.
     """
 
@@ -55,6 +56,7 @@ class Animator:
         self.config = config
         self.models = Models(config)
         self.bundle = self.models.bundle
+        require_models(config, self.bundle)
 
     def animate(
         self,
@@ -94,12 +96,12 @@ class Animator:
             height=height,
             seed=seed,
             elapsed_s=time.monotonic() - started,
-            warnings=(*self.models.warnings, *picture.warnings),
+            warnings=(*self.models.warnings, *(warning.sentence for warning in picture.warnings)),
         )
 
     def read_picture(self, path: str | Path) -> Picture:
         """A picture, its face found and cut out."""
-        return read_picture(path, self.models.detector, self.config.picture, self.config.face, self.config.crop)
+        return self.models.read_picture(path)
 
     def encode_portraits(self, pictures: Sequence[Picture]) -> list[Portrait]:
         """Appearance and keypoints of the pictures."""

@@ -8,7 +8,7 @@ same result as the whole.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
@@ -23,6 +23,7 @@ from joyvasa.keypoints import (
     stitch,
     transform_keypoints,
 )
+from joyvasa.mode import Mode
 from joyvasa.networks.layers import full_precision
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ Option = Literal["expression-friendly", "pose-friendly"]
 
 @dataclass(frozen=True, kw_only=True)
 class DrivingConfig:
-    """How a human portrait follows a motion. The defaults are those of JoyVASA's command line.
+    """How a portrait follows a motion. The defaults are those of JoyVASA's command line.
 
     Args:
-        relative: keep the portrait's own expression and pose at the first frame.
+        relative: keep the portrait's own expression and pose at the first frame; animals always do.
         option: what a relative motion keeps: `expression-friendly` moves keypoints as far as they move
             in the motion, measured by the size of the face, from where the portrait has them;
             `pose-friendly` takes them to where pose and expression put them, as without `relative`.
@@ -52,10 +53,10 @@ class DrivingConfig:
         stitching: correct the keypoints so that the face still fits the shoulders.
         normalize_lip: close the lips of a portrait with an open mouth first; needs `relative`.
         multiplier: strength of the motion; 0 holds still.
-        keep_scale: the head keeps the portrait's size.
+        keep_scale: the head keeps the portrait's size. None: that of an animal does.
         lip_indices: keypoints of the lips. For `all` and `exp` they take the expression of the motion
-            itself instead of its change since the first frame. None: those of the published weights
-            where the portrait has 21 keypoints, else none.
+            itself instead of its change since the first frame, but not in an animal. None: those of the
+            published weights where the portrait has 21 keypoints, else none.
         eye_indices: keypoints of the eyelids, in the same way.
 
     Raises:
@@ -68,14 +69,30 @@ class DrivingConfig:
     stitching: bool = False
     normalize_lip: bool = False
     multiplier: float = 1.1
-    keep_scale: bool = False
+    keep_scale: bool | None = None
     lip_indices: tuple[int, ...] | None = None
     eye_indices: tuple[int, ...] | None = None
 
     @classmethod
     def for_animals(cls, *, stitching: bool = False, multiplier: float = 1.1) -> DrivingConfig:
         """How JoyVASA drives animals: relative, at their own size, the lips like all other keypoints."""
-        return cls(relative=True, keep_scale=True, lip_indices=(), stitching=stitching, multiplier=multiplier)
+        return cls(stitching=stitching, multiplier=multiplier).of_mode("animal")
+
+    def of_mode(self, mode: Mode) -> DrivingConfig:
+        """With what is left open, or does not differ, decided for people or for animals.
+
+        An animal's lips follow the motion like all other keypoints: a person's absolute lip shape would not fit them.
+        As nothing is absolute then, a relative motion is the same as a plain one, whatever the option.
+        """
+        if mode == "human":
+            return replace(self, keep_scale=bool(self.keep_scale))
+        return replace(
+            self,
+            relative=True,
+            option="expression-friendly",
+            keep_scale=self.keep_scale is None or self.keep_scale,
+            lip_indices=() if self.region in ("all", "exp") else self.lip_indices,
+        )
 
     def __post_init__(self) -> None:
         for name in ("lip_indices", "eye_indices"):

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 from torch import nn
 
 from joyvasa.audio import stream_audio, stream_normalised
 from joyvasa.bundles import Bundle, open_bundle
+from joyvasa.bundles.spec import Licence
 from joyvasa.compose import FrameComposer
 from joyvasa.device import Precision, choose_device
 from joyvasa.driving import DrivingConfig, HumanDriver
 from joyvasa.errors import ConfigError
 from joyvasa.faces.detection import FaceDetector, build_detector
 from joyvasa.faces.geometry import CropConfig
+from joyvasa.faces.mode_check import ModeCheck
+from joyvasa.mode import MODES, Mode
 from joyvasa.motion import MotionSequence, MotionTemplate
 from joyvasa.networks.motion_generator import MotionGenerator
-from joyvasa.portrait import FaceConfig, Picture, PictureConfig, Portrait, PortraitEncoder
+from joyvasa.portrait import FaceConfig, Picture, PictureConfig, Portrait, PortraitEncoder, read_picture
 from joyvasa.provenance import description
 from joyvasa.rendering import Renderer
 from joyvasa.sampling import SamplingConfig, plan_speech
@@ -29,10 +32,19 @@ from joyvasa.smoothing import SmoothingConfig
 from joyvasa.video import EncodingConfig
 from joyvasa.windows import WindowPlan
 
-PORTRAIT_ROLES = ("appearance_feature_extractor", "motion_extractor")
 MOTION_ROLES = ("motion_generator", "motion_template")
-DETECTOR_ROLES = {"cascade": (), "insightface": ("face_detector", "landmarks106", "landmarks203")}
-RENDER_ROLES = ("warping_module", "spade_generator")
+# Animals have their own; all other networks serve both modes.
+RENDERER_ROLES = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
+DETECTOR_ROLES = {
+    "none": (),
+    "cascade": (),
+    "insightface": ("face_detector", "landmarks106", "landmarks203"),
+    "xpose": ("animal_landmarks",),
+}
+DETECTORS = {
+    "human": ("bundle", "insightface", "cascade", "none"),
+    "animal": ("bundle", "xpose", "cascade", "none"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,8 @@ class AnimationConfig:
     """
 
     models: str = "joyvasa"  # bundle: a name or a folder
+    mode: Mode = "human"  # what the picture shows
+    licences: Literal["any", "commercial"] = "any"  # commercial: only weights that are clearly free for it
     seed: int = 0  # of the motion
     device: str = "auto"
     precision: Precision = "fp32"
@@ -70,26 +84,93 @@ class AnimationConfig:
             raise ConfigError("config_invalid", f"batch_frames is {self.batch_frames}; expected at least 1")
         if not 0 <= self.seed < 2**63:
             raise ConfigError("config_invalid", f"seed is {self.seed}; expected 0 to 2^63 - 1")
-
+        if self.mode not in MODES:
+            raise ConfigError("config_invalid", f"mode is {self.mode!r}; expected {' or '.join(MODES)}")
+        if self.face.detector not in DETECTORS[self.mode]:
+            expected = ", ".join(DETECTORS[self.mode])
+            found = f"face.detector is {self.face.detector} in mode {self.mode}"
+            raise ConfigError(
+                "config_invalid", f"{found}; expected one of {expected}: {self.face.detector} is for the other mode"
+            )
+        if self.mode == "animal" and self.driving.normalize_lip:
+            found = "driving.normalize_lip is true in mode animal"
+            raise ConfigError(
+                "config_invalid", f"{found}; expected false: it needs 203 landmarks, which only people have"
+            )
         if self.sampling.sampler == "ancestral" and self.sampling.steps is not None:
             found = f"sampling.steps is {self.sampling.steps} with the ancestral sampler, which takes all trained steps"
             raise ConfigError("config_invalid", f"{found}; expected sampling.sampler=ddim, or no steps")
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Roles of the bundle that these options need, without the detector's."""
+        """Roles of the bundle that these options need in their mode, without the detector's."""
+        renderer = (role_of(self.mode, role) for role in RENDERER_ROLES)
         extra = [("stitching", self.driving.stitching), ("lip", self.driving.normalize_lip)]
-        return (*PORTRAIT_ROLES, *MOTION_ROLES, *RENDER_ROLES, *(role for role, needed in extra if needed))
+        return (*renderer, *MOTION_ROLES, *(role for role, needed in extra if needed))
+
+
+def role_of(mode: Mode, network: str) -> str:
+    """The role that a network of the method has in a mode, for example `animal_warping_module`."""
+    return f"animal_{network}" if mode == "animal" and network in RENDERER_ROLES else network
+
+
+def detector_name(config: AnimationConfig, bundle: Bundle) -> str:
+    """The detector that these options mean with this bundle: `insightface`, `xpose`, `cascade` or `none`."""
+    if config.face.detector != "bundle":
+        return config.face.detector
+    return bundle.switches.animal_detector if config.mode == "animal" else bundle.switches.detector
+
+
+def roles_in_use(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
+    """All roles of the bundle that these options need in their mode, the detector's too."""
+    return (*config.roles, *DETECTOR_ROLES[detector_name(config, bundle)])
+
+
+def require_models(config: AnimationConfig, bundle: Bundle) -> None:
+    """Checks before any work that all weights are there and that their licences allow what is wanted.
+
+    Terms that are unclear count as not commercial: nobody could rely on them.
+
+    Raises:
+        ConfigError: `licence_refused`, naming the weights and what to use in their place.
+        ModelError: `models_missing`.
+    """
+    require_weights(config, bundle, roles_in_use(config, bundle))
+
+
+def require_weights(config: AnimationConfig, bundle: Bundle, used: Sequence[str]) -> None:
+    """As `require_models`, for these roles."""
+    if config.licences == "commercial":
+        refused = {role: licence for role, licence in bundle.licences(used).items() if licence.commercial != "yes"}
+        if refused:
+            raise _licence_error(config, bundle, refused)
+    bundle.require(used)
+
+
+def _licence_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, Licence]) -> ConfigError:
+    weights = ", ".join(f"{role} ({licence.name})" for role, licence in refused.items())
+    detector = detector_name(config, bundle)
+    if refused.keys() <= set(DETECTOR_ROLES[detector]):
+        weights, remedy = f"the detector {detector}: {weights}", "use face.detector=cascade, or none for a face crop"
+    else:
+        remedy = "use another bundle"
+    return ConfigError(
+        "licence_refused",
+        f"licences is commercial, mode {config.mode}: found {weights}; expected weights that may clearly be used "
+        f"commercially: {remedy}",
+    )
 
 
 class Models:
     """The networks of one bundle, and what is built from them for one configuration; each loads when first needed.
 
+    So whoever needs the motion generator alone needs its files alone. `require_models` checks all of them beforehand.
+
     Args:
         config: every option.
 
     Raises:
-        ModelError: the bundle is unknown, or files that the options need are missing.
+        ModelError: the bundle is unknown.
         EnvironmentFault: `device_unavailable`.
     """
 
@@ -97,11 +178,11 @@ class Models:
         self.config = config
         self.device = choose_device(config.device)
         self.bundle: Bundle = open_bundle(config.models)
-        self.bundle.require(config.roles)
         self._networks: dict[str, nn.Module] = {}
 
     def network(self, role: str) -> nn.Module:
-        """The network of a role, on the device, in eval mode."""
+        """The network of a role, that of the mode where the modes differ, on the device, in eval mode."""
+        role = role_of(self.config.mode, role)
         if role not in self._networks:
             self._networks[role] = self.bundle.network(role, self.device)
         return self._networks[role]
@@ -109,12 +190,31 @@ class Models:
     @cached_property
     def detector(self) -> FaceDetector | None:
         """Finds faces; None if the whole picture counts as the face."""
-        wanted = self.config.face.detector
-        name = self.bundle.switches.detector if wanted == "bundle" else wanted
+        name = detector_name(self.config, self.bundle)
         if name == "none":
             return None
-        files = {role: self.bundle.file(role) for role in DETECTOR_ROLES[name]}
+        if name == "xpose":
+            from joyvasa.faces.xpose import XposeDetector
+
+            return XposeDetector(network=self.network("animal_landmarks"), device=self.device)
+        if self.config.mode == "animal":
+            name = "animal_cascade"
+        files = {role: self.bundle.file(role) for role in DETECTOR_ROLES.get(name, ())}
         return build_detector(name, files=files, device=str(self.device), threshold=self.config.face.threshold)
+
+    @cached_property
+    def _mode_check(self) -> ModeCheck:
+        return ModeCheck()
+
+    def read_picture(self, path: str | Path) -> Picture:
+        """A picture, its face found and cut out.
+
+        Raises:
+            InputError: what `joyvasa.portrait.read_picture` raises.
+        """
+        options, detector = self.config, self.detector
+        check = self._mode_check if detector else None
+        return read_picture(path, detector, options.picture, options.face, options.crop, mode=options.mode, check=check)
 
     @cached_property
     def encoder(self) -> PortraitEncoder:
@@ -167,7 +267,7 @@ class Models:
         Raises:
             InputError: `keypoints_mismatch`.
         """
-        driving = self.config.driving
+        driving = self.config.driving.of_mode(self.config.mode)
         return HumanDriver(
             driving,
             source=portrait.keypoints,

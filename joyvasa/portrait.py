@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from joyvasa.device import Precision, autocast
-from joyvasa.errors import ConfigError, ModelError
+from joyvasa.errors import ConfigError, InputError, ModelError
 from joyvasa.faces.detection import MIN_FACE_SIDE, FaceDetector, FaceOrder, choose_face
 from joyvasa.faces.geometry import CropConfig, FaceCrop
+from joyvasa.faces.mode_check import ModeCheck
 from joyvasa.image import MIN_SIDE, read_image, resize_to_limit
 from joyvasa.keypoints import KeypointInfo
+from joyvasa.mode import Mode
 from joyvasa.rendering import to_network_input
 
 OUTSIDE_WARNING = 0.1  # part of the crop outside the picture from which the black edge is worth a warning
@@ -41,11 +43,24 @@ class FaceConfig:
     """Which face of a picture is animated."""
 
     # bundle: the detector that the models name; none: the whole picture is a face crop already
-    detector: Literal["bundle", "insightface", "cascade", "none"] = "bundle"
+    detector: Literal["bundle", "insightface", "xpose", "cascade", "none"] = "bundle"
     threshold: float = 0.15  # lowest score of InsightFace's detector, 0 to 1; the reference's command line
     order: FaceOrder = "large-small"
     index: int = 0  # of the faces in that order
     min_side: int = MIN_FACE_SIDE  # pixels; smaller faces are ignored
+
+
+@dataclass(frozen=True)
+class PictureWarning:
+    """What a user should know of a picture that is animated all the same.
+
+    Args:
+        code: `mode_mismatch_suspected`, `several_faces` or `crop_outside`.
+        sentence: without the code.
+    """
+
+    code: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -56,13 +71,15 @@ class Picture:
         image: uint8 RGB (height, width, 3), reduced to the configured limit.
         crop: where its face is; None if the whole picture counts as the crop.
         lip_ratio: height / width of the mouth opening; None without 203 landmarks.
-        warnings: sentences for the user.
+        n_faces: that were found, those too small to be taken included; None if none was looked for.
+        warnings: for the user.
     """
 
     image: np.ndarray
     crop: FaceCrop | None
     lip_ratio: float | None = None
-    warnings: tuple[str, ...] = ()
+    n_faces: int | None = None
+    warnings: tuple[PictureWarning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,14 @@ class Portrait:
 
 
 def read_picture(
-    path: str | Path, detector: FaceDetector | None, picture: PictureConfig, face: FaceConfig, crop: CropConfig
+    path: str | Path,
+    detector: FaceDetector | None,
+    picture: PictureConfig,
+    face: FaceConfig,
+    crop: CropConfig,
+    *,
+    mode: Mode = "human",
+    check: ModeCheck | None = None,
 ) -> Picture:
     """Reads a picture and finds its face.
 
@@ -91,6 +115,8 @@ def read_picture(
         picture: how it is reduced.
         face: which one is taken.
         crop: how it is cut out.
+        mode: what the detector is for.
+        check: tells whether the picture rather shows what the other mode is for; None: nobody asks.
 
     Raises:
         InputError: what `read_image`, the detector and the choice of the face raise.
@@ -98,18 +124,27 @@ def read_picture(
     image = resize_to_limit(read_image(path), max_side=picture.max_side, division=picture.division)
     if detector is None:
         return Picture(image, crop=None)
-    choice = choose_face(
-        detector.detect(image), order=face.order, index=face.index, min_side=face.min_side, name=str(path)
-    )
+    faces = detector.detect(image)
+    mismatch = _mismatch(mode) if check and check.contradicts(mode, image) else None
+    if mismatch and not faces:
+        raise InputError("face_not_found", f"{path}: no face found; {mismatch}")
+    choice = choose_face(faces, order=face.order, index=face.index, min_side=face.min_side, name=str(path))
     cut = choice.face.crop(image, crop)
-    warnings = []
+    warnings = [PictureWarning("mode_mismatch_suspected", f"{path}: {mismatch}")] if mismatch else []
     if choice.count > 1:
         taken = f"number {face.index} in order {face.order} is animated"
-        warnings.append(f"{path}: {choice.count} faces found; {taken}; choose another with face.index")
+        sentence = f"{path}: {choice.count} faces found; {taken}; choose another with face.index"
+        warnings.append(PictureWarning("several_faces", sentence))
     if cut.outside_fraction > OUTSIDE_WARNING:
         share = f"{cut.outside_fraction:.0%}"
-        warnings.append(f"{path}: {share} of the crop lies outside the picture and is black; use a wider picture")
-    return Picture(image, cut, choice.face.lip_ratio, tuple(warnings))
+        sentence = f"{path}: {share} of the crop lies outside the picture and is black; use a wider picture"
+        warnings.append(PictureWarning("crop_outside", sentence))
+    return Picture(image, cut, choice.face.lip_ratio, len(faces), tuple(warnings))
+
+
+def _mismatch(mode: Mode) -> str:
+    shown, other = ("an animal", "animal") if mode == "human" else ("a person", "human")
+    return f"the picture seems to show {shown} and mode is {mode}; if so, use mode={other}"
 
 
 class PortraitEncoder:

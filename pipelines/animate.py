@@ -16,6 +16,7 @@ Image = Annotated[Path, typer.Argument(help="Portrait: any picture.", show_defau
 Audio = Annotated[Path, typer.Argument(help="Recording: any file with sound.", show_default=False)]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Video to write, *.mp4.")]
 Models = Annotated[str | None, typer.Option("--models", help="Model bundle: a name or a folder (default: joyvasa).")]
+Mode = Annotated[str | None, typer.Option("--mode", help="What the picture shows: human (default) or animal.")]
 Seed = Annotated[
     int | None, typer.Option("--seed", help="Of the motion (default: 0); the same seed gives the same video.")
 ]
@@ -36,17 +37,18 @@ def animate(
     audio: Audio,
     output: Output = Path("out.mp4"),
     models: Models = None,
+    mode: Mode = None,
     seed: Seed = None,
     device: Device = None,
     precision: Precision = None,
     config: File = None,
     settings: Settings = None,
 ) -> None:
-    """Make one talking video from a portrait and a recording."""
+    """Make one talking video from a portrait, of a person or an animal, and a recording."""
     from joyvasa.animator import AnimationConfig
     from joyvasa.config import load_config
 
-    flags = {"models": models, "seed": seed, "device": device, "precision": precision}
+    flags = {"models": models, "mode": mode, "seed": seed, "device": device, "precision": precision}
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     resolved = load_config(AnimationConfig, file=config, settings=[*(settings or []), *given])
     report(run(resolved, image, audio, output), output)

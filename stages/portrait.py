@@ -11,7 +11,7 @@ import torch
 from joyvasa.errors import ConfigError
 from joyvasa.keypoints import KeypointInfo
 from joyvasa.models import Models
-from joyvasa.portrait import Picture, Portrait, read_picture
+from joyvasa.portrait import Picture, Portrait
 from stages.arrays import to_array, to_tensor
 from stages.base import Item, Ok, Outcome, Stage
 from stages.config import StageConfig
@@ -56,9 +56,10 @@ class PortraitPayload:
 
 
 class PortraitStage(Stage):
-    """Row `image` -> `PortraitPayload`; facts `width`, `height`, `warnings`, `bytes`.
+    """Row `image` -> `PortraitPayload`; facts `width`, `height`, `n_faces`, `warnings`, `warning_codes`, `bytes`.
 
-    May be shared: all depends on the content of the picture and on `mode`.
+    Serves the mode of its configuration: rows of the other mode are for another stage.
+    May be shared: all depends on the content of the picture.
 
     Args:
         config: see `StageConfig`.
@@ -80,15 +81,22 @@ class PortraitStage(Stage):
         return each(portraits, self._pack)
 
     def _read(self, item: Item) -> Picture:
-        mode = item.record.row.get("mode") or "human"
-        if mode != "human":
-            raise ConfigError("mode_unsupported", f"mode is {mode!r}; expected human, the only one there is yet")
-        options = self.config.animation
+        found, served = item.record.row.get("mode") or "human", self.config.animation.mode
+        if found != served:
+            raise ConfigError("mode_misrouted", f"mode is {found!r}; expected {served}, which this stage was built for")
         with local_file(item.record.row["image"]) as path:
-            return read_picture(path, self._models.detector, options.picture, options.face, options.crop)
+            return self._models.read_picture(path)
 
     def _pack(self, portrait: Portrait) -> Ok:
         payload = PortraitPayload.of(portrait, half=self.config.animation.precision != "fp32")
-        height, width = portrait.picture.image.shape[:2]
-        facts = {"width": width, "height": height, "bytes": payload.n_bytes}
-        return Ok(payload, {**facts, "warnings": "; ".join(portrait.picture.warnings) or None})
+        picture = portrait.picture
+        height, width = picture.image.shape[:2]
+        facts = {
+            "width": width,
+            "height": height,
+            "n_faces": picture.n_faces,
+            "warnings": "; ".join(warning.sentence for warning in picture.warnings) or None,
+            "warning_codes": ",".join(warning.code for warning in picture.warnings) or None,
+            "bytes": payload.n_bytes,
+        }
+        return Ok(payload, facts)

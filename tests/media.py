@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 
@@ -28,3 +29,10 @@ def tone(path: Path, *, seconds: float = 1.0, volume: float = 0.5, rate: int = 1
     )
     ffmpeg("-f", "lavfi", "-i", source, "-ac", channels, path)
     return path
+
+
+def fill(folder: Path) -> None:
+    """Takes all space that is left on the file system of a folder."""
+    with (folder / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass

@@ -10,7 +10,13 @@ from joyvasa.bundles.hashes import HashCache
 from joyvasa.bundles.spec import BundleSpec, PublishedFile, Role
 
 GENERATOR_FOLDER = "JoyVASA/motion_generator"
-_MARKS = (GENERATOR_FOLDER, "JoyVASA/motion_template", "liveportrait/base_models", "liveportrait_animals/base_models")
+_MARKS = (
+    GENERATOR_FOLDER,
+    "JoyVASA/motion_template",
+    "liveportrait/base_models",
+    "liveportrait_animals/base_models",
+    "liveportrait_animals/base_models_v1.1",
+)
 
 
 def is_reference_layout(folder: Path) -> bool:
@@ -34,13 +40,41 @@ def reference_bundle(folder: Path, published: BundleSpec, cache: HashCache) -> B
     """
     notes: list[str] = []
     roles: dict[str, Role] = {}
-    for name, role in published.roles.items():
+    for name, role in (published.roles | _animals(folder, published, notes)).items():
         chosen = _chosen(folder, name, role, cache, notes)
         roles[name] = role.model_copy(
             update={**{field: getattr(chosen, field) for field in PublishedFile.model_fields}, "older": []}
         )
     spec = published.model_copy(update={"roles": roles, "name": _bundle_name(folder)})
     return Bundle(spec, folder, cache, tuple(notes), links_allowed=True)
+
+
+def _animals(folder: Path, published: BundleSpec, notes: list[str]) -> dict[str, Role]:
+    """The animals' renderer in one version: networks of different versions do not fit each other.
+
+    The newest version of which every file is there; the newest at all if there is none, so that its files are missed.
+    """
+    families = {name: role for name, role in published.roles.items() if role.modes == ["animal"] and role.older}
+    versions = list(dict.fromkeys(file.version for role in families.values() for file in role.versions))
+
+    def files(version: str) -> dict[str, PublishedFile]:
+        found = ((name, file) for name, role in families.items() for file in role.versions if file.version == version)
+        return {name: file for name, file in found if (folder / str(file.file)).is_file()}
+
+    whole = [version for version in versions if len(files(version)) == len(families)]
+    if not whole:
+        return {name: role.model_copy(update={"older": []}) for name, role in families.items()}
+    if len(whole) > 1 or whole[0] != versions[0]:
+        notes.append(f"animals: took version {whole[0]} of {', '.join(whole)}")
+    return {name: _at(families[name], file) for name, file in files(whole[0]).items()}
+
+
+def _at(role: Role, taken: PublishedFile) -> Role:
+    """The role with one of its files; what lies there may have the content of any version."""
+    others = [file.model_copy(update={"file": taken.file}) for file in role.versions if file.version != taken.version]
+    return role.model_copy(
+        update={**{field: getattr(taken, field) for field in PublishedFile.model_fields}, "older": others}
+    )
 
 
 def _bundle_name(folder: Path) -> str:

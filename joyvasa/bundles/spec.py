@@ -58,6 +58,7 @@ class Switches(_Strict):
 
     synthetic: bool = False  # seeded, untrained weights: every output says so
     detector: Literal["insightface", "cascade"] = "cascade"
+    animal_detector: Literal["xpose", "cascade"] = "cascade"
     positional_encoding: Literal["per_token", "constant_row"] = "per_token"
     audio_normalisation: Literal["none", "zero_mean_unit_variance"] = "none"
     audio_padding_samples: tuple[int, int] = (0, 0)  # zeros before and after the sound, at 16 kHz

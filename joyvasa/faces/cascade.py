@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.errors import ModelError
 from joyvasa.faces.detection import Face, sort_faces
+from joyvasa.faces.haar import load_cascade, search, shrink, to_grey
 from joyvasa.image import Image
 
 FloatArray = NDArray[np.floating]
@@ -73,8 +72,8 @@ class CascadeDetector:
 
     def __init__(self, config: CascadeConfig | None = None) -> None:
         self.config = config or CascadeConfig()
-        self._faces = _load("haarcascade_frontalface_alt2.xml")
-        self._eyes = [_load("haarcascade_eye.xml"), _load("haarcascade_eye_tree_eyeglasses.xml")]
+        self._faces = load_cascade("haarcascade_frontalface_alt2.xml")
+        self._eyes = [load_cascade("haarcascade_eye.xml"), load_cascade("haarcascade_eye_tree_eyeglasses.xml")]
         self._lock = threading.Lock()
 
     def detect(self, image: Image) -> list[Face]:
@@ -86,7 +85,7 @@ class CascadeDetector:
         Returns:
             Faces, largest first; their score is the last stage's sum of the cascade, higher is surer.
         """
-        grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        grey = to_grey(image)
         with self._lock:
             found = self._find(grey)
             best = max((score for _, score in found), default=0.0)
@@ -99,25 +98,16 @@ class CascadeDetector:
 
     def _find(self, grey: Image) -> list[tuple[FloatArray, float]]:
         """Boxes (left, top, side) and scores."""
-        factor = min(1.0, self.config.working_side / max(grey.shape))
-        if factor < 1:
-            shrunk = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-            grey = np.asarray(shrunk, dtype=np.uint8)
-        smallest = max(20, int(min(grey.shape) * self.config.min_fraction))
-        hits, _, weights = self._faces.detectMultiScale3(
-            grey, self.config.scale_step, 0, 0, (smallest, smallest), outputRejectLevels=True
+        config = self.config
+        shrunk, factor = shrink(grey, config.working_side)
+        hits = search(
+            self._faces,
+            shrunk,
+            scale_step=config.scale_step,
+            min_neighbours=config.min_neighbours,
+            min_fraction=config.min_fraction,
         )
-        # Hits come in the order that OpenCV's threads found them; grouping must not depend on it.
-        hits, weights = np.reshape(hits, (-1, 4)).astype(int), np.reshape(weights, -1)
-        order = np.lexsort(hits.T)
-        boxes, weights = hits[order, :3], weights[order]
-        groups, _ = cv2.groupRectangles(hits[order].tolist(), self.config.min_neighbours, 0.2)
-        found = []
-        for group in np.reshape(groups, (-1, 4))[:, :3].astype(np.float32):
-            near = np.abs(boxes - group).max(axis=1) <= 0.25 * group[2]
-            if near.any():
-                found.append((group / factor, float(weights[near].max())))
-        return found
+        return [(np.array([hit.left, hit.top, hit.side], np.float32) / factor, hit.score) for hit in hits]
 
     def _find_eyes(self, grey: Image, box: FloatArray) -> FloatArray | None:
         """The centres of both eyes, float32 (2, 2), or None."""
@@ -191,12 +181,3 @@ def _face(box: FloatArray, score: float, eyes: FloatArray | None) -> Face:
     mouth = eyes.mean(axis=0) + _EYES_TO_MOUTH * side * down
     corners = np.array([left, top, left + side, top + side])
     return face_from_eyes_and_mouth(eyes[0], eyes[1], mouth, box=corners, score=score)
-
-
-def _load(name: str) -> cv2.CascadeClassifier:
-    path = Path(getattr(getattr(cv2, "data", None), "haarcascades", "")) / name
-    cascade = cv2.CascadeClassifier(str(path)) if path.is_file() and hasattr(cv2, "CascadeClassifier") else None
-    if cascade is None or cascade.empty():
-        found = f"OpenCV {cv2.__version__} without {name}"
-        raise ModelError("cascade_missing", f"detector cascade is not available: found {found}; install OpenCV 4")
-    return cascade

@@ -162,9 +162,9 @@ def build_detector(
     """Makes a detector by name.
 
     Args:
-        name: `insightface` or `cascade`.
-        files: model files by role, see the constructor of the detector; `cascade` needs none.
-        device: `cpu`, `cuda` or `cuda:N`; `cascade` works on the CPU only.
+        name: `insightface`, `cascade`, or `animal_cascade`.
+        files: model files by role, see the constructor of the detector; cascades need none.
+        device: `cpu`, `cuda` or `cuda:N`; cascades work on the CPU only.
         threads: threads of a network on the CPU; 0: as many as ONNX Runtime likes.
         threshold: lowest score of a face for `insightface`, 0 to 1.
 
@@ -176,12 +176,16 @@ def build_detector(
         from joyvasa.faces.cascade import CascadeDetector
 
         return CascadeDetector()
+    if name == "animal_cascade":
+        from joyvasa.faces.animal_cascade import AnimalCascadeDetector
+
+        return AnimalCascadeDetector()
     if name == "insightface":
         from joyvasa.faces.insightface import InsightFaceConfig, InsightFaceDetector
 
         config = InsightFaceConfig(threshold=threshold)
         return InsightFaceDetector(files=files or {}, device=device, threads=threads, config=config)
-    raise ConfigError("face_detector", f"face detector is {name!r}; expected insightface or cascade")
+    raise ConfigError("face_detector", f"face detector is {name!r}; expected insightface, cascade or animal_cascade")
 
 
 def _areas(boxes: FloatArray) -> FloatArray:

@@ -142,7 +142,15 @@ def average_square(frames: Sequence[Points], *, scale: float = 2.2, vy_ratio: fl
     Returns:
         The square; its angle is 0.
     """
-    squares = [face_square(landmarks, scale=scale, vy_ratio=vy_ratio) for landmarks in frames]
+    return mean_square([face_square(landmarks, scale=scale, vy_ratio=vy_ratio) for landmarks in frames])
+
+
+def mean_square(squares: Sequence[Square]) -> Square:
+    """The upright square with the mean centre and the mean side of several.
+
+    Raises:
+        ConfigError: `no_frames`.
+    """
     if not squares:
         raise ConfigError(
             "no_frames", "no landmarks given for the average square; expected those of one frame at least"

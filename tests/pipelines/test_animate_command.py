@@ -10,6 +10,7 @@ import pytest
 from joyvasa.audio import load_audio
 from joyvasa.media import list_streams
 from pipelines.cli import main
+from tests.joyvasa.faces.animals import draw_cat
 from tests.joyvasa.test_audio import (
     digital_silence,
     empty,
@@ -59,6 +60,18 @@ def test_a_pair_becomes_a_video_as_long_as_its_sound(tmp_path, joyvasa, speech):
     assert np.median(changed[260:440, 260:380]) > 24  # the face is rendered anew
     assert b"RANDOM WEIGHTS" in (tmp_path / "out.mp4").read_bytes()
     assert os.listdir(tmp_path) == ["out.mp4"]
+
+
+def test_an_animal_needs_its_mode(tmp_path, joyvasa, speech):
+    cv2.imwrite(str(tmp_path / "cat.png"), draw_cat()[..., ::-1])
+    given = (tmp_path / "cat.png", speech, "-o", tmp_path / "out.mp4", "--models", "random")
+    code, out, err = joyvasa("animate", *given, "--mode", "animal")
+    assert code == 0, err
+    assert "25 frames, 1.00 s, 400x400" in out
+    (tmp_path / "out.mp4").unlink()
+    result = joyvasa("animate", *given)
+    expect_one_sentence(result, "face_not_found")
+    assert "use mode=animal" in result[2]
 
 
 def test_the_same_seed_gives_the_same_motion_and_another_seed_another(tmp_path, joyvasa, speech):
@@ -182,6 +195,10 @@ def test_missing_ffmpeg_is_named(tmp_path, joyvasa, speech, monkeypatch):
         (["--models", "joyvasa"], "models_missing"),
         (["--set", "crop.scal=2"], "config_unknown_option"),
         (["--precision", "int8"], "config_invalid"),
+        (["--mode", "fish"], "config_invalid"),
+        (["--mode", "animal", "--models", "joyvasa"], "models_missing"),
+        (["--mode", "animal", "--set", "face.detector=insightface"], "config_invalid"),
+        (["--models", "joyvasa", "--set", "licences=commercial"], "licence_refused"),
         (["--device", "abacus"], "device_unavailable"),
         (["--device", "cuda:77"], "device_unavailable"),
         (["-o", "out.avi"], "output_unwritable"),

@@ -7,6 +7,8 @@ from joyvasa.errors import ModelError
 from stages.base import Failed, Item, Kind
 from stages.config import StageConfig
 from stages.portrait import PortraitStage
+from tests.joyvasa.faces.animals import draw_cat
+from tests.media import MEDIA, needs_media
 from tests.stages.items import PORTRAIT, options, payloads, ready, record, same_bytes
 
 
@@ -97,6 +99,37 @@ def test_reduced_precision_halves_the_feature(pictures):
     assert outcome.facts["bytes"] == outcome.payload.n_bytes > outcome.payload.feature.nbytes
 
 
-def test_an_animal_is_refused_until_there_is_a_model_for_it(stage, pictures):
-    (outcome,) = stage.run([Item(record("cat", image=pictures[0].row["image"], mode="animal"))])
-    assert (outcome.kind, outcome.code) == (Kind.BAD_INPUT, "mode_unsupported")
+@pytest.fixture(scope="module")
+def cat(tmp_path_factory):
+    path = tmp_path_factory.mktemp("animals") / "cat.png"
+    cv2.imwrite(str(path), draw_cat()[..., ::-1])
+    return path
+
+
+@pytest.fixture(scope="module")
+def animal_stage():
+    return ready(PortraitStage(StageConfig(animation=options("mode=animal"))))
+
+
+def test_a_stage_serves_the_mode_of_its_configuration(stage, animal_stage, pictures, cat):
+    (payload,) = payloads(animal_stage.run([Item(record("cat", image=cat, mode="animal"))]))
+    assert payload.picture.n_faces == 1
+    for built, mode in ((stage, "animal"), (animal_stage, "human")):
+        (outcome,) = built.run([Item(record("lost", image=cat, mode=mode))])
+        assert (outcome.kind, outcome.code) == (Kind.BAD_INPUT, "mode_misrouted")
+
+
+def test_faces_and_warnings_are_facts(stage, animal_stage, pictures, cat):
+    (outcome,) = stage.run([Item(pictures[0])])
+    assert (outcome.facts["n_faces"], outcome.facts["warnings"], outcome.facts["warning_codes"]) == (1, None, None)
+    (outcome,) = stage.run([Item(record("cat", image=cat))])
+    assert outcome.code == "face_not_found"
+    assert "use mode=animal" in outcome.sentence
+
+
+@needs_media
+@pytest.mark.media
+def test_a_suspected_mode_is_a_fact_and_no_failure(stage):
+    (outcome,) = stage.run([Item(record("dog", image=MEDIA / "animals/s30.jpg"))])
+    assert "mode_mismatch_suspected" in outcome.facts["warning_codes"].split(",")
+    assert "use mode=animal" in outcome.facts["warnings"]

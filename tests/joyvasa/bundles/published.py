@@ -19,7 +19,8 @@ from joyvasa.bundles.spec import BundleSpec
 from joyvasa.bundles.synthetic import template_arrays
 from joyvasa.networks import build
 
-RENDERER = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
+NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
+RENDERER = (*NETWORKS, *(f"animal_{name}" for name in NETWORKS))
 RETARGETING = {"stitching": "retarget_shoulder", "lip": "retarget_mouth", "eye": "retarget_eye"}
 LOADED = (*RENDERER, *RETARGETING, "motion_generator")
 
@@ -62,8 +63,9 @@ def write_bundle(folder: Path, spec: BundleSpec) -> Path:
 @cache
 def small_network(name: str) -> nn.Module:
     """A small network with weights that no constructor makes."""
-    network = build(name, **open_bundle("random").spec.roles[name].config)
-    numbers = torch.Generator().manual_seed(7)
+    role = open_bundle("random").spec.roles[name]
+    network = build(str(role.network), **role.config)
+    numbers = torch.Generator().manual_seed(7 + name.startswith("animal_"))
     state = {
         key: torch.rand(value.shape, generator=numbers) if value.is_floating_point() and not _fixed(key) else value
         for key, value in network.state_dict().items()
@@ -101,7 +103,7 @@ def generator_checkpoint(**arguments: Any) -> dict[str, Any]:
 
 
 def write_published(folder: Path, *, legacy: bool = False) -> Path:
-    """A `pretrained_weights` folder for the human mode, without the detectors."""
+    """A `pretrained_weights` folder for people and animals, without the detectors."""
     names = {name: role.file for name, role in open_bundle("joyvasa").spec.roles.items()}
 
     def save(content: Any, file: str | None) -> None:

@@ -303,6 +303,36 @@ def test_the_newest_published_generator_of_a_folder_is_taken(
         assert any(taken in note for note in bundle.notes)
 
 
+ANIMALS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
+V10, V11 = "base_models", "base_models_v1.1"
+
+
+@pytest.mark.parametrize(
+    ("files", "taken", "noted"),
+    [
+        ({V11: ANIMALS}, V11, False),
+        ({V10: ANIMALS}, V10, True),
+        ({V10: ANIMALS, V11: ANIMALS}, V11, True),
+        ({V10: ANIMALS, V11: ANIMALS[:3]}, V10, True),  # an unfinished download of v1.1
+        ({V10: ANIMALS[:2], V11: ANIMALS[2:]}, V11, False),  # neither is whole: what v1.1 lacks is missed
+    ],
+)
+def test_animals_are_rendered_by_networks_of_one_version(
+    tmp_path: Path, files: dict[str, tuple[str, ...]], taken: str, noted: bool
+) -> None:
+    for version, names in files.items():
+        for name in names:
+            path = tmp_path / "liveportrait_animals" / version / f"{name}.pth"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"weights")
+    bundle = open_bundle(tmp_path)
+    chosen = {Path(str(bundle.spec.roles[f"animal_{name}"].file)).parent.name for name in ANIMALS}
+    assert chosen == {taken}
+    assert any(note.startswith("animals: took version") for note in bundle.notes) == noted
+    there = {name for name in ANIMALS if bundle.has(f"animal_{name}")}
+    assert there == set(files[taken])
+
+
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
 def test_the_reference_folder_may_link_to_files_elsewhere_but_a_bundle_may_not(folder: Path, tmp_path: Path) -> None:
     moved, linked = tmp_path / "elsewhere.pth", tmp_path / "copy"

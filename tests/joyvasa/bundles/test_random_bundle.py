@@ -22,6 +22,7 @@ def test_it_says_that_it_is_synthetic_and_needs_no_file(bundle: Bundle) -> None:
     assert bundle.synthetic
     assert not open_bundle("joyvasa").synthetic
     bundle.require(bundle.spec.of_mode("human"))
+    bundle.require(bundle.spec.of_mode("animal"))
     with pytest.raises(ModelError, match="generated and has no file"):
         bundle.file("lip")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from joyvasa.errors import InputError, ModelError
-from joyvasa.faces import cascade
+from joyvasa.faces import haar
 from joyvasa.faces.cascade import CascadeDetector, face_from_eyes_and_mouth
 from joyvasa.faces.detection import choose_face
 from joyvasa.faces.geometry import CropConfig
@@ -131,7 +131,7 @@ def test_threads_may_share_a_detector(detector, portrait):
 
 
 def test_opencv_without_cascades_is_a_clear_error(monkeypatch):
-    monkeypatch.setattr(cascade.cv2.data, "haarcascades", "/nowhere")
+    monkeypatch.setattr(haar.cv2.data, "haarcascades", "/nowhere")
     with pytest.raises(ModelError, match="detector cascade is not available"):
         CascadeDetector()
 

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from joyvasa.faces.mode_check import ModeCheck
+from joyvasa.image import read_image, resize_to_limit
+from tests.joyvasa.faces.animals import draw_cat
+from tests.media import DATA, EXAMPLES, MEDIA, needs_media
+
+PEOPLE = [DATA / "portrait.jpg", *sorted(EXAMPLES.glob("portrait*.jpg"))]
+
+
+@pytest.fixture(scope="module")
+def check() -> ModeCheck:
+    return ModeCheck()
+
+
+def suspected(check: ModeCheck, mode: str, folder: str) -> list[str]:
+    pictures = sorted((MEDIA / folder).iterdir())
+    return [p.name for p in pictures if check.contradicts(mode, resize_to_limit(read_image(p), max_side=1280))]
+
+
+def test_an_animal_contradicts_the_mode_for_people_alone(check):
+    assert check.contradicts("human", draw_cat())
+    assert not check.contradicts("animal", draw_cat())
+
+
+@pytest.mark.parametrize("path", PEOPLE, ids=lambda path: path.name)
+def test_a_person_does_not_contradict_the_mode_for_people(check, path):
+    assert not check.contradicts("human", read_image(path))
+
+
+def test_a_photograph_of_a_person_contradicts_the_mode_for_animals(check):
+    assert check.contradicts("animal", read_image(DATA / "portrait.jpg"))
+
+
+@pytest.mark.parametrize("mode", ["human", "animal"])
+def test_a_picture_of_nothing_contradicts_no_mode(check, mode):
+    assert not check.contradicts(mode, np.full((300, 400, 3), 128, np.uint8))
+
+
+@needs_media
+@pytest.mark.media
+def test_real_animals_are_told_from_people(check):
+    assert len(suspected(check, "human", "animals")) >= 5  # of 6
+    assert suspected(check, "animal", "animals") == []
+    assert suspected(check, "human", "portraits") == []
+    assert len(suspected(check, "animal", "portraits")) >= 5  # of 9
+
+
+@needs_media
+@pytest.mark.media
+@pytest.mark.slow
+def test_few_of_many_people_are_taken_for_animals(check):
+    assert len(suspected(check, "human", "training/portraits")) <= 4  # of 80
+    assert len(suspected(check, "animal", "training/portraits")) >= 50

@@ -1,0 +1,168 @@
+"""Which networks a configuration asks for, and what it refuses."""
+
+import dataclasses
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from joyvasa.animator import Animator
+from joyvasa.bundles import open_bundle
+from joyvasa.bundles.spec import Licence
+from joyvasa.config import load_config
+from joyvasa.driving import DrivingConfig
+from joyvasa.errors import ConfigError, ModelError
+from joyvasa.faces.animal_cascade import AnimalCascadeDetector
+from joyvasa.faces.cascade import CascadeDetector
+from joyvasa.models import AnimationConfig, Models, detector_name, require_models, roles_in_use
+
+NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
+SHARED = ("motion_generator", "motion_template", "stitching")
+
+
+def config(*settings: str) -> AnimationConfig:
+    return load_config(AnimationConfig, settings=["device=cpu", *settings])
+
+
+@pytest.fixture(autouse=True)
+def models_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("JOYVASA_MODELS", str(tmp_path))
+
+
+def test_an_animal_has_a_renderer_of_its_own_and_shares_the_rest():
+    assert set(config("mode=human").roles) == {*NETWORKS, *SHARED}
+    assert set(config("mode=animal").roles) == {*(f"animal_{name}" for name in NETWORKS), *SHARED}
+    assert "stitching" not in config("mode=animal", "driving.stitching=false").roles
+
+
+@pytest.mark.parametrize(
+    ("bundle", "mode", "wanted", "detector"),
+    [
+        ("joyvasa", "human", "bundle", "insightface"),
+        ("joyvasa", "animal", "bundle", "xpose"),
+        ("random", "human", "bundle", "cascade"),
+        ("random", "animal", "bundle", "cascade"),
+        ("joyvasa", "animal", "cascade", "cascade"),
+        ("joyvasa", "animal", "none", "none"),
+    ],
+)
+def test_the_bundle_names_a_detector_for_each_mode(bundle, mode, wanted, detector):
+    options = config(f"mode={mode}", f"face.detector={wanted}")
+    assert detector_name(options, open_bundle(bundle)) == detector
+    landmarks = {role for role in roles_in_use(options, open_bundle(bundle)) if "landmarks" in role}
+    assert landmarks == {"insightface": {"landmarks106", "landmarks203"}, "xpose": {"animal_landmarks"}}.get(
+        detector, set()
+    )
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("human", CascadeDetector), ("animal", AnimalCascadeDetector)])
+def test_the_cascade_is_that_of_the_mode(mode, kind):
+    assert isinstance(Models(config("models=random", f"mode={mode}")).detector, kind)
+
+
+def test_the_animal_detector_gets_its_network(monkeypatch):
+    made = {}
+
+    def detector(*, network, device):
+        made.update(network=network, device=device)
+        return made
+
+    monkeypatch.setitem(sys.modules, "joyvasa.faces.xpose", SimpleNamespace(XposeDetector=detector))
+    models = Models(config("models=random", "mode=animal", "face.detector=xpose"))
+    monkeypatch.setattr(type(models.bundle), "network", lambda self, role, device: f"network of {role}")
+    assert models.detector == {"network": "network of animal_landmarks", "device": models.device}
+
+
+def test_networks_are_those_of_the_mode():
+    human, animal = (Models(config("models=random", f"mode={mode}")) for mode in ("human", "animal"))
+    for name in NETWORKS:
+        one, other = (next(models.network(name).parameters()) for models in (human, animal))
+        assert one.shape == other.shape
+        assert not one.equal(other), name
+    assert next(human.network("stitching").parameters()).equal(next(animal.network("stitching").parameters()))
+    assert human.fingerprint != animal.fingerprint
+
+
+def test_an_animal_is_driven_as_animals_are_and_options_may_be_set():
+    assert config("mode=animal").driving.of_mode("animal") == DrivingConfig.for_animals(stitching=True)
+    options = config(
+        "driving.region=pose", "driving.multiplier=0.5", "driving.keep_scale=false", "driving.stitching=false"
+    )
+    driving = options.driving.of_mode("animal")
+    assert (driving.region, driving.multiplier, driving.keep_scale, driving.stitching) == ("pose", 0.5, False, False)
+    assert driving.relative
+    assert config("driving.region=lip").driving.of_mode("animal").lip_indices is None  # those of the weights
+
+
+def test_a_person_is_driven_as_before():
+    assert config().driving.of_mode("human") == DrivingConfig(stitching=True, keep_scale=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["mode=dog"], "mode is 'dog'"),
+        (["mode=animal", "face.detector=insightface"], "expected one of bundle, xpose, cascade, none"),
+        (["mode=human", "face.detector=xpose"], "expected one of bundle, insightface, cascade, none"),
+        (["mode=animal", "driving.relative=true", "driving.normalize_lip=true"], "only people have"),
+        (["licences=free"], "licences is 'free'"),
+    ],
+)
+def test_what_makes_no_sense_in_a_mode_is_refused_in_one_sentence(settings, words):
+    with pytest.raises(ConfigError) as caught:
+        config(*settings)
+    assert words in caught.value.sentence
+    assert "\n" not in caught.value.sentence
+
+
+def test_the_mode_may_be_changed_afterwards_and_is_checked_again():
+    assert dataclasses.replace(config(), mode="animal") == config("mode=animal")
+    with pytest.raises(ConfigError, match="expected human or animal"):
+        dataclasses.replace(config(), mode="training")
+
+
+def test_missing_animal_files_are_named_with_the_command_that_gets_them():
+    with pytest.raises(ModelError) as caught:
+        Animator(config("models=joyvasa", "mode=animal"))
+    assert caught.value.code == "models_missing"
+    for file in ("base_models_v1.1/warping_module.pth", "xpose.pth", "stitching_retargeting_module.pth"):
+        assert file in caught.value.sentence
+    assert caught.value.sentence.endswith("(joyvasa models fetch joyvasa --mode animal)")
+    assert "liveportrait/base_models/" not in caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("mode", "component"),
+    [("human", "InsightFace non-commercial research"), ("animal", "IDEA non-commercial research")],
+)
+def test_commercial_use_refuses_restricted_detectors_and_names_another(mode, component):
+    options = config("models=joyvasa", f"mode={mode}", "licences=commercial")
+    with pytest.raises(ConfigError, match="licence_refused") as caught:
+        require_models(options, open_bundle("joyvasa"))
+    assert component in caught.value.sentence
+    assert "face.detector=cascade" in caught.value.sentence
+    assert "\n" not in caught.value.sentence
+
+
+@pytest.mark.parametrize("mode", ["human", "animal"])
+def test_commercial_use_allows_the_cascade(mode):
+    options = config(f"mode={mode}", "licences=commercial", "face.detector=cascade")
+    with pytest.raises(ModelError, match="models_missing"):  # nothing else stands in the way
+        require_models(options, open_bundle("joyvasa"))
+    require_models(dataclasses.replace(options, models="random"), open_bundle("random"))
+
+
+def test_terms_that_are_unclear_are_not_commercial():
+    bundle = open_bundle("random")
+    unclear = {"none": Licence(name="Unknown terms", commercial="unclear")}
+    bundle = dataclasses.replace(bundle, spec=bundle.spec.model_copy(update={"licences": unclear}))
+    require_models(config("models=random"), bundle)
+    with pytest.raises(ConfigError, match=r"Unknown terms.*use another bundle"):
+        require_models(config("models=random", "licences=commercial"), bundle)
+
+
+def test_who_needs_the_motion_generator_alone_needs_no_renderer():
+    models = Models(config("models=joyvasa", "mode=animal"))
+    with pytest.raises(ModelError) as caught:
+        _ = models.motion_generator
+    assert "warping_module" not in caught.value.sentence
