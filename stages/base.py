@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ class Item:
     Attributes:
         record: the record. A stage whose results are shared sees one of the records that share it and must use
             nothing of it but what the key covers.
-        inputs: payloads by the name of the upstream stage. Arrays in them may be read-only.
+        inputs: payloads by output of the upstream stage. Arrays in them may be read-only.
     """
 
     record: Record
@@ -54,6 +55,7 @@ class Kind(StrEnum):
     IO = "io"  # a file or service did not answer: tried again with back-off, then the record fails
     OUT_OF_MEMORY = "out_of_memory"  # tried again in a smaller batch, then quarantined
     POISON = "poison"  # a result nobody may use (not a number), or an unexpected error: quarantined
+    BROKEN = "broken"  # the process can compute nothing more (its GPU context failed): as if the worker had died
     STOP = "stop"  # nothing can go on (disk full, folder read-only): the run stops and can be resumed
 
 
@@ -65,7 +67,7 @@ class Ok:
         payload: for the stages downstream; anything that pickles. Large data should be numpy arrays, which travel
             without a copy. `None` where nobody needs one.
         facts: small values for buckets, statistics and the outcome row. `bytes` (size of the payload) is counted
-            against the memory that a run may hold; numbers are summed up in the statistics.
+            against the memory that a run may hold; amounts are summed up in the statistics.
     """
 
     payload: Any = None
@@ -129,7 +131,17 @@ class Stage(ABC):
         """
 
 
-_STOPPING = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # disk full, read-only, quota: no record is to blame
+_DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # full, read-only, quota: no record is to blame
+_ACCESS = {errno.EACCES, errno.EPERM}  # no more is any, where a result is to be written; a file to be read may be
+_OUTPUT_CODES = {"disk_full", "output_unwritable"}
+
+# What torch, cuBLAS, cuDNN and ONNX Runtime say when a kernel or the driver has failed. From then on the CUDA context
+# answers every call with an error, until its process ends.
+_GPU_FAULT = re.compile(
+    r"(CUDA|HIP)( driver)? error|CUDA failure|device-side assert|illegal memory access"
+    r"|CUBLAS_STATUS_|CUDNN_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR|MAPPING_ERROR)"
+)
+_GPU_FULL = re.compile(r"(CUDA|HIP)( driver)? error: out of memory|STATUS_ALLOC_FAILED")  # the context survives that
 
 
 def failure_of(error: BaseException) -> Failed:
@@ -141,20 +153,52 @@ def failure_of(error: BaseException) -> Failed:
     Returns:
         The failure it stands for, with the code of the exception where it has one.
     """
+    if fault := _gpu_fault(error):
+        return Failed(Kind.BROKEN, "gpu_failed", _text(fault))
     name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or _GPU_FULL.search(str(error)):
+        return Failed(Kind.OUT_OF_MEMORY, "out_of_memory", _text(error))  # torch's, by name: torch is not imported
+    if _no_record_is_to_blame(error):
+        return Failed(Kind.STOP, *_told(error, "disk_unwritable"))
     if isinstance(error, InputError | ConfigError):
         return Failed(Kind.BAD_INPUT, error.code, error.sentence)
-    cause = error if isinstance(error, OSError) else error.__cause__
-    if isinstance(cause, OSError) and cause.errno in _STOPPING:
-        return Failed(Kind.STOP, "disk_unwritable", _text(error))
+    if isinstance(error, OSError | OutputError) or isinstance(error.__cause__, OSError):
+        return Failed(Kind.IO, *_told(error, "io_error"))
+    return Failed(Kind.POISON, *_told(error, "unexpected_error"))
+
+
+def _gpu_fault(error: BaseException | None) -> BaseException | None:
+    """The exception, of this one and those it was raised for, that tells of a failed GPU context."""
+    while error is not None:
+        text = str(error)
+        ours = isinstance(error, JoyvasaError | ManifestError | OSError)  # their texts may hold names of files
+        if (
+            not ours
+            and not _GPU_FULL.search(text)
+            and (type(error).__name__ == "AcceleratorError" or _GPU_FAULT.search(text))
+        ):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _no_record_is_to_blame(error: BaseException) -> bool:
+    if isinstance(error, OutputError) and error.code in _OUTPUT_CODES:
+        return True
+    if type(error).__name__ == "OutOfDiskError":  # of Ray's object store
+        return True
+    number = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", None)
+    return number in _DISK or (isinstance(error, ManifestError) and number in _ACCESS)
+
+
+def _told(error: BaseException, code: str) -> tuple[str, str]:
+    """Code and sentence of an exception; `code` where it has none of its own."""
     if isinstance(error, JoyvasaError | ManifestError):
-        kind = Kind.IO if isinstance(error, OutputError) or isinstance(cause, OSError) else Kind.POISON
-        return Failed(kind, error.code, error.sentence)
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError":  # torch.cuda.OutOfMemoryError, torch not imported
-        return Failed(Kind.OUT_OF_MEMORY, "out_of_memory", _text(error))
-    if isinstance(error, OSError):
-        return Failed(Kind.IO, "io_error", _text(error))
-    return Failed(Kind.POISON, "unexpected_error", _text(error))
+        return error.code, error.sentence
+    if isinstance(error, OSError) and error.errno in _DISK:
+        where = error.filename or "the disk"
+        return code, f"{where}: cannot be written ({error.strerror}): free space or check access, then resume"
+    return code, _text(error)
 
 
 def _text(error: BaseException, limit: int = 500) -> str:

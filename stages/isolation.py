@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from joyvasa.errors import OutputError
-from manifests.errors import ManifestError
 from stages.base import Failed, Kind, failure_of
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_NO_RECORD_IS_TO_BLAME = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM}
-
 
 def sorted_failure(error: BaseException) -> Failed:
-    """The failure that an exception stands for, as `failure_of` has it, and those of writing results too.
+    """The failure of one record that an exception stands for.
 
     Raises:
-        BaseException: the error itself where the GPU has failed: nothing that this process computes from now on could
+        BaseException: the error itself where the process is of no more use: nothing that it computes from now on could
             be trusted, so the error must not be put down to the record.
     """
-    if type(error).__name__ == "AcceleratorError" or str(error).startswith("CUDA error"):
+    failure = failure_of(error)
+    if failure.kind is Kind.BROKEN:
         raise error
-    if isinstance(error, OutputError) and error.code in ("disk_full", "output_unwritable"):
-        return Failed(Kind.STOP, error.code, error.sentence)
-    if isinstance(error, ManifestError):
-        number = getattr(error.__cause__, "errno", None)
-        stops = number in _NO_RECORD_IS_TO_BLAME
-        return Failed(Kind.STOP if stops else Kind.IO, error.code, error.sentence)
-    return failure_of(error)
+    return failure
 
 
 def each(entries: Iterable[T | Failed], work: Callable[[T], R]) -> list[R | Failed]:

@@ -17,9 +17,11 @@ from joyvasa.motion_timing import fit_length, resample
 from joyvasa.sampling import Recording, sample_motion
 from joyvasa.smoothing import smooth
 from joyvasa.windows import WindowPlan
+from manifests.identity import derive_seed
 from stages.arrays import to_array, to_tensor
 from stages.base import Item, Ok, Outcome, Stage
 from stages.config import StageConfig
+from stages.identify import Identity
 from stages.isolation import each, together
 from stages.media import local_file
 from stages.speech import SpeechPayload
@@ -29,9 +31,11 @@ TENSORS = tuple(entry.name for entry in fields(MotionSequence) if entry.name != 
 
 @dataclass(frozen=True, kw_only=True)
 class MotionConfig(StageConfig):
-    """As `StageConfig`, and how `strict` batches look.
+    """As `StageConfig`, and how `strict` batches look and where seeds come from.
 
     Attributes:
+        shared: a row without a seed gets it from the content of its recording and not from its id, so that all rows
+            with that sound have one motion, whatever its files are called.
         strict_batch: recordings in each network call of the `strict` mode, filled up with silent ones; choose the
             batch size of the stage.
 
@@ -39,6 +43,7 @@ class MotionConfig(StageConfig):
         ConfigError: `config_invalid`.
     """
 
+    shared: bool = False
     strict_batch: int = 16
 
     def __post_init__(self) -> None:
@@ -55,17 +60,19 @@ class MotionPayload:
         arrays: tensors of `MotionSequence` by name, float32.
         frames_per_second: of the video.
         provenance: where it comes from, for motion files.
+        seed: that it was sampled with; None if it was read from a file.
     """
 
     arrays: Mapping[str, np.ndarray]
     frames_per_second: float
     provenance: Mapping[str, str]
+    seed: int | None = None
 
     @classmethod
-    def of(cls, motion: MotionSequence, provenance: Mapping[str, str]) -> MotionPayload:
+    def of(cls, motion: MotionSequence, provenance: Mapping[str, str], seed: int | None = None) -> MotionPayload:
         """Packs a motion."""
         arrays = {name: to_array(getattr(motion, name)) for name in TENSORS}
-        return cls(arrays, motion.frames_per_second, dict(provenance))
+        return cls(arrays, motion.frames_per_second, dict(provenance), seed)
 
     def motion(self) -> MotionSequence:
         """The motion."""
@@ -103,13 +110,14 @@ class _Order:
 
 
 class MotionStage(Stage):
-    """`SpeechPayload` or row `motion` -> `MotionPayload`; facts `frames`, `seconds`, `bytes`.
+    """`SpeechPayload` or row `motion` -> `MotionPayload`; facts `frames`, `seconds`, `seed`, `bytes`.
 
     A motion file is brought to the frame rate of the motion generator, which is that of all videos of a run; where the
     row has sound too, the motion is cut to its length, or its last frame is held. Smoothing is for sampled motion
     alone: a file holds what its maker wanted.
 
-    May be shared: all depends on the content of the recording, on `motion`, `cfg_scale` and the seed.
+    May be shared: all depends on the content of the recording, on `motion`, `cfg_scale` and the seed. With `shared` it
+    needs the `Identity` of the row's files, too.
 
     Args:
         config: see `MotionConfig`.
@@ -145,7 +153,14 @@ class MotionStage(Stage):
             raise InputError("motion_missing", "row: neither audio nor motion; expected one of them: name a file")
         scale = row.get("cfg_scale")
         scale = self.config.animation.sampling.cfg_scale if scale is None else float(scale)
-        return _Order(speech.plan, speech.features, item.record.seed, scale)
+        return _Order(speech.plan, speech.features, self._seed(item), scale)
+
+    def _seed(self, item: Item) -> int:
+        row = item.record.row
+        if not self.config.shared or row.get("seed") is not None:
+            return item.record.seed
+        identity: Identity = item.inputs["identify"]
+        return derive_seed(self.config.animation.seed, identity.audio_sha256 or row["audio"])
 
     def _read(self, location: str, plan: WindowPlan | None) -> MotionPayload:
         with local_file(location) as path:
@@ -174,7 +189,7 @@ class MotionStage(Stage):
                 models.motion_generator, recordings, models.template, options.sampling, device=models.device
             )
         return [
-            MotionPayload.of(smooth(motion, options.smoothing), {**self._provenance, **order.provenance})
+            MotionPayload.of(smooth(motion, options.smoothing), {**self._provenance, **order.provenance}, order.seed)
             for motion, order in zip(motions, orders, strict=False)  # fillers come last
         ]
 
@@ -187,5 +202,5 @@ def _outcome(payload: MotionPayload) -> Outcome:
             "motion: holds NaN or infinity; expected finite numbers: use precision fp32 or bf16, or check the weights",
         )
     n_frames = len(payload.arrays["scale"])
-    seconds = n_frames / payload.frames_per_second
-    return Ok(payload, {"frames": n_frames, "seconds": seconds, "bytes": sum(array.nbytes for array in arrays)})
+    facts = {"frames": n_frames, "seconds": n_frames / payload.frames_per_second}
+    return Ok(payload, {**facts, "seed": payload.seed, "bytes": sum(array.nbytes for array in arrays)})

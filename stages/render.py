@@ -35,7 +35,6 @@ class RenderConfig(StageConfig):
     Attributes:
         run: the run folder; a path or URI.
         save_motion: keep each motion as a file beside the videos.
-        scratch: local folder for videos that are being encoded; None for the system's.
 
     Raises:
         ConfigError: `config_invalid`.
@@ -43,7 +42,6 @@ class RenderConfig(StageConfig):
 
     run: str = ""
     save_motion: bool = False
-    scratch: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,15 +111,10 @@ class RenderStage(Stage):
             n_frames=len(motion),
             frames_per_second=motion.frames_per_second,
             sound=sound,
-            comment=models.tag(record.seed),
+            comment=models.tag(record.seed if motion_payload.seed is None else motion_payload.seed),
         )
-        output = VideoOutput(
-            plan,
-            models.composer(portrait.picture),
-            self._folder.storage,
-            self.config.animation.encoding,
-            self.config.scratch,
-        )
+        composer, encoding = models.composer(portrait.picture), self.config.animation.encoding
+        output = VideoOutput(plan, composer, self._folder.storage, encoding)
         open_files.callback(output.close)
         saved = None
         if self.config.save_motion:

@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import shutil
-import tempfile
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from fractions import Fraction
 
-from manifests.storage import LocalStorage, open_storage
-from stages.base import Fact, Item, Ok, Outcome, Stage
+import numpy as np
+
+from joyvasa.bundles import Bundle, open_bundle
+from joyvasa.device import choose_device
+from joyvasa.errors import InputError, ModelError
+from joyvasa.metrics import BUNDLE, build, unavailable
+from joyvasa.metrics.base import Clip, Metric, MetricModels, NotMeasured, Values
+from joyvasa.metrics.measure import Scores, explained, measure
+from joyvasa.models import AnimationConfig, Models
+from joyvasa.video_reader import BATCH_FRAMES, VideoInfo, stream_video
+from manifests.run_folder import RunFolder
+from manifests.storage import open_storage
+from stages.base import Fact, Failed, Item, Kind, Ok, Outcome, Stage
+from stages.clips import found_clip, made_clip
 from stages.isolation import each, sorted_failure
-from stages.video_output import VideoPayload
-
-
-class Metric(Protocol):
-    """A number that is read off a finished video. It is sent to the worker before `setup`."""
-
-    @property
-    def name(self) -> str:
-        """Of its column."""
-        ...
-
-    def setup(self) -> None:
-        """Loads what it needs; called once in every worker."""
-
-    def measure(self, video: Path, facts: Mapping[str, Any]) -> float | None:
-        """Measures one video.
-
-        Args:
-            video: local file.
-            facts: the columns of the row (`image`, `audio`, ...), and the fields of `VideoPayload`.
-
-        Returns:
-            The number; None where it has no meaning for this video.
-        """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,30 +31,29 @@ class ScoreConfig:
 
     Attributes:
         run: the run folder; a path or URI.
-        metrics: with names of their own.
+        metrics: names from `joyvasa.metrics.NAMES`.
+        models: bundle with the weights of metrics, a name or a folder.
+        device: that these weights work on.
+        animation: that the videos were made with.
+        batch_frames: frames that are decoded and measured at once; memory grows with it.
     """
 
     run: str
-    metrics: tuple[Metric, ...] = ()
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What was measured.
-
-    Attributes:
-        metrics: by name; None where there is no number.
-        reasons: by name, why there is none.
-    """
-
-    metrics: Mapping[str, float | None] = field(default_factory=dict)
-    reasons: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    models: str = BUNDLE
+    device: str = "auto"
+    animation: AnimationConfig = field(default_factory=AnimationConfig)
+    batch_frames: int = BATCH_FRAMES
 
 
 class ScoreStage(Stage):
-    """`VideoPayload` -> `Scores`; facts `metric.NAME`, and `metric.NAME.reason` where a metric failed.
+    """`VideoPayload` with portrait and motion, or `FoundVideo` -> nothing.
 
-    A metric that fails never harms the record.
+    Facts: `metric.COLUMN`, a number or None; `metric.COLUMN.reason` where it is None; `frames` that were decoded.
+
+    Each video is decoded once for all metrics. A metric that fails costs its own numbers; a made video that cannot be
+    read costs all numbers and still is a video; one that a row brings fails then. What metrics of whole sets need is
+    kept in the run folder, in the place of what an earlier attempt has left there.
 
     Args:
         config: see `ScoreConfig`.
@@ -80,48 +63,90 @@ class ScoreStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Loads the metrics."""
-        self._storage = open_storage(self.config.run)
-        for metric in self.config.metrics:
-            metric.setup()
+        """Loads the metrics whose weights are there and may be used."""
+        self._folder = RunFolder(open_storage(self.config.run))
+        self._metrics: list[Metric] = []
+        self._missing: dict[str, NotMeasured] = {}
+        bundle = open_bundle(self.config.models)
+        commercial = self.config.animation.licences == "commercial"
+        for metric in map(build, self.config.metrics):
+            reason = unavailable(metric, bundle, commercial=commercial)
+            if reason is None and metric.roles:
+                reason = self._load(metric, bundle)
+            if reason:
+                self._missing |= _all(metric.all_missing(reason.code, reason.sentence))
+            else:
+                self._metrics.append(metric)
+        self._models = Models(self.config.animation) if self._metrics else None
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Measures one video after another."""
         return each(batch, self._score)
 
+    def _load(self, metric: Metric, bundle: Bundle) -> NotMeasured | None:
+        try:
+            metric.setup(MetricModels(bundle=bundle, device=choose_device(self.config.device)))
+        except ModelError as error:  # a damaged file of one metric is no reason to lose the others
+            return NotMeasured(error.code, error.sentence)
+        return None
+
     def _score(self, item: Item) -> Outcome:
-        if not self.config.metrics:
-            return Ok(Scores())
-        made: VideoPayload = item.inputs["render"]
-        known = {**item.record.row, **asdict(made)}
-        with self._local(made.video) as path:
-            results = {metric.name: _measure(metric, path, known) for metric in self.config.metrics}
-        scores = Scores(
-            {name: value for name, (value, _) in results.items()},
-            {name: reason for name, (_, reason) in results.items() if reason},
-        )
-        facts: dict[str, Fact] = {f"metric.{name}": value for name, value in scores.metrics.items()}
-        return Ok(scores, facts | {f"metric.{name}.reason": reason for name, reason in scores.reasons.items()})
+        if not self._metrics:
+            return Ok(facts=_facts(Scores(), self._missing))
+        with self._clip(item) as clip:
+            info = VideoInfo(
+                clip.width, clip.height, Fraction(clip.frames_per_second).limit_denominator(100_000), clip.has_sound
+            )
+            frames = stream_video(clip.video, info=info, batch_frames=self.config.batch_frames)
+            try:
+                scores = measure(clip, self._metrics, frames, explain=_explained)
+            except InputError as error:
+                if "video" in item.inputs:
+                    return Failed(Kind.BAD_INPUT, error.code, error.sentence)
+                lost = [metric.all_missing(error.code, error.sentence) for metric in self._metrics]
+                return Ok(facts=_facts(Scores(), self._missing | {k: v for one in lost for k, v in _all(one).items()}))
+        if scores.features:
+            path = self._folder.features_path(item.record.row["shard"], item.record.id)
+            self._folder.storage.write(path, features_bytes(scores.features))
+        return Ok(facts=_facts(scores, self._missing))
 
-    @contextmanager
-    def _local(self, video: str) -> Generator[Path]:
-        if isinstance(self._storage, LocalStorage):
-            yield self._storage.path(video)
-            return
-        with tempfile.TemporaryDirectory(prefix="joyvasa-score-") as folder:
-            target = Path(folder, "video.mp4")
-            with self._storage.open(video) as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
-            yield target
+    def _clip(self, item: Item) -> AbstractContextManager[Clip]:
+        if "video" in item.inputs:
+            return found_clip(item)
+        assert self._models is not None, "made where there are metrics"
+        return made_clip(item, self._folder.storage, self._models)
 
 
-def _measure(metric: Metric, video: Path, facts: Mapping[str, Any]) -> tuple[float | None, str | None]:
-    """The number, and why there is none."""
-    try:
-        value = metric.measure(video, facts)
-    except Exception as error:  # a metric is never a reason to lose a video
-        failure = sorted_failure(error)
-        return None, f"{failure.code}: {failure.sentence}"
-    if value is not None and not math.isfinite(value):
-        return None, f"not_finite: the metric gave {value}"
-    return (None if value is None else float(value)), None
+def features_bytes(features: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays by name as a file for `numpy.load`; the same bytes for the same arrays."""
+    sink = io.BytesIO()
+    np.savez(sink, **{name: features[name] for name in sorted(features)})  # type: ignore[arg-type]
+    return sink.getvalue()
+
+
+def _explained(error: Exception) -> NotMeasured:
+    """Why a metric that raised has no number.
+
+    Raises:
+        OSError: the disk is full, which is no metric's fault; the run stops and can be resumed.
+        Exception: the process is of no more use.
+    """
+    failure = sorted_failure(error)
+    if failure.kind is Kind.STOP:
+        raise error
+    if failure.kind is Kind.OUT_OF_MEMORY:
+        return NotMeasured(failure.code, failure.sentence)
+    return explained(error)
+
+
+def _all(values: Values) -> dict[str, NotMeasured]:
+    return {column: value for column, value in values.items() if isinstance(value, NotMeasured)}
+
+
+def _facts(scores: Scores, missing: Mapping[str, NotMeasured]) -> dict[str, Fact]:
+    facts: dict[str, Fact] = {"frames": scores.n_frames or None}
+    facts |= {f"metric.{column}": value for column, value in scores.values.items()}
+    for column, reason in {**scores.reasons, **missing}.items():
+        facts[f"metric.{column}"] = None
+        facts[f"metric.{column}.reason"] = f"{reason.code}: {reason.sentence}"
+    return facts

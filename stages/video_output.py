@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from joyvasa.bundles.hashes import sha256_of
 from joyvasa.compose import FrameComposer
 from joyvasa.video import EncodingConfig, VideoWriter
+from manifests.scratch import scratch_folder
 from manifests.storage import Storage
 
 
@@ -70,20 +71,11 @@ class VideoOutput:
         composer: crops to frames.
         storage: of the run folder.
         encoding: compression.
-        scratch: local folder for the file that is being encoded; None for the system's.
     """
 
-    def __init__(
-        self,
-        plan: VideoPlan,
-        composer: FrameComposer,
-        storage: Storage,
-        encoding: EncodingConfig,
-        scratch: str | None = None,
-    ) -> None:
+    def __init__(self, plan: VideoPlan, composer: FrameComposer, storage: Storage, encoding: EncodingConfig) -> None:
         self._plan, self._composer, self._storage, self._encoding = plan, composer, storage, encoding
-        self._scratch_folder = scratch
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch = ExitStack()
         self._writer: VideoWriter | None = None
 
     def write(self, crops: np.ndarray) -> None:
@@ -96,9 +88,8 @@ class VideoOutput:
             OutputError: as `VideoWriter`.
         """
         if self._writer is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="joyvasa-render-", dir=self._scratch_folder)
             self._writer = VideoWriter(
-                Path(self._scratch.name, "video.mp4"),
+                self._scratch.enter_context(scratch_folder()) / "video.mp4",
                 width=self._composer.width,
                 height=self._composer.height,
                 frames_per_second=self._plan.frames_per_second,
@@ -139,6 +130,4 @@ class VideoOutput:
             writer, self._writer = self._writer, None
             stopped = InterruptedError("given up")
             writer.__exit__(type(stopped), stopped, None)
-        if self._scratch is not None:
-            self._scratch.cleanup()
-            self._scratch = None
+        self._scratch.close()

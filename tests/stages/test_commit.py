@@ -3,8 +3,10 @@ import pytest
 from manifests.storage import open_storage
 from stages.base import Item, Kind, Ok
 from stages.commit import CommitConfig, CommitStage
+from stages.video_output import VideoPayload
 from tests.stages.items import ready, record
-from tests.stages.test_score import VIDEO
+
+VIDEO = VideoPayload("shards/00000/videos/r.mp4", 5, "00", 10, 25.0, 64, 48)
 
 
 @pytest.mark.parametrize("run", ["local", "memory://commit/run"])

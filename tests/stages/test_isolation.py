@@ -36,6 +36,15 @@ def test_errors_are_sorted(error, kind, code):
     assert (failure.kind, failure.code) == (kind, code)
 
 
+@pytest.mark.parametrize("work", [lambda do: each([1, 2], do), lambda do: together([1, 2], do)])
+def test_a_failed_gpu_is_no_entry_s_failure(work):
+    def do(entry):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        work(do)
+
+
 def test_each_keeps_a_failure_to_its_entry():
     found = each([1, 0, 2], lambda number: 10 // number)
     assert (found[0], found[2]) == (10, 5)

@@ -8,7 +8,9 @@ from joyvasa.animator import Animator
 from joyvasa.audio import probe_audio
 from joyvasa.motion import MotionSequence
 from joyvasa.motion_file import save_motion
-from stages.base import Item, Kind
+from manifests.identity import derive_seed
+from stages.base import Item, Kind, Record
+from stages.identify import Identity
 from stages.motion import MotionConfig, MotionStage
 from stages.speech import SpeechConfig, SpeechPayload, SpeechStage
 from tests.media import tone
@@ -117,13 +119,30 @@ def test_a_broken_gpu_is_no_fault_of_the_record(stage, items, monkeypatch):
 
 def test_facts_tell_length_and_size(stage, items):
     facts = stage.run([items[4]])[0].facts
-    assert facts == {"frames": 108, "seconds": 4.32, "bytes": 108 * 70 * 4}
+    assert facts == {"frames": 108, "seconds": 4.32, "seed": 4, "bytes": 108 * 70 * 4}
+
+
+def test_a_shared_motion_takes_its_seed_from_the_content_of_the_recording_or_from_its_row(items):
+    stage = ready(MotionStage(MotionConfig(animation=options("seed=5"), shared=True)))
+
+    def seed_of(name, sha256, own=None):
+        one = Record(id=name, row={"audio": f"{name}.wav", "seed": own}, seed=int(name))
+        identity = Identity(audio_sha256=sha256)
+        (outcome,) = stage.run([Item(one, {**items[0].inputs, "identify": identity})])
+        assert outcome.facts["seed"] == outcome.payload.seed == int(outcome.payload.provenance["seed"])
+        return outcome.facts["seed"]
+
+    assert seed_of("1", "ab") == seed_of("2", "ab") == derive_seed(5, "ab")
+    assert seed_of("1", "ab") != seed_of("1", "cd")
+    assert seed_of("3", "ab", own=3) == 3
+    assert seed_of("1", None) == derive_seed(5, "1.wav")
 
 
 def test_a_motion_file_plays_at_the_rate_of_the_video(stage, tmp_path):
     save_motion(tmp_path / "waves.safetensors", waves(30, 30.0))
     (outcome,) = stage.run([Item(record("m", motion=tmp_path / "waves.safetensors"), {"speech": SpeechPayload()})])
     motion = outcome.payload.motion()
+    assert outcome.facts["seed"] is None
     assert len(motion) == 25
     assert motion.frames_per_second == 25
     np.testing.assert_allclose(motion.pitch[:24, 0], 10 * np.arange(24) / 25, atol=1e-4)  # not smoothed

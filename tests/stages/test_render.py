@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import shutil
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -190,12 +191,15 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing_half_visible(items, tmp_pa
         assert visible(run) == {"filler"}
 
 
-def test_a_full_scratch_folder_stops_the_run(items, tmp_path):
-    with small_disk(tmp_path / "disk") as scratch:
-        (scratch / "filler").write_bytes(bytes(2**20 - 4096 * 4))
-        outcomes = render_stage(tmp_path / "run", scratch=str(scratch)).run([items[2]])
+@pytest.mark.parametrize("free_pages", [0, 1, 4, 8])
+def test_a_full_folder_for_temporary_files_stops_the_run(items, tmp_path, monkeypatch, free_pages):
+    with small_disk(tmp_path / "disk") as temporary:
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        (temporary / "filler").write_bytes(bytes(2**20 - 4096 * (free_pages + 1)))
+        outcomes = render_stage(tmp_path / "run").run([items[2]])
         assert outcomes[0].kind is Kind.STOP
-        assert visible(scratch) == {"filler"}
+        assert "free" in outcomes[0].sentence
+        assert visible(temporary) == {"filler"}
     assert visible(tmp_path / "run") == set()
 
 
@@ -205,10 +209,11 @@ def test_a_read_only_run_folder_stops_the_run(items, tmp_path):
         assert outcome.kind is Kind.STOP
 
 
-def test_scratch_is_empty_afterwards(items, tmp_path):
-    (tmp_path / "scratch").mkdir()
-    payloads(render_stage(tmp_path / "run", scratch=str(tmp_path / "scratch")).run(items[:1]))
-    assert not list((tmp_path / "scratch").iterdir())
+def test_the_folder_for_temporary_files_is_empty_afterwards(items, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    payloads(render_stage(tmp_path / "run").run(items[:1]))
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_a_saved_motion_plays_again_as_it_was(items, records, tmp_path):

@@ -1,63 +1,255 @@
-import math
-from dataclasses import dataclass
+import errno
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from joyvasa.errors import InputError
+from joyvasa.metrics import NAMES, build, registry
+from joyvasa.metrics.base import Column, Metric
+from joyvasa.models import Models
+from joyvasa.video import EncodingConfig
+from manifests.run_folder import RunFolder
 from manifests.storage import open_storage
-from stages.base import Item, Ok
+from stages.base import Failed, Item, Kind, Ok
 from stages.score import ScoreConfig, ScoreStage
-from stages.video_output import VideoPayload
-from tests.stages.items import ready, record
+from stages.video_input import VideoInputConfig, VideoInputStage
+from stages.video_output import VideoOutput, VideoPlan
+from tests.joyvasa.metrics.clips import noise
+from tests.joyvasa.test_video_reader import write
+from tests.media import tone
+from tests.stages.items import PORTRAIT, FirstStages, options, ready, record, travelled
 
-VIDEO = VideoPayload("shards/00000/videos/r.mp4", 5, "00", 10, 25.0, 64, 48)
-
-
-@dataclass
-class Size:
-    name: str = "size"
-
-    def setup(self):
-        self.factor = 2
-
-    def measure(self, video, facts):
-        return self.factor * len(video.read_bytes()) + facts["frames"]
+SETTINGS = ("picture.max_side=256",)
+N_FRAMES = 80
 
 
-@dataclass
-class Odd:
-    name: str
-    result: object
-
-    def setup(self):
-        pass
-
-    def measure(self, video, facts):
-        if isinstance(self.result, Exception):
-            raise self.result
-        return self.result
+@pytest.fixture(autouse=True)
+def no_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("JOYVASA_MODELS", str(tmp_path / "models"))
 
 
-def score(run, *metrics):
-    open_storage(run).write(VIDEO.video, b"video")
-    stage = ready(ScoreStage(ScoreConfig(run=str(run), metrics=metrics)))
-    (outcome,) = stage.run([Item(record("r", audio="a.wav"), {"render": VIDEO})])
+@pytest.fixture(scope="module")
+def item(tmp_path_factory):
+    """A record with its portrait and motion, 80 frames."""
+    sound = tone(tmp_path_factory.mktemp("sound") / "sound.wav", seconds=N_FRAMES / 25)
+    (found,) = FirstStages(options(*SETTINGS))([record("r", image=PORTRAIT, audio=sound)])
+    return found
+
+
+def played(item: Item, run, *, settings=(), moved=0) -> Item:
+    """The item with a video in the run folder that shows the portrait unmoved, or with the crop rolled by `moved`."""
+    models = Models(options(*SETTINGS, *settings))
+    picture = item.inputs["portrait"].picture
+    size = models.bundle.switches.output_size
+    crop = cv2.resize(picture.crop.image, (size, size), interpolation=cv2.INTER_AREA)
+    crops = np.repeat(np.roll(crop, moved, axis=1)[None], N_FRAMES, axis=0)
+    plan = VideoPlan(
+        video=RunFolder(open_storage(run)).video_path(0, "r"),
+        n_frames=N_FRAMES,
+        frames_per_second=25.0,
+        sound=Path(item.record.row["audio"]),
+        comment="",
+    )
+    output = VideoOutput(plan, models.composer(picture), open_storage(run), EncodingConfig(crf=10))
+    output.write(crops)
+    return Item(item.record, {**item.inputs, "render": travelled(output.publish())})
+
+
+def stage(run, *metrics, settings=(), **config) -> ScoreStage:
+    names = metrics or tuple(NAMES)
+    return ready(
+        ScoreStage(ScoreConfig(run=str(run), metrics=names, animation=options(*SETTINGS, *settings), **config))
+    )
+
+
+def facts(stage: ScoreStage, item: Item) -> dict:
+    (outcome,) = stage.run([item])
+    assert isinstance(outcome, Ok), outcome
+    return dict(outcome.facts)
+
+
+@pytest.mark.parametrize("settings", [(), ("paste_back=false",)], ids=["pasted", "crop"])
+def test_the_still_is_what_an_unmoved_frame_shows(item, tmp_path, settings):
+    scorer = stage(tmp_path, "first_frame", settings=settings)
+    found = facts(scorer, played(item, tmp_path, settings=settings))
+    assert found["metric.first_frame_ssim"] > 0.97
+    assert found["metric.first_face_ssim"] > 0.97
+    assert found["frames"] == N_FRAMES
+    moved = facts(scorer, played(item, tmp_path, settings=settings, moved=20))
+    assert moved["metric.first_face_ssim"] < 0.8
+
+
+def test_all_metrics_get_a_number_or_a_reason(item, tmp_path):
+    found = facts(stage(tmp_path), played(item, tmp_path))
+    columns = [column.name for name in NAMES for column in build(name).columns]
+    for column in columns:
+        reason = found.get(f"metric.{column}.reason")
+        assert (found[f"metric.{column}"] is None) == (reason is not None)
+        assert reason is None or ": " in reason
+    assert found["metric.frozen_share"] == 1
+    assert found["metric.head_speed"] > 0
+    assert abs(found["metric.picture_minus_sound_s"]) < 0.1
+    without = [name for name in NAMES if build(name).roles]
+    for column in (column for name in without for column in build(name).columns):
+        assert found[f"metric.{column.name}.reason"].startswith("weights_missing: not available: needs ")
+
+
+def test_features_are_kept_whole_and_the_same_when_scored_again(item, tmp_path):
+    scorer, playing = stage(tmp_path, "mouth_sound"), played(item, tmp_path)
+    before = facts(scorer, playing)
+    path = tmp_path / "shards/00000/features/r.npz"
+    content = path.read_bytes()
+    with np.load(path) as arrays:
+        assert arrays["mouth_sound"].shape[0] == 2
+    assert facts(scorer, playing) == before
+    assert path.read_bytes() == content
+    assert [entry.name for entry in path.parent.iterdir()] == ["r.npz"]
+
+
+def test_videos_and_features_of_an_object_store(item):
+    run = "memory://scores/run"
+    scorer = stage(run, "flicker", "mouth_sound")
+    assert facts(scorer, played(item, run))["metric.temporal_flickering"] > 0.99
+    assert open_storage(run).exists("shards/00000/features/r.npz")
+
+
+def test_without_metrics_nothing_is_read(item, tmp_path):
+    scorer = ready(ScoreStage(ScoreConfig(run=str(tmp_path))))
+    (outcome,) = scorer.run([Item(item.record, {})])
     assert isinstance(outcome, Ok)
-    return outcome
+    assert not any(name.startswith("metric.") for name in outcome.facts)
 
 
-def test_without_metrics_nothing_is_read(tmp_path):
-    assert score(tmp_path).facts == {}
+def broken(error, roles=()):
+    class Broken(Metric):
+        name = "broken"
+        columns = (Column("broken", "Broken", "fails"),)
+
+        def start(self, clip):
+            raise error
+
+        def setup(self, models):
+            raise error
+
+    Broken.roles = roles
+    return Broken
 
 
-@pytest.mark.parametrize("store", ["local", "memory"])
-def test_a_metric_reads_the_finished_file(tmp_path, store):
-    run = tmp_path if store == "local" else "memory://scores/run"
-    assert score(run, Size()).facts == {"metric.size": 20}
+@pytest.fixture
+def with_broken(monkeypatch):
+    """Registers a metric that fails under the name `broken`."""
+
+    def register(error, roles=()):
+        import sys
+        import types
+
+        module = types.ModuleType("joyvasa.metrics.broken")
+        module.Broken = broken(error, roles)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(registry._CLASSES, "broken", ("broken", "Broken"))
+
+    return register
 
 
-def test_a_metric_that_fails_gives_a_reason_and_harms_nobody(tmp_path):
-    broken = [Odd("raises", ValueError("no face")), Odd("infinite", math.inf), Odd("without", None)]
-    outcome = score(tmp_path, *broken, Size())
-    assert outcome.payload.metrics == {"raises": None, "infinite": None, "without": None, "size": 20}
-    assert outcome.payload.reasons.keys() == {"raises", "infinite"}
-    assert "no face" in outcome.facts["metric.raises.reason"]
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("no face"), "metric_failed: ValueError: no face"),
+        (InputError("audio_unreadable", "a.wav: broken"), "audio_unreadable: a.wav: broken"),
+        (MemoryError("too much"), "out_of_memory: MemoryError: too much"),
+        (OSError(errno.EIO, "no answer"), "metric_failed: OSError: [Errno 5] no answer"),
+    ],
+)
+def test_a_metric_that_fails_harms_nobody(item, tmp_path, with_broken, error, reason):
+    with_broken(error)
+    found = facts(stage(tmp_path, "broken", "flicker"), played(item, tmp_path))
+    assert found["metric.broken"] is None
+    assert found["metric.broken.reason"] == reason
+    assert found["metric.temporal_flickering"] > 0.99
+
+
+def test_a_full_disk_stops_the_run_and_is_no_missing_number(item, tmp_path, with_broken):
+    with_broken(OSError(errno.ENOSPC, "No space left on device"))
+    (outcome,) = stage(tmp_path, "broken", "flicker").run([played(item, tmp_path)])
+    assert isinstance(outcome, Failed)
+    assert outcome.kind is Kind.STOP
+
+
+def test_a_gpu_that_failed_is_not_put_down_to_the_metric(item, tmp_path, with_broken):
+    with_broken(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        stage(tmp_path, "broken", "flicker").run([played(item, tmp_path)])
+
+
+def test_a_made_video_that_cannot_be_read_still_is_a_video(item, tmp_path):
+    playing = played(item, tmp_path)
+    (tmp_path / playing.inputs["render"].video).write_bytes(b"damaged")
+    found = facts(stage(tmp_path, "flicker", "freeze"), playing)
+    assert found["metric.temporal_flickering"] is None
+    assert found["metric.frozen_share.reason"].startswith("video_unreadable: ")
+
+
+def test_metrics_whose_licence_forbids_it_are_left_out_of_commercial_runs(item, tmp_path):
+    scorer = stage(tmp_path, "sharpness", "identity", settings=("licences=commercial",))
+    found = facts(scorer, played(item, tmp_path))
+    assert found["metric.sharpness"] > 0
+    (column, *_) = build("identity").columns
+    assert found[f"metric.{column.name}"] is None
+
+
+# -- videos that rows bring
+
+
+def brought(path, **row) -> Item:
+    source = record("v", source_video=path, **row)
+    (outcome,) = ready(VideoInputStage(VideoInputConfig())).run([Item(source)])
+    assert isinstance(outcome, Ok), outcome
+    return Item(source, {"video": travelled(outcome.payload)})
+
+
+def portrait_video(folder: Path) -> Path:
+    picture = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)
+    picture = cv2.resize(picture, (320, 320))
+    cv2.imwrite(str(folder / "still.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    return write(
+        folder / "video.mp4", np.repeat(picture[None], 60, axis=0), sound=tone(folder / "tone.wav", seconds=2.4)
+    )
+
+
+def test_a_video_of_another_system_is_measured_without_its_motion(tmp_path):
+    video = portrait_video(tmp_path)
+    found = facts(stage(tmp_path / "run"), brought(video, image=tmp_path / "still.png", audio=tmp_path / "tone.wav"))
+    assert found["metric.sharpness"] > 0  # a face was found
+    assert found["metric.first_frame_ssim"] > 0.9
+    assert abs(found["metric.recording_missing_s"]) < 0.1
+    assert abs(found["metric.picture_minus_sound_s"]) < 0.1
+    assert found["metric.head_range.reason"].startswith("no_motion: ")
+    assert found["frames"] == 60
+
+
+def test_a_video_without_a_face_has_no_numbers_of_the_face(tmp_path):
+    found = facts(stage(tmp_path / "run"), brought(write(tmp_path / "noise.mp4", noise(50))))
+    assert found["metric.sharpness.reason"].startswith("face_unknown: ")
+    assert found["metric.temporal_flickering"] > 0
+
+
+def test_a_brought_video_that_breaks_off_fails(tmp_path):
+    path = write(tmp_path / "video.mp4", noise(50))
+    item = brought(path)
+    path.write_bytes(path.read_bytes()[:-3000])
+    (outcome,) = stage(tmp_path / "run", "flicker").run([item])
+    assert isinstance(outcome, Failed)
+    assert (outcome.kind, outcome.code) == (Kind.BAD_INPUT, "video_unreadable")
+
+
+@pytest.mark.parametrize(("name", "code"), [("none.mp4", "video_missing"), ("text.mp4", "video_unreadable")])
+def test_what_is_no_video_fails_alone(tmp_path, name, code):
+    (tmp_path / "text.mp4").write_text("text")
+    good = record("good", source_video=write(tmp_path / "good.mp4", noise(30)))
+    bad = record("bad", source_video=tmp_path / name)
+    first, second = ready(VideoInputStage(VideoInputConfig())).run([Item(bad), Item(good)])
+    assert isinstance(first, Failed)
+    assert (first.kind, first.code) == (Kind.BAD_INPUT, code)
+    assert isinstance(second, Ok)

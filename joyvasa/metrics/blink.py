@@ -1,0 +1,49 @@
+"""How often the eyes blink."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
+from joyvasa.metrics.motion_readout import eye_opening, readable_motion
+
+MIN_S = 2.0
+# Part of the clip's median opening below which eyes count as closed. Half of it, and not the 0.7 that is usual for the
+# eye aspect ratio: this opening falls to 0 in a blink, and a squint, down to 0.6, is none.
+CLOSED = 0.5
+BLINK_S = (0.08, 0.4)  # two to ten frames at 25 a second; longer is a closed eye
+
+
+class BlinkMetric(Metric):
+    """Blinks in the motion that was played: short stretches below half the clip's median opening of the eyes."""
+
+    name: ClassVar[str] = "blink"
+    needs: ClassVar[str] = "the motion"
+    needs_frames: ClassVar[bool] = False
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("blink_rate", "Blinks", "blinks in a minute; people who speak have about 10 to 25", "1/min"),
+    )
+
+    def start(self, clip: Clip) -> Measurement:
+        """See `Metric`."""
+        motion = readable_motion(clip, min_s=MIN_S)
+        if isinstance(motion, NotMeasured):
+            return NoNumbers(self.all_missing(motion.code, motion.sentence))
+        n_blinks = count_blinks(eye_opening(motion), motion.frames_per_second)
+        return NoNumbers({"blink_rate": n_blinks / (len(motion) / motion.frames_per_second) * 60})
+
+
+def count_blinks(opening: np.ndarray, frames_per_second: float) -> int:
+    """Blinks in an opening of the eyes.
+
+    Args:
+        opening: height over width, shape (T,).
+        frames_per_second: of the series.
+    """
+    closed = opening < CLOSED * np.median(opening)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(np.int8)))
+    lengths_s = (edges[1::2] - edges[::2]) / frames_per_second
+    slack = 0.5 / frames_per_second  # lengths are whole frames
+    return int(((lengths_s > BLINK_S[0] - slack) & (lengths_s < BLINK_S[1] + slack)).sum())

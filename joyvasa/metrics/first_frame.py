@@ -1,0 +1,109 @@
+"""How near the first frame is to the source picture."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from joyvasa.image import Image
+from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured, Values
+from joyvasa.metrics.region import MIN_SIDE, crop, face_region
+
+WINDOW, SIGMA = 11, 1.5  # of the Gaussian of SSIM, pixels
+K1, K2 = 0.01, 0.03
+MAX_PSNR = 100.0  # dB; of two equal pictures, whose PSNR has no bound
+
+
+class FirstFrameMetric(Metric):
+    """SSIM (Wang et al., Image Quality Assessment, 2004) and PSNR of the first frame against the still."""
+
+    name: ClassVar[str] = "first_frame"
+    needs: ClassVar[str] = "the source picture, as large as the frames"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "first_frame_ssim",
+            "First frame, SSIM",
+            "likeness of the first frame and the source picture as an unmoved frame would show it; 1 if equal",
+            "",
+            "higher",
+        ),
+        Column("first_frame_psnr", "First frame, PSNR", "the same as a ratio; 100 if equal", "dB", "higher"),
+        Column("first_face_ssim", "First face, SSIM", "the same within the face box", "", "higher"),
+        Column("first_face_psnr", "First face, PSNR", "the same within the face box", "dB", "higher"),
+    )
+
+    def start(self, clip: Clip) -> Measurement:
+        """See `Metric`."""
+        if clip.still is None:
+            return NoNumbers(self.all_missing("no_still", "no source picture is known; expected the row's image"))
+        found, expected = clip.still.shape[:2], (clip.height, clip.width)
+        if found != expected:
+            sizes = f"source picture of {found[1]}x{found[0]} pixels, frames of {clip.width}x{clip.height}"
+            return NoNumbers(self.all_missing("size_differs", f"{sizes}; expected both alike"))
+        if min(expected) < MIN_SIDE:
+            sizes = f"frames of {clip.width}x{clip.height} pixels"
+            return NoNumbers(self.all_missing("frame_too_small", f"{sizes}; expected at least {MIN_SIDE} a side"))
+        return _FirstFrame(clip, clip.still)
+
+
+class _FirstFrame(Measurement):
+    def __init__(self, clip: Clip, still: Image) -> None:
+        self._still, self._region = still, face_region(clip)
+        self._values: dict[str, float | NotMeasured] | None = None
+
+    def update(self, frames: np.ndarray) -> None:
+        if self._values is not None:
+            return
+        first, region = frames[0], self._region
+        self._values = {
+            "first_frame_ssim": ssim(first, self._still),
+            "first_frame_psnr": psnr(first, self._still),
+        }
+        if isinstance(region, NotMeasured):
+            self._values |= {"first_face_ssim": region, "first_face_psnr": region}
+        else:
+            pair = crop(first, region), crop(self._still, region)
+            self._values |= {"first_face_ssim": ssim(*pair), "first_face_psnr": psnr(*pair)}
+
+    def finish(self) -> Values:
+        return self._values or {}
+
+
+def psnr(image: Image, other: Image) -> float:
+    """Peak signal-to-noise ratio over all channels, dB; `MAX_PSNR` for equal images.
+
+    Args:
+        image: uint8 (height, width, channels).
+        other: likewise.
+    """
+    error = np.mean((image.astype(np.float64) - other.astype(np.float64)) ** 2) / 255**2
+    return min(MAX_PSNR, float(10 * np.log10(1 / error))) if error else MAX_PSNR
+
+
+def ssim(image: Image, other: Image) -> float:
+    """Structural similarity: 11 x 11 Gaussian of sigma 1.5, only windows that lie wholly inside, mean of channels.
+
+    Args:
+        image: uint8 (height, width, channels), at least 11 pixels a side.
+        other: likewise.
+    """
+    return float(np.mean([_ssim(image[..., n], other[..., n]) for n in range(image.shape[2])]))
+
+
+def _ssim(a: Image, b: Image) -> float:
+    x, y = a.astype(np.float64) / 255, b.astype(np.float64) / 255
+    mean_x, mean_y = _blur(x), _blur(y)
+    variance_x, variance_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
+    covariance = _blur(x * y) - mean_x * mean_y
+    c1, c2 = K1**2, K2**2  # of a data range of 1
+    above = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    below = (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    return float((above / below).mean())
+
+
+def _blur(values: np.ndarray) -> np.ndarray:
+    kernel = cv2.getGaussianKernel(WINDOW, SIGMA, cv2.CV_64F)
+    margin = WINDOW // 2
+    return np.asarray(cv2.sepFilter2D(values, cv2.CV_64F, kernel, kernel))[margin:-margin, margin:-margin]

@@ -1,0 +1,50 @@
+"""How much neighbouring frames differ: VBench's temporal flickering."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NotMeasured, Values
+
+
+class FlickerMetric(Metric):
+    """VBench's `temporal_flickering`: (255 - mean difference of neighbouring frames) / 255 (Huang et al., 2024).
+
+    Made for scenes that stand still: movement lowers it too, and a frozen video scores 1.
+    """
+
+    name: ClassVar[str] = "flicker"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "temporal_flickering",
+            "Temporal flickering",
+            "how alike neighbouring frames are, over the whole picture; 1 for a still; read it beside the head's speed",
+            "",
+            "higher",
+        ),
+    )
+
+    def start(self, clip: Clip) -> Measurement:
+        """See `Metric`."""
+        return _Flicker()
+
+
+class _Flicker(Measurement):
+    def __init__(self) -> None:
+        self._last: np.ndarray | None = None
+        self._total, self._n_pairs = 0.0, 0
+
+    def update(self, frames: np.ndarray) -> None:
+        for frame in frames:
+            if self._last is not None:
+                self._total += float(np.mean(cv2.mean(cv2.absdiff(frame, self._last))[:3]))
+                self._n_pairs += 1
+            self._last = frame
+
+    def finish(self) -> Values:
+        if not self._n_pairs:
+            return {"temporal_flickering": NotMeasured("too_short", "a single frame; expected at least two")}
+        return {"temporal_flickering": (255 - self._total / self._n_pairs) / 255}

@@ -1,0 +1,139 @@
+"""Fréchet distance between two sets of features, from moments that shards gather on their own and join exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from joyvasa.errors import InputError
+from joyvasa.metrics.base import NotMeasured
+
+
+@dataclass(eq=False)
+class Moments:
+    """Count, mean and scatter of features; all that the distance needs, whatever the number of samples.
+
+    Args:
+        count: samples.
+        mean: shape (features,), float64.
+        scatter: sum of the outer products of the deviations from the mean, shape (features, features), float64.
+    """
+
+    count: int
+    mean: np.ndarray
+    scatter: np.ndarray
+
+    @staticmethod
+    def none(n_features: int) -> Moments:
+        """Of no sample at all; where adding begins."""
+        return Moments(0, np.zeros(n_features), np.zeros((n_features, n_features)))
+
+    @staticmethod
+    def of(features: np.ndarray) -> Moments:
+        """Of samples.
+
+        Args:
+            features: shape (samples, features), any number of samples.
+
+        Raises:
+            ValueError: another shape.
+        """
+        if features.ndim != 2:
+            raise ValueError(f"features have shape {features.shape}; expected (samples, features)")
+        if not len(features):
+            return Moments.none(features.shape[1])
+        values = features.astype(np.float64)
+        mean = values.mean(axis=0)
+        deviations = values - mean
+        return Moments(len(values), mean, deviations.T @ deviations)
+
+    def add(self, features: np.ndarray) -> None:
+        """Takes more samples in, shape (samples, features)."""
+        self.merge(Moments.of(features))
+
+    def merge(self, other: Moments) -> None:
+        """Takes another set in: the same result in any order and grouping but for rounding (Chan et al. 1979).
+
+        Raises:
+            ValueError: the features are not the same number.
+        """
+        if self.mean.shape != other.mean.shape:
+            raise ValueError(f"{self.mean.size} and {other.mean.size} features do not go together")
+        count = self.count + other.count
+        if not other.count:
+            return
+        difference = other.mean - self.mean
+        between = np.outer(difference, difference) * (self.count * other.count / count)
+        self.scatter = self.scatter + other.scatter + between
+        self.mean = self.mean + difference * (other.count / count)
+        self.count = count
+
+    def covariance(self, ddof: int) -> np.ndarray:
+        """Scatter divided by count - ddof, shape (features, features)."""
+        return self.scatter / (self.count - ddof)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """For a file (`numpy.savez`)."""
+        return {"count": np.asarray(self.count, dtype=np.int64), "mean": self.mean, "scatter": self.scatter}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, np.ndarray], where: str) -> Moments:
+        """What `arrays` gave, read back.
+
+        Args:
+            arrays: by name; a file opened with `numpy.load` will do.
+            where: the file, for messages.
+
+        Raises:
+            InputError: `moments_damaged`.
+        """
+        try:
+            count, mean, scatter = (np.asarray(arrays[name]) for name in ("count", "mean", "scatter"))
+        except (KeyError, ValueError, OSError, EOFError) as error:
+            raise _damaged(where, str(error) or type(error).__name__) from None
+        if count.shape != () or count.dtype.kind not in "iu" or int(count) < 0:
+            raise _damaged(where, "its count is no whole number of at least 0")
+        if mean.ndim != 1 or scatter.shape != mean.shape * 2 or {mean.dtype.str, scatter.dtype.str} != {"<f8"}:
+            raise _damaged(where, f"its arrays have shapes {mean.shape} and {scatter.shape}, {scatter.dtype}")
+        if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
+            raise _damaged(where, "it holds numbers that are not finite")
+        return Moments(int(count), mean, scatter)
+
+
+def frechet_distance(first: Moments, second: Moments, *, ddof: int) -> float | NotMeasured:
+    """Squared Fréchet distance of two normal distributions with the moments of the samples.
+
+    |m1 - m2|² + tr S1 + tr S2 - 2 tr (S1 S2)^½ (Dowson and Landau 1982). The last trace is the sum of the square roots
+    of the eigenvalues of S1^½ S2 S1^½, which is symmetric: no root of a matrix that may not have one.
+
+    Args:
+        first: of features of a network.
+        second: of features of the same network.
+        ddof: 1 divides the scatter by n - 1, 0 by n.
+
+    Returns:
+        The distance, at least 0; or why there is none: fewer than two samples have no covariance.
+    """
+    fewest = min(first.count, second.count)
+    if fewest < 2:
+        return NotMeasured(
+            "too_few_samples", f"a set of {fewest} samples has no covariance; expected at least 2 in each"
+        )
+    covariance, other = first.covariance(ddof), second.covariance(ddof)
+    root = _square_root(covariance)
+    eigenvalues = np.linalg.eigvalsh(root @ other @ root)
+    overlap = np.sqrt(eigenvalues.clip(min=0)).sum()
+    distance = np.square(first.mean - second.mean).sum() + np.trace(covariance) + np.trace(other) - 2 * overlap
+    return max(float(distance), 0.0)
+
+
+def _square_root(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric root; eigenvalues below zero are rounding."""
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(eigenvalues.clip(min=0))) @ vectors.T
+
+
+def _damaged(where: str, found: str) -> InputError:
+    return InputError("moments_damaged", f"{where}: {found}: delete it and score its videos again")

@@ -1,0 +1,68 @@
+"""How the head moves."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
+from joyvasa.metrics.motion_readout import long_enough
+from joyvasa.motion import MotionSequence
+
+MIN_S = 0.2  # five frames at 25 a second: the third difference needs four
+
+
+class HeadMetric(Metric):
+    """Range, speed and jerk of the head's rotation in the motion that was played."""
+
+    name: ClassVar[str] = "head"
+    needs: ClassVar[str] = "the motion"
+    needs_frames: ClassVar[bool] = False
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("head_range", "Head range", "largest less least angle, mean of pitch, yaw and roll", "degrees"),
+        Column("head_speed", "Head speed", "angle by which the head turns in a second, mean", "degrees/s"),
+        Column(
+            "head_jerk",
+            "Head jerk",
+            "how abruptly its acceleration changes: root mean square of the third derivative of its angles",
+            "degrees/s³",
+            "lower",
+        ),
+    )
+
+    def start(self, clip: Clip) -> Measurement:
+        """See `Metric`."""
+        if clip.motion is None:
+            return NoNumbers(self.all_missing("no_motion", "the motion is not known; expected a video of this program"))
+        motion = long_enough(clip.motion, MIN_S)
+        if isinstance(motion, NotMeasured):
+            return NoNumbers(self.all_missing(motion.code, motion.sentence))
+        return NoNumbers(
+            {
+                "head_range": float(np.ptp(angles(motion), axis=0).mean()),
+                "head_speed": float(turns(motion).mean() * motion.frames_per_second),
+                "head_jerk": jerk(motion),
+            }
+        )
+
+
+def angles(motion: MotionSequence) -> np.ndarray:
+    """Pitch, yaw and roll in degrees, shape (T, 3), without jumps of a whole turn."""
+    values = torch.cat([motion.pitch, motion.yaw, motion.roll], dim=1).double().numpy()
+    return np.unwrap(values, period=360, axis=0)
+
+
+def turns(motion: MotionSequence) -> np.ndarray:
+    """Angle of the rotation from each frame to the next, degrees, shape (T - 1,)."""
+    rotation = motion.rotation.double()
+    # For small angles the length of R - I is exact where the arc cosine of its trace is not.
+    difference = torch.linalg.norm(rotation[1:] - rotation[:-1], dim=(1, 2))
+    return np.degrees(2 * np.arcsin(np.clip(difference.numpy() / np.sqrt(8), 0, 1)))
+
+
+def jerk(motion: MotionSequence) -> float:
+    """Root mean square of the third difference of the three angles, degrees per second cubed."""
+    third = np.diff(angles(motion), n=3, axis=0) * motion.frames_per_second**3
+    return float(np.sqrt((third**2).sum(axis=1).mean()))

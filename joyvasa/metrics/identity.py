@@ -1,0 +1,233 @@
+"""Identity similarity (CSIM): whether the face in the video is that of the source picture, by ArcFace.
+
+Deng et al. 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition"; faces are found and aligned as the
+library insightface does with its models buffalo_l. Different people have a similarity of about 0, two photographs of
+one person usually above 0.4.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from joyvasa.errors import ConfigError
+from joyvasa.faces import scrfd
+from joyvasa.image import Image
+from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NoNumbers, NotMeasured, Values
+from joyvasa.onnx_network import OnnxNetwork
+
+FloatArray = NDArray[np.floating]
+
+DETECTOR_SIDE = 640  # pixels; of the square that frames are put in
+FACE_SIDE = 112  # pixels; of an aligned face
+N_FEATURES = 512
+# Where ArcFace was trained to find the eyes, the nose and the corners of the mouth, pixels.
+TEMPLATE = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityConfig:
+    """How faces are compared.
+
+    Args:
+        samples_per_second: frames that are looked at, the first one included; heads turn in about half a second, and
+            a frame costs half a second on a CPU.
+        threshold: lowest score of a face, insightface's own.
+        overlap: largest intersection over union of two faces, likewise.
+        batch_faces: faces that ArcFace sees at once.
+
+    Raises:
+        ConfigError: `identity_config`.
+    """
+
+    samples_per_second: float = 2.0
+    threshold: float = 0.5
+    overlap: float = 0.4
+    batch_faces: int = 16
+
+    def __post_init__(self) -> None:
+        if not (self.samples_per_second > 0 and 0 < self.threshold <= 1 and 0 <= self.overlap <= 1 <= self.batch_faces):
+            expected = "samples_per_second above 0, threshold in (0, 1], overlap in [0, 1], batch_faces from 1"
+            raise ConfigError("identity_config", f"{self} found; expected {expected}: correct the value")
+
+
+class IdentityMetric(Metric):
+    """Mean cosine of ArcFace features of sampled frames and of the source picture.
+
+    Args:
+        config: see `IdentityConfig`.
+    """
+
+    name: ClassVar[str] = "identity"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "identity",
+            "Identity similarity",
+            "cosine of ArcFace features of the face in the video and in the source picture, mean of two frames a "
+            "second (also CSIM)",
+            "",
+            "higher",
+        ),
+        Column("identity_faces", "Frames with a face", "share of these frames in which a face was found", "", "higher"),
+    )
+    roles: ClassVar[tuple[str, ...]] = ("arcface", "scrfd")
+    licence: ClassVar[str] = "InsightFace non-commercial research"
+
+    def __init__(self, config: IdentityConfig | None = None) -> None:
+        self._config = config or IdentityConfig()
+
+    def setup(self, models: MetricModels) -> None:
+        """Loads SCRFD and ArcFace."""
+        import torch
+
+        device, threads = str(models.device), torch.get_num_threads()  # no more than the worker was given
+        anchors = [(DETECTOR_SIDE // stride) ** 2 * scrfd.ANCHORS_PER_CELL for stride in scrfd.STRIDES]
+        detector = OnnxNetwork(
+            models.bundle.file("scrfd"),
+            device=device,
+            threads=threads,
+            shape=(1, 3, DETECTOR_SIDE, DETECTOR_SIDE),
+            output_sizes=[count * numbers for numbers in (1, 4, 10) for count in anchors],
+        )
+        arcface = OnnxNetwork(
+            models.bundle.file("arcface"),
+            device=device,
+            threads=threads,
+            shape=(2, 3, FACE_SIDE, FACE_SIDE),  # so that a file for single faces is refused here
+            output_sizes=[2 * N_FEATURES],
+        )
+        self._recogniser = FaceRecogniser(detector, arcface, self._config)
+
+    def start(self, clip: Clip) -> Measurement:
+        """Begins with a clip; there are no numbers for animals and without a face in the source picture."""
+        if clip.mode != "human":
+            return NoNumbers(self.all_missing("not_human", f"mode {clip.mode}; ArcFace knows human faces only"))
+        if clip.still is None:
+            return NoNumbers(self.all_missing("no_still", "no source picture is known; expected the row's image"))
+        face = self._recogniser.find(clip.still)
+        if face is None:
+            return NoNumbers(self.all_missing("no_source_face", "no face found in the source picture; expected one"))
+        source = self._recogniser.features([face])[0]
+        return _Identity(self._recogniser, self._config, source, clip.frames_per_second)
+
+
+class FaceRecogniser:
+    """Finds the largest face of a picture and turns faces into features.
+
+    Args:
+        detector: SCRFD.
+        arcface: ArcFace.
+        config: thresholds.
+    """
+
+    def __init__(self, detector: OnnxNetwork, arcface: OnnxNetwork, config: IdentityConfig) -> None:
+        self._detector, self._arcface, self._config = detector, arcface, config
+
+    def find(self, image: Image) -> Image | None:
+        """The largest face, aligned.
+
+        Args:
+            image: uint8 RGB (height, width, 3).
+
+        Returns:
+            uint8 RGB (112, 112, 3); None where there is no face.
+        """
+        blob, factor = scrfd.letterbox(image, DETECTOR_SIDE)
+        outputs = self._detector(np.asarray(blob, dtype=np.float32))
+        found = scrfd.decode(outputs, side=DETECTOR_SIDE, factor=factor, threshold=self._config.threshold)
+        found = found.take(scrfd.suppress(found.boxes, overlap=self._config.overlap))
+        if not len(found):
+            return None
+        largest = int(np.argmax((found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1)))
+        return align(image, found.keypoints[largest])
+
+    def features(self, faces: list[Image]) -> FloatArray:
+        """Features of aligned faces, shape (faces, 512); their length says nothing."""
+        pixels = (np.stack(faces).astype(np.float32) - 127.5) / 127.5
+        return self._arcface(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))[0].reshape(len(faces), N_FEATURES)
+
+
+class _Identity(Measurement):
+    """Holds one batch of aligned faces, and no frame."""
+
+    def __init__(
+        self, recogniser: FaceRecogniser, config: IdentityConfig, source: FloatArray, frames_per_second: float
+    ) -> None:
+        self._recogniser, self._config, self._source = recogniser, config, source
+        self._step = max(frames_per_second / config.samples_per_second, 1.0)
+        self._n_frames = self._n_samples = self._n_faces = 0
+        self._total = 0.0
+        self._faces: list[Image] = []
+
+    def update(self, frames: np.ndarray) -> None:
+        for frame in frames:
+            if self._n_frames == math.floor(self._n_samples * self._step):
+                self._n_samples += 1
+                if (face := self._recogniser.find(frame)) is not None:
+                    self._faces.append(face)
+            self._n_frames += 1
+            if len(self._faces) == self._config.batch_faces:
+                self._compare()
+
+    def finish(self) -> Values:
+        if self._faces:
+            self._compare()
+        values: dict[str, float | NotMeasured] = {"identity_faces": self._n_faces / self._n_samples}
+        if self._n_faces:
+            values["identity"] = self._total / self._n_faces
+        else:
+            sentence = f"no face found in {self._n_samples} frames of the video; expected one"
+            values["identity"] = NotMeasured("no_face", sentence)
+        return values
+
+    def _compare(self) -> None:
+        self._total += float(cosines(self._recogniser.features(self._faces), self._source).sum())
+        self._n_faces += len(self._faces)
+        self._faces = []
+
+
+def align(image: Image, keypoints: FloatArray) -> Image:
+    """Turns, scales and cuts out a face as ArcFace was trained to see it.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        keypoints: the eyes, the nose, the corners of the mouth, pixels, shape (5, 2).
+
+    Returns:
+        uint8 RGB (112, 112, 3), black outside the picture.
+    """
+    matrix = similarity_transform(keypoints, TEMPLATE)
+    return np.asarray(cv2.warpAffine(image, matrix, (FACE_SIDE, FACE_SIDE), flags=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def similarity_transform(points: FloatArray, targets: FloatArray) -> FloatArray:
+    """Rotation, scale and shift, no mirroring, that bring points nearest to targets in the sense of least squares.
+
+    The same as Umeyama 1991, "Least-squares estimation of transformation parameters", in the plane, where a rotation
+    with a scale is a complex factor.
+
+    Args:
+        points: shape (n, 2).
+        targets: shape (n, 2).
+
+    Returns:
+        float64 (2, 3), for columns (x, y, 1).
+    """
+    source, target = (np.asarray(xy, dtype=np.float64) @ (1, 1j) for xy in (points, targets))
+    centred = source - source.mean()
+    factor = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred).real
+    shift = target.mean() - factor * source.mean()
+    return np.array([(factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)])
+
+
+def cosines(features: FloatArray, reference: FloatArray) -> FloatArray:
+    """Cosine of each row of features (n, d) and a reference (d,), shape (n,)."""
+    lengths = np.linalg.norm(features, axis=1) * np.linalg.norm(reference)
+    return features @ reference / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -1,0 +1,60 @@
+"""Whether picture and sound are equally long."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from joyvasa.audio import probe_audio
+from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NotMeasured, Values
+
+
+class LengthMetric(Metric):
+    """Lengths of the picture, of the video's own sound, and of the recording that it was made from."""
+
+    name: ClassVar[str] = "length"
+    needs: ClassVar[str] = "the recording, for the second number"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "picture_minus_sound_s",
+            "Picture longer than sound",
+            "length of the picture less that of the sound in the file; a frame and an audio packet, 60 ms, are nothing",
+            "s",
+        ),
+        Column(
+            "recording_missing_s",
+            "Recording cut off",
+            "how much of the recording is not in the file; negative where the file's sound is longer",
+            "s",
+        ),
+    )
+
+    def start(self, clip: Clip) -> Measurement:
+        """See `Metric`."""
+        return _Length(clip)
+
+
+class _Length(Measurement):
+    def __init__(self, clip: Clip) -> None:
+        self._clip, self._n_frames = clip, 0
+
+    def update(self, frames: np.ndarray) -> None:
+        self._n_frames += len(frames)
+
+    def finish(self) -> Values:
+        clip = self._clip
+        values: dict[str, float | NotMeasured] = {}
+        heard_s = clip.heard.duration_s if clip.heard else 0.0
+        if clip.heard:
+            values["picture_minus_sound_s"] = self._n_frames / clip.frames_per_second - heard_s
+        else:
+            values["picture_minus_sound_s"] = NotMeasured("no_sound", "the video has no sound; expected a sound stream")
+        if clip.sound:
+            wanted_s = probe_audio(clip.sound, allow_silence=True).duration_s
+            values["recording_missing_s"] = wanted_s - heard_s
+        else:
+            values["recording_missing_s"] = NotMeasured(
+                "no_recording", "no recording is known; expected the row's audio"
+            )
+        return values

@@ -1,0 +1,66 @@
+"""How sharp the face is: variance of the Laplacian."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured, Values
+from joyvasa.metrics.region import Region, crop, face_region
+from joyvasa.metrics.running import BlockMeans
+
+SIDE = 256  # pixels that the face is brought to, so that faces of different sizes compare
+
+
+class SharpnessMetric(Metric):
+    """Variance of the Laplacian of the face (Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, 2000).
+
+    The face box is brought to 256 x 256 pixels first, as the number depends on the scale; it also grows with noise and
+    with strong contrast, so it tells degrees of blur of like pictures and not which of two portraits is sharper.
+    """
+
+    name: ClassVar[str] = "sharpness"
+    needs: ClassVar[str] = "a face in the first frame"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "sharpness", "Sharpness", "detail of the face: variance of its Laplacian, mean of all frames", "", "higher"
+        ),
+        Column(
+            "sharpness_worst", "Sharpness, worst second", "the same in the second with the least detail", "", "higher"
+        ),
+    )
+
+    def start(self, clip: Clip) -> Measurement:
+        """See `Metric`."""
+        region = face_region(clip)
+        if isinstance(region, NotMeasured):
+            return NoNumbers(self.all_missing(region.code, region.sentence))
+        return _Sharpness(region, clip.frames_per_second)
+
+
+class _Sharpness(Measurement):
+    def __init__(self, region: Region, frames_per_second: float) -> None:
+        self._region = region
+        self._means = BlockMeans(1, round(frames_per_second))
+
+    def update(self, frames: np.ndarray) -> None:
+        for face in crop(frames, self._region):
+            self._means.add(np.array([laplacian_variance(face)]))
+
+    def finish(self) -> Values:
+        self._means.flush()
+        return {"sharpness": float(self._means.mean[0]), "sharpness_worst": float(self._means.lowest[0])}
+
+
+def laplacian_variance(face: np.ndarray) -> float:
+    """Variance of the Laplacian of a picture, scaled to 256 x 256 pixels.
+
+    Args:
+        face: uint8 RGB (height, width, 3).
+    """
+    grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+    shrinks = min(grey.shape) >= SIDE
+    grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return float(cv2.Laplacian(grey, cv2.CV_64F).var())

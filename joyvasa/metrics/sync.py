@@ -1,0 +1,193 @@
+"""Sync-C and Sync-D: whether the lips move with the sound, by SyncNet.
+
+The JoyVASA paper's authors say that theirs follow Wav2Lip's evaluation, which is the program syncnet_python with its
+face detector: find faces at 25 frames per second, follow each, cut it out, compare lips and sound at 31 shifts. That
+program writes the video anew as MPEG-4 with MP3 sound first, which delays the sound by 25 milliseconds; here frames and
+sound are taken from the file as they are, so that its numbers differ in the third digit and by up to a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+
+from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NoNumbers, Values
+from joyvasa.metrics.face_boxes import FaceBoxConfig, FaceBoxFinder
+from joyvasa.metrics.face_tracks import CROP_SIDE, FaceTrack, TrackConfig, cut_faces, follow_faces
+from joyvasa.metrics.frame_rate import FRAME_RATE, Frames25
+from joyvasa.metrics.sound import FLOOR
+from joyvasa.metrics.sound_windows import SoundWindows, stream_video_sound
+from joyvasa.metrics.sync_score import ShiftDistances, SyncScore
+from joyvasa.networks.syncnet import WINDOW_FRAMES
+from joyvasa.video_reader import stream_video
+
+if TYPE_CHECKING:
+    from joyvasa.networks.syncnet import SyncNet
+
+MIN_FRAMES = WINDOW_FRAMES + 1  # the protocol leaves out the last window that would be whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncConfig:
+    """How a video is measured; the defaults are the protocol's.
+
+    Args:
+        boxes: how faces are found.
+        tracks: when they are followed.
+    """
+
+    boxes: FaceBoxConfig = field(default_factory=FaceBoxConfig)
+    tracks: TrackConfig = field(default_factory=TrackConfig)
+
+
+class SyncMetric(Metric):
+    """Confidence, distance and offset of lips and sound. With several faces, means over all of them.
+
+    Args:
+        config: the protocol by default.
+    """
+
+    name: ClassVar[str] = "sync"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("sync_c", "Sync-C", "how clearly one shift of lips against sound fits best (also LSE-C)", "", "higher"),
+        Column("sync_d", "Sync-D", "distance of lips and sound at the best shift (also LSE-D)", "", "lower"),
+        Column(
+            "sync_d_mean",
+            "Sync-D, all shifts",
+            "mean distance over all 31 shifts, which the Sync-D of the JoyVASA paper probably is",
+            "",
+            "lower",
+        ),
+        Column(
+            "sync_offset",
+            "Sound early",
+            "frames of 40 ms that the sound is early at the best shift; sound that comes late has a negative offset",
+            "frames",
+        ),
+        Column("sync_tracks", "Faces followed", "faces that were followed long enough to be measured"),
+    )
+    roles: ClassVar[tuple[str, ...]] = ("syncnet", "s3fd")
+    licence: ClassVar[str] = "research, CC BY (SyncNet and S3FD, VGG Oxford)"
+
+    def __init__(self, config: SyncConfig | None = None) -> None:
+        self._config = config or SyncConfig()
+
+    def setup(self, models: MetricModels) -> None:
+        """Loads SyncNet and S3FD."""
+        self._device = models.device
+        self._syncnet: SyncNet = models.bundle.network("syncnet", models.device)  # type: ignore[assignment]
+        s3fd = models.bundle.network("s3fd", models.device)
+        self._finder = FaceBoxFinder(s3fd, models.device, self._config.boxes)  # type: ignore[arg-type]
+
+    def start(self, clip: Clip) -> Measurement:
+        """Begins with a clip; there are no numbers for animals and without sound."""
+        if clip.mode != "human":
+            return NoNumbers(self.all_missing("not_human", f"mode {clip.mode}; SyncNet knows human faces only"))
+        if clip.heard is None:
+            return NoNumbers(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
+        floor = 20 * np.log10(FLOOR)
+        if clip.heard.level.max(initial=floor) <= floor:
+            sentence = f"the sound is silent, never above {floor:.0f} dBFS; expected a voice"
+            return NoNumbers(self.all_missing("sound_silent", sentence))
+        return _Sync(self, clip, self._finder, self._syncnet, self._device, self._config.tracks)
+
+
+class _Sync(Measurement):
+    """Holds the boxes of all frames, 40 bytes a face, and frames for one batch."""
+
+    def __init__(
+        self,
+        metric: SyncMetric,
+        clip: Clip,
+        finder: FaceBoxFinder,
+        network: SyncNet,
+        device: torch.device,
+        config: TrackConfig,
+    ) -> None:
+        self._metric, self._clip, self._finder = metric, clip, finder
+        self._network, self._device, self._config = network, device, config
+        self._frames = Frames25(clip.frames_per_second)
+        self._boxes: list[np.ndarray] = []
+
+    def update(self, frames: np.ndarray) -> None:
+        """Finds faces."""
+        for chosen in self._frames.take(frames):
+            self._boxes += self._finder.find(chosen)
+
+    def finish(self) -> Values:
+        """Follows the faces and goes through the file once more for each of them."""
+        if len(self._boxes) < MIN_FRAMES:
+            sentence = f"{len(self._boxes)} frames at {FRAME_RATE} a second; expected at least {MIN_FRAMES}"
+            return self._metric.all_missing("too_short", sentence)
+        tracks = follow_faces(self._boxes, self._config)
+        if not tracks:
+            return {**self._metric.all_missing("no_face_track", self._why_no_track()), "sync_tracks": 0.0}
+        scores = [score for track in tracks if (score := self._score(track))]
+        if not scores:
+            sentence = f"the sound ends before {MIN_FRAMES} frames of a face; expected it to last as long as the video"
+            return self._metric.all_missing("sound_too_short", sentence)
+        return {
+            "sync_c": float(np.mean([score.confidence for score in scores])),
+            "sync_d": float(np.mean([score.distance for score in scores])),
+            "sync_d_mean": float(np.mean([score.mean_distance for score in scores])),
+            # A mean of offsets would be nobody's: that of the face which fits the sound most clearly.
+            "sync_offset": float(max(scores, key=lambda score: score.confidence).offset),
+            "sync_tracks": float(len(scores)),
+        }
+
+    def _score(self, track: FaceTrack) -> SyncScore | None:
+        rate = Frames25(self._clip.frames_per_second)
+        frames = (chosen for batch in stream_video(self._clip.video) for chosen in rate.take(batch))
+        sound = SoundWindows(stream_video_sound(self._clip.video), first=track.first)
+        return score_face(self._network, cut_faces(track, frames), sound, self._device)
+
+    def _why_no_track(self) -> str:
+        n_seen = sum(1 for boxes in self._boxes if len(boxes))
+        config = self._config
+        expected = (
+            f"one followed through more than {config.min_boxes}, wider or higher than {config.min_side:.0f} pixels"
+        )
+        return f"a face in {n_seen} of {len(self._boxes)} frames (at {FRAME_RATE} a second); expected {expected}"
+
+
+def score_face(
+    network: SyncNet, faces: Iterable[np.ndarray], sound: SoundWindows, device: torch.device
+) -> SyncScore | None:
+    """Compares the lips of one face with the sound.
+
+    Args:
+        network: SyncNet, on `device`.
+        faces: of `cut_faces`, consecutive frames, uint8 RGB (n, 224, 224, 3) each.
+        sound: from the first of these frames on.
+        device: to compute on.
+
+    Returns:
+        The score; None where fewer than six frames have sound.
+    """
+    distances = ShiftDistances()
+    waiting = np.zeros((0, CROP_SIDE, CROP_SIDE, 3), np.uint8)
+    for batch in faces:
+        waiting = np.concatenate([waiting, batch])
+        wanted = len(waiting) - WINDOW_FRAMES
+        coefficients = sound.take(wanted)
+        if len(coefficients):
+            seen = waiting[: len(coefficients) + WINDOW_FRAMES - 1]
+            distances.add(*_embed(network, seen, coefficients, device))
+            waiting = waiting[len(coefficients) :]
+        if len(coefficients) < wanted:
+            break
+    return distances.score()
+
+
+def _embed(
+    network: SyncNet, frames: np.ndarray, coefficients: np.ndarray, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.inference_mode():
+        pixels = torch.from_numpy(frames).to(device).flip(-1)  # SyncNet was trained on BGR
+        lips = network.embed_lips(pixels.permute(3, 0, 1, 2)[None].float())
+        sound = network.embed_sound(torch.from_numpy(coefficients[:, None]).to(device))
+        return lips[0].float(), sound.float()

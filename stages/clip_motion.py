@@ -1,0 +1,123 @@
+"""Watched recordings become clips of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from joyvasa.errors import InputError
+from joyvasa.models import AnimationConfig, Models, detector_name
+from joyvasa.training.clip_config import ClipConfig
+from joyvasa.training.clips import ClipRecord, split_of
+from joyvasa.training.extraction import ClipReader, extractor_keypoints
+from joyvasa.training.stretches import summary
+from manifests.identity import file_stem
+from manifests.storage import open_storage
+from stages.base import Failed, Item, Kind, Ok, Outcome, Stage
+from stages.clip_parts import ClipParts, StretchRow
+from stages.clip_source import WatchedVideo
+from stages.isolation import each
+from stages.media import local_file
+
+SHOWN = 3  # sentences of a row; all of them are in the table of clips
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipMotionConfig:
+    """How motion is read.
+
+    Attributes:
+        run: the folder of the data set; a path or URI.
+        animation: models, device, precision and frames of a batch.
+        clips: as `ClipSourceConfig`.
+    """
+
+    run: str
+    animation: AnimationConfig = field(default_factory=AnimationConfig)
+    clips: ClipConfig = field(default_factory=ClipConfig)
+
+
+class ClipMotionStage(Stage):
+    """`WatchedVideo` -> nothing; the clips are in the folder of the data set, see `ClipParts`.
+
+    Facts: `clips`, `frames` and `seconds` of them; `rejected` (codes, each once) and `told` (sentences) of the rest.
+
+    Args:
+        config: see `ClipMotionConfig`.
+    """
+
+    def __init__(self, config: ClipMotionConfig) -> None:
+        self.config = config
+
+    def setup(self) -> None:
+        """Loads the motion extractor, and the detector where it gives the openings of eyes and lips."""
+        animation = self.config.animation
+        models = Models(animation)
+        network = models.network("motion_extractor")
+        self._keypoints = extractor_keypoints(network)
+        self._reader = ClipReader(
+            network,
+            input_size=models.bundle.switches.input_size,
+            device=models.device,
+            precision=animation.precision,
+            batch_frames=animation.batch_frames,
+            landmarks=models.detector if detector_name(animation, models.bundle) == "insightface" else None,
+        )
+        self._parts = ClipParts(open_storage(self.config.run))
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        """Reads one recording after another."""
+        return each(batch, self._extract)
+
+    def _extract(self, item: Item) -> Outcome:
+        video: WatchedVideo = item.inputs["watch"]
+        shard, record_id = item.record.row["shard"], item.record.id
+        split = split_of(video.sha256, self.config.clips.validation_share)
+        good = [one for one in video.stretches if one.code is None]
+        names = [clip_name(record_id, number) for number in range(len(good))]
+        failed: dict[str, InputError] = {}
+        n_frames = 0
+
+        def made() -> Iterator[ClipRecord]:
+            nonlocal n_frames
+            found = self._reader.clips(
+                path, video.info, good, delay_s=video.delay_s, names=names, source=video.sha256, split=split
+            )
+            for name, clip in zip(names, found, strict=True):
+                if isinstance(clip, InputError):
+                    failed[name] = clip
+                else:
+                    n_frames += clip.n_frames
+                    yield clip
+
+        with local_file(item.record.row["source_video"]) as path:
+            n_clips = self._parts.write_clips(shard, record_id, made(), keypoints=self._keypoints)
+            shown = path.name
+        waiting = iter(names)
+        stretches, rows = [], []
+        for stretch in video.stretches:
+            name = None if stretch.code else next(waiting)
+            if name in failed:
+                stretch, name = stretch.rejected(failed[name].code, failed[name].sentence), None
+            stretches.append(stretch)
+            rows.append(StretchRow.of(stretch, source=video.sha256, split=split, clip_id=name))
+        self._parts.write_rows(shard, record_id, rows)
+        if not n_clips:
+            return Failed(Kind.BAD_INPUT, *summary(stretches, shown))
+        told = [one for one in stretches if one.code]
+        sentences = [one.sentence or "" for one in told[:SHOWN]]
+        if len(told) > SHOWN:
+            sentences.append(f"and {len(told) - SHOWN} more, see clips.parquet")
+        return Ok(
+            facts={
+                "clips": n_clips,
+                "frames": n_frames,
+                "rejected": ",".join(dict.fromkeys(one.code or "" for one in told)) or None,
+                "told": "; ".join(sentences) or None,
+            }
+        )
+
+
+def clip_name(record_id: str, number: int) -> str:
+    """The id of a clip: letters, digits and `._-`, unique where the ids of records are."""
+    return f"{file_stem(record_id).replace('~', '--')}-{number:05d}"

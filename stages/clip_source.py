@@ -1,0 +1,116 @@
+"""Recordings are watched: where a face can be followed, and where not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from joyvasa.bundles.hashes import sha256_of
+from joyvasa.errors import InputError
+from joyvasa.faces.cascade import CascadeDetector
+from joyvasa.faces.detection import FaceDetector
+from joyvasa.models import AnimationConfig, Models
+from joyvasa.training.clip_config import ClipConfig
+from joyvasa.training.clips import split_of
+from joyvasa.training.footage import sound_delay_s, watch
+from joyvasa.training.stretches import Stretch, find_stretches, summary
+from joyvasa.video_reader import VideoInfo, probe_video
+from manifests.storage import open_storage
+from stages.base import Failed, Item, Kind, Ok, Outcome, Stage
+from stages.clip_parts import ClipParts, StretchRow
+from stages.isolation import each
+from stages.media import local_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSourceConfig:
+    """What is looked for.
+
+    Attributes:
+        run: the folder of the data set; a path or URI.
+        animation: models, device and detector.
+        clips: what part of a recording becomes a clip.
+    """
+
+    run: str
+    animation: AnimationConfig = field(default_factory=AnimationConfig)
+    clips: ClipConfig = field(default_factory=ClipConfig)
+
+
+@dataclass(frozen=True)
+class WatchedVideo:
+    """A recording and its stretches.
+
+    Attributes:
+        sha256: of the file.
+        info: size, rate, sound.
+        delay_s: how much later than its picture its sound begins.
+        stretches: in order, rejected ones, too; at least one is not.
+    """
+
+    sha256: str
+    info: VideoInfo
+    delay_s: float
+    stretches: tuple[Stretch, ...]
+
+
+class ClipSourceStage(Stage):
+    """Row `source_video` -> `WatchedVideo`.
+
+    Facts: `sha256`, `bytes`.
+
+    The recording is decoded as a stream; kept are its stretches, a line each. Of a recording without a clip these are
+    written down here, else by the next stage.
+
+    Args:
+        config: see `ClipSourceConfig`.
+    """
+
+    def __init__(self, config: ClipSourceConfig) -> None:
+        self.config = config
+
+    def setup(self) -> None:
+        """Loads the detector."""
+        self._detector = Models(self.config.animation).detector
+        self._parts = ClipParts(open_storage(self.config.run))
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        """Watches one recording after another."""
+        return each(batch, self._watch)
+
+    def _watch(self, item: Item) -> Outcome:
+        row = item.record.row
+        with local_file(row["source_video"]) as path:
+            info = probe_video(path)
+            if not info.has_sound:
+                raise InputError("sound_missing", f"{path}: no sound stream; expected a video with speech: add it")
+            watched = WatchedVideo(sha256_of(path), info, sound_delay_s(path), ())
+            stretches = self._stretches(path, watched)
+        if all(one.code for one in stretches):
+            split = split_of(watched.sha256, self.config.clips.validation_share)
+            rows = [StretchRow.of(one, source=watched.sha256, split=split) for one in stretches]
+            self._parts.write_rows(row["shard"], item.record.id, rows)
+            return Failed(Kind.BAD_INPUT, *summary(stretches, path.name))
+        payload = WatchedVideo(watched.sha256, info, watched.delay_s, tuple(stretches))
+        return Ok(payload, {"sha256": payload.sha256, "bytes": 200 * len(stretches)})
+
+    def _detector_for(self, info: VideoInfo) -> FaceDetector | None:
+        if not isinstance(self._detector, CascadeDetector):
+            return self._detector
+        # Most of a cascade's time goes into the smallest faces, which are ignored here.
+        config = self._detector.config
+        least = self.config.animation.face.min_side / min(info.width, info.height)
+        return CascadeDetector(replace(config, min_fraction=max(config.min_fraction, least)))
+
+    def _stretches(self, path: Path, watched: WatchedVideo) -> list[Stretch]:
+        config = self.config
+        windows = watch(
+            path,
+            watched.info,
+            self._detector_for(watched.info),
+            config.clips,
+            delay_s=watched.delay_s,
+            min_side=config.animation.face.min_side,
+        )
+        return [stretch for window in windows for stretch in find_stretches(window, config.clips, name=path.name)]

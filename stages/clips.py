@@ -1,0 +1,93 @@
+"""From payloads to clips: what is known of a video that is about to be measured."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from joyvasa.metrics.base import Clip
+from joyvasa.metrics.still import face_box, still_frame
+from joyvasa.models import Models
+from manifests.scratch import scratch_folder
+from manifests.storage import LocalStorage, Storage
+from stages.base import Item
+from stages.media import local_file
+from stages.motion import MotionPayload
+from stages.portrait import PortraitPayload
+from stages.video_input import FoundVideo
+from stages.video_output import VideoPayload
+
+
+@contextmanager
+def made_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
+    """The clip of a video that this run has made.
+
+    Args:
+        item: with the payloads `portrait`, `motion` and `render`.
+        storage: of the run folder.
+        models: that the video was made with; no network is loaded.
+
+    Raises:
+        OSError: video or sound cannot be fetched.
+    """
+    made: VideoPayload = item.inputs["render"]
+    portrait: PortraitPayload = item.inputs["portrait"]
+    motion: MotionPayload = item.inputs["motion"]
+    row, picture = item.record.row, portrait.picture
+    still = still_frame(picture, models.composer(picture), models.bundle.switches.output_size)
+    with ExitStack() as files:
+        yield Clip(
+            video=files.enter_context(_stored_file(storage, made.video)),
+            frames_per_second=made.frames_per_second,
+            width=made.width,
+            height=made.height,
+            has_sound=bool(row.get("audio")),
+            sound=files.enter_context(local_file(row["audio"])) if row.get("audio") else None,
+            still=still,
+            face_box=face_box(picture.crop, width=made.width, height=made.height, pasted=models.config.paste_back),
+            motion=motion.motion(),
+            mode=row.get("mode") or "human",
+            seed=item.record.seed,
+        )
+
+
+@contextmanager
+def found_clip(item: Item) -> Generator[Clip]:
+    """The clip of a video that a row brings.
+
+    Args:
+        item: with the payload `video`.
+
+    Raises:
+        OSError: video or sound cannot be fetched.
+        InputError: `file_missing`.
+    """
+    found: FoundVideo = item.inputs["video"]
+    row = item.record.row
+    with ExitStack() as files:
+        yield Clip(
+            video=files.enter_context(local_file(row["source_video"])),
+            frames_per_second=float(found.info.frames_per_second),
+            width=found.info.width,
+            height=found.info.height,
+            has_sound=found.info.has_sound,
+            sound=files.enter_context(local_file(row["audio"])) if row.get("audio") else None,
+            still=found.still,
+            face_box=found.face_box,
+            mode=row.get("mode") or "human",
+            seed=item.record.seed,
+        )
+
+
+@contextmanager
+def _stored_file(storage: Storage, path: str) -> Generator[Path]:
+    if isinstance(storage, LocalStorage):
+        yield storage.path(path)
+        return
+    with scratch_folder() as folder:
+        target = folder / "video.mp4"
+        with storage.open(path) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+        yield target

@@ -1,0 +1,38 @@
+"""The Fréchet distance equals the reference's, also where covariances have no full rank."""
+
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.metrics.base import NotMeasured
+from joyvasa.metrics.frechet import Moments, frechet_distance
+from tests.golden.metric_reference import meta, needs_metrics, recipes, stored
+
+pytestmark = needs_metrics
+
+
+def features(case):
+    if case != 3:
+        return stored("frechet")[f"c{case}_x1"], stored("frechet")[f"c{case}_x2"]
+    randn, d = recipes().seeded_randn, 400
+    with torch.no_grad():
+        mix = randn(20743, d, d) / np.sqrt(d)
+        second = randn(20763, 400, d) @ mix * 1.2 + 0.3 * randn(20773, 1, d)
+        return (randn(20753, 500, d) @ mix).numpy(), second.numpy()
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+@pytest.mark.parametrize("case", range(5))
+def test_distance_equals_the_reference(case, ddof):
+    first, second = (Moments.of(x) for x in features(case))
+    expected = meta()["frechet"]["cases"][case]
+    distance = frechet_distance(first, second, ddof=ddof)
+    assert distance == pytest.approx(expected[f"exact_ddof{ddof}"], rel=1e-6)
+    assert np.square(first.mean - second.mean).sum() == pytest.approx(expected["mean_term"], rel=1e-6)
+
+
+def test_one_sample_a_side_has_no_distance():
+    first, second = (Moments.of(x) for x in features(5))
+    distance = frechet_distance(first, second, ddof=0)
+    assert isinstance(distance, NotMeasured)
+    assert distance.code == "too_few_samples"

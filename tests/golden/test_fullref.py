@@ -1,0 +1,12 @@
+import pytest
+
+from joyvasa.metrics.first_frame import psnr, ssim
+from tests.golden.metric_reference import meta, needs_metrics, stored
+
+pytestmark = needs_metrics
+
+
+def test_ssim_and_psnr_are_those_of_the_reference():
+    pair, expected = stored("fullref"), meta()["fullref"]
+    assert ssim(pair["a"], pair["b"]) == pytest.approx(expected["ssim_per_channel_mean"], rel=1e-6)
+    assert psnr(pair["a"], pair["b"]) == pytest.approx(expected["psnr"], rel=1e-6)

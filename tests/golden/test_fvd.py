@@ -1,0 +1,72 @@
+"""Clips are prepared, and their distance computed, as the reference does."""
+
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.metrics.base import Clip
+from joyvasa.metrics.frechet import Moments
+from joyvasa.metrics.fvd import FvdConfig, FvdMetric, FvdSet, fvd, prepare
+from joyvasa.networks import build
+from tests.golden.metric_reference import check, fill, meta, needs_metrics, pattern_video, recipes, stored
+
+pytestmark = needs_metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "resize"), [("sgv_chw01", "short_side"), ("vgpt_uint8", "short_side"), ("cdfvd_uint8", "squash")]
+)
+def test_frames_are_prepared_as_the_reference_does(name, resize):
+    video = pattern_video(20671, 4, 180, 250, meta()["fvd_preprocess"]["sha"])
+    prepared = prepare(torch.from_numpy(video), resize).transpose(0, 1)[..., ::9, ::9]
+    expected = stored("fvd_preprocess")[name]
+    assert prepared.shape == expected.shape
+    assert np.abs(prepared.numpy() - expected).max() <= 1e-4
+
+
+@pytest.fixture(scope="module")
+def features_of():
+    """Features of a clip of 10 frames, through the metric, by number of the clip."""
+    network = fill(build("i3d"), "i3d_net")
+
+    class Bundle:
+        def network(self, role, device):
+            return network
+
+    class Models:
+        bundle, device = Bundle(), torch.device("cpu")
+
+    class TenFrames(FvdMetric):
+        config = FvdConfig(clip_frames=10, stride_frames=10)
+
+    metric = TenFrames()
+    metric.setup(Models())
+
+    def compute(number):
+        clip = Clip(video="a.mp4", frames_per_second=25.0, width=224, height=224, has_sound=False)
+        measurement = metric.start(clip)
+        measurement.update(recipes().pattern_video(20690 + number, 10, 224, 224))
+        (features,) = measurement.features()["fvd"]
+        return features
+
+    return compute
+
+
+@pytest.mark.parametrize("number", [0, 12, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 12))])
+def test_features_of_clips_equal_the_reference(features_of, number):
+    check(features_of(number), stored("fvd_mini")["feats"][number], 1e-4)
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_distance_of_clips_equals_the_reference(ddof):
+    features = stored("fvd_mini")["feats"]
+    real, generated = (FvdSet(Moments.of(part), {"ddof": ddof}) for part in (features[:7], features[7:]))
+    expected = meta()["fvd_mini"][f"fvd_ddof{ddof}"]
+    assert fvd(real, generated).value == pytest.approx(expected, rel=2e-2)
+
+
+@pytest.mark.slow
+def test_distance_from_frames_equals_the_reference(features_of):
+    features = np.stack([features_of(number) for number in range(13)])
+    real, generated = (FvdSet(Moments.of(part), {"ddof": 0}) for part in (features[:7], features[7:]))
+    assert fvd(real, generated).value == pytest.approx(meta()["fvd_mini"]["fvd_ddof0"], rel=2e-2)

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from joyvasa.metrics.mfcc import FILTERS, HOP, mel_filters, mfcc, power_spectrum
+from tests.golden.metric_reference import needs_metrics, stored
+
+pytestmark = needs_metrics
+
+
+@pytest.mark.parametrize("name", ["w0", "w1", "short"])
+def test_coefficients_match(name):
+    arrays = stored("mfcc")
+    found = mfcc(arrays[f"{name}_pcm"])
+    assert found.shape == arrays[f"{name}_mfcc"].shape
+    assert np.abs(found - arrays[f"{name}_mfcc"]).max() <= 1e-8
+
+
+def test_filters_and_energies_match():
+    arrays = stored("mfcc")
+    power = power_spectrum(arrays["w0_pcm"])
+    assert mel_filters().shape[0] == FILTERS
+    np.testing.assert_allclose(mel_filters(), arrays["filterbank"], atol=1e-12)
+    np.testing.assert_allclose(power[:20] @ mel_filters().T, arrays["w0_fbank_first20"], rtol=1e-9)
+    energy = power.sum(axis=1)
+    np.testing.assert_allclose(np.where(energy == 0, np.finfo(float).eps, energy), arrays["w0_energy"], rtol=1e-9)
+
+
+def test_sound_of_another_scale_is_told_apart():
+    arrays = stored("mfcc")
+    wrong = arrays["w0_mfcc_float_scaled"]
+    assert np.abs(mfcc(arrays["w0_pcm"])[: len(wrong)] - wrong)[:, 0].max() > 20
+
+
+def test_piece_with_the_sample_before_it_equals_the_whole():
+    samples, start = stored("mfcc")["w0_pcm"], 50
+    whole = mfcc(samples)
+    piece = mfcc(samples[start * HOP :], int(samples[start * HOP - 1]))
+    np.testing.assert_allclose(piece, whole[start:], atol=1e-9)

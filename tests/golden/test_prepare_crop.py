@@ -1,0 +1,20 @@
+"""Recordings are cropped as driving videos are: one box for all frames."""
+
+import numpy as np
+import pytest
+
+from joyvasa.faces.detection import Face
+from joyvasa.training.tracking import Look, clip_square, follow_face
+from tests.golden.reference import Section, needs_golden
+from tests.golden.test_crop import landmarks_of
+
+pytestmark = needs_golden
+
+
+def test_the_square_of_a_clip_is_the_averaged_box():
+    section = Section("crop")
+    first = landmarks_of(section, 203, 1)
+    box = np.array([*first.min(axis=0), *first.max(axis=0)], np.float32)
+    looks = [Look.at(at, [Face(box, 1.0, first + 3 * at)], min_side=1) for at in range(2)]
+    square = clip_square(follow_face(looks, max_gap=5))
+    section.check("avg_bbox", square.box, 1e-5)

@@ -1,0 +1,95 @@
+"""Q-Align's backbone, at a tiny size, and its scores equal the reference's."""
+
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.metrics.q_align import LEVELS, level_score
+from joyvasa.metrics.quality import FrameOfEachSecond
+from joyvasa.networks import build
+from tests.golden.metric_reference import check, fill, meta, needs_metrics, published_keys, recipes, stored
+
+pytestmark = needs_metrics
+
+
+@pytest.fixture(scope="module")
+def network():
+    sizes = meta()["qalign_tiny"]["config"]
+    network = build(
+        "mplug_owl2",
+        language=sizes["lm"],
+        vision=sizes["vision"],
+        abstractor={k: v for k, v in sizes["abstractor"].items() if k not in ("encoder_hidden_size", "grid_size")},
+    )
+    return fill(network, "qalign_tiny", kept="_pos_embed")
+
+
+@pytest.fixture(scope="module")
+def seen(network):
+    """Tokens of two pictures, and of the three frames of a video."""
+    with torch.inference_mode():
+        return network.see(recipes().seeded_randn(27740, 2, 3, 28, 28)), network.see(
+            recipes().seeded_randn(27741, 3, 3, 28, 28)
+        )
+
+
+def test_position_tables_equal_the_reference(network):
+    attention = network.model.visual_abstractor.encoder.layers[0].crossattention.attention
+    expected = stored("qalign_tiny")
+    check(attention.q_pos_embed, expected["q_pos_embed_8_dim32"], 1e-6)
+    check(attention.k_pos_embed, expected["k_pos_embed_grid2_dim32"], 1e-6)
+
+
+def test_vision_and_abstractor_equal_the_reference(network, seen):
+    with torch.inference_mode():
+        features = network.model.vision_model(recipes().seeded_randn(27740, 2, 3, 28, 28))
+    check(features, stored("qalign_tiny")["vision_out"], 1e-4)
+    check(seen[0], stored("qalign_tiny")["abstractor_out"], 1e-4)
+
+
+def test_logits_of_pictures_and_of_a_video_equal_the_reference(network, seen):
+    ids = meta()["qalign_tiny"]["input_ids"]
+    images, video = seen
+    with torch.inference_mode():
+        of_images = network.lm_head(network.read(ids, images))
+        of_video = network.lm_head(network.read(ids, video.flatten(0, 1)[None]))
+        following = network(recipes().seeded_randn(27740, 2, 3, 28, 28), ids)
+    check(of_images, stored("qalign_tiny")["image_logits"], 1e-4)
+    check(of_video, stored("qalign_tiny")["video_logits"], 1e-4)
+    check(following, stored("qalign_tiny")["image_logits"][:, -1], 1e-4)
+
+
+def test_weights_are_named_as_published():
+    with torch.device("meta"):
+        network = build("mplug_owl2")
+    assert {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()} == published_keys(
+        "qalign_one_align"
+    )
+
+
+def test_scores_equal_the_reference(network, seen):
+    logits = network.lm_head(network.read(meta()["qalign_tiny"]["input_ids"], seen[0]))[:, -1]
+    of_video = network.lm_head(network.read(meta()["qalign_tiny"]["input_ids"], seen[1].flatten(0, 1)[None]))[:, -1]
+    levels = meta()["qalign_tiny"]["preferential_ids"]
+    check(level_score(logits[:, levels]), np.array(meta()["qalign_tiny"]["image_score"]), 1e-4)
+    check(level_score(of_video[:, levels]), np.array(meta()["qalign_tiny"]["video_score"]), 1e-4)
+
+
+def test_levels_are_weighted_as_the_reference_does():
+    expected = meta()["qalign"]
+    logits = torch.tensor(expected["logits"], dtype=torch.float64)
+    assert list(LEVELS) == expected["order"]
+    check(level_score(logits), np.array(expected["score_0_1"]), 1e-6)
+    check(4 * level_score(logits) + 1, np.array(expected["score_1_5"]), 1e-6)
+    assert level_score(logits.mean(0)).item() == pytest.approx(expected["iqa_video_score_of_mean_logits"], abs=1e-6)
+    assert level_score(logits).mean().item() == pytest.approx(expected["iqa_video_mean_of_scores"], abs=1e-6)
+
+
+@pytest.mark.parametrize("case", range(7))
+def test_one_frame_a_second_is_the_references(case):
+    expected = meta()["qalign"]["one_fps_indices"][case]
+    seconds = FrameOfEachSecond(expected["fps"])
+    frames = np.arange(expected["n"])[:, None]
+    taken = [int(frame[0]) for start in range(0, len(frames), 16) for frame in seconds.take(frames[start : start + 16])]
+    taken += [int(frame[0]) for frame in seconds.rest()]
+    assert taken == (expected["indices"] or [0])

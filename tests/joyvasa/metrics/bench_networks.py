@@ -1,0 +1,65 @@
+"""What the networks of the metrics cost: run by `make bench`, never by `make test`."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.metrics.fvd import FvdMetric
+from joyvasa.metrics.q_align import QAlign
+from joyvasa.metrics.smoothness import SmoothnessMetric
+from joyvasa.networks import build
+from tests.joyvasa.metrics.seeded import clip_of, fed, models, put_weights
+
+pytestmark = pytest.mark.bench
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def video(n_frames, side=512):
+    return np.random.default_rng(0).integers(0, 255, (n_frames, side, side, 3), np.uint8)
+
+
+def seconds(function):
+    """The second call's; the first one warms up. Wall clock and processor."""
+    for _ in range(2):
+        start = time.perf_counter(), time.process_time()
+        function()
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
+    return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+def show(name, count, what, spent):
+    wall, processor = spent
+    print(f"\n{name} on {DEVICE.type}, {torch.get_num_threads()} threads: {1000 * wall / count:.0f} ms a {what}, "
+          f"{1000 * processor / count:.0f} ms of processor time")  # fmt: skip
+
+
+def test_smoothness_of_512_pixels():
+    put_weights("amt_s")
+    metric = SmoothnessMetric()
+    metric.setup(models(device=DEVICE))
+    frames = video(9)
+    show("AMT-S", 4, "pair", seconds(lambda: fed(metric.start(clip_of(frames)), frames).finish()))
+
+
+def test_features_of_clips_of_25_frames():
+    put_weights("i3d")
+    metric = FvdMetric()
+    metric.setup(models(device=DEVICE))
+    frames = video(100)
+    show("I3D", 4, "clip", seconds(lambda: fed(metric.start(clip_of(frames)), frames).features()))
+
+
+def test_frames_for_q_align():
+    """The whole model where a GPU holds it; on a CPU the eyes alone, and the rest is far slower."""
+    whole = DEVICE.type == "cuda"
+    with torch.device("meta"):
+        model = build("mplug_owl2", language={} if whole else {"num_hidden_layers": 1})
+    model = (model.half() if whole else model).to_empty(device=DEVICE)
+    for tensor in model.state_dict().values():
+        tensor.zero_()
+    judge = QAlign(model, lambda text: [1, *text.encode()])
+    frames = list(video(4))
+    show("Q-Align", 4, "frame", seconds(lambda: judge.image_logits(judge.see(frames)) if whole else judge.see(frames)))

@@ -1,0 +1,249 @@
+"""Identity similarity through ONNX Runtime, with small files whose answers are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from joyvasa.errors import ConfigError, ModelError
+from joyvasa.faces.scrfd import STRIDES
+from joyvasa.metrics.base import MetricModels
+from joyvasa.metrics.identity import (
+    TEMPLATE,
+    IdentityConfig,
+    IdentityMetric,
+    align,
+    cosines,
+    similarity_transform,
+)
+from tests.golden.metric_reference import meta, needs_metrics, recipes
+from tests.joyvasa.metrics.clips import clip_of, measured
+
+SIDE = 640
+STRIDE, ROW, COLUMN = 32, 10, 10  # of the cell with the face
+
+
+def save(path: Path, nodes: list, constants: dict[str, np.ndarray], entry: list, outputs: list) -> Path:
+    """Writes an ONNX file."""
+    graph = helper.make_graph(
+        nodes,
+        "planted",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, entry)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def write_detector(path: Path, keypoints: np.ndarray) -> Path:
+    """SCRFD's nine outputs: one face of 320 pixels in the middle, unless the picture is black."""
+    constants: dict[str, np.ndarray] = {"zero": np.array(0, np.int64), "dark": np.array(-0.9, np.float32)}
+    nodes = [
+        helper.make_node("ReduceMean", ["input"], ["mean"], axes=[0, 1, 2, 3], keepdims=0),
+        helper.make_node("Greater", ["mean", "dark"], ["seen"]),
+        helper.make_node("Cast", ["seen"], ["shown"], to=TensorProto.FLOAT),
+    ]
+    outputs = []
+    anchor = np.array([COLUMN, ROW]) * STRIDE
+    for kind, numbers in (("score", 1), ("box", 4), ("points", 10)):
+        for stride in STRIDES:
+            cells = SIDE // stride
+            values = np.zeros((cells, cells, 2, numbers), np.float32)
+            if stride == STRIDE and kind == "score":
+                values[ROW, COLUMN, 0] = 0.9
+            if stride == STRIDE and kind == "box":
+                values[ROW, COLUMN, 0] = 5
+            if stride == STRIDE and kind == "points":
+                values[ROW, COLUMN, 0] = ((keypoints - anchor) / STRIDE).reshape(-1)
+            name = f"{kind}{stride}"
+            constants[f"planted_{name}"] = values.reshape(-1, numbers)
+            nodes.append(helper.make_node("Mul", [f"planted_{name}", "shown"], [name]))
+            outputs.append((name, [cells * cells * 2, numbers]))
+    return save(path, nodes, constants, [1, 3, "height", "width"], outputs)
+
+
+def write_arcface(path: Path, batch: int | str = "batch") -> Path:
+    """Features that are the means of 8 x 64 pieces of the face's red and green channels, 512 numbers."""
+    constants = {
+        "channels": np.array([0, 1], np.int64),
+        "shape": np.array([-1 if batch == "batch" else batch, 512], np.int64),
+    }
+    nodes = [
+        helper.make_node("Gather", ["input", "channels"], ["two"], axis=1),
+        helper.make_node("AveragePool", ["two"], ["pooled"], kernel_shape=[7, 7], strides=[7, 7]),
+        helper.make_node("Reshape", ["pooled", "shape"], ["features"]),
+    ]
+    return save(path, nodes, constants, [batch, 3, 112, 112], [("features", [batch, 512])])
+
+
+KEYPOINTS = (TEMPLATE - 56) * 2 + 320  # an upright face, twice as large as ArcFace wants it
+
+
+@dataclass
+class Files:
+    """What a metric asks a bundle for."""
+
+    paths: dict[str, Path]
+
+    def file(self, role: str) -> Path:
+        return self.paths[role]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("networks")
+    return {
+        "scrfd": write_detector(folder / "det_10g.onnx", KEYPOINTS),
+        "arcface": write_arcface(folder / "w600k_r50.onnx"),
+    }
+
+
+def metric_with(files: dict[str, Path], **config: float) -> IdentityMetric:
+    metric = IdentityMetric(IdentityConfig(**config) if config else None)
+    metric.setup(MetricModels(bundle=Files(files), device=torch.device("cpu")))
+    return metric
+
+
+def portrait(seed: int) -> np.ndarray:
+    small = np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    return cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+
+
+BLACK = np.zeros((SIDE, SIDE, 3), np.uint8)
+
+
+def expected_cosine(image: np.ndarray, other: np.ndarray) -> float:
+    """From the middle 224 pixels, halved, as the planted keypoints say."""
+    features = []
+    for picture in (image, other):
+        matrix = np.array([[0.5, 0, 56 - 160], [0, 0.5, 56 - 160]])
+        face = cv2.warpAffine(picture, matrix, (112, 112)).astype(np.float32) / 127.5 - 1
+        features.append(face[..., :2].reshape(16, 7, 16, 7, 2).mean(axis=(1, 3)).transpose(2, 0, 1).reshape(-1))
+    return float(features[0] @ features[1] / np.linalg.norm(features[0]) / np.linalg.norm(features[1]))
+
+
+def test_same_face_is_one_and_another_is_what_arcface_says(files):
+    source, other = portrait(1), portrait(2)
+    frames = np.stack([source] * 25 + [other] * 25)
+    values = measured(metric_with(files), clip_of(frames, still=source), frames)
+    # Two frames a second: 0, 12, 25, 37, so half of those looked at show the other face.
+    assert values["identity"] == pytest.approx((1 + expected_cosine(source, other)) / 2, abs=1e-3)
+    assert values["identity_faces"] == 1
+    assert expected_cosine(source, other) < 0.5
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+@pytest.mark.parametrize("batch_faces", [1, 16])
+def test_batches_change_nothing(files, batch, batch_faces):
+    source = portrait(1)
+    frames = np.stack([np.roll(source, shift, axis=1) for shift in range(30)])
+    clip = clip_of(frames, still=source)
+    whole = measured(metric_with(files, samples_per_second=5), clip, frames)
+    parts = measured(metric_with(files, samples_per_second=5, batch_faces=batch_faces), clip, frames, batch=batch)
+    assert parts["identity"] == pytest.approx(whole["identity"], abs=1e-6)
+    assert parts["identity_faces"] == 1
+
+
+def test_frames_without_a_face_are_skipped_and_counted(files):
+    source = portrait(1)
+    frames = np.stack([source] * 30 + [BLACK] * 20)
+    values = measured(metric_with(files), clip_of(frames, still=source), frames)
+    assert values["identity"] == pytest.approx(1, abs=1e-5)
+    assert values["identity_faces"] == pytest.approx(3 / 4)
+
+
+def test_video_without_any_face_has_a_reason(files):
+    frames = np.stack([BLACK] * 25)
+    values = measured(metric_with(files), clip_of(frames, still=portrait(1)), frames)
+    assert values["identity"] == "no_face"
+    assert values["identity_faces"] == 0
+
+
+@pytest.mark.parametrize(
+    ("known", "code"),
+    [({"still": BLACK}, "no_source_face"), ({}, "no_still"), ({"still": portrait(1), "mode": "animal"}, "not_human")],
+)
+def test_what_cannot_be_compared_has_a_reason(files, known, code):
+    frames = np.stack([portrait(1)] * 3)
+    values = measured(metric_with(files), clip_of(frames, **known), frames)
+    assert values["identity"] == values["identity_faces"] == code
+
+
+def test_largest_face_is_taken(files, tmp_path):
+    """A second, smaller and more certain face changes nothing."""
+    model = onnx.load(files["scrfd"])
+    for item in model.graph.initializer:
+        values = numpy_helper.to_array(item).copy()
+        if item.name == "planted_score16":
+            values[0] = 0.99
+        if item.name == "planted_box16":
+            values[0] = 2
+        item.CopyFrom(numpy_helper.from_array(values, item.name))
+    onnx.save(model, tmp_path / "two.onnx")
+    source = portrait(1)
+    frames = np.stack([source, portrait(2)])
+    values = [
+        measured(metric_with({**files, "scrfd": path}, samples_per_second=25), clip_of(frames, still=source), frames)
+        for path in (files["scrfd"], tmp_path / "two.onnx")
+    ]
+    assert values[0] == values[1]
+
+
+def test_aligned_face_has_its_eyes_where_arcface_expects_them():
+    angle = np.deg2rad(25)
+    turn = 1.7 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    keypoints = TEMPLATE @ turn.T + (90, 40)
+    matrix = similarity_transform(keypoints, TEMPLATE)
+    np.testing.assert_allclose(keypoints @ matrix[:, :2].T + matrix[:, 2], TEMPLATE, atol=1e-9)
+    image = np.zeros((400, 400, 3), np.uint8)
+    for x, y in keypoints:
+        cv2.circle(image, (round(x), round(y)), 4, (255, 255, 255), -1)
+    face = align(image, keypoints)
+    assert all(face[round(y), round(x), 0] > 200 for x, y in TEMPLATE)
+
+
+def test_a_mirrored_face_is_not_mirrored_back():
+    mirrored = TEMPLATE * (-1, 1)
+    matrix = similarity_transform(mirrored, TEMPLATE)
+    assert np.linalg.det(matrix[:, :2]) > 0
+
+
+@needs_metrics
+def test_cosines_match_the_stored_ones():
+    draws = recipes().seeded_randn(21190, 20, 512)
+    reference = recipes().seeded_randn(21191, 512) + draws.mean(0) * 6
+    found = cosines((draws + 0.8 * reference).numpy(), reference.numpy())
+    np.testing.assert_allclose(found, meta()["csim"]["per_frame"], atol=1e-6)
+    assert found.mean() == pytest.approx(meta()["csim"]["mean"], abs=1e-6)
+
+
+def test_exchanged_files_are_told_apart(files):
+    with pytest.raises(ModelError, match="model_mismatch"):
+        metric_with({"scrfd": files["arcface"], "arcface": files["scrfd"]})
+
+
+def test_file_that_takes_one_face_only_is_refused(files, tmp_path):
+    single = write_arcface(tmp_path / "single.onnx", batch=1)
+    with pytest.raises(ModelError, match="model_mismatch"):
+        metric_with({**files, "arcface": single})
+
+
+def test_damaged_file_is_named(files, tmp_path):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no network")
+    with pytest.raises(ModelError, match=r"model_damaged: .*broken\.onnx"):
+        metric_with({**files, "arcface": broken})
+
+
+@pytest.mark.parametrize("values", [{"samples_per_second": 0}, {"threshold": 0}, {"overlap": 2}, {"batch_faces": 0}])
+def test_impossible_values_are_refused(values):
+    with pytest.raises(ConfigError, match="identity_config"):
+        IdentityConfig(**values)

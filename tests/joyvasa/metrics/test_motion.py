@@ -1,0 +1,110 @@
+"""Metrics of the motion, on motions made for them and on real ones."""
+
+import numpy as np
+import pytest
+
+from joyvasa.metrics import build
+from joyvasa.metrics.blink import count_blinks
+from joyvasa.metrics.motion_readout import KEYPOINTS, at_rate, eye_opening, mouth_opening
+from joyvasa.motion import MotionSequence
+from tests.joyvasa.metrics.clips import clip_of, measured, motion_of, noise, speaking
+from tests.media import MEDIA, needs_media
+
+NO_FRAMES = noise(1)
+WITH_RATIOS = ("d1", "d2", "d5", "d7", "d8")
+
+
+def numbers(name: str, motion: MotionSequence | None) -> dict:
+    return measured(build(name), clip_of(NO_FRAMES, motion=motion), NO_FRAMES)
+
+
+def real(name: str) -> tuple[MotionSequence, dict]:
+    with np.load(MEDIA / f"motion/{name}.npz") as arrays:
+        content = dict(arrays)
+    return MotionSequence.from_arrays(content), content
+
+
+@needs_media
+def test_openings_follow_those_measured_in_the_picture():
+    pairs = [real(name) for name in WITH_RATIOS]
+    mouth = np.concatenate([mouth_opening(motion) for motion, _ in pairs])
+    eyes = np.concatenate([eye_opening(motion) for motion, _ in pairs])
+    lips = np.concatenate([arrays["lip_ratio"] for _, arrays in pairs])
+    lids = np.concatenate([arrays["eye_ratio"].mean(axis=1) for _, arrays in pairs])
+    assert np.corrcoef(mouth, lips)[0, 1] > 0.90
+    assert np.corrcoef(eyes, lids)[0, 1] > 0.96
+    np.testing.assert_allclose(np.polyfit(mouth, lips, 1), [1, 0], atol=0.01)  # the constants are those of this fit
+    np.testing.assert_allclose(np.polyfit(eyes, lids, 1), [1, 0], atol=0.01)
+
+
+@needs_media
+@pytest.mark.parametrize("name", WITH_RATIOS)
+def test_blinks_of_a_motion_are_those_of_its_picture(name):
+    motion, arrays = real(name)
+    seen = count_blinks(arrays["eye_ratio"].mean(axis=1), motion.frames_per_second)
+    assert count_blinks(eye_opening(motion), motion.frames_per_second) == pytest.approx(seen, abs=1)
+
+
+def test_short_closings_are_blinks_and_long_ones_are_not():
+    opening = np.full(100, 0.3)
+    opening[10:14] = 0.1
+    opening[30:40] = 0.1  # 0.4 s
+    opening[50:61] = 0.1  # 0.44 s
+    opening[70] = 0.1  # one frame
+    assert count_blinks(opening, 25.0) == 2
+    assert count_blinks(opening, 50.0) == 3  # half as long each: the longest is one now, and the shortest still none
+    assert count_blinks(np.full(100, 0.3), 25.0) == 0
+
+
+def test_range_and_speed_of_a_head_that_turns_evenly():
+    yaw = np.linspace(0, 10, 101)[:, None]
+    found = numbers("head", motion_of(101, yaw=yaw))
+    assert found["head_range"] == pytest.approx(10 / 3, rel=1e-4)
+    assert found["head_speed"] == pytest.approx(2.5, rel=1e-3)
+    assert found["head_jerk"] < 1
+
+
+def test_a_jump_of_the_head_raises_its_jerk():
+    yaw = 10 * np.sin(np.arange(100) / 8)[:, None]
+    smooth = numbers("head", motion_of(yaw=yaw))
+    yaw[50:] += 3
+    assert numbers("head", motion_of(yaw=yaw))["head_jerk"] > 20 * smooth["head_jerk"]
+
+
+def test_a_whole_turn_is_no_movement():
+    roll = np.resize([179.9, -179.9], 100)[:, None]
+    assert numbers("head", motion_of(roll=roll))["head_range"] < 0.1
+
+
+def test_numbers_in_seconds_do_not_depend_on_the_rate():
+    angle = 20 * np.sin(np.linspace(0, 20, 401))
+    slow = numbers("head", motion_of(201, yaw=angle[::2, None], rate=25.0))
+    fast = numbers("head", motion_of(401, yaw=angle[:, None], rate=50.0))
+    assert slow == pytest.approx(fast, rel=0.02)
+
+
+def test_mouth_opening_and_its_range():
+    opening = np.resize([0.0, 0.4], 100)
+    assert numbers("mouth", speaking(opening)) == pytest.approx({"mouth_opening": 0.2, "mouth_range": 0.4}, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mouth", "blink", "mouth_sound"])
+def test_keypoints_that_are_not_the_published_ones_are_not_read(name):
+    assert set(numbers(name, motion_of(n_keypoints=KEYPOINTS + 1)).values()) == {"keypoints_unknown"}
+
+
+@pytest.mark.parametrize("name", ["head", "mouth", "blink", "mouth_sound", "beat"])
+def test_without_a_motion_there_is_a_reason(name):
+    assert set(numbers(name, None).values()) == {"no_motion"}
+
+
+@pytest.mark.parametrize("name", ["head", "mouth", "blink", "mouth_sound", "beat"])
+def test_too_short_a_motion_has_no_numbers(name):
+    assert set(numbers(name, motion_of(3)).values()) == {"too_short"}
+
+
+def test_a_series_keeps_its_time_at_another_rate():
+    series = np.sin(np.arange(300) / 30 * 2)
+    changed = at_rate(series, 30.0, 25)
+    assert len(changed) == 250
+    np.testing.assert_allclose(changed[5:-5], np.sin(((np.arange(250) + 0.5) / 25 - 0.5 / 30) * 2)[5:-5], atol=1e-3)

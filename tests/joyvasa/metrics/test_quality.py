@@ -1,0 +1,260 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from joyvasa.bundles import open_bundle
+from joyvasa.errors import EnvironmentFault, ModelError
+from joyvasa.metrics import one_align
+from joyvasa.metrics.q_align import BORDER, DEVIATION, LEVELS, MEAN, PROMPT, QAlign, Question, level_score, prepare
+from joyvasa.metrics.quality import FrameOfEachSecond, QualityMetric, _QualityMeasurement
+from joyvasa.networks import build
+from joyvasa.networks.mplug_owl2 import IMAGE_TOKEN
+from tests.joyvasa.metrics.seeded import clip_of, fed, models, real_frames
+from tests.media import MEDIA, needs_media
+
+LANGUAGE = {
+    "vocab_size": 128,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 150,
+}
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 56,
+    "patch_size": 14,
+}
+ABSTRACTOR = {
+    "num_learnable_queries": 4,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+START = 1
+
+
+def letters(text):
+    """A token a letter, after that for the beginning."""
+    return [START, *text.encode()]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(3)
+    return build("mplug_owl2", language=LANGUAGE, vision=VISION, abstractor=ABSTRACTOR, rms_norm_eps=1e-5)
+
+
+@pytest.fixture
+def published(model):
+    """The published files, small: two files of tensors and the configuration."""
+    bundle = open_bundle("metrics")
+    paths = [bundle.path(bundle.spec.roles[role]) for role in one_align.ROLES]
+    paths[0].parent.mkdir(parents=True)
+    state = model.state_dict()
+    names = sorted(state)
+    for path, part in zip(paths, (names[:40], names[40:]), strict=True):
+        save_file({name: state[name].clone() for name in part}, path)
+    content = {**LANGUAGE, "rms_norm_eps": 1e-5, "model_type": "mplug_owl2"}
+    content["visual_config"] = {"visual_model": VISION, "visual_abstractor": {**ABSTRACTOR, "grid_size": 4}}
+    (paths[0].parent / "config.json").write_text(json.dumps(content))
+    return bundle, paths
+
+
+def load(bundle, dtype=torch.float32):
+    return one_align.load_model(bundle, torch.device("cpu"), dtype)
+
+
+def test_the_published_files_give_the_model(published, model):
+    loaded = load(published[0])
+    assert loaded.config == model.config
+    frames = np.random.default_rng(0).integers(0, 255, (2, 60, 80, 3), np.uint8)
+    judges = QAlign(loaded, letters), QAlign(model, letters)
+    ours, theirs = (judge.image_logits(judge.see(list(frames))) for judge in judges)
+    assert torch.equal(ours, theirs)
+    assert {p.dtype for p in load(published[0], torch.float16).parameters()} == {torch.float16}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_file_that_is_missing_is_named(published, number):
+    bundle, paths = published
+    paths[number].unlink()
+    with pytest.raises(ModelError, match=f"models_missing.*{paths[number].name}"):
+        load(bundle)
+
+
+def test_a_model_without_its_configuration_is_refused(published):
+    bundle, paths = published
+    (paths[0].parent / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"models_missing.*config\.json"):
+        load(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"extra": torch.zeros(1)}, "extra"),
+        ({"lm_head.weight": torch.zeros(3, 3)}, r"lm_head\.weight has \(3, 3\)"),
+        ({"lm_head.weight": None}, r"1 key missing \(lm_head\.weight\)"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(published, model, change, found):
+    bundle, paths = published
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    first = {name: state[name] for name in sorted(state)[:40]} | change
+    save_file({name: tensor for name, tensor in first.items() if tensor is not None}, paths[0])
+    with pytest.raises(ModelError, match=f"weights_mismatch.*{found}"):
+        load(bundle)
+
+
+def test_a_file_that_is_cut_short_is_refused(published):
+    bundle, paths = published
+    paths[1].write_bytes(paths[1].read_bytes()[:-100])
+    with pytest.raises(ModelError, match="weights_damaged"):
+        load(bundle)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        "[" * 100_000,
+        json.dumps({"num_hidden_layers": 10**9}),
+        json.dumps({"hidden_size": "4096"}),
+        json.dumps({"rms_norm_eps": 5.0}),
+        json.dumps({"visual_config": {"visual_model": {"hidden_size": 1021}}}),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(tmp_path, text):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(ModelError, match=r"weights_damaged: .*config\.json"):
+        one_align.read_config(path)
+
+
+def test_what_a_configuration_does_not_say_is_as_published(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"rms_norm_eps": 1e-5}')
+    config = one_align.read_config(path)
+    assert config.rms_norm_eps == 1e-5
+    assert (config.language.hidden_size, config.vision.image_size, config.abstractor.num_hidden_layers) == (
+        4096,
+        448,
+        6,
+    )
+
+
+def test_no_gpu_means_no_number(published):
+    with pytest.raises(EnvironmentFault, match=r"quality_needs_gpu: .*minutes a frame"):
+        QualityMetric().setup(models(published[0]))
+
+
+def test_a_missing_sentencepiece_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(EnvironmentFault, match=r"install joyvasa\[quality\]"):
+        one_align.read_tokenizer(tmp_path / "tokenizer.model")
+
+
+def test_prompts_are_the_published_ones():
+    assert PROMPT.format("image", "image") == (
+        "USER: How would you rate the quality of this image?\n<|image|>\nASSISTANT: The quality of the image is"
+    )
+
+
+@pytest.mark.parametrize("subject", ["image", "video"])
+def test_a_question_begins_once_and_has_one_place_for_pictures(subject):
+    ids = Question.about(subject, letters).token_ids
+    assert ids[0] == START
+    assert ids.count(START) == ids.count(IMAGE_TOKEN) == 1
+    text = "".join("<|image|>" if token == IMAGE_TOKEN else chr(token) for token in ids[1:])
+    assert text == PROMPT.format(subject, subject)
+
+
+def test_levels_that_the_tokenizer_does_not_tell_apart_are_refused(model):
+    with pytest.raises(ModelError, match="weights_mismatch: Q-Align"):
+        QAlign(model, lambda text: [START, 7])
+
+
+def test_scores_reach_from_bad_to_excellent():
+    sure = 50 * torch.eye(len(LEVELS))
+    assert level_score(sure).tolist() == pytest.approx([1, 0.75, 0.5, 0.25, 0])
+    assert level_score(torch.zeros(5)).item() == pytest.approx(0.5)
+
+
+def test_pictures_become_square_with_a_grey_border():
+    frame = np.full((10, 30, 3), 255, np.uint8)
+    pixels = prepare(frame, 30)
+    levels = pixels * np.array(DEVIATION)[:, None, None] + np.array(MEAN)[:, None, None]
+    assert levels[:, 15] == pytest.approx(np.ones((3, 30)), abs=1e-6)
+    assert levels[:, 0] * 255 == pytest.approx(np.repeat(np.array(BORDER, float)[:, None], 30, 1), abs=1e-4)
+
+
+def test_a_slow_video_gives_each_frame_once():
+    seconds = FrameOfEachSecond(1e-9)
+    frames = np.arange(5)[:, None]
+    assert [int(frame[0]) for frame in [*seconds.take(frames), *seconds.rest()]] == [0, 1, 2, 3, 4]
+
+
+class Counting:
+    """A judge that sees the number of a frame in its first pixel, and notes what it is asked."""
+
+    max_video_frames = 4
+
+    def __init__(self):
+        self.batches, self.video = [], []
+
+    def see(self, frames):
+        self.batches.append(len(frames))
+        return torch.tensor([[[float(frame[0, 0, 0])]] for frame in frames])
+
+    def image_logits(self, seen):
+        return torch.nn.functional.one_hot(torch.zeros(len(seen), dtype=torch.long), 5) * seen[:, 0]
+
+    def video_logits(self, seen):
+        self.video = seen.flatten().int().tolist()
+        return torch.zeros(5)
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "kept"), [(3, [0, 1, 2]), (4, [0, 1, 2, 3]), (5, [0, 2, 4]), (9, [0, 4, 8]), (16, [0, 4, 8, 12])]
+)
+def test_a_long_video_is_thinned_out_evenly(n_frames, kept):
+    judge = Counting()
+    frames = np.broadcast_to(np.arange(n_frames, dtype=np.uint8)[:, None, None, None], (n_frames, 4, 4, 3))
+    values = fed(_QualityMeasurement(judge, 1.0, batch_frames=3), frames, 5).finish()
+    assert judge.video == kept
+    assert sum(judge.batches) == n_frames
+    assert max(judge.batches) <= 3
+    assert values["iqa"] == pytest.approx(level_score(torch.tensor([frames[:, 0, 0, 0].mean(), 0, 0, 0, 0])).item())
+
+
+def test_a_video_without_a_frame_has_no_number():
+    values = _QualityMeasurement(Counting(), 25.0, batch_frames=3).finish()
+    assert {value.code for value in values.values()} == {"too_short"}
+
+
+@needs_media
+@pytest.mark.media
+def test_streaming_gives_the_numbers_of_the_whole_clip(model):
+    judge = QAlign(model, letters)
+    metric = QualityMetric()
+    metric._judge = judge
+    frames, rate = real_frames(MEDIA / "videos/d6.mp4", 130, 96)
+    seen = torch.cat([judge.see([frames[int(rate * second)]]) for second in range(int(len(frames) / rate))])
+    assert 1 < len(seen) <= judge.max_video_frames
+    expected = {
+        "iqa": level_score(judge.image_logits(seen).mean(0)).item(),
+        "vqa": level_score(judge.video_logits(seen)).item(),
+    }
+    found = fed(metric.start(clip_of(frames, rate)), frames, 16).finish()
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert abs(found["iqa"] - found["vqa"]) > 1e-4

@@ -1,0 +1,132 @@
+import builtins
+import hashlib
+import os
+import subprocess
+import sys
+
+import fsspec
+import pytest
+
+from joyvasa.audio import probe_audio
+from joyvasa.errors import ConfigError, InputError
+from joyvasa.image import read_image
+from joyvasa.motion_file import load_motion
+from stages import identify, media
+from stages.base import Item, Kind, Ok, failure_of
+from stages.identify import IdentifyConfig, IdentifyStage, Identity
+from tests.stages.items import ready, record
+
+READERS = {"image": read_image, "audio": probe_audio, "motion": load_motion}
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def items(*rows):
+    return [Item(record(f"r{number}", **row)) for number, row in enumerate(rows)]
+
+
+@pytest.fixture
+def stage():
+    return ready(IdentifyStage(IdentifyConfig(threads=3)))
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Locations that were opened, in any order."""
+    seen, original = [], media.open_stream
+
+    def note(location):
+        seen.append(location)
+        return original(location)
+
+    monkeypatch.setattr(identify, "open_stream", note)
+    return seen
+
+
+def test_each_file_of_a_row_is_known_by_its_content(stage, tmp_path):
+    for name, content in (("a.jpg", b"face"), ("b.wav", b"voice" * 500_000), ("c.safetensors", b"motion")):
+        (tmp_path / name).write_bytes(content)
+    image, audio, motion = tmp_path / "a.jpg", tmp_path / "b.wav", tmp_path / "c.safetensors"
+    given = items({"image": image, "audio": audio, "motion": motion}, {"image": image, "audio": audio, "motion": None})
+    whole, part = stage.run(given)
+    hashes = [sha256(b"face"), sha256(b"voice" * 500_000), sha256(b"motion")]
+    assert whole == Ok(
+        Identity(*hashes), dict(zip(("image_sha256", "audio_sha256", "motion_sha256"), hashes, strict=True))
+    )
+    assert part.payload == Identity(*hashes[:2], None)
+
+
+def test_two_names_of_one_content_are_one_and_one_name_is_read_once(stage, tmp_path, opened):
+    for name in ("a.jpg", "copy.jpg"):
+        (tmp_path / name).write_bytes(b"face")
+    given = items(*({"image": tmp_path / name} for name in ("a.jpg", "copy.jpg", "a.jpg", "a.jpg")))
+    assert len({outcome.payload for outcome in stage.run(given)}) == 1
+    assert len({outcome.payload for outcome in stage.run(given[::-1])}) == 1
+    assert sorted(opened) == [str(tmp_path / "a.jpg"), str(tmp_path / "copy.jpg")]
+
+
+@pytest.mark.parametrize("column", READERS)
+@pytest.mark.parametrize("state", ["missing", "folder", "empty", "pipe", "below a file", "name too long"])
+def test_a_file_that_cannot_be_read_fails_as_its_reader_says_and_alone(stage, tmp_path, column, state):
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_bytes(b"content")
+    match state:
+        case "folder":
+            bad.mkdir()
+        case "empty":
+            bad.touch()
+        case "pipe":
+            os.mkfifo(bad)
+        case "below a file":
+            bad = good / "bad"
+        case "name too long":
+            bad = tmp_path / ("x" * 300)
+    fine, failed = stage.run(items({"image": good, column: good}, {"image": good, column: bad}))
+    assert isinstance(fine, Ok)
+    with pytest.raises((InputError, OSError)) as said:
+        READERS[column](bad)
+    assert failed == failure_of(said.value)
+
+
+def test_a_disk_that_does_not_answer_is_asked_again(stage, tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"face")
+
+    def broken(*_arguments, **_options):
+        raise OSError(5, "Input/output error")
+
+    given = items({"image": tmp_path / "a.jpg"})
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "open", broken)
+        (outcome,) = stage.run(given)
+    assert outcome.kind is Kind.IO
+    (again,) = stage.run(given)
+    assert again.facts["image_sha256"] == sha256(b"face")
+
+
+def test_a_huge_file_is_known_by_its_location_alone(stage, tmp_path, monkeypatch):
+    monkeypatch.setattr(identify, "MAX_BYTES", 3)
+    (tmp_path / "a.jpg").write_bytes(b"face")
+    (outcome,) = stage.run(items({"image": tmp_path / "a.jpg"}))
+    assert outcome.facts["image_sha256"] is None
+
+
+def test_files_of_an_object_store_are_read_where_they_are(stage):
+    fsspec.filesystem("memory").pipe_file("/identify/a.jpg", b"face")
+    fsspec.filesystem("memory").pipe_file("/identify/empty.jpg", b"")
+    names = ("a", "none", "empty")
+    outcomes = stage.run(items(*({"image": f"memory://identify/{name}.jpg"} for name in names)))
+    assert outcomes[0].facts["image_sha256"] == sha256(b"face")
+    assert [outcome.code for outcome in outcomes[1:]] == ["file_missing", "image_empty"]
+    assert {outcome.kind for outcome in outcomes[1:]} == {Kind.BAD_INPUT}
+
+
+def test_its_worker_is_light():
+    code = "import sys, stages.identify; sys.exit(any(name in sys.modules for name in ('torch', 'cv2', 'ffmpeg')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_number_of_threads_that_reads_nothing_is_refused():
+    with pytest.raises(ConfigError, match="threads is 0"):
+        IdentifyConfig(threads=0)
