@@ -1,0 +1,120 @@
+"""One clip of a data set: the motion of one face and its sound."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from joyvasa.errors import InputError
+from joyvasa.motion import MotionSequence
+from joyvasa.networks.speech_encoder import SAMPLE_RATE
+
+Split = Literal["train", "validation"]
+SPLITS: tuple[Split, ...] = ("train", "validation")
+VALIDATION_SHARE = 0.05
+MAX_CLIP_S = 60.0  # a reader holds whole clips, so longer recordings are several of them
+
+_PCM_SCALE = 32767  # of 16-bit samples: 1.0 is the largest
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipRecord:
+    """Motion and sound that begin together.
+
+    Args:
+        clip_id: unique in the data set; letters, digits and `._-`, at most 120.
+        source: hash of the recording that the clip was cut from, hexadecimal; it decides the split.
+        split: see `split_of`.
+        start_s: where the clip begins in its source.
+        motion: as the motion extractor gives it, not smoothed, not normalised.
+        sound: mono at 16 kHz, int16, shape (samples,), at least as long as the motion.
+        eye_ratio: how far the eyes are open, left and right, shape (T, 2), float32; None if not measured.
+        lip_ratio: how far the lips are open, shape (T, 1), float32; None if not measured.
+    """
+
+    clip_id: str
+    source: str
+    split: Split
+    motion: MotionSequence
+    sound: np.ndarray
+    start_s: float = 0.0
+    eye_ratio: np.ndarray | None = None
+    lip_ratio: np.ndarray | None = None
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of motion, T."""
+        return len(self.motion)
+
+    @property
+    def duration_s(self) -> float:
+        """Of the motion."""
+        return self.n_frames / self.motion.frames_per_second
+
+    def waveform(self) -> np.ndarray:
+        """The sound as float32 in [-1, 1], shape (samples,)."""
+        return self.sound.astype(np.float32) / _PCM_SCALE
+
+    def checked(self) -> ClipRecord:
+        """The clip, its sound as long as its motion.
+
+        Raises:
+            InputError: `clip_invalid`, `clip_not_finite` or `clip_sound_short`.
+        """
+        if not re.fullmatch(r"[\w.-]{1,120}", self.clip_id, re.ASCII) or not re.fullmatch("[0-9a-f]{8,}", self.source):
+            raise self._bad("clip_invalid", f"source {self.source[:40]!r}", "an id and a source of plain characters")
+        if self.split not in SPLITS:
+            raise self._bad("clip_invalid", f"split {self.split!r}", " or ".join(SPLITS))
+        rate = self.motion.frames_per_second
+        if not self.n_frames or self.duration_s > MAX_CLIP_S:
+            raise self._bad("clip_invalid", f"{self.duration_s:.1f} s", f"one frame to {MAX_CLIP_S:g} s: cut it")
+        if rate <= 0 or SAMPLE_RATE % rate:
+            raise self._bad("clip_invalid", f"{rate:g} frames per second", f"a divisor of {SAMPLE_RATE}")
+        numbers = [self.motion.expression.flatten(1), self.motion.pose]
+        if not all(bool(tensor.isfinite().all()) for tensor in numbers) or not math.isfinite(self.start_s):
+            raise self._bad("clip_not_finite", "NaN or infinity in the motion", "finite numbers: leave it out")
+        if self.sound.dtype != np.int16 or self.sound.ndim != 1:
+            raise self._bad("clip_invalid", f"{self.sound.dtype} sound", "int16 mono")
+        n_samples = round(self.n_frames * SAMPLE_RATE / rate)
+        if len(self.sound) < n_samples:
+            found = f"{len(self.sound)} samples of sound for {self.n_frames} frames"
+            raise self._bad("clip_sound_short", found, f"at least {n_samples}: cut the motion or leave it out")
+        for name, size in (("eye_ratio", 2), ("lip_ratio", 1)):
+            ratio = getattr(self, name)
+            if ratio is not None and (ratio.shape != (self.n_frames, size) or not np.isfinite(ratio).all()):
+                raise self._bad("clip_invalid", f"{name} of shape {ratio.shape}", f"({self.n_frames}, {size}), finite")
+        changed = {**self.__dict__, "sound": self.sound[:n_samples]}
+        return ClipRecord(**changed)
+
+    def _bad(self, code: str, found: str, expected: str) -> InputError:
+        return InputError(code, f"clip {self.clip_id[:80]!r}: {found}; expected {expected}")
+
+
+def split_of(source: str, validation_share: float = VALIDATION_SHARE) -> Split:
+    """The split of a source; it never moves when data are added.
+
+    Args:
+        source: hash of the recording, hexadecimal, at least eight digits.
+        validation_share: of all sources, 0 to 1.
+    """
+    place = int(source[:8], 16) / 16**8
+    return "validation" if place < validation_share else "train"
+
+
+def pcm16(waveform: np.ndarray) -> np.ndarray:
+    """Samples as a clip keeps them: float in [-1, 1] to int16; louder ones are clipped."""
+    return np.rint(np.clip(waveform, -1, 1) * _PCM_SCALE).astype(np.int16)
+
+
+def motion_from_arrays(arrays: dict[str, np.ndarray], n_frames: int, frames_per_second: float) -> MotionSequence:
+    """Motion from flat arrays by the names of its fields."""
+    sizes = {"expression": (-1, 3), "translation": (3,)}
+    tensors = {
+        name: torch.from_numpy(values.reshape(n_frames, *sizes.get(name, (1,)))) for name, values in arrays.items()
+    }
+    return MotionSequence(**tensors, frames_per_second=frames_per_second)

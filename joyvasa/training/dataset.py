@@ -1,0 +1,162 @@
+"""Reads a finished data set: any clip at any time, from any number of threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from joyvasa.errors import InputError, ModelError
+from joyvasa.motion import MotionTemplate
+from joyvasa.training.clips import ClipRecord, Split, motion_from_arrays
+from joyvasa.training.dataset_files import (
+    INDEX,
+    INDEX_SCHEMA,
+    NUMBERS,
+    SHARDS,
+    TEMPLATE,
+    DatasetCard,
+    read_card,
+)
+from joyvasa.training.files import Files
+
+OPEN_SHARDS = 32  # of each thread
+
+
+@dataclass(frozen=True)
+class ClipPlace:
+    """Where a clip lies.
+
+    Args:
+        clip_id: its name.
+        shard: number of its shard.
+        row: in the shard.
+        n_frames: of its motion.
+    """
+
+    clip_id: str
+    shard: int
+    row: int
+    n_frames: int
+
+
+class Dataset:
+    """A finished data set; holds its index and nothing else.
+
+    Args:
+        files: where it lies.
+
+    Raises:
+        InputError: `dataset_missing` or `dataset_invalid`.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.card: DatasetCard = read_card(files)
+        self._index = self._read_index()
+        self._threads = threading.local()
+
+    def clips(self, split: Split) -> list[ClipPlace]:
+        """The clips of a split, in the order of their ids."""
+        table = self._index.filter(pc.field("split") == split)
+        names = ("clip_id", "shard", "row", "n_frames")
+        return [ClipPlace(*values) for values in zip(*(table[name].to_pylist() for name in names), strict=True)]
+
+    def template_arrays(self) -> dict[str, np.ndarray]:
+        """Statistics of the motion by the names of JoyVASA's template.
+
+        Raises:
+            InputError: `dataset_invalid`.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            return load(self.files.read(TEMPLATE))
+        except (SafetensorError, FileNotFoundError, ValueError) as error:
+            raise self._damaged(TEMPLATE, error) from None
+
+    def template(self) -> MotionTemplate:
+        """Statistics that scale motion for the network.
+
+        Raises:
+            InputError: `dataset_invalid`.
+        """
+        try:
+            template = MotionTemplate.from_arrays(self.template_arrays())
+        except ModelError as error:
+            raise self._damaged(TEMPLATE, error.sentence) from None
+        if len(template.expression_mean) != 3 * self.card.keypoints:
+            raise self._damaged(TEMPLATE, f"made for {len(template.expression_mean) // 3} keypoints")
+        return template
+
+    def read(self, place: ClipPlace) -> ClipRecord:
+        """One clip.
+
+        Args:
+            place: of `clips`.
+
+        Raises:
+            InputError: `dataset_invalid`, or what is wrong with the clip, see `ClipRecord.checked`.
+        """
+        path = f"{SHARDS}/{place.shard:05d}.parquet"
+        rate = self.card.frames_per_second
+        try:
+            table = self._shard(path).read_row_group(place.row).combine_chunks()
+            told = table.select(["clip_id", "source", "split", "n_frames", "start_s", "sound"]).to_pylist()[0]
+            if (told["clip_id"], told["n_frames"]) != (place.clip_id, place.n_frames):
+                raise ValueError(f"row {place.row} is not clip {place.clip_id} as {INDEX} says")
+            motion = {name: _numbers(table[name]) for name in NUMBERS[:6]}
+            ratios = {name: _numbers(table[name]) for name in NUMBERS[6:] if table[name].null_count == 0}
+            clip = ClipRecord(
+                clip_id=place.clip_id,
+                source=told["source"],
+                split=told["split"],
+                start_s=told["start_s"],
+                motion=motion_from_arrays(motion, place.n_frames, rate),
+                sound=np.frombuffer(told["sound"], "<i2").astype(np.int16, copy=False),
+                **{name: values.reshape(place.n_frames, -1) for name, values in ratios.items()},
+            )
+            if clip.motion.expression.shape[1] != self.card.keypoints:
+                raise ValueError(f"{clip.motion.expression.shape[1]} keypoints in clip {place.clip_id}")
+        except (pa.ArrowException, FileNotFoundError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise self._damaged(path, error) from None
+        return clip.checked()
+
+    def _shard(self, path: str) -> Any:
+        """An open shard of this thread; streams are not shared, as reading moves their position."""
+        opened: OrderedDict[str, Any] = self._threads.__dict__.setdefault("opened", OrderedDict())
+        if path not in opened:
+            opened[path] = pq.ParquetFile(self.files.open(path))
+            if len(opened) > OPEN_SHARDS:
+                opened.popitem(last=False)[1].close(force=True)
+        opened.move_to_end(path)
+        return opened[path]
+
+    def _read_index(self) -> pa.Table:
+        try:
+            with self.files.open(INDEX) as stream:
+                table = pq.read_table(stream)
+            table = table.select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA)
+        except (pa.ArrowException, FileNotFoundError, KeyError, ValueError) as error:
+            raise self._damaged(INDEX, error) from None
+        if len(table) != sum(self.card.clips.values()):
+            raise self._damaged(INDEX, f"{len(table)} clips, dataset.yaml says {sum(self.card.clips.values())}")
+        return table
+
+    def _damaged(self, path: str, error: BaseException | str) -> InputError:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        where = self.files.location(path)
+        return InputError("dataset_invalid", f"{where}: not what a data set holds ({reason}): prepare it again")
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """The numbers of a column of lists, all in one array that may be written to."""
+    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return np.concatenate([*parts, np.zeros(0, np.float32)]).astype(np.float32, copy=False)

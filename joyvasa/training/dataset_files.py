@@ -1,0 +1,310 @@
+"""A data set for training on disk or in an object store: its format, its writer and its reader.
+
+A data set is a folder:
+
+    dataset.yaml            what it is, how much there is; written last, without it the data set is not finished
+    clips.parquet           the index: one small row a clip (clip_id, source, split, n_frames, shard, row)
+    template.safetensors    statistics of all frames by the names of JoyVASA's template: mean_, std_, min_, max_ and
+                            abs_max_ of exp (3 K), scale, t (3), pitch, yaw, roll, and of eyes (2) and lip where
+                            every clip has them; float64
+    motion/00000.parquet    shards; each appears whole or not at all
+
+A shard holds one row a clip, and each row is a row group of its own, so that one clip is read without
+its neighbours. 64 to 256 clips a shard keep both the number of files and the footers small. T frames of K
+keypoints:
+
+    column         type           content
+    clip_id        string         unique in the data set
+    source         string         hash of the recording it was cut from
+    split          string         train or validation; by the hash of the source alone
+    n_frames       int32          T
+    duration_s     double         T / frames_per_second
+    start_s        double         where the clip begins in its source
+    expression     list<float>    T x K x 3, frame by frame
+    scale          list<float>    T
+    translation    list<float>    T x 3
+    pitch          list<float>    T, degrees, as the next two
+    yaw            list<float>    T
+    roll           list<float>    T
+    eye_ratio      list<float>    T x 2, or null
+    lip_ratio      list<float>    T, or null
+    sound          binary         T / frames_per_second seconds of 16 kHz mono, little-endian int16
+
+Sound is kept as plain samples: an hour takes 115 MB and no decoder, and a clip is ready as fast as the
+disk gives it. 90 hours are 13 GB in all, 1,000 hours 145 GB. The footer of a shard holds, as JSON, the index
+rows of its clips (`joyvasa.clips`) and the exact sums behind the statistics (`joyvasa.moments`), so finishing a
+data set reads footers only and gives the same statistics however the clips are spread over shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from joyvasa.errors import InputError
+from joyvasa.networks.speech_encoder import SAMPLE_RATE
+from joyvasa.training.clips import SPLITS, ClipRecord
+from joyvasa.training.files import Files
+from joyvasa.training.moments import Moments, joined_moments, moments_text, read_moments
+
+FORMAT, VERSION = "joyvasa-dataset", 1
+CARD, INDEX, TEMPLATE, SHARDS = "dataset.yaml", "clips.parquet", "template.safetensors", "motion"
+MAX_CARD_BYTES = 1 << 20
+NUMBERS = ("expression", "scale", "translation", "pitch", "yaw", "roll", "eye_ratio", "lip_ratio")
+TEMPLATE_NAMES = {"expression": "exp", "translation": "t", "eye_ratio": "eyes", "lip_ratio": "lip"}
+
+SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("clip_id", "source", "split")),
+        ("n_frames", pa.int32()),
+        ("duration_s", pa.float64()),
+        ("start_s", pa.float64()),
+        *((name, pa.list_(pa.float32())) for name in NUMBERS),
+        ("sound", pa.binary()),
+    ]
+)
+INDEX_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("clip_id", "source", "split")),
+        *((name, pa.int32()) for name in ("n_frames", "shard", "row")),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetCard:
+    """What `dataset.yaml` says.
+
+    Args:
+        frames_per_second: of the motion.
+        keypoints: K.
+        extractor: bundle of the motion extractor: `name` and `fingerprint`.
+        clips: how many, by split.
+        frames: how many, by split.
+        shards: how many.
+        fingerprint: hash of the index and the statistics; tells data sets apart.
+        about: whatever else is worth keeping, such as counts by reason of rejection.
+    """
+
+    frames_per_second: int = 25
+    keypoints: int = 21
+    extractor: Mapping[str, str] = field(default_factory=dict)
+    clips: Mapping[str, int] = field(default_factory=dict)
+    frames: Mapping[str, int] = field(default_factory=dict)
+    shards: int = 0
+    fingerprint: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def hours(self) -> float:
+        """Of all clips."""
+        return sum(self.frames.values()) / self.frames_per_second / 3600
+
+
+class DatasetWriter:
+    """Writes shards in any order, from any number of processes, and joins them at the end.
+
+    Args:
+        files: where the data set lies.
+        frames_per_second: of all motion.
+        keypoints: of all motion.
+    """
+
+    def __init__(self, files: Files, *, frames_per_second: int = 25, keypoints: int = 21) -> None:
+        self.files = files
+        self.frames_per_second = frames_per_second
+        self.keypoints = keypoints
+
+    @staticmethod
+    def shard_path(shard: int) -> str:
+        """Name of a shard's file."""
+        return f"{SHARDS}/{shard:05d}.parquet"
+
+    def has(self, shard: int) -> bool:
+        """Whether a shard is finished."""
+        return self.files.exists(self.shard_path(shard))
+
+    def write_shard(self, shard: int, clips: Iterable[ClipRecord]) -> int:
+        """Writes a shard, whole or not at all; an existing one is replaced. Holds one clip at a time.
+
+        Args:
+            shard: its number.
+            clips: may be none; what reading them raises leaves nothing behind.
+
+        Returns:
+            how many clips there were.
+
+        Raises:
+            InputError: a clip is not as `ClipRecord` says, or of another rate or number of keypoints.
+        """
+        index: list[dict[str, Any]] = []
+        moments: list[Mapping[str, Moments]] = []
+        with (
+            self.files.staging(self.shard_path(shard)) as path,
+            # float32 numbers of motion hardly repeat: a dictionary would only be tried and thrown away
+            pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=False, write_statistics=False) as writer,
+        ):
+            for clip in clips:
+                clip = self._fitting(clip.checked())
+                writer.write_table(pa.Table.from_pylist([_row(clip)], SCHEMA))
+                index.append({"clip_id": clip.clip_id, "source": clip.source, "split": clip.split,
+                              "n_frames": clip.n_frames})  # fmt: skip
+                measured = {name: Moments.of(values) for name, values in _numbers(clip).items() if values is not None}
+                moments = [joined_moments([*moments, measured])]
+            # Told also of an empty shard, which finishes its part of the data set like any other.
+            writer.add_key_value_metadata(
+                {
+                    "joyvasa.format": json.dumps([FORMAT, VERSION, self.frames_per_second, self.keypoints]),
+                    "joyvasa.clips": json.dumps(index),
+                    "joyvasa.moments": moments_text(moments[0] if moments else {}),
+                }
+            )
+        return len(index)
+
+    def finish(self, *, extractor: Mapping[str, str], about: Mapping[str, Any] | None = None) -> DatasetCard:
+        """Joins the shards: index, statistics, and the card that makes the data set whole.
+
+        Args:
+            extractor: bundle of the motion extractor: `name` and `fingerprint`.
+            about: plain values to be kept in the card.
+
+        Raises:
+            InputError: `dataset_empty`, or `dataset_invalid` for shards of another kind or ids that occur twice.
+        """
+        names = [name for name in self.files.names(SHARDS) if re.fullmatch(r"\d{5,}\.parquet", name)]
+        rows: list[dict[str, Any]] = []
+        parts: list[Mapping[str, Moments]] = []
+        for name in names:
+            index, moments = self._footer(f"{SHARDS}/{name}")
+            rows += [{**row, "shard": int(name.split(".")[0]), "row": number} for number, row in enumerate(index)]
+            parts = [joined_moments([*parts, moments])]
+        where = self.files.root
+        if not rows:
+            raise InputError("dataset_empty", f"{where}: no clip in {len(names)} shards; expected one: add recordings")
+        seen: set[str] = set()
+        doubled = next((row["clip_id"] for row in rows if row["clip_id"] in seen or seen.add(row["clip_id"])), None)
+        if doubled is not None:
+            raise InputError("dataset_invalid", f"{where}: clip {doubled!r} occurs twice; expected unique ids")
+        rows.sort(key=lambda row: row["clip_id"])  # the same order however the clips are spread over shards
+        statistics = _statistics(parts[0])
+        with self.files.staging(INDEX) as path:
+            pq.write_table(pa.Table.from_pylist(rows, INDEX_SCHEMA), path, compression="zstd")
+        with self.files.staging(TEMPLATE) as path:
+            _save_template(statistics, path)
+        card = DatasetCard(
+            frames_per_second=self.frames_per_second,
+            keypoints=self.keypoints,
+            extractor=dict(extractor),
+            clips={split: sum(row["split"] == split for row in rows) for split in SPLITS},
+            frames={split: sum(row["n_frames"] for row in rows if row["split"] == split) for split in SPLITS},
+            shards=len(names),
+            fingerprint=_fingerprint(rows, statistics),
+            about=dict(about or {}),
+        )
+        content = {"format": FORMAT, "format_version": VERSION, "hours": round(card.hours, 3), **asdict(card)}
+        self.files.write(CARD, yaml.safe_dump(content, sort_keys=False, width=120).encode())
+        return card
+
+    def _fitting(self, clip: ClipRecord) -> ClipRecord:
+        keypoints, rate = clip.motion.expression.shape[1], clip.motion.frames_per_second
+        if (keypoints, rate) != (self.keypoints, self.frames_per_second):
+            raise InputError(
+                "clip_invalid",
+                f"clip {clip.clip_id!r}: {keypoints} keypoints at {rate:g} frames per second; expected "
+                f"{self.keypoints} at {self.frames_per_second}: resample it, or make another data set",
+            )
+        return clip
+
+    def _footer(self, path: str) -> tuple[list[dict[str, Any]], dict[str, Moments]]:
+        try:
+            with self.files.open(path) as stream:
+                told = pq.read_metadata(stream).metadata or {}
+            expected = [FORMAT, VERSION, self.frames_per_second, self.keypoints]
+            if (found := json.loads(told.get(b"joyvasa.format", b"null"))) != expected:
+                raise ValueError(f"made for {found}, expected {expected}")
+            return json.loads(told[b"joyvasa.clips"]), read_moments(told[b"joyvasa.moments"].decode())
+        except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(self.files.location(path), error) from None
+
+
+def _numbers(clip: ClipRecord) -> dict[str, np.ndarray | None]:
+    """The float columns of a clip, each of shape (T, numbers) or None."""
+    motion = {name: getattr(clip.motion, name).flatten(1).numpy().astype(np.float32) for name in NUMBERS[:6]}
+    return {**motion, "eye_ratio": clip.eye_ratio, "lip_ratio": clip.lip_ratio}
+
+
+def _row(clip: ClipRecord) -> dict[str, Any]:
+    numbers = {name: None if values is None else values.ravel() for name, values in _numbers(clip).items()}
+    told = {name: getattr(clip, name) for name in ("clip_id", "source", "split", "n_frames", "duration_s", "start_s")}
+    return {**told, **numbers, "sound": clip.sound.astype("<i2").tobytes()}
+
+
+def _statistics(moments: Mapping[str, Moments]) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for name, item in moments.items():
+        if item.count == moments["expression"].count:  # a ratio that some clips lack has no statistics
+            arrays |= item.arrays(TEMPLATE_NAMES.get(name, name))
+    return arrays
+
+
+def _save_template(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(dict(arrays), path, {"format": "np"})
+    path.chmod(0o644)  # safetensors makes private files
+
+
+def _fingerprint(rows: list[dict[str, Any]], statistics: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:  # not where a clip lies, which changes nothing that is learned
+        digest.update(json.dumps([row["clip_id"], row["source"], row["split"], row["n_frames"]]).encode())
+    for name in sorted(statistics):
+        digest.update(name.encode() + statistics[name].tobytes())
+    return digest.hexdigest()
+
+
+def _damaged(where: str, error: BaseException | str) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+    return InputError("dataset_invalid", f"{where}: not part of a data set ({reason}): prepare the data set again")
+
+
+def read_card(files: Files) -> DatasetCard:
+    """The card of a finished data set.
+
+    Raises:
+        InputError: `dataset_missing` or `dataset_invalid`.
+    """
+    where = files.location(CARD)
+    try:
+        with files.open(CARD) as stream:
+            data = stream.read(MAX_CARD_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            "dataset_missing",
+            f"{files.root}: no {CARD}; expected a finished data set: make it with `joyvasa prepare`, or finish it",
+        ) from None
+    try:
+        content = yaml.safe_load(io.BytesIO(data))
+        if [content.pop(key, None) for key in ("format", "format_version")] != [FORMAT, VERSION]:
+            raise ValueError(f"not {FORMAT} {VERSION}")
+        content.pop("hours", None)
+        card = DatasetCard(**content)
+        numbers = [card.frames_per_second, card.keypoints, card.shards, *card.clips.values(), *card.frames.values()]
+        if not all(isinstance(number, int) and number >= 0 for number in numbers) or card.frames_per_second < 1:
+            raise ValueError("counts that are no whole numbers")
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(where, error) from None
+    if SAMPLE_RATE % card.frames_per_second:
+        raise _damaged(where, f"{card.frames_per_second} frames per second do not divide {SAMPLE_RATE}")
+    return card

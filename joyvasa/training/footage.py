@@ -1,0 +1,168 @@
+"""Picture and sound of a recording, in step, as streams: memory does not grow with the recording."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from joyvasa.audio import SAMPLE_RATE, stream_audio
+from joyvasa.errors import InputError
+from joyvasa.faces.detection import FaceDetector
+from joyvasa.image import Image
+from joyvasa.media import ffmpeg_executable
+from joyvasa.training.clip_config import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, ClipConfig
+from joyvasa.training.scenes import FrameMeter
+from joyvasa.training.stretches import Window
+from joyvasa.training.tracking import Look
+from joyvasa.video_reader import BATCH_FRAMES, VideoInfo, stream_video
+
+WINDOW_S = 600  # what is judged together; of each frame a few numbers are kept for as long
+BATCH_BYTES = 64 << 20  # of decoded frames
+_START = re.compile(r"Parsed_(a?)showinfo\S* @ .*?\bpts_time:\s*(-?[\d.]+)")
+
+
+def sound_delay_s(path: Path) -> float:
+    """How much later than its picture the sound of a file begins, seconds; 0 where the file does not say.
+
+    Args:
+        path: of a file with picture and sound.
+    """
+    command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-protocol_whitelist", "file", "-copyts"]
+    command += ["-i", f"file:{path}", "-map", "0:v:0", "-map", "0:a:0", "-frames:v", "1", "-frames:a", "1"]
+    command += ["-vf", "showinfo", "-af", "ashowinfo", "-f", "null", "-"]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    starts: dict[str, float] = {}
+    for kind, seconds in _START.findall(result.stderr.decode("utf-8", "replace")):
+        starts.setdefault(kind, float(seconds))
+    return starts["a"] - starts[""] if len(starts) == 2 else 0.0
+
+
+class Sound:
+    """The sound of a recording from the first frame of its picture on, 16 kHz mono, read forwards.
+
+    Args:
+        path: of the recording.
+        delay_s: of `sound_delay_s`; what comes before the picture is dropped, what is missing there is silence.
+    """
+
+    def __init__(self, path: Path, delay_s: float) -> None:
+        self._blocks = stream_audio(path)
+        shift = round(delay_s * SAMPLE_RATE)
+        self._rest = np.zeros(max(0, shift), np.float32)
+        self.position = 0
+        self.skip(max(0, -shift))
+        self.position = 0
+
+    def take(self, n_samples: int) -> np.ndarray:
+        """The next samples, float32 (n,); fewer where the sound ends."""
+        parts, missing = [], n_samples
+        while missing:
+            if not len(self._rest):
+                block = next(self._blocks, None)
+                if block is None:
+                    break
+                self._rest = block
+            parts.append(self._rest[:missing])
+            self._rest = self._rest[len(parts[-1]) :]
+            missing -= len(parts[-1])
+        self.position += n_samples - missing
+        return np.concatenate([*parts, np.zeros(0, np.float32)])
+
+    def skip(self, n_samples: int) -> None:
+        """Leaves samples out."""
+        while n_samples > 0 and len(taken := self.take(min(n_samples, SAMPLE_RATE))):
+            n_samples -= len(taken)
+
+
+class Picture:
+    """The frames of a recording at 25 a second, read forwards.
+
+    Args:
+        path: of the recording.
+        info: of `probe_video`.
+    """
+
+    def __init__(self, path: Path, info: VideoInfo) -> None:
+        batch = max(1, min(BATCH_FRAMES, BATCH_BYTES // (info.width * info.height * 3)))
+        batches = stream_video(path, frames_per_second=FRAMES_PER_SECOND, batch_frames=batch, info=info)
+        self._frames = (frame for frames in batches for frame in frames)
+        self._path = path
+        self._position = 0
+
+    def __iter__(self) -> Iterator[Image]:
+        return self._frames
+
+    def take(self, first: int, n_frames: int) -> Iterator[Image]:
+        """Frames `first` to `first + n_frames`; those before are left out.
+
+        Raises:
+            InputError: `video_unreadable`, where the video ends before.
+        """
+        while self._position < first + n_frames:
+            frame = next(self._frames, None)
+            if frame is None:
+                found = f"{self._path}: it ends after {self._position} frames, and had more before"
+                raise InputError("video_unreadable", f"{found}; expected the same file: do not change it meanwhile")
+            self._position += 1
+            if self._position > first:
+                yield frame
+
+
+def watch(
+    path: Path, info: VideoInfo, detector: FaceDetector | None, config: ClipConfig, *, delay_s: float, min_side: float
+) -> Iterator[Window]:
+    """Measures picture and sound of a recording.
+
+    Args:
+        path: of the recording.
+        info: of `probe_video`.
+        detector: of faces; None if the whole frame counts as the face.
+        config: how often faces are looked for.
+        delay_s: of `sound_delay_s`.
+        min_side: smaller faces are ignored, pixels.
+
+    Yields:
+        windows of 10 minutes, the last one shorter.
+
+    Raises:
+        InputError: what `stream_video` and `stream_audio` raise.
+    """
+    sound, meter = Sound(path, delay_s), FrameMeter()
+    changes: list[float] = []
+    still: list[int] = []
+    peaks: list[float] = []
+    looks: list[Look] = []
+    first = 0
+
+    def window() -> Window:
+        return Window(
+            first,
+            np.array(changes, np.float32),
+            np.array(still, np.int32),
+            np.array(peaks, np.float32),
+            tuple(looks),
+        )
+
+    for number, frame in enumerate(Picture(path, info)):
+        change, unmoved = meter.measure(frame)
+        changes.append(change)
+        still.append(min(unmoved, len(still)))  # a window begins anew
+        heard = sound.take(SAMPLES_PER_FRAME)
+        peaks.append(float(np.abs(heard).max()) if len(heard) == SAMPLES_PER_FRAME else np.nan)
+        if (number - first) % config.look_frames == 0:
+            height, width = frame.shape[:2]
+            looks.append(
+                Look.whole(number, width, height)
+                if detector is None
+                else Look.at(number, detector.detect(frame), min_side=min_side)
+            )
+        if len(changes) == WINDOW_S * FRAMES_PER_SECOND:
+            yield window()
+            first = number + 1
+            changes, still, peaks, looks = [], [], [], []
+    if changes:
+        yield window()

@@ -1,0 +1,82 @@
+"""Motion that a network generates for clips of the data set, beside the true one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from joyvasa.motion import MotionSequence, MotionTemplate
+from joyvasa.networks.motion_generator import MotionGenerator
+from joyvasa.sampling import Recording, SamplingConfig, plan_speech, sample_motion, speech_windows
+from joyvasa.training.clips import ClipRecord
+from joyvasa.training.samples import normalised
+
+MAX_S = 12.0  # of a clip that is generated: three windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """Motion of one clip as it was and as the network draws it.
+
+    Args:
+        clip_id: of the clip.
+        true: as it was.
+        drawn: for the same sound.
+    """
+
+    clip_id: str
+    true: MotionSequence
+    drawn: MotionSequence
+
+
+def generate(
+    network: MotionGenerator,
+    clip: ClipRecord,
+    template: MotionTemplate,
+    *,
+    seed: int,
+    cfg_scale: float = 1.0,
+    sound: np.ndarray | None = None,
+) -> Generated:
+    """Draws motion for a clip.
+
+    Args:
+        network: in eval mode.
+        clip: whose sound is heard.
+        template: of the network.
+        seed: of the noise.
+        cfg_scale: of guidance; 1 draws what was learned.
+        sound: float32 waveform in the place of the clip's.
+    """
+    n_frames = min(clip.n_frames, round(MAX_S * network.config.fps))
+    n_samples = n_frames * network.config.sample_rate // network.config.fps
+    waveform = np.resize(clip.waveform() if sound is None else sound, n_samples)
+    device = network.start_motion_feat.device
+    plan = plan_speech(n_samples, network.config, padding_samples=(0, 0))
+    recording = Recording(
+        plan=plan,
+        features=speech_windows(network, [waveform], plan, device=device),
+        generator=torch.Generator().manual_seed(seed),
+    )
+    config = SamplingConfig(cfg_scale=cfg_scale)
+    (drawn,) = sample_motion(network, [recording], template, config, device=device)
+    return Generated(clip_id=clip.clip_id, true=clip.motion[:n_frames], drawn=drawn[:n_frames])
+
+
+def correlation(generated: Generated, template: MotionTemplate) -> float:
+    """How much drawn and true motion move alike: Pearson's coefficient along time, the mean over all numbers.
+
+    Numbers that do not move are left out; each of the others counts alike, expression and pose.
+    """
+    size = len(template.expression_mean) + 7
+    true, drawn = (_centred(normalised(motion, template, size)) for motion in (generated.true, generated.drawn))
+    norms = true.norm(dim=0) * drawn.norm(dim=0)
+    moving = norms > 1e-6
+    return float(((true * drawn).sum(dim=0)[moving] / norms[moving]).mean()) if bool(moving.any()) else 0.0
+
+
+def _centred(frames: Tensor) -> Tensor:
+    return frames - frames.mean(dim=0)

@@ -1,0 +1,77 @@
+"""The network with which training starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from joyvasa.bundles import open_bundle
+from joyvasa.bundles.state import adapted_names
+from joyvasa.bundles.weights import Weights, read_weights
+from joyvasa.errors import ModelError
+from joyvasa.networks.motion_generator import MotionGenerator
+from joyvasa.networks.speech_encoder import SpeechEncoder
+from joyvasa.training.config import TrainingConfig
+
+ENCODER_ROLE = "speech_encoder"
+WEIGHT_FILES = {".safetensors": "safetensors", ".bin": "pytorch", ".pt": "pytorch", ".pth": "pytorch"}
+
+
+def initial_network(config: TrainingConfig, *, load_encoder: bool = True) -> MotionGenerator:
+    """A seeded motion generator, on the CPU; the convolutions of its speech encoder take no gradient.
+
+    Args:
+        config: sizes, seed and where the speech encoder comes from.
+        load_encoder: take over the weights of the speech encoder; not needed where all weights are replaced.
+
+    Raises:
+        ModelError: the weights of the speech encoder are missing, damaged, or do not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = MotionGenerator(config.network)
+    if load_encoder and config.speech_encoder is not None:
+        load_encoder_weights(network.audio_encoder, encoder_weights(config.speech_encoder))
+    network.audio_encoder.feature_extractor.requires_grad_(False)
+    return network
+
+
+def encoder_weights(name: str) -> Weights:
+    """Weights of HuBERT or wav2vec 2.0.
+
+    Args:
+        name: a bundle that has the role `speech_encoder`, a weight file, or a folder of the Hugging Face hub.
+
+    Raises:
+        ModelError: there is no such thing, or it cannot be read.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        path = next(
+            (path / file for file in ("model.safetensors", "pytorch_model.bin") if (path / file).is_file()), path
+        )
+    if path.suffix in WEIGHT_FILES:
+        return read_weights(path, WEIGHT_FILES[path.suffix])
+    bundle = open_bundle(name)
+    bundle.require([ENCODER_ROLE])
+    return bundle.weights(ENCODER_ROLE)
+
+
+def load_encoder_weights(encoder: SpeechEncoder, weights: Weights) -> None:
+    """Takes over weights; what a file holds beyond the encoder, such as heads of its own training, is left out.
+
+    Raises:
+        ModelError: `weights_mismatch`.
+    """
+    own = encoder.state_dict()
+    given = adapted_names(weights.state, own, weights.where)
+    for name, tensor in own.items():
+        if name not in given or given[name].shape != tensor.shape:
+            found = f"{tuple(given[name].shape)}" if name in given else "nothing"
+            raise ModelError(
+                "weights_mismatch",
+                f"{weights.where}: {name}: found {found}, expected {tuple(tensor.shape)}: set network.audio_encoder "
+                "to the sizes of the file",
+            )
+    encoder.load_state_dict({name: given[name] for name in own})

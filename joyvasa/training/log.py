@@ -1,0 +1,90 @@
+"""What a run tells while it works: numbers of every step, as Parquet files and for TensorBoard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from joyvasa.errors import EnvironmentFault
+from joyvasa.training.files import Files
+
+FOLDER, BOARD = "log", "tensorboard"
+
+
+class TrainingLog:
+    """Rows of a run; they become visible together, a file a checkpoint.
+
+    Args:
+        files: of the run.
+        first_step: where the run goes on; rows of later steps, which were lost with their weights, are removed.
+        tensorboard: write for TensorBoard, too; only where the run is a local folder.
+
+    Raises:
+        EnvironmentFault: `tensorboard_missing`.
+    """
+
+    def __init__(self, files: Files, *, first_step: int, tensorboard: bool) -> None:
+        self.files = files
+        for name, last in _parts(files):
+            if last > first_step:
+                files.remove(f"{FOLDER}/{name}")
+        self._rows: list[dict[str, Any]] = []
+        self._board: Any = None
+        if tensorboard and files.local:
+            try:
+                from tensorboardX import SummaryWriter
+            except ImportError:
+                raise EnvironmentFault(
+                    "tensorboard_missing",
+                    "TensorBoard's writer is not installed; expected the package tensorboardX: pip install "
+                    "'joyvasa[train]', or train with --set checkpoints.tensorboard=false",
+                ) from None
+            self._board = SummaryWriter(files.location(BOARD), purge_step=first_step)
+
+    def add(self, step: int, values: Mapping[str, float | None]) -> None:
+        """The numbers of a step, from 1; None for what was not measured."""
+        self._rows.append({"step": step, **values})
+        if self._board:
+            for name, value in values.items():
+                if value is not None:
+                    self._board.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """Makes the rows visible."""
+        if self._rows:
+            last = self._rows[-1]["step"]
+            numbers = [(name, pa.float64()) for name in self._rows[0] if name != "step"]
+            table = pa.Table.from_pylist(self._rows, pa.schema([("step", pa.int64()), *numbers]))
+            with self.files.staging(f"{FOLDER}/{last:08d}.parquet") as path:
+                pq.write_table(table, path)
+            self._rows = []
+        if self._board:
+            self._board.flush()
+
+    def close(self) -> None:
+        """Ends it; rows that were not flushed are dropped."""
+        if self._board:
+            self._board.close()
+
+
+def read_log(files: Files) -> pa.Table:
+    """All rows of a run, by step.
+
+    Args:
+        files: of the run.
+    """
+    tables = []
+    for name, _ in _parts(files):
+        with files.open(f"{FOLDER}/{name}") as stream:
+            tables.append(pq.read_table(stream))
+    return pa.concat_tables(tables) if tables else pa.table({})
+
+
+def _parts(files: Files) -> list[tuple[str, int]]:
+    """Files of the log and the last step in each, in order."""
+    matches = (re.fullmatch(r"(\d{8,})\.parquet", name) for name in files.names(FOLDER))
+    return sorted(((match[0], int(match[1])) for match in matches if match), key=lambda part: part[1])

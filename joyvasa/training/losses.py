@@ -1,0 +1,190 @@
+"""Training losses of the motion generator (JoyVASA)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from joyvasa.diffusion import Target
+from joyvasa.errors import ConfigError
+from joyvasa.motion import POSE_SIZE
+
+Difference = Callable[[Tensor, Tensor], Tensor]
+
+JOINT_FRAMES = 3  # on either side of the joint between two windows
+EXPRESSION_TERMS = ("expression", "expression_velocity", "expression_smoothness")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms; the prediction itself counts 1.
+
+    Raises:
+        ConfigError: `config_invalid`.
+    """
+
+    # JoyVASA adds up the terms of the expression so that the first window is lost and the second counts one and a
+    # half times. `reference` does so too; `both_clips` counts both alike.
+    losses: Literal["both_clips", "reference"] = "both_clips"
+    criterion: Literal["l2", "l1"] = "l2"
+    compare_previous: bool = True  # of the second window: what is said about the frames before it counts, too
+    expression: float = 0.1
+    expression_velocity: float = 1e-4
+    expression_smoothness: float = 1e-4
+    head_angle: float = 1e-2
+    head_velocity: float = 1e-2
+    head_smoothness: float = 1e-2
+    head_transition: float = 1e-2
+
+    def __post_init__(self) -> None:
+        for name, weight in self.weights.items():
+            if not weight >= 0:
+                raise ConfigError("config_invalid", f"loss.{name} is {weight!r}; expected at least 0")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By term."""
+        names = [*EXPRESSION_TERMS, "head_angle", "head_velocity", "head_smoothness", "head_transition"]
+        return {"prediction": 1.0} | {name: getattr(self, name) for name in names}
+
+
+def part_names(target: Target) -> list[str]:
+    """Names of the parts that `weighted_loss` gives, in order."""
+    return list(LossConfig().weights) if target == "sample" else ["prediction"]
+
+
+def loss_terms(
+    prediction: Tensor,
+    clean: Tensor,
+    *,
+    expression_size: int,
+    end: Tensor,
+    previous: Tensor | None = None,
+    noise: Tensor | None = None,
+    target: Target = "sample",
+    config: LossConfig | None = None,
+) -> dict[str, Tensor]:
+    """The terms of one window, without their weights; each the mean over valid frames and their numbers.
+
+    A frame is expression (`expression_size` numbers), pose (7) and, where there are more, numbers that count
+    as expression. Velocities are differences of neighbouring frames, smoothness is the square of their differences.
+
+    Args:
+        prediction: of the network, for the frames before and in the window, shape (B, P + n, D).
+        clean: motion of the window, shape (B, n, D).
+        expression_size: 3 K.
+        end: valid frames of each window, 1 to n, shape (B,); what follows was truncated.
+        previous: clean motion before the window, shape (B, P, D); None for the first window.
+        noise: that was added to `clean`, for a network that predicts it, like `clean`.
+        target: what the network predicts; of noise there is only the first term.
+        config: None for the defaults.
+
+    Returns:
+        scalars by the names of `LossConfig`, and `prediction` for the whole vector.
+    """
+    config = config or LossConfig()
+    difference: Difference = squared if config.criterion == "l2" else absolute
+    n_frames = clean.shape[1]
+    before = prediction.shape[1] - n_frames
+    valid = torch.arange(n_frames, device=clean.device) < end[:, None]  # (B, n)
+    if target == "noise":
+        assert noise is not None
+        return {"prediction": masked_mean(difference(prediction[:, before:], noise), valid)}
+    if previous is None:
+        prediction = prediction[:, before:]
+    else:
+        given = valid.new_full((len(valid), before), config.compare_previous)
+        if not config.compare_previous:
+            prediction = torch.cat([previous, prediction[:, before:]], dim=1)
+        clean, valid = torch.cat([previous, clean], dim=1), torch.cat([given, valid], dim=1)
+
+    terms = {"prediction": masked_mean(difference(prediction, clean), valid)}
+    pose = slice(expression_size, expression_size + POSE_SIZE)
+    for names, predicted, true in (
+        (EXPRESSION_TERMS, _without(prediction, pose), _without(clean, pose)),
+        (("head_angle", "head_velocity", "head_smoothness"), prediction[..., pose], clean[..., pose]),
+    ):
+        velocity, true_velocity = predicted.diff(dim=1), true.diff(dim=1)
+        acceleration = velocity.diff(dim=1)
+        terms |= {
+            names[0]: masked_mean(difference(predicted, true), valid),
+            names[1]: masked_mean(difference(velocity, true_velocity), valid[:, 1:]),
+            names[2]: masked_mean(difference(acceleration, torch.zeros_like(acceleration)), valid[:, 2:]),
+        }
+    if previous is not None:
+        joint = slice(before - JOINT_FRAMES, before), slice(before, before + JOINT_FRAMES)
+        frames = torch.cat([previous[:, joint[0], pose], prediction[:, joint[1], pose]], dim=1)
+        terms["head_transition"] = _transition(frames, end, difference)
+    return terms
+
+
+def weighted_loss(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], config: LossConfig | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a pair of windows.
+
+    Args:
+        first: terms of the first window.
+        second: terms of the second window.
+        config: None for the defaults.
+
+    Returns:
+        the sum, and its weighted parts by name.
+    """
+    config = config or LossConfig()
+    parts = {}
+    for name, value in second.items():
+        if name not in first:
+            pass  # the joint of the two windows: there is one
+        elif config.losses == "reference" and name in EXPRESSION_TERMS:
+            value = 1.5 * value
+        else:
+            value = (first[name] + value) / 2
+        parts[name] = config.weights[name] * value
+    return torch.stack(list(parts.values())).sum(), parts
+
+
+def squared(a: Tensor, b: Tensor) -> Tensor:
+    """Squared difference of each number."""
+    return (a - b) ** 2
+
+
+def absolute(a: Tensor, b: Tensor) -> Tensor:
+    """Absolute difference of each number."""
+    return (a - b).abs()
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the frames of a mask and all their numbers; 0 where the mask is empty.
+
+    Args:
+        values: shape (B, frames, numbers).
+        mask: shape (B, frames), bool.
+    """
+    per_frame = torch.where(mask, values.mean(dim=-1), 0)
+    return per_frame.sum() / mask.sum().clamp(min=1)
+
+
+def _without(frames: Tensor, pose: slice) -> Tensor:
+    return torch.cat([frames[..., : pose.start], frames[..., pose.stop :]], dim=-1)
+
+
+def _transition(frames: Tensor, end: Tensor, difference: Difference) -> Tensor:
+    """How much the head jerks where two windows meet.
+
+    Args:
+        frames: pose of the last frames before the joint and the first ones after it, shape (B, 6, 7).
+        end: valid frames after the joint, shape (B,).
+        difference: of two tensors.
+    """
+    velocity = frames.diff(dim=1)  # (B, 5, 7)
+    acceleration = velocity.diff(dim=1)  # (B, 4, 7)
+    # Each value is judged at the last frame that it sees.
+    across = difference(velocity[:, 2:4], velocity[:, 1:3])
+    jerk = difference(acceleration[:, 1:], acceleration[:, :-1])
+    frame = torch.arange(JOINT_FRAMES, device=end.device) < end[:, None]  # (B, 3)
+    return masked_mean(across, frame[:, : across.shape[1]]) + masked_mean(jerk, frame)

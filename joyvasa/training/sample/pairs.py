@@ -1,0 +1,163 @@
+"""Pairs of pictures of one face: the portrait and the same face driven; rendered on the fly, never the same twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from joyvasa.networks.compact.points import MIRRORED
+from joyvasa.training.sample.head import Expression, Head
+from joyvasa.training.sample.mesh_points import mesh_points
+from joyvasa.training.sample.mouth import polygon
+from joyvasa.training.sample.pictures import SIZE, Clip, Portrait, crop_matrix, cut, lids_shut, transform
+from joyvasa.training.sample.scenes import render
+
+REAL = 0.2  # share of pairs that are two frames of a video
+BACKWARDS = 0.15  # share of the rest in which the portrait is the driven picture: its pixels are real
+TURN_DEGREES = (7.0, 10.0, 6.0)  # standard deviations of pitch, yaw, roll
+MOST_DEGREES = 18.0
+_SWAPPED = list(range(21))
+for _a, _b in MIRRORED:
+    _SWAPPED[_a], _SWAPPED[_b] = _b, _a
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A source and a target.
+
+    Args:
+        source, target: float32 (SIZE, SIZE, 3), 0 to 255.
+        source_points, target_points: (21, 3), x and y in -1 to 1.
+        origin: (SIZE, SIZE, 2), where each pixel of the target is in the source, in -1 to 1; NaN where unknown.
+        painted: (SIZE, SIZE), 1 where it is nowhere in the source.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    source_points: np.ndarray
+    target_points: np.ndarray
+    origin: np.ndarray
+    painted: np.ndarray
+
+
+class PairSampler:
+    """Draws pairs.
+
+    Args:
+        portraits: to animate.
+        clips: to take pairs of frames from; may be empty.
+        mean: of `mean_head`.
+        seed: of all that is drawn.
+    """
+
+    def __init__(self, portraits: Sequence[Portrait], clips: Sequence[Clip], mean: np.ndarray, *, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        self._portraits, self._mean = portraits, mean
+        self._clips = [(clip, lids_shut(clip, mean)) for clip in clips]
+
+    def draw(self) -> Pair:
+        """The next pair, in other colours, and mirrored half of the time."""
+        r = self._random
+        pair = self._real() if self._clips and r.random() < REAL else self._rendered()
+        source, target = self._recoloured(pair.source, pair.target)
+        pair = Pair(source, target, pair.source_points, pair.target_points, pair.origin, pair.painted)
+        return mirrored(pair) if r.random() < 0.5 else pair
+
+    def _rendered(self) -> Pair:
+        r = self._random
+        portrait = self._portraits[int(r.integers(len(self._portraits)))]
+        matrix = crop_matrix(
+            portrait.mesh, scale=np.exp(r.normal(0, 0.07)), angle=r.normal(0, 0.05), shift=r.normal(0, 0.02, 2) * SIZE
+        )
+        crop = cut(portrait.image, matrix)
+        head = Head(transform(portrait.mesh, matrix), self._mean, SIZE)
+        turn = np.eye(3)
+        if r.random() < 0.85:
+            turn = rotation(*(r.normal(0, 1, 3) * TURN_DEGREES).clip(-MOST_DEGREES, MOST_DEGREES))
+        pose = head.turned(turn, growth=np.exp(r.normal(0, 0.03)), shift=tuple(r.normal(0, 3, 2)))
+        scene = render(crop, head, self._expression(head.gap), pose)
+        at_rest = to_unit(head.keypoints(head.face, (0, 0), head.pose))
+        driven = to_unit(scene.keypoints)
+        picture = crop.astype(np.float32)
+        if r.random() < BACKWARDS:
+            nowhere = np.zeros((SIZE, SIZE), np.float32)
+            return Pair(scene.picture, picture, driven, at_rest, np.full_like(scene.origin, np.nan), nowhere)
+        return Pair(picture, scene.picture, at_rest, driven, (scene.origin + 0.5) * 2 / SIZE - 1, scene.painted)
+
+    def _real(self) -> Pair:
+        r = self._random
+        clip, shut = self._clips[int(r.integers(len(self._clips)))]
+        size, angle = np.exp(r.uniform(0, 0.26)), r.normal(0, 0.04)
+        linear = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        centre = np.full(2, SIZE / 2)
+        matrix = np.column_stack([linear, centre + r.normal(0, 6, 2) - linear @ centre])
+        pictures, points, mouths = [], [], []
+        for number in r.integers(len(clip.frames), size=2):
+            pictures.append(cut(clip.frames[number], matrix).astype(np.float32))
+            mesh = transform(clip.meshes[number], matrix)
+            head = Head(mesh, self._mean, SIZE)
+            points.append(to_unit(head.keypoints(head.face, tuple(shut[number]), head.pose)))
+            mouths.append(mesh)
+        lips = mesh_points()
+        inside = np.concatenate([lips.lips_upper[0], lips.lips_lower[0][::-1][1:-1]])
+        unknown = np.full((SIZE, SIZE, 2), np.nan, np.float32)
+        opened = polygon(SIZE, mouths[1][inside, :2])
+        return Pair(pictures[0], pictures[1], points[0], points[1], unknown, opened)
+
+    def _expression(self, gap: float) -> Expression:
+        r = self._random
+        kind, eyes = r.random(), r.random()
+        shut = 0.0 if eyes < 0.4 else 1.0 if eyes < 0.6 else r.random()
+        brow = r.normal(0, 0.07) * (r.random() < 0.4)
+        raised = r.random() < 0.4
+        return Expression(
+            jaw=max(0.0, gap) if kind < 0.15 else 0.0 if kind < 0.35 else 0.5 * r.beta(1.2, 3),
+            wide=r.normal(0, 0.07) * (r.random() < 0.5),
+            smile=r.normal(0.03, 0.08) * (r.random() < 0.3),
+            upper=abs(r.normal(0, 0.035)) * raised,
+            lower=abs(r.normal(0, 0.05)) * raised,
+            pucker=r.uniform(0, 0.25) * (r.random() < 0.3),
+            blink=(shut, shut if r.random() < 0.85 else r.random()),
+            brow=(brow, brow + r.normal(0, 0.02)),
+        )
+
+    def _recoloured(self, *pictures: np.ndarray) -> list[np.ndarray]:
+        """The same change of light and colour for all."""
+        r = self._random
+        gamma, gain = np.exp(r.normal(0, 0.12)), np.exp(r.normal(0, 0.12)) * np.exp(r.normal(0, 0.05, 3))
+        offset = r.normal(0, 6)
+        return [
+            ((picture / 255) ** gamma * gain * 255 + offset).clip(0, 255).astype(np.float32) for picture in pictures
+        ]
+
+
+def mirrored(pair: Pair) -> Pair:
+    """The same in a mirror."""
+
+    def points(of: np.ndarray) -> np.ndarray:
+        return of[_SWAPPED] * [-1, 1, 1]
+
+    return Pair(
+        source=np.ascontiguousarray(pair.source[:, ::-1]),
+        target=np.ascontiguousarray(pair.target[:, ::-1]),
+        source_points=points(pair.source_points),
+        target_points=points(pair.target_points),
+        origin=pair.origin[:, ::-1] * np.array([-1, 1], np.float32),
+        painted=pair.painted[:, ::-1],
+    )
+
+
+def to_unit(pixels: np.ndarray) -> np.ndarray:
+    """Points in pixels of a crop, (n, 3), in the units of keypoints: the crop spans -1 to 1."""
+    return (pixels + np.array([0.5, 0.5, 0])) * 2 / SIZE - np.array([1, 1, 0])
+
+
+def rotation(pitch: float, yaw: float, roll: float) -> np.ndarray:
+    """As `joyvasa.keypoints.head_rotation`, for numpy; degrees -> (3, 3)."""
+    (cx, cy, cz), (sx, sy, sz) = (f(np.radians([pitch, yaw, roll])) for f in (np.cos, np.sin))
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return (about_z @ about_y @ about_x).T

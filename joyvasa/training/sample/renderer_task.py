@@ -1,0 +1,102 @@
+"""F, W and G learn together to drive a portrait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from joyvasa.networks import build
+from joyvasa.networks.compact.layers import heatmaps
+from joyvasa.networks.compact.points import FINE
+from joyvasa.training.sample.learning import Batch, Task
+from joyvasa.training.sample.pairs import PairSampler
+from joyvasa.training.sample.pictures import SIZE, Clip, Portrait
+
+BATCH = 6
+POINT_NOISE = 0.004  # half a pixel: keypoints of M are not those of the teacher
+FINE_SIGMA, FINE_WEIGHT = 0.09, 5.0  # of the loss around lips and lids
+SCALES = (1, 2, 4)  # at which edges are compared
+
+
+@dataclass(frozen=True)
+class RendererBatches:
+    """Batches of source, target, their keypoints, where pixels come from, and what is painted."""
+
+    portraits: Sequence[Portrait]
+    clips: Sequence[Clip]
+    mean: np.ndarray
+    seed: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        sampler = PairSampler(self.portraits, self.clips, self.mean, seed=self.seed)
+        while True:
+            pairs = [sampler.draw() for _ in range(BATCH)]
+            pictures = [_channels_first([getattr(p, side) for p in pairs]) for side in ("source", "target")]
+            points = [np.stack([getattr(p, f"{side}_points") for p in pairs]) for side in ("source", "target")]
+            origin = np.stack([p.origin for p in pairs]).reshape(BATCH, SIZE // 2, 2, SIZE // 2, 2, 2).mean((2, 4))
+            painted = np.stack([p.painted for p in pairs])[:, None]
+            yield (*pictures, *(p.astype(np.float32) for p in points), _first(origin), painted.astype(np.float32))
+
+
+class RendererTask(Task):
+    """Pictures must equal the driven ones, pixels come from where they came from, paint be used only where needed.
+
+    Args:
+        portraits, clips, mean: see `PairSampler`.
+    """
+
+    name = "renderer"
+
+    def __init__(self, portraits: Sequence[Portrait], clips: Sequence[Clip], mean: np.ndarray) -> None:
+        self._data = portraits, clips, mean
+        self.appearance = build("compact_appearance")
+        self.warping = build("compact_warping")
+        self.generator = build("compact_generator")
+        self.network = nn.ModuleDict(
+            {"appearance": self.appearance, "warping": self.warping, "generator": self.generator}
+        )
+
+    def batches(self, seed: int) -> RendererBatches:
+        """See `RendererBatches`."""
+        return RendererBatches(*self._data, seed)
+
+    def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
+        """See the class."""
+        source, target, source_points, target_points, origin, painted = batch
+        source, target = source.float() / 255, target.float() / 255
+        noisy = [points + POINT_NOISE * torch.randn_like(points) for points in (source_points, target_points)]
+        with torch.autocast(source.device.type, torch.bfloat16):
+            warped = self.warping(self.appearance(source), *noisy)
+            picture, pixels, brush = self.generator.layers(warped["out"])  # type: ignore[operator]
+        near = heatmaps(target_points[:, list(FINE)], SIZE, FINE_SIGMA).amax(1, keepdim=True)
+        weight, known = 1 + FINE_WEIGHT * near, 1 - painted
+        colour = ((picture - target).abs() * weight).mean()
+        moved = ((pixels - target).abs() * weight * known).mean()
+        edges = sum(k * edge_difference(avg_pool2d(picture, k), avg_pool2d(target, k)) for k in SCALES)
+        edges = edges + 3 * edge_difference(picture * near, target * near)
+        told = ~origin.isnan()
+        flow = (warped["deformation"] - origin.nan_to_num()).abs() * told * avg_pool2d(known * weight, 2)
+        flow = flow.sum() / (told.sum() + 1)
+        paint = (brush * known).mean() + 0.3 * ((1 - brush) * painted).mean()
+        loss = colour + 0.5 * moved + 0.5 * edges + 4 * flow + 0.05 * paint
+        numbers = {"colour": colour, "moved": moved, "flow": flow, "brush": brush.mean()}
+        return loss, {name: float(value) for name, value in numbers.items()}
+
+
+def edge_difference(a: Tensor, b: Tensor) -> Tensor:
+    """Mean difference of the gradients of two pictures."""
+    d = a - b
+    return (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
+
+
+def _channels_first(pictures: list[np.ndarray]) -> np.ndarray:
+    return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)).astype(np.uint8)
+
+
+def _first(origin: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(origin.transpose(0, 3, 1, 2)).astype(np.float32)

@@ -1,0 +1,168 @@
+"""Training with several processes, on the GPUs of a Ray cluster or on CPUs, through Ray Train."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from joyvasa.config import config_from, plain
+from joyvasa.errors import EnvironmentFault, JoyvasaError
+from joyvasa.training.checkpoint import Checkpoints
+from joyvasa.training.config import TrainingConfig
+from joyvasa.training.dataset import Dataset
+from joyvasa.training.group import Group
+from joyvasa.training.log import read_log
+from joyvasa.training.trainer import Result, Trainer
+from manifests.errors import ManifestError
+from manifests.storage import Storage, open_storage
+from pipelines.training_progress import Lines
+
+ATTEMPTS = 4  # without a new checkpoint in between; a lost worker ends its whole group
+WAIT_S = 10.0  # between two calls of `on_wait`
+
+
+def train_on_ray(
+    dataset: str, run: str, config: TrainingConfig, workers: int, *, on_wait: Callable[[], object]
+) -> Result:
+    """Trains with a group of workers; when one is lost, a new group goes on from the last checkpoint.
+
+    Args:
+        dataset: folder or URI that every node reaches.
+        run: likewise.
+        config: every option.
+        workers: how many; each takes a GPU where the cluster has enough, unless the device is `cpu`.
+        on_wait: called now and then.
+
+    Raises:
+        JoyvasaError: what `Trainer` raises in a worker.
+        ManifestError: likewise, for what cannot be written.
+        EnvironmentFault: `ray_train_missing`, `ray_unreachable`, `workers_missing`, or `workers_lost` when the group
+            is lost again and again.
+    """
+    import ray
+
+    try:
+        from ray.train import TrainingFailedError
+    except ImportError as error:
+        raise EnvironmentFault(
+            "ray_train_missing",
+            f"Ray Train cannot be used ({error}); expected its packages: pip install 'joyvasa[train]'",
+        ) from None
+    checkpoints = Checkpoints(open_storage(run))
+    attempts, reached = 0, checkpoints.steps()[-1:]
+    with _cluster(ray, workers), _regularly(on_wait):
+        while True:
+            try:
+                _fit(ray, dataset, run, config, workers)
+                return _result(open_storage(run), config)
+            except TrainingFailedError as error:
+                failures = list(getattr(error, "worker_failures", {}).values())
+                for failure in failures:
+                    if isinstance(failure, (JoyvasaError, ManifestError)):
+                        raise failure from None
+                now = checkpoints.steps()[-1:]
+                attempts, reached = (1, now) if now != reached else (attempts + 1, reached)
+                reason = str(failures[0] if failures else error).strip().splitlines()[-1][:200]
+                if attempts == ATTEMPTS:
+                    raise EnvironmentFault(
+                        "workers_lost",
+                        f"{run}: a worker was lost {ATTEMPTS} times without a new checkpoint ({reason}); expected "
+                        "workers that stay: see their logs, then `joyvasa resume` goes on",
+                    ) from None
+                step = reached[0] if reached else 0
+                print(f"warning: workers lost ({reason}); going on from step {step:,}", file=sys.stderr)
+
+
+def _fit(ray: Any, dataset: str, run: str, config: TrainingConfig, workers: int) -> None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    use_gpu = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= workers
+    resources = {"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
+    with tempfile.TemporaryDirectory() as records:  # of Ray Train; ours are in the run folder
+        TorchTrainer(
+            _work,
+            train_loop_config={"dataset": dataset, "run": run, "config": plain(config), "use_gpu": use_gpu},
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=resources),
+            torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+            run_config=RunConfig(name="train", storage_path=records, failure_config=FailureConfig(max_failures=0)),
+        ).fit()
+
+
+def _work(options: dict[str, Any]) -> None:
+    """What each worker does; `torch.distributed` is set up."""
+    from ray.train.torch import get_device
+
+    config = config_from(TrainingConfig, options["config"])
+    config = dataclasses.replace(config, device=str(get_device()) if options["use_gpu"] else "cpu")
+    group = Group.current()
+    trainer = Trainer(
+        config,
+        Dataset(open_storage(options["dataset"])),
+        open_storage(options["run"]),
+        group=group,
+        listener=Lines(config.steps) if group.rank == 0 else lambda step, values: None,
+    )
+    trainer.run()
+
+
+def _result(storage: Storage, config: TrainingConfig) -> Result:
+    """What the finished run came to, from its folder."""
+    checkpoints = Checkpoints(storage)
+    progress = checkpoints.progress(checkpoints.steps()[-1])
+    log = read_log(storage)
+    rates, shares = log["samples_per_s"].to_pylist(), log["compute_share"].to_pylist()
+    return Result(
+        step=progress.step,
+        steps=config.steps,
+        loss=log["loss"].to_pylist()[-1],
+        validation_loss=progress.validation_loss,
+        step_s=sum(config.batch_size / rate for rate in rates) / len(rates),
+        compute_share=sum(shares) / len(shares),
+    )
+
+
+@contextlib.contextmanager
+def _cluster(ray: Any, workers: int) -> Iterator[None]:
+    """Ray, running: the cluster of `RAY_ADDRESS`, or one started here for the block."""
+    if ray.is_initialized():
+        yield
+        return
+    options: dict[str, Any] = {"logging_level": logging.WARNING}
+    if not os.environ.get("RAY_ADDRESS"):
+        options |= {"address": "local", "num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
+    try:
+        ray.init(**options)
+    except (ConnectionError, TimeoutError, ray.exceptions.RayError) as error:
+        raise EnvironmentFault(
+            "ray_unreachable", f"Ray: {error}; expected a running cluster: see `ray status` there"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _regularly(call: Callable[[], object]) -> Iterator[None]:
+    """Calls a function now and then during the block, in a thread."""
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.wait(WAIT_S):
+            call()
+
+    thread = threading.Thread(target=loop, name="training-lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

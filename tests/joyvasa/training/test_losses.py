@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from joyvasa.errors import ConfigError
+from joyvasa.training.losses import EXPRESSION_TERMS, LossConfig, loss_terms, weighted_loss
+
+
+@pytest.fixture
+def frames():
+    torch.manual_seed(0)
+    return {"prediction": torch.randn(2, 14, 70), "clean": torch.randn(2, 10, 70), "previous": torch.randn(2, 4, 70)}
+
+
+def terms(frames, end=(10, 10), config=None, **changes):
+    given = {**frames, **changes}
+    prediction, clean = given.pop("prediction"), given.pop("clean")
+    return loss_terms(prediction, clean, expression_size=63, end=torch.tensor(end), config=config, **given)
+
+
+def test_what_is_right_costs_only_its_own_movement(frames):
+    prediction = torch.cat([frames["previous"], frames["clean"]], dim=1)
+    found = terms(frames, prediction=prediction)
+    free = ("prediction", "expression", "expression_velocity", "head_angle", "head_velocity")
+    assert all(found[name] == 0 for name in free)
+    assert found["head_smoothness"] > 0
+
+
+def test_frames_after_the_end_do_not_count(frames):
+    other = frames["prediction"].clone()
+    other[0, 4 + 6 :] = 1000
+    assert terms(frames, end=(6, 10)) == terms(frames, end=(6, 10), prediction=other)
+
+
+def test_the_frames_before_the_window_count_for_the_second_one_only(frames):
+    other = frames["prediction"].clone()
+    other[:, 0] += 1
+    assert terms(frames, previous=None) == terms(frames, previous=None, prediction=other)
+    assert terms(frames)["prediction"] != terms(frames, prediction=other)["prediction"]
+    alone = LossConfig(compare_previous=False)
+    assert terms(frames, config=alone) == terms(frames, config=alone, prediction=other)
+
+
+def test_a_window_of_one_frame_has_no_velocity(frames):
+    found = terms(frames, end=(1, 1), previous=None)
+    assert all(torch.isfinite(value) for value in found.values())
+    assert found["head_velocity"] == found["head_smoothness"] == 0
+
+
+def test_only_the_second_window_has_a_joint(frames):
+    assert "head_transition" not in terms(frames, previous=None)
+    assert "head_transition" in terms(frames)
+
+
+def test_both_windows_count_alike(frames):
+    first, second = terms(frames, previous=None), terms(frames)
+    total, parts = weighted_loss(first, second)
+    for name in second:
+        both = (first[name] + second[name]) / 2 if name in first else second[name]
+        assert parts[name].item() == pytest.approx((LossConfig().weights[name] * both).item())
+    assert total.item() == pytest.approx(sum(part.item() for part in parts.values()))
+
+
+def test_the_reference_loses_the_expression_of_the_first_window(frames):
+    first, second = terms(frames, previous=None), terms(frames)
+    config = LossConfig(losses="reference")
+    _, parts = weighted_loss({name: 0 * value for name, value in first.items()}, second, config)
+    _, with_first = weighted_loss(first, second, config)
+    for name in EXPRESSION_TERMS:
+        assert parts[name] == with_first[name]
+    assert parts["prediction"] != with_first["prediction"]
+
+
+def test_a_network_that_predicts_noise_is_judged_by_the_noise_alone(frames):
+    noise = torch.randn(2, 10, 70)
+    prediction = torch.cat([torch.randn(2, 4, 70), noise], dim=1)
+    assert terms(frames, prediction=prediction, noise=noise, target="noise") == {"prediction": 0}
+
+
+def test_weights_below_zero_are_refused():
+    with pytest.raises(ConfigError, match=r"loss\.expression is -1"):
+        LossConfig(expression=-1)

@@ -1,0 +1,260 @@
+import dataclasses
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from joyvasa.config import plain
+from joyvasa.errors import ConfigError, ModelError
+from joyvasa.training.checkpoint import Checkpoints
+from joyvasa.training.clips import ClipRecord
+from joyvasa.training.config import TrainingConfig
+from joyvasa.training.dataset import Dataset
+from joyvasa.training.log import read_log
+from joyvasa.training.measure import measure
+from joyvasa.training.trainer import Trainer
+from manifests.storage import open_storage
+from tests.joyvasa.training.small import small_config, small_dataset
+
+ROOT = Path(__file__).parents[3]
+KILL_LIMIT_S = 240.0
+
+
+def trainer(dataset, folder, config=None, **options):
+    return Trainer(config or small_config(), dataset, open_storage(folder), **options)
+
+
+def told(folder, *names):
+    rows = read_log(open_storage(folder)).to_pylist()
+    return [tuple(row[name] for name in names) for row in rows]
+
+
+def losses(folder):
+    return told(folder, "step", "loss", "gradient_norm", "validation_loss")
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory):
+    """The folder of a run that was never stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    trainer(dataset, folder).run()
+    return folder
+
+
+def test_the_loss_falls(dataset, tmp_path):
+    config = small_config(steps=60, optimiser={"learning_rate": 3e-3}, checkpoints={"every_steps": 60})
+    result = trainer(dataset, tmp_path, config).run()
+    first = sum(loss for (loss,) in told(tmp_path, "loss")[:10])
+    last = sum(loss for (loss,) in told(tmp_path, "loss")[-10:])
+    assert last < 0.9 * first
+    assert result.step == 60
+    assert math.isfinite(result.validation_loss)
+
+
+def test_a_run_is_the_same_when_it_is_done_again(dataset, whole, tmp_path):
+    trainer(dataset, tmp_path).run()
+    assert losses(tmp_path) == losses(whole)
+
+
+def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(dataset, whole, tmp_path):
+    asked = iter([False, True])
+    assert trainer(dataset, tmp_path, stop=lambda: next(asked)).run().step == 2
+    assert trainer(dataset, tmp_path).run().step == 6
+    assert losses(tmp_path) == losses(whole)
+
+
+def test_a_finished_run_has_nothing_to_do(dataset, tmp_path):
+    trainer(dataset, tmp_path, small_config(steps=1)).run()
+    before = losses(tmp_path)
+    result = trainer(dataset, tmp_path, small_config(steps=1)).run()
+    assert (result.step, losses(tmp_path)) == (1, before)
+
+
+def test_a_run_that_breaks_off_while_it_writes_loses_only_what_came_after_the_last_checkpoint(
+    dataset, whole, tmp_path, monkeypatch
+):
+    save = Checkpoints.save
+
+    def broken(self, progress, tensors, *, keep):
+        if progress.step == 6:
+            raise KeyboardInterrupt  # the log of these steps is written, their weights are not
+        save(self, progress, tensors, keep=keep)
+
+    monkeypatch.setattr(Checkpoints, "save", broken)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(dataset, tmp_path).run()
+    monkeypatch.undo()
+    assert Checkpoints(open_storage(tmp_path)).steps() == [3]
+    trainer(dataset, tmp_path).run()
+    assert losses(tmp_path) == losses(whole)
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from joyvasa.training.dataset import Dataset
+from joyvasa.training.trainer import Trainer
+from manifests.storage import open_storage
+from tests.joyvasa.training.small import small_config
+config = small_config(steps=int(sys.argv[3]), checkpoints={"every_steps": 2})
+Trainer(config, Dataset(open_storage(sys.argv[1])), open_storage(sys.argv[2])).run()
+"""
+
+
+def killed_after(dataset, folder, steps, n_checkpoints):
+    """Runs in a process of its own and kills it somewhere after so many new checkpoints; False if it was quicker."""
+    checkpoints = Checkpoints(open_storage(folder))
+    before = max(checkpoints.steps(), default=0)
+    command = [sys.executable, "-c", SCRIPT, dataset.files.root, str(folder), str(steps)]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    limit = time.monotonic() + KILL_LIMIT_S
+    while process.poll() is None and max(checkpoints.steps(), default=0) < before + 2 * n_checkpoints:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(dataset, tmp_path, kills):
+    steps = 40 + 80 * (kills - 1)
+    config = small_config(steps=steps, checkpoints={"every_steps": 2})
+    for kill in range(kills):
+        assert killed_after(dataset, tmp_path / "killed", steps, 2 + kill), "it was done before it was killed"
+    trainer(dataset, tmp_path / "killed", config).run()
+    trainer(dataset, tmp_path / "whole", config).run()
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    ends = [Checkpoints(open_storage(tmp_path / name)).load(steps)[1] for name in ("killed", "whole")]
+    assert all(torch.equal(ends[0][name], value) for name, value in ends[1].items())
+
+
+def test_the_log_has_every_step_and_number(whole):
+    names = ["step", "loss", "prediction", "expression", "head_transition", "gradient_norm", "learning_rate"]
+    rows = told(whole, *names, "samples_per_s", "compute_share", "epoch", "validation_loss")
+    assert [row[0] for row in rows] == list(range(1, 7))
+    assert all(math.isfinite(value) for row in rows for value in row[:-1])
+    assert [row[-1] is not None for row in rows] == [False, False, True, False, False, True]
+
+
+def test_the_convolutions_of_the_encoder_stay_as_they_are(dataset, whole):
+    end = Checkpoints(open_storage(whole)).load(6)[1]
+    with torch.random.fork_rng():
+        start = trainer(dataset, whole.parent / "none").network.state_dict()
+    changed = {name for name, value in start.items() if not torch.equal(end[f"model.{name}"], value)}
+    assert not {name for name in changed if name.startswith("audio_encoder.feature_extractor")}
+    assert {name.split(".")[0] for name in changed} >= {
+        "audio_encoder",
+        "audio_feature_map",
+        "denoising_net",
+        "start_motion_feat",
+        "null_audio_feat",
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"network": {"motion_feat_dim": 73, "n_prev_motions": 3}},
+        {"network": {"target": "noise"}},
+        {"precision": "bf16"},
+        {"precision": "fp16"},
+        {"loss": {"losses": "reference", "criterion": "l1", "compare_previous": False}},
+        {"optimiser": {"ema_decay": 0.9, "schedule": "cosine", "warmup_steps": 1}},
+        {"samples": {"truncation": [1, 1], "truncation_mode": "replicate"}},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_options(dataset, tmp_path, options):
+    config = small_config(steps=2, checkpoints={"every_steps": 2}, **options)
+    assert math.isfinite(trainer(dataset, tmp_path, config).run().validation_loss)
+
+
+def test_averaged_weights_are_used_only_where_the_network_is_used(dataset, tmp_path):
+    config = small_config(optimiser={"ema_decay": 0.5})
+    run = trainer(dataset, tmp_path, config)
+    run.run()
+    name = "denoising_net.feature_proj.weight"
+    trained = run.network.state_dict()[name].clone()
+    with run.in_use():
+        assert torch.equal(run.network.state_dict()[name], run.optimiser.average[name])
+        assert not run.network.training
+    assert torch.equal(run.network.state_dict()[name], trained)
+    assert run.network.training
+
+
+def test_pictures_are_drawn_once_an_epoch_at_most(dataset, tmp_path):
+    config = small_config(steps=4, batch_size=2, checkpoints={"every_steps": 1, "pictures": 1})
+    trainer(dataset, tmp_path, config).run()  # epochs of 2.5 steps
+    drawn = sorted(path.relative_to(tmp_path / "pictures") for path in (tmp_path / "pictures").rglob("*.png"))
+    assert [str(path) for path in drawn] == ["00000003/clip-100.png"]
+    assert cv2.imread(str(tmp_path / "pictures" / drawn[0])).shape == (760, 960, 3)
+
+
+def test_numbers_are_written_for_tensorboard(dataset, tmp_path):
+    pytest.importorskip("tensorboardX")
+    trainer(dataset, tmp_path, small_config(steps=1, checkpoints={"tensorboard": True})).run()
+    events = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
+    assert all(name in events for name in (b"loss", b"gradient_norm", b"learning_rate", b"samples_per_s"))
+
+
+def test_a_data_set_with_nothing_to_validate_with_will_do(tmp_path):
+    dataset = small_dataset(tmp_path / "set", validation=0)
+    result = trainer(dataset, tmp_path / "run", small_config(steps=3, checkpoints={"pictures": 1})).run()
+    assert result.validation_loss is None
+    assert list((tmp_path / "run/pictures").rglob("*.png"))
+
+
+def test_a_data_set_with_other_statistics_is_refused(dataset, whole, tmp_path):
+    other = small_dataset(tmp_path, train=6)
+    with pytest.raises(ModelError, match="template_mismatch"):
+        trainer(other, whole)
+
+
+def test_a_data_set_with_other_clips_of_the_same_statistics_is_refused(dataset, whole, monkeypatch):
+    other = Dataset(dataset.files)
+    monkeypatch.setattr(other, "card", dataclasses.replace(other.card, fingerprint="another"))
+    with pytest.raises(ModelError, match="dataset_mismatch"):
+        trainer(other, whole)
+
+
+def test_options_that_do_not_fit_the_checkpoint_are_refused(dataset, whole):
+    with pytest.raises(ModelError, match=r"checkpoint_damaged: .*step 6 does not fit"):
+        trainer(dataset, whole, small_config(network={"decoder_hidden": 32}))
+
+
+def test_a_loss_that_is_no_number_ends_the_run_before_the_weights_are_spoilt(dataset, tmp_path, monkeypatch):
+    wave = ClipRecord.waveform
+    monkeypatch.setattr(ClipRecord, "waveform", lambda clip: wave(clip) * float("nan"))
+    with pytest.raises(ModelError, match=r"training_diverged: .*step 1"):
+        trainer(dataset, tmp_path).run()
+
+
+@pytest.mark.parametrize(("workers", "size"), [(3, None), (2, 4), (8, None)])
+def test_micro_batches_that_cannot_be_shared_out_are_refused(workers, size):
+    with pytest.raises(ConfigError, match="batch_size 4 in micro-batches"):
+        small_config(micro_batch_size=size).for_workers(workers)
+
+
+def test_fewer_frames_before_a_window_than_its_joint_needs_are_refused():
+    with pytest.raises(ConfigError, match=r"network\.n_prev_motions is 2; expected at least 3"):
+        small_config(network={"n_prev_motions": 2})
+
+
+def test_every_option_survives_being_written():
+    assert plain(small_config().for_workers(2)) == plain(small_config(micro_batch_size=2))
+    defaults = TrainingConfig()
+    assert (defaults.network.motion_feat_dim, defaults.network.n_prev_motions) == (70, 25)
+
+
+def test_steps_can_be_measured_without_leaving_anything(dataset, tmp_path):
+    cost = measure(small_config(steps=3600), dataset, open_storage(tmp_path / "none"), steps=2)
+    assert cost.hours == pytest.approx(cost.step_s)
+    assert cost.peak_bytes > 1e6
+    assert not (tmp_path / "none").exists()
