@@ -2,12 +2,13 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
 LOCK ?= $(if $(shell command -v nvidia-smi),requirements-gpu.lock,requirements-cpu.lock)
 BIN := .venv/bin
-PIN := uv pip compile --quiet --python-version 3.11 --python-platform linux --no-header --no-annotate --extra dev --extra s3
+MEDIA ?= ../shared/media
+PIN := uv pip compile --quiet --python-version 3.11 --python-platform linux --no-header --no-annotate --extra dev --extra s3 --extra train --extra quality
 
 .PHONY: demo test test-all lint bench locks clean
 
-demo: .venv/installed  ## run the bundled manifest to the end
-	$(BIN)/joyvasa demo
+demo: .venv/installed  ## run a small manifest to the end: sample media beside the checkout, else what the package brings
+	$(BIN)/joyvasa demo $(if $(wildcard $(MEDIA)/portraits),--media $(MEDIA))
 
 test: .venv/installed  ## what must always hold; under 15 minutes on two cores
 	$(BIN)/pytest -m "not slow and not bench"

@@ -20,6 +20,8 @@ from joyvasa.errors import ConfigError, OutputError
 from joyvasa.media import ffmpeg_executable, input_options, last_words
 
 QUEUED_BATCHES = 2  # rendered batches that may wait for the encoder; bounds memory
+KEPT_COMPLAINTS = 65536  # bytes of what ffmpeg said last
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # by everybody, or by the quota of this user
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
@@ -84,8 +86,8 @@ class VideoWriter:
         self._temporary = reserve_output(self.path)
         self._queue: queue.Queue[np.ndarray | None] = queue.Queue(QUEUED_BATCHES)
         self._failure: BaseException | None = None
+        self._complaints = b""
         try:
-            self._complaints = tempfile.TemporaryFile()
             command = _command(
                 self._temporary,
                 size=f"{width}x{height}",
@@ -96,13 +98,15 @@ class VideoWriter:
                 metadata=metadata or {},
             )
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._complaints
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
             )
         except BaseException:
             self._temporary.unlink(missing_ok=True)
             raise
         self._thread = threading.Thread(target=self._feed, name="video-encoder", daemon=True)
         self._thread.start()
+        self._listener = threading.Thread(target=self._listen, name="video-encoder-complaints", daemon=True)
+        self._listener.start()
 
     def write(self, frames: np.ndarray) -> None:
         """Queues a batch of frames, waiting while `QUEUED_BATCHES` are queued already.
@@ -128,12 +132,13 @@ class VideoWriter:
             self._queue.put(None)
             self._thread.join()
             code = self._process.wait()
+            self._listener.join()
             if error is None:
-                if code != 0 or self._failure is not None:
+                # Some releases of ffmpeg exit with 0 although the last bytes of the file did not fit.
+                if code != 0 or self._failure is not None or _disk_trouble(self.path, self._complaints):
                     raise self._error()
                 publish(self._temporary, self.path)
         finally:
-            self._complaints.close()
             self._temporary.unlink(missing_ok=True)
 
     def _feed(self) -> None:
@@ -148,14 +153,19 @@ class VideoWriter:
         except OSError as failure:
             self._failure = self._failure or failure
 
+    def _listen(self) -> None:
+        """Runs in a thread: keeps what ffmpeg says. Through a pipe, as a file would be lost where the disk is full."""
+        with self._process.stderr as stream:  # type: ignore[union-attr]
+            while text := os.read(stream.fileno(), KEPT_COMPLAINTS):
+                self._complaints = (self._complaints + text)[-KEPT_COMPLAINTS:]
+
     def _error(self) -> OutputError:
         self._process.kill()
         self._process.wait()
-        self._complaints.seek(0)
-        text = self._complaints.read(65536).decode("utf-8", "replace")
-        if "No space left on device" in text:
-            return _disk_full(self.path)
-        return OutputError("encoding_failed", f"{self.path}: ffmpeg stopped ({last_words(text)})")
+        self._listener.join()
+        words = last_words(self._complaints.decode("utf-8", "replace"))
+        trouble = _disk_trouble(self.path, self._complaints)
+        return trouble or OutputError("encoding_failed", f"{self.path}: ffmpeg stopped ({words})")
 
 
 def check_output(path: Path) -> None:
@@ -181,7 +191,7 @@ def reserve_output(path: Path) -> Path:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem[:64]}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in _FULL:
             raise _disk_full(path) from None
         raise OutputError(
             "output_unwritable", f"{path}: cannot write to its folder ({error.strerror}): choose another one"
@@ -208,9 +218,9 @@ def publish(temporary: Path, path: Path) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in _FULL:
             raise _disk_full(path) from None
-        raise OutputError("output_unwritable", f"{path}: cannot be written ({error.strerror})") from None
+        raise _unwritable(path, error.errno) from None
 
 
 def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:
@@ -223,6 +233,20 @@ def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:
 
 def _disk_full(path: Path) -> OutputError:
     return OutputError("disk_full", f"{path}: no space left on the disk: free some, then run it again")
+
+
+def _unwritable(path: Path, number: int | None) -> OutputError:
+    reason = os.strerror(number or errno.EIO)
+    return OutputError("output_unwritable", f"{path}: cannot be written ({reason}): see to it, then run it again")
+
+
+def _disk_trouble(path: Path, complaints: bytes) -> OutputError | None:
+    """What ffmpeg says about the disk, as an error of its own; none if it says nothing about it."""
+    if any(os.strerror(number).encode() in complaints for number in _FULL):
+        return _disk_full(path)
+    if os.strerror(errno.EROFS).encode() in complaints:
+        return _unwritable(path, errno.EROFS)
+    return None
 
 
 def _command(

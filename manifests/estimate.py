@@ -15,7 +15,7 @@ from manifests.problems import safe_text
 from manifests.tally import Totals
 
 UNITS = ("record", "portrait", "recording", "second", "distinct_second", "frame", "window")
-NO_PROFILE = "no measured rates, so no GPU hours and no disk space: give --profile"
+NO_PROFILE = "no measured rates, so no GPU hours and no disk space: give --profile FILE|RUN, or --measure"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Profile:
 class Estimate:
     """What a run will take; None where the totals hold no lengths to reckon with."""
 
+    machine: str  # on which the rates were measured
     gpu_hours: Mapping[str, float | None]  # by stage
     worker_hours: Mapping[str, float | None]  # by stage
     disk_bytes: float | None
@@ -66,6 +67,7 @@ class Estimate:
     def as_dict(self) -> dict[str, Any]:
         """The figures as a plain mapping, for JSON."""
         return {
+            "machine": self.machine,
             "gpu_hours": self.total_gpu_hours,
             "gpu_hours_by_stage": dict(self.gpu_hours),
             "worker_hours_by_stage": dict(self.worker_hours),
@@ -75,6 +77,9 @@ class Estimate:
 
 def read_profile(path: str) -> Profile:
     """Reads a profile from a YAML file, local or remote.
+
+    Args:
+        path: of the file, or its URI.
 
     Raises:
         ManifestError: `manifest_missing`, `manifest_unreadable` or `profile_invalid`.
@@ -121,7 +126,9 @@ def estimate(totals: Totals, profile: Profile) -> Estimate:
         gpu_hours[name] = None if hours is None else hours * rate.gpus
     sizes = [None if (n := units[unit]) is None else n * size for unit, size in profile.disk.items()]
     known = [size for size in sizes if size is not None]
-    return Estimate(gpu_hours, worker_hours, sum(known) if sizes and len(known) == len(sizes) else None)
+    return Estimate(
+        profile.machine, gpu_hours, worker_hours, sum(known) if sizes and len(known) == len(sizes) else None
+    )
 
 
 _AMOUNTS = (("seconds", None), ("gpus", 0.0))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from manifests.errors import ManifestError
 from manifests.storage import LocalStorage, Storage, unwritable
 
 EVENTS = "events.jsonl"
@@ -27,7 +30,7 @@ class EventLog:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._file: TextIO | None = None
+        self._file: FileIO | None = None
         self._gathered: list[str] = []
         self._flushed = time.monotonic()
         if isinstance(storage, LocalStorage):
@@ -36,21 +39,21 @@ class EventLog:
     def __enter__(self) -> EventLog:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.flush()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._file:
             self._file.close()
+        try:
+            self.flush()
+        except ManifestError:
+            if kind is None:  # else the first reason counts
+                raise
 
     def write(self, event: str, **values: Any) -> None:
         """Notes one event with plain values, and when it happened; ManifestError `output_unwritable`."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": event, **values}, ensure_ascii=False) + "\n"
         if self._file:
-            try:
-                self._file.write(line)
-                self._file.flush()
-            except OSError as error:
-                raise unwritable(self._file.name, error) from error
+            _append(self._file, line.encode())
             return
         self._gathered.append(line)
         if len(self._gathered) >= FLUSH_EVENTS or time.monotonic() - self._flushed >= FLUSH_S:
@@ -64,18 +67,26 @@ class EventLog:
         self._flushed = time.monotonic()
 
 
-def _append_to(path: Path) -> TextIO:
+def _append_to(path: Path) -> FileIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a", encoding="utf-8")
-        with path.open("rb") as written:
-            size = written.seek(0, os.SEEK_END)
-            written.seek(max(size - 1, 0))
-            if size and written.read(1) != b"\n":  # a driver died within a line
-                file.write("\n")
+        file = path.open("a+b", buffering=0)  # without a buffer, which would be tried again at every later write
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        torn = size and file.read(1) != b"\n"  # a driver died within a line
     except OSError as error:
         raise unwritable(str(path), error) from error
+    if torn:
+        _append(file, b"\n")
     return file
+
+
+def _append(file: FileIO, line: bytes) -> None:
+    try:
+        if file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # what a full disk says to the next byte
+    except OSError as error:
+        raise unwritable(str(file.name), error) from error
 
 
 def read_events(storage: Storage) -> Iterator[dict[str, Any]]:

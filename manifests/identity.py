@@ -27,7 +27,7 @@ class Record:
     """One usable row: values as written, checked and with defaults filled in."""
 
     record_id: str
-    image: str
+    image: str | None  # None only where there is a video
     audio: str | None
     motion: str | None
     mode: str
@@ -35,14 +35,21 @@ class Record:
     cfg_scale: float | None
     priority: int
     row: int  # as `Problem.row`
+    video: str | None = None  # finished, by any program
 
     def content(self) -> str:
-        """What decides the result: JSON of image, audio, motion, mode, seed and cfg_scale."""
-        return content_text(self.image, self.audio, self.motion, self.mode, self.seed, self.cfg_scale)
+        """What decides the result: JSON of image, audio, motion, mode, seed, cfg_scale, and video where given."""
+        return content_text(self.image, self.audio, self.motion, self.mode, self.seed, self.cfg_scale, self.video)
 
 
 def content_text(
-    image: str, audio: str | None, motion: str | None, mode: str, seed: int | None, cfg_scale: float | None
+    image: str | None,
+    audio: str | None,
+    motion: str | None,
+    mode: str,
+    seed: int | None,
+    cfg_scale: float | None,
+    video: str | None = None,
 ) -> str:
     """One text for what decides a record's result.
 
@@ -50,7 +57,7 @@ def content_text(
     numbers by value, so that `2.80` in a CSV file and 2.8 in a Parquet file are the same.
     """
     values = (image, audio, motion, mode, seed, cfg_scale)
-    return _encode(values)
+    return _encode(values if video is None else (*values, video))
 
 
 def derive_record_id(content: str) -> str:

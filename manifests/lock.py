@@ -60,8 +60,12 @@ class LocalLock(RunLock):
             holder = os.read(handle, 4096)
             os.close(handle)
             raise _locked(self._storage, holder) from None
-        os.ftruncate(handle, 0)
-        os.write(handle, _holder())
+        try:
+            os.ftruncate(handle, 0)
+            os.write(handle, _holder())
+        except OSError as error:
+            os.close(handle)
+            raise unwritable(str(path), error) from None
         self._handle = handle
         return self
 
@@ -99,9 +103,9 @@ class LeaseLock(RunLock):
         return self
 
     def __exit__(self, *_: object) -> None:
-        holder = self._read()
-        if holder and holder.get("token") == self._token:
-            self._storage.remove(".lock")
+        with contextlib.suppress(OSError, ManifestError):  # a lease that cannot be given back runs out by itself
+            if self._read().get("token") == self._token:
+                self._storage.remove(".lock")
 
     def renew(self) -> None:
         """See `RunLock`."""

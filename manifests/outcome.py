@@ -29,13 +29,20 @@ class Outcome:
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, the record's share of its batches
     frames: int | None = None
     duration_s: float | None = None  # of the video
-    seed: int | None = None  # that was used
+    seed: int | None = None  # that the motion was sampled with
     video: str | None = None  # path within the run folder
     sha256: str | None = None  # of the video
     motion_file: str | None = None  # path within the run folder, where motions are saved
+    image_sha256: str | None = None  # of the files that the row names
+    audio_sha256: str | None = None
+    motion_sha256: str | None = None
+    n_faces: int | None = None  # found in the picture; one of them is animated
+    warnings: str | None = None  # sentences about the picture
+    warning_codes: str | None = None  # of these sentences
     bundle: str | None = None
     licences: tuple[str, ...] = ()
     metrics: Mapping[str, float | None] = field(default_factory=dict)  # by name
+    metric_reasons: Mapping[str, str] = field(default_factory=dict)  # why there is no number, by name
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:

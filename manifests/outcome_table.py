@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from manifests.shards import ShardRecords
 SCHEMA_VERSION = "1"  # in the metadata of every table as `joyvasa.schema_version`
 SECONDS = "seconds_"  # begins the name of a column with the seconds of one stage
 METRIC = "metric_"  # begins the name of a column with one metric
+METRIC_REASONS = "metric_reasons"  # JSON: why metrics have no number, by name
 INPUT = "input_"  # put before the name of a passed-through column whose name is taken
 
 RESULT_FIELDS = (
@@ -32,6 +34,12 @@ RESULT_FIELDS = (
     pa.field("video", pa.string()),
     pa.field("sha256", pa.string()),
     pa.field("motion_file", pa.string()),
+    pa.field("image_sha256", pa.string()),
+    pa.field("audio_sha256", pa.string()),
+    pa.field("motion_sha256", pa.string()),
+    pa.field("n_faces", pa.int32()),
+    pa.field("warnings", pa.string()),
+    pa.field("warning_codes", pa.string()),
     pa.field("bundle", pa.string()),
     pa.field("licences", pa.list_(pa.string())),
 )
@@ -52,8 +60,9 @@ def outcome_table(
 ) -> pa.Table:
     """One row for every record of a shard, in the order of the manifest.
 
-    Columns: those of `RESULT_FIELDS` and `INPUT_FIELDS`, `shard`, `seconds_<stage>`, `metric_<name>`, and the
-    passed-through columns with their types (`input_<name>` where the name is taken).
+    Columns: those of `RESULT_FIELDS` and `INPUT_FIELDS`, `input_video`, `shard`, `seconds_<stage>`, `metric_<name>`,
+    `metric_reasons` (a JSON object: for metrics without a number, why), and the passed-through columns with their types
+    (`input_<name>` where the name is taken).
 
     Args:
         shard: what was asked for.
@@ -71,9 +80,11 @@ def outcome_table(
     columns: list[tuple[pa.Field, list[Any]]] = []
     columns += [(entry, [getattr(outcome, entry.name) for outcome in ordered]) for entry in RESULT_FIELDS]
     columns += [(entry, [getattr(record, entry.name) for record in shard.records]) for entry in INPUT_FIELDS]
+    columns += [(pa.field(INPUT + "video", pa.string()), [record.video for record in shard.records])]
     columns += [(pa.field("shard", pa.int32()), [shard.shard.number] * len(ordered))]
     columns += [(pa.field(SECONDS + name, pa.float64()), [o.seconds.get(name) for o in ordered]) for name in stages]
     columns += [(pa.field(METRIC + name, pa.float64()), [o.metrics.get(name) for o in ordered]) for name in metrics]
+    columns += [(pa.field(METRIC_REASONS, pa.string()), [_json(outcome.metric_reasons) for outcome in ordered])]
     arrays: list[Any] = [pa.array(values, entry.type) for entry, values in columns]
     schema = [entry for entry, _ in columns]
     for entry in shard.extra.schema:
@@ -86,13 +97,14 @@ def outcome_table(
 def outcomes_of(table: pa.Table) -> Iterator[Outcome]:
     """The outcomes in a table that `outcome_table` made."""
     for row in table.to_pylist():
-        values = {entry.name: row[entry.name] for entry in RESULT_FIELDS}
+        values = {entry.name: row.get(entry.name) for entry in RESULT_FIELDS}  # an older table lacks some
         yield Outcome.from_dict(
             {
                 **values,
                 "licences": values["licences"] or (),
                 "seconds": _prefixed(row, SECONDS),
                 "metrics": _prefixed(row, METRIC),
+                "metric_reasons": json.loads(row.get(METRIC_REASONS) or "{}"),
             }
         )
 
@@ -150,11 +162,17 @@ def _incomplete(shard: ShardRecords, reason: str) -> ManifestError:
     return ManifestError("outcomes_incomplete", sentence)
 
 
+def _json(reasons: Mapping[str, str]) -> str | None:
+    return json.dumps(reasons, sort_keys=True, ensure_ascii=False) if reasons else None
+
+
 def _names(declared: Sequence[str], found: Iterable[str]) -> list[str]:
     return [*declared, *sorted(set(found) - set(declared))]
 
 
 def _prefixed(row: dict[str, Any], prefix: str) -> dict[str, float]:
     return {
-        name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix) and value is not None
+        name.removeprefix(prefix): value
+        for name, value in row.items()
+        if name.startswith(prefix) and name != METRIC_REASONS and value is not None
     }

@@ -175,13 +175,6 @@ def parse_plan(content: bytes) -> Plan:
         raise ManifestError("plan_unreadable", sentence) from None
 
 
-def changed_shards(old: Plan, new: Plan) -> list[int]:
-    """Numbers of the shards whose records differ between two plans, or which only one of them has."""
-    hashes = [plan.table.column("content_hash").to_pylist() for plan in (old, new)]
-    both = range(min(map(len, hashes)))
-    return [at for at in both if hashes[0][at] != hashes[1][at]] + list(range(len(both), max(map(len, hashes))))
-
-
 class RecordsHash:
     """The content hash of a shard: BLAKE2b over ids and contents, one record after the other."""
 

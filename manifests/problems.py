@@ -45,6 +45,7 @@ class Summary:
 
     rows: int = 0
     bad_rows: int = 0
+    modes: Counter[str] = field(default_factory=Counter)  # of the good rows
     by_code: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)  # sentences about the manifest as a whole; none stops a run
 
@@ -53,6 +54,7 @@ class Summary:
         return {
             "rows": self.rows,
             "bad_rows": self.bad_rows,
+            "modes": dict(self.modes.most_common()),
             "by_code": dict(self.by_code.most_common()),
             "notes": self.notes,
         }

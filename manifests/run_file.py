@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 
 from manifests.errors import ManifestError
 from manifests.manifest import Manifest
 from manifests.plan import Plan
-from manifests.problems import safe_text
+from manifests.problems import Summary, safe_text
+from manifests.scan import DEFAULT_MODE
+from manifests.schema import MODES, Mode
 
+RunKind = Literal["generate", "evaluate", "prepare"]  # videos are made, are measured, become a data set
 LAYOUT = 1  # of the run folder; a program that changes it raises this
 ABSENT = "(absent)"
 SHOWN_DIFFERENCES = 10
@@ -30,11 +33,13 @@ class ManifestSource:
     fingerprint: str  # SHA-256 of its bytes
     rows: int
     records: int
+    modes: tuple[Mode, ...] = (DEFAULT_MODE,)  # of the records: those whose networks the run loads
 
     @classmethod
-    def of(cls, manifest: Manifest, plan: Plan, rows: int) -> ManifestSource:
-        """The source of a plan that was just made."""
-        return cls(manifest.location, manifest.format, plan.fingerprint, rows, plan.records)
+    def of(cls, manifest: Manifest, plan: Plan, summary: Summary) -> ManifestSource:
+        """The source of a plan that was just made; `summary` is that of its scan."""
+        modes: tuple[Mode, ...] = tuple(mode for mode in MODES if summary.modes[mode]) or (DEFAULT_MODE,)
+        return cls(manifest.location, manifest.format, plan.fingerprint, summary.rows, plan.records, modes)
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class RunDescription:
     manifest: ManifestSource
     bundles: Mapping[str, Any]  # by name: the hash of each file
     versions: Mapping[str, str]  # of programs; they do not stop a resume
+    kind: RunKind = "generate"
+    name: str = ""  # of the system whose videos these are; empty for those that the run makes
     created: str = ""  # UTC, ISO 8601
     layout: int = LAYOUT
 
@@ -69,8 +76,13 @@ class RunDescription:
             values = yaml.safe_load(content)
             if values["layout"] != LAYOUT:
                 raise ValueError(f"layout is {values['layout']}, expected {LAYOUT}")
-            known = {entry.name: values[entry.name] for entry in fields(cls)}
-            return cls(**{**known, "manifest": ManifestSource(**values["manifest"])})
+            known = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
+            if known.get("kind", "generate") not in get_args(RunKind):
+                raise ValueError(f"kind is {known['kind']!r}, expected {' or '.join(get_args(RunKind))}")
+            source = ManifestSource(**values["manifest"])
+            if not source.modes or not set(source.modes) <= set(MODES):
+                raise ValueError(f"manifest.modes is {source.modes!r}, expected some of {', '.join(MODES)}")
+            return cls(**{**known, "manifest": replace(source, modes=tuple(source.modes))})
         except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
             reason = safe_text(error, 200)
             raise ManifestError("run_unreadable", f"run.yaml cannot be read ({reason}): restore it") from None

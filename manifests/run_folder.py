@@ -63,6 +63,7 @@ class RunFolder:
         shards/00000/records.parquet        one row a record
         shards/00000/videos/<stem>.mp4      see `identity.file_stem`
         shards/00000/motion/<stem>.<suffix> where motions are saved
+        shards/00000/features/<stem>.npz    of records with metrics, for metrics of whole sets
         shards/00000/saved/*.jsonl          outcomes of a shard that is not finished
         shards/00000/_done.json             written last
 
@@ -98,6 +99,10 @@ class RunFolder:
     def motion_path(self, shard: int, record_id: str, suffix: str) -> str:
         """The saved motion of a record."""
         return f"{self.shard_folder(shard)}/motion/{file_stem(record_id)}{suffix}"
+
+    def features_path(self, shard: int, record_id: str) -> str:
+        """What metrics of whole sets need of a record."""
+        return f"{self.shard_folder(shard)}/features/{file_stem(record_id)}.npz"
 
     def create(self, description: RunDescription, plan: Plan) -> None:
         """Begins a run: the plan first, then `run.yaml`, which makes it one.

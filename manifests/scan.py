@@ -17,10 +17,10 @@ from manifests.keytable import KeyTable
 from manifests.manifest import Manifest, readers
 from manifests.media_files import FileCheck
 from manifests.problems import Problem, Summary, ValueFault, safe_text
-from manifests.schema import COLUMNS, NAMES, parse_record_id
+from manifests.schema import COLUMNS, NAMES, Mode, parse_record_id
 
-MEDIA_COLUMNS = ("image", "audio", "motion")
-DEFAULT_MODE = "human"
+MEDIA_COLUMNS = ("image", "audio", "motion", "video")
+DEFAULT_MODE: Mode = "human"
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,12 @@ class Scan:
     Args:
         manifest: what to read.
         files: looks up the files that rows name; None trusts them.
+        videos: rows bring videos to be measured; else pairs to be animated.
     """
 
-    def __init__(self, manifest: Manifest, *, files: FileCheck | None = None) -> None:
+    def __init__(self, manifest: Manifest, *, files: FileCheck | None = None, videos: bool = False) -> None:
         self.manifest = manifest
+        self._videos = videos
         self.summary = Summary()
         self.extra_schemas: list[pa.Schema] = []  # of the columns that are passed through, file by file
         self._files = files
@@ -80,6 +82,7 @@ class Scan:
     def _check(self, file_at: int, file: str, reader: Reader, block: Block) -> ScannedBlock:
         faults: dict[int, list[tuple[str, Any, ValueFault]]] = {}
         records = parse_block(block, faults)
+        self._check_purpose(records, faults)
         if self._files:
             self._check_files(self._files, records, faults)
         self._check_duplicates(file_at, reader.counted, block, records, faults)
@@ -91,6 +94,20 @@ class Scan:
         ]
         usable = [None if at in faults else record for at, record in enumerate(records)] if faults else records
         return ScannedBlock(file, reader, block, usable, problems)
+
+    def _check_purpose(
+        self, records: list[Record | None], faults: dict[int, list[tuple[str, Any, ValueFault]]]
+    ) -> None:
+        """A row that is good in itself may lack what this run works on."""
+        for at, record in enumerate(records):
+            if record is None:
+                continue
+            if self._videos and record.video is None:
+                fault = ValueFault("missing_value", "is empty; expected the path or URI of a finished video")
+                faults.setdefault(at, []).append(("video", "", fault))
+            elif not self._videos:
+                for column, fault in _missing_of_pair(record.image, record.audio, record.motion):
+                    faults.setdefault(at, []).append((column, "", fault))
 
     def _check_files(
         self, files: FileCheck, records: list[Record | None], faults: dict[int, list[tuple[str, Any, ValueFault]]]
@@ -140,6 +157,7 @@ class Scan:
     def _count(self, scanned: ScannedBlock) -> None:
         self.summary.rows += len(scanned.records)
         self.summary.bad_rows += sum(record is None for record in scanned.records)
+        self.summary.modes.update(record.mode for record in scanned.records if record)
         self.summary.by_code.update(problem.code for problem in scanned.problems)
 
     def _note_near_misses(self, extras: list[str]) -> None:
@@ -187,17 +205,27 @@ def _parse_row(number: int, raw: tuple[Any, ...], bad: list[tuple[str, Any, Valu
         except ValueFault as fault:
             bad.append((column.name, value, fault))
             values.append(None)
-    image, audio, motion, record_id, mode, seed, cfg_scale, priority = values
-    if image is None and raw[0] in (None, ""):
-        bad.append(("image", "", ValueFault("missing_value", "is empty; expected a path or URI")))
-    if audio is None and motion is None and raw[1] in (None, "") and raw[2] in (None, ""):
-        bad.append(("audio", "", ValueFault("missing_value", "is empty; expected a path or URI here or in motion")))
-    if bad or image is None:
+    image, audio, motion, record_id, mode, seed, cfg_scale, priority, video = values
+    if video is None and not raw[-1]:
+        given = (value or None for value in raw[:3])
+        bad += [(column, "", fault) for column, fault in _missing_of_pair(*given)]
+    if bad:
         return None
     mode = mode or DEFAULT_MODE
     if record_id is None:
-        record_id = derive_record_id(content_text(image, audio, motion, mode, seed, cfg_scale))
-    return Record(record_id, image, audio, motion, mode, seed, cfg_scale, priority or 0, number)
+        record_id = derive_record_id(content_text(image, audio, motion, mode, seed, cfg_scale, video))
+    return Record(record_id, image, audio, motion, mode, seed, cfg_scale, priority or 0, number, video)
+
+
+def _missing_of_pair(image: object, audio: object, motion: object) -> list[tuple[str, ValueFault]]:
+    """What a row lacks to be animated, by column."""
+    missing = []
+    if image is None:
+        missing.append(("image", ValueFault("missing_value", "is empty; expected a path or URI")))
+    if audio is None and motion is None:
+        fault = ValueFault("missing_value", "is empty; expected a path or URI here or in motion")
+        missing.append(("audio", fault))
+    return missing
 
 
 def _readable_id(value: Any) -> str | None:

@@ -6,11 +6,12 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from manifests.problems import ValueFault
 
-MODES = ("human", "animal")
+Mode: TypeAlias = Literal["human", "animal"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 MAX_SEED = 2**63 - 1  # what a signed 64-bit column holds, so that every table format keeps it
 MAX_CFG_SCALE = 100.0  # guidance is useful below about 10; more than this is a slip of the pen
 MAX_PRIORITY = 2**31 - 1
@@ -83,6 +84,7 @@ COLUMNS = (
     Column("seed", parse_seed, "0 to 2^63-1; otherwise derived from the run's seed and the record id"),
     Column("cfg_scale", parse_cfg_scale, "strength of guidance by the sound; otherwise the run's setting"),
     Column("priority", parse_priority, "whole number, higher first; default 0"),
+    Column("video", parse_path, "finished video: path or URI; what joyvasa evaluate measures"),
 )
 NAMES = tuple(column.name for column in COLUMNS)
 

@@ -8,10 +8,9 @@ import posixpath
 import secrets
 import shutil
 import stat
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -20,6 +19,7 @@ from fsspec.core import url_to_fs
 from manifests.errors import ManifestError
 from manifests.manifest import is_remote
 from manifests.problems import safe_text
+from manifests.scratch import scratch_folder
 
 PARTIAL = ".partial-"  # begins the name of a file that is still being written
 
@@ -50,17 +50,12 @@ class Storage(ABC):
         Raises:
             ManifestError: `output_unwritable`.
         """
-        staged: Path | None = None
         try:
-            staged = self._stage(path)
-            yield staged
-            self._commit(staged, path)
+            with self._stage(path) as staged:
+                yield staged
+                self._commit(staged, path)
         except OSError as error:
             raise unwritable(self.location(path), error) from error
-        finally:
-            if staged:
-                with contextlib.suppress(OSError):
-                    staged.unlink(missing_ok=True)
 
     def write(self, path: str, content: bytes) -> None:
         """Puts a whole file in place.
@@ -72,8 +67,8 @@ class Storage(ABC):
             staged.write_bytes(content)
 
     @abstractmethod
-    def _stage(self, path: str) -> Path:
-        """A new name for a local file with the suffix of `path`."""
+    def _stage(self, path: str) -> AbstractContextManager[Path]:
+        """A new name for a local file with the suffix of `path`; nothing is left of the file after the block."""
 
     @abstractmethod
     def _commit(self, staged: Path, path: str) -> None:
@@ -95,9 +90,20 @@ class Storage(ABC):
     def names(self, folder: str) -> list[str]:
         """Names of files and folders in a folder, sorted; none if it is not there."""
 
-    @abstractmethod
     def remove(self, path: str) -> None:
-        """Removes a file or a folder with all that is in it; nothing happens if it is not there."""
+        """Removes a file or a folder with all that is in it; nothing happens if it is not there.
+
+        Raises:
+            ManifestError: `output_unwritable`.
+        """
+        try:
+            self._remove(path)
+        except OSError as error:
+            raise unwritable(self.location(path), error) from error
+
+    @abstractmethod
+    def _remove(self, path: str) -> None:
+        """See `remove`; OSError if it cannot be done."""
 
     def exists(self, path: str) -> bool:
         """Whether a file is there."""
@@ -113,10 +119,16 @@ class LocalStorage(Storage):
         """The file as a path."""
         return Path(self.root, path)
 
-    def _stage(self, path: str) -> Path:
+    @contextmanager
+    def _stage(self, path: str) -> Generator[Path]:
         target = self.path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        return target.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{target.name}")
+        staged = target.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{target.name}")
+        try:
+            yield staged
+        finally:
+            with contextlib.suppress(OSError):
+                staged.unlink(missing_ok=True)
 
     def _commit(self, staged: Path, path: str) -> None:
         target = self.path(path)
@@ -147,8 +159,7 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def remove(self, path: str) -> None:
-        """See `Storage`."""
+    def _remove(self, path: str) -> None:
         target = self.path(path)
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
@@ -171,11 +182,10 @@ class ObjectStorage(Storage):
     def _full(self, path: str) -> str:
         return f"{self._prefix.rstrip('/')}/{path}" if path else self._prefix
 
-    def _stage(self, path: str) -> Path:
-        suffix = f"-{posixpath.basename(path)}"
-        handle, name = tempfile.mkstemp(prefix="joyvasa-upload-", suffix=suffix)
-        os.close(handle)
-        return Path(name)
+    @contextmanager
+    def _stage(self, path: str) -> Generator[Path]:
+        with scratch_folder() as folder:
+            yield folder / posixpath.basename(path)
 
     def _commit(self, staged: Path, path: str) -> None:
         with _plain_errors():
@@ -212,8 +222,7 @@ class ObjectStorage(Storage):
         own = self._full(folder).rstrip("/")
         return sorted({posixpath.basename(name.rstrip("/")) for name in found if name.rstrip("/") != own})
 
-    def remove(self, path: str) -> None:
-        """See `Storage`."""
+    def _remove(self, path: str) -> None:
         self._fs.invalidate_cache()
         with contextlib.suppress(FileNotFoundError), _plain_errors():
             self._fs.rm(self._full(path), recursive=True)

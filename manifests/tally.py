@@ -78,7 +78,7 @@ class Tally:
     def add(self, records: Sequence[Record], locate: Callable[[str], str]) -> None:
         """Takes records in; waits while too many probes are pending."""
         self._records += len(records)
-        self._portraits.add([locate(record.image) for record in records])
+        self._portraits.add([locate(record.image) for record in records if record.image is not None])
         with_sound = [record for record in records if record.audio is not None]
         sampled = [record.motion is None for record in with_sound]
         self._submit(self._recordings, [locate(record.audio or "") for record in with_sound], sampled)

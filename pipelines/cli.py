@@ -11,7 +11,8 @@ import typer
 
 from joyvasa.errors import JoyvasaError
 from manifests.errors import ManifestError
-from pipelines import animate, demo, models, motion, runs, tables
+from pipelines import animate, demo, metrics, models, motion, prepare, runs, tables, train
+from pipelines.report.command import report
 
 FAILED = 1  # exit code of a command that did not finish
 
@@ -29,10 +30,16 @@ app.command("demo")(demo.demo)
 app.command("validate")(tables.validate)
 app.command("plan")(tables.plan)
 app.command("generate")(runs.generate)
+app.command("evaluate")(runs.evaluate)
 app.command("resume")(runs.resume)
 app.command("status")(runs.status)
 app.command("export")(runs.export)
+app.command("report")(report)
+app.command("prepare")(prepare.prepare)
+app.command("train")(train.train)
+app.command("bundle")(train.bundle)
 app.add_typer(models.app, name="models")
+app.add_typer(metrics.app, name="metrics")
 app.add_typer(motion.app, name="motion")
 
 

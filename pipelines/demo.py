@@ -1,8 +1,10 @@
-"""`joyvasa demo`: the bundled portraits speak; shows that the whole pipeline works."""
+"""`joyvasa demo`: portraits speak; shows that the whole pipeline works."""
 
 from __future__ import annotations
 
+import csv
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +14,20 @@ import manifests
 
 MANIFEST = Path(manifests.__file__).parent / "examples/pairs.csv"
 BUNDLE = "random"  # needs no download
+N_PORTRAITS, N_RECORDINGS = 4, 2  # of a media folder: a minute on two cores
 
 Out = Annotated[Path, typer.Option("--out", help="Run folder to make; an unfinished one is resumed.")]
 ExecutorName = Annotated[
     str, typer.Option("--executor", help="ray, or local for in this process; a demo that is resumed keeps its own.")
 ]
+Media = Annotated[
+    Path | None,
+    typer.Option("--media", help="Folder with portraits/ and speech/ to use in the place of the bundled inputs."),
+]
 
 
-def demo(out: Out = Path("demo"), executor: ExecutorName = "ray") -> None:
-    """Run the bundled manifest, three portraits with two recordings each, to the end."""
+def demo(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media = None) -> None:
+    """Run a small manifest to the end: the bundled one, three portraits with two recordings each, or your media."""
     from joyvasa.config import load_config
     from manifests.run_folder import RunFolder
     from pipelines import generate as runs
@@ -28,12 +35,37 @@ def demo(out: Out = Path("demo"), executor: ExecutorName = "ray") -> None:
     from pipelines.run_config import RunConfig
     from pipelines.runs import report
 
-    print(f"{MANIFEST}: models {BUNDLE}: random weights, for tests only; the pictures mean nothing", file=sys.stderr)
-    config = load_config(RunConfig, settings=[f"animation.models={BUNDLE}", f"executor={executor}"])
     with run_progress() as listener:
         if (out / RunFolder.RUN).exists():
             result = runs.resume(out, listener=listener)
         else:
-            result = runs.generate(MANIFEST, out, config, listener=listener)
+            manifest = _write_pairs(media, out / "pairs.csv") if media else MANIFEST
+            notice = "random weights, for tests only; the pictures mean nothing"
+            print(f"{manifest}: models {BUNDLE}: {notice}", file=sys.stderr)
+            config = load_config(RunConfig, settings=[f"animation.models={BUNDLE}", f"executor={executor}"])
+            result = runs.generate(manifest, out, config, listener=listener)
     report(result)
     typer.echo(f"videos: {out}/shards/00000/videos")
+
+
+def _write_pairs(media: Path, path: Path) -> Path:
+    """A manifest of the first portraits with the shortest recordings of a media folder."""
+    from joyvasa.audio import probe_audio
+
+    portraits = _files(media / "portraits")[:N_PORTRAITS]
+    recordings = sorted(_files(media / "speech"), key=lambda file: probe_audio(file).n_samples)[:N_RECORDINGS]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["record_id", "image", "audio"])
+        for image, audio in product(portraits, recordings):
+            writer.writerow([f"{image.stem}-{audio.stem}", image, audio])
+    return path
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a folder by name."""
+    files = sorted(path.resolve() for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    if not files:
+        raise typer.BadParameter(f"{folder}: no files; expected some to pair", param_hint="--media")
+    return files

@@ -6,6 +6,7 @@ finished ones go to a function, batches are carried by an executor. Its memory d
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable
@@ -116,7 +117,9 @@ class _Engine:
         numbers = itertools.count()
         self._pools = {s.name: WorkerPool(s, executor, numbers, config.start_limit_s) for s in pipeline.stages}
         self._batches: dict[int, Batch] = {}
-        self._statistics = RunStatistics({s.name: StageStatistics(batch_size=s.batch_size) for s in pipeline.order})
+        self._statistics = RunStatistics(
+            {s.name: StageStatistics(batch_size=s.batch_size, num_gpus=s.num_gpus) for s in pipeline.order}
+        )
         credits = {s.name: executor.workers_of(s) * s.slots * s.batch_size for s in pipeline.stages}
         self._admission = Admission(
             records,
@@ -131,16 +134,18 @@ class _Engine:
 
     def run(self, interrupts: Interrupts) -> RunStatistics:
         self._tell(Event(EventKind.RUN_STARTED, data={"stages": [spec.name for spec in self._pipeline.order]}))
-        reason = None
         try:
             self._loop(interrupts)
-        except Exception as error:
-            reason = str(error)
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # a listener that writes to a full disk must not hide the reason
+                self._end(str(error))
             raise
-        finally:
-            self._observe(time.monotonic(), last=True)
-            self._tell(Event(EventKind.RUN_ENDED, data=self._statistics.as_dict() | {"error": reason}))
+        self._end(None)
         return self._statistics
+
+    def _end(self, reason: str | None) -> None:
+        self._observe(time.monotonic(), last=True)
+        self._tell(Event(EventKind.RUN_ENDED, data=self._statistics.as_dict() | {"error": reason}))
 
     def _loop(self, interrupts: Interrupts) -> None:
         for pool in self._pools.values():

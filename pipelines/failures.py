@@ -5,9 +5,10 @@ again in halves, and those again, down to the single record; only then is there 
 company it kept.
 
 Alone in its batch, a record is quarantined the second time it hangs, raises, exhausts memory or ends its worker.
-A worker that just vanished is a harder case: a crash of the record's making and a kill from outside look the same.
-There the verdict is put off for a while, in which the record does not run. If meanwhile a worker dies that had nothing
-to do with it, somebody is killing workers and the record is tried again, up to a larger number of times.
+A worker that just vanished, or whose GPU failed, is a harder case: a crash of the record's making and a kill from
+outside look the same, and so do a GPU that the record brought down and one that is dying. There the verdict is put off
+for a while, in which the record does not run. If meanwhile a worker is lost in such a way that had nothing to do with
+it, the record is tried again, up to a larger number of times.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class FailureConfig:
         io_backoff_s, io_backoff_max_s: wait before the first of them, doubled each time, and its bound.
         solo_failures: failures alone in a batch that convict a record.
         solo_failures_max: the same while workers die for other reasons, too.
-        verdict_s: how long a verdict is put off after a worker vanished.
+        verdict_s: how long a verdict is put off after a worker vanished or its GPU failed.
         replays: how often a record may lose payloads.
         give_up_after: records quarantined by a stage that has never succeeded, after which the run stops: it is the
             stage, not the records.
@@ -97,8 +98,11 @@ class StopRun:
 
 Decision: TypeAlias = Retry | PutOff | Reject | Replay | StopRun
 
+_AMBIGUOUS = {Cause.DIED, Cause.GPU}
+
 _SENTENCES = {
     Cause.DIED: "it killed its worker {n} times when it was alone in its batch ({sentence})",
+    Cause.GPU: "it broke the GPU context of its worker {n} times when it was alone in its batch ({sentence})",
     Cause.EXITED: "it ended its worker {n} times when it was alone in its batch ({sentence})",
     Cause.OUT_OF_MEMORY: "it ran out of memory {n} times when it was alone in its batch ({sentence})",
     Cause.TIME_LIMIT: "it hung {n} times when it was alone in its batch ({sentence})",
@@ -106,7 +110,7 @@ _SENTENCES = {
 
 
 class FailureRules:
-    """Turns failures into decisions. Remembers nothing but how many workers vanished.
+    """Turns failures into decisions. Remembers nothing but how many workers vanished or lost their GPU.
 
     Args:
         config: how patient to be.
@@ -158,7 +162,7 @@ class FailureRules:
             cause: why it is gone.
             sentence: the same in words.
         """
-        if cause is Cause.DIED:
+        if cause in _AMBIGUOUS:
             self._deaths += 1
             for work in works:
                 work.deaths += 1
@@ -167,11 +171,12 @@ class FailureRules:
         if len(works) > 1:
             return _halves(works)
         (work,) = works
-        if cause is Cause.DIED and work.solo_failures == 0:
+        if cause in _AMBIGUOUS and work.solo_failures == 0:
             work.other_deaths = self._deaths - work.deaths
         text = _SENTENCES[cause].format(n=work.solo_failures + 1, sentence=sentence)
         decision = self._solo(work, cause.value, text)
-        if isinstance(decision, Reject) and cause is Cause.DIED and work.solo_failures < self._config.solo_failures_max:
+        patient = cause in _AMBIGUOUS and work.solo_failures < self._config.solo_failures_max
+        if isinstance(decision, Reject) and patient:
             return [PutOff(work, decision, self._config.verdict_s)]
         return [decision]
 

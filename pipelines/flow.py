@@ -48,29 +48,34 @@ class RecordFlow:
     def enter(self, record: Record) -> None:
         """Takes in a new record."""
         self.in_flight += 1
-        self._advance(RecordState(record))
+        self._advance(RecordState(record, self._pipeline.route(record)))
 
     def _advance(self, state: RecordState) -> None:
         """Asks for all that the record can get now, or finishes it."""
-        for spec in self._pipeline.order:
+        for spec in state.route.order:
             if state.closed:
                 return
-            if spec.name not in state.done | state.pending and all(name in state.payloads for name in spec.inputs):
+            if (
+                spec.output not in state.done
+                and spec.output not in state.pending
+                and state.done.issuperset(spec.after)
+                and all(name in state.payloads for name in spec.inputs)
+            ):
                 self._request(state, spec)
-        if not state.closed and len(state.done) == len(self._pipeline.stages):
+        if not state.closed and len(state.done) == len(state.route.order):
             self._close(state, None)
 
     def _request(self, state: RecordState, spec: StageSpec) -> None:
-        key = spec.share(state.record) if spec.share else None
+        key = spec.share(state.record, state.facts) if spec.share else None
         found = self._shared[spec.name].find(key) if key is not None else None
         if isinstance(found, Rejection):
             self._close(state, found)
             return
         if isinstance(found, Payload):
             self._statistics[spec.name].shared += 1
-            self._pass(state, spec.name, found)
+            self._pass(state, spec, found)
             return
-        state.pending.add(spec.name)
+        state.pending.add(spec.output)
         if isinstance(found, Work):
             self._statistics[spec.name].shared += 1
             found.waiters.append(state)
@@ -87,16 +92,17 @@ class RecordFlow:
             self._shared[spec.name].begin(key, work)
         self.queues[spec.name].put(work)
 
-    def _pass(self, state: RecordState, stage: str, payload: Payload) -> None:
+    def _pass(self, state: RecordState, spec: StageSpec, payload: Payload) -> None:
         """The record has a result of a stage; drops the payloads that nobody else needs."""
-        state.pending.discard(stage)
-        state.done.add(stage)
-        state.facts[stage] = payload.facts
-        state.seconds.setdefault(stage, 0.0)
-        if self._pipeline.consumers[stage]:
-            state.payloads[stage] = payload
-        for name in self._pipeline.by_name[stage].inputs:
-            if state.done.issuperset(self._pipeline.consumers[name]):
+        output, consumers = spec.output, state.route.consumers
+        state.pending.discard(output)
+        state.done.add(output)
+        state.facts[output] = payload.facts
+        state.seconds.setdefault(output, 0.0)
+        if consumers[output]:
+            state.payloads[output] = payload
+        for name in spec.inputs:
+            if state.done.issuperset(consumers[name]):
                 state.payloads.pop(name, None)
 
     def succeed(self, work: Work, ok: Ok, reference: object, seconds: float) -> None:
@@ -112,12 +118,12 @@ class RecordFlow:
         self._admission.track(payload)
         if work.key is not None:
             self._shared[work.stage].end(work.key, payload)
-        leader = work.leader
-        leader.seconds[work.stage] = leader.seconds.get(work.stage, 0.0) + seconds
+        spec, leader = self._pipeline.by_name[work.stage], work.leader
+        leader.seconds[spec.output] = leader.seconds.get(spec.output, 0.0) + seconds
         for state in work.waiters:
             if not state.closed:
                 state.attempts = max(state.attempts, work.runs)
-                self._pass(state, work.stage, payload)
+                self._pass(state, spec, payload)
                 self._advance(state)
 
     def reject(self, work: Work, rejection: Rejection, *, lasting: bool) -> None:
@@ -140,22 +146,23 @@ class RecordFlow:
         for payload in work.inputs.values():
             payload.lost = True
         self.abandon(work)
+        spec = self._pipeline.by_name[work.stage]
         for state in work.waiters:
             if not state.closed:
                 state.replays += 1
-                state.pending.discard(work.stage)
-                for name in self._pipeline.by_name[work.stage].inputs:
+                state.pending.discard(spec.output)
+                for name in spec.inputs:
                     self._restore(state, name)
                 self._advance(state)
 
-    def _restore(self, state: RecordState, stage: str) -> None:
+    def _restore(self, state: RecordState, output: str) -> None:
         """Makes a stage run again for a record, with the stages above it whose payloads are gone."""
-        held = state.payloads.get(stage)
-        if (held and not held.lost) or stage in state.pending:
+        held = state.payloads.get(output)
+        if (held and not held.lost) or output in state.pending:
             return
-        state.payloads.pop(stage, None)
-        state.done.discard(stage)
-        for name in self._pipeline.by_name[stage].inputs:
+        state.payloads.pop(output, None)
+        state.done.discard(output)
+        for name in state.route.makers[output].inputs:
             self._restore(state, name)
 
     def abandon(self, work: Work) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import platform
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from typing import Any
 from joyvasa import __version__
 from joyvasa.bundles import Bundle, bundle_names, open_bundle
 from joyvasa.config import config_from, plain
+from joyvasa.mode import Mode
+from joyvasa.models import MOTION_ROLES, require_models, roles_in_use
 from manifests.errors import ManifestError
 from manifests.events import EventLog
 from manifests.manifest import Manifest, open_manifest
+from manifests.outcome import Outcome
 from manifests.plan import Plan, make_plan
 from manifests.problems import Problem
 from manifests.run_file import ManifestSource, RunDescription, refuse_differences
@@ -27,9 +31,11 @@ from pipelines.events import Event, EventKind, Listener
 from pipelines.executors.base import Executor
 from pipelines.graph import Pipeline
 from pipelines.ledger import Ledger
+from pipelines.outcomes import Weights, outcome_of
 from pipelines.run_config import RunConfig
+from pipelines.scoring import metric_columns, metric_hashes
 from pipelines.sizing import cpus_to_offer
-from pipelines.video_pipeline import outcome_of, roles, video_pipeline
+from pipelines.video_pipeline import animation_of, video_pipeline
 from pipelines.works import Finished
 
 LOGGED_PROGRESS_S = 30.0  # between two progress lines in events.jsonl; each has about 3 kB
@@ -65,17 +71,18 @@ def generate(
         ManifestError: bad rows (`manifest_rows`), `run_exists`, `run_changed`, `run_locked`, `output_unwritable`.
         JoyvasaError: missing models, a run that was stopped.
     """
-    config = _located(config or RunConfig())
+    config = located(config or RunConfig())
     bundle = open_bundle(config.animation.models)
-    bundle.require(roles(config, bundle))
+    bundle.require(MOTION_ROLES)  # before a long manifest is read: any mode needs them
     folder = RunFolder(open_storage(str(out)))
-    pipeline = _pipeline(folder, config)  # refuses bad options before anything is written
     source = open_manifest(manifest)
-    plan, description = _plan(source, config, bundle)
+    plan, found = checked_plan(source, config)
+    description = described(config, found, _hashes(config, bundle, found.modes))
+    pipeline = _pipeline(folder, config, description)  # refuses bad options before anything is written
     if folder.storage.exists(RunFolder.RUN):
         refuse_differences(folder.description(), description)
     folder.create(description, plan)
-    return _drive(folder, source, plan, description, config, bundle, pipeline, listener)
+    return drive(folder, source, plan, description, config, pipeline, _outcomes(config, bundle, description), listener)
 
 
 def resume(run: str | Path, *, retry: Collection[str] = (), listener: Listener | None = None) -> RunResult:
@@ -94,27 +101,47 @@ def resume(run: str | Path, *, retry: Collection[str] = (), listener: Listener |
     folder = RunFolder(open_storage(str(run)))
     description, plan = folder.description(), folder.plan()
     config = config_from(RunConfig, description.configuration)
+    if description.kind == "evaluate":
+        from pipelines.evaluate import go_on
+
+        return go_on(folder, description, plan, config, listener, retry=retry)
+    if description.kind == "prepare":
+        from pipelines.preparation import go_on
+
+        return go_on(folder, description, plan, config, listener, retry=retry)
     bundle = open_bundle(config.animation.models)
-    bundle.require(roles(config, bundle))
     source = open_manifest(description.manifest.uri)
     now = dataclasses.replace(description.manifest, fingerprint=source.fingerprint())
-    refuse_differences(description, dataclasses.replace(description, manifest=now, bundles=_hashes(config, bundle)))
-    pipeline = _pipeline(folder, config)
-    return _drive(folder, source, plan, description, config, bundle, pipeline, listener, retry=retry)
+    hashes = _hashes(config, bundle, description.manifest.modes)
+    refuse_differences(description, dataclasses.replace(description, manifest=now, bundles=hashes))
+    pipeline = _pipeline(folder, config, description)
+    outcome = _outcomes(config, bundle, description)
+    return drive(folder, source, plan, description, config, pipeline, outcome, listener, retry=retry)
 
 
-def _located(config: RunConfig) -> RunConfig:
-    """A folder of models by its absolute path, so that resume and workers find it from anywhere."""
-    models = config.animation.models
-    if models in bundle_names():
-        return config
-    models = str(Path(models).expanduser().resolve())
-    return dataclasses.replace(config, animation=dataclasses.replace(config.animation, models=models))
+def located(config: RunConfig) -> RunConfig:
+    """Folders of models by their absolute paths, so that resume and workers find them from anywhere."""
+    animation = dataclasses.replace(config.animation, models=_absolute(config.animation.models))
+    return dataclasses.replace(config, animation=animation, metric_models=_absolute(config.metric_models))
 
 
-def _plan(source: Manifest, config: RunConfig, bundle: Bundle) -> tuple[Plan, RunDescription]:
+def _absolute(models: str) -> str:
+    return models if models in bundle_names() else str(Path(models).expanduser().resolve())
+
+
+def checked_plan(source: Manifest, config: RunConfig, *, videos: bool = False) -> tuple[Plan, ManifestSource]:
+    """The shards of a manifest, none of whose rows is bad, or whose bad rows may be left out.
+
+    Args:
+        source: the manifest.
+        config: every option.
+        videos: rows bring videos to be measured; else pairs to be animated.
+
+    Raises:
+        ManifestError: `manifest_rows`, or the manifest as a whole cannot be read.
+    """
     problems: list[Problem] = []
-    scan = Scan(source)
+    scan = Scan(source, videos=videos)
     plan = make_plan(
         scan,
         shard_size=config.shard_size,
@@ -127,31 +154,50 @@ def _plan(source: Manifest, config: RunConfig, bundle: Bundle) -> tuple[Plan, Ru
             f"{source.uri}: {scan.summary.bad_rows} of {scan.summary.rows} rows are bad ({shown}): "
             "see joyvasa validate, or run the others with --set skip_bad_rows=true",
         )
-    description = RunDescription(
-        configuration=plain(config),
-        manifest=ManifestSource.of(source, plan, scan.summary.rows),
-        bundles=_hashes(config, bundle),
-        versions={"joyvasa": __version__, "python": platform.python_version()},
-    )
-    return plan, description
+    return plan, ManifestSource.of(source, plan, scan.summary)
 
 
-def _hashes(config: RunConfig, bundle: Bundle) -> dict[str, Any]:
-    return {bundle.name: bundle.fingerprint(roles(config, bundle))}
+def described(config: RunConfig, source: ManifestSource, hashes: Mapping[str, Any], **more: Any) -> RunDescription:
+    """What `run.yaml` says of a run that begins now; `more` are further fields of it."""
+    versions = {"joyvasa": __version__, "python": platform.python_version()}
+    return RunDescription(configuration=plain(config), manifest=source, bundles=hashes, versions=versions, **more)
 
 
-def _drive(
+def _hashes(config: RunConfig, bundle: Bundle, modes: Sequence[Mode]) -> dict[str, Any]:
+    """Of the weights for these modes, which must be there and be allowed."""
+    used: set[str] = set()
+    for mode in modes:
+        animation = animation_of(config, mode)
+        require_models(animation, bundle)
+        used |= {*roles_in_use(animation, bundle)}
+    return {bundle.name: bundle.fingerprint(used), **metric_hashes(config)}
+
+
+def drive(
     folder: RunFolder,
     source: Manifest,
     plan: Plan,
     description: RunDescription,
     config: RunConfig,
-    bundle: Bundle,
     pipeline: Pipeline,
+    outcome: Callable[[Finished, Pipeline], Outcome],
     listener: Listener | None,
     *,
     retry: Collection[str] = (),
 ) -> RunResult:
+    """Does what is left to do in a run folder that was begun.
+
+    Args:
+        folder: of the run.
+        source: its manifest.
+        plan: its shards.
+        description: content of its `run.yaml`.
+        config: its options.
+        pipeline: its stages.
+        outcome: makes the outcome row of a record that has left the pipeline.
+        listener: hears what happens.
+        retry: statuses of finished records to run again.
+    """
     with folder.lock() as lock, EventLog(folder.storage) as log:
         if retry:
             for number in folder.begun_shards():
@@ -162,8 +208,8 @@ def _drive(
             plan,
             run_seed=config.animation.seed,
             run_fingerprint=description.fingerprint(),
-            stages=tuple(spec.name for spec in pipeline.order),
-            seed_name=(lambda row: str(row.audio)) if config.share_motion else (lambda row: row.record_id),
+            stages=pipeline.outputs,
+            metrics=metric_columns(config),
         )
 
         logged = 0.0
@@ -183,12 +229,8 @@ def _drive(
             if listener:
                 listener(event)
 
-        used = roles(config, bundle)
-        models = f"{bundle.name} {bundle.fingerprint(used)}"
-        licences = tuple(sorted({licence.name for licence in bundle.licences(used).values()}))
-
         def take(finished: Finished) -> None:
-            ledger.take(finished.record, outcome_of(finished, bundle=models, licences=licences))
+            ledger.take(finished.record, outcome(finished, pipeline))
 
         try:
             statistics = engine.run(
@@ -198,21 +240,29 @@ def _drive(
                 executor=_executor(config, pipeline),
                 listener=hear,
             )
-        finally:
-            ledger.save()
+        except BaseException:
+            with contextlib.suppress(ManifestError):  # a full disk must not hide the reason
+                ledger.save()
+            raise
         return RunResult(folder.storage.root, folder.counts(plan), statistics.as_dict())
 
 
-def _pipeline(folder: RunFolder, config: RunConfig) -> Pipeline:
-    return video_pipeline(config, folder.storage.root, gpus=_gpus(config))
+def _outcomes(
+    config: RunConfig, bundle: Bundle, description: RunDescription
+) -> Callable[[Finished, Pipeline], Outcome]:
+    weights = {mode: Weights.of(config, bundle, mode) for mode in description.manifest.modes}
+    return lambda finished, pipeline: outcome_of(finished, pipeline=pipeline, weights=weights)
 
 
-def _gpus(config: RunConfig) -> int:
-    if config.ray.gpus is not None or config.executor == "local":
-        return config.ray.gpus or 0
-    import torch
+def _pipeline(folder: RunFolder, config: RunConfig, description: RunDescription) -> Pipeline:
+    return video_pipeline(config, folder.storage.root, description.manifest.modes, gpus=gpus_of(config))
 
-    return torch.cuda.device_count()
+
+def gpus_of(config: RunConfig) -> int:
+    """GPUs that a run works on."""
+    if config.ray.gpus is not None:
+        return config.ray.gpus
+    return executors.count_gpus(config.executor, config.ray.address)
 
 
 def _executor(config: RunConfig, pipeline: Pipeline) -> Executor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,8 +46,8 @@ class Ledger:
         plan: its shards.
         run_seed: from which records get their seeds.
         run_fingerprint: of the run's description.
-        stages: names, for the columns of the outcome table.
-        seed_name: gives what the seed of a row is derived from; its id by default.
+        stages: outputs, for the columns of the outcome table.
+        metrics: their columns there.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Ledger:
         run_seed: int,
         run_fingerprint: str,
         stages: tuple[str, ...],
-        seed_name: Callable[[Row], str] = lambda row: row.record_id,
+        metrics: tuple[str, ...] = (),
     ) -> None:
         self._folder, self._manifest, self._plan = folder, manifest, plan
         self._run_seed, self._run_fingerprint, self._stages = run_seed, run_fingerprint, stages
-        self._seed_name = seed_name
+        self._metrics = metrics
         self._open: dict[int, _OpenShard] = {}
         self.remaining = plan.records  # records without an outcome when the work began
 
@@ -117,17 +117,23 @@ class Ledger:
     def _finish(self, number: int) -> None:
         shard = self._open[number]
         self._folder.finish_shard(
-            shard.records, shard.outcomes.values(), run_fingerprint=self._run_fingerprint, stages=self._stages
+            shard.records,
+            shard.outcomes.values(),
+            run_fingerprint=self._run_fingerprint,
+            stages=self._stages,
+            metrics=self._metrics,
         )
         del self._open[number]  # afterwards: if that failed, `save` still has the outcomes
 
     def _record(self, row: Row, shard: int) -> Record:
-        seed = derive_seed(self._run_seed, self._seed_name(row)) if row.seed is None else row.seed
+        seed = derive_seed(self._run_seed, row.record_id) if row.seed is None else row.seed
         values: dict[str, Any] = {
-            "image": self._manifest.locate(row.image),
+            "image": self._manifest.locate(row.image) if row.image else None,
             "audio": self._manifest.locate(row.audio) if row.audio else None,
             "motion": self._manifest.locate(row.motion) if row.motion else None,
+            "source_video": self._manifest.locate(row.video) if row.video else None,
             "mode": row.mode,
+            "seed": row.seed,
             "cfg_scale": row.cfg_scale,
             "shard": shard,
             "video": self._folder.video_path(shard, row.record_id),

@@ -14,7 +14,9 @@ from pipelines.works import Work
 
 _SETUP_BACKOFF_S = 0.1  # doubled with each failure in a row
 _SETUP_BACKOFF_MAX_S = 60.0
-_SETUP_TRIES = 3  # at least so many failures in a row, and one per worker, before a stage is given up
+_SETUP_TRIES = 3  # `setup` raised at least so often in a row, and once per worker, before a stage is given up
+_SETUP_DEATHS = 20  # the same of workers that vanished in `setup`: somebody may be killing workers
+_DEATH_BACKOFF_MAX_S = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +64,8 @@ class WorkerPool:
         self._size = executor.workers_of(spec)
         self._workers: dict[int, _Worker] = {}
         self._starts: list[float] = []  # times at which replacements are to be started
-        self._setup_failures = 0  # in a row
+        self._setup_failures = 0  # in a row; those that raised
+        self._setup_deaths = 0  # in a row; those that vanished
         self._without_since: float | None = None
 
     @property
@@ -110,7 +113,7 @@ class WorkerPool:
     def set_ready(self, number: int) -> None:
         """Notes that a worker has loaded its models."""
         self._workers[number].ready = True
-        self._setup_failures = 0
+        self._setup_failures = self._setup_deaths = 0
         self._without_since = None
 
     def free_worker(self) -> tuple[int, bool] | None:
@@ -169,15 +172,22 @@ class WorkerPool:
         worker = self._workers.pop(number)
         start = now
         if not worker.ready and cause is not Cause.NODE:
-            self._setup_failures += 1
-            if not self.ready and self._setup_failures >= max(_SETUP_TRIES, self._size):
-                raise RunStopped(
-                    "setup_failed",
-                    f"stage {self.spec.name}: setup failed {self._setup_failures} times in a row and no worker is "
-                    f"ready: {sentence}",
-                )
-            start += min(_SETUP_BACKOFF_S * 2**self._setup_failures, _SETUP_BACKOFF_MAX_S)
+            start += self._setup_lost(cause, sentence)
         heapq.heappush(self._starts, start)
         if not self.ready and self._without_since is None:
             self._without_since = now
         return list(worker.batches)
+
+    def _setup_lost(self, cause: Cause, sentence: str) -> float:
+        """Counts a worker that did not get ready; returns the seconds to wait before the next one starts."""
+        if cause is Cause.SETUP:
+            self._setup_failures += 1
+        else:
+            self._setup_deaths += 1
+        n_lost = self._setup_failures + self._setup_deaths
+        failed = self._setup_failures >= max(_SETUP_TRIES, self._size)
+        if not self.ready and (failed or self._setup_deaths >= max(_SETUP_DEATHS, self._size)):
+            text = f"stage {self.spec.name}: setup failed {n_lost} times in a row and no worker is ready: {sentence}"
+            raise RunStopped("setup_failed", text)
+        longest = _SETUP_BACKOFF_MAX_S if cause is Cause.SETUP else _DEATH_BACKOFF_MAX_S
+        return min(_SETUP_BACKOFF_S * 2**n_lost, longest)

@@ -28,7 +28,7 @@ def run_progress() -> Iterator[Listener]:
         yield _Lines()
         return
     columns = (
-        TextColumn("{task.description:9}"),
+        TextColumn("{task.description:15}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

@@ -1,4 +1,4 @@
-"""`joyvasa generate`, `resume`, `status` and `export`: runs over a manifest."""
+"""`joyvasa generate`, `evaluate`, `resume`, `status` and `export`: runs over a manifest."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ NOT_ALL_OK = 3  # exit code: finished, but records failed
 ManifestPath = Annotated[str, typer.Argument(metavar="MANIFEST", help="Parquet, CSV or JSON Lines; a path or URI.")]
 Out = Annotated[str, typer.Option("--out", help="Run folder to make; a path or URI.", show_default=False)]
 Tars = Annotated[str, typer.Option("--out", help="Folder for the tar files; a path or URI.", show_default=False)]
+VideoManifest = Annotated[
+    str, typer.Argument(metavar="MANIFEST", help="With a column video; Parquet, CSV or JSON Lines; a path or URI.")
+]
+Name = Annotated[str, typer.Option("--name", help="Of the system that made the videos.", show_default=False)]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder; a path or URI.")]
 Models = Annotated[str | None, typer.Option("--models", help="Model bundle: a name or a folder (default: joyvasa).")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Of the run (default: 0); records derive theirs from it.")]
@@ -62,12 +66,38 @@ def generate(
 def resume(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
     """Go on with a run; needs nothing but its folder. Exit code 3 if some rows failed."""
     from pipelines import generate as runs
+    from pipelines import train
     from pipelines.progress import run_progress
 
     if wrong := set(retry or ()) - {"failed", "quarantined"}:
         raise typer.BadParameter(f"{min(wrong)}: expected failed or quarantined", param_hint="--retry")
+    if train.is_training(run):
+        train.resume(run)
+        return
     with run_progress() as listener:
         result = runs.resume(run, retry=retry or (), listener=listener)
+    report(result, as_json=as_json)
+
+
+def evaluate(
+    manifest: VideoManifest,
+    name: Name,
+    out: Out,
+    executor: ExecutorName = None,
+    config: File = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the video of each row of a manifest, whoever made it. Exit code 3 if some rows failed."""
+    from joyvasa.config import load_config
+    from pipelines import evaluate as evaluation
+    from pipelines.progress import run_progress
+    from pipelines.run_config import RunConfig
+
+    given = [] if executor is None else [f"executor={json.dumps(executor)}"]
+    resolved = load_config(RunConfig, file=config, settings=[*(settings or []), *given])
+    with run_progress() as listener:
+        result = evaluation.evaluate(manifest, out, name, resolved, listener=listener)
     report(result, as_json=as_json)
 
 
@@ -113,7 +143,7 @@ def report(result: RunResult, *, as_json: bool = False) -> None:
         typer.echo(f"{result.folder}: {counts.records:,} records: {statuses}; {result.statistics['elapsed_s']:.1f} s")
         for name, stage in result.statistics["stages"].items():
             print(
-                f"  {name:9} {stage['records']:>7,} computed, {stage['shared']:>7,} shared, "
+                f"  {name:15} {stage['records']:>7,} computed, {stage['shared']:>7,} shared, "
                 f"batches {stage['batch_fill']:.0%} full, {stage['busy_s']:.1f} s busy",
                 file=sys.stderr,
             )

@@ -5,27 +5,49 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Mapping, Sequence
 
 from pipelines.graph import Pipeline
 from pipelines.run_config import StageOptions, StagesOptions
 
-# Shares that fill a GPU exactly: rendering takes by far the longest, then sampling. Each is one n-th.
-GPU_SHARES = {"portrait": 1 / 8, "speech": 1 / 8, "motion": 1 / 4, "render": 1 / 2, "score": 0.0, "commit": 0.0}
+# Of a GPU, by the stages of `joyvasa prepare`, which run without the others.
+PREPARE_SHARES = {"watch": 1 / 4, "extract": 1 / 2}
 
 
-def sized(options: StagesOptions, gpus: int) -> StagesOptions:
+def stage_name(output: str, mode: str) -> str:
+    """The name of the stage that makes an output for rows of one mode, with networks of its own."""
+    return output if mode == "human" else f"{mode}_{output}"
+
+
+def gpu_shares(modes: Sequence[str]) -> Mapping[str, float]:
+    """Shares of a GPU by stage, which fill it exactly; each is one n-th.
+
+    Rendering takes by far the longest, then sampling. Stages of several modes divide a share.
+    """
+    shares = {"speech": 1 / 8, "motion": 1 / 4}
+    for mode in modes:
+        shares[stage_name("portrait", mode)] = 1 / 8 / len(modes)
+        shares[stage_name("render", mode)] = 1 / 2 / len(modes)
+    return shares
+
+
+def sized(options: StagesOptions, modes: Sequence[str], gpus: int) -> StagesOptions:
     """Fills in what is left open: on each GPU one worker of each stage that has networks.
 
     Args:
         options: as configured.
+        modes: that the manifest has.
         gpus: to work on; 0 for the CPU alone.
     """
+    shares = {**gpu_shares(modes), **PREPARE_SHARES}
     filled = {}
-    for name, share in GPU_SHARES.items():
-        stage: StageOptions = getattr(options, name)
+    for field in dataclasses.fields(options):
+        stage: StageOptions = getattr(options, field.name)
+        share = shares.get(field.name, 0.0)
         num_gpus = stage.num_gpus if stage.num_gpus is not None else (share if gpus else 0.0)
-        workers = stage.workers if stage.workers is not None else (max(1, gpus) if share else 1)
-        filled[name] = dataclasses.replace(stage, workers=workers, num_gpus=num_gpus)
+        keeps_pace = share or field.name == "score"  # a worker measures about as fast as a GPU renders
+        workers = stage.workers if stage.workers is not None else (max(1, gpus) if keeps_pace else 1)
+        filled[field.name] = dataclasses.replace(stage, workers=workers, num_gpus=num_gpus)
     return StagesOptions(**filled)
 
 

@@ -9,13 +9,16 @@ from typing import Any
 
 from stages.base import Fact
 
+# Facts whose sum over records says something. That of the widths of pictures, or of the faces in them, does not.
+AMOUNTS = frozenset({"frames", "seconds", "windows", "bytes", "video_bytes"})
+
 
 @dataclass
 class StageStatistics:
     """Of one stage. Seconds are summed over its workers.
 
     Attributes:
-        batch_size: as configured.
+        batch_size, num_gpus: as configured; GPUs of one worker.
         workers: that are ready.
         records: results, each counted once however many records share it.
         batches: that came back.
@@ -31,10 +34,11 @@ class StageStatistics:
         deaths: workers lost.
         queue_depth, queue_depth_max: records that wait.
         running: batches sent and not back.
-        totals: sums of the numbers that the stage reported as facts (frames, seconds of sound, ...).
+        totals: sums of the facts named in `AMOUNTS`.
     """
 
     batch_size: int = 1
+    num_gpus: float = 0.0
     workers: int = 0
     records: int = 0
     batches: int = 0
@@ -65,9 +69,9 @@ class StageStatistics:
         return min(1.0, (self.busy_s + self.running_s) / self.demand_s) if self.demand_s > 0 else 0.0
 
     def add_facts(self, facts: Mapping[str, Fact]) -> None:
-        """Adds the numbers of one result."""
-        for name, value in facts.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
+        """Adds the amounts of one result."""
+        for name in AMOUNTS & facts.keys():
+            if isinstance(value := facts[name], int | float):
                 self.totals[name] = self.totals.get(name, 0) + value
 
     def advance(self, dt: float, *, workers: int, running: int, running_s: float, queue_depth: int) -> None:

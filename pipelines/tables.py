@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
+    from manifests.estimate import Profile
     from manifests.problems import Problem, Summary
     from manifests.survey import Survey
 
@@ -25,7 +27,19 @@ Files = Annotated[bool, typer.Option("--files/--no-files", help="Look up the loc
 Remote = Annotated[bool, typer.Option("--remote", help="Look up URIs too.")]
 ShardSize = Annotated[int | None, typer.Option("--shard-size", min=1, help="Rows of a shard; default 256.")]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Read no media: no lengths, and files are not looked up.")]
-ProfilePath = Annotated[str | None, typer.Option("--profile", metavar="FILE", help="Measured rates, YAML.")]
+ProfilePath = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="FILE|RUN", help="Measured rates: a YAML file, or a run to take them of."),
+]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Measure the rates first: run a few rows here and throw the videos away.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="With --measure: YAML file with options of generate.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="With --measure: one option of generate.", metavar="KEY=VALUE")
+]
 
 
 def validate(
@@ -66,23 +80,26 @@ def plan(
     shard_size: ShardSize = None,
     no_probe: NoProbe = False,
     profile: ProfilePath = None,
+    measure: Measure = False,
+    config: ConfigFile = None,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a manifest will take: shards, portraits, sound, frames, GPU hours, disk. Writes nothing."""
-    from manifests.estimate import read_profile
     from manifests.manifest import open_manifest
     from manifests.media_files import FileCheckConfig
     from manifests.plan import SHARD_RECORDS
     from manifests.survey import survey
     from manifests.tally import Probes
 
+    rates = _rates(manifest, profile, measure=measure, config=config, settings=settings or [])
     with _progress(quiet=as_json) as progress:
         result = survey(
             open_manifest(manifest),
             shard_size=shard_size or SHARD_RECORDS,
             files=None if no_probe else FileCheckConfig(),
             probes=None if no_probe else Probes(audio=_seconds_of_sound),
-            profile=read_profile(profile) if profile else None,
+            profile=rates,
             on_progress=progress,
         )
     if as_json:
@@ -91,6 +108,31 @@ def plan(
         _print_survey(result)
     if result.summary.bad_rows:
         raise typer.Exit(BAD_ROWS)
+
+
+def _rates(
+    manifest: str, profile: str | None, *, measure: bool, config: Path | None, settings: list[str]
+) -> Profile | None:
+    """The rates that the user wants to reckon with."""
+    if profile and measure:
+        raise typer.BadParameter("expected --profile or --measure, not both", param_hint="--measure")
+    if not measure:
+        if config or settings:
+            raise typer.BadParameter("options of generate mean nothing without --measure", param_hint="--set, --config")
+        if not profile:
+            return None
+        if profile.lower().endswith((".yaml", ".yml")):
+            from manifests.estimate import read_profile
+
+            return read_profile(profile)
+        from pipelines.rates import rates_of_run
+
+        return rates_of_run(profile)
+    from joyvasa.config import load_config
+    from pipelines import rates
+    from pipelines.run_config import RunConfig
+
+    return rates.measure(manifest, load_config(RunConfig, file=config, settings=settings))
 
 
 def _seconds_of_sound(path: str) -> float:
@@ -107,6 +149,8 @@ def _line(problem: Problem, counted: str) -> str:
 
 def _print_summary(summary: Summary) -> None:
     typer.echo(f"{summary.rows:,} rows, {summary.bad_rows:,} bad")
+    if summary.modes.keys() - {"human"}:
+        typer.echo(f"  good rows by mode: {', '.join(f'{n:,} {mode}' for mode, n in summary.modes.most_common())}")
     for code, count in summary.by_code.most_common():
         typer.echo(f"  {code}: {count:,}")
     for note in summary.notes:
@@ -138,6 +182,8 @@ def _print_survey(result: Survey) -> None:
     if not result.estimate:
         typer.echo(NO_PROFILE)
         return
+    if result.estimate.machine:
+        typer.echo(f"{'measured by':22} {result.estimate.machine}")
     hours, disk = result.estimate.total_gpu_hours, result.estimate.disk_bytes
     typer.echo(f"{'GPU hours':22} {'not known without lengths' if hours is None else f'{hours:,.2f}'}")
     for stage, stage_hours in result.estimate.gpu_hours.items():

@@ -1,144 +1,129 @@
-"""The pipeline from rows to videos: portrait and speech -> motion -> render -> score -> commit."""
+"""The pipeline from rows to videos: identify -> portrait and speech -> motion -> render -> score -> commit.
+
+Portrait and render have networks of their own for each mode (people, animals). They are separate stages with one
+output, so that a worker loads the networks of one mode only; speech and motion serve both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from joyvasa.bundles import Bundle
-from joyvasa.models import DETECTOR_ROLES
-from manifests.outcome import Outcome
+from joyvasa.mode import Mode
+from joyvasa.models import AnimationConfig
 from pipelines.graph import Facts, Pipeline, StageSpec
-from pipelines.run_config import RunConfig, StageOptions
-from pipelines.sizing import sized
-from pipelines.works import Finished
+from pipelines.run_config import RunConfig, StagesOptions
+from pipelines.scoring import score_stage
+from pipelines.sizing import sized, stage_name
 from stages.base import Record, Stage
 from stages.commit import CommitConfig, CommitStage
 from stages.config import StageConfig
+from stages.identify import IdentifyConfig, IdentifyStage
 from stages.motion import MotionConfig, MotionStage
 from stages.portrait import PortraitStage
 from stages.render import RenderConfig, RenderStage
-from stages.score import ScoreConfig, ScoreStage
 from stages.speech import SpeechConfig, SpeechStage
 
-METRIC = "metric."  # begins the name of a fact with a metric
 
-
-def video_pipeline(config: RunConfig, run: str, *, gpus: int = 0) -> Pipeline:
+def video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int = 0) -> Pipeline:
     """The stages of a run, as they are configured.
 
     Args:
         config: every option.
         run: the run folder; an absolute path or URI.
+        modes: that the manifest has: `human`, `animal`.
         gpus: to work on.
     """
-    animation, determinism = config.animation, config.determinism
-    options = sized(config.stages, gpus)
-    portrait = PortraitStage(StageConfig(animation=animation, determinism=determinism))
-    speech = SpeechStage(SpeechConfig(animation=animation, determinism=determinism))
-    motion = MotionStage(
-        MotionConfig(animation=animation, determinism=determinism, strict_batch=options.motion.batch_size)
-    )
-    render = RenderStage(
-        RenderConfig(animation=animation, determinism=determinism, run=run, save_motion=config.save_motion)
-    )
+    options = sized(config.stages, modes, gpus)
+    common: dict[str, Any] = {"animation": animation_of(config, modes[0]), "determinism": config.determinism}
+    motion = MotionConfig(**common, shared=config.share_motion, strict_batch=options.motion.batch_size)
     return Pipeline(
         (
-            _spec("portrait", portrait, options.portrait, share=_portrait_key),
-            _spec("speech", speech, options.speech, share=_speech_key),
-            _spec(
+            stage_spec("identify", IdentifyStage(IdentifyConfig()), options, share=_locations),
+            *(_portrait(config, mode, options) for mode in modes),
+            stage_spec("speech", SpeechStage(SpeechConfig(**common)), options, after=("identify",), share=_speech_key),
+            stage_spec(
                 "motion",
-                motion,
-                options.motion,
-                inputs=("speech",),
+                MotionStage(motion),
+                options,
+                inputs=("speech", "identify") if config.share_motion else ("speech",),
                 bucket=_windows,
                 share=_motion_key if config.share_motion else None,
             ),
-            _spec("render", render, options.render, inputs=("portrait", "motion")),
-            _spec("score", ScoreStage(ScoreConfig(run=run)), options.score, inputs=("render",)),
-            _spec("commit", CommitStage(CommitConfig(run=run)), options.commit, inputs=("render", "score")),
+            *(_render(config, run, mode, options) for mode in modes),
+            stage_spec(
+                "score", score_stage(config, run, common["animation"]), options, inputs=("portrait", "motion", "render")
+            ),
+            stage_spec("commit", CommitStage(CommitConfig(run=run)), options, inputs=("render", "score")),
         )
     )
 
 
-def roles(config: RunConfig, bundle: Bundle) -> tuple[str, ...]:
-    """Roles of the bundle that a run needs."""
-    wanted = config.animation.face.detector
-    detector = bundle.switches.detector if wanted == "bundle" else wanted
-    return (*config.animation.roles, *DETECTOR_ROLES.get(detector, ()))
+def animation_of(config: RunConfig, mode: Mode) -> AnimationConfig:
+    """The options of the method for rows of one mode."""
+    return dataclasses.replace(config.animation, mode=mode)
 
 
-def outcome_of(finished: Finished, *, bundle: str, licences: tuple[str, ...]) -> Outcome:
-    """The outcome row of a record that has left the pipeline.
-
-    Args:
-        finished: as the engine gives it.
-        bundle: name and fingerprint of the models.
-        licences: of the weights that were used.
-    """
-    rejection = finished.rejection
-    made: dict[str, Any] = {} if rejection else dict(finished.facts["render"])
-    scores: dict[str, Any] = dict(finished.facts.get("score", {}))
-    return Outcome(
-        record_id=finished.record.id,
-        status=finished.status.value,
-        stage=rejection.stage if rejection else "commit",
-        error_code=rejection.code if rejection else None,
-        error=rejection.sentence if rejection else None,
-        attempts=finished.attempts,
-        seconds=finished.seconds,
-        frames=made.get("frames"),
-        duration_s=made.get("duration_s"),
-        seed=finished.record.seed,
-        video=made.get("video"),
-        sha256=made.get("sha256"),
-        motion_file=made.get("motion_file"),
-        bundle=bundle,
-        licences=licences,
-        metrics={
-            name.removeprefix(METRIC): value
-            for name, value in scores.items()
-            if name.startswith(METRIC) and not name.endswith(".reason")
-        },
+def _portrait(config: RunConfig, mode: Mode, options: StagesOptions) -> StageSpec:
+    stage = PortraitStage(StageConfig(animation=animation_of(config, mode), determinism=config.determinism))
+    name = stage_name("portrait", mode)
+    return stage_spec(
+        name, stage, options, output="portrait", only=_of_mode(mode), after=("identify",), share=_portrait_key
     )
 
 
-def _spec(
-    name: str,
-    stage: Stage,
-    options: StageOptions,
-    *,
-    inputs: tuple[str, ...] = (),
-    share: Callable[[Record], Hashable | None] | None = None,
-    bucket: Callable[[Record, Facts], Hashable] | None = None,
-) -> StageSpec:
+def _render(config: RunConfig, run: str, mode: Mode, options: StagesOptions) -> StageSpec:
+    animation, determinism = animation_of(config, mode), config.determinism
+    stage = RenderStage(
+        RenderConfig(animation=animation, determinism=determinism, run=run, save_motion=config.save_motion)
+    )
+    name = stage_name("render", mode)
+    return stage_spec(name, stage, options, output="render", only=_of_mode(mode), inputs=("portrait", "motion"))
+
+
+def stage_spec(name: str, stage: Stage, options: StagesOptions, **how: Any) -> StageSpec:
+    """A stage as its options want it; `how` are further fields of `StageSpec`."""
+    own = getattr(options, name)
     return StageSpec(
         name=name,
         stage=stage,
-        inputs=inputs,
-        share=share,
-        bucket=bucket,
-        batch_size=options.batch_size,
-        workers=1 if options.workers is None else options.workers,
-        num_cpus=options.num_cpus,
-        num_gpus=options.num_gpus or 0.0,
-        time_limit_s=options.time_limit_s,
+        batch_size=own.batch_size,
+        workers=own.workers,
+        num_cpus=own.num_cpus,
+        num_gpus=own.num_gpus,
+        time_limit_s=own.time_limit_s,
+        **how,
     )
 
 
-def _portrait_key(record: Record) -> Hashable:
-    return record.row["image"], record.row["mode"]
+def _of_mode(mode: Mode) -> Callable[[Record], bool]:
+    return lambda record: record.row["mode"] == mode
 
 
-def _speech_key(record: Record) -> Hashable | None:
-    audio = record.row["audio"]
-    return (audio, record.row["motion"] is not None) if audio else None
-
-
-def _motion_key(record: Record) -> Hashable:
+def _locations(record: Record, _facts: Facts) -> Hashable:
     row = record.row
-    return row["audio"], row["motion"], row["cfg_scale"], record.seed
+    return row["image"], row["audio"], row["motion"]
 
 
-def _windows(record: Record, facts: Facts) -> Hashable:
+def _portrait_key(record: Record, facts: Facts) -> Hashable:
+    return _content("image", record, facts), record.row["mode"]
+
+
+def _speech_key(record: Record, facts: Facts) -> Hashable | None:
+    row = record.row
+    return (_content("audio", record, facts), row["motion"] is not None) if row["audio"] else None
+
+
+def _motion_key(record: Record, facts: Facts) -> Hashable:
+    row = record.row
+    return _content("audio", record, facts), _content("motion", record, facts), row["cfg_scale"], row["seed"]
+
+
+def _content(column: str, record: Record, facts: Facts) -> Hashable:
+    """What the file of a column holds: its hash, or its location where it is too large to be read for that."""
+    return facts["identify"][f"{column}_sha256"] or record.row[column]
+
+
+def _windows(_record: Record, facts: Facts) -> Hashable:
     return facts["speech"]["windows"]

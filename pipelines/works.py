@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pipelines.graph import Route
 from stages.base import Fact, Record
 
 
@@ -36,8 +37,8 @@ class Finished:
         record: the record.
         rejection: why it failed; `None` if it is ok.
         attempts: most runs that one stage needed for it; 1 if nothing went wrong.
-        seconds: by stage, its share of the batches that it was computed in; 0 where it shared a result.
-        facts: by stage, what the stage reported about it.
+        seconds: by output, its share of the batches that it was computed in; 0 where it shared a result.
+        facts: by output, what the stage reported about it.
     """
 
     record: Record
@@ -71,16 +72,18 @@ class RecordState:
 
     Attributes:
         record: the record.
-        payloads: by stage, what stages further down still need.
-        facts, seconds: by stage, for the record's row.
-        done: stages passed.
-        pending: stages that wait for a worker, run, or wait for a shared result.
+        route: the stages that it passes; one for each output.
+        payloads: by output, what stages further down still need.
+        facts, seconds: by output, for the record's row.
+        done: outputs of stages passed.
+        pending: outputs of stages that wait for a worker, run, or wait for a shared result.
         attempts: most runs that one stage needed.
         replays: how often a payload of it was lost.
         closed: it has left the pipeline; what still runs for it is ignored.
     """
 
     record: Record
+    route: Route
     payloads: dict[str, Payload] = field(default_factory=dict)
     facts: dict[str, Mapping[str, Fact]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -98,7 +101,7 @@ class Work:
     Attributes:
         stage: name of the stage.
         waiters: who gets the result.
-        inputs: payloads by upstream stage.
+        inputs: payloads by output.
         key: by which it is shared; `None` if it is not.
         bucket: what its batch must have in common.
         waiting_since: when it was put into the queue.

@@ -22,6 +22,8 @@ from stages.clip_parts import ClipParts, StretchRow
 from stages.isolation import each
 from stages.media import local_file
 
+STRETCH_BYTES = 256  # of a pickled stretch, about
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSourceConfig:
@@ -85,15 +87,20 @@ class ClipSourceStage(Stage):
             info = probe_video(path)
             if not info.has_sound:
                 raise InputError("sound_missing", f"{path}: no sound stream; expected a video with speech: add it")
-            watched = WatchedVideo(sha256_of(path), info, sound_delay_s(path), ())
-            stretches = self._stretches(path, watched)
+            digest, delay_s = sha256_of(path), sound_delay_s(path)
+            stretches = self._stretches(path, info, delay_s)
         if all(one.code for one in stretches):
-            split = split_of(watched.sha256, self.config.clips.validation_share)
-            rows = [StretchRow.of(one, source=watched.sha256, split=split) for one in stretches]
+            split = split_of(digest, self.config.clips.validation_share)
+            rows = [StretchRow.of(one, source=digest, split=split) for one in stretches]
             self._parts.write_rows(row["shard"], item.record.id, rows)
             return Failed(Kind.BAD_INPUT, *summary(stretches, path.name))
-        payload = WatchedVideo(watched.sha256, info, watched.delay_s, tuple(stretches))
-        return Ok(payload, {"sha256": payload.sha256, "bytes": 200 * len(stretches)})
+        payload = WatchedVideo(digest, info, delay_s, tuple(stretches))
+        return Ok(payload, {"sha256": digest, "bytes": STRETCH_BYTES * len(stretches)})
+
+    def _stretches(self, path: Path, info: VideoInfo, delay_s: float) -> list[Stretch]:
+        clips, min_side = self.config.clips, self.config.animation.face.min_side
+        windows = watch(path, info, self._detector_for(info), clips, delay_s=delay_s, min_side=min_side)
+        return [stretch for window in windows for stretch in find_stretches(window, clips, name=path.name)]
 
     def _detector_for(self, info: VideoInfo) -> FaceDetector | None:
         if not isinstance(self._detector, CascadeDetector):
@@ -102,15 +109,3 @@ class ClipSourceStage(Stage):
         config = self._detector.config
         least = self.config.animation.face.min_side / min(info.width, info.height)
         return CascadeDetector(replace(config, min_fraction=max(config.min_fraction, least)))
-
-    def _stretches(self, path: Path, watched: WatchedVideo) -> list[Stretch]:
-        config = self.config
-        windows = watch(
-            path,
-            watched.info,
-            self._detector_for(watched.info),
-            config.clips,
-            delay_s=watched.delay_s,
-            min_side=config.animation.face.min_side,
-        )
-        return [stretch for window in windows for stretch in find_stretches(window, config.clips, name=path.name)]

@@ -113,7 +113,7 @@ def test_workers_state_gpus_and_grow_from_none(cluster, workers):
 
 def test_a_worker_has_the_cpus_that_the_stages_of_its_gpus_and_the_driver_ask_for(workers):
     for kind in workers.values():
-        stages = vars(sized(StagesOptions(), kind["resources"]["GPU"])).values()
+        stages = vars(sized(StagesOptions(), ("human", "animal"), kind["resources"]["GPU"])).values()
         assert kind["resources"]["CPU"] >= DRIVER_CPUS + sum(stage.workers * stage.num_cpus for stage in stages)
 
 

@@ -22,7 +22,7 @@ from joyvasa.video_reader import BATCH_FRAMES, VideoInfo, stream_video
 
 WINDOW_S = 600  # what is judged together; of each frame a few numbers are kept for as long
 BATCH_BYTES = 64 << 20  # of decoded frames
-_START = re.compile(r"Parsed_(a?)showinfo\S* @ .*?\bpts_time:\s*(-?[\d.]+)")
+_START = re.compile(r"Parsed_(a?)showinfo\S* @ .*?\bpts_time:\s*(-?\d+(?:\.\d+)?)")
 
 
 def sound_delay_s(path: Path) -> float:
@@ -52,7 +52,8 @@ class Sound:
     def __init__(self, path: Path, delay_s: float) -> None:
         self._blocks = stream_audio(path)
         shift = round(delay_s * SAMPLE_RATE)
-        self._rest = np.zeros(max(0, shift), np.float32)
+        self._silence = max(0, shift)  # samples that are still to come
+        self._rest = np.zeros(0, np.float32)
         self.position = 0
         self.skip(max(0, -shift))
         self.position = 0
@@ -61,7 +62,10 @@ class Sound:
         """The next samples, float32 (n,); fewer where the sound ends."""
         parts, missing = [], n_samples
         while missing:
-            if not len(self._rest):
+            if self._silence:
+                self._rest = np.zeros(min(self._silence, missing), np.float32)
+                self._silence -= len(self._rest)
+            elif not len(self._rest):
                 block = next(self._blocks, None)
                 if block is None:
                     break

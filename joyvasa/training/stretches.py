@@ -119,12 +119,12 @@ def find_stretches(window: Window, config: ClipConfig, *, name: str) -> list[Str
     for start, end in pairwise(cuts):
         cut = (start > 0, end < len(window))
         if end - start < config.min_frames:
-            stretches.append(_rejected(window.first + start, end - start, "clip_cut" if any(cut) and len(window) >= config.min_frames else "too_short",
-                                       config, name))  # fmt: skip
+            code = "clip_cut" if any(cut) and len(window) >= config.min_frames else "too_short"
+            stretches.append(_rejected(window.first + start, end - start, code, config, name))
             continue
         for run in _runs(window, start, end, cut, frozen, config):
             stretches += _clips(run, window, config, name)
-    return [one for one in stretches if one.code is None or one.duration_s >= MIN_TOLD_S]
+    return [one for one in stretches if one.code is None or one.duration_s >= MIN_TOLD_S] or stretches
 
 
 def _runs(

@@ -110,7 +110,7 @@ def check_columns(name: str, columns: tuple[str, ...]) -> None:
         reason = f"has {len(columns)} columns; expected at most {MAX_COLUMNS}"
     elif doubled:
         reason = f"has the column {safe_text(doubled[0])} twice: rename one"
-    elif "image" not in columns or not {"audio", "motion"} & set(columns):
+    elif "video" not in columns and ("image" not in columns or not {"audio", "motion"} & set(columns)):
         reason = f"has the columns {found}; expected image and audio (or motion): rename or add them"
         if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
             reason = f"has one column named {found}; expected commas between columns: save it with commas"

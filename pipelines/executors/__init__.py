@@ -24,4 +24,28 @@ def make(name: str, **options: object) -> Executor:
         from pipelines.executors.ray import RayConfig, RayExecutor
 
         return RayExecutor(RayConfig(**options))  # type: ignore[arg-type]
-    raise ConfigError("executor", f"executor {name!r} is unknown; expected local or ray")
+    raise _unknown(name)
+
+
+def count_gpus(name: str, address: str | None = None) -> int:
+    """GPUs that workers can have; asks the cluster if there is one.
+
+    Args:
+        name: as for `make`.
+        address: of a running Ray cluster.
+
+    Raises:
+        ConfigError: the name is unknown.
+        EnvironmentFault: no cluster answers at the address.
+    """
+    if name == "local":
+        return 0  # the stages of this process share what it has
+    if name == "ray":
+        from pipelines.executors import ray
+
+        return ray.count_gpus(address)
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> ConfigError:
+    return ConfigError("executor", f"executor {name!r} is unknown; expected local or ray")

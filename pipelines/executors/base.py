@@ -19,7 +19,7 @@ class Entry:
 
     Attributes:
         record: the record.
-        references: by the name of the upstream stage, what the executor gave for its payload.
+        references: by output of the upstream stage, what the executor gave for its payload.
     """
 
     record: Record
@@ -32,6 +32,7 @@ class Cause(StrEnum):
     DIED = "worker_died"  # killed by a signal or crashed; nobody can tell from outside by whom
     EXITED = "worker_exited"  # ended itself (sys.exit)
     OUT_OF_MEMORY = "out_of_memory"  # killed by the memory monitor of its machine
+    GPU = "gpu_failed"  # its GPU context failed and answers nothing but errors until the process ends
     TIME_LIMIT = "time_limit"  # killed by the engine because its batch hung
     NODE = "node_died"  # its whole machine is gone; no record is to blame
     SETUP = "setup_failed"  # `setup` raised
@@ -140,6 +141,11 @@ class BatchResult:
     failure: Failed | None
     seconds: float
 
+    @property
+    def broken(self) -> Failed | None:
+        """Why the worker is of no more use, if it is not."""
+        return self.failure if self.failure and self.failure.kind is Kind.BROKEN else None
+
     def report(self, ticket: int, references: Sequence[Any]) -> BatchDone | BatchFailed:
         """As the engine hears it."""
         if self.failure:
@@ -162,6 +168,7 @@ def run_batch(stage: Stage, items: Sequence[Item]) -> tuple[BatchResult, list[An
     try:
         outcomes = stage.run(items)
         failure = _contract_broken(stage, items, outcomes)
+        failure = failure or next((o for o in outcomes if isinstance(o, Failed) and o.kind is Kind.BROKEN), None)
     except Exception as error:
         outcomes, failure = [], failure_of(error)
     seconds = time.perf_counter() - start

@@ -7,17 +7,18 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from pipelines.executors.base import Cause, Entry, Report, WorkerLost, WorkerReady, run_batch
+from manifests.scratch import sweep_scratch
+from pipelines.executors.base import BatchFailed, Cause, Entry, Report, WorkerLost, WorkerReady, run_batch
 from pipelines.graph import StageSpec
 from pipelines.statistics import RunStatistics
-from stages.base import Item, Stage, failure_of
+from stages.base import Failed, Item, Kind, Stage, failure_of
 
 
 class LocalExecutor:
     """Workers are objects of this process, one per stage, however many the stage asks for.
 
     What a stage raises is treated as anywhere else, `sys.exit` included. What ends or blocks the process itself
-    (`os._exit`, a crash, a hang) ends or blocks the run: only processes of their own protect from that.
+    (`os._exit`, a crash, a hang, a failed GPU) ends or blocks the run: only processes of their own protect from that.
     """
 
     parallel = False
@@ -28,7 +29,8 @@ class LocalExecutor:
         self._reports: list[Report] = []
 
     def open(self) -> None:
-        """Nothing to connect to."""
+        """Nothing to connect to; removes what killed processes have left."""
+        sweep_scratch()
 
     def workers_of(self, spec: StageSpec) -> int:
         """One: more would only hold the models twice."""
@@ -64,6 +66,9 @@ class LocalExecutor:
         except SystemExit as error:
             self.kill_worker(worker)
             return WorkerLost(worker, Cause.EXITED, f"the stage called sys.exit({error.code!r})")
+        if broken := result.broken:
+            text = f"{broken.sentence}: the process is of no more use: resume, or take executor ray, which replaces it"
+            return BatchFailed(ticket, Failed(Kind.STOP, broken.code, text), result.seconds)
         return result.report(ticket, payloads)
 
     def kill_worker(self, worker: int) -> None:

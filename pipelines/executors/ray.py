@@ -14,6 +14,7 @@ import ray.exceptions
 from ray.util import metrics
 
 from joyvasa.errors import EnvironmentFault
+from manifests.scratch import sweep_scratch
 from pipelines.executors.base import (
     BatchFailed,
     BatchResult,
@@ -29,6 +30,7 @@ from pipelines.graph import StageSpec
 from pipelines.statistics import RunStatistics
 from stages.base import Failed, Item, Ok, Record, Stage, failure_of
 
+_OF_BATCH = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState
 
 
@@ -51,20 +53,44 @@ class RayConfig:
     dashboard: bool = False
     log_to_driver: bool = False
 
+    @property
+    def cluster(self) -> str | None:
+        """Address of the running cluster; none if Ray is to be started here."""
+        return self.address or os.environ.get("RAY_ADDRESS")  # set inside `ray job submit`
+
+
+def count_gpus(address: str | None) -> int:
+    """GPUs of the running cluster as it is now; those of this machine where Ray is to be started here.
+
+    Raises:
+        EnvironmentFault: no cluster answers at the address.
+    """
+    executor = RayExecutor(config := RayConfig(address=address))
+    if config.cluster is None and not ray.is_initialized():
+        import torch
+
+        return torch.cuda.device_count()
+    executor.open()
+    try:
+        return int(ray.cluster_resources().get("GPU", 0))
+    finally:
+        executor.close()
+
 
 class StageWorker:
     """What runs in an actor: one stage, its models loaded once."""
 
-    def __init__(self, name: str, stage: Stage) -> None:
-        self._name, self._stage = name, stage
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._broken: BatchResult | None = None
 
     def setup(self) -> Failed | str:
         """Loads the models; returns what went wrong, or the node on which it runs."""
+        sweep_scratch()  # of workers that were killed on this machine, such as the one that this one replaces
         try:
             self._stage.setup()
         except Exception as error:
             return failure_of(error)
-        self._metrics = _WorkerMetrics(self._name)
         return ray.get_runtime_context().get_node_id()
 
     def run(self, entries: Sequence[tuple[Record, dict[str, int]]], *payloads: Any) -> tuple[Any, ...]:
@@ -79,8 +105,11 @@ class StageWorker:
             then the result without payloads. It comes last because it fails if a payload before it does not pickle.
         """
         items = [Item(record, {name: payloads[at] for name, at in inputs.items()}) for record, inputs in entries]
+        if self._broken:  # the driver has not yet heard of it; nobody may trust what comes now
+            return *[None] * len(items), self._broken
         result, returned = run_batch(self._stage, items)
-        self._metrics.count(result)
+        if result.broken:
+            self._broken = result
         return *returned, result
 
 
@@ -100,9 +129,10 @@ class RayExecutor:
         self._config = config or RayConfig()
         self._started_ray = False
         self._actors: dict[int, Any] = {}
+        self._stages: dict[int, str] = {}
         self._nodes: dict[int, str] = {}
         self._calls: dict[Any, _Call] = {}  # by the reference of what the driver reads
-        self._gauges: _RunMetrics | None = None
+        self._metrics: _Metrics | None = None
 
     def open(self) -> None:
         """Connects to the cluster, or starts Ray on this machine.
@@ -112,8 +142,7 @@ class RayExecutor:
         """
         if ray.is_initialized():
             return
-        config = self._config
-        address = config.address or os.environ.get("RAY_ADDRESS")  # set inside `ray job submit`
+        config, address = self._config, self._config.cluster
         options: dict[str, Any] = {"log_to_driver": config.log_to_driver, "logging_level": logging.WARNING}
         if address is None:
             options |= {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "address": "local"}
@@ -136,8 +165,9 @@ class RayExecutor:
         actor_class = ray.remote(StageWorker).options(
             num_cpus=spec.num_cpus, num_gpus=spec.num_gpus, max_restarts=0, max_task_retries=0
         )
-        actor = actor_class.remote(spec.name, spec.stage)
+        actor = actor_class.remote(spec.stage)
         self._actors[worker] = actor
+        self._stages[worker] = spec.name
         self._calls[actor.setup.remote()] = _Call(worker, None)
 
     def submit(self, worker: int, ticket: int, entries: Sequence[Entry]) -> None:
@@ -158,17 +188,23 @@ class RayExecutor:
         else:
             ray.wait(list(self._calls), num_returns=1, timeout=timeout_s, fetch_local=False)
         reports: list[Report] = []
-        lost: dict[int, Exception] = {}
+        lost: dict[int, Exception | Failed] = {}
         for reference in self._ended():
             call = self._calls.pop(reference)
             try:
-                reports.append(self._report(call, ray.get(reference)))
+                result = ray.get(reference)
+                broken = result.broken if isinstance(result, BatchResult) else None
+                if broken:
+                    lost.setdefault(call.worker, broken)
+                else:
+                    reports.append(self._report(call, result))
             except ray.exceptions.RayError as error:
                 if call.ticket is not None and isinstance(error, ray.exceptions.ObjectLostError):
                     reports.append(PayloadLost(call.ticket, _short(error)))
-                elif call.ticket is not None and isinstance(error, ray.exceptions.RayTaskError):
-                    cause = error.cause if isinstance(error.cause, Exception) else error
-                    reports.append(BatchFailed(call.ticket, failure_of(cause)))  # a result that does not pickle
+                elif call.ticket is not None and isinstance(error, _OF_BATCH):
+                    cause = getattr(error, "cause", error)
+                    failure = failure_of(cause if isinstance(cause, Exception) else error)
+                    reports.append(BatchFailed(call.ticket, failure))
                 else:
                     lost.setdefault(call.worker, error)
         idle = self._actors.keys() - {call.worker for call in self._calls.values()}
@@ -183,6 +219,7 @@ class RayExecutor:
 
     def _report(self, call: _Call, result: object) -> Report:
         if isinstance(result, BatchResult) and call.ticket is not None:
+            self._shown().count(self._stages[call.worker], result)
             return result.report(call.ticket, call.payloads)
         if isinstance(result, Failed):
             self.kill_worker(call.worker)
@@ -190,9 +227,11 @@ class RayExecutor:
         self._nodes[call.worker] = str(result)
         return WorkerReady(call.worker)
 
-    def _bury(self, worker: int, error: Exception) -> WorkerLost:
+    def _bury(self, worker: int, error: Exception | Failed) -> WorkerLost:
         node = self._nodes.get(worker)
         self.kill_worker(worker)
+        if isinstance(error, Failed):
+            return WorkerLost(worker, Cause.GPU, error.sentence)
         text = str(error)
         alive = {n["NodeID"] for n in ray.nodes() if n["Alive"]}
         if (node and node not in alive) or "node has died" in text:
@@ -200,7 +239,9 @@ class RayExecutor:
         if isinstance(error, ray.exceptions.OutOfMemoryError):
             return WorkerLost(worker, Cause.OUT_OF_MEMORY, _short(error))
         if node is None:
-            return WorkerLost(worker, Cause.SETUP, f"the process ended while it started: {text.strip()[-500:]}")
+            raised = "raised in its creation task" in text  # the stage cannot even be made there: a package is missing
+            cause = Cause.SETUP if raised else Cause.DIED
+            return WorkerLost(worker, cause, f"the process ended while it started: {' '.join(text.split())[-500:]}")
         if "INTENDED_USER_EXIT" in text:
             return WorkerLost(worker, Cause.EXITED, "the stage ended the process")
         return WorkerLost(worker, Cause.DIED, "the process vanished: crash, os._exit, or a signal such as SIGKILL")
@@ -209,12 +250,16 @@ class RayExecutor:
         """Kills the actor and forgets its calls."""
         self._calls = {reference: call for reference, call in self._calls.items() if call.worker != worker}
         self._nodes.pop(worker, None)
+        self._stages.pop(worker, None)
         ray.kill(self._actors.pop(worker))
 
     def publish(self, statistics: RunStatistics) -> None:
-        """Sets the driver's gauges, for the Ray dashboard and Prometheus."""
-        self._gauges = self._gauges or _RunMetrics()
-        self._gauges.set(statistics)
+        """Sets the gauges, for the Ray dashboard and Prometheus."""
+        self._shown().set(statistics)
+
+    def _shown(self) -> _Metrics:
+        self._metrics = self._metrics or _Metrics()
+        return self._metrics
 
     def close(self) -> None:
         """Kills all actors; ends Ray if it was started here."""
@@ -224,6 +269,7 @@ class RayExecutor:
             if self._started_ray:
                 ray.shutdown()
                 self._started_ray = False
+        sweep_scratch()  # of the last worker that was killed; no other one came to do it
 
 
 @dataclass(slots=True)
@@ -235,42 +281,29 @@ class _Call:
     payloads: list[Any] = field(default_factory=list)
 
 
-class _WorkerMetrics:
-    """Counters of one worker, by stage."""
+class _Metrics:
+    """Metrics of a run, by stage.
 
-    def __init__(self, stage: str) -> None:
+    All are the driver's: Ray collects them from a process now and then, so what a worker has counted since is lost
+    when it ends, and the driver alone knows which results count.
+    """
+
+    def __init__(self) -> None:
         keys = ("stage",)
-        self._records = metrics.Counter("joyvasa_records", "records that passed a stage", keys)
-        self._failures = metrics.Counter("joyvasa_failures", "records that failed in a stage", keys)
-        self._frames = metrics.Counter("joyvasa_frames", "video frames made by a stage", keys)
+        self._counters = {
+            name: metrics.Counter(f"joyvasa_{name}", text, keys)
+            for name, text in {
+                "records": "records that passed a stage",
+                "failures": "records that failed in a stage, each time counted",
+                "frames": "video frames made by a stage",
+                "busy_seconds": "time that workers of a stage spent on batches",
+            }.items()
+        }
         bounds = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300]
         self._seconds = metrics.Histogram("joyvasa_batch_seconds", "time for one batch", bounds, keys)
         self._batch = metrics.Histogram("joyvasa_batch_records", "records in one batch", [1, 2, 4, 8, 16, 32, 64], keys)
-        for metric in (self._records, self._failures, self._frames, self._seconds, self._batch):
-            metric.set_default_tags({"stage": stage})
-
-    def count(self, result: BatchResult) -> None:
-        """Counts one batch."""
-        passed = [outcome for outcome in result.outcomes if isinstance(outcome, Ok)]
-        frames = sum(o.facts["frames"] for o in passed if isinstance(o.facts.get("frames"), int))  # type: ignore[misc]
-        for metric, n in (
-            (self._records, len(passed)),
-            (self._failures, len(result.outcomes) - len(passed)),
-            (self._frames, frames),
-        ):
-            if n:
-                metric.inc(n)
-        self._seconds.observe(result.seconds)
-        if result.outcomes:
-            self._batch.observe(len(result.outcomes))
-
-
-class _RunMetrics:
-    """Gauges of the driver, by stage."""
-
-    def __init__(self) -> None:
         self._gauges = {
-            name: metrics.Gauge(f"joyvasa_{name}", text, ("stage",))
+            name: metrics.Gauge(f"joyvasa_{name}", text, keys)
             for name, text in {
                 "queue_depth": "records that wait for a stage",
                 "workers": "workers of a stage that are ready",
@@ -278,6 +311,19 @@ class _RunMetrics:
                 "busy_fraction": "how much of the time workers run while there is something to run, 0 to 1",
             }.items()
         }
+
+    def count(self, stage: str, result: BatchResult) -> None:
+        """Counts one batch."""
+        tags = {"stage": stage}
+        passed = [outcome for outcome in result.outcomes if isinstance(outcome, Ok)]
+        frames = sum(o.facts["frames"] for o in passed if isinstance(o.facts.get("frames"), int))  # type: ignore[misc]
+        counts = {"records": len(passed), "failures": len(result.outcomes) - len(passed), "frames": frames}
+        for name, n in (counts | {"busy_seconds": result.seconds}).items():
+            if n:
+                self._counters[name].inc(n, tags)
+        self._seconds.observe(result.seconds, tags)
+        if result.outcomes:
+            self._batch.observe(len(result.outcomes), tags)
 
     def set(self, statistics: RunStatistics) -> None:
         """Shows the present state."""

@@ -1,7 +1,6 @@
 """Recordings are cropped as driving videos are: one box for all frames."""
 
 import numpy as np
-import pytest
 
 from joyvasa.faces.detection import Face
 from joyvasa.training.tracking import Look, clip_square, follow_face

@@ -1,5 +1,8 @@
+import pytest
+
+from manifests.errors import ManifestError
 from manifests.events import EventLog, read_events
-from manifests.storage import LocalStorage
+from manifests.storage import LocalStorage, open_storage
 
 
 def test_events_are_read_in_the_order_in_which_they_were_written(storage):
@@ -27,3 +30,17 @@ def test_local_events_are_there_at_once_and_a_torn_line_spoils_no_other(tmp_path
 
 def test_a_run_without_events_has_none(storage):
     assert list(read_events(storage)) == []
+
+
+def test_a_full_disk_is_one_sentence_and_hides_no_other_error(tmp_path):
+    (tmp_path / "events.jsonl").symlink_to("/dev/full")
+    storage = LocalStorage(str(tmp_path))
+    with EventLog(storage) as log, pytest.raises(ManifestError, match=r"output_unwritable: .*events.jsonl.*No space"):
+        log.write("one")
+    (tmp_path / "file").write_text("in the way")
+    log = EventLog(open_storage("memory://events/run"))
+    log.write("one")
+    log._storage = LocalStorage(str(tmp_path / "file"))  # where nothing can be put
+    log.__exit__(ZeroDivisionError)
+    with pytest.raises(ManifestError, match="output_unwritable"):
+        log.__exit__(None)

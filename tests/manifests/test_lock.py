@@ -7,6 +7,8 @@ import pytest
 from manifests.errors import ManifestError
 from manifests.lock import LeaseLock, LocalLock, run_lock
 from manifests.storage import open_storage
+from tests.joyvasa.test_video import small_disk
+from tests.media import fill
 
 HOLD = (
     "import sys\nfrom manifests.lock import run_lock\nfrom manifests.storage import open_storage\n"
@@ -63,6 +65,27 @@ def test_an_unwritable_folder_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ManifestError, match="output_unwritable"), run_lock(open_storage(tmp_path / "file")):
         pass
+
+
+def test_a_full_disk_is_one_sentence_and_holds_no_lock(tmp_path):
+    with small_disk(tmp_path / "disk") as run:
+        with run_lock(open_storage(run)):
+            (run / ".lock").write_bytes(b"")
+        fill(run)
+        for _ in range(2):
+            with (
+                pytest.raises(ManifestError, match=r"output_unwritable: .*\.lock.*No space"),
+                run_lock(open_storage(run)),
+            ):
+                pass
+
+
+def test_a_lease_that_cannot_be_given_back_hides_no_other_error(monkeypatch):
+    storage = open_storage("memory://lost/run")
+    lock = LeaseLock(storage).__enter__()
+    for name in ("read", "_remove"):
+        monkeypatch.setattr(storage, name, lambda path: open("/no/such/store", "rb"))
+    lock.__exit__(ZeroDivisionError)
 
 
 def test_a_lease_must_be_renewed_before_it_ends():

@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
@@ -15,7 +18,8 @@ def outcome(record_id, **more):
     values = {
         "status": "ok", "stage": "render", "seconds": {"render": 1.5, "motion": 0.5}, "frames": 25, "duration_s": 1.0,
         "seed": 2**63 - 1, "video": f"shards/00000/videos/{record_id}.mp4", "sha256": "ab", "bundle": "sample",
-        "licences": ("MIT", "CC0"), "metrics": {"sync": 0.25},
+        "licences": ("MIT", "CC0"), "metrics": {"sync": 0.25}, "image_sha256": "cd", "n_faces": 2,
+        "warnings": "p.png: 2 faces found", "warning_codes": "several_faces",
     }  # fmt: skip
     return Outcome(record_id=record_id, **{**values, **more})
 
@@ -51,11 +55,37 @@ def test_there_is_one_row_a_record_in_manifest_order_with_all_columns(shard):
     assert table.schema.metadata[b"joyvasa.schema_version"] == b"1"
 
 
+def test_why_a_metric_has_no_number_stays_with_the_row(shard):
+    reasons = {"sync": "weights_missing: not available: needs syncnet_v2.model", "blink": "no_motion: «unknown»"}
+    outcomes = [outcome("r0000", metrics={}, metric_reasons=reasons), outcome("r0001"), outcome("r0002")]
+    table = parse_table(table_bytes(outcome_table(shard, outcomes, metrics=["sync"])), "records.parquet")
+    assert json.loads(table.column("metric_reasons")[0].as_py()) == reasons
+    assert table.column("metric_reasons")[1].as_py() is None
+    assert list(outcomes_of(table)) == outcomes
+
+
+def test_a_video_of_the_row_is_not_that_of_the_run(tmp_path):
+    manifest = open_manifest(write(tmp_path / "m.csv", [pair(0, video="real.mp4"), pair(1)]))
+    shard = read_shard(manifest, make_plan(Scan(manifest)), 0)
+    rows = outcome_table(shard, [outcome("r0000"), outcome("r0001")]).to_pylist()
+    assert [(row["input_video"], row["video"][-9:]) for row in rows] == [
+        ("real.mp4", "r0000.mp4"),
+        (None, "r0001.mp4"),
+    ]
+
+
 def test_a_table_survives_its_file_and_gives_the_outcomes_back(shard):
     outcomes = [outcome("r0000"), outcome("r0001", metrics={}), failed("r0002")]
     table = parse_table(table_bytes(outcome_table(shard, outcomes)), "records.parquet")
     assert list(outcomes_of(table)) == outcomes
     assert [Outcome.from_dict(one.as_dict()) for one in outcomes] == outcomes
+
+
+def test_a_table_with_fewer_columns_gives_its_outcomes_back(shard):
+    outcomes = [outcome("r0000"), outcome("r0001"), failed("r0002")]
+    new = ["image_sha256", "audio_sha256", "motion_sha256", "n_faces", "warnings", "warning_codes"]
+    older = outcome_table(shard, outcomes).drop_columns(new)
+    assert list(outcomes_of(older)) == [replace(one, **dict.fromkeys(new)) for one in outcomes]
 
 
 @pytest.mark.parametrize(

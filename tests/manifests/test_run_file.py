@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from manifests.errors import ManifestError
 from manifests.run_file import ManifestSource, RunDescription, differences, refuse_differences
@@ -20,6 +21,22 @@ def test_the_description_survives_its_file():
     assert again.created.endswith("+00:00")
     assert again.fingerprint() == RUN.fingerprint()
     assert differences(RUN, again) == []
+
+
+def test_a_file_from_before_there_were_modes_is_about_people():
+    content = yaml.safe_load(replace(RUN, manifest=replace(RUN.manifest, modes=("animal",))).to_yaml())
+    assert content["manifest"].pop("modes") == ["animal"]
+    again = RunDescription.from_yaml(yaml.safe_dump(content).encode())
+    assert again.manifest.modes == ("human",)
+    assert differences(RUN, again) == []
+
+
+@pytest.mark.parametrize("modes", [[], ["plant"], "human", None, 3])
+def test_modes_that_nobody_knows_are_refused(modes):
+    content = yaml.safe_load(RUN.to_yaml())
+    content["manifest"]["modes"] = modes
+    with pytest.raises(ManifestError, match="run_unreadable"):
+        RunDescription.from_yaml(yaml.safe_dump(content).encode())
 
 
 def test_every_changed_setting_is_named_with_both_values():

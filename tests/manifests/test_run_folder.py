@@ -23,8 +23,9 @@ class Run:
     def __init__(self, storage, tmp_path):
         rows = [pair(n, speaker=f"s{n}") for n in range(10)]
         self.manifest = open_manifest(write(tmp_path / "m.csv", rows))
-        self.plan = make_plan(Scan(self.manifest), shard_size=4)
-        source = ManifestSource.of(self.manifest, self.plan, 10)
+        scan = Scan(self.manifest)
+        self.plan = make_plan(scan, shard_size=4)
+        source = ManifestSource.of(self.manifest, self.plan, scan.summary)
         self.description = RunDescription(CONFIGURATION, source, {"sample": {"motion": "ab"}}, {"joyvasa": "0.1"})
         self.folder = RunFolder(storage)
         self.folder.create(self.description, self.plan)

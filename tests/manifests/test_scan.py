@@ -66,6 +66,38 @@ def test_all_bad_values_of_all_rows_are_reported(tmp_path):
     assert summary.by_code == {"wrong_type": 10_000, "unknown_mode": 10_000}
 
 
+def test_good_rows_are_counted_by_mode(tmp_path):
+    modes = ["human", "animal", None, "animal", "plant", "animal"]
+    _, _, summary = scanned(write(tmp_path / "m.csv", [pair(n, mode=mode) for n, mode in enumerate(modes)]))
+    assert summary.modes == {"animal": 3, "human": 2}
+    assert summary.as_dict()["modes"] == {"animal": 3, "human": 2}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_rows_with_a_video_need_nothing_else_where_videos_are_wanted(tmp_path, suffix):
+    rows = [{"video": "a.mp4"}, {"video": "b.mp4", "audio": "b.wav", "image": "b.png"}, pair(1)]
+    scan = Scan(open_manifest(write(tmp_path / f"m.{suffix}", rows)), videos=True)
+    (block,) = scan.blocks()
+    first, second, third = block.records
+    assert (first.video, first.image, first.audio) == ("a.mp4", None, None)
+    assert (second.video, second.image, second.audio) == ("b.mp4", "b.png", "b.wav")
+    assert third is None
+    assert [(problem.column, problem.code) for problem in block.problems] == [("video", "missing_value")]
+
+
+def test_a_video_beside_a_pair_is_kept_and_alone_it_is_no_pair(tmp_path):
+    rows = [pair(1, video="real.mp4"), {"record_id": "v", "video": "b.mp4"}]
+    records, problems, _ = scanned(write(tmp_path / "m.csv", rows))
+    assert records[0].video == "real.mp4"
+    assert records[1] is None
+    assert [problem.column for problem in problems] == ["image", "audio"]
+
+
+def test_ids_of_rows_without_a_video_are_what_they_were(tmp_path):
+    records, _, _ = scanned(write(tmp_path / "m.csv", [{"image": "p.png", "audio": "s.wav", "video": None}]))
+    assert records[0].content() == '["p.png","s.wav",null,"human",null,null]'
+
+
 def test_every_duplicate_names_the_row_that_came_first(tmp_path):
     rows = [pair(n) for n in range(20_000)]
     rows[19_000] = pair(3)

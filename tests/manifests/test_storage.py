@@ -90,6 +90,15 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         open_storage(tmp_path / "file").write("a/b.txt", b"x")
 
 
+def test_what_cannot_be_removed_is_one_sentence(storage, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(storage, "_remove", fail)
+    with pytest.raises(ManifestError, match=r"output_unwritable: .*a\.txt.*Read-only"):
+        storage.remove("a.txt")
+
+
 def test_an_unknown_scheme_is_one_sentence():
     with pytest.raises(ManifestError, match="storage_unknown"):
         open_storage("nowhere://run")

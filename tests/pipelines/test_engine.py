@@ -70,7 +70,7 @@ def test_batch_make_up_and_order_change_no_result(batch_size):
 
 
 def test_records_that_share_a_key_are_computed_once(tmp_path):
-    pipeline = one_stage(Shared(tmp_path), share=lambda record: record.row["portrait"], batch_size=4)
+    pipeline = one_stage(Shared(tmp_path), share=lambda record, facts: record.row["portrait"], batch_size=4)
     rows = records(60, portrait={i: f"face{i % 3}" for i in range(60)})
     finished, statistics = finish(pipeline, rows)
     assert sorted(noted(tmp_path / "shared")) == ["face0", "face1", "face2"]
@@ -80,7 +80,7 @@ def test_records_that_share_a_key_are_computed_once(tmp_path):
 
 @pytest.mark.parametrize("bound", [{"cache_entries": 2}, {"cache_bytes": 250}])
 def test_a_result_that_left_the_bounded_cache_is_computed_again(tmp_path, bound):
-    pipeline = one_stage(Shared(tmp_path, n_bytes=100), share=lambda record: record.row["portrait"], **bound)
+    pipeline = one_stage(Shared(tmp_path, n_bytes=100), share=lambda record, facts: record.row["portrait"], **bound)
     order = ["a", "b", "a", "c", "a", "b"]  # when c comes, b is the least recently used of two
     rows = records(6, portrait=dict(enumerate(order)))
     finish(pipeline, rows, EngineConfig(max_records=1))
@@ -90,7 +90,7 @@ def test_a_result_that_left_the_bounded_cache_is_computed_again(tmp_path, bound)
 def test_a_failed_shared_computation_fails_each_of_its_records_with_the_same_reason(tmp_path):
     pipeline = Pipeline(
         (
-            StageSpec(name="portrait", stage=Shared(tmp_path), share=lambda record: record.row["portrait"]),
+            StageSpec(name="portrait", stage=Shared(tmp_path), share=lambda record, facts: record.row["portrait"]),
             StageSpec(name="commit", stage=Nothing(), inputs=("portrait",)),
         )
     )
@@ -247,14 +247,15 @@ def test_a_partial_batch_is_sent_at_once_when_nothing_else_is_coming_and_after_a
 
 
 class LosingExecutor(LocalExecutor):
-    """Loses the payload of one record on its way to a stage, some times."""
+    """Loses the payload of one record on its way to a stage, some times; that of one stage, or of any."""
 
-    def __init__(self, record, times):
+    def __init__(self, record, times, lost=None):
         super().__init__()
-        self.record, self.times = record, times
+        self.record, self.times, self.lost = record, times, lost
 
     def submit(self, worker, ticket, entries):
-        if self.times and any(e.record.id == self.record and e.references for e in entries):
+        sent = {name for e in entries if e.record.id == self.record for name in e.references}
+        if self.times and (self.lost in sent if self.lost else sent):
             self.times -= len(entries) == 1
             self._reports.append(PayloadLost(ticket, "ObjectLostError"))
         else:
@@ -280,7 +281,7 @@ def test_a_lost_payload_is_computed_again(tmp_path, batch_size):
 def test_a_shared_payload_that_is_lost_is_computed_again_for_all(tmp_path):
     pipeline = Pipeline(
         (
-            StageSpec(name="portrait", stage=Shared(tmp_path), share=lambda record: record.row["portrait"]),
+            StageSpec(name="portrait", stage=Shared(tmp_path), share=lambda record, facts: record.row["portrait"]),
             StageSpec(name="render", stage=Draw("render"), inputs=("portrait",), batch_size=4),
         )
     )
@@ -295,6 +296,94 @@ def test_a_record_whose_payloads_are_always_lost_is_quarantined():
     finished, _ = finish(pipeline, records(12), executor=LosingExecutor("r5", 1000))
     assert {name for name, record in finished.items() if record.status is not Status.OK} == {"r5"}
     assert finished["r5"].rejection.code == "payload_lost"
+
+
+def test_results_are_shared_by_what_the_stages_above_found_out(tmp_path):
+    class Identify(Stage):
+        def run(self, batch):
+            return [Ok("never sent on", {"content": item.record.row["portrait"][0]}) for item in batch]
+
+    class Alone(Shared):
+        def run(self, batch):
+            assert not any(item.inputs for item in batch)
+            return super().run(batch)
+
+    pipeline = Pipeline(
+        (
+            StageSpec(name="identify", stage=Identify(), batch_size=4),
+            StageSpec(
+                name="portrait",
+                stage=Alone(tmp_path),
+                after=("identify",),
+                share=lambda record, facts: facts["identify"]["content"],
+            ),
+        )
+    )
+    names = ["anna.jpg", "bert.jpg", "also-anna.jpg", "a-third.jpg"]
+    finished, statistics = finish(pipeline, records(4, portrait=dict(enumerate(names))))
+    assert len(finished) == 4
+    assert (statistics.stages["portrait"].records, statistics.stages["portrait"].shared) == (2, 2)
+    assert len(noted(tmp_path / "shared")) == 2
+
+
+def kinds(*stages, n_bytes=0):
+    """A stage for each kind of record, with one output, then one for all; the kind is the rest of seed / 3."""
+
+    def spec(number, stage):
+        def only(record):
+            return record.seed % 3 == number
+
+        return StageSpec(name=f"portrait-{number}", stage=stage, output="portrait", only=only, inputs=("speech",))
+
+    return Pipeline(
+        (
+            StageSpec(name="speech", stage=Draw("speech", n_bytes=n_bytes), batch_size=4),
+            *(spec(number, stage) for number, stage in enumerate(stages)),
+            StageSpec(name="render", stage=Draw("render"), inputs=("portrait", "speech"), batch_size=4),
+        )
+    )
+
+
+def test_a_record_passes_the_one_alternative_that_is_for_it(tmp_path):
+    pipeline = kinds(*(Draw(f"kind{n}", tmp_path, n_bytes=10) for n in range(3)), n_bytes=10)
+    finished, statistics = finish(pipeline, records(40))
+    for number in range(3):
+        ids = {f"r{i}" for i in range(number, 40, 3)}
+        assert sorted(noted(tmp_path / f"kind{number}")) == sorted(ids)
+        assert statistics.stages[f"portrait-{number}"].records == len(ids)
+    for record in finished.values():
+        assert record.facts.keys() == record.seconds.keys() == {"speech", "portrait", "render"}
+        assert record.facts["render"]["value"] > record.facts["portrait"]["value"]
+    assert statistics.bytes_in_flight == 0
+
+
+def test_an_alternative_that_fails_harms_only_its_own_records(tmp_path):
+    pipeline = kinds(Draw("kind0"), Trouble(tmp_path), Draw("kind2"))
+    rows = records(30, trouble={i: "nan" if i % 2 else "bad_input" for i in (1, 4, 7)})
+    finished, statistics = finish(pipeline, rows)
+    bad = {name: record.rejection for name, record in finished.items() if record.rejection}
+    assert bad.keys() == {"r1", "r4", "r7"}
+    assert {rejection.stage for rejection in bad.values()} == {"portrait-1"}
+    stage = statistics.stages["portrait-1"]
+    assert (stage.records, stage.failed, stage.quarantined) == (7, 1, 2)
+
+
+@pytest.mark.parametrize("seed", [7, 8])
+def test_a_payload_that_is_lost_comes_again_from_the_same_alternative(tmp_path, seed):
+    pipeline = kinds(*(Draw(f"kind{n}", tmp_path) for n in range(3)))
+    finished, _ = finish(pipeline, records(12), executor=LosingExecutor(f"r{seed}", 2, "portrait"))
+    assert all(record.status is Status.OK for record in finished.values())
+    assert noted(tmp_path / f"kind{seed % 3}").count(f"r{seed}") == 3
+    assert all(len(noted(tmp_path / f"kind{n}")) == 4 for n in range(3) if n != seed % 3)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_record_that_no_alternative_or_more_than_one_is_for_ends_the_run(number):
+    one, two = kinds(Nothing(), Nothing()), kinds(Nothing(), Nothing(), Nothing())
+    extra = StageSpec(name="extra", stage=Nothing(), output="portrait", only=lambda record: record.seed == 2)
+    pipeline = one if number == 0 else Pipeline((*two.stages, extra))
+    with pytest.raises(ConfigError, match=f"record r2: {number} of the stages that make portrait"):
+        finish(pipeline, records(9))
 
 
 def test_what_the_sink_raises_ends_the_run_and_closes_the_executor():
@@ -368,11 +457,18 @@ def test_running_in_this_process_needs_no_ray():
         ([("a", ()), ("a", ())], "two stages are named a"),
         ([("a", ("b",))], "a needs b"),
         ([("a", ("b",)), ("b", ("a",))], "wait for each other"),
+        ([("a", ("a",))], "wait for each other"),
     ],
 )
 def test_a_pipeline_that_cannot_run_is_refused(specs, text):
     with pytest.raises(ConfigError, match=text):
         Pipeline(tuple(StageSpec(name=name, stage=Nothing(), inputs=inputs) for name, inputs in specs))
+
+
+def test_two_stages_for_all_records_have_no_common_output():
+    specs = [StageSpec(name=name, stage=Nothing(), output="portrait") for name in "ab"]
+    with pytest.raises(ConfigError, match="two stages make portrait of all records"):
+        Pipeline(tuple(specs))
 
 
 @pytest.mark.parametrize("num_gpus", [0.3, 0.18, 1.25, -1])

@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from joyvasa.errors import ConfigError
-from pipelines import executors
+from pipelines import executors, pools
 from pipelines.engine import EngineConfig, run
 from pipelines.errors import RunStopped
 from pipelines.events import EventKind
@@ -23,7 +23,7 @@ from pipelines.failures import FailureConfig
 from pipelines.graph import Pipeline, StageSpec
 from pipelines.works import Status
 from stages.base import Ok, Stage
-from tests.pipelines.toys import Big, BrokenSetup, Draw, Shared, Trouble, diamond, noted, records
+from tests.pipelines.toys import Big, BrokenSetup, Draw, Shared, Trouble, diamond, note, noted, records
 
 ROOT = Path(__file__).parents[2]
 QUICK = EngineConfig(failures=FailureConfig(io_backoff_s=0.01, verdict_s=0.1))
@@ -83,7 +83,7 @@ def test_large_payloads_go_from_worker_to_worker_and_are_freed():
 
 
 def test_a_shared_result_is_computed_once_and_serves_all(tmp_path):
-    share = {"share": lambda record: record.row["portrait"]}
+    share = {"share": lambda record, facts: record.row["portrait"]}
     pipeline = Pipeline(
         (
             StageSpec(name="portrait", stage=Shared(tmp_path), num_cpus=0.1, **share),
@@ -143,7 +143,9 @@ def test_a_worker_that_dies_idle_is_replaced_before_it_is_needed():
 
 
 @pytest.mark.parametrize("exception", [True, False])
-def test_setup_that_fails_everywhere_stops_the_run_with_one_sentence(exception):
+def test_setup_that_fails_everywhere_stops_the_run_with_one_sentence(exception, monkeypatch):
+    monkeypatch.setattr(pools, "_SETUP_DEATHS", 3)
+
     class Dies(BrokenSetup):
         def setup(self):
             os._exit(1)
@@ -153,6 +155,26 @@ def test_setup_that_fails_everywhere_stops_the_run_with_one_sentence(exception):
         finish(one_stage(BrokenSetup() if exception else Dies(), workers=2), records(4))
     assert time.monotonic() - start < 30
     assert "\n" not in str(stopped.value)
+
+
+def test_workers_that_are_killed_while_they_set_up_are_replaced_with_more_patience(tmp_path):
+    class KilledFiveTimes(Draw):
+        def setup(self):
+            if note(tmp_path / "setup", "begun") <= 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    finished, statistics = finish(one_stage(KilledFiveTimes("only")), records(4))
+    assert all(record.status is Status.OK for record in finished.values())
+    assert statistics.stages["only"].deaths == 5
+
+
+def test_a_stage_that_cannot_be_made_where_the_workers_are_stops_the_run(monkeypatch):
+    class Elsewhere(Draw):
+        def __reduce__(self):
+            return __import__, ("no_such_package",)
+
+    with pytest.raises(RunStopped, match=r"setup failed 3 times in a row.*no_such_package"):
+        finish(one_stage(Elsewhere("only")), records(4))
 
 
 def test_workers_that_never_get_a_place_stop_the_run_and_say_what_they_ask_for():

@@ -4,17 +4,24 @@ import pytest
 
 from pipelines.executors.base import Cause
 from pipelines.failures import FailureConfig, FailureRules, PutOff, Reject, Retry
+from pipelines.graph import Route
 from pipelines.works import RecordState, Status, Work
 from stages.base import Failed, Kind, Record
 
 
 def work(name="r0"):
-    state = RecordState(Record(id=name))
+    state = RecordState(Record(id=name), Route(()))
     return Work(stage="render", waiters=[state], inputs={}, key=None, bucket=None, waiting_since=0.0)
 
 
 def die(rules, works, cause=Cause.DIED):
     return rules.of_lost_worker(works, cause, "")
+
+
+@pytest.fixture(params=[Cause.DIED, Cause.GPU])
+def cause(request):
+    """Of a loss that nobody can tell from outside whose fault it is."""
+    return request.param
 
 
 def test_a_batch_whose_worker_died_is_halved_and_blames_nobody():
@@ -24,26 +31,26 @@ def test_a_batch_whose_worker_died_is_halved_and_blames_nobody():
     assert all(w.solo_failures == 0 for w in works)
 
 
-def test_two_deaths_alone_while_no_other_worker_dies_convict():
+def test_two_deaths_alone_while_no_other_worker_dies_convict(cause):
     rules, suspect = FailureRules(FailureConfig(verdict_s=3)), work()
-    assert die(rules, [suspect]) == [Retry([suspect])]
-    (put_off,) = die(rules, [suspect])
+    assert die(rules, [suspect], cause) == [Retry([suspect])]
+    (put_off,) = die(rules, [suspect], cause)
     assert isinstance(put_off, PutOff)
     assert put_off.delay_s == 3
     verdict = rules.verdict(put_off)
     assert isinstance(verdict, Reject)
-    assert (verdict.status, verdict.code) == (Status.QUARANTINED, "worker_died")
+    assert (verdict.status, verdict.code) == (Status.QUARANTINED, cause.value)
     assert "2 times" in verdict.sentence
 
 
 @pytest.mark.parametrize("others", [[], [work("other")], [work("a"), work("b")]])
-def test_a_death_elsewhere_before_the_verdict_gives_another_try(others):
+def test_a_death_elsewhere_before_the_verdict_gives_another_try(others, cause):
     rules, suspect = FailureRules(FailureConfig()), work()
-    die(rules, [suspect])
-    (put_off,) = die(rules, [suspect])
-    die(rules, others)
+    die(rules, [suspect], cause)
+    (put_off,) = die(rules, [suspect], cause)
+    die(rules, others, cause)
     assert rules.verdict(put_off) == Retry([suspect])
-    (put_off,) = die(rules, [suspect])
+    (put_off,) = die(rules, [suspect], cause)
     assert isinstance(rules.verdict(put_off), Reject)  # it was calm this time
 
 

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import cv2
 import fsspec
 import numpy as np
 import pytest
+import yaml
 
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.motion_file import load_motion
 from manifests.errors import ManifestError
 from manifests.events import read_events
+from manifests.identity import derive_seed
 from manifests.run_folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.errors import RunInterrupted
@@ -27,11 +30,12 @@ from pipelines.run_config import RunConfig
 from tests.joyvasa.test_video import read_frames
 from tests.media import DATA, EXAMPLES, tone
 
-COLUMNS = ("record_id", "image", "audio", "motion", "seed", "note")
+COLUMNS = ("record_id", "image", "audio", "motion", "mode", "seed", "note")
 
 
 def configured(*settings: str) -> RunConfig:
     given = ["executor=local", "animation.models=random", "animation.picture.max_side=192", "shard_size=3"]
+    given += ["metrics=none"]  # tests/pipelines/test_evaluate.py and tests/stages/test_score.py look at them
     return load_config(RunConfig, settings=[*given, *settings])
 
 
@@ -110,6 +114,23 @@ def test_portraits_and_recordings_are_computed_once(manifest, tmp_path):
     assert stages["motion"]["records"] == stages["render"]["records"] == 5
 
 
+def test_files_of_one_content_are_one_whatever_they_are_called(inputs, tmp_path):
+    (inputs / "twin.jpg").write_bytes((inputs / "a.jpg").read_bytes())
+    (inputs / "twin.wav").write_bytes((inputs / "short.wav").read_bytes())
+    pairs = [("a", "short"), ("twin", "short"), ("a", "twin"), ("b", "twin")]
+    rows = [{"record_id": f"r{n}", "image": f"{a}.jpg", "audio": f"{b}.wav"} for n, (a, b) in enumerate(pairs)]
+    result = generate(write_manifest(inputs / "twins.csv", rows), tmp_path / "run", configured())
+    assert result.all_ok
+    stages = result.statistics["stages"]
+    assert (stages["portrait"]["records"], stages["portrait"]["shared"]) == (2, 2)
+    assert (stages["speech"]["records"], stages["speech"]["shared"]) == (1, 3)
+    for n, row in enumerate(rows_of(tmp_path / "run").values()):
+        image, audio = (inputs / rows[n][column] for column in ("image", "audio"))
+        assert row["image_sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
+        assert row["audio_sha256"] == hashlib.sha256(audio.read_bytes()).hexdigest()
+        assert row["motion_sha256"] is None
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_batch_sizes_change_motion_by_rounding_at_most(manifest, finished, tmp_path, batch):
     sizes = [f"stages.{stage}.batch_size={batch}" for stage in ("portrait", "speech", "motion", "render")]
@@ -141,7 +162,7 @@ def test_a_bad_record_fails_alone_and_can_be_tried_again(inputs, tmp_path):
     assert result.counts.statuses == {"ok": 1, "failed": 2}
     outcomes = rows_of(tmp_path / "run")
     assert outcomes["no-picture"]["error_code"] == "image_missing"
-    assert outcomes["no-picture"]["stage"] == "portrait"
+    assert (outcomes["no-picture"]["stage"], outcomes["no-picture"]["seed"]) == ("identify", None)
     assert outcomes["no-sound"]["error_code"] == "audio_missing"
     before = (tmp_path / "run" / outcomes["good"]["video"]).stat().st_mtime_ns
     (inputs / "later.jpg").write_bytes((inputs / "a.jpg").read_bytes())
@@ -217,12 +238,23 @@ def test_a_saved_motion_plays_on_another_portrait_with_and_without_sound(finishe
     np.testing.assert_array_equal(motions_of(tmp_path / "run")["silent"], motions_of(finished)["r0"])
 
 
-def test_shared_motion_is_one_per_recording(manifest, tmp_path):
-    result = generate(manifest, tmp_path / "run", configured("share_motion=true", "save_motion=true"))
-    motions = motions_of(tmp_path / "run")
-    assert result.statistics["stages"]["motion"]["records"] == 2
-    assert np.array_equal(motions["r0"], motions["r1"])
-    assert np.array_equal(motions["r2"], motions["r3"])
+def test_shared_motion_is_one_per_content_of_a_recording_and_seed(inputs, tmp_path):
+    (inputs / "copy.wav").write_bytes((inputs / "short.wav").read_bytes())
+    sounds = {"one": "short", "two": "copy", "other": "long", "seeded": "short"}
+    rows = [{"record_id": name, "image": "ab"[n % 2] + ".jpg", "audio": f"{sound}.wav"} for n, (name, sound) in
+            enumerate(sounds.items())]  # fmt: skip
+    rows[-1]["seed"] = 7
+    path = write_manifest(inputs / "copies.csv", rows)
+    result = generate(path, tmp_path / "run", configured("share_motion=true", "save_motion=true"))
+    assert result.statistics["stages"]["motion"]["records"] == 3
+    motions, outcomes = motions_of(tmp_path / "run"), rows_of(tmp_path / "run")
+    assert np.array_equal(motions["one"], motions["two"])
+    assert not np.array_equal(motions["one"], motions["seeded"])
+    assert outcomes["one"]["seed"] == outcomes["two"]["seed"] == derive_seed(0, outcomes["one"]["audio_sha256"])
+    assert len({row["seed"] for row in outcomes.values()}) == 3
+    assert outcomes["seeded"]["seed"] == 7
+    for row in outcomes.values():
+        assert f"seed {row['seed']};".encode() in (tmp_path / "run" / row["video"]).read_bytes()
 
 
 def test_the_result_reads_as_json(finished):
@@ -256,6 +288,23 @@ def test_failed_records_of_an_unfinished_shard_are_tried_again(inputs, tmp_path,
     assert folder.counts(folder.plan()).statuses == {"failed": 1, "ok": 1}
     (inputs / "appears.jpg").write_bytes((inputs / "a.jpg").read_bytes())
     assert resume(tmp_path / "run", retry=["failed"]).all_ok
+
+
+def test_a_run_begun_before_there_were_modes_goes_on(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    file = tmp_path / "run/run.yaml"
+    content = yaml.safe_load(file.read_text())
+    assert content["manifest"].pop("modes") == ["human"]
+    for stage in ("identify", "animal_portrait", "animal_render"):
+        del content["configuration"]["stages"][stage]
+    file.write_text(yaml.safe_dump(content))
+    (tmp_path / "run/shards/00001/_done.json").unlink()
+    assert resume(tmp_path / "run").all_ok
+
+
+def test_the_mode_of_a_run_is_that_of_its_rows():
+    with pytest.raises(ConfigError, match=r"animation\.mode is animal.*expected the column mode"):
+        configured("animation.mode=animal")
 
 
 def test_a_folder_of_models_is_noted_by_its_absolute_path(manifest, tmp_path, monkeypatch):

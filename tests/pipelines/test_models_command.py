@@ -52,12 +52,12 @@ def test_list_shows_roles_licences_and_what_is_missing() -> None:
 
 def test_list_as_json_is_one_document() -> None:
     bundles = json.loads(run("list", "--json").stdout)
-    assert [bundle["name"] for bundle in bundles] == ["joyvasa", "random"]
+    assert [bundle["name"] for bundle in bundles] == ["joyvasa", "metrics", "random"]
     roles = {row["role"]: row for row in bundles[0]["roles"]}
     assert roles["face_detector"]["commercial"] == "no"
     assert not roles["face_detector"]["available"]
-    assert bundles[1]["synthetic"]
-    assert all(row["available"] for row in bundles[1]["roles"])
+    assert bundles[2]["synthetic"]
+    assert all(row["available"] for row in bundles[2]["roles"])
 
 
 def test_verify_of_a_whole_bundle_ends_with_zero(folder: Path) -> None:

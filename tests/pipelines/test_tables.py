@@ -34,6 +34,11 @@ def test_a_good_manifest_is_exit_code_0(media):
     assert result.stdout == "9 rows, 0 bad\n"
 
 
+def test_a_manifest_with_animals_says_how_many(media):
+    result = call("validate", write(media / "m.csv", [pair(n, mode="animal" if n % 3 else "human") for n in range(9)]))
+    assert result.stdout == "9 rows, 0 bad\n  good rows by mode: 6 animal, 3 human\n"
+
+
 def test_bad_rows_are_printed_up_to_a_limit_and_are_exit_code_3(media):
     path = write(media / "m.csv", [pair(n, mode="\x1b[2J") for n in range(9)])
     result = call("validate", path, "--max-report", 2)

@@ -15,7 +15,7 @@ import numpy as np
 
 from joyvasa.errors import InputError
 from pipelines.graph import Pipeline, StageSpec
-from stages.base import Failed, Item, Kind, Ok, Outcome, Record, Stage
+from stages.base import Failed, Item, Kind, Ok, Outcome, Record, Stage, failure_of
 
 
 class Nothing(Stage):
@@ -131,6 +131,38 @@ class Trouble(Stage):
             case "contract":
                 return None  # type: ignore[return-value]
         return Ok(float(item.record.seed))
+
+
+class Gpu(Stage):
+    """A GPU that fails at some rows, after which its process gets nothing but errors; `log` says which processes do."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        broken = self.log / f"broken-{os.getpid()}"
+        if note(broken, "run") > 1 and "failed" in noted(broken):
+            note(broken, "again")
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return [self._one(item, broken) for item in batch]
+
+    def _one(self, item: Item, broken: Path) -> Outcome:
+        trouble = item.record.row.get("trouble")
+        runs = note(self.log / "gpu", item.record.id)
+        if trouble is None or (trouble == "once" and runs > 1):
+            return Ok(float(item.record.seed))
+        note(broken, "failed")
+        error: Exception = RuntimeError(f"CUDA error: {trouble}")
+        match trouble:
+            case "wrapped":
+                raise InputError("face_unreadable", "no face") from error
+            case "outcome":
+                return failure_of(error)
+            case "assert":
+                import torch
+
+                error = torch.AcceleratorError("CUDA error: device-side assert triggered")
+        raise error
 
 
 class BrokenSetup(Stage):

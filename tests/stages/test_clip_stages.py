@@ -121,7 +121,7 @@ def test_motion_that_is_not_finite_rejects_its_clip_alone(made, monkeypatch):
 
 
 def test_a_recording_that_changed_meanwhile_fails_alone(made, tmp_path):
-    folder, one, watched, extract = made
+    _, one, watched, extract = made
     shorter = recording(tmp_path / "shorter.mp4", talking(100))
     (outcome,) = extract.run([Item(record(one.id, source_video=shorter), {"watch": watched})])
     assert isinstance(outcome, Failed)

@@ -66,6 +66,11 @@ def test_sound_is_read_in_any_pieces_alike(video):
     np.testing.assert_array_equal(sound.take(100), whole[12_345:12_445])
 
 
+def test_a_file_that_claims_a_huge_delay_costs_no_memory(video):
+    assert not Sound(video, 1e9).take(16_000).any()
+    assert len(Sound(video, -1e9).take(16_000)) == 0
+
+
 def test_frames_are_taken_forwards_and_a_video_that_became_shorter_is_told(video):
     info = probe_video(video)
     everything = list(Picture(video, info))

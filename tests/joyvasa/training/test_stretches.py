@@ -27,7 +27,7 @@ def test_a_good_recording_is_one_clip():
     assert find_stretches(window(400), CONFIG, name="v")[0].square == Square((140.0, 140.0), 160.0, 0.0)
 
 
-@pytest.mark.parametrize(("n_frames", "code"), [(200, "too_short"), (201, None)])
+@pytest.mark.parametrize(("n_frames", "code"), [(1, "too_short"), (200, "too_short"), (201, None)])
 def test_a_clip_lasts_8_01_seconds_at_least(n_frames, code):
     assert told(window(n_frames)) == [(0, n_frames, code)]
 

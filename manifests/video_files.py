@@ -1,0 +1,61 @@
+"""A manifest of video files, from a folder, a glob or a single file."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from pathlib import Path
+
+from fsspec.core import url_to_fs
+
+from manifests.errors import ManifestError
+from manifests.manifest import FORMATS, is_remote
+from manifests.problems import safe_text
+
+SUFFIXES = frozenset(".avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
+
+
+def names_videos(videos: str) -> bool:
+    """Whether this is a folder with videos, a glob or a video file; else it is a manifest."""
+    suffix = posixpath.splitext(videos)[1].lower()
+    if suffix in FORMATS:
+        return False
+    if suffix in SUFFIXES or _is_glob(videos):
+        return True
+    return bool(find_videos(videos))
+
+
+def find_videos(videos: str) -> list[str]:
+    """Locations of video files, sorted: absolute local paths or URIs.
+
+    Args:
+        videos: a folder (what is in folders of it counts, names that begin with a dot do not), a glob, or a file.
+    """
+    fs, path = url_to_fs(videos if is_remote(videos) else posixpath.abspath(Path(videos).expanduser().as_posix()))
+    if _is_glob(videos) and not fs.exists(path):
+        found = [name for name in fs.glob(path) if not fs.isdir(name)]
+    elif fs.isdir(path):
+        found = [name for name in fs.find(path) if posixpath.splitext(name)[1].lower() in SUFFIXES]
+        found = [name for name in found if "/." not in name.removeprefix(path)]
+    else:
+        found = [path] if fs.exists(path) else []
+    return sorted(fs.unstrip_protocol(name) if is_remote(videos) else name for name in found)
+
+
+def video_manifest(videos: str) -> bytes:
+    """A manifest of video files in JSON Lines; ids are their paths below the folder that holds them all.
+
+    Raises:
+        ManifestError: `manifest_missing`, nothing was found.
+    """
+    found = find_videos(videos)
+    if not found:
+        shown = safe_text(videos, 200)
+        raise ManifestError("manifest_missing", f"{shown}: no video found; expected a folder, a glob or a manifest")
+    common = posixpath.commonpath([posixpath.dirname(name) for name in found])
+    rows = [{"record_id": posixpath.relpath(name, common), "video": name} for name in found]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _is_glob(text: str) -> bool:
+    return any(character in text for character in "*?[")

@@ -1,0 +1,83 @@
+"""`joyvasa metrics`: what is measured of videos, and what it needs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from joyvasa.bundles import Bundle
+
+app = typer.Typer(name="metrics", no_args_is_help=True, help="Metrics of finished videos.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+MetricModels = Annotated[
+    str, typer.Option("--models", help="Bundle with the weights of metrics: a name or a folder (default: metrics).")
+]
+
+
+@app.callback()
+def group() -> None:
+    """Metrics of finished videos."""
+
+
+@app.command("list")
+def list_command(models: MetricModels = "metrics", as_json: AsJson = False) -> None:
+    """Show each metric: what it measures, what it needs, its licence, and whether it can be computed here."""
+    from joyvasa.bundles import open_bundle
+
+    rows = metric_rows(open_bundle(models))
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for row in rows:
+        state = "available" if row["available"] else row["reason"]
+        console.print(f"[bold]{row['name']}[/]: {state}", soft_wrap=True, highlight=False)
+        for column in row["columns"]:
+            unit = f", {column['unit']}" if column["unit"] else ""
+            better = f", {column['better']} is better" if column["better"] else ""
+            text = f"  {column['name']}{unit}{better}: {column['measures']}"
+            console.print(text, soft_wrap=True, markup=False, highlight=False)
+        needs = ", ".join([*row["roles"], *filter(None, [row["needs"]])]) or "nothing but the video"
+        licence = row["licence"] or "no weights, so no licence"
+        console.print(f"  needs {needs}; {licence}", soft_wrap=True, markup=False, highlight=False)
+
+
+def metric_rows(bundle: Bundle) -> list[dict[str, Any]]:
+    """One entry a metric, plain values.
+
+    Args:
+        bundle: with the weights of metrics.
+    """
+    from joyvasa.metrics import NAMES, build, unavailable
+
+    rows = []
+    for metric in map(build, NAMES):
+        reason = unavailable(metric, bundle)
+        rows.append(
+            {
+                "name": metric.name,
+                "measures": " ".join((type(metric).__doc__ or "").split("\n\n")[0].split()),
+                "columns": [
+                    {
+                        "name": column.name,
+                        "title": column.title,
+                        "measures": column.measures,
+                        "unit": column.unit,
+                        "better": column.better,
+                    }
+                    for column in metric.columns
+                ],
+                "needs": metric.needs,
+                "roles": list(metric.roles),
+                "licence": metric.licence,
+                "available": reason is None,
+                "reason": reason.sentence if reason else None,
+            }
+        )
+    return rows

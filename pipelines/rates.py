@@ -1,0 +1,120 @@
+"""Rates of a machine, measured by a run: what `joyvasa plan` reckons with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manifests.errors import ManifestError
+from manifests.estimate import Profile, StageRate
+from manifests.events import read_events
+from manifests.manifest import open_manifest
+from manifests.run_folder import RunFolder
+from manifests.scan import MEDIA_COLUMNS, Scan
+from manifests.storage import open_storage
+from pipelines.events import EventKind
+
+if TYPE_CHECKING:
+    from pipelines.run_config import RunConfig
+
+SAMPLE_RECORDS = 4  # of a manifest that is measured by itself
+# The unit that each stage's work grows with, and the sum that counts it; stages not named here work by the record.
+UNITS = {
+    "portrait": ("portrait", "records"),
+    "speech": ("distinct_second", "seconds"),
+    "motion": ("second", "seconds"),
+    "render": ("frame", "frames"),
+    "score": ("frame", "frames"),
+}
+
+
+def rates_of_run(run: str) -> Profile:
+    """The rates of a run, from what its workers took; start-up is not in it.
+
+    Args:
+        run: a run folder in which records were finished; a path or URI.
+
+    Raises:
+        ManifestError: `run_missing`, or `rates_unknown` where no part of the run has ended.
+    """
+    folder = RunFolder(open_storage(run))
+    models = ", ".join(folder.description().bundles)
+    ended = [event for event in read_events(folder.storage) if event.get("event") == EventKind.RUN_ENDED]
+    profile = profile_of(ended, machine=f"{run}, models {models}")
+    if not profile.stages:
+        raise ManifestError("rates_unknown", f"{run}: nothing was finished in it yet: let the run end, or resume it")
+    return profile
+
+
+def measure(manifest: str, config: RunConfig) -> Profile:
+    """Runs the first good rows of a manifest on this machine, in this process, and throws the videos away.
+
+    Args:
+        manifest: a path or URI.
+        config: every option but the executor.
+
+    Raises:
+        ManifestError: the manifest cannot be read, or `rates_unknown` where none of these rows gave a video.
+        JoyvasaError: missing models.
+    """
+    from pipelines.generate import generate
+
+    with tempfile.TemporaryDirectory(prefix="joyvasa-rates-") as folder:
+        sample = Path(folder, "sample.jsonl")
+        sample.write_text("".join(json.dumps(row) + "\n" for row in _first_rows(manifest)), encoding="utf-8")
+        run = str(Path(folder, "run"))
+        result = generate(sample, run, dataclasses.replace(config, executor="local"))
+        if not result.counts.statuses.get("ok"):
+            raise ManifestError(
+                "rates_unknown",
+                f"{manifest}: none of its first {result.counts.records} rows gave a video: look at them with "
+                "joyvasa generate, or give rates with --profile",
+            )
+        return dataclasses.replace(rates_of_run(run), machine=f"this machine, models {config.animation.models}")
+
+
+def _first_rows(manifest: str) -> list[dict[str, Any]]:
+    """Rows of a small manifest, with paths that hold from anywhere."""
+    source = open_manifest(manifest)
+    good = (record for block in Scan(source).blocks() for record in block.records if record)
+    rows = []
+    for record in islice(good, SAMPLE_RECORDS):
+        paths = {name: getattr(record, name) for name in MEDIA_COLUMNS}
+        located = {name: source.locate(path) for name, path in paths.items() if path is not None}
+        rows.append({"record_id": record.record_id, "mode": record.mode, **located})
+    return rows
+
+
+def profile_of(ended: Iterable[Mapping[str, Any]], *, machine: str) -> Profile:
+    """Adds up the statistics of the parts of a run.
+
+    Args:
+        ended: `RunStatistics.as_dict` of each part.
+        machine: where it ran, in words.
+    """
+    stages: dict[str, dict[str, float]] = {}
+    for statistics in ended:
+        for name, numbers in statistics["stages"].items():
+            _add(stages.setdefault(name.removeprefix("animal_"), {}), numbers)
+    rates = {}
+    for name, sums in stages.items():
+        unit, counted = UNITS.get(name, ("record", "records"))
+        if name == "motion" and sums["shared"]:
+            unit = "distinct_second"
+        if sums.get(counted):
+            rates[name] = StageRate(unit, sums["busy_s"] / sums[counted], sums["num_gpus"])
+    made = stages.get("render", {})
+    disk = {"frame": made["video_bytes"] / made["frames"]} if made.get("frames") and "video_bytes" in made else {}
+    return Profile(machine, rates, disk)
+
+
+def _add(sums: dict[str, float], numbers: Mapping[str, Any]) -> None:
+    amounts = {"records": numbers["records"], "shared": numbers["shared"], "busy_s": numbers["busy_s"]}
+    for key, amount in (amounts | numbers["totals"]).items():
+        sums[key] = sums.get(key, 0) + amount
+    sums["num_gpus"] = numbers.get("num_gpus", 0.0)

@@ -1,0 +1,234 @@
+"""The disk fills up or becomes read-only while the real stages write: one sentence, and `resume` finishes the run."""
+
+import csv
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from joyvasa.errors import JoyvasaError
+from manifests.errors import ManifestError
+from manifests.run_folder import RunFolder
+from manifests.scratch import PREFIX
+from manifests.storage import PARTIAL, LocalStorage, open_storage
+from pipelines.generate import generate, resume
+from tests.joyvasa.test_video import read_frames
+from tests.media import EXAMPLES, ffmpeg, fill
+from tests.pipelines.test_generate import configured, rows_of
+
+# Strict: the same bytes whatever the batches of the second part.
+SETTINGS = ("determinism=strict", "shard_size=2", "animation.batch_frames=5")
+LIMIT_S = 240.0
+PAGE = 4096
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As in Ray's actors: the same bytes need the same number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory) -> Path:
+    """Four of the example's rows, with smaller pictures and 0.4 s of each recording."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rows = list(csv.DictReader((EXAMPLES / "pairs.csv").open()))[:4]
+    for name in {row["image"] for row in rows}:
+        cv2.imwrite(str(folder / name), cv2.resize(cv2.imread(str(EXAMPLES / name)), (192, 192)))
+    for name in {row["audio"] for row in rows}:
+        ffmpeg("-ss", 1, "-t", 0.4, "-i", EXAMPLES / name, folder / name)
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "pairs.csv"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(manifest, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert generate(manifest, run, configured(*SETTINGS)).all_ok
+    return run
+
+
+def pages_of(run: Path) -> int:
+    """Pages of 4 kB that a run takes on a tmpfs, of which each file and each folder has its own."""
+    return sum(-(-path.stat().st_size // PAGE) for path in run.rglob("*") if path.is_file())
+
+
+@contextmanager
+def disk(folder: Path, size: int = 64 << 20):
+    """A file system of its own; skips where that may not be mounted."""
+    folder.mkdir()
+    done = mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
+    if done.returncode:
+        pytest.skip(f"may not mount a file system here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def mount(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def read_only(folder: Path):
+    """Makes a folder read-only for all that look it up from now on, whoever works in it."""
+    assert mount("--bind", folder, folder).returncode == 0
+    assert mount("-o", "remount,bind,ro", folder).returncode == 0
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def command(*arguments, **environment: str) -> subprocess.Popen:
+    """`joyvasa` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from pipelines.cli import main; main()", *map(str, arguments)],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def options(executor: str = "local") -> list[str]:
+    settings = [*SETTINGS, f"executor={executor}", "animation.models=random", "animation.picture.max_side=192"]
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+def expect_one_sentence(process: subprocess.Popen) -> str:
+    """Waits for the end; the sentence that it gives as its reason."""
+    _, errors = process.communicate(timeout=LIMIT_S)
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert process.returncode == 1, errors
+    assert len(lines) == 1, errors
+    assert "Traceback" not in errors
+    return lines[0]
+
+
+def expect_nothing_half_visible(run: Path) -> None:
+    """What a worker was writing when it was ended may be left, under its hidden name, until the run is resumed."""
+    for video in run.rglob("[!.]*.mp4"):
+        assert len(read_frames(video)) == 10
+    folder = RunFolder(open_storage(run))
+    for number, mark in folder.done_marks().items():
+        content = (run / folder.records_path(number)).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == mark.records_sha256
+
+
+def expect_same_rows(run: Path, undisturbed: Path) -> None:
+    """All but what tells of the way there."""
+    found, expected = rows_of(run), rows_of(undisturbed)
+    assert found.keys() == expected.keys()
+    for name, row in expected.items():
+        for column in row.keys() - {"attempts"}:
+            assert column.startswith("seconds_") or found[name][column] == row[column], (name, column)
+        assert hashlib.sha256((run / row["video"]).read_bytes()).hexdigest() == row["sha256"]
+    assert not [path for path in run.rglob("*") if path.name.startswith(PARTIAL)]
+    videos = {str(path.relative_to(run)) for path in run.rglob("*.mp4")}
+    assert videos == {row["video"] for row in expected.values()}
+
+
+def finish(manifest: Path, run: Path, **environment: str) -> None:
+    """Goes on where the run was begun; begins it where there was not even space for that."""
+    arguments = ["resume", run] if (run / "run.yaml").exists() else ["generate", manifest, "--out", run, *options()]
+    process = command(*arguments, **environment)
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, errors
+
+
+def many(*values):
+    """The first one in each test run, the others in the long one."""
+    return [values[0], *(pytest.param(value, marks=pytest.mark.slow) for value in values[1:])]
+
+
+@pytest.mark.parametrize("part", many(0.5, 0.02, 0.15, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 0.97))
+def test_a_full_disk_ends_the_run_with_one_sentence_and_resume_finishes_it(manifest, undisturbed, tmp_path, part):
+    with disk(tmp_path / "disk", PAGE * max(1, int(part * pages_of(undisturbed)))) as folder:
+        sentence = expect_one_sentence(command("generate", manifest, "--out", folder / "run", *options()))
+        assert "No space left" in sentence
+        assert "free" in sentence
+        expect_nothing_half_visible(folder / "run")
+        assert mount("-o", "remount,size=64m", folder).returncode == 0
+        finish(manifest, folder / "run")
+        expect_same_rows(folder / "run", undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_a_run_folder_that_becomes_read_only_half_way_ends_the_run(manifest, undisturbed, tmp_path, executor):
+    with disk(tmp_path / "disk") as folder:
+        run = folder / "run"
+        process = command("generate", manifest, "--out", run, *options(executor), "--set", "stages.render.batch_size=1")
+        start = time.monotonic()
+        while process.poll() is None and len(list(run.rglob("videos/[!.]*.mp4"))) < 2:
+            assert time.monotonic() - start < LIMIT_S
+            time.sleep(0.02)
+        with read_only(run):
+            assert "Read-only" in expect_one_sentence(process)
+            expect_nothing_half_visible(run)
+            assert "Read-only" in expect_one_sentence(command("resume", run))
+        finish(manifest, run)
+        expect_same_rows(run, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("executor", "free_pages"), [("local", 1), ("ray", 3)])
+def test_a_full_folder_for_temporary_files_ends_the_run(manifest, undisturbed, tmp_path, executor, free_pages):
+    with disk(tmp_path / "disk") as folder:  # quite without space Python would take another folder
+        (folder / "reserve").write_bytes(bytes(PAGE * free_pages))
+        fill(folder)
+        (folder / "reserve").unlink()
+        places = {"TMPDIR": str(folder), "RAY_TMPDIR": "/tmp"}
+        run = tmp_path / "run"
+        process = command("generate", manifest, "--out", run, *options(executor), **places)
+        sentence = expect_one_sentence(process)
+        assert "free" in sentence
+        assert PREFIX in sentence
+        expect_nothing_half_visible(run)
+        events = (run / "events.jsonl").read_text()
+        assert "record_rejected" not in events
+        (folder / "filler").unlink()
+        finish(manifest, run, **places)
+        expect_same_rows(run, undisturbed)
+        assert not list(folder.glob(f"{PREFIX}*"))
+
+
+@pytest.mark.parametrize("whole", many(6, 0, 1, 2, 3, 4, 5, 7, 8, 9))
+def test_whatever_file_meets_the_full_disk_resume_goes_on(manifest, undisturbed, tmp_path, monkeypatch, whole):
+    """As above where nothing may be mounted: files after the first `whole` go to a device that is always full."""
+    run, stage, staged = tmp_path / "run", LocalStorage._stage, []
+
+    @contextmanager
+    def full(self, path):
+        with stage(self, path) as place:
+            staged.append(path)
+            if len(staged) > whole:
+                place.symlink_to("/dev/full")
+            yield place
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "_stage", full)
+        with pytest.raises((ManifestError, JoyvasaError), match="No space left") as ended:
+            generate(manifest, run, configured(*SETTINGS))
+        assert "\n" not in str(ended.value)
+        assert staged[whole] in str(ended.value), "the first file that did not fit is the reason"
+    expect_nothing_half_visible(run)
+    done = resume(run) if (run / "run.yaml").exists() else generate(manifest, run, configured(*SETTINGS))
+    assert done.all_ok
+    expect_same_rows(run, undisturbed)

@@ -1,0 +1,84 @@
+"""A record breaks the GPU context of its process: the process goes, the record is named, the others come through."""
+
+import pytest
+import ray
+import torch
+
+from pipelines.engine import EngineConfig, run
+from pipelines.errors import RunStopped
+from pipelines.executors.local import LocalExecutor
+from pipelines.executors.ray import RayExecutor
+from pipelines.failures import FailureConfig
+from pipelines.graph import Pipeline, StageSpec
+from pipelines.works import Status
+from stages.base import Item, Ok, Outcome, Stage
+from tests.pipelines.toys import Draw, Gpu, noted, records
+
+CONFIG = EngineConfig(failures=FailureConfig(verdict_s=1.0))
+TROUBLES = ("assert", "wrapped", "outcome")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def pipeline(stage: Stage, **options) -> Pipeline:
+    return Pipeline(
+        (
+            StageSpec(name="motion", stage=stage, num_cpus=0.1, **options),
+            StageSpec(name="render", stage=Draw("render"), num_cpus=0.1, inputs=("motion",), batch_size=4),
+        )
+    )
+
+
+def finish(stage: Stage, rows, executor, **options):
+    finished = {}
+    statistics = run(
+        pipeline(stage, **options), rows, lambda r: finished.update({r.record.id: r}), executor=executor, config=CONFIG
+    )
+    return finished, statistics
+
+
+def test_the_process_is_replaced_and_the_record_that_does_it_again_alone_is_quarantined(tmp_path):
+    troubles = {2 + 4 * i: trouble for i, trouble in enumerate(TROUBLES)}
+    rows = records(16, trouble={**troubles, 15: "once"})
+    finished, statistics = finish(Gpu(tmp_path), rows, RayExecutor(), batch_size=2, workers=2)
+    bad = {name: record.rejection for name, record in finished.items() if record.status is not Status.OK}
+    assert bad.keys() == {f"r{i}" for i in troubles}
+    for rejection in bad.values():
+        assert (rejection.status, rejection.stage, rejection.code) == (Status.QUARANTINED, "motion", "gpu_failed")
+        assert "broke the GPU context" in rejection.sentence
+        assert "CUDA error" in rejection.sentence
+    assert len(finished) == 16
+    assert finished["r15"].attempts > 1
+    processes = [noted(path) for path in tmp_path.glob("broken-*")]
+    failed = [lines for lines in processes if "failed" in lines]
+    assert statistics.stages["motion"].deaths == len(failed) >= 2 * len(TROUBLES)
+    assert not [lines for lines in failed if "again" in lines], "a broken process was given another batch"
+
+
+def test_in_this_process_the_run_stops_as_nothing_could_be_trusted(tmp_path):
+    with pytest.raises(RunStopped, match=r"gpu_failed: .*device-side assert.*resume") as stopped:
+        finish(Gpu(tmp_path), records(20, trouble={7: "assert"}), LocalExecutor(), batch_size=4)
+    assert "\n" not in str(stopped.value)
+
+
+class OutOfBounds(Stage):
+    """Uses an index that its table on the GPU does not have."""
+
+    def run(self, batch: list[Item]) -> list[Outcome]:
+        table = torch.zeros(4, device="cuda")
+        indices = [100 if item.record.row.get("trouble") else 0 for item in batch]
+        values = table[torch.tensor(indices, device="cuda")].cpu()
+        return [Ok(float(value)) for value in values]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_real_failed_assertion_on_the_device_costs_its_record_alone():
+    finished, _ = finish(OutOfBounds(), records(20, trouble={7: "x"}), RayExecutor(), batch_size=4)
+    assert [name for name, record in finished.items() if record.status is not Status.OK] == ["r7"]
+    assert finished["r7"].rejection.code == "gpu_failed"

@@ -1,0 +1,118 @@
+"""The actors of the real stages are killed again and again: every record ends ok, once, and nothing is left lying."""
+
+import contextlib
+import csv
+import hashlib
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+from manifests.run_folder import RunFolder
+from manifests.storage import PARTIAL, open_storage
+from pipelines.generate import generate
+from tests.joyvasa.test_video import read_frames
+from tests.media import EXAMPLES, ffmpeg
+from tests.pipelines.test_generate import configured
+
+RECORDS = 200
+EVERY_S = 3.0
+FEWEST = 3  # actors that stay, of the seven of a run
+PORTRAITS = ("portrait.jpg", "portrait_2.jpg", "portrait_3.jpg")
+RECORDINGS = ("speech.flac", "speech_2.flac")
+
+
+def actors() -> list[int]:
+    """Processes that run stages and have their models, among the descendants of this process."""
+    parents: dict[int, int] = {}
+    workers = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            title = (folder / "cmdline").read_bytes()
+            if title.startswith(b"ray::StageWorker") and b".setup" not in title and b".__init__" not in title:
+                workers.add(int(folder.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    own = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in own} - own:
+        own |= more
+    return sorted(workers & own)
+
+
+class Killer(threading.Thread):
+    """Kills one actor after another; waits where the machine is too slow to replace so many."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.stop, self.kills, self.random = threading.Event(), 0, random.Random(1)
+
+    def run(self) -> None:
+        while not self.stop.wait(EVERY_S):
+            if len(found := actors()) > FEWEST:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.random.choice(found), signal.SIGKILL)
+                    self.kills += 1
+
+
+@pytest.fixture
+def manifest(tmp_path) -> Path:
+    """Small pictures, and parts of the bundled recordings."""
+    for name in PORTRAITS:
+        cv2.imwrite(str(tmp_path / name), cv2.resize(cv2.imread(str(EXAMPLES / name)), (128, 128)))
+    for name in RECORDINGS:
+        for second in range(3):
+            ffmpeg("-ss", second, "-t", 0.6, "-i", EXAMPLES / name, tmp_path / f"{second}-{name}")
+    sounds = [f"{second}-{name}" for second in range(3) for name in RECORDINGS]
+    with (tmp_path / "pairs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("record_id", "image", "audio"))
+        writer.writerows((f"r{n}", PORTRAITS[n % 3], sounds[n % 6]) for n in range(RECORDS))
+    return tmp_path / "pairs.csv"
+
+
+@pytest.mark.slow
+def test_two_hundred_videos_are_made_while_an_actor_is_killed_every_three_seconds(manifest, tmp_path, monkeypatch):
+    run, temporary = tmp_path / "run", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # sockets need a short path
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    settings = (
+        "executor=ray",
+        "animation.picture.max_side=128",
+        "animation.encoding.preset=ultrafast",
+        "shard_size=64",
+    )
+    killer, start = Killer(), time.monotonic()
+    killer.start()
+    try:
+        result = generate(manifest, run, configured(*settings))
+    finally:
+        killer.stop.set()
+        killer.join()
+    deaths = {name: stage["deaths"] for name, stage in result.statistics["stages"].items()}
+    print(f"{RECORDS} records, {killer.kills} kills, {deaths}, {time.monotonic() - start:.0f} s")
+    assert result.counts.statuses == {"ok": RECORDS}
+    assert killer.kills >= 10
+    assert deaths["render"] >= 2
+    rows = [row for table in RunFolder(open_storage(run)).tables() for row in table.to_pylist()]
+    assert sorted(row["record_id"] for row in rows) == sorted(f"r{n}" for n in range(RECORDS))
+    for row in rows:
+        assert row["frames"] == len(read_frames(run / row["video"])) == 15
+        assert hashlib.sha256((run / row["video"]).read_bytes()).hexdigest() == row["sha256"]
+    shards = {f"shards/{row['shard']:05d}" for row in rows}
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert files == {
+        *(row["video"] for row in rows),
+        *(f"{shard}/{name}" for shard in shards for name in ("records.parquet", "_done.json")),
+        *("run.yaml", "plan.parquet", "events.jsonl", ".lock"),
+    }
+    assert not [path for path in run.rglob("*") if path.name.startswith(PARTIAL)]
+    assert not [path.name for path in temporary.iterdir() if path.name.startswith("joyvasa")]

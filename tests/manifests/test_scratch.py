@@ -1,0 +1,53 @@
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from manifests.scratch import PREFIX, scratch_folder, sweep_scratch
+
+HOLD = """
+import sys
+from manifests.scratch import scratch_folder
+with scratch_folder() as folder:
+    (folder / "video.mp4").write_bytes(b"half")
+    print(folder.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_folder_is_gone_after_its_block_however_that_ends(temporary):
+    def fail():
+        with scratch_folder() as folder:
+            (folder / "file").write_text("x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not list(temporary.iterdir())
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(temporary):
+    (temporary / "joyvasa-of-somebody").mkdir()
+    (temporary / f"{PREFIX}file").write_text("no folder")
+    (temporary / f"{PREFIX}link").symlink_to(temporary / "joyvasa-of-somebody")
+    others = {path.name for path in temporary.iterdir()}
+    with (
+        subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child,
+        scratch_folder() as own,
+    ):
+        theirs = child.stdout.readline().decode().strip()
+        sweep_scratch()
+        assert {path.name for path in temporary.iterdir()} == others | {own.name, theirs}
+        child.kill()
+        child.wait(30)
+        assert (temporary / theirs / "video.mp4").exists()
+        sweep_scratch()
+        assert {path.name for path in temporary.iterdir()} == others | {own.name}

@@ -1,0 +1,71 @@
+import json
+
+import fsspec
+import pytest
+
+from manifests.errors import ManifestError
+from manifests.manifest import open_manifest
+from manifests.scan import Scan
+from manifests.video_files import find_videos, names_videos, video_manifest
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.mp4", "a.MOV", "sub/c.mkv", "sub/notes.txt", ".hidden/d.mp4", "e.jpg"):
+        path = tmp_path / "videos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path / "videos"
+
+
+def rows(content: bytes) -> list[dict]:
+    return [json.loads(line) for line in content.splitlines()]
+
+
+def test_a_folder_gives_its_videos_by_their_paths_in_it(folder):
+    found = rows(video_manifest(str(folder)))
+    assert [row["record_id"] for row in found] == ["a.MOV", "b.mp4", "sub/c.mkv"]
+    assert found[0]["video"] == str(folder / "a.MOV")
+
+
+def test_a_glob_and_a_single_file_work(folder):
+    assert [row["record_id"] for row in rows(video_manifest(f"{folder}/*.m*"))] == ["b.mp4"]
+    assert [row["record_id"] for row in rows(video_manifest(f"{folder}/**/*.mkv"))] == ["c.mkv"]
+    assert [row["video"] for row in rows(video_manifest(str(folder / "b.mp4")))] == [str(folder / "b.mp4")]
+
+
+def test_relative_paths_become_absolute(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert find_videos("videos")[1] == str(folder / "b.mp4")
+
+
+def test_a_bucket_gives_uris():
+    fs = fsspec.filesystem("memory")
+    fs.pipe({"/talks/a.mp4": b"x", "/talks/sub/b.webm": b"x"})
+    assert find_videos("memory://talks") == ["memory:///talks/a.mp4", "memory:///talks/sub/b.webm"]
+
+
+def test_a_manifest_is_none_of_these(folder):
+    assert names_videos(str(folder))
+    assert names_videos("talks/*.mp4")
+    assert not names_videos("videos.csv")
+    tables = folder.parent / "tables"
+    tables.mkdir()
+    (tables / "part.csv").write_text("video\na.mp4\n")
+    assert not names_videos(str(tables))
+
+
+def test_nothing_found_is_one_sentence(tmp_path):
+    with pytest.raises(ManifestError, match="no video found"):
+        video_manifest(str(tmp_path / "*.mp4"))
+
+
+def test_odd_names_are_kept_or_refused_by_row(folder):
+    (folder / "ü 1, 'x'.mp4").write_bytes(b"x")
+    (folder / "line\nbreak.mp4").write_bytes(b"x")
+    manifest = folder.parent / "videos.jsonl"
+    manifest.write_bytes(video_manifest(str(folder)))
+    scan = Scan(open_manifest(manifest), videos=True)
+    records = [record.record_id for block in scan.blocks() for record in block.records if record]
+    assert "ü 1, 'x'.mp4" in records
+    assert scan.summary.bad_rows == 1

@@ -1,0 +1,41 @@
+from fractions import Fraction
+
+import pytest
+
+from pipelines.run_config import RunConfig, StageOptions, StagesOptions
+from pipelines.sizing import cpus_to_offer, sized
+from pipelines.video_pipeline import video_pipeline
+
+MODES = [("human",), ("animal",), ("human", "animal")]
+
+
+@pytest.mark.parametrize("modes", MODES)
+@pytest.mark.parametrize("gpus", [1, 3])
+def test_the_workers_fill_each_gpu_exactly(modes, gpus):
+    pipeline = video_pipeline(RunConfig(), "/run", modes, gpus=gpus)
+    assert sum(Fraction(spec.num_gpus) * spec.workers for spec in pipeline.stages) == gpus
+    with_networks = {spec.name: spec for spec in pipeline.stages if spec.num_gpus}
+    assert {spec.output for spec in with_networks.values()} == {"portrait", "speech", "motion", "render"}
+    assert all(spec.workers == gpus for spec in with_networks.values())
+    shares = [spec.num_gpus for spec in with_networks.values()]
+    assert shares == sorted(shares), "smaller ones start first: so none is left without a place"
+
+
+@pytest.mark.parametrize("modes", MODES)
+def test_only_stages_of_modes_that_occur_are_built(modes):
+    names = [spec.name for spec in video_pipeline(RunConfig(), "/run", modes).stages]
+    assert [name in names for name in ("portrait", "render")] == ["human" in modes] * 2
+    assert [name in names for name in ("animal_portrait", "animal_render")] == ["animal" in modes] * 2
+
+
+def test_what_is_configured_stays():
+    options = StagesOptions(animal_render=StageOptions(workers=5, num_gpus=1.0))
+    made = sized(options, ("human", "animal"), 2)
+    assert (made.animal_render.workers, made.animal_render.num_gpus) == (5, 1.0)
+    assert (made.render.workers, made.score.workers, made.identify.workers, made.score.num_gpus) == (2, 2, 1, 0.0)
+
+
+def test_without_a_gpu_every_worker_gets_its_place_on_this_machine():
+    pipeline = video_pipeline(RunConfig(), "/run", ("human", "animal"))
+    assert not any(spec.num_gpus for spec in pipeline.stages)
+    assert cpus_to_offer(pipeline) >= sum(spec.workers * spec.num_cpus for spec in pipeline.stages)
