@@ -32,6 +32,7 @@ def demo(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media =
     from manifests.run_folder import RunFolder
     from pipelines import generate as runs
     from pipelines.progress import run_progress
+    from pipelines.report.report import write_report
     from pipelines.run_config import RunConfig
     from pipelines.runs import report
 
@@ -44,8 +45,9 @@ def demo(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media =
             print(f"{manifest}: models {BUNDLE}: {notice}", file=sys.stderr)
             config = load_config(RunConfig, settings=[f"animation.models={BUNDLE}", f"executor={executor}"])
             result = runs.generate(manifest, out, config, listener=listener)
-    report(result)
     typer.echo(f"videos: {out}/shards/00000/videos")
+    typer.echo(f"report: {write_report(str(out)).page}")
+    report(result)
 
 
 def _write_pairs(media: Path, path: Path) -> Path:

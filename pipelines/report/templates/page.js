@@ -1,0 +1,94 @@
+"use strict";
+// Tables sort by the column that is clicked, numbers by what data-v holds, the missing ones always last.
+function key(row, column) {
+  const cell = row.cells[column];
+  if (!("v" in cell.dataset)) return cell.textContent.trim();
+  return cell.dataset.v === "" ? null : Number(cell.dataset.v);
+}
+
+function compare(a, b) {
+  return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+}
+
+function sort(head) {
+  const table = head.closest("table");
+  const body = table.tBodies[0];
+  const ascending = head.getAttribute("aria-sort") === "descending" || (!head.hasAttribute("aria-sort") && !head.classList.contains("n"));
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+  const keyed = [...body.rows].map((row) => [key(row, head.cellIndex), row]);
+  keyed.sort(([a], [b]) => (a === null) - (b === null) || (a === null ? 0 : (ascending ? 1 : -1) * compare(a, b)));
+  body.append(...keyed.map(([, row]) => row));
+}
+
+for (const head of document.querySelectorAll("table.sortable thead th")) {
+  if (!head.textContent.trim()) continue;
+  head.tabIndex = 0;
+  head.addEventListener("click", () => sort(head));
+  head.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      sort(head);
+    }
+  });
+}
+
+// A video takes the place of its button when that is pressed; none is loaded before.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button.player");
+  if (!button) return;
+  const video = document.createElement("video");
+  video.src = button.dataset.video;
+  video.controls = true;
+  button.closest("li").classList.add("playing");
+  button.replaceWith(video);
+  video.play().catch(() => {}); // the controls say why it does not play
+});
+
+// The page brings frames of the most extreme videos; those of others are taken from the video when their list is opened.
+const FRAMES = 5;
+const FRAME_HEIGHT = 80;
+
+function reached(video, event) {
+  return new Promise((resolve, reject) => {
+    video.addEventListener(event, resolve, { once: true });
+    video.addEventListener("error", reject, { once: true });
+  });
+}
+
+async function drawFrames(place) {
+  const video = document.createElement("video");
+  video.muted = true;
+  video.preload = "auto";
+  video.src = place.dataset.frames;
+  delete place.dataset.frames;
+  try {
+    await reached(video, "loadeddata");
+    const canvas = document.createElement("canvas");
+    const width = Math.round((FRAME_HEIGHT * video.videoWidth) / video.videoHeight);
+    canvas.height = FRAME_HEIGHT;
+    canvas.width = width * FRAMES;
+    for (let at = 0; at < FRAMES; at++) {
+      video.currentTime = (video.duration * at) / FRAMES;
+      await reached(video, "seeked");
+      canvas.getContext("2d").drawImage(video, at * width, 0, width, FRAME_HEIGHT);
+    }
+    place.replaceChildren(canvas);
+  } catch {
+    place.textContent = "the video cannot be shown";
+  }
+  video.removeAttribute("src"); // lets go of its decoder
+  video.load();
+}
+
+let drawing = Promise.resolve(); // one after another
+function fill(list) {
+  for (const place of list.open ? list.querySelectorAll("[data-frames]") : []) {
+    drawing = drawing.then(() => list.open && "frames" in place.dataset && drawFrames(place));
+  }
+}
+
+for (const list of document.querySelectorAll("details.videos")) {
+  fill(list);
+  list.addEventListener("toggle", () => fill(list));
+}

@@ -1,0 +1,112 @@
+"""Run folders for tests of reports: written by the code that writes real ones, without any network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manifests.events import EventLog
+from manifests.identity import Record
+from manifests.manifest import open_manifest
+from manifests.outcome import Outcome
+from manifests.plan import make_plan
+from manifests.run_file import ManifestSource, RunDescription
+from manifests.run_folder import RunFolder
+from manifests.scan import Scan
+from manifests.shards import read_shard
+from manifests.storage import open_storage
+from pipelines.statistics import RunStatistics, StageStatistics
+from tests.manifests.tables import write
+
+CONFIGURATION = {"animation": {"models": "random", "seed": 0}, "metrics": "all"}
+MISSING = "weights_missing: not available: needs amt-s.pth"
+
+
+def made_run(
+    root: str | Path,
+    rows: Iterable[Mapping[str, Any]],
+    outcome: Callable[[Record], Outcome],
+    *,
+    manifests: Path,
+    shard_size: int = 8,
+    video: bytes = b"",
+    shards: int | None = None,
+    name: str = "",
+    parts: Iterable[Mapping[str, Any]] = (),
+) -> RunFolder:
+    """A run whose records have these outcomes.
+
+    Args:
+        root: the run folder.
+        rows: of the manifest.
+        outcome: of a record.
+        manifests: folder for the manifest.
+        shard_size: records of a shard.
+        video: content of the videos of good records; nothing writes none.
+        shards: finished ones; None for all.
+        name: of the system whose videos were measured; empty for a run that makes its own.
+        parts: statistics, see `statistics`; of an unfinished part `error` is missing.
+    """
+    manifest = open_manifest(write(manifests / "pairs.jsonl", list(rows)))
+    scan = Scan(manifest, videos=bool(name))
+    plan = make_plan(scan, shard_size=shard_size)
+    kind = "evaluate" if name else "generate"
+    source = ManifestSource.of(manifest, plan, scan.summary)
+    description = RunDescription(CONFIGURATION, source, {"random": "ab" * 32}, {"joyvasa": "0.1.0"}, kind, name)
+    folder = RunFolder(open_storage(root))
+    folder.create(description, plan)
+    with EventLog(folder.storage) as log:
+        for part in parts:
+            log.write("run_started", stage=None, stages=[*part["stages"]])
+            log.write("run_ended" if "error" in part else "progress", stage=None, **part)
+    for number in range(len(plan) if shards is None else shards):
+        shard = read_shard(manifest, plan, number)
+        outcomes = [outcome(record) for record in shard.records]
+        for one in outcomes:
+            if one.video and video:
+                folder.storage.write(one.video, video)
+        folder.finish_shard(shard, outcomes, run_fingerprint=description.fingerprint())
+    return folder
+
+
+def good(record: Record, *, video: str | None = None, **metrics: float | None) -> Outcome:
+    """A video of 4 s; metrics that are None lack their weights."""
+    return Outcome(
+        record_id=record.record_id,
+        status="ok",
+        stage="commit",
+        seconds={"motion": 0.5, "render": 2.0},
+        frames=100,
+        duration_s=4.0,
+        video=video,
+        bundle="random abab",
+        licences=("MIT", "research only"),
+        metrics=metrics,
+        metric_reasons={name: MISSING for name, value in metrics.items() if value is None},
+    )
+
+
+def bad(record: Record, code: str = "face_not_found", error: str = "", status: Any = "failed") -> Outcome:
+    """A record that has no video."""
+    sentence = error or f"{record.image}: no face found; expected one"
+    return Outcome(record_id=record.record_id, status=status, stage="portrait", error_code=code, error=sentence)
+
+
+def statistics(*, elapsed_s: float = 100.0, ended: bool = True, gpus: float = 0.0, **render: Any) -> dict[str, Any]:
+    """Of a part of a run with the stages `motion` and `render`; `render` gives figures of that stage."""
+    stages = {
+        "motion": StageStatistics(
+            batch_size=16, num_gpus=gpus / 4, workers=1, records=10, batches=1, filled=8, busy_s=10
+        ),
+        "render": StageStatistics(batch_size=4, num_gpus=3 * gpus / 4, workers=1, records=10, **render),
+    }
+    found = RunStatistics(stages, elapsed_s=elapsed_s).as_dict()
+    return {**found, "error": None} if ended else found
+
+
+def numbers(n: int, seed: int = 0, mean: float = 5.0) -> np.ndarray:
+    """Normal numbers with a deviation of 1."""
+    return np.random.default_rng(seed).normal(mean, 1.0, n)

@@ -1,0 +1,231 @@
+"""The figures of whole reports."""
+
+import json
+
+import fsspec
+import numpy as np
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from joyvasa.errors import ConfigError
+from manifests.errors import ManifestError
+from pipelines.cli import app
+from pipelines.report.report import make_report, write_report
+from tests.pipelines.report.runs import bad, good, made_run, numbers
+
+N = 50
+SHARPNESS, DRIFT = numbers(N, 1), numbers(N, 2, mean=1.0)
+
+
+def rows(n=N):
+    return [
+        {
+            "record_id": f"r{k:02d}",
+            "image": "p.png",
+            "audio": "s.wav",
+            "mode": "animal" if k % 5 == 0 else "human",
+            "speaker": ("ann", "bob")[k % 2],
+            "note": f"unique {k}",
+        }
+        for k in range(n)
+    ]
+
+
+def outcome(record, *, shift=0.0):
+    k = int(record.record_id[1:])
+    if k == 7:
+        return bad(record)
+    if k in (8, 9):
+        return bad(record, "worker_died", "it killed its worker", "quarantined")
+    metrics = {"sharpness": SHARPNESS[k] + shift, "brightness_drift": DRIFT[k] if k % 2 else None, "smooth": None}
+    return good(record, **metrics)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    made_run(folder / "ours", rows(), outcome, manifests=folder)
+    return str(folder / "ours")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Has 40 of the records, each less sharp by 0.2, in another order and in shards of another size."""
+    folder = tmp_path_factory.mktemp("other")
+    mixed = [*reversed(rows(40)), {"record_id": "r99", "image": "p.png", "audio": "s.wav"}]
+
+    def theirs(record):
+        return bad(record) if record.record_id == "r99" else outcome(record, shift=-0.2)
+
+    made_run(folder / "theirs", mixed, theirs, manifests=folder, shard_size=7)
+    return str(folder / "theirs")
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    return make_report(run)
+
+
+def figure(report, name):
+    return next(one for one in report.metrics if one.column.name == name)
+
+
+def good_ones():
+    return np.array([k for k in range(N) if k not in (7, 8, 9)])
+
+
+def test_means_are_those_of_the_videos(report):
+    found = figure(report, "sharpness")
+    assert (found.summary.n, found.videos, found.coverage) == (47, 47, 1.0)
+    assert found.summary.mean == pytest.approx(SHARPNESS[good_ones()].mean())
+    assert found.summary.median == pytest.approx(np.median(SHARPNESS[good_ones()]))
+
+
+def test_missing_numbers_are_counted_by_reason(report):
+    found = figure(report, "brightness_drift")
+    assert found.summary.n == 23
+    assert [(reason.code, reason.count) for reason in found.reasons] == [("weights_missing", 24)]
+    nothing = figure(report, "smooth")
+    assert (nothing.summary.n, nothing.coverage, nothing.reasons[0].count) == (0, 0.0, 47)
+    assert "smooth" not in report.plots
+
+
+def test_metrics_are_broken_down_by_mode_and_by_columns_with_few_values(report):
+    groups = figure(report, "sharpness").groups
+    assert groups.keys() == {"mode", "speaker"}
+    animals = [k for k in good_ones() if k % 5 == 0]
+    found = {group.value: group.summary for group in groups["mode"]}
+    assert found["animal"].mean == pytest.approx(SHARPNESS[animals].mean())
+    assert found["animal"].n + found["human"].n == 47
+
+
+def test_the_ends_of_a_metric_are_its_worst_and_best_videos(report):
+    for name, values, better in (("sharpness", SHARPNESS, "higher"), ("brightness_drift", DRIFT, "lower")):
+        one = figure(report, name)
+        have = [k for k in good_ones() if name == "sharpness" or k % 2]
+        order = sorted(have, key=lambda k: values[k], reverse=better == "lower")
+        worst = [report.views[place].record_id for place, _ in one.worst]
+        assert worst == [f"r{k:02d}" for k in order[: len(worst)]]
+        assert report.views[one.best[0][0]].record_id == f"r{order[-1]:02d}"
+        assert not {place for place, _ in one.worst} & {place for place, _ in one.best}
+    assert len(figure(report, "sharpness").worst) == 20
+
+
+def test_failures_come_by_code_with_examples_and_advice(report):
+    by_code = {one.kind.code: one for one in report.failures}
+    assert {code: one.kind.count for code, one in by_code.items()} == {"worker_died": 2, "face_not_found": 1}
+    assert by_code["worker_died"].command.endswith("--retry quarantined")
+    assert by_code["face_not_found"].kind.examples[0]["record_id"] == "r07"
+    assert "picture" in by_code["face_not_found"].advice
+
+
+def test_pairs_are_matched_by_id_whatever_their_order(run, other):
+    (found,) = make_report(run, [other]).comparisons
+    assert found.shared == 40
+    pair = next(pair for pair in found.pairs if pair.column.name == "sharpness")
+    assert pair.difference.n == 37  # three of the forty have no video
+    assert pair.difference.mean == pytest.approx(0.2)
+    assert pair.difference.low == pytest.approx(0.2)
+    assert (pair.ours_better, pair.verdict) == (1.0, "better")
+    same = next(pair for pair in found.pairs if pair.column.name == "brightness_drift")
+    assert (same.difference.mean, same.verdict) == (pytest.approx(0.0), "no clear difference")
+
+
+def test_a_run_beside_itself_does_not_differ(run):
+    report = make_report(run, [run])
+    assert report.run_names == ["ours", "ours (2)"]
+    assert all(pair.difference.mean in (0.0, None) for pair in report.comparisons[0].pairs)
+
+
+def test_more_runs_than_colours_are_refused(run):
+    with pytest.raises(ConfigError, match="config_invalid: 6 runs"):
+        make_report(run, [run] * 6)
+
+
+def test_the_paper_stands_beside_the_run_in_its_units(run, tmp_path):
+    scores = {"iqa": 0.71, "sync_d": 7.0, "sync_d_mean": 13.9}
+    made_run(tmp_path / "run", rows(3), lambda record: good(record, **scores), manifests=tmp_path)
+    table = make_report(str(tmp_path / "run")).published[0]
+    ours = dict(zip([one["title"] for one in table.columns], table.ours["run"], strict=True))
+    assert (ours["IQA"], ours["Sync-D"], ours["VQA"]) == (pytest.approx(71.0), pytest.approx(13.9), None)
+    published = {row["name"]: row["values"] for row in table.rows}
+    assert published["JoyVASA"] == [68.97, 72.42, 4.85, 13.53, 459.04, 99.60]
+    assert "protocol not fully known" in table.note
+
+
+def test_tables_hold_the_figures_of_the_page(run, other):
+    files = write_report(run, [other])
+    table = pq.read_table(files.parquet)
+    found = {(r["section"], r["name"], r["group_value"]): r for r in table.to_pylist()}
+    mean = found["metric", "sharpness", None]
+    assert (mean["n"], mean["of"], mean["better"]) == (47, 47, "higher")
+    assert mean["low"] < mean["value"] < mean["high"]
+    assert found["run", "ok", None]["value"] == 47
+    assert found["missing", "smooth", "weights_missing"]["n"] == 47
+    assert found["group", "sharpness", "animal"]["group_column"] == "mode"
+    assert found["difference", "sharpness", None]["value"] == pytest.approx(0.2)
+    assert found["failure", "worker_died", "portrait"]["n"] == 2
+    assert {r["run"] for r in table.to_pylist() if r["section"] == "published"} >= {"EchoMimic", "Hallo", "JoyHallo"}
+    again = pa_csv.read_csv(files.csv)
+    assert again.num_rows == table.num_rows
+    assert again.column("value").to_pylist() == pytest.approx(table.column("value").to_pylist())
+
+
+def test_the_same_run_gives_the_same_page(run):
+    pages = [open(write_report(run).page, "rb").read() for _ in range(2)]
+    assert pages[0] == pages[1]
+
+
+def test_an_unfinished_run_says_what_is_left_out(tmp_path):
+    made_run(tmp_path / "run", rows(20), outcome, manifests=tmp_path, shards=1)
+    report = make_report(str(tmp_path / "run"))
+    assert (report.headline.records, report.headline.pending) == (20, 12)
+
+
+def test_a_run_in_which_nothing_is_finished_has_a_page(tmp_path):
+    made_run(tmp_path / "run", rows(3), outcome, manifests=tmp_path, shards=0)
+    page = open(write_report(str(tmp_path / "run")).page, encoding="utf-8").read()
+    assert "3 of 3 records are not in this report" in page
+
+
+def test_columns_that_later_shards_bring_or_lack_are_padded(tmp_path):
+    def uneven(record):
+        k = int(record.record_id[1:])
+        return good(record, **({"sharpness": float(k)} if k < 8 else {"identity": float(k)}))
+
+    made_run(tmp_path / "run", rows(24), uneven, manifests=tmp_path)
+    report = make_report(str(tmp_path / "run"))
+    assert (figure(report, "sharpness").summary.n, figure(report, "sharpness").summary.maximum) == (8, 7.0)
+    assert (figure(report, "identity").summary.n, figure(report, "identity").summary.minimum) == (16, 8.0)
+
+
+def test_infinite_numbers_are_none(tmp_path):
+    made_run(tmp_path / "run", rows(4), lambda r: good(r, sharpness=float("inf")), manifests=tmp_path)
+    found = figure(make_report(str(tmp_path / "run")), "sharpness")
+    assert found.summary.n == 0
+    assert [(reason.code, reason.count) for reason in found.reasons] == [("not_finite", 4)]
+
+
+def test_a_report_lies_whole_in_an_object_store(s3_bucket, tmp_path):
+    made_run(f"{s3_bucket}/run", rows(12), outcome, manifests=tmp_path)
+    files = write_report(f"{s3_bucket}/run")
+    assert files.page == f"{s3_bucket}/run/report/index.html"
+    store = fsspec.filesystem("s3")
+    assert sorted(name.rsplit("/", 1)[1] for name in store.ls(f"{s3_bucket}/run/report")) == [
+        "index.html",
+        "metrics.csv",
+        "metrics.parquet",
+    ]
+
+
+def test_a_folder_without_a_run_is_one_sentence(tmp_path):
+    with pytest.raises(ManifestError, match="run_missing"):
+        write_report(str(tmp_path))
+
+
+def test_the_command_tells_where_the_report_is(run):
+    result = CliRunner().invoke(app, ["report", run, "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["page"] == f"{run}/report/index.html"

@@ -1,0 +1,88 @@
+"""The page of a long run stays small and is made quickly: 2,000 rows as a test, 100,000 with `make bench`."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from manifests.outcome_table import METRIC, table_bytes
+from pipelines.report.metrics import known_columns
+from pipelines.report.page import MAX_BYTES
+from pipelines.report.report import write_report
+from tests.media import ffmpeg
+from tests.pipelines.report.runs import bad, good, made_run, statistics
+
+SHARD = 256
+LIMIT_S = 60.0
+N_LABELS = 11  # columns that videos are sorted by, beside the mode
+
+
+def long_run(folder: Path, n_rows: int) -> str:
+    """A run with all metrics but two, whose videos are all there, as links to one."""
+    columns = known_columns()
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=512x512:rate=25:duration=5", "-crf", "23", folder / "video.mp4")
+
+    def outcome(record):
+        if record.row % 50 == 0:
+            return bad(record, ("face_not_found", "audio_unreadable", "image_truncated")[record.row % 3])
+        return good(record, video=None, **{name: None if name in ("iqa", "vqa") else 1.0 for name in columns})
+
+    rows = [
+        {
+            "record_id": f"clip-{k:06d}",
+            "image": f"p{k % 1000}.png",
+            "audio": f"s{k % 1000}.wav",
+            "mode": "animal" if k % 7 == 0 else "human",
+            **{f"label_{j}": f"value {k % min(10, 3 + j)}" for j in range(N_LABELS)},
+            "transcript": f"what is said in clip {k}",
+        }
+        for k in range(n_rows)
+    ]
+    run = made_run(
+        folder / "run",
+        rows,
+        outcome,
+        manifests=folder,
+        shard_size=SHARD,
+        parts=[statistics(gpus=4.0, elapsed_s=3600, busy_s=9000.0, totals={"frames": 100 * n_rows})],
+    )
+    random = np.random.default_rng(0)
+    for shard in run.done_marks():
+        table = run.records(shard)
+        for at, name in enumerate(table.column_names):
+            if name.startswith(METRIC) and pa.types.is_floating(table.schema.field(name).type):
+                values = random.gamma(3.0, 1.0, table.num_rows)
+                kept = table.column(name).is_valid().to_numpy() & (random.random(table.num_rows) < 0.98)
+                table = table.set_column(at, name, pa.array(values, mask=~kept))
+        paths = [run.video_path(shard, name) for name in table.column("record_id").to_pylist()]
+        table = table.set_column(table.column_names.index("video"), "video", pa.array(paths))
+        run.storage.write(run.records_path(shard), table_bytes(table))
+        videos = folder / "run" / run.shard_folder(shard) / "videos"
+        videos.mkdir()
+        for path in paths:
+            (folder / "run" / path).symlink_to(folder / "video.mp4")
+    return str(folder / "run")
+
+
+def test_the_page_of_many_rows_is_below_its_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.report.records.MAX_SHEETS", 4)
+    page = Path(write_report(long_run(tmp_path, 2000)).page)
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<svg") == len(known_columns()) - 2
+    assert text.count("<li>") > 20 * (len(known_columns()) - 2)
+    assert len(text.encode()) < MAX_BYTES * 0.6  # contact sheets fill what is left
+
+
+@pytest.mark.bench
+def test_100000_rows_make_a_page_below_5_mb_within_a_minute(tmp_path):
+    run = long_run(tmp_path, 100_000)
+    started = time.monotonic()
+    page = Path(write_report(run).page)
+    elapsed_s = time.monotonic() - started
+    size = page.stat().st_size
+    sheets = page.read_bytes().count(b"data:image/jpeg")
+    print(f"100,000 rows: {elapsed_s:.1f} s, {size / 1e6:.2f} MB, {sheets} contact sheets")
+    assert size < MAX_BYTES
+    assert elapsed_s < LIMIT_S
