@@ -129,6 +129,9 @@ def _clips(
     """The clips of all recordings of a shard, in the order of the manifest."""
     for outcome in outcomes:
         wanted = frozenset(row.clip_id for row in rows[outcome.record_id] if row.clip_id)
+        if not wanted and outcome.status == "ok":
+            found = f"{storage.root}: record {outcome.record_id[:80]!r} is ok and has no clips"
+            raise InputError("clips_lost", f"{found}; expected at least one: prepare the data set again")
         if not wanted:
             continue
         own = parts.clips(shard, outcome.record_id)

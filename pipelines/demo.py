@@ -46,7 +46,8 @@ def demo(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media =
             config = load_config(RunConfig, settings=[f"animation.models={BUNDLE}", f"executor={executor}"])
             result = runs.generate(manifest, out, config, listener=listener)
     typer.echo(f"videos: {out}/shards/00000/videos")
-    typer.echo(f"report: {write_report(str(out)).page}")
+    write_report(str(out))
+    typer.echo(f"report: {out}/report/index.html")
     report(result)
 
 

@@ -129,11 +129,18 @@ class RecordFlow:
     def reject(self, work: Work, rejection: Rejection, *, lasting: bool) -> None:
         """A computation failed for good; all who wait for it end here, for the same reason.
 
+        Where the stage is optional they go on without its result.
+
         Args:
             work: the computation.
             rejection: why.
             lasting: whether records to come that share it shall end likewise.
         """
+        spec = self._pipeline.by_name[work.stage]
+        if spec.optional:
+            facts = {"error_code": rejection.code, "error": rejection.sentence}
+            self.succeed(work, Ok(facts=facts), None, 0.0)
+            return
         if work.key is not None:
             self._shared[work.stage].end(work.key, rejection if lasting else None)
         for state in work.waiters:

@@ -14,6 +14,7 @@ from typing import Any
 from joyvasa import __version__
 from joyvasa.bundles import Bundle, bundle_names, open_bundle
 from joyvasa.config import config_from, plain
+from joyvasa.errors import ConfigError
 from joyvasa.mode import Mode
 from joyvasa.models import MOTION_ROLES, require_models, roles_in_use
 from manifests.errors import ManifestError
@@ -152,7 +153,7 @@ def checked_plan(source: Manifest, config: RunConfig, *, videos: bool = False) -
         raise ManifestError(
             "manifest_rows",
             f"{source.uri}: {scan.summary.bad_rows} of {scan.summary.rows} rows are bad ({shown}): "
-            "see joyvasa validate, or run the others with --set skip_bad_rows=true",
+            f"see joyvasa validate{' --videos' if videos else ''}, or run the others with --set skip_bad_rows=true",
         )
     return plan, ManifestSource.of(source, plan, scan.summary)
 
@@ -251,7 +252,8 @@ def _outcomes(
     config: RunConfig, bundle: Bundle, description: RunDescription
 ) -> Callable[[Finished, Pipeline], Outcome]:
     weights = {mode: Weights.of(config, bundle, mode) for mode in description.manifest.modes}
-    return lambda finished, pipeline: outcome_of(finished, pipeline=pipeline, weights=weights)
+    metrics = metric_columns(config)
+    return lambda finished, pipeline: outcome_of(finished, pipeline=pipeline, weights=weights, metrics=metrics)
 
 
 def _pipeline(folder: RunFolder, config: RunConfig, description: RunDescription) -> Pipeline:
@@ -259,10 +261,21 @@ def _pipeline(folder: RunFolder, config: RunConfig, description: RunDescription)
 
 
 def gpus_of(config: RunConfig) -> int:
-    """GPUs that a run works on."""
+    """GPUs that a run works on.
+
+    Raises:
+        ConfigError: `gpus_unknown` for a cluster that has none now; it may be about to grow.
+    """
     if config.ray.gpus is not None:
         return config.ray.gpus
-    return executors.count_gpus(config.executor, config.ray.address)
+    found = executors.count_gpus(config.executor, config.ray.address)
+    if not found and config.executor == "ray" and config.ray.address:
+        raise ConfigError(
+            "gpus_unknown",
+            f"{config.ray.address}: the cluster has no GPU now; expected some: give ray.gpus, the number that it will "
+            "have, or ray.gpus=0 to work on CPUs",
+        )
+    return found
 
 
 def _executor(config: RunConfig, pipeline: Pipeline) -> Executor:

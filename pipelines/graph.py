@@ -26,6 +26,8 @@ class StageSpec:
         only: which records it is for; `None` for all. A function of the record alone.
         inputs: outputs whose payloads it needs.
         after: outputs whose facts `share` and `bucket` need; their payloads are not sent to it.
+        optional: a record that it rejects goes on without its result; the facts say why, as `error_code` and `error`.
+            No other stage may need its payload.
         share: content key of a record, from the record and the facts of the stages above it, or `None` for a record of
             its own. Records with the same key wait for one computation and use its result.
         cache_entries: results kept for records to come, least recently used out first.
@@ -45,6 +47,7 @@ class StageSpec:
     only: Callable[[Record], bool] | None = None
     inputs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    optional: bool = False
     share: Callable[[Record, Facts], Hashable | None] | None = None
     cache_entries: int = 1024
     cache_bytes: int = 1 << 30
@@ -132,6 +135,9 @@ class Pipeline:
         if output := _double([spec.output for spec in self.stages if spec.only is None]):
             raise ConfigError("stage_output", f"two stages make {output} of all records; expected `only` for each")
         for spec in self.stages:
+            if needed := [name for name in spec.inputs if any(maker.optional for maker in self.makers.get(name, ()))]:
+                found = f"stage {spec.name} needs the payload of {needed[0]}, which is optional"
+                raise ConfigError("stage_input", f"{found}; expected it in `after`, for its facts alone")
             if unknown := [name for name in spec.needs if name not in self.makers]:
                 raise ConfigError(
                     "stage_input", f"stage {spec.name} needs {unknown[0]}; expected one of {[*self.makers]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from joyvasa.models import roles_in_use
 from manifests.outcome import Outcome
 from pipelines.graph import Pipeline
 from pipelines.run_config import RunConfig
+from pipelines.scoring import metric_licences
 from pipelines.video_pipeline import animation_of
 from pipelines.works import Finished
 
@@ -30,17 +31,20 @@ class Weights:
     def of(cls, config: RunConfig, bundle: Bundle, mode: Mode) -> Weights:
         """Those of a run."""
         used = roles_in_use(animation_of(config, mode), bundle)
-        licences = {licence.name for licence in bundle.licences(used).values()}
+        licences = {licence.name for licence in bundle.licences(used).values()} | metric_licences(config)
         return cls(f"{bundle.name} {bundle.fingerprint(used)}", tuple(sorted(licences)))
 
 
-def outcome_of(finished: Finished, *, pipeline: Pipeline, weights: Mapping[str, Weights]) -> Outcome:
+def outcome_of(
+    finished: Finished, *, pipeline: Pipeline, weights: Mapping[str, Weights], metrics: Sequence[str] = ()
+) -> Outcome:
     """The outcome row of a record.
 
     Args:
         finished: as the engine gives it.
         pipeline: that the record has left.
         weights: by mode.
+        metrics: columns that have a number or a reason.
     """
     rejection, facts = finished.rejection, finished.facts
     made: Mapping[str, Any] = {} if rejection else facts["render"]
@@ -70,12 +74,20 @@ def outcome_of(finished: Finished, *, pipeline: Pipeline, weights: Mapping[str, 
         warning_codes=portrait.get("warning_codes"),
         bundle=used.bundle,
         licences=used.licences,
-        **scores_of(facts.get("score", {})),
+        **scores_of(facts.get("score", {}), metrics),
     )
 
 
-def scores_of(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of the outcome row that the facts of the score stage fill."""
+def scores_of(facts: Mapping[str, Any], metrics: Sequence[str] = ()) -> dict[str, Any]:
+    """Fields of the outcome row that the facts of the score stage fill.
+
+    Args:
+        facts: of the stage; the reason alone where it gave the record up.
+        metrics: columns that this reason is for.
+    """
+    if "error_code" in facts:
+        reason = f"{facts['error_code']}: {facts['error']}"
+        return {"metrics": {}, "metric_reasons": dict.fromkeys(metrics, reason)}
     found = {name.removeprefix(METRIC): value for name, value in facts.items() if name.startswith(METRIC)}
     return {
         "metrics": {name: value for name, value in found.items() if not name.endswith(REASON)},

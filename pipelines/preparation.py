@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from joyvasa.bundles import open_bundle
+from joyvasa.errors import InputError
 from joyvasa.models import DETECTOR_ROLES, detector_name, require_weights
 from joyvasa.training.clip_config import FRAMES_PER_SECOND
 from manifests.events import EventLog
@@ -49,7 +50,7 @@ def prepare(
 
     Raises:
         ManifestError: as `pipelines.generate.generate`.
-        InputError: `dataset_empty`.
+        InputError: `dataset_empty`, or `mode_unsupported` where a row is an animal.
         JoyvasaError: missing models, a run that was stopped.
     """
     config = dataclasses.replace(located(config or RunConfig()), metrics="none")
@@ -64,6 +65,9 @@ def prepare(
         location = folder.storage.location(VIDEOS)
     source = open_manifest(location)
     plan, found = checked_plan(source, config, videos=True)
+    if "animal" in found.modes:
+        sentence = f"{location}: has rows of mode animal; expected human ones: their motion alone can be learned"
+        raise InputError("mode_unsupported", f"{sentence}, leave the others out")
     description = described(config, found, hashes, kind="prepare")
     pipeline = preparation_pipeline(config, folder.storage.root, gpus=gpus_of(config))
     if begun:

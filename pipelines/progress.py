@@ -70,7 +70,8 @@ class _Lines:
             finished = data["ok"] + data["failed"] + data["quarantined"]
             stages = ", ".join(f"{name} {stage['records']}" for name, stage in data["stages"].items())
             rate = _rate(finished, data["elapsed_s"])
-            print(f"{finished} of {data['records']} records, {rate}; {stages}", file=sys.stderr)
+            done = ", ".join(filter(None, (f"{finished} of {data['records']} records", rate)))
+            print(f"{done}; {stages}", file=sys.stderr)
 
 
 def _rejected(event: Event) -> str:

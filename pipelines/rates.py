@@ -18,6 +18,7 @@ from manifests.run_folder import RunFolder
 from manifests.scan import MEDIA_COLUMNS, Scan
 from manifests.storage import open_storage
 from pipelines.events import EventKind
+from pipelines.sizing import gpu_shares
 
 if TYPE_CHECKING:
     from pipelines.run_config import RunConfig
@@ -75,7 +76,20 @@ def measure(manifest: str, config: RunConfig) -> Profile:
                 f"{manifest}: none of its first {result.counts.records} rows gave a video: look at them with "
                 "joyvasa generate, or give rates with --profile",
             )
-        return dataclasses.replace(rates_of_run(run), machine=f"this machine, models {config.animation.models}")
+        return _with_gpus(rates_of_run(run), f"this machine, models {config.animation.models}")
+
+
+def _with_gpus(profile: Profile, machine: str) -> Profile:
+    """A process alone has the whole GPU, where there is one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return dataclasses.replace(profile, machine=f"{machine}, no GPU")
+    shares = gpu_shares(("human",))
+    stages = {
+        name: dataclasses.replace(rate, gpus=1.0 if name in shares else 0.0) for name, rate in profile.stages.items()
+    }
+    return dataclasses.replace(profile, machine=machine, stages=stages)
 
 
 def _first_rows(manifest: str) -> list[dict[str, Any]]:
@@ -86,7 +100,8 @@ def _first_rows(manifest: str) -> list[dict[str, Any]]:
     for record in islice(good, SAMPLE_RECORDS):
         paths = {name: getattr(record, name) for name in MEDIA_COLUMNS}
         located = {name: source.locate(path) for name, path in paths.items() if path is not None}
-        rows.append({"record_id": record.record_id, "mode": record.mode, **located})
+        given = {"record_id": record.record_id, "mode": record.mode, "seed": record.seed, "cfg_scale": record.cfg_scale}
+        rows.append(located | {name: value for name, value in given.items() if value is not None})
     return rows
 
 

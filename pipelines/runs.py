@@ -72,6 +72,9 @@ def resume(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
     if wrong := set(retry or ()) - {"failed", "quarantined"}:
         raise typer.BadParameter(f"{min(wrong)}: expected failed or quarantined", param_hint="--retry")
     if train.is_training(run):
+        if retry or as_json:
+            option = "--retry" if retry else "--json"
+            raise typer.BadParameter(f"{run} is a training run; expected one over a manifest", param_hint=option)
         train.resume(run)
         return
     with run_progress() as listener:

@@ -43,15 +43,26 @@ def metric_hashes(config: RunConfig) -> dict[str, Any]:
     Returns:
         `metrics`: one hash of all their weights; `fvd`: the choices behind features for FVD, where it has them.
     """
-    bundle = open_bundle(config.metric_models)
-    commercial = config.animation.licences == "commercial"
-    metrics = map(build, config.metric_names)
-    roles = {role for one in metrics if not unavailable(one, bundle, commercial=commercial) for role in one.roles}
+    bundle, roles = open_bundle(config.metric_models), metric_roles(config)
     if not roles:
         return {}
-    hashes: dict[str, Any] = {"metrics": bundle.fingerprint(sorted(roles))}
-    if FVD in config.metric_names and not unavailable(build(FVD), bundle, commercial=commercial):
+    hashes: dict[str, Any] = {"metrics": bundle.fingerprint(roles)}
+    if FVD in config.metric_names and set(build(FVD).roles) <= set(roles):
         from joyvasa.metrics.fvd import fvd_choices
 
         hashes[FVD] = dict(fvd_choices(bundle))
     return hashes
+
+
+def metric_roles(config: RunConfig) -> tuple[str, ...]:
+    """Roles of the weights that the metrics of a run use: those that are there and may be used."""
+    bundle, commercial = open_bundle(config.metric_models), config.animation.licences == "commercial"
+    metrics = map(build, config.metric_names)
+    return tuple(
+        sorted({role for one in metrics if not unavailable(one, bundle, commercial=commercial) for role in one.roles})
+    )
+
+
+def metric_licences(config: RunConfig) -> set[str]:
+    """Licences of these weights."""
+    return {licence.name for licence in open_bundle(config.metric_models).licences(metric_roles(config)).values()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 FVD = "fvd"
 PARTNERS = 16  # records behind one in which another sound is looked for
+
+UNREADABLE = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)  # archives that are damaged
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def moments_of(folder: RunFolder, shard: int, mark: DoneMark, name: str) -> Mome
         try:
             with _opened(folder.storage.read(kept)) as arrays:
                 return Moments.from_arrays(arrays, kept)
-        except (InputError, ValueError, OSError, zipfile.BadZipFile):
+        except (InputError, *UNREADABLE):
             pass  # damaged: computed again below
     total: Moments | None = None
     for record_id in _ok_records(folder, shard):
@@ -181,7 +184,7 @@ def _feature(folder: RunFolder, shard: int, record_id: str, name: str) -> np.nda
             if name not in arrays:
                 return None
             array = arrays[name]
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise _damaged(path, str(error)) from None
     if array.ndim != 2 or array.dtype != np.float32 or not np.isfinite(array).all():
         raise _damaged(path, f"{name} is {array.dtype} of shape {array.shape}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +24,7 @@ ManifestPath = Annotated[str, typer.Argument(metavar="MANIFEST", help="Parquet, 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 MaxReport = Annotated[int, typer.Option("--max-report", min=0, help="Bad values shown; all are counted.")]
 Files = Annotated[bool, typer.Option("--files/--no-files", help="Look up the local files that rows name.")]
+Videos = Annotated[bool, typer.Option("--videos", help="Rows bring finished videos, for evaluate or prepare.")]
 Remote = Annotated[bool, typer.Option("--remote", help="Look up URIs too.")]
 ShardSize = Annotated[int | None, typer.Option("--shard-size", min=1, help="Rows of a shard; default 256.")]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Read no media: no lengths, and files are not looked up.")]
@@ -46,6 +47,7 @@ def validate(
     manifest: ManifestPath,
     files: Files = True,
     remote: Remote = False,
+    videos: Videos = False,
     max_report: MaxReport = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -56,7 +58,7 @@ def validate(
 
     shown: list[dict[str, Any]] = []
     with _progress(quiet=as_json) as progress, FileCheck(FileCheckConfig(remote=remote)) as check:
-        scan = Scan(open_manifest(manifest), files=check if files else None)
+        scan = Scan(open_manifest(manifest), files=check if files else None, videos=videos)
         for scanned in scan.blocks():
             for problem in scanned.problems[: max(0, max_report - len(shown))]:
                 shown.append(problem.as_dict())
@@ -184,11 +186,18 @@ def _print_survey(result: Survey) -> None:
         return
     if result.estimate.machine:
         typer.echo(f"{'measured by':22} {result.estimate.machine}")
-    hours, disk = result.estimate.total_gpu_hours, result.estimate.disk_bytes
-    typer.echo(f"{'GPU hours':22} {'not known without lengths' if hours is None else f'{hours:,.2f}'}")
-    for stage, stage_hours in result.estimate.gpu_hours.items():
-        typer.echo(f"  {stage:20} {'?' if stage_hours is None else f'{stage_hours:,.2f}'}")
+    _print_hours("GPU hours", result.estimate.gpu_hours)
+    _print_hours("worker hours", result.estimate.worker_hours)
+    disk = result.estimate.disk_bytes
     typer.echo(f"{'disk':22} {'not known' if disk is None else f'{disk / 1e9:,.2f} GB'}")
+
+
+def _print_hours(title: str, by_stage: Mapping[str, float | None]) -> None:
+    known = [hours for hours in by_stage.values() if hours is not None]
+    total = f"{sum(known):,.2f}" if len(known) == len(by_stage) else "not known without lengths"
+    typer.echo(f"{title:22} {total}")
+    for stage, hours in by_stage.items():
+        typer.echo(f"  {stage:20} {'?' if hours is None else f'{hours:,.2f}'}")
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from joyvasa.config import config_from, plain
-from joyvasa.errors import ConfigError, InputError, OutputError
+from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError
+from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.measure import Measurement, measure
@@ -25,6 +26,7 @@ from pipelines.train import RUN_FILE
 
 LAYOUT = 1
 MAX_RUN_FILE_BYTES = 1 << 20
+GOES_ON = ("training_diverged", "workers_lost")  # errors whose sentences say how the run is resumed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class TrainingRun:
 
     Args:
         dataset: folder of the data set.
-        workers: processes that train together; the losses do not depend on it.
+        workers: processes that train together; the losses do not depend on it where `micro_batch_size` is set.
         config: every option.
     """
 
@@ -70,7 +72,12 @@ def start(
             )
         content = {"layout": LAYOUT, "dataset": begun.dataset, "workers": workers, "config": plain(begun.config)}
         storage.write(RUN_FILE, yaml.safe_dump(content, sort_keys=False, width=120).encode())
-        return _train(storage, begun, lock, listener)
+        try:
+            return _train(storage, begun, lock, listener)
+        except JoyvasaError as error:
+            if error.code not in GOES_ON and not Checkpoints(storage).steps():
+                storage.remove(RUN_FILE)  # nothing was begun: the same folder may be given with better options
+            raise
 
 
 def resume(run: str | os.PathLike[str], *, listener: Listener) -> Result:

@@ -37,14 +37,15 @@ def train_on_ray(
         dataset: folder or URI that every node reaches.
         run: likewise.
         config: every option.
-        workers: how many; each takes a GPU where the cluster has enough, unless the device is `cpu`.
+        workers: how many; each takes a GPU, unless the device is `cpu`, or `auto` in a cluster that has too few.
         on_wait: called now and then.
 
     Raises:
         JoyvasaError: what `Trainer` raises in a worker.
-        ManifestError: likewise, for what cannot be written.
-        EnvironmentFault: `ray_train_missing`, `ray_unreachable`, `workers_missing`, or `workers_lost` when the group
-            is lost again and again.
+        ManifestError: likewise, for what cannot be written; `run_locked` after the end of a group where another
+            process took the run meanwhile.
+        EnvironmentFault: `ray_train_missing`, `ray_unreachable`, `device_unavailable`, or `workers_lost` when the
+            group is lost again and again.
     """
     import ray
 
@@ -57,19 +58,21 @@ def train_on_ray(
         ) from None
     checkpoints = Checkpoints(open_storage(run))
     attempts, reached = 0, checkpoints.steps()[-1:]
-    with _cluster(ray, workers), _regularly(on_wait):
+    with _cluster(ray, workers), _regularly(on_wait) as locked:
         while True:
             try:
                 _fit(ray, dataset, run, config, workers)
                 return _result(open_storage(run), config)
             except TrainingFailedError as error:
+                if locked:
+                    raise locked[0] from None
                 failures = list(getattr(error, "worker_failures", {}).values())
                 for failure in failures:
                     if isinstance(failure, (JoyvasaError, ManifestError)):
                         raise failure from None
                 now = checkpoints.steps()[-1:]
                 attempts, reached = (1, now) if now != reached else (attempts + 1, reached)
-                reason = str(failures[0] if failures else error).strip().splitlines()[-1][:200]
+                reason = _last_line(failures[0] if failures else error)
                 if attempts == ATTEMPTS:
                     raise EnvironmentFault(
                         "workers_lost",
@@ -84,7 +87,7 @@ def _fit(ray: Any, dataset: str, run: str, config: TrainingConfig, workers: int)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    use_gpu = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= workers
+    use_gpu = _with_gpus(config.device, workers, int(ray.cluster_resources().get("GPU", 0)))
     resources = {"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
     with tempfile.TemporaryDirectory() as records:  # of Ray Train; ours are in the run folder
         TorchTrainer(
@@ -94,6 +97,21 @@ def _fit(ray: Any, dataset: str, run: str, config: TrainingConfig, workers: int)
             torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
             run_config=RunConfig(name="train", storage_path=records, failure_config=FailureConfig(max_failures=0)),
         ).fit()
+
+
+def _with_gpus(device: str, workers: int, gpus: int) -> bool:
+    """Whether each worker takes a GPU of the cluster."""
+    if gpus < workers and device not in ("auto", "cpu"):
+        raise EnvironmentFault(
+            "device_unavailable",
+            f"{device}: the cluster has {gpus} GPUs; expected one for each of {workers} workers: use --workers "
+            f"{max(1, gpus)}, --device cpu or a larger cluster",
+        )
+    return device != "cpu" and gpus >= workers
+
+
+def _last_line(error: object) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
 
 
 def _work(options: dict[str, Any]) -> None:
@@ -151,18 +169,31 @@ def _cluster(ray: Any, workers: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _regularly(call: Callable[[], object]) -> Iterator[None]:
-    """Calls a function now and then during the block, in a thread."""
+def _regularly(call: Callable[[], object]) -> Iterator[list[ManifestError]]:
+    """Calls a function now and then during the block, in a thread; gives a list that tells once the lock is lost.
+
+    Raises:
+        ManifestError: `run_locked`, at the end of the block.
+    """
     ended = threading.Event()
+    locked: list[ManifestError] = []
 
     def loop() -> None:
-        while not ended.wait(WAIT_S):
-            call()
+        while not locked and not ended.wait(WAIT_S):
+            try:
+                call()
+            except OSError:
+                pass  # of a storage that cannot be reached for a while: the next round tries again
+            except ManifestError as error:
+                if error.code == "run_locked":
+                    locked.append(error)
 
     thread = threading.Thread(target=loop, name="training-lock", daemon=True)
     thread.start()
     try:
-        yield
+        yield locked
     finally:
         ended.set()
         thread.join()
+    if locked:
+        raise locked[0]

@@ -53,9 +53,13 @@ def video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: 
             ),
             *(_render(config, run, mode, options) for mode in modes),
             stage_spec(
-                "score", score_stage(config, run, common["animation"]), options, inputs=("portrait", "motion", "render")
+                "score",
+                score_stage(config, run, common["animation"]),
+                options,
+                inputs=("portrait", "motion", "render"),
+                optional=True,  # no number is worth a video
             ),
-            stage_spec("commit", CommitStage(CommitConfig(run=run)), options, inputs=("render", "score")),
+            stage_spec("commit", CommitStage(CommitConfig(run=run)), options, inputs=("render",), after=("score",)),
         )
     )
 

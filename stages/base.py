@@ -56,7 +56,7 @@ class Kind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"  # tried again in a smaller batch, then quarantined
     POISON = "poison"  # a result nobody may use (not a number), or an unexpected error: quarantined
     BROKEN = "broken"  # the process can compute nothing more (its GPU context failed): as if the worker had died
-    STOP = "stop"  # nothing can go on (disk full, folder read-only): the run stops and can be resumed
+    STOP = "stop"  # nothing can go on (disk full, folder read-only, an option that fits no record): the run stops
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,11 @@ _GPU_FAULT = re.compile(
     r"(CUDA|HIP)( driver)? error|CUDA failure|device-side assert|illegal memory access"
     r"|CUBLAS_STATUS_|CUDNN_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR|MAPPING_ERROR)"
 )
-_GPU_FULL = re.compile(r"(CUDA|HIP)( driver)? error: out of memory|STATUS_ALLOC_FAILED")  # the context survives that
+# The context survives that.
+_GPU_FULL = re.compile(
+    r"(CUDA|HIP)( driver)? (error|failure)[^:]*: out of memory|STATUS_ALLOC_FAILED"
+    r"|Failed to allocate memory for requested buffer"
+)
 
 
 def failure_of(error: BaseException) -> Failed:
@@ -160,8 +164,10 @@ def failure_of(error: BaseException) -> Failed:
         return Failed(Kind.OUT_OF_MEMORY, "out_of_memory", _text(error))  # torch's, by name: torch is not imported
     if _no_record_is_to_blame(error):
         return Failed(Kind.STOP, *_told(error, "disk_unwritable"))
-    if isinstance(error, InputError | ConfigError):
+    if isinstance(error, InputError):
         return Failed(Kind.BAD_INPUT, error.code, error.sentence)
+    if isinstance(error, ConfigError):  # the same for every record
+        return Failed(Kind.STOP, error.code, error.sentence)
     if isinstance(error, OSError | OutputError) or isinstance(error.__cause__, OSError):
         return Failed(Kind.IO, *_told(error, "io_error"))
     return Failed(Kind.POISON, *_told(error, "unexpected_error"))

@@ -47,7 +47,7 @@ class WatchedVideo:
     Attributes:
         sha256: of the file.
         info: size, rate, sound.
-        delay_s: how much later than its picture its sound begins.
+        delay_s: when its sound begins, seconds after time 0 of the file.
         stretches: in order, rejected ones, too; at least one is not.
     """
 

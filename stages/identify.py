@@ -13,10 +13,8 @@ from pathlib import Path
 from joyvasa.errors import ConfigError
 from stages.base import Failed, Item, Ok, Outcome, Stage
 from stages.isolation import each
-from stages.media import local_file, open_stream
+from stages.media import CHUNK_BYTES, MAX_BYTES, local_file, open_stream
 
-CHUNK_BYTES = 1 << 20
-MAX_BYTES = 4 << 30  # a larger file is known by its location alone, so that no file holds up a run
 KNOWN_FILES = 1 << 16  # hashes that a worker remembers; some 20 MB
 
 # What a reader of the file can say better: trying again would change nothing.

@@ -17,6 +17,9 @@ from joyvasa.errors import InputError
 from manifests.manifest import is_remote
 from manifests.scratch import scratch_folder
 
+MAX_BYTES = 4 << 30  # of a file that is fetched, so that one row cannot fill the disk
+CHUNK_BYTES = 1 << 20
+
 
 @contextmanager
 def local_file(location: str) -> Generator[Path]:
@@ -26,7 +29,8 @@ def local_file(location: str) -> Generator[Path]:
         location: absolute local path or URI.
 
     Raises:
-        InputError: `file_missing`, for a URI. Whether a local file is there is for its reader to tell.
+        InputError: `file_missing` or `file_too_large`, for a URI. Whether a local file is there is for its reader to
+            tell.
         OSError: it could not be fetched; another attempt may help.
     """
     if not is_remote(location):
@@ -37,7 +41,12 @@ def local_file(location: str) -> Generator[Path]:
         target = Path(folder, name if name.strip(".") else "file")
         with _plain_errors(location):
             fs, path = url_to_fs(location)
-            fs.get_file(path, str(target))
+            with fs.open(path, "rb") as source, target.open("wb") as file:
+                while chunk := cast(BinaryIO, source).read(CHUNK_BYTES):
+                    file.write(chunk)
+                    if file.tell() > MAX_BYTES:
+                        found = f"more than {MAX_BYTES >> 30} GiB"
+                        raise InputError("file_too_large", f"{location}: {found}; expected less: use a smaller file")
         yield target
 
 
@@ -69,6 +78,8 @@ def _plain_errors(location: str) -> Generator[None]:
     """Object stores bring error classes of their own; they become those that stages know."""
     try:
         yield
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError("file_missing", f"{location}: no such file: check the address") from None
     except OSError:

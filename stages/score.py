@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
 
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.device import choose_device
-from joyvasa.errors import InputError, ModelError
+from joyvasa.errors import InputError
 from joyvasa.metrics import BUNDLE, build, unavailable
 from joyvasa.metrics.base import Clip, Metric, MetricModels, NotMeasured, Values
 from joyvasa.metrics.measure import Scores, explained, measure
@@ -77,7 +77,8 @@ class ScoreStage(Stage):
                 self._missing |= _all(metric.all_missing(reason.code, reason.sentence))
             else:
                 self._metrics.append(metric)
-        self._models = Models(self.config.animation) if self._metrics else None
+        # For composing alone, which needs no device.
+        self._models = Models(replace(self.config.animation, device="cpu")) if self._metrics else None
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Measures one video after another."""
@@ -86,8 +87,8 @@ class ScoreStage(Stage):
     def _load(self, metric: Metric, bundle: Bundle) -> NotMeasured | None:
         try:
             metric.setup(MetricModels(bundle=bundle, device=choose_device(self.config.device)))
-        except ModelError as error:  # a damaged file of one metric is no reason to lose the others
-            return NotMeasured(error.code, error.sentence)
+        except Exception as error:  # what one metric lacks is no reason to lose the others
+            return _explained(error)
         return None
 
     def _score(self, item: Item) -> Outcome:
@@ -105,9 +106,11 @@ class ScoreStage(Stage):
                     return Failed(Kind.BAD_INPUT, error.code, error.sentence)
                 lost = [metric.all_missing(error.code, error.sentence) for metric in self._metrics]
                 return Ok(facts=_facts(Scores(), self._missing | {k: v for one in lost for k, v in _all(one).items()}))
+        path = self._folder.features_path(item.record.row["shard"], item.record.id)
         if scores.features:
-            path = self._folder.features_path(item.record.row["shard"], item.record.id)
             self._folder.storage.write(path, features_bytes(scores.features))
+        else:
+            self._folder.storage.remove(path)
         return Ok(facts=_facts(scores, self._missing))
 
     def _clip(self, item: Item) -> AbstractContextManager[Clip]:

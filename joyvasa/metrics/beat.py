@@ -94,10 +94,12 @@ def beat_alignment(motion: np.ndarray, sound: np.ndarray) -> float | None:
     """The score; None where one of the two has no beat.
 
     Args:
-        motion: frames of the motion's beats.
+        motion: frames of the motion's beats, sorted.
         sound: frames of the sound's beats.
     """
     if not len(motion) or not len(sound):
         return None
-    distance = np.abs(sound[:, None] - motion[None]).min(axis=1).astype(np.float64)
+    after = np.searchsorted(motion, sound)
+    neighbours = motion[np.clip([after - 1, after], 0, len(motion) - 1)]
+    distance = np.abs(sound - neighbours).min(axis=0).astype(np.float64)
     return float(np.exp(-(distance**2) / (2 * TOLERANCE)).mean())

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError, ModelError
-from joyvasa.metrics.base import Clip, Measurement, Metric, MetricModels, NotMeasured, Values
+from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NotMeasured, Values
 from joyvasa.metrics.frechet import Moments, frechet_distance
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ class FvdConfig:
 
 
 class FvdMetric(Metric):
-    """Gathers clips for FVD; a video alone has none, so there is no column.
+    """Gathers clips for FVD, which a video alone has none of; the column tells how many clips it gave.
 
     The measurement's `features()` are {"fvd": float32, shape (clips, 400)}; no clip fits into a shorter video.
     """
 
     name = "fvd"
-    columns = ()
+    columns = (Column("fvd_clips", "FVD clips", "clips of this video that count in FVD", "clips"),)
     roles = (ROLE,)
     licence = "Apache-2.0 (I3D)"
     config: ClassVar[FvdConfig] = FvdConfig()
@@ -184,8 +184,13 @@ class _ClipFeatures(Measurement):
                 self._take(frame)
 
     def finish(self) -> Values:
-        """No column."""
-        return {}
+        """The number of clips."""
+        if self._n_clips:
+            return {"fvd_clips": self._n_clips}
+        config = self._config
+        expected = f"expected at least {config.clip_frames} at {config.frames_per_second:g} frames per second"
+        reason = NotMeasured("too_short", f"{self._n_taken} frames; {expected}")
+        return {"fvd_clips": reason}
 
     def features(self) -> Mapping[str, np.ndarray]:
         """Of the clips, float32, shape (clips, 400)."""

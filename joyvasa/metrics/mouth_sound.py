@@ -21,7 +21,7 @@ class MouthSoundMetric(Metric):
 
     Both at 25 Hz. The opening comes from the motion (see `motion_readout`), the sound from the finished file, so a
     shift made anywhere on the way shows. Chance reaches a number above zero too, as the best of 31 lags is taken: how
-    high is told by the mouths of other records of the same run with this sound, which is computed when all of them are
+    high is told by this mouth with the sound of another record of the same run, which is computed when all of them are
     there (`pipelines.set_metrics.mouth_sound_null`), from the two series that each record keeps.
     """
 

@@ -26,7 +26,7 @@ Samples = NDArray[np.int16]
 
 
 def stream_video_sound(path: Path) -> Iterator[Samples]:
-    """Yields the sound of a video from the time of its first frame on.
+    """Yields the sound of a video from time 0 of the file on.
 
     Sound that begins later than the picture is preceded by silence, so that it stays in step: that is what the video
     shows, and what `joyvasa.audio.stream_audio`, which knows nothing of a picture, leaves out.

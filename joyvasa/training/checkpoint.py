@@ -10,6 +10,7 @@ the position in the data follow from the seed and the step, so there is no state
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -68,9 +69,10 @@ class Checkpoints:
                 self.files.remove(f"{FOLDER}/{name}")
 
     def best(self) -> int | None:
-        """The step with the least validation loss; the newest where nothing was validated; None if there is none."""
+        """The step with the least validation loss; the newest where no loss is finite; None if there is none."""
         steps = self.steps()
-        losses = {step: loss for step in steps if (loss := self.progress(step).validation_loss) is not None}
+        validated = ((step, self.progress(step).validation_loss) for step in steps)
+        losses = {step: loss for step, loss in validated if loss is not None and math.isfinite(loss)}
         if not losses:
             return steps[-1] if steps else None
         return min(losses, key=lambda step: (losses[step], step))

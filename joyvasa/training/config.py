@@ -93,7 +93,7 @@ class TrainingConfig:
     steps: int = 50_000
     batch_size: int = 16  # samples of a step
     # Samples that one device computes at once. A step is the sum of its micro-batches wherever they are computed, so
-    # a run gives the same losses on any number of devices. None: the share of each worker.
+    # a run gives the same losses on any number of devices where this is set. None: the share of each worker.
     micro_batch_size: int | None = None
     seed: int = 0
     device: str = "auto"

@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 
 from joyvasa.errors import InputError, ModelError
 from joyvasa.motion import MotionTemplate
-from joyvasa.training.clips import ClipRecord, Split, motion_from_arrays
+from joyvasa.training.clips import ClipRecord, Split
 from joyvasa.training.dataset_files import (
     INDEX,
     INDEX_SCHEMA,
-    NUMBERS,
     SHARDS,
     TEMPLATE,
     DatasetCard,
     read_card,
 )
 from joyvasa.training.files import Files
+from joyvasa.training.shard_clips import read_clip
 
 OPEN_SHARDS = 32  # of each thread
 
@@ -106,23 +106,10 @@ class Dataset:
             InputError: `dataset_invalid`, or what is wrong with the clip, see `ClipRecord.checked`.
         """
         path = f"{SHARDS}/{place.shard:05d}.parquet"
-        rate = self.card.frames_per_second
         try:
-            table = self._shard(path).read_row_group(place.row).combine_chunks()
-            told = table.select(["clip_id", "source", "split", "n_frames", "start_s", "sound"]).to_pylist()[0]
-            if (told["clip_id"], told["n_frames"]) != (place.clip_id, place.n_frames):
+            clip = read_clip(self._shard(path), place.row, self.card.frames_per_second)
+            if (clip.clip_id, clip.n_frames) != (place.clip_id, place.n_frames):
                 raise ValueError(f"row {place.row} is not clip {place.clip_id} as {INDEX} says")
-            motion = {name: _numbers(table[name]) for name in NUMBERS[:6]}
-            ratios = {name: _numbers(table[name]) for name in NUMBERS[6:] if table[name].null_count == 0}
-            clip = ClipRecord(
-                clip_id=place.clip_id,
-                source=told["source"],
-                split=told["split"],
-                start_s=told["start_s"],
-                motion=motion_from_arrays(motion, place.n_frames, rate),
-                sound=np.frombuffer(told["sound"], "<i2").astype(np.int16, copy=False),
-                **{name: values.reshape(place.n_frames, -1) for name, values in ratios.items()},
-            )
             if clip.motion.expression.shape[1] != self.card.keypoints:
                 raise ValueError(f"{clip.motion.expression.shape[1]} keypoints in clip {place.clip_id}")
         except (pa.ArrowException, FileNotFoundError, KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -154,9 +141,3 @@ class Dataset:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         where = self.files.location(path)
         return InputError("dataset_invalid", f"{where}: not what a data set holds ({reason}): prepare it again")
-
-
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """The numbers of a column of lists, all in one array that may be written to."""
-    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    return np.concatenate([*parts, np.zeros(0, np.float32)]).astype(np.float32, copy=False)

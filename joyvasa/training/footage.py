@@ -22,40 +22,37 @@ from joyvasa.video_reader import BATCH_FRAMES, VideoInfo, stream_video
 
 WINDOW_S = 600  # what is judged together; of each frame a few numbers are kept for as long
 BATCH_BYTES = 64 << 20  # of decoded frames
-_START = re.compile(r"Parsed_(a?)showinfo\S* @ .*?\bpts_time:\s*(-?\d+(?:\.\d+)?)")
+_START = re.compile(r"Parsed_ashowinfo\S* @ .*?\bpts_time:\s*(-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
 
 
 def sound_delay_s(path: Path) -> float:
-    """How much later than its picture the sound of a file begins, seconds; 0 where the file does not say.
+    """When the sound of a file begins, seconds after time 0 of the file; 0 where the file does not say.
+
+    Time 0 is where the first of its streams begins, and where the first frame of `stream_video` stands: a picture that
+    begins later shows its first frame until then.
 
     Args:
-        path: of a file with picture and sound.
+        path: of a file with sound.
     """
-    command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-protocol_whitelist", "file", "-copyts"]
-    command += ["-i", f"file:{path}", "-map", "0:v:0", "-map", "0:a:0", "-frames:v", "1", "-frames:a", "1"]
-    command += ["-vf", "showinfo", "-af", "ashowinfo", "-f", "null", "-"]
+    command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    command += ["-map", "0:a:0", "-frames:a", "1", "-af", "ashowinfo", "-f", "null", "-"]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    starts: dict[str, float] = {}
-    for kind, seconds in _START.findall(result.stderr.decode("utf-8", "replace")):
-        starts.setdefault(kind, float(seconds))
-    return starts["a"] - starts[""] if len(starts) == 2 else 0.0
+    start = _START.search(result.stderr.decode("utf-8", "replace"))
+    return max(0.0, float(start[1])) if start else 0.0
 
 
 class Sound:
-    """The sound of a recording from the first frame of its picture on, 16 kHz mono, read forwards.
+    """The sound of a recording from time 0 of the file on, as its `Picture`, 16 kHz mono, read forwards.
 
     Args:
         path: of the recording.
-        delay_s: of `sound_delay_s`; what comes before the picture is dropped, what is missing there is silence.
+        delay_s: of `sound_delay_s`; so much silence comes before the sound.
     """
 
     def __init__(self, path: Path, delay_s: float) -> None:
         self._blocks = stream_audio(path)
-        shift = round(delay_s * SAMPLE_RATE)
-        self._silence = max(0, shift)  # samples that are still to come
+        self._silence = round(delay_s * SAMPLE_RATE)  # samples that are still to come
         self._rest = np.zeros(0, np.float32)
-        self.position = 0
-        self.skip(max(0, -shift))
         self.position = 0
 
     def take(self, n_samples: int) -> np.ndarray:
@@ -83,7 +80,7 @@ class Sound:
 
 
 class Picture:
-    """The frames of a recording at 25 a second, read forwards.
+    """The frames of a recording at 25 a second from time 0 of the file on, read forwards.
 
     Args:
         path: of the recording.

@@ -43,7 +43,7 @@ class TrainingLog:
                     "TensorBoard's writer is not installed; expected the package tensorboardX: pip install "
                     "'joyvasa[train]', or train with --set checkpoints.tensorboard=false",
                 ) from None
-            self._board = SummaryWriter(files.location(BOARD), purge_step=first_step)
+            self._board = SummaryWriter(files.location(BOARD), purge_step=first_step + 1)
 
     def add(self, step: int, values: Mapping[str, float | None]) -> None:
         """The numbers of a step, from 1; None for what was not measured."""

@@ -65,9 +65,11 @@ def measure(config: TrainingConfig, dataset: Dataset, nowhere: Files, *, steps: 
         step_s=busy_s / steps,
         batch_size=config.batch_size,
         compute_share=1 - waited_s / busy_s,
-        peak_bytes=torch.cuda.max_memory_allocated() if on_gpu else _peak_bytes(),
+        peak_bytes=torch.cuda.max_memory_allocated(trainer.device) if on_gpu else _peak_bytes(),
         hours=busy_s / steps * config.steps / 3600,
-        device=torch.cuda.get_device_name() if on_gpu else f"{trainer.device}, {torch.get_num_threads()} threads",
+        device=torch.cuda.get_device_name(trainer.device)
+        if on_gpu
+        else f"{trainer.device}, {torch.get_num_threads()} threads",
     )
 
 

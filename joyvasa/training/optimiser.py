@@ -100,7 +100,8 @@ class Optimiser:
         device = next(iter(self.parameters.values())).device
         for name, value in self.average.items():
             value.copy_(tensors[f"average.{name}"])
-        for name, value in self.parameters.items():
+        begun = any(name.startswith("adam.") for name in tensors)  # not before the first step that fp16 let through
+        for name, value in self.parameters.items() if begun else ():
             # Adam counts steps on the CPU.
             self.adam.state[value] = {
                 key: tensors[f"adam.{name}.{key}"].to("cpu" if key == "step" else device, copy=True)

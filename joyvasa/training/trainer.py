@@ -50,7 +50,8 @@ class Result:
         step: steps that are done.
         steps: of the whole run.
         loss: of the last step; NaN if there was none to do.
-        validation_loss: of the last checkpoint; None if there is nothing to validate with.
+        validation_loss: of the last checkpoint; None if there is nothing to validate with, or the run was asked to stop
+            between two checkpoints.
         step_s: seconds of a step, the mean.
         compute_share: of the time of the steps, the part in which the loop did not wait for data.
     """
@@ -208,8 +209,8 @@ class Trainer:
         if not all(map(math.isfinite, numbers)):
             raise ModelError(
                 "training_diverged",
-                f"{self.run_files.root}: the loss of step {step + 1} is not finite; expected a number: go on with a "
-                "smaller optimiser.learning_rate, or in fp32",
+                f"{self.run_files.root}: the loss of step {step + 1} is not finite; expected a number: set a "
+                "smaller optimiser.learning_rate or precision fp32 in its train.yaml, then `joyvasa resume` goes on",
             )
         norm = self.optimiser.step(step)
         told = dict(zip(self.names, numbers, strict=True)) | {"gradient_norm": norm}

@@ -24,7 +24,7 @@ from tests.media import EXAMPLES, ffmpeg, fill
 from tests.pipelines.test_generate import configured, rows_of
 
 # Strict: the same bytes whatever the batches of the second part.
-SETTINGS = ("determinism=strict", "shard_size=2", "animation.batch_frames=5")
+SETTINGS = ("metrics=all", "determinism=strict", "shard_size=2", "animation.batch_frames=5")
 LIMIT_S = 240.0
 PAGE = 4096
 

@@ -377,6 +377,32 @@ def test_a_payload_that_is_lost_comes_again_from_the_same_alternative(tmp_path, 
     assert all(len(noted(tmp_path / f"kind{n}")) == 4 for n in range(3) if n != seed % 3)
 
 
+def optional(stage):
+    return Pipeline(
+        (
+            StageSpec(name="render", stage=Draw("render"), batch_size=4),
+            StageSpec(name="score", stage=stage, inputs=("render",), optional=True, batch_size=4),
+            StageSpec(name="commit", stage=Draw("commit"), inputs=("render",), after=("score",), batch_size=4),
+        )
+    )
+
+
+def test_a_record_that_an_optional_stage_rejects_goes_on_without_its_result(tmp_path):
+    rows = records(20, trouble={3: "bad_input", 8: "nan", 11: "raise"})
+    finished, statistics = finish(optional(Trouble(tmp_path)), rows)
+    assert (statistics.ok, statistics.failed, statistics.quarantined) == (20, 0, 0)
+    reasons = {name: record.facts["score"].get("error_code") for name, record in finished.items()}
+    assert {name for name, code in reasons.items() if code} == {"r3", "r8", "r11"}
+    expected, _ = finish(optional(Nothing()), records(20))
+    assert values(finished) == values(expected)
+
+
+def test_the_payload_of_an_optional_stage_is_for_nobody():
+    pipeline = optional(Nothing()).stages
+    with pytest.raises(ConfigError, match="needs the payload of score, which is optional"):
+        Pipeline((*pipeline[:2], StageSpec(name="commit", stage=Nothing(), inputs=("render", "score"))))
+
+
 @pytest.mark.parametrize("number", [0, 2])
 def test_a_record_that_no_alternative_or_more_than_one_is_for_ends_the_run(number):
     one, two = kinds(Nothing(), Nothing()), kinds(Nothing(), Nothing(), Nothing())

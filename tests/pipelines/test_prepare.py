@@ -223,6 +223,22 @@ def test_recordings_without_any_clip_end_in_one_sentence_and_rows(videos, tmp_pa
     assert outcomes(tmp_path / "out")["silent.mp4"]["error_code"] == "silent"
 
 
+def test_animals_are_refused_before_anything_is_written(videos, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text(f"video,mode\n{videos[0] / 'good.mp4'},human\n{videos[0] / 'other.mp4'},animal\n")
+    with pytest.raises(InputError, match=r"mode_unsupported: .*animal"):
+        prepare(rows, tmp_path / "out", configured())
+    assert not (tmp_path / "out/run.yaml").exists()
+
+
+def test_an_ok_recording_whose_clips_were_lost_is_told(made, tmp_path):
+    shutil.copytree(made, tmp_path / "out")
+    for path in (tmp_path / "out/shards").glob("*/clips.parquet"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"clips_lost: .*is ok and has no clips"):
+        resume(tmp_path / "out")
+
+
 def test_a_folder_that_holds_a_run_is_refused(videos, made):
     with pytest.raises(ManifestError, match="run_exists"):
         prepare(videos[0], made, configured())

@@ -64,7 +64,7 @@ def test_a_plan_measures_this_machine_and_says_so(manifest, tmp_path):
     result = CliRunner().invoke(app, [*arguments, *(part for entry in SETTINGS for part in ("--set", entry))])
     assert result.exit_code == 0, result.output
     estimate = json.loads(result.stdout)["estimate"]
-    assert estimate["machine"] == "this machine, models random"
+    assert estimate["machine"] == "this machine, models random, no GPU"
     assert estimate["worker_hours_by_stage"]["render"] > 0
     assert estimate["gpu_hours"] == 0  # it ran on the CPU
     assert estimate["disk_bytes"] > 0

@@ -13,7 +13,7 @@ from joyvasa.metrics.mouth_sound import best_correlation
 from manifests.run_folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.evaluate import evaluate
-from pipelines.set_metrics import fvd, moments_of, mouth_sound_null
+from pipelines.set_metrics import MouthSoundNull, fvd, moments_of, mouth_sound_null
 from stages.score import features_bytes
 from tests.joyvasa.metrics.clips import noise
 from tests.joyvasa.metrics.test_mouth_sound import syllables
@@ -133,8 +133,13 @@ def test_the_null_pairs_mouths_with_other_sounds_only(tmp_path):
         "r2": best_correlation(sounds[1][:150], sounds[0][:150])[0],
     }
     assert found.values == pytest.approx(expected, abs=1e-5)
-    assert found.mean < 0.5 < found.high + 0.5
     assert found.reason is None
+
+
+def test_the_null_is_told_by_its_mean_and_95th_percentile():
+    null = MouthSoundNull({str(number): number**2 / 400 for number in range(21)})
+    assert null.mean == pytest.approx(2870 / 21 / 400)
+    assert null.high == pytest.approx(19**2 / 400)
 
 
 def test_without_other_sounds_there_is_no_null(tmp_path):

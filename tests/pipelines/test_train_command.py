@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,11 +15,15 @@ import yaml
 from typer.testing import CliRunner
 
 from joyvasa.config import plain
+from joyvasa.errors import EnvironmentFault
 from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.log import TrainingLog, read_log
+from manifests.errors import ManifestError
 from manifests.storage import open_storage
+from pipelines import training_ray
 from pipelines.cli import app
+from pipelines.training_ray import _with_gpus
 from tests.joyvasa.training.small import small_config, small_dataset
 from tests.media import EXAMPLES
 
@@ -105,6 +110,45 @@ def test_what_is_no_data_set_is_told_in_one_sentence(options, tmp_path):
     told = joyvasa("train", tmp_path / "nothing", "--out", tmp_path / "run", *options)
     assert str(told.exception).startswith("dataset_missing: ")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_could_not_begin_leaves_no_run_behind(dataset, options, tmp_path):
+    run = tmp_path / "run"
+    told = joyvasa("train", dataset, "--out", run, "--device", "cuda:99", *options)
+    assert str(told.exception).startswith("device_unavailable: ")
+    assert not (run / "train.yaml").exists()
+
+
+@pytest.mark.parametrize("option", [["--json"], ["--retry", "failed"]])
+def test_options_of_other_runs_are_refused_when_a_training_run_is_resumed(tmp_path, option):
+    (tmp_path / "train.yaml").touch()
+    told = joyvasa("resume", tmp_path, *option)
+    assert told.exit_code == 2
+    sentence = " ".join(told.stderr.replace("│", " ").split())  # without the frame around it
+    assert f"{option[0]}:" in sentence
+    assert "is a training run" in sentence
+
+
+def test_workers_without_gpus_of_their_own_are_refused_where_gpus_were_asked_for():
+    assert [_with_gpus(device, 2, 2) for device in ("auto", "cuda", "cpu")] == [True, True, False]
+    assert not _with_gpus("auto", 2, 1)
+    with pytest.raises(EnvironmentFault, match=r"device_unavailable: cuda: the cluster has 1 GPUs.*2 workers"):
+        _with_gpus("cuda", 2, 1)
+
+
+def test_a_lock_is_renewed_after_a_storage_failed_and_told_when_it_was_lost(monkeypatch):
+    monkeypatch.setattr(training_ray, "WAIT_S", 0.001)
+    errors = [OSError("away"), ManifestError("output_unwritable", "away"), ManifestError("run_locked", "taken")]
+    calls, lost = iter(errors), threading.Event()
+
+    def renew():
+        error = next(calls)
+        if error is errors[-1]:
+            lost.set()
+        raise error
+
+    with pytest.raises(ManifestError, match="run_locked"), training_ray._regularly(renew):
+        assert lost.wait(30)
 
 
 @pytest.mark.slow

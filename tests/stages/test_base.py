@@ -26,7 +26,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
     ("error", "kind", "code"),
     [
         (InputError("audio_empty", "no sound"), Kind.BAD_INPUT, "audio_empty"),
-        (ConfigError("mode", "unknown"), Kind.BAD_INPUT, "mode"),
+        (ConfigError("mode", "unknown"), Kind.STOP, "mode"),
         (ModelError("weights", "damaged"), Kind.POISON, "weights"),
         (OutputError("video_unwritable", "no answer"), Kind.IO, "video_unwritable"),
         (caused(OutputError("video_unwritable", "full"), FULL), Kind.STOP, "video_unwritable"),

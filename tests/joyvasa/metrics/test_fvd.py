@@ -7,6 +7,7 @@ from joyvasa.errors import ConfigError, InputError, ModelError
 from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.frechet import Moments, frechet_distance
 from joyvasa.metrics.fvd import FvdConfig, FvdMetric, FvdSet, fvd, fvd_choices, prepare
+from joyvasa.metrics.measure import explained, measure
 from tests.joyvasa.metrics.seeded import clip_of, fed, models, put_weights, real_frames, stub_models
 from tests.media import MEDIA, needs_media
 
@@ -127,8 +128,12 @@ def clips_of(n_frames, frames_per_second=25.0, batch=16, **config):
     metric.setup(stub_models(network))
     frames = np.broadcast_to(np.arange(n_frames, dtype=np.uint8)[:, None, None, None], (n_frames, 16, 16, 3))
     measurement = fed(metric.start(clip_of(frames, frames_per_second)), frames, batch)
-    assert measurement.finish() == {}
+    counted = measurement.finish()["fvd_clips"]
     features = measurement.features()["fvd"]
+    if len(features):
+        assert counted == len(features)
+    else:
+        assert counted.code == "too_short"
     assert features.dtype == np.float32
     assert features.shape[1] == 400
     numbers = np.rint(features[:, : Configured.config.clip_frames]).astype(int).tolist()
@@ -191,6 +196,9 @@ def test_weights_that_give_no_numbers_are_told():
     frames = np.zeros((25, 16, 16, 3), np.uint8)
     with pytest.raises(ModelError, match="features_not_finite"):
         fed(metric.start(clip_of(frames)), frames).features()
+    scores = measure(clip_of(frames), [metric], [frames], explain=explained)
+    assert scores.values == {"fvd_clips": None}
+    assert scores.reasons["fvd_clips"].code == "features_not_finite"
 
 
 def test_the_value_comes_with_every_choice_behind_it():

@@ -90,6 +90,9 @@ def test_onsets_are_found_where_the_sound_sets_in(tmp_path):
 def test_beats_that_coincide_score_1_and_far_ones_0():
     beats = np.array([10, 40, 70])
     assert beat_alignment(beats, beats) == 1
+    assert beat_alignment(np.array([10, 20]), np.array([0, 14, 16, 23])) == pytest.approx(
+        np.exp(-(np.array([10, 4, 4, 3]) ** 2) / 18).mean()
+    )
     assert beat_alignment(beats, beats + 3) == pytest.approx(np.exp(-0.5))
     assert beat_alignment(beats, np.array([1000])) == pytest.approx(0)
     assert beat_alignment(beats, np.zeros(0)) is None

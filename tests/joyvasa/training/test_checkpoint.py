@@ -35,6 +35,11 @@ def test_the_newest_is_the_best_where_nothing_was_validated(checkpoints):
     assert checkpoints.best() == 30
 
 
+def test_a_loss_that_is_not_finite_is_never_the_best(checkpoints):
+    save(checkpoints, {10: float("nan"), 20: 2.0, 30: float("-inf")}, keep=3)
+    assert checkpoints.best() == 20
+
+
 def test_what_was_saved_comes_back(checkpoints):
     progress = Progress(step=7, validation_loss=0.5, dataset="d", config={"steps": 9}, scaler={"scale": 2.0})
     checkpoints.save(progress, TENSORS, keep=1)

@@ -55,6 +55,14 @@ def test_it_goes_on_as_if_it_had_never_stopped():
     assert all(torch.equal(optimiser.average[name], restored.average[name]) for name in optimiser.average)
 
 
+def test_what_was_kept_before_the_first_step_that_counts_can_be_restored():
+    network = torch.nn.Linear(3, 2)
+    tensors, numbers = Optimiser(network, OptimiserConfig(), steps=10).state()
+    restored = Optimiser(network, OptimiserConfig(), steps=10)
+    restored.restore(tensors, numbers)
+    assert one_step(network, restored, 0) > 0
+
+
 def test_gradients_are_clipped_and_their_norm_is_told():
     network = torch.nn.Linear(3, 1)
     optimiser = Optimiser(network, OptimiserConfig(clip_norm=0.5), steps=1)

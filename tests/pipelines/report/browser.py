@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-LIMIT_S = 120.0
+LIMIT_S = 120.0  # seconds, on a machine with much else to do
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",  # for root, in containers
