@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from joyvasa.errors import InputError
-from joyvasa.media import ffmpeg_executable, input_options, is_playlist, last_words, list_streams
+from joyvasa.media import check_media, ffmpeg_executable, input_options, last_words, list_streams
 
 SAMPLE_RATE = 16_000  # Hz; what HuBERT and wav2vec2 were trained on
 BLOCK_S = 4.0  # seconds of sound per decoded block
@@ -150,7 +150,7 @@ def _decode(path: Path) -> Generator[_Decoder]:
     """Runs ffmpeg on the file and gives its first sound stream as mono blocks at its own rate."""
     import ffmpeg
 
-    _check_file(path)
+    check_media(path, "audio")
     # Sun's AU container: a fixed header with rate and channels, then plain big-endian floats.
     command = (
         ffmpeg.input(**input_options(path))["a:0"]
@@ -202,22 +202,6 @@ def _read_header(stream: IO[bytes], path: Path) -> bytes:
     if len(header) < AU_HEADER.size:
         raise _unreadable(path)
     return header
-
-
-def _check_file(path: Path) -> None:
-    try:
-        if not path.exists():
-            raise InputError("audio_missing", f"{path}: no such file: check the path")
-        if not path.is_file():
-            raise InputError("audio_unreadable", f"{path}: not a regular file; expected a sound file")
-        if path.stat().st_size == 0:
-            raise InputError("audio_empty", f"{path}: the file is empty (0 bytes); expected a sound file")
-        playlist = is_playlist(path)
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        reason = getattr(error, "strerror", None) or error
-        raise InputError("audio_unreadable", f"{path}: cannot be read ({reason})") from None
-    if playlist:
-        raise InputError("audio_unreadable", f"{path}: a playlist that names other files; expected a sound file")
 
 
 def _unreadable(path: Path) -> InputError:

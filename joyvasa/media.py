@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Literal
 
-from joyvasa.errors import EnvironmentFault
+from joyvasa.errors import EnvironmentFault, InputError
 
 # Text formats that make ffmpeg open *other* files; a recording is never one of them.
 PLAYLIST_HEADERS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]", b"v=0\n", b"v=0\r\n")
@@ -46,6 +47,32 @@ def is_playlist(path: Path) -> bool:
     """Whether the file is a text that names other media files, which is refused."""
     with path.open("rb") as file:
         return file.read(32).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLIST_HEADERS)
+
+
+def check_media(path: Path, kind: Literal["audio", "video"]) -> None:
+    """Refuses what is no file with sound or pictures before a decoder sees it.
+
+    Args:
+        path: of the file.
+        kind: what it should be; the codes begin with it.
+
+    Raises:
+        InputError: `<kind>_missing`, `<kind>_empty` or `<kind>_unreadable`.
+    """
+    wanted = "a sound file" if kind == "audio" else "a video file"
+    try:
+        if not path.exists():
+            raise InputError(f"{kind}_missing", f"{path}: no such file: check the path")
+        if not path.is_file():
+            raise InputError(f"{kind}_unreadable", f"{path}: not a regular file; expected {wanted}")
+        if path.stat().st_size == 0:
+            raise InputError(f"{kind}_empty", f"{path}: the file is empty (0 bytes); expected {wanted}")
+        playlist = is_playlist(path)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{kind}_unreadable", f"{path}: cannot be read ({reason})") from None
+    if playlist:
+        raise InputError(f"{kind}_unreadable", f"{path}: a playlist that names other files; expected {wanted}")
 
 
 def list_streams(path: Path) -> list[str]:

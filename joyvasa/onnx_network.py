@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ class OnnxNetwork:
         path: the file.
         device: `cpu`, `cuda` or `cuda:N`. Where ONNX Runtime was built without CUDA it works on the CPU.
         shape: of an input that is tried out.
-        output_sizes: numbers in each output for that input.
+        outputs: how many numbers each output that is used holds for that input, by its place.
         threads: on the CPU; 0: as many as ONNX Runtime likes.
 
     Raises:
@@ -26,7 +26,7 @@ class OnnxNetwork:
     """
 
     def __init__(
-        self, path: Path, *, device: str, shape: Sequence[int], output_sizes: Sequence[int], threads: int
+        self, path: Path, *, device: str, shape: Sequence[int], outputs: Mapping[int, int], threads: int
     ) -> None:
         import onnxruntime
 
@@ -47,15 +47,14 @@ class OnnxNetwork:
         inputs = self._session.get_inputs()
         self._input = inputs[0].name if inputs else ""
         try:
-            found = [output.size for output in self(np.zeros(tuple(shape), dtype=np.float32))]
+            sizes = [output.size for output in self(np.zeros(tuple(shape), dtype=np.float32))]
         except Exception as error:
             reason = str(error).splitlines()[0]
             sentence = f"{path}: does not take an input of shape {tuple(shape)} ({reason}): put the right file there"
             raise ModelError("model_mismatch", sentence) from error
-        if found != list(output_sizes):
-            sentence = (
-                f"{path}: outputs of sizes {found} found; expected {list(output_sizes)}: put the right file there"
-            )
+        if any(place >= len(sizes) or sizes[place] != size for place, size in outputs.items()):
+            expected = ", ".join(f"{size} as number {place}" for place, size in outputs.items())
+            sentence = f"{path}: outputs of sizes {sizes} found; expected {expected}: put the right file there"
             raise ModelError("model_mismatch", sentence)
 
     def __call__(self, blob: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from joyvasa.errors import InputError
-from joyvasa.media import ffmpeg_executable, input_options, is_playlist, last_words, list_streams
+from joyvasa.media import check_media, ffmpeg_executable, input_options, last_words, list_streams
 
 MAX_PIXELS = 64_000_000  # of a frame; a batch of larger ones would not fit into memory
 BATCH_FRAMES = 16
@@ -47,7 +47,7 @@ def probe_video(path: str | Path) -> VideoInfo:
         EnvironmentFault: `ffmpeg_missing`.
     """
     path = Path(path)
-    _check_file(path)
+    check_media(path, "video")
     streams = list_streams(path)
     if not any(stream.startswith("video/") for stream in streams):
         found = ", ".join(streams) or "no media at all"
@@ -153,19 +153,3 @@ def _command(path: Path, *, rate: str | None = None, **output: object) -> list[s
         .global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-xerror")
         .compile(cmd=ffmpeg_executable())
     )
-
-
-def _check_file(path: Path) -> None:
-    try:
-        if not path.exists():
-            raise InputError("video_missing", f"{path}: no such file: check the path")
-        if not path.is_file():
-            raise InputError("video_unreadable", f"{path}: not a regular file; expected a video file")
-        if path.stat().st_size == 0:
-            raise InputError("video_empty", f"{path}: the file is empty (0 bytes); expected a video file")
-        playlist = is_playlist(path)
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        reason = getattr(error, "strerror", None) or error
-        raise InputError("video_unreadable", f"{path}: cannot be read ({reason})") from None
-    if playlist:
-        raise InputError("video_unreadable", f"{path}: a playlist that names other files; expected a video file")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from manifests.run_file import RunDescription, refuse_differences
 from manifests.run_folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.events import Listener
-from pipelines.generate import RunResult, checked_plan, described, drive, gpus_of, located
+from pipelines.generate import RunResult, checked_plan, described, drive, gpus_of, located, unchanged_source
 from pipelines.graph import Pipeline
 from pipelines.outcomes import scores_of
 from pipelines.run_config import RunConfig
@@ -78,9 +77,7 @@ def go_on(
     retry: Collection[str] = (),
 ) -> RunResult:
     """Goes on with an evaluation that did not finish; what `pipelines.generate.resume` calls for such a run."""
-    source = open_manifest(description.manifest.uri)
-    now = dataclasses.replace(description.manifest, fingerprint=source.fingerprint())
-    refuse_differences(description, dataclasses.replace(description, manifest=now, bundles=metric_hashes(config)))
+    source = unchanged_source(description, metric_hashes(config))
     pipeline = evaluation_pipeline(config, folder.storage.root, gpus=gpus_of(config))
     return drive(folder, source, plan, description, config, pipeline, _outcome, listener, retry=retry)
 

@@ -111,13 +111,26 @@ def resume(run: str | Path, *, retry: Collection[str] = (), listener: Listener |
 
         return go_on(folder, description, plan, config, listener, retry=retry)
     bundle = open_bundle(config.animation.models)
-    source = open_manifest(description.manifest.uri)
-    now = dataclasses.replace(description.manifest, fingerprint=source.fingerprint())
-    hashes = _hashes(config, bundle, description.manifest.modes)
-    refuse_differences(description, dataclasses.replace(description, manifest=now, bundles=hashes))
+    source = unchanged_source(description, _hashes(config, bundle, description.manifest.modes))
     pipeline = _pipeline(folder, config, description)
     outcome = _outcomes(config, bundle, description)
     return drive(folder, source, plan, description, config, pipeline, outcome, listener, retry=retry)
+
+
+def unchanged_source(description: RunDescription, hashes: dict[str, Any]) -> Manifest:
+    """The manifest of a run that was begun.
+
+    Args:
+        description: of the run.
+        hashes: of the weights that it would use now.
+
+    Raises:
+        ManifestError: `run_changed` if the manifest or the weights are not those of the run.
+    """
+    source = open_manifest(description.manifest.uri)
+    now = dataclasses.replace(description.manifest, fingerprint=source.fingerprint())
+    refuse_differences(description, dataclasses.replace(description, manifest=now, bundles=hashes))
+    return source
 
 
 def located(config: RunConfig) -> RunConfig:

@@ -21,7 +21,7 @@ from manifests.storage import open_storage
 from manifests.video_files import names_videos, video_manifest
 from pipelines.dataset_join import Prepared, join_shards
 from pipelines.events import Listener
-from pipelines.generate import RunResult, checked_plan, described, drive, gpus_of, located
+from pipelines.generate import RunResult, checked_plan, described, drive, gpus_of, located, unchanged_source
 from pipelines.graph import Pipeline
 from pipelines.run_config import RunConfig
 from pipelines.sizing import sized
@@ -87,9 +87,7 @@ def go_on(
     retry: Collection[str] = (),
 ) -> RunResult:
     """Goes on with a data set that is not finished; what `pipelines.generate.resume` calls for such a run."""
-    source = open_manifest(description.manifest.uri)
-    now = dataclasses.replace(description.manifest, fingerprint=source.fingerprint())
-    refuse_differences(description, dataclasses.replace(description, manifest=now, bundles=_hashes(config)))
+    source = unchanged_source(description, _hashes(config))
     pipeline = preparation_pipeline(config, folder.storage.root, gpus=gpus_of(config))
     result = drive(folder, source, plan, description, config, pipeline, _outcome, listener, retry=retry)
     _joined(folder, plan, config)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,7 @@ from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces import landmarks, scrfd
 from joyvasa.faces.detection import Face, sort_faces
 from joyvasa.image import Image
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+from joyvasa.onnx_network import OnnxNetwork
 
 FloatArray = NDArray[np.floating]
 
@@ -97,7 +94,10 @@ class InsightFaceDetector:
             needs = ", ".join(missing)
             advice = "fetch a model bundle that has it or use the detector cascade"
             raise ModelError("model_missing", f"detector insightface is not available: needs {needs}; {advice}")
-        self._networks = {role: _Network(role, Path(files[role]), device, threads) for role in _ROLES}
+        self._networks = {
+            role: OnnxNetwork(Path(files[role]), device=device, shape=spec.shape, outputs=spec.outputs, threads=threads)
+            for role, spec in _ROLES.items()
+        }
 
     def detect(self, image: Image) -> list[Face]:
         """Finds faces.
@@ -125,55 +125,5 @@ class InsightFaceDetector:
         return Face(box, float(found.scores[index]), points_106, found.keypoints[index], points_203)
 
 
-class _Network:
-    """One ONNX Runtime session that was seen to take and give what its role needs."""
-
-    def __init__(self, role: str, path: Path, device: str, threads: int) -> None:
-        spec = _ROLES[role]
-        try:
-            self._session = _open(path, device, threads)
-        except Exception as error:  # ONNX Runtime's exceptions share no public base class
-            reason = str(error).splitlines()[0]
-            raise ModelError(
-                "model_damaged", f"{path}: ONNX Runtime cannot load it ({reason}): fetch it again"
-            ) from error
-        inputs = self._session.get_inputs()
-        self._input = inputs[0].name if inputs else ""
-        try:
-            sizes = {index: output.size for index, output in enumerate(self(np.zeros(spec.shape, dtype=np.float32)))}
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            sentence = (
-                f"{path}: this network does not take the input of {spec.file} ({reason}): put the right file there"
-            )
-            raise ModelError("model_mismatch", sentence) from error
-        found = {index: sizes.get(index, 0) for index in spec.outputs}
-        if found != spec.outputs:
-            sentence = f"{path}: outputs of sizes {list(sizes.values())} found; {spec.file} has {_listed(spec.outputs)}"
-            raise ModelError("model_mismatch", f"{sentence}: put the right file there")
-
-    def __call__(self, blob: FloatArray) -> list[FloatArray]:
-        """All outputs for one input."""
-        return self._session.run(None, {self._input: blob})  # pyright: ignore[reportReturnType]
-
-
-def _open(path: Path, device: str, threads: int) -> InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: they come back as exceptions
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
-    kind, _, number = device.partition(":")
-    if kind == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": number or "0"}))
-    return onnxruntime.InferenceSession(str(path), options, providers=providers)
-
-
 def _exists(path: Path | None) -> bool:
     return path is not None and Path(path).is_file()
-
-
-def _listed(outputs: Mapping[int, int]) -> str:
-    return ", ".join(f"{size} as number {index}" for index, size in outputs.items())

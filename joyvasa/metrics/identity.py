@@ -94,14 +94,14 @@ class IdentityMetric(Metric):
             device=device,
             threads=threads,
             shape=(1, 3, DETECTOR_SIDE, DETECTOR_SIDE),
-            output_sizes=[count * numbers for numbers in (1, 4, 10) for count in anchors],
+            outputs=dict(enumerate(count * numbers for numbers in (1, 4, 10) for count in anchors)),
         )
         arcface = OnnxNetwork(
             models.bundle.file("arcface"),
             device=device,
             threads=threads,
             shape=(2, 3, FACE_SIDE, FACE_SIDE),  # so that a file for single faces is refused here
-            output_sizes=[2 * N_FEATURES],
+            outputs={0: 2 * N_FEATURES},
         )
         self._recogniser = FaceRecogniser(detector, arcface, self._config)
 
