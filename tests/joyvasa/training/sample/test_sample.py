@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from joyvasa.networks.compact.points import INNER_LOWER_LIP, INNER_UPPER_LIP, RIGHT_LOWER_LID, RIGHT_UPPER_LID
+from joyvasa.training.sample.head import Expression, Head, mean_head
+from joyvasa.training.sample.pairs import Pair, mirrored, rotation, to_unit
+from joyvasa.training.sample.pictures import EYES_APART, EYES_AT, SIZE, held_out
+from joyvasa.training.sample.scenes import render
+from joyvasa.training.sample.talker import sway
+from joyvasa.training.sample.visemes import Sound, mouth
+from tests.media import DATA
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def mean():
+    with np.load(DATA / "head.npz") as arrays:
+        return arrays["mean"].astype(np.float64)
+
+
+@pytest.fixture
+def head(mean):
+    """A face in the middle of a crop."""
+    mesh = mean * EYES_APART * SIZE + np.array([*(np.array(EYES_AT) * SIZE), 0])
+    return Head(mesh, mean, SIZE)
+
+
+def gap(points):
+    return points[INNER_LOWER_LIP, 1] - points[INNER_UPPER_LIP, 1]
+
+
+def placed(head, expression):
+    return head.keypoints(head.making(expression), expression.blink, head.pose)
+
+
+@pytest.mark.parametrize("jaw", [0.0, 0.1, 0.3])
+def test_a_jaw_opens_the_lips_as_far_as_it_is_told(head, jaw):
+    assert gap(placed(head, Expression(jaw=jaw))) / head.pose.scale == pytest.approx(jaw, abs=0.01)
+
+
+@pytest.mark.parametrize("wider", [0.0, 0.1])
+def test_shut_lids_meet_whatever_the_eyes_are(head, wider):
+    head.face[[159, 145], 1] += [-wider, wider]  # a cartoon's eyes
+    shut, open_ = placed(head, Expression(blink=(1, 1))), placed(head, Expression())
+    assert shut[RIGHT_UPPER_LID] == pytest.approx(shut[RIGHT_LOWER_LID])
+    assert open_[RIGHT_LOWER_LID, 1] - open_[RIGHT_UPPER_LID, 1] > 5
+
+
+def test_a_head_that_does_nothing_gives_its_own_picture(head):
+    picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8).repeat(32, 0).repeat(32, 1)
+    scene = render(picture, head, Expression(jaw=head.gap), head.pose)
+    assert np.abs(scene.picture - picture).mean() < 2
+    assert scene.painted.max() == 0
+    y, x = np.mgrid[:SIZE, :SIZE]
+    assert np.abs(scene.origin - np.stack([x, y], -1)).max() < 1
+
+
+def test_an_open_mouth_is_painted_inside_and_the_border_hardly_moves(head):
+    picture = np.full((SIZE, SIZE, 3), 180, np.uint8)
+    scene = render(picture, head, Expression(jaw=0.3), head.turned(rotation(5, 12, 0)))
+    centre = scene.keypoints[[INNER_UPPER_LIP, INNER_LOWER_LIP], :2].mean(0).round().astype(int)
+    assert scene.painted[centre[1], centre[0]] > 0.9
+    assert 0.001 < scene.painted.mean() < 0.05
+    assert np.abs(scene.origin[:, 0, 0]).max() < 2  # the left edge; the neck beside it moves a little
+
+
+def test_the_mean_of_turned_heads_is_the_head(mean):
+    turned = [40 * mean @ rotation(*angles) + 100 for angles in ((0, 0, 0), (10, -15, 5), (-8, 12, 3))]
+    assert np.abs(mean_head(turned) - mean).max() < 0.02
+
+
+def test_two_mirrors_change_nothing(head):
+    points = to_unit(placed(head, Expression(jaw=0.1, blink=(1, 0))))
+    picture = np.random.default_rng(1).random((SIZE, SIZE, 3)).astype(np.float32)
+    pair = Pair(picture, picture, points, points, picture[..., :2], picture[..., 0])
+    once, twice = mirrored(pair), mirrored(mirrored(pair))
+    assert np.allclose(twice.target_points, points)
+    assert np.array_equal(twice.source, pair.source)
+    assert not np.allclose(once.target_points[RIGHT_UPPER_LID], points[RIGHT_UPPER_LID] * [-1, 1, 1])
+
+
+def test_lips_close_for_a_bilabial_and_open_wide_for_an_a():
+    loud = np.random.default_rng(2).normal(0, 0.1, RATE)
+    sounds = [Sound("a", 0.0, 0.4), Sound("bilabial", 0.4, 0.5), Sound("a", 0.5, 0.9), Sound("silence", 0.9, 1.0)]
+    jaw = mouth(loud, sounds)[:, 0]
+    assert len(jaw) == 25
+    assert jaw[11] < 0.01  # 0.44 to 0.48 s
+    assert min(jaw[5], jaw[17]) > 0.15
+
+
+def test_lids_shut_now_and_then(mean):
+    motion = sway(np.full(2500, 0.5), np.random.default_rng(3))
+    blinks = np.diff((motion.blink > 0.95).astype(int)) == 1
+    assert 100 / 6 <= blinks.sum() <= 100 / 1.5  # in 100 seconds
+    assert 0.5 < motion.pose.std(0).min() < motion.pose.std(0).max() < 8
+
+
+def test_what_is_held_out_depends_on_the_name_alone():
+    names = [f"picture_{number}.jpg" for number in range(600)]
+    assert 60 < sum(map(held_out, names)) < 140
+    assert held_out("sadtalker_art_15.jpg")
+    assert not held_out("sadtalker_art_0.jpg")
