@@ -116,7 +116,7 @@ def test_a_stage_serves_the_mode_of_its_configuration(stage, animal_stage, pictu
     assert payload.picture.n_faces == 1
     for built, mode in ((stage, "animal"), (animal_stage, "human")):
         (outcome,) = built.run([Item(record("lost", image=cat, mode=mode))])
-        assert (outcome.kind, outcome.code) == (Kind.BAD_INPUT, "mode_misrouted")
+        assert (outcome.kind, outcome.code) == (Kind.STOP, "mode_misrouted")
 
 
 def test_faces_and_warnings_are_facts(stage, animal_stage, pictures, cat):
