@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-import subprocess
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from joyvasa.errors import InputError
-from joyvasa.media import check_media, ffmpeg_executable, input_options, last_words, list_streams
+from joyvasa.media import FfmpegPipe, check_media, input_options, list_streams
 
 SAMPLE_RATE = 16_000  # Hz; what HuBERT and wav2vec2 were trained on
 BLOCK_S = 4.0  # seconds of sound per decoded block
@@ -152,37 +150,22 @@ def _decode(path: Path) -> Generator[_Decoder]:
 
     check_media(path, "audio")
     # Sun's AU container: a fixed header with rate and channels, then plain big-endian floats.
-    command = (
-        ffmpeg.input(**input_options(path))["a:0"]
-        .output("pipe:", format="au", acodec="pcm_f32be")
-        .global_args("-nostdin", "-hide_banner", "-loglevel", "error")
-        .compile(cmd=ffmpeg_executable())
-    )
-    with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints)
-        assert process.stdout is not None
-        try:
-            magic, offset, _, _, rate, channels = AU_HEADER.unpack(_read_header(process.stdout, path))
-            if magic != b".snd" or rate < 1 or channels < 1:
-                raise _unreadable(path)
-            if rate > MAX_RATE:
-                raise InputError(
-                    "audio_unreadable", f"{path}: claims {rate} Hz; expected at most {MAX_RATE}: export it again"
-                )
-            process.stdout.read(offset - AU_HEADER.size)
-            yield _Decoder(rate, channels, _mono_blocks(process, path, rate, channels, complaints))
-        finally:
-            process.kill()
-            process.stdout.close()
-            process.wait()
+    stream = ffmpeg.input(**input_options(path))["a:0"].output("pipe:", format="au", acodec="pcm_f32be")
+    with FfmpegPipe(stream) as pipe:
+        magic, offset, _, _, rate, channels = AU_HEADER.unpack(_read_header(pipe.stdout, path))
+        if magic != b".snd" or rate < 1 or channels < 1:
+            raise _unreadable(path)
+        if rate > MAX_RATE:
+            raise InputError(
+                "audio_unreadable", f"{path}: claims {rate} Hz; expected at most {MAX_RATE}: export it again"
+            )
+        pipe.stdout.read(offset - AU_HEADER.size)
+        yield _Decoder(rate, channels, _mono_blocks(pipe, path, rate, channels))
 
 
-def _mono_blocks(
-    process: subprocess.Popen[bytes], path: Path, rate: int, channels: int, complaints: IO[bytes]
-) -> Iterator[np.ndarray]:
-    assert process.stdout is not None
+def _mono_blocks(pipe: FfmpegPipe, path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:
     bytes_per_block = math.ceil(BLOCK_S * rate) * channels * 4
-    while data := process.stdout.read(bytes_per_block):
+    while data := pipe.stdout.read(bytes_per_block):
         data = data[: len(data) // (4 * channels) * (4 * channels)]
         block = np.frombuffer(data, ">f4").reshape(-1, channels).astype(np.float32)
         if not np.isfinite(block).all():
@@ -191,9 +174,7 @@ def _mono_blocks(
             )
         if len(block):
             yield block.mean(axis=1, dtype=np.float32)
-    if process.wait() != 0:
-        complaints.seek(0)
-        words = last_words(complaints.read(65536).decode("utf-8", "replace"))
+    if words := pipe.failure():
         raise InputError("audio_unreadable", f"{path}: decoding stopped ({words}): export it again")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import IO, Any, Literal, Self
 
 from joyvasa.errors import EnvironmentFault, InputError
 
@@ -81,6 +82,40 @@ def list_streams(path: Path) -> list[str]:
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     text = result.stderr.decode("utf-8", "replace")
     return [f"{kind.lower()}/{codec}" for kind, codec in STREAM_LINE.findall(text)]
+
+
+class FfmpegPipe:
+    """An ffmpeg that writes to a pipe; a context manager that ends it, whatever happened.
+
+    Args:
+        stream: of the package `ffmpeg`, with `pipe:` as its output.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        options = ("-nostdin", "-hide_banner", "-loglevel", "error")
+        command = stream.global_args(*options).compile(cmd=ffmpeg_executable())
+        self._complaints = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._complaints
+        )
+        assert self._process.stdout is not None
+        self.stdout: IO[bytes] = self._process.stdout
+
+    def failure(self) -> str:
+        """Waits for the end; the last line of its complaints if it failed, else nothing."""
+        if self._process.wait() == 0:
+            return ""
+        self._complaints.seek(0)
+        return last_words(self._complaints.read(65536).decode("utf-8", "replace"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self.stdout.close()
+        self._process.wait()
+        self._complaints.close()
 
 
 def last_words(text: str, limit: int = 200) -> str:

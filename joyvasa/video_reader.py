@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from joyvasa.errors import InputError
-from joyvasa.media import check_media, ffmpeg_executable, input_options, last_words, list_streams
+from joyvasa.media import FfmpegPipe, check_media, input_options, list_streams
 
 MAX_PIXELS = 64_000_000  # of a frame; a batch of larger ones would not fit into memory
 BATCH_FRAMES = 16
@@ -53,9 +50,8 @@ def probe_video(path: str | Path) -> VideoInfo:
         found = ", ".join(streams) or "no media at all"
         raise InputError("video_unreadable", f"{path}: no picture stream (found: {found}); expected a video")
     # YUV4MPEG2: one line of text with size and rate, then raw pictures.
-    command = _command(path, vframes=1, format="yuv4mpegpipe", pix_fmt="yuv420p")
-    with _Process(command) as process:
-        header = process.stdout.readline(MAX_HEADER_BYTES).decode("ascii", "replace").split()
+    with _frames(path, vframes=1, format="yuv4mpegpipe", pix_fmt="yuv420p") as pipe:
+        header = pipe.stdout.readline(MAX_HEADER_BYTES).decode("ascii", "replace").split()
     values = {token[0]: token[1:] for token in header[1:]}
     try:
         width, height = int(values["W"]), int(values["H"])
@@ -98,58 +94,23 @@ def stream_video(
     info = info or probe_video(path)
     width, height = size or (info.width, info.height)
     rate = frames_per_second or info.frames_per_second
-    command = _command(path, rate=str(rate), format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}")
     frame_bytes = width * height * 3
-    with _Process(command) as process:
+    with _frames(path, rate=str(rate), format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}") as pipe:
         n_frames = 0
-        while data := process.stdout.read(frame_bytes * batch_frames):
+        while data := pipe.stdout.read(frame_bytes * batch_frames):
             n_whole = len(data) // frame_bytes
             n_frames += n_whole
             if n_whole:
                 yield np.frombuffer(data, np.uint8, n_whole * frame_bytes).reshape(n_whole, height, width, 3)
-        if (words := process.failure()) or not n_frames:
+        if (words := pipe.failure()) or not n_frames:
             raise InputError("video_unreadable", f"{path}: decoding stopped ({words or 'no frame'}): export it again")
 
 
-class _Process:
-    """An ffmpeg that writes to a pipe; ended when the block is left, whatever happened."""
-
-    stdout: IO[bytes]
-
-    def __init__(self, command: list[str]) -> None:
-        self._complaints = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._complaints
-        )
-        assert self._process.stdout is not None
-        self.stdout = self._process.stdout
-
-    def failure(self) -> str:
-        """Waits for the end; the last line of its complaints if it failed, else nothing."""
-        if self._process.wait() == 0:
-            return ""
-        self._complaints.seek(0)
-        return last_words(self._complaints.read(65536).decode("utf-8", "replace"))
-
-    def __enter__(self) -> _Process:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self.stdout.close()
-        self._process.wait()
-        self._complaints.close()
-
-
-def _command(path: Path, *, rate: str | None = None, **output: object) -> list[str]:
+def _frames(path: Path, *, rate: str | None = None, **output: object) -> FfmpegPipe:
     import ffmpeg
 
     picture = ffmpeg.input(**input_options(path))["v:0"]
     if rate:
         picture = picture.filter("fps", fps=rate)  # the option -r repeats frames at the start of some files
-    return (
-        picture.output("pipe:", **output)
-        # Without -xerror a damaged file is a shorter video.
-        .global_args("-nostdin", "-hide_banner", "-loglevel", "error", "-xerror")
-        .compile(cmd=ffmpeg_executable())
-    )
+    # Without -xerror a damaged file is a shorter video.
+    return FfmpegPipe(picture.output("pipe:", **output).global_args("-xerror"))

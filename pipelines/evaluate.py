@@ -10,13 +10,13 @@ from joyvasa.errors import ConfigError
 from manifests.manifest import open_manifest
 from manifests.outcome import Outcome
 from manifests.plan import Plan
-from manifests.run_file import RunDescription, refuse_differences
+from manifests.run_file import RunDescription
 from manifests.run_folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.events import Listener
-from pipelines.generate import RunResult, checked_plan, described, drive, gpus_of, located, unchanged_source
+from pipelines.generate import RunResult, begin, checked_plan, described, drive, gpus_of, located, unchanged_source
 from pipelines.graph import Pipeline
-from pipelines.outcomes import scores_of
+from pipelines.outcomes import ending_of, scores_of
 from pipelines.run_config import RunConfig
 from pipelines.scoring import metric_hashes, score_stage
 from pipelines.sizing import sized
@@ -61,9 +61,7 @@ def evaluate(
     plan, found = checked_plan(source, config, videos=True)
     description = described(config, found, metric_hashes(config), kind="evaluate", name=name)
     pipeline = evaluation_pipeline(config, folder.storage.root, gpus=gpus_of(config))
-    if folder.storage.exists(RunFolder.RUN):
-        refuse_differences(folder.description(), description)
-    folder.create(description, plan)
+    begin(folder, description, plan)
     return drive(folder, source, plan, description, config, pipeline, _outcome, listener)
 
 
@@ -102,18 +100,11 @@ def evaluation_pipeline(config: RunConfig, run: str, *, gpus: int = 0) -> Pipeli
 
 def _outcome(finished: Finished, pipeline: Pipeline) -> Outcome:
     """The outcome row of a video that was measured; where it lies stands in `input_video`."""
-    rejection = finished.rejection
     found: Mapping[str, Any] = finished.facts.get("video", {})
     scores: Mapping[str, Any] = finished.facts.get("score", {})
     frames, rate = scores.get("frames"), found.get("frames_per_second")
     return Outcome(
-        record_id=finished.record.id,
-        status=finished.status.value,
-        stage=pipeline.by_name[rejection.stage].output if rejection else "score",
-        error_code=rejection.code if rejection else None,
-        error=rejection.sentence if rejection else None,
-        attempts=finished.attempts,
-        seconds=finished.seconds,
+        **ending_of(finished, pipeline),
         frames=frames,
         duration_s=frames / rate if frames and rate else None,
         sha256=found.get("sha256"),

@@ -80,9 +80,7 @@ def generate(
     plan, found = checked_plan(source, config)
     description = described(config, found, _hashes(config, bundle, found.modes))
     pipeline = _pipeline(folder, config, description)  # refuses bad options before anything is written
-    if folder.storage.exists(RunFolder.RUN):
-        refuse_differences(folder.description(), description)
-    folder.create(description, plan)
+    begin(folder, description, plan)
     return drive(folder, source, plan, description, config, pipeline, _outcomes(config, bundle, description), listener)
 
 
@@ -115,6 +113,17 @@ def resume(run: str | Path, *, retry: Collection[str] = (), listener: Listener |
     pipeline = _pipeline(folder, config, description)
     outcome = _outcomes(config, bundle, description)
     return drive(folder, source, plan, description, config, pipeline, outcome, listener, retry=retry)
+
+
+def begin(folder: RunFolder, description: RunDescription, plan: Plan) -> None:
+    """Makes the folder of a run.
+
+    Raises:
+        ManifestError: `run_changed` or `run_exists` where it holds another run, or this one.
+    """
+    if folder.storage.exists(RunFolder.RUN):
+        refuse_differences(folder.description(), description)
+    folder.create(description, plan)
 
 
 def unchanged_source(description: RunDescription, hashes: dict[str, Any]) -> Manifest:

@@ -46,20 +46,14 @@ def outcome_of(
         weights: by mode.
         metrics: columns that have a number or a reason.
     """
-    rejection, facts = finished.rejection, finished.facts
-    made: Mapping[str, Any] = {} if rejection else facts["render"]
+    facts = finished.facts
+    made: Mapping[str, Any] = {} if finished.rejection else facts["render"]
     portrait: Mapping[str, Any] = facts.get("portrait", {})
     identity: Mapping[str, Any] = facts.get("identify", {})
     seed: Any = facts.get("motion", {}).get("seed")
     used = weights[finished.record.row["mode"]]
     return Outcome(
-        record_id=finished.record.id,
-        status=finished.status.value,
-        stage=pipeline.by_name[rejection.stage].output if rejection else "commit",
-        error_code=rejection.code if rejection else None,
-        error=rejection.sentence if rejection else None,
-        attempts=finished.attempts,
-        seconds=finished.seconds,
+        **ending_of(finished, pipeline),
         frames=made.get("frames"),
         duration_s=made.get("duration_s"),
         seed=seed,
@@ -76,6 +70,20 @@ def outcome_of(
         licences=used.licences,
         **scores_of(facts.get("score", {}), metrics),
     )
+
+
+def ending_of(finished: Finished, pipeline: Pipeline) -> dict[str, Any]:
+    """Fields of the outcome row that every kind of run has: where the record ended, and how."""
+    rejection = finished.rejection
+    return {
+        "record_id": finished.record.id,
+        "status": finished.status.value,
+        "stage": pipeline.by_name[rejection.stage].output if rejection else pipeline.outputs[-1],
+        "error_code": rejection.code if rejection else None,
+        "error": rejection.sentence if rejection else None,
+        "attempts": finished.attempts,
+        "seconds": finished.seconds,
+    }
 
 
 def scores_of(facts: Mapping[str, Any], metrics: Sequence[str] = ()) -> dict[str, Any]:

@@ -15,14 +15,15 @@ from manifests.events import EventLog
 from manifests.manifest import open_manifest
 from manifests.outcome import Outcome
 from manifests.plan import Plan
-from manifests.run_file import RunDescription, refuse_differences
+from manifests.run_file import RunDescription
 from manifests.run_folder import RunFolder
 from manifests.storage import open_storage
 from manifests.video_files import names_videos, video_manifest
 from pipelines.dataset_join import Prepared, join_shards
 from pipelines.events import Listener
-from pipelines.generate import RunResult, checked_plan, described, drive, gpus_of, located, unchanged_source
+from pipelines.generate import RunResult, begin, checked_plan, described, drive, gpus_of, located, unchanged_source
 from pipelines.graph import Pipeline
+from pipelines.outcomes import ending_of
 from pipelines.run_config import RunConfig
 from pipelines.sizing import sized
 from pipelines.video_pipeline import stage_spec
@@ -70,9 +71,7 @@ def prepare(
         raise InputError("mode_unsupported", f"{sentence}, leave the others out")
     description = described(config, found, hashes, kind="prepare")
     pipeline = preparation_pipeline(config, folder.storage.root, gpus=gpus_of(config))
-    if begun:
-        refuse_differences(folder.description(), description)
-    folder.create(description, plan)
+    begin(folder, description, plan)
     result = drive(folder, source, plan, description, config, pipeline, _outcome, listener)
     return result, _joined(folder, plan, config)
 
@@ -129,18 +128,11 @@ def _joined(folder: RunFolder, plan: Plan, config: RunConfig) -> Prepared:
 
 def _outcome(finished: Finished, pipeline: Pipeline) -> Outcome:
     """The outcome row of a recording; `frames` and `duration_s` are those of its clips."""
-    rejection = finished.rejection
     watched: Mapping[str, Any] = finished.facts.get("watch", {})
     made: Mapping[str, Any] = finished.facts.get("extract", {})
     frames = made.get("frames")
     return Outcome(
-        record_id=finished.record.id,
-        status=finished.status.value,
-        stage=pipeline.by_name[rejection.stage].output if rejection else "extract",
-        error_code=rejection.code if rejection else None,
-        error=rejection.sentence if rejection else None,
-        attempts=finished.attempts,
-        seconds=finished.seconds,
+        **ending_of(finished, pipeline),
         frames=frames,
         duration_s=frames / FRAMES_PER_SECOND if frames else None,
         sha256=watched.get("sha256"),

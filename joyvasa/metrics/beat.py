@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
-from joyvasa.metrics.motion_readout import at_rate, long_enough
+from joyvasa.metrics.motion_readout import at_rate, known_motion
 from joyvasa.metrics.sound import RATE
 
 MIN_S = 3.0
@@ -40,9 +40,7 @@ class BeatMetric(Metric):
 
     def start(self, clip: Clip) -> Measurement:
         """See `Metric`."""
-        if clip.motion is None:
-            return NoNumbers(self.all_missing("no_motion", "the motion is not known; expected a video of this program"))
-        motion = long_enough(clip.motion, MIN_S)
+        motion = known_motion(clip, min_s=MIN_S)
         if isinstance(motion, NotMeasured):
             return NoNumbers(self.all_missing(motion.code, motion.sentence))
         if clip.heard is None:

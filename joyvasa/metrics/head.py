@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
-from joyvasa.metrics.motion_readout import long_enough
+from joyvasa.metrics.motion_readout import known_motion
 from joyvasa.motion import MotionSequence
 
 MIN_S = 0.2  # five frames at 25 a second: the third difference needs four
@@ -34,9 +34,7 @@ class HeadMetric(Metric):
 
     def start(self, clip: Clip) -> Measurement:
         """See `Metric`."""
-        if clip.motion is None:
-            return NoNumbers(self.all_missing("no_motion", "the motion is not known; expected a video of this program"))
-        motion = long_enough(clip.motion, MIN_S)
+        motion = known_motion(clip, min_s=MIN_S)
         if isinstance(motion, NotMeasured):
             return NoNumbers(self.all_missing(motion.code, motion.sentence))
         return NoNumbers(

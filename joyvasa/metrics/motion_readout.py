@@ -26,23 +26,23 @@ EYE_SLOPE, EYE_INTERCEPT = 17.14, 0.2717
 Series = NDArray[np.float64]
 
 
-def readable_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured:
-    """The clip's motion if its keypoints are those of the published weights, or why it cannot be read."""
+def known_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured:
+    """The clip's motion if it lasts `min_s` seconds, or why it cannot be read."""
     if clip.motion is None:
         return NotMeasured("no_motion", "the motion is not known; expected a video of this program")
-    n_keypoints = clip.motion.expression.shape[1]
+    duration_s = len(clip.motion) / clip.motion.frames_per_second
+    if duration_s < min_s:
+        return NotMeasured("too_short", f"motion of {duration_s:.2f} s; expected at least {min_s:g} s")
+    return clip.motion
+
+
+def readable_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured:
+    """As `known_motion`, if its keypoints are those of the published weights."""
+    n_keypoints = KEYPOINTS if clip.motion is None else clip.motion.expression.shape[1]
     if n_keypoints != KEYPOINTS:
         found = f"motion of {n_keypoints} keypoints"
         return NotMeasured("keypoints_unknown", f"{found}; expected the {KEYPOINTS} of the published weights")
-    return long_enough(clip.motion, min_s)
-
-
-def long_enough(motion: MotionSequence, min_s: float) -> MotionSequence | NotMeasured:
-    """The motion if it lasts `min_s` seconds."""
-    duration_s = len(motion) / motion.frames_per_second
-    if duration_s < min_s:
-        return NotMeasured("too_short", f"motion of {duration_s:.2f} s; expected at least {min_s:g} s")
-    return motion
+    return known_motion(clip, min_s=min_s)
 
 
 def mouth_opening(motion: MotionSequence) -> Series:

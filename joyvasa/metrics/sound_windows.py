@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 
 from joyvasa.audio import SAMPLE_RATE
 from joyvasa.errors import InputError
-from joyvasa.media import ffmpeg_executable, input_options, last_words
+from joyvasa.media import FfmpegPipe, input_options
 from joyvasa.metrics.frame_rate import FRAME_RATE
 from joyvasa.metrics.mfcc import COEFFICIENTS, HOP, WINDOW, mfcc
 from joyvasa.networks.syncnet import WINDOW_FRAMES
@@ -43,27 +41,12 @@ def stream_video_sound(path: Path) -> Iterator[Samples]:
     """
     import ffmpeg
 
-    command = (
-        ffmpeg.input(**input_options(path))["a:0"]
-        .filter("aresample", **{"async": 1, "first_pts": 0})
-        .output("pipe:", format="s16le", acodec="pcm_s16le", ac=1, ar=SAMPLE_RATE)
-        .global_args("-nostdin", "-hide_banner", "-loglevel", "error")
-        .compile(cmd=ffmpeg_executable())
-    )
-    with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints)
-        assert process.stdout is not None
-        try:
-            while data := process.stdout.read(BLOCK_BYTES):
-                yield np.frombuffer(data, "<i2", len(data) // 2).astype(np.int16)
-            if process.wait() != 0:
-                complaints.seek(0)
-                words = last_words(complaints.read(65536).decode("utf-8", "replace"))
-                raise InputError("audio_unreadable", f"{path}: decoding stopped ({words}): export it again")
-        finally:
-            process.kill()
-            process.stdout.close()
-            process.wait()
+    sound = ffmpeg.input(**input_options(path))["a:0"].filter("aresample", **{"async": 1, "first_pts": 0})
+    with FfmpegPipe(sound.output("pipe:", format="s16le", acodec="pcm_s16le", ac=1, ar=SAMPLE_RATE)) as pipe:
+        while data := pipe.stdout.read(BLOCK_BYTES):
+            yield np.frombuffer(data, "<i2", len(data) // 2).astype(np.int16)
+        if words := pipe.failure():
+            raise InputError("audio_unreadable", f"{path}: decoding stopped ({words}): export it again")
 
 
 class SoundWindows:

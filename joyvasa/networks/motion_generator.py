@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from joyvasa.diffusion import DiffusionSchedule, Generators, ScheduleMode, Target, noise_sequence
 from joyvasa.errors import ConfigError
+from joyvasa.networks.compact.sound_encoder import CompactSoundEncoder, CompactSoundEncoderConfig
 from joyvasa.networks.denoising_network import POSITION_ROWS, DenoisingNetwork
 from joyvasa.networks.speech_encoder import (
     SAMPLE_RATE,
@@ -52,10 +53,13 @@ class MotionGeneratorConfig:
     decoder_hidden: int = 1024
     dropout: float = 0.1  # in training
     audio_encoder: SpeechEncoderConfig = field(default_factory=SpeechEncoderConfig)  # a mapping of its fields will do
+    compact_encoder: CompactSoundEncoderConfig | None = None  # the sound encoder, in the place of `audio_encoder`
 
     def __post_init__(self) -> None:
         if isinstance(self.audio_encoder, Mapping):
             object.__setattr__(self, "audio_encoder", SpeechEncoderConfig(**self.audio_encoder))
+        if isinstance(self.compact_encoder, Mapping):
+            object.__setattr__(self, "compact_encoder", CompactSoundEncoderConfig(**self.compact_encoder))
         if not 1 <= self.n_prev_motions <= self.n_motions:
             self._refuse("n_prev_motions", f"1 to {self.n_motions}, the frames of a window")
         if self.n_tokens >= POSITION_ROWS:
@@ -99,8 +103,9 @@ class MotionGenerator(nn.Module):
         self.start_audio_feat = nn.Parameter(torch.randn(1, config.n_prev_motions, config.feature_dim))
         self.start_motion_feat = nn.Parameter(torch.randn(1, config.n_prev_motions, config.motion_feat_dim))
         self.null_audio_feat = nn.Parameter(torch.randn(1, 1, config.feature_dim))
-        self.audio_encoder = SpeechEncoder(config.audio_encoder)
-        self.audio_feature_map = nn.Linear(config.audio_encoder.hidden_size, config.feature_dim)
+        compact = config.compact_encoder
+        self.audio_encoder = CompactSoundEncoder(compact) if compact else SpeechEncoder(config.audio_encoder)
+        self.audio_feature_map = nn.Linear(self.audio_encoder.config.hidden_size, config.feature_dim)
         self.denoising_net = DenoisingNetwork(
             motion_dim=config.motion_feat_dim,
             n_tokens=config.n_tokens,
@@ -122,7 +127,7 @@ class MotionGenerator(nn.Module):
         Returns:
             shape (B, frames, dim), frames = duration * fps.
         """
-        fps, encoder = self.config.fps, self.config.audio_encoder
+        fps, encoder = self.config.fps, self.audio_encoder.config
         n_frames = round(waveform.shape[-1] * fps / self.config.sample_rate)
         padded = pad_to_frames(waveform, stride=encoder.stride, receptive_field=encoder.receptive_field)
         n_hidden = round(n_frames * encoder.frames_per_second / fps)  # the encoder keeps its own rate, 50 Hz

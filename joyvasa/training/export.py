@@ -61,7 +61,8 @@ class Trained:
     def arguments(self) -> dict[str, Any]:
         """What a published checkpoint states in its `args`."""
         sizes = asdict(self.sizes)
-        return {name: sizes[name] for name in ARGUMENTS} | {"audio_model": "hubert"}
+        named = {} if self.sizes.compact_encoder else {"audio_model": "hubert"}
+        return {name: sizes[name] for name in ARGUMENTS} | named
 
 
 def load_trained(run: Files, step: int | None = None) -> Trained:

@@ -10,6 +10,7 @@ from joyvasa.bundles import open_bundle
 from joyvasa.bundles.state import adapted_names
 from joyvasa.bundles.weights import Weights, read_weights
 from joyvasa.errors import ModelError
+from joyvasa.networks.compact.sound_encoder import CompactSoundEncoder
 from joyvasa.networks.motion_generator import MotionGenerator
 from joyvasa.networks.speech_encoder import SpeechEncoder
 from joyvasa.training.config import TrainingConfig
@@ -58,7 +59,7 @@ def encoder_weights(name: str) -> Weights:
     return bundle.weights(ENCODER_ROLE)
 
 
-def load_encoder_weights(encoder: SpeechEncoder, weights: Weights) -> None:
+def load_encoder_weights(encoder: SpeechEncoder | CompactSoundEncoder, weights: Weights) -> None:
     """Takes over weights; what a file holds beyond the encoder, such as heads of its own training, is left out.
 
     Raises:
@@ -72,6 +73,6 @@ def load_encoder_weights(encoder: SpeechEncoder, weights: Weights) -> None:
             raise ModelError(
                 "weights_mismatch",
                 f"{weights.where}: {name}: found {found}, expected {tuple(tensor.shape)}: set network.audio_encoder "
-                "to the sizes of the file",
+                "or network.compact_encoder to the sizes of the file",
             )
     encoder.load_state_dict({name: given[name] for name in own})

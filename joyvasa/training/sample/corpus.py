@@ -21,6 +21,7 @@ from joyvasa.training.sample.visemes import PARTS, RATE, Sound, mouth
 from joyvasa.training.sample.voices import Espeak, Flite, Utterance
 
 CLIP_S = 30.0
+PAUSES = ((0.5, (0.1, 1.2)), (0.08, (2.0, 6.0)))  # before a sentence: how often, and how long, seconds
 ONSETS = [*"bdfghklmnprstvwzbmpfv", "sh", "ch", "th", "br", "pl", "st"]
 VOWELS = ["a", "e", "i", "o", "u", "ai", "oo", "ee", "ou"]
 CODAS = ["", "", "n", "m", "s", "p", "t", "b"]
@@ -45,7 +46,8 @@ class FaceBasis:
         closed = keypoints()
         self.neutral = closed - np.array([*PIVOT[:2], 0.0])  # (21, 3), origin at the neck
         whole = {**dict.fromkeys(PARTS, 1.0), "blink": (1.0, 1.0), "brow": (1.0, 1.0)}
-        self.parts = {part: keypoints(**{part: amount}) - closed for part, amount in whole.items()}  # (21, 3) each
+        # (21, 3) each. Rounded: what stands still does so exactly, and has no deviation that training would scale up.
+        self.parts = {part: (keypoints(**{part: amount}) - closed).round(4) for part, amount in whole.items()}
 
 
 class Corpus:
@@ -78,7 +80,7 @@ class Corpus:
     def _speech(self) -> tuple[np.ndarray, list[Sound]]:
         r, blocks, sounds, at_s = self._r, [], [], 0.0
         while at_s < CLIP_S:
-            pause_s = r.uniform(0.1, 1.2) if r.random() < 0.5 else 0.0
+            pause_s = sum(r.uniform(*length) for share, length in PAUSES if r.random() < share)
             if pause_s:
                 sounds.append(Sound("silence", at_s, at_s + pause_s))
                 blocks.append(np.zeros(int(pause_s * SAMPLE_RATE), np.float32))

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from joyvasa.networks.compact import motion_extractor
+from joyvasa.networks.compact.points import LEFT_LIDS, RIGHT_LIDS
 from joyvasa.training.sample.mesh_points import mesh_points
 
 PIVOT = np.array([0.0, 0.55, 1.15])  # what a head turns about: the top of the neck, behind the face
@@ -51,14 +54,10 @@ class Pose:
 
 
 def align(model: np.ndarray, points: np.ndarray) -> Pose:
-    """The pose that takes a model to points, least squares (Umeyama 1991); both (n, 3)."""
-    centre, centres = model.mean(0), points.mean(0)
-    a, b = model - centre, points - centres
-    u, sizes, vt = np.linalg.svd(a.T @ b)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    rotation = u @ (signs[:, None] * vt)
-    scale = float((sizes * signs).sum() / (a**2).sum())
-    return Pose(scale, rotation, centres - scale * centre @ rotation)
+    """The pose that takes a model to points, least squares; both (n, 3)."""
+    wanted = (torch.from_numpy(array.astype(np.float64)) for array in (model, points[None]))
+    scale, rotation, shift = motion_extractor.align(*wanted)
+    return Pose(float(scale), rotation[0].numpy(), shift[0].numpy())
 
 
 def mean_head(meshes: Sequence[np.ndarray], rounds: int = 5) -> np.ndarray:
@@ -135,7 +134,7 @@ class Head:
         """
         points = mesh_points()
         own = face[points.keypoints].copy()
-        for shut, (_, lower), (above, under) in zip(blink, points.eyes, ((11, 15), (13, 16)), strict=True):
+        for shut, (_, lower), (above, under) in zip(blink, points.eyes, (RIGHT_LIDS, LEFT_LIDS), strict=True):
             own[under] = self.face[lower[4]]
             own[above] = own[under] - [0, LID_OPENING * (1 - shut), 0]
         placed = pose.place(own)

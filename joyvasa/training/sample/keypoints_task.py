@@ -21,7 +21,7 @@ from joyvasa.networks.compact.points import (
     RIGHT_LIDS,
 )
 from joyvasa.training.sample.learning import Batch, Task
-from joyvasa.training.sample.pairs import Pair, PairSampler, to_unit
+from joyvasa.training.sample.pairs import Pair, PairSampler, PairSource, to_unit
 from joyvasa.training.sample.pictures import SIZE, Clip, Portrait
 
 BATCH = 12
@@ -30,17 +30,11 @@ GAPS = ((INNER_UPPER_LIP, INNER_LOWER_LIP), RIGHT_LIDS, LEFT_LIDS)  # what must 
 
 
 @dataclass(frozen=True)
-class KeypointBatches:
+class KeypointBatches(PairSource):
     """Batches of pictures and keypoints."""
 
-    portraits: Sequence[Portrait]
-    clips: Sequence[Clip]
-    mean: np.ndarray
-    seed: int
-
     def __iter__(self) -> Iterator[Batch]:
-        sampler = PairSampler(self.portraits, self.clips, self.mean, seed=self.seed)
-        looks = _looks(sampler, np.random.default_rng(self.seed + 1))
+        looks = _looks(self.sampler(), np.random.default_rng(self.seed + 1))
         while True:
             pictures, points = zip(*(next(looks) for _ in range(BATCH)), strict=True)
             first = np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))

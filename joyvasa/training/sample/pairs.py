@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from joyvasa.keypoints import head_rotation
 from joyvasa.networks.compact.points import MIRRORED
 from joyvasa.training.sample.head import Expression, Head
 from joyvasa.training.sample.mesh_points import mesh_points
@@ -40,6 +42,24 @@ class Pair:
     target_points: np.ndarray
     origin: np.ndarray
     painted: np.ndarray
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """All that a `PairSampler` needs; travels to the process that draws.
+
+    Args:
+        portraits, clips, mean, seed: see `PairSampler`.
+    """
+
+    portraits: Sequence[Portrait]
+    clips: Sequence[Clip]
+    mean: np.ndarray
+    seed: int
+
+    def sampler(self) -> PairSampler:
+        """Draws from the beginning."""
+        return PairSampler(self.portraits, self.clips, self.mean, seed=self.seed)
 
 
 class PairSampler:
@@ -155,9 +175,5 @@ def to_unit(pixels: np.ndarray) -> np.ndarray:
 
 
 def rotation(pitch: float, yaw: float, roll: float) -> np.ndarray:
-    """As `joyvasa.keypoints.head_rotation`, for numpy; degrees -> (3, 3)."""
-    (cx, cy, cz), (sx, sy, sz) = (f(np.radians([pitch, yaw, roll])) for f in (np.cos, np.sin))
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return (about_z @ about_y @ about_x).T
+    """`joyvasa.keypoints.head_rotation` of angles in degrees, (3, 3)."""
+    return head_rotation(*(torch.tensor([[angle]]) for angle in (pitch, yaw, roll)))[0].double().numpy()

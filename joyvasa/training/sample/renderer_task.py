@@ -14,7 +14,7 @@ from joyvasa.networks import build
 from joyvasa.networks.compact.layers import heatmaps
 from joyvasa.networks.compact.points import FINE
 from joyvasa.training.sample.learning import Batch, Task
-from joyvasa.training.sample.pairs import PairSampler
+from joyvasa.training.sample.pairs import PairSource
 from joyvasa.training.sample.pictures import SIZE, Clip, Portrait
 
 BATCH = 6
@@ -24,16 +24,11 @@ SCALES = (1, 2, 4)  # at which edges are compared
 
 
 @dataclass(frozen=True)
-class RendererBatches:
+class RendererBatches(PairSource):
     """Batches of source, target, their keypoints, where pixels come from, and what is painted."""
 
-    portraits: Sequence[Portrait]
-    clips: Sequence[Clip]
-    mean: np.ndarray
-    seed: int
-
     def __iter__(self) -> Iterator[Batch]:
-        sampler = PairSampler(self.portraits, self.clips, self.mean, seed=self.seed)
+        sampler = self.sampler()
         while True:
             pairs = [sampler.draw() for _ in range(BATCH)]
             pictures = [_channels_first([getattr(p, side) for p in pairs]) for side in ("source", "target")]
