@@ -124,6 +124,8 @@ class HumanDriver:
         lip: network; needed for `config.normalize_lip`.
         source_lip_ratio: height / width of the portrait's mouth opening; None where no landmarks are
             known, and then lips are not normalised.
+        absolute_expression: the motion extractor leaves nothing of a person in the expression, so that for `all` and
+            `exp` every keypoint takes the expression of the motion itself, as lips do. Not in an animal.
 
     Raises:
         ConfigError: `network_missing`, `bad_driving_option` where a region has no keypoints.
@@ -141,6 +143,7 @@ class HumanDriver:
         stitching: nn.Module | None = None,
         lip: nn.Module | None = None,
         source_lip_ratio: float | None = None,
+        absolute_expression: bool = False,
     ) -> None:
         _check_pair(source, first_frame)
         self._config = config
@@ -162,7 +165,8 @@ class HumanDriver:
             )
         device = self.source_keypoints.device
         self._following = following.to(device)  # keypoints whose expression changes with the motion
-        self._absolute = (lips if config.region in ("all", "exp") else none).to(device)
+        absolute = every if absolute_expression and lips.any() else lips
+        self._absolute = (absolute if config.region in ("all", "exp") else none).to(device)
 
         self._rotation = source.rotation
         first = _Frames(first_frame, device)

@@ -60,6 +60,7 @@ class Switches(_Strict):
     detector: Literal["insightface", "cascade"] = "cascade"
     animal_detector: Literal["xpose", "cascade"] = "cascade"
     positional_encoding: Literal["per_token", "constant_row"] = "per_token"
+    absolute_expression: bool = False  # the motion extractor leaves nothing of a person in the expression
     audio_normalisation: Literal["none", "zero_mean_unit_variance"] = "none"
     audio_padding_samples: tuple[int, int] = (0, 0)  # zeros before and after the sound, at 16 kHz
     frames_per_second: int = Field(default=25, gt=0)

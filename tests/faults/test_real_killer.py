@@ -24,7 +24,7 @@ from tests.pipelines.test_generate import configured
 RECORDS = 200
 EVERY_S = 3.0
 FEWEST = 3  # actors that stay, of the seven of a run
-PORTRAITS = ("portrait.jpg", "portrait_2.jpg", "portrait_3.jpg")
+PORTRAITS = ("portrait.jpg", "portrait_2.jpg", "officer.jpg")
 RECORDINGS = ("speech.flac", "speech_2.flac")
 
 

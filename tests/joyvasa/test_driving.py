@@ -105,6 +105,20 @@ def test_the_formula_of_a_plain_motion():
     torch.testing.assert_close(x[i], scale * (source.canonical[0] @ turn + expression) + place)
 
 
+def test_absolute_expressions_do_not_depend_on_the_first_frame_but_an_animals_do():
+    """A motion that begins with a blink must not open the eyes too far afterwards."""
+    source, motion = make_source(), make_motion()
+    config = DrivingConfig(multiplier=1.0)
+    x = driver(config, absolute_expression=True).keypoints(motion)
+    plain = driver(config).keypoints(motion)
+    moved = (x - plain) / (source.scale * motion.scale / motion.scale[:1])[:, None]
+    expected = (motion.expression[:1] - source.expression).expand(len(motion.scale), -1, -1).clone()
+    expected[:, list(LIP_INDICES)] = 0
+    torch.testing.assert_close(moved, expected, rtol=0, atol=1e-5)
+    animal = DrivingConfig.for_animals(multiplier=1.0)
+    assert torch.equal(driver(animal, absolute_expression=True).keypoints(motion), driver(animal).keypoints(motion))
+
+
 @pytest.mark.parametrize("option", ["expression-friendly", "pose-friendly"])
 @pytest.mark.parametrize("region", ["lip", "eyes", "pose", "scale_and_translation"])
 def test_a_motion_starts_at_the_portrait(option, region):

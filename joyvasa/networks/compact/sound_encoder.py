@@ -14,9 +14,10 @@ from joyvasa.networks.speech_encoder import SAMPLE_RATE, random_spans, resample_
 
 WINDOW, HOP, SPECTRUM = 400, 160, 512  # samples of a spectrum: 25 ms every 10 ms, padded for the transform
 LOWEST_HZ, HIGHEST_HZ = 60.0, 7600.0
-FLOOR = 1e-7  # added to powers of a signal in [-1, 1]
-QUIET = -12.0  # logarithm of a power; what is never louder counts as silence, and is not made louder
+FLOOR = 1e-9  # added to powers of a signal in [-1, 1]
 LOUD_SHARE = 0.95  # of the frames are not louder than what counts as the level of a recording
+QUIETEST = 0.003  # root mean square of the least level: softer recordings count as silence, and are not made loud
+DEPTH = 12.0  # what is softer than the level by more than this, in logarithms of powers (52 dB), is cut off
 SPREAD = 4.0  # of logarithms of powers, about their standard deviation
 HIDDEN_BANDS = 12  # at most, in training
 
@@ -120,8 +121,9 @@ class CompactSoundEncoder(nn.Module):
         frames = waveform.unfold(-1, WINDOW, HOP) * self.window  # (B, T, WINDOW)
         powers = torch.fft.rfft(frames, SPECTRUM).abs().square() / WINDOW
         logs = (powers @ self.mel + FLOOR).log()
-        level = logs.mean(-1).quantile(LOUD_SHARE, dim=-1).clamp(min=QUIET)  # (B,)
-        return (logs - level[:, None, None]) / SPREAD
+        whole = frames.square().mean(-1)  # (B, T)
+        level = whole.quantile(LOUD_SHARE, dim=-1).clamp(min=QUIETEST**2).log()  # (B,)
+        return (logs - level[:, None, None]).clamp(min=-DEPTH) / SPREAD
 
 
 def mel_filters(bands: int) -> Tensor:

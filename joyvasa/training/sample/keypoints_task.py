@@ -75,7 +75,11 @@ class KeypointsTask(Task):
         loss = place[0] + place[1] + 0.5 * depth + 2 * gap
         apart = (points[:, list(RIGHT_LIDS), :2].mean(1) - points[:, list(LEFT_LIDS), :2].mean(1)).norm(dim=-1)
         error = (near - points)[..., :2].norm(dim=-1).mean(1) / apart
-        return loss, {"error": float(error.mean()), "gap_px": float(gap) * SIZE / 2, "depth": float(depth)}
+        return loss, {
+            "error": float(error.detach().mean()),
+            "gap_px": float(gap.detach()) * SIZE / 2,
+            "depth": float(depth.detach()),
+        }
 
 
 def _gaps(points: Tensor) -> Tensor:

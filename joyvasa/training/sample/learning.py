@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import queue
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -81,17 +82,17 @@ def learn(
 
     # A forked process would inherit locks of threads that it does not have.
     context = multiprocessing.get_context("spawn")
-    queue: Any = context.Queue(QUEUED)
+    waiting: Any = context.Queue(QUEUED)
     # Other batches than before the last kill.
     seeds = [config.seed + 1000 * step + number for number in range(config.producers)]
-    producers = [context.Process(target=_produce, args=(task.batches(seed), queue), daemon=True) for seed in seeds]
+    producers = [context.Process(target=_produce, args=(task.batches(seed), waiting), daemon=True) for seed in seeds]
     for producer in producers:
         producer.start()
     figures: list[dict[str, float]] = []
     started = time.monotonic()
     try:
         while step < config.steps:
-            batch = tuple(torch.from_numpy(array).to(device) for array in queue.get())
+            batch = tuple(torch.from_numpy(array).to(device) for array in waiting.get())
             rate = config.learning_rate * min(1, (step + 1) / config.warm_up_steps)
             for group in optimiser.param_groups:
                 group["lr"] = rate * (0.01 + 0.5 * (1 + math.cos(math.pi * step / config.steps)))
@@ -102,7 +103,7 @@ def learn(
             optimiser.step()
             step += 1
             _average(averaged, network, config.averaging if step > 500 else 0.05)
-            figures.append({"loss": float(loss), **numbers})
+            figures.append({"loss": float(loss.detach()), **numbers})
             if len(figures) == 20:
                 means = {name: float(np.mean([entry[name] for entry in figures])) for name in figures[0]}
                 on_log(step, means | {"seconds": (time.monotonic() - started) / len(figures)})
@@ -118,13 +119,20 @@ def learn(
     return network.eval()
 
 
-def _produce(batches: Iterable[Batch], queue: Any) -> None:
+def _produce(batches: Iterable[Batch], waiting: Any) -> None:
     import cv2
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
     for batch in batches:
-        queue.put(batch)
+        while True:
+            try:
+                waiting.put(batch, timeout=5)
+                break
+            except queue.Full:
+                if parent is None or not parent.is_alive():
+                    return  # it was killed and will take no more
 
 
 @torch.no_grad()

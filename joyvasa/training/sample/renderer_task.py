@@ -80,7 +80,7 @@ class RendererTask(Task):
         paint = (brush * known).mean() + 0.3 * ((1 - brush) * painted).mean()
         loss = colour + 0.5 * moved + 0.5 * edges + 4 * flow + 0.05 * paint
         numbers = {"colour": colour, "moved": moved, "flow": flow, "brush": brush.mean()}
-        return loss, {name: float(value) for name, value in numbers.items()}
+        return loss, {name: float(value.detach()) for name, value in numbers.items()}
 
 
 def edge_difference(a: Tensor, b: Tensor) -> Tensor:

@@ -1,0 +1,145 @@
+"""`joyvasa train-sample`: portraits and videos become the bundle `sample`, the built-in model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from joyvasa.training.config import TrainingConfig
+    from joyvasa.training.sample.learning import Task
+    from joyvasa.training.sample.pictures import Clip, Pictures, Portrait
+
+Media = Annotated[Path, typer.Argument(help="Folder with portraits/ and, for real motion, videos/.")]
+Work = Annotated[Path, typer.Option("--out", help="Folder for all that is made; what was stopped goes on.")]
+Part = Annotated[str | None, typer.Option("--part", help="Do one part alone (default: all, in order).")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="That train; one more process makes pictures.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")]
+
+# Steps of the parts that `learn` trains, and hours of synthetic speech: those of the bundle that is shipped.
+STEPS = {"renderer": 3600, "keypoints": 4500, "sounds": 1500}
+SPEECH_HOURS = 3.0
+SPEECH, MOTION, BUNDLE, ENCODER = "speech", "motion", "sample", "sounds.safetensors"  # below the work folder
+LICENCE = "MIT"
+LOG_EVERY = 20  # steps of the motion generator
+
+
+def train_sample(
+    media: Media, out: Work = Path("sample-training"), part: Part = None, threads: Threads = 2, device: Device = "cpu"
+) -> None:
+    """Train the built-in model again, from a folder of portraits; resumable."""
+    work = _Work(media, out, threads, device)
+    parts: dict[str, Callable[[], None]] = {
+        "renderer": work.renderer,
+        "keypoints": work.keypoints,
+        "speech": work.speech,
+        "sounds": work.sounds,
+        "motion": work.motion,
+        "bundle": work.bundle,
+    }
+    if part is not None and part not in parts:
+        raise typer.BadParameter(f"{part}: expected one of {', '.join(parts)}", param_hint="--part")
+    for name in [part] if part else parts:
+        typer.echo(f"{name} ...")
+        parts[name]()
+
+
+class _Work:
+    def __init__(self, media: Path, out: Path, threads: int, device: str) -> None:
+        self._media, self._out, self._threads, self._device = media, out, threads, device
+        self._pictures: Pictures | None = None
+        out.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def pictures(self) -> Pictures:
+        if self._pictures is None:
+            from joyvasa.training.sample.pictures import Pictures
+
+            self._pictures = Pictures(self._media, self._out / "pictures")
+        return self._pictures
+
+    def mean(self) -> np.ndarray:
+        return self.pictures.mean()
+
+    def renderer(self) -> None:
+        from joyvasa.training.sample.renderer_task import RendererTask
+
+        self._learn(RendererTask(*self._seen(), self.mean()))
+
+    def keypoints(self) -> None:
+        from joyvasa.training.sample.keypoints_task import KeypointsTask
+
+        self._learn(KeypointsTask(*self._seen(), self.mean()))
+
+    def speech(self) -> None:
+        from joyvasa.training.sample.speech import write_speech
+        from manifests.storage import open_storage
+
+        card = write_speech(open_storage(str(self._out / SPEECH)), self.mean(), hours=SPEECH_HOURS)
+        typer.echo(f"{card.hours:.1f} hours of speech")
+
+    def sounds(self) -> None:
+        from safetensors.torch import save_file
+
+        from joyvasa.training.sample.sounds_task import SoundsTask
+        from manifests.storage import open_storage
+
+        compact = self._motion_config().network.compact_encoder
+        assert compact
+        task = SoundsTask(open_storage(str(self._out / SPEECH)), compact)
+        self._learn(task)
+        save_file(task.encoder.state_dict(), self._out / ENCODER)
+
+    def motion(self) -> None:
+        from pipelines import training
+
+        def listener(step: int, values: object) -> None:
+            if step % LOG_EVERY == 0 and isinstance(values, dict):
+                typer.echo(f"{step:>6}  loss {values['loss']:.4f}")
+
+        run = self._out / MOTION
+        if (run / training.RUN_FILE).exists():
+            training.resume(run, listener=listener)
+        else:
+            training.start(str(self._out / SPEECH), run, self._motion_config(), listener=listener)
+
+    def bundle(self) -> None:
+        from joyvasa.training.export import load_trained
+        from joyvasa.training.sample.bundle import write_sample_bundle
+        from manifests.storage import open_storage
+
+        trained = load_trained(open_storage(str(self._out / MOTION)))
+        made = write_sample_bundle(self._out, trained, self.mean(), self._out / BUNDLE, licence=LICENCE)
+        typer.echo(f"{made.folder}: {sum(file.stat().st_size for file in made.folder.iterdir()) / 1e6:.1f} MB")
+
+    def _motion_config(self) -> TrainingConfig:
+        from joyvasa.config import load_config
+        from joyvasa.training import sample
+        from joyvasa.training.config import TrainingConfig
+
+        settings = [f"speech_encoder={self._out / ENCODER}", f"device={self._device}"]
+        return load_config(TrainingConfig, file=Path(sample.__file__).parent / "motion.yaml", settings=settings)
+
+    def _seen(self) -> tuple[list[Portrait], list[Clip]]:
+        """Portraits and videos that are not held out."""
+        from joyvasa.training.sample.pictures import held_out
+
+        portraits = [portrait for portrait in self.pictures.portraits() if not held_out(portrait.name)]
+        clips = [clip for clip in self.pictures.clips() if not held_out(clip.name)]
+        typer.echo(f"{len(portraits)} portraits, {len(clips)} videos")
+        return portraits, clips
+
+    def _learn(self, task: Task) -> None:
+        from joyvasa.training.sample.learning import LearningConfig, learn
+
+        config = LearningConfig(steps=STEPS[task.name], threads=self._threads, device=self._device)
+
+        def log(step: int, figures: dict[str, float]) -> None:
+            typer.echo(f"{step:>6}  " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+
+        learn(task, config, self._out, log)
