@@ -106,23 +106,30 @@ def evaluate(
 
 def status(run: Run, as_json: AsJson = False) -> None:
     """Tell how far a run is, while it works or afterwards."""
+    from pipelines import train
+
+    values = train.status(run) if train.is_training(run) else _status(run)
+    if as_json:
+        typer.echo(json.dumps({"run": run, **values}, indent=2))
+        return
+    for name, value in values.items():
+        shown = "-" if value is None else f"{value:,.4f}" if isinstance(value, float) else f"{value:,}"
+        typer.echo(f"{name.replace('_', ' '):16} {shown}")
+
+
+def _status(run: str) -> dict[str, int]:
     from manifests.run_folder import RunFolder
     from manifests.storage import open_storage
 
     folder = RunFolder(open_storage(run))
     counts = folder.counts(folder.plan())
-    values = {
+    return {
         "records": counts.records,
         "pending": counts.pending,
         **{name: counts.statuses.get(name, 0) for name in ("ok", "failed", "quarantined")},
         "shards": counts.shards,
         "finished_shards": counts.finished_shards,
     }
-    if as_json:
-        typer.echo(json.dumps({"run": run, **values}, indent=2))
-        return
-    for name, value in values.items():
-        typer.echo(f"{name.replace('_', ' '):16} {value:,}")
 
 
 def export(run: Run, out: Tars) -> None:

@@ -92,6 +92,26 @@ def is_training(run: str) -> bool:
     return open_storage(run).exists(RUN_FILE)
 
 
+def status(run: str) -> dict[str, int | float | None]:
+    """How far a training run is, as its newest checkpoint and log say."""
+    from joyvasa.training.checkpoint import Checkpoints
+    from joyvasa.training.log import read_log
+    from manifests.storage import open_storage
+    from pipelines.training import read_run
+
+    storage = open_storage(run)
+    checkpoints, log = Checkpoints(storage), read_log(storage)
+    steps = checkpoints.steps()
+    validated = [value for value in log["validation_loss"].to_pylist() if value is not None] if len(log) else []
+    return {
+        "steps": read_run(storage).config.steps,
+        "done": steps[-1] if steps else 0,
+        "best_step": checkpoints.best(),
+        "loss": log["loss"][-1].as_py() if len(log) else None,
+        "validation_loss": validated[-1] if validated else None,
+    }
+
+
 def resume(run: str) -> None:
     """Goes on with a training run."""
     from pipelines import training

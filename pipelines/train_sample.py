@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,19 +20,26 @@ Work = Annotated[Path, typer.Option("--out", help="Folder for all that is made; 
 Part = Annotated[str | None, typer.Option("--part", help="Do one part alone (default: all, in order).")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="That train; one more process makes pictures.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")]
+Unseen = Annotated[list[Path] | None, typer.Option("--unseen", help="Folder like MEDIA that is only measured with.")]
 
 # Steps of the parts that `learn` trains, and hours of synthetic speech: those of the bundle that is shipped.
-STEPS = {"renderer": 3600, "keypoints": 4500, "sounds": 1500}
+STEPS = {"renderer": 4000, "keypoints": 4500, "sounds": 1500}
 SPEECH_HOURS = 3.0
 SPEECH, MOTION, BUNDLE, ENCODER = "speech", "motion", "sample", "sounds.safetensors"  # below the work folder
+QUALITY = "quality"
 LICENCE = "MIT"
 LOG_EVERY = 20  # steps of the motion generator
 
 
 def train_sample(
-    media: Media, out: Work = Path("sample-training"), part: Part = None, threads: Threads = 2, device: Device = "cpu"
+    media: Media,
+    out: Work = Path("sample-training"),
+    part: Part = None,
+    threads: Threads = 2,
+    device: Device = "cpu",
+    unseen: Unseen = None,
 ) -> None:
-    """Train the built-in model again, from a folder of portraits; resumable."""
+    """Train the built-in model again, from a folder of portraits, and measure it; resumable."""
     work = _Work(media, out, threads, device)
     parts: dict[str, Callable[[], None]] = {
         "renderer": work.renderer,
@@ -41,6 +48,7 @@ def train_sample(
         "sounds": work.sounds,
         "motion": work.motion,
         "bundle": work.bundle,
+        "measure": lambda: work.measure(unseen or []),
     }
     if part is not None and part not in parts:
         raise typer.BadParameter(f"{part}: expected one of {', '.join(parts)}", param_hint="--part")
@@ -116,6 +124,19 @@ class _Work:
         trained = load_trained(open_storage(str(self._out / MOTION)))
         made = write_sample_bundle(self._out, trained, self.mean(), self._out / BUNDLE, licence=LICENCE)
         typer.echo(f"{made.folder}: {sum(file.stat().st_size for file in made.folder.iterdir()) / 1e6:.1f} MB")
+
+    def measure(self, unseen: Sequence[Path]) -> None:
+        import torch
+
+        from joyvasa.training.sample.quality.measurement import measure
+
+        torch.set_num_threads(self._threads)
+        place = self._out / QUALITY
+        rows = measure(str(self._out / BUNDLE), self._media, self.mean(), place, others=unseen, log=typer.echo)
+        for row in rows:
+            bar = {None: "", True: f" ({row.bar}: yes)", False: f" ({row.bar}: NO)"}[row.holds]
+            typer.echo(f"{row.what}: {row.figure}{bar}")
+        typer.echo(f"{place}/quality.md")
 
     def _motion_config(self) -> TrainingConfig:
         from joyvasa.config import load_config

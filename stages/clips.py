@@ -48,6 +48,7 @@ def made_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
             still=still,
             face_box=face_box(picture.crop, width=made.width, height=made.height, pasted=models.config.paste_back),
             motion=motion.motion(),
+            absolute_expression=models.bundle.switches.absolute_expression,
             mode=row.get("mode") or "human",
             seed=item.record.seed,
         )

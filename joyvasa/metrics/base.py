@@ -70,6 +70,7 @@ class Clip:
         still: the source picture as an unmoved frame would show it, uint8 RGB (height, width, 3).
         face_box: part of the frame that the face crop fills: left, top, right, bottom in pixels, may leave the frame.
         motion: that was played.
+        absolute_expression: its expression has nothing of a person in it, see `joyvasa.bundles.spec.Switches`.
         mode: `human` or `animal`.
         seed: for whatever a metric draws at random, so that it draws the same again.
     """
@@ -83,6 +84,7 @@ class Clip:
     still: Image | None = None
     face_box: tuple[int, int, int, int] | None = None
     motion: MotionSequence | None = None
+    absolute_expression: bool = False
     mode: str = "human"
     seed: int = 0
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
-from joyvasa.metrics.motion_readout import eye_opening, readable_motion
+from joyvasa.metrics.motion_readout import eye_opening, read_out, readable_motion
 
 MIN_S = 2.0
 # Part of the clip's median opening below which eyes count as closed. Half of it, and not the 0.7 that is usual for the
@@ -31,7 +31,7 @@ class BlinkMetric(Metric):
         motion = readable_motion(clip, min_s=MIN_S)
         if isinstance(motion, NotMeasured):
             return NoNumbers(self.all_missing(motion.code, motion.sentence))
-        n_blinks = count_blinks(eye_opening(motion), motion.frames_per_second)
+        n_blinks = count_blinks(eye_opening(motion, read_out(clip)), motion.frames_per_second)
         return NoNumbers({"blink_rate": n_blinks / (len(motion) / motion.frames_per_second) * 60})
 
 

@@ -6,9 +6,13 @@ of the picture) that five of LivePortrait's motion files hold beside the keypoin
 of the lips follows the ratio of the mouth with r = 0.91, that of the lids the mean ratio of the eyes with r = 0.97.
 Slopes and intercepts are least-squares fits to the same frames. So the openings are estimates: good for ranges, blinks
 and rhythm, not for the absolute opening of one person.
+
+The compact networks give lips and lids the same numbers, and lengths in distances between the eyes.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +24,32 @@ KEYPOINTS = 21
 UPPER_LIP, LOWER_LIP = 20, 19
 UPPER_LIDS, LOWER_LIDS = (11, 15), (13, 16)  # of both eyes
 
-MOUTH_SLOPE, MOUTH_INTERCEPT = 5.216, 0.1515
-EYE_SLOPE, EYE_INTERCEPT = 17.14, 0.2717
-
 Series = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ReadOut:
+    """What makes openings, height over width, of vertical distances between keypoints.
+
+    Args:
+        mouth_slope, mouth_intercept: for the lips.
+        eye_slope, eye_intercept: for the lids.
+    """
+
+    mouth_slope: float
+    mouth_intercept: float
+    eye_slope: float
+    eye_intercept: float
+
+
+LIVEPORTRAIT = ReadOut(5.216, 0.1515, 17.14, 0.2717)
+# The mean face of the compact networks: a mouth is 0.69 wide, eyes are 0.457 wide and open by 0.22.
+COMPACT = ReadOut(1 / 0.69, 0.0, 1 / 0.457, 0.22 / 0.457)
+
+
+def read_out(clip: Clip) -> ReadOut:
+    """The one that belongs to the clip's motion."""
+    return COMPACT if clip.absolute_expression else LIVEPORTRAIT
 
 
 def known_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured:
@@ -45,16 +71,16 @@ def readable_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured
     return known_motion(clip, min_s=min_s)
 
 
-def mouth_opening(motion: MotionSequence) -> Series:
+def mouth_opening(motion: MotionSequence, how: ReadOut = LIVEPORTRAIT) -> Series:
     """Estimated opening of the mouth, height over width, shape (T,); 0 is closed, below it is pressed."""
     height = motion.expression[:, :, 1].double().numpy()
-    return MOUTH_INTERCEPT + MOUTH_SLOPE * (height[:, LOWER_LIP] - height[:, UPPER_LIP])
+    return how.mouth_intercept + how.mouth_slope * (height[:, LOWER_LIP] - height[:, UPPER_LIP])
 
 
-def eye_opening(motion: MotionSequence) -> Series:
+def eye_opening(motion: MotionSequence, how: ReadOut = LIVEPORTRAIT) -> Series:
     """Estimated opening of the eyes, height over width, mean of both, shape (T,); 0 is closed."""
     height = motion.expression[:, :, 1].double().numpy()
-    return EYE_INTERCEPT + EYE_SLOPE * (height[:, LOWER_LIDS] - height[:, UPPER_LIDS]).mean(axis=1)
+    return how.eye_intercept + how.eye_slope * (height[:, LOWER_LIDS] - height[:, UPPER_LIDS]).mean(axis=1)
 
 
 def at_rate(series: Series, frames_per_second: float, rate: float) -> Series:

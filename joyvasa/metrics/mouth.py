@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
-from joyvasa.metrics.motion_readout import mouth_opening, readable_motion
+from joyvasa.metrics.motion_readout import mouth_opening, read_out, readable_motion
 
 MIN_S = 1.0
 PERCENTILES = (5, 95)  # of the opening, between which its range lies
@@ -29,6 +29,6 @@ class MouthMetric(Metric):
         motion = readable_motion(clip, min_s=MIN_S)
         if isinstance(motion, NotMeasured):
             return NoNumbers(self.all_missing(motion.code, motion.sentence))
-        opening = mouth_opening(motion)
+        opening = mouth_opening(motion, read_out(clip))
         low, high = np.percentile(opening, PERCENTILES)
         return NoNumbers({"mouth_opening": float(opening.mean()), "mouth_range": float(high - low)})

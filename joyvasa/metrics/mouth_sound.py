@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured, Values
-from joyvasa.metrics.motion_readout import Series, at_rate, mouth_opening, readable_motion
+from joyvasa.metrics.motion_readout import Series, at_rate, mouth_opening, read_out, readable_motion
 from joyvasa.metrics.sound import RATE, SoundTrack
 
 MIN_S = 3.0  # of mouth and sound; in less a few syllables decide
@@ -51,7 +51,9 @@ class MouthSoundMetric(Metric):
             return NoNumbers(self.all_missing(motion.code, motion.sentence))
         if clip.heard is None:
             return NoNumbers(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
-        return _MouthSound(self, at_rate(mouth_opening(motion), motion.frames_per_second, RATE), clip.heard)
+        return _MouthSound(
+            self, at_rate(mouth_opening(motion, read_out(clip)), motion.frames_per_second, RATE), clip.heard
+        )
 
 
 class _MouthSound(Measurement):

@@ -75,6 +75,11 @@ def test_from_a_data_set_to_a_video(dataset, options, tmp_path):
     resumed = joyvasa("resume", run)
     assert (resumed.exit_code, "step 4" in resumed.stdout) == (0, True), resumed.output
 
+    told = json.loads(joyvasa("status", run, "--json").stdout)
+    assert (told["steps"], told["done"]) == (4, 4)
+    assert told["loss"] == pytest.approx(losses(run)[-1][1])
+    assert "best step" in joyvasa("status", run).stdout
+
     made = joyvasa("bundle", run, "--out", bundle, "--base", "random", "--published", tmp_path / "iter.pt")
     assert made.exit_code == 0, made.output
     assert (tmp_path / "iter.pt").is_file()

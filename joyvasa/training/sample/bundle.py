@@ -31,6 +31,8 @@ ROLES = {
     "warping_module": ("compact_warping", "renderer", "warping."),
     "spade_generator": ("compact_generator", "renderer", "generator."),
 }
+# Warped pixels fit the shoulders, and closed lips have no expression: there is nothing to correct.
+CORRECT_NOTHING = {"format": "generated", "config": {"hidden": [1]}, "constants": {"*": 0.0}}
 LICENCE = "project"
 HEAD, FINDER = "head.", "finder."  # parts of the motion extractor; only the second one is trained
 
@@ -71,8 +73,9 @@ def write_sample_bundle(work: Path, trained: Trained, mean: np.ndarray, out: Pat
         building, GENERATOR_ROLE, trained.state
     )
     roles[TEMPLATE_ROLE] = _save(building, TEMPLATE_ROLE, trained.template)
+    roles |= {role: {"network": role} | CORRECT_NOTHING for role in ("stitching", "lip")}
     for role in roles.values():
-        role |= {"format": "safetensors", "licence": LICENCE, "modes": ["human", "animal"]}
+        role |= {"licence": LICENCE, "modes": ["human", "animal"]}
     content = {
         "format_version": 1,
         "name": "sample",
@@ -117,4 +120,5 @@ def _save(folder: Path, role: str, tensors: Mapping[str, Tensor]) -> dict[str, A
     path = folder / f"{role}.safetensors"
     exact = role == TEMPLATE_ROLE
     save_file({name: value.clone() if exact else packed(value) for name, value in tensors.items()}, path)
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    path.chmod(0o644)  # safetensors makes private files
+    return {"format": "safetensors", "file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}

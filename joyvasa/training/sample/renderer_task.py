@@ -19,7 +19,7 @@ from joyvasa.training.sample.pictures import SIZE, Clip, Portrait
 
 BATCH = 6
 POINT_NOISE = 0.004  # half a pixel: keypoints of M are not those of the teacher
-FINE_SIGMA, FINE_WEIGHT = 0.09, 5.0  # of the loss around lips and lids
+FINE_SIGMA = 0.09  # of what counts as around lips and lids
 SCALES = (1, 2, 4)  # at which edges are compared
 
 
@@ -69,18 +69,27 @@ class RendererTask(Task):
             warped = self.warping(self.appearance(source), *noisy)
             picture, pixels, brush = self.generator.layers(warped["out"])  # type: ignore[operator]
         near = heatmaps(target_points[:, list(FINE)], SIZE, FINE_SIGMA).amax(1, keepdim=True)
-        weight, known = 1 + FINE_WEIGHT * near, 1 - painted
-        colour = ((picture - target).abs() * weight).mean()
-        moved = ((pixels - target).abs() * weight * known).mean()
+        known = 1 - painted
+        # Lips and lids are a few hundredths of the picture, the inside of a mouth a few thousandths: each has a mean
+        # of its own, or nothing would be learned of them.
+        wrong, moved_wrong = (picture - target).abs(), (pixels - target).abs()
+        colour = wrong.mean() + _mean(wrong, near) + 0.5 * _mean(wrong, painted)
+        moved = (moved_wrong * known).mean() + _mean(moved_wrong, near * known)
         edges = sum(k * edge_difference(avg_pool2d(picture, k), avg_pool2d(target, k)) for k in SCALES)
         edges = edges + 3 * edge_difference(picture * near, target * near)
-        told = ~origin.isnan()
-        flow = (warped["deformation"] - origin.nan_to_num()).abs() * told * avg_pool2d(known * weight, 2)
-        flow = flow.sum() / (told.sum() + 1)
-        paint = (brush * known).mean() + 0.3 * ((1 - brush) * painted).mean()
-        loss = colour + 0.5 * moved + 0.5 * edges + 4 * flow + 0.05 * paint
+        told, clear = ~origin.isnan(), avg_pool2d(known, 2)
+        astray = (warped["deformation"] - origin.nan_to_num()).abs() * told
+        flow = _mean(astray, told * clear) + _mean(astray, told * clear * avg_pool2d(near, 2))
+        paint = 0.05 * (brush * known).mean() + 0.1 * _mean(1 - brush, painted)
+        loss = colour + 0.5 * moved + 0.5 * edges + 4 * flow + paint
         numbers = {"colour": colour, "moved": moved, "flow": flow, "brush": brush.mean()}
         return loss, {name: float(value.detach()) for name, value in numbers.items()}
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean with weights; both (B, channels or 1, H, W)."""
+    weights = weights.expand_as(values)
+    return (values * weights).sum() / (weights.sum() + 1)
 
 
 def edge_difference(a: Tensor, b: Tensor) -> Tensor:

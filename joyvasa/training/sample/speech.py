@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from joyvasa.training.dataset_files import DatasetCard, DatasetWriter
+from joyvasa.motion import POSE_LAYOUT
+from joyvasa.training.dataset_files import TEMPLATE, DatasetCard, DatasetWriter
 from joyvasa.training.files import Files
 from joyvasa.training.sample.corpus import CLIP_S, Corpus, FaceBasis
 
@@ -28,4 +29,21 @@ def write_speech(files: Files, mean: np.ndarray, *, hours: float, seed: int = 0)
     for shard in range(int(np.ceil(hours * 3600 / CLIP_S / SHARD_CLIPS))):
         if not writer.has(shard):
             writer.write_shard(shard, Corpus(basis, seed=seed + shard).clips(SHARD_CLIPS))
-    return writer.finish(extractor={"name": "synthetic speakers", "fingerprint": ""}, about={"seed": seed})
+    card = writer.finish(extractor={"name": "synthetic speakers", "fingerprint": ""}, about={"seed": seed})
+    _scale_poses(files)
+    return card
+
+
+def _scale_poses(files: Files) -> None:
+    """Makes poses vary by 1 where they are scaled to lie between 0 and 1.
+
+    A motion generator scales expressions by their deviation and poses by their range. In the noise of diffusion a
+    pose that varies by a tenth is not seen until the last steps, and a small network leaves the head still.
+    """
+    from safetensors.numpy import load, save
+
+    arrays = load(files.read(TEMPLATE))
+    for name in POSE_LAYOUT:
+        arrays[f"min_{name}"] = arrays[f"mean_{name}"]
+        arrays[f"max_{name}"] = arrays[f"mean_{name}"] + arrays[f"std_{name}"]
+    files.write(TEMPLATE, save(arrays))

@@ -55,8 +55,8 @@ def motion_of(n_frames: int = 100, *, n_keypoints: int = 21, rate: float = 25.0,
 
 def speaking(opening: np.ndarray, rate: float = 25.0) -> MotionSequence:
     """A motion whose mouth opens like this."""
-    from joyvasa.metrics.motion_readout import LOWER_LIP, MOUTH_INTERCEPT, MOUTH_SLOPE
+    from joyvasa.metrics.motion_readout import LIVEPORTRAIT, LOWER_LIP
 
     expression = np.zeros((len(opening), 21, 3))
-    expression[:, LOWER_LIP, 1] = (opening - MOUTH_INTERCEPT) / MOUTH_SLOPE
+    expression[:, LOWER_LIP, 1] = (opening - LIVEPORTRAIT.mouth_intercept) / LIVEPORTRAIT.mouth_slope
     return motion_of(len(opening), rate=rate, expression=expression)

@@ -1,11 +1,23 @@
 """Metrics of the motion, on motions made for them and on real ones."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 
 from joyvasa.metrics import build
 from joyvasa.metrics.blink import count_blinks
-from joyvasa.metrics.motion_readout import KEYPOINTS, at_rate, eye_opening, mouth_opening
+from joyvasa.metrics.motion_readout import (
+    COMPACT,
+    KEYPOINTS,
+    LOWER_LIP,
+    UPPER_LIDS,
+    at_rate,
+    eye_opening,
+    mouth_opening,
+    read_out,
+)
 from joyvasa.motion import MotionSequence
 from tests.joyvasa.metrics.clips import clip_of, measured, motion_of, noise, speaking
 from tests.media import MEDIA, needs_media
@@ -81,6 +93,20 @@ def test_numbers_in_seconds_do_not_depend_on_the_rate():
     slow = numbers("head", motion_of(201, yaw=angle[::2, None], rate=25.0))
     fast = numbers("head", motion_of(401, yaw=angle[:, None], rate=50.0))
     assert slow == pytest.approx(fast, rel=0.02)
+
+
+def test_the_compact_networks_have_units_of_their_own():
+    """A mouth as high as half its width, and eyes that shut."""
+    motion = speaking(np.zeros(100))
+    expression = torch.zeros_like(motion.expression)
+    expression[:, LOWER_LIP, 1] = 0.69 / 2
+    expression[50:54, list(UPPER_LIDS), 1] = 0.22
+    motion = dataclasses.replace(motion, expression=expression)
+    assert mouth_opening(motion, COMPACT) == pytest.approx(np.full(100, 0.5), abs=1e-6)
+    assert eye_opening(motion, COMPACT)[[0, 51]] == pytest.approx([0.22 / 0.457, 0.0], abs=1e-6)
+    assert count_blinks(eye_opening(motion, COMPACT), 25.0) == 1
+    assert read_out(clip_of(NO_FRAMES, motion=motion, absolute_expression=True)) is COMPACT
+    assert read_out(clip_of(NO_FRAMES, motion=motion)) is not COMPACT
 
 
 def test_mouth_opening_and_its_range():
