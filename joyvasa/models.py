@@ -62,7 +62,7 @@ class AnimationConfig:
         ConfigError: `config_invalid`, and what the parts raise.
     """
 
-    models: str = "joyvasa"  # bundle: a name or a folder
+    models: str = "sample"  # bundle: a name or a folder; sample ships with the program
     mode: Mode = "human"  # what the picture shows
     licences: Literal["any", "commercial"] = "any"  # commercial: only weights that are clearly free for it
     seed: int = 0  # of the motion
@@ -180,6 +180,23 @@ class Models:
         self.bundle: Bundle = open_bundle(config.models)
         self._networks: dict[str, nn.Module] = {}
 
+    def with_config(self, config: AnimationConfig) -> Models:
+        """Models for other options; what is loaded of the same bundle on the same device is shared, the rest is not.
+
+        Args:
+            config: every option.
+
+        Raises:
+            ModelError: the bundle is unknown.
+            EnvironmentFault: `device_unavailable`.
+        """
+        other = Models(config)
+        if (config.models, other.device) == (self.config.models, self.device):
+            other._networks = self._networks
+            if (config.mode, config.face) == (self.config.mode, self.config.face) and "detector" in self.__dict__:
+                other.detector = self.detector
+        return other
+
     def network(self, role: str) -> nn.Module:
         """The network of a role, that of the mode where the modes differ, on the device, in eval mode."""
         role = role_of(self.config.mode, role)
@@ -275,6 +292,7 @@ class Models:
             stitching=self.network("stitching") if driving.stitching else None,
             lip=self.network("lip") if driving.normalize_lip else None,
             source_lip_ratio=portrait.picture.lip_ratio,
+            absolute_expression=self.bundle.switches.absolute_expression,
         )
 
     def composer(self, picture: Picture) -> FrameComposer:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Image = Annotated[Path, typer.Argument(help="Portrait: any picture.", show_default=False)]
 Audio = Annotated[Path, typer.Argument(help="Recording: any file with sound.", show_default=False)]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Video to write, *.mp4.")]
-Models = Annotated[str | None, typer.Option("--models", help="Model bundle: a name or a folder (default: joyvasa).")]
+Models = Annotated[str | None, typer.Option("--models", help="Model bundle: a name or a folder (default: sample).")]
 Mode = Annotated[str | None, typer.Option("--mode", help="What the picture shows: human (default) or animal.")]
 Seed = Annotated[
     int | None, typer.Option("--seed", help="Of the motion (default: 0); the same seed gives the same video.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ import typer
 import manifests
 
 MANIFEST = Path(manifests.__file__).parent / "examples/pairs.csv"
-BUNDLE = "random"  # needs no download
+BUNDLE = "sample"  # needs no download
 N_PORTRAITS, N_RECORDINGS = 4, 2  # of a media folder: a minute on two cores
 
 Out = Annotated[Path, typer.Option("--out", help="Run folder to make; an unfinished one is resumed.")]
@@ -27,7 +26,7 @@ Media = Annotated[
 
 
 def demo(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media = None) -> None:
-    """Run a small manifest to the end: the bundled one, three portraits with two recordings each, or your media."""
+    """Run a small manifest to the end: the bundled one, four portraits with two recordings each, or your media."""
     from joyvasa.config import load_config
     from manifests.run_folder import RunFolder
     from pipelines import generate as runs
@@ -41,8 +40,6 @@ def demo(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media =
             result = runs.resume(out, listener=listener)
         else:
             manifest = _write_pairs(media, out / "pairs.csv") if media else MANIFEST
-            notice = "random weights, for tests only; the pictures mean nothing"
-            print(f"{manifest}: models {BUNDLE}: {notice}", file=sys.stderr)
             config = load_config(RunConfig, settings=[f"animation.models={BUNDLE}", f"executor={executor}"])
             result = runs.generate(manifest, out, config, listener=listener)
     typer.echo(f"videos: {out}/shards/00000/videos")

@@ -19,6 +19,8 @@ from joyvasa.training.sample.mesh_points import mesh_points
 PIVOT = np.array([0.0, 0.55, 1.15])  # what a head turns about: the top of the neck, behind the face
 LID_OPENING = 0.22  # of keypoints of open eyes: the mean of photographs of people
 LID_MEETING = 0.82  # way of the upper lid down to where it meets the lower one
+LID_SLIT = 0.012  # between shut lids: the triangles of the mesh must not lose their area
+LID_RIM = 0.035  # by which the mesh's lids are moved off the eyeball, of which a blink must leave nothing
 FLAT_FROM, FLATTENED = 0.1, 0.3  # behind this depth the mesh is squeezed, so that no turn folds the cheeks
 RINGS = (1.15, 1.35, 1.65, 2.1, 2.7)  # around the face, in sizes of its outline
 HAIR_FOLLOWS = (1.0, 0.9, 0.62, 0.25, 0.0)  # how much of the outline's motion each ring makes
@@ -96,6 +98,10 @@ class Head:
         self.face[:, 2] = np.where(depth < FLAT_FROM, depth, FLAT_FROM + (depth - FLAT_FROM) * FLATTENED)
         self.gap = float((self.face[points.inner_lower_lip] - self.face[points.inner_upper_lip])[1])
         self.eyes_open = np.array([(self.face[lower[4]] - self.face[upper[4]])[1] for upper, lower in points.eyes])
+        self._lower_lids = [self.face[lower[4]].copy() for _, lower in points.eyes]
+        for upper, lower in points.eyes:
+            self.face[upper[1:-1], 1] -= LID_RIM
+            self.face[lower[1:-1], 1] += LID_RIM
         self._flat = self.pose.place(self.face)
         self._rings = self._around(self._flat[points.oval, :2])
         below = _step(0.75, 1.35, self.face[points.oval, 1])  # the outline there borders on the neck
@@ -134,8 +140,8 @@ class Head:
         """
         points = mesh_points()
         own = face[points.keypoints].copy()
-        for shut, (_, lower), (above, under) in zip(blink, points.eyes, (RIGHT_LIDS, LEFT_LIDS), strict=True):
-            own[under] = self.face[lower[4]]
+        for shut, below, (above, under) in zip(blink, self._lower_lids, (RIGHT_LIDS, LEFT_LIDS), strict=True):
+            own[under] = below
             own[above] = own[under] - [0, LID_OPENING * (1 - shut), 0]
         placed = pose.place(own)
         placed[:, 2] -= pose.place(PIVOT)[2]
@@ -190,6 +196,7 @@ class Head:
         face[:, 1] += skin * 0.55 * way[4, 1]
         face[upper[1:-1]] += way[1:-1]
         face[lower[1:-1]] += ((meeting - rim) * shut)[1:-1]
+        face[lower[1:-1], 1] += LID_SLIT * shut
 
     @staticmethod
     def _around(outline: np.ndarray) -> list[np.ndarray]:

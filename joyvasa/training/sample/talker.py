@@ -15,6 +15,7 @@ SWAY_DEGREES = (2.2, 3.2, 1.6)  # pitch, yaw, roll
 SLOW_S, QUICK_S = 0.55, 0.22  # standard deviations of the Gaussians that smooth the noise
 DRIFT = 0.012  # of place and size, in half sides of the crop
 CLOSING_FRAMES, OPENING_FRAMES = 2.2, 4.0  # of a blink
+BLINK_EVERY_S = 0.4, 2.0  # at least, and the mean beyond it: oftener than people, as diffusion leaves some out
 OVERSHOT = 1.15  # so that lids are shut for a frame or two
 
 
@@ -61,14 +62,15 @@ def sway(loudness: np.ndarray, r: np.random.Generator) -> Sway:
 
 
 def _blinks(n_frames: int, r: np.random.Generator) -> np.ndarray:
-    """Blinks every 0.4 s and more, 3.4 s in the mean."""
+    """Blinks, see `BLINK_EVERY_S`."""
     frames, lids = np.arange(n_frames), np.zeros(n_frames)
     at_s = r.uniform(0.2, 2.5)
     while at_s * RATE < n_frames:
         away = frames - at_s * RATE
         shut = np.where(away < 0, 1 + away / CLOSING_FRAMES, 1 - (away - 1) / OPENING_FRAMES)
         lids = np.maximum(lids, shut.clip(0, 1))
-        at_s += 0.4 + r.gamma(4, 0.75)
+        least_s, beyond_s = BLINK_EVERY_S
+        at_s += least_s + r.gamma(4, beyond_s / 4)
     return (OVERSHOT * lids).clip(0, 1)
 
 

@@ -29,7 +29,7 @@ def folder(published: Path, tmp_path: Path) -> Path:
 
 
 def test_bundles_of_the_package_have_names(models_home: Path) -> None:
-    assert bundle_names()[:3] == ["joyvasa", "metrics", "random"]
+    assert bundle_names()[:4] == ["joyvasa", "metrics", "random", "sample"]
     assert models_folder() == models_home
     assert open_bundle("joyvasa").folder == models_home / "joyvasa"
 
@@ -57,7 +57,7 @@ def test_a_bundle_is_found_by_folder_and_by_its_bundle_yaml(folder: Path) -> Non
 @pytest.mark.parametrize("name", ["nothing", "", "../nothing", "/nowhere"])
 def test_an_unknown_bundle_names_the_known_ones(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=r"expected one of joyvasa, metrics, random, a folder with bundle\.yaml"):
+    with pytest.raises(ModelError, match=r"one of joyvasa, metrics, random, sample, a folder with bundle\.yaml"):
         open_bundle(name)
 
 

@@ -1,0 +1,172 @@
+"""Whether everything around the head stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from joyvasa.image import Image
+from joyvasa.metrics.still import face_box, still_frame
+from joyvasa.models import Models
+from joyvasa.networks.compact.points import KEYPOINTS
+from joyvasa.training.sample.quality.films import Film
+from joyvasa.training.sample.quality.signals import RATE, flicker_ratio
+from joyvasa.training.sample.quality.subjects import Subject
+from joyvasa.training.sample.quality.table import Bar, Row
+from joyvasa.video import VideoWriter
+from joyvasa.video_reader import stream_video
+
+SIDE = 256  # of the face crop, in which the background is told from the head and followed
+FLOW_FRAMES = 5  # one of so many frames is followed
+HEAD_SIZE = 1.15  # of the hull of the keypoints, of which all is head
+CORNER = 0.12  # of the side: what is surely background, at the top
+MARGIN = 0.03  # of the side, around the head: flow is smooth and bleeds so far
+MIN_SHARE = 0.03  # of the crop; of less background nothing is measured
+ITERATIONS = 4  # of GrabCut
+BACKGROUND_ROWS = {
+    "background_motion": "Motion of the background outside the head, optical flow from the picture, 95th percentile",
+    "background_flicker": "Difference of neighbouring frames there, against that of the still picture as a video",
+}
+STILL, CALM = Bar("below", 1.0), Bar("at most", 1.1)
+
+
+@dataclass(frozen=True)
+class Around:
+    """What surrounds a head in the frames of a film.
+
+    Args:
+        box: of the face crop in the frame: left, top, right, bottom, pixels, within the frame.
+        mask: bool (SIDE, SIDE) of that box, where it is background.
+        still: the frame that shows the picture unmoved.
+    """
+
+    box: tuple[int, int, int, int]
+    mask: np.ndarray
+    still: Image
+
+    def part(self, frame: Image) -> Image:
+        """The box of a frame, uint8 (SIDE, SIDE, 3)."""
+        left, top, right, bottom = self.box
+        return np.asarray(
+            cv2.resize(frame[top:bottom, left:right], (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8
+        )
+
+
+def around(subject: Subject, models: Models) -> Around | None:
+    """The background of a portrait in its film; None where there is next to none."""
+    picture = subject.portrait.picture
+    still = still_frame(picture, models.composer(picture), models.bundle.switches.output_size)
+    height, width = still.shape[:2]
+    left, top, right, bottom = face_box(subject.crop, width=width, height=height, pasted=models.config.paste_back)
+    box = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    found = Around(box, np.zeros((SIDE, SIDE), bool), still)
+    points = (subject.keypoints[0, :KEYPOINTS, :2].cpu().numpy() + 1) / 2 * len(subject.crop.image)
+    places = np.column_stack([points, np.ones(len(points))]) @ subject.crop.to_original.T
+    where = (places[:, :2] - box[:2]) / (box[2] - box[0], box[3] - box[1]) * SIDE
+    found.mask[:] = background(found.part(still), where)
+    return found if found.mask.mean() >= MIN_SHARE else None
+
+
+def background(image: Image, keypoints: np.ndarray) -> np.ndarray:
+    """Where a face crop shows neither head nor body, bool (SIDE, SIDE).
+
+    C. Rother, V. Kolmogorov and A. Blake (2004), "GrabCut", begun from the hull of the keypoints.
+
+    Args:
+        image: uint8 (SIDE, SIDE, 3).
+        keypoints: (n, 2), pixels of it.
+    """
+    hull = cv2.convexHull(keypoints.astype(np.float32))[:, 0]
+    centre = hull.mean(0)
+    low, high = hull.min(0), hull.max(0)
+    labels = np.full((SIDE, SIDE), cv2.GC_PR_BGD, np.uint8)
+    wide, tall = high - low
+    axes = (int(0.85 * wide), int(0.95 * tall))  # with hair
+    cv2.ellipse(labels, (int(centre[0]), int(centre[1] - 0.1 * tall)), axes, 0, 0, 360, int(cv2.GC_PR_FGD), -1)
+    shoulders = [(low[0], high[1]), (high[0], high[1]), (high[0] + wide / 2, SIDE), (low[0] - wide / 2, SIDE)]
+    cv2.fillConvexPoly(labels, np.array(shoulders, np.int32), int(cv2.GC_PR_FGD))
+    cv2.fillConvexPoly(labels, (centre + HEAD_SIZE * (hull - centre)).astype(np.int32), int(cv2.GC_FGD))
+    corner = int(CORNER * SIDE)
+    labels[:corner, :corner] = labels[:corner, -corner:] = cv2.GC_BGD
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.setRNGSeed(0)
+    cv2.grabCut(image, labels, None, *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
+    head = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    reach = 2 * int(MARGIN * SIDE) + 1
+    return cv2.dilate(head, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))) == 0
+
+
+def background_rows(films: Sequence[Film], models: Models, folder: Path) -> list[Row]:
+    """Over all films, each weighing the same.
+
+    Args:
+        films: to look at.
+        models: of the bundle.
+        folder: for still pictures as videos.
+    """
+    motions: dict[str, float] = {}
+    ratios: dict[str, float] = {}
+    levels = []
+    for film in films:
+        place = around(film.subject, models)
+        if place is None:
+            continue
+        motion, differences = _watch(film.path, place)
+        still = _still_film(place, folder / f"{film.path.stem}-still.mp4", len(differences) + 1, models)
+        name = film.path.stem
+        motions[name], ratios[name] = motion, flicker_ratio(differences, _watch(still, place)[1])
+        levels.append(float(differences.mean()))
+    if not motions:
+        return [Row(name, what, missing="portraits with a background") for name, what in BACKGROUND_ROWS.items()]
+    inputs = f"{len(motions)} videos"
+    worst = max(motions, key=lambda name: motions[name])
+    wildest = max(ratios, key=lambda name: ratios[name])
+    moved, flickered = BACKGROUND_ROWS.items()
+    said = f"of 255: {np.mean(levels):.3f} a frame; worst {wildest}: {ratios[wildest]:.2f}"
+    return [
+        Row(
+            *moved,
+            float(np.mean(list(motions.values()))),
+            "px of the video",
+            STILL,
+            inputs,
+            f"worst {worst}: {motions[worst]:.2f}",
+        ),
+        Row(*flickered, float(np.mean(list(ratios.values()))), "times", CALM, inputs, said),
+    ]
+
+
+def _watch(path: Path, place: Around) -> tuple[float, np.ndarray]:
+    """95th percentile of the motion from the still picture, pixels of the video; mean differences of neighbours."""
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    left, top, right, bottom = place.box
+    to_video = np.array([(right - left) / SIDE, (bottom - top) / SIDE])
+    still = cv2.cvtColor(place.part(place.still), cv2.COLOR_RGB2GRAY)
+    lengths, differences = [], []
+    last: Image | None = None
+    number = 0
+    for batch in stream_video(path, frames_per_second=RATE):
+        for frame in batch:
+            part = place.part(frame)
+            if last is not None:
+                differences.append(float(cv2.absdiff(part, last)[place.mask].mean()))
+            if number % FLOW_FRAMES == 0:
+                motion = flow.calc(still, cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), None)  # type: ignore[call-overload]
+                lengths.append(np.linalg.norm(motion[place.mask] * to_video, axis=-1))
+            last = part
+            number += 1
+    return float(np.percentile(np.concatenate(lengths), 95)), np.array(differences)
+
+
+def _still_film(place: Around, path: Path, n_frames: int, models: Models) -> Path:
+    height, width = place.still.shape[:2]
+    with VideoWriter(
+        path, width=width, height=height, frames_per_second=RATE, n_frames=n_frames, config=models.config.encoding
+    ) as writer:
+        for _ in range(n_frames):
+            writer.write(place.still[None])
+    return path

@@ -1,0 +1,75 @@
+"""Whether M finds keypoints where the teacher has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from joyvasa.metrics.mouth_sound import pearson
+from joyvasa.networks.compact.points import LEFT_LIDS, LIPS, RIGHT_LIDS
+from joyvasa.training.sample.quality.subjects import FACE, Subject
+from joyvasa.training.sample.quality.table import Bar, Row
+from joyvasa.training.sample.quality.tracks import Track
+from joyvasa.training.sample.quality.watcher import Watcher
+
+MOST_ERROR, LEAST_CORRELATION = Bar("at most", 4.0), Bar("at least", 0.9)
+KEYPOINT_ROWS = {
+    "keypoint_error": "Keypoints of M against the teacher, mean error",
+    "lip_error": "the same, lips alone",
+    "lid_error": "the same, lids alone",
+}
+GAP_ROWS = {"mouth_gap_correlation": "Gap between the lips, M against the teacher over a video, correlation"}
+PERCENT = "% of the distance between the eyes"
+
+
+def keypoint_rows(subjects: Sequence[Subject], watcher: Watcher) -> list[Row]:
+    """Errors on portraits; those in which the teacher sees no face are left out and counted."""
+    errors, names = [], []
+    for subject in subjects:
+        size = len(subject.crop.image)
+        mesh = watcher.find(subject.crop.image, FACE * size)
+        if mesh is None:
+            continue
+        head = watcher.head(mesh, size)
+        wanted = (head.keypoints(head.face, (0, 0), head.pose)[:, :2] + 0.5) * 2 / size - 1
+        errors.append(point_errors(subject.keypoints[0, :, :2].cpu().numpy(), wanted))
+        names.append(subject.name)
+    if not errors:
+        return [
+            Row(name, what, missing="portraits in which the teacher sees a face")
+            for name, what in KEYPOINT_ROWS.items()
+        ]
+    table = 100 * np.stack(errors)  # (portraits, 21)
+    each = table.mean(1)
+    worst = int(each.argmax())
+    inputs = f"{len(errors)} portraits"
+    note = f"worst {names[worst]}: {each[worst]:.1f}; median {np.median(each):.1f}"
+    if len(errors) < len(subjects):
+        note += f"; the teacher sees no face in {len(subjects) - len(errors)} more"
+    parts = (slice(None), list(LIPS), [*RIGHT_LIDS, *LEFT_LIDS])
+    return [
+        Row(name, what, float(table[:, part].mean()), PERCENT, bar, inputs, said)
+        for (name, what), part, bar, said in zip(
+            KEYPOINT_ROWS.items(), parts, (MOST_ERROR, None, None), (note, "", ""), strict=True
+        )
+    ]
+
+
+def point_errors(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Distance of each point from where it should be, in distances between the eyes, (21,).
+
+    Args:
+        found: shape (21, 2), in any unit.
+        wanted: likewise.
+    """
+    apart = np.linalg.norm(wanted[list(RIGHT_LIDS)].mean(0) - wanted[list(LEFT_LIDS)].mean(0))
+    return np.linalg.norm(found - wanted, axis=1) / apart
+
+
+def gap_rows(tracks: Sequence[Track]) -> list[Row]:
+    """Correlation in each video, and its mean."""
+    (name, what), *_ = GAP_ROWS.items()
+    found = {track.name: pearson(*track.gaps) for track in tracks}
+    note = "; ".join(f"{video} {value:.2f}" for video, value in found.items())
+    return [Row(name, what, float(np.mean(list(found.values()))), "", LEAST_CORRELATION, f"{len(found)} videos", note)]

@@ -1,0 +1,60 @@
+import cv2
+import numpy as np
+import pytest
+
+from joyvasa.training.sample.quality import background
+from joyvasa.training.sample.quality.background import SIDE, Around
+from joyvasa.video import VideoWriter
+
+N_FRAMES = 20
+
+
+@pytest.fixture
+def scene():
+    """A textured wall behind a reddish head."""
+    r = np.random.default_rng(0)
+    grain = cv2.GaussianBlur(r.uniform(0, 255, (SIDE, SIDE)).astype(np.float32), (0, 0), 2.5)
+    wall = ((grain - grain.min()) / np.ptp(grain) * 120 + 60)[..., None] * [0.7, 0.9, 1.0]
+    head = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.ellipse(head, (128, 135), (60, 80), 0, 0, 360, 1, -1)
+    face = np.where(head[..., None], r.normal([215, 120, 90], 4, wall.shape), wall)
+    return face.clip(0, 255).astype(np.uint8), head.astype(bool)
+
+
+def keypoints():
+    angles = np.linspace(0, 2 * np.pi, 21)
+    return np.array([128, 140]) + np.column_stack([45 * np.cos(angles), 55 * np.sin(angles)])
+
+
+def film(path, frames):
+    with VideoWriter(path, width=SIDE, height=SIDE, frames_per_second=25, n_frames=len(frames)) as writer:
+        writer.write(np.stack(frames))
+    return path
+
+
+def test_the_background_is_what_is_not_head(scene):
+    picture, head = scene
+    mask = background.background(picture, keypoints())
+    assert not mask[head].any()
+    assert mask[~head].mean() > 0.6
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_motion_of_the_background_is_told_in_pixels(tmp_path, scene, shift):
+    picture, _ = scene
+    place = Around((0, 0, SIDE, SIDE), background.background(picture, keypoints()), picture)
+    moved = cv2.warpAffine(
+        picture, np.array([[1.0, 0, shift], [0, 1.0, 0]]), (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT
+    )
+    motion, _ = background._watch(film(tmp_path / "film.mp4", [moved] * N_FRAMES), place)
+    assert motion == pytest.approx(shift, abs=0.4)
+
+
+def test_a_background_that_flickers_differs_more_than_a_still_one(tmp_path, scene):
+    picture, _ = scene
+    place = Around((0, 0, SIDE, SIDE), background.background(picture, keypoints()), picture)
+    brighter = (picture * 0.9 + 20).astype(np.uint8)
+    _, calm = background._watch(film(tmp_path / "calm.mp4", [picture] * N_FRAMES), place)
+    _, wild = background._watch(film(tmp_path / "wild.mp4", [picture, brighter] * (N_FRAMES // 2)), place)
+    assert len(calm) == len(wild) == N_FRAMES - 1
+    assert wild.mean() > 5 > 1 > calm.mean()
