@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do $$p -c 'impo
 LOCK ?= $(if $(shell command -v nvidia-smi),requirements-gpu.lock,requirements-cpu.lock)
 BIN := .venv/bin
 MEDIA ?= ../shared/media
-PIN := uv pip compile --quiet --python-version 3.11 --python-platform linux --no-header --no-annotate --extra dev --extra s3 --extra train --extra quality
+PIN := uv pip compile --quiet --python-version 3.11 --python-platform linux --no-header --no-annotate --extra dev --extra s3 --extra train --extra quality --extra web
 
 .PHONY: demo test test-all lint bench locks clean
 
@@ -21,7 +21,9 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: .venv/installed  ## measured figures; none of them is a test
+bench: .venv/installed  ## how fast this machine is: the published sizes, the sample bundle, then single parts; hours without a GPU
+	$(BIN)/joyvasa bench $(if $(shell command -v nvidia-smi),,--quick)
+	$(BIN)/joyvasa bench --models sample
 	$(BIN)/pytest -m bench -s
 
 locks: pyproject.toml  ## pin anew; needs uv, and for the CPU lock UV_FIND_LINKS with a CPU build of torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,6 +33,8 @@ class Animation:
     seed: int
     elapsed_s: float
     warnings: tuple[str, ...]
+    picture: Picture = field(repr=False)  # that was animated
+    motion: MotionSequence = field(repr=False)  # that it plays
 
     @property
     def duration_s(self) -> float:
@@ -45,6 +47,7 @@ class Animator:
 
     Args:
         config: every option.
+        loaded: of another animator, whose networks serve this one, too.
 
     Raises:
         ModelError: the bundle is unknown, or files that the options need are missing.
@@ -52,9 +55,9 @@ class Animator:
         EnvironmentFault: `device_unavailable`.
     """
 
-    def __init__(self, config: AnimationConfig) -> None:
+    def __init__(self, config: AnimationConfig, *, loaded: Models | None = None) -> None:
         self.config = config
-        self.models = Models(config)
+        self.models = Models(config) if loaded is None else loaded.with_config(config)
         self.bundle = self.models.bundle
         require_models(config, self.bundle)
 
@@ -97,6 +100,8 @@ class Animator:
             seed=seed,
             elapsed_s=time.monotonic() - started,
             warnings=(*self.models.warnings, *(warning.sentence for warning in picture.warnings)),
+            picture=picture,
+            motion=motion,
         )
 
     def read_picture(self, path: str | Path) -> Picture:

@@ -11,8 +11,10 @@ import typer
 
 from joyvasa.errors import JoyvasaError
 from manifests.errors import ManifestError
-from pipelines import animate, demo, metrics, models, motion, prepare, runs, tables, train
+from pipelines import animate, demo, metrics, models, motion, prepare, runs, tables, train, train_sample
+from pipelines.bench.command import bench
 from pipelines.report.command import report
+from pipelines.web.command import web
 
 FAILED = 1  # exit code of a command that did not finish
 
@@ -35,9 +37,12 @@ app.command("resume")(runs.resume)
 app.command("status")(runs.status)
 app.command("export")(runs.export)
 app.command("report")(report)
+app.command("web")(web)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("bundle")(train.bundle)
+app.command("train-sample")(train_sample.train_sample)
+app.command("bench")(bench)
 app.add_typer(models.app, name="models")
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(motion.app, name="motion")

@@ -260,7 +260,7 @@ def drive(
                 pipeline,
                 ledger.records(),
                 take,
-                executor=_executor(config, pipeline),
+                executor=executor_of(config, pipeline),
                 listener=hear,
             )
         except BaseException:
@@ -300,7 +300,8 @@ def gpus_of(config: RunConfig) -> int:
     return found
 
 
-def _executor(config: RunConfig, pipeline: Pipeline) -> Executor:
+def executor_of(config: RunConfig, pipeline: Pipeline) -> Executor:
+    """What runs the workers of a pipeline, as the options want it."""
     if config.executor == "local":
         return executors.make("local")
     options = dataclasses.asdict(config.ray)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from manifests.errors import ManifestError
 from manifests.estimate import Profile, StageRate
 from manifests.events import read_events
-from manifests.manifest import open_manifest
+from manifests.manifest import open_binary, open_manifest
 from manifests.run_folder import RunFolder
 from manifests.scan import MEDIA_COLUMNS, Scan
 from manifests.storage import open_storage
@@ -50,6 +50,26 @@ def rates_of_run(run: str) -> Profile:
     if not profile.stages:
         raise ManifestError("rates_unknown", f"{run}: nothing was finished in it yet: let the run end, or resume it")
     return profile
+
+
+def rates_of_bench(path: str) -> Profile:
+    """The rates that `joyvasa bench --out` has written.
+
+    Args:
+        path: of the JSON file; a path or URI.
+
+    Raises:
+        ManifestError: `manifest_missing`, `manifest_unreadable`, or `profile_invalid` where it has no section `chain`.
+    """
+    with open_binary(path) as file:
+        try:
+            content = json.loads(file.read())
+            machine, statistics = content["machine"], content["chain"]["statistics"]
+            named = f"{machine['processor']}, {machine['device']}, models {content['models']}"
+            return profile_of([statistics], machine=named)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            found = "is not a file of joyvasa bench with the section chain"
+            raise ManifestError("profile_invalid", f"{path}: {found}: measure again with joyvasa bench --out") from None
 
 
 def measure(manifest: str, config: RunConfig) -> Profile:

@@ -30,7 +30,7 @@ ShardSize = Annotated[int | None, typer.Option("--shard-size", min=1, help="Rows
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Read no media: no lengths, and files are not looked up.")]
 ProfilePath = Annotated[
     str | None,
-    typer.Option("--profile", metavar="FILE|RUN", help="Measured rates: a YAML file, or a run to take them of."),
+    typer.Option("--profile", metavar="FILE|RUN", help="Measured rates: YAML, JSON of joyvasa bench, or a run."),
 ]
 Measure = Annotated[
     bool, typer.Option("--measure", help="Measure the rates first: run a few rows here and throw the videos away.")
@@ -127,9 +127,9 @@ def _rates(
             from manifests.estimate import read_profile
 
             return read_profile(profile)
-        from pipelines.rates import rates_of_run
+        from pipelines.rates import rates_of_bench, rates_of_run
 
-        return rates_of_run(profile)
+        return rates_of_bench(profile) if profile.lower().endswith(".json") else rates_of_run(profile)
     from joyvasa.config import load_config
     from pipelines import rates
     from pipelines.run_config import RunConfig

@@ -81,9 +81,12 @@ class DecoderLayer(nn.Module):
 
         Args:
             x: tokens, shape (batch, tokens, dim).
-            audio: output of this layer's `multihead_attn`, like `x`.
+            audio: output of this layer's `multihead_attn`, like `x`; or for several times as many records, which are
+                `x` over and over with other audio.
         """
         x = self.norm1(x + self.dropout(self.self_attn(x)))
+        if len(audio) > len(x):
+            x = x.repeat(len(audio) // len(x), 1, 1)
         x = self.norm2(x + self.dropout(audio))
         return self.norm3(x + self.dropout(self.linear2(self.dropout(F.gelu(self.linear1(x))))))
 
@@ -148,12 +151,13 @@ class DenoisingNetwork(nn.Module):
 
         Args:
             motion: noisy motion of the window, shape (batch, frames, motion_dim).
-            context: of `audio_context`.
+            context: of `audio_context`, for this batch or for a multiple of it: the same motion over and over, with
+                other audio. What comes before the audio is then computed once.
             prev_motion: clean motion before the window, likewise.
-            step: for each of the batch, shape (batch,).
+            step: for each of the batch, shape (batch,), or for all, shape (1,).
 
         Returns:
-            for the frames before and in the window, shape (batch, tokens, motion_dim).
+            for the frames before and in the window, shape (batch of the context, tokens, motion_dim).
         """
         tokens = torch.cat([prev_motion, motion], dim=1)  # (B, P + n, D)
         row = self.constant_row

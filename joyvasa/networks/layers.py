@@ -46,11 +46,3 @@ class DownBlock(ConvBlock):
         """Maps (..., height, width) to (..., height / 2, width / 2)."""
         x = super().forward(x)
         return F.avg_pool2d(x, 2) if x.ndim == 4 else F.avg_pool3d(x, (1, 2, 2))
-
-
-class UpBlock(ConvBlock):
-    """Twice the height and width of a volume (nearest neighbour), then a `ConvBlock`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (..., depth, height, width) to (..., depth, 2 height, 2 width)."""
-        return super().forward(F.interpolate(x, scale_factor=(1, 2, 2)))

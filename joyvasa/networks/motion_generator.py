@@ -278,14 +278,13 @@ class MotionGenerator(nn.Module):
         dtype = self.start_motion_feat.dtype
         if guided:  # the same records without and with their audio; what came before is known to both
             audio = torch.cat([self.null_audio_feat.expand_as(audio), audio])
-            prev_audio, prev_motion = torch.cat([prev_audio] * 2), torch.cat([prev_motion] * 2)
+            prev_audio = torch.cat([prev_audio] * 2)
         context = self.denoising_net.audio_context(audio.to(dtype), prev_audio.to(dtype))
         prev_motion = prev_motion.to(dtype)
 
         def predict(x: Tensor, step: int) -> Tensor:
-            motion = (torch.cat([x] * 2) if guided else x).to(dtype)
-            steps = torch.full((len(motion),), step, device=x.device)
-            prediction = self.denoising_net(motion, context, prev_motion, steps)[:, -x.shape[1] :].float()
+            steps = torch.full((1,), step, device=x.device)
+            prediction = self.denoising_net(x.to(dtype), context, prev_motion, steps)[:, -x.shape[1] :].float()
             if dynamic_threshold is not None:
                 ratio, least, most = dynamic_threshold
                 limit = prediction.abs().flatten(1).quantile(ratio, dim=1).clamp(least, most)[:, None, None]

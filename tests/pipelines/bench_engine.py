@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import ray
 
+from pipelines.bench.engine import measure_executor
 from pipelines.engine import EngineConfig, run
-from pipelines.executors import make
 from pipelines.executors.ray import RayExecutor
 from pipelines.graph import Pipeline, StageSpec
 from stages.base import Ok, Record, Stage
-from tests.pipelines.toys import Draw, Nothing, diamond
+from tests.pipelines.toys import Draw
 
 pytestmark = pytest.mark.bench
 ROOT = Path(__file__).parents[2]
@@ -48,10 +48,9 @@ def rate(pipeline, n, executor, config=None):
 
 @pytest.mark.parametrize("name", ["local", "ray"])
 def test_ten_thousand_records_through_stages_that_do_nothing(cluster, name):
-    per_s, statistics = rate(diamond(Nothing, batch_size=16), 10_000, make(name))
-    with_start = 10_000 / statistics.elapsed_s
-    print(f"\n{name}: {per_s:.0f} records/s (five stages, batches of 16; {with_start:.0f} with the start of workers)")
-    assert with_start >= 500
+    figure = measure_executor(name, 10_000)
+    print(f"\n{name}: {figure.records_per_s:.0f} records/s (five stages, batches of 16)")
+    assert figure.records_per_s >= 500
 
 
 class Produce(Stage):
@@ -99,7 +98,6 @@ MEMORY = """
 import sys
 from pathlib import Path
 from pipelines.engine import run
-from pipelines.executors import make
 from tests.pipelines.bench_engine import rows
 from tests.pipelines.toys import Nothing, diamond
 

@@ -1,0 +1,72 @@
+"""What is measured, and how much of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from joyvasa.device import Precision
+from joyvasa.errors import ConfigError
+from pipelines.run_config import RunConfig
+
+SECTIONS = ("networks", "chain", "engine", "scaling", "gains", "ray_data", "start")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """Amounts; the defaults are those of the published figures.
+
+    Attributes:
+        run: options of the runs that are measured.
+        sections: of `SECTIONS`.
+        batches: items of one call of a network, and of one batch of a stage.
+        precisions: that networks are measured in.
+        compiled: whether networks are measured compiled, too.
+        case_s: calls of one case are repeated for so long.
+        records, sound_s: of the whole chain against the plain way, and seconds of sound of each record.
+        chain_records: of the chain alone, enough for all stages to work at the same time.
+        motion_records, motion_s: of sampling alone against the plain way.
+        render_frames: of rendering alone against the plain way.
+        rounds: how often the two sides of a ratio take turns.
+        sound_lengths_s: of one recording, to see how time grows with it.
+        actors: numbers of render workers.
+        empty_records: through stages that do nothing.
+    """
+
+    run: RunConfig = field(default_factory=RunConfig)
+    sections: tuple[str, ...] = SECTIONS
+    batches: tuple[int, ...] = (1, 4, 16)
+    precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+    compiled: bool = True
+    case_s: float = 10.0
+    records: int = 16
+    sound_s: float = 4.0
+    chain_records: int = 64
+    motion_records: int = 16
+    motion_s: float = 10.0
+    render_frames: int = 8
+    rounds: int = 3
+    sound_lengths_s: tuple[float, ...] = (4.0, 60.0, 600.0)
+    actors: tuple[int, ...] = (1, 2, 4)
+    empty_records: int = 10_000
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.sections if name not in SECTIONS]:
+            raise ConfigError("bench_section", f"section {unknown[0]!r} is unknown; expected {', '.join(SECTIONS)}")
+
+    def quick(self) -> BenchConfig:
+        """The same with less of everything: shows ratios, and which figures there are, on a slow machine."""
+        return dataclasses.replace(
+            self,
+            batches=(1, 4),
+            case_s=1.0,
+            records=4,
+            sound_s=0.4,
+            chain_records=8,
+            motion_records=4,
+            motion_s=4.0,
+            rounds=1,
+            sound_lengths_s=(0.4, 0.8, 1.6),
+            actors=(1, 2),
+            empty_records=1_000,
+        )

@@ -1,0 +1,57 @@
+"""The result of a bench, as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from joyvasa.config import plain
+from pipelines.bench.chain import ChainSection
+from pipelines.bench.config import BenchConfig
+from pipelines.bench.engine import EngineFigure
+from pipelines.bench.gains import Gain
+from pipelines.bench.machine import Machine
+from pipelines.bench.networks import NetworksSection
+from pipelines.bench.ray_data import RayDataSection
+from pipelines.bench.scaling import ScalingFigure
+from pipelines.bench.start import StartFigure
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """All figures of one bench; a section that was not asked for is None.
+
+    Attributes:
+        machine: where.
+        models: name of the bundle.
+        config: amounts and options.
+        networks, chain, engine, scaling, gains, ray_data, start: the sections.
+        format_version: of this layout.
+    """
+
+    machine: Machine
+    models: str
+    config: BenchConfig
+    networks: NetworksSection | None = None
+    chain: ChainSection | None = None
+    engine: tuple[EngineFigure, ...] | None = None
+    scaling: tuple[ScalingFigure, ...] | None = None
+    gains: tuple[Gain, ...] | None = None
+    ray_data: RayDataSection | None = None
+    start: tuple[StartFigure, ...] | None = None
+    format_version: int = FORMAT_VERSION
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, by the names of the fields."""
+        return dataclasses.asdict(self) | {"config": plain(self.config)}
+
+    def write(self, path: Path) -> None:
+        """Writes the file as a whole."""
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.replace(path)

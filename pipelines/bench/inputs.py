@@ -1,0 +1,52 @@
+"""Records to measure with: portraits and recordings of any length, no two of them the same."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import numpy as np
+
+import manifests
+from joyvasa.audio import SAMPLE_RATE, load_audio
+from joyvasa.image import read_image
+from stages.base import Record
+
+EXAMPLES = Path(manifests.__file__).parent / "examples"
+
+
+def make_records(folder: Path, n_records: int, sound_s: float) -> list[Record]:
+    """Writes portraits and recordings, and says how a run would call them.
+
+    Each picture and each recording differs a little from all others, so that stages which work once for each distinct
+    file have all the work.
+
+    Args:
+        folder: for the files; made.
+        n_records: how many.
+        sound_s: seconds of each recording.
+    """
+    import cv2
+
+    folder.mkdir(parents=True)
+    pictures = [read_image(path) for path in sorted(EXAMPLES.glob("portrait*.jpg"))]
+    voice = np.concatenate([load_audio(path) for path in sorted(EXAMPLES.glob("speech*.flac"))])
+    records = []
+    for number in range(n_records):
+        image, audio = folder / f"{number:04d}.png", folder / f"{number:04d}.wav"
+        picture = pictures[number % len(pictures)].copy()
+        picture[0, 0] = number % 256, number // 256, 0
+        cv2.imwrite(str(image), picture[:, :, ::-1])
+        _write_sound(audio, np.resize(np.roll(voice, -number * SAMPLE_RATE // 7), round(sound_s * SAMPLE_RATE)))
+        row = {"image": str(image), "audio": str(audio), "motion": None, "mode": "human"}
+        row |= {"seed": None, "cfg_scale": None, "shard": 0}
+        records.append(Record(id=f"r{number:04d}", row=row, seed=number))
+    return records
+
+
+def _write_sound(path: Path, samples: np.ndarray) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((samples.clip(-1, 1) * 32767).astype("<i2").tobytes())

@@ -1,0 +1,54 @@
+"""How long it takes until work begins."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from pipelines.bench.config import BenchConfig
+
+HELP_LIMIT_S = 0.5  # of processor time, for `joyvasa --help`
+_STARTS = {
+    "joyvasa --help": [sys.executable, "-c", "from pipelines.cli import main; main()", "--help"],
+    "import of all stages": [sys.executable, "-c", "import pipelines.video_pipeline"],
+    "import of ray": [sys.executable, "-c", "import pipelines.executors.ray"],
+}
+
+
+@dataclass(frozen=True)
+class StartFigure:
+    """One program until it has done what it is for; set-up of models is in the figures of the stages.
+
+    Attributes:
+        what: the program.
+        seconds, processor_s: medians of some starts.
+    """
+
+    what: str
+    seconds: float
+    processor_s: float
+
+
+def measure_start(config: BenchConfig) -> tuple[StartFigure, ...]:
+    """Starts each program a few times."""
+    figures = []
+    for what, command in _STARTS.items():
+        times = [_run(command) for _ in range(1 + config.rounds)][1:]  # the first one fills the cache of the disk
+        wall, processor = (statistics.median(column) for column in zip(*times, strict=True))
+        figures.append(StartFigure(what, wall, processor))
+    return tuple(figures)
+
+
+def _run(command: list[str]) -> tuple[float, float]:
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    complaints = process.stderr.read() if process.stderr else ""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=complaints)
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime

@@ -1,0 +1,84 @@
+"""The password of the page: from the environment or a file, never from the command line, where `ps` shows it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from joyvasa.errors import ConfigError
+
+VARIABLE = "JOYVASA_WEB_PASSWORD"
+MIN_CHARACTERS = 8
+
+
+def read_password(file: Path | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The password, from the file if one is named, else from `JOYVASA_WEB_PASSWORD`; None where there is none.
+
+    Args:
+        file: its first line is the password.
+        environment: of the process.
+
+    Raises:
+        ConfigError: `password_unreadable` or `password_weak`.
+    """
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not a text"
+            raise ConfigError(
+                "password_unreadable", f"{file}: cannot be read ({reason}): check --password-file"
+            ) from None
+        password, where = (lines[0] if lines else ""), str(file)
+    elif VARIABLE in environment:
+        password, where = environment[VARIABLE], VARIABLE
+    else:
+        return None
+    if len(password) < MIN_CHARACTERS:
+        found = f"the password has {len(password)} characters"
+        raise ConfigError("password_weak", f"{where}: {found}; expected at least {MIN_CHARACTERS}: choose a longer one")
+    return password
+
+
+def require_password(host: str, password: str | None) -> None:
+    """Refuses to be reached from other machines without a password.
+
+    Raises:
+        ConfigError: `password_missing`.
+    """
+    if password is None and not is_loopback(host):
+        raise ConfigError(
+            "password_missing",
+            f"--host is {host}, which other machines reach; expected a password: put one into {VARIABLE} or into a "
+            "file for --password-file, or leave --host away and use an SSH tunnel",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def knows_password(header: str | None, password: str) -> bool:
+    """Whether the header `Authorization` of a request brings the password, with any user name.
+
+    Takes equally long for all wrong ones.
+    """
+    scheme, _, encoded = (header or "").partition(" ")
+    if scheme.lower() != "basic":
+        return False
+    try:
+        _, _, given = base64.b64decode(encoded, validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return False
+    return hmac.compare_digest(given, password.encode())

@@ -1,0 +1,64 @@
+"""Time of the networks that render, published sizes, against the same as the papers have them: run by `make bench`."""
+
+import time
+
+import pytest
+import torch
+
+from joyvasa.networks import build
+from joyvasa.rendering import to_uint8
+from pipelines.bench.plain_renderer import PlainGenerator, PlainWarping
+
+pytestmark = pytest.mark.bench
+
+FRAMES, ROUNDS = 8, 2
+
+
+def test_frames_of_one_portrait():
+    torch.manual_seed(0)
+    warping, generator = build("warping_module"), build("spade_generator")
+    plain_warping = PlainWarping(warping.config).eval()
+    plain_warping.load_state_dict(warping.state_dict())
+    plain_generator = PlainGenerator(generator.config).eval()
+    plain_generator.load_state_dict(generator.state_dict())
+    feature, source = torch.randn(1, 32, 16, 64, 64), 1.6 * torch.rand(1, 21, 3) - 0.8
+    driving = source + 0.1 * torch.randn(FRAMES, 21, 3)
+
+    def warp():
+        return warping(feature, source, driving)["out"]
+
+    def warp_plainly():
+        return torch.cat([plain_warping(feature, source, frame[None])["out"] for frame in driving])
+
+    def paint(warped):
+        return generator(warped)
+
+    def paint_plainly(warped):
+        return torch.cat([plain_generator(frame[None]) for frame in warped])
+
+    print(f"\n{FRAMES} frames, {torch.get_num_threads()} threads; seconds of wall-clock and of the processor")
+    with torch.inference_mode():
+        warped = compared("warping module", warp_plainly, warp)
+        pictures = compared("generator", lambda: paint_plainly(warped), lambda: paint(warped))
+    assert len(to_uint8(pictures)) == FRAMES
+
+
+def compared(name, plain, fast):
+    """Runs both in turns, prints their times and how far they lie apart; gives the plain result."""
+    times = {"plain": [], "fast": []}
+    results = {}
+    for _ in range(ROUNDS):
+        for way, function in (("plain", plain), ("fast", fast)):
+            wall, processor = time.perf_counter(), time.process_time()
+            results[way] = function()
+            times[way].append((time.perf_counter() - wall, time.process_time() - processor))
+    wall, processor = (
+        [min(entry[i] for entry in times[way]) for way in ("plain", "fast")] for i in range(2)
+    )  # the least, as others may use the machine
+    apart = (results["plain"] - results["fast"]).abs().max() / results["plain"].abs().max()
+    print(
+        f"{name:15s} plain {wall[0]:6.2f} {processor[0]:6.2f}, here {wall[1]:6.2f} {processor[1]:6.2f}: "
+        f"{wall[0] / wall[1]:.2f} and {processor[0] / processor[1]:.2f} times as fast; apart by {apart:.1e}"
+    )
+    assert apart <= 1e-5
+    return results["plain"]

@@ -1,0 +1,224 @@
+"""The page in a browser: a pair becomes a video that plays, errors are sentences, and nothing is fetched."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.web.limits import Limits
+from tests.media import DATA, EXAMPLES, MEDIA, ffmpeg, needs_media
+from tests.pipelines.report.runs import bad, good, made_run
+from tests.pipelines.web.server import LIMIT_S, served
+
+HOSTILE = "<img src=x onerror=alert(1)> ${document.title='taken'} {{ 7*7 }}"
+SEEN = """(async () => {
+  const video = document.querySelector("#jv-result video");
+  if (video.readyState < 2) await new Promise((done) => video.addEventListener("loadeddata", done));
+  const canvas = document.createElement("canvas");
+  const pixels = () => {
+    [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+    const context = canvas.getContext("2d");
+    context.drawImage(video, 0, 0);
+    return [...context.getImageData(0, 0, canvas.width, canvas.height).data];
+  };
+  const first = pixels(), bytes = await (await fetch(video.src)).arrayBuffer();
+  const sound = await new OfflineAudioContext(1, 1, 16000).decodeAudioData(bytes);
+  const ended = new Promise((done, failed) => { video.onended = done; video.onerror = failed; });
+  await video.play();
+  await ended;
+  const last = pixels();
+  return {width: video.videoWidth, duration: video.duration, time: video.currentTime,
+          loudest: Math.max(...sound.getChannelData(0).map(Math.abs)),
+          frames: video.getVideoPlaybackQuality().totalVideoFrames,
+          colours: Math.min(new Set(first).size, new Set(last).size)};
+})()"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("Chromium is not on PATH: install Debian's package chromium")
+    options = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--autoplay-policy=no-user-gesture-required")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=program, args=[*options])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root with one run of 40 records, videos, failures and a report."""
+    base = tmp_path_factory.mktemp("page")
+    video = base / "v.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=0.4", "-pix_fmt", "yuv420p", video)
+
+    def outcome(record):
+        if record.record_id == HOSTILE:
+            return bad(record, "face_not_found", f"{HOSTILE}: no face")
+        number = int(record.record_id)
+        path = f"shards/{number // 8:05d}/videos/{record.record_id}.mp4"
+        return good(record, video=path, sharpness=float(number * 7 % 40), blinks=2.0)
+
+    ids = [*(str(number) for number in range(39)), HOSTILE]
+    rows = [{"record_id": name, "image": "a", "audio": "b"} for name in ids]
+    run = made_run(base / "root/run", rows, outcome, manifests=base, video=video.read_bytes())
+    run.storage.write("report/index.html", b"<!doctype html><title>r</title><h1>The report</h1>")
+    return base / "root"
+
+
+@pytest.fixture(scope="module")
+def server(root):
+    with served(root, limits=Limits(upload_bytes=2_000_000, sound_s=5.0)) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page in a new tab; at the end there must be no error in the console, and no request to elsewhere."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    tab.set_default_timeout(LIMIT_S * 1000)
+    complaints = []
+    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("response", lambda response: complaints.append(response.url) if response.status >= 400 else None)
+    local = (server.address, "data:", "blob:")
+    tab.on("request", lambda request: None if request.url.startswith(local) else complaints.append(request.url))
+    tab.goto(server.address)
+    tab.wait_for_selector("#jv-start")
+    yield tab
+    tab.close()
+    assert complaints == []
+
+
+def choose(page, portrait, sound):
+    page.set_input_files("#jv-portrait input[type=file]", portrait)
+    page.wait_for_selector("#jv-portrait img")
+    page.set_input_files("#jv-sound input[type=file]", sound)
+    page.wait_for_selector("#jv-sound button[aria-label=Clear]")
+
+
+def open_runs(page):
+    page.get_by_role("tab", name="Runs").click()
+    page.wait_for_selector("#jv-records article")
+
+
+def left_in_temporary_folder():
+    return {path.name for path in Path(os.environ["GRADIO_TEMP_DIR"]).glob("job-*")}
+
+
+@needs_media
+def test_a_real_portrait_and_a_real_sound_become_a_video_that_plays(page, tmp_path):
+    ffmpeg("-ss", "0.5", "-i", EXAMPLES / "speech.flac", "-t", "0.6", tmp_path / "talk.wav")
+    choose(page, MEDIA / "portraits/s9.jpg", tmp_path / "talk.wav")
+    page.get_by_role("button", name="Options").click()
+    page.fill("#jv-seed input", "7")
+    page.click("#jv-start")
+    page.wait_for_selector("#jv-status [role=status]")
+    page.wait_for_selector("#jv-result video", timeout=3 * LIMIT_S * 1000)
+    seen = page.evaluate(SEEN)
+    assert seen["width"] > 200
+    assert seen["duration"] == pytest.approx(0.6, abs=0.05)
+    assert seen["time"] == pytest.approx(seen["duration"], abs=0.05)
+    assert seen["frames"] > 5
+    assert seen["colours"] > 50
+    assert seen["loudest"] > 0.01
+    assert page.locator("#jv-result img").evaluate("image => image.naturalWidth") > 200
+    text = page.inner_text("#jv-result")
+    command = "joyvasa animate s9.jpg talk.wav -o out.mp4 --models random --seed 7 --device cpu"
+    assert f"{command} --set picture.max_side=400" in text
+    assert "random weights, for tests only" in text
+    assert "Sharpness" in text
+    (job,) = left_in_temporary_folder()
+    assert {path.name for path in Path(os.environ["GRADIO_TEMP_DIR"], job).iterdir()} == {"video.mp4", "source.jpg"}
+
+
+def test_a_text_file_as_portrait_gives_the_sentence(page, tmp_path):
+    (tmp_path / "portrait.jpg").write_text("this is a text")
+    ffmpeg("-i", EXAMPLES / "speech.flac", "-t", "1", tmp_path / "talk.wav")
+    choose(page, tmp_path / "portrait.jpg", tmp_path / "talk.wav")
+    page.click("#jv-start")
+    sentence = page.inner_text("#jv-status [role=alert]")
+    assert sentence.startswith("image_unreadable: portrait.jpg: not a picture (starts with b'this is ')")
+    assert page.locator("#jv-start").is_enabled()
+
+
+def test_what_is_missing_or_too_long_gives_the_sentence(page, tmp_path):
+    page.click("#jv-start")
+    assert "there is no portrait yet" in page.inner_text("#jv-status [role=alert]")
+    ffmpeg("-i", EXAMPLES / "speech.flac", "-t", "5.5", tmp_path / "long.wav")
+    choose(page, DATA / "portrait.jpg", tmp_path / "long.wav")
+    page.click("#jv-start")
+    page.wait_for_selector("#jv-status >> text=long.wav: is longer than 5 s")
+
+
+def test_a_video_can_be_cancelled(page, tmp_path):
+    ffmpeg("-i", EXAMPLES / "speech.flac", "-t", "4.5", tmp_path / "talk.wav")
+    choose(page, DATA / "portrait.jpg", tmp_path / "talk.wav")
+    before = left_in_temporary_folder()
+    page.click("#jv-start")
+    page.click("#jv-cancel")
+    page.wait_for_selector("#jv-status >> text=Cancelled")
+    page.wait_for_selector("#jv-start:enabled")
+    assert left_in_temporary_folder() <= before
+
+
+def test_a_run_with_failures_shows_them(page):
+    open_runs(page)
+    state = page.inner_text("#jv-state")
+    assert "finished" in state
+    assert "1 failed" in " ".join(state.split())
+    page.get_by_role("tab", name="Failures").click()
+    failures = page.inner_text("#jv-failures")
+    assert "face_not_found" in failures
+    assert f"{HOSTILE}: no face" in failures
+    assert "joyvasa resume" in failures
+    page.get_by_role("tab", name="Report").click()
+    assert page.frame_locator("iframe.jv-report").locator("h1").inner_text() == "The report"
+    assert page.title() == "joyvasa"
+
+
+def test_records_are_paged_sorted_and_filtered(page):
+    open_runs(page)
+    assert page.locator("#jv-records article").count() == Limits().gallery
+    assert (
+        page.locator("#jv-records video").first.evaluate(
+            "video => new Promise(done => video.readyState ? done(video.videoWidth) "
+            ": video.addEventListener('loadedmetadata', () => done(video.videoWidth)))"
+        )
+        == 64
+    )
+    page.click("#jv-forward")
+    page.wait_for_selector("#jv-place >> text=page 2 of 4")
+    page.click("#jv-look >> text=Table")
+    page.wait_for_selector("#jv-records table")
+    page.click("#jv-records [data-sort=metric_sharpness]")
+    page.wait_for_selector("#jv-records th[aria-sort=ascending]")
+    page.click("#jv-records [data-sort=metric_sharpness]")
+    page.wait_for_selector("#jv-records th[aria-sort=descending]")
+    page.wait_for_selector("#jv-records tbody tr:first-child >> text=17")  # 17 * 7 % 40 is the largest
+    page.fill("#jv-text input, #jv-text textarea", "onerror")
+    page.wait_for_selector("#jv-place >> text=1 records, page 1 of 1")
+    assert HOSTILE in page.inner_text("#jv-records tbody th")
+
+
+def test_a_run_is_followed_while_it_grows(page, root):
+    open_runs(page)
+    folder = root / "run/shards/00000"
+    (folder / "_done.json").rename(folder / "away.json")
+    page.wait_for_selector("#jv-state >> text=8 pending")
+    (folder / "away.json").rename(folder / "_done.json")
+    page.wait_for_selector("#jv-state >> text=0 pending")
+
+
+def test_it_fits_a_phone(browser, server):
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.set_default_timeout(LIMIT_S * 1000)
+    tab.goto(server.address)
+    tab.wait_for_selector("#jv-start")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    open_runs(tab)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    tab.close()

@@ -1,0 +1,204 @@
+"""What real requests get: the page, videos below the root, and nothing else of this machine."""
+
+import base64
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
+from pipelines.web.limits import Limits
+from tests.pipelines.web.server import served
+
+PASSWORD = "correct horse"
+SECRET = b"nobody may read this"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root with a run and a report, and links that lead out of it."""
+    base = tmp_path_factory.mktemp("served")
+    (base / "secret.mp4").write_bytes(SECRET)
+    (base / "secret").mkdir()
+    (base / "secret/index.html").write_bytes(SECRET)
+    videos = base / "root/run/shards/00000/videos"
+    videos.mkdir(parents=True)
+    (videos / "x.mp4").write_bytes(bytes(range(200)))
+    (videos / "a #?%41&é.mp4").write_bytes(b"odd name")
+    (videos / "link.mp4").symlink_to(base / "secret.mp4")
+    run = base / "root/run"
+    (run / "run.yaml").write_text("nonsense: [")
+    (run / "plan.parquet").write_bytes(SECRET)
+    (run / "report").mkdir()
+    (run / "report/index.html").write_text("<script>parent.document</script>")
+    (base / "root/linked").mkdir()
+    (base / "root/linked/run.yaml").touch()
+    (base / "root/linked/report").symlink_to(base / "secret")
+    return base / "root"
+
+
+@pytest.fixture(scope="module")
+def server(root):
+    with served(root, limits=Limits(upload_bytes=20_000)) as running:
+        yield running
+
+
+def upload(server, content, name="x.jpg", **headers):
+    head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    body = head.encode() + content + b"\r\n--b--\r\n"
+    return server.ask(
+        "/gradio_api/upload", method="POST", body=body, Content_Type="multipart/form-data; boundary=b", **headers
+    )
+
+
+def test_videos_and_reports_below_the_root_are_served(server):
+    whole = server.ask("/files/run/shards/00000/videos/x.mp4")
+    assert (whole.status, whole.body, whole.headers["content-type"]) == (200, bytes(range(200)), "video/mp4")
+    part = server.ask("/files/run/shards/00000/videos/x.mp4", Range="bytes=10-19")
+    assert (part.status, part.body) == (206, bytes(range(10, 20)))
+    odd = server.ask("/files/run/shards/00000/videos/a%20%23%3F%2541%26%C3%A9.mp4")
+    assert (odd.status, odd.body) == (200, b"odd name")
+
+
+def test_a_report_cannot_act_as_the_page(server):
+    found = server.ask("/files/run/report/index.html")
+    assert found.status == 200
+    assert found.headers["content-security-policy"].startswith("sandbox ")
+    assert "allow-same-origin" not in found.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/files/../secret.mp4",
+        "/files/run/../../secret.mp4",
+        "/files/run/%2e%2e/%2e%2e/secret.mp4",
+        "/files/..%2fsecret.mp4",
+        "/files/%2e%2e%2fsecret.mp4",
+        "/files//BASE/secret.mp4",
+        "/files/%2FBASE/secret.mp4",
+        "/files/BASE/secret.mp4",
+        "/files/run/shards/00000/videos/link.mp4",
+        "/files/linked/report/index.html",
+        "/files/run/plan.parquet",
+        "/files/run/run.yaml",
+        "/files/run",
+        "/files/run/shards/00000/videos/x.mp4%00.html",
+        "/files/..\\secret.mp4",
+        "/gradio_api/file=BASE/secret.mp4",
+        "/gradio_api/file=%2F/BASE/secret.mp4",
+        "/gradio_api/file=root/run/shards/00000/videos/x.mp4",
+        "/gradio_api/file=/etc/hostname",
+        "/gradio_api/file=http://127.0.0.1/",
+        "/gradio_api/file=TEMP/../../../../../../etc/hostname",
+        "/gradio_api/file/etc/hostname",
+        "/gradio_api/proxy=http://127.0.0.1/",
+        "/static/../../../../../../../../etc/hostname",
+        "/static/..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc/hostname",
+        "/assets/..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc/hostname",
+        "/svelte/..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc/hostname",
+        "/results/../files/run/run.yaml",
+        "/results/none/video.mp4",
+        "/results/..%2f..%2fsecret.mp4/video.mp4",
+    ],
+)
+def test_nothing_else_can_be_read(server, root, path):
+    path = path.replace("BASE", str(root.parent).lstrip("/") if "/BASE" in path else str(root.parent))
+    answer = server.ask(path.replace("TEMP", os.environ["GRADIO_TEMP_DIR"]))
+    assert answer.status in (400, 403, 404), answer
+    assert SECRET not in answer.body
+    assert Path("/etc/hostname").read_bytes().strip() not in answer.body
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"/gradio_api/{name}" for name in ("call/x", "run/x", "runs", "process_recording", "component_server")),
+        *("/gradio_api/vibe-edit", "/gradio_api/openapi.json", "/monitoring", "/docs", "/openapi.json"),
+    ],
+)
+def test_what_the_page_does_not_use_of_gradio_is_not_there(server, path):
+    for method in ("GET", "POST"):
+        assert server.ask(path, method=method, body=b"{}").status == 404
+
+
+def test_an_upload_is_seen_by_nobody_but_through_its_name_and_is_limited(server):
+    answer = upload(server, b"a picture")
+    assert answer.status == 200
+    (path,) = json.loads(answer.body)
+    assert server.ask(f"/gradio_api/file={path}").body == b"a picture"
+    assert Path(path).is_relative_to(os.environ["GRADIO_TEMP_DIR"])
+    assert upload(server, bytes(30_000)).status == 413
+    left = [p for p in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*") if p.is_file() and p.stat().st_size > 15_000]
+    assert all("examples" in str(p) or p.suffix in (".jpg", ".flac") for p in left)
+
+
+def test_pages_of_other_sites_get_nothing(server):
+    assert server.ask("/", host="127.0.0.1:80").status == 200
+    assert server.ask("/", host="[::1]:80").status == 200
+    assert server.ask("/", host="localhost").status == 200
+    for name in ("evil.example", "127.0.0.1.evil.example", "evil.example:7862", ""):
+        assert server.ask("/", host=name).status == 421
+    assert upload(server, b"x", Origin="http://evil.example").status == 403
+    assert upload(server, b"x", Origin="null").status == 403
+    assert upload(server, b"x", Origin=server.address).status == 200
+
+
+def test_a_page_is_told_to_stay_within_this_site(server):
+    headers = server.ask("/").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"].startswith("default-src 'self'")
+    assert "http" not in headers["content-security-policy"]
+
+
+def test_with_a_password_nothing_is_served_without_it(root):
+    given = "Basic " + base64.b64encode(f"x:{PASSWORD}".encode()).decode()
+    with served(root, password=PASSWORD) as server:
+        video = "/files/run/shards/00000/videos/x.mp4"
+        for path in ("/", "/config", "/theme.css", "/assets/x.js", "/gradio_api/info", "/gradio_api/queue/join", video):
+            answer = server.ask(path)
+            assert (answer.status, "www-authenticate" in answer.headers) == (401, True), path
+        assert server.ask("/", Authorization="Basic eDp5").status == 401
+        assert upload(server, b"x").status == 401
+        for path in ("/", "/config", video):
+            assert server.ask(path, Authorization=given).status == 200
+
+
+def test_the_temporary_folder_goes_with_the_server(root):
+    with served(root) as server:
+        folder = Path(os.environ["GRADIO_TEMP_DIR"])
+        (path,) = json.loads(upload(server, b"a picture").body)
+        assert Path(path).exists()
+        assert folder.is_relative_to(tempfile.gettempdir())
+    assert not folder.exists()
+
+
+def test_no_file_is_written_where_the_command_was_called(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with served(root) as server:
+        assert server.ask("/").status == 200
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"models": "joyvasa"}, ModelError), ({"devices": ["cuda:77"]}, EnvironmentFault)],
+)
+def test_what_is_missing_is_told_at_once(root, tmp_path, monkeypatch, options, error):
+    monkeypatch.setenv("JOYVASA_MODELS", str(tmp_path))
+    with pytest.raises(error), served(root, **options):
+        pass
+
+
+def test_a_taken_port_is_told_at_once(server):
+    from pipelines.web.server import listening
+
+    with pytest.raises(EnvironmentFault, match="choose another --port"), listening("127.0.0.1", server.port):
+        pass
+
+
+def test_a_root_that_is_not_there_is_told_at_once(root):
+    with pytest.raises(ConfigError), served(root / "nothing"):
+        pass

@@ -1,0 +1,38 @@
+"""The command does what the page did."""
+
+import shlex
+
+import pytest
+
+from joyvasa.config import load_config
+from joyvasa.models import AnimationConfig
+from pipelines.web.shell import animate_command
+
+
+def test_defaults_are_left_out():
+    words = animate_command("me.jpg", "talk.wav", AnimationConfig())
+    assert words == "joyvasa animate me.jpg talk.wav -o out.mp4"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["models=random", "mode=animal", "seed=7", "device=cpu", "precision=bf16"],
+        ["sampling.cfg_scale=1.5", "driving.region=lip", "smoothing.method=none", "crop.scale=2", "paste_back=false"],
+        ["sampling.dynamic_threshold=[0.9, 1.0, 3.0]", "smoothing.method=kalman", "picture.max_side=640"],
+        ["driving.lip_indices=[1, 2]", "models='2024'"],
+    ],
+)
+def test_the_options_of_the_command_are_those_of_the_page(settings):
+    config = load_config(AnimationConfig, settings=settings)
+    words = shlex.split(animate_command("me.jpg", "talk.wav", config))[6:]
+    given = []
+    for option, value in zip(words[::2], words[1::2], strict=True):
+        name = option.removeprefix("--")
+        given.append(value if name == "set" else f"{name}={value if name == 'seed' else repr(value)}")
+    assert load_config(AnimationConfig, settings=given) == config
+
+
+def test_file_names_are_quoted():
+    words = shlex.split(animate_command("-my $(face).jpg", "a'b.wav", AnimationConfig()))
+    assert words[2:4] == ["./-my $(face).jpg", "a'b.wav"]
