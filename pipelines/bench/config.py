@@ -21,7 +21,7 @@ class BenchConfig:
         sections: of `SECTIONS`.
         batches: items of one call of a network, and of one batch of a stage.
         precisions: that networks are measured in.
-        compiled: whether networks are measured compiled, too.
+        compiled: whether networks are measured compiled, too: in the precision of the run, with the largest batch.
         case_s: calls of one case are repeated for so long.
         records, sound_s: of the whole chain against the plain way, and seconds of sound of each record.
         chain_records: of the chain alone, enough for all stages to work at the same time.

@@ -88,7 +88,7 @@ def measure_networks(config: BenchConfig) -> NetworksSection:
         for batch in config.batches:
             for call in _calls(models, batch):
                 figures.append(_figure(call, batch, precision, models.device, found, config.case_s, skipped=reason))
-        if config.compiled:
+        if config.compiled and precision == config.run.animation.precision:
             missing = reason or compiler_missing(models.device)
             batch = max(config.batches)
             for call in _calls(models, batch):

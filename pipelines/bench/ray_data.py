@@ -65,7 +65,8 @@ class FaultFigure:
         lost: neither finished nor the culprit.
         culprit_named: whether the result says which record it was; None for `driver`.
         made_twice: videos that were there when the driver died and were made again; None for the others.
-        ended: whether the job came to an end by itself.
+        ended: whether the job came to a good end by itself.
+        reason: what it said last where it did not.
         seconds: until then, or until it was given up; with the start of Ray.
     """
 
@@ -77,6 +78,7 @@ class FaultFigure:
     culprit_named: bool | None
     made_twice: int | None
     ended: bool
+    reason: str | None
     seconds: float
 
 
@@ -175,6 +177,7 @@ def _figure(job: Job, system: str, finished: set[str], started: float, *, named:
         culprit_named=named,
         made_twice=None,
         ended=ended,
+        reason=None if ended else _last_words(job),
         seconds=time.perf_counter() - started,
     )
 
@@ -215,6 +218,7 @@ def _killed_driver(
         culprit_named=None,
         made_twice=sum(after.get(name) != made_at for name, made_at in before.items()),
         ended=ended,
+        reason=None if ended else _last_words(job),
         seconds=time.perf_counter() - started,
     )
 
@@ -257,9 +261,13 @@ def _wait(process: subprocess.Popen[bytes], job: Job, *, limit_s: float | None) 
         _kill(process)
         return False
     if process.returncode and limit_s is None:
-        words = (job.folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
-        raise EnvironmentFault("bench_job_failed", f"Ray Data: {' '.join(words)[:300]}; expected the job to end well")
+        raise EnvironmentFault("bench_job_failed", f"Ray Data: {_last_words(job)}; expected the job to end well")
     return process.returncode == 0
+
+
+def _last_words(job: Job) -> str:
+    lines = (job.folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "nothing")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +42,7 @@ class Part:
 
 
 class ColumnCache:
-    """Columns of runs, up to a number of bytes; those not asked for the longest go first.
+    """Columns of runs, up to a number of bytes; those not asked for the longest go first. Threads may share it.
 
     Args:
         limit: bytes.
@@ -50,21 +51,24 @@ class ColumnCache:
     def __init__(self, limit: int) -> None:
         self._limit, self._bytes = limit, 0
         self._arrays: OrderedDict[tuple[Any, ...], pa.Array] = OrderedDict()
+        self._lock = threading.Lock()
 
     def get(self, key: tuple[Any, ...]) -> pa.Array | None:
         """What was put there, if it still is."""
-        found = self._arrays.get(key)
-        if found is not None:
-            self._arrays.move_to_end(key)
-        return found
+        with self._lock:
+            found = self._arrays.get(key)
+            if found is not None:
+                self._arrays.move_to_end(key)
+            return found
 
     def put(self, key: tuple[Any, ...], array: pa.Array) -> None:
         """Keeps an array."""
-        if key not in self._arrays:
-            self._bytes += array.nbytes
-        self._arrays[key] = array
-        while self._bytes > self._limit and self._arrays:
-            self._bytes -= self._arrays.popitem(last=False)[1].nbytes
+        with self._lock:
+            if key not in self._arrays:
+                self._bytes += array.nbytes
+                self._arrays[key] = array
+            while self._bytes > self._limit and self._arrays:
+                self._bytes -= self._arrays.popitem(last=False)[1].nbytes
 
 
 class RunParts:
