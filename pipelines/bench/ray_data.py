@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import statistics
 import subprocess
@@ -266,7 +267,8 @@ def _wait(process: subprocess.Popen[bytes], job: Job, *, limit_s: float | None) 
 
 
 def _last_words(job: Job) -> str:
-    lines = (job.folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    text = (job.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()  # without colours
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "nothing")
 
 

@@ -162,7 +162,7 @@ def run_job(job: Job) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # go on without a block that failed: the most tolerant it can be
-    context.target_min_block_size = 1  # else it joins files as small as these to one block, and loses them together
+    context.use_datasource_v2 = False  # it joins files as small as these to one block, and would lose all of them
     if job.checkpoint:
         from ray.data.checkpoint import CheckpointConfig
 
