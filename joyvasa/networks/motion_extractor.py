@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
+from joyvasa.networks.linear import Linear, LinearGelu
 
 EPSILON = 1e-6  # of all normalisations of ConvNeXt
 
@@ -80,14 +80,14 @@ class ConvNextBlock(nn.Module):
         super().__init__()
         self.dwconv = nn.Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=EPSILON)
-        self.pwconv1 = nn.Linear(channels, 4 * channels)
+        self.pwconv1 = LinearGelu(channels, 4 * channels)
         self.grn = GlobalResponseNorm(4 * channels)
-        self.pwconv2 = nn.Linear(4 * channels, channels)
+        self.pwconv2 = Linear(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape (batch, channels, height, width)."""
         y = self.dwconv(x).permute(0, 2, 3, 1)  # (B, H, W, C)
-        y = F.gelu(self.pwconv1(self.norm(y)))  # (B, H, W, 4C)
+        y = self.pwconv1(self.norm(y))  # (B, H, W, 4C)
         y = self.pwconv2(self.grn(y))  # (B, H, W, C)
         return x + y.permute(0, 3, 1, 2)
 

@@ -1,0 +1,72 @@
+"""How far bfloat16 lies from the reference: bounds that the speed of `precision=bf16` is bought with."""
+
+import numpy as np
+import torch
+
+from joyvasa.device import autocast
+from joyvasa.networks import build
+from tests.golden.reference import Section, fill, needs_golden
+
+pytestmark = needs_golden
+CPU = torch.device("cpu")
+
+
+def apart(section, name, actual):
+    """Largest and mean difference from the stored array, both relative to its largest value."""
+    found, peak = actual.float().numpy().ravel(), None
+    if name in section.stored:
+        stored = section.stored[name].astype(np.float64)
+    else:
+        stored, peak = section.stored[f"{name}__sub"].astype(np.float64), section.stored[f"{name}__stat"][2]
+        found = found[:: int(section.stored[f"{name}__meta"][0])]
+    difference = np.abs(found - stored.ravel())
+    peak = peak or np.abs(stored).max()
+    return difference.max() / peak, difference.mean() / peak
+
+
+@torch.inference_mode()
+def test_one_denoising_call():
+    section = Section("dit")
+    network = fill(build("motion_generator"), "motion_generator")
+    inputs = [section.input(key) for key in ("motion_feat", "audio_feat", "prev_motion", "prev_audio")]
+    with autocast(CPU, "bf16"):
+        result = network.denoise(*inputs, torch.from_numpy(section.input("step")))
+    most, mean = apart(section, "denoise", result)
+    assert 1e-5 < most < 0.025
+    assert mean < 0.004
+
+
+@torch.no_grad()
+def test_motion_in_all_fifty_steps():
+    section = Section("dit")
+    network = fill(build("motion_generator"), "motion_generator")
+    features = network.audio_features(torch.from_numpy(section.input("audio_2win"))[None, :64_000])
+    with autocast(CPU, "bf16"):
+        motion = network.sample(features, noise=section.tape("noise_full50"), cfg_scale=2.0)
+    most, mean = apart(section, "full50_motion", motion)
+    assert 1e-5 < most < 0.05
+    assert mean < 0.008
+
+
+@torch.inference_mode()
+def test_the_warped_feature():
+    section = Section("W")
+    source = section.input("kp_source")
+    network = fill(build("warping_module"), "warping_module")
+    with autocast(CPU, "bf16"):
+        result = network(section.input("feature_3d"), kp_source=source, kp_driving=source + section.input("kp_delta"))
+    for name, bound, usual in (("deformation", 0.015, 0.001), ("occlusion_map", 0.04, 0.005), ("out", 0.11, 0.015)):
+        most, mean = apart(section, name, result[name])
+        assert 1e-6 < most < bound, name
+        assert mean < usual, name
+
+
+@torch.inference_mode()
+def test_the_picture():
+    section = Section("G")
+    network = fill(build("spade_generator"), "spade_generator")
+    with autocast(CPU, "bf16"):
+        picture = network(section.input("feature"))
+    most, mean = apart(section, "image", picture)
+    assert 1e-6 < most < 0.03
+    assert mean < 0.005
