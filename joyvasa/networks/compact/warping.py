@@ -16,6 +16,7 @@ from joyvasa.networks.layers import full_precision
 
 COARSE_SIGMA, FINE_SIGMA, LOOK_SIGMA = 0.07, 0.03, 0.04  # of heatmaps: 9, 4 and 5 pixels of a picture of 256
 COARSE_REACH, FINE_REACH = 0.1, 0.06  # farthest that the network moves a pixel on its own account
+CALM = 0.0024  # a third of a pixel of 256: motion well below it is none
 RIDGE = 1e-4  # keeps the head's affine motion defined for keypoints on a line
 
 
@@ -86,7 +87,7 @@ class CompactWarping(nn.Module):
         details = self.refine(close)
         with full_precision(feature):
             refined = self.refined(details.float())  # (B, 3, 2N, 2N)
-            deformation = doubled + FINE_REACH * torch.tanh(refined[:, :2])
+            deformation = still + _calmed(doubled - still + FINE_REACH * torch.tanh(refined[:, :2]))
             occlusion = torch.sigmoid(refined[:, 2:] - 2)
             pixels = sample(picture, double(deformation).permute(0, 2, 3, 1))
             warped = sample(features, coarse.permute(0, 2, 3, 1))
@@ -116,3 +117,9 @@ class CompactWarping(nn.Module):
                 nn.init.zeros_(bias)  # type: ignore[arg-type]
             self.choose.bias[KEYPOINTS : KEYPOINTS + 2] = torch.tensor([2.0, 1.0])  # type: ignore[index]
             self.refined.weight.zero_()
+
+
+def _calmed(motion: Tensor) -> Tensor:
+    """Motion, (B, 2, H, W), without what is too small to be meant, so that a background stands perfectly still."""
+    square = motion.square().sum(1, keepdim=True)
+    return motion * (square / (square + CALM**2))

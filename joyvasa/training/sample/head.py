@@ -23,7 +23,7 @@ LID_SLIT = 0.012  # between shut lids: the triangles of the mesh must not lose t
 LID_RIM = 0.035  # by which the mesh's lids are moved off the eyeball, of which a blink must leave nothing
 FLAT_FROM, FLATTENED = 0.1, 0.3  # behind this depth the mesh is squeezed, so that no turn folds the cheeks
 RINGS = (1.15, 1.35, 1.65, 2.1, 2.7)  # around the face, in sizes of its outline
-HAIR_FOLLOWS = (1.0, 0.9, 0.62, 0.25, 0.0)  # how much of the outline's motion each ring makes
+HAIR_FOLLOWS = (1.0, 0.96, 0.75, 0.3, 0.0)  # how much of the outline's motion each ring makes
 NECK_FOLLOWS = (0.72, 0.42, 0.18, 0.04, 0.0)
 BORDER_POINTS = 9  # on each side of the frame that stands still around the picture
 

@@ -75,7 +75,7 @@ class PairSampler:
     def __init__(self, portraits: Sequence[Portrait], clips: Sequence[Clip], mean: np.ndarray, *, seed: int) -> None:
         self._random = np.random.default_rng(seed)
         self._portraits, self._mean = portraits, mean
-        self._clips = [(clip, lids_shut(clip, mean)) for clip in clips]
+        self._clips = [(clip, lids_shut(clip)) for clip in clips]
 
     def draw(self) -> Pair:
         """The next pair, in other colours, and mirrored half of the time."""
@@ -91,13 +91,13 @@ class PairSampler:
         matrix = crop_matrix(
             portrait.mesh, scale=np.exp(r.normal(0, 0.07)), angle=r.normal(0, 0.05), shift=r.normal(0, 0.02, 2) * SIZE
         )
-        crop = cut(portrait.image, matrix)
+        crop, person = cut(portrait.image, matrix), cut(portrait.person, matrix)
         head = Head(transform(portrait.mesh, matrix), self._mean, SIZE)
         turn = np.eye(3)
         if r.random() < 0.85:
             turn = rotation(*(r.normal(0, 1, 3) * TURN_DEGREES).clip(-MOST_DEGREES, MOST_DEGREES))
         pose = head.turned(turn, growth=np.exp(r.normal(0, 0.03)), shift=tuple(r.normal(0, 3, 2)))
-        scene = render(crop, head, self._expression(head.gap), pose)
+        scene = render(crop, head, self._expression(head.gap), pose, person=person)
         at_rest = to_unit(head.keypoints(head.face, (0, 0), head.pose))
         driven = to_unit(scene.keypoints)
         picture = crop.astype(np.float32)

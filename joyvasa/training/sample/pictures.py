@@ -14,7 +14,10 @@ from joyvasa.errors import InputError, JoyvasaError
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.image import read_image
 from joyvasa.training.sample.face_mesh import LEFT_EYE, RIGHT_EYE, SURE, FaceMesh, box_of
-from joyvasa.training.sample.head import Head, mean_head
+from joyvasa.training.sample.head import mean_head
+from joyvasa.training.sample.lids import LidReader
+from joyvasa.training.sample.mesh_points import N_POINTS
+from joyvasa.training.sample.person import PersonFinder
 from joyvasa.video_reader import stream_video
 
 SIZE = 256  # pixels of a crop
@@ -22,6 +25,8 @@ SIZE = 256  # pixels of a crop
 EYES_APART, EYES_AT = 0.1875, (0.503, 0.4945)  # in sides of the crop
 VIDEO_MARGIN = 0.86  # of the scale of a crop: room for jitter
 VIDEO_RATE, VIDEO_FRAMES = 12.5, 260
+AROUND = 0.8  # of the scale of a crop: in what the person is told from the background
+OPEN_PERCENTILE, SHUT_LIDS = 60, 0.25  # of a video's lids: what is open, and the part of it that shut lids are read as
 HELD_OUT = 6  # one of so many names is kept from training
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -33,6 +38,7 @@ class Portrait:
     name: str
     image: np.ndarray
     mesh: np.ndarray  # (468, 3), pixels of the image
+    person: np.ndarray  # uint8, as large as the image: 255 where it shows a person, 0 where what is behind
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,14 @@ class Clip:
     name: str
     frames: np.ndarray  # uint8 (n, SIZE, SIZE, 3)
     meshes: np.ndarray  # float32 (n, 468, 3), pixels of the crop
+    lids: np.ndarray  # float32 (n, 2), height over width of the right and the left eye
+
+
+@dataclass(frozen=True)
+class _Teachers:
+    meshes: FaceMesh
+    lids: LidReader
+    persons: PersonFinder
 
 
 def held_out(name: str) -> bool:
@@ -90,7 +104,7 @@ class Pictures:
 
     def __init__(self, media: Path, cache: Path) -> None:
         self._media, self._cache = media, cache
-        self._teacher: FaceMesh | None = None
+        self._teachers: _Teachers | None = None
         self._detector = CascadeDetector()
 
     def portraits(self) -> list[Portrait]:
@@ -99,9 +113,9 @@ class Pictures:
         for path in sorted((self._media / "portraits").iterdir()):
             if path.suffix.lower() not in PICTURES:
                 continue
-            kept = self._kept(path, self._look_at)
+            kept = self._kept(path, self._portrait)
             if len(kept["mesh"]):
-                found.append(Portrait(path.name, kept["image"], kept["mesh"]))
+                found.append(Portrait(path.name, **kept))
         if not found:
             raise InputError("no_faces", f"{self._media}/portraits: no face found; expected portraits: add some")
         return found
@@ -109,8 +123,12 @@ class Pictures:
     def clips(self) -> list[Clip]:
         """All videos in which a face is followed."""
         paths = sorted((self._media / "videos").glob("*.mp4"))
-        kept = [(path.name, self._kept(path, self._watch)) for path in paths]
-        return [Clip(name, arrays["frames"], arrays["meshes"]) for name, arrays in kept if len(arrays["frames"])]
+        kept = [(path.name, self._kept(path, self._clip)) for path in paths]
+        return [
+            Clip(name, arrays["frames"], arrays["meshes"], arrays["lids"])
+            for name, arrays in kept
+            if len(arrays["frames"])
+        ]
 
     def mean(self) -> np.ndarray:
         """The mean head of the portraits that are trained on."""
@@ -118,18 +136,19 @@ class Pictures:
         return mean_head([transform(mesh, crop_matrix(mesh)) for mesh in meshes])
 
     def _kept(self, path: Path, make: Callable[[Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        place = self._cache / f"{path.name}-{path.stat().st_size}.npz"
+        place = self._cache / f"{path.name}-{path.stat().st_size}-{make.__name__.strip('_')}.npz"
         if not place.exists():
             self._cache.mkdir(parents=True, exist_ok=True)
-            self._teacher = self._teacher or FaceMesh()
+            self._teachers = self._teachers or _Teachers(FaceMesh(), LidReader(), PersonFinder())
             temporary = place.with_suffix(".part.npz")
             np.savez(temporary, **make(path))  # type: ignore[arg-type]
             temporary.replace(place)
         with np.load(place) as arrays:
             return dict(arrays)
 
-    def _look_at(self, path: Path) -> dict[str, np.ndarray]:
-        nothing = {"image": np.zeros((0, 0, 3), np.uint8), "mesh": np.zeros((0, 3), np.float32)}
+    def _portrait(self, path: Path) -> dict[str, np.ndarray]:
+        image, mesh = np.zeros((0, 0, 3), np.uint8), np.zeros((0, 3), np.float32)
+        nothing = {"image": image, "mesh": mesh, "person": image[..., 0]}
         try:
             image = read_image(path)
         except JoyvasaError:
@@ -141,11 +160,23 @@ class Pictures:
         if size < 0.75:
             image = cv2.resize(image, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
             mesh = mesh * np.float32(size)
-        return {"image": image, "mesh": mesh}
+        return {"image": image, "mesh": mesh, "person": self._person(image, mesh)}
 
-    def _watch(self, path: Path) -> dict[str, np.ndarray]:
-        frames, meshes = [], []
+    def _person(self, image: np.ndarray, mesh: np.ndarray) -> np.ndarray:
+        """Looks at a little more than the crop, as crops are drawn with some jitter."""
+        assert self._teachers is not None
+        middle = SIZE / 2 * (1 - AROUND)
+        matrix = crop_matrix(mesh) * AROUND + np.array([[0, 0, middle], [0, 0, middle]])
+        person = (self._teachers.persons.find(cut(image, matrix)) * 255).astype(np.uint8)
+        size = (image.shape[1], image.shape[0])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(person, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+    def _clip(self, path: Path) -> dict[str, np.ndarray]:
+        assert self._teachers is not None
+        frames, meshes, lids = [], [], []
         for image, mesh, matrix in self._follow(path):
+            lids.append(self._teachers.lids.opening(image, mesh))
             size = 1.3 * float(np.linalg.norm(matrix[:, 0]))
             if size < 0.78:
                 image = cv2.resize(image, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
@@ -157,12 +188,15 @@ class Pictures:
             meshes.append(transform(mesh, matrix))
             if len(frames) == VIDEO_FRAMES:
                 break
-        empty = np.zeros((0, SIZE, SIZE, 3), np.uint8), np.zeros((0, 468, 3), np.float32)
-        return {"frames": np.stack(frames) if frames else empty[0], "meshes": np.stack(meshes) if meshes else empty[1]}
+        return {
+            "frames": np.array(frames, np.uint8).reshape(-1, SIZE, SIZE, 3),
+            "meshes": np.array(meshes, np.float32).reshape(-1, N_POINTS, 3),
+            "lids": np.array(lids, np.float32).reshape(-1, 2),
+        }
 
     def _follow(self, path: Path) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Frames, meshes, and the crop of the first of them."""
-        assert self._teacher is not None
+        assert self._teachers is not None
         last: np.ndarray | None = None
         matrix: np.ndarray | None = None
         for batch in stream_video(path, frames_per_second=VIDEO_RATE):
@@ -170,7 +204,7 @@ class Pictures:
                 if last is None:
                     last = self._find(image)
                 else:
-                    mesh = self._teacher.find(image, box_of(last), looks=2)
+                    mesh = self._teachers.meshes.find(image, box_of(last), looks=2)
                     last = mesh.points if mesh.score >= SURE else None
                 if last is None:
                     continue
@@ -180,15 +214,15 @@ class Pictures:
                 yield image, last, matrix
 
     def _find(self, image: np.ndarray) -> np.ndarray | None:
-        assert self._teacher is not None
+        assert self._teachers is not None
         faces = self._detector.detect(image)
         if not faces:
             return None
-        mesh = self._teacher.find(image, faces[0].box)
+        mesh = self._teachers.meshes.find(image, faces[0].box)
         return mesh.points if mesh.score >= SURE else None
 
 
-def lids_shut(clip: Clip, mean: np.ndarray) -> np.ndarray:
+def lids_shut(clip: Clip) -> np.ndarray:
     """How far the eyes of each frame are shut, (n, 2) right and left; 0 as they mostly are, 1 shut."""
-    opening = np.array([Head(mesh, mean, SIZE).eyes_open for mesh in clip.meshes])
-    return np.clip(1 - opening / np.percentile(opening, 60, axis=0), -0.15, 1)
+    opening = clip.lids / np.percentile(clip.lids, OPEN_PERCENTILE, axis=0)
+    return np.clip((1 - opening) / (1 - SHUT_LIDS), -0.15, 1)

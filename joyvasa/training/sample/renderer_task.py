@@ -80,7 +80,7 @@ class RendererTask(Task):
         told, clear = ~origin.isnan(), avg_pool2d(known, 2)
         astray = (warped["deformation"] - origin.nan_to_num()).abs() * told
         flow = _mean(astray, told * clear) + _mean(astray, told * clear * avg_pool2d(near, 2))
-        paint = 0.05 * (brush * known).mean() + 0.1 * _mean(1 - brush, painted)
+        paint = 0.2 * (brush * known).mean() + 0.1 * _mean(1 - brush, painted)
         loss = colour + 0.5 * moved + 0.5 * edges + 4 * flow + paint
         numbers = {"colour": colour, "moved": moved, "flow": flow, "brush": brush.mean()}
         return loss, {name: float(value.detach()) for name, value in numbers.items()}

@@ -13,6 +13,8 @@ from joyvasa.training.sample.mesh_points import mesh_points
 from joyvasa.training.sample.mouth import paint_mouth, polygon
 
 FLOW_STEP = 2  # pixels; the mesh is far coarser
+FRINGE = 5  # pixels around a person that move along: hair ends there
+SPARSE, FULL = 1e-4, 0.5  # weights of what is known near a place: as good as none, and enough to be taken
 EYE_REACH = 0.4  # of an eyeball, in distances between the eyes
 
 
@@ -22,8 +24,9 @@ class Scene:
 
     Args:
         picture: float32 RGB (size, size, 3), 0 to 255.
-        origin: float32 (size, size, 2), where each pixel was in the portrait, pixels.
-        painted: float32 (size, size), 1 where it was not there.
+        origin: float32 (size, size, 2), where each pixel was in the portrait, pixels; NaN where a
+            turning head lays open what it hid.
+        painted: float32 (size, size), 1 where there is mouth that the portrait does not show.
         keypoints: (21, 3), pixels.
     """
 
@@ -33,16 +36,54 @@ class Scene:
     keypoints: np.ndarray
 
 
-def render(portrait: np.ndarray, head: Head, expression: Expression, pose: Pose) -> Scene:
-    """Turns a portrait to a pose and an expression; some 30 ms."""
+def render(portrait: np.ndarray, head: Head, expression: Expression, pose: Pose, *, person: np.ndarray) -> Scene:
+    """Turns a portrait to a pose and an expression before a background that stands still; some 30 ms.
+
+    Args:
+        portrait: uint8 RGB (size, size, 3).
+        head: of the portrait.
+        expression: to show.
+        pose: likewise.
+        person: uint8 (size, size), 255 where the portrait shows a person.
+    """
     face = head.making(expression)
     origin = _origin(head.rest, head.vertices(face, pose), head.size)
     _keep_eyeballs(origin, head, face, pose)
-    picture = cv2.remap(
-        portrait, origin[..., 0], origin[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    ).astype(np.float32)
+    mask = _foreground(person)
+    picture, covered = _moved(portrait.astype(np.float32), origin), _moved(mask, origin)[..., None]
+    behind = portrait + mask[..., None] * (_filled(portrait, mask) - portrait)
+    picture = behind + covered * (picture - behind)
     picture, painted = paint_mouth(picture, portrait, head, face, pose)
+    y, x = np.mgrid[: head.size, : head.size].astype(np.float32)
+    origin = np.where(covered < 0.5, np.stack([x, y], -1), origin)
+    origin[(mask >= 0.5) & (covered[..., 0] < 0.5)] = np.nan
     return Scene(picture.clip(0, 255), origin, painted, head.keypoints(face, expression.blink, pose))
+
+
+def _moved(picture: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    return cv2.remap(picture, origin[..., 0], origin[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _foreground(person: np.ndarray) -> np.ndarray:
+    """The person with the fringe of the hair, and a rim of two pixels at most; float32 in 0 to 1."""
+    wide = cv2.dilate(person, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (FRINGE, FRINGE))).astype(np.float32) / 255
+    return cv2.GaussianBlur((3 * (wide - 0.5) + 0.5).clip(0, 1), (0, 0), 0.7)
+
+
+def _filled(portrait: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The background goes on behind the person: each place takes what is known nearest to it, smoothly."""
+    known = 1 - cv2.dilate(mask, np.ones((3, 3)))
+    levels = [(portrait.astype(np.float32) * known[..., None], known)]
+    while min(levels[-1][1].shape) > 2:
+        colours, weights = levels[-1]
+        levels.append((cv2.pyrDown(colours), cv2.pyrDown(weights)))
+    colours, weights = levels.pop()
+    result = colours / (weights[..., None] + SPARSE)
+    for colours, weights in reversed(levels):
+        result = cv2.pyrUp(result, dstsize=weights.shape[::-1])
+        sure = np.minimum(1, weights / FULL)[..., None]
+        result = result + sure * (colours / (weights[..., None] + SPARSE) - result)
+    return result
 
 
 def _origin(rest: np.ndarray, moved: np.ndarray, size: int) -> np.ndarray:

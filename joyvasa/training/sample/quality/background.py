@@ -12,21 +12,19 @@ import numpy as np
 from joyvasa.image import Image
 from joyvasa.metrics.still import face_box, still_frame
 from joyvasa.models import Models
-from joyvasa.networks.compact.points import KEYPOINTS
 from joyvasa.training.sample.quality.films import Film
 from joyvasa.training.sample.quality.signals import RATE, flicker_ratio
 from joyvasa.training.sample.quality.subjects import Subject
 from joyvasa.training.sample.quality.table import Bar, Row
+from joyvasa.training.sample.quality.watcher import Watcher
 from joyvasa.video import VideoWriter
 from joyvasa.video_reader import stream_video
 
 SIDE = 256  # of the face crop, in which the background is told from the head and followed
 FLOW_FRAMES = 5  # one of so many frames is followed
-HEAD_SIZE = 1.15  # of the hull of the keypoints, of which all is head
-CORNER = 0.12  # of the side: what is surely background, at the top
+SURELY_NONE = 0.1  # of a pixel that is person
 MARGIN = 0.03  # of the side, around the head: flow is smooth and bleeds so far
 MIN_SHARE = 0.03  # of the crop; of less background nothing is measured
-ITERATIONS = 4  # of GrabCut
 BACKGROUND_ROWS = {
     "background_motion": "Motion of the background outside the head, optical flow from the picture, 95th percentile",
     "background_flicker": "Difference of neighbouring frames there, against that of the still picture as a video",
@@ -56,7 +54,7 @@ class Around:
         )
 
 
-def around(subject: Subject, models: Models) -> Around | None:
+def around(subject: Subject, models: Models, watcher: Watcher) -> Around | None:
     """The background of a portrait in its film; None where there is next to none."""
     picture = subject.portrait.picture
     still = still_frame(picture, models.composer(picture), models.bundle.switches.output_size)
@@ -64,55 +62,35 @@ def around(subject: Subject, models: Models) -> Around | None:
     left, top, right, bottom = face_box(subject.crop, width=width, height=height, pasted=models.config.paste_back)
     box = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     found = Around(box, np.zeros((SIDE, SIDE), bool), still)
-    points = (subject.keypoints[0, :KEYPOINTS, :2].cpu().numpy() + 1) / 2 * len(subject.crop.image)
-    places = np.column_stack([points, np.ones(len(points))]) @ subject.crop.to_original.T
-    where = (places[:, :2] - box[:2]) / (box[2] - box[0], box[3] - box[1]) * SIDE
-    found.mask[:] = background(found.part(still), where)
+    found.mask[:] = beside(watcher.person(found.part(still)))
     return found if found.mask.mean() >= MIN_SHARE else None
 
 
-def background(image: Image, keypoints: np.ndarray) -> np.ndarray:
-    """Where a face crop shows neither head nor body, bool (SIDE, SIDE).
-
-    C. Rother, V. Kolmogorov and A. Blake (2004), "GrabCut", begun from the hull of the keypoints.
+def beside(person: np.ndarray) -> np.ndarray:
+    """Where a picture shows neither head nor body, nor what is close to them, bool (H, W).
 
     Args:
-        image: uint8 (SIDE, SIDE, 3).
-        keypoints: (n, 2), pixels of it.
+        person: (H, W) in 0 to 1, how much of each pixel is person.
     """
-    hull = cv2.convexHull(keypoints.astype(np.float32))[:, 0]
-    centre = hull.mean(0)
-    low, high = hull.min(0), hull.max(0)
-    labels = np.full((SIDE, SIDE), cv2.GC_PR_BGD, np.uint8)
-    wide, tall = high - low
-    axes = (int(0.85 * wide), int(0.95 * tall))  # with hair
-    cv2.ellipse(labels, (int(centre[0]), int(centre[1] - 0.1 * tall)), axes, 0, 0, 360, int(cv2.GC_PR_FGD), -1)
-    shoulders = [(low[0], high[1]), (high[0], high[1]), (high[0] + wide / 2, SIDE), (low[0] - wide / 2, SIDE)]
-    cv2.fillConvexPoly(labels, np.array(shoulders, np.int32), int(cv2.GC_PR_FGD))
-    cv2.fillConvexPoly(labels, (centre + HEAD_SIZE * (hull - centre)).astype(np.int32), int(cv2.GC_FGD))
-    corner = int(CORNER * SIDE)
-    labels[:corner, :corner] = labels[:corner, -corner:] = cv2.GC_BGD
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.setRNGSeed(0)
-    cv2.grabCut(image, labels, None, *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
-    head = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    reach = 2 * int(MARGIN * SIDE) + 1
-    return cv2.dilate(head, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))) == 0
+    reach = 2 * int(MARGIN * len(person)) + 1
+    near = cv2.dilate(person.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    return near < SURELY_NONE
 
 
-def background_rows(films: Sequence[Film], models: Models, folder: Path) -> list[Row]:
+def background_rows(films: Sequence[Film], models: Models, watcher: Watcher, folder: Path) -> list[Row]:
     """Over all films, each weighing the same.
 
     Args:
         films: to look at.
         models: of the bundle.
+        watcher: the teacher, that tells persons from what is behind them.
         folder: for still pictures as videos.
     """
     motions: dict[str, float] = {}
     ratios: dict[str, float] = {}
     levels = []
     for film in films:
-        place = around(film.subject, models)
+        place = around(film.subject, models, watcher)
         if place is None:
             continue
         motion, differences = _watch(film.path, place)

@@ -85,9 +85,12 @@ def measure(
     rows += _heard(films, said, watcher, out)
     rows += identity_rows(subjects, poses)
     log("background")
-    rows += (
-        films.rows(BACKGROUND_ROWS) if isinstance(films, Missing) else background_rows(films.made, models, out / FILMS)
-    )
+    for lacking in (films, watcher):
+        if isinstance(lacking, Missing):
+            rows += lacking.rows(BACKGROUND_ROWS)
+            break
+    else:
+        rows += background_rows(films.made, models, watcher, out / FILMS)
     log("sheets")
     sheets = {"portraits.png": portrait_sheet(subjects, poses), "details.png": detail_sheet(subjects, poses)}
     if not isinstance(films, Missing):

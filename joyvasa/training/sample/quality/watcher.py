@@ -10,7 +10,8 @@ import numpy as np
 from joyvasa.image import Image
 from joyvasa.training.sample.face_mesh import SURE, FaceMesh, box_of
 from joyvasa.training.sample.head import Head
-from joyvasa.training.sample.quality.lids import LidReader
+from joyvasa.training.sample.lids import LidReader
+from joyvasa.training.sample.person import PersonFinder
 from joyvasa.video_reader import stream_video
 
 
@@ -39,7 +40,7 @@ class Watcher:
 
     def __init__(self, mean: np.ndarray) -> None:
         self.mean = mean
-        self._mesh, self._lids = FaceMesh(), LidReader()
+        self._mesh, self._lids, self._persons = FaceMesh(), LidReader(), PersonFinder()
 
     def find(self, image: Image, box: np.ndarray, *, looks: int = 4) -> np.ndarray | None:
         """The mesh of a face, (468, 3) in pixels; None where there is none.
@@ -59,6 +60,10 @@ class Watcher:
     def lids(self, image: Image, points: np.ndarray) -> float:
         """Height over width of the eye that is further open."""
         return float(self._lids.opening(image, points).max())
+
+    def person(self, image: Image) -> np.ndarray:
+        """How much of each pixel is person, see `PersonFinder.find`."""
+        return self._persons.find(image)
 
     def film(self, path: Path, box: np.ndarray, *, frames_per_second: float) -> Reading:
         """Follows the face of a video.

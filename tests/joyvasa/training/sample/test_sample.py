@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -26,6 +27,14 @@ def head(mean):
     return Head(mesh, mean, SIZE)
 
 
+def person():
+    """Where the picture shows a head and shoulders."""
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    cv2.ellipse(mask, (128, 140), (62, 85), 0, 0, 360, 255, -1)
+    cv2.rectangle(mask, (40, 225), (216, SIZE), 255, -1)
+    return mask
+
+
 def gap(points):
     return points[INNER_LOWER_LIP, 1] - points[INNER_UPPER_LIP, 1]
 
@@ -49,7 +58,7 @@ def test_shut_lids_meet_whatever_the_eyes_are(head, wider):
 
 def test_a_head_that_does_nothing_gives_its_own_picture(head):
     picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8).repeat(32, 0).repeat(32, 1)
-    scene = render(picture, head, Expression(jaw=head.gap), head.pose)
+    scene = render(picture, head, Expression(jaw=head.gap), head.pose, person=person())
     assert np.abs(scene.picture - picture).mean() < 2
     assert scene.painted.max() == 0
     y, x = np.mgrid[:SIZE, :SIZE]
@@ -58,11 +67,25 @@ def test_a_head_that_does_nothing_gives_its_own_picture(head):
 
 def test_an_open_mouth_is_painted_inside_and_the_border_hardly_moves(head):
     picture = np.full((SIZE, SIZE, 3), 180, np.uint8)
-    scene = render(picture, head, Expression(jaw=0.3), head.turned(rotation(5, 12, 0)))
+    scene = render(picture, head, Expression(jaw=0.3), head.turned(rotation(5, 12, 0)), person=person())
     centre = scene.keypoints[[INNER_UPPER_LIP, INNER_LOWER_LIP], :2].mean(0).round().astype(int)
     assert scene.painted[centre[1], centre[0]] > 0.9
     assert 0.001 < scene.painted.mean() < 0.05
-    assert np.abs(scene.origin[:, 0, 0]).max() < 2  # the left edge; the neck beside it moves a little
+
+
+def test_a_background_stands_still_and_comes_out_from_behind_a_turning_head(head):
+    wall = np.random.default_rng(4).integers(0, 255, (SIZE, SIZE), np.uint8)
+    picture = np.where(person()[..., None] > 0, 180, wall[..., None]).astype(np.uint8).repeat(3, -1)
+    scene = render(picture, head, Expression(), head.turned(rotation(0, 12, 0)), person=person())
+    y, x = np.mgrid[:SIZE, :SIZE]
+    away = cv2.dilate(person(), np.ones((31, 31))) == 0
+    assert np.abs(scene.origin - np.stack([x, y], -1))[away].max() < 0.01
+    assert np.abs(scene.picture - picture)[away].max() < 1
+    uncovered = np.isnan(scene.origin[..., 0])
+    assert not uncovered[cv2.dilate(person(), np.ones((7, 7))) == 0].any()
+    assert uncovered.sum() > 200
+    grey = scene.picture[uncovered].mean()  # what stood behind is as the wall beside it, not as the skin
+    assert abs(grey - 127) < 30
 
 
 def test_the_mean_of_turned_heads_is_the_head(mean):
