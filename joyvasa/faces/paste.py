@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from joyvasa.errors import ConfigError
 from joyvasa.image import Image
 
+_BORDER_RIM = 2.5  # pixels of a frame that is enlarged: so far do they mix with the black beyond the picture
 _MASK_MARGIN = 32  # the blend takes 1/32 of the crop's side on each edge: 16 of 512 pixels, LivePortrait's template
 
 # Fixed-point arithmetic of cv2.warpAffine: coordinates in 1/1024 pixel, interpolation in 1/32 pixel.
@@ -30,6 +33,25 @@ def mask_template(size: int = 512) -> Image:
     outside = np.maximum(0, np.maximum(margin - index, index - (size - margin)))
     distance = np.hypot(outside[:, None], outside[None, :])
     return np.floor(255 * np.clip(1 - distance / margin, 0, 1)).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Blend:
+    """How frames of one size go into the rectangle.
+
+    Args:
+        maps: for `cv2.remap`.
+        visible: uint8 (height, width), 255 where the frame is seen.
+        blended: where the picture is seen, too; indices of the flat rectangle, (n,).
+        weight: of the frame there, float32 (n, 1).
+        under: what the picture adds there, (n, 3).
+    """
+
+    maps: tuple[NDArray[np.int16], NDArray[np.uint16]]
+    visible: Image
+    blended: NDArray[np.intp]
+    weight: NDArray[np.float32]
+    under: NDArray[np.floating]
 
 
 class Paster:
@@ -68,15 +90,8 @@ class Paster:
             left + int(columns[-1]) + 1,
             top + int(rows[-1]) + 1,
         )
-        mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        left, top, right, bottom = self.rectangle
-        self._visible = np.where(mask > 0, np.uint8(255), np.uint8(0))
-        self._blended = np.flatnonzero((mask > 0) & (mask < 255))
-        weight = mask.reshape(-1, 1)[self._blended].astype(np.float32) / 255
-        self._weight = weight
-        region = self.picture[top:bottom, left:right].reshape(-1, 3)
-        self._under = (1 - weight) * region[self._blended]
-        self._frame_maps = {crop_size: self._maps(self.rectangle, crop_size)}
+        self._mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        self._blends = {crop_size: self._blend(crop_size)}
 
     def paste(self, frames: Image) -> Image:
         """Pastes frames into copies of the picture.
@@ -94,16 +109,44 @@ class Paster:
             raise ConfigError("paste_shape", f"frames of shape {frames.shape} found; expected (frames, side, side, 3)")
         left, top, right, bottom = self.rectangle
         side = frames.shape[1]
-        maps = self._frame_maps.get(side) or self._frame_maps.setdefault(side, self._maps(self.rectangle, side))
+        blend = self._blends.get(side) or self._blends.setdefault(side, self._blend(side))
         result = np.empty((len(frames), *self.picture.shape), dtype=np.uint8)
         for number, frame in enumerate(frames):
             canvas = result[number]
             canvas[:] = self.picture
-            warped = np.asarray(cv2.remap(frame, *maps, cv2.INTER_LINEAR))
+            warped = np.asarray(cv2.remap(frame, *blend.maps, cv2.INTER_LINEAR))
             pixels = warped.reshape(-1, 3)
-            pixels[self._blended] = np.clip(self._weight * pixels[self._blended] + self._under, 0, 255)
-            cv2.copyTo(warped, self._visible, canvas[top:bottom, left:right])
+            pixels[blend.blended] = np.clip(blend.weight * pixels[blend.blended] + blend.under, 0, 255)
+            cv2.copyTo(warped, blend.visible, canvas[top:bottom, left:right])
         return result
+
+    def _blend(self, side: int) -> _Blend:
+        """What it takes to paste frames of this side."""
+        left, top, right, bottom = self.rectangle
+        mask = self._mask if side >= self.crop_size else np.minimum(self._mask, self._rim(side))
+        blended = np.flatnonzero((mask > 0) & (mask < 255))
+        weight = mask.reshape(-1, 1)[blended].astype(np.float32) / 255
+        region = self.picture[top:bottom, left:right].reshape(-1, 3)
+        return _Blend(
+            maps=self._maps(self.rectangle, side),
+            visible=np.where(mask > 0, np.uint8(255), np.uint8(0)),
+            blended=blended,
+            weight=weight,
+            under=(1 - weight) * region[blended],
+        )
+
+    def _rim(self, side: int) -> Image:
+        """255, falling to 0 towards the borders of the picture, uint8 of the rectangle's size.
+
+        Where a crop leaves the picture it is black. A frame that is smaller than the crop and enlarged brings that
+        black into the picture as a dark line.
+        """
+        left, top, right, bottom = self.rectangle
+        height, width = self.picture.shape[:2]
+        pixel = np.sqrt(abs(np.linalg.det(self._to_original[:2, :2]))) * self.crop_size / side  # of a frame
+        x, y = np.arange(left, right), np.arange(top, bottom)
+        near = np.minimum(np.minimum(y, height - 1 - y)[:, None], np.minimum(x, width - 1 - x))
+        return (255 * np.clip(near / (_BORDER_RIM * pixel), 0, 1)).astype(np.uint8)
 
     def _reach(self, width: int, height: int) -> tuple[int, int, int, int]:
         """The part of the picture that the crop's corners span, with a pixel to spare."""

@@ -99,3 +99,16 @@ def test_mask_is_opaque_inside_and_transparent_at_the_border():
     assert (mask[16:497, 16:497] == 255).all()
     assert (mask[0] == 0).all()
     assert mask[256, 8] == math.floor(255 * 8 / 16)
+
+
+def test_a_crop_that_leaves_the_picture_brings_no_dark_line_into_it():
+    picture = np.full((300, 200, 3), 200, np.uint8)
+    to_original = np.array([[0.5, 0, -40], [0, 0.5, 40], [0, 0, 1]])  # 40 pixels of it lie left of the picture
+    crop = cv2.warpAffine(picture, np.linalg.inv(to_original)[:2], (512, 512), flags=cv2.INTER_LINEAR)
+    rendered = cv2.GaussianBlur(cv2.resize(crop, (256, 256), interpolation=cv2.INTER_AREA), (0, 0), 0.7)
+    rendered[100:120, 100:120] = 90  # and the face is pasted all the same
+    pasted = Paster(picture=picture, to_original=to_original).paste(rendered[None])[0]
+    assert pasted[:, :20].min() >= 190
+    assert (pasted == 90).any()
+    large = cv2.resize(rendered, (512, 512))
+    assert Paster(picture=picture, to_original=to_original).paste(large[None])[0][:, :20].min() < 190

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from joyvasa.training.sample.quality.keypoint_errors import pooled_correlation
 from joyvasa.training.sample.quality.signals import (
     CLOSED_LIDS,
     CLOSED_LIPS,
@@ -132,3 +133,10 @@ def test_a_blink_shuts_the_eyes_and_opens_them_again(opening, count):
 def test_flicker_is_measured_against_the_still_picture():
     assert flicker_ratio(np.full(10, 0.44), np.full(10, 0.4)) == pytest.approx(1.1)
     assert np.isnan(flicker_ratio(np.full(10, 0.4), np.zeros(10)))
+
+
+def test_a_video_in_which_nothing_moves_weighs_nothing_in_a_correlation_over_videos(level):
+    moving, still = (level, level + 0.1), (1e-3 * level, 5 - 1e-3 * np.roll(level, 7))
+    assert pooled_correlation([moving, still]) > 0.99
+    assert pooled_correlation([moving, moving]) == pytest.approx(1)
+    assert abs(pooled_correlation([(level, np.roll(level, 50))])) < 0.3
