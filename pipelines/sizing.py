@@ -8,10 +8,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from pipelines.graph import Pipeline
-from pipelines.run_config import StageOptions, StagesOptions
+from pipelines.run_config import RunConfig, StageOptions, StagesOptions
 
 # Of a GPU, by the stages of `joyvasa prepare`, which run without the others.
 PREPARE_SHARES = {"watch": 1 / 4, "extract": 1 / 2}
+RENDERING = ("render", "animal_render")
 
 
 def stage_name(output: str, mode: str) -> str:
@@ -31,13 +32,17 @@ def gpu_shares(modes: Sequence[str]) -> Mapping[str, float]:
     return shares
 
 
-def sized(options: StagesOptions, modes: Sequence[str], gpus: int) -> StagesOptions:
-    """Fills in what is left open: on each GPU one worker of each stage that has networks.
+def sized(options: StagesOptions, modes: Sequence[str], gpus: int, *, cores: int = 1) -> StagesOptions:
+    """Fills in what is left open.
+
+    On each GPU works one worker of each stage that has networks. Without one, rendering takes all cores: it needs nearly
+    all of the time, and the other stages fit in between.
 
     Args:
         options: as configured.
         modes: that the manifest has.
         gpus: to work on; 0 for the CPU alone.
+        cores: that a worker may take, see `cores_of`.
     """
     shares = {**gpu_shares(modes), **PREPARE_SHARES}
     filled = {}
@@ -47,8 +52,17 @@ def sized(options: StagesOptions, modes: Sequence[str], gpus: int) -> StagesOpti
         num_gpus = stage.num_gpus if stage.num_gpus is not None else (share if gpus else 0.0)
         keeps_pace = share or field.name == "score"  # a worker measures about as fast as a GPU renders
         workers = stage.workers if stage.workers is not None else (max(1, gpus) if keeps_pace else 1)
-        filled[field.name] = dataclasses.replace(stage, workers=workers, num_gpus=num_gpus)
+        threads = cores if not gpus and field.name in RENDERING else 1
+        num_cpus = stage.num_cpus if stage.num_cpus is not None else float(threads)
+        filled[field.name] = dataclasses.replace(stage, workers=workers, num_cpus=num_cpus, num_gpus=num_gpus)
     return StagesOptions(**filled)
+
+
+def cores_of(config: RunConfig) -> int:
+    """Cores that one worker may take: those of this machine; on a cluster one, as its machines are not known."""
+    if config.executor == "ray" and config.ray.address:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpus_to_offer(pipeline: Pipeline) -> int:

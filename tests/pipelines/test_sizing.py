@@ -2,8 +2,8 @@ from fractions import Fraction
 
 import pytest
 
-from pipelines.run_config import RunConfig, StageOptions, StagesOptions
-from pipelines.sizing import cpus_to_offer, sized
+from pipelines.run_config import RayOptions, RunConfig, StageOptions, StagesOptions
+from pipelines.sizing import cores_of, cpus_to_offer, sized
 from pipelines.video_pipeline import video_pipeline
 
 MODES = [("human",), ("animal",), ("human", "animal")]
@@ -39,3 +39,12 @@ def test_without_a_gpu_every_worker_gets_its_place_on_this_machine():
     pipeline = video_pipeline(RunConfig(), "/run", ("human", "animal"))
     assert not any(spec.num_gpus for spec in pipeline.stages)
     assert cpus_to_offer(pipeline) >= sum(spec.workers * spec.num_cpus for spec in pipeline.stages)
+
+
+def test_without_a_gpu_rendering_takes_all_cores_of_this_machine_and_what_is_configured_stays():
+    made = sized(StagesOptions(animal_render=StageOptions(num_cpus=3)), ("human", "animal"), 0, cores=8)
+    assert (made.render.num_cpus, made.animal_render.num_cpus, made.motion.num_cpus) == (8, 3, 1)
+    assert made.identify.num_cpus == 0.1
+    assert sized(StagesOptions(), ("human",), 1, cores=8).render.num_cpus == 1
+    assert cores_of(RunConfig()) >= 1
+    assert cores_of(RunConfig(ray=RayOptions(address="auto"))) == 1

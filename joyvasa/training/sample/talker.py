@@ -15,7 +15,7 @@ SWAY_DEGREES = (2.2, 3.2, 1.6)  # pitch, yaw, roll
 SLOW_S, QUICK_S = 0.55, 0.22  # standard deviations of the Gaussians that smooth the noise
 DRIFT = 0.012  # of place and size, in half sides of the crop
 CLOSING_FRAMES, OPENING_FRAMES = 2.2, 4.0  # of a blink
-BLINK_EVERY_S = 0.4, 2.0  # at least, and the mean beyond it: oftener than people, as diffusion leaves some out
+BLINK_EVERY_S = 0.4, 1.3  # at least, and the mean beyond it: oftener than people, as diffusion leaves some out
 OVERSHOT = 1.15  # so that lids are shut for a frame or two
 
 
