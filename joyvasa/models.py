@@ -11,6 +11,7 @@ from typing import Literal, cast
 import numpy as np
 from torch import nn
 
+from joyvasa.allocation import keep_freed_memory
 from joyvasa.audio import stream_audio, stream_normalised
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.spec import Licence
@@ -177,6 +178,8 @@ class Models:
     def __init__(self, config: AnimationConfig) -> None:
         self.config = config
         self.device = choose_device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.bundle: Bundle = open_bundle(config.models)
         self._networks: dict[str, nn.Module] = {}
 

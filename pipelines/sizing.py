@@ -35,8 +35,8 @@ def gpu_shares(modes: Sequence[str]) -> Mapping[str, float]:
 def sized(options: StagesOptions, modes: Sequence[str], gpus: int, *, cores: int = 1) -> StagesOptions:
     """Fills in what is left open.
 
-    On each GPU works one worker of each stage that has networks. Without one, rendering takes all cores: it needs nearly
-    all of the time, and the other stages fit in between.
+    On each GPU works one worker of each stage that has networks. Without one, rendering takes all cores: it needs
+    nearly all of the time, and the other stages fit in between.
 
     Args:
         options: as configured.

@@ -125,7 +125,7 @@ class Paster:
         left, top, right, bottom = self.rectangle
         mask = self._mask if side >= self.crop_size else np.minimum(self._mask, self._rim(side))
         blended = np.flatnonzero((mask > 0) & (mask < 255))
-        weight = mask.reshape(-1, 1)[blended].astype(np.float32) / 255
+        weight = mask.reshape(-1, 1)[blended].astype(np.float32) / np.float32(255)
         region = self.picture[top:bottom, left:right].reshape(-1, 3)
         return _Blend(
             maps=self._maps(self.rectangle, side),

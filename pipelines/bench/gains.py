@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from joyvasa.allocation import usual_allocation
 from joyvasa.device import autocast
 from joyvasa.models import AnimationConfig, Models
 from joyvasa.portrait import Portrait
@@ -96,6 +97,7 @@ def _render(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
     def ours(play: MotionPayload = motion) -> None:
         _payloads(stage, [Item(silent, {"portrait": portrait, "motion": play})])
 
+    @usual_allocation()
     def plainly() -> None:
         plain.render(whole, sequence, None, folder / "plain.mp4")
 
@@ -135,6 +137,7 @@ def _motion(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
     def ours() -> None:
         results["ours"] = _payloads(stage, batch)
 
+    @usual_allocation()
     def plainly() -> None:
         motions = []
         for record, sound in zip(records, heard, strict=True):
@@ -168,6 +171,7 @@ def _chain(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
         ours_s.append(pass_through(pipeline, records, executor_of(run, pipeline), place).elapsed_s)
         shutil.rmtree(place)
 
+    @usual_allocation()
     def plainly() -> None:
         for record in records:
             plain.animate(Path(record.row["image"]), Path(record.row["audio"]), folder / "plain.mp4", record.seed)

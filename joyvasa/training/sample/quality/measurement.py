@@ -85,12 +85,7 @@ def measure(
     rows += _heard(films, said, watcher, out)
     rows += identity_rows(subjects, poses)
     log("background")
-    for lacking in (films, watcher):
-        if isinstance(lacking, Missing):
-            rows += lacking.rows(BACKGROUND_ROWS)
-            break
-    else:
-        rows += background_rows(films.made, models, watcher, out / FILMS)
+    rows += _behind(films, models, watcher, out)
     log("sheets")
     sheets = {"portraits.png": portrait_sheet(subjects, poses), "details.png": detail_sheet(subjects, poses)}
     if not isinstance(films, Missing):
@@ -163,6 +158,15 @@ def _films(
         log(f"film of {subject.name} with {sound.name}")
         made.append(studio.film(subject, shorten(sound, out / SOUNDS)))
     return _Films(studio, made) if made else Missing("a held-out recording")
+
+
+def _behind(films: _Films | Missing, models: Models, watcher: Watcher | Missing, out: Path) -> list[Row]:
+    """What happens behind the head."""
+    if isinstance(films, Missing):
+        return films.rows(BACKGROUND_ROWS)
+    if isinstance(watcher, Missing):
+        return watcher.rows(BACKGROUND_ROWS)
+    return background_rows(films.made, models, watcher, out / FILMS)
 
 
 def _said(
