@@ -29,6 +29,11 @@ class RunLock(ABC):
     @abstractmethod
     def __exit__(self, *_: object) -> None: ...
 
+    @property
+    def token(self) -> str | None:
+        """For `check_lease` in other processes of the same driver; None if the lock cannot be lost."""
+        return None
+
     @abstractmethod
     def renew(self) -> None:
         """Says that the driver lives; call it often, it is cheap. ManifestError `run_locked` if the lock was lost."""
@@ -95,7 +100,7 @@ class LeaseLock(RunLock):
         self._renewed = 0.0
 
     def __enter__(self) -> LeaseLock:
-        holder = self._read()
+        holder = _read(self._storage)
         if holder and time.time() - float(holder.get("renewed", 0)) < self._lease_s:
             raise _locked(self._storage, json.dumps(holder).encode())
         self._write()
@@ -104,8 +109,13 @@ class LeaseLock(RunLock):
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError, ManifestError):  # a lease that cannot be given back runs out by itself
-            if self._read().get("token") == self._token:
+            if _read(self._storage).get("token") == self._token:
                 self._storage.remove(".lock")
+
+    @property
+    def token(self) -> str:
+        """See `RunLock`."""
+        return self._token
 
     def renew(self) -> None:
         """See `RunLock`."""
@@ -114,25 +124,38 @@ class LeaseLock(RunLock):
             self._write()
 
     def _check(self) -> None:
-        holder = self._read()
-        if not holder or holder.get("token") != self._token:
-            raise _locked(self._storage, json.dumps(holder).encode())
+        check_lease(self._storage, self._token)
 
     def _write(self) -> None:
         self._storage.write(".lock", _holder(token=self._token, renewed=time.time()))
         self._renewed = time.monotonic()
 
-    def _read(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self._storage.read(".lock"))
-        except (FileNotFoundError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+
+def check_lease(storage: Storage, token: str | None) -> None:
+    """Whether a driver still holds its lock: asked by processes that work for it.
+
+    Args:
+        storage: of the run.
+        token: of its lock.
+
+    Raises:
+        ManifestError: `run_locked` if another one took it.
+    """
+    if token is not None and (holder := _read(storage)).get("token") != token:
+        raise _locked(storage, json.dumps(holder).encode())
 
 
 def run_lock(storage: Storage) -> RunLock:
     """The lock that fits the storage."""
     return LocalLock(storage) if isinstance(storage, LocalStorage) else LeaseLock(storage)
+
+
+def _read(storage: Storage) -> dict[str, Any]:
+    try:
+        content = json.loads(storage.read(".lock"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _holder(**more: Any) -> bytes:

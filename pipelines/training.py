@@ -20,7 +20,7 @@ from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.measure import Measurement, measure
 from joyvasa.training.trainer import Listener, Result, Trainer
-from manifests.lock import run_lock
+from manifests.lock import RunLock, run_lock
 from manifests.storage import Storage, open_storage
 from pipelines.train import RUN_FILE
 
@@ -126,11 +126,11 @@ def dry_run(dataset: str, config: TrainingConfig, *, steps: int) -> Measurement:
         return measure(config.for_workers(1), Dataset(open_storage(dataset)), open_storage(nowhere), steps=steps)
 
 
-def _train(storage: Storage, begun: TrainingRun, lock: Any, listener: Listener) -> Result:
+def _train(storage: Storage, begun: TrainingRun, lock: RunLock, listener: Listener) -> Result:
     if begun.workers > 1:
         from pipelines.training_ray import train_on_ray
 
-        return train_on_ray(begun.dataset, storage.root, begun.config, begun.workers, on_wait=lock.renew)
+        return train_on_ray(begun.dataset, storage.root, begun.config, begun.workers, lock=lock)
 
     def tell(step: int, values: Any) -> None:
         lock.renew()

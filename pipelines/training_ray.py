@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,18 +20,18 @@ from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.group import Group
 from joyvasa.training.log import read_log
-from joyvasa.training.trainer import Result, Trainer
+from joyvasa.training.trainer import Listener, Result, Trainer
 from manifests.errors import ManifestError
+from manifests.lock import RunLock, check_lease
 from manifests.storage import Storage, open_storage
 from pipelines.training_progress import Lines
 
 ATTEMPTS = 4  # without a new checkpoint in between; a lost worker ends its whole group
-WAIT_S = 10.0  # between two calls of `on_wait`
+WAIT_S = 10.0  # between two renewals of the lock
+LOOK_S = 30.0  # between two looks of the workers at it
 
 
-def train_on_ray(
-    dataset: str, run: str, config: TrainingConfig, workers: int, *, on_wait: Callable[[], object]
-) -> Result:
+def train_on_ray(dataset: str, run: str, config: TrainingConfig, workers: int, *, lock: RunLock) -> Result:
     """Trains with a group of workers; when one is lost, a new group goes on from the last checkpoint.
 
     Args:
@@ -38,12 +39,11 @@ def train_on_ray(
         run: likewise.
         config: every option.
         workers: how many; each takes a GPU, unless the device is `cpu`, or `auto` in a cluster that has too few.
-        on_wait: called now and then.
+        lock: of the run; renewed now and then. Where another process took it, the workers end within half a minute.
 
     Raises:
         JoyvasaError: what `Trainer` raises in a worker.
-        ManifestError: likewise, for what cannot be written; `run_locked` after the end of a group where another
-            process took the run meanwhile.
+        ManifestError: likewise, for what cannot be written; `run_locked` where another process took the run meanwhile.
         EnvironmentFault: `ray_train_missing`, `ray_unreachable`, `device_unavailable`, or `workers_lost` when the
             group is lost again and again.
     """
@@ -58,10 +58,10 @@ def train_on_ray(
         ) from None
     checkpoints = Checkpoints(open_storage(run))
     attempts, reached = 0, checkpoints.steps()[-1:]
-    with _cluster(ray, workers), _regularly(on_wait) as locked:
+    with _cluster(ray, workers), _regularly(lock.renew) as locked:
         while True:
             try:
-                _fit(ray, dataset, run, config, workers)
+                _fit(ray, dataset, run, config, workers, lock.token)
                 return _result(open_storage(run), config)
             except TrainingFailedError as error:
                 if locked:
@@ -83,7 +83,7 @@ def train_on_ray(
                 print(f"warning: workers lost ({reason}); going on from step {step:,}", file=sys.stderr)
 
 
-def _fit(ray: Any, dataset: str, run: str, config: TrainingConfig, workers: int) -> None:
+def _fit(ray: Any, dataset: str, run: str, config: TrainingConfig, workers: int, token: str | None) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -92,7 +92,13 @@ def _fit(ray: Any, dataset: str, run: str, config: TrainingConfig, workers: int)
     with tempfile.TemporaryDirectory() as records:  # of Ray Train; ours are in the run folder
         TorchTrainer(
             _work,
-            train_loop_config={"dataset": dataset, "run": run, "config": plain(config), "use_gpu": use_gpu},
+            train_loop_config={
+                "dataset": dataset,
+                "run": run,
+                "config": plain(config),
+                "use_gpu": use_gpu,
+                "token": token,
+            },
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=resources),
             torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
             run_config=RunConfig(name="train", storage_path=records, failure_config=FailureConfig(max_failures=0)),
@@ -120,15 +126,27 @@ def _work(options: dict[str, Any]) -> None:
 
     config = config_from(TrainingConfig, options["config"])
     config = dataclasses.replace(config, device=str(get_device()) if options["use_gpu"] else "cpu")
-    group = Group.current()
-    trainer = Trainer(
-        config,
-        Dataset(open_storage(options["dataset"])),
-        open_storage(options["run"]),
-        group=group,
-        listener=Lines(config.steps) if group.rank == 0 else lambda step, values: None,
-    )
-    trainer.run()
+    group, storage = Group.current(), open_storage(options["run"])
+    listener = _while_held(storage, options["token"], Lines(config.steps)) if group.rank == 0 else _tell_nobody
+    Trainer(config, Dataset(open_storage(options["dataset"])), storage, group=group, listener=listener).run()
+
+
+def _tell_nobody(step: int, values: Any) -> None:
+    pass
+
+
+def _while_held(storage: Storage, token: str | None, listener: Listener) -> Listener:
+    """The same, and now and then a look at the lock: what has lost it must write nothing more."""
+    looked = time.monotonic()
+
+    def tell(step: int, values: Any) -> None:
+        nonlocal looked
+        if time.monotonic() - looked >= LOOK_S:
+            check_lease(storage, token)
+            looked = time.monotonic()
+        listener(step, values)
+
+    return tell
 
 
 def _result(storage: Storage, config: TrainingConfig) -> Result:

@@ -20,6 +20,7 @@ from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.log import TrainingLog, read_log
 from manifests.errors import ManifestError
+from manifests.lock import LeaseLock
 from manifests.storage import open_storage
 from pipelines import training_ray
 from pipelines.cli import app
@@ -154,6 +155,19 @@ def test_a_lock_is_renewed_after_a_storage_failed_and_told_when_it_was_lost(monk
 
     with pytest.raises(ManifestError, match="run_locked"), training_ray._regularly(renew):
         assert lost.wait(30)
+
+
+def test_workers_write_nothing_more_once_another_process_has_the_lock(monkeypatch):
+    monkeypatch.setattr(training_ray, "LOOK_S", 0.0)
+    storage, told = open_storage("memory://lost-lock"), []
+    with LeaseLock(storage) as lock:
+        tell = training_ray._while_held(storage, lock.token, lambda step, values: told.append(step))
+        tell(1, {})
+        storage.write(".lock", b'{"token": "of another", "host": "elsewhere", "pid": 7}')
+        with pytest.raises(ManifestError, match=r"run_locked.*process 7 on elsewhere"):
+            tell(2, {})
+    assert told == [1]
+    storage.remove(".lock")
 
 
 @pytest.mark.slow

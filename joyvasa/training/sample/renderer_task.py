@@ -73,10 +73,11 @@ class RendererTask(Task):
         # Lips and lids are a few hundredths of the picture, the inside of a mouth a few thousandths: each has a mean
         # of its own, or nothing would be learned of them.
         wrong, moved_wrong = (picture - target).abs(), (pixels - target).abs()
-        colour = wrong.mean() + _mean(wrong, near) + 0.5 * _mean(wrong, painted)
+        colour = wrong.mean() + _mean(wrong, near) + _mean(wrong, painted)
         moved = (moved_wrong * known).mean() + _mean(moved_wrong, near * known)
         edges = sum(k * edge_difference(avg_pool2d(picture, k), avg_pool2d(target, k)) for k in SCALES)
         edges = edges + 3 * edge_difference(picture * near, target * near)
+        edges = edges + edge_difference(picture, target, painted)  # teeth that have an end
         told, clear = ~origin.isnan(), avg_pool2d(known, 2)
         astray = (warped["deformation"] - origin.nan_to_num()).abs() * told
         flow = _mean(astray, told * clear) + _mean(astray, told * clear * avg_pool2d(near, 2))
@@ -92,10 +93,13 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / (weights.sum() + 1)
 
 
-def edge_difference(a: Tensor, b: Tensor) -> Tensor:
-    """Mean difference of the gradients of two pictures."""
+def edge_difference(a: Tensor, b: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean difference of the gradients of two pictures, (B, C, H, W); with weights, (B, 1, H, W), if they are given."""
     d = a - b
-    return (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
+    across, down = (d[..., 1:] - d[..., :-1]).abs(), (d[..., 1:, :] - d[..., :-1, :]).abs()
+    if weights is None:
+        return across.mean() + down.mean()
+    return _mean(across, weights[..., 1:]) + _mean(down, weights[..., 1:, :])
 
 
 def _channels_first(pictures: list[np.ndarray]) -> np.ndarray:
