@@ -15,6 +15,7 @@ from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
 
 PAINT_LITTLE = -2.0  # bias of the brush before training
+DRY = 0.02  # a brush that paints less paints nothing: what stands still does so to the last bit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,4 +66,5 @@ class CompactGenerator(nn.Module):
             painted = self.paint(x.float())  # (B, 16, 2N, 2N)
         colour = torch.sigmoid(pixel_shuffle(painted[:, :12], 2))
         brush = torch.sigmoid(pixel_shuffle(painted[:, 12:], 2))
+        brush = (brush - DRY).clamp(min=0) / (1 - DRY)
         return pixels + brush * (colour - pixels), pixels, brush

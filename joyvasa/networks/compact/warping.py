@@ -16,7 +16,7 @@ from joyvasa.networks.layers import full_precision
 
 COARSE_SIGMA, FINE_SIGMA, LOOK_SIGMA = 0.07, 0.03, 0.04  # of heatmaps: 9, 4 and 5 pixels of a picture of 256
 COARSE_REACH, FINE_REACH = 0.1, 0.06  # farthest that the network moves a pixel on its own account
-CALM = 0.0024  # a third of a pixel of 256: motion well below it is none
+CALM = 0.0024  # a third of a pixel of 256: motion below it is none
 RIDGE = 1e-4  # keeps the head's affine motion defined for keypoints on a line
 
 
@@ -120,6 +120,9 @@ class CompactWarping(nn.Module):
 
 
 def _calmed(motion: Tensor) -> Tensor:
-    """Motion, (B, 2, H, W), without what is too small to be meant, so that a background stands perfectly still."""
+    """Motion, (B, 2, H, W), without what is too small to be meant, so that a background stands perfectly still.
+
+    The garrote of L. Breiman (1995), "Better subset regression using the nonnegative garrote".
+    """
     square = motion.square().sum(1, keepdim=True)
-    return motion * (square / (square + CALM**2))
+    return motion * (1 - CALM**2 / (square + CALM**2 / 100)).clamp(min=0)

@@ -19,6 +19,7 @@ from joyvasa.training.sample.pictures import SIZE, Clip, Portrait
 
 BATCH = 6
 POINT_NOISE = 0.004  # half a pixel: keypoints of M are not those of the teacher
+SHARED_NOISE = 0.011  # and are off by this much in the same way in the portrait and in what drives it
 FINE_SIGMA = 0.09  # of what counts as around lips and lids
 SCALES = (1, 2, 4)  # at which edges are compared
 
@@ -64,7 +65,8 @@ class RendererTask(Task):
         """See the class."""
         source, target, source_points, target_points, origin, painted = batch
         source, target = source.float() / 255, target.float() / 255
-        noisy = [points + POINT_NOISE * torch.randn_like(points) for points in (source_points, target_points)]
+        off = SHARED_NOISE * torch.randn_like(source_points)
+        noisy = [points + off + POINT_NOISE * torch.randn_like(points) for points in (source_points, target_points)]
         with torch.autocast(source.device.type, torch.bfloat16):
             warped = self.warping(self.appearance(source), *noisy)
             picture, pixels, brush = self.generator.layers(warped["out"])  # type: ignore[operator]
