@@ -103,7 +103,7 @@ def test_eyes_blink_and_open_again(animator, tmp_path):
     assert np.median(eyes) > 0.35
 
 
-@pytest.mark.parametrize("portrait", ["officer.jpg", "portrait.jpg"])
+@pytest.mark.parametrize("portrait", ["officer.jpg", "astronaut.jpg"])
 def test_lids_that_shut_meet_in_the_picture(animator, portrait):
     subjects, _ = find_subjects(animator.models, [EXAMPLES / portrait])
     poses, finder = Poses(animator.models), animator.models.network("motion_extractor").finder

@@ -140,8 +140,8 @@ def _watch(path: Path, place: Around) -> tuple[float, np.ndarray]:
                 differences.append(float(cv2.absdiff(part, last)[place.mask].mean()))
             if number % FLOW_FRAMES == 0 and len(corners):
                 grey = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
-                found, seen, _ = cv2.calcOpticalFlowPyrLK(  # type: ignore[call-overload]
-                    still, grey, corners, None, winSize=(WINDOW, WINDOW), maxLevel=1
+                found, seen, _ = cv2.calcOpticalFlowPyrLK(
+                    still, grey, corners, corners.copy(), winSize=(WINDOW, WINDOW), maxLevel=1
                 )
                 motion = (found - corners)[seen[:, 0] == 1, 0] * to_video
                 lengths.append(np.linalg.norm(motion, axis=-1))
