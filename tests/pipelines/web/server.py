@@ -53,7 +53,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(root: Path, **options: Any) -> Generator[Served]:
+def served(root: Path, *, models: str = "sample", **options: Any) -> Generator[Served]:
     """Serves a root on a free port until the block ends; skips the test where Gradio is missing."""
     pytest.importorskip("gradio", reason="gradio is not installed: install the extra web")
     import uvicorn
@@ -61,7 +61,7 @@ def served(root: Path, **options: Any) -> Generator[Served]:
     from pipelines.web.server import WebConfig, application, listening
 
     picture = PictureConfig(max_side=400)  # small videos are made and measured sooner
-    animation = AnimationConfig(device="cpu", picture=picture)
+    animation = AnimationConfig(models=models, device="cpu", picture=picture)
     config = WebConfig(root=str(root), animation=animation, port=0, **options)
     with listening(config.host, config.port) as listener, application(config) as app:
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
