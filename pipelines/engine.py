@@ -135,7 +135,8 @@ class _Engine:
     def run(self, interrupts: Interrupts) -> RunStatistics:
         self._tell(Event(EventKind.RUN_STARTED, data={"stages": [spec.name for spec in self._pipeline.order]}))
         try:
-            self._loop(interrupts)
+            with interrupts.unwrapped():
+                self._loop(interrupts)
         except BaseException as error:
             with contextlib.suppress(Exception):  # a listener that writes to a full disk must not hide the reason
                 self._end(str(error))

@@ -28,6 +28,15 @@ class Interrupts:
         self.check()
 
     @contextlib.contextmanager
+    def unwrapped(self) -> Iterator[None]:
+        """Raises `RunInterrupted` also for a `SystemError`: what compiled code makes of a signal during a call."""
+        try:
+            yield
+        except SystemError:
+            self.check()
+            raise
+
+    @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Listens until the end of the block. Only a main thread can; elsewhere nothing changes."""
         if threading.current_thread() is not threading.main_thread():

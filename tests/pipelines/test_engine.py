@@ -550,6 +550,24 @@ class Interrupted(Stage):
         return [Ok() for _ in batch]
 
 
+class _Compiled(LocalExecutor):
+    """Waits as an extension module does, that a signal reaches during the call."""
+
+    def wait(self, timeout_s):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)
+        except RunInterrupted as error:
+            raise SystemError("returned a result with an exception set") from error
+
+
+def test_a_signal_that_reaches_compiled_code_is_told_as_one():
+    events = []
+    with pytest.raises(RunInterrupted, match="SIGTERM"):
+        run(diamond(), records(4), print, executor=_Compiled(), config=QUICK, listener=events.append)
+    assert "SIGTERM" in events[-1].data["error"]
+
+
 def test_a_signal_that_a_stage_swallows_is_no_failure_of_its_record():
     finished = []
     with pytest.raises(RunInterrupted):
