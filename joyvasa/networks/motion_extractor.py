@@ -147,6 +147,7 @@ class MotionExtractor(nn.Module):
         super().__init__()
         self.config = config = config or MotionExtractorConfig()
         self.detector = ConvNextDetector(config)
+        self.n_keypoints = config.keypoints
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Computes the raw heads; `joyvasa.keypoints.KeypointInfo.from_heads` makes sense of them.

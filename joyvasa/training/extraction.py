@@ -18,6 +18,7 @@ from joyvasa.faces.square import Square, crop_matrix
 from joyvasa.image import Image
 from joyvasa.keypoints import KeypointInfo
 from joyvasa.motion import MotionSequence
+from joyvasa.networks.compact.motion_extractor import CompactMotionExtractor
 from joyvasa.networks.motion_extractor import MotionExtractor
 from joyvasa.rendering import to_network_input
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, SAMPLES_PER_FRAME
@@ -138,7 +139,7 @@ class ClipReader:
 
 def extractor_keypoints(network: nn.Module) -> int:
     """How many keypoints a motion extractor gives."""
-    return cast(MotionExtractor, network).detector.fc_kp.out_features // 3
+    return cast(MotionExtractor | CompactMotionExtractor, network).n_keypoints
 
 
 def _openings(detector: FaceDetector, crop: Image) -> tuple[float, float, float]:

@@ -99,6 +99,17 @@ def test_each_clip_and_each_rejected_part_has_a_row(videos, made):
     assert [row["code"] for row in rows if row["record_id"] == "cut.mp4"] == ["clip_cut", "clip_cut"]
 
 
+def test_the_built_in_model_reads_motion_too(videos, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(videos[0] / "good.mp4", tmp_path / "in")
+    _, prepared = prepare(tmp_path / "in", tmp_path / "out", configured("animation.models=sample"))
+    dataset = Dataset(open_storage(tmp_path / "out"))
+    (clip,) = [dataset.read(place) for split in ("train", "validation") for place in dataset.clips(split)]
+    assert clip.motion.expression.shape == (75, 21, 3)
+    assert clip.motion.expression.std(dim=0).max() > 0
+    assert prepared.card.extractor["name"] == "sample"
+
+
 def test_clips_hold_motion_and_sound_of_the_recording(videos, made):
     dataset = Dataset(open_storage(made))
     clips = [dataset.read(place) for split in ("train", "validation") for place in dataset.clips(split)]

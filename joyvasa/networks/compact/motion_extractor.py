@@ -165,6 +165,7 @@ class CompactMotionExtractor(nn.Module):
         super().__init__()
         self.finder = KeypointFinder(config)
         self.head = HeadModel()
+        self.n_keypoints = KEYPOINTS
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Looks for keypoints and takes them apart; see `KeypointFinder` and `HeadModel`."""
