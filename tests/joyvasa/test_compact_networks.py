@@ -1,11 +1,14 @@
 import pytest
 import torch
 
+from joyvasa.device import autocast
 from joyvasa.keypoints import KeypointInfo, head_rotation, transform_keypoints
+from joyvasa.models import AnimationConfig, Models
 from joyvasa.networks import build
-from joyvasa.networks.compact.layers import heatmaps, pixel_centres
+from joyvasa.networks.compact.layers import ConvBlock, heatmaps, pixel_centres
 from joyvasa.networks.compact.motion_extractor import align, angles
 from joyvasa.networks.compact.points import INNER_LOWER_LIP, INNER_UPPER_LIP, KEYPOINTS, LIPS, MIRRORED
+from tests.media import EXAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,40 @@ def test_frames_do_not_depend_on_what_shares_their_batch(networks, image, points
     together = networks["generator"](networks["warping"](feature, points, driven)["out"])
     alone = networks["generator"](networks["warping"](feature, points, driven[2:3])["out"])
     assert (together[2:3] - alone).abs().max() < 1e-4  # a fortieth of a grey level
+
+
+@torch.inference_mode()
+def test_a_portrait_given_once_is_as_good_as_one_for_each_frame(networks, image, points):
+    driven = points + 0.05 * torch.randn(3, KEYPOINTS, 3, generator=torch.Generator().manual_seed(3))
+    feature = networks["appearance"](image)
+    once, each = (networks["warping"](f, points, driven) for f in (feature, feature.expand(3, -1, -1, -1)))
+    assert all((once[name] - each[name]).abs().max() < 1e-4 for name in once)
+
+
+@torch.inference_mode()
+def test_a_block_of_parts_is_the_block_of_the_whole():
+    draw = torch.Generator().manual_seed(0)
+    block = ConvBlock(5, 7).eval()
+    block[1].running_mean.normal_(generator=draw)
+    shared, own = torch.randn(1, 2, 8, 8, generator=draw), torch.randn(4, 3, 8, 8, generator=draw)
+    whole = torch.cat([own[:, :1], shared.expand(4, -1, -1, -1), own[:, 1:]], 1)
+    assert torch.allclose(block.of_parts((own, [0, 3, 4]), (shared, [1, 2])), block(whole), atol=1e-5)
+
+
+@torch.inference_mode()
+def test_in_bfloat16_the_built_in_model_paints_the_same_picture():
+    models = Models(AnimationConfig(device="cpu"))
+    portrait = models.encoder.encode([models.read_picture(EXAMPLES / "portrait.jpg")])[0]
+    source = transform_keypoints(portrait.keypoints)
+    draw = torch.Generator().manual_seed(0)
+    driving = source + 0.02 * torch.randn(2, 1, 3, generator=draw) + 0.01 * torch.randn(2, KEYPOINTS, 3, generator=draw)
+    pictures = []
+    for precision in ("fp32", "bf16"):
+        with autocast(models.device, precision):
+            pictures.append(models.renderer.render(portrait.feature, source, driving).int())
+    apart = (pictures[0] - pictures[1]).abs()
+    assert 1 <= apart.max() <= 4  # of 255
+    assert apart.float().mean() < 0.05
 
 
 def test_heads_put_together_again_are_the_keypoints_that_were_found(networks):

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from joyvasa.networks.compact.appearance import FOLD, PIXEL_CHANNELS
-from joyvasa.networks.compact.layers import ConvBlock, ResidualBlock
+from joyvasa.networks.compact.layers import ConvBlock, ResidualBlock, joined
 from joyvasa.networks.compact.points import FINE
 from joyvasa.networks.config import NetworkConfig
-from joyvasa.networks.layers import full_precision
 
 PAINT_LITTLE = -2.0  # bias of the brush before training
 DRY = 0.02  # a brush that paints less paints nothing: what stands still does so to the last bit
@@ -59,12 +58,10 @@ class CompactGenerator(nn.Module):
     def layers(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The picture, the warped pixels under it, and how much of each pixel is painted, (B, 1, 4N, 4N)."""
         pixels = pixel_shuffle(feature[:, :PIXEL_CHANNELS], FOLD)  # (B, 3, 4N, 4N)
-        x = self.grow(self.blocks(self.enter(feature)))  # (B, 4 fine, N, N)
-        x = torch.cat([pixel_unshuffle(pixels, 2) * 2 - 1, pixel_shuffle(x, 2)], 1)  # (B, 12 + fine, 2N, 2N)
-        x = self.fine(self.merge(x))
-        with full_precision(x):
-            painted = self.paint(x.float())  # (B, 16, 2N, 2N)
-        colour = torch.sigmoid(pixel_shuffle(painted[:, :12], 2))
-        brush = torch.sigmoid(pixel_shuffle(painted[:, 12:], 2))
+        x = self.grow(self.blocks(self.enter(joined(feature))))  # (B, 4 fine, N, N)
+        below = (pixel_unshuffle(pixels, 2) * 2 - 1).to(x.dtype)
+        x = joined(below, pixel_shuffle(x, 2))  # (B, 12 + fine, 2N, 2N)
+        painted = self.paint(self.fine(self.merge(x))).float()  # (B, 16, 2N, 2N)
+        colour, brush = torch.sigmoid(pixel_shuffle(painted, 2)).split([3, 1], 1)
         brush = (brush - DRY).clamp(min=0) / (1 - DRY)
         return pixels + brush * (colour - pixels), pixels, brush

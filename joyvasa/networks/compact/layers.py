@@ -23,6 +23,18 @@ class ConvBlock(nn.Sequential):
             nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU(True)
         )
 
+    def of_parts(self, *parts: tuple[Tensor, Sequence[int]]) -> Tensor:
+        """The block of pictures whose channels come in parts; one of batch 1 is the same for the whole batch.
+
+        Args:
+            parts: pictures, (1 or B, n, H, W), and which channels of the block's input these are, n numbers.
+        """
+        convolution, norm, activation = self
+        assert isinstance(convolution, nn.Conv2d)
+        weight = convolution.weight
+        sums = [F.conv2d(x, weight[:, channels], None, convolution.stride, 1) for x, channels in parts]
+        return activation(norm(sum(sums[1:], sums[0])))
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut; keeps the shape.
@@ -58,13 +70,23 @@ class Pyramid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, H, W) -> (B, widths[0], H, W)."""
-        levels = [self.enter(x)]
+        return self.after(self.enter(joined(x)))
+
+    def after(self, x: Tensor) -> Tensor:
+        """The rest of it, from what `enter` gives, (B, widths[0], H, W)."""
+        levels = [x]
         for block in self.down:
             levels.append(block(levels[-1]))
         x = levels.pop()
         for block in self.up:
-            x = block(torch.cat([double(x), levels.pop()], 1))
+            x = block(joined(double(x), levels.pop()))
         return x
+
+
+def joined(*pictures: Tensor) -> Tensor:
+    """Pictures one behind the other, (B, C, H, W), channels innermost in memory: convolutions are faster so."""
+    innermost = [picture.contiguous(memory_format=torch.channels_last) for picture in pictures]
+    return torch.cat(innermost, 1) if len(innermost) > 1 else innermost[0]
 
 
 def double(x: Tensor) -> Tensor:
@@ -88,22 +110,22 @@ def heatmaps(points: Tensor, size: int, sigma: float) -> Tensor:
         sigma: standard deviation in the units of the points.
 
     Returns:
-        shape (B, K, size, size).
+        shape (B, K, size, size), channels last.
     """
-    axis = pixel_centres(size, points.device)[0, :, 0]
-    x = torch.exp(-((axis - points[..., :1]) ** 2) / (2 * sigma**2))  # (B, K, size)
-    y = torch.exp(-((axis - points[..., 1:2]) ** 2) / (2 * sigma**2))
-    return y[..., :, None] * x[..., None, :]
+    axis = pixel_centres(size, points.device)[0, :, :1]
+    x = torch.exp(-((axis - points[:, None, :, 0]) ** 2) / (2 * sigma**2))  # (B, size, K)
+    y = torch.exp(-((axis - points[:, None, :, 1]) ** 2) / (2 * sigma**2))
+    return (y[:, :, None] * x[:, None]).permute(0, 3, 1, 2)
 
 
 def sample(picture: Tensor, where: Tensor) -> Tensor:
     """Reads a picture bilinearly at other places; its edge goes on outside.
 
     Args:
-        picture: shape (B, C, H, W).
+        picture: shape (1 or B, C, H, W).
         where: shape (B, h, w, 2), x and y in -1 to 1.
 
     Returns:
         shape (B, C, h, w).
     """
-    return F.grid_sample(picture, where, align_corners=False, padding_mode="border")
+    return F.grid_sample(picture.expand(len(where), -1, -1, -1), where, align_corners=False, padding_mode="border")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 
 from joyvasa.networks.compact.appearance import FOLD, PIXEL_CHANNELS
-from joyvasa.networks.compact.layers import ConvBlock, Pyramid, double, heatmaps, pixel_centres, sample
+from joyvasa.networks.compact.layers import ConvBlock, Pyramid, double, heatmaps, joined, pixel_centres, sample
 from joyvasa.networks.compact.points import FINE, HEAD, KEYPOINTS
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
@@ -43,6 +43,8 @@ class CompactWarping(nn.Module):
     def __init__(self, config: CompactWarpingConfig) -> None:
         super().__init__()
         self.context = context = config.context
+        first = 2 * KEYPOINTS, 2 * KEYPOINTS + config.channels + 3  # what depends on the portrait alone
+        self._moving, self._constant = [*range(first[0]), *range(first[1], first[1] + 4)], [*range(*first)]
         self.pyramid = Pyramid(2 * KEYPOINTS + config.channels + 7, config.widths)
         self.choose = nn.Conv2d(config.widths[0], KEYPOINTS + 2 + 2 + context, 3, 1, 1)
         fine = 2 + 2 * len(FINE) + context
@@ -64,49 +66,40 @@ class CompactWarping(nn.Module):
             where they come from nowhere.
         """
         with full_precision(feature):
-            feature, source, driving = feature.float(), kp_source.float(), kp_driving.float()
+            feature, source, driving = joined(feature.float()), kp_source.float(), kp_driving.float()
             n, batch, fine = feature.shape[-1], len(driving), list(FINE)
-            feature, source = feature.expand(batch, -1, -1, -1), source.expand(batch, -1, -1)
-            picture = pixel_shuffle(feature[:, :PIXEL_CHANNELS], FOLD)  # (B, 3, 4N, 4N)
-            features = feature[:, PIXEL_CHANNELS:]
-            candidates = self._candidates(source, driving, n)  # (B, K+2, N, N, 2)
+            source = source.expand(batch, -1, -1)
+            picture = pixel_shuffle(feature[:, :PIXEL_CHANNELS], FOLD)  # (1 or B, 3, 4N, 4N)
+            features, small = feature[:, PIXEL_CHANNELS:], avg_pool2d(picture, FOLD)
             moved = heatmaps(driving, n, COARSE_SIGMA)
-            depth = torch.einsum("bkhw,bk->bhw", moved, (source - driving)[..., 2])[:, None]
-            small = avg_pool2d(picture, FOLD)
-            turned = sample(small, candidates[:, -2])
-            seen = [moved - heatmaps(source, n, COARSE_SIGMA), moved, features, small, depth, turned]
-        motions = self.pyramid(torch.cat(seen, 1))  # (B, C, N, N)
+            depth = moved.permute(0, 2, 3, 1) @ (source - driving)[:, None, :, 2:]  # (B, N, N, 1)
+            as_head = _as_head(source, driving, n)  # (B, N, N, 2)
+            turned = sample(small, as_head)
+            moving = [moved - heatmaps(source, n, COARSE_SIGMA), moved, depth.permute(0, 3, 1, 2), turned]
+            entering = (joined(*moving), self._moving), (joined(features, small), self._constant)
+        motions = self.choose(self.pyramid.after(self.pyramid.enter.of_parts(*entering)))
         with full_precision(feature):
-            choice, own, context = self.choose(motions.float()).split([KEYPOINTS + 2, 2, self.context], 1)
-            weights = choice.softmax(1)
-            coarse = torch.einsum("bkhw,bkhwj->bjhw", weights, candidates) + COARSE_REACH * torch.tanh(own)
-            doubled = double(coarse)  # (B, 2, 2N, 2N)
+            choice, own, context = motions.float().split([KEYPOINTS + 2, 2, self.context], 1)
+            weights = choice.permute(0, 2, 3, 1).softmax(-1)  # (B, N, N, K+2)
+            centres = pixel_centres(n, feature.device)
+            head = weights[..., KEYPOINTS, None]
+            chosen = weights[..., :KEYPOINTS] @ (source - driving)[:, None, :, :2] + head * (as_head - centres)
+            coarse = centres + chosen + COARSE_REACH * torch.tanh(own.permute(0, 2, 3, 1))  # (B, N, N, 2)
+            doubled = double(coarse.permute(0, 3, 1, 2))  # (B, 2, 2N, 2N)
             still = pixel_centres(2 * n, feature.device).permute(2, 0, 1)
             near = [heatmaps(points[:, fine], 2 * n, FINE_SIGMA) for points in (driving, source)]
-            close = torch.cat([doubled - still, *near, double(context)], 1)
-        details = self.refine(close)
+            close = joined(doubled - still, *near, double(joined(context)))
+        refined = self.refined(self.refine(close)).float()  # (B, 3, 2N, 2N)
         with full_precision(feature):
-            refined = self.refined(details.float())  # (B, 3, 2N, 2N)
-            deformation = still + _calmed(doubled - still + FINE_REACH * torch.tanh(refined[:, :2]))
+            deformation = still + _calmed(doubled - still + FINE_REACH * torch.tanh(refined)[:, :2])
             occlusion = torch.sigmoid(refined[:, 2:] - 2)
             pixels = sample(picture, double(deformation).permute(0, 2, 3, 1))
-            warped = sample(features, coarse.permute(0, 2, 3, 1))
+            warped = sample(features, coarse)
             look = heatmaps(driving[:, fine], n, LOOK_SIGMA)
-            out = torch.cat([pixel_unshuffle(pixels, FOLD), warped, look, context, pixel_unshuffle(occlusion, 2)], 1)
+            out = joined(
+                pixel_unshuffle(joined(pixels), FOLD), warped, look, context, pixel_unshuffle(joined(occlusion), 2)
+            )
         return {"out": out, "deformation": deformation, "occlusion_map": occlusion}
-
-    def _candidates(self, source: Tensor, driving: Tensor, n: int) -> Tensor:
-        """Where pixels would come from: as each keypoint moves, as the head moves, and if nothing moves."""
-        still = pixel_centres(n, source.device)
-        as_points = still + (source - driving)[:, :, None, None, :2]  # (B, K, N, N, 2)
-        rigid = list(HEAD)
-        ones = torch.ones_like(driving[:, rigid, :1])
-        known = torch.cat([driving[:, rigid, :2], ones], -1)  # (B, R, 3)
-        ridge = RIDGE * torch.eye(3, device=source.device)
-        moments = known.transpose(1, 2) @ known + ridge
-        affine = torch.linalg.solve(moments, known.transpose(1, 2) @ source[:, rigid, :2] + ridge[:, :2])  # (B, 3, 2)
-        as_head = still @ affine[:, None, :2] + affine[:, None, None, 2]
-        return torch.cat([as_points, as_head[:, None], still.expand(len(source), 1, n, n, 2)], 1)
 
     def _start_from_the_head(self) -> None:
         """Before training most pixels follow the head or stand still, and no pixel goes its own way."""
@@ -117,6 +110,17 @@ class CompactWarping(nn.Module):
                 nn.init.zeros_(bias)  # type: ignore[arg-type]
             self.choose.bias[KEYPOINTS : KEYPOINTS + 2] = torch.tensor([2.0, 1.0])  # type: ignore[index]
             self.refined.weight.zero_()
+
+
+def _as_head(source: Tensor, driving: Tensor, n: int) -> Tensor:
+    """Where pixels would come from if all moved as the head does, (B, N, N, 2)."""
+    rigid = list(HEAD)
+    ones = torch.ones_like(driving[:, rigid, :1])
+    known = torch.cat([driving[:, rigid, :2], ones], -1)  # (B, R, 3)
+    ridge = RIDGE * torch.eye(3, device=source.device)
+    moments = known.transpose(1, 2) @ known + ridge
+    affine = torch.linalg.solve(moments, known.transpose(1, 2) @ source[:, rigid, :2] + ridge[:, :2])  # (B, 3, 2)
+    return pixel_centres(n, source.device) @ affine[:, None, :2] + affine[:, None, None, 2]
 
 
 def _calmed(motion: Tensor) -> Tensor:
