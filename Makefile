@@ -24,6 +24,7 @@ lint: .venv/installed
 bench: .venv/installed  ## how fast this machine is: the published sizes, the sample bundle, then single parts; hours without a GPU
 	$(BIN)/joyvasa bench $(if $(shell command -v nvidia-smi),,--quick)
 	$(BIN)/joyvasa bench --models sample
+	$(BIN)/joyvasa bench --models sample --only chain,gains --set animation.precision=bf16
 	$(BIN)/pytest -m bench -s
 
 locks: pyproject.toml  ## pin anew; needs uv, and for the CPU lock UV_FIND_LINKS with a CPU build of torch

@@ -17,8 +17,8 @@ class StageOptions:
     """How one stage is run; see `pipelines.graph.StageSpec`."""
 
     batch_size: int = 8
-    workers: int | None = None  # processes; none: one for each GPU, or one
-    num_cpus: float | None = None  # of each worker, and so its threads; none: see `pipelines.sizing`
+    workers: int | None = None  # processes; none: one for each GPU, or see `pipelines.sizing`
+    num_cpus: float | None = None  # of each worker, and so its threads; none: likewise
     num_gpus: float | None = None  # of each worker: a whole number, or one n-th; none: likewise
     time_limit_s: float = 1800.0  # for one batch; a worker that takes longer is killed
 

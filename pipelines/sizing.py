@@ -7,12 +7,17 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 
+from joyvasa.bundles import open_bundle
+from joyvasa.mode import Mode
+from joyvasa.models import RENDERER_ROLES, role_of
 from pipelines.graph import Pipeline
 from pipelines.run_config import RunConfig, StageOptions, StagesOptions
 
 # Of a GPU, by the stages of `joyvasa prepare`, which run without the others.
 PREPARE_SHARES = {"watch": 1 / 4, "extract": 1 / 2}
 RENDERING = ("render", "animal_render")
+LIGHT_BYTES = 64 << 20  # of weights: the published networks have seven times as many
+MOST_RENDERERS = 16  # processes, each of which holds PyTorch and the networks; each takes more cores beyond
 
 
 def stage_name(output: str, mode: str) -> str:
@@ -32,18 +37,23 @@ def gpu_shares(modes: Sequence[str]) -> Mapping[str, float]:
     return shares
 
 
-def sized(options: StagesOptions, modes: Sequence[str], gpus: int, *, cores: int = 1) -> StagesOptions:
+def sized(
+    options: StagesOptions, modes: Sequence[str], gpus: int, *, cores: int = 1, light: bool = False
+) -> StagesOptions:
     """Fills in what is left open.
 
     On each GPU works one worker of each stage that has networks. Without one, rendering takes all cores: it needs
-    nearly all of the time, and the other stages fit in between.
+    nearly all of the time, and the other stages fit in between. Cores that compute the layers of a small network
+    together wait for each other more than they compute, so each renders videos of its own there.
 
     Args:
         options: as configured.
         modes: that the manifest has.
         gpus: to work on; 0 for the CPU alone.
-        cores: that a worker may take, see `cores_of`.
+        cores: to render with, see `cores_of`.
+        light: whether networks that render are small, see `renders_lightly`.
     """
+    renderers = min(cores, MOST_RENDERERS) if light else 1
     shares = {**gpu_shares(modes), **PREPARE_SHARES}
     filled = {}
     for field in dataclasses.fields(options):
@@ -51,15 +61,24 @@ def sized(options: StagesOptions, modes: Sequence[str], gpus: int, *, cores: int
         share = shares.get(field.name, 0.0)
         num_gpus = stage.num_gpus if stage.num_gpus is not None else (share if gpus else 0.0)
         keeps_pace = share or field.name == "score"  # a worker measures about as fast as a GPU renders
-        workers = stage.workers if stage.workers is not None else (max(1, gpus) if keeps_pace else 1)
-        threads = cores if not gpus and field.name in RENDERING else 1
+        usual, threads = (max(1, gpus) if keeps_pace else 1), 1
+        if not gpus and field.name in RENDERING:
+            usual, threads = renderers, cores // renderers
+        workers = stage.workers if stage.workers is not None else usual
         num_cpus = stage.num_cpus if stage.num_cpus is not None else float(threads)
         filled[field.name] = dataclasses.replace(stage, workers=workers, num_cpus=num_cpus, num_gpus=num_gpus)
     return StagesOptions(**filled)
 
 
+def renders_lightly(config: RunConfig, modes: Sequence[Mode]) -> bool:
+    """Whether the networks that render are small ones."""
+    bundle = open_bundle(config.animation.models)
+    sizes = [bundle.stated_bytes(role_of(mode, network) for network in RENDERER_ROLES) for mode in modes]
+    return all(size is not None and size <= LIGHT_BYTES for size in sizes)
+
+
 def cores_of(config: RunConfig) -> int:
-    """Cores that one worker may take: those of this machine; on a cluster one, as its machines are not known."""
+    """Cores that rendering may take: those of this machine; on a cluster one, as its machines are not known."""
     if config.executor == "ray" and config.ray.address:
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,7 +15,7 @@ from joyvasa.models import AnimationConfig
 from pipelines.graph import Facts, Pipeline, StageSpec
 from pipelines.run_config import RunConfig, StagesOptions
 from pipelines.scoring import score_stage
-from pipelines.sizing import cores_of, sized, stage_name
+from pipelines.sizing import cores_of, renders_lightly, sized, stage_name
 from stages.base import Record, Stage
 from stages.commit import CommitConfig, CommitStage
 from stages.config import StageConfig
@@ -35,7 +35,8 @@ def video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: 
         modes: that the manifest has: `human`, `animal`.
         gpus: to work on.
     """
-    options = sized(config.stages, modes, gpus, cores=cores_of(config))
+    light = renders_lightly(config, modes)
+    options = sized(config.stages, modes, gpus, cores=cores_of(config), light=light)
     common: dict[str, Any] = {"animation": animation_of(config, modes[0]), "determinism": config.determinism}
     motion = MotionConfig(**common, shared=config.share_motion, strict_batch=options.motion.batch_size)
     return Pipeline(

@@ -68,6 +68,11 @@ class Bundle:
         entry = self.spec.roles.get(role)
         return entry is not None and (entry.file is None or self._used(role).is_file())
 
+    def stated_bytes(self, roles: Iterable[str]) -> int | None:
+        """Size of the files of these roles, as stated; None where it is not, or where weights are generated."""
+        sizes = [entry.bytes if (entry := self.spec.roles.get(role)) else None for role in roles]
+        return sum(sizes) if None not in sizes else None  # type: ignore[arg-type]
+
     def require(self, roles: Iterable[str]) -> None:
         """Checks that roles are there before any work starts.
 

@@ -2,8 +2,9 @@ from fractions import Fraction
 
 import pytest
 
+from joyvasa.config import load_config
 from pipelines.run_config import RayOptions, RunConfig, StageOptions, StagesOptions
-from pipelines.sizing import cores_of, cpus_to_offer, sized
+from pipelines.sizing import cores_of, cpus_to_offer, renders_lightly, sized
 from pipelines.video_pipeline import video_pipeline
 
 MODES = [("human",), ("animal",), ("human", "animal")]
@@ -45,6 +46,24 @@ def test_without_a_gpu_rendering_takes_all_cores_of_this_machine_and_what_is_con
     made = sized(StagesOptions(animal_render=StageOptions(num_cpus=3)), ("human", "animal"), 0, cores=8)
     assert (made.render.num_cpus, made.animal_render.num_cpus, made.motion.num_cpus) == (8, 3, 1)
     assert made.identify.num_cpus == 0.1
+    assert (made.render.workers, made.motion.workers) == (1, 1)
     assert sized(StagesOptions(), ("human",), 1, cores=8).render.num_cpus == 1
+
+
+@pytest.mark.parametrize(("cores", "workers", "threads"), [(1, 1, 1), (8, 8, 1), (16, 16, 1), (64, 16, 4)])
+def test_small_networks_render_other_videos_on_each_core(cores, workers, threads):
+    made = sized(StagesOptions(animal_render=StageOptions(workers=3)), ("human",), 0, cores=cores, light=True)
+    assert (made.render.workers, made.render.num_cpus, made.animal_render.workers) == (workers, threads, 3)
+    assert sized(StagesOptions(), ("human",), 1, cores=cores, light=True).render.workers == 1
+
+
+@pytest.mark.parametrize(("models", "light"), [("sample", True), ("joyvasa", False), ("random", False)])
+def test_the_built_in_model_is_small_and_the_published_one_is_not(models, light):
+    config = load_config(RunConfig, settings=[f"animation.models={models}"])
+    assert renders_lightly(config, ("human",)) == light
+    assert not renders_lightly(config, ("human", "animal"))
+
+
+def test_cores_of_a_cluster_are_not_known():
     assert cores_of(RunConfig()) >= 1
     assert cores_of(RunConfig(ray=RayOptions(address="auto"))) == 1
