@@ -23,7 +23,7 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")]
 Unseen = Annotated[list[Path] | None, typer.Option("--unseen", help="Folder like MEDIA that is only measured with.")]
 
 # Steps of the parts that `learn` trains, and hours of synthetic speech: those of the bundle that is shipped.
-STEPS = {"renderer": 9500, "keypoints": 5500, "sounds": 1500}
+STEPS = {"keypoints": 5500, "renderer": 12500, "sounds": 1500}
 SPEECH_HOURS = 3.0
 SPEECH, MOTION, BUNDLE, ENCODER = "speech", "motion", "sample", "sounds.safetensors"  # below the work folder
 QUALITY = "quality"
@@ -42,8 +42,8 @@ def train_sample(
     """Train the built-in model again, from a folder of portraits, and measure it; resumable."""
     work = _Work(media, out, threads, device)
     parts: dict[str, Callable[[], None]] = {
-        "renderer": work.renderer,
         "keypoints": work.keypoints,
+        "renderer": work.renderer,
         "speech": work.speech,
         "sounds": work.sounds,
         "motion": work.motion,
@@ -75,9 +75,13 @@ class _Work:
         return self.pictures.mean()
 
     def renderer(self) -> None:
+        from joyvasa.networks.compact.motion_extractor import CompactMotionExtractorConfig, KeypointFinder
+        from joyvasa.training.sample.learning import averaged_weights
         from joyvasa.training.sample.renderer_task import RendererTask
 
-        self._learn(RendererTask(*self._seen(), self.mean()))
+        finder = KeypointFinder(CompactMotionExtractorConfig())
+        finder.load_state_dict(averaged_weights(self._out, "keypoints"))
+        self._learn(RendererTask(*self._seen(), self.mean(), finder))
 
     def keypoints(self) -> None:
         from joyvasa.training.sample.keypoints_task import KeypointsTask

@@ -19,10 +19,11 @@ from joyvasa.bundles.bundle import TEMPLATE_ROLE
 from joyvasa.bundles.hashes import sha256_of
 from joyvasa.bundles.registry import SPEC_NAME
 from joyvasa.bundles.spec import BundleSpec
-from joyvasa.errors import ModelError, OutputError
+from joyvasa.errors import OutputError
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
 from joyvasa.training.export import GENERATOR_ROLE, Trained
 from joyvasa.training.sample.corpus import FaceBasis
+from joyvasa.training.sample.learning import averaged_weights
 
 # Roles, their networks, and where their weights stand in the checkpoints of `learn`.
 ROLES = {
@@ -61,7 +62,7 @@ def write_sample_bundle(work: Path, trained: Trained, mean: np.ndarray, out: Pat
     basis = FaceBasis(mean)
     roles: dict[str, Any] = {}
     for role, (network, task, prefix) in ROLES.items():
-        state = _averaged(work, task, prefix)
+        state = averaged_weights(work, task, prefix)
         if role == "motion_extractor":
             state = {FINDER + name: value for name, value in state.items()}
             state[HEAD + "mean"] = torch.from_numpy(basis.neutral).float()
@@ -98,15 +99,6 @@ def write_sample_bundle(work: Path, trained: Trained, mean: np.ndarray, out: Pat
         shutil.rmtree(out)
     building.replace(out)
     return open_bundle(str(out))
-
-
-def _averaged(work: Path, task: str, prefix: str) -> dict[str, Tensor]:
-    """Averaged weights of a part of what a task trained."""
-    place = work / f"{task}.pt"
-    if not place.exists():
-        raise ModelError("checkpoint_missing", f"{place}: not there; expected a checkpoint: train {task} first")
-    state = torch.load(place, map_location="cpu")["averaged"]
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _save(folder: Path, role: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ LID_MEETING = 0.82  # way of the upper lid down to where it meets the lower one
 LID_SLIT = 0.012  # between shut lids: the triangles of the mesh must not lose their area
 LID_RIM = 0.035  # by which the mesh's lids are moved off the eyeball, of which a blink must leave nothing
 FLAT_FROM, FLATTENED = 0.1, 0.3  # behind this depth the mesh is squeezed, so that no turn folds the cheeks
+BROW = 0.05  # half the height of an eyebrow
 RINGS = (1.15, 1.35, 1.65, 2.1, 2.7)  # around the face, in sizes of its outline
 HAIR_FOLLOWS = (1.0, 0.96, 0.75, 0.3, 0.0)  # how much of the outline's motion each ring makes
 NECK_FOLLOWS = (0.72, 0.42, 0.18, 0.04, 0.0)
@@ -38,7 +39,7 @@ class Expression:
     upper: float = 0.0  # upper lip raised
     lower: float = 0.0  # lower lip dropped
     pucker: float = 0.0
-    blink: tuple[float, float] = (0.0, 0.0)  # right and left eye; 1: shut
+    blink: tuple[float, float] = (0.0, 0.0)  # right and left eye; 1: shut; beyond, keypoints alone go on
     brow: tuple[float, float] = (0.0, 0.0)  # raised
 
 
@@ -180,18 +181,20 @@ class Head:
         for shut, raised, brow, lids in zip(
             e.blink, e.brow, (points.right_brow, points.left_brow), points.eyes, strict=True
         ):
-            self._shut(face, shut, *lids)
+            self._shut(face, min(shut, 1.0), *lids, self.face[brow, 1])
             distance = (self.face[:, :2] - self.face[brow, :2]) / [0.45, 0.22]
             face[:, 1] -= np.exp(-(distance**2).sum(1)) * raised
         return face
 
-    def _shut(self, face: np.ndarray, shut: float, upper: np.ndarray, lower: np.ndarray) -> None:
-        """Moves the lids of one eye, and the skin above it."""
+    def _shut(self, face: np.ndarray, shut: float, upper: np.ndarray, lower: np.ndarray, brow: float) -> None:
+        """Moves the lids of one eye, and the skin between them and the brow, which stays."""
         lid, rim = self.face[upper], self.face[lower]
         meeting = lid + (rim - lid) * LID_MEETING
         way = (meeting - lid) * shut * [1, 1, 0.3]
         centre, top = (lid + rim).mean(0) / 2, lid[:, 1].min()
-        skin = np.exp(-(((self.face[:, 0] - centre[0]) / 0.32) ** 2)) * _step(top - 0.28, top, self.face[:, 1])
+        skin = np.exp(-(((self.face[:, 0] - centre[0]) / 0.32) ** 2)) * _step(
+            min(brow + BROW, top - BROW), top, self.face[:, 1]
+        )
         skin[(self.face[:, 1] >= centre[1]) | np.isin(np.arange(len(face)), [*upper, *lower])] = 0
         face[:, 1] += skin * 0.55 * way[4, 1]
         face[upper[1:-1]] += way[1:-1]

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from joyvasa.errors import ModelError
+
 QUEUED = 8  # batches that wait
 CHECKPOINT_STEPS = 100
 Batch = tuple[np.ndarray, ...]
@@ -117,6 +119,19 @@ def learn(
             producer.kill()
     network.load_state_dict(averaged)
     return network.eval()
+
+
+def averaged_weights(folder: Path, task: str, prefix: str = "") -> dict[str, Tensor]:
+    """Averaged weights of what a task trained, or of the part of it whose names begin with a prefix.
+
+    Raises:
+        ModelError: `checkpoint_missing`.
+    """
+    place = folder / f"{task}.pt"
+    if not place.exists():
+        raise ModelError("checkpoint_missing", f"{place}: not there; expected a checkpoint: train {task} first")
+    state = torch.load(place, map_location="cpu")["averaged"]
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _produce(batches: Iterable[Batch], waiting: Any) -> None:

@@ -57,9 +57,9 @@ class PairSource:
     mean: np.ndarray
     seed: int
 
-    def sampler(self) -> PairSampler:
-        """Draws from the beginning."""
-        return PairSampler(self.portraits, self.clips, self.mean, seed=self.seed)
+    def sampler(self, *, most_shut: float = 1.0) -> PairSampler:
+        """Draws from the beginning; see `PairSampler`."""
+        return PairSampler(self.portraits, self.clips, self.mean, seed=self.seed, most_shut=most_shut)
 
 
 class PairSampler:
@@ -70,10 +70,19 @@ class PairSampler:
         clips: to take pairs of frames from; may be empty.
         mean: of `mean_head`.
         seed: of all that is drawn.
+        most_shut: blink of keypoints up to which eyes are just shut.
     """
 
-    def __init__(self, portraits: Sequence[Portrait], clips: Sequence[Clip], mean: np.ndarray, *, seed: int) -> None:
-        self._random = np.random.default_rng(seed)
+    def __init__(
+        self,
+        portraits: Sequence[Portrait],
+        clips: Sequence[Clip],
+        mean: np.ndarray,
+        *,
+        seed: int,
+        most_shut: float = 1.0,
+    ) -> None:
+        self._random, self._most_shut = np.random.default_rng(seed), most_shut
         self._portraits, self._mean = portraits, mean
         self._clips = [(clip, lids_shut(clip)) for clip in clips]
 
@@ -129,7 +138,7 @@ class PairSampler:
     def _expression(self, gap: float) -> Expression:
         r = self._random
         kind, eyes = r.random(), r.random()
-        shut = 0.0 if eyes < 0.4 else 1.0 if eyes < 0.6 else r.random()
+        shut = 0.0 if eyes < 0.4 else r.uniform(1.0, self._most_shut) if eyes < 0.6 else r.random()
         brow = r.normal(0, 0.07) * (r.random() < 0.4)
         raised = r.random() < 0.4
         return Expression(

@@ -12,14 +12,16 @@ from torch.nn.functional import avg_pool2d
 
 from joyvasa.networks import build
 from joyvasa.networks.compact.layers import heatmaps
+from joyvasa.networks.compact.motion_extractor import KeypointFinder
 from joyvasa.networks.compact.points import FINE
 from joyvasa.training.sample.learning import Batch, Task
 from joyvasa.training.sample.pairs import PairSource
 from joyvasa.training.sample.pictures import SIZE, Clip, Portrait
 
 BATCH = 6
-POINT_NOISE = 0.004  # half a pixel: keypoints of M are not those of the teacher
-SHARED_NOISE = 0.011  # and are off by this much in the same way in the portrait and in what drives it
+POINT_NOISE = 0.004  # half a pixel: no two sets of keypoints are the same
+MOST_MISTAKEN = 1.5  # of M, in what it is off by in portraits that it learned from: in others it is off by more
+MOST_SHUT = 1.6  # blink of keypoints that still means eyes that are just shut
 FINE_SIGMA = 0.09  # of what counts as around lips and lids
 SCALES = (1, 2, 4)  # at which edges are compared
 
@@ -29,7 +31,7 @@ class RendererBatches(PairSource):
     """Batches of source, target, their keypoints, where pixels come from, and what is painted."""
 
     def __iter__(self) -> Iterator[Batch]:
-        sampler = self.sampler()
+        sampler = self.sampler(most_shut=MOST_SHUT)
         while True:
             pairs = [sampler.draw() for _ in range(BATCH)]
             pictures = [_channels_first([getattr(p, side) for p in pairs]) for side in ("source", "target")]
@@ -42,14 +44,21 @@ class RendererBatches(PairSource):
 class RendererTask(Task):
     """Pictures must equal the driven ones, pixels come from where they came from, paint be used only where needed.
 
+    Keypoints of a driven portrait are those that M found in it, moved; so they are wrong where M was, and F, W and G
+    learn to do with them.
+
     Args:
         portraits, clips, mean: see `PairSampler`.
+        finder: of M.
     """
 
     name = "renderer"
 
-    def __init__(self, portraits: Sequence[Portrait], clips: Sequence[Clip], mean: np.ndarray) -> None:
+    def __init__(
+        self, portraits: Sequence[Portrait], clips: Sequence[Clip], mean: np.ndarray, finder: KeypointFinder
+    ) -> None:
         self._data = portraits, clips, mean
+        self._finder = finder.eval().requires_grad_(False)
         self.appearance = build("compact_appearance")
         self.warping = build("compact_warping")
         self.generator = build("compact_generator")
@@ -65,7 +74,7 @@ class RendererTask(Task):
         """See the class."""
         source, target, source_points, target_points, origin, painted = batch
         source, target = source.float() / 255, target.float() / 255
-        off = SHARED_NOISE * torch.randn_like(source_points)
+        off = self._mistakes(source, source_points)
         noisy = [points + off + POINT_NOISE * torch.randn_like(points) for points in (source_points, target_points)]
         with torch.autocast(source.device.type, torch.bfloat16):
             warped = self.warping(self.appearance(source), *noisy)
@@ -87,6 +96,12 @@ class RendererTask(Task):
         loss = colour + 0.5 * moved + 0.5 * edges + 4 * flow + paint
         numbers = {"colour": colour, "moved": moved, "flow": flow, "brush": brush.mean()}
         return loss, {name: float(value.detach()) for name, value in numbers.items()}
+
+    def _mistakes(self, pictures: Tensor, points: Tensor) -> Tensor:
+        """What M finds less what it should find, more or less of it, (B, keypoints, 3)."""
+        with torch.no_grad(), torch.autocast(pictures.device.type, torch.bfloat16):
+            found = self._finder.to(pictures.device)(pictures)[0]
+        return MOST_MISTAKEN * torch.rand_like(points[:, :1, :1]) * (found - points)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ import pytest
 
 from joyvasa.networks.compact.points import INNER_LOWER_LIP, INNER_UPPER_LIP, RIGHT_LOWER_LID, RIGHT_UPPER_LID
 from joyvasa.training.sample.head import Expression, Head, mean_head
+from joyvasa.training.sample.lashes import draw_lashes
+from joyvasa.training.sample.mesh_points import mesh_points
 from joyvasa.training.sample.pairs import Pair, mirrored, rotation, to_unit
 from joyvasa.training.sample.pictures import EYES_APART, EYES_AT, SIZE, held_out
 from joyvasa.training.sample.scenes import render
@@ -54,6 +56,35 @@ def test_shut_lids_meet_whatever_the_eyes_are(head, wider):
     shut, open_ = placed(head, Expression(blink=(1, 1))), placed(head, Expression())
     assert shut[RIGHT_UPPER_LID] == pytest.approx(shut[RIGHT_LOWER_LID])
     assert open_[RIGHT_LOWER_LID, 1] - open_[RIGHT_UPPER_LID, 1] > 5
+
+
+def test_lids_that_are_driven_further_look_just_shut(head):
+    shut, further = (head.making(Expression(blink=(blink, blink))) for blink in (1.0, 1.5))
+    assert np.array_equal(shut, further)
+    points = placed(head, Expression(blink=(1.5, 1.5)))
+    assert points[RIGHT_UPPER_LID, 1] > points[RIGHT_LOWER_LID, 1] + 3
+
+
+def test_a_brow_stays_where_it_is_when_lids_shut(head):
+    brow = head.making(Expression(blink=(1, 1)))[mesh_points().right_brow]
+    assert brow == pytest.approx(head.face[mesh_points().right_brow], abs=0.01)
+
+
+def test_lashes_of_shut_eyes_are_a_dark_line_and_those_of_open_ones_are_left_alone(head):
+    picture = np.full((SIZE, SIZE, 3), 200, np.uint8)
+    upper = mesh_points().eyes[0][0]
+    rim = head.pose.place(head.face[upper])[:, :2].round().astype(int)
+    for x, y in rim:
+        cv2.circle(picture, (int(x), int(y)), 3, (40, 30, 20), -1)
+    still = picture.astype(np.float32)
+    for blink, most in ((0.0, 0.0), (0.55, 0.0), (1.0, 0.86)):
+        expression = Expression(blink=(blink, 0.0))
+        drawn, where = draw_lashes(still, picture, head, head.making(expression), expression, head.pose)
+        assert where.max() == pytest.approx(most, abs=0.02)
+        assert np.array_equal(drawn[where == 0], still[where == 0])
+    middle = head.pose.place(head.making(expression)[[upper[4]]])[0, :2].round().astype(int)
+    assert drawn[middle[1], middle[0]].mean() < 90
+    assert 15 < (where > 0.3).sum() < 150, "a line"
 
 
 def test_a_head_that_does_nothing_gives_its_own_picture(head):
