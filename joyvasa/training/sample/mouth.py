@@ -10,6 +10,8 @@ from joyvasa.training.sample.mesh_points import mesh_points
 
 DEEP, WALL, TONGUE, TEETH = ([18, 6, 8], [58, 22, 20], [135, 62, 62], [226, 214, 198])  # RGB in bright light
 BRIGHT_SKIN = 150  # mean of RGB of a face in that light
+SKIN = np.array([1.24, 0.94, 0.82])  # its RGB over their mean; the median of the portraits
+TINTED = 1.2  # at most, the inside of a mouth by light that is not white
 MIN_OPENING_PX = 1.2  # below it nothing is seen
 Array = np.ndarray
 
@@ -45,7 +47,7 @@ def paint_mouth(picture: Array, source: Array, head: Head, face: Array, pose: Po
     return picture + mask[..., None] * (inside - picture), mask
 
 
-def _inside(size: int, upper: Array, lower: Array, pose: Pose, light: float) -> Array:
+def _inside(size: int, upper: Array, lower: Array, pose: Pose, light: Array) -> Array:
     middle, half = (upper[0, 0] + upper[10, 0]) / 2, (upper[10, 0] - upper[0, 0]) / 2
     top, rim, depth = upper[5, 1], lower[5, 1], float(lower[5, 2])
     centre = pose.place(np.array([middle, (top + rim) / 2, upper[5, 2] + 0.1]))
@@ -81,7 +83,10 @@ def _inside(size: int, upper: Array, lower: Array, pose: Pose, light: float) -> 
     return picture * (1 - 0.55 * np.clip(1.4 * dark, 0, 1))
 
 
-def _light(source: Array, head: Head) -> float:
-    """How bright the face is, 1 in bright light."""
+def _light(source: Array, head: Head) -> Array:
+    """How bright the face is in red, green and blue, (3,); 1 for skin as it usually is, in bright light."""
     spots = head.pose.place(head.face[mesh_points().cheeks])[:, :2].round().astype(int).clip(0, head.size - 1)
-    return float(np.clip(source[spots[:, 1], spots[:, 0]].mean() / BRIGHT_SKIN, 0.35, 1.25))
+    cheeks = source[spots[:, 1], spots[:, 0]].reshape(-1, 3).mean(0)
+    mean = max(float(cheeks.mean()), 1.0)
+    tint = np.clip(cheeks / mean / SKIN, 1 / TINTED, TINTED)
+    return np.clip(mean / BRIGHT_SKIN, 0.35, 1.25) * tint

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from joyvasa.networks import build
-from joyvasa.networks.compact.layers import heatmaps
+from joyvasa.networks.compact.layers import heatmaps, pixel_centres
 from joyvasa.networks.compact.motion_extractor import KeypointFinder
 from joyvasa.networks.compact.points import FINE
 from joyvasa.training.sample.learning import Batch, Task
@@ -23,6 +23,8 @@ POINT_NOISE = 0.004  # half a pixel: no two sets of keypoints are the same
 MOST_MISTAKEN = 1.5  # of M, in what it is off by in portraits that it learned from: in others it is off by more
 MOST_SHUT = 1.6  # blink of keypoints that still means eyes that are just shut
 FINE_SIGMA = 0.09  # of what counts as around lips and lids
+STILL = 0.002  # motion up to a quarter of a pixel of 256
+BESIDE = 8  # as far next to what moves, pixels of 128
 SCALES = (1, 2, 4)  # at which edges are compared
 
 
@@ -92,6 +94,7 @@ class RendererTask(Task):
         told, clear = ~origin.isnan(), avg_pool2d(known, 2)
         astray = (warped["deformation"] - origin.nan_to_num()).abs() * told
         flow = _mean(astray, told * clear) + _mean(astray, told * clear * avg_pool2d(near, 2))
+        flow = flow + _mean(astray, told * clear * beside_motion(origin))
         paint = 0.2 * (brush * known).mean() + 0.1 * _mean(1 - brush, painted)
         loss = colour + 0.5 * moved + 0.5 * edges + 4 * flow + paint
         numbers = {"colour": colour, "moved": moved, "flow": flow, "brush": brush.mean()}
@@ -102,6 +105,20 @@ class RendererTask(Task):
         with torch.no_grad(), torch.autocast(pictures.device.type, torch.bfloat16):
             found = self._finder.to(pictures.device)(pictures)[0]
         return MOST_MISTAKEN * torch.rand_like(points[:, :1, :1]) * (found - points)
+
+
+def beside_motion(origin: Tensor) -> Tensor:
+    """Where a picture stands still next to what moves: a head must not drag along what is behind it.
+
+    Args:
+        origin: shape (B, 2, H, W), where pixels come from, in -1 to 1; NaN where that is not known.
+
+    Returns:
+        1 or 0, shape (B, 1, H, W).
+    """
+    still = pixel_centres(origin.shape[-1], origin.device).permute(2, 0, 1)
+    moves = ((origin - still).abs().amax(1, keepdim=True) > STILL).float()  # not where it is not known
+    return max_pool2d(moves, 2 * BESIDE + 1, 1, BESIDE) * (1 - moves)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
