@@ -11,6 +11,7 @@ from joyvasa.models import require_models
 from pipelines.bench.chain import measure_chain
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.document import Document
+from pipelines.bench.encoding import measure_encoding
 from pipelines.bench.engine import measure_engine
 from pipelines.bench.gains import measure_gains
 from pipelines.bench.machine import describe
@@ -25,6 +26,7 @@ MEASURES: dict[str, Callable[[BenchConfig], Any]] = {
     "engine": measure_engine,
     "scaling": measure_scaling,
     "gains": measure_gains,
+    "encoding": measure_encoding,
     "ray_data": measure_ray_data,
     "start": measure_start,
 }

@@ -9,7 +9,7 @@ from joyvasa.device import Precision
 from joyvasa.errors import ConfigError
 from pipelines.run_config import RunConfig
 
-SECTIONS = ("networks", "chain", "engine", "scaling", "gains", "ray_data", "start")
+SECTIONS = ("networks", "chain", "engine", "scaling", "gains", "encoding", "ray_data", "start")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class BenchConfig:
         rounds: how often the two sides of a ratio take turns.
         sound_lengths_s: of one recording, to see how time grows with it.
         actors: numbers of render workers.
+        encoding_frames: of the video that is encoded in each way.
         empty_records: through stages that do nothing.
     """
 
@@ -48,6 +49,7 @@ class BenchConfig:
     rounds: int = 3
     sound_lengths_s: tuple[float, ...] = (4.0, 60.0, 600.0)
     actors: tuple[int, ...] = (1, 2, 4)
+    encoding_frames: int = 100
     empty_records: int = 10_000
 
     def __post_init__(self) -> None:
@@ -68,5 +70,6 @@ class BenchConfig:
             rounds=1,
             sound_lengths_s=(0.4, 0.8, 1.6),
             actors=(1, 2),
+            encoding_frames=25,
             empty_records=1_000,
         )

@@ -11,6 +11,7 @@ from typing import Any
 from joyvasa.config import plain
 from pipelines.bench.chain import ChainSection
 from pipelines.bench.config import BenchConfig
+from pipelines.bench.encoding import EncodingFigure
 from pipelines.bench.engine import EngineFigure
 from pipelines.bench.gains import Gain
 from pipelines.bench.machine import Machine
@@ -30,7 +31,7 @@ class Document:
         machine: where.
         models: name of the bundle.
         config: amounts and options.
-        networks, chain, engine, scaling, gains, ray_data, start: the sections.
+        networks, chain, engine, scaling, gains, encoding, ray_data, start: the sections.
         format_version: of this layout.
     """
 
@@ -42,6 +43,7 @@ class Document:
     engine: tuple[EngineFigure, ...] | None = None
     scaling: tuple[ScalingFigure, ...] | None = None
     gains: tuple[Gain, ...] | None = None
+    encoding: tuple[EncodingFigure, ...] | None = None
     ray_data: RayDataSection | None = None
     start: tuple[StartFigure, ...] | None = None
     format_version: int = FORMAT_VERSION

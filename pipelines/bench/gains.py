@@ -88,7 +88,7 @@ def _render(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
     animation, n_frames = config.run.animation, config.render_frames
     device = plain.models.device
     record = make_records(folder / "media", 1, max(1.0, n_frames / 25))[0]
-    portrait, motion = _inputs(animation, record)
+    portrait, motion = render_inputs(animation, record)
     motion = _first_frames(motion, n_frames)
     stage = _set_up(RenderStage(RenderConfig(animation=animation, run=str(folder / "run"))))
     silent = replace(record, row={**record.row, "audio": None})
@@ -184,7 +184,7 @@ def _chain(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
     return _gain("chain", what, len(records), timings, None, here=False)
 
 
-def _inputs(animation: AnimationConfig, record: Record) -> tuple[PortraitPayload, MotionPayload]:
+def render_inputs(animation: AnimationConfig, record: Record) -> tuple[PortraitPayload, MotionPayload]:
     """What rendering a record needs."""
     portraits = _payloads(_set_up(PortraitStage(StageConfig(animation=animation))), [Item(record)])
     heard = _payloads(_set_up(SpeechStage(SpeechConfig(animation=animation))), [Item(record)])

@@ -59,6 +59,21 @@ def tables(document: Document) -> Iterator[Table]:
             for one in document.gains
         ]
         yield _table("Against the plain way", columns, rows)
+    if document.encoding:
+        columns = ("preset", "threads", "frame", "frames/s", "processor ms/frame", "bytes/frame", "PSNR dB")
+        rows = [
+            (
+                one.preset,
+                one.threads,
+                f"{one.width}x{one.height}",
+                one.frames_per_s,
+                one.processor_ms_per_frame,
+                one.bytes_per_frame,
+                one.psnr_db,
+            )
+            for one in document.encoding
+        ]
+        yield _table("Encoding", columns, rows)
     if document.ray_data:
         yield from _ray_data(document.ray_data)
     if document.start:

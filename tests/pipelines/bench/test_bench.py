@@ -15,6 +15,7 @@ from pipelines.bench import networks
 from pipelines.bench.bench import MEASURES, run_bench
 from pipelines.bench.config import SECTIONS, BenchConfig
 from pipelines.bench.document import Document
+from pipelines.bench.encoding import PRESETS
 from pipelines.bench.engine import measure_executor
 from pipelines.bench.table import tables
 from pipelines.rates import rates_of_bench
@@ -51,6 +52,7 @@ def tiny(**amounts):
         "rounds": 1,
         "sound_lengths_s": (0.12, 0.24),
         "actors": (1,),
+        "encoding_frames": 3,
         "empty_records": 50,
     }
     return BenchConfig(run=load_config(RunConfig, settings=settings), **(defaults | amounts))
@@ -197,6 +199,17 @@ def test_ratios_of_scaling_begin_at_one(document):
         assert cases[1].ratio == pytest.approx(cases[1].records_per_s / cases[0].records_per_s)
 
 
+def test_a_slower_preset_is_measured_with_one_thread_and_with_all(document):
+    assert {one.preset for one in document.encoding} == set(PRESETS)
+    assert min(one.threads for one in document.encoding) == 1
+    for one in document.encoding:
+        assert one.width % 2 == one.height % 2 == 0
+        assert one.frames_per_s > 0 < one.processor_ms_per_frame
+        assert 15 < one.psnr_db < 70  # random networks paint noise, half of which yuv420p takes away
+    ultrafast, medium = (next(one for one in document.encoding if one.preset == p) for p in ("ultrafast", "medium"))
+    assert medium.bytes_per_frame < ultrafast.bytes_per_frame
+
+
 def test_help_starts_quickly(document):
     starts = {one.what: one for one in document.start}
     assert "joyvasa --help" in starts
@@ -214,7 +227,17 @@ def test_the_tables_show_every_section(document):
     for table in tables(document):
         console.print(table)
     text = console.export_text()
-    titles = ("Machine", "Limits", "Networks", "Stages", "Chain", "Scaling", "Against the plain way", "Start")
+    titles = (
+        "Machine",
+        "Limits",
+        "Networks",
+        "Stages",
+        "Chain",
+        "Scaling",
+        "Against the plain way",
+        "Encoding",
+        "Start",
+    )
     assert all(title in text for title in titles)
     assert all(name in text for name in NETWORKS)
     assert "no compiler here" in text
