@@ -16,7 +16,7 @@ from joyvasa.motion import MotionSequence
 from joyvasa.portrait import Picture, Portrait
 from joyvasa.sampling import Recording, sample_motion, speech_windows
 from joyvasa.smoothing import smooth
-from joyvasa.video import VideoWriter, check_output
+from joyvasa.video import VideoWriter, check_encoder, check_output
 
 Progress = Callable[[str, int, int], object]  # step, done, total
 
@@ -86,6 +86,7 @@ class Animator:
         seed = self.config.seed if seed is None else seed
         output = Path(output)
         check_output(output)
+        check_encoder(self.config.encoding)
         info = probe_audio(audio, allow_silence=self.config.audio.allow_silence)
         picture = self.read_picture(image)
         portrait = self.encode_portraits([picture])[0]

@@ -12,16 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Literal, Self
 
 import numpy as np
 
-from joyvasa.errors import ConfigError, OutputError
+from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.media import ffmpeg_executable, input_options, last_words
 
 QUEUED_BATCHES = 2  # rendered batches that may wait for the encoder; bounds memory
+PROBE_SIDE = 256  # pixels of a picture that tells whether an encoder works; nvenc refuses small ones
 KEPT_COMPLAINTS = 65536  # bytes of what ffmpeg said last
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # by everybody, or by the quota of this user
+ENCODERS = ("x264", "nvenc")
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
@@ -29,12 +31,15 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 class EncodingConfig:
     """How the video is compressed."""
 
-    crf: int = 18  # libx264 constant rate factor, 0 (lossless) to 51; 18 is visually lossless
-    preset: str = "veryfast"  # libx264 speed against size
+    encoder: Literal["x264", "nvenc"] = "x264"  # nvenc: by the graphics card, if it has an encoder
+    crf: int = 18  # constant rate factor of x264, 0 (lossless) to 51; 18 is visually lossless; nvenc: constant quality
+    preset: str = "veryfast"  # x264: speed against size
     audio_bitrate_k: int = 128  # kbit/s of AAC
-    threads: int = 0  # of the encoder; 0 lets it choose
+    threads: int = 0  # of x264; 0 lets it choose
 
     def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise ConfigError("config_invalid", f"encoding.encoder is {self.encoder}; expected {' or '.join(ENCODERS)}")
         if not 0 <= self.crf <= 51:
             raise ConfigError("config_invalid", f"encoding.crf is {self.crf}; expected 0 (lossless) to 51")
         if self.audio_bitrate_k < 1:
@@ -45,6 +50,26 @@ class EncodingConfig:
             raise ConfigError("config_invalid", f"encoding.threads is {self.threads}; expected 0 or more")
         if self.preset not in PRESETS:
             raise ConfigError("config_invalid", f"encoding.preset is {self.preset}; expected {', '.join(PRESETS)}")
+
+
+def check_encoder(config: EncodingConfig) -> None:
+    """Makes sure that there is such an encoder, before any work is done for it.
+
+    Raises:
+        EnvironmentFault: `encoder_unavailable`.
+    """
+    if config.encoder == "x264":
+        return
+    command = [ffmpeg_executable(), "-nostdin", "-hide_banner", "-loglevel", "error", "-f", "lavfi"]
+    command += ["-i", f"color=size={PROBE_SIDE}x{PROBE_SIDE}:duration=0.1", "-c:v", "h264_nvenc", "-f", "null", "-"]
+    probe = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if probe.returncode:
+        first = next(iter(probe.stderr.decode("utf-8", "replace").splitlines()), "no reason given")
+        raise EnvironmentFault(
+            "encoder_unavailable",
+            f"encoding.encoder is nvenc: cannot be used here ({first[:200]}); expected a graphics card with an "
+            "encoder, which those of data centres often lack, and an ffmpeg that knows it: use encoding.encoder=x264",
+        )
 
 
 class VideoWriter:
@@ -269,14 +294,14 @@ def _command(
     )
     options: dict[str, object] = {
         "format": "mp4",
-        "vcodec": "libx264",
         "pix_fmt": "yuv420p",
-        "crf": config.crf,
-        "preset": config.preset,
-        "threads": config.threads,
         "movflags": "+faststart",  # plays in a browser before it is fully loaded
         "map_metadata": -1,  # tags of the sound file stay out
     }
+    if config.encoder == "nvenc":
+        options |= {"vcodec": "h264_nvenc", "preset": "p4", "rc": "vbr", "cq": config.crf, "video_bitrate": 0}
+    else:
+        options |= {"vcodec": "libx264", "crf": config.crf, "preset": config.preset, "threads": config.threads}
     streams = [picture]
     if sound is not None:
         heard = ffmpeg.input(**input_options(sound))["a:0"]

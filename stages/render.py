@@ -14,6 +14,7 @@ from joyvasa.errors import ConfigError, ModelError
 from joyvasa.media import ffmpeg_executable
 from joyvasa.models import Models
 from joyvasa.motion_file import SUFFIX, motion_bytes
+from joyvasa.video import check_encoder
 from manifests.run_folder import RunFolder
 from manifests.storage import open_storage
 from stages.base import Failed, Item, Kind, Ok, Outcome, Stage
@@ -79,6 +80,7 @@ class RenderStage(Stage):
         """Loads the networks that drive and render."""
         ffmpeg_executable()
         options = self.config.animation
+        check_encoder(options.encoding)
         self._folder = RunFolder(open_storage(self.config.run))
         self._models = Models(options)
         _ = self._models.renderer, self._models.fingerprint

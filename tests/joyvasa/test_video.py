@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from joyvasa.audio import load_audio
-from joyvasa.errors import ConfigError, OutputError
+from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.media import list_streams
-from joyvasa.video import QUEUED_BATCHES, EncodingConfig, VideoWriter
+from joyvasa.video import QUEUED_BATCHES, EncodingConfig, VideoWriter, check_encoder
 from tests.media import tone
 
 SIZE = {"width": 64, "height": 48, "frames_per_second": 25}
@@ -144,8 +144,37 @@ def test_a_dead_encoder_is_an_error_not_a_hang(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"crf": 52}, {"crf": -1}, {"preset": "quick"}, {"audio_bitrate_k": 0}, {"threads": -1}]
+    "options",
+    [{"crf": 52}, {"crf": -1}, {"preset": "quick"}, {"audio_bitrate_k": 0}, {"threads": -1}, {"encoder": "gif"}],
 )
 def test_impossible_compression_is_refused(options):
     with pytest.raises(ConfigError, match="config_invalid"):
         EncodingConfig(**options)
+
+
+def fake_ffmpeg(folder, monkeypatch, script):
+    path = folder / "ffmpeg"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setattr("joyvasa.video.ffmpeg_executable", lambda: str(path))
+
+
+def test_an_encoder_that_the_machine_lacks_is_told_before_any_work(tmp_path, monkeypatch):
+    fake_ffmpeg(tmp_path, monkeypatch, "echo '[h264_nvenc] Cannot load libcuda.so.1' >&2; echo more >&2; exit 1")
+    with pytest.raises(EnvironmentFault, match=r"encoder_unavailable: .*Cannot load libcuda.so.1\).*use encoding.enc"):
+        check_encoder(EncodingConfig(encoder="nvenc"))
+    check_encoder(EncodingConfig())
+
+
+def test_the_encoder_of_the_card_gets_its_own_options(tmp_path, monkeypatch):
+    fake_ffmpeg(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/said; cat > /dev/null')
+    check_encoder(EncodingConfig(encoder="nvenc"))
+    config = EncodingConfig(encoder="nvenc", crf=21)
+    with VideoWriter(tmp_path / "a.mp4", width=8, height=8, frames_per_second=25, n_frames=1, config=config) as writer:
+        writer.write(np.zeros((1, 8, 8, 3), np.uint8))
+    probe, command = (tmp_path / "said").read_text().splitlines()
+    assert "-c:v h264_nvenc" in probe
+    words = command.split()
+    assert words[words.index("-vcodec") + 1] == "h264_nvenc"
+    assert words[words.index("-cq") + 1] == "21"
+    assert "-crf" not in words
