@@ -16,9 +16,7 @@ MARGIN = 4  # pixels around the line that are looked at
 Array = np.ndarray
 
 
-def draw_lashes(
-    picture: Array, source: Array, head: Head, face: Array, expression: Expression, pose: Pose
-) -> tuple[Array, Array]:
+def draw_lashes(picture: Array, source: Array, head: Head, face: Array, expression: Expression, pose: Pose) -> Array:
     """Draws the lashes of eyes that are nearly shut.
 
     Args:
@@ -30,9 +28,9 @@ def draw_lashes(
         pose: of the driven head.
 
     Returns:
-        the picture, and how much of each pixel was drawn, (size, size) in 0 to 1.
+        the picture.
     """
-    picture, drawn = picture.copy(), np.zeros(picture.shape[:2], np.float32)
+    picture = picture.copy()
     for shut, (upper, lower) in zip(expression.blink, mesh_points().eyes, strict=True):
         seen = OPAQUE * float(np.clip((shut - SEEN_FROM) / (1 - SEEN_FROM), 0, 1))
         if not seen:
@@ -47,8 +45,7 @@ def draw_lashes(
         alpha = seen * np.clip(0.5 - away.min(-1, initial=MARGIN), 0, 1).astype(np.float32)
         part = picture[top:bottom, left:right]
         part += alpha[..., None] * (_colour(source, head, upper) - part)
-        drawn[top:bottom, left:right] = np.maximum(drawn[top:bottom, left:right], alpha)
-    return picture, drawn
+    return picture
 
 
 def _smooth(points: Array) -> Array:

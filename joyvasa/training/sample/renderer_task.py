@@ -20,7 +20,7 @@ from joyvasa.training.sample.pictures import SIZE, Clip, Portrait
 
 BATCH = 6
 POINT_NOISE = 0.004  # half a pixel: no two sets of keypoints are the same
-MOST_MISTAKEN = 1.5  # of M, in what it is off by in portraits that it learned from: in others it is off by more
+MOST_MISTAKEN = 1.0  # share of what M is off by
 MOST_SHUT = 1.6  # blink of keypoints that still means eyes that are just shut
 FINE_SIGMA = 0.09  # of what counts as around lips and lids
 STILL = 0.002  # motion up to a quarter of a pixel of 256

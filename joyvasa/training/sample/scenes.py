@@ -27,7 +27,7 @@ class Scene:
         picture: float32 RGB (size, size, 3), 0 to 255.
         origin: float32 (size, size, 2), where each pixel was in the portrait, pixels; NaN where a
             turning head lays open what it hid.
-        painted: float32 (size, size), 1 where there is mouth, or lashes, that the portrait does not show.
+        painted: float32 (size, size), 1 where there is mouth that the portrait does not show.
         keypoints: (21, 3), pixels.
     """
 
@@ -55,11 +55,11 @@ def render(portrait: np.ndarray, head: Head, expression: Expression, pose: Pose,
     behind = portrait + mask[..., None] * (_filled(portrait, mask) - portrait)
     picture = behind + covered * (picture - behind)
     picture, painted = paint_mouth(picture, portrait, head, face, pose)
-    picture, drawn = draw_lashes(picture, portrait, head, face, expression, pose)
+    picture = draw_lashes(picture, portrait, head, face, expression, pose)
     y, x = np.mgrid[: head.size, : head.size].astype(np.float32)
     origin = np.where(covered < 0.5, np.stack([x, y], -1), origin)
     origin[(mask >= 0.5) & (covered[..., 0] < 0.5)] = np.nan
-    return Scene(picture.clip(0, 255), origin, np.maximum(painted, drawn), head.keypoints(face, expression.blink, pose))
+    return Scene(picture.clip(0, 255), origin, painted, head.keypoints(face, expression.blink, pose))
 
 
 def _moved(picture: np.ndarray, origin: np.ndarray) -> np.ndarray:

@@ -77,14 +77,14 @@ def test_lashes_of_shut_eyes_are_a_dark_line_and_those_of_open_ones_are_left_alo
     for x, y in rim:
         cv2.circle(picture, (int(x), int(y)), 3, (40, 30, 20), -1)
     still = picture.astype(np.float32)
-    for blink, most in ((0.0, 0.0), (0.55, 0.0), (1.0, 0.86)):
+    for blink in (0.0, 0.55, 1.0):
         expression = Expression(blink=(blink, 0.0))
-        drawn, where = draw_lashes(still, picture, head, head.making(expression), expression, head.pose)
-        assert where.max() == pytest.approx(most, abs=0.02)
-        assert np.array_equal(drawn[where == 0], still[where == 0])
+        drawn = draw_lashes(still, picture, head, head.making(expression), expression, head.pose)
+        changed = (drawn != still).any(-1)
+        assert changed.any() == (blink == 1.0)
     middle = head.pose.place(head.making(expression)[[upper[4]]])[0, :2].round().astype(int)
     assert drawn[middle[1], middle[0]].mean() < 90
-    assert 15 < (where > 0.3).sum() < 150, "a line"
+    assert 15 < changed.sum() < 200, "a line"
 
 
 def test_a_head_that_does_nothing_gives_its_own_picture(head):
