@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from joyvasa.bundles import open_bundle
-from joyvasa.metrics import build, unavailable
+from joyvasa.metrics import FVD, build, unavailable
 from joyvasa.models import AnimationConfig
 from pipelines.run_config import RunConfig
 from stages.score import ScoreConfig, ScoreStage
-
-FVD = "fvd"
 
 
 def score_stage(config: RunConfig, run: str, animation: AnimationConfig) -> ScoreStage:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from joyvasa.errors import InputError
+from joyvasa.metrics import FVD
 from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.frechet import Moments
 from manifests.errors import ManifestError
@@ -21,7 +22,6 @@ from manifests.storage import open_storage
 if TYPE_CHECKING:
     from joyvasa.metrics.fvd import Fvd, FvdSet
 
-FVD = "fvd"
 PARTNERS = 16  # records behind one in which another sound is looked for
 
 UNREADABLE = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)  # archives that are damaged

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
 
 BUNDLE = "metrics"  # name of the bundle with the weights
+FVD = "fvd"  # the one metric that is of a whole run
 
 # Name -> module and class; imported when a metric is built.
 _CLASSES = {
@@ -31,7 +32,7 @@ _CLASSES = {
     "identity": ("identity", "IdentityMetric"),
     "smoothness": ("smoothness", "SmoothnessMetric"),
     "quality": ("quality", "QualityMetric"),
-    "fvd": ("fvd", "FvdMetric"),
+    FVD: ("fvd", "FvdMetric"),
 }
 NAMES = tuple(_CLASSES)
 

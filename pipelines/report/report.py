@@ -11,6 +11,7 @@ from itertools import count
 import numpy as np
 
 from joyvasa.errors import ConfigError
+from joyvasa.metrics import FVD
 from joyvasa.metrics.base import Column
 from manifests.events import read_events
 from manifests.outcome_table import table_bytes
@@ -191,9 +192,9 @@ def _means(
 ) -> dict[str, dict[str, float]]:
     """Means by run and column; FVD where there is one reference that it could be measured against."""
     means = {ours.name: {one.column.name: one.summary.mean for one in metrics if one.summary.mean is not None}}
-    distances = [one.value for one in sets if one.name == "fvd" and one.value is not None]
+    distances = [one.value for one in sets if one.name == FVD and one.value is not None]
     if len(distances) == 1:
-        means[ours.name]["fvd"] = distances[0]
+        means[ours.name][FVD] = distances[0]
     for other in others:
         found = {name: other.rows.metric(name) for name in other.rows.metrics}
         means[other.name] = {name: float(np.nanmean(v)) for name, v in found.items() if np.isfinite(v).any()}

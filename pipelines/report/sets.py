@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from joyvasa.errors import JoyvasaError
+from joyvasa.metrics import FVD
 from joyvasa.metrics.base import NotMeasured
 from manifests.errors import ManifestError
 from pipelines import set_metrics
@@ -46,7 +47,7 @@ def set_figures(run: str, others: Sequence[tuple[str, str]], figures: Sequence[M
     found = [_fvd(run, name, folder) for name, folder in others]
     if not found:
         sentence = "no_reference: no other run to measure the distance to; expected joyvasa report RUN --compare REAL"
-        found = [SetFigure("fvd", "FVD-25", "", None, f"{sentence}, where REAL is made by joyvasa evaluate")]
+        found = [SetFigure(FVD, "FVD-25", "", None, f"{sentence}, where REAL is made by joyvasa evaluate")]
     return [*found, *_null(run, figures)]
 
 
@@ -54,10 +55,10 @@ def _fvd(run: str, name: str, other: str) -> SetFigure:
     try:
         result = set_metrics.fvd(run, other)
     except (JoyvasaError, ManifestError) as error:  # what the other pages say holds all the same
-        return SetFigure("fvd", "FVD-25", name, None, str(error))
+        return SetFigure(FVD, "FVD-25", name, None, str(error))
     if isinstance(result.value, NotMeasured):
-        return SetFigure("fvd", "FVD-25", name, None, f"{result.value.code}: {result.value.sentence}", result.choices)
-    return SetFigure("fvd", "FVD-25", name, result.value, "", result.choices)
+        return SetFigure(FVD, "FVD-25", name, None, f"{result.value.code}: {result.value.sentence}", result.choices)
+    return SetFigure(FVD, "FVD-25", name, result.value, "", result.choices)
 
 
 def _null(run: str, figures: Sequence[MetricFigures]) -> list[SetFigure]:
