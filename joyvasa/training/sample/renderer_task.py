@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 from joyvasa.networks import build
 from joyvasa.networks.compact.layers import heatmaps, pixel_centres
 from joyvasa.networks.compact.motion_extractor import KeypointFinder
-from joyvasa.networks.compact.points import FINE
+from joyvasa.networks.compact.points import FINE, LEFT_LIDS, RIGHT_LIDS
 from joyvasa.training.sample.learning import Batch, Task
 from joyvasa.training.sample.pairs import PairSource
 from joyvasa.training.sample.pictures import SIZE, Clip, Portrait
@@ -22,6 +22,7 @@ BATCH = 6
 POINT_NOISE = 0.004  # half a pixel: no two sets of keypoints are the same
 MOST_MISTAKEN = 1.0  # share of what M is off by
 MOST_SHUT = 1.6  # blink of keypoints that still means eyes that are just shut
+EYE_SIGMA = 0.07  # of what counts as an eye
 FINE_SIGMA = 0.09  # of what counts as around lips and lids
 STILL = 0.002  # motion up to a quarter of a pixel of 256
 BESIDE = 8  # as far next to what moves, pixels of 128
@@ -87,6 +88,7 @@ class RendererTask(Task):
         # of its own, or nothing would be learned of them.
         wrong, moved_wrong = (picture - target).abs(), (pixels - target).abs()
         colour = wrong.mean() + _mean(wrong, near) + _mean(wrong, painted)
+        colour = colour + _mean(wrong, around_shut_lids(source_points, target_points))
         moved = (moved_wrong * known).mean() + _mean(moved_wrong, near * known)
         edges = sum(k * edge_difference(avg_pool2d(picture, k), avg_pool2d(target, k)) for k in SCALES)
         edges = edges + 3 * edge_difference(picture * near, target * near)
@@ -105,6 +107,24 @@ class RendererTask(Task):
         with torch.no_grad(), torch.autocast(pictures.device.type, torch.bfloat16):
             found = self._finder.to(pictures.device)(pictures)[0]
         return MOST_MISTAKEN * torch.rand_like(points[:, :1, :1]) * (found - points)
+
+
+def around_shut_lids(source_points: Tensor, target_points: Tensor) -> Tensor:
+    """Where lids meet: a slit that stays open between them is a few pixels, and all that is seen of a blink.
+
+    Args:
+        source_points, target_points: shape (B, keypoints, 3), in -1 to 1.
+
+    Returns:
+        1 at shut lids, less around them and where they are open, shape (B, 1, SIZE, SIZE).
+    """
+    centres, shut = [], []
+    for upper, lower in (RIGHT_LIDS, LEFT_LIDS):
+        before, after = ((p[:, lower, :2] - p[:, upper, :2]).norm(dim=-1) for p in (source_points, target_points))
+        shut.append((1 - after / before.clamp(min=0.01)).clamp(0, 1))
+        centres.append(target_points[:, lower])
+    near = heatmaps(torch.stack(centres, 1), SIZE, EYE_SIGMA) * torch.stack(shut, 1)[..., None, None]
+    return near.amax(1, keepdim=True)
 
 
 def beside_motion(origin: Tensor) -> Tensor:

@@ -86,14 +86,15 @@ def mean_during(opening: np.ndarray, spans: Spans) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def count_blinks(lids: np.ndarray) -> int:
+def count_blinks(lids: np.ndarray, *, shut: float = CLOSED_LIDS) -> int:
     """How often eyes shut and open again.
 
     Args:
         lids: of the eye that is further open, as a share of the open eye, shape (n,).
+        shut: below this share an eye counts as shut.
     """
-    shut = np.nan_to_num(lids, nan=1.0) < CLOSED_LIDS
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]]).astype(np.int8)))
+    closed = np.nan_to_num(lids, nan=1.0) < shut
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
     return int(((ends - starts <= BLINK_FRAMES) & (ends < len(lids))).sum())
 

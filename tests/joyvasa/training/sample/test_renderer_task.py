@@ -4,8 +4,15 @@ import torch
 
 from joyvasa.networks.compact.layers import pixel_centres
 from joyvasa.networks.compact.motion_extractor import CompactMotionExtractorConfig, KeypointFinder
-from joyvasa.networks.compact.points import KEYPOINTS
-from joyvasa.training.sample.renderer_task import BESIDE, MOST_MISTAKEN, RendererTask, beside_motion
+from joyvasa.networks.compact.points import KEYPOINTS, LEFT_LIDS, RIGHT_LIDS
+from joyvasa.training.sample.pictures import SIZE
+from joyvasa.training.sample.renderer_task import (
+    BESIDE,
+    MOST_MISTAKEN,
+    RendererTask,
+    around_shut_lids,
+    beside_motion,
+)
 
 
 class Mistaken(KeypointFinder):
@@ -41,6 +48,19 @@ def test_what_is_learned_does_not_move_the_extractor(task):
     assert np.isfinite(list(figures.values())).all()
     assert all(p.grad is not None for p in task.warping.parameters())
     assert all(p.grad is None for p in task._finder.parameters())
+
+
+def test_shut_lids_count_and_open_ones_do_not():
+    source = torch.zeros(1, KEYPOINTS, 3)
+    for (upper, lower), x in ((RIGHT_LIDS, -0.4), (LEFT_LIDS, 0.4)):
+        source[:, [upper, lower], 0], source[:, upper, 1] = x, -0.1
+    shut = source.clone()
+    shut[:, RIGHT_LIDS[0], 1] = 0.0
+    weights = around_shut_lids(source, shut)[0, 0]
+    assert weights.argmax() % SIZE == pytest.approx(0.3 * SIZE, abs=1)
+    assert weights.max() == pytest.approx(1, abs=0.02)
+    assert weights[:, SIZE // 2 + 30 :].max() < 0.01
+    assert around_shut_lids(source, source).max() == 0
 
 
 def test_beside_motion_is_a_band_around_what_moves():

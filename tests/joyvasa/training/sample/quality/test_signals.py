@@ -130,6 +130,10 @@ def test_a_blink_shuts_the_eyes_and_opens_them_again(opening, count):
     assert count_blinks(opening) == count
 
 
+def test_a_blink_is_as_deep_as_is_asked_for():
+    assert [count_blinks(lids((30, 3, 0.3)), shut=shut) for shut in (0.25, 0.35)] == [0, 1]
+
+
 def test_flicker_is_measured_against_the_still_picture():
     assert flicker_ratio(np.full(10, 0.44), np.full(10, 0.4)) == pytest.approx(1.1)
     assert np.isnan(flicker_ratio(np.full(10, 0.4), np.zeros(10)))
