@@ -113,7 +113,8 @@ def around_shut_lids(source_points: Tensor, target_points: Tensor) -> Tensor:
     """Where lids meet: a slit that stays open between them is a few pixels, and all that is seen of a blink.
 
     Args:
-        source_points, target_points: shape (B, keypoints, 3), in -1 to 1.
+        source_points: shape (B, keypoints, 3), in -1 to 1.
+        target_points: likewise.
 
     Returns:
         1 at shut lids, less around them and where they are open, shape (B, 1, SIZE, SIZE).
