@@ -77,9 +77,16 @@ class Bundle:
         """Checks that roles are there before any work starts.
 
         Raises:
-            ModelError: `models_missing`, naming the files and the command that gets them.
+            ModelError: `models_missing`, naming the files and the command that gets them, or the roles that the
+                bundle does not have.
         """
         missing = [role for role in roles if not self.has(role)]
+        if lacking := [role for role in missing if role not in self.spec.roles]:
+            raise ModelError(
+                "models_missing",
+                f"bundle {self.name}: its bundle.yaml has no {', '.join(lacking)}; expected a bundle that has: use "
+                "another one, as --models joyvasa, or another mode",
+            )
         if missing:
             raise ModelError("models_missing", f"bundle {self.name}: {self.needs(missing)}")
 

@@ -152,6 +152,11 @@ def test_commercial_use_allows_the_cascade(mode):
     require_models(dataclasses.replace(options, models="random"), open_bundle("random"))
 
 
+def test_a_bundle_for_people_says_that_it_has_nothing_for_animals():
+    with pytest.raises(ModelError, match=r"models_missing: bundle sample: .* no animal_.*use another one, as --models"):
+        require_models(config("models=sample", "mode=animal"), open_bundle("sample"))
+
+
 def test_terms_that_are_unclear_are_not_commercial():
     bundle = open_bundle("random")
     unclear = {"none": Licence(name="Unknown terms", commercial="unclear")}

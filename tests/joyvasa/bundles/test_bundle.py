@@ -74,7 +74,7 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it() -> None:
     assert sentence.endswith("(joyvasa models fetch joyvasa)")
     with pytest.raises(ModelError, match=r"--mode animal\)"):
         bundle.require(["animal_landmarks"])
-    with pytest.raises(ModelError, match="role no_such_role"):
+    with pytest.raises(ModelError, match="has no no_such_role; expected"):
         bundle.require(["no_such_role"])
     with pytest.raises(ModelError, match=r"needs .*warping_module\.pth"):
         bundle.network("warping_module")
