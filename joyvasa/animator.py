@@ -52,7 +52,7 @@ class Animator:
     Raises:
         ModelError: the bundle is unknown, or files that the options need are missing.
         ConfigError: `licence_refused`.
-        EnvironmentFault: `device_unavailable`.
+        EnvironmentFault: `device_unavailable`, `encoder_unavailable`.
     """
 
     def __init__(self, config: AnimationConfig, *, loaded: Models | None = None) -> None:
@@ -60,6 +60,7 @@ class Animator:
         self.models = Models(config) if loaded is None else loaded.with_config(config)
         self.bundle = self.models.bundle
         require_models(config, self.bundle)
+        check_encoder(config.encoding)
 
     def animate(
         self,
@@ -86,7 +87,6 @@ class Animator:
         seed = self.config.seed if seed is None else seed
         output = Path(output)
         check_output(output)
-        check_encoder(self.config.encoding)
         info = probe_audio(audio, allow_silence=self.config.audio.allow_silence)
         picture = self.read_picture(image)
         portrait = self.encode_portraits([picture])[0]

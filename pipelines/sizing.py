@@ -81,6 +81,11 @@ def cores_of(config: RunConfig) -> int:
     """Cores that rendering may take: those of this machine; on a cluster one, as its machines are not known."""
     if config.executor == "ray" and config.ray.address:
         return 1
+    return usable_cores()
+
+
+def usable_cores() -> int:
+    """Cores of this machine that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

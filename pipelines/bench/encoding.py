@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import resource
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pipelines.bench.config import BenchConfig
 from pipelines.bench.gains import render_inputs
 from pipelines.bench.inputs import make_records
 from pipelines.bench.passage import scratch
+from pipelines.sizing import usable_cores
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium")
 RATE = 25
@@ -55,11 +55,11 @@ def measure_encoding(config: BenchConfig) -> tuple[EncodingFigure, ...]:
     animation = config.run.animation
     with scratch() as folder:
         frames = _rendered(animation, config.encoding_frames, folder / "media")
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        base = dataclasses.replace(animation.encoding, encoder="x264")
         return tuple(
-            _measured(frames, dataclasses.replace(animation.encoding, preset=preset, threads=threads), folder / "a.mp4")
+            _measured(frames, dataclasses.replace(base, preset=preset, threads=threads), folder / "a.mp4")
             for preset in PRESETS
-            for threads in sorted({1, cores})
+            for threads in sorted({1, usable_cores()})
         )
 
 

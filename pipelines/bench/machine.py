@@ -13,6 +13,7 @@ from torch.nn.functional import conv2d
 
 from joyvasa.device import PRECISIONS, Precision
 from pipelines.bench.clock import repeated, synchronise
+from pipelines.sizing import usable_cores
 
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 CONVOLUTION_BATCH = {"cpu": 1, "cuda": 32}
@@ -63,10 +64,9 @@ class Limit:
 def describe(device: torch.device) -> Machine:
     """This machine."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(
         processor=_processor(),
-        cores=cores,
+        cores=usable_cores(),
         threads=torch.get_num_threads(),
         memory_bytes=pages,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

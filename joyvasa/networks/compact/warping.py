@@ -68,12 +68,13 @@ class CompactWarping(nn.Module):
         with full_precision(feature):
             feature, source, driving = joined(feature.float()), kp_source.float(), kp_driving.float()
             n, batch, fine = feature.shape[-1], len(driving), list(FINE)
-            source = source.expand(batch, -1, -1)
+            source, centres = source.expand(batch, -1, -1), pixel_centres(n, feature.device)
+            back = source - driving
             picture = pixel_shuffle(feature[:, :PIXEL_CHANNELS], FOLD)  # (1 or B, 3, 4N, 4N)
             features, small = feature[:, PIXEL_CHANNELS:], avg_pool2d(picture, FOLD)
             moved = heatmaps(driving, n, COARSE_SIGMA)
-            depth = moved.permute(0, 2, 3, 1) @ (source - driving)[:, None, :, 2:]  # (B, N, N, 1)
-            as_head = _as_head(source, driving, n)  # (B, N, N, 2)
+            depth = moved.permute(0, 2, 3, 1) @ back[:, None, :, 2:]  # (B, N, N, 1)
+            as_head = _as_head(source, driving, centres)  # (B, N, N, 2)
             turned = sample(small, as_head)
             moving = [moved - heatmaps(source, n, COARSE_SIGMA), moved, depth.permute(0, 3, 1, 2), turned]
             entering = (joined(*moving), self._moving), (joined(features, small), self._constant)
@@ -81,9 +82,8 @@ class CompactWarping(nn.Module):
         with full_precision(feature):
             choice, own, context = motions.float().split([KEYPOINTS + 2, 2, self.context], 1)
             weights = choice.permute(0, 2, 3, 1).softmax(-1)  # (B, N, N, K+2)
-            centres = pixel_centres(n, feature.device)
             head = weights[..., KEYPOINTS, None]
-            chosen = weights[..., :KEYPOINTS] @ (source - driving)[:, None, :, :2] + head * (as_head - centres)
+            chosen = weights[..., :KEYPOINTS] @ back[:, None, :, :2] + head * (as_head - centres)
             coarse = centres + chosen + COARSE_REACH * torch.tanh(own.permute(0, 2, 3, 1))  # (B, N, N, 2)
             doubled = double(coarse.permute(0, 3, 1, 2))  # (B, 2, 2N, 2N)
             still = pixel_centres(2 * n, feature.device).permute(2, 0, 1)
@@ -112,15 +112,15 @@ class CompactWarping(nn.Module):
             self.refined.weight.zero_()
 
 
-def _as_head(source: Tensor, driving: Tensor, n: int) -> Tensor:
-    """Where pixels would come from if all moved as the head does, (B, N, N, 2)."""
+def _as_head(source: Tensor, driving: Tensor, centres: Tensor) -> Tensor:
+    """Where pixels with these centres, (N, N, 2), would come from if all moved as the head does, (B, N, N, 2)."""
     rigid = list(HEAD)
     ones = torch.ones_like(driving[:, rigid, :1])
     known = torch.cat([driving[:, rigid, :2], ones], -1)  # (B, R, 3)
     ridge = RIDGE * torch.eye(3, device=source.device)
     moments = known.transpose(1, 2) @ known + ridge
     affine = torch.linalg.solve(moments, known.transpose(1, 2) @ source[:, rigid, :2] + ridge[:, :2])  # (B, 3, 2)
-    return pixel_centres(n, source.device) @ affine[:, None, :2] + affine[:, None, None, 2]
+    return centres @ affine[:, None, :2] + affine[:, None, None, 2]
 
 
 def _calmed(motion: Tensor) -> Tensor:

@@ -126,6 +126,11 @@ class Head:
         neck = pose.place(PIVOT) + np.array([*shift, 0.0])
         return Pose(pose.scale * growth, turned, neck - pose.scale * growth * PIVOT @ turned)
 
+    def pixels(self, portrait: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Pixels of the portrait, (size, size, 3), that are nearest to places in it, (..., 2 or more); (..., 3)."""
+        spots = places[..., :2].round().astype(int).clip(0, self.size - 1)
+        return portrait[spots[..., 1], spots[..., 0]]
+
     def vertices(self, face: np.ndarray, pose: Pose) -> np.ndarray:
         """Vertices of the driven picture: the face, what follows it around it, a border that stands still; (n, 2)."""
         moved, oval = pose.place(face)[:, :2], mesh_points().oval

@@ -61,8 +61,7 @@ def _smooth(points: Array) -> Array:
 def _colour(source: Array, head: Head, upper: Array) -> Array:
     """Of the darker pixels about the rim of the upper lid in the portrait."""
     rim = _smooth(head.pose.place(head.face[upper])[:, :2])
-    around = [rim + np.array([0, step]) for step in (-1, 0, 1, 2)]
-    spots = np.concatenate(around).round().astype(int).clip(0, head.size - 1)
-    pixels = source[spots[:, 1], spots[:, 0]].astype(np.float32)
+    around = np.concatenate([rim + np.array([0, step]) for step in (-1, 0, 1, 2)])
+    pixels = head.pixels(source, around).astype(np.float32)
     light = pixels.sum(1)
     return pixels[light <= np.percentile(light, DARKEST)].mean(0)

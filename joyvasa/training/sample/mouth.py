@@ -85,8 +85,7 @@ def _inside(size: int, upper: Array, lower: Array, pose: Pose, light: Array) -> 
 
 def _light(source: Array, head: Head) -> Array:
     """How bright the face is in red, green and blue, (3,); 1 for skin as it usually is, in bright light."""
-    spots = head.pose.place(head.face[mesh_points().cheeks])[:, :2].round().astype(int).clip(0, head.size - 1)
-    cheeks = source[spots[:, 1], spots[:, 0]].reshape(-1, 3).mean(0)
+    cheeks = head.pixels(source, head.pose.place(head.face[mesh_points().cheeks])).mean(0)
     mean = max(float(cheeks.mean()), 1.0)
     tint = np.clip(cheeks / mean / SKIN, 1 / TINTED, TINTED)
     return np.clip(mean / BRIGHT_SKIN, 0.35, 1.25) * tint
