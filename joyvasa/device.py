@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -39,3 +40,15 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, PRECISIONS[precision])
+
+
+def compiler_missing(device: torch.device) -> str | None:
+    """What `torch.compile` lacks for a device; None where it lacks nothing."""
+    if device.type == "cuda":
+        try:
+            import triton  # noqa: F401  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            return "the package triton"
+    elif not any(shutil.which(name) for name in ("g++", "clang++")):
+        return "a C++ compiler, g++ or clang++"
+    return None

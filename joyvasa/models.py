@@ -16,9 +16,9 @@ from joyvasa.audio import stream_audio, stream_normalised
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.spec import Licence
 from joyvasa.compose import FrameComposer
-from joyvasa.device import Precision, choose_device
+from joyvasa.device import Precision, choose_device, compiler_missing
 from joyvasa.driving import DrivingConfig, HumanDriver
-from joyvasa.errors import ConfigError
+from joyvasa.errors import ConfigError, EnvironmentFault
 from joyvasa.faces.detection import FaceDetector, build_detector
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.faces.mode_check import ModeCheck
@@ -35,7 +35,8 @@ from joyvasa.windows import WindowPlan
 
 MOTION_ROLES = ("motion_generator", "motion_template")
 # Animals have their own; all other networks serve both modes.
-RENDERER_ROLES = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
+FRAME_ROLES = ("warping_module", "spade_generator")  # they run for every frame
+RENDERER_ROLES = ("appearance_feature_extractor", "motion_extractor", *FRAME_ROLES)
 DETECTOR_ROLES = {
     "none": (),
     "cascade": (),
@@ -69,6 +70,7 @@ class AnimationConfig:
     seed: int = 0  # of the motion
     device: str = "auto"
     precision: Precision = "fp32"
+    compiled: bool = False  # networks that run for every step and frame; takes minutes at first, for long runs on a GPU
     batch_frames: int = 8  # rendered at once; memory grows with it
     paste_back: bool = True  # put the face back into the picture; off: the video shows the crop alone
     picture: PictureConfig = field(default_factory=PictureConfig)
@@ -172,12 +174,18 @@ class Models:
 
     Raises:
         ModelError: the bundle is unknown.
-        EnvironmentFault: `device_unavailable`.
+        EnvironmentFault: `device_unavailable`, `compiler_missing`.
     """
 
     def __init__(self, config: AnimationConfig) -> None:
         self.config = config
         self.device = choose_device(config.device)
+        if config.compiled and (lacking := compiler_missing(self.device)):
+            raise EnvironmentFault(
+                "compiler_missing",
+                f"compiled is true: {lacking}: not found; expected what torch.compile needs for {self.device.type}: "
+                "install it, or leave compiled off",
+            )
         if self.device.type == "cpu":
             keep_freed_memory()
         self.bundle: Bundle = open_bundle(config.models)
@@ -191,10 +199,10 @@ class Models:
 
         Raises:
             ModelError: the bundle is unknown.
-            EnvironmentFault: `device_unavailable`.
+            EnvironmentFault: `device_unavailable`, `compiler_missing`.
         """
         other = Models(config)
-        if (config.models, other.device) == (self.config.models, self.device):
+        if (config.models, config.compiled, other.device) == (self.config.models, self.config.compiled, self.device):
             other._networks = self._networks
             if (config.mode, config.face) == (self.config.mode, self.config.face) and "detector" in self.__dict__:
                 other.detector = self.detector
@@ -202,10 +210,14 @@ class Models:
 
     def network(self, role: str) -> nn.Module:
         """The network of a role, that of the mode where the modes differ, on the device, in eval mode."""
-        role = role_of(self.config.mode, role)
-        if role not in self._networks:
-            self._networks[role] = self.bundle.network(role, self.device)
-        return self._networks[role]
+        kept = role_of(self.config.mode, role)
+        if kept not in self._networks:
+            network = self._networks[kept] = self.bundle.network(kept, self.device)
+            if self.config.compiled and isinstance(network, MotionGenerator):
+                network.denoising_net.compile(mode="reduce-overhead")  # on a GPU each step is one CUDA graph
+            elif self.config.compiled and role in FRAME_ROLES:
+                network.compile()
+        return self._networks[kept]
 
     @cached_property
     def detector(self) -> FaceDetector | None:

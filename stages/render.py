@@ -84,7 +84,8 @@ class RenderStage(Stage):
         self._folder = RunFolder(open_storage(self.config.run))
         self._models = Models(options)
         _ = self._models.renderer, self._models.fingerprint
-        self._renderer = FrameRenderer(self._models, options.batch_frames, fixed_shape=self.config.strict)
+        fixed_shape = self.config.strict or options.compiled  # each shape is compiled
+        self._renderer = FrameRenderer(self._models, options.batch_frames, fixed_shape=fixed_shape)
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Renders frames of several records in one call; in `strict` mode those of one record."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,16 +125,3 @@ def precision_unavailable(device: torch.device, precision: Precision) -> str | N
         probe = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")
         supported = bool(probe())
     return None if supported else f"{describe(device).processor} does not compute in {precision}"
-
-
-def compiler_missing(device: torch.device) -> str | None:
-    """Why networks cannot be compiled for a device; None where they can."""
-    if device.type == "cuda":
-        try:
-            import triton  # noqa: F401  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            return "not available: needs the package triton"
-        return None
-    if not any(shutil.which(name) for name in ("g++", "clang++")):
-        return "not available: needs a C++ compiler, g++ or clang++"
-    return None

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from joyvasa.device import Precision, autocast
+from joyvasa.device import Precision, autocast, compiler_missing
 from joyvasa.models import Models
 from pipelines.bench.clock import PeakMemory, repeated, synchronise
 from pipelines.bench.config import BenchConfig
-from pipelines.bench.machine import Limit, compiler_missing, measure_limits, precision_unavailable
+from pipelines.bench.machine import Limit, measure_limits, precision_unavailable
 
 KEYPOINTS = 21
 
@@ -89,7 +89,8 @@ def measure_networks(config: BenchConfig) -> NetworksSection:
             for call in _calls(models, batch):
                 figures.append(_figure(call, batch, precision, models.device, found, config.case_s, skipped=reason))
         if config.compiled and precision == config.run.animation.precision:
-            missing = reason or compiler_missing(models.device)
+            lacking = compiler_missing(models.device)
+            missing = reason or (lacking and f"not available: needs {lacking}")
             batch = max(config.batches)
             for call in _calls(models, batch):
                 figure = _figure(
