@@ -121,8 +121,8 @@ generated(sys.argv[1], sys.argv[2])
 
 
 def generated(pairs: str | Path, run: str | Path) -> None:
-    """A run that makes its videos with the small test models."""
-    settings = ("animation.models=random", "animation.device=cpu", "animation.picture.max_side=128")
+    """A run that makes its videos."""
+    settings = ("animation.device=cpu", "animation.picture.max_side=128")
     generate(pairs, run, configured(*settings, "stages.render.batch_size=1"))
 
 
@@ -195,7 +195,7 @@ def test_rows_without_a_video_are_refused(videos, tmp_path):
 
 def test_rows_with_a_video_alone_are_nothing_to_generate_from(videos, tmp_path):
     with pytest.raises(ManifestError, match="manifest_rows"):
-        generate(videos, tmp_path / "run", load_config(RunConfig, settings=["animation.models=random"]))
+        generate(videos, tmp_path / "run", load_config(RunConfig))
     assert not (tmp_path / "run").exists()
 
 

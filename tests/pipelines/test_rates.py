@@ -11,7 +11,7 @@ from pipelines.run_config import RunConfig
 from tests.manifests.tables import write
 from tests.media import DATA, tone
 
-SETTINGS = ["animation.models=random", "animation.picture.max_side=128"]
+SETTINGS = ["animation.picture.max_side=128"]
 
 
 def stage(records, busy_s, *, shared=0, num_gpus=0.0, **totals):
@@ -64,7 +64,7 @@ def test_a_plan_measures_this_machine_and_says_so(manifest, tmp_path):
     result = CliRunner().invoke(app, [*arguments, *(part for entry in SETTINGS for part in ("--set", entry))])
     assert result.exit_code == 0, result.output
     estimate = json.loads(result.stdout)["estimate"]
-    assert estimate["machine"] == "this machine, models random, no GPU"
+    assert estimate["machine"] == "this machine, models sample, no GPU"
     assert estimate["worker_hours_by_stage"]["render"] > 0
     assert estimate["gpu_hours"] == 0  # it ran on the CPU
     assert estimate["disk_bytes"] > 0
