@@ -49,6 +49,17 @@ def test_before_training_a_portrait_at_rest_is_left_as_it_is(networks, image, po
 
 
 @torch.inference_mode()
+def test_what_does_not_move_stands_still_whatever_the_keypoints_do(image, points):
+    warping, feature = build("compact_warping"), build("compact_appearance")(image)
+    still = pixel_centres(128, torch.device("cpu")).permute(2, 0, 1)
+    assert (warping(feature, points, points + 0.1)["deformation"] - still).abs().max() > 0.05
+    warping.refined.bias[3] = -9.0
+    warped = warping(feature, points, points + 0.1)
+    assert warped["moving"].max() < 0
+    assert torch.equal(warped["deformation"], still[None])
+
+
+@torch.inference_mode()
 def test_frames_do_not_depend_on_what_shares_their_batch(networks, image, points):
     feature = networks["appearance"](image)
     driven = points + 0.05 * torch.randn(4, KEYPOINTS, 3, generator=torch.Generator().manual_seed(3))

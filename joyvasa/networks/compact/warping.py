@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 
 from joyvasa.networks.compact.appearance import FOLD, PIXEL_CHANNELS
-from joyvasa.networks.compact.layers import ConvBlock, Pyramid, double, heatmaps, joined, pixel_centres, sample
+from joyvasa.networks.compact.layers import Pyramid, double, heatmaps, joined, pixel_centres, sample
 from joyvasa.networks.compact.points import FINE, HEAD, KEYPOINTS
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
@@ -17,6 +17,7 @@ from joyvasa.networks.layers import full_precision
 COARSE_SIGMA, FINE_SIGMA, LOOK_SIGMA = 0.07, 0.03, 0.04  # of heatmaps: 9, 4 and 5 pixels of a picture of 256
 COARSE_REACH, FINE_REACH = 0.1, 0.06  # farthest that the network moves a pixel on its own account
 CALM = 0.0024  # a third of a pixel of 256: motion below it is none
+MOVES = 4.0  # bias of what moves before training
 RIDGE = 1e-4  # keeps the head's affine motion defined for keypoints on a line
 
 
@@ -27,14 +28,15 @@ class CompactWarpingConfig(NetworkConfig):
     channels: int = 32  # of the features, without pixels
     widths: tuple[int, ...] = (48, 64, 96, 96)  # of the pyramid that estimates the motion
     context: int = 16  # channels that it hands to finer levels
-    fine_width: int = 32  # of the level that refines mouth and eyes
+    fine_widths: tuple[int, ...] = (32, 48)  # of the pyramid that refines it at twice the resolution
 
 
 class CompactWarping(nn.Module):
     """Feature of a portrait and two sets of keypoints -> the feature as it looks from the driven pose.
 
     As in the First Order Motion Model (Siarohin et al. 2019), every pixel chooses among motions: those of the
-    keypoints, of the head as a whole, and none. A second level at twice the resolution refines lips and lids.
+    keypoints, of the head as a whole, and none. A second level at twice the resolution looks at the portrait, at rest
+    and moved, and refines lips, lids and where the head ends.
 
     Args:
         config: sizes.
@@ -47,9 +49,8 @@ class CompactWarping(nn.Module):
         self._moving, self._constant = [*range(first[0]), *range(first[1], first[1] + 4)], [*range(*first)]
         self.pyramid = Pyramid(2 * KEYPOINTS + config.channels + 7, config.widths)
         self.choose = nn.Conv2d(config.widths[0], KEYPOINTS + 2 + 2 + context, 3, 1, 1)
-        fine = 2 + 2 * len(FINE) + context
-        self.refine = nn.Sequential(ConvBlock(fine, config.fine_width), ConvBlock(config.fine_width, config.fine_width))
-        self.refined = nn.Conv2d(config.fine_width, 3, 3, 1, 1)
+        self.refine = Pyramid(2 + 2 * len(FINE) + context + 6, config.fine_widths)
+        self.refined = nn.Conv2d(config.fine_widths[0], 4, 3, 1, 1)
         self._start_from_the_head()
 
     def forward(self, feature: Tensor, kp_source: Tensor, kp_driving: Tensor) -> dict[str, Tensor]:
@@ -63,7 +64,8 @@ class CompactWarping(nn.Module):
         Returns:
             `out`: shape (B, 48 + channels + fine + context + 4, N, N), for the generator; `deformation`: shape
             (B, 2, 2N, 2N), where pixels come from, x and y in -1 to 1; `occlusion_map`: shape (B, 1, 2N, 2N), 1
-            where they come from nowhere.
+            where they come from nowhere; `moving`: likewise, logits, below 0 where they stand still whatever moves
+            next to them.
         """
         with full_precision(feature):
             feature, source, driving = joined(feature.float()), kp_source.float(), kp_driving.float()
@@ -72,6 +74,7 @@ class CompactWarping(nn.Module):
             back = source - driving
             picture = pixel_shuffle(feature[:, :PIXEL_CHANNELS], FOLD)  # (1 or B, 3, 4N, 4N)
             features, small = feature[:, PIXEL_CHANNELS:], avg_pool2d(picture, FOLD)
+            half = avg_pool2d(picture, 2)  # (1 or B, 3, 2N, 2N)
             moved = heatmaps(driving, n, COARSE_SIGMA)
             depth = moved.permute(0, 2, 3, 1) @ back[:, None, :, 2:]  # (B, N, N, 1)
             as_head = _as_head(source, driving, centres)  # (B, N, N, 2)
@@ -88,18 +91,20 @@ class CompactWarping(nn.Module):
             doubled = double(coarse.permute(0, 3, 1, 2))  # (B, 2, 2N, 2N)
             still = pixel_centres(2 * n, feature.device).permute(2, 0, 1)
             near = [heatmaps(points[:, fine], 2 * n, FINE_SIGMA) for points in (driving, source)]
-            close = joined(doubled - still, *near, double(joined(context)))
-        refined = self.refined(self.refine(close)).float()  # (B, 3, 2N, 2N)
+            looks = half.expand(batch, -1, -1, -1), sample(half, doubled.permute(0, 2, 3, 1))
+            close = joined(doubled - still, *near, double(joined(context)), *looks)
+        own, nowhere, moving = self.refined(self.refine(close)).float().split([2, 1, 1], 1)  # (B, 2 or 1, 2N, 2N)
         with full_precision(feature):
-            deformation = still + _calmed(doubled - still + FINE_REACH * torch.tanh(refined)[:, :2])
-            occlusion = torch.sigmoid(refined[:, 2:] - 2)
+            motion = torch.sigmoid(moving) * (doubled - still + FINE_REACH * torch.tanh(own))
+            deformation = still + _calmed(motion)
+            occlusion = torch.sigmoid(nowhere - 2)
             pixels = sample(picture, double(deformation).permute(0, 2, 3, 1))
             warped = sample(features, coarse)
             look = heatmaps(driving[:, fine], n, LOOK_SIGMA)
             out = joined(
                 pixel_unshuffle(joined(pixels), FOLD), warped, look, context, pixel_unshuffle(joined(occlusion), 2)
             )
-        return {"out": out, "deformation": deformation, "occlusion_map": occlusion}
+        return {"out": out, "deformation": deformation, "occlusion_map": occlusion, "moving": moving}
 
     def _start_from_the_head(self) -> None:
         """Before training most pixels follow the head or stand still, and no pixel goes its own way."""
@@ -110,6 +115,7 @@ class CompactWarping(nn.Module):
                 nn.init.zeros_(bias)  # type: ignore[arg-type]
             self.choose.bias[KEYPOINTS : KEYPOINTS + 2] = torch.tensor([2.0, 1.0])  # type: ignore[index]
             self.refined.weight.zero_()
+            self.refined.bias[3] = MOVES  # type: ignore[index]
 
 
 def _as_head(source: Tensor, driving: Tensor, centres: Tensor) -> Tensor:

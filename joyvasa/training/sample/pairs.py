@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 
@@ -18,6 +19,8 @@ from joyvasa.training.sample.scenes import render
 
 REAL = 0.2  # share of pairs that are two frames of a video
 BACKWARDS = 0.15  # share of the rest in which the portrait is the driven picture: its pixels are real
+ELSEWHERE = 0.4  # share of the rest in which the person stands before another background
+UNSHARP, MOST_BLURRED = 0.6, 8.0  # share of these that are out of focus; pixels
 TURN_DEGREES = (7.0, 10.0, 6.0)  # standard deviations of pitch, yaw, roll
 MOST_DEGREES = 18.0
 _SWAPPED = list(range(21))
@@ -101,6 +104,8 @@ class PairSampler:
             portrait.mesh, scale=np.exp(r.normal(0, 0.07)), angle=r.normal(0, 0.05), shift=r.normal(0, 0.02, 2) * SIZE
         )
         crop, person = cut(portrait.image, matrix), cut(portrait.person, matrix)
+        if r.random() < ELSEWHERE:
+            crop = self._elsewhere(crop, person)
         head = Head(transform(portrait.mesh, matrix), self._mean, SIZE)
         turn = np.eye(3)
         if r.random() < 0.85:
@@ -114,6 +119,18 @@ class PairSampler:
             nowhere = np.zeros((SIZE, SIZE), np.float32)
             return Pair(scene.picture, picture, driven, at_rest, np.full_like(scene.origin, np.nan), nowhere)
         return Pair(picture, scene.picture, at_rest, driven, (scene.origin + 0.5) * 2 / SIZE - 1, scene.painted)
+
+    def _elsewhere(self, crop: np.ndarray, person: np.ndarray) -> np.ndarray:
+        """The person before a part of another portrait, sharp or not, so that what is behind may be anything."""
+        r = self._random
+        other = self._portraits[int(r.integers(len(self._portraits)))].image
+        side = int(min(other.shape[:2]) * r.uniform(0.2, 1))
+        top, left = (int(r.integers(length - side + 1)) for length in other.shape[:2])
+        behind = cv2.resize(other[top : top + side, left : left + side], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        if r.random() < UNSHARP:
+            behind = cv2.GaussianBlur(behind, (0, 0), r.uniform(1, MOST_BLURRED))
+        alpha = cv2.GaussianBlur(person, (0, 0), 1)[..., None].astype(np.float32) / 255
+        return (behind + alpha * (crop.astype(np.float32) - behind)).round().astype(np.uint8)
 
     def _real(self) -> Pair:
         r = self._random
@@ -138,7 +155,7 @@ class PairSampler:
     def _expression(self, gap: float) -> Expression:
         r = self._random
         kind, eyes = r.random(), r.random()
-        shut = 0.0 if eyes < 0.4 else r.uniform(1.0, self._most_shut) if eyes < 0.6 else r.random()
+        shut = 0.0 if eyes < 0.35 else r.uniform(1.0, self._most_shut) if eyes < 0.65 else r.random()
         brow = r.normal(0, 0.07) * (r.random() < 0.4)
         raised = r.random() < 0.4
         return Expression(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, max_pool2d
+from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, max_pool2d
 
 from joyvasa.networks import build
 from joyvasa.networks.compact.layers import heatmaps, pixel_centres
@@ -23,6 +23,7 @@ POINT_NOISE = 0.004  # half a pixel: no two sets of keypoints are the same
 MOST_MISTAKEN = 1.0  # share of what M is off by
 MOST_SHUT = 1.6  # blink of keypoints that still means eyes that are just shut
 EYE_SIGMA = 0.07  # of what counts as an eye
+LEAST_OPEN = 0.01  # of lids; what is less is shut before it is driven
 FINE_SIGMA = 0.09  # of what counts as around lips and lids
 STILL = 0.002  # motion up to a quarter of a pixel of 256
 BESIDE = 8  # as far next to what moves, pixels of 128
@@ -97,9 +98,10 @@ class RendererTask(Task):
         astray = (warped["deformation"] - origin.nan_to_num()).abs() * told
         flow = _mean(astray, told * clear) + _mean(astray, told * clear * avg_pool2d(near, 2))
         flow = flow + _mean(astray, told * clear * beside_motion(origin))
+        still = binary_cross_entropy_with_logits(warped["moving"], moves(origin), told[:, :1].float())
         paint = 0.2 * (brush * known).mean() + 0.1 * _mean(1 - brush, painted)
-        loss = colour + 0.5 * moved + 0.5 * edges + 4 * flow + paint
-        numbers = {"colour": colour, "moved": moved, "flow": flow, "brush": brush.mean()}
+        loss = colour + 0.5 * moved + 0.5 * edges + 4 * flow + 0.1 * still + paint
+        numbers = {"colour": colour, "moved": moved, "flow": flow, "still": still, "brush": brush.mean()}
         return loss, {name: float(value.detach()) for name, value in numbers.items()}
 
     def _mistakes(self, pictures: Tensor, points: Tensor) -> Tensor:
@@ -121,8 +123,9 @@ def around_shut_lids(source_points: Tensor, target_points: Tensor) -> Tensor:
     """
     centres, shut = [], []
     for upper, lower in (RIGHT_LIDS, LEFT_LIDS):
-        before, after = ((p[:, lower, :2] - p[:, upper, :2]).norm(dim=-1) for p in (source_points, target_points))
-        shut.append((1 - after / before.clamp(min=0.01)).clamp(0, 1))
+        before, after = (p[:, lower, :2] - p[:, upper, :2] for p in (source_points, target_points))
+        open_of_before = (before * after).sum(-1) / before.square().sum(-1).clamp(min=LEAST_OPEN**2)
+        shut.append((1 - open_of_before).clamp(0, 1))  # lids that were driven past each other are shut
         centres.append(target_points[:, lower])
     near = heatmaps(torch.stack(centres, 1), SIZE, EYE_SIGMA) * torch.stack(shut, 1)[..., None, None]
     return near.amax(1, keepdim=True)
@@ -137,9 +140,14 @@ def beside_motion(origin: Tensor) -> Tensor:
     Returns:
         1 or 0, shape (B, 1, H, W).
     """
+    moving = moves(origin)
+    return max_pool2d(moving, 2 * BESIDE + 1, 1, BESIDE) * (1 - moving)
+
+
+def moves(origin: Tensor) -> Tensor:
+    """Where a picture does not stand still, 1 or 0, shape (B, 1, H, W); 0 where `origin`, (B, 2, H, W), is NaN."""
     still = pixel_centres(origin.shape[-1], origin.device).permute(2, 0, 1)
-    moves = ((origin - still).abs().amax(1, keepdim=True) > STILL).float()  # not where it is not known
-    return max_pool2d(moves, 2 * BESIDE + 1, 1, BESIDE) * (1 - moves)
+    return ((origin - still).abs().amax(1, keepdim=True) > STILL).float()
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from joyvasa.training.sample.renderer_task import (
     RendererTask,
     around_shut_lids,
     beside_motion,
+    moves,
 )
 
 
@@ -61,12 +62,17 @@ def test_shut_lids_count_and_open_ones_do_not():
     assert weights.max() == pytest.approx(1, abs=0.02)
     assert weights[:, SIZE // 2 + 30 :].max() < 0.01
     assert around_shut_lids(source, source).max() == 0
+    shut[:, RIGHT_LIDS[0], 1] = 0.1  # driven on, past the lower lid
+    assert torch.equal(around_shut_lids(source, shut)[0, 0], weights)
 
 
 def test_beside_motion_is_a_band_around_what_moves():
     origin = pixel_centres(64, torch.device("cpu")).permute(2, 0, 1)[None].clone()
     origin[:, 0, 20:30, 20:30] += 0.1
     origin[:, :, 40:] = torch.nan
+    moving = moves(origin)[0, 0]
+    assert moving[20:30, 20:30].min() == 1
+    assert moving.sum() == 100
     band = beside_motion(origin)[0, 0]
     assert band[20:30, 20:30].sum() == 0
     assert band[25, 30 : 30 + BESIDE].min() == 1

@@ -6,8 +6,8 @@ from joyvasa.networks.compact.points import INNER_LOWER_LIP, INNER_UPPER_LIP, RI
 from joyvasa.training.sample.head import Expression, Head, mean_head
 from joyvasa.training.sample.lashes import draw_lashes
 from joyvasa.training.sample.mesh_points import mesh_points
-from joyvasa.training.sample.pairs import Pair, mirrored, rotation, to_unit
-from joyvasa.training.sample.pictures import EYES_APART, EYES_AT, SIZE, held_out
+from joyvasa.training.sample.pairs import Pair, PairSampler, mirrored, rotation, to_unit
+from joyvasa.training.sample.pictures import EYES_APART, EYES_AT, SIZE, Portrait, held_out
 from joyvasa.training.sample.scenes import render
 from joyvasa.training.sample.talker import sway
 from joyvasa.training.sample.visemes import Sound, mouth
@@ -122,6 +122,17 @@ def test_a_background_stands_still_and_comes_out_from_behind_a_turning_head(head
 def test_the_mean_of_turned_heads_is_the_head(mean):
     turned = [40 * mean @ rotation(*angles) + 100 for angles in ((0, 0, 0), (10, -15, 5), (-8, 12, 3))]
     assert np.abs(mean_head(turned) - mean).max() < 0.02
+
+
+def test_a_person_may_stand_before_another_portrait(mean):
+    other = Portrait("other", np.full((300, 400, 3), 200, np.uint8), mean, np.zeros((300, 400), np.uint8))
+    crop = np.random.default_rng(4).integers(0, 100, (SIZE, SIZE, 3)).astype(np.uint8)
+    mask = person()
+    changed = PairSampler([other], [], mean, seed=0)._elsewhere(crop, mask)
+    inside = cv2.erode(mask, np.ones((9, 9))) > 0
+    outside = cv2.dilate(mask, np.ones((9, 9))) == 0
+    assert np.array_equal(changed[inside], crop[inside])
+    assert (changed[outside] == 200).all()
 
 
 def test_two_mirrors_change_nothing(head):
