@@ -34,8 +34,8 @@ from joyvasa.video import EncodingConfig
 from joyvasa.windows import WindowPlan
 
 MOTION_ROLES = ("motion_generator", "motion_template")
-# Animals have their own; all other networks serve both modes.
 FRAME_ROLES = ("warping_module", "spade_generator")  # they run for every frame
+# Animals have their own; all other networks serve both modes.
 RENDERER_ROLES = ("appearance_feature_extractor", "motion_extractor", *FRAME_ROLES)
 DETECTOR_ROLES = {
     "none": (),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from joyvasa.networks.exactness import exact_on_cpu
 
 # PyTorch multiplies float32 matrices with MKL, which on processors of AMD is up to twice as slow as oneDNN; oneDNN also
-# applies the activation before the product leaves the cache. `torch.compile` chooses by itself.
+# applies the activation before the product leaves the cache. `torch.compile` refuses this operation.
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 FEW_ROWS = 64  # below so many, MKL is as fast
 
@@ -46,6 +46,5 @@ class LinearGelu(nn.Linear):
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
-    if torch.compiler.is_compiling():
-        return False
-    return _ONEDNN and exact_on_cpu(x, weight) and x.numel() >= FEW_ROWS * x.shape[-1]
+    usable = _ONEDNN and not torch.compiler.is_compiling()
+    return usable and exact_on_cpu(x, weight) and x.numel() >= FEW_ROWS * x.shape[-1]

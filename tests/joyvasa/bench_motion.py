@@ -1,8 +1,5 @@
 """Time of one denoising step, published sizes, against one record and half of the guidance at a time: `make bench`."""
 
-import time
-
-import numpy as np
 import pytest
 import torch
 
@@ -10,6 +7,7 @@ from joyvasa.allocation import keep_freed_memory, usual_allocation
 from joyvasa.device import autocast
 from joyvasa.networks import build
 from pipelines.bench.plain_motion import PlainDenoiser
+from tests.joyvasa.turns import compare
 
 pytestmark = pytest.mark.bench
 
@@ -17,16 +15,23 @@ RECORDS, ROUNDS, STEP, SCALE = 16, 5, 25, 2.8
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-5), ("bf16", 0.05)])
-@torch.no_grad()
-def test_a_denoising_step_of_many_records(precision, bound):
+def windows_of_records():
+    """A network of published sizes; motion, audio, and both before the window, of each record."""
     torch.manual_seed(0)
     network = build("motion_generator")
     sizes = network.config
-    plain = PlainDenoiser(sizes, network.denoising_net.state_dict()).eval()
     audio, motion = torch.randn(RECORDS, 100, sizes.feature_dim), torch.randn(RECORDS, 100, sizes.motion_feat_dim)
     prev_motion = torch.randn(RECORDS, sizes.n_prev_motions, sizes.motion_feat_dim)
     prev_audio = torch.randn(RECORDS, sizes.n_prev_motions, sizes.feature_dim)
+    return network, motion, audio, prev_motion, prev_audio
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-5), ("bf16", 0.05)])
+@torch.no_grad()
+def test_a_denoising_step_of_many_records(precision, bound):
+    network, motion, audio, prev_motion, prev_audio = windows_of_records()
+    sizes = network.config
+    plain = PlainDenoiser(sizes, network.denoising_net.state_dict()).eval()
     with autocast(CPU, precision):
         predict = network._predictor(audio, prev_motion, prev_audio, SCALE, None)  # of a window: its 50 steps share it
 
@@ -45,17 +50,11 @@ def test_a_denoising_step_of_many_records(precision, bound):
             return predict(motion, STEP)
 
     keep_freed_memory()
-    times, results = {"plain": [], "here": []}, {}
-    for _ in range(ROUNDS):
-        for way, function in (("plain", plainly), ("here", here)):
-            wall, processor = time.perf_counter(), time.process_time()
-            results[way] = function()
-            times[way].append((time.perf_counter() - wall, time.process_time() - processor))
-    (wall, processor), (fast_wall, fast_processor) = (np.median(times[way], axis=0) for way in ("plain", "here"))
-    apart = (results["plain"] - results["here"]).abs().max() / results["plain"].abs().max()
+    found = compare(plainly, here, rounds=ROUNDS)
+    wall, fast_wall = found.plain.median_s, found.here.median_s
     print(
         f"\n{RECORDS} records, {precision}, {torch.get_num_threads()} threads: {wall:.3f} s plainly, "
         f"{fast_wall:.3f} s here, {wall / fast_wall:.2f} times as fast; "
-        f"processor {processor / fast_processor:.2f}; apart by {apart:.1e}"
+        f"processor {found.plain.median_processor_s / found.here.median_processor_s:.2f}; apart by {found.apart:.1e}"
     )
-    assert apart <= bound
+    assert found.apart <= bound

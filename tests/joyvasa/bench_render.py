@@ -1,7 +1,5 @@
 """Time of the networks that render, published sizes, against the same as the papers have them: run by `make bench`."""
 
-import time
-
 import pytest
 import torch
 
@@ -10,6 +8,7 @@ from joyvasa.device import autocast
 from joyvasa.networks import build
 from joyvasa.rendering import to_uint8
 from pipelines.bench.plain_renderer import PlainGenerator, PlainWarping
+from tests.joyvasa.turns import compare
 
 pytestmark = pytest.mark.bench
 
@@ -58,21 +57,14 @@ def test_frames_of_one_portrait(precision, bound):
 
 
 def compared(name, plain, fast, bound):
-    """Runs both in turns, prints times and how far they lie apart; gives the plain result, and seconds of each."""
-    times = {"plain": [], "fast": []}
-    results = {}
-    for _ in range(ROUNDS):
-        for way, function in (("plain", plain), ("fast", fast)):
-            wall, processor = time.perf_counter(), time.process_time()
-            results[way] = function()
-            times[way].append((time.perf_counter() - wall, time.process_time() - processor))
-    wall, processor = (
-        [min(entry[i] for entry in times[way]) for way in ("plain", "fast")] for i in range(2)
-    )  # the least, as others may use the machine
-    apart = (results["plain"] - results["fast"]).abs().max() / results["plain"].abs().max()
+    """Prints times and how far the results lie apart; gives the plain result, and seconds of each."""
+    found = compare(plain, fast, rounds=ROUNDS)
+    ways = found.plain, found.here
+    # The least, as others may use the machine.
+    wall, processor = [min(way.seconds) for way in ways], [min(way.processor_s) for way in ways]
     print(
         f"{name:15s} plain {wall[0]:6.2f} {processor[0]:6.2f}, here {wall[1]:6.2f} {processor[1]:6.2f}: "
-        f"{wall[0] / wall[1]:.2f} and {processor[0] / processor[1]:.2f} times as fast; apart by {apart:.1e}"
+        f"{wall[0] / wall[1]:.2f} and {processor[0] / processor[1]:.2f} times as fast; apart by {found.apart:.1e}"
     )
-    assert apart <= bound
-    return results["plain"], dict(zip(("plain", "fast"), wall, strict=True))
+    assert found.apart <= bound
+    return found.result, dict(zip(("plain", "fast"), wall, strict=True))

@@ -1,7 +1,5 @@
 """What each gain of the networks brings: time with all of them, and with one switched off; run by `make bench`."""
 
-import time
-
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
@@ -15,25 +13,20 @@ from joyvasa.networks import build, large_kernels, linear, spade_generator, warp
 from joyvasa.networks.compact import generator, layers, warping
 from joyvasa.networks.compact.layers import ConvBlock
 from joyvasa.networks.remembered import Remembered
+from tests.joyvasa.bench_motion import RECORDS, SCALE, STEP, windows_of_records
+from tests.joyvasa.turns import compare
 
 pytestmark = pytest.mark.bench
 
-FRAMES, RECORDS, ROUNDS, BOUND = 4, 16, 3, 1e-5
-STEP, SCALE = 25, 2.8
+FRAMES, ROUNDS, BOUND = 4, 3, 1e-5
 
 
 def compared(what, plain, fast):
-    """Prints a row of the README's table; the two ways take turns."""
-    times, results = {plain: [], fast: []}, {}
-    for _ in range(ROUNDS):
-        for way in (plain, fast):
-            started = time.perf_counter()
-            results[way] = way()
-            times[way].append(time.perf_counter() - started)
-    without, here = (min(times[way]) for way in (plain, fast))  # the least, as others may use the machine
-    apart = (results[plain] - results[fast]).abs().max() / results[plain].abs().max()
-    print(f"\n| {what} | {without:.3g} s | {here:.3g} s | {without / here:.2f} | {apart:.0e} |")
-    assert apart <= BOUND
+    """Prints a row of the README's table."""
+    found = compare(plain, fast, rounds=ROUNDS)
+    without, here = min(found.plain.seconds), min(found.here.seconds)  # the least, as others may use the machine
+    print(f"\n| {what} | {without:.3g} s | {here:.3g} s | {without / here:.2f} | {found.apart:.0e} |")
+    assert found.apart <= BOUND
 
 
 def switched(monkeypatch, way, *changes):
@@ -129,13 +122,7 @@ def test_generator(gain, monkeypatch):
 @pytest.fixture(scope="module")
 def step():
     """A denoising step of many records with guidance, as the sampler calls it, and what it is called with."""
-    torch.manual_seed(0)
-    network = build("motion_generator")
-    sizes = network.config
-    audio, motion = torch.randn(RECORDS, 100, sizes.feature_dim), torch.randn(RECORDS, 100, sizes.motion_feat_dim)
-    prev_motion = torch.randn(RECORDS, sizes.n_prev_motions, sizes.motion_feat_dim)
-    prev_audio = torch.randn(RECORDS, sizes.n_prev_motions, sizes.feature_dim)
-    return network, motion, audio, prev_motion, prev_audio
+    return windows_of_records()
 
 
 @torch.no_grad()

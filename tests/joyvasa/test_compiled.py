@@ -57,6 +57,7 @@ def test_models_do_not_share_networks_with_compiled_ones():
 
 def test_a_missing_compiler_is_named(monkeypatch):
     monkeypatch.setattr(device_module.shutil, "which", lambda name: None)
+    assert device_module.compiler_missing(CPU) == "a C++ compiler, g++ or clang++"
     with pytest.raises(EnvironmentFault, match=r"compiler_missing: compiled is true: a C\+\+ compiler, g\+\+ or clang"):
         models("compiled=true")
 

@@ -46,7 +46,7 @@ class CompactWarping(nn.Module):
         super().__init__()
         self.context = context = config.context
         first = 2 * KEYPOINTS, 2 * KEYPOINTS + config.channels + 3  # what depends on the portrait alone
-        self._moving, self._constant = [*range(first[0]), *range(first[1], first[1] + 4)], [*range(*first)]
+        self._changing, self._constant = [*range(first[0]), *range(first[1], first[1] + 4)], [*range(*first)]
         self.pyramid = Pyramid(2 * KEYPOINTS + config.channels + 7, config.widths)
         self.choose = nn.Conv2d(config.widths[0], KEYPOINTS + 2 + 2 + context, 3, 1, 1)
         self.refine = Pyramid(2 + 2 * len(FINE) + context + 6, config.fine_widths)
@@ -79,8 +79,8 @@ class CompactWarping(nn.Module):
             depth = moved.permute(0, 2, 3, 1) @ back[:, None, :, 2:]  # (B, N, N, 1)
             as_head = _as_head(source, driving, centres)  # (B, N, N, 2)
             turned = sample(small, as_head)
-            moving = [moved - heatmaps(source, n, COARSE_SIGMA), moved, depth.permute(0, 3, 1, 2), turned]
-            entering = (joined(*moving), self._moving), (joined(features, small), self._constant)
+            changing = [moved - heatmaps(source, n, COARSE_SIGMA), moved, depth.permute(0, 3, 1, 2), turned]
+            entering = (joined(*changing), self._changing), (joined(features, small), self._constant)
         motions = self.choose(self.pyramid.after(self.pyramid.enter.of_parts(*entering)))
         with full_precision(feature):
             choice, own, context = motions.float().split([KEYPOINTS + 2, 2, self.context], 1)

@@ -171,7 +171,7 @@ def test_memory_of_a_block_is_what_it_took_at_most():
     assert memory.n_bytes - nothing.n_bytes == pytest.approx(64 << 20, rel=0.1)
 
 
-def test_what_is_lacking_is_named(monkeypatch):
+def test_every_processor_computes_in_float32():
     assert machine.precision_unavailable(CPU, "fp32") is None
 
 
