@@ -166,7 +166,7 @@ class Animator:
                 keypoints = driver.keypoints(motion[start : start + self.config.batch_frames])
                 with autocast(models.device, self.config.precision):
                     crops = models.renderer.render(portrait.feature, driver.source_keypoints, keypoints)
-                writer.write(composer.compose(crops.cpu().numpy()))
+                writer.write(composer.frames(crops))
                 if on_progress:
                     on_progress("frames", min(start + self.config.batch_frames, len(motion)), len(motion))
         return composer.width, composer.height

@@ -316,6 +316,7 @@ class Models:
             picture,
             paste_back=self.config.paste_back,
             output_size=self.bundle.switches.output_size,
+            device=self.device,
             mark=f"{self.bundle.name} weights" if self.bundle.synthetic else None,
         )
 

@@ -9,7 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
+from joyvasa.compose import FrameComposer
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.media import ffmpeg_executable
 from joyvasa.models import Models
@@ -54,6 +56,7 @@ class RenderConfig(StageConfig):
 class _Job(Playing):
     """A record, its output, and what came of it."""
 
+    composer: FrameComposer
     output: VideoOutput
     saved: tuple[str, bytes] | None  # path and content of the motion file
     n_written: int = 0
@@ -127,6 +130,7 @@ class RenderStage(Stage):
             feature=portrait.feature,
             source_keypoints=driver.source_keypoints,
             keypoints=keypoints,
+            composer=composer,
             output=output,
             saved=saved,
         )
@@ -138,19 +142,30 @@ class RenderStage(Stage):
             for parts in batches(jobs, options.batch_frames, mixed=not self.config.strict):
                 for part, crops in self._renderer.render(parts):
                     assert isinstance(part.playing, _Job)
-                    waiting.append(pool.submit(self._deliver, part.playing, crops.cpu().numpy()))
+                    prepared = self._fetch(part.playing, crops)
+                    if prepared is not None:
+                        waiting.append(pool.submit(self._deliver, part.playing, prepared))
                 while len(waiting) > QUEUED_BATCHES:
                     waiting.popleft().result()
             for future in waiting:
                 future.result()
 
-    def _deliver(self, job: _Job, crops: np.ndarray) -> None:
+    def _fetch(self, job: _Job, crops: Tensor) -> np.ndarray | None:
+        """Pixels for the thread; None where the record has failed."""
+        if not job.failure:
+            try:
+                return job.composer.prepare(crops)
+            except Exception as error:  # sorted: what it means for this record
+                job.failure = sorted_failure(error)
+        return None
+
+    def _deliver(self, job: _Job, prepared: np.ndarray) -> None:
         """Runs in the thread: composes and encodes frames; publishes with the last one."""
         if job.failure:
             return
         try:
-            job.output.write(crops)
-            job.n_written += len(crops)
+            job.output.write(prepared)
+            job.n_written += len(prepared)
             if job.n_written == job.n_frames:
                 if job.saved:
                     self._folder.storage.write(*job.saved)

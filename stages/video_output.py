@@ -78,11 +78,11 @@ class VideoOutput:
         self._scratch = ExitStack()
         self._writer: VideoWriter | None = None
 
-    def write(self, crops: np.ndarray) -> None:
-        """Takes rendered crops in order; opens the encoder with the first.
+    def write(self, prepared: np.ndarray) -> None:
+        """Takes rendered crops in order, prepared by the composer; opens the encoder with the first.
 
         Args:
-            crops: uint8 RGB (frames, side, side, 3).
+            prepared: uint8 RGB (frames, ...), by `FrameComposer.prepare`.
 
         Raises:
             OutputError: as `VideoWriter`.
@@ -98,7 +98,7 @@ class VideoOutput:
                 config=self._encoding,
                 metadata={"comment": self._plan.comment},
             )
-        self._writer.write(self._composer.compose(crops))
+        self._writer.write(self._composer.compose(prepared))
 
     def publish(self) -> VideoPayload:
         """Ends the encoding and puts the file into the run folder, in the place of an older one.

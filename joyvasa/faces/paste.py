@@ -16,7 +16,7 @@ _MASK_MARGIN = 32  # the blend takes 1/32 of the crop's side on each edge: 16 of
 
 # Fixed-point arithmetic of cv2.warpAffine: coordinates in 1/1024 pixel, interpolation in 1/32 pixel.
 _COORDINATE_BITS = 10
-_INTERPOLATION_BITS = 5
+INTERPOLATION_BITS = 5
 
 
 def mask_template(size: int = 512) -> Image:
@@ -36,7 +36,7 @@ def mask_template(size: int = 512) -> Image:
 
 
 @dataclass(frozen=True)
-class _Blend:
+class Blend:
     """How frames of one size go into the rectangle.
 
     Args:
@@ -109,7 +109,7 @@ class Paster:
             raise ConfigError("paste_shape", f"frames of shape {frames.shape} found; expected (frames, side, side, 3)")
         left, top, right, bottom = self.rectangle
         side = frames.shape[1]
-        blend = self._blends.get(side) or self._blends.setdefault(side, self._blend(side))
+        blend = self.blend(side)
         result = np.empty((len(frames), *self.picture.shape), dtype=np.uint8)
         for number, frame in enumerate(frames):
             canvas = result[number]
@@ -120,14 +120,31 @@ class Paster:
             cv2.copyTo(warped, blend.visible, canvas[top:bottom, left:right])
         return result
 
-    def _blend(self, side: int) -> _Blend:
-        """What it takes to paste frames of this side."""
+    def place(self, patches: Image) -> Image:
+        """Sets finished rectangles into copies of the picture.
+
+        Args:
+            patches: uint8 RGB (frames, height, width, 3), the size of `rectangle`.
+
+        Returns:
+            uint8 RGB (frames, height, width, 3), the size of the picture.
+        """
+        left, top, right, bottom = self.rectangle
+        result = np.repeat(self.picture[None], len(patches), axis=0)
+        result[:, top:bottom, left:right] = patches
+        return result
+
+    def blend(self, side: int) -> Blend:
+        """What it takes to paste frames of this side, pixels; computed once."""
+        return self._blends.get(side) or self._blends.setdefault(side, self._blend(side))
+
+    def _blend(self, side: int) -> Blend:
         left, top, right, bottom = self.rectangle
         mask = self._mask if side >= self.crop_size else np.minimum(self._mask, self._rim(side))
         blended = np.flatnonzero((mask > 0) & (mask < 255))
         weight = mask.reshape(-1, 1)[blended].astype(np.float32) / np.float32(255)
         region = self.picture[top:bottom, left:right].reshape(-1, 3)
-        return _Blend(
+        return Blend(
             maps=self._maps(self.rectangle, side),
             visible=np.where(mask > 0, np.uint8(255), np.uint8(0)),
             blended=blended,
@@ -169,12 +186,12 @@ class Paster:
         inverse = np.linalg.inv(self._to_original @ frame_to_crop)
         one = 1 << _COORDINATE_BITS
         x, y = np.arange(left, right), np.arange(top, bottom)[:, None]
-        half = 1 << (_COORDINATE_BITS - _INTERPOLATION_BITS - 1)
+        half = 1 << (_COORDINATE_BITS - INTERPOLATION_BITS - 1)
         fixed = [
             (np.rint((row[1] * y + row[2]) * one) + half + np.rint(row[0] * x * one)).astype(np.int64)
-            >> (_COORDINATE_BITS - _INTERPOLATION_BITS)
+            >> (_COORDINATE_BITS - INTERPOLATION_BITS)
             for row in inverse[:2]
         ]
-        whole = [np.clip(value >> _INTERPOLATION_BITS, -32768, 32767).astype(np.int16) for value in fixed]
-        part = [value & ((1 << _INTERPOLATION_BITS) - 1) for value in fixed]
-        return np.stack(whole, axis=-1), (part[1] * (1 << _INTERPOLATION_BITS) + part[0]).astype(np.uint16)
+        whole = [np.clip(value >> INTERPOLATION_BITS, -32768, 32767).astype(np.int16) for value in fixed]
+        part = [value & ((1 << INTERPOLATION_BITS) - 1) for value in fixed]
+        return np.stack(whole, axis=-1), (part[1] * (1 << INTERPOLATION_BITS) + part[0]).astype(np.uint16)

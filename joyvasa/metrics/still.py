@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
 
 from joyvasa.compose import FrameComposer
 from joyvasa.faces.geometry import FaceCrop
@@ -29,7 +30,7 @@ def still_frame(picture: Picture, composer: FrameComposer, output_size: int) -> 
     shrinks = min(face.shape[:2]) >= output_size
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     crop = np.asarray(cv2.resize(face, (output_size, output_size), interpolation=method), dtype=np.uint8)
-    return composer.compose(crop[None])[0]
+    return composer.frames(torch.from_numpy(crop[None]))[0]
 
 
 def face_box(crop: FaceCrop | None, *, width: int, height: int, pasted: bool) -> Box:

@@ -75,7 +75,7 @@ def _rendered(animation: AnimationConfig, n_frames: int, folder: Path) -> np.nda
         with autocast(models.device, animation.precision):
             for some in torch.split(keypoints, animation.batch_frames):
                 crops = models.renderer.render(portrait.feature, driver.source_keypoints, some)
-                yield composer.compose(crops.cpu().numpy())
+                yield composer.frames(crops)
 
     return np.concatenate(list(parts()))
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from joyvasa import compose
 from joyvasa.animator import Animator
 from joyvasa.motion_file import load_motion
-from stages.base import Failed, Item, Kind
+from stages.base import Failed, Item, Kind, Ok
 from stages.motion import MotionPayload
 from stages.render import RenderConfig, RenderStage
 from tests.joyvasa.test_video import read_frames, small_disk
@@ -155,6 +156,35 @@ def test_a_motion_of_other_keypoints_fails_its_record_alone(items, tmp_path):
     outcomes = render_stage(tmp_path).run([Item(items[1].record, {**items[1].inputs, "motion": few}), items[0]])
     assert (outcomes[0].kind, outcomes[0].code) == (Kind.BAD_INPUT, "keypoints_mismatch")
     payloads(outcomes[1:])
+
+
+def test_frames_pasted_on_the_device_make_the_same_video(items, tmp_path, monkeypatch):
+    monkeypatch.setattr(compose, "PASTED_BY_OPENCV", ())
+    pasted = render_stage(tmp_path / "device").run(items)
+    monkeypatch.undo()
+    usual = render_stage(tmp_path / "host").run(items)
+    for there, here in zip(pasted, usual, strict=True):
+        np.testing.assert_array_equal(frames(tmp_path / "device", there), frames(tmp_path / "host", here))
+
+
+def test_a_device_without_memory_to_paste_fails_its_record_alone(items, tmp_path, monkeypatch):
+    stage = render_stage(tmp_path)
+    composer = stage._models.composer
+
+    def refuses(crops):
+        raise torch.OutOfMemoryError("no memory")
+
+    def first_refuses(picture):
+        made = composer(picture)
+        if picture is items[0].inputs["portrait"].picture:
+            monkeypatch.setattr(made, "prepare", refuses)
+        return made
+
+    monkeypatch.setattr(stage._models, "composer", first_refuses)
+    outcomes = stage.run(items)
+    assert isinstance(outcomes[0], Failed)
+    assert outcomes[0].kind is Kind.OUT_OF_MEMORY
+    assert all(isinstance(outcome, Ok) for outcome in outcomes[1:])
 
 
 def test_where_memory_does_not_do_smaller_batches_are_rendered(items, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from joyvasa.errors import InputError
 from joyvasa.metrics import NAMES, build, registry
@@ -52,8 +53,9 @@ def played(item: Item, run, *, settings=(), moved=0) -> Item:
         sound=Path(item.record.row["audio"]),
         comment="",
     )
-    output = VideoOutput(plan, models.composer(picture), open_storage(run), EncodingConfig(crf=10))
-    output.write(crops)
+    composer = models.composer(picture)
+    output = VideoOutput(plan, composer, open_storage(run), EncodingConfig(crf=10))
+    output.write(composer.prepare(torch.from_numpy(crops)))
     return Item(item.record, {**item.inputs, "render": travelled(output.publish())})
 
 

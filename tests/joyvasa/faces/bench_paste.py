@@ -1,0 +1,37 @@
+"""Paste-back on the device that renders against OpenCV, in pictures of 1280x1280: run by `make bench`."""
+
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.faces.paste import Paster
+from joyvasa.faces.paste_on_device import DevicePaster
+from joyvasa.faces.square import Square, crop_matrix
+from pipelines.bench.clock import interleaved
+from tests.joyvasa.faces.test_paste import noise
+
+pytestmark = pytest.mark.bench
+
+FRAMES, ROUNDS = 8, 5
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda"])
+def test_paste(name):
+    if name == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    device = torch.device(name)
+    to_original = np.linalg.inv(crop_matrix(Square((640.0, 640.0), 850.0, 0.06), 512))
+    paster = Paster(picture=noise(1280, 1280), to_original=to_original)
+    there = DevicePaster(paster, 512, device)
+    frames = np.stack([noise(512, 512, number) for number in range(FRAMES)])
+    rendered = torch.from_numpy(frames).to(device)
+    patches = there.paste(rendered).cpu().numpy()
+    ways = {
+        "OpenCV": lambda: paster.paste(rendered.cpu().numpy()),
+        f"on {name}": lambda: there.paste(rendered).cpu(),
+        "host, afterwards": lambda: paster.place(patches),
+    }
+    timings = interleaved(ways, device, rounds=ROUNDS)
+    for way, timing in timings.items():
+        print(f"\n{way}: {1000 * timing.median_s / FRAMES:.2f} ms a frame", end="")
+    np.testing.assert_array_equal(paster.place(patches), paster.paste(frames))
