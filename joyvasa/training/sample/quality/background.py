@@ -96,10 +96,11 @@ def background_rows(films: Sequence[Film], models: Models, watcher: Watcher, fol
         place = around(film.subject, models, watcher)
         if place is None:
             continue
-        motion, differences = _watch(film.path, place)
-        still = _still_film(place, folder / f"{film.path.stem}-still.mp4", len(differences) + 1, models)
         name = film.path.stem
-        ratios[name] = flicker_ratio(differences, _watch(still, place)[1])
+        still = _still_film(place, folder / f"{name}-still.mp4", _length(film.path), models)
+        encoded = next(iter(stream_video(still, frames_per_second=RATE)))[0]
+        motion, differences = _watch(film.path, place, encoded)
+        ratios[name] = flicker_ratio(differences, _watch(still, place, encoded)[1])
         if np.isfinite(motion):
             motions[name] = motion
         levels.append(float(differences.mean()))
@@ -120,15 +121,16 @@ def background_rows(films: Sequence[Film], models: Models, watcher: Watcher, fol
     return rows
 
 
-def _watch(path: Path, place: Around) -> tuple[float, np.ndarray]:
-    """95th percentile of the motion from the still picture, pixels of the video; mean differences of neighbours.
+def _watch(path: Path, place: Around, reference: Image) -> tuple[float, np.ndarray]:
+    """95th percentile of the motion from a reference, pixels of the video; mean differences of neighbours.
 
     Motion is measured where it can be: at corners of the background. On a smooth wall any motion explains the picture,
-    and optical flow spreads that of the head over it. Not a number without corners.
+    and optical flow spreads that of the head over it. Not a number without corners. The reference is a frame of the
+    still picture as a video: compression moves soft corners of the picture itself by some pixels, once and for all.
     """
     left, top, right, bottom = place.box
     to_video = np.array([(right - left) / SIDE, (bottom - top) / SIDE])
-    still = cv2.cvtColor(place.part(place.still), cv2.COLOR_RGB2GRAY)
+    still = cv2.cvtColor(place.part(reference), cv2.COLOR_RGB2GRAY)
     corners = _corners(still, place.mask)
     lengths, differences = [], []
     last: Image | None = None
@@ -159,6 +161,11 @@ def _corners(still: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if corners is None or len(corners) < FEWEST_CORNERS:
         return np.zeros((0, 1, 2), np.float32)
     return corners
+
+
+def _length(path: Path) -> int:
+    """Frames of a film."""
+    return sum(len(batch) for batch in stream_video(path, frames_per_second=RATE))
 
 
 def _still_film(place: Around, path: Path, n_frames: int, models: Models) -> Path:

@@ -4,7 +4,8 @@ import pytest
 
 from joyvasa.training.sample.quality import background
 from joyvasa.training.sample.quality.background import SIDE, Around
-from joyvasa.video import VideoWriter
+from joyvasa.video import EncodingConfig, VideoWriter
+from joyvasa.video_reader import stream_video
 
 N_FRAMES = 20
 
@@ -21,8 +22,9 @@ def scene():
     return face.clip(0, 255).astype(np.uint8), head.astype(bool)
 
 
-def film(path, frames):
-    with VideoWriter(path, width=SIDE, height=SIDE, frames_per_second=25, n_frames=len(frames)) as writer:
+def film(path, frames, **encoding):
+    config, n_frames = EncodingConfig(**encoding), len(frames)
+    with VideoWriter(path, width=SIDE, height=SIDE, frames_per_second=25, n_frames=n_frames, config=config) as writer:
         writer.write(np.stack(frames))
     return path
 
@@ -43,15 +45,26 @@ def test_motion_of_the_background_is_told_in_pixels(tmp_path, scene, shift):
     moved = cv2.warpAffine(
         picture, np.array([[1.0, 0, shift], [0, 1.0, 0]]), (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT
     )
-    motion, _ = background._watch(film(tmp_path / "film.mp4", [moved] * N_FRAMES), place)
+    motion, _ = background._watch(film(tmp_path / "film.mp4", [moved] * N_FRAMES), place, picture)
     assert motion == pytest.approx(shift, abs=0.4)
+
+
+def test_what_compression_does_once_and_for_all_is_no_motion(tmp_path, scene, monkeypatch):
+    picture, head = scene
+    soft = cv2.GaussianBlur(picture, (0, 0), 3)
+    place = Around((0, 0, SIDE, SIDE), background.beside(head), soft)
+    coarse = film(tmp_path / "film.mp4", [soft] * N_FRAMES, crf=38)
+    monkeypatch.setattr(background, "CORNER_STRENGTH", 0)
+    first = next(iter(stream_video(coarse)))[0]
+    assert background._watch(coarse, place, soft)[0] > 1
+    assert background._watch(coarse, place, first)[0] < 0.5
 
 
 def test_a_background_that_flickers_differs_more_than_a_still_one(tmp_path, scene):
     picture, head = scene
     place = Around((0, 0, SIDE, SIDE), background.beside(head), picture)
     brighter = (picture * 0.9 + 20).astype(np.uint8)
-    _, calm = background._watch(film(tmp_path / "calm.mp4", [picture] * N_FRAMES), place)
-    _, wild = background._watch(film(tmp_path / "wild.mp4", [picture, brighter] * (N_FRAMES // 2)), place)
+    _, calm = background._watch(film(tmp_path / "calm.mp4", [picture] * N_FRAMES), place, picture)
+    _, wild = background._watch(film(tmp_path / "wild.mp4", [picture, brighter] * (N_FRAMES // 2)), place, picture)
     assert len(calm) == len(wild) == N_FRAMES - 1
     assert wild.mean() > 5 > 1 > calm.mean()
