@@ -21,7 +21,7 @@ from manifests.storage import PARTIAL, LocalStorage, open_storage
 from pipelines.generate import generate, resume
 from tests.joyvasa.test_video import read_frames
 from tests.media import EXAMPLES, ffmpeg, fill
-from tests.pipelines.test_generate import configured, rows_of
+from tests.pipelines.runs import configured, rows_of
 
 # Strict: the same bytes whatever the batches of the second part.
 SETTINGS = ("metrics=all", "determinism=strict", "shard_size=2", "animation.batch_frames=5")

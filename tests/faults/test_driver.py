@@ -15,7 +15,7 @@ from manifests.run_folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.generate import generate, resume
 from tests.media import EXAMPLES
-from tests.pipelines.test_generate import configured, motions_of, rows_of
+from tests.pipelines.runs import configured, motions_of, rows_of
 
 KILLS = 5
 LIMIT_S = 240.0  # for one part of the run
@@ -24,7 +24,7 @@ DRIVE = """
 import sys
 from pathlib import Path
 from pipelines.generate import generate, resume
-from tests.pipelines.test_generate import configured
+from tests.pipelines.runs import configured
 run, settings = Path(sys.argv[1]), sys.argv[2:]
 if (run / "run.yaml").exists():
     resume(run)

@@ -19,7 +19,7 @@ from manifests.storage import PARTIAL, open_storage
 from pipelines.generate import generate
 from tests.joyvasa.test_video import read_frames
 from tests.media import EXAMPLES, ffmpeg
-from tests.pipelines.test_generate import configured
+from tests.pipelines.runs import configured
 
 RECORDS = 200
 EVERY_S = 3.0

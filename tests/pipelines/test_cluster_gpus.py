@@ -10,7 +10,7 @@ from pipelines import executors
 from pipelines.generate import gpus_of
 from pipelines.run_config import RunConfig
 from pipelines.sizing import sized
-from tests.pipelines.test_generate import configured
+from tests.pipelines.runs import configured
 
 
 @pytest.fixture(scope="module")

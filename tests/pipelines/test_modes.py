@@ -18,7 +18,7 @@ from pipelines.video_pipeline import video_pipeline
 from pipelines.works import Status
 from stages.base import Ok, Record, Stage
 from tests.media import EXAMPLES, tone
-from tests.pipelines.test_generate import configured, rows_of, write_manifest
+from tests.pipelines.runs import configured, rows_of, write_manifest
 
 NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
 

@@ -112,8 +112,9 @@ def left_in_temporary_folder():
 @needs_media
 def test_a_real_portrait_and_a_real_sound_become_a_video_that_plays(page, tmp_path):
     ffmpeg("-ss", "0.5", "-i", EXAMPLES / "speech.flac", "-t", "0.6", tmp_path / "talk.wav")
+    page.get_by_role("button", name="Options").click()  # now, as Gradio sets fields once more just after they appear
+    page.wait_for_selector("#jv-seed input")
     choose(page, MEDIA / "portraits/s9.jpg", tmp_path / "talk.wav")
-    page.get_by_role("button", name="Options").click()
     page.fill("#jv-seed input", "7")
     page.click("#jv-start")
     page.wait_for_selector("#jv-status [role=status]")
