@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     import numpy as np
 
+    from joyvasa.networks.compact.motion_extractor import KeypointFinder
     from joyvasa.training.config import TrainingConfig
     from joyvasa.training.sample.learning import Task
     from joyvasa.training.sample.pictures import Clip, Pictures, Portrait
@@ -23,7 +24,8 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")]
 Unseen = Annotated[list[Path] | None, typer.Option("--unseen", help="Folder like MEDIA that is only measured with.")]
 
 # Steps of the parts that `learn` trains, and hours of synthetic speech: those of the bundle that is shipped.
-STEPS = {"keypoints": 5500, "renderer": 18000, "sounds": 1500}
+STEPS = {"keypoints": 5500, "renderer": 20000, "painter": 1600, "sounds": 1500}
+LEARNING_RATES = {"painter": 1e-3}  # others: the usual one
 SPEECH_HOURS = 3.0
 SPEECH, MOTION, BUNDLE, ENCODER = "speech", "motion", "sample", "sounds.safetensors"  # below the work folder
 QUALITY = "quality"
@@ -44,6 +46,7 @@ def train_sample(
     parts: dict[str, Callable[[], None]] = {
         "keypoints": work.keypoints,
         "renderer": work.renderer,
+        "painter": work.painter,
         "speech": work.speech,
         "sounds": work.sounds,
         "motion": work.motion,
@@ -75,13 +78,16 @@ class _Work:
         return self.pictures.mean()
 
     def renderer(self) -> None:
-        from joyvasa.networks.compact.motion_extractor import CompactMotionExtractorConfig, KeypointFinder
-        from joyvasa.training.sample.learning import averaged_weights
         from joyvasa.training.sample.renderer_task import RendererTask
 
-        finder = KeypointFinder(CompactMotionExtractorConfig())
-        finder.load_state_dict(averaged_weights(self._out, "keypoints"))
-        self._learn(RendererTask(*self._seen(), self.mean(), finder))
+        self._learn(RendererTask(*self._seen(), self.mean(), self._finder()))
+
+    def painter(self) -> None:
+        from joyvasa.training.sample.learning import averaged_weights
+        from joyvasa.training.sample.painter_task import PainterTask
+
+        trained = averaged_weights(self._out, "renderer")
+        self._learn(PainterTask(self._seen()[0], self.mean(), self._finder(), trained))
 
     def keypoints(self) -> None:
         from joyvasa.training.sample.keypoints_task import KeypointsTask
@@ -150,6 +156,14 @@ class _Work:
         settings = [f"speech_encoder={self._out / ENCODER}", f"device={self._device}"]
         return load_config(TrainingConfig, file=Path(sample.__file__).parent / "motion.yaml", settings=settings)
 
+    def _finder(self) -> KeypointFinder:
+        from joyvasa.networks.compact.motion_extractor import CompactMotionExtractorConfig, KeypointFinder
+        from joyvasa.training.sample.learning import averaged_weights
+
+        finder = KeypointFinder(CompactMotionExtractorConfig())
+        finder.load_state_dict(averaged_weights(self._out, "keypoints"))
+        return finder
+
     def _seen(self) -> tuple[list[Portrait], list[Clip]]:
         """Portraits and videos that are not held out."""
         from joyvasa.training.sample.pictures import held_out
@@ -162,7 +176,8 @@ class _Work:
     def _learn(self, task: Task) -> None:
         from joyvasa.training.sample.learning import LearningConfig, learn
 
-        config = LearningConfig(steps=STEPS[task.name], threads=self._threads, device=self._device)
+        rate = LEARNING_RATES.get(task.name, LearningConfig.learning_rate)
+        config = LearningConfig(steps=STEPS[task.name], learning_rate=rate, threads=self._threads, device=self._device)
 
         def log(step: int, figures: dict[str, float]) -> None:
             typer.echo(f"{step:>6}  " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))

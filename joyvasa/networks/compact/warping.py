@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 from joyvasa.networks.compact.appearance import FOLD, PIXEL_CHANNELS
 from joyvasa.networks.compact.layers import Pyramid, double, heatmaps, joined, pixel_centres, sample
 from joyvasa.networks.compact.points import FINE, HEAD, KEYPOINTS
+from joyvasa.networks.compact.teeth import teeth
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
 
@@ -62,7 +63,7 @@ class CompactWarping(nn.Module):
             kp_driving: shape (B, keypoints, 3).
 
         Returns:
-            `out`: shape (B, 48 + channels + fine + context + 4, N, N), for the generator; `deformation`: shape
+            `out`: shape (B, 48 + channels + fine + context + 4 + 48, N, N), for the generator; `deformation`: shape
             (B, 2, 2N, 2N), where pixels come from, x and y in -1 to 1; `occlusion_map`: shape (B, 1, 2N, 2N), 1
             where they come from nowhere; `moving`: likewise, logits, below 0 where they stand still whatever moves
             next to them.
@@ -101,9 +102,9 @@ class CompactWarping(nn.Module):
             pixels = sample(picture, double(deformation).permute(0, 2, 3, 1))
             warped = sample(features, coarse)
             look = heatmaps(driving[:, fine], n, LOOK_SIGMA)
-            out = joined(
-                pixel_unshuffle(joined(pixels), FOLD), warped, look, context, pixel_unshuffle(joined(occlusion), 2)
-            )
+            guides = teeth(driving, FOLD * n)
+            pixels, guides = (pixel_unshuffle(joined(picture), FOLD) for picture in (pixels, guides))
+            out = joined(pixels, warped, look, context, pixel_unshuffle(joined(occlusion), 2), guides)
         return {"out": out, "deformation": deformation, "occlusion_map": occlusion, "moving": moving}
 
     def _start_from_the_head(self) -> None:

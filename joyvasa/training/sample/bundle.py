@@ -30,7 +30,7 @@ ROLES = {
     "appearance_feature_extractor": ("compact_appearance", "renderer", "appearance."),
     "motion_extractor": ("compact_motion_extractor", "keypoints", ""),
     "warping_module": ("compact_warping", "renderer", "warping."),
-    "spade_generator": ("compact_generator", "renderer", "generator."),
+    "spade_generator": ("compact_generator", "painter", ""),
 }
 # Warped pixels fit the shoulders, and closed lips have no expression: there is nothing to correct.
 CORRECT_NOTHING = {"format": "generated", "config": {"hidden": [1]}, "constants": {"*": 0.0}}

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
+from joyvasa.networks.compact.teeth import (
+    BETWEEN_TEETH,
+    LINE_TONE,
+    LOWER_BEND,
+    LOWER_REACH,
+    LOWER_SHOWN,
+    LOWER_TONE,
+    ROOT,
+    UPPER_BEND,
+    UPPER_REACH,
+    UPPER_SHOWN,
+)
 from joyvasa.training.sample.head import Head, Pose
 from joyvasa.training.sample.mesh_points import mesh_points
 
-DEEP, WALL, TONGUE, TEETH = ([18, 6, 8], [58, 22, 20], [135, 62, 62], [226, 214, 198])  # RGB in bright light
+DEEP, WALL, TONGUE, TEETH = ([18, 6, 8], [70, 28, 26], [150, 74, 70], [236, 221, 200])  # RGB in bright light
 BRIGHT_SKIN = 150  # mean of RGB of a face in that light
 SKIN = np.array([1.24, 0.94, 0.82])  # its RGB over their mean; the median of the portraits
-TINTED = 1.2  # at most, the inside of a mouth by light that is not white
+TINTED = 1.04  # at most, the inside of a mouth by light that is not white: most of the rest is the skin's own colour
 MIN_OPENING_PX = 1.2  # below it nothing is seen
 Array = np.ndarray
 
@@ -43,11 +57,12 @@ def paint_mouth(picture: Array, source: Array, head: Head, face: Array, pose: Po
     if gap * pose.scale < MIN_OPENING_PX or gap < 1.15 * head.gap:
         return picture, np.zeros((size, size), np.float32)
     mask = polygon(size, pose.place(np.concatenate([upper, lower[::-1][1:-1]]))[:, :2])
-    inside = _inside(size, upper, lower, pose, _light(source, head))
+    inside = _inside(head.size, upper, lower, pose, _light(source, head))
     return picture + mask[..., None] * (inside - picture), mask
 
 
 def _inside(size: int, upper: Array, lower: Array, pose: Pose, light: Array) -> Array:
+    across = np.linspace(-1, 1, 21)
     middle, half = (upper[0, 0] + upper[10, 0]) / 2, (upper[10, 0] - upper[0, 0]) / 2
     top, rim, depth = upper[5, 1], lower[5, 1], float(lower[5, 2])
     centre = pose.place(np.array([middle, (top + rim) / 2, upper[5, 2] + 0.1]))
@@ -56,31 +71,39 @@ def _inside(size: int, upper: Array, lower: Array, pose: Pose, light: Array) -> 
     from_centre = np.clip(np.hypot((x - centre[0]) / width, (y - centre[1]) / height * 0.9), 0, 1)[..., None]
     picture = (np.array(DEEP) * (1 - from_centre) + np.array(WALL) * from_centre) * light
 
-    def band(edge: Array, root: Array, z: Array, reach: float, blur: float) -> Array:
-        across = np.linspace(-reach, reach, len(edge))
-        front = np.column_stack([middle + across * half, edge, z])
-        back = np.column_stack([middle + across[::-1] * half, root[::-1], z[::-1]])
-        return cv2.GaussianBlur(polygon(size, pose.place(np.concatenate([front, back]))[:, :2]), (0, 0), blur)[
-            ..., None
-        ]
+    def band(x: Array, edge: Array, root: float, z: Array, blur: float) -> Array:
+        front, back = np.column_stack([x, edge, z]), np.column_stack([x, np.full(21, root), z])[::-1]
+        filled = polygon(size, pose.place(np.concatenate([front, back]))[:, :2])
+        return cv2.GaussianBlur(filled, (0, 0), blur)[..., None]
 
-    bend = np.linspace(-1, 1, 21) ** 2
-    tongue = band(
-        rim - 0.1 * np.cos(1.43 * np.linspace(-1, 1, 21)), np.full(21, rim + 0.1), np.full(21, depth + 0.25), 0.75, 1.3
-    )
+    wide = 0.75 * half * across
+    tongue = band(middle + wide, rim - 0.09 * np.cos(1.43 * across), rim + 0.1, np.full(21, depth + 0.25), 1.6)
     picture = picture + tongue * (np.array(TONGUE) * light - picture)
-    shade = np.clip(1 - 0.55 * np.abs((x - centre[0]) / width) ** 2.2, 0.2, 1)[..., None]
+    shade = np.clip(1 - 0.7 * np.abs((x - centre[0]) / width) ** 2.5, 0.2, 1)[..., None]
     white = np.minimum(np.array(TEETH) * light, 245) * shade
-    below = band(rim - 0.035 - 0.02 * bend, np.full(21, rim + 0.1), depth + 0.12 + 0.04 * bend, 0.6, 0.6)
-    picture = picture + 0.8 * below * (0.72 * white - picture)
-    above = band(top + 0.085 - 0.03 * bend, np.full(21, top - 0.25), float(upper[5, 2]) + 0.08 + 0.06 * bend, 0.8, 0.6)
-    picture = picture + above * (white - picture)
+    wide = LOWER_REACH * across
+    edge = rim - LOWER_SHOWN + LOWER_BEND * wide**2
+    below = band(lower[5, 0] + wide, edge, rim + ROOT, depth + 0.02 + 0.7 * wide**2, 0.6)
+    picture = picture + 0.8 * below * (LOWER_TONE * white - picture)
+    wide = UPPER_REACH * across
+    bite, deep = top + UPPER_SHOWN - UPPER_BEND * wide**2, float(upper[5, 2]) + 0.02 + 0.5 * wide**2
+    above = band(upper[5, 0] + wide, bite, top - ROOT, deep, 0.6)
+    gaps = [
+        pose.place(np.array([[upper[5, 0] + side * gap, end, deep[10]] for end in (top - ROOT, bite[10])]))
+        for gap in BETWEEN_TEETH
+        for side in (-1, 1)
+    ]
+    picture = picture + above * (white * (1 - LINE_TONE * _lines(size, gaps, 0.6)) - picture)
+    dark = _lines(size, [pose.place(upper)], 1.2)  # the shadow of the upper lip
+    return picture * (1 - 0.4 * dark)
 
-    shadow = np.zeros((size, size), np.uint8)  # of the upper lip
-    line = np.round(pose.place(upper)[:, :2] * 16).astype(np.int32)
-    cv2.polylines(shadow, [line], False, 255, 2, cv2.LINE_AA, 4)
-    dark = cv2.GaussianBlur(shadow, (0, 0), 1.5).astype(np.float32)[..., None] / 255
-    return picture * (1 - 0.55 * np.clip(1.4 * dark, 0, 1))
+
+def _lines(size: int, lines: Sequence[Array], blur: float) -> Array:
+    """Soft lines, float32 (size, size, 1) in 0 to 1; points of each in pixels, (n, 2 or more)."""
+    drawn = np.zeros((size, size), np.uint8)
+    for line in lines:
+        cv2.polylines(drawn, [np.round(line[:, :2] * 16).astype(np.int32)], False, 255, 1, cv2.LINE_AA, 4)
+    return np.clip(1.5 * cv2.GaussianBlur(drawn, (0, 0), blur).astype(np.float32)[..., None] / 255, 0, 1)
 
 
 def _light(source: Array, head: Head) -> Array:

@@ -21,6 +21,7 @@ REAL = 0.2  # share of pairs that are two frames of a video
 BACKWARDS = 0.15  # share of the rest in which the portrait is the driven picture: its pixels are real
 ELSEWHERE = 0.4  # share of the rest in which the person stands before another background
 UNSHARP, MOST_BLURRED = 0.6, 8.0  # share of these that are out of focus; pixels
+LAMPS = 0.25  # share of the rest with lights out of focus behind the person
 TURN_DEGREES = (7.0, 10.0, 6.0)  # standard deviations of pitch, yaw, roll
 MOST_DEGREES = 18.0
 _SWAPPED = list(range(21))
@@ -106,6 +107,8 @@ class PairSampler:
         crop, person = cut(portrait.image, matrix), cut(portrait.person, matrix)
         if r.random() < ELSEWHERE:
             crop = self._elsewhere(crop, person)
+        if r.random() < LAMPS:
+            crop = self._lamps(crop, person)
         head = Head(transform(portrait.mesh, matrix), self._mean, SIZE)
         turn = np.eye(3)
         if r.random() < 0.85:
@@ -131,6 +134,18 @@ class PairSampler:
             behind = cv2.GaussianBlur(behind, (0, 0), r.uniform(1, MOST_BLURRED))
         alpha = cv2.GaussianBlur(person, (0, 0), 1)[..., None].astype(np.float32) / 255
         return (behind + alpha * (crop.astype(np.float32) - behind)).round().astype(np.uint8)
+
+    def _lamps(self, crop: np.ndarray, person: np.ndarray) -> np.ndarray:
+        """With soft lights behind the person, whose edges are told from it by little."""
+        r = self._random
+        y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+        light = np.zeros((SIZE, SIZE, 3), np.float32)
+        for _ in range(int(r.integers(1, 5))):
+            distance = np.hypot(x - r.uniform(0, SIZE), (y - r.uniform(0, SIZE)) * r.uniform(0.3, 1.5))
+            glow = np.exp(-((distance / r.uniform(8, 60)) ** 2))
+            light += glow[..., None] * (r.uniform(40, 160) * np.array([1, r.uniform(0.6, 1), r.uniform(0.3, 1)]))
+        behind = 1 - cv2.GaussianBlur(person, (0, 0), r.uniform(0.7, 3)).astype(np.float32)[..., None] / 255
+        return (crop + behind * light).clip(0, 255).round().astype(np.uint8)
 
     def _real(self) -> Pair:
         r = self._random

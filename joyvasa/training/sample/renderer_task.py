@@ -78,31 +78,37 @@ class RendererTask(Task):
         """See the class."""
         source, target, source_points, target_points, origin, painted = batch
         source, target = source.float() / 255, target.float() / 255
-        off = self._mistakes(source, source_points)
-        noisy = [points + off + POINT_NOISE * torch.randn_like(points) for points in (source_points, target_points)]
         with torch.autocast(source.device.type, torch.bfloat16):
-            warped = self.warping(self.appearance(source), *noisy)
+            warped = self.warped(source, source_points, target_points)
             picture, pixels, brush = self.generator.layers(warped["out"])  # type: ignore[operator]
         near = heatmaps(target_points[:, list(FINE)], SIZE, FINE_SIGMA).amax(1, keepdim=True)
         known = 1 - painted
         # Lips and lids are a few hundredths of the picture, the inside of a mouth a few thousandths: each has a mean
         # of its own, or nothing would be learned of them.
         wrong, moved_wrong = (picture - target).abs(), (pixels - target).abs()
-        colour = wrong.mean() + _mean(wrong, near) + _mean(wrong, painted)
-        colour = colour + _mean(wrong, around_shut_lids(source_points, target_points))
-        moved = (moved_wrong * known).mean() + _mean(moved_wrong, near * known)
-        edges = sum(k * edge_difference(avg_pool2d(picture, k), avg_pool2d(target, k)) for k in SCALES)
-        edges = edges + 3 * edge_difference(picture * near, target * near)
+        colour = wrong.mean() + weighted_mean(wrong, near) + weighted_mean(wrong, painted)
+        colour = colour + weighted_mean(wrong, around_shut_lids(source_points, target_points))
+        moved = (moved_wrong * known).mean() + weighted_mean(moved_wrong, near * known)
+        edges = edges_at(SCALES, picture, target) + 3 * edge_difference(picture * near, target * near)
         edges = edges + edge_difference(picture, target, painted)  # teeth that have an end
         told, clear = ~origin.isnan(), avg_pool2d(known, 2)
         astray = (warped["deformation"] - origin.nan_to_num()).abs() * told
-        flow = _mean(astray, told * clear) + _mean(astray, told * clear * avg_pool2d(near, 2))
-        flow = flow + _mean(astray, told * clear * beside_motion(origin))
+        flow = weighted_mean(astray, told * clear) + weighted_mean(astray, told * clear * avg_pool2d(near, 2))
+        flow = flow + weighted_mean(astray, told * clear * beside_motion(origin))
         still = binary_cross_entropy_with_logits(warped["moving"], moves(origin), told[:, :1].float())
-        paint = 0.2 * (brush * known).mean() + 0.1 * _mean(1 - brush, painted)
+        paint = 0.2 * (brush * known).mean() + 0.1 * weighted_mean(1 - brush, painted)
         loss = colour + 0.5 * moved + 0.5 * edges + 4 * flow + 0.1 * still + paint
         numbers = {"colour": colour, "moved": moved, "flow": flow, "still": still, "brush": brush.mean()}
         return loss, {name: float(value.detach()) for name, value in numbers.items()}
+
+    def warped(
+        self, source: Tensor, source_points: Tensor, target_points: Tensor, *, doubt: float = 1.0
+    ) -> dict[str, Tensor]:
+        """What W gives for portraits, (B, 3, SIZE, SIZE) in [0, 1], with keypoints as M would have them, or better."""
+        off = doubt * self._mistakes(source, source_points)
+        noise = doubt * POINT_NOISE
+        noisy = [points + off + noise * torch.randn_like(points) for points in (source_points, target_points)]
+        return self.warping(self.appearance(source), *noisy)
 
     def _mistakes(self, pictures: Tensor, points: Tensor) -> Tensor:
         """What M finds less what it should find, more or less of it, (B, keypoints, 3)."""
@@ -150,10 +156,15 @@ def moves(origin: Tensor) -> Tensor:
     return ((origin - still).abs().amax(1, keepdim=True) > STILL).float()
 
 
-def _mean(values: Tensor, weights: Tensor) -> Tensor:
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Mean with weights; both (B, channels or 1, H, W)."""
     weights = weights.expand_as(values)
     return (values * weights).sum() / (weights.sum() + 1)
+
+
+def edges_at(scales: Sequence[int], a: Tensor, b: Tensor) -> Tensor:
+    """Sum of `edge_difference` of two pictures reduced by each of the scales, times that."""
+    return torch.stack([k * edge_difference(avg_pool2d(a, k), avg_pool2d(b, k)) for k in scales]).sum()
 
 
 def edge_difference(a: Tensor, b: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -162,7 +173,7 @@ def edge_difference(a: Tensor, b: Tensor, weights: Tensor | None = None) -> Tens
     across, down = (d[..., 1:] - d[..., :-1]).abs(), (d[..., 1:, :] - d[..., :-1, :]).abs()
     if weights is None:
         return across.mean() + down.mean()
-    return _mean(across, weights[..., 1:]) + _mean(down, weights[..., 1:, :])
+    return weighted_mean(across, weights[..., 1:]) + weighted_mean(down, weights[..., 1:, :])
 
 
 def _channels_first(pictures: list[np.ndarray]) -> np.ndarray:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from joyvasa.networks.compact.points import INNER_LOWER_LIP, INNER_UPPER_LIP, RIGHT_LOWER_LID, RIGHT_UPPER_LID
+from joyvasa.networks.compact.teeth import UPPER_SHOWN
 from joyvasa.training.sample.head import Expression, Head, mean_head
 from joyvasa.training.sample.lashes import draw_lashes
 from joyvasa.training.sample.mesh_points import mesh_points
@@ -102,6 +103,26 @@ def test_an_open_mouth_is_painted_inside_and_the_border_hardly_moves(head):
     centre = scene.keypoints[[INNER_UPPER_LIP, INNER_LOWER_LIP], :2].mean(0).round().astype(int)
     assert scene.painted[centre[1], centre[0]] > 0.9
     assert 0.001 < scene.painted.mean() < 0.05
+
+
+def test_teeth_are_light_and_hang_below_the_upper_lip(head):
+    picture = np.full((SIZE, SIZE, 3), 150, np.uint8)
+    scene = render(picture, head, Expression(jaw=0.35), head.pose, person=person())
+    lips = scene.keypoints[[INNER_UPPER_LIP, INNER_LOWER_LIP], 1]
+    tooth = int(scene.keypoints[INNER_UPPER_LIP, 0]) + 4  # beside the line in the middle
+    column = scene.picture[:, tooth - 1 : tooth + 2].mean((1, 2))
+    middle = int(lips.mean())
+    light = np.flatnonzero(column[int(lips[0]) + 1 : middle] > 120) + int(lips[0]) + 1
+    assert light[-1] - lips[0] == pytest.approx(UPPER_SHOWN * head.pose.scale, abs=1.5)
+    assert column[middle] < 60  # a dark cavity below them
+
+
+def test_lamps_light_what_is_behind_and_not_the_person(mean):
+    crop, mask = np.full((SIZE, SIZE, 3), 60, np.uint8), person()
+    lit = PairSampler([], [], mean, seed=0)._lamps(crop, mask).astype(int) - crop
+    behind, inside = (cv2.erode(side, np.ones((15, 15))) > 0 for side in (255 - mask, mask))
+    assert lit[behind].max() > 30
+    assert lit[inside].max() <= 1
 
 
 def test_a_background_stands_still_and_comes_out_from_behind_a_turning_head(head):

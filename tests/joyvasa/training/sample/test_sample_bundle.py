@@ -52,12 +52,12 @@ def work(tmp_path):
 
 def test_every_role_loads_strictly_and_computes_what_was_trained(work, trained, mean):
     bundle = write_sample_bundle(work, trained, mean, work / "out", licence="MIT")
-    state = torch.load(work / "renderer.pt")["averaged"]
+    states = {task: torch.load(work / f"{task}.pt")["averaged"] for task in ("renderer", "painter")}
     for role, (_, task, prefix) in ROLES.items():
         loaded = bundle.network(role).state_dict()
-        if task == "renderer":
+        if task in states:
             for name, value in loaded.items():
-                torch.testing.assert_close(value, state[prefix + name], rtol=1e-3, atol=1e-4)
+                torch.testing.assert_close(value, states[task][prefix + name], rtol=1e-3, atol=1e-4)
     assert bundle.network("motion_generator").config == trained.sizes
     assert bundle.template().expression_std.tolist() == [1.0] * 63
     assert bundle.licences(["warping_module"])["warping_module"].commercial == "yes"

@@ -1,0 +1,55 @@
+"""Where teeth are. Keypoints tell it to a fraction of a pixel, which the generator could hardly learn from blurs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from joyvasa.networks.compact.layers import joined, pixel_centres
+from joyvasa.networks.compact.points import INNER_LOWER_LIP, INNER_UPPER_LIP, LEFT_LOWER_LID, RIGHT_LOWER_LID
+
+# Lengths in distances between the eyes, 62 mm. Widths of teeth: M. M. Ash, S. J. Nelson, "Wheeler's Dental Anatomy".
+UPPER_SHOWN = 0.055  # of the upper teeth below the lip
+LOWER_SHOWN = 0.02  # of the lower teeth above the lip
+BETWEEN_TEETH = (0.0, 0.137, 0.242, 0.363)  # from the middle: widths of incisors and canine
+UPPER_REACH, LOWER_REACH = 0.34, 0.23  # of each row to each side
+UPPER_BEND, LOWER_BEND = 0.18, 0.3  # of their edges: this times the square of the way from the middle, into the gums
+LOWER_TONE, LINE_TONE = 0.7, 0.25  # of lower teeth to upper ones; how much darker lines between teeth are
+ROOT = 0.1  # so far rows go on behind the lips
+SOFT, LINE = 0.012, 0.012  # of edges, and of lines between teeth: a pixel of 256 is 0.016
+GUIDES = 3
+
+
+def teeth(points: Tensor, size: int) -> Tensor:
+    """Upper teeth, which hang below the upper lip, lines between teeth, and lower teeth, which stand above the lower.
+
+    Rows go on behind the lips: the generator sees what covers them.
+
+    Args:
+        points: keypoints of the driven picture, shape (B, keypoints, 3), x and y in -1 to 1.
+        size: side of the maps, pixels.
+
+    Returns:
+        shape (B, 3, size, size) in 0 to 1, channels last.
+    """
+    u, v = _in_face(points, INNER_UPPER_LIP, size)
+    upper = torch.sigmoid((UPPER_SHOWN - UPPER_BEND * u.square() - v) / SOFT) * torch.sigmoid((v + ROOT) / SOFT)
+    upper = upper * _within(u, UPPER_REACH)
+    gaps = torch.tensor(BETWEEN_TEETH, device=u.device)
+    lines = torch.exp(-((u.abs()[..., None] - gaps) ** 2).amin(-1) / (2 * LINE**2))
+    u, v = _in_face(points, INNER_LOWER_LIP, size)
+    lower = torch.sigmoid((v + LOWER_SHOWN - LOWER_BEND * u.square()) / SOFT) * torch.sigmoid((ROOT - v) / SOFT)
+    return joined(torch.stack([upper, lines, lower * _within(u, LOWER_REACH)], 1))
+
+
+def _in_face(points: Tensor, origin: int, size: int) -> tuple[Tensor, Tensor]:
+    """Pixels from a keypoint on, along the eyes and downwards, in distances between the eyes; both (B, size, size)."""
+    along = points[:, LEFT_LOWER_LID, :2] - points[:, RIGHT_LOWER_LID, :2]
+    along = (along / along.square().sum(-1, keepdim=True).clamp(min=1e-4))[:, None, None]  # (B, 1, 1, 2)
+    x, y = (pixel_centres(size, points.device) - points[:, None, None, origin, :2]).unbind(-1)
+    ax, ay = along.unbind(-1)
+    return x * ax + y * ay, y * ax - x * ay
+
+
+def _within(u: Tensor, reach: float) -> Tensor:
+    return torch.sigmoid((reach - u.abs()) / SOFT)
