@@ -33,12 +33,18 @@ def ends(row):
     return ((rows + 0.5 - SIZE / 2) * PIXEL / EYES).tolist()
 
 
-@pytest.mark.parametrize("jaw", [0.0, 0.3])
+@pytest.mark.parametrize("jaw", [0.15, 0.3])
 def test_upper_teeth_hang_below_the_lip_and_lower_ones_go_with_the_jaw(jaw):
     upper, _, lower = guides(face(jaw=jaw))
     assert ends(upper) == pytest.approx([-ROOT, UPPER_SHOWN], abs=2 * PIXEL / EYES)
     assert ends(lower) == pytest.approx([jaw - LOWER_SHOWN, jaw + ROOT], abs=2 * PIXEL / EYES)
     assert upper[:, : SIZE // 4].max() < 0.01
+
+
+def test_lips_that_meet_show_no_teeth():
+    upper, _, lower = guides(face(jaw=0.0))
+    line = slice(SIZE // 2 - 1, SIZE // 2 + 2)
+    assert max(upper[line].max(), lower[line].max()) < 0.4
 
 
 def test_lines_are_between_teeth():

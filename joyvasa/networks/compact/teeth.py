@@ -15,7 +15,7 @@ BETWEEN_TEETH = (0.0, 0.137, 0.242, 0.363)  # from the middle: widths of incisor
 UPPER_REACH, LOWER_REACH = 0.34, 0.23  # of each row to each side
 UPPER_BEND, LOWER_BEND = 0.18, 0.3  # of their edges: this times the square of the way from the middle, into the gums
 LOWER_TONE, LINE_TONE = 0.7, 0.25  # of lower teeth to upper ones; how much darker lines between teeth are
-ROOT = 0.1  # so far rows go on behind the lips
+ROOT, RIM = 0.1, 0.018  # so far a row goes on behind its lip, and ends before the other one
 SOFT, LINE = 0.012, 0.012  # of edges, and of lines between teeth: a pixel of 256 is 0.016
 GUIDES = 3
 
@@ -23,7 +23,8 @@ GUIDES = 3
 def teeth(points: Tensor, size: int) -> Tensor:
     """Upper teeth, which hang below the upper lip, lines between teeth, and lower teeth, which stand above the lower.
 
-    Rows go on behind the lips: the generator sees what covers them.
+    A row goes on behind its own lip, as the generator sees what covers it, and ends at the other one: lips that meet
+    show none, and what little is painted between them is dark.
 
     Args:
         points: keypoints of the driven picture, shape (B, keypoints, 3), x and y in -1 to 1.
@@ -33,13 +34,13 @@ def teeth(points: Tensor, size: int) -> Tensor:
         shape (B, 3, size, size) in 0 to 1, channels last.
     """
     u, v = _in_face(points, INNER_UPPER_LIP, size)
-    upper = torch.sigmoid((UPPER_SHOWN - UPPER_BEND * u.square() - v) / SOFT) * torch.sigmoid((v + ROOT) / SOFT)
-    upper = upper * _within(u, UPPER_REACH)
+    lower_u, lower_v = _in_face(points, INNER_LOWER_LIP, size)
+    bite, below = UPPER_SHOWN - UPPER_BEND * u.square(), LOWER_BEND * lower_u.square() - LOWER_SHOWN
+    upper = _between(v, -ROOT, bite) * torch.sigmoid((-lower_v - RIM) / SOFT) * _between(u, -UPPER_REACH, UPPER_REACH)
+    lower = _between(lower_v, below, ROOT) * torch.sigmoid((v - RIM) / SOFT)
     gaps = torch.tensor(BETWEEN_TEETH, device=u.device)
     lines = torch.exp(-((u.abs()[..., None] - gaps) ** 2).amin(-1) / (2 * LINE**2))
-    u, v = _in_face(points, INNER_LOWER_LIP, size)
-    lower = torch.sigmoid((v + LOWER_SHOWN - LOWER_BEND * u.square()) / SOFT) * torch.sigmoid((ROOT - v) / SOFT)
-    return joined(torch.stack([upper, lines, lower * _within(u, LOWER_REACH)], 1))
+    return joined(torch.stack([upper, lines, lower * _between(lower_u, -LOWER_REACH, LOWER_REACH)], 1))
 
 
 def _in_face(points: Tensor, origin: int, size: int) -> tuple[Tensor, Tensor]:
@@ -51,5 +52,6 @@ def _in_face(points: Tensor, origin: int, size: int) -> tuple[Tensor, Tensor]:
     return x * ax + y * ay, y * ax - x * ay
 
 
-def _within(u: Tensor, reach: float) -> Tensor:
-    return torch.sigmoid((reach - u.abs()) / SOFT)
+def _between(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """1 between two values and 0 elsewhere, with soft edges."""
+    return torch.sigmoid((x - low) / SOFT) * torch.sigmoid((high - x) / SOFT)
