@@ -16,7 +16,7 @@ UPPER_REACH, LOWER_REACH = 0.34, 0.23  # of each row to each side
 UPPER_BEND, LOWER_BEND = 0.18, 0.3  # of their edges: this times the square of the way from the middle, into the gums
 LOWER_TONE, LINE_TONE = 0.7, 0.25  # of lower teeth to upper ones; how much darker lines between teeth are
 ROOT, RIM = 0.1, 0.018  # so far a row goes on behind its lip, and ends before the other one
-SOFT, LINE = 0.012, 0.012  # of edges, and of lines between teeth: a pixel of 256 is 0.016
+SOFT, LINE = 0.048, 0.025  # widths of edges, and of half a line between teeth: a pixel of 256 is 0.016
 GUIDES = 3
 
 
@@ -36,11 +36,11 @@ def teeth(points: Tensor, size: int) -> Tensor:
     u, v = _in_face(points, INNER_UPPER_LIP, size)
     lower_u, lower_v = _in_face(points, INNER_LOWER_LIP, size)
     bite, below = UPPER_SHOWN - UPPER_BEND * u.square(), LOWER_BEND * lower_u.square() - LOWER_SHOWN
-    upper = _between(v, -ROOT, bite) * torch.sigmoid((-lower_v - RIM) / SOFT) * _between(u, -UPPER_REACH, UPPER_REACH)
-    lower = _between(lower_v, below, ROOT) * torch.sigmoid((v - RIM) / SOFT)
-    gaps = torch.tensor(BETWEEN_TEETH, device=u.device)
-    lines = torch.exp(-((u.abs()[..., None] - gaps) ** 2).amin(-1) / (2 * LINE**2))
-    return joined(torch.stack([upper, lines, lower * _between(lower_u, -LOWER_REACH, LOWER_REACH)], 1))
+    upper = _beyond(v + ROOT) * _beyond(bite - v) * _beyond(-lower_v - RIM) * _beyond(UPPER_REACH - u.abs())
+    lower = _beyond(lower_v - below) * _beyond(ROOT - lower_v) * _beyond(v - RIM) * _beyond(LOWER_REACH - lower_u.abs())
+    apart = torch.stack([(u.abs() - gap).abs() for gap in BETWEEN_TEETH]).amin(0)
+    lines = (1 - (apart / LINE).square()).clamp(min=0)
+    return joined(torch.stack([upper, lines, lower], 1))
 
 
 def _in_face(points: Tensor, origin: int, size: int) -> tuple[Tensor, Tensor]:
@@ -52,6 +52,6 @@ def _in_face(points: Tensor, origin: int, size: int) -> tuple[Tensor, Tensor]:
     return x * ax + y * ay, y * ax - x * ay
 
 
-def _between(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-    """1 between two values and 0 elsewhere, with soft edges."""
-    return torch.sigmoid((x - low) / SOFT) * torch.sigmoid((high - x) / SOFT)
+def _beyond(x: Tensor) -> Tensor:
+    """1 above zero and 0 below it, with a soft edge; exact zeros, as processors are slow at numbers close to them."""
+    return (x / SOFT + 0.5).clamp(0, 1)
