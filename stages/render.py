@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from joyvasa.compose import FrameComposer
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.media import ffmpeg_executable
 from joyvasa.models import Models
@@ -56,7 +55,6 @@ class RenderConfig(StageConfig):
 class _Job(Playing):
     """A record, its output, and what came of it."""
 
-    composer: FrameComposer
     output: VideoOutput
     saved: tuple[str, bytes] | None  # path and content of the motion file
     n_written: int = 0
@@ -119,8 +117,8 @@ class RenderStage(Stage):
             sound=sound,
             comment=models.tag(record.seed if motion_payload.seed is None else motion_payload.seed),
         )
-        composer, encoding = models.composer(portrait.picture), self.config.animation.encoding
-        output = VideoOutput(plan, composer, self._folder.storage, encoding)
+        composer = models.composer(portrait.picture)
+        output = VideoOutput(plan, composer, self._folder.storage, self.config.animation.encoding)
         open_files.callback(output.close)
         saved = None
         if self.config.save_motion:
@@ -130,7 +128,6 @@ class RenderStage(Stage):
             feature=portrait.feature,
             source_keypoints=driver.source_keypoints,
             keypoints=keypoints,
-            composer=composer,
             output=output,
             saved=saved,
         )
@@ -154,7 +151,7 @@ class RenderStage(Stage):
         """Pixels for the thread; None where the record has failed."""
         if not job.failure:
             try:
-                return job.composer.prepare(crops)
+                return job.output.prepare(crops)
             except Exception as error:  # sorted: what it means for this record
                 job.failure = sorted_failure(error)
         return None

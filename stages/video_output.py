@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from joyvasa.bundles.hashes import sha256_of
 from joyvasa.compose import FrameComposer
@@ -78,11 +79,15 @@ class VideoOutput:
         self._scratch = ExitStack()
         self._writer: VideoWriter | None = None
 
+    def prepare(self, crops: Tensor) -> np.ndarray:
+        """What `write` takes; see `FrameComposer.prepare`."""
+        return self._composer.prepare(crops)
+
     def write(self, prepared: np.ndarray) -> None:
-        """Takes rendered crops in order, prepared by the composer; opens the encoder with the first.
+        """Takes what `prepare` made of rendered crops, in order; opens the encoder with the first.
 
         Args:
-            prepared: uint8 RGB (frames, ...), by `FrameComposer.prepare`.
+            prepared: uint8 RGB (frames, ...).
 
         Raises:
             OutputError: as `VideoWriter`.

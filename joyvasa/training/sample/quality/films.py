@@ -33,6 +33,7 @@ class Film:
         sound: that it speaks, a file.
         reading: of the teacher; None where there is none.
         frames_per_second: at which it was made; the first of all has no such figure, as networks load then.
+        n_frames: of it.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Film:
     sound: Path
     reading: Reading | None
     frames_per_second: float | None
+    n_frames: int
 
 
 class Studio:
@@ -64,7 +66,7 @@ class Studio:
         speed = made.n_frames / (time.monotonic() - started) if self._warm else None
         self._warm = True
         reading = self._watcher.film(path, subject.box, frames_per_second=RATE) if self._watcher else None
-        return Film(path, subject, sound, reading, speed)
+        return Film(path, subject, sound, reading, speed, made.n_frames)
 
 
 def pairs(n_portraits: int, n_recordings: int) -> list[tuple[int, int]]:
