@@ -107,7 +107,7 @@ def command(*arguments, **environment: str) -> subprocess.Popen:
 
 
 def options(executor: str = "local") -> list[str]:
-    settings = [*SETTINGS, f"executor={executor}", "animation.models=random", "animation.picture.max_side=192"]
+    settings = [*SETTINGS, f"executor={executor}", "animation.models=sample", "animation.picture.max_side=192"]
     return [word for setting in settings for word in ("--set", setting)]
 
 

@@ -15,8 +15,8 @@ COLUMNS = ("record_id", "image", "audio", "motion", "mode", "seed", "note")
 
 
 def configured(*settings: str) -> RunConfig:
-    """In this process, with the small networks for tests, which serve every mode and are as fast as can be."""
-    given = ["executor=local", "animation.models=random", "animation.picture.max_side=192", "shard_size=3"]
+    """In this process, with the built-in model and small pictures."""
+    given = ["executor=local", "animation.models=sample", "animation.picture.max_side=192", "shard_size=3"]
     given += ["metrics=none"]  # tests/pipelines/test_evaluate.py and tests/stages/test_score.py look at them
     return load_config(RunConfig, settings=[*given, *settings])
 

@@ -25,15 +25,9 @@ from pipelines.events import EventKind
 from pipelines.export import export_webdataset
 from pipelines.generate import generate, resume
 from pipelines.ledger import Ledger
-from pipelines.run_config import RunConfig
 from tests.joyvasa.test_video import read_frames
 from tests.media import DATA, EXAMPLES, tone
-from tests.pipelines import runs
-from tests.pipelines.runs import motions_of, rows_of, write_manifest
-
-
-def configured(*settings: str) -> RunConfig:
-    return runs.configured("animation.models=sample", *settings)
+from tests.pipelines.runs import configured, motions_of, rows_of, write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +230,7 @@ def test_shared_motion_is_one_per_content_of_a_recording_and_seed(inputs, tmp_pa
     assert len({row["seed"] for row in outcomes.values()}) == 3
     assert outcomes["seeded"]["seed"] == 7
     for row in outcomes.values():
-        (seed,) = re.findall(rb"seed (\d+)", (tmp_path / "run" / row["video"]).read_bytes())
+        (seed,) = re.findall(rb"; seed (\d+)", (tmp_path / "run" / row["video"]).read_bytes())
         assert int(seed) == row["seed"]
 
 
