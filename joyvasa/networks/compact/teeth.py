@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -33,25 +35,34 @@ def teeth(points: Tensor, size: int) -> Tensor:
     Returns:
         shape (B, 3, size, size) in 0 to 1, channels last.
     """
-    u, v = _in_face(points, INNER_UPPER_LIP, size)
-    lower_u, lower_v = _in_face(points, INNER_LOWER_LIP, size)
+    along = points[:, LEFT_LOWER_LID, :2] - points[:, RIGHT_LOWER_LID, :2]
+    along = along / along.square().sum(-1, keepdim=True).clamp(min=1e-4)
+    u, v = _in_face(pixel_centres(size, points.device)[None], along[:, None, None])
+    (upper_u, upper_v), (lower_u, lower_v) = (
+        _in_face(points[:, lip, :2], along) for lip in (INNER_UPPER_LIP, INNER_LOWER_LIP)
+    )
+    lower_u, lower_v = u - _everywhere(lower_u), v - _everywhere(lower_v)
+    u, v = u - _everywhere(upper_u), v - _everywhere(upper_v)
+    aside = u.abs()
     bite, below = UPPER_SHOWN - UPPER_BEND * u.square(), LOWER_BEND * lower_u.square() - LOWER_SHOWN
-    upper = _beyond(v + ROOT) * _beyond(bite - v) * _beyond(-lower_v - RIM) * _beyond(UPPER_REACH - u.abs())
-    lower = _beyond(lower_v - below) * _beyond(ROOT - lower_v) * _beyond(v - RIM) * _beyond(LOWER_REACH - lower_u.abs())
-    apart = torch.stack([(u.abs() - gap).abs() for gap in BETWEEN_TEETH]).amin(0)
+    upper = _inside(v + ROOT, bite - v, -lower_v - RIM, UPPER_REACH - aside)
+    lower = _inside(lower_v - below, ROOT - lower_v, v - RIM, LOWER_REACH - lower_u.abs())
+    apart = functools.reduce(torch.minimum, [(aside - gap).abs() if gap else aside for gap in BETWEEN_TEETH])
     lines = (1 - (apart / LINE).square()).clamp(min=0)
     return joined(torch.stack([upper, lines, lower], 1))
 
 
-def _in_face(points: Tensor, origin: int, size: int) -> tuple[Tensor, Tensor]:
-    """Pixels from a keypoint on, along the eyes and downwards, in distances between the eyes; both (B, size, size)."""
-    along = points[:, LEFT_LOWER_LID, :2] - points[:, RIGHT_LOWER_LID, :2]
-    along = (along / along.square().sum(-1, keepdim=True).clamp(min=1e-4))[:, None, None]  # (B, 1, 1, 2)
-    x, y = (pixel_centres(size, points.device) - points[:, None, None, origin, :2]).unbind(-1)
-    ax, ay = along.unbind(-1)
+def _in_face(places: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+    """Places, (..., 2), along the eyes and downwards, in distances between the eyes."""
+    (x, y), (ax, ay) = places.unbind(-1), along.unbind(-1)
     return x * ax + y * ay, y * ax - x * ay
 
 
-def _beyond(x: Tensor) -> Tensor:
-    """1 above zero and 0 below it, with a soft edge; exact zeros, as processors are slow at numbers close to them."""
-    return (x / SOFT + 0.5).clamp(0, 1)
+def _everywhere(value: Tensor) -> Tensor:
+    """One value of each picture, (B,), for all of its pixels."""
+    return value[:, None, None]
+
+
+def _inside(*depths: Tensor) -> Tensor:
+    """1 within all of some borders and 0 without, with a soft edge; exact zeros: processors are slow close to them."""
+    return functools.reduce(torch.mul, [(depth / SOFT).add_(0.5).clamp_(0, 1) for depth in depths])
