@@ -186,7 +186,7 @@ class Head:
         for shut, raised, brow, lids in zip(
             e.blink, e.brow, (points.right_brow, points.left_brow), points.eyes, strict=True
         ):
-            self._shut(face, min(shut, 1.0), *lids, self.face[brow, 1])
+            self._shut(face, min(shut, 1.0), *lids, float(self.face[brow, 1]))
             distance = (self.face[:, :2] - self.face[brow, :2]) / [0.45, 0.22]
             face[:, 1] -= np.exp(-(distance**2).sum(1)) * raised
         return face

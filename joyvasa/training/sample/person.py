@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -64,7 +65,7 @@ def _without_last_layer(content: bytes) -> tuple[bytes, np.ndarray, float]:
     import flatbuffers  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
     from ai_edge_litert import schema_py_generated as schema  # pyright: ignore[reportMissingImports]
 
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model: Any = schema.ModelT.InitFromPackedBuf(content, 0)
     graph = model.subgraphs[0]
     custom = [bool(model.operatorCodes[operator.opcodeIndex].customCode) for operator in graph.operators]
     last = graph.operators[custom.index(True)]
