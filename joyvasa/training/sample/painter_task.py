@@ -22,7 +22,7 @@ from joyvasa.training.sample.renderer_task import (
     RendererTask,
     around_shut_lids,
     edge_difference,
-    edges_at,
+    edge_difference_at_scales,
     weighted_mean,
 )
 
@@ -30,7 +30,7 @@ CUT = 32  # side of what G sees of a feature, which is a quarter of it
 RIM = 6  # of that on each side, which counts for nothing: there G sees beyond the edge
 KEPT, LEARNED = 512, 24  # cuts that are kept, and of a step: to make one takes ten times as long as to learn from it
 DOUBT = 0.3  # of what keypoints are off by: teeth that may be anywhere would have no edge
-AT_EYES, ANYWHERE = 0.2, 0.2  # shares of the cuts; the others are at mouths
+AT_EYES, ANYWHERE = 0.35, 0.15  # shares of the cuts; the others are at mouths
 
 
 class PainterTask(Task):
@@ -81,7 +81,7 @@ class PainterTask(Task):
         wrong, known = (picture - target).abs(), 1 - painted
         colour = wrong.mean() + weighted_mean(wrong, near) + 2 * weighted_mean(wrong, painted)
         colour = colour + weighted_mean(wrong, lids)
-        edges = edges_at(SCALES, picture, target) + 3 * edge_difference(picture, target, painted)
+        edges = edge_difference_at_scales(SCALES, picture, target) + 3 * edge_difference(picture, target, painted)
         paint = 0.2 * (brush * known).mean() + 0.1 * weighted_mean(1 - brush, painted)
         loss = colour + 0.5 * edges + paint
         numbers = {"colour": colour, "mouth": weighted_mean(wrong, painted), "brush": brush.mean()}

@@ -11,6 +11,7 @@ import torch
 
 from joyvasa.keypoints import head_rotation
 from joyvasa.networks.compact.points import MIRRORED
+from joyvasa.training.sample.eyes import MOST_GROWN, LargeEyes, faded, with_blank_eyes
 from joyvasa.training.sample.head import Expression, Head
 from joyvasa.training.sample.mesh_points import mesh_points
 from joyvasa.training.sample.mouth import polygon
@@ -22,6 +23,9 @@ BACKWARDS = 0.15  # share of the rest in which the portrait is the driven pictur
 ELSEWHERE = 0.4  # share of the rest in which the person stands before another background
 UNSHARP, MOST_BLURRED = 0.6, 8.0  # share of these that are out of focus; pixels
 LAMPS = 0.25  # share of the rest with lights out of focus behind the person
+LARGE_EYES = 0.2  # share of the rest with eyes as drawings have them
+BLANK_EYES = 0.08  # share of the rest that are statues: no iris, no colour
+GREY = 0.12  # share of all pairs that have no colour
 TURN_DEGREES = (7.0, 10.0, 6.0)  # standard deviations of pitch, yaw, roll
 MOST_DEGREES = 18.0
 _SWAPPED = list(range(21))
@@ -94,7 +98,10 @@ class PairSampler:
         """The next pair, in other colours, and mirrored half of the time."""
         r = self._random
         pair = self._real() if self._clips and r.random() < REAL else self._rendered()
-        source, target = self._recoloured(pair.source, pair.target)
+        source, target = pair.source, pair.target
+        if r.random() < GREY:
+            source, target = faded(source), faded(target)
+        source, target = self._recoloured(source, target)
         pair = Pair(source, target, pair.source_points, pair.target_points, pair.origin, pair.painted)
         return mirrored(pair) if r.random() < 0.5 else pair
 
@@ -109,7 +116,14 @@ class PairSampler:
             crop = self._elsewhere(crop, person)
         if r.random() < LAMPS:
             crop = self._lamps(crop, person)
-        head = Head(transform(portrait.mesh, matrix), self._mean, SIZE)
+        mesh = transform(portrait.mesh, matrix)
+        if r.random() < LARGE_EYES:
+            large = LargeEyes(mesh, r.uniform(1, MOST_GROWN))
+            crop, mesh = large.picture(crop), large.points(mesh)
+        head = Head(mesh, self._mean, SIZE)
+        blank = r.random() < BLANK_EYES
+        if blank:
+            crop = with_blank_eyes(crop, head)
         turn = np.eye(3)
         if r.random() < 0.85:
             turn = rotation(*(r.normal(0, 1, 3) * TURN_DEGREES).clip(-MOST_DEGREES, MOST_DEGREES))
@@ -117,11 +131,13 @@ class PairSampler:
         scene = render(crop, head, self._expression(head.gap), pose, person=person)
         at_rest = to_unit(head.keypoints(head.face, (0, 0), head.pose))
         driven = to_unit(scene.keypoints)
-        picture = crop.astype(np.float32)
+        picture, moved = crop.astype(np.float32), scene.picture
+        if blank:
+            picture, moved = faded(picture), faded(moved)
         if r.random() < BACKWARDS:
             nowhere = np.zeros((SIZE, SIZE), np.float32)
-            return Pair(scene.picture, picture, driven, at_rest, np.full_like(scene.origin, np.nan), nowhere)
-        return Pair(picture, scene.picture, at_rest, driven, (scene.origin + 0.5) * 2 / SIZE - 1, scene.painted)
+            return Pair(moved, picture, driven, at_rest, np.full_like(scene.origin, np.nan), nowhere)
+        return Pair(picture, moved, at_rest, driven, (scene.origin + 0.5) * 2 / SIZE - 1, scene.painted)
 
     def _elsewhere(self, crop: np.ndarray, person: np.ndarray) -> np.ndarray:
         """The person before a part of another portrait, sharp or not, so that what is behind may be anything."""

@@ -89,7 +89,7 @@ class RendererTask(Task):
         colour = wrong.mean() + weighted_mean(wrong, near) + weighted_mean(wrong, painted)
         colour = colour + weighted_mean(wrong, around_shut_lids(source_points, target_points))
         moved = (moved_wrong * known).mean() + weighted_mean(moved_wrong, near * known)
-        edges = edges_at(SCALES, picture, target) + 3 * edge_difference(picture * near, target * near)
+        edges = edge_difference_at_scales(SCALES, picture, target) + 3 * edge_difference(picture * near, target * near)
         edges = edges + edge_difference(picture, target, painted)  # teeth that have an end
         told, clear = ~origin.isnan(), avg_pool2d(known, 2)
         astray = (warped["deformation"] - origin.nan_to_num()).abs() * told
@@ -162,7 +162,7 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / (weights.sum() + 1)
 
 
-def edges_at(scales: Sequence[int], a: Tensor, b: Tensor) -> Tensor:
+def edge_difference_at_scales(scales: Sequence[int], a: Tensor, b: Tensor) -> Tensor:
     """Sum of `edge_difference` of two pictures reduced by each of the scales, times that."""
     return torch.stack([k * edge_difference(avg_pool2d(a, k), avg_pool2d(b, k)) for k in scales]).sum()
 
