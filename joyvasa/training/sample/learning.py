@@ -147,7 +147,8 @@ def _produce(batches: Iterable[Batch], waiting: Any) -> None:
                 break
             except queue.Full:
                 if parent is None or not parent.is_alive():
-                    return  # it was killed and will take no more
+                    waiting.cancel_join_thread()  # it was killed: nobody takes what is in the pipe
+                    return
 
 
 @torch.no_grad()
