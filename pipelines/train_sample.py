@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 Media = Annotated[Path, typer.Argument(help="Folder with portraits/ and, for real motion, videos/.")]
 Work = Annotated[Path, typer.Option("--out", help="Folder for all that is made; what was stopped goes on.")]
 Part = Annotated[str | None, typer.Option("--part", help="Do one part alone (default: all, in order).")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="That train; one more process makes pictures.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="That train (default: all cores but one, which makes pictures).")
+]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")]
 Unseen = Annotated[list[Path] | None, typer.Option("--unseen", help="Folder like MEDIA that is only measured with.")]
 
 # Steps of the parts that `learn` trains, and hours of synthetic speech: those of the bundle that is shipped.
-STEPS = {"keypoints": 5500, "renderer": 20000, "painter": 1600, "sounds": 1500}
+STEPS = {"keypoints": 7000, "renderer": 22800, "painter": 3200, "sounds": 1500}
 LEARNING_RATES = {"painter": 1e-3}  # others: the usual one
 SPEECH_HOURS = 3.0
 SPEECH, MOTION, BUNDLE, ENCODER = "speech", "motion", "sample", "sounds.safetensors"  # below the work folder
@@ -37,7 +39,7 @@ def train_sample(
     media: Media,
     out: Work = Path("sample-training"),
     part: Part = None,
-    threads: Threads = 2,
+    threads: Threads = None,
     device: Device = "cpu",
     unseen: Unseen = None,
 ) -> None:
@@ -61,7 +63,7 @@ def train_sample(
 
 
 class _Work:
-    def __init__(self, media: Path, out: Path, threads: int, device: str) -> None:
+    def __init__(self, media: Path, out: Path, threads: int | None, device: str) -> None:
         self._media, self._out, self._threads, self._device = media, out, threads, device
         self._pictures: Pictures | None = None
         out.mkdir(parents=True, exist_ok=True)
@@ -139,8 +141,9 @@ class _Work:
         import torch
 
         from joyvasa.training.sample.quality.measurement import measure
+        from pipelines.sizing import usable_cores
 
-        torch.set_num_threads(self._threads)
+        torch.set_num_threads(self._threads or usable_cores())
         place = self._out / QUALITY
         rows = measure(str(self._out / BUNDLE), self._media, self.mean(), place, others=unseen, log=typer.echo)
         for row in rows:
@@ -175,9 +178,13 @@ class _Work:
 
     def _learn(self, task: Task) -> None:
         from joyvasa.training.sample.learning import LearningConfig, learn
+        from pipelines.sizing import usable_cores
 
         rate = LEARNING_RATES.get(task.name, LearningConfig.learning_rate)
-        config = LearningConfig(steps=STEPS[task.name], learning_rate=rate, threads=self._threads, device=self._device)
+        # A thread that shares its core with the process that makes pictures keeps the others waiting at every layer:
+        # on two cores a step of two threads takes up to fourteen times as long as one of a single thread.
+        threads = self._threads or max(1, usable_cores() - LearningConfig.producers)
+        config = LearningConfig(steps=STEPS[task.name], learning_rate=rate, threads=threads, device=self._device)
 
         def log(step: int, figures: dict[str, float]) -> None:
             typer.echo(f"{step:>6}  " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))

@@ -13,7 +13,7 @@ from joyvasa.training.sample.mouth import polygon
 REACH = 0.46  # around the middle of an eye, distances between the eyes: brows are at its edge, the other eye beyond
 MOST_GROWN = 2.0  # beyond 2.25 the skin around an eye would fold
 NODES = 64  # of the table from far to near
-STONE = 0.2  # of an eyeball's own light and shade that is left where it is blank
+CARVED = 0.6  # at most, of an eyeball's own light and shade that is left where it is blank
 SHADED = 0.25  # how much darker a blank eyeball is below the upper lid
 Array = np.ndarray
 
@@ -61,12 +61,13 @@ class LargeEyes:
         return distance * (1 + (self._growth - 1) * (1 - distance**2) ** 2)
 
 
-def with_blank_eyes(picture: Array, head: Head) -> Array:
+def with_blank_eyes(picture: Array, head: Head, *, carved: float) -> Array:
     """A portrait with eyeballs of the colour of its skin, as statues have them.
 
     Args:
         picture: uint8 RGB (size, size, 3).
         head: of the portrait.
+        carved: how much of iris and pupil is told by light and shade, 0 to 1.
 
     Returns:
         uint8, (size, size, 3).
@@ -85,7 +86,7 @@ def with_blank_eyes(picture: Array, head: Head) -> Array:
         mean = own[inside].mean() if inside.any() else 0.0
         top, bottom = rim[:, 1].min(), rim[:, 1].max()
         height = ((np.arange(head.size) - top) / max(bottom - top, 1)).clip(0, 1)[:, None, None]
-        blank = skin * (1 - SHADED * (1 - height) ** 2) + STONE * (own.mean(-1, keepdims=True) - mean)
+        blank = skin * (1 - SHADED * (1 - height) ** 2) + carved * CARVED * (own.mean(-1, keepdims=True) - mean)
         result += mask * (blank - result)
     return result.clip(0, 255).round().astype(np.uint8)
 

@@ -23,9 +23,9 @@ BACKWARDS = 0.15  # share of the rest in which the portrait is the driven pictur
 ELSEWHERE = 0.4  # share of the rest in which the person stands before another background
 UNSHARP, MOST_BLURRED = 0.6, 8.0  # share of these that are out of focus; pixels
 LAMPS = 0.25  # share of the rest with lights out of focus behind the person
-LARGE_EYES = 0.2  # share of the rest with eyes as drawings have them
-BLANK_EYES = 0.08  # share of the rest that are statues: no iris, no colour
-GREY = 0.12  # share of all pairs that have no colour
+LARGE_EYES = 0.25  # share of the rest with eyes as drawings have them
+BLANK_EYES = 0.2  # share of the rest that are statues: no iris, no colour
+GREY = 0.15  # share of all pairs that have no colour
 TURN_DEGREES = (7.0, 10.0, 6.0)  # standard deviations of pitch, yaw, roll
 MOST_DEGREES = 18.0
 _SWAPPED = list(range(21))
@@ -123,7 +123,7 @@ class PairSampler:
         head = Head(mesh, self._mean, SIZE)
         blank = r.random() < BLANK_EYES
         if blank:
-            crop = with_blank_eyes(crop, head)
+            crop = with_blank_eyes(crop, head, carved=r.random())
         turn = np.eye(3)
         if r.random() < 0.85:
             turn = rotation(*(r.normal(0, 1, 3) * TURN_DEGREES).clip(-MOST_DEGREES, MOST_DEGREES))

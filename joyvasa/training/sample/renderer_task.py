@@ -94,7 +94,7 @@ class RendererTask(Task):
         told, clear = ~origin.isnan(), avg_pool2d(known, 2)
         astray = (warped["deformation"] - origin.nan_to_num()).abs() * told
         flow = weighted_mean(astray, told * clear) + weighted_mean(astray, told * clear * avg_pool2d(near, 2))
-        flow = flow + weighted_mean(astray, told * clear * beside_motion(origin))
+        flow = flow + 2 * weighted_mean(astray, told * clear * beside_motion(origin))
         still = binary_cross_entropy_with_logits(warped["moving"], moves(origin), told[:, :1].float())
         paint = 0.2 * (brush * known).mean() + 0.1 * weighted_mean(1 - brush, painted)
         loss = colour + 0.5 * moved + 0.5 * edges + 4 * flow + 0.1 * still + paint

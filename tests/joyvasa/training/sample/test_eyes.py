@@ -67,11 +67,12 @@ def test_blank_eyes_have_no_iris_and_the_face_stays(mesh, mean):
     for upper, lower in mesh_points().eyes:
         middle = mesh[[upper[4], lower[4]], :2].mean(0)
         cv2.circle(picture, tuple(middle.round().astype(int).tolist()), 3, (10, 20, 30), -1)
-    blank = with_blank_eyes(picture, head)
+    blank, carved = (with_blank_eyes(picture, head, carved=share) for share in (0.0, 1.0))
     for upper, lower in mesh_points().eyes:
         x, y = mesh[[upper[4], lower[4]], :2].mean(0).round().astype(int)
         assert picture[y, x].max() < 40
         assert blank[y, x].min() > 100
+        assert (blank[y, x] > carved[y, x]).all()
     assert np.array_equal(blank[SIZE // 2 + 20 :], picture[SIZE // 2 + 20 :])
 
 
