@@ -1,5 +1,7 @@
 """Padding, interpolation, masks and position tables around the speech encoder."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from tests.golden.reference import Section, needs_golden
 
 pytestmark = needs_golden
 TOLERANCE = 1e-5
+ROUNDED_UP = (12, 106)  # frequencies of the reference's position table
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,14 @@ def test_alignment_masks_are_equal(section):
 
 
 def test_position_table_matches(section):
+    """The processor of the reference rounded two frequencies up that lie below the middle between two float32."""
     table = sinusoid_table(600, 256)
-    section.check("pe_table", table[None], TOLERANCE)
     section.check("pe_rows_0_1_110", table[[0, 1, 110]], TOLERANCE)
+    for pair in ROUNDED_UP:
+        exact = math.exp(np.float32(2 * pair) * np.float32(-math.log(10_000) / 256))
+        frequency = np.float32(exact)
+        above = np.nextafter(frequency, np.float32(1))
+        assert 0.47 < (exact - float(frequency)) / float(above - frequency) < 0.5
+        angle = torch.arange(600).float() * torch.tensor(above)
+        table[:, 2 * pair], table[:, 2 * pair + 1] = angle.sin(), angle.cos()
+    section.check("pe_table", table[None], TOLERANCE)

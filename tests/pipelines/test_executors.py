@@ -100,13 +100,13 @@ def test_a_slow_stage_is_busy_while_records_wait():
     pipeline = Pipeline(
         (
             StageSpec(name="motion", stage=Draw("motion"), num_cpus=0.1, batch_size=4),
-            StageSpec(name="render", stage=Draw("render", seconds=0.2), num_cpus=0.1, inputs=("motion",), batch_size=4),
+            StageSpec(name="render", stage=Draw("render", seconds=0.4), num_cpus=0.1, inputs=("motion",), batch_size=4),
             StageSpec(name="commit", stage=Draw("commit"), num_cpus=0.1, inputs=("render",), batch_size=4),
         )
     )
-    _, statistics = finish(pipeline, records(100))
+    _, statistics = finish(pipeline, records(60))
     render = statistics.stages["render"]
-    assert render.busy_s > 25 * 0.2
+    assert render.busy_s > 15 * 0.4
     assert render.busy_fraction >= 0.9
     assert statistics.stages["commit"].busy_fraction < 0.5
 
