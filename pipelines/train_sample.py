@@ -26,7 +26,7 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")]
 Unseen = Annotated[list[Path] | None, typer.Option("--unseen", help="Folder like MEDIA that is only measured with.")]
 
 # Steps of the parts that `learn` trains, and hours of synthetic speech: those of the bundle that is shipped.
-STEPS = {"keypoints": 7000, "renderer": 22800, "painter": 3200, "sounds": 1500}
+STEPS = {"keypoints": 5500, "renderer": 22800, "painter": 3200, "sounds": 1500}
 LEARNING_RATES = {"painter": 1e-3}  # others: the usual one
 SPEECH_HOURS = 3.0
 SPEECH, MOTION, BUNDLE, ENCODER = "speech", "motion", "sample", "sounds.safetensors"  # below the work folder
