@@ -65,9 +65,11 @@ class PairSource:
     mean: np.ndarray
     seed: int
 
-    def sampler(self, *, most_shut: float = 1.0) -> PairSampler:
+    def sampler(self, *, most_shut: float = 1.0, as_they_are: bool = False) -> PairSampler:
         """Draws from the beginning; see `PairSampler`."""
-        return PairSampler(self.portraits, self.clips, self.mean, seed=self.seed, most_shut=most_shut)
+        return PairSampler(
+            self.portraits, self.clips, self.mean, seed=self.seed, most_shut=most_shut, as_they_are=as_they_are
+        )
 
 
 class PairSampler:
@@ -79,6 +81,7 @@ class PairSampler:
         mean: of `mean_head`.
         seed: of all that is drawn.
         most_shut: blink of keypoints up to which eyes are just shut.
+        as_they_are: portraits keep their eyes and their colour.
     """
 
     def __init__(
@@ -89,8 +92,10 @@ class PairSampler:
         *,
         seed: int,
         most_shut: float = 1.0,
+        as_they_are: bool = False,
     ) -> None:
         self._random, self._most_shut = np.random.default_rng(seed), most_shut
+        self._large, self._blank, self._grey = (0, 0, 0) if as_they_are else (LARGE_EYES, BLANK_EYES, GREY)
         self._portraits, self._mean = portraits, mean
         self._clips = [(clip, lids_shut(clip)) for clip in clips]
 
@@ -99,7 +104,7 @@ class PairSampler:
         r = self._random
         pair = self._real() if self._clips and r.random() < REAL else self._rendered()
         source, target = pair.source, pair.target
-        if r.random() < GREY:
+        if r.random() < self._grey:
             source, target = faded(source), faded(target)
         source, target = self._recoloured(source, target)
         pair = Pair(source, target, pair.source_points, pair.target_points, pair.origin, pair.painted)
@@ -117,11 +122,11 @@ class PairSampler:
         if r.random() < LAMPS:
             crop = self._lamps(crop, person)
         mesh = transform(portrait.mesh, matrix)
-        if r.random() < LARGE_EYES:
+        if r.random() < self._large:
             large = LargeEyes(mesh, r.uniform(1, MOST_GROWN))
             crop, mesh = large.picture(crop), large.points(mesh)
         head = Head(mesh, self._mean, SIZE)
-        blank = r.random() < BLANK_EYES
+        blank = r.random() < self._blank
         if blank:
             crop = with_blank_eyes(crop, head, carved=r.random())
         turn = np.eye(3)
