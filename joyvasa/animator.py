@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from joyvasa.audio import AudioInfo, probe_audio
-from joyvasa.device import autocast
+from joyvasa.media.audio import AudioInfo, probe_audio
+from joyvasa.media.video_writer import VideoWriter, check_encoder, check_output
 from joyvasa.models import AnimationConfig, Models, require_models
-from joyvasa.motion import MotionSequence
-from joyvasa.portrait import Picture, Portrait
-from joyvasa.sampling import Recording, sample_motion, speech_windows
-from joyvasa.smoothing import smooth
-from joyvasa.video import VideoWriter, check_encoder, check_output
+from joyvasa.motion.sampling import Recording, sample_motion, speech_windows
+from joyvasa.motion.sequence import MotionSequence
+from joyvasa.motion.smoothing import smooth
+from joyvasa.rendering.portrait import Picture, Portrait
+from joyvasa.runtime.device import autocast
 
 Progress = Callable[[str, int, int], object]  # step, done, total
 

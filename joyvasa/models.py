@@ -11,27 +11,27 @@ from typing import Literal, cast
 import numpy as np
 from torch import nn
 
-from joyvasa.allocation import keep_freed_memory
-from joyvasa.audio import stream_audio, stream_normalised
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.spec import Licence
-from joyvasa.compose import FrameComposer
-from joyvasa.device import Precision, choose_device, compiler_missing
-from joyvasa.driving import DrivingConfig, HumanDriver
 from joyvasa.errors import ConfigError, EnvironmentFault
 from joyvasa.faces.detection import FaceDetector, build_detector
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.faces.mode_check import ModeCheck
+from joyvasa.media.audio import stream_audio, stream_normalised
+from joyvasa.media.provenance import description
+from joyvasa.media.video_writer import EncodingConfig
 from joyvasa.mode import MODES, Mode
-from joyvasa.motion import MotionSequence, MotionTemplate
+from joyvasa.motion.driving import DrivingConfig, HumanDriver
+from joyvasa.motion.sampling import SamplingConfig, plan_speech
+from joyvasa.motion.sequence import MotionSequence, MotionTemplate
+from joyvasa.motion.smoothing import SmoothingConfig
+from joyvasa.motion.windows import WindowPlan
 from joyvasa.networks.motion_generator import MotionGenerator
-from joyvasa.portrait import FaceConfig, Picture, PictureConfig, Portrait, PortraitEncoder, read_picture
-from joyvasa.provenance import description
-from joyvasa.rendering import Renderer
-from joyvasa.sampling import SamplingConfig, plan_speech
-from joyvasa.smoothing import SmoothingConfig
-from joyvasa.video import EncodingConfig
-from joyvasa.windows import WindowPlan
+from joyvasa.rendering.compose import FrameComposer
+from joyvasa.rendering.portrait import FaceConfig, Picture, PictureConfig, Portrait, PortraitEncoder, read_picture
+from joyvasa.rendering.renderer import Renderer
+from joyvasa.runtime.device import Precision, choose_device, compiler_missing
+from joyvasa.runtime.memory import keep_freed_memory
 
 MOTION_ROLES = ("motion_generator", "motion_template")
 FRAME_ROLES = ("warping_module", "spade_generator")  # they run for every frame
@@ -242,7 +242,7 @@ class Models:
         """A picture, its face found and cut out.
 
         Raises:
-            InputError: what `joyvasa.portrait.read_picture` raises.
+            InputError: what `joyvasa.rendering.portrait.read_picture` raises.
         """
         options, detector = self.config, self.detector
         check = self._mode_check if detector else None

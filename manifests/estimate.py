@@ -12,7 +12,7 @@ import yaml
 from manifests.errors import ManifestError
 from manifests.manifest import open_binary
 from manifests.problems import safe_text
-from manifests.tally import Totals
+from manifests.stats import Totals
 
 UNITS = ("record", "portrait", "recording", "second", "distinct_second", "frame", "window")
 NO_PROFILE = "no measured rates, so no GPU hours and no disk space: give --profile FILE|RUN, or --measure"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from fsspec.core import url_to_fs
 
-from manifests.keytable import KeyTable
+from manifests.hash_index import KeyTable
 from manifests.manifest import is_remote
 from manifests.problems import ValueFault
 

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from manifests.errors import ManifestError
 from manifests.formats.block import Span
-from manifests.identity import Record
 from manifests.manifest import unify_extra
 from manifests.problems import Problem
+from manifests.record import Record
 from manifests.scan import Scan, ScannedBlock
-from manifests.tally import Tally
+from manifests.stats import Tally
 
 # A shard is what becomes visible at once, one table and one marker. 256 records of ten seconds are 43 minutes
 # of video, some hundred MB: progress is seen early, a manifest of a million rows has 3,907 shards, which one

@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from manifests.errors import ManifestError
 from manifests.formats.block import Block, Reader
-from manifests.identity import Record, content_text, derive_record_id
-from manifests.keytable import KeyTable
+from manifests.hash_index import KeyTable
 from manifests.manifest import Manifest, readers
 from manifests.media_files import FileCheck
 from manifests.problems import Problem, Summary, ValueFault, safe_text
+from manifests.record import Record, content_text, derive_record_id
 from manifests.schema import COLUMNS, NAMES, Mode, parse_record_id
 
 MEDIA_COLUMNS = ("image", "audio", "motion", "video")

@@ -11,7 +11,7 @@ from joyvasa.training.clip_config import ClipConfig
 from joyvasa.training.clips import ClipRecord, split_of
 from joyvasa.training.extraction import ClipReader, extractor_keypoints
 from joyvasa.training.stretches import summary
-from manifests.identity import file_stem
+from manifests.record import file_stem
 from manifests.storage import open_storage
 from stages.base import Failed, Item, Kind, Ok, Outcome, Stage
 from stages.clip_parts import ClipParts, StretchRow

@@ -10,7 +10,7 @@ from joyvasa.training.clip_config import FRAMES_PER_SECOND
 from joyvasa.training.clips import ClipRecord, Split
 from joyvasa.training.dataset_files import DatasetWriter
 from joyvasa.training.stretches import Stretch
-from manifests.identity import file_stem
+from manifests.record import file_stem
 from manifests.storage import Storage, open_storage
 
 

@@ -10,12 +10,12 @@ from joyvasa.bundles.hashes import sha256_of
 from joyvasa.errors import InputError
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.faces.detection import FaceDetector
+from joyvasa.media.video_reader import VideoInfo, probe_video
 from joyvasa.models import AnimationConfig, Models
 from joyvasa.training.clip_config import ClipConfig
 from joyvasa.training.clips import split_of
 from joyvasa.training.footage import sound_delay_s, watch
 from joyvasa.training.stretches import Stretch, find_stretches, summary
-from joyvasa.video_reader import VideoInfo, probe_video
 from manifests.storage import open_storage
 from stages.base import Failed, Item, Kind, Ok, Outcome, Stage
 from stages.clip_parts import ClipParts, StretchRow

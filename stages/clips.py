@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from joyvasa.metrics.base import Clip
-from joyvasa.metrics.still import face_box, still_frame
+from joyvasa.metrics.support.reference_frame import face_box, still_frame
 from joyvasa.models import Models
 from manifests.scratch import scratch_folder
 from manifests.storage import LocalStorage, Storage

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from joyvasa.device import autocast
 from joyvasa.models import Models
+from joyvasa.runtime.device import autocast
 from stages.base import Failed, Kind
 from stages.isolation import sorted_failure
 

@@ -115,19 +115,19 @@ def _content_hash(column: str, location: str) -> str | None:
 
 
 def _read_image(path: Path) -> object:
-    from joyvasa.image import read_image
+    from joyvasa.media.image import read_image
 
     return read_image(path)
 
 
 def _read_audio(path: Path) -> object:
-    from joyvasa.audio import probe_audio
+    from joyvasa.media.audio import probe_audio
 
     return probe_audio(path)
 
 
 def _read_motion(path: Path) -> object:
-    from joyvasa.motion_file import load_motion
+    from joyvasa.motion.file import load_motion
 
     return load_motion(path)
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from joyvasa.device import autocast
 from joyvasa.errors import ConfigError, InputError, ModelError
 from joyvasa.models import MOTION_ROLES, Models
-from joyvasa.motion import MotionSequence
-from joyvasa.motion_file import load_motion
-from joyvasa.motion_timing import fit_length, resample
-from joyvasa.sampling import Recording, sample_motion
-from joyvasa.smoothing import smooth
-from joyvasa.windows import WindowPlan
-from manifests.identity import derive_seed
+from joyvasa.motion.file import load_motion
+from joyvasa.motion.sampling import Recording, sample_motion
+from joyvasa.motion.sequence import MotionSequence
+from joyvasa.motion.smoothing import smooth
+from joyvasa.motion.timing import fit_length, resample
+from joyvasa.motion.windows import WindowPlan
+from joyvasa.runtime.device import autocast
+from manifests.record import derive_seed
 from stages.arrays import to_array, to_tensor
 from stages.base import Item, Ok, Outcome, Stage
 from stages.config import StageConfig

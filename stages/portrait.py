@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from joyvasa.errors import ConfigError
-from joyvasa.keypoints import KeypointInfo
 from joyvasa.models import Models
-from joyvasa.portrait import Picture, Portrait
+from joyvasa.motion.keypoints import KeypointInfo
+from joyvasa.rendering.portrait import Picture, Portrait
 from stages.arrays import to_array, to_tensor
 from stages.base import Item, Ok, Outcome, Stage
 from stages.config import StageConfig

@@ -12,11 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from joyvasa.errors import ConfigError, ModelError
-from joyvasa.media import ffmpeg_executable
+from joyvasa.media.ffmpeg import ffmpeg_executable
+from joyvasa.media.video_writer import check_encoder
 from joyvasa.models import Models
-from joyvasa.motion_file import SUFFIX, motion_bytes
-from joyvasa.video import check_encoder
-from manifests.run_folder import RunFolder
+from joyvasa.motion.file import SUFFIX, motion_bytes
+from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from stages.base import Failed, Item, Kind, Ok, Outcome, Stage
 from stages.config import StageConfig

@@ -11,14 +11,14 @@ from fractions import Fraction
 import numpy as np
 
 from joyvasa.bundles import Bundle, open_bundle
-from joyvasa.device import choose_device
 from joyvasa.errors import InputError
+from joyvasa.media.video_reader import BATCH_FRAMES, VideoInfo, stream_video
 from joyvasa.metrics import BUNDLE, build, unavailable
 from joyvasa.metrics.base import Clip, Metric, MetricModels, NotMeasured, Values
 from joyvasa.metrics.measure import Scores, explained, measure
 from joyvasa.models import AnimationConfig, Models
-from joyvasa.video_reader import BATCH_FRAMES, VideoInfo, stream_video
-from manifests.run_folder import RunFolder
+from joyvasa.runtime.device import choose_device
+from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from stages.base import Fact, Failed, Item, Kind, Ok, Outcome, Stage
 from stages.clips import found_clip, made_clip

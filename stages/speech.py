@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from joyvasa.audio import probe_audio
-from joyvasa.device import autocast
 from joyvasa.errors import ConfigError, ModelError
-from joyvasa.media import ffmpeg_executable
+from joyvasa.media.audio import probe_audio
+from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.models import Models
-from joyvasa.sampling import encode_windows
-from joyvasa.windows import WindowPlan, iterate_windows
+from joyvasa.motion.sampling import encode_windows
+from joyvasa.motion.windows import WindowPlan, iterate_windows
+from joyvasa.runtime.device import autocast
 from stages.arrays import to_array
 from stages.base import Failed, Item, Ok, Outcome, Stage
 from stages.config import StageConfig

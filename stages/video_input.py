@@ -12,9 +12,9 @@ from joyvasa.errors import InputError
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.faces.detection import MIN_FACE_SIDE, choose_face
 from joyvasa.faces.geometry import CropConfig
-from joyvasa.image import Image, read_image
-from joyvasa.metrics.still import Box, face_box
-from joyvasa.video_reader import VideoInfo, probe_video, stream_video
+from joyvasa.media.image import Image, read_image
+from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
+from joyvasa.metrics.support.reference_frame import Box, face_box
 from stages.base import Item, Ok, Outcome, Stage
 from stages.isolation import each
 from stages.media import local_file

@@ -11,8 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from joyvasa.bundles.hashes import sha256_of
-from joyvasa.compose import FrameComposer
-from joyvasa.video import EncodingConfig, VideoWriter
+from joyvasa.media.video_writer import EncodingConfig, VideoWriter
+from joyvasa.rendering.compose import FrameComposer
 from manifests.scratch import scratch_folder
 from manifests.storage import Storage
 

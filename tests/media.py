@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from joyvasa.media import ffmpeg_executable
+from joyvasa.media.ffmpeg import ffmpeg_executable
 from tests.golden.reference import SHARED
 
 MEDIA = SHARED / "media"

@@ -14,8 +14,8 @@ import yaml
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
-from pipelines.run_config import StagesOptions
-from pipelines.sizing import sized
+from pipelines.runs.config import StagesOptions
+from pipelines.runs.resources import sized
 
 ROOT = Path(__file__).parents[1]
 LOCK = "requirements-gpu.lock"

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from joyvasa.animator import AnimationConfig
-from pipelines.run_config import RayOptions, RunConfig
+from pipelines.runs.config import RayOptions, RunConfig
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from joyvasa.motion import MotionTemplate
+    from joyvasa.motion.sequence import MotionTemplate
 
 TEMPLATE_ROLE = "motion_template"
 
@@ -176,7 +176,7 @@ class Bundle:
         Raises:
             ModelError: missing or damaged file, or arrays that are not a template.
         """
-        from joyvasa.motion import MotionTemplate
+        from joyvasa.motion.sequence import MotionTemplate
 
         arrays = self.template_arrays()
         try:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from joyvasa.faces.detection import Face, sort_faces
 from joyvasa.faces.haar import Hit, load_cascade, search, shrink, to_grey
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 
 FloatArray = NDArray[np.floating]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from joyvasa.errors import ConfigError, InputError
 from joyvasa.faces.geometry import CropConfig, FaceCrop, crop_face
 from joyvasa.faces.ratios import eye_ratios, lip_ratios
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 
 FloatArray = NDArray[np.floating]
 FaceOrder = Literal["large-small", "small-large", "left-right", "right-left", "top-bottom", "bottom-top"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError
 from joyvasa.faces.square import Points, Square, crop_matrix, face_square, transform_points
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 
 
 @dataclass(frozen=True)

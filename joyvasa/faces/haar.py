@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from joyvasa.errors import ModelError
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 
 
 @dataclass(frozen=True)

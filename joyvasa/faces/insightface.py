@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces import landmarks, scrfd
 from joyvasa.faces.detection import Face, sort_faces
-from joyvasa.image import Image
-from joyvasa.onnx_network import OnnxNetwork
+from joyvasa.media.image import Image
+from joyvasa.runtime.onnx import OnnxNetwork
 
 FloatArray = NDArray[np.floating]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from joyvasa.faces.geometry import CropConfig, crop_face, warp
 from joyvasa.faces.square import Square, crop_matrix, transform_points
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 
 FloatArray = NDArray[np.floating]
 

@@ -6,7 +6,7 @@ import threading
 
 from joyvasa.faces.animal_cascade import AnimalCascadeDetector
 from joyvasa.faces.haar import load_cascade, search, shrink, to_grey
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 from joyvasa.mode import Mode
 
 # Scores of haarcascade_frontalface_alt2. What it takes for a person's face in animals stays below 56, what it finds

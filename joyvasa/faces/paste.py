@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 
 _BORDER_RIM = 2.5  # pixels of a frame that is enlarged: so far do they mix with the black beyond the picture
 _MASK_MARGIN = 32  # the blend takes 1/32 of the crop's side on each edge: 16 of 512 pixels, LivePortrait's template

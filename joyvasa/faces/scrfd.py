@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 
 FloatArray = NDArray[np.floating]
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError
 from joyvasa.faces.detection import Face, sort_faces
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 from joyvasa.networks.xpose import Prompts, Xpose
 
 FloatArray = NDArray[np.floating]

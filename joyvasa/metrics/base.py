@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 
 if TYPE_CHECKING:
     import torch
 
     from joyvasa.bundles import Bundle
-    from joyvasa.metrics.sound import SoundTrack
-    from joyvasa.motion import MotionSequence
+    from joyvasa.metrics.support.sound import SoundTrack
+    from joyvasa.motion.sequence import MotionSequence
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ class Clip:
         """The video's own sound, decoded once for all metrics; None where it has none.
 
         Raises:
-            InputError: as `joyvasa.audio.stream_audio`.
+            InputError: as `joyvasa.media.audio.stream_audio`.
         """
-        from joyvasa.metrics.sound import read_sound
+        from joyvasa.metrics.support.sound import read_sound
 
         return read_sound(self.video) if self.has_sound else None
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
-from joyvasa.metrics.motion_readout import at_rate, known_motion
-from joyvasa.metrics.sound import RATE
+from joyvasa.metrics.support.motion_readout import at_rate, known_motion
+from joyvasa.metrics.support.sound import RATE
 
 MIN_S = 3.0
 SMOOTHING = 5.0  # frames; sigma of the Gaussian over the speed

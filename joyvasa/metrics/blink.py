@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
-from joyvasa.metrics.motion_readout import eye_opening, read_out, readable_motion
+from joyvasa.metrics.support.motion_readout import eye_opening, read_out, readable_motion
 
 MIN_S = 2.0
 # Part of the clip's median opening below which eyes count as closed. Half of it, and not the 0.7 that is usual for the

@@ -7,9 +7,9 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured, Values
-from joyvasa.metrics.region import MIN_SIDE, crop, face_region
+from joyvasa.metrics.support.region import MIN_SIDE, crop, face_region
 
 WINDOW, SIGMA = 11, 1.5  # of the Gaussian of SSIM, pixels
 K1, K2 = 0.01, 0.03

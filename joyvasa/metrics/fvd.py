@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NotMeasured, Values
-from joyvasa.metrics.frechet import Moments, frechet_distance
+from joyvasa.metrics.support.frechet import Moments, frechet_distance
 
 if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
@@ -58,7 +58,7 @@ class FvdConfig:
     ddof: int = 1
 
     def __post_init__(self) -> None:
-        from joyvasa.networks.i3d import MIN_FRAMES
+        from joyvasa.networks.metrics.i3d import MIN_FRAMES
 
         limits = {
             "frames_per_second": (self.frames_per_second > 0, "above 0"),
@@ -150,7 +150,7 @@ def fvd_choices(bundle: Bundle, config: FvdConfig = FvdMetric.config) -> dict[st
     Raises:
         ModelError: the weights are missing.
     """
-    from joyvasa.networks.i3d import I3dConfig
+    from joyvasa.networks.metrics.i3d import I3dConfig
 
     return {
         **asdict(config),

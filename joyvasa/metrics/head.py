@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
-from joyvasa.metrics.motion_readout import known_motion
-from joyvasa.motion import MotionSequence
+from joyvasa.metrics.support.motion_readout import known_motion
+from joyvasa.motion.sequence import MotionSequence
 
 MIN_S = 0.2  # five frames at 25 a second: the third difference needs four
 

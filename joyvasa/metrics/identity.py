@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError
 from joyvasa.faces import scrfd
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NoNumbers, NotMeasured, Values
-from joyvasa.onnx_network import OnnxNetwork
+from joyvasa.runtime.onnx import OnnxNetwork
 
 FloatArray = NDArray[np.floating]
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from joyvasa.audio import probe_audio
+from joyvasa.media.audio import probe_audio
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NotMeasured, Values
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
-from joyvasa.metrics.motion_readout import mouth_opening, read_out, readable_motion
+from joyvasa.metrics.support.motion_readout import mouth_opening, read_out, readable_motion
 
 MIN_S = 1.0
 PERCENTILES = (5, 95)  # of the opening, between which its range lies

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured, Values
-from joyvasa.metrics.motion_readout import Series, at_rate, mouth_opening, read_out, readable_motion
-from joyvasa.metrics.sound import RATE, SoundTrack
+from joyvasa.metrics.support.motion_readout import Series, at_rate, mouth_opening, read_out, readable_motion
+from joyvasa.metrics.support.sound import RATE, SoundTrack
 
 MIN_S = 3.0  # of mouth and sound; in less a few syllables decide
 MAX_LAG = 15  # frames at 25 Hz, both ways
@@ -22,7 +22,7 @@ class MouthSoundMetric(Metric):
     Both at 25 Hz. The opening comes from the motion (see `motion_readout`), the sound from the finished file, so a
     shift made anywhere on the way shows. Chance reaches a number above zero too, as the best of 31 lags is taken: how
     high is told by this mouth with the sound of another record of the same run, which is computed when all of them are
-    there (`pipelines.set_metrics.mouth_sound_null`), from the two series that each record keeps.
+    there (`pipelines.report.set_metrics.mouth_sound_null`), from the two series that each record keeps.
     """
 
     name: ClassVar[str] = "mouth_sound"

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from joyvasa.errors import EnvironmentFault
-from joyvasa.metrics import one_align
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NotMeasured, Values
-from joyvasa.metrics.q_align import QAlign, level_score
+from joyvasa.metrics.support import one_align
+from joyvasa.metrics.support.q_align import QAlign, level_score
 
 NEEDED_BYTES = 18 << 30  # of a device: 16.4 GB of weights in half precision, and what four frames take
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured, Values
-from joyvasa.metrics.region import Region, crop, face_region
-from joyvasa.metrics.running import BlockMeans
+from joyvasa.metrics.support.block_means import BlockMeans
+from joyvasa.metrics.support.region import Region, crop, face_region
 
 SIDE = 256  # pixels that the face is brought to, so that faces of different sizes compare
 

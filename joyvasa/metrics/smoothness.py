@@ -12,7 +12,7 @@ from torch import Tensor
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NoNumbers, Values
 
 if TYPE_CHECKING:
-    from joyvasa.networks.amt import Amt
+    from joyvasa.networks.metrics.amt import Amt
 
 MULTIPLE = 16  # of the sides that the network takes, pixels
 MIN_SIDE = 128  # of the padded picture; with less the coarsest correlations are one pixel wide

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
+from joyvasa.media.video_reader import stream_video
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NoNumbers, Values
-from joyvasa.metrics.face_boxes import FaceBoxConfig, FaceBoxFinder
-from joyvasa.metrics.face_tracks import CROP_SIDE, FaceTrack, TrackConfig, cut_faces, follow_faces
-from joyvasa.metrics.frame_rate import FRAME_RATE, Frames25
-from joyvasa.metrics.sound import FLOOR
-from joyvasa.metrics.sound_windows import SoundWindows, stream_video_sound
-from joyvasa.metrics.sync_score import ShiftDistances, SyncScore
-from joyvasa.networks.syncnet import WINDOW_FRAMES
-from joyvasa.video_reader import stream_video
+from joyvasa.metrics.support.face_boxes import FaceBoxConfig, FaceBoxFinder
+from joyvasa.metrics.support.face_tracks import CROP_SIDE, FaceTrack, TrackConfig, cut_faces, follow_faces
+from joyvasa.metrics.support.frame_rate import FRAME_RATE, Frames25
+from joyvasa.metrics.support.sound import FLOOR
+from joyvasa.metrics.support.sound_windows import SoundWindows, stream_video_sound
+from joyvasa.metrics.support.sync_score import ShiftDistances, SyncScore
+from joyvasa.networks.metrics.syncnet import WINDOW_FRAMES
 
 if TYPE_CHECKING:
-    from joyvasa.networks.syncnet import SyncNet
+    from joyvasa.networks.metrics.syncnet import SyncNet
 
 MIN_FRAMES = WINDOW_FRAMES + 1  # the protocol leaves out the last window that would be whole
 

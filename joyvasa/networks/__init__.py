@@ -19,7 +19,7 @@ from joyvasa.errors import ConfigError
 class _Entry:
     """Where a network is defined; imported when it is first built."""
 
-    module: str  # in this package
+    module: str  # in the package joyvasa
     network: str  # class, takes a configuration
     config: str  # frozen dataclass
     preset: Mapping[str, Any] = field(default_factory=dict)  # values that replace the dataclass's defaults
@@ -27,32 +27,37 @@ class _Entry:
 
 _ENTRIES: Mapping[str, _Entry] = {
     "appearance_feature_extractor": _Entry(
-        "appearance_feature_extractor", "AppearanceFeatureExtractor", "AppearanceFeatureExtractorConfig"
+        "networks.appearance_feature_extractor",
+        "AppearanceFeatureExtractor",
+        "AppearanceFeatureExtractorConfig",
     ),
-    "motion_extractor": _Entry("motion_extractor", "MotionExtractor", "MotionExtractorConfig"),
-    "warping_module": _Entry("warping_module", "WarpingModule", "WarpingConfig"),
-    "spade_generator": _Entry("spade_generator", "SpadeGenerator", "SpadeGeneratorConfig"),
-    "stitching": _Entry("retargeting", "RetargetingNetwork", "StitchingConfig"),
-    "lip": _Entry("retargeting", "RetargetingNetwork", "LipConfig"),
-    "eye": _Entry("retargeting", "RetargetingNetwork", "EyeConfig"),
-    "motion_generator": _Entry("motion_generator", "MotionGenerator", "MotionGeneratorConfig"),
+    "motion_extractor": _Entry("networks.motion_extractor", "MotionExtractor", "MotionExtractorConfig"),
+    "warping_module": _Entry("networks.warping_module", "WarpingModule", "WarpingConfig"),
+    "spade_generator": _Entry("networks.spade_generator", "SpadeGenerator", "SpadeGeneratorConfig"),
+    "stitching": _Entry("networks.retargeting", "RetargetingNetwork", "StitchingConfig"),
+    "lip": _Entry("networks.retargeting", "RetargetingNetwork", "LipConfig"),
+    "eye": _Entry("networks.retargeting", "RetargetingNetwork", "EyeConfig"),
+    "motion_generator": _Entry("networks.motion_generator", "MotionGenerator", "MotionGeneratorConfig"),
     # What JoyVASA's training script makes; the published weights have 73 and 10.
     "motion_generator_train": _Entry(
-        "motion_generator", "MotionGenerator", "MotionGeneratorConfig", {"motion_feat_dim": 70, "n_prev_motions": 25}
+        "networks.motion_generator",
+        "MotionGenerator",
+        "MotionGeneratorConfig",
+        {"motion_feat_dim": 70, "n_prev_motions": 25},
     ),
-    "wav2vec2": _Entry("speech_encoder", "SpeechEncoder", "SpeechEncoderConfig"),
-    "i3d": _Entry("i3d", "I3d", "I3dConfig"),
-    "amt": _Entry("amt", "Amt", "AmtConfig"),
-    "mplug_owl2": _Entry("mplug_owl2", "MplugOwl2", "MplugOwl2Config"),
-    "syncnet": _Entry("syncnet", "SyncNet", "SyncNetConfig"),
-    "s3fd": _Entry("s3fd", "S3fd", "S3fdConfig"),
-    "xpose": _Entry("xpose", "Xpose", "XposeConfig"),
-    "compact_appearance": _Entry("compact.appearance", "CompactAppearance", "CompactAppearanceConfig"),
+    "wav2vec2": _Entry("networks.speech_encoder", "SpeechEncoder", "SpeechEncoderConfig"),
+    "i3d": _Entry("networks.metrics.i3d", "I3d", "I3dConfig"),
+    "amt": _Entry("networks.metrics.amt", "Amt", "AmtConfig"),
+    "mplug_owl2": _Entry("networks.metrics.mplug_owl2", "MplugOwl2", "MplugOwl2Config"),
+    "syncnet": _Entry("networks.metrics.syncnet", "SyncNet", "SyncNetConfig"),
+    "s3fd": _Entry("networks.metrics.s3fd", "S3fd", "S3fdConfig"),
+    "xpose": _Entry("networks.xpose", "Xpose", "XposeConfig"),
+    "compact_appearance": _Entry("sample.networks.appearance", "CompactAppearance", "CompactAppearanceConfig"),
     "compact_motion_extractor": _Entry(
-        "compact.motion_extractor", "CompactMotionExtractor", "CompactMotionExtractorConfig"
+        "sample.networks.motion_extractor", "CompactMotionExtractor", "CompactMotionExtractorConfig"
     ),
-    "compact_warping": _Entry("compact.warping", "CompactWarping", "CompactWarpingConfig"),
-    "compact_generator": _Entry("compact.generator", "CompactGenerator", "CompactGeneratorConfig"),
+    "compact_warping": _Entry("sample.networks.warping", "CompactWarping", "CompactWarpingConfig"),
+    "compact_generator": _Entry("sample.networks.generator", "CompactGenerator", "CompactGeneratorConfig"),
 }
 
 NAMES: tuple[str, ...] = tuple(_ENTRIES)
@@ -76,7 +81,7 @@ def build(name: str, **config: Any) -> nn.Module:
         raise ConfigError(
             "unknown_network", f"{name}: no network has this name; expected one of {', '.join(NAMES)}: choose one"
         )
-    module = import_module(f"joyvasa.networks.{entry.module}")
+    module = import_module(f"joyvasa.{entry.module}")
     config_class = getattr(module, entry.config)
     known = [option.name for option in fields(config_class)]
     if unknown := sorted(set(config) - set(known)):

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from joyvasa.diffusion import MAX_STEPS
-from joyvasa.networks.linear import Linear, LinearGelu, linear
+from joyvasa.networks.cpu.linear import Linear, LinearGelu, linear
+from joyvasa.networks.diffusion import MAX_STEPS
 
 STEP_ROWS = MAX_STEPS + 1  # of the table of diffusion steps; row 0 is clean motion
 POSITION_ROWS = 600  # of the table of positions in published files

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError
 from joyvasa.networks.config import NetworkConfig
+from joyvasa.networks.cpu.linear import Linear, LinearGelu
 from joyvasa.networks.layers import full_precision
-from joyvasa.networks.linear import Linear, LinearGelu
 
 EPSILON = 1e-6  # of all normalisations of ConvNeXt
 
@@ -150,7 +150,7 @@ class MotionExtractor(nn.Module):
         self.n_keypoints = config.keypoints
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Computes the raw heads; `joyvasa.keypoints.KeypointInfo.from_heads` makes sense of them.
+        """Computes the raw heads; `joyvasa.motion.keypoints.KeypointInfo.from_heads` makes sense of them.
 
         Args:
             image: RGB in [0, 1], shape (batch, 3, 256, 256).

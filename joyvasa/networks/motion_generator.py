@@ -10,10 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from joyvasa.diffusion import DiffusionSchedule, Generators, ScheduleMode, Target, noise_sequence
 from joyvasa.errors import ConfigError
-from joyvasa.networks.compact.sound_encoder import CompactSoundEncoder, CompactSoundEncoderConfig
 from joyvasa.networks.denoising_network import POSITION_ROWS, DenoisingNetwork
+from joyvasa.networks.diffusion import DiffusionSchedule, Generators, ScheduleMode, Target, noise_sequence
 from joyvasa.networks.speech_encoder import (
     SAMPLE_RATE,
     SpeechEncoder,
@@ -21,6 +20,7 @@ from joyvasa.networks.speech_encoder import (
     pad_to_frames,
     resample_frames,
 )
+from joyvasa.sample.networks.sound_encoder import CompactSoundEncoder, CompactSoundEncoderConfig
 
 Sampler = Literal["ancestral", "ddim"]
 

@@ -1,6 +1,6 @@
 """S: small networks that correct keypoints (LivePortrait's stitching and retargeting modules).
 
-`joyvasa.keypoints` says what goes in and what comes out.
+`joyvasa.motion.keypoints` says what goes in and what comes out.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from joyvasa.networks.config import NetworkConfig
+from joyvasa.networks.cpu.tensor_cache import Remembered
+from joyvasa.networks.cpu.upsampled import conv_enlarged
+from joyvasa.networks.cpu.winograd import conv3x3
 from joyvasa.networks.layers import full_precision
-from joyvasa.networks.remembered import Remembered
-from joyvasa.networks.upsampled import conv_enlarged
-from joyvasa.networks.winograd import conv3x3
 
 SLOPE = 0.2  # of every leaky ReLU
 

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from joyvasa.networks.config import NetworkConfig
-from joyvasa.networks.large_kernels import FewOutputsConv2d, FourierConv3d
+from joyvasa.networks.cpu.large_kernels import FewOutputsConv2d, FourierConv3d
+from joyvasa.networks.cpu.upsampled import conv_enlarged
 from joyvasa.networks.layers import ConvBlock, DownBlock, full_precision
-from joyvasa.networks.upsampled import conv_enlarged
 
 HEAT_VARIANCE = 0.01  # of the Gaussian around a keypoint, as in face-vid2vid
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from joyvasa.errors import InputError
-from joyvasa.motion import MotionSequence
+from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks.speech_encoder import SAMPLE_RATE
 
 Split = Literal["train", "validation"]

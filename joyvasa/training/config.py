@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from joyvasa.device import Precision
 from joyvasa.errors import ConfigError
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
+from joyvasa.runtime.device import Precision
 from joyvasa.training.losses import JOINT_FRAMES, LossConfig
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from joyvasa.errors import InputError, ModelError
-from joyvasa.motion import MotionTemplate
+from joyvasa.motion.sequence import MotionTemplate
 from joyvasa.training.clips import ClipRecord, Split
 from joyvasa.training.dataset_files import (
     INDEX,

@@ -27,7 +27,7 @@ from joyvasa.bundles.registry import SPEC_NAME
 from joyvasa.bundles.spec import BundleSpec, Licence, Role, Switches, read_spec
 from joyvasa.config import config_from
 from joyvasa.errors import ModelError, OutputError
-from joyvasa.motion import MotionTemplate
+from joyvasa.motion.sequence import MotionTemplate
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
 from joyvasa.training.checkpoint import Checkpoints, Progress
 from joyvasa.training.config import TrainingConfig

@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from joyvasa.device import Precision, autocast
 from joyvasa.errors import InputError
 from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.geometry import warp
 from joyvasa.faces.square import Square, crop_matrix
-from joyvasa.image import Image
-from joyvasa.keypoints import KeypointInfo
-from joyvasa.motion import MotionSequence
-from joyvasa.networks.compact.motion_extractor import CompactMotionExtractor
+from joyvasa.media.image import Image
+from joyvasa.media.video_reader import VideoInfo
+from joyvasa.motion.keypoints import KeypointInfo
+from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks.motion_extractor import MotionExtractor
-from joyvasa.rendering import to_network_input
+from joyvasa.rendering.renderer import to_network_input
+from joyvasa.runtime.device import Precision, autocast
+from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, SAMPLES_PER_FRAME
 from joyvasa.training.clips import ClipRecord, Split, pcm16
 from joyvasa.training.footage import Picture, Sound
 from joyvasa.training.stretches import Stretch
-from joyvasa.video_reader import VideoInfo
 
 CROP_SIDE = 512  # pixels, before the crop shrinks to what the network takes
 

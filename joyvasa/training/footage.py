@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from joyvasa.audio import SAMPLE_RATE, stream_audio
 from joyvasa.errors import InputError
 from joyvasa.faces.detection import FaceDetector
-from joyvasa.image import Image
-from joyvasa.media import ffmpeg_executable
+from joyvasa.media.audio import SAMPLE_RATE, stream_audio
+from joyvasa.media.ffmpeg import ffmpeg_executable
+from joyvasa.media.image import Image
+from joyvasa.media.video_reader import BATCH_FRAMES, VideoInfo, stream_video
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, ClipConfig
 from joyvasa.training.scenes import FrameMeter
 from joyvasa.training.stretches import Window
 from joyvasa.training.tracking import Look
-from joyvasa.video_reader import BATCH_FRAMES, VideoInfo, stream_video
 
 WINDOW_S = 600  # what is judged together; of each frame a few numbers are kept for as long
 BATCH_BYTES = 64 << 20  # of decoded frames

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from joyvasa.motion import MotionSequence, MotionTemplate
+from joyvasa.motion.sampling import Recording, SamplingConfig, plan_speech, sample_motion, speech_windows
+from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 from joyvasa.networks.motion_generator import MotionGenerator
-from joyvasa.sampling import Recording, SamplingConfig, plan_speech, sample_motion, speech_windows
 from joyvasa.training.clips import ClipRecord
 from joyvasa.training.samples import normalised
 

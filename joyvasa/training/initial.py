@@ -10,9 +10,9 @@ from joyvasa.bundles import open_bundle
 from joyvasa.bundles.state import adapted_names
 from joyvasa.bundles.weights import Weights, read_weights
 from joyvasa.errors import ModelError
-from joyvasa.networks.compact.sound_encoder import CompactSoundEncoder
 from joyvasa.networks.motion_generator import MotionGenerator
 from joyvasa.networks.speech_encoder import SpeechEncoder
+from joyvasa.sample.networks.sound_encoder import CompactSoundEncoder
 from joyvasa.training.config import TrainingConfig
 
 ENCODER_ROLE = "speech_encoder"

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from joyvasa.diffusion import Target
 from joyvasa.errors import ConfigError
-from joyvasa.motion import POSE_SIZE
+from joyvasa.motion.sequence import POSE_SIZE
+from joyvasa.networks.diffusion import Target
 
 Difference = Callable[[Tensor, Tensor], Tensor]
 

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from joyvasa.device import Precision, autocast
 from joyvasa.networks.motion_generator import MotionGenerator
+from joyvasa.runtime.device import Precision, autocast
 from joyvasa.training.losses import LossConfig, loss_terms, weighted_loss
 from joyvasa.training.samples import WINDOWS, Batch, truncated
 

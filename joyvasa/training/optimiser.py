@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from joyvasa.device import Precision
+from joyvasa.runtime.device import Precision
 from joyvasa.training.config import OptimiserConfig
 
 

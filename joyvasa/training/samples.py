@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.motion import POSE_SIZE, MotionSequence, MotionTemplate
+from joyvasa.motion.sequence import POSE_SIZE, MotionSequence, MotionTemplate
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
 from joyvasa.training.clips import ClipRecord, Split
 from joyvasa.training.config import SampleConfig

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.image import Image
+from joyvasa.media.image import Image
 from joyvasa.metrics.freeze import STILL
 
 # A change of scene as PySceneDetect's AdaptiveDetector finds it (Breakthrough/PySceneDetect, default values): the mean

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.audio import SILENCE_PEAK
 from joyvasa.faces.square import Square
+from joyvasa.media.audio import SILENCE_PEAK
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
 from joyvasa.training.clips import MAX_CLIP_S
 from joyvasa.training.scenes import frozen_frames, scene_starts

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from joyvasa.faces.detection import Face
 from joyvasa.faces.geometry import mean_square
 from joyvasa.faces.square import Square, face_square
-from joyvasa.metrics.face_boxes import intersection_over_union
+from joyvasa.metrics.support.face_boxes import intersection_over_union
 
 FloatArray = NDArray[np.floating]
 

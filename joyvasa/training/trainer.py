@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from joyvasa.config import plain
-from joyvasa.device import choose_device
 from joyvasa.errors import ModelError
+from joyvasa.runtime.device import choose_device
 from joyvasa.training.checkpoint import Checkpoints, Progress
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset

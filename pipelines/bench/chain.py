@@ -13,10 +13,10 @@ from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
 from pipelines.bench.observed import FedStage
 from pipelines.bench.passage import Passage, pass_through, scratch
-from pipelines.generate import executor_of, gpus_of
-from pipelines.graph import Pipeline, StageSpec
-from pipelines.run_config import RunConfig
-from pipelines.video_pipeline import video_pipeline
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.runs.config import RunConfig
+from pipelines.runs.generate import executor_of, gpus_of
+from pipelines.runs.video_pipeline import video_pipeline
 from stages.base import Record
 
 ALONE_BATCHES = 3  # full ones for each worker of a stage that runs alone; the first one is not counted

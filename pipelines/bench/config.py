@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from joyvasa.device import Precision
 from joyvasa.errors import ConfigError
-from pipelines.run_config import RunConfig
+from joyvasa.runtime.device import Precision
+from pipelines.runs.config import RunConfig
 
 SECTIONS = ("networks", "chain", "engine", "scaling", "gains", "encoding", "ray_data", "start")
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from joyvasa.device import autocast
+from joyvasa.media.video_reader import stream_video
+from joyvasa.media.video_writer import EncodingConfig, VideoWriter
 from joyvasa.models import AnimationConfig, Models
-from joyvasa.video import EncodingConfig, VideoWriter
-from joyvasa.video_reader import stream_video
+from joyvasa.runtime.device import autocast
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.gains import render_inputs
 from pipelines.bench.inputs import make_records
 from pipelines.bench.passage import scratch
-from pipelines.sizing import usable_cores
+from pipelines.runs.resources import usable_cores
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium")
 RATE = 25

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines import executors
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.passage import pass_through, scratch
-from pipelines.graph import Pipeline, StageSpec
+from pipelines.engine import executors
+from pipelines.engine.graph import Pipeline, StageSpec
 from stages.base import Item, Ok, Outcome, Record, Stage
 
 BATCH = 16

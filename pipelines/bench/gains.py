@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from joyvasa.allocation import usual_allocation
-from joyvasa.device import autocast
 from joyvasa.models import AnimationConfig, Models
-from joyvasa.portrait import Portrait
+from joyvasa.rendering.portrait import Portrait
+from joyvasa.runtime.device import autocast
+from joyvasa.runtime.memory import usual_allocation
 from pipelines.bench.chain import build_pipeline
 from pipelines.bench.clock import Timing, interleaved
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
 from pipelines.bench.passage import pass_through, scratch
 from pipelines.bench.plain_way import PlainWay
-from pipelines.generate import executor_of
+from pipelines.runs.generate import executor_of
 from stages.base import Failed, Item, Ok, Record, Stage
 from stages.config import StageConfig
 from stages.motion import MotionConfig, MotionPayload, MotionStage

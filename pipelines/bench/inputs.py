@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import manifests
-from joyvasa.audio import SAMPLE_RATE, load_audio
-from joyvasa.image import read_image
+from joyvasa.media.audio import SAMPLE_RATE, load_audio
+from joyvasa.media.image import read_image
 from stages.base import Record
 
 EXAMPLES = Path(manifests.__file__).parent / "examples"

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch.nn.functional import conv2d
 
-from joyvasa.device import PRECISIONS, Precision
+from joyvasa.runtime.device import PRECISIONS, Precision
 from pipelines.bench.clock import repeated, synchronise
-from pipelines.sizing import usable_cores
+from pipelines.runs.resources import usable_cores
 
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 CONVOLUTION_BATCH = {"cpu": 1, "cuda": 32}

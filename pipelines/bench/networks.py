@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from joyvasa.device import Precision, autocast, compiler_missing
 from joyvasa.models import Models
+from joyvasa.runtime.device import Precision, autocast, compiler_missing
 from pipelines.bench.clock import PeakMemory, repeated, synchronise
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.machine import Limit, measure_limits, precision_unavailable

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyvasa.errors import EnvironmentFault
-from pipelines import engine
 from pipelines.bench.observed import Watch, WatchedStage
-from pipelines.executors.base import Executor
-from pipelines.graph import Pipeline
-from pipelines.statistics import RunStatistics
-from pipelines.works import Finished, Status
+from pipelines.engine import loop as engine
+from pipelines.engine.executors.base import Executor
+from pipelines.engine.graph import Pipeline
+from pipelines.engine.statistics import RunStatistics
+from pipelines.engine.tasks import Finished, Status
 from stages.base import Record
 
 TOGETHER_S = 0.02  # records that finish within so much of each other were in one batch

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from joyvasa.models import Models
-from joyvasa.motion import MotionSequence
+from joyvasa.motion.sequence import MotionSequence
+from joyvasa.motion.smoothing import smooth
+from joyvasa.motion.windows import WindowPlan
 from joyvasa.networks.motion_generator import MotionGenerator, MotionGeneratorConfig
-from joyvasa.smoothing import smooth
-from joyvasa.windows import WindowPlan
 
 
 class _Table(nn.Module):

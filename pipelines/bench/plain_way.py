@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from joyvasa.audio import probe_audio
 from joyvasa.faces.paste import mask_template
-from joyvasa.media import ffmpeg_executable
+from joyvasa.media.audio import probe_audio
+from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.models import AnimationConfig, Models
-from joyvasa.motion import MotionSequence
+from joyvasa.motion.sampling import speech_windows
+from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks.spade_generator import SpadeGenerator
 from joyvasa.networks.warping_module import WarpingModule
-from joyvasa.portrait import Picture, Portrait
-from joyvasa.rendering import to_uint8
-from joyvasa.sampling import speech_windows
+from joyvasa.rendering.portrait import Picture, Portrait
+from joyvasa.rendering.renderer import to_uint8
 from pipelines.bench.plain_motion import PlainSampler
 from pipelines.bench.plain_renderer import PlainGenerator, PlainWarping
 

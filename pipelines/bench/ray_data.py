@@ -16,15 +16,15 @@ from pathlib import Path
 
 from joyvasa.config import dump_config
 from joyvasa.errors import EnvironmentFault
-from pipelines import engine
 from pipelines.bench.chain import build_pipeline
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
 from pipelines.bench.passage import pass_through, scratch
 from pipelines.bench.ray_data_job import Job, write_rows
-from pipelines.generate import executor_of
-from pipelines.run_config import StagesOptions
-from pipelines.works import Finished, Status
+from pipelines.engine import loop as engine
+from pipelines.engine.tasks import Finished, Status
+from pipelines.runs.config import StagesOptions
+from pipelines.runs.generate import executor_of
 
 FAULT_BUNDLE = "random"  # what is lost does not depend on what the networks have learned
 FAULT_RECORDS, FAULT_SOUND_S = 16, 0.4
@@ -242,7 +242,7 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
 
 
 def _command(job: Job, *arguments: str) -> subprocess.Popen[bytes]:
-    return _process(job, [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments])
+    return _process(job, [sys.executable, "-c", "from pipelines.cli.main import main; main()", *arguments])
 
 
 def _process(job: Job, command: list[str]) -> subprocess.Popen[bytes]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.bench.observed import Watch, WatchedStage
-from pipelines.graph import Pipeline, StageSpec
-from pipelines.run_config import RunConfig
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.runs.config import RunConfig
 from stages.base import Failed, Item, Ok, Outcome, Record, Stage
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def run_job(job: Job) -> None:
     import ray
     import ray.data
 
-    from pipelines.sizing import cpus_to_offer
+    from pipelines.runs.resources import cpus_to_offer
 
     pipeline = job.pipeline()
     watch = Watch(job.folder / f"notes-{os.getpid()}", sum(spec.workers for spec in pipeline.stages))

@@ -11,7 +11,7 @@ from pipelines.bench.chain import build_pipeline, run_alone
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
 from pipelines.bench.passage import pass_through, scratch
-from pipelines.generate import executor_of
+from pipelines.runs.generate import executor_of
 
 MOST_S = 900.0  # of one case; longer ones are left out, as far as the case before lets that be foreseen
 

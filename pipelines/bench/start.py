@@ -13,9 +13,9 @@ from pipelines.bench.config import BenchConfig
 
 HELP_LIMIT_S = 0.5  # of processor time, for `joyvasa --help`
 _STARTS = {
-    "joyvasa --help": [sys.executable, "-c", "from pipelines.cli import main; main()", "--help"],
-    "import of all stages": [sys.executable, "-c", "import pipelines.video_pipeline"],
-    "import of ray": [sys.executable, "-c", "import pipelines.executors.ray"],
+    "joyvasa --help": [sys.executable, "-c", "from pipelines.cli.main import main; main()", "--help"],
+    "import of all stages": [sys.executable, "-c", "import pipelines.runs.video_pipeline"],
+    "import of ray": [sys.executable, "-c", "import pipelines.engine.executors.ray"],
 }
 
 

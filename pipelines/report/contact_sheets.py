@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from joyvasa.errors import InputError
-from joyvasa.video_reader import probe_video, stream_video
+from joyvasa.media.video_reader import probe_video, stream_video
 from pipelines.report.rows import Progress, silent
 from stages.media import local_file
 

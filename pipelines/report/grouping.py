@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from manifests.outcome_table import METRIC, SECONDS, TAKEN
+from manifests.run.outcome_table import METRIC, SECONDS, TAKEN
 
 MAX_GROUPS = 10  # values of a column
 MAX_GROUP_COLUMNS = 12

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.events import EventKind
+from pipelines.engine.events import EventKind
 from pipelines.report.rows import RunRows
 
 FRAME_STAGES = ("render", "animal_render")  # that make frames; a run that makes none has them measured

@@ -15,7 +15,7 @@ from joyvasa import __version__
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import JoyvasaError
 from joyvasa.metrics import NAMES, build
-from manifests.run_file import RunDescription
+from manifests.run.description import RunDescription
 from pipelines.report.metrics import MetricFigures
 from pipelines.report.rows import RunRows
 

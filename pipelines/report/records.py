@@ -9,8 +9,8 @@ from urllib.parse import quote, urlsplit
 
 from manifests.errors import ManifestError
 from manifests.manifest import is_remote, open_manifest
-from manifests.run_file import RunDescription
-from manifests.run_folder import RunFolder
+from manifests.run.description import RunDescription
+from manifests.run.folder import RunFolder
 from manifests.storage import LocalStorage
 from pipelines.report.contact_sheets import Source
 from pipelines.report.metrics import MetricFigures

@@ -13,10 +13,10 @@ import numpy as np
 from joyvasa.errors import ConfigError
 from joyvasa.metrics import FVD
 from joyvasa.metrics.base import Column
-from manifests.events import read_events
-from manifests.outcome_table import table_bytes
-from manifests.run_file import RunDescription
-from manifests.run_folder import RunFolder
+from manifests.run.description import RunDescription
+from manifests.run.events import read_events
+from manifests.run.folder import RunFolder
+from manifests.run.outcome_table import table_bytes
 from manifests.scratch import scratch_folder
 from manifests.storage import open_storage
 from pipelines.report.comparison import Comparison, PublishedTable, compare, published_tables

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from manifests.outcome_table import METRIC, METRIC_REASONS, SECONDS
-from manifests.run_folder import RunFolder
+from manifests.run.folder import RunFolder
+from manifests.run.outcome_table import METRIC, METRIC_REASONS, SECONDS
 from pipelines.report.column_files import ColumnFiles, read_column
 from pipelines.report.grouping import Grouping, Groups
 

@@ -9,7 +9,7 @@ from joyvasa.errors import JoyvasaError
 from joyvasa.metrics import FVD
 from joyvasa.metrics.base import NotMeasured
 from manifests.errors import ManifestError
-from pipelines import set_metrics
+from pipelines.report import set_metrics
 from pipelines.report.metrics import MetricFigures
 
 MAX_NULL_RECORDS = 2000  # each is one small file to read, or several
@@ -69,7 +69,7 @@ def _null(run: str, figures: Sequence[MetricFigures]) -> list[SetFigure]:
     names = {kind: f"mouth_sound_null_{kind}" for kind in titles}
     if n > MAX_NULL_RECORDS:
         reason = f"too_many_records: {n} records; it is computed here for up to {MAX_NULL_RECORDS}"
-        reason += ": call pipelines.set_metrics.mouth_sound_null"
+        reason += ": call pipelines.report.set_metrics.mouth_sound_null"
         return [SetFigure(names[kind], title, "", None, reason) for kind, title in titles.items()]
     try:
         null = set_metrics.mouth_sound_null(run)

@@ -11,13 +11,13 @@ import numpy as np
 
 from joyvasa.animator import Animation
 from joyvasa.bundles import open_bundle
-from joyvasa.device import choose_device
+from joyvasa.media.video_reader import VideoInfo, stream_video
 from joyvasa.metrics import BUNDLE, NAMES, build, unavailable
 from joyvasa.metrics.base import Clip, Column, Metric, MetricModels
 from joyvasa.metrics.measure import explained, measure
-from joyvasa.metrics.still import face_box, still_frame
+from joyvasa.metrics.support.reference_frame import face_box, still_frame
 from joyvasa.models import Models
-from joyvasa.video_reader import VideoInfo, stream_video
+from joyvasa.runtime.device import choose_device
 
 
 @dataclass(frozen=True)

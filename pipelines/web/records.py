@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from manifests.outcome_table import METRIC
+from manifests.run.outcome_table import METRIC
 from pipelines.report.rows import EXAMPLES, MAX_CODES, Kind
 from pipelines.web.run_parts import RunParts
 

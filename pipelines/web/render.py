@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from manifests.outcome_table import METRIC
+from manifests.run.outcome_table import METRIC
 from pipelines.report.page import count, number, seconds, share, short
 
 FILES, RESULTS = "/files", "/results"  # where videos are served

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from manifests.run_folder import RunFolder
+from manifests.run.folder import RunFolder
 from pipelines.web.confined import ConfinedStorage, Root
 from pipelines.web.limits import Limits
 

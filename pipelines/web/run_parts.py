@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.errors import ManifestError
-from manifests.outcome_table import METRIC, METRIC_REASONS, RESULT_FIELDS
 from manifests.problems import safe_text
-from manifests.run_folder import RunFolder
+from manifests.run.folder import RunFolder
+from manifests.run.outcome_table import METRIC, METRIC_REASONS, RESULT_FIELDS
 from manifests.storage import LocalStorage
 
 READERS = 4  # files read at once

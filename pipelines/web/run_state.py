@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Any
 
 from manifests.errors import ManifestError
-from manifests.events import EVENTS
 from manifests.plan import Plan
 from manifests.problems import safe_text
-from manifests.run_file import RunDescription
-from manifests.run_folder import RunFolder
-from pipelines.events import EventKind
+from manifests.run.description import RunDescription
+from manifests.run.events import EVENTS
+from manifests.run.folder import RunFolder
+from pipelines.engine.events import EventKind
 from pipelines.web.run_parts import RunParts
 
 TAIL_BYTES = 512 * 1024  # of the events, from the end; a line has about 3 kB

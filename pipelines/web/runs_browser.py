@@ -14,8 +14,8 @@ from typing import Any
 from manifests.errors import ManifestError
 from manifests.manifest import is_remote, join
 from manifests.plan import Plan
-from manifests.run_file import RunDescription
-from manifests.run_folder import RunFolder
+from manifests.run.description import RunDescription
+from manifests.run.folder import RunFolder
 from pipelines.report.failures import failure_figures
 from pipelines.web.confined import Root
 from pipelines.web.limits import Limits

@@ -11,8 +11,8 @@ import gradio as gr
 
 from joyvasa.errors import JoyvasaError
 from manifests.errors import ManifestError
-from manifests.outcome import STATUSES
 from manifests.problems import safe_text
+from manifests.run.outcome import STATUSES
 from pipelines.web.records import Query
 from pipelines.web.render import asset, heading, render
 from pipelines.web.runs_browser import OpenRun, RunsBrowser

@@ -15,12 +15,12 @@ import gradio as gr
 from starlette.concurrency import run_in_threadpool
 
 from joyvasa.config import config_from, plain
-from joyvasa.driving import Region
 from joyvasa.errors import JoyvasaError
 from joyvasa.mode import MODES
 from joyvasa.models import AnimationConfig
-from joyvasa.smoothing import SmoothingMethod
-from pipelines.demo import MANIFEST
+from joyvasa.motion.driving import Region
+from joyvasa.motion.smoothing import SmoothingMethod
+from pipelines.cli.demo import MANIFEST
 from pipelines.web.jobs import ENDED, Job, JobQueue, State
 from pipelines.web.pace import STEPS, Pace, TimeLeft
 from pipelines.web.render import RESULTS, asset, render

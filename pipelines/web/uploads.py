@@ -8,8 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from joyvasa.audio import SAMPLE_RATE, stream_audio
 from joyvasa.errors import InputError
+from joyvasa.media.audio import SAMPLE_RATE, stream_audio
 from pipelines.web.limits import MIB, Limits
 
 CHECK_S = 5.0  # between two looks at how full the folder is
@@ -75,7 +75,7 @@ class Uploads:
         """Seconds of a recording, which is decoded no further than it may be long.
 
         Raises:
-            InputError: `upload_too_long`, or as `joyvasa.audio.stream_audio`.
+            InputError: `upload_too_long`, or as `joyvasa.media.audio.stream_audio`.
         """
         n_samples = 0
         for block in stream_audio(sound):

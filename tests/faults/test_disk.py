@@ -15,13 +15,13 @@ import torch
 
 from joyvasa.errors import JoyvasaError
 from manifests.errors import ManifestError
-from manifests.run_folder import RunFolder
+from manifests.run.folder import RunFolder
 from manifests.scratch import PREFIX
 from manifests.storage import PARTIAL, LocalStorage, open_storage
-from pipelines.generate import generate, resume
-from tests.joyvasa.test_video import read_frames
+from pipelines.runs.generate import generate, resume
+from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import EXAMPLES, ffmpeg, fill
-from tests.pipelines.runs import configured, rows_of
+from tests.pipelines.runs.running import configured, rows_of
 
 # Strict: the same bytes whatever the batches of the second part.
 SETTINGS = ("metrics=all", "determinism=strict", "shard_size=2", "animation.batch_frames=5")
@@ -97,7 +97,7 @@ def read_only(folder: Path):
 def command(*arguments, **environment: str) -> subprocess.Popen:
     """`joyvasa` in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from pipelines.cli import main; main()", *map(str, arguments)],
+        [sys.executable, "-c", "from pipelines.cli.main import main; main()", *map(str, arguments)],
         cwd=Path(__file__).parents[2],
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         stdout=subprocess.PIPE,

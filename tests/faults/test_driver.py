@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from manifests.run_folder import RunFolder
+from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.generate import generate, resume
+from pipelines.runs.generate import generate, resume
 from tests.media import EXAMPLES
-from tests.pipelines.runs import configured, motions_of, rows_of
+from tests.pipelines.runs.running import configured, motions_of, rows_of
 
 KILLS = 5
 LIMIT_S = 240.0  # for one part of the run
@@ -23,8 +23,8 @@ LIMIT_S = 240.0  # for one part of the run
 DRIVE = """
 import sys
 from pathlib import Path
-from pipelines.generate import generate, resume
-from tests.pipelines.runs import configured
+from pipelines.runs.generate import generate, resume
+from tests.pipelines.runs.running import configured
 run, settings = Path(sys.argv[1]), sys.argv[2:]
 if (run / "run.yaml").exists():
     resume(run)

@@ -4,15 +4,15 @@ import pytest
 import ray
 import torch
 
-from pipelines.engine import EngineConfig, run
-from pipelines.errors import RunStopped
-from pipelines.executors.local import LocalExecutor
-from pipelines.executors.ray import RayExecutor
-from pipelines.failures import FailureConfig
-from pipelines.graph import Pipeline, StageSpec
-from pipelines.works import Status
+from pipelines.engine.errors import RunStopped
+from pipelines.engine.executors.local import LocalExecutor
+from pipelines.engine.executors.ray import RayExecutor
+from pipelines.engine.failure_policy import FailureConfig
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.tasks import Status
 from stages.base import Item, Ok, Outcome, Stage
-from tests.pipelines.toys import Draw, Gpu, noted, records
+from tests.pipelines.engine.toys import Draw, Gpu, noted, records
 
 CONFIG = EngineConfig(failures=FailureConfig(verdict_s=1.0))
 TROUBLES = ("assert", "wrapped", "outcome")

@@ -9,13 +9,13 @@ import time
 import pytest
 import ray
 
-from pipelines.engine import EngineConfig, run
-from pipelines.events import EventKind
-from pipelines.executors.ray import RayExecutor
-from pipelines.failures import FailureConfig
-from pipelines.graph import Pipeline, StageSpec
-from pipelines.works import Status
-from tests.pipelines.toys import Draw, records
+from pipelines.engine.events import EventKind
+from pipelines.engine.executors.ray import RayExecutor
+from pipelines.engine.failure_policy import FailureConfig
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.tasks import Status
+from tests.pipelines.engine.toys import Draw, records
 
 
 class Killer(threading.Thread):

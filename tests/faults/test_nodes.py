@@ -11,14 +11,14 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from pipelines.engine import EngineConfig, run
-from pipelines.events import EventKind
-from pipelines.executors.ray import RayExecutor
-from pipelines.failures import FailureConfig
-from pipelines.graph import Pipeline, StageSpec
-from pipelines.works import Status
+from pipelines.engine.events import EventKind
+from pipelines.engine.executors.ray import RayExecutor
+from pipelines.engine.failure_policy import FailureConfig
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.tasks import Status
 from stages.base import Ok, Stage
-from tests.pipelines.toys import records
+from tests.pipelines.engine.toys import records
 
 
 class Feature(Stage):

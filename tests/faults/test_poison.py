@@ -3,12 +3,12 @@
 import pytest
 import ray
 
-from pipelines.engine import EngineConfig, run
-from pipelines.executors.ray import RayExecutor
-from pipelines.failures import FailureConfig
-from pipelines.graph import Pipeline, StageSpec
-from pipelines.works import Status
-from tests.pipelines.toys import Draw, Trouble, noted, records
+from pipelines.engine.executors.ray import RayExecutor
+from pipelines.engine.failure_policy import FailureConfig
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.tasks import Status
+from tests.pipelines.engine.toys import Draw, Trouble, noted, records
 
 CODES = {
     "exit": "worker_died",

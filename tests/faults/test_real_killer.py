@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import pytest
 
-from manifests.run_folder import RunFolder
+from manifests.run.folder import RunFolder
 from manifests.storage import PARTIAL, open_storage
-from pipelines.generate import generate
-from tests.joyvasa.test_video import read_frames
+from pipelines.runs.generate import generate
+from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import EXAMPLES, ffmpeg
-from tests.pipelines.runs import configured
+from tests.pipelines.runs.running import configured
 
 RECORDS = 200
 EVERY_S = 3.0

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.networks import build, correlation
+from joyvasa.networks import build
+from joyvasa.networks.metrics import correlation
 from tests.golden.metric_reference import check, fill, meta, needs_metrics, pattern_video, published_keys, stored
 
 pytestmark = needs_metrics

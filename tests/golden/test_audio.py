@@ -4,7 +4,7 @@ import wave
 
 import numpy as np
 
-from joyvasa.audio import load_audio, probe_audio
+from joyvasa.media.audio import load_audio, probe_audio
 from tests.golden.reference import Section, needs_golden
 
 

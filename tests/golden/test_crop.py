@@ -5,7 +5,7 @@ import pytest
 from joyvasa.faces.geometry import CropConfig, average_square, crop_face, crop_square
 from joyvasa.faces.paste import Paster, mask_template
 from joyvasa.faces.square import face_square, reference_points, transform_points
-from joyvasa.rendering import to_network_input, to_uint8
+from joyvasa.rendering.renderer import to_network_input, to_uint8
 from tests.golden.reference import Section, needs_golden
 
 pytestmark = needs_golden

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from joyvasa.motion import MotionSequence, MotionTemplate
+from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
 from joyvasa.training.samples import lengthened, normalised, windows
 from tests.golden.reference import Section, needs_golden

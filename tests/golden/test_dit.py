@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from joyvasa.diffusion import DiffusionSchedule
 from joyvasa.networks import build
+from joyvasa.networks.diffusion import DiffusionSchedule
 from joyvasa.networks.motion_generator import MotionGenerator, MotionGeneratorConfig
 from tests.golden.reference import Section, fill, needs_golden
 

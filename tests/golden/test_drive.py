@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from joyvasa.driving import DrivingConfig, HumanDriver
-from joyvasa.keypoints import KeypointInfo, stitch
-from joyvasa.motion import MotionSequence
+from joyvasa.motion.driving import DrivingConfig, HumanDriver
+from joyvasa.motion.keypoints import KeypointInfo, stitch
+from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks import build
 from tests.golden.reference import Section, fill, needs_golden
 

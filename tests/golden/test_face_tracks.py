@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from joyvasa.metrics.face_tracks import cut_faces, follow_faces, smoothed_squares
+from joyvasa.metrics.support.face_tracks import cut_faces, follow_faces, smoothed_squares
 from tests.golden.metric_reference import meta, needs_metrics, pattern_video, stored
 
 pytestmark = needs_metrics

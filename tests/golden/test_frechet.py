@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from joyvasa.metrics.base import NotMeasured
-from joyvasa.metrics.frechet import Moments, frechet_distance
+from joyvasa.metrics.support.frechet import Moments, frechet_distance
 from tests.golden.metric_reference import meta, needs_metrics, recipes, stored
 
 pytestmark = needs_metrics

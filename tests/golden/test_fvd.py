@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from joyvasa.metrics.base import Clip
-from joyvasa.metrics.frechet import Moments
 from joyvasa.metrics.fvd import FvdConfig, FvdMetric, FvdSet, fvd, prepare
+from joyvasa.metrics.support.frechet import Moments
 from joyvasa.networks import build
 from tests.golden.metric_reference import check, fill, meta, needs_metrics, pattern_video, recipes, stored
 

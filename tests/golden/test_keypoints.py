@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from joyvasa.keypoints import (
+from joyvasa.motion.keypoints import (
     KeypointInfo,
     degrees_from_bins,
     head_rotation,
@@ -13,7 +13,7 @@ from joyvasa.keypoints import (
     transform_keypoints,
 )
 from joyvasa.networks import build
-from joyvasa.rendering import Renderer, to_network_input
+from joyvasa.rendering.renderer import Renderer, to_network_input
 from tests.golden.reference import Section, fill, needs_golden
 
 pytestmark = needs_golden

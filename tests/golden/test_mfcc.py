@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from joyvasa.metrics.mfcc import FILTERS, HOP, mel_filters, mfcc, power_spectrum
+from joyvasa.metrics.support.mfcc import FILTERS, HOP, mel_filters, mfcc, power_spectrum
 from tests.golden.metric_reference import needs_metrics, stored
 
 pytestmark = needs_metrics

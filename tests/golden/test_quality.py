@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.metrics.q_align import LEVELS, level_score
 from joyvasa.metrics.quality import FrameOfEachSecond
+from joyvasa.metrics.support.q_align import LEVELS, level_score
 from joyvasa.networks import build
 from tests.golden.metric_reference import check, fill, meta, needs_metrics, published_keys, recipes, stored
 

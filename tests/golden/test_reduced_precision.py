@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from joyvasa.device import autocast
 from joyvasa.networks import build
+from joyvasa.runtime.device import autocast
 from tests.golden.reference import Section, fill, needs_golden
 
 pytestmark = needs_golden

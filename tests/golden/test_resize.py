@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from joyvasa.image import resize_to_limit
+from joyvasa.media.image import resize_to_limit
 from tests.golden.reference import Section, needs_golden
 
 pytestmark = needs_golden

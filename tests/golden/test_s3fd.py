@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.metrics.face_boxes import MEAN_RGB, FaceBoxConfig, FaceBoxFinder, decode, detect, suppress
+from joyvasa.metrics.support.face_boxes import MEAN_RGB, FaceBoxConfig, FaceBoxFinder, decode, detect, suppress
 from joyvasa.networks import build
-from joyvasa.networks.s3fd import S3fd, prior_boxes
+from joyvasa.networks.metrics.s3fd import S3fd, prior_boxes
 from tests.golden.metric_reference import check, fill, meta, needs_metrics, pattern_video, published_keys, stored
 
 pytestmark = needs_metrics

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from joyvasa.motion import MotionSequence
-from joyvasa.smoothing import SmoothingConfig, kalman, smooth
+from joyvasa.motion.sequence import MotionSequence
+from joyvasa.motion.smoothing import SmoothingConfig, kalman, smooth
 from tests.golden.reference import Section, needs_golden
 
 pytestmark = needs_golden

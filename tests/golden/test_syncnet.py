@@ -3,12 +3,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from joyvasa.metrics.mfcc import mfcc
-from joyvasa.metrics.sound_windows import FRAME_COLUMNS, WINDOW_COLUMNS, SoundWindows
+from joyvasa.metrics.support.mfcc import mfcc
+from joyvasa.metrics.support.sound_windows import FRAME_COLUMNS, WINDOW_COLUMNS, SoundWindows
+from joyvasa.metrics.support.sync_score import ShiftDistances, shift_distances
 from joyvasa.metrics.sync import score_face
-from joyvasa.metrics.sync_score import ShiftDistances, shift_distances
 from joyvasa.networks import build
-from joyvasa.networks.syncnet import SyncNet
+from joyvasa.networks.metrics.syncnet import SyncNet
 from tests.golden.metric_reference import (
     check,
     fill,

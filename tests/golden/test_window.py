@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.motion import MotionTemplate
+from joyvasa.motion.sampling import Recording, SamplingConfig, plan_speech, sample_motion, speech_windows
+from joyvasa.motion.sequence import MotionTemplate
+from joyvasa.motion.smoothing import SmoothingConfig, smooth
+from joyvasa.motion.windows import plan_windows
 from joyvasa.networks import build
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
-from joyvasa.sampling import Recording, SamplingConfig, plan_speech, sample_motion, speech_windows
-from joyvasa.smoothing import SmoothingConfig, smooth
-from joyvasa.windows import plan_windows
 from tests.golden.reference import Section, base_seed, fill, needs_golden
 
 pytestmark = needs_golden

@@ -5,15 +5,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import nn
 
-from joyvasa.allocation import keep_freed_memory, usual_allocation
 from joyvasa.config import load_config
-from joyvasa.keypoints import transform_keypoints
 from joyvasa.models import AnimationConfig, Models
-from joyvasa.networks import build, large_kernels, linear, spade_generator, warping_module, winograd
-from joyvasa.networks.compact import generator, layers, warping
-from joyvasa.networks.compact.layers import ConvBlock
-from joyvasa.networks.remembered import Remembered
-from tests.joyvasa.bench_motion import RECORDS, SCALE, STEP, windows_of_records
+from joyvasa.motion.keypoints import transform_keypoints
+from joyvasa.networks import build, spade_generator, warping_module
+from joyvasa.networks.cpu import large_kernels, linear, winograd
+from joyvasa.networks.cpu.tensor_cache import Remembered
+from joyvasa.runtime.memory import keep_freed_memory, usual_allocation
+from joyvasa.sample.networks import generator, layers, warping
+from joyvasa.sample.networks.layers import ConvBlock
+from tests.joyvasa.motion.bench_motion import RECORDS, SCALE, STEP, windows_of_records
 from tests.joyvasa.turns import compare
 
 pytestmark = pytest.mark.bench

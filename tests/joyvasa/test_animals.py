@@ -9,9 +9,9 @@ import pytest
 from joyvasa.animator import AnimationConfig, Animator
 from joyvasa.config import load_config
 from joyvasa.errors import InputError
-from joyvasa.image import read_image
+from joyvasa.media.image import read_image
 from tests.joyvasa.faces.animals import draw_cat
-from tests.joyvasa.test_video import read_frames
+from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import DATA, MEDIA, needs_media, tone
 
 

@@ -7,7 +7,7 @@ import pytest
 from joyvasa.animator import AnimationConfig, Animator
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, InputError
-from tests.joyvasa.test_video import read_frames
+from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import EXAMPLES, MEDIA, ffmpeg, needs_media, tone
 
 PORTRAIT = EXAMPLES / "portrait.jpg"

@@ -10,11 +10,11 @@ from joyvasa.animator import Animator
 from joyvasa.bundles import open_bundle
 from joyvasa.bundles.spec import Licence
 from joyvasa.config import load_config
-from joyvasa.driving import DrivingConfig
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces.animal_cascade import AnimalCascadeDetector
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.models import AnimationConfig, Models, detector_name, require_models, roles_in_use
+from joyvasa.motion.driving import DrivingConfig
 
 NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
 SHARED = ("motion_generator", "motion_template", "stitching")

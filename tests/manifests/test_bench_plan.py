@@ -19,7 +19,7 @@ MEASURE = r"""
 import json, pathlib, re, sys, time
 begin = time.monotonic()
 from manifests.manifest import open_manifest
-from manifests.survey import survey
+from manifests.summary import survey
 totals = survey(open_manifest(sys.argv[1])).totals
 # not getrusage: its peak includes the parent's at the time of the fork
 peak = int(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]) * 1024

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
 from manifests.plan import make_plan
+from manifests.run.shards import read_shard
 from manifests.scan import Scan
-from manifests.shards import read_shard
 from tests.manifests.tables import FORMATS, pair, scanned, write
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(

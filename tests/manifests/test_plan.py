@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
 from manifests.plan import make_plan, parse_plan, plan_bytes
+from manifests.run.shards import read_shard
 from manifests.scan import Scan
-from manifests.shards import read_shard
 from tests.manifests.tables import FORMATS, pair, scanned, write
 
 

@@ -7,10 +7,10 @@ import sys
 import fsspec
 import pytest
 
-from joyvasa.audio import probe_audio
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.image import read_image
-from joyvasa.motion_file import load_motion
+from joyvasa.media.audio import probe_audio
+from joyvasa.media.image import read_image
+from joyvasa.motion.file import load_motion
 from stages import identify, media
 from stages.base import Item, Kind, Ok, failure_of
 from stages.identify import IdentifyConfig, IdentifyStage, Identity

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from joyvasa.animator import Animator
-from joyvasa.audio import probe_audio
-from joyvasa.motion import MotionSequence
-from joyvasa.motion_file import save_motion
-from manifests.identity import derive_seed
+from joyvasa.media.audio import probe_audio
+from joyvasa.motion.file import save_motion
+from joyvasa.motion.sequence import MotionSequence
+from manifests.record import derive_seed
 from stages.base import Item, Kind, Record
 from stages.identify import Identity
 from stages.motion import MotionConfig, MotionStage

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from joyvasa.motion_file import convert_motion, load_motion, motion_bytes
+from joyvasa.motion.file import convert_motion, load_motion, motion_bytes
 from stages.base import Item
 from stages.render import RenderConfig, RenderStage
-from tests.joyvasa.test_video import read_frames
+from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import MEDIA, ffmpeg, needs_media
 from tests.stages.items import FirstStages, options, payloads, ready, record
 

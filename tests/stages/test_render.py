@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa import compose
 from joyvasa.animator import Animator
-from joyvasa.motion_file import load_motion
+from joyvasa.motion.file import load_motion
+from joyvasa.rendering import compose
 from stages.base import Failed, Item, Kind, Ok
 from stages.motion import MotionPayload
 from stages.render import RenderConfig, RenderStage
-from tests.joyvasa.test_video import read_frames, small_disk
+from tests.joyvasa.media.test_video_writer import read_frames, small_disk
 from tests.media import tone
 from tests.stages.items import PORTRAIT, FirstStages, options, payloads, ready, record, travelled
 
@@ -261,7 +261,7 @@ def test_a_saved_motion_plays_again_as_it_was(items, records, tmp_path):
 
 
 def test_without_sound_the_video_is_mute(items, tmp_path):
-    from joyvasa.media import list_streams
+    from joyvasa.media.ffmpeg import list_streams
 
     mute = Item(record("mute"), items[0].inputs)
     (outcome,) = render_stage(tmp_path).run([mute])

@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from joyvasa.errors import InputError
+from joyvasa.media.video_writer import EncodingConfig
 from joyvasa.metrics import NAMES, build, registry
 from joyvasa.metrics.base import Column, Metric
 from joyvasa.models import Models
-from joyvasa.video import EncodingConfig
-from manifests.run_folder import RunFolder
+from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from stages.base import Failed, Item, Kind, Ok
 from stages.score import ScoreConfig, ScoreStage
 from stages.video_input import VideoInputConfig, VideoInputStage
 from stages.video_output import VideoOutput, VideoPlan
+from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.metrics.clips import noise
-from tests.joyvasa.test_video_reader import write
 from tests.media import tone
 from tests.stages.items import PORTRAIT, FirstStages, options, ready, record, travelled
 

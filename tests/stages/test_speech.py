@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from joyvasa.animator import Animator
-from joyvasa.audio import probe_audio
+from joyvasa.media.audio import probe_audio
 from stages.base import Failed, Item, Kind
 from stages.speech import SpeechConfig, SpeechStage
 from tests.media import tone

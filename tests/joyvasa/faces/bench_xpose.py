@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from joyvasa.faces.xpose import XposeDetector, load_prompts, network_input
-from joyvasa.image import read_image
+from joyvasa.media.image import read_image
 from joyvasa.networks import build
 from joyvasa.networks.xpose import Prompts, layers
 from joyvasa.networks.xpose.backbone import SwinStage
@@ -16,7 +16,7 @@ from joyvasa.networks.xpose.deformable import DeformableAttention
 from joyvasa.networks.xpose.fusion import FusionLayer
 from joyvasa.networks.xpose.text import Text
 from tests.golden.reference import fill
-from tests.joyvasa import xpose_formulas as formulas
+from tests.joyvasa.networks.xpose import formulas
 from tests.media import MEDIA, needs_media
 
 pytestmark = [pytest.mark.bench, needs_media]

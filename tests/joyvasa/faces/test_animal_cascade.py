@@ -10,7 +10,7 @@ from joyvasa.faces import haar
 from joyvasa.faces.animal_cascade import AnimalCascadeDetector
 from joyvasa.faces.detection import build_detector
 from joyvasa.faces.square import reference_points
-from joyvasa.image import read_image, resize_to_limit
+from joyvasa.media.image import read_image, resize_to_limit
 from tests.joyvasa.faces.animals import CAT_EYES, draw_cat
 from tests.media import MEDIA, needs_media
 

@@ -13,7 +13,7 @@ from joyvasa.faces.cascade import CascadeDetector, face_from_eyes_and_mouth
 from joyvasa.faces.detection import choose_face
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.faces.square import face_square
-from joyvasa.image import read_image
+from joyvasa.media.image import read_image
 from tests.media import MEDIA, needs_media
 
 EYES = ((154.5, 162.8), (209.0, 158.8))  # of tests/data/portrait.jpg

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from joyvasa.faces.mode_check import ModeCheck
-from joyvasa.image import read_image, resize_to_limit
+from joyvasa.media.image import read_image, resize_to_limit
 from tests.joyvasa.faces.animals import draw_cat
 from tests.media import DATA, EXAMPLES, MEDIA, needs_media
 

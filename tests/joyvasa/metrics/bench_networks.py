@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from joyvasa.metrics.fvd import FvdMetric
-from joyvasa.metrics.q_align import QAlign
 from joyvasa.metrics.smoothness import SmoothnessMetric
+from joyvasa.metrics.support.q_align import QAlign
 from joyvasa.networks import build
 from tests.joyvasa.metrics.seeded import clip_of, fed, models, put_weights
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.device import choose_device
-from joyvasa.metrics.face_boxes import FaceBoxFinder
-from joyvasa.metrics.face_tracks import FaceTrack, cut_faces
-from joyvasa.metrics.sound_windows import SoundWindows
+from joyvasa.metrics.support.face_boxes import FaceBoxFinder
+from joyvasa.metrics.support.face_tracks import FaceTrack, cut_faces
+from joyvasa.metrics.support.sound_windows import SoundWindows
 from joyvasa.metrics.sync import score_face
 from joyvasa.networks import build
+from joyvasa.runtime.device import choose_device
 
 pytestmark = pytest.mark.bench
 FRAMES = 32

@@ -11,7 +11,7 @@ import torch
 
 from joyvasa.metrics.base import Clip, Metric
 from joyvasa.metrics.measure import explained, measure
-from joyvasa.motion import MotionSequence
+from joyvasa.motion.sequence import MotionSequence
 
 EVERY_FRAME = 10**6
 
@@ -55,7 +55,7 @@ def motion_of(n_frames: int = 100, *, n_keypoints: int = 21, rate: float = 25.0,
 
 def speaking(opening: np.ndarray, rate: float = 25.0) -> MotionSequence:
     """A motion whose mouth opens like this."""
-    from joyvasa.metrics.motion_readout import LIVEPORTRAIT, LOWER_LIP
+    from joyvasa.metrics.support.motion_readout import LIVEPORTRAIT, LOWER_LIP
 
     expression = np.zeros((len(opening), 21, 3))
     expression[:, LOWER_LIP, 1] = (opening - LIVEPORTRAIT.mouth_intercept) / LIVEPORTRAIT.mouth_slope

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from joyvasa.metrics.base import MetricModels
-from joyvasa.metrics.sound_windows import FRAME_COLUMNS
+from joyvasa.metrics.support.sound_windows import FRAME_COLUMNS
 from joyvasa.networks import build
-from joyvasa.networks.syncnet import WINDOW_FRAMES
+from joyvasa.networks.metrics.syncnet import WINDOW_FRAMES
 
 SMALL_SYNCNET = {
     "lip_channels": [4, 4, 4, 4, 4, 8],

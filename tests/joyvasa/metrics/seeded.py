@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from joyvasa.bundles import Bundle, open_bundle
+from joyvasa.media.video_reader import probe_video, stream_video
 from joyvasa.metrics.base import Clip, Measurement, MetricModels
 from joyvasa.networks import build
-from joyvasa.video_reader import probe_video, stream_video
 
 
 def put_weights(role: str, seed: int = 5, **config: Any) -> torch.nn.Module:

@@ -5,9 +5,9 @@ import torch
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import ConfigError, InputError, ModelError
 from joyvasa.metrics.base import NotMeasured
-from joyvasa.metrics.frechet import Moments, frechet_distance
 from joyvasa.metrics.fvd import FvdConfig, FvdMetric, FvdSet, fvd, fvd_choices, prepare
 from joyvasa.metrics.measure import explained, measure
+from joyvasa.metrics.support.frechet import Moments, frechet_distance
 from tests.joyvasa.metrics.seeded import clip_of, fed, models, put_weights, real_frames, stub_models
 from tests.media import MEDIA, needs_media
 

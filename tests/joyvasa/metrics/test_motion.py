@@ -8,7 +8,7 @@ import torch
 
 from joyvasa.metrics import build
 from joyvasa.metrics.blink import count_blinks
-from joyvasa.metrics.motion_readout import (
+from joyvasa.metrics.support.motion_readout import (
     COMPACT,
     KEYPOINTS,
     LOWER_LIP,
@@ -18,7 +18,7 @@ from joyvasa.metrics.motion_readout import (
     mouth_opening,
     read_out,
 )
-from joyvasa.motion import MotionSequence
+from joyvasa.motion.sequence import MotionSequence
 from tests.joyvasa.metrics.clips import clip_of, measured, motion_of, noise, speaking
 from tests.media import MEDIA, needs_media
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from joyvasa.audio import SAMPLE_RATE
+from joyvasa.media.audio import SAMPLE_RATE
 from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.beat import beat_alignment, sound_beats
 from joyvasa.metrics.mouth_sound import MAX_LAG, MouthSoundMetric, best_correlation
-from joyvasa.metrics.sound import FLOOR, RATE, read_sound
+from joyvasa.metrics.support.sound import FLOOR, RATE, read_sound
 from tests.joyvasa.metrics.clips import clip_of, noise, speaking
 from tests.media import ffmpeg, tone
 

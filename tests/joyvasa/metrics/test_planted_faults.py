@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from joyvasa.media.video_reader import probe_video, stream_video
+from joyvasa.media.video_writer import VideoWriter
 from joyvasa.metrics import NAMES, build
 from joyvasa.metrics.base import Clip
 from joyvasa.metrics.measure import explained, measure
-from joyvasa.metrics.motion_readout import at_rate
-from joyvasa.video import VideoWriter
-from joyvasa.video_reader import probe_video, stream_video
+from joyvasa.metrics.support.motion_readout import at_rate
 from tests.joyvasa.metrics.clips import speaking
 from tests.media import DATA, MEDIA, ffmpeg, needs_media
 

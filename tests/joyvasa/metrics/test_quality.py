@@ -8,11 +8,21 @@ from safetensors.torch import save_file
 
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import EnvironmentFault, ModelError
-from joyvasa.metrics import one_align
-from joyvasa.metrics.q_align import BORDER, DEVIATION, LEVELS, MEAN, PROMPT, QAlign, Question, level_score, prepare
 from joyvasa.metrics.quality import FrameOfEachSecond, QualityMetric, _QualityMeasurement
+from joyvasa.metrics.support import one_align
+from joyvasa.metrics.support.q_align import (
+    BORDER,
+    DEVIATION,
+    LEVELS,
+    MEAN,
+    PROMPT,
+    QAlign,
+    Question,
+    level_score,
+    prepare,
+)
 from joyvasa.networks import build
-from joyvasa.networks.mplug_owl2 import IMAGE_TOKEN
+from joyvasa.networks.metrics.mplug_owl2 import IMAGE_TOKEN
 from tests.joyvasa.metrics.seeded import clip_of, fed, models, real_frames
 from tests.media import MEDIA, needs_media
 

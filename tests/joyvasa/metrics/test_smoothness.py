@@ -5,7 +5,7 @@ import torch
 from joyvasa.errors import ModelError
 from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.smoothness import SmoothnessMetric, interpolate
-from joyvasa.networks.amt import Interpolation
+from joyvasa.networks.metrics.amt import Interpolation
 from tests.joyvasa.metrics.seeded import clip_of, fed, models, put_weights, real_frames, stub_models
 from tests.media import MEDIA, needs_media
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 import yaml
 
-from joyvasa.audio import SAMPLE_RATE
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import ConfigError, InputError, ModelError
+from joyvasa.media.audio import SAMPLE_RATE
+from joyvasa.media.video_reader import probe_video, stream_video
 from joyvasa.metrics import sync
 from joyvasa.metrics.base import Clip, NotMeasured
-from joyvasa.metrics.face_boxes import FaceBoxConfig, FaceBoxFinder
-from joyvasa.metrics.face_tracks import TrackConfig, follow_faces, smoothed_squares
-from joyvasa.metrics.frame_rate import Frames25
-from joyvasa.metrics.mfcc import mfcc
-from joyvasa.metrics.sound_windows import SoundWindows, stream_video_sound
+from joyvasa.metrics.support.face_boxes import FaceBoxConfig, FaceBoxFinder
+from joyvasa.metrics.support.face_tracks import TrackConfig, follow_faces, smoothed_squares
+from joyvasa.metrics.support.frame_rate import Frames25
+from joyvasa.metrics.support.mfcc import mfcc
+from joyvasa.metrics.support.sound_windows import SoundWindows, stream_video_sound
 from joyvasa.metrics.sync import SyncConfig, SyncMetric
-from joyvasa.video_reader import probe_video, stream_video
 from tests.joyvasa.metrics.planted import SMALL_S3FD, SMALL_SYNCNET, CentralFace, LoudMouth, models, seeded
 from tests.media import MEDIA, ffmpeg, needs_media
 

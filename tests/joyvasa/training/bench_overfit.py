@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from joyvasa.config import config_from
-from joyvasa.motion_file import load_motion
+from joyvasa.motion.file import load_motion
 from joyvasa.training.clips import ClipRecord, pcm16
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset

@@ -1,16 +1,9 @@
 import pytest
-import torch
 
 from tests.joyvasa.training.small import small_dataset
+from tests.threads import _one_thread
 
-
-@pytest.fixture(scope="package", autouse=True)
-def _one_thread():
-    """Small networks are quicker so, and threads wait for each other where others use the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["_one_thread", "dataset"]
 
 
 @pytest.fixture(scope="package")

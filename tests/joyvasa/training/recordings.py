@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from joyvasa.image import read_image
-from tests.joyvasa.test_video_reader import write
+from joyvasa.media.image import read_image
+from tests.joyvasa.media.test_video_reader import write
 from tests.media import EXAMPLES, ffmpeg, tone
 
 SIDE = 240

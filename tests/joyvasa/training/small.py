@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from joyvasa.config import config_from
-from joyvasa.motion import MotionSequence
+from joyvasa.motion.sequence import MotionSequence
 from joyvasa.training.clips import ClipRecord, pcm16
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset

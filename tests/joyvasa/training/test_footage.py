@@ -5,11 +5,11 @@ import pytest
 from scipy.io import wavfile
 
 from joyvasa.errors import InputError
+from joyvasa.media.video_reader import probe_video
 from joyvasa.training import footage
 from joyvasa.training.clip_config import SAMPLES_PER_FRAME, ClipConfig
 from joyvasa.training.footage import Picture, Sound, sound_delay_s, watch
-from joyvasa.video_reader import probe_video
-from tests.joyvasa.test_video_reader import write
+from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.training.recordings import recording, talking
 from tests.media import ffmpeg
 

@@ -18,8 +18,8 @@ from pipelines.bench.document import Document
 from pipelines.bench.encoding import PRESETS
 from pipelines.bench.engine import measure_executor
 from pipelines.bench.table import tables
-from pipelines.rates import rates_of_bench
-from pipelines.run_config import RunConfig
+from pipelines.runs.config import RunConfig
+from pipelines.runs.rates import rates_of_bench
 
 NETWORKS = {
     "appearance_feature_extractor",

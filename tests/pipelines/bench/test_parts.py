@@ -16,10 +16,8 @@ from joyvasa.bundles import open_bundle
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.models import AnimationConfig, require_models
 from joyvasa.networks import build
-from pipelines import executors
 from pipelines.bench import machine
 from pipelines.bench.clock import PeakMemory, interleaved, repeated
-from pipelines.bench.command import bench
 from pipelines.bench.inputs import make_records
 from pipelines.bench.networks import _attention_flops
 from pipelines.bench.observed import FedStage, Watch, WatchedStage
@@ -27,9 +25,11 @@ from pipelines.bench.passage import Passage, pass_through
 from pipelines.bench.plain_renderer import PlainGenerator, PlainWarping
 from pipelines.bench.ray_data_job import Job, StageCall, TroubledStage, write_rows
 from pipelines.bench.seeded import write_seeded_bundle
-from pipelines.graph import Pipeline, StageSpec
-from pipelines.run_config import RunConfig
-from pipelines.statistics import RunStatistics
+from pipelines.cli.bench import bench
+from pipelines.engine import executors
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.statistics import RunStatistics
+from pipelines.runs.config import RunConfig
 from stages.base import Failed, Item, Kind, Ok, Record, Stage
 
 CPU = torch.device("cpu")

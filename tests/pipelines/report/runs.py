@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from manifests.events import EventLog
-from manifests.identity import Record
 from manifests.manifest import open_manifest
-from manifests.outcome import Outcome
 from manifests.plan import make_plan
-from manifests.run_file import ManifestSource, RunDescription
-from manifests.run_folder import RunFolder
+from manifests.record import Record
+from manifests.run.description import ManifestSource, RunDescription
+from manifests.run.events import EventLog
+from manifests.run.folder import RunFolder
+from manifests.run.outcome import Outcome
+from manifests.run.shards import read_shard
 from manifests.scan import Scan
-from manifests.shards import read_shard
 from manifests.storage import open_storage
-from pipelines.statistics import RunStatistics, StageStatistics
+from pipelines.engine.statistics import RunStatistics, StageStatistics
 from tests.manifests.tables import write
 
 CONFIGURATION = {"animation": {"models": "random", "seed": 0}, "metrics": "all"}

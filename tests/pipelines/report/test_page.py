@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifests.outcome_table import table_bytes
+from manifests.run.outcome_table import table_bytes
 from pipelines.report import page
 from pipelines.report.contact_sheets import SheetConfig, Source, contact_sheet, contact_sheets
 from pipelines.report.page import MAX_BYTES, number, page_bytes, seconds, share, short
 from pipelines.report.report import make_report, write_report
-from tests.joyvasa.test_video_reader import FRAMES, write
+from tests.joyvasa.media.test_video_reader import FRAMES, write
 from tests.pipelines.report.browser import chromium
 from tests.pipelines.report.runs import bad, good, made_run, numbers, statistics
 

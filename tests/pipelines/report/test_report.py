@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from joyvasa.errors import ConfigError
 from manifests.errors import ManifestError
-from pipelines.cli import app
+from pipelines.cli.main import app
 from pipelines.report.report import make_report, write_report
 from tests.pipelines.report.runs import bad, good, made_run, numbers
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from manifests.outcome_table import METRIC, table_bytes
+from manifests.run.outcome_table import METRIC, table_bytes
 from pipelines.report.metrics import known_columns
 from pipelines.report.page import MAX_BYTES
 from pipelines.report.report import write_report

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from joyvasa.models import AnimationConfig
-from joyvasa.portrait import PictureConfig
+from joyvasa.rendering.portrait import PictureConfig
 
 LIMIT_S = 300.0  # seconds, on a machine with much else to do
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from manifests.errors import ManifestError
-from manifests.events import EventLog
-from manifests.outcome import Outcome
+from manifests.run.events import EventLog
+from manifests.run.outcome import Outcome
 from pipelines.report.failures import failure_figures
 from pipelines.web.confined import ConfinedStorage, Root
 from pipelines.web.limits import Limits

@@ -1,0 +1,1 @@
+"""Sound, pictures and videos: read, decoded, encoded, and labeled with how they were made."""

@@ -1,0 +1,116 @@
+"""Video files to frames, as a stream: memory does not grow with the video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from joyvasa.errors import InputError
+from joyvasa.media.ffmpeg import FfmpegPipe, check_media, input_options, list_streams
+
+MAX_PIXELS = 64_000_000  # of a frame; a batch of larger ones would not fit into memory
+BATCH_FRAMES = 16
+MAX_HEADER_BYTES = 256  # of YUV4MPEG2's first line; ours have about 80
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the head of a video file says.
+
+    Args:
+        width, height: of the frames as they are shown, pixels.
+        frames_per_second: nominal rate.
+        has_sound: whether there is a sound stream.
+    """
+
+    width: int
+    height: int
+    frames_per_second: Fraction
+    has_sound: bool
+
+
+def probe_video(path: str | Path) -> VideoInfo:
+    """Reads the head of a video file; no frame is decoded but the first.
+
+    Args:
+        path: any file with a picture stream that ffmpeg reads.
+
+    Raises:
+        InputError: `video_missing`, `video_empty`, `video_unreadable` or `video_too_large`.
+        EnvironmentFault: `ffmpeg_missing`.
+    """
+    path = Path(path)
+    check_media(path, "video")
+    streams = list_streams(path)
+    if not any(stream.startswith("video/") for stream in streams):
+        found = ", ".join(streams) or "no media at all"
+        raise InputError("video_unreadable", f"{path}: no picture stream (found: {found}); expected a video")
+    # YUV4MPEG2: one line of text with size and rate, then raw pictures.
+    with _frames(path, vframes=1, format="yuv4mpegpipe", pix_fmt="yuv420p") as pipe:
+        header = pipe.stdout.readline(MAX_HEADER_BYTES).decode("ascii", "replace").split()
+    values = {token[0]: token[1:] for token in header[1:]}
+    try:
+        width, height = int(values["W"]), int(values["H"])
+        rate = Fraction(*(int(number) for number in values["F"].split(":")))
+    except (KeyError, ValueError, ZeroDivisionError, TypeError):
+        raise InputError("video_unreadable", f"{path}: its pictures could not be decoded: export it again") from None
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            "video_too_large",
+            f"{path}: frames of {width}x{height} pixels; expected at most {MAX_PIXELS / 1e6:.0f} megapixels: "
+            "use a smaller video",
+        )
+    return VideoInfo(width, height, rate, any(stream.startswith("audio/") for stream in streams))
+
+
+def stream_video(
+    path: str | Path,
+    *,
+    frames_per_second: float | None = None,
+    size: tuple[int, int] | None = None,
+    batch_frames: int = BATCH_FRAMES,
+    info: VideoInfo | None = None,
+) -> Iterator[np.ndarray]:
+    """Yields the frames of a video in order, at a constant rate.
+
+    Args:
+        path: any file with a picture stream that ffmpeg reads; turned as its metadata say.
+        frames_per_second: to which frames are dropped or repeated; None for the video's own rate.
+        size: width and height to scale to, pixels; None for the video's own.
+        batch_frames: frames in each array but the last.
+        info: of the file, where it is known already; None reads it.
+
+    Yields:
+        uint8 RGB, shape (n, height, width, 3).
+
+    Raises:
+        InputError: as `probe_video`; `video_unreadable` also where decoding stops half-way.
+    """
+    path = Path(path)
+    info = info or probe_video(path)
+    width, height = size or (info.width, info.height)
+    rate = frames_per_second or info.frames_per_second
+    frame_bytes = width * height * 3
+    with _frames(path, rate=str(rate), format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}") as pipe:
+        n_frames = 0
+        while data := pipe.stdout.read(frame_bytes * batch_frames):
+            n_whole = len(data) // frame_bytes
+            n_frames += n_whole
+            if n_whole:
+                yield np.frombuffer(data, np.uint8, n_whole * frame_bytes).reshape(n_whole, height, width, 3)
+        if (words := pipe.failure()) or not n_frames:
+            raise InputError("video_unreadable", f"{path}: decoding stopped ({words or 'no frame'}): export it again")
+
+
+def _frames(path: Path, *, rate: str | None = None, **output: object) -> FfmpegPipe:
+    import ffmpeg
+
+    picture = ffmpeg.input(**input_options(path))["v:0"]
+    if rate:
+        picture = picture.filter("fps", fps=rate)  # the option -r repeats frames at the start of some files
+    # Without -xerror a damaged file is a shorter video.
+    return FfmpegPipe(picture.output("pipe:", **output).global_args("-xerror"))

@@ -1,0 +1,315 @@
+"""Frames to an H.264 file with sound: encoded once, while frames are still being rendered."""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, Self
+
+import numpy as np
+
+from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
+from joyvasa.media.ffmpeg import ffmpeg_executable, input_options, last_words
+
+QUEUED_BATCHES = 2  # rendered batches that may wait for the encoder; bounds memory
+PROBE_SIDE = 256  # pixels of a picture that tells whether an encoder works; nvenc refuses small ones
+KEPT_COMPLAINTS = 65536  # bytes of what ffmpeg said last
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # by everybody, or by the quota of this user
+ENCODERS = ("x264", "nvenc")
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+
+
+@dataclass(frozen=True)
+class EncodingConfig:
+    """How the video is compressed."""
+
+    encoder: Literal["x264", "nvenc"] = "x264"  # nvenc: by the graphics card, if it has an encoder
+    crf: int = 18  # constant rate factor of x264, 0 (lossless) to 51; 18 is visually lossless; nvenc: constant quality
+    preset: str = "veryfast"  # x264: speed against size
+    audio_bitrate_k: int = 128  # kbit/s of AAC
+    threads: int = 0  # of x264; 0 lets it choose
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise ConfigError("config_invalid", f"encoding.encoder is {self.encoder}; expected {' or '.join(ENCODERS)}")
+        if not 0 <= self.crf <= 51:
+            raise ConfigError("config_invalid", f"encoding.crf is {self.crf}; expected 0 (lossless) to 51")
+        if self.audio_bitrate_k < 1:
+            raise ConfigError(
+                "config_invalid", f"encoding.audio_bitrate_k is {self.audio_bitrate_k}; expected 1 or more"
+            )
+        if self.threads < 0:
+            raise ConfigError("config_invalid", f"encoding.threads is {self.threads}; expected 0 or more")
+        if self.preset not in PRESETS:
+            raise ConfigError("config_invalid", f"encoding.preset is {self.preset}; expected {', '.join(PRESETS)}")
+
+
+def check_encoder(config: EncodingConfig) -> None:
+    """Makes sure that there is such an encoder, before any work is done for it.
+
+    Raises:
+        EnvironmentFault: `encoder_unavailable`.
+    """
+    if config.encoder == "x264":
+        return
+    command = [ffmpeg_executable(), "-nostdin", "-hide_banner", "-loglevel", "error", "-f", "lavfi"]
+    command += ["-i", f"color=size={PROBE_SIDE}x{PROBE_SIDE}:duration=0.1", "-c:v", "h264_nvenc", "-f", "null", "-"]
+    probe = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if probe.returncode:
+        first = next(iter(probe.stderr.decode("utf-8", "replace").splitlines()), "no reason given")
+        raise EnvironmentFault(
+            "encoder_unavailable",
+            f"encoding.encoder is nvenc: cannot be used here ({first[:200]}); expected a graphics card with an "
+            "encoder, which those of data centres often lack, and an ffmpeg that knows it: use encoding.encoder=x264",
+        )
+
+
+class VideoWriter:
+    """Writes one video; a context manager.
+
+    `write` hands a batch to a thread that feeds ffmpeg, so rendering and encoding overlap. The file
+    appears under its name only when it is whole: it is written beside it under a hidden name, synced
+    and renamed. Leaving the `with` block by an exception removes everything.
+
+    Args:
+        path: of the video, ending in `.mp4`.
+        width, height: of the frames in pixels, even.
+        frames_per_second: of the video.
+        n_frames: of the video; the sound is cut, or filled with silence, to the same length.
+        sound: file whose first sound stream is heard, or None.
+        config: compression.
+        metadata: tags written into the file, for example `{"comment": "..."}`.
+
+    Raises:
+        OutputError: `output_unwritable`, `disk_full` or `encoding_failed`; also from `write`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        width: int,
+        height: int,
+        frames_per_second: float,
+        n_frames: int,
+        sound: Path | None = None,
+        config: EncodingConfig | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        if width % 2 or height % 2:
+            raise ValueError(f"frames of {width}x{height} pixels: yuv420p needs even sides")
+        self.path = Path(path)
+        self._shape = (height, width, 3)
+        self._temporary = reserve_output(self.path)
+        self._queue: queue.Queue[np.ndarray | None] = queue.Queue(QUEUED_BATCHES)
+        self._failure: BaseException | None = None
+        self._complaints = b""
+        try:
+            command = _command(
+                self._temporary,
+                size=f"{width}x{height}",
+                frames_per_second=frames_per_second,
+                duration_s=n_frames / frames_per_second,
+                sound=sound,
+                config=config or EncodingConfig(),
+                metadata=metadata or {},
+            )
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+        except BaseException:
+            self._temporary.unlink(missing_ok=True)
+            raise
+        self._thread = threading.Thread(target=self._feed, name="video-encoder", daemon=True)
+        self._thread.start()
+        self._listener = threading.Thread(target=self._listen, name="video-encoder-complaints", daemon=True)
+        self._listener.start()
+
+    def write(self, frames: np.ndarray) -> None:
+        """Queues a batch of frames, waiting while `QUEUED_BATCHES` are queued already.
+
+        Args:
+            frames: RGB, uint8, shape (batch, height, width, 3); must not be changed afterwards.
+        """
+        if frames.dtype != np.uint8 or frames.shape[1:] != self._shape:
+            raise ValueError(f"frames are {frames.dtype} {frames.shape[1:]}; expected uint8 {self._shape}")
+        self._queue.put(np.ascontiguousarray(frames))
+        if self._failure is not None:
+            raise self._error()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                self._process.kill()
+            self._queue.put(None)
+            self._thread.join()
+            code = self._process.wait()
+            self._listener.join()
+            if error is None:
+                # Some releases of ffmpeg exit with 0 although the last bytes of the file did not fit.
+                if code != 0 or self._failure is not None or _disk_trouble(self.path, self._complaints):
+                    raise self._error()
+                publish(self._temporary, self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def _feed(self) -> None:
+        """Runs in the thread: queue to ffmpeg. After a failure it only empties the queue."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        while (frames := self._queue.get()) is not None:
+            if self._failure is None:
+                self._failure = _attempt(stdin, frames)
+        try:
+            stdin.close()
+        except OSError as failure:
+            self._failure = self._failure or failure
+
+    def _listen(self) -> None:
+        """Runs in a thread: keeps what ffmpeg says. Through a pipe, as a file would be lost where the disk is full."""
+        with self._process.stderr as stream:  # type: ignore[union-attr]
+            while text := os.read(stream.fileno(), KEPT_COMPLAINTS):
+                self._complaints = (self._complaints + text)[-KEPT_COMPLAINTS:]
+
+    def _error(self) -> OutputError:
+        self._process.kill()
+        self._process.wait()
+        self._listener.join()
+        words = last_words(self._complaints.decode("utf-8", "replace"))
+        trouble = _disk_trouble(self.path, self._complaints)
+        return trouble or OutputError("encoding_failed", f"{self.path}: ffmpeg stopped ({words})")
+
+
+def check_output(path: Path) -> None:
+    """Makes sure that a video can be written there, before any work is done for it.
+
+    Raises:
+        OutputError: `output_unwritable` or `disk_full`.
+    """
+    if path.suffix.lower() != ".mp4":
+        raise OutputError("output_unwritable", f"{path}: ends in {path.suffix!r}; expected a name such as out.mp4")
+    reserve_output(path).unlink()
+
+
+def reserve_output(path: Path) -> Path:
+    """Makes the hidden temporary file that will become `path`, which proves the folder writable.
+
+    Raises:
+        OutputError: `output_unwritable` or `disk_full`.
+    """
+    try:
+        if path.is_dir():
+            raise OutputError("output_unwritable", f"{path}: is a folder; expected a file name such as out.mp4")
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:64]}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _disk_full(path) from None
+        raise OutputError(
+            "output_unwritable", f"{path}: cannot write to its folder ({error.strerror}): choose another one"
+        ) from None
+    return Path(name)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Syncs a finished temporary file to disk and gives it its name, replacing what was there.
+
+    Raises:
+        OutputError: `output_unwritable` or `disk_full`.
+    """
+    try:
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes private files
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _disk_full(path) from None
+        raise _unwritable(path, error.errno) from None
+
+
+def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:
+    try:
+        stdin.write(frames.data)
+    except OSError as failure:  # ffmpeg has gone; its complaints say why
+        return failure
+    return None
+
+
+def _disk_full(path: Path) -> OutputError:
+    return OutputError("disk_full", f"{path}: no space left on the disk: free some, then run it again")
+
+
+def _unwritable(path: Path, number: int | None) -> OutputError:
+    reason = os.strerror(number or errno.EIO)
+    return OutputError("output_unwritable", f"{path}: cannot be written ({reason}): see to it, then run it again")
+
+
+def _disk_trouble(path: Path, complaints: bytes) -> OutputError | None:
+    """What ffmpeg says about the disk, as an error of its own; none if it says nothing about it."""
+    if any(os.strerror(number).encode() in complaints for number in _FULL):
+        return _disk_full(path)
+    if os.strerror(errno.EROFS).encode() in complaints:
+        return _unwritable(path, errno.EROFS)
+    return None
+
+
+def _command(
+    path: Path,
+    *,
+    size: str,
+    frames_per_second: float,
+    duration_s: float,
+    sound: Path | None,
+    config: EncodingConfig,
+    metadata: Mapping[str, str],
+) -> list[str]:
+    import ffmpeg
+
+    # HD players assume BT.709 where a file says nothing; converting and tagging alike keeps colours.
+    picture = (
+        ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=size, r=frames_per_second)
+        .filter("scale", in_range="full", out_range="tv", out_color_matrix="bt709")
+        .filter("setparams", color_primaries="bt709", color_trc="bt709", colorspace="bt709")
+    )
+    options: dict[str, object] = {
+        "format": "mp4",
+        "pix_fmt": "yuv420p",
+        "movflags": "+faststart",  # plays in a browser before it is fully loaded
+        "map_metadata": -1,  # tags of the sound file stay out
+    }
+    if config.encoder == "nvenc":
+        options |= {"vcodec": "h264_nvenc", "preset": "p4", "rc": "vbr", "cq": config.crf, "video_bitrate": 0}
+    else:
+        options |= {"vcodec": "libx264", "crf": config.crf, "preset": config.preset, "threads": config.threads}
+    streams = [picture]
+    if sound is not None:
+        heard = ffmpeg.input(**input_options(sound))["a:0"]
+        streams.append(heard.filter("aformat", channel_layouts="mono|stereo").filter("apad"))
+        options |= {"acodec": "aac", "audio_bitrate": f"{config.audio_bitrate_k}k", "t": f"{duration_s:.6f}"}
+    options |= {f"metadata:g:{i}": f"{key}={value}" for i, (key, value) in enumerate(metadata.items())}
+    return (
+        ffmpeg.output(*streams, str(path), **options)
+        .global_args("-nostdin", "-hide_banner", "-loglevel", "error")
+        .compile(cmd=ffmpeg_executable(), overwrite_output=True)
+    )

@@ -1,0 +1,170 @@
+"""Boxes of faces by S3FD, as the SyncNet protocol finds them: many frames at once, upright boxes and their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from joyvasa.errors import ConfigError
+from joyvasa.media.image import Image
+
+if TYPE_CHECKING:
+    from joyvasa.networks.metrics.s3fd import S3fd
+
+FloatArray = NDArray[np.floating]
+
+MEAN_RGB = (123.0, 117.0, 104.0)  # of the pictures that S3FD was trained on
+CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2  # the network's numbers are in these units
+MAX_CANDIDATES = 5000  # of a frame, the best by score
+MAX_FACES = 750
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceBoxConfig:
+    """How faces are looked for.
+
+    Args:
+        scale: what frames are resized by; the protocol's 0.25.
+        min_side: frames are not made smaller than this, pixels on the shorter side. For frames from 512 pixels on
+            the protocol's scale stands; smaller ones, whose faces S3FD would lose, are searched at 128 pixels, the
+            size at which the protocol sees a frame of 512. Frames are never enlarged.
+        threshold: lowest score of a face, 0 to 1.
+        overlap: largest intersection over union of two candidates.
+        final_overlap: the same of two faces.
+        batch_frames: frames that the network sees at once.
+
+    Raises:
+        ConfigError: `face_boxes`, a value is out of range.
+    """
+
+    scale: float = 0.25
+    min_side: int = 128
+    threshold: float = 0.9
+    overlap: float = 0.3
+    final_overlap: float = 0.1
+    batch_frames: int = 16
+
+    def __post_init__(self) -> None:
+        parts = (self.scale, self.threshold, self.overlap, self.final_overlap)
+        if not (all(0 < part <= 1 for part in parts) and self.min_side >= 1 and self.batch_frames >= 1):
+            expected = "scale, threshold and overlaps above 0 and at most 1, min_side and batch_frames from 1"
+            raise ConfigError("face_boxes", f"{self} found; expected {expected}: correct the value")
+
+    def scale_for(self, height: int, width: int) -> float:
+        """What frames of this size are resized by."""
+        return min(max(self.scale, self.min_side / min(height, width)), 1.0)
+
+
+class FaceBoxFinder:
+    """Finds faces in frames.
+
+    Args:
+        network: S3FD, on `device`.
+        device: to compute on.
+        config: how faces are looked for; the protocol's values by default.
+    """
+
+    def __init__(self, network: S3fd, device: torch.device, config: FaceBoxConfig | None = None) -> None:
+        self._network = network
+        self._device = device
+        self._config = config or FaceBoxConfig()
+
+    def find(self, frames: Sequence[Image] | np.ndarray) -> list[FloatArray]:
+        """Looks for faces.
+
+        Args:
+            frames: uint8 RGB (height, width, 3), all of one size.
+
+        Returns:
+            For each frame left, top, right, bottom in pixels and the score, float64 (faces, 5), best first.
+        """
+        size = self._config.batch_frames
+        batches = [frames[start : start + size] for start in range(0, len(frames), size)]
+        return [faces for batch in batches for faces in self._find_in_batch(batch)]
+
+    def _find_in_batch(self, frames: Sequence[Image] | np.ndarray) -> list[FloatArray]:
+        height, width = frames[0].shape[:2]
+        scale = self._config.scale_for(height, width)
+        small = np.stack([cv2.resize(frame, (0, 0), fx=scale, fy=scale) for frame in frames])
+        with torch.inference_mode():
+            images = torch.from_numpy(small).to(self._device).permute(0, 3, 1, 2).float()
+            images -= torch.tensor(MEAN_RGB, device=self._device)[:, None, None]
+            locations, scores, priors = self._network(images)
+            boxes = decode(locations, priors).cpu().numpy()
+            face_scores = scores[..., 1].cpu().numpy()
+        return [self._faces(*pair, height, width) for pair in zip(boxes, face_scores, strict=True)]
+
+    def _faces(self, boxes: FloatArray, scores: FloatArray, height: int, width: int) -> FloatArray:
+        # Lower scores could not displace a face, so that nothing is lost by dropping them first.
+        kept = detect(boxes, scores, threshold=self._config.threshold, overlap=self._config.overlap)
+        faces = kept.astype(np.float64) * (width, height, width, height, 1)
+        return faces[suppress(faces[:, :4], faces[:, 4], overlap=self._config.final_overlap)]
+
+
+def decode(locations: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
+    """Turns the network's shifts into boxes.
+
+    Args:
+        locations: shape (..., priors, 4).
+        priors: of the network, shape (priors, 4).
+
+    Returns:
+        Left, top, right, bottom in parts of the picture's sides, shape (..., priors, 4).
+    """
+    centres = priors[:, :2] + locations[..., :2] * CENTRE_VARIANCE * priors[:, 2:]
+    sizes = priors[:, 2:] * torch.exp(locations[..., 2:] * SIZE_VARIANCE)
+    corners = centres - sizes / 2
+    return torch.cat([corners, corners + sizes], dim=-1)
+
+
+def detect(boxes: FloatArray, scores: FloatArray, *, threshold: float = 0.05, overlap: float = 0.3) -> FloatArray:
+    """Boxes with a high score that do not cover each other.
+
+    Args:
+        boxes: shape (priors, 4).
+        scores: of a face, shape (priors,).
+        threshold: only higher scores count.
+        overlap: largest intersection over union of two boxes.
+
+    Returns:
+        Boxes and scores, shape (at most 750, 5), best first.
+    """
+    high = scores > threshold
+    boxes, scores = boxes[high], scores[high]
+    kept = suppress(boxes, scores, overlap=overlap)[:MAX_FACES]
+    return np.concatenate([boxes[kept], scores[kept, None]], axis=1)
+
+
+def suppress(boxes: FloatArray, scores: FloatArray, *, overlap: float) -> NDArray[np.intp]:
+    """Non-maximum suppression among the best 5000 boxes.
+
+    Args:
+        boxes: shape (n, 4).
+        scores: shape (n,).
+        overlap: largest intersection over union that two boxes may have.
+
+    Returns:
+        Indices of the boxes that stay, best first.
+    """
+    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+    kept = []
+    while order.size:
+        best, order = order[0], order[1:]
+        kept.append(best)
+        order = order[intersection_over_union(boxes[best], boxes[order]) <= overlap]
+    return np.array(kept, dtype=np.intp)
+
+
+def intersection_over_union(box: FloatArray, others: FloatArray) -> FloatArray:
+    """Common part of a box (4,) and each of others (n, 4), 0 to 1; 0 where both have no area."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    common = np.maximum(sides, 0).prod(axis=1)
+    areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
+    union = (box[2:] - box[:2]).prod() + areas - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)

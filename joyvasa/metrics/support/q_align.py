@@ -1,0 +1,135 @@
+"""Q-Align's way to a score: a question, five words that may answer it, and how likely each is (Wu et al. 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image as Pictures
+from torch import Tensor
+
+from joyvasa.errors import ModelError
+from joyvasa.media.image import Image
+from joyvasa.networks.metrics.mplug_owl2 import IMAGE_TOKEN, MplugOwl2
+
+Subject = Literal["image", "video"]
+Tokenize = Callable[[str], list[int]]
+
+# Some copies of the published code end with "The image of the quality is" where the model was trained, and its
+# scorers ask, with this order of words; the numbers differ.
+PROMPT = "USER: How would you rate the quality of this {}?\n<|image|>\nASSISTANT: The quality of the {} is"
+LEVELS = ("excellent", "good", "fair", "poor", "bad")
+WEIGHTS = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the levels; 5, 4, 3, 2, 1 is the same score s as 4 s + 1
+
+# CLIP's mean and deviation of red, green and blue.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+BORDER = tuple(int(255 * value) for value in MEAN)  # colour that makes pictures square: (122, 116, 104)
+
+
+def level_score(logits: Tensor) -> Tensor:
+    """Scores of logits of the five levels.
+
+    Args:
+        logits: in the order of `LEVELS`, shape (..., 5).
+
+    Returns:
+        0 (bad) to 1 (excellent), shape (...), float64.
+    """
+    weights = torch.tensor(WEIGHTS, dtype=torch.float64, device=logits.device)
+    return logits.double().softmax(-1) @ weights
+
+
+def prepare(frame: Image, side: int) -> np.ndarray:
+    """A picture as the model takes it: made square with a border, scaled, normalised.
+
+    Args:
+        frame: uint8 RGB, shape (height, width, 3).
+        side: of the result, pixels.
+
+    Returns:
+        float32, shape (3, side, side).
+    """
+    height, width = frame.shape[:2]
+    longer = max(height, width)
+    square = np.empty((longer, longer, 3), np.uint8)
+    square[:] = BORDER
+    top, left = (longer - height) // 2, (longer - width) // 2
+    square[top : top + height, left : left + width] = frame
+    small = Pictures.fromarray(square).resize((side, side), Pictures.Resampling.BICUBIC)
+    pixels = (np.asarray(small, np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32)
+    return pixels.transpose(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt in tokens."""
+
+    token_ids: tuple[int, ...]
+
+    @staticmethod
+    def about(subject: Subject, tokenize: Tokenize) -> Question:
+        """The prompt for a picture or a video.
+
+        Args:
+            subject: what is asked about.
+            tokenize: text to tokens, of which the first stands for the beginning.
+        """
+        before, after = (tokenize(piece) for piece in PROMPT.format(subject, subject).split("<|image|>"))
+        return Question((*before, IMAGE_TOKEN, *after[1:]))
+
+
+class QAlign:
+    """Asks the model.
+
+    Args:
+        model: in eval mode, on its device and with its type of numbers.
+        tokenize: text to tokens, of which the first stands for the beginning.
+
+    Raises:
+        ModelError: `weights_mismatch`: the levels are no five words of the model.
+    """
+
+    def __init__(self, model: MplugOwl2, tokenize: Tokenize) -> None:
+        self.model = model
+        self.questions = {subject: Question.about(subject, tokenize) for subject in ("image", "video")}
+        words = [tokenize(level)[1:2] for level in LEVELS]
+        self.level_ids = [token for word in words for token in word]
+        vocabulary = model.config.language.vocab_size
+        if len(set(self.level_ids)) != len(LEVELS) or not all(0 <= token < vocabulary for token in self.level_ids):
+            raise ModelError(
+                "weights_mismatch",
+                f"Q-Align: the tokenizer gives the levels the tokens {self.level_ids}; expected five different ones "
+                f"below {vocabulary}: use the tokenizer that came with the weights",
+            )
+
+    @property
+    def max_video_frames(self) -> int:
+        """That fit into one question beside its words."""
+        model = self.model
+        n_words = len(self.questions["video"].token_ids) - 1
+        return max(2, (model.config.language.max_position_embeddings - n_words) // model.tokens_per_image)
+
+    @torch.inference_mode()
+    def see(self, frames: Sequence[Image]) -> Tensor:
+        """Pictures to tokens that both questions take, shape (n, tokens, width)."""
+        weight = self.model.lm_head.weight
+        pixels = np.stack([prepare(frame, self.model.config.vision.image_size) for frame in frames])
+        return self.model.see(torch.from_numpy(pixels).to(weight.device, weight.dtype))
+
+    @torch.inference_mode()
+    def image_logits(self, seen: Tensor) -> Tensor:
+        """Logits of the levels for each picture, float32, shape (n, 5)."""
+        return self._logits("image", seen)
+
+    @torch.inference_mode()
+    def video_logits(self, seen: Tensor) -> Tensor:
+        """Logits of the levels for a video of n frames, float32, shape (5,)."""
+        return self._logits("video", seen.flatten(0, 1)[None])[0]
+
+    def _logits(self, subject: Subject, seen: Tensor) -> Tensor:
+        known = self.model.read(self.questions[subject].token_ids, seen)[:, -1]
+        return self.model.lm_head(known)[:, self.level_ids].float()

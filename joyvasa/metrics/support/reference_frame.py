@@ -1,0 +1,50 @@
+"""The picture that a video begins from, and where in it the face is."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from joyvasa.faces.geometry import FaceCrop
+from joyvasa.faces.square import transform_points
+from joyvasa.media.image import Image
+from joyvasa.rendering.compose import FrameComposer
+from joyvasa.rendering.portrait import Picture
+
+Box = tuple[int, int, int, int]
+
+
+def still_frame(picture: Picture, composer: FrameComposer, output_size: int) -> Image:
+    """The frame that would show the picture unmoved: its own face in the place of a rendered one.
+
+    Args:
+        picture: that was animated.
+        composer: of the video.
+        output_size: side of rendered crops, pixels.
+
+    Returns:
+        uint8 RGB (height, width, 3), as the frames of the video.
+    """
+    face = picture.image if picture.crop is None else picture.crop.image
+    shrinks = min(face.shape[:2]) >= output_size
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    crop = np.asarray(cv2.resize(face, (output_size, output_size), interpolation=method), dtype=np.uint8)
+    return composer.frames(torch.from_numpy(crop[None]))[0]
+
+
+def face_box(crop: FaceCrop | None, *, width: int, height: int, pasted: bool) -> Box:
+    """The part of a frame that the face crop fills: left, top, right, bottom in pixels; may leave the frame.
+
+    Args:
+        crop: where the face is in the picture; None if the whole picture counts as the crop.
+        width: of the frames, pixels.
+        height: of the frames, pixels.
+        pasted: whether frames show the whole picture; else they show the crop alone.
+    """
+    if crop is None or not pasted:
+        return 0, 0, width, height
+    side = len(crop.image)
+    corners = transform_points(np.array([[0, 0], [side, 0], [side, side], [0, side]]) - 0.5, crop.to_original)
+    (left, top), (right, bottom) = np.floor(corners.min(axis=0) + 0.5), np.ceil(corners.max(axis=0) + 0.5)
+    return int(left), int(top), int(right), int(bottom)

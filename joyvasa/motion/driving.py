@@ -1,0 +1,270 @@
+"""From a motion to the keypoints that a portrait is driven to.
+
+A driver knows one portrait and the first frame of one motion; what depends on these alone is
+computed once. Frames are then independent of each other, so any slice of the motion gives the
+same result as the whole.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from joyvasa.errors import ConfigError, InputError
+from joyvasa.mode import Mode
+from joyvasa.motion.keypoints import (
+    KeypointInfo,
+    motion_multiplier,
+    pose_keypoints,
+    retargeting_delta,
+    stitch,
+    transform_keypoints,
+)
+from joyvasa.networks.layers import full_precision
+
+if TYPE_CHECKING:
+    from joyvasa.motion.sequence import MotionSequence
+
+PUBLISHED_KEYPOINTS = 21  # the index sets below hold for LivePortrait's weights, which have 21 keypoints
+LIP_INDICES = (6, 12, 14, 17, 19, 20)
+EYE_INDICES = (11, 13, 15, 16, 18)
+LIP_OPEN_RATIO = 0.03  # LivePortrait: lips whose height is less than this part of their width are closed
+
+Region = Literal["all", "exp", "pose", "lip", "eyes", "scale_and_translation"]
+Option = Literal["expression-friendly", "pose-friendly"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrivingConfig:
+    """How a portrait follows a motion. The defaults are those of JoyVASA's command line.
+
+    Args:
+        relative: keep the portrait's own expression and pose at the first frame; animals always do.
+        option: what a relative motion keeps: `expression-friendly` moves keypoints as far as they move
+            in the motion, measured by the size of the face, from where the portrait has them;
+            `pose-friendly` takes them to where pose and expression put them, as without `relative`.
+        region: what follows the motion: everything (`all`), expressions (`exp`), head rotation
+            (`pose`), `lip`, or `eyes`. Size and place of the head follow it in every region;
+            `scale_and_translation` is this alone, which is what JoyVASA does for `eyes`.
+        stitching: correct the keypoints so that the face still fits the shoulders.
+        normalize_lip: close the lips of a portrait with an open mouth first; needs `relative`.
+        multiplier: strength of the motion; 0 holds still.
+        keep_scale: the head keeps the portrait's size. None: that of an animal does.
+        lip_indices: keypoints of the lips. For `all` and `exp` they take the expression of the motion
+            itself instead of its change since the first frame, but not in an animal. None: those of the
+            published weights where the portrait has 21 keypoints, else none.
+        eye_indices: keypoints of the eyelids, in the same way.
+
+    Raises:
+        ConfigError: `bad_driving_option`.
+    """
+
+    relative: bool = False
+    option: Option = "expression-friendly"
+    region: Region = "all"
+    stitching: bool = False
+    normalize_lip: bool = False
+    multiplier: float = 1.1
+    keep_scale: bool | None = None
+    lip_indices: tuple[int, ...] | None = None
+    eye_indices: tuple[int, ...] | None = None
+
+    @classmethod
+    def for_animals(cls, *, stitching: bool = False, multiplier: float = 1.1) -> DrivingConfig:
+        """How JoyVASA drives animals: relative, at their own size, the lips like all other keypoints."""
+        return cls(stitching=stitching, multiplier=multiplier).of_mode("animal")
+
+    def of_mode(self, mode: Mode) -> DrivingConfig:
+        """With what is left open, or does not differ, decided for people or for animals.
+
+        An animal's lips follow the motion like all other keypoints: a person's absolute lip shape would not fit them.
+        As nothing is absolute then, a relative motion is the same as a plain one, whatever the option.
+        """
+        if mode == "human":
+            return replace(self, keep_scale=bool(self.keep_scale))
+        return replace(
+            self,
+            relative=True,
+            option="expression-friendly",
+            keep_scale=self.keep_scale is None or self.keep_scale,
+            lip_indices=() if self.region in ("all", "exp") else self.lip_indices,
+        )
+
+    def __post_init__(self) -> None:
+        for name in ("lip_indices", "eye_indices"):
+            if isinstance(indices := getattr(self, name), list):  # as YAML gives them
+                object.__setattr__(self, name, tuple(indices))
+        for name, choices in (("option", get_args(Option)), ("region", get_args(Region))):
+            value = getattr(self, name)
+            if value not in choices:
+                raise _bad_option(name, repr(value), f"one of {', '.join(choices)}", "choose one")
+        if not (math.isfinite(self.multiplier) and self.multiplier >= 0):
+            raise _bad_option("multiplier", str(self.multiplier), "a number of at least 0", "correct it")
+        if self.normalize_lip and not self.relative:
+            raise _bad_option(
+                "normalize_lip", "true with relative: false", "relative: true", "switch relative on, or this off"
+            )
+
+
+class HumanDriver:
+    """Drives a human portrait, or an animal's with `DrivingConfig.for_animals()`.
+
+    Attributes:
+        source_keypoints: of the portrait as it is, shape (1, keypoints, 3).
+
+    Args:
+        config: what follows the motion, and how.
+        source: one portrait; its device is that of all results.
+        first_frame: the motion's first frame, `motion[:1]`, wherever the frames to drive begin.
+        stitching: network; needed for `config.stitching`.
+        lip: network; needed for `config.normalize_lip`.
+        source_lip_ratio: height / width of the portrait's mouth opening; None where no landmarks are
+            known, and then lips are not normalised.
+        absolute_expression: the motion extractor leaves nothing of a person in the expression, so that for `all` and
+            `exp` every keypoint takes the expression of the motion itself, as lips do. Not in an animal.
+
+    Raises:
+        ConfigError: `network_missing`, `bad_driving_option` where a region has no keypoints.
+        InputError: `keypoints_mismatch` where portrait and motion differ in number of keypoints.
+        ModelError: `keypoints_not_finite`.
+    """
+
+    @torch.inference_mode()
+    def __init__(
+        self,
+        config: DrivingConfig,
+        *,
+        source: KeypointInfo,
+        first_frame: MotionSequence,
+        stitching: nn.Module | None = None,
+        lip: nn.Module | None = None,
+        source_lip_ratio: float | None = None,
+        absolute_expression: bool = False,
+    ) -> None:
+        _check_pair(source, first_frame)
+        self._config = config
+        self._source = source
+        self._stitching = _require(stitching, "stitching", "stitching") if config.stitching else None
+        self.source_keypoints = transform_keypoints(source)
+
+        n_keypoints = source.canonical.shape[1]
+        lips = _index_mask("lip_indices", config.lip_indices, LIP_INDICES, n_keypoints)
+        eyes = _index_mask("eye_indices", config.eye_indices, EYE_INDICES, n_keypoints)
+        none, every = torch.zeros_like(lips), torch.ones_like(lips)
+        following = {"all": every, "exp": every, "lip": lips, "eyes": eyes}.get(config.region, none)
+        if config.region in ("lip", "eyes") and not following.any():
+            raise _bad_option(
+                "region",
+                f"{config.region} for a portrait of {n_keypoints} keypoints",
+                f"{PUBLISHED_KEYPOINTS} keypoints, or indices",
+                f"name the keypoints in {config.region.rstrip('s')}_indices, or choose another region",
+            )
+        device = self.source_keypoints.device
+        self._following = following.to(device)  # keypoints whose expression changes with the motion
+        absolute = every if absolute_expression and lips.any() else lips
+        self._absolute = (absolute if config.region in ("all", "exp") else none).to(device)
+
+        self._rotation = source.rotation
+        first = _Frames(first_frame, device)
+        self._expression_offset = source.expression - first.expression
+        self._scale_factor = source.scale / first.scale
+        self._translation_offset = source.translation - first.translation
+        with full_precision(self.source_keypoints):
+            self._rotation_factor = first.rotation.transpose(1, 2) @ self._rotation
+
+        self._first_keypoints = None
+        if config.relative and config.option == "expression-friendly":
+            self._first_keypoints = self._posed(first)
+            self._motion_multiplier = motion_multiplier(self.source_keypoints, self._first_keypoints)
+
+        self._lip_delta = None
+        if config.normalize_lip:
+            lip = _require(lip, "lip", "normalize_lip")
+            if source_lip_ratio is not None and source_lip_ratio >= LIP_OPEN_RATIO:
+                ratios = torch.tensor([[source_lip_ratio, 0.0]], dtype=torch.float32, device=device)
+                self._lip_delta = retargeting_delta(lip, self.source_keypoints, ratios)
+
+    @torch.inference_mode()
+    def keypoints(self, motion: MotionSequence) -> Tensor:
+        """Keypoints to drive the portrait to.
+
+        Args:
+            motion: any frames of the motion.
+
+        Returns:
+            shape (frames, keypoints, 3), float32, on the portrait's device.
+        """
+        source = self.source_keypoints
+        x = self._posed(_Frames(motion, source.device))
+        if self._first_keypoints is not None:
+            x = source + (x - self._first_keypoints) * self._motion_multiplier
+        if self._stitching is not None:
+            x = stitch(self._stitching, source, x)
+        if self._lip_delta is not None:
+            x = x + self._lip_delta
+        return source + (x - source) * self._config.multiplier
+
+    def _posed(self, frames: _Frames) -> Tensor:
+        """Keypoints of the source with pose and expression of the frames, shape (frames, keypoints, 3)."""
+        source = self._source
+        rotation = self._rotation
+        if self._config.region in ("all", "pose"):
+            with full_precision(rotation):
+                rotation = frames.rotation @ self._rotation_factor
+        expression = torch.where(self._following, frames.expression + self._expression_offset, source.expression)
+        expression = torch.where(self._absolute, frames.expression, expression)
+        scale = source.scale if self._config.keep_scale else frames.scale * self._scale_factor
+        translation = frames.translation + self._translation_offset
+        return pose_keypoints(source.canonical, rotation, expression, scale, translation)
+
+
+class _Frames:
+    """A motion's frames on the portrait's device."""
+
+    def __init__(self, motion: MotionSequence, device: torch.device) -> None:
+        self.rotation = motion.rotation.to(device)  # (T, 3, 3)
+        self.expression = motion.expression.to(device)  # (T, K, 3)
+        self.scale = motion.scale.to(device)  # (T, 1)
+        self.translation = motion.translation.to(device)  # (T, 3)
+
+
+def _index_mask(name: str, indices: tuple[int, ...] | None, published: tuple[int, ...], n_keypoints: int) -> Tensor:
+    """Which keypoints are meant, shape (keypoints, 1), bool."""
+    if indices is None:
+        indices = published if n_keypoints == PUBLISHED_KEYPOINTS else ()
+    if any(not 0 <= index < n_keypoints for index in indices):
+        raise _bad_option(name, str(indices), f"numbers from 0 to {n_keypoints - 1}", "correct them")
+    mask = torch.zeros(n_keypoints, 1, dtype=torch.bool)
+    mask[list(indices)] = True
+    return mask
+
+
+def _check_pair(source: KeypointInfo, first_frame: MotionSequence) -> None:
+    portraits, n_keypoints = source.canonical.shape[:2]
+    if portraits != 1 or len(first_frame) != 1:
+        raise ValueError(f"one portrait and one first frame are expected, not {portraits} and {len(first_frame)}")
+    in_motion = first_frame.expression.shape[1]
+    if in_motion != n_keypoints:
+        raise InputError(
+            "keypoints_mismatch",
+            f"motion: found {in_motion} keypoints; expected the portrait's {n_keypoints}: "
+            "take portrait and motion from models with the same keypoints",
+        )
+
+
+def _require(network: nn.Module | None, name: str, option: str) -> nn.Module:
+    if network is None:
+        raise ConfigError(
+            "network_missing",
+            f"driving option {option}: the model bundle has no network {name}; expected one: "
+            "switch the option off, or use another bundle",
+        )
+    return network
+
+
+def _bad_option(name: str, found: str, expected: str, remedy: str) -> ConfigError:
+    return ConfigError("bad_driving_option", f"driving option {name}: found {found}; expected {expected}: {remedy}")

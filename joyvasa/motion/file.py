@@ -1,0 +1,250 @@
+"""Motion as a file: one format of this program, and how LivePortrait's are read.
+
+A motion file is a safetensors file, so reading one runs nothing. T frames of K keypoints:
+
+    tensor       shape      float32
+    expression   (T, K, 3)  displacement of each keypoint
+    scale        (T, 1)
+    translation  (T, 3)
+    pitch        (T, 1)     degrees, as are the next two
+    yaw          (T, 1)
+    roll         (T, 1)
+
+Its metadata hold texts: `format` = joyvasa-motion, `format_version` = 1, `frames_per_second`, and
+whatever else is known of where the motion comes from, for example `bundle`, `fingerprint`, `seed`
+and `source`. The motion is ready to be played: already smoothed, aligned with its sound.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from joyvasa.errors import InputError, OutputError
+from joyvasa.media.video_writer import publish, reserve_output
+from joyvasa.motion.sequence import MotionSequence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT, VERSION = "joyvasa-motion", "1"
+SUFFIX = ".safetensors"
+TENSORS = tuple(entry.name for entry in fields(MotionSequence) if entry.name != "frames_per_second")
+MAX_BYTES = 1 << 28  # 256 MiB: ten hours at 25 frames per second and 21 keypoints; more is no motion
+MAX_HEADER_BYTES = 1 << 20
+MAX_METADATA = 64  # entries that are kept
+MAX_RATE = 1000.0  # frames per second
+ZIP_MAGIC = b"PK\x03\x04"
+
+
+@dataclass(frozen=True)
+class MotionFile:
+    """A motion and what is known of it.
+
+    Args:
+        motion: the sequence.
+        provenance: texts by name, without format, version and rate.
+    """
+
+    motion: MotionSequence
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+def motion_bytes(motion: MotionSequence, provenance: Mapping[str, str] | None = None) -> bytes:
+    """The content of a motion file; the same bytes for the same motion and provenance.
+
+    Written here, as the safetensors package gives the entries of the metadata another order each time.
+
+    Args:
+        motion: to be kept.
+        provenance: texts by name.
+    """
+    reserved = {"format": FORMAT, "format_version": VERSION, "frames_per_second": repr(float(motion.frames_per_second))}
+    header: dict[str, Any] = {"__metadata__": dict(sorted({**(provenance or {}), **reserved}.items()))}
+    data = b""
+    for name in TENSORS:
+        values = getattr(motion, name).numpy().astype("<f4")
+        offsets = [len(data), len(data) + values.nbytes]
+        header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": offsets}
+        data += values.tobytes()
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of eight
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def save_motion(path: str | Path, motion: MotionSequence, provenance: Mapping[str, str] | None = None) -> None:
+    """Writes a motion file; it appears when it is whole.
+
+    Args:
+        path: of the file, usually ending in `.safetensors`; replaced if it is there.
+        motion: to be kept.
+        provenance: texts by name.
+
+    Raises:
+        OutputError: `output_unwritable` or `disk_full`.
+    """
+    path = Path(path)
+    temporary = reserve_output(path)
+    try:
+        temporary.write_bytes(motion_bytes(motion, provenance))
+        publish(temporary, path)
+    except OSError as error:
+        raise OutputError("output_unwritable", f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_motion(path: str | Path) -> MotionFile:
+    """Reads a motion file, or LivePortrait's `.npz`; which one is seen from its first bytes.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        InputError: `motion_missing`, `motion_unreadable`, `motion_too_large`, `motion_incomplete`, `motion_shape`
+            or `motion_not_finite`.
+    """
+    path = Path(path)
+    content = _read(path)
+    if content.startswith(ZIP_MAGIC):
+        return MotionFile(MotionSequence.from_arrays(_npz_arrays(path), name=str(path)))
+    tensors, metadata = _safetensors(content, path)
+    if metadata.get("format") != FORMAT or metadata.get("format_version") != VERSION:
+        found = f"{metadata.get('format', 'no format')} {metadata.get('format_version', '')}".strip()
+        raise _unreadable(path, f"its metadata say {found[:80]!r}", f"{FORMAT} {VERSION}")
+    if missing := [name for name in TENSORS if name not in tensors]:
+        raise InputError(
+            "motion_incomplete", f"{path}: no {', '.join(missing)}; expected {', '.join(TENSORS)}: save it again"
+        )
+    arrays = {
+        "exp": tensors["expression"],
+        "t": tensors["translation"],
+        **{name: tensors[name] for name in ("scale", "pitch", "yaw", "roll")},
+        "fps": _rate(metadata.get("frames_per_second", ""), path),
+    }
+    if any(tensors[name].dtype != torch.float32 for name in TENSORS):
+        raise InputError("motion_shape", f"{path}: tensors that are not float32; expected float32: save it again")
+    known = {"format", "format_version", "frames_per_second"}
+    provenance = {name: text for name, text in list(metadata.items())[:MAX_METADATA] if name not in known}
+    return MotionFile(MotionSequence.from_arrays(arrays, name=str(path)), provenance)
+
+
+def convert_motion(path: str | Path, out: str | Path) -> MotionFile:
+    """Turns a motion file of LivePortrait into one of this program.
+
+    Taken are `exp`, `scale`, `t`, `R` (or `pitch`, `yaw`, `roll` in degrees) and `fps`, 25 where missing; ratios of
+    lips and eyes are left out, as they follow from the picture and not from the motion.
+
+    Args:
+        path: `.npz` with arrays by LivePortrait's names.
+        out: file to be written.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: as `load_motion`.
+        OutputError: as `save_motion`.
+    """
+    converted = load_motion(path)
+    converted = MotionFile(converted.motion, {"source": Path(path).name, **converted.provenance})
+    save_motion(out, converted.motion, converted.provenance)
+    return converted
+
+
+def _read(path: Path) -> bytes:
+    if not path.exists():
+        raise InputError("motion_missing", f"{path}: no such file: check the path")
+    if not path.is_file():
+        raise _unreadable(path, "not a regular file", "a motion file")
+    with path.open("rb") as stream:  # an OSError is the caller's: a disk or a network may answer next time
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise _too_large(path, f"more than {MAX_BYTES} bytes")
+    return content
+
+
+def _safetensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file that is wholly in memory."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or not 2 <= length <= min(MAX_HEADER_BYTES, len(content) - 8):
+        raise _unreadable(path, "neither a safetensors file nor a zip archive", "a motion file")
+    try:
+        header = json.loads(content[8 : 8 + length])
+        metadata = header.get("__metadata__", {})
+        tensors = load(content)
+    except (SafetensorError, ValueError, AttributeError, KeyError, RuntimeError, RecursionError) as error:
+        raise _unreadable(path, f"damaged ({str(error).splitlines()[0][:120]})", "a motion file") from None
+    return tensors, metadata
+
+
+def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an archive that belong to a motion; nothing pickled, nothing larger than the limit."""
+    wanted = ("exp", "scale", "t", "R", "pitch", "yaw", "roll", "fps")
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+            if sum(sizes.get(f"{name}.npy", 0) for name in wanted) > MAX_BYTES:
+                raise _too_large(path, f"arrays of more than {MAX_BYTES} bytes")
+            for name in wanted:
+                if f"{name}.npy" in sizes:
+                    arrays[name] = _npy_array(archive, f"{name}.npy", sizes[f"{name}.npy"])
+    except InputError:
+        raise
+    # Damaged archives raise almost any error inside zipfile, zlib and numpy.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise _unreadable(path, f"cannot be read as a NumPy archive ({reason})", "arrays of numbers") from None
+    if "fps" in arrays:
+        arrays["fps"] = np.array(_rate(arrays["fps"], path))
+    return arrays
+
+
+def _npy_array(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
+    """One array; its header is checked against the size first, as NumPy makes room for what a header claims."""
+    with archive.open(name) as stream:
+        version = np.lib.format.read_magic(stream)
+        readers: dict[Any, Any] = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        if version not in readers:
+            raise ValueError(f"{name}: format version {version}")
+        shape, _, dtype = readers[version](stream)
+        if dtype.kind not in "fiu" or math.prod(shape) * dtype.itemsize > size:
+            raise ValueError(f"{name}: {dtype} of shape {shape} in {size} bytes")
+    with archive.open(name) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _rate(value: Any, path: Path) -> float:
+    try:
+        rate = float(np.asarray(value, dtype=np.float64).item())
+    except (ValueError, TypeError):
+        rate = math.nan
+    if not 0 < rate <= MAX_RATE:
+        raise InputError(
+            "motion_shape", f"{path}: {str(value)[:40]!r} frames per second; expected above 0 to {MAX_RATE:g}"
+        )
+    return rate
+
+
+def _unreadable(path: Path, found: str, expected: str) -> InputError:
+    sentence = f"{path}: {found}; expected {expected}: convert LivePortrait's files with `joyvasa motion convert`"
+    return InputError("motion_unreadable", sentence)
+
+
+def _too_large(path: Path, found: str) -> InputError:
+    return InputError("motion_too_large", f"{path}: {found}; expected at most {MAX_BYTES}: cut it into parts")

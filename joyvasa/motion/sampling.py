@@ -1,0 +1,247 @@
+"""From sound to motion: many recordings of any length through the motion generator, window by window.
+
+Encoding sound and drawing motion are two steps, so that a recording is encoded once however many
+motions are drawn for it. Joined by a lazy iterator, they hold a few windows at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from joyvasa.errors import ConfigError
+from joyvasa.motion.sequence import MotionSequence, MotionTemplate
+from joyvasa.motion.windows import PADDING_SAMPLES, Timing, WindowPlan, iterate_windows, plan_windows
+from joyvasa.networks.diffusion import draw_noise
+from joyvasa.networks.motion_generator import MotionGenerator, MotionGeneratorConfig, Sampler
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How motion is drawn.
+
+    Raises:
+        ConfigError: `sampling_config`.
+    """
+
+    cfg_scale: float = 2.8  # how strongly motion follows the sound; 1 is as trained and takes half the time
+    sampler: Sampler = "ancestral"  # or ddim: deterministic for a given start
+    steps: int | None = None  # of the sampler; None: as many as the network was trained with
+    flexibility: float = 0.0  # of ancestral noise: 0 the least, 1 the most
+    dynamic_threshold: tuple[float, float, float] | None = None  # quantile, least and largest bound of predictions
+    timing: Timing = "aligned"
+
+    def __post_init__(self) -> None:
+        if self.sampler not in ("ancestral", "ddim"):
+            self._refuse("sampler", "ancestral or ddim")
+        if self.steps is not None and self.steps < 1:
+            self._refuse("steps", "at least 1")
+        if not 0 <= self.flexibility <= 1:
+            self._refuse("flexibility", "0 to 1")
+        if self.dynamic_threshold is not None:
+            ratio, least, most = self.dynamic_threshold
+            if not (0 < ratio <= 1 and 0 < least <= most):
+                self._refuse("dynamic_threshold", "a quantile in 0 to 1, then the least and the largest bound")
+        if self.timing not in ("aligned", "reference"):
+            self._refuse("timing", "aligned or reference")
+
+    def _refuse(self, name: str, expected: str) -> None:
+        raise ConfigError(
+            "sampling_config", f"sampling: {name} is {getattr(self, name)!r}; expected {expected}: correct it"
+        )
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Encoded sound to be turned into motion.
+
+    Args:
+        plan: its windows.
+        features: of `speech_windows` for that plan, in order, each of shape (n, dim); read as they are needed.
+        generator: its own; the result then does not depend on what else is in the batch.
+        cfg_scale: in the place of the configuration's.
+    """
+
+    plan: WindowPlan
+    features: Iterable[Tensor]
+    generator: torch.Generator
+    cfg_scale: float | None = None
+
+
+def plan_speech(
+    n_samples: int,
+    sizes: MotionGeneratorConfig,
+    *,
+    padding_samples: tuple[int, int] = PADDING_SAMPLES,
+    timing: Timing = "aligned",
+) -> WindowPlan:
+    """The windows of a recording as this motion generator takes them.
+
+    Args:
+        n_samples: of the whole recording, at the generator's sample rate.
+        sizes: of the generator.
+        padding_samples: silence before and after each recording that the weights were made for.
+        timing: as for `plan_windows`.
+
+    Raises:
+        InputError: `audio_empty`.
+        ConfigError: `window_config`.
+    """
+    return plan_windows(
+        n_samples,
+        n_motions=sizes.n_motions,
+        frames_per_second=sizes.fps,
+        sample_rate=sizes.sample_rate,
+        padding_samples=padding_samples,
+        timing=timing,
+    )
+
+
+def speech_windows(
+    network: MotionGenerator,
+    blocks: Iterable[np.ndarray],
+    plan: WindowPlan,
+    *,
+    windows_per_call: int = 1,
+    device: torch.device | str = "cpu",
+) -> Iterator[Tensor]:
+    """Encodes a recording window by window; holds `windows_per_call` of them.
+
+    Args:
+        network: on `device`, in eval mode.
+        blocks: the recording in order, each of shape (n,), float32 mono at the generator's sample rate.
+        plan: for exactly this recording.
+        windows_per_call: encoded at once.
+        device: of the network.
+
+    Yields:
+        features of each window, shape (n, dim), on the device.
+
+    Raises:
+        InputError: `audio_length_changed`, and what reading the blocks raises.
+    """
+    yield from encode_windows(network, iterate_windows(blocks, plan), windows_per_call=windows_per_call, device=device)
+
+
+@torch.no_grad()
+def encode_windows(
+    network: MotionGenerator,
+    windows: Iterable[np.ndarray],
+    *,
+    windows_per_call: int = 1,
+    pad: bool = False,
+    device: torch.device | str = "cpu",
+) -> Iterator[Tensor]:
+    """Encodes windows of any recordings, in order.
+
+    Args:
+        network: on `device`, in eval mode.
+        windows: each of shape (samples_per_window,), float32.
+        windows_per_call: encoded at once.
+        pad: with silence to `windows_per_call`, so that every call has the same shape.
+        device: of the network.
+
+    Yields:
+        features of each window, shape (n, dim), on the device.
+    """
+    windows = iter(windows)
+    while batch := list(islice(windows, windows_per_call)):
+        n_given = len(batch)
+        if pad:
+            batch += [np.zeros_like(batch[0])] * (windows_per_call - n_given)
+        features = network.audio_features(torch.from_numpy(np.stack(batch)).to(device))  # (B, n, dim)
+        yield from features[:n_given]
+
+
+@torch.no_grad()
+def sample_motion(
+    network: MotionGenerator,
+    recordings: Sequence[Recording],
+    template: MotionTemplate,
+    config: SamplingConfig | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    on_window: Callable[[int, int], object] | None = None,
+) -> list[MotionSequence]:
+    """Motion for recordings of any lengths, in one batch that shrinks as they end.
+
+    The first window starts from the learned features, later ones from the last frames and audio
+    features of the window before; all windows of a recording start from the same noise. In memory
+    are one window of each recording and the motion itself.
+
+    Args:
+        network: on `device`, in eval mode.
+        recordings: their features and generators are used up.
+        template: of the network's training motion.
+        config: None for the defaults.
+        device: of the network.
+        on_window: called after each round with the windows done and the windows in total, of all recordings.
+
+    Returns:
+        for each recording its motion, not smoothed.
+
+    Raises:
+        InputError: what reading the features raises.
+        ConfigError: `diffusion_steps`.
+        ModelError: `template_mismatch`.
+    """
+    config = config or SamplingConfig()
+    sizes = network.config
+    runs = [_Run(recording, sizes, config, device) for recording in recordings]
+    n_windows = sum(run.plan.n_windows for run in runs)
+    n_done = 0
+    while active := [run for run in runs if len(run.motion) < run.plan.n_windows]:
+        audio = torch.stack([next(run.windows).to(device) for run in active])  # (B, n, dim)
+        started = n_done > 0
+        motion = network.sample(
+            audio,
+            prev_motion=torch.stack([run.last_motion for run in active]) if started else None,
+            prev_audio=torch.stack([run.last_audio for run in active]) if started else None,
+            noise=torch.stack([run.start for run in active]),
+            cfg_scale=[run.cfg_scale for run in active],
+            steps=config.steps,
+            generator=[run.generator for run in active],
+            sampler=config.sampler,
+            dynamic_threshold=config.dynamic_threshold,
+            flexibility=config.flexibility,
+        )  # (B, n, D)
+        for run, window_motion, window_audio in zip(active, motion, audio, strict=True):
+            run.motion.append(window_motion.cpu())
+            run.last_motion = window_motion[-sizes.n_prev_motions :].clone()
+            run.last_audio = window_audio[-sizes.n_prev_motions :].clone()  # a view would hold the whole batch
+        n_done += len(active)
+        if on_window:
+            on_window(n_done, n_windows)
+    return [template.denormalise(run.kept_motion, sizes.fps) for run in runs]
+
+
+class _Run:
+    """A recording on its way through the windows."""
+
+    last_motion: Tensor  # (P, D), of the window before
+    last_audio: Tensor  # (P, dim)
+
+    def __init__(
+        self,
+        recording: Recording,
+        sizes: MotionGeneratorConfig,
+        config: SamplingConfig,
+        device: torch.device | str,
+    ) -> None:
+        self.plan = recording.plan
+        self.windows = iter(recording.features)
+        self.generator = recording.generator
+        self.cfg_scale = config.cfg_scale if recording.cfg_scale is None else recording.cfg_scale
+        # All windows start from the same noise, so that the motion keeps its character.
+        self.start = draw_noise((sizes.n_motions, sizes.motion_feat_dim), self.generator, torch.device(device))
+        self.motion: list[Tensor] = []  # (n, D) for each window
+
+    @property
+    def kept_motion(self) -> Tensor:
+        """Shape (frames, D)."""
+        return torch.cat(self.motion)[self.plan.first_frame :][: self.plan.n_frames]

@@ -1,0 +1,122 @@
+"""Smoothing of motion along time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from joyvasa.errors import ConfigError
+from joyvasa.motion.sequence import MotionSequence
+
+SmoothingMethod = Literal["none", "ema", "median", "mean", "kalman"]
+
+
+@dataclass(frozen=True)
+class SmoothingConfig:
+    """What is smoothed how; the defaults are JoyVASA's, for `kalman` LivePortrait's.
+
+    `ema`, `median` and `mean` act on the pose (scale, translation, pitch, yaw, roll) and leave the
+    expression, which carries the speech. `kalman` acts on the expression too, as LivePortrait's
+    does: its gain is close to one, so it takes away jitter and keeps lip closures. The rotation
+    always follows from the smoothed angles.
+
+    Raises:
+        ConfigError: `smoothing_config`.
+    """
+
+    method: SmoothingMethod = "ema"
+    ema_weight: float = 0.01  # of a new frame; so small a weight holds the pose nearly still
+    median_frames: int = 3  # the frame and those before it
+    mean_frames: int = 10  # the frame and those before it
+    kalman_process_variance: float = 1e-5  # of the change from frame to frame
+    kalman_observation_variance: float = 3e-7  # of the noise in a frame
+
+    def __post_init__(self) -> None:
+        checks = {
+            "method": (self.method in ("none", "ema", "median", "mean", "kalman"), "none, ema, median, mean or kalman"),
+            "ema_weight": (0 < self.ema_weight <= 1, "above 0 and at most 1"),
+            "median_frames": (self.median_frames >= 1, "at least 1"),
+            "mean_frames": (self.mean_frames >= 1, "at least 1"),
+            "kalman_process_variance": (self.kalman_process_variance > 0, "above 0"),
+            "kalman_observation_variance": (self.kalman_observation_variance > 0, "above 0"),
+        }
+        for name, (fine, expected) in checks.items():
+            if not fine:
+                raise ConfigError(
+                    "smoothing_config", f"smoothing: {name} is {getattr(self, name)!r}; expected {expected}: correct it"
+                )
+
+
+def smooth(motion: MotionSequence, config: SmoothingConfig) -> MotionSequence:
+    """The motion, smoothed; see `SmoothingConfig` for what is left as it is."""
+    if config.method == "none" or not len(motion):
+        return motion
+    pose, expression = motion.pose.numpy().astype(np.float64), motion.expression
+    if config.method == "ema":
+        pose = moving_average(pose, config.ema_weight)
+    elif config.method == "median":
+        pose = trailing_median(pose, config.median_frames)
+    elif config.method == "mean":
+        pose = trailing_mean(pose, config.mean_frames)
+    else:
+        variances = config.kalman_process_variance, config.kalman_observation_variance
+        pose = kalman(pose, *variances)
+        expression = torch.from_numpy(kalman(expression.numpy().astype(np.float64), *variances))
+    return MotionSequence.from_pose(expression, torch.from_numpy(pose), motion.frames_per_second)
+
+
+def moving_average(values: np.ndarray, weight: float) -> np.ndarray:
+    """Exponential moving average y_t = weight x_t + (1 - weight) y_(t-1), starting with the first frame.
+
+    Args:
+        values: shape (T, ...), float64.
+        weight: of a new frame.
+    """
+    from scipy.signal import lfilter
+
+    smoothed, _ = lfilter([weight], [1, weight - 1], values, axis=0, zi=(1 - weight) * values[:1])
+    return smoothed
+
+
+def trailing_median(values: np.ndarray, n_frames: int) -> np.ndarray:
+    """Median of each frame (T, ...) and the `n_frames - 1` before it, fewer at the start."""
+    return np.nanmedian(_trailing(values, n_frames), axis=-1)
+
+
+def trailing_mean(values: np.ndarray, n_frames: int) -> np.ndarray:
+    """Mean of each frame (T, ...) and the `n_frames - 1` before it, fewer at the start."""
+    return np.nanmean(_trailing(values, n_frames), axis=-1)
+
+
+def _trailing(values: np.ndarray, n_frames: int) -> np.ndarray:
+    """Each frame with those before it along a last axis, NaN before the start; shape (T, ..., n_frames)."""
+    missing = np.full((n_frames - 1, *values.shape[1:]), np.nan)
+    return np.lib.stride_tricks.sliding_window_view(np.concatenate([missing, values]), n_frames, axis=0)
+
+
+def kalman(values: np.ndarray, process_variance: float, observation_variance: float) -> np.ndarray:
+    """Kalman smoother of a random walk seen in noise (Rauch, Tung and Striebel 1965).
+
+    All coordinates share one scalar variance, so the gains are numbers. It starts from the first
+    frame with variance 1.
+
+    Args:
+        values: shape (T, ...), float64.
+        process_variance: of a step of the walk.
+        observation_variance: of the noise.
+    """
+    filtered, variances = np.empty_like(values), np.empty(len(values))
+    mean, variance = values[0], 1.0
+    for frame, observed in enumerate(values):
+        gain = variance / (variance + observation_variance)
+        mean = mean + gain * (observed - mean)
+        filtered[frame], variances[frame] = mean, (1 - gain) * variance
+        variance = variances[frame] + process_variance
+    smoothed = filtered.copy()
+    for frame in range(len(values) - 2, -1, -1):
+        gain = variances[frame] / (variances[frame] + process_variance)
+        smoothed[frame] += gain * (smoothed[frame + 1] - filtered[frame])
+    return smoothed

@@ -1,9 +1,0 @@
-"""mPLUG-Owl2: pictures and text to the next word (Ye et al. 2023); the backbone of Q-Align.
-
-Weights are named as in Q-Align's published checkpoint `one-align`.
-"""
-
-from joyvasa.networks.mplug_owl2.config import AbstractorConfig, LanguageConfig, MplugOwl2Config, VisionConfig
-from joyvasa.networks.mplug_owl2.model import IMAGE_TOKEN, MplugOwl2
-
-__all__ = ["IMAGE_TOKEN", "AbstractorConfig", "LanguageConfig", "MplugOwl2", "MplugOwl2Config", "VisionConfig"]

@@ -1,0 +1,1 @@
+"""Portraits become features, keypoints become pictures, pictures become frames of a video."""

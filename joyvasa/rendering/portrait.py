@@ -1,0 +1,198 @@
+"""A picture becomes a portrait: face found and cropped, appearance and keypoints extracted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from joyvasa.errors import ConfigError, InputError, ModelError
+from joyvasa.faces.detection import MIN_FACE_SIDE, FaceDetector, FaceOrder, choose_face
+from joyvasa.faces.geometry import CropConfig, FaceCrop
+from joyvasa.faces.mode_check import ModeCheck
+from joyvasa.media.image import MIN_SIDE, read_image, resize_to_limit
+from joyvasa.mode import Mode
+from joyvasa.motion.keypoints import KeypointInfo
+from joyvasa.rendering.renderer import to_network_input
+from joyvasa.runtime.device import Precision, autocast
+
+OUTSIDE_WARNING = 0.1  # part of the crop outside the picture from which the black edge is worth a warning
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """How a picture is reduced; the defaults are the reference's."""
+
+    max_side: int = 1280  # pixels; larger pictures are scaled down
+    division: int = 2  # sides are cut to a multiple of it; video needs even sides
+
+    def __post_init__(self) -> None:
+        if self.max_side < MIN_SIDE:
+            raise ConfigError("config_invalid", f"picture.max_side is {self.max_side}; expected at least {MIN_SIDE}")
+        if self.division < 2 or self.division % 2:
+            raise ConfigError("config_invalid", f"picture.division is {self.division}; expected an even number")
+
+
+@dataclass(frozen=True)
+class FaceConfig:
+    """Which face of a picture is animated."""
+
+    # bundle: the detector that the models name; none: the whole picture is a face crop already
+    detector: Literal["bundle", "insightface", "xpose", "cascade", "none"] = "bundle"
+    threshold: float = 0.15  # lowest score of InsightFace's detector, 0 to 1; the reference's command line
+    order: FaceOrder = "large-small"
+    index: int = 0  # of the faces in that order
+    min_side: int = MIN_FACE_SIDE  # pixels; smaller faces are ignored
+
+
+@dataclass(frozen=True)
+class PictureWarning:
+    """What a user should know of a picture that is animated all the same.
+
+    Args:
+        code: `mode_mismatch_suspected`, `several_faces` or `crop_outside`.
+        sentence: without the code.
+    """
+
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was read and cropped; nothing here needs a network but the detector.
+
+    Args:
+        image: uint8 RGB (height, width, 3), reduced to the configured limit.
+        crop: where its face is; None if the whole picture counts as the crop.
+        lip_ratio: height / width of the mouth opening; None without 203 landmarks.
+        n_faces: that were found, those too small to be taken included; None if none was looked for.
+        warnings: for the user.
+    """
+
+    image: np.ndarray
+    crop: FaceCrop | None
+    lip_ratio: float | None = None
+    n_faces: int | None = None
+    warnings: tuple[PictureWarning, ...] = ()
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What the renderer and the driving formula need of a picture.
+
+    Args:
+        picture: it was made from.
+        feature: appearance volume, shape (1, channels, depth, height, width).
+        keypoints: of one portrait.
+    """
+
+    picture: Picture
+    feature: Tensor
+    keypoints: KeypointInfo
+
+
+def read_picture(
+    path: str | Path,
+    detector: FaceDetector | None,
+    picture: PictureConfig,
+    face: FaceConfig,
+    crop: CropConfig,
+    *,
+    mode: Mode = "human",
+    check: ModeCheck | None = None,
+) -> Picture:
+    """Reads a picture and finds its face.
+
+    Args:
+        path: of any picture file.
+        detector: None if the whole picture is the crop.
+        picture: how it is reduced.
+        face: which one is taken.
+        crop: how it is cut out.
+        mode: what the detector is for.
+        check: tells whether the picture rather shows what the other mode is for; None: nobody asks.
+
+    Raises:
+        InputError: what `read_image`, the detector and the choice of the face raise.
+    """
+    image = resize_to_limit(read_image(path), max_side=picture.max_side, division=picture.division)
+    if detector is None:
+        return Picture(image, crop=None)
+    faces = detector.detect(image)
+    mismatch = _mismatch(mode) if check and check.contradicts(mode, image) else None
+    if mismatch and not faces:
+        raise InputError("face_not_found", f"{path}: no face found; {mismatch}")
+    choice = choose_face(faces, order=face.order, index=face.index, min_side=face.min_side, name=str(path))
+    cut = choice.face.crop(image, crop)
+    warnings = [PictureWarning("mode_mismatch_suspected", f"{path}: {mismatch}")] if mismatch else []
+    if choice.count > 1:
+        taken = f"number {face.index} in order {face.order} is animated"
+        sentence = f"{path}: {choice.count} faces found; {taken}; choose another with face.index"
+        warnings.append(PictureWarning("several_faces", sentence))
+    if cut.outside_fraction > OUTSIDE_WARNING:
+        share = f"{cut.outside_fraction:.0%}"
+        sentence = f"{path}: {share} of the crop lies outside the picture and is black; use a wider picture"
+        warnings.append(PictureWarning("crop_outside", sentence))
+    return Picture(image, cut, choice.face.lip_ratio, len(faces), tuple(warnings))
+
+
+def _mismatch(mode: Mode) -> str:
+    shown, other = ("an animal", "animal") if mode == "human" else ("a person", "human")
+    return f"the picture seems to show {shown} and mode is {mode}; if so, use mode={other}"
+
+
+class PortraitEncoder:
+    """Appearance and keypoints of pictures, in batches.
+
+    Args:
+        appearance: `appearance_feature_extractor`.
+        motion: `motion_extractor`.
+        input_size: side of the pictures that both take, pixels.
+        device: of both.
+        precision: of the computation.
+    """
+
+    def __init__(
+        self,
+        appearance: nn.Module,
+        motion: nn.Module,
+        *,
+        input_size: int,
+        device: torch.device,
+        precision: Precision = "fp32",
+    ) -> None:
+        self._appearance = appearance
+        self._motion = motion
+        self._input_size = input_size
+        self._device = device
+        self._precision: Precision = precision
+
+    @torch.inference_mode()
+    def encode(self, pictures: Sequence[Picture]) -> list[Portrait]:
+        """Portraits of the pictures, in order.
+
+        Raises:
+            ModelError: `portrait_not_finite`.
+        """
+        batch = torch.cat([self._network_input(picture) for picture in pictures]).to(self._device)
+        with autocast(self._device, self._precision):
+            features = self._appearance(batch).float()
+            info = KeypointInfo.from_heads(self._motion(batch))
+        if not features.isfinite().all():
+            raise ModelError(
+                "portrait_not_finite",
+                f"appearance features in {self._precision}: found NaN or infinity; expected finite numbers: "
+                "use --precision fp32 or bf16",
+            )
+        return [Portrait(picture, features[i : i + 1], info[i : i + 1]) for i, picture in enumerate(pictures)]
+
+    def _network_input(self, picture: Picture) -> Tensor:
+        if picture.crop is None:
+            return to_network_input(picture.image, self._input_size, cropped=False)
+        return to_network_input(picture.crop.image, self._input_size)

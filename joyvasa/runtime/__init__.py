@@ -1,0 +1,1 @@
+"""What the machine brings: devices, memory and ONNX sessions."""

@@ -1,0 +1,1 @@
+"""The built-in model: its networks, its training, and its measurement."""

@@ -1,0 +1,178 @@
+"""The outcome rows of a shard as a table: `records.parquet`."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests.errors import ManifestError
+from manifests.problems import safe_text
+from manifests.run.outcome import Outcome
+from manifests.run.shards import ShardRecords
+
+SCHEMA_VERSION = "1"  # in the metadata of every table as `joyvasa.schema_version`
+SECONDS = "seconds_"  # begins the name of a column with the seconds of one stage
+METRIC = "metric_"  # begins the name of a column with one metric
+METRIC_REASONS = "metric_reasons"  # JSON: why metrics have no number, by name
+INPUT = "input_"  # put before the name of a passed-through column whose name is taken
+
+RESULT_FIELDS = (
+    pa.field("record_id", pa.string(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("stage", pa.string()),
+    pa.field("error_code", pa.string()),
+    pa.field("error", pa.string()),
+    pa.field("attempts", pa.int32()),
+    pa.field("frames", pa.int64()),
+    pa.field("duration_s", pa.float64()),
+    pa.field("seed", pa.int64()),
+    pa.field("video", pa.string()),
+    pa.field("sha256", pa.string()),
+    pa.field("motion_file", pa.string()),
+    pa.field("image_sha256", pa.string()),
+    pa.field("audio_sha256", pa.string()),
+    pa.field("motion_sha256", pa.string()),
+    pa.field("n_faces", pa.int32()),
+    pa.field("warnings", pa.string()),
+    pa.field("warning_codes", pa.string()),
+    pa.field("bundle", pa.string()),
+    pa.field("licences", pa.list_(pa.string())),
+)
+INPUT_FIELDS = (  # of the manifest, as written there; the seed is the one that was used
+    pa.field("image", pa.string()),
+    pa.field("audio", pa.string()),
+    pa.field("motion", pa.string()),
+    pa.field("mode", pa.string()),
+    pa.field("cfg_scale", pa.float64()),
+    pa.field("priority", pa.int32()),
+    pa.field("row", pa.int64()),
+)
+TAKEN = frozenset(entry.name for entry in (*RESULT_FIELDS, *INPUT_FIELDS)) | {"shard"}
+
+
+def outcome_table(
+    shard: ShardRecords, outcomes: Iterable[Outcome], *, stages: Sequence[str] = (), metrics: Sequence[str] = ()
+) -> pa.Table:
+    """One row for every record of a shard, in the order of the manifest.
+
+    Columns: those of `RESULT_FIELDS` and `INPUT_FIELDS`, `input_video`, `shard`, `seconds_<stage>`, `metric_<name>`,
+    `metric_reasons` (a JSON object: for metrics without a number, why), and the passed-through columns with their types
+    (`input_<name>` where the name is taken).
+
+    Args:
+        shard: what was asked for.
+        outcomes: in any order, exactly one for each record.
+        stages: stages that get a column, also where no record has reached them.
+        metrics: metrics that get a column.
+
+    Raises:
+        ManifestError: `outcomes_incomplete` if a record has no outcome, several, or is not of this shard.
+    """
+    by_id = _exactly_one(shard, outcomes)
+    ordered = [by_id[record.record_id] for record in shard.records]
+    stages = _names(stages, (name for outcome in ordered for name in outcome.seconds))
+    metrics = _names(metrics, (name for outcome in ordered for name in outcome.metrics))
+    columns: list[tuple[pa.Field, list[Any]]] = []
+    columns += [(entry, [getattr(outcome, entry.name) for outcome in ordered]) for entry in RESULT_FIELDS]
+    columns += [(entry, [getattr(record, entry.name) for record in shard.records]) for entry in INPUT_FIELDS]
+    columns += [(pa.field(INPUT + "video", pa.string()), [record.video for record in shard.records])]
+    columns += [(pa.field("shard", pa.int32()), [shard.shard.number] * len(ordered))]
+    columns += [(pa.field(SECONDS + name, pa.float64()), [o.seconds.get(name) for o in ordered]) for name in stages]
+    columns += [(pa.field(METRIC + name, pa.float64()), [o.metrics.get(name) for o in ordered]) for name in metrics]
+    columns += [(pa.field(METRIC_REASONS, pa.string()), [_json(outcome.metric_reasons) for outcome in ordered])]
+    arrays: list[Any] = [pa.array(values, entry.type) for entry, values in columns]
+    schema = [entry for entry, _ in columns]
+    for entry in shard.extra.schema:
+        schema.append(entry.with_name(passed_name(entry.name, {other.name for other in schema})))
+        arrays.append(shard.extra.column(entry.name))
+    metadata = {"joyvasa.schema_version": SCHEMA_VERSION, "joyvasa.content_hash": shard.shard.content_hash}
+    return pa.table(arrays, schema=pa.schema(schema, metadata=metadata))
+
+
+def outcomes_of(table: pa.Table) -> Iterator[Outcome]:
+    """The outcomes in a table that `outcome_table` made."""
+    for row in table.to_pylist():
+        values = {entry.name: row.get(entry.name) for entry in RESULT_FIELDS}  # an older table lacks some
+        yield Outcome.from_dict(
+            {
+                **values,
+                "licences": values["licences"] or (),
+                "seconds": _prefixed(row, SECONDS),
+                "metrics": _prefixed(row, METRIC),
+                "metric_reasons": json.loads(row.get(METRIC_REASONS) or "{}"),
+            }
+        )
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def parse_table(content: bytes, name: str) -> pa.Table:
+    """A table from the bytes of its Parquet file.
+
+    Raises:
+        ManifestError: `records_unreadable`.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(content))
+        version = (table.schema.metadata or {})[b"joyvasa.schema_version"].decode()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        sentence = (
+            f"{safe_text(name, 200)}: cannot be read ({safe_text(error, 200)}): restore it or run the shard again"
+        )
+        raise ManifestError("records_unreadable", sentence) from None
+    if version != SCHEMA_VERSION:
+        sentence = f"{safe_text(name, 200)}: has version {version}; expected {SCHEMA_VERSION}: use the newer program"
+        raise ManifestError("records_unreadable", sentence)
+    return table
+
+
+def passed_name(name: str, used: Iterable[str] = ()) -> str:
+    """The name under which a passed-through column appears among the outcome columns."""
+    taken = set(used) | TAKEN
+    while name in taken or name.startswith((SECONDS, METRIC)):
+        name = INPUT + name
+    return name
+
+
+def _exactly_one(shard: ShardRecords, outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
+    wanted = {record.record_id for record in shard.records}
+    by_id: dict[str, Outcome] = {}
+    for outcome in outcomes:
+        if outcome.record_id in by_id or outcome.record_id not in wanted:
+            reason = "has two outcomes" if outcome.record_id in by_id else "is not in it"
+            raise _incomplete(shard, f"record {safe_text(outcome.record_id)} {reason}")
+        by_id[outcome.record_id] = outcome
+    if missing := [record.record_id for record in shard.records if record.record_id not in by_id]:
+        raise _incomplete(shard, f"{len(missing)} records have no outcome, the first is {safe_text(missing[0])}")
+    return by_id
+
+
+def _incomplete(shard: ShardRecords, reason: str) -> ManifestError:
+    sentence = f"shard {shard.shard.number}: {reason}; expected one outcome for each of {len(shard.records)} records"
+    return ManifestError("outcomes_incomplete", sentence)
+
+
+def _json(reasons: Mapping[str, str]) -> str | None:
+    return json.dumps(reasons, sort_keys=True, ensure_ascii=False) if reasons else None
+
+
+def _names(declared: Sequence[str], found: Iterable[str]) -> list[str]:
+    return [*declared, *sorted(set(found) - set(declared))]
+
+
+def _prefixed(row: dict[str, Any], prefix: str) -> dict[str, float]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in row.items()
+        if name.startswith(prefix) and name != METRIC_REASONS and value is not None
+    }

@@ -1,0 +1,169 @@
+"""What a manifest asks for: distinct portraits and recordings, seconds of sound, frames, windows."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from manifests.hash_index import KeyTable
+from manifests.problems import safe_text
+from manifests.record import Record
+
+FRAMES_PER_SECOND = 25  # of the videos, and of the motion model
+WINDOW_FRAMES = 100  # motion frames of one sampled window
+EXAMPLES = 3  # of failed probes, by code
+
+Probe = Callable[[str], float]  # an absolute path or URI -> seconds; raises for bad media
+
+
+@dataclass(frozen=True)
+class Probes:
+    """How lengths are found; the program passes its own decoders in."""
+
+    audio: Probe | None = None  # of a recording
+    motion: Probe | None = None  # of a motion file
+    threads: int = 2  # decoders are processes of their own
+    pending: int = 64  # probes that wait at most, so that memory stays bounded
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Amounts over the usable rows; None where no length was read."""
+
+    records: int
+    portraits: int  # distinct
+    recordings: int  # distinct
+    motions: int  # distinct motion files
+    sound_s: float | None = None  # seconds, counted for every row
+    distinct_sound_s: float | None = None  # seconds, counted once for each recording
+    frames: int | None = None
+    windows: int | None = None  # rows that bring a motion need none
+    probe_failures: dict[str, int] = field(default_factory=dict)  # distinct files by code
+    probe_examples: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The amounts as a plain mapping, for JSON."""
+        return asdict(self)
+
+
+class Tally:
+    """Adds records up; each distinct recording is probed once, in a small thread pool.
+
+    Use it as a context manager: leaving it ends its threads. Some 40 bytes are kept for each distinct file.
+    """
+
+    def __init__(self, probes: Probes | None = None) -> None:
+        self._probes = probes or Probes()
+        self._records = 0
+        self._portraits = KeyTable()
+        self._recordings = _Lengths(self._probes.audio)
+        self._motions = _Lengths(self._probes.motion)
+        self._pool = ThreadPoolExecutor(self._probes.threads, thread_name_prefix="probe")
+        self._pending: deque[tuple[_Lengths, int, str, Future[float]]] = deque()
+        self._failures: Counter[str] = Counter()
+        self._examples: Counter[str] = Counter()
+        self._shown: list[str] = []
+
+    def __enter__(self) -> Tally:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def add(self, records: Sequence[Record], locate: Callable[[str], str]) -> None:
+        """Takes records in; waits while too many probes are pending."""
+        self._records += len(records)
+        self._portraits.add([locate(record.image) for record in records if record.image is not None])
+        with_sound = [record for record in records if record.audio is not None]
+        sampled = [record.motion is None for record in with_sound]
+        self._submit(self._recordings, [locate(record.audio or "") for record in with_sound], sampled)
+        silent = [record for record in records if record.audio is None]
+        self._submit(self._motions, [locate(record.motion or "") for record in silent], [False] * len(silent))
+        beside = [locate(record.motion) for record in with_sound if record.motion is not None]
+        self._submit(self._motions, beside, [], counted=False)
+
+    def totals(self) -> Totals:
+        """The sums so far, after waiting for all probes."""
+        while self._pending:
+            self._take()
+        counts = Totals(self._records, len(self._portraits), len(self._recordings), len(self._motions))
+        if self._probes.audio is None:
+            return counts
+        sound, distinct, frames, windows = self._recordings.sums()
+        motion_frames = self._motions.sums()[2]
+        return Totals(
+            **{name: getattr(counts, name) for name in ("records", "portraits", "recordings", "motions")},
+            sound_s=sound,
+            distinct_sound_s=distinct,
+            frames=frames + motion_frames,
+            windows=windows,
+            probe_failures=dict(self._failures.most_common()),
+            probe_examples=self._shown,
+        )
+
+    def _submit(self, lengths: _Lengths, paths: list[str], sampled: list[bool], *, counted: bool = True) -> None:
+        for number, path in lengths.add(paths, sampled, counted=counted):
+            if lengths.probe is None:
+                continue
+            if len(self._pending) >= self._probes.pending:
+                self._take()
+            self._pending.append((lengths, number, path, self._pool.submit(lengths.probe, path)))
+
+    def _take(self) -> None:
+        lengths, number, path, future = self._pending.popleft()
+        try:
+            lengths.seconds[number] = future.result()
+        except Exception as error:  # whatever a decoder raises, the plan goes on and counts it
+            code = str(getattr(error, "code", type(error).__name__))
+            self._failures[code] += 1
+            self._examples[code] += 1
+            if self._examples[code] <= EXAMPLES:
+                self._shown.append(f"{safe_text(path, 120)}: {safe_text(error, 200)}")
+
+
+class _Lengths:
+    """Seconds and numbers of rows by distinct file."""
+
+    def __init__(self, probe: Probe | None) -> None:
+        self.probe = probe
+        self._table = KeyTable()
+        self.seconds = np.full(1024, np.nan)
+        self._rows = np.zeros(1024, dtype=np.int64)
+        self._sampled = np.zeros(1024, dtype=np.int64)  # rows whose motion is sampled from this sound
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def add(self, paths: list[str], sampled: list[bool], *, counted: bool) -> list[tuple[int, str]]:
+        """Counts rows by file; returns the files that are new, with their numbers."""
+        if not paths:
+            return []
+        known = len(self._table)
+        numbers = self._table.add(paths)
+        while len(self._rows) < len(self._table):
+            self.seconds = np.concatenate([self.seconds, np.full_like(self.seconds, np.nan)])
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+            self._sampled = np.concatenate([self._sampled, np.zeros_like(self._sampled)])
+        if counted:
+            np.add.at(self._rows, numbers, 1)
+            np.add.at(self._sampled, numbers, np.asarray(sampled, dtype=np.int64))
+        fresh = {int(number): path for number, path in zip(numbers, paths, strict=True) if number >= known}
+        return list(fresh.items())
+
+    def sums(self) -> tuple[float, float, int, int]:
+        """Seconds over rows, seconds over files, frames and windows over rows."""
+        read = ~np.isnan(self.seconds)
+        seconds, rows, sampled = self.seconds[read], self._rows[read], self._sampled[read]
+        frames = frames_of(seconds)
+        windows = -(-frames // WINDOW_FRAMES)
+        return float(seconds @ rows), float(seconds.sum()), int(frames @ rows), int(windows @ sampled)
+
+
+def frames_of(seconds: np.ndarray) -> np.ndarray:
+    """Frames of videos as long as the sound, at 25 a second: shape (n,), int64."""
+    return np.ceil(np.round(seconds * FRAMES_PER_SECOND, 6)).astype(np.int64)

@@ -1,0 +1,53 @@
+"""`joyvasa prepare`: recordings become a data set."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.runs import AsJson, ExecutorName, File, Models, Settings, report
+
+if TYPE_CHECKING:
+    from pipelines.runs.dataset_join import Prepared
+
+Videos = Annotated[
+    str,
+    typer.Argument(metavar="VIDEOS", help="A folder, a glob, or a manifest with a column video; a path or URI."),
+]
+Out = Annotated[str, typer.Option("--out", help="Folder of the data set to make; a path or URI.", show_default=False)]
+
+
+def prepare(
+    videos: Videos,
+    out: Out,
+    models: Models = None,
+    executor: ExecutorName = None,
+    config: File = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a data set for training of talking videos. Exit code 3 if some gave no clip."""
+    from joyvasa.config import load_config
+    from pipelines.cli.progress import run_progress
+    from pipelines.runs import prepare as preparation
+    from pipelines.runs.config import RunConfig
+
+    flags = {"animation.models": models, "executor": executor}
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    resolved = load_config(RunConfig, file=config, settings=[*(settings or []), *given])
+    with run_progress() as listener:
+        result, prepared = preparation.prepare(videos, out, resolved, listener=listener)
+    if not as_json:
+        tell(out, prepared)
+    report(result, as_json=as_json)
+
+
+def tell(out: str, prepared: Prepared) -> None:
+    """Prints what a data set came to."""
+    card, tally = prepared.card, prepared.tally
+    clips = ", ".join(f"{count:,} {split}" for split, count in card.clips.items())
+    typer.echo(f"{out}: {clips} clips, {card.hours:.3f} hours")
+    for code, count in tally.rejected.most_common():
+        typer.echo(f"  left out: {count:,} {code}, {tally.rejected_s[code] / 60:.1f} minutes")

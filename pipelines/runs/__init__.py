@@ -1,0 +1,1 @@
+"""Runs over a manifest: generate, evaluate, prepare, and how they resume."""

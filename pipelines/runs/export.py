@@ -1,0 +1,52 @@
+"""The finished videos of a run as WebDataset shards."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from manifests.run.folder import RunFolder
+from manifests.storage import open_storage
+
+
+def export_webdataset(run: str, out: str) -> Iterator[tuple[str, int]]:
+    """Writes one tar file for each finished shard with an ok record, whole or not at all.
+
+    A sample is `KEY.mp4` and `KEY.json`, the outcome row, under a key of shard and place: record ids may
+    hold dots, at which WebDataset ends a key. A second export gives the same bytes.
+
+    Args:
+        run: the run folder; a path or URI.
+        out: where the tar files go; a path or URI.
+
+    Yields:
+        name and records of each tar file, when it is there.
+
+    Raises:
+        ManifestError: `run_missing`, `records_unreadable` or `output_unwritable`.
+    """
+    folder, target = RunFolder(open_storage(run)), open_storage(out)
+    folder.plan()  # says so if there is no run
+    for shard in sorted(folder.done_marks()):
+        rows = [row for row in folder.records(shard).to_pylist() if row["status"] == "ok"]
+        if not rows:
+            continue
+        name = f"{shard:05d}.tar"
+        with target.staging(name) as path, tarfile.open(path, "w") as tar:
+            for number, row in enumerate(rows):
+                key = f"{shard:05d}-{number:05d}"
+                size = folder.storage.size(row["video"])
+                with folder.storage.open(row["video"]) as video:
+                    _add(tar, f"{key}.mp4", video, size or 0)
+                content = json.dumps(row, default=str, ensure_ascii=False).encode()
+                _add(tar, f"{key}.json", io.BytesIO(content), len(content))
+        yield target.location(name), len(rows)
+
+
+def _add(tar: tarfile.TarFile, name: str, content: BinaryIO, size: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    tar.addfile(entry, content)

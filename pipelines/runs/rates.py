@@ -1,0 +1,155 @@
+"""Rates of a machine, measured by a run: what `joyvasa plan` reckons with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manifests.errors import ManifestError
+from manifests.estimate import Profile, StageRate
+from manifests.manifest import open_binary, open_manifest
+from manifests.run.events import read_events
+from manifests.run.folder import RunFolder
+from manifests.scan import MEDIA_COLUMNS, Scan
+from manifests.storage import open_storage
+from pipelines.engine.events import EventKind
+from pipelines.runs.resources import gpu_shares
+
+if TYPE_CHECKING:
+    from pipelines.runs.config import RunConfig
+
+SAMPLE_RECORDS = 4  # of a manifest that is measured by itself
+# The unit that each stage's work grows with, and the sum that counts it; stages not named here work by the record.
+UNITS = {
+    "portrait": ("portrait", "records"),
+    "speech": ("distinct_second", "seconds"),
+    "motion": ("second", "seconds"),
+    "render": ("frame", "frames"),
+    "score": ("frame", "frames"),
+}
+
+
+def rates_of_run(run: str) -> Profile:
+    """The rates of a run, from what its workers took; start-up is not in it.
+
+    Args:
+        run: a run folder in which records were finished; a path or URI.
+
+    Raises:
+        ManifestError: `run_missing`, or `rates_unknown` where no part of the run has ended.
+    """
+    folder = RunFolder(open_storage(run))
+    models = ", ".join(folder.description().bundles)
+    ended = [event for event in read_events(folder.storage) if event.get("event") == EventKind.RUN_ENDED]
+    profile = profile_of(ended, machine=f"{run}, models {models}")
+    if not profile.stages:
+        raise ManifestError("rates_unknown", f"{run}: nothing was finished in it yet: let the run end, or resume it")
+    return profile
+
+
+def rates_of_bench(path: str) -> Profile:
+    """The rates that `joyvasa bench --out` has written.
+
+    Args:
+        path: of the JSON file; a path or URI.
+
+    Raises:
+        ManifestError: `manifest_missing`, `manifest_unreadable`, or `profile_invalid` where it has no section `chain`.
+    """
+    with open_binary(path) as file:
+        try:
+            content = json.loads(file.read())
+            machine, statistics = content["machine"], content["chain"]["statistics"]
+            named = f"{machine['processor']}, {machine['device']}, models {content['models']}"
+            return profile_of([statistics], machine=named)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            found = "is not a file of joyvasa bench with the section chain"
+            raise ManifestError("profile_invalid", f"{path}: {found}: measure again with joyvasa bench --out") from None
+
+
+def measure(manifest: str, config: RunConfig) -> Profile:
+    """Runs the first good rows of a manifest on this machine, in this process, and throws the videos away.
+
+    Args:
+        manifest: a path or URI.
+        config: every option but the executor.
+
+    Raises:
+        ManifestError: the manifest cannot be read, or `rates_unknown` where none of these rows gave a video.
+        JoyvasaError: missing models.
+    """
+    from pipelines.runs.generate import generate
+
+    with tempfile.TemporaryDirectory(prefix="joyvasa-rates-") as folder:
+        sample = Path(folder, "sample.jsonl")
+        sample.write_text("".join(json.dumps(row) + "\n" for row in _first_rows(manifest)), encoding="utf-8")
+        run = str(Path(folder, "run"))
+        result = generate(sample, run, dataclasses.replace(config, executor="local"))
+        if not result.counts.statuses.get("ok"):
+            raise ManifestError(
+                "rates_unknown",
+                f"{manifest}: none of its first {result.counts.records} rows gave a video: look at them with "
+                "joyvasa generate, or give rates with --profile",
+            )
+        return _with_gpus(rates_of_run(run), f"this machine, models {config.animation.models}")
+
+
+def _with_gpus(profile: Profile, machine: str) -> Profile:
+    """A process alone has the whole GPU, where there is one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return dataclasses.replace(profile, machine=f"{machine}, no GPU")
+    shares = gpu_shares(("human",))
+    stages = {
+        name: dataclasses.replace(rate, gpus=1.0 if name in shares else 0.0) for name, rate in profile.stages.items()
+    }
+    return dataclasses.replace(profile, machine=machine, stages=stages)
+
+
+def _first_rows(manifest: str) -> list[dict[str, Any]]:
+    """Rows of a small manifest, with paths that hold from anywhere."""
+    source = open_manifest(manifest)
+    good = (record for block in Scan(source).blocks() for record in block.records if record)
+    rows = []
+    for record in islice(good, SAMPLE_RECORDS):
+        paths = {name: getattr(record, name) for name in MEDIA_COLUMNS}
+        located = {name: source.locate(path) for name, path in paths.items() if path is not None}
+        given = {"record_id": record.record_id, "mode": record.mode, "seed": record.seed, "cfg_scale": record.cfg_scale}
+        rows.append(located | {name: value for name, value in given.items() if value is not None})
+    return rows
+
+
+def profile_of(ended: Iterable[Mapping[str, Any]], *, machine: str) -> Profile:
+    """Adds up the statistics of the parts of a run.
+
+    Args:
+        ended: `RunStatistics.as_dict` of each part.
+        machine: where it ran, in words.
+    """
+    stages: dict[str, dict[str, float]] = {}
+    for statistics in ended:
+        for name, numbers in statistics["stages"].items():
+            _add(stages.setdefault(name.removeprefix("animal_"), {}), numbers)
+    rates = {}
+    for name, sums in stages.items():
+        unit, counted = UNITS.get(name, ("record", "records"))
+        if name == "motion" and sums["shared"]:
+            unit = "distinct_second"
+        if sums.get(counted):
+            rates[name] = StageRate(unit, sums["busy_s"] / sums[counted], sums["num_gpus"])
+    made = stages.get("render", {})
+    disk = {"frame": made["video_bytes"] / made["frames"]} if made.get("frames") and "video_bytes" in made else {}
+    return Profile(machine, rates, disk)
+
+
+def _add(sums: dict[str, float], numbers: Mapping[str, Any]) -> None:
+    amounts = {"records": numbers["records"], "shared": numbers["shared"], "busy_s": numbers["busy_s"]}
+    for key, amount in (amounts | numbers["totals"]).items():
+        sums[key] = sums.get(key, 0) + amount
+    sums["num_gpus"] = numbers.get("num_gpus", 0.0)

@@ -1,0 +1,141 @@
+"""Between the run folder and the engine: records of unfinished shards go out, outcomes come back into their shards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from manifests.manifest import Manifest
+from manifests.plan import Plan
+from manifests.record import Record as Row
+from manifests.record import derive_seed
+from manifests.run.folder import RunFolder
+from manifests.run.outcome import Outcome
+from manifests.run.shards import ShardRecords, read_shard
+from stages.base import Record
+
+SAVE_OUTCOMES = 32  # outcomes of one shard gathered before they are saved
+SAVE_S = 5.0  # or this long; what a driver that dies has to do again
+
+
+@dataclass
+class _OpenShard:
+    """A shard of which some records are under way."""
+
+    records: ShardRecords
+    outcomes: dict[str, Outcome]
+    unsaved: list[Outcome] = field(default_factory=list)
+    saved_at: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        return len(self.outcomes) == len(self.records.records)
+
+
+class Ledger:
+    """Keeps count of a run: what is to be done, and what became of it.
+
+    In memory are the shards under way, a few hundred records each. Outcomes are saved every
+    `SAVE_S` seconds, so a driver that dies loses little; a shard becomes visible when it is complete.
+
+    Args:
+        folder: of the run, whose lock is held.
+        manifest: of the run.
+        plan: its shards.
+        run_seed: from which records get their seeds.
+        run_fingerprint: of the run's description.
+        stages: outputs, for the columns of the outcome table.
+        metrics: their columns there.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        manifest: Manifest,
+        plan: Plan,
+        *,
+        run_seed: int,
+        run_fingerprint: str,
+        stages: tuple[str, ...],
+        metrics: tuple[str, ...] = (),
+    ) -> None:
+        self._folder, self._manifest, self._plan = folder, manifest, plan
+        self._run_seed, self._run_fingerprint, self._stages = run_seed, run_fingerprint, stages
+        self._metrics = metrics
+        self._open: dict[int, _OpenShard] = {}
+        self.remaining = plan.records  # records without an outcome when the work began
+
+    def records(self) -> Iterator[Record]:
+        """Records that have no outcome yet, shards of higher priority first."""
+        done = self._folder.done_marks()
+        self.remaining -= sum(mark.records for mark in done.values())
+        table = self._plan.table
+        priorities = dict(zip(table.column("number").to_pylist(), table.column("priority").to_pylist(), strict=True))
+        for number in sorted((n for n in priorities if n not in done), key=lambda n: (-priorities[n], n)):
+            self._folder.clean_shard(number)
+            shard = read_shard(self._manifest, self._plan, number)
+            known = {row.record_id for row in shard.records}
+            saved = {key: value for key, value in self._folder.saved_outcomes(number).items() if key in known}
+            self.remaining -= len(saved)
+            self._open[number] = _OpenShard(shard, saved, saved_at=time.monotonic())
+            waiting = [row for row in shard.records if row.record_id not in saved]
+            if not waiting:
+                self._finish(number)
+            for row in waiting:
+                yield self._record(row, number)
+
+    def take(self, record: Record, outcome: Outcome) -> None:
+        """Notes what became of a record; finishes its shard if it was the last one."""
+        number = record.row["shard"]
+        shard = self._open[number]
+        shard.outcomes[outcome.record_id] = outcome
+        shard.unsaved.append(outcome)
+        if shard.complete:
+            self._finish(number)
+        else:
+            self.save_due()
+
+    def save(self) -> None:
+        """Saves all outcomes of unfinished shards, before the run ends early."""
+        for number, shard in self._open.items():
+            self._save(number, shard)
+
+    def save_due(self) -> None:
+        """Saves what has waited long enough; to be called now and then."""
+        now = time.monotonic()
+        for number, shard in self._open.items():
+            if len(shard.unsaved) >= SAVE_OUTCOMES or (shard.unsaved and now - shard.saved_at >= SAVE_S):
+                self._save(number, shard)
+
+    def _save(self, number: int, shard: _OpenShard) -> None:
+        if shard.unsaved:
+            self._folder.save_outcomes(number, shard.unsaved)
+        shard.unsaved, shard.saved_at = [], time.monotonic()
+
+    def _finish(self, number: int) -> None:
+        shard = self._open[number]
+        self._folder.finish_shard(
+            shard.records,
+            shard.outcomes.values(),
+            run_fingerprint=self._run_fingerprint,
+            stages=self._stages,
+            metrics=self._metrics,
+        )
+        del self._open[number]  # afterwards: if that failed, `save` still has the outcomes
+
+    def _record(self, row: Row, shard: int) -> Record:
+        seed = derive_seed(self._run_seed, row.record_id) if row.seed is None else row.seed
+        values: dict[str, Any] = {
+            "image": self._manifest.locate(row.image) if row.image else None,
+            "audio": self._manifest.locate(row.audio) if row.audio else None,
+            "motion": self._manifest.locate(row.motion) if row.motion else None,
+            "source_video": self._manifest.locate(row.video) if row.video else None,
+            "mode": row.mode,
+            "seed": row.seed,
+            "cfg_scale": row.cfg_scale,
+            "shard": shard,
+            "video": self._folder.video_path(shard, row.record_id),
+        }
+        return Record(id=row.record_id, row=values, seed=seed, priority=row.priority)

@@ -1,0 +1,1 @@
+"""Training of the motion generator: one process or Ray Train."""

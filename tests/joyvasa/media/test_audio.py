@@ -1,0 +1,198 @@
+import os
+import struct
+
+import numpy as np
+import pytest
+
+from joyvasa.errors import EnvironmentFault, InputError
+from joyvasa.media.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio, stream_normalised
+from tests.media import MEDIA, ffmpeg, needs_media, tone
+
+
+def write_float_wav(path, samples, rate=SAMPLE_RATE):
+    data = np.asarray(samples, "<f4").tobytes()
+    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 3, 1, rate, rate * 4, 4, 32)
+    path.write_bytes(head + struct.pack("<4sI", b"data", len(data)) + data)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "flac", "ogg", "m4a", "mkv"])
+@pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (16_000, 2), (44_100, 2), (48_000, 6)])
+def test_any_format_rate_and_channel_count_becomes_16_khz_mono(tmp_path, suffix, rate, channels):
+    if suffix == "mp3" and channels > 2:
+        channels = 2
+    path = tone(tmp_path / f"tone.{suffix}", seconds=1.5, rate=rate, channels=channels)
+    waveform = load_audio(path)
+    assert waveform.dtype == np.float32
+    assert waveform.ndim == 1
+    assert len(waveform) / SAMPLE_RATE == pytest.approx(1.5, abs=0.08)  # lossy codecs add their delay
+    spectrum = np.abs(np.fft.rfft(waveform))
+    assert spectrum.argmax() * SAMPLE_RATE / len(waveform) == pytest.approx(220, abs=2)
+
+
+def test_stream_and_probe_agree_on_the_length(tmp_path):
+    path = tone(tmp_path / "tone.wav", seconds=9.37, rate=44_100)
+    blocks = list(stream_audio(path))
+    assert len(blocks) > 2
+    assert sum(map(len, blocks)) == probe_audio(path).n_samples
+    assert max(map(len, blocks)) <= 5 * SAMPLE_RATE
+
+
+def test_normalised_sound_has_zero_mean_and_unit_variance(tmp_path):
+    wave = 0.3 + 0.1 * np.sin(np.arange(5 * SAMPLE_RATE) / 20)
+    waveform = np.concatenate(list(stream_normalised(write_float_wav(tmp_path / "offset.wav", wave))))
+    expected = (wave - wave.mean()) / (wave.std() + 1e-5)
+    assert np.abs(waveform - expected).max() < 1e-4
+
+
+@needs_media
+@pytest.mark.media
+def test_real_recordings_have_their_known_lengths():
+    durations = [probe_audio(MEDIA / f"speech/joyvasa_00{i}.wav").duration_s for i in (1, 2, 3)]
+    assert durations == pytest.approx([20.0, 4.25, 12.75], abs=0.01)
+
+
+def test_sound_of_a_video_is_read(tmp_path):
+    path = tmp_path / "clip.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=d=1:s=64x64:r=25", "-f", "lavfi", "-i", "sine=d=1,volume=4", path)
+    assert probe_audio(path).duration_s == pytest.approx(1.0, abs=0.08)
+
+
+def missing(folder):
+    return folder / "none.wav"
+
+
+def empty(folder):
+    (folder / "empty.wav").touch()
+    return folder / "empty.wav"
+
+
+def a_folder(folder):
+    (folder / "folder.wav").mkdir()
+    return folder / "folder.wav"
+
+
+def text(folder):
+    (folder / "text.wav").write_text("this is not a sound\n" * 50)
+    return folder / "text.wav"
+
+
+def playlist(folder):
+    tone(folder / "inner.wav")
+    (folder / "list.wav").write_text(f"#EXTM3U\n#EXTINF:1,\n{folder}/inner.wav\n#EXT-X-ENDLIST\n")
+    return folder / "list.wav"
+
+
+def concat_script(folder):
+    tone(folder / "inner.wav")
+    (folder / "list.mp3").write_text("ffconcat version 1.0\nfile inner.wav\n")
+    return folder / "list.mp3"
+
+
+def video_without_sound(folder):
+    ffmpeg("-f", "lavfi", "-i", "testsrc=d=1:s=64x64:r=25", folder / "mute.mp4")
+    return folder / "mute.mp4"
+
+
+def zero_length(folder):
+    return write_float_wav(folder / "zero.wav", [])
+
+
+def twenty_milliseconds(folder):
+    return tone(folder / "short.wav", seconds=0.02)
+
+
+def digital_silence(folder):
+    return write_float_wav(folder / "silent.wav", np.zeros(SAMPLE_RATE))
+
+
+def nan_samples(folder):
+    samples = np.sin(np.arange(SAMPLE_RATE) / 20)
+    samples[5000] = np.nan
+    return write_float_wav(folder / "nan.wav", samples)
+
+
+def integers_as_floats(folder):
+    return write_float_wav(folder / "loud.wav", 20_000 * np.sin(np.arange(SAMPLE_RATE) / 20))
+
+
+BAD = [
+    (missing, "audio_missing", "no such file"),
+    (empty, "audio_empty", "0 bytes"),
+    (a_folder, "audio_unreadable", "not a regular file"),
+    (text, "audio_unreadable", "no media at all"),
+    (playlist, "audio_unreadable", "playlist"),
+    (concat_script, "audio_unreadable", "playlist"),
+    (video_without_sound, "audio_unreadable", "found: video/h264"),
+    (zero_length, "audio_too_short", "0 ms"),
+    (twenty_milliseconds, "audio_too_short", "20 ms"),
+    (digital_silence, "audio_silent", "digital zero"),
+    (nan_samples, "audio_not_finite", "NaN"),
+    (integers_as_floats, "audio_out_of_range", "20000"),
+]
+
+
+@pytest.mark.parametrize(("make", "code", "words"), BAD, ids=[make.__name__ for make, *_ in BAD])
+def test_bad_sound_gives_one_sentence_with_the_file_and_the_finding(tmp_path, make, code, words):
+    path = make(tmp_path)
+    with pytest.raises(InputError) as caught:
+        probe_audio(path)
+    assert caught.value.code == code
+    assert words in caught.value.sentence
+    assert str(path) in caught.value.sentence
+    assert "\n" not in caught.value.sentence
+
+
+def test_silence_is_read_where_it_is_allowed(tmp_path):
+    assert probe_audio(digital_silence(tmp_path), allow_silence=True).peak == 0
+
+
+@pytest.mark.parametrize("name", ["-i.wav", "concat:a|b.wav", "100%d.wav", "späße 你好.wav", "a b'c\".wav"])
+def test_hostile_file_names_are_only_names(tmp_path, name):
+    tone(tmp_path / "plain.wav").rename(tmp_path / name)
+    assert probe_audio(tmp_path / name).duration_s == pytest.approx(1.0)
+
+
+def test_relative_name_that_looks_like_an_option_is_read(tmp_path, monkeypatch):
+    tone(tmp_path / "plain.wav").rename(tmp_path / "-y.wav")
+    monkeypatch.chdir(tmp_path)
+    assert probe_audio("-y.wav").n_samples == SAMPLE_RATE
+
+
+def test_without_ffmpeg_the_sentence_says_what_to_install(tmp_path, monkeypatch):
+    path = write_float_wav(tmp_path / "tone.wav", np.sin(np.arange(SAMPLE_RATE) / 20))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "")
+    monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
+    with pytest.raises(EnvironmentFault, match=r"ffmpeg_missing.*pip install imageio-ffmpeg"):
+        probe_audio(path)
+
+
+def test_a_reader_that_stops_early_leaves_no_process(tmp_path):
+    path = tone(tmp_path / "tone.wav", seconds=60, rate=48_000)
+    blocks = stream_audio(path)
+    next(blocks)
+    blocks.close()
+    children = [os.path.join("/proc", pid, "stat") for pid in os.listdir("/proc") if pid.isdigit()]
+    mine = []
+    for stat in children:
+        try:
+            with open(stat) as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid():
+            mine.append(fields[0])
+    assert mine == []
+
+
+def test_an_impossible_rate_is_refused_without_taking_memory(tmp_path):
+    path = write_float_wav(tmp_path / "fast.wav", np.sin(np.arange(SAMPLE_RATE) / 20), rate=500_000_000)
+    with pytest.raises(InputError, match=r"audio_unreadable.*claims 500000000 Hz"):
+        probe_audio(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".wav", "null\0.wav"])
+def test_impossible_names_are_an_error_of_the_input(tmp_path, name):
+    with pytest.raises(InputError, match="audio_"):
+        probe_audio(tmp_path / name)

@@ -1,0 +1,125 @@
+import os
+import subprocess
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from joyvasa.errors import InputError
+from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
+from joyvasa.media.video_writer import VideoWriter
+from tests.joyvasa.metrics.clips import noise
+from tests.media import ffmpeg, tone
+
+FRAMES = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in noise(30, height=64, width=96)])
+
+
+def write(path, frames=FRAMES, rate=25.0, sound=None):
+    height, width = frames.shape[1:3]
+    size = {"width": width, "height": height, "frames_per_second": rate, "n_frames": len(frames)}
+    with VideoWriter(path, sound=sound, **size) as writer:
+        writer.write(frames)
+    return path
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("video") / "video.mp4")
+
+
+def test_the_head_of_a_file_is_read(video, tmp_path):
+    assert probe_video(video) == VideoInfo(96, 64, Fraction(25), False)
+    with_sound = write(tmp_path / "heard.mp4", rate=30000 / 1001, sound=tone(tmp_path / "tone.wav"))
+    info = probe_video(with_sound)
+    assert info.has_sound
+    assert float(info.frames_per_second) == pytest.approx(30000 / 1001, abs=1e-3)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 30, 64])
+def test_frames_come_in_order_and_in_batches(video, batch):
+    batches = list(stream_video(video, batch_frames=batch))
+    assert [len(one) for one in batches[:-1]] == [batch] * (len(batches) - 1)
+    frames = np.concatenate(batches)
+    assert frames.shape == FRAMES.shape
+    assert frames.dtype == np.uint8
+    assert not batches[0].flags.writeable
+    assert np.abs(frames.astype(int) - FRAMES).mean() < 6  # of compression
+
+
+def test_what_is_known_of_a_file_is_not_read_again(video, monkeypatch):
+    info = probe_video(video)
+    monkeypatch.setattr("joyvasa.media.video_reader.probe_video", lambda path: pytest.fail("read again"))
+    assert sum(map(len, stream_video(video, info=info))) == len(FRAMES)
+
+
+def test_another_rate_repeats_or_drops_frames_and_another_size_scales(video):
+    assert sum(map(len, stream_video(video, frames_per_second=50))) == pytest.approx(60, abs=1)
+    assert sum(map(len, stream_video(video, frames_per_second=12.5))) == pytest.approx(15, abs=1)
+    assert next(iter(stream_video(video, size=(48, 32)))).shape[1:] == (32, 48, 3)
+
+
+def test_a_turned_video_is_read_as_it_is_shown(video, tmp_path):
+    turned = tmp_path / "turned.mp4"
+    ffmpeg("-display_rotation", "90", "-i", video, "-c", "copy", turned)
+    assert (probe_video(turned).width, probe_video(turned).height) == (64, 96)
+    assert next(iter(stream_video(turned))).shape[1:] == (96, 64, 3)
+
+
+def test_odd_sides_are_read(tmp_path):
+    path = tmp_path / "odd.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=size=97x63:rate=10:duration=1", "-c:v", "ffv1", path)
+    assert probe_video(path) == VideoInfo(97, 63, Fraction(10), False)
+    assert np.concatenate(list(stream_video(path))).shape == (10, 63, 97, 3)
+
+
+def test_leaving_a_stream_early_ends_its_decoder(video, monkeypatch):
+    started = []
+    popen = subprocess.Popen
+
+    def remember(*args, **kwargs):
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", remember)
+    frames = stream_video(video, info=probe_video(video), batch_frames=1)
+    next(frames)
+    frames.close()
+    assert all(process.returncode is not None for process in started)
+
+
+def test_files_that_are_no_videos_are_refused_with_the_reason(video, tmp_path):
+    empty, text, playlist = tmp_path / "empty.mp4", tmp_path / "text.mp4", tmp_path / "list.mp4"
+    empty.touch()
+    text.write_text("no video")
+    playlist.write_text("#EXTM3U\n/etc/passwd\n")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    sound = tone(tmp_path / "sound.wav")
+    for path, code in (
+        (tmp_path / "none.mp4", "video_missing"),
+        (tmp_path, "video_unreadable"),
+        (tmp_path / "pipe.mp4", "video_unreadable"),
+        (empty, "video_empty"),
+        (text, "video_unreadable"),
+        (playlist, "video_unreadable"),
+        (sound, "video_unreadable"),
+    ):
+        with pytest.raises(InputError, match=f"{code}: {path}"):
+            probe_video(path)
+        with pytest.raises(InputError, match=f"{code}: {path}"):
+            list(stream_video(path))
+
+
+def test_a_file_that_breaks_off_is_an_error_and_no_short_video(video, tmp_path):
+    torn = tmp_path / "torn.mp4"
+    content = video.read_bytes()
+    torn.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(InputError, match="video_unreadable"):
+        list(stream_video(torn))
+
+
+def test_names_that_look_like_options_or_protocols_are_files(video, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-i.mp4", "concat:a|b.mp4"):
+        (tmp_path / name).write_bytes(video.read_bytes())
+        assert probe_video(name).width == 96

@@ -1,0 +1,213 @@
+import gc
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.errors import ConfigError, InputError
+from joyvasa.motion.sampling import Recording, SamplingConfig, plan_speech, sample_motion, speech_windows
+from joyvasa.motion.sequence import MotionTemplate
+from joyvasa.networks import build
+from joyvasa.sampler_study import few_step_distance, markdown_table
+from tests.joyvasa.small_generator import SMALL
+
+LENGTHS = (30_000, 5_000, 61_234, 12_800)  # samples; three, one, five and two windows
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return build("motion_generator", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def template():
+    arrays = {"mean_exp": np.zeros(63), "std_exp": np.ones(63)}
+    for name, size in {"scale": 1, "t": 3, "pitch": 1, "yaw": 1, "roll": 1}.items():
+        arrays |= {f"min_{name}": np.zeros(size), f"max_{name}": np.ones(size)}
+    return MotionTemplate.from_arrays(arrays)
+
+
+def of_sound(network, n_samples, blocks, seed=0, *, windows_per_call=1, **options):
+    plan = plan_speech(n_samples, network.config)
+    features = speech_windows(network, blocks, plan, windows_per_call=windows_per_call)
+    return Recording(plan, features, torch.Generator().manual_seed(seed), **options)
+
+
+def recording(network, seed, n_samples, **options):
+    waveform = 0.1 * np.random.default_rng(seed).standard_normal(n_samples, dtype=np.float32)
+    return of_sound(network, n_samples, np.array_split(waveform, 3), seed, **options)
+
+
+def assert_same(left, right, tolerance=1e-5):
+    assert len(left) == len(right)
+    torch.testing.assert_close(left.expression, right.expression, rtol=0, atol=tolerance)
+    torch.testing.assert_close(left.pose, right.pose, rtol=0, atol=tolerance)
+
+
+def check_batch_equals_one_by_one(network, template, config, lengths):
+    together = sample_motion(network, [recording(network, *entry) for entry in enumerate(lengths)], template, config)
+    for entry in enumerate(lengths):
+        (alone,) = sample_motion(network, [recording(network, *entry)], template, config)
+        assert_same(together[entry[0]], alone)
+
+
+@pytest.mark.parametrize("config", [SamplingConfig(), SamplingConfig(sampler="ddim", steps=3), SamplingConfig(1.0)])
+def test_a_batch_of_different_lengths_equals_one_by_one(network, template, config):
+    check_batch_equals_one_by_one(network, template, config, LENGTHS)
+
+
+@pytest.mark.slow
+def test_a_batch_equals_one_by_one_at_the_published_size(template):
+    torch.manual_seed(0)
+    check_batch_equals_one_by_one(build("motion_generator"), template, SamplingConfig(), (130_000, 20_000, 70_000))
+
+
+def test_order_of_the_batch_does_not_matter(network, template):
+    forward = sample_motion(network, [recording(network, *entry) for entry in enumerate(LENGTHS)], template)
+    backward = sample_motion(
+        network, [recording(network, *entry) for entry in reversed(list(enumerate(LENGTHS)))], template
+    )
+    for left, right in zip(forward, reversed(backward), strict=True):
+        assert_same(left, right)
+
+
+def test_results_are_aligned_with_the_sound(network, template):
+    motions = sample_motion(network, [recording(network, *entry) for entry in enumerate(LENGTHS)], template)
+    assert [len(motion) for motion in motions] == [-(-n // 640) for n in LENGTHS]
+    assert {motion.frames_per_second for motion in motions} == {25}
+
+
+def test_seed_and_sound_change_the_motion(network, template):
+    first, again, other_seed, other_sound = (
+        sample_motion(network, [of_sound(network, 5000, [sound], seed)], template)[0]
+        for sound, seed in (
+            (np.zeros(5000, np.float32), 1),
+            (np.zeros(5000, np.float32), 1),
+            (np.zeros(5000, np.float32), 2),
+            (np.sin(np.arange(5000, dtype=np.float32)), 1),
+        )
+    )
+    assert torch.equal(first.expression, again.expression)
+    assert (first.expression - other_seed.expression).abs().max() > 1e-3
+    assert (first.expression - other_sound.expression).abs().max() > 1e-3
+
+
+def test_guidance_of_a_recording_replaces_the_one_of_the_batch(network, template):
+    mixed = sample_motion(network, [recording(network, 0, 5000, cfg_scale=1.0), recording(network, 1, 5000)], template)
+    (plain,) = sample_motion(network, [recording(network, 0, 5000)], template, SamplingConfig(cfg_scale=1.0))
+    (guided,) = sample_motion(network, [recording(network, 0, 5000)], template)
+    assert_same(mixed[0], plain)
+    assert (plain.expression - guided.expression).abs().max() > 1e-3
+
+
+def test_later_windows_continue_from_the_one_before(network, template):
+    calls = []
+
+    class Watched:
+        config = network.config
+
+        @staticmethod
+        def sample(audio, **options):
+            motion = network.sample(audio, **options)
+            calls.append((audio, options, motion))
+            return motion
+
+    sample_motion(
+        Watched(), [recording(network, 0, 30_000), recording(network, 1, 5000), recording(network, 2, 61_234)], template
+    )
+    assert [len(audio) for audio, _, _ in calls] == [3, 2, 2, 1, 1]
+    assert calls[0][1]["prev_motion"] is None
+    assert calls[0][1]["prev_audio"] is None
+    still_there = [[0, 2], [0, 1], [1], [0]]  # of the batch before
+    for before, call, kept in zip(calls, calls[1:], still_there, strict=False):
+        torch.testing.assert_close(call[1]["prev_motion"], before[2][kept, -4:])
+        torch.testing.assert_close(call[1]["prev_audio"], before[0][kept, -4:])
+        torch.testing.assert_close(call[1]["noise"], before[1]["noise"][kept])
+
+
+def test_progress_counts_the_windows_of_all_recordings(network, template):
+    seen = []
+    sample_motion(
+        network,
+        [recording(network, *entry) for entry in enumerate(LENGTHS)],
+        template,
+        SamplingConfig(sampler="ddim", steps=1),
+        on_window=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(4, 11), (7, 11), (9, 11), (10, 11), (11, 11)]
+
+
+def test_memory_does_not_grow_with_the_recording(network, template):
+    def peak(n_blocks):
+        blocks = (np.zeros(16_000, np.float32) for _ in range(n_blocks))
+        config = SamplingConfig(1.0, sampler="ddim", steps=1)
+        gc.collect()
+        tracemalloc.start()
+        sample_motion(network, [of_sound(network, 16_000 * n_blocks, blocks)], template, config)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(2)
+    assert peak(60) < peak(6) + 64_000 * 4  # numpy's share; one second of sound is 64,000 bytes
+
+
+@pytest.mark.parametrize("windows_per_call", [2, 3, 8])
+def test_windows_encoded_together_give_the_same_features_and_motion(network, template, windows_per_call):
+    waveform = 0.1 * np.random.default_rng(0).standard_normal(61_234, dtype=np.float32)
+    plan = plan_speech(len(waveform), network.config)
+    alone = list(speech_windows(network, [waveform], plan))
+    together = list(speech_windows(network, [waveform], plan, windows_per_call=windows_per_call))
+    assert len(alone) == len(together) == plan.n_windows
+    torch.testing.assert_close(torch.stack(together), torch.stack(alone), rtol=0, atol=1e-5)
+    (one,) = sample_motion(network, [recording(network, 0, 61_234)], template)
+    (many,) = sample_motion(network, [recording(network, 0, 61_234, windows_per_call=windows_per_call)], template)
+    assert_same(one, many)
+
+
+def test_no_more_windows_are_read_than_are_encoded_at_once(network):
+    n_read = 0
+
+    def blocks():
+        nonlocal n_read
+        for _ in range(100):
+            n_read += 1
+            yield np.zeros(network.config.n_motions * 640, np.float32)
+
+    plan = plan_speech(100 * network.config.n_motions * 640, network.config)
+    next(speech_windows(network, blocks(), plan, windows_per_call=3))
+    assert n_read <= 4
+
+
+def test_encoded_sound_serves_many_motions(network, template):
+    plan = plan_speech(30_000, network.config)
+    waveform = 0.1 * np.random.default_rng(0).standard_normal(30_000, dtype=np.float32)
+    features = list(speech_windows(network, [waveform], plan))
+    shared = [Recording(plan, features, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    first, second = sample_motion(network, shared, template)
+    assert_same(first, sample_motion(network, [recording(network, 0, 30_000)], template)[0])
+    assert (first.expression - second.expression).abs().max() > 1e-3
+
+
+def test_errors_of_the_sound_reach_the_caller(network, template):
+    with pytest.raises(InputError, match="audio_length_changed"):
+        sample_motion(network, [of_sound(network, 5000, [np.zeros(10, np.float32)])], template)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"sampler": "euler"}, {"steps": 0}, {"flexibility": 2.0}, {"timing": "late"}, {"dynamic_threshold": (2, 1, 3)}],
+)
+def test_bad_options_are_refused_by_name(option):
+    with pytest.raises(ConfigError, match=next(iter(option))):
+        SamplingConfig(**option)
+
+
+def test_study_finds_no_distance_at_all_steps_and_prints_every_row(network):
+    distances = few_step_distance(network, torch.zeros(1, 12_800), steps=(2, 6))
+    assert distances.few_steps[6] == 0
+    assert distances.few_steps[2] > 0
+    assert distances.seeds > 0
+    assert markdown_table(distances, 6).count("\n") == 5

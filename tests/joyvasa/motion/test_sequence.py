@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.errors import InputError, ModelError
+from joyvasa.motion.sequence import MotionSequence, MotionTemplate, head_angles
+
+KEYPOINTS = 5
+
+
+def motion(n_frames=6):
+    generator = torch.Generator().manual_seed(0)
+    expression = torch.randn(n_frames, KEYPOINTS, 3, generator=generator)
+    return MotionSequence.from_pose(expression, 40 * torch.rand(n_frames, 7, generator=generator), 30.0)
+
+
+def template_arrays():
+    arrays = {"mean_exp": np.full(3 * KEYPOINTS, 0.5), "std_exp": np.full(3 * KEYPOINTS, 2.0), "mean_lip": np.zeros(2)}
+    for index, (name, size) in enumerate({"scale": 1, "t": 3, "pitch": 1, "yaw": 1, "roll": 1}.items()):
+        arrays |= {f"min_{name}": np.full(size, index), f"max_{name}": np.full(size, index + 2.0)}
+    return arrays
+
+
+def test_slices_keep_all_parts_and_the_frame_rate():
+    part = motion()[2:5]
+    assert len(part) == 3
+    assert part.frames_per_second == 30.0
+    torch.testing.assert_close(part.pose, motion().pose[2:5])
+    torch.testing.assert_close(part.rotation, motion().rotation[2:5])
+
+
+def test_arrays_and_back_is_the_same_motion():
+    back = MotionSequence.from_arrays(motion().to_arrays())
+    torch.testing.assert_close(back.pose, motion().pose)
+    torch.testing.assert_close(back.expression, motion().expression)
+    assert back.frames_per_second == 30.0
+
+
+def test_motion_files_without_angles_give_the_same_rotation():
+    arrays = motion().to_arrays()
+    arrays = {"exp": arrays["exp"][:, None], "scale": arrays["scale"][:, 0], "t": arrays["t"], "R": arrays["R"]}
+    back = MotionSequence.from_arrays(arrays)
+    torch.testing.assert_close(back.rotation, motion().rotation)
+    torch.testing.assert_close(back.yaw, motion().yaw, rtol=1e-4, atol=1e-4)
+    assert back.expression.shape == (6, KEYPOINTS, 3)
+    assert back.frames_per_second == 25.0
+
+
+def test_angles_survive_a_straight_turn():
+    rotation = MotionSequence.from_pose(
+        torch.zeros(1, 1, 3), torch.tensor([[1.0, 0, 0, 0, 0, 90, 0]])
+    ).rotation  # rounding may put the sine above 1
+    assert head_angles(rotation)[1].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"t": None}, "motion_incomplete"),
+        ({"t": np.zeros((6, 2))}, "motion_shape"),
+        ({"exp": np.zeros((6, 4))}, "motion_shape"),
+        ({"exp": np.zeros((0, 5, 3))}, "motion_shape"),
+        ({"scale": np.zeros(12)}, "motion_shape"),
+        ({"yaw": np.full((6, 1), np.nan)}, "motion_not_finite"),
+    ],
+)
+def test_bad_motion_files_are_refused_by_name(change, code):
+    arrays = {name: value for name, value in (motion().to_arrays() | change).items() if value is not None}
+    with pytest.raises(InputError, match=rf"{code}: clip\.npz: ") as caught:
+        MotionSequence.from_arrays(arrays, name="clip.npz")
+    assert next(iter(change)) in caught.value.sentence
+
+
+def test_template_scales_expression_and_pose_and_ignores_the_rest():
+    template = MotionTemplate.from_arrays(template_arrays())
+    coefficients = torch.cat([torch.ones(4, 3 * KEYPOINTS), torch.full((4, 7), 0.25), torch.full((4, 3), 99.0)], dim=1)
+    sequence = template.denormalise(coefficients)
+    torch.testing.assert_close(sequence.expression, torch.full((4, KEYPOINTS, 3), 2.5))
+    torch.testing.assert_close(sequence.pose[0], torch.tensor([0.5, 1.5, 1.5, 1.5, 2.5, 3.5, 4.5]))
+    assert sequence.pose.dtype == torch.float32
+
+
+def test_template_of_other_keypoints_than_the_network_is_refused():
+    with pytest.raises(ModelError, match="21 numbers a frame; expected at least 22"):
+        MotionTemplate.from_arrays(template_arrays()).denormalise(torch.zeros(4, 21))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"std_exp": None}, {"std_exp": np.ones(3)}, {"max_t": np.ones(2)}, {"min_yaw": [np.nan]}, {"mean_exp": []}],
+)
+def test_incomplete_templates_are_refused(change):
+    arrays = {name: value for name, value in (template_arrays() | change).items() if value is not None}
+    with pytest.raises(ModelError, match=next(iter(change))):
+        MotionTemplate.from_arrays(arrays)

@@ -1,0 +1,84 @@
+"""What is compiled computes the same."""
+
+import pytest
+import torch
+from torch import nn
+
+from joyvasa.config import load_config
+from joyvasa.errors import EnvironmentFault
+from joyvasa.models import AnimationConfig, Models
+from joyvasa.networks.motion_generator import MotionGenerator, MotionGeneratorConfig
+from joyvasa.runtime import device as device_module
+from tests.joyvasa.small_generator import SMALL
+
+CPU = torch.device("cpu")
+needs_compiler = pytest.mark.skipif(bool(device_module.compiler_missing(CPU)), reason="no C++ compiler here")
+
+
+def models(*settings: str) -> Models:
+    return Models(load_config(AnimationConfig, settings=["device=cpu", *settings]))
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Kinds of networks that were to be compiled, and how."""
+    found = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **how: found.append((type(self).__name__, how)))
+    return found
+
+
+@needs_compiler
+def test_what_runs_for_every_step_and_frame_is_compiled(compiled):
+    some = models("compiled=true")
+    for role in ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator"):
+        some.network(role)
+    _ = some.motion_generator
+    assert compiled == [
+        ("CompactWarping", {}),
+        ("CompactGenerator", {}),
+        ("DenoisingNetwork", {"mode": "reduce-overhead"}),
+    ]
+    assert some.network("warping_module") is some.network("warping_module")
+
+
+def test_nothing_is_compiled_unasked(compiled):
+    some = models()
+    _ = some.renderer, some.motion_generator
+    assert not compiled
+
+
+@needs_compiler
+def test_models_do_not_share_networks_with_compiled_ones():
+    plain = models()
+    _ = plain.motion_generator
+    assert plain.with_config(plain.config).motion_generator is plain.motion_generator
+    assert plain.with_config(models("compiled=true").config).motion_generator is not plain.motion_generator
+
+
+def test_a_missing_compiler_is_named(monkeypatch):
+    monkeypatch.setattr(device_module.shutil, "which", lambda name: None)
+    assert device_module.compiler_missing(CPU) == "a C++ compiler, g++ or clang++"
+    with pytest.raises(EnvironmentFault, match=r"compiler_missing: compiled is true: a C\+\+ compiler, g\+\+ or clang"):
+        models("compiled=true")
+
+
+@needs_compiler
+def test_compiled_steps_give_the_same_motion():
+    torch.manual_seed(0)
+    network = MotionGenerator(MotionGeneratorConfig(**SMALL)).eval()
+    audio = torch.randn(2, SMALL["n_motions"], SMALL["feature_dim"])
+    noise = torch.randn(SMALL["n_diff_steps"], *audio.shape[:2], SMALL["motion_feat_dim"])
+    plain = network.sample(audio, noise=noise, cfg_scale=2.8)
+    network.denoising_net.compile(mode="reduce-overhead")
+    assert torch.allclose(network.sample(audio, noise=noise, cfg_scale=2.8), plain, rtol=0, atol=1e-5)
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_compiled_frames_are_the_same():
+    torch.manual_seed(0)
+    feature, keypoints = torch.rand(1, 80, 64, 64), torch.rand(4, 21, 3) - 0.5
+    plain, compiled = (
+        models(*settings).renderer.render(feature, keypoints[:1], keypoints) for settings in ([], ["compiled=true"])
+    )
+    assert (plain.int() - compiled.int()).abs().max() <= 1

@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from joyvasa.sample.measurement.table import Bar, Missing, Row, write_table
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "holds"),
+    [
+        ("at least", 0.5, True),
+        ("at least", 0.49, False),
+        ("at most", 0.5, True),
+        ("at most", 0.51, False),
+        ("above", 0.5, False),
+        ("above", 0.51, True),
+        ("below", 0.5, False),
+        ("below", 0.49, True),
+        ("at least", float("nan"), False),
+        ("below", float("nan"), False),
+    ],
+)
+def test_a_bar_is_reached_or_not(kind, value, holds):
+    assert Bar(kind, 0.5).holds(value) is holds
+
+
+def test_what_is_not_there_is_never_a_number(tmp_path):
+    rows = [
+        Row("made", "something", 0.612, "dB", Bar("at least", 0.5), "3 videos"),
+        *Missing("the teacher: no package").rows({"lost": "something else"}),
+        Row("odd", "a third thing", float("nan"), "", Bar("at most", 1)),
+        Row("stated", "a fourth thing", 1.0),
+    ]
+    write_table(tmp_path, rows, {"bundle": "sample", "videos": ["a.mp4", "b.mp4"]})
+    content = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))
+    assert [row["value"] for row in content["rows"]] == [0.612, None, None, 1.0]
+    assert [row["holds"] for row in content["rows"]] == [True, None, None, None]
+    table = (tmp_path / "quality.md").read_text(encoding="utf-8")
+    assert "| something | 0.612 dB | at least 0.5 dB | yes | 3 videos |" in table
+    assert "| something else | not available: needs the teacher: no package |" in table
+    assert table.count("not available: needs ") == 2
+    assert "a.mp4, b.mp4" in table
+
+
+def test_a_row_that_fails_says_so(tmp_path):
+    write_table(tmp_path, [Row("made", "something", 0.4, "", Bar("at least", 0.5))], {})
+    assert "| 0.4 | at least 0.5 | NO |" in (tmp_path / "quality.md").read_text(encoding="utf-8")

@@ -1,0 +1,79 @@
+"""The sound encoder of the compact family."""
+
+import math
+
+import pytest
+import torch
+
+from joyvasa.networks import build
+from joyvasa.sample.networks.sound_encoder import CompactSoundEncoder, CompactSoundEncoderConfig, mel_filters
+
+SMALL = {"hidden_size": 16, "mel_bands": 20, "dilations": [1, 2]}
+
+
+def tone(hertz, seconds=1.0):
+    return torch.sin(2 * math.pi * hertz * torch.arange(int(16_000 * seconds)) / 16_000)[None]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    return CompactSoundEncoder(CompactSoundEncoderConfig(hidden_size=16, mel_bands=20, dilations=(1, 2))).eval()
+
+
+def test_a_motion_generator_takes_it_in_the_place_of_hubert():
+    sizes = {"feature_dim": 16, "decoder_layers": 1, "decoder_heads": 2, "decoder_hidden": 16, "n_motions": 20}
+    network = build("motion_generator", **sizes, compact_encoder=SMALL)
+    with torch.no_grad():
+        assert network.audio_features(0.1 * torch.randn(3, 20 * 640)).shape == (3, 20, 16)
+    assert not [name for name in network.state_dict() if "encoder.layers" in name]  # of HuBERT
+
+
+@pytest.mark.parametrize("hertz", [200.0, 1000.0, 4000.0])
+def test_a_tone_is_in_the_band_of_its_frequency(encoder, hertz):
+    filters = mel_filters(20)
+    loudest = encoder._spectra(0.1 * tone(hertz))[0, 20:-20].mean(0).argmax()
+    expected = filters[round(hertz / 16_000 * 512)].argmax()
+    assert abs(int(loudest) - int(expected)) <= 1
+
+
+def test_every_frequency_in_range_is_in_some_band():
+    filters = mel_filters(64)
+    assert (filters >= 0).all()
+    assert (filters[4:230].sum(1) > 0.5).all()
+
+
+def test_loudness_does_not_matter_where_there_is_speech(encoder):
+    sound = 0.3 * tone(300) * (1 + tone(3))
+    with torch.no_grad():
+        loud, soft = (encoder(gain * sound, frames_per_second=50) for gain in (1.0, 0.1))
+    assert torch.allclose(loud, soft, atol=0.02)
+
+
+def test_silence_is_not_made_loud(encoder):
+    """Noise far below speech must not look like speech."""
+    noise = torch.randn(1, 16_000)
+    quiet, speech = encoder._spectra(1e-4 * noise), encoder._spectra(0.1 * noise)
+    assert speech.mean() - quiet.mean() > 0.5
+    assert encoder._spectra(torch.zeros(1, 16_000)).isfinite().all()
+
+
+def test_only_training_hides_parts(encoder):
+    sound = 0.1 * torch.randn(1, 16_000)
+    with torch.no_grad():
+        first, second = (encoder(sound, frames_per_second=50) for _ in range(2))
+        assert torch.equal(first, second)
+        encoder.train()
+        assert not torch.allclose(encoder(sound, frames_per_second=50), first)
+        encoder.eval()
+
+
+def test_a_frame_sees_what_is_near_it_alone(encoder):
+    sound = 0.1 * torch.randn(1, 64_000, generator=torch.Generator().manual_seed(1))
+    other = sound.clone()
+    other[:, :16_000] += 0.01 * torch.randn(1, 16_000)
+    with torch.no_grad():
+        one, two = (encoder(wave, frames_per_second=50) for wave in (sound, other))
+    assert not torch.allclose(one[:, :40], two[:, :40], atol=1e-3)
+    # Only the level of the whole recording may change a little.
+    assert torch.allclose(one[:, 120:], two[:, 120:], atol=0.1)

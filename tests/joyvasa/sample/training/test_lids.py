@@ -1,0 +1,38 @@
+"""What a blink of the teacher's pictures leaves of an eye."""
+
+import numpy as np
+import pytest
+
+from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS
+from joyvasa.sample.training.head import LID_OPENING, Expression, Head
+from joyvasa.sample.training.mesh_points import mesh_points
+from joyvasa.sample.training.pictures import EYES_APART, EYES_AT, SIZE
+from tests.media import DATA
+
+
+@pytest.fixture
+def head():
+    with np.load(DATA / "head.npz") as arrays:
+        mean = arrays["mean"].astype(np.float64)
+    return Head(mean * EYES_APART * SIZE + np.array([*(np.array(EYES_AT) * SIZE), 0]), mean, SIZE)
+
+
+def test_shut_lids_are_a_slit_and_never_the_same_points(head):
+    """Points that coincide lose their triangles, and the eye is seen through them."""
+    shut = head.making(Expression(blink=(1.0, 1.0)))
+    for upper, lower in mesh_points().eyes:
+        opening = (shut[lower] - shut[upper])[1:-1, 1]
+        assert (opening > 0.005).all()
+        assert (opening < 0.05).all()
+
+
+def test_the_mesh_covers_all_of_an_eyeball(head):
+    for n, (upper, lower) in enumerate(mesh_points().eyes):
+        assert (head.face[lower[4]] - head.face[upper[4]])[1] > head.eyes_open[n]
+
+
+def test_keypoints_of_open_lids_do_not_depend_on_the_person(head):
+    points = head.keypoints(head.face, (0.0, 0.0), head.pose)
+    for above, below in (RIGHT_LIDS, LEFT_LIDS):
+        gap = np.linalg.norm(points[below] - points[above]) / head.pose.scale
+        assert abs(gap - LID_OPENING) < 1e-6

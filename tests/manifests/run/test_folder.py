@@ -1,0 +1,194 @@
+import dataclasses
+import json
+
+import pyarrow as pa
+import pytest
+
+from manifests.errors import ManifestError
+from manifests.manifest import open_manifest
+from manifests.plan import make_plan
+from manifests.run.description import ManifestSource, RunDescription
+from manifests.run.folder import RunFolder
+from manifests.run.shards import read_shard
+from manifests.scan import Scan
+from tests.manifests.run.test_outcome_table import failed, outcome
+from tests.manifests.tables import pair, write
+
+CONFIGURATION = {"seed": 1, "sampling": {"steps": 50, "kinds": ["a"]}}
+
+
+class Run:
+    """A run of ten records in shards of four, and what a driver does with it."""
+
+    def __init__(self, storage, tmp_path):
+        rows = [pair(n, speaker=f"s{n}") for n in range(10)]
+        self.manifest = open_manifest(write(tmp_path / "m.csv", rows))
+        scan = Scan(self.manifest)
+        self.plan = make_plan(scan, shard_size=4)
+        source = ManifestSource.of(self.manifest, self.plan, scan.summary)
+        self.description = RunDescription(CONFIGURATION, source, {"sample": {"motion": "ab"}}, {"joyvasa": "0.1"})
+        self.folder = RunFolder(storage)
+        self.folder.create(self.description, self.plan)
+
+    def shard(self, number):
+        return read_shard(self.manifest, self.plan, number)
+
+    def render(self, number, record_id):
+        path = self.folder.video_path(number, record_id)
+        self.folder.storage.write(path, b"video of " + record_id.encode())
+        return outcome(record_id, video=path)
+
+    def finish(self, number, *, bad=()):
+        records = self.shard(number).records
+        outcomes = [failed(r.record_id) if r.record_id in bad else self.render(number, r.record_id) for r in records]
+        return self.folder.finish_shard(self.shard(number), outcomes, run_fingerprint=self.description.fingerprint())
+
+
+@pytest.fixture
+def run(storage, tmp_path):
+    return Run(storage, tmp_path)
+
+
+def test_a_new_run_is_found_again(run):
+    again = RunFolder(run.folder.storage)
+    assert list(again.plan()) == list(run.plan)
+    assert dataclasses.replace(again.description(), created="") == run.description
+    assert again.description().fingerprint() == run.description.fingerprint()
+    with pytest.raises(ManifestError, match="run_exists"):
+        again.create(run.description, run.plan)
+
+
+def test_a_folder_without_a_run_is_one_sentence(storage):
+    for read in (RunFolder(storage).plan, RunFolder(storage).description):
+        with pytest.raises(ManifestError, match="run_missing"):
+            read()
+
+
+def test_paths_are_those_of_the_design(run):
+    assert run.folder.records_path(7) == "shards/00007/records.parquet"
+    assert run.folder.done_path(123456) == "shards/123456/_done.json"
+    assert run.folder.video_path(0, "a") == "shards/00000/videos/a.mp4"
+    assert run.folder.video_path(0, "../A").startswith("shards/00000/videos/A~")
+    assert run.folder.motion_path(0, "a", ".npz") == "shards/00000/motion/a.npz"
+
+
+def test_a_finished_shard_has_its_rows_and_a_marker(run):
+    mark = run.finish(1, bad=["r0005"])
+    assert run.folder.done_marks() == {1: mark}
+    assert (mark.records, mark.statuses) == (4, {"ok": 3, "failed": 1})
+    assert (mark.content_hash, mark.run_fingerprint) == (run.plan[1].content_hash, run.description.fingerprint())
+    table = run.folder.records(1)
+    assert table.column("record_id").to_pylist() == [f"r{n:04d}" for n in range(4, 8)]
+    assert table.column("speaker").to_pylist() == [f"s{n}" for n in range(4, 8)]
+    counts = run.folder.counts(run.plan)
+    assert (counts.shards, counts.finished_shards, counts.records, counts.pending) == (3, 1, 10, 6)
+
+
+def test_tables_of_all_finished_shards_stream_in_order(run):
+    run.finish(2)
+    run.finish(0, bad=["r0001"])
+    tables = list(run.folder.tables(columns=["record_id", "status", "none"]))
+    assert [table.num_rows for table in tables] == [4, 2]
+    rows = pa.concat_tables(tables).to_pylist()
+    assert [row["record_id"] for row in rows] == ["r0000", "r0001", "r0002", "r0003", "r0008", "r0009"]
+    assert rows[1] == {"record_id": "r0001", "status": "failed"}
+
+
+def test_an_incomplete_shard_or_a_missing_video_is_not_finished(run):
+    outcomes = [run.render(0, record.record_id) for record in run.shard(0).records]
+    for wrong in (outcomes[:3], [*outcomes[:3], outcome("r0003", video="shards/00000/videos/none.mp4")]):
+        with pytest.raises(ManifestError, match=r"outcomes_incomplete|video_missing: .*none\.mp4"):
+            run.folder.finish_shard(run.shard(0), wrong, run_fingerprint="")
+        assert run.folder.done_marks() == {}
+        assert not run.folder.storage.exists(run.folder.records_path(0))
+
+
+def test_outcomes_of_an_unfinished_shard_are_kept_and_later_ones_win(run):
+    run.folder.save_outcomes(0, [run.render(0, "r0000"), failed("r0001")])
+    run.folder.save_outcomes(0, [run.render(0, "r0001")])
+    saved = RunFolder(run.folder.storage).saved_outcomes(0)
+    assert {record_id: one.status for record_id, one in saved.items()} == {"r0000": "ok", "r0001": "ok"}
+    assert saved["r0000"] == outcome("r0000")
+    assert run.folder.counts(run.plan).statuses == {"ok": 2}
+    run.folder.storage.remove(run.folder.video_path(0, "r0000"))
+    assert set(run.folder.saved_outcomes(0)) == {"r0001"}
+    run.finish(0)
+    assert run.folder.saved_outcomes(0) == {}
+    assert run.folder.counts(run.plan).statuses == {"ok": 4}
+
+
+def test_leftovers_of_a_dead_driver_are_removed_and_saved_work_stays(run):
+    storage = run.folder.storage
+    run.finish(1)
+    run.folder.save_outcomes(0, [run.render(0, "r0000")])
+    run.render(0, "r0001")  # rendered, but its outcome was never saved
+    left = [
+        "videos/.partial-1a2b3c4d-r0002.mp4",
+        "saved/.partial-1a2b3c4d-1.jsonl",
+        ".partial-1a2b3c4d-records.parquet",
+    ]
+    left += ["records.parquet", "motion/r0001.npz"]
+    for path in left:
+        storage.write(f"shards/00000/{path}", b"half")
+    removed = run.folder.clean_shard(0)
+    assert sorted(removed) == sorted(f"shards/00000/{path}" for path in [*left, "videos/r0001.mp4"])
+    assert not any(storage.exists(path) for path in removed)
+    assert set(run.folder.saved_outcomes(0)) == {"r0000"}
+    assert run.folder.clean_shard(0) == []
+    assert run.folder.clean_shard(1) == []
+    assert run.folder.records(1).num_rows == 4
+
+
+def test_a_torn_marker_does_not_count(run):
+    run.finish(0)
+    run.folder.storage.write(run.folder.done_path(0), b'{"shard": 0, ')
+    assert run.folder.done_marks() == {}
+    assert run.folder.done_path(0) in run.folder.clean_shard(0)
+
+
+def test_failed_records_are_opened_again_and_the_others_keep_their_outcome(run):
+    run.finish(0, bad=["r0001"])
+    assert run.folder.reopen_shard(0, {"quarantined"}) == 0
+    assert set(run.folder.done_marks()) == {0}
+    assert run.folder.reopen_shard(0, {"failed"}) == 1
+    assert run.folder.done_marks() == {}
+    saved = run.folder.saved_outcomes(0)
+    assert sorted(saved) == ["r0000", "r0002", "r0003"]
+    outcomes = [*saved.values(), run.render(0, "r0001")]
+    mark = run.folder.finish_shard(run.shard(0), outcomes, run_fingerprint="")
+    assert mark.statuses == {"ok": 4}
+
+
+def test_the_marker_is_written_last(run, monkeypatch):
+    written = []
+    write_file = type(run.folder.storage).write
+    monkeypatch.setattr(
+        type(run.folder.storage),
+        "write",
+        lambda self, path, content: (written.append(path), write_file(self, path, content)),
+    )
+    run.finish(0)
+    assert written[-2:] == ["shards/00000/records.parquet", "shards/00000/_done.json"]
+
+
+def test_a_disk_that_fills_up_while_finishing_leaves_no_marker(run, monkeypatch):
+    storage = run.folder.storage
+    outcomes = [run.render(0, record.record_id) for record in run.shard(0).records]
+    run.folder.save_outcomes(0, outcomes)
+
+    def full(staged, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "_commit", full)
+    with pytest.raises(ManifestError, match="output_unwritable"):
+        run.folder.finish_shard(run.shard(0), outcomes, run_fingerprint="")
+    monkeypatch.undo()
+    assert run.folder.done_marks() == {}
+    assert len(run.folder.saved_outcomes(0)) == 4
+    assert not any(name.startswith(".partial") for name in storage.names("shards/00000"))
+
+
+def test_a_marker_is_readable_for_people(run):
+    run.finish(2)
+    content = json.loads(run.folder.storage.read("shards/00002/_done.json"))
+    assert content["statuses"] == {"ok": 2}

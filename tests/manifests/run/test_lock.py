@@ -1,0 +1,93 @@
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from manifests.errors import ManifestError
+from manifests.run.lock import LeaseLock, LocalLock, run_lock
+from manifests.storage import open_storage
+from tests.joyvasa.media.test_video_writer import small_disk
+from tests.media import fill
+
+HOLD = (
+    "import sys\nfrom manifests.run.lock import run_lock\nfrom manifests.storage import open_storage\n"
+    "with run_lock(open_storage(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+)
+
+
+def test_a_second_driver_is_refused_until_the_first_is_done(storage):
+    with run_lock(storage) as first:
+        first.renew()
+        with pytest.raises(ManifestError, match=r"run_locked: .*process"), run_lock(storage):
+            pass
+    with run_lock(storage):
+        pass
+
+
+def test_the_refusal_names_the_process_and_a_killed_driver_holds_nothing(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout.readline() == b"held\n"
+        with pytest.raises(ManifestError, match=f"process {child.pid} on "), run_lock(open_storage(tmp_path)):
+            pass
+        child.send_signal(signal.SIGKILL)
+        child.wait(30)
+        with run_lock(open_storage(tmp_path)) as lock:
+            assert isinstance(lock, LocalLock)
+
+
+def test_a_lease_that_ran_out_is_free_and_its_former_holder_notices():
+    storage = open_storage("memory://lease/run")
+    first = LeaseLock(storage, lease_s=1e-9, renew_s=0)
+    second = LeaseLock(storage, renew_s=0)
+    first.__enter__()
+    with LeaseLock(storage, lease_s=1e-9, renew_s=0):
+        with pytest.raises(ManifestError, match="run_locked"):
+            first.renew()
+        first.__exit__()
+        with pytest.raises(ManifestError, match="run_locked"), second:  # the former holder removed nothing
+            pass
+    with second:
+        second.renew()
+
+
+def test_a_renewed_lease_is_kept():
+    storage = open_storage("memory://kept/run")
+    with LeaseLock(storage, lease_s=60, renew_s=0) as lock:
+        before = storage.read(".lock")
+        lock.renew()
+        assert storage.read(".lock") != before
+
+
+def test_an_unwritable_folder_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ManifestError, match="output_unwritable"), run_lock(open_storage(tmp_path / "file")):
+        pass
+
+
+def test_a_full_disk_is_one_sentence_and_holds_no_lock(tmp_path):
+    with small_disk(tmp_path / "disk") as run:
+        with run_lock(open_storage(run)):
+            (run / ".lock").write_bytes(b"")
+        fill(run)
+        for _ in range(2):
+            with (
+                pytest.raises(ManifestError, match=r"output_unwritable: .*\.lock.*No space"),
+                run_lock(open_storage(run)),
+            ):
+                pass
+
+
+def test_a_lease_that_cannot_be_given_back_hides_no_other_error(monkeypatch):
+    storage = open_storage("memory://lost/run")
+    lock = LeaseLock(storage).__enter__()
+    for name in ("read", "_remove"):
+        monkeypatch.setattr(storage, name, lambda path: open("/no/such/store", "rb"))
+    lock.__exit__(ZeroDivisionError)
+
+
+def test_a_lease_must_be_renewed_before_it_ends():
+    with pytest.raises(ValueError, match="renew_s"):
+        LeaseLock(open_storage("memory://x"), lease_s=10, renew_s=10)

@@ -1,0 +1,124 @@
+import json
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from manifests.errors import ManifestError
+from manifests.manifest import open_manifest
+from manifests.plan import make_plan
+from manifests.run.outcome import Outcome
+from manifests.run.outcome_table import outcome_table, outcomes_of, parse_table, passed_name, table_bytes
+from manifests.run.shards import read_shard
+from manifests.scan import Scan
+from tests.manifests.tables import pair, write
+
+
+def outcome(record_id, **more):
+    values = {
+        "status": "ok", "stage": "render", "seconds": {"render": 1.5, "motion": 0.5}, "frames": 25, "duration_s": 1.0,
+        "seed": 2**63 - 1, "video": f"shards/00000/videos/{record_id}.mp4", "sha256": "ab", "bundle": "sample",
+        "licences": ("MIT", "CC0"), "metrics": {"sync": 0.25}, "image_sha256": "cd", "n_faces": 2,
+        "warnings": "p.png: 2 faces found", "warning_codes": "several_faces",
+    }  # fmt: skip
+    return Outcome(record_id=record_id, **{**values, **more})
+
+
+def failed(record_id, **more):
+    values = {"stage": "portrait", "error_code": "no_face", "error": "p.png: no face found", "attempts": 2}
+    return Outcome(record_id=record_id, status="failed", **{**values, **more})
+
+
+@pytest.fixture
+def shard(tmp_path):
+    rows = [pair(n, speaker=f"s{n}", status="mine", seconds_x=n, row="r") for n in range(4)]
+    manifest = open_manifest(write(tmp_path / "m.parquet", rows))
+    return read_shard(manifest, make_plan(Scan(manifest), shard_size=3), 0)
+
+
+def test_there_is_one_row_a_record_in_manifest_order_with_all_columns(shard):
+    outcomes = [failed("r0002"), outcome("r0001"), outcome("r0000", attempts=3)]
+    table = outcome_table(shard, outcomes, stages=["portrait", "render"], metrics=["identity"])
+    rows = table.to_pylist()
+    assert [row["record_id"] for row in rows] == ["r0000", "r0001", "r0002"]
+    assert [row["status"] for row in rows] == ["ok", "ok", "failed"]
+    assert (rows[0]["attempts"], rows[0]["seed"], rows[0]["licences"]) == (3, 2**63 - 1, ["MIT", "CC0"])
+    assert (rows[2]["error_code"], rows[2]["video"], rows[2]["licences"]) == ("no_face", None, [])
+    assert (rows[1]["image"], rows[1]["audio"], rows[1]["row"], rows[1]["shard"]) == ("p1.png", "s1.wav", 2, 0)
+    assert [name for name in table.column_names if name.startswith("seconds_")] == [
+        "seconds_portrait", "seconds_render", "seconds_motion",
+    ]  # fmt: skip
+    assert (rows[1]["seconds_render"], rows[1]["seconds_portrait"], rows[2]["seconds_render"]) == (1.5, None, None)
+    assert (rows[1]["metric_sync"], rows[1]["metric_identity"]) == (0.25, None)
+    assert (rows[1]["speaker"], rows[1]["input_status"], rows[1]["input_row"]) == ("s1", "mine", "r")
+    assert table.schema.field("input_seconds_x").type == pa.int64()
+    assert table.schema.metadata[b"joyvasa.schema_version"] == b"1"
+
+
+def test_why_a_metric_has_no_number_stays_with_the_row(shard):
+    reasons = {"sync": "weights_missing: not available: needs syncnet_v2.model", "blink": "no_motion: «unknown»"}
+    outcomes = [outcome("r0000", metrics={}, metric_reasons=reasons), outcome("r0001"), outcome("r0002")]
+    table = parse_table(table_bytes(outcome_table(shard, outcomes, metrics=["sync"])), "records.parquet")
+    assert json.loads(table.column("metric_reasons")[0].as_py()) == reasons
+    assert table.column("metric_reasons")[1].as_py() is None
+    assert list(outcomes_of(table)) == outcomes
+
+
+def test_a_video_of_the_row_is_not_that_of_the_run(tmp_path):
+    manifest = open_manifest(write(tmp_path / "m.csv", [pair(0, video="real.mp4"), pair(1)]))
+    shard = read_shard(manifest, make_plan(Scan(manifest)), 0)
+    rows = outcome_table(shard, [outcome("r0000"), outcome("r0001")]).to_pylist()
+    assert [(row["input_video"], row["video"][-9:]) for row in rows] == [
+        ("real.mp4", "r0000.mp4"),
+        (None, "r0001.mp4"),
+    ]
+
+
+def test_a_table_survives_its_file_and_gives_the_outcomes_back(shard):
+    outcomes = [outcome("r0000"), outcome("r0001", metrics={}), failed("r0002")]
+    table = parse_table(table_bytes(outcome_table(shard, outcomes)), "records.parquet")
+    assert list(outcomes_of(table)) == outcomes
+    assert [Outcome.from_dict(one.as_dict()) for one in outcomes] == outcomes
+
+
+def test_a_table_with_fewer_columns_gives_its_outcomes_back(shard):
+    outcomes = [outcome("r0000"), outcome("r0001"), failed("r0002")]
+    new = ["image_sha256", "audio_sha256", "motion_sha256", "n_faces", "warnings", "warning_codes"]
+    older = outcome_table(shard, outcomes).drop_columns(new)
+    assert list(outcomes_of(older)) == [replace(one, **dict.fromkeys(new)) for one in outcomes]
+
+
+@pytest.mark.parametrize(
+    "ids", [["r0000", "r0001"], ["r0000", "r0001", "r0002", "r0002"], ["r0000", "r0001", "r0003"], []]
+)
+def test_any_other_number_of_rows_is_refused(shard, ids):
+    with pytest.raises(ManifestError, match="outcomes_incomplete: shard 0: "):
+        outcome_table(shard, map(outcome, ids))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"status": "done"},
+        {"status": "ok", "error_code": "x", "error": "y"},
+        {"status": "failed"},
+        {"status": "failed", "error_code": "x"},
+        {"status": "ok", "attempts": 0},
+    ],
+)
+def test_an_outcome_that_contradicts_itself_is_refused(values):
+    with pytest.raises(ManifestError, match="outcome_invalid: outcome of 'a'"):
+        Outcome(record_id="a", stage="render", **values)
+
+
+def test_passed_columns_never_take_a_name_that_is_used():
+    assert passed_name("speaker") == "speaker"
+    assert passed_name("video") == "input_video"
+    assert passed_name("metric_x") == "input_metric_x"
+    assert passed_name("video", {"input_video"}) == "input_input_video"
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", table_bytes(pa.table({"record_id": ["a"]}))])
+def test_a_damaged_table_is_one_sentence(content):
+    with pytest.raises(ManifestError, match=r"records_unreadable: records\.parquet"):
+        parse_table(content, "records.parquet")

@@ -1,0 +1,115 @@
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+import yaml
+
+from manifests.errors import ManifestError
+from manifests.estimate import NO_PROFILE, read_profile
+from manifests.manifest import open_manifest
+from manifests.stats import Probes, frames_of
+from manifests.summary import survey
+from tests.manifests.tables import pair, write
+
+PROFILE = {
+    "machine": "a test",
+    "stages": {
+        "portrait": {"per": "portrait", "seconds": 3.6, "gpus": 0.5},
+        "render": {"per": "frame", "seconds": 0.36, "gpus": 1},
+        "score": {"per": "record", "seconds": 36},
+    },
+    "disk": {"frame": 5000, "record": 1000},
+}
+
+
+class Prober:
+    """Pretends to read media: `s3.wav` has 3 seconds; records who asked."""
+
+    def __init__(self, bad=()):
+        self.asked, self.bad, self.lock = Counter(), bad, threading.Lock()
+
+    def __call__(self, path):
+        name = path.rpartition("/")[2]
+        with self.lock:
+            self.asked[name] += 1
+        if name in self.bad:
+            raise ManifestError("audio_empty", f"{name}: is empty")
+        return float(name[1])
+
+
+def test_each_recording_is_probed_once_and_counted_for_every_row(tmp_path):
+    prober = Prober()
+    path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
+    totals = survey(open_manifest(path), probes=Probes(audio=prober, pending=2)).totals
+    assert prober.asked == {f"s{n}.wav": 1 for n in range(5)}
+    assert (totals.records, totals.portraits, totals.recordings) == (70, 7, 5)
+    assert totals.sound_s == 14 * (0 + 1 + 2 + 3 + 4)
+    assert totals.distinct_sound_s == 10
+    assert totals.frames == 14 * 25 * 10
+    assert totals.windows == 14 * 4  # 25 to 100 frames each, none for an empty sound
+
+
+def test_a_row_with_motion_needs_no_window_and_motion_files_have_frames(tmp_path):
+    rows = [pair(0, audio="s4.wav"), pair(1, audio="s4.wav", motion="m2.npz"), pair(2, audio=None, motion="m2.npz")]
+    probes = Probes(audio=Prober(), motion=Prober())
+    totals = survey(open_manifest(write(tmp_path / "m.csv", rows)), probes=probes).totals
+    assert (totals.recordings, totals.motions) == (1, 1)
+    assert (totals.frames, totals.windows) == (100 + 100 + 50, 1)
+
+
+def test_unreadable_media_are_counted_by_reason(tmp_path):
+    path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
+    probes = Probes(audio=Prober(bad=("s2.wav", "s3.wav")))
+    totals = survey(open_manifest(path), probes=probes).totals
+    assert totals.probe_failures == {"audio_empty": 2}
+    assert len(totals.probe_examples) == 2
+    assert totals.sound_s == 14 * 5
+
+
+def test_without_probes_nothing_is_read_and_lengths_are_unknown(tmp_path):
+    result = survey(open_manifest(write(tmp_path / "m.csv", [pair(n) for n in range(9)])), shard_size=4)
+    assert (len(result.plan), result.totals.sound_s, result.totals.frames, result.totals.windows) == (
+        3,
+        None,
+        None,
+        None,
+    )
+    assert result.as_dict()["estimate"] == NO_PROFILE
+
+
+def test_portraits_written_differently_count_once(tmp_path):
+    rows = [pair(0, image="a.png"), pair(1, image="./a.png"), pair(2, image=str(tmp_path / "x" / ".." / "a.png"))]
+    assert survey(open_manifest(write(tmp_path / "m.csv", rows))).totals.portraits == 1
+
+
+def test_the_estimate_is_amount_times_rate(tmp_path):
+    (tmp_path / "rates.yaml").write_text(yaml.safe_dump(PROFILE))
+    manifest = open_manifest(write(tmp_path / "m.csv", [pair(n) for n in range(70)]))
+    profile = read_profile(str(tmp_path / "rates.yaml"))
+    estimate = survey(manifest, probes=Probes(audio=Prober()), profile=profile).estimate
+    assert estimate.gpu_hours == pytest.approx({"portrait": 7 * 0.0005, "render": 3500 * 0.0001, "score": 0})
+    assert estimate.total_gpu_hours == pytest.approx(0.3535)
+    assert estimate.worker_hours["score"] == pytest.approx(0.7)
+    assert estimate.disk_bytes == 3500 * 5000 + 70 * 1000
+    blind = survey(manifest, profile=profile).estimate
+    assert (blind.gpu_hours["render"], blind.total_gpu_hours, blind.disk_bytes) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "- 1", "a: [", "stages: {}", "stages: {render: 3}", "stages: {render: {per: day, seconds: 1}}",
+        "stages: {render: {per: frame, seconds: -1}}", "stages: {render: {per: frame}}",
+        "stages: {render: {per: frame, seconds: .nan}}", "stages: {render: {per: frame, seconds: 1, gpu: 1}}",
+        "stages: {render: {per: frame, seconds: 1}}\ndisk: {day: 3}",
+    ],
+)  # fmt: skip
+def test_a_bad_profile_is_one_sentence(tmp_path, content):
+    (tmp_path / "rates.yaml").write_text(content)
+    with pytest.raises(ManifestError, match=r"profile_invalid: .*rates\.yaml"):
+        read_profile(str(tmp_path / "rates.yaml"))
+
+
+def test_frames_last_as_long_as_the_sound():
+    assert frames_of(np.array([0, 0.04, 0.041, 4, 4.01, 8.0])).tolist() == [0, 1, 2, 100, 101, 200]

@@ -1,0 +1,210 @@
+"""`joyvasa animate` as a user meets it: a video, or one sentence, a non-zero exit and nothing left behind."""
+
+import os
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from joyvasa.media.audio import load_audio
+from joyvasa.media.ffmpeg import list_streams
+from pipelines.cli.main import main
+from tests.joyvasa.faces.animals import draw_cat
+from tests.joyvasa.media.test_audio import (
+    digital_silence,
+    empty,
+    missing,
+    nan_samples,
+    twenty_milliseconds,
+    video_without_sound,
+    zero_length,
+)
+from tests.joyvasa.media.test_video_writer import read_frames, small_disk
+from tests.media import EXAMPLES, tone
+
+PORTRAIT = EXAMPLES / "portrait.jpg"
+
+
+@pytest.fixture
+def joyvasa(monkeypatch, capsys):
+    """Runs the command line in this process; gives (exit code, standard output, standard error)."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["joyvasa", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def speech(tmp_path_factory):
+    return tone(tmp_path_factory.mktemp("speech") / "speech.wav", seconds=1.0)
+
+
+def test_a_pair_becomes_a_video_as_long_as_its_sound(tmp_path, joyvasa, speech):
+    code, out, err = joyvasa("animate", PORTRAIT, speech, "-o", tmp_path / "out.mp4", "--models", "random")
+    assert code == 0, err
+    assert f"{tmp_path}/out.mp4: 25 frames, 1.00 s, 640x640" in out
+    assert "random" in err  # test weights are named as such
+    frames = read_frames(tmp_path / "out.mp4")
+    assert frames.shape == (25, 640, 640, 3)
+    assert list_streams(tmp_path / "out.mp4") == ["video/h264", "audio/aac"]
+    assert len(load_audio(tmp_path / "out.mp4")) / 16_000 == pytest.approx(1.0, abs=1 / 25)
+    source = cv2.imread(str(PORTRAIT))[..., ::-1].astype(int)
+    changed = np.abs(frames.astype(int) - source).max((0, 3))
+    assert changed[:20].max() <= 24  # background above the crop is only compressed
+    assert np.median(changed[260:440, 260:380]) > 24  # the face is rendered anew
+    assert b"RANDOM WEIGHTS" in (tmp_path / "out.mp4").read_bytes()
+    assert os.listdir(tmp_path) == ["out.mp4"]
+
+
+def test_an_animal_needs_its_mode(tmp_path, joyvasa, speech):
+    cv2.imwrite(str(tmp_path / "cat.png"), draw_cat()[..., ::-1])
+    given = (tmp_path / "cat.png", speech, "-o", tmp_path / "out.mp4", "--models", "random")
+    code, out, err = joyvasa("animate", *given, "--mode", "animal")
+    assert code == 0, err
+    assert "25 frames, 1.00 s, 400x400" in out
+    (tmp_path / "out.mp4").unlink()
+    result = joyvasa("animate", *given)
+    expect_one_sentence(result, "face_not_found")
+    assert "use mode=animal" in result[2]
+
+
+def test_the_same_seed_gives_the_same_motion_and_another_seed_another(tmp_path, joyvasa, speech):
+    videos = []
+    for seed in (1, 1, 2):
+        out = tmp_path / "out.mp4"
+        assert joyvasa("animate", PORTRAIT, speech, "-o", out, "--seed", seed)[0] == 0
+        videos.append(read_frames(out).astype(int))
+    assert np.array_equal(videos[0], videos[1])
+    assert np.abs(videos[0] - videos[2]).max() > 8
+
+
+def test_options_are_printed_and_can_be_read_back(tmp_path, joyvasa):
+    code, out, _ = joyvasa("options", "--set", "crop.scale=2.0", "--set", "seed=4")
+    assert code == 0
+    (tmp_path / "options.yaml").write_text(out)
+    code, again, _ = joyvasa("options", "--config", tmp_path / "options.yaml")
+    assert code == 0
+    assert again == out
+    assert "scale: 2.0" in out
+    assert "seed: 4" in out
+
+
+def text_named_png(folder):
+    (folder / "text.png").write_text("not a picture\n" * 100)
+    return folder / "text.png"
+
+
+def truncated_jpeg(folder):
+    (folder / "cut.jpg").write_bytes(PORTRAIT.read_bytes()[:30_000])
+    return folder / "cut.jpg"
+
+
+def one_pixel(folder):
+    cv2.imwrite(str(folder / "one.png"), np.zeros((1, 1, 3), np.uint8))
+    return folder / "one.png"
+
+
+def huge(folder):
+    cv2.imwrite(str(folder / "huge.png"), np.zeros((20_000, 20_000), np.uint8))
+    return folder / "huge.png"
+
+
+def no_face(folder):
+    cv2.imwrite(str(folder / "grey.png"), np.full((400, 400, 3), 128, np.uint8))
+    return folder / "grey.png"
+
+
+BAD_PICTURES = [
+    (missing, "image_missing"),
+    (empty, "image_empty"),
+    (text_named_png, "image_unreadable"),
+    (truncated_jpeg, "image_truncated"),
+    (one_pixel, "image_too_small"),
+    (huge, "image_too_large"),
+    (no_face, "face_not_found"),
+]
+BAD_SOUNDS = [
+    (missing, "audio_missing"),
+    (empty, "audio_empty"),
+    (digital_silence, "audio_silent"),
+    (zero_length, "audio_too_short"),
+    (twenty_milliseconds, "audio_too_short"),
+    (nan_samples, "audio_not_finite"),
+    (video_without_sound, "audio_unreadable"),
+]
+
+
+def expect_one_sentence(result, code):
+    exit_code, out, err = result
+    assert exit_code not in (0, 3)
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert err.startswith(f"error: {code}: ")
+
+
+@pytest.mark.parametrize(("make", "code"), BAD_PICTURES, ids=[make.__name__ for make, _ in BAD_PICTURES])
+def test_a_bad_picture_gives_one_sentence_and_leaves_no_file(tmp_path, joyvasa, speech, make, code):
+    path = make(tmp_path)
+    (tmp_path / "out").mkdir()
+    expect_one_sentence(joyvasa("animate", path, speech, "-o", tmp_path / "out/x.mp4"), code)
+    assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(("make", "code"), BAD_SOUNDS, ids=[make.__name__ for make, _ in BAD_SOUNDS])
+def test_a_bad_recording_gives_one_sentence_and_leaves_no_file(tmp_path, joyvasa, make, code):
+    path = make(tmp_path)
+    (tmp_path / "out").mkdir()
+    expect_one_sentence(joyvasa("animate", PORTRAIT, path, "-o", tmp_path / "out/x.mp4"), code)
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_an_unwritable_folder_is_named_before_any_work(tmp_path, joyvasa, speech):
+    with small_disk(tmp_path / "disk", "ro") as folder:
+        result = joyvasa("animate", PORTRAIT, speech, "-o", folder / "x.mp4")
+    expect_one_sentence(result, "output_unwritable")
+
+
+def test_a_full_disk_gives_one_sentence_and_leaves_no_file(tmp_path, joyvasa, speech):
+    with small_disk(tmp_path / "disk") as folder:
+        (folder / "ballast").write_bytes(bytes(1_000_000))
+        result = joyvasa("animate", PORTRAIT, speech, "-o", folder / "x.mp4", "--set", "encoding.crf=0")
+        expect_one_sentence(result, "disk_full")
+        assert os.listdir(folder) == ["ballast"]
+
+
+def test_missing_ffmpeg_is_named(tmp_path, joyvasa, speech, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    result = joyvasa("animate", PORTRAIT, speech, "-o", tmp_path / "x.mp4")
+    expect_one_sentence(result, "ffmpeg_missing")
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--models", "nonsense"], "bundle_unknown"),
+        (["--models", "2024"], "bundle_unknown"),
+        (["--models", "no"], "bundle_unknown"),
+        (["--models", "joyvasa"], "models_missing"),
+        (["--set", "crop.scal=2"], "config_unknown_option"),
+        (["--precision", "int8"], "config_invalid"),
+        (["--mode", "fish"], "config_invalid"),
+        (["--mode", "animal", "--models", "joyvasa"], "models_missing"),
+        (["--mode", "animal", "--set", "face.detector=insightface"], "config_invalid"),
+        (["--models", "joyvasa", "--set", "licences=commercial"], "licence_refused"),
+        (["--device", "abacus"], "device_unavailable"),
+        (["--device", "cuda:77"], "device_unavailable"),
+        (["-o", "out.avi"], "output_unwritable"),
+    ],
+)
+def test_impossible_options_give_one_sentence(tmp_path, joyvasa, speech, options, code, monkeypatch):
+    monkeypatch.setenv("JOYVASA_MODELS", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    expect_one_sentence(joyvasa("animate", PORTRAIT, speech, *options), code)
+    assert not list(tmp_path.glob("*.*"))

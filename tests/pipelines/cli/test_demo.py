@@ -1,0 +1,54 @@
+import csv
+
+import cv2
+import pytest
+from typer.testing import CliRunner
+
+from joyvasa.media.audio import probe_audio
+from manifests.run.folder import RunFolder
+from manifests.storage import open_storage
+from pipelines.cli.demo import MANIFEST
+from pipelines.cli.main import app
+from tests.media import DATA, tone
+
+
+@pytest.fixture
+def media(tmp_path):
+    folder = tmp_path / "media"
+    (folder / "portraits").mkdir(parents=True)
+    (folder / "speech").mkdir()
+    picture = cv2.resize(cv2.imread(str(DATA / "portrait.jpg")), (160, 160))
+    cv2.imwrite(str(folder / "portraits/one.jpg"), picture)
+    for seconds in (0.6, 0.3, 0.4):
+        tone(folder / f"speech/s{seconds}.wav", seconds=seconds)
+    return folder
+
+
+def test_a_demo_pairs_the_portraits_of_a_folder_with_its_shortest_recordings(media, tmp_path):
+    out = tmp_path / "demo"
+    arguments = ["demo", "--out", str(out), "--executor", "local", "--media", str(media)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    rows = [row for table in RunFolder(open_storage(out)).tables() for row in table.to_pylist()]
+    assert {row["record_id"]: row["status"] for row in rows} == {"one-s0.3": "ok", "one-s0.4": "ok"}
+    assert all((out / row["video"]).stat().st_size > 1000 for row in rows)
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 0  # a finished demo is left as it is
+    assert "2 ok" in again.output
+
+
+def test_a_folder_without_recordings_is_refused_in_one_sentence(media, tmp_path):
+    for file in (media / "speech").iterdir():
+        file.unlink()
+    result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "demo"), "--media", str(media)])
+    assert result.exit_code == 2
+    assert "no files; expected some to pair" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_the_bundled_manifest_names_files_that_are_there():
+    with MANIFEST.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["image"] for row in rows}) >= 3
+    for row in rows:
+        assert (MANIFEST.parent / row["image"]).is_file()
+        assert probe_audio(MANIFEST.parent / row["audio"]).duration_s > 1

@@ -1,0 +1,93 @@
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from manifests.errors import ManifestError
+from manifests.estimate import NO_PROFILE
+from pipelines.cli import manifest as tables
+from tests.manifests.tables import pair, write
+from tests.media import tone
+
+app = typer.Typer()
+app.command("validate")(tables.validate)
+app.command("plan")(tables.plan)
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def media(tmp_path):
+    for number in range(7):
+        (tmp_path / f"p{number}.png").write_bytes(b"x")
+    for number in range(5):
+        tone(tmp_path / f"s{number}.wav", seconds=1 + number, rate=16_000, channels=1)
+    return tmp_path
+
+
+def test_a_good_manifest_is_exit_code_0(media):
+    result = call("validate", write(media / "m.csv", [pair(n) for n in range(9)]))
+    assert result.exit_code == 0
+    assert result.stdout == "9 rows, 0 bad\n"
+
+
+def test_a_manifest_with_animals_says_how_many(media):
+    result = call("validate", write(media / "m.csv", [pair(n, mode="animal" if n % 3 else "human") for n in range(9)]))
+    assert result.stdout == "9 rows, 0 bad\n  good rows by mode: 6 animal, 3 human\n"
+
+
+def test_bad_rows_are_printed_up_to_a_limit_and_are_exit_code_3(media):
+    path = write(media / "m.csv", [pair(n, mode="\x1b[2J") for n in range(9)])
+    result = call("validate", path, "--max-report", 2)
+    assert result.exit_code == 3
+    assert result.stdout.splitlines() == [
+        r"m.csv, line 2: mode '\\x1b[2J' expected human or animal (unknown_mode)",
+        r"m.csv, line 3: mode '\\x1b[2J' expected human or animal (unknown_mode)",
+        "... and 7 more; see --max-report",
+        "9 rows, 9 bad",
+        "  unknown_mode: 9",
+    ]
+
+
+def test_a_script_gets_one_json_document(media):
+    path = write(media / "m.csv", [pair(n, audio="none.wav" if n == 4 else "s1.wav") for n in range(9)])
+    result = call("validate", path, "--json", "--max-report", 0)
+    assert result.exit_code == 3
+    content = json.loads(result.stdout)
+    assert (content["rows"], content["bad_rows"], content["by_code"]) == (9, 1, {"file_missing": 1})
+    assert (content["problems"], content["problems_left_out"]) == ([], 1)
+    assert call("validate", path, "--no-files").exit_code == 0
+
+
+def test_a_plan_counts_real_sound(media):
+    result = call("plan", write(media / "m.csv", [pair(n) for n in range(10)]), "--shard-size", 3, "--json")
+    assert result.exit_code == 0
+    content = json.loads(result.stdout)
+    assert (content["shards"], content["records"], content["portraits"], content["recordings"]) == (4, 10, 7, 5)
+    assert (content["sound_s"], content["frames"], content["windows"]) == (30.0, 750, 2 * (4 + 2))
+    assert content["estimate"] == NO_PROFILE
+
+
+def test_a_plan_without_probing_reads_no_media(tmp_path):
+    result = call("plan", write(tmp_path / "m.csv", [pair(n) for n in range(10)]), "--no-probe")
+    assert result.exit_code == 0
+    assert "seconds of sound       not read" in result.stdout
+    assert NO_PROFILE in result.stdout
+
+
+def test_a_profile_gives_hours_and_disk(media):
+    rates = media / "rates.yaml"
+    rates.write_text("stages: {render: {per: frame, seconds: 4.8, gpus: 0.5}}\ndisk: {frame: 2000000}")
+    result = call("plan", write(media / "m.csv", [pair(n) for n in range(10)]), "--profile", rates)
+    assert "GPU hours              0.50\n" in result.stdout
+    assert "disk                   1.50 GB\n" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_a_missing_manifest_is_an_error_that_the_command_line_shows(tmp_path, command):
+    result = call(command, tmp_path / "none.csv")
+    assert isinstance(result.exception, ManifestError)
+    assert result.exception.code == "manifest_missing"

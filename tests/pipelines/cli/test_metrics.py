@@ -1,0 +1,41 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from joyvasa.metrics import NAMES, build
+from pipelines.cli.main import app
+
+
+@pytest.fixture(autouse=True)
+def no_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("JOYVASA_MODELS", str(tmp_path))
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["metrics", "list", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_every_metric_is_listed_with_what_it_needs():
+    rows = json.loads(run("--json"))
+    assert [row["name"] for row in rows] == list(NAMES)
+    for row in rows:
+        assert row["measures"]
+        assert row["available"] == (not build(row["name"]).roles)
+        assert row["available"] or row["reason"].startswith("not available: needs /")
+        assert row["available"] or row["licence"]
+        for column in row["columns"]:
+            assert {"name", "title", "measures", "unit", "better"} == column.keys()
+
+
+def test_the_list_for_people_names_columns_licences_and_missing_files():
+    text = run()
+    for name in NAMES:
+        assert f"{name}: " in text
+        for column in build(name).columns:
+            assert column.name in text
+        assert build(name).licence in text
+    assert "sync: not available: needs " in text
+    assert "sharpness: available" in text

@@ -1,0 +1,47 @@
+"""`joyvasa web` tells what it needs before it loads anything."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from joyvasa.errors import ConfigError, EnvironmentFault
+from pipelines.cli import web as command
+
+LIMIT_S = 300.0
+
+
+def test_without_gradio_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentFault, match=r"pip install 'joyvasa\[web\]'"):
+        command.web()
+
+
+def test_another_address_wants_a_password(monkeypatch):
+    monkeypatch.delenv("JOYVASA_WEB_PASSWORD", raising=False)
+    monkeypatch.setattr(command, "find_spec", lambda name: object())
+    with pytest.raises(ConfigError, match="JOYVASA_WEB_PASSWORD"):
+        command.web(models="random", host="0.0.0.0")
+
+
+@pytest.mark.slow
+def test_a_server_that_is_told_to_end_leaves_nothing_behind(tmp_path):
+    pytest.importorskip("gradio", reason="gradio is not installed: install the extra web")
+    (tmp_path / "temporary").mkdir()
+    program = "from pipelines.cli.main import main; main()"
+    arguments = ["web", str(tmp_path), "--models", "random", "--port", "0", "--device", "cpu"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        scratch = [path for path in (tmp_path / "temporary").iterdir() if path.name.startswith("joyvasa-scratch-")]
+        assert len(scratch) == 1
+        process.send_signal(signal.SIGTERM)
+        process.wait(LIMIT_S)
+    assert not scratch[0].exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["temporary"]

@@ -1,0 +1,244 @@
+"""Workers as Ray actors: the same results as in this process, and nothing left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+from joyvasa.errors import ConfigError
+from pipelines.engine import executors, pools
+from pipelines.engine.errors import RunStopped
+from pipelines.engine.events import EventKind
+from pipelines.engine.executors.local import LocalExecutor
+from pipelines.engine.executors.ray import RayExecutor
+from pipelines.engine.failure_policy import FailureConfig
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.tasks import Status
+from stages.base import Ok, Stage
+from tests.pipelines.engine.toys import Big, BrokenSetup, Draw, Shared, Trouble, diamond, note, noted, records
+
+ROOT = Path(__file__).parents[4]
+QUICK = EngineConfig(failures=FailureConfig(io_backoff_s=0.01, verdict_s=0.1))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(num_cpus=4, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def finish(pipeline, rows, executor=None, config=QUICK, listener=None):
+    finished = {}
+
+    def sink(record):
+        assert record.record.id not in finished
+        finished[record.record.id] = record
+
+    statistics = run(pipeline, rows, sink, executor=executor or RayExecutor(), config=config, listener=listener)
+    return finished, statistics
+
+
+def one_stage(stage, **options):
+    return Pipeline((StageSpec(name="only", stage=stage, num_cpus=0.1, **options),))
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (4, 2), (16, 1)])
+def test_results_are_those_of_the_local_executor_for_any_batch_size_order_and_number_of_workers(batch_size, workers):
+    expected, _ = finish(diamond(batch_size=4), records(40), LocalExecutor())
+    rows = records(40)[::-1] if batch_size == 4 else records(40)
+    finished, _ = finish(diamond(batch_size=batch_size, workers=workers), rows)
+    assert finished.keys() == expected.keys()
+    for name, record in finished.items():
+        assert record.facts == expected[name].facts
+
+
+def test_failures_are_those_of_the_local_executor(tmp_path):
+    troubles = ["bad_input", "nan", "raise", "io", "io_twice", "out_of_memory", "sys_exit", "raise_bad_input"]
+    rows = records(40, trouble={3 * i: trouble for i, trouble in enumerate(troubles)})
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "local").mkdir()
+    over_ray, _ = finish(one_stage(Trouble(tmp_path / "ray"), batch_size=8), rows)
+    local, _ = finish(one_stage(Trouble(tmp_path / "local"), batch_size=8), rows, LocalExecutor())
+    assert sum(record.status is not Status.OK for record in local.values()) == 7
+
+    def reason(record):
+        return (record.status, record.rejection and record.rejection.code)
+
+    assert {name: reason(r) for name, r in over_ray.items()} == {name: reason(r) for name, r in local.items()}
+
+
+def test_large_payloads_go_from_worker_to_worker_and_are_freed():
+    pipeline = diamond(Big, batch_size=4)
+    finished, _ = finish(pipeline, records(60), config=EngineConfig(max_bytes=100 << 20))  # 600 MB in all, room for 200
+    assert all(record.status is Status.OK for record in finished.values())
+
+
+def test_a_shared_result_is_computed_once_and_serves_all(tmp_path):
+    share = {"share": lambda record, facts: record.row["portrait"]}
+    pipeline = Pipeline(
+        (
+            StageSpec(name="portrait", stage=Shared(tmp_path), num_cpus=0.1, **share),
+            StageSpec(name="render", stage=Draw("render"), num_cpus=0.1, inputs=("portrait",), batch_size=8),
+        )
+    )
+    rows = records(64, portrait={i: "ab"[i % 2] for i in range(64)})
+    finished, _ = finish(pipeline, rows)
+    assert len(finished) == 64
+    assert sorted(noted(tmp_path / "shared")) == ["a", "b"]
+
+
+def test_a_slow_stage_is_busy_while_records_wait():
+    pipeline = Pipeline(
+        (
+            StageSpec(name="motion", stage=Draw("motion"), num_cpus=0.1, batch_size=4),
+            StageSpec(name="render", stage=Draw("render", seconds=0.4), num_cpus=0.1, inputs=("motion",), batch_size=4),
+            StageSpec(name="commit", stage=Draw("commit"), num_cpus=0.1, inputs=("render",), batch_size=4),
+        )
+    )
+    _, statistics = finish(pipeline, records(60))
+    render = statistics.stages["render"]
+    assert render.busy_s > 15 * 0.4
+    assert render.busy_fraction >= 0.9
+    assert statistics.stages["commit"].busy_fraction < 0.5
+
+
+def test_a_payload_that_does_not_pickle_is_the_record_s_failure():
+    class Unpicklable(Stage):
+        def run(self, batch):
+            return [Ok(threading.Lock() if item.record.seed == 3 else 1) for item in batch]
+
+    finished, _ = finish(one_stage(Unpicklable(), batch_size=4), records(12))
+    assert {name for name, record in finished.items() if record.status is Status.QUARANTINED} == {"r3"}
+
+
+def test_a_worker_that_dies_idle_is_replaced_before_it_is_needed():
+    lost, killed = [], []
+
+    executor = RayExecutor()
+
+    def listener(event):
+        if event.kind is EventKind.WORKER_LOST:
+            lost.append((event.stage, event.data["records"]))
+        if event.kind is EventKind.WORKER_READY and event.stage == "idle" and not killed:
+            killed.append(ray.kill(executor._actors[event.data["worker"]]))
+
+    pipeline = Pipeline(
+        (
+            StageSpec(name="slow", stage=Draw("slow", seconds=3), num_cpus=0.1, batch_size=4),
+            StageSpec(name="idle", stage=Draw("idle"), inputs=("slow",), num_cpus=0.1),
+        )
+    )
+    finished, _ = finish(pipeline, records(4), executor, listener=listener)
+    assert lost == [("idle", [])]
+    assert all(record.attempts == 1 for record in finished.values())
+
+
+@pytest.mark.parametrize("exception", [True, False])
+def test_setup_that_fails_everywhere_stops_the_run_with_one_sentence(exception, monkeypatch):
+    monkeypatch.setattr(pools, "_SETUP_DEATHS", 3)
+
+    class Dies(BrokenSetup):
+        def setup(self):
+            os._exit(1)
+
+    start = time.monotonic()
+    with pytest.raises(RunStopped, match="stage only: setup failed 3 times in a row") as stopped:
+        finish(one_stage(BrokenSetup() if exception else Dies(), workers=2), records(4))
+    assert time.monotonic() - start < 30
+    assert "\n" not in str(stopped.value)
+
+
+def test_workers_that_are_killed_while_they_set_up_are_replaced_with_more_patience(tmp_path):
+    class KilledFiveTimes(Draw):
+        def setup(self):
+            if note(tmp_path / "setup", "begun") <= 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    finished, statistics = finish(one_stage(KilledFiveTimes("only")), records(4))
+    assert all(record.status is Status.OK for record in finished.values())
+    assert statistics.stages["only"].deaths == 5
+
+
+def test_a_stage_that_cannot_be_made_where_the_workers_are_stops_the_run(monkeypatch):
+    class Elsewhere(Draw):
+        def __reduce__(self):
+            return __import__, ("no_such_package",)
+
+    with pytest.raises(RunStopped, match=r"setup failed 3 times in a row.*no_such_package"):
+        finish(one_stage(Elsewhere("only")), records(4))
+
+
+def test_workers_that_never_get_a_place_stop_the_run_and_say_what_they_ask_for():
+    pipeline = Pipeline((StageSpec(name="render", stage=Draw("render"), num_gpus=1),))
+    config = EngineConfig(start_limit_s=1)
+    with pytest.raises(RunStopped, match=r"stage render: none of 1 workers was ready within 1 s.*1 GPU"):
+        finish(pipeline, records(4), config=config)
+
+
+def test_ray_that_was_running_before_stays_and_the_actors_are_gone():
+    finish(diamond(), records(3))
+    assert ray.is_initialized()
+    deadline = time.monotonic() + 20
+    while ray.available_resources().get("CPU") != 4:
+        assert time.monotonic() < deadline, "actors hold their CPUs"
+        ray.wait([ray.put(0)], timeout=0.1)
+
+
+def test_an_unknown_executor_is_refused():
+    with pytest.raises(ConfigError, match="expected local or ray"):
+        executors.make("slurm")
+
+
+SCRIPT = """
+import sys
+from pipelines.engine.loop import run
+from pipelines.engine.errors import RunInterrupted
+from pipelines.engine.executors import make
+from tests.pipelines.engine.toys import Draw, diamond, records
+import ray
+executor = make("ray", num_cpus=2, object_store_bytes=100 << 20)
+seconds = float(sys.argv[1])
+def sink(record):
+    print("finished", flush=True)
+try:
+    run(diamond(lambda: Draw("slow", seconds=seconds)), records(200 if seconds else 5), sink, executor=executor)
+    print("whole")
+except RunInterrupted as error:
+    print("interrupted", error.code)
+print("ray", ray.is_initialized())
+"""
+
+
+def start_script(seconds):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("RAY_ADDRESS", None)
+    command = [sys.executable, "-c", SCRIPT, str(seconds)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_ray_is_started_where_there_is_none_and_ended_with_the_run():
+    output, errors = start_script(0.0).communicate(timeout=60)
+    assert output.splitlines() == ["finished"] * 5 + ["whole", "ray False"], errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_actors_and_driver_promptly(number):
+    process = start_script(0.5)
+    assert process.stdout.readline() == "finished\n"
+    start = time.monotonic()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert re.search(r"^interrupted interrupted\nray False$", output, re.MULTILINE), output + errors
+    assert process.returncode == 0
+    assert time.monotonic() - start < 20

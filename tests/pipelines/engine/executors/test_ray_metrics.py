@@ -1,0 +1,97 @@
+"""What the Ray dashboard and Prometheus see of a run, read where Prometheus reads it."""
+
+import re
+import time
+import urllib.error
+import urllib.request
+from collections import defaultdict
+
+import pytest
+import ray
+
+from pipelines.engine.executors.ray import RayExecutor
+from pipelines.engine.failure_policy import FailureConfig
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.loop import EngineConfig, run
+from stages.base import Failed, Kind, Ok, Stage
+from tests.pipelines.engine.toys import records
+
+LIMIT_S = 60.0  # Ray hands on metrics every ten seconds
+SAMPLE = re.compile(r"^ray_joyvasa_(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
+LABEL = re.compile(r'(\w+)="([^"]*)"')
+GAUGES = {"queue_depth", "workers", "batch_fill", "busy_fraction"}
+
+
+class Frames(Stage):
+    """Five frames a record; the records r0, r10, ... fail."""
+
+    def run(self, batch):
+        bad = Failed(Kind.BAD_INPUT, "bad", "bad")
+        return [Ok(None, {"frames": 5}) if item.record.seed % 10 else bad for item in batch]
+
+
+class Dies(Stage):
+    """Counts nothing of what a dead worker did: the first process ends within its second batch."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def run(self, batch):
+        with self.log.open("a") as file:
+            file.write("run\n")
+        if len(self.log.read_text().splitlines()) == 2:
+            raise SystemExit
+        return [Ok(None) for _ in batch]
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    node = ray.nodes()[0]
+    yield f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    ray.shutdown()
+
+
+def scrape(endpoint: str) -> dict[str, dict[str, float]]:
+    """Values by name and stage; buckets of histograms are left out."""
+    found = defaultdict(dict)
+    try:
+        text = urllib.request.urlopen(endpoint, timeout=10).read().decode()
+    except (urllib.error.URLError, TimeoutError):
+        return {}
+    for name, labels, value in SAMPLE.findall(text):
+        tags = dict(LABEL.findall(labels))
+        if "le" not in tags:
+            found[name][tags["stage"]] = found[name].get(tags["stage"], 0.0) + float(value)
+    return dict(found)
+
+
+def test_prometheus_finds_every_series_by_stage_with_the_right_counts(endpoint, tmp_path):
+    pipeline = Pipeline(
+        (
+            StageSpec(name="motion", stage=Frames(), num_cpus=0.1, batch_size=4),
+            StageSpec(name="commit", stage=Dies(tmp_path / "log"), num_cpus=0.1, inputs=("motion",), batch_size=4),
+        )
+    )
+    config = EngineConfig(failures=FailureConfig(verdict_s=0.1))
+    statistics = run(pipeline, records(40), lambda record: None, executor=RayExecutor(), config=config).as_dict()
+    expected = {
+        "records_total": {"motion": 36.0, "commit": 36.0},
+        "failures_total": {"motion": 4.0},
+        "frames_total": {"motion": 180.0},
+        "batch_seconds_count": {name: float(statistics["stages"][name]["batches"]) for name in ("motion", "commit")},
+        "batch_records_count": {name: float(statistics["stages"][name]["batches"]) for name in ("motion", "commit")},
+    }
+    start = time.monotonic()
+    while True:
+        found = scrape(endpoint)
+        if all(found.get(name) == values for name, values in expected.items()) and found.keys() >= GAUGES:
+            break
+        assert time.monotonic() - start < LIMIT_S, found
+        time.sleep(0.5)
+    for name in GAUGES:
+        assert found[name] == {
+            stage: pytest.approx(statistics["stages"][stage][name]) for stage in ("motion", "commit")
+        }
+    for stage, seconds in found["busy_seconds_total"].items():
+        assert seconds == pytest.approx(statistics["stages"][stage]["busy_s"])

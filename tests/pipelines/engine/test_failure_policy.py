@@ -1,0 +1,104 @@
+"""Who is blamed when a worker dies."""
+
+import pytest
+
+from pipelines.engine.executors.base import Cause
+from pipelines.engine.failure_policy import FailureConfig, FailureRules, PutOff, Reject, Retry
+from pipelines.engine.graph import Route
+from pipelines.engine.tasks import RecordState, Status, Work
+from stages.base import Failed, Kind, Record
+
+
+def work(name="r0"):
+    state = RecordState(Record(id=name), Route(()))
+    return Work(stage="render", waiters=[state], inputs={}, key=None, bucket=None, waiting_since=0.0)
+
+
+def die(rules, works, cause=Cause.DIED):
+    return rules.of_lost_worker(works, cause, "")
+
+
+@pytest.fixture(params=[Cause.DIED, Cause.GPU])
+def cause(request):
+    """Of a loss that nobody can tell from outside whose fault it is."""
+    return request.param
+
+
+def test_a_batch_whose_worker_died_is_halved_and_blames_nobody():
+    works = [work(str(i)) for i in range(5)]
+    first, second = die(FailureRules(FailureConfig()), works)
+    assert (first.works, second.works) == (works[:3], works[3:])
+    assert all(w.solo_failures == 0 for w in works)
+
+
+def test_two_deaths_alone_while_no_other_worker_dies_convict(cause):
+    rules, suspect = FailureRules(FailureConfig(verdict_s=3)), work()
+    assert die(rules, [suspect], cause) == [Retry([suspect])]
+    (put_off,) = die(rules, [suspect], cause)
+    assert isinstance(put_off, PutOff)
+    assert put_off.delay_s == 3
+    verdict = rules.verdict(put_off)
+    assert isinstance(verdict, Reject)
+    assert (verdict.status, verdict.code) == (Status.QUARANTINED, cause.value)
+    assert "2 times" in verdict.sentence
+
+
+@pytest.mark.parametrize("others", [[], [work("other")], [work("a"), work("b")]])
+def test_a_death_elsewhere_before_the_verdict_gives_another_try(others, cause):
+    rules, suspect = FailureRules(FailureConfig()), work()
+    die(rules, [suspect], cause)
+    (put_off,) = die(rules, [suspect], cause)
+    die(rules, others, cause)
+    assert rules.verdict(put_off) == Retry([suspect])
+    (put_off,) = die(rules, [suspect], cause)
+    assert isinstance(rules.verdict(put_off), Reject)  # it was calm this time
+
+
+def test_a_record_that_never_survives_is_convicted_in_a_storm_too():
+    rules, suspect = FailureRules(FailureConfig(solo_failures_max=4)), work()
+    tries = 0
+    while True:
+        tries += 1
+        (decision,) = die(rules, [suspect])
+        die(rules, [])
+        if isinstance(decision, PutOff):
+            decision = rules.verdict(decision)
+        if isinstance(decision, Reject):
+            break
+    assert tries == 4
+
+
+def test_earlier_deaths_in_company_are_no_evidence_of_a_killer():
+    rules, suspect, neighbour = FailureRules(FailureConfig()), work(), work("neighbour")
+    die(rules, [suspect, neighbour])
+    die(rules, [suspect])
+    (put_off,) = die(rules, [suspect])
+    assert isinstance(rules.verdict(put_off), Reject)
+
+
+@pytest.mark.parametrize("cause", [Cause.TIME_LIMIT, Cause.EXITED, Cause.OUT_OF_MEMORY])
+def test_a_known_cause_convicts_at_the_second_time_at_once(cause):
+    rules, suspect = FailureRules(FailureConfig()), work()
+    assert die(rules, [suspect], cause) == [Retry([suspect])]
+    (decision,) = die(rules, [suspect], cause)
+    assert isinstance(decision, Reject)
+    assert (decision.status, decision.code) == (Status.QUARANTINED, cause.value)
+
+
+def test_the_death_of_a_machine_blames_nobody_and_splits_nothing():
+    rules, works = FailureRules(FailureConfig()), [work("a"), work("b")]
+    for _ in range(10):
+        assert die(rules, works, Cause.NODE) == [Retry(works)]
+        assert die(rules, works[:1], Cause.NODE) == [Retry(works[:1])]
+
+
+def test_the_death_of_an_idle_worker_asks_for_nothing():
+    assert die(FailureRules(FailureConfig()), []) == []
+
+
+def test_back_off_doubles_up_to_its_bound():
+    rules, suspect = FailureRules(FailureConfig(io_retries=4, io_backoff_s=1, io_backoff_max_s=5)), work()
+    failed = Failed(Kind.IO, "storage", "no answer")
+    delays = [rules.of_outcome(suspect, failed).delay_s for _ in range(4)]
+    assert delays == [1, 2, 4, 5]
+    assert rules.of_outcome(suspect, failed).status is Status.FAILED

@@ -1,0 +1,575 @@
+"""The loop, with everything in this process; what needs real workers is in test_executors and tests/faults."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from joyvasa.errors import ConfigError
+from pipelines.engine.errors import RunInterrupted, RunStopped
+from pipelines.engine.events import EventKind
+from pipelines.engine.executors.base import BatchDone, PayloadLost
+from pipelines.engine.executors.local import LocalExecutor
+from pipelines.engine.failure_policy import FailureConfig
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.tasks import Status
+from stages.base import Ok, Record, Stage, failure_of
+from tests.pipelines.engine.toys import BrokenSetup, Draw, Nothing, Shared, Trouble, diamond, noted, records
+
+QUICK = EngineConfig(failures=FailureConfig(io_backoff_s=0.01, verdict_s=0.1))
+
+
+def finish(pipeline, rows, config=QUICK, executor=None, listener=None):
+    """Runs all and returns the finished records by id; fails if one is handed on twice."""
+    finished = {}
+
+    def sink(record):
+        assert record.record.id not in finished
+        finished[record.record.id] = record
+
+    statistics = run(pipeline, rows, sink, executor=executor or LocalExecutor(), config=config, listener=listener)
+    return finished, statistics
+
+
+def one_stage(stage, **options):
+    return Pipeline((StageSpec(name="only", stage=stage, **options),))
+
+
+def values(finished):
+    return {name: record.facts["commit"]["value"] for name, record in finished.items()}
+
+
+def test_every_record_reaches_the_sink_exactly_once_with_the_facts_of_all_stages():
+    finished, statistics = finish(diamond(batch_size=4), records(50))
+    assert finished.keys() == {f"r{i}" for i in range(50)}
+    assert all(record.status is Status.OK and record.attempts == 1 for record in finished.values())
+    assert all(
+        record.facts.keys() == {"portrait", "speech", "motion", "render", "commit"} for record in finished.values()
+    )
+    assert (statistics.ok, statistics.admitted, statistics.in_flight) == (50, 50, 0)
+    assert statistics.stages["render"].records == 50
+
+
+def test_no_records_make_no_worker_start():
+    _, statistics = finish(one_stage(BrokenSetup()), [])
+    assert statistics.admitted == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_batch_make_up_and_order_change_no_result(batch_size):
+    expected, _ = finish(diamond(batch_size=3), records(40))
+    finished, _ = finish(diamond(batch_size=batch_size), reversed(records(40)))
+    assert values(finished) == values(expected)
+
+
+def test_records_that_share_a_key_are_computed_once(tmp_path):
+    pipeline = one_stage(Shared(tmp_path), share=lambda record, facts: record.row["portrait"], batch_size=4)
+    rows = records(60, portrait={i: f"face{i % 3}" for i in range(60)})
+    finished, statistics = finish(pipeline, rows)
+    assert sorted(noted(tmp_path / "shared")) == ["face0", "face1", "face2"]
+    assert all(record.status is Status.OK for record in finished.values())
+    assert (statistics.stages["only"].records, statistics.stages["only"].shared) == (3, 57)
+
+
+@pytest.mark.parametrize("bound", [{"cache_entries": 2}, {"cache_bytes": 250}])
+def test_a_result_that_left_the_bounded_cache_is_computed_again(tmp_path, bound):
+    pipeline = one_stage(Shared(tmp_path, n_bytes=100), share=lambda record, facts: record.row["portrait"], **bound)
+    order = ["a", "b", "a", "c", "a", "b"]  # when c comes, b is the least recently used of two
+    rows = records(6, portrait=dict(enumerate(order)))
+    finish(pipeline, rows, EngineConfig(max_records=1))
+    assert noted(tmp_path / "shared") == ["a", "b", "c", "b"]
+
+
+def test_a_failed_shared_computation_fails_each_of_its_records_with_the_same_reason(tmp_path):
+    pipeline = Pipeline(
+        (
+            StageSpec(name="portrait", stage=Shared(tmp_path), share=lambda record, facts: record.row["portrait"]),
+            StageSpec(name="commit", stage=Nothing(), inputs=("portrait",)),
+        )
+    )
+    rows = records(30, portrait={i: "bad" if i % 2 else "good" for i in range(30)})
+    finished, _ = finish(pipeline, rows)
+    reasons = {record.rejection for name, record in finished.items() if int(name[1:]) % 2}
+    assert len(reasons) == 1
+    (reason,) = reasons
+    assert (reason.status, reason.stage, reason.code) == (Status.FAILED, "portrait", "image_unreadable")
+    assert all(record.status is Status.OK for name, record in finished.items() if not int(name[1:]) % 2)
+    assert noted(tmp_path / "shared").count("bad") == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize(
+    ("trouble", "status", "code", "runs"),
+    [
+        ("bad_input", Status.FAILED, "audio_unreadable", 1),
+        ("raise_bad_input", Status.FAILED, "audio_unreadable", None),
+        ("nan", Status.QUARANTINED, "not_finite", 1),
+        ("io", Status.FAILED, "storage", 4),
+        ("io_twice", Status.OK, None, 3),
+        ("raise", Status.QUARANTINED, "unexpected_error", None),
+        ("raise_once", Status.OK, None, None),
+        ("contract", Status.QUARANTINED, "stage_contract", None),
+        ("out_of_memory", Status.QUARANTINED, "out_of_memory", None),
+        ("out_of_memory_in_company", Status.OK, None, None),
+        ("sys_exit", Status.QUARANTINED, "worker_exited", None),
+    ],
+)
+def test_the_failure_of_one_record_is_that_record_s_alone(tmp_path, trouble, status, code, runs, batch_size):
+    pipeline = one_stage(Trouble(tmp_path), batch_size=batch_size)
+    finished, _ = finish(pipeline, records(20, trouble={7: trouble}))
+    guilty = finished.pop("r7")
+    assert guilty.status is status
+    if code:
+        assert (guilty.rejection.code, guilty.rejection.stage) == (code, "only")
+    if runs:
+        assert guilty.attempts == runs == noted(tmp_path / "trouble").count("r7")
+    assert len(finished) == 19
+    assert all(record.status is Status.OK for record in finished.values())
+
+
+def test_waiting_for_a_service_holds_up_nobody_else(tmp_path):
+    config = EngineConfig(failures=FailureConfig(io_backoff_s=0.5))
+    order = []
+    pipeline = one_stage(Trouble(tmp_path))
+    rows = records(20, trouble={0: "io_twice"})
+    run(pipeline, rows, lambda record: order.append(record.record.id), executor=LocalExecutor(), config=config)
+    assert order[-1] == "r0"
+
+
+def test_a_full_disk_stops_the_run_and_blames_no_record(tmp_path):
+    finished = []
+    pipeline = one_stage(Trouble(tmp_path))
+    with pytest.raises(RunStopped, match="No space left"):
+        run(pipeline, records(20, trouble={9: "disk_full"}), finished.append, executor=LocalExecutor())
+    assert len(finished) == 9
+    assert all(record.status is Status.OK for record in finished)
+
+
+def test_setup_that_always_fails_stops_the_run_with_its_reason():
+    with pytest.raises(RunStopped, match=r"stage only: setup failed 3 times in a row.*weights\.safetensors"):
+        finish(one_stage(BrokenSetup()), records(3))
+
+
+def test_a_stage_that_fails_for_every_record_stops_the_run(tmp_path):
+    pipeline = one_stage(Trouble(tmp_path))
+    rows = records(100, trouble=dict.fromkeys(range(100), "nan"))
+    with pytest.raises(RunStopped, match="the first 16 records were all quarantined"):
+        finish(pipeline, rows)
+
+
+def test_priority_decides_within_the_window_and_the_order_of_rows_otherwise():
+    rows = [Record(id=str(i), seed=i, priority=priority) for i, priority in enumerate([0, 0, 5, 0, 0, 0, 9, 5])]
+    config = EngineConfig(max_records=1, look_ahead=5)
+    order = list(finish(one_stage(Nothing()), rows, config)[0])
+    assert order == ["2", "0", "6", "7", "1", "3", "4", "5"]  # row 6 comes into sight after the second
+
+
+def test_the_manifest_is_read_no_faster_than_there_is_room():
+    n_read = 0
+    n_finished = 0
+
+    def rows():
+        nonlocal n_read
+        for record in records(500):
+            n_read += 1
+            assert n_read <= n_finished + 20 + 10  # in flight and in the window
+            yield record
+
+    def sink(record):
+        nonlocal n_finished
+        n_finished += 1
+
+    config = EngineConfig(max_records=20, look_ahead=10)
+    run(diamond(batch_size=4), rows(), sink, executor=LocalExecutor(), config=config)
+    assert n_finished == 500
+
+
+def test_payloads_in_flight_stay_below_the_bound():
+    pipeline = Pipeline(
+        (
+            StageSpec(name="make", stage=Draw("make", n_bytes=1000), batch_size=4),
+            StageSpec(name="use", stage=Draw("use"), inputs=("make",)),
+        )
+    )
+    most = 0
+
+    def listener(event):
+        nonlocal most
+        if event.kind is EventKind.PROGRESS:
+            most = max(most, event.data["bytes_in_flight"])
+
+    config = EngineConfig(max_records=1000, max_bytes=20_000, progress_s=0)
+    _, statistics = finish(pipeline, records(300), config, listener=listener)
+    assert 4000 <= most <= 20_000
+    assert statistics.bytes_in_flight == 0
+
+
+def test_a_batch_holds_only_records_of_one_bucket_and_is_full_where_it_can_be():
+    batches = []
+
+    class Watch(Stage):
+        def run(self, batch):
+            batches.append([item.record.seed % 3 for item in batch])
+            return [Ok() for _ in batch]
+
+    pipeline = Pipeline(
+        (
+            StageSpec(name="speech", stage=Draw("speech"), batch_size=7),
+            StageSpec(
+                name="motion",
+                stage=Watch(),
+                inputs=("speech",),
+                batch_size=4,
+                bucket=lambda record, facts: facts["speech"]["windows"],
+            ),
+        )
+    )
+    finish(pipeline, records(63))
+    assert all(len(set(batch)) == 1 for batch in batches)
+    assert sorted(map(len, batches)) == [1] * 3 + [4] * 15
+
+
+def test_a_partial_batch_is_sent_at_once_when_nothing_else_is_coming_and_after_a_while_otherwise():
+    start = time.monotonic()
+    finish(one_stage(Nothing(), batch_size=16, batch_wait_s=60), records(3))
+    assert time.monotonic() - start < 10
+    finished, _ = finish(
+        one_stage(Nothing(), batch_size=16, batch_wait_s=0.02), records(9), EngineConfig(max_records=3)
+    )
+    assert len(finished) == 9
+
+
+class LosingExecutor(LocalExecutor):
+    """Loses the payload of one record on its way to a stage, some times; that of one stage, or of any."""
+
+    def __init__(self, record, times, lost=None):
+        super().__init__()
+        self.record, self.times, self.lost = record, times, lost
+
+    def submit(self, worker, ticket, entries):
+        sent = {name for e in entries if e.record.id == self.record for name in e.references}
+        if self.times and (self.lost in sent if self.lost else sent):
+            self.times -= len(entries) == 1
+            self._reports.append(PayloadLost(ticket, "ObjectLostError"))
+        else:
+            super().submit(worker, ticket, entries)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_lost_payload_is_computed_again(tmp_path, batch_size):
+    pipeline = Pipeline(
+        (
+            StageSpec(name="a", stage=Draw("a", tmp_path), batch_size=4),
+            StageSpec(name="b", stage=Draw("b", tmp_path), inputs=("a",), batch_size=batch_size),
+            StageSpec(name="c", stage=Draw("c"), inputs=("a", "b"), batch_size=4),
+        )
+    )
+    expected, _ = finish(pipeline, records(20))
+    finished, _ = finish(pipeline, records(20), executor=LosingExecutor("r7", 3))
+    assert {k: v.facts["c"] for k, v in finished.items()} == {k: v.facts["c"] for k, v in expected.items()}
+    assert noted(tmp_path / "a").count("r7") >= 4
+    assert max(noted(tmp_path / "a").count(f"r{i}") for i in range(20) if i != 7) == 2  # once for each run
+
+
+def test_a_shared_payload_that_is_lost_is_computed_again_for_all(tmp_path):
+    pipeline = Pipeline(
+        (
+            StageSpec(name="portrait", stage=Shared(tmp_path), share=lambda record, facts: record.row["portrait"]),
+            StageSpec(name="render", stage=Draw("render"), inputs=("portrait",), batch_size=4),
+        )
+    )
+    rows = records(12, portrait=dict.fromkeys(range(12), "face"))
+    finished, _ = finish(pipeline, rows, executor=LosingExecutor("r5", 1))
+    assert all(record.status is Status.OK for record in finished.values())
+    assert len(noted(tmp_path / "shared")) == 2
+
+
+def test_a_record_whose_payloads_are_always_lost_is_quarantined():
+    pipeline = diamond(batch_size=4)
+    finished, _ = finish(pipeline, records(12), executor=LosingExecutor("r5", 1000))
+    assert {name for name, record in finished.items() if record.status is not Status.OK} == {"r5"}
+    assert finished["r5"].rejection.code == "payload_lost"
+
+
+def test_results_are_shared_by_what_the_stages_above_found_out(tmp_path):
+    class Identify(Stage):
+        def run(self, batch):
+            return [Ok("never sent on", {"content": item.record.row["portrait"][0]}) for item in batch]
+
+    class Alone(Shared):
+        def run(self, batch):
+            assert not any(item.inputs for item in batch)
+            return super().run(batch)
+
+    pipeline = Pipeline(
+        (
+            StageSpec(name="identify", stage=Identify(), batch_size=4),
+            StageSpec(
+                name="portrait",
+                stage=Alone(tmp_path),
+                after=("identify",),
+                share=lambda record, facts: facts["identify"]["content"],
+            ),
+        )
+    )
+    names = ["anna.jpg", "bert.jpg", "also-anna.jpg", "a-third.jpg"]
+    finished, statistics = finish(pipeline, records(4, portrait=dict(enumerate(names))))
+    assert len(finished) == 4
+    assert (statistics.stages["portrait"].records, statistics.stages["portrait"].shared) == (2, 2)
+    assert len(noted(tmp_path / "shared")) == 2
+
+
+def kinds(*stages, n_bytes=0):
+    """A stage for each kind of record, with one output, then one for all; the kind is the rest of seed / 3."""
+
+    def spec(number, stage):
+        def only(record):
+            return record.seed % 3 == number
+
+        return StageSpec(name=f"portrait-{number}", stage=stage, output="portrait", only=only, inputs=("speech",))
+
+    return Pipeline(
+        (
+            StageSpec(name="speech", stage=Draw("speech", n_bytes=n_bytes), batch_size=4),
+            *(spec(number, stage) for number, stage in enumerate(stages)),
+            StageSpec(name="render", stage=Draw("render"), inputs=("portrait", "speech"), batch_size=4),
+        )
+    )
+
+
+def test_a_record_passes_the_one_alternative_that_is_for_it(tmp_path):
+    pipeline = kinds(*(Draw(f"kind{n}", tmp_path, n_bytes=10) for n in range(3)), n_bytes=10)
+    finished, statistics = finish(pipeline, records(40))
+    for number in range(3):
+        ids = {f"r{i}" for i in range(number, 40, 3)}
+        assert sorted(noted(tmp_path / f"kind{number}")) == sorted(ids)
+        assert statistics.stages[f"portrait-{number}"].records == len(ids)
+    for record in finished.values():
+        assert record.facts.keys() == record.seconds.keys() == {"speech", "portrait", "render"}
+        assert record.facts["render"]["value"] > record.facts["portrait"]["value"]
+    assert statistics.bytes_in_flight == 0
+
+
+def test_an_alternative_that_fails_harms_only_its_own_records(tmp_path):
+    pipeline = kinds(Draw("kind0"), Trouble(tmp_path), Draw("kind2"))
+    rows = records(30, trouble={i: "nan" if i % 2 else "bad_input" for i in (1, 4, 7)})
+    finished, statistics = finish(pipeline, rows)
+    bad = {name: record.rejection for name, record in finished.items() if record.rejection}
+    assert bad.keys() == {"r1", "r4", "r7"}
+    assert {rejection.stage for rejection in bad.values()} == {"portrait-1"}
+    stage = statistics.stages["portrait-1"]
+    assert (stage.records, stage.failed, stage.quarantined) == (7, 1, 2)
+
+
+@pytest.mark.parametrize("seed", [7, 8])
+def test_a_payload_that_is_lost_comes_again_from_the_same_alternative(tmp_path, seed):
+    pipeline = kinds(*(Draw(f"kind{n}", tmp_path) for n in range(3)))
+    finished, _ = finish(pipeline, records(12), executor=LosingExecutor(f"r{seed}", 2, "portrait"))
+    assert all(record.status is Status.OK for record in finished.values())
+    assert noted(tmp_path / f"kind{seed % 3}").count(f"r{seed}") == 3
+    assert all(len(noted(tmp_path / f"kind{n}")) == 4 for n in range(3) if n != seed % 3)
+
+
+def optional(stage):
+    return Pipeline(
+        (
+            StageSpec(name="render", stage=Draw("render"), batch_size=4),
+            StageSpec(name="score", stage=stage, inputs=("render",), optional=True, batch_size=4),
+            StageSpec(name="commit", stage=Draw("commit"), inputs=("render",), after=("score",), batch_size=4),
+        )
+    )
+
+
+def test_a_record_that_an_optional_stage_rejects_goes_on_without_its_result(tmp_path):
+    rows = records(20, trouble={3: "bad_input", 8: "nan", 11: "raise"})
+    finished, statistics = finish(optional(Trouble(tmp_path)), rows)
+    assert (statistics.ok, statistics.failed, statistics.quarantined) == (20, 0, 0)
+    reasons = {name: record.facts["score"].get("error_code") for name, record in finished.items()}
+    assert {name for name, code in reasons.items() if code} == {"r3", "r8", "r11"}
+    expected, _ = finish(optional(Nothing()), records(20))
+    assert values(finished) == values(expected)
+
+
+def test_the_payload_of_an_optional_stage_is_for_nobody():
+    pipeline = optional(Nothing()).stages
+    with pytest.raises(ConfigError, match="needs the payload of score, which is optional"):
+        Pipeline((*pipeline[:2], StageSpec(name="commit", stage=Nothing(), inputs=("render", "score"))))
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_record_that_no_alternative_or_more_than_one_is_for_ends_the_run(number):
+    one, two = kinds(Nothing(), Nothing()), kinds(Nothing(), Nothing(), Nothing())
+    extra = StageSpec(name="extra", stage=Nothing(), output="portrait", only=lambda record: record.seed == 2)
+    pipeline = one if number == 0 else Pipeline((*two.stages, extra))
+    with pytest.raises(ConfigError, match=f"record r2: {number} of the stages that make portrait"):
+        finish(pipeline, records(9))
+
+
+def test_what_the_sink_raises_ends_the_run_and_closes_the_executor():
+    class Closing(LocalExecutor):
+        closed = False
+
+        def close(self):
+            Closing.closed = True
+            super().close()
+
+    def sink(record):
+        raise OSError("read-only")
+
+    with pytest.raises(OSError, match="read-only"):
+        run(diamond(), records(5), sink, executor=Closing())
+    assert Closing.closed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_promptly(number):
+    before = signal.getsignal(number)
+    pipeline = one_stage(Draw("slow", seconds=20))
+    threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+    start = time.monotonic()
+    with pytest.raises(RunInterrupted, match=number.name):
+        finish(pipeline, records(5))
+    assert time.monotonic() - start < 5
+    assert signal.getsignal(number) is before
+
+
+def test_events_tell_of_every_rejected_record_and_of_the_end(tmp_path):
+    events = []
+    pipeline = one_stage(Trouble(tmp_path))
+    finish(pipeline, records(10, trouble={3: "nan", 4: "bad_input"}), listener=events.append)
+    rejected = [event.data for event in events if event.kind is EventKind.RECORD_REJECTED]
+    assert {(data["record"], data["status"], data["code"]) for data in rejected} == {
+        ("r3", "quarantined", "not_finite"),
+        ("r4", "failed", "audio_unreadable"),
+    }
+    assert events[0].kind is EventKind.RUN_STARTED
+    assert events[-1].kind is EventKind.RUN_ENDED
+    assert (events[-1].data["ok"], events[-1].data["error"]) == (8, None)
+    assert events[-1].data["stages"]["only"]["quarantined"] == 1
+
+
+def test_the_last_event_says_what_ended_the_run_early(tmp_path):
+    events = []
+    with pytest.raises(RunStopped):
+        finish(one_stage(Trouble(tmp_path)), records(9, trouble={3: "disk_full"}), listener=events.append)
+    assert events[-1].kind is EventKind.RUN_ENDED
+    assert "No space left" in events[-1].data["error"]
+
+
+def test_events_are_plain_values(tmp_path):
+    finish(
+        one_stage(Trouble(tmp_path), batch_size=4),
+        records(20, trouble={3: "raise", 8: "sys_exit"}),
+        listener=lambda event: json.dumps([event.kind, event.stage, dict(event.data)]),
+    )
+
+
+def test_running_in_this_process_needs_no_ray():
+    code = "import sys, pipelines.engine.loop, pipelines.engine.executors.local; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("specs", "text"),
+    [
+        ([], "no stage"),
+        ([("a", ()), ("a", ())], "two stages are named a"),
+        ([("a", ("b",))], "a needs b"),
+        ([("a", ("b",)), ("b", ("a",))], "wait for each other"),
+        ([("a", ("a",))], "wait for each other"),
+    ],
+)
+def test_a_pipeline_that_cannot_run_is_refused(specs, text):
+    with pytest.raises(ConfigError, match=text):
+        Pipeline(tuple(StageSpec(name=name, stage=Nothing(), inputs=inputs) for name, inputs in specs))
+
+
+def test_two_stages_for_all_records_have_no_common_output():
+    specs = [StageSpec(name=name, stage=Nothing(), output="portrait") for name in "ab"]
+    with pytest.raises(ConfigError, match="two stages make portrait of all records"):
+        Pipeline(tuple(specs))
+
+
+@pytest.mark.parametrize("num_gpus", [0.3, 0.18, 1.25, -1])
+def test_a_share_of_a_gpu_that_does_not_fill_it_is_refused(num_gpus):
+    with pytest.raises(ConfigError, match="num_gpus"):
+        StageSpec(name="a", stage=Nothing(), num_gpus=num_gpus)
+
+
+@pytest.mark.parametrize("num_gpus", [0, 0.25, 1 / 3, 0.5, 1, 2])
+def test_an_exact_share_of_a_gpu_is_taken(num_gpus):
+    StageSpec(name="a", stage=Nothing(), num_gpus=num_gpus)
+
+
+def test_outcomes_of_records_that_have_left_are_ignored(tmp_path):
+    """Speech fails a record while its portrait is still to come back."""
+
+    class Reversed(LocalExecutor):
+        def submit(self, worker, ticket, entries):
+            super().submit(worker, ticket, entries)
+            self._batches.rotate(1)
+
+    specs = (
+        StageSpec(name="portrait", stage=Nothing()),
+        StageSpec(name="speech", stage=Trouble(tmp_path)),
+        StageSpec(name="render", stage=Nothing(), inputs=("portrait", "speech")),
+    )
+    for order in itertools.permutations(specs):
+        rows = records(9, trouble={0: "nan", 5: "bad_input"})
+        finished, statistics = finish(Pipeline(order), rows, executor=Reversed())
+        assert len(finished) == 9
+        assert (statistics.ok, statistics.failed, statistics.quarantined, statistics.in_flight) == (7, 1, 1, 0)
+
+
+def test_the_executor_reports_one_outcome_per_entry():
+    with pytest.raises(ValueError, match="zip"):
+        finish(diamond(), records(2), executor=_Miscounting())
+
+
+class _Miscounting(LocalExecutor):
+    def wait(self, timeout_s):
+        return [BatchDone(r.ticket, (), (), 0.0) if isinstance(r, BatchDone) else r for r in super().wait(timeout_s)]
+
+
+class Interrupted(Stage):
+    """Gets a signal in the middle of a record, and turns every exception into an outcome."""
+
+    def run(self, batch):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)  # the handler runs between two instructions
+        except Exception as error:
+            return [failure_of(error) for _ in batch]
+        return [Ok() for _ in batch]
+
+
+class _Compiled(LocalExecutor):
+    """Waits as an extension module does, that a signal reaches during the call."""
+
+    def wait(self, timeout_s):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)
+        except RunInterrupted as error:
+            raise SystemError("returned a result with an exception set") from error
+
+
+def test_a_signal_that_reaches_compiled_code_is_told_as_one():
+    events = []
+    with pytest.raises(RunInterrupted, match="SIGTERM"):
+        run(diamond(), records(4), print, executor=_Compiled(), config=QUICK, listener=events.append)
+    assert "SIGTERM" in events[-1].data["error"]
+
+
+def test_a_signal_that_a_stage_swallows_is_no_failure_of_its_record():
+    finished = []
+    with pytest.raises(RunInterrupted):
+        run(one_stage(Interrupted()), records(4), finished.append, executor=LocalExecutor(), config=QUICK)
+    assert finished == []

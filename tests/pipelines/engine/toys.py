@@ -1,0 +1,219 @@
+"""Stages that need no model, for tests of what runs them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from joyvasa.errors import InputError
+from pipelines.engine.graph import Pipeline, StageSpec
+from stages.base import Failed, Item, Kind, Ok, Outcome, Record, Stage, failure_of
+
+
+class Nothing(Stage):
+    """Does nothing."""
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        return [Ok() for _ in batch]
+
+
+class Draw(Stage):
+    """Adds a number drawn with the record's seed to what it gets from upstream; can log each run to a folder."""
+
+    def __init__(self, name: str, log: Path | None = None, seconds: float = 0.0, n_bytes: int = 0) -> None:
+        self.name, self.log, self.seconds, self.n_bytes = name, log, seconds, n_bytes
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        wait(self.seconds)
+        return [self._one(item) for item in batch]
+
+    def _one(self, item: Item) -> Outcome:
+        if self.log:
+            note(self.log / self.name, item.record.id)
+        before = sum(sorted(item.inputs.values()))
+        value = before + random.Random(f"{self.name} {item.record.seed}").random()
+        facts = {"value": value, "windows": item.record.seed % 3}
+        if self.n_bytes:
+            facts["bytes"] = self.n_bytes
+        return Ok(value, facts)
+
+
+class Shared(Stage):
+    """A result that depends on the row's `portrait` alone."""
+
+    def __init__(self, log: Path, n_bytes: int = 0) -> None:
+        self.log, self.n_bytes = log, n_bytes
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        return [self._one(item.record.row["portrait"]) for item in batch]
+
+    def _one(self, portrait: str) -> Outcome:
+        note(self.log / "shared", portrait)
+        if portrait.startswith("bad"):
+            return Failed(Kind.BAD_INPUT, "image_unreadable", f"{portrait}: no picture")
+        return Ok(float(len(portrait)), {"bytes": self.n_bytes})
+
+
+class Big(Stage):
+    """Gives 2 MB per record, and checks what it gets."""
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        for item in batch:
+            for array in item.inputs.values():
+                assert array[0] == item.record.seed
+        return [Ok(np.full(1 << 18, item.record.seed, np.float64), {"bytes": 1 << 21}) for item in batch]
+
+
+class Trouble(Stage):
+    """Does to its worker what the row's `trouble` says; `log` counts the runs of each record."""
+
+    def __init__(self, log: Path, memory_bytes: int | None = None) -> None:
+        self.log, self.memory_bytes = log, memory_bytes
+
+    def setup(self) -> None:
+        if self.memory_bytes:
+            import resource
+
+            size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+            resource.setrlimit(resource.RLIMIT_AS, (size + self.memory_bytes, size + self.memory_bytes))
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        return [self._one(item, alone=len(batch) == 1) for item in batch]
+
+    def _one(self, item: Item, *, alone: bool) -> Outcome:
+        trouble = item.record.row.get("trouble")
+        runs = note(self.log / "trouble", item.record.id)
+        match trouble:
+            case "exit":
+                os._exit(3)
+            case "sys_exit":
+                sys.exit(0)
+            case "segv":
+                os.kill(os.getpid(), signal.SIGSEGV) if sys.platform == "darwin" else ctypes.string_at(0)
+            case "kill_once":
+                if runs == 1:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            case "hang":
+                wait(3600.0)
+            case "memory":
+                return Ok(float(bytearray(1 << 30)[-1]))
+            case "out_of_memory_in_company":
+                if not alone:
+                    return Failed(Kind.OUT_OF_MEMORY, "out_of_memory", "too many at once")
+            case "out_of_memory":
+                return Failed(Kind.OUT_OF_MEMORY, "out_of_memory", "too large")
+            case "raise":
+                raise ValueError("never seen before")
+            case "raise_once":
+                if runs == 1:
+                    raise ValueError("only once")
+            case "bad_input":
+                return Failed(Kind.BAD_INPUT, "audio_unreadable", "no sound")
+            case "raise_bad_input":
+                raise InputError("audio_unreadable", "no sound")
+            case "nan":
+                return Failed(Kind.POISON, "not_finite", "motion has values that are not numbers")
+            case "io_twice":
+                if runs <= 2:
+                    return Failed(Kind.IO, "storage", "no answer")
+            case "io":
+                return Failed(Kind.IO, "storage", "no answer")
+            case "disk_full":
+                raise OSError(28, "No space left on device")
+            case "contract":
+                return None  # type: ignore[return-value]
+        return Ok(float(item.record.seed))
+
+
+class Gpu(Stage):
+    """A GPU that fails at some rows, after which its process gets nothing but errors; `log` says which processes do."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        broken = self.log / f"broken-{os.getpid()}"
+        if note(broken, "run") > 1 and "failed" in noted(broken):
+            note(broken, "again")
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return [self._one(item, broken) for item in batch]
+
+    def _one(self, item: Item, broken: Path) -> Outcome:
+        trouble = item.record.row.get("trouble")
+        runs = note(self.log / "gpu", item.record.id)
+        if trouble is None or (trouble == "once" and runs > 1):
+            return Ok(float(item.record.seed))
+        note(broken, "failed")
+        error: Exception = RuntimeError(f"CUDA error: {trouble}")
+        match trouble:
+            case "wrapped":
+                raise InputError("face_unreadable", "no face") from error
+            case "outcome":
+                return failure_of(error)
+            case "assert":
+                import torch
+
+                error = torch.AcceleratorError("CUDA error: device-side assert triggered")
+        raise error
+
+
+class BrokenSetup(Stage):
+    """Never gets ready."""
+
+    def setup(self) -> None:
+        raise FileNotFoundError("weights.safetensors: no such file")
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        raise AssertionError
+
+
+def note(file: Path, text: str) -> int:
+    """Adds a line to a file that many processes write; returns how many equal lines there are now."""
+    with file.open("a") as stream:
+        stream.write(f"{text}\n")
+    return noted(file).count(text)
+
+
+def noted(file: Path) -> list[str]:
+    """All lines so far."""
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def wait(seconds: float) -> None:
+    """Work that takes time."""
+    if seconds:
+        time.sleep(seconds)
+
+
+def records(n: int, **rows: dict[int, str]) -> list[Record]:
+    """Records r0, r1, ...; `rows` gives columns by record number."""
+    return [
+        Record(id=f"r{i}", row={column: values[i] for column, values in rows.items() if i in values}, seed=i)
+        for i in range(n)
+    ]
+
+
+def diamond(stage: type[Stage] | None = None, **options: object) -> Pipeline:
+    """Portrait and speech side by side, then motion, render, commit; few processes."""
+
+    def spec(name: str, *inputs: str) -> StageSpec:
+        made = stage() if stage else Draw(name)
+        return StageSpec(name=name, stage=made, inputs=inputs, **{"num_cpus": 0.1, **options})  # type: ignore[arg-type]
+
+    return Pipeline(
+        (
+            spec("portrait"),
+            spec("speech"),
+            spec("motion", "speech"),
+            spec("render", "portrait", "motion"),
+            spec("commit", "render"),
+        )
+    )

@@ -1,0 +1,149 @@
+"""Metrics of whole runs, against the same computed at once from all features."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from joyvasa.errors import InputError
+from joyvasa.metrics.base import NotMeasured
+from joyvasa.metrics.mouth_sound import best_correlation
+from joyvasa.metrics.support.frechet import Moments, frechet_distance
+from manifests.run.folder import RunFolder
+from manifests.storage import open_storage
+from pipelines.report.set_metrics import MouthSoundNull, fvd, moments_of, mouth_sound_null
+from pipelines.runs.evaluate import evaluate
+from stages.score import features_bytes
+from tests.joyvasa.media.test_video_reader import write
+from tests.joyvasa.metrics.clips import noise
+from tests.joyvasa.metrics.test_mouth_sound import syllables
+from tests.pipelines.runs.test_evaluate import configured, manifest
+
+CHOICES = {"ddof": 1, "clip_frames": 25}
+N_RECORDS = 5
+
+
+def made_run(folder: Path, features: dict[str, dict[str, np.ndarray]], choices: dict | None = None) -> Path:
+    """A finished run of two shards whose records have left these features; the last record failed."""
+    folder.mkdir()
+    write(folder / "v.mp4", noise(3))
+    names = [f"r{number}" for number in range(N_RECORDS)]
+    rows = [{"record_id": name, "video": "v.mp4"} for name in names]
+    rows.append({"record_id": "failed", "video": "none.mp4"})
+    evaluate(manifest(folder, rows), folder / "run", "X", configured("metrics=[flicker]"))
+    run = RunFolder(open_storage(folder / "run"))
+    for shard in run.done_marks():
+        for name in [*names, "failed"]:
+            if name in features and name in run.records(shard).column("record_id").to_pylist():
+                run.storage.write(run.features_path(shard, name), features_bytes(features[name]))
+    if choices:
+        described = dataclasses.replace(run.description(), bundles={"fvd": choices})
+        run.storage.write(RunFolder.RUN, described.to_yaml())
+    return folder / "run"
+
+
+def clips(seed: int, shift: float = 0.0) -> dict[str, dict[str, np.ndarray]]:
+    """Features of one to five clips a record, and of a record that failed, which must not count."""
+    random = np.random.default_rng(seed)
+    sizes = {"r0": 3, "r1": 1, "r3": 5, "r4": 4, "failed": 9}  # r2 was too short
+    return {
+        name: {"fvd": (random.standard_normal((size, 6)) + shift).astype(np.float32)} for name, size in sizes.items()
+    }
+
+
+def at_once(features: dict[str, dict[str, np.ndarray]]) -> Moments:
+    return Moments.of(np.concatenate([arrays["fvd"] for name, arrays in features.items() if name != "failed"]))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    sets = {"made": clips(0), "real": clips(1, 0.5)}
+    return {name: (made_run(folder / name, found, CHOICES), found) for name, found in sets.items()}
+
+
+@pytest.mark.parametrize("time", ["first", "from what was kept"])
+def test_fvd_over_shards_is_that_of_all_features_at_once(runs, time):
+    (made, ours), (real, theirs) = runs["made"], runs["real"]
+    found = fvd(str(made), str(real))
+    assert found.value == pytest.approx(frechet_distance(at_once(theirs), at_once(ours), ddof=1), rel=1e-10)
+    assert found.choices == {**CHOICES, "real_clips": 13, "generated_clips": 13}
+    assert len(list(made.glob("shards/*/moments/fvd-*.npz"))) == 2
+
+
+def test_damaged_moments_are_computed_again(runs):
+    made, _ours = runs["made"]
+    folder = RunFolder(open_storage(made))
+    mark = folder.done_mark(0)
+    expected = moments_of(folder, 0, mark, "fvd")
+    for path in made.glob("shards/00000/moments/*.npz"):
+        path.write_bytes(b"PK\x03\x04 damaged")
+    found = moments_of(folder, 0, mark, "fvd")
+    np.testing.assert_array_equal(found.scatter, expected.scatter)
+
+
+def test_moments_are_those_of_the_outcomes_that_were_finished(runs):
+    made, _ = runs["made"]
+    folder = RunFolder(open_storage(made))
+    mark = folder.done_mark(0)
+    moments_of(folder, 0, mark, "fvd")
+    other = dataclasses.replace(mark, records_sha256="0" * 64)  # as after a retry
+    moments_of(folder, 0, other, "fvd")
+    assert len(list(made.glob("shards/00000/moments/fvd-*.npz"))) == 2
+    for path in made.glob("shards/00000/moments/fvd-0000*.npz"):
+        path.unlink()
+
+
+def test_without_features_or_reference_there_is_a_reason(runs, tmp_path):
+    made, _ = runs["made"]
+    bare = made_run(tmp_path / "bare", {})
+    for reference, code in ((bare, "features_missing"), (tmp_path / "nothing", "reference_missing")):
+        found = fvd(str(made), str(reference))
+        assert isinstance(found.value, NotMeasured)
+        assert found.value.code == code
+
+
+def test_a_hostile_feature_file_is_refused_and_runs_nothing(runs, tmp_path):
+    run = made_run(tmp_path / "bad", clips(2), CHOICES)
+    path = run / "shards/00000/features/r0.npz"
+    with path.open("wb") as file:
+        np.savez(file, fvd=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputError, match="features_damaged"):
+        fvd(str(run), str(run))
+
+
+def series(mouth: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
+    return {"mouth_sound": np.stack([mouth, level]).astype(np.float32)}
+
+
+def test_the_null_pairs_mouths_with_other_sounds_only(tmp_path):
+    sounds = [syllables(200, seed) for seed in range(3)]
+    features = {
+        "r0": series(sounds[0], sounds[0]),
+        "r1": series(sounds[0] + 0.1, sounds[0]),  # the same recording with another portrait
+        "r2": series(sounds[1][:150], sounds[1][:150]),
+        "r3": series(sounds[2], sounds[2]),
+        "r4": series(sounds[2], sounds[2]),  # no other sound in its shard
+    }
+    found = mouth_sound_null(str(made_run(tmp_path / "mouths", features)))
+    expected = {
+        "r0": best_correlation(sounds[0][:150], sounds[1][:150])[0],
+        "r1": best_correlation(sounds[0][:150], sounds[1][:150])[0],
+        "r2": best_correlation(sounds[1][:150], sounds[0][:150])[0],
+    }
+    assert found.values == pytest.approx(expected, abs=1e-5)
+    assert found.reason is None
+
+
+def test_the_null_is_told_by_its_mean_and_95th_percentile():
+    null = MouthSoundNull({str(number): number**2 / 400 for number in range(21)})
+    assert null.mean == pytest.approx(2870 / 21 / 400)
+    assert null.high == pytest.approx(19**2 / 400)
+
+
+def test_without_other_sounds_there_is_no_null(tmp_path):
+    sound = syllables(200)
+    found = mouth_sound_null(str(made_run(tmp_path / "one", {"r0": series(sound, sound), "r1": series(sound, sound)})))
+    assert (found.values, found.mean, found.high) == ({}, None, None)
+    assert found.reason.code == "no_other_sound"

@@ -1,0 +1,221 @@
+"""Videos of other systems, measured into a run folder; in this process."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from joyvasa.config import load_config
+from joyvasa.errors import ConfigError
+from joyvasa.metrics import NAMES, build
+from manifests.errors import ManifestError
+from manifests.run.folder import RunFolder
+from manifests.storage import open_storage
+from pipelines.cli.main import app
+from pipelines.engine.errors import RunInterrupted
+from pipelines.runs.config import RunConfig
+from pipelines.runs.evaluate import evaluate
+from pipelines.runs.generate import generate, resume
+from pipelines.runs.shard_writer import Ledger
+from tests.joyvasa.media.test_video_reader import write
+from tests.joyvasa.metrics.clips import noise
+from tests.media import EXAMPLES, tone
+
+COLUMNS = ("record_id", "video", "audio", "image", "city")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_weights(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JOYVASA_MODELS", str(tmp_path_factory.mktemp("models")))
+        yield
+
+
+def configured(*settings: str) -> RunConfig:
+    return load_config(RunConfig, settings=["executor=local", "shard_size=3", "stages.score.batch_size=1", *settings])
+
+
+def rows_of(run: Path) -> dict[str, dict]:
+    return {row["record_id"]: row for table in RunFolder(open_storage(run)).tables() for row in table.to_pylist()}
+
+
+def numbers_of(run: Path) -> dict[str, dict]:
+    """All but what differs from run to run: seconds and attempts."""
+    kept = {}
+    for name, row in rows_of(run).items():
+        kept[name] = {key: value for key, value in row.items() if not key.startswith("seconds_") and key != "attempts"}
+    return kept
+
+
+def manifest(folder: Path, rows: list[dict], name: str = "videos.csv") -> Path:
+    with (folder / name).open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / name
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    """A manifest of four videos."""
+    folder = tmp_path_factory.mktemp("videos")
+    sound = tone(folder / "tone.wav", seconds=1.2)
+    for number in range(4):
+        write(folder / f"v{number}.mp4", noise(30 + number, seed=number), sound=sound if number % 2 else None)
+    rows = [{"record_id": f"v{n}", "video": f"v{n}.mp4", "audio": "tone.wav", "city": f"c{n}"} for n in range(4)]
+    return manifest(folder, rows)
+
+
+@pytest.fixture(scope="module")
+def measured(videos, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("run") / "run"
+    assert evaluate(videos, run, "Hallo", configured()).all_ok
+    return run
+
+
+def test_each_video_has_a_row_with_numbers_and_reasons(measured):
+    rows = rows_of(measured)
+    assert list(rows) == ["v0", "v1", "v2", "v3"]
+    columns = {f"metric_{column.name}" for name in NAMES for column in build(name).columns}
+    for number, row in enumerate(rows.values()):
+        assert row["status"] == "ok"
+        assert row["frames"] == 30 + number
+        assert row["duration_s"] == pytest.approx((30 + number) / 25)
+        assert (row["input_video"], row["city"], row["video"]) == (f"v{number}.mp4", f"c{number}", None)
+        assert row["metric_temporal_flickering"] > 0
+        assert columns <= row.keys()
+        reasons = json.loads(row["metric_reasons"])
+        assert {f"metric_{name}" for name in reasons} == {name for name in columns if row[name] is None}
+        assert reasons["head_range"].startswith("no_motion: ")
+    assert rows["v1"]["metric_picture_minus_sound_s"] is not None
+    assert "no_sound: " in json.loads(rows["v0"]["metric_reasons"])["picture_minus_sound_s"]
+
+
+def test_the_folder_says_whose_videos_these_are(measured):
+    description = RunFolder(open_storage(measured)).description()
+    assert (description.kind, description.name) == ("evaluate", "Hallo")
+
+
+KILLED_WHILE_SCORING = """
+import os, signal, sys
+import stages.score as score
+from tests.pipelines.runs.test_evaluate import configured, generated
+
+measure, calls = score.measure, []
+
+def measure_one(*arguments, **more):
+    calls.append(arguments)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return measure(*arguments, **more)
+
+score.measure = measure_one
+generated(sys.argv[1], sys.argv[2])
+"""
+
+
+def generated(pairs: str | Path, run: str | Path) -> None:
+    """A run that makes its videos."""
+    settings = ("animation.device=cpu", "animation.picture.max_side=128")
+    generate(pairs, run, configured(*settings, "stages.render.batch_size=1"))
+
+
+def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path):
+    portrait = EXAMPLES / "portrait.jpg"
+    tone(videos.parent / "short.wav", seconds=0.4)
+    rows = [{"record_id": f"r{n}", "image": portrait, "audio": "short.wav"} for n in range(3)]
+    pairs = manifest(videos.parent, rows, "pairs.csv")
+    generated(pairs, tmp_path / "whole")
+    command = [sys.executable, "-c", KILLED_WHILE_SCORING, str(pairs), str(tmp_path / "killed")]
+    assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -signal.SIGKILL
+    before = RunFolder(open_storage(tmp_path / "killed"))
+    assert before.counts(before.plan()).pending > 0
+    assert resume(tmp_path / "killed").all_ok
+    expected = numbers_of(tmp_path / "whole")
+    assert numbers_of(tmp_path / "killed") == expected
+    assert all(row["metric_head_speed"] > 0 for row in expected.values())
+
+
+def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, measured, tmp_path, monkeypatch):
+    take, taken = Ledger.take, []
+
+    def take_one(*arguments):
+        take(*arguments)
+        taken.append(arguments)
+        if len(taken) == 1:
+            raise RunInterrupted("interrupted", "by the test")
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "take", take_one)
+        with pytest.raises(RunInterrupted):
+            evaluate(videos, run, "Hallo", configured())
+    folder = RunFolder(open_storage(run))
+    assert folder.counts(folder.plan()).statuses == {"ok": 1}
+    assert resume(run).all_ok
+    assert numbers_of(run) == numbers_of(measured)
+
+
+def test_a_finished_evaluation_is_left_as_it_is(measured):
+    before = {path: path.stat().st_mtime_ns for path in measured.rglob("shards/**/*") if path.is_file()}
+    assert resume(measured).all_ok
+    assert {path: path.stat().st_mtime_ns for path in measured.rglob("shards/**/*") if path.is_file()} == before
+
+
+def test_a_bad_video_fails_alone(videos, tmp_path):
+    (videos.parent / "text.mp4").write_text("no video")
+    rows = [{"record_id": name, "video": f"{name}.mp4"} for name in ("v0", "text", "none")]
+    result = evaluate(manifest(videos.parent, rows, "bad.csv"), tmp_path / "run", "X", configured("metrics=[flicker]"))
+    assert result.counts.statuses == {"ok": 1, "failed": 2}
+    found = rows_of(tmp_path / "run")
+    assert found["text"]["error_code"] == "video_unreadable"
+    assert found["none"]["error_code"] == "video_missing"
+    assert found["none"]["stage"] == "video"
+    assert found["v0"]["metric_temporal_flickering"] > 0
+
+
+def test_only_chosen_metrics_are_computed(videos, tmp_path):
+    evaluate(videos, tmp_path / "run", "X", configured("metrics=[freeze]"))
+    metrics = {name for name in rows_of(tmp_path / "run")["v0"] if name.startswith("metric_")} - {"metric_reasons"}
+    assert metrics == {f"metric_{column.name}" for column in build("freeze").columns}
+
+
+def test_rows_without_a_video_are_refused(videos, tmp_path):
+    path = manifest(videos.parent, [{"record_id": "a", "audio": "tone.wav", "image": "a.png"}], "without.csv")
+    with pytest.raises(ManifestError, match=r"manifest_rows.*finished video"):
+        evaluate(path, tmp_path / "run", "X", configured())
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_with_a_video_alone_are_nothing_to_generate_from(videos, tmp_path):
+    with pytest.raises(ManifestError, match="manifest_rows"):
+        generate(videos, tmp_path / "run", load_config(RunConfig))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 81])
+def test_a_name_that_no_table_can_show_is_refused(videos, tmp_path, name):
+    with pytest.raises(ConfigError, match="config_invalid: name"):
+        evaluate(videos, tmp_path / "run", name, configured())
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"), [("metrics=none", "config_invalid"), ("metrics=[sharp]", "metric_unknown")]
+)
+def test_metrics_that_make_no_sense_are_refused(videos, tmp_path, setting, code):
+    with pytest.raises(ConfigError, match=code):
+        evaluate(videos, tmp_path / "run", "X", configured(setting))
+
+
+def test_the_command_measures_and_tells_how_it_ended(videos, tmp_path):
+    arguments = ["evaluate", str(videos), "--name", "Hallo", "--out", str(tmp_path / "run"), "--executor", "local"]
+    result = CliRunner().invoke(app, [*arguments, "--set", "metrics=[flicker]", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["statuses"] == {"ok": 4}
+    assert np.isfinite([row["metric_temporal_flickering"] for row in rows_of(tmp_path / "run").values()]).all()

@@ -1,0 +1,321 @@
+"""Runs over small manifests with the built-in model, in this process."""
+
+import csv
+import hashlib
+import json
+import re
+import shutil
+import tarfile
+from pathlib import Path
+
+import cv2
+import fsspec
+import numpy as np
+import pytest
+import yaml
+
+from joyvasa.errors import ConfigError, ModelError
+from manifests.errors import ManifestError
+from manifests.record import derive_seed
+from manifests.run.events import read_events
+from manifests.run.folder import RunFolder
+from manifests.storage import open_storage
+from pipelines.engine.errors import RunInterrupted
+from pipelines.engine.events import EventKind
+from pipelines.runs.export import export_webdataset
+from pipelines.runs.generate import generate, resume
+from pipelines.runs.shard_writer import Ledger
+from tests.joyvasa.media.test_video_writer import read_frames
+from tests.media import DATA, EXAMPLES, tone
+from tests.pipelines.runs.running import configured, motions_of, rows_of, write_manifest
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    for name, source in (("a.jpg", EXAMPLES / "portrait.jpg"), ("b.jpg", DATA / "portrait.jpg")):
+        picture = cv2.imread(str(source))
+        cv2.imwrite(str(folder / name), cv2.resize(picture, (256, 256 * picture.shape[0] // picture.shape[1])))
+    tone(folder / "short.wav", seconds=0.4)
+    tone(folder / "other.wav", seconds=0.6)
+    tone(folder / "long.wav", seconds=4.4)  # more than a window
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(inputs) -> Path:
+    pairs = [("a", "short"), ("b", "short"), ("a", "other"), ("b", "other"), ("a", "short")]
+    rows = [
+        {"record_id": f"r{i}", "image": f"{image}.jpg", "audio": f"{sound}.wav", "note": f"n{i}"}
+        for i, (image, sound) in enumerate(pairs)
+    ]
+    return write_manifest(inputs / "pairs.csv", rows)
+
+
+@pytest.fixture(scope="module")
+def finished(manifest, tmp_path_factory) -> Path:
+    """A run that nothing disturbed."""
+    run = tmp_path_factory.mktemp("run") / "run"
+    assert generate(manifest, run, configured("save_motion=true")).all_ok
+    return run
+
+
+def test_every_row_has_its_outcome_and_its_video(finished):
+    rows = rows_of(finished)
+    assert list(rows) == ["r0", "r1", "r2", "r3", "r4"]
+    for name, row in rows.items():
+        video = finished / row["video"]
+        assert row["status"] == "ok"
+        assert hashlib.sha256(video.read_bytes()).hexdigest() == row["sha256"]
+        assert len(read_frames(video)) == row["frames"] == (15 if name in ("r2", "r3") else 10)
+        assert row["note"] == f"n{name[1]}"
+        assert row["bundle"].startswith("sample ")
+        assert row["licences"] == ["MIT"]
+    assert len({row["seed"] for row in rows.values()}) == 5
+
+
+def test_the_folder_tells_what_was_run(finished):
+    description = RunFolder(open_storage(finished)).description()
+    assert description.configuration["animation"]["models"] == "sample"
+    assert description.manifest.records == 5
+    kinds = [event["event"] for event in read_events(open_storage(finished))]
+    assert kinds[0] == EventKind.RUN_STARTED
+    assert kinds[-1] == EventKind.RUN_ENDED
+
+
+def test_portraits_and_recordings_are_computed_once(manifest, tmp_path):
+    stages = generate(manifest, tmp_path / "run", configured()).statistics["stages"]
+    assert (stages["portrait"]["records"], stages["portrait"]["shared"]) == (2, 3)
+    assert (stages["speech"]["records"], stages["speech"]["shared"]) == (2, 3)
+    assert stages["motion"]["records"] == stages["render"]["records"] == 5
+
+
+def test_files_of_one_content_are_one_whatever_they_are_called(inputs, tmp_path):
+    (inputs / "twin.jpg").write_bytes((inputs / "a.jpg").read_bytes())
+    (inputs / "twin.wav").write_bytes((inputs / "short.wav").read_bytes())
+    pairs = [("a", "short"), ("twin", "short"), ("a", "twin"), ("b", "twin")]
+    rows = [{"record_id": f"r{n}", "image": f"{a}.jpg", "audio": f"{b}.wav"} for n, (a, b) in enumerate(pairs)]
+    result = generate(write_manifest(inputs / "twins.csv", rows), tmp_path / "run", configured())
+    assert result.all_ok
+    stages = result.statistics["stages"]
+    assert (stages["portrait"]["records"], stages["portrait"]["shared"]) == (2, 2)
+    assert (stages["speech"]["records"], stages["speech"]["shared"]) == (1, 3)
+    for n, row in enumerate(rows_of(tmp_path / "run").values()):
+        image, audio = (inputs / rows[n][column] for column in ("image", "audio"))
+        assert row["image_sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
+        assert row["audio_sha256"] == hashlib.sha256(audio.read_bytes()).hexdigest()
+        assert row["motion_sha256"] is None
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_batch_sizes_change_motion_by_rounding_at_most(manifest, finished, tmp_path, batch):
+    sizes = [f"stages.{stage}.batch_size={batch}" for stage in ("portrait", "speech", "motion", "render")]
+    generate(manifest, tmp_path / "run", configured("save_motion=true", *sizes))
+    expected = motions_of(finished)
+    for name, motion in motions_of(tmp_path / "run").items():
+        assert np.abs(motion - expected[name]).max() <= 1e-4
+
+
+def test_strict_runs_give_the_same_bytes_in_any_order(manifest, inputs, tmp_path):
+    rows = list(csv.DictReader(manifest.open()))
+    backwards = write_manifest(inputs / "backwards.csv", rows[::-1])
+    strict = ("determinism=strict", "save_motion=true")
+    generate(manifest, tmp_path / "one", configured(*strict))
+    generate(backwards, tmp_path / "two", configured(*strict, "shard_size=2", "stages.render.batch_size=1"))
+    one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
+    assert {name: row["sha256"] for name, row in one.items()} == {name: row["sha256"] for name, row in two.items()}
+
+
+def test_a_bad_record_fails_alone_and_can_be_tried_again(inputs, tmp_path):
+    rows = [
+        {"record_id": "good", "image": "a.jpg", "audio": "short.wav"},
+        {"record_id": "no-picture", "image": "later.jpg", "audio": "short.wav"},
+        {"record_id": "no-sound", "image": "a.jpg", "audio": "none.wav"},
+    ]
+    path = write_manifest(inputs / "bad.csv", rows)
+    result = generate(path, tmp_path / "run", configured())
+    assert not result.all_ok
+    assert result.counts.statuses == {"ok": 1, "failed": 2}
+    outcomes = rows_of(tmp_path / "run")
+    assert outcomes["no-picture"]["error_code"] == "image_missing"
+    assert (outcomes["no-picture"]["stage"], outcomes["no-picture"]["seed"]) == ("identify", None)
+    assert outcomes["no-sound"]["error_code"] == "audio_missing"
+    before = (tmp_path / "run" / outcomes["good"]["video"]).stat().st_mtime_ns
+    (inputs / "later.jpg").write_bytes((inputs / "a.jpg").read_bytes())
+    assert resume(tmp_path / "run", retry=["failed"]).counts.statuses == {"ok": 2, "failed": 1}
+    assert (tmp_path / "run" / outcomes["good"]["video"]).stat().st_mtime_ns == before
+
+
+def test_an_interrupted_run_is_resumed_and_loses_nothing(manifest, finished, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    take, taken = Ledger.take, []
+
+    def take_two(*arguments):
+        take(*arguments)
+        taken.append(arguments)
+        if len(taken) == 2:
+            raise RunInterrupted("interrupted", "by the test")
+
+    monkeypatch.setattr(Ledger, "take", take_two)
+    with pytest.raises(RunInterrupted):
+        generate(manifest, run, configured("save_motion=true", "stages.render.batch_size=1"))
+    counts = RunFolder(open_storage(run)).counts(RunFolder(open_storage(run)).plan())
+    assert counts.statuses == {"ok": 2}
+    kept = {run / outcome[2].video: (run / outcome[2].video).stat().st_mtime_ns for outcome in taken}
+    assert resume(run).all_ok
+    assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
+    expected = motions_of(finished)
+    for name, motion in motions_of(run).items():
+        assert np.abs(motion - expected[name]).max() <= 1e-4
+
+
+def test_a_finished_run_is_left_as_it_is(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("shards/**/*") if path.is_file()}
+    assert resume(finished).all_ok
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("shards/**/*") if path.is_file()} == before
+
+
+def test_a_run_with_other_settings_is_refused_with_the_difference(manifest, finished):
+    with pytest.raises(ManifestError, match=r"run_changed.*configuration\.animation\.seed: 0 → 9"):
+        generate(manifest, finished, configured("save_motion=true", "animation.seed=9"))
+    with pytest.raises(ManifestError, match="run_exists"):
+        generate(manifest, finished, configured("save_motion=true"))
+
+
+def test_a_changed_manifest_is_refused(inputs, tmp_path):
+    path = write_manifest(inputs / "changing.csv", [{"record_id": "x", "image": "a.jpg", "audio": "short.wav"}])
+    generate(path, tmp_path / "run", configured())
+    path.write_text(path.read_text().replace("short", "long"))
+    with pytest.raises(ManifestError, match=r"run_changed.*manifest\.fingerprint"):
+        resume(tmp_path / "run")
+
+
+def test_bad_rows_are_refused_before_any_work_unless_they_may_be_skipped(inputs, tmp_path):
+    rows = [{"record_id": "x", "image": "a.jpg", "audio": "short.wav"}, {"record_id": "y", "audio": "short.wav"}]
+    path = write_manifest(inputs / "rows.csv", rows)
+    with pytest.raises(ManifestError, match=r"manifest_rows.*1 of 2 rows are bad \(row 3"):
+        generate(path, tmp_path / "run", configured())
+    assert not (tmp_path / "run").exists()
+    assert generate(path, tmp_path / "run", configured("skip_bad_rows=true")).all_ok
+    assert list(rows_of(tmp_path / "run")) == ["x"]
+
+
+def test_a_saved_motion_plays_on_another_portrait_with_and_without_sound(finished, inputs, tmp_path):
+    motion = finished / rows_of(finished)["r0"]["motion_file"]
+    rows = [
+        {"record_id": "silent", "image": "b.jpg", "motion": motion},
+        {"record_id": "heard", "image": "b.jpg", "motion": motion, "audio": "other.wav"},
+    ]
+    result = generate(write_manifest(inputs / "motions.csv", rows), tmp_path / "run", configured("save_motion=true"))
+    assert result.all_ok
+    outcomes = rows_of(tmp_path / "run")
+    assert outcomes["silent"]["frames"] == 10
+    assert outcomes["heard"]["frames"] == 15
+    np.testing.assert_array_equal(motions_of(tmp_path / "run")["silent"], motions_of(finished)["r0"])
+
+
+def test_shared_motion_is_one_per_content_of_a_recording_and_seed(inputs, tmp_path):
+    (inputs / "copy.wav").write_bytes((inputs / "short.wav").read_bytes())
+    sounds = {"one": "short", "two": "copy", "other": "long", "seeded": "short"}
+    rows = [{"record_id": name, "image": "ab"[n % 2] + ".jpg", "audio": f"{sound}.wav"} for n, (name, sound) in
+            enumerate(sounds.items())]  # fmt: skip
+    rows[-1]["seed"] = 7
+    path = write_manifest(inputs / "copies.csv", rows)
+    result = generate(path, tmp_path / "run", configured("share_motion=true", "save_motion=true"))
+    assert result.statistics["stages"]["motion"]["records"] == 3
+    motions, outcomes = motions_of(tmp_path / "run"), rows_of(tmp_path / "run")
+    assert np.array_equal(motions["one"], motions["two"])
+    assert not np.array_equal(motions["one"], motions["seeded"])
+    assert outcomes["one"]["seed"] == outcomes["two"]["seed"] == derive_seed(0, outcomes["one"]["audio_sha256"])
+    assert len({row["seed"] for row in outcomes.values()}) == 3
+    assert outcomes["seeded"]["seed"] == 7
+    for row in outcomes.values():
+        (seed,) = re.findall(rb"; seed (\d+)", (tmp_path / "run" / row["video"]).read_bytes())
+        assert int(seed) == row["seed"]
+
+
+def test_the_result_reads_as_json(finished):
+    json.dumps(resume(finished).statistics)
+
+
+def test_bad_stage_options_are_refused_before_anything_is_written(manifest, tmp_path):
+    for option in ("stages.render.batch_size=0", "stages.motion.workers=0", "stages.render.num_gpus=0.3"):
+        with pytest.raises(ConfigError, match="stage_option"):
+            generate(manifest, tmp_path / "run", configured(option))
+    assert not (tmp_path / "run").exists()
+
+
+def test_failed_records_of_an_unfinished_shard_are_tried_again(inputs, tmp_path, monkeypatch):
+    names = ("appears.jpg", "a.jpg", "b.jpg")
+    rows = [{"record_id": name, "image": name, "audio": "short.wav"} for name in names]
+    path = write_manifest(inputs / "unfinished.csv", rows)
+    take, taken = Ledger.take, []
+
+    def take_two(*arguments):
+        take(*arguments)
+        taken.append(arguments)
+        if len(taken) == 2:
+            raise RunInterrupted("interrupted", "by the test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "take", take_two)
+        with pytest.raises(RunInterrupted):
+            generate(path, tmp_path / "run", configured("stages.render.batch_size=1"))
+    folder = RunFolder(open_storage(tmp_path / "run"))
+    assert folder.counts(folder.plan()).statuses == {"failed": 1, "ok": 1}
+    (inputs / "appears.jpg").write_bytes((inputs / "a.jpg").read_bytes())
+    assert resume(tmp_path / "run", retry=["failed"]).all_ok
+
+
+def test_a_run_begun_before_there_were_modes_goes_on(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    file = tmp_path / "run/run.yaml"
+    content = yaml.safe_load(file.read_text())
+    assert content["manifest"].pop("modes") == ["human"]
+    for stage in ("identify", "animal_portrait", "animal_render"):
+        del content["configuration"]["stages"][stage]
+    file.write_text(yaml.safe_dump(content))
+    (tmp_path / "run/shards/00001/_done.json").unlink()
+    assert resume(tmp_path / "run").all_ok
+
+
+def test_the_mode_of_a_run_is_that_of_its_rows():
+    with pytest.raises(ConfigError, match=r"animation\.mode is animal.*expected the column mode"):
+        configured("animation.mode=animal")
+
+
+def test_a_folder_of_models_is_noted_by_its_absolute_path(manifest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=str(tmp_path / "weights")):
+        generate(manifest, tmp_path / "run", configured("animation.models=weights"))
+
+
+def test_finished_videos_are_exported_as_webdataset_shards(finished, tmp_path):
+    written = list(export_webdataset(str(finished), str(tmp_path / "tars")))
+    assert [(Path(path).name, count) for path, count in written] == [("00000.tar", 3), ("00001.tar", 2)]
+    rows = rows_of(finished)
+    with tarfile.open(tmp_path / "tars/00000.tar") as tar:
+        assert tar.getnames() == [f"00000-{n:05d}.{kind}" for n in range(3) for kind in ("mp4", "json")]
+        for n, name in enumerate(("r0", "r1", "r2")):
+            row = json.loads(tar.extractfile(f"00000-{n:05d}.json").read())
+            assert (row["record_id"], row["note"]) == (name, rows[name]["note"])
+            content = tar.extractfile(f"00000-{n:05d}.mp4").read()
+            assert hashlib.sha256(content).hexdigest() == row["sha256"]
+    before = (tmp_path / "tars/00001.tar").read_bytes()
+    list(export_webdataset(str(finished), str(tmp_path / "tars")))
+    assert (tmp_path / "tars/00001.tar").read_bytes() == before
+
+
+def test_manifest_media_and_run_may_lie_in_an_object_store(inputs, manifest, finished, s3_bucket):
+    store = fsspec.filesystem("s3")
+    for path in (manifest, *inputs.glob("[ab].jpg"), *inputs.glob("*.wav")):
+        store.put(str(path), f"{s3_bucket}/in/{path.name}")
+    run = f"{s3_bucket}/run"
+    assert generate(f"{s3_bucket}/in/{manifest.name}", run, configured("save_motion=true")).all_ok
+    expected = rows_of(finished)
+    for name, row in rows_of(run).items():
+        assert row["seed"] == expected[name]["seed"]
+        assert hashlib.sha256(store.cat(f"{run}/{row['video']}")).hexdigest() == row["sha256"]
+    assert resume(run).all_ok
+    assert sum(count for _, count in export_webdataset(run, f"{s3_bucket}/tars")) == 5
+    assert not [path for path in store.find(run) if "partial" in path]

@@ -1,0 +1,165 @@
+"""People and animals in one manifest, with the `random` models."""
+
+import dataclasses
+import os
+
+import cv2
+import pytest
+import ray
+
+from manifests.run.folder import RunFolder
+from manifests.storage import open_storage
+from pipelines.engine.executors.ray import RayExecutor
+from pipelines.engine.graph import Pipeline
+from pipelines.engine.loop import run
+from pipelines.engine.tasks import Status
+from pipelines.runs import generate as runs
+from pipelines.runs.generate import generate, resume
+from pipelines.runs.video_pipeline import video_pipeline
+from stages.base import Ok, Record, Stage
+from tests.media import EXAMPLES, tone
+from tests.pipelines.runs.running import configured, rows_of, write_manifest
+
+NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
+
+
+def options(*settings):
+    # Smaller, no detector of animals finds the face; of the bundles without a download `random` alone knows animals.
+    return configured("animation.models=random", "animation.picture.max_side=320", *settings)
+
+
+class Watched(Stage):
+    """Tells with each result which process gave it, and which networks that process has loaded."""
+
+    def __init__(self, stage):
+        self.stage = stage
+
+    def setup(self):
+        self.stage.setup()
+
+    def run(self, batch):
+        outcomes = self.stage.run(batch)
+        models = getattr(self.stage, "_models", None)
+        loaded = ",".join(sorted(models._networks)) if models else ""
+        facts = {"process": os.getpid(), "loaded": loaded}
+        return [Ok(o.payload, {**o.facts, **facts}) if isinstance(o, Ok) else o for o in outcomes]
+
+
+def watched(pipeline):
+    return Pipeline(tuple(dataclasses.replace(spec, stage=Watched(spec.stage)) for spec in pipeline.stages))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("modes")
+    cv2.imwrite(str(folder / "face.jpg"), cv2.imread(str(EXAMPLES / "portrait.jpg")))
+    cv2.imwrite(str(folder / "other.jpg"), cv2.imread(str(EXAMPLES / "portrait_2.jpg")))
+    tone(folder / "short.wav", seconds=0.4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(inputs):
+    """The pictures show people: that makes no difference to networks, and the detector says so."""
+    rows = [
+        {"record_id": "person", "image": "face.jpg", "mode": "human"},
+        {"record_id": "animal", "image": "face.jpg", "mode": "animal"},
+        {"record_id": "another", "image": "other.jpg"},
+        {"record_id": "again", "image": "face.jpg", "mode": "animal"},
+        {"record_id": "nobody", "image": "short.wav", "mode": "animal"},
+    ]
+    return write_manifest(inputs / "mixed.csv", [{**row, "audio": "short.wav"} for row in rows])
+
+
+def check_rows(run):
+    rows = rows_of(run)
+    assert {name: row["status"] for name, row in rows.items() if row["status"] != "ok"} == {"nobody": "failed"}
+    assert (rows["nobody"]["stage"], rows["nobody"]["error_code"]) == ("portrait", "image_unreadable")
+    for row in rows.values():
+        assert {"seconds_portrait", "seconds_render"} <= row.keys()
+        assert not any("animal" in column for column in row)
+    for name in ("animal", "again"):
+        assert rows[name]["warning_codes"] == "mode_mismatch_suspected"
+        assert "mode is animal" in rows[name]["warnings"]
+        assert rows[name]["n_faces"] == 1
+    assert rows["person"]["warning_codes"] is None
+    assert rows["person"]["bundle"] == rows["another"]["bundle"] != rows["animal"]["bundle"] == rows["again"]["bundle"]
+    assert rows["person"]["sha256"] != rows["animal"]["sha256"]
+    return rows
+
+
+def test_each_row_is_made_with_the_networks_of_its_mode(manifest, tmp_path):
+    result = generate(manifest, tmp_path / "run", options())
+    check_rows(tmp_path / "run")
+    stages = result.statistics["stages"]
+    assert (stages["portrait"]["records"], stages["portrait"]["shared"]) == (2, 0)
+    assert (stages["animal_portrait"]["records"], stages["animal_portrait"]["shared"]) == (1, 1)
+    assert (stages["animal_portrait"]["failed"], stages["portrait"]["failed"]) == (1, 0)
+    assert (stages["render"]["records"], stages["animal_render"]["records"]) == (2, 2)
+    assert (stages["speech"]["records"], stages["speech"]["shared"]) == (1, 4)
+    assert RunFolder(open_storage(tmp_path / "run")).description().manifest.modes == ("human", "animal")
+    assert resume(tmp_path / "run", retry=["failed"]).counts.statuses == {"ok": 4, "failed": 1}
+
+
+def test_animals_alone_need_no_network_for_people(manifest, inputs, tmp_path):
+    rows = [{"record_id": "animal", "image": "face.jpg", "audio": "short.wav", "mode": "animal"}]
+    result = generate(write_manifest(inputs / "animals.csv", rows), tmp_path / "run", options())
+    assert result.all_ok
+    assert not {"portrait", "render"} & result.statistics["stages"].keys()
+    assert RunFolder(open_storage(tmp_path / "run")).description().manifest.modes == ("animal",)
+
+
+def row(inputs, number, **more):
+    given = {"image": str(inputs / "face.jpg"), "audio": None, "motion": None, **more}
+    return Record(id=f"r{number}", row=given, seed=number)
+
+
+def test_a_worker_loads_the_networks_of_one_mode_only(inputs):
+    whole = watched(video_pipeline(options(), "/nowhere", ("human", "animal")))
+    first = Pipeline(tuple(spec for spec in whole.stages if spec.output in ("identify", "portrait")))
+    records = [row(inputs, n, mode=mode) for n, mode in enumerate(["human", "animal"] * 2)]
+    ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    try:
+        finished = []
+        statistics = run(first, records, finished.append, executor=RayExecutor())
+    finally:
+        ray.shutdown()
+    assert [record.status for record in finished] == [Status.OK] * 4
+    assert {name: stage.records for name, stage in statistics.stages.items()} == {
+        "identify": 1, "portrait": 1, "animal_portrait": 1,
+    }  # fmt: skip
+    facts = {record.record.row["mode"]: record.facts["portrait"] for record in finished}
+    assert facts["human"]["loaded"] == ",".join(NETWORKS[:2])
+    assert facts["animal"]["loaded"] == ",".join(f"animal_{name}" for name in NETWORKS[:2])
+    assert facts["human"]["process"] != facts["animal"]["process"]
+
+
+@pytest.mark.slow
+def test_people_and_animals_go_through_workers_of_their_own(manifest, tmp_path, monkeypatch):
+    pipelines, taken = [], []
+
+    def build(*arguments, **options):
+        pipelines.append(watched(video_pipeline(*arguments, **options)))
+        return pipelines[-1]
+
+    original = runs.outcome_of
+
+    def note(finished, **options):
+        taken.append(finished)
+        return original(finished, **options)
+
+    monkeypatch.setattr(runs, "video_pipeline", build)
+    monkeypatch.setattr(runs, "outcome_of", note)
+    generate(manifest, tmp_path / "run", options("executor=ray"))
+    check_rows(tmp_path / "run")
+    processes = {}
+    for finished in taken:
+        if finished.status is Status.OK:
+            prefix = "animal_" if finished.record.row["mode"] == "animal" else ""
+            for output, facts in finished.facts.items():
+                name = f"{prefix}{output}" if output in ("portrait", "render") else output
+                processes.setdefault(name, set()).add(facts["process"])
+                own = [network for network in facts["loaded"].split(",") if network.removeprefix("animal_") in NETWORKS]
+                assert all(network.startswith("animal_") == bool(prefix) for network in own)
+                assert bool(own) == (output in ("portrait", "render"))
+    assert len(set.union(*processes.values())) == len(pipelines[0].stages)

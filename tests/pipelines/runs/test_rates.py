@@ -1,0 +1,88 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from joyvasa.config import load_config
+from manifests.errors import ManifestError
+from pipelines.cli.main import app
+from pipelines.runs.config import RunConfig
+from pipelines.runs.rates import measure, profile_of, rates_of_run
+from tests.manifests.tables import write
+from tests.media import DATA, tone
+
+SETTINGS = ["animation.picture.max_side=128"]
+
+
+def stage(records, busy_s, *, shared=0, num_gpus=0.0, **totals):
+    return {"records": records, "shared": shared, "busy_s": busy_s, "num_gpus": num_gpus, "totals": totals}
+
+
+PARTS = [
+    {
+        "stages": {
+            "portrait": stage(4, 2.0, shared=6),
+            "animal_portrait": stage(1, 1.0),
+            "speech": stage(5, 5.0, seconds=50.0),
+            "motion": stage(10, 20.0, seconds=100.0, frames=2500),
+            "render": stage(10, 125.0, num_gpus=0.5, frames=2500, video_bytes=5e6),
+            "commit": stage(10, 0.5),
+        }
+    },
+    {"stages": {"render": stage(10, 250.0, num_gpus=0.5, frames=2500, video_bytes=5e6)}},
+]
+
+
+def test_rates_are_seconds_of_work_by_the_unit_that_the_work_grows_with():
+    profile = profile_of(PARTS, machine="here")
+    rates = {name: (rate.per, rate.seconds, rate.gpus) for name, rate in profile.stages.items()}
+    assert rates == {
+        "portrait": ("portrait", 0.6, 0.0),
+        "speech": ("distinct_second", 0.1, 0.0),
+        "motion": ("second", 0.2, 0.0),
+        "render": ("frame", 0.075, 0.5),
+        "commit": ("record", 0.05, 0.0),
+    }
+    assert profile.disk == {"frame": 2000}
+
+
+def test_a_shared_motion_is_reckoned_by_the_recording():
+    shared = {"stages": {"motion": stage(2, 20.0, shared=8, seconds=100.0)}}
+    assert profile_of([shared], machine="here").stages["motion"].per == "distinct_second"
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rates")
+    tone(folder / "s.wav", seconds=0.4)
+    rows = [{"image": str(DATA / "portrait.jpg"), "audio": "s.wav", "record_id": f"r{n}"} for n in range(6)]
+    return write(folder / "m.csv", rows)
+
+
+def test_a_plan_measures_this_machine_and_says_so(manifest, tmp_path):
+    arguments = ["plan", str(manifest), "--measure", "--json"]
+    result = CliRunner().invoke(app, [*arguments, *(part for entry in SETTINGS for part in ("--set", entry))])
+    assert result.exit_code == 0, result.output
+    estimate = json.loads(result.stdout)["estimate"]
+    assert estimate["machine"] == "this machine, models sample, no GPU"
+    assert estimate["worker_hours_by_stage"]["render"] > 0
+    assert estimate["gpu_hours"] == 0  # it ran on the CPU
+    assert estimate["disk_bytes"] > 0
+
+
+def test_rows_that_give_no_video_give_no_rates(tmp_path):
+    tone(tmp_path / "s.wav", seconds=0.4)
+    (tmp_path / "p.jpg").write_bytes(b"no picture")
+    manifest = write(tmp_path / "m.csv", [{"image": "p.jpg", "audio": "s.wav", "record_id": "r"}])
+    with pytest.raises(ManifestError, match=r"rates_unknown: .*none of its first 1 rows gave a video"):
+        measure(str(manifest), load_config(RunConfig, settings=SETTINGS))
+
+
+def test_a_folder_without_a_run_gives_no_rates(tmp_path):
+    with pytest.raises(ManifestError, match="run_missing"):
+        rates_of_run(str(tmp_path))
+
+
+def test_options_that_mean_nothing_are_refused(manifest):
+    for arguments in (["--set", "executor=ray"], ["--measure", "--profile", "x.yaml"]):
+        assert CliRunner().invoke(app, ["plan", str(manifest), *arguments]).exit_code == 2

@@ -1,0 +1,69 @@
+from fractions import Fraction
+
+import pytest
+
+from joyvasa.config import load_config
+from pipelines.runs.config import RayOptions, RunConfig, StageOptions, StagesOptions
+from pipelines.runs.resources import cores_of, cpus_to_offer, renders_lightly, sized
+from pipelines.runs.video_pipeline import video_pipeline
+
+MODES = [("human",), ("animal",), ("human", "animal")]
+
+
+@pytest.mark.parametrize("modes", MODES)
+@pytest.mark.parametrize("gpus", [1, 3])
+def test_the_workers_fill_each_gpu_exactly(modes, gpus):
+    pipeline = video_pipeline(RunConfig(), "/run", modes, gpus=gpus)
+    assert sum(Fraction(spec.num_gpus) * spec.workers for spec in pipeline.stages) == gpus
+    with_networks = {spec.name: spec for spec in pipeline.stages if spec.num_gpus}
+    assert {spec.output for spec in with_networks.values()} == {"portrait", "speech", "motion", "render"}
+    assert all(spec.workers == gpus for spec in with_networks.values())
+    shares = [spec.num_gpus for spec in with_networks.values()]
+    assert shares == sorted(shares), "smaller ones start first: so none is left without a place"
+
+
+@pytest.mark.parametrize("modes", MODES)
+def test_only_stages_of_modes_that_occur_are_built(modes):
+    names = [spec.name for spec in video_pipeline(RunConfig(), "/run", modes).stages]
+    assert [name in names for name in ("portrait", "render")] == ["human" in modes] * 2
+    assert [name in names for name in ("animal_portrait", "animal_render")] == ["animal" in modes] * 2
+
+
+def test_what_is_configured_stays():
+    options = StagesOptions(animal_render=StageOptions(workers=5, num_gpus=1.0))
+    made = sized(options, ("human", "animal"), 2)
+    assert (made.animal_render.workers, made.animal_render.num_gpus) == (5, 1.0)
+    assert (made.render.workers, made.score.workers, made.identify.workers, made.score.num_gpus) == (2, 2, 1, 0.0)
+
+
+def test_without_a_gpu_every_worker_gets_its_place_on_this_machine():
+    pipeline = video_pipeline(RunConfig(), "/run", ("human", "animal"))
+    assert not any(spec.num_gpus for spec in pipeline.stages)
+    assert cpus_to_offer(pipeline) >= sum(spec.workers * spec.num_cpus for spec in pipeline.stages)
+
+
+def test_without_a_gpu_rendering_takes_all_cores_of_this_machine_and_what_is_configured_stays():
+    made = sized(StagesOptions(animal_render=StageOptions(num_cpus=3)), ("human", "animal"), 0, cores=8)
+    assert (made.render.num_cpus, made.animal_render.num_cpus, made.motion.num_cpus) == (8, 3, 1)
+    assert made.identify.num_cpus == 0.1
+    assert (made.render.workers, made.motion.workers) == (1, 1)
+    assert sized(StagesOptions(), ("human",), 1, cores=8).render.num_cpus == 1
+
+
+@pytest.mark.parametrize(("cores", "workers", "threads"), [(1, 1, 1), (8, 8, 1), (16, 16, 1), (64, 16, 4)])
+def test_small_networks_render_other_videos_on_each_core(cores, workers, threads):
+    made = sized(StagesOptions(animal_render=StageOptions(workers=3)), ("human",), 0, cores=cores, light=True)
+    assert (made.render.workers, made.render.num_cpus, made.animal_render.workers) == (workers, threads, 3)
+    assert sized(StagesOptions(), ("human",), 1, cores=cores, light=True).render.workers == 1
+
+
+@pytest.mark.parametrize(("models", "light"), [("sample", True), ("joyvasa", False), ("random", False)])
+def test_the_built_in_model_is_small_and_the_published_one_is_not(models, light):
+    config = load_config(RunConfig, settings=[f"animation.models={models}"])
+    assert renders_lightly(config, ("human",)) == light
+    assert not renders_lightly(config, ("human", "animal"))
+
+
+def test_cores_of_a_cluster_are_not_known():
+    assert cores_of(RunConfig()) >= 1
+    assert cores_of(RunConfig(ray=RayOptions(address="auto"))) == 1
