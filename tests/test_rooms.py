@@ -1,46 +1,110 @@
-"""The rooms import one way: manifests and joyvasa know nobody, stages knows both, pipelines knows all."""
+"""Imports point downwards, no two modules import each other, and only `pipelines` imports Ray."""
 
 import ast
 import subprocess
 import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
-MAY_IMPORT = {
-    "manifests": {"manifests"},
-    "joyvasa": {"joyvasa"},
-    "stages": {"stages", "joyvasa", "manifests"},
-    "pipelines": {"pipelines", "stages", "joyvasa", "manifests"},
-}
+ROOMS = ("joyvasa", "manifests", "stages", "pipelines")
+# From the ground up: a module imports modules of its own floor and of those below.
+FLOORS = (
+    ("joyvasa.errors", "joyvasa.mode", "joyvasa"),
+    ("joyvasa.config", "joyvasa.runtime"),
+    ("joyvasa.media",),
+    ("joyvasa.networks", "joyvasa.sample.networks", "joyvasa.sample"),
+    ("joyvasa.motion", "joyvasa.faces"),
+    ("joyvasa.rendering",),
+    ("joyvasa.bundles",),
+    ("joyvasa.metrics",),
+    ("joyvasa.models",),
+    ("joyvasa.animator",),
+    ("joyvasa.training",),
+    ("joyvasa.sample.training",),
+    ("joyvasa.sample.measurement",),
+    ("manifests",),
+    ("stages",),
+    ("pipelines.engine",),
+    ("pipelines.runs", "pipelines.training"),
+    ("pipelines.report",),
+    ("pipelines.web", "pipelines.bench"),
+    ("pipelines.cli",),
+    ("pipelines",),
+)
+# Manifests are tables: of the method they know its errors, its modes and how files are written.
+MANIFESTS_MAY_IMPORT = ("joyvasa.errors", "joyvasa.mode", "joyvasa.runtime.files", "joyvasa.results")
 
 
-def imported_packages(file: Path) -> set[str]:
+@cache
+def modules() -> dict[str, Path]:
+    files = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+@cache
+def imports(module: str) -> set[str]:
+    """Names of everything that a module imports, wherever in its text."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.add((node.module or "").split(".")[0])
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports by a relative name"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def all_modules() -> list[Path]:
-    return [file for room in MAY_IMPORT for file in sorted((ROOT / room).rglob("*.py"))]
+def imported_modules(module: str) -> set[str]:
+    known = modules()
+    return {name if name in known else name.rpartition(".")[0] for name in imports(module)} & known.keys() - {module}
 
 
-@pytest.mark.parametrize("file", all_modules(), ids=lambda file: str(file.relative_to(ROOT)))
-def test_a_room_imports_only_the_rooms_below_it(file):
-    room = file.relative_to(ROOT).parts[0]
-    packages = imported_packages(file)
-    assert packages & set(MAY_IMPORT) <= MAY_IMPORT[room]
-    if room != "pipelines":
-        assert "ray" not in packages
-    assert "tests" not in packages
+def floor(module: str) -> int:
+    def matches(prefix: str) -> bool:
+        return module == prefix or module.startswith(f"{prefix}.")
+
+    return max(
+        ((len(prefix), level) for level, prefixes in enumerate(FLOORS) for prefix in prefixes if matches(prefix))
+    )[1]
 
 
-@pytest.mark.parametrize("heavy", ["torch", "transformers", "cv2", "ray", "huggingface_hub", "pyarrow", "onnxruntime"])
-def test_help_loads_no_heavy_library(heavy):
-    code = f"import sys, pipelines.cli.main; sys.exit({heavy!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+def test_imports_point_downwards():
+    upwards = [
+        f"{module} imports {other}"
+        for module in modules()
+        for other in imported_modules(module)
+        if floor(other) > floor(module)
+    ]
+    assert upwards == []
+
+
+def test_no_two_modules_import_each_other():
+    graph = {module: imported_modules(module) for module in modules()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_manifests_know_little_of_the_method():
+    found = {other for module in modules() if floor(module) == floor("manifests") for other in imported_modules(module)}
+    allowed = {other for other in found if not other.startswith("joyvasa")} | {*MANIFESTS_MAY_IMPORT}
+    assert found <= allowed
+
+
+def test_only_pipelines_imports_ray_and_nothing_imports_tests():
+    for module in modules():
+        packages = {name.split(".")[0] for name in imports(module)}
+        assert "tests" not in packages, module
+        assert module.startswith("pipelines") or "ray" not in packages, module
+
+
+def test_help_loads_no_heavy_library():
+    heavy = ["torch", "transformers", "cv2", "ray", "huggingface_hub", "pyarrow", "onnxruntime", "pandas"]
+    code = f"import sys, pipelines.cli.main; print(*({heavy!r} & sys.modules.keys()))".replace("[", "{").replace(
+        "]", "}"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert loaded.split() == []

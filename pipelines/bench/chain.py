@@ -15,7 +15,7 @@ from pipelines.bench.observed import FedStage
 from pipelines.bench.passage import Passage, pass_through, scratch
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.runs.config import RunConfig
-from pipelines.runs.generate import executor_of, gpus_of
+from pipelines.runs.resources import build_executor, count_gpus
 from pipelines.runs.video_pipeline import video_pipeline
 from stages.base import Record
 
@@ -94,7 +94,7 @@ class ChainSection:
 
 def build_pipeline(config: RunConfig, run: Path) -> Pipeline:
     """The stages of a run over pictures of people."""
-    return video_pipeline(config, str(run), ("human",), gpus=gpus_of(config))
+    return video_pipeline(config, str(run), ("human",), gpus=count_gpus(config))
 
 
 def measure_chain(config: BenchConfig) -> ChainSection:
@@ -109,12 +109,12 @@ def measure_chain(config: BenchConfig) -> ChainSection:
         kept.mkdir()
         # The first run warms up the machine; its figures are not used.
         n_kept = min(len(records), max(spec.batch_size for spec in pipeline.stages))
-        pass_through(pipeline, records[:n_kept], executor_of(config.run, pipeline), folder / "first", keep=kept)
+        pass_through(pipeline, records[:n_kept], build_executor(config.run, pipeline), folder / "first", keep=kept)
         alone = {
             spec.name: run_alone(config.run, spec, records[:n_kept], kept, folder / f"alone-{spec.name}")
             for spec in pipeline.order
         }
-        together = pass_through(pipeline, records, executor_of(config.run, pipeline), folder / "chain")
+        together = pass_through(pipeline, records, build_executor(config.run, pipeline), folder / "chain")
         rates = {name: passage.steady_records_per_s for name, passage in alone.items()}
         stages, chain = _stage_figures(pipeline, rates, together), _chain_figure(config, rates, together)
         return ChainSection(stages, chain, together.statistics.as_dict())
@@ -142,7 +142,7 @@ def run_alone(config: RunConfig, spec: StageSpec, records: Sequence[Record], kep
         optional=False,
     )
     pipeline = Pipeline((fed,))
-    executor = executor_of(config, pipeline)
+    executor = build_executor(config, pipeline)
     n_records = ALONE_BATCHES * spec.batch_size * executor.workers_of(fed)
     repeated = []
     for number in range(n_records):

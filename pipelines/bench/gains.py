@@ -21,7 +21,7 @@ from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
 from pipelines.bench.passage import pass_through, scratch
 from pipelines.bench.plain_way import PlainWay
-from pipelines.runs.generate import executor_of
+from pipelines.runs.resources import build_executor
 from stages.base import Failed, Item, Ok, Record, Stage
 from stages.config import StageConfig
 from stages.motion import MotionConfig, MotionPayload, MotionStage
@@ -168,7 +168,7 @@ def _chain(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
     def ours() -> None:
         place = folder / f"ours-{next(numbers)}"
         pipeline = build_pipeline(run, place / "run")
-        ours_s.append(pass_through(pipeline, records, executor_of(run, pipeline), place).elapsed_s)
+        ours_s.append(pass_through(pipeline, records, build_executor(run, pipeline), place).elapsed_s)
         shutil.rmtree(place)
 
     @usual_allocation()

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-import manifests
 from joyvasa.media.audio import SAMPLE_RATE, load_audio
 from joyvasa.media.image import read_image
+from manifests.examples import FOLDER
 from stages.base import Record
-
-EXAMPLES = Path(manifests.__file__).parent / "examples"
 
 
 def make_records(folder: Path, n_records: int, sound_s: float) -> list[Record]:
@@ -29,8 +27,8 @@ def make_records(folder: Path, n_records: int, sound_s: float) -> list[Record]:
     import cv2
 
     folder.mkdir(parents=True)
-    pictures = [read_image(path) for path in sorted(EXAMPLES.glob("portrait*.jpg"))]
-    voice = np.concatenate([load_audio(path) for path in sorted(EXAMPLES.glob("speech*.flac"))])
+    pictures = [read_image(path) for path in sorted(FOLDER.glob("portrait*.jpg"))]
+    voice = np.concatenate([load_audio(path) for path in sorted(FOLDER.glob("speech*.flac"))])
     records = []
     for number in range(n_records):
         image, audio = folder / f"{number:04d}.png", folder / f"{number:04d}.wav"

@@ -24,7 +24,7 @@ from pipelines.bench.ray_data_job import Job, write_rows
 from pipelines.engine import loop as engine
 from pipelines.engine.tasks import Finished, Status
 from pipelines.runs.config import StagesOptions
-from pipelines.runs.generate import executor_of
+from pipelines.runs.resources import build_executor
 
 FAULT_BUNDLE = "random"  # what is lost does not depend on what the networks have learned
 FAULT_RECORDS, FAULT_SOUND_S = 16, 0.4
@@ -109,7 +109,7 @@ def _throughput(config: BenchConfig, folder: Path) -> Throughput:
     for number in range(config.rounds):
         place = folder / f"ours-{number}"
         pipeline = build_pipeline(run, place / "run")
-        ours_s.append(pass_through(pipeline, records, executor_of(run, pipeline), place).elapsed_s)
+        ours_s.append(pass_through(pipeline, records, build_executor(run, pipeline), place).elapsed_s)
         job = Job(config=run, records=records, folder=folder / f"theirs-{number}")
         write_rows(job, pipeline.by_name["render"].batch_size)
         _wait(_start(job), job, limit_s=None)
@@ -154,7 +154,7 @@ def _ours(job: Job) -> FaultFigure:
     done: list[Finished] = []
     pipeline = job.pipeline()
     started = time.perf_counter()
-    engine.run(pipeline, job.records, done.append, executor=executor_of(job.config, pipeline))
+    engine.run(pipeline, job.records, done.append, executor=build_executor(job.config, pipeline))
     bad = [one.record.id for one in done if one.status is not Status.OK]
     finished = {one.record.id for one in done if one.status is Status.OK}
     return _figure(job, "joyvasa", finished, started, named=bad == [job.culprit], ended=True)

@@ -11,7 +11,7 @@ from pipelines.bench.chain import build_pipeline, run_alone
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
 from pipelines.bench.passage import pass_through, scratch
-from pipelines.runs.generate import executor_of
+from pipelines.runs.resources import build_executor
 
 MOST_S = 900.0  # of one case; longer ones are left out, as far as the case before lets that be foreseen
 
@@ -62,7 +62,7 @@ def _batch_sizes_and_actors(config: BenchConfig, folder: Path) -> Iterator[Scali
     pipeline = build_pipeline(config.run, folder / "run")
     kept = folder / "kept"
     kept.mkdir()
-    pass_through(pipeline, records, executor_of(config.run, pipeline), folder / "first", keep=kept)
+    pass_through(pipeline, records, build_executor(config.run, pipeline), folder / "first", keep=kept)
     cases = [
         ("batch_size", dataclasses.replace(pipeline.by_name[name], batch_size=size), size)
         for name in ("portrait", "speech", "motion", "render")
@@ -99,7 +99,7 @@ def _lengths(config: BenchConfig, folder: Path) -> Iterator[ScalingFigure]:
             continue
         records = make_records(folder / f"media-{number}", 1, sound_s)
         pipeline = build_pipeline(config.run, folder / f"run-{number}")
-        passage = pass_through(pipeline, records, executor_of(config.run, pipeline), folder / f"notes-{number}")
+        passage = pass_through(pipeline, records, build_executor(config.run, pipeline), folder / f"notes-{number}")
         per_second_s = passage.elapsed_s / sound_s
         yield ScalingFigure(
             over="sound_s",

@@ -51,7 +51,7 @@ def bench(
     from pipelines.bench.seeded import write_seeded_bundle
     from pipelines.bench.table import tables
     from pipelines.runs.config import RunConfig
-    from pipelines.runs.generate import located
+    from pipelines.runs.driver import with_absolute_paths
 
     if out is not None and not out.parent.is_dir():
         raise OutputError(
@@ -63,7 +63,7 @@ def bench(
             write_seeded_bundle(folder / "published-sizes")
         chosen = models or str(folder / "published-sizes")
         given = [*(settings or []), f"animation.models={json.dumps(chosen)}"]
-        run = located(load_config(RunConfig, file=config, settings=given))
+        run = with_absolute_paths(load_config(RunConfig, file=config, settings=given))
         amounts = BenchConfig(run=run, sections=sections)
         document = run_bench(
             amounts.quick() if quick else amounts, lambda name: print(f"measuring: {name}", file=sys.stderr)

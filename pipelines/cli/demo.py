@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-import manifests
+from manifests.examples import PAIRS
 
-MANIFEST = Path(manifests.__file__).parent / "examples/pairs.csv"
 BUNDLE = "sample"  # needs no download
 N_PORTRAITS, N_RECORDINGS = 4, 2  # of a media folder: a minute on two cores
 
@@ -32,16 +31,17 @@ def demo(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media =
     from pipelines.cli.progress import run_progress
     from pipelines.cli.runs import report
     from pipelines.report.report import write_report
-    from pipelines.runs import generate as runs
     from pipelines.runs.config import RunConfig
+    from pipelines.runs.generate import generate
+    from pipelines.runs.resume import resume
 
     with run_progress() as listener:
         if (out / RunFolder.RUN).exists():
-            result = runs.resume(out, listener=listener)
+            result = resume(out, listener=listener)
         else:
-            manifest = _write_pairs(media, out / "pairs.csv") if media else MANIFEST
+            manifest = _write_pairs(media, out / "pairs.csv") if media else PAIRS
             config = load_config(RunConfig, settings=[f"animation.models={BUNDLE}", f"executor={executor}"])
-            result = runs.generate(manifest, out, config, listener=listener)
+            result = generate(manifest, out, config, listener=listener)
     typer.echo(f"videos: {out}/shards/00000/videos")
     write_report(str(out))
     typer.echo(f"report: {out}/report/index.html")

@@ -31,14 +31,14 @@ def prepare(
     """Make a data set for training of talking videos. Exit code 3 if some gave no clip."""
     from joyvasa.config import load_config
     from pipelines.cli.progress import run_progress
-    from pipelines.runs import prepare as preparation
     from pipelines.runs.config import RunConfig
+    from pipelines.runs.prepare import prepare as prepare_dataset
 
     flags = {"animation.models": models, "executor": executor}
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     resolved = load_config(RunConfig, file=config, settings=[*(settings or []), *given])
     with run_progress() as listener:
-        result, prepared = preparation.prepare(videos, out, resolved, listener=listener)
+        result, prepared = prepare_dataset(videos, out, resolved, listener=listener)
     if not as_json:
         tell(out, prepared)
     report(result, as_json=as_json)

@@ -51,15 +51,15 @@ def generate(
     """Make a video for each row of a manifest. Exit code 3 if some rows failed."""
     from joyvasa.config import load_config
     from pipelines.cli.progress import run_progress
-    from pipelines.runs import generate as runs
     from pipelines.runs.config import RunConfig
+    from pipelines.runs.generate import generate as generate_videos
 
     flags = {"animation.models": models, "animation.seed": seed, "executor": executor}
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     given += ["save_motion=true"] if save_motion else []
     resolved = load_config(RunConfig, file=config, settings=[*(settings or []), *given])
     with run_progress() as listener:
-        result = runs.generate(manifest, out, resolved, listener=listener)
+        result = generate_videos(manifest, out, resolved, listener=listener)
     report(result, as_json=as_json)
 
 
@@ -67,18 +67,19 @@ def resume(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
     """Go on with a run; needs nothing but its folder. Exit code 3 if some rows failed."""
     from pipelines.cli import train
     from pipelines.cli.progress import run_progress
-    from pipelines.runs import generate as runs
+    from pipelines.runs.resume import resume as resume_run
+    from pipelines.training.files import is_training
 
     if wrong := set(retry or ()) - {"failed", "quarantined"}:
         raise typer.BadParameter(f"{min(wrong)}: expected failed or quarantined", param_hint="--retry")
-    if train.is_training(run):
+    if is_training(run):
         if retry or as_json:
             option = "--retry" if retry else "--json"
             raise typer.BadParameter(f"{run} is a training run; expected one over a manifest", param_hint=option)
         train.resume(run)
         return
     with run_progress() as listener:
-        result = runs.resume(run, retry=retry or (), listener=listener)
+        result = resume_run(run, retry=retry or (), listener=listener)
     report(result, as_json=as_json)
 
 
@@ -94,21 +95,22 @@ def evaluate(
     """Measure the video of each row of a manifest, whoever made it. Exit code 3 if some rows failed."""
     from joyvasa.config import load_config
     from pipelines.cli.progress import run_progress
-    from pipelines.runs import evaluate as evaluation
     from pipelines.runs.config import RunConfig
+    from pipelines.runs.evaluate import evaluate as evaluate_videos
 
     given = [] if executor is None else [f"executor={json.dumps(executor)}"]
     resolved = load_config(RunConfig, file=config, settings=[*(settings or []), *given])
     with run_progress() as listener:
-        result = evaluation.evaluate(manifest, out, name, resolved, listener=listener)
+        result = evaluate_videos(manifest, out, name, resolved, listener=listener)
     report(result, as_json=as_json)
 
 
 def status(run: Run, as_json: AsJson = False) -> None:
     """Tell how far a run is, while it works or afterwards."""
     from pipelines.cli import train
+    from pipelines.training.files import is_training
 
-    values = train.status(run) if train.is_training(run) else _status(run)
+    values = train.status(run) if is_training(run) else _status(run)
     if as_json:
         typer.echo(json.dumps({"run": run, **values}, indent=2))
         return

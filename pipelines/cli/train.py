@@ -33,7 +33,6 @@ Published = Annotated[
     Path | None, typer.Option("--published", help="Write a checkpoint in the layout of the published ones, too.")
 ]
 
-RUN_FILE = "train.yaml"  # its presence tells a training run from a run over a manifest
 STOPPED = 130  # exit code, as shells give it to a program that Ctrl-C ended
 DRY_STEPS = 10  # that are measured
 
@@ -83,13 +82,6 @@ def bundle(run: RunPath, out: BundleOut, base: Base = None, step: Step = None, p
         typer.echo(f"{published}: the same in the published layout")
     if made.synthetic:
         typer.echo(f"warning: {base} has random weights, for tests only; pictures will mean nothing", err=True)
-
-
-def is_training(run: str) -> bool:
-    """Whether a run folder is that of a training run."""
-    from manifests.storage import open_storage
-
-    return open_storage(run).exists(RUN_FILE)
 
 
 def status(run: str) -> dict[str, int | float | None]:

@@ -117,13 +117,14 @@ class _Work:
 
     def motion(self) -> None:
         from pipelines.training import run as training
+        from pipelines.training.files import RUN_FILE
 
         def listener(step: int, values: object) -> None:
             if step % LOG_EVERY == 0 and isinstance(values, dict):
                 typer.echo(f"{step:>6}  loss {values['loss']:.4f}")
 
         run = self._out / MOTION
-        if (run / training.RUN_FILE).exists():
+        if (run / RUN_FILE).exists():
             training.resume(run, listener=listener)
         else:
             training.start(str(self._out / SPEECH), run, self._motion_config(), listener=listener)

@@ -8,8 +8,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from joyvasa.bundles import open_bundle
+from joyvasa.errors import ConfigError
 from joyvasa.mode import Mode
 from joyvasa.models import RENDERER_ROLES, role_of
+from pipelines.engine import executors
+from pipelines.engine.executors.base import Executor
 from pipelines.engine.graph import Pipeline
 from pipelines.runs.config import RunConfig, StageOptions, StagesOptions
 
@@ -96,3 +99,32 @@ def cpus_to_offer(pipeline: Pipeline) -> int:
     """
     wanted = sum(spec.workers * spec.num_cpus for spec in pipeline.stages)
     return max(os.cpu_count() or 1, math.ceil(wanted))
+
+
+def count_gpus(config: RunConfig) -> int:
+    """Count the GPUs that a run may use.
+
+    Raises:
+        ConfigError: `gpus_unknown` for a cluster that has none at the moment, as it may be about to grow.
+    """
+    if config.ray.gpus is not None:
+        return config.ray.gpus
+    found = executors.count_gpus(config.executor, config.ray.address)
+    if not found and config.executor == "ray" and config.ray.address:
+        raise ConfigError(
+            "gpus_unknown",
+            f"{config.ray.address}: the cluster has no GPU now; expected some: give ray.gpus, the number that it will "
+            "have, or ray.gpus=0 to work on CPUs",
+        )
+    return found
+
+
+def build_executor(config: RunConfig, pipeline: Pipeline) -> Executor:
+    """Build the executor that the options name, large enough for the workers of a pipeline."""
+    if config.executor == "local":
+        return executors.make("local")
+    options = dataclasses.asdict(config.ray)
+    gpus = options.pop("gpus")
+    if config.ray.address is None:
+        options |= {"num_cpus": cpus_to_offer(pipeline), "num_gpus": gpus}
+    return executors.make("ray", **options)

@@ -22,7 +22,7 @@ from joyvasa.training.measure import Measurement, measure
 from joyvasa.training.trainer import Listener, Result, Trainer
 from manifests.run.lock import RunLock, run_lock
 from manifests.storage import Storage, open_storage
-from pipelines.cli.train import RUN_FILE
+from pipelines.training.files import RUN_FILE
 
 LAYOUT = 1
 MAX_RUN_FILE_BYTES = 1 << 20

@@ -20,7 +20,7 @@ from joyvasa.mode import MODES
 from joyvasa.models import AnimationConfig
 from joyvasa.motion.driving import Region
 from joyvasa.motion.smoothing import SmoothingMethod
-from pipelines.cli.demo import MANIFEST
+from manifests.examples import PAIRS
 from pipelines.web.jobs import ENDED, Job, JobQueue, State
 from pipelines.web.pace import STEPS, Pace, TimeLeft
 from pipelines.web.render import RESULTS, asset, render
@@ -229,7 +229,7 @@ def _name(upload: Any, default: str) -> str:
 
 def _examples(target: Any, column: str, label: str) -> None:
     """Files of the bundled manifest, to be taken with one click."""
-    folder = MANIFEST.parent
-    with MANIFEST.open(encoding="utf-8", newline="") as file:
+    folder = PAIRS.parent
+    with PAIRS.open(encoding="utf-8", newline="") as file:
         names = dict.fromkeys(row[column] for row in csv.DictReader(file))
     gr.Examples([[str(folder / name)] for name in names], [target], label=label, cache_examples=False)

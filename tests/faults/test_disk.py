@@ -18,7 +18,8 @@ from manifests.errors import ManifestError
 from manifests.run.folder import RunFolder
 from manifests.scratch import PREFIX
 from manifests.storage import PARTIAL, LocalStorage, open_storage
-from pipelines.runs.generate import generate, resume
+from pipelines.runs.generate import generate
+from pipelines.runs.resume import resume
 from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import EXAMPLES, ffmpeg, fill
 from tests.pipelines.runs.running import configured, rows_of

@@ -13,7 +13,8 @@ import pytest
 
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.runs.generate import generate, resume
+from pipelines.runs.generate import generate
+from pipelines.runs.resume import resume
 from tests.media import EXAMPLES
 from tests.pipelines.runs.running import configured, motions_of, rows_of
 
@@ -23,7 +24,8 @@ LIMIT_S = 240.0  # for one part of the run
 DRIVE = """
 import sys
 from pathlib import Path
-from pipelines.runs.generate import generate, resume
+from pipelines.runs.generate import generate
+from pipelines.runs.resume import resume
 from tests.pipelines.runs.running import configured
 run, settings = Path(sys.argv[1]), sys.argv[2:]
 if (run / "run.yaml").exists():

@@ -21,7 +21,8 @@ from pipelines.cli.main import app
 from pipelines.engine.errors import RunInterrupted
 from pipelines.runs.config import RunConfig
 from pipelines.runs.evaluate import evaluate
-from pipelines.runs.generate import generate, resume
+from pipelines.runs.generate import generate
+from pipelines.runs.resume import resume
 from pipelines.runs.shard_writer import Ledger
 from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.metrics.clips import noise

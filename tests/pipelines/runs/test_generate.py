@@ -23,7 +23,8 @@ from manifests.storage import open_storage
 from pipelines.engine.errors import RunInterrupted
 from pipelines.engine.events import EventKind
 from pipelines.runs.export import export_webdataset
-from pipelines.runs.generate import generate, resume
+from pipelines.runs.generate import generate
+from pipelines.runs.resume import resume
 from pipelines.runs.shard_writer import Ledger
 from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import DATA, EXAMPLES, tone

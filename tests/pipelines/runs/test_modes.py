@@ -14,7 +14,8 @@ from pipelines.engine.graph import Pipeline
 from pipelines.engine.loop import run
 from pipelines.engine.tasks import Status
 from pipelines.runs import generate as runs
-from pipelines.runs.generate import generate, resume
+from pipelines.runs.generate import generate
+from pipelines.runs.resume import resume
 from pipelines.runs.video_pipeline import video_pipeline
 from stages.base import Ok, Record, Stage
 from tests.media import EXAMPLES, tone

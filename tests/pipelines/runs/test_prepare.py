@@ -22,8 +22,8 @@ from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.cli.main import app
 from pipelines.runs.config import RunConfig
-from pipelines.runs.generate import resume
 from pipelines.runs.prepare import prepare
+from pipelines.runs.resume import resume
 from tests.joyvasa.training.recordings import planted, recording, talking
 from tests.media import MEDIA, ffmpeg, needs_media
 

@@ -8,8 +8,7 @@ from ray.cluster_utils import Cluster
 from joyvasa.errors import ConfigError
 from pipelines.engine import executors
 from pipelines.runs.config import RunConfig
-from pipelines.runs.generate import gpus_of
-from pipelines.runs.resources import sized
+from pipelines.runs.resources import count_gpus, sized
 from tests.pipelines.runs.running import configured
 
 
@@ -26,21 +25,21 @@ def cluster():
 def test_with_an_address_the_cluster_is_asked_and_left_again(cluster, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)  # of this machine, which does no work
     config = configured("executor=ray", f"ray.address={cluster.address}")
-    assert gpus_of(config) == 3
+    assert count_gpus(config) == 3
     assert not ray.is_initialized()
-    assert sized(config.stages, ("human",), gpus_of(config)).render.workers == 3
-    assert gpus_of(configured("executor=ray", f"ray.address={cluster.address}", "ray.gpus=5")) == 5
+    assert sized(config.stages, ("human",), count_gpus(config)).render.workers == 3
+    assert count_gpus(configured("executor=ray", f"ray.address={cluster.address}", "ray.gpus=5")) == 5
 
 
 def test_inside_a_submitted_job_the_cluster_is_that_of_the_job(cluster, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    assert gpus_of(RunConfig()) == 3
+    assert count_gpus(RunConfig()) == 3
 
 
 def test_a_ray_that_is_connected_already_is_asked_and_stays(cluster):
     ray.init(address=cluster.address, log_to_driver=False)
     try:
-        assert gpus_of(RunConfig()) == 3
+        assert count_gpus(RunConfig()) == 3
         assert ray.is_initialized()
     finally:
         ray.shutdown()
@@ -49,8 +48,8 @@ def test_a_ray_that_is_connected_already_is_asked_and_stays(cluster):
 def test_without_a_cluster_it_is_those_of_this_machine(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
-    assert gpus_of(RunConfig()) == 8
-    assert gpus_of(configured("executor=local")) == 0
+    assert count_gpus(RunConfig()) == 8
+    assert count_gpus(configured("executor=local")) == 0
 
 
 def test_an_unknown_executor_has_none():

@@ -1,0 +1,328 @@
+"""The driver of every run over a manifest: create the run folder, describe the run, execute it, resume it.
+
+What differs between kinds of runs (generate, evaluate, prepare) is a `RunDefinition`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import platform
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+from joyvasa import __version__
+from joyvasa.bundles import bundle_names
+from joyvasa.config import config_from, plain
+from joyvasa.mode import Mode
+from manifests.errors import ManifestError
+from manifests.manifest import Manifest, open_manifest
+from manifests.plan import Plan, make_plan
+from manifests.problems import Problem
+from manifests.run.description import ManifestSource, RunDescription, RunKind, refuse_differences
+from manifests.run.events import EventLog
+from manifests.run.folder import RunCounts, RunFolder
+from manifests.run.outcome import Outcome
+from manifests.scan import Scan
+from pipelines.engine import loop
+from pipelines.engine.events import Event, EventKind, Listener
+from pipelines.engine.graph import Pipeline
+from pipelines.engine.tasks import Finished
+from pipelines.runs.config import RunConfig
+from pipelines.runs.metrics import metric_columns
+from pipelines.runs.resources import build_executor, count_gpus
+from pipelines.runs.shard_writer import Ledger
+
+LOGGED_PROGRESS_S = 30.0  # between two progress lines in events.jsonl; each has about 3 kB
+SHOWN_PROBLEMS = 3  # of a refused manifest
+
+OutcomeBuilder: TypeAlias = Callable[[Finished, Pipeline], Outcome]
+"""Build the outcome row of a record that has left the pipeline."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The result of a run.
+
+    Attributes:
+        folder: run folder; an absolute path or URI.
+        counts: records by status.
+        statistics: statistics of this part of the run, `RunStatistics.as_dict`.
+        product: what `RunDefinition.finish` returned.
+    """
+
+    folder: str
+    counts: RunCounts
+    statistics: dict[str, Any]
+    product: Any = None
+
+    @property
+    def all_ok(self) -> bool:
+        """Whether every record has status `ok`."""
+        return self.counts.statuses.get("ok", 0) == self.counts.records
+
+
+class RunDefinition(ABC):
+    """One kind of run: which rows it reads, which weights and stages it uses, what it writes about a record.
+
+    Attributes:
+        kind: name of the kind in `run.yaml`.
+        reads_videos: whether rows bring finished videos; otherwise they bring portraits and sound or motion.
+    """
+
+    kind: ClassVar[RunKind]
+    reads_videos: ClassVar[bool]
+
+    @abstractmethod
+    def hash_weights(self, config: RunConfig, modes: Sequence[Mode]) -> dict[str, Any]:
+        """Hash the weights that decide the results; fail if they are missing or not licensed.
+
+        Args:
+            config: every option.
+            modes: modes of the rows.
+
+        Raises:
+            JoyvasaError: missing or refused weights, or rows that this kind of run cannot use.
+        """
+
+    @abstractmethod
+    def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
+        """Build the stages.
+
+        Args:
+            config: every option.
+            run: run folder; an absolute path or URI.
+            modes: modes of the rows.
+            gpus: number of GPUs to use.
+        """
+
+    @abstractmethod
+    def build_outcomes(self, config: RunConfig, modes: Sequence[Mode]) -> OutcomeBuilder:
+        """Return the function that builds outcome rows."""
+
+    def finish(self, folder: RunFolder, plan: Plan, config: RunConfig) -> Any:  # noqa: B027 (most kinds need nothing)
+        """Complete the run folder once every record has an outcome; may run again after a resume."""
+
+
+def start_run(
+    definition: RunDefinition,
+    folder: RunFolder,
+    manifest: str | Path,
+    config: RunConfig,
+    *,
+    name: str = "",
+    listener: Listener | None = None,
+) -> RunResult:
+    """Create a run folder and execute the run.
+
+    Args:
+        definition: kind of the run.
+        folder: run folder that holds no run yet.
+        manifest: Parquet, CSV or JSON Lines, or a folder of these; a path or URI.
+        config: every option, with absolute paths.
+        name: name of the system whose videos these are; empty for generated ones.
+        listener: called with every event.
+
+    Raises:
+        ManifestError: bad rows (`manifest_rows`), `run_exists`, `run_changed`, `run_locked`, `output_unwritable`.
+        JoyvasaError: missing models, or the run stopped.
+    """
+    source = open_manifest(manifest)
+    plan, described = checked_plan(source, config, videos=definition.reads_videos)
+    description = describe_run(config, described, definition.hash_weights(config, described.modes), definition, name)
+    pipeline = _build_pipeline(
+        definition, folder, config, description
+    )  # refuses bad options before anything is written
+    create_run_folder(folder, description, plan)
+    return execute_run(definition, folder, source, plan, description, config, pipeline, listener)
+
+
+def resume_run(
+    definition: RunDefinition,
+    folder: RunFolder,
+    description: RunDescription,
+    *,
+    retry: Collection[str] = (),
+    listener: Listener | None = None,
+) -> RunResult:
+    """Resume a run that did not finish.
+
+    Args:
+        definition: kind of the run.
+        folder: run folder.
+        description: content of its `run.yaml`.
+        retry: statuses of finished records to run again: `failed`, `quarantined`.
+        listener: called with every event.
+
+    Raises:
+        ManifestError: `run_changed` if the manifest or the models differ from those of the run, `run_locked`.
+        JoyvasaError: missing models, or the run stopped.
+    """
+    plan = folder.plan()
+    config = config_from(RunConfig, description.configuration)
+    source = unchanged_source(description, definition.hash_weights(config, description.manifest.modes))
+    pipeline = _build_pipeline(definition, folder, config, description)
+    return execute_run(definition, folder, source, plan, description, config, pipeline, listener, retry=retry)
+
+
+def execute_run(
+    definition: RunDefinition,
+    folder: RunFolder,
+    source: Manifest,
+    plan: Plan,
+    description: RunDescription,
+    config: RunConfig,
+    pipeline: Pipeline,
+    listener: Listener | None,
+    *,
+    retry: Collection[str] = (),
+) -> RunResult:
+    """Process all records without an outcome, under the lock of the run folder.
+
+    Args:
+        definition: kind of the run.
+        folder: run folder.
+        source: manifest of the run.
+        plan: shards of the run.
+        description: content of `run.yaml`.
+        config: every option.
+        pipeline: stages of the run.
+        listener: called with every event.
+        retry: statuses of finished records to run again.
+    """
+    build_outcome = definition.build_outcomes(config, description.manifest.modes)
+    with folder.lock() as lock, EventLog(folder.storage) as log:
+        if retry:
+            for number in folder.begun_shards():
+                folder.reopen_shard(number, retry)
+        ledger = Ledger(
+            folder,
+            source,
+            plan,
+            run_seed=config.animation.seed,
+            run_fingerprint=description.fingerprint(),
+            stages=pipeline.outputs,
+            metrics=metric_columns(config),
+        )
+        logged = 0.0
+
+        def on_event(event: Event) -> None:
+            nonlocal logged
+            lock.renew()
+            now = time.monotonic()
+            progress = event.kind is EventKind.PROGRESS
+            if progress:
+                ledger.save_due()
+                # The engine does not know how many there are.
+                event = dataclasses.replace(event, data={**event.data, "records": ledger.remaining})
+            if not progress or now - logged >= LOGGED_PROGRESS_S:
+                log.write(event.kind.value, stage=event.stage, **event.data)
+                logged = now if progress else logged
+            if listener:
+                listener(event)
+
+        def on_finished(finished: Finished) -> None:
+            ledger.take(finished.record, build_outcome(finished, pipeline))
+
+        try:
+            statistics = loop.run(
+                pipeline, ledger.records(), on_finished, executor=build_executor(config, pipeline), listener=on_event
+            )
+        except BaseException:
+            with contextlib.suppress(ManifestError):  # a full disk must not hide the reason
+                ledger.save()
+            raise
+        counts = folder.counts(plan)
+    product = definition.finish(folder, plan, config)
+    return RunResult(folder.storage.root, counts, statistics.as_dict(), product)
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """Replace paths of model folders by absolute ones, so that workers and a resume find them from anywhere."""
+    animation = dataclasses.replace(config.animation, models=_absolute(config.animation.models))
+    return dataclasses.replace(config, animation=animation, metric_models=_absolute(config.metric_models))
+
+
+def _absolute(models: str) -> str:
+    return models if models in bundle_names() else str(Path(models).expanduser().resolve())
+
+
+def checked_plan(source: Manifest, config: RunConfig, *, videos: bool = False) -> tuple[Plan, ManifestSource]:
+    """Check all rows of a manifest and divide them into shards.
+
+    Args:
+        source: manifest.
+        config: every option.
+        videos: whether rows bring finished videos.
+
+    Raises:
+        ManifestError: `manifest_rows` if rows are bad and may not be skipped, or the manifest cannot be read.
+    """
+    problems: list[Problem] = []
+    scan = Scan(source, videos=videos)
+    plan = make_plan(
+        scan,
+        shard_size=config.shard_size,
+        on_problem=lambda p: problems.append(p) if len(problems) < SHOWN_PROBLEMS else None,
+    )
+    if scan.summary.bad_rows and not config.skip_bad_rows:
+        shown = "; ".join(f"row {problem.row}: {problem.sentence}" for problem in problems)
+        raise ManifestError(
+            "manifest_rows",
+            f"{source.uri}: {scan.summary.bad_rows} of {scan.summary.rows} rows are bad ({shown}): "
+            f"see joyvasa validate{' --videos' if videos else ''}, or run the others with --set skip_bad_rows=true",
+        )
+    return plan, ManifestSource.of(source, plan, scan.summary)
+
+
+def describe_run(
+    config: RunConfig, source: ManifestSource, hashes: Mapping[str, Any], definition: RunDefinition, name: str
+) -> RunDescription:
+    """Return the content of `run.yaml` for a new run."""
+    versions = {"joyvasa": __version__, "python": platform.python_version()}
+    return RunDescription(
+        configuration=plain(config),
+        manifest=source,
+        bundles=hashes,
+        versions=versions,
+        kind=definition.kind,
+        name=name,
+    )
+
+
+def create_run_folder(folder: RunFolder, description: RunDescription, plan: Plan) -> None:
+    """Create the folder of a run.
+
+    Raises:
+        ManifestError: `run_exists` if the folder holds this run, `run_changed` if it holds another one.
+    """
+    if folder.storage.exists(RunFolder.RUN):
+        refuse_differences(folder.description(), description)
+    folder.create(description, plan)
+
+
+def unchanged_source(description: RunDescription, hashes: dict[str, Any]) -> Manifest:
+    """Return the manifest of a run that is resumed.
+
+    Args:
+        description: description of the run.
+        hashes: hashes of the weights as they are now.
+
+    Raises:
+        ManifestError: `run_changed` if the manifest or the weights differ from those of the run.
+    """
+    source = open_manifest(description.manifest.uri)
+    now = dataclasses.replace(description.manifest, fingerprint=source.fingerprint())
+    refuse_differences(description, dataclasses.replace(description, manifest=now, bundles=hashes))
+    return source
+
+
+def _build_pipeline(
+    definition: RunDefinition, folder: RunFolder, config: RunConfig, description: RunDescription
+) -> Pipeline:
+    modes = description.manifest.modes
+    return definition.build_pipeline(config, folder.storage.root, modes, gpus=count_gpus(config))
