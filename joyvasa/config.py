@@ -7,7 +7,7 @@ import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -30,7 +30,7 @@ def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[s
     """
     tree = dataclasses.asdict(kind())  # type: ignore[call-overload]  (a dataclass by contract)
     if file is not None:
-        _merge(tree, _read(file), where=str(file), prefix="")
+        _merge(kind, tree, _read(file), where=str(file), prefix="")
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
@@ -38,7 +38,7 @@ def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[s
         nested: Any = _parse(text, f"--set {setting}")
         for name in reversed(key.strip().split(".")):
             nested = {name: nested}
-        _merge(tree, nested, where=f"--set {setting}", prefix="")
+        _merge(kind, tree, nested, where=f"--set {setting}", prefix="")
     return _validated(kind, tree)
 
 
@@ -54,7 +54,7 @@ def config_from(kind: type[T], content: Mapping[str, Any], *, where: str = "conf
         ConfigError: `config_unknown_option` or `config_invalid`.
     """
     tree = dataclasses.asdict(kind())  # type: ignore[call-overload]  (a dataclass by contract)
-    _merge(tree, content, where=where, prefix="")
+    _merge(kind, tree, content, where=where, prefix="")
     return _validated(kind, tree)
 
 
@@ -94,14 +94,31 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _merge(tree: dict[str, Any], changes: Mapping[str, Any], *, where: str, prefix: str) -> None:
+def _merge(kind: Any, tree: dict[str, Any], changes: Mapping[str, Any], *, where: str, prefix: str) -> None:
+    """Write changes into the tree of a configuration class.
+
+    Args:
+        kind: the class; its fields may be such classes again, or mappings from a name to such a class.
+        tree: option values, changed in place.
+        changes: any part of the tree.
+        where: source of the changes, for errors.
+        prefix: path of the tree, with a dot at its end.
+    """
+    options = get_type_hints(kind)
     for key, value in changes.items():
-        if key not in tree:
-            near = difflib.get_close_matches(str(key), tree, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"expected one of {', '.join(tree)}"
+        if key not in options:
+            near = difflib.get_close_matches(str(key), options, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"expected one of {', '.join(options)}"
             raise ConfigError("config_unknown_option", f"{where}: no option {prefix}{key}; {hint}")
-        if isinstance(tree[key], dict) and isinstance(value, Mapping):
-            _merge(tree[key], value, where=where, prefix=f"{prefix}{key}.")
+        inner = options[key]
+        if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+            _merge(inner, tree[key], value, where=where, prefix=f"{prefix}{key}.")
+        elif get_origin(inner) is Mapping and isinstance(value, Mapping):
+            for name, part in value.items():
+                path = f"{prefix}{key}.{name}"
+                if not isinstance(part, Mapping):
+                    raise ConfigError("config_invalid", f"{where}: {path} is {part!r}; expected a mapping of options")
+                _merge(get_args(inner)[1], tree[key].setdefault(name, {}), part, where=where, prefix=f"{path}.")
         else:
             tree[key] = value
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError
 from manifests.errors import ManifestError
@@ -92,13 +92,42 @@ class Failed:
 Outcome: TypeAlias = "Ok | Failed"
 
 
+WorkUnit: TypeAlias = Literal["record", "portrait", "second", "distinct_second", "frame"]
+"""The unit that the work of a stage grows with, for estimates; see `manifests.estimate`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What the workers of a stage need; options `stages.<name>.*` override it.
+
+    Attributes:
+        cpu: cores of a worker.
+        gpu: share of a GPU, one n-th or a whole number, that a worker gets where the run has GPUs. The shares of a
+            pipeline fill a GPU.
+        workers: `one`, or `per_gpu` for one worker for each GPU of the run.
+        all_cores: whether the stage uses all cores of the machine where the run has no GPU.
+        time_limit_s: seconds for one batch; a worker that takes longer is killed.
+    """
+
+    cpu: float = 1.0
+    gpu: float = 0.0
+    workers: Literal["one", "per_gpu"] = "one"
+    all_cores: bool = False
+    time_limit_s: float = 1800.0
+
+
 class Stage(ABC):
     """A unit of work that knows nothing of what runs it.
 
-    A stage is made from a frozen dataclass with its settings, is sent to its worker, and only there loads what it
-    needs:
+    A stage declares its name and what it needs, is built from a frozen dataclass with its settings, is sent to its
+    worker, and loads its models only there:
 
         class PortraitStage(Stage):
+            name = "portrait"
+            resources = Resources(gpu=1 / 8, workers="per_gpu")
+            batch_size = 8
+            columns = {"n_faces": int}
+
             def __init__(self, config: PortraitConfig) -> None:
                 self.config = config
 
@@ -107,7 +136,28 @@ class Stage(ABC):
 
             def run(self, batch: Sequence[Item]) -> list[Outcome]:
                 return [self._extract(item) for item in batch]
+
+    Attributes:
+        name: name in the pipeline, in options, in statistics, and in the columns of the outcome table.
+        resources: what its workers need.
+        batch_size: largest number of records in one call.
+        unit: what its work grows with.
+        columns: facts that become columns of the outcome table, with their types. Where several stages of a pipeline
+            have a column, the first one that states a value counts.
+        output_columns: the same for facts about the files of a record; empty for a record that failed later.
     """
+
+    name: ClassVar[str] = ""
+    resources: ClassVar[Resources] = Resources()
+    batch_size: ClassVar[int] = 8
+    unit: ClassVar[WorkUnit] = "record"
+    columns: ClassVar[Mapping[str, type]] = {}
+    output_columns: ClassVar[Mapping[str, type]] = {}
+
+    def declare_like(self, stage: Stage) -> None:
+        """Take over the declaration of another stage, for a stage that wraps it."""
+        names = ("name", "resources", "batch_size", "unit", "columns", "output_columns")
+        vars(self).update({name: getattr(stage, name) for name in names})
 
     def setup(self) -> None:  # noqa: B027 (nothing to load is a fine default)
         """Loads models and opens what `run` needs; called once in every worker, before the first batch.

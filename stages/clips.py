@@ -16,7 +16,7 @@ from stages.base import Item
 from stages.media import local_file
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
-from stages.video_input import FoundVideo
+from stages.read_video import FoundVideo
 from stages.video_output import VideoPayload
 
 
@@ -65,7 +65,7 @@ def found_clip(item: Item) -> Generator[Clip]:
         OSError: video or sound cannot be fetched.
         InputError: `file_missing`.
     """
-    found: FoundVideo = item.inputs["video"]
+    found: FoundVideo = item.inputs["read_video"]
     row = item.record.row
     with ExitStack() as files:
         yield Clip(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,9 +20,9 @@ from joyvasa.motion.windows import WindowPlan
 from joyvasa.runtime.device import autocast
 from manifests.record import derive_seed
 from stages.arrays import to_array, to_tensor
-from stages.base import Item, Ok, Outcome, Stage
+from stages.base import Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
-from stages.identify import Identity
+from stages.hash_inputs import Identity
 from stages.isolation import each, together
 from stages.media import local_file
 from stages.speech import SpeechPayload
@@ -123,6 +124,12 @@ class MotionStage(Stage):
         config: see `MotionConfig`.
     """
 
+    name = "motion"
+    resources = Resources(gpu=1 / 4, workers="per_gpu")
+    batch_size = 16
+    unit = "second"
+    columns: ClassVar = {"seed": int}
+
     def __init__(self, config: MotionConfig) -> None:
         self.config = config
 
@@ -159,7 +166,7 @@ class MotionStage(Stage):
         row = item.record.row
         if not self.config.shared or row.get("seed") is not None:
             return item.record.seed
-        identity: Identity = item.inputs["identify"]
+        identity: Identity = item.inputs["hash_inputs"]
         return derive_seed(self.config.animation.seed, identity.audio_sha256 or row["audio"])
 
     def _read(self, location: str, plan: WindowPlan | None) -> MotionPayload:

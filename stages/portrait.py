@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from joyvasa.models import Models
 from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.rendering.portrait import Picture, Portrait
 from stages.arrays import to_array, to_tensor
-from stages.base import Item, Ok, Outcome, Stage
+from stages.base import Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
 from stages.isolation import each, together
 from stages.media import local_file
@@ -64,6 +65,11 @@ class PortraitStage(Stage):
     Args:
         config: see `StageConfig`.
     """
+
+    name = "portrait"
+    resources = Resources(gpu=1 / 8, workers="per_gpu")
+    unit = "portrait"
+    columns: ClassVar = {"n_faces": int, "warnings": str, "warning_codes": str}
 
     def __init__(self, config: StageConfig) -> None:
         self.config = config

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -18,7 +19,7 @@ from joyvasa.models import Models
 from joyvasa.motion.file import SUFFIX, motion_bytes
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from stages.base import Failed, Item, Kind, Ok, Outcome, Stage
+from stages.base import Failed, Item, Kind, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
 from stages.frames import FrameRenderer, Playing, batches
 from stages.isolation import each, sorted_failure
@@ -73,6 +74,12 @@ class RenderStage(Stage):
     Args:
         config: see `RenderConfig`.
     """
+
+    name = "render"
+    resources = Resources(gpu=1 / 2, workers="per_gpu", all_cores=True)  # nearly all of the time
+    batch_size = 4
+    unit = "frame"
+    output_columns: ClassVar = {"frames": int, "duration_s": float, "video": str, "sha256": str, "motion_file": str}
 
     def __init__(self, config: RenderConfig) -> None:
         self.config = config

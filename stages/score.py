@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from joyvasa.models import AnimationConfig, Models
 from joyvasa.runtime.device import choose_device
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from stages.base import Fact, Failed, Item, Kind, Ok, Outcome, Stage
+from stages.base import Fact, Failed, Item, Kind, Ok, Outcome, Resources, Stage
 from stages.clips import found_clip, made_clip
 from stages.isolation import each, sorted_failure
 
@@ -49,7 +50,8 @@ class ScoreConfig:
 class ScoreStage(Stage):
     """`VideoPayload` with portrait and motion, or `FoundVideo` -> nothing.
 
-    Facts: `metric.COLUMN`, a number or None; `metric.COLUMN.reason` where it is None; `frames` that were decoded.
+    Facts: `metric.COLUMN`, a number or None; `metric.COLUMN.reason` where it is None; `frames`
+    that were decoded, and their `duration_s`.
 
     Each video is decoded once for all metrics. A metric that fails costs its own numbers; a made video that cannot be
     read costs all numbers and still is a video; one that a row brings fails then. What metrics of whole sets need is
@@ -58,6 +60,11 @@ class ScoreStage(Stage):
     Args:
         config: see `ScoreConfig`.
     """
+
+    name = "score"
+    resources = Resources(workers="per_gpu")  # a worker scores about as fast as a GPU renders
+    unit = "frame"
+    output_columns: ClassVar = {"frames": int, "duration_s": float}
 
     def __init__(self, config: ScoreConfig) -> None:
         self.config = config
@@ -102,7 +109,7 @@ class ScoreStage(Stage):
             try:
                 scores = measure(clip, self._metrics, frames, explain=_explained)
             except InputError as error:
-                if "video" in item.inputs:
+                if "read_video" in item.inputs:
                     return Failed(Kind.BAD_INPUT, error.code, error.sentence)
                 lost = [metric.all_missing(error.code, error.sentence) for metric in self._metrics]
                 return Ok(facts=_facts(Scores(), self._missing | {k: v for one in lost for k, v in _all(one).items()}))
@@ -111,10 +118,11 @@ class ScoreStage(Stage):
             self._folder.storage.write(path, features_bytes(scores.features))
         else:
             self._folder.storage.remove(path)
-        return Ok(facts=_facts(scores, self._missing))
+        duration_s = scores.n_frames / clip.frames_per_second if scores.n_frames else None
+        return Ok(facts={**_facts(scores, self._missing), "duration_s": duration_s})
 
     def _clip(self, item: Item) -> AbstractContextManager[Clip]:
-        if "video" in item.inputs:
+        if "read_video" in item.inputs:
             return found_clip(item)
         assert self._models is not None, "made where there are metrics"
         return made_clip(item, self._folder.storage, self._models)

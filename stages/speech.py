@@ -18,7 +18,7 @@ from joyvasa.motion.sampling import encode_windows
 from joyvasa.motion.windows import WindowPlan, iterate_windows
 from joyvasa.runtime.device import autocast
 from stages.arrays import to_array
-from stages.base import Failed, Item, Ok, Outcome, Stage
+from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
 from stages.isolation import each, sorted_failure
 from stages.media import local_file
@@ -77,6 +77,10 @@ class SpeechStage(Stage):
     Args:
         config: see `SpeechConfig`.
     """
+
+    name = "speech"
+    resources = Resources(gpu=1 / 8, workers="per_gpu")
+    unit = "distinct_second"
 
     def __init__(self, config: SpeechConfig) -> None:
         self.config = config

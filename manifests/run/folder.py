@@ -7,7 +7,7 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -185,6 +185,7 @@ class RunFolder:
         run_fingerprint: str,
         stages: Sequence[str] = (),
         metrics: Sequence[str] = (),
+        columns: Mapping[str, type] | None = None,
     ) -> DoneMark:
         """Writes the outcome rows, then the marker; saved outcomes are removed.
 
@@ -194,6 +195,7 @@ class RunFolder:
             run_fingerprint: of the run's description.
             stages: see `outcome_table`.
             metrics: see `outcome_table`.
+            columns: see `outcome_table`.
 
         Raises:
             ManifestError: `outcomes_incomplete`, `video_missing` or `output_unwritable`.
@@ -208,7 +210,7 @@ class RunFolder:
         wanted = {path for outcome in outcomes for path in _files(outcome)}
         for path in self._media(number, partial=True) - wanted:  # of records that failed later, or died half-way
             self.storage.remove(path)
-        content = table_bytes(outcome_table(shard, outcomes, stages=stages, metrics=metrics))
+        content = table_bytes(outcome_table(shard, outcomes, stages=stages, metrics=metrics, columns=columns))
         self.storage.write(self.records_path(number), content)
         mark = DoneMark(
             shard=number,

@@ -41,6 +41,7 @@ class Outcome:
     warning_codes: str | None = None  # of these sentences
     bundle: str | None = None
     licences: tuple[str, ...] = ()
+    facts: Mapping[str, int | float | str | bool | None] = field(default_factory=dict)  # further columns, by name
     metrics: Mapping[str, float | None] = field(default_factory=dict)  # by name
     metric_reasons: Mapping[str, str] = field(default_factory=dict)  # why there is no number, by name
 

@@ -18,7 +18,9 @@ from manifests.run.shards import ShardRecords
 SCHEMA_VERSION = "1"  # in the metadata of every table as `joyvasa.schema_version`
 SECONDS = "seconds_"  # begins the name of a column with the seconds of one stage
 METRIC = "metric_"  # begins the name of a column with one metric
+COLUMN_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}  # of further columns
 METRIC_REASONS = "metric_reasons"  # JSON: why metrics have no number, by name
+FACTS = "joyvasa.facts"  # in the metadata: names of the columns that hold `Outcome.facts`
 INPUT = "input_"  # put before the name of a passed-through column whose name is taken
 
 RESULT_FIELDS = (
@@ -56,7 +58,12 @@ TAKEN = frozenset(entry.name for entry in (*RESULT_FIELDS, *INPUT_FIELDS)) | {"s
 
 
 def outcome_table(
-    shard: ShardRecords, outcomes: Iterable[Outcome], *, stages: Sequence[str] = (), metrics: Sequence[str] = ()
+    shard: ShardRecords,
+    outcomes: Iterable[Outcome],
+    *,
+    stages: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    columns: Mapping[str, type] | None = None,
 ) -> pa.Table:
     """One row for every record of a shard, in the order of the manifest.
 
@@ -69,6 +76,7 @@ def outcome_table(
         outcomes: in any order, exactly one for each record.
         stages: stages that get a column, also where no record has reached them.
         metrics: metrics that get a column.
+        columns: names and types of further columns; those of `RESULT_FIELDS` may be among them.
 
     Raises:
         ManifestError: `outcomes_incomplete` if a record has no outcome, several, or is not of this shard.
@@ -77,25 +85,34 @@ def outcome_table(
     ordered = [by_id[record.record_id] for record in shard.records]
     stages = _names(stages, (name for outcome in ordered for name in outcome.seconds))
     metrics = _names(metrics, (name for outcome in ordered for name in outcome.metrics))
-    columns: list[tuple[pa.Field, list[Any]]] = []
-    columns += [(entry, [getattr(outcome, entry.name) for outcome in ordered]) for entry in RESULT_FIELDS]
-    columns += [(entry, [getattr(record, entry.name) for record in shard.records]) for entry in INPUT_FIELDS]
-    columns += [(pa.field(INPUT + "video", pa.string()), [record.video for record in shard.records])]
-    columns += [(pa.field("shard", pa.int32()), [shard.shard.number] * len(ordered))]
-    columns += [(pa.field(SECONDS + name, pa.float64()), [o.seconds.get(name) for o in ordered]) for name in stages]
-    columns += [(pa.field(METRIC + name, pa.float64()), [o.metrics.get(name) for o in ordered]) for name in metrics]
-    columns += [(pa.field(METRIC_REASONS, pa.string()), [_json(outcome.metric_reasons) for outcome in ordered])]
-    arrays: list[Any] = [pa.array(values, entry.type) for entry, values in columns]
-    schema = [entry for entry, _ in columns]
+    further = {name: kind for name, kind in (columns or {}).items() if name not in {f.name for f in RESULT_FIELDS}}
+    made: list[tuple[pa.Field, list[Any]]] = []
+    made += [(entry, [getattr(outcome, entry.name) for outcome in ordered]) for entry in RESULT_FIELDS]
+    made += [(entry, [getattr(record, entry.name) for record in shard.records]) for entry in INPUT_FIELDS]
+    made += [(pa.field(INPUT + "video", pa.string()), [record.video for record in shard.records])]
+    made += [(pa.field("shard", pa.int32()), [shard.shard.number] * len(ordered))]
+    made += [(pa.field(SECONDS + name, pa.float64()), [o.seconds.get(name) for o in ordered]) for name in stages]
+    made += [(pa.field(METRIC + name, pa.float64()), [o.metrics.get(name) for o in ordered]) for name in metrics]
+    made += [
+        (pa.field(name, COLUMN_TYPES[kind]), [o.facts.get(name) for o in ordered]) for name, kind in further.items()
+    ]
+    made += [(pa.field(METRIC_REASONS, pa.string()), [_json(outcome.metric_reasons) for outcome in ordered])]
+    arrays: list[Any] = [pa.array(values, entry.type) for entry, values in made]
+    schema = [entry for entry, _ in made]
     for entry in shard.extra.schema:
         schema.append(entry.with_name(passed_name(entry.name, {other.name for other in schema})))
         arrays.append(shard.extra.column(entry.name))
-    metadata = {"joyvasa.schema_version": SCHEMA_VERSION, "joyvasa.content_hash": shard.shard.content_hash}
+    metadata = {
+        "joyvasa.schema_version": SCHEMA_VERSION,
+        "joyvasa.content_hash": shard.shard.content_hash,
+        FACTS: json.dumps([*further]),
+    }
     return pa.table(arrays, schema=pa.schema(schema, metadata=metadata))
 
 
 def outcomes_of(table: pa.Table) -> Iterator[Outcome]:
     """The outcomes in a table that `outcome_table` made."""
+    facts = json.loads((table.schema.metadata or {}).get(FACTS.encode(), b"[]"))
     for row in table.to_pylist():
         values = {entry.name: row.get(entry.name) for entry in RESULT_FIELDS}  # an older table lacks some
         yield Outcome.from_dict(
@@ -103,6 +120,7 @@ def outcomes_of(table: pa.Table) -> Iterator[Outcome]:
                 **values,
                 "licences": values["licences"] or (),
                 "seconds": _prefixed(row, SECONDS),
+                "facts": {name: row[name] for name in facts if row[name] is not None},
                 "metrics": _prefixed(row, METRIC),
                 "metric_reasons": json.loads(row.get(METRIC_REASONS) or "{}"),
             }

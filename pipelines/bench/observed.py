@@ -74,6 +74,7 @@ class WatchedStage(Stage):
 
     def __init__(self, stage: Stage, name: str, watch: Watch, *, first: bool = False, keep: Path | None = None) -> None:
         self._stage, self._name, self._watch = stage, name, watch
+        self.declare_like(stage)
         self._waits, self._keep = first, keep
 
     def setup(self) -> None:
@@ -110,6 +111,7 @@ class FedStage(Stage):
 
     def __init__(self, stage: Stage, name: str, kept: Path) -> None:
         self._stage, self._name, self._kept = stage, name, kept
+        self.declare_like(stage)
 
     def setup(self) -> None:
         """Sets up the stage and reads the inputs."""

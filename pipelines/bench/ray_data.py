@@ -23,7 +23,7 @@ from pipelines.bench.passage import pass_through, scratch
 from pipelines.bench.ray_data_job import Job, write_rows
 from pipelines.engine import loop as engine
 from pipelines.engine.tasks import Finished, Status
-from pipelines.runs.config import StagesOptions
+from pipelines.runs.config import StageOptions
 from pipelines.runs.resources import build_executor
 
 FAULT_BUNDLE = "random"  # what is lost does not depend on what the networks have learned
@@ -135,7 +135,7 @@ def _faults(config: BenchConfig, folder: Path) -> tuple[FaultFigure, ...]:
     records = make_records(folder / "media", FAULT_RECORDS, FAULT_SOUND_S)
     animation = replace(config.run.animation, models=FAULT_BUNDLE, precision="fp32")
     names = [field.name for field in fields(config.run.stages)]
-    stages = StagesOptions(**{n: replace(getattr(config.run.stages, n), batch_size=FAULT_BATCH) for n in names})
+    stages = {name: replace(config.run.stages.get(name, StageOptions()), batch_size=FAULT_BATCH) for name in names}
     run = replace(config.run, animation=animation, executor="ray", metrics="none", stages=stages)
     base = Job(config=run, records=records, folder=folder, culprit=records[len(records) // 2].id)
     figures, calm_s = [], 0.0

@@ -81,6 +81,7 @@ class TroubledStage(Stage):
 
     def __init__(self, stage: Stage, fault: Fault, culprit: str) -> None:
         self._stage, self._fault, self._culprit = stage, fault, culprit
+        self.declare_like(stage)
 
     def setup(self) -> None:
         """Sets up the stage."""

@@ -174,6 +174,15 @@ class Pipeline:
         return tuple(dict.fromkeys(spec.output for spec in self.order))
 
     @cached_property
+    def columns(self) -> dict[str, type]:
+        """Columns of the outcome table that the stages declare, with their types."""
+        return {
+            name: kind
+            for spec in self.order
+            for name, kind in {**spec.stage.columns, **spec.stage.output_columns}.items()
+        }
+
+    @cached_property
     def ancestors(self) -> dict[str, frozenset[str]]:
         """For each stage the names of all stages above it."""
         above: dict[str, frozenset[str]] = {}

@@ -117,9 +117,7 @@ class _Engine:
         numbers = itertools.count()
         self._pools = {s.name: WorkerPool(s, executor, numbers, config.start_limit_s) for s in pipeline.stages}
         self._batches: dict[int, Batch] = {}
-        self._statistics = RunStatistics(
-            {s.name: StageStatistics(batch_size=s.batch_size, num_gpus=s.num_gpus) for s in pipeline.order}
-        )
+        self._statistics = RunStatistics({spec.name: StageStatistics.of(spec) for spec in pipeline.order})
         credits = {s.name: executor.workers_of(s) * s.slots * s.batch_size for s in pipeline.stages}
         self._admission = Admission(
             records,

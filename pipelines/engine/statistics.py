@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.base import Fact
+from pipelines.engine.graph import StageSpec
+from stages.base import Fact, WorkUnit
 
 # Facts whose sum over records says something. That of the widths of pictures, or of the faces in them, does not.
 AMOUNTS = frozenset({"frames", "seconds", "windows", "bytes", "video_bytes"})
@@ -19,6 +20,7 @@ class StageStatistics:
 
     Attributes:
         batch_size, num_gpus: as configured; GPUs of one worker.
+        unit, uses_gpu: as the stage declares them, for estimates.
         workers: that are ready.
         records: results, each counted once however many records share it.
         batches: that came back.
@@ -39,6 +41,8 @@ class StageStatistics:
 
     batch_size: int = 1
     num_gpus: float = 0.0
+    unit: WorkUnit = "record"
+    uses_gpu: bool = False
     workers: int = 0
     records: int = 0
     batches: int = 0
@@ -57,6 +61,13 @@ class StageStatistics:
     queue_depth_max: int = 0
     running: int = 0
     totals: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, spec: StageSpec) -> StageStatistics:
+        """Return empty statistics of a stage."""
+        declared = spec.stage
+        uses_gpu = declared.resources.gpu > 0
+        return cls(batch_size=spec.batch_size, num_gpus=spec.num_gpus, unit=declared.unit, uses_gpu=uses_gpu)
 
     @property
     def batch_fill(self) -> float:

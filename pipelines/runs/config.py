@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,33 +15,13 @@ from manifests.plan import SHARD_RECORDS
 
 @dataclass(frozen=True)
 class StageOptions:
-    """How one stage is run; see `pipelines.engine.graph.StageSpec`."""
+    """What replaces the declaration of one stage, see `stages.base.Stage`; None keeps what the stage declares."""
 
-    batch_size: int = 8
-    workers: int | None = None  # processes; none: one for each GPU, or see `pipelines.runs.resources`
-    num_cpus: float | None = None  # of each worker, and so its threads; none: likewise
-    num_gpus: float | None = None  # of each worker: a whole number, or one n-th; none: likewise
-    time_limit_s: float = 1800.0  # for one batch; a worker that takes longer is killed
-
-
-@dataclass(frozen=True)
-class StagesOptions:
-    """The stages of the pipeline; those for animals run where the manifest has animals."""
-
-    identify: StageOptions = field(default_factory=lambda: StageOptions(batch_size=32, num_cpus=0.1))
-    portrait: StageOptions = field(default_factory=StageOptions)
-    animal_portrait: StageOptions = field(default_factory=StageOptions)
-    speech: StageOptions = field(default_factory=StageOptions)
-    motion: StageOptions = field(default_factory=lambda: StageOptions(batch_size=16))
-    render: StageOptions = field(default_factory=lambda: StageOptions(batch_size=4))
-    animal_render: StageOptions = field(default_factory=lambda: StageOptions(batch_size=4))
-    video: StageOptions = field(default_factory=StageOptions)  # of `joyvasa evaluate`
-    score: StageOptions = field(default_factory=StageOptions)
-    watch: StageOptions = field(
-        default_factory=lambda: StageOptions(batch_size=1, time_limit_s=14400.0)
-    )  # of `prepare`
-    extract: StageOptions = field(default_factory=lambda: StageOptions(batch_size=1, time_limit_s=14400.0))
-    commit: StageOptions = field(default_factory=lambda: StageOptions(batch_size=16, num_cpus=0.1))
+    batch_size: int | None = None  # largest number of records in one call
+    workers: int | None = None  # processes
+    num_cpus: float | None = None  # cores of each worker, and so its threads
+    num_gpus: float | None = None  # GPUs of each worker: a whole number, or one n-th
+    time_limit_s: float | None = None  # for one batch; a worker that takes longer is killed
 
 
 @dataclass(frozen=True)
@@ -72,7 +53,7 @@ class RunConfig:
     metric_device: str = "auto"  # that they work on
     shard_size: int = SHARD_RECORDS  # rows that become visible together
     clips: ClipConfig = field(default_factory=ClipConfig)  # of `joyvasa prepare`
-    stages: StagesOptions = field(default_factory=StagesOptions)
+    stages: Mapping[str, StageOptions] = field(default_factory=dict)  # by the name of the stage
     ray: RayOptions = field(default_factory=RayOptions)
 
     def __post_init__(self) -> None:

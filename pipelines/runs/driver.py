@@ -34,6 +34,7 @@ from pipelines.engine.graph import Pipeline
 from pipelines.engine.tasks import Finished
 from pipelines.runs.config import RunConfig
 from pipelines.runs.metrics import metric_columns
+from pipelines.runs.outcomes import build_outcome
 from pipelines.runs.resources import build_executor, count_gpus
 from pipelines.runs.shard_writer import Ledger
 
@@ -100,9 +101,9 @@ class RunDefinition(ABC):
             gpus: number of GPUs to use.
         """
 
-    @abstractmethod
     def build_outcomes(self, config: RunConfig, modes: Sequence[Mode]) -> OutcomeBuilder:
         """Return the function that builds outcome rows."""
+        return lambda finished, pipeline: build_outcome(finished, pipeline=pipeline)
 
     def finish(self, folder: RunFolder, plan: Plan, config: RunConfig) -> Any:  # noqa: B027 (most kinds need nothing)
         """Complete the run folder once every record has an outcome; may run again after a resume."""
@@ -194,7 +195,7 @@ def execute_run(
         listener: called with every event.
         retry: statuses of finished records to run again.
     """
-    build_outcome = definition.build_outcomes(config, description.manifest.modes)
+    build_row = definition.build_outcomes(config, description.manifest.modes)
     with folder.lock() as lock, EventLog(folder.storage) as log:
         if retry:
             for number in folder.begun_shards():
@@ -207,6 +208,7 @@ def execute_run(
             run_fingerprint=description.fingerprint(),
             stages=pipeline.outputs,
             metrics=metric_columns(config),
+            columns=pipeline.columns,
         )
         logged = 0.0
 
@@ -226,7 +228,7 @@ def execute_run(
                 listener(event)
 
         def on_finished(finished: Finished) -> None:
-            ledger.take(finished.record, build_outcome(finished, pipeline))
+            ledger.take(finished.record, build_row(finished, pipeline))
 
         try:
             statistics = loop.run(

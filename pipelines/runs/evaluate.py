@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,24 +10,23 @@ from joyvasa.errors import ConfigError
 from joyvasa.mode import Mode
 from manifests.run.description import RunKind
 from manifests.run.folder import RunFolder
-from manifests.run.outcome import Outcome
 from manifests.storage import open_storage
 from pipelines.engine.events import Listener
 from pipelines.engine.graph import Pipeline
-from pipelines.engine.tasks import Finished
 from pipelines.runs.config import RunConfig
-from pipelines.runs.driver import OutcomeBuilder, RunDefinition, RunResult, start_run, with_absolute_paths
+from pipelines.runs.driver import RunDefinition, RunResult, start_run, with_absolute_paths
 from pipelines.runs.metrics import metric_hashes, score_stage
-from pipelines.runs.outcomes import ending_of, scores_of
-from pipelines.runs.resources import sized
-from pipelines.runs.video_pipeline import stage_spec
-from stages.video_input import VideoInputConfig, VideoInputStage
+from pipelines.runs.resources import SpecBuilder
+from stages.read_video import ReadVideoConfig, ReadVideoStage
 
 MAX_NAME_CHARACTERS = 80
 
 
 class EvaluateRun(RunDefinition):
-    """Score existing videos: video -> score."""
+    """Score existing videos: read_video -> score.
+
+    The column `input_video` of the outcome table holds the path of the scored video.
+    """
 
     kind: ClassVar[RunKind] = "evaluate"
     reads_videos: ClassVar[bool] = True
@@ -38,18 +37,10 @@ class EvaluateRun(RunDefinition):
 
     def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
         """Build the stages that read and score videos."""
-        options = sized(config.stages, (), gpus)
-        video = VideoInputStage(VideoInputConfig(crop=config.animation.crop))
-        return Pipeline(
-            (
-                stage_spec("video", video, options),
-                stage_spec("score", score_stage(config, run, config.animation), options, inputs=("video",)),
-            )
-        )
-
-    def build_outcomes(self, config: RunConfig, modes: Sequence[Mode]) -> OutcomeBuilder:
-        """Return the function that builds outcome rows; `input_video` holds the path of the scored video."""
-        return _outcome
+        builder = SpecBuilder(config.stages, gpus)
+        video = builder.build(ReadVideoStage(ReadVideoConfig(crop=config.animation.crop)))
+        score = builder.build(score_stage(config, run, config.animation), inputs=("read_video",))
+        return builder.join((video, score))
 
 
 def evaluate(
@@ -84,17 +75,3 @@ def evaluate(
         raise ConfigError("config_invalid", "metrics is none; expected at least one to measure: leave it out for all")
     folder = RunFolder(open_storage(str(out)))
     return start_run(EvaluateRun(), folder, manifest, config, name=name, listener=listener)
-
-
-def _outcome(finished: Finished, pipeline: Pipeline) -> Outcome:
-    """Build the outcome row of a scored video."""
-    found: Mapping[str, Any] = finished.facts.get("video", {})
-    scores: Mapping[str, Any] = finished.facts.get("score", {})
-    frames, rate = scores.get("frames"), found.get("frames_per_second")
-    return Outcome(
-        **ending_of(finished, pipeline),
-        frames=frames,
-        duration_s=frames / rate if frames and rate else None,
-        sha256=found.get("sha256"),
-        **scores_of(scores),
-    )

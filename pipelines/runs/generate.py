@@ -11,13 +11,15 @@ from joyvasa.mode import Mode
 from joyvasa.models import MOTION_ROLES, require_models, roles_in_use
 from manifests.run.description import RunKind
 from manifests.run.folder import RunFolder
+from manifests.run.outcome import Outcome
 from manifests.storage import open_storage
 from pipelines.engine.events import Listener
 from pipelines.engine.graph import Pipeline
+from pipelines.engine.tasks import Finished
 from pipelines.runs.config import RunConfig
 from pipelines.runs.driver import OutcomeBuilder, RunDefinition, RunResult, start_run, with_absolute_paths
 from pipelines.runs.metrics import metric_columns, metric_hashes
-from pipelines.runs.outcomes import Weights, outcome_of
+from pipelines.runs.outcomes import Weights, build_outcome
 from pipelines.runs.video_pipeline import animation_of, video_pipeline
 
 
@@ -46,7 +48,12 @@ class GenerateRun(RunDefinition):
         bundle = open_bundle(config.animation.models)
         weights = {mode: Weights.of(config, bundle, mode) for mode in modes}
         metrics = metric_columns(config)
-        return lambda finished, pipeline: outcome_of(finished, pipeline=pipeline, weights=weights, metrics=metrics)
+
+        def build(finished: Finished, pipeline: Pipeline) -> Outcome:
+            used = weights[finished.record.row["mode"]]
+            return build_outcome(finished, pipeline=pipeline, weights=used, metrics=metrics)
+
+        return build
 
 
 def generate(

@@ -10,6 +10,7 @@ from joyvasa.bundles import Bundle
 from joyvasa.mode import Mode
 from joyvasa.models import roles_in_use
 from manifests.run.outcome import Outcome
+from manifests.run.outcome_table import RESULT_FIELDS
 from pipelines.engine.graph import Pipeline
 from pipelines.engine.tasks import Finished
 from pipelines.runs.config import RunConfig
@@ -35,55 +36,38 @@ class Weights:
         return cls(f"{bundle.name} {bundle.fingerprint(used)}", tuple(sorted(licences)))
 
 
-def outcome_of(
-    finished: Finished, *, pipeline: Pipeline, weights: Mapping[str, Weights], metrics: Sequence[str] = ()
+def build_outcome(
+    finished: Finished, *, pipeline: Pipeline, weights: Weights | None = None, metrics: Sequence[str] = ()
 ) -> Outcome:
-    """The outcome row of a record.
+    """Build the outcome row of a record: how it ended, and what its stages declare as columns.
 
     Args:
-        finished: as the engine gives it.
-        pipeline: that the record has left.
-        weights: by mode.
+        finished: a record that has left the engine.
+        pipeline: the pipeline that it has left.
+        weights: weights that its video was made with.
         metrics: columns that have a number or a reason.
     """
-    facts = finished.facts
-    made: Mapping[str, Any] = {} if finished.rejection else facts["render"]
-    portrait: Mapping[str, Any] = facts.get("portrait", {})
-    identity: Mapping[str, Any] = facts.get("identify", {})
-    seed: Any = facts.get("motion", {}).get("seed")
-    used = weights[finished.record.row["mode"]]
-    return Outcome(
-        **ending_of(finished, pipeline),
-        frames=made.get("frames"),
-        duration_s=made.get("duration_s"),
-        seed=seed,
-        video=made.get("video"),
-        sha256=made.get("sha256"),
-        motion_file=made.get("motion_file"),
-        image_sha256=identity.get("image_sha256"),
-        audio_sha256=identity.get("audio_sha256"),
-        motion_sha256=identity.get("motion_sha256"),
-        n_faces=portrait.get("n_faces"),
-        warnings=portrait.get("warnings"),
-        warning_codes=portrait.get("warning_codes"),
-        bundle=used.bundle,
-        licences=used.licences,
-        **scores_of(facts.get("score", {}), metrics),
-    )
-
-
-def ending_of(finished: Finished, pipeline: Pipeline) -> dict[str, Any]:
-    """Fields of the outcome row that every kind of run has: where the record ended, and how."""
     rejection = finished.rejection
-    return {
-        "record_id": finished.record.id,
-        "status": finished.status.value,
-        "stage": pipeline.by_name[rejection.stage].output if rejection else pipeline.outputs[-1],
-        "error_code": rejection.code if rejection else None,
-        "error": rejection.sentence if rejection else None,
-        "attempts": finished.attempts,
-        "seconds": finished.seconds,
-    }
+    values: dict[str, Any] = {}
+    for spec in pipeline.order:
+        facts = finished.facts.get(spec.output, {})
+        columns = spec.stage.columns if rejection else {**spec.stage.columns, **spec.stage.output_columns}
+        values |= {name: facts[name] for name in columns if values.get(name) is None and name in facts}
+    standard = {field.name for field in RESULT_FIELDS}
+    return Outcome(
+        record_id=finished.record.id,
+        status=finished.status.value,
+        stage=pipeline.by_name[rejection.stage].output if rejection else pipeline.outputs[-1],
+        error_code=rejection.code if rejection else None,
+        error=rejection.sentence if rejection else None,
+        attempts=finished.attempts,
+        seconds=finished.seconds,
+        bundle=weights.bundle if weights else None,
+        licences=weights.licences if weights else (),
+        facts={name: value for name, value in values.items() if name not in standard},
+        **{name: value for name, value in values.items() if name in standard},
+        **scores_of(finished.facts.get("score", {}), metrics),
+    )
 
 
 def scores_of(facts: Mapping[str, Any], metrics: Sequence[str] = ()) -> dict[str, Any]:

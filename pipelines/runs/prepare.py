@@ -1,41 +1,36 @@
-"""Prepare a data set for training from recordings: watch -> extract, then the shards are joined."""
+"""Prepare a data set for training from recordings: find_clips -> extract_motion, then the shards are joined."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import InputError
 from joyvasa.mode import Mode
 from joyvasa.models import DETECTOR_ROLES, detector_name, require_weights
-from joyvasa.training.clip_config import FRAMES_PER_SECOND
 from manifests.plan import Plan
 from manifests.run.description import RunKind
 from manifests.run.events import EventLog
 from manifests.run.folder import RunFolder
-from manifests.run.outcome import Outcome
 from manifests.storage import open_storage
 from manifests.video_files import names_videos, video_manifest
 from pipelines.engine.events import Listener
 from pipelines.engine.graph import Pipeline
-from pipelines.engine.tasks import Finished
 from pipelines.runs.config import RunConfig
 from pipelines.runs.dataset_join import Prepared, join_shards
-from pipelines.runs.driver import OutcomeBuilder, RunDefinition, RunResult, start_run, with_absolute_paths
-from pipelines.runs.outcomes import ending_of
-from pipelines.runs.resources import sized
-from pipelines.runs.video_pipeline import stage_spec
-from stages.clip_motion import ClipMotionConfig, ClipMotionStage
-from stages.clip_source import ClipSourceConfig, ClipSourceStage
+from pipelines.runs.driver import RunDefinition, RunResult, start_run, with_absolute_paths
+from pipelines.runs.resources import SpecBuilder
+from stages.extract_motion import ExtractMotionConfig, ExtractMotionStage
+from stages.find_clips import FindClipsConfig, FindClipsStage
 
 VIDEOS = "videos.jsonl"  # manifest that lists the videos of a folder or glob
 
 
 class PrepareRun(RunDefinition):
-    """Prepare clips of motion and sound: watch -> extract."""
+    """Prepare clips of motion and sound: find_clips -> extract_motion."""
 
     kind: ClassVar[RunKind] = "prepare"
     reads_videos: ClassVar[bool] = True
@@ -56,18 +51,11 @@ class PrepareRun(RunDefinition):
 
     def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
         """Build the stages that find clips and extract their motion."""
-        options = sized(config.stages, (), gpus)
         common: dict[str, Any] = {"run": run, "animation": config.animation, "clips": config.clips}
-        return Pipeline(
-            (
-                stage_spec("watch", ClipSourceStage(ClipSourceConfig(**common)), options),
-                stage_spec("extract", ClipMotionStage(ClipMotionConfig(**common)), options, inputs=("watch",)),
-            )
-        )
-
-    def build_outcomes(self, config: RunConfig, modes: Sequence[Mode]) -> OutcomeBuilder:
-        """Return the function that builds outcome rows."""
-        return _outcome
+        builder = SpecBuilder(config.stages, gpus)
+        find = builder.build(FindClipsStage(FindClipsConfig(**common)))
+        extract = builder.build(ExtractMotionStage(ExtractMotionConfig(**common)), inputs=("find_clips",))
+        return builder.join((find, extract))
 
     def finish(self, folder: RunFolder, plan: Plan, config: RunConfig) -> Prepared:
         """Join the shards into a data set."""
@@ -109,18 +97,3 @@ def prepare(
         manifest = folder.storage.location(VIDEOS)
     result = start_run(definition, folder, manifest, config, listener=listener)
     return result, result.product
-
-
-def _outcome(finished: Finished, pipeline: Pipeline) -> Outcome:
-    """Build the outcome row of a recording; `frames` and `duration_s` are those of its clips."""
-    watched: Mapping[str, Any] = finished.facts.get("watch", {})
-    made: Mapping[str, Any] = finished.facts.get("extract", {})
-    frames = made.get("frames")
-    return Outcome(
-        **ending_of(finished, pipeline),
-        frames=frames,
-        duration_s=frames / FRAMES_PER_SECOND if frames else None,
-        sha256=watched.get("sha256"),
-        warnings=made.get("told"),
-        warning_codes=made.get("rejected"),
-    )

@@ -1,4 +1,4 @@
-"""Rates of a machine, measured by a run: what `joyvasa plan` reckons with."""
+"""Rates of a machine, measured by a run, which `joyvasa plan` uses for its estimate."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from manifests.run.folder import RunFolder
 from manifests.scan import MEDIA_COLUMNS, Scan
 from manifests.storage import open_storage
 from pipelines.engine.events import EventKind
-from pipelines.runs.resources import gpu_shares
 
 if TYPE_CHECKING:
     from pipelines.runs.config import RunConfig
 
 SAMPLE_RECORDS = 4  # of a manifest that is measured by itself
-# The unit that each stage's work grows with, and the sum that counts it; stages not named here work by the record.
-UNITS = {
-    "portrait": ("portrait", "records"),
-    "speech": ("distinct_second", "seconds"),
-    "motion": ("second", "seconds"),
-    "render": ("frame", "frames"),
-    "score": ("frame", "frames"),
+# What counts the units of a stage: a sum of its statistics.
+COUNTED = {
+    "record": "records",
+    "portrait": "records",
+    "second": "seconds",
+    "distinct_second": "seconds",
+    "frame": "frames",
 }
 
 
-def rates_of_run(run: str) -> Profile:
+def rates_of_run(run: str, *, machine: str = "", whole_gpu: bool = False) -> Profile:
     """The rates of a run, from what its workers took; start-up is not in it.
 
     Args:
         run: a run folder in which records were finished; a path or URI.
+        machine: description of the machine; by default the run and its models.
+        whole_gpu: whether each worker had a whole GPU, as in a run in one process.
 
     Raises:
         ManifestError: `run_missing`, or `rates_unknown` where no part of the run has ended.
@@ -46,7 +47,7 @@ def rates_of_run(run: str) -> Profile:
     folder = RunFolder(open_storage(run))
     models = ", ".join(folder.description().bundles)
     ended = [event for event in read_events(folder.storage) if event.get("event") == EventKind.RUN_ENDED]
-    profile = profile_of(ended, machine=f"{run}, models {models}")
+    profile = profile_of(ended, machine=machine or f"{run}, models {models}", whole_gpu=whole_gpu)
     if not profile.stages:
         raise ManifestError("rates_unknown", f"{run}: nothing was finished in it yet: let the run end, or resume it")
     return profile
@@ -83,6 +84,8 @@ def measure(manifest: str, config: RunConfig) -> Profile:
         ManifestError: the manifest cannot be read, or `rates_unknown` where none of these rows gave a video.
         JoyvasaError: missing models.
     """
+    import torch
+
     from pipelines.runs.generate import generate
 
     with tempfile.TemporaryDirectory(prefix="joyvasa-rates-") as folder:
@@ -96,20 +99,9 @@ def measure(manifest: str, config: RunConfig) -> Profile:
                 f"{manifest}: none of its first {result.counts.records} rows gave a video: look at them with "
                 "joyvasa generate, or give rates with --profile",
             )
-        return _with_gpus(rates_of_run(run), f"this machine, models {config.animation.models}")
-
-
-def _with_gpus(profile: Profile, machine: str) -> Profile:
-    """A process alone has the whole GPU, where there is one."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return dataclasses.replace(profile, machine=f"{machine}, no GPU")
-    shares = gpu_shares(("human",))
-    stages = {
-        name: dataclasses.replace(rate, gpus=1.0 if name in shares else 0.0) for name, rate in profile.stages.items()
-    }
-    return dataclasses.replace(profile, machine=machine, stages=stages)
+        has_gpu = torch.cuda.is_available()
+        machine = f"this machine, models {config.animation.models}" + ("" if has_gpu else ", no GPU")
+        return rates_of_run(run, machine=machine, whole_gpu=has_gpu)
 
 
 def _first_rows(manifest: str) -> list[dict[str, Any]]:
@@ -125,24 +117,28 @@ def _first_rows(manifest: str) -> list[dict[str, Any]]:
     return rows
 
 
-def profile_of(ended: Iterable[Mapping[str, Any]], *, machine: str) -> Profile:
+def profile_of(ended: Iterable[Mapping[str, Any]], *, machine: str, whole_gpu: bool = False) -> Profile:
     """Adds up the statistics of the parts of a run.
 
     Args:
         ended: `RunStatistics.as_dict` of each part.
-        machine: where it ran, in words.
+        machine: description of the machine.
+        whole_gpu: whether each worker had a whole GPU.
     """
     stages: dict[str, dict[str, float]] = {}
+    units: dict[str, str] = {}
     for statistics in ended:
-        for name, numbers in statistics["stages"].items():
-            _add(stages.setdefault(name.removeprefix("animal_"), {}), numbers)
+        for stage, numbers in statistics["stages"].items():
+            name = stage.removeprefix("animal_")
+            _add(stages.setdefault(name, {}), numbers)
+            units[name] = numbers["unit"]
     rates = {}
     for name, sums in stages.items():
-        unit, counted = UNITS.get(name, ("record", "records"))
-        if name == "motion" and sums["shared"]:
+        unit = units[name]
+        if unit == "second" and sums["shared"]:
             unit = "distinct_second"
-        if sums.get(counted):
-            rates[name] = StageRate(unit, sums["busy_s"] / sums[counted], sums["num_gpus"])
+        if amount := sums.get(COUNTED[unit]):
+            rates[name] = StageRate(unit, sums["busy_s"] / amount, sums["uses_gpu" if whole_gpu else "num_gpus"])
     made = stages.get("render", {})
     disk = {"frame": made["video_bytes"] / made["frames"]} if made.get("frames") and "video_bytes" in made else {}
     return Profile(machine, rates, disk)
@@ -152,4 +148,4 @@ def _add(sums: dict[str, float], numbers: Mapping[str, Any]) -> None:
     amounts = {"records": numbers["records"], "shared": numbers["shared"], "busy_s": numbers["busy_s"]}
     for key, amount in (amounts | numbers["totals"]).items():
         sums[key] = sums.get(key, 0) + amount
-    sums["num_gpus"] = numbers.get("num_gpus", 0.0)
+    sums["num_gpus"], sums["uses_gpu"] = numbers["num_gpus"], float(numbers["uses_gpu"])

@@ -1,76 +1,98 @@
-"""How many workers each stage gets, and which share of a GPU, where the options leave it open."""
+"""How many workers each stage gets, and which share of a GPU."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import ConfigError
-from joyvasa.mode import Mode
+from joyvasa.mode import MODES, Mode
 from joyvasa.models import RENDERER_ROLES, role_of
 from pipelines.engine import executors
 from pipelines.engine.executors.base import Executor
-from pipelines.engine.graph import Pipeline
-from pipelines.runs.config import RunConfig, StageOptions, StagesOptions
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.runs.config import RunConfig, StageOptions
+from stages.base import Stage
 
-# Of a GPU, by the stages of `joyvasa prepare`, which run without the others.
-PREPARE_SHARES = {"watch": 1 / 4, "extract": 1 / 2}
-RENDERING = ("render", "animal_render")
 LIGHT_BYTES = 64 << 20  # of weights: the published networks have seven times as many
 MOST_RENDERERS = 16  # processes, each of which holds PyTorch and the networks; each takes more cores beyond
 
 
 def stage_name(output: str, mode: str) -> str:
-    """The name of the stage that makes an output for rows of one mode, with networks of its own."""
+    """Return the name of the stage that makes an output for rows of one mode, with networks of its own."""
     return output if mode == "human" else f"{mode}_{output}"
 
 
-def gpu_shares(modes: Sequence[str]) -> Mapping[str, float]:
-    """Shares of a GPU by stage, which fill it exactly; each is one n-th.
+@dataclass(frozen=True)
+class SpecBuilder:
+    """Turn what stages declare, and the options that replace it, into the stages of a pipeline.
 
-    Rendering takes by far the longest, then sampling. Stages of several modes divide a share.
+    On each GPU runs one worker of each stage that has networks. Without a GPU, rendering takes all cores, because it
+    needs nearly all of the time and the other stages fit in between. Cores that compute the layers of a small network
+    together wait for each other more than they compute, so there each core renders videos of its own.
+
+    Attributes:
+        options: options by the name of the stage.
+        gpus: number of GPUs of the run; 0 for CPUs alone.
+        cores: cores for rendering, see `cores_of`.
+        light: whether the networks that render are small, see `renders_lightly`.
     """
-    shares = {"speech": 1 / 8, "motion": 1 / 4}
-    for mode in modes:
-        shares[stage_name("portrait", mode)] = 1 / 8 / len(modes)
-        shares[stage_name("render", mode)] = 1 / 2 / len(modes)
-    return shares
 
+    options: Mapping[str, StageOptions]
+    gpus: int = 0
+    cores: int = 1
+    light: bool = False
 
-def sized(
-    options: StagesOptions, modes: Sequence[str], gpus: int, *, cores: int = 1, light: bool = False
-) -> StagesOptions:
-    """Fills in what is left open.
+    def batch_size(self, stage: type[Stage]) -> int:
+        """Return the largest number of records in one call of a stage."""
+        return self.options.get(stage.name, StageOptions()).batch_size or stage.batch_size
 
-    On each GPU works one worker of each stage that has networks. Without one, rendering takes all cores: it needs
-    nearly all of the time, and the other stages fit in between. Cores that compute the layers of a small network
-    together wait for each other more than they compute, so each renders videos of its own there.
+    def build(self, stage: Stage, *, modes: Sequence[str] = ("human",), mode: str = "human", **how: Any) -> StageSpec:
+        """Build one stage of a pipeline.
 
-    Args:
-        options: as configured.
-        modes: that the manifest has.
-        gpus: to work on; 0 for the CPU alone.
-        cores: to render with, see `cores_of`.
-        light: whether networks that render are small, see `renders_lightly`.
-    """
-    renderers = min(cores, MOST_RENDERERS) if light else 1
-    shares = {**gpu_shares(modes), **PREPARE_SHARES}
-    filled = {}
-    for field in dataclasses.fields(options):
-        stage: StageOptions = getattr(options, field.name)
-        share = shares.get(field.name, 0.0)
-        num_gpus = stage.num_gpus if stage.num_gpus is not None else (share if gpus else 0.0)
-        keeps_pace = share or field.name == "score"  # a worker measures about as fast as a GPU renders
-        usual, threads = (max(1, gpus) if keeps_pace else 1), 1
-        if not gpus and field.name in RENDERING:
-            usual, threads = renderers, cores // renderers
-        workers = stage.workers if stage.workers is not None else usual
-        num_cpus = stage.num_cpus if stage.num_cpus is not None else float(threads)
-        filled[field.name] = dataclasses.replace(stage, workers=workers, num_cpus=num_cpus, num_gpus=num_gpus)
-    return StagesOptions(**filled)
+        Args:
+            stage: the stage.
+            modes: modes for which the pipeline has a stage like this; they divide its share of a GPU.
+            mode: mode that this one is for.
+            **how: further fields of `StageSpec`.
+        """
+        declared, name = stage.resources, stage_name(stage.name, mode)
+        workers, cpus = (max(1, self.gpus) if declared.workers == "per_gpu" else 1), declared.cpu
+        if declared.all_cores and not self.gpus:
+            workers = min(self.cores, MOST_RENDERERS) if self.light else 1
+            cpus = float(self.cores // workers)
+        values = {
+            "batch_size": stage.batch_size,
+            "workers": workers,
+            "num_cpus": cpus,
+            "num_gpus": declared.gpu / len(modes) if self.gpus else 0.0,
+            "time_limit_s": declared.time_limit_s,
+        }
+        given = dataclasses.asdict(self.options.get(name, StageOptions()))
+        values |= {key: value for key, value in given.items() if value is not None}
+        return StageSpec(name=name, stage=stage, output=stage.name, **values, **how)
+
+    def join(self, specs: Sequence[StageSpec]) -> Pipeline:
+        """Join stages into a pipeline.
+
+        Raises:
+            ConfigError: `config_unknown_option` if an option names no stage of the pipeline, in any mode.
+        """
+        outputs = dict.fromkeys(spec.output for spec in specs)
+        divided = {spec.output for spec in specs if spec.only}
+        known = [stage_name(name, mode) for name in outputs for mode in (MODES if name in divided else ("human",))]
+        for name in self.options:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean stages.{near[0]}?" if near else f"expected one of {', '.join(known)}"
+                raise ConfigError("config_unknown_option", f"no option stages.{name}; {hint}")
+        return Pipeline(tuple(specs))
 
 
 def renders_lightly(config: RunConfig, modes: Sequence[Mode]) -> bool:

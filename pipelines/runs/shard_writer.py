@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,7 @@ class Ledger:
         run_fingerprint: of the run's description.
         stages: outputs, for the columns of the outcome table.
         metrics: their columns there.
+        columns: further columns there, with their types.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class Ledger:
         run_fingerprint: str,
         stages: tuple[str, ...],
         metrics: tuple[str, ...] = (),
+        columns: Mapping[str, type] | None = None,
     ) -> None:
         self._folder, self._manifest, self._plan = folder, manifest, plan
         self._run_seed, self._run_fingerprint, self._stages = run_seed, run_fingerprint, stages
-        self._metrics = metrics
+        self._metrics, self._columns = metrics, columns
         self._open: dict[int, _OpenShard] = {}
         self.remaining = plan.records  # records without an outcome when the work began
 
@@ -122,6 +124,7 @@ class Ledger:
             run_fingerprint=self._run_fingerprint,
             stages=self._stages,
             metrics=self._metrics,
+            columns=self._columns,
         )
         del self._open[number]  # afterwards: if that failed, `save` still has the outcomes
 

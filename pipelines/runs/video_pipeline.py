@@ -1,4 +1,6 @@
-"""The pipeline from rows to videos: identify -> portrait and speech -> motion -> render -> score -> commit.
+"""The pipeline from rows to videos.
+
+hash_inputs -> portrait and speech -> motion -> render -> score -> verify_output
 
 Portrait and render have networks of their own for each mode (people, animals). They are separate stages with one
 output, so that a worker loads the networks of one mode only; speech and motion serve both.
@@ -12,94 +14,60 @@ from typing import Any
 
 from joyvasa.mode import Mode
 from joyvasa.models import AnimationConfig
-from pipelines.engine.graph import Facts, Pipeline, StageSpec
-from pipelines.runs.config import RunConfig, StagesOptions
+from pipelines.engine.graph import Facts, Pipeline
+from pipelines.runs.config import RunConfig
 from pipelines.runs.metrics import score_stage
-from pipelines.runs.resources import cores_of, renders_lightly, sized, stage_name
-from stages.base import Record, Stage
-from stages.commit import CommitConfig, CommitStage
+from pipelines.runs.resources import SpecBuilder, cores_of, renders_lightly
+from stages.base import Record
 from stages.config import StageConfig
-from stages.identify import IdentifyConfig, IdentifyStage
+from stages.hash_inputs import HashInputsConfig, HashInputsStage
 from stages.motion import MotionConfig, MotionStage
 from stages.portrait import PortraitStage
 from stages.render import RenderConfig, RenderStage
 from stages.speech import SpeechConfig, SpeechStage
+from stages.verify_output import VerifyOutputConfig, VerifyOutputStage
 
 
 def video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int = 0) -> Pipeline:
-    """The stages of a run, as they are configured.
+    """Build the stages of a run.
 
     Args:
         config: every option.
-        run: the run folder; an absolute path or URI.
-        modes: that the manifest has: `human`, `animal`.
-        gpus: to work on.
+        run: run folder; an absolute path or URI.
+        modes: modes of the rows: `human`, `animal`.
+        gpus: number of GPUs to use.
     """
-    light = renders_lightly(config, modes)
-    options = sized(config.stages, modes, gpus, cores=cores_of(config), light=light)
+    builder = SpecBuilder(config.stages, gpus, cores_of(config), renders_lightly(config, modes))
     common: dict[str, Any] = {"animation": animation_of(config, modes[0]), "determinism": config.determinism}
-    motion = MotionConfig(**common, shared=config.share_motion, strict_batch=options.motion.batch_size)
-    return Pipeline(
-        (
-            stage_spec("identify", IdentifyStage(IdentifyConfig()), options, share=_locations),
-            *(_portrait(config, mode, options) for mode in modes),
-            stage_spec("speech", SpeechStage(SpeechConfig(**common)), options, after=("identify",), share=_speech_key),
-            stage_spec(
-                "motion",
-                MotionStage(motion),
-                options,
-                inputs=("speech", "identify") if config.share_motion else ("speech",),
-                bucket=_windows,
-                share=_motion_key if config.share_motion else None,
-            ),
-            *(_render(config, run, mode, options) for mode in modes),
-            stage_spec(
-                "score",
-                score_stage(config, run, common["animation"]),
-                options,
-                inputs=("portrait", "motion", "render"),
-                optional=True,  # no number is worth a video
-            ),
-            stage_spec("commit", CommitStage(CommitConfig(run=run)), options, inputs=("render",), after=("score",)),
-        )
-    )
+    motion = MotionConfig(**common, shared=config.share_motion, strict_batch=builder.batch_size(MotionStage))
+    motion_inputs = ("speech", "hash_inputs") if config.share_motion else ("speech",)
+    motion_key = _motion_key if config.share_motion else None
+    score = score_stage(config, run, common["animation"])
+
+    specs = [builder.build(HashInputsStage(HashInputsConfig()), share=_locations)]
+    for mode in modes:
+        portrait = PortraitStage(StageConfig(**(common | {"animation": animation_of(config, mode)})))
+        alternative: dict[str, Any] = {"modes": modes, "mode": mode, "only": _of_mode(mode)}
+        specs.append(builder.build(portrait, after=("hash_inputs",), share=_portrait_key, **alternative))
+    specs += [
+        builder.build(SpeechStage(SpeechConfig(**common)), after=("hash_inputs",), share=_speech_key),
+        builder.build(MotionStage(motion), inputs=motion_inputs, bucket=_windows, share=motion_key),
+    ]
+    for mode in modes:
+        settings = common | {"animation": animation_of(config, mode)}
+        render = RenderStage(RenderConfig(**settings, run=run, save_motion=config.save_motion))
+        alternative = {"modes": modes, "mode": mode, "only": _of_mode(mode)}
+        specs.append(builder.build(render, inputs=("portrait", "motion"), **alternative))
+    specs += [
+        builder.build(score, inputs=("portrait", "motion", "render"), optional=True),  # no number is worth a video
+        builder.build(VerifyOutputStage(VerifyOutputConfig(run=run)), inputs=("render",), after=("score",)),
+    ]
+    return builder.join(specs)
 
 
 def animation_of(config: RunConfig, mode: Mode) -> AnimationConfig:
-    """The options of the method for rows of one mode."""
+    """Return the options of the method for rows of one mode."""
     return dataclasses.replace(config.animation, mode=mode)
-
-
-def _portrait(config: RunConfig, mode: Mode, options: StagesOptions) -> StageSpec:
-    stage = PortraitStage(StageConfig(animation=animation_of(config, mode), determinism=config.determinism))
-    name = stage_name("portrait", mode)
-    return stage_spec(
-        name, stage, options, output="portrait", only=_of_mode(mode), after=("identify",), share=_portrait_key
-    )
-
-
-def _render(config: RunConfig, run: str, mode: Mode, options: StagesOptions) -> StageSpec:
-    animation, determinism = animation_of(config, mode), config.determinism
-    stage = RenderStage(
-        RenderConfig(animation=animation, determinism=determinism, run=run, save_motion=config.save_motion)
-    )
-    name = stage_name("render", mode)
-    return stage_spec(name, stage, options, output="render", only=_of_mode(mode), inputs=("portrait", "motion"))
-
-
-def stage_spec(name: str, stage: Stage, options: StagesOptions, **how: Any) -> StageSpec:
-    """A stage as its options want it; `how` are further fields of `StageSpec`."""
-    own = getattr(options, name)
-    return StageSpec(
-        name=name,
-        stage=stage,
-        batch_size=own.batch_size,
-        workers=own.workers,
-        num_cpus=own.num_cpus,
-        num_gpus=own.num_gpus,
-        time_limit_s=own.time_limit_s,
-        **how,
-    )
 
 
 def _of_mode(mode: Mode) -> Callable[[Record], bool]:
@@ -127,7 +95,7 @@ def _motion_key(record: Record, facts: Facts) -> Hashable:
 
 def _content(column: str, record: Record, facts: Facts) -> Hashable:
     """What the file of a column holds: its hash, or its location where it is too large to be read for that."""
-    return facts["identify"][f"{column}_sha256"] or record.row[column]
+    return facts["hash_inputs"][f"{column}_sha256"] or record.row[column]
 
 
 def _windows(_record: Record, facts: Facts) -> Hashable:

@@ -10,9 +10,9 @@ from joyvasa.training.dataset_files import DatasetWriter
 from joyvasa.training.shard_clips import shard_clips
 from manifests.storage import open_storage
 from stages.base import Failed, Item, Kind, Ok
-from stages.clip_motion import ClipMotionConfig, ClipMotionStage, clip_name
 from stages.clip_parts import ClipParts
-from stages.clip_source import ClipSourceConfig, ClipSourceStage
+from stages.extract_motion import ExtractMotionConfig, ExtractMotionStage, clip_name
+from stages.find_clips import FindClipsConfig, FindClipsStage
 from tests.joyvasa.training.recordings import recording, talking
 from tests.stages.items import options, ready, record, travelled
 
@@ -26,8 +26,8 @@ def made(tmp_path_factory):
     common = {"run": str(folder / "run"), "animation": options(), "clips": ClipConfig(min_s=1.5)}
     one = record("talk/1.mp4", source_video=recording(folder / "talk.mp4", face))
     watch, extract = (
-        ready(ClipSourceStage(ClipSourceConfig(**common))),
-        ready(ClipMotionStage(ClipMotionConfig(**common))),
+        ready(FindClipsStage(FindClipsConfig(**common))),
+        ready(ExtractMotionStage(ExtractMotionConfig(**common))),
     )
     (outcome,) = watch.run([Item(one)])
     return folder, one, travelled(outcome.payload), extract
@@ -42,11 +42,11 @@ def clips(folder, one):
 
 def test_a_recording_becomes_its_clips_and_the_rest_is_told(made):
     folder, one, watched, extract = made
-    (outcome,) = extract.run([Item(one, {"watch": watched})])
+    (outcome,) = extract.run([Item(one, {"find_clips": watched})])
     assert isinstance(outcome, Ok)
     assert outcome.facts["clips"] == 2
-    assert outcome.facts["rejected"] == "frozen"
-    assert "talk.mp4: 2.2" in outcome.facts["told"]
+    assert outcome.facts["warning_codes"] == "frozen"
+    assert "talk.mp4: 2.2" in outcome.facts["warnings"]
     rows, found = clips(folder, one)
     assert [row.code for row in rows] == [None, "frozen", None]
     assert [clip.clip_id for clip in found] == [clip_name(one.id, 0), clip_name(one.id, 1)]
@@ -56,9 +56,9 @@ def test_a_recording_becomes_its_clips_and_the_rest_is_told(made):
 
 def test_the_same_recording_gives_the_same_clips_again(made):
     folder, one, watched, extract = made
-    extract.run([Item(one, {"watch": watched})])
+    extract.run([Item(one, {"find_clips": watched})])
     _, before = clips(folder, one)
-    extract.run([Item(one, {"watch": watched})])
+    extract.run([Item(one, {"find_clips": watched})])
     _, after = clips(folder, one)
     for left, right in zip(before, after, strict=True):
         assert torch.equal(left.motion.expression, right.motion.expression)
@@ -67,7 +67,7 @@ def test_the_same_recording_gives_the_same_clips_again(made):
 
 def test_motion_of_a_frame_does_not_depend_on_where_its_clip_begins(made):
     folder, one, watched, extract = made
-    extract.run([Item(one, {"watch": watched})])
+    extract.run([Item(one, {"find_clips": watched})])
     _, (first, _) = clips(folder, one)
     later = watched.stretches[0].__class__(10, 20, watched.stretches[0].square)
     reader, path = extract._reader, folder / "talk.mp4"
@@ -95,7 +95,7 @@ class Landmarks:
 def test_openings_of_eyes_and_lips_are_kept_where_there_are_landmarks(made, monkeypatch):
     folder, one, watched, extract = made
     monkeypatch.setattr(extract._reader, "_landmarks", Landmarks())
-    extract.run([Item(one, {"watch": watched})])
+    extract.run([Item(one, {"find_clips": watched})])
     _, (clip, _) = clips(folder, one)
     np.testing.assert_allclose(clip.eye_ratio, np.repeat([[0.3, 0.4]], clip.n_frames, axis=0), atol=1e-5)
     frames = np.arange(1, clip.n_frames - 1)
@@ -112,9 +112,9 @@ def test_motion_that_is_not_finite_rejects_its_clip_alone(made, monkeypatch):
         return (expression * float("nan"), pose) if len(calls) == 1 else (expression, pose)
 
     monkeypatch.setattr(extract._reader, "_read", broken)
-    (outcome,) = extract.run([Item(one, {"watch": watched})])
+    (outcome,) = extract.run([Item(one, {"find_clips": watched})])
     assert outcome.facts["clips"] == 1
-    assert outcome.facts["rejected"] == "motion_not_finite,frozen"
+    assert outcome.facts["warning_codes"] == "motion_not_finite,frozen"
     rows, found = clips(folder, one)
     assert [row.code for row in rows] == ["motion_not_finite", "frozen", None]
     assert [clip.clip_id for clip in found] == [clip_name(one.id, 1)]
@@ -123,7 +123,7 @@ def test_motion_that_is_not_finite_rejects_its_clip_alone(made, monkeypatch):
 def test_a_recording_that_changed_meanwhile_fails_alone(made, tmp_path):
     _, one, watched, extract = made
     shorter = recording(tmp_path / "shorter.mp4", talking(100))
-    (outcome,) = extract.run([Item(record(one.id, source_video=shorter), {"watch": watched})])
+    (outcome,) = extract.run([Item(record(one.id, source_video=shorter), {"find_clips": watched})])
     assert isinstance(outcome, Failed)
     assert (outcome.kind, outcome.code) == (Kind.BAD_INPUT, "video_unreadable")
 

@@ -10,7 +10,7 @@ from joyvasa.motion.file import save_motion
 from joyvasa.motion.sequence import MotionSequence
 from manifests.record import derive_seed
 from stages.base import Item, Kind, Record
-from stages.identify import Identity
+from stages.hash_inputs import Identity
 from stages.motion import MotionConfig, MotionStage
 from stages.speech import SpeechConfig, SpeechPayload, SpeechStage
 from tests.media import tone
@@ -128,7 +128,7 @@ def test_a_shared_motion_takes_its_seed_from_the_content_of_the_recording_or_fro
     def seed_of(name, sha256, own=None):
         one = Record(id=name, row={"audio": f"{name}.wav", "seed": own}, seed=int(name))
         identity = Identity(audio_sha256=sha256)
-        (outcome,) = stage.run([Item(one, {**items[0].inputs, "identify": identity})])
+        (outcome,) = stage.run([Item(one, {**items[0].inputs, "hash_inputs": identity})])
         assert outcome.facts["seed"] == outcome.payload.seed == int(outcome.payload.provenance["seed"])
         return outcome.facts["seed"]
 

@@ -14,8 +14,8 @@ from joyvasa.models import Models
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from stages.base import Failed, Item, Kind, Ok
+from stages.read_video import ReadVideoConfig, ReadVideoStage
 from stages.score import ScoreConfig, ScoreStage
-from stages.video_input import VideoInputConfig, VideoInputStage
 from stages.video_output import VideoOutput, VideoPlan
 from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.metrics.clips import noise
@@ -206,9 +206,9 @@ def test_metrics_whose_licence_forbids_it_are_left_out_of_commercial_runs(item, 
 
 def brought(path, **row) -> Item:
     source = record("v", source_video=path, **row)
-    (outcome,) = ready(VideoInputStage(VideoInputConfig())).run([Item(source)])
+    (outcome,) = ready(ReadVideoStage(ReadVideoConfig())).run([Item(source)])
     assert isinstance(outcome, Ok), outcome
-    return Item(source, {"video": travelled(outcome.payload)})
+    return Item(source, {"read_video": travelled(outcome.payload)})
 
 
 def portrait_video(folder: Path) -> Path:
@@ -251,7 +251,7 @@ def test_what_is_no_video_fails_alone(tmp_path, name, code):
     (tmp_path / "text.mp4").write_text("text")
     good = record("good", source_video=write(tmp_path / "good.mp4", noise(30)))
     bad = record("bad", source_video=tmp_path / name)
-    first, second = ready(VideoInputStage(VideoInputConfig())).run([Item(bad), Item(good)])
+    first, second = ready(ReadVideoStage(ReadVideoConfig())).run([Item(bad), Item(good)])
     assert isinstance(first, Failed)
     assert (first.kind, first.code) == (Kind.BAD_INPUT, code)
     assert isinstance(second, Ok)

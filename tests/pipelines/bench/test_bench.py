@@ -35,7 +35,11 @@ HERE = tuple(name for name in SECTIONS if name not in ("engine", "ray_data"))  #
 
 def tiny(**amounts):
     settings = ["animation.models=random", "executor=local", "metrics=none", "stages.motion.batch_size=2"]
-    settings += ["stages.identify.batch_size=2", "stages.commit.batch_size=2", "animation.picture.max_side=128"]
+    settings += [
+        "stages.hash_inputs.batch_size=2",
+        "stages.verify_output.batch_size=2",
+        "animation.picture.max_side=128",
+    ]
     settings += ["stages.portrait.batch_size=2", "stages.speech.batch_size=2", "stages.render.batch_size=2"]
     defaults = {
         "sections": HERE,
@@ -143,7 +147,7 @@ def test_what_is_skipped_says_why_and_has_no_figures(document):
 def test_the_efficiency_is_that_of_the_stored_rates(document):
     rates = {stage.stage: stage.records_per_s for stage in document.chain.stages}
     chain = document.chain.chain
-    assert list(rates) == ["identify", "portrait", "speech", "motion", "render", "score", "commit"]
+    assert list(rates) == ["hash_inputs", "portrait", "speech", "motion", "render", "score", "verify_output"]
     assert rates[chain.slowest_stage] == min(rates.values())
     assert chain.efficiency == pytest.approx(chain.records_per_s / min(rates.values()))
     assert chain.records == 4

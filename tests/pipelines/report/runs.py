@@ -77,7 +77,7 @@ def good(record: Record, *, video: str | None = None, **metrics: float | None) -
     return Outcome(
         record_id=record.record_id,
         status="ok",
-        stage="commit",
+        stage="verify_output",
         seconds={"motion": 0.5, "render": 2.0},
         frames=100,
         duration_s=4.0,

@@ -177,7 +177,7 @@ def test_a_bad_video_fails_alone(videos, tmp_path):
     found = rows_of(tmp_path / "run")
     assert found["text"]["error_code"] == "video_unreadable"
     assert found["none"]["error_code"] == "video_missing"
-    assert found["none"]["stage"] == "video"
+    assert found["none"]["stage"] == "read_video"
     assert found["v0"]["metric_temporal_flickering"] > 0
 
 

@@ -139,7 +139,7 @@ def test_a_bad_record_fails_alone_and_can_be_tried_again(inputs, tmp_path):
     assert result.counts.statuses == {"ok": 1, "failed": 2}
     outcomes = rows_of(tmp_path / "run")
     assert outcomes["no-picture"]["error_code"] == "image_missing"
-    assert (outcomes["no-picture"]["stage"], outcomes["no-picture"]["seed"]) == ("identify", None)
+    assert (outcomes["no-picture"]["stage"], outcomes["no-picture"]["seed"]) == ("hash_inputs", None)
     assert outcomes["no-sound"]["error_code"] == "audio_missing"
     before = (tmp_path / "run" / outcomes["good"]["video"]).stat().st_mtime_ns
     (inputs / "later.jpg").write_bytes((inputs / "a.jpg").read_bytes())
@@ -268,13 +268,11 @@ def test_failed_records_of_an_unfinished_shard_are_tried_again(inputs, tmp_path,
     assert resume(tmp_path / "run", retry=["failed"]).all_ok
 
 
-def test_a_run_begun_before_there_were_modes_goes_on(finished, tmp_path):
+def test_a_run_without_modes_in_its_description_is_one_of_people(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     file = tmp_path / "run/run.yaml"
     content = yaml.safe_load(file.read_text())
     assert content["manifest"].pop("modes") == ["human"]
-    for stage in ("identify", "animal_portrait", "animal_render"):
-        del content["configuration"]["stages"][stage]
     file.write_text(yaml.safe_dump(content))
     (tmp_path / "run/shards/00001/_done.json").unlink()
     assert resume(tmp_path / "run").all_ok

@@ -34,6 +34,7 @@ class Watched(Stage):
 
     def __init__(self, stage):
         self.stage = stage
+        self.declare_like(stage)
 
     def setup(self):
         self.stage.setup()
@@ -117,7 +118,7 @@ def row(inputs, number, **more):
 
 def test_a_worker_loads_the_networks_of_one_mode_only(inputs):
     whole = watched(video_pipeline(options(), "/nowhere", ("human", "animal")))
-    first = Pipeline(tuple(spec for spec in whole.stages if spec.output in ("identify", "portrait")))
+    first = Pipeline(tuple(spec for spec in whole.stages if spec.output in ("hash_inputs", "portrait")))
     records = [row(inputs, n, mode=mode) for n, mode in enumerate(["human", "animal"] * 2)]
     ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     try:
@@ -127,7 +128,7 @@ def test_a_worker_loads_the_networks_of_one_mode_only(inputs):
         ray.shutdown()
     assert [record.status for record in finished] == [Status.OK] * 4
     assert {name: stage.records for name, stage in statistics.stages.items()} == {
-        "identify": 1, "portrait": 1, "animal_portrait": 1,
+        "hash_inputs": 1, "portrait": 1, "animal_portrait": 1,
     }  # fmt: skip
     facts = {record.record.row["mode"]: record.facts["portrait"] for record in finished}
     assert facts["human"]["loaded"] == ",".join(NETWORKS[:2])
@@ -143,14 +144,14 @@ def test_people_and_animals_go_through_workers_of_their_own(manifest, tmp_path, 
         pipelines.append(watched(video_pipeline(*arguments, **options)))
         return pipelines[-1]
 
-    original = runs.outcome_of
+    original = runs.build_outcome
 
     def note(finished, **options):
         taken.append(finished)
         return original(finished, **options)
 
     monkeypatch.setattr(runs, "video_pipeline", build)
-    monkeypatch.setattr(runs, "outcome_of", note)
+    monkeypatch.setattr(runs, "build_outcome", note)
     generate(manifest, tmp_path / "run", options("executor=ray"))
     check_rows(tmp_path / "run")
     processes = {}

@@ -165,11 +165,12 @@ def test_a_data_set_in_a_bucket_is_the_same(few, made, s3_bucket):
 KILLED = """
 import os, signal, sys
 import pipelines.runs.dataset_join as join
-from stages.clip_motion import ClipMotionStage
+from stages.extract_motion import ExtractMotionStage
 from tests.pipelines.runs.test_prepare import configured
 from pipelines.runs.prepare import prepare
 
-holder, name = {"part": (ClipMotionStage, "_extract"), "shard": (join, "_table"), "join": (join, "_join")}[sys.argv[3]]
+places = {"part": (ExtractMotionStage, "_extract"), "shard": (join, "_table"), "join": (join, "_join")}
+holder, name = places[sys.argv[3]]
 before, calls = getattr(holder, name), []
 
 def call(*arguments, **more):

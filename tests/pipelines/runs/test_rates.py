@@ -14,22 +14,23 @@ from tests.media import DATA, tone
 SETTINGS = ["animation.picture.max_side=128"]
 
 
-def stage(records, busy_s, *, shared=0, num_gpus=0.0, **totals):
-    return {"records": records, "shared": shared, "busy_s": busy_s, "num_gpus": num_gpus, "totals": totals}
+def stage(records, busy_s, unit="record", *, shared=0, num_gpus=0.0, **totals):
+    numbers = {"records": records, "shared": shared, "busy_s": busy_s, "num_gpus": num_gpus, "totals": totals}
+    return {**numbers, "unit": unit, "uses_gpu": num_gpus > 0}
 
 
 PARTS = [
     {
         "stages": {
-            "portrait": stage(4, 2.0, shared=6),
-            "animal_portrait": stage(1, 1.0),
-            "speech": stage(5, 5.0, seconds=50.0),
-            "motion": stage(10, 20.0, seconds=100.0, frames=2500),
-            "render": stage(10, 125.0, num_gpus=0.5, frames=2500, video_bytes=5e6),
-            "commit": stage(10, 0.5),
+            "portrait": stage(4, 2.0, "portrait", shared=6),
+            "animal_portrait": stage(1, 1.0, "portrait"),
+            "speech": stage(5, 5.0, "distinct_second", seconds=50.0),
+            "motion": stage(10, 20.0, "second", seconds=100.0, frames=2500),
+            "render": stage(10, 125.0, "frame", num_gpus=0.5, frames=2500, video_bytes=5e6),
+            "verify_output": stage(10, 0.5),
         }
     },
-    {"stages": {"render": stage(10, 250.0, num_gpus=0.5, frames=2500, video_bytes=5e6)}},
+    {"stages": {"render": stage(10, 250.0, "frame", num_gpus=0.5, frames=2500, video_bytes=5e6)}},
 ]
 
 
@@ -41,13 +42,18 @@ def test_rates_are_seconds_of_work_by_the_unit_that_the_work_grows_with():
         "speech": ("distinct_second", 0.1, 0.0),
         "motion": ("second", 0.2, 0.0),
         "render": ("frame", 0.075, 0.5),
-        "commit": ("record", 0.05, 0.0),
+        "verify_output": ("record", 0.05, 0.0),
     }
     assert profile.disk == {"frame": 2000}
 
 
+def test_a_run_in_one_process_counts_the_whole_gpu_for_stages_that_use_it():
+    rates = profile_of(PARTS, machine="here", whole_gpu=True).stages
+    assert (rates["render"].gpus, rates["verify_output"].gpus) == (1.0, 0.0)
+
+
 def test_a_shared_motion_is_reckoned_by_the_recording():
-    shared = {"stages": {"motion": stage(2, 20.0, shared=8, seconds=100.0)}}
+    shared = {"stages": {"motion": stage(2, 20.0, "second", shared=8, seconds=100.0)}}
     assert profile_of([shared], machine="here").stages["motion"].per == "distinct_second"
 
 

@@ -3,8 +3,9 @@ from fractions import Fraction
 import pytest
 
 from joyvasa.config import load_config
-from pipelines.runs.config import RayOptions, RunConfig, StageOptions, StagesOptions
-from pipelines.runs.resources import cores_of, cpus_to_offer, renders_lightly, sized
+from joyvasa.errors import ConfigError
+from pipelines.runs.config import RayOptions, RunConfig, StageOptions
+from pipelines.runs.resources import cores_of, cpus_to_offer, renders_lightly
 from pipelines.runs.video_pipeline import video_pipeline
 
 MODES = [("human",), ("animal",), ("human", "animal")]
@@ -29,11 +30,25 @@ def test_only_stages_of_modes_that_occur_are_built(modes):
     assert [name in names for name in ("animal_portrait", "animal_render")] == ["animal" in modes] * 2
 
 
-def test_what_is_configured_stays():
-    options = StagesOptions(animal_render=StageOptions(workers=5, num_gpus=1.0))
-    made = sized(options, ("human", "animal"), 2)
-    assert (made.animal_render.workers, made.animal_render.num_gpus) == (5, 1.0)
-    assert (made.render.workers, made.score.workers, made.identify.workers, made.score.num_gpus) == (2, 2, 1, 0.0)
+def specs(modes, gpus=0, *, stages=None, cores=1, light=False, monkeypatch):
+    """The stages of a pipeline on a machine with so many cores."""
+    monkeypatch.setattr("pipelines.runs.video_pipeline.cores_of", lambda config: cores)
+    monkeypatch.setattr("pipelines.runs.video_pipeline.renders_lightly", lambda config, modes: light)
+    return video_pipeline(RunConfig(stages=stages or {}), "/run", modes, gpus=gpus).by_name
+
+
+def test_what_is_configured_stays(monkeypatch):
+    stages = {"animal_render": StageOptions(workers=5, num_gpus=1.0)}
+    made = specs(("human", "animal"), 2, stages=stages, monkeypatch=monkeypatch)
+    assert (made["animal_render"].workers, made["animal_render"].num_gpus) == (5, 1.0)
+    workers = [made[name].workers for name in ("render", "score", "hash_inputs")]
+    assert (workers, made["score"].num_gpus) == ([2, 2, 1], 0.0)
+
+
+def test_an_option_of_a_stage_that_no_pipeline_has_is_refused():
+    with pytest.raises(ConfigError, match=r"no option stages\.rendr; did you mean stages\.render\?"):
+        video_pipeline(RunConfig(stages={"rendr": StageOptions(workers=1)}), "/run", ("human",))
+    video_pipeline(RunConfig(stages={"animal_render": StageOptions(workers=1)}), "/run", ("human",))
 
 
 def test_without_a_gpu_every_worker_gets_its_place_on_this_machine():
@@ -42,19 +57,21 @@ def test_without_a_gpu_every_worker_gets_its_place_on_this_machine():
     assert cpus_to_offer(pipeline) >= sum(spec.workers * spec.num_cpus for spec in pipeline.stages)
 
 
-def test_without_a_gpu_rendering_takes_all_cores_of_this_machine_and_what_is_configured_stays():
-    made = sized(StagesOptions(animal_render=StageOptions(num_cpus=3)), ("human", "animal"), 0, cores=8)
-    assert (made.render.num_cpus, made.animal_render.num_cpus, made.motion.num_cpus) == (8, 3, 1)
-    assert made.identify.num_cpus == 0.1
-    assert (made.render.workers, made.motion.workers) == (1, 1)
-    assert sized(StagesOptions(), ("human",), 1, cores=8).render.num_cpus == 1
+def test_without_a_gpu_rendering_takes_all_cores_of_this_machine_and_what_is_configured_stays(monkeypatch):
+    stages = {"animal_render": StageOptions(num_cpus=3)}
+    made = specs(("human", "animal"), stages=stages, cores=8, monkeypatch=monkeypatch)
+    assert [made[name].num_cpus for name in ("render", "animal_render", "motion", "hash_inputs")] == [8, 3, 1, 0.1]
+    assert (made["render"].workers, made["motion"].workers) == (1, 1)
+    assert specs(("human",), 1, cores=8, monkeypatch=monkeypatch)["render"].num_cpus == 1
 
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(1, 1, 1), (8, 8, 1), (16, 16, 1), (64, 16, 4)])
-def test_small_networks_render_other_videos_on_each_core(cores, workers, threads):
-    made = sized(StagesOptions(animal_render=StageOptions(workers=3)), ("human",), 0, cores=cores, light=True)
-    assert (made.render.workers, made.render.num_cpus, made.animal_render.workers) == (workers, threads, 3)
-    assert sized(StagesOptions(), ("human",), 1, cores=cores, light=True).render.workers == 1
+def test_small_networks_render_other_videos_on_each_core(cores, workers, threads, monkeypatch):
+    stages = {"animal_render": StageOptions(workers=3)}
+    made = specs(("human", "animal"), stages=stages, cores=cores, light=True, monkeypatch=monkeypatch)
+    render = made["render"]
+    assert (render.workers, render.num_cpus, made["animal_render"].workers) == (workers, threads, 3)
+    assert specs(("human",), 1, cores=cores, light=True, monkeypatch=monkeypatch)["render"].workers == 1
 
 
 @pytest.mark.parametrize(("models", "light"), [("sample", True), ("joyvasa", False), ("random", False)])

@@ -8,7 +8,8 @@ from ray.cluster_utils import Cluster
 from joyvasa.errors import ConfigError
 from pipelines.engine import executors
 from pipelines.runs.config import RunConfig
-from pipelines.runs.resources import count_gpus, sized
+from pipelines.runs.resources import count_gpus
+from pipelines.runs.video_pipeline import video_pipeline
 from tests.pipelines.runs.running import configured
 
 
@@ -27,7 +28,7 @@ def test_with_an_address_the_cluster_is_asked_and_left_again(cluster, monkeypatc
     config = configured("executor=ray", f"ray.address={cluster.address}")
     assert count_gpus(config) == 3
     assert not ray.is_initialized()
-    assert sized(config.stages, ("human",), count_gpus(config)).render.workers == 3
+    assert video_pipeline(config, "/run", ("human",), gpus=count_gpus(config)).by_name["render"].workers == 3
     assert count_gpus(configured("executor=ray", f"ray.address={cluster.address}", "ray.gpus=5")) == 5
 
 

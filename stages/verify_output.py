@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manifests.storage import open_storage
-from stages.base import Failed, Item, Kind, Ok, Outcome, Stage
+from stages.base import Failed, Item, Kind, Ok, Outcome, Resources, Stage
 from stages.isolation import each
 from stages.video_output import VideoPayload
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommitConfig:
+class VerifyOutputConfig:
     """Where the videos are.
 
     Attributes:
@@ -22,17 +22,21 @@ class CommitConfig:
     run: str
 
 
-class CommitStage(Stage):
+class VerifyOutputStage(Stage):
     """`VideoPayload` -> nothing; fact `committed`.
 
     Outcome rows are the driver's: only it knows attempts, seconds and rejected records, and what it writes must
     survive every worker.
 
     Args:
-        config: see `CommitConfig`.
+        config: see `VerifyOutputConfig`.
     """
 
-    def __init__(self, config: CommitConfig) -> None:
+    name = "verify_output"
+    resources = Resources(cpu=0.1)
+    batch_size = 16
+
+    def __init__(self, config: VerifyOutputConfig) -> None:
         self.config = config
 
     def setup(self) -> None:

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 from joyvasa.errors import ConfigError
-from stages.base import Failed, Item, Ok, Outcome, Stage
+from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.isolation import each
 from stages.media import CHUNK_BYTES, MAX_BYTES, local_file, open_stream
 
@@ -22,7 +23,7 @@ _FINAL = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EACCES, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdentifyConfig:
+class HashInputsConfig:
     """How files are read.
 
     Attributes:
@@ -48,7 +49,7 @@ class Identity:
     motion_sha256: str | None = None
 
 
-class IdentifyStage(Stage):
+class HashInputsStage(Stage):
     """Row `image`, `audio`, `motion` -> `Identity`; its fields are the facts.
 
     Each file is read once as a stream and then lies in the page cache for the stages that decode it; in an object
@@ -56,10 +57,15 @@ class IdentifyStage(Stage):
     read once. May be shared: all depends on the locations of the files.
 
     Args:
-        config: see `IdentifyConfig`.
+        config: see `HashInputsConfig`.
     """
 
-    def __init__(self, config: IdentifyConfig) -> None:
+    name = "hash_inputs"
+    resources = Resources(cpu=0.1)
+    batch_size = 32
+    columns: ClassVar = {"image_sha256": str, "audio_sha256": str, "motion_sha256": str}
+
+    def __init__(self, config: HashInputsConfig) -> None:
         self.config = config
 
     def setup(self) -> None:
@@ -69,7 +75,7 @@ class IdentifyStage(Stage):
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Reads the files of all rows side by side, each once."""
         files = list(dict.fromkeys(file for item in batch for file in _files(item)))
-        with ThreadPoolExecutor(self.config.threads, thread_name_prefix="identify") as pool:
+        with ThreadPoolExecutor(self.config.threads, thread_name_prefix="hash") as pool:
             hashes = pool.map(lambda file: each([file], lambda one: self._hash(*one))[0], files)
             found = dict(zip(files, hashes, strict=True))
         return [_outcome({column: found[column, location] for column, location in _files(item)}) for item in batch]

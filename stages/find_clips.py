@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from joyvasa.bundles.hashes import sha256_of
 from joyvasa.errors import InputError
@@ -17,7 +18,7 @@ from joyvasa.training.clips import split_of
 from joyvasa.training.footage import sound_delay_s, watch
 from joyvasa.training.stretches import Stretch, find_stretches, summary
 from manifests.storage import open_storage
-from stages.base import Failed, Item, Kind, Ok, Outcome, Stage
+from stages.base import Failed, Item, Kind, Ok, Outcome, Resources, Stage
 from stages.clip_parts import ClipParts, StretchRow
 from stages.isolation import each
 from stages.media import local_file
@@ -26,7 +27,7 @@ STRETCH_BYTES = 256  # of a pickled stretch, about
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipSourceConfig:
+class FindClipsConfig:
     """What is looked for.
 
     Attributes:
@@ -57,7 +58,7 @@ class WatchedVideo:
     stretches: tuple[Stretch, ...]
 
 
-class ClipSourceStage(Stage):
+class FindClipsStage(Stage):
     """Row `source_video` -> `WatchedVideo`.
 
     Facts: `sha256`, `bytes`.
@@ -66,10 +67,15 @@ class ClipSourceStage(Stage):
     written down here, else by the next stage.
 
     Args:
-        config: see `ClipSourceConfig`.
+        config: see `FindClipsConfig`.
     """
 
-    def __init__(self, config: ClipSourceConfig) -> None:
+    name = "find_clips"
+    resources = Resources(gpu=1 / 4, workers="per_gpu", time_limit_s=14_400.0)
+    batch_size = 1
+    columns: ClassVar = {"sha256": str}
+
+    def __init__(self, config: FindClipsConfig) -> None:
         self.config = config
 
     def setup(self) -> None:

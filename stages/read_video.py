@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from stages.media import local_file
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoInputConfig:
+class ReadVideoConfig:
     """How the face of a video is found.
 
     Attributes:
@@ -51,7 +52,7 @@ class FoundVideo:
         return 0 if self.still is None else self.still.nbytes
 
 
-class VideoInputStage(Stage):
+class ReadVideoStage(Stage):
     """Row `source_video` and, where given, `image` -> `FoundVideo`.
 
     Facts: `sha256`, `width`, `height`, `frames_per_second`, `bytes`.
@@ -59,10 +60,13 @@ class VideoInputStage(Stage):
     Faces are found by OpenCV's cascades, which need no weights; in mode `animal` none is looked for.
 
     Args:
-        config: see `VideoInputConfig`.
+        config: see `ReadVideoConfig`.
     """
 
-    def __init__(self, config: VideoInputConfig) -> None:
+    name = "read_video"
+    columns: ClassVar = {"sha256": str}
+
+    def __init__(self, config: ReadVideoConfig) -> None:
         self.config = config
 
     def setup(self) -> None:

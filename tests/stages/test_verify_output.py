@@ -2,7 +2,7 @@ import pytest
 
 from manifests.storage import open_storage
 from stages.base import Item, Kind, Ok
-from stages.commit import CommitConfig, CommitStage
+from stages.verify_output import VerifyOutputConfig, VerifyOutputStage
 from stages.video_output import VideoPayload
 from tests.stages.items import ready, record
 
@@ -12,7 +12,7 @@ VIDEO = VideoPayload("shards/00000/videos/r.mp4", 5, "00", 10, 25.0, 64, 48)
 @pytest.mark.parametrize("run", ["local", "memory://commit/run"])
 def test_a_record_counts_only_with_its_whole_video(tmp_path, run):
     run = tmp_path if run == "local" else run
-    stage = ready(CommitStage(CommitConfig(run=str(run))))
+    stage = ready(VerifyOutputStage(VerifyOutputConfig(run=str(run))))
     item = Item(record("r"), {"render": VIDEO})
 
     def commit():

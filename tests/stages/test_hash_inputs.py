@@ -13,7 +13,7 @@ from joyvasa.media.image import read_image
 from joyvasa.motion.file import load_motion
 from stages import identify, media
 from stages.base import Item, Kind, Ok, failure_of
-from stages.identify import IdentifyConfig, IdentifyStage, Identity
+from stages.hash_inputs import HashInputsConfig, HashInputsStage, Identity
 from tests.stages.items import ready, record
 
 READERS = {"image": read_image, "audio": probe_audio, "motion": load_motion}
@@ -29,7 +29,7 @@ def items(*rows):
 
 @pytest.fixture
 def stage():
-    return ready(IdentifyStage(IdentifyConfig(threads=3)))
+    return ready(HashInputsStage(HashInputsConfig(threads=3)))
 
 
 @pytest.fixture
@@ -123,10 +123,10 @@ def test_files_of_an_object_store_are_read_where_they_are(stage):
 
 
 def test_its_worker_is_light():
-    code = "import sys, stages.identify; sys.exit(any(name in sys.modules for name in ('torch', 'cv2', 'ffmpeg')))"
+    code = "import sys, stages.hash_inputs; sys.exit(any(name in sys.modules for name in ('torch', 'cv2', 'ffmpeg')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_number_of_threads_that_reads_nothing_is_refused():
     with pytest.raises(ConfigError, match="threads is 0"):
-        IdentifyConfig(threads=0)
+        HashInputsConfig(threads=0)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from joyvasa.errors import InputError
 from joyvasa.models import AnimationConfig, Models, detector_name
-from joyvasa.training.clip_config import ClipConfig
+from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
 from joyvasa.training.clips import ClipRecord, split_of
 from joyvasa.training.extraction import ClipReader, extractor_keypoints
 from joyvasa.training.stretches import summary
 from manifests.record import file_stem
 from manifests.storage import open_storage
-from stages.base import Failed, Item, Kind, Ok, Outcome, Stage
+from stages.base import Failed, Item, Kind, Ok, Outcome, Resources, Stage
 from stages.clip_parts import ClipParts, StretchRow
-from stages.clip_source import WatchedVideo
+from stages.find_clips import WatchedVideo
 from stages.isolation import each
 from stages.media import local_file
 
@@ -23,13 +24,13 @@ SHOWN = 3  # sentences of a row; all of them are in the table of clips
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipMotionConfig:
+class ExtractMotionConfig:
     """How motion is read.
 
     Attributes:
         run: the folder of the data set; a path or URI.
         animation: models, device, precision and frames of a batch.
-        clips: as `ClipSourceConfig`.
+        clips: as `FindClipsConfig`.
     """
 
     run: str
@@ -37,16 +38,22 @@ class ClipMotionConfig:
     clips: ClipConfig = field(default_factory=ClipConfig)
 
 
-class ClipMotionStage(Stage):
+class ExtractMotionStage(Stage):
     """`WatchedVideo` -> nothing; the clips are in the folder of the data set, see `ClipParts`.
 
-    Facts: `clips`, `frames` and `seconds` of them; `rejected` (codes, each once) and `told` (sentences) of the rest.
+    Facts: `clips`, their `frames` and `duration_s`; `warning_codes` (each once) and `warnings` (sentences) of what was
+    rejected.
 
     Args:
-        config: see `ClipMotionConfig`.
+        config: see `ExtractMotionConfig`.
     """
 
-    def __init__(self, config: ClipMotionConfig) -> None:
+    name = "extract_motion"
+    resources = Resources(gpu=1 / 2, workers="per_gpu", time_limit_s=14_400.0)
+    batch_size = 1
+    output_columns: ClassVar = {"frames": int, "duration_s": float, "warnings": str, "warning_codes": str}
+
+    def __init__(self, config: ExtractMotionConfig) -> None:
         self.config = config
 
     def setup(self) -> None:
@@ -70,7 +77,7 @@ class ClipMotionStage(Stage):
         return each(batch, self._extract)
 
     def _extract(self, item: Item) -> Outcome:
-        video: WatchedVideo = item.inputs["watch"]
+        video: WatchedVideo = item.inputs["find_clips"]
         shard, record_id = item.record.row["shard"], item.record.id
         split = split_of(video.sha256, self.config.clips.validation_share)
         good = [one for one in video.stretches if one.code is None]
@@ -112,8 +119,9 @@ class ClipMotionStage(Stage):
             facts={
                 "clips": n_clips,
                 "frames": n_frames,
-                "rejected": ",".join(dict.fromkeys(one.code or "" for one in told)) or None,
-                "told": "; ".join(sentences) or None,
+                "duration_s": n_frames / FRAMES_PER_SECOND,
+                "warning_codes": ",".join(dict.fromkeys(one.code or "" for one in told)) or None,
+                "warnings": "; ".join(sentences) or None,
             }
         )
 

@@ -1,0 +1,107 @@
+"""A new stage is one file and one line of the pipeline: options, columns, sizing and rates follow from it."""
+
+import dataclasses
+import importlib
+import sys
+import textwrap
+
+import pytest
+
+from joyvasa.errors import ConfigError
+from manifests.run.folder import RunFolder
+from manifests.storage import open_storage
+from pipelines.runs import generate as runs
+from pipelines.runs.generate import generate
+from pipelines.runs.rates import rates_of_run
+from pipelines.runs.resources import SpecBuilder
+from pipelines.runs.video_pipeline import video_pipeline
+from tests.media import DATA, tone
+from tests.pipelines.runs.running import configured, rows_of, write_manifest
+
+STAGE = """
+    from stages.base import Ok, Resources, Stage
+
+
+    class LoudnessStage(Stage):
+        name = "loudness"
+        resources = Resources(cpu=0.2)
+        batch_size = 5
+        unit = "frame"
+        columns = {"loudness_db": float, "voices": int, "verdict": str, "n_faces": int}
+
+        def run(self, batch):
+            return [
+                Ok(facts={"loudness_db": -20.5, "voices": len(item.record.id), "verdict": None, "frames": 10})
+                for item in batch
+            ]
+"""
+
+
+@pytest.fixture
+def loudness_stage(tmp_path, monkeypatch):
+    """The class, in a module that workers can import."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "loudness.py").write_text(textwrap.dedent(STAGE))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.syspath_prepend(str(folder))
+    yield importlib.import_module("loudness").LoudnessStage
+    del sys.modules["loudness"]
+
+
+@pytest.fixture
+def with_loudness(loudness_stage, monkeypatch):
+    """The video pipeline, with one more line."""
+
+    def build(config, run, modes, *, gpus):
+        pipeline = video_pipeline(dataclasses.replace(config, stages={}), run, modes, gpus=gpus)
+        builder = SpecBuilder(config.stages, gpus)
+        return builder.join((*pipeline.stages, builder.build(loudness_stage(), after=("speech",))))
+
+    monkeypatch.setattr(runs, "video_pipeline", build)
+    return build
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    sound = tone(tmp_path / "s.wav", seconds=0.4)
+    pictures = {"good": DATA / "portrait.jpg", "bad": tmp_path / "broken.jpg"}
+    rows = [{"record_id": name, "image": str(picture), "audio": str(sound)} for name, picture in pictures.items()]
+    return write_manifest(tmp_path / "m.csv", rows)
+
+
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_a_new_stage_runs_and_its_facts_become_columns(with_loudness, manifest, tmp_path, executor):
+    config = configured(f"executor={executor}", "stages.loudness.batch_size=1")
+    result = generate(manifest, tmp_path / "run", config)
+    assert result.counts.statuses == {"ok": 1, "failed": 1}
+    numbers = result.statistics["stages"]["loudness"]
+    assert (numbers["batch_size"], numbers["unit"]) == (1, "frame")
+    rows = rows_of(tmp_path / "run")
+    assert (rows["good"]["loudness_db"], rows["good"]["voices"], rows["good"]["verdict"]) == (-20.5, 4, None)
+    assert rows["good"]["n_faces"] == 1, "the first stage that states a value counts"
+    assert rows["good"]["seconds_loudness"] >= 0
+    assert rows["bad"]["loudness_db"] in (-20.5, None)
+    (table,) = RunFolder(open_storage(tmp_path / "run")).tables()
+    types = {name: str(table.schema.field(name).type) for name in ("loudness_db", "voices", "verdict")}
+    assert types == {"loudness_db": "double", "voices": "int64", "verdict": "string"}
+    assert rates_of_run(str(tmp_path / "run")).stages["loudness"].per == "frame"
+
+
+def test_facts_of_a_new_stage_survive_a_retry_of_other_records(with_loudness, manifest, tmp_path):
+    generate(manifest, tmp_path / "run", configured())
+    folder = RunFolder(open_storage(tmp_path / "run"))
+    assert folder.reopen_shard(0, ["failed"]) == 1
+    assert folder.saved_outcomes(0)["good"].facts == {"loudness_db": -20.5, "voices": 4}
+
+
+def test_a_new_stage_declares_its_size_and_options_are_checked(with_loudness):
+    spec = with_loudness(configured(), "/run", ("human",), gpus=2).by_name["loudness"]
+    assert (spec.batch_size, spec.num_cpus, spec.workers, spec.num_gpus) == (5, 0.2, 1, 0.0)
+    with pytest.raises(ConfigError, match=r"no option stages\.loudnes; did you mean stages\.loudness"):
+        with_loudness(configured("stages.loudness.workers=2", "stages.loudnes.workers=2"), "/run", ("human",), gpus=0)
+    with pytest.raises(
+        ConfigError, match=r"no option stages\.loudness\.worker; did you mean stages\.loudness\.workers"
+    ):
+        configured("stages.loudness.worker=2")
