@@ -15,10 +15,10 @@ from tests.media import ffmpeg, tone
 FRAMES = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in noise(30, height=64, width=96)])
 
 
-def write(path, frames=FRAMES, rate=25.0, sound=None):
+def write(path, frames=FRAMES, rate=25.0, sound=None, config=None):
     height, width = frames.shape[1:3]
     size = {"width": width, "height": height, "frames_per_second": rate, "n_frames": len(frames)}
-    with VideoWriter(path, sound=sound, **size) as writer:
+    with VideoWriter(path, sound=sound, config=config, **size) as writer:
         writer.write(frames)
     return path
 
