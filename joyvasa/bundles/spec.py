@@ -11,10 +11,11 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from joyvasa.errors import ModelError
+from joyvasa.mode import Mode
 
 MAX_SPEC_BYTES = 1 << 20  # a bundle.yaml has a few kilobytes
 
-Mode = Literal["human", "animal", "training"]
+RoleMode = Literal[Mode, "training"]
 Format = Literal["safetensors", "pytorch", "onnx", "template-pickle", "generated"]
 
 
@@ -84,7 +85,7 @@ class Role(PublishedFile):
 
     format: Format
     licence: str
-    modes: list[Mode] = ["human"]
+    modes: list[RoleMode] = ["human"]
     optional: bool = False  # the mode works without it
     network: Identifier | None = None  # name for `joyvasa.networks.build`
     entry: str | None = None  # key of the state dict inside the file

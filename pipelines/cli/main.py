@@ -10,7 +10,6 @@ from typing import NoReturn
 import typer
 
 from joyvasa.errors import JoyvasaError
-from manifests.errors import ManifestError
 from pipelines.cli import animate, demo, metrics, models, motion, prepare, runs, train, train_sample
 from pipelines.cli import manifest as tables
 from pipelines.cli.bench import bench
@@ -54,7 +53,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)  # so that half-written files are removed on the way out
     try:
         app()
-    except (JoyvasaError, ManifestError) as error:
+    except JoyvasaError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(FAILED) from None
     except OSError as error:

@@ -68,7 +68,7 @@ def train_on_ray(dataset: str, run: str, config: TrainingConfig, workers: int, *
                     raise locked[0] from None
                 failures = list(getattr(error, "worker_failures", {}).values())
                 for failure in failures:
-                    if isinstance(failure, (JoyvasaError, ManifestError)):
+                    if isinstance(failure, JoyvasaError):
                         raise failure from None
                 now = checkpoints.steps()[-1:]
                 attempts, reached = (1, now) if now != reached else (attempts + 1, reached)
