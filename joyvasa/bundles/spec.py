@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from joyvasa.errors import ModelError
 from joyvasa.mode import Mode
+from joyvasa.runtime.validation import explain_refusal
 
 MAX_SPEC_BYTES = 1 << 20  # a bundle.yaml has a few kilobytes
 
@@ -152,11 +152,6 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _sentences(error: ValidationError) -> Iterator[str]:
-    for item in error.errors():
-        yield f"{'.'.join(str(part) for part in item['loc']) or 'bundle'}: {item['msg']}"
-
-
 def read_spec(path: Path) -> BundleSpec:
     """Reads and checks a `bundle.yaml`.
 
@@ -184,6 +179,6 @@ def read_spec(path: Path) -> BundleSpec:
     try:
         return BundleSpec.model_validate(content)
     except ValidationError as error:
-        found = list(_sentences(error))
+        found = explain_refusal(error, content, root="bundle")
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
         raise ModelError("bundle_invalid", f"{path}: {'; '.join(found[:3])}{more}") from None
