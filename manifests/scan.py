@@ -150,7 +150,7 @@ class Scan:
                 f"{counted} {row}" if first_file == file_at else f"{counted} {row} of {self.manifest.files[first_file]}"
             )
             if given[at] in (None, ""):
-                fault = ValueFault("duplicate_record", f"same content as {where}: remove it or give both a record_id")
+                fault = ValueFault("duplicate_record", f"same content as {where}: remove it or give both an id")
             else:
                 fault = ValueFault("duplicate_record_id", f"already used in {where}: give every row its own")
             faults.setdefault(at, []).append(("record_id", record_id, fault))

@@ -147,9 +147,7 @@ def _reading_progress(as_json: bool) -> ProgressDisplay:
 
 
 def _line(problem: Problem, counted: str) -> str:
-    value = f" {problem.value!r}" if problem.value else ""
-    column = f" {problem.column}" if problem.column else ""
-    return f"{problem.file}, {counted} {problem.row}:{column}{value} {problem.sentence} ({problem.code})"
+    return f"{problem.file}, {counted} {problem.row}: {problem.text} ({problem.code})"
 
 
 def _print_summary(summary: Summary) -> None:
