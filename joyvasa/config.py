@@ -13,6 +13,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from joyvasa.errors import ConfigError
+from joyvasa.runtime.validation import explain_refusal
 
 T = TypeVar("T")
 
@@ -65,9 +66,7 @@ def _validated(kind: type[T], tree: dict[str, Any]) -> T:
     try:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError("config_invalid", f"{key} is {first['input']!r}: {first['msg']}") from None
+        raise ConfigError("config_invalid", explain_refusal(error, tree, root="configuration")[0]) from None
 
 
 def dump_config(config: Any) -> str:

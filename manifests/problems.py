@@ -34,6 +34,11 @@ class Problem:
     code: str
     sentence: str
 
+    @property
+    def text(self) -> str:
+        """The column, its value and what is wrong with it, for example `mode 'fish' expected human or animal`."""
+        return " ".join(filter(None, (self.column, self.value and repr(self.value), self.sentence)))
+
     def as_dict(self) -> dict[str, Any]:
         """The problem as a plain mapping, for JSON."""
         return asdict(self)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from joyvasa.mode import Mode
 from manifests.errors import ManifestError
 from manifests.formats.block import Block, Reader
 from manifests.hash_index import KeyTable
@@ -17,7 +18,7 @@ from manifests.manifest import Manifest, readers
 from manifests.media_files import FileCheck
 from manifests.problems import Problem, Summary, ValueFault, safe_text
 from manifests.record import Record, content_text, derive_record_id
-from manifests.schema import COLUMNS, NAMES, Mode, parse_record_id
+from manifests.schema import COLUMNS, NAMES, parse_record_id
 
 MEDIA_COLUMNS = ("image", "audio", "motion", "video")
 DEFAULT_MODE: Mode = "human"
@@ -149,7 +150,7 @@ class Scan:
                 f"{counted} {row}" if first_file == file_at else f"{counted} {row} of {self.manifest.files[first_file]}"
             )
             if given[at] in (None, ""):
-                fault = ValueFault("duplicate_record", f"same content as {where}: remove it or give both a record_id")
+                fault = ValueFault("duplicate_record", f"same content as {where}: remove it or give both an id")
             else:
                 fault = ValueFault("duplicate_record_id", f"already used in {where}: give every row its own")
             faults.setdefault(at, []).append(("record_id", record_id, fault))

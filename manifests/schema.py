@@ -6,12 +6,11 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
+from joyvasa.mode import MODES
 from manifests.problems import ValueFault
 
-Mode: TypeAlias = Literal["human", "animal"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 MAX_SEED = 2**63 - 1  # what a signed 64-bit column holds, so that every table format keeps it
 MAX_CFG_SCALE = 100.0  # guidance is useful below about 10; more than this is a slip of the pen
 MAX_PRIORITY = 2**31 - 1

@@ -227,7 +227,7 @@ def _gpu_fault(error: BaseException | None) -> BaseException | None:
     """The exception, of this one and those it was raised for, that tells of a failed GPU context."""
     while error is not None:
         text = str(error)
-        ours = isinstance(error, JoyvasaError | ManifestError | OSError)  # their texts may hold names of files
+        ours = isinstance(error, JoyvasaError | OSError)  # their texts may hold names of files
         if (
             not ours
             and not _GPU_FULL.search(text)
@@ -249,7 +249,7 @@ def _no_record_is_to_blame(error: BaseException) -> bool:
 
 def _told(error: BaseException, code: str) -> tuple[str, str]:
     """Code and sentence of an exception; `code` where it has none of its own."""
-    if isinstance(error, JoyvasaError | ManifestError):
+    if isinstance(error, JoyvasaError):
         return error.code, error.sentence
     if isinstance(error, OSError) and error.errno in _DISK:
         where = error.filename or "the disk"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -11,10 +10,12 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from joyvasa.errors import ModelError
+from joyvasa.mode import Mode
+from joyvasa.runtime.validation import explain_refusal
 
 MAX_SPEC_BYTES = 1 << 20  # a bundle.yaml has a few kilobytes
 
-Mode = Literal["human", "animal", "training"]
+RoleMode = Literal[Mode, "training"]
 Format = Literal["safetensors", "pytorch", "onnx", "template-pickle", "generated"]
 
 
@@ -84,7 +85,7 @@ class Role(PublishedFile):
 
     format: Format
     licence: str
-    modes: list[Mode] = ["human"]
+    modes: list[RoleMode] = ["human"]
     optional: bool = False  # the mode works without it
     network: Identifier | None = None  # name for `joyvasa.networks.build`
     entry: str | None = None  # key of the state dict inside the file
@@ -151,11 +152,6 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _sentences(error: ValidationError) -> Iterator[str]:
-    for item in error.errors():
-        yield f"{'.'.join(str(part) for part in item['loc']) or 'bundle'}: {item['msg']}"
-
-
 def read_spec(path: Path) -> BundleSpec:
     """Reads and checks a `bundle.yaml`.
 
@@ -183,6 +179,6 @@ def read_spec(path: Path) -> BundleSpec:
     try:
         return BundleSpec.model_validate(content)
     except ValidationError as error:
-        found = list(_sentences(error))
+        found = explain_refusal(error, content, root="bundle")
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
         raise ModelError("bundle_invalid", f"{path}: {'; '.join(found[:3])}{more}") from None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from joyvasa.bundles.bundle import TEMPLATE_ROLE, Bundle
 from joyvasa.errors import JoyvasaError, ModelError
 
-Status = Literal["ok", "absent", "missing", "wrong_size", "wrong_hash", "does_not_load"]
+FileStatus = Literal["ok", "absent", "missing", "wrong_size", "wrong_hash", "does_not_load"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class FileCheck:
 
     role: str
     file: str
-    status: Status
+    status: FileStatus
     bytes: int | None
     sha256: str | None
     pinned: bool
@@ -79,7 +79,7 @@ def _check(bundle: Bundle, name: str, load: bool) -> FileCheck:
     path = bundle.path(role) if role.file else None
     found_bytes, digest = role.bytes, None
 
-    def result(status: Status, problem: str = "", loads: bool | None = None) -> FileCheck:
+    def result(status: FileStatus, problem: str = "", loads: bool | None = None) -> FileCheck:
         return FileCheck(
             role=name,
             file=role.file or "",

@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from joyvasa.mode import MODES, Mode
 from manifests.errors import ManifestError
 from manifests.manifest import Manifest
 from manifests.plan import Plan
 from manifests.problems import Summary, safe_text
 from manifests.scan import DEFAULT_MODE
-from manifests.schema import MODES, Mode
 
 RunKind = Literal["generate", "evaluate", "prepare"]  # videos are made, are measured, become a data set
 LAYOUT = 1  # of the run folder; a program that changes it raises this

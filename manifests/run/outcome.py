@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from enum import StrEnum
+from typing import Any
 
 from manifests.errors import ManifestError
 
-Status = Literal["ok", "failed", "quarantined"]
-STATUSES: tuple[Status, ...] = get_args(Status)
+
+class Status(StrEnum):
+    """How a record ended."""
+
+    OK = "ok"
+    FAILED = "failed"  # it was tried and has a reason
+    QUARANTINED = "quarantined"  # it took its process down, or hung
+
+
+STATUSES: tuple[str, ...] = tuple(status.value for status in Status)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +30,7 @@ class Outcome:
     """
 
     record_id: str
-    status: Status  # failed: it was tried and has a reason; quarantined: it took its process down, or hung
+    status: str  # one of `STATUSES`
     stage: str  # where it ended: the last stage, or the one that failed
     error_code: str | None = None
     error: str | None = None  # one sentence

@@ -2,3 +2,5 @@
 
 The JSON that it writes is `pipelines.bench.document.Document`; every field is described where its dataclass is.
 """
+
+SECTIONS = ("networks", "chain", "engine", "scaling", "gains", "encoding", "ray_data", "start")

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from joyvasa.errors import ConfigError
 from joyvasa.runtime.device import Precision
+from pipelines.bench import SECTIONS
 from pipelines.runs.config import RunConfig
-
-SECTIONS = ("networks", "chain", "engine", "scaling", "gains", "encoding", "ray_data", "start")
 
 
 @dataclass(frozen=True, kw_only=True)

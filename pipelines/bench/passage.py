@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyvasa.errors import EnvironmentFault
+from manifests.run.outcome import Status
 from pipelines.bench.observed import Watch, WatchedStage
 from pipelines.engine import loop as engine
 from pipelines.engine.executors.base import Executor
 from pipelines.engine.graph import Pipeline
 from pipelines.engine.statistics import RunStatistics
-from pipelines.engine.tasks import Finished, Status
+from pipelines.engine.tasks import Finished
 from stages.base import Record
 
 TOGETHER_S = 0.02  # records that finish within so much of each other were in one batch

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from joyvasa.config import dump_config
 from joyvasa.errors import EnvironmentFault
+from manifests.run.outcome import Status
 from pipelines.bench.chain import build_pipeline
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
 from pipelines.bench.passage import pass_through, scratch
 from pipelines.bench.ray_data_job import Job, write_rows
 from pipelines.engine import loop as engine
-from pipelines.engine.tasks import Finished, Status
+from pipelines.engine.tasks import Finished
 from pipelines.runs.config import StageOptions
 from pipelines.runs.resources import build_executor
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipelines.bench import SECTIONS
+from pipelines.cli.options import ConfigFile, Settings, merge_options
 
 Models = Annotated[
     str | None,
@@ -17,19 +19,10 @@ Models = Annotated[
 ]
 Only = Annotated[
     str | None,
-    typer.Option(
-        "--only", help="Some of networks, chain, engine, scaling, gains, ray_data, start, separated by commas."
-    ),
+    typer.Option("--only", help=f"Some of {', '.join(SECTIONS)}, separated by commas."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="File for all figures as JSON.", show_default=False)]
 Quick = Annotated[bool, typer.Option("--quick", help="Less of everything: for a slow machine.")]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="YAML file with options, as for generate.", show_default=False)
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="One option of generate, key=value; may be repeated.", metavar="KEY=VALUE"),
-]
 
 
 def bench(
@@ -43,10 +36,9 @@ def bench(
     """Measure this machine: networks, stages, the whole chain, and all of it against the plain way."""
     from rich.console import Console
 
-    from joyvasa.config import load_config
     from joyvasa.errors import OutputError
     from pipelines.bench.bench import run_bench
-    from pipelines.bench.config import SECTIONS, BenchConfig
+    from pipelines.bench.config import BenchConfig
     from pipelines.bench.passage import scratch
     from pipelines.bench.seeded import write_seeded_bundle
     from pipelines.bench.table import tables
@@ -62,8 +54,8 @@ def bench(
         if models is None:
             write_seeded_bundle(folder / "published-sizes")
         chosen = models or str(folder / "published-sizes")
-        given = [*(settings or []), f"animation.models={json.dumps(chosen)}"]
-        run = with_absolute_paths(load_config(RunConfig, file=config, settings=given))
+        flags = {"animation.models": chosen}
+        run = with_absolute_paths(merge_options(RunConfig, config=config, settings=settings, flags=flags))
         amounts = BenchConfig(run=run, sections=sections)
         document = run_bench(
             amounts.quick() if quick else amounts, lambda name: print(f"measuring: {name}", file=sys.stderr)

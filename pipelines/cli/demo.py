@@ -10,6 +10,9 @@ from typing import Annotated
 import typer
 
 from manifests.examples import PAIRS
+from pipelines.cli.options import merge_options
+from pipelines.cli.progress import run_progress
+from pipelines.cli.runs import print_result
 
 BUNDLE = "sample"  # needs no download
 N_PORTRAITS, N_RECORDINGS = 4, 2  # of a media folder: a minute on two cores
@@ -26,10 +29,7 @@ Media = Annotated[
 
 def demo(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media = None) -> None:
     """Run a small manifest to the end: the bundled one, four portraits with two recordings each, or your media."""
-    from joyvasa.config import load_config
     from manifests.run.folder import RunFolder
-    from pipelines.cli.progress import run_progress
-    from pipelines.cli.runs import report
     from pipelines.report.report import write_report
     from pipelines.runs.config import RunConfig
     from pipelines.runs.generate import generate
@@ -40,12 +40,12 @@ def demo(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media =
             result = resume(out, listener=listener)
         else:
             manifest = _write_pairs(media, out / "pairs.csv") if media else PAIRS
-            config = load_config(RunConfig, settings=[f"animation.models={BUNDLE}", f"executor={executor}"])
+            config = merge_options(RunConfig, flags={"animation.models": BUNDLE, "executor": executor})
             result = generate(manifest, out, config, listener=listener)
     typer.echo(f"videos: {out}/shards/00000/videos")
     write_report(str(out))
     typer.echo(f"report: {out}/report/index.html")
-    report(result)
+    print_result(result)
 
 
 def _write_pairs(media: Path, path: Path) -> Path:

@@ -10,14 +10,16 @@ from typing import NoReturn
 import typer
 
 from joyvasa.errors import JoyvasaError
-from manifests.errors import ManifestError
-from pipelines.cli import animate, demo, metrics, models, motion, prepare, runs, train, train_sample
+from pipelines.cli import FAILED, metrics, models, motion, runs, train
 from pipelines.cli import manifest as tables
+from pipelines.cli.animate import animate
 from pipelines.cli.bench import bench
+from pipelines.cli.configuration import print_options
+from pipelines.cli.demo import demo
+from pipelines.cli.prepare import prepare
 from pipelines.cli.report import report
+from pipelines.cli.train_sample import train_sample
 from pipelines.cli.web import web
-
-FAILED = 1  # exit code of a command that did not finish
 
 app = typer.Typer(
     name="joyvasa",
@@ -27,9 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("animate")(animate.animate)
-app.command("options")(animate.options)
-app.command("demo")(demo.demo)
+app.command("animate")(animate)
+app.command("options")(print_options)
+app.command("demo")(demo)
 app.command("validate")(tables.validate)
 app.command("plan")(tables.plan)
 app.command("generate")(runs.generate)
@@ -39,10 +41,10 @@ app.command("status")(runs.status)
 app.command("export")(runs.export)
 app.command("report")(report)
 app.command("web")(web)
-app.command("prepare")(prepare.prepare)
+app.command("prepare")(prepare)
 app.command("train")(train.train)
 app.command("bundle")(train.bundle)
-app.command("train-sample")(train_sample.train_sample)
+app.command("train-sample")(train_sample)
 app.command("bench")(bench)
 app.add_typer(models.app, name="models")
 app.add_typer(metrics.app, name="metrics")
@@ -50,11 +52,11 @@ app.add_typer(motion.app, name="motion")
 
 
 def main() -> NoReturn:
-    """Runs the command line: errors that a user can act on become one sentence and exit code 1."""
+    """Run the command line; an error that a user can act on becomes one sentence and exit code 1."""
     signal.signal(signal.SIGTERM, _terminate)  # so that half-written files are removed on the way out
     try:
         app()
-    except (JoyvasaError, ManifestError) as error:
+    except JoyvasaError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(FAILED) from None
     except OSError as error:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from pipelines.cli import ROWS_FAILED
+from pipelines.cli.options import AsJson, ManifestPath, merge_options
+from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from manifests.estimate import Profile
     from manifests.problems import Problem, Summary
     from manifests.summary import Survey
 
-BAD_ROWS = 3  # exit code: finished, but rows are bad
+READING = "rows read"  # title of the progress bar
 
-ManifestPath = Annotated[str, typer.Argument(metavar="MANIFEST", help="Parquet, CSV or JSON Lines; a path or URI.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 MaxReport = Annotated[int, typer.Option("--max-report", min=0, help="Bad values shown; all are counted.")]
 Files = Annotated[bool, typer.Option("--files/--no-files", help="Look up the local files that rows name.")]
 Videos = Annotated[bool, typer.Option("--videos", help="Rows bring finished videos, for evaluate or prepare.")]
@@ -57,14 +56,14 @@ def validate(
     from manifests.scan import Scan
 
     shown: list[dict[str, Any]] = []
-    with _progress(quiet=as_json) as progress, FileCheck(FileCheckConfig(remote=remote)) as check:
+    with _reading_progress(as_json) as progress, FileCheck(FileCheckConfig(remote=remote)) as check:
         scan = Scan(open_manifest(manifest), files=check if files else None, videos=videos)
         for scanned in scan.blocks():
             for problem in scanned.problems[: max(0, max_report - len(shown))]:
                 shown.append(problem.as_dict())
                 if not as_json:
                     typer.echo(_line(problem, scanned.reader.counted))
-            progress(scan.summary.rows)
+            progress.update(READING, scan.summary.rows)
     problems = sum(scan.summary.by_code.values())
     if as_json:
         left_out = problems - len(shown)
@@ -74,7 +73,7 @@ def validate(
             typer.echo(f"... and {problems - len(shown):,} more; see --max-report")
         _print_summary(scan.summary)
     if scan.summary.bad_rows:
-        raise typer.Exit(BAD_ROWS)
+        raise typer.Exit(ROWS_FAILED)
 
 
 def plan(
@@ -95,21 +94,21 @@ def plan(
     from manifests.summary import survey
 
     rates = _rates(manifest, profile, measure=measure, config=config, settings=settings or [])
-    with _progress(quiet=as_json) as progress:
+    with _reading_progress(as_json) as progress:
         result = survey(
             open_manifest(manifest),
             shard_size=shard_size or SHARD_RECORDS,
             files=None if no_probe else FileCheckConfig(),
             probes=None if no_probe else Probes(audio=_seconds_of_sound),
             profile=rates,
-            on_progress=progress,
+            on_progress=lambda rows: progress.update(READING, rows),
         )
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2))
     else:
         _print_survey(result)
     if result.summary.bad_rows:
-        raise typer.Exit(BAD_ROWS)
+        raise typer.Exit(ROWS_FAILED)
 
 
 def _rates(
@@ -130,11 +129,10 @@ def _rates(
         from pipelines.runs.rates import rates_of_bench, rates_of_run
 
         return rates_of_bench(profile) if profile.lower().endswith(".json") else rates_of_run(profile)
-    from joyvasa.config import load_config
     from pipelines.runs import rates
     from pipelines.runs.config import RunConfig
 
-    return rates.measure(manifest, load_config(RunConfig, file=config, settings=settings))
+    return rates.measure(manifest, merge_options(RunConfig, config=config, settings=settings))
 
 
 def _seconds_of_sound(path: str) -> float:
@@ -143,10 +141,13 @@ def _seconds_of_sound(path: str) -> float:
     return probe_audio(path).duration_s
 
 
+def _reading_progress(as_json: bool) -> ProgressDisplay:
+    """Build the progress display of a command that prints lines: nothing moves where those go to a file or program."""
+    return ProgressDisplay(enabled=not as_json and sys.stdout.isatty())
+
+
 def _line(problem: Problem, counted: str) -> str:
-    value = f" {problem.value!r}" if problem.value else ""
-    column = f" {problem.column}" if problem.column else ""
-    return f"{problem.file}, {counted} {problem.row}:{column}{value} {problem.sentence} ({problem.code})"
+    return f"{problem.file}, {counted} {problem.row}: {problem.text} ({problem.code})"
 
 
 def _print_summary(summary: Summary) -> None:
@@ -198,16 +199,3 @@ def _print_hours(title: str, by_stage: Mapping[str, float | None]) -> None:
     typer.echo(f"{title:22} {total}")
     for stage, hours in by_stage.items():
         typer.echo(f"  {stage:20} {'?' if hours is None else f'{hours:,.2f}'}")
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Generator[Callable[[int], None]]:
-    """Rows read so far, on a terminal only."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal or not sys.stdout.isatty():
-        yield lambda rows: None
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("reading")
-        yield lambda rows: bar.update(task, description=f"{rows:,} rows read")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.cli.options import AsJson
+
 if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
 
 app = typer.Typer(name="metrics", no_args_is_help=True, help="Metrics of finished videos.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 MetricModels = Annotated[
     str, typer.Option("--models", help="Bundle with the weights of metrics: a name or a folder (default: metrics).")
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,10 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from pipelines.cli import FAILED
+from pipelines.cli.options import AsJson
+from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
@@ -21,7 +26,6 @@ app = typer.Typer(
 Models = Annotated[str, typer.Argument(metavar="NAME|PATH", help="A bundle, as for --models.")]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="Only this role; may be repeated.")]
 ModeName = Annotated[str, typer.Option("--mode", help="human, animal, training or all; --role wins over it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
 
 
 def _chosen(bundle: Bundle, roles: list[str] | None, mode: str) -> list[str]:
@@ -151,7 +155,7 @@ def fetch_command(
         for result in results:
             console.print(f"{result.role}: {said[result.outcome]}", soft_wrap=True)
     if any(result.outcome == "no_source" for result in results):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @app.command("verify")
@@ -167,10 +171,10 @@ def verify_command(
     from joyvasa.bundles.verify import verify
 
     bundle = open_bundle(models)
-    status = Console(stderr=True)
-    with status.status("checking") as line:
+    chosen, done = _chosen(bundle, roles, mode), count()
+    with ProgressDisplay() as progress:
         checks = verify(
-            bundle, _chosen(bundle, roles, mode), load=load, on_role=lambda name: line.update(f"checking {name}")
+            bundle, chosen, load=load, on_role=lambda name: progress.update("checking", next(done), len(chosen), name)
         )
     good = all(check.good for check in checks)
     if as_json:
@@ -198,7 +202,7 @@ def verify_command(
                 console.print(f"{check.role}: {check.problem}", soft_wrap=True, markup=False)
         _print_notes(console, bundle)
     if not good:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @app.command("convert")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.runs import AsJson, ExecutorName, File, Models, Settings, report
+from pipelines.cli.options import AsJson, ConfigFile, Executor, Models, Settings, merge_options
+from pipelines.cli.progress import run_progress
+from pipelines.cli.runs import print_result
 
 if TYPE_CHECKING:
     from pipelines.runs.dataset_join import Prepared
@@ -23,29 +24,26 @@ def prepare(
     videos: Videos,
     out: Out,
     models: Models = None,
-    executor: ExecutorName = None,
-    config: File = None,
+    executor: Executor = None,
+    config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a data set for training of talking videos. Exit code 3 if some gave no clip."""
-    from joyvasa.config import load_config
-    from pipelines.cli.progress import run_progress
     from pipelines.runs.config import RunConfig
     from pipelines.runs.prepare import prepare as prepare_dataset
 
     flags = {"animation.models": models, "executor": executor}
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    resolved = load_config(RunConfig, file=config, settings=[*(settings or []), *given])
+    resolved = merge_options(RunConfig, config=config, settings=settings, flags=flags)
     with run_progress() as listener:
         result, prepared = prepare_dataset(videos, out, resolved, listener=listener)
     if not as_json:
-        tell(out, prepared)
-    report(result, as_json=as_json)
+        print_dataset(out, prepared)
+    print_result(result, as_json=as_json)
 
 
-def tell(out: str, prepared: Prepared) -> None:
-    """Prints what a data set came to."""
+def print_dataset(out: str, prepared: Prepared) -> None:
+    """Print the size of a data set, and what was left out."""
     card, tally = prepared.card, prepared.tally
     clips = ", ".join(f"{count:,} {split}" for split, count in card.clips.items())
     typer.echo(f"{out}: {clips} clips, {card.hours:.3f} hours")

@@ -1,83 +1,147 @@
-"""Progress of a run: bars with rates and time left on a terminal, plain lines elsewhere."""
+"""Progress of commands on standard error: bars with rate and time left on a terminal, lines or nothing elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.engine.events import Event, EventKind, Listener
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from pipelines.engine.events import Event, EventKind
+from pipelines.engine.events import Listener as RunListener
+from pipelines.training.lines import StepLines, describe_step
+
+if TYPE_CHECKING:
+    from joyvasa.training.trainer import Listener as TrainingListener
+    from joyvasa.training.trainer import StepValues
 
 LINE_S = 10.0  # between two lines where there is no terminal
 
 
+class ProgressDisplay:
+    """Bars on standard error, from the beginning to the end of a `with` block.
+
+    Args:
+        keep: leave the bars on the screen at the end.
+        enabled: show bars if standard error is a terminal; else never.
+    """
+
+    def __init__(self, *, keep: bool = False, enabled: bool = True) -> None:
+        console = Console(stderr=True)
+        self.visible = enabled and console.is_terminal
+        self._bars = Progress(
+            TextColumn("{task.description:15}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=not keep,
+            disable=not self.visible,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> ProgressDisplay:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def update(self, name: str, done: int, total: int | None = None, note: str | None = None) -> None:
+        """Show how far a step is; a step that starts again gets a new bar.
+
+        Args:
+            name: name of the step, the title of its bar.
+            done: finished units.
+            total: all units; None if unknown.
+            note: text beside the bar; None for the rate since the first update of this bar.
+        """
+        if not self.visible:
+            return
+        if name not in self._tasks or done < self._bars.tasks[self._tasks[name]].completed:
+            self._tasks[name] = self._bars.add_task(name, total=total, note="")
+        task = self._tasks[name]
+        shown = format_rate(done, self._bars.tasks[task].elapsed or 0.0) if note is None else note
+        self._bars.update(task, completed=done, total=total, note=shown)
+
+    def print_line(self, line: str, style: str | None = None) -> None:
+        """Print a line above the bars."""
+        if self.visible:
+            self._bars.console.print(line, style=style, markup=False, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
 @contextmanager
-def run_progress() -> Iterator[Listener]:
-    """Shows a run on standard error.
+def run_progress() -> Iterator[RunListener]:
+    """Show a run over a manifest: bars for records and stages, or a line at regular times; each failure as a line.
 
     Yields:
-        what the engine tells its events to.
+        Callback for the events of the engine.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    shown_at = time.monotonic()
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines()
-        return
-    columns = (
-        TextColumn("{task.description:15}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
-        tasks: dict[str, Any] = {"records": bars.add_task("records", total=None, rate="")}
-
-        def show(event: Event) -> None:
-            if event.kind is EventKind.RECORD_REJECTED:
-                bars.console.print(_rejected(event), style="yellow", markup=False, highlight=False)
-            if event.kind is not EventKind.PROGRESS:
-                return
-            data = event.data
-            finished = data["ok"] + data["failed"] + data["quarantined"]
-            total = data["records"]
-            bars.update(tasks["records"], total=total, completed=finished, rate=_rate(finished, data["elapsed_s"]))
-            for name, stage in data["stages"].items():
-                done = stage["records"] + stage["shared"]
-                if name not in tasks:
-                    tasks[name] = bars.add_task(name, total=total, rate="")
-                bars.update(tasks[name], completed=done, rate=_rate(done, data["elapsed_s"]))
-
-        yield show
-
-
-class _Lines:
-    """A line at regular times, and one for each failure."""
-
-    def __init__(self) -> None:
-        self._shown = time.monotonic()
-
-    def __call__(self, event: Event) -> None:
+    def on_event(event: Event) -> None:
+        nonlocal shown_at
         if event.kind is EventKind.RECORD_REJECTED:
-            print(_rejected(event), file=sys.stderr)
-        if event.kind is EventKind.PROGRESS and time.monotonic() - self._shown >= LINE_S:
-            self._shown = time.monotonic()
-            data = event.data
-            finished = data["ok"] + data["failed"] + data["quarantined"]
-            stages = ", ".join(f"{name} {stage['records']}" for name, stage in data["stages"].items())
-            rate = _rate(finished, data["elapsed_s"])
-            done = ", ".join(filter(None, (f"{finished} of {data['records']} records", rate)))
-            print(f"{done}; {stages}", file=sys.stderr)
+            display.print_line(_describe_rejection(event), style="yellow")
+        elif event.kind is EventKind.PROGRESS and display.visible:
+            _update_run_bars(display, event.data)
+        elif event.kind is EventKind.PROGRESS and time.monotonic() - shown_at >= LINE_S:
+            shown_at = time.monotonic()
+            display.print_line(_describe_run_progress(event.data))
+
+    with ProgressDisplay(keep=True) as display:
+        yield on_event
 
 
-def _rejected(event: Event) -> str:
+@contextmanager
+def training_progress(steps: int | None) -> Iterator[TrainingListener]:
+    """Show a training run: a bar, or a line at regular times; each validation as a line.
+
+    Args:
+        steps: steps of the whole run; None if unknown.
+
+    Yields:
+        Callback for the values of each step.
+    """
+    with ProgressDisplay(keep=True) as display:
+        if not display.visible:
+            yield StepLines(steps)
+            return
+
+        def on_step(step: int, values: StepValues) -> None:
+            display.update("steps", step, steps, describe_step(values))
+            if values["validation_loss"] is not None:
+                display.print_line(f"step {step:,}: {describe_step(values)}")
+
+        yield on_step
+
+
+def format_rate(done: int, elapsed_s: float) -> str:
+    """Format units per second; empty while nothing is known."""
+    return f"{done / elapsed_s:.2f}/s" if done and elapsed_s > 0 else ""
+
+
+def _update_run_bars(display: ProgressDisplay, data: Mapping[str, Any]) -> None:
+    counts = {"records": data["ok"] + data["failed"] + data["quarantined"]}
+    counts |= {name: stage["records"] + stage["shared"] for name, stage in data["stages"].items()}
+    for name, done in counts.items():
+        display.update(name, done, data["records"], format_rate(done, data["elapsed_s"]))
+
+
+def _describe_run_progress(data: Mapping[str, Any]) -> str:
+    finished = data["ok"] + data["failed"] + data["quarantined"]
+    stages = ", ".join(f"{name} {stage['records']}" for name, stage in data["stages"].items())
+    done = [f"{finished} of {data['records']} records", format_rate(finished, data["elapsed_s"])]
+    return f"{', '.join(filter(None, done))}; {stages}"
+
+
+def _describe_rejection(event: Event) -> str:
     data = event.data
     return f"{data['status']}: {data['record']}: {event.stage}: {data['code']}: {data['sentence']}"
-
-
-def _rate(done: int, elapsed_s: float) -> str:
-    return f"{done / elapsed_s:.2f}/s" if done and elapsed_s > 0 else ""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pipelines.cli import STOPPED
+from pipelines.cli.options import ConfigFile, Device, Precision, Seed, Settings, merge_options
+from pipelines.cli.progress import training_progress
 
 if TYPE_CHECKING:
     from joyvasa.training.measure import Measurement
@@ -15,25 +18,16 @@ if TYPE_CHECKING:
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="Data set folder; a path or URI.")]
 RunPath = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a training run; a path or URI.")]
 Out = Annotated[str | None, typer.Option("--out", help="Run folder to make; a path or URI.", show_default=False)]
-Seed = Annotated[int | None, typer.Option("--seed", help="Of weights, order and noise (default: 0).")]
-Steps = Annotated[int | None, typer.Option("--steps", help="Of the run (default: 50000).")]
-Device = Annotated[str | None, typer.Option("--device", help="auto (default), cpu, cuda, cuda:1 ...")]
-Precision = Annotated[str | None, typer.Option("--precision", help="fp32 (default), fp16 or bf16.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Training steps (default: 50000).")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes or GPUs that train together, on Ray.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Measure a few steps, tell the hours, write nothing.")]
-File = Annotated[Path | None, typer.Option("--config", help="YAML file with options, as train.yaml shows them.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="One option; may be repeated: --set optimiser.learning_rate=3e-4", metavar="KEY=VALUE"),
-]
 BundleOut = Annotated[Path, typer.Option("--out", help="Bundle folder to make.", show_default=False)]
 Base = Annotated[str | None, typer.Option("--base", help="Bundle that gives everything else; its files are copied.")]
-Step = Annotated[int | None, typer.Option("--step", help="Of the checkpoint (default: the best one).")]
+Step = Annotated[int | None, typer.Option("--step", help="Step of the checkpoint (default: the best one).")]
 Published = Annotated[
     Path | None, typer.Option("--published", help="Write a checkpoint in the layout of the published ones, too.")
 ]
 
-STOPPED = 130  # exit code, as shells give it to a program that Ctrl-C ended
 DRY_STEPS = 10  # that are measured
 
 
@@ -46,26 +40,23 @@ def train(
     device: Device = None,
     precision: Precision = None,
     dry_run: DryRun = False,
-    config: File = None,
+    config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
     """Train a motion generator on a data set. `joyvasa resume RUN` goes on with it."""
-    from joyvasa.config import load_config
     from joyvasa.training.config import TrainingConfig
-    from pipelines.cli.training_progress import training_progress
     from pipelines.training import run as training
 
     flags = {"steps": steps, "seed": seed, "device": device, "precision": precision}
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    resolved = load_config(TrainingConfig, file=config, settings=[*(settings or []), *given])
+    resolved = merge_options(TrainingConfig, config=config, settings=settings, flags=flags)
     if dry_run:
-        tell_cost(training.dry_run(dataset, resolved, steps=DRY_STEPS), resolved.steps)
+        print_cost(training.dry_run(dataset, resolved, steps=DRY_STEPS), resolved.steps)
         return
     if out is None:
         raise typer.BadParameter("expected a folder for the run", param_hint="--out")
     with training_progress(resolved.steps) as listener:
         result = training.start(dataset, out, resolved, workers=workers, listener=listener)
-    report(out, result)
+    print_result(out, result)
 
 
 def bundle(run: RunPath, out: BundleOut, base: Base = None, step: Step = None, published: Published = None) -> None:
@@ -84,8 +75,8 @@ def bundle(run: RunPath, out: BundleOut, base: Base = None, step: Step = None, p
         typer.echo(f"warning: {base} has random weights, for tests only; pictures will mean nothing", err=True)
 
 
-def status(run: str) -> dict[str, int | float | None]:
-    """How far a training run is, as its newest checkpoint and log say."""
+def training_status(run: str) -> dict[str, int | float | None]:
+    """Return how far a training run is, from its newest checkpoint and its log."""
     from joyvasa.training.checkpoint import Checkpoints
     from joyvasa.training.log import read_log
     from manifests.storage import open_storage
@@ -104,17 +95,17 @@ def status(run: str) -> dict[str, int | float | None]:
     }
 
 
-def resume(run: str) -> None:
-    """Goes on with a training run."""
-    from pipelines.cli.training_progress import training_progress
+def resume_training(run: str) -> None:
+    """Resume a training run."""
     from pipelines.training import run as training
 
     with training_progress(None) as listener:
-        report(run, training.resume(run, listener=listener))
+        result = training.resume(run, listener=listener)
+    print_result(run, result)
 
 
-def report(run: str, result: Result) -> None:
-    """Prints what a run came to; exit code 130 if it was stopped before its last step."""
+def print_result(run: str, result: Result) -> None:
+    """Print the figures of a training run; exit with 130 if it was stopped before its last step."""
     checked = "" if result.validation_loss is None else f", validation {result.validation_loss:.4f}"
     typer.echo(
         f"{run}: step {result.step:,} of {result.steps:,}, loss {result.loss:.4f}{checked}; "
@@ -126,8 +117,8 @@ def report(run: str, result: Result) -> None:
         raise typer.Exit(STOPPED)
 
 
-def tell_cost(cost: Measurement, steps: int) -> None:
-    """Prints what steps cost and what the whole run would take."""
+def print_cost(cost: Measurement, steps: int) -> None:
+    """Print the time of a step and of the whole run."""
     typer.echo(
         f"{cost.device}: {cost.step_s:.3f} s a step of {cost.batch_size} samples, {cost.compute_share:.1%} of it "
         f"compute, {cost.peak_bytes / 2**30:.1f} GiB; {steps:,} steps take {cost.hours:.1f} hours"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.animate import File, Models, Precision, Settings
+from pipelines.cli.options import ConfigFile, Models, Precision, Settings, merge_options
 
 Root = Annotated[Path, typer.Argument(metavar="[ROOT]", help="Folder below which runs are shown.")]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on; any but a loopback one wants a password.")]
@@ -34,11 +33,10 @@ def web(
     host: Host = "127.0.0.1",
     port: Port = 7862,
     password_file: PasswordFile = None,
-    config: File = None,
+    config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
     """Serve a page to try one pair on, and to look at runs. Needs the extra web."""
-    from joyvasa.config import load_config
     from joyvasa.errors import EnvironmentFault
     from joyvasa.models import AnimationConfig
     from pipelines.web.password import read_password, require_password
@@ -48,8 +46,7 @@ def web(
             "gradio_missing", "the package gradio is not installed: run `pip install 'joyvasa[web]'`"
         )
     flags = {"models": models, "precision": precision}
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    animation = load_config(AnimationConfig, file=config, settings=[*(settings or []), *given])
+    animation = merge_options(AnimationConfig, config=config, settings=settings, flags=flags)
     password = read_password(password_file)
     require_password(host, password)
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from joyvasa.errors import ConfigError
+from manifests.run.outcome import Status
 from pipelines.engine.executors.base import Cause
-from pipelines.engine.tasks import Status, Work
+from pipelines.engine.tasks import Work
 from stages.base import Failed, Kind
 
 

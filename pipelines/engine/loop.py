@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from joyvasa.errors import ConfigError
+from manifests.run.outcome import Status
 from pipelines.engine.admission import Admission
 from pipelines.engine.events import Event, EventKind, Listener
 from pipelines.engine.executors.base import (
@@ -32,7 +33,7 @@ from pipelines.engine.interrupts import Interrupts
 from pipelines.engine.pools import Batch, WorkerPool
 from pipelines.engine.recovery import Recovery
 from pipelines.engine.statistics import RunStatistics, StageStatistics
-from pipelines.engine.tasks import Finished, Status, Work
+from pipelines.engine.tasks import Finished, Work
 from stages.base import Failed, Kind, Ok, Record
 
 _LONGEST_WAIT_S = 0.2  # after which time limits and dead idle workers are looked at

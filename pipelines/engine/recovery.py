@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from manifests.run.outcome import Status
 from pipelines.engine.errors import RunStopped
 from pipelines.engine.events import Event, EventKind, Listener
 from pipelines.engine.executors.base import Cause
@@ -22,7 +23,7 @@ from pipelines.engine.failure_policy import (
 from pipelines.engine.flow import RecordFlow
 from pipelines.engine.pools import Batch
 from pipelines.engine.statistics import StageStatistics
-from pipelines.engine.tasks import Rejection, Status, Work
+from pipelines.engine.tasks import Rejection, Work
 from stages.base import Failed
 
 

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
+from manifests.run.outcome import Status
 from pipelines.engine.graph import Route
 from stages.base import Fact, Record
-
-
-class Status(StrEnum):
-    """How a record ended."""
-
-    OK = "ok"
-    FAILED = "failed"
-    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from joyvasa.errors import JoyvasaError
 from joyvasa.metrics import FVD
 from joyvasa.metrics.base import NotMeasured
-from manifests.errors import ManifestError
 from pipelines.report import set_metrics
 from pipelines.report.metrics import MetricFigures
 
@@ -54,7 +53,7 @@ def set_figures(run: str, others: Sequence[tuple[str, str]], figures: Sequence[M
 def _fvd(run: str, name: str, other: str) -> SetFigure:
     try:
         result = set_metrics.fvd(run, other)
-    except (JoyvasaError, ManifestError) as error:  # what the other pages say holds all the same
+    except JoyvasaError as error:  # what the other pages say holds all the same
         return SetFigure(FVD, "FVD-25", name, None, str(error))
     if isinstance(result.value, NotMeasured):
         return SetFigure(FVD, "FVD-25", name, None, f"{result.value.code}: {result.value.sentence}", result.choices)
@@ -73,7 +72,7 @@ def _null(run: str, figures: Sequence[MetricFigures]) -> list[SetFigure]:
         return [SetFigure(names[kind], title, "", None, reason) for kind, title in titles.items()]
     try:
         null = set_metrics.mouth_sound_null(run)
-    except (JoyvasaError, ManifestError) as error:
+    except JoyvasaError as error:
         return [SetFigure(names[kind], title, "", None, str(error)) for kind, title in titles.items()]
     reason = f"{null.reason.code}: {null.reason.sentence}" if null.reason else ""
     choices = {"pairs": len(null.values), "partner": "the next record of the shard with another sound"}

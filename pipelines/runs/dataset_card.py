@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from joyvasa.training.clips import MAX_CLIP_S, SPLITS
 from joyvasa.training.dataset_files import DatasetCard
+from manifests.run.outcome import STATUSES
 
 LENGTHS_S = (0, 10, 20, 30, 40, 50, MAX_CLIP_S)  # bounds of the classes of clip lengths
 
@@ -58,7 +59,7 @@ class Tally:
             code: {"stretches": count, "hours": round(self.rejected_s[code] / 3600, 4)}
             for code, count in sorted(self.rejected.items())
         }
-        videos = {name: self.videos[name] for name in ("ok", "failed", "quarantined")}
+        videos = {name: self.videos[name] for name in STATUSES}
         return {"recordings": videos, "repeated_recordings": self.repeated, "rejected": rejected}
 
 

@@ -272,7 +272,7 @@ def checked_plan(source: Manifest, config: RunConfig, *, videos: bool = False) -
         on_problem=lambda p: problems.append(p) if len(problems) < SHOWN_PROBLEMS else None,
     )
     if scan.summary.bad_rows and not config.skip_bad_rows:
-        shown = "; ".join(f"row {problem.row}: {problem.sentence}" for problem in problems)
+        shown = "; ".join(f"row {problem.row}: {problem.text}" for problem in problems)
         raise ManifestError(
             "manifest_rows",
             f"{source.uri}: {scan.summary.bad_rows} of {scan.summary.rows} rows are bad ({shown}): "

@@ -24,7 +24,7 @@ from joyvasa.training.trainer import Listener, Result, Trainer
 from manifests.errors import ManifestError
 from manifests.run.lock import RunLock, check_lease
 from manifests.storage import Storage, open_storage
-from pipelines.cli.training_progress import Lines
+from pipelines.training.lines import StepLines
 
 ATTEMPTS = 4  # without a new checkpoint in between; a lost worker ends its whole group
 WAIT_S = 10.0  # between two renewals of the lock
@@ -68,7 +68,7 @@ def train_on_ray(dataset: str, run: str, config: TrainingConfig, workers: int, *
                     raise locked[0] from None
                 failures = list(getattr(error, "worker_failures", {}).values())
                 for failure in failures:
-                    if isinstance(failure, (JoyvasaError, ManifestError)):
+                    if isinstance(failure, JoyvasaError):
                         raise failure from None
                 now = checkpoints.steps()[-1:]
                 attempts, reached = (1, now) if now != reached else (attempts + 1, reached)
@@ -127,7 +127,7 @@ def _work(options: dict[str, Any]) -> None:
     config = config_from(TrainingConfig, options["config"])
     config = dataclasses.replace(config, device=str(get_device()) if options["use_gpu"] else "cpu")
     group, storage = Group.current(), open_storage(options["run"])
-    listener = _while_held(storage, options["token"], Lines(config.steps)) if group.rank == 0 else _tell_nobody
+    listener = _while_held(storage, options["token"], StepLines(config.steps)) if group.rank == 0 else _tell_nobody
     Trainer(config, Dataset(open_storage(options["dataset"])), storage, group=group, listener=listener).run()
 
 

@@ -20,6 +20,7 @@ from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.measure import Measurement, measure
 from joyvasa.training.trainer import Listener, Result, Trainer
+from manifests.errors import ManifestError
 from manifests.run.lock import RunLock, run_lock
 from manifests.storage import Storage, open_storage
 from pipelines.training.files import RUN_FILE
@@ -58,8 +59,7 @@ def start(
 
     Raises:
         OutputError: `run_exists`.
-        JoyvasaError: what `joyvasa.training.trainer.Trainer` raises.
-        ManifestError: `run_locked`, and what writing raises.
+        JoyvasaError: what `joyvasa.training.trainer.Trainer` raises; `run_locked`; what writing raises.
     """
     storage = open_storage(run)
     source = open_storage(dataset)
@@ -75,7 +75,8 @@ def start(
         try:
             return _train(storage, begun, lock, listener)
         except JoyvasaError as error:
-            if error.code not in GOES_ON and not Checkpoints(storage).steps():
+            stays = isinstance(error, ManifestError) or error.code in GOES_ON  # a lost lock makes it another's run
+            if not stays and not Checkpoints(storage).steps():
                 storage.remove(RUN_FILE)  # nothing was begun: the same folder may be given with better options
             raise
 
@@ -85,8 +86,7 @@ def resume(run: str | os.PathLike[str], *, listener: Listener) -> Result:
 
     Raises:
         InputError: `run_unreadable`.
-        JoyvasaError: what `joyvasa.training.trainer.Trainer` raises.
-        ManifestError: `run_locked`, and what writing raises.
+        JoyvasaError: what `joyvasa.training.trainer.Trainer` raises; `run_locked`; what writing raises.
     """
     storage = open_storage(run)
     begun = read_run(storage)

@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 
 from joyvasa.errors import JoyvasaError
-from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.run.outcome import STATUSES
 from pipelines.web.records import Query
@@ -128,7 +127,7 @@ class RunsPage:
                 return _parts(seen, {"state": empty})
             run = self.browser.open(path)
             return _parts(seen, self._contents(run, query, table=look == TABLE))
-        except (JoyvasaError, ManifestError) as error:
+        except JoyvasaError as error:
             return _parts(seen, {"state": render("message", kind="error", text=str(error))})
         except Exception as error:  # a run folder may hold anything
             text = safe_text(f"{type(error).__name__}: {error}", 300)

@@ -4,13 +4,13 @@ import pytest
 import ray
 import torch
 
+from manifests.run.outcome import Status
 from pipelines.engine.errors import RunStopped
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import EngineConfig, run
-from pipelines.engine.tasks import Status
 from stages.base import Item, Ok, Outcome, Stage
 from tests.pipelines.engine.toys import Draw, Gpu, noted, records
 

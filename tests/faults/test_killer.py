@@ -9,12 +9,12 @@ import time
 import pytest
 import ray
 
+from manifests.run.outcome import Status
 from pipelines.engine.events import EventKind
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import EngineConfig, run
-from pipelines.engine.tasks import Status
 from tests.pipelines.engine.toys import Draw, records
 
 

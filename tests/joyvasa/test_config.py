@@ -22,6 +22,10 @@ class Options:
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     crop: Crop = field(default_factory=Crop)
+    save: bool = False
+    name: str = ""
+    shares: tuple[float, float] = (0.1, 0.2)
+    metrics: Literal["all", "none"] | tuple[str, ...] = "all"
 
 
 def test_later_sources_win(tmp_path):
@@ -44,12 +48,28 @@ def test_what_is_dumped_is_read_back(tmp_path):
     ("setting", "words"),
     [
         ("crop.scal=2", "no option crop.scal; did you mean crop.scale?"),
-        ("zzz=2", "expected one of seed, precision, crop"),
+        ("zzz=2", "expected one of seed, precision, crop, save"),
         ("seed", "no '='"),
-        ("seed=many", "seed is 'many'"),
-        ("precision=int8", "precision is 'int8'"),
+        ("seed=many", "seed is 'many'; expected a whole number"),
+        ("precision=int8", "precision is 'int8'; expected fp32 or bf16"),
         ("crop.scale=-1", "crop.scale is -1"),
-        ("crop=5", "crop is 5"),
+        ("crop=5", "crop is 5; expected a mapping"),
+        ("seed=2.5", "seed is 2.5; expected a whole number"),
+        ("seed=", "seed is null; expected a whole number"),
+        ("crop.scale=wide", "crop.scale is 'wide'; expected a number"),
+        ("crop.scale=[1]", "crop.scale is [1]; expected a number"),
+        ("crop.corners=4", "crop.corners is 4; expected a list"),
+        ("crop.corners=[1, x]", "crop.corners.1 is 'x'; expected a whole number"),
+        ("save=perhaps", "save is 'perhaps'; expected true or false"),
+        ("name=5", "name is 5; expected text"),
+        ("name=true", "name is true; expected text"),
+        ("shares=[1]", "shares.1 is missing"),
+        ("shares=[1, 2, 3]", "shares is [1, 2, 3]; expected at most 2 items"),
+        ("metrics=nothing", "metrics is 'nothing'; expected all or none, or a list"),
+        ("metrics=5", "metrics is 5; expected all or none, or a list"),
+        ("metrics={a: 1}", "metrics is {'a': 1}; expected all or none, or a list"),
+        ("metrics=[sync, 5]", "metrics.1 is 5; expected text"),
+        (f"seed={'x' * 200}", "xxx…; expected a whole number"),
         ("crop.scale=.nan", "crop.scale is nan; expected a finite number"),
         ("seed={", "not valid YAML"),
     ],

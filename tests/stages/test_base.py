@@ -31,6 +31,12 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
         (OutputError("video_unwritable", "no answer"), Kind.IO, "video_unwritable"),
         (caused(OutputError("video_unwritable", "full"), FULL), Kind.STOP, "video_unwritable"),
         (caused(ManifestError("output_unwritable", "timeout"), TimeoutError()), Kind.IO, "output_unwritable"),
+        (ManifestError("records_unreadable", "damaged"), Kind.POISON, "records_unreadable"),
+        (
+            caused(ManifestError("run_missing", "no access"), PermissionError(errno.EACCES, "no")),
+            Kind.STOP,
+            "run_missing",
+        ),
         (FULL, Kind.STOP, "disk_unwritable"),
         (OSError(errno.EROFS, "Read-only file system"), Kind.STOP, "disk_unwritable"),
         (ConnectionResetError("reset"), Kind.IO, "io_error"),

@@ -74,16 +74,24 @@ def test_paths_that_leave_the_bundle_are_refused(tmp_path: Path, file: str) -> N
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"colour": "red"}, "roles.lip.colour"),
-        ({"sha256": "abc"}, "sha256"),
+        ({"colour": "red"}, "roles.lip.colour is unknown: remove it"),
+        ({"sha256": "abc"}, "roles.lip.sha256 is 'abc'; expected text that matches ^[0-9a-f]{64}$"),
         ({"sha256": "A" * 64}, "sha256"),
-        ({"bytes": -1}, "bytes"),
+        ({"bytes": -1}, "roles.lip.bytes is -1; expected at least 0"),
+        ({"bytes": "many"}, "roles.lip.bytes is 'many'; expected a whole number"),
+        ({"optional": 7}, "roles.lip.optional is 7; expected true or false"),
+        ({"scales": [1]}, "roles.lip.scales is [1]; expected a mapping"),
+        ({"older": "x"}, "roles.lip.older is 'x'; expected a list"),
+        ({"source": "x"}, "roles.lip.source is 'x'; expected a mapping"),
+        ({"source": {"repository": "a/b"}}, "roles.lip.source.path is missing"),
+        ({"file": "x" * 500}, "expected at most 400 characters"),
+        ({"file": ""}, "roles.lip.file is ''; expected at least 1 characters"),
         ({"format": "pickle"}, "format"),
         ({"licence": "unknown"}, "licence"),
-        ({"modes": ["fish"]}, "modes"),
-        ({"file": None}, "a role has a file"),
+        ({"modes": ["fish"]}, "roles.lip.modes.0 is 'fish'; expected human, animal or training"),
+        ({"file": None}, "roles.lip: a role has a file"),
         ({"network": "../lip"}, "network"),
-        ({"switches": {"detector": "guess"}}, "detector"),
+        ({"switches": {"detector": "guess"}}, "detector is 'guess'; expected insightface or cascade"),
         ({"switches": {"colour": 1}}, "colour"),
         ({"source": {"repository": "http://host/x", "path": "y"}}, "repository"),
         ({"source": {"repository": "a/b", "path": "y", "revision": "../x"}}, "revision"),
@@ -94,11 +102,22 @@ def test_unknown_and_wrong_entries_are_named(tmp_path: Path, change: dict[str, A
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"format_version": 2}, {"format_version": None}, {"name": "../x"}, {"extra": 1}, {"roles": {"Lip Net": {}}}],
+    ("change", "named"),
+    [
+        ({"format_version": 2}, "format_version is 2; expected 1"),
+        ({"format_version": None}, "format_version is null; expected 1"),
+        ({"name": "../x"}, "name is '../x'; expected text"),
+        ({"extra": 1}, "extra is unknown"),
+        ({"roles": {"Lip Net": {}}}, "roles.Lip Net"),
+        ({"licences": {"mit": {}}}, "licences.mit.name is missing; licences.mit.commercial is missing"),
+    ],
 )
-def test_wrong_entries_of_the_bundle_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    refused(tmp_path, content() | change)
+def test_wrong_entries_of_the_bundle_are_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
+    assert named in refused(tmp_path, content() | change)
+
+
+def test_what_is_no_mapping_is_named_as_a_whole(tmp_path: Path) -> None:
+    assert "bundle is null; expected a mapping" in refused(tmp_path, "")
 
 
 @pytest.mark.parametrize(

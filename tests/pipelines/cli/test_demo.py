@@ -5,9 +5,9 @@ import pytest
 from typer.testing import CliRunner
 
 from joyvasa.media.audio import probe_audio
+from manifests.examples import PAIRS
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.cli.demo import MANIFEST
 from pipelines.cli.main import app
 from tests.media import DATA, tone
 
@@ -46,9 +46,9 @@ def test_a_folder_without_recordings_is_refused_in_one_sentence(media, tmp_path)
 
 
 def test_the_bundled_manifest_names_files_that_are_there():
-    with MANIFEST.open(newline="") as file:
+    with PAIRS.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({row["image"] for row in rows}) >= 3
     for row in rows:
-        assert (MANIFEST.parent / row["image"]).is_file()
-        assert probe_audio(MANIFEST.parent / row["audio"]).duration_s > 1
+        assert (PAIRS.parent / row["image"]).is_file()
+        assert probe_audio(PAIRS.parent / row["audio"]).duration_s > 1

@@ -2,10 +2,11 @@
 
 import pytest
 
+from manifests.run.outcome import Status
 from pipelines.engine.executors.base import Cause
 from pipelines.engine.failure_policy import FailureConfig, FailureRules, PutOff, Reject, Retry
 from pipelines.engine.graph import Route
-from pipelines.engine.tasks import RecordState, Status, Work
+from pipelines.engine.tasks import RecordState, Work
 from stages.base import Failed, Kind, Record
 
 

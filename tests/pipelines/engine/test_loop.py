@@ -12,6 +12,7 @@ import time
 import pytest
 
 from joyvasa.errors import ConfigError
+from manifests.run.outcome import Status
 from pipelines.engine.errors import RunInterrupted, RunStopped
 from pipelines.engine.events import EventKind
 from pipelines.engine.executors.base import BatchDone, PayloadLost
@@ -19,7 +20,6 @@ from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import EngineConfig, run
-from pipelines.engine.tasks import Status
 from stages.base import Ok, Record, Stage, failure_of
 from tests.pipelines.engine.toys import BrokenSetup, Draw, Nothing, Shared, Trouble, diamond, noted, records
 

@@ -189,7 +189,9 @@ def test_only_chosen_metrics_are_computed(videos, tmp_path):
 
 def test_rows_without_a_video_are_refused(videos, tmp_path):
     path = manifest(videos.parent, [{"record_id": "a", "audio": "tone.wav", "image": "a.png"}], "without.csv")
-    with pytest.raises(ManifestError, match=r"manifest_rows.*finished video"):
+    with pytest.raises(
+        ManifestError, match=r"manifest_rows.*row 2: video is empty; expected the path or URI of a finished video"
+    ):
         evaluate(path, tmp_path / "run", "X", configured())
     assert not (tmp_path / "run").exists()
 

@@ -194,7 +194,9 @@ def test_a_changed_manifest_is_refused(inputs, tmp_path):
 def test_bad_rows_are_refused_before_any_work_unless_they_may_be_skipped(inputs, tmp_path):
     rows = [{"record_id": "x", "image": "a.jpg", "audio": "short.wav"}, {"record_id": "y", "audio": "short.wav"}]
     path = write_manifest(inputs / "rows.csv", rows)
-    with pytest.raises(ManifestError, match=r"manifest_rows.*1 of 2 rows are bad \(row 3"):
+    with pytest.raises(
+        ManifestError, match=r"manifest_rows.*1 of 2 rows are bad \(row 3: image is empty; expected a path or URI\)"
+    ):
         generate(path, tmp_path / "run", configured())
     assert not (tmp_path / "run").exists()
     assert generate(path, tmp_path / "run", configured("skip_bad_rows=true")).all_ok

@@ -8,11 +8,11 @@ import pytest
 import ray
 
 from manifests.run.folder import RunFolder
+from manifests.run.outcome import Status
 from manifests.storage import open_storage
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline
 from pipelines.engine.loop import run
-from pipelines.engine.tasks import Status
 from pipelines.runs import generate as runs
 from pipelines.runs.generate import generate
 from pipelines.runs.resume import resume

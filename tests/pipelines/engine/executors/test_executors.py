@@ -13,6 +13,7 @@ import pytest
 import ray
 
 from joyvasa.errors import ConfigError
+from manifests.run.outcome import Status
 from pipelines.engine import executors, pools
 from pipelines.engine.errors import RunStopped
 from pipelines.engine.events import EventKind
@@ -21,7 +22,6 @@ from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import EngineConfig, run
-from pipelines.engine.tasks import Status
 from stages.base import Ok, Stage
 from tests.pipelines.engine.toys import Big, BrokenSetup, Draw, Shared, Trouble, diamond, note, noted, records
 

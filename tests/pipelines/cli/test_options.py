@@ -1,0 +1,97 @@
+"""Options that commands share: help tells the truth, and flags, --set and --config become one configuration."""
+
+import json
+import re
+from importlib import import_module
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from joyvasa.errors import ConfigError
+from joyvasa.models import AnimationConfig
+from joyvasa.training.config import TrainingConfig
+from pipelines.bench.bench import MEASURES
+from pipelines.cli.configuration import CLASSES
+from pipelines.cli.main import app
+from pipelines.cli.options import merge_options
+from pipelines.runs.config import RunConfig
+
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+# The setting that a flag changes, by the configuration class of its command.
+SETTINGS = {
+    AnimationConfig: {name: name for name in ("models", "mode", "seed", "device", "precision")},
+    RunConfig: {"models": "animation.models", "seed": "animation.seed", "executor": "executor"},
+    TrainingConfig: {name: name for name in ("steps", "seed", "device", "precision")},
+}
+
+
+def configuration_class(command):
+    module, name = CLASSES[command]
+    return getattr(import_module(module), name)
+
+
+def stated_defaults():
+    """Command, option and the default that its help states."""
+    for command, group in COMMANDS.items():
+        for option in group.params if command in CLASSES else ():
+            stated = re.search(r"\(default: ([\w.]+)\)|(\w+) \(default\)", option.help or "")
+            if stated and not (command == "bench" and option.name == "models"):  # its own bundle
+                yield command, option.name, stated[1] or stated[2]
+
+
+@pytest.mark.parametrize(("command", "option", "default"), list(stated_defaults()))
+def test_help_states_the_default_of_the_configuration(command, option, default):
+    kind = configuration_class(command)
+    value = kind()
+    for name in SETTINGS[kind][option].split("."):
+        value = getattr(value, name)
+    assert str(value) == default
+
+
+def test_help_states_every_default_that_a_flag_replaces():
+    stated = {(command, option) for command, option, _ in stated_defaults()}
+    for command in CLASSES.keys() - {"plan", "bench"}:
+        settings = SETTINGS[configuration_class(command)]
+        flags = {option.name for option in COMMANDS[command].params} & settings.keys()
+        assert {name for name in flags if (command, name) not in stated} == set(), command
+
+
+def test_help_of_bench_names_every_section():
+    (only,) = [option for option in COMMANDS["bench"].params if option.name == "only"]
+    assert f"Some of {', '.join(MEASURES)}," in only.help
+
+
+def test_flags_win_over_settings_and_those_over_the_file(tmp_path):
+    file = tmp_path / "options.yaml"
+    file.write_text("seed: 1\nmodels: random\nprecision: bf16\n")
+    flags = {"seed": 3, "models": "2024", "device": None}
+    config = merge_options(AnimationConfig, config=file, settings=["seed=2", "device=cpu"], flags=flags)
+    assert (config.seed, config.models, config.precision, config.device) == (3, "2024", "bf16", "cpu")
+    assert merge_options(AnimationConfig) == AnimationConfig()
+    with pytest.raises(ConfigError, match="config_unknown_option"):
+        merge_options(AnimationConfig, settings=["sed=2"])
+
+
+@pytest.mark.parametrize("command", CLASSES)
+def test_options_of_each_command_are_printed_and_read_back(tmp_path, command):
+    assert command in COMMANDS
+    first = CliRunner().invoke(app, ["options", command])
+    assert first.exit_code == 0, first.output
+    (tmp_path / "options.yaml").write_text(first.stdout)
+    again = CliRunner().invoke(app, ["options", command, "--config", str(tmp_path / "options.yaml")])
+    assert again.stdout == first.stdout
+
+
+def test_options_are_described_as_a_schema():
+    result = CliRunner().invoke(app, ["options", "generate", "--schema", "--set", "shard_size=7"])
+    schema = json.loads(result.stdout)
+    assert schema["default"]["shard_size"] == 7
+    assert schema["properties"]["executor"]["enum"] == ["ray", "local"]
+    assert schema["properties"]["animation"]["$ref"].startswith("#/$defs/")
+
+
+def test_options_of_an_unknown_command_are_refused():
+    result = CliRunner().invoke(app, ["options", "validate"])
+    assert result.exit_code == 2
+    assert "expected one of animate" in " ".join(result.output.replace("│", " ").split())

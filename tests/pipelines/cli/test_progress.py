@@ -1,0 +1,102 @@
+"""Progress is shown as bars on a terminal, and as lines or not at all elsewhere."""
+
+import pytest
+
+from pipelines.cli import progress
+from pipelines.cli.progress import ProgressDisplay, run_progress, training_progress
+from pipelines.engine.events import Event, EventKind
+from pipelines.training import lines
+
+STATISTICS = {
+    "ok": 2,
+    "failed": 1,
+    "quarantined": 0,
+    "records": 10,
+    "elapsed_s": 6.0,
+    "stages": {"portrait": {"records": 4, "shared": 3}},
+}
+REJECTED = {"status": "failed", "record": "r1", "code": "image_empty", "sentence": "a[0].png: is empty"}
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "150")
+
+
+def step_values(**values):
+    return {"loss": 0.5, "validation_loss": None, "samples_per_s": 8.0, "compute_share": 0.9, **values}
+
+
+def test_a_terminal_shows_bars_with_count_rate_and_a_new_bar_for_a_new_round(terminal, capsys):
+    with ProgressDisplay(keep=True) as display:
+        assert display.visible
+        for done in (0, 1, 7, 2):
+            display.update("frames", done, 9)
+        display.update("rows", 5, note="slow")
+        display.print_line("a line [with brackets]")
+    shown = capsys.readouterr().err
+    final = shown[shown.rindex("a line [with brackets]") :]
+    assert "7/9" in final
+    assert "2/9" in final
+    assert "/s" in final
+    assert "5/?" in final
+    assert "slow" in final
+
+
+def test_elsewhere_only_lines_are_printed(capsys):
+    for enabled in (True, False):
+        with ProgressDisplay(enabled=enabled) as display:
+            display.update("frames", 1, 9)
+            display.print_line("a line")
+    assert capsys.readouterr().err == "a line\na line\n"
+
+
+def test_a_display_may_be_switched_off_on_a_terminal(terminal, capsys):
+    with ProgressDisplay(enabled=False) as display:
+        display.update("frames", 1, 9)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_is_shown_as_lines(monkeypatch, capsys):
+    with run_progress() as on_event:
+        on_event(Event(EventKind.PROGRESS, data=STATISTICS))  # too soon for a line
+        on_event(Event(EventKind.RECORD_REJECTED, stage="portrait", data=REJECTED))
+        monkeypatch.setattr(progress, "LINE_S", 0.0)
+        on_event(Event(EventKind.PROGRESS, data=STATISTICS))
+    assert capsys.readouterr().err.splitlines() == [
+        "failed: r1: portrait: image_empty: a[0].png: is empty",
+        "3 of 10 records, 0.50/s; portrait 4",
+    ]
+
+
+def test_a_run_is_shown_as_bars(terminal, capsys):
+    with run_progress() as on_event:
+        on_event(Event(EventKind.PROGRESS, data=STATISTICS))
+        on_event(Event(EventKind.RECORD_REJECTED, stage="portrait", data=REJECTED))
+    shown = capsys.readouterr().err
+    assert "failed: r1: portrait: image_empty: a[0].png: is empty" in shown
+    assert "3/10 0.50/s" in shown.replace("  ", " ")
+    assert "7/10 1.17/s" in shown.replace("  ", " ")
+
+
+def test_training_is_shown_as_lines_at_regular_times_and_at_validations(monkeypatch, capsys):
+    monkeypatch.setattr(lines, "LINE_S", 1000.0)
+    monkeypatch.setattr(lines.time, "monotonic", lambda: 5000.0)
+    with training_progress(1000) as on_step:
+        for step in (1, 2, 3, 1000):
+            on_step(step, step_values(validation_loss=0.25 if step == 3 else None))
+    assert capsys.readouterr().err.splitlines() == [
+        "step 1 of 1,000: loss 0.5000, 8.0 samples/s, 90.0% compute",
+        "step 3 of 1,000: loss 0.5000, validation 0.2500, 8.0 samples/s, 90.0% compute",
+        "step 1,000 of 1,000: loss 0.5000, 8.0 samples/s, 90.0% compute",
+    ]
+
+
+def test_training_is_shown_as_a_bar(terminal, capsys):
+    with training_progress(None) as on_step:
+        on_step(4, step_values(validation_loss=0.25))
+    shown = capsys.readouterr().err
+    assert "step 4: loss 0.5000, validation 0.2500" in shown
+    assert "4/?" in shown
