@@ -6,7 +6,6 @@ import errno
 import os
 import queue
 import subprocess
-import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ import numpy as np
 
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.media.ffmpeg import ffmpeg_executable, input_options, last_words
+from joyvasa.runtime.files import FULL_DISK, StagedFile, output_error, output_errors
 
 QUEUED_BATCHES = 2  # rendered batches that may wait for the encoder; bounds memory
 PROBE_SIDE = 256  # pixels of a picture that tells whether an encoder works; nvenc refuses small ones
 KEPT_COMPLAINTS = 65536  # bytes of what ffmpeg said last
-_FULL = (errno.ENOSPC, errno.EDQUOT)  # by everybody, or by the quota of this user
 ENCODERS = ("x264", "nvenc")
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
@@ -108,13 +107,14 @@ class VideoWriter:
             raise ValueError(f"frames of {width}x{height} pixels: yuv420p needs even sides")
         self.path = Path(path)
         self._shape = (height, width, 3)
-        self._temporary = reserve_output(self.path)
+        with output_errors(self.path):
+            self._staged = StagedFile(self.path)
         self._queue: queue.Queue[np.ndarray | None] = queue.Queue(QUEUED_BATCHES)
         self._failure: BaseException | None = None
         self._complaints = b""
         try:
             command = _command(
-                self._temporary,
+                self._staged.path,
                 size=f"{width}x{height}",
                 frames_per_second=frames_per_second,
                 duration_s=n_frames / frames_per_second,
@@ -126,7 +126,7 @@ class VideoWriter:
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
             )
         except BaseException:
-            self._temporary.unlink(missing_ok=True)
+            self._staged.discard()
             raise
         self._thread = threading.Thread(target=self._feed, name="video-encoder", daemon=True)
         self._thread.start()
@@ -162,9 +162,10 @@ class VideoWriter:
                 # Some releases of ffmpeg exit with 0 although the last bytes of the file did not fit.
                 if code != 0 or self._failure is not None or _disk_trouble(self.path, self._complaints):
                     raise self._error()
-                publish(self._temporary, self.path)
+                with output_errors(self.path):
+                    self._staged.commit()
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self._staged.discard()
 
     def _feed(self) -> None:
         """Runs in the thread: queue to ffmpeg. After a failure it only empties the queue."""
@@ -201,51 +202,8 @@ def check_output(path: Path) -> None:
     """
     if path.suffix.lower() != ".mp4":
         raise OutputError("output_unwritable", f"{path}: ends in {path.suffix!r}; expected a name such as out.mp4")
-    reserve_output(path).unlink()
-
-
-def reserve_output(path: Path) -> Path:
-    """Makes the hidden temporary file that will become `path`, which proves the folder writable.
-
-    Raises:
-        OutputError: `output_unwritable` or `disk_full`.
-    """
-    try:
-        if path.is_dir():
-            raise OutputError("output_unwritable", f"{path}: is a folder; expected a file name such as out.mp4")
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:64]}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise _disk_full(path) from None
-        raise OutputError(
-            "output_unwritable", f"{path}: cannot write to its folder ({error.strerror}): choose another one"
-        ) from None
-    return Path(name)
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Syncs a finished temporary file to disk and gives it its name, replacing what was there.
-
-    Raises:
-        OutputError: `output_unwritable` or `disk_full`.
-    """
-    try:
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes private files
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise _disk_full(path) from None
-        raise _unwritable(path, error.errno) from None
+    with output_errors(path):
+        StagedFile(path).discard()
 
 
 def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:
@@ -256,22 +214,11 @@ def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:
     return None
 
 
-def _disk_full(path: Path) -> OutputError:
-    return OutputError("disk_full", f"{path}: no space left on the disk: free some, then run it again")
-
-
-def _unwritable(path: Path, number: int | None) -> OutputError:
-    reason = os.strerror(number or errno.EIO)
-    return OutputError("output_unwritable", f"{path}: cannot be written ({reason}): see to it, then run it again")
-
-
 def _disk_trouble(path: Path, complaints: bytes) -> OutputError | None:
     """What ffmpeg says about the disk, as an error of its own; none if it says nothing about it."""
-    if any(os.strerror(number).encode() in complaints for number in _FULL):
-        return _disk_full(path)
-    if os.strerror(errno.EROFS).encode() in complaints:
-        return _unwritable(path, errno.EROFS)
-    return None
+    numbers = (*FULL_DISK, errno.EROFS)
+    said = (number for number in numbers if os.strerror(number).encode() in complaints)
+    return next((output_error(path, number) for number in said), None)
 
 
 def _command(

@@ -14,8 +14,9 @@ from pathlib import Path
 import cv2
 import pytest
 
+from joyvasa.runtime.files import PARTIAL
 from manifests.run.folder import RunFolder
-from manifests.storage import PARTIAL, open_storage
+from manifests.storage import open_storage
 from pipelines.runs.generate import generate
 from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import EXAMPLES, ffmpeg
