@@ -230,7 +230,7 @@ def execute_run(
 
         try:
             statistics = loop.run(
-                pipeline, ledger.records(), on_finished, executor=build_executor(config, pipeline), listener=on_event
+                pipeline, ledger.records(), on_finished, executor=build_executor(config, pipeline), on_event=on_event
             )
         except BaseException:
             with contextlib.suppress(ManifestError):  # a full disk must not hide the reason

@@ -30,7 +30,7 @@ from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
 from stages.base import Failed, Item, Ok, Record, Stage, failure_of
 
-_OF_BATCH = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
+_BATCH_ERRORS = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState
 
 
@@ -201,7 +201,7 @@ class RayExecutor:
             except ray.exceptions.RayError as error:
                 if call.ticket is not None and isinstance(error, ray.exceptions.ObjectLostError):
                     reports.append(PayloadLost(call.ticket, _short(error)))
-                elif call.ticket is not None and isinstance(error, _OF_BATCH):
+                elif call.ticket is not None and isinstance(error, _BATCH_ERRORS):
                     cause = getattr(error, "cause", error)
                     failure = failure_of(cause if isinstance(cause, Exception) else error)
                     reports.append(BatchFailed(call.ticket, failure))
@@ -211,7 +211,7 @@ class RayExecutor:
         for worker in idle:
             if _is_dead(self._actors[worker]):
                 lost.setdefault(worker, ray.exceptions.ActorDiedError())
-        return reports + [self._bury(worker, error) for worker, error in lost.items()]
+        return reports + [self._report_lost(worker, error) for worker, error in lost.items()]
 
     def _ended(self) -> list[Any]:
         calls = list(self._calls)
@@ -227,7 +227,7 @@ class RayExecutor:
         self._nodes[call.worker] = str(result)
         return WorkerReady(call.worker)
 
-    def _bury(self, worker: int, error: Exception | Failed) -> WorkerLost:
+    def _report_lost(self, worker: int, error: Exception | Failed) -> WorkerLost:
         node = self._nodes.get(worker)
         self.kill_worker(worker)
         if isinstance(error, Failed):
