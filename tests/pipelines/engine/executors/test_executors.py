@@ -203,9 +203,10 @@ import sys
 from pipelines.engine.loop import run
 from pipelines.engine.errors import RunInterrupted
 from pipelines.engine.executors import make
+from pipelines.engine.executors.base import ExecutorConfig
 from tests.pipelines.engine.toys import Draw, diamond, records
 import ray
-executor = make("ray", num_cpus=2, object_store_bytes=100 << 20)
+executor = make("ray", ExecutorConfig(num_cpus=2, object_store_bytes=100 << 20))
 seconds = float(sys.argv[1])
 def on_finished(record):
     print("finished", flush=True)
