@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import queue
-import subprocess
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +15,11 @@ from typing import IO, Literal, Self
 import numpy as np
 
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
-from joyvasa.media.ffmpeg import ffmpeg_executable, input_options, last_words
+from joyvasa.media.ffmpeg import FfmpegSink, compile_command, input_stream, last_message, run_ffmpeg
 from joyvasa.runtime.files import FULL_DISK, StagedFile, output_error, output_errors
 
 QUEUED_BATCHES = 2  # rendered batches that may wait for the encoder; bounds memory
 PROBE_SIDE = 256  # pixels of a picture that tells whether an encoder works; nvenc refuses small ones
-KEPT_COMPLAINTS = 65536  # bytes of what ffmpeg said last
 ENCODERS = ("x264", "nvenc")
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
@@ -59,11 +57,12 @@ def check_encoder(config: EncodingConfig) -> None:
     """
     if config.encoder == "x264":
         return
-    command = [ffmpeg_executable(), "-nostdin", "-hide_banner", "-loglevel", "error", "-f", "lavfi"]
-    command += ["-i", f"color=size={PROBE_SIDE}x{PROBE_SIDE}:duration=0.1", "-c:v", "h264_nvenc", "-f", "null", "-"]
-    probe = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if probe.returncode:
-        first = next(iter(probe.stderr.decode("utf-8", "replace").splitlines()), "no reason given")
+    picture = f"color=size={PROBE_SIDE}x{PROBE_SIDE}:duration=0.1"
+    code, messages = run_ffmpeg(
+        ["-loglevel", "error", "-f", "lavfi", "-i", picture, "-c:v", "h264_nvenc", "-f", "null", "-"]
+    )
+    if code:
+        first = next(iter(messages.splitlines()), "no reason given")
         raise EnvironmentFault(
             "encoder_unavailable",
             f"encoding.encoder is nvenc: cannot be used here ({first[:200]}); expected a graphics card with an "
@@ -111,7 +110,6 @@ class VideoWriter:
             self._staged = StagedFile(self.path)
         self._queue: queue.Queue[np.ndarray | None] = queue.Queue(QUEUED_BATCHES)
         self._failure: BaseException | None = None
-        self._complaints = b""
         try:
             command = _command(
                 self._staged.path,
@@ -122,16 +120,12 @@ class VideoWriter:
                 config=config or EncodingConfig(),
                 metadata=metadata or {},
             )
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-            )
+            self._encoder = FfmpegSink(command)
         except BaseException:
             self._staged.discard()
             raise
         self._thread = threading.Thread(target=self._feed, name="video-encoder", daemon=True)
         self._thread.start()
-        self._listener = threading.Thread(target=self._listen, name="video-encoder-complaints", daemon=True)
-        self._listener.start()
 
     def write(self, frames: np.ndarray) -> None:
         """Queues a batch of frames, waiting while `QUEUED_BATCHES` are queued already.
@@ -153,14 +147,13 @@ class VideoWriter:
     ) -> None:
         try:
             if error is not None:
-                self._process.kill()
+                self._encoder.kill()
             self._queue.put(None)
             self._thread.join()
-            code = self._process.wait()
-            self._listener.join()
+            code, messages = self._encoder.wait()
             if error is None:
                 # Some releases of ffmpeg exit with 0 although the last bytes of the file did not fit.
-                if code != 0 or self._failure is not None or _disk_trouble(self.path, self._complaints):
+                if code != 0 or self._failure is not None or _disk_trouble(self.path, messages):
                     raise self._error()
                 with output_errors(self.path):
                     self._staged.commit()
@@ -169,8 +162,7 @@ class VideoWriter:
 
     def _feed(self) -> None:
         """Runs in the thread: queue to ffmpeg. After a failure it only empties the queue."""
-        stdin = self._process.stdin
-        assert stdin is not None
+        stdin = self._encoder.stdin
         while (frames := self._queue.get()) is not None:
             if self._failure is None:
                 self._failure = _attempt(stdin, frames)
@@ -179,19 +171,11 @@ class VideoWriter:
         except OSError as failure:
             self._failure = self._failure or failure
 
-    def _listen(self) -> None:
-        """Runs in a thread: keeps what ffmpeg says. Through a pipe, as a file would be lost where the disk is full."""
-        with self._process.stderr as stream:  # type: ignore[union-attr]
-            while text := os.read(stream.fileno(), KEPT_COMPLAINTS):
-                self._complaints = (self._complaints + text)[-KEPT_COMPLAINTS:]
-
     def _error(self) -> OutputError:
-        self._process.kill()
-        self._process.wait()
-        self._listener.join()
-        words = last_words(self._complaints.decode("utf-8", "replace"))
-        trouble = _disk_trouble(self.path, self._complaints)
-        return trouble or OutputError("encoding_failed", f"{self.path}: ffmpeg stopped ({words})")
+        self._encoder.kill()
+        _, messages = self._encoder.wait()
+        failure = OutputError("encoding_failed", f"{self.path}: ffmpeg stopped ({last_message(messages)})")
+        return _disk_trouble(self.path, messages) or failure
 
 
 def check_output(path: Path) -> None:
@@ -209,16 +193,15 @@ def check_output(path: Path) -> None:
 def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:
     try:
         stdin.write(frames.data)
-    except OSError as failure:  # ffmpeg has gone; its complaints say why
+    except OSError as failure:  # ffmpeg has ended; its messages say why
         return failure
     return None
 
 
-def _disk_trouble(path: Path, complaints: bytes) -> OutputError | None:
-    """What ffmpeg says about the disk, as an error of its own; none if it says nothing about it."""
-    numbers = (*FULL_DISK, errno.EROFS)
-    said = (number for number in numbers if os.strerror(number).encode() in complaints)
-    return next((output_error(path, number) for number in said), None)
+def _disk_trouble(path: Path, messages: str) -> OutputError | None:
+    """Return the error for a full or read-only disk, if the messages of ffmpeg name one."""
+    named = (number for number in (*FULL_DISK, errno.EROFS) if os.strerror(number) in messages)
+    return next((output_error(path, number) for number in named), None)
 
 
 def _command(
@@ -251,12 +234,7 @@ def _command(
         options |= {"vcodec": "libx264", "crf": config.crf, "preset": config.preset, "threads": config.threads}
     streams = [picture]
     if sound is not None:
-        heard = ffmpeg.input(**input_options(sound))["a:0"]
-        streams.append(heard.filter("aformat", channel_layouts="mono|stereo").filter("apad"))
+        streams.append(input_stream(sound, "audio").filter("aformat", channel_layouts="mono|stereo").filter("apad"))
         options |= {"acodec": "aac", "audio_bitrate": f"{config.audio_bitrate_k}k", "t": f"{duration_s:.6f}"}
     options |= {f"metadata:g:{i}": f"{key}={value}" for i, (key, value) in enumerate(metadata.items())}
-    return (
-        ffmpeg.output(*streams, str(path), **options)
-        .global_args("-nostdin", "-hide_banner", "-loglevel", "error")
-        .compile(cmd=ffmpeg_executable(), overwrite_output=True)
-    )
+    return compile_command(ffmpeg.output(*streams, str(path), **options), overwrite=True)

@@ -134,7 +134,7 @@ def test_impossible_places_are_named(tmp_path, name):
 def test_a_dead_encoder_is_an_error_not_a_hang(tmp_path):
     def write_to_a_corpse():
         with VideoWriter(tmp_path / "out.mp4", n_frames=5000, **SIZE) as writer:
-            writer._process.kill()
+            writer._encoder.kill()
             for _ in range(100):
                 writer.write(grey_ramp(10))
 
