@@ -156,7 +156,7 @@ def fake_ffmpeg(folder, monkeypatch, script):
     path = folder / "ffmpeg"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
-    monkeypatch.setattr("joyvasa.media.video_writer.ffmpeg_executable", lambda: str(path))
+    monkeypatch.setattr("joyvasa.media.ffmpeg.ffmpeg_executable", lambda: str(path))
 
 
 def test_an_encoder_that_the_machine_lacks_is_told_before_any_work(tmp_path, monkeypatch):
