@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
-import secrets
 import shutil
 import stat
 from abc import ABC, abstractmethod
@@ -16,12 +15,11 @@ from typing import Any, BinaryIO, cast
 
 from fsspec.core import url_to_fs
 
+from joyvasa.runtime.files import atomic_file
 from manifests.errors import ManifestError
 from manifests.manifest import is_remote
 from manifests.problems import safe_text
 from manifests.scratch import scratch_folder
-
-PARTIAL = ".partial-"  # begins the name of a file that is still being written
 
 
 class Storage(ABC):
@@ -53,7 +51,6 @@ class Storage(ABC):
         try:
             with self._stage(path) as staged:
                 yield staged
-                self._commit(staged, path)
         except OSError as error:
             raise unwritable(self.location(path), error) from error
 
@@ -68,11 +65,7 @@ class Storage(ABC):
 
     @abstractmethod
     def _stage(self, path: str) -> AbstractContextManager[Path]:
-        """A new name for a local file with the suffix of `path`; nothing is left of the file after the block."""
-
-    @abstractmethod
-    def _commit(self, staged: Path, path: str) -> None:
-        """Makes a local file visible as `path`, in one step."""
+        """Yield a local file with the suffix of `path`; it becomes `path` when the block ends without an exception."""
 
     @abstractmethod
     def read(self, path: str) -> bytes:
@@ -123,18 +116,8 @@ class LocalStorage(Storage):
     def _stage(self, path: str) -> Generator[Path]:
         target = self.path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged = target.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{target.name}")
-        try:
+        with atomic_file(target) as staged:
             yield staged
-        finally:
-            with contextlib.suppress(OSError):
-                staged.unlink(missing_ok=True)
-
-    def _commit(self, staged: Path, path: str) -> None:
-        target = self.path(path)
-        _sync(staged)
-        os.replace(staged, target)
-        _sync(target.parent)
 
     def read(self, path: str) -> bytes:
         """See `Storage`."""
@@ -185,11 +168,10 @@ class ObjectStorage(Storage):
     @contextmanager
     def _stage(self, path: str) -> Generator[Path]:
         with scratch_folder() as folder:
-            yield folder / posixpath.basename(path)
-
-    def _commit(self, staged: Path, path: str) -> None:
-        with _plain_errors():
-            self._fs.put_file(str(staged), self._full(path))
+            staged = folder / posixpath.basename(path)
+            yield staged
+            with _plain_errors():
+                self._fs.put_file(str(staged), self._full(path))
 
     def read(self, path: str) -> bytes:
         """See `Storage`."""
@@ -262,12 +244,3 @@ def _plain_errors() -> Generator[None]:
         raise
     except Exception as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

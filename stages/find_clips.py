@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from joyvasa.bundles.hashes import sha256_of
 from joyvasa.errors import InputError
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.faces.detection import FaceDetector
 from joyvasa.media.video_reader import VideoInfo, probe_video
 from joyvasa.models import AnimationConfig, Models
+from joyvasa.runtime.files import sha256_of
 from joyvasa.training.clip_config import ClipConfig
 from joyvasa.training.clips import split_of
 from joyvasa.training.footage import sound_delay_s, watch

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from joyvasa.bundles.hashes import sha256_of
 from joyvasa.errors import InputError
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.faces.detection import MIN_FACE_SIDE, choose_face
@@ -16,6 +15,7 @@ from joyvasa.faces.geometry import CropConfig
 from joyvasa.media.image import Image, read_image
 from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
 from joyvasa.metrics.support.reference_frame import Box, face_box
+from joyvasa.runtime.files import sha256_of
 from stages.base import Item, Ok, Outcome, Stage
 from stages.isolation import each
 from stages.media import local_file

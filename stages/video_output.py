@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from joyvasa.bundles.hashes import sha256_of
 from joyvasa.media.video_writer import EncodingConfig, VideoWriter
 from joyvasa.rendering.compose import FrameComposer
+from joyvasa.runtime.files import sha256_of
 from manifests.scratch import scratch_folder
 from manifests.storage import Storage
 

@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from joyvasa.animator import AnimationConfig
+from pipelines.engine.config import EngineConfig
 from pipelines.runs.config import RayOptions, RunConfig
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -35,7 +36,8 @@ def test_the_files_that_it_shows_exist():
 
 
 def test_every_option_of_a_run_is_explained():
-    names = [field.name for field in fields(RunConfig) if field.name not in ("animation", "stages", "ray")]
+    names = [field.name for field in fields(RunConfig) if field.name not in ("animation", "stages", "engine", "ray")]
     names += [f"stages.NAME.{name}" for name in ("batch_size", "workers", "num_cpus", "time_limit_s")]
+    names += [f"engine.{field.name}" for field in fields(EngineConfig)]
     names += [f"ray.{field.name}" for field in fields(RayOptions)]
     assert [name for name in names if f"`{name}`" not in README] == []

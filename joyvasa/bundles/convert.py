@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from torch import Tensor
 
 from joyvasa.bundles.bundle import TEMPLATE_ROLE, Bundle
 from joyvasa.bundles.generator import ARGUMENTS
-from joyvasa.bundles.hashes import sha256_of, sync_folder
 from joyvasa.bundles.spec import BundleSpec, Role
 from joyvasa.bundles.state import DROPPED, fitted_state
 from joyvasa.bundles.weights import source_of
 from joyvasa.errors import ModelError, OutputError
+from joyvasa.runtime.files import atomic_file, atomic_folder, sha256_of
 
 PICKLES = ("pytorch", "template-pickle")
 
@@ -97,13 +96,8 @@ def convert_to_folder(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError("output_exists", f"{out}: is there and not empty: choose another folder")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise OutputError("models_not_written", f"{out}: cannot be written ({error.strerror})") from None
-    try:
-        done, entries = [], {}
+    done, entries = [], {}
+    with models_output(out), atomic_folder(out) as building:
         for name in _present(bundle, roles):
             if on_role:
                 on_role(name)
@@ -115,17 +109,26 @@ def convert_to_folder(
         BundleSpec.model_validate(spec.model_dump())
         text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120)
         (building / "bundle.yaml").write_text(text, encoding="utf-8")
-        building.chmod(0o755)  # mkdtemp makes private folders
-        sync_folder(building)
-        if out.exists():
-            out.rmdir()
-        os.replace(building, out)
-        sync_folder(out.parent)
-    except OSError as error:
-        raise OutputError("models_not_written", f"{out}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return done
+
+
+@contextmanager
+def models_output(path: Path) -> Generator[None]:
+    """Turn a failure to write weights into one sentence.
+
+    Args:
+        path: the file or folder that the block writes.
+
+    Raises:
+        OutputError: `models_not_written`.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError("models_not_written", f"{path}: cannot be written ({reason})") from None
 
 
 def _present(bundle: Bundle, roles: Iterable[str]) -> list[str]:
@@ -145,15 +148,12 @@ def _add(bundle: Bundle, name: str, folder: Path) -> Role:
     else:
         target = folder / f"{name}{Path(role.file).suffix}"
         shutil.copyfile(bundle.file(name), target)
-        with target.open("rb+") as stream:
-            os.fsync(stream.fileno())
     changes |= {"file": target.name, "bytes": target.stat().st_size, "sha256": sha256_of(target)}
     return role.model_copy(update=changes)
 
 
 def _write(bundle: Bundle, name: str, target: Path) -> None:
     """Loads a pickle, checks that it fits, and writes its tensors under the network's names."""
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     role = bundle.spec.roles[name]
@@ -169,21 +169,6 @@ def _write(bundle: Bundle, name: str, target: Path) -> None:
         tensors = fitted_state(weights.state, network, weights.where, DROPPED.get(str(role.network), ()))
         told = {key: weights.arguments[key] for key in (*ARGUMENTS, "audio_model") if key in weights.arguments}
         metadata["arguments"] = json.dumps(told, sort_keys=True)
-    temporary = None
-    try:
-        handle, name_taken = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        os.close(handle)
-        temporary = Path(name_taken)
+    with models_output(target), atomic_file(target) as temporary:
         # clone: the format takes no tensors that share memory
         save_file({key: tensor.clone().contiguous() for key, tensor in tensors.items()}, temporary, metadata)
-        temporary.chmod(0o644)  # mkstemp makes private files
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-        sync_folder(target.parent)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError("models_not_written", f"{target}: cannot be written ({reason})") from None
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)

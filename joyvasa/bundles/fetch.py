@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 from joyvasa.bundles.bundle import Bundle
-from joyvasa.bundles.hashes import HashCache, sha256_of, sync_folder
+from joyvasa.bundles.hashes import HashCache
 from joyvasa.bundles.spec import Role, Source
 from joyvasa.errors import ModelError, OutputError
+from joyvasa.runtime.files import put_in_place, sha256_of
 
 INCOMING = ".incoming"  # folder for unfinished files, inside the bundle's folder and so on its disk
 DISK_RESERVE_BYTES = 64 << 20  # left free beside the files
@@ -176,11 +177,8 @@ def _fetch_one(bundle: Bundle, role: Role, incoming: Path, revisions: dict[tuple
             f"{role.bytes if role.bytes is not None else 'any number of'} bytes with {(role.sha256 or 'any')[:16]}…; "
             "it was removed: fetch again, or report that the published file changed",
         )
-    with part.open("rb+") as stream:
-        os.fsync(stream.fileno())
     target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(part, target)
-    sync_folder(target.parent)
+    put_in_place(part, target)
     bundle.cache.remember(target, digest)
 
 

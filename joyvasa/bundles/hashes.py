@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-CHUNK_BYTES = 1 << 20
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file's content, read in pieces.
-
-    Args:
-        path: the file.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+from joyvasa.runtime.files import atomic_write, sha256_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +40,8 @@ class HashCache:
             stamp = [state.st_size, state.st_mtime_ns, state.st_ino]
         entries = self._read() | {str(file.resolve()): [*stamp, sha256]}
         with suppress(OSError):
-            write_atomically(self.path, json.dumps(entries, indent=1).encode())
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(self.path, json.dumps(entries, indent=1).encode())
 
     def _read(self) -> dict[str, object]:
         try:
@@ -67,28 +49,3 @@ class HashCache:
         except (OSError, ValueError):
             return {}
         return entries if isinstance(entries, dict) else {}
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a small file so that it is seen whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable, where the system can."""
-    with suppress(OSError):  # Windows cannot open folders
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -129,22 +129,6 @@ def crop_face(
     return crop_square(image, square, config.size, landmarks=landmarks, rotate=config.rotate)
 
 
-def average_square(frames: Sequence[Points], *, scale: float = 2.2, vy_ratio: float = -0.1) -> Square:
-    """One upright square for a whole video, the mean of those of its frames.
-
-    The defaults are the published values for driving videos.
-
-    Args:
-        frames: landmarks of each frame, as for `reference_points`.
-        scale: as in `CropConfig`.
-        vy_ratio: as in `CropConfig`.
-
-    Returns:
-        The square; its angle is 0.
-    """
-    return mean_square([face_square(landmarks, scale=scale, vy_ratio=vy_ratio) for landmarks in frames])
-
-
 def mean_square(squares: Sequence[Square]) -> Square:
     """The upright square with the mean centre and the mean side of several.
 

@@ -40,12 +40,6 @@ def lip_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
     return _ratio(landmarks, *_LIPS)[:, None]
 
 
-def with_target(ratios: NDArray[np.floating], target: float) -> NDArray[np.floating]:
-    """Appends the wanted opening: the condition of the networks `eye` (batch, 3) and `lip` (batch, 2)."""
-    column = np.full((len(ratios), 1), target, dtype=np.float32)
-    return np.concatenate([ratios.astype(np.float32), column], axis=1)
-
-
 def _ratio(landmarks: NDArray[np.floating], opening: tuple[int, int], width: tuple[int, int]) -> NDArray[np.floating]:
     points = np.asarray(landmarks, dtype=np.float32)
     if points.ndim not in (2, 3) or points.shape[-2:] != (_POINTS, 2):

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from joyvasa.errors import InputError
-from joyvasa.media.ffmpeg import FfmpegPipe, check_media, input_options, list_streams
+from joyvasa.media.ffmpeg import FfmpegPipe, check_media, input_stream, list_streams
 
 SAMPLE_RATE = 16_000  # Hz; what HuBERT and wav2vec2 were trained on
 BLOCK_S = 4.0  # seconds of sound per decoded block
@@ -146,11 +146,9 @@ def load_audio(path: str | Path) -> np.ndarray:
 @contextmanager
 def _decode(path: Path) -> Generator[_Decoder]:
     """Runs ffmpeg on the file and gives its first sound stream as mono blocks at its own rate."""
-    import ffmpeg
-
     check_media(path, "audio")
     # Sun's AU container: a fixed header with rate and channels, then plain big-endian floats.
-    stream = ffmpeg.input(**input_options(path))["a:0"].output("pipe:", format="au", acodec="pcm_f32be")
+    stream = input_stream(path, "audio").output("pipe:", format="au", acodec="pcm_f32be")
     with FfmpegPipe(stream) as pipe:
         magic, offset, _, _, rate, channels = AU_HEADER.unpack(_read_header(pipe.stdout, path))
         if magic != b".snd" or rate < 1 or channels < 1:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from joyvasa.errors import InputError
-from joyvasa.media.ffmpeg import FfmpegPipe, check_media, input_options, list_streams
+from joyvasa.media.ffmpeg import FfmpegPipe, check_media, input_stream, list_streams
 
 MAX_PIXELS = 64_000_000  # of a frame; a batch of larger ones would not fit into memory
 BATCH_FRAMES = 16
@@ -107,9 +107,7 @@ def stream_video(
 
 
 def _frames(path: Path, *, rate: str | None = None, **output: object) -> FfmpegPipe:
-    import ffmpeg
-
-    picture = ffmpeg.input(**input_options(path))["v:0"]
+    picture = input_stream(path, "video")
     if rate:
         picture = picture.filter("fps", fps=rate)  # the option -r repeats frames at the start of some files
     # Without -xerror a damaged file is a shorter video.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import queue
-import subprocess
-import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +15,11 @@ from typing import IO, Literal, Self
 import numpy as np
 
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
-from joyvasa.media.ffmpeg import ffmpeg_executable, input_options, last_words
+from joyvasa.media.ffmpeg import FfmpegSink, compile_command, input_stream, last_message, run_ffmpeg
+from joyvasa.runtime.files import FULL_DISK, StagedFile, output_error, output_errors
 
 QUEUED_BATCHES = 2  # rendered batches that may wait for the encoder; bounds memory
 PROBE_SIDE = 256  # pixels of a picture that tells whether an encoder works; nvenc refuses small ones
-KEPT_COMPLAINTS = 65536  # bytes of what ffmpeg said last
-_FULL = (errno.ENOSPC, errno.EDQUOT)  # by everybody, or by the quota of this user
 ENCODERS = ("x264", "nvenc")
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
@@ -60,11 +57,12 @@ def check_encoder(config: EncodingConfig) -> None:
     """
     if config.encoder == "x264":
         return
-    command = [ffmpeg_executable(), "-nostdin", "-hide_banner", "-loglevel", "error", "-f", "lavfi"]
-    command += ["-i", f"color=size={PROBE_SIDE}x{PROBE_SIDE}:duration=0.1", "-c:v", "h264_nvenc", "-f", "null", "-"]
-    probe = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if probe.returncode:
-        first = next(iter(probe.stderr.decode("utf-8", "replace").splitlines()), "no reason given")
+    picture = f"color=size={PROBE_SIDE}x{PROBE_SIDE}:duration=0.1"
+    code, messages = run_ffmpeg(
+        ["-loglevel", "error", "-f", "lavfi", "-i", picture, "-c:v", "h264_nvenc", "-f", "null", "-"]
+    )
+    if code:
+        first = next(iter(messages.splitlines()), "no reason given")
         raise EnvironmentFault(
             "encoder_unavailable",
             f"encoding.encoder is nvenc: cannot be used here ({first[:200]}); expected a graphics card with an "
@@ -108,13 +106,13 @@ class VideoWriter:
             raise ValueError(f"frames of {width}x{height} pixels: yuv420p needs even sides")
         self.path = Path(path)
         self._shape = (height, width, 3)
-        self._temporary = reserve_output(self.path)
+        with output_errors(self.path):
+            self._staged = StagedFile(self.path)
         self._queue: queue.Queue[np.ndarray | None] = queue.Queue(QUEUED_BATCHES)
         self._failure: BaseException | None = None
-        self._complaints = b""
         try:
             command = _command(
-                self._temporary,
+                self._staged.path,
                 size=f"{width}x{height}",
                 frames_per_second=frames_per_second,
                 duration_s=n_frames / frames_per_second,
@@ -122,16 +120,12 @@ class VideoWriter:
                 config=config or EncodingConfig(),
                 metadata=metadata or {},
             )
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-            )
+            self._encoder = FfmpegSink(command)
         except BaseException:
-            self._temporary.unlink(missing_ok=True)
+            self._staged.discard()
             raise
         self._thread = threading.Thread(target=self._feed, name="video-encoder", daemon=True)
         self._thread.start()
-        self._listener = threading.Thread(target=self._listen, name="video-encoder-complaints", daemon=True)
-        self._listener.start()
 
     def write(self, frames: np.ndarray) -> None:
         """Queues a batch of frames, waiting while `QUEUED_BATCHES` are queued already.
@@ -153,23 +147,22 @@ class VideoWriter:
     ) -> None:
         try:
             if error is not None:
-                self._process.kill()
+                self._encoder.kill()
             self._queue.put(None)
             self._thread.join()
-            code = self._process.wait()
-            self._listener.join()
+            code, messages = self._encoder.wait()
             if error is None:
                 # Some releases of ffmpeg exit with 0 although the last bytes of the file did not fit.
-                if code != 0 or self._failure is not None or _disk_trouble(self.path, self._complaints):
+                if code != 0 or self._failure is not None or _disk_trouble(self.path, messages):
                     raise self._error()
-                publish(self._temporary, self.path)
+                with output_errors(self.path):
+                    self._staged.commit()
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self._staged.discard()
 
     def _feed(self) -> None:
         """Runs in the thread: queue to ffmpeg. After a failure it only empties the queue."""
-        stdin = self._process.stdin
-        assert stdin is not None
+        stdin = self._encoder.stdin
         while (frames := self._queue.get()) is not None:
             if self._failure is None:
                 self._failure = _attempt(stdin, frames)
@@ -178,19 +171,11 @@ class VideoWriter:
         except OSError as failure:
             self._failure = self._failure or failure
 
-    def _listen(self) -> None:
-        """Runs in a thread: keeps what ffmpeg says. Through a pipe, as a file would be lost where the disk is full."""
-        with self._process.stderr as stream:  # type: ignore[union-attr]
-            while text := os.read(stream.fileno(), KEPT_COMPLAINTS):
-                self._complaints = (self._complaints + text)[-KEPT_COMPLAINTS:]
-
     def _error(self) -> OutputError:
-        self._process.kill()
-        self._process.wait()
-        self._listener.join()
-        words = last_words(self._complaints.decode("utf-8", "replace"))
-        trouble = _disk_trouble(self.path, self._complaints)
-        return trouble or OutputError("encoding_failed", f"{self.path}: ffmpeg stopped ({words})")
+        self._encoder.kill()
+        _, messages = self._encoder.wait()
+        failure = OutputError("encoding_failed", f"{self.path}: ffmpeg stopped ({last_message(messages)})")
+        return _disk_trouble(self.path, messages) or failure
 
 
 def check_output(path: Path) -> None:
@@ -201,77 +186,22 @@ def check_output(path: Path) -> None:
     """
     if path.suffix.lower() != ".mp4":
         raise OutputError("output_unwritable", f"{path}: ends in {path.suffix!r}; expected a name such as out.mp4")
-    reserve_output(path).unlink()
-
-
-def reserve_output(path: Path) -> Path:
-    """Makes the hidden temporary file that will become `path`, which proves the folder writable.
-
-    Raises:
-        OutputError: `output_unwritable` or `disk_full`.
-    """
-    try:
-        if path.is_dir():
-            raise OutputError("output_unwritable", f"{path}: is a folder; expected a file name such as out.mp4")
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:64]}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise _disk_full(path) from None
-        raise OutputError(
-            "output_unwritable", f"{path}: cannot write to its folder ({error.strerror}): choose another one"
-        ) from None
-    return Path(name)
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Syncs a finished temporary file to disk and gives it its name, replacing what was there.
-
-    Raises:
-        OutputError: `output_unwritable` or `disk_full`.
-    """
-    try:
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes private files
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise _disk_full(path) from None
-        raise _unwritable(path, error.errno) from None
+    with output_errors(path):
+        StagedFile(path).discard()
 
 
 def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:
     try:
         stdin.write(frames.data)
-    except OSError as failure:  # ffmpeg has gone; its complaints say why
+    except OSError as failure:  # ffmpeg has ended; its messages say why
         return failure
     return None
 
 
-def _disk_full(path: Path) -> OutputError:
-    return OutputError("disk_full", f"{path}: no space left on the disk: free some, then run it again")
-
-
-def _unwritable(path: Path, number: int | None) -> OutputError:
-    reason = os.strerror(number or errno.EIO)
-    return OutputError("output_unwritable", f"{path}: cannot be written ({reason}): see to it, then run it again")
-
-
-def _disk_trouble(path: Path, complaints: bytes) -> OutputError | None:
-    """What ffmpeg says about the disk, as an error of its own; none if it says nothing about it."""
-    if any(os.strerror(number).encode() in complaints for number in _FULL):
-        return _disk_full(path)
-    if os.strerror(errno.EROFS).encode() in complaints:
-        return _unwritable(path, errno.EROFS)
-    return None
+def _disk_trouble(path: Path, messages: str) -> OutputError | None:
+    """Return the error for a full or read-only disk, if the messages of ffmpeg name one."""
+    named = (number for number in (*FULL_DISK, errno.EROFS) if os.strerror(number) in messages)
+    return next((output_error(path, number) for number in named), None)
 
 
 def _command(
@@ -304,12 +234,7 @@ def _command(
         options |= {"vcodec": "libx264", "crf": config.crf, "preset": config.preset, "threads": config.threads}
     streams = [picture]
     if sound is not None:
-        heard = ffmpeg.input(**input_options(sound))["a:0"]
-        streams.append(heard.filter("aformat", channel_layouts="mono|stereo").filter("apad"))
+        streams.append(input_stream(sound, "audio").filter("aformat", channel_layouts="mono|stereo").filter("apad"))
         options |= {"acodec": "aac", "audio_bitrate": f"{config.audio_bitrate_k}k", "t": f"{duration_s:.6f}"}
     options |= {f"metadata:g:{i}": f"{key}={value}" for i, (key, value) in enumerate(metadata.items())}
-    return (
-        ffmpeg.output(*streams, str(path), **options)
-        .global_args("-nostdin", "-hide_banner", "-loglevel", "error")
-        .compile(cmd=ffmpeg_executable(), overwrite_output=True)
-    )
+    return compile_command(ffmpeg.output(*streams, str(path), **options), overwrite=True)

@@ -73,11 +73,6 @@ class DrivingConfig:
     lip_indices: tuple[int, ...] | None = None
     eye_indices: tuple[int, ...] | None = None
 
-    @classmethod
-    def for_animals(cls, *, stitching: bool = False, multiplier: float = 1.1) -> DrivingConfig:
-        """How JoyVASA drives animals: relative, at their own size, the lips like all other keypoints."""
-        return cls(stitching=stitching, multiplier=multiplier).of_mode("animal")
-
     def of_mode(self, mode: Mode) -> DrivingConfig:
         """With what is left open, or does not differ, decided for people or for animals.
 
@@ -111,7 +106,7 @@ class DrivingConfig:
 
 
 class HumanDriver:
-    """Drives a human portrait, or an animal's with `DrivingConfig.for_animals()`.
+    """Drives a human portrait, or an animal's with `DrivingConfig.of_mode("animal")`.
 
     Attributes:
         source_keypoints: of the portrait as it is, shape (1, keypoints, 3).

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from joyvasa.errors import InputError, OutputError
-from joyvasa.media.video_writer import publish, reserve_output
+from joyvasa.errors import InputError
 from joyvasa.motion.sequence import MotionSequence
+from joyvasa.runtime.files import atomic_write, output_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,14 +92,8 @@ def save_motion(path: str | Path, motion: MotionSequence, provenance: Mapping[st
         OutputError: `output_unwritable` or `disk_full`.
     """
     path = Path(path)
-    temporary = reserve_output(path)
-    try:
-        temporary.write_bytes(motion_bytes(motion, provenance))
-        publish(temporary, path)
-    except OSError as error:
-        raise OutputError("output_unwritable", f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with output_errors(path):
+        atomic_write(path, motion_bytes(motion, provenance))
 
 
 def load_motion(path: str | Path) -> MotionFile:

@@ -134,7 +134,6 @@ def encode_windows(
     windows: Iterable[np.ndarray],
     *,
     windows_per_call: int = 1,
-    pad: bool = False,
     device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
     """Encodes windows of any recordings, in order.
@@ -143,7 +142,6 @@ def encode_windows(
         network: on `device`, in eval mode.
         windows: each of shape (samples_per_window,), float32.
         windows_per_call: encoded at once.
-        pad: with silence to `windows_per_call`, so that every call has the same shape.
         device: of the network.
 
     Yields:
@@ -151,11 +149,7 @@ def encode_windows(
     """
     windows = iter(windows)
     while batch := list(islice(windows, windows_per_call)):
-        n_given = len(batch)
-        if pad:
-            batch += [np.zeros_like(batch[0])] * (windows_per_call - n_given)
-        features = network.audio_features(torch.from_numpy(np.stack(batch)).to(device))  # (B, n, dim)
-        yield from features[:n_given]
+        yield from network.audio_features(torch.from_numpy(np.stack(batch)).to(device))  # (B, n, dim)
 
 
 @torch.no_grad()

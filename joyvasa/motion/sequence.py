@@ -72,22 +72,9 @@ class MotionSequence:
             frames_per_second=frames_per_second,
         )
 
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Arrays by the names of LivePortrait's motion files: exp, scale, t, R, pitch, yaw, roll, fps."""
-        tensors = {
-            "exp": self.expression,
-            "scale": self.scale,
-            "t": self.translation,
-            "R": self.rotation,
-            "pitch": self.pitch,
-            "yaw": self.yaw,
-            "roll": self.roll,
-        }
-        return {name: tensor.numpy() for name, tensor in tensors.items()} | {"fps": np.array(self.frames_per_second)}
-
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], *, name: str = "motion") -> MotionSequence:
-        """Reads what `to_arrays` gives, and motion files that hold `R` and no angles.
+        """Read the arrays of a LivePortrait motion file, which has `R`, or angles, or both.
 
         Args:
             arrays: exp (T, K, 3) or (T, 3 K), scale (T,), t (T, 3), then R (T, 3, 3) or pitch, yaw and roll (T,) in

@@ -37,12 +37,6 @@ class WindowPlan:
         """Silence that fills the last window; negative where the end of the padding is cut off instead."""
         return self.n_windows * self.samples_per_window - self.n_samples - sum(self.padding_samples)
 
-    @property
-    def pad_frames(self) -> int:
-        """Frames of the last window in which that silence begins or lasts."""
-        samples_per_frame = self.samples_per_window // self.frames_per_window
-        return max(0, -(-self.pad_samples // samples_per_frame))
-
 
 def plan_windows(
     n_samples: int,

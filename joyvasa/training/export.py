@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +16,15 @@ from torch import Tensor
 
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.bundle import TEMPLATE_ROLE
-from joyvasa.bundles.convert import convert_to_folder
+from joyvasa.bundles.convert import convert_to_folder, models_output
 from joyvasa.bundles.generator import ARGUMENTS
-from joyvasa.bundles.hashes import sha256_of, sync_folder
 from joyvasa.bundles.registry import SPEC_NAME
 from joyvasa.bundles.spec import BundleSpec, Licence, Role, Switches, read_spec
 from joyvasa.config import config_from
 from joyvasa.errors import ModelError, OutputError
 from joyvasa.motion.sequence import MotionTemplate
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
+from joyvasa.runtime.files import atomic_file, atomic_folder, sha256_of
 from joyvasa.training.checkpoint import Checkpoints, Progress
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.files import Files
@@ -117,11 +113,8 @@ def write_bundle(trained: Trained, out: Path, *, base: str | None = None) -> Bun
         raise OutputError("output_exists", f"{out}: is there and not empty: choose another folder")
     name = re.sub(r"[^\w.-]", "-", out.name, flags=re.ASCII).lstrip("._-")[:80] or "trained"
     spec = BundleSpec(format_version=1, name=name, licences={}, roles={})
-    with _writing(out.parent, out.name) as building:
-        folder = building / "bundle"
-        if base is None:
-            folder.mkdir()
-        else:
+    with models_output(out), atomic_folder(out) as folder:
+        if base is not None:
             source = open_bundle(base)
             source.require(PORTRAIT_ROLES)
             own = (GENERATOR_ROLE, TEMPLATE_ROLE)
@@ -133,12 +126,6 @@ def write_bundle(trained: Trained, out: Path, *, base: str | None = None) -> Bun
         spec = _joined(spec, trained, folder, name)
         text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120)
         (folder / SPEC_NAME).write_text(text, encoding="utf-8")
-        folder.chmod(0o755)
-        sync_folder(folder)
-        if out.exists():
-            out.rmdir()
-        os.replace(folder, out)
-        sync_folder(out.parent)
     return open_bundle(out)
 
 
@@ -157,28 +144,11 @@ def write_published(trained: Trained, path: Path) -> None:
         "model": dict(trained.state),
         "iter": trained.progress.step,
     }
-    with _writing(path.absolute().parent, path.name) as building:
-        temporary = building / path.name
-        torch.save(content, temporary)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.absolute().parent)
-
-
-@contextmanager
-def _writing(parent: Path, name: str) -> Iterator[Path]:
-    """A folder beside what is to be written, gone afterwards."""
-    building: Path | None = None
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
-        yield building
-    except OSError as error:
-        raise OutputError("models_not_written", f"{parent / name}: cannot be written ({error.strerror})") from None
-    finally:
-        if building:
-            shutil.rmtree(building, ignore_errors=True)
+    path = path.absolute()
+    with models_output(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as temporary, temporary.open("wb") as stream:
+            torch.save(content, stream)
 
 
 def _add_role(folder: Path, role: str, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> None:
@@ -189,8 +159,6 @@ def _add_role(folder: Path, role: str, tensors: Mapping[str, Tensor], told: Mapp
     assert len(told) == 1
     save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, path, dict(told))
     path.chmod(0o644)  # safetensors makes private files
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
 
 
 def _joined(base: BundleSpec, trained: Trained, folder: Path, name: str) -> BundleSpec:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 from joyvasa.errors import InputError
 from joyvasa.faces.detection import FaceDetector
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio
-from joyvasa.media.ffmpeg import ffmpeg_executable
+from joyvasa.media.ffmpeg import inspect_file
 from joyvasa.media.image import Image
 from joyvasa.media.video_reader import BATCH_FRAMES, VideoInfo, stream_video
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, ClipConfig
@@ -34,10 +33,8 @@ def sound_delay_s(path: Path) -> float:
     Args:
         path: of a file with sound.
     """
-    command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-protocol_whitelist", "file", "-i", f"file:{path}"]
-    command += ["-map", "0:a:0", "-frames:a", "1", "-af", "ashowinfo", "-f", "null", "-"]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    start = _START.search(result.stderr.decode("utf-8", "replace"))
+    messages = inspect_file(path, "-map", "0:a:0", "-frames:a", "1", "-af", "ashowinfo", "-f", "null", "-")
+    start = _START.search(messages)
     return max(0.0, float(start[1])) if start else 0.0
 
 

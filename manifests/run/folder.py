@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from joyvasa.runtime.files import PARTIAL
 from manifests.errors import ManifestError
 from manifests.plan import Plan, parse_plan, plan_bytes
 from manifests.problems import safe_text
@@ -23,7 +24,7 @@ from manifests.run.lock import RunLock, run_lock
 from manifests.run.outcome import Outcome
 from manifests.run.outcome_table import outcome_table, outcomes_of, parse_table, table_bytes
 from manifests.run.shards import ShardRecords
-from manifests.storage import PARTIAL, Storage
+from manifests.storage import Storage
 
 LOOKUPS = 16  # markers asked for at once; each is one short request on an object store
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from joyvasa.config import plain
+from joyvasa.runtime.files import atomic_write
 from pipelines.bench.chain import ChainSection
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.encoding import EncodingFigure
@@ -53,7 +54,6 @@ class Document:
         return dataclasses.asdict(self) | {"config": plain(self.config)}
 
     def write(self, path: Path) -> None:
-        """Writes the file as a whole."""
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        """Write the document as JSON."""
+        content = json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n"
+        atomic_write(path, content.encode())

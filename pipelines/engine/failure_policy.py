@@ -1,14 +1,14 @@
 """The rules by which one record's failure stays that record's alone.
 
-A batch that fails as a whole (its worker died or hung, the stage raised, memory ran out, a payload is gone) is run
-again in halves, and those again, down to the single record; only then is there a verdict. So nobody is blamed for the
-company it kept.
+A batch that fails as a whole (its worker crashed or hung, the stage raised, memory ran out, a payload is lost) is
+retried in halves, and those in halves again, down to single records; only then is there a verdict. So no record is
+blamed for another record of its batch.
 
 Alone in its batch, a record is quarantined the second time it hangs, raises, exhausts memory or ends its worker.
-A worker that just vanished, or whose GPU failed, is a harder case: a crash of the record's making and a kill from
-outside look the same, and so do a GPU that the record brought down and one that is dying. There the verdict is put off
-for a while, in which the record does not run. If meanwhile a worker is lost in such a way that had nothing to do with
-it, the record is tried again, up to a larger number of times.
+A worker that vanished, or whose GPU failed, is ambiguous: a crash caused by the record looks like a kill from outside,
+and a GPU that the record broke looks like one that is dying. There the verdict is deferred for a while, in which the
+record does not run. If meanwhile a worker without this record is lost in the same way, the record is retried, up to a
+larger number of times.
 """
 
 from __future__ import annotations
@@ -16,67 +16,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from joyvasa.errors import ConfigError
 from manifests.run.outcome import Status
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.base import Cause
-from pipelines.engine.tasks import Work
+from pipelines.engine.tasks import StageTask
 from stages.base import Failed, Kind
 
-
-@dataclass(frozen=True, kw_only=True)
-class FailureConfig:
-    """How patient the engine is.
-
-    Attributes:
-        io_retries: runs after the first for a file or service that does not answer.
-        io_backoff_s, io_backoff_max_s: wait before the first of them, doubled each time, and its bound.
-        solo_failures: failures alone in a batch that convict a record.
-        solo_failures_max: the same while workers die for other reasons, too.
-        verdict_s: how long a verdict is put off after a worker vanished or its GPU failed.
-        replays: how often a record may lose payloads.
-        give_up_after: records quarantined by a stage that has never succeeded, after which the run stops: it is the
-            stage, not the records.
-    """
-
-    io_retries: int = 3
-    io_backoff_s: float = 1.0
-    io_backoff_max_s: float = 60.0
-    solo_failures: int = 2
-    solo_failures_max: int = 5
-    verdict_s: float = 10.0
-    replays: int = 5
-    give_up_after: int = 16
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.solo_failures <= self.solo_failures_max:
-            raise ConfigError(
-                "failure_option",
-                f"solo_failures is {self.solo_failures}; expected 1 to solo_failures_max ({self.solo_failures_max})",
-            )
+_MAX_REPLAYS = 5  # times that a record may lose payloads
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Run these works again, together and with no others, after a while."""
+    """Retry these tasks after a delay, together and with no others."""
 
-    works: list[Work]
+    tasks: list[StageTask]
     delay_s: float = 0.0
 
 
 @dataclass(frozen=True)
-class PutOff:
-    """Ask for the verdict on this work later; it does not run meanwhile."""
+class DeferVerdict:
+    """Decide about this task later; it does not run meanwhile."""
 
-    work: Work
+    task: StageTask
     rejection: Reject
     delay_s: float
 
 
 @dataclass(frozen=True)
 class Reject:
-    """The records of this work end here; later ones that would share it too, if the failure is `lasting`."""
+    """End the records of this task; if the failure is `lasting`, also later ones that would share the task."""
 
-    work: Work
+    task: StageTask
     status: Status
     code: str
     sentence: str
@@ -85,19 +55,19 @@ class Reject:
 
 @dataclass(frozen=True)
 class Replay:
-    """The inputs of this work are gone: compute them again."""
+    """Compute the lost inputs of this task again."""
 
-    work: Work
+    task: StageTask
 
 
 @dataclass(frozen=True)
 class StopRun:
-    """Nothing can go on."""
+    """End the run."""
 
     failure: Failed
 
 
-Decision: TypeAlias = Retry | PutOff | Reject | Replay | StopRun
+Decision: TypeAlias = Retry | DeferVerdict | Reject | Replay | StopRun
 
 _AMBIGUOUS = {Cause.DIED, Cause.GPU}
 
@@ -111,100 +81,100 @@ _SENTENCES = {
 
 
 class FailureRules:
-    """Turns failures into decisions. Remembers nothing but how many workers vanished or lost their GPU.
+    """Turns failures into decisions. Its only state is the number of workers that vanished or lost their GPU.
 
     Args:
-        config: how patient to be.
+        config: retries and back-off.
     """
 
-    def __init__(self, config: FailureConfig) -> None:
+    def __init__(self, config: EngineConfig) -> None:
         self._config = config
-        self._deaths = 0
+        self._worker_crashes = 0
 
-    def of_outcome(self, work: Work, failed: Failed) -> Decision:
-        """A stage returned a failure for one record; memory goes to `of_batch`."""
+    def of_outcome(self, task: StageTask, failed: Failed) -> Decision:
+        """Decide about a failure that a stage returned for one record; out of memory is for `of_batch`."""
         match failed.kind:
             case Kind.STOP:
                 return StopRun(failed)
             case Kind.IO:
-                if work.io_failures < self._config.io_retries:
-                    delay_s = min(self._config.io_backoff_s * 2**work.io_failures, self._config.io_backoff_max_s)
-                    work.io_failures += 1
-                    return Retry([work], delay_s)
-                return Reject(work, Status.FAILED, failed.code, failed.sentence, lasting=False)
+                if task.io_failures < self._config.io_retries:
+                    delay_s = min(self._config.io_backoff_s * 2**task.io_failures, self._config.io_backoff_max_s)
+                    task.io_failures += 1
+                    return Retry([task], delay_s)
+                return Reject(task, Status.FAILED, failed.code, failed.sentence, lasting=False)
             case Kind.BAD_INPUT:
-                return Reject(work, Status.FAILED, failed.code, failed.sentence)
+                return Reject(task, Status.FAILED, failed.code, failed.sentence)
             case _:
-                return Reject(work, Status.QUARANTINED, failed.code, failed.sentence)
+                return Reject(task, Status.QUARANTINED, failed.code, failed.sentence)
 
-    def of_batch(self, works: list[Work], failed: Failed, *, batch_size: int) -> list[Decision]:
-        """A stage raised for a whole batch, or ran out of memory for some works of one.
+    def of_batch(self, tasks: list[StageTask], failed: Failed, *, batch_size: int) -> list[Decision]:
+        """Decide about a stage that raised for a whole batch, or ran out of memory for some tasks of one.
 
         Args:
-            works: that failed.
-            failed: how.
-            batch_size: of the batch.
+            tasks: failed tasks.
+            failed: the failure.
+            batch_size: number of tasks in the batch.
         """
         if failed.kind is Kind.STOP:
             return [StopRun(failed)]
-        if len(works) > 1:
-            return _halves(works)
+        if len(tasks) > 1:
+            return _halves(tasks)
         if batch_size > 1:
-            return [Retry(works)]
+            return [Retry(tasks)]
         if failed.kind in (Kind.POISON, Kind.OUT_OF_MEMORY):
-            return [self._solo(works[0], failed.code, failed.sentence)]
-        return [self.of_outcome(works[0], failed)]
+            return [self._solo(tasks[0], failed.code, failed.sentence)]
+        return [self.of_outcome(tasks[0], failed)]
 
-    def of_lost_worker(self, works: list[Work], cause: Cause, sentence: str) -> list[Decision]:
+    def of_lost_worker(self, tasks: list[StageTask], cause: Cause, sentence: str) -> list[Decision]:
         """A worker is gone with the batch that it was running.
 
         Args:
-            works: of that batch; empty if the worker had nothing to do.
+            tasks: of that batch; empty if the worker had nothing to do.
             cause: why it is gone.
             sentence: the same in words.
         """
         if cause in _AMBIGUOUS:
-            self._deaths += 1
-            for work in works:
-                work.deaths += 1
-        if not works or cause is Cause.NODE:
-            return [Retry(works)] if works else []
-        if len(works) > 1:
-            return _halves(works)
-        (work,) = works
-        if cause in _AMBIGUOUS and work.solo_failures == 0:
-            work.other_deaths = self._deaths - work.deaths
-        text = _SENTENCES[cause].format(n=work.solo_failures + 1, sentence=sentence)
-        decision = self._solo(work, cause.value, text)
-        patient = cause in _AMBIGUOUS and work.solo_failures < self._config.solo_failures_max
+            self._worker_crashes += 1
+            for task in tasks:
+                task.worker_crashes += 1
+        if not tasks or cause is Cause.NODE:
+            return [Retry(tasks)] if tasks else []
+        if len(tasks) > 1:
+            return _halves(tasks)
+        (task,) = tasks
+        if cause in _AMBIGUOUS and task.solo_failures == 0:
+            task.other_crashes = self._worker_crashes - task.worker_crashes
+        text = _SENTENCES[cause].format(n=task.solo_failures + 1, sentence=sentence)
+        decision = self._solo(task, cause.value, text)
+        patient = cause in _AMBIGUOUS and task.solo_failures < self._config.solo_failures_max
         if isinstance(decision, Reject) and patient:
-            return [PutOff(work, decision, self._config.verdict_s)]
+            return [DeferVerdict(task, decision, self._config.verdict_s)]
         return [decision]
 
-    def of_lost_payload(self, works: list[Work], sentence: str) -> list[Decision]:
-        """Inputs of a batch are gone. Which ones is found as for any other failure: by halves."""
-        if len(works) > 1:
-            return _halves(works)
-        (work,) = works
-        if work.leader.replays < self._config.replays:
-            return [Replay(work)]
-        return [Reject(work, Status.QUARANTINED, "payload_lost", f"lost its payloads again and again: {sentence}")]
+    def of_lost_payload(self, tasks: list[StageTask], sentence: str) -> list[Decision]:
+        """Decide about a batch with lost inputs; the task concerned is found by halving, as for any failure."""
+        if len(tasks) > 1:
+            return _halves(tasks)
+        (task,) = tasks
+        if task.leader.replays < _MAX_REPLAYS:
+            return [Replay(task)]
+        return [Reject(task, Status.QUARANTINED, "payload_lost", f"lost its payloads again and again: {sentence}")]
 
-    def verdict(self, put_off: PutOff) -> Decision:
-        """What becomes of a record after its verdict was put off."""
-        work = put_off.work
-        others = self._deaths - work.deaths
-        calm = others == work.other_deaths
-        work.other_deaths = others
-        return put_off.rejection if calm else Retry([work])
+    def verdict(self, deferred: DeferVerdict) -> Decision:
+        """Decide about a task whose verdict was deferred."""
+        task = deferred.task
+        others = self._worker_crashes - task.worker_crashes
+        calm = others == task.other_crashes
+        task.other_crashes = others
+        return deferred.rejection if calm else Retry([task])
 
-    def _solo(self, work: Work, code: str, sentence: str) -> Retry | Reject:
-        work.solo_failures += 1
-        if work.solo_failures < self._config.solo_failures:
-            return Retry([work])
-        return Reject(work, Status.QUARANTINED, code, sentence)
+    def _solo(self, task: StageTask, code: str, sentence: str) -> Retry | Reject:
+        task.solo_failures += 1
+        if task.solo_failures < self._config.solo_failures:
+            return Retry([task])
+        return Reject(task, Status.QUARANTINED, code, sentence)
 
 
-def _halves(works: list[Work]) -> list[Decision]:
-    middle = (len(works) + 1) // 2
-    return [Retry(works[:middle]), Retry(works[middle:])]
+def _halves(tasks: list[StageTask]) -> list[Decision]:
+    middle = (len(tasks) + 1) // 2
+    return [Retry(tasks[:middle]), Retry(tasks[middle:])]

@@ -1,4 +1,4 @@
-"""How a record goes from stage to stage: what it needs next, what it no longer needs, when it is finished."""
+"""The way of a record from stage to stage: what it needs next, what it no longer needs, when it is finished."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.queues import StageQueue
 from pipelines.engine.sharing import SharedResults
 from pipelines.engine.statistics import StageStatistics
-from pipelines.engine.tasks import Finished, Payload, RecordState, Rejection, Work
+from pipelines.engine.tasks import Finished, Payload, RecordState, Rejection, StageTask
 from stages.base import Ok, Record
 
 
 class RecordFlow:
-    """Records on their way through the stages; a finished one is handed on once and forgotten.
+    """The records in flight; a finished one is passed to `finish` once and forgotten.
 
     Args:
-        pipeline: the stages.
-        admission: told of the memory that payloads take.
-        statistics: of the stages.
-        finish: takes finished records.
+        pipeline: stages of the run.
+        admission: counts the memory of payloads.
+        statistics: statistics by stage.
+        finish: called with every finished record.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class RecordFlow:
 
     @property
     def cached_bytes(self) -> int:
-        """Memory of shared results that are kept for records to come."""
+        """Memory of cached shared results."""
         return sum(shared.n_bytes for shared in self._shared.values())
 
     def enter(self, record: Record) -> None:
-        """Takes in a new record."""
+        """Start a new record."""
         self.in_flight += 1
         self._advance(RecordState(record, self._pipeline.route(record)))
 
     def _advance(self, state: RecordState) -> None:
-        """Asks for all that the record can get now, or finishes it."""
+        """Request all results that the record can get now, or finish it."""
         for spec in state.route.order:
             if state.closed:
                 return
@@ -73,14 +73,14 @@ class RecordFlow:
             return
         if isinstance(found, Payload):
             self._statistics[spec.name].shared += 1
-            self._pass(state, spec, found)
+            self._complete_stage(state, spec, found)
             return
         state.pending.add(spec.output)
-        if isinstance(found, Work):
+        if isinstance(found, StageTask):
             self._statistics[spec.name].shared += 1
             found.waiters.append(state)
             return
-        work = Work(
+        task = StageTask(
             stage=spec.name,
             waiters=[state],
             inputs={name: state.payloads[name] for name in spec.inputs},
@@ -89,11 +89,11 @@ class RecordFlow:
             waiting_since=time.monotonic(),
         )
         if key is not None:
-            self._shared[spec.name].begin(key, work)
-        self.queues[spec.name].put(work)
+            self._shared[spec.name].start(key, task)
+        self.queues[spec.name].put(task)
 
-    def _pass(self, state: RecordState, spec: StageSpec, payload: Payload) -> None:
-        """The record has a result of a stage; drops the payloads that nobody else needs."""
+    def _complete_stage(self, state: RecordState, spec: StageSpec, payload: Payload) -> None:
+        """Give a record the result of a stage and drop the payloads that no later stage needs."""
         output, consumers = spec.output, state.route.consumers
         state.pending.discard(output)
         state.done.add(output)
@@ -105,56 +105,54 @@ class RecordFlow:
             if state.done.issuperset(consumers[name]):
                 state.payloads.pop(name, None)
 
-    def succeed(self, work: Work, ok: Ok, reference: object, seconds: float) -> None:
-        """A computation gave a result; all who wait for it go on.
+    def succeed(self, task: StageTask, ok: Ok, reference: object, seconds: float) -> None:
+        """Give the result of a task to all records that wait for it.
 
         Args:
-            work: the computation.
-            ok: its outcome.
-            reference: of the payload.
-            seconds: of the leader's share of the batch.
+            task: finished task.
+            ok: outcome of the task.
+            reference: reference of the payload.
+            seconds: the leader's share of the duration of the batch.
         """
         payload = Payload(reference, ok.facts)
         self._admission.track(payload)
-        if work.key is not None:
-            self._shared[work.stage].end(work.key, payload)
-        spec, leader = self._pipeline.by_name[work.stage], work.leader
+        if task.key is not None:
+            self._shared[task.stage].finish(task.key, payload)
+        spec, leader = self._pipeline.by_name[task.stage], task.leader
         leader.seconds[spec.output] = leader.seconds.get(spec.output, 0.0) + seconds
-        for state in work.waiters:
+        for state in task.waiters:
             if not state.closed:
-                state.attempts = max(state.attempts, work.runs)
-                self._pass(state, spec, payload)
+                state.attempts = max(state.attempts, task.runs)
+                self._complete_stage(state, spec, payload)
                 self._advance(state)
 
-    def reject(self, work: Work, rejection: Rejection, *, lasting: bool) -> None:
-        """A computation failed for good; all who wait for it end here, for the same reason.
-
-        Where the stage is optional they go on without its result.
+    def reject(self, task: StageTask, rejection: Rejection, *, lasting: bool) -> None:
+        """End all records that wait for a task, for the same reason; without a result if the stage is optional.
 
         Args:
-            work: the computation.
-            rejection: why.
-            lasting: whether records to come that share it shall end likewise.
+            task: failed task.
+            rejection: reason.
+            lasting: whether later records that share the task end likewise.
         """
-        spec = self._pipeline.by_name[work.stage]
+        spec = self._pipeline.by_name[task.stage]
         if spec.optional:
             facts = {"error_code": rejection.code, "error": rejection.sentence}
-            self.succeed(work, Ok(facts=facts), None, 0.0)
+            self.succeed(task, Ok(facts=facts), None, 0.0)
             return
-        if work.key is not None:
-            self._shared[work.stage].end(work.key, rejection if lasting else None)
-        for state in work.waiters:
+        if task.key is not None:
+            self._shared[task.stage].finish(task.key, rejection if lasting else None)
+        for state in task.waiters:
             if not state.closed:
-                state.attempts = max(state.attempts, work.runs)
+                state.attempts = max(state.attempts, task.runs)
                 self._close(state, rejection)
 
-    def replay(self, work: Work) -> None:
-        """The inputs of a computation are lost; all who wait for it begin again as far up as needed."""
-        for payload in work.inputs.values():
+    def replay(self, task: StageTask) -> None:
+        """Compute the lost inputs of a task again, from as early a stage as needed."""
+        for payload in task.inputs.values():
             payload.lost = True
-        self.abandon(work)
-        spec = self._pipeline.by_name[work.stage]
-        for state in work.waiters:
+        self.cancel(task)
+        spec = self._pipeline.by_name[task.stage]
+        for state in task.waiters:
             if not state.closed:
                 state.replays += 1
                 state.pending.discard(spec.output)
@@ -163,7 +161,7 @@ class RecordFlow:
                 self._advance(state)
 
     def _restore(self, state: RecordState, output: str) -> None:
-        """Makes a stage run again for a record, with the stages above it whose payloads are gone."""
+        """Mark a stage as not done for a record, with the stages above it whose payloads are lost."""
         held = state.payloads.get(output)
         if (held and not held.lost) or output in state.pending:
             return
@@ -172,10 +170,10 @@ class RecordFlow:
         for name in state.route.makers[output].inputs:
             self._restore(state, name)
 
-    def abandon(self, work: Work) -> None:
-        """Forgets a computation that nobody waits for or that has to begin again."""
-        if work.key is not None:
-            self._shared[work.stage].end(work.key, None)
+    def cancel(self, task: StageTask) -> None:
+        """Forget a task that no record waits for or that has to start over."""
+        if task.key is not None:
+            self._shared[task.stage].finish(task.key, None)
 
     def _close(self, state: RecordState, rejection: Rejection | None) -> None:
         state.closed = True

@@ -10,11 +10,10 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
-from joyvasa.errors import ConfigError
 from manifests.run.outcome import Status
 from pipelines.engine.admission import Admission
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.events import Event, EventKind, Listener
 from pipelines.engine.executors.base import (
     BatchDone,
@@ -26,68 +25,41 @@ from pipelines.engine.executors.base import (
     WorkerLost,
     WorkerReady,
 )
-from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.flow import RecordFlow
 from pipelines.engine.graph import Pipeline
 from pipelines.engine.interrupts import Interrupts
 from pipelines.engine.pools import Batch, WorkerPool
 from pipelines.engine.recovery import Recovery
 from pipelines.engine.statistics import RunStatistics, StageStatistics
-from pipelines.engine.tasks import Finished, Work
+from pipelines.engine.tasks import Finished, StageTask
 from stages.base import Failed, Kind, Ok, Record
 
-_LONGEST_WAIT_S = 0.2  # after which time limits and dead idle workers are looked at
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineConfig:
-    """How much the engine has under way, and how patient it is.
-
-    Attributes:
-        max_records: most records in flight; `None` for twice what fills all workers.
-        max_bytes: most memory of the payloads that they hold, without shared results (see `StageSpec.cache_bytes`).
-        look_ahead: records read ahead, among which priority decides.
-        start_limit_s: how long a stage may be without any worker.
-        progress_s: between two progress events.
-        failures: how patient.
-    """
-
-    max_records: int | None = None
-    max_bytes: int = 2 << 30
-    look_ahead: int = 1024
-    start_limit_s: float = 1800.0
-    progress_s: float = 1.0
-    failures: FailureConfig = field(default_factory=FailureConfig)
-
-    def __post_init__(self) -> None:
-        for name in ("max_records", "max_bytes", "look_ahead"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError("engine_option", f"{name} is {value}; expected at least 1")
+LONGEST_WAIT_S = 0.2  # between two checks of time limits and of idle workers
+PROGRESS_S = 1.0  # between two progress events
 
 
 def run(
     pipeline: Pipeline,
     records: Iterable[Record],
-    sink: Callable[[Finished], None],
+    on_finished: Callable[[Finished], None],
     *,
     executor: Executor,
     config: EngineConfig | None = None,
-    listener: Listener | None = None,
+    on_event: Listener | None = None,
 ) -> RunStatistics:
-    """Runs all records through the pipeline.
+    """Run all records through a pipeline.
 
     Args:
-        pipeline: the stages.
-        records: read on as there is room for more.
-        sink: gets each record exactly once, as soon as it is finished, in the order of finishing. What it raises ends
-            the run.
-        executor: carries batches to workers; opened and closed here.
-        config: bounds and patience.
-        listener: hears what happens.
+        pipeline: stages of the run.
+        records: records to process; read lazily, as room becomes free.
+        on_finished: called exactly once per record, as soon as it is finished, in the order of finishing. An exception
+            that it raises ends the run.
+        executor: carries batches to workers; opened and closed by this function.
+        config: bounds and retries.
+        on_event: called with every event.
 
     Returns:
-        The statistics of the run.
+        Statistics of the run.
 
     Raises:
         RunStopped: the run cannot go on: no worker of a stage starts, a disk is full, ...
@@ -96,7 +68,8 @@ def run(
     interrupts = Interrupts()
     try:
         executor.open()
-        engine = _Engine(pipeline, records, sink, executor, config or EngineConfig(), listener or (lambda event: None))
+        on_event = on_event or (lambda event: None)
+        engine = _Engine(pipeline, records, on_finished, executor, config or EngineConfig(), on_event)
         with interrupts.listening():
             return engine.run(interrupts)
     finally:
@@ -108,13 +81,13 @@ class _Engine:
         self,
         pipeline: Pipeline,
         records: Iterable[Record],
-        sink: Callable[[Finished], None],
+        on_finished: Callable[[Finished], None],
         executor: Executor,
         config: EngineConfig,
-        listener: Listener,
+        on_event: Listener,
     ) -> None:
-        self._pipeline, self._executor, self._config, self._tell = pipeline, executor, config, listener
-        self._sink = sink
+        self._pipeline, self._executor, self._config, self._on_event = pipeline, executor, config, on_event
+        self._on_finished = on_finished
         numbers = itertools.count()
         self._pools = {s.name: WorkerPool(s, executor, numbers, config.start_limit_s) for s in pipeline.stages}
         self._batches: dict[int, Batch] = {}
@@ -128,16 +101,16 @@ class _Engine:
             warm_up=max(credits.values()),
         )
         self._flow = RecordFlow(pipeline, self._admission, self._statistics.stages, self._finish)
-        self._recovery = Recovery(config.failures, self._flow, self._statistics.stages, listener)
-        self._started = self._seen = self._told = time.monotonic()
+        self._recovery = Recovery(config, self._flow, self._statistics.stages, on_event)
+        self._started = self._last_observed = self._last_progress = time.monotonic()
 
     def run(self, interrupts: Interrupts) -> RunStatistics:
-        self._tell(Event(EventKind.RUN_STARTED, data={"stages": [spec.name for spec in self._pipeline.order]}))
+        self._on_event(Event(EventKind.RUN_STARTED, data={"stages": [spec.name for spec in self._pipeline.order]}))
         try:
             with interrupts.unwrapped():
                 self._loop(interrupts)
         except BaseException as error:
-            with contextlib.suppress(Exception):  # a listener that writes to a full disk must not hide the reason
+            with contextlib.suppress(Exception):  # a callback that fails on a full disk must not hide the reason
                 self._end(str(error))
             raise
         self._end(None)
@@ -145,7 +118,7 @@ class _Engine:
 
     def _end(self, reason: str | None) -> None:
         self._observe(time.monotonic(), last=True)
-        self._tell(Event(EventKind.RUN_ENDED, data=self._statistics.as_dict() | {"error": reason}))
+        self._on_event(Event(EventKind.RUN_ENDED, data=self._statistics.as_dict() | {"error": reason}))
 
     def _loop(self, interrupts: Interrupts) -> None:
         for pool in self._pools.values():
@@ -154,7 +127,7 @@ class _Engine:
             interrupts.check()
             now = time.monotonic()
             for pool in self._pools.values():
-                pool.tend(now)
+                pool.start_due_workers(now)
             self._launch(now)
             self._observe(now)
             reports = self._executor.wait(self._timeout(now))
@@ -166,7 +139,7 @@ class _Engine:
     # -- records in and out
 
     def _admit(self) -> bool:
-        """Lets in as many records as there is room for; returns whether anything is left to do."""
+        """Admit as many records as there is room for; return whether anything is left to do."""
         for _ in range(self._config.look_ahead):
             record = self._admission.next(
                 in_flight=self._flow.in_flight,
@@ -190,36 +163,36 @@ class _Engine:
                 stage.quarantined += 1
             data = {"record": finished.record.id, "status": rejection.status.value, "code": rejection.code}
             data |= {"sentence": rejection.sentence, "attempts": finished.attempts}
-            self._tell(Event(EventKind.RECORD_REJECTED, rejection.stage, data))
+            self._on_event(Event(EventKind.RECORD_REJECTED, rejection.stage, data))
         else:
             self._statistics.ok += 1
-        self._sink(finished)
+        self._on_finished(finished)
 
     # -- batches out and back
 
     def _launch(self, now: float) -> None:
-        """Sends out batches, the stages furthest down first, so that what is begun gets finished."""
+        """Submit batches, the last stages first, so that started records get finished."""
         for spec in reversed(self._pipeline.order):
             queue, pool, statistics = self._flow.queues[spec.name], self._pools[spec.name], self._stage(spec.name)
             while group := queue.pop_due(now):
-                self._recovery.come_back(group)
+                self._recovery.retry_due(group)
             above = self._pipeline.ancestors[spec.name]
             coming = not self._admission.exhausted or any(
                 len(self._flow.queues[name]) or self._pools[name].n_running for name in above
             )
             while free := pool.free_worker():
                 number, idle = free
-                taken = queue.take(now, more_coming=coming, worker_idle=idle)
-                if taken is None:
+                batch_due = queue.next_batch(now, more_coming=coming, worker_idle=idle)
+                if batch_due is None:
                     break
-                group, alone = taken
-                works = [work for work in group if work.wanted]
-                for work in group:
-                    if not work.wanted:
-                        self._flow.abandon(work)
-                if works:
-                    statistics.wait_s += sum(now - work.waiting_since for work in works)
-                    batch = pool.submit(number, works, now, alone=alone)
+                group, alone = batch_due
+                tasks = [task for task in group if task.wanted]
+                for task in group:
+                    if not task.wanted:
+                        self._flow.cancel(task)
+                if tasks:
+                    statistics.wait_s += sum(now - task.waiting_since for task in tasks)
+                    batch = pool.submit(number, tasks, now, alone=alone)
                     self._batches[batch.ticket] = batch
 
     def _handle(self, report: Report) -> None:
@@ -227,41 +200,41 @@ class _Engine:
         if isinstance(report, WorkerReady):
             pool = self._pool_of(report.worker)
             pool.set_ready(report.worker)
-            self._tell(Event(EventKind.WORKER_READY, pool.spec.name, {"worker": report.worker}))
+            self._on_event(Event(EventKind.WORKER_READY, pool.spec.name, {"worker": report.worker}))
             return
         if isinstance(report, WorkerLost):
             self._lose_worker(report.worker, report.cause, report.sentence)
             return
         batch = self._batches.pop(report.ticket)
         pool = self._pools[batch.stage]
-        pool.take_back(batch, now)
+        pool.finish_batch(batch, now)
         match report:
             case BatchDone():
                 self._sort_outcomes(batch, report)
             case BatchFailed(failure=failure, seconds=seconds):
-                self._recovery.batch_failed(batch, batch.works, failure, seconds)
+                self._recovery.batch_failed(batch, batch.tasks, failure, seconds)
             case PayloadLost(sentence=sentence):
                 self._recovery.payload_lost(batch, sentence)
 
     def _sort_outcomes(self, batch: Batch, done: BatchDone) -> None:
         statistics = self._stage(batch.stage)
         statistics.batches += 1
-        statistics.filled += len(batch.works)
+        statistics.filled += len(batch.tasks)
         statistics.busy_s += done.seconds
-        share = done.seconds / len(batch.works)
-        out_of_memory: list[tuple[Work, Failed]] = []
-        for work, outcome, reference in zip(batch.works, done.outcomes, done.references, strict=True):
+        share = done.seconds / len(batch.tasks)
+        out_of_memory: list[tuple[StageTask, Failed]] = []
+        for task, outcome, reference in zip(batch.tasks, done.outcomes, done.references, strict=True):
             if isinstance(outcome, Ok):
                 statistics.records += 1
                 statistics.add_facts(outcome.facts)
-                self._flow.succeed(work, outcome, reference, share)
+                self._flow.succeed(task, outcome, reference, share)
             elif outcome.kind is Kind.OUT_OF_MEMORY:
-                out_of_memory.append((work, outcome))
+                out_of_memory.append((task, outcome))
             else:
-                self._recovery.outcome_failed(work, outcome)
+                self._recovery.outcome_failed(task, outcome)
         if out_of_memory:
-            works = [work for work, _ in out_of_memory]
-            self._recovery.batch_failed(batch, works, out_of_memory[0][1], share * len(works))
+            tasks = [task for task, _ in out_of_memory]
+            self._recovery.batch_failed(batch, tasks, out_of_memory[0][1], share * len(tasks))
 
     def _kill_overdue(self, now: float) -> None:
         if not self._executor.parallel:
@@ -283,25 +256,25 @@ class _Engine:
 
     def _timeout(self, now: float) -> float:
         times = [queue.next_time(now) for queue in self._flow.queues.values()]
-        return min([_LONGEST_WAIT_S, *(time - now for time in times if time is not None)])
+        return min([LONGEST_WAIT_S, *(time - now for time in times if time is not None)])
 
     def _observe(self, now: float, *, last: bool = False) -> None:
         for name, pool in self._pools.items():
             self._stage(name).advance(
-                now - self._seen,
+                now - self._last_observed,
                 workers=pool.ready,
                 running=pool.n_running,
                 running_s=pool.running_s(now),
                 queue_depth=len(self._flow.queues[name]),
             )
-        self._seen = now
+        self._last_observed = now
         self._statistics.elapsed_s = now - self._started
         self._statistics.in_flight = self._flow.in_flight
         self._statistics.bytes_in_flight = self._admission.held_bytes
-        if last or now - self._told >= self._config.progress_s:
-            self._told = now
+        if last or now - self._last_progress >= PROGRESS_S:
+            self._last_progress = now
             self._executor.publish(self._statistics)
-            self._tell(Event(EventKind.PROGRESS, data=self._statistics.as_dict()))
+            self._on_event(Event(EventKind.PROGRESS, data=self._statistics.as_dict()))
 
     def _stage(self, name: str) -> StageStatistics:
         return self._statistics.stages[name]

@@ -1,4 +1,4 @@
-"""The workers of one stage: who is ready, who runs what, who has to be replaced."""
+"""The workers of one stage: which are ready, what they run, which have to be replaced."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from dataclasses import dataclass, field
 from pipelines.engine.errors import RunStopped
 from pipelines.engine.executors.base import Cause, Entry, Executor
 from pipelines.engine.graph import StageSpec
-from pipelines.engine.tasks import Work
+from pipelines.engine.tasks import StageTask
 
 _SETUP_BACKOFF_S = 0.1  # doubled with each failure in a row
 _SETUP_BACKOFF_MAX_S = 60.0
 _SETUP_TRIES = 3  # `setup` raised at least so often in a row, and once per worker, before a stage is given up
-_SETUP_DEATHS = 20  # the same of workers that vanished in `setup`: somebody may be killing workers
-_DEATH_BACKOFF_MAX_S = 5.0
+_SETUP_CRASHES = 20  # the same of workers that vanished in `setup`: they may have been killed from outside
+_CRASH_BACKOFF_MAX_S = 5.0
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Works that were sent to a worker together.
+    """Tasks that were sent to a worker together.
 
     Attributes:
-        ticket: its number.
-        stage: whose it is.
-        worker: where it is.
-        works: what it holds.
-        alone: nothing else is sent to the worker until it is back.
-        started: when the worker got to it; `None` while it waits behind another one.
+        ticket: number of the batch.
+        stage: name of the stage.
+        worker: number of the worker.
+        tasks: tasks of the batch.
+        alone: whether the worker gets no other batch until this one is back.
+        started: start time; `None` while the batch waits behind another one.
     """
 
     ticket: int
     stage: str
     worker: int
-    works: list[Work]
+    tasks: list[StageTask]
     alone: bool = False
     started: float | None = None
 
@@ -65,7 +65,7 @@ class WorkerPool:
         self._workers: dict[int, _Worker] = {}
         self._starts: list[float] = []  # times at which replacements are to be started
         self._setup_failures = 0  # in a row; those that raised
-        self._setup_deaths = 0  # in a row; those that vanished
+        self._setup_crashes = 0  # in a row; those that vanished
         self._without_since: float | None = None
 
     @property
@@ -91,8 +91,8 @@ class WorkerPool:
         self._starts = [now] * self._size
         self._without_since = now
 
-    def tend(self, now: float) -> None:
-        """Starts what is due.
+    def start_due_workers(self, now: float) -> None:
+        """Start the workers whose start time has come.
 
         Raises:
             RunStopped: the stage has had no worker for too long.
@@ -113,7 +113,7 @@ class WorkerPool:
     def set_ready(self, number: int) -> None:
         """Notes that a worker has loaded its models."""
         self._workers[number].ready = True
-        self._setup_failures = self._setup_deaths = 0
+        self._setup_failures = self._setup_crashes = 0
         self._without_since = None
 
     def free_worker(self) -> tuple[int, bool] | None:
@@ -125,22 +125,22 @@ class WorkerPool:
                 best, load = number, taken
         return (best, load == 0) if best >= 0 else None
 
-    def submit(self, number: int, works: list[Work], now: float, *, alone: bool) -> Batch:
+    def submit(self, number: int, tasks: list[StageTask], now: float, *, alone: bool) -> Batch:
         """Sends a batch to a worker with a free slot; one that is to be `alone`, to an idle worker."""
         worker = self._workers[number]
-        batch = Batch(next(self._numbers), self.spec.name, number, works, alone, None if worker.batches else now)
+        batch = Batch(next(self._numbers), self.spec.name, number, tasks, alone, None if worker.batches else now)
         worker.batches.append(batch)
-        for work in works:
-            work.runs += 1
+        for task in tasks:
+            task.runs += 1
         entries = [
-            Entry(work.leader.record, {name: payload.reference for name, payload in work.inputs.items()})
-            for work in works
+            Entry(task.leader.record, {name: payload.reference for name, payload in task.inputs.items()})
+            for task in tasks
         ]
         self._executor.submit(number, batch.ticket, entries)
         return batch
 
-    def take_back(self, batch: Batch, now: float) -> None:
-        """Notes that a batch came back."""
+    def finish_batch(self, batch: Batch, now: float) -> None:
+        """Remove a batch that came back."""
         batches = self._workers[batch.worker].batches
         batches.remove(batch)
         if batches and batches[0].started is None:
@@ -183,11 +183,11 @@ class WorkerPool:
         if cause is Cause.SETUP:
             self._setup_failures += 1
         else:
-            self._setup_deaths += 1
-        n_lost = self._setup_failures + self._setup_deaths
+            self._setup_crashes += 1
+        n_lost = self._setup_failures + self._setup_crashes
         failed = self._setup_failures >= max(_SETUP_TRIES, self._size)
-        if not self.ready and (failed or self._setup_deaths >= max(_SETUP_DEATHS, self._size)):
+        if not self.ready and (failed or self._setup_crashes >= max(_SETUP_CRASHES, self._size)):
             text = f"stage {self.spec.name}: setup failed {n_lost} times in a row and no worker is ready: {sentence}"
             raise RunStopped("setup_failed", text)
-        longest = _SETUP_BACKOFF_MAX_S if cause is Cause.SETUP else _DEATH_BACKOFF_MAX_S
+        longest = _SETUP_BACKOFF_MAX_S if cause is Cause.SETUP else _CRASH_BACKOFF_MAX_S
         return min(_SETUP_BACKOFF_S * 2**n_lost, longest)

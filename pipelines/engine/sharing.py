@@ -5,62 +5,63 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from pipelines.engine.tasks import Payload, Rejection, Work
+from pipelines.engine.tasks import Payload, Rejection, StageTask
 
 
 class SharedResults:
-    """The results of one stage by content key: those under way, and a bounded number of those that are there.
+    """The results of one stage by content key: running tasks, and a bounded cache of results.
 
-    The least recently used go first. A failure is kept like a result, so that a portrait that kills its worker kills
-    two and not two per record. Only references are kept: a result that is still needed by a record lives on.
+    The least recently used are evicted first. A failure is cached like a result, so that a portrait that crashes its
+    worker crashes two and not two per record. Only references are cached: evicting one does not free a result that a
+    record still needs.
 
     Args:
-        max_entries: results and failures kept.
-        max_bytes: size of the results kept, as far as it is known.
+        max_entries: most results and failures in the cache.
+        max_bytes: most bytes of the results in the cache, as far as their size is known.
     """
 
     def __init__(self, *, max_entries: int, max_bytes: int) -> None:
         self._max_entries, self._max_bytes = max_entries, max_bytes
-        self._under_way: dict[Hashable, Work] = {}
-        self._kept: OrderedDict[Hashable, Payload | Rejection] = OrderedDict()
+        self._running: dict[Hashable, StageTask] = {}
+        self._results: OrderedDict[Hashable, Payload | Rejection] = OrderedDict()
         self.n_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._results)
 
-    def find(self, key: Hashable) -> Work | Payload | Rejection | None:
-        """What there is for a key: the computation under way, the result, the failure, or nothing."""
-        if work := self._under_way.get(key):
-            return work
-        kept = self._kept.get(key)
-        if isinstance(kept, Payload) and kept.lost:
+    def find(self, key: Hashable) -> StageTask | Payload | Rejection | None:
+        """Return the running task, the result or the failure of a key, or None."""
+        if task := self._running.get(key):
+            return task
+        result = self._results.get(key)
+        if isinstance(result, Payload) and result.lost:
             self._forget(key)
             return None
-        if kept is not None:
-            self._kept.move_to_end(key)
-        return kept
+        if result is not None:
+            self._results.move_to_end(key)
+        return result
 
-    def begin(self, key: Hashable, work: Work) -> None:
-        """Notes that a result is being computed."""
-        self._under_way[key] = work
+    def start(self, key: Hashable, task: StageTask) -> None:
+        """Register the task that computes a result."""
+        self._running[key] = task
 
-    def end(self, key: Hashable, result: Payload | Rejection | None) -> None:
-        """Notes how the computation ended.
+    def finish(self, key: Hashable, result: Payload | Rejection | None) -> None:
+        """Store the result of a task.
 
         Args:
-            key: of the result.
-            result: the result or failure to keep; `None` if the next record shall try again.
+            key: key of the result.
+            result: result or failure to cache; `None` if the next record is to compute it again.
         """
-        self._under_way.pop(key, None)
+        self._running.pop(key, None)
         if result is None:
             return
-        if key in self._kept:
+        if key in self._results:
             self._forget(key)
-        self._kept[key] = result
+        self._results[key] = result
         self.n_bytes += result.n_bytes if isinstance(result, Payload) else 0
-        while len(self._kept) > self._max_entries or self.n_bytes > self._max_bytes:
-            self._forget(next(iter(self._kept)))
+        while len(self._results) > self._max_entries or self.n_bytes > self._max_bytes:
+            self._forget(next(iter(self._results)))
 
     def _forget(self, key: Hashable) -> None:
-        result = self._kept.pop(key)
+        result = self._results.pop(key)
         self.n_bytes -= result.n_bytes if isinstance(result, Payload) else 0

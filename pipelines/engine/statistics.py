@@ -31,9 +31,9 @@ class StageStatistics:
         running_s: seconds that the batches now running have taken so far.
         demand_s: seconds for which there was a batch for a ready worker to run, running or waiting.
         wait_s: seconds that records waited for a worker or for their batch to fill.
-        lost_s: seconds of work that gave nothing: batches that raised, or died with their worker.
+        lost_s: seconds without a result: batches that raised, or were lost with their worker.
         retries: records sent again.
-        deaths: workers lost.
+        worker_crashes: lost workers.
         queue_depth, queue_depth_max: records that wait.
         running: batches sent and not back.
         totals: sums of the facts named in `AMOUNTS`.
@@ -56,7 +56,7 @@ class StageStatistics:
     wait_s: float = 0.0
     lost_s: float = 0.0
     retries: int = 0
-    deaths: int = 0
+    worker_crashes: int = 0
     queue_depth: int = 0
     queue_depth_max: int = 0
     running: int = 0

@@ -87,21 +87,21 @@ class RecordState:
 
 
 @dataclass(slots=True, eq=False)
-class Work:
-    """One computation of one stage, for a record or for all that share it.
+class StageTask:
+    """One computation of one stage, for one record or for all that share its result.
 
     Attributes:
         stage: name of the stage.
-        waiters: who gets the result.
+        waiters: records that get the result.
         inputs: payloads by output.
-        key: by which it is shared; `None` if it is not.
-        bucket: what its batch must have in common.
-        waiting_since: when it was put into the queue.
-        runs: how often it was sent to a worker that got to it.
-        io_failures: how often it failed for a file or service.
-        solo_failures: how often it brought down its worker, raised or ran out of memory alone in its batch.
-        deaths: of workers by an unknown cause while this was in the batch.
-        other_deaths: of workers that had nothing to do with it, when it was last suspected.
+        key: key by which the result is shared; `None` if it is not.
+        bucket: value that all tasks of a batch have in common.
+        waiting_since: time at which the task was queued.
+        runs: number of times that a worker started it.
+        io_failures: number of failures of a file or service.
+        solo_failures: number of times that it crashed its worker, raised or ran out of memory alone in its batch.
+        worker_crashes: number of workers lost by an unknown cause while they ran it.
+        other_crashes: number of workers lost without it, when it was last suspected.
     """
 
     stage: str
@@ -113,8 +113,8 @@ class Work:
     runs: int = 0
     io_failures: int = 0
     solo_failures: int = 0
-    deaths: int = 0
-    other_deaths: int = 0
+    worker_crashes: int = 0
+    other_crashes: int = 0
 
     @property
     def wanted(self) -> bool:

@@ -111,7 +111,7 @@ def _headline(report: Report) -> Iterator[dict[str, Any]]:
         "busy_s": head.busy_s,
         "lost_s": head.lost_s,
         "retries": head.retries,
-        "workers_lost": head.deaths,
+        "workers_lost": head.worker_crashes,
     }
     for name, value in amounts.items():
         yield {"section": "run", "name": name, "value": None if value is None else float(value)}
@@ -119,7 +119,7 @@ def _headline(report: Report) -> Iterator[dict[str, Any]]:
         share = stage.busy_s / head.busy_s if head.busy_s else None
         measured = {"busy_s": stage.busy_s, "share": share, "batch_fill": stage.batch_fill, "lost_s": stage.lost_s}
         measured |= {"gpu_s": stage.gpu_s, "records": stage.records, "shared": stage.shared}
-        measured |= {"retries": stage.retries, "workers_lost": stage.deaths}
+        measured |= {"retries": stage.retries, "workers_lost": stage.worker_crashes}
         for name, value in measured.items():
             number = None if value is None else float(value)
             place = {"group_column": "stage", "group_value": stage.name}

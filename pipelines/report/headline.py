@@ -24,7 +24,7 @@ class StageFigures:
         gpu_s: of `busy_s` and `lost_s`, weighted with the share of a GPU that a worker holds.
         records, shared: results computed, and those taken from another record.
         batches, filled, room: batches, records in them, records that would have fitted.
-        retries, deaths: records sent again, workers lost.
+        retries, worker_crashes: records sent again, workers lost.
         frames: made or measured.
     """
 
@@ -38,7 +38,7 @@ class StageFigures:
     filled: int = 0
     room: int = 0
     retries: int = 0
-    deaths: int = 0
+    worker_crashes: int = 0
     frames: int = 0
 
     @property
@@ -106,9 +106,9 @@ class Headline:
         return sum(stage.retries for stage in self.stages)
 
     @property
-    def deaths(self) -> int:
+    def worker_crashes(self) -> int:
         """Workers lost."""
-        return sum(stage.deaths for stage in self.stages)
+        return sum(stage.worker_crashes for stage in self.stages)
 
     @property
     def batch_fill(self) -> float | None:
@@ -182,7 +182,7 @@ def _add(stage: StageFigures, numbers: Mapping[str, Any]) -> None:
     stage.busy_s += busy_s
     stage.lost_s += lost_s
     stage.gpu_s += (busy_s + lost_s) * numbers.get("num_gpus", 0.0)
-    for name in ("records", "shared", "batches", "filled", "retries", "deaths"):
+    for name in ("records", "shared", "batches", "filled", "retries", "worker_crashes"):
         setattr(stage, name, getattr(stage, name) + numbers.get(name, 0))
     stage.room += numbers.get("batches", 0) * numbers.get("batch_size", 1)
     stage.frames += int(numbers.get("totals", {}).get("frames", 0))

@@ -11,6 +11,8 @@ from joyvasa.metrics import BUNDLE, NAMES, check_name
 from joyvasa.models import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
 from manifests.plan import SHARD_RECORDS
+from pipelines.engine.config import EngineConfig
+from pipelines.engine.executors import check_name as check_executor
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class RunConfig:
     """
 
     animation: AnimationConfig = field(default_factory=AnimationConfig)
-    executor: Literal["ray", "local"] = "ray"  # local: in this process, for a debugger or without Ray
+    executor: str = "ray"  # local: in this process, for a debugger or without Ray
     determinism: Literal["fast", "strict"] = "fast"  # strict: the same bytes whatever shares a batch; slower
     save_motion: bool = False  # keep each motion as a file beside the videos
     share_motion: bool = False  # one motion per content of a recording and seed, played on all portraits that use it
@@ -54,9 +56,11 @@ class RunConfig:
     shard_size: int = SHARD_RECORDS  # rows that become visible together
     clips: ClipConfig = field(default_factory=ClipConfig)  # of `joyvasa prepare`
     stages: Mapping[str, StageOptions] = field(default_factory=dict)  # by the name of the stage
+    engine: EngineConfig = field(default_factory=EngineConfig)
     ray: RayOptions = field(default_factory=RayOptions)
 
     def __post_init__(self) -> None:
+        check_executor(self.executor)
         if self.shard_size < 1:
             raise ConfigError("config_invalid", f"shard_size is {self.shard_size}; expected at least 1")
         if self.animation.mode != "human":

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from joyvasa.bundles import Bundle
 from joyvasa.errors import InputError
+from joyvasa.runtime.files import PARTIAL
 from joyvasa.training.clip_config import FRAMES_PER_SECOND
 from joyvasa.training.clips import ClipRecord
 from joyvasa.training.dataset import Dataset
@@ -22,7 +23,7 @@ from manifests.plan import Plan
 from manifests.run.folder import RunFolder
 from manifests.run.outcome import Outcome
 from manifests.run.outcome_table import outcomes_of
-from manifests.storage import PARTIAL, Storage
+from manifests.storage import Storage
 from pipelines.runs.dataset_card import Tally, card_text
 from stages.clip_parts import ClipParts, StretchRow
 

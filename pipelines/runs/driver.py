@@ -232,7 +232,12 @@ def execute_run(
 
         try:
             statistics = loop.run(
-                pipeline, ledger.records(), on_finished, executor=build_executor(config, pipeline), listener=on_event
+                pipeline,
+                ledger.records(),
+                on_finished,
+                executor=build_executor(config, pipeline),
+                config=config.engine,
+                on_event=on_event,
             )
         except BaseException:
             with contextlib.suppress(ManifestError):  # a full disk must not hide the reason

@@ -15,7 +15,7 @@ from joyvasa.errors import ConfigError
 from joyvasa.mode import MODES, Mode
 from joyvasa.models import RENDERER_ROLES, role_of
 from pipelines.engine import executors
-from pipelines.engine.executors.base import Executor
+from pipelines.engine.executors.base import Executor, ExecutorConfig
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.runs.config import RunConfig, StageOptions
 from stages.base import Stage
@@ -104,7 +104,7 @@ def renders_lightly(config: RunConfig, modes: Sequence[Mode]) -> bool:
 
 def cores_of(config: RunConfig) -> int:
     """Cores that rendering may take: those of this machine; on a cluster one, as its machines are not known."""
-    if config.executor == "ray" and config.ray.address:
+    if config.executor != "local" and config.ray.address:
         return 1
     return usable_cores()
 
@@ -131,8 +131,8 @@ def count_gpus(config: RunConfig) -> int:
     """
     if config.ray.gpus is not None:
         return config.ray.gpus
-    found = executors.count_gpus(config.executor, config.ray.address)
-    if not found and config.executor == "ray" and config.ray.address:
+    found = executors.count_gpus(config.executor, ExecutorConfig(address=config.ray.address))
+    if not found and config.executor != "local" and config.ray.address:
         raise ConfigError(
             "gpus_unknown",
             f"{config.ray.address}: the cluster has no GPU now; expected some: give ray.gpus, the number that it will "
@@ -143,10 +143,12 @@ def count_gpus(config: RunConfig) -> int:
 
 def build_executor(config: RunConfig, pipeline: Pipeline) -> Executor:
     """Build the executor that the options name, large enough for the workers of a pipeline."""
-    if config.executor == "local":
-        return executors.make("local")
-    options = dataclasses.asdict(config.ray)
-    gpus = options.pop("gpus")
-    if config.ray.address is None:
-        options |= {"num_cpus": cpus_to_offer(pipeline), "num_gpus": gpus}
-    return executors.make("ray", **options)
+    cluster = config.ray
+    options = ExecutorConfig(
+        address=cluster.address,
+        num_cpus=cpus_to_offer(pipeline) if cluster.address is None else None,
+        num_gpus=cluster.gpus if cluster.address is None else None,
+        object_store_bytes=cluster.object_store_bytes,
+        dashboard=cluster.dashboard,
+    )
+    return executors.make(config.executor, options)

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from joyvasa.errors import JoyvasaError
+from joyvasa.runtime.files import PARTIAL
 from manifests.run.folder import RunFolder
 from manifests.scratch import PREFIX
-from manifests.storage import PARTIAL, LocalStorage, open_storage
+from manifests.storage import LocalStorage, open_storage
 from pipelines.runs.generate import generate
 from pipelines.runs.resume import resume
 from tests.joyvasa.media.test_video_writer import read_frames

@@ -5,16 +5,16 @@ import ray
 import torch
 
 from manifests.run.outcome import Status
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.errors import RunStopped
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.executors.ray import RayExecutor
-from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.loop import run
 from stages.base import Item, Ok, Outcome, Stage
 from tests.pipelines.engine.toys import Draw, Gpu, noted, records
 
-CONFIG = EngineConfig(failures=FailureConfig(verdict_s=1.0))
+CONFIG = EngineConfig(verdict_s=1.0)
 TROUBLES = ("assert", "wrapped", "outcome")
 
 
@@ -56,7 +56,7 @@ def test_the_process_is_replaced_and_the_record_that_does_it_again_alone_is_quar
     assert finished["r15"].attempts > 1
     processes = [noted(path) for path in tmp_path.glob("broken-*")]
     failed = [lines for lines in processes if "failed" in lines]
-    assert statistics.stages["motion"].deaths == len(failed) >= 2 * len(TROUBLES)
+    assert statistics.stages["motion"].worker_crashes == len(failed) >= 2 * len(TROUBLES)
     assert not [lines for lines in failed if "again" in lines], "a broken process was given another batch"
 
 

@@ -10,11 +10,11 @@ import pytest
 import ray
 
 from manifests.run.outcome import Status
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.events import EventKind
 from pipelines.engine.executors.ray import RayExecutor
-from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.loop import run
 from tests.pipelines.engine.toys import Draw, records
 
 
@@ -70,16 +70,16 @@ def survive(folder, n, every_s, seconds, batch_size):
     )
     finished, lost = [], []
 
-    def listener(event):
+    def on_event(event):
         if event.kind is EventKind.WORKER_LOST:
             lost.append(event.data)
 
     killer = Killer(folder, every_s)
     killer.start()
     start = time.monotonic()
-    config = EngineConfig(failures=FailureConfig(verdict_s=2 * every_s))
+    config = EngineConfig(verdict_s=2 * every_s)
     try:
-        run(pipeline, records(n), finished.append, executor=RayExecutor(), config=config, listener=listener)
+        run(pipeline, records(n), finished.append, executor=RayExecutor(), config=config, on_event=on_event)
     finally:
         killer.stop.set()
         killer.join()

@@ -12,11 +12,11 @@ import ray
 from ray.cluster_utils import Cluster
 
 from manifests.run.outcome import Status
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.events import EventKind
 from pipelines.engine.executors.ray import RayExecutor
-from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.loop import run
 from stages.base import Ok, Stage
 from tests.pipelines.engine.toys import records
 
@@ -67,19 +67,19 @@ def test_the_run_survives_a_machine_and_uses_a_new_one(cluster, graceful):
 
     removal = threading.Thread(target=cluster.remove_node, args=(doomed,), kwargs={"allow_graceful": graceful})
 
-    def sink(record):
+    def on_finished(record):
         finished.append(record)
         if len(finished) == 20:
             removal.start()
         if len(finished) == 60:
             cluster.add_node(**worker_node)
 
-    def listener(event):
+    def on_event(event):
         if event.kind in (EventKind.WORKER_LOST, EventKind.BATCH_RETRIED):
             lost.append(event)
 
-    config = EngineConfig(failures=FailureConfig(verdict_s=2.0))
-    run(pipeline, records(200), sink, executor=RayExecutor(), config=config, listener=listener)
+    config = EngineConfig(verdict_s=2.0)
+    run(pipeline, records(200), on_finished, executor=RayExecutor(), config=config, on_event=on_event)
     removal.join()
 
     assert sorted(record.record.seed for record in finished) == list(range(200))

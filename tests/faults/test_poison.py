@@ -4,10 +4,10 @@ import pytest
 import ray
 
 from manifests.run.outcome import Status
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.ray import RayExecutor
-from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.loop import run
 from tests.pipelines.engine.toys import Draw, Trouble, noted, records
 
 CODES = {
@@ -44,7 +44,7 @@ def finish(log, rows, *, workers, batch_size, time_limit_s=3.0):
             StageSpec(name="commit", stage=Draw("commit"), inputs=("motion",), **options),
         )
     )
-    config = EngineConfig(failures=FailureConfig(verdict_s=1.0))
+    config = EngineConfig(verdict_s=1.0)
     finished = []
     statistics = run(pipeline, rows, finished.append, executor=RayExecutor(), config=config)
     assert len({record.record.id for record in finished}) == len(finished) == len(rows)
@@ -62,7 +62,7 @@ def test_these_and_only_these_are_quarantined_with_stage_and_reason(tmp_path):
         assert rejection.code == CODES[trouble], rejection
         assert rejection.sentence
     assert all(finished[f"r{i}"].facts["commit"]["value"] >= i for i in range(60) if i not in troubles)
-    assert statistics.stages["motion"].deaths >= 8
+    assert statistics.stages["motion"].worker_crashes >= 8
     assert statistics.stages["motion"].lost_s > 2 * 3.0  # the one that hangs, at least twice
 
 

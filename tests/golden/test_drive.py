@@ -63,10 +63,10 @@ CASES = {
     "human_region_lip": DrivingConfig(region="lip"),
     # The reference accepts the region `eyes`, and then moves no eye.
     "human_region_eyes": DrivingConfig(region="scale_and_translation"),
-    "animal_cli_default": DrivingConfig.for_animals(),
-    "animal_stitch": DrivingConfig.for_animals(stitching=True),
+    "animal_cli_default": DrivingConfig().of_mode("animal"),
+    "animal_stitch": DrivingConfig(stitching=True).of_mode("animal"),
     # Animals are always relative; the reference's flag changes nothing.
-    "animal_relative": DrivingConfig.for_animals(),
+    "animal_relative": DrivingConfig().of_mode("animal"),
 }
 
 

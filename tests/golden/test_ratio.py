@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from joyvasa.faces.ratios import eye_ratios, lip_ratios, with_target
+from joyvasa.faces.ratios import eye_ratios, lip_ratios
 from tests.golden.reference import Section, needs_golden
 
 pytestmark = needs_golden
@@ -9,6 +10,11 @@ pytestmark = needs_golden
 @pytest.fixture(scope="module")
 def section() -> Section:
     return Section("ratio")
+
+
+def with_target(ratios, target):
+    """Append the wanted opening: the input of the reference's retargeting networks."""
+    return np.concatenate([ratios, np.full((len(ratios), 1), target, np.float32)], axis=1)
 
 
 def test_eye_ratios_match(section):

@@ -6,6 +6,7 @@ import torch
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.smoothing import SmoothingConfig, kalman, smooth
 from tests.golden.reference import Section, needs_golden
+from tests.motions import arrays_of
 
 pytestmark = needs_golden
 TOLERANCE = 1e-5
@@ -27,7 +28,7 @@ def test_smoothed_motion_matches(section, method):
         yaw=yaw,
         roll=roll,
     )
-    for key, array in smooth(motion, SmoothingConfig(method)).to_arrays().items():
+    for key, array in arrays_of(smooth(motion, SmoothingConfig(method))).items():
         if key != "fps":
             section.check(f"{method}_{key}", array, TOLERANCE)
 

@@ -84,7 +84,7 @@ def test_networks_are_those_of_the_mode():
 
 
 def test_an_animal_is_driven_as_animals_are_and_options_may_be_set():
-    assert config("mode=animal").driving.of_mode("animal") == DrivingConfig.for_animals(stitching=True)
+    assert config("mode=animal").driving.of_mode("animal") == DrivingConfig(stitching=True).of_mode("animal")
     options = config(
         "driving.region=pose", "driving.multiplier=0.5", "driving.keep_scale=false", "driving.stitching=false"
     )

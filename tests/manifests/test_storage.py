@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from joyvasa.runtime.files import PARTIAL
 from manifests.errors import ManifestError
-from manifests.storage import PARTIAL, open_storage
+from manifests.storage import open_storage
 
 
 def everything(storage, folder=""):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from joyvasa.errors import InputError
 from joyvasa.media.audio import SAMPLE_RATE
-from joyvasa.media.ffmpeg import FfmpegPipe, input_options
+from joyvasa.media.ffmpeg import FfmpegPipe, input_stream
 from joyvasa.metrics.support.frame_rate import FRAME_RATE
 from joyvasa.metrics.support.mfcc import COEFFICIENTS, HOP, WINDOW, mfcc
 from joyvasa.networks.metrics.syncnet import WINDOW_FRAMES
@@ -39,9 +39,7 @@ def stream_video_sound(path: Path) -> Iterator[Samples]:
         InputError: `audio_unreadable`, decoding stopped.
         EnvironmentFault: `ffmpeg_missing`.
     """
-    import ffmpeg
-
-    sound = ffmpeg.input(**input_options(path))["a:0"].filter("aresample", **{"async": 1, "first_pts": 0})
+    sound = input_stream(path, "audio").filter("aresample", **{"async": 1, "first_pts": 0})
     with FfmpegPipe(sound.output("pipe:", format="s16le", acodec="pcm_s16le", ac=1, ar=SAMPLE_RATE)) as pipe:
         while data := pipe.stdout.read(BLOCK_BYTES):
             yield np.frombuffer(data, "<i2", len(data) // 2).astype(np.int16)

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.bundle import TEMPLATE_ROLE
-from joyvasa.bundles.hashes import sha256_of
 from joyvasa.bundles.registry import SPEC_NAME
 from joyvasa.bundles.spec import BundleSpec
 from joyvasa.errors import OutputError
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
+from joyvasa.runtime.files import sha256_of
 from joyvasa.sample.training.corpus import FaceBasis
 from joyvasa.sample.training.learning import averaged_weights
 from joyvasa.training.export import GENERATOR_ROLE, Trained

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import queue
 import time
 from abc import ABC, abstractmethod
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from joyvasa.errors import ModelError
+from joyvasa.runtime.files import atomic_file
 
 QUEUED = 8  # batches that wait
 CHECKPOINT_STEPS = 100
@@ -111,7 +111,7 @@ def learn(
                 on_log(step, means | {"seconds": (time.monotonic() - started) / len(figures)})
                 figures, started = [], time.monotonic()
             if step % CHECKPOINT_STEPS == 0 or step == config.steps:
-                _keep(
+                _save_checkpoint(
                     place, network=network.state_dict(), optimiser=optimiser.state_dict(), averaged=averaged, step=step
                 )
     finally:
@@ -160,11 +160,6 @@ def _average(averaged: dict[str, Tensor], network: nn.Module, weight: float) -> 
             averaged[name].copy_(value)
 
 
-def _keep(place: Path, **state: Any) -> None:
-    """Whole or not at all."""
-    temporary = place.with_suffix(".part")
-    with temporary.open("wb") as file:
+def _save_checkpoint(path: Path, **state: Any) -> None:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(place)

@@ -14,6 +14,7 @@ from joyvasa.errors import InputError, JoyvasaError
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.media.image import read_image
 from joyvasa.media.video_reader import stream_video
+from joyvasa.runtime.files import atomic_file
 from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE, SURE, FaceMesh, box_of
 from joyvasa.sample.training.head import mean_head
 from joyvasa.sample.training.lids import LidReader
@@ -140,9 +141,9 @@ class Pictures:
         if not place.exists():
             self._cache.mkdir(parents=True, exist_ok=True)
             self._teachers = self._teachers or _Teachers(FaceMesh(), LidReader(), PersonFinder())
-            temporary = place.with_suffix(".part.npz")
-            np.savez(temporary, **make(path))  # type: ignore[arg-type]
-            temporary.replace(place)
+            arrays = make(path)
+            with atomic_file(place) as temporary:
+                np.savez(temporary, **arrays)  # type: ignore[arg-type]
         with np.load(place) as arrays:
             return dict(arrays)
 

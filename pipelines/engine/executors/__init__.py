@@ -1,51 +1,57 @@
-"""What carries batches to workers. A new executor is one file here and one line in `make`."""
+"""Executors carry batches to workers. README.md of the engine says how to add one."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from joyvasa.errors import ConfigError
-from pipelines.engine.executors.base import Executor
+from pipelines.engine.executors.base import Executor, ExecutorConfig
+
+EXECUTORS = {
+    "local": "pipelines.engine.executors.local:LocalExecutor",
+    "ray": "pipelines.engine.executors.ray:RayExecutor",
+}
+"""Module and class of each executor. Modules are imported on use, so that Ray is needed for `ray` alone."""
 
 
-def make(name: str, **options: object) -> Executor:
-    """Makes an executor by name; its libraries are imported only now.
+def make(name: str, config: ExecutorConfig | None = None) -> Executor:
+    """Make an executor.
 
     Args:
-        name: `local` or `ray`.
-        options: of `RayConfig`; none for `local`.
+        name: name in `EXECUTORS`.
+        config: where the workers run.
 
     Raises:
         ConfigError: the name is unknown.
     """
-    if name == "local":
-        from pipelines.engine.executors.local import LocalExecutor
-
-        return LocalExecutor()
-    if name == "ray":
-        from pipelines.engine.executors.ray import RayConfig, RayExecutor
-
-        return RayExecutor(RayConfig(**options))  # type: ignore[arg-type]
-    raise _unknown(name)
+    return _executor_class(name)(config)
 
 
-def count_gpus(name: str, address: str | None = None) -> int:
-    """GPUs that workers can have; asks the cluster if there is one.
+def count_gpus(name: str, config: ExecutorConfig | None = None) -> int:
+    """Count the GPUs that workers of an executor can use; asks the cluster if there is one.
 
     Args:
-        name: as for `make`.
-        address: of a running Ray cluster.
+        name: name in `EXECUTORS`.
+        config: where the workers run.
 
     Raises:
         ConfigError: the name is unknown.
         EnvironmentFault: no cluster answers at the address.
     """
-    if name == "local":
-        return 0  # the stages of this process share what it has
-    if name == "ray":
-        from pipelines.engine.executors import ray
-
-        return ray.count_gpus(address)
-    raise _unknown(name)
+    return _executor_class(name).count_gpus(config or ExecutorConfig())
 
 
-def _unknown(name: str) -> ConfigError:
-    return ConfigError("executor", f"executor {name!r} is unknown; expected local or ray")
+def check_name(name: str) -> None:
+    """Refuse an unknown executor.
+
+    Raises:
+        ConfigError: `executor`.
+    """
+    if name not in EXECUTORS:
+        raise ConfigError("executor", f"executor {name!r} is unknown; expected {' or '.join(EXECUTORS)}")
+
+
+def _executor_class(name: str) -> type[Executor]:
+    check_name(name)
+    module, _, class_name = EXECUTORS[name].partition(":")
+    return getattr(import_module(module), class_name)

@@ -1,4 +1,4 @@
-"""What an executor is: the few verbs by which the engine uses workers, and what it hears back."""
+"""The interface of an executor: the few methods by which the engine uses workers, and the reports it gets back."""
 
 from __future__ import annotations
 
@@ -91,14 +91,43 @@ class PayloadLost:
 Report: TypeAlias = WorkerReady | WorkerLost | BatchDone | BatchFailed | PayloadLost
 
 
-class Executor(Protocol):
-    """Starts workers and carries batches to them and results back. Everything else is the engine's.
+@dataclass(frozen=True, kw_only=True)
+class ExecutorConfig:
+    """Where the workers run; an executor ignores what it has no use for.
 
     Attributes:
-        parallel: whether workers run beside the driver, so that one that hangs can be killed.
+        address: address of a running cluster (`auto`, `host:6379`, `ray://host:10001`); `None` starts workers on this
+            machine.
+        num_cpus, num_gpus: resources to offer on this machine; `None` for all.
+        object_store_bytes: memory for payloads on this machine; `None` for the executor's own choice.
+        dashboard: whether to start a dashboard on this machine.
+    """
+
+    address: str | None = None
+    num_cpus: int | None = None
+    num_gpus: int | None = None
+    object_store_bytes: int | None = None
+    dashboard: bool = False
+
+
+class Executor(Protocol):
+    """Starts workers and carries batches to them and results back. Everything else is done by the engine.
+
+    Attributes:
+        parallel: whether workers run in parallel to the driver, so that one that hangs can be killed.
+
+    Args:
+        config: where the workers run.
     """
 
     parallel: bool
+
+    def __init__(self, config: ExecutorConfig | None = None) -> None: ...
+
+    @staticmethod
+    def count_gpus(config: ExecutorConfig) -> int:
+        """Count the GPUs that workers can use."""
+        ...
 
     def open(self) -> None:
         """Connects to what runs the workers."""
@@ -143,11 +172,11 @@ class BatchResult:
 
     @property
     def broken(self) -> Failed | None:
-        """Why the worker is of no more use, if it is not."""
+        """Return the failure that made the worker unusable, or None."""
         return self.failure if self.failure and self.failure.kind is Kind.BROKEN else None
 
     def report(self, ticket: int, references: Sequence[Any]) -> BatchDone | BatchFailed:
-        """As the engine hears it."""
+        """Return the report for the engine."""
         if self.failure:
             return BatchFailed(ticket, self.failure, self.seconds)
         kept = [ref if isinstance(o, Ok) else None for o, ref in zip(self.outcomes, references, strict=True)]

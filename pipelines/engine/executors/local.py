@@ -8,7 +8,16 @@ from collections import deque
 from collections.abc import Sequence
 
 from manifests.scratch import sweep_scratch
-from pipelines.engine.executors.base import BatchFailed, Cause, Entry, Report, WorkerLost, WorkerReady, run_batch
+from pipelines.engine.executors.base import (
+    BatchFailed,
+    Cause,
+    Entry,
+    ExecutorConfig,
+    Report,
+    WorkerLost,
+    WorkerReady,
+    run_batch,
+)
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
 from stages.base import Failed, Item, Kind, Stage, failure_of
@@ -23,10 +32,15 @@ class LocalExecutor:
 
     parallel = False
 
-    def __init__(self) -> None:
+    def __init__(self, config: ExecutorConfig | None = None) -> None:
         self._stages: dict[int, Stage] = {}
         self._batches: deque[tuple[int, int, Sequence[Entry]]] = deque()  # worker, ticket, entries
         self._reports: list[Report] = []
+
+    @staticmethod
+    def count_gpus(config: ExecutorConfig) -> int:
+        """Return 0: stages of this process share its devices."""
+        return 0
 
     def open(self) -> None:
         """Nothing to connect to; removes what killed processes have left."""
@@ -67,7 +81,7 @@ class LocalExecutor:
             self.kill_worker(worker)
             return WorkerLost(worker, Cause.EXITED, f"the stage called sys.exit({error.code!r})")
         if broken := result.broken:
-            text = f"{broken.sentence}: the process is of no more use: resume, or take executor ray, which replaces it"
+            text = f"{broken.sentence}: this process is unusable: resume, or use executor=ray, which restarts workers"
             return BatchFailed(ticket, Failed(Kind.STOP, broken.code, text), result.seconds)
         return result.report(ticket, payloads)
 
@@ -77,7 +91,7 @@ class LocalExecutor:
         self._batches = deque(batch for batch in self._batches if batch[0] != worker)
 
     def publish(self, statistics: RunStatistics) -> None:
-        """Nobody to tell."""
+        """Do nothing: there is no dashboard."""
 
     def close(self) -> None:
         """Forgets all."""

@@ -20,6 +20,7 @@ from pipelines.engine.executors.base import (
     BatchResult,
     Cause,
     Entry,
+    ExecutorConfig,
     PayloadLost,
     Report,
     WorkerLost,
@@ -30,51 +31,8 @@ from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
 from stages.base import Failed, Item, Ok, Record, Stage, failure_of
 
-_OF_BATCH = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
+_BATCH_ERRORS = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState
-
-
-@dataclass(frozen=True, kw_only=True)
-class RayConfig:
-    """Where Ray is.
-
-    Attributes:
-        address: of a running cluster (`auto`, `host:6379`, `ray://host:10001`); `None` starts Ray on this machine.
-        num_cpus, num_gpus: to offer when it is started here; `None` for what the machine has.
-        object_store_bytes: memory for payloads when it is started here; `None` for Ray's own choice.
-        dashboard: start the dashboard, too.
-        log_to_driver: show what workers print.
-    """
-
-    address: str | None = None
-    num_cpus: int | None = None
-    num_gpus: int | None = None
-    object_store_bytes: int | None = None
-    dashboard: bool = False
-    log_to_driver: bool = False
-
-    @property
-    def cluster(self) -> str | None:
-        """Address of the running cluster; none if Ray is to be started here."""
-        return self.address or os.environ.get("RAY_ADDRESS")  # set inside `ray job submit`
-
-
-def count_gpus(address: str | None) -> int:
-    """GPUs of the running cluster as it is now; those of this machine where Ray is to be started here.
-
-    Raises:
-        EnvironmentFault: no cluster answers at the address.
-    """
-    executor = RayExecutor(config := RayConfig(address=address))
-    if config.cluster is None and not ray.is_initialized():
-        import torch
-
-        return torch.cuda.device_count()
-    executor.open()
-    try:
-        return int(ray.cluster_resources().get("GPU", 0))
-    finally:
-        executor.close()
 
 
 class StageWorker:
@@ -125,14 +83,32 @@ class RayExecutor:
 
     parallel = True
 
-    def __init__(self, config: RayConfig | None = None) -> None:
-        self._config = config or RayConfig()
+    def __init__(self, config: ExecutorConfig | None = None) -> None:
+        self._config = config or ExecutorConfig()
         self._started_ray = False
         self._actors: dict[int, Any] = {}
         self._stages: dict[int, str] = {}
         self._nodes: dict[int, str] = {}
         self._calls: dict[Any, _Call] = {}  # by the reference of what the driver reads
         self._metrics: _Metrics | None = None
+
+    @staticmethod
+    def count_gpus(config: ExecutorConfig) -> int:
+        """Count the GPUs of the running cluster, or those of this machine where Ray is to be started here.
+
+        Raises:
+            EnvironmentFault: no cluster answers at the address.
+        """
+        if _cluster_address(config) is None and not ray.is_initialized():
+            import torch
+
+            return torch.cuda.device_count()
+        executor = RayExecutor(config)
+        executor.open()
+        try:
+            return int(ray.cluster_resources().get("GPU", 0))
+        finally:
+            executor.close()
 
     def open(self) -> None:
         """Connects to the cluster, or starts Ray on this machine.
@@ -142,8 +118,8 @@ class RayExecutor:
         """
         if ray.is_initialized():
             return
-        config, address = self._config, self._config.cluster
-        options: dict[str, Any] = {"log_to_driver": config.log_to_driver, "logging_level": logging.WARNING}
+        config, address = self._config, _cluster_address(self._config)
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
         if address is None:
             options |= {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "address": "local"}
             options |= {"object_store_memory": config.object_store_bytes, "include_dashboard": config.dashboard}
@@ -201,7 +177,7 @@ class RayExecutor:
             except ray.exceptions.RayError as error:
                 if call.ticket is not None and isinstance(error, ray.exceptions.ObjectLostError):
                     reports.append(PayloadLost(call.ticket, _short(error)))
-                elif call.ticket is not None and isinstance(error, _OF_BATCH):
+                elif call.ticket is not None and isinstance(error, _BATCH_ERRORS):
                     cause = getattr(error, "cause", error)
                     failure = failure_of(cause if isinstance(cause, Exception) else error)
                     reports.append(BatchFailed(call.ticket, failure))
@@ -211,7 +187,7 @@ class RayExecutor:
         for worker in idle:
             if _is_dead(self._actors[worker]):
                 lost.setdefault(worker, ray.exceptions.ActorDiedError())
-        return reports + [self._bury(worker, error) for worker, error in lost.items()]
+        return reports + [self._report_lost(worker, error) for worker, error in lost.items()]
 
     def _ended(self) -> list[Any]:
         calls = list(self._calls)
@@ -227,7 +203,7 @@ class RayExecutor:
         self._nodes[call.worker] = str(result)
         return WorkerReady(call.worker)
 
-    def _bury(self, worker: int, error: Exception | Failed) -> WorkerLost:
+    def _report_lost(self, worker: int, error: Exception | Failed) -> WorkerLost:
         node = self._nodes.get(worker)
         self.kill_worker(worker)
         if isinstance(error, Failed):
@@ -270,6 +246,11 @@ class RayExecutor:
                 ray.shutdown()
                 self._started_ray = False
         sweep_scratch()  # of the last worker that was killed; no other one came to do it
+
+
+def _cluster_address(config: ExecutorConfig) -> str | None:
+    """Return the address of the running cluster; None if Ray is to be started on this machine."""
+    return config.address or os.environ.get("RAY_ADDRESS")  # set inside `ray job submit`
 
 
 @dataclass(slots=True)

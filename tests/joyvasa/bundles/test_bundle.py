@@ -11,7 +11,7 @@ import torch
 
 from joyvasa.bundles import bundle_names, models_folder, open_bundle
 from joyvasa.bundles import hashes as hashing
-from joyvasa.bundles.hashes import HashCache, write_atomically
+from joyvasa.bundles.hashes import HashCache
 from joyvasa.errors import ModelError
 from tests.joyvasa.bundles.published import small_spec, write_bundle, write_published
 
@@ -150,20 +150,6 @@ def test_a_hash_cache_that_cannot_be_used_does_no_harm(tmp_path: Path) -> None:
         path.write_bytes(content)
         assert HashCache(path).sha256(file) == expected
     assert HashCache(file / "not-a-folder/cache.json").sha256(file) == expected
-
-
-def test_an_atomic_write_leaves_nothing_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    monkeypatch.setattr(os, "fsync", _fail)
-    with pytest.raises(OSError, match="full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [item.name for item in tmp_path.iterdir() if item.is_file()] == ["file"]
-
-
-def _fail(_: int) -> None:
-    raise OSError(28, "disk full")
 
 
 def test_licences_are_told_by_role(folder: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.faces.geometry import CropConfig, average_square, crop_face
+from joyvasa.faces.geometry import CropConfig, crop_face, mean_square
 from joyvasa.faces.square import Square, crop_matrix, face_square, reference_points, transform_points
 
 # Eyes, nose, corners of the mouth of an upright face.
@@ -128,12 +128,13 @@ def test_crop_of_another_size_shows_the_same(picture):
     np.testing.assert_allclose(small.landmarks * 2, large.landmarks, atol=0.01)
 
 
-def test_average_square_of_frames_is_upright():
-    square = average_square([FIVE, FIVE + np.float32(10), turned(FIVE, 0)])
+def test_the_mean_square_of_frames_is_upright():
+    frames = (FIVE, FIVE + np.float32(10), turned(FIVE, 0))
+    square = mean_square([face_square(landmarks, scale=2.2) for landmarks in frames])
     assert square.angle == 0
     assert square.side == pytest.approx(40 * 2.2)
     with pytest.raises(ConfigError, match="no_frames"):
-        average_square([])
+        mean_square([])
 
 
 def test_corners_of_a_square_map_onto_the_corners_of_the_crop():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from joyvasa.errors import ConfigError
-from joyvasa.faces.ratios import eye_ratios, lip_ratios, with_target
+from joyvasa.faces.ratios import eye_ratios, lip_ratios
 
 
 def test_open_and_closed_lips():
@@ -23,10 +23,6 @@ def test_eyes_are_told_apart():
 def test_size_does_not_matter():
     points = np.random.default_rng(0).random((203, 2)).astype(np.float32)
     np.testing.assert_allclose(lip_ratios(points * 300 + 7), lip_ratios(points), rtol=1e-3)
-
-
-def test_target_is_appended_to_every_row():
-    np.testing.assert_array_equal(with_target(np.zeros((2, 1)), 0.5), np.float32([[0, 0.5], [0, 0.5]]))
 
 
 def test_other_layouts_are_refused():

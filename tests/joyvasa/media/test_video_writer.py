@@ -134,7 +134,7 @@ def test_impossible_places_are_named(tmp_path, name):
 def test_a_dead_encoder_is_an_error_not_a_hang(tmp_path):
     def write_to_a_corpse():
         with VideoWriter(tmp_path / "out.mp4", n_frames=5000, **SIZE) as writer:
-            writer._process.kill()
+            writer._encoder.kill()
             for _ in range(100):
                 writer.write(grey_ramp(10))
 
@@ -156,7 +156,7 @@ def fake_ffmpeg(folder, monkeypatch, script):
     path = folder / "ffmpeg"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
-    monkeypatch.setattr("joyvasa.media.video_writer.ffmpeg_executable", lambda: str(path))
+    monkeypatch.setattr("joyvasa.media.ffmpeg.ffmpeg_executable", lambda: str(path))
 
 
 def test_an_encoder_that_the_machine_lacks_is_told_before_any_work(tmp_path, monkeypatch):

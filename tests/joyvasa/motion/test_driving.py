@@ -66,7 +66,7 @@ EVERY_FORM = [
     DrivingConfig(region="lip", multiplier=0.7),
     DrivingConfig(relative=True, stitching=True, normalize_lip=True),
     DrivingConfig(relative=True, option="pose-friendly", region="pose"),
-    DrivingConfig.for_animals(stitching=True),
+    DrivingConfig(stitching=True).of_mode("animal"),
 ]
 
 
@@ -115,7 +115,7 @@ def test_absolute_expressions_do_not_depend_on_the_first_frame_but_an_animals_do
     expected = (motion.expression[:1] - source.expression).expand(len(motion.scale), -1, -1).clone()
     expected[:, list(LIP_INDICES)] = 0
     torch.testing.assert_close(moved, expected, rtol=0, atol=1e-5)
-    animal = DrivingConfig.for_animals(multiplier=1.0)
+    animal = DrivingConfig(multiplier=1.0).of_mode("animal")
     assert torch.equal(driver(animal, absolute_expression=True).keypoints(motion), driver(animal).keypoints(motion))
 
 

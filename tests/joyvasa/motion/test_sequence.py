@@ -4,6 +4,7 @@ import torch
 
 from joyvasa.errors import InputError, ModelError
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate, head_angles
+from tests.motions import arrays_of
 
 KEYPOINTS = 5
 
@@ -30,14 +31,14 @@ def test_slices_keep_all_parts_and_the_frame_rate():
 
 
 def test_arrays_and_back_is_the_same_motion():
-    back = MotionSequence.from_arrays(motion().to_arrays())
+    back = MotionSequence.from_arrays(arrays_of(motion()))
     torch.testing.assert_close(back.pose, motion().pose)
     torch.testing.assert_close(back.expression, motion().expression)
     assert back.frames_per_second == 30.0
 
 
 def test_motion_files_without_angles_give_the_same_rotation():
-    arrays = motion().to_arrays()
+    arrays = arrays_of(motion())
     arrays = {"exp": arrays["exp"][:, None], "scale": arrays["scale"][:, 0], "t": arrays["t"], "R": arrays["R"]}
     back = MotionSequence.from_arrays(arrays)
     torch.testing.assert_close(back.rotation, motion().rotation)
@@ -65,7 +66,7 @@ def test_angles_survive_a_straight_turn():
     ],
 )
 def test_bad_motion_files_are_refused_by_name(change, code):
-    arrays = {name: value for name, value in (motion().to_arrays() | change).items() if value is not None}
+    arrays = {name: value for name, value in (arrays_of(motion()) | change).items() if value is not None}
     with pytest.raises(InputError, match=rf"{code}: clip\.npz: ") as caught:
         MotionSequence.from_arrays(arrays, name="clip.npz")
     assert next(iter(change)) in caught.value.sentence

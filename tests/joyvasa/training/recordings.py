@@ -44,7 +44,7 @@ def recording(
 ) -> Path:
     """A video with a tone, which may end before the picture."""
     picture, wav = path.with_suffix(".silent.mp4"), path.with_suffix(".wav")
-    # Finely encoded: a coarse picture that stands still sharpens over some frames, by an amount at the detector's bound.
+    # Finely encoded: a coarse still picture sharpens over some frames, by an amount at the detector's bound.
     write(picture, frames, rate=rate, config=EncodingConfig(crf=8))
     tone(wav, seconds=len(frames) / rate if sound_s is None else sound_s, volume=volume)
     ffmpeg("-i", picture, "-i", wav, "-c:v", "copy", "-c:a", "aac", path)

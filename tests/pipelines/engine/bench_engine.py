@@ -11,9 +11,10 @@ import pytest
 import ray
 
 from pipelines.bench.engine import measure_executor
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.loop import run
 from stages.base import Ok, Record, Stage
 from tests.pipelines.engine.toys import Draw
 
@@ -36,12 +37,12 @@ def rate(pipeline, n, executor, config=None):
     """Records per second and the statistics; the start of the workers is not counted."""
     times, finished = [], 0
 
-    def sink(_record):
+    def on_finished(_record):
         nonlocal finished
         finished += 1
         times.append(time.perf_counter())
 
-    statistics = run(pipeline, rows(n), sink, executor=executor, config=config)
+    statistics = run(pipeline, rows(n), on_finished, executor=executor, config=config)
     assert finished == n
     return (n - 1) / (times[-1] - times[0]), statistics
 
@@ -106,10 +107,10 @@ def status(name):
     return int(line.split()[1]) / 1024
 
 count = 0
-def sink(_record):
+def on_finished(_record):
     global count
     count += 1
-run(diamond(Nothing, batch_size=16), rows(int(sys.argv[2])), sink, executor=make(sys.argv[1]))
+run(diamond(Nothing, batch_size=16), rows(int(sys.argv[2])), on_finished, executor=make(sys.argv[1]))
 print(count, status("VmHWM"))
 """
 

@@ -3,20 +3,21 @@
 import pytest
 
 from manifests.run.outcome import Status
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.base import Cause
-from pipelines.engine.failure_policy import FailureConfig, FailureRules, PutOff, Reject, Retry
+from pipelines.engine.failure_policy import DeferVerdict, FailureRules, Reject, Retry
 from pipelines.engine.graph import Route
-from pipelines.engine.tasks import RecordState, Work
+from pipelines.engine.tasks import RecordState, StageTask
 from stages.base import Failed, Kind, Record
 
 
-def work(name="r0"):
+def task(name="r0"):
     state = RecordState(Record(id=name), Route(()))
-    return Work(stage="render", waiters=[state], inputs={}, key=None, bucket=None, waiting_since=0.0)
+    return StageTask(stage="render", waiters=[state], inputs={}, key=None, bucket=None, waiting_since=0.0)
 
 
-def die(rules, works, cause=Cause.DIED):
-    return rules.of_lost_worker(works, cause, "")
+def die(rules, tasks, cause=Cause.DIED):
+    return rules.of_lost_worker(tasks, cause, "")
 
 
 @pytest.fixture(params=[Cause.DIED, Cause.GPU])
@@ -26,60 +27,60 @@ def cause(request):
 
 
 def test_a_batch_whose_worker_died_is_halved_and_blames_nobody():
-    works = [work(str(i)) for i in range(5)]
-    first, second = die(FailureRules(FailureConfig()), works)
-    assert (first.works, second.works) == (works[:3], works[3:])
-    assert all(w.solo_failures == 0 for w in works)
+    tasks = [task(str(i)) for i in range(5)]
+    first, second = die(FailureRules(EngineConfig()), tasks)
+    assert (first.tasks, second.tasks) == (tasks[:3], tasks[3:])
+    assert all(w.solo_failures == 0 for w in tasks)
 
 
-def test_two_deaths_alone_while_no_other_worker_dies_convict(cause):
-    rules, suspect = FailureRules(FailureConfig(verdict_s=3)), work()
+def test_two_crashes_alone_while_no_other_worker_crashes_convict(cause):
+    rules, suspect = FailureRules(EngineConfig(verdict_s=3)), task()
     assert die(rules, [suspect], cause) == [Retry([suspect])]
-    (put_off,) = die(rules, [suspect], cause)
-    assert isinstance(put_off, PutOff)
-    assert put_off.delay_s == 3
-    verdict = rules.verdict(put_off)
+    (deferred,) = die(rules, [suspect], cause)
+    assert isinstance(deferred, DeferVerdict)
+    assert deferred.delay_s == 3
+    verdict = rules.verdict(deferred)
     assert isinstance(verdict, Reject)
     assert (verdict.status, verdict.code) == (Status.QUARANTINED, cause.value)
     assert "2 times" in verdict.sentence
 
 
-@pytest.mark.parametrize("others", [[], [work("other")], [work("a"), work("b")]])
+@pytest.mark.parametrize("others", [[], [task("other")], [task("a"), task("b")]])
 def test_a_death_elsewhere_before_the_verdict_gives_another_try(others, cause):
-    rules, suspect = FailureRules(FailureConfig()), work()
+    rules, suspect = FailureRules(EngineConfig()), task()
     die(rules, [suspect], cause)
-    (put_off,) = die(rules, [suspect], cause)
+    (deferred,) = die(rules, [suspect], cause)
     die(rules, others, cause)
-    assert rules.verdict(put_off) == Retry([suspect])
-    (put_off,) = die(rules, [suspect], cause)
-    assert isinstance(rules.verdict(put_off), Reject)  # it was calm this time
+    assert rules.verdict(deferred) == Retry([suspect])
+    (deferred,) = die(rules, [suspect], cause)
+    assert isinstance(rules.verdict(deferred), Reject)  # it was calm this time
 
 
 def test_a_record_that_never_survives_is_convicted_in_a_storm_too():
-    rules, suspect = FailureRules(FailureConfig(solo_failures_max=4)), work()
+    rules, suspect = FailureRules(EngineConfig(solo_failures_max=4)), task()
     tries = 0
     while True:
         tries += 1
         (decision,) = die(rules, [suspect])
         die(rules, [])
-        if isinstance(decision, PutOff):
+        if isinstance(decision, DeferVerdict):
             decision = rules.verdict(decision)
         if isinstance(decision, Reject):
             break
     assert tries == 4
 
 
-def test_earlier_deaths_in_company_are_no_evidence_of_a_killer():
-    rules, suspect, neighbour = FailureRules(FailureConfig()), work(), work("neighbour")
+def test_earlier_crashes_in_company_are_no_evidence_of_a_killer():
+    rules, suspect, neighbour = FailureRules(EngineConfig()), task(), task("neighbour")
     die(rules, [suspect, neighbour])
     die(rules, [suspect])
-    (put_off,) = die(rules, [suspect])
-    assert isinstance(rules.verdict(put_off), Reject)
+    (deferred,) = die(rules, [suspect])
+    assert isinstance(rules.verdict(deferred), Reject)
 
 
 @pytest.mark.parametrize("cause", [Cause.TIME_LIMIT, Cause.EXITED, Cause.OUT_OF_MEMORY])
 def test_a_known_cause_convicts_at_the_second_time_at_once(cause):
-    rules, suspect = FailureRules(FailureConfig()), work()
+    rules, suspect = FailureRules(EngineConfig()), task()
     assert die(rules, [suspect], cause) == [Retry([suspect])]
     (decision,) = die(rules, [suspect], cause)
     assert isinstance(decision, Reject)
@@ -87,18 +88,18 @@ def test_a_known_cause_convicts_at_the_second_time_at_once(cause):
 
 
 def test_the_death_of_a_machine_blames_nobody_and_splits_nothing():
-    rules, works = FailureRules(FailureConfig()), [work("a"), work("b")]
+    rules, tasks = FailureRules(EngineConfig()), [task("a"), task("b")]
     for _ in range(10):
-        assert die(rules, works, Cause.NODE) == [Retry(works)]
-        assert die(rules, works[:1], Cause.NODE) == [Retry(works[:1])]
+        assert die(rules, tasks, Cause.NODE) == [Retry(tasks)]
+        assert die(rules, tasks[:1], Cause.NODE) == [Retry(tasks[:1])]
 
 
 def test_the_death_of_an_idle_worker_asks_for_nothing():
-    assert die(FailureRules(FailureConfig()), []) == []
+    assert die(FailureRules(EngineConfig()), []) == []
 
 
 def test_back_off_doubles_up_to_its_bound():
-    rules, suspect = FailureRules(FailureConfig(io_retries=4, io_backoff_s=1, io_backoff_max_s=5)), work()
+    rules, suspect = FailureRules(EngineConfig(io_retries=4, io_backoff_s=1, io_backoff_max_s=5)), task()
     failed = Failed(Kind.IO, "storage", "no answer")
     delays = [rules.of_outcome(suspect, failed).delay_s for _ in range(4)]
     assert delays == [1, 2, 4, 5]

@@ -13,28 +13,31 @@ import pytest
 
 from joyvasa.errors import ConfigError
 from manifests.run.outcome import Status
+from pipelines.engine import loop
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.errors import RunInterrupted, RunStopped
 from pipelines.engine.events import EventKind
 from pipelines.engine.executors.base import BatchDone, PayloadLost
 from pipelines.engine.executors.local import LocalExecutor
-from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.loop import run
 from stages.base import Ok, Record, Stage, failure_of
 from tests.pipelines.engine.toys import BrokenSetup, Draw, Nothing, Shared, Trouble, diamond, noted, records
 
-QUICK = EngineConfig(failures=FailureConfig(io_backoff_s=0.01, verdict_s=0.1))
+QUICK = EngineConfig(io_backoff_s=0.01, verdict_s=0.1)
 
 
-def finish(pipeline, rows, config=QUICK, executor=None, listener=None):
+def finish(pipeline, rows, config=QUICK, executor=None, on_event=None):
     """Runs all and returns the finished records by id; fails if one is handed on twice."""
     finished = {}
 
-    def sink(record):
+    def on_finished(record):
         assert record.record.id not in finished
         finished[record.record.id] = record
 
-    statistics = run(pipeline, rows, sink, executor=executor or LocalExecutor(), config=config, listener=listener)
+    statistics = run(
+        pipeline, rows, on_finished, executor=executor or LocalExecutor(), config=config, on_event=on_event
+    )
     return finished, statistics
 
 
@@ -135,7 +138,7 @@ def test_the_failure_of_one_record_is_that_record_s_alone(tmp_path, trouble, sta
 
 
 def test_waiting_for_a_service_holds_up_nobody_else(tmp_path):
-    config = EngineConfig(failures=FailureConfig(io_backoff_s=0.5))
+    config = EngineConfig(io_backoff_s=0.5)
     order = []
     pipeline = one_stage(Trouble(tmp_path))
     rows = records(20, trouble={0: "io_twice"})
@@ -182,16 +185,16 @@ def test_the_manifest_is_read_no_faster_than_there_is_room():
             assert n_read <= n_finished + 20 + 10  # in flight and in the window
             yield record
 
-    def sink(record):
+    def on_finished(record):
         nonlocal n_finished
         n_finished += 1
 
     config = EngineConfig(max_records=20, look_ahead=10)
-    run(diamond(batch_size=4), rows(), sink, executor=LocalExecutor(), config=config)
+    run(diamond(batch_size=4), rows(), on_finished, executor=LocalExecutor(), config=config)
     assert n_finished == 500
 
 
-def test_payloads_in_flight_stay_below_the_bound():
+def test_payloads_in_flight_stay_below_the_bound(monkeypatch):
     pipeline = Pipeline(
         (
             StageSpec(name="make", stage=Draw("make", n_bytes=1000), batch_size=4),
@@ -200,13 +203,14 @@ def test_payloads_in_flight_stay_below_the_bound():
     )
     most = 0
 
-    def listener(event):
+    def on_event(event):
         nonlocal most
         if event.kind is EventKind.PROGRESS:
             most = max(most, event.data["bytes_in_flight"])
 
-    config = EngineConfig(max_records=1000, max_bytes=20_000, progress_s=0)
-    _, statistics = finish(pipeline, records(300), config, listener=listener)
+    monkeypatch.setattr(loop, "PROGRESS_S", 0.0)
+    config = EngineConfig(max_records=1000, max_bytes=20_000)
+    _, statistics = finish(pipeline, records(300), config, on_event=on_event)
     assert 4000 <= most <= 20_000
     assert statistics.bytes_in_flight == 0
 
@@ -420,11 +424,11 @@ def test_what_the_sink_raises_ends_the_run_and_closes_the_executor():
             Closing.closed = True
             super().close()
 
-    def sink(record):
+    def on_finished(record):
         raise OSError("read-only")
 
     with pytest.raises(OSError, match="read-only"):
-        run(diamond(), records(5), sink, executor=Closing())
+        run(diamond(), records(5), on_finished, executor=Closing())
     assert Closing.closed
 
 
@@ -443,7 +447,7 @@ def test_a_signal_ends_the_run_promptly(number):
 def test_events_tell_of_every_rejected_record_and_of_the_end(tmp_path):
     events = []
     pipeline = one_stage(Trouble(tmp_path))
-    finish(pipeline, records(10, trouble={3: "nan", 4: "bad_input"}), listener=events.append)
+    finish(pipeline, records(10, trouble={3: "nan", 4: "bad_input"}), on_event=events.append)
     rejected = [event.data for event in events if event.kind is EventKind.RECORD_REJECTED]
     assert {(data["record"], data["status"], data["code"]) for data in rejected} == {
         ("r3", "quarantined", "not_finite"),
@@ -458,7 +462,7 @@ def test_events_tell_of_every_rejected_record_and_of_the_end(tmp_path):
 def test_the_last_event_says_what_ended_the_run_early(tmp_path):
     events = []
     with pytest.raises(RunStopped):
-        finish(one_stage(Trouble(tmp_path)), records(9, trouble={3: "disk_full"}), listener=events.append)
+        finish(one_stage(Trouble(tmp_path)), records(9, trouble={3: "disk_full"}), on_event=events.append)
     assert events[-1].kind is EventKind.RUN_ENDED
     assert "No space left" in events[-1].data["error"]
 
@@ -467,7 +471,7 @@ def test_events_are_plain_values(tmp_path):
     finish(
         one_stage(Trouble(tmp_path), batch_size=4),
         records(20, trouble={3: "raise", 8: "sys_exit"}),
-        listener=lambda event: json.dumps([event.kind, event.stage, dict(event.data)]),
+        on_event=lambda event: json.dumps([event.kind, event.stage, dict(event.data)]),
     )
 
 
@@ -564,7 +568,7 @@ class _Compiled(LocalExecutor):
 def test_a_signal_that_reaches_compiled_code_is_told_as_one():
     events = []
     with pytest.raises(RunInterrupted, match="SIGTERM"):
-        run(diamond(), records(4), print, executor=_Compiled(), config=QUICK, listener=events.append)
+        run(diamond(), records(4), print, executor=_Compiled(), config=QUICK, on_event=events.append)
     assert "SIGTERM" in events[-1].data["error"]
 
 

@@ -46,10 +46,10 @@ def test_records_of_unfinished_shards_are_pending(read):
 
 
 def test_parts_of_a_run_are_added_up(read):
-    render = {"totals": {"frames": 250}, "busy_s": 40.0, "lost_s": 5.0, "retries": 2, "deaths": 1}
+    render = {"totals": {"frames": 250}, "busy_s": 40.0, "lost_s": 5.0, "retries": 2, "worker_crashes": 1}
     head = found(read, logged(statistics(gpus=2.0, **render), statistics(gpus=2.0, elapsed_s=50, **render)))
     assert (head.parts, head.torn_parts, head.elapsed_s) == (2, 0, 150.0)
-    assert (head.lost_s, head.retries, head.deaths) == (10.0, 4, 2)
+    assert (head.lost_s, head.retries, head.worker_crashes) == (10.0, 4, 2)
     assert (head.gpus, head.gpu_s) == (2.0, 300.0)
     assert head.frames_per_gpu_s == pytest.approx(500 / 300)
     assert head.frames_per_s == pytest.approx(500 / 150)

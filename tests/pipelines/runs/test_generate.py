@@ -20,7 +20,9 @@ from manifests.record import derive_seed
 from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.engine.errors import RunInterrupted
+from pipelines.engine import loop
+from pipelines.engine.config import EngineConfig
+from pipelines.engine.errors import RunInterrupted, RunStopped
 from pipelines.engine.events import EventKind
 from pipelines.runs.export import export_webdataset
 from pipelines.runs.generate import generate
@@ -320,3 +322,18 @@ def test_manifest_media_and_run_may_lie_in_an_object_store(inputs, manifest, fin
     assert resume(run).all_ok
     assert sum(count for _, count in export_webdataset(run, f"{s3_bucket}/tars")) == 5
     assert not [path for path in store.find(run) if "partial" in path]
+
+
+def test_an_engine_option_given_by_set_reaches_the_engine(manifest, tmp_path, monkeypatch):
+    configs = []
+
+    def stop(*_, config, **__):
+        configs.append(config)
+        raise RunStopped("stopped", "seen enough")
+
+    monkeypatch.setattr(loop, "run", stop)
+    with pytest.raises(RunStopped):
+        generate(manifest, tmp_path / "run", configured("engine.io_retries=7", "engine.max_records=5"))
+    with pytest.raises(RunStopped):
+        resume(tmp_path / "run")
+    assert configs == [EngineConfig(io_retries=7, max_records=5)] * 2

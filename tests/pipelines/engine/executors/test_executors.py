@@ -15,18 +15,18 @@ import ray
 from joyvasa.errors import ConfigError
 from manifests.run.outcome import Status
 from pipelines.engine import executors, pools
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.errors import RunStopped
 from pipelines.engine.events import EventKind
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.executors.ray import RayExecutor
-from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.loop import run
 from stages.base import Ok, Stage
 from tests.pipelines.engine.toys import Big, BrokenSetup, Draw, Shared, Trouble, diamond, note, noted, records
 
 ROOT = Path(__file__).parents[4]
-QUICK = EngineConfig(failures=FailureConfig(io_backoff_s=0.01, verdict_s=0.1))
+QUICK = EngineConfig(io_backoff_s=0.01, verdict_s=0.1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,14 +36,14 @@ def cluster():
     ray.shutdown()
 
 
-def finish(pipeline, rows, executor=None, config=QUICK, listener=None):
+def finish(pipeline, rows, executor=None, config=QUICK, on_event=None):
     finished = {}
 
-    def sink(record):
+    def on_finished(record):
         assert record.record.id not in finished
         finished[record.record.id] = record
 
-    statistics = run(pipeline, rows, sink, executor=executor or RayExecutor(), config=config, listener=listener)
+    statistics = run(pipeline, rows, on_finished, executor=executor or RayExecutor(), config=config, on_event=on_event)
     return finished, statistics
 
 
@@ -125,7 +125,7 @@ def test_a_worker_that_dies_idle_is_replaced_before_it_is_needed():
 
     executor = RayExecutor()
 
-    def listener(event):
+    def on_event(event):
         if event.kind is EventKind.WORKER_LOST:
             lost.append((event.stage, event.data["records"]))
         if event.kind is EventKind.WORKER_READY and event.stage == "idle" and not killed:
@@ -137,7 +137,7 @@ def test_a_worker_that_dies_idle_is_replaced_before_it_is_needed():
             StageSpec(name="idle", stage=Draw("idle"), inputs=("slow",), num_cpus=0.1),
         )
     )
-    finished, _ = finish(pipeline, records(4), executor, listener=listener)
+    finished, _ = finish(pipeline, records(4), executor, on_event=on_event)
     assert lost == [("idle", [])]
     assert all(record.attempts == 1 for record in finished.values())
 
@@ -165,7 +165,7 @@ def test_workers_that_are_killed_while_they_set_up_are_replaced_with_more_patien
 
     finished, statistics = finish(one_stage(KilledFiveTimes("only")), records(4))
     assert all(record.status is Status.OK for record in finished.values())
-    assert statistics.stages["only"].deaths == 5
+    assert statistics.stages["only"].worker_crashes == 5
 
 
 def test_a_stage_that_cannot_be_made_where_the_workers_are_stops_the_run(monkeypatch):
@@ -203,14 +203,15 @@ import sys
 from pipelines.engine.loop import run
 from pipelines.engine.errors import RunInterrupted
 from pipelines.engine.executors import make
+from pipelines.engine.executors.base import ExecutorConfig
 from tests.pipelines.engine.toys import Draw, diamond, records
 import ray
-executor = make("ray", num_cpus=2, object_store_bytes=100 << 20)
+executor = make("ray", ExecutorConfig(num_cpus=2, object_store_bytes=100 << 20))
 seconds = float(sys.argv[1])
-def sink(record):
+def on_finished(record):
     print("finished", flush=True)
 try:
-    run(diamond(lambda: Draw("slow", seconds=seconds)), records(200 if seconds else 5), sink, executor=executor)
+    run(diamond(lambda: Draw("slow", seconds=seconds)), records(200 if seconds else 5), on_finished, executor=executor)
     print("whole")
 except RunInterrupted as error:
     print("interrupted", error.code)

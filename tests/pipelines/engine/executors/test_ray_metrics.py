@@ -9,10 +9,10 @@ from collections import defaultdict
 import pytest
 import ray
 
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.ray import RayExecutor
-from pipelines.engine.failure_policy import FailureConfig
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import EngineConfig, run
+from pipelines.engine.loop import run
 from stages.base import Failed, Kind, Ok, Stage
 from tests.pipelines.engine.toys import records
 
@@ -73,7 +73,7 @@ def test_prometheus_finds_every_series_by_stage_with_the_right_counts(endpoint, 
             StageSpec(name="commit", stage=Dies(tmp_path / "log"), num_cpus=0.1, inputs=("motion",), batch_size=4),
         )
     )
-    config = EngineConfig(failures=FailureConfig(verdict_s=0.1))
+    config = EngineConfig(verdict_s=0.1)
     statistics = run(pipeline, records(40), lambda record: None, executor=RayExecutor(), config=config).as_dict()
     expected = {
         "records_total": {"motion": 36.0, "commit": 36.0},

@@ -1,0 +1,163 @@
+"""Files and folders that appear whole or not at all: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from joyvasa.errors import OutputError
+
+PARTIAL = ".partial-"  # begins the name of a file that is still being written
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)  # no space left, or none within the quota of this user
+_NAME_CHARACTERS = 48  # of the name that are repeated in the temporary one, which must not get too long
+
+
+class StagedFile:
+    """A temporary file next to its target; `commit` gives it the name of the target.
+
+    The temporary file has the suffix of the target. Creating it proves that the folder can be written.
+
+    Args:
+        target: the file to be written; an existing one is replaced.
+
+    Raises:
+        OSError: the folder cannot be written; also from `commit`.
+    """
+
+    def __init__(self, target: Path) -> None:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+        self._target = target
+        self.path = _temporary_path(target)
+        self.path.touch(exist_ok=False)
+        self._mode = self.path.stat().st_mode & 0o777
+
+    def commit(self) -> None:
+        """Sync the content to the disk and rename the file."""
+        self.path.chmod(self._mode)  # some writers replace the file by a private one
+        put_in_place(self.path, self._target)
+
+    def discard(self) -> None:
+        """Remove the temporary file if it is still there."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Generator[Path]:
+    """Yield a temporary path to write; it becomes `path` when the block ends without an exception.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    staged = StagedFile(path)
+    try:
+        yield staged.path
+        staged.commit()
+    finally:
+        staged.discard()
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a whole file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Generator[Path]:
+    """Yield a temporary folder to fill; it becomes `path` when the block ends without an exception.
+
+    Args:
+        path: the new folder; must not exist, or be empty. Missing parents are made.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = _temporary_path(path)
+    building.mkdir()
+    try:
+        yield building
+        for file in building.iterdir():
+            _sync(file)
+        _sync_folder(building)
+        if path.exists():
+            path.rmdir()
+        os.replace(building, path)
+        _sync_folder(path.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+@contextmanager
+def output_errors(path: Path) -> Generator[None]:
+    """Turn an OSError of the block into the error of an output file.
+
+    Raises:
+        OutputError: `disk_full` or `output_unwritable`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error.errno) from error
+
+
+def output_error(path: Path, number: int | None) -> OutputError:
+    """Return the error for an output file that cannot be written.
+
+    Args:
+        path: the output file.
+        number: error number of the operating system.
+    """
+    if number in FULL_DISK:
+        return OutputError("disk_full", f"{path}: no space left on the disk: free some, then run it again")
+    reason = os.strerror(number or errno.EIO)
+    return OutputError(
+        "output_unwritable", f"{path}: cannot be written ({reason}): free space or check access, then run it again"
+    )
+
+
+def put_in_place(finished: Path, target: Path) -> None:
+    """Sync a finished file of the same file system to the disk and give it the name of the target.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    _sync(finished)
+    os.replace(finished, target)
+    _sync_folder(target.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    if os.name != "nt":  # Windows cannot open folders
+        _sync(folder)
+
+
+def _temporary_path(target: Path) -> Path:
+    return target.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{target.stem[:_NAME_CHARACTERS]}{target.suffix}")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,93 @@
+"""Files and folders appear whole or not at all."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from joyvasa.errors import OutputError
+from joyvasa.runtime.files import PARTIAL, atomic_file, atomic_folder, atomic_write, output_errors, sha256_of
+
+
+def fail(*_):
+    raise OSError(28, "disk full")
+
+
+def test_a_file_appears_when_it_is_whole_and_replaces_an_older_one(tmp_path):
+    path = tmp_path / "clip.mp4"
+    atomic_write(path, b"old")
+    with atomic_file(path) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(PARTIAL)
+        assert temporary.suffix == ".mp4"
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, step):
+    path = tmp_path / "file"
+    atomic_write(path, b"old")
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="full"):
+        atomic_write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_an_exception_of_the_block_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "file") as temporary:
+        temporary.write_bytes(b"0" * (1 // 0))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_is_as_open_to_others_as_any_new_file(tmp_path):
+    (tmp_path / "usual").touch()
+    with atomic_file(tmp_path / "file") as temporary:
+        temporary.unlink()  # as writers do that put a private file in its place
+        os.close(os.open(temporary, os.O_CREAT, 0o600))
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_name_as_long_as_the_file_system_allows_can_be_written(tmp_path):
+    path = tmp_path / ("ü" * 125 + ".json")
+    atomic_write(path, b"{}")
+    assert path.read_bytes() == b"{}"
+
+
+def test_a_folder_appears_when_it_is_whole_and_takes_the_name_of_an_empty_one(tmp_path):
+    path = tmp_path / "parent/bundle"
+    path.mkdir(parents=True)
+    with atomic_folder(path) as building:
+        (building / "a").write_text("a")
+        assert os.listdir(path) == []
+    assert os.listdir(path) == ["a"]
+    assert os.listdir(path.parent) == ["bundle"]
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "bundle") as building:
+        (building / "a").write_bytes(b"0" * (1 // 0))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(28, "disk_full"), (122, "disk_full"), (30, "output_unwritable")])
+def test_what_a_full_or_read_only_disk_says_is_one_sentence(tmp_path, number, code):
+    with pytest.raises(OutputError, match=rf"{code}: .*out\.mp4: ") as caught, output_errors(tmp_path / "out.mp4"):
+        raise OSError(number, os.strerror(number))
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_the_hash_is_that_of_the_content(tmp_path):
+    content = os.urandom(3_000_000)
+    (tmp_path / "file").write_bytes(content)
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_it_loads_no_heavy_library():
+    code = "import sys, joyvasa.runtime.files; sys.exit(bool({'torch', 'numpy', 'cv2'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

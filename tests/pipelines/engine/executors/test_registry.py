@@ -1,0 +1,45 @@
+"""An executor is one file and one line of the registry."""
+
+import pytest
+
+from joyvasa.config import load_config
+from joyvasa.errors import ConfigError
+from pipelines.engine.executors import EXECUTORS
+from pipelines.engine.executors.local import LocalExecutor
+from pipelines.runs.config import RunConfig
+from pipelines.runs.generate import generate
+from pipelines.runs.resources import count_gpus
+from tests.media import EXAMPLES, tone
+from tests.pipelines.runs.running import configured, rows_of, write_manifest
+
+SUBMITTED = []
+
+
+class LoggingExecutor(LocalExecutor):
+    """Runs stages in this process and notes the size of every batch."""
+
+    def submit(self, worker, ticket, entries):
+        SUBMITTED.append(len(entries))
+        super().submit(worker, ticket, entries)
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setitem(EXECUTORS, "logging", f"{__name__}:LoggingExecutor")
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_registered_executor_runs_a_pipeline(tmp_path):
+    image, audio = EXAMPLES / "portrait.jpg", tone(tmp_path / "tone.wav", seconds=0.4)
+    manifest = write_manifest(tmp_path / "pairs.csv", [{"record_id": "a", "image": image, "audio": audio}])
+    config = configured("executor=logging")
+    assert count_gpus(config) == 0
+    assert generate(manifest, tmp_path / "run", config).all_ok
+    assert rows_of(tmp_path / "run")["a"]["status"] == "ok"
+    assert len(SUBMITTED) >= 5  # one batch for each stage
+
+
+@pytest.mark.usefixtures("registered")
+def test_an_unknown_executor_is_refused_with_the_registered_names():
+    with pytest.raises(ConfigError, match="expected local or ray or logging"):
+        load_config(RunConfig, settings=["executor=slurm"])
