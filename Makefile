@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do $$p -c 'impo
 LOCK ?= $(if $(shell command -v nvidia-smi),requirements-gpu.lock,requirements-cpu.lock)
 BIN := .venv/bin
 MEDIA ?= ../shared/media
-PIN := uv pip compile --quiet --python-version 3.11 --python-platform linux --no-header --no-annotate --extra dev --extra s3 --extra train --extra quality --extra web
+PIN := uv pip compile --quiet --python-version 3.11 --python-platform linux --no-header --no-annotate --extra dev --extra s3 --extra train --extra quality --extra web --extra insightface --group insightface
 
 .PHONY: demo test test-all lint bench locks clean
 

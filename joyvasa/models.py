@@ -14,9 +14,10 @@ from torch import nn
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.spec import Licence
 from joyvasa.errors import ConfigError, EnvironmentFault
-from joyvasa.faces.detection import FaceDetector, build_detector
+from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.faces.mode_check import ModeCheck
+from joyvasa.faces.registry import DETECTORS, DetectorSource, build_detector, detector_names, detector_roles
 from joyvasa.media.audio import stream_audio, stream_normalised
 from joyvasa.media.provenance import description
 from joyvasa.media.video_writer import EncodingConfig
@@ -37,16 +38,6 @@ MOTION_ROLES = ("motion_generator", "motion_template")
 FRAME_ROLES = ("warping_module", "spade_generator")  # they run for every frame
 # Animals have their own; all other networks serve both modes.
 RENDERER_ROLES = ("appearance_feature_extractor", "motion_extractor", *FRAME_ROLES)
-DETECTOR_ROLES = {
-    "none": (),
-    "cascade": (),
-    "insightface": ("face_detector", "landmarks106", "landmarks203"),
-    "xpose": ("animal_landmarks",),
-}
-DETECTORS = {
-    "human": ("bundle", "insightface", "cascade", "none"),
-    "animal": ("bundle", "xpose", "cascade", "none"),
-}
 
 
 @dataclass(frozen=True)
@@ -89,12 +80,10 @@ class AnimationConfig:
             raise ConfigError("config_invalid", f"seed is {self.seed}; expected 0 to 2^63 - 1")
         if self.mode not in MODES:
             raise ConfigError("config_invalid", f"mode is {self.mode!r}; expected {' or '.join(MODES)}")
-        if self.face.detector not in DETECTORS[self.mode]:
-            expected = ", ".join(DETECTORS[self.mode])
+        if self.face.detector not in (choices := ("bundle", *detector_names(self.mode), "none")):
             found = f"face.detector is {self.face.detector} in mode {self.mode}"
-            raise ConfigError(
-                "config_invalid", f"{found}; expected one of {expected}: {self.face.detector} is for the other mode"
-            )
+            reason = f": {self.face.detector} is for the other mode" if self.face.detector in DETECTORS else ""
+            raise ConfigError("config_invalid", f"{found}; expected one of {', '.join(choices)}{reason}")
         if self.mode == "animal" and self.driving.normalize_lip:
             found = "driving.normalize_lip is true in mode animal"
             raise ConfigError(
@@ -118,7 +107,7 @@ def role_of(mode: Mode, network: str) -> str:
 
 
 def detector_name(config: AnimationConfig, bundle: Bundle) -> str:
-    """The detector that these options mean with this bundle: `insightface`, `xpose`, `cascade` or `none`."""
+    """The detector that these options mean with this bundle: a name of `joyvasa.faces.registry`, or `none`."""
     if config.face.detector != "bundle":
         return config.face.detector
     return bundle.switches.animal_detector if config.mode == "animal" else bundle.switches.detector
@@ -126,7 +115,7 @@ def detector_name(config: AnimationConfig, bundle: Bundle) -> str:
 
 def roles_in_use(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
     """All roles of the bundle that these options need in their mode, the detector's too."""
-    return (*config.roles, *DETECTOR_ROLES[detector_name(config, bundle)])
+    return (*config.roles, *detector_roles(detector_name(config, bundle)))
 
 
 def require_models(config: AnimationConfig, bundle: Bundle) -> None:
@@ -153,7 +142,7 @@ def require_weights(config: AnimationConfig, bundle: Bundle, used: Sequence[str]
 def _licence_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, Licence]) -> ConfigError:
     weights = ", ".join(f"{role} ({licence.name})" for role, licence in refused.items())
     detector = detector_name(config, bundle)
-    if refused.keys() <= set(DETECTOR_ROLES[detector]):
+    if refused.keys() <= set(detector_roles(detector)):
         weights, remedy = f"the detector {detector}: {weights}", "use face.detector=cascade, or none for a face crop"
     else:
         remedy = "use another bundle"
@@ -225,14 +214,13 @@ class Models:
         name = detector_name(self.config, self.bundle)
         if name == "none":
             return None
-        if name == "xpose":
-            from joyvasa.faces.xpose import XposeDetector
-
-            return XposeDetector(network=self.network("animal_landmarks"), device=self.device)
-        if self.config.mode == "animal":
-            name = "animal_cascade"
-        files = {role: self.bundle.file(role) for role in DETECTOR_ROLES.get(name, ())}
-        return build_detector(name, files=files, device=str(self.device), threshold=self.config.face.threshold)
+        source = DetectorSource(
+            device=self.device,
+            threshold=self.config.face.threshold,
+            file=self.bundle.file,
+            network=self.network,
+        )
+        return build_detector(name, self.config.mode, source)
 
     @cached_property
     def _mode_check(self) -> ModeCheck:

@@ -1,4 +1,4 @@
-"""Numbers millions of texts in the order in which they first occur, in 16 bytes each."""
+"""Number millions of texts in the order in which they first occur, in 16 bytes each."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 
-class KeyTable:
-    """Gives equal texts equal numbers: 0 for the first text, 1 for the next different one, and so on.
+class HashIndex:
+    """Give equal texts equal numbers: 0 for the first text, 1 for the next different one, and so on.
 
-    Texts are kept as 64-bit BLAKE2b hashes in sorted runs that are merged when they reach the size
-    of their neighbour (as in a log-structured merge tree), so memory is 16 bytes a text, and up to
-    twice that while the largest runs merge. Two different texts among a million are taken for
-    equal with a chance of 3e-8.
+    Texts are stored as 64-bit BLAKE2b hashes in sorted runs, which are merged when they reach the size of their
+    neighbor, so memory is 16 bytes a text, and up to twice that while the largest runs merge. A dictionary would take
+    106 bytes a text, and checking a manifest holds up to five of these. The chance that two of a million different
+    texts get one number is 3e-8.
     """
 
     def __init__(self) -> None:
@@ -25,11 +25,11 @@ class KeyTable:
         return self._count
 
     def add(self, texts: Sequence[str]) -> np.ndarray:
-        """Takes texts in.
+        """Number texts.
 
         Returns:
-            shape (texts,), int64: the number of each. A text was not seen before this call if
-            its number is at least the former `len(table)`.
+            The number of each text, int64 (texts,). A text was not seen before this call if its number is at least the
+            former `len(index)`.
         """
         digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
         keys = np.frombuffer(digests, dtype=np.uint64)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from fsspec.core import url_to_fs
 
-from manifests.hash_index import KeyTable
+from manifests.hash_index import HashIndex
 from manifests.manifest import is_remote
 from manifests.problems import ValueFault
 
@@ -41,7 +41,7 @@ class FileCheck:
 
     def __init__(self, config: FileCheckConfig | None = None) -> None:
         self.config = config or FileCheckConfig()
-        self._table = KeyTable()
+        self._table = HashIndex()
         self._states = np.zeros(1024, dtype=np.int8)
         self._pool = ThreadPoolExecutor(self.config.threads, thread_name_prefix="file-check")
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from joyvasa.mode import Mode
 from manifests.errors import ManifestError
 from manifests.formats.block import Block, Reader
-from manifests.hash_index import KeyTable
+from manifests.hash_index import HashIndex
 from manifests.manifest import Manifest, readers
 from manifests.media_files import FileCheck
 from manifests.problems import Problem, Summary, ValueFault, safe_text
@@ -54,7 +54,7 @@ class Scan:
         self.summary = Summary()
         self.extra_schemas: list[pa.Schema] = []  # of the columns that are passed through, file by file
         self._files = files
-        self._ids = KeyTable()
+        self._ids = HashIndex()
         self._first_rows = array("q")  # by number of the id
         self._first_files = array("i")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from manifests.hash_index import KeyTable
+from manifests.hash_index import HashIndex
 from manifests.problems import safe_text
 from manifests.record import Record
 
@@ -60,7 +60,7 @@ class Tally:
     def __init__(self, probes: Probes | None = None) -> None:
         self._probes = probes or Probes()
         self._records = 0
-        self._portraits = KeyTable()
+        self._portraits = HashIndex()
         self._recordings = _Lengths(self._probes.audio)
         self._motions = _Lengths(self._probes.motion)
         self._pool = ThreadPoolExecutor(self._probes.threads, thread_name_prefix="probe")
@@ -131,7 +131,7 @@ class _Lengths:
 
     def __init__(self, probe: Probe | None) -> None:
         self.probe = probe
-        self._table = KeyTable()
+        self._table = HashIndex()
         self.seconds = np.full(1024, np.nan)
         self._rows = np.zeros(1024, dtype=np.int64)
         self._sampled = np.zeros(1024, dtype=np.int64)  # rows whose motion is sampled from this sound

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from joyvasa.errors import InputError
+from joyvasa.faces.registry import detector_roles
 from joyvasa.models import AnimationConfig, Models, detector_name
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
 from joyvasa.training.clips import ClipRecord, split_of
@@ -61,6 +62,7 @@ class ExtractMotionStage(Stage):
         animation = self.config.animation
         models = Models(animation)
         network = models.network("motion_extractor")
+        detector = detector_name(animation, models.bundle)
         self._keypoints = extractor_keypoints(network)
         self._reader = ClipReader(
             network,
@@ -68,7 +70,7 @@ class ExtractMotionStage(Stage):
             device=models.device,
             precision=animation.precision,
             batch_frames=animation.batch_frames,
-            landmarks=models.detector if detector_name(animation, models.bundle) == "insightface" else None,
+            landmarks=models.detector if "landmarks203" in detector_roles(detector) else None,
         )
         self._parts = ClipParts(open_storage(self.config.run))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONTENT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = CONTENT["project"]
 
 
 def pinned(lock: str) -> dict[str, str]:
@@ -28,10 +29,19 @@ def test_there_is_one_opencv_below_5_and_one_onnx_runtime(lock):
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
 def test_the_lock_holds_all_that_the_project_asks_for(kind):
     extras = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *extras[kind], *extras["dev"]]
+    groups = CONTENT["dependency-groups"]
+    wanted = [*PROJECT["dependencies"], *extras[kind], *extras["dev"], *extras["insightface"], *groups["insightface"]]
     names = {re.split(r"[\[<>=! ]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
     assert names <= set(pinned(f"requirements-{kind}.lock"))
 
 
 def test_the_cpu_lock_brings_no_cuda_packages():
     assert not [name for name in pinned("requirements-cpu.lock") if name.startswith(("nvidia", "triton"))]
+
+
+def test_no_extra_brings_a_package_that_asks_for_a_second_opencv():
+    wanted = [
+        *PROJECT["dependencies"],
+        *(name for extra in PROJECT["optional-dependencies"].values() for name in extra),
+    ]
+    assert not [name for name in wanted if name.startswith(("insightface", "mediapipe"))]

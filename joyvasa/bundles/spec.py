@@ -10,7 +10,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from joyvasa.errors import ModelError
+from joyvasa.faces.registry import detector_names
 from joyvasa.mode import Mode
+from joyvasa.mode import Mode as FaceMode
 from joyvasa.runtime.validation import explain_refusal
 
 MAX_SPEC_BYTES = 1 << 20  # a bundle.yaml has a few kilobytes
@@ -58,8 +60,8 @@ class Switches(_Strict):
     """What the weights were made for and no checkpoint states."""
 
     synthetic: bool = False  # seeded, untrained weights: every output says so
-    detector: Literal["insightface", "cascade"] = "cascade"
-    animal_detector: Literal["xpose", "cascade"] = "cascade"
+    detector: str = "cascade"
+    animal_detector: str = "cascade"
     positional_encoding: Literal["per_token", "constant_row"] = "per_token"
     absolute_expression: bool = False  # the motion extractor leaves nothing of a person in the expression
     audio_normalisation: Literal["none", "zero_mean_unit_variance"] = "none"
@@ -67,6 +69,17 @@ class Switches(_Strict):
     frames_per_second: int = Field(default=25, gt=0)
     input_size: int = Field(default=256, gt=0)  # side of the picture that the extractors take, pixels
     output_size: int = Field(default=512, gt=0)  # side of the picture that the generator gives, pixels
+
+    @model_validator(mode="after")
+    def _registered_detectors(self) -> Switches:
+        modes: tuple[tuple[str, str, FaceMode], ...] = (
+            ("detector", self.detector, "human"),
+            ("animal_detector", self.animal_detector, "animal"),
+        )
+        for switch, name, mode in modes:
+            if name not in (known := detector_names(mode)):
+                raise ValueError(f"{switch} is {name!r}; expected one of {', '.join(known)}")
+        return self
 
 
 class PublishedFile(_Strict):

@@ -1,7 +1,7 @@
-"""Reads the published motion template: a pickle of a dictionary of numpy arrays.
+"""Read the published motion template: a pickle of a dictionary of numpy arrays.
 
-Only the pickle operations and names that numpy arrays need are followed, and numpy itself is not
-called by the file: arrays are rebuilt here from their bytes.
+A pickle calls what it names. Here it may only name what numpy arrays are pickled with, and gets a stand-in for each, so
+numpy itself is not called by the file: arrays are rebuilt from their bytes.
 """
 
 from __future__ import annotations
@@ -18,43 +18,15 @@ import numpy as np
 
 from joyvasa.errors import ModelError
 
-MAX_BYTES = 16 << 20  # the published file has about 3 kB
-
-ALLOWED_OPERATIONS = frozenset(
-    """PROTO FRAME STOP MARK POP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT
-    STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
-    UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 EMPTY_DICT DICT SETITEM SETITEMS
-    EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
-    GLOBAL STACK_GLOBAL REDUCE BUILD PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET MEMOIZE""".split()
-)
+MAX_BYTES = 1 << 18  # the published file has about 3 kB
 
 
 class _Refused(Exception):  # noqa: N818 (never leaves this module)
     """The file names something that is not an array."""
 
 
-class _Call:
-    """Stands for one allowed name. Has no attributes that a file could set."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_function", function)
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise _Refused("an attribute of an allowed name")
-
-    def __setstate__(self, state: Any) -> None:
-        raise _Refused("a state for an allowed name")
-
-
 class _DataType:
     """A numeric type as numpy pickles it: a code such as `f8`, then its byte order."""
-
-    __slots__ = ("value",)
 
     def __init__(self, code: Any, *_: Any) -> None:
         text = code.decode("ascii", "replace") if isinstance(code, bytes) else code
@@ -67,32 +39,24 @@ class _DataType:
 
 
 class _Array:
-    """An array that is filled by its pickled state (version, shape, type, column order, bytes)."""
-
-    __slots__ = ("value",)
+    """An array, built from its bytes at once or by its pickled state (version, shape, type, column order, bytes)."""
 
     def __init__(self, *_: Any) -> None:
         self.value: np.ndarray | None = None
 
     def __setstate__(self, state: Any) -> None:
         shape, kind, by_column, data = state[-4:]
-        self.value = _array(data, kind, shape, "F" if by_column else "C")
+        self.fill(data, kind, shape, "F" if by_column else "C")
 
-
-def _array(data: Any, kind: Any, shape: Any, order: str = "C") -> np.ndarray:
-    raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
-    sizes = tuple(int(size) for size in shape)
-    if not isinstance(kind, _DataType) or any(size < 0 for size in sizes):
-        raise ValueError("an array without a numeric type")
-    if math.prod(sizes) * kind.value.itemsize != len(raw):
-        raise ValueError(f"an array of shape {sizes} in {len(raw)} bytes")
-    return np.frombuffer(raw, kind.value).reshape(sizes, order="F" if order == "F" else "C").copy()
-
-
-def _filled(data: Any, kind: Any, shape: Any, order: str = "C") -> _Array:
-    array = _Array()
-    array.value = _array(data, kind, shape, order)
-    return array
+    def fill(self, data: Any, kind: Any, shape: Any = (), order: str = "C") -> _Array:
+        raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
+        sizes = tuple(int(size) for size in shape)
+        if not isinstance(kind, _DataType) or any(size < 0 for size in sizes):
+            raise ValueError("an array without a numeric type")
+        if math.prod(sizes) * kind.value.itemsize != len(raw):
+            raise ValueError(f"an array of shape {sizes} in {len(raw)} bytes")
+        self.value = np.frombuffer(raw, kind.value).reshape(sizes, order="F" if order == "F" else "C").copy()
+        return self
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
@@ -101,42 +65,54 @@ def _encode(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
-def _marker(*_: Any) -> Any:
+def _ndarray(*_: Any) -> Any:
     raise _Refused("numpy.ndarray as a function")
 
 
-# numpy 2 renamed numpy.core to numpy._core; pickles of both exist.
-_NAMES: dict[str, Callable[..., Any]] = {
-    "numpy.ndarray": _marker,
+# Name without the version's spelling of numpy.core -> stand-in.
+_ALLOWED: dict[str, Callable[..., Any]] = {
+    "numpy.ndarray": _ndarray,
     "numpy.dtype": _DataType,
     "_codecs.encode": _encode,
-    **{f"numpy.{core}.multiarray._reconstruct": _Array for core in ("core", "_core")},
-    **{f"numpy.{core}.multiarray.scalar": lambda kind, data: _filled(data, kind, ()) for core in ("core", "_core")},
-    **{f"numpy.{core}.numeric._frombuffer": _filled for core in ("core", "_core")},
+    "numpy.core.multiarray._reconstruct": _Array,
+    "numpy.core.multiarray.scalar": lambda kind, data: _Array().fill(data, kind),
+    "numpy.core.numeric._frombuffer": lambda *parts: _Array().fill(*parts),
 }
 
 
+class _Name:
+    """An allowed name: may be called, but has no state that a file could set for all later files."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise _Refused("a state for an allowed name")
+
+
 class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        function = _NAMES.get(f"{module}.{name}")
+    def find_class(self, module: str, name: str) -> _Name:
+        function = _ALLOWED.get(f"{module.replace('numpy._core', 'numpy.core', 1)}.{name}")  # numpy 2 renamed it
         if function is None:
             raise _Refused(f"{module}.{name}")
-        return _Call(function)
+        return _Name(function)
 
     def persistent_load(self, pid: Any) -> Any:
         raise _Refused("an object outside the file")
 
 
-def _check_operations(data: bytes) -> None:
-    for operation, argument, _ in pickletools.genops(data):
-        if operation.name not in ALLOWED_OPERATIONS:
-            raise _Refused(f"pickle operation {operation.name}")
+def _check_sizes(data: bytes) -> None:
+    """Refuse sizes that the file only claims; the unpickler would allocate memory for them."""
+    for operation, argument, _ in pickletools.genops(data):  # itself refuses strings beyond the end
         if operation.name.endswith("PUT") and int(argument or 0) > len(data):
-            raise ValueError("a memo index beyond the file")  # would make the unpickler allocate for it
+            raise ValueError("a memo index beyond the file")
 
 
 def read_template_pickle(path: Path) -> dict[str, np.ndarray]:
-    """Reads a dictionary of numeric arrays.
+    """Read a dictionary of numeric arrays.
 
     Args:
         path: the pickle.
@@ -154,7 +130,7 @@ def read_template_pickle(path: Path) -> dict[str, np.ndarray]:
         raise ModelError("weights_damaged", f"{path}: larger than {MAX_BYTES} bytes; expected a motion template")
     data = path.read_bytes()
     try:
-        _check_operations(data)
+        _check_sizes(data)
         content = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
         return {str(name): _value(value) for name, value in _items(content)}
     except _Refused as error:

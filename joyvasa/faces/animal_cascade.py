@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from joyvasa.faces.detection import Face, sort_faces
 from joyvasa.faces.haar import Hit, load_cascade, search, shrink, to_grey
+from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 
 FloatArray = NDArray[np.floating]
@@ -64,6 +65,11 @@ class AnimalCascadeDetector:
         self.config = config or AnimalCascadeConfig()
         self._cascade = load_cascade("haarcascade_frontalcatface_extended.xml")
         self._lock = threading.Lock()
+
+    @classmethod
+    def create(cls, source: DetectorSource) -> AnimalCascadeDetector:
+        """Create the detector; OpenCV brings the cascades, so nothing of `source` is used."""
+        return cls()
 
     def detect(self, image: Image) -> list[Face]:
         """Finds faces.

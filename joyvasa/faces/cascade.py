@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from joyvasa.faces.detection import Face, sort_faces
 from joyvasa.faces.haar import load_cascade, search, shrink, to_grey
+from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 
 FloatArray = NDArray[np.floating]
@@ -75,6 +76,11 @@ class CascadeDetector:
         self._faces = load_cascade("haarcascade_frontalface_alt2.xml")
         self._eyes = [load_cascade("haarcascade_eye.xml"), load_cascade("haarcascade_eye_tree_eyeglasses.xml")]
         self._lock = threading.Lock()
+
+    @classmethod
+    def create(cls, source: DetectorSource) -> CascadeDetector:
+        """Create the detector; OpenCV brings the cascades, so nothing of `source` is used."""
+        return cls()
 
     def detect(self, image: Image) -> list[Face]:
         """Finds faces.

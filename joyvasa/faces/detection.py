@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -149,43 +148,6 @@ def choose_face(
         sentence = f"{name}: {len(candidates)} faces found; face index {index} expects {index + 1}: use a lower index"
         raise InputError("face_index", sentence)
     return FaceChoice(candidates[index], len(candidates), len(faces) - len(candidates))
-
-
-def build_detector(
-    name: str,
-    *,
-    files: dict[str, Path] | None = None,
-    device: str = "cpu",
-    threads: int = 0,
-    threshold: float = 0.15,
-) -> FaceDetector:
-    """Makes a detector by name.
-
-    Args:
-        name: `insightface`, `cascade`, or `animal_cascade`.
-        files: model files by role, see the constructor of the detector; cascades need none.
-        device: `cpu`, `cuda` or `cuda:N`; cascades work on the CPU only.
-        threads: threads of a network on the CPU; 0: as many as ONNX Runtime likes.
-        threshold: lowest score of a face for `insightface`, 0 to 1.
-
-    Raises:
-        ConfigError: there is no such detector.
-        ModelError: a file is missing or does not fit.
-    """
-    if name == "cascade":
-        from joyvasa.faces.cascade import CascadeDetector
-
-        return CascadeDetector()
-    if name == "animal_cascade":
-        from joyvasa.faces.animal_cascade import AnimalCascadeDetector
-
-        return AnimalCascadeDetector()
-    if name == "insightface":
-        from joyvasa.faces.insightface import InsightFaceConfig, InsightFaceDetector
-
-        config = InsightFaceConfig(threshold=threshold)
-        return InsightFaceDetector(files=files or {}, device=device, threads=threads, config=config)
-    raise ConfigError("face_detector", f"face detector is {name!r}; expected insightface, cascade or animal_cascade")
 
 
 def _areas(boxes: FloatArray) -> FloatArray:

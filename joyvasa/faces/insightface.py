@@ -1,4 +1,4 @@
-"""Faces by InsightFace's networks and LivePortrait's 203 landmarks, through ONNX Runtime.
+"""Detect faces with InsightFace's networks and LivePortrait's 203 landmarks.
 
 The weights of `det_10g.onnx` and `2d106det.onnx` are for non-commercial research only; none are part of this project.
 """
@@ -13,35 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError, ModelError
-from joyvasa.faces import landmarks, scrfd
+from joyvasa.faces import landmarks203
 from joyvasa.faces.detection import Face, sort_faces
+from joyvasa.faces.insightface_networks import (
+    detect_faces,
+    detect_landmarks106,
+    load_landmarks106,
+    load_scrfd,
+)
+from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 from joyvasa.runtime.onnx import OnnxNetwork
 
 FloatArray = NDArray[np.floating]
 
-_SIDE = 512  # pixels; input of the detector
-_ANCHORS = [(_SIDE // stride) ** 2 * scrfd.ANCHORS_PER_CELL for stride in scrfd.STRIDES]
+DETECTOR_SIDE = 512  # pixels; of the square that pictures are fitted into
 
-
-@dataclass(frozen=True)
-class _Role:
-    """One network: its usual file name, its input, and the size of those of its outputs that are used."""
-
-    file: str
-    shape: tuple[int, ...]
-    outputs: dict[int, int]
-
-
-_ROLES = {
-    "face_detector": _Role(
-        "det_10g.onnx",
-        (1, 3, _SIDE, _SIDE),
-        dict(enumerate(anchors * width for width in (1, 4, 10) for anchors in _ANCHORS)),
-    ),
-    "landmarks106": _Role("2d106det.onnx", (1, 3, landmarks.SIDE_106, landmarks.SIDE_106), {0: 212}),
-    "landmarks203": _Role("landmark.onnx", (1, 3, landmarks.SIDE_203, landmarks.SIDE_203), {2: 406}),
-}
+# The networks by role, with their usual file names.
+_FILES = {"face_detector": "det_10g.onnx", "landmarks106": "2d106det.onnx", "landmarks203": "landmark.onnx"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +54,7 @@ class InsightFaceConfig:
 
 
 class InsightFaceDetector:
-    """SCRFD boxes, then 106 landmarks, which the crop follows, then 203, which give the openings of eyes and lips.
+    """Detect boxes with SCRFD, 106 landmarks that the crop follows, and 203 that give the openings of eyes and lips.
 
     Threads may share one detector: ONNX Runtime's sessions allow it, and nothing else is kept.
 
@@ -77,6 +66,7 @@ class InsightFaceDetector:
         config: thresholds.
 
     Raises:
+        EnvironmentFault: `insightface_missing`.
         ModelError: `model_missing`, `model_damaged`, or `model_mismatch` for a network of another kind.
     """
 
@@ -89,18 +79,29 @@ class InsightFaceDetector:
         config: InsightFaceConfig | None = None,
     ) -> None:
         self.config = config or InsightFaceConfig()
-        missing = [str(files.get(role, spec.file)) for role, spec in _ROLES.items() if not _exists(files.get(role))]
+        missing = [str(files.get(role, name)) for role, name in _FILES.items() if not _exists(files.get(role))]
         if missing:
             needs = ", ".join(missing)
             advice = "fetch a model bundle that has it or use the detector cascade"
             raise ModelError("model_missing", f"detector insightface is not available: needs {needs}; {advice}")
-        self._networks = {
-            role: OnnxNetwork(Path(files[role]), device=device, shape=spec.shape, outputs=spec.outputs, threads=threads)
-            for role, spec in _ROLES.items()
-        }
+        paths = {role: Path(files[role]) for role in _FILES}
+        self._scrfd = load_scrfd(
+            paths["face_detector"], side=DETECTOR_SIDE, overlap=self.config.overlap, device=device, threads=threads
+        )
+        self._landmarks106 = load_landmarks106(paths["landmarks106"], device=device, threads=threads)
+        self._landmarks203 = OnnxNetwork(
+            paths["landmarks203"], device=device, threads=threads, shape=landmarks203.SHAPE, outputs={2: 2 * 203}
+        )
+
+    @classmethod
+    def create(cls, source: DetectorSource) -> InsightFaceDetector:
+        """Create the detector from a model bundle."""
+        files = {role: source.file(role) for role in _FILES}
+        config = InsightFaceConfig(threshold=source.threshold)
+        return cls(files=files, device=str(source.device), threads=source.threads, config=config)
 
     def detect(self, image: Image) -> list[Face]:
-        """Finds faces.
+        """Find faces.
 
         Args:
             image: uint8 RGB (height, width, 3).
@@ -108,21 +109,22 @@ class InsightFaceDetector:
         Returns:
             Faces, largest first, with all landmarks.
         """
-        blob, factor = scrfd.letterbox(image, _SIDE)
-        outputs = self._networks["face_detector"](blob)
-        found = scrfd.decode(outputs, side=_SIDE, factor=factor, threshold=self.config.threshold)
-        found = found.take(scrfd.suppress(found.boxes, overlap=self.config.overlap))
-        found = scrfd.keep_central(found, image.shape, self.config.max_faces)
-        extended = (found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1)
-        return sort_faces([self._face(image, found, index) for index in np.flatnonzero(extended)])
+        found, keypoints = detect_faces(
+            self._scrfd,
+            image,
+            side=DETECTOR_SIDE,
+            threshold=self.config.threshold,
+            max_faces=self.config.max_faces,
+        )
+        extended = (found[:, 2:4] > found[:, :2]).all(axis=1)
+        return sort_faces([self._face(image, found[index], keypoints[index]) for index in np.flatnonzero(extended)])
 
-    def _face(self, image: Image, found: scrfd.Detections, index: np.intp) -> Face:
-        box = found.boxes[index]
-        crop, to_original = landmarks.input_106(image, box)
-        points_106 = landmarks.points_106(self._networks["landmarks106"](crop)[0], to_original)
-        crop, to_original = landmarks.input_203(image, points_106)
-        points_203 = landmarks.points_203(self._networks["landmarks203"](crop)[2], to_original)
-        return Face(box, float(found.scores[index]), points_106, found.keypoints[index], points_203)
+    def _face(self, image: Image, found: FloatArray, keypoints: FloatArray) -> Face:
+        box = found[:4]
+        points_106 = detect_landmarks106(self._landmarks106, image, box)
+        crop, to_original = landmarks203.network_input(image, points_106)
+        points_203 = landmarks203.to_points(self._landmarks203(crop)[2], to_original)
+        return Face(box, float(found[4]), points_106, keypoints, points_203)
 
 
 def _exists(path: Path | None) -> bool:

@@ -17,7 +17,9 @@ from PIL import Image as PillowImage
 from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError
+from joyvasa.faces.boxes import suppress_overlaps
 from joyvasa.faces.detection import Face, sort_faces
+from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 from joyvasa.networks.xpose import Prompts, Xpose
 
@@ -87,6 +89,11 @@ class XposeDetector:
         self._network = cast("Xpose", network.to(self._device))
         self._prompts = load_prompts(prompts, device=self._device)
 
+    @classmethod
+    def create(cls, source: DetectorSource) -> XposeDetector:
+        """Create the detector from a model bundle."""
+        return cls(network=source.network("animal_landmarks"), device=source.device)
+
     @torch.inference_mode()
     def detect(self, image: Image) -> list[Face]:
         """Finds faces.
@@ -106,7 +113,7 @@ class XposeDetector:
 
         order = np.argsort(-scores, kind="stable")
         order = order[scores[order] > self.config.threshold]
-        order = order[suppress(boxes[order], overlap=self.config.overlap)]
+        order = order[suppress_overlaps(boxes[order], overlap=self.config.overlap)]
         taken = order[: self.config.max_faces] if self.config.max_faces else order
         return sort_faces([Face(boxes[index], float(scores[index]), landmarks[index]) for index in taken])
 
@@ -154,25 +161,3 @@ def network_input(image: Image) -> Tensor:
     pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float() / 255
     mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
     return (pixels - mean) / deviation
-
-
-def suppress(boxes: FloatArray, *, overlap: float) -> NDArray[np.integer]:
-    """Non-maximum suppression.
-
-    Args:
-        boxes: (faces, 4), left, top, right, bottom, best first.
-        overlap: largest intersection over union that two faces may have.
-
-    Returns:
-        Indices of the boxes that stay, best first.
-    """
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    order = np.arange(len(boxes))
-    kept = []
-    while order.size:
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        corners = np.minimum(boxes[best, 2:], boxes[rest, 2:]) - np.maximum(boxes[best, :2], boxes[rest, :2])
-        common = np.maximum(corners, 0).prod(axis=1)
-        order = rest[common <= overlap * (areas[best] + areas[rest] - common)]
-    return np.array(kept, dtype=np.intp)

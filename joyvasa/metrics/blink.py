@@ -42,8 +42,20 @@ def count_blinks(opening: np.ndarray, frames_per_second: float) -> int:
         opening: height over width, shape (T,).
         frames_per_second: of the series.
     """
-    closed = opening < CLOSED * np.median(opening)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(np.int8)))
-    lengths_s = (edges[1::2] - edges[::2]) / frames_per_second
+    lengths, _ = find_closings(opening < CLOSED * np.median(opening))
+    lengths_s = lengths / frames_per_second
     slack = 0.5 / frames_per_second  # lengths are whole frames
     return int(((lengths_s > BLINK_S[0] - slack) & (lengths_s < BLINK_S[1] + slack)).sum())
+
+
+def find_closings(closed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the stretches in which eyes are closed.
+
+    Args:
+        closed: whether they are, bool (T,).
+
+    Returns:
+        Length of each stretch and the frame after it, int64 (stretches,).
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(np.int8)))
+    return edges[1::2] - edges[::2], edges[1::2]

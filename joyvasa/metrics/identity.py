@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError
-from joyvasa.faces import scrfd
+from joyvasa.faces.insightface_networks import ARCFACE_SIDE, detect_faces, load_arcface, load_scrfd
 from joyvasa.media.image import Image
 from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NoNumbers, NotMeasured, Values
-from joyvasa.runtime.onnx import OnnxNetwork
+
+if TYPE_CHECKING:
+    from insightface.model_zoo.arcface_onnx import ArcFaceONNX
+    from insightface.model_zoo.scrfd import SCRFD
 
 FloatArray = NDArray[np.floating]
 
 DETECTOR_SIDE = 640  # pixels; of the square that frames are put in
-FACE_SIDE = 112  # pixels; of an aligned face
-N_FEATURES = 512
 # Where ArcFace was trained to find the eyes, the nose and the corners of the mouth, pixels.
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
@@ -88,21 +89,9 @@ class IdentityMetric(Metric):
         import torch
 
         device, threads = str(models.device), torch.get_num_threads()  # no more than the worker was given
-        anchors = [(DETECTOR_SIDE // stride) ** 2 * scrfd.ANCHORS_PER_CELL for stride in scrfd.STRIDES]
-        detector = OnnxNetwork(
-            models.bundle.file("scrfd"),
-            device=device,
-            threads=threads,
-            shape=(1, 3, DETECTOR_SIDE, DETECTOR_SIDE),
-            outputs=dict(enumerate(count * numbers for numbers in (1, 4, 10) for count in anchors)),
-        )
-        arcface = OnnxNetwork(
-            models.bundle.file("arcface"),
-            device=device,
-            threads=threads,
-            shape=(2, 3, FACE_SIDE, FACE_SIDE),  # so that a file for single faces is refused here
-            outputs={0: 2 * N_FEATURES},
-        )
+        overlap, file = self._config.overlap, models.bundle.file
+        detector = load_scrfd(file("scrfd"), side=DETECTOR_SIDE, overlap=overlap, device=device, threads=threads)
+        arcface = load_arcface(file("arcface"), device=device, threads=threads)
         self._recogniser = FaceRecogniser(detector, arcface, self._config)
 
     def start(self, clip: Clip) -> Measurement:
@@ -127,11 +116,11 @@ class FaceRecogniser:
         config: thresholds.
     """
 
-    def __init__(self, detector: OnnxNetwork, arcface: OnnxNetwork, config: IdentityConfig) -> None:
+    def __init__(self, detector: SCRFD, arcface: ArcFaceONNX, config: IdentityConfig) -> None:
         self._detector, self._arcface, self._config = detector, arcface, config
 
     def find(self, image: Image) -> Image | None:
-        """The largest face, aligned.
+        """Cut out the largest face, aligned.
 
         Args:
             image: uint8 RGB (height, width, 3).
@@ -139,19 +128,15 @@ class FaceRecogniser:
         Returns:
             uint8 RGB (112, 112, 3); None where there is no face.
         """
-        blob, factor = scrfd.letterbox(image, DETECTOR_SIDE)
-        outputs = self._detector(np.asarray(blob, dtype=np.float32))
-        found = scrfd.decode(outputs, side=DETECTOR_SIDE, factor=factor, threshold=self._config.threshold)
-        found = found.take(scrfd.suppress(found.boxes, overlap=self._config.overlap))
-        if not len(found):
+        boxes, keypoints = detect_faces(self._detector, image, side=DETECTOR_SIDE, threshold=self._config.threshold)
+        if not len(boxes):
             return None
-        largest = int(np.argmax((found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1)))
-        return align(image, found.keypoints[largest])
+        largest = int(np.argmax((boxes[:, 2:4] - boxes[:, :2]).prod(axis=1)))
+        return align(image, keypoints[largest])
 
     def features(self, faces: list[Image]) -> FloatArray:
-        """Features of aligned faces, shape (faces, 512); their length says nothing."""
-        pixels = (np.stack(faces).astype(np.float32) - 127.5) / 127.5
-        return self._arcface(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))[0].reshape(len(faces), N_FEATURES)
+        """Compute the features of aligned faces, shape (faces, 512); their length says nothing."""
+        return np.asarray(self._arcface.get_feat([cv2.cvtColor(face, cv2.COLOR_RGB2BGR) for face in faces]))
 
 
 class _Identity(Measurement):
@@ -204,7 +189,9 @@ def align(image: Image, keypoints: FloatArray) -> Image:
         uint8 RGB (112, 112, 3), black outside the picture.
     """
     matrix = similarity_transform(keypoints, TEMPLATE)
-    return np.asarray(cv2.warpAffine(image, matrix, (FACE_SIDE, FACE_SIDE), flags=cv2.INTER_LINEAR), dtype=np.uint8)
+    return np.asarray(
+        cv2.warpAffine(image, matrix, (ARCFACE_SIDE, ARCFACE_SIDE), flags=cv2.INTER_LINEAR), dtype=np.uint8
+    )
 
 
 def similarity_transform(points: FloatArray, targets: FloatArray) -> FloatArray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -42,8 +41,8 @@ class PictureConfig:
 class FaceConfig:
     """Which face of a picture is animated."""
 
-    # bundle: the detector that the models name; none: the whole picture is a face crop already
-    detector: Literal["bundle", "insightface", "xpose", "cascade", "none"] = "bundle"
+    # a name of faces/registry.py; bundle: the detector that the models name; none: the whole picture is a face crop
+    detector: str = "bundle"
     threshold: float = 0.15  # lowest score of InsightFace's detector, 0 to 1; the reference's command line
     order: FaceOrder = "large-small"
     index: int = 0  # of the faces in that order

@@ -14,6 +14,9 @@ from joyvasa.errors import ModelError
 class OnnxNetwork:
     """A session with one input. Threads may share it.
 
+    Attributes:
+        session: ONNX Runtime's session.
+
     Args:
         path: the file.
         device: `cpu`, `cuda` or `cuda:N`. Where ONNX Runtime was built without CUDA it works on the CPU.
@@ -39,12 +42,12 @@ class OnnxNetwork:
         if kind == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": number or "0"}))
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             reason = str(error).splitlines()[0]
             sentence = f"{path}: ONNX Runtime cannot load it ({reason}): get it again"
             raise ModelError("model_damaged", sentence) from error
-        inputs = self._session.get_inputs()
+        inputs = self.session.get_inputs()
         self._input = inputs[0].name if inputs else ""
         try:
             sizes = [output.size for output in self(np.zeros(tuple(shape), dtype=np.float32))]
@@ -59,4 +62,4 @@ class OnnxNetwork:
 
     def __call__(self, blob: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """All outputs for one input."""
-        return self._session.run(None, {self._input: blob})  # pyright: ignore[reportReturnType]
+        return self.session.run(None, {self._input: blob})  # pyright: ignore[reportReturnType]

@@ -1,7 +1,7 @@
-"""Mean, deviation, least and largest value of motion, joined exactly over any number of shards.
+"""Compute mean, deviation, least and largest value of motion, merged exactly over any number of shards.
 
-Sums of float32 numbers and of their squares are kept as whole numbers, so the result does not depend
-on how the clips are spread over shards, nor on the order in which they are joined.
+Sums of float32 numbers and of their squares are whole numbers of a tiny unit, so the result does not depend on how the
+clips are spread over shards, nor on the order in which they are merged.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 
 import numpy as np
 
-MANTISSA_BITS = 24  # of a float32
-# Sums count multiples of 2**-UNIT_BITS: below the smallest float32, 2**-149, written with a full mantissa.
-UNIT_BITS = 149 + MANTISSA_BITS
+UNIT_BITS = 173  # sums count multiples of 2**-173; every float32 is one, as the smallest is 2**-149
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,8 @@ class Moments:
     """Sums over the frames of one quantity, for each of its numbers.
 
     Args:
-        count: frames.
-        sums: in units of 2**-UNIT_BITS.
+        count: number of frames.
+        sums: sums, in units of 2**-UNIT_BITS.
         squares: sums of squares, in units of 2**-(2 * UNIT_BITS).
         least: smallest values.
         largest: largest values.
@@ -39,28 +37,19 @@ class Moments:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Moments:
-        """Of float32 values of shape (frames, numbers), at least one frame, all finite."""
-        mantissas, exponents = np.frexp(values.astype(np.float64))
-        whole = (mantissas * 2**MANTISSA_BITS).astype(np.int64)  # exact: a float32 has no more bits
-        high, low = np.divmod(whole * whole, 2**MANTISSA_BITS)  # so that sums stay below 2**63
-        sums, squares = [0] * values.shape[1], [0] * values.shape[1]
-        for exponent in np.unique(exponents):
-            here = exponents == exponent
-            shift = int(exponent) - MANTISSA_BITS + UNIT_BITS
-            parts = [np.where(here, part, 0).sum(axis=0).tolist() for part in (whole, high, low)]
-            for number, (first, second, third) in enumerate(zip(*parts, strict=True)):
-                sums[number] += first << shift
-                squares[number] += ((second << MANTISSA_BITS) + third) << (2 * shift)
+        """Sum float32 values of shape (frames, numbers), at least one frame, all finite."""
+        scaled = (values.T.astype(np.float64) * 2.0**UNIT_BITS).tolist()  # exact: a power of two, far from the limits
+        columns = [[int(value) for value in column] for column in scaled]
         return cls(
             len(values),
-            tuple(sums),
-            tuple(squares),
+            tuple(sum(column) for column in columns),
+            tuple(sum(value * value for value in column) for column in columns),
             tuple(values.min(axis=0).tolist()),
             tuple(values.max(axis=0).tolist()),
         )
 
     def joined(self, other: Moments) -> Moments:
-        """Of the frames of both."""
+        """Merge with the moments of other frames."""
         return Moments(
             self.count + other.count,
             tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)),
@@ -70,7 +59,7 @@ class Moments:
         )
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """By the names of JoyVASA's template: mean_, std_ (over all frames), min_, max_, abs_max_; float64."""
+        """Return statistics by the names of JoyVASA's template: mean_, std_ (over all frames), min_, max_, abs_max_."""
         means = [Fraction(total, self.count << UNIT_BITS) for total in self.sums]
         variances = [
             Fraction(total, self.count << (2 * UNIT_BITS)) - mean * mean
@@ -87,20 +76,19 @@ class Moments:
 
 
 def moments_text(moments: Mapping[str, Moments]) -> str:
-    """Moments by name as JSON."""
-    return json.dumps({name: {key: getattr(item, key) for key in Moments.__match_args__} for name, item in
-                       moments.items()})  # fmt: skip
+    """Write moments by name as JSON."""
+    return json.dumps({name: asdict(item) for name, item in moments.items()})
 
 
 def read_moments(text: str) -> dict[str, Moments]:
-    """What `moments_text` wrote.
+    """Read what `moments_text` wrote.
 
     Raises:
         ValueError: the text is something else.
     """
     result = {}
     for name, item in json.loads(text).items():
-        count, *lists = (item[key] for key in Moments.__match_args__)
+        count, *lists = (item[field.name] for field in fields(Moments))
         if not isinstance(count, int) or len({len(values) for values in lists}) != 1:
             raise ValueError(f"moments of {name} have several lengths")
         result[name] = Moments(count, *(tuple(values) for values in lists))
@@ -108,7 +96,7 @@ def read_moments(text: str) -> dict[str, Moments]:
 
 
 def joined_moments(parts: list[Mapping[str, Moments]]) -> dict[str, Moments]:
-    """Moments by name over all parts; a name counts the parts that have it."""
+    """Merge moments by name; a name covers the parts that have it."""
     result: dict[str, Moments] = {}
     for part in parts:
         for name, moments in part.items():

@@ -10,10 +10,10 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from joyvasa.faces.boxes import intersection_over_union
 from joyvasa.faces.detection import Face
 from joyvasa.faces.geometry import mean_square
 from joyvasa.faces.square import Square, face_square
-from joyvasa.metrics.support.face_boxes import intersection_over_union
 
 FloatArray = NDArray[np.floating]
 

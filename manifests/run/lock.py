@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from manifests.errors import ManifestError
 from manifests.storage import LocalStorage, Storage, unwritable
 
@@ -40,44 +42,34 @@ class RunLock(ABC):
 
 
 class LocalLock(RunLock):
-    """An advisory lock of the operating system on `RUN/.lock`: it ends with its process, however that dies.
+    """A lock of the operating system on `RUN/.lock`. It ends with its process, even when that is killed.
 
-    The file stays and tells who holds it, or held it last. On network file systems it reaches as far as
-    their `flock` does.
+    The file stays and says which process holds the lock, or held it last. On network file systems the lock reaches as
+    far as their `flock` does.
     """
 
     def __init__(self, storage: LocalStorage) -> None:
         self._storage = storage
-        self._handle: int | None = None
+        self._path = storage.path(".lock")
+        self._lock = FileLock(self._path, blocking=False, thread_local=False)
 
     def __enter__(self) -> LocalLock:
-        import fcntl  # not on Windows, where runs are written to object stores or inside WSL
-
-        path = self._storage.path(".lock")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout:
+            raise _locked(self._storage, self._path.read_bytes()) from None
         except OSError as error:
-            raise unwritable(str(path), error) from None
+            raise unwritable(str(self._path), error) from None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(handle, 4096)
-            os.close(handle)
-            raise _locked(self._storage, holder) from None
-        try:
-            os.ftruncate(handle, 0)
-            os.write(handle, _holder())
+            self._path.write_bytes(_holder())
         except OSError as error:
-            os.close(handle)
-            raise unwritable(str(path), error) from None
-        self._handle = handle
+            self._lock.release()
+            raise unwritable(str(self._path), error) from None
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        self._lock.release()
 
     def renew(self) -> None:
         """See `RunLock`; nothing to do, the operating system knows whether the process lives."""

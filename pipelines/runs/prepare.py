@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import InputError
+from joyvasa.faces.registry import detector_roles
 from joyvasa.mode import Mode
-from joyvasa.models import DETECTOR_ROLES, detector_name, require_weights
+from joyvasa.models import detector_name, require_weights
 from manifests.plan import Plan
 from manifests.run.description import RunKind
 from manifests.run.events import EventLog
@@ -45,7 +46,7 @@ class PrepareRun(RunDefinition):
             found = "the manifest has rows of mode animal; expected human ones"
             raise InputError("mode_unsupported", f"{found}: only their motion can be learned, leave the others out")
         bundle = open_bundle(config.animation.models)
-        used = ("motion_extractor", *DETECTOR_ROLES[detector_name(config.animation, bundle)])
+        used = ("motion_extractor", *detector_roles(detector_name(config.animation, bundle)))
         require_weights(config.animation, bundle, used)
         return {bundle.name: bundle.fingerprint(used)}
 

@@ -1,10 +1,22 @@
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 
-from joyvasa.faces import landmarks, scrfd
+from joyvasa.faces import insightface_networks, landmarks203
 from joyvasa.faces.detection import Face, sort_faces
+from joyvasa.faces.insightface_networks import (
+    detect_faces,
+    detect_landmarks106,
+    load_landmarks106,
+    load_scrfd,
+)
 from tests.golden.reference import Section, needs_golden
+from tests.joyvasa.faces.planted import write_network
 
 pytestmark = needs_golden
 
@@ -22,13 +34,42 @@ def image(section) -> np.ndarray:
     return np.ascontiguousarray(section.input("image")[..., ::-1])
 
 
-@pytest.fixture(scope="module")
-def found(section, image) -> scrfd.Detections:
-    _, factor = scrfd.letterbox(image)
+class StoredNetwork:
+    """Stand in for an ONNX network and its session: keeps the last input and returns stored outputs."""
+
+    def __init__(self, input_shape: list[int | str], outputs: list[np.ndarray]) -> None:
+        self.session = self
+        self.input_shape, self.outputs = input_shape, outputs
+        self.blob = np.empty(0)
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="input", shape=self.input_shape)]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=str(i), shape=values.shape) for i, values in enumerate(self.outputs)]
+
+    def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.blob = inputs["input"]
+        return [values.copy() for values in self.outputs]
+
+
+def load_stored(
+    monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any], network: StoredNetwork, **options: Any
+) -> Any:
+    monkeypatch.setattr(insightface_networks, "OnnxNetwork", lambda path, **_: network)
+    return load(device="cpu", threads=1, **options)
+
+
+@pytest.fixture
+def scrfd(section) -> StoredNetwork:
     scores = [section.input(f"score{level}").numpy() ** 400 for level in range(3)]
     outputs = [section.input(f"{kind}{level}").numpy() for kind in ("bbox", "kps") for level in range(3)]
-    candidates = scrfd.decode([*scores, *outputs], side=512, factor=factor, threshold=0.1)
-    return candidates.take(scrfd.suppress(candidates.boxes))
+    return StoredNetwork([1, 3, "height", "width"], [*scores, *outputs])
+
+
+@pytest.fixture
+def detector(monkeypatch, scrfd) -> Any:
+    return load_stored(monkeypatch, load_scrfd, scrfd, path=Path("det_10g.onnx"), side=512, overlap=0.4)
 
 
 def check_input(section: Section, name: str, actual: np.ndarray, level: float) -> None:
@@ -36,40 +77,46 @@ def check_input(section: Section, name: str, actual: np.ndarray, level: float) -
     section.check(name, actual, 1e-5, absolute=None if VARIANT else 4 * level)
 
 
-def test_letterboxed_input_matches(section, image):
-    section.check("det_blob", scrfd.letterbox(image)[0], 1e-5)
+def test_letterboxed_input_matches(section, image, scrfd, detector):
+    detect_faces(detector, image, side=512, threshold=0.1)
+    section.check("det_blob", scrfd.blob, 1e-5)
 
 
-def test_decoded_faces_match(section, found):
-    section.check("det", np.concatenate([found.boxes, found.scores[:, None]], axis=1), 1e-5)
-    section.check("det_kps", found.keypoints, 1e-5)
+def test_decoded_faces_match(section, image, detector):
+    boxes, keypoints = detect_faces(detector, image, side=512, threshold=0.1)
+    section.check("det", boxes, 1e-5)
+    section.check("det_kps", keypoints, 1e-5)
 
 
-def test_limited_number_of_faces_matches(section, image, found):
-    kept = scrfd.keep_central(found, image.shape, 3)
-    section.check("det_max3", np.concatenate([kept.boxes, kept.scores[:, None]], axis=1), 1e-5)
+def test_limited_number_of_faces_matches(section, image, detector):
+    section.check("det_max3", detect_faces(detector, image, side=512, threshold=0.1, max_faces=3)[0], 1e-5)
 
 
 @pytest.mark.parametrize("order", ["large-small", "small-large", "left-right", "top-bottom"])
-def test_orders_match(section, found, order):
-    faces = [Face(box, 1.0, np.zeros((5, 2), dtype=np.float32)) for box in found.boxes]
+def test_orders_match(section, image, detector, order):
+    boxes, _ = detect_faces(detector, image, side=512, threshold=0.1)
+    faces = [Face(box[:4], 1.0, np.zeros((5, 2), dtype=np.float32)) for box in boxes]
     section.check(f"order_{order}", np.stack([face.box for face in sort_faces(faces, order)]), 1e-5)
 
 
-def test_106_landmarks_match(section, image):
-    blob, to_original = landmarks.input_106(image, section.input("face_bbox"))
-    check_input(section, "lmk106_blob", blob, 1)
-    section.check("lmk106", landmarks.points_106(section.input("lmk106_raw").numpy(), to_original), 1e-5)
+def test_106_landmarks_match(section, image, monkeypatch, tmp_path):
+    raw = section.input("lmk106_raw").numpy().reshape(1, 212)
+    path = write_network(tmp_path / "2d106det.onnx", [raw], [1, 3, 192, 192])  # tells the library the input's range
+    network = StoredNetwork([1, 3, 192, 192], [raw])
+    landmarks = load_stored(monkeypatch, load_landmarks106, network, path=path)
+    found = detect_landmarks106(landmarks, image, np.asarray(section.input("face_bbox")))
+    check_input(section, "lmk106_blob", network.blob, 1)
+    section.check("lmk106", found, 1e-5)
 
 
 def test_203_landmarks_match(section, image):
-    blob, to_original = landmarks.input_203(section.input("image"), section.stored["lmk106"])
+    blob, to_original = landmarks203.network_input(section.input("image"), section.stored["lmk106"])
     check_input(section, "lmk203_input", blob, 1 / 255)
-    section.check("lmk203", landmarks.points_203(section.input("lmk203_raw").numpy(), to_original), 1e-5)
+    section.check("lmk203", landmarks203.to_points(section.input("lmk203_raw").numpy(), to_original), 1e-5)
 
 
 def test_203_landmarks_of_a_whole_picture_match(section, image):
     # Without landmarks to start from the reference shows the network the picture in a square of its longer side.
     side = max(image.shape)
     to_original = np.diag([side / 224, side / 224, 1.0])
-    section.check("lmk203_nolmk", landmarks.points_203(section.input("lmk203_raw").numpy(), to_original), 1e-5)
+    section.check("lmk203_nolmk", landmarks203.to_points(section.input("lmk203_raw").numpy(), to_original), 1e-5)

@@ -1,8 +1,6 @@
 """Which networks a configuration asks for, and what it refuses."""
 
 import dataclasses
-import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -67,7 +65,7 @@ def test_the_animal_detector_gets_its_network(monkeypatch):
         made.update(network=network, device=device)
         return made
 
-    monkeypatch.setitem(sys.modules, "joyvasa.faces.xpose", SimpleNamespace(XposeDetector=detector))
+    monkeypatch.setattr("joyvasa.faces.xpose.XposeDetector.__new__", lambda kind, **parts: detector(**parts))
     models = Models(config("models=random", "mode=animal", "face.detector=xpose"))
     monkeypatch.setattr(type(models.bundle), "network", lambda self, role, device: f"network of {role}")
     assert models.detector == {"network": "network of animal_landmarks", "device": models.device}

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError
+from joyvasa.faces.boxes import suppress_overlaps
 from joyvasa.media.image import Image
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class FaceBoxFinder:
         # Lower scores could not displace a face, so that nothing is lost by dropping them first.
         kept = detect(boxes, scores, threshold=self._config.threshold, overlap=self._config.overlap)
         faces = kept.astype(np.float64) * (width, height, width, height, 1)
-        return faces[suppress(faces[:, :4], faces[:, 4], overlap=self._config.final_overlap)]
+        return faces[suppress_overlaps(faces[:, :4], overlap=self._config.final_overlap)]
 
 
 def decode(locations: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
@@ -135,36 +136,8 @@ def detect(boxes: FloatArray, scores: FloatArray, *, threshold: float = 0.05, ov
     Returns:
         Boxes and scores, shape (at most 750, 5), best first.
     """
-    high = scores > threshold
-    boxes, scores = boxes[high], scores[high]
-    kept = suppress(boxes, scores, overlap=overlap)[:MAX_FACES]
+    high = np.flatnonzero(scores > threshold)
+    best = high[np.argsort(-scores[high], kind="stable")[:MAX_CANDIDATES]]
+    boxes, scores = boxes[best], scores[best]
+    kept = suppress_overlaps(boxes, overlap=overlap)[:MAX_FACES]
     return np.concatenate([boxes[kept], scores[kept, None]], axis=1)
-
-
-def suppress(boxes: FloatArray, scores: FloatArray, *, overlap: float) -> NDArray[np.intp]:
-    """Non-maximum suppression among the best 5000 boxes.
-
-    Args:
-        boxes: shape (n, 4).
-        scores: shape (n,).
-        overlap: largest intersection over union that two boxes may have.
-
-    Returns:
-        Indices of the boxes that stay, best first.
-    """
-    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
-    kept = []
-    while order.size:
-        best, order = order[0], order[1:]
-        kept.append(best)
-        order = order[intersection_over_union(boxes[best], boxes[order]) <= overlap]
-    return np.array(kept, dtype=np.intp)
-
-
-def intersection_over_union(box: FloatArray, others: FloatArray) -> FloatArray:
-    """Common part of a box (4,) and each of others (n, 4), 0 to 1; 0 where both have no area."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    common = np.maximum(sides, 0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
-    union = (box[2:] - box[:2]).prod() + areas - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)

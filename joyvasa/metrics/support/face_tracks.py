@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.signal import medfilt
 
 from joyvasa.errors import ConfigError
+from joyvasa.faces.boxes import intersection_over_union
 from joyvasa.media.image import Image
-from joyvasa.metrics.support.face_boxes import intersection_over_union
 
 FloatArray: TypeAlias = NDArray[np.floating]
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.media.audio import SAMPLE_RATE
+from joyvasa.media.mel import triangular_filters
 
 FloatArray = NDArray[np.float64]
 
@@ -59,11 +60,7 @@ def mel_filters() -> FloatArray:
     highest = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
     hertz = 700 * (10 ** (np.linspace(0, highest, FILTERS + 2) / 2595) - 1)
     edges = np.floor((SPECTRUM + 1) * hertz / SAMPLE_RATE)
-    bins = np.arange(SPECTRUM // 2 + 1)
-    left, peak, right = (edges[shift : shift + FILTERS, None] for shift in range(3))
-    rising = np.where((left <= bins) & (bins < peak), (bins - left) / (peak - left), 0)
-    falling = np.where((peak <= bins) & (bins < right), (right - bins) / (right - peak), 0)
-    return rising + falling
+    return triangular_filters(edges, np.arange(SPECTRUM // 2 + 1))
 
 
 @cache

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from joyvasa.metrics.blink import find_closings
 from joyvasa.metrics.mouth_sound import pearson
 
 RATE = 25  # frames per second of all series
@@ -93,10 +94,8 @@ def count_blinks(lids: np.ndarray, *, shut: float = CLOSED_LIDS) -> int:
         lids: of the eye that is further open, as a share of the open eye, shape (n,).
         shut: below this share an eye counts as shut.
     """
-    closed = np.nan_to_num(lids, nan=1.0) < shut
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(np.int8)))
-    starts, ends = edges[::2], edges[1::2]
-    return int(((ends - starts <= BLINK_FRAMES) & (ends < len(lids))).sum())
+    lengths, ends = find_closings(np.nan_to_num(lids, nan=1.0) < shut)
+    return int(((lengths <= BLINK_FRAMES) & (ends < len(lids))).sum())
 
 
 def flicker_ratio(differences: np.ndarray, still_differences: np.ndarray) -> float:

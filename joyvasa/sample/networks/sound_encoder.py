@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from joyvasa.media.mel import triangular_filters
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
 from joyvasa.networks.speech_encoder import SAMPLE_RATE, random_spans, resample_frames
@@ -136,10 +137,8 @@ def mel_filters(bands: int) -> Tensor:
     """
     lowest, highest = (2595 * torch.log10(torch.tensor(1 + f / 700)) for f in (LOWEST_HZ, HIGHEST_HZ))
     edges = 700 * (10 ** (torch.linspace(float(lowest), float(highest), bands + 2) / 2595) - 1)
-    hertz = torch.linspace(0, SAMPLE_RATE / 2, SPECTRUM // 2 + 1)[:, None]
-    rising = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - hertz) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rising, falling).clamp(min=0)
+    hertz = torch.linspace(0, SAMPLE_RATE / 2, SPECTRUM // 2 + 1)
+    return torch.from_numpy(triangular_filters(edges.numpy(), hertz.numpy())).T.contiguous()
 
 
 def _with_hidden_parts(x: Tensor) -> Tensor:

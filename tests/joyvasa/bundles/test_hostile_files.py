@@ -144,6 +144,13 @@ def test_allowed_names_of_a_template_cannot_be_changed_by_it(tmp_path: Path) -> 
         refused(lambda: read_template_pickle(path), path)
 
 
+@pytest.mark.parametrize("call", [b"(S'true'\nios\nsystem\n", b"(cos\nsystem\nS'true'\no", b"cos\nsystem\n)\x81"])
+def test_every_way_to_call_is_refused(tmp_path: Path, call: bytes) -> None:
+    path = tmp_path / "template.pkl"
+    path.write_bytes(b"\x80\x02}U\x08mean_exp" + call + b"s.")
+    refused(lambda: read_template_pickle(path), path)
+
+
 def test_objects_of_python_in_an_array_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "template.pkl"
     path.write_bytes(pickle.dumps({"mean_exp": np.array([{}, None], dtype=object)}))

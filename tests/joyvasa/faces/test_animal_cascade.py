@@ -8,7 +8,6 @@ import pytest
 from joyvasa.errors import ModelError
 from joyvasa.faces import haar
 from joyvasa.faces.animal_cascade import AnimalCascadeDetector
-from joyvasa.faces.detection import build_detector
 from joyvasa.faces.square import reference_points
 from joyvasa.media.image import read_image, resize_to_limit
 from tests.joyvasa.faces.animals import CAT_EYES, draw_cat
@@ -90,10 +89,6 @@ def test_threads_may_share_a_detector(detector):
     with ThreadPoolExecutor(2) as pool:
         actual = [faces[0].box for faces in pool.map(detector.detect, pictures)]
     np.testing.assert_array_equal(actual, expected)
-
-
-def test_it_is_made_by_name():
-    assert isinstance(build_detector("animal_cascade"), AnimalCascadeDetector)
 
 
 def test_opencv_without_cascades_is_a_clear_error(monkeypatch):

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from joyvasa.errors import ConfigError, InputError, ModelError
-from joyvasa.faces.cascade import CascadeDetector
-from joyvasa.faces.detection import Face, build_detector, choose_face, sort_faces
+from joyvasa.errors import ConfigError, InputError
+from joyvasa.faces.detection import Face, choose_face, sort_faces
 
 
 def face(left: float, top: float, side: float) -> Face:
@@ -70,11 +69,3 @@ def test_ratios_are_known_with_203_landmarks_only():
     dense = Face(plain.box, 1.0, plain.landmarks, landmarks203=points)
     assert dense.lip_ratio > 0
     assert len(dense.eye_ratios) == 2
-
-
-def test_detectors_are_made_by_name():
-    assert isinstance(build_detector("cascade"), CascadeDetector)
-    with pytest.raises(ModelError, match=r"not available: needs det_10g\.onnx, 2d106det\.onnx, landmark\.onnx"):
-        build_detector("insightface")
-    with pytest.raises(ConfigError, match="face_detector"):
-        build_detector("none")

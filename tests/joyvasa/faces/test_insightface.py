@@ -1,40 +1,20 @@
 """The chain of networks with small ONNX files whose outputs are planted."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+import torch
+from onnx import numpy_helper
 
-from joyvasa.errors import ConfigError, ModelError
-from joyvasa.faces.detection import build_detector
+from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
 from joyvasa.faces.insightface import InsightFaceConfig, InsightFaceDetector
-
-STRIDES = (8, 16, 32)
-
-
-def write_network(path: Path, outputs: Sequence[np.ndarray], shape: Sequence[int | str], reaction: float = 0.0) -> Path:
-    """An ONNX file that returns `outputs`, each raised by `reaction` times the largest value of the red channel."""
-    nodes = [
-        helper.make_node("Gather", ["input", "channel"], ["red"], axis=1),
-        helper.make_node("ReduceMax", ["red"], ["peak"], keepdims=0),
-        helper.make_node("Mul", ["peak", "reaction"], ["shift"]),
-    ]
-    constants = [
-        numpy_helper.from_array(np.array(0, dtype=np.int64), "channel"),
-        numpy_helper.from_array(np.array(reaction, dtype=np.float32), "reaction"),
-    ]
-    declared = []
-    for number, values in enumerate(outputs):
-        constants.append(numpy_helper.from_array(values.astype(np.float32), f"planted{number}"))
-        nodes.append(helper.make_node("Add", [f"planted{number}", "shift"], [f"output{number}"]))
-        declared.append(helper.make_tensor_value_info(f"output{number}", TensorProto.FLOAT, values.shape))
-    entry = helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)
-    graph = helper.make_graph(nodes, "planted", [entry], declared, constants)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
-    return path
+from joyvasa.faces.insightface_networks import STRIDES
+from joyvasa.faces.registry import DetectorSource, build_detector
+from tests.joyvasa.faces.planted import write_network
 
 
 def detector_outputs(faces: Sequence[tuple[int, int, int, float]], batch: bool = False) -> list[np.ndarray]:
@@ -171,7 +151,26 @@ def test_crop_follows_the_106_points(files, picture):
 
 
 def test_factory_passes_the_files(files, picture):
-    assert len(build_detector("insightface", files=files, device="cuda:0", threads=1).detect(picture)) == 1
+    source = DetectorSource(
+        device=torch.device("cuda:0"), threshold=0.15, threads=1, file=files.__getitem__, network=lambda role: None
+    )
+    detector = build_detector("insightface", "human", source)
+    assert len(detector.detect(picture)) == 1
+    assert detector.config.threshold == 0.15
+
+
+def test_missing_library_is_named_with_the_commands_that_install_it(files, monkeypatch):
+    for module in [name for name in sys.modules if name.partition(".")[0] == "insightface"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "insightface", None)
+    with pytest.raises(EnvironmentFault, match="insightface_missing: the library insightface") as caught:
+        InsightFaceDetector(files=files)
+    assert "pip install --no-deps insightface" in caught.value.sentence
+    assert "\n" not in caught.value.sentence
+
+
+def test_a_strip_has_no_face(files):
+    assert InsightFaceDetector(files=files).detect(np.zeros((2, 1280, 3), dtype=np.uint8)) == []
 
 
 @pytest.mark.parametrize("role", ["face_detector", "landmarks106", "landmarks203"])

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from joyvasa.errors import ConfigError, ModelError
-from joyvasa.faces.scrfd import STRIDES
+from joyvasa.faces.insightface_networks import STRIDES
 from joyvasa.metrics.base import MetricModels
 from joyvasa.metrics.identity import (
     TEMPLATE,

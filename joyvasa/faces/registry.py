@@ -1,0 +1,105 @@
+"""Register the face detectors: their names, modes, model files, licenses and constructors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from joyvasa.errors import ConfigError
+from joyvasa.mode import Mode
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from joyvasa.faces.detection import FaceDetector
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSource:
+    """Provide the options and model files that detectors are created from.
+
+    Args:
+        device: device of the detector's networks.
+        threshold: lowest score of a face, 0 to 1; detectors without scores ignore it.
+        threads: CPU threads of each ONNX session; 0: as many as ONNX Runtime likes.
+        file: returns the path of a bundle role's file.
+        network: returns the loaded network of a bundle role, in eval mode.
+    """
+
+    device: torch.device
+    threshold: float
+    threads: int = 0
+    file: Callable[[str], Path]
+    network: Callable[[str], nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSpec:
+    """Describe a face detector.
+
+    Args:
+        constructors: for each mode that the detector serves, `module:Class`. The module is imported when the detector
+            is built; the class implements `FaceDetector` and has a class method `create(source: DetectorSource)`.
+        roles: roles of the model bundle that the detector needs.
+        license: license of its weights, by the name that bundles use.
+    """
+
+    constructors: Mapping[Mode, str]
+    roles: tuple[str, ...] = ()
+    license: str
+
+
+# To add a detector, write its file and add one entry; see README.md.
+DETECTORS: dict[str, DetectorSpec] = {
+    "insightface": DetectorSpec(
+        constructors={"human": "joyvasa.faces.insightface:InsightFaceDetector"},
+        roles=("face_detector", "landmarks106", "landmarks203"),
+        license="InsightFace non-commercial research",
+    ),
+    "xpose": DetectorSpec(
+        constructors={"animal": "joyvasa.faces.xpose:XposeDetector"},
+        roles=("animal_landmarks",),
+        license="IDEA non-commercial research",
+    ),
+    "cascade": DetectorSpec(
+        constructors={
+            "human": "joyvasa.faces.cascade:CascadeDetector",
+            "animal": "joyvasa.faces.animal_cascade:AnimalCascadeDetector",
+        },
+        license="Intel License, BSD-style",
+    ),
+}
+
+
+def detector_names(mode: Mode) -> tuple[str, ...]:
+    """Return the names of the detectors that serve a mode."""
+    return tuple(name for name, spec in DETECTORS.items() if mode in spec.constructors)
+
+
+def detector_roles(name: str) -> tuple[str, ...]:
+    """Return the roles of the model bundle that a detector needs; nothing for `none`."""
+    return DETECTORS[name].roles if name in DETECTORS else ()
+
+
+def build_detector(name: str, mode: Mode, source: DetectorSource) -> FaceDetector:
+    """Create a detector by name.
+
+    Args:
+        name: a key of `DETECTORS`.
+        mode: what the pictures show.
+        source: options and model files.
+
+    Raises:
+        ConfigError: `face_detector`, no detector of this name serves the mode.
+        ModelError: a model file is missing or does not fit.
+        EnvironmentFault: a library that the detector needs is not installed.
+    """
+    if name not in detector_names(mode):
+        expected = ", ".join(detector_names(mode))
+        raise ConfigError("face_detector", f"face detector is {name!r} in mode {mode}; expected one of {expected}")
+    module, _, kind = DETECTORS[name].constructors[mode].partition(":")
+    return getattr(import_module(module), kind).create(source)

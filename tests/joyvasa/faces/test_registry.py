@@ -1,0 +1,125 @@
+"""The registry of detectors, and what adding one takes: a class and an entry."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from joyvasa.bundles import open_bundle
+from joyvasa.bundles.spec import Switches
+from joyvasa.config import load_config
+from joyvasa.errors import ConfigError, ModelError
+from joyvasa.faces.animal_cascade import AnimalCascadeDetector
+from joyvasa.faces.cascade import CascadeDetector
+from joyvasa.faces.detection import Face
+from joyvasa.faces.registry import DETECTORS, DetectorSource, DetectorSpec, build_detector, detector_names
+from joyvasa.models import AnimationConfig, Models, roles_in_use
+
+README = Path(__file__).parents[3] / "joyvasa/faces/README.md"
+
+
+def source_of(folder: Path) -> DetectorSource:
+    return DetectorSource(
+        device=torch.device("cpu"),
+        threshold=0.15,
+        file=lambda role: folder / f"{role}.onnx",
+        network=lambda role: torch.nn.Identity(),
+    )
+
+
+class CentreDetector:
+    """Take the middle of every picture for a face."""
+
+    def __init__(self, part: float) -> None:
+        self.part = part
+
+    @classmethod
+    def create(cls, source: DetectorSource) -> CentreDetector:
+        return cls(part=source.threshold)
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        height, width = image.shape[:2]
+        middle, half = np.array([width, height]) / 2, min(height, width) * self.part / 2
+        corners = np.concatenate([middle - half, middle + half]).astype(np.float32)
+        landmarks = middle + half * np.array([[-0.5, -0.4], [0.5, -0.4], [0, 0], [-0.4, 0.5], [0.4, 0.5]])
+        return [Face(corners, 1.0, landmarks.astype(np.float32))]
+
+
+CENTRE = DetectorSpec(constructors={"human": f"{__name__}:CentreDetector"}, license="MIT")
+
+
+@pytest.fixture
+def centre(monkeypatch) -> DetectorSpec:
+    monkeypatch.setitem(DETECTORS, "centre", CENTRE)
+    return CENTRE
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    return tmp_path / "noise.png"
+
+
+def config(*settings: str) -> AnimationConfig:
+    return load_config(AnimationConfig, settings=["device=cpu", "models=random", *settings])
+
+
+@pytest.mark.usefixtures("centre")
+def test_a_registered_detector_is_an_option_and_reads_pictures(picture):
+    models = Models(config("face.detector=centre", "face.threshold=0.5"))
+    read = models.read_picture(picture)
+    assert read.n_faces == 1
+    assert read.crop is not None
+    np.testing.assert_allclose(read.crop.landmarks.mean(axis=0), [256, 256], atol=80)
+    assert roles_in_use(models.config, models.bundle) == models.config.roles
+
+
+@pytest.mark.usefixtures("centre")
+def test_a_registered_detector_may_be_that_of_a_bundle():
+    assert Switches(detector="centre").detector == "centre"
+    with pytest.raises(ValueError, match="animal_detector is 'centre'; expected one of xpose, cascade"):
+        Switches(animal_detector="centre")
+
+
+@pytest.mark.usefixtures("centre")
+def test_a_registered_detector_serves_its_modes_only():
+    assert detector_names("human") == ("insightface", "cascade", "centre")
+    with pytest.raises(ConfigError, match="expected one of bundle, xpose, cascade, none: centre is for the other mode"):
+        config("mode=animal", "face.detector=centre")
+
+
+def test_unknown_detectors_are_refused():
+    with pytest.raises(ConfigError, match=r"face\.detector is guess in mode human; expected one of bundle") as caught:
+        config("face.detector=guess")
+    assert "other mode" not in caught.value.sentence
+
+
+def test_detectors_are_built_by_name(tmp_path):
+    source = source_of(tmp_path)
+    assert isinstance(build_detector("cascade", "human", source), CascadeDetector)
+    assert isinstance(build_detector("cascade", "animal", source), AnimalCascadeDetector)
+    with pytest.raises(ModelError, match=r"not available: needs .*face_detector\.onnx, .*landmarks203\.onnx"):
+        build_detector("insightface", "human", source)
+    for name, mode in (("none", "human"), ("xpose", "human"), ("insightface", "animal")):
+        with pytest.raises(ConfigError, match="face_detector"):
+            build_detector(name, mode, source)
+
+
+@pytest.mark.parametrize("name", [name for name, spec in DETECTORS.items() if spec.roles])
+def test_licenses_are_those_of_the_published_weights(name):
+    licences = open_bundle("joyvasa").licences(DETECTORS[name].roles)
+    assert DETECTORS[name].license in {licence.name for licence in licences.values()}
+
+
+def test_the_readme_lists_the_registered_detectors():
+    table = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", README.read_text(), re.MULTILINE))
+    assert table.keys() == DETECTORS.keys()
+    for name, spec in DETECTORS.items():
+        assert spec.license in table[name]
+        assert all(f"`{role}`" in table[name] for role in spec.roles)
