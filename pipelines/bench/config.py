@@ -9,7 +9,7 @@ from joyvasa.errors import ConfigError
 from joyvasa.runtime.device import Precision
 from pipelines.runs.config import RunConfig
 
-SECTIONS = ("networks", "chain", "engine", "scaling", "gains", "encoding", "ray_data", "start")
+SECTIONS = ("networks", "chain", "engine", "scaling", "gains", "encoding")
 
 
 @dataclass(frozen=True, kw_only=True)

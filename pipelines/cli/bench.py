@@ -17,9 +17,7 @@ Models = Annotated[
 ]
 Only = Annotated[
     str | None,
-    typer.Option(
-        "--only", help="Some of networks, chain, engine, scaling, gains, ray_data, start, separated by commas."
-    ),
+    typer.Option("--only", help="Some of networks, chain, engine, scaling, gains, encoding, separated by commas."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="File for all figures as JSON.", show_default=False)]
 Quick = Annotated[bool, typer.Option("--quick", help="Less of everything: for a slow machine.")]
