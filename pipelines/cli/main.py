@@ -11,7 +11,7 @@ import typer
 
 from joyvasa.errors import JoyvasaError
 from manifests.errors import ManifestError
-from pipelines.cli import animate, demo, metrics, models, motion, prepare, runs, train, train_sample
+from pipelines.cli import animate, demo, metrics, models, motion, prepare, runs, train
 from pipelines.cli import manifest as tables
 from pipelines.cli.bench import bench
 from pipelines.cli.report import report
@@ -42,7 +42,6 @@ app.command("web")(web)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("bundle")(train.bundle)
-app.command("train-sample")(train_sample.train_sample)
 app.command("bench")(bench)
 app.add_typer(models.app, name="models")
 app.add_typer(metrics.app, name="metrics")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import queue
 import time
 from abc import ABC, abstractmethod
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from joyvasa.errors import ModelError
+from joyvasa.sample.training.folder import replacing
 
 QUEUED = 8  # batches that wait
 CHECKPOINT_STEPS = 100
@@ -111,9 +111,9 @@ def learn(
                 on_log(step, means | {"seconds": (time.monotonic() - started) / len(figures)})
                 figures, started = [], time.monotonic()
             if step % CHECKPOINT_STEPS == 0 or step == config.steps:
-                _keep(
-                    place, network=network.state_dict(), optimiser=optimiser.state_dict(), averaged=averaged, step=step
-                )
+                state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+                with replacing(place) as staged:
+                    torch.save(state | {"averaged": averaged, "step": step}, staged)
     finally:
         for producer in producers:
             producer.kill()
@@ -158,13 +158,3 @@ def _average(averaged: dict[str, Tensor], network: nn.Module, weight: float) -> 
             averaged[name].lerp_(value, weight)
         else:
             averaged[name].copy_(value)
-
-
-def _keep(place: Path, **state: Any) -> None:
-    """Whole or not at all."""
-    temporary = place.with_suffix(".part")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(place)

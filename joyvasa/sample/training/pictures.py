@@ -15,6 +15,7 @@ from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.media.image import read_image
 from joyvasa.media.video_reader import stream_video
 from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE, SURE, FaceMesh, box_of
+from joyvasa.sample.training.folder import replacing
 from joyvasa.sample.training.head import mean_head
 from joyvasa.sample.training.lids import LidReader
 from joyvasa.sample.training.mesh_points import N_POINTS
@@ -138,11 +139,9 @@ class Pictures:
     def _kept(self, path: Path, make: Callable[[Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         place = self._cache / f"{path.name}-{path.stat().st_size}-{make.__name__.strip('_')}.npz"
         if not place.exists():
-            self._cache.mkdir(parents=True, exist_ok=True)
             self._teachers = self._teachers or _Teachers(FaceMesh(), LidReader(), PersonFinder())
-            temporary = place.with_suffix(".part.npz")
-            np.savez(temporary, **make(path))  # type: ignore[arg-type]
-            temporary.replace(place)
+            with replacing(place) as staged:
+                np.savez(staged, **make(path))  # type: ignore[arg-type]
         with np.load(place) as arrays:
             return dict(arrays)
 
