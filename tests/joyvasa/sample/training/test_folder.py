@@ -3,6 +3,10 @@
 import pytest
 
 from joyvasa.sample.training.folder import FolderFiles
+from joyvasa.training.dataset import Dataset
+from joyvasa.training.export import load_trained
+from joyvasa.training.trainer import Trainer
+from tests.joyvasa.training.small import small_config, small_dataset
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -37,3 +41,12 @@ def test_what_is_removed_is_gone_and_may_be_removed_again(tmp_path):
     for name in ("a/b", "a", "a"):
         files.remove(name)
     assert files.names("") == []
+
+
+def test_a_motion_generator_is_trained_there_and_resumes(tmp_path):
+    small_dataset(tmp_path / "speech")
+    speech, run = FolderFiles(tmp_path / "speech"), FolderFiles(tmp_path / "motion")
+    config = small_config(steps=3)
+    assert Trainer(config, Dataset(speech), run).run().step == 3
+    assert load_trained(run).progress.step == 3
+    assert Trainer(config, Dataset(speech), run).progress.step == 3
