@@ -25,6 +25,8 @@ bench: .venv/installed  ## how fast this machine is: the published sizes, the sa
 	$(BIN)/joyvasa bench $(if $(shell command -v nvidia-smi),,--quick)
 	$(BIN)/joyvasa bench --models sample
 	$(BIN)/joyvasa bench --models sample --only chain,gains --set animation.precision=bf16
+	$(BIN)/python -m tests.bench.ray_data --models sample
+	$(BIN)/python -m tests.bench.start
 	$(BIN)/pytest -m bench -s
 
 locks: pyproject.toml  ## pin anew; needs uv, and for the CPU lock UV_FIND_LINKS with a CPU build of torch

@@ -24,6 +24,7 @@ FLOORS = (
     ("joyvasa.training",),
     ("joyvasa.sample.training",),
     ("joyvasa.sample.measurement",),
+    ("joyvasa.sample.training.__main__",),
     ("manifests",),
     ("stages",),
     ("pipelines.engine",),

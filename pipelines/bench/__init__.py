@@ -3,4 +3,4 @@
 The JSON that it writes is `pipelines.bench.document.Document`; every field is described where its dataclass is.
 """
 
-SECTIONS = ("networks", "chain", "engine", "scaling", "gains", "encoding", "ray_data", "start")
+SECTIONS = ("networks", "chain", "engine", "scaling", "gains", "encoding")

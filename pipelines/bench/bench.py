@@ -16,9 +16,7 @@ from pipelines.bench.engine import measure_engine
 from pipelines.bench.gains import measure_gains
 from pipelines.bench.machine import describe
 from pipelines.bench.networks import measure_networks
-from pipelines.bench.ray_data import measure_ray_data
 from pipelines.bench.scaling import measure_scaling
-from pipelines.bench.start import measure_start
 
 MEASURES: dict[str, Callable[[BenchConfig], Any]] = {
     "networks": measure_networks,
@@ -27,8 +25,6 @@ MEASURES: dict[str, Callable[[BenchConfig], Any]] = {
     "scaling": measure_scaling,
     "gains": measure_gains,
     "encoding": measure_encoding,
-    "ray_data": measure_ray_data,
-    "start": measure_start,
 }
 
 
@@ -41,7 +37,7 @@ def run_bench(config: BenchConfig, on_section: Callable[[str], object] = lambda 
 
     Raises:
         ModelError: the bundle is unknown, or files are missing.
-        EnvironmentFault: `device_unavailable`, `bench_record_failed`, `bench_job_failed`.
+        EnvironmentFault: `device_unavailable`, `bench_record_failed`.
     """
     animation = config.run.animation
     bundle = open_bundle(animation.models)

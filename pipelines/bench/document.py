@@ -17,9 +17,7 @@ from pipelines.bench.engine import EngineFigure
 from pipelines.bench.gains import Gain
 from pipelines.bench.machine import Machine
 from pipelines.bench.networks import NetworksSection
-from pipelines.bench.ray_data import RayDataSection
 from pipelines.bench.scaling import ScalingFigure
-from pipelines.bench.start import StartFigure
 
 FORMAT_VERSION = 1
 
@@ -32,7 +30,7 @@ class Document:
         machine: where.
         models: name of the bundle.
         config: amounts and options.
-        networks, chain, engine, scaling, gains, encoding, ray_data, start: the sections.
+        networks, chain, engine, scaling, gains, encoding: the sections.
         format_version: of this layout.
     """
 
@@ -45,8 +43,6 @@ class Document:
     scaling: tuple[ScalingFigure, ...] | None = None
     gains: tuple[Gain, ...] | None = None
     encoding: tuple[EncodingFigure, ...] | None = None
-    ray_data: RayDataSection | None = None
-    start: tuple[StartFigure, ...] | None = None
     format_version: int = FORMAT_VERSION
 
     def as_dict(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from rich.table import Table
 from pipelines.bench.chain import ChainSection
 from pipelines.bench.document import Document
 from pipelines.bench.networks import NetworksSection
-from pipelines.bench.ray_data import RayDataSection
 
 
 def tables(document: Document) -> Iterator[Table]:
@@ -74,11 +73,6 @@ def tables(document: Document) -> Iterator[Table]:
             for one in document.encoding
         ]
         yield _table("Encoding", columns, rows)
-    if document.ray_data:
-        yield from _ray_data(document.ray_data)
-    if document.start:
-        rows = [(one.what, one.seconds, one.processor_s) for one in document.start]
-        yield _table("Start", ("what", "s", "s of processor time"), rows)
 
 
 def _networks(section: NetworksSection) -> Iterator[Table]:
@@ -125,31 +119,6 @@ def _chain(section: ChainSection) -> Iterator[Table]:
     columns = ("records", "frames", "s", "records/s", "frames/s", "real time", "slowest stage", "efficiency")
     row = (one.records, one.frames, one.elapsed_s, one.records_per_s, one.frames_per_s, one.real_time_factor)
     yield _table("Chain", columns, [(*row, one.slowest_stage, _percent(one.efficiency))])
-
-
-def _ray_data(section: RayDataSection) -> Iterator[Table]:
-    if section.unavailable:
-        yield _table("Ray Data", ("reason",), [(section.unavailable,)])
-    if one := section.throughput:
-        row = (one.records, one.ours_records_per_s, one.ray_data_records_per_s, one.ratio)
-        yield _table("Beside Ray Data", ("records", "records/s", "of Ray Data", "ratio"), [row])
-    if section.faults:
-        columns = ("fault", "system", "records", "finished", "lost", "named", "made twice", "ended", "s")
-        rows = [
-            (
-                one.fault,
-                one.system,
-                one.records,
-                one.finished,
-                one.lost,
-                one.culprit_named,
-                one.made_twice,
-                one.ended,
-                one.seconds,
-            )
-            for one in section.faults
-        ]
-        yield _table("What a fault costs", columns, rows)
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:

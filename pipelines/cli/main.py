@@ -18,7 +18,6 @@ from pipelines.cli.configuration import print_options
 from pipelines.cli.demo import demo
 from pipelines.cli.prepare import prepare
 from pipelines.cli.report import report
-from pipelines.cli.train_sample import train_sample
 from pipelines.cli.web import web
 
 app = typer.Typer(
@@ -44,7 +43,6 @@ app.command("web")(web)
 app.command("prepare")(prepare)
 app.command("train")(train.train)
 app.command("bundle")(train.bundle)
-app.command("train-sample")(train_sample)
 app.command("bench")(bench)
 app.add_typer(models.app, name="models")
 app.add_typer(metrics.app, name="metrics")

@@ -3,76 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
+import soxr
 
+from joyvasa.media.audio import SAMPLE_RATE
 from joyvasa.sample.measurement.films import Film
-from joyvasa.sample.measurement.signals import RATE, closed_level, closed_share, mean_during, opened_share
+from joyvasa.sample.measurement.signals import closed_share, mean_during, opened_share
 from joyvasa.sample.measurement.table import Bar, Row
-from joyvasa.sample.measurement.utterances import OPEN_VOWELS, Spoken
+from joyvasa.sample.training.visemes import Sound
+from joyvasa.sample.training.voices import Espeak, Flite
 
-ARTICULATION_ROWS = {
-    "bilabials_closed": "Sounds /m b p/ of synthetic speech in which the lips meet within two frames",
-    "open_vowels": "Opening of the mouth in open vowels",
-    "silence": "Opening of the mouth in silence",
-}
+SENTENCES = (  # full of /m b p/ and of open vowels
+    "Mama and Papa bought a lamp, a pump and a map.",
+    "Bob, my pal, popped by the palm to pop a bomb of apple jam.",
+    "A mob of calm black lambs made an amber path past the barn.",
+)
+SILENCE_S = 1.0
+PEAK = 0.6  # of the samples
+OPEN_VOWELS = ("a", "ae", "ao")  # mouth shapes; see `visemes.yaml`
 ENOUGH = Bar("at least", 80.0)
 UNIT = "distances between the eyes"
-COLOURS = {"bilabial": "tab:red", "silence": "0.85", **dict.fromkeys(OPEN_VOWELS, "tab:green")}
-MARKS = {"bilabial": "mbp", "silence": "", **{shape: shape for shape in OPEN_VOWELS}}
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A recording of the sentences, with silence around them.
+
+    Args:
+        name: name of the synthesizer.
+        samples: float32 (n,), 16 kHz.
+        sounds: its sounds, silence included.
+    """
+
+    name: str
+    samples: np.ndarray
+    sounds: tuple[Sound, ...]
+
+    def spans(self, *shapes: str) -> list[tuple[float, float]]:
+        """Return start and end of the sounds of these shapes, seconds."""
+        return [(sound.start_s, sound.end_s) for sound in self.sounds if sound.shape in shapes]
+
+
+def spoken() -> list[Spoken]:
+    """Return the sentences, said by each synthesizer.
+
+    Raises:
+        EnvironmentFault: `program_missing`.
+    """
+    return [_say(name, voice) for name, voice in (("flite", Flite()), ("espeak-ng", Espeak()))]
+
+
+def _say(name: str, voice: Flite | Espeak) -> Spoken:
+    r = np.random.default_rng(0)
+    pause = np.zeros(int(SILENCE_S * SAMPLE_RATE), np.float32)
+    blocks, sounds, at_s = [pause], [Sound("silence", 0.0, SILENCE_S)], SILENCE_S
+    for sentence in SENTENCES:
+        said = voice.say(sentence, r)
+        samples = soxr.resample(said.samples, said.rate, SAMPLE_RATE).astype(np.float32)
+        samples *= PEAK / (np.abs(samples).max() + 1e-6)
+        sounds += [Sound(sound.shape, at_s + sound.start_s, at_s + sound.end_s) for sound in said.sounds]
+        at_s += len(samples) / SAMPLE_RATE
+        sounds.append(Sound("silence", at_s, at_s + SILENCE_S))
+        at_s += SILENCE_S
+        blocks += [samples, pause]
+    return Spoken(name, np.concatenate(blocks), tuple(sounds))
 
 
 def articulation_rows(films: Sequence[tuple[Spoken, Film]]) -> list[Row]:
-    """Over all sounds of all films with readings."""
-    closed, opened, vowels, silence, n_bilabials = [], [], [], [], 0
+    """Return the figures over all sounds of all films."""
+    closed, opened, vowels, silence, n_bilabials, n_vowels = [], [], [], [], [], []
     for said, film in films:
-        assert film.reading is not None
-        mouth, bilabials = film.reading.mouth, said.spans("bilabial")
-        n_bilabials += len(bilabials)
-        closed.append((closed_share(mouth, bilabials), len(bilabials)))
-        voiced = [(sound.start_s, sound.end_s) for sound in said.sounds if sound.shape in OPEN_VOWELS]
-        opened.append((opened_share(mouth, voiced), len(voiced)))
+        mouth, bilabials, voiced = film.reading.mouth, said.spans("bilabial"), said.spans(*OPEN_VOWELS)
+        n_bilabials.append(len(bilabials))
+        n_vowels.append(len(voiced))
+        closed.append(100 * closed_share(mouth, bilabials))
+        opened.append(100 * opened_share(mouth, voiced))
         vowels.append(mean_during(mouth, voiced))
         silence.append(mean_during(mouth, said.spans("silence")))
-    each = ", ".join(f"{said.name} {100 * share:.0f} %" for (said, _), (share, _) in zip(films, closed, strict=True))
-    note = f"{each}; lips that never part would do it, too: these part in {100 * _mean(opened):.0f} % of open vowels"
-    bilabial, vowel, still = ARTICULATION_ROWS.items()
+    each = ", ".join(f"{said.name} {share:.0f} %" for (said, _), share in zip(films, closed, strict=True))
+    parted = float(np.average(opened, weights=n_vowels))
+    note = f"{each}; lips that never part would do it, too: these part in {parted:.0f} % of open vowels"
     inputs = f"{len(films)} videos"
     return [
-        Row(*bilabial, 100 * _mean(closed), "%", ENOUGH, f"{inputs}, {n_bilabials} sounds", note),
-        Row(*vowel, float(np.mean(vowels)), UNIT, None, inputs, "middle half of each vowel"),
-        Row(*still, float(np.mean(silence)), UNIT, None, inputs, "middle half of each silence"),
+        Row(
+            "bilabials_closed",
+            "Sounds /m b p/ of synthetic speech in which the lips meet within two frames",
+            float(np.average(closed, weights=n_bilabials)),
+            "%",
+            ENOUGH,
+            f"{inputs}, {sum(n_bilabials)} sounds",
+            note,
+        ),
+        Row("open_vowels", "Opening of the mouth in open vowels", float(np.mean(vowels)), UNIT, None, inputs),
+        Row("silence", "Opening of the mouth in silence", float(np.mean(silence)), UNIT, None, inputs),
     ]
-
-
-def _mean(shares: Sequence[tuple[float, int]]) -> float:
-    values, weights = zip(*shares, strict=True)
-    return float(np.average(values, weights=weights))
-
-
-def plot_articulation(films: Sequence[tuple[Spoken, Film]], path: Path) -> None:
-    """Draws the opening over time with the sounds marked.
-
-    Args:
-        films: with readings.
-        path: of the PNG.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(22, 3.4 * len(films)), layout="constrained")
-    for axes, (said, film) in zip(figure.subplots(len(films), squeeze=False)[:, 0], films, strict=True):
-        assert film.reading is not None
-        mouth = film.reading.mouth
-        top = max(0.3, float(np.nanmax(mouth)) * 1.1)
-        for sound in said.sounds:
-            if sound.shape in COLOURS:
-                axes.axvspan(sound.start_s, sound.end_s, color=COLOURS[sound.shape], alpha=0.35, linewidth=0)
-                middle = (sound.start_s + sound.end_s) / 2
-                axes.text(middle, top * 0.93, MARKS[sound.shape], ha="center", fontsize=7)
-        axes.plot((np.arange(len(mouth)) + 0.5) / RATE, mouth, color="black", linewidth=1.2)
-        axes.axhline(closed_level(mouth), color="tab:red", linewidth=0.7, linestyle="--")
-        axes.set(xlim=(0, len(mouth) / RATE), ylim=(-0.02, top), ylabel="opening of the mouth")
-        axes.set_title(f"{film.path.stem}: red /m b p/, green open vowels, grey silence; dashed: lips meet", fontsize=9)
-    axes.set_xlabel("seconds")
-    figure.savefig(path, dpi=80)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from joyvasa.models import Models
 from joyvasa.sample.measurement.films import Film
 from joyvasa.sample.measurement.signals import RATE, flicker_ratio
 from joyvasa.sample.measurement.subjects import Subject
-from joyvasa.sample.measurement.table import Bar, Row
+from joyvasa.sample.measurement.table import Bar, Row, mean_row
 from joyvasa.sample.measurement.watcher import Watcher
 
 SIDE = 256  # of the face crop, in which the background is told from the head and followed
@@ -29,11 +30,6 @@ FEWEST_CORNERS, MOST_CORNERS = 12, 400
 SURELY_NONE = 0.1  # of a pixel that is person
 MARGIN = 0.03  # of the side, around the head: flow is smooth and bleeds so far
 MIN_SHARE = 0.03  # of the crop; of less background nothing is measured
-BACKGROUND_ROWS = {
-    "background_motion": "Motion of corners of the background from where the picture has them, 95th percentile",
-    "background_flicker": "Difference of neighbouring frames there, against that of the still picture as a video",
-    "background_encoded": "the same if no pixel there had moved before encoding: what is due to the encoder",
-}
 STILL, CALM = Bar("below", 1.0), Bar("at most", 1.1)
 
 
@@ -102,36 +98,24 @@ def background_rows(films: Sequence[Film], models: Models, watcher: Watcher, fol
         name = film.path.stem
         still = _still_film(place, folder / f"{name}-still.mp4", film.n_frames, models)
         reference = next(iter(stream_video(still, frames_per_second=RATE)))[0]
-        motion, differences = _watch(film.path, place, reference)
+        motions[name], differences = _watch(film.path, place, reference)
         least = _watch(still, place, reference)[1]
         ratios[name] = flicker_ratio(differences, least)
+        levels.append(float(differences.mean()))
         calm = _calm_film(film, place, folder / f"{name}-calm.mp4", models)
         encoded[name] = flicker_ratio(_watch(calm, place, reference)[1], least)
-        if np.isfinite(motion):
-            motions[name] = motion
-        levels.append(float(differences.mean()))
-    (motion, moved), (flicker, flickered), (due, due_to) = BACKGROUND_ROWS.items()
-    if not ratios:
-        return [Row(name, what, missing="portraits with a background") for name, what in BACKGROUND_ROWS.items()]
-    inputs, level = f"{len(ratios)} videos", f"of 255: {np.mean(levels):.3f} a frame; "
-    rows = [
-        Row(motion, moved, missing="portraits with corners in their background"),
-        Row(flicker, flickered, _mean(ratios), "times", CALM, inputs, level + _worst(ratios)),
-        Row(due, due_to, _mean(encoded), "times", None, inputs, _worst(encoded)),
+    moved = "Motion of corners of the background from where the picture has them, 95th percentile"
+    changed = "Difference of neighbouring frames there, against that of the still picture as a video"
+    due = "the same if no pixel there had moved before encoding: what is due to the encoder"
+    shared: Any = {"inputs": "videos", "worst": max}
+    flicker = mean_row("background_flicker", changed, ratios, "times", CALM, **shared)
+    if levels:
+        flicker = replace(flicker, note=f"of 255: {np.mean(levels):.3f} a frame; {flicker.note}")
+    return [
+        mean_row("background_motion", moved, motions, "px of the video", STILL, **shared),
+        flicker,
+        mean_row("background_encoded", due, encoded, "times", **shared),
     ]
-    if motions:
-        inputs = f"{len(motions)} videos"
-        rows[0] = Row(motion, moved, _mean(motions), "px of the video", STILL, inputs, _worst(motions))
-    return rows
-
-
-def _mean(values: Mapping[str, float]) -> float:
-    return float(np.mean(list(values.values())))
-
-
-def _worst(values: Mapping[str, float]) -> str:
-    name = max(values, key=lambda name: values[name])
-    return f"worst {name}: {values[name]:.2f}"
 
 
 def _watch(path: Path, place: Around, reference: Image) -> tuple[float, np.ndarray]:

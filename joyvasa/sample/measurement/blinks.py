@@ -18,11 +18,6 @@ from joyvasa.sample.training.scenes import render
 
 LEFT = 0.25  # of the way from shut to open lids, at most, in a blink
 TELLING = 0.6  # of the open eye, at most, that shut eyes of a portrait must read to be told from lowered ones
-BLINK_ROWS = {
-    "blinks": f"Blinks in six seconds that go {1 - LEFT:.0%} of the way to shut eyes of the same portrait",
-    "blinks_below": f"the same in which the lids come below {CLOSED_LIDS:g} of the open eye",
-    "lids_at_least": "Least opening of the lids in a video, of the portrait's open eye; the median of the videos",
-}
 ENOUGH, PER_S = Bar("at least", 1.0), 6.0
 
 
@@ -51,38 +46,33 @@ def blink_rows(films: Sequence[Film], watcher: Watcher) -> list[Row]:
         films: with readings.
         watcher: the teacher, that reads the portraits' open and shut eyes.
     """
-    count, n_frames, below, n_seen = 0, 0, 0, 0
+    count, n_frames, n_told, below, n_seen = 0, 0, 0, 0, 0
     least: dict[str, float] = {}
-    untold = []
     for film in films:
-        lids = lids_of(film.subject, watcher)
-        if film.reading is None or lids is None or not np.isfinite(film.reading.lids).any():
+        lids, read = lids_of(film.subject, watcher), film.reading.lids
+        if lids is None or not np.isfinite(read).any():
             continue
-        name, read = film.path.stem, film.reading.lids
-        least[name] = float(np.nanmin(read) / lids.open)
+        least[film.path.stem] = float(np.nanmin(read) / lids.open)
         below += count_blinks(read / lids.open)
         n_seen += len(read)
-        if not lids.told_apart:
-            untold.append(name)
-            continue
-        count += count_blinks((read - lids.shut) / (lids.open - lids.shut), shut=LEFT)
-        n_frames += len(read)
-    blinks, lower, lowest = BLINK_ROWS.items()
-    if not least:
-        return [Row(name, what, missing="videos in which the teacher sees a face") for name, what in BLINK_ROWS.items()]
-    worst = max(least, key=lambda name: least[name])
+        if lids.told_apart:
+            count += count_blinks((read - lids.shut) / (lids.open - lids.shut), shut=LEFT)
+            n_frames += len(read)
+            n_told += 1
+    deep = f"Blinks in six seconds that go {1 - LEFT:.0%} of the way to shut eyes of the same portrait"
+    lower = f"the same in which the lids come below {CLOSED_LIDS:g} of the open eye"
+    lowest = "Least opening of the lids in a video, of the portrait's open eye; the median of the videos"
     inputs = f"{len(least)} videos, {n_seen / RATE:.0f} s"
-    note = f"from {min(least.values()):.2f} to {least[worst]:.2f} ({worst}); shut eyes of real videos: 0.14 to 0.28"
-    rows = [
-        Row(*blinks, missing="portraits whose shut eyes the teacher tells from open ones"),
-        Row(*lower, below * PER_S * RATE / n_seen, "", None, inputs, f"{below} blinks"),
-        Row(*lowest, float(np.median(list(least.values()))), "", None, inputs, note),
+    told = f"{n_told} videos, {n_frames / RATE:.0f} s, in which shut eyes are told from open ones"
+    return [
+        Row("blinks", deep, _in_six_seconds(count, n_frames), "", ENOUGH, told, f"{count} blinks"),
+        Row("blinks_below", lower, _in_six_seconds(below, n_seen), "", None, inputs, f"{below} blinks"),
+        Row("lids_at_least", lowest, float(np.median([*least.values()] or [np.nan])), "", None, inputs),
     ]
-    if n_frames:
-        told = f"{len(least) - len(untold)} videos, {n_frames / RATE:.0f} s"
-        left_out = f"; shut eyes are not told from open ones in {', '.join(untold)}" if untold else ""
-        rows[0] = Row(*blinks, count * PER_S * RATE / n_frames, "", ENOUGH, told, f"{count} blinks{left_out}")
-    return rows
+
+
+def _in_six_seconds(count: int, n_frames: int) -> float:
+    return count * PER_S * RATE / n_frames if n_frames else float("nan")
 
 
 def lids_of(subject: Subject, watcher: Watcher) -> Lids | None:

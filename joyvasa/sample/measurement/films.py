@@ -19,7 +19,6 @@ from joyvasa.sample.measurement.table import Bar, Row
 from joyvasa.sample.measurement.watcher import Reading, Watcher
 
 PORTRAITS, FILMS, DURATION_S = 6, 9, 8.0
-SPEED_ROWS = {"frames_per_second": "Speed of the whole chain, from the picture's file to the video's"}
 FAST_ENOUGH = Bar("at least", 8.0)
 
 
@@ -31,7 +30,7 @@ class Film:
         path: of it.
         subject: whose face it shows.
         sound: that it speaks, a file.
-        reading: of the teacher; None where there is none.
+        reading: what the teacher reads in it.
         frames_per_second: at which it was made; the first of all has no such figure, as networks load then.
         n_frames: of it.
     """
@@ -39,7 +38,7 @@ class Film:
     path: Path
     subject: Subject
     sound: Path
-    reading: Reading | None
+    reading: Reading
     frames_per_second: float | None
     n_frames: int
 
@@ -49,11 +48,11 @@ class Studio:
 
     Args:
         animator: of the bundle.
-        watcher: the teacher; None where there is none.
+        watcher: the teacher.
         folder: for the videos.
     """
 
-    def __init__(self, animator: Animator, watcher: Watcher | None, folder: Path) -> None:
+    def __init__(self, animator: Animator, watcher: Watcher, folder: Path) -> None:
         self._animator, self._watcher, self._folder = animator, watcher, folder
         self._warm = False
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +64,7 @@ class Studio:
         made = self._animator.animate(subject.path, sound, path)
         speed = made.n_frames / (time.monotonic() - started) if self._warm else None
         self._warm = True
-        reading = self._watcher.film(path, subject.box, frames_per_second=RATE) if self._watcher else None
+        reading = self._watcher.film(path, subject.box, frames_per_second=RATE)
         return Film(path, subject, sound, reading, speed, made.n_frames)
 
 
@@ -110,17 +109,17 @@ def write_sound(path: Path, samples: np.ndarray) -> Path:
     return path
 
 
-def speed_rows(films: Sequence[Film], load: float) -> list[Row]:
-    """Median of all films but the first.
+def speed_row(films: Sequence[Film], load: float) -> Row:
+    """Return the median speed of all films but the first, in which networks load.
 
     Args:
-        films: that were made.
-        load: of the machine when all began, processes that run or wait.
+        films: films that were made.
+        load: load of the machine before the first one, processes that run or wait.
     """
-    (name, what), *_ = SPEED_ROWS.items()
+    name, what = "frames_per_second", "Speed of the whole chain, from the picture's file to the video's"
     speeds = [film.frames_per_second for film in films if film.frames_per_second]
     if not speeds:
-        return [Row(name, what, missing="two films at least: networks load in the first one")]
+        return Row(name, what, missing="two films at least: networks load in the first one")
     note = f"{min(speeds):.1f} to {max(speeds):.1f}; other programs were running: load {load:.1f} before it began"
     inputs = f"{len(speeds)} videos, {torch.get_num_threads()} threads"
-    return [Row(name, what, float(np.median(speeds)), "frames/s", FAST_ENOUGH, inputs, note)]
+    return Row(name, what, float(np.median(speeds)), "frames/s", FAST_ENOUGH, inputs, note)

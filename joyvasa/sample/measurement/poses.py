@@ -7,13 +7,12 @@ from torch import Tensor
 
 from joyvasa.errors import ModelError
 from joyvasa.models import Models
-from joyvasa.motion.keypoints import head_rotation, pose_keypoints
+from joyvasa.motion.keypoints import pose_keypoints
 from joyvasa.sample.measurement.subjects import Subject
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
 from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS
 
 WIDEST = 0.32  # opening of a loud open vowel, distances between the eyes
-YAW = 15.0  # degrees
 
 
 class Poses:
@@ -36,21 +35,20 @@ class Poses:
             )
         self._opening = extractor.head.opening
 
-    def render(self, subject: Subject, *, mouth: float = 0.0, blink: float = 0.0, yaw: float = 0.0) -> Tensor:
+    def render(self, subject: Subject, *, mouth: float = 0.0, blink: float = 0.0) -> Tensor:
         """The driven face, uint8 (SIZE, SIZE, 3).
 
         Args:
             subject: that is driven.
             mouth: opening, distances between the eyes; 0 closes it whatever it does in the picture.
             blink: 1 shuts the eyes.
-            yaw: degrees, beside the portrait's own pose.
         """
         info = subject.portrait.keypoints
         expression = torch.zeros_like(info.canonical)
         expression += mouth * self._opening
         for upper, lower in (RIGHT_LIDS, LEFT_LIDS):
             expression[:, upper] += blink * (info.canonical[:, lower] - info.canonical[:, upper])
-        none = torch.zeros_like(info.yaw)
-        rotation = head_rotation(none, none + yaw, none) @ info.rotation
-        keypoints = pose_keypoints(info.canonical, rotation, expression @ rotation, info.scale, info.translation)
+        keypoints = pose_keypoints(
+            info.canonical, info.rotation, expression @ info.rotation, info.scale, info.translation
+        )
         return self._renderer.render(subject.portrait.feature, subject.keypoints, keypoints)[0].cpu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,17 +11,13 @@ import torch
 from joyvasa.metrics.first_frame import psnr, ssim
 from joyvasa.models import Models
 from joyvasa.rendering.renderer import to_network_input
-from joyvasa.sample.measurement.table import Bar, Row
+from joyvasa.sample.measurement.table import Bar, Row, mean_row
 from joyvasa.sample.measurement.tracks import Track
 from joyvasa.sample.training.pictures import SIZE
 
 PAIRS = 12  # of each video
 APART = 0.37  # of the video, between source and driven frame
 MARGIN = 0.1  # around the teacher's mesh, of its size: what is compared
-REENACTMENT_ROWS = {
-    "reenactment_psnr_gain": "Real pairs of frames driven by M: face PSNR above that of copying the source",
-    "reenactment_ssim_gain": "the same, face SSIM",
-}
 BETTER = Bar("above", 0.0)
 
 
@@ -28,20 +25,16 @@ BETTER = Bar("above", 0.0)
 def reenactment_rows(tracks: Sequence[Track], models: Models) -> list[Row]:
     """Figures of the model less those of copying the source."""
     gains: dict[str, np.ndarray] = {}
-    levels = []
     for track in tracks:
         scores = np.array([_pair(track, models, source, driven) for source, driven in pairs_of(len(track.frames))])
-        levels.append(scores.mean(0))  # (model or copy, PSNR or SSIM)
-        gains[track.name] = scores[:, 0].mean(0) - scores[:, 1].mean(0)
-    (model_psnr, model_ssim), (copy_psnr, copy_ssim) = np.mean(levels, 0)
-    said = (f"{model_psnr:.1f} against {copy_psnr:.1f}", f"{model_ssim:.3f} against {copy_ssim:.3f}")
-    inputs = f"{len(tracks)} videos, {PAIRS} pairs each"
-    rows = []
-    for number, ((name, what), unit, level) in enumerate(zip(REENACTMENT_ROWS.items(), ("dB", ""), said, strict=True)):
-        each = "; ".join(f"{video} {gain[number]:+.3g}" for video, gain in gains.items())
-        value = float(np.mean([gain[number] for gain in gains.values()]))
-        rows.append(Row(name, what, value, unit, BETTER, inputs, f"{level}; {each}"))
-    return rows
+        gains[track.name] = scores[:, 0].mean(0) - scores[:, 1].mean(0)  # (PSNR or SSIM,)
+    psnr_gains, ssim_gains = ({name: float(gain[n]) for name, gain in gains.items()} for n in (0, 1))
+    what = "Real pairs of frames driven by M: face PSNR above that of copying the source"
+    shared: Any = {"inputs": f"videos, {PAIRS} pairs each", "worst": min}
+    return [
+        mean_row("reenactment_psnr_gain", what, psnr_gains, "dB", BETTER, **shared),
+        mean_row("reenactment_ssim_gain", "the same, face SSIM", ssim_gains, "", BETTER, **shared),
+    ]
 
 
 def pairs_of(n_frames: int) -> list[tuple[int, int]]:

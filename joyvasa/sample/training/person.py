@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from scipy.special import expit
 
-from joyvasa.errors import EnvironmentFault
 from joyvasa.media.image import Image
+from joyvasa.sample.training.litert import open_network, teacher_file
 
 INPUT_SIZE = 256  # pixels
 MODEL = "modules/selfie_segmentation/selfie_segmentation.tflite"
@@ -28,19 +26,8 @@ class PersonFinder:
     """
 
     def __init__(self) -> None:
-        package = importlib.util.find_spec("mediapipe")
-        model = Path(package.origin).parent / MODEL if package is not None and package.origin is not None else None
-        if model is None or not model.exists() or importlib.util.find_spec("ai_edge_litert") is None:
-            raise EnvironmentFault(
-                "extra_missing",
-                f"telling a person from the background needs ai-edge-litert and {MODEL} of mediapipe 0.10.14: run "
-                "`pip install ai-edge-litert` and `pip install --no-deps mediapipe==0.10.14`",
-            )
-        content, self._kernel, self._bias = _without_last_layer(model.read_bytes())
-        from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
-
-        self._network = Interpreter(model_content=content, num_threads=1)
-        self._network.allocate_tensors()
+        content, self._kernel, self._bias = _without_last_layer(teacher_file("mediapipe", MODEL).read_bytes())
+        self._network = open_network(content)
         self._input = self._network.get_input_details()[0]["index"]
         self._output = self._network.get_output_details()[0]["index"]
 

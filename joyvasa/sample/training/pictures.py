@@ -139,11 +139,9 @@ class Pictures:
     def _kept(self, path: Path, make: Callable[[Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         place = self._cache / f"{path.name}-{path.stat().st_size}-{make.__name__.strip('_')}.npz"
         if not place.exists():
-            self._cache.mkdir(parents=True, exist_ok=True)
             self._teachers = self._teachers or _Teachers(FaceMesh(), LidReader(), PersonFinder())
-            arrays = make(path)
-            with atomic_file(place) as temporary:
-                np.savez(temporary, **arrays)  # type: ignore[arg-type]
+            with atomic_file(place) as staged:
+                np.savez(staged, **make(path))  # type: ignore[arg-type]
         with np.load(place) as arrays:
             return dict(arrays)
 

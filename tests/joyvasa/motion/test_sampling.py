@@ -9,7 +9,6 @@ from joyvasa.errors import ConfigError, InputError
 from joyvasa.motion.sampling import Recording, SamplingConfig, plan_speech, sample_motion, speech_windows
 from joyvasa.motion.sequence import MotionTemplate
 from joyvasa.networks import build
-from joyvasa.sampler_study import few_step_distance, markdown_table
 from tests.joyvasa.small_generator import SMALL
 
 LENGTHS = (30_000, 5_000, 61_234, 12_800)  # samples; three, one, five and two windows
@@ -203,11 +202,3 @@ def test_errors_of_the_sound_reach_the_caller(network, template):
 def test_bad_options_are_refused_by_name(option):
     with pytest.raises(ConfigError, match=next(iter(option))):
         SamplingConfig(**option)
-
-
-def test_study_finds_no_distance_at_all_steps_and_prints_every_row(network):
-    distances = few_step_distance(network, torch.zeros(1, 12_800), steps=(2, 6))
-    assert distances.few_steps[6] == 0
-    assert distances.few_steps[2] > 0
-    assert distances.seeds > 0
-    assert markdown_table(distances, 6).count("\n") == 5

@@ -30,7 +30,7 @@ NETWORKS = {
     "motion_generator.audio_features",
     "motion_generator.denoise",
 }
-HERE = tuple(name for name in SECTIONS if name not in ("engine", "ray_data"))  # without Ray
+HERE = tuple(name for name in SECTIONS if name != "engine")  # without Ray
 
 
 def tiny(**amounts):
@@ -76,7 +76,7 @@ def test_there_is_a_measurement_for_each_section():
 
 def test_all_sections_that_were_asked_for_are_there(document):
     assert all(getattr(document, name) for name in HERE)
-    assert document.engine is document.ray_data is None
+    assert document.engine is None
 
 
 def test_the_file_holds_what_the_dataclasses_say(document, tmp_path):
@@ -214,12 +214,6 @@ def test_a_slower_preset_is_measured_with_one_thread_and_with_all(document):
     assert medium.bytes_per_frame < ultrafast.bytes_per_frame
 
 
-def test_help_starts_quickly(document):
-    starts = {one.what: one for one in document.start}
-    assert "joyvasa --help" in starts
-    assert all(0 < one.processor_s for one in starts.values())
-
-
 def test_the_engine_is_measured_without_any_work():
     figure = measure_executor("local", 50)
     assert figure.records_per_s == pytest.approx(50 / figure.elapsed_s)
@@ -240,7 +234,6 @@ def test_the_tables_show_every_section(document):
         "Scaling",
         "Against the plain way",
         "Encoding",
-        "Start",
     )
     assert all(title in text for title in titles)
     assert all(name in text for name in NETWORKS)

@@ -1,14 +1,12 @@
 """The parts of a bench that need no whole run."""
 
 import hashlib
-import pickle
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
@@ -23,31 +21,15 @@ from pipelines.bench.networks import _attention_flops
 from pipelines.bench.observed import FedStage, Watch, WatchedStage
 from pipelines.bench.passage import Passage, pass_through
 from pipelines.bench.plain_renderer import PlainGenerator, PlainWarping
-from pipelines.bench.ray_data_job import Job, StageCall, TroubledStage, write_rows
 from pipelines.bench.seeded import write_seeded_bundle
 from pipelines.cli.bench import bench
 from pipelines.engine import executors
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.statistics import RunStatistics
-from pipelines.runs.config import RunConfig
-from stages.base import Failed, Item, Kind, Ok, Record, Stage
+from stages.base import Item, Record
+from tests.pipelines.bench.stages import Double
 
 CPU = torch.device("cpu")
-
-
-class Double(Stage):
-    """Twice the number of the record; odd ones may be refused."""
-
-    def __init__(self, refuse=None):
-        self.refuse = refuse
-
-    def run(self, batch):
-        return [
-            Failed(Kind.BAD_INPUT, "refused", "number: odd")
-            if item.record.id == self.refuse
-            else Ok(2 * item.record.seed + sum(item.inputs.values()))
-            for item in batch
-        ]
 
 
 def passage(ready_at, *finished_at):
@@ -186,28 +168,6 @@ def test_the_limits_count_their_operations(monkeypatch):
 
 def test_attention_is_two_products():
     assert _attention_flops((2, 8, 110, 32), (2, 8, 110, 32), (2, 8, 110, 32)) == 2 * (2 * 2 * 8 * 110 * 110 * 32)
-
-
-def test_a_stage_runs_as_a_callable_of_ray_data(tmp_path):
-    records = [Record(id=name, seed=n) for n, name in enumerate("abc")]
-    job = Job(config=RunConfig(), records=records, folder=tmp_path / "job")
-    write_rows(job, 2)
-    files = sorted((job.folder / "rows").iterdir())
-    tables = [pa.parquet.read_table(file) for file in files]
-    assert [table.num_rows for table in tables] == [2, 1]
-    table = StageCall(Double(), "first", (), None)(tables[0])
-    table = StageCall(Double(), "second", ("first",), job.finished)(table)
-    assert [pickle.loads(value) for value in table.column("second").to_pylist()] == [0, 2 * 1 + 2]
-    assert [line.split()[0] for line in job.finished.read_text().splitlines()] == ["a", "b"]
-    with pytest.raises(RuntimeError, match="b: refused: number: odd"):
-        StageCall(Double(refuse="b"), "first", (), None)(tables[0])
-
-
-def test_the_culprit_spoils_its_batch_and_no_other():
-    stage = TroubledStage(Double(), "raises", "b")
-    assert stage.run([Item(Record(id="a", seed=1))])[0].payload == 2
-    with pytest.raises(RuntimeError, match="b: never seen before"):
-        stage.run([Item(Record(id="a")), Item(Record(id="b"))])
 
 
 def test_the_command_refuses_what_it_does_not_know(tmp_path):

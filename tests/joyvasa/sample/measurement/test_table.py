@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from joyvasa.sample.measurement.table import Bar, Missing, Row, write_table
+from joyvasa.sample.measurement.table import Bar, Row, mean_row, write_table
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_a_bar_is_reached_or_not(kind, value, holds):
 def test_what_is_not_there_is_never_a_number(tmp_path):
     rows = [
         Row("made", "something", 0.612, "dB", Bar("at least", 0.5), "3 videos"),
-        *Missing("the teacher: no package").rows({"lost": "something else"}),
+        Row("lost", "something else", missing="the teacher: no package"),
         Row("odd", "a third thing", float("nan"), "", Bar("at most", 1)),
         Row("stated", "a fourth thing", 1.0),
     ]
@@ -45,3 +45,11 @@ def test_what_is_not_there_is_never_a_number(tmp_path):
 def test_a_row_that_fails_says_so(tmp_path):
     write_table(tmp_path, [Row("made", "something", 0.4, "", Bar("at least", 0.5))], {})
     assert "| 0.4 | at least 0.5 | NO |" in (tmp_path / "quality.md").read_text(encoding="utf-8")
+
+
+def test_a_mean_names_its_worst_input_and_leaves_out_what_cannot_be_read():
+    row = mean_row("name", "what", {"a": 1.0, "b": float("nan"), "c": 2.0}, "dB", inputs="videos", worst=max)
+    assert (row.value, row.inputs, row.note) == (1.5, "2 videos", "worst c: 2.00")
+    nothing = mean_row("name", "what", {"b": float("nan")}, inputs="videos", worst=min)
+    assert nothing.value is None
+    assert nothing.figure.startswith("not available: needs ")

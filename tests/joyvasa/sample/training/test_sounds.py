@@ -5,9 +5,9 @@ import torch
 
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, LIPS
 from joyvasa.sample.networks.sound_encoder import CompactSoundEncoderConfig
+from joyvasa.sample.training.folder import FolderFiles
 from joyvasa.sample.training.learning import LearningConfig, learn
 from joyvasa.sample.training.sounds_task import BATCH, FRAMES, JAW, SoundBatches, SoundsTask
-from manifests.storage import open_storage
 from tests.joyvasa.training.small import small_clip, small_dataset
 
 SIZES = CompactSoundEncoderConfig(hidden_size=16, mel_bands=20, dilations=(1, 2))
@@ -16,7 +16,7 @@ SIZES = CompactSoundEncoderConfig(hidden_size=16, mel_bands=20, dilations=(1, 2)
 def test_windows_hold_sound_and_lips_of_the_same_time(tmp_path):
     small_dataset(tmp_path, train=2, validation=1, n_frames=130)
     clips = [small_clip(number, n_frames=130) for number in range(2)]
-    sound, lips = next(iter(SoundBatches(open_storage(tmp_path), seed=0)))
+    sound, lips = next(iter(SoundBatches(FolderFiles(tmp_path), seed=0)))
     assert sound.shape == (BATCH, FRAMES * 640)
     assert lips.shape == (BATCH, FRAMES, 3 * len(LIPS))
     whole = [clip.sound.astype(np.float32) / 32768 for clip in clips]
@@ -37,7 +37,7 @@ def test_training_goes_on_where_it_stopped_and_learns(tmp_path):
 
     def train(steps):
         torch.manual_seed(0)
-        task = SoundsTask(open_storage(tmp_path / "data"), SIZES)
+        task = SoundsTask(FolderFiles(tmp_path / "data"), SIZES)
         config = LearningConfig(steps=steps, threads=1, warm_up_steps=5)
         learn(task, config, tmp_path, lambda step, figures: losses.append((step, figures["loss"])))
 

@@ -1,6 +1,6 @@
 """The stages of a run as a Ray Data job: what many would write in the place of an engine of their own.
 
-`python -m pipelines.bench.ray_data_job FILE` runs a pickled `Job`; a process of its own, because it may have to die.
+`python -m tests.bench.ray_data_job FILE` runs a pickled `Job`; a process of its own, because it may have to die.
 """
 
 from __future__ import annotations

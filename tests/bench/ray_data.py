@@ -1,7 +1,12 @@
-"""This engine beside Ray Data: the same stages, the same records, the same machine."""
+"""Compare this engine with Ray Data: the same stages, the same records, the same machine.
+
+`python -m tests.bench.ray_data` prints the figures as JSON; `--help` lists its options.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import pickle
 import re
@@ -10,22 +15,24 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from joyvasa.config import dump_config
+from joyvasa.config import dump_config, load_config
 from joyvasa.errors import EnvironmentFault
 from manifests.run.outcome import Status
 from pipelines.bench.chain import build_pipeline
-from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
 from pipelines.bench.passage import pass_through, scratch
-from pipelines.bench.ray_data_job import Job, write_rows
+from pipelines.bench.seeded import write_seeded_bundle
 from pipelines.engine import loop as engine
 from pipelines.engine.tasks import Finished
-from pipelines.runs.config import StageOptions
+from pipelines.runs.config import RunConfig, StageOptions
+from pipelines.runs.driver import with_absolute_paths
 from pipelines.runs.resources import build_executor
+from stages.base import Record
+from tests.bench.ray_data_job import Job, write_rows
 
 FAULT_BUNDLE = "random"  # what is lost does not depend on what the networks have learned
 FAULT_RECORDS, FAULT_SOUND_S = 16, 0.4
@@ -93,21 +100,28 @@ class RayDataSection:
     faults: tuple[FaultFigure, ...] | None = None
 
 
-def measure_ray_data(config: BenchConfig) -> RayDataSection:
-    """Throughput with the chosen bundle, faults with small random networks."""
+def measure_ray_data(run: RunConfig, *, records: int, sound_s: float, rounds: int) -> RayDataSection:
+    """Measure throughput with the chosen bundle, and faults with small random networks.
+
+    Args:
+        run: options of the run.
+        records: number of records of each round of the throughput measurement.
+        sound_s: seconds of sound of each of these records.
+        rounds: number of rounds in which both systems take turns.
+    """
     try:
         import ray.data  # noqa: F401
     except ImportError as error:
         return RayDataSection(f"not available: needs {error.name} (pip install 'ray[data]')")
     with scratch() as folder:
-        return RayDataSection(None, _throughput(config, folder / "speed"), _faults(config, folder / "faults"))
+        media = make_records(folder / "media", records, sound_s)
+        return RayDataSection(None, _throughput(run, media, rounds, folder / "speed"), _faults(run, folder / "faults"))
 
 
-def _throughput(config: BenchConfig, folder: Path) -> Throughput:
-    records = make_records(folder / "media", config.records, config.sound_s)
-    run = replace(config.run, executor="ray")
+def _throughput(run: RunConfig, records: Sequence[Record], rounds: int, folder: Path) -> Throughput:
+    run = replace(run, executor="ray")
     ours_s, theirs_s = [], []
-    for number in range(config.rounds):
+    for number in range(rounds):
         place = folder / f"ours-{number}"
         pipeline = build_pipeline(run, place / "run")
         ours_s.append(pass_through(pipeline, records, build_executor(run, pipeline), place).elapsed_s)
@@ -132,12 +146,13 @@ def _throughput(config: BenchConfig, folder: Path) -> Throughput:
     )
 
 
-def _faults(config: BenchConfig, folder: Path) -> tuple[FaultFigure, ...]:
+def _faults(run: RunConfig, folder: Path) -> tuple[FaultFigure, ...]:
     records = make_records(folder / "media", FAULT_RECORDS, FAULT_SOUND_S)
-    animation = replace(config.run.animation, models=FAULT_BUNDLE, precision="fp32")
-    names = [field.name for field in fields(config.run.stages)]
-    stages = {name: replace(config.run.stages.get(name, StageOptions()), batch_size=FAULT_BATCH) for name in names}
-    run = replace(config.run, animation=animation, executor="ray", metrics="none", stages=stages)
+    animation = replace(run.animation, models=FAULT_BUNDLE, precision="fp32")
+    run = replace(run, animation=animation, executor="ray", metrics="none")
+    names = [spec.name for spec in build_pipeline(run, folder / "run").stages]
+    stages = {name: replace(run.stages.get(name, StageOptions()), batch_size=FAULT_BATCH) for name in names}
+    run = replace(run, stages=stages)
     base = Job(config=run, records=records, folder=folder, culprit=records[len(records) // 2].id)
     figures, calm_s = [], 0.0
     for fault in ("raises", "kills"):
@@ -239,7 +254,7 @@ def _finished(job: Job) -> dict[str, float]:
 def _start(job: Job) -> subprocess.Popen[bytes]:
     file = job.folder / "job.pickle"
     file.write_bytes(pickle.dumps(job))
-    return _process(job, [sys.executable, "-m", "pipelines.bench.ray_data_job", str(file)])
+    return _process(job, [sys.executable, "-m", "tests.bench.ray_data_job", str(file)])
 
 
 def _command(job: Job, *arguments: str) -> subprocess.Popen[bytes]:
@@ -278,3 +293,24 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def main() -> None:
+    """Measure with the options of the command line and print the figures as JSON."""
+    parser = argparse.ArgumentParser(description="Compare this engine with Ray Data.")
+    parser.add_argument("--models", help="model bundle (default: the published sizes with seeded weights)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one option of generate")
+    parser.add_argument("--quick", action="store_true", help="measure less of everything: for a slow machine")
+    given = parser.parse_args()
+    records, sound_s, rounds = (4, 0.4, 1) if given.quick else (16, 4.0, 3)
+    with scratch() as folder:
+        if given.models is None:
+            write_seeded_bundle(folder / "published-sizes")
+        models = json.dumps(given.models or str(folder / "published-sizes"))
+        run = with_absolute_paths(load_config(RunConfig, settings=[*given.set, f"animation.models={models}"]))
+        section = measure_ray_data(run, records=records, sound_s=sound_s, rounds=rounds)
+    print(json.dumps(asdict(section), indent=2))
+
+
+if __name__ == "__main__":
+    main()

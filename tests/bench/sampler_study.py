@@ -1,4 +1,4 @@
-"""How far the few-step sampler lands from full sampling: `python -m joyvasa.sampler_study`."""
+"""Measure how far the few-step sampler lands from full sampling: `python -m tests.bench.sampler_study`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long it takes until work begins."""
+"""Measure how long the program takes to start: `python -m tests.bench.start`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from pipelines.bench.config import BenchConfig
-
-HELP_LIMIT_S = 0.5  # of processor time, for `joyvasa --help`
+ROUNDS = 3
 _STARTS = {
     "joyvasa --help": [sys.executable, "-c", "from pipelines.cli.main import main; main()", "--help"],
     "import of all stages": [sys.executable, "-c", "import pipelines.runs.video_pipeline"],
@@ -33,14 +31,14 @@ class StartFigure:
     processor_s: float
 
 
-def measure_start(config: BenchConfig) -> tuple[StartFigure, ...]:
-    """Starts each program a few times."""
+def measure_start(rounds: int) -> list[StartFigure]:
+    """Start each program `rounds` times, after one start that fills the cache of the disk."""
     figures = []
     for what, command in _STARTS.items():
-        times = [_run(command) for _ in range(1 + config.rounds)][1:]  # the first one fills the cache of the disk
+        times = [_run(command) for _ in range(1 + rounds)][1:]
         wall, processor = (statistics.median(column) for column in zip(*times, strict=True))
         figures.append(StartFigure(what, wall, processor))
-    return tuple(figures)
+    return figures
 
 
 def _run(command: list[str]) -> tuple[float, float]:
@@ -52,3 +50,8 @@ def _run(command: list[str]) -> tuple[float, float]:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, stderr=complaints)
     return time.perf_counter() - started, usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    for figure in measure_start(ROUNDS):
+        print(f"{figure.what}: {figure.seconds:.2f} s, {figure.processor_s:.2f} s of processor time")

@@ -1,0 +1,55 @@
+"""The benchmarks that justify a design run."""
+
+import pickle
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import torch
+
+from joyvasa.networks import build
+from pipelines.runs.config import RunConfig
+from stages.base import Item, Record
+from tests.bench.ray_data_job import Job, StageCall, TroubledStage, write_rows
+from tests.bench.sampler_study import few_step_distance, markdown_table
+from tests.bench.start import measure_start
+from tests.joyvasa.small_generator import SMALL
+from tests.pipelines.bench.stages import Double
+
+
+def test_a_stage_runs_as_a_callable_of_ray_data(tmp_path):
+    records = [Record(id=name, seed=n) for n, name in enumerate("abc")]
+    job = Job(config=RunConfig(), records=records, folder=tmp_path / "job")
+    write_rows(job, 2)
+    files = sorted((job.folder / "rows").iterdir())
+    tables = [pa.parquet.read_table(file) for file in files]
+    assert [table.num_rows for table in tables] == [2, 1]
+    table = StageCall(Double(), "first", (), None)(tables[0])
+    table = StageCall(Double(), "second", ("first",), job.finished)(table)
+    assert [pickle.loads(value) for value in table.column("second").to_pylist()] == [0, 2 * 1 + 2]
+    assert [line.split()[0] for line in job.finished.read_text().splitlines()] == ["a", "b"]
+    with pytest.raises(RuntimeError, match="b: refused: number: odd"):
+        StageCall(Double(refuse="b"), "first", (), None)(tables[0])
+
+
+def test_the_culprit_spoils_its_batch_and_no_other():
+    stage = TroubledStage(Double(), "raises", "b")
+    assert stage.run([Item(Record(id="a", seed=1))])[0].payload == 2
+    with pytest.raises(RuntimeError, match="b: never seen before"):
+        stage.run([Item(Record(id="a")), Item(Record(id="b"))])
+
+
+def test_help_starts_quickly():
+    starts = {one.what: one for one in measure_start(1)}
+    assert "joyvasa --help" in starts
+    assert all(0 < one.processor_s for one in starts.values())
+
+
+def test_study_finds_no_distance_at_all_steps_and_prints_every_row():
+    torch.manual_seed(0)
+    network = build("motion_generator", **SMALL)
+    distances = few_step_distance(network, torch.zeros(1, 12_800), steps=(2, 6))
+    assert distances.few_steps[6] == 0
+    assert distances.few_steps[2] > 0
+    assert distances.seeds > 0
+    assert markdown_table(distances, 6).count("\n") == 5
