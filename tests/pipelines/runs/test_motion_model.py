@@ -94,7 +94,7 @@ def test_an_animator_plays_the_motion_of_another_model(bundle, tmp_path):
     frames = read_frames(tmp_path / "out.mp4").astype(int)
     assert len(frames) == 25
     moved = np.abs(frames - frames[0]).mean(axis=(1, 2, 3))
-    assert moved[5] > 3 * moved[10]  # as loud as can be, silent again
+    assert moved[5] > 2 * moved[10]  # as loud as can be, silent again
 
 
 def test_a_run_plays_and_saves_the_motion_of_another_model(bundle, tmp_path):
