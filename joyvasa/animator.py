@@ -114,7 +114,7 @@ class Animator:
         return self.models.encoder.encode(pictures)
 
     def recording(self, path: str | Path, info: AudioInfo, seed: int) -> Recording:
-        """A recording as the motion generator of this bundle takes it.
+        """A recording as the motion model of this bundle takes it.
 
         Args:
             path: of the file.
@@ -124,14 +124,14 @@ class Animator:
         models = self.models
         plan = models.plan_speech(info.n_samples)
         # Lazy: one window at a time.
-        features = speech_windows(models.motion_generator, models.sound(path), plan, device=models.device)
+        features = speech_windows(models.motion_model, models.sound(path), plan, device=models.device)
         return Recording(plan, features, torch.Generator().manual_seed(seed))
 
     def sample(self, recordings: Sequence[Recording], on_progress: Progress | None = None) -> list[MotionSequence]:
         """Smoothed motion for the recordings."""
         with autocast(self.models.device, self.config.precision):
             motions = sample_motion(
-                self.models.motion_generator,
+                self.models.motion_model,
                 recordings,
                 self.models.template,
                 self.config.sampling,

@@ -6,28 +6,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from torch import nn
 
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.spec import Licence
-from joyvasa.errors import ConfigError, EnvironmentFault
+from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
 from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.faces.mode_check import ModeCheck
 from joyvasa.faces.registry import DETECTORS, DetectorSource, build_detector, detector_names, detector_roles
-from joyvasa.media.audio import stream_audio, stream_normalised
+from joyvasa.media.audio import SAMPLE_RATE, stream_audio, stream_normalised
 from joyvasa.media.provenance import description
 from joyvasa.media.video_writer import EncodingConfig
 from joyvasa.mode import MODES, Mode
 from joyvasa.motion.driving import DrivingConfig, HumanDriver
-from joyvasa.motion.sampling import SamplingConfig, plan_speech
+from joyvasa.motion.model import MotionModel
+from joyvasa.motion.sampling import SamplingConfig
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 from joyvasa.motion.smoothing import SmoothingConfig
-from joyvasa.motion.windows import WindowPlan
-from joyvasa.networks.motion_generator import MotionGenerator
+from joyvasa.motion.windows import WindowPlan, plan_windows
 from joyvasa.rendering.compose import FrameComposer
 from joyvasa.rendering.portrait import FaceConfig, Picture, PictureConfig, Portrait, PortraitEncoder, read_picture
 from joyvasa.rendering.renderer import Renderer
@@ -36,6 +36,7 @@ from joyvasa.runtime.memory import keep_freed_memory
 
 MOTION_ROLES = ("motion_generator", "motion_template")
 FRAME_ROLES = ("warping_module", "spade_generator")  # they run for every frame
+COMPILED_ROLES = (*FRAME_ROLES, "motion_generator")
 # Animals have their own; all other networks serve both modes.
 RENDERER_ROLES = ("appearance_feature_extractor", "motion_extractor", *FRAME_ROLES)
 
@@ -202,10 +203,8 @@ class Models:
         kept = role_of(self.config.mode, role)
         if kept not in self._networks:
             network = self._networks[kept] = self.bundle.network(kept, self.device)
-            if self.config.compiled and isinstance(network, MotionGenerator):
-                network.denoising_net.compile(mode="reduce-overhead")  # on a GPU each step is one CUDA graph
-            elif self.config.compiled and role in FRAME_ROLES:
-                network.compile()
+            if self.config.compiled and role in COMPILED_ROLES:
+                network.compile()  # a network whose steps are more than its `forward` has a `compile` of its own
         return self._networks[kept]
 
     @cached_property
@@ -248,13 +247,28 @@ class Models:
         )
 
     @cached_property
-    def motion_generator(self) -> MotionGenerator:
-        """Sound to motion."""
-        return cast("MotionGenerator", self.network("motion_generator"))
+    def motion_model(self) -> MotionModel:
+        """Return the model that turns sound into motion.
+
+        Raises:
+            ModelError: `bundle_invalid` if the bundle's network is no motion model for the sound of this program.
+        """
+        network = self.network("motion_generator")
+        if not isinstance(network, MotionModel):
+            found = f"{type(network).__name__}, which has not all of sizes, encode and sample"
+        elif network.sizes.sample_rate != SAMPLE_RATE:
+            found = f"{type(network).__name__} for sound of {network.sizes.sample_rate} Hz"
+        else:
+            return network
+        raise ModelError(
+            "bundle_invalid",
+            f"bundle {self.bundle.name}: the role motion_generator is {found}; expected a motion model for sound of "
+            f"{SAMPLE_RATE} Hz: correct `network` of the role",
+        )
 
     @cached_property
     def template(self) -> MotionTemplate:
-        """Of the motion generator."""
+        """Return the scale of the motion model's coefficients."""
         return self.bundle.template()
 
     @cached_property
@@ -268,15 +282,15 @@ class Models:
         return self.bundle.fingerprint(self.config.roles)
 
     def sound(self, path: str | Path) -> Iterator[np.ndarray]:
-        """A recording as the motion generator takes it: blocks of shape (n,), float32, 16 kHz mono."""
+        """A recording as the motion model takes it: blocks of shape (n,), float32, 16 kHz mono."""
         normalise = self.bundle.switches.audio_normalisation == "zero_mean_unit_variance"
         return stream_normalised(path) if normalise else stream_audio(path)
 
     def plan_speech(self, n_samples: int) -> WindowPlan:
         """The windows of a recording of `n_samples` at 16 kHz."""
-        return plan_speech(
+        return plan_windows(
             n_samples,
-            self.motion_generator.config,
+            self.motion_model.sizes,
             padding_samples=self.bundle.switches.audio_padding_samples,
             timing=self.config.sampling.timing,
         )

@@ -14,8 +14,6 @@ from manifests.hash_index import HashIndex
 from manifests.problems import safe_text
 from manifests.record import Record
 
-FRAMES_PER_SECOND = 25  # of the videos, and of the motion model
-WINDOW_FRAMES = 100  # motion frames of one sampled window
 EXAMPLES = 3  # of failed probes, by code
 
 Probe = Callable[[str], float]  # an absolute path or URI -> seconds; raises for bad media
@@ -29,6 +27,23 @@ class Probes:
     motion: Probe | None = None  # of a motion file
     threads: int = 2  # decoders are processes of their own
     pending: int = 64  # probes that wait at most, so that memory stays bounded
+
+
+@dataclass(frozen=True)
+class VideoSizes:
+    """Frame rate of the videos and size of the sampled windows; the defaults are those of the built-in model."""
+
+    frames_per_second: int = 25
+    frames_per_window: int = 100
+    silent_frames: int = 0  # before the sound, in the first window
+
+    def frames(self, seconds: np.ndarray) -> np.ndarray:
+        """Return the frames of videos as long as the sound, shape (n,), int64."""
+        return np.ceil(np.round(seconds * self.frames_per_second, 6)).astype(np.int64)
+
+    def windows(self, frames: np.ndarray) -> np.ndarray:
+        """Return the windows whose motion fills these frames, shape (n,), int64."""
+        return np.where(frames, -(-(frames + self.silent_frames) // self.frames_per_window), 0)
 
 
 @dataclass(frozen=True)
@@ -57,8 +72,9 @@ class Tally:
     Use it as a context manager: leaving it ends its threads. Some 40 bytes are kept for each distinct file.
     """
 
-    def __init__(self, probes: Probes | None = None) -> None:
+    def __init__(self, probes: Probes | None = None, sizes: VideoSizes | None = None) -> None:
         self._probes = probes or Probes()
+        self._sizes = sizes or VideoSizes()
         self._records = 0
         self._portraits = HashIndex()
         self._recordings = _Lengths(self._probes.audio)
@@ -94,8 +110,8 @@ class Tally:
         counts = Totals(self._records, len(self._portraits), len(self._recordings), len(self._motions))
         if self._probes.audio is None:
             return counts
-        sound, distinct, frames, windows = self._recordings.sums()
-        motion_frames = self._motions.sums()[2]
+        sound, distinct, frames, windows = self._recordings.sums(self._sizes)
+        motion_frames = self._motions.sums(self._sizes)[2]
         return Totals(
             **{name: getattr(counts, name) for name in ("records", "portraits", "recordings", "motions")},
             sound_s=sound,
@@ -155,15 +171,10 @@ class _Lengths:
         fresh = {int(number): path for number, path in zip(numbers, paths, strict=True) if number >= known}
         return list(fresh.items())
 
-    def sums(self) -> tuple[float, float, int, int]:
+    def sums(self, sizes: VideoSizes) -> tuple[float, float, int, int]:
         """Seconds over rows, seconds over files, frames and windows over rows."""
         read = ~np.isnan(self.seconds)
         seconds, rows, sampled = self.seconds[read], self._rows[read], self._sampled[read]
-        frames = frames_of(seconds)
-        windows = -(-frames // WINDOW_FRAMES)
+        frames = sizes.frames(seconds)
+        windows = sizes.windows(frames)
         return float(seconds @ rows), float(seconds.sum()), int(frames @ rows), int(windows @ sampled)
-
-
-def frames_of(seconds: np.ndarray) -> np.ndarray:
-    """Frames of videos as long as the sound, at 25 a second: shape (n,), int64."""
-    return np.ceil(np.round(seconds * FRAMES_PER_SECOND, 6)).astype(np.int64)

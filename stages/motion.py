@@ -113,7 +113,7 @@ class _Order:
 class MotionStage(Stage):
     """`SpeechPayload` or row `motion` -> `MotionPayload`; facts `frames`, `seconds`, `seed`, `bytes`.
 
-    A motion file is brought to the frame rate of the motion generator, which is that of all videos of a run; where the
+    A motion file is brought to the frame rate of the motion model, which is that of all videos of a run; where the
     row has sound too, the motion is cut to its length, or its last frame is held. Smoothing is for sampled motion
     alone: a file holds what its maker wanted.
 
@@ -134,9 +134,9 @@ class MotionStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Loads the motion generator."""
+        """Load the motion model."""
         self._models = Models(self.config.animation)
-        _ = self._models.motion_generator, self._models.template
+        _ = self._models.motion_model, self._models.template
         bundle = self._models.bundle
         self._provenance = {"bundle": bundle.name, "fingerprint": bundle.fingerprint(MOTION_ROLES)}
 
@@ -172,7 +172,7 @@ class MotionStage(Stage):
     def _read(self, location: str, plan: WindowPlan | None) -> MotionPayload:
         with local_file(location) as path:
             file = load_motion(path)
-        motion = resample(file.motion, self._models.motion_generator.config.fps)
+        motion = resample(file.motion, self._models.motion_model.sizes.frames_per_second)
         return MotionPayload.of(fit_length(motion, plan.n_frames) if plan else motion, file.provenance)
 
     def _groups(self, orders: Mapping[int, _Order]) -> Iterator[list[int]]:
@@ -193,7 +193,7 @@ class MotionStage(Stage):
         recordings = [order.recording() for order in (*orders, *[orders[0].silent()] * n_fillers)]
         with autocast(models.device, options.precision):
             motions = sample_motion(
-                models.motion_generator, recordings, models.template, options.sampling, device=models.device
+                models.motion_model, recordings, models.template, options.sampling, device=models.device
             )
         return [
             MotionPayload.of(smooth(motion, options.smoothing), {**self._provenance, **order.provenance}, order.seed)

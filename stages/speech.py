@@ -86,10 +86,10 @@ class SpeechStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Loads the motion generator, whose part the speech encoder is."""
+        """Load the motion model, whose part the speech encoder is."""
         ffmpeg_executable()
         self._models = Models(self.config.animation)
-        _ = self._models.motion_generator
+        _ = self._models.motion_model
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Encodes windows of several recordings in one call; in `strict` mode those of one recording."""
@@ -112,7 +112,7 @@ class SpeechStage(Stage):
         """Fills in the features of the jobs, or why there are none."""
         given: list[_Job] = []  # whose window each one is
         features = encode_windows(
-            self._models.motion_generator,
+            self._models.motion_model,
             self._windows(jobs, given),
             windows_per_call=self.config.windows_per_call,
             device=self._models.device,

@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from joyvasa.bundles.generator import generator_config
+from joyvasa.bundles.checkpoints import checkpoint_format
 from joyvasa.bundles.hashes import HashCache
 from joyvasa.bundles.spec import BundleSpec, Licence, Role, Switches
-from joyvasa.bundles.state import DROPPED, load_state
+from joyvasa.bundles.state import load_state
 from joyvasa.bundles.weights import Weights, read_weights, source_of
 from joyvasa.errors import ConfigError, ModelError
 
@@ -156,7 +156,7 @@ class Bundle:
         else:
             weights = self.weights(role)
             module = self.build_for(role, weights)
-            load_state(module, weights.state, weights.where, DROPPED.get(entry.network, ()))
+            load_state(module, weights.state, weights.where, checkpoint_format(entry.network).dropped)
         return module.to(device).eval()
 
     def weights(self, role: str) -> Weights:
@@ -168,10 +168,11 @@ class Bundle:
     def build_for(self, role: str, weights: Weights) -> nn.Module:
         """The network of a role with constructor weights; sizes from its checkpoint, and bundle.yaml for the rest."""
         entry = self._entry(role)
-        return self._build(role, generator_config(weights, entry.config) if self._generates(entry) else entry.config)
+        config = checkpoint_format(entry.network).config
+        return self._build(role, config(weights, entry.config) if config else entry.config)
 
     def template(self) -> MotionTemplate:
-        """Statistics that turn the motion generator's numbers into motion.
+        """Statistics that turn the coefficients of the motion model into motion.
 
         Raises:
             ModelError: missing or damaged file, or arrays that are not a template.
@@ -265,18 +266,13 @@ class Bundle:
                 f"{path}: a link that leads out of the bundle {self.folder}: put files and folders themselves there",
             )
 
-    @staticmethod
-    def _generates(entry: Role) -> bool:
-        return entry.network == "motion_generator"
-
     def _build(self, role: str, config: dict[str, Any]) -> nn.Module:
         from joyvasa.networks import build
 
-        entry = self._entry(role)
-        if self._generates(entry):
-            config = {"positional_encoding": self.switches.positional_encoding, **config}
+        network = self._entry(role).network
+        switches = {name: getattr(self.switches, name) for name in checkpoint_format(network).switches}
         try:
-            return build(str(entry.network), **config)
+            return build(str(network), **{**switches, **config})
         except (ConfigError, TypeError, ValueError, RuntimeError) as error:
             reason = error.sentence if isinstance(error, ConfigError) else str(error)
             raise ModelError("bundle_invalid", f"bundle {self.name}: {role} cannot be built: {reason}") from None

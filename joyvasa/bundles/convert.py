@@ -15,9 +15,10 @@ import yaml
 from torch import Tensor
 
 from joyvasa.bundles.bundle import TEMPLATE_ROLE, Bundle
+from joyvasa.bundles.checkpoints import checkpoint_format
 from joyvasa.bundles.generator import ARGUMENTS
 from joyvasa.bundles.spec import BundleSpec, Role
-from joyvasa.bundles.state import DROPPED, fitted_state
+from joyvasa.bundles.state import fitted_state
 from joyvasa.bundles.weights import source_of
 from joyvasa.errors import ModelError, OutputError
 from joyvasa.runtime.files import atomic_file, atomic_folder, sha256_of
@@ -166,7 +167,7 @@ def _write(bundle: Bundle, name: str, target: Path) -> None:
     else:
         weights = bundle.weights(name)
         network = bundle.build_for(name, weights)
-        tensors = fitted_state(weights.state, network, weights.where, DROPPED.get(str(role.network), ()))
+        tensors = fitted_state(weights.state, network, weights.where, checkpoint_format(role.network).dropped)
         told = {key: weights.arguments[key] for key in (*ARGUMENTS, "audio_model") if key in weights.arguments}
         metadata["arguments"] = json.dumps(told, sort_keys=True)
     with models_output(target), atomic_file(target) as temporary:

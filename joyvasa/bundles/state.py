@@ -10,21 +10,6 @@ from joyvasa.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# The published code drops the table of diffusion steps when loading: it is a formula, and old files hold
-# fewer rows than the network. The published SyncNet is older than the counters of batch norm, which only
-# training reads. Nothing else may be missing or left over.
-DROPPED = {
-    "motion_generator": frozenset({"denoising_net.TE.pe"}),
-    "syncnet": frozenset(
-        f"{name}.num_batches_tracked"
-        for name in (
-            *(f"{part}.{index}" for part in ("netcnnaud", "netcnnlip") for index in (1, 5, 9, 12, 15, 19)),
-            "netfcaud.1",
-            "netfclip.1",
-        )
-    ),
-}
-
 _WEIGHT_NORM = {
     "weight_g": "parametrizations.weight.original0",
     "weight_v": "parametrizations.weight.original1",

@@ -1,4 +1,4 @@
-"""From sound to motion: many recordings of any length through the motion generator, window by window.
+"""From sound to motion: many recordings of any length through the motion model, window by window.
 
 Encoding sound and drawing motion are two steps, so that a recording is encoded once however many
 motions are drawn for it. Joined by a lazy iterator, they hold a few windows at a time.
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from joyvasa.errors import ConfigError
+from joyvasa.motion.model import MotionModel
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
-from joyvasa.motion.windows import PADDING_SAMPLES, Timing, WindowPlan, iterate_windows, plan_windows
-from joyvasa.networks.diffusion import draw_noise
-from joyvasa.networks.motion_generator import MotionGenerator, MotionGeneratorConfig, Sampler
+from joyvasa.motion.windows import Timing, WindowPlan, iterate_windows
+from joyvasa.networks.diffusion import Sampler, draw_noise
+from joyvasa.networks.motion_sizes import MotionSizes
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class SamplingConfig:
 
     cfg_scale: float = 2.8  # how strongly motion follows the sound; 1 is as trained and takes half the time
     sampler: Sampler = "ancestral"  # or ddim: deterministic for a given start
-    steps: int | None = None  # of the sampler; None: as many as the network was trained with
+    steps: int | None = None  # of the sampler; None: as many as the model was trained with
     flexibility: float = 0.0  # of ancestral noise: 0 the least, 1 the most
     dynamic_threshold: tuple[float, float, float] | None = None  # quantile, least and largest bound of predictions
     timing: Timing = "aligned"
@@ -73,37 +74,8 @@ class Recording:
     cfg_scale: float | None = None
 
 
-def plan_speech(
-    n_samples: int,
-    sizes: MotionGeneratorConfig,
-    *,
-    padding_samples: tuple[int, int] = PADDING_SAMPLES,
-    timing: Timing = "aligned",
-) -> WindowPlan:
-    """The windows of a recording as this motion generator takes them.
-
-    Args:
-        n_samples: of the whole recording, at the generator's sample rate.
-        sizes: of the generator.
-        padding_samples: silence before and after each recording that the weights were made for.
-        timing: as for `plan_windows`.
-
-    Raises:
-        InputError: `audio_empty`.
-        ConfigError: `window_config`.
-    """
-    return plan_windows(
-        n_samples,
-        n_motions=sizes.n_motions,
-        frames_per_second=sizes.fps,
-        sample_rate=sizes.sample_rate,
-        padding_samples=padding_samples,
-        timing=timing,
-    )
-
-
 def speech_windows(
-    network: MotionGenerator,
+    model: MotionModel,
     blocks: Iterable[np.ndarray],
     plan: WindowPlan,
     *,
@@ -113,11 +85,11 @@ def speech_windows(
     """Encodes a recording window by window; holds `windows_per_call` of them.
 
     Args:
-        network: on `device`, in eval mode.
-        blocks: the recording in order, each of shape (n,), float32 mono at the generator's sample rate.
+        model: motion model, on `device`.
+        blocks: the recording in order, each of shape (n,), float32 mono at the model's sample rate.
         plan: for exactly this recording.
         windows_per_call: encoded at once.
-        device: of the network.
+        device: device of the model.
 
     Yields:
         features of each window, shape (n, dim), on the device.
@@ -125,12 +97,12 @@ def speech_windows(
     Raises:
         InputError: `audio_length_changed`, and what reading the blocks raises.
     """
-    yield from encode_windows(network, iterate_windows(blocks, plan), windows_per_call=windows_per_call, device=device)
+    yield from encode_windows(model, iterate_windows(blocks, plan), windows_per_call=windows_per_call, device=device)
 
 
 @torch.no_grad()
 def encode_windows(
-    network: MotionGenerator,
+    model: MotionModel,
     windows: Iterable[np.ndarray],
     *,
     windows_per_call: int = 1,
@@ -139,22 +111,22 @@ def encode_windows(
     """Encodes windows of any recordings, in order.
 
     Args:
-        network: on `device`, in eval mode.
+        model: motion model, on `device`.
         windows: each of shape (samples_per_window,), float32.
         windows_per_call: encoded at once.
-        device: of the network.
+        device: device of the model.
 
     Yields:
         features of each window, shape (n, dim), on the device.
     """
     windows = iter(windows)
     while batch := list(islice(windows, windows_per_call)):
-        yield from network.audio_features(torch.from_numpy(np.stack(batch)).to(device))  # (B, n, dim)
+        yield from model.encode(torch.from_numpy(np.stack(batch)).to(device))  # (B, n, dim)
 
 
 @torch.no_grad()
 def sample_motion(
-    network: MotionGenerator,
+    model: MotionModel,
     recordings: Sequence[Recording],
     template: MotionTemplate,
     config: SamplingConfig | None = None,
@@ -164,16 +136,16 @@ def sample_motion(
 ) -> list[MotionSequence]:
     """Motion for recordings of any lengths, in one batch that shrinks as they end.
 
-    The first window starts from the learned features, later ones from the last frames and audio
-    features of the window before; all windows of a recording start from the same noise. In memory
-    are one window of each recording and the motion itself.
+    For the first window the model gets nothing of what came before, for later ones the last frames and audio features
+    of the window before; all windows of a recording start from the same noise. In memory are one window of each
+    recording and the motion itself.
 
     Args:
-        network: on `device`, in eval mode.
+        model: motion model, on `device`.
         recordings: their features and generators are used up.
-        template: of the network's training motion.
+        template: template of the model's bundle.
         config: None for the defaults.
-        device: of the network.
+        device: device of the model.
         on_window: called after each round with the windows done and the windows in total, of all recordings.
 
     Returns:
@@ -185,14 +157,15 @@ def sample_motion(
         ModelError: `template_mismatch`.
     """
     config = config or SamplingConfig()
-    sizes = network.config
+    sizes = model.sizes
+    first_seen = sizes.frames_per_window - sizes.previous_frames  # of the frames that the next window sees
     runs = [_Run(recording, sizes, config, device) for recording in recordings]
     n_windows = sum(run.plan.n_windows for run in runs)
     n_done = 0
     while active := [run for run in runs if len(run.motion) < run.plan.n_windows]:
         audio = torch.stack([next(run.windows).to(device) for run in active])  # (B, n, dim)
         started = n_done > 0
-        motion = network.sample(
+        motion = model.sample(
             audio,
             prev_motion=torch.stack([run.last_motion for run in active]) if started else None,
             prev_audio=torch.stack([run.last_audio for run in active]) if started else None,
@@ -206,12 +179,12 @@ def sample_motion(
         )  # (B, n, D)
         for run, window_motion, window_audio in zip(active, motion, audio, strict=True):
             run.motion.append(window_motion.cpu())
-            run.last_motion = window_motion[-sizes.n_prev_motions :].clone()
-            run.last_audio = window_audio[-sizes.n_prev_motions :].clone()  # a view would hold the whole batch
+            run.last_motion = window_motion[first_seen:].clone()
+            run.last_audio = window_audio[first_seen:].clone()  # a view would hold the whole batch
         n_done += len(active)
         if on_window:
             on_window(n_done, n_windows)
-    return [template.denormalise(run.kept_motion, sizes.fps) for run in runs]
+    return [template.denormalise(run.kept_motion, sizes.frames_per_second) for run in runs]
 
 
 class _Run:
@@ -223,7 +196,7 @@ class _Run:
     def __init__(
         self,
         recording: Recording,
-        sizes: MotionGeneratorConfig,
+        sizes: MotionSizes,
         config: SamplingConfig,
         device: torch.device | str,
     ) -> None:
@@ -232,7 +205,7 @@ class _Run:
         self.generator = recording.generator
         self.cfg_scale = config.cfg_scale if recording.cfg_scale is None else recording.cfg_scale
         # All windows start from the same noise, so that the motion keeps its character.
-        self.start = draw_noise((sizes.n_motions, sizes.motion_feat_dim), self.generator, torch.device(device))
+        self.start = draw_noise((sizes.frames_per_window, sizes.coefficients), self.generator, torch.device(device))
         self.motion: list[Tensor] = []  # (n, D) for each window
 
     @property

@@ -1,4 +1,4 @@
-"""How a recording is cut into the windows that the motion generator takes, and what of their motion is kept."""
+"""How a recording is cut into the windows that the motion model takes, and what of their motion is kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from joyvasa.errors import ConfigError, InputError
+from joyvasa.networks.motion_sizes import MotionSizes
 
 Timing = Literal["aligned", "reference"]
 
@@ -18,7 +19,7 @@ PADDING_SAMPLES = (1280, 640)
 
 @dataclass(frozen=True, kw_only=True)
 class WindowPlan:
-    """Windows of one recording. All sample counts are at the sample rate of the motion generator.
+    """Windows of one recording. All sample counts are at the sample rate of the motion model.
 
     The windows follow each other without gap or overlap, begin with `padding_samples[0]` of
     silence, and silence fills the last one.
@@ -40,20 +41,16 @@ class WindowPlan:
 
 def plan_windows(
     n_samples: int,
+    sizes: MotionSizes | None = None,
     *,
-    n_motions: int = 100,
-    frames_per_second: int = 25,
-    sample_rate: int = 16_000,
     padding_samples: tuple[int, int] = PADDING_SAMPLES,
     timing: Timing = "aligned",
 ) -> WindowPlan:
     """Plans the windows of a recording.
 
     Args:
-        n_samples: of the recording, at `sample_rate`.
-        n_motions: frames of a window.
-        frames_per_second: of the motion.
-        sample_rate: Hz.
+        n_samples: length of the recording at the sample rate of the motion model.
+        sizes: sizes of the motion model; None for those of the published weights.
         padding_samples: silence before and after the recording that the weights were made for.
         timing: `aligned` drops the frames of the silence in front and keeps ceil(duration * frames_per_second)
             frames, so motion and sound are in step and equally long. `reference` keeps what JoyVASA keeps: with
@@ -65,9 +62,11 @@ def plan_windows(
     """
     if n_samples < 1:
         raise InputError("audio_empty", "recording: 0 samples of sound; expected at least one: use a longer recording")
-    if sample_rate % frames_per_second:
-        raise _bad(f"{frames_per_second} frames per second", f"a divisor of the sample rate {sample_rate}")
-    samples_per_frame = sample_rate // frames_per_second
+    sizes = sizes or MotionSizes()
+    rate, window = sizes.sample_rate, sizes.frames_per_window
+    if rate % sizes.frames_per_second:
+        raise _bad(f"{sizes.frames_per_second} frames per second", f"a divisor of the sample rate {rate}")
+    samples_per_frame = rate // sizes.frames_per_second
     lead, tail = padding_samples
     if timing == "aligned":
         if lead % samples_per_frame:
@@ -76,19 +75,19 @@ def plan_windows(
             )
         first_frame = lead // samples_per_frame
         n_frames = -(-n_samples // samples_per_frame)
-        n_windows = -(-(first_frame + n_frames) // n_motions)
+        n_windows = -(-(first_frame + n_frames) // window)
     elif timing == "reference":
         first_frame = 0
-        n_windows = max(1, -(-((n_samples + lead + tail) // samples_per_frame) // n_motions))
+        n_windows = max(1, -(-((n_samples + lead + tail) // samples_per_frame) // window))
         # Frames in which the recording or its padding still sounds; a frame cut off at the end counts not.
-        n_frames = min(n_windows * n_motions, (n_samples + lead + tail) // samples_per_frame)
+        n_frames = min(n_windows * window, (n_samples + lead + tail) // samples_per_frame)
     else:
         raise _bad(f"timing {timing!r}", "aligned or reference")
     return WindowPlan(
         n_samples=n_samples,
         padding_samples=padding_samples,
-        samples_per_window=n_motions * samples_per_frame,
-        frames_per_window=n_motions,
+        samples_per_window=sizes.samples_per_window,
+        frames_per_window=window,
         n_windows=n_windows,
         first_frame=first_frame,
         n_frames=n_frames,

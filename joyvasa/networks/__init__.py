@@ -16,58 +16,60 @@ from joyvasa.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class _Entry:
+class NetworkEntry:
     """Where a network is defined; imported when it is first built."""
 
-    module: str  # in the package joyvasa
+    module: str  # full name
     network: str  # class, takes a configuration
     config: str  # frozen dataclass
     preset: Mapping[str, Any] = field(default_factory=dict)  # values that replace the dataclass's defaults
 
 
-_ENTRIES: Mapping[str, _Entry] = {
-    "appearance_feature_extractor": _Entry(
-        "networks.appearance_feature_extractor",
+NETWORKS: dict[str, NetworkEntry] = {
+    "appearance_feature_extractor": NetworkEntry(
+        "joyvasa.networks.appearance_feature_extractor",
         "AppearanceFeatureExtractor",
         "AppearanceFeatureExtractorConfig",
     ),
-    "motion_extractor": _Entry("networks.motion_extractor", "MotionExtractor", "MotionExtractorConfig"),
-    "warping_module": _Entry("networks.warping_module", "WarpingModule", "WarpingConfig"),
-    "spade_generator": _Entry("networks.spade_generator", "SpadeGenerator", "SpadeGeneratorConfig"),
-    "stitching": _Entry("networks.retargeting", "RetargetingNetwork", "StitchingConfig"),
-    "lip": _Entry("networks.retargeting", "RetargetingNetwork", "LipConfig"),
-    "eye": _Entry("networks.retargeting", "RetargetingNetwork", "EyeConfig"),
-    "motion_generator": _Entry("networks.motion_generator", "MotionGenerator", "MotionGeneratorConfig"),
+    "motion_extractor": NetworkEntry("joyvasa.networks.motion_extractor", "MotionExtractor", "MotionExtractorConfig"),
+    "warping_module": NetworkEntry("joyvasa.networks.warping_module", "WarpingModule", "WarpingConfig"),
+    "spade_generator": NetworkEntry("joyvasa.networks.spade_generator", "SpadeGenerator", "SpadeGeneratorConfig"),
+    "stitching": NetworkEntry("joyvasa.networks.retargeting", "RetargetingNetwork", "StitchingConfig"),
+    "lip": NetworkEntry("joyvasa.networks.retargeting", "RetargetingNetwork", "LipConfig"),
+    "eye": NetworkEntry("joyvasa.networks.retargeting", "RetargetingNetwork", "EyeConfig"),
+    "motion_generator": NetworkEntry("joyvasa.networks.motion_generator", "MotionGenerator", "MotionGeneratorConfig"),
     # What JoyVASA's training script makes; the published weights have 73 and 10.
-    "motion_generator_train": _Entry(
-        "networks.motion_generator",
+    "motion_generator_train": NetworkEntry(
+        "joyvasa.networks.motion_generator",
         "MotionGenerator",
         "MotionGeneratorConfig",
         {"motion_feat_dim": 70, "n_prev_motions": 25},
     ),
-    "wav2vec2": _Entry("networks.speech_encoder", "SpeechEncoder", "SpeechEncoderConfig"),
-    "i3d": _Entry("networks.metrics.i3d", "I3d", "I3dConfig"),
-    "amt": _Entry("networks.metrics.amt", "Amt", "AmtConfig"),
-    "mplug_owl2": _Entry("networks.metrics.mplug_owl2", "MplugOwl2", "MplugOwl2Config"),
-    "syncnet": _Entry("networks.metrics.syncnet", "SyncNet", "SyncNetConfig"),
-    "s3fd": _Entry("networks.metrics.s3fd", "S3fd", "S3fdConfig"),
-    "xpose": _Entry("networks.xpose", "Xpose", "XposeConfig"),
-    "compact_appearance": _Entry("sample.networks.appearance", "CompactAppearance", "CompactAppearanceConfig"),
-    "compact_motion_extractor": _Entry(
-        "sample.networks.motion_extractor", "CompactMotionExtractor", "CompactMotionExtractorConfig"
+    "wav2vec2": NetworkEntry("joyvasa.networks.speech_encoder", "SpeechEncoder", "SpeechEncoderConfig"),
+    "i3d": NetworkEntry("joyvasa.networks.metrics.i3d", "I3d", "I3dConfig"),
+    "amt": NetworkEntry("joyvasa.networks.metrics.amt", "Amt", "AmtConfig"),
+    "mplug_owl2": NetworkEntry("joyvasa.networks.metrics.mplug_owl2", "MplugOwl2", "MplugOwl2Config"),
+    "syncnet": NetworkEntry("joyvasa.networks.metrics.syncnet", "SyncNet", "SyncNetConfig"),
+    "s3fd": NetworkEntry("joyvasa.networks.metrics.s3fd", "S3fd", "S3fdConfig"),
+    "xpose": NetworkEntry("joyvasa.networks.xpose", "Xpose", "XposeConfig"),
+    "compact_appearance": NetworkEntry(
+        "joyvasa.sample.networks.appearance", "CompactAppearance", "CompactAppearanceConfig"
     ),
-    "compact_warping": _Entry("sample.networks.warping", "CompactWarping", "CompactWarpingConfig"),
-    "compact_generator": _Entry("sample.networks.generator", "CompactGenerator", "CompactGeneratorConfig"),
+    "compact_motion_extractor": NetworkEntry(
+        "joyvasa.sample.networks.motion_extractor", "CompactMotionExtractor", "CompactMotionExtractorConfig"
+    ),
+    "compact_warping": NetworkEntry("joyvasa.sample.networks.warping", "CompactWarping", "CompactWarpingConfig"),
+    "compact_generator": NetworkEntry(
+        "joyvasa.sample.networks.generator", "CompactGenerator", "CompactGeneratorConfig"
+    ),
 }
-
-NAMES: tuple[str, ...] = tuple(_ENTRIES)
 
 
 def build(name: str, **config: Any) -> nn.Module:
     """Builds a network with constructor-initialised weights.
 
     Args:
-        name: one of `NAMES`.
+        name: a key of `NETWORKS`.
         **config: sizes that differ from the published ones; the fields of the network's configuration.
 
     Returns:
@@ -76,12 +78,12 @@ def build(name: str, **config: Any) -> nn.Module:
     Raises:
         ConfigError: `unknown_network`, `unknown_network_option`, or what the configuration says of a bad value.
     """
-    entry = _ENTRIES.get(name)
+    entry = NETWORKS.get(name)
     if entry is None:
         raise ConfigError(
-            "unknown_network", f"{name}: no network has this name; expected one of {', '.join(NAMES)}: choose one"
+            "unknown_network", f"{name}: no network has this name; expected one of {', '.join(NETWORKS)}: choose one"
         )
-    module = import_module(f"joyvasa.{entry.module}")
+    module = import_module(entry.module)
     config_class = getattr(module, entry.config)
     known = [option.name for option in fields(config_class)]
     if unknown := sorted(set(config) - set(known)):

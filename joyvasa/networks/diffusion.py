@@ -13,6 +13,7 @@ from joyvasa.errors import ConfigError
 
 ScheduleMode = Literal["linear", "cosine", "quadratic", "sigmoid"]
 Target = Literal["sample", "noise"]
+Sampler = Literal["ancestral", "ddim"]
 Generators = torch.Generator | Sequence[torch.Generator]
 
 MAX_STEPS = 500  # for which JoyVASA's networks have a row in their table of steps

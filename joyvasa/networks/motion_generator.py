@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError
 from joyvasa.networks.denoising_network import POSITION_ROWS, DenoisingNetwork
-from joyvasa.networks.diffusion import DiffusionSchedule, Generators, ScheduleMode, Target, noise_sequence
+from joyvasa.networks.diffusion import DiffusionSchedule, Generators, Sampler, ScheduleMode, Target, noise_sequence
+from joyvasa.networks.motion_sizes import MotionSizes
 from joyvasa.networks.speech_encoder import (
     SAMPLE_RATE,
     SpeechEncoder,
@@ -21,8 +22,6 @@ from joyvasa.networks.speech_encoder import (
     resample_frames,
 )
 from joyvasa.sample.networks.sound_encoder import CompactSoundEncoder, CompactSoundEncoderConfig
-
-Sampler = Literal["ancestral", "ddim"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +90,7 @@ class MotionGeneratorConfig:
 
 
 class MotionGenerator(nn.Module):
-    """Speech encoder, denoising network and sampler.
+    """Speech encoder, denoising network and sampler: the `MotionModel` of JoyVASA.
 
     Shapes below: B records, n = `n_motions` and P = `n_prev_motions` frames, D = `motion_feat_dim`,
     dim = `feature_dim`.
@@ -117,6 +116,25 @@ class MotionGenerator(nn.Module):
             constant_row=config.n_tokens if config.positional_encoding == "constant_row" else None,
         )
         self.diffusion_sched = DiffusionSchedule(config.n_diff_steps, config.diff_schedule)
+
+    @property
+    def sizes(self) -> MotionSizes:
+        """Return the rates and sizes that sampling needs."""
+        return MotionSizes(
+            frames_per_second=self.config.fps,
+            frames_per_window=self.config.n_motions,
+            previous_frames=self.config.n_prev_motions,
+            coefficients=self.config.motion_feat_dim,
+            sample_rate=self.config.sample_rate,
+        )
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the denoising network, which runs at every step; on a GPU each step is one CUDA graph."""
+        self.denoising_net.compile(*args, mode="reduce-overhead", **options)
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Encode windows of sound; see `audio_features`, which training uses."""
+        return self.audio_features(waveform)
 
     def audio_features(self, waveform: Tensor) -> Tensor:
         """Features of the sound at the frame rate of the motion.

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from joyvasa.motion.sampling import Recording, SamplingConfig, plan_speech, sample_motion, speech_windows
+from joyvasa.motion.sampling import Recording, SamplingConfig, sample_motion, speech_windows
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
+from joyvasa.motion.windows import plan_windows
 from joyvasa.networks.motion_generator import MotionGenerator
 from joyvasa.training.clips import ClipRecord
 from joyvasa.training.samples import normalised
@@ -55,7 +56,7 @@ def generate(
     n_samples = n_frames * network.config.sample_rate // network.config.fps
     waveform = np.resize(clip.waveform() if sound is None else sound, n_samples)
     device = network.start_motion_feat.device
-    plan = plan_speech(n_samples, network.config, padding_samples=(0, 0))
+    plan = plan_windows(n_samples, network.sizes, padding_samples=(0, 0))
     recording = Recording(
         plan=plan,
         features=speech_windows(network, [waveform], plan, device=device),

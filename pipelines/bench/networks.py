@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from joyvasa.models import Models
+from joyvasa.networks.motion_generator import MotionGenerator
 from joyvasa.runtime.device import Precision, autocast, compiler_missing
 from pipelines.bench.clock import PeakMemory, repeated, synchronise
 from pipelines.bench.config import BenchConfig
@@ -184,10 +185,12 @@ def _calls(models: Models, batch: int) -> Iterator[_Call]:
         pairs = torch.rand(batch, 2 * KEYPOINTS * 3, device=device)
         yield _Call("stitching", "frame", models.network("stitching"), (pairs,))
 
-    generator = models.motion_generator
+    generator = models.motion_model
+    waveform = torch.randn(batch, generator.sizes.samples_per_window, device=device) / 10
+    yield _Call("motion_generator.encode", "window", generator.encode, (waveform,))
+    if not isinstance(generator, MotionGenerator):
+        return
     sizes = generator.config
-    waveform = torch.randn(batch, sizes.n_motions * sizes.sample_rate // sizes.fps, device=device) / 10
-    yield _Call("motion_generator.audio_features", "window", generator.audio_features, (waveform,))
     motion = torch.randn(batch, sizes.n_motions, sizes.motion_feat_dim, device=device)
     audio = torch.randn(batch, sizes.n_motions, sizes.feature_dim, device=device)
     before = torch.randn(batch, sizes.n_prev_motions, sizes.motion_feat_dim, device=device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ class PlainSampler:
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._generator: MotionGenerator = models.motion_generator
+        self._generator = cast("MotionGenerator", models.network("motion_generator"))
         state = self._generator.denoising_net.state_dict()
         self._denoiser = PlainDenoiser(self._generator.config, state).to(models.device).eval()
 

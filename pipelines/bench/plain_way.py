@@ -47,7 +47,7 @@ class PlainWay:
         info = probe_audio(audio)
         plan = models.plan_speech(info.n_samples)
         portrait = models.encoder.encode([models.read_picture(image)])[0]
-        features = [*speech_windows(models.motion_generator, models.sound(audio), plan, device=models.device)]
+        features = [*speech_windows(models.motion_model, models.sound(audio), plan, device=models.device)]
         self.render(portrait, self.sampler.sample(plan, features, seed), audio, output)
         return plan.n_frames
 

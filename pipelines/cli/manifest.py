@@ -17,7 +17,9 @@ from pipelines.cli.progress import ProgressDisplay
 if TYPE_CHECKING:
     from manifests.estimate import Profile
     from manifests.problems import Problem, Summary
+    from manifests.stats import VideoSizes
     from manifests.summary import Survey
+    from pipelines.runs.config import RunConfig
 
 READING = "rows read"  # title of the progress bar
 
@@ -33,6 +35,9 @@ ProfilePath = Annotated[
 ]
 Measure = Annotated[
     bool, typer.Option("--measure", help="Measure the rates first: run a few rows here and throw the videos away.")
+]
+ModelsName = Annotated[
+    str | None, typer.Option("--models", help="Model bundle whose frame rate and windows count (default: sample).")
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="With --measure: YAML file with options of generate.")
@@ -80,6 +85,7 @@ def plan(
     manifest: ManifestPath,
     shard_size: ShardSize = None,
     no_probe: NoProbe = False,
+    models: ModelsName = None,
     profile: ProfilePath = None,
     measure: Measure = False,
     config: ConfigFile = None,
@@ -93,13 +99,16 @@ def plan(
     from manifests.stats import Probes
     from manifests.summary import survey
 
-    rates = _rates(manifest, profile, measure=measure, config=config, settings=settings or [])
+    measured = _measured_config(profile, models, measure=measure, config=config, settings=settings or [])
+    rates = _rates(manifest, profile, measured)
+    bundle = measured.animation.models if measured else models
     with _reading_progress(as_json) as progress:
         result = survey(
             open_manifest(manifest),
             shard_size=shard_size or SHARD_RECORDS,
             files=None if no_probe else FileCheckConfig(),
             probes=None if no_probe else Probes(audio=_seconds_of_sound),
+            sizes=_sizes(bundle) if bundle else None,
             profile=rates,
             on_progress=lambda rows: progress.update(READING, rows),
         )
@@ -111,28 +120,46 @@ def plan(
         raise typer.Exit(ROWS_FAILED)
 
 
-def _rates(
-    manifest: str, profile: str | None, *, measure: bool, config: Path | None, settings: list[str]
-) -> Profile | None:
-    """The rates that the user wants to reckon with."""
+def _measured_config(
+    profile: str | None, models: str | None, *, measure: bool, config: Path | None, settings: list[str]
+) -> RunConfig | None:
+    """Return the options of the run that --measure asks for."""
     if profile and measure:
         raise typer.BadParameter("expected --profile or --measure, not both", param_hint="--measure")
     if not measure:
         if config or settings:
             raise typer.BadParameter("options of generate mean nothing without --measure", param_hint="--set, --config")
-        if not profile:
-            return None
-        if profile.lower().endswith((".yaml", ".yml")):
-            from manifests.estimate import read_profile
-
-            return read_profile(profile)
-        from pipelines.runs.rates import rates_of_bench, rates_of_run
-
-        return rates_of_bench(profile) if profile.lower().endswith(".json") else rates_of_run(profile)
-    from pipelines.runs import rates
+        return None
     from pipelines.runs.config import RunConfig
 
-    return rates.measure(manifest, merge_options(RunConfig, config=config, settings=settings))
+    return merge_options(RunConfig, config=config, settings=settings, flags={"animation.models": models})
+
+
+def _rates(manifest: str, profile: str | None, measured: RunConfig | None) -> Profile | None:
+    """Return the rates of the profile, or measure them."""
+    if measured:
+        from pipelines.runs import rates
+
+        return rates.measure(manifest, measured)
+    if not profile:
+        return None
+    if profile.lower().endswith((".yaml", ".yml")):
+        from manifests.estimate import read_profile
+
+        return read_profile(profile)
+    from pipelines.runs.rates import rates_of_bench, rates_of_run
+
+    return rates_of_bench(profile) if profile.lower().endswith(".json") else rates_of_run(profile)
+
+
+def _sizes(bundle: str) -> VideoSizes:
+    """Return the sizes of a bundle's motion model; it is loaded for that, because checkpoints state them."""
+    from joyvasa.models import AnimationConfig, Models
+    from manifests.stats import VideoSizes
+
+    models = Models(AnimationConfig(models=bundle, device="cpu"))
+    plan = models.plan_speech(1)
+    return VideoSizes(models.motion_model.sizes.frames_per_second, plan.frames_per_window, plan.first_frame)
 
 
 def _seconds_of_sound(path: str) -> float:
@@ -164,7 +191,7 @@ def _print_survey(result: Survey) -> None:
     from manifests.estimate import NO_PROFILE
 
     _print_summary(result.summary)
-    totals = result.totals
+    totals, sizes = result.totals, result.sizes
     figures: list[tuple[str, Any]] = [
         ("shards", f"{len(result.plan):,} of {result.plan.shard_size:,} rows"),
         ("records", totals.records),
@@ -172,8 +199,8 @@ def _print_survey(result: Survey) -> None:
         ("distinct recordings", totals.recordings),
         ("distinct motion files", totals.motions),
         ("seconds of sound", totals.sound_s),
-        ("video frames (25/s)", totals.frames),
-        ("windows (100 frames)", totals.windows),
+        (f"video frames ({sizes.frames_per_second}/s)", totals.frames),
+        (f"windows ({sizes.frames_per_window} frames)", totals.windows),
     ]
     for name, value in figures:
         text = value if isinstance(value, str) else "not read" if value is None else f"{value:,.0f}"

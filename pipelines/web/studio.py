@@ -53,7 +53,7 @@ class Studio:
         known = self._loaded.get(config.mode) or next(iter(self._loaded.values()), None)
         animator = Animator(config, loaded=known)
         models = self._loaded[config.mode] = animator.models
-        _ = models.detector, models.encoder, models.motion_generator, models.renderer  # they load when first asked for
+        _ = models.detector, models.encoder, models.motion_model, models.renderer  # they load when first asked for
         return animator
 
     def _make(self, job: Job, animator: Animator) -> Made:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.motion.sampling import Recording, SamplingConfig, plan_speech, sample_motion, speech_windows
+from joyvasa.motion.sampling import Recording, SamplingConfig, sample_motion, speech_windows
 from joyvasa.motion.sequence import MotionTemplate
 from joyvasa.motion.smoothing import SmoothingConfig, smooth
 from joyvasa.motion.windows import plan_windows
 from joyvasa.networks import build
-from joyvasa.networks.motion_generator import MotionGeneratorConfig
+from joyvasa.networks.motion_sizes import MotionSizes
 from tests.golden.reference import Section, base_seed, fill, needs_golden
 from tests.motions import arrays_of
 
@@ -43,12 +43,12 @@ def pad_frames(plan):
 class SeededNetwork:
     """Returns seeded noise as motion and writes down what it was asked."""
 
-    config = MotionGeneratorConfig()
+    sizes = MotionSizes()
 
     def __init__(self):
         self.calls = []
 
-    def audio_features(self, waveform):
+    def encode(self, waveform):
         self.calls.append([waveform.shape[1], waveform.double().sum().item()])
         return torch.zeros(1, 100, 256)
 
@@ -62,8 +62,8 @@ class TapeNetwork:
     """A network that takes its noise from a record of the reference's draws."""
 
     def __init__(self, network, tape):
-        self.config = network.config
-        self.audio_features = network.audio_features
+        self.sizes = network.sizes
+        self.encode = network.encode
         self.network = network
         self.start, self.tape = tape[0], iter(tape[1:])
 
@@ -73,7 +73,7 @@ class TapeNetwork:
 
 
 def recording(network, waveform, timing="reference"):
-    plan = plan_speech(len(waveform), network.config, timing=timing)
+    plan = plan_windows(len(waveform), network.sizes, timing=timing)
     features = speech_windows(network, np.array_split(waveform, 7), plan)
     return Recording(plan, features, torch.Generator().manual_seed(0))
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import torch
 
 from joyvasa.animator import Animator
 from joyvasa.bundles import open_bundle
@@ -13,6 +14,7 @@ from joyvasa.faces.animal_cascade import AnimalCascadeDetector
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.models import AnimationConfig, Models, detector_name, require_models, roles_in_use
 from joyvasa.motion.driving import DrivingConfig
+from joyvasa.networks.motion_generator import MotionGeneratorConfig
 
 NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
 SHARED = ("motion_generator", "motion_template", "stitching")
@@ -167,5 +169,22 @@ def test_terms_that_are_unclear_are_not_commercial():
 def test_who_needs_the_motion_generator_alone_needs_no_renderer():
     models = Models(config("models=joyvasa", "mode=animal"))
     with pytest.raises(ModelError) as caught:
-        _ = models.motion_generator
+        _ = models.motion_model
     assert "warping_module" not in caught.value.sentence
+
+
+def test_a_bundle_without_a_motion_model_is_refused_in_one_sentence(monkeypatch):
+    models = Models(config("models=random"))
+    monkeypatch.setattr(type(models.bundle), "network", lambda self, role, device: torch.nn.Identity())
+    with pytest.raises(
+        ModelError, match="bundle_invalid: bundle random: the role motion_generator is Identity"
+    ) as caught:
+        _ = models.motion_model
+    assert "expected a motion model" in caught.value.sentence
+
+
+def test_a_motion_model_for_another_sample_rate_is_refused(monkeypatch):
+    models = Models(config("models=random"))
+    monkeypatch.setattr(MotionGeneratorConfig, "sample_rate", 8000)
+    with pytest.raises(ModelError, match=r"MotionGenerator for sound of 8000 Hz; expected .* 16000 Hz"):
+        _ = models.motion_model

@@ -8,7 +8,7 @@ import yaml
 from manifests.errors import ManifestError
 from manifests.estimate import NO_PROFILE, read_profile
 from manifests.manifest import open_manifest
-from manifests.stats import Probes, frames_of
+from manifests.stats import Probes, VideoSizes
 from manifests.summary import survey
 from tests.manifests.tables import pair, write
 
@@ -112,4 +112,16 @@ def test_a_bad_profile_is_one_sentence(tmp_path, content):
 
 
 def test_frames_last_as_long_as_the_sound():
-    assert frames_of(np.array([0, 0.04, 0.041, 4, 4.01, 8.0])).tolist() == [0, 1, 2, 100, 101, 200]
+    frames = VideoSizes().frames(np.array([0, 0.04, 0.041, 4, 4.01, 8.0]))
+    assert frames.tolist() == [0, 1, 2, 100, 101, 200]
+    assert VideoSizes().windows(frames).tolist() == [0, 1, 1, 1, 2, 2]
+    assert VideoSizes(silent_frames=2).windows(frames).tolist() == [0, 1, 1, 2, 2, 3]
+
+
+def test_frames_and_windows_are_those_of_the_motion_model(tmp_path):
+    path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
+    sizes = VideoSizes(frames_per_second=20, frames_per_window=30, silent_frames=2)
+    result = survey(open_manifest(path), probes=Probes(audio=Prober()), sizes=sizes)
+    assert result.totals.frames == 14 * 20 * 10
+    assert result.totals.windows == 14 * (1 + 2 + 3 + 3)  # 22, 42, 62 and 82 frames
+    assert result.as_dict()["sizes"] == {"frames_per_second": 20, "frames_per_window": 30, "silent_frames": 2}

@@ -104,7 +104,7 @@ def test_want_of_memory_is_told_for_the_whole_batch(stage, items, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(stage._models.motion_generator, "sample", full)
+    monkeypatch.setattr(stage._models.motion_model, "sample", full)
     assert [outcome.kind for outcome in stage.run(items[:3])] == [Kind.OUT_OF_MEMORY] * 3
 
 
@@ -112,7 +112,7 @@ def test_a_broken_gpu_is_no_fault_of_the_record(stage, items, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(stage._models.motion_generator, "sample", broken)
+    monkeypatch.setattr(stage._models.motion_model, "sample", broken)
     with pytest.raises(RuntimeError, match="illegal memory access"):
         stage.run(items[:2])
 

@@ -32,7 +32,7 @@ def test_features_are_those_of_the_animator(stage, recordings):
 
 
 def test_recordings_of_a_batch_share_calls_and_keep_their_features(stage, recordings, monkeypatch):
-    calls, network = [], stage._models.motion_generator
+    calls, network = [], stage._models.motion_model
     encode = network.audio_features
 
     def counted(waveform):
@@ -72,7 +72,7 @@ def test_a_row_without_sound_passes_empty(stage):
 
 
 def test_sound_beside_a_motion_file_is_measured_and_not_encoded(stage, recordings, monkeypatch):
-    monkeypatch.setattr(stage._models.motion_generator, "audio_features", None)
+    monkeypatch.setattr(stage._models.motion_model, "audio_features", None)
     (outcome,) = stage.run([Item(record("both", audio=recordings[1].row["audio"], motion="wave.npz"))])
     assert outcome.facts["windows"] == 0
     assert outcome.payload.plan.n_frames == 213

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.motion.sampling import Recording, SamplingConfig, plan_speech, sample_motion, speech_windows
+from joyvasa.motion.sampling import Recording, SamplingConfig, sample_motion, speech_windows
 from joyvasa.motion.sequence import MotionTemplate
+from joyvasa.motion.windows import plan_windows
 from joyvasa.networks import build
 from tests.joyvasa.small_generator import SMALL
 
@@ -29,7 +30,7 @@ def template():
 
 
 def of_sound(network, n_samples, blocks, seed=0, *, windows_per_call=1, **options):
-    plan = plan_speech(n_samples, network.config)
+    plan = plan_windows(n_samples, network.sizes)
     features = speech_windows(network, blocks, plan, windows_per_call=windows_per_call)
     return Recording(plan, features, torch.Generator().manual_seed(seed), **options)
 
@@ -105,7 +106,7 @@ def test_later_windows_continue_from_the_one_before(network, template):
     calls = []
 
     class Watched:
-        config = network.config
+        sizes = network.sizes
 
         @staticmethod
         def sample(audio, **options):
@@ -156,7 +157,7 @@ def test_memory_does_not_grow_with_the_recording(network, template):
 @pytest.mark.parametrize("windows_per_call", [2, 3, 8])
 def test_windows_encoded_together_give_the_same_features_and_motion(network, template, windows_per_call):
     waveform = 0.1 * np.random.default_rng(0).standard_normal(61_234, dtype=np.float32)
-    plan = plan_speech(len(waveform), network.config)
+    plan = plan_windows(len(waveform), network.sizes)
     alone = list(speech_windows(network, [waveform], plan))
     together = list(speech_windows(network, [waveform], plan, windows_per_call=windows_per_call))
     assert len(alone) == len(together) == plan.n_windows
@@ -175,13 +176,13 @@ def test_no_more_windows_are_read_than_are_encoded_at_once(network):
             n_read += 1
             yield np.zeros(network.config.n_motions * 640, np.float32)
 
-    plan = plan_speech(100 * network.config.n_motions * 640, network.config)
+    plan = plan_windows(100 * network.config.n_motions * 640, network.sizes)
     next(speech_windows(network, blocks(), plan, windows_per_call=3))
     assert n_read <= 4
 
 
 def test_encoded_sound_serves_many_motions(network, template):
-    plan = plan_speech(30_000, network.config)
+    plan = plan_windows(30_000, network.sizes)
     waveform = 0.1 * np.random.default_rng(0).standard_normal(30_000, dtype=np.float32)
     features = list(speech_windows(network, [waveform], plan))
     shared = [Recording(plan, features, torch.Generator().manual_seed(seed)) for seed in (0, 1)]

@@ -3,8 +3,10 @@ import pytest
 
 from joyvasa.errors import ConfigError, InputError
 from joyvasa.motion.windows import iterate_windows, plan_windows
+from joyvasa.networks.motion_sizes import MotionSizes
 
-SMALL = {"n_motions": 4, "frames_per_second": 25, "sample_rate": 100, "padding_samples": (8, 4)}  # 4 samples a frame
+SIZES = MotionSizes(frames_per_window=4, frames_per_second=25, sample_rate=100)  # 4 samples a frame
+SMALL = {"sizes": SIZES, "padding_samples": (8, 4)}
 
 
 def ramp(n):
@@ -85,7 +87,7 @@ def test_impossible_plans_are_refused():
     with pytest.raises(InputError, match="audio_empty"):
         plan_windows(0)
     with pytest.raises(ConfigError, match="divisor"):
-        plan_windows(1000, frames_per_second=30)
+        plan_windows(1000, MotionSizes(frames_per_second=30))
     with pytest.raises(ConfigError, match="multiple of 640"):
         plan_windows(1000, padding_samples=(100, 0))
     with pytest.raises(ConfigError, match="aligned or reference"):

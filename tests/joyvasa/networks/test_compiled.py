@@ -32,7 +32,7 @@ def test_what_runs_for_every_step_and_frame_is_compiled(compiled):
     some = models("compiled=true")
     for role in ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator"):
         some.network(role)
-    _ = some.motion_generator
+    _ = some.motion_model
     assert compiled == [
         ("CompactWarping", {}),
         ("CompactGenerator", {}),
@@ -43,16 +43,16 @@ def test_what_runs_for_every_step_and_frame_is_compiled(compiled):
 
 def test_nothing_is_compiled_unasked(compiled):
     some = models()
-    _ = some.renderer, some.motion_generator
+    _ = some.renderer, some.motion_model
     assert not compiled
 
 
 @needs_compiler
 def test_models_do_not_share_networks_with_compiled_ones():
     plain = models()
-    _ = plain.motion_generator
-    assert plain.with_config(plain.config).motion_generator is plain.motion_generator
-    assert plain.with_config(models("compiled=true").config).motion_generator is not plain.motion_generator
+    _ = plain.motion_model
+    assert plain.with_config(plain.config).motion_model is plain.motion_model
+    assert plain.with_config(models("compiled=true").config).motion_model is not plain.motion_model
 
 
 def test_a_missing_compiler_is_named(monkeypatch):
@@ -69,7 +69,7 @@ def test_compiled_steps_give_the_same_motion():
     audio = torch.randn(2, SMALL["n_motions"], SMALL["feature_dim"])
     noise = torch.randn(SMALL["n_diff_steps"], *audio.shape[:2], SMALL["motion_feat_dim"])
     plain = network.sample(audio, noise=noise, cfg_scale=2.8)
-    network.denoising_net.compile(mode="reduce-overhead")
+    network.compile()
     assert torch.allclose(network.sample(audio, noise=noise, cfg_scale=2.8), plain, rtol=0, atol=1e-5)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from joyvasa.errors import ConfigError
-from joyvasa.networks import NAMES, build
+from joyvasa.networks import NETWORKS, build
 from joyvasa.networks.spade_generator import SpectralNormConv2d
 from joyvasa.networks.warping_module import heat_maps, identity_grid, keypoint_shifts, sample_shifted
 from tests.golden.reference import GOLDEN, needs_golden
@@ -186,7 +186,7 @@ def test_spectral_norm_keeps_its_vectors_in_eval_mode():
 def test_an_unknown_network_is_refused_with_the_known_names():
     with pytest.raises(ConfigError, match=r"unknown_network: hourglass: .*motion_extractor, warping_module") as error:
         build("hourglass")
-    assert all(name in str(error.value) for name in NAMES)
+    assert all(name in str(error.value) for name in NETWORKS)
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones():

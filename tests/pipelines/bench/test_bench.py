@@ -27,7 +27,7 @@ NETWORKS = {
     "warping_module",
     "spade_generator",
     "stitching",
-    "motion_generator.audio_features",
+    "motion_generator.encode",
     "motion_generator.denoise",
 }
 HERE = tuple(name for name in SECTIONS if name != "engine")  # without Ray
@@ -130,7 +130,7 @@ def test_the_figures_of_a_network_follow_from_its_calls(document):
 
 
 def test_twice_the_items_are_twice_the_operations(document):
-    for name in ("motion_extractor", "spade_generator", "motion_generator.denoise", "motion_generator.audio_features"):
+    for name in ("motion_extractor", "spade_generator", "motion_generator.denoise", "motion_generator.encode"):
         measured = {one.batch: one.flops for one in document.networks.networks
                     if (one.network, one.precision, one.compiled) == (name, "fp32", False)}  # fmt: skip
         assert measured[2] == pytest.approx(2 * measured[1], rel=0.01)  # a little does not depend on the items

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import pytest
 import typer
@@ -6,6 +7,7 @@ from typer.testing import CliRunner
 
 from manifests.errors import ManifestError
 from manifests.estimate import NO_PROFILE
+from manifests.stats import VideoSizes
 from pipelines.cli import manifest as tables
 from tests.manifests.tables import pair, write
 from tests.media import tone
@@ -69,6 +71,15 @@ def test_a_plan_counts_real_sound(media):
     assert (content["shards"], content["records"], content["portraits"], content["recordings"]) == (4, 10, 7, 5)
     assert (content["sound_s"], content["frames"], content["windows"]) == (30.0, 750, 2 * (4 + 2))
     assert content["estimate"] == NO_PROFILE
+
+
+@pytest.mark.parametrize(("models", "silent_frames"), [("sample", 0), ("random", 2)])
+def test_a_plan_counts_with_the_motion_model_of_the_bundle(media, models, silent_frames):
+    path = write(media / "m.csv", [pair(n) for n in range(10)])
+    content = json.loads(call("plan", path, "--models", models, "--json").stdout)
+    assert content["sizes"] == asdict(VideoSizes(silent_frames=silent_frames))
+    assert content["windows"] == 2 * (4 + 2 + (silent_frames > 0))  # two frames before four seconds are one too many
+    assert call("plan", path, "--models", models).stdout.count("windows (100 frames)") == 1
 
 
 def test_a_plan_without_probing_reads_no_media(tmp_path):

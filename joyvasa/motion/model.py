@@ -1,0 +1,70 @@
+"""The interface of a motion model: sound in, motion out, window by window. README.md says how to add one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from joyvasa.networks.diffusion import Sampler
+from joyvasa.networks.motion_sizes import MotionSizes
+
+
+@runtime_checkable
+class MotionModel(Protocol):
+    """A network that turns windows of sound into windows of motion, for many records at once.
+
+    Shapes below: B records, n frames per window, P previous frames, D coefficients, dim numbers per frame of encoded
+    sound, which the model alone interprets. Both methods are called without gradients.
+    """
+
+    @property
+    def sizes(self) -> MotionSizes:
+        """Return the rates and sizes."""
+        ...
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Encode windows of sound.
+
+        Args:
+            waveform: mono in [-1, 1] at `sizes.sample_rate`, shape (B, samples_per_window).
+
+        Returns:
+            Features, shape (B, n, dim).
+        """
+        ...
+
+    def sample(
+        self,
+        audio: Tensor,
+        *,
+        prev_motion: Tensor | None,
+        prev_audio: Tensor | None,
+        noise: Tensor,
+        cfg_scale: Sequence[float],
+        generator: Sequence[torch.Generator],
+        sampler: Sampler,
+        steps: int | None,
+        flexibility: float,
+        dynamic_threshold: tuple[float, float, float] | None,
+    ) -> Tensor:
+        """Sample the motion of one window. A model ignores the options that it has no use for.
+
+        Args:
+            audio: features of the window, shape (B, n, dim).
+            prev_motion: result for the end of the previous window, shape (B, P, D); None in the first window.
+            prev_audio: features of the same frames, shape (B, P, dim); None in the first window.
+            noise: standard normal start, the same in all windows of a record, shape (B, n, D).
+            cfg_scale: guidance of each record.
+            generator: random generator of each record, for all noise but the start.
+            sampler: sampler of diffusion, see `SamplingConfig`.
+            steps: number of diffusion steps, likewise; None for as many as in training.
+            flexibility: amount of ancestral noise, likewise.
+            dynamic_threshold: quantile and bounds of predictions, likewise.
+
+        Returns:
+            Coefficients in the scale of the bundle's motion template, shape (B, n, D), float32.
+        """
+        ...
