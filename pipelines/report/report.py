@@ -111,7 +111,8 @@ def write_report(run: str, compared: Sequence[str] = (), *, on_progress: Progres
 
     Raises:
         ConfigError: `config_invalid`, too many runs.
-        ManifestError: `run_missing`, `run_unreadable`, `plan_unreadable`, `records_unreadable`, `output_unwritable`.
+        ManifestError: `run_missing`, `run_unreadable`, `plan_unreadable`, `output_unwritable`.
+        InputError: `records_unreadable`.
         EnvironmentFault: `ffmpeg_missing`.
     """
     from pipelines.report.page import page_bytes

@@ -89,7 +89,8 @@ class RunsBrowser:
         """A run, its rows as they are now.
 
         Raises:
-            ManifestError: `run_missing`, `run_unreadable`, `plan_unreadable`, `records_unreadable`.
+            ManifestError: `run_missing`, `run_unreadable`, `plan_unreadable`.
+            InputError: `records_unreadable`.
         """
         folder = open_run(self._root, path)
         if folder is None:
