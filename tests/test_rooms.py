@@ -35,7 +35,7 @@ FLOORS = (
     ("pipelines",),
 )
 # Manifests are tables: of the method they know its errors, its modes and how files are written.
-MANIFESTS_MAY_IMPORT = ("joyvasa.errors", "joyvasa.mode", "joyvasa.runtime.files", "joyvasa.results")
+MANIFESTS_MAY_IMPORT = ("joyvasa.errors", "joyvasa.mode", "joyvasa.runtime.files", "joyvasa.result_tables")
 
 
 @cache

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from joyvasa.result_tables import DONE, RECORDS, SHARDS, read_schema, read_table
 from joyvasa.runtime.files import PARTIAL
 from manifests.errors import ManifestError
 from manifests.plan import Plan, parse_plan, plan_bytes
@@ -22,7 +23,7 @@ from manifests.record import file_stem
 from manifests.run.description import RunDescription
 from manifests.run.lock import RunLock, run_lock
 from manifests.run.outcome import Outcome
-from manifests.run.outcome_table import outcome_table, outcomes_of, parse_table, table_bytes
+from manifests.run.outcome_table import outcome_table, outcomes_of, table_bytes
 from manifests.run.shards import ShardRecords
 from manifests.storage import Storage
 
@@ -83,15 +84,15 @@ class RunFolder:
 
     def shard_folder(self, shard: int) -> str:
         """Of one shard."""
-        return f"shards/{shard:05d}"
+        return f"{SHARDS}/{shard:05d}"
 
     def records_path(self, shard: int) -> str:
         """The outcome rows of a shard."""
-        return f"{self.shard_folder(shard)}/records.parquet"
+        return f"{self.shard_folder(shard)}/{RECORDS}"
 
     def done_path(self, shard: int) -> str:
         """The marker of a finished shard."""
-        return f"{self.shard_folder(shard)}/_done.json"
+        return f"{self.shard_folder(shard)}/{DONE}"
 
     def video_path(self, shard: int, record_id: str) -> str:
         """The video of a record."""
@@ -134,7 +135,7 @@ class RunFolder:
 
     def begun_shards(self) -> list[int]:
         """Numbers of the shards that have a folder, finished or not."""
-        return sorted(int(name) for name in self.storage.names("shards") if name.isdecimal())
+        return sorted(int(name) for name in self.storage.names(SHARDS) if name.isdecimal())
 
     def done_marks(self) -> dict[int, DoneMark]:
         """The markers of all finished shards, by number."""
@@ -272,13 +273,10 @@ class RunFolder:
         return removed
 
     def records(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """The outcome rows of a finished shard; ManifestError `records_unreadable`."""
-        path = self.records_path(shard)
-        try:
-            table = parse_table(self.storage.read(path), path)
-        except FileNotFoundError:
-            raise ManifestError("records_unreadable", f"{path}: is not there: run the shard again") from None
-        return table.select([name for name in columns if name in table.column_names]) if columns else table
+        """Return the outcome rows of a finished shard; InputError `records_unreadable`."""
+        file = self.storage.location(self.records_path(shard))
+        schema = read_schema([file])
+        return read_table([file], schema, [name for name in columns if name in schema.names] if columns else None)
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The outcome rows of all finished shards, one table a shard, in order."""

@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from joyvasa.result_tables import SCHEMA_VERSION
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.run.outcome import Outcome
 from manifests.run.shards import ShardRecords
 
-SCHEMA_VERSION = "1"  # in the metadata of every table as `joyvasa.schema_version`
 SECONDS = "seconds_"  # begins the name of a column with the seconds of one stage
 METRIC = "metric_"  # begins the name of a column with one metric
 COLUMN_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}  # of further columns
@@ -132,26 +132,6 @@ def table_bytes(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
-
-
-def parse_table(content: bytes, name: str) -> pa.Table:
-    """A table from the bytes of its Parquet file.
-
-    Raises:
-        ManifestError: `records_unreadable`.
-    """
-    try:
-        table = pq.read_table(io.BytesIO(content))
-        version = (table.schema.metadata or {})[b"joyvasa.schema_version"].decode()
-    except (pa.ArrowException, OSError, KeyError) as error:
-        sentence = (
-            f"{safe_text(name, 200)}: cannot be read ({safe_text(error, 200)}): restore it or run the shard again"
-        )
-        raise ManifestError("records_unreadable", sentence) from None
-    if version != SCHEMA_VERSION:
-        sentence = f"{safe_text(name, 200)}: has version {version}; expected {SCHEMA_VERSION}: use the newer program"
-        raise ManifestError("records_unreadable", sentence)
-    return table
 
 
 def passed_name(name: str, used: Iterable[str] = ()) -> str:

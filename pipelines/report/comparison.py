@@ -8,12 +8,15 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+import pyarrow.compute
 import yaml
 
 from joyvasa.metrics.base import Column
 from pipelines.report.metrics import known_columns
 from pipelines.report.rows import RunRows
 from pipelines.report.statistics import Bootstrap, Summary
+
+pc: Any = pyarrow.compute  # makes its functions when it is imported, which type checkers do not see
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,8 @@ def compare(ours: RunRows, theirs: RunRows, name: str, bootstrap: Bootstrap) -> 
         name: of the other one.
         bootstrap: for intervals.
     """
-    _, left, right = np.intersect1d(ours.keys(), theirs.keys(), assume_unique=True, return_indices=True)
-    order = np.argsort(left)  # of the manifest, as that of hashes means nothing
-    left, right = left[order], right[order]
+    same = pc.index_in(ours.record_ids(), value_set=theirs.record_ids())  # place in their run, null where it has none
+    left, right = np.flatnonzero(same.is_valid()), same.drop_null().to_numpy()
     known = known_columns()
     pairs = []
     for metric in dict.fromkeys([*known, *ours.metrics, *theirs.metrics]):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from pipelines.report.model import Report
 from pipelines.report.statistics import Summary
-
-if TYPE_CHECKING:
-    from pipelines.report.report import Report
 
 SCHEMA = pa.schema(
     [
@@ -81,10 +79,10 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
             for at, value in extremes:
                 place = {"group_column": end, "group_value": report.views[at].record_id}
                 yield {"section": "extreme", **named, **place, "value": value}
-    for section, kinds in (("failure", [one.kind for one in report.failures]), ("warning", report.warnings)):
-        for kind in kinds:
-            place = {"group_column": "stage", "group_value": kind.stage, "note": kind.status}
-            yield {"section": section, "name": kind.code, "n": kind.count, "value": float(kind.count), **place}
+    for section, groups in (("failure", [one.group for one in report.failures]), ("warning", report.warnings)):
+        for group in groups:
+            place = {"group_column": "stage", "group_value": group.stage, "note": group.status}
+            yield {"section": section, "name": group.code, "n": group.count, "value": float(group.count), **place}
     for one in report.sets:
         note = one.reason or ", ".join(f"{name}: {value}" for name, value in one.choices.items())
         title = {"name": one.name, "title": one.title, "against": one.against}

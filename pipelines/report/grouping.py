@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
-from manifests.run.outcome_table import METRIC, SECONDS, TAKEN
+from manifests.run.outcome_table import INPUT, METRIC, SECONDS, TAKEN
 
+pc: Any = pyarrow.compute  # makes its functions when it is imported, which type checkers do not see
 MAX_GROUPS = 10  # values of a column
-MAX_GROUP_COLUMNS = 12
 MAX_GROUP_CHARACTERS = 100  # longer texts are no categories
 ALWAYS_GROUPED = ("mode", "cfg_scale")  # columns of the manifest with a meaning of their own
 NO_VALUE = "(none)"
+GROUPED_TYPES = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+)
 
 
 @dataclass(frozen=True)
@@ -31,54 +40,21 @@ class Grouping:
     codes: np.ndarray
 
 
-class Groups:
-    """Finds such columns while rows come; keeps a byte a row and column, and nothing of columns with many values."""
+def group_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns whose type and meaning allow groups.
 
-    def __init__(self) -> None:
-        self._n_rows = 0
-        self._columns: dict[str, tuple[dict[str, int], list[np.ndarray]] | None] = {}
-
-    def take(self, table: pa.Table) -> None:
-        """Takes the rows of the next shard."""
-        taken = TAKEN - set(ALWAYS_GROUPED)
-        present = [name for name in table.column_names if name not in taken and not name.startswith((SECONDS, METRIC))]
-        for name in dict.fromkeys([*present, *self._columns]):
-            if name == "input_video" or (name in self._columns and self._columns[name] is None):
-                continue
-            texts = _texts(table, name)
-            kept = self._columns.get(name) or ({}, [])
-            if name not in self._columns and self._n_rows:  # the shards before lack the column
-                kept[0][NO_VALUE] = 0
-                kept[1].append(np.zeros(self._n_rows, np.int8))
-            numbers = kept[0]
-            fresh = dict.fromkeys(texts or ())
-            for text in fresh:
-                numbers.setdefault(text, len(numbers))
-            too_long = any(len(text) > MAX_GROUP_CHARACTERS for text in fresh)
-            if texts is None or len(numbers) > MAX_GROUPS or too_long:
-                self._columns[name] = None  # from now on it is left alone
-                continue
-            kept[1].append(np.fromiter((numbers[text] for text in texts), np.int8, len(texts)))
-            self._columns[name] = kept
-        self._n_rows += table.num_rows
-
-    def found(self) -> list[Grouping]:
-        """Those with more than one value."""
-        found = []
-        for column, kept in self._columns.items():
-            if kept and len(kept[0]) > 1 and len(found) < MAX_GROUP_COLUMNS:
-                found.append(Grouping(column, tuple(kept[0]), np.concatenate(kept[1])))
-        return found
+    Args:
+        schema: schema of outcome tables.
+    """
+    other = (TAKEN | {INPUT + "video"}) - set(ALWAYS_GROUPED)
+    names = [name for name in schema.names if name not in other and not name.startswith((SECONDS, METRIC))]
+    return [name for name in names if any(test(schema.field(name).type) for test in GROUPED_TYPES)]
 
 
-def _texts(table: pa.Table, name: str) -> list[str] | None:
-    """A column as texts; None where its type is none that sorts records into groups."""
-    if name not in table.column_names:
-        return [NO_VALUE] * table.num_rows
-    column = table.column(name)
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    plain = (pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_integer)
-    if not any(test(kind) for test in (*plain, pa.types.is_floating, pa.types.is_null)):
+def find_grouping(name: str, column: pa.ChunkedArray) -> Grouping | None:
+    """Group rows by the values of a column; None where it has too many of them, or too long ones."""
+    texts = pc.fill_null(column.cast(pa.string()), NO_VALUE)
+    values = pc.unique(texts)
+    if len(values) > MAX_GROUPS or any(len(text) > MAX_GROUP_CHARACTERS for text in values.to_pylist()):
         return None
-    texts = column.cast(pa.string()).to_pylist()
-    return [NO_VALUE if text is None else text for text in texts]
+    return Grouping(name, tuple(values.to_pylist()), pc.index_in(texts, value_set=values).to_numpy().astype(np.int8))

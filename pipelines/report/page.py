@@ -10,16 +10,14 @@ import base64
 import hashlib
 import math
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from joyvasa.metrics.base import Column
 from pipelines.report.metrics import MetricFigures, Reason
-
-if TYPE_CHECKING:
-    from pipelines.report.report import Report
+from pipelines.report.model import Report
 
 MAX_BYTES = 5_000_000
 SHOWN_CHARACTERS = 400  # of a text of a run

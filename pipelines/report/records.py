@@ -17,7 +17,7 @@ from pipelines.report.metrics import MetricFigures
 from pipelines.report.rows import RunRows
 
 REPORT = "report"  # folder of the page within the run
-COLUMNS = ("record_id", "row", "video", "input_video", "duration_s")
+COLUMNS = ("record_id", "row", "shard", "video", "input_video", "duration_s")
 MAX_SHEETS = 160  # decoded for a page; the most extreme videos of each metric come first
 LINKED_SCHEMES = ("http", "https")
 
@@ -57,7 +57,8 @@ def record_views(
     except ManifestError:  # moved away since
         manifest = None
     views = {}
-    for place, row in rows.rows(places, COLUMNS):
+    wanted = sorted(set(places))
+    for place, row in zip(wanted, rows.rows(wanted, COLUMNS), strict=True):
         location, href = "", ""
         if row.get("video"):  # not what the row says, which may lead anywhere
             path = folder.video_path(row["shard"], row["record_id"])

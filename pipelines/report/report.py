@@ -12,75 +12,29 @@ import numpy as np
 
 from joyvasa.errors import ConfigError
 from joyvasa.metrics import FVD
-from joyvasa.metrics.base import Column
 from manifests.run.description import RunDescription
 from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
 from manifests.run.outcome_table import table_bytes
 from manifests.scratch import scratch_folder
 from manifests.storage import open_storage
-from pipelines.report.comparison import Comparison, PublishedTable, compare, published_tables
+from pipelines.report.comparison import compare, published_tables
 from pipelines.report.contact_sheets import contact_sheets
-from pipelines.report.failures import FailureFigure, failure_figures
+from pipelines.report.failures import failure_figures
 from pipelines.report.figures import csv_bytes, figure_table
-from pipelines.report.headline import Headline, headline
+from pipelines.report.headline import headline
 from pipelines.report.metrics import MetricFigures, metric_figures
+from pipelines.report.model import Report
+from pipelines.report.page import page_bytes
 from pipelines.report.plots import RUN_COLOURS, Plot, distribution_plot
-from pipelines.report.provenance import Provenance, provenance
-from pipelines.report.records import REPORT, RecordView, by_importance, record_views, sheet_sources
-from pipelines.report.rows import Kind, Progress, RunRows, silent
+from pipelines.report.provenance import provenance
+from pipelines.report.records import REPORT, by_importance, record_views, sheet_sources
+from pipelines.report.rows import Progress, RunRows, silent
 from pipelines.report.sets import SetFigure, set_figures
-from pipelines.report.statistics import Bootstrap, Summary, histogram, histogram_edges
+from pipelines.report.statistics import Bootstrap, histogram, histogram_edges
 
 MAX_COMPARED = len(RUN_COLOURS) - 1
 PAGE, CSV, PARQUET = f"{REPORT}/index.html", f"{REPORT}/metrics.csv", f"{REPORT}/metrics.parquet"
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that the page shows.
-
-    Args:
-        name: of the run.
-        description: of the run.
-        headline: a dozen figures.
-        metrics: of the videos.
-        plots: of metrics, by column; those without numbers have none.
-        views: the records that are named, by the places of their rows.
-        sheets: frames of their videos, JPEG files, the most important ones first.
-        failures, warnings: by code.
-        sets: metrics of the run as a whole.
-        comparisons: with other runs.
-        published: tables of the paper.
-        provenance: where it all comes from.
-    """
-
-    name: str
-    description: RunDescription
-    headline: Headline
-    metrics: list[MetricFigures]
-    plots: dict[str, Plot]
-    views: dict[int, RecordView]
-    sheets: dict[int, bytes]
-    failures: list[FailureFigure]
-    warnings: list[Kind]
-    sets: list[SetFigure]
-    comparisons: list[Comparison]
-    published: list[PublishedTable]
-    provenance: Provenance
-
-    @property
-    def run_names(self) -> list[str]:
-        """This run and those beside it."""
-        return [self.name, *(other.name for other in self.comparisons)]
-
-    @property
-    def side_by_side(self) -> list[tuple[Column, list[Summary]]]:
-        """Each metric that a run has numbers of, by run."""
-        known = {pair.column.name: pair.column for other in self.comparisons for pair in other.pairs}
-        ours = {one.column.name: one.summary for one in self.metrics}
-        theirs = [{pair.column.name: pair.theirs for pair in other.pairs} for other in self.comparisons]
-        return [(column, [run.get(name, Summary()) for run in (ours, *theirs)]) for name, column in known.items()]
 
 
 @dataclass(frozen=True)
@@ -111,11 +65,10 @@ def write_report(run: str, compared: Sequence[str] = (), *, on_progress: Progres
 
     Raises:
         ConfigError: `config_invalid`, too many runs.
-        ManifestError: `run_missing`, `run_unreadable`, `plan_unreadable`, `records_unreadable`, `output_unwritable`.
+        ManifestError: `run_missing`, `run_unreadable`, `plan_unreadable`, `output_unwritable`.
+        InputError: `records_unreadable`.
         EnvironmentFault: `ffmpeg_missing`.
     """
-    from pipelines.report.page import page_bytes
-
     report = make_report(run, compared, on_progress=on_progress)
     table = figure_table(report)
     storage = open_storage(run)
@@ -145,8 +98,8 @@ def make_report(run: str, compared: Sequence[str] = (), *, on_progress: Progress
             plots=dict(_plots(metrics, ours, others)),
             views=views,
             sheets=contact_sheets(sheet_sources(views, order), on_progress=on_progress),
-            failures=failure_figures(ours.rows.failures.values(), run),
-            warnings=sorted(ours.rows.warnings.values(), key=lambda kind: -kind.count),
+            failures=failure_figures(ours.rows.failures(), run),
+            warnings=ours.rows.warnings(),
             sets=sets,
             comparisons=[compare(ours.rows, other.rows, other.name, bootstrap) for other in others],
             published=published_tables(_means(ours, others, metrics, sets)),

@@ -1,58 +1,52 @@
-"""The outcome rows of a run as columns on a scratch disk: memory is that of one column, however many rows there are."""
+"""The outcome rows of a run, read once: counts in memory, columns on a scratch disk, read back one at a time."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
+import pyarrow.dataset as ds
 
+from joyvasa.result_tables import read_schema, read_table, read_tables
 from manifests.run.folder import RunFolder
-from manifests.run.outcome_table import METRIC, METRIC_REASONS, SECONDS
-from pipelines.report.column_files import ColumnFiles, read_column
-from pipelines.report.grouping import Grouping, Groups
+from manifests.run.outcome_table import INPUT, INPUT_FIELDS, METRIC, METRIC_REASONS, RESULT_FIELDS, SECONDS
+from pipelines.report.failures import MAX_CODES, OTHER, FailureGroup, failure_groups
+from pipelines.report.grouping import Grouping, find_grouping, group_columns
 
-KEY_BYTES = 16  # of a record id's hash; two of a billion ids share one with a chance of 1e-21
-MAX_CODES = 40  # kinds of failures, reasons or warnings that are told apart
-EXAMPLES = 5  # of each kind of failure
+pc: Any = pyarrow.compute  # makes its functions when it is imported, which type checkers do not see
+MAX_GROUP_COLUMNS = 12
 NOT_FINITE = "not_finite: the number is infinite or none"
+KNOWN = pa.schema(  # columns that a run has even where no table says so
+    [
+        *RESULT_FIELDS,
+        *INPUT_FIELDS,
+        (INPUT + "video", pa.string()),
+        ("shard", pa.int32()),
+        (METRIC_REASONS, pa.string()),
+    ]
+)
+COUNTED = ("frames", "duration_s", "attempts", "licences", "bundle", METRIC_REASONS)
+COPIED = ("record_id", "row", "shard", "status", "stage", "error_code", "error", "warning_codes", "warnings")
+COPIED += ("video", "input_video", "duration_s")
+PLACE = "place"  # of a row in the run, from 0; a column of the copy
 
 Progress = Callable[[str, int, int], None]
-"""Hears what is done, how much of it, and of how much."""
+"""Called with what is done, how much of it, and of how much."""
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Nobody listens."""
-
-
-@dataclass
-class Kind:
-    """Records that ended, or were warned of, for one reason.
-
-    Args:
-        code: stable name of the reason.
-        status: of the records.
-        stage: where they ended.
-        count: of records.
-        examples: of outcome rows: `record_id`, `row`, `text`.
-    """
-
-    code: str
-    status: str
-    stage: str
-    count: int = 0
-    examples: list[dict[str, Any]] = field(default_factory=list)
+    """Show no progress."""
 
 
 class RunRows:
-    """Reads the outcome rows of all finished shards once; use it as a context manager, which owns its scratch folder.
+    """Reads the outcome rows of all finished shards once.
 
     Args:
         folder: of the run.
@@ -64,7 +58,6 @@ class RunRows:
         seconds: sums by stage.
         frames, duration_s: sums over the videos.
         metrics: names of columns with numbers, in the order of the tables.
-        failures, warnings: kinds of them, by what tells them apart.
         reasons: why videos have no number: by metric and code, how many and one sentence.
         licences, bundles: of the videos, with numbers of records.
     """
@@ -77,105 +70,113 @@ class RunRows:
         self.frames, self.duration_s = 0, 0.0
         self.retried = 0
         self.metrics: list[str] = []
-        self.failures: dict[tuple[str, ...], Kind] = {}
-        self.warnings: dict[tuple[str, ...], Kind] = {}
         self.reasons: dict[str, dict[str, tuple[int, str]]] = {}
         self.licences: Counter[str] = Counter()
         self.bundles: Counter[str] = Counter()
-        self._starts: list[tuple[int, int]] = []  # first row and number of each shard
-        self._groups = Groups()
+        self._group_columns: list[str] = []
 
     def read(self, on_progress: Progress = silent) -> None:
-        """Reads all rows; to be called once.
+        """Read all rows; to be called once.
 
         Raises:
-            ManifestError: `records_unreadable`.
+            InputError: `records_unreadable`.
             OSError: the scratch disk is full.
         """
-        shards = sorted(self._folder.done_marks())
-        with ExitStack() as files:
-            columns = ColumnFiles(self._scratch, files)
-            for number, shard in enumerate(shards):
-                self._take(shard, self._folder.records(shard), columns)
-                on_progress("rows", number + 1, len(shards))
-            columns.pad(self.n_rows)
-        self.metrics = [name.removeprefix(METRIC) for name in columns.names if name.startswith(METRIC)]
+        marks = self._folder.done_marks()
+        total = sum(mark.records for mark in marks.values())
+        files = [self._folder.storage.location(self._folder.records_path(shard)) for shard in sorted(marks)]
+        schema = _plain(pa.unify_schemas([read_schema(files), KNOWN], promote_options="permissive"))
+        self.metrics = [
+            name.removeprefix(METRIC) for name in schema.names if name.startswith(METRIC) and name != METRIC_REASONS
+        ]
+        self.seconds = {name.removeprefix(SECONDS): 0.0 for name in schema.names if name.startswith(SECONDS)}
+
+        # Texts that differ from row to row, such as transcripts, are not worth a copy: the first shard shows them.
+        sample = read_table(files[:1], schema, group_columns(schema))
+        self._group_columns = [name for name in sample.column_names if find_grouping(name, sample.column(name))]
+        copied = [*dict.fromkeys([*COPIED, *self._group_columns])]
+        numbers = [*(METRIC + name for name in self.metrics), *(SECONDS + name for name in self.seconds)]
+
+        with ExitStack() as stack:
+            metric_files = {
+                name: stack.enter_context(self._metric_file(name).open("wb", buffering=0)) for name in self.metrics
+            }
+            kept = pa.schema([*(schema.field(name) for name in copied), (PLACE, pa.int64())])
+            writer = stack.enter_context(pa.ipc.new_file(str(self._scratch / "rows.arrow"), kept))
+            for table in read_tables(files, schema, [*dict.fromkeys([*copied, *COUNTED, *numbers])]):
+                places = np.arange(self.n_rows, self.n_rows + table.num_rows)
+                writer.write_table(table.select(copied).append_column(PLACE, [places]).combine_chunks())
+                self._count(table)
+                for name, values in self._metric_values(table).items():
+                    values.tofile(metric_files[name])
+                self.n_rows += table.num_rows
+                on_progress("rows", self.n_rows, total)
+        self._copy = ds.dataset(self._scratch / "rows.arrow", format="ipc")
 
     def metric(self, name: str) -> np.ndarray:
-        """Numbers of one metric, NaN where there is none: float64, shape (rows,)."""
-        if name not in self.metrics:
-            return np.full(self.n_rows, np.nan)
-        return read_column(self._scratch, METRIC + name, np.dtype(np.float64))
+        """Return the numbers of one metric, NaN where there is none: float64, shape (rows,)."""
+        return np.fromfile(self._metric_file(name)) if name in self.metrics else np.full(self.n_rows, np.nan)
 
-    def keys(self) -> np.ndarray:
-        """Hashes of the record ids, shape (rows,); equal ids have equal hashes in every run."""
-        return read_column(self._scratch, "keys", np.dtype(f"S{KEY_BYTES}"))
+    def record_ids(self) -> pa.ChunkedArray:
+        """Return the ids of the records in the order of the manifest."""
+        return self._column("record_id")
 
     def videos(self) -> np.ndarray:
-        """Whether there is a video: bool, shape (rows,)."""
-        return read_column(self._scratch, "ok", np.dtype(bool))
+        """Return for each row whether there is a video: bool, shape (rows,)."""
+        return pc.equal(self._column("status"), "ok").to_numpy()
 
     def groupings(self) -> list[Grouping]:
-        """The columns whose few values the rows can be sorted by; those with one value alone say nothing."""
-        return self._groups.found()
+        """Return the columns whose few values the rows can be sorted by; not those with a single value."""
+        found = (find_grouping(name, self._column(name)) for name in self._group_columns)
+        return [one for one in found if one and len(one.values) > 1][:MAX_GROUP_COLUMNS]
 
-    def rows(self, places: Iterable[int], columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Some rows, read again; each shard once.
+    def rows(self, places: Iterable[int], columns: Sequence[str] = COPIED) -> list[dict[str, Any]]:
+        """Return some rows.
 
         Args:
-            places: of the rows, from 0.
-            columns: that are wanted; `shard` is always there.
+            places: places of the rows in the run, from 0.
+            columns: columns of them, some of `COPIED`.
         """
-        starts = np.array([start for start, _ in self._starts])
-        wanted: dict[int, list[int]] = {}
-        for place in sorted(set(places)):
-            wanted.setdefault(int(np.searchsorted(starts, place, side="right")) - 1, []).append(place)
-        for at, chosen in wanted.items():
-            start, shard = self._starts[at]
-            table = self._folder.records(shard, [*columns, "shard"])
-            for place, row in zip(chosen, table.take([p - start for p in chosen]).to_pylist(), strict=True):
-                yield place, row
+        return self._copy.take(pa.array([*places], pa.int64()), columns=[*columns]).to_pylist()
 
-    def _take(self, shard: int, table: pa.Table, columns: ColumnFiles) -> None:
-        self._starts.append((self.n_rows, shard))
-        statuses = table.column("status").to_pylist()
-        ok = np.array([status == "ok" for status in statuses], bool)
-        self.statuses.update(statuses)
-        columns.add("ok", ok, self.n_rows)
-        keys = [_key(name) for name in table.column("record_id").to_pylist()]
-        columns.add("keys", np.array(keys, dtype=f"S{KEY_BYTES}"), self.n_rows)
-        for name in table.column_names:
-            if name.startswith(METRIC) and name != METRIC_REASONS:
-                values = _floats(table, name)
-                values[~ok] = np.nan
-                self._count_not_finite(name.removeprefix(METRIC), values)
-                columns.add(name, values, self.n_rows)
-            elif name.startswith(SECONDS):
-                stage = name.removeprefix(SECONDS)
-                self.seconds[stage] = self.seconds.get(stage, 0.0) + float(np.nansum(_floats(table, name)))
-        self.frames += int(np.nansum(_floats(table, "frames")[ok]))
-        self.duration_s += float(np.nansum(_floats(table, "duration_s")[ok]))
-        self.retried += int(np.nansum(_floats(table, "attempts") > 1))
-        self._count_reasons(table, ok)
-        self._count_failures(table, ok)
-        self._count_warnings(table)
-        self._count_licences(table)
-        self._groups.take(table)
-        self.n_rows += table.num_rows
+    def failures(self) -> list[FailureGroup]:
+        """Group the records without a video by reason."""
+        failed = self._copy.to_table([PLACE, "status", "stage", "error_code"], filter=ds.field("status") != "ok")
+        return failure_groups(failed.rename_columns([PLACE, "status", "stage", "code"]), "error", self.rows)
 
-    def _count_not_finite(self, metric: str, values: np.ndarray) -> None:
-        infinite = np.isinf(values)
-        if infinite.any():
-            self._count_reason(metric, NOT_FINITE, int(infinite.sum()))
-            values[infinite] = np.nan
+    def warnings(self) -> list[FailureGroup]:
+        """Group the records with warnings by reason; a record may have several."""
+        warned = self._copy.to_table([PLACE, "warning_codes"], filter=ds.field("warning_codes").is_valid())
+        warned = warned.combine_chunks()
+        codes = pc.split_pattern(warned.column("warning_codes"), ",")
+        places = warned.column(PLACE).take(pc.list_parent_indices(codes))
+        codes = pc.list_flatten(codes)
+        nothing = pa.repeat("", len(codes))
+        table = pa.table({PLACE: places, "status": nothing, "stage": nothing, "code": codes})
+        return failure_groups(table, "warnings", self.rows)
 
-    def _count_reasons(self, table: pa.Table, ok: np.ndarray) -> None:
-        if METRIC_REASONS not in table.column_names:
-            return
-        texts = Counter(
-            text for text, made in zip(table.column(METRIC_REASONS).to_pylist(), ok, strict=True) if made and text
-        )
-        for text, count in texts.items():  # most records of a run lack the same numbers for the same reasons
+    def _metric_file(self, name: str) -> Path:
+        return self._scratch / f"metric-{self.metrics.index(name)}"
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        return self._copy.to_table([name]).column(0)
+
+    def _count(self, table: pa.Table) -> None:
+        self.statuses.update(dict(_value_counts(table.column("status"))))
+        self.retried += int(np.sum(_floats(table, "attempts") > 1))
+        for stage in self.seconds:
+            self.seconds[stage] += float(np.nansum(_floats(table, SECONDS + stage)))
+        for name, count in _value_counts(pc.list_flatten(table.column("licences"))):
+            _add(self.licences, name, count)
+        for name, count in _value_counts(table.column("bundle")):
+            _add(self.bundles, name, count)
+
+        made = table.filter(pc.equal(table.column("status"), "ok"))
+        self.frames += int(np.nansum(_floats(made, "frames")))
+        self.duration_s += float(np.nansum(_floats(made, "duration_s")))
+        for text, count in _value_counts(
+            made.column(METRIC_REASONS)
+        ):  # most records lack the same for the same reasons
             try:
                 reasons = json.loads(text)
             except ValueError:
@@ -183,59 +184,43 @@ class RunRows:
             for metric, reason in reasons.items() if isinstance(reasons, dict) else ():
                 self._count_reason(str(metric), str(reason), count)
 
+    def _metric_values(self, table: pa.Table) -> dict[str, np.ndarray]:
+        """Return the numbers of the videos in a table by metric; infinite ones become NaN and are counted."""
+        no_video = pc.not_equal(table.column("status"), "ok").to_numpy()
+        found = {}
+        for name in self.metrics:
+            values = found[name] = _floats(table, METRIC + name)
+            values[no_video] = np.nan
+            infinite = np.isinf(values)
+            if infinite.any():
+                self._count_reason(name, NOT_FINITE, int(infinite.sum()))
+                values[infinite] = np.nan
+        return found
+
     def _count_reason(self, metric: str, reason: str, count: int) -> None:
         code, _, sentence = reason.partition(": ")
         known = self.reasons.setdefault(metric, {})
-        code = code if code in known or len(known) < MAX_CODES else "other"
+        code = code if code in known or len(known) < MAX_CODES else OTHER
         before, example = known.get(code, (0, sentence))
         known[code] = (before + count, example)
 
-    def _count_failures(self, table: pa.Table, ok: np.ndarray) -> None:
-        if ok.all():
-            return
-        names = ["record_id", "status", "stage", "error_code", "error", "row"]
-        for row in table.select(names).filter(pa.array(~ok)).to_pylist():
-            kind = Kind(row["error_code"] or "unknown", row["status"], row["stage"] or "")
-            _count(self.failures, kind, row, row["error"])
 
-    def _count_warnings(self, table: pa.Table) -> None:
-        if "warning_codes" not in table.column_names:
-            return
-        warned = table.select(["record_id", "row", "warning_codes", "warnings"])
-        warned = warned.filter(table.column("warning_codes").is_valid())
-        for row in warned.to_pylist():
-            for code in dict.fromkeys(row["warning_codes"].split(",")):
-                _count(self.warnings, Kind(code, "", ""), row, row["warnings"])
-
-    def _count_licences(self, table: pa.Table) -> None:
-        for name, count in Counter(
-            name for names in table.column("licences").to_pylist() for name in names or ()
-        ).items():
-            _add(self.licences, name, count)
-        for name, count in Counter(name for name in table.column("bundle").to_pylist() if name).items():
-            _add(self.bundles, name, count)
-
-
-def _key(record_id: str) -> bytes:
-    return hashlib.blake2b(record_id.encode(), digest_size=KEY_BYTES).digest()
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """Return a schema whose dictionary-encoded columns are plain ones."""
+    return pa.schema(
+        [entry.with_type(entry.type.value_type) if pa.types.is_dictionary(entry.type) else entry for entry in schema]
+    )
 
 
 def _floats(table: pa.Table, name: str) -> np.ndarray:
-    """A column of numbers with NaN for nulls: float64, a copy."""
-    if name not in table.column_names:
-        return np.full(table.num_rows, np.nan)
+    """Return a column of numbers with NaN for nulls: float64, a copy."""
     return np.array(table.column(name).cast(pa.float64()).to_numpy(), np.float64)
 
 
-def _count(kinds: dict[tuple[str, ...], Kind], kind: Kind, row: dict[str, Any], text: str | None) -> None:
-    key = (kind.status, kind.stage, kind.code)
-    if key not in kinds and len(kinds) >= MAX_CODES:
-        key, kind = ("other",), Kind("other", "", "")
-    known = kinds.setdefault(key, kind)
-    known.count += 1
-    if len(known.examples) < EXAMPLES:
-        known.examples.append({"record_id": row["record_id"], "row": row["row"], "text": text or ""})
+def _value_counts(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:
+    """Return the values of a column in order of appearance and how often they occur; no nulls, no empty texts."""
+    return ((one["values"], one["counts"]) for one in pc.value_counts(column).to_pylist() if one["values"])
 
 
 def _add(counter: Counter[str], name: str, count: int) -> None:
-    counter[name if name in counter or len(counter) < MAX_CODES else "other"] += count
+    counter[name if name in counter or len(counter) < MAX_CODES else OTHER] += count

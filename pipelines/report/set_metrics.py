@@ -61,7 +61,8 @@ def fvd(run: str, reference: str) -> Fvd:
         The distance, or why there is none, and the choices behind it.
 
     Raises:
-        ManifestError: `run_unreadable`, `records_unreadable`.
+        ManifestError: `run_unreadable`.
+        InputError: `records_unreadable`.
     """
     from joyvasa.metrics.fvd import Fvd
     from joyvasa.metrics.fvd import fvd as distance

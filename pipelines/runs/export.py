@@ -26,7 +26,8 @@ def export_webdataset(run: str, out: str) -> Iterator[tuple[str, int]]:
         name and records of each tar file, when it is there.
 
     Raises:
-        ManifestError: `run_missing`, `records_unreadable` or `output_unwritable`.
+        ManifestError: `run_missing` or `output_unwritable`.
+        InputError: `records_unreadable`.
     """
     folder, target = RunFolder(open_storage(run)), open_storage(out)
     folder.plan()  # says so if there is no run

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from manifests.run.outcome_table import METRIC
-from pipelines.report.rows import EXAMPLES, MAX_CODES, Kind
+from pipelines.report.failures import MAX_CODES, FailureGroup, failure_groups
 from pipelines.web.run_parts import RunParts
 
 pc: Any = pyarrow.compute  # makes its functions when it is imported, which type checkers do not see
@@ -74,24 +74,13 @@ def find_records(parts: RunParts, query: Query, size: int) -> Page:
     return Page(parts.rows(shown.tolist()), len(places), number, pages)
 
 
-def failure_kinds(parts: RunParts) -> list[Kind]:
-    """Failures by status, stage and code, the most frequent first, with examples."""
+def failures(parts: RunParts) -> list[FailureGroup]:
+    """Group failures by status, stage and code, the most frequent first, with examples."""
     if not parts.statuses.total() - parts.statuses["ok"]:
         return []
-    names = ["status", "stage", "error_code"]
-    table = parts.table(names)
+    table = parts.table(["status", "stage", "error_code"]).rename_columns(["status", "stage", "code"])
     table = table.append_column("place", pa.array(np.arange(table.num_rows)))
-    table = table.filter(pc.not_equal(table.column("status"), "ok"))
-    groups = table.group_by(names).aggregate([("place", "list")]).to_pylist()
-    kinds = []
-    for group in sorted(groups, key=lambda group: -len(group["place_list"]))[:MAX_CODES]:
-        examples = [
-            {"record_id": row["record_id"], "row": row.get("row"), "text": row["error"] or ""}
-            for row in parts.rows(sorted(group["place_list"])[:EXAMPLES])
-        ]
-        code, stage = group["error_code"] or "unknown", group["stage"] or ""
-        kinds.append(Kind(code, group["status"], stage, len(group["place_list"]), examples))
-    return kinds
+    return failure_groups(table.filter(pc.not_equal(table.column("status"), "ok")), "error", parts.rows)
 
 
 def codes(parts: RunParts) -> list[str]:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from manifests.errors import ManifestError
-from manifests.problems import safe_text
+from joyvasa.errors import InputError
+from joyvasa.result_tables import read_schema, read_table
 from manifests.run.folder import RunFolder
 from manifests.run.outcome_table import METRIC, METRIC_REASONS, RESULT_FIELDS
 from manifests.storage import LocalStorage
-
-READERS = 4  # files read at once
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ class RunParts:
         self.columns: dict[str, pa.DataType] = {}
 
     def refresh(self) -> None:
-        """Looks for new rows; ManifestError `records_unreadable`."""
+        """Look for new rows; InputError `records_unreadable`."""
         found: dict[int, Part] = {}
         for shard in self._folder.begun_shards():
             part = self._part(shard)
@@ -97,7 +93,8 @@ class RunParts:
         self._parts, self.parts = found, [found[shard] for shard in sorted(found)]
         if changed and self.parts:
             best = next((part for part in self.parts if part.saved is None), self.parts[0])
-            self.columns = {entry.name: entry.type for entry in self._schema(best)}
+            schema = read_schema([self._file(best)]) if best.saved is None else best.saved.schema
+            self.columns = {entry.name: entry.type for entry in schema}
 
     @property
     def statuses(self) -> Counter[str]:
@@ -110,29 +107,29 @@ class RunParts:
         return [name for name in self.columns if name.startswith(METRIC) and name != METRIC_REASONS]
 
     def table(self, names: Iterable[str]) -> pa.Table:
-        """Whole columns, in the order of the manifest; null where a part lacks one."""
-        names = [name for name in dict.fromkeys(names) if name in self.columns]
-        with ThreadPoolExecutor(READERS) as pool:
-            tables = [*pool.map(lambda part: self._columns(part, names), self.parts)]
-        schema = pa.schema([pa.field(name, self.columns[name]) for name in names])
-        return pa.concat_tables(tables) if tables else schema.empty_table()
+        """Return whole columns, in the order of the manifest; null where a part lacks one."""
+        schema = pa.schema([(name, self.columns[name]) for name in dict.fromkeys(names) if name in self.columns])
+        tables = {part.shard: self._in_memory(part, schema) for part in self.parts}
+        lacking = [part for part in self.parts if tables[part.shard] is None]
+        read = self._read(lacking, schema)
+        for part in lacking:
+            tables[part.shard], read = read.slice(0, part.n_rows), read.slice(part.n_rows)
+            for name in schema.names:
+                self._cache.put(self._key(part, name), tables[part.shard].column(name).combine_chunks())
+        return pa.concat_tables([schema.empty_table(), *tables.values()])
 
     def rows(self, places: Sequence[int]) -> list[dict[str, Any]]:
-        """Rows with all their columns, by their places in `table`, in the order asked for."""
+        """Return rows with all their columns, by their places in `table`, in the order asked for."""
+        ends = np.cumsum([part.n_rows for part in self.parts])
         wanted: dict[int, list[int]] = {}
-        starts, start = [], 0
-        for part in self.parts:
-            starts.append(start)
-            start += part.n_rows
         for place in places:
-            at = next(number for number in reversed(range(len(starts))) if starts[number] <= place)
-            wanted.setdefault(at, []).append(place)
+            wanted.setdefault(int(np.searchsorted(ends, place, side="right")), []).append(place)
         found: dict[int, dict[str, Any]] = {}
         for at, chosen in wanted.items():
-            table = self._read(self.parts[at], None).take([place - starts[at] for place in chosen])
-            found |= dict(
-                zip(chosen, ({**row, "shard": self.parts[at].shard} for row in table.to_pylist()), strict=True)
-            )
+            part = self.parts[at]
+            table = self._read([part]) if part.saved is None else part.saved
+            rows = table.take([place - ends[at] + part.n_rows for place in chosen]).to_pylist()
+            found |= {place: {**row, "shard": part.shard} for place, row in zip(chosen, rows, strict=True)}
         return [found[place] for place in places]
 
     def _part(self, shard: int) -> Part | None:
@@ -169,42 +166,29 @@ class RunParts:
         except FileNotFoundError:
             return []
 
-    def _schema(self, part: Part) -> pa.Schema:
-        return part.saved.schema if part.saved is not None else self._read(part, []).schema
-
-    def _columns(self, part: Part, names: Sequence[str]) -> pa.Table:
-        known = {name: self._cache.get(self._key(part, name)) for name in names}
-        if lacking := [name for name, array in known.items() if array is None]:
-            table = self._read(part, lacking)
-            for name in lacking:
-                kind = self.columns[name]
-                if name in table.column_names:
-                    array = table.column(name).combine_chunks().cast(kind)
-                else:
-                    array = pa.nulls(part.n_rows, kind)
-                self._cache.put(self._key(part, name), array)
-                known[name] = array
-        return pa.table(known)
+    def _in_memory(self, part: Part, schema: pa.Schema) -> Any:
+        """Return columns of a part as a table; None where they must be read."""
+        if part.saved is not None:
+            saved = part.saved.select([name for name in schema.names if name in part.saved.column_names])
+            return pa.concat_tables([schema.empty_table(), saved], promote_options="permissive")
+        arrays = {name: self._cache.get(self._key(part, name)) for name in schema.names}
+        return None if None in arrays.values() else pa.table(arrays)
 
     def _key(self, part: Part, name: str) -> tuple[Any, ...]:
         return (self._folder.storage.root, part.shard, part.stamp, name)
 
-    def _read(self, part: Part, names: Sequence[str] | None) -> pa.Table:
-        """Columns of a part; all for None, those of its schema without rows for none."""
-        if part.saved is not None:
-            return (
-                part.saved.select([name for name in names if name in part.saved.column_names]) if names else part.saved
-            )
+    def _read(self, parts: Sequence[Part], schema: pa.Schema | None = None) -> pa.Table:
+        """Read finished parts, the columns of a schema or all."""
+        table = read_table([self._file(part) for part in parts], schema)
+        if table.num_rows != (expected := sum(part.n_rows for part in parts)):  # one of them is just being replaced
+            sentence = f"{self._storage.root}: has {table.num_rows} rows; expected {expected}: look again in a moment"
+            raise InputError("records_unreadable", sentence)
+        return table
+
+    def _file(self, part: Part) -> str:
         path = self._folder.records_path(part.shard)
         try:
-            with pq.ParquetFile(self._storage.path(path)) as file:
-                if names is not None and not names:
-                    return file.schema_arrow.empty_table()
-                table = file.read(columns=names)
-        except (OSError, pa.ArrowException) as error:
-            sentence = f"{os.path.join(self._storage.root, path)}: cannot be read ({safe_text(error, 200)})"
-            raise ManifestError("records_unreadable", f"{sentence}: restore it or run the shard again") from None
-        if table.num_rows != part.n_rows:  # it is just being replaced
-            sentence = f"{path}: has {table.num_rows} rows; expected {part.n_rows}: look again in a moment"
-            raise ManifestError("records_unreadable", sentence)
-        return table
+            return str(self._storage.path(path))
+        except FileNotFoundError:  # gone, or a link that leads elsewhere
+            sentence = f"{self._storage.location(path)}: cannot be read (not below the root)"
+            raise InputError("records_unreadable", f"{sentence}: restore it or run the shard again") from None

@@ -19,7 +19,7 @@ from manifests.run.folder import RunFolder
 from pipelines.report.failures import failure_figures
 from pipelines.web.confined import Root
 from pipelines.web.limits import Limits
-from pipelines.web.records import Query, codes, failure_kinds, find_records, is_number, sort_columns
+from pipelines.web.records import Query, codes, failures, find_records, is_number, sort_columns
 from pipelines.web.render import render
 from pipelines.web.run_list import find_runs, open_run
 from pipelines.web.run_parts import ColumnCache, RunParts
@@ -89,7 +89,8 @@ class RunsBrowser:
         """A run, its rows as they are now.
 
         Raises:
-            ManifestError: `run_missing`, `run_unreadable`, `plan_unreadable`, `records_unreadable`.
+            ManifestError: `run_missing`, `run_unreadable`, `plan_unreadable`.
+            InputError: `records_unreadable`.
         """
         folder = open_run(self._root, path)
         if folder is None:
@@ -145,8 +146,8 @@ class RunsBrowser:
     def failures(self, run: OpenRun) -> str:
         """Failures by code, with what to do."""
         with run.lock:
-            kinds = failure_kinds(run.parts)
-        return render("failures", failures=failure_figures(kinds, run.folder.storage.root))
+            groups = failures(run.parts)
+        return render("failures", failures=failure_figures(groups, run.folder.storage.root))
 
     def report(self, run: OpenRun) -> str:
         """The page that `joyvasa report` wrote, or how to write one."""

@@ -114,10 +114,10 @@ def test_the_ends_of_a_metric_are_its_worst_and_best_videos(report):
 
 
 def test_failures_come_by_code_with_examples_and_advice(report):
-    by_code = {one.kind.code: one for one in report.failures}
-    assert {code: one.kind.count for code, one in by_code.items()} == {"worker_died": 2, "face_not_found": 1}
+    by_code = {one.group.code: one for one in report.failures}
+    assert {code: one.group.count for code, one in by_code.items()} == {"worker_died": 2, "face_not_found": 1}
     assert by_code["worker_died"].command.endswith("--retry quarantined")
-    assert by_code["face_not_found"].kind.examples[0]["record_id"] == "r07"
+    assert by_code["face_not_found"].group.examples[0]["record_id"] == "r07"
     assert "picture" in by_code["face_not_found"].advice
 
 

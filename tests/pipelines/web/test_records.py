@@ -6,13 +6,14 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+from joyvasa.errors import InputError
 from manifests.errors import ManifestError
 from manifests.run.events import EventLog
 from manifests.run.outcome import Outcome
 from pipelines.report.failures import failure_figures
 from pipelines.web.confined import ConfinedStorage, Root
 from pipelines.web.limits import Limits
-from pipelines.web.records import Query, codes, failure_kinds, find_records, sort_columns
+from pipelines.web.records import Query, codes, failures, find_records, sort_columns
 from pipelines.web.render import render
 from pipelines.web.run_list import open_run
 from pipelines.web.run_parts import ColumnCache, RunParts
@@ -93,14 +94,14 @@ def test_what_nobody_offers_to_sort_by_is_ignored(parts):
 
 
 def test_failures_are_told_by_code_with_advice(parts):
-    kinds = failure_kinds(parts)
-    assert [(kind.code, kind.status, kind.count) for kind in kinds] == [
+    groups = failures(parts)
+    assert [(group.code, group.status, group.count) for group in groups] == [
         ("face_not_found", "failed", 3),
         ("worker_died", "quarantined", 2),
     ]
-    assert kinds[0].examples[0]["record_id"] == "id-3"
+    assert groups[0].examples[0]["record_id"] == "id-3"
     assert codes(parts) == ["face_not_found", "worker_died", "crop_outside", "several_faces"]
-    text = render("failures", failures=failure_figures(kinds, "run"))
+    text = render("failures", failures=failure_figures(groups, "run"))
     assert "--retry failed" in text
     assert "no face found" in text
 
@@ -124,7 +125,7 @@ def test_a_shard_that_is_run_again_is_read_again(parts, run):
 
 def test_a_damaged_shard_is_told(parts, run):
     run.storage.path(run.records_path(1)).write_bytes(b"PAR1 nonsense")
-    with pytest.raises(ManifestError, match="restore it"):
+    with pytest.raises(InputError, match="restore it"):
         find_records(parts, Query(status="ok"), 10)
 
 
@@ -132,7 +133,7 @@ def test_a_table_that_lies_elsewhere_is_not_read(parts, run, tmp_path):
     path = run.storage.path(run.records_path(1))
     path.rename(tmp_path / "elsewhere.parquet")
     path.symlink_to(tmp_path / "elsewhere.parquet")
-    with pytest.raises(ManifestError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read"):
         find_records(parts, Query(), 30)
 
 

@@ -1,0 +1,172 @@
+"""The outcome rows of a run as a DataFrame: `joyvasa.results`."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+import joyvasa
+from joyvasa import result_tables
+from joyvasa.errors import InputError
+from joyvasa.result_tables import read_schema, read_table, read_tables
+from manifests.run.outcome_table import table_bytes
+from tests.pipelines.report.runs import bad, good, made_run
+
+N = 20
+ROWS = [
+    {"record_id": f"r{k:02d}", "image": "p.png", "audio": "s.wav", "speaker": ("ann", "bob")[k % 2], "age": k}
+    for k in range(N)
+]
+
+
+def outcome(record):
+    """Records of the first shard alone have a number for `beat`; one in seven fails."""
+    k = int(record.record_id[1:])
+    return bad(record) if k % 7 == 3 else good(record, sharpness=k / 2, **({"beat": 1.0} if k < 8 else {}))
+
+
+@pytest.fixture
+def run(tmp_path):
+    return made_run(tmp_path / "run", ROWS, outcome, manifests=tmp_path)
+
+
+def table_file(path, table):
+    """An outcome table with these columns alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.replace_schema_metadata({"joyvasa.schema_version": "1"}), path)
+    return str(path)
+
+
+def test_there_is_one_row_a_record_in_the_order_of_the_manifest(run):
+    table = joyvasa.results(run.storage.root)
+    assert isinstance(table, pd.DataFrame)
+    assert table.record_id.tolist() == [row["record_id"] for row in ROWS]
+    assert table.status.value_counts().to_dict() == {"ok": 17, "failed": 3}
+    assert table.shard.tolist() == [k // 8 for k in range(N)]
+    assert table[table.status == "failed"].error_code.tolist() == ["face_not_found"] * 3
+    assert table.licences[0].tolist() == ["MIT", "research only"]
+
+
+def test_passed_through_columns_are_there(run):
+    table = joyvasa.results(run.storage.root)
+    assert table.speaker.tolist() == ["ann", "bob"] * 10
+    assert table.age.tolist() == [*range(N)]
+    assert table.groupby("speaker").metric_sharpness.count().to_dict() == {"ann": 9, "bob": 8}
+
+
+def test_whole_numbers_stay_so_where_some_are_missing(run):
+    table = joyvasa.results(run.storage.root)
+    assert table.frames.dtype == pd.Int64Dtype()
+    assert (table.frames[0], table.frames[3] is pd.NA) == (100, True)
+    assert table.metric_sharpness.dtype == float
+    assert table.metric_sharpness.isna().sum() == 3
+    assert table.record_id.dtype == pd.Series(["a"]).dtype
+
+
+def test_a_column_that_some_shards_lack_is_missing_there(run):
+    table = joyvasa.results(run.storage.root)
+    assert table.metric_beat.notna().tolist() == [k < 8 and k != 3 for k in range(N)]
+
+
+def test_columns_and_rows_can_be_chosen(run):
+    table = joyvasa.results(run.storage.root, ["metric_sharpness", "record_id"], ds.field("metric_sharpness") > 8)
+    assert [*table.columns] == ["metric_sharpness", "record_id"]
+    assert table.record_id.tolist() == ["r18", "r19"]
+
+
+def test_a_column_that_no_shard_has_is_refused(run):
+    with pytest.raises(InputError, match=r"column_unknown: .*'metric_sharpnes'; did you mean metric_sharpness\?"):
+        joyvasa.results(run.storage.root, ["metric_sharpnes"])
+
+
+def test_a_run_in_progress_has_the_rows_of_its_finished_shards(tmp_path):
+    run = made_run(tmp_path / "run", ROWS, outcome, manifests=tmp_path, shards=2)
+    run.save_outcomes(2, [bad(SimpleNamespace(record_id="r16", image="p.png"))])
+    run.storage.write(run.records_path(2), b"half of a table")
+    assert joyvasa.results(tmp_path / "run").record_id.tolist() == [row["record_id"] for row in ROWS[:16]]
+
+
+def test_a_run_that_has_finished_nothing_has_no_rows(tmp_path):
+    made_run(tmp_path / "run", ROWS, outcome, manifests=tmp_path, shards=0)
+    assert len(joyvasa.results(tmp_path / "run")) == 0
+
+
+def test_a_folder_without_a_run_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"run_missing: .*holds no run\.yaml"):
+        joyvasa.results(tmp_path)
+
+
+def test_runs_are_read_from_object_stores(s3_bucket, tmp_path):
+    made_run(f"{s3_bucket}/run", ROWS, outcome, manifests=tmp_path, shards=2)
+    table = joyvasa.results(f"{s3_bucket}/run/")
+    assert (len(table), table.metric_beat.notna().sum()) == (16, 7)
+
+
+def test_runs_are_read_from_memory(tmp_path):
+    made_run("memory://results/run", ROWS, outcome, manifests=tmp_path)
+    assert joyvasa.results("memory://results/run", ["row"], ds.field("status") == "failed").row.tolist() == [4, 11, 18]
+
+
+def test_types_of_all_shards_fit_into_one(tmp_path):
+    first = pa.table(
+        {
+            "number": pa.array([1], pa.int32()),
+            "empty": pa.nulls(1),
+            "text": pa.array(["a"]).dictionary_encode(),
+            "truth": [True],
+        }
+    )
+    second = pa.table({"number": pa.array([2**40], pa.int64()), "empty": ["full"], "text": pa.nulls(1)})
+    files = [table_file(tmp_path / f"{n}.parquet", table) for n, table in enumerate([first, second])]
+    table = read_table(files).to_pandas(types_mapper=result_tables._nullable)
+    assert table.number.tolist() == [1, 2**40]
+    assert table["empty"].isna().tolist() == [True, False]
+    assert table.text[0] == "a"
+    assert table.truth.tolist() == [True, pd.NA]
+
+
+def test_tables_are_read_some_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(result_tables, "FILES_AT_ONCE", 2)
+    files = [table_file(tmp_path / f"{n}.parquet", pa.table({"n": [n]})) for n in range(5)]
+    assert [table.column("n").to_pylist() for table in read_tables(files)] == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "cannot be read"),
+        (b"PAR1", "cannot be read"),
+        (table_bytes(pa.table({"record_id": ["a"]})), "cannot be read"),
+        (None, "is not there: run the shard again"),
+    ],
+)
+def test_a_damaged_table_is_one_sentence(tmp_path, content, sentence):
+    path = tmp_path / "records.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"records_unreadable: {path}: {sentence}"):
+        read_schema([str(path)])
+
+
+def test_a_table_of_a_newer_version_is_refused(tmp_path):
+    pq.write_table(pa.table({"a": [1]}, metadata={"joyvasa.schema_version": "2"}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="has version 2; expected 1: use the newer program"):
+        read_schema([str(tmp_path / "a.parquet")])
+
+
+def test_of_many_tables_the_damaged_one_is_named(tmp_path):
+    files = [table_file(tmp_path / f"{n}.parquet", pa.table({"n": [n]})) for n in range(5)]
+    schema = read_schema(files)
+    (tmp_path / "3.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(InputError, match=rf"records_unreadable: {files[3]}: cannot be read"):
+        read_table(files, schema)
+
+
+def test_importing_joyvasa_loads_no_table_library():
+    code = "import sys, joyvasa; sys.exit(bool({'pandas', 'pyarrow', 'fsspec'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
