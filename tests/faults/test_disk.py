@@ -220,6 +220,7 @@ def test_whatever_file_meets_the_full_disk_resume_goes_on(manifest, undisturbed,
         with stage(self, path) as place:
             staged.append(path)
             if len(staged) > whole:
+                place.unlink(missing_ok=True)
                 place.symlink_to("/dev/full")
             yield place
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pytest
@@ -176,10 +177,15 @@ def test_a_disk_that_fills_up_while_finishing_leaves_no_marker(run, monkeypatch)
     outcomes = [run.render(0, record.record_id) for record in run.shard(0).records]
     run.folder.save_outcomes(0, outcomes)
 
-    def full(staged, path):
-        raise OSError(28, "No space left on device")
+    stage = storage._stage
 
-    monkeypatch.setattr(storage, "_commit", full)
+    @contextmanager
+    def full(path):
+        with stage(path) as staged:
+            yield staged
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "_stage", full)
     with pytest.raises(ManifestError, match="output_unwritable"):
         run.folder.finish_shard(run.shard(0), outcomes, run_fingerprint="")
     monkeypatch.undo()
