@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from joyvasa.metrics.base import Clip
-from joyvasa.metrics.support.reference_frame import face_box, still_frame
+from joyvasa.metrics.support.reference_frame import animated_clip
 from joyvasa.models import Models
 from manifests.scratch import scratch_folder
 from manifests.storage import LocalStorage, Storage
@@ -35,20 +35,20 @@ def made_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
     made: VideoPayload = item.inputs["render"]
     portrait: PortraitPayload = item.inputs["portrait"]
     motion: MotionPayload = item.inputs["motion"]
-    row, picture = item.record.row, portrait.picture
-    still = still_frame(picture, models.composer(picture), models.bundle.switches.output_size)
+    row = item.record.row
     with ExitStack() as files:
-        yield Clip(
+        yield animated_clip(
+            portrait.picture,
+            models.composer(portrait.picture),
+            models.bundle.switches,
+            pasted=models.config.paste_back,
             video=files.enter_context(_stored_file(storage, made.video)),
             frames_per_second=made.frames_per_second,
             width=made.width,
             height=made.height,
             has_sound=bool(row.get("audio")),
             sound=files.enter_context(local_file(row["audio"])) if row.get("audio") else None,
-            still=still,
-            face_box=face_box(picture.crop, width=made.width, height=made.height, pasted=models.config.paste_back),
             motion=motion.motion(),
-            absolute_expression=models.bundle.switches.absolute_expression,
             mode=row.get("mode") or "human",
             seed=item.record.seed,
         )

@@ -6,19 +6,16 @@ import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
 
-from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.errors import InputError
-from joyvasa.media.video_reader import BATCH_FRAMES, VideoInfo, stream_video
-from joyvasa.metrics import BUNDLE, build, unavailable
-from joyvasa.metrics.base import Clip, Metric, MetricModels, NotMeasured, Values
-from joyvasa.metrics.measure import Scores, explained, measure
+from joyvasa.media.video_reader import BATCH_FRAMES
+from joyvasa.metrics import BUNDLE
+from joyvasa.metrics.base import Clip, NotMeasured
+from joyvasa.metrics.measure import MetricSet, Scores, explained
 from joyvasa.models import AnimationConfig, Models
-from joyvasa.runtime.device import choose_device
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from stages.base import Fact, Failed, Item, Kind, Ok, Outcome, Resources, Stage
@@ -72,54 +69,37 @@ class ScoreStage(Stage):
     def setup(self) -> None:
         """Loads the metrics whose weights are there and may be used."""
         self._folder = RunFolder(open_storage(self.config.run))
-        self._metrics: list[Metric] = []
-        self._missing: dict[str, NotMeasured] = {}
-        bundle = open_bundle(self.config.models)
-        commercial = self.config.animation.licences == "commercial"
-        for metric in map(build, self.config.metrics):
-            reason = unavailable(metric, bundle, commercial=commercial)
-            if reason is None and metric.roles:
-                reason = self._load(metric, bundle)
-            if reason:
-                self._missing |= _all(metric.all_missing(reason.code, reason.sentence))
-            else:
-                self._metrics.append(metric)
+        self._metrics = MetricSet(
+            self.config.metrics,
+            models=self.config.models,
+            device=self.config.device,
+            commercial=self.config.animation.licences == "commercial",
+            explain=_explained,
+        )
         # For composing alone, which needs no device.
-        self._models = Models(replace(self.config.animation, device="cpu")) if self._metrics else None
+        self._models = Models(replace(self.config.animation, device="cpu")) if self._metrics.metrics else None
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Measures one video after another."""
         return each(batch, self._score)
 
-    def _load(self, metric: Metric, bundle: Bundle) -> NotMeasured | None:
-        try:
-            metric.setup(MetricModels(bundle=bundle, device=choose_device(self.config.device)))
-        except Exception as error:  # what one metric lacks is no reason to lose the others
-            return _explained(error)
-        return None
-
     def _score(self, item: Item) -> Outcome:
-        if not self._metrics:
-            return Ok(facts=_facts(Scores(), self._missing))
+        if not self._metrics.metrics:
+            return Ok(facts=_facts(self._metrics.without_numbers()))
         with self._clip(item) as clip:
-            info = VideoInfo(
-                clip.width, clip.height, Fraction(clip.frames_per_second).limit_denominator(100_000), clip.has_sound
-            )
-            frames = stream_video(clip.video, info=info, batch_frames=self.config.batch_frames)
             try:
-                scores = measure(clip, self._metrics, frames, explain=_explained)
+                scores = self._metrics.measure(clip, batch_frames=self.config.batch_frames)
             except InputError as error:
                 if "read_video" in item.inputs:
                     return Failed(Kind.BAD_INPUT, error.code, error.sentence)
-                lost = [metric.all_missing(error.code, error.sentence) for metric in self._metrics]
-                return Ok(facts=_facts(Scores(), self._missing | {k: v for one in lost for k, v in _all(one).items()}))
+                return Ok(facts=_facts(self._metrics.without_numbers(NotMeasured(error.code, error.sentence))))
         path = self._folder.features_path(item.record.row["shard"], item.record.id)
         if scores.features:
             self._folder.storage.write(path, features_bytes(scores.features))
         else:
             self._folder.storage.remove(path)
         duration_s = scores.n_frames / clip.frames_per_second if scores.n_frames else None
-        return Ok(facts={**_facts(scores, self._missing), "duration_s": duration_s})
+        return Ok(facts={**_facts(scores), "duration_s": duration_s})
 
     def _clip(self, item: Item) -> AbstractContextManager[Clip]:
         if "read_video" in item.inputs:
@@ -150,14 +130,9 @@ def _explained(error: Exception) -> NotMeasured:
     return explained(error)
 
 
-def _all(values: Values) -> dict[str, NotMeasured]:
-    return {column: value for column, value in values.items() if isinstance(value, NotMeasured)}
-
-
-def _facts(scores: Scores, missing: Mapping[str, NotMeasured]) -> dict[str, Fact]:
+def _facts(scores: Scores) -> dict[str, Fact]:
     facts: dict[str, Fact] = {"frames": scores.n_frames or None}
     facts |= {f"metric.{column}": value for column, value in scores.values.items()}
-    for column, reason in {**scores.reasons, **missing}.items():
-        facts[f"metric.{column}"] = None
-        facts[f"metric.{column}.reason"] = f"{reason.code}: {reason.sentence}"
-    return facts
+    return facts | {
+        f"metric.{column}.reason": f"{reason.code}: {reason.sentence}" for column, reason in scores.reasons.items()
+    }

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 
+from joyvasa.bundles import open_bundle
 from joyvasa.errors import JoyvasaError
-from joyvasa.metrics.base import Clip, Measurement, Metric, NotMeasured, Values
+from joyvasa.media.video_reader import BATCH_FRAMES, VideoInfo, stream_video
+from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NotMeasured, Values
+from joyvasa.metrics.registry import BUNDLE, build, unavailable
+from joyvasa.runtime.device import choose_device
 
 Explain = Callable[[Exception], NotMeasured]
 """Why a metric that raised has no number; may raise itself where the clip must not be finished."""
@@ -38,6 +43,92 @@ def explained(error: Exception) -> NotMeasured:
         return NotMeasured(error.code, error.sentence)
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return NotMeasured("metric_failed", text[:300])
+
+
+class MetricSet:
+    """Metrics that measure clips together, each decoded once. Those that cannot be used here give their reason.
+
+    Args:
+        names: names of metrics.
+        models: bundle with their weights, a name or a folder.
+        device: device that their networks work on.
+        commercial: whether only weights that may be used commercially count.
+        explain: see `measure`; also for a metric that cannot be loaded.
+
+    Attributes:
+        metrics: those that can be used, set up.
+        missing: columns of the others, with the reason.
+
+    Raises:
+        ConfigError: `metric_unknown`.
+        ModelError: the bundle cannot be opened.
+        Exception: what `explain` raises.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        *,
+        models: str = BUNDLE,
+        device: str = "auto",
+        commercial: bool = False,
+        explain: Explain = explained,
+    ) -> None:
+        self._explain = explain
+        self.metrics: list[Metric] = []
+        self.missing: dict[Column, NotMeasured] = {}
+        bundle = open_bundle(models)
+        for metric in map(build, names):
+            reason = unavailable(metric, bundle, commercial=commercial)
+            if reason is None and metric.roles:
+                try:
+                    metric.setup(MetricModels(bundle=bundle, device=choose_device(device)))
+                except Exception as error:  # what one metric lacks is no reason to lose the others
+                    reason = explain(error)
+            if reason is None:
+                self.metrics.append(metric)
+            else:
+                self.missing |= dict.fromkeys(metric.columns, reason)
+
+    @property
+    def columns(self) -> list[Column]:
+        """Columns of all metrics, those that can be used first."""
+        return [*(column for metric in self.metrics for column in metric.columns), *self.missing]
+
+    def measure(
+        self, clip: Clip, *, batch_frames: int = BATCH_FRAMES, on_frames: Callable[[int], object] | None = None
+    ) -> Scores:
+        """Measure a clip; columns that cannot be had here have their reason.
+
+        Args:
+            clip: what is measured.
+            batch_frames: frames that are decoded at once.
+            on_frames: called with the number of frames seen so far; what it raises ends the measurement.
+
+        Raises:
+            InputError: the video cannot be read.
+            Exception: what `explain` and `on_frames` raise.
+        """
+        rate = Fraction(clip.frames_per_second).limit_denominator(100_000)
+        info = VideoInfo(clip.width, clip.height, rate, clip.has_sound)
+        frames = _counted(stream_video(clip.video, info=info, batch_frames=batch_frames), on_frames)
+        scores = measure(clip, self.metrics, frames, explain=self._explain)
+        missing = self.without_numbers()
+        return replace(
+            scores, values={**scores.values, **missing.values}, reasons={**scores.reasons, **missing.reasons}
+        )
+
+    def without_numbers(self, reason: NotMeasured | None = None) -> Scores:
+        """Return scores without any number.
+
+        Args:
+            reason: why those that can be used have none; None leaves them out.
+        """
+        usable = [column for metric in self.metrics for column in metric.columns] if reason else []
+        reasons = {column.name: why for column, why in self.missing.items()} | {
+            column.name: reason for column in usable if reason
+        }
+        return Scores(values=dict.fromkeys(reasons), reasons=reasons)
 
 
 def measure(clip: Clip, metrics: Sequence[Metric], frames: Iterable[np.ndarray], *, explain: Explain) -> Scores:
@@ -72,6 +163,15 @@ def measure(clip: Clip, metrics: Sequence[Metric], frames: Iterable[np.ndarray],
             if isinstance(value, NotMeasured):
                 reasons[column] = value
     return Scores(values=values, reasons=reasons, features=features, n_frames=n_frames)
+
+
+def _counted(batches: Iterable[np.ndarray], on_frames: Callable[[int], object] | None) -> Iterator[np.ndarray]:
+    n_frames = 0
+    for batch in batches:
+        yield batch
+        n_frames += len(batch)
+        if on_frames:
+            on_frames(n_frames)
 
 
 class _Begun:

@@ -9,9 +9,11 @@ from PIL import Image
 
 from joyvasa.animator import Animator
 from joyvasa.errors import EnvironmentFault
+from joyvasa.metrics import FVD, NAMES
+from joyvasa.metrics.measure import MetricSet
 from joyvasa.models import AnimationConfig, Models
 from pipelines.web.jobs import Job, Made
-from pipelines.web.measuring import Measuring
+from pipelines.web.measuring import measure_animation
 from pipelines.web.pace import Pace
 from pipelines.web.shell import animate_command
 
@@ -29,7 +31,7 @@ class Studio:
     def __init__(self, device: str, pace: Pace) -> None:
         self._device, self._pace = device, pace
         self._loaded: dict[str, Models] = {}  # by mode
-        self._measuring: Measuring | None = None
+        self._metrics: MetricSet | None = None
 
     def make(self, job: Job) -> Made:
         """Makes and measures the video of a job.
@@ -71,9 +73,17 @@ class Studio:
         animation = animator.animate(job.portrait, job.sound, job.folder / "video.mp4", on_progress=advance)
         elapsed_s = time.monotonic() - started
         advance("metrics", 0, animation.n_frames)
-        self._measuring = self._measuring or Measuring(device=self._device, licences=config.licences)
-        measured = self._measuring.measure(
-            animation, job.sound, animator.models, lambda done: advance("metrics", done, animation.n_frames)
+        self._metrics = self._metrics or MetricSet(
+            [name for name in NAMES if name != FVD],
+            device=self._device,
+            commercial=config.licences == "commercial",
+        )
+        measured = measure_animation(
+            self._metrics,
+            animation,
+            job.sound,
+            animator.models,
+            lambda done: advance("metrics", done, animation.n_frames),
         )
         self._pace.learn("metrics", time.monotonic() - job.step_since, job.duration_s)
         source = job.folder / "source.jpg"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
 
+from joyvasa.bundles.spec import Switches
 from joyvasa.faces.geometry import FaceCrop
 from joyvasa.faces.square import transform_points
 from joyvasa.media.image import Image
+from joyvasa.metrics.base import Clip
 from joyvasa.rendering.compose import FrameComposer
 from joyvasa.rendering.portrait import Picture
 
@@ -31,6 +35,24 @@ def still_frame(picture: Picture, composer: FrameComposer, output_size: int) -> 
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     crop = np.asarray(cv2.resize(face, (output_size, output_size), interpolation=method), dtype=np.uint8)
     return composer.frames(torch.from_numpy(crop[None]))[0]
+
+
+def animated_clip(picture: Picture, composer: FrameComposer, switches: Switches, *, pasted: bool, **known: Any) -> Clip:
+    """Return the clip of a video that was made of a picture.
+
+    Args:
+        picture: picture that was animated.
+        composer: composer of the video.
+        switches: switches of the weights that it was made with.
+        pasted: whether frames show the whole picture; else they show the crop alone.
+        known: all other fields of `Clip`.
+    """
+    return Clip(
+        still=still_frame(picture, composer, switches.output_size),
+        face_box=face_box(picture.crop, width=known["width"], height=known["height"], pasted=pasted),
+        absolute_expression=switches.absolute_expression,
+        **known,
+    )
 
 
 def face_box(crop: FaceCrop | None, *, width: int, height: int, pasted: bool) -> Box:
