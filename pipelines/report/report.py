@@ -111,7 +111,7 @@ def write_report(run: str, compared: Sequence[str] = (), *, on_progress: Progres
 
     Raises:
         ConfigError: `config_invalid`, too many runs.
-        ManifestError: `run_missing`, `run_unreadable`, `plan_unreadable`, `records_unreadable`, `output_unwritable`.
+        ManifestError: `run_missing`, `run_unreadable`, `records_unreadable`, `output_unwritable`.
         EnvironmentFault: `ffmpeg_missing`.
     """
     from pipelines.report.page import page_bytes
@@ -140,7 +140,7 @@ def make_report(run: str, compared: Sequence[str] = (), *, on_progress: Progress
         return Report(
             name=ours.name,
             description=ours.description,
-            headline=headline(ours.rows, read_events(ours.folder.storage), records=ours.folder.plan().records),
+            headline=headline(ours.rows, read_events(ours.folder.storage), records=ours.folder.manifest().records),
             metrics=metrics,
             plots=dict(_plots(metrics, ours, others)),
             views=views,

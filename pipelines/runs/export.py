@@ -29,7 +29,7 @@ def export_webdataset(run: str, out: str) -> Iterator[tuple[str, int]]:
         ManifestError: `run_missing`, `records_unreadable` or `output_unwritable`.
     """
     folder, target = RunFolder(open_storage(run)), open_storage(out)
-    folder.plan()  # says so if there is no run
+    folder.description()  # says so if there is no run
     for shard in sorted(folder.done_marks()):
         rows = [row for row in folder.records(shard).to_pylist() if row["status"] == "ok"]
         if not rows:
