@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import posixpath
@@ -54,21 +53,6 @@ class Manifest:
         if self.format == "jsonl":
             return JsonLinesReader(name, open_file)
         return CsvReader(name, open_file, delimiter="\t" if self.format == "tsv" else ",")
-
-    def locate(self, path: str) -> str:
-        """A path of a row as an absolute local path or a URI."""
-        return join(self.folder, path)
-
-    def fingerprint(self) -> str:
-        """SHA-256 over the names and bytes of the files, in hexadecimal; reads all of them."""
-        total = hashlib.sha256()
-        for file in self.files:
-            digest = hashlib.sha256()
-            with open_binary(join(self.folder, file)) as stream:
-                while chunk := stream.read(READ_BYTES):
-                    digest.update(chunk)
-            total.update(f"{file}\n{digest.hexdigest()}\n".encode())
-        return total.hexdigest()
 
 
 def open_manifest(uri: str | os.PathLike[str]) -> Manifest:

@@ -24,7 +24,7 @@ _UNSAFE_RUN = re.compile(r"[^A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One usable row: values as written, checked and with defaults filled in."""
+    """One usable row: values checked, defaults filled in, media as absolute local paths or URIs."""
 
     record_id: str
     image: str | None  # None only where there is a video
@@ -36,10 +36,6 @@ class Record:
     priority: int
     row: int  # as `Problem.row`
     video: str | None = None  # finished, by any program
-
-    def content(self) -> str:
-        """What decides the result: JSON of image, audio, motion, mode, seed, cfg_scale, and video where given."""
-        return content_text(self.image, self.audio, self.motion, self.mode, self.seed, self.cfg_scale, self.video)
 
 
 def content_text(

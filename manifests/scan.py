@@ -14,7 +14,7 @@ from joyvasa.mode import Mode
 from manifests.errors import ManifestError
 from manifests.formats.block import Block, Reader
 from manifests.hash_index import HashIndex
-from manifests.manifest import Manifest, readers
+from manifests.manifest import Manifest, join, readers, unify_extra
 from manifests.media_files import FileCheck
 from manifests.problems import Problem, Summary, ValueFault, safe_text
 from manifests.record import Record, content_text, derive_record_id
@@ -28,15 +28,10 @@ DEFAULT_MODE: Mode = "human"
 class ScannedBlock:
     """Checked rows of one file."""
 
-    file: str
-    reader: Reader
+    counted: str  # see `Reader.counted`
     block: Block
     records: list[Record | None]  # None where the row has a problem
     problems: list[Problem]
-
-    def end(self, at: int) -> int:
-        """`Span.offset` behind a row."""
-        return self.block.starts[at + 1] if at + 1 < len(self.block) else self.block.end
 
 
 class Scan:
@@ -52,24 +47,35 @@ class Scan:
         self.manifest = manifest
         self._videos = videos
         self.summary = Summary()
-        self.extra_schemas: list[pa.Schema] = []  # of the columns that are passed through, file by file
         self._files = files
+        self._readers: list[tuple[str, Reader]] = []  # opened ahead by `extra_schema`
         self._ids = HashIndex()
         self._first_rows = array("q")  # by number of the id
         self._first_files = array("i")
 
-    def blocks(self) -> Iterator[ScannedBlock]:
-        """The checked rows in order; `summary` grows with them and is complete at the end.
+    def extra_schema(self) -> pa.Schema:
+        """Return names and types of the passed-through columns of all files; JSON Lines are read for that.
+
+        Raises:
+            ManifestError: `manifest_columns` where files disagree about a type, or as `Manifest.reader`.
+        """
+        self._readers = list(readers(self.manifest))
+        return unify_extra([reader.extra_schema() for _, reader in self._readers])
+
+    def blocks(self, *, extra: bool = False) -> Iterator[ScannedBlock]:
+        """Stream the checked rows in order; `summary` grows with them and is complete at the end.
+
+        Args:
+            extra: whether to read the passed-through columns, too, see `Reader.blocks`.
 
         Raises:
             ManifestError: the manifest as a whole cannot be read, or has no rows (`manifest_empty`).
         """
-        for at, (file, reader) in enumerate(readers(self.manifest)):
-            for block in reader.blocks():
+        for at, (file, reader) in enumerate(self._readers or readers(self.manifest)):
+            for block in reader.blocks(extra=extra):
                 scanned = self._check(at, file, reader, block)
                 self._count(scanned)
                 yield scanned
-            self.extra_schemas.append(reader.extra_schema())
             self._note_near_misses(reader.extra_schema().names)
         if not self.summary.rows:
             name = safe_text(self.manifest.uri, 200)
@@ -82,10 +88,10 @@ class Scan:
 
     def _check(self, file_at: int, file: str, reader: Reader, block: Block) -> ScannedBlock:
         faults: dict[int, list[tuple[str, Any, ValueFault]]] = {}
-        records = parse_block(block, faults)
+        records = parse_block(block, self.manifest.folder, faults)
         self._check_purpose(records, faults)
         if self._files:
-            self._check_files(self._files, records, faults)
+            self._check_files(self._files, block, records, faults)
         self._check_duplicates(file_at, reader.counted, block, records, faults)
         name = safe_text(file)
         problems = [
@@ -94,7 +100,7 @@ class Scan:
             for column, value, fault in faults[at]
         ]
         usable = [None if at in faults else record for at, record in enumerate(records)] if faults else records
-        return ScannedBlock(file, reader, block, usable, problems)
+        return ScannedBlock(reader.counted, block, usable, problems)
 
     def _check_purpose(
         self, records: list[Record | None], faults: dict[int, list[tuple[str, Any, ValueFault]]]
@@ -111,19 +117,23 @@ class Scan:
                     faults.setdefault(at, []).append((column, "", fault))
 
     def _check_files(
-        self, files: FileCheck, records: list[Record | None], faults: dict[int, list[tuple[str, Any, ValueFault]]]
+        self,
+        files: FileCheck,
+        block: Block,
+        records: list[Record | None],
+        faults: dict[int, list[tuple[str, Any, ValueFault]]],
     ) -> None:
         named = [
-            (at, column, path)
+            (at, column, location)
             for at, record in enumerate(records)
             if record
             for column in MEDIA_COLUMNS
-            if (path := getattr(record, column)) is not None
+            if (location := getattr(record, column)) is not None
         ]
-        found = files.check([self.manifest.locate(path) for _, _, path in named])
-        for (at, column, path), fault in zip(named, found, strict=True):
+        found = files.check([location for _, _, location in named])
+        for (at, column, _), fault in zip(named, found, strict=True):
             if fault:
-                faults.setdefault(at, []).append((column, path, fault))
+                faults.setdefault(at, []).append((column, block.known[column][at], fault))
 
     def _check_duplicates(
         self,
@@ -171,11 +181,12 @@ class Scan:
                     self.summary.notes.append(note)
 
 
-def parse_block(block: Block, faults: dict[int, list[tuple[str, Any, ValueFault]]]) -> list[Record | None]:
-    """Reads the values of a block's rows by the rules of `schema`; looks at nothing outside the row.
+def parse_block(block: Block, folder: str, faults: dict[int, list[tuple[str, Any, ValueFault]]]) -> list[Record | None]:
+    """Read the values of a block's rows by the rules of `schema`; look at nothing outside the row.
 
     Args:
         block: raw rows.
+        folder: see `Manifest.folder`.
         faults: gets (column, value, fault) of every bad value, by index of the row in the block.
     """
     absent = [None] * len(block)
@@ -188,14 +199,14 @@ def parse_block(block: Block, faults: dict[int, list[tuple[str, Any, ValueFault]
             bad.append(("", broken.value, ValueFault(broken.code, broken.sentence)))
             record = None
         else:
-            record = _parse_row(block.numbers[at], raw, bad)
+            record = _parse_row(block.numbers[at], raw, folder, bad)
         if bad:
             faults[at] = bad
         records.append(record)
     return records
 
 
-def _parse_row(number: int, raw: tuple[Any, ...], bad: list[tuple[str, Any, ValueFault]]) -> Record | None:
+def _parse_row(number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[str, Any, ValueFault]]) -> Record | None:
     values: list[Any] = []
     for column, value in zip(COLUMNS, raw, strict=True):
         if value is None or value == "":
@@ -215,6 +226,7 @@ def _parse_row(number: int, raw: tuple[Any, ...], bad: list[tuple[str, Any, Valu
     mode = mode or DEFAULT_MODE
     if record_id is None:
         record_id = derive_record_id(content_text(image, audio, motion, mode, seed, cfg_scale, video))
+    image, audio, motion, video = (path and join(folder, path) for path in (image, audio, motion, video))
     return Record(record_id, image, audio, motion, mode, seed, cfg_scale, priority or 0, number, video)
 
 

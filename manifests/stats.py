@@ -91,16 +91,16 @@ class Tally:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def add(self, records: Sequence[Record], locate: Callable[[str], str]) -> None:
-        """Takes records in; waits while too many probes are pending."""
+    def add(self, records: Sequence[Record]) -> None:
+        """Add records; wait while too many probes are pending."""
         self._records += len(records)
-        self._portraits.add([locate(record.image) for record in records if record.image is not None])
+        self._portraits.add([record.image for record in records if record.image is not None])
         with_sound = [record for record in records if record.audio is not None]
         sampled = [record.motion is None for record in with_sound]
-        self._submit(self._recordings, [locate(record.audio or "") for record in with_sound], sampled)
+        self._submit(self._recordings, [record.audio or "" for record in with_sound], sampled)
         silent = [record for record in records if record.audio is None]
-        self._submit(self._motions, [locate(record.motion or "") for record in silent], [False] * len(silent))
-        beside = [locate(record.motion) for record in with_sound if record.motion is not None]
+        self._submit(self._motions, [record.motion or "" for record in silent], [False] * len(silent))
+        beside = [record.motion for record in with_sound if record.motion is not None]
         self._submit(self._motions, beside, [], counted=False)
 
     def totals(self) -> Totals:

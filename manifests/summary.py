@@ -10,27 +10,32 @@ from typing import Any
 from manifests.estimate import NO_PROFILE, Estimate, Profile, estimate
 from manifests.manifest import Manifest
 from manifests.media_files import FileCheck, FileCheckConfig
-from manifests.plan import SHARD_RECORDS, Plan, make_plan
-from manifests.problems import Problem, Summary
+from manifests.problems import Summary
+from manifests.run.manifest_file import SHARD_RECORDS
 from manifests.scan import Scan
 from manifests.stats import Probes, Tally, Totals, VideoSizes
 
 
 @dataclass(frozen=True)
 class Survey:
-    """A plan with its counts and, where rates are known, its cost."""
+    """The counts of a manifest and, where rates are known, its cost."""
 
-    plan: Plan
+    shard_size: int
     summary: Summary
     totals: Totals
     sizes: VideoSizes
     estimate: Estimate | None
 
+    @property
+    def shards(self) -> int:
+        """How many shards the usable rows fill."""
+        return -(-self.totals.records // self.shard_size)
+
     def as_dict(self) -> dict[str, Any]:
         """All figures as plain values, for JSON."""
         return {
-            "shards": len(self.plan),
-            "shard_size": self.plan.shard_size,
+            "shards": self.shards,
+            "shard_size": self.shard_size,
             **self.summary.as_dict(),
             **self.totals.as_dict(),
             "sizes": asdict(self.sizes),
@@ -46,29 +51,30 @@ def survey(
     probes: Probes | None = None,
     sizes: VideoSizes | None = None,
     profile: Profile | None = None,
-    on_problem: Callable[[Problem], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Survey:
-    """Checks, plans and adds up a manifest.
+    """Check and add up a manifest; write nothing.
 
     Args:
         manifest: what to read.
-        shard_size: rows of a shard.
+        shard_size: records of a shard.
         files: how files are looked up; None trusts the rows.
         probes: how lengths are found; None reads no media.
         sizes: frame rate and windows of the motion model; None for those of the built-in one.
         profile: measured rates; None gives no estimate.
-        on_problem: see `make_plan`.
-        on_progress: see `make_plan`.
+        on_progress: called with the number of rows read so far, after each block.
 
     Raises:
-        ManifestError: as `make_plan`.
+        ManifestError: as `Scan.blocks`.
     """
     sizes = sizes or VideoSizes()
     with ExitStack() as stack:
         check = stack.enter_context(FileCheck(files)) if files else None
         tally = stack.enter_context(Tally(probes, sizes))
         scan = Scan(manifest, files=check)
-        plan = make_plan(scan, shard_size=shard_size, tally=tally, on_problem=on_problem, on_progress=on_progress)
+        for scanned in scan.blocks():
+            tally.add([record for record in scanned.records if record])
+            if on_progress:
+                on_progress(scan.summary.rows)
         totals = tally.totals()
-    return Survey(plan, scan.summary, totals, sizes, estimate(totals, profile) if profile else None)
+    return Survey(shard_size, scan.summary, totals, sizes, estimate(totals, profile) if profile else None)

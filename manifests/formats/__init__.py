@@ -1,1 +1,1 @@
-"""One manifest format a file; each gives blocks of raw rows and finds a shard again without reading the rest."""
+"""Readers of manifest formats, one format a file; each streams blocks of raw rows."""

@@ -1,4 +1,4 @@
-"""What every manifest format gives: blocks of raw rows, and where they lie."""
+"""Blocks of raw rows, and the base class of the readers that stream them."""
 
 from __future__ import annotations
 
@@ -28,17 +28,6 @@ def in_blocks(rows: Iterable[T]) -> Iterator[list[T]]:
 
 
 @dataclass(frozen=True)
-class Span:
-    """Where consecutive rows lie in one file."""
-
-    row_group: int  # of a Parquet file; -1 in text files
-    offset: int  # byte in a text file; row within the row group in a Parquet file
-    length: int  # bytes in a text file; -1 in a Parquet file
-    first_row: int  # the row as a person counts it
-    rows: int
-
-
-@dataclass(frozen=True)
 class RowFault:
     """A row that could not even be taken apart."""
 
@@ -52,12 +41,9 @@ class Block:
     """Consecutive rows as they were read; nothing is checked yet."""
 
     numbers: list[int]  # as a person counts them
-    starts: list[int]  # `Span.offset` of each row
-    end: int  # `Span.offset` behind the last row
     known: Mapping[str, list[Any]]  # by known column; a column the file lacks is absent
     faults: Mapping[int, RowFault] = field(default_factory=dict)  # by index in the block; known values there are None
-    row_group: int = -1
-    extra: pa.Table | None = None  # the other columns, where they were asked for
+    extra: pa.Table | None = None  # the passed-through columns, if requested
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -82,12 +68,11 @@ class Reader(ABC):
         """All columns in file order, or None where only reading every row tells."""
 
     @abstractmethod
-    def blocks(self, span: Span | None = None, extra: pa.Schema | None = None) -> Iterator[Block]:
-        """Streams the rows, of the whole file or of a span.
+    def blocks(self, *, extra: bool = False) -> Iterator[Block]:
+        """Stream the rows.
 
         Args:
-            span: as it was found in an earlier pass.
-            extra: the other columns to give, with their types; None gives none.
+            extra: whether to read the passed-through columns, too; they have the types of `extra_schema`.
 
         Raises:
             ManifestError: the file as a whole cannot be read.
@@ -95,7 +80,11 @@ class Reader(ABC):
 
     @abstractmethod
     def extra_schema(self) -> pa.Schema:
-        """Names and types of the columns that are passed through; in JSON Lines those met so far."""
+        """Return names and types of the passed-through columns; in JSON Lines this reads the file, if `blocks` has not.
+
+        Raises:
+            ManifestError: the file as a whole cannot be read.
+        """
 
 
 def check_columns(name: str, columns: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from manifests.errors import ManifestError
-from manifests.formats.block import Block, Open, Reader, RowFault, Span, check_columns, extra_columns, in_blocks
+from manifests.formats.block import Block, Open, Reader, RowFault, check_columns, extra_columns, in_blocks
 from manifests.formats.lines import Lines, text_start
 from manifests.schema import NAMES
 
@@ -43,18 +43,15 @@ class CsvReader(Reader):
         """See `Reader`; text in every column."""
         return pa.schema([(column, pa.string()) for column in extra_columns(self._columns)])
 
-    def blocks(self, span: Span | None = None, extra: pa.Schema | None = None) -> Iterator[Block]:
+    def blocks(self, *, extra: bool = False) -> Iterator[Block]:
         """See `Reader`."""
         with self._open() as file:
-            if span is None:
-                lines = Lines(file, offset=self._body[0], number=self._body[1])
-            else:
-                lines = Lines(file, offset=span.offset, number=span.first_row, end=span.offset + span.length)
+            lines = Lines(file, offset=self._body[0], number=self._body[1])
             for pending in in_blocks(self._rows(lines)):
-                yield self._block(pending, lines.offset, extra)
+                yield self._block(pending, extra=extra)
 
-    def _rows(self, lines: Lines) -> Iterator[tuple[int, int, list[str] | RowFault]]:
-        """Each row as (line number, byte offset, fields or fault)."""
+    def _rows(self, lines: Lines) -> Iterator[tuple[int, list[str] | RowFault]]:
+        """Yield each row as (line number, fields or fault)."""
         width = len(self._columns)
         rows = csv.reader(lines, delimiter=self._delimiter, strict=True)
         while True:
@@ -66,28 +63,29 @@ class CsvReader(Reader):
                 lines.seek(start, number)
                 text = next(lines)
                 lines.take_fault()
-                yield number, start, RowFault("malformed_csv", f"is not valid CSV ({error}): check its quotes", text)
+                yield number, RowFault("malformed_csv", f"is not valid CSV ({error}): check its quotes", text)
                 rows = csv.reader(lines, delimiter=self._delimiter, strict=True)
                 continue
             fault = lines.take_fault()
             if fault:
-                yield number, start, fault
+                yield number, fault
             elif fields is None:
                 return
             elif len(fields) == width:
-                yield number, start, fields
+                yield number, fields
             elif fields:
                 sentence = f"has {len(fields)} fields; the header has {width}: check its commas and quotes"
-                yield number, start, RowFault("wrong_field_count", sentence, self._delimiter.join(fields))
+                yield number, RowFault("wrong_field_count", sentence, self._delimiter.join(fields))
 
-    def _block(self, rows: list[tuple[int, int, list[str] | RowFault]], end: int, extra: pa.Schema | None) -> Block:
+    def _block(self, rows: list[tuple[int, list[str] | RowFault]], *, extra: bool) -> Block:
         empty: list[None] = [None] * len(self._columns)
-        numbers, starts, contents = zip(*rows, strict=True)
+        numbers, contents = zip(*rows, strict=True)
         faults = {at: content for at, content in enumerate(contents) if isinstance(content, RowFault)}
         values = zip(*(empty if isinstance(content, RowFault) else content for content in contents), strict=True)
         columns = dict(zip(self._columns, map(list, values), strict=True))
         table = None
-        if extra is not None:
-            table = pa.table([pa.array(columns[name], pa.string()) for name in extra.names], schema=extra)
+        if extra:
+            schema = self.extra_schema()
+            table = pa.table([pa.array(columns[name], pa.string()) for name in schema.names], schema=schema)
         known = {name: columns[name] for name in NAMES if name in columns}
-        return Block(list(numbers), list(starts), end, known, faults, extra=table)
+        return Block(list(numbers), known, faults, table)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from manifests.errors import ManifestError
-from manifests.formats.block import Block, Open, Reader, RowFault, Span, in_blocks
+from manifests.formats.block import Block, Open, Reader, RowFault, in_blocks
 from manifests.formats.json_types import JsonTypes, json_array
 from manifests.formats.lines import Lines, text_start
 from manifests.problems import safe_text
@@ -22,6 +22,7 @@ class JsonLinesReader(Reader):
     def __init__(self, name: str, open_file: Open) -> None:
         super().__init__(name, open_file)
         self._types = JsonTypes(name)
+        self._types_known = False  # only when every row was read
         with open_file() as file:
             self._start = text_start(name, file)
             file.seek(self._start)
@@ -35,30 +36,37 @@ class JsonLinesReader(Reader):
 
     def extra_schema(self) -> pa.Schema:
         """See `Reader`."""
+        if not self._types_known:
+            with self._open() as file:
+                for _ in self._rows(file):
+                    pass
         return self._types.schema()
 
-    def blocks(self, span: Span | None = None, extra: pa.Schema | None = None) -> Iterator[Block]:
-        """See `Reader`."""
-        with self._open() as file:
-            if span is None:
-                lines = Lines(file, offset=self._start)
-            else:
-                lines = Lines(file, offset=span.offset, number=span.first_row, end=span.offset + span.length)
-            for pending in in_blocks(self._rows(lines)):
-                yield self._block(pending, lines.offset, extra)
+    def blocks(self, *, extra: bool = False) -> Iterator[Block]:
+        """See `Reader`.
 
-    def _rows(self, lines: Lines) -> Iterator[tuple[int, int, dict[str, Any] | RowFault]]:
-        """Each row as (line number, byte offset, object or fault)."""
-        while True:
-            number, start = lines.number, lines.offset
-            line = next(lines, None)
-            if line is None:
-                return
+        Raises:
+            ManifestError: `manifest_unreadable` if the columns are not those that `extra_schema` has just found.
+        """
+        schema = self.extra_schema() if extra else None
+        with self._open() as file:
+            for pending in in_blocks(self._rows(file)):
+                if schema is not None and not self._types.schema().equals(schema, check_metadata=True):
+                    sentence = f"{self.name}: was changed while it was read: start again when it is complete"
+                    raise ManifestError("manifest_unreadable", sentence)
+                yield self._block(pending, schema)
+
+    def _rows(self, file: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
+        """Yield each row as (line number, object or fault)."""
+        lines = Lines(file, offset=self._start)
+        for line in lines:
+            number = lines.number - 1
             fault = lines.take_fault()
             if fault:
-                yield number, start, fault
+                yield number, fault
             elif not line.isspace():
-                yield number, start, self._parse(line)
+                yield number, self._parse(line)
+        self._types_known = True
 
     def _parse(self, line: str) -> dict[str, Any] | RowFault:
         try:
@@ -74,15 +82,13 @@ class JsonLinesReader(Reader):
                 return RowFault("malformed_json", f"has a name that is not text: {safe_text(name)}", line.rstrip())
         return content
 
-    def _block(
-        self, rows: list[tuple[int, int, dict[str, Any] | RowFault]], end: int, extra: pa.Schema | None
-    ) -> Block:
-        numbers, starts, contents = zip(*rows, strict=True)
+    def _block(self, rows: list[tuple[int, dict[str, Any] | RowFault]], schema: pa.Schema | None) -> Block:
+        numbers, contents = zip(*rows, strict=True)
         faults = {at: content for at, content in enumerate(contents) if isinstance(content, RowFault)}
         objects = [{} if isinstance(content, RowFault) else content for content in contents]
         known = {name: [content.get(name) for content in objects] for name in NAMES}
         table = None
-        if extra is not None:
-            arrays = [json_array([content.get(column.name) for content in objects], column) for column in extra]
-            table = pa.table(arrays, schema=extra)
-        return Block(list(numbers), list(starts), end, known, faults, extra=table)
+        if schema is not None:
+            arrays = [json_array([content.get(column.name) for content in objects], column) for column in schema]
+            table = pa.table(arrays, schema=schema)
+        return Block(list(numbers), known, faults, table)

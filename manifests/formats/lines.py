@@ -1,4 +1,4 @@
-"""Lines of a UTF-8 file with their byte offsets and numbers."""
+"""Lines of a UTF-8 file with their numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OTHER_ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 
 
 class Lines(Iterator[str]):
-    """Iterates over lines, and tells where the next one starts.
+    """Iterate over lines, and know where the next one starts.
 
     A line that is not UTF-8 or too long is still given, with a fault noted for `take_fault`.
 
@@ -22,13 +22,11 @@ class Lines(Iterator[str]):
         file: seekable, opened for bytes.
         offset: byte of the first line.
         number: its number, counted from 1.
-        end: byte behind the last line; None reads to the end.
     """
 
-    def __init__(self, file: BinaryIO, *, offset: int = 0, number: int = 1, end: int | None = None) -> None:
+    def __init__(self, file: BinaryIO, *, offset: int = 0, number: int = 1) -> None:
         self._file = file
         self._fault: RowFault | None = None
-        self.end = end
         self.seek(offset, number)
 
     def seek(self, offset: int, number: int) -> None:
@@ -38,8 +36,6 @@ class Lines(Iterator[str]):
         self.number = number  # of the next line
 
     def __next__(self) -> str:
-        if self.end is not None and self.offset >= self.end:
-            raise StopIteration
         line = self._file.readline(MAX_LINE_BYTES)
         if not line:
             raise StopIteration

@@ -1,4 +1,4 @@
-"""Manifests in Parquet: types are kept, and a shard is found again by its row group."""
+"""Manifests in Parquet; types are kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as is_type
 
 from manifests.errors import ManifestError
-from manifests.formats.block import BLOCK_ROWS, Block, Open, Reader, Span, check_columns, extra_columns
+from manifests.formats.block import BLOCK_ROWS, Block, Open, Reader, check_columns, extra_columns
 from manifests.schema import NAMES
 
 NUMBERS = ("seed", "cfg_scale", "priority")
@@ -25,10 +25,7 @@ class ParquetReader(Reader):
         super().__init__(name, open_file)
         with open_file() as file:
             try:
-                parquet = pq.ParquetFile(file)
-                self._schema: pa.Schema = parquet.schema_arrow
-                groups = range(parquet.metadata.num_row_groups)
-                self._group_rows = [parquet.metadata.row_group(group).num_rows for group in groups]
+                self._schema: pa.Schema = pq.ParquetFile(file).schema_arrow
             except (pa.ArrowException, OSError) as error:
                 raise _unreadable(name, error) from None
         check_columns(name, self.columns())
@@ -44,35 +41,24 @@ class ParquetReader(Reader):
         """See `Reader`."""
         return pa.schema([self._schema.field(column) for column in extra_columns(self.columns())])
 
-    def blocks(self, span: Span | None = None, extra: pa.Schema | None = None) -> Iterator[Block]:
-        """See `Reader`. A span is read from the beginning of its row group, and not behind its end."""
-        span = span or Span(0, 0, -1, 1, sum(self._group_rows))
-        columns = None if extra else [name for name in NAMES if name in self._schema.names]
-        skip, left, number = span.offset, span.rows, span.first_row
+    def blocks(self, *, extra: bool = False) -> Iterator[Block]:
+        """See `Reader`."""
+        passed = extra_columns(self.columns()) if extra else ()
+        columns = None if passed else [name for name in NAMES if name in self._schema.names]
+        number = 1
         with self._open() as file:
             try:
                 parquet = pq.ParquetFile(file, pre_buffer=False)
-                for group in range(span.row_group, len(self._group_rows)):
-                    offset = 0
-                    for batch in parquet.iter_batches(BLOCK_ROWS, row_groups=[group], columns=columns):
-                        if not left:
-                            return
-                        cut = min(skip, len(batch))
-                        part = batch.slice(cut, left)
-                        if len(part):
-                            yield self._block(part, group, offset + cut, number, extra)
-                        skip, left, number = skip - cut, left - len(part), number + len(part)
-                        offset += len(batch)
-                    skip = 0
+                for batch in parquet.iter_batches(BLOCK_ROWS, columns=columns):
+                    yield self._block(batch, number, passed)
+                    number += len(batch)
             except (pa.ArrowException, OSError) as error:
                 raise _unreadable(self.name, error) from None
 
-    def _block(self, batch: pa.RecordBatch, group: int, offset: int, number: int, extra: pa.Schema | None) -> Block:
+    def _block(self, batch: pa.RecordBatch, number: int, passed: tuple[str, ...]) -> Block:
         known = {name: _values(batch.column(name)) for name in NAMES if name in batch.schema.names}
-        rows = len(batch)
-        table = pa.Table.from_batches([batch.select(extra.names)]) if extra else None
-        starts = list(range(offset, offset + rows))
-        return Block(list(range(number, number + rows)), starts, offset + rows, known, row_group=group, extra=table)
+        table = pa.Table.from_batches([batch.select(passed)]) if passed else None
+        return Block(list(range(number, number + len(batch))), known, extra=table)
 
 
 def _values(array: pa.Array) -> list[Any]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
@@ -14,32 +15,41 @@ import yaml
 from joyvasa.mode import MODES, Mode
 from manifests.errors import ManifestError
 from manifests.manifest import Manifest
-from manifests.plan import Plan
 from manifests.problems import Summary, safe_text
 from manifests.scan import DEFAULT_MODE
 
 RunKind = Literal["generate", "evaluate", "prepare"]  # videos are made, are measured, become a data set
-LAYOUT = 1  # of the run folder; a program that changes it raises this
+LAYOUT = 2  # of the run folder; a program that changes it raises this
 ABSENT = "(absent)"
 SHOWN_DIFFERENCES = 10
 
 
 @dataclass(frozen=True)
 class ManifestSource:
-    """Which manifest a run reads."""
+    """Where the rows of a run came from, and what they are."""
 
-    uri: str
+    uri: str  # of the manifest that was copied; it is not read again
+    folder: str  # that locations in outcome rows are relative to, see `Manifest.folder`
     format: str
-    fingerprint: str  # SHA-256 of its bytes
+    fingerprint: str  # SHA-256 of the run's `manifest.parquet`
     rows: int
     records: int
     modes: tuple[Mode, ...] = (DEFAULT_MODE,)  # of the records: those whose networks the run loads
 
     @classmethod
-    def of(cls, manifest: Manifest, plan: Plan, summary: Summary) -> ManifestSource:
-        """The source of a plan that was just made; `summary` is that of its scan."""
+    def of(cls, manifest: Manifest, rows: Path, summary: Summary) -> ManifestSource:
+        """Describe the rows that were just written.
+
+        Args:
+            manifest: where they came from.
+            rows: local file that `write_manifest` has written.
+            summary: summary of its scan.
+        """
+        with rows.open("rb") as file:
+            fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
         modes: tuple[Mode, ...] = tuple(mode for mode in MODES if summary.modes[mode]) or (DEFAULT_MODE,)
-        return cls(manifest.location, manifest.format, plan.fingerprint, summary.rows, plan.records, modes)
+        n_records = summary.rows - summary.bad_rows
+        return cls(manifest.location, manifest.folder, manifest.format, fingerprint, summary.rows, n_records, modes)
 
 
 @dataclass(frozen=True)

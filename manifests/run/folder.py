@@ -5,26 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import shutil
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 
 from joyvasa.result_tables import DONE, RECORDS, SHARDS, read_schema, read_table
 from joyvasa.runtime.files import PARTIAL
 from manifests.errors import ManifestError
-from manifests.plan import Plan, parse_plan, plan_bytes
 from manifests.problems import safe_text
 from manifests.record import file_stem
 from manifests.run.description import RunDescription
 from manifests.run.lock import RunLock, run_lock
+from manifests.run.manifest_file import MANIFEST, RunManifest, ShardRecords
 from manifests.run.outcome import Outcome
 from manifests.run.outcome_table import outcome_table, outcomes_of, table_bytes
-from manifests.run.shards import ShardRecords
 from manifests.storage import Storage
 
 LOOKUPS = 16  # markers asked for at once; each is one short request on an object store
@@ -38,7 +39,6 @@ class DoneMark:
     records: int
     statuses: dict[str, int]
     records_sha256: str  # of records.parquet
-    content_hash: str  # of the shard, as in the plan
     run_fingerprint: str  # `RunDescription.fingerprint`
     finished: str  # UTC, ISO 8601
 
@@ -61,7 +61,8 @@ class RunCounts:
 class RunFolder:
     """Reads and writes a run folder. Paths are relative to it, with forward slashes.
 
-        run.yaml, plan.parquet, events.jsonl, report/
+        run.yaml, events.jsonl, report/
+        manifest.parquet                    the rows of the run, see `manifest_file`
         shards/00000/records.parquet        one row a record
         shards/00000/videos/<stem>.mp4      see `identity.file_stem`
         shards/00000/motion/<stem>.<suffix> where motions are saved
@@ -73,7 +74,7 @@ class RunFolder:
     """
 
     RUN = "run.yaml"
-    PLAN = "plan.parquet"
+    MANIFEST = MANIFEST
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -106,8 +107,12 @@ class RunFolder:
         """What metrics of whole sets need of a record."""
         return f"{self.shard_folder(shard)}/features/{file_stem(record_id)}.npz"
 
-    def create(self, description: RunDescription, plan: Plan) -> None:
-        """Begins a run: the plan first, then `run.yaml`, which makes it one.
+    def create(self, description: RunDescription, manifest: Path) -> None:
+        """Start a run: its rows first, then `run.yaml`, which makes it one.
+
+        Args:
+            description: content of `run.yaml`.
+            manifest: local file that `write_manifest` has written.
 
         Raises:
             ManifestError: `run_exists`, or `output_unwritable`.
@@ -115,16 +120,22 @@ class RunFolder:
         if self.storage.exists(self.RUN):
             sentence = f"{self.storage.root}: holds a run already: use joyvasa resume, or another folder"
             raise ManifestError("run_exists", sentence)
-        self.storage.write(self.PLAN, plan_bytes(plan))
+        for name in self.storage.names(""):  # left by a start that was killed
+            if name.startswith(PARTIAL):
+                self.storage.remove(name)
+        with self.storage.staging(MANIFEST) as staged:
+            shutil.copyfile(manifest, staged)
         self.storage.write(self.RUN, description.to_yaml())
 
     def description(self) -> RunDescription:
         """What the run was begun with; ManifestError `run_missing` or `run_unreadable`."""
         return RunDescription.from_yaml(self._read(self.RUN))
 
-    def plan(self) -> Plan:
-        """The shards; ManifestError `run_missing` or `plan_unreadable`."""
-        return parse_plan(self._read(self.PLAN))
+    def manifest(self) -> RunManifest:
+        """The rows of the run; ManifestError `run_missing` or `run_unreadable`."""
+        if not self.storage.exists(MANIFEST):
+            raise self._missing(MANIFEST)
+        return RunManifest(self.storage)
 
     def done_mark(self, shard: int) -> DoneMark | None:
         """The marker of a shard, None if it is not finished; an unreadable marker is none."""
@@ -144,7 +155,7 @@ class RunFolder:
             marks = pool.map(self.done_mark, begun)
             return {shard: mark for shard, mark in zip(begun, marks, strict=True) if mark}
 
-    def counts(self, plan: Plan) -> RunCounts:
+    def counts(self, manifest: RunManifest) -> RunCounts:
         """How far the run is; may be called while another process works on it."""
         done = self.done_marks()
         statuses: Counter[str] = Counter()
@@ -153,7 +164,7 @@ class RunFolder:
         for shard in self.begun_shards():
             if shard not in done:
                 statuses.update(outcome.status for outcome in self.saved_outcomes(shard).values())
-        return RunCounts(len(plan), len(done), plan.records, dict(statuses))
+        return RunCounts(len(manifest), len(done), manifest.records, dict(statuses))
 
     def save_outcomes(self, shard: int, outcomes: Sequence[Outcome]) -> None:
         """Keeps outcomes of a shard that is not finished, so that a dead driver loses none of them.
@@ -203,7 +214,7 @@ class RunFolder:
             ManifestError: `outcomes_incomplete`, `video_missing` or `output_unwritable`.
         """
         outcomes = list(outcomes)
-        number = shard.shard.number
+        number = shard.number
         present = self._media(number)
         for outcome in outcomes:
             if lost := _files(outcome) - present:
@@ -219,7 +230,6 @@ class RunFolder:
             records=len(outcomes),
             statuses=dict(Counter(outcome.status for outcome in outcomes)),
             records_sha256=hashlib.sha256(content).hexdigest(),
-            content_hash=shard.shard.content_hash,
             run_fingerprint=run_fingerprint,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -293,10 +303,11 @@ class RunFolder:
         try:
             return self.storage.read(path)
         except (FileNotFoundError, NotADirectoryError):
-            root = safe_text(self.storage.root, 200)
-            raise ManifestError(
-                "run_missing", f"{root}: holds no {path}; expected a run folder: check the path"
-            ) from None
+            raise self._missing(path) from None
+
+    def _missing(self, path: str) -> ManifestError:
+        root = safe_text(self.storage.root, 200)
+        return ManifestError("run_missing", f"{root}: holds no {path}; expected a run folder: check the path")
 
 
 def _files(outcome: Outcome) -> set[str]:

@@ -13,15 +13,14 @@ import pyarrow.parquet as pq
 from joyvasa.result_tables import SCHEMA_VERSION
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
+from manifests.run.manifest_file import INPUT, WRITTEN, ShardRecords
 from manifests.run.outcome import Outcome
-from manifests.run.shards import ShardRecords
 
 SECONDS = "seconds_"  # begins the name of a column with the seconds of one stage
 METRIC = "metric_"  # begins the name of a column with one metric
 COLUMN_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}  # of further columns
 METRIC_REASONS = "metric_reasons"  # JSON: why metrics have no number, by name
 FACTS = "joyvasa.facts"  # in the metadata: names of the columns that hold `Outcome.facts`
-INPUT = "input_"  # put before the name of a passed-through column whose name is taken
 
 RESULT_FIELDS = (
     pa.field("record_id", pa.string(), nullable=False),
@@ -45,7 +44,7 @@ RESULT_FIELDS = (
     pa.field("bundle", pa.string()),
     pa.field("licences", pa.list_(pa.string())),
 )
-INPUT_FIELDS = (  # of the manifest, as written there; the seed is the one that was used
+INPUT_FIELDS = (  # as written in the source manifest; the seed is the one that was used
     pa.field("image", pa.string()),
     pa.field("audio", pa.string()),
     pa.field("motion", pa.string()),
@@ -88,9 +87,9 @@ def outcome_table(
     further = {name: kind for name, kind in (columns or {}).items() if name not in {f.name for f in RESULT_FIELDS}}
     made: list[tuple[pa.Field, list[Any]]] = []
     made += [(entry, [getattr(outcome, entry.name) for outcome in ordered]) for entry in RESULT_FIELDS]
-    made += [(entry, [getattr(record, entry.name) for record in shard.records]) for entry in INPUT_FIELDS]
-    made += [(pa.field(INPUT + "video", pa.string()), [record.video for record in shard.records])]
-    made += [(pa.field("shard", pa.int32()), [shard.shard.number] * len(ordered))]
+    made += [(entry, _input_column(shard, entry.name)) for entry in INPUT_FIELDS]
+    made += [(pa.field(INPUT + "video", pa.string()), _input_column(shard, "video"))]
+    made += [(pa.field("shard", pa.int32()), [shard.number] * len(ordered))]
     made += [(pa.field(SECONDS + name, pa.float64()), [o.seconds.get(name) for o in ordered]) for name in stages]
     made += [(pa.field(METRIC + name, pa.float64()), [o.metrics.get(name) for o in ordered]) for name in metrics]
     made += [
@@ -102,11 +101,7 @@ def outcome_table(
     for entry in shard.extra.schema:
         schema.append(entry.with_name(passed_name(entry.name, {other.name for other in schema})))
         arrays.append(shard.extra.column(entry.name))
-    metadata = {
-        "joyvasa.schema_version": SCHEMA_VERSION,
-        "joyvasa.content_hash": shard.shard.content_hash,
-        FACTS: json.dumps([*further]),
-    }
+    metadata = {"joyvasa.schema_version": SCHEMA_VERSION, FACTS: json.dumps([*further])}
     return pa.table(arrays, schema=pa.schema(schema, metadata=metadata))
 
 
@@ -156,8 +151,13 @@ def _exactly_one(shard: ShardRecords, outcomes: Iterable[Outcome]) -> dict[str, 
 
 
 def _incomplete(shard: ShardRecords, reason: str) -> ManifestError:
-    sentence = f"shard {shard.shard.number}: {reason}; expected one outcome for each of {len(shard.records)} records"
+    sentence = f"shard {shard.number}: {reason}; expected one outcome for each of {len(shard.records)} records"
     return ManifestError("outcomes_incomplete", sentence)
+
+
+def _input_column(shard: ShardRecords, name: str) -> list[Any]:
+    written = WRITTEN + name
+    return shard.table.column(written if written in shard.table.column_names else name).to_pylist()
 
 
 def _json(reasons: Mapping[str, str]) -> str | None:

@@ -67,7 +67,7 @@ def validate(
             for problem in scanned.problems[: max(0, max_report - len(shown))]:
                 shown.append(problem.as_dict())
                 if not as_json:
-                    typer.echo(_line(problem, scanned.reader.counted))
+                    typer.echo(_line(problem, scanned.counted))
             progress.update(READING, scan.summary.rows)
     problems = sum(scan.summary.by_code.values())
     if as_json:
@@ -95,7 +95,7 @@ def plan(
     """Show what a manifest will take: shards, portraits, sound, frames, GPU hours, disk. Writes nothing."""
     from manifests.manifest import open_manifest
     from manifests.media_files import FileCheckConfig
-    from manifests.plan import SHARD_RECORDS
+    from manifests.run.manifest_file import SHARD_RECORDS
     from manifests.stats import Probes
     from manifests.summary import survey
 
@@ -193,7 +193,7 @@ def _print_survey(result: Survey) -> None:
     _print_summary(result.summary)
     totals, sizes = result.totals, result.sizes
     figures: list[tuple[str, Any]] = [
-        ("shards", f"{len(result.plan):,} of {result.plan.shard_size:,} rows"),
+        ("shards", f"{result.shards:,} of {result.shard_size:,} rows"),
         ("records", totals.records),
         ("distinct portraits", totals.portraits),
         ("distinct recordings", totals.recordings),

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from manifests.errors import ManifestError
-from manifests.manifest import is_remote, open_manifest
+from manifests.manifest import is_remote, join
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.storage import LocalStorage
@@ -52,10 +51,6 @@ def record_views(
         description: of the run, which says where the paths of its rows begin.
         places: of the rows that are wanted.
     """
-    try:
-        manifest = open_manifest(description.manifest.uri) if description.kind == "evaluate" else None
-    except ManifestError:  # moved away since
-        manifest = None
     views = {}
     wanted = sorted(set(places))
     for place, row in zip(wanted, rows.rows(wanted, COLUMNS), strict=True):
@@ -63,8 +58,8 @@ def record_views(
         if row.get("video"):  # not what the row says, which may lead anywhere
             path = folder.video_path(row["shard"], row["record_id"])
             location, href = folder.storage.location(path), quote(f"../{path}")
-        elif row.get("input_video") and manifest:
-            location = manifest.locate(row["input_video"])
+        elif row.get("input_video") and description.kind == "evaluate":
+            location = join(description.manifest.folder, row["input_video"])
             href = link_to(location, folder)
         source = Source(location, row.get("duration_s")) if location else None
         views[place] = RecordView(place, row["record_id"], row.get("row"), href, source)

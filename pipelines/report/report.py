@@ -65,7 +65,7 @@ def write_report(run: str, compared: Sequence[str] = (), *, on_progress: Progres
 
     Raises:
         ConfigError: `config_invalid`, too many runs.
-        ManifestError: `run_missing`, `run_unreadable`, `plan_unreadable`, `output_unwritable`.
+        ManifestError: `run_missing`, `run_unreadable`, `output_unwritable`.
         InputError: `records_unreadable`.
         EnvironmentFault: `ffmpeg_missing`.
     """
@@ -93,7 +93,7 @@ def make_report(run: str, compared: Sequence[str] = (), *, on_progress: Progress
         return Report(
             name=ours.name,
             description=ours.description,
-            headline=headline(ours.rows, read_events(ours.folder.storage), records=ours.folder.plan().records),
+            headline=headline(ours.rows, read_events(ours.folder.storage), records=ours.folder.manifest().records),
             metrics=metrics,
             plots=dict(_plots(metrics, ours, others)),
             views=views,

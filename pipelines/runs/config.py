@@ -10,7 +10,7 @@ from joyvasa.errors import ConfigError
 from joyvasa.metrics import BUNDLE, NAMES, check_name
 from joyvasa.models import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
-from manifests.plan import SHARD_RECORDS
+from manifests.run.manifest_file import SHARD_RECORDS
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors import check_name as check_executor
 

@@ -19,7 +19,6 @@ from joyvasa.training.dataset import Dataset
 from joyvasa.training.dataset_files import CARD, SHARDS, DatasetCard, DatasetWriter
 from joyvasa.training.extraction import extractor_keypoints
 from joyvasa.training.shard_clips import shard_clips
-from manifests.plan import Plan
 from manifests.run.folder import RunFolder
 from manifests.run.outcome import Outcome
 from manifests.run.outcome_table import outcomes_of
@@ -47,14 +46,14 @@ class Prepared:
     tally: Tally
 
 
-def join_shards(folder: RunFolder, plan: Plan, bundle: Bundle, *, on_shard: Callable[[], object]) -> Prepared:
+def join_shards(folder: RunFolder, n_shards: int, bundle: Bundle, *, on_shard: Callable[[], object]) -> Prepared:
     """Makes the data set whole. Every shard of the run is finished, and its lock is held.
 
     It may be called again after a kill at any moment, and after recordings were run again.
 
     Args:
         folder: of the run, which becomes that of the data set.
-        plan: its shards.
+        n_shards: number of its shards.
         bundle: of the motion extractor.
         on_shard: called now and then.
 
@@ -63,8 +62,7 @@ def join_shards(folder: RunFolder, plan: Plan, bundle: Bundle, *, on_shard: Call
         ManifestError: `output_unwritable`.
     """
     storage, tally = folder.storage, Tally()
-    numbers = [int(number) for number in plan.table.column("number").to_pylist()]
-    stale = [number for number in numbers if _stale(folder, number)]
+    stale = [number for number in range(n_shards) if _stale(folder, number)]
     if stale:
         storage.remove(CARD)  # the data set is none while its shards change
     keypoints = extractor_keypoints(bundle.network("motion_extractor"))
@@ -74,7 +72,7 @@ def join_shards(folder: RunFolder, plan: Plan, bundle: Bundle, *, on_shard: Call
     for number in stale:
         _join(folder, number, keypoints)
         on_shard()
-    for number in numbers:
+    for number in range(n_shards):
         tally.add(pq.read_table(io.BytesIO(storage.read(rows_path(folder, number)))))
     writer = DatasetWriter(storage, frames_per_second=FRAMES_PER_SECOND, keypoints=keypoints)
     extractor = {"name": bundle.name, "fingerprint": bundle.fingerprint(["motion_extractor"])}

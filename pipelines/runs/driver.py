@@ -10,7 +10,7 @@ import dataclasses
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -21,13 +21,14 @@ from joyvasa.config import config_from, plain
 from joyvasa.mode import Mode
 from manifests.errors import ManifestError
 from manifests.manifest import Manifest, open_manifest
-from manifests.plan import Plan, make_plan
 from manifests.problems import Problem
 from manifests.run.description import ManifestSource, RunDescription, RunKind, refuse_differences
 from manifests.run.events import EventLog
 from manifests.run.folder import RunCounts, RunFolder
+from manifests.run.manifest_file import RunManifest, write_manifest
 from manifests.run.outcome import Outcome
 from manifests.scan import Scan
+from manifests.scratch import scratch_folder
 from pipelines.engine import loop
 from pipelines.engine.events import Event, EventKind, Listener
 from pipelines.engine.graph import Pipeline
@@ -36,7 +37,7 @@ from pipelines.runs.config import RunConfig
 from pipelines.runs.metrics import metric_columns
 from pipelines.runs.outcomes import build_outcome
 from pipelines.runs.resources import build_executor, count_gpus
-from pipelines.runs.shard_writer import Ledger
+from pipelines.runs.shard_writer import ShardWriter
 
 LOGGED_PROGRESS_S = 30.0  # between two progress lines in events.jsonl; each has about 3 kB
 SHOWN_PROBLEMS = 3  # of a refused manifest
@@ -105,7 +106,7 @@ class RunDefinition(ABC):
         """Return the function that builds outcome rows."""
         return lambda finished, pipeline: build_outcome(finished, pipeline=pipeline)
 
-    def finish(self, folder: RunFolder, plan: Plan, config: RunConfig) -> Any:  # noqa: B027 (most kinds need nothing)
+    def finish(self, folder: RunFolder, manifest: RunManifest, config: RunConfig) -> Any:  # noqa: B027 (most kinds need nothing)
         """Complete the run folder once every record has an outcome; may run again after a resume."""
 
 
@@ -133,13 +134,13 @@ def start_run(
         JoyvasaError: missing models, or the run stopped.
     """
     source = open_manifest(manifest)
-    plan, described = checked_plan(source, config, videos=definition.reads_videos)
-    description = describe_run(config, described, definition.hash_weights(config, described.modes), definition, name)
-    pipeline = _build_pipeline(
-        definition, folder, config, description
-    )  # refuses bad options before anything is written
-    create_run_folder(folder, description, plan)
-    return execute_run(definition, folder, source, plan, description, config, pipeline, listener)
+    with checked_rows(source, config, videos=definition.reads_videos) as (rows, described):
+        hashes = definition.hash_weights(config, described.modes)
+        description = describe_run(config, described, hashes, definition, name)
+        # Refuses bad options before anything is written.
+        pipeline = _build_pipeline(definition, folder, config, description)
+        create_run_folder(folder, description, rows)
+    return execute_run(definition, folder, description, config, pipeline, listener)
 
 
 def resume_run(
@@ -160,21 +161,19 @@ def resume_run(
         listener: called with every event.
 
     Raises:
-        ManifestError: `run_changed` if the manifest or the models differ from those of the run, `run_locked`.
+        ManifestError: `run_changed` if the models differ from those of the run, `run_unreadable`, `run_locked`.
         JoyvasaError: missing models, or the run stopped.
     """
-    plan = folder.plan()
     config = config_from(RunConfig, description.configuration)
-    source = unchanged_source(description, definition.hash_weights(config, description.manifest.modes))
+    hashes = definition.hash_weights(config, description.manifest.modes)
+    refuse_differences(description, dataclasses.replace(description, bundles=hashes))
     pipeline = _build_pipeline(definition, folder, config, description)
-    return execute_run(definition, folder, source, plan, description, config, pipeline, listener, retry=retry)
+    return execute_run(definition, folder, description, config, pipeline, listener, retry=retry)
 
 
 def execute_run(
     definition: RunDefinition,
     folder: RunFolder,
-    source: Manifest,
-    plan: Plan,
     description: RunDescription,
     config: RunConfig,
     pipeline: Pipeline,
@@ -187,23 +186,21 @@ def execute_run(
     Args:
         definition: kind of the run.
         folder: run folder.
-        source: manifest of the run.
-        plan: shards of the run.
         description: content of `run.yaml`.
         config: every option.
         pipeline: stages of the run.
         listener: called with every event.
         retry: statuses of finished records to run again.
     """
+    manifest = folder.manifest()
     build_row = definition.build_outcomes(config, description.manifest.modes)
     with folder.lock() as lock, EventLog(folder.storage) as log:
         if retry:
             for number in folder.begun_shards():
                 folder.reopen_shard(number, retry)
-        ledger = Ledger(
+        writer = ShardWriter(
             folder,
-            source,
-            plan,
+            manifest,
             run_seed=config.animation.seed,
             run_fingerprint=description.fingerprint(),
             stages=pipeline.outputs,
@@ -218,9 +215,9 @@ def execute_run(
             now = time.monotonic()
             progress = event.kind is EventKind.PROGRESS
             if progress:
-                ledger.save_due()
+                writer.flush_if_due()
                 # The engine does not know how many there are.
-                event = dataclasses.replace(event, data={**event.data, "records": ledger.remaining})
+                event = dataclasses.replace(event, data={**event.data, "records": writer.remaining})
             if not progress or now - logged >= LOGGED_PROGRESS_S:
                 log.write(event.kind.value, stage=event.stage, **event.data)
                 logged = now if progress else logged
@@ -228,12 +225,12 @@ def execute_run(
                 listener(event)
 
         def on_finished(finished: Finished) -> None:
-            ledger.take(finished.record, build_row(finished, pipeline))
+            writer.record_outcome(finished.record, build_row(finished, pipeline))
 
         try:
             statistics = loop.run(
                 pipeline,
-                ledger.records(),
+                writer.records(),
                 on_finished,
                 executor=build_executor(config, pipeline),
                 config=config.engine,
@@ -241,10 +238,10 @@ def execute_run(
             )
         except BaseException:
             with contextlib.suppress(ManifestError):  # a full disk must not hide the reason
-                ledger.save()
+                writer.flush()
             raise
-        counts = folder.counts(plan)
-    product = definition.finish(folder, plan, config)
+        counts = folder.counts(manifest)
+    product = definition.finish(folder, manifest, config)
     return RunResult(folder.storage.root, counts, statistics.as_dict(), product)
 
 
@@ -258,32 +255,41 @@ def _absolute(models: str) -> str:
     return models if models in bundle_names() else str(Path(models).expanduser().resolve())
 
 
-def checked_plan(source: Manifest, config: RunConfig, *, videos: bool = False) -> tuple[Plan, ManifestSource]:
-    """Check all rows of a manifest and divide them into shards.
+@contextlib.contextmanager
+def checked_rows(
+    source: Manifest, config: RunConfig, *, videos: bool = False
+) -> Generator[tuple[Path, ManifestSource]]:
+    """Check all rows of a manifest and copy them into a temporary file; with `skip_bad_rows`, bad rows are left out.
 
     Args:
         source: manifest.
         config: every option.
         videos: whether rows bring finished videos.
 
+    Yields:
+        The file, which is removed when the block ends, and the description of its rows.
+
     Raises:
         ManifestError: `manifest_rows` if rows are bad and may not be skipped, or the manifest cannot be read.
     """
     problems: list[Problem] = []
     scan = Scan(source, videos=videos)
-    plan = make_plan(
-        scan,
-        shard_size=config.shard_size,
-        on_problem=lambda p: problems.append(p) if len(problems) < SHOWN_PROBLEMS else None,
-    )
-    if scan.summary.bad_rows and not config.skip_bad_rows:
-        shown = "; ".join(f"row {problem.row}: {problem.text}" for problem in problems)
-        raise ManifestError(
-            "manifest_rows",
-            f"{source.uri}: {scan.summary.bad_rows} of {scan.summary.rows} rows are bad ({shown}): "
-            f"see joyvasa validate{' --videos' if videos else ''}, or run the others with --set skip_bad_rows=true",
+    with scratch_folder() as scratch:
+        rows = scratch / RunFolder.MANIFEST
+        write_manifest(
+            scan,
+            rows,
+            shard_size=config.shard_size,
+            on_problem=lambda p: problems.append(p) if len(problems) < SHOWN_PROBLEMS else None,
         )
-    return plan, ManifestSource.of(source, plan, scan.summary)
+        if scan.summary.bad_rows and not config.skip_bad_rows:
+            shown = "; ".join(f"row {problem.row}: {problem.text}" for problem in problems)
+            raise ManifestError(
+                "manifest_rows",
+                f"{source.uri}: {scan.summary.bad_rows} of {scan.summary.rows} rows are bad ({shown}): "
+                f"see joyvasa validate{' --videos' if videos else ''}, or run the others with --set skip_bad_rows=true",
+            )
+        yield rows, ManifestSource.of(source, rows, scan.summary)
 
 
 def describe_run(
@@ -301,7 +307,7 @@ def describe_run(
     )
 
 
-def create_run_folder(folder: RunFolder, description: RunDescription, plan: Plan) -> None:
+def create_run_folder(folder: RunFolder, description: RunDescription, rows: Path) -> None:
     """Create the folder of a run.
 
     Raises:
@@ -309,23 +315,7 @@ def create_run_folder(folder: RunFolder, description: RunDescription, plan: Plan
     """
     if folder.storage.exists(RunFolder.RUN):
         refuse_differences(folder.description(), description)
-    folder.create(description, plan)
-
-
-def unchanged_source(description: RunDescription, hashes: dict[str, Any]) -> Manifest:
-    """Return the manifest of a run that is resumed.
-
-    Args:
-        description: description of the run.
-        hashes: hashes of the weights as they are now.
-
-    Raises:
-        ManifestError: `run_changed` if the manifest or the weights differ from those of the run.
-    """
-    source = open_manifest(description.manifest.uri)
-    now = dataclasses.replace(description.manifest, fingerprint=source.fingerprint())
-    refuse_differences(description, dataclasses.replace(description, manifest=now, bundles=hashes))
-    return source
+    folder.create(description, rows)
 
 
 def _build_pipeline(

@@ -30,7 +30,7 @@ def export_webdataset(run: str, out: str) -> Iterator[tuple[str, int]]:
         InputError: `records_unreadable`.
     """
     folder, target = RunFolder(open_storage(run)), open_storage(out)
-    folder.plan()  # says so if there is no run
+    folder.description()  # says so if there is no run
     for shard in sorted(folder.done_marks()):
         rows = [row for row in folder.records(shard).to_pylist() if row["status"] == "ok"]
         if not rows:

@@ -12,10 +12,10 @@ from joyvasa.errors import InputError
 from joyvasa.faces.registry import detector_roles
 from joyvasa.mode import Mode
 from joyvasa.models import detector_name, require_weights
-from manifests.plan import Plan
 from manifests.run.description import RunKind
 from manifests.run.events import EventLog
 from manifests.run.folder import RunFolder
+from manifests.run.manifest_file import RunManifest
 from manifests.storage import open_storage
 from manifests.video_files import names_videos, video_manifest
 from pipelines.engine.events import Listener
@@ -58,10 +58,10 @@ class PrepareRun(RunDefinition):
         extract = builder.build(ExtractMotionStage(ExtractMotionConfig(**common)), inputs=("find_clips",))
         return builder.join((find, extract))
 
-    def finish(self, folder: RunFolder, plan: Plan, config: RunConfig) -> Prepared:
+    def finish(self, folder: RunFolder, manifest: RunManifest, config: RunConfig) -> Prepared:
         """Join the shards into a data set."""
         with folder.lock() as lock, EventLog(folder.storage) as log:
-            prepared = join_shards(folder, plan, open_bundle(config.animation.models), on_shard=lock.renew)
+            prepared = join_shards(folder, len(manifest), open_bundle(config.animation.models), on_shard=lock.renew)
             log.write("dataset_finished", clips=sum(prepared.card.clips.values()), hours=prepared.card.hours)
         return prepared
 

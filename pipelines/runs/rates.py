@@ -106,14 +106,12 @@ def measure(manifest: str, config: RunConfig) -> Profile:
 
 def _first_rows(manifest: str) -> list[dict[str, Any]]:
     """Rows of a small manifest, with paths that hold from anywhere."""
-    source = open_manifest(manifest)
-    good = (record for block in Scan(source).blocks() for record in block.records if record)
+    good = (record for block in Scan(open_manifest(manifest)).blocks() for record in block.records if record)
     rows = []
     for record in islice(good, SAMPLE_RECORDS):
-        paths = {name: getattr(record, name) for name in MEDIA_COLUMNS}
-        located = {name: source.locate(path) for name, path in paths.items() if path is not None}
+        located = {name: getattr(record, name) for name in MEDIA_COLUMNS}
         given = {"record_id": record.record_id, "mode": record.mode, "seed": record.seed, "cfg_scale": record.cfg_scale}
-        rows.append(located | {name: value for name, value in given.items() if value is not None})
+        rows.append({name: value for name, value in (located | given).items() if value is not None})
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Between the run folder and the engine: records of unfinished shards go out, outcomes come back into their shards."""
+"""Read the records that a run still has to process, and write their outcomes, shard by shard."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from manifests.manifest import Manifest
-from manifests.plan import Plan
 from manifests.record import Record as Row
 from manifests.record import derive_seed
 from manifests.run.folder import RunFolder
+from manifests.run.manifest_file import RunManifest, ShardRecords
 from manifests.run.outcome import Outcome
-from manifests.run.shards import ShardRecords, read_shard
 from stages.base import Record
 
 SAVE_OUTCOMES = 32  # outcomes of one shard gathered before they are saved
@@ -34,18 +32,17 @@ class _OpenShard:
         return len(self.outcomes) == len(self.records.records)
 
 
-class Ledger:
-    """Keeps count of a run: what is to be done, and what became of it.
+class ShardWriter:
+    """Feeds the records of unfinished shards to the engine and writes their outcomes.
 
-    In memory are the shards under way, a few hundred records each. Outcomes are saved every
-    `SAVE_S` seconds, so a driver that dies loses little; a shard becomes visible when it is complete.
+    Memory holds the shards in progress, a few hundred records each. Outcomes are saved every `SAVE_S` seconds, so a
+    driver that dies loses little; a shard becomes visible when it is complete.
 
     Args:
-        folder: of the run, whose lock is held.
-        manifest: of the run.
-        plan: its shards.
-        run_seed: from which records get their seeds.
-        run_fingerprint: of the run's description.
+        folder: run folder, whose lock is held.
+        manifest: rows of the run.
+        run_seed: seed from which the seeds of records are derived.
+        run_fingerprint: fingerprint of the run's description.
         stages: outputs, for the columns of the outcome table.
         metrics: their columns there.
         columns: further columns there, with their types.
@@ -54,8 +51,7 @@ class Ledger:
     def __init__(
         self,
         folder: RunFolder,
-        manifest: Manifest,
-        plan: Plan,
+        manifest: RunManifest,
         *,
         run_seed: int,
         run_fingerprint: str,
@@ -63,21 +59,20 @@ class Ledger:
         metrics: tuple[str, ...] = (),
         columns: Mapping[str, type] | None = None,
     ) -> None:
-        self._folder, self._manifest, self._plan = folder, manifest, plan
+        self._folder, self._manifest = folder, manifest
         self._run_seed, self._run_fingerprint, self._stages = run_seed, run_fingerprint, stages
         self._metrics, self._columns = metrics, columns
         self._open: dict[int, _OpenShard] = {}
-        self.remaining = plan.records  # records without an outcome when the work began
+        self.remaining = manifest.records  # records that had no outcome when this part of the run started
 
     def records(self) -> Iterator[Record]:
-        """Records that have no outcome yet, shards of higher priority first."""
+        """Yield the records that have no outcome yet, shards of higher priority first."""
         done = self._folder.done_marks()
         self.remaining -= sum(mark.records for mark in done.values())
-        table = self._plan.table
-        priorities = dict(zip(table.column("number").to_pylist(), table.column("priority").to_pylist(), strict=True))
-        for number in sorted((n for n in priorities if n not in done), key=lambda n: (-priorities[n], n)):
+        unfinished = (number for number in range(len(self._manifest)) if number not in done)
+        for number in sorted(unfinished, key=lambda number: (-self._manifest.priorities[number], number)):
             self._folder.clean_shard(number)
-            shard = read_shard(self._manifest, self._plan, number)
+            shard = self._manifest.read_shard(number)
             known = {row.record_id for row in shard.records}
             saved = {key: value for key, value in self._folder.saved_outcomes(number).items() if key in known}
             self.remaining -= len(saved)
@@ -88,8 +83,8 @@ class Ledger:
             for row in waiting:
                 yield self._record(row, number)
 
-    def take(self, record: Record, outcome: Outcome) -> None:
-        """Notes what became of a record; finishes its shard if it was the last one."""
+    def record_outcome(self, record: Record, outcome: Outcome) -> None:
+        """Record the outcome of a record; finish its shard if it was the last one."""
         number = record.row["shard"]
         shard = self._open[number]
         shard.outcomes[outcome.record_id] = outcome
@@ -97,15 +92,15 @@ class Ledger:
         if shard.complete:
             self._finish(number)
         else:
-            self.save_due()
+            self.flush_if_due()
 
-    def save(self) -> None:
-        """Saves all outcomes of unfinished shards, before the run ends early."""
+    def flush(self) -> None:
+        """Save all outcomes of unfinished shards, before the run ends early."""
         for number, shard in self._open.items():
             self._save(number, shard)
 
-    def save_due(self) -> None:
-        """Saves what has waited long enough; to be called now and then."""
+    def flush_if_due(self) -> None:
+        """Save outcomes that have waited long enough; call it often."""
         now = time.monotonic()
         for number, shard in self._open.items():
             if len(shard.unsaved) >= SAVE_OUTCOMES or (shard.unsaved and now - shard.saved_at >= SAVE_S):
@@ -126,15 +121,15 @@ class Ledger:
             metrics=self._metrics,
             columns=self._columns,
         )
-        del self._open[number]  # afterwards: if that failed, `save` still has the outcomes
+        del self._open[number]  # afterwards: if that failed, `flush` still has the outcomes
 
     def _record(self, row: Row, shard: int) -> Record:
         seed = derive_seed(self._run_seed, row.record_id) if row.seed is None else row.seed
         values: dict[str, Any] = {
-            "image": self._manifest.locate(row.image) if row.image else None,
-            "audio": self._manifest.locate(row.audio) if row.audio else None,
-            "motion": self._manifest.locate(row.motion) if row.motion else None,
-            "source_video": self._manifest.locate(row.video) if row.video else None,
+            "image": row.image,
+            "audio": row.audio,
+            "motion": row.motion,
+            "source_video": row.video,
             "mode": row.mode,
             "seed": row.seed,
             "cfg_scale": row.cfg_scale,

@@ -53,7 +53,7 @@ def _runs(root: Root, limits: Limits) -> Iterator[FoundRun]:
                 return
             try:
                 entries = {entry.name: entry for entry in os.scandir(root.folder / path)}
-                if RunFolder.RUN in entries and RunFolder.PLAN in entries:
+                if RunFolder.RUN in entries and RunFolder.MANIFEST in entries:
                     yield FoundRun(path or ".", entries[RunFolder.RUN].stat().st_mtime)
                     continue
             except OSError:  # gone meanwhile, or not to be read

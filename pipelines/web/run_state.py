@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from manifests.errors import ManifestError
-from manifests.plan import Plan
 from manifests.problems import safe_text
 from manifests.run.description import RunDescription
 from manifests.run.events import EVENTS
 from manifests.run.folder import RunFolder
+from manifests.run.manifest_file import RunManifest
 from pipelines.engine.events import EventKind
 from pipelines.web.run_parts import RunParts
 
@@ -79,15 +79,15 @@ class RunState:
 
 
 def run_state(
-    folder: RunFolder, description: RunDescription, plan: Plan, parts: RunParts, *, now: float | None = None
+    folder: RunFolder, description: RunDescription, manifest: RunManifest, parts: RunParts, *, now: float | None = None
 ) -> RunState:
     """Reads how far a run is.
 
     Args:
         folder: of the run.
         description: of the run.
-        plan: its shards.
-        parts: its rows, refreshed.
+        manifest: rows of the run.
+        parts: its outcome rows, refreshed.
         now: seconds since 1970; None asks the clock.
     """
     statuses = dict(parts.statuses)
@@ -98,7 +98,7 @@ def run_state(
             note = event
         if note or event.get("event") == EventKind.RUN_STARTED:
             break
-    pending = plan.records - sum(statuses.values())
+    pending = manifest.records - sum(statuses.values())
     word, sentence = _word(last, pending, time.time() if now is None else now)
     animation = description.configuration.get("animation")
     return RunState(
@@ -107,7 +107,7 @@ def run_state(
         kind=description.kind,
         begun=description.created[:16].replace("T", " "),
         models=str(animation.get("models", "")) if isinstance(animation, Mapping) else "",
-        records=plan.records,
+        records=manifest.records,
         statuses=statuses,
         left_s=_left(note, pending) if word == "running" else None,
         stages=_stages(note) if note else [],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import shlex
 import threading
@@ -13,9 +12,9 @@ from typing import Any
 
 from manifests.errors import ManifestError
 from manifests.manifest import is_remote, join
-from manifests.plan import Plan
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
+from manifests.run.manifest_file import RunManifest
 from pipelines.report.failures import failure_figures
 from pipelines.web.confined import Root
 from pipelines.web.limits import Limits
@@ -54,7 +53,7 @@ class OpenRun:
 
     Attributes:
         path: below the root.
-        folder, description, plan: of the run.
+        folder, description, manifest: of the run.
         parts: its rows.
         lock: held while they are read.
     """
@@ -62,7 +61,7 @@ class OpenRun:
     path: str
     folder: RunFolder
     description: RunDescription
-    plan: Plan
+    manifest: RunManifest
     parts: RunParts
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -89,7 +88,7 @@ class RunsBrowser:
         """A run, its rows as they are now.
 
         Raises:
-            ManifestError: `run_missing`, `run_unreadable`, `plan_unreadable`.
+            ManifestError: `run_missing`, `run_unreadable`.
             InputError: `records_unreadable`.
         """
         folder = open_run(self._root, path)
@@ -99,7 +98,7 @@ class RunsBrowser:
         with self._lock:
             run = self._open.get(key)
             if run is None:
-                run = OpenRun(path, folder, folder.description(), folder.plan(), RunParts(folder, self._cache))
+                run = OpenRun(path, folder, folder.description(), folder.manifest(), RunParts(folder, self._cache))
                 self._open[key] = run
             self._open.move_to_end(key)
             while len(self._open) > OPEN_RUNS:
@@ -111,7 +110,7 @@ class RunsBrowser:
     def state(self, run: OpenRun) -> str:
         """How far it is."""
         with run.lock:
-            return render("state", run=run_state(run.folder, run.description, run.plan, run.parts))
+            return render("state", run=run_state(run.folder, run.description, run.manifest, run.parts))
 
     def choices(self, run: OpenRun) -> tuple[list[str], list[str]]:
         """Codes of errors and warnings, and columns to sort by."""
@@ -165,10 +164,9 @@ class RunsBrowser:
             path = posixpath.normpath(posixpath.join(run.path, run.folder.video_path(row["shard"], row["record_id"])))
             return path if self._root.shown_file(path) else None
         named = row.get("input_video")
-        manifest = run.description.manifest.uri
-        if not named or is_remote(named) or is_remote(manifest):
+        folder = run.description.manifest.folder
+        if not named or is_remote(named) or is_remote(folder):
             return None
-        folder = manifest if os.path.isdir(manifest) else os.path.dirname(manifest)
         path = self._root.address(join(folder, named))
         return path if path and self._root.shown_file(path) else None
 

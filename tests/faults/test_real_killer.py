@@ -113,7 +113,7 @@ def test_two_hundred_videos_are_made_while_an_actor_is_killed_every_three_second
     assert files == {
         *(row["video"] for row in rows),
         *(f"{shard}/{name}" for shard in shards for name in ("records.parquet", "_done.json")),
-        *("run.yaml", "plan.parquet", "events.jsonl", ".lock"),
+        *("run.yaml", "manifest.parquet", "events.jsonl", ".lock"),
     }
     assert not [path for path in run.rglob("*") if path.name.startswith(PARTIAL)]
     assert not [path.name for path in temporary.iterdir() if path.name.startswith("joyvasa")]

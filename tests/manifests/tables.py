@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.manifest import open_manifest
+from manifests.run.manifest_file import MANIFEST, RunManifest, write_manifest
 from manifests.scan import Scan
+from manifests.storage import open_storage
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 
@@ -41,3 +43,14 @@ def scanned(path):
         records += block.records
         problems += block.problems
     return records, problems, scan.summary
+
+
+def copied(source, folder, size=4):
+    """The rows of a manifest as those of a run in this local folder."""
+    folder.mkdir(exist_ok=True)
+    write_manifest(Scan(open_manifest(source)), folder / MANIFEST, shard_size=size)
+    return RunManifest(open_storage(folder))
+
+
+def shards_of(rows):
+    return [rows.read_shard(number) for number in range(len(rows))]

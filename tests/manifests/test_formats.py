@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
-from manifests.plan import make_plan
-from manifests.run.shards import read_shard
+from manifests.run.manifest_file import write_manifest
 from manifests.scan import Scan
-from tests.manifests.tables import FORMATS, pair, scanned, write
+from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(
     lambda t: not t.isspace()
@@ -27,7 +26,7 @@ def test_every_format_gives_the_same_records(tmp_path, suffix):
     first, second = records
     assert (first.seed, first.cfg_scale, first.mode, first.priority) == (7, 2.5, "animal", -3)
     assert (second.seed, second.cfg_scale, second.mode, second.priority) == (None, None, "human", 0)
-    assert (second.audio, second.motion) == (None, "m.npz")
+    assert (second.audio, second.motion) == (None, str(tmp_path / "m.npz"))
     assert first.record_id == "r0000"
 
 
@@ -46,10 +45,10 @@ def test_any_text_survives_reading_and_reading_by_shard(tmp_path, suffix, cells)
     rows = [
         {"image": path, "audio": "a.wav", "record_id": str(n), "note": note} for n, (path, note) in enumerate(cells)
     ]
-    manifest = open_manifest(write(tmp_path / f"m.{suffix}", rows, row_group_size=3))
-    plan = make_plan(Scan(manifest), shard_size=2)
-    shards = [read_shard(manifest, plan, number) for number in range(len(plan))]
-    assert [record.image for shard in shards for record in shard.records] == [path for path, _ in cells]
+    path = write(tmp_path / f"m.{suffix}", rows, row_group_size=3)
+    shards = shards_of(copied(path, tmp_path / "run", 2))
+    written = [text for shard in shards for text in shard.table.column("written_image").to_pylist()]
+    assert written == [path for path, _ in cells]
     assert [note for shard in shards for note in shard.extra.column("note").to_pylist()] == [note for _, note in cells]
 
 
@@ -64,17 +63,15 @@ def test_a_csv_id_stays_text(tmp_path):
 def test_byte_order_marks_line_ends_and_quotes_do_not_matter(tmp_path, ending, mark, last):
     lines = ["image, audio,note", 'a.png,b.wav,"two', 'lines, ""quoted"""', "", "ä.png,b.wav,x"]
     (tmp_path / "m.csv").write_bytes((mark + ending.join(lines) + (ending if last else "")).encode())
-    manifest = open_manifest(tmp_path / "m.csv")
-    plan = make_plan(Scan(manifest), shard_size=1)
-    first, second = (read_shard(manifest, plan, number) for number in (0, 1))
+    first, second = shards_of(copied(tmp_path / "m.csv", tmp_path / "run", 1))
     assert first.extra.column("note").to_pylist() == [f'two{ending}lines, "quoted"']
-    assert (second.records[0].image, second.records[0].row) == ("ä.png", 5)
+    assert (second.records[0].image, second.records[0].row) == (str(tmp_path / "ä.png"), 5)
 
 
 def test_jsonl_byte_order_mark_and_blank_lines_are_skipped(tmp_path):
     (tmp_path / "m.jsonl").write_bytes(b'\xef\xbb\xbf\r\n{"image":"a","audio":"b"}\r\n\n{"image":"c","audio":"b"}')
     records, problems, _ = scanned(tmp_path / "m.jsonl")
-    assert [(record.image, record.row) for record in records] == [("a", 2), ("c", 4)]
+    assert [(record.image, record.row) for record in records] == [(f"{tmp_path}/a", 2), (f"{tmp_path}/c", 4)]
     assert problems == []
 
 
@@ -218,9 +215,7 @@ def test_passed_columns_keep_their_parquet_types(tmp_path):
         "nested": pa.array([{"a": 1}, None]),
     }
     pq.write_table(pa.table({"image": ["a", "b"], "audio": ["c", "d"], **extra}), tmp_path / "m.parquet")
-    manifest = open_manifest(tmp_path / "m.parquet")
-    plan = make_plan(Scan(manifest), shard_size=1)
-    passed = read_shard(manifest, plan, 1).extra
+    passed = copied(tmp_path / "m.parquet", tmp_path / "run", 1).read_shard(1).extra
     assert passed.schema.types == [array.type for array in extra.values()]
     assert passed.to_pylist() == [pa.table(extra).to_pylist()[1]]
 
@@ -230,14 +225,29 @@ def test_json_values_get_the_narrowest_common_type(tmp_path):
         {"n": 1, "x": 1, "flag": True, "mixed": "a", "list": [1], "gap": None, "big": 2**70},
         {"n": 2, "x": 1.5, "flag": None, "mixed": 3, "list": {"b": 1}, "late": "z"},
     ]
-    manifest = open_manifest(write(tmp_path / "m.jsonl", [pair(n, **more) for n, more in enumerate(values)]))
-    plan = make_plan(Scan(manifest), shard_size=1)
-    assert {field.name: str(field.type) for field in plan.extra} == {
+    path = write(tmp_path / "m.jsonl", [pair(n, **more) for n, more in enumerate(values)])
+    shards = shards_of(copied(path, tmp_path / "run", 1))
+    assert {field.name: str(field.type) for field in shards[0].extra.schema} == {
         "n": "int64", "x": "double", "flag": "bool", "mixed": "string",
         "list": "string", "gap": "string", "big": "string", "late": "string",
     }  # fmt: skip
-    first, second = (read_shard(manifest, plan, number).extra.to_pylist()[0] for number in (0, 1))
+    first, second = (shard.extra.to_pylist()[0] for shard in shards)
     assert (first["n"], first["x"], first["flag"], first["mixed"], first["list"]) == (1, 1.0, True, '"a"', "[1]")
     assert (second["n"], second["mixed"], second["list"], second["late"]) == (2, "3", '{"b": 1}', "z")
     assert first["late"] is None
     assert first["big"] == str(2**70)
+
+
+def test_json_lines_that_change_while_they_are_read_are_one_sentence(tmp_path, monkeypatch):
+    path = write(tmp_path / "m.jsonl", [pair(0, note="a")])
+    scan = Scan(open_manifest(path))
+    schema = Scan.extra_schema
+
+    def changed(self):
+        found = schema(self)
+        write(path, [pair(0, note=1)])
+        return found
+
+    monkeypatch.setattr(Scan, "extra_schema", changed)
+    with pytest.raises(ManifestError, match=r"manifest_unreadable: m\.jsonl: was changed while it was read"):
+        write_manifest(scan, tmp_path / "run.parquet")

@@ -69,7 +69,7 @@ def test_unreadable_media_are_counted_by_reason(tmp_path):
 
 def test_without_probes_nothing_is_read_and_lengths_are_unknown(tmp_path):
     result = survey(open_manifest(write(tmp_path / "m.csv", [pair(n) for n in range(9)])), shard_size=4)
-    assert (len(result.plan), result.totals.sound_s, result.totals.frames, result.totals.windows) == (
+    assert (result.shards, result.totals.sound_s, result.totals.frames, result.totals.windows) == (
         3,
         None,
         None,

@@ -8,7 +8,7 @@ from manifests.run.description import ManifestSource, RunDescription, difference
 
 RUN = RunDescription(
     configuration={"seed": 1, "sampling": {"steps": 50, "scales": (1, 2)}, "name": "Jörg"},
-    manifest=ManifestSource("/data/m.csv", "csv", "ab", 10, 9),
+    manifest=ManifestSource("/data/m.csv", "/data", "csv", "ab", 10, 9),
     bundles={"sample": {"motion": "cd"}},
     versions={"joyvasa": "0.1"},
 )

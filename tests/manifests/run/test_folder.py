@@ -7,10 +7,9 @@ import pytest
 
 from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
-from manifests.plan import make_plan
 from manifests.run.description import ManifestSource, RunDescription
 from manifests.run.folder import RunFolder
-from manifests.run.shards import read_shard
+from manifests.run.manifest_file import write_manifest
 from manifests.scan import Scan
 from tests.manifests.run.test_outcome_table import failed, outcome
 from tests.manifests.tables import pair, write
@@ -23,16 +22,19 @@ class Run:
 
     def __init__(self, storage, tmp_path):
         rows = [pair(n, speaker=f"s{n}") for n in range(10)]
-        self.manifest = open_manifest(write(tmp_path / "m.csv", rows))
-        scan = Scan(self.manifest)
-        self.plan = make_plan(scan, shard_size=4)
-        source = ManifestSource.of(self.manifest, self.plan, scan.summary)
+        source = write(tmp_path / "m.csv", rows)
+        scan = Scan(open_manifest(source))
+        self.rows = tmp_path / "rows.parquet"
+        write_manifest(scan, self.rows, shard_size=4)
+        source.unlink()  # nothing reads it again
+        source = ManifestSource.of(scan.manifest, self.rows, scan.summary)
         self.description = RunDescription(CONFIGURATION, source, {"sample": {"motion": "ab"}}, {"joyvasa": "0.1"})
         self.folder = RunFolder(storage)
-        self.folder.create(self.description, self.plan)
+        self.folder.create(self.description, self.rows)
+        self.manifest = self.folder.manifest()
 
     def shard(self, number):
-        return read_shard(self.manifest, self.plan, number)
+        return self.manifest.read_shard(number)
 
     def render(self, number, record_id):
         path = self.folder.video_path(number, record_id)
@@ -52,15 +54,34 @@ def run(storage, tmp_path):
 
 def test_a_new_run_is_found_again(run):
     again = RunFolder(run.folder.storage)
-    assert list(again.plan()) == list(run.plan)
+    assert (len(again.manifest()), again.manifest().records) == (3, 10)
+    assert again.manifest().read_shard(1).table.equals(run.shard(1).table)
     assert dataclasses.replace(again.description(), created="") == run.description
     assert again.description().fingerprint() == run.description.fingerprint()
     with pytest.raises(ManifestError, match="run_exists"):
-        again.create(run.description, run.plan)
+        again.create(run.description, run.rows)
+
+
+def test_the_rows_are_whole_before_there_is_a_run(storage, tmp_path, monkeypatch):
+    written = []
+    commit = type(storage)._commit
+    monkeypatch.setattr(
+        type(storage), "_commit", lambda self, staged, path: (written.append(path), commit(self, staged, path))
+    )
+    Run(storage, tmp_path)
+    assert written == ["manifest.parquet", "run.yaml"]
+
+
+def test_what_a_killed_start_left_is_replaced_or_removed(storage, tmp_path):
+    storage.write(".partial-1a2b3c4d-manifest.parquet", b"half")
+    storage.write("manifest.parquet", b"of another manifest")
+    run = Run(storage, tmp_path)
+    assert run.manifest.records == 10
+    assert [name for name in storage.names("") if name != "shards"] == ["manifest.parquet", "run.yaml"]
 
 
 def test_a_folder_without_a_run_is_one_sentence(storage):
-    for read in (RunFolder(storage).plan, RunFolder(storage).description):
+    for read in (RunFolder(storage).manifest, RunFolder(storage).description):
         with pytest.raises(ManifestError, match="run_missing"):
             read()
 
@@ -77,11 +98,11 @@ def test_a_finished_shard_has_its_rows_and_a_marker(run):
     mark = run.finish(1, bad=["r0005"])
     assert run.folder.done_marks() == {1: mark}
     assert (mark.records, mark.statuses) == (4, {"ok": 3, "failed": 1})
-    assert (mark.content_hash, mark.run_fingerprint) == (run.plan[1].content_hash, run.description.fingerprint())
+    assert mark.run_fingerprint == run.description.fingerprint()
     table = run.folder.records(1)
     assert table.column("record_id").to_pylist() == [f"r{n:04d}" for n in range(4, 8)]
     assert table.column("speaker").to_pylist() == [f"s{n}" for n in range(4, 8)]
-    counts = run.folder.counts(run.plan)
+    counts = run.folder.counts(run.manifest)
     assert (counts.shards, counts.finished_shards, counts.records, counts.pending) == (3, 1, 10, 6)
 
 
@@ -110,12 +131,12 @@ def test_outcomes_of_an_unfinished_shard_are_kept_and_later_ones_win(run):
     saved = RunFolder(run.folder.storage).saved_outcomes(0)
     assert {record_id: one.status for record_id, one in saved.items()} == {"r0000": "ok", "r0001": "ok"}
     assert saved["r0000"] == outcome("r0000")
-    assert run.folder.counts(run.plan).statuses == {"ok": 2}
+    assert run.folder.counts(run.manifest).statuses == {"ok": 2}
     run.folder.storage.remove(run.folder.video_path(0, "r0000"))
     assert set(run.folder.saved_outcomes(0)) == {"r0001"}
     run.finish(0)
     assert run.folder.saved_outcomes(0) == {}
-    assert run.folder.counts(run.plan).statuses == {"ok": 4}
+    assert run.folder.counts(run.manifest).statuses == {"ok": 4}
 
 
 def test_leftovers_of_a_dead_driver_are_removed_and_saved_work_stays(run):

@@ -6,13 +6,9 @@ import pytest
 
 from joyvasa.result_tables import read_table
 from manifests.errors import ManifestError
-from manifests.manifest import open_manifest
-from manifests.plan import make_plan
 from manifests.run.outcome import Outcome
 from manifests.run.outcome_table import outcome_table, outcomes_of, passed_name, table_bytes
-from manifests.run.shards import read_shard
-from manifests.scan import Scan
-from tests.manifests.tables import pair, write
+from tests.manifests.tables import copied, pair, write
 
 
 def outcome(record_id, **more):
@@ -33,8 +29,7 @@ def failed(record_id, **more):
 @pytest.fixture
 def shard(tmp_path):
     rows = [pair(n, speaker=f"s{n}", status="mine", seconds_x=n, row="r") for n in range(4)]
-    manifest = open_manifest(write(tmp_path / "m.parquet", rows))
-    return read_shard(manifest, make_plan(Scan(manifest), shard_size=3), 0)
+    return copied(write(tmp_path / "m.parquet", rows), tmp_path / "run", 3).read_shard(0)
 
 
 def read_back(folder, table):
@@ -71,8 +66,8 @@ def test_why_a_metric_has_no_number_stays_with_the_row(shard, tmp_path):
 
 
 def test_a_video_of_the_row_is_not_that_of_the_run(tmp_path):
-    manifest = open_manifest(write(tmp_path / "m.csv", [pair(0, video="real.mp4"), pair(1)]))
-    shard = read_shard(manifest, make_plan(Scan(manifest)), 0)
+    path = write(tmp_path / "m.csv", [pair(0, video="real.mp4"), pair(1)])
+    shard = copied(path, tmp_path / "run").read_shard(0)
     rows = outcome_table(shard, [outcome("r0000"), outcome("r0001")]).to_pylist()
     assert [(row["input_video"], row["video"][-9:]) for row in rows] == [
         ("real.mp4", "r0000.mp4"),

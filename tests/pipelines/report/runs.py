@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from manifests.manifest import open_manifest
-from manifests.plan import make_plan
 from manifests.record import Record
 from manifests.run.description import ManifestSource, RunDescription
 from manifests.run.events import EventLog
 from manifests.run.folder import RunFolder
+from manifests.run.manifest_file import write_manifest
 from manifests.run.outcome import Outcome
-from manifests.run.shards import read_shard
 from manifests.scan import Scan
 from manifests.storage import open_storage
 from pipelines.engine.statistics import RunStatistics, StageStatistics
@@ -52,18 +51,20 @@ def made_run(
     """
     manifest = open_manifest(write(manifests / "pairs.jsonl", list(rows)))
     scan = Scan(manifest, videos=bool(name))
-    plan = make_plan(scan, shard_size=shard_size)
+    copy = manifests / "rows.parquet"
+    write_manifest(scan, copy, shard_size=shard_size)
     kind = "evaluate" if name else "generate"
-    source = ManifestSource.of(manifest, plan, scan.summary)
+    source = ManifestSource.of(manifest, copy, scan.summary)
     description = RunDescription(CONFIGURATION, source, {"random": "ab" * 32}, {"joyvasa": "0.1.0"}, kind, name)
     folder = RunFolder(open_storage(root))
-    folder.create(description, plan)
+    folder.create(description, copy)
+    copied = folder.manifest()
     with EventLog(folder.storage) as log:
         for part in parts:
             log.write("run_started", stage=None, stages=[*part["stages"]])
             log.write("run_ended" if "error" in part else "progress", stage=None, **part)
-    for number in range(len(plan) if shards is None else shards):
-        shard = read_shard(manifest, plan, number)
+    for number in range(len(copied) if shards is None else shards):
+        shard = copied.read_shard(number)
         outcomes = [outcome(record) for record in shard.records]
         for one in outcomes:
             if one.video and video:

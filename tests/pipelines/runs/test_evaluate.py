@@ -23,7 +23,7 @@ from pipelines.runs.config import RunConfig
 from pipelines.runs.evaluate import evaluate
 from pipelines.runs.generate import generate
 from pipelines.runs.resume import resume
-from pipelines.runs.shard_writer import Ledger
+from pipelines.runs.shard_writer import ShardWriter
 from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.metrics.clips import noise
 from tests.media import EXAMPLES, tone
@@ -136,7 +136,7 @@ def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path
     command = [sys.executable, "-c", KILLED_WHILE_SCORING, str(pairs), str(tmp_path / "killed")]
     assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -signal.SIGKILL
     before = RunFolder(open_storage(tmp_path / "killed"))
-    assert before.counts(before.plan()).pending > 0
+    assert before.counts(before.manifest()).pending > 0
     assert resume(tmp_path / "killed").all_ok
     expected = numbers_of(tmp_path / "whole")
     assert numbers_of(tmp_path / "killed") == expected
@@ -144,7 +144,7 @@ def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path
 
 
 def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, measured, tmp_path, monkeypatch):
-    take, taken = Ledger.take, []
+    take, taken = ShardWriter.record_outcome, []
 
     def take_one(*arguments):
         take(*arguments)
@@ -154,11 +154,11 @@ def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, measured,
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "take", take_one)
+        patch.setattr(ShardWriter, "record_outcome", take_one)
         with pytest.raises(RunInterrupted):
             evaluate(videos, run, "Hallo", configured())
     folder = RunFolder(open_storage(run))
-    assert folder.counts(folder.plan()).statuses == {"ok": 1}
+    assert folder.counts(folder.manifest()).statuses == {"ok": 1}
     assert resume(run).all_ok
     assert numbers_of(run) == numbers_of(measured)
 

@@ -27,7 +27,7 @@ from pipelines.engine.events import EventKind
 from pipelines.runs.export import export_webdataset
 from pipelines.runs.generate import generate
 from pipelines.runs.resume import resume
-from pipelines.runs.shard_writer import Ledger
+from pipelines.runs.shard_writer import ShardWriter
 from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import DATA, EXAMPLES, tone
 from tests.pipelines.runs.running import configured, motions_of, rows_of, write_manifest
@@ -151,7 +151,7 @@ def test_a_bad_record_fails_alone_and_can_be_tried_again(inputs, tmp_path):
 
 def test_an_interrupted_run_is_resumed_and_loses_nothing(manifest, finished, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    take, taken = Ledger.take, []
+    take, taken = ShardWriter.record_outcome, []
 
     def take_two(*arguments):
         take(*arguments)
@@ -159,10 +159,10 @@ def test_an_interrupted_run_is_resumed_and_loses_nothing(manifest, finished, tmp
         if len(taken) == 2:
             raise RunInterrupted("interrupted", "by the test")
 
-    monkeypatch.setattr(Ledger, "take", take_two)
+    monkeypatch.setattr(ShardWriter, "record_outcome", take_two)
     with pytest.raises(RunInterrupted):
         generate(manifest, run, configured("save_motion=true", "stages.render.batch_size=1"))
-    counts = RunFolder(open_storage(run)).counts(RunFolder(open_storage(run)).plan())
+    counts = RunFolder(open_storage(run)).counts(RunFolder(open_storage(run)).manifest())
     assert counts.statuses == {"ok": 2}
     kept = {run / outcome[2].video: (run / outcome[2].video).stat().st_mtime_ns for outcome in taken}
     assert resume(run).all_ok
@@ -185,12 +185,27 @@ def test_a_run_with_other_settings_is_refused_with_the_difference(manifest, fini
         generate(manifest, finished, configured("save_motion=true"))
 
 
-def test_a_changed_manifest_is_refused(inputs, tmp_path):
-    path = write_manifest(inputs / "changing.csv", [{"record_id": "x", "image": "a.jpg", "audio": "short.wav"}])
-    generate(path, tmp_path / "run", configured())
-    path.write_text(path.read_text().replace("short", "long"))
-    with pytest.raises(ManifestError, match=r"run_changed.*manifest\.fingerprint"):
-        resume(tmp_path / "run")
+@pytest.mark.parametrize("change", ["edited", "deleted"])
+def test_a_run_needs_its_manifest_no_more_once_it_has_started(inputs, tmp_path, monkeypatch, change):
+    rows = [{"record_id": f"x{n}", "image": "a.jpg", "audio": "short.wav", "note": f"n{n}"} for n in range(4)]
+    path = write_manifest(inputs / "changing.csv", rows)
+
+    def interrupted(*_):
+        raise RunInterrupted("interrupted", "by the test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardWriter, "record_outcome", interrupted)
+        with pytest.raises(RunInterrupted):
+            generate(path, tmp_path / "run", configured())
+    if change == "edited":
+        path.write_text(path.read_text().replace("short", "none"))
+    else:
+        path.unlink()
+    assert resume(tmp_path / "run").all_ok
+    outcomes = rows_of(tmp_path / "run")
+    assert [(name, row["image"], row["note"]) for name, row in outcomes.items()] == [
+        (f"x{n}", "a.jpg", f"n{n}") for n in range(4)
+    ]
 
 
 def test_bad_rows_are_refused_before_any_work_unless_they_may_be_skipped(inputs, tmp_path):
@@ -254,7 +269,7 @@ def test_failed_records_of_an_unfinished_shard_are_tried_again(inputs, tmp_path,
     names = ("appears.jpg", "a.jpg", "b.jpg")
     rows = [{"record_id": name, "image": name, "audio": "short.wav"} for name in names]
     path = write_manifest(inputs / "unfinished.csv", rows)
-    take, taken = Ledger.take, []
+    take, taken = ShardWriter.record_outcome, []
 
     def take_two(*arguments):
         take(*arguments)
@@ -263,11 +278,11 @@ def test_failed_records_of_an_unfinished_shard_are_tried_again(inputs, tmp_path,
             raise RunInterrupted("interrupted", "by the test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "take", take_two)
+        patch.setattr(ShardWriter, "record_outcome", take_two)
         with pytest.raises(RunInterrupted):
             generate(path, tmp_path / "run", configured("stages.render.batch_size=1"))
     folder = RunFolder(open_storage(tmp_path / "run"))
-    assert folder.counts(folder.plan()).statuses == {"failed": 1, "ok": 1}
+    assert folder.counts(folder.manifest()).statuses == {"failed": 1, "ok": 1}
     (inputs / "appears.jpg").write_bytes((inputs / "a.jpg").read_bytes())
     assert resume(tmp_path / "run", retry=["failed"]).all_ok
 

@@ -15,12 +15,12 @@ def root(tmp_path):
     """A root with a run, and beside it a secret that links of the run lead to."""
     secret = tmp_path / "secret"
     (secret / "shards/00000").mkdir(parents=True)
-    for name in ("secret.mp4", "run.yaml", "plan.parquet"):
+    for name in ("secret.mp4", "run.yaml", "manifest.parquet"):
         (secret / name).write_bytes(b"secret")
     run = tmp_path / "root/a/run"
     (run / "shards/00000/videos").mkdir(parents=True)
     (run / "report").mkdir()
-    for name in ("run.yaml", "plan.parquet", "shards/00000/videos/x.mp4", "report/index.html", "other.txt"):
+    for name in ("run.yaml", "manifest.parquet", "shards/00000/videos/x.mp4", "report/index.html", "other.txt"):
         (run / name).write_bytes(b"shown")
     (run / "shards/00000/videos/link.mp4").symlink_to(secret / "secret.mp4")
     (run / "shards/00000/videos/inner.mp4").symlink_to("x.mp4")
@@ -85,7 +85,7 @@ def test_runs_are_found_without_following_links(root):
 def test_the_search_for_runs_is_bounded(root, tmp_path):
     deep = tmp_path / "root/1/2/3/4/5"
     deep.mkdir(parents=True)
-    for name in ("run.yaml", "plan.parquet"):
+    for name in ("run.yaml", "manifest.parquet"):
         (deep / name).touch()
     assert [run.path for run in find_runs(root, Limits(depth=4))] == ["a/run"]
     assert len(find_runs(root, Limits(depth=5))) == 2
@@ -96,7 +96,7 @@ def test_the_search_for_runs_is_bounded(root, tmp_path):
 def test_the_newest_run_comes_first(root, tmp_path):
     newer = tmp_path / "root/newer"
     newer.mkdir()
-    for name in ("run.yaml", "plan.parquet"):
+    for name in ("run.yaml", "manifest.parquet"):
         (newer / name).touch()
     os.utime(root.folder / "a/run/run.yaml", (1, 1))
     assert [run.path for run in find_runs(root, Limits())] == ["newer", "a/run"]

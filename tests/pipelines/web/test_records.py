@@ -161,7 +161,7 @@ def test_a_run_says_how_it_fares(run, parts, tmp_path, age_s, error, word):
         log.write("progress", **note) if error is ... else log.write("run_ended", **{**note, "error": error})
     last = json.loads(run.storage.read("events.jsonl").splitlines()[-1])
     time = datetime.fromisoformat(last["time"]).timestamp()
-    state = run_state(parts._folder, run.description(), run.plan(), parts, now=time + age_s)
+    state = run_state(parts._folder, run.description(), run.manifest(), parts, now=time + age_s)
     assert (state.word, state.records, state.pending) == (word, N, 6)
     assert [(stage.name, stage.done, stage.total) for stage in state.stages] == [("motion", 10, N), ("render", 10, N)]
     assert (state.left_s is not None) == (word == "running")

@@ -30,7 +30,7 @@ def root(tmp_path_factory):
     (videos / "link.mp4").symlink_to(base / "secret.mp4")
     run = base / "root/run"
     (run / "run.yaml").write_text("nonsense: [")
-    (run / "plan.parquet").write_bytes(SECRET)
+    (run / "manifest.parquet").write_bytes(SECRET)
     (run / "report").mkdir()
     (run / "report/index.html").write_text("<script>parent.document</script>")
     (base / "root/linked").mkdir()
@@ -82,7 +82,7 @@ def test_a_report_cannot_act_as_the_page(server):
         "/files/BASE/secret.mp4",
         "/files/run/shards/00000/videos/link.mp4",
         "/files/linked/report/index.html",
-        "/files/run/plan.parquet",
+        "/files/run/manifest.parquet",
         "/files/run/run.yaml",
         "/files/run",
         "/files/run/shards/00000/videos/x.mp4%00.html",

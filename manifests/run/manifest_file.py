@@ -1,0 +1,228 @@
+"""`RUN/manifest.parquet`: the checked rows of a run, one row group a shard.
+
+A run copies its rows when it starts and reads nothing but this file afterwards, so it does not matter what happens to
+the manifest that they came from. Columns:
+
+    record_id                     given or derived, see `manifests.record`
+    image, audio, motion, video   absolute local paths or URIs
+    mode, seed, cfg_scale, priority
+    row                           number of the row in the source manifest, see `Problem.row`
+    written_image, ...            image, audio, motion and video as they are written in the source manifest
+    (any other)                   passed-through columns with their types; `input_<name>` where the name is taken
+
+The file is a manifest, too: another run can start from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests.errors import ManifestError
+from manifests.problems import Problem, safe_text
+from manifests.record import Record
+from manifests.scan import MEDIA_COLUMNS, Scan, ScannedBlock
+from manifests.storage import Storage, unwritable
+
+# A shard is what becomes visible at once, one table and one marker. 256 records of ten seconds are 43 minutes
+# of video, some hundred MB: progress is seen early, a manifest of a million rows has 3,907 shards, which one
+# folder listing still shows, and a batch of the widest stage is a small part of a shard.
+SHARD_RECORDS = 256
+MANIFEST = "manifest.parquet"  # in the run folder
+INPUT = "input_"  # put before the name of a passed-through column whose name is taken
+WRITTEN = "written_"  # begins the name of a column with a location as it is written in the source manifest
+
+RECORD_FIELDS = (  # attributes of `Record`
+    pa.field("record_id", pa.string(), nullable=False),
+    pa.field("image", pa.string()),
+    pa.field("audio", pa.string()),
+    pa.field("motion", pa.string()),
+    pa.field("video", pa.string()),
+    pa.field("mode", pa.string(), nullable=False),
+    pa.field("seed", pa.int64()),
+    pa.field("cfg_scale", pa.float64()),
+    pa.field("priority", pa.int32(), nullable=False),
+    pa.field("row", pa.int64(), nullable=False),
+)
+_RECORD_COLUMNS = [field.name for field in RECORD_FIELDS]
+_OWN_FIELDS = (*RECORD_FIELDS, *(pa.field(WRITTEN + name, pa.string()) for name in MEDIA_COLUMNS))
+
+
+@dataclass(frozen=True)
+class ShardRecords:
+    """The records of one shard."""
+
+    number: int
+    records: list[Record]
+    table: pa.Table  # all columns of the file, one row a record
+
+    @property
+    def extra(self) -> pa.Table:
+        """The passed-through columns."""
+        return self.table.select(self.table.column_names[len(_OWN_FIELDS) :])
+
+
+class RunManifest:
+    """Reads the rows of a run, one shard at a time.
+
+    Args:
+        storage: storage of the run folder.
+
+    Raises:
+        ManifestError: `run_unreadable`.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        with self._open() as file:
+            self._metadata = pq.read_metadata(file)
+            if self._metadata.schema.names[: len(_OWN_FIELDS)] != [field.name for field in _OWN_FIELDS]:
+                raise ValueError("has other columns")
+            groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
+            priority = _RECORD_COLUMNS.index("priority")
+            self.priorities: list[int] = [
+                group.column(priority).statistics.max for group in groups
+            ]  # highest, by shard
+            self.records: int = self._metadata.num_rows  # of all shards
+
+    def __len__(self) -> int:
+        """Return the number of shards."""
+        return len(self.priorities)
+
+    def read_shard(self, number: int) -> ShardRecords:
+        """Read the records of one shard, and no others.
+
+        Raises:
+            ManifestError: `run_unreadable`.
+        """
+        with self._open() as file:
+            table = pq.ParquetFile(file, metadata=self._metadata).read_row_group(number)
+            columns = [table.column(name).to_pylist() for name in _RECORD_COLUMNS]
+        records = [Record(**dict(zip(_RECORD_COLUMNS, row, strict=True))) for row in zip(*columns, strict=True)]
+        return ShardRecords(number, records, table)
+
+    @contextmanager
+    def _open(self) -> Generator[BinaryIO]:
+        try:
+            with self._storage.open(MANIFEST) as file:
+                yield file
+        except (pa.ArrowException, OSError, ValueError) as error:
+            where, reason = safe_text(self._storage.location(MANIFEST), 200), safe_text(str(error), 200)
+            sentence = (
+                f"{where}: cannot be read ({reason}); expected the rows of the run: restore it or start a new run"
+            )
+            raise ManifestError("run_unreadable", sentence) from None
+
+
+def write_manifest(
+    scan: Scan, path: Path, *, shard_size: int = SHARD_RECORDS, on_problem: Callable[[Problem], None] | None = None
+) -> None:
+    """Scan a manifest and write its usable rows as the manifest of a run, in order.
+
+    Memory holds a block of rows and a shard. Order is kept: sorting rows that share a portrait next to each other
+    would need the whole table at once.
+
+    Args:
+        scan: a fresh one; its summary is complete afterwards.
+        path: local file to write.
+        shard_size: records of a shard; the last one may be smaller.
+        on_problem: called with each problem, in order; rows with problems are left out.
+
+    Raises:
+        ManifestError: `shard_size`, `output_unwritable`, or as `Scan.blocks` and `Scan.extra_schema`.
+    """
+    if shard_size < 1:
+        raise ManifestError("shard_size", f"shard size is {shard_size}; expected at least 1")
+    extra = scan.extra_schema()
+    names = _passed_names(extra.names)
+    passed = [field.with_name(name).with_nullable(True) for field, name in zip(extra, names, strict=True)]
+    schema = pa.schema([*_OWN_FIELDS, *passed])
+
+    with _Writer(path, schema, shard_size) as writer:
+        pending = schema.empty_table()
+        for scanned in scan.blocks(extra=True):
+            pending = pa.concat_tables([pending, _usable_rows(scanned, extra, schema)])
+            whole = pending.num_rows - pending.num_rows % shard_size
+            writer.write(pending.slice(0, whole))
+            pending = pending.slice(whole)
+            if on_problem:
+                for problem in scanned.problems:
+                    on_problem(problem)
+        writer.write(pending)
+
+
+class _Writer:
+    """A Parquet file that is being written; only its own failures become `output_unwritable`."""
+
+    def __init__(self, path: Path, schema: pa.Schema, shard_size: int) -> None:
+        self._path, self._shard_size = path, shard_size
+        with self._plain_errors():
+            # Without dictionaries: for so few rows they take more time and space than zstd alone.
+            # Statistics of all columns would be most of the file's footer.
+            self._file = pq.ParquetWriter(
+                path, schema, compression="zstd", use_dictionary=False, write_statistics=cast(Any, ["priority"])
+            )
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._plain_errors():
+            self._file.close()
+
+    def write(self, table: pa.Table) -> None:
+        """Write whole shards, or the last one."""
+        if table.num_rows:  # else there would be a shard without records
+            with self._plain_errors():
+                self._file.write_table(table, row_group_size=self._shard_size)
+
+    @contextmanager
+    def _plain_errors(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise unwritable(str(self._path), error) from error
+
+
+def _passed_names(names: Sequence[str]) -> list[str]:
+    """Return names for passed-through columns, none of which is that of another column."""
+    taken = {field.name for field in _OWN_FIELDS}
+    free: list[str] = []
+    for name in names:
+        while name in taken:
+            name = INPUT + name
+        taken.add(name)
+        free.append(name)
+    return free
+
+
+def _usable_rows(scanned: ScannedBlock, extra: pa.Schema, schema: pa.Schema) -> pa.Table:
+    """Return the rows without problems as a table.
+
+    Args:
+        scanned: checked rows.
+        extra: passed-through columns by their names in the source manifest; its files may lack some.
+        schema: columns of the table.
+    """
+    used = [at for at, record in enumerate(scanned.records) if record]
+    records = [record for record in scanned.records if record]
+    columns: list[Any] = [
+        pa.array([getattr(record, field.name) for record in records], field.type) for field in RECORD_FIELDS
+    ]
+    for name in MEDIA_COLUMNS:
+        written = scanned.block.known.get(name)
+        columns.append(pa.array([written[at] or None for at in used] if written else [None] * len(used), pa.string()))
+
+    passed = scanned.block.extra or pa.table({})
+    if len(used) < passed.num_rows:
+        passed = passed.take(pa.array(used, pa.int64()))
+    for field in extra:
+        present = field.name in passed.column_names
+        columns.append(passed.column(field.name).cast(field.type) if present else pa.nulls(len(used), field.type))
+    return pa.table(columns, schema=schema)
