@@ -46,7 +46,7 @@ def video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: 
 
     specs = [builder.build(HashInputsStage(HashInputsConfig()), share=_locations)]
     for mode in modes:
-        portrait = PortraitStage(StageConfig(**(common | {"animation": animation_of(config, mode)})))
+        portrait = PortraitStage(StageConfig(animation=animation_of(config, mode), determinism=config.determinism))
         alternative: dict[str, Any] = {"modes": modes, "mode": mode, "only": _of_mode(mode)}
         specs.append(builder.build(portrait, after=("hash_inputs",), share=_portrait_key, **alternative))
     specs += [
@@ -54,7 +54,7 @@ def video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: 
         builder.build(MotionStage(motion), inputs=motion_inputs, bucket=_windows, share=motion_key),
     ]
     for mode in modes:
-        settings = common | {"animation": animation_of(config, mode)}
+        settings: dict[str, Any] = {"animation": animation_of(config, mode), "determinism": config.determinism}
         render = RenderStage(RenderConfig(**settings, run=run, save_motion=config.save_motion))
         alternative = {"modes": modes, "mode": mode, "only": _of_mode(mode)}
         specs.append(builder.build(render, inputs=("portrait", "motion"), **alternative))
