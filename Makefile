@@ -24,7 +24,10 @@ lint: .venv/installed
 bench: .venv/installed  ## how fast this machine is: the published sizes, the sample bundle, then single parts; hours without a GPU
 	$(BIN)/joyvasa bench $(if $(shell command -v nvidia-smi),,--quick)
 	$(BIN)/joyvasa bench --models sample
-	$(BIN)/joyvasa bench --models sample --only chain,gains --set animation.precision=bf16
+	$(BIN)/joyvasa bench --models sample --only chain --set animation.precision=bf16
+	$(BIN)/python -m tests.bench.gains --quick
+	$(BIN)/python -m tests.bench.gains --models sample
+	$(BIN)/python -m tests.bench.gains --models sample --set animation.precision=bf16
 	$(BIN)/python -m tests.bench.ray_data --models sample
 	$(BIN)/python -m tests.bench.start
 	$(BIN)/pytest -m bench -s

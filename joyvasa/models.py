@@ -28,6 +28,7 @@ from joyvasa.motion.sampling import SamplingConfig
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 from joyvasa.motion.smoothing import SmoothingConfig
 from joyvasa.motion.windows import WindowPlan, plan_windows
+from joyvasa.networks.cpu import accelerate
 from joyvasa.rendering.compose import FrameComposer
 from joyvasa.rendering.portrait import FaceConfig, Picture, PictureConfig, Portrait, PortraitEncoder, read_picture
 from joyvasa.rendering.renderer import Renderer
@@ -202,7 +203,7 @@ class Models:
         """The network of a role, that of the mode where the modes differ, on the device, in eval mode."""
         kept = role_of(self.config.mode, role)
         if kept not in self._networks:
-            network = self._networks[kept] = self.bundle.network(kept, self.device)
+            network = self._networks[kept] = accelerate(self.bundle.network(kept, self.device))
             if self.config.compiled and role in COMPILED_ROLES:
                 network.compile()  # a network whose steps are more than its `forward` has a `compile` of its own
         return self._networks[kept]

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from joyvasa.networks.cpu.linear import Linear, LinearGelu, linear
 from joyvasa.networks.diffusion import MAX_STEPS
 
 STEP_ROWS = MAX_STEPS + 1  # of the table of diffusion steps; row 0 is clean motion
@@ -35,15 +34,19 @@ class SelfAttention(nn.Module):
         self.dropout = dropout
         self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * dim, dim)))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
-        self.out_proj = Linear(dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (batch, tokens, dim) to the same shape."""
-        projected = linear(x, self.in_proj_weight, self.in_proj_bias)  # (B, L, 3 dim)
+        projected = self.project(x)  # (B, L, 3 dim)
         query, key, value = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, L, d)
         attended = F.scaled_dot_product_attention(query, key, value, dropout_p=self.dropout if self.training else 0.0)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+    def project(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Apply rows of the input projection; queries, keys and values have `dim` rows each, in this order."""
+        return F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
 
 
 class AlignedAttention(SelfAttention):
@@ -55,8 +58,7 @@ class AlignedAttention(SelfAttention):
 
     def forward(self, audio: Tensor) -> Tensor:
         """Maps (batch, tokens, dim) to the same shape."""
-        dim = audio.shape[-1]
-        value = linear(audio, self.in_proj_weight[2 * dim :], self.in_proj_bias[2 * dim :])
+        value = self.project(audio, slice(2 * audio.shape[-1], None))
         if self.training:  # dropout of attention weights: a token loses a whole head
             weight = F.dropout(value.new_ones(*value.shape[:2], self.heads, 1), self.dropout)
             value = (value.unflatten(-1, (self.heads, -1)) * weight).flatten(2)
@@ -70,8 +72,9 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.self_attn = SelfAttention(dim, heads=heads, dropout=dropout)
         self.multihead_attn = AlignedAttention(dim, heads=heads, dropout=dropout)
-        self.linear1 = LinearGelu(dim, hidden)
-        self.linear2 = Linear(hidden, dim)
+        self.linear1 = nn.Linear(dim, hidden)
+        self.activation = nn.GELU()
+        self.linear2 = nn.Linear(hidden, dim)
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
@@ -89,7 +92,7 @@ class DecoderLayer(nn.Module):
         if len(audio) > len(x):
             x = x.repeat(len(audio) // len(x), 1, 1)
         x = self.norm2(x + self.dropout(audio))
-        return self.norm3(x + self.dropout(self.linear2(self.dropout(self.linear1(x)))))
+        return self.norm3(x + self.dropout(self.linear2(self.dropout(self.activation(self.linear1(x))))))
 
 
 class DenoisingNetwork(nn.Module):

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError
 from joyvasa.networks.config import NetworkConfig
-from joyvasa.networks.cpu.linear import Linear, LinearGelu
 from joyvasa.networks.layers import full_precision
 
 EPSILON = 1e-6  # of all normalisations of ConvNeXt
@@ -80,14 +79,15 @@ class ConvNextBlock(nn.Module):
         super().__init__()
         self.dwconv = nn.Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=EPSILON)
-        self.pwconv1 = LinearGelu(channels, 4 * channels)
+        self.pwconv1 = nn.Linear(channels, 4 * channels)
+        self.activation = nn.GELU()
         self.grn = GlobalResponseNorm(4 * channels)
-        self.pwconv2 = Linear(4 * channels, channels)
+        self.pwconv2 = nn.Linear(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape (batch, channels, height, width)."""
         y = self.dwconv(x).permute(0, 2, 3, 1)  # (B, H, W, C)
-        y = self.pwconv1(self.norm(y))  # (B, H, W, 4C)
+        y = self.activation(self.pwconv1(self.norm(y)))  # (B, H, W, 4C)
         y = self.pwconv2(self.grn(y))  # (B, H, W, C)
         return x + y.permute(0, 3, 1, 2)
 

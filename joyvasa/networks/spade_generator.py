@@ -14,9 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from joyvasa.networks.config import NetworkConfig
-from joyvasa.networks.cpu.tensor_cache import Remembered
-from joyvasa.networks.cpu.upsampled import conv_enlarged
-from joyvasa.networks.cpu.winograd import conv3x3
 from joyvasa.networks.layers import full_precision
 
 SLOPE = 0.2  # of every leaky ReLU
@@ -53,7 +50,6 @@ class SpectralNormConv2d(nn.Module):
         self.weight_orig = convolution.weight
         self.register_buffer("weight_u", F.normalize(torch.randn(outputs), dim=0))
         self.register_buffer("weight_v", torch.empty(inputs * kernel_size**2))
-        self._effective = Remembered()
         self._power_iteration()
 
     @torch.no_grad()
@@ -64,25 +60,19 @@ class SpectralNormConv2d(nn.Module):
             self.weight_u.copy_(F.normalize(matrix @ self.weight_v, dim=0))
 
     def effective_weight(self) -> Tensor:
-        """The weight divided by its largest singular value."""
-
-        def divided() -> Tensor:
-            with full_precision(self.weight_orig):
-                return self.weight_orig / torch.dot(self.weight_u, self.weight_orig.flatten(1) @ self.weight_v)
-
-        return self._effective.get((self.weight_orig, self.weight_u, self.weight_v), divided)
+        """Divide the weight by its largest singular value."""
+        with full_precision(self.weight_orig):
+            return self.weight_orig / torch.dot(self.weight_u, self.weight_orig.flatten(1) @ self.weight_v)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps height and width."""
         if self.training:
             self._power_iteration()
-        if self.padding == 0:
-            return F.conv2d(x, self.effective_weight(), self.bias)
-        return conv3x3(x, self.effective_weight(), self.bias)
+        return F.conv2d(x, self.effective_weight(), self.bias, padding=self.padding)
 
 
 class Spade(nn.Module):
-    """Scale and shift of a normalised map, computed from a conditioning map."""
+    """Instance norm, then scale and shift computed from a conditioning map."""
 
     def __init__(self, channels: int, condition_channels: int, hidden_channels: int) -> None:
         super().__init__()
@@ -92,22 +82,10 @@ class Spade(nn.Module):
         self.mlp_gamma = nn.Conv2d(hidden_channels, channels, kernel_size=3, padding=1)
         self.mlp_beta = nn.Conv2d(hidden_channels, channels, kernel_size=3, padding=1)
 
-    def forward(self, normalised: Tensor, condition: Tensor) -> Tensor:
-        """Keeps the shape of the normalised map, which is a multiple of that of the conditioning map."""
-        hidden = self.hidden(condition, normalised)
-        shift = conv3x3(hidden, self.mlp_beta.weight, self.mlp_beta.bias)
-        return torch.addcmul(shift, normalised, self.scale(hidden))
-
-    def hidden(self, condition: Tensor, normalised: Tensor) -> Tensor:
-        """What scale and shift are computed from; the conditioning map is enlarged by repeating its pixels."""
-        shared: nn.Conv2d = self.mlp_shared[0]  # type: ignore[assignment]
-        factor = normalised.shape[-1] // condition.shape[-1]
-        return conv_enlarged(condition, shared.weight, shared.bias, factor, relu=True)
-
-    def scale(self, hidden: Tensor) -> Tensor:
-        """1 + gamma."""
-        assert self.mlp_gamma.bias is not None
-        return conv3x3(hidden, self.mlp_gamma.weight, self.mlp_gamma.bias + 1)
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Keeps the shape of `x`, to whose height and width the conditioning map is enlarged by repeating pixels."""
+        hidden = self.mlp_shared(F.interpolate(condition, size=x.shape[2:]))
+        return F.instance_norm(x) * (1 + self.mlp_gamma(hidden)) + self.mlp_beta(hidden)
 
 
 class SpadeBlock(nn.Module):
@@ -128,27 +106,19 @@ class SpadeBlock(nn.Module):
             self.conv_s = SpectralNormConv2d(inputs, outputs, kernel_size=1, bias=False)
             self.norm_s = Spade(inputs, config.channels, config.hidden_channels)
 
-    def forward(self, x: Tensor, condition: Tensor, factor: int = 1) -> Tensor:
-        """Enlarges height and width to `factor` times by repeating pixels, and keeps them."""
-        # Repeated pixels have the mean and deviation of the single ones.
-        normalised = enlarge(F.instance_norm(x), factor)
-        y = self.conv_0(F.leaky_relu(self.norm_0(normalised, condition), SLOPE, inplace=True))
-        y = self.conv_1(F.leaky_relu(self.norm_1(F.instance_norm(y), condition), SLOPE, inplace=True))
-        return y + (self._shortcut(normalised, condition) if self.learned_shortcut else enlarge(x, factor))
-
-    def _shortcut(self, normalised: Tensor, condition: Tensor) -> Tensor:
-        """`conv_s(norm_s(x))`. With no activation between them, the convolution of the shift is one with `conv_s`."""
-        hidden = self.norm_s.hidden(condition, normalised)
-        beta, mix = self.norm_s.mlp_beta, self.conv_s.effective_weight()[:, :, 0, 0]  # (outputs, inputs)
-        assert beta.bias is not None
-        with full_precision(mix):
-            weight, bias = torch.einsum("oi,ihyx->ohyx", mix, beta.weight), mix @ beta.bias
-        return self.conv_s(normalised * self.norm_s.scale(hidden)) + conv3x3(hidden, weight, bias)
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Keeps height and width."""
+        y = self.conv_0(F.leaky_relu(self.norm_0(x, condition), SLOPE))
+        y = self.conv_1(F.leaky_relu(self.norm_1(y, condition), SLOPE))
+        return y + (self.conv_s(self.norm_s(x, condition)) if self.learned_shortcut else x)
 
 
-def enlarge(x: Tensor, factor: int) -> Tensor:
-    """Repeats each pixel of (batch, channels, height, width) along height and width."""
-    return x if factor == 1 else F.interpolate(x, scale_factor=factor)
+class UpSpadeBlock(SpadeBlock):
+    """Twice the height and width (nearest neighbour), then a `SpadeBlock`."""
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Maps (batch, channels, height, width) to (batch, outputs, 2 height, 2 width)."""
+        return super().forward(F.interpolate(x, scale_factor=2), condition)
 
 
 class SpadeGenerator(nn.Module):
@@ -163,7 +133,7 @@ class SpadeGenerator(nn.Module):
             self.add_module(f"G_middle_{i}", block)
         widths = (config.middle_channels, *config.up_channels)
         for i, outputs in enumerate(config.up_channels):
-            self.add_module(f"up_{i}", SpadeBlock(widths[i], outputs, config))
+            self.add_module(f"up_{i}", UpSpadeBlock(widths[i], outputs, config))
         self.conv_img = nn.Sequential(
             nn.Conv2d(widths[-1], 3 * config.upscale**2, kernel_size=3, padding=1), nn.PixelShuffle(config.upscale)
         )
@@ -181,6 +151,6 @@ class SpadeGenerator(nn.Module):
         for i in range(self.config.middle_blocks):
             x = self.get_submodule(f"G_middle_{i}")(x, feature)  # (B, 512, 64, 64)
         for i in range(len(self.config.up_channels)):
-            x = self.get_submodule(f"up_{i}")(x, feature, 2)  # (B, 256, 128, 128), (B, 64, 256, 256)
+            x = self.get_submodule(f"up_{i}")(x, feature)  # (B, 256, 128, 128), (B, 64, 256, 256)
         x = self.conv_img(F.leaky_relu(x, SLOPE))  # (B, 3, 512, 512)
         return torch.sigmoid(x.float())

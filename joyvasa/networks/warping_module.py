@@ -18,8 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from joyvasa.networks.config import NetworkConfig
-from joyvasa.networks.cpu.large_kernels import FewOutputsConv2d, FourierConv3d
-from joyvasa.networks.cpu.upsampled import conv_enlarged
 from joyvasa.networks.layers import ConvBlock, DownBlock, full_precision
 
 HEAT_VARIANCE = 0.01  # of the Gaussian around a keypoint, as in face-vid2vid
@@ -114,8 +112,7 @@ class UpBlock(ConvBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., depth, height, width) to (..., depth, 2 height, 2 width)."""
-        x = conv_enlarged(x, self.conv.weight, self.conv.bias, 2)
-        return self.activation(self.norm(x))
+        return super().forward(F.interpolate(x, scale_factor=(1, 2, 2)))
 
 
 class HourglassEncoder(nn.Module):
@@ -179,8 +176,8 @@ class DenseMotionNetwork(nn.Module):
         self.compress = nn.Conv3d(config.channels, config.compressed_channels, kernel_size=1)
         self.norm = nn.BatchNorm3d(config.compressed_channels)
         self.hourglass = Hourglass(config)
-        self.mask = FourierConv3d(channels, config.keypoints + 1, kernel_size=7)
-        self.occlusion = FewOutputsConv2d(channels * config.depth, 1, kernel_size=7)
+        self.mask = nn.Conv3d(channels, config.keypoints + 1, kernel_size=7, padding=3)
+        self.occlusion = nn.Conv2d(channels * config.depth, 1, kernel_size=7, padding=3)
 
     def forward(self, feature: Tensor, kp_source: Tensor, kp_driving: Tensor) -> tuple[Tensor, Tensor]:
         """Computes deformation and occlusion; arguments and results as of `WarpingModule.forward`."""

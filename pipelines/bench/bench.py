@@ -13,7 +13,6 @@ from pipelines.bench.config import BenchConfig
 from pipelines.bench.document import Document
 from pipelines.bench.encoding import measure_encoding
 from pipelines.bench.engine import measure_engine
-from pipelines.bench.gains import measure_gains
 from pipelines.bench.machine import describe
 from pipelines.bench.networks import measure_networks
 from pipelines.bench.scaling import measure_scaling
@@ -23,7 +22,6 @@ MEASURES: dict[str, Callable[[BenchConfig], Any]] = {
     "chain": measure_chain,
     "engine": measure_engine,
     "scaling": measure_scaling,
-    "gains": measure_gains,
     "encoding": measure_encoding,
 }
 

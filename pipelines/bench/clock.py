@@ -53,10 +53,27 @@ def repeated(function: Callable[[], object], device: torch.device, *, for_s: flo
         device: that it works on.
         for_s: after so many seconds no further call begins.
     """
-    calls: list[tuple[float, float]] = []
-    while not calls or (sum(wall for wall, _ in calls) < for_s and len(calls) < MOST_CALLS):
-        calls.append(_timed(function, device))
-    return _timing(calls)
+    return repeated_in_turns({"": function}, device, for_s=for_s)[""]
+
+
+def repeated_in_turns(
+    functions: Mapping[str, Callable[[], object]], device: torch.device, *, for_s: float
+) -> dict[str, Timing]:
+    """Call functions in turns, again and again.
+
+    Args:
+        functions: what is timed, by name; each is called once at least.
+        device: where they compute.
+        for_s: after so many seconds for each function no further turn begins.
+    """
+    calls: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
+    spent_s, turns = 0.0, 0
+    while not turns or (spent_s < for_s * len(functions) and turns < MOST_CALLS):
+        for name, function in functions.items():
+            calls[name].append(_timed(function, device))
+            spent_s += calls[name][-1][0]
+        turns += 1
+    return {name: _timing(made) for name, made in calls.items()}
 
 
 def interleaved(

@@ -22,11 +22,8 @@ class BenchConfig:
         precisions: that networks are measured in.
         compiled: whether networks are measured compiled, too: in the precision of the run, with the largest batch.
         case_s: calls of one case are repeated for so long.
-        records, sound_s: of the whole chain against the plain way, and seconds of sound of each record.
         chain_records: of the chain alone, enough for all stages to work at the same time.
-        motion_records, motion_s: of sampling alone against the plain way.
-        render_frames: of rendering alone against the plain way.
-        rounds: how often the two sides of a ratio take turns.
+        sound_s: seconds of sound of each record.
         sound_lengths_s: of one recording, to see how time grows with it.
         actors: numbers of render workers.
         encoding_frames: of the video that is encoded in each way.
@@ -39,13 +36,8 @@ class BenchConfig:
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
     compiled: bool = True
     case_s: float = 10.0
-    records: int = 16
     sound_s: float = 4.0
     chain_records: int = 64
-    motion_records: int = 16
-    motion_s: float = 10.0
-    render_frames: int = 8
-    rounds: int = 3
     sound_lengths_s: tuple[float, ...] = (4.0, 60.0, 600.0)
     actors: tuple[int, ...] = (1, 2, 4)
     encoding_frames: int = 100
@@ -61,12 +53,8 @@ class BenchConfig:
             self,
             batches=(1, 4),
             case_s=1.0,
-            records=4,
             sound_s=0.4,
             chain_records=8,
-            motion_records=4,
-            motion_s=4.0,
-            rounds=1,
             sound_lengths_s=(0.4, 0.8, 1.6),
             actors=(1, 2),
             encoding_frames=25,

@@ -14,7 +14,6 @@ from pipelines.bench.chain import ChainSection
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.encoding import EncodingFigure
 from pipelines.bench.engine import EngineFigure
-from pipelines.bench.gains import Gain
 from pipelines.bench.machine import Machine
 from pipelines.bench.networks import NetworksSection
 from pipelines.bench.scaling import ScalingFigure
@@ -30,7 +29,7 @@ class Document:
         machine: where.
         models: name of the bundle.
         config: amounts and options.
-        networks, chain, engine, scaling, gains, encoding: the sections.
+        networks, chain, engine, scaling, encoding: the sections.
         format_version: of this layout.
     """
 
@@ -41,7 +40,6 @@ class Document:
     chain: ChainSection | None = None
     engine: tuple[EngineFigure, ...] | None = None
     scaling: tuple[ScalingFigure, ...] | None = None
-    gains: tuple[Gain, ...] | None = None
     encoding: tuple[EncodingFigure, ...] | None = None
     format_version: int = FORMAT_VERSION
 

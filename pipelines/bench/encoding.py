@@ -17,8 +17,7 @@ from joyvasa.media.video_writer import EncodingConfig, VideoWriter
 from joyvasa.models import AnimationConfig, Models
 from joyvasa.runtime.device import autocast
 from pipelines.bench.config import BenchConfig
-from pipelines.bench.gains import render_inputs
-from pipelines.bench.inputs import make_records
+from pipelines.bench.inputs import make_records, render_inputs
 from pipelines.bench.passage import scratch
 from pipelines.runs.resources import usable_cores
 

@@ -1,4 +1,4 @@
-"""Records to measure with: portraits and recordings of any length, no two of them the same."""
+"""Records to measure with: portraits and recordings of any length, no two of them the same; and inputs of stages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import numpy as np
 
 from joyvasa.media.audio import SAMPLE_RATE, load_audio
 from joyvasa.media.image import read_image
+from joyvasa.models import AnimationConfig
 from manifests.examples import FOLDER
-from stages.base import Record
+from stages.base import Failed, Item, Ok, Record, Stage
+from stages.config import StageConfig
+from stages.motion import MotionConfig, MotionPayload, MotionStage
+from stages.portrait import PortraitPayload, PortraitStage
+from stages.speech import SpeechConfig, SpeechStage
 
 
 def make_records(folder: Path, n_records: int, sound_s: float) -> list[Record]:
@@ -40,6 +45,33 @@ def make_records(folder: Path, n_records: int, sound_s: float) -> list[Record]:
         row |= {"seed": None, "cfg_scale": None, "shard": 0}
         records.append(Record(id=f"r{number:04d}", row=row, seed=number))
     return records
+
+
+def render_inputs(animation: AnimationConfig, record: Record) -> tuple[PortraitPayload, MotionPayload]:
+    """Compute what rendering a record needs."""
+    portraits = payloads(ready(PortraitStage(StageConfig(animation=animation))), [Item(record)])
+    heard = payloads(ready(SpeechStage(SpeechConfig(animation=animation))), [Item(record)])
+    motions = payloads(ready(MotionStage(MotionConfig(animation=animation))), [Item(record, {"speech": heard[0]})])
+    return portraits[0], motions[0]
+
+
+def ready(stage: Stage) -> Stage:
+    """Set a stage up."""
+    stage.setup()
+    return stage
+
+
+def payloads(stage: Stage, batch: list[Item]) -> list:  # the type depends on the stage
+    """Run a batch that must succeed.
+
+    Raises:
+        RuntimeError: a record failed.
+    """
+    outcomes = stage.run(batch)
+    for outcome in outcomes:
+        if isinstance(outcome, Failed):
+            raise RuntimeError(f"{outcome.code}: {outcome.sentence}")
+    return [outcome.payload for outcome in outcomes if isinstance(outcome, Ok)]
 
 
 def _write_sound(path: Path, samples: np.ndarray) -> None:

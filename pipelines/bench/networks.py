@@ -1,10 +1,11 @@
-"""The networks of a bundle, one by one: how long a call takes, and how near that is to what the machine can do."""
+"""The networks of a bundle, one by one: how long a call takes, plain and accelerated, and what the machine can do."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from joyvasa.models import Models
 from joyvasa.networks.motion_generator import MotionGenerator
 from joyvasa.runtime.device import Precision, autocast, compiler_missing
-from pipelines.bench.clock import PeakMemory, repeated, synchronise
+from pipelines.bench.clock import PeakMemory, repeated_in_turns, synchronise
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.machine import Limit, measure_limits, precision_unavailable
 
@@ -35,6 +36,9 @@ class NetworkFigure:
         first_call_s: with everything that happens once, such as compiling.
         seconds: median of the calls after it.
         calls: how many that were.
+        plain_seconds: as `seconds`, of the network without `joyvasa.networks.cpu.accelerate`, called in turns with it;
+            None if that changes nothing in it, and if it is compiled.
+        gain: `plain_seconds / seconds`.
         flops: floating-point operations of one call, a multiplication and an addition counted as two.
         memory_bytes: that the first call needed on top of the weights and its arguments.
         ms_per_item: `1000 seconds / batch`.
@@ -52,6 +56,8 @@ class NetworkFigure:
     first_call_s: float | None = None
     seconds: float | None = None
     calls: int | None = None
+    plain_seconds: float | None = None
+    gain: float | None = None
     flops: int | None = None
     memory_bytes: int | None = None
     ms_per_item: float | None = None
@@ -75,11 +81,29 @@ class _Call:
     item: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    plain: Callable[..., Any] | None = None  # where acceleration changes something
+
+
+class _PlainNetworks:
+    """The networks of a bundle without acceleration, where it changes something; each loads when first needed."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._kept: dict[str, Any] = {}
+
+    def network(self, role: str) -> Any:
+        """Return the network of a role; None if it has no faster form."""
+        if role not in self._kept:
+            plain = self._models.bundle.network(role, self._models.device)
+            kinds, fast = ([*map(type, network.modules())] for network in (plain, self._models.network(role)))
+            self._kept[role] = None if kinds == fast else plain
+        return self._kept[role]
 
 
 def measure_networks(config: BenchConfig) -> NetworksSection:
     """Measures all networks that make a video of a person."""
     models = Models(config.run.animation)
+    plain = _PlainNetworks(models)
     limits: list[Limit] = []
     figures: list[NetworkFigure] = []
     for precision in config.precisions:
@@ -87,13 +111,13 @@ def measure_networks(config: BenchConfig) -> NetworksSection:
         found = [] if reason else measure_limits(models.device, precision, for_s=config.case_s)
         limits += found
         for batch in config.batches:
-            for call in _calls(models, batch):
+            for call in _calls(models, plain, batch):
                 figures.append(_figure(call, batch, precision, models.device, found, config.case_s, skipped=reason))
         if config.compiled and precision == config.run.animation.precision:
             lacking = compiler_missing(models.device)
             missing = reason or (lacking and f"not available: needs {lacking}")
             batch = max(config.batches)
-            for call in _calls(models, batch):
+            for call in _calls(models, plain, batch):
                 figure = _figure(
                     call, batch, precision, models.device, found, config.case_s, skipped=missing, compiled=True
                 )
@@ -119,27 +143,35 @@ def _figure(
     flops = _count_flops(call, device, precision)
     function = torch.compile(call.function) if compiled else call.function
 
-    def run() -> None:
+    def run(form: Callable[..., Any]) -> None:
         with torch.inference_mode(), autocast(device, precision):
-            function(*call.arguments)
+            form(*call.arguments)
 
+    ways = {"here": partial(run, function)}
+    if call.plain and not compiled:
+        ways["plain"] = partial(run, call.plain)
     started = time.perf_counter()
     try:
         with PeakMemory(device) as memory:
-            run()
+            ways["here"]()
             synchronise(device)
     except Exception as error:  # of a compiler, or for lack of memory: no reason to lose the other figures
         text = str(error).strip().splitlines()
         return NetworkFigure(**case, skipped=f"{type(error).__name__}: {text[0] if text else 'no reason given'}"[:200])
     first_call_s = time.perf_counter() - started
-    timing = repeated(run, device, for_s=for_s)
-    seconds = timing.median_s
+    if "plain" in ways:
+        ways["plain"]()  # warm, as the other way is
+    timings = repeated_in_turns(ways, device, for_s=for_s)
+    timing, seconds = timings["here"], timings["here"].median_s
+    plain_seconds = timings["plain"].median_s if "plain" in timings else None
     reached = {limit.computation: limit.flops_per_s for limit in limits}
     return NetworkFigure(
         **case,
         first_call_s=first_call_s,
         seconds=seconds,
         calls=len(timing.seconds),
+        plain_seconds=plain_seconds,
+        gain=plain_seconds and plain_seconds / seconds,
         flops=flops,
         memory_bytes=memory.n_bytes,
         ms_per_item=1000 * seconds / batch,
@@ -168,19 +200,22 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
 
 
 @torch.no_grad()
-def _calls(models: Models, batch: int) -> Iterator[_Call]:
+def _calls(models: Models, plain: _PlainNetworks, batch: int) -> Iterator[_Call]:
     """Each network with arguments as large as in a run; their values do not matter."""
     device, size = models.device, models.bundle.switches.input_size
     appearance, warping = models.network("appearance_feature_extractor"), models.network("warping_module")
     pictures = torch.rand(batch, 3, size, size, device=device)
     yield _Call("appearance_feature_extractor", "picture", appearance, (pictures,))
-    yield _Call("motion_extractor", "picture", models.network("motion_extractor"), (pictures,))
+    extractor = "motion_extractor"
+    yield _Call(extractor, "picture", models.network(extractor), (pictures,), plain.network(extractor))
 
     feature = appearance(pictures[:1]).float()
     keypoints = torch.rand(batch, KEYPOINTS, 3, device=device) - 0.5
-    yield _Call("warping_module", "frame", warping, (feature, keypoints[:1], keypoints))
+    posed = (feature, keypoints[:1], keypoints)
+    yield _Call("warping_module", "frame", warping, posed, plain.network("warping_module"))
     warped: Tensor = warping(feature, keypoints[:1], keypoints[:1])["out"]
-    yield _Call("spade_generator", "frame", models.network("spade_generator"), (warped.repeat(batch, 1, 1, 1),))
+    painter, features = "spade_generator", warped.repeat(batch, 1, 1, 1)
+    yield _Call(painter, "frame", models.network(painter), (features,), plain.network(painter))
     if models.bundle.has("stitching"):
         pairs = torch.rand(batch, 2 * KEYPOINTS * 3, device=device)
         yield _Call("stitching", "frame", models.network("stitching"), (pairs,))
@@ -197,4 +232,6 @@ def _calls(models: Models, batch: int) -> Iterator[_Call]:
     sound_before = torch.randn(batch, sizes.n_prev_motions, sizes.feature_dim, device=device)
     step = torch.full((batch,), sizes.n_diff_steps, device=device)
     arguments = (motion, audio, before, sound_before, step)
-    yield _Call("motion_generator.denoise", "window at one step", generator.denoise, arguments)
+    plainly = plain.network("motion_generator")
+    denoise = plainly and plainly.denoise
+    yield _Call("motion_generator.denoise", "window at one step", generator.denoise, arguments, denoise)

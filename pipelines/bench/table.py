@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -44,20 +43,6 @@ def tables(document: Document) -> Iterator[Table]:
             for one in document.scaling
         ]
         yield _table("Scaling", columns, rows)
-    if document.gains:
-        columns = ("work", "plain s", "ours s", "ratio", "by processor time", "largest difference")
-        rows = [
-            (
-                one.what,
-                statistics.median(one.plain_s),
-                statistics.median(one.ours_s),
-                one.ratio,
-                one.processor_ratio,
-                one.difference,
-            )
-            for one in document.gains
-        ]
-        yield _table("Against the plain way", columns, rows)
     if document.encoding:
         columns = ("preset", "threads", "frame", "frames/s", "processor ms/frame", "bytes/frame", "PSNR dB")
         rows = [
@@ -78,7 +63,7 @@ def tables(document: Document) -> Iterator[Table]:
 def _networks(section: NetworksSection) -> Iterator[Table]:
     rows = [(one.computation, one.precision, one.flops_per_s / 1e9) for one in section.limits]
     yield _table("Limits", ("computation", "precision", "GFLOP/s"), rows)
-    columns = ("network", "batch", "precision", "compiled", "ms/item", "items/s", "GFLOP/s", "of matrix product")
+    columns = ("network", "batch", "precision", "compiled", "ms/item", "plain ms/item", "gain", "items/s", "GFLOP/s")
     rows = [
         (
             one.network,
@@ -86,6 +71,8 @@ def _networks(section: NetworksSection) -> Iterator[Table]:
             one.precision,
             "yes" if one.compiled else "no",
             one.skipped or one.ms_per_item,
+            one.plain_seconds and 1000 * one.plain_seconds / one.batch,
+            one.gain,
             one.items_per_s,
             one.flops_per_s and one.flops_per_s / 1e9,
             _percent(one.share_of_matrix_product),
@@ -94,7 +81,7 @@ def _networks(section: NetworksSection) -> Iterator[Table]:
         )
         for one in section.networks
     ]
-    yield _table("Networks", (*columns, "of convolution", "memory"), rows)
+    yield _table("Networks", (*columns, "of matrix product", "of convolution", "memory"), rows)
 
 
 def _chain(section: ChainSection) -> Iterator[Table]:

@@ -1,4 +1,4 @@
-"""`joyvasa bench`: how fast this machine is, and how much faster than the plain way."""
+"""`joyvasa bench`: how fast this machine is."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bench(
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
-    """Measure this machine: networks, stages, the whole chain, and all of it against the plain way."""
+    """Measure this machine: networks, plain and accelerated, stages and the whole chain."""
     from rich.console import Console
 
     from joyvasa.errors import OutputError

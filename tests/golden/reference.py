@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from joyvasa.networks.cpu import accelerate
+
 SHARED = Path(os.environ.get("JOYVASA_SHARED") or Path(__file__).parents[2].parent / "shared")
 GOLDEN = SHARED / "golden"
 
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"golden data not found at {GOLDEN}")
+
+FORMS = ("plain", "accelerated")  # of a network: as it is built, and as it computes in a run
 
 
 @cache
@@ -39,8 +43,12 @@ def keys(net: str) -> dict[str, Any]:
     return json.loads((GOLDEN / f"keys/{net}.json").read_text())
 
 
-def fill(module: torch.nn.Module, net: str) -> torch.nn.Module:
-    """Loads the recipe's weights into `module`, strictly, and checks them against the stored figures."""
+def fill(module: torch.nn.Module, net: str, form: str = "plain") -> torch.nn.Module:
+    """Loads the recipe's weights into `module`, strictly, and checks them against the stored figures.
+
+    Args:
+        form: one of `FORMS`.
+    """
     spec = keys(net)
     shapes = {key: list(value.shape) for key, value in module.state_dict().items()}
     assert shapes == {key: shape for key, shape, _ in spec["keys"]}
@@ -49,7 +57,7 @@ def fill(module: torch.nn.Module, net: str) -> torch.nn.Module:
         assert state[key].double().mean().item() == pytest.approx(mean, rel=1e-4, abs=1e-6), key
         assert state[key].double().abs().mean().item() == pytest.approx(mean_abs, rel=1e-4, abs=1e-6), key
     module.load_state_dict(state, strict=True)
-    return module.eval()
+    return accelerate(module.eval()) if form == "accelerated" else module.eval()
 
 
 def make(spec: dict[str, Any]) -> Any:

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from joyvasa.networks import build
+from joyvasa.networks.cpu import accelerate
 from joyvasa.networks.diffusion import DiffusionSchedule
 from joyvasa.networks.motion_generator import MotionGenerator, MotionGeneratorConfig
-from tests.golden.reference import Section, fill, needs_golden
+from tests.golden.reference import FORMS, Section, fill, needs_golden
 
 pytestmark = needs_golden
 SCHEDULE, CALL, SAMPLING = 1e-5, 1e-4, 5e-4
@@ -20,9 +21,14 @@ def section():
     return Section("dit")
 
 
+@pytest.fixture(scope="module", params=FORMS)
+def form(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def networks():
-    return {name: fill(build(network), network) for name, network in SECTIONS.items()}
+def networks(form):
+    return {name: fill(build(network), network, form) for name, network in SECTIONS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +36,13 @@ def network(networks):
     return networks["dit"]
 
 
-def with_other(network, **changes):
+def with_other(network, form, **changes):
     """A network of the same weights and another convention; only what does not shape the weights may change."""
     config = {"motion_feat_dim": network.config.motion_feat_dim, "n_prev_motions": network.config.n_prev_motions}
     with torch.device("meta"):
         other = MotionGenerator(MotionGeneratorConfig(**config, **changes))
     other.load_state_dict(network.state_dict(), assign=True)
-    return other.eval()
+    return accelerate(other.eval()) if form == "accelerated" else other.eval()
 
 
 def two_windows(section):
@@ -95,9 +101,9 @@ def test_denoising_call_matches_with_its_intermediate_activations(networks, name
 
 @pytest.mark.parametrize("name", SECTIONS)
 @torch.inference_mode()
-def test_denoising_call_matches_with_one_row_of_positions_for_all_tokens(networks, name):
+def test_denoising_call_matches_with_one_row_of_positions_for_all_tokens(networks, form, name):
     section = Section(name)
-    network = with_other(networks[name], positional_encoding="constant_row")
+    network = with_other(networks[name], form, positional_encoding="constant_row")
     inputs = [section.input(key) for key in ("motion_feat", "audio_feat", "prev_motion", "prev_audio")]
     section.check("denoise_legacy_pe", network.denoise(*inputs, torch.from_numpy(section.input("step"))), CALL)
 
@@ -147,8 +153,8 @@ def test_every_step_of_the_trajectory_matches(section, network, features):
         section.check(f"traj_{step}", motion, SAMPLING)
 
 
-def test_sampling_with_a_network_that_predicts_noise_matches(section, network, features):
-    other = with_other(network, target="noise")
+def test_sampling_with_a_network_that_predicts_noise_matches(section, network, form, features):
+    other = with_other(network, form, target="noise")
     tape = section.tape("noise_noisetarget")
     section.check("noise_target_motion", other.sample(features[0], noise=tape, cfg_scale=2.0, steps=8), SAMPLING)
 

@@ -14,7 +14,7 @@ from joyvasa.motion.keypoints import (
 )
 from joyvasa.networks import build
 from joyvasa.rendering.renderer import Renderer, to_network_input
-from tests.golden.reference import Section, fill, needs_golden
+from tests.golden.reference import FORMS, Section, fill, needs_golden
 
 pytestmark = needs_golden
 
@@ -25,9 +25,14 @@ def without_gradients():
         yield
 
 
+@pytest.fixture(scope="module", params=FORMS)
+def form(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def motion_extractor():
-    return fill(build("motion_extractor"), "motion_extractor")
+def motion_extractor(form):
+    return fill(build("motion_extractor"), "motion_extractor", form)
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +94,10 @@ def test_motion_multiplier_is_the_reference_one(section, posed):
     section.check("motion_multiplier", motion_multiplier(source[:1], 1.3 * driving[:1]), 1e-5)
 
 
-def test_a_picture_is_rendered_like_the_reference_does(motion_extractor):
+def test_a_picture_is_rendered_like_the_reference_does(motion_extractor, form):
     section = Section("render")
     names = ("appearance_feature_extractor", "warping_module", "spade_generator", "stitching")
-    appearance, warping, generator, stitching = (fill(build(name), name) for name in names)
+    appearance, warping, generator, stitching = (fill(build(name), name, form) for name in names)
 
     image = to_network_input(section.input("source_crop"), 256)
     feature = appearance(image)

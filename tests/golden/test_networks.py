@@ -8,9 +8,10 @@ import torch
 
 from joyvasa.networks import build
 from joyvasa.networks import warping_module as warping
-from tests.golden.reference import Section, fill, needs_golden
+from tests.golden.reference import FORMS, Section, fill, needs_golden
 
 pytestmark = needs_golden
+both_forms = pytest.mark.parametrize("form", FORMS)
 
 
 def run(network, module_names, *arguments, **keywords):
@@ -30,9 +31,10 @@ def image_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(image).permute(2, 0, 1)[None] / 255
 
 
-def test_appearance_feature_extractor_gives_the_reference_volume():
+@both_forms
+def test_appearance_feature_extractor_gives_the_reference_volume(form):
     section = Section("F")
-    network = fill(build("appearance_feature_extractor"), "appearance_feature_extractor")
+    network = fill(build("appearance_feature_extractor"), "appearance_feature_extractor", form)
     modules = {
         "first": "first",
         "down0": "down_blocks.0",
@@ -47,9 +49,10 @@ def test_appearance_feature_extractor_gives_the_reference_volume():
     section.check("feature_3d", volume, 1e-4)
 
 
-def test_motion_extractor_gives_the_reference_heads():
+@both_forms
+def test_motion_extractor_gives_the_reference_heads(form):
     section = Section("M")
-    network = fill(build("motion_extractor"), "motion_extractor")
+    network = fill(build("motion_extractor"), "motion_extractor", form)
     image = torch.cat([section.input("image"), image_tensor(section.input("image_smooth"))])
     modules = {
         "stem": "detector.downsample_layers.0",
@@ -72,9 +75,10 @@ def warping_section():
     return section, section.input("feature_3d"), source, source + section.input("kp_delta")
 
 
-def test_warping_module_gives_the_reference_feature_map(warping_section):
+@both_forms
+def test_warping_module_gives_the_reference_feature_map(warping_section, form):
     section, feature, source, driving = warping_section
-    network = fill(build("warping_module"), "warping_module")
+    network = fill(build("warping_module"), "warping_module", form)
     dense = "dense_motion_network"
     modules = {
         "dense_compress": f"{dense}.compress",
@@ -112,9 +116,10 @@ def test_dense_motion_steps_are_the_reference_ones(warping_section):
     section.check("heatmap", warping.heat_maps(source, driving, (16, 64, 64))[:, :, None], 1e-5)
 
 
-def test_spade_generator_gives_the_reference_picture():
+@both_forms
+def test_spade_generator_gives_the_reference_picture(form):
     section = Section("G")
-    network = fill(build("spade_generator"), "spade_generator")
+    network = fill(build("spade_generator"), "spade_generator", form)
     modules = {
         "fc": "fc",
         "spade_norm0": "G_middle_0.norm_0",

@@ -1,13 +1,14 @@
 """How far bfloat16 lies from the reference: bounds that the speed of `precision=bf16` is bought with."""
 
 import numpy as np
+import pytest
 import torch
 
 from joyvasa.networks import build
 from joyvasa.runtime.device import autocast
-from tests.golden.reference import Section, fill, needs_golden
+from tests.golden.reference import FORMS, Section, fill, needs_golden
 
-pytestmark = needs_golden
+pytestmark = [needs_golden, pytest.mark.parametrize("form", FORMS)]
 CPU = torch.device("cpu")
 
 
@@ -25,9 +26,9 @@ def apart(section, name, actual):
 
 
 @torch.inference_mode()
-def test_one_denoising_call():
+def test_one_denoising_call(form):
     section = Section("dit")
-    network = fill(build("motion_generator"), "motion_generator")
+    network = fill(build("motion_generator"), "motion_generator", form)
     inputs = [section.input(key) for key in ("motion_feat", "audio_feat", "prev_motion", "prev_audio")]
     with autocast(CPU, "bf16"):
         result = network.denoise(*inputs, torch.from_numpy(section.input("step")))
@@ -37,9 +38,9 @@ def test_one_denoising_call():
 
 
 @torch.no_grad()
-def test_motion_in_all_fifty_steps():
+def test_motion_in_all_fifty_steps(form):
     section = Section("dit")
-    network = fill(build("motion_generator"), "motion_generator")
+    network = fill(build("motion_generator"), "motion_generator", form)
     features = network.audio_features(torch.from_numpy(section.input("audio_2win"))[None, :64_000])
     with autocast(CPU, "bf16"):
         motion = network.sample(features, noise=section.tape("noise_full50"), cfg_scale=2.0)
@@ -49,10 +50,10 @@ def test_motion_in_all_fifty_steps():
 
 
 @torch.inference_mode()
-def test_the_warped_feature():
+def test_the_warped_feature(form):
     section = Section("W")
     source = section.input("kp_source")
-    network = fill(build("warping_module"), "warping_module")
+    network = fill(build("warping_module"), "warping_module", form)
     with autocast(CPU, "bf16"):
         result = network(section.input("feature_3d"), kp_source=source, kp_driving=source + section.input("kp_delta"))
     for name, bound, usual in (("deformation", 0.015, 0.001), ("occlusion_map", 0.04, 0.005), ("out", 0.11, 0.015)):
@@ -62,9 +63,9 @@ def test_the_warped_feature():
 
 
 @torch.inference_mode()
-def test_the_picture():
+def test_the_picture(form):
     section = Section("G")
-    network = fill(build("spade_generator"), "spade_generator")
+    network = fill(build("spade_generator"), "spade_generator", form)
     with autocast(CPU, "bf16"):
         picture = network(section.input("feature"))
     most, mean = apart(section, "image", picture)

@@ -10,7 +10,7 @@ from joyvasa.motion.smoothing import SmoothingConfig, smooth
 from joyvasa.motion.windows import plan_windows
 from joyvasa.networks import build
 from joyvasa.networks.motion_sizes import MotionSizes
-from tests.golden.reference import Section, base_seed, fill, needs_golden
+from tests.golden.reference import FORMS, Section, base_seed, fill, needs_golden
 from tests.motions import arrays_of
 
 pytestmark = needs_golden
@@ -119,8 +119,9 @@ def test_aligned_timing_is_the_same_motion_two_frames_earlier(section, template)
     torch.testing.assert_close(aligned.expression, reference.expression[2:105])
 
 
-def test_a_recording_of_two_windows_matches_from_sound_to_smoothed_motion(section, template):
-    network = fill(build("motion_generator"), "motion_generator")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_recording_of_two_windows_matches_from_sound_to_smoothed_motion(section, template, form):
+    network = fill(build("motion_generator"), "motion_generator", form)
     taped = TapeNetwork(network, section.tape("noise"))
     motion = sample_motion(taped, [recording(network, section.input("audio_full"))], template, REFERENCE)[0]
     section.check("full_n_frames", len(motion), 0)

@@ -1,1 +1,5 @@
-"""Faster forms of layers on CPUs."""
+"""Faster forms of the networks' parts for CPUs; `accelerate` puts them into a loaded network."""
+
+from joyvasa.networks.cpu.acceleration import accelerate
+
+__all__ = ["accelerate"]

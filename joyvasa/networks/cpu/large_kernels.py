@@ -15,17 +15,15 @@ TILE = 16  # sides of the squares that are transformed at once, without what the
 class FourierConv3d(nn.Conv3d):
     """A convolution that keeps the size; on a CPU in float32 by Fourier transforms of tiles (overlap-save).
 
-    With a kernel of 7x7x7 that takes a fiftieth of the multiplications. Elsewhere it is a plain `nn.Conv3d`.
-
-    Args:
-        inputs, outputs: channels.
-        kernel_size: odd.
+    With a kernel of 7x7x7 that takes a fiftieth of the multiplications. Elsewhere it is a plain `nn.Conv3d`. The kernel
+    is a cube with an odd side, half of which is the padding.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, kernel_size: int) -> None:
-        super().__init__(inputs, outputs, kernel_size=kernel_size, padding=kernel_size // 2)
-        self._reach = kernel_size // 2
-        self._spectrum = Remembered()
+    _spectrum: Remembered | None = None  # of the kernels
+
+    @property
+    def _reach(self) -> int:
+        return self.kernel_size[0] // 2
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, depth, height, width) -> (batch, outputs, depth, height, width)."""
@@ -34,6 +32,8 @@ class FourierConv3d(nn.Conv3d):
         depth, height, width = x.shape[2:]
         rows, columns = -(-height // TILE), -(-width // TILE)
         shape = self._transform_shape(depth)
+        if self._spectrum is None:
+            self._spectrum = Remembered()
         spectrum = self._spectrum.get((self.weight,), lambda: self._transformed_kernels(shape), options=shape)
         result = x.new_empty(len(x), self.out_channels, depth, rows * TILE, columns * TILE)
         for frame, out in zip(x, result, strict=True):  # one by one: a spectrum takes a hundred megabytes
@@ -72,15 +72,7 @@ class FourierConv3d(nn.Conv3d):
 
 
 class FewOutputsConv2d(nn.Conv2d):
-    """A convolution that keeps the size and has hardly any outputs: one product of matrices, then sums of shifted maps.
-
-    Args:
-        inputs, outputs: channels.
-        kernel_size: odd.
-    """
-
-    def __init__(self, inputs: int, outputs: int, *, kernel_size: int) -> None:
-        super().__init__(inputs, outputs, kernel_size=kernel_size, padding=kernel_size // 2)
+    """A convolution that keeps the size and has few outputs: one product of matrices, then sums of shifted maps."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, height, width) -> (batch, outputs, height, width)."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from joyvasa.networks.cpu.winograd import conv3x3
 from joyvasa.networks.layers import full_precision
+from joyvasa.networks.warping_module import UpBlock
 
 # Two taps from three for each kind of place, shape (taps, taps of the kernel). The first tap lies on the pixel before.
 _BEGIN = ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0))
@@ -73,3 +74,12 @@ def conv_enlarged(x: Tensor, weight: Tensor, bias: Tensor | None, factor: int, *
             part = y[:, kind_y, kind_x, ..., top : top + height, left : left + width]
             result[..., i, :, j] = part
     return result.flatten(-2).flatten(-3, -2)
+
+
+class FastUpBlock(UpBlock):
+    """An `UpBlock` that convolves the small volume."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (..., depth, height, width) to (..., depth, 2 height, 2 width)."""
+        x = conv_enlarged(x, self.conv.weight, self.conv.bias, 2)
+        return self.activation(self.norm(x))

@@ -1,12 +1,14 @@
 """Time of one denoising step, published sizes, against one record and half of the guidance at a time: `make bench`."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
 from joyvasa.networks import build
+from joyvasa.networks.cpu import accelerate
 from joyvasa.runtime.device import autocast
 from joyvasa.runtime.memory import keep_freed_memory, usual_allocation
-from pipelines.bench.plain_motion import PlainDenoiser
 from tests.joyvasa.turns import compare
 
 pytestmark = pytest.mark.bench
@@ -16,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def windows_of_records():
-    """A network of published sizes; motion, audio, and both before the window, of each record."""
+    """A plain network of published sizes; motion, audio, and both before the window, of each record."""
     torch.manual_seed(0)
     network = build("motion_generator")
     sizes = network.config
@@ -29,9 +31,8 @@ def windows_of_records():
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-5), ("bf16", 0.05)])
 @torch.no_grad()
 def test_a_denoising_step_of_many_records(precision, bound):
-    network, motion, audio, prev_motion, prev_audio = windows_of_records()
-    sizes = network.config
-    plain = PlainDenoiser(sizes, network.denoising_net.state_dict()).eval()
+    plain, motion, audio, prev_motion, prev_audio = windows_of_records()
+    network, n_motions = accelerate(deepcopy(plain)), plain.config.n_motions
     with autocast(CPU, precision):
         predict = network._predictor(audio, prev_motion, prev_audio, SCALE, None)  # of a window: its 50 steps share it
 
@@ -40,9 +41,9 @@ def test_a_denoising_step_of_many_records(precision, bound):
         results, step = [], torch.tensor([STEP])
         for i in range(RECORDS):
             x, sound, before, sound_before = (each[i : i + 1] for each in (motion, audio, prev_motion, prev_audio))
-            heard = plain(x, sound, before, sound_before, step)
-            unheard = plain(x, network.null_audio_feat.expand_as(sound), before, sound_before, step)
-            results.append((unheard + SCALE * (heard - unheard))[:, -sizes.n_motions :])
+            heard = plain.denoise(x, sound, before, sound_before, step)
+            unheard = plain.denoise(x, network.null_audio_feat.expand_as(sound), before, sound_before, step)
+            results.append((unheard + SCALE * (heard - unheard))[:, -n_motions:])
         return torch.cat(results)
 
     def here():

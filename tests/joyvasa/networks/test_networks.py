@@ -6,9 +6,10 @@ import torch
 
 from joyvasa.errors import ConfigError
 from joyvasa.networks import NETWORKS, build
+from joyvasa.networks.cpu import accelerate
 from joyvasa.networks.spade_generator import SpectralNormConv2d
 from joyvasa.networks.warping_module import heat_maps, identity_grid, keypoint_shifts, sample_shifted
-from tests.golden.reference import GOLDEN, needs_golden
+from tests.golden.reference import FORMS, GOLDEN, needs_golden
 
 IMAGE_NETWORKS = [
     "appearance_feature_extractor",
@@ -48,9 +49,16 @@ SMALL = {
 }
 
 
-def small(name):
-    torch.manual_seed(7)
-    return build(name, **SMALL[name])
+@pytest.fixture(params=FORMS)
+def small(request):
+    """A function that builds a small network, as it is or accelerated."""
+
+    def built(name):
+        torch.manual_seed(7)
+        network = build(name, **SMALL[name])
+        return accelerate(network) if request.param == "accelerated" else network
+
+    return built
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +73,7 @@ def keypoints():
     return torch.rand(2, 10, 3) - 0.5
 
 
-def portrait_to_picture(image, keypoints):
+def portrait_to_picture(small, image, keypoints):
     """Runs the four small picture networks after one another; returns what each gave."""
     feature = small("appearance_feature_extractor")(image)
     heads = small("motion_extractor")(image)
@@ -82,8 +90,8 @@ def test_default_sizes_have_the_keys_of_the_published_file(name):
     assert {key: list(value.shape) for key, value in network.state_dict().items()} == expected
 
 
-def test_other_sizes_fit_together(keypoints):
-    feature, heads, warped, picture = portrait_to_picture(torch.rand(2, 3, 64, 64), keypoints)
+def test_other_sizes_fit_together(small, keypoints):
+    feature, heads, warped, picture = portrait_to_picture(small, torch.rand(2, 3, 64, 64), keypoints)
     assert feature.shape == (2, 6, 4, 16, 16)
     assert {name: value.shape[1] for name, value in heads.items()} == {
         "pitch": 66, "yaw": 66, "roll": 66, "t": 3, "exp": 30, "scale": 1, "kp": 30,
@@ -96,11 +104,11 @@ def test_other_sizes_fit_together(keypoints):
 
 
 @pytest.mark.parametrize(("name", "inputs", "outputs"), [("stitching", 60, 32), ("lip", 32, 30), ("eye", 33, 30)])
-def test_retargeting_sizes_follow_the_number_of_keypoints(name, inputs, outputs):
+def test_retargeting_sizes_follow_the_number_of_keypoints(small, name, inputs, outputs):
     assert small(name)(torch.rand(3, inputs)).shape == (3, outputs)
 
 
-def test_networks_come_in_eval_mode_on_the_cpu():
+def test_networks_come_in_eval_mode_on_the_cpu(small):
     for name in IMAGE_NETWORKS:
         network = small(name)
         assert not any(module.training for module in network.modules())
@@ -108,12 +116,12 @@ def test_networks_come_in_eval_mode_on_the_cpu():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_changes_results_by_rounding_only(keypoints, dtype):
+def test_autocast_changes_results_by_rounding_only(small, keypoints, dtype):
     image = torch.rand(2, 3, 64, 64)
-    exact = portrait_to_picture(image, keypoints)
+    exact = portrait_to_picture(small, image, keypoints)
     with torch.autocast("cpu", dtype=dtype), warnings.catch_warnings():
         warnings.simplefilter("error")  # such as autocast being refused for this type
-        rounded = portrait_to_picture(image, keypoints)
+        rounded = portrait_to_picture(small, image, keypoints)
     for full, low in zip([*exact[1].values(), *exact[2].values(), exact[3]],
                          [*rounded[1].values(), *rounded[2].values(), rounded[3]], strict=True):  # fmt: skip
         assert low.dtype == torch.float32
@@ -121,7 +129,7 @@ def test_autocast_changes_results_by_rounding_only(keypoints, dtype):
     assert not torch.equal(exact[3], rounded[3])
 
 
-def test_autocast_leaves_the_grid_exact(keypoints):
+def test_autocast_leaves_the_grid_exact(small, keypoints):
     """The deformation is the grid plus a weighted shift: without shift it must be the grid itself."""
     feature = torch.rand(2, 6, 4, 16, 16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -129,7 +137,7 @@ def test_autocast_leaves_the_grid_exact(keypoints):
     assert torch.equal(warped["deformation"][0], identity_grid(4, 16, 16, feature.device))
 
 
-def test_one_portrait_in_many_poses_equals_the_repeated_portrait(keypoints):
+def test_one_portrait_in_many_poses_equals_the_repeated_portrait(small, keypoints):
     network = small("warping_module")
     feature = torch.rand(1, 6, 4, 16, 16)
     source = torch.rand(1, 10, 3) - 0.5
@@ -216,7 +224,7 @@ def test_a_bad_size_is_refused_by_name(name, options, found):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_cuda_device_agrees_with_the_cpu(keypoints, dtype):
+def test_a_cuda_device_agrees_with_the_cpu(small, keypoints, dtype):
     image = torch.rand(1, 3, 64, 64)
     for name, arguments in {
         "appearance_feature_extractor": (image,),

@@ -1,13 +1,15 @@
 """Time of the networks that render, published sizes, against the same as the papers have them: run by `make bench`."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
 from joyvasa.networks import build
+from joyvasa.networks.cpu import accelerate
 from joyvasa.rendering.renderer import to_uint8
 from joyvasa.runtime.device import autocast
 from joyvasa.runtime.memory import keep_freed_memory, usual_allocation
-from pipelines.bench.plain_renderer import PlainGenerator, PlainWarping
 from tests.joyvasa.turns import compare
 
 pytestmark = pytest.mark.bench
@@ -19,11 +21,8 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-5), ("bf16", 0.2)])
 def test_frames_of_one_portrait(precision, bound):
     torch.manual_seed(0)
-    warping, generator = build("warping_module"), build("spade_generator")
-    plain_warping = PlainWarping(warping.config).eval()
-    plain_warping.load_state_dict(warping.state_dict())
-    plain_generator = PlainGenerator(generator.config).eval()
-    plain_generator.load_state_dict(generator.state_dict())
+    plain_warping, plain_generator = build("warping_module"), build("spade_generator")
+    warping, generator = accelerate(deepcopy(plain_warping)), accelerate(deepcopy(plain_generator))
     feature, source = torch.randn(1, 32, 16, 64, 64), 1.6 * torch.rand(1, 21, 3) - 0.8
     driving = source + 0.1 * torch.randn(FRAMES, 21, 3)
 

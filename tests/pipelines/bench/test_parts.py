@@ -13,14 +13,12 @@ import torch
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.models import AnimationConfig, require_models
-from joyvasa.networks import build
 from pipelines.bench import machine
-from pipelines.bench.clock import PeakMemory, interleaved, repeated
+from pipelines.bench.clock import PeakMemory, interleaved, repeated, repeated_in_turns
 from pipelines.bench.inputs import make_records
 from pipelines.bench.networks import _attention_flops
 from pipelines.bench.observed import FedStage, Watch, WatchedStage
 from pipelines.bench.passage import Passage, pass_through
-from pipelines.bench.plain_renderer import PlainGenerator, PlainWarping
 from pipelines.bench.seeded import write_seeded_bundle
 from pipelines.cli.bench import bench
 from pipelines.engine import executors
@@ -105,36 +103,19 @@ def test_the_seeded_bundle_has_the_published_sizes_and_needs_no_file(tmp_path):
     assert bundle.switches.output_size == published.switches.output_size == 512
 
 
-@pytest.mark.parametrize(
-    ("name", "form", "sizes"),
-    [
-        ("spade_generator", PlainGenerator, {"channels": 8, "middle_channels": 16, "middle_blocks": 2,
-                                             "up_channels": (8, 4), "hidden_channels": 8}),
-        ("warping_module", PlainWarping, {"channels": 4, "depth": 4, "out_channels": 8, "hourglass_channels": 4,
-                                          "hourglass_blocks": 2, "compressed_channels": 2}),
-    ],
-)  # fmt: skip
-def test_the_plain_networks_compute_the_same(name, form, sizes):
-    torch.manual_seed(0)
-    network = build(name, **sizes)
-    plain = form(network.config).eval()
-    plain.load_state_dict(network.state_dict())
-    if name == "spade_generator":
-        arguments = (torch.randn(2, 8, 8, 8),)
-    else:
-        arguments = (torch.randn(2, 4, 4, 16, 16), *(torch.rand(2, 21, 3) - 0.5 for _ in range(2)))
-    with torch.no_grad():
-        one, other = network(*arguments), plain(*arguments)
-    if name == "warping_module":
-        one, other = one["out"], other["out"]
-    assert (one - other).abs().max() <= 1e-5
-
-
 def test_calls_are_timed_in_turns():
     order = []
     times = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, CPU, rounds=3)
     assert order == ["a", "b"] * 3
     assert all(len(timing.seconds) == len(timing.processor_s) == 3 for timing in times.values())
+
+
+def test_turns_are_repeated_for_the_time_of_all_functions():
+    order = []
+    ways = {"a": lambda: order.append("a"), "b": lambda: order.append(time.sleep(0.02))}
+    times = repeated_in_turns(ways, CPU, for_s=0.03)  # 0.06 s for both
+    assert order[:2] == ["a", None]
+    assert 1 <= len(times["a"].seconds) == len(times["b"].seconds) <= 4
 
 
 def test_a_slow_call_is_made_once_only():

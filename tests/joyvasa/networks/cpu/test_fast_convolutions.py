@@ -85,7 +85,7 @@ def test_gradients_go_through_the_usual_convolution(monkeypatch):
 @pytest.mark.parametrize("size", [(4, 16, 16), (5, 20, 33)])
 @torch.inference_mode()
 def test_convolution_by_fourier_transforms(monkeypatch, size):
-    network, x = FourierConv3d(5, 3, kernel_size=7), torch.randn(2, 5, *size)
+    network, x = FourierConv3d(5, 3, kernel_size=7, padding=3), torch.randn(2, 5, *size)
     expected = F.conv3d(x, network.weight, network.bias, padding=3)
     calls = counted(monkeypatch, "conv3d")
     assert_equal(network(x), expected)
@@ -96,13 +96,13 @@ def test_convolution_by_fourier_transforms(monkeypatch, size):
 
 @torch.inference_mode()
 def test_small_volumes_are_convolved_as_usual():
-    network, x = FourierConv3d(2, 3, kernel_size=7), torch.randn(1, 2, 4, 8, 8)
+    network, x = FourierConv3d(2, 3, kernel_size=7, padding=3), torch.randn(1, 2, 4, 8, 8)
     assert torch.equal(network(x), F.conv3d(x, network.weight, network.bias, padding=3))
 
 
 @torch.inference_mode()
 def test_convolution_with_few_outputs():
-    network, x = FewOutputsConv2d(30, 2, kernel_size=7), torch.randn(2, 30, 20, 33)
+    network, x = FewOutputsConv2d(30, 2, kernel_size=7, padding=3), torch.randn(2, 30, 20, 33)
     assert_equal(network(x), F.conv2d(x, network.weight, network.bias, padding=3))
 
 

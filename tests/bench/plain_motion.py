@@ -6,67 +6,25 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from joyvasa.models import Models
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.smoothing import smooth
 from joyvasa.motion.windows import WindowPlan
-from joyvasa.networks.motion_generator import MotionGenerator, MotionGeneratorConfig
-
-
-class _Table(nn.Module):
-    pe: Tensor
-
-    def __init__(self, table: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("pe", torch.empty_like(table))
-
-
-class PlainDenoiser(nn.Module):
-    """The denoising network with PyTorch's transformer, masked cross-attention and all, at every step."""
-
-    alignment_mask: Tensor
-
-    def __init__(self, config: MotionGeneratorConfig, state: dict[str, Tensor]) -> None:
-        super().__init__()
-        dim = config.feature_dim
-        self._constant_row = config.n_tokens if config.positional_encoding == "constant_row" else None
-        self.register_buffer("alignment_mask", torch.empty_like(state["alignment_mask"]))
-        self.TE, self.PE = _Table(state["TE.pe"]), _Table(state["PE.pe"])
-        self.diff_step_map = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
-        self.feature_proj = nn.Linear(config.motion_feat_dim, dim)
-        layer = nn.TransformerDecoderLayer(
-            dim, config.decoder_heads, config.decoder_hidden, activation="gelu", batch_first=True
-        )
-        self.transformer = nn.TransformerDecoder(layer, config.decoder_layers)
-        self.motion_dec = nn.Sequential(
-            nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, config.motion_feat_dim)
-        )
-        self.load_state_dict(state)
-
-    def forward(self, motion: Tensor, audio: Tensor, prev_motion: Tensor, prev_audio: Tensor, step: Tensor) -> Tensor:
-        """As `MotionGenerator.denoise`."""
-        tokens = torch.cat([prev_motion, motion], dim=1)
-        row = self._constant_row
-        position = self.PE.pe[:, : tokens.shape[1]] if row is None else self.PE.pe[:, row : row + 1]
-        x = self.feature_proj(tokens) + position + self.diff_step_map(self.TE.pe[0, step])[:, None]
-        x = self.transformer(x, torch.cat([prev_audio, audio], dim=1), memory_mask=self.alignment_mask)
-        return self.motion_dec(x)
+from joyvasa.networks.motion_generator import MotionGenerator
 
 
 class PlainSampler:
     """Motion of one recording after the other, in the full number of steps (Ho et al. 2020).
 
     Args:
-        models: with the motion generator, whose weights it takes.
+        models: with the motion generator, which is called as it is.
     """
 
     def __init__(self, models: Models) -> None:
         self._models = models
         self._generator = cast("MotionGenerator", models.network("motion_generator"))
-        state = self._generator.denoising_net.state_dict()
-        self._denoiser = PlainDenoiser(self._generator.config, state).to(models.device).eval()
 
     @torch.no_grad()
     def sample(self, plan: WindowPlan, features: Sequence[Tensor], seed: int) -> MotionSequence:
@@ -93,14 +51,14 @@ class PlainSampler:
     def _window(
         self, x: Tensor, audio: Tensor, prev_motion: Tensor, prev_audio: Tensor, random: torch.Generator
     ) -> Tensor:
-        sizes, schedule = self._generator.config, self._generator.diffusion_sched
+        sizes, schedule, denoise = self._generator.config, self._generator.diffusion_sched, self._generator.denoise
         scale, flexibility = self._models.config.sampling.cfg_scale, self._models.config.sampling.flexibility
         silence = self._generator.null_audio_feat.expand_as(audio)
         for number in range(sizes.n_diff_steps, 0, -1):
             step = torch.tensor([number], device=x.device)
-            prediction = self._denoiser(x, audio, prev_motion, prev_audio, step)[:, -sizes.n_motions :]
+            prediction = denoise(x, audio, prev_motion, prev_audio, step)[:, -sizes.n_motions :]
             if scale != 1:
-                without = self._denoiser(x, silence, prev_motion, prev_audio, step)[:, -sizes.n_motions :]
+                without = denoise(x, silence, prev_motion, prev_audio, step)[:, -sizes.n_motions :]
                 prediction = without + scale * (prediction - without)
             alpha, kept, kept_next = (
                 schedule.alphas[number],

@@ -15,30 +15,36 @@ from torch import Tensor, nn
 from joyvasa.faces.paste import mask_template
 from joyvasa.media.audio import probe_audio
 from joyvasa.media.ffmpeg import ffmpeg_executable
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import AnimationConfig, Models, role_of
 from joyvasa.motion.sampling import speech_windows
 from joyvasa.motion.sequence import MotionSequence
-from joyvasa.networks.spade_generator import SpadeGenerator
-from joyvasa.networks.warping_module import WarpingModule
 from joyvasa.rendering.portrait import Picture, Portrait
 from joyvasa.rendering.renderer import to_uint8
-from pipelines.bench.plain_motion import PlainSampler
-from pipelines.bench.plain_renderer import PlainGenerator, PlainWarping
+from tests.bench.plain_motion import PlainSampler
+
+
+class PlainModels(Models):
+    """Models whose networks are as the papers draw them."""
+
+    def network(self, role: str) -> nn.Module:
+        """Load the network of a role and do not accelerate it."""
+        kept = role_of(self.config.mode, role)
+        if kept not in self._networks:
+            self._networks[kept] = self.bundle.network(kept, self.device)
+        return self._networks[kept]
 
 
 class PlainWay:
     """What every gain is compared with. Its networks are loaded once; only the work on a pair counts.
-
-    Networks of other families than the published one have no second form and are called as they are.
 
     Args:
         config: every option; the precision is float32 in any case.
     """
 
     def __init__(self, config: AnimationConfig) -> None:
-        self.models = Models(replace(config, precision="fp32"))
-        self._warping = _plain(self.models.network("warping_module"), self.models.device)
-        self._generator = _plain(self.models.network("spade_generator"), self.models.device)
+        self.models = PlainModels(replace(config, precision="fp32"))
+        self._warping = self.models.network("warping_module")
+        self._generator = self.models.network("spade_generator")
         self.sampler = PlainSampler(self.models)
 
     def animate(self, image: Path, audio: Path, output: Path, seed: int) -> int:
@@ -73,17 +79,6 @@ class PlainWay:
         """One frame: uint8 (1, side, side, 3), on the device."""
         warped = self._warping(feature, source_keypoints, keypoints)["out"]
         return to_uint8(self._generator(warped))
-
-
-def _plain(network: nn.Module, device: torch.device) -> nn.Module:
-    """The same network as the papers write it, where this project has a faster form."""
-    forms = {WarpingModule: PlainWarping, SpadeGenerator: PlainGenerator}
-    form = forms.get(type(network))
-    if form is None:
-        return network
-    plain = form(network.config)  # pyright: ignore[reportArgumentType]
-    plain.load_state_dict(network.state_dict())
-    return plain.to(device).eval()
 
 
 class _Paste:

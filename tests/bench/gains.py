@@ -1,8 +1,14 @@
-"""How much faster than the plain way, both measured in turns in one run, and how far the results lie apart."""
+"""Measure how much faster runs are than the plain way, both in turns, and how far the results lie apart.
+
+`python -m tests.bench.gains` prints a table; `--help` lists its options.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import shutil
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import count
@@ -11,23 +17,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from joyvasa.config import load_config
 from joyvasa.models import AnimationConfig, Models
 from joyvasa.rendering.portrait import Portrait
 from joyvasa.runtime.device import autocast
 from joyvasa.runtime.memory import usual_allocation
 from pipelines.bench.chain import build_pipeline
 from pipelines.bench.clock import Timing, interleaved
-from pipelines.bench.config import BenchConfig
-from pipelines.bench.inputs import make_records
+from pipelines.bench.inputs import make_records, payloads, ready, render_inputs
 from pipelines.bench.passage import pass_through, scratch
-from pipelines.bench.plain_way import PlainWay
+from pipelines.bench.seeded import write_seeded_bundle
+from pipelines.runs.config import RunConfig
+from pipelines.runs.driver import with_absolute_paths
 from pipelines.runs.resources import build_executor
-from stages.base import Failed, Item, Ok, Record, Stage
-from stages.config import StageConfig
+from stages.base import Item
 from stages.motion import MotionConfig, MotionPayload, MotionStage
-from stages.portrait import PortraitPayload, PortraitStage
 from stages.render import RenderConfig, RenderStage
 from stages.speech import SpeechConfig, SpeechPayload, SpeechStage
+from tests.bench.plain_way import PlainWay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +63,41 @@ class Gain:
     difference: float | None
 
 
-def measure_gains(config: BenchConfig) -> tuple[Gain, ...]:
-    """All ratios against the plain way."""
-    plain = PlainWay(config.run.animation)
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """How much is measured.
+
+    Attributes:
+        records, sound_s: records of the whole chain, and seconds of sound of each.
+        motion_records, motion_s: records of sampling alone, and seconds of sound of each.
+        render_frames: frames of rendering alone.
+        rounds: how often the two sides of a ratio take turns.
+    """
+
+    records: int = 16
+    sound_s: float = 4.0
+    motion_records: int = 16
+    motion_s: float = 10.0
+    render_frames: int = 8
+    rounds: int = 3
+
+
+QUICK = Amounts(records=4, sound_s=0.4, motion_records=4, motion_s=4.0, rounds=1)  # for a slow machine
+
+
+def measure_gains(run: RunConfig, amounts: Amounts) -> tuple[Gain, ...]:
+    """Measure all ratios against the plain way.
+
+    Args:
+        run: options of the runs that are measured.
+        amounts: how much of each.
+    """
+    plain = PlainWay(run.animation)
     with scratch() as folder:
         return (
-            _render(config, plain, folder / "render"),
-            _motion(config, plain, folder / "motion"),
-            _chain(config, plain, folder / "chain"),
+            _render(run.animation, amounts, plain, folder / "render"),
+            _motion(run.animation, amounts, plain, folder / "motion"),
+            _chain(run, amounts, plain, folder / "chain"),
         )
 
 
@@ -83,19 +117,19 @@ def _gain(
     )
 
 
-def _render(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
+def _render(animation: AnimationConfig, amounts: Amounts, plain: PlainWay, folder: Path) -> Gain:
     """Frames of one portrait, from motion to the finished video."""
-    animation, n_frames = config.run.animation, config.render_frames
+    n_frames = amounts.render_frames
     device = plain.models.device
     record = make_records(folder / "media", 1, max(1.0, n_frames / 25))[0]
     portrait, motion = render_inputs(animation, record)
     motion = _first_frames(motion, n_frames)
-    stage = _set_up(RenderStage(RenderConfig(animation=animation, run=str(folder / "run"))))
+    stage = ready(RenderStage(RenderConfig(animation=animation, run=str(folder / "run"))))
     silent = replace(record, row={**record.row, "audio": None})
     whole, sequence = portrait.portrait(device), motion.motion()
 
     def ours(play: MotionPayload = motion) -> None:
-        _payloads(stage, [Item(silent, {"portrait": portrait, "motion": play})])
+        payloads(stage, [Item(silent, {"portrait": portrait, "motion": play})])
 
     @usual_allocation()
     def plainly() -> None:
@@ -103,7 +137,7 @@ def _render(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
 
     difference = _pixels_apart(plain, whole, motion, animation)  # the plain networks are warm from here on
     ours(_first_frames(motion, 1))
-    timings = interleaved({"plain": plainly, "ours": ours}, device, rounds=config.rounds)
+    timings = interleaved({"plain": plainly, "ours": ours}, device, rounds=amounts.rounds)
     what = f"render of {n_frames} frames, pasted and encoded"
     return _gain("render", what, n_frames, timings, difference, here=True)
 
@@ -124,18 +158,17 @@ def _pixels_apart(plain: PlainWay, portrait: Portrait, motion: MotionPayload, an
     return float((torch.cat(theirs).int() - ours.int()).abs().max())
 
 
-def _motion(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
+def _motion(animation: AnimationConfig, amounts: Amounts, plain: PlainWay, folder: Path) -> Gain:
     """Sampling alone, from encoded sound to smoothed motion."""
-    animation = config.run.animation
-    records = make_records(folder, config.motion_records, config.motion_s)
-    speech = _set_up(SpeechStage(SpeechConfig(animation=animation)))
-    heard: list[SpeechPayload] = _payloads(speech, [Item(record) for record in records])
-    stage = _set_up(MotionStage(MotionConfig(animation=animation)))
+    records = make_records(folder, amounts.motion_records, amounts.motion_s)
+    speech = ready(SpeechStage(SpeechConfig(animation=animation)))
+    heard: list[SpeechPayload] = payloads(speech, [Item(record) for record in records])
+    stage = ready(MotionStage(MotionConfig(animation=animation)))
     batch = [Item(record, {"speech": sound}) for record, sound in zip(records, heard, strict=True)]
     results: dict[str, list[MotionPayload]] = {}
 
     def ours() -> None:
-        results["ours"] = _payloads(stage, batch)
+        results["ours"] = payloads(stage, batch)
 
     @usual_allocation()
     def plainly() -> None:
@@ -148,20 +181,20 @@ def _motion(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
             motions.append(MotionPayload.of(motion, {}))
         results["plain"] = motions
 
-    timings = interleaved({"plain": plainly, "ours": ours}, plain.models.device, rounds=config.rounds)
+    timings = interleaved({"plain": plainly, "ours": ours}, plain.models.device, rounds=amounts.rounds)
     difference = max(
         float(np.abs(one.arrays[name] - other.arrays[name]).max())
         for one, other in zip(results["ours"], results["plain"], strict=True)
         for name in one.arrays
     )
-    what = f"motion of {len(records)} records of {config.motion_s:g} s"
+    what = f"motion of {len(records)} records of {amounts.motion_s:g} s"
     return _gain("motion", what, len(records), timings, difference, here=True)
 
 
-def _chain(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
+def _chain(config: RunConfig, amounts: Amounts, plain: PlainWay, folder: Path) -> Gain:
     """Pairs to videos; without metrics, of which the plain way knows nothing."""
-    run = replace(config.run, metrics="none")
-    records = make_records(folder / "media", config.records, config.sound_s)
+    run = replace(config, metrics="none")
+    records = make_records(folder / "media", amounts.records, amounts.sound_s)
     numbers = count()
     ours_s: list[float] = []
 
@@ -178,28 +211,32 @@ def _chain(config: BenchConfig, plain: PlainWay, folder: Path) -> Gain:
 
     first = records[0]
     plain.animate(Path(first.row["image"]), Path(first.row["audio"]), folder / "plain.mp4", first.seed)  # warm
-    timings = interleaved({"plain": plainly, "ours": ours}, plain.models.device, rounds=config.rounds)
+    timings = interleaved({"plain": plainly, "ours": ours}, plain.models.device, rounds=amounts.rounds)
     timings["ours"] = Timing(tuple(ours_s), timings["ours"].processor_s)  # from warm workers on
-    what = f"whole chain, {len(records)} records of {config.sound_s:g} s"
+    what = f"whole chain, {len(records)} records of {amounts.sound_s:g} s"
     return _gain("chain", what, len(records), timings, None, here=False)
 
 
-def render_inputs(animation: AnimationConfig, record: Record) -> tuple[PortraitPayload, MotionPayload]:
-    """What rendering a record needs."""
-    portraits = _payloads(_set_up(PortraitStage(StageConfig(animation=animation))), [Item(record)])
-    heard = _payloads(_set_up(SpeechStage(SpeechConfig(animation=animation))), [Item(record)])
-    motions = _payloads(_set_up(MotionStage(MotionConfig(animation=animation))), [Item(record, {"speech": heard[0]})])
-    return portraits[0], motions[0]
+def main() -> None:
+    """Measure with the options of the command line and print a table."""
+    parser = argparse.ArgumentParser(description="Measure rendering, sampling and the chain against the plain way.")
+    parser.add_argument("--models", help="model bundle (default: the published sizes with seeded weights)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one option of generate")
+    parser.add_argument("--quick", action="store_true", help="measure less of everything: for a slow machine")
+    given = parser.parse_args()
+    with scratch() as folder:
+        if given.models is None:
+            write_seeded_bundle(folder / "published-sizes")
+        models = json.dumps(given.models or str(folder / "published-sizes"))
+        run = with_absolute_paths(load_config(RunConfig, settings=[*given.set, f"animation.models={models}"]))
+        gains = measure_gains(run, QUICK if given.quick else Amounts())
+    print("| work | plain | here | ratio | by processor time | largest difference |")
+    print("|---|---|---|---|---|---|")
+    for one in gains:
+        plain_s, ours_s = statistics.median(one.plain_s), statistics.median(one.ours_s)
+        by_processor, apart = ("-" if n is None else f"{n:.3g}" for n in (one.processor_ratio, one.difference))
+        print(f"| {one.what} | {plain_s:.3g} s | {ours_s:.3g} s | {one.ratio:.2f} | {by_processor} | {apart} |")
 
 
-def _set_up(stage: Stage) -> Stage:
-    stage.setup()
-    return stage
-
-
-def _payloads(stage: Stage, batch: list[Item]) -> list:  # of what the stage gives
-    outcomes = stage.run(batch)
-    for outcome in outcomes:
-        if isinstance(outcome, Failed):
-            raise RuntimeError(f"{outcome.code}: {outcome.sentence}")
-    return [outcome.payload for outcome in outcomes if isinstance(outcome, Ok)]
+if __name__ == "__main__":
+    main()

@@ -8,8 +8,8 @@ from torch import nn
 from joyvasa.config import load_config
 from joyvasa.models import AnimationConfig, Models
 from joyvasa.motion.keypoints import transform_keypoints
-from joyvasa.networks import build, spade_generator, warping_module
-from joyvasa.networks.cpu import large_kernels, linear, winograd
+from joyvasa.networks import build, warping_module
+from joyvasa.networks.cpu import accelerate, large_kernels, linear, spade, upsampled, winograd
 from joyvasa.networks.cpu.tensor_cache import Remembered
 from joyvasa.runtime.memory import keep_freed_memory, usual_allocation
 from joyvasa.sample.networks import generator, layers, warping
@@ -73,12 +73,12 @@ WARPING_GAINS = {
     "kernels of 7x7x7 by Fourier transforms": [(large_kernels, "exact_on_cpu", never)],
     "22 warps as one": [(warping_module, "sample_shifted", one_after_the_other)],
     "7x7 kernel of one output as a product": [(large_kernels.FewOutputsConv2d, "forward", nn.Conv2d.forward)],
-    "convolutions of enlarged maps on the small ones": [(warping_module, "conv_enlarged", enlarged_first)],
+    "convolutions of enlarged maps on the small ones": [(upsampled, "conv_enlarged", enlarged_first)],
     "spectra of kernels kept": [KEPT],
 }
 GENERATOR_GAINS = {
     "3x3 convolutions with a quarter of the products": [(winograd, "exact_on_cpu", never)],
-    "convolutions of enlarged maps on the small ones": [(spade_generator, "conv_enlarged", enlarged_first)],
+    "convolutions of enlarged maps on the small ones": [(spade, "conv_enlarged", enlarged_first)],
     "spectral norm folded into weights": [KEPT],
 }
 
@@ -86,7 +86,7 @@ GENERATOR_GAINS = {
 @pytest.mark.parametrize("gain", WARPING_GAINS)
 @torch.inference_mode()
 def test_warping(gain, portrait, monkeypatch):
-    network = build("warping_module")
+    network = accelerate(build("warping_module"))
     keep_freed_memory()
 
     def warp():
@@ -97,7 +97,7 @@ def test_warping(gain, portrait, monkeypatch):
 
 @torch.inference_mode()
 def test_warping_one_portrait(portrait):
-    network, (feature, source, driving) = build("warping_module"), portrait
+    network, (feature, source, driving) = accelerate(build("warping_module")), portrait
     keep_freed_memory()
 
     def of_frames():
@@ -110,7 +110,7 @@ def test_warping_one_portrait(portrait):
 @torch.inference_mode()
 def test_generator(gain, monkeypatch):
     torch.manual_seed(0)
-    network, feature = build("spade_generator"), torch.randn(FRAMES, 256, 64, 64)
+    network, feature = accelerate(build("spade_generator")), torch.randn(FRAMES, 256, 64, 64)
     keep_freed_memory()
 
     def paint():
@@ -123,7 +123,8 @@ def test_generator(gain, monkeypatch):
 @pytest.fixture(scope="module")
 def step():
     """A denoising step of many records with guidance, as the sampler calls it, and what it is called with."""
-    return windows_of_records()
+    network, *given = windows_of_records()
+    return accelerate(network), *given
 
 
 @torch.no_grad()
