@@ -33,11 +33,6 @@ class WindowPlan:
     first_frame: int  # of the motion of all windows; what lies before is dropped
     n_frames: int  # that are kept
 
-    @property
-    def pad_samples(self) -> int:
-        """Silence that fills the last window; negative where the end of the padding is cut off instead."""
-        return self.n_windows * self.samples_per_window - self.n_samples - sum(self.padding_samples)
-
 
 def plan_windows(
     n_samples: int,

@@ -39,7 +39,6 @@ def generate(
     template: MotionTemplate,
     *,
     seed: int,
-    cfg_scale: float = 1.0,
     sound: np.ndarray | None = None,
 ) -> Generated:
     """Draws motion for a clip.
@@ -49,7 +48,6 @@ def generate(
         clip: whose sound is heard.
         template: of the network.
         seed: of the noise.
-        cfg_scale: of guidance; 1 draws what was learned.
         sound: float32 waveform in the place of the clip's.
     """
     n_frames = min(clip.n_frames, round(MAX_S * network.config.fps))
@@ -62,7 +60,7 @@ def generate(
         features=speech_windows(network, [waveform], plan, device=device),
         generator=torch.Generator().manual_seed(seed),
     )
-    config = SamplingConfig(cfg_scale=cfg_scale)
+    config = SamplingConfig(cfg_scale=1.0)  # without guidance: what was learned
     (drawn,) = sample_motion(network, [recording], template, config, device=device)
     return Generated(clip_id=clip.clip_id, true=clip.motion[:n_frames], drawn=drawn[:n_frames])
 
