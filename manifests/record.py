@@ -22,20 +22,36 @@ _WINDOWS_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?"
 _UNSAFE_RUN = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One usable row: values checked, defaults filled in, media as absolute local paths or URIs."""
+    """One row of a manifest, from the scan through all stages: checked values, media as absolute paths or URIs.
 
-    record_id: str
-    image: str | None  # None only where there is a video
-    audio: str | None
-    motion: str | None
-    mode: str
-    seed: int | None
-    cfg_scale: float | None
-    priority: int
-    row: int  # as `Problem.row`
-    video: str | None = None  # finished, by any program
+    Attributes:
+        id: unique within the run.
+        image, audio, motion: portrait, sound, and motion file or None.
+        video: finished video, from any program.
+        mode: `human` or `animal`.
+        given_seed: seed that the row states.
+        cfg_scale: strength of guidance that the row states.
+        priority: higher is admitted earlier.
+        row: number of the row in its manifest, see `Problem.row`.
+        seed: seed of the record's own random generator, so that batch make-up, order and retries change no result; 0
+            until a run sets it.
+        shard: number of its shard in the run.
+    """
+
+    id: str
+    image: str | None = None
+    audio: str | None = None
+    motion: str | None = None
+    video: str | None = None
+    mode: str = "human"
+    given_seed: int | None = None
+    cfg_scale: float | None = None
+    priority: int = 0
+    row: int = 0
+    seed: int = 0
+    shard: int = 0
 
 
 def content_text(

@@ -146,7 +146,7 @@ class Scan:
         given = block.known.get("record_id") or [None] * len(block)
         named: list[tuple[int, str]] = []
         for at, record in enumerate(records):
-            record_id = record.record_id if record else _readable_id(given[at])
+            record_id = record.id if record else _readable_id(given[at])
             if record_id is not None:
                 named.append((at, record_id))
         numbers = self._ids.add([record_id for _, record_id in named])
@@ -227,7 +227,18 @@ def _parse_row(number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[s
     if record_id is None:
         record_id = derive_record_id(content_text(image, audio, motion, mode, seed, cfg_scale, video))
     image, audio, motion, video = (path and join(folder, path) for path in (image, audio, motion, video))
-    return Record(record_id, image, audio, motion, mode, seed, cfg_scale, priority or 0, number, video)
+    return Record(
+        id=record_id,
+        image=image,
+        audio=audio,
+        motion=motion,
+        video=video,
+        mode=mode,
+        given_seed=seed,
+        cfg_scale=cfg_scale,
+        priority=priority or 0,
+        row=number,
+    )
 
 
 def _missing_of_pair(image: object, audio: object, motion: object) -> list[tuple[str, ValueFault]]:

@@ -12,26 +12,10 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError
 from manifests.errors import ManifestError
+from manifests.record import Record
 
 Fact: TypeAlias = "int | float | str | bool | None"
 """A small value that may leave the worker: a count, a duration, a hash, a file name. Never a tensor."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One row of the manifest on its way through the stages.
-
-    Attributes:
-        id: unique within the run.
-        row: the columns of the row; read only.
-        seed: of the record's own random generator, so that batch make-up, order and retries change no result.
-        priority: higher is admitted earlier.
-    """
-
-    id: str
-    row: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    priority: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def made_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
     made: VideoPayload = item.inputs["render"]
     portrait: PortraitPayload = item.inputs["portrait"]
     motion: MotionPayload = item.inputs["motion"]
-    row = item.record.row
+    record = item.record
     with ExitStack() as files:
         yield animated_clip(
             portrait.picture,
@@ -46,10 +46,10 @@ def made_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
             frames_per_second=made.frames_per_second,
             width=made.width,
             height=made.height,
-            has_sound=bool(row.get("audio")),
-            sound=files.enter_context(local_file(row["audio"])) if row.get("audio") else None,
+            has_sound=bool(record.audio),
+            sound=files.enter_context(local_file(record.audio)) if record.audio else None,
             motion=motion.motion(),
-            mode=row.get("mode") or "human",
+            mode=record.mode,
             seed=item.record.seed,
         )
 
@@ -66,18 +66,18 @@ def found_clip(item: Item) -> Generator[Clip]:
         InputError: `file_missing`.
     """
     found: FoundVideo = item.inputs["read_video"]
-    row = item.record.row
+    record = item.record
     with ExitStack() as files:
         yield Clip(
-            video=files.enter_context(local_file(row["source_video"])),
+            video=files.enter_context(local_file(record.video)),
             frames_per_second=float(found.info.frames_per_second),
             width=found.info.width,
             height=found.info.height,
             has_sound=found.info.has_sound,
-            sound=files.enter_context(local_file(row["audio"])) if row.get("audio") else None,
+            sound=files.enter_context(local_file(record.audio)) if record.audio else None,
             still=found.still,
             face_box=found.face_box,
-            mode=row.get("mode") or "human",
+            mode=record.mode,
             seed=item.record.seed,
         )
 

@@ -80,7 +80,7 @@ class ExtractMotionStage(Stage):
 
     def _extract(self, item: Item) -> Outcome:
         video: WatchedVideo = item.inputs["find_clips"]
-        shard, record_id = item.record.row["shard"], item.record.id
+        shard, record_id = item.record.shard, item.record.id
         split = split_of(video.sha256, self.config.clips.validation_share)
         good = [one for one in video.stretches if one.code is None]
         names = [clip_name(record_id, number) for number in range(len(good))]
@@ -99,7 +99,7 @@ class ExtractMotionStage(Stage):
                     n_frames += clip.n_frames
                     yield clip
 
-        with local_file(item.record.row["source_video"]) as path:
+        with local_file(item.record.video) as path:
             n_clips = self._parts.write_clips(shard, record_id, made(), keypoints=self._keypoints)
             shown = path.name
         waiting = iter(names)

@@ -88,8 +88,8 @@ class FindClipsStage(Stage):
         return each(batch, self._watch)
 
     def _watch(self, item: Item) -> Outcome:
-        row = item.record.row
-        with local_file(row["source_video"]) as path:
+        record = item.record
+        with local_file(record.video) as path:
             info = probe_video(path)
             if not info.has_sound:
                 raise InputError("sound_missing", f"{path}: no sound stream; expected a video with speech: add it")
@@ -98,7 +98,7 @@ class FindClipsStage(Stage):
         if all(one.code for one in stretches):
             split = split_of(digest, self.config.clips.validation_share)
             rows = [StretchRow.of(one, source=digest, split=split) for one in stretches]
-            self._parts.write_rows(row["shard"], item.record.id, rows)
+            self._parts.write_rows(record.shard, item.record.id, rows)
             return Failed(Kind.BAD_INPUT, *summary(stretches, path.name))
         payload = WatchedVideo(digest, info, delay_s, tuple(stretches))
         return Ok(payload, {"sha256": digest, "bytes": STRETCH_BYTES * len(stretches)})

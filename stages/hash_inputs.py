@@ -83,7 +83,8 @@ class HashInputsStage(Stage):
 
 def _files(item: Item) -> list[tuple[str, str]]:
     """Column and location of each file of a row."""
-    return [(column, item.record.row[column]) for column in _READERS if item.record.row.get(column)]
+    locations = ((column, getattr(item.record, column)) for column in _READERS)
+    return [(column, location) for column, location in locations if location]
 
 
 def _outcome(hashes: Mapping[str, str | Failed | None]) -> Outcome:

@@ -152,22 +152,22 @@ class MotionStage(Stage):
 
     def _prepare(self, item: Item) -> _Order | MotionPayload:
         """What is to be sampled, or the motion of the row's file."""
-        row = item.record.row
+        record = item.record
         speech: SpeechPayload = item.inputs["speech"]
-        if row.get("motion"):
-            return self._read(row["motion"], speech.plan)
+        if record.motion:
+            return self._read(record.motion, speech.plan)
         if speech.plan is None or speech.features is None:
             raise InputError("motion_missing", "row: neither audio nor motion; expected one of them: name a file")
-        scale = row.get("cfg_scale")
+        scale = record.cfg_scale
         scale = self.config.animation.sampling.cfg_scale if scale is None else float(scale)
         return _Order(speech.plan, speech.features, self._seed(item), scale)
 
     def _seed(self, item: Item) -> int:
-        row = item.record.row
-        if not self.config.shared or row.get("seed") is not None:
+        record = item.record
+        if not self.config.shared or record.given_seed is not None:
             return item.record.seed
         identity: Identity = item.inputs["hash_inputs"]
-        return derive_seed(self.config.animation.seed, identity.audio_sha256 or row["audio"])
+        return derive_seed(self.config.animation.seed, identity.audio_sha256 or record.audio)
 
     def _read(self, location: str, plan: WindowPlan | None) -> MotionPayload:
         with local_file(location) as path:

@@ -87,10 +87,10 @@ class PortraitStage(Stage):
         return each(portraits, self._pack)
 
     def _read(self, item: Item) -> Picture:
-        found, served = item.record.row.get("mode") or "human", self.config.animation.mode
+        found, served = item.record.record.mode, self.config.animation.mode
         if found != served:
             raise ConfigError("mode_misrouted", f"mode is {found!r}; expected {served}, which this stage was built for")
-        with local_file(item.record.row["image"]) as path:
+        with local_file(item.record.image) as path:
             return self._models.read_picture(path)
 
     def _pack(self, portrait: Portrait) -> Ok:

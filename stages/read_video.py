@@ -78,16 +78,16 @@ class ReadVideoStage(Stage):
         return each(batch, self._look)
 
     def _look(self, item: Item) -> Outcome:
-        row = item.record.row
-        with local_file(row["source_video"]) as path:
+        record = item.record
+        with local_file(record.video) as path:
             info = probe_video(path)
             first = next(iter(stream_video(path, info=info, batch_frames=1)))[0]
             digest = sha256_of(path)
         still = None
-        if row.get("image"):
-            with local_file(row["image"]) as path:
+        if record.image:
+            with local_file(record.image) as path:
                 still = read_image(path)
-        box = None if row.get("mode") == "animal" else self._face_box(first)
+        box = None if record.mode == "animal" else self._face_box(first)
         found = FoundVideo(info, box, still)
         facts = {
             "sha256": digest,

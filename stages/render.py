@@ -114,9 +114,9 @@ class RenderStage(Stage):
                 "keypoints_not_finite",
                 "driving keypoints: found NaN or infinity; expected finite coordinates: check the motion",
             )
-        audio = record.row.get("audio")
+        audio = record.audio
         sound = open_files.enter_context(local_file(audio)) if audio else None
-        shard = record.row["shard"]
+        shard = record.shard
         plan = VideoPlan(
             video=self._folder.video_path(shard, record.id),
             n_frames=len(motion),

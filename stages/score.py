@@ -93,7 +93,7 @@ class ScoreStage(Stage):
                 if "read_video" in item.inputs:
                     return Failed(Kind.BAD_INPUT, error.code, error.sentence)
                 return Ok(facts=_facts(self._metrics.without_numbers(NotMeasured(error.code, error.sentence))))
-        path = self._folder.features_path(item.record.row["shard"], item.record.id)
+        path = self._folder.features_path(item.record.shard, item.record.id)
         if scores.features:
             self._folder.storage.write(path, features_bytes(scores.features))
         else:

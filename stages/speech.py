@@ -101,12 +101,12 @@ class SpeechStage(Stage):
         return each(jobs, _outcome)
 
     def _probe(self, item: Item, files: ExitStack) -> _Job | None:
-        row = item.record.row
-        if not row.get("audio"):
+        record = item.record
+        if not record.audio:
             return None
-        path = files.enter_context(local_file(row["audio"]))
+        path = files.enter_context(local_file(record.audio))
         info = probe_audio(path, allow_silence=self.config.animation.audio.allow_silence)
-        return _Job(path, self._models.plan_speech(info.n_samples), not row.get("motion"), info.duration_s)
+        return _Job(path, self._models.plan_speech(info.n_samples), not record.motion, info.duration_s)
 
     def _encode(self, jobs: list[_Job]) -> None:
         """Fills in the features of the jobs, or why there are none."""

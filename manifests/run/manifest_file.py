@@ -38,7 +38,7 @@ MANIFEST = "manifest.parquet"  # in the run folder
 INPUT = "input_"  # put before the name of a passed-through column whose name is taken
 WRITTEN = "written_"  # begins the name of a column with a location as it is written in the source manifest
 
-RECORD_FIELDS = (  # attributes of `Record`
+RECORD_FIELDS = (
     pa.field("record_id", pa.string(), nullable=False),
     pa.field("image", pa.string()),
     pa.field("audio", pa.string()),
@@ -51,6 +51,7 @@ RECORD_FIELDS = (  # attributes of `Record`
     pa.field("row", pa.int64(), nullable=False),
 )
 _RECORD_COLUMNS = [field.name for field in RECORD_FIELDS]
+_ATTRIBUTES = [{"record_id": "id", "seed": "given_seed"}.get(name, name) for name in _RECORD_COLUMNS]  # of `Record`
 _OWN_FIELDS = (*RECORD_FIELDS, *(pa.field(WRITTEN + name, pa.string()) for name in MEDIA_COLUMNS))
 
 
@@ -104,7 +105,8 @@ class RunManifest:
         with self._open() as file:
             table = pq.ParquetFile(file, metadata=self._metadata).read_row_group(number)
             columns = [table.column(name).to_pylist() for name in _RECORD_COLUMNS]
-        records = [Record(**dict(zip(_RECORD_COLUMNS, row, strict=True))) for row in zip(*columns, strict=True)]
+        rows = (dict(zip(_ATTRIBUTES, values, strict=True)) for values in zip(*columns, strict=True))
+        records = [Record(shard=number, **row) for row in rows]
         return ShardRecords(number, records, table)
 
     @contextmanager
@@ -213,7 +215,8 @@ def _usable_rows(scanned: ScannedBlock, extra: pa.Schema, schema: pa.Schema) -> 
     used = [at for at, record in enumerate(scanned.records) if record]
     records = [record for record in scanned.records if record]
     columns: list[Any] = [
-        pa.array([getattr(record, field.name) for record in records], field.type) for field in RECORD_FIELDS
+        pa.array([getattr(record, attribute) for record in records], field.type)
+        for attribute, field in zip(_ATTRIBUTES, RECORD_FIELDS, strict=True)
     ]
     for name in MEDIA_COLUMNS:
         written = scanned.block.known.get(name)

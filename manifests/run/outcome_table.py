@@ -81,7 +81,7 @@ def outcome_table(
         ManifestError: `outcomes_incomplete` if a record has no outcome, several, or is not of this shard.
     """
     by_id = _exactly_one(shard, outcomes)
-    ordered = [by_id[record.record_id] for record in shard.records]
+    ordered = [by_id[record.id] for record in shard.records]
     stages = _names(stages, (name for outcome in ordered for name in outcome.seconds))
     metrics = _names(metrics, (name for outcome in ordered for name in outcome.metrics))
     further = {name: kind for name, kind in (columns or {}).items() if name not in {f.name for f in RESULT_FIELDS}}
@@ -138,14 +138,14 @@ def passed_name(name: str, used: Iterable[str] = ()) -> str:
 
 
 def _exactly_one(shard: ShardRecords, outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
-    wanted = {record.record_id for record in shard.records}
+    wanted = {record.id for record in shard.records}
     by_id: dict[str, Outcome] = {}
     for outcome in outcomes:
         if outcome.record_id in by_id or outcome.record_id not in wanted:
             reason = "has two outcomes" if outcome.record_id in by_id else "is not in it"
             raise _incomplete(shard, f"record {safe_text(outcome.record_id)} {reason}")
         by_id[outcome.record_id] = outcome
-    if missing := [record.record_id for record in shard.records if record.record_id not in by_id]:
+    if missing := [record.id for record in shard.records if record.id not in by_id]:
         raise _incomplete(shard, f"{len(missing)} records have no outcome, the first is {safe_text(missing[0])}")
     return by_id
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from manifests.record import Record
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
-from pipelines.bench.observed import FedStage
+from pipelines.bench.observed import AGAIN, FedStage
 from pipelines.bench.passage import Passage, pass_through, scratch
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.runs.config import RunConfig
 from pipelines.runs.resources import build_executor, count_gpus
 from pipelines.runs.video_pipeline import video_pipeline
-from stages.base import Record
 
 ALONE_BATCHES = 3  # full ones for each worker of a stage that runs alone; the first one is not counted
 
@@ -147,9 +147,8 @@ def run_alone(config: RunConfig, spec: StageSpec, records: Sequence[Record], kep
     repeated = []
     for number in range(n_records):
         record = records[number % len(records)]
-        row = {**record.row, "kept_id": record.id}
-        again = f"{record.id}-{number}" if spec.output == "render" else record.id  # a video of its own
-        repeated.append(dataclasses.replace(record, id=again, row=row))
+        again = f"{record.id}{AGAIN}{number}" if spec.output == "render" else record.id  # a video of its own
+        repeated.append(dataclasses.replace(record, id=again))
     return pass_through(pipeline, repeated, executor, folder)
 
 

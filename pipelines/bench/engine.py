@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from manifests.record import Record
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.passage import pass_through, scratch
 from pipelines.engine import executors
 from pipelines.engine.graph import Pipeline, StageSpec
-from stages.base import Item, Ok, Outcome, Record, Stage
+from stages.base import Item, Ok, Outcome, Stage
 
 BATCH = 16
 

@@ -11,7 +11,8 @@ from joyvasa.media.audio import SAMPLE_RATE, load_audio
 from joyvasa.media.image import read_image
 from joyvasa.models import AnimationConfig
 from manifests.examples import FOLDER
-from stages.base import Failed, Item, Ok, Record, Stage
+from manifests.record import Record
+from stages.base import Failed, Item, Ok, Stage
 from stages.config import StageConfig
 from stages.motion import MotionConfig, MotionPayload, MotionStage
 from stages.portrait import PortraitPayload, PortraitStage
@@ -41,9 +42,7 @@ def make_records(folder: Path, n_records: int, sound_s: float) -> list[Record]:
         picture[0, 0] = number % 256, number // 256, 0
         cv2.imwrite(str(image), picture[:, :, ::-1])
         _write_sound(audio, np.resize(np.roll(voice, -number * SAMPLE_RATE // 7), round(sound_s * SAMPLE_RATE)))
-        row = {"image": str(image), "audio": str(audio), "motion": None, "mode": "human"}
-        row |= {"seed": None, "cfg_scale": None, "shard": 0}
-        records.append(Record(id=f"r{number:04d}", row=row, seed=number))
+        records.append(Record(id=f"r{number:04d}", image=str(image), audio=str(audio), seed=number))
     return records
 
 

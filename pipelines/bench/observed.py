@@ -17,6 +17,7 @@ from stages.base import Item, Outcome, Stage
 
 LONGEST_START_S = 1800.0  # for the workers of all stages
 _POLL_S = 0.01
+AGAIN = "~"  # between the id of a record whose inputs were kept and the number of its repetition
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class FedStage(Stage):
     Args:
         stage: that does the work.
         name: of the stage.
-        kept: folder of `WatchedStage`. The row `kept_id` says whose inputs a record has.
+        kept: folder of `WatchedStage`. What follows `AGAIN` in the id of a record does not count.
     """
 
     def __init__(self, stage: Stage, name: str, kept: Path) -> None:
@@ -123,4 +124,6 @@ class FedStage(Stage):
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Runs the stage."""
-        return self._stage.run([replace(item, inputs=self._inputs[item.record.row["kept_id"]]) for item in batch])
+        return self._stage.run(
+            [replace(item, inputs=self._inputs[item.record.id.partition(AGAIN)[0]]) for item in batch]
+        )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyvasa.errors import EnvironmentFault
+from manifests.record import Record
 from manifests.run.outcome import Status
 from pipelines.bench.observed import Watch, WatchedStage
 from pipelines.engine import loop as engine
@@ -18,7 +19,6 @@ from pipelines.engine.executors.base import Executor
 from pipelines.engine.graph import Pipeline
 from pipelines.engine.statistics import RunStatistics
 from pipelines.engine.tasks import Finished
-from stages.base import Record
 
 TOGETHER_S = 0.02  # records that finish within so much of each other were in one batch
 

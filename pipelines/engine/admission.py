@@ -6,8 +6,8 @@ import heapq
 import weakref
 from collections.abc import Iterable, Iterator
 
+from manifests.record import Record
 from pipelines.engine.tasks import Payload
-from stages.base import Record
 
 
 class Admission:

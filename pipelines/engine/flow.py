@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from manifests.record import Record
 from pipelines.engine.admission import Admission
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.queues import StageQueue
 from pipelines.engine.sharing import SharedResults
 from pipelines.engine.statistics import StageStatistics
 from pipelines.engine.tasks import Finished, Payload, RecordState, Rejection, StageTask
-from stages.base import Ok, Record
+from stages.base import Ok
 
 
 class RecordFlow:

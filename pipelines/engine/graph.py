@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import TypeAlias
 
 from joyvasa.errors import ConfigError
-from stages.base import Fact, Record, Stage
+from manifests.record import Record
+from stages.base import Fact, Stage
 
 Facts: TypeAlias = Mapping[str, Mapping[str, Fact]]
 """What the stages that a record has passed reported about it, by output."""

@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable
 
+from manifests.record import Record
 from manifests.run.outcome import Status
 from pipelines.engine.admission import Admission
 from pipelines.engine.config import EngineConfig
@@ -32,7 +33,7 @@ from pipelines.engine.pools import Batch, WorkerPool
 from pipelines.engine.recovery import Recovery
 from pipelines.engine.statistics import RunStatistics, StageStatistics
 from pipelines.engine.tasks import Finished, StageTask
-from stages.base import Failed, Kind, Ok, Record
+from stages.base import Failed, Kind, Ok
 
 LONGEST_WAIT_S = 0.2  # between two checks of time limits and of idle workers
 PROGRESS_S = 1.0  # between two progress events

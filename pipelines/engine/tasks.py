@@ -6,9 +6,10 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from manifests.record import Record
 from manifests.run.outcome import Status
 from pipelines.engine.graph import Route
-from stages.base import Fact, Record
+from stages.base import Fact
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class GenerateRun(RunDefinition):
         metrics = metric_columns(config)
 
         def build(finished: Finished, pipeline: Pipeline) -> Outcome:
-            used = weights[finished.record.row["mode"]]
+            used = weights[finished.record.mode]
             return build_outcome(finished, pipeline=pipeline, weights=used, metrics=metrics)
 
         return build

@@ -110,7 +110,7 @@ def _first_rows(manifest: str) -> list[dict[str, Any]]:
     rows = []
     for record in islice(good, SAMPLE_RECORDS):
         located = {name: getattr(record, name) for name in MEDIA_COLUMNS}
-        given = {"record_id": record.record_id, "mode": record.mode, "seed": record.seed, "cfg_scale": record.cfg_scale}
+        given = {"record_id": record.id, "mode": record.mode, "seed": record.given_seed, "cfg_scale": record.cfg_scale}
         rows.append({name: value for name, value in (located | given).items() if value is not None})
     return rows
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from manifests.record import Record as Row
-from manifests.record import derive_seed
+from manifests.record import Record, derive_seed
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest, ShardRecords
 from manifests.run.outcome import Outcome
-from stages.base import Record
 
 SAVE_OUTCOMES = 32  # outcomes of one shard gathered before they are saved
 SAVE_S = 5.0  # or this long; what a driver that dies has to do again
@@ -73,24 +71,22 @@ class ShardWriter:
         for number in sorted(unfinished, key=lambda number: (-self._manifest.priorities[number], number)):
             self._folder.clean_shard(number)
             shard = self._manifest.read_shard(number)
-            known = {row.record_id for row in shard.records}
+            known = {record.id for record in shard.records}
             saved = {key: value for key, value in self._folder.saved_outcomes(number).items() if key in known}
             self.remaining -= len(saved)
             self._open[number] = _OpenShard(shard, saved, saved_at=time.monotonic())
-            waiting = [row for row in shard.records if row.record_id not in saved]
+            waiting = [record for record in shard.records if record.id not in saved]
             if not waiting:
                 self._finish(number)
-            for row in waiting:
-                yield self._record(row, number)
+            yield from map(self._with_seed, waiting)
 
     def record_outcome(self, record: Record, outcome: Outcome) -> None:
         """Record the outcome of a record; finish its shard if it was the last one."""
-        number = record.row["shard"]
-        shard = self._open[number]
+        shard = self._open[record.shard]
         shard.outcomes[outcome.record_id] = outcome
         shard.unsaved.append(outcome)
         if shard.complete:
-            self._finish(number)
+            self._finish(record.shard)
         else:
             self.flush_if_due()
 
@@ -123,17 +119,6 @@ class ShardWriter:
         )
         del self._open[number]  # afterwards: if that failed, `flush` still has the outcomes
 
-    def _record(self, row: Row, shard: int) -> Record:
-        seed = derive_seed(self._run_seed, row.record_id) if row.seed is None else row.seed
-        values: dict[str, Any] = {
-            "image": row.image,
-            "audio": row.audio,
-            "motion": row.motion,
-            "source_video": row.video,
-            "mode": row.mode,
-            "seed": row.seed,
-            "cfg_scale": row.cfg_scale,
-            "shard": shard,
-            "video": self._folder.video_path(shard, row.record_id),
-        }
-        return Record(id=row.record_id, row=values, seed=seed, priority=row.priority)
+    def _with_seed(self, record: Record) -> Record:
+        seed = derive_seed(self._run_seed, record.id) if record.given_seed is None else record.given_seed
+        return dataclasses.replace(record, seed=seed)

@@ -14,11 +14,11 @@ from typing import Any
 
 from joyvasa.mode import Mode
 from joyvasa.models import AnimationConfig
+from manifests.record import Record
 from pipelines.engine.graph import Facts, Pipeline
 from pipelines.runs.config import RunConfig
 from pipelines.runs.metrics import score_stage
 from pipelines.runs.resources import SpecBuilder, cores_of, renders_lightly
-from stages.base import Record
 from stages.config import StageConfig
 from stages.hash_inputs import HashInputsConfig, HashInputsStage
 from stages.motion import MotionConfig, MotionStage
@@ -71,31 +71,29 @@ def animation_of(config: RunConfig, mode: Mode) -> AnimationConfig:
 
 
 def _of_mode(mode: Mode) -> Callable[[Record], bool]:
-    return lambda record: record.row["mode"] == mode
+    return lambda record: record.mode == mode
 
 
 def _locations(record: Record, _facts: Facts) -> Hashable:
-    row = record.row
-    return row["image"], row["audio"], row["motion"]
+    return record.image, record.audio, record.motion
 
 
 def _portrait_key(record: Record, facts: Facts) -> Hashable:
-    return _content("image", record, facts), record.row["mode"]
+    return _content("image", record, facts), record.mode
 
 
 def _speech_key(record: Record, facts: Facts) -> Hashable | None:
-    row = record.row
-    return (_content("audio", record, facts), row["motion"] is not None) if row["audio"] else None
+    return (_content("audio", record, facts), record.motion is not None) if record.audio else None
 
 
 def _motion_key(record: Record, facts: Facts) -> Hashable:
-    row = record.row
-    return _content("audio", record, facts), _content("motion", record, facts), row["cfg_scale"], row["seed"]
+    contents = (_content(column, record, facts) for column in ("audio", "motion"))
+    return (*contents, record.cfg_scale, record.given_seed)
 
 
 def _content(column: str, record: Record, facts: Facts) -> Hashable:
     """What the file of a column holds: its hash, or its location where it is too large to be read for that."""
-    return facts["hash_inputs"][f"{column}_sha256"] or record.row[column]
+    return facts["hash_inputs"][f"{column}_sha256"] or getattr(record, column)
 
 
 def _windows(_record: Record, facts: Facts) -> Hashable:

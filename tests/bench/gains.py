@@ -125,7 +125,7 @@ def _render(animation: AnimationConfig, amounts: Amounts, plain: PlainWay, folde
     portrait, motion = render_inputs(animation, record)
     motion = _first_frames(motion, n_frames)
     stage = ready(RenderStage(RenderConfig(animation=animation, run=str(folder / "run"))))
-    silent = replace(record, row={**record.row, "audio": None})
+    silent = replace(record, audio=None)
     whole, sequence = portrait.portrait(device), motion.motion()
 
     def ours(play: MotionPayload = motion) -> None:
@@ -207,10 +207,10 @@ def _chain(config: RunConfig, amounts: Amounts, plain: PlainWay, folder: Path) -
     @usual_allocation()
     def plainly() -> None:
         for record in records:
-            plain.animate(Path(record.row["image"]), Path(record.row["audio"]), folder / "plain.mp4", record.seed)
+            plain.animate(Path(record.image), Path(record.audio), folder / "plain.mp4", record.seed)
 
     first = records[0]
-    plain.animate(Path(first.row["image"]), Path(first.row["audio"]), folder / "plain.mp4", first.seed)  # warm
+    plain.animate(Path(first.image), Path(first.audio), folder / "plain.mp4", first.seed)  # warm
     timings = interleaved({"plain": plainly, "ours": ours}, plain.models.device, rounds=amounts.rounds)
     timings["ours"] = Timing(tuple(ours_s), timings["ours"].processor_s)  # from warm workers on
     what = f"whole chain, {len(records)} records of {amounts.sound_s:g} s"

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from joyvasa.config import dump_config, load_config
 from joyvasa.errors import EnvironmentFault
+from manifests.record import Record
 from manifests.run.outcome import Status
 from pipelines.bench.chain import build_pipeline
 from pipelines.bench.inputs import make_records
@@ -31,7 +32,6 @@ from pipelines.engine.tasks import Finished
 from pipelines.runs.config import RunConfig, StageOptions
 from pipelines.runs.driver import with_absolute_paths
 from pipelines.runs.resources import build_executor
-from stages.base import Record
 from tests.bench.ray_data_job import Job, write_rows
 
 FAULT_BUNDLE = "random"  # what is lost does not depend on what the networks have learned
@@ -202,7 +202,7 @@ def _figure(job: Job, system: str, finished: set[str], started: float, *, named:
 def _our_driver(job: Job) -> FaultFigure:
     job.folder.mkdir(parents=True)
     manifest, options, run = job.folder / "pairs.csv", job.folder / "options.yaml", job.folder / "run"
-    rows = [f"{record.id},{record.row['image']},{record.row['audio']}\n" for record in job.records]
+    rows = [f"{record.id},{record.image},{record.audio}\n" for record in job.records]
     manifest.write_text("record_id,image,audio\n" + "".join(rows), encoding="utf-8")
     options.write_text(dump_config(job.config), encoding="utf-8")
     first = _command(job, "generate", str(manifest), "--out", str(run), "--config", str(options))

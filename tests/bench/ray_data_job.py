@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from manifests.record import Record
 from pipelines.bench.observed import Watch, WatchedStage
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.runs.config import RunConfig
-from stages.base import Failed, Item, Ok, Outcome, Record, Stage
+from stages.base import Failed, Item, Ok, Outcome, Stage
 
 if TYPE_CHECKING:
     import pyarrow as pa

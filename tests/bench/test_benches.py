@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from joyvasa.networks import build
+from manifests.record import Record
 from pipelines.runs.config import RunConfig
-from stages.base import Item, Record
+from stages.base import Item
 from tests.bench.ray_data_job import Job, StageCall, TroubledStage, write_rows
 from tests.bench.sampler_study import few_step_distance, markdown_table
 from tests.bench.start import measure_start

@@ -71,7 +71,7 @@ class OutOfBounds(Stage):
 
     def run(self, batch: list[Item]) -> list[Outcome]:
         table = torch.zeros(4, device="cuda")
-        indices = [100 if item.record.row.get("trouble") else 0 for item in batch]
+        indices = [100 if item.record.motion else 0 for item in batch]
         values = table[torch.tensor(indices, device="cuda")].cpu()
         return [Ok(float(value)) for value in values]
 

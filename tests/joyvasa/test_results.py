@@ -26,7 +26,7 @@ ROWS = [
 
 def outcome(record):
     """Records of the first shard alone have a number for `beat`; one in seven fails."""
-    k = int(record.record_id[1:])
+    k = int(record.id[1:])
     return bad(record) if k % 7 == 3 else good(record, sharpness=k / 2, **({"beat": 1.0} if k < 8 else {}))
 
 

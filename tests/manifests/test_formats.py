@@ -27,7 +27,7 @@ def test_every_format_gives_the_same_records(tmp_path, suffix):
     assert (first.seed, first.cfg_scale, first.mode, first.priority) == (7, 2.5, "animal", -3)
     assert (second.seed, second.cfg_scale, second.mode, second.priority) == (None, None, "human", 0)
     assert (second.audio, second.motion) == (None, str(tmp_path / "m.npz"))
-    assert first.record_id == "r0000"
+    assert first.id == "r0000"
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -35,7 +35,7 @@ def test_a_derived_id_does_not_depend_on_format_or_order(tmp_path, suffix):
     rows = [{"image": "a.png", "audio": f"{n}.wav", "seed": n, "cfg_scale": 2.0} for n in range(3)]
     records, _, _ = scanned(write(tmp_path / f"m.{suffix}", rows[::-1]))
     expected, _, _ = scanned(write(tmp_path / "m.csv", rows))
-    assert {r.audio: r.record_id for r in records} == {r.audio: r.record_id for r in expected}
+    assert {r.audio: r.id for r in records} == {r.audio: r.id for r in expected}
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
@@ -54,7 +54,7 @@ def test_any_text_survives_reading_and_reading_by_shard(tmp_path, suffix, cells)
 
 def test_a_csv_id_stays_text(tmp_path):
     records, _, _ = scanned(write(tmp_path / "m.csv", [pair(0, record_id="007"), pair(1, record_id="1e5")]))
-    assert [record.record_id for record in records] == ["007", "1e5"]
+    assert [record.id for record in records] == ["007", "1e5"]
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
@@ -96,7 +96,7 @@ def test_a_broken_csv_line_is_one_bad_row_and_the_next_is_good(tmp_path, line, c
     (tmp_path / "m.csv").write_bytes(CSV_HEAD + b"x.png,y.wav,before\n" + line + b"x.png,y.wav,after\n")
     records, problems, summary = scanned(tmp_path / "m.csv")
     assert [(problem.row, problem.code) for problem in problems] == [(3, code)]
-    assert [record and record.record_id for record in records] == ["before", None, "after"]
+    assert [record and record.id for record in records] == ["before", None, "after"]
     assert (summary.rows, summary.bad_rows) == (3, 1)
 
 
@@ -192,9 +192,9 @@ def test_parquet_seeds_of_any_number_type_are_read_or_reported(tmp_path, values,
     table = pa.table({"image": ["a"] * 3, "audio": ["b"] * 3, "record_id": [7, 8, 9], "seed": values})
     pq.write_table(table, tmp_path / "m.parquet")
     records, problems, _ = scanned(tmp_path / "m.parquet")
-    assert [record and record.seed for record in records] == good
+    assert [record and record.given_seed for record in records] == good
     assert [(problem.row - 1, problem.column) for problem in problems] == [(row, "seed") for row in bad]
-    assert {record.record_id for record in records if record} <= {"7", "8", "9"}
+    assert {record.id for record in records if record} <= {"7", "8", "9"}
 
 
 def test_parquet_text_that_is_not_utf8_is_reported(tmp_path):

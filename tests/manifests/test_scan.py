@@ -96,7 +96,7 @@ def test_a_video_beside_a_pair_is_kept_and_alone_it_is_no_pair(tmp_path):
 
 def test_ids_of_rows_without_a_video_are_what_they_were(tmp_path):
     records, _, _ = scanned(write(tmp_path / "m.csv", [{"image": "p.png", "audio": "s.wav", "video": None}]))
-    assert records[0].record_id == derive_record_id('["p.png","s.wav",null,"human",null,null]')
+    assert records[0].id == derive_record_id('["p.png","s.wav",null,"human",null,null]')
 
 
 def test_every_duplicate_names_the_row_that_came_first(tmp_path):
@@ -187,7 +187,7 @@ def test_a_folder_of_tables_is_one_manifest(tmp_path):
     (tmp_path / "_SUCCESS").touch()
     write(tmp_path / "_hidden.parquet", [pair(99)])
     records, problems, _ = scanned(tmp_path)
-    assert [record.record_id for record in records] == [f"r{10 * part + n:04d}" for part in range(3) for n in range(4)]
+    assert [record.id for record in records] == [f"r{10 * part + n:04d}" for part in range(3) for n in range(4)]
     assert problems == []
     write(tmp_path / "part-3.parquet", [pair(11)])
     _, (problem,), _ = scanned(tmp_path)

@@ -66,6 +66,6 @@ def test_odd_names_are_kept_or_refused_by_row(folder):
     manifest = folder.parent / "videos.jsonl"
     manifest.write_bytes(video_manifest(str(folder)))
     scan = Scan(open_manifest(manifest), videos=True)
-    records = [record.record_id for block in scan.blocks() for record in block.records if record]
+    records = [record.id for block in scan.blocks() for record in block.records if record]
     assert "ü 1, 'x'.mp4" in records
     assert scan.summary.bad_rows == 1

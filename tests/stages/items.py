@@ -10,7 +10,8 @@ import numpy as np
 
 from joyvasa.config import load_config
 from joyvasa.models import AnimationConfig
-from stages.base import Item, Ok, Record
+from manifests.record import Record
+from stages.base import Item, Ok
 from stages.config import StageConfig
 from stages.motion import MotionConfig, MotionStage
 from stages.portrait import PortraitStage
@@ -27,7 +28,7 @@ def options(*settings: str) -> AnimationConfig:
 
 def record(name: str, *, seed: int = 0, **row: Any) -> Record:
     values = {key: str(value) if isinstance(value, Path) else value for key, value in row.items()}
-    return Record(id=name, row={"shard": 0, **values}, seed=seed)
+    return Record(id=name, seed=seed, **values)
 
 
 def travelled(payload: Any) -> Any:

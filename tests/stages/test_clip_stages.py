@@ -24,7 +24,7 @@ def made(tmp_path_factory):
     face = talking(130)
     face[55:85] = face[55]
     common = {"run": str(folder / "run"), "animation": options(), "clips": ClipConfig(min_s=1.5)}
-    one = record("talk/1.mp4", source_video=recording(folder / "talk.mp4", face))
+    one = record("talk/1.mp4", video=recording(folder / "talk.mp4", face))
     watch, extract = (
         ready(FindClipsStage(FindClipsConfig(**common))),
         ready(ExtractMotionStage(ExtractMotionConfig(**common))),
@@ -123,7 +123,7 @@ def test_motion_that_is_not_finite_rejects_its_clip_alone(made, monkeypatch):
 def test_a_recording_that_changed_meanwhile_fails_alone(made, tmp_path):
     _, one, watched, extract = made
     shorter = recording(tmp_path / "shorter.mp4", talking(100))
-    (outcome,) = extract.run([Item(record(one.id, source_video=shorter), {"find_clips": watched})])
+    (outcome,) = extract.run([Item(record(one.id, video=shorter), {"find_clips": watched})])
     assert isinstance(outcome, Failed)
     assert (outcome.kind, outcome.code) == (Kind.BAD_INPUT, "video_unreadable")
 

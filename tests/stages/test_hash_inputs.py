@@ -11,7 +11,7 @@ from joyvasa.errors import ConfigError, InputError
 from joyvasa.media.audio import probe_audio
 from joyvasa.media.image import read_image
 from joyvasa.motion.file import load_motion
-from stages import identify, media
+from stages import hash_inputs, media
 from stages.base import Item, Kind, Ok, failure_of
 from stages.hash_inputs import HashInputsConfig, HashInputsStage, Identity
 from tests.stages.items import ready, record
@@ -41,7 +41,7 @@ def opened(monkeypatch):
         seen.append(location)
         return original(location)
 
-    monkeypatch.setattr(identify, "open_stream", note)
+    monkeypatch.setattr(hash_inputs, "open_stream", note)
     return seen
 
 
@@ -106,7 +106,7 @@ def test_a_disk_that_does_not_answer_is_asked_again(stage, tmp_path, monkeypatch
 
 
 def test_a_huge_file_is_known_by_its_location_alone(stage, tmp_path, monkeypatch):
-    monkeypatch.setattr(identify, "MAX_BYTES", 3)
+    monkeypatch.setattr(hash_inputs, "MAX_BYTES", 3)
     (tmp_path / "a.jpg").write_bytes(b"face")
     (outcome,) = stage.run(items({"image": tmp_path / "a.jpg"}))
     assert outcome.facts["image_sha256"] is None

@@ -8,8 +8,8 @@ from joyvasa.animator import Animator
 from joyvasa.media.audio import probe_audio
 from joyvasa.motion.file import save_motion
 from joyvasa.motion.sequence import MotionSequence
-from manifests.record import derive_seed
-from stages.base import Item, Kind, Record
+from manifests.record import Record, derive_seed
+from stages.base import Item, Kind
 from stages.hash_inputs import Identity
 from stages.motion import MotionConfig, MotionStage
 from stages.speech import SpeechConfig, SpeechPayload, SpeechStage
@@ -57,7 +57,7 @@ def waves(n_frames=30, rate=30.0, keypoints=21):
 
 def test_motion_is_that_of_the_animator(stage, items):
     (found,) = arrays(stage.run(items[:1]))
-    animator, path = Animator(options()), items[0].record.row["audio"]
+    animator, path = Animator(options()), items[0].record.audio
     (expected,) = animator.sample([animator.recording(path, probe_audio(path), items[0].record.seed)])
     assert most(found, {name: getattr(expected, name).numpy() for name in found}) < 1e-4
 
@@ -80,10 +80,9 @@ def test_strict_motion_is_the_same_bytes_in_any_batch(items):
 
 
 def test_seed_sound_and_guidance_of_the_row_count(stage, items):
-    row = {**items[0].record.row}
     same = dataclasses.replace(items[0].record, id="other name")
     seed = dataclasses.replace(items[0].record, seed=7)
-    scale = dataclasses.replace(items[0].record, row={**row, "cfg_scale": 0.0})
+    scale = dataclasses.replace(items[0].record, cfg_scale=0.0)
     variants = [Item(one, items[0].inputs) for one in (items[0].record, same, seed, scale)]
     base, again, seeded, scaled = (arrays(stage.run([item]))[0] for item in variants)
     assert same_bytes(base, again)
@@ -126,7 +125,7 @@ def test_a_shared_motion_takes_its_seed_from_the_content_of_the_recording_or_fro
     stage = ready(MotionStage(MotionConfig(animation=options("seed=5"), shared=True)))
 
     def seed_of(name, sha256, own=None):
-        one = Record(id=name, row={"audio": f"{name}.wav", "seed": own}, seed=int(name))
+        one = Record(id=name, audio=f"{name}.wav", given_seed=own, seed=int(name))
         identity = Identity(audio_sha256=sha256)
         (outcome,) = stage.run([Item(one, {**items[0].inputs, "hash_inputs": identity})])
         assert outcome.facts["seed"] == outcome.payload.seed == int(outcome.payload.provenance["seed"])

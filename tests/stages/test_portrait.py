@@ -30,7 +30,7 @@ def stage():
 def test_a_portrait_is_that_of_the_animator_and_survives_the_journey(stage, pictures):
     (payload,) = payloads(stage.run([Item(pictures[0])]))
     animator = Animator(options())
-    expected = animator.encode_portraits([animator.read_picture(pictures[0].row["image"])])[0]
+    expected = animator.encode_portraits([animator.read_picture(pictures[0].image)])[0]
     found = payload.portrait(animator.models.device)
     assert found.feature.equal(expected.feature)
     assert found.keypoints.expression.equal(expected.keypoints.expression)
@@ -67,8 +67,8 @@ def test_a_bad_picture_fails_alone(stage, pictures, tmp_path):
 
 def test_a_feature_that_is_not_finite_fails_its_record_alone(stage, pictures, monkeypatch):
     encode = type(stage._models.encoder).encode
-    dark = cv2.imread(pictures[2].row["image"]).mean()
-    plain = cv2.imread(pictures[0].row["image"]).mean()
+    dark = cv2.imread(pictures[2].image).mean()
+    plain = cv2.imread(pictures[0].image).mean()
     limit = (dark + plain) / 2
 
     def by_limit(self, given):

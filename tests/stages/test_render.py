@@ -52,8 +52,8 @@ def visible(run: Path) -> set[str]:
 
 def test_a_video_is_that_of_the_animator(items, records, tmp_path):
     (outcome,) = render_stage(tmp_path / "run").run([items[1]])
-    row = records[1].row
-    Animator(options(*SETTINGS)).animate(row["image"], row["audio"], tmp_path / "out.mp4", seed=records[1].seed)
+    row = records[1]
+    Animator(options(*SETTINGS)).animate(row.image, row.audio, tmp_path / "out.mp4", seed=records[1].seed)
     found, expected = frames(tmp_path / "run", outcome), read_frames(tmp_path / "out.mp4").astype(int)
     assert found.shape == expected.shape
     assert np.abs(found - expected).mean() < 0.01
@@ -253,7 +253,7 @@ def test_a_saved_motion_plays_again_as_it_was(items, records, tmp_path):
     provenance = load_motion(saved).provenance
     assert provenance["bundle"] == "random"
     assert provenance["seed"] == "1"
-    row = record("r1", seed=1, image=records[1].row["image"], audio=records[1].row["audio"], motion=saved)
+    row = record("r1", seed=1, image=records[1].image, audio=records[1].audio, motion=saved)
     (again,) = FirstStages(options(*SETTINGS))([row])
     again = Item(row, {"portrait": items[1].inputs["portrait"], "motion": again.inputs["motion"]})
     (second,) = render_stage(tmp_path / "again").run([again])

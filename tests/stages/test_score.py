@@ -50,7 +50,7 @@ def played(item: Item, run, *, settings=(), moved=0) -> Item:
         video=RunFolder(open_storage(run)).video_path(0, "r"),
         n_frames=N_FRAMES,
         frames_per_second=25.0,
-        sound=Path(item.record.row["audio"]),
+        sound=Path(item.record.audio),
         comment="",
     )
     composer = models.composer(picture)
@@ -205,7 +205,7 @@ def test_metrics_whose_licence_forbids_it_are_left_out_of_commercial_runs(item, 
 
 
 def brought(path, **row) -> Item:
-    source = record("v", source_video=path, **row)
+    source = record("v", video=path, **row)
     (outcome,) = ready(ReadVideoStage(ReadVideoConfig())).run([Item(source)])
     assert isinstance(outcome, Ok), outcome
     return Item(source, {"read_video": travelled(outcome.payload)})
@@ -249,8 +249,8 @@ def test_a_brought_video_that_breaks_off_fails(tmp_path):
 @pytest.mark.parametrize(("name", "code"), [("none.mp4", "video_missing"), ("text.mp4", "video_unreadable")])
 def test_what_is_no_video_fails_alone(tmp_path, name, code):
     (tmp_path / "text.mp4").write_text("text")
-    good = record("good", source_video=write(tmp_path / "good.mp4", noise(30)))
-    bad = record("bad", source_video=tmp_path / name)
+    good = record("good", video=write(tmp_path / "good.mp4", noise(30)))
+    bad = record("bad", video=tmp_path / name)
     first, second = ready(ReadVideoStage(ReadVideoConfig())).run([Item(bad), Item(good)])
     assert isinstance(first, Failed)
     assert (first.kind, first.code) == (Kind.BAD_INPUT, code)

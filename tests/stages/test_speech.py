@@ -25,7 +25,7 @@ def stage():
 
 def test_features_are_those_of_the_animator(stage, recordings):
     (payload,) = payloads(stage.run([Item(recordings[1])]))
-    animator, path = Animator(options()), recordings[1].row["audio"]
+    animator, path = Animator(options()), recordings[1].audio
     expected = animator.recording(path, probe_audio(path), 0)
     assert payload.plan == expected.plan
     np.testing.assert_allclose(payload.features, torch.stack(list(expected.features)), rtol=0, atol=1e-5)
@@ -73,7 +73,7 @@ def test_a_row_without_sound_passes_empty(stage):
 
 def test_sound_beside_a_motion_file_is_measured_and_not_encoded(stage, recordings, monkeypatch):
     monkeypatch.setattr(stage._models.motion_model, "audio_features", None)
-    (outcome,) = stage.run([Item(record("both", audio=recordings[1].row["audio"], motion="wave.npz"))])
+    (outcome,) = stage.run([Item(record("both", audio=recordings[1].audio, motion="wave.npz"))])
     assert outcome.facts["windows"] == 0
     assert outcome.payload.plan.n_frames == 213
     assert outcome.payload.features is None
@@ -112,7 +112,7 @@ def test_a_recording_that_changes_while_it_is_read_fails_alone(stage, recordings
 def test_sound_comes_from_an_address_too(stage, recordings):
     import fsspec
 
-    with fsspec.open("memory://sounds/short.wav", "wb") as file, open(recordings[0].row["audio"], "rb") as source:
+    with fsspec.open("memory://sounds/short.wav", "wb") as file, open(recordings[0].audio, "rb") as source:
         file.write(source.read())
     remote, absent = (record("r", audio=f"memory://sounds/{name}.wav") for name in ("short", "absent"))
     outcomes = stage.run([Item(remote), Item(absent)])

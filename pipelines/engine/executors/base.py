@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
+from manifests.record import Record
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
-from stages.base import Failed, Item, Kind, Ok, Outcome, Record, Stage, failure_of
+from stages.base import Failed, Item, Kind, Ok, Outcome, Stage, failure_of
 
 
 @dataclass(frozen=True)

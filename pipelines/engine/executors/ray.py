@@ -14,6 +14,7 @@ import ray.exceptions
 from ray.util import metrics
 
 from joyvasa.errors import EnvironmentFault
+from manifests.record import Record
 from manifests.scratch import sweep_scratch
 from pipelines.engine.executors.base import (
     BatchFailed,
@@ -29,7 +30,7 @@ from pipelines.engine.executors.base import (
 )
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
-from stages.base import Failed, Item, Ok, Record, Stage, failure_of
+from stages.base import Failed, Item, Ok, Stage, failure_of
 
 _BATCH_ERRORS = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState

@@ -43,7 +43,7 @@ class Run:
 
     def finish(self, number, *, bad=()):
         records = self.shard(number).records
-        outcomes = [failed(r.record_id) if r.record_id in bad else self.render(number, r.record_id) for r in records]
+        outcomes = [failed(r.id) if r.id in bad else self.render(number, r.id) for r in records]
         return self.folder.finish_shard(self.shard(number), outcomes, run_fingerprint=self.description.fingerprint())
 
 
@@ -64,10 +64,15 @@ def test_a_new_run_is_found_again(run):
 
 def test_the_rows_are_whole_before_there_is_a_run(storage, tmp_path, monkeypatch):
     written = []
-    commit = type(storage)._commit
-    monkeypatch.setattr(
-        type(storage), "_commit", lambda self, staged, path: (written.append(path), commit(self, staged, path))
-    )
+    stage = type(storage)._stage
+
+    @contextmanager
+    def noted(self, path):
+        with stage(self, path) as staged:
+            yield staged
+        written.append(path)
+
+    monkeypatch.setattr(type(storage), "_stage", noted)
     Run(storage, tmp_path)
     assert written == ["manifest.parquet", "run.yaml"]
 
@@ -117,7 +122,7 @@ def test_tables_of_all_finished_shards_stream_in_order(run):
 
 
 def test_an_incomplete_shard_or_a_missing_video_is_not_finished(run):
-    outcomes = [run.render(0, record.record_id) for record in run.shard(0).records]
+    outcomes = [run.render(0, record.id) for record in run.shard(0).records]
     for wrong in (outcomes[:3], [*outcomes[:3], outcome("r0003", video="shards/00000/videos/none.mp4")]):
         with pytest.raises(ManifestError, match=r"outcomes_incomplete|video_missing: .*none\.mp4"):
             run.folder.finish_shard(run.shard(0), wrong, run_fingerprint="")
@@ -195,7 +200,7 @@ def test_the_marker_is_written_last(run, monkeypatch):
 
 def test_a_disk_that_fills_up_while_finishing_leaves_no_marker(run, monkeypatch):
     storage = run.folder.storage
-    outcomes = [run.render(0, record.record_id) for record in run.shard(0).records]
+    outcomes = [run.render(0, record.id) for record in run.shard(0).records]
     run.folder.save_outcomes(0, outcomes)
 
     stage = storage._stage

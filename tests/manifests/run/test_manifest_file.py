@@ -62,7 +62,7 @@ def test_a_shard_is_read_without_the_rest_of_the_file(tmp_path):
             start, size = column.data_page_offset, column.total_compressed_size
             content[start : start + size] = bytes(size)
     file.write_bytes(content)
-    assert [record.record_id for record in run.read_shard(37).records] == [f"r{n}" for n in range(3700, 3800)]
+    assert [record.id for record in run.read_shard(37).records] == [f"r{n}" for n in range(3700, 3800)]
     with pytest.raises(ManifestError, match=r"run_unreadable: .*manifest\.parquet"):
         run.read_shard(36)
 
@@ -194,6 +194,6 @@ def test_rows_come_from_an_object_store_and_are_read_from_there(tmp_path, s3_buc
     storage = open_storage(f"{s3_bucket}/{uuid.uuid4().hex}")
     storage.write(MANIFEST, (tmp_path / "run" / MANIFEST).read_bytes())
     shard = RunManifest(storage).read_shard(5)
-    assert [record.record_id for record in shard.records] == [f"r{n:04d}" for n in range(320, 384)]
+    assert [record.id for record in shard.records] == [f"r{n:04d}" for n in range(320, 384)]
     assert shard.extra.column("note").to_pylist() == [f"ä{n}" for n in range(320, 384)]
     assert shard.records[0].image == f"{s3_bucket}/set/p5.png"

@@ -13,18 +13,19 @@ import torch
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.models import AnimationConfig, require_models
+from manifests.record import Record
 from pipelines.bench import machine
 from pipelines.bench.clock import PeakMemory, interleaved, repeated, repeated_in_turns
 from pipelines.bench.inputs import make_records
 from pipelines.bench.networks import _attention_flops
-from pipelines.bench.observed import FedStage, Watch, WatchedStage
+from pipelines.bench.observed import AGAIN, FedStage, Watch, WatchedStage
 from pipelines.bench.passage import Passage, pass_through
 from pipelines.bench.seeded import write_seeded_bundle
 from pipelines.cli.bench import bench
 from pipelines.engine import executors
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.statistics import RunStatistics
-from stages.base import Item, Record
+from stages.base import Item
 from tests.pipelines.bench.stages import Double
 
 CPU = torch.device("cpu")
@@ -68,7 +69,7 @@ def test_workers_are_watched_and_can_be_fed_with_what_they_got(tmp_path):
     assert seen.peak_bytes is None or seen.peak_bytes > 1 << 20
     fed = FedStage(Double(), "second", kept)
     fed.setup()
-    (outcome,) = fed.run([Item(Record(id="again", row={"kept_id": "r.2"}, seed=5))])
+    (outcome,) = fed.run([Item(Record(id=f"r.2{AGAIN}7", seed=5))])
     assert outcome.payload == 2 * 5 + 2 * 2
 
 
@@ -88,7 +89,7 @@ def test_the_first_stage_waits_until_all_workers_are_ready(tmp_path):
 def test_no_two_pictures_or_recordings_are_the_same(tmp_path):
     records = make_records(tmp_path / "media", 9, 0.5)
     for column in ("image", "audio"):
-        assert len({hashlib.sha256(Path(record.row[column]).read_bytes()).digest() for record in records}) == 9
+        assert len({hashlib.sha256(Path(getattr(record, column)).read_bytes()).digest() for record in records}) == 9
     assert len({record.seed for record in records}) == 9
 
 

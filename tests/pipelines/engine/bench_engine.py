@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import ray
 
+from manifests.record import Record
 from pipelines.bench.engine import measure_executor
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run
-from stages.base import Ok, Record, Stage
+from stages.base import Ok, Stage
 from tests.pipelines.engine.toys import Draw
 
 pytestmark = pytest.mark.bench
@@ -30,7 +31,7 @@ def cluster():
 
 
 def rows(n):
-    return (Record(id=f"record-{i:06d}", row={"image": f"{i}.jpg"}, seed=i) for i in range(n))
+    return (Record(id=f"record-{i:06d}", image=f"{i}.jpg", seed=i) for i in range(n))
 
 
 def rate(pipeline, n, executor, config=None):

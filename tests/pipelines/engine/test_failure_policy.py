@@ -2,13 +2,14 @@
 
 import pytest
 
+from manifests.record import Record
 from manifests.run.outcome import Status
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.base import Cause
 from pipelines.engine.failure_policy import DeferVerdict, FailureRules, Reject, Retry
 from pipelines.engine.graph import Route
 from pipelines.engine.tasks import RecordState, StageTask
-from stages.base import Failed, Kind, Record
+from stages.base import Failed, Kind
 
 
 def task(name="r0"):

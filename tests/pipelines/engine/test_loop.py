@@ -12,6 +12,7 @@ import time
 import pytest
 
 from joyvasa.errors import ConfigError
+from manifests.record import Record
 from manifests.run.outcome import Status
 from pipelines.engine import loop
 from pipelines.engine.config import EngineConfig
@@ -21,7 +22,7 @@ from pipelines.engine.executors.base import BatchDone, PayloadLost
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run
-from stages.base import Ok, Record, Stage, failure_of
+from stages.base import Ok, Stage, failure_of
 from tests.pipelines.engine.toys import BrokenSetup, Draw, Nothing, Shared, Trouble, diamond, noted, records
 
 QUICK = EngineConfig(io_backoff_s=0.01, verdict_s=0.1)
@@ -73,8 +74,8 @@ def test_batch_make_up_and_order_change_no_result(batch_size):
 
 
 def test_records_that_share_a_key_are_computed_once(tmp_path):
-    pipeline = one_stage(Shared(tmp_path), share=lambda record, facts: record.row["portrait"], batch_size=4)
-    rows = records(60, portrait={i: f"face{i % 3}" for i in range(60)})
+    pipeline = one_stage(Shared(tmp_path), share=lambda record, facts: record.image, batch_size=4)
+    rows = records(60, image={i: f"face{i % 3}" for i in range(60)})
     finished, statistics = finish(pipeline, rows)
     assert sorted(noted(tmp_path / "shared")) == ["face0", "face1", "face2"]
     assert all(record.status is Status.OK for record in finished.values())
@@ -83,9 +84,9 @@ def test_records_that_share_a_key_are_computed_once(tmp_path):
 
 @pytest.mark.parametrize("bound", [{"cache_entries": 2}, {"cache_bytes": 250}])
 def test_a_result_that_left_the_bounded_cache_is_computed_again(tmp_path, bound):
-    pipeline = one_stage(Shared(tmp_path, n_bytes=100), share=lambda record, facts: record.row["portrait"], **bound)
+    pipeline = one_stage(Shared(tmp_path, n_bytes=100), share=lambda record, facts: record.image, **bound)
     order = ["a", "b", "a", "c", "a", "b"]  # when c comes, b is the least recently used of two
-    rows = records(6, portrait=dict(enumerate(order)))
+    rows = records(6, image=dict(enumerate(order)))
     finish(pipeline, rows, EngineConfig(max_records=1))
     assert noted(tmp_path / "shared") == ["a", "b", "c", "b"]
 
@@ -93,11 +94,11 @@ def test_a_result_that_left_the_bounded_cache_is_computed_again(tmp_path, bound)
 def test_a_failed_shared_computation_fails_each_of_its_records_with_the_same_reason(tmp_path):
     pipeline = Pipeline(
         (
-            StageSpec(name="portrait", stage=Shared(tmp_path), share=lambda record, facts: record.row["portrait"]),
+            StageSpec(name="portrait", stage=Shared(tmp_path), share=lambda record, facts: record.image),
             StageSpec(name="commit", stage=Nothing(), inputs=("portrait",)),
         )
     )
-    rows = records(30, portrait={i: "bad" if i % 2 else "good" for i in range(30)})
+    rows = records(30, image={i: "bad" if i % 2 else "good" for i in range(30)})
     finished, _ = finish(pipeline, rows)
     reasons = {record.rejection for name, record in finished.items() if int(name[1:]) % 2}
     assert len(reasons) == 1
@@ -285,11 +286,11 @@ def test_a_lost_payload_is_computed_again(tmp_path, batch_size):
 def test_a_shared_payload_that_is_lost_is_computed_again_for_all(tmp_path):
     pipeline = Pipeline(
         (
-            StageSpec(name="portrait", stage=Shared(tmp_path), share=lambda record, facts: record.row["portrait"]),
+            StageSpec(name="portrait", stage=Shared(tmp_path), share=lambda record, facts: record.image),
             StageSpec(name="render", stage=Draw("render"), inputs=("portrait",), batch_size=4),
         )
     )
-    rows = records(12, portrait=dict.fromkeys(range(12), "face"))
+    rows = records(12, image=dict.fromkeys(range(12), "face"))
     finished, _ = finish(pipeline, rows, executor=LosingExecutor("r5", 1))
     assert all(record.status is Status.OK for record in finished.values())
     assert len(noted(tmp_path / "shared")) == 2
@@ -305,7 +306,7 @@ def test_a_record_whose_payloads_are_always_lost_is_quarantined():
 def test_results_are_shared_by_what_the_stages_above_found_out(tmp_path):
     class Identify(Stage):
         def run(self, batch):
-            return [Ok("never sent on", {"content": item.record.row["portrait"][0]}) for item in batch]
+            return [Ok("never sent on", {"content": item.record.image[0]}) for item in batch]
 
     class Alone(Shared):
         def run(self, batch):
@@ -324,7 +325,7 @@ def test_results_are_shared_by_what_the_stages_above_found_out(tmp_path):
         )
     )
     names = ["anna.jpg", "bert.jpg", "also-anna.jpg", "a-third.jpg"]
-    finished, statistics = finish(pipeline, records(4, portrait=dict(enumerate(names))))
+    finished, statistics = finish(pipeline, records(4, image=dict(enumerate(names))))
     assert len(finished) == 4
     assert (statistics.stages["portrait"].records, statistics.stages["portrait"].shared) == (2, 2)
     assert len(noted(tmp_path / "shared")) == 2

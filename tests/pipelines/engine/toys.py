@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from joyvasa.errors import InputError
+from manifests.record import Record
 from pipelines.engine.graph import Pipeline, StageSpec
-from stages.base import Failed, Item, Kind, Ok, Outcome, Record, Stage, failure_of
+from stages.base import Failed, Item, Kind, Ok, Outcome, Stage, failure_of
 
 
 class Nothing(Stage):
@@ -53,7 +54,7 @@ class Shared(Stage):
         self.log, self.n_bytes = log, n_bytes
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        return [self._one(item.record.row["portrait"]) for item in batch]
+        return [self._one(item.record.image) for item in batch]
 
     def _one(self, portrait: str) -> Outcome:
         note(self.log / "shared", portrait)
@@ -89,7 +90,7 @@ class Trouble(Stage):
         return [self._one(item, alone=len(batch) == 1) for item in batch]
 
     def _one(self, item: Item, *, alone: bool) -> Outcome:
-        trouble = item.record.row.get("trouble")
+        trouble = item.record.motion
         runs = note(self.log / "trouble", item.record.id)
         match trouble:
             case "exit":
@@ -147,7 +148,7 @@ class Gpu(Stage):
         return [self._one(item, broken) for item in batch]
 
     def _one(self, item: Item, broken: Path) -> Outcome:
-        trouble = item.record.row.get("trouble")
+        trouble = item.record.motion
         runs = note(self.log / "gpu", item.record.id)
         if trouble is None or (trouble == "once" and runs > 1):
             return Ok(float(item.record.seed))
@@ -193,12 +194,9 @@ def wait(seconds: float) -> None:
         time.sleep(seconds)
 
 
-def records(n: int, **rows: dict[int, str]) -> list[Record]:
-    """Records r0, r1, ...; `rows` gives columns by record number."""
-    return [
-        Record(id=f"r{i}", row={column: values[i] for column, values in rows.items() if i in values}, seed=i)
-        for i in range(n)
-    ]
+def records(n: int, *, image: dict[int, str] | None = None, trouble: dict[int, str] | None = None) -> list[Record]:
+    """Records r0, r1, ...; portraits by record number, and in the place of a motion the trouble that a toy makes."""
+    return [Record(id=f"r{i}", image=(image or {}).get(i), motion=(trouble or {}).get(i), seed=i) for i in range(n)]
 
 
 def diamond(stage: type[Stage] | None = None, **options: object) -> Pipeline:

@@ -76,7 +76,7 @@ def made_run(
 def good(record: Record, *, video: str | None = None, **metrics: float | None) -> Outcome:
     """A video of 4 s; metrics that are None lack their weights."""
     return Outcome(
-        record_id=record.record_id,
+        record_id=record.id,
         status="ok",
         stage="verify_output",
         seconds={"motion": 0.5, "render": 2.0},
@@ -93,7 +93,7 @@ def good(record: Record, *, video: str | None = None, **metrics: float | None) -
 def bad(record: Record, code: str = "face_not_found", error: str = "", status: Any = "failed") -> Outcome:
     """A record that has no video."""
     sentence = error or f"{record.image}: no face found; expected one"
-    return Outcome(record_id=record.record_id, status=status, stage="portrait", error_code=code, error=sentence)
+    return Outcome(record_id=record.id, status=status, stage="portrait", error_code=code, error=sentence)
 
 
 def statistics(*, elapsed_s: float = 100.0, ended: bool = True, gpus: float = 0.0, **render: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ def read(tmp_path):
         folder = made_run(
             tmp_path / "run",
             ROWS,
-            lambda record: bad(record) if record.record_id == "r1" else good(record),
+            lambda record: bad(record) if record.id == "r1" else good(record),
             manifests=tmp_path,
             shard_size=4,
             parts=parts,

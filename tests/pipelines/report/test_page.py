@@ -40,7 +40,7 @@ def evaluated(videos):
     """A run of videos that were brought, with texts that would like to be markup."""
 
     def outcome(record):
-        k = IDS.index(record.record_id)
+        k = IDS.index(record.id)
         if k == 4:
             return bad(record, "<u>code</u>", f"<b>{HOSTILE}</b>")
         scores = {"sharpness": VALUES[k], "brightness_drift": None if k else 1.0, "head_jerk": 1295.0 + k}

@@ -34,7 +34,7 @@ def rows(n=N):
 
 
 def outcome(record, *, shift=0.0):
-    k = int(record.record_id[1:])
+    k = int(record.id[1:])
     if k == 7:
         return bad(record)
     if k in (8, 9):
@@ -57,7 +57,7 @@ def other(tmp_path_factory):
     mixed = [*reversed(rows(40)), {"record_id": "r99", "image": "p.png", "audio": "s.wav"}]
 
     def theirs(record):
-        return bad(record) if record.record_id == "r99" else outcome(record, shift=-0.2)
+        return bad(record) if record.id == "r99" else outcome(record, shift=-0.2)
 
     made_run(folder / "theirs", mixed, theirs, manifests=folder, shard_size=7)
     return str(folder / "theirs")
@@ -192,7 +192,7 @@ def test_a_run_in_which_nothing_is_finished_has_a_page(tmp_path):
 
 def test_columns_that_later_shards_bring_or_lack_are_padded(tmp_path):
     def uneven(record):
-        k = int(record.record_id[1:])
+        k = int(record.id[1:])
         return good(record, **({"sharpness": float(k)} if k < 8 else {"identity": float(k)}))
 
     made_run(tmp_path / "run", rows(24), uneven, manifests=tmp_path)

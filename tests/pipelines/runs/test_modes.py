@@ -7,6 +7,7 @@ import cv2
 import pytest
 import ray
 
+from manifests.record import Record
 from manifests.run.folder import RunFolder
 from manifests.run.outcome import Status
 from manifests.storage import open_storage
@@ -17,7 +18,7 @@ from pipelines.runs import generate as runs
 from pipelines.runs.generate import generate
 from pipelines.runs.resume import resume
 from pipelines.runs.video_pipeline import video_pipeline
-from stages.base import Ok, Record, Stage
+from stages.base import Ok, Stage
 from tests.media import EXAMPLES, tone
 from tests.pipelines.runs.running import configured, rows_of, write_manifest
 
@@ -112,8 +113,7 @@ def test_animals_alone_need_no_network_for_people(manifest, inputs, tmp_path):
 
 
 def row(inputs, number, **more):
-    given = {"image": str(inputs / "face.jpg"), "audio": None, "motion": None, **more}
-    return Record(id=f"r{number}", row=given, seed=number)
+    return Record(id=f"r{number}", seed=number, **{"image": str(inputs / "face.jpg"), **more})
 
 
 def test_a_worker_loads_the_networks_of_one_mode_only(inputs):
@@ -130,7 +130,7 @@ def test_a_worker_loads_the_networks_of_one_mode_only(inputs):
     assert {name: stage.records for name, stage in statistics.stages.items()} == {
         "hash_inputs": 1, "portrait": 1, "animal_portrait": 1,
     }  # fmt: skip
-    facts = {record.record.row["mode"]: record.facts["portrait"] for record in finished}
+    facts = {record.record.mode: record.facts["portrait"] for record in finished}
     assert facts["human"]["loaded"] == ",".join(NETWORKS[:2])
     assert facts["animal"]["loaded"] == ",".join(f"animal_{name}" for name in NETWORKS[:2])
     assert facts["human"]["process"] != facts["animal"]["process"]
@@ -157,7 +157,7 @@ def test_people_and_animals_go_through_workers_of_their_own(manifest, tmp_path, 
     processes = {}
     for finished in taken:
         if finished.status is Status.OK:
-            prefix = "animal_" if finished.record.row["mode"] == "animal" else ""
+            prefix = "animal_" if finished.record.mode == "animal" else ""
             for output, facts in finished.facts.items():
                 name = f"{prefix}{output}" if output in ("portrait", "render") else output
                 processes.setdefault(name, set()).add(facts["process"])

@@ -16,7 +16,7 @@ METRICS = tuple(f"number_{index}" for index in range(30))
 
 
 def outcome(record):
-    number = int(record.record_id)
+    number = int(record.id)
     if number % 100 == 7:
         return bad(record)
     return good(record, **{name: float(number * (index + 7) % 9973) for index, name in enumerate(METRICS)})

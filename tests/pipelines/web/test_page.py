@@ -56,10 +56,10 @@ def root(tmp_path_factory):
     ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=0.4", "-pix_fmt", "yuv420p", video)
 
     def outcome(record):
-        if record.record_id == HOSTILE:
+        if record.id == HOSTILE:
             return bad(record, "face_not_found", f"{HOSTILE}: no face")
-        number = int(record.record_id)
-        path = f"shards/{number // 8:05d}/videos/{record.record_id}.mp4"
+        number = int(record.id)
+        path = f"shards/{number // 8:05d}/videos/{record.id}.mp4"
         return good(record, video=path, sharpness=float(number * 7 % 40), blinks=2.0)
 
     ids = [*(str(number) for number in range(39)), HOSTILE]

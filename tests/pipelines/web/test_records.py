@@ -27,12 +27,12 @@ HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{ 7*7 }} {{#each value}}"
 
 
 def outcome(record):
-    number = int(record.record_id.split("-")[1])
+    number = int(record.id.split("-")[1])
     if number % 10 == 3:
         return bad(record, "face_not_found")
     if number % 10 == 7:
         return bad(record, "worker_died", "it killed its worker", "quarantined")
-    made = good(record, video=f"shards/{number // 8:05d}/videos/{record.record_id}.mp4", sharpness=VALUES[number])
+    made = good(record, video=f"shards/{number // 8:05d}/videos/{record.id}.mp4", sharpness=VALUES[number])
     return (
         Outcome(**{**made.as_dict(), "warnings": "two faces", "warning_codes": "several_faces,crop_outside"})
         if number % 2

@@ -83,14 +83,14 @@ def test_large_payloads_go_from_worker_to_worker_and_are_freed():
 
 
 def test_a_shared_result_is_computed_once_and_serves_all(tmp_path):
-    share = {"share": lambda record, facts: record.row["portrait"]}
+    share = {"share": lambda record, facts: record.image}
     pipeline = Pipeline(
         (
             StageSpec(name="portrait", stage=Shared(tmp_path), num_cpus=0.1, **share),
             StageSpec(name="render", stage=Draw("render"), num_cpus=0.1, inputs=("portrait",), batch_size=8),
         )
     )
-    rows = records(64, portrait={i: "ab"[i % 2] for i in range(64)})
+    rows = records(64, image={i: "ab"[i % 2] for i in range(64)})
     finished, _ = finish(pipeline, rows)
     assert len(finished) == 64
     assert sorted(noted(tmp_path / "shared")) == ["a", "b"]
