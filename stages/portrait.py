@@ -87,7 +87,7 @@ class PortraitStage(Stage):
         return each(portraits, self._pack)
 
     def _read(self, item: Item) -> Picture:
-        found, served = item.record.record.mode, self.config.animation.mode
+        found, served = item.record.mode, self.config.animation.mode
         if found != served:
             raise ConfigError("mode_misrouted", f"mode is {found!r}; expected {served}, which this stage was built for")
         with local_file(item.record.image) as path:
