@@ -189,7 +189,7 @@ def test_a_run_folder_that_becomes_read_only_half_way_ends_the_run(manifest, und
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("executor", "free_pages"), [("local", 1), ("ray", 3)])
+@pytest.mark.parametrize(("executor", "free_pages"), [("local", 2), ("ray", 3)])  # room for the rows
 def test_a_full_folder_for_temporary_files_ends_the_run(manifest, undisturbed, tmp_path, executor, free_pages):
     with disk(tmp_path / "disk") as folder:  # quite without space Python would take another folder
         (folder / "reserve").write_bytes(bytes(PAGE * free_pages))
