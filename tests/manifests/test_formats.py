@@ -24,8 +24,8 @@ def test_every_format_gives_the_same_records(tmp_path, suffix):
     records, problems, _ = scanned(write(tmp_path / f"m.{suffix}", rows))
     assert problems == []
     first, second = records
-    assert (first.seed, first.cfg_scale, first.mode, first.priority) == (7, 2.5, "animal", -3)
-    assert (second.seed, second.cfg_scale, second.mode, second.priority) == (None, None, "human", 0)
+    assert (first.given_seed, first.cfg_scale, first.mode, first.priority) == (7, 2.5, "animal", -3)
+    assert (second.given_seed, second.cfg_scale, second.mode, second.priority) == (None, None, "human", 0)
     assert (second.audio, second.motion) == (None, str(tmp_path / "m.npz"))
     assert first.id == "r0000"
 

@@ -1,5 +1,6 @@
 import math
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -27,7 +28,8 @@ def test_the_shards_hold_every_good_row_once_and_in_order(tmp_path, suffix, rows
     run = copied(path, tmp_path / "run", size)
     shards = shards_of(run)
     expected = [record for record in scanned(path)[0] if record]
-    assert [record for shard in shards for record in shard.records] == expected
+    assert [replace(record, shard=0) for shard in shards for record in shard.records] == expected
+    assert all(record.shard == shard.number for shard in shards for record in shard.records)
     assert [len(shard.records) for shard in shards[:-1]] == [size] * (len(shards) - 1)
     assert len(run) == math.ceil(len(expected) / size)
     notes = [note for shard in shards for note in shard.extra.column("note").to_pylist()]
@@ -97,7 +99,7 @@ def test_the_rows_of_a_run_are_a_manifest_for_another_one(tmp_path):
     first = copied(write(tmp_path / "m.csv", rows), tmp_path / "one")
     second = copied(tmp_path / "one" / MANIFEST, tmp_path / "two", 2)
     again = [record for shard in shards_of(second) for record in shard.records]
-    names = ("record_id", "image", "audio", "seed", "mode", "priority", "cfg_scale")
+    names = ("id", "image", "audio", "given_seed", "mode", "priority", "cfg_scale")
     assert [[getattr(record, name) for name in names] for record in again] == [
         [getattr(record, name) for name in names] for shard in shards_of(first) for record in shard.records
     ]
