@@ -87,7 +87,7 @@ def test_options_are_described_as_a_schema():
     result = CliRunner().invoke(app, ["options", "generate", "--schema", "--set", "shard_size=7"])
     schema = json.loads(result.stdout)
     assert schema["default"]["shard_size"] == 7
-    assert schema["properties"]["executor"]["enum"] == ["ray", "local"]
+    assert schema["properties"]["determinism"]["enum"] == ["fast", "strict"]
     assert schema["properties"]["animation"]["$ref"].startswith("#/$defs/")
 
 
