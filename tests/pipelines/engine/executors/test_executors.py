@@ -144,7 +144,7 @@ def test_a_worker_that_dies_idle_is_replaced_before_it_is_needed():
 
 @pytest.mark.parametrize("exception", [True, False])
 def test_setup_that_fails_everywhere_stops_the_run_with_one_sentence(exception, monkeypatch):
-    monkeypatch.setattr(pools, "_SETUP_DEATHS", 3)
+    monkeypatch.setattr(pools, "_SETUP_CRASHES", 3)
 
     class Dies(BrokenSetup):
         def setup(self):
