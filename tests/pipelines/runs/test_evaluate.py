@@ -105,10 +105,10 @@ def test_the_folder_says_whose_videos_these_are(measured):
 
 KILLED_WHILE_SCORING = """
 import os, signal, sys
-import stages.score as score
+from joyvasa.metrics.measure import MetricSet
 from tests.pipelines.runs.test_evaluate import configured, generated
 
-measure, calls = score.measure, []
+measure, calls = MetricSet.measure, []
 
 def measure_one(*arguments, **more):
     calls.append(arguments)
@@ -116,7 +116,7 @@ def measure_one(*arguments, **more):
         os.kill(os.getpid(), signal.SIGKILL)
     return measure(*arguments, **more)
 
-score.measure = measure_one
+MetricSet.measure = measure_one
 generated(sys.argv[1], sys.argv[2])
 """
 
