@@ -138,7 +138,7 @@ def _file_schema(file: str) -> pa.Schema:
     if version != SCHEMA_VERSION:
         sentence = f"{file}: has version {version}; expected {SCHEMA_VERSION}: use the newer program"
         raise InputError("records_unreadable", sentence)
-    return schema.with_metadata({"joyvasa.schema_version": version})  # without that of one shard
+    return schema
 
 
 def _located(files: Sequence[str]) -> tuple[Any, list[str]]:

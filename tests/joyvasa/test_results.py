@@ -86,7 +86,7 @@ def test_a_column_that_no_shard_has_is_refused(run):
 
 def test_a_run_in_progress_has_the_rows_of_its_finished_shards(tmp_path):
     run = made_run(tmp_path / "run", ROWS, outcome, manifests=tmp_path, shards=2)
-    run.save_outcomes(2, [bad(SimpleNamespace(record_id="r16", image="p.png"))])
+    run.save_outcomes(2, [bad(SimpleNamespace(id="r16", image="p.png"))])
     run.storage.write(run.records_path(2), b"half of a table")
     assert joyvasa.results(tmp_path / "run").record_id.tolist() == [row["record_id"] for row in ROWS[:16]]
 
