@@ -69,8 +69,9 @@ def test_the_animal_detector_gets_its_network(monkeypatch):
 
     monkeypatch.setattr("joyvasa.faces.xpose.XposeDetector.__new__", lambda kind, **parts: detector(**parts))
     models = Models(config("models=random", "mode=animal", "face.detector=xpose"))
-    monkeypatch.setattr(type(models.bundle), "network", lambda self, role, device: f"network of {role}")
-    assert models.detector == {"network": "network of animal_landmarks", "device": models.device}
+    networks = {"animal_landmarks": torch.nn.Identity()}
+    monkeypatch.setattr(type(models.bundle), "network", lambda self, role, device: networks[role])
+    assert models.detector == {"network": networks["animal_landmarks"], "device": models.device}
 
 
 def test_networks_are_those_of_the_mode():
