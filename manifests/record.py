@@ -10,6 +10,9 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from typing import Literal
+
+from manifests.errors import ManifestError
 
 DERIVED_ID_BYTES = 12  # 96 bits: two of 10^9 rows meet with a chance of 1 in 10^11
 SAFE_ID_CHARACTERS = 100  # leaves room for suffixes below the 255 bytes of common file systems
@@ -52,6 +55,17 @@ class Record:
     row: int = 0
     seed: int = 0
     shard: int = 0
+
+    def require(self, column: Literal["image", "audio", "motion", "video"]) -> str:
+        """Return a location that the row must have.
+
+        Raises:
+            ManifestError: `missing_value`.
+        """
+        location = getattr(self, column)
+        if location is None:
+            raise ManifestError("missing_value", f"record {self.id}: {column} is empty; expected a path or URI")
+        return location
 
 
 def content_text(

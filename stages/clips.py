@@ -69,7 +69,7 @@ def found_clip(item: Item) -> Generator[Clip]:
     record = item.record
     with ExitStack() as files:
         yield Clip(
-            video=files.enter_context(local_file(record.video)),
+            video=files.enter_context(local_file(record.require("video"))),
             frames_per_second=float(found.info.frames_per_second),
             width=found.info.width,
             height=found.info.height,

@@ -99,7 +99,7 @@ class ExtractMotionStage(Stage):
                     n_frames += clip.n_frames
                     yield clip
 
-        with local_file(item.record.video) as path:
+        with local_file(item.record.require("video")) as path:
             n_clips = self._parts.write_clips(shard, record_id, made(), keypoints=self._keypoints)
             shown = path.name
         waiting = iter(names)

@@ -167,7 +167,7 @@ class MotionStage(Stage):
         if not self.config.shared or record.given_seed is not None:
             return item.record.seed
         identity: Identity = item.inputs["hash_inputs"]
-        return derive_seed(self.config.animation.seed, identity.audio_sha256 or record.audio)
+        return derive_seed(self.config.animation.seed, identity.audio_sha256 or item.record.require("audio"))
 
     def _read(self, location: str, plan: WindowPlan | None) -> MotionPayload:
         with local_file(location) as path:

@@ -90,7 +90,7 @@ class PortraitStage(Stage):
         found, served = item.record.mode, self.config.animation.mode
         if found != served:
             raise ConfigError("mode_misrouted", f"mode is {found!r}; expected {served}, which this stage was built for")
-        with local_file(item.record.image) as path:
+        with local_file(item.record.require("image")) as path:
             return self._models.read_picture(path)
 
     def _pack(self, portrait: Portrait) -> Ok:

@@ -79,7 +79,7 @@ class ReadVideoStage(Stage):
 
     def _look(self, item: Item) -> Outcome:
         record = item.record
-        with local_file(record.video) as path:
+        with local_file(record.require("video")) as path:
             info = probe_video(path)
             first = next(iter(stream_video(path, info=info, batch_frames=1)))[0]
             digest = sha256_of(path)

@@ -50,8 +50,9 @@ RECORD_FIELDS = (
     pa.field("priority", pa.int32(), nullable=False),
     pa.field("row", pa.int64(), nullable=False),
 )
-_RECORD_COLUMNS = [field.name for field in RECORD_FIELDS]
-_ATTRIBUTES = [{"record_id": "id", "seed": "given_seed"}.get(name, name) for name in _RECORD_COLUMNS]  # of `Record`
+_RECORD_COLUMNS: list[str] = [field.name for field in RECORD_FIELDS]
+_RENAMED = {"record_id": "id", "seed": "given_seed"}  # columns whose attribute of `Record` has another name
+_ATTRIBUTES: list[str] = [_RENAMED.get(name, name) for name in _RECORD_COLUMNS]
 _OWN_FIELDS = (*RECORD_FIELDS, *(pa.field(WRITTEN + name, pa.string()) for name in MEDIA_COLUMNS))
 
 
@@ -105,7 +106,7 @@ class RunManifest:
         with self._open() as file:
             table = pq.ParquetFile(file, metadata=self._metadata).read_row_group(number)
             columns = [table.column(name).to_pylist() for name in _RECORD_COLUMNS]
-        rows = (dict(zip(_ATTRIBUTES, values, strict=True)) for values in zip(*columns, strict=True))
+        rows: list[dict[str, Any]] = [dict(zip(_ATTRIBUTES, row, strict=True)) for row in zip(*columns, strict=True)]
         records = [Record(shard=number, **row) for row in rows]
         return ShardRecords(number, records, table)
 
