@@ -18,6 +18,7 @@ from pipelines.runs.metrics import metric_licences
 from pipelines.runs.video_pipeline import animation_of
 
 METRIC = "metric."  # begins the name of a fact with a metric
+STANDARD = frozenset(field.name for field in RESULT_FIELDS)  # columns that every run has
 REASON = ".reason"  # ends the name of a fact that says why there is no number
 
 
@@ -53,7 +54,6 @@ def build_outcome(
         facts = finished.facts.get(spec.output, {})
         columns = spec.stage.columns if rejection else {**spec.stage.columns, **spec.stage.output_columns}
         values |= {name: facts[name] for name in columns if values.get(name) is None and name in facts}
-    standard = {field.name for field in RESULT_FIELDS}
     return Outcome(
         record_id=finished.record.id,
         status=finished.status.value,
@@ -64,8 +64,8 @@ def build_outcome(
         seconds=finished.seconds,
         bundle=weights.bundle if weights else None,
         licences=weights.licences if weights else (),
-        facts={name: value for name, value in values.items() if name not in standard},
-        **{name: value for name, value in values.items() if name in standard},
+        facts={name: value for name, value in values.items() if name not in STANDARD},
+        **{name: value for name, value in values.items() if name in STANDARD},
         **scores_of(finished.facts.get("score", {}), metrics),
     )
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from joyvasa.bundles import open_bundle
+from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.errors import InputError
 from joyvasa.faces.registry import detector_roles
 from joyvasa.mode import Mode
@@ -45,9 +45,7 @@ class PrepareRun(RunDefinition):
         if "animal" in modes:
             found = "the manifest has rows of mode animal; expected human ones"
             raise InputError("mode_unsupported", f"{found}: only their motion can be learned, leave the others out")
-        bundle = open_bundle(config.animation.models)
-        used = ("motion_extractor", *detector_roles(detector_name(config.animation, bundle)))
-        require_weights(config.animation, bundle, used)
+        bundle, used = _required_weights(config)
         return {bundle.name: bundle.fingerprint(used)}
 
     def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
@@ -87,8 +85,7 @@ def prepare(
         JoyvasaError: missing models, or the run stopped.
     """
     config = dataclasses.replace(with_absolute_paths(config or RunConfig()), metrics="none")
-    definition = PrepareRun()
-    definition.hash_weights(config, ("human",))  # fail before listing many videos
+    _required_weights(config)  # fail before listing many videos
     folder = RunFolder(open_storage(out))
     manifest = os.fspath(videos)
     if names_videos(manifest):
@@ -96,5 +93,13 @@ def prepare(
         if not folder.storage.exists(RunFolder.RUN):
             folder.storage.write(VIDEOS, content)
         manifest = folder.storage.location(VIDEOS)
-    result = start_run(definition, folder, manifest, config, listener=listener)
+    result = start_run(PrepareRun(), folder, manifest, config, listener=listener)
     return result, result.product
+
+
+def _required_weights(config: RunConfig) -> tuple[Bundle, tuple[str, ...]]:
+    """Return the bundle and the roles of the detector and the motion extractor; fail if they are missing or refused."""
+    bundle = open_bundle(config.animation.models)
+    used = ("motion_extractor", *detector_roles(detector_name(config.animation, bundle)))
+    require_weights(config.animation, bundle, used)
+    return bundle, used
