@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from joyvasa.errors import ConfigError
+from joyvasa.errors import ConfigError, name_hint
 from joyvasa.runtime.validation import explain_refusal
 
 T = TypeVar("T")
@@ -106,8 +105,7 @@ def _merge(kind: Any, tree: dict[str, Any], changes: Mapping[str, Any], *, where
     options = get_type_hints(kind)
     for key, value in changes.items():
         if key not in options:
-            near = difflib.get_close_matches(str(key), options, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"expected one of {', '.join(options)}"
+            hint = name_hint(str(key), options, prefix=prefix)
             raise ConfigError("config_unknown_option", f"{where}: no option {prefix}{key}; {hint}")
         inner = options[key]
         if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+
 
 class JoyvasaError(Exception):
     """A problem with a code for scripts and a sentence for people.
@@ -41,3 +44,15 @@ class OutputError(JoyvasaError):
 
 class EnvironmentFault(JoyvasaError):  # noqa: N818 (EnvironmentError is a builtin)
     """The machine lacks something: a program, a device, memory."""
+
+
+def name_hint(name: str, known: Collection[str], *, prefix: str = "") -> str:
+    """Return what an error about an unknown name suggests: the name that is meant, or else all names.
+
+    Args:
+        name: the unknown name.
+        known: names that exist.
+        prefix: path before a name that is meant.
+    """
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {prefix}{near[0]}?" if near else f"expected one of {', '.join(known)}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from joyvasa.errors import ConfigError
+from joyvasa.errors import ConfigError, name_hint
 from joyvasa.metrics.base import Metric, NotMeasured
 
 if TYPE_CHECKING:
@@ -44,9 +43,7 @@ def check_name(name: str) -> None:
         ConfigError: `metric_unknown`.
     """
     if name not in _CLASSES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(NAMES)}"
-        raise ConfigError("metric_unknown", f"no metric {name!r}; {hint}")
+        raise ConfigError("metric_unknown", f"no metric {name!r}; {name_hint(name, NAMES)}")
 
 
 def build(name: str) -> Metric:

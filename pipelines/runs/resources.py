@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from joyvasa.bundles import open_bundle
-from joyvasa.errors import ConfigError
+from joyvasa.errors import ConfigError, name_hint
 from joyvasa.mode import MODES, Mode
 from joyvasa.models import RENDERER_ROLES, role_of
 from pipelines.engine import executors
@@ -89,8 +88,7 @@ class SpecBuilder:
         known = [stage_name(name, mode) for name in outputs for mode in (MODES if name in divided else ("human",))]
         for name in self.options:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean stages.{near[0]}?" if near else f"expected one of {', '.join(known)}"
+                hint = name_hint(name, known, prefix="stages.")
                 raise ConfigError("config_unknown_option", f"no option stages.{name}; {hint}")
         return Pipeline(tuple(specs))
 
