@@ -2,7 +2,7 @@
 
     checkpoints/00012000.safetensors
 
-Tensors: `model.*`, what the optimiser needs (`adam.*`, `average.*`) and `template.*`, the statistics of the data
+Tensors: `model.*`, what the optimizer needs (`adam.*`, `average.*`) and `template.*`, the statistics of the data
 set. The metadata entry `training` holds JSON: the step, the validation loss, the options, and more. Random numbers and
 the position in the data follow from the seed and the step, so there is no state of theirs to be kept.
 """

@@ -36,7 +36,7 @@ class SampleConfig:
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
+class OptimizerConfig:
     """Adam and its learning rate; the defaults are those of JoyVASA.
 
     Raises:
@@ -52,14 +52,14 @@ class OptimiserConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < 1:
-            raise _refuse(self, "learning_rate", "above 0 to below 1", "optimiser.")
+            raise _refuse(self, "learning_rate", "above 0 to below 1", "optimizer.")
         if self.warmup_steps < 0 or not 0 <= self.final_share <= 1:
             name = "warmup_steps" if self.warmup_steps < 0 else "final_share"
-            raise _refuse(self, name, "at least 0" if self.warmup_steps < 0 else "0 to 1", "optimiser.")
+            raise _refuse(self, name, "at least 0" if self.warmup_steps < 0 else "0 to 1", "optimizer.")
         if not self.clip_norm > 0:
-            raise _refuse(self, "clip_norm", "above 0", "optimiser.")
+            raise _refuse(self, "clip_norm", "above 0", "optimizer.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise _refuse(self, "ema_decay", "above 0 to below 1, or null", "optimiser.")
+            raise _refuse(self, "ema_decay", "above 0 to below 1, or null", "optimizer.")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class TrainingConfig:
     )
     samples: SampleConfig = field(default_factory=SampleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
@@ -119,8 +119,8 @@ class TrainingConfig:
             raise _refuse(self, "micro_batch_size", f"a divisor of batch_size, {self.batch_size}")
         if self.network.n_prev_motions < JOINT_FRAMES:
             raise _refuse(self.network, "n_prev_motions", f"at least {JOINT_FRAMES}, to judge the joint", "network.")
-        if self.optimiser.warmup_steps >= self.steps:
-            raise _refuse(self.optimiser, "warmup_steps", f"less than the {self.steps} steps", "optimiser.")
+        if self.optimizer.warmup_steps >= self.steps:
+            raise _refuse(self.optimizer, "warmup_steps", f"less than the {self.steps} steps", "optimizer.")
 
     @property
     def micro_batches(self) -> int:

@@ -31,7 +31,7 @@ from joyvasa.training.loader import prefetched
 from joyvasa.training.log import TrainingLog
 from joyvasa.training.losses import part_names
 from joyvasa.training.objective import pair_loss
-from joyvasa.training.optimiser import Optimiser, learning_rate
+from joyvasa.training.optimizer import Optimizer, learning_rate
 from joyvasa.training.pictures import motion_picture, png
 from joyvasa.training.samples import Batch, SampleStream
 
@@ -108,11 +108,11 @@ class Trainer:
         self.checkpoints = Checkpoints(run)
         steps = self.checkpoints.steps()
         self.network = initial_network(config, load_encoder=not steps).to(self.device).train()
-        self.optimiser = Optimiser(self.network, config.optimiser, steps=config.steps, precision=config.precision)
+        self.optimizer = Optimizer(self.network, config.optimizer, steps=config.steps, precision=config.precision)
         self.progress = Progress(step=0, dataset=dataset.card.fingerprint, config=plain(config))
         if steps:
             self._restore(steps[-1])
-        self.group.share([*self.network.parameters(), *self.optimiser.average.values()])
+        self.group.share([*self.network.parameters(), *self.optimizer.average.values()])
 
     def fixed_stream(self, split: Literal["train", "validation"], limit: int) -> SampleStream:
         """The same samples at every call: the first clips, each from its start, whole, with fixed noise."""
@@ -200,19 +200,19 @@ class Trainer:
             seed = np.random.SeedSequence([config.seed, _NETWORK, step, number]).generate_state(1, np.uint64)[0]
             torch.manual_seed(int(seed >> 1))  # dropout is the same wherever the micro-batch is computed
             loss, parts = self._loss(batch.to(self.device))
-            self.optimiser.backward(loss / config.micro_batches)
+            self.optimizer.backward(loss / config.micro_batches)
             sums += torch.stack([loss, *parts.values()]).detach() / config.micro_batches
         sums = torch.cat([sums, sums.new_tensor([float(self.stop())])])
         self.group.sum([sums])
-        self.group.sum(self.optimiser.gradients())
+        self.group.sum(self.optimizer.gradients())
         *numbers, stopping = sums.tolist()
         if not all(map(math.isfinite, numbers)):
             raise ModelError(
                 "training_diverged",
                 f"{self.run_files.root}: the loss of step {step + 1} is not finite; expected a number: set a "
-                "smaller optimiser.learning_rate or precision fp32 in its train.yaml, then `joyvasa resume` goes on",
+                "smaller optimizer.learning_rate or precision fp32 in its train.yaml, then `joyvasa resume` goes on",
             )
-        norm = self.optimiser.step(step)
+        norm = self.optimizer.step(step)
         told = dict(zip(self.names, numbers, strict=True)) | {"gradient_norm": norm}
         return told | {"seconds": time.perf_counter() - started, "waited_s": waited_s}, stopping > 0
 
@@ -243,7 +243,7 @@ class Trainer:
     @contextlib.contextmanager
     def in_use(self) -> Generator[None]:
         """The network as it is to be used, in the block: in eval mode, with averaged weights where there are some."""
-        parameters, average = self.optimiser.parameters, self.optimiser.average
+        parameters, average = self.optimizer.parameters, self.optimizer.average
         kept = {name: parameters[name].data for name in average}
         for name, value in average.items():
             parameters[name].data = value
@@ -281,7 +281,7 @@ class Trainer:
         config, seconds = self.config, values["seconds"]
         return {
             **{name: value for name, value in values.items() if name not in ("seconds", "waited_s")},
-            "learning_rate": learning_rate(config.optimiser, step, config.steps),
+            "learning_rate": learning_rate(config.optimizer, step, config.steps),
             "epoch": self.train_stream.epoch((step + 1) * config.batch_size),
             "samples_per_s": config.batch_size / seconds,
             "compute_share": 1 - values["waited_s"] / seconds,
@@ -303,7 +303,7 @@ class Trainer:
             self._draw()
             self.progress = replace(self.progress, pictures_epoch=epoch)
         log.flush()
-        tensors, scaler = self.optimiser.state()
+        tensors, scaler = self.optimizer.state()
         tensors |= {f"model.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"template.{name}": value for name, value in self.template_arrays.items()}
         self.checkpoints.save(replace(self.progress, scaler=scaler), tensors, keep=self.config.checkpoints.keep)
@@ -344,7 +344,7 @@ class Trainer:
         model = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
         try:
             self.network.load_state_dict(model)
-            self.optimiser.restore(tensors, dict(progress.scaler))
+            self.optimizer.restore(tensors, dict(progress.scaler))
         except (KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[0][:160]
             raise ModelError(

@@ -3,14 +3,13 @@
 import pytest
 import torch
 
-from joyvasa.training.config import OptimiserConfig
+from joyvasa.training.config import OptimizerConfig
 from joyvasa.training.losses import LossConfig, loss_terms
 from joyvasa.training.objective import pair_loss
-from joyvasa.training.optimiser import Optimiser, learning_rate
+from joyvasa.training.optimizer import Optimizer, learning_rate
 from joyvasa.training.samples import Batch, truncated
-from tests.golden.reference import Section, base_seed, needs_golden
+from tests.golden.reference import Section, base_seed
 
-pytestmark = needs_golden
 TOLERANCE = 1e-5
 SEED = 10_007  # random states of the section are the base seed modulo this
 TERMS = (
@@ -128,13 +127,13 @@ def test_one_iteration_of_training_matches(section, case):
     )
     config = LossConfig(losses="reference")
     loss, parts = pair_loss(network, batch, expression_size=63, config=config)
-    optimiser = Optimiser(network, OptimiserConfig(), steps=50_000)
-    optimiser.backward(loss)
-    optimiser.step(0)
+    optimizer = Optimizer(network, OptimizerConfig(), steps=50_000)
+    optimizer.backward(loss)
+    optimizer.step(0)
 
     stored = dict(zip(section.stored[f"train_{case}_names"], section.stored[f"train_{case}_values"], strict=True))
     actual = {LOGGED[name]: value.item() for name, value in parts.items()}
-    actual |= {"train/total_loss": loss.item(), "opt/lr": learning_rate(OptimiserConfig(), 0, 50_000)}
+    actual |= {"train/total_loss": loss.item(), "opt/lr": learning_rate(OptimizerConfig(), 0, 50_000)}
     assert actual == pytest.approx(stored, rel=TOLERANCE)
     section.check(f"train_{case}_weight_after", network.weight, TOLERANCE)
 

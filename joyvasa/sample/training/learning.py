@@ -71,7 +71,7 @@ def learn(
     torch.set_num_threads(config.threads)
     device = torch.device(config.device)
     network = task.network.to(device).train()
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         network.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
     averaged = {name: value.clone() for name, value in network.state_dict().items()}
@@ -79,7 +79,7 @@ def learn(
     if place.exists():
         kept = torch.load(place, map_location=device)
         network.load_state_dict(kept["network"])
-        optimiser.load_state_dict(kept["optimiser"])
+        optimizer.load_state_dict(kept["optimizer"])
         averaged, step = kept["averaged"], kept["step"]
 
     # A forked process would inherit locks of threads that it does not have.
@@ -96,13 +96,13 @@ def learn(
         while step < config.steps:
             batch = tuple(torch.from_numpy(array).to(device) for array in waiting.get())
             rate = config.learning_rate * min(1, (step + 1) / config.warm_up_steps)
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = rate * (0.01 + 0.5 * (1 + math.cos(math.pi * step / config.steps)))
             loss, numbers = task.loss(batch)
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
+            optimizer.step()
             step += 1
             _average(averaged, network, config.averaging if step > 500 else 0.05)
             figures.append({"loss": float(loss.detach()), **numbers})
@@ -111,7 +111,7 @@ def learn(
                 on_log(step, means | {"seconds": (time.monotonic() - started) / len(figures)})
                 figures, started = [], time.monotonic()
             if step % CHECKPOINT_STEPS == 0 or step == config.steps:
-                state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+                state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
                 with atomic_file(place) as staged:
                     torch.save(state | {"averaged": averaged, "step": step}, staged)
     finally:

@@ -98,7 +98,7 @@ def test_training_learns(tmp_path):
             "device": "cpu",
             "network": SIZES,
             "samples": {"truncation": [0, 0]},
-            "optimiser": {"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 50, "ema_decay": 0.99},
+            "optimizer": {"learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 50, "ema_decay": 0.99},
             "checkpoints": {"every_steps": max(1, steps // 6), "pictures": 2, "tensorboard": False},
         },
     )

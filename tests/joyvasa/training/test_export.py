@@ -19,7 +19,7 @@ def run(dataset, tmp_path_factory):
     files = open_storage(tmp_path_factory.mktemp("run"))
     config = small_config(
         steps=4,
-        optimiser={"ema_decay": 0.5},
+        optimizer={"ema_decay": 0.5},
         network={"positional_encoding": "constant_row"},
         checkpoints={"every_steps": 2},
     )

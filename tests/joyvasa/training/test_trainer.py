@@ -49,7 +49,7 @@ def whole(dataset, tmp_path_factory):
 
 
 def test_the_loss_falls(dataset, tmp_path):
-    config = small_config(steps=60, optimiser={"learning_rate": 3e-3}, checkpoints={"every_steps": 60})
+    config = small_config(steps=60, optimizer={"learning_rate": 3e-3}, checkpoints={"every_steps": 60})
     result = trainer(dataset, tmp_path, config).run()
     first = sum(loss for (loss,) in told(tmp_path, "loss")[:10])
     last = sum(loss for (loss,) in told(tmp_path, "loss")[-10:])
@@ -166,7 +166,7 @@ def test_the_convolutions_of_the_encoder_stay_as_they_are(dataset, whole):
         {"precision": "bf16"},
         {"precision": "fp16"},
         {"loss": {"losses": "reference", "criterion": "l1", "compare_previous": False}},
-        {"optimiser": {"ema_decay": 0.9, "schedule": "cosine", "warmup_steps": 1}},
+        {"optimizer": {"ema_decay": 0.9, "schedule": "cosine", "warmup_steps": 1}},
         {"samples": {"truncation": [1, 1], "truncation_mode": "replicate"}},
     ],
     ids=lambda options: "-".join(options),
@@ -177,13 +177,13 @@ def test_options(dataset, tmp_path, options):
 
 
 def test_averaged_weights_are_used_only_where_the_network_is_used(dataset, tmp_path):
-    config = small_config(optimiser={"ema_decay": 0.5})
+    config = small_config(optimizer={"ema_decay": 0.5})
     run = trainer(dataset, tmp_path, config)
     run.run()
     name = "denoising_net.feature_proj.weight"
     trained = run.network.state_dict()[name].clone()
     with run.in_use():
-        assert torch.equal(run.network.state_dict()[name], run.optimiser.average[name])
+        assert torch.equal(run.network.state_dict()[name], run.optimizer.average[name])
         assert not run.network.training
     assert torch.equal(run.network.state_dict()[name], trained)
     assert run.network.training

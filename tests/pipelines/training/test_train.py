@@ -199,7 +199,7 @@ def test_two_workers_give_the_losses_of_one(dataset, options, tmp_path):
 def test_every_option_of_training_is_explained():
     readme = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Train")[1].split("\n## ")[0]
     config = TrainingConfig()
-    parts = ("samples", "loss", "optimiser", "checkpoints")
+    parts = ("samples", "loss", "optimizer", "checkpoints")
     names = [field.name for field in fields(config) if field.name not in (*parts, "network")]
     names += [f"{part}.{field.name}" for part in parts for field in fields(getattr(config, part))]
     assert [name for name in names if f"`{name}`" not in readme] == []

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from joyvasa.runtime.device import Precision
-from joyvasa.training.config import OptimiserConfig
+from joyvasa.training.config import OptimizerConfig
 
 
-def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:
+def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     """The learning rate of a step.
 
     Args:
@@ -28,18 +28,18 @@ def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:
     return config.learning_rate * (config.final_share + (1 - config.final_share) * left)
 
 
-class Optimiser:
+class Optimizer:
     """Turns the gradients of a network into a step.
 
     Args:
         network: on its device; what needs no gradient is left as it is.
-        config: of the optimiser.
+        config: of the optimizer.
         steps: of the run.
         precision: of the network; fp16 needs its losses scaled.
     """
 
     def __init__(
-        self, network: nn.Module, config: OptimiserConfig, *, steps: int, precision: Precision = "fp32"
+        self, network: nn.Module, config: OptimizerConfig, *, steps: int, precision: Precision = "fp32"
     ) -> None:
         self.config, self.steps = config, steps
         self.parameters = {name: value for name, value in network.named_parameters() if value.requires_grad}

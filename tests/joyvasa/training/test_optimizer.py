@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from joyvasa.errors import ConfigError
-from joyvasa.training.config import OptimiserConfig
-from joyvasa.training.optimiser import Optimiser, learning_rate
+from joyvasa.training.config import OptimizerConfig
+from joyvasa.training.optimizer import Optimizer, learning_rate
 
 
 def rates(**options):
-    config = OptimiserConfig(learning_rate=0.1, **options)
+    config = OptimizerConfig(learning_rate=0.1, **options)
     return [round(learning_rate(config, step, 10), 6) for step in range(10)]
 
 
@@ -28,53 +28,53 @@ def test_schedules():
     "options", [{"learning_rate": 0}, {"clip_norm": 0}, {"ema_decay": 1}, {"warmup_steps": -1}, {"final_share": 2}]
 )
 def test_options_out_of_range_are_refused(options):
-    with pytest.raises(ConfigError, match=f"optimiser.{next(iter(options))}"):
-        OptimiserConfig(**options)
+    with pytest.raises(ConfigError, match=f"optimizer.{next(iter(options))}"):
+        OptimizerConfig(**options)
 
 
-def one_step(network, optimiser, step):
+def one_step(network, optimizer, step):
     torch.manual_seed(step)
-    optimiser.backward(network(torch.randn(8, 3)).square().mean())
-    return optimiser.step(step)
+    optimizer.backward(network(torch.randn(8, 3)).square().mean())
+    return optimizer.step(step)
 
 
 def test_it_goes_on_as_if_it_had_never_stopped():
     torch.manual_seed(0)
     network = torch.nn.Linear(3, 2)
-    config = OptimiserConfig(learning_rate=0.01, ema_decay=0.9)
-    optimiser = Optimiser(network, config, steps=10)
+    config = OptimizerConfig(learning_rate=0.01, ema_decay=0.9)
+    optimizer = Optimizer(network, config, steps=10)
     for step in range(3):
-        one_step(network, optimiser, step)
+        one_step(network, optimizer, step)
     other = copy.deepcopy(network)
-    restored = Optimiser(other, config, steps=10)
-    tensors, numbers = optimiser.state()
+    restored = Optimizer(other, config, steps=10)
+    tensors, numbers = optimizer.state()
     restored.restore({name: value.clone() for name, value in tensors.items()}, numbers)
     for step in range(3, 6):
-        assert one_step(network, optimiser, step) == one_step(other, restored, step)
+        assert one_step(network, optimizer, step) == one_step(other, restored, step)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
-    assert all(torch.equal(optimiser.average[name], restored.average[name]) for name in optimiser.average)
+    assert all(torch.equal(optimizer.average[name], restored.average[name]) for name in optimizer.average)
 
 
 def test_what_was_kept_before_the_first_step_that_counts_can_be_restored():
     network = torch.nn.Linear(3, 2)
-    tensors, numbers = Optimiser(network, OptimiserConfig(), steps=10).state()
-    restored = Optimiser(network, OptimiserConfig(), steps=10)
+    tensors, numbers = Optimizer(network, OptimizerConfig(), steps=10).state()
+    restored = Optimizer(network, OptimizerConfig(), steps=10)
     restored.restore(tensors, numbers)
     assert one_step(network, restored, 0) > 0
 
 
 def test_gradients_are_clipped_and_their_norm_is_told():
     network = torch.nn.Linear(3, 1)
-    optimiser = Optimiser(network, OptimiserConfig(clip_norm=0.5), steps=1)
-    optimiser.backward(1000 * network(torch.ones(1, 3)).sum())
-    assert optimiser.step(0) == pytest.approx(2000)
+    optimizer = Optimizer(network, OptimizerConfig(clip_norm=0.5), steps=1)
+    optimizer.backward(1000 * network(torch.ones(1, 3)).sum())
+    assert optimizer.step(0) == pytest.approx(2000)
 
 
 def test_weights_without_a_gradient_stay_and_the_others_have_one():
     network = torch.nn.ModuleDict({"used": torch.nn.Linear(2, 1), "unused": torch.nn.Linear(2, 1)})
     network["used"].bias.requires_grad_(False)
-    optimiser = Optimiser(network, OptimiserConfig(), steps=1)
-    optimiser.backward(network["used"](torch.ones(1, 2)).sum())
-    gradients = optimiser.gradients()
+    optimizer = Optimizer(network, OptimizerConfig(), steps=1)
+    optimizer.backward(network["used"](torch.ones(1, 2)).sum())
+    gradients = optimizer.gradients()
     assert len(gradients) == 3
-    assert "used.bias" not in optimiser.parameters
+    assert "used.bias" not in optimizer.parameters
