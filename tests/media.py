@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from joyvasa.media.ffmpeg import ffmpeg_executable
-from tests.golden.reference import SHARED
 
-MEDIA = SHARED / "media"
+MEDIA = Path(os.environ.get("JOYVASA_SHARED") or Path(__file__).parents[2] / "shared") / "media"
 needs_media = pytest.mark.skipif(not MEDIA.is_dir(), reason=f"sample media not found at {MEDIA}")
 DATA = Path(__file__).parent / "data"
 EXAMPLES = Path(__file__).parents[1] / "manifests/examples"

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
-from tests.golden.reference import SHARED
+from tests.golden import metric_recipe
 
-METRICS = SHARED / "metrics"
-
-needs_metrics = pytest.mark.skipif(not METRICS.is_dir(), reason=f"reference data of the metrics not found at {METRICS}")
-
-
-@cache
-def recipes() -> Any:
-    """The recipe module: `load_keys`, `seeded_state_dict`, `pattern_video`, `seeded_randn`, `sha`."""
-    spec = importlib.util.spec_from_file_location("metric_recipes", METRICS / "recipes.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+METRICS = Path(__file__).parents[1] / "data/metrics"
 
 
 @cache
@@ -41,9 +29,9 @@ def stored(name: str) -> dict[str, np.ndarray]:
 def seeded_state(section: str) -> dict[str, torch.Tensor]:
     """The recipe's weights for the network of a section; without counters of batches and computed tables."""
     weights = meta()[section]["weights"]
-    rows = recipes().load_keys(METRICS / weights["keys"])
+    rows = metric_recipe.load_keys(METRICS / weights["keys"])
     chosen = {name: weights[name] for name in ("gain", "w1_mean", "w1_std")}
-    return recipes().seeded_state_dict(rows, weights["seed"], **chosen)
+    return metric_recipe.seeded_state_dict(rows, weights["seed"], **chosen)
 
 
 def published_keys(name: str) -> dict[str, tuple[int, ...]]:
@@ -61,8 +49,8 @@ def fill(network: torch.nn.Module, section: str, *, kept: str = "num_batches_tra
 
 def pattern_video(seed: int, n_frames: int, height: int, width: int, sha: str) -> np.ndarray:
     """uint8, shape (n_frames, height, width, 3), checked against its stored hash."""
-    video = recipes().pattern_video(seed, n_frames, height, width)
-    assert recipes().sha(video) == sha
+    video = metric_recipe.pattern_video(seed, n_frames, height, width)
+    assert metric_recipe.sha(video) == sha
     return video
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,22 +12,11 @@ import pytest
 import torch
 
 from joyvasa.networks.cpu import accelerate
+from tests.golden import recipe
 
-SHARED = Path(os.environ.get("JOYVASA_SHARED") or Path(__file__).parents[2].parent / "shared")
-GOLDEN = SHARED / "golden"
-
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"golden data not found at {GOLDEN}")
+GOLDEN = Path(__file__).parents[1] / "data/golden"
 
 FORMS = ("plain", "accelerated")  # of a network: as it is built, and as it computes in a run
-
-
-@cache
-def recipe() -> Any:
-    """The recipe module: `fill_state_dict`, `make_input`, `synth_image`, `synth_wave`."""
-    spec = importlib.util.spec_from_file_location("golden_recipe", GOLDEN / "recipe.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @cache
@@ -52,7 +39,7 @@ def fill(module: torch.nn.Module, net: str, form: str = "plain") -> torch.nn.Mod
     spec = keys(net)
     shapes = {key: list(value.shape) for key, value in module.state_dict().items()}
     assert shapes == {key: shape for key, shape, _ in spec["keys"]}
-    state = recipe().fill_state_dict(module.state_dict(), net, base_seed(), spec.get("aliases"))
+    state = recipe.fill_state_dict(module.state_dict(), net, base_seed(), spec.get("aliases"))
     for key, (mean, mean_abs, *_) in spec["check"].items():
         assert state[key].double().mean().item() == pytest.approx(mean, rel=1e-4, abs=1e-6), key
         assert state[key].double().abs().mean().item() == pytest.approx(mean_abs, rel=1e-4, abs=1e-6), key
@@ -64,12 +51,12 @@ def make(spec: dict[str, Any]) -> Any:
     """One input: a tensor, a literal array, an image (uint8 RGB) or a waveform (float32)."""
     kind = spec.get("kind", "tensor")
     if kind == "synth_image":
-        return recipe().synth_image(spec["h"], spec["w"], spec["seed"])
+        return recipe.synth_image(spec["h"], spec["w"], spec["seed"])
     if kind == "synth_wave":
-        return recipe().synth_wave(spec["n"], spec["sr"], spec["seed"])
+        return recipe.synth_wave(spec["n"], spec["sr"], spec["seed"])
     if kind == "literal":
         return np.asarray(spec["value"], dtype=spec["dtype"])
-    return recipe().make_input(spec)
+    return recipe.make_input(spec)
 
 
 class Section:

@@ -6,9 +6,7 @@ import torch
 
 from joyvasa.networks import build
 from joyvasa.networks.metrics import correlation
-from tests.golden.metric_reference import check, fill, meta, needs_metrics, pattern_video, published_keys, stored
-
-pytestmark = needs_metrics
+from tests.golden.metric_reference import check, fill, meta, pattern_video, published_keys, stored
 
 
 @pytest.fixture(scope="module")

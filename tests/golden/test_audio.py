@@ -5,10 +5,9 @@ import wave
 import numpy as np
 
 from joyvasa.media.audio import load_audio, probe_audio
-from tests.golden.reference import Section, needs_golden
+from tests.golden.reference import Section
 
 
-@needs_golden
 def test_stereo_44k_file_is_loaded_as_librosa_does(tmp_path):
     section = Section("audio")
     stereo = np.stack([section.input("wav44"), section.input("wav44_right")], axis=1)

@@ -8,9 +8,8 @@ import torch
 
 from joyvasa.networks.denoising_network import alignment_mask, sinusoid_table
 from joyvasa.networks.speech_encoder import pad_to_frames, resample_frames
-from tests.golden.reference import Section, needs_golden
+from tests.golden.reference import Section
 
-pytestmark = needs_golden
 TOLERANCE = 1e-5
 ROUNDED_UP = (12, 106)  # frequencies of the reference's position table
 

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 
 from joyvasa.metrics.beat import beat_alignment, motion_beats
-from tests.golden.metric_reference import meta, needs_metrics, stored
-
-pytestmark = needs_metrics
+from tests.golden.metric_reference import meta, stored
 
 
 def test_beats_of_a_motion_and_their_alignment_are_those_of_the_reference():

@@ -6,9 +6,8 @@ import torch
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
 from joyvasa.training.samples import lengthened, normalised, windows
-from tests.golden.reference import Section, needs_golden
+from tests.golden.reference import Section
 
-pytestmark = needs_golden
 TOLERANCE = 1e-5
 SIZES = MotionGeneratorConfig(motion_feat_dim=70, n_prev_motions=25)
 

@@ -15,10 +15,8 @@ from joyvasa.faces.insightface_networks import (
     load_landmarks106,
     load_scrfd,
 )
-from tests.golden.reference import Section, needs_golden
+from tests.golden.reference import Section
 from tests.joyvasa.faces.planted import write_network
-
-pytestmark = needs_golden
 
 VARIANT = "_cv410" if int(cv2.__version__.split(".")[0]) < 5 else ""
 

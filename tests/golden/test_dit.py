@@ -7,9 +7,8 @@ from joyvasa.networks import build
 from joyvasa.networks.cpu import accelerate
 from joyvasa.networks.diffusion import DiffusionSchedule
 from joyvasa.networks.motion_generator import MotionGenerator, MotionGeneratorConfig
-from tests.golden.reference import FORMS, Section, fill, needs_golden
+from tests.golden.reference import FORMS, Section, fill
 
-pytestmark = needs_golden
 SCHEDULE, CALL, SAMPLING = 1e-5, 1e-4, 5e-4
 WINDOW = 64_000  # samples
 BUFFERS = ("betas", "alphas", "alpha_bars", "sigmas_flex", "sigmas_inflex")

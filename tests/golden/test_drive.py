@@ -7,9 +7,7 @@ from joyvasa.motion.driving import DrivingConfig, HumanDriver
 from joyvasa.motion.keypoints import KeypointInfo, stitch
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks import build
-from tests.golden.reference import Section, fill, needs_golden
-
-pytestmark = needs_golden
+from tests.golden.reference import Section, fill
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from joyvasa.metrics.support.face_tracks import cut_faces, follow_faces, smoothed_squares
-from tests.golden.metric_reference import meta, needs_metrics, pattern_video, stored
-
-pytestmark = needs_metrics
+from tests.golden.metric_reference import meta, pattern_video, stored
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,14 @@ import torch
 
 from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.support.frechet import Moments, frechet_distance
-from tests.golden.metric_reference import meta, needs_metrics, recipes, stored
-
-pytestmark = needs_metrics
+from tests.golden import metric_recipe
+from tests.golden.metric_reference import meta, stored
 
 
 def features(case):
     if case != 3:
         return stored("frechet")[f"c{case}_x1"], stored("frechet")[f"c{case}_x2"]
-    randn, d = recipes().seeded_randn, 400
+    randn, d = metric_recipe.seeded_randn, 400
     with torch.no_grad():
         mix = randn(20743, d, d) / np.sqrt(d)
         second = randn(20763, 400, d) @ mix * 1.2 + 0.3 * randn(20773, 1, d)

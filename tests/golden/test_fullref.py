@@ -1,9 +1,7 @@
 import pytest
 
 from joyvasa.metrics.first_frame import psnr, ssim
-from tests.golden.metric_reference import meta, needs_metrics, stored
-
-pytestmark = needs_metrics
+from tests.golden.metric_reference import meta, stored
 
 
 def test_ssim_and_psnr_are_those_of_the_reference():

@@ -8,9 +8,8 @@ from joyvasa.metrics.base import Clip
 from joyvasa.metrics.fvd import FvdConfig, FvdMetric, FvdSet, fvd, prepare
 from joyvasa.metrics.support.frechet import Moments
 from joyvasa.networks import build
-from tests.golden.metric_reference import check, fill, meta, needs_metrics, pattern_video, recipes, stored
-
-pytestmark = needs_metrics
+from tests.golden import metric_recipe
+from tests.golden.metric_reference import check, fill, meta, pattern_video, stored
 
 
 @pytest.mark.parametrize(
@@ -45,7 +44,7 @@ def features_of():
     def compute(number):
         clip = Clip(video="a.mp4", frames_per_second=25.0, width=224, height=224, has_sound=False)
         measurement = metric.start(clip)
-        measurement.update(recipes().pattern_video(20690 + number, 10, 224, 224))
+        measurement.update(metric_recipe.pattern_video(20690 + number, 10, 224, 224))
         (features,) = measurement.features()["fvd"]
         return features
 

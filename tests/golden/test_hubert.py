@@ -5,9 +5,8 @@ import torch
 
 from joyvasa.networks import build
 from joyvasa.networks.speech_encoder import SpeechEncoder, SpeechEncoderConfig, pad_to_frames
-from tests.golden.reference import Section, fill, needs_golden
+from tests.golden.reference import Section, fill
 
-pytestmark = needs_golden
 TOLERANCE = 1e-4
 
 

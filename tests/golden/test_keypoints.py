@@ -14,9 +14,7 @@ from joyvasa.motion.keypoints import (
 )
 from joyvasa.networks import build
 from joyvasa.rendering.renderer import Renderer, to_network_input
-from tests.golden.reference import FORMS, Section, fill, needs_golden
-
-pytestmark = needs_golden
+from tests.golden.reference import FORMS, Section, fill
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 
 from joyvasa.metrics.support.mfcc import FILTERS, HOP, mel_filters, mfcc, power_spectrum
-from tests.golden.metric_reference import needs_metrics, stored
-
-pytestmark = needs_metrics
+from tests.golden.metric_reference import stored
 
 
 @pytest.mark.parametrize("name", ["w0", "w1", "short"])

@@ -8,9 +8,8 @@ import torch
 
 from joyvasa.networks import build
 from joyvasa.networks import warping_module as warping
-from tests.golden.reference import FORMS, Section, fill, needs_golden
+from tests.golden.reference import FORMS, Section, fill
 
-pytestmark = needs_golden
 both_forms = pytest.mark.parametrize("form", FORMS)
 
 

@@ -4,10 +4,8 @@ import numpy as np
 
 from joyvasa.faces.detection import Face
 from joyvasa.training.tracking import Look, clip_square, follow_face
-from tests.golden.reference import Section, needs_golden
+from tests.golden.reference import Section
 from tests.golden.test_crop import landmarks_of
-
-pytestmark = needs_golden
 
 
 def test_the_square_of_a_clip_is_the_averaged_box():

@@ -7,9 +7,8 @@ import torch
 from joyvasa.metrics.quality import FrameOfEachSecond
 from joyvasa.metrics.support.q_align import LEVELS, level_score
 from joyvasa.networks import build
-from tests.golden.metric_reference import check, fill, meta, needs_metrics, published_keys, recipes, stored
-
-pytestmark = needs_metrics
+from tests.golden import metric_recipe
+from tests.golden.metric_reference import check, fill, meta, published_keys, stored
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +27,8 @@ def network():
 def seen(network):
     """Tokens of two pictures, and of the three frames of a video."""
     with torch.inference_mode():
-        return network.see(recipes().seeded_randn(27740, 2, 3, 28, 28)), network.see(
-            recipes().seeded_randn(27741, 3, 3, 28, 28)
+        return network.see(metric_recipe.seeded_randn(27740, 2, 3, 28, 28)), network.see(
+            metric_recipe.seeded_randn(27741, 3, 3, 28, 28)
         )
 
 
@@ -42,7 +41,7 @@ def test_position_tables_equal_the_reference(network):
 
 def test_vision_and_abstractor_equal_the_reference(network, seen):
     with torch.inference_mode():
-        features = network.model.vision_model(recipes().seeded_randn(27740, 2, 3, 28, 28))
+        features = network.model.vision_model(metric_recipe.seeded_randn(27740, 2, 3, 28, 28))
     check(features, stored("qalign_tiny")["vision_out"], 1e-4)
     check(seen[0], stored("qalign_tiny")["abstractor_out"], 1e-4)
 
@@ -53,7 +52,7 @@ def test_logits_of_pictures_and_of_a_video_equal_the_reference(network, seen):
     with torch.inference_mode():
         of_images = network.lm_head(network.read(ids, images))
         of_video = network.lm_head(network.read(ids, video.flatten(0, 1)[None]))
-        following = network(recipes().seeded_randn(27740, 2, 3, 28, 28), ids)
+        following = network(metric_recipe.seeded_randn(27740, 2, 3, 28, 28), ids)
     check(of_images, stored("qalign_tiny")["image_logits"], 1e-4)
     check(of_video, stored("qalign_tiny")["video_logits"], 1e-4)
     check(following, stored("qalign_tiny")["image_logits"][:, -1], 1e-4)

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 
 from joyvasa.faces.ratios import eye_ratios, lip_ratios
-from tests.golden.reference import Section, needs_golden
-
-pytestmark = needs_golden
+from tests.golden.reference import Section
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import torch
 
 from joyvasa.networks import build
 from joyvasa.runtime.device import autocast
-from tests.golden.reference import Section, fill, needs_golden
+from tests.golden.reference import Section, fill
 
 # The form that is in use; in reduced precision it computes as the plain one does, and takes minutes on some processors.
-pytestmark = [needs_golden, pytest.mark.parametrize("form", ["accelerated"])]
+pytestmark = pytest.mark.parametrize("form", ["accelerated"])
 CPU = torch.device("cpu")
 has_bfloat16_convolutions = pytest.mark.skipif(
     "AVX512" not in torch.backends.cpu.get_cpu_capability(),

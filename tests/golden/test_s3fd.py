@@ -6,9 +6,7 @@ from joyvasa.faces.boxes import suppress_overlaps
 from joyvasa.metrics.support.face_boxes import MEAN_RGB, FaceBoxConfig, FaceBoxFinder, decode, detect
 from joyvasa.networks import build
 from joyvasa.networks.metrics.s3fd import S3fd, prior_boxes
-from tests.golden.metric_reference import check, fill, meta, needs_metrics, pattern_video, published_keys, stored
-
-pytestmark = needs_metrics
+from tests.golden.metric_reference import check, fill, meta, pattern_video, published_keys, stored
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,9 @@ import torch
 
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.smoothing import SmoothingConfig, kalman, smooth
-from tests.golden.reference import Section, needs_golden
+from tests.golden.reference import Section
 from tests.motions import arrays_of
 
-pytestmark = needs_golden
 TOLERANCE = 1e-5
 
 

@@ -7,9 +7,7 @@ import torch
 from joyvasa.metrics.base import Clip
 from joyvasa.metrics.smoothness import SmoothnessMetric, interpolate
 from joyvasa.networks import build
-from tests.golden.metric_reference import fill, meta, needs_metrics, pattern_video, stored
-
-pytestmark = needs_metrics
+from tests.golden.metric_reference import fill, meta, pattern_video, stored
 
 CASES = {
     "even": (20868, 8, 140, 180),

@@ -9,18 +9,15 @@ from joyvasa.metrics.support.sync_score import ShiftDistances, shift_distances
 from joyvasa.metrics.sync import score_face
 from joyvasa.networks import build
 from joyvasa.networks.metrics.syncnet import SyncNet
+from tests.golden import metric_recipe
 from tests.golden.metric_reference import (
     check,
     fill,
     meta,
-    needs_metrics,
     pattern_video,
     published_keys,
-    recipes,
     stored,
 )
-
-pytestmark = needs_metrics
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +31,8 @@ def test_names_and_shapes_are_those_of_the_published_weights(network):
 
 @torch.inference_mode()
 def test_lips_match(network):
-    videos = np.stack([recipes().pattern_video(seed, 5, 224, 224) for seed in (20251, 20252)])
-    assert recipes().sha(videos) == meta()["syncnet_net"]["lip_in_sha"]
+    videos = np.stack([metric_recipe.pattern_video(seed, 5, 224, 224) for seed in (20251, 20252)])
+    assert metric_recipe.sha(videos) == meta()["syncnet_net"]["lip_in_sha"]
     frames = torch.from_numpy(videos).permute(0, 4, 1, 2, 3).float()
     check(network.embed_lips(frames)[:, 0], stored("syncnet_net")["lip_out"], 1e-4)
     features = network.netcnnlip(frames).flatten(1)

@@ -10,10 +10,9 @@ from joyvasa.motion.smoothing import SmoothingConfig, smooth
 from joyvasa.motion.windows import plan_windows
 from joyvasa.networks import build
 from joyvasa.networks.motion_sizes import MotionSizes
-from tests.golden.reference import FORMS, Section, base_seed, fill, needs_golden
+from tests.golden.reference import FORMS, Section, base_seed, fill
 from tests.motions import arrays_of
 
-pytestmark = needs_golden
 MOTION, FULL = 1e-5, 1e-3
 DURATIONS = ("0.3", "3.8", "3.88", "3.9", "4.0", "4.1", "8.0", "10.0", "23.7")
 REFERENCE = SamplingConfig(timing="reference", steps=8, cfg_scale=2.8)

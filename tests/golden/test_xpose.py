@@ -10,9 +10,7 @@ from torch.nn import functional
 from joyvasa.networks import build
 from joyvasa.networks.xpose import Prompts
 from joyvasa.networks.xpose.text import Text
-from tests.golden.reference import Section, fill, needs_golden
-
-pytestmark = needs_golden
+from tests.golden.reference import Section, fill
 
 RELATIVE = 5e-4
 INSTANCE_ROWS, KEYPOINT_ROWS = 350, 68  # to which the published code fills prompts up

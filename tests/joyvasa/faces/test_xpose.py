@@ -7,7 +7,7 @@ from joyvasa.errors import ConfigError
 from joyvasa.faces.xpose import XposeDetector, XposeDetectorConfig, input_size, load_prompts, network_input
 from joyvasa.networks import build
 from joyvasa.networks.xpose import Predictions
-from tests.golden.reference import GOLDEN, needs_golden
+from tests.golden.reference import GOLDEN
 
 # A dog's face that fills the lower half of a picture: nine landmarks as parts of the picture.
 NINE = [(0.3, 0.6), (0.4, 0.6), (0.6, 0.6), (0.7, 0.6), (0.5, 0.7), (0.4, 0.8), (0.6, 0.8), (0.5, 0.78), (0.5, 0.85)]
@@ -79,7 +79,6 @@ def test_the_network_gets_the_prompts_of_the_wanted_layout(picture):
 
 
 @pytest.mark.parametrize("prompts", ["9", "68"])
-@needs_golden
 def test_prompts_are_the_published_ones(prompts):
     stored = np.load(GOLDEN / f"xpose_prompts_{prompts}.npz")
     loaded = load_prompts(prompts)

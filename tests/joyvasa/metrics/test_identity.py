@@ -23,7 +23,8 @@ from joyvasa.metrics.identity import (
     cosines,
     similarity_transform,
 )
-from tests.golden.metric_reference import meta, needs_metrics, recipes
+from tests.golden import metric_recipe
+from tests.golden.metric_reference import meta
 from tests.joyvasa.metrics.clips import clip_of, measured
 
 SIDE = 640
@@ -216,10 +217,9 @@ def test_a_mirrored_face_is_not_mirrored_back():
     assert np.linalg.det(matrix[:, :2]) > 0
 
 
-@needs_metrics
 def test_cosines_match_the_stored_ones():
-    draws = recipes().seeded_randn(21190, 20, 512)
-    reference = recipes().seeded_randn(21191, 512) + draws.mean(0) * 6
+    draws = metric_recipe.seeded_randn(21190, 20, 512)
+    reference = metric_recipe.seeded_randn(21191, 512) + draws.mean(0) * 6
     found = cosines((draws + 0.8 * reference).numpy(), reference.numpy())
     np.testing.assert_allclose(found, meta()["csim"]["per_frame"], atol=1e-6)
     assert found.mean() == pytest.approx(meta()["csim"]["mean"], abs=1e-6)

@@ -9,7 +9,7 @@ from joyvasa.networks import NETWORKS, build
 from joyvasa.networks.cpu import accelerate
 from joyvasa.networks.spade_generator import SpectralNormConv2d
 from joyvasa.networks.warping_module import heat_maps, identity_grid, keypoint_shifts, sample_shifted
-from tests.golden.reference import FORMS, GOLDEN, needs_golden
+from tests.golden.reference import FORMS, GOLDEN
 
 IMAGE_NETWORKS = [
     "appearance_feature_extractor",
@@ -81,7 +81,6 @@ def portrait_to_picture(small, image, keypoints):
     return feature, heads, warped, small("spade_generator")(warped["out"])
 
 
-@needs_golden
 @pytest.mark.parametrize("name", IMAGE_NETWORKS)
 def test_default_sizes_have_the_keys_of_the_published_file(name):
     expected = {key: shape for key, shape, _ in json.loads((GOLDEN / f"keys/{name}.json").read_text())["keys"]}
