@@ -30,7 +30,7 @@ def results(
     | `stage`, `error_code`, `error` | the stage where the record ended; for records without a video why |
     | `attempts`, `seconds_<stage>` | how often it was tried, and its share of the time of each stage |
     | `video`, `frames`, `duration_s`, `sha256`, `motion_file` | the result; paths are relative to the run folder |
-    | `seed`, `bundle`, `licences` | the seed of the motion, the weights, and their licenses (a list) |
+    | `seed`, `bundle`, `licenses` | the seed of the motion, the weights, and their licenses (a list) |
     | `image`, `audio`, `motion`, `input_video`, `mode`, `cfg_scale`, `priority` | the record, as in the manifest |
     | `image_sha256`, `audio_sha256`, `motion_sha256` | hashes of the files that it names |
     | `n_faces`, `warnings`, `warning_codes` | faces found in the portrait, and what is unusual about it |

@@ -51,7 +51,7 @@ class Animator:
 
     Raises:
         ModelError: the bundle is unknown, or files that the options need are missing.
-        ConfigError: `licence_refused`.
+        ConfigError: `license_refused`.
         EnvironmentFault: `device_unavailable`, `encoder_unavailable`.
     """
 

@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from joyvasa.bundles import Bundle, open_bundle
-from joyvasa.bundles.spec import Licence
+from joyvasa.bundles.spec import License
 from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
 from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.geometry import CropConfig
@@ -59,11 +59,13 @@ class AnimationConfig:
 
     models: str = "sample"  # bundle: a name or a folder; sample ships with the program
     mode: Mode = "human"  # what the picture shows
-    licences: Literal["any", "commercial"] = "any"  # commercial: only weights that are clearly free for it
+    licenses: Literal["any", "commercial"] = "any"  # commercial: only weights that are clearly free for it
     seed: int = 0  # of the motion
     device: str = "auto"
     precision: Precision = "fp32"
-    compiled: bool = False  # networks that run for every step and frame; takes minutes at first, for long runs on a GPU
+    torch_compile: bool = (
+        False  # networks that run for every step and frame; takes minutes at first, for long runs on a GPU
+    )
     batch_frames: int = 8  # rendered at once; memory grows with it
     paste_back: bool = True  # put the face back into the picture; off: the video shows the crop alone
     picture: PictureConfig = field(default_factory=PictureConfig)
@@ -121,12 +123,12 @@ def roles_in_use(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
 
 
 def require_models(config: AnimationConfig, bundle: Bundle) -> None:
-    """Checks before any work that all weights are there and that their licences allow what is wanted.
+    """Checks before any work that all weights are there and that their licenses allow what is wanted.
 
     Terms that are unclear count as not commercial: nobody could rely on them.
 
     Raises:
-        ConfigError: `licence_refused`, naming the weights and what to use in their place.
+        ConfigError: `license_refused`, naming the weights and what to use in their place.
         ModelError: `models_missing`.
     """
     require_weights(config, bundle, roles_in_use(config, bundle))
@@ -134,23 +136,23 @@ def require_models(config: AnimationConfig, bundle: Bundle) -> None:
 
 def require_weights(config: AnimationConfig, bundle: Bundle, used: Sequence[str]) -> None:
     """As `require_models`, for these roles."""
-    if config.licences == "commercial":
-        refused = {role: licence for role, licence in bundle.licences(used).items() if licence.commercial != "yes"}
+    if config.licenses == "commercial":
+        refused = {role: license for role, license in bundle.licenses(used).items() if license.commercial != "yes"}
         if refused:
-            raise _licence_error(config, bundle, refused)
+            raise _license_error(config, bundle, refused)
     bundle.require(used)
 
 
-def _licence_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, Licence]) -> ConfigError:
-    weights = ", ".join(f"{role} ({licence.name})" for role, licence in refused.items())
+def _license_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, License]) -> ConfigError:
+    weights = ", ".join(f"{role} ({license.name})" for role, license in refused.items())
     detector = detector_name(config, bundle)
     if refused.keys() <= set(detector_roles(detector)):
         weights, remedy = f"the detector {detector}: {weights}", "use face.detector=cascade, or none for a face crop"
     else:
         remedy = "use another bundle"
     return ConfigError(
-        "licence_refused",
-        f"licences is commercial, mode {config.mode}: found {weights}; expected weights that may clearly be used "
+        "license_refused",
+        f"licenses is commercial, mode {config.mode}: found {weights}; expected weights that may clearly be used "
         f"commercially: {remedy}",
     )
 
@@ -171,11 +173,11 @@ class Models:
     def __init__(self, config: AnimationConfig) -> None:
         self.config = config
         self.device = choose_device(config.device)
-        if config.compiled and (lacking := compiler_missing(self.device)):
+        if config.torch_compile and (lacking := compiler_missing(self.device)):
             raise EnvironmentFault(
                 "compiler_missing",
-                f"compiled is true: {lacking}: not found; expected what torch.compile needs for {self.device.type}: "
-                "install it, or leave compiled off",
+                f"torch_compile is true: {lacking}: not found; expected what torch.compile needs for {self.device.type}: "
+                "install it, or leave torch_compile off",
             )
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -193,7 +195,11 @@ class Models:
             EnvironmentFault: `device_unavailable`, `compiler_missing`.
         """
         other = Models(config)
-        if (config.models, config.compiled, other.device) == (self.config.models, self.config.compiled, self.device):
+        if (config.models, config.torch_compile, other.device) == (
+            self.config.models,
+            self.config.torch_compile,
+            self.device,
+        ):
             other._networks = self._networks
             if (config.mode, config.face) == (self.config.mode, self.config.face) and "detector" in self.__dict__:
                 other.detector = self.detector
@@ -204,7 +210,7 @@ class Models:
         kept = role_of(self.config.mode, role)
         if kept not in self._networks:
             network = self._networks[kept] = accelerate(self.bundle.network(kept, self.device))
-            if self.config.compiled and role in COMPILED_ROLES:
+            if self.config.torch_compile and role in COMPILED_ROLES:
                 network.compile()  # a network whose steps are more than its `forward` has a `compile` of its own
         return self._networks[kept]
 

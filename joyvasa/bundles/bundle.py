@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from joyvasa.bundles.checkpoints import checkpoint_format
 from joyvasa.bundles.hashes import HashCache
-from joyvasa.bundles.spec import BundleSpec, Licence, Role, Switches
+from joyvasa.bundles.spec import BundleSpec, License, Role, Switches
 from joyvasa.bundles.state import load_state
 from joyvasa.bundles.weights import Weights, read_weights, source_of
 from joyvasa.errors import ConfigError, ModelError
@@ -28,7 +28,7 @@ TEMPLATE_ROLE = "motion_template"
 
 @dataclass(frozen=True)
 class Bundle:
-    """Weights, switches and licences under one name.
+    """Weights, switches and licenses under one name.
 
     Args:
         spec: content of `bundle.yaml`.
@@ -199,9 +199,9 @@ class Bundle:
             return dict(read_template_pickle(path))
         return {name: tensor.numpy() for name, tensor in read_weights(path, "safetensors").state.items()}
 
-    def licences(self, roles: Iterable[str] | None = None) -> dict[str, Licence]:
+    def licenses(self, roles: Iterable[str] | None = None) -> dict[str, License]:
         """Terms by role; of all roles that are there unless some are named."""
-        return {role: self.spec.licences[self._entry(role).licence] for role in self._chosen(roles)}
+        return {role: self.spec.licenses[self._entry(role).license] for role in self._chosen(roles)}
 
     def hashes(self, roles: Iterable[str] | None = None) -> dict[str, str]:
         """SHA-256 of the published file behind each role; of the description where it is generated.

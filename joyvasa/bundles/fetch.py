@@ -33,7 +33,7 @@ class Fetched:
     Args:
         role: for example `warping_module`.
         file: path inside the bundle.
-        outcome: `present` was there and right; `refused` by licence; `no_source` cannot be fetched.
+        outcome: `present` was there and right; `refused` by license; `no_source` cannot be fetched.
         bytes: size of the file, if known.
     """
 
@@ -73,12 +73,12 @@ def plan_fetch(bundle: Bundle, roles: Iterable[str], *, commercial_only: bool = 
     wanted: dict[str, Role] = {}
     settled: list[Fetched] = []
     for name in roles:
-        licence = bundle.licences([name])[name]  # also refuses unknown roles
+        license = bundle.licenses([name])[name]  # also refuses unknown roles
         role = bundle.spec.roles[name]
         file = role.file
         if file is None:
             continue
-        if commercial_only and licence.commercial != "yes":
+        if commercial_only and license.commercial != "yes":
             settled.append(Fetched(name, file, "refused", role.bytes))
         elif _is_right(bundle.path(role), role, bundle.cache):
             settled.append(Fetched(name, file, "present", role.bytes))

@@ -40,7 +40,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Licence(_Strict):
+class License(_Strict):
     """Terms of a component, as its publisher states them."""
 
     name: str
@@ -97,7 +97,7 @@ class Role(PublishedFile):
     """What fills one place in the method."""
 
     format: Format
-    licence: str
+    license: str
     modes: list[RoleMode] = ["human"]
     optional: bool = False  # the mode works without it
     network: Identifier | None = None  # name for `joyvasa.networks.build`
@@ -127,15 +127,15 @@ class BundleSpec(_Strict):
     format_version: Literal[1]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=80)]
     description: str = ""
-    licences: dict[str, Licence]
+    licenses: dict[str, License]
     switches: Switches = Switches()
     roles: dict[Identifier, Role]
 
     @model_validator(mode="after")
     def _consistent(self) -> BundleSpec:
         for name, role in self.roles.items():
-            if role.licence not in self.licences:
-                raise ValueError(f"role {name}: licence {role.licence!r} is not in `licences`")
+            if role.license not in self.licenses:
+                raise ValueError(f"role {name}: license {role.license!r} is not in `licenses`")
             for version in role.versions:
                 self.switches_with(version)
         return self

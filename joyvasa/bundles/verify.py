@@ -25,7 +25,7 @@ class FileCheck:
         sha256: hash found.
         pinned: whether the bundle says which hash it must be.
         loads: whether it was loaded; None if that was not tried.
-        licence: name of its terms.
+        license: name of its terms.
         commercial: yes, no or unclear.
         problem: one sentence, empty if there is none.
     """
@@ -37,7 +37,7 @@ class FileCheck:
     sha256: str | None
     pinned: bool
     loads: bool | None
-    licence: str
+    license: str
     commercial: str
     problem: str = ""
 
@@ -74,7 +74,7 @@ def verify(
 
 
 def _check(bundle: Bundle, name: str, load: bool) -> FileCheck:
-    licence = bundle.licences([name])[name]
+    license = bundle.licenses([name])[name]
     role = bundle.spec.roles[name]
     path = bundle.path(role) if role.file else None
     found_bytes, digest = role.bytes, None
@@ -88,8 +88,8 @@ def _check(bundle: Bundle, name: str, load: bool) -> FileCheck:
             sha256=digest,
             pinned=role.sha256 is not None,
             loads=loads,
-            licence=licence.name,
-            commercial=licence.commercial,
+            license=license.name,
+            commercial=license.commercial,
             problem=problem,
         )
 

@@ -1,4 +1,4 @@
-"""Animals' faces by the cat cascade that OpenCV ships: no download, no restricted licence."""
+"""Animals' faces by the cat cascade that OpenCV ships: no download, no restricted license."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faces by the cascades that OpenCV ships: no download, no restricted licence, people looking at the camera."""
+"""Faces by the cascades that OpenCV ships: no download, no restricted license, people looking at the camera."""
 
 from __future__ import annotations
 

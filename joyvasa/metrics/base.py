@@ -139,7 +139,7 @@ class Metric(ABC):
         name: of the metric, unique: `sync`.
         columns: its numbers.
         roles: of the bundle `metrics` that it cannot work without.
-        licence: terms of its weights; empty where it has none.
+        license: terms of its weights; empty where it has none.
         needs: what it wants to know of a clip besides the file, in words; empty for nothing.
         needs_frames: whether `update` wants to see them.
     """
@@ -147,7 +147,7 @@ class Metric(ABC):
     name: ClassVar[str]
     columns: ClassVar[tuple[Column, ...]]
     roles: ClassVar[tuple[str, ...]] = ()
-    licence: ClassVar[str] = ""
+    license: ClassVar[str] = ""
     needs: ClassVar[str] = ""
     needs_frames: ClassVar[bool] = True
 

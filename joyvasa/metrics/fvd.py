@@ -83,7 +83,7 @@ class FvdMetric(Metric):
     name = "fvd"
     columns = (Column("fvd_clips", "FVD clips", "clips of this video that count in FVD", "clips"),)
     roles = (ROLE,)
-    licence = "Apache-2.0 (I3D)"
+    license = "Apache-2.0 (I3D)"
     config: ClassVar[FvdConfig] = FvdConfig()
 
     # Clips that go through the network together; all of a video, so that a GPU has work; they take 0.5 GB.

@@ -79,7 +79,7 @@ class IdentityMetric(Metric):
         Column("identity_faces", "Frames with a face", "share of these frames in which a face was found", "", "higher"),
     )
     roles: ClassVar[tuple[str, ...]] = ("arcface", "scrfd")
-    licence: ClassVar[str] = "InsightFace non-commercial research"
+    license: ClassVar[str] = "InsightFace non-commercial research"
 
     def __init__(self, config: IdentityConfig | None = None) -> None:
         self._config = config or IdentityConfig()

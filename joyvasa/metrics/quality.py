@@ -35,7 +35,7 @@ class QualityMetric(Metric):
         Column("vqa", "VQA", "how good Q-Align finds the video; 0 bad to 1 excellent", better="higher"),
     )
     roles = one_align.ROLES
-    licence = "S-Lab 1.0, non-commercial (Q-Align)"
+    license = "S-Lab 1.0, non-commercial (Q-Align)"
 
     # Frames through the model together. A frame is 65 tokens beside some thirty of the question, few for a GPU.
     BATCH_FRAMES = 4

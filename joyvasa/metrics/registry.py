@@ -70,9 +70,9 @@ def unavailable(metric: Metric, bundle: Bundle, *, commercial: bool = False) -> 
     """
     if commercial:
         known = [role for role in metric.roles if role in bundle.spec.roles]
-        forbidden = [licence for licence in bundle.licences(known).values() if licence.commercial != "yes"]
+        forbidden = [license for license in bundle.licenses(known).values() if license.commercial != "yes"]
         if forbidden:
             name = forbidden[0].name
-            return NotMeasured("licence_forbids", f"its weights are under {name!r}; expected a commercial licence")
+            return NotMeasured("license_forbids", f"its weights are under {name!r}; expected a commercial license")
     missing = [role for role in metric.roles if not bundle.has(role)]
     return NotMeasured("weights_missing", bundle.needs(missing)) if missing else None

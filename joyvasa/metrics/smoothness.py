@@ -37,7 +37,7 @@ class SmoothnessMetric(Metric):
         ),
     )
     roles = ("amt_s",)
-    licence = "CC BY-NC 4.0 (AMT)"
+    license = "CC BY-NC 4.0 (AMT)"
 
     # Of the pairs in one batch: four of 512x512, so that a GPU has work; they take about 1 GB.
     BATCH_PIXELS = 4 * 512 * 512

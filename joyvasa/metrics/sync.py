@@ -71,7 +71,7 @@ class SyncMetric(Metric):
         Column("sync_tracks", "Faces followed", "faces that were followed long enough to be measured"),
     )
     roles: ClassVar[tuple[str, ...]] = ("syncnet", "s3fd")
-    licence: ClassVar[str] = "research, CC BY (SyncNet and S3FD, VGG Oxford)"
+    license: ClassVar[str] = "research, CC BY (SyncNet and S3FD, VGG Oxford)"
 
     def __init__(self, config: SyncConfig | None = None) -> None:
         self._config = config or SyncConfig()

@@ -20,7 +20,7 @@ class BenchConfig:
         sections: of `SECTIONS`.
         batches: items of one call of a network, and of one batch of a stage.
         precisions: that networks are measured in.
-        compiled: whether networks are measured compiled, too: in the precision of the run, with the largest batch.
+        torch_compile: whether networks are measured compiled, too: in the precision of the run, with the largest batch.
         case_s: calls of one case are repeated for so long.
         chain_records: of the chain alone, enough for all stages to work at the same time.
         sound_s: seconds of sound of each record.
@@ -34,7 +34,7 @@ class BenchConfig:
     sections: tuple[str, ...] = SECTIONS
     batches: tuple[int, ...] = (1, 4, 16)
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
-    compiled: bool = True
+    torch_compile: bool = True
     case_s: float = 10.0
     sound_s: float = 4.0
     chain_records: int = 64

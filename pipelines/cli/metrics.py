@@ -26,7 +26,7 @@ def group() -> None:
 
 @app.command("list")
 def list_command(models: MetricModels = "metrics", as_json: AsJson = False) -> None:
-    """Show each metric: what it measures, what it needs, its licence, and whether it can be computed here."""
+    """Show each metric: what it measures, what it needs, its license, and whether it can be computed here."""
     from joyvasa.bundles import open_bundle
 
     rows = metric_rows(open_bundle(models))
@@ -45,8 +45,8 @@ def list_command(models: MetricModels = "metrics", as_json: AsJson = False) -> N
             text = f"  {column['name']}{unit}{better}: {column['measures']}"
             console.print(text, soft_wrap=True, markup=False, highlight=False)
         needs = ", ".join([*row["roles"], *filter(None, [row["needs"]])]) or "nothing but the video"
-        licence = row["licence"] or "no weights, so no licence"
-        console.print(f"  needs {needs}; {licence}", soft_wrap=True, markup=False, highlight=False)
+        license = row["license"] or "no weights, so no license"
+        console.print(f"  needs {needs}; {license}", soft_wrap=True, markup=False, highlight=False)
 
 
 def metric_rows(bundle: Bundle) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def metric_rows(bundle: Bundle) -> list[dict[str, Any]]:
                 ],
                 "needs": metric.needs,
                 "roles": list(metric.roles),
-                "licence": metric.licence,
+                "license": metric.license,
                 "available": reason is None,
                 "reason": reason.sentence if reason else None,
             }

@@ -33,7 +33,7 @@ def _chosen(bundle: Bundle, roles: list[str] | None, mode: str) -> list[str]:
     chosen = roles or bundle.spec.of_mode(mode)
     if not chosen:
         raise typer.BadParameter(f"bundle {bundle.name} has no roles for mode {mode!r}", param_hint="--mode")
-    bundle.licences(chosen)  # refuses unknown roles
+    bundle.licenses(chosen)  # refuses unknown roles
     return chosen
 
 
@@ -46,7 +46,7 @@ def _size(n_bytes: int | None) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns:
-        wide = column in ("role", "licence")
+        wide = column in ("role", "license")
         table.add_column(column, no_wrap=not wide, overflow="fold", justify="right" if column == "size" else "left")
     return table
 
@@ -58,7 +58,7 @@ def _print_json(content: Any) -> None:
 def _rows(bundle: Bundle) -> list[dict[str, Any]]:
     rows = []
     for name, role in bundle.spec.roles.items():
-        licence = bundle.spec.licences[role.licence]
+        license = bundle.spec.licenses[role.license]
         rows.append(
             {
                 "role": name,
@@ -66,8 +66,8 @@ def _rows(bundle: Bundle) -> list[dict[str, Any]]:
                 "optional": role.optional,
                 "file": role.file,
                 "bytes": role.bytes,
-                "licence": licence.name,
-                "commercial": licence.commercial,
+                "license": license.name,
+                "commercial": license.commercial,
                 "available": bundle.has(name),
                 "needs": "" if bundle.has(name) else bundle.needs([name]),
             }
@@ -80,7 +80,7 @@ def list_command(
     models: Annotated[str | None, typer.Argument(metavar="[NAME|PATH]", help="Only this bundle.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show bundles with their roles, sizes and licences, and what is there."""
+    """Show bundles with their roles, sizes and licenses, and what is there."""
     from joyvasa.bundles import bundle_names, models_folder, open_bundle
 
     bundles = [open_bundle(name) for name in ([models] if models else bundle_names())]
@@ -102,12 +102,12 @@ def list_command(
     console = Console()
     for bundle in bundles:
         console.print(f"[bold]{bundle.name}[/]: {bundle.spec.description}", soft_wrap=True)
-        table = _table("role", "size", "licence", "state")
+        table = _table("role", "size", "license", "state")
         missing: dict[str, None] = {}
         for row in _rows(bundle):
             size = "generated" if row["file"] is None else _size(row["bytes"])
             state = "there" if row["available"] else "not available"
-            table.add_row(row["role"], size, row["licence"], state)
+            table.add_row(row["role"], size, row["license"], state)
             if not row["available"]:
                 missing[row["needs"]] = None
         console.print(table)
@@ -190,12 +190,12 @@ def verify_command(
     else:
         console = Console()
         console.print(f"[bold]{bundle.name}[/] in {bundle.folder}", soft_wrap=True)
-        table = _table("role", "size", "sha256", "loads", "licence", "result")
+        table = _table("role", "size", "sha256", "loads", "license", "result")
         for check in checks:
             digest = f"{check.sha256[:12]}{'' if check.pinned else ' unpinned'}" if check.sha256 else ""
             loads = {True: "yes", False: "no", None: ""}[check.loads]
             size = _size(check.bytes) if check.file else "generated"
-            table.add_row(check.role, size, digest, loads, check.licence, check.status)
+            table.add_row(check.role, size, digest, loads, check.license, check.status)
         console.print(table)
         for check in checks:
             if check.problem:

@@ -31,8 +31,8 @@ class Provenance:
         facts: name and value, in order: manifest, dates, versions.
         bundles: name and hash.
         used: the bundle and the hash of its files that videos were made with, and how many videos.
-        licences: of the weights behind the videos, and of how many.
-        metric_licences: metric and terms of its weights, where they were used.
+        licenses: of the weights behind the videos, and of how many.
+        metric_licenses: metric and terms of its weights, where they were used.
         configuration: every option, YAML.
     """
 
@@ -40,8 +40,8 @@ class Provenance:
     facts: list[tuple[str, str]]
     bundles: list[tuple[str, str]]
     used: list[tuple[str, int]]
-    licences: list[tuple[str, int]]
-    metric_licences: list[tuple[str, str]]
+    licenses: list[tuple[str, int]]
+    metric_licenses: list[tuple[str, str]]
     configuration: str
 
 
@@ -73,8 +73,8 @@ def provenance(description: RunDescription, rows: RunRows, figures: list[MetricF
         facts,
         list(_hashes(description.bundles)),
         rows.bundles.most_common(),
-        rows.licences.most_common(),
-        _metric_licences(figures),
+        rows.licenses.most_common(),
+        _metric_licenses(figures),
         yaml.safe_dump(json.loads(json.dumps(description.configuration)), sort_keys=False, allow_unicode=True),
     )
 
@@ -98,8 +98,8 @@ def _hashes(bundles: Mapping[str, Any], before: str = "") -> Iterator[tuple[str,
             yield f"{before}{name}", str(value)
 
 
-def _metric_licences(figures: list[MetricFigures]) -> list[tuple[str, str]]:
+def _metric_licenses(figures: list[MetricFigures]) -> list[tuple[str, str]]:
     """Of the weights behind the numbers that there are."""
     measured = {one.column.name for one in figures if one.summary.n}
-    metrics = [metric for metric in map(build, NAMES) if metric.licence]
-    return [(m.name, m.licence) for m in metrics if measured & {column.name for column in m.columns}]
+    metrics = [metric for metric in map(build, NAMES) if metric.license]
+    return [(m.name, m.license) for m in metrics if measured & {column.name for column in m.columns}]

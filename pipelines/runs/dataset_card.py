@@ -114,7 +114,7 @@ def card_text(card: DatasetCard, tally: Tally, template: dict[str, np.ndarray]) 
         "height over width of the opening." + ("" if "mean_lip" in template else " Eyes and lips were not measured."),
         "",
         "Made by `joyvasa prepare`. Whoever is seen and heard in it has rights: see to their consent and to the "
-        "licences of the recordings.",
+        "licenses of the recordings.",
     ]
     return "\n".join(lines) + "\n"
 

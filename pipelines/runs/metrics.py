@@ -54,13 +54,13 @@ def metric_hashes(config: RunConfig) -> dict[str, Any]:
 
 def metric_roles(config: RunConfig) -> tuple[str, ...]:
     """Roles of the weights that the metrics of a run use: those that are there and may be used."""
-    bundle, commercial = open_bundle(config.metric_models), config.animation.licences == "commercial"
+    bundle, commercial = open_bundle(config.metric_models), config.animation.licenses == "commercial"
     metrics = map(build, config.metric_names)
     return tuple(
         sorted({role for one in metrics if not unavailable(one, bundle, commercial=commercial) for role in one.roles})
     )
 
 
-def metric_licences(config: RunConfig) -> set[str]:
-    """Licences of these weights."""
-    return {licence.name for licence in open_bundle(config.metric_models).licences(metric_roles(config)).values()}
+def metric_licenses(config: RunConfig) -> set[str]:
+    """Licenses of these weights."""
+    return {license.name for license in open_bundle(config.metric_models).licenses(metric_roles(config)).values()}

@@ -76,7 +76,7 @@ class Studio:
         self._metrics = self._metrics or MetricSet(
             [name for name in NAMES if name != FVD],
             device=self._device,
-            commercial=config.licences == "commercial",
+            commercial=config.licenses == "commercial",
         )
         measured = measure_animation(
             self._metrics,

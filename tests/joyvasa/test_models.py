@@ -7,7 +7,7 @@ import torch
 
 from joyvasa.animator import Animator
 from joyvasa.bundles import open_bundle
-from joyvasa.bundles.spec import Licence
+from joyvasa.bundles.spec import License
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces.animal_cascade import AnimalCascadeDetector
@@ -106,7 +106,7 @@ def test_a_person_is_driven_as_before():
         (["mode=animal", "face.detector=insightface"], "expected one of bundle, xpose, cascade, none"),
         (["mode=human", "face.detector=xpose"], "expected one of bundle, insightface, cascade, none"),
         (["mode=animal", "driving.relative=true", "driving.normalize_lip=true"], "only people have"),
-        (["licences=free"], "licences is 'free'"),
+        (["licenses=free"], "licenses is 'free'"),
     ],
 )
 def test_what_makes_no_sense_in_a_mode_is_refused_in_one_sentence(settings, words):
@@ -137,8 +137,8 @@ def test_missing_animal_files_are_named_with_the_command_that_gets_them():
     [("human", "InsightFace non-commercial research"), ("animal", "IDEA non-commercial research")],
 )
 def test_commercial_use_refuses_restricted_detectors_and_names_another(mode, component):
-    options = config("models=joyvasa", f"mode={mode}", "licences=commercial")
-    with pytest.raises(ConfigError, match="licence_refused") as caught:
+    options = config("models=joyvasa", f"mode={mode}", "licenses=commercial")
+    with pytest.raises(ConfigError, match="license_refused") as caught:
         require_models(options, open_bundle("joyvasa"))
     assert component in caught.value.sentence
     assert "face.detector=cascade" in caught.value.sentence
@@ -147,7 +147,7 @@ def test_commercial_use_refuses_restricted_detectors_and_names_another(mode, com
 
 @pytest.mark.parametrize("mode", ["human", "animal"])
 def test_commercial_use_allows_the_cascade(mode):
-    options = config(f"mode={mode}", "licences=commercial", "face.detector=cascade")
+    options = config(f"mode={mode}", "licenses=commercial", "face.detector=cascade")
     with pytest.raises(ModelError, match="models_missing"):  # nothing else stands in the way
         require_models(options, open_bundle("joyvasa"))
     require_models(dataclasses.replace(options, models="random"), open_bundle("random"))
@@ -160,11 +160,11 @@ def test_a_bundle_for_people_says_that_it_has_nothing_for_animals():
 
 def test_terms_that_are_unclear_are_not_commercial():
     bundle = open_bundle("random")
-    unclear = {"none": Licence(name="Unknown terms", commercial="unclear")}
-    bundle = dataclasses.replace(bundle, spec=bundle.spec.model_copy(update={"licences": unclear}))
+    unclear = {"none": License(name="Unknown terms", commercial="unclear")}
+    bundle = dataclasses.replace(bundle, spec=bundle.spec.model_copy(update={"licenses": unclear}))
     require_models(config("models=random"), bundle)
     with pytest.raises(ConfigError, match=r"Unknown terms.*use another bundle"):
-        require_models(config("models=random", "licences=commercial"), bundle)
+        require_models(config("models=random", "licenses=commercial"), bundle)
 
 
 def test_who_needs_the_motion_generator_alone_needs_no_renderer():

@@ -1,7 +1,7 @@
 """How far eyes are open, read by a network that is made for it.
 
 The face mesh moves its lids hardly at all when eyes shut; MediaPipe's iris network, which lies in the same package and
-has the same licence (Apache-2.0), follows the rims of the lids.
+has the same license (Apache-2.0), follows the rims of the lids.
 """
 
 from __future__ import annotations

@@ -152,12 +152,12 @@ def test_a_hash_cache_that_cannot_be_used_does_no_harm(tmp_path: Path) -> None:
     assert HashCache(file / "not-a-folder/cache.json").sha256(file) == expected
 
 
-def test_licences_are_told_by_role(folder: Path) -> None:
+def test_licenses_are_told_by_role(folder: Path) -> None:
     bundle = open_bundle("joyvasa")
-    licences = bundle.licences(["face_detector", "warping_module"])
-    assert {role: licence.commercial for role, licence in licences.items()} == {
+    licenses = bundle.licenses(["face_detector", "warping_module"])
+    assert {role: license.commercial for role, license in licenses.items()} == {
         "face_detector": "no",
         "warping_module": "yes",
     }
-    assert bundle.licences() == {}  # nothing is there
-    assert set(open_bundle(folder).licences()) >= {"warping_module", "motion_generator"}
+    assert bundle.licenses() == {}  # nothing is there
+    assert set(open_bundle(folder).licenses()) >= {"warping_module", "motion_generator"}

@@ -54,7 +54,7 @@ def test_a_converted_folder_is_a_complete_bundle_with_the_same_tensors(bundle: B
     converted = open_bundle(out)
     same(bundle, converted)
     assert converted.switches == bundle.switches
-    assert converted.licences() == bundle.licences()
+    assert converted.licenses() == bundle.licenses()
     assert all(check.status == "ok" for check in verify(converted, converted.spec.roles))
     assert not list(out.parent.glob(".converted*"))
 

@@ -29,15 +29,15 @@ DETECTOR = b"not for sale"
 
 
 def spec(**changes: dict[str, object]) -> BundleSpec:
-    """Three files of two repositories; one of them under a non-commercial licence."""
+    """Three files of two repositories; one of them under a non-commercial license."""
 
-    def role(file: str, data: bytes, revision: str, licence: str = "free") -> dict[str, object]:
+    def role(file: str, data: bytes, revision: str, license: str = "free") -> dict[str, object]:
         return {
             "file": file,
             "format": "onnx",
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
-            "licence": licence,
+            "license": license,
             "source": {"repository": "owner/model", "revision": revision, "path": f"folder/{file}"},
         }
 
@@ -52,7 +52,7 @@ def spec(**changes: dict[str, object]) -> BundleSpec:
         {
             "format_version": 1,
             "name": "served",
-            "licences": {
+            "licenses": {
                 "free": {"name": "MIT", "commercial": "yes"},
                 "research": {"name": "research only", "commercial": "no"},
             },

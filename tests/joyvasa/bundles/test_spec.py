@@ -17,9 +17,9 @@ def content(**role: Any) -> dict[str, Any]:
     return {
         "format_version": 1,
         "name": "mine",
-        "licences": {"mit": {"name": "MIT", "commercial": "yes"}},
+        "licenses": {"mit": {"name": "MIT", "commercial": "yes"}},
         "roles": {
-            "lip": {"file": "lip.safetensors", "format": "safetensors", "licence": "mit", "network": "lip"} | role
+            "lip": {"file": "lip.safetensors", "format": "safetensors", "license": "mit", "network": "lip"} | role
         },
     }
 
@@ -87,7 +87,7 @@ def test_paths_that_leave_the_bundle_are_refused(tmp_path: Path, file: str) -> N
         ({"file": "x" * 500}, "expected at most 400 characters"),
         ({"file": ""}, "roles.lip.file is ''; expected at least 1 characters"),
         ({"format": "pickle"}, "format"),
-        ({"licence": "unknown"}, "licence"),
+        ({"license": "unknown"}, "license"),
         ({"modes": ["fish"]}, "roles.lip.modes.0 is 'fish'; expected human, animal or training"),
         ({"file": None}, "roles.lip: a role has a file"),
         ({"network": "../lip"}, "network"),
@@ -109,7 +109,7 @@ def test_unknown_and_wrong_entries_are_named(tmp_path: Path, change: dict[str, A
         ({"name": "../x"}, "name is '../x'; expected text"),
         ({"extra": 1}, "extra is unknown"),
         ({"roles": {"Lip Net": {}}}, "roles.Lip Net"),
-        ({"licences": {"mit": {}}}, "licences.mit.name is missing; licences.mit.commercial is missing"),
+        ({"licenses": {"mit": {}}}, "licenses.mit.name is missing; licenses.mit.commercial is missing"),
     ],
 )
 def test_wrong_entries_of_the_bundle_are_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
@@ -148,8 +148,8 @@ def test_the_published_bundle_pins_every_file() -> None:
         for version in role.versions:
             assert version.sha256, name
             assert version.source, name
-    assert spec.licences[spec.roles["face_detector"].licence].commercial == "no"
-    assert spec.licences[spec.roles["animal_landmarks"].licence].commercial == "no"
+    assert spec.licenses[spec.roles["face_detector"].license].commercial == "no"
+    assert spec.licenses[spec.roles["animal_landmarks"].license].commercial == "no"
     human = {"appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator"}
     human |= {"stitching", "lip", "eye", "motion_generator", "motion_template"}
     human |= {"face_detector", "landmarks106", "landmarks203"}

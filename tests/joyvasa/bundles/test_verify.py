@@ -37,7 +37,7 @@ def test_whole_files_are_good(folder: Path) -> None:
     assert {check.status for check in found.values()} == {"ok"}
     assert found["warping_module"].loads
     assert found["warping_module"].pinned
-    assert found["warping_module"].licence == "MIT"
+    assert found["warping_module"].license == "MIT"
 
 
 def test_loading_can_be_left_out(folder: Path) -> None:

@@ -113,8 +113,8 @@ def test_detectors_are_built_by_name(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name, spec in DETECTORS.items() if spec.roles])
 def test_licenses_are_those_of_the_published_weights(name):
-    licences = open_bundle("joyvasa").licences(DETECTORS[name].roles)
-    assert DETECTORS[name].license in {licence.name for licence in licences.values()}
+    licenses = open_bundle("joyvasa").licenses(DETECTORS[name].roles)
+    assert DETECTORS[name].license in {license.name for license in licenses.values()}
 
 
 def test_the_readme_lists_the_registered_detectors():

@@ -125,7 +125,7 @@ def test_every_metric_can_be_built_and_says_what_it_is():
     assert [build(name).name for name in NAMES] == list(NAMES)
     assert len({column.name for column in columns}) == len(columns)
     assert all(column.title and column.measures and column.name.isidentifier() for column in columns)
-    assert all(build(name).licence for name in NAMES if build(name).roles)
+    assert all(build(name).license for name in NAMES if build(name).roles)
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_name():
@@ -151,6 +151,6 @@ def test_metrics_with_weights_say_what_is_missing(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_only_weights_that_may_be_used_commercially_count_where_that_is_asked_for(name):
     metric, bundle = build(name), open_bundle("metrics")
-    free = all(licence.commercial == "yes" for licence in bundle.licences(metric.roles).values())
+    free = all(license.commercial == "yes" for license in bundle.licenses(metric.roles).values())
     reason = unavailable(metric, bundle, commercial=True)
-    assert (reason is not None and reason.code == "licence_forbids") == (not free)
+    assert (reason is not None and reason.code == "license_forbids") == (not free)

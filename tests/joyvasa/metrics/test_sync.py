@@ -304,9 +304,9 @@ def write_bundle(folder: Path, missing: str = "") -> Path:
             key: value for key, value in state.items() if not key.endswith(("num_batches_tracked", missing or "?"))
         }
         torch.save(state, folder / f"{name}.pth", _use_new_zipfile_serialization=False)
-        roles[name] = {"file": f"{name}.pth", "format": "pytorch", "licence": "none", "network": name, "config": config}
-    licences = {"none": {"name": "none", "commercial": "yes"}}
-    content = {"format_version": 1, "name": "small", "licences": licences, "roles": roles}
+        roles[name] = {"file": f"{name}.pth", "format": "pytorch", "license": "none", "network": name, "config": config}
+    licenses = {"none": {"name": "none", "commercial": "yes"}}
+    content = {"format_version": 1, "name": "small", "licenses": licenses, "roles": roles}
     (folder / "bundle.yaml").write_text(yaml.safe_dump(content))
     return folder
 

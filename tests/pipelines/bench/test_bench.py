@@ -44,7 +44,7 @@ def tiny(**amounts):
         "sections": HERE,
         "batches": (1, 2),
         "precisions": ("fp32", "bf16"),
-        "compiled": True,
+        "torch_compile": True,
         "case_s": 0.01,
         "sound_s": 0.12,
         "chain_records": 4,

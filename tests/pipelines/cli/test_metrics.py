@@ -25,17 +25,17 @@ def test_every_metric_is_listed_with_what_it_needs():
         assert row["measures"]
         assert row["available"] == (not build(row["name"]).roles)
         assert row["available"] or row["reason"].startswith("not available: needs /")
-        assert row["available"] or row["licence"]
+        assert row["available"] or row["license"]
         for column in row["columns"]:
             assert {"name", "title", "measures", "unit", "better"} == column.keys()
 
 
-def test_the_list_for_people_names_columns_licences_and_missing_files():
+def test_the_list_for_people_names_columns_licenses_and_missing_files():
     text = run()
     for name in NAMES:
         assert f"{name}: " in text
         for column in build(name).columns:
             assert column.name in text
-        assert build(name).licence in text
+        assert build(name).license in text
     assert "sync: not available: needs " in text
     assert "sharpness: available" in text

@@ -43,7 +43,7 @@ def run(*arguments: str, code: int = 0) -> Result:
     return result
 
 
-def test_list_shows_roles_licences_and_what_is_missing() -> None:
+def test_list_shows_roles_licenses_and_what_is_missing() -> None:
     text = run("list").stdout
     for word in ("joyvasa", "random", "warping_module", "182.2 MB", "generated", "not available: needs"):
         assert word in text
