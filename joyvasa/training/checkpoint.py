@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from joyvasa.errors import ModelError
-from joyvasa.training.files import Files
+from joyvasa.training.file_store import FileStore
 
 FOLDER = "checkpoints"
 FORMAT, VERSION = "joyvasa-training", "1"
@@ -27,7 +27,7 @@ MAX_HEADER_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class TrainingProgress:
     """Where a run stands.
 
     Args:
@@ -54,7 +54,7 @@ class Checkpoints:
         files: of the run.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: FileStore) -> None:
         self.files = files
 
     def steps(self) -> list[int]:
@@ -77,7 +77,7 @@ class Checkpoints:
             return steps[-1] if steps else None
         return min(losses, key=lambda step: (losses[step], step))
 
-    def save(self, progress: Progress, tensors: Mapping[str, Tensor], *, keep: int) -> None:
+    def save(self, progress: TrainingProgress, tensors: Mapping[str, Tensor], *, keep: int) -> None:
         """Writes a checkpoint, then removes those that are neither among the newest nor the best.
 
         Args:
@@ -98,7 +98,7 @@ class Checkpoints:
             if step != best:
                 self.files.remove(_path(step))
 
-    def progress(self, step: int) -> Progress:
+    def progress(self, step: int) -> TrainingProgress:
         """Where the run stood at a checkpoint; reads the head of the file alone.
 
         Raises:
@@ -114,7 +114,7 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._damaged(step, error) from None
 
-    def load(self, step: int) -> tuple[Progress, dict[str, Tensor]]:
+    def load(self, step: int) -> tuple[TrainingProgress, dict[str, Tensor]]:
         """A checkpoint: where the run stood, and tensors by name, on the CPU.
 
         Raises:
@@ -129,10 +129,10 @@ class Checkpoints:
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise self._damaged(step, error) from None
 
-    def _progress(self, step: int, told: Mapping[str, str]) -> Progress:
+    def _progress(self, step: int, told: Mapping[str, str]) -> TrainingProgress:
         if (told.get("format"), told.get("format_version")) != (FORMAT, VERSION):
             raise ValueError("not a checkpoint of this program")
-        progress = Progress(**json.loads(told["training"]))
+        progress = TrainingProgress(**json.loads(told["training"]))
         if progress.step != step:
             raise ValueError(f"holds step {progress.step}")
         return progress

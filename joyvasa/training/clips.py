@@ -95,7 +95,7 @@ class ClipRecord:
         return InputError(code, f"clip {self.clip_id[:80]!r}: {found}; expected {expected}")
 
 
-def split_of(source: str, validation_share: float = VALIDATION_SHARE) -> Split:
+def assign_split(source: str, validation_share: float = VALIDATION_SHARE) -> Split:
     """The split of a source; it never moves when data are added.
 
     Args:
@@ -106,7 +106,7 @@ def split_of(source: str, validation_share: float = VALIDATION_SHARE) -> Split:
     return "validation" if place < validation_share else "train"
 
 
-def pcm16(waveform: np.ndarray) -> np.ndarray:
+def to_pcm16(waveform: np.ndarray) -> np.ndarray:
     """Samples as a clip keeps them: float in [-1, 1] to int16; louder ones are clipped."""
     return np.rint(np.clip(waveform, -1, 1) * _PCM_SCALE).astype(np.int16)
 

@@ -23,14 +23,14 @@ from joyvasa.training.dataset_files import (
     DatasetCard,
     read_card,
 )
-from joyvasa.training.files import Files
-from joyvasa.training.shard_clips import read_clip
+from joyvasa.training.file_store import FileStore
+from joyvasa.training.shard_reader import read_clip
 
 OPEN_SHARDS = 32  # of each thread
 
 
 @dataclass(frozen=True)
-class ClipPlace:
+class ClipLocation:
     """Where a clip lies.
 
     Args:
@@ -56,17 +56,17 @@ class Dataset:
         InputError: `dataset_missing` or `dataset_invalid`.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: FileStore) -> None:
         self.files = files
         self.card: DatasetCard = read_card(files)
         self._index = self._read_index()
         self._threads = threading.local()
 
-    def clips(self, split: Split) -> list[ClipPlace]:
+    def clips(self, split: Split) -> list[ClipLocation]:
         """The clips of a split, in the order of their ids."""
         table = self._index.filter(pc.field("split") == split)
         names = ("clip_id", "shard", "row", "n_frames")
-        return [ClipPlace(*values) for values in zip(*(table[name].to_pylist() for name in names), strict=True)]
+        return [ClipLocation(*values) for values in zip(*(table[name].to_pylist() for name in names), strict=True)]
 
     def template_arrays(self) -> dict[str, np.ndarray]:
         """Statistics of the motion by the names of JoyVASA's template.
@@ -96,7 +96,7 @@ class Dataset:
             raise self._damaged(TEMPLATE, f"made for {len(template.expression_mean) // 3} keypoints")
         return template
 
-    def read(self, place: ClipPlace) -> ClipRecord:
+    def read(self, place: ClipLocation) -> ClipRecord:
         """One clip.
 
         Args:

@@ -55,8 +55,8 @@ import yaml
 from joyvasa.errors import InputError
 from joyvasa.networks.speech_encoder import SAMPLE_RATE
 from joyvasa.training.clips import SPLITS, ClipRecord
-from joyvasa.training.files import Files
-from joyvasa.training.moments import Moments, joined_moments, moments_text, read_moments
+from joyvasa.training.file_store import FileStore
+from joyvasa.training.moments import ExactMoments, merge_moments, moments_from_json, moments_to_json
 
 FORMAT, VERSION = "joyvasa-dataset", 1
 CARD, INDEX, TEMPLATE, SHARDS = "dataset.yaml", "clips.parquet", "template.safetensors", "motion"
@@ -121,7 +121,7 @@ class DatasetWriter:
         keypoints: of all motion.
     """
 
-    def __init__(self, files: Files, *, frames_per_second: int = 25, keypoints: int = 21) -> None:
+    def __init__(self, files: FileStore, *, frames_per_second: int = 25, keypoints: int = 21) -> None:
         self.files = files
         self.frames_per_second = frames_per_second
         self.keypoints = keypoints
@@ -149,7 +149,7 @@ class DatasetWriter:
             InputError: a clip is not as `ClipRecord` says, or of another rate or number of keypoints.
         """
         index: list[dict[str, Any]] = []
-        moments: list[Mapping[str, Moments]] = []
+        moments: list[Mapping[str, ExactMoments]] = []
         with (
             self.files.staging(self.shard_path(shard)) as path,
             # float32 numbers of motion hardly repeat: a dictionary would only be tried and thrown away
@@ -160,14 +160,16 @@ class DatasetWriter:
                 writer.write_table(pa.Table.from_pylist([_row(clip)], SCHEMA))
                 index.append({"clip_id": clip.clip_id, "source": clip.source, "split": clip.split,
                               "n_frames": clip.n_frames})  # fmt: skip
-                measured = {name: Moments.of(values) for name, values in _numbers(clip).items() if values is not None}
-                moments = [joined_moments([*moments, measured])]
+                measured = {
+                    name: ExactMoments.of(values) for name, values in _numbers(clip).items() if values is not None
+                }
+                moments = [merge_moments([*moments, measured])]
             # Told also of an empty shard, which finishes its part of the data set like any other.
             writer.add_key_value_metadata(
                 {
                     "joyvasa.format": json.dumps([FORMAT, VERSION, self.frames_per_second, self.keypoints]),
                     "joyvasa.clips": json.dumps(index),
-                    "joyvasa.moments": moments_text(moments[0] if moments else {}),
+                    "joyvasa.moments": moments_to_json(moments[0] if moments else {}),
                 }
             )
         return len(index)
@@ -184,11 +186,11 @@ class DatasetWriter:
         """
         names = [name for name in self.files.names(SHARDS) if re.fullmatch(r"\d{5,}\.parquet", name)]
         rows: list[dict[str, Any]] = []
-        parts: list[Mapping[str, Moments]] = []
+        parts: list[Mapping[str, ExactMoments]] = []
         for name in names:
             index, moments = self._footer(f"{SHARDS}/{name}")
             rows += [{**row, "shard": int(name.split(".")[0]), "row": number} for number, row in enumerate(index)]
-            parts = [joined_moments([*parts, moments])]
+            parts = [merge_moments([*parts, moments])]
         where = self.files.root
         if not rows:
             raise InputError("dataset_empty", f"{where}: no clip in {len(names)} shards; expected one: add recordings")
@@ -226,14 +228,14 @@ class DatasetWriter:
             )
         return clip
 
-    def _footer(self, path: str) -> tuple[list[dict[str, Any]], dict[str, Moments]]:
+    def _footer(self, path: str) -> tuple[list[dict[str, Any]], dict[str, ExactMoments]]:
         try:
             with self.files.open(path) as stream:
                 told = pq.read_metadata(stream).metadata or {}
             expected = [FORMAT, VERSION, self.frames_per_second, self.keypoints]
             if (found := json.loads(told.get(b"joyvasa.format", b"null"))) != expected:
                 raise ValueError(f"made for {found}, expected {expected}")
-            return json.loads(told[b"joyvasa.clips"]), read_moments(told[b"joyvasa.moments"].decode())
+            return json.loads(told[b"joyvasa.clips"]), moments_from_json(told[b"joyvasa.moments"].decode())
         except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(self.files.location(path), error) from None
 
@@ -250,7 +252,7 @@ def _row(clip: ClipRecord) -> dict[str, Any]:
     return {**told, **numbers, "sound": clip.sound.astype("<i2").tobytes()}
 
 
-def _statistics(moments: Mapping[str, Moments]) -> dict[str, np.ndarray]:
+def _statistics(moments: Mapping[str, ExactMoments]) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for name, item in moments.items():
         if item.count == moments["expression"].count:  # a ratio that some clips lack has no statistics
@@ -279,7 +281,7 @@ def _damaged(where: str, error: BaseException | str) -> InputError:
     return InputError("dataset_invalid", f"{where}: not part of a data set ({reason}): prepare the data set again")
 
 
-def read_card(files: Files) -> DatasetCard:
+def read_card(files: FileStore) -> DatasetCard:
     """The card of a finished data set.
 
     Raises:

@@ -19,26 +19,26 @@ from joyvasa.bundles.bundle import TEMPLATE_ROLE
 from joyvasa.bundles.convert import convert_to_folder, models_output
 from joyvasa.bundles.generator import ARGUMENTS
 from joyvasa.bundles.registry import SPEC_NAME
-from joyvasa.bundles.spec import BundleSpec, Licence, Role, Switches, read_spec
+from joyvasa.bundles.spec import BundleSpec, License, Role, Switches, read_spec
 from joyvasa.config import config_from
 from joyvasa.errors import ModelError, OutputError
 from joyvasa.motion.sequence import MotionTemplate
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
 from joyvasa.runtime.files import atomic_file, atomic_folder, sha256_of
-from joyvasa.training.checkpoint import Checkpoints, Progress
+from joyvasa.training.checkpoint import Checkpoints, TrainingProgress
 from joyvasa.training.config import TrainingConfig
-from joyvasa.training.files import Files
+from joyvasa.training.file_store import FileStore
 
 GENERATOR_ROLE = "motion_generator"
 PORTRAIT_ROLES = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
-LICENCE = "training"
-TERMS = Licence(
+LICENSE = "training"
+TERMS = License(
     name="not stated", commercial="unclear", note="Trained with joyvasa: the terms of its data and encoder hold"
 )
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedGenerator:
     """A motion generator as a run left it.
 
     Args:
@@ -48,7 +48,7 @@ class Trained:
         template: statistics of its motion by the names of JoyVASA's template.
     """
 
-    progress: Progress
+    progress: TrainingProgress
     sizes: MotionGeneratorConfig
     state: Mapping[str, Tensor]
     template: Mapping[str, Tensor]
@@ -61,7 +61,7 @@ class Trained:
         return {name: sizes[name] for name in ARGUMENTS} | named
 
 
-def load_trained(run: Files, step: int | None = None) -> Trained:
+def load_trained_generator(run: FileStore, step: int | None = None) -> TrainedGenerator:
     """The motion generator of a checkpoint.
 
     Args:
@@ -89,10 +89,10 @@ def load_trained(run: Files, step: int | None = None) -> Trained:
     config = config_from(TrainingConfig, progress.config, where=f"checkpoint {chosen} of {run.root}")
     template = named("template.")
     MotionTemplate.from_arrays(template)
-    return Trained(progress, config.network, {**named("model."), **named("average.")}, template)
+    return TrainedGenerator(progress, config.network, {**named("model."), **named("average.")}, template)
 
 
-def write_bundle(trained: Trained, out: Path, *, base: str | None = None) -> Bundle:
+def write_bundle(trained: TrainedGenerator, out: Path, *, base: str | None = None) -> Bundle:
     """Makes a bundle folder; it appears whole or not at all.
 
     Args:
@@ -112,7 +112,7 @@ def write_bundle(trained: Trained, out: Path, *, base: str | None = None) -> Bun
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError("output_exists", f"{out}: is there and not empty: choose another folder")
     name = re.sub(r"[^\w.-]", "-", out.name, flags=re.ASCII).lstrip("._-")[:80] or "trained"
-    spec = BundleSpec(format_version=1, name=name, licences={}, roles={})
+    spec = BundleSpec(format_version=1, name=name, licenses={}, roles={})
     with models_output(out), atomic_folder(out) as folder:
         if base is not None:
             source = open_bundle(base)
@@ -129,7 +129,7 @@ def write_bundle(trained: Trained, out: Path, *, base: str | None = None) -> Bun
     return open_bundle(out)
 
 
-def write_published(trained: Trained, path: Path) -> None:
+def write_published_checkpoint(trained: TrainedGenerator, path: Path) -> None:
     """Writes a checkpoint as JoyVASA publishes them: `args`, `model` and `iter`; it appears whole or not at all.
 
     Args:
@@ -161,7 +161,7 @@ def _add_role(folder: Path, role: str, tensors: Mapping[str, Tensor], told: Mapp
     path.chmod(0o644)  # safetensors makes private files
 
 
-def _joined(base: BundleSpec, trained: Trained, folder: Path, name: str) -> BundleSpec:
+def _joined(base: BundleSpec, trained: TrainedGenerator, folder: Path, name: str) -> BundleSpec:
     """The description of a bundle with the trained roles in the place of, or beside, those of its base."""
 
     def role(key: str, **more: Any) -> Role:
@@ -171,7 +171,7 @@ def _joined(base: BundleSpec, trained: Trained, folder: Path, name: str) -> Bund
             format="safetensors",
             bytes=path.stat().st_size,
             sha256=sha256_of(path),
-            licence=LICENCE,
+            license=LICENSE,
             modes=["human", "animal"],
             **more,
         )
@@ -191,7 +191,7 @@ def _joined(base: BundleSpec, trained: Trained, folder: Path, name: str) -> Bund
         name=name,
         description=f"Motion generator trained with joyvasa: step {trained.progress.step} on data set "
         f"{trained.progress.dataset[:12]}",
-        licences={**base.licences, LICENCE: TERMS},
+        licenses={**base.licenses, LICENSE: TERMS},
         switches=Switches.model_validate(switches),
         roles={
             **base.roles,

@@ -23,14 +23,14 @@ from joyvasa.rendering.renderer import to_network_input
 from joyvasa.runtime.device import Precision, autocast
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, SAMPLES_PER_FRAME
-from joyvasa.training.clips import ClipRecord, Split, pcm16
-from joyvasa.training.footage import Picture, Sound
-from joyvasa.training.stretches import Stretch
+from joyvasa.training.clips import ClipRecord, Split, to_pcm16
+from joyvasa.training.media_stream import FrameStream, SoundStream
+from joyvasa.training.segments import Segment
 
 CROP_SIDE = 512  # pixels, before the crop shrinks to what the network takes
 
 
-class ClipReader:
+class ClipExtractor:
     """Reads the motion of clips.
 
     Args:
@@ -64,7 +64,7 @@ class ClipReader:
         self,
         path: Path,
         info: VideoInfo,
-        stretches: Sequence[Stretch],
+        stretches: Sequence[Segment],
         *,
         delay_s: float,
         names: Sequence[str],
@@ -88,7 +88,7 @@ class ClipReader:
         Raises:
             InputError: the recording cannot be read to the end of the last stretch.
         """
-        picture, sound = Picture(path, info), Sound(path, delay_s)
+        picture, sound = FrameStream(path, info), SoundStream(path, delay_s)
         for stretch, name in zip(stretches, names, strict=True):
             assert stretch.square is not None, "not rejected"
             motion, ratios = self._motion(picture.take(stretch.first, stretch.n_frames), stretch.square)
@@ -104,7 +104,7 @@ class ClipReader:
                 split=split,
                 start_s=stretch.start_s,
                 motion=motion,
-                sound=pcm16(heard),
+                sound=to_pcm16(heard),
                 eye_ratio=None if ratios is None else ratios[:, :2],
                 lip_ratio=None if ratios is None else ratios[:, 2:],
             )
@@ -137,7 +137,7 @@ class ClipReader:
         return info.expression.float().cpu(), pose.float().cpu()
 
 
-def extractor_keypoints(network: nn.Module) -> int:
+def count_keypoints(network: nn.Module) -> int:
     """How many keypoints a motion extractor gives."""
     return cast(MotionExtractor | CompactMotionExtractor, network).n_keypoints
 

@@ -13,13 +13,13 @@ from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 from joyvasa.motion.windows import plan_windows
 from joyvasa.networks.motion_generator import MotionGenerator
 from joyvasa.training.clips import ClipRecord
-from joyvasa.training.samples import normalised
+from joyvasa.training.samples import normalize_motion
 
 MAX_S = 12.0  # of a clip that is generated: three windows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generated:
+class GeneratedMotion:
     """Motion of one clip as it was and as the network draws it.
 
     Args:
@@ -33,14 +33,14 @@ class Generated:
     drawn: MotionSequence
 
 
-def generate(
+def generate_motion(
     network: MotionGenerator,
     clip: ClipRecord,
     template: MotionTemplate,
     *,
     seed: int,
     sound: np.ndarray | None = None,
-) -> Generated:
+) -> GeneratedMotion:
     """Draws motion for a clip.
 
     Args:
@@ -62,16 +62,16 @@ def generate(
     )
     config = SamplingConfig(cfg_scale=1.0)  # without guidance: what was learned
     (drawn,) = sample_motion(network, [recording], template, config, device=device)
-    return Generated(clip_id=clip.clip_id, true=clip.motion[:n_frames], drawn=drawn[:n_frames])
+    return GeneratedMotion(clip_id=clip.clip_id, true=clip.motion[:n_frames], drawn=drawn[:n_frames])
 
 
-def correlation(generated: Generated, template: MotionTemplate) -> float:
+def motion_correlation(generated: GeneratedMotion, template: MotionTemplate) -> float:
     """How much drawn and true motion move alike: Pearson's coefficient along time, the mean over all numbers.
 
     Numbers that do not move are left out; each of the others counts alike, expression and pose.
     """
     size = len(template.expression_mean) + 7
-    true, drawn = (_centred(normalised(motion, template, size)) for motion in (generated.true, generated.drawn))
+    true, drawn = (_centred(normalize_motion(motion, template, size)) for motion in (generated.true, generated.drawn))
     norms = true.norm(dim=0) * drawn.norm(dim=0)
     moving = norms > 1e-6
     return float(((true * drawn).sum(dim=0)[moving] / norms[moving]).mean()) if bool(moving.any()) else 0.0

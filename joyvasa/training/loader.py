@@ -11,7 +11,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def prefetched(make: Callable[[T], U], keys: Iterable[T], *, threads: int, ahead: int) -> Generator[U]:
+def prefetch_results(make: Callable[[T], U], keys: Iterable[T], *, threads: int, ahead: int) -> Generator[U]:
     """What `make` gives for each key, in order, made by threads before it is asked for.
 
     Threads are enough: reading, unpacking and drawing run outside of Python's lock. Never more than

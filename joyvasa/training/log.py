@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from joyvasa.errors import EnvironmentFault
-from joyvasa.training.files import Files
+from joyvasa.training.file_store import FileStore
 
 FOLDER, BOARD = "log", "tensorboard"
 
@@ -27,7 +27,7 @@ class TrainingLog:
         EnvironmentFault: `tensorboard_missing`.
     """
 
-    def __init__(self, files: Files, *, first_step: int, tensorboard: bool) -> None:
+    def __init__(self, files: FileStore, *, first_step: int, tensorboard: bool) -> None:
         self.files = files
         for name, last in _parts(files):
             if last > first_step:
@@ -71,7 +71,7 @@ class TrainingLog:
             self._board.close()
 
 
-def read_log(files: Files) -> pa.Table:
+def read_log(files: FileStore) -> pa.Table:
     """All rows of a run, by step.
 
     Args:
@@ -84,7 +84,7 @@ def read_log(files: Files) -> pa.Table:
     return pa.concat_tables(tables) if tables else pa.table({})
 
 
-def _parts(files: Files) -> list[tuple[str, int]]:
+def _parts(files: FileStore) -> list[tuple[str, int]]:
     """Files of the log and the last step in each, in order."""
     matches = (re.fullmatch(r"(\d{8,})\.parquet", name) for name in files.names(FOLDER))
     return sorted(((match[0], int(match[1])) for match in matches if match), key=lambda part: part[1])

@@ -52,7 +52,7 @@ class LossConfig:
         return {"prediction": 1.0} | {name: getattr(self, name) for name in names}
 
 
-def part_names(target: Target) -> list[str]:
+def loss_part_names(target: Target) -> list[str]:
     """Names of the parts that `weighted_loss` gives, in order."""
     return list(LossConfig().weights) if target == "sample" else ["prediction"]
 
@@ -87,7 +87,7 @@ def loss_terms(
         scalars by the names of `LossConfig`, and `prediction` for the whole vector.
     """
     config = config or LossConfig()
-    difference: Difference = squared if config.criterion == "l2" else absolute
+    difference: Difference = squared_difference if config.criterion == "l2" else absolute_difference
     n_frames = clean.shape[1]
     before = prediction.shape[1] - n_frames
     valid = torch.arange(n_frames, device=clean.device) < end[:, None]  # (B, n)
@@ -148,12 +148,12 @@ def weighted_loss(
     return torch.stack(list(parts.values())).sum(), parts
 
 
-def squared(a: Tensor, b: Tensor) -> Tensor:
+def squared_difference(a: Tensor, b: Tensor) -> Tensor:
     """Squared difference of each number."""
     return (a - b) ** 2
 
 
-def absolute(a: Tensor, b: Tensor) -> Tensor:
+def absolute_difference(a: Tensor, b: Tensor) -> Tensor:
     """Absolute difference of each number."""
     return (a - b).abs()
 

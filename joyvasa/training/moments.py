@@ -18,7 +18,7 @@ UNIT_BITS = 173  # sums count multiples of 2**-173; every float32 is one, as the
 
 
 @dataclass(frozen=True)
-class Moments:
+class ExactMoments:
     """Sums over the frames of one quantity, for each of its numbers.
 
     Args:
@@ -36,7 +36,7 @@ class Moments:
     largest: tuple[float, ...]
 
     @classmethod
-    def of(cls, values: np.ndarray) -> Moments:
+    def of(cls, values: np.ndarray) -> ExactMoments:
         """Sum float32 values of shape (frames, numbers), at least one frame, all finite."""
         scaled = (values.T.astype(np.float64) * 2.0**UNIT_BITS).tolist()  # exact: a power of two, far from the limits
         columns = [[int(value) for value in column] for column in scaled]
@@ -48,9 +48,9 @@ class Moments:
             tuple(values.max(axis=0).tolist()),
         )
 
-    def joined(self, other: Moments) -> Moments:
+    def joined(self, other: ExactMoments) -> ExactMoments:
         """Merge with the moments of other frames."""
-        return Moments(
+        return ExactMoments(
             self.count + other.count,
             tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)),
             tuple(a + b for a, b in zip(self.squares, other.squares, strict=True)),
@@ -75,12 +75,12 @@ class Moments:
         }
 
 
-def moments_text(moments: Mapping[str, Moments]) -> str:
+def moments_to_json(moments: Mapping[str, ExactMoments]) -> str:
     """Write moments by name as JSON."""
     return json.dumps({name: asdict(item) for name, item in moments.items()})
 
 
-def read_moments(text: str) -> dict[str, Moments]:
+def moments_from_json(text: str) -> dict[str, ExactMoments]:
     """Read what `moments_text` wrote.
 
     Raises:
@@ -88,16 +88,16 @@ def read_moments(text: str) -> dict[str, Moments]:
     """
     result = {}
     for name, item in json.loads(text).items():
-        count, *lists = (item[field.name] for field in fields(Moments))
+        count, *lists = (item[field.name] for field in fields(ExactMoments))
         if not isinstance(count, int) or len({len(values) for values in lists}) != 1:
             raise ValueError(f"moments of {name} have several lengths")
-        result[name] = Moments(count, *(tuple(values) for values in lists))
+        result[name] = ExactMoments(count, *(tuple(values) for values in lists))
     return result
 
 
-def joined_moments(parts: list[Mapping[str, Moments]]) -> dict[str, Moments]:
+def merge_moments(parts: list[Mapping[str, ExactMoments]]) -> dict[str, ExactMoments]:
     """Merge moments by name; a name covers the parts that have it."""
-    result: dict[str, Moments] = {}
+    result: dict[str, ExactMoments] = {}
     for part in parts:
         for name, moments in part.items():
             result[name] = result[name].joined(moments) if name in result else moments

@@ -10,7 +10,7 @@ from torch import Tensor
 from joyvasa.networks.motion_generator import MotionGenerator
 from joyvasa.runtime.device import Precision, autocast
 from joyvasa.training.losses import LossConfig, loss_terms, weighted_loss
-from joyvasa.training.samples import WINDOWS, Batch, truncated
+from joyvasa.training.samples import WINDOWS, Batch, truncate_windows
 
 
 def pair_loss(
@@ -43,7 +43,7 @@ def pair_loss(
     end, noise, step, without_audio = (
         values.transpose(0, 1).flatten(0, 1) for values in (batch.end, batch.noise, batch.step, batch.without_audio)
     )
-    audio, motion = truncated(
+    audio, motion = truncate_windows(
         batch.audio.transpose(0, 1).flatten(0, 1), batch.motion.transpose(0, 1).flatten(0, 1), end, truncation_mode
     )
     given = batch.motion[:, 0, -before:]  # (B, P, D)

@@ -18,7 +18,7 @@ from joyvasa.motion.sequence import POSE_SIZE, MotionSequence, MotionTemplate
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
 from joyvasa.training.clips import ClipRecord, Split
 from joyvasa.training.config import SampleConfig
-from joyvasa.training.dataset import ClipPlace, Dataset
+from joyvasa.training.dataset import ClipLocation, Dataset
 
 WINDOWS = 2
 # What JoyVASA asks of a clip beyond two windows; shorter ones are played again from their start.
@@ -97,7 +97,7 @@ class SampleStream:
     ) -> None:
         self.dataset, self.template, self.sizes, self.config = dataset, template, sizes, config
         self.seed, self.shuffle = seed, shuffle
-        self.places: list[ClipPlace] = dataset.clips(split)[:limit]
+        self.places: list[ClipLocation] = dataset.clips(split)[:limit]
         card = dataset.card
         if not self.places:
             raise InputError(
@@ -137,11 +137,11 @@ class SampleStream:
         clip = self.dataset.read(self.places[int(self._order(epoch)[place])])
         draw = self._generator(_SAMPLE, position)
         sizes, n_frames = self.sizes, self.sizes.n_motions
-        motion = normalised(clip.motion, self.template, sizes.motion_feat_dim)
-        audio, motion = lengthened(torch.from_numpy(clip.waveform()), motion, sizes)
+        motion = normalize_motion(clip.motion, self.template, sizes.motion_feat_dim)
+        audio, motion = repeat_to_length(torch.from_numpy(clip.waveform()), motion, sizes)
         last_start = len(motion) - WINDOWS * n_frames - EXTRA_FRAMES
         start = int(draw.integers(last_start + 1)) if self.shuffle and last_start > 0 else 0
-        audio, motion = windows(audio, motion, start, sizes)
+        audio, motion = cut_windows(audio, motion, start, sizes)
         end = torch.full((WINDOWS,), n_frames)
         coins, ends = draw.random(WINDOWS), draw.integers(1, n_frames, WINDOWS)
         if self.shuffle:
@@ -175,7 +175,7 @@ class SampleStream:
         return self._generator(_ORDER, epoch).permutation(len(self.places))
 
 
-def normalised(motion: MotionSequence, template: MotionTemplate, size: int) -> Tensor:
+def normalize_motion(motion: MotionSequence, template: MotionTemplate, size: int) -> Tensor:
     """Motion as the network takes it: standardised expression, pose between its least and largest value.
 
     Args:
@@ -192,7 +192,7 @@ def normalised(motion: MotionSequence, template: MotionTemplate, size: int) -> T
     return torch.nn.functional.pad(frames, (0, size - frames.shape[1]))
 
 
-def lengthened(audio: Tensor, motion: Tensor, sizes: MotionGeneratorConfig) -> tuple[Tensor, Tensor]:
+def repeat_to_length(audio: Tensor, motion: Tensor, sizes: MotionGeneratorConfig) -> tuple[Tensor, Tensor]:
     """A clip that is too short for two windows, doubled until it is long enough.
 
     Args:
@@ -205,7 +205,7 @@ def lengthened(audio: Tensor, motion: Tensor, sizes: MotionGeneratorConfig) -> t
     return audio, motion
 
 
-def windows(audio: Tensor, motion: Tensor, start: int, sizes: MotionGeneratorConfig) -> tuple[Tensor, Tensor]:
+def cut_windows(audio: Tensor, motion: Tensor, start: int, sizes: MotionGeneratorConfig) -> tuple[Tensor, Tensor]:
     """Two consecutive windows of a clip.
 
     Args:
@@ -222,7 +222,7 @@ def windows(audio: Tensor, motion: Tensor, start: int, sizes: MotionGeneratorCon
     return audio.reshape(WINDOWS, -1), motion[start : start + n_frames].unflatten(0, (WINDOWS, -1))
 
 
-def truncated(audio: Tensor, motion: Tensor, end: Tensor, mode: str = "zero") -> tuple[Tensor, Tensor]:
+def truncate_windows(audio: Tensor, motion: Tensor, end: Tensor, mode: str = "zero") -> tuple[Tensor, Tensor]:
     """Windows without what follows their ends.
 
     Args:

@@ -48,7 +48,7 @@ class FrameMeter:
         return change, self._still
 
 
-def scene_starts(changes: NDArray[np.floating]) -> list[int]:
+def find_scene_starts(changes: NDArray[np.floating]) -> list[int]:
     """Frames with which another scene begins.
 
     Args:
@@ -62,7 +62,7 @@ def scene_starts(changes: NDArray[np.floating]) -> list[int]:
     return starts
 
 
-def frozen_frames(still: NDArray[np.integer], least: int) -> NDArray[np.bool_]:
+def find_frozen_frames(still: NDArray[np.integer], least: int) -> NDArray[np.bool_]:
     """Which frames belong to stretches in which nothing moves.
 
     Args:

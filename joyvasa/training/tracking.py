@@ -23,7 +23,7 @@ MIN_OVERLAP = 0.3  # of the boxes of one face in two looks, intersection over un
 RIVAL = 0.5  # another face counts if its side is this part of the face's, at least
 
 
-class Sight(StrEnum):
+class TrackState(StrEnum):
     """What a look showed."""
 
     ONE = "one"
@@ -32,7 +32,7 @@ class Sight(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class FaceDetections:
     """The faces of one frame.
 
     Args:
@@ -46,7 +46,7 @@ class Look:
     squares: tuple[Square, ...]
 
     @classmethod
-    def at(cls, frame: int, faces: Sequence[Face], *, min_side: float) -> Look:
+    def at(cls, frame: int, faces: Sequence[Face], *, min_side: float) -> FaceDetections:
         """What a detector found, without faces that are too small; the largest first."""
         kept = sorted((face for face in faces if face.side >= min_side), key=lambda face: -face.side)
         boxes = np.array([face.box for face in kept], np.float64).reshape(-1, 4)
@@ -54,14 +54,14 @@ class Look:
         return cls(frame, boxes, tuple(squares))
 
     @classmethod
-    def whole(cls, frame: int, width: int, height: int) -> Look:
+    def whole(cls, frame: int, width: int, height: int) -> FaceDetections:
         """Where the whole frame counts as the face."""
         side = float(max(width, height))
         return cls(frame, np.array([[0.0, 0.0, width, height]]), (Square((width / 2, height / 2), side, 0.0),))
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class TrackedFace:
     """What a look says of the face that is followed.
 
     Args:
@@ -73,13 +73,13 @@ class Seen:
     """
 
     frame: int
-    sight: Sight
+    sight: TrackState
     track: int
     box: FloatArray | None
     square: Square | None
 
 
-def follow_face(looks: Sequence[Look], *, max_gap: int) -> list[Seen]:
+def track_face(looks: Sequence[FaceDetections], *, max_gap: int) -> list[TrackedFace]:
     """Follows the largest face of a scene.
 
     Args:
@@ -91,20 +91,22 @@ def follow_face(looks: Sequence[Look], *, max_gap: int) -> list[Seen]:
     tracks = [one.track for one in seen]
     for sight, first, end in _runs(sights):
         between = 0 < first and end < len(seen)
-        if sight is not Sight.ONE and end - first <= max_gap and between and tracks[first - 1] == tracks[end]:
-            sights[first:end] = [Sight.ONE] * (end - first)
+        if sight is not TrackState.ONE and end - first <= max_gap and between and tracks[first - 1] == tracks[end]:
+            sights[first:end] = [TrackState.ONE] * (end - first)
             tracks[first:end] = [tracks[end]] * (end - first)
     for sight, first, end in _runs(sights):
-        if sight is Sight.ONE and end - first <= max_gap and end - first < len(seen):  # a chance hit of the detector
+        if (
+            sight is TrackState.ONE and end - first <= max_gap and end - first < len(seen)
+        ):  # a chance hit of the detector
             sights[first:end] = [sights[first - 1] if first else sights[end]] * (end - first)
     return [
-        Seen(one.frame, sight, track, one.box, one.square)
+        TrackedFace(one.frame, sight, track, one.box, one.square)
         for one, sight, track in zip(seen, sights, tracks, strict=True)
     ]
 
 
-def _matched(looks: Sequence[Look], max_gap: int) -> list[Seen]:
-    seen: list[Seen] = []
+def _matched(looks: Sequence[FaceDetections], max_gap: int) -> list[TrackedFace]:
+    seen: list[TrackedFace] = []
     last: FloatArray | None = None
     track, missed = -1, 0
     for look in looks:
@@ -116,18 +118,24 @@ def _matched(looks: Sequence[Look], max_gap: int) -> list[Seen]:
             face, track = 0, track + 1
         if face is None:
             missed += 1
-            seen.append(Seen(look.frame, Sight.LOST, track, None, None))
+            seen.append(TrackedFace(look.frame, TrackState.LOST, track, None, None))
             continue
         missed, last = 0, look.boxes[face]
         sides = (look.boxes[:, 2:] - look.boxes[:, :2]).max(axis=1)
         several = int((sides >= RIVAL * sides[face]).sum()) > 1
         seen.append(
-            Seen(look.frame, Sight.SEVERAL if several else Sight.ONE, track, look.boxes[face], look.squares[face])
+            TrackedFace(
+                look.frame,
+                TrackState.SEVERAL if several else TrackState.ONE,
+                track,
+                look.boxes[face],
+                look.squares[face],
+            )
         )
     return seen
 
 
-def _runs(values: Sequence[Sight]) -> list[tuple[Sight, int, int]]:
+def _runs(values: Sequence[TrackState]) -> list[tuple[TrackState, int, int]]:
     """Equal neighbours: value, first, end."""
     runs, first = [], 0
     for value, group in groupby(values):
@@ -137,7 +145,7 @@ def _runs(values: Sequence[Sight]) -> list[tuple[Sight, int, int]]:
     return runs
 
 
-def clip_square(seen: Sequence[Seen]) -> Square | None:
+def average_clip_square(seen: Sequence[TrackedFace]) -> Square | None:
     """The one square that a clip is cut by, the mean of those of its looks; None if the face does not stay in it."""
     found = [(one.box, one.square) for one in seen if one.box is not None and one.square is not None]
     if not found:

@@ -20,30 +20,30 @@ from torch import Tensor
 from joyvasa.config import plain
 from joyvasa.errors import ModelError
 from joyvasa.runtime.device import choose_device
-from joyvasa.training.checkpoint import Checkpoints, Progress
+from joyvasa.training.checkpoint import Checkpoints, TrainingProgress
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
-from joyvasa.training.files import Files
-from joyvasa.training.generation import correlation, generate
-from joyvasa.training.group import Group
-from joyvasa.training.initial import initial_network
-from joyvasa.training.loader import prefetched
+from joyvasa.training.file_store import FileStore
+from joyvasa.training.generation import generate_motion, motion_correlation
+from joyvasa.training.initialization import build_initial_network
+from joyvasa.training.loader import prefetch_results
 from joyvasa.training.log import TrainingLog
-from joyvasa.training.losses import part_names
+from joyvasa.training.losses import loss_part_names
+from joyvasa.training.motion_plot import encode_png, plot_motion
 from joyvasa.training.objective import pair_loss
 from joyvasa.training.optimizer import Optimizer, learning_rate
-from joyvasa.training.pictures import motion_picture, png
 from joyvasa.training.samples import Batch, SampleStream
+from joyvasa.training.worker_group import WorkerGroup
 
 PICTURES = "pictures"
 _NETWORK = 2  # what a stream of random numbers is for; those of samples have the numbers before
 
 StepValues = Mapping[str, float | None]
-Listener = Callable[[int, StepValues], object]
+StepCallback = Callable[[int, StepValues], object]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class TrainingResult:
     """What a part of a run came to.
 
     Args:
@@ -87,16 +87,16 @@ class Trainer:
         self,
         config: TrainingConfig,
         dataset: Dataset,
-        run: Files,
+        run: FileStore,
         *,
-        group: Group | None = None,
+        group: WorkerGroup | None = None,
         stop: Callable[[], bool] = lambda: False,
-        listener: Listener = lambda step, values: None,
+        listener: StepCallback = lambda step, values: None,
     ) -> None:
         self.config, self.dataset, self.run_files = config, dataset, run
-        self.group, self.stop, self.listener = group or Group(), stop, listener
+        self.group, self.stop, self.listener = group or WorkerGroup(), stop, listener
         self.device = choose_device(config.device)
-        self.names = ["loss", *part_names(config.network.target)]
+        self.names = ["loss", *loss_part_names(config.network.target)]
         self.template = dataset.template()
         self.template_arrays = {name: torch.from_numpy(item) for name, item in dataset.template_arrays().items()}
         self.train_stream = SampleStream(
@@ -107,9 +107,9 @@ class Trainer:
             self.validation_stream = self.fixed_stream("validation", config.checkpoints.validation_clips)
         self.checkpoints = Checkpoints(run)
         steps = self.checkpoints.steps()
-        self.network = initial_network(config, load_encoder=not steps).to(self.device).train()
+        self.network = build_initial_network(config, load_encoder=not steps).to(self.device).train()
         self.optimizer = Optimizer(self.network, config.optimizer, steps=config.steps, precision=config.precision)
-        self.progress = Progress(step=0, dataset=dataset.card.fingerprint, config=plain(config))
+        self.progress = TrainingProgress(step=0, dataset=dataset.card.fingerprint, config=plain(config))
         if steps:
             self._restore(steps[-1])
         self.group.share([*self.network.parameters(), *self.optimizer.average.values()])
@@ -128,7 +128,7 @@ class Trainer:
             limit=limit,
         )
 
-    def run(self) -> Result:
+    def run(self) -> TrainingResult:
         """Trains until the last step, or until `stop`.
 
         Raises:
@@ -158,7 +158,7 @@ class Trainer:
         if log:
             log.close()
         n_steps = self.progress.step - first
-        return Result(
+        return TrainingResult(
             step=self.progress.step,
             steps=self.config.steps,
             loss=loss,
@@ -233,7 +233,7 @@ class Trainer:
         starts = list(range(0, n_clips, size))[self.group.rank :: self.group.size]
         sums = torch.zeros(len(self.names), device=self.device)
         made = self._made(stream, ((start, min(size, n_clips - start)) for start in starts))
-        with self.in_use(), torch.no_grad(), contextlib.closing(made) as batches:
+        with self.inference_mode(), torch.no_grad(), contextlib.closing(made) as batches:
             for batch in batches:
                 loss, parts = self._loss(batch.to(self.device))
                 sums += torch.stack([loss, *parts.values()]) * len(batch)
@@ -241,7 +241,7 @@ class Trainer:
         return dict(zip(self.names, (sums / n_clips).tolist(), strict=True))
 
     @contextlib.contextmanager
-    def in_use(self) -> Generator[None]:
+    def inference_mode(self) -> Generator[None]:
         """The network as it is to be used, in the block: in eval mode, with averaged weights where there are some."""
         parameters, average = self.optimizer.parameters, self.optimizer.average
         kept = {name: parameters[name].data for name in average}
@@ -274,7 +274,7 @@ class Trainer:
             batch = stream.batch(*place)
             return batch.pinned() if self.device.type == "cuda" else batch
 
-        return prefetched(make, places, threads=self.config.loader_threads, ahead=self.config.prefetch)
+        return prefetch_results(make, places, threads=self.config.loader_threads, ahead=self.config.prefetch)
 
     def _told(self, step: int, values: Mapping[str, float]) -> dict[str, float | None]:
         """The numbers of a step as the log has them."""
@@ -293,7 +293,7 @@ class Trainer:
             self.run_files, first_step=self.progress.step, tensorboard=self.config.checkpoints.tensorboard
         )
 
-    def _progress(self, step: int, validation_loss: float | None) -> Progress:
+    def _progress(self, step: int, validation_loss: float | None) -> TrainingProgress:
         return replace(self.progress, step=step, validation_loss=validation_loss)
 
     def _keep(self, log: TrainingLog) -> None:
@@ -312,13 +312,13 @@ class Trainer:
         """Plots what the network generates for a few clips."""
         limit = self.config.checkpoints.pictures
         stream = self.validation_stream or self.fixed_stream("train", max(1, limit))
-        with self.in_use():
+        with self.inference_mode():
             for number in range(min(limit, len(stream.places))):
-                generated = generate(self.network, stream.clip(number), self.template, seed=self.config.seed)
-                alike = correlation(generated, self.template)
+                generated = generate_motion(self.network, stream.clip(number), self.template, seed=self.config.seed)
+                alike = motion_correlation(generated, self.template)
                 title = f"{generated.clip_id}   step {self.progress.step}   correlation {alike:.2f}"
                 name = f"{PICTURES}/{self.progress.step:08d}/{generated.clip_id}.png"
-                self.run_files.write(name, png(motion_picture(generated, title)))
+                self.run_files.write(name, encode_png(plot_motion(generated, title)))
 
     def _restore(self, step: int) -> None:
         """Goes on from a checkpoint."""

@@ -39,9 +39,9 @@ def bench(
     from joyvasa.errors import OutputError
     from pipelines.bench.bench import run_bench
     from pipelines.bench.config import BenchConfig
-    from pipelines.bench.passage import scratch
-    from pipelines.bench.seeded import write_seeded_bundle
-    from pipelines.bench.table import tables
+    from pipelines.bench.seeded_bundle import write_seeded_bundle
+    from pipelines.bench.table import result_tables
+    from pipelines.bench.timed_run import scratch_folder
     from pipelines.runs.config import RunConfig
     from pipelines.runs.driver import with_absolute_paths
 
@@ -50,7 +50,7 @@ def bench(
             "output_unwritable", f"{out}: its folder does not exist; expected one: make it, or choose another"
         )
     sections = tuple(name.strip() for name in only.split(",")) if only else SECTIONS
-    with scratch() as folder:
+    with scratch_folder() as folder:
         if models is None:
             write_seeded_bundle(folder / "published-sizes")
         chosen = models or str(folder / "published-sizes")
@@ -61,7 +61,7 @@ def bench(
             amounts.quick() if quick else amounts, lambda name: print(f"measuring: {name}", file=sys.stderr)
         )
     console = Console(width=None if sys.stdout.isatty() else 160)
-    for table in tables(document):
+    for table in result_tables(document):
         console.print(table)
     if out is not None:
         document.write(out)

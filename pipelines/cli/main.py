@@ -14,8 +14,8 @@ from pipelines.cli import FAILED, metrics, models, motion, runs, train
 from pipelines.cli import manifest as tables
 from pipelines.cli.animate import animate
 from pipelines.cli.bench import bench
-from pipelines.cli.configuration import print_options
 from pipelines.cli.demo import demo
+from pipelines.cli.option_listing import print_options
 from pipelines.cli.prepare import prepare
 from pipelines.cli.report import report
 from pipelines.cli.web import web

@@ -15,10 +15,10 @@ from pipelines.cli.options import AsJson, ManifestPath, merge_options
 from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
-    from manifests.estimate import Profile
-    from manifests.problems import Problem, Summary
+    from manifests.estimate import RateProfile
+    from manifests.problems import Problem, ScanSummary
     from manifests.stats import VideoSizes
-    from manifests.summary import Survey
+    from manifests.summary import ManifestSummary
     from pipelines.runs.config import RunConfig
 
 READING = "rows read"  # title of the progress bar
@@ -57,11 +57,11 @@ def validate(
 ) -> None:
     """Check every row of a manifest and report every bad one. Exit code 3 if there are any."""
     from manifests.manifest import open_manifest
-    from manifests.media_files import FileCheck, FileCheckConfig
+    from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
     from manifests.scan import Scan
 
     shown: list[dict[str, Any]] = []
-    with _reading_progress(as_json) as progress, FileCheck(FileCheckConfig(remote=remote)) as check:
+    with _reading_progress(as_json) as progress, MediaFileCheck(MediaFileCheckConfig(remote=remote)) as check:
         scan = Scan(open_manifest(manifest), files=check if files else None, videos=videos)
         for scanned in scan.blocks():
             for problem in scanned.problems[: max(0, max_report - len(shown))]:
@@ -94,19 +94,19 @@ def plan(
 ) -> None:
     """Show what a manifest will take: shards, portraits, sound, frames, GPU hours, disk. Writes nothing."""
     from manifests.manifest import open_manifest
-    from manifests.media_files import FileCheckConfig
+    from manifests.media_files import MediaFileCheckConfig
     from manifests.run.manifest_file import SHARD_RECORDS
     from manifests.stats import Probes
-    from manifests.summary import survey
+    from manifests.summary import summarize_manifest
 
     measured = _measured_config(profile, models, measure=measure, config=config, settings=settings or [])
     rates = _rates(manifest, profile, measured)
     bundle = measured.animation.models if measured else models
     with _reading_progress(as_json) as progress:
-        result = survey(
+        result = summarize_manifest(
             open_manifest(manifest),
             shard_size=shard_size or SHARD_RECORDS,
-            files=None if no_probe else FileCheckConfig(),
+            files=None if no_probe else MediaFileCheckConfig(),
             probes=None if no_probe else Probes(audio=_seconds_of_sound),
             sizes=_sizes(bundle) if bundle else None,
             profile=rates,
@@ -135,7 +135,7 @@ def _measured_config(
     return merge_options(RunConfig, config=config, settings=settings, flags={"animation.models": models})
 
 
-def _rates(manifest: str, profile: str | None, measured: RunConfig | None) -> Profile | None:
+def _rates(manifest: str, profile: str | None, measured: RunConfig | None) -> RateProfile | None:
     """Return the rates of the profile, or measure them."""
     if measured:
         from pipelines.runs import rates
@@ -177,7 +177,7 @@ def _line(problem: Problem, counted: str) -> str:
     return f"{problem.file}, {counted} {problem.row}: {problem.text} ({problem.code})"
 
 
-def _print_summary(summary: Summary) -> None:
+def _print_summary(summary: ScanSummary) -> None:
     typer.echo(f"{summary.rows:,} rows, {summary.bad_rows:,} bad")
     if summary.modes.keys() - {"human"}:
         typer.echo(f"  good rows by mode: {', '.join(f'{n:,} {mode}' for mode, n in summary.modes.most_common())}")
@@ -187,7 +187,7 @@ def _print_summary(summary: Summary) -> None:
         typer.echo(f"note: {note}")
 
 
-def _print_survey(result: Survey) -> None:
+def _print_survey(result: ManifestSummary) -> None:
     from manifests.estimate import NO_PROFILE
 
     _print_summary(result.summary)

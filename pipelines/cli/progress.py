@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from pipelines.engine.events import Event, EventKind
 from pipelines.engine.events import Listener as RunListener
-from pipelines.training.lines import StepLines, describe_step
+from pipelines.training.step_printer import StepPrinter, describe_step
 
 if TYPE_CHECKING:
     from joyvasa.training.trainer import Listener as TrainingListener
@@ -112,7 +112,7 @@ def training_progress(steps: int | None) -> Iterator[TrainingListener]:
     """
     with ProgressDisplay(keep=True) as display:
         if not display.visible:
-            yield StepLines(steps)
+            yield StepPrinter(steps)
             return
 
         def on_step(step: int, values: StepValues) -> None:

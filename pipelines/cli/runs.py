@@ -63,11 +63,11 @@ def generate(
 def resume(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
     """Go on with a run; needs nothing but its folder. Exit code 3 if some rows failed."""
     from pipelines.runs.resume import resume as resume_run
-    from pipelines.training.files import is_training
+    from pipelines.training.run_file import is_training_run
 
     if wrong := set(retry or ()) - {"failed", "quarantined"}:
         raise typer.BadParameter(f"{min(wrong)}: expected failed or quarantined", param_hint="--retry")
-    if is_training(run):
+    if is_training_run(run):
         if retry or as_json:
             option = "--retry" if retry else "--json"
             raise typer.BadParameter(f"{run} is a training run; expected one over a manifest", param_hint=option)
@@ -99,9 +99,9 @@ def evaluate(
 
 def status(run: Run, as_json: AsJson = False) -> None:
     """Tell how far a run is, while it works or afterwards."""
-    from pipelines.training.files import is_training
+    from pipelines.training.run_file import is_training_run
 
-    values = train.training_status(run) if is_training(run) else _run_status(run)
+    values = train.training_status(run) if is_training_run(run) else _run_status(run)
     if as_json:
         typer.echo(json.dumps({"run": run, **values}, indent=2))
         return
@@ -116,7 +116,7 @@ def _run_status(run: str) -> dict[str, int]:
     from manifests.storage import open_storage
 
     folder = RunFolder(open_storage(run))
-    counts = folder.counts(folder.manifest())
+    counts = folder.count_records(folder.open_manifest())
     return {
         "records": counts.records,
         "pending": counts.pending,

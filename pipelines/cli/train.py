@@ -12,8 +12,8 @@ from pipelines.cli.options import ConfigFile, Device, Precision, Seed, Settings,
 from pipelines.cli.progress import training_progress
 
 if TYPE_CHECKING:
-    from joyvasa.training.measure import Measurement
-    from joyvasa.training.trainer import Result
+    from joyvasa.training.step_cost import StepCost
+    from joyvasa.training.trainer import TrainingResult
 
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="Data set folder; a path or URI.")]
 RunPath = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a training run; a path or URI.")]
@@ -61,15 +61,15 @@ def train(
 
 def bundle(run: RunPath, out: BundleOut, base: Base = None, step: Step = None, published: Published = None) -> None:
     """Make a model bundle of a training run."""
-    from joyvasa.training.export import load_trained, write_bundle, write_published
+    from joyvasa.training.export import load_trained_generator, write_bundle, write_published_checkpoint
     from manifests.storage import open_storage
 
-    trained = load_trained(open_storage(run), step)
+    trained = load_trained_generator(open_storage(run), step)
     made = write_bundle(trained, out, base=base)
     told = f"{out}: motion generator of step {trained.progress.step:,}"
     typer.echo(f"{told}, all else from {base}" if base else f"{told}; --base NAME adds what `animate` needs beside it")
     if published:
-        write_published(trained, published)
+        write_published_checkpoint(trained, published)
         typer.echo(f"{published}: the same in the published layout")
     if made.synthetic:
         typer.echo(f"warning: {base} has random weights, for tests only; pictures will mean nothing", err=True)
@@ -104,7 +104,7 @@ def resume_training(run: str) -> None:
     print_result(run, result)
 
 
-def print_result(run: str, result: Result) -> None:
+def print_result(run: str, result: TrainingResult) -> None:
     """Print the figures of a training run; exit with 130 if it was stopped before its last step."""
     checked = "" if result.validation_loss is None else f", validation {result.validation_loss:.4f}"
     typer.echo(
@@ -117,7 +117,7 @@ def print_result(run: str, result: Result) -> None:
         raise typer.Exit(STOPPED)
 
 
-def print_cost(cost: Measurement, steps: int) -> None:
+def print_cost(cost: StepCost, steps: int) -> None:
     """Print the time of a step and of the whole run."""
     typer.echo(
         f"{cost.device}: {cost.step_s:.3f} s a step of {cost.batch_size} samples, {cost.compute_share:.1%} of it "

@@ -18,20 +18,20 @@ from joyvasa.errors import EnvironmentFault, JoyvasaError
 from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
-from joyvasa.training.group import Group
 from joyvasa.training.log import read_log
-from joyvasa.training.trainer import Listener, Result, Trainer
+from joyvasa.training.trainer import StepCallback, Trainer, TrainingResult
+from joyvasa.training.worker_group import WorkerGroup
 from manifests.errors import ManifestError
 from manifests.run.lock import RunLock, check_lease
 from manifests.storage import Storage, open_storage
-from pipelines.training.lines import StepLines
+from pipelines.training.step_printer import StepPrinter
 
 ATTEMPTS = 4  # without a new checkpoint in between; a lost worker ends its whole group
 WAIT_S = 10.0  # between two renewals of the lock
 LOOK_S = 30.0  # between two looks of the workers at it
 
 
-def train_on_ray(dataset: str, run: str, config: TrainingConfig, workers: int, *, lock: RunLock) -> Result:
+def train_on_ray(dataset: str, run: str, config: TrainingConfig, workers: int, *, lock: RunLock) -> TrainingResult:
     """Trains with a group of workers; when one is lost, a new group goes on from the last checkpoint.
 
     Args:
@@ -126,8 +126,8 @@ def _work(options: dict[str, Any]) -> None:
 
     config = config_from(TrainingConfig, options["config"])
     config = dataclasses.replace(config, device=str(get_device()) if options["use_gpu"] else "cpu")
-    group, storage = Group.current(), open_storage(options["run"])
-    listener = _while_held(storage, options["token"], StepLines(config.steps)) if group.rank == 0 else _tell_nobody
+    group, storage = WorkerGroup.current(), open_storage(options["run"])
+    listener = _while_held(storage, options["token"], StepPrinter(config.steps)) if group.rank == 0 else _tell_nobody
     Trainer(config, Dataset(open_storage(options["dataset"])), storage, group=group, listener=listener).run()
 
 
@@ -135,7 +135,7 @@ def _tell_nobody(step: int, values: Any) -> None:
     pass
 
 
-def _while_held(storage: Storage, token: str | None, listener: Listener) -> Listener:
+def _while_held(storage: Storage, token: str | None, listener: StepCallback) -> StepCallback:
     """The same, and now and then a look at the lock: what has lost it must write nothing more."""
     looked = time.monotonic()
 
@@ -149,13 +149,13 @@ def _while_held(storage: Storage, token: str | None, listener: Listener) -> List
     return tell
 
 
-def _result(storage: Storage, config: TrainingConfig) -> Result:
+def _result(storage: Storage, config: TrainingConfig) -> TrainingResult:
     """What the finished run came to, from its folder."""
     checkpoints = Checkpoints(storage)
     progress = checkpoints.progress(checkpoints.steps()[-1])
     log = read_log(storage)
     rates, shares = log["samples_per_s"].to_pylist(), log["compute_share"].to_pylist()
-    return Result(
+    return TrainingResult(
         step=progress.step,
         steps=config.steps,
         loss=log["loss"].to_pylist()[-1],

@@ -18,12 +18,12 @@ from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError
 from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
-from joyvasa.training.measure import Measurement, measure
-from joyvasa.training.trainer import Listener, Result, Trainer
+from joyvasa.training.step_cost import StepCost, measure_step_cost
+from joyvasa.training.trainer import StepCallback, Trainer, TrainingResult
 from manifests.errors import ManifestError
-from manifests.run.lock import RunLock, run_lock
+from manifests.run.lock import RunLock, create_run_lock
 from manifests.storage import Storage, open_storage
-from pipelines.training.files import RUN_FILE
+from pipelines.training.run_file import RUN_FILE
 
 LAYOUT = 1
 MAX_RUN_FILE_BYTES = 1 << 20
@@ -46,8 +46,8 @@ class TrainingRun:
 
 
 def start(
-    dataset: str, run: str | os.PathLike[str], config: TrainingConfig, *, workers: int = 1, listener: Listener
-) -> Result:
+    dataset: str, run: str | os.PathLike[str], config: TrainingConfig, *, workers: int = 1, listener: StepCallback
+) -> TrainingResult:
     """Begins a training run and trains to its end.
 
     Args:
@@ -65,7 +65,7 @@ def start(
     source = open_storage(dataset)
     Dataset(source)  # a data set that is none is told before a folder is made
     begun = TrainingRun(dataset=source.root, workers=workers, config=config.for_workers(workers))
-    with run_lock(storage) as lock:
+    with create_run_lock(storage) as lock:
         if storage.exists(RUN_FILE) or storage.exists("run.yaml"):
             raise OutputError(
                 "run_exists", f"{storage.root}: a run is there; expected a new folder: `joyvasa resume` goes on with it"
@@ -81,7 +81,7 @@ def start(
             raise
 
 
-def resume(run: str | os.PathLike[str], *, listener: Listener) -> Result:
+def resume(run: str | os.PathLike[str], *, listener: StepCallback) -> TrainingResult:
     """Goes on with a training run; needs nothing but its folder.
 
     Raises:
@@ -90,7 +90,7 @@ def resume(run: str | os.PathLike[str], *, listener: Listener) -> Result:
     """
     storage = open_storage(run)
     begun = read_run(storage)
-    with run_lock(storage) as lock:
+    with create_run_lock(storage) as lock:
         return _train(storage, begun, lock, listener)
 
 
@@ -114,7 +114,7 @@ def read_run(storage: Storage) -> TrainingRun:
         ) from None
 
 
-def dry_run(dataset: str, config: TrainingConfig, *, steps: int) -> Measurement:
+def dry_run(dataset: str, config: TrainingConfig, *, steps: int) -> StepCost:
     """Measures steps of a run that is thrown away.
 
     Args:
@@ -123,10 +123,12 @@ def dry_run(dataset: str, config: TrainingConfig, *, steps: int) -> Measurement:
         steps: that are measured.
     """
     with tempfile.TemporaryDirectory() as nowhere:
-        return measure(config.for_workers(1), Dataset(open_storage(dataset)), open_storage(nowhere), steps=steps)
+        return measure_step_cost(
+            config.for_workers(1), Dataset(open_storage(dataset)), open_storage(nowhere), steps=steps
+        )
 
 
-def _train(storage: Storage, begun: TrainingRun, lock: RunLock, listener: Listener) -> Result:
+def _train(storage: Storage, begun: TrainingRun, lock: RunLock, listener: StepCallback) -> TrainingResult:
     if begun.workers > 1:
         from pipelines.training.ray import train_on_ray
 

@@ -5,7 +5,7 @@ import torch
 
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
-from joyvasa.training.samples import lengthened, normalised, windows
+from joyvasa.training.samples import normalize_motion, repeat_to_length
 from tests.golden.reference import Section
 
 TOLERANCE = 1e-5
@@ -33,9 +33,9 @@ def test_both_windows_of_a_clip_match(clip):
         yaw=yaw,
         roll=roll,
     )
-    frames = normalised(motion, template(section), 70)
-    sound, frames = lengthened(torch.from_numpy(section.input(f"{clip}_audio")), frames, SIZES)
-    audio, frames = windows(sound, frames, 0, SIZES)
+    frames = normalize_motion(motion, template(section), 70)
+    sound, frames = repeat_to_length(torch.from_numpy(section.input(f"{clip}_audio")), frames, SIZES)
+    audio, frames = cut_windows(sound, frames, 0, SIZES)
     section.check(f"{clip}_lens", [len(window) for window in audio], 0)
     for window in range(2):
         section.check(f"{clip}_audio{window}", audio[window], TOLERANCE)
@@ -50,4 +50,4 @@ def test_a_frame_is_expression_then_pose():
         expression_mean=torch.zeros(63), expression_std=torch.ones(63), pose_min=torch.zeros(7), pose_max=torch.ones(7)
     )
     clips = [MotionSequence.from_pose(clip[:, :63].unflatten(1, (21, 3)), clip[:, 63:]) for clip in frames]
-    section.check("get_motion_coef", torch.stack([normalised(clip, template, 70) for clip in clips]), TOLERANCE)
+    section.check("get_motion_coef", torch.stack([normalize_motion(clip, template, 70) for clip in clips]), TOLERANCE)

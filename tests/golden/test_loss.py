@@ -7,7 +7,7 @@ from joyvasa.training.config import OptimizerConfig
 from joyvasa.training.losses import LossConfig, loss_terms
 from joyvasa.training.objective import pair_loss
 from joyvasa.training.optimizer import Optimizer, learning_rate
-from joyvasa.training.samples import Batch, truncated
+from joyvasa.training.samples import Batch, truncate_windows
 from tests.golden.reference import Section, base_seed
 
 TOLERANCE = 1e-5
@@ -90,7 +90,7 @@ def test_truncation_matches(section, mode):
     torch.manual_seed(base_seed() % SEED)
     end = torch.randint(1, 100, (3,))
     section.check(f"trunc_{mode}_end", end, 0)
-    audio, motion = truncated(section.input("audio"), section.input("motion"), end, mode)
+    audio, motion = truncate_windows(section.input("audio"), section.input("motion"), end, mode)
     section.check(f"trunc_{mode}_audio", audio, TOLERANCE)
     section.check(f"trunc_{mode}_motion", motion, TOLERANCE)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from joyvasa.faces.detection import Face
-from joyvasa.training.tracking import Look, clip_square, follow_face
+from joyvasa.training.tracking import FaceDetections, average_clip_square, track_face
 from tests.golden.reference import Section
 from tests.golden.test_crop import landmarks_of
 
@@ -12,6 +12,6 @@ def test_the_square_of_a_clip_is_the_averaged_box():
     section = Section("crop")
     first = landmarks_of(section, 203, 1)
     box = np.array([*first.min(axis=0), *first.max(axis=0)], np.float32)
-    looks = [Look.at(at, [Face(box, 1.0, first + 3 * at)], min_side=1) for at in range(2)]
-    square = clip_square(follow_face(looks, max_gap=5))
+    looks = [FaceDetections.at(at, [Face(box, 1.0, first + 3 * at)], min_side=1) for at in range(2)]
+    square = average_clip_square(track_face(looks, max_gap=5))
     section.check("avg_bbox", square.box, 1e-5)

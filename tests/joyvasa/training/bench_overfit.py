@@ -17,11 +17,11 @@ import torch
 
 from joyvasa.config import config_from
 from joyvasa.motion.file import load_motion
-from joyvasa.training.clips import ClipRecord, pcm16
+from joyvasa.training.clips import ClipRecord, to_pcm16
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.dataset_files import DatasetWriter
-from joyvasa.training.generation import correlation, generate
+from joyvasa.training.generation import generate_motion, motion_correlation
 from joyvasa.training.trainer import Trainer
 from manifests.storage import open_storage
 from tests.media import MEDIA, needs_media
@@ -59,7 +59,7 @@ def sounding(motion, seed: int) -> np.ndarray:
     wave = np.random.default_rng(seed).normal(0, 0.002, len(time_s))
     for number, frequency in enumerate(np.geomspace(150, 3500, N_TONES)):
         wave += np.interp(at, np.arange(len(frames)), loudness[:, number]) * np.sin(2 * np.pi * frequency * time_s)
-    return pcm16(wave / N_TONES)
+    return to_pcm16(wave / N_TONES)
 
 
 def made_dataset(folder: Path) -> Dataset:
@@ -121,12 +121,14 @@ def test_training_learns(tmp_path):
 
     own, shuffled = [], []
     clips = [fixed.clip(number) for number in range(len(fixed.places))]
-    with trainer.in_use():
+    with trainer.inference_mode():
         for number, clip in enumerate(clips):
             other = clips[(number + len(clips) // 2) % len(clips)].waveform()
-            own.append(correlation(generate(trainer.network, clip, trainer.template, seed=1), trainer.template))
-            drawn = generate(trainer.network, clip, trainer.template, seed=1, sound=other)
-            shuffled.append(correlation(drawn, trainer.template))
+            own.append(
+                motion_correlation(generate_motion(trainer.network, clip, trainer.template, seed=1), trainer.template)
+            )
+            drawn = generate_motion(trainer.network, clip, trainer.template, seed=1, sound=other)
+            shuffled.append(motion_correlation(drawn, trainer.template))
     print(
         f"correlation with the true motion: {np.mean(own):.3f}; for the sound of another clip: {np.mean(shuffled):.3f}"
     )

@@ -9,7 +9,7 @@ import torch
 
 from joyvasa.config import config_from
 from joyvasa.motion.sequence import MotionSequence
-from joyvasa.training.clips import ClipRecord, pcm16
+from joyvasa.training.clips import ClipRecord, to_pcm16
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.dataset_files import DatasetWriter
@@ -31,7 +31,7 @@ def small_clip(number: int, *, split: str = "train", n_frames: int = 60) -> Clip
         source=hashlib.sha256(str(number).encode()).hexdigest(),
         split=split,
         motion=MotionSequence.from_pose(0.01 * frames[:, :63].unflatten(1, (21, 3)), frames[:, 63:]),
-        sound=pcm16(draw.uniform(-1, 1, n_frames * 640) * loudness),
+        sound=to_pcm16(draw.uniform(-1, 1, n_frames * 640) * loudness),
     )
 
 

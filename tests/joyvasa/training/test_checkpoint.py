@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from joyvasa.errors import ModelError
-from joyvasa.training.checkpoint import Checkpoints, Progress
+from joyvasa.training.checkpoint import Checkpoints, TrainingProgress
 from manifests.storage import open_storage
 
 TENSORS = {"model.a": torch.arange(6.0).reshape(2, 3), "model.b": torch.zeros((), dtype=torch.int64)}
@@ -15,7 +15,7 @@ def checkpoints(tmp_path):
 
 def save(checkpoints, losses, keep=2):
     for step, loss in losses.items():
-        checkpoints.save(Progress(step=step, validation_loss=loss), TENSORS, keep=keep)
+        checkpoints.save(TrainingProgress(step=step, validation_loss=loss), TENSORS, keep=keep)
 
 
 def test_the_newest_and_the_best_are_kept(checkpoints):
@@ -41,7 +41,7 @@ def test_a_loss_that_is_not_finite_is_never_the_best(checkpoints):
 
 
 def test_what_was_saved_comes_back(checkpoints):
-    progress = Progress(step=7, validation_loss=0.5, dataset="d", config={"steps": 9}, scaler={"scale": 2.0})
+    progress = TrainingProgress(step=7, validation_loss=0.5, dataset="d", config={"steps": 9}, scaler={"scale": 2.0})
     checkpoints.save(progress, TENSORS, keep=1)
     read, tensors = checkpoints.load(7)
     assert read == progress

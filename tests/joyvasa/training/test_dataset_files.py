@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from joyvasa.errors import InputError
-from joyvasa.training.clips import ClipRecord, pcm16, split_of
+from joyvasa.training.clips import ClipRecord, assign_split, to_pcm16
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.dataset_files import DatasetWriter, read_card
 from manifests.storage import open_storage
@@ -193,16 +193,16 @@ def test_a_shard_that_changed_places_is_told(tmp_path):
 
 def test_the_split_follows_from_the_source_alone():
     sources = [f"{number * 2654435761 % 2**32:08x}ffff" for number in range(2000)]
-    chosen = [split_of(source) for source in sources]
+    chosen = [assign_split(source) for source in sources]
     assert 0.03 < chosen.count("validation") / len(chosen) < 0.07
-    assert chosen == [split_of(source) for source in sources]
-    assert split_of("00000000") == "validation"
-    assert split_of("ffffffff") == "train"
+    assert chosen == [assign_split(source) for source in sources]
+    assert assign_split("00000000") == "validation"
+    assert assign_split("ffffffff") == "train"
 
 
 def test_sound_is_kept_to_half_a_step_of_16_bits():
     wave = np.linspace(-1.2, 1.2, 1001, dtype=np.float32)
-    clip = ClipRecord(clip_id="a", source="0" * 8, split="train", motion=small_clip(1).motion, sound=pcm16(wave))
+    clip = ClipRecord(clip_id="a", source="0" * 8, split="train", motion=small_clip(1).motion, sound=to_pcm16(wave))
     assert np.abs(clip.waveform() - wave.clip(-1, 1)).max() <= 0.5 / 32767 + 1e-7
 
 

@@ -5,8 +5,8 @@ from joyvasa.bundles import open_bundle
 from joyvasa.bundles.weights import read_weights
 from joyvasa.errors import ModelError, OutputError
 from joyvasa.training.checkpoint import Checkpoints
-from joyvasa.training.export import load_trained, write_bundle, write_published
-from joyvasa.training.initial import initial_network
+from joyvasa.training.export import load_trained_generator, write_bundle, write_published_checkpoint
+from joyvasa.training.initialization import build_initial_network
 from joyvasa.training.trainer import Trainer
 from manifests.storage import open_storage
 from tests.joyvasa.training.small import SIZES, small_config
@@ -28,7 +28,7 @@ def run(dataset, tmp_path_factory):
 
 
 def test_the_bundle_holds_what_was_trained_and_how_it_is_to_be_used(run, dataset, tmp_path):
-    trained = load_trained(run)
+    trained = load_trained_generator(run)
     bundle = write_bundle(trained, tmp_path / "mine", base="random")
     network = bundle.network("motion_generator")
     state = network.state_dict()
@@ -37,24 +37,24 @@ def test_the_bundle_holds_what_was_trained_and_how_it_is_to_be_used(run, dataset
     assert network.config.positional_encoding == bundle.switches.positional_encoding == "constant_row"
     assert (bundle.switches.audio_normalisation, bundle.switches.audio_padding_samples) == ("none", (0, 0))
     assert torch.equal(bundle.template().expression_mean, dataset.template().expression_mean)
-    assert bundle.licences(["motion_generator"])["motion_generator"].commercial == "unclear"
+    assert bundle.licenses(["motion_generator"])["motion_generator"].commercial == "unclear"
 
 
 def test_averaged_weights_are_those_to_be_used(run):
     tensors = Checkpoints(run).load(4)[1]
-    assert torch.equal(load_trained(run, 4).state[NAME], tensors[f"average.{NAME}"])
+    assert torch.equal(load_trained_generator(run, 4).state[NAME], tensors[f"average.{NAME}"])
     assert not torch.equal(tensors[f"average.{NAME}"], tensors[f"model.{NAME}"])
 
 
 def test_the_best_checkpoint_is_taken_unless_one_is_named(run):
-    assert load_trained(run).progress.step == Checkpoints(run).best()
-    assert load_trained(run, 2).progress.step == 2
+    assert load_trained_generator(run).progress.step == Checkpoints(run).best()
+    assert load_trained_generator(run, 2).progress.step == 2
     with pytest.raises(ModelError, match=r"checkpoint_missing: .*step 3 \(found: 2, 4\)"):
-        load_trained(run, 3)
+        load_trained_generator(run, 3)
 
 
 def test_a_bundle_without_a_base_holds_the_generator_alone(run, tmp_path):
-    bundle = write_bundle(load_trained(run), tmp_path / "part")
+    bundle = write_bundle(load_trained_generator(run), tmp_path / "part")
     assert set(bundle.spec.roles) == {"motion_generator", "motion_template"}
     assert not bundle.synthetic
     assert bundle.network("motion_generator").config.n_motions == SIZES["n_motions"]
@@ -63,19 +63,19 @@ def test_a_bundle_without_a_base_holds_the_generator_alone(run, tmp_path):
 def test_a_base_that_is_not_there_is_told_and_nothing_is_left(run, tmp_path, monkeypatch):
     monkeypatch.setenv("JOYVASA_MODELS", str(tmp_path / "models"))
     with pytest.raises(ModelError, match="models_missing"):
-        write_bundle(load_trained(run), tmp_path / "out/mine", base="joyvasa")
+        write_bundle(load_trained_generator(run), tmp_path / "out/mine", base="joyvasa")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_folder_with_something_in_it_is_not_touched(run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="output_exists"):
-        write_bundle(load_trained(run), tmp_path)
+        write_bundle(load_trained_generator(run), tmp_path)
 
 
 def test_the_published_layout_is_read_like_a_published_file(run, tmp_path):
-    trained = load_trained(run)
-    write_published(trained, tmp_path / "iter.pt")
+    trained = load_trained_generator(run)
+    write_published_checkpoint(trained, tmp_path / "iter.pt")
     weights = read_weights(tmp_path / "iter.pt", "pytorch", "model")
     assert all(torch.equal(weights.state[name], value) for name, value in trained.state.items())
     assert weights.arguments["n_prev_motions"] == SIZES["n_prev_motions"]
@@ -84,8 +84,8 @@ def test_the_published_layout_is_read_like_a_published_file(run, tmp_path):
 
 
 def test_a_converted_bundle_of_a_bundle_is_the_same(run, tmp_path):
-    first = write_bundle(load_trained(run), tmp_path / "one", base="random")
-    again = write_bundle(load_trained(run), tmp_path / "two", base=str(tmp_path / "one"))
+    first = write_bundle(load_trained_generator(run), tmp_path / "one", base="random")
+    again = write_bundle(load_trained_generator(run), tmp_path / "two", base=str(tmp_path / "one"))
     roles = ["motion_generator", "motion_template", "spade_generator"]
     assert first.hashes(roles) == again.hashes(roles)
     assert open_bundle(tmp_path / "two").fingerprint(roles) == first.fingerprint(roles)
@@ -94,11 +94,11 @@ def test_a_converted_bundle_of_a_bundle_is_the_same(run, tmp_path):
 def test_training_starts_from_the_weights_of_an_encoder(tmp_path):
     from safetensors.torch import save_file
 
-    encoder = initial_network(small_config(seed=5)).audio_encoder.state_dict()
+    encoder = build_initial_network(small_config(seed=5)).audio_encoder.state_dict()
     file = tmp_path / "model.safetensors"
     save_file({**{f"hubert.{name}": value for name, value in encoder.items()}, "lm_head.weight": torch.ones(2)}, file)
     for given in (file, tmp_path):
-        started = initial_network(small_config(speech_encoder=str(given))).audio_encoder
+        started = build_initial_network(small_config(speech_encoder=str(given))).audio_encoder
         assert all(torch.equal(started.state_dict()[name], value) for name, value in encoder.items())
     assert not any(value.requires_grad for value in started.feature_extractor.parameters())
     assert any(value.requires_grad for value in started.encoder.parameters())
@@ -108,7 +108,7 @@ def test_an_encoder_of_another_size_is_told(tmp_path):
     from safetensors.torch import save_file
 
     file = tmp_path / "model.safetensors"
-    save_file(initial_network(small_config()).audio_encoder.state_dict(), file)
+    save_file(build_initial_network(small_config()).audio_encoder.state_dict(), file)
     sizes = {"audio_encoder": {**SIZES["audio_encoder"], "intermediate_size": 64}}
     with pytest.raises(ModelError, match=r"weights_mismatch: .*set network\.audio_encoder"):
-        initial_network(small_config(speech_encoder=str(file), network=sizes))
+        build_initial_network(small_config(speech_encoder=str(file), network=sizes))

@@ -2,11 +2,13 @@ import threading
 
 import pytest
 
-from joyvasa.training.loader import prefetched
+from joyvasa.training.loader import prefetch_results
 
 
 def test_results_come_in_the_order_of_the_keys():
-    assert list(prefetched(lambda key: key * key, range(50), threads=4, ahead=7)) == [key * key for key in range(50)]
+    assert list(prefetch_results(lambda key: key * key, range(50), threads=4, ahead=7)) == [
+        key * key for key in range(50)
+    ]
 
 
 def test_no_more_than_asked_for_is_made_ahead():
@@ -17,7 +19,7 @@ def test_no_more_than_asked_for_is_made_ahead():
             asked.append(key)
             yield key
 
-    results = prefetched(lambda key: key, keys(), threads=2, ahead=3)
+    results = prefetch_results(lambda key: key, keys(), threads=2, ahead=3)
     for taken in range(5):
         next(results)
         assert len(asked) <= taken + 1 + 3
@@ -30,14 +32,14 @@ def test_an_error_appears_at_its_place():
             raise ValueError("three")
         return key
 
-    results = prefetched(make, range(9), threads=3, ahead=4)
+    results = prefetch_results(make, range(9), threads=3, ahead=4)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(results)
 
 
 def test_threads_end_with_the_iterator():
-    results = prefetched(lambda key: key, range(100), threads=2, ahead=3)
+    results = prefetch_results(lambda key: key, range(100), threads=2, ahead=3)
     next(results)
     results.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]

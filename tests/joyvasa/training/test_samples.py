@@ -4,7 +4,7 @@ import torch
 
 from joyvasa.errors import ConfigError, InputError
 from joyvasa.training.config import SampleConfig
-from joyvasa.training.samples import SampleStream, truncated
+from joyvasa.training.samples import SampleStream, truncate_windows
 from tests.joyvasa.training.small import small_config, small_dataset
 
 FIELDS = ("audio", "motion", "end", "step", "noise", "without_audio")
@@ -108,7 +108,7 @@ def test_sizes_that_do_not_fit_the_data_set_are_told(dataset, name, value):
 @pytest.mark.parametrize("mode", ["zero", "replicate"])
 def test_truncation_ends_sound_and_motion_at_the_same_time(mode):
     audio, motion = torch.rand(2, 40) + 1, torch.rand(2, 4, 3) + 1
-    cut_audio, cut_motion = truncated(audio, motion, torch.tensor([1, 4]), mode)
+    cut_audio, cut_motion = truncate_windows(audio, motion, torch.tensor([1, 4]), mode)
     rest = (0, 0) if mode == "zero" else (audio[0, 9], motion[0, 0])
     assert torch.equal(cut_audio[0, :10], audio[0, :10])
     assert (cut_audio[0, 10:] == rest[0]).all()

@@ -18,7 +18,7 @@ from joyvasa.training.clips import ClipRecord
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.log import read_log
-from joyvasa.training.measure import measure
+from joyvasa.training.step_cost import measure_step_cost
 from joyvasa.training.trainer import Trainer
 from manifests.storage import open_storage
 from tests.joyvasa.training.small import small_config, small_dataset
@@ -182,7 +182,7 @@ def test_averaged_weights_are_used_only_where_the_network_is_used(dataset, tmp_p
     run.run()
     name = "denoising_net.feature_proj.weight"
     trained = run.network.state_dict()[name].clone()
-    with run.in_use():
+    with run.inference_mode():
         assert torch.equal(run.network.state_dict()[name], run.optimizer.average[name])
         assert not run.network.training
     assert torch.equal(run.network.state_dict()[name], trained)
@@ -254,7 +254,7 @@ def test_every_option_survives_being_written():
 
 
 def test_steps_can_be_measured_without_leaving_anything(dataset, tmp_path):
-    cost = measure(small_config(steps=3600), dataset, open_storage(tmp_path / "none"), steps=2)
+    cost = measure_step_cost(small_config(steps=3600), dataset, open_storage(tmp_path / "none"), steps=2)
     assert cost.hours == pytest.approx(cost.step_s)
     assert cost.peak_bytes > 1e6
     assert not (tmp_path / "none").exists()

@@ -29,7 +29,7 @@ def test_a_demo_pairs_the_portraits_of_a_folder_with_its_shortest_recordings(med
     arguments = ["demo", "--out", str(out), "--executor", "local", "--media", str(media)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    rows = [row for table in RunFolder(open_storage(out)).tables() for row in table.to_pylist()]
+    rows = [row for table in RunFolder(open_storage(out)).iterate_tables() for row in table.to_pylist()]
     assert {row["record_id"]: row["status"] for row in rows} == {"one-s0.3": "ok", "one-s0.4": "ok"}
     assert all((out / row["video"]).stat().st_size > 1000 for row in rows)
     again = CliRunner().invoke(app, arguments)

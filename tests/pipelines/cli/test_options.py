@@ -12,8 +12,8 @@ from joyvasa.errors import ConfigError
 from joyvasa.models import AnimationConfig
 from joyvasa.training.config import TrainingConfig
 from pipelines.bench.bench import MEASURES
-from pipelines.cli.configuration import CLASSES
 from pipelines.cli.main import app
+from pipelines.cli.option_listing import CLASSES
 from pipelines.cli.options import merge_options
 from pipelines.runs.config import RunConfig
 

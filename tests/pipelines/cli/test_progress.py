@@ -5,7 +5,7 @@ import pytest
 from pipelines.cli import progress
 from pipelines.cli.progress import ProgressDisplay, run_progress, training_progress
 from pipelines.engine.events import Event, EventKind
-from pipelines.training import lines
+from pipelines.training import step_printer
 
 STATISTICS = {
     "ok": 2,
@@ -83,7 +83,7 @@ def test_a_run_is_shown_as_bars(terminal, capsys):
 
 def test_training_is_shown_as_lines_at_regular_times_and_at_validations(monkeypatch, capsys):
     monkeypatch.setattr(lines, "LINE_S", 1000.0)
-    monkeypatch.setattr(lines.time, "monotonic", lambda: 5000.0)
+    monkeypatch.setattr(step_printer.time, "monotonic", lambda: 5000.0)
     with training_progress(1000) as on_step:
         for step in (1, 2, 3, 1000):
             on_step(step, step_values(validation_loss=0.25 if step == 3 else None))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 LINE_S = 10.0  # between two lines
 
 
-class StepLines:
+class StepPrinter:
     """Print a line at regular times, and one for each validation.
 
     Args:

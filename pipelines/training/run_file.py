@@ -9,6 +9,6 @@ from manifests.storage import open_storage
 RUN_FILE = "train.yaml"
 
 
-def is_training(run: str | os.PathLike[str]) -> bool:
+def is_training_run(run: str | os.PathLike[str]) -> bool:
     """Return whether a run folder is that of a training run."""
     return open_storage(run).exists(RUN_FILE)

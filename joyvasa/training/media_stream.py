@@ -16,8 +16,8 @@ from joyvasa.media.image import Image
 from joyvasa.media.video_reader import BATCH_FRAMES, VideoInfo, stream_video
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, ClipConfig
 from joyvasa.training.scenes import FrameMeter
-from joyvasa.training.stretches import Window
-from joyvasa.training.tracking import Look
+from joyvasa.training.segments import RecordingWindow
+from joyvasa.training.tracking import FaceDetections
 
 WINDOW_S = 600  # what is judged together; of each frame a few numbers are kept for as long
 BATCH_BYTES = 64 << 20  # of decoded frames
@@ -38,7 +38,7 @@ def sound_delay_s(path: Path) -> float:
     return max(0.0, float(start[1])) if start else 0.0
 
 
-class Sound:
+class SoundStream:
     """The sound of a recording from time 0 of the file on, as its `Picture`, 16 kHz mono, read forwards.
 
     Args:
@@ -76,7 +76,7 @@ class Sound:
             n_samples -= len(taken)
 
 
-class Picture:
+class FrameStream:
     """The frames of a recording at 25 a second from time 0 of the file on, read forwards.
 
     Args:
@@ -110,9 +110,9 @@ class Picture:
                 yield frame
 
 
-def watch(
+def measure_windows(
     path: Path, info: VideoInfo, detector: FaceDetector | None, config: ClipConfig, *, delay_s: float, min_side: float
-) -> Iterator[Window]:
+) -> Iterator[RecordingWindow]:
     """Measures picture and sound of a recording.
 
     Args:
@@ -129,15 +129,15 @@ def watch(
     Raises:
         InputError: what `stream_video` and `stream_audio` raise.
     """
-    sound, meter = Sound(path, delay_s), FrameMeter()
+    sound, meter = SoundStream(path, delay_s), FrameMeter()
     changes: list[float] = []
     still: list[int] = []
     peaks: list[float] = []
-    looks: list[Look] = []
+    looks: list[FaceDetections] = []
     first = 0
 
-    def window() -> Window:
-        return Window(
+    def window() -> RecordingWindow:
+        return RecordingWindow(
             first,
             np.array(changes, np.float32),
             np.array(still, np.int32),
@@ -145,7 +145,7 @@ def watch(
             tuple(looks),
         )
 
-    for number, frame in enumerate(Picture(path, info)):
+    for number, frame in enumerate(FrameStream(path, info)):
         change, unmoved = meter.measure(frame)
         changes.append(change)
         still.append(min(unmoved, len(still)))  # a window begins anew
@@ -154,9 +154,9 @@ def watch(
         if (number - first) % config.look_frames == 0:
             height, width = frame.shape[:2]
             looks.append(
-                Look.whole(number, width, height)
+                FaceDetections.whole(number, width, height)
                 if detector is None
-                else Look.at(number, detector.detect(frame), min_side=min_side)
+                else FaceDetections.at(number, detector.detect(frame), min_side=min_side)
             )
         if len(changes) == WINDOW_S * FRAMES_PER_SECOND:
             yield window()

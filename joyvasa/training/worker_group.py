@@ -12,7 +12,7 @@ BUCKET_NUMBERS = 32 << 20  # summed at once: 128 MiB of float32
 
 
 @dataclass(frozen=True)
-class Group:
+class WorkerGroup:
     """A process among those of a run; alone unless `torch.distributed` is set up.
 
     Args:
@@ -24,7 +24,7 @@ class Group:
     size: int = 1
 
     @classmethod
-    def current(cls) -> Group:
+    def current(cls) -> WorkerGroup:
         """Of the process group that `torch.distributed` was set up with."""
         return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
 

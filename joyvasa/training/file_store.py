@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 
-class Files(Protocol):
+class FileStore(Protocol):
     """Files below one root, named by relative paths with forward slashes; they appear whole or not at all."""
 
     root: str

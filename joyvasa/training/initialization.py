@@ -19,7 +19,7 @@ ENCODER_ROLE = "speech_encoder"
 WEIGHT_FILES = {".safetensors": "safetensors", ".bin": "pytorch", ".pt": "pytorch", ".pth": "pytorch"}
 
 
-def initial_network(config: TrainingConfig, *, load_encoder: bool = True) -> MotionGenerator:
+def build_initial_network(config: TrainingConfig, *, load_encoder: bool = True) -> MotionGenerator:
     """A seeded motion generator, on the CPU; the convolutions of its speech encoder take no gradient.
 
     Args:
@@ -33,12 +33,12 @@ def initial_network(config: TrainingConfig, *, load_encoder: bool = True) -> Mot
         torch.manual_seed(config.seed)
         network = MotionGenerator(config.network)
     if load_encoder and config.speech_encoder is not None:
-        load_encoder_weights(network.audio_encoder, encoder_weights(config.speech_encoder))
+        load_encoder_weights(network.audio_encoder, read_encoder_weights(config.speech_encoder))
     network.audio_encoder.feature_extractor.requires_grad_(False)
     return network
 
 
-def encoder_weights(name: str) -> Weights:
+def read_encoder_weights(name: str) -> Weights:
     """Weights of HuBERT or wav2vec 2.0.
 
     Args:

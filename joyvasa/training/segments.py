@@ -14,8 +14,8 @@ from joyvasa.faces.square import Square
 from joyvasa.media.audio import SILENCE_PEAK
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
 from joyvasa.training.clips import MAX_CLIP_S
-from joyvasa.training.scenes import frozen_frames, scene_starts
-from joyvasa.training.tracking import Look, Seen, Sight, clip_square, follow_face
+from joyvasa.training.scenes import find_frozen_frames, find_scene_starts
+from joyvasa.training.tracking import FaceDetections, TrackedFace, TrackState, average_clip_square, track_face
 
 MIN_TOLD_S = 0.5  # what is shorter and no clip is rounding at the ends of picture and sound, and not told
 
@@ -33,7 +33,7 @@ REASONS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class RecordingWindow:
     """Numbers of some consecutive frames of a recording, at 25 a second.
 
     Args:
@@ -48,14 +48,14 @@ class Window:
     changes: NDArray[np.float32]
     still: NDArray[np.int32]
     peaks: NDArray[np.float32]
-    looks: tuple[Look, ...]
+    looks: tuple[FaceDetections, ...]
 
     def __len__(self) -> int:
         return len(self.changes)
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """Part of a recording: a clip, or the reason why it is none.
 
     Args:
@@ -86,9 +86,9 @@ class Stretch:
         """The recording and the part of it, for sentences."""
         return f"{name}: {self.start_s:.2f} to {self.start_s + self.duration_s:.2f} s"
 
-    def rejected(self, code: str, sentence: str) -> Stretch:
+    def rejected(self, code: str, sentence: str) -> Segment:
         """The same part, rejected."""
-        return Stretch(self.first, self.n_frames, code=code, sentence=sentence)
+        return Segment(self.first, self.n_frames, code=code, sentence=sentence)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +98,11 @@ class _Run:
     first: int
     end: int
     reason: str
-    seen: tuple[Seen, ...]
+    seen: tuple[TrackedFace, ...]
     after_cut: bool  # a change of scene is at one of its ends
 
 
-def find_stretches(window: Window, config: ClipConfig, *, name: str) -> list[Stretch]:
+def find_segments(window: RecordingWindow, config: ClipConfig, *, name: str) -> list[Segment]:
     """Divides a part of a recording at changes of scene and of face, and tells what is good in it.
 
     Args:
@@ -114,8 +114,8 @@ def find_stretches(window: Window, config: ClipConfig, *, name: str) -> list[Str
         stretches in order; of good ones each is a clip of at most 60 s.
     """
     stretches = []
-    frozen = frozen_frames(window.still, round(config.frozen_s * FRAMES_PER_SECOND))
-    cuts = [0, *scene_starts(window.changes), len(window)]
+    frozen = find_frozen_frames(window.still, round(config.frozen_s * FRAMES_PER_SECOND))
+    cuts = [0, *find_scene_starts(window.changes), len(window)]
     for start, end in pairwise(cuts):
         cut = (start > 0, end < len(window))
         if end - start < config.min_frames:
@@ -128,17 +128,17 @@ def find_stretches(window: Window, config: ClipConfig, *, name: str) -> list[Str
 
 
 def _runs(
-    window: Window, start: int, end: int, cut: tuple[bool, bool], frozen: NDArray[np.bool_], config: ClipConfig
+    window: RecordingWindow, start: int, end: int, cut: tuple[bool, bool], frozen: NDArray[np.bool_], config: ClipConfig
 ) -> Iterator[_Run]:
     """Divides a scene, given by frames within the window."""
     looks = [look for look in window.looks if start <= look.frame - window.first < end]
-    seen = follow_face(looks, max_gap=int(config.lost_s * FRAMES_PER_SECOND / config.look_frames))
+    seen = track_face(looks, max_gap=int(config.lost_s * FRAMES_PER_SECOND / config.look_frames))
     marks: list[tuple[str, int]] = []  # reason and face of each frame
     for number, one in enumerate(seen):
         until = seen[number + 1].frame - window.first if number + 1 < len(seen) else end
-        reason = "" if one.sight is Sight.ONE else one.sight.value
+        reason = "" if one.sight is TrackState.ONE else one.sight.value
         marks += [(reason, one.track if not reason else -1)] * (until - start - len(marks))
-    marks += [(Sight.LOST.value, -1)] * (end - start - len(marks))
+    marks += [(TrackState.LOST.value, -1)] * (end - start - len(marks))
     for frame in range(start, end):
         if np.isnan(window.peaks[frame]):
             marks[frame - start] = ("sound_shorter", -1)
@@ -151,14 +151,14 @@ def _runs(
         yield _Run(start + first, start + last, marks[first][0], inside, after_cut)
 
 
-def _clips(run: _Run, window: Window, config: ClipConfig, name: str) -> list[Stretch]:
+def _clips(run: _Run, window: RecordingWindow, config: ClipConfig, name: str) -> list[Segment]:
     """The clips of a run, or why it gives none."""
     first, n_frames = window.first + run.first, run.end - run.first
     if run.reason:
         return [_rejected(first, n_frames, run.reason, config, name)]
     if n_frames < config.min_frames:
         return [_rejected(first, n_frames, "clip_cut" if run.after_cut else "too_short", config, name)]
-    square = clip_square(run.seen)
+    square = average_clip_square(run.seen)
     n_parts = -(-n_frames // round(MAX_CLIP_S * FRAMES_PER_SECOND))
     if square is None and n_parts == 1:  # half of it may be steady enough
         if n_frames < 2 * config.min_frames:
@@ -169,21 +169,21 @@ def _clips(run: _Run, window: Window, config: ClipConfig, name: str) -> list[Str
         return [clip for pair in pairwise(bounds) for clip in _clips(_part(run, window, *pair), window, config, name)]
     if window.peaks[run.first : run.end].max() < SILENCE_PEAK:
         return [_rejected(first, n_frames, "silent", config, name)]
-    return [Stretch(first, n_frames, square)]
+    return [Segment(first, n_frames, square)]
 
 
-def _part(run: _Run, window: Window, first: int, end: int) -> _Run:
+def _part(run: _Run, window: RecordingWindow, first: int, end: int) -> _Run:
     inside = tuple(one for one in run.seen if first <= one.frame - window.first < end)
     return _Run(first, end, "", inside, run.after_cut)
 
 
-def _rejected(first: int, n_frames: int, code: str, config: ClipConfig, name: str) -> Stretch:
-    stretch = Stretch(first, n_frames)
+def _rejected(first: int, n_frames: int, code: str, config: ClipConfig, name: str) -> Segment:
+    stretch = Segment(first, n_frames)
     sentence = REASONS[code].format(length=stretch.duration_s, min_s=config.min_s)
     return stretch.rejected(code, f"{stretch.place(name)}: {sentence}")
 
 
-def summary(stretches: list[Stretch], name: str) -> tuple[str, str]:
+def summary(stretches: list[Segment], name: str) -> tuple[str, str]:
     """Code and sentence of a recording without a clip: the reason that costs most, and how long each is.
 
     Args:

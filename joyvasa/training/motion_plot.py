@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from joyvasa.training.generation import Generated
+from joyvasa.training.generation import GeneratedMotion
 
 WIDTH, PANEL_HEIGHT, MARGIN = 960, 120, 40
 PAPER, INK, GRID = (255, 255, 255), (60, 60, 60), (225, 225, 225)  # RGB, as everything here
@@ -14,7 +14,7 @@ EXPRESSION_PANELS = 3  # of the coordinates that move most
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.42
 
 
-def motion_picture(generated: Generated, title: str) -> np.ndarray:
+def plot_motion(generated: GeneratedMotion, title: str) -> np.ndarray:
     """Curves over time: the true motion grey, the generated one red.
 
     Args:
@@ -33,12 +33,12 @@ def motion_picture(generated: Generated, title: str) -> np.ndarray:
     return picture
 
 
-def png(picture: np.ndarray) -> bytes:
+def encode_png(picture: np.ndarray) -> bytes:
     """An RGB picture as a PNG file."""
     return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
 
 
-def _curves(generated: Generated) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _curves(generated: GeneratedMotion) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """What is plotted: true and generated values, each of shape (T,)."""
     true, drawn = generated.true, generated.drawn
     busiest = true.expression.flatten(1).std(dim=0).topk(EXPRESSION_PANELS).indices.tolist()

@@ -10,14 +10,14 @@ import torch
 
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
-from joyvasa.training.files import Files
+from joyvasa.training.file_store import FileStore
 from joyvasa.training.trainer import Trainer
 
 WARM_STEPS = 2  # that are not counted: the first ones make room for everything
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
+class StepCost:
     """Costs of a step.
 
     Args:
@@ -39,7 +39,7 @@ class Measurement:
     device: str
 
 
-def measure(config: TrainingConfig, dataset: Dataset, nowhere: Files, *, steps: int = 10) -> Measurement:
+def measure_step_cost(config: TrainingConfig, dataset: Dataset, nowhere: FileStore, *, steps: int = 10) -> StepCost:
     """Measures steps of a run; nothing is written.
 
     Args:
@@ -60,7 +60,7 @@ def measure(config: TrainingConfig, dataset: Dataset, nowhere: Files, *, steps: 
                 busy_s += values["seconds"]
                 waited_s += values["waited_s"]
     on_gpu = trainer.device.type == "cuda"
-    return Measurement(
+    return StepCost(
         steps=steps,
         step_s=busy_s / steps,
         batch_size=config.batch_size,

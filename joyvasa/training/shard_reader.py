@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from joyvasa.errors import InputError
 from joyvasa.training.clips import ClipRecord, motion_from_arrays
 from joyvasa.training.dataset_files import NUMBERS
-from joyvasa.training.files import Files
+from joyvasa.training.file_store import FileStore
 
 
-def shard_clips(files: Files, path: str, *, only: frozenset[str]) -> Iterator[ClipRecord]:
+def read_shard_clips(files: FileStore, path: str, *, only: frozenset[str]) -> Iterator[ClipRecord]:
     """The clips of a shard in order, one in memory at a time.
 
     Args:

@@ -4,27 +4,27 @@ import pytest
 from joyvasa.errors import ConfigError
 from joyvasa.faces.square import Square
 from joyvasa.training.clip_config import ClipConfig
-from joyvasa.training.stretches import Stretch, Window, find_stretches, summary
+from joyvasa.training.segments import RecordingWindow, Segment, find_segments, summary
 from tests.joyvasa.training.test_tracking import ELSEWHERE, FACE, OTHER, look
 
 CONFIG = ClipConfig()
 
 
-def window(n_frames: int, *, first: int = 0, faces=lambda frame: (FACE,)) -> Window:
+def window(n_frames: int, *, first: int = 0, faces=lambda frame: (FACE,)) -> RecordingWindow:
     """A good window; numbers may be changed in place."""
     looks = tuple(look(first + at, *faces(at)) for at in range(0, n_frames, CONFIG.look_frames))
-    return Window(
+    return RecordingWindow(
         first, np.ones(n_frames, np.float32), np.zeros(n_frames, np.int32), np.full(n_frames, 0.2, np.float32), looks
     )
 
 
-def told(made: Window, config: ClipConfig = CONFIG) -> list[tuple[int, int, str | None]]:
-    return [(one.first, one.n_frames, one.code) for one in find_stretches(made, config, name="v.mp4")]
+def told(made: RecordingWindow, config: ClipConfig = CONFIG) -> list[tuple[int, int, str | None]]:
+    return [(one.first, one.n_frames, one.code) for one in find_segments(made, config, name="v.mp4")]
 
 
 def test_a_good_recording_is_one_clip():
     assert told(window(400)) == [(0, 400, None)]
-    assert find_stretches(window(400), CONFIG, name="v")[0].square == Square((140.0, 140.0), 160.0, 0.0)
+    assert find_segments(window(400), CONFIG, name="v")[0].square == Square((140.0, 140.0), 160.0, 0.0)
 
 
 @pytest.mark.parametrize(("n_frames", "code"), [(1, "too_short"), (200, "too_short"), (201, None)])
@@ -114,21 +114,21 @@ def test_every_frame_is_accounted_for():
     made = window(2000, faces=lambda frame: () if 600 <= frame < 900 else (FACE,))
     made.changes[[250, 1500]] = 90
     made.still[1000:1200] = np.arange(200)
-    parts = find_stretches(made, CONFIG, name="v")
+    parts = find_segments(made, CONFIG, name="v")
     assert [one.first for one in parts[1:]] == [one.first + one.n_frames for one in parts[:-1]]
     assert parts[-1].first + parts[-1].n_frames == 2000
 
 
 def test_sentences_name_the_recording_the_place_and_what_to_do():
-    (found,) = find_stretches(window(100, first=50), CONFIG, name="talk.mp4")
+    (found,) = find_segments(window(100, first=50), CONFIG, name="talk.mp4")
     assert (
         found.sentence == "talk.mp4: 2.00 to 6.00 s: 4.00 s are left; expected at least 8.01 s: use a longer recording"
     )
 
 
 def test_a_recording_without_a_clip_has_the_reason_that_cost_most():
-    lost = Stretch(0, 50).rejected("face_lost", "v: 0 to 2 s: no face")
-    silent = Stretch(50, 300).rejected("silent", "v: 2 to 14 s: silence")
+    lost = Segment(0, 50).rejected("face_lost", "v: 0 to 2 s: no face")
+    silent = Segment(50, 300).rejected("silent", "v: 2 to 14 s: silence")
     code, sentence = summary([lost, silent], "v")
     assert code == "silent"
     assert "face_lost 2.0 s, silent 12.0 s" in sentence
