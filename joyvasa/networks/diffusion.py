@@ -22,7 +22,7 @@ COSINE_OFFSET = 0.008  # keeps the first steps of the cosine schedule from vanis
 COSINE_MAX_BETA = 0.999
 
 
-def noise_rates(mode: ScheduleMode, n_steps: int) -> Tensor:
+def beta_schedule(mode: ScheduleMode, n_steps: int) -> Tensor:
     """The variance that each step adds.
 
     Args:
@@ -76,7 +76,7 @@ class DiffusionSchedule(nn.Module):
 
     def __init__(self, n_steps: int, mode: ScheduleMode = "cosine") -> None:
         super().__init__()
-        betas = noise_rates(mode, n_steps)
+        betas = beta_schedule(mode, n_steps)
         alphas = 1 - betas
         alpha_bars = alphas.log().cumsum(0).exp()
         sigmas = torch.zeros_like(betas)

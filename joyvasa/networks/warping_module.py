@@ -66,7 +66,7 @@ def keypoint_shifts(kp_source: Tensor, kp_driving: Tensor) -> Tensor:
     return F.pad(kp_source - kp_driving, (0, 0, 1, 0))
 
 
-def heat_maps(kp_source: Tensor, kp_driving: Tensor, size: tuple[int, int, int]) -> Tensor:
+def heatmap_differences(kp_source: Tensor, kp_driving: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Gaussians around the driving keypoints minus those around the source keypoints.
 
     Args:
@@ -187,7 +187,9 @@ class DenseMotionNetwork(nn.Module):
             grid = identity_grid(depth, height, width, feature.device)
             shifts = keypoint_shifts(kp_source.float(), kp_driving.float())  # (B, 22, 3)
             moved = sample_shifted(compressed.float(), grid, shifts)  # (B, 4, 22, 16, 64, 64)
-            heat = heat_maps(kp_source.float(), kp_driving.float(), (depth, height, width))  # (B, 22, 16, 64, 64)
+            heat = heatmap_differences(
+                kp_source.float(), kp_driving.float(), (depth, height, width)
+            )  # (B, 22, 16, 64, 64)
         x = torch.cat([heat[:, None], moved], dim=1).to(compressed.dtype)  # (B, 5, 22, 16, 64, 64)
         x = x.transpose(1, 2).flatten(1, 2)  # (B, 110, 16, 64, 64)
         x = self.hourglass(x)  # (B, 142, 16, 64, 64)

@@ -9,11 +9,11 @@ from joyvasa.config import load_config
 from joyvasa.models import AnimationConfig, Models
 from joyvasa.motion.keypoints import transform_keypoints
 from joyvasa.networks import build, warping_module
-from joyvasa.networks.cpu import accelerate, large_kernels, linear, spade, upsampled, winograd
-from joyvasa.networks.cpu.tensor_cache import Remembered
+from joyvasa.networks.cpu import accelerate, large_kernels, linear, spade, upsampling, winograd
+from joyvasa.networks.cpu.tensor_cache import TensorCache
 from joyvasa.runtime.memory import keep_freed_memory, usual_allocation
 from joyvasa.sample.networks import generator, layers, warping
-from joyvasa.sample.networks.layers import ConvBlock
+from joyvasa.sample.networks.layers import ConvNormRelu
 from tests.joyvasa.motion.bench_motion import RECORDS, SCALE, STEP, windows_of_records
 from tests.joyvasa.turns import compare
 
@@ -43,7 +43,7 @@ def switched(monkeypatch, way, *changes):
 
 
 def enlarged_first(x, weight, bias, factor, *, relu=False):
-    """`conv_enlarged` of the large map."""
+    """`conv3x3_upsampled` of the large map."""
     scale, convolution = ((factor,) * 2, F.conv2d) if x.ndim == 4 else ((1, factor, factor), F.conv3d)
     y = convolution(F.interpolate(x, scale_factor=scale), weight, bias, padding=1)
     return F.relu(y) if relu else y
@@ -68,17 +68,17 @@ def portrait():
     return feature, source, source + 0.1 * torch.randn(FRAMES, 21, 3)
 
 
-KEPT = Remembered, "get", lambda self, sources, compute, options=None: compute()
+KEPT = TensorCache, "get", lambda self, sources, compute, options=None: compute()
 WARPING_GAINS = {
-    "kernels of 7x7x7 by Fourier transforms": [(large_kernels, "exact_on_cpu", never)],
+    "kernels of 7x7x7 by Fourier transforms": [(large_kernels, "use_cpu_kernel", never)],
     "22 warps as one": [(warping_module, "sample_shifted", one_after_the_other)],
     "7x7 kernel of one output as a product": [(large_kernels.FewOutputsConv2d, "forward", nn.Conv2d.forward)],
-    "convolutions of enlarged maps on the small ones": [(upsampled, "conv_enlarged", enlarged_first)],
+    "convolutions of enlarged maps on the small ones": [(upsampling, "conv3x3_upsampled", enlarged_first)],
     "spectra of kernels kept": [KEPT],
 }
 GENERATOR_GAINS = {
-    "3x3 convolutions with a quarter of the products": [(winograd, "exact_on_cpu", never)],
-    "convolutions of enlarged maps on the small ones": [(spade, "conv_enlarged", enlarged_first)],
+    "3x3 convolutions with a quarter of the products": [(winograd, "use_cpu_kernel", never)],
+    "convolutions of enlarged maps on the small ones": [(spade, "conv3x3_upsampled", enlarged_first)],
     "spectral norm folded into weights": [KEPT],
 }
 
@@ -199,7 +199,9 @@ def test_linear_layers(step, monkeypatch):
     def denoise():
         return predict(motion, STEP)
 
-    compared("denoising step: products by oneDNN", switched(monkeypatch, denoise, (linear, "_pays", never)), denoise)
+    compared(
+        "denoising step: products by oneDNN", switched(monkeypatch, denoise, (linear, "_use_onednn", never)), denoise
+    )
 
 
 def as_they_come(*pictures):
@@ -207,15 +209,17 @@ def as_they_come(*pictures):
 
 
 def whole(self, *parts):
-    """`ConvBlock.of_parts` of the whole batch."""
+    """`ConvNormRelu.forward_parts` of the whole batch."""
     batch, channels = max(len(x) for x, _ in parts), [channel for _, some in parts for channel in some]
     x = torch.cat([x.expand(batch, -1, -1, -1) for x, _ in parts], 1)
     return self(x[:, torch.tensor(channels).argsort()])
 
 
 COMPACT_GAINS = {
-    "channels innermost in memory": [(module, "joined", as_they_come) for module in (layers, warping, generator)],
-    "what depends on the portrait once": [(ConvBlock, "of_parts", whole)],
+    "channels innermost in memory": [
+        (module, "cat_channels_last", as_they_come) for module in (layers, warping, generator)
+    ],
+    "what depends on the portrait once": [(ConvNormRelu, "forward_parts", whole)],
 }
 
 

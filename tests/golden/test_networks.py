@@ -112,7 +112,7 @@ def test_dense_motion_steps_are_the_reference_ones(warping_section):
     grid = warping.identity_grid(16, 64, 64, feature.device)
     shifts = warping.keypoint_shifts(source, driving)
     section.check("sparse_motions", grid + shifts[:, :, None, None, None], 1e-5)
-    section.check("heatmap", warping.heat_maps(source, driving, (16, 64, 64))[:, :, None], 1e-5)
+    section.check("heatmap", warping.heatmap_differences(source, driving, (16, 64, 64))[:, :, None], 1e-5)
 
 
 @both_forms

@@ -27,7 +27,7 @@ def network():
 def seen(network):
     """Tokens of two pictures, and of the three frames of a video."""
     with torch.inference_mode():
-        return network.see(metric_recipe.seeded_randn(27740, 2, 3, 28, 28)), network.see(
+        return network.encode_images(metric_recipe.seeded_randn(27740, 2, 3, 28, 28)), network.encode_images(
             metric_recipe.seeded_randn(27741, 3, 3, 28, 28)
         )
 
@@ -50,8 +50,8 @@ def test_logits_of_pictures_and_of_a_video_equal_the_reference(network, seen):
     ids = meta()["qalign_tiny"]["input_ids"]
     images, video = seen
     with torch.inference_mode():
-        of_images = network.lm_head(network.read(ids, images))
-        of_video = network.lm_head(network.read(ids, video.flatten(0, 1)[None]))
+        of_images = network.lm_head(network.encode_text(ids, images))
+        of_video = network.lm_head(network.encode_text(ids, video.flatten(0, 1)[None]))
         following = network(metric_recipe.seeded_randn(27740, 2, 3, 28, 28), ids)
     check(of_images, stored("qalign_tiny")["image_logits"], 1e-4)
     check(of_video, stored("qalign_tiny")["video_logits"], 1e-4)
@@ -67,8 +67,10 @@ def test_weights_are_named_as_published():
 
 
 def test_scores_equal_the_reference(network, seen):
-    logits = network.lm_head(network.read(meta()["qalign_tiny"]["input_ids"], seen[0]))[:, -1]
-    of_video = network.lm_head(network.read(meta()["qalign_tiny"]["input_ids"], seen[1].flatten(0, 1)[None]))[:, -1]
+    logits = network.lm_head(network.encode_text(meta()["qalign_tiny"]["input_ids"], seen[0]))[:, -1]
+    of_video = network.lm_head(network.encode_text(meta()["qalign_tiny"]["input_ids"], seen[1].flatten(0, 1)[None]))[
+        :, -1
+    ]
     levels = meta()["qalign_tiny"]["preferential_ids"]
     check(level_score(logits[:, levels]), np.array(meta()["qalign_tiny"]["image_score"]), 1e-4)
     check(level_score(of_video[:, levels]), np.array(meta()["qalign_tiny"]["video_score"]), 1e-4)

@@ -118,7 +118,7 @@ class QAlign:
         """Pictures to tokens that both questions take, shape (n, tokens, width)."""
         weight = self.model.lm_head.weight
         pixels = np.stack([prepare(frame, self.model.config.vision.image_size) for frame in frames])
-        return self.model.see(torch.from_numpy(pixels).to(weight.device, weight.dtype))
+        return self.model.encode_images(torch.from_numpy(pixels).to(weight.device, weight.dtype))
 
     @torch.inference_mode()
     def image_logits(self, seen: Tensor) -> Tensor:
@@ -131,5 +131,5 @@ class QAlign:
         return self._logits("video", seen.flatten(0, 1)[None])[0]
 
     def _logits(self, subject: Subject, seen: Tensor) -> Tensor:
-        known = self.model.read(self.questions[subject].token_ids, seen)[:, -1]
+        known = self.model.encode_text(self.questions[subject].token_ids, seen)[:, -1]
         return self.model.lm_head(known)[:, self.level_ids].float()

@@ -12,7 +12,7 @@ from joyvasa.networks.cpu.attention import FastAlignedAttention, FastSelfAttenti
 from joyvasa.networks.cpu.large_kernels import FewOutputsConv2d, FourierConv3d
 from joyvasa.networks.cpu.linear import Linear, LinearGelu
 from joyvasa.networks.cpu.spade import FastSpade, FastSpadeBlock, FastSpectralNormConv2d, FastUpSpadeBlock
-from joyvasa.networks.cpu.upsampled import FastUpBlock
+from joyvasa.networks.cpu.upsampling import FastUpBlock
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from joyvasa.networks.cpu.exactness import exact_on_cpu
-from joyvasa.networks.cpu.tensor_cache import Remembered
+from joyvasa.networks.cpu.dispatch import use_cpu_kernel
+from joyvasa.networks.cpu.tensor_cache import TensorCache
 
 TILE = 16  # sides of the squares that are transformed at once, without what the kernel sees around them
 
@@ -19,7 +19,7 @@ class FourierConv3d(nn.Conv3d):
     is a cube with an odd side, half of which is the padding.
     """
 
-    _spectrum: Remembered | None = None  # of the kernels
+    _spectrum: TensorCache | None = None  # of the kernels
 
     @property
     def _reach(self) -> int:
@@ -27,13 +27,13 @@ class FourierConv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, depth, height, width) -> (batch, outputs, depth, height, width)."""
-        if not exact_on_cpu(x, self.weight) or min(x.shape[-2:]) < TILE:
+        if not use_cpu_kernel(x, self.weight) or min(x.shape[-2:]) < TILE:
             return super().forward(x)
         depth, height, width = x.shape[2:]
         rows, columns = -(-height // TILE), -(-width // TILE)
         shape = self._transform_shape(depth)
         if self._spectrum is None:
-            self._spectrum = Remembered()
+            self._spectrum = TensorCache()
         spectrum = self._spectrum.get((self.weight,), lambda: self._transformed_kernels(shape), options=shape)
         result = x.new_empty(len(x), self.out_channels, depth, rows * TILE, columns * TILE)
         for frame, out in zip(x, result, strict=True):  # one by one: a spectrum takes a hundred megabytes
@@ -51,7 +51,7 @@ class FourierConv3d(nn.Conv3d):
         Axes of a transform are circles. That of the depth gets as many zeros as the kernel reaches, which serve both of
         its ends; what goes round the sides of a tile is cut off.
         """
-        return fast_length(depth + self._reach), TILE + 2 * self._reach, TILE + 2 * self._reach
+        return next_fast_length(depth + self._reach), TILE + 2 * self._reach, TILE + 2 * self._reach
 
     def _transformed_kernels(self, shape: tuple[int, int, int]) -> Tensor:
         """Shape (frequencies, outputs, inputs), complex; conjugated, as a convolution of networks is a correlation."""
@@ -83,7 +83,7 @@ class FewOutputsConv2d(nn.Conv2d):
         return summed + self.bias[:, None, None]
 
 
-def fast_length(least: int) -> int:
+def next_fast_length(least: int) -> int:
     """The next length without prime factors above 5, which Fourier transforms like."""
     length = least
     while True:

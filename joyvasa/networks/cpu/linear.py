@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from joyvasa.networks.cpu.exactness import exact_on_cpu
+from joyvasa.networks.cpu.dispatch import use_cpu_kernel
 
 # PyTorch multiplies float32 matrices with MKL, which on processors of AMD is up to twice as slow as oneDNN; oneDNN also
 # applies the activation before the product leaves the cache. `torch.compile` refuses this operation.
@@ -22,7 +22,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         weight: shape (outputs, inputs).
         bias: shape (outputs,).
     """
-    if _pays(x, weight):
+    if _use_onednn(x, weight):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
 
@@ -40,11 +40,11 @@ class LinearGelu(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Maps (..., inputs) to (..., outputs)."""
-        if _pays(input, self.weight):
+        if _use_onednn(input, self.weight):
             return torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "gelu", [], "none")
         return F.gelu(super().forward(input))
 
 
-def _pays(x: Tensor, weight: Tensor) -> bool:
+def _use_onednn(x: Tensor, weight: Tensor) -> bool:
     usable = _ONEDNN and not torch.compiler.is_compiling()
-    return usable and exact_on_cpu(x, weight) and x.numel() >= FEW_ROWS * x.shape[-1]
+    return usable and use_cpu_kernel(x, weight) and x.numel() >= FEW_ROWS * x.shape[-1]

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from joyvasa.networks.cpu.tensor_cache import Remembered
-from joyvasa.networks.cpu.upsampled import conv_enlarged
+from joyvasa.networks.cpu.tensor_cache import TensorCache
+from joyvasa.networks.cpu.upsampling import conv3x3_upsampled
 from joyvasa.networks.cpu.winograd import conv3x3
 from joyvasa.networks.layers import full_precision
 from joyvasa.networks.spade_generator import SLOPE, Spade, SpadeBlock, SpectralNormConv2d
@@ -16,12 +16,12 @@ from joyvasa.networks.spade_generator import SLOPE, Spade, SpadeBlock, SpectralN
 class FastSpectralNormConv2d(SpectralNormConv2d):
     """A `SpectralNormConv2d` that keeps its effective weight and convolves by `conv3x3`."""
 
-    _effective: Remembered | None = None
+    _effective: TensorCache | None = None
 
     def effective_weight(self) -> Tensor:
         """Divide the weight by its largest singular value, once."""
         if self._effective is None:
-            self._effective = Remembered()
+            self._effective = TensorCache()
         return self._effective.get((self.weight_orig, self.weight_u, self.weight_v), super().effective_weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class FastSpade(Spade):
     def hidden(self, x: Tensor, condition: Tensor) -> Tensor:
         """Compute what scale and shift are made from, without enlarging the conditioning map."""
         shared: nn.Conv2d = self.mlp_shared[0]  # type: ignore[assignment]
-        return conv_enlarged(condition, shared.weight, shared.bias, x.shape[-1] // condition.shape[-1], relu=True)
+        return conv3x3_upsampled(condition, shared.weight, shared.bias, x.shape[-1] // condition.shape[-1], relu=True)
 
     def scale(self, hidden: Tensor) -> Tensor:
         """Compute 1 + gamma, with the 1 in the bias of the convolution."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Remembered:
+class TensorCache:
     """A tensor computed from other tensors; kept until one of these is replaced, moved or written to."""
 
     def __init__(self) -> None:

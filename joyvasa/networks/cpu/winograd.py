@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from joyvasa.networks.cpu.exactness import exact_on_cpu
+from joyvasa.networks.cpu.dispatch import use_cpu_kernel
 
 STEP, SIDE = 4, 6  # of the squares of results, and of what they see
 PRODUCTS = SIDE * SIDE
@@ -40,15 +40,15 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     pays = min(inputs, outputs) >= MIN_CHANNELS and inputs * outputs >= MIN_CHANNEL_PAIRS
     fits = height % STEP == width % STEP == 0 and height * width >= MIN_PIXELS
     given = (x, weight) if bias is None else (x, weight, bias)
-    if pays and fits and exact_on_cpu(*given):
-        return winograd(x, weight, bias)
+    if pays and fits and use_cpu_kernel(*given):
+        return conv3x3_winograd(x, weight, bias)
     return F.conv2d(x, weight, bias, padding=1)
 
 
-def winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def conv3x3_winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """As `conv3x3`, for heights and widths that are multiples of 4; without gradients."""
     (batch, inputs, height, width), outputs = x.shape, len(weight)
-    of_pixels, of_kernels, of_products = (weight.new_tensor(matrix) for matrix in transforms())
+    of_pixels, of_kernels, of_products = (weight.new_tensor(matrix) for matrix in transform_matrices())
     kernels = (of_kernels @ weight.flatten(2).flatten(0, 1).t()).view(PRODUCTS, outputs, inputs)
     shift = weight.new_zeros(outputs) if bias is None else bias
     rows, columns = height // STEP, width // STEP
@@ -78,7 +78,7 @@ def winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 @cache
-def transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def transform_matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Matrices of the method in two dimensions, for vectors that hold squares row by row.
 
     Returns:

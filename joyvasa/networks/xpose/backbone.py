@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from joyvasa.networks.xpose.config import XposeConfig
-from joyvasa.networks.xpose.layers import in_slices
+from joyvasa.networks.xpose.layers import apply_in_slices
 
 PATCH = 4  # pixels
 MASKED = -100.0  # added to the logits of patches that are not neighbours in the picture
@@ -30,7 +30,7 @@ class PatchEmbed(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Windows:
+class WindowLayout:
     """How the patches of a feature map are divided into windows.
 
     Args:
@@ -47,14 +47,14 @@ class Windows:
     mask: Tensor | None
     size: int
 
-    def to(self, device: torch.device) -> Windows:
+    def to(self, device: torch.device) -> WindowLayout:
         """The same on another device."""
         mask = None if self.mask is None else self.mask.to(device)
         patches, empty, places = (x.to(device) for x in (self.patches, self.empty, self.places))
-        return Windows(patches, empty, places, mask, self.size)
+        return WindowLayout(patches, empty, places, mask, self.size)
 
 
-def divide(height: int, width: int, window: int, *, shift: int) -> Windows:
+def divide_into_windows(height: int, width: int, window: int, *, shift: int) -> WindowLayout:
     """Divides a feature map into windows; what they lack at the right and at the bottom is empty.
 
     Args:
@@ -81,7 +81,7 @@ def divide(height: int, width: int, window: int, *, shift: int) -> Windows:
     places = torch.empty(height * width, dtype=torch.long)
     filled = (patches >= 0).nonzero()[:, 0]
     places[patches[filled]] = filled
-    return Windows(patches.clamp(min=0), (patches < 0).nonzero()[:, 0], places, mask, size)
+    return WindowLayout(patches.clamp(min=0), (patches < 0).nonzero()[:, 0], places, mask, size)
 
 
 def _by_window(x: Tensor, window: int) -> Tensor:
@@ -141,7 +141,7 @@ class SwinBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = FeedForward(channels)
 
-    def forward(self, x: Tensor, windows: Windows) -> Tensor:
+    def forward(self, x: Tensor, windows: WindowLayout) -> Tensor:
         """One block.
 
         Args:
@@ -150,7 +150,7 @@ class SwinBlock(nn.Module):
         """
         y = self.norm1(x.index_select(1, windows.patches)).index_fill(1, windows.empty, 0)
         y = self.attn(y.view(-1, windows.size, y.shape[-1]), windows.mask).view_as(y)
-        return in_slices(self._feed_forward, x + y.index_select(1, windows.places))
+        return apply_in_slices(self._feed_forward, x + y.index_select(1, windows.places))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.norm2(x))
@@ -183,7 +183,7 @@ class SwinStage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape (B, height, width, channels)."""
         _, height, width, _ = x.shape
-        windows = [divide(height, width, self.window, shift=shift) for shift in (0, self.window // 2)]
+        windows = [divide_into_windows(height, width, self.window, shift=shift) for shift in (0, self.window // 2)]
         windows = [divided.to(x.device) for divided in windows]
         x = x.flatten(1, 2)
         for number, block in enumerate(self.blocks):

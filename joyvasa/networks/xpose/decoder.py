@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from joyvasa.networks.xpose.config import XposeConfig
 from joyvasa.networks.xpose.deformable import DeformableAttention
 from joyvasa.networks.xpose.layers import Mlp
-from joyvasa.networks.xpose.positions import Shapes, box_code, logit
+from joyvasa.networks.xpose.positions import Shapes, box_encoding, logit
 from joyvasa.networks.xpose.text import Text
 
 
@@ -29,7 +29,7 @@ class Predictions:
     logits: Tensor
 
 
-class DecoderLayer(nn.Module):
+class QueryDecoderLayer(nn.Module):
     """Attention among queries, to the text and to the picture, then a feed-forward network."""
 
     def __init__(self, config: XposeConfig) -> None:
@@ -96,7 +96,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         dim = config.dim
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.layers = nn.ModuleList(QueryDecoderLayer(config) for _ in range(config.decoder_layers))
         self.norm = nn.LayerNorm(dim)
         self.ref_point_head = Mlp(2 * dim, dim, dim)
         self.hw = nn.Embedding(config.own_sizes, 2)
@@ -133,7 +133,7 @@ class Decoder(nn.Module):
         x, boxes = queries[:, None], boxes[:, None]  # (B, 1, proposals, dim)
         for layer in self.layers[: config.box_layers]:
             x = layer(x, self._positions(boxes), boxes, cells, shapes, text)
-            boxes = moved(boxes, self.bbox_embed[0](x))
+            boxes = step_in_logit_space(boxes, self.bbox_embed[0](x))
 
         x, boxes = self._best(x[:, 0], boxes[:, 0], text)
         x, boxes = self._with_keypoints(x, boxes, keypoints)  # (B, boxes, 1 + k, ...)
@@ -148,13 +148,13 @@ class Decoder(nn.Module):
 
         x = self.norm(x)
         return Predictions(
-            boxes=moved(boxes[:, :, 0], self.bbox_embed[0](x[:, :, 0])),
-            keypoints=moved(boxes[:, :, 1:, :2], self.pose_embed[0](x[:, :, 1:])),
+            boxes=step_in_logit_space(boxes[:, :, 0], self.bbox_embed[0](x[:, :, 0])),
+            keypoints=step_in_logit_space(boxes[:, :, 1:, :2], self.pose_embed[0](x[:, :, 1:])),
             logits=text.logits(x[:, :, 0]),
         )
 
     def _positions(self, boxes: Tensor) -> Tensor:
-        return self.ref_point_head(box_code(boxes, dim=self.config.dim // 2))
+        return self.ref_point_head(box_encoding(boxes, dim=self.config.dim // 2))
 
     def _best(self, x: Tensor, boxes: Tensor, text: Text) -> tuple[Tensor, Tensor]:
         """The queries that fit the text best, best first."""
@@ -165,7 +165,7 @@ class Decoder(nn.Module):
         """Makes groups: a box, then a query for each keypoint around its centre."""
         count = len(keypoints)
         sizes = torch.cat([self.hw.weight, self.hw_append.weight])[:count].sigmoid()
-        centres = moved(boxes[:, :, None, :2], self.pose_embed[0](keypoints))  # (B, boxes, k, 2)
+        centres = step_in_logit_space(boxes[:, :, None, :2], self.pose_embed[0](keypoints))  # (B, boxes, k, 2)
         places = torch.cat([centres, boxes[:, :, None, 2:] * sizes], dim=-1)
         x = torch.cat([x[:, :, None], keypoints.expand(*x.shape[:2], -1, -1)], dim=2)
         return x, torch.cat([boxes[:, :, None], places], dim=2)
@@ -173,9 +173,9 @@ class Decoder(nn.Module):
     def _move_all(self, x: Tensor, boxes: Tensor) -> Tensor:
         """Moves the box and the keypoints of each group."""
         steps = torch.cat([self.pose_embed[0](x[:, :, 1:]), self.pose_hw_embed[0](x[:, :, 1:])], dim=-1)
-        return moved(boxes, torch.cat([self.bbox_embed[0](x[:, :, :1]), steps], dim=2))
+        return step_in_logit_space(boxes, torch.cat([self.bbox_embed[0](x[:, :, :1]), steps], dim=2))
 
 
-def moved(coordinates: Tensor, step: Tensor) -> Tensor:
+def step_in_logit_space(coordinates: Tensor, step: Tensor) -> Tensor:
     """Coordinates from 0 to 1 after a step in logit space, float32."""
     return (step.float() + logit(coordinates.float())).sigmoid()

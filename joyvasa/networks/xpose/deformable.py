@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from joyvasa.networks.layers import full_precision
-from joyvasa.networks.xpose.layers import in_slices
+from joyvasa.networks.xpose.layers import apply_in_slices
 from joyvasa.networks.xpose.positions import Shapes
 
 
@@ -61,7 +61,7 @@ class DeformableAttention(nn.Module):
 
         first_row = table.rows * torch.arange(len(query), device=query.device, dtype=torch.int32)
         return self.output_proj(
-            in_slices(attend, query, places, first_row[:, None, None].expand(-1, query.shape[1], 1))
+            apply_in_slices(attend, query, places, first_row[:, None, None].expand(-1, query.shape[1], 1))
         )
 
 

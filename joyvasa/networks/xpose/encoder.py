@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from joyvasa.networks.xpose.config import XposeConfig
 from joyvasa.networks.xpose.deformable import DeformableAttention
 from joyvasa.networks.xpose.fusion import FusionLayer, TextLayer
-from joyvasa.networks.xpose.layers import in_slices
+from joyvasa.networks.xpose.layers import apply_in_slices
 from joyvasa.networks.xpose.positions import Shapes
 
 
@@ -26,7 +26,7 @@ class EncoderLayer(nn.Module):
     def forward(self, cells: Tensor, positions: Tensor, places: Tensor, shapes: Shapes) -> Tensor:
         """Keeps the shape of the cells; arguments as in `Encoder.forward`."""
         cells = self.norm1(cells + self.self_attn(cells + positions, places, cells, shapes))
-        return in_slices(self._feed_forward, cells)
+        return apply_in_slices(self._feed_forward, cells)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.norm2(x + self.linear2(self.linear1(x).relu()))

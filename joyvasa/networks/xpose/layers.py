@@ -25,7 +25,7 @@ class Mlp(nn.Module):
         return self.layers[-1](x)
 
 
-def in_slices(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+def apply_in_slices(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """Applies a function of single rows to many rows, some at a time.
 
     A picture has tens of thousands of rows, and what a function holds in between is several times its input.

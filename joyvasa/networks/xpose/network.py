@@ -13,7 +13,7 @@ from joyvasa.networks.xpose.config import XposeConfig
 from joyvasa.networks.xpose.decoder import Decoder, Predictions
 from joyvasa.networks.xpose.encoder import Encoder
 from joyvasa.networks.xpose.layers import Mlp
-from joyvasa.networks.xpose.positions import Shapes, cell_centres, map_code
+from joyvasa.networks.xpose.positions import Shapes, cell_centers, map_encoding
 from joyvasa.networks.xpose.text import Prompts, Text
 
 NORM_GROUPS = 32
@@ -53,12 +53,12 @@ class Transformer(nn.Module):
         cells = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)  # (B, N, dim)
         positions = torch.cat(
             [
-                map_code(*shape, dim=self.config.dim, device=device) + level_embed
+                map_encoding(*shape, dim=self.config.dim, device=device) + level_embed
                 for shape, level_embed in zip(shapes, self.level_embed, strict=True)
             ]
         )
         tokens = instances.expand(len(cells), -1, -1)
-        cells, tokens = self.encoder(cells, positions, cell_centres(shapes, device=device), shapes, tokens, used)
+        cells, tokens = self.encoder(cells, positions, cell_centers(shapes, device=device), shapes, tokens, used)
         text = Text(tokens, used)
         boxes = self._propose(cells, shapes, text)
         queries = self.tgt_embed.weight[: boxes.shape[1]].expand(len(cells), -1, -1)
@@ -163,6 +163,6 @@ def box_proposals(shapes: Shapes, *, device: torch.device) -> tuple[Tensor, Tens
             for level, (height, width) in enumerate(shapes)
         ]
     )
-    boxes = torch.cat([cell_centres(shapes, device=device), sides], dim=1)
+    boxes = torch.cat([cell_centers(shapes, device=device), sides], dim=1)
     valid = ((boxes > PROPOSAL_MARGIN) & (boxes < 1 - PROPOSAL_MARGIN)).all(-1)
     return torch.log(boxes / (1 - boxes)).masked_fill(~valid[:, None], math.inf), valid

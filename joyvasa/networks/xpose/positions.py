@@ -17,7 +17,7 @@ BOX_TEMPERATURE = 10_000  # of the code of boxes (Vaswani et al. 2017)
 LOGIT_LIMIT = 1e-3  # nearest that a coordinate comes to 0 and 1 in `logit`
 
 
-def sine_code(values: Tensor, *, dim: int, temperature: float) -> Tensor:
+def sine_encoding(values: Tensor, *, dim: int, temperature: float) -> Tensor:
     """Numbers from 0 to 1 as sines (even places) and cosines (odd places) of falling frequency.
 
     Args:
@@ -34,7 +34,7 @@ def sine_code(values: Tensor, *, dim: int, temperature: float) -> Tensor:
         return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
 
-def map_code(height: int, width: int, *, dim: int, device: torch.device) -> Tensor:
+def map_encoding(height: int, width: int, *, dim: int, device: torch.device) -> Tensor:
     """Position code of a feature map.
 
     Args:
@@ -49,12 +49,12 @@ def map_code(height: int, width: int, *, dim: int, device: torch.device) -> Tens
     # The published code counts from 1 and keeps the quotient from being exactly 1.
     y, x = ((torch.arange(size, device=device) + 1) / (size + 1e-6) for size in (height, width))
     half = {"dim": dim // 2, "temperature": MAP_TEMPERATURE}
-    rows = sine_code(y, **half)[:, None].expand(-1, width, -1)
-    columns = sine_code(x, **half)[None].expand(height, -1, -1)
+    rows = sine_encoding(y, **half)[:, None].expand(-1, width, -1)
+    columns = sine_encoding(x, **half)[None].expand(height, -1, -1)
     return torch.cat([rows, columns], dim=-1).flatten(0, 1)
 
 
-def box_code(boxes: Tensor, *, dim: int) -> Tensor:
+def box_encoding(boxes: Tensor, *, dim: int) -> Tensor:
     """Position code of boxes.
 
     Args:
@@ -65,7 +65,7 @@ def box_code(boxes: Tensor, *, dim: int) -> Tensor:
         shape (..., 4 dim): y, x, width, height.
     """
     ordered = torch.stack([boxes[..., axis] for axis in (1, 0, 2, 3)], dim=-1)
-    return sine_code(ordered, dim=dim, temperature=BOX_TEMPERATURE).flatten(-2)
+    return sine_encoding(ordered, dim=dim, temperature=BOX_TEMPERATURE).flatten(-2)
 
 
 def logit(values: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def logit(values: Tensor) -> Tensor:
     return torch.log(values.clamp(min=LOGIT_LIMIT) / (1 - values).clamp(min=LOGIT_LIMIT))
 
 
-def cell_centres(shapes: Shapes, *, device: torch.device) -> Tensor:
+def cell_centers(shapes: Shapes, *, device: torch.device) -> Tensor:
     """Centres of all cells of all levels.
 
     Args:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
 from joyvasa.networks.config import NetworkConfig
-from joyvasa.sample.networks.layers import ConvBlock, ResidualBlock
+from joyvasa.sample.networks.layers import ConvNormRelu, ResidualBlock
 
 FOLD = 4  # pixels of the picture beside and below each other that lie behind one place of the feature
 PIXEL_CHANNELS = 3 * FOLD**2
@@ -33,8 +33,8 @@ class CompactAppearance(nn.Module):
     def __init__(self, config: CompactAppearanceConfig) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            ConvBlock(3 * 4, config.width),
-            ConvBlock(config.width, config.channels, stride=2),
+            ConvNormRelu(3 * 4, config.width),
+            ConvNormRelu(config.width, config.channels, stride=2),
             ResidualBlock(config.channels),
         )
 

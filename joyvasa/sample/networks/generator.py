@@ -10,11 +10,11 @@ from torch.nn.functional import interpolate, pixel_shuffle, pixel_unshuffle
 
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.sample.networks.appearance import FOLD, PIXEL_CHANNELS
-from joyvasa.sample.networks.layers import ConvBlock, ResidualBlock, joined
+from joyvasa.sample.networks.layers import ConvNormRelu, ResidualBlock, cat_channels_last
 from joyvasa.sample.networks.points import FINE
 from joyvasa.sample.networks.teeth import GUIDES, LINE_TONE, LOWER_TONE
 
-PAINT_LITTLE = -2.0  # bias of the brush before training
+INITIAL_BRUSH_BIAS = -2.0  # bias of the brush before training
 DRY = 0.02  # a brush that paints less paints nothing: what stands still does so to the last bit
 
 
@@ -37,14 +37,14 @@ class CompactGenerator(nn.Module):
 
     def __init__(self, config: CompactGeneratorConfig) -> None:
         super().__init__()
-        self.enter = ConvBlock(config.channels, config.width)
+        self.enter = ConvNormRelu(config.channels, config.width)
         self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.blocks)))
         self.grow = nn.Conv2d(config.width, 4 * config.fine_width, 1)
-        self.merge = ConvBlock(12 + config.fine_width, config.fine_width)
-        self.fine = ConvBlock(config.fine_width, config.fine_width)
+        self.merge = ConvNormRelu(12 + config.fine_width, config.fine_width)
+        self.fine = ConvNormRelu(config.fine_width, config.fine_width)
         self.paint = nn.Conv2d(config.fine_width, 16, 3, 1, 1)
         self.teeth = nn.Conv2d(config.width, 5, 1)
-        nn.init.constant_(self.paint.bias[12:], PAINT_LITTLE)  # type: ignore[index]
+        nn.init.constant_(self.paint.bias[12:], INITIAL_BRUSH_BIAS)  # type: ignore[index]
 
     def forward(self, feature: Tensor) -> Tensor:
         """Paints.
@@ -55,15 +55,15 @@ class CompactGenerator(nn.Module):
         Returns:
             shape (B, 3, 4N, 4N) in [0, 1].
         """
-        return self.layers(feature)[0]
+        return self.forward_layers(feature)[0]
 
-    def layers(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward_layers(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The picture, the warped pixels under it, and how much of each pixel is painted, (B, 1, 4N, 4N)."""
         feature, guides = feature.split([feature.shape[1] - GUIDES * FOLD**2, GUIDES * FOLD**2], 1)
         pixels = pixel_shuffle(feature[:, :PIXEL_CHANNELS], FOLD)  # (B, 3, 4N, 4N)
-        coarse = self.blocks(self.enter(joined(feature)))  # (B, width, N, N)
+        coarse = self.blocks(self.enter(cat_channels_last(feature)))  # (B, width, N, N)
         below = (pixel_unshuffle(pixels, 2) * 2 - 1).to(coarse.dtype)
-        x = joined(below, pixel_shuffle(self.grow(coarse), 2))  # (B, 12 + fine, 2N, 2N)
+        x = cat_channels_last(below, pixel_shuffle(self.grow(coarse), 2))  # (B, 12 + fine, 2N, 2N)
         painted = self.paint(self.fine(self.merge(x))).float()  # (B, 16, 2N, 2N)
         colour, brush = torch.sigmoid(pixel_shuffle(painted, 2)).split([3, 1], 1)
         colour = _with_teeth(colour, torch.sigmoid(self.teeth(coarse).float()), guides)
@@ -80,6 +80,6 @@ def _with_teeth(colour: Tensor, tone: Tensor, guides: Tensor) -> Tensor:
         guides: of `teeth`, (B, 48, N, N).
     """
     white, upper_seen, lower_seen = interpolate(tone, scale_factor=FOLD, mode="bilinear").split([3, 1, 1], 1)
-    upper, lines, lower = pixel_shuffle(joined(guides), FOLD).split(1, 1)
+    upper, lines, lower = pixel_shuffle(cat_channels_last(guides), FOLD).split(1, 1)
     colour = colour + lower_seen * lower * (LOWER_TONE * white - colour)
     return colour + upper_seen * upper * ((1 - LINE_TONE * lines) * white - colour)

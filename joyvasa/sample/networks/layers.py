@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class ConvBlock(nn.Sequential):
+class ConvNormRelu(nn.Sequential):
     """3x3 convolution, batch norm, ReLU.
 
     Args:
@@ -23,7 +23,7 @@ class ConvBlock(nn.Sequential):
             nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU(True)
         )
 
-    def of_parts(self, *parts: tuple[Tensor, Sequence[int]]) -> Tensor:
+    def forward_parts(self, *parts: tuple[Tensor, Sequence[int]]) -> Tensor:
         """The block of pictures whose channels come in parts; one of batch 1 is the same for the whole batch.
 
         Args:
@@ -45,7 +45,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = ConvBlock(channels, channels)
+        self.first = ConvNormRelu(channels, channels)
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,14 +63,14 @@ class Pyramid(nn.Module):
 
     def __init__(self, channels_in: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.enter = ConvBlock(channels_in, widths[0])
+        self.enter = ConvNormRelu(channels_in, widths[0])
         pairs = list(pairwise(widths))
-        self.down = nn.ModuleList(nn.Sequential(ConvBlock(a, b, stride=2), ResidualBlock(b)) for a, b in pairs)
-        self.up = nn.ModuleList(ConvBlock(a + b, a) for a, b in reversed(pairs))
+        self.down = nn.ModuleList(nn.Sequential(ConvNormRelu(a, b, stride=2), ResidualBlock(b)) for a, b in pairs)
+        self.up = nn.ModuleList(ConvNormRelu(a + b, a) for a, b in reversed(pairs))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, H, W) -> (B, widths[0], H, W)."""
-        return self.after(self.enter(joined(x)))
+        return self.after(self.enter(cat_channels_last(x)))
 
     def after(self, x: Tensor) -> Tensor:
         """The rest of it, from what `enter` gives, (B, widths[0], H, W)."""
@@ -79,29 +79,29 @@ class Pyramid(nn.Module):
             levels.append(block(levels[-1]))
         x = levels.pop()
         for block in self.up:
-            x = block(joined(double(x), levels.pop()))
+            x = block(cat_channels_last(upsample_2x(x), levels.pop()))
         return x
 
 
-def joined(*pictures: Tensor) -> Tensor:
+def cat_channels_last(*pictures: Tensor) -> Tensor:
     """Pictures one behind the other, (B, C, H, W), channels innermost in memory: convolutions are faster so."""
     innermost = [picture.contiguous(memory_format=torch.channels_last) for picture in pictures]
     return torch.cat(innermost, 1) if len(innermost) > 1 else innermost[0]
 
 
-def double(x: Tensor) -> Tensor:
+def upsample_2x(x: Tensor) -> Tensor:
     """Doubles the sides, bilinearly."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def pixel_centres(size: int, device: torch.device) -> Tensor:
+def pixel_centers(size: int, device: torch.device) -> Tensor:
     """(x, y) of every pixel of a square that spans -1 to 1, shape (size, size, 2)."""
     axis = (torch.arange(size, device=device) + 0.5) * 2 / size - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return torch.stack([x, y], -1)
 
 
-def heatmaps(points: Tensor, size: int, sigma: float) -> Tensor:
+def gaussian_heatmaps(points: Tensor, size: int, sigma: float) -> Tensor:
     """A Gaussian of height 1 around each point.
 
     Args:
@@ -112,13 +112,13 @@ def heatmaps(points: Tensor, size: int, sigma: float) -> Tensor:
     Returns:
         shape (B, K, size, size), channels last.
     """
-    axis = pixel_centres(size, points.device)[0, :, :1]
+    axis = pixel_centers(size, points.device)[0, :, :1]
     x = torch.exp(-((axis - points[:, None, :, 0]) ** 2) / (2 * sigma**2))  # (B, size, K)
     y = torch.exp(-((axis - points[:, None, :, 1]) ** 2) / (2 * sigma**2))
     return (y[:, :, None] * x[:, None]).permute(0, 3, 1, 2)
 
 
-def sample(picture: Tensor, where: Tensor) -> Tensor:
+def sample_at(picture: Tensor, where: Tensor) -> Tensor:
     """Reads a picture bilinearly at other places; its edge goes on outside.
 
     Args:

@@ -11,7 +11,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
-from joyvasa.sample.networks.layers import ConvBlock, Pyramid, ResidualBlock, pixel_centres, sample
+from joyvasa.sample.networks.layers import ConvNormRelu, Pyramid, ResidualBlock, pixel_centers, sample_at
 from joyvasa.sample.networks.points import (
     BONY,
     INNER_LOWER_LIP,
@@ -48,7 +48,11 @@ class PatchPoints(nn.Module):
         super().__init__()
         a, b, c = widths
         self.body = nn.Sequential(
-            ConvBlock(3, a), ConvBlock(a, b, stride=2), ResidualBlock(b), ConvBlock(b, c, stride=2), ResidualBlock(c)
+            ConvNormRelu(3, a),
+            ConvNormRelu(a, b, stride=2),
+            ResidualBlock(b),
+            ConvNormRelu(b, c, stride=2),
+            ResidualBlock(c),
         )
         self.maps = nn.Conv2d(c, 4 * points, 1)
 
@@ -57,7 +61,7 @@ class PatchPoints(nn.Module):
         x = self.body(picture)
         with full_precision(x):
             maps = pixel_shuffle(self.maps(x.float()), 2)  # (B, points, N/2, N/2)
-        return expected_place(maps)
+        return expected_position(maps)
 
 
 class KeypointFinder(nn.Module):
@@ -70,8 +74,8 @@ class KeypointFinder(nn.Module):
     def __init__(self, config: CompactMotionExtractorConfig) -> None:
         super().__init__()
         half, *rest = config.widths
-        self.enter = ConvBlock(3 * 4, half)
-        self.reduce = nn.Sequential(ConvBlock(half, rest[0], stride=2), ResidualBlock(rest[0]))
+        self.enter = ConvNormRelu(3 * 4, half)
+        self.reduce = nn.Sequential(ConvNormRelu(half, rest[0], stride=2), ResidualBlock(rest[0]))
         self.pyramid = Pyramid(rest[0], rest)
         self.maps = nn.Conv2d(rest[0], 2 * KEYPOINTS, 1)
         self.mouth = PatchPoints(len(LIPS), config.patch_widths)
@@ -90,8 +94,8 @@ class KeypointFinder(nn.Module):
         x = self.pyramid(self.reduce(self.enter(pixel_unshuffle(image, 2) * 2 - 1)))  # (B, C, H/4, W/4)
         with full_precision(x):
             places, depths = self.maps(x.float()).split(KEYPOINTS, 1)
-        found = expected_place(places)  # (B, K, 2)
-        depth = (place_weights(places) * depths.flatten(2)).sum(-1, keepdim=True)  # (B, K, 1)
+        found = expected_position(places)  # (B, K, 2)
+        depth = (position_weights(places) * depths.flatten(2)).sum(-1, keepdim=True)  # (B, K, 1)
         near = self._look_again(image.float(), found.detach())
         return torch.cat([near, depth], -1), torch.cat([found, depth], -1)
 
@@ -109,8 +113,8 @@ class KeypointFinder(nn.Module):
             x_axis = across * (-reach if mirrored else reach)
             y_axis = torch.stack([-across[:, 1], across[:, 0]], -1) * reach
             axes = torch.stack([x_axis, y_axis], 1)  # (B, 2, 2): patch -> picture, for row vectors
-            where = pixel_centres(PATCH, image.device) @ axes[:, None] + centre[:, None]
-            better[:, index] = finder(sample(image, where)) @ axes + centre
+            where = pixel_centers(PATCH, image.device) @ axes[:, None] + centre[:, None]
+            better[:, index] = finder(sample_at(image, where)) @ axes + centre
         return better
 
 
@@ -140,13 +144,13 @@ class HeadModel(nn.Module):
         """
         with full_precision(points):
             points, bony = points.float(), list(BONY)
-            scale, rotation, shift = align(self.mean[bony], points[:, bony])
+            scale, rotation, shift = fit_similarity(self.mean[bony], points[:, bony])
             own = (points - shift[:, None]) @ rotation.transpose(1, 2) / scale[:, None, None]
             gap = (own[:, INNER_LOWER_LIP, 1] - own[:, INNER_UPPER_LIP, 1]).clamp(min=0)
             opened = gap[:, None, None] * self.opening
             person, expression = own - opened, opened @ rotation
             return {
-                **dict(zip(("pitch", "yaw", "roll"), angles(rotation), strict=True)),
+                **dict(zip(("pitch", "yaw", "roll"), euler_angles(rotation), strict=True)),
                 "t": shift,
                 "exp": expression.flatten(1),
                 "scale": scale[:, None],
@@ -172,17 +176,17 @@ class CompactMotionExtractor(nn.Module):
         return self.head(self.finder(image)[0])
 
 
-def place_weights(maps: Tensor) -> Tensor:
+def position_weights(maps: Tensor) -> Tensor:
     """Softmax over the places of each map, (B, K, H, W) -> (B, K, H W)."""
     return (SHARPNESS * maps.flatten(2)).softmax(-1)
 
 
-def expected_place(maps: Tensor) -> Tensor:
+def expected_position(maps: Tensor) -> Tensor:
     """Mean place of each map's softmax, (B, K, N, N) -> (B, K, 2), x and y in -1 to 1."""
-    return place_weights(maps) @ pixel_centres(maps.shape[-1], maps.device).flatten(0, 1)
+    return position_weights(maps) @ pixel_centers(maps.shape[-1], maps.device).flatten(0, 1)
 
 
-def align(model: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def fit_similarity(model: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Similarity that takes a model to points: `points = scale * model @ rotation + shift`, least squares.
 
     S. Umeyama (1991), "Least-squares estimation of transformation parameters between two point patterns".
@@ -204,7 +208,7 @@ def align(model: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return scale, rotation, centres - scale[:, None] * (centre @ rotation)
 
 
-def angles(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def euler_angles(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Pitch, yaw and roll of `joyvasa.motion.keypoints.head_rotation`, degrees, each (B, 1).
 
     There `R = (Rz Ry Rx)^T`, so for row vectors `R[0, 2] = -sin(yaw)`.

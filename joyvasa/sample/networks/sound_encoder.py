@@ -48,7 +48,7 @@ class CompactSoundEncoderConfig(NetworkConfig):
         return SAMPLE_RATE / self.stride
 
 
-class Block(nn.Module):
+class TemporalBlock(nn.Module):
     """Depthwise convolution in time, then two linear layers, beside a shortcut (ConvNeXt, Liu et al. 2022).
 
     Args:
@@ -85,12 +85,14 @@ class CompactSoundEncoder(nn.Module):
         self.config = config
         width = config.hidden_size
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
-        self.register_buffer("mel", mel_filters(config.mel_bands), persistent=False)
+        self.register_buffer("mel", mel_filterbank(config.mel_bands), persistent=False)
         # Called so because training of the motion generator holds the part of an encoder that is called so.
         self.feature_extractor = nn.ModuleDict(
             {
                 "enter": nn.Conv1d(config.mel_bands, width, 2, stride=2),
-                "blocks": nn.Sequential(*(Block(width, config.kernel, dilation) for dilation in config.dilations)),
+                "blocks": nn.Sequential(
+                    *(TemporalBlock(width, config.kernel, dilation) for dilation in config.dilations)
+                ),
                 "norm": nn.LayerNorm(width),
             }
         )
@@ -127,7 +129,7 @@ class CompactSoundEncoder(nn.Module):
         return (logs - level[:, None, None]).clamp(min=-DEPTH) / SPREAD
 
 
-def mel_filters(bands: int) -> Tensor:
+def mel_filterbank(bands: int) -> Tensor:
     """Triangles that are evenly spread on the mel scale, shape (SPECTRUM / 2 + 1, bands).
 
     The scale is 2595 log10(1 + f / 700) (D. O'Shaughnessy, 1987, "Speech communication").

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
-from joyvasa.sample.networks.layers import joined, pixel_centres
+from joyvasa.sample.networks.layers import cat_channels_last, pixel_centers
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP, LEFT_LOWER_LID, RIGHT_LOWER_LID
 
 # Lengths in distances between the eyes, 62 mm. Widths of teeth: M. M. Ash, S. J. Nelson, "Wheeler's Dental Anatomy".
@@ -22,7 +22,7 @@ SOFT, LINE = 0.048, 0.025  # widths of edges, and of half a line between teeth: 
 GUIDES = 3
 
 
-def teeth(points: Tensor, size: int) -> Tensor:
+def draw_teeth(points: Tensor, size: int) -> Tensor:
     """Upper teeth, which hang below the upper lip, lines between teeth, and lower teeth, which stand above the lower.
 
     A row goes on behind its own lip, as the generator sees what covers it, and ends at the other one: lips that meet
@@ -37,7 +37,7 @@ def teeth(points: Tensor, size: int) -> Tensor:
     """
     along = points[:, LEFT_LOWER_LID, :2] - points[:, RIGHT_LOWER_LID, :2]
     along = along / along.square().sum(-1, keepdim=True).clamp(min=1e-4)
-    u, v = _in_face(pixel_centres(size, points.device)[None], along[:, None, None])
+    u, v = _in_face(pixel_centers(size, points.device)[None], along[:, None, None])
     (upper_u, upper_v), (lower_u, lower_v) = (
         _in_face(points[:, lip, :2], along) for lip in (INNER_UPPER_LIP, INNER_LOWER_LIP)
     )
@@ -49,7 +49,7 @@ def teeth(points: Tensor, size: int) -> Tensor:
     lower = _inside(lower_v - below, ROOT - lower_v, v - RIM, LOWER_REACH - lower_u.abs())
     apart = functools.reduce(torch.minimum, [(aside - gap).abs() if gap else aside for gap in BETWEEN_TEETH])
     lines = (1 - (apart / LINE).square()).clamp(min=0)
-    return joined(torch.stack([upper, lines, lower], 1))
+    return cat_channels_last(torch.stack([upper, lines, lower], 1))
 
 
 def _in_face(places: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:

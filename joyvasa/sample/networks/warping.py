@@ -11,9 +11,16 @@ from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
 from joyvasa.sample.networks.appearance import FOLD, PIXEL_CHANNELS
-from joyvasa.sample.networks.layers import Pyramid, double, heatmaps, joined, pixel_centres, sample
+from joyvasa.sample.networks.layers import (
+    Pyramid,
+    cat_channels_last,
+    gaussian_heatmaps,
+    pixel_centers,
+    sample_at,
+    upsample_2x,
+)
 from joyvasa.sample.networks.points import FINE, HEAD, KEYPOINTS
-from joyvasa.sample.networks.teeth import teeth
+from joyvasa.sample.networks.teeth import draw_teeth
 
 COARSE_SIGMA, FINE_SIGMA, LOOK_SIGMA = 0.07, 0.03, 0.04  # of heatmaps: 9, 4 and 5 pixels of a picture of 256
 COARSE_REACH, FINE_REACH = 0.1, 0.06  # farthest that the network moves a pixel on its own account
@@ -69,42 +76,47 @@ class CompactWarping(nn.Module):
             next to them.
         """
         with full_precision(feature):
-            feature, source, driving = joined(feature.float()), kp_source.float(), kp_driving.float()
+            feature, source, driving = cat_channels_last(feature.float()), kp_source.float(), kp_driving.float()
             n, batch, fine = feature.shape[-1], len(driving), list(FINE)
-            source, centres = source.expand(batch, -1, -1), pixel_centres(n, feature.device)
+            source, centres = source.expand(batch, -1, -1), pixel_centers(n, feature.device)
             back = source - driving
             picture = pixel_shuffle(feature[:, :PIXEL_CHANNELS], FOLD)  # (1 or B, 3, 4N, 4N)
             features, small = feature[:, PIXEL_CHANNELS:], avg_pool2d(picture, FOLD)
             half = avg_pool2d(picture, 2)  # (1 or B, 3, 2N, 2N)
-            moved = heatmaps(driving, n, COARSE_SIGMA)
+            moved = gaussian_heatmaps(driving, n, COARSE_SIGMA)
             depth = moved.permute(0, 2, 3, 1) @ back[:, None, :, 2:]  # (B, N, N, 1)
             as_head = _as_head(source, driving, centres)  # (B, N, N, 2)
-            turned = sample(small, as_head)
-            changing = [moved - heatmaps(source, n, COARSE_SIGMA), moved, depth.permute(0, 3, 1, 2), turned]
-            entering = (joined(*changing), self._changing), (joined(features, small), self._constant)
-        motions = self.choose(self.pyramid.after(self.pyramid.enter.of_parts(*entering)))
+            turned = sample_at(small, as_head)
+            changing = [moved - gaussian_heatmaps(source, n, COARSE_SIGMA), moved, depth.permute(0, 3, 1, 2), turned]
+            entering = (
+                (cat_channels_last(*changing), self._changing),
+                (cat_channels_last(features, small), self._constant),
+            )
+        motions = self.choose(self.pyramid.after(self.pyramid.enter.forward_parts(*entering)))
         with full_precision(feature):
             choice, own, context = motions.float().split([KEYPOINTS + 2, 2, self.context], 1)
             weights = choice.permute(0, 2, 3, 1).softmax(-1)  # (B, N, N, K+2)
             head = weights[..., KEYPOINTS, None]
             chosen = weights[..., :KEYPOINTS] @ back[:, None, :, :2] + head * (as_head - centres)
             coarse = centres + chosen + COARSE_REACH * torch.tanh(own.permute(0, 2, 3, 1))  # (B, N, N, 2)
-            doubled = double(coarse.permute(0, 3, 1, 2))  # (B, 2, 2N, 2N)
-            still = pixel_centres(2 * n, feature.device).permute(2, 0, 1)
-            near = [heatmaps(points[:, fine], 2 * n, FINE_SIGMA) for points in (driving, source)]
-            looks = half.expand(batch, -1, -1, -1), sample(half, doubled.permute(0, 2, 3, 1))
-            close = joined(doubled - still, *near, double(joined(context)), *looks)
+            doubled = upsample_2x(coarse.permute(0, 3, 1, 2))  # (B, 2, 2N, 2N)
+            still = pixel_centers(2 * n, feature.device).permute(2, 0, 1)
+            near = [gaussian_heatmaps(points[:, fine], 2 * n, FINE_SIGMA) for points in (driving, source)]
+            looks = half.expand(batch, -1, -1, -1), sample_at(half, doubled.permute(0, 2, 3, 1))
+            close = cat_channels_last(doubled - still, *near, upsample_2x(cat_channels_last(context)), *looks)
         own, nowhere, moving = self.refined(self.refine(close)).float().split([2, 1, 1], 1)  # (B, 2 or 1, 2N, 2N)
         with full_precision(feature):
             motion = torch.sigmoid(moving) * (doubled - still + FINE_REACH * torch.tanh(own))
             deformation = still + _calmed(motion)
             occlusion = torch.sigmoid(nowhere - 2)
-            pixels = sample(picture, double(deformation).permute(0, 2, 3, 1))
-            warped = sample(features, coarse)
-            look = heatmaps(driving[:, fine], n, LOOK_SIGMA)
-            guides = teeth(driving, FOLD * n)
-            pixels, guides = (pixel_unshuffle(joined(picture), FOLD) for picture in (pixels, guides))
-            out = joined(pixels, warped, look, context, pixel_unshuffle(joined(occlusion), 2), guides)
+            pixels = sample_at(picture, upsample_2x(deformation).permute(0, 2, 3, 1))
+            warped = sample_at(features, coarse)
+            look = gaussian_heatmaps(driving[:, fine], n, LOOK_SIGMA)
+            guides = draw_teeth(driving, FOLD * n)
+            pixels, guides = (pixel_unshuffle(cat_channels_last(picture), FOLD) for picture in (pixels, guides))
+            out = cat_channels_last(
+                pixels, warped, look, context, pixel_unshuffle(cat_channels_last(occlusion), 2), guides
+            )
         return {"out": out, "deformation": deformation, "occlusion_map": occlusion, "moving": moving}
 
     def _start_from_the_head(self) -> None:

@@ -59,7 +59,7 @@ class Pose:
 def align(model: np.ndarray, points: np.ndarray) -> Pose:
     """The pose that takes a model to points, least squares; both (n, 3)."""
     wanted = (torch.from_numpy(array.astype(np.float64)) for array in (model, points[None]))
-    scale, rotation, shift = motion_extractor.align(*wanted)
+    scale, rotation, shift = motion_extractor.fit_similarity(*wanted)
     return Pose(float(scale), rotation[0].numpy(), shift[0].numpy())
 
 
@@ -153,7 +153,7 @@ class Head:
         placed[:, 2] -= pose.place(PIVOT)[2]
         return placed
 
-    def making(self, expression: Expression) -> np.ndarray:
+    def apply_expression(self, expression: Expression) -> np.ndarray:
         """The face with an expression, (468, 3) in the head's frame."""
         points, e, face = mesh_points(), expression, self.face.copy()
         corners = self.face[points.lips_upper[3, [0, 10]]]

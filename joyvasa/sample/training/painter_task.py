@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from joyvasa.sample.networks.appearance import FOLD
-from joyvasa.sample.networks.layers import heatmaps
+from joyvasa.sample.networks.layers import gaussian_heatmaps
 from joyvasa.sample.networks.motion_extractor import KeypointFinder
 from joyvasa.sample.networks.points import FINE, LEFT_LIDS, LIPS, RIGHT_LIDS
-from joyvasa.sample.training.learning import Task
-from joyvasa.sample.training.pictures import SIZE, Portrait
 from joyvasa.sample.training.renderer_task import (
     FINE_SIGMA,
     SCALES,
@@ -25,6 +23,8 @@ from joyvasa.sample.training.renderer_task import (
     edge_difference_at_scales,
     weighted_mean,
 )
+from joyvasa.sample.training.training_loop import TrainingTask
+from joyvasa.sample.training.training_media import SIZE, TrainingPortrait
 
 CUT = 32  # side of what G sees of a feature, which is a quarter of it
 RIM = 6  # of that on each side, which counts for nothing: there G sees beyond the edge
@@ -33,7 +33,7 @@ DOUBT = 0.3  # of what keypoints are off by: teeth that may be anywhere would ha
 AT_EYES, ANYWHERE = 0.35, 0.15  # shares of the cuts; the others are at mouths
 
 
-class PainterTask(Task):
+class PainterTask(TrainingTask):
     """Pictures must equal the driven ones around mouths and eyes.
 
     The inside of a mouth is a hundredth of a picture and a tenth of what is seen of a speaker. In a second G sees ten
@@ -49,7 +49,11 @@ class PainterTask(Task):
     name = "painter"
 
     def __init__(
-        self, portraits: Sequence[Portrait], mean: np.ndarray, finder: KeypointFinder, trained: dict[str, Tensor]
+        self,
+        portraits: Sequence[TrainingPortrait],
+        mean: np.ndarray,
+        finder: KeypointFinder,
+        trained: dict[str, Tensor],
     ) -> None:
         self._renderer = RendererTask(portraits, [], mean, finder)
         self._renderer.network.load_state_dict(trained)
@@ -68,14 +72,14 @@ class PainterTask(Task):
         self.generator.eval()
         with torch.no_grad(), torch.autocast(source.device.type, torch.bfloat16):
             feature = self._renderer.warped(source, source_points, target_points, doubt=DOUBT)["out"]
-        near = heatmaps(target_points[:, list(FINE)], SIZE, FINE_SIGMA).amax(1, keepdim=True)
+        near = gaussian_heatmaps(target_points[:, list(FINE)], SIZE, FINE_SIGMA).amax(1, keepdim=True)
         lids = around_shut_lids(source_points, target_points)
         corners = cut_corners(target_points)
         fresh = [_cut(feature, corners, 1, 0).bfloat16()]
         fresh += [_cut(x, corners, FOLD, RIM) for x in (target, painted, near, lids)]
         feature, target, painted, near, lids = self._with_older(fresh)
         with torch.autocast(source.device.type, torch.bfloat16):
-            picture, _, brush = self.generator.layers(feature)  # type: ignore[operator]
+            picture, _, brush = self.generator.forward_layers(feature)  # type: ignore[operator]
         inner = slice(RIM * FOLD, -RIM * FOLD)
         picture, brush = picture[..., inner, inner], brush[..., inner, inner]
         wrong, known = (picture - target).abs(), 1 - painted

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, max_pool2d
 
 from joyvasa.networks import build
-from joyvasa.sample.networks.layers import heatmaps, pixel_centres
+from joyvasa.sample.networks.layers import gaussian_heatmaps, pixel_centers
 from joyvasa.sample.networks.motion_extractor import KeypointFinder
 from joyvasa.sample.networks.points import FINE, LEFT_LIDS, RIGHT_LIDS
-from joyvasa.sample.training.learning import Batch, Task
 from joyvasa.sample.training.pairs import PairSource
-from joyvasa.sample.training.pictures import SIZE, Clip, Portrait
+from joyvasa.sample.training.training_loop import Batch, TrainingTask
+from joyvasa.sample.training.training_media import SIZE, TrainingClip, TrainingPortrait
 
 BATCH = 6
 POINT_NOISE = 0.004  # half a pixel: no two sets of keypoints are the same
@@ -45,7 +45,7 @@ class RendererBatches(PairSource):
             yield (*pictures, *(p.astype(np.float32) for p in points), _first(origin), painted.astype(np.float32))
 
 
-class RendererTask(Task):
+class RendererTask(TrainingTask):
     """Pictures must equal the driven ones, pixels come from where they came from, paint be used only where needed.
 
     Keypoints of a driven portrait are those that M found in it, moved; so they are wrong where M was, and F, W and G
@@ -59,7 +59,11 @@ class RendererTask(Task):
     name = "renderer"
 
     def __init__(
-        self, portraits: Sequence[Portrait], clips: Sequence[Clip], mean: np.ndarray, finder: KeypointFinder
+        self,
+        portraits: Sequence[TrainingPortrait],
+        clips: Sequence[TrainingClip],
+        mean: np.ndarray,
+        finder: KeypointFinder,
     ) -> None:
         self._data = portraits, clips, mean
         self._finder = finder.eval().requires_grad_(False)
@@ -80,8 +84,8 @@ class RendererTask(Task):
         source, target = source.float() / 255, target.float() / 255
         with torch.autocast(source.device.type, torch.bfloat16):
             warped = self.warped(source, source_points, target_points)
-            picture, pixels, brush = self.generator.layers(warped["out"])  # type: ignore[operator]
-        near = heatmaps(target_points[:, list(FINE)], SIZE, FINE_SIGMA).amax(1, keepdim=True)
+            picture, pixels, brush = self.generator.forward_layers(warped["out"])  # type: ignore[operator]
+        near = gaussian_heatmaps(target_points[:, list(FINE)], SIZE, FINE_SIGMA).amax(1, keepdim=True)
         known = 1 - painted
         # Lips and lids are a few hundredths of the picture, the inside of a mouth a few thousandths: each has a mean
         # of its own, or nothing would be learned of them.
@@ -133,7 +137,7 @@ def around_shut_lids(source_points: Tensor, target_points: Tensor) -> Tensor:
         open_of_before = (before * after).sum(-1) / before.square().sum(-1).clamp(min=LEAST_OPEN**2)
         shut.append((1 - open_of_before).clamp(0, 1))  # lids that were driven past each other are shut
         centres.append(target_points[:, lower])
-    near = heatmaps(torch.stack(centres, 1), SIZE, EYE_SIGMA) * torch.stack(shut, 1)[..., None, None]
+    near = gaussian_heatmaps(torch.stack(centres, 1), SIZE, EYE_SIGMA) * torch.stack(shut, 1)[..., None, None]
     return near.amax(1, keepdim=True)
 
 
@@ -152,7 +156,7 @@ def beside_motion(origin: Tensor) -> Tensor:
 
 def moves(origin: Tensor) -> Tensor:
     """Where a picture does not stand still, 1 or 0, shape (B, 1, H, W); 0 where `origin`, (B, 2, H, W), is NaN."""
-    still = pixel_centres(origin.shape[-1], origin.device).permute(2, 0, 1)
+    still = pixel_centers(origin.shape[-1], origin.device).permute(2, 0, 1)
     return ((origin - still).abs().amax(1, keepdim=True) > STILL).float()
 
 

@@ -29,7 +29,7 @@ def compiled(monkeypatch):
 
 @needs_compiler
 def test_what_runs_for_every_step_and_frame_is_compiled(compiled):
-    some = models("compiled=true")
+    some = models("torch_compile=true")
     for role in ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator"):
         some.network(role)
     _ = some.motion_model
@@ -52,14 +52,14 @@ def test_models_do_not_share_networks_with_compiled_ones():
     plain = models()
     _ = plain.motion_model
     assert plain.with_config(plain.config).motion_model is plain.motion_model
-    assert plain.with_config(models("compiled=true").config).motion_model is not plain.motion_model
+    assert plain.with_config(models("torch_compile=true").config).motion_model is not plain.motion_model
 
 
 def test_a_missing_compiler_is_named(monkeypatch):
     monkeypatch.setattr(device_module.shutil, "which", lambda name: None)
     assert device_module.compiler_missing(CPU) == "a C++ compiler, g++ or clang++"
-    with pytest.raises(EnvironmentFault, match=r"compiler_missing: compiled is true: a C\+\+ compiler, g\+\+ or clang"):
-        models("compiled=true")
+    with pytest.raises(EnvironmentFault, match=r"compiler_missing: torch_compile is true: a C\+\+ compiler, g\+\+"):
+        models("torch_compile=true")
 
 
 @needs_compiler
@@ -79,6 +79,7 @@ def test_compiled_frames_are_the_same():
     torch.manual_seed(0)
     feature, keypoints = torch.rand(1, 80, 64, 64), torch.rand(4, 21, 3) - 0.5
     plain, compiled = (
-        models(*settings).renderer.render(feature, keypoints[:1], keypoints) for settings in ([], ["compiled=true"])
+        models(*settings).renderer.render(feature, keypoints[:1], keypoints)
+        for settings in ([], ["torch_compile=true"])
     )
     assert (plain.int() - compiled.int()).abs().max() <= 1

@@ -8,7 +8,7 @@ from joyvasa.errors import ConfigError
 from joyvasa.networks import NETWORKS, build
 from joyvasa.networks.cpu import accelerate
 from joyvasa.networks.spade_generator import SpectralNormConv2d
-from joyvasa.networks.warping_module import heat_maps, identity_grid, keypoint_shifts, sample_shifted
+from joyvasa.networks.warping_module import heatmap_differences, identity_grid, keypoint_shifts, sample_shifted
 from tests.golden.reference import FORMS, GOLDEN
 
 IMAGE_NETWORKS = [
@@ -156,7 +156,7 @@ def test_grid_runs_from_border_to_border_in_x_y_z():
 
 def test_heat_is_warm_at_the_driving_and_cold_at_the_source_keypoint():
     source, driving = torch.tensor([[[-1.0, 0.0, -1.0]]]), torch.tensor([[[1.0, 1.0, 1.0]]])
-    heat = heat_maps(source, driving, (2, 3, 5))
+    heat = heatmap_differences(source, driving, (2, 3, 5))
     assert heat.shape == (1, 2, 2, 3, 5)
     assert (heat[:, 0] == 0).all()
     assert heat[0, 1, 1, 2, 4] == 1  # z, y, x

@@ -14,7 +14,7 @@ from joyvasa.networks.metrics.mplug_owl2.config import LanguageConfig
 ROTARY_BASE = 10000.0
 
 
-class Ways(NamedTuple):
+class TokenIndices(NamedTuple):
     """Which tokens are which; the same for the whole batch.
 
     Args:
@@ -40,7 +40,7 @@ class RmsNorm(nn.Module):
         return self.weight * y.to(x.dtype)
 
 
-class DecoderLayer(nn.Module):
+class LlamaLayer(nn.Module):
     """Causal attention and a gated perceptron, each after its norm."""
 
     def __init__(self, config: LanguageConfig, epsilon: float) -> None:
@@ -51,7 +51,7 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = _Multiway(lambda: RmsNorm(width, epsilon))
         self.post_attention_layernorm = _Multiway(lambda: RmsNorm(width, epsilon))
 
-    def forward(self, x: Tensor, ways: Ways, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, ways: TokenIndices, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """Keeps the shape (batch, tokens, 4096)."""
         x = x + self.self_attn(self.input_layernorm(x, ways), ways, rotation)
         return x + self.mlp(self.post_attention_layernorm(x, ways))
@@ -72,7 +72,7 @@ class _Multiway(nn.Module):
         super().__init__()
         self.multiway = nn.ModuleList([make(), make()])
 
-    def forward(self, x: Tensor, ways: Ways) -> Tensor:
+    def forward(self, x: Tensor, ways: TokenIndices) -> Tensor:
         result = torch.empty_like(x)
         for module, index in zip(self.multiway, ways, strict=True):
             result[:, index] = module(x[:, index])
@@ -89,7 +89,7 @@ class _Attention(nn.Module):
         self.v_proj = _Multiway(lambda: nn.Linear(width, width, bias=False))
         self.o_proj = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, ways: Ways, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, ways: TokenIndices, rotation: tuple[Tensor, Tensor]) -> Tensor:
         parts = self.q_proj(x), self.k_proj(x, ways), self.v_proj(x, ways)
         query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
         query, key = _rotated(query, rotation), _rotated(key, rotation)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from joyvasa.networks.metrics.mplug_owl2.abstractor import VisualAbstractor
 from joyvasa.networks.metrics.mplug_owl2.config import MplugOwl2Config
-from joyvasa.networks.metrics.mplug_owl2.language import DecoderLayer, RmsNorm, Ways, rotary_tables
+from joyvasa.networks.metrics.mplug_owl2.language import LlamaLayer, RmsNorm, TokenIndices, rotary_tables
 from joyvasa.networks.metrics.mplug_owl2.vision import VisionTransformer
 
 IMAGE_TOKEN = -200  # stands in a text for all pictures
@@ -29,7 +29,7 @@ class MplugOwl2(nn.Module):
         """Of the language model."""
         return self.config.abstractor.num_learnable_queries + 1
 
-    def see(self, images: Tensor) -> Tensor:
+    def encode_images(self, images: Tensor) -> Tensor:
         """Pictures to tokens.
 
         Args:
@@ -40,7 +40,7 @@ class MplugOwl2(nn.Module):
         """
         return self.model.visual_abstractor(self.model.vision_model(images))
 
-    def read(self, token_ids: Sequence[int], seen: Tensor) -> Tensor:
+    def encode_text(self, token_ids: Sequence[int], seen: Tensor) -> Tensor:
         """Reads a text with pictures in it.
 
         Args:
@@ -64,7 +64,7 @@ class MplugOwl2(nn.Module):
         x = torch.cat([before, seen, after], dim=1)
         places = torch.arange(x.shape[1], device=device)
         image = places[at : at + seen.shape[1]]
-        ways = Ways(text=torch.cat([places[:at], places[at + seen.shape[1] :]]), image=image)
+        ways = TokenIndices(text=torch.cat([places[:at], places[at + seen.shape[1] :]]), image=image)
         language = self.config.language
         rotation = rotary_tables(x.shape[1], language.hidden_size // language.num_attention_heads, like=x)
         for layer in self.model.layers:
@@ -73,7 +73,7 @@ class MplugOwl2(nn.Module):
 
     def forward(self, images: Tensor, token_ids: Sequence[int]) -> Tensor:
         """Logits of the word that follows, one picture a text: shape (batch, 32000)."""
-        return self.lm_head(self.read(token_ids, self.see(images))[:, -1])
+        return self.lm_head(self.encode_text(token_ids, self.encode_images(images))[:, -1])
 
 
 class _Parts(nn.Module):
@@ -83,7 +83,7 @@ class _Parts(nn.Module):
         super().__init__()
         language, epsilon = config.language, config.rms_norm_eps
         self.embed_tokens = nn.Embedding(language.vocab_size, language.hidden_size)
-        self.layers = nn.ModuleList(DecoderLayer(language, epsilon) for _ in range(language.num_hidden_layers))
+        self.layers = nn.ModuleList(LlamaLayer(language, epsilon) for _ in range(language.num_hidden_layers))
         self.norm = RmsNorm(language.hidden_size, epsilon)
         self.vision_model = VisionTransformer(config.vision)
         self.visual_abstractor = VisualAbstractor(

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
-from joyvasa.networks.cpu.large_kernels import FewOutputsConv2d, FourierConv3d, fast_length
-from joyvasa.networks.cpu.tensor_cache import Remembered
-from joyvasa.networks.cpu.upsampled import conv_enlarged
-from joyvasa.networks.cpu.winograd import conv3x3, winograd
+from joyvasa.networks.cpu.large_kernels import FewOutputsConv2d, FourierConv3d, next_fast_length
+from joyvasa.networks.cpu.tensor_cache import TensorCache
+from joyvasa.networks.cpu.upsampling import conv3x3_upsampled
+from joyvasa.networks.cpu.winograd import conv3x3, conv3x3_winograd
 
 
 @pytest.fixture(autouse=True)
@@ -32,21 +32,21 @@ def counted(monkeypatch, name):
 def test_convolution_of_an_enlarged_map(factor):
     x, weight, bias = torch.randn(2, 3, 5, 7), torch.randn(4, 3, 3, 3), torch.randn(4)
     expected = F.conv2d(F.interpolate(x, scale_factor=factor), weight, bias, padding=1)
-    assert_equal(conv_enlarged(x, weight, bias, factor), expected)
-    assert_equal(conv_enlarged(x, weight, bias, factor, relu=True), expected.relu())
+    assert_equal(conv3x3_upsampled(x, weight, bias, factor), expected)
+    assert_equal(conv3x3_upsampled(x, weight, bias, factor, relu=True), expected.relu())
 
 
 @torch.inference_mode()
 def test_convolution_of_an_enlarged_volume():
     x, weight = torch.randn(2, 3, 4, 5, 7), torch.randn(4, 3, 3, 3, 3)
     expected = F.conv3d(F.interpolate(x, scale_factor=(1, 2, 2)), weight, None, padding=1)
-    assert_equal(conv_enlarged(x, weight, None, 2), expected)
+    assert_equal(conv3x3_upsampled(x, weight, None, 2), expected)
 
 
 @torch.inference_mode()
 def test_the_enlarged_map_is_not_convolved(monkeypatch):
     sizes = counted(monkeypatch, "conv2d")
-    conv_enlarged(torch.randn(1, 3, 6, 6), torch.randn(4, 3, 3, 3), None, 4)
+    conv3x3_upsampled(torch.randn(1, 3, 6, 6), torch.randn(4, 3, 3, 3), None, 4)
     assert sizes == [(1, 3, 6, 6)]
 
 
@@ -55,8 +55,8 @@ def test_the_enlarged_map_is_not_convolved(monkeypatch):
 def test_winograd(monkeypatch, budget):
     monkeypatch.setattr("joyvasa.networks.cpu.winograd.BUFFER_BYTES", budget)
     x, weight, bias = torch.randn(2, 20, 24, 16), torch.randn(12, 20, 3, 3), torch.randn(12)
-    assert_equal(winograd(x, weight, bias), F.conv2d(x, weight, bias, padding=1))
-    assert_equal(winograd(x, weight, None), F.conv2d(x, weight, None, padding=1))
+    assert_equal(conv3x3_winograd(x, weight, bias), F.conv2d(x, weight, bias, padding=1))
+    assert_equal(conv3x3_winograd(x, weight, None), F.conv2d(x, weight, None, padding=1))
 
 
 @pytest.mark.parametrize(
@@ -107,11 +107,11 @@ def test_convolution_with_few_outputs():
 
 
 def test_lengths_that_fourier_transforms_like():
-    assert [fast_length(n) for n in (1, 7, 16, 19, 31, 121)] == [1, 8, 16, 20, 32, 125]
+    assert [next_fast_length(n) for n in (1, 7, 16, 19, 31, 121)] == [1, 8, 16, 20, 32, 125]
 
 
 def test_a_remembered_value_follows_its_source():
-    source, remembered, computed = torch.ones(2), Remembered(), []
+    source, remembered, computed = torch.ones(2), TensorCache(), []
 
     def twice():
         computed.append(None)
@@ -128,7 +128,7 @@ def test_a_remembered_value_follows_its_source():
 
 
 def test_a_remembered_value_takes_no_gradients_away():
-    source, remembered = torch.ones(2, requires_grad=True), Remembered()
+    source, remembered = torch.ones(2, requires_grad=True), TensorCache()
     with torch.inference_mode():
         remembered.get((source,), lambda: source * 2)
     for _ in range(2):

@@ -7,9 +7,9 @@ from joyvasa.networks.xpose import Prompts
 from joyvasa.networks.xpose.backbone import SwinStage
 from joyvasa.networks.xpose.deformable import DeformableAttention
 from joyvasa.networks.xpose.fusion import FusionLayer
-from joyvasa.networks.xpose.layers import ROWS, in_slices
+from joyvasa.networks.xpose.layers import ROWS, apply_in_slices
 from joyvasa.networks.xpose.network import box_proposals
-from joyvasa.networks.xpose.positions import cell_centres
+from joyvasa.networks.xpose.positions import cell_centers
 from tests.joyvasa.networks.xpose import formulas
 
 SMALL = {
@@ -97,7 +97,7 @@ def test_windows_by_index_are_those_of_padding_and_rolling(height, width):
 @pytest.mark.parametrize("rows", [1, ROWS - 1, ROWS, 2 * ROWS + 3])
 def test_slices_change_nothing(rows):
     x, y = torch.randn(2, rows, 3), torch.randn(2, rows, 1)
-    assert torch.equal(in_slices(lambda a, b: a * b, x, y), x * y)
+    assert torch.equal(apply_in_slices(lambda a, b: a * b, x, y), x * y)
 
 
 def test_boxes_and_keypoints_are_parts_of_the_picture(network, prompts):
@@ -141,7 +141,7 @@ def test_a_sliver_of_a_picture_has_fewer_proposals(network, prompts):
 
 def test_proposals_near_the_border_are_void():
     logits, valid = box_proposals([(4, 60)], device=torch.device("cpu"))
-    places = cell_centres([(4, 60)], device=torch.device("cpu"))
+    places = cell_centers([(4, 60)], device=torch.device("cpu"))
     assert valid.tolist() == [0.01 < x < 0.99 for x, _ in places.tolist()]
     assert logits[~valid].isinf().all()
     torch.testing.assert_close(logits[valid].sigmoid()[:, :2], places[valid])

@@ -5,8 +5,8 @@ from joyvasa.models import AnimationConfig, Models
 from joyvasa.motion.keypoints import KeypointInfo, head_rotation, transform_keypoints
 from joyvasa.networks import build
 from joyvasa.runtime.device import autocast
-from joyvasa.sample.networks.layers import ConvBlock, heatmaps, pixel_centres
-from joyvasa.sample.networks.motion_extractor import align, angles
+from joyvasa.sample.networks.layers import ConvNormRelu, gaussian_heatmaps, pixel_centers
+from joyvasa.sample.networks.motion_extractor import euler_angles, fit_similarity
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP, KEYPOINTS, LIPS, MIRRORED
 from tests.media import EXAMPLES
 
@@ -42,16 +42,16 @@ def test_the_chain_keeps_the_calls_of_the_published_networks(networks, image, po
 @torch.inference_mode()
 def test_before_training_a_portrait_at_rest_is_left_as_it_is(networks, image, points):
     warped = networks["warping"](networks["appearance"](image), points, points)
-    still = pixel_centres(128, torch.device("cpu")).permute(2, 0, 1)
+    still = pixel_centers(128, torch.device("cpu")).permute(2, 0, 1)
     assert (warped["deformation"] - still).abs().max() < 0.02  # of 2: the network has hardly a will of its own
-    pixels = networks["generator"].layers(warped["out"])[1]
+    pixels = networks["generator"].forward_layers(warped["out"])[1]
     assert (pixels - image).abs().mean() < 0.1
 
 
 @torch.inference_mode()
 def test_what_does_not_move_stands_still_whatever_the_keypoints_do(image, points):
     warping, feature = build("compact_warping"), build("compact_appearance")(image)
-    still = pixel_centres(128, torch.device("cpu")).permute(2, 0, 1)
+    still = pixel_centers(128, torch.device("cpu")).permute(2, 0, 1)
     assert (warping(feature, points, points + 0.1)["deformation"] - still).abs().max() > 0.05
     warping.refined.bias[3] = -9.0
     warped = warping(feature, points, points + 0.1)
@@ -79,11 +79,11 @@ def test_a_portrait_given_once_is_as_good_as_one_for_each_frame(networks, image,
 @torch.inference_mode()
 def test_a_block_of_parts_is_the_block_of_the_whole():
     draw = torch.Generator().manual_seed(0)
-    block = ConvBlock(5, 7).eval()
+    block = ConvNormRelu(5, 7).eval()
     block[1].running_mean.normal_(generator=draw)
     shared, own = torch.randn(1, 2, 8, 8, generator=draw), torch.randn(4, 3, 8, 8, generator=draw)
     whole = torch.cat([own[:, :1], shared.expand(4, -1, -1, -1), own[:, 1:]], 1)
-    assert torch.allclose(block.of_parts((own, [0, 3, 4]), (shared, [1, 2])), block(whole), atol=1e-5)
+    assert torch.allclose(block.forward_parts((own, [0, 3, 4]), (shared, [1, 2])), block(whole), atol=1e-5)
 
 
 @torch.inference_mode()
@@ -119,11 +119,11 @@ def test_poses_are_recovered():
     generator = torch.Generator().manual_seed(5)
     wanted = [(torch.rand(6, 1, generator=generator) - 0.5) * 80 for _ in range(3)]
     rotation = head_rotation(*wanted)
-    for found, true in zip(angles(rotation), wanted, strict=True):
+    for found, true in zip(euler_angles(rotation), wanted, strict=True):
         assert torch.allclose(found, true, atol=1e-3)
     model = torch.randn(7, 3, generator=generator)
     moved = 0.3 * model @ rotation + torch.tensor([0.1, -0.2, 0.3])
-    scale, turned, shift = align(model, moved)
+    scale, turned, shift = fit_similarity(model, moved)
     assert torch.allclose(scale, torch.full((6,), 0.3), atol=1e-5)
     assert torch.allclose(turned, rotation, atol=1e-5)
     assert torch.allclose(shift, torch.tensor([0.1, -0.2, 0.3]).expand(6, 3), atol=1e-5)
@@ -131,8 +131,8 @@ def test_poses_are_recovered():
 
 def test_a_heatmap_is_highest_at_its_point():
     point = torch.tensor([[[0.25, -0.5, 9.0]]])
-    peak = heatmaps(point, 64, 0.1)[0, 0].flatten().argmax()
-    assert torch.allclose(pixel_centres(64, point.device).flatten(0, 1)[peak], point[0, 0, :2], atol=1 / 64)
+    peak = gaussian_heatmaps(point, 64, 0.1)[0, 0].flatten().argmax()
+    assert torch.allclose(pixel_centers(64, point.device).flatten(0, 1)[peak], point[0, 0, :2], atol=1 / 64)
 
 
 def test_a_mirror_changes_the_sides_of_the_mouth():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from joyvasa.networks import build
-from joyvasa.sample.networks.sound_encoder import CompactSoundEncoder, CompactSoundEncoderConfig, mel_filters
+from joyvasa.sample.networks.sound_encoder import CompactSoundEncoder, CompactSoundEncoderConfig, mel_filterbank
 
 SMALL = {"hidden_size": 16, "mel_bands": 20, "dilations": [1, 2]}
 
@@ -31,14 +31,14 @@ def test_a_motion_generator_takes_it_in_the_place_of_hubert():
 
 @pytest.mark.parametrize("hertz", [200.0, 1000.0, 4000.0])
 def test_a_tone_is_in_the_band_of_its_frequency(encoder, hertz):
-    filters = mel_filters(20)
+    filters = mel_filterbank(20)
     loudest = encoder._spectra(0.1 * tone(hertz))[0, 20:-20].mean(0).argmax()
     expected = filters[round(hertz / 16_000 * 512)].argmax()
     assert abs(int(loudest) - int(expected)) <= 1
 
 
 def test_every_frequency_in_range_is_in_some_band():
-    filters = mel_filters(64)
+    filters = mel_filterbank(64)
     assert (filters >= 0).all()
     assert (filters[4:230].sum(1) > 0.5).all()
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, KEYPOINTS, LEFT_LOWER_LID, RIGHT_LOWER_LID
-from joyvasa.sample.networks.teeth import BETWEEN_TEETH, LOWER_SHOWN, ROOT, UPPER_SHOWN, teeth
+from joyvasa.sample.networks.teeth import BETWEEN_TEETH, LOWER_SHOWN, ROOT, UPPER_SHOWN, draw_teeth
 
 SIZE, EYES = 512, 0.5  # distance between the eyes, where the picture spans 2
 PIXEL = 2 / SIZE
@@ -19,7 +19,7 @@ def face(*, jaw=0.0, angle=0.0):
 
 
 def guides(points):
-    return teeth(points, SIZE)[0]
+    return draw_teeth(points, SIZE)[0]
 
 
 def ends(row):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def exact_on_cpu(*tensors: Tensor) -> bool:
+def use_cpu_kernel(*tensors: Tensor) -> bool:
     """Whether an operation is to be computed on the CPU, in float32, and without a graph for gradients.
 
     There, algorithms with fewer multiplications pay: graphics cards have their own, and half precision loses digits.

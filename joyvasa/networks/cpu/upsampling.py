@@ -26,7 +26,7 @@ def kinds_of_places(factor: int) -> int:
     return min(factor, 3)
 
 
-def small_kernels(weight: Tensor, factor: int) -> Tensor:
+def phase_kernels(weight: Tensor, factor: int) -> Tensor:
     """Kernels for the small map, one for each kind of place.
 
     Args:
@@ -42,7 +42,7 @@ def small_kernels(weight: Tensor, factor: int) -> Tensor:
     return kernels.flatten(0, 2)
 
 
-def conv_enlarged(x: Tensor, weight: Tensor, bias: Tensor | None, factor: int, *, relu: bool = False) -> Tensor:
+def conv3x3_upsampled(x: Tensor, weight: Tensor, bias: Tensor | None, factor: int, *, relu: bool = False) -> Tensor:
     """A 3x3 (or 3x3x3) convolution with padding 1 of `x` enlarged to `factor` times its height and width.
 
     Args:
@@ -62,7 +62,7 @@ def conv_enlarged(x: Tensor, weight: Tensor, bias: Tensor | None, factor: int, *
     kinds, (height, width) = kinds_of_places(factor), x.shape[-2:]
     outputs = len(weight)
     bias = None if bias is None else bias.repeat(kinds * kinds)
-    y = convolution(x, small_kernels(weight, factor), bias, padding=1)  # one more row and column than x
+    y = convolution(x, phase_kernels(weight, factor), bias, padding=1)  # one more row and column than x
     if relu:
         y = F.relu(y, inplace=True)
     result = y.new_empty(*y.shape[:1], outputs, *y.shape[2:-2], height, factor, width, factor)
@@ -81,5 +81,5 @@ class FastUpBlock(UpBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., depth, height, width) to (..., depth, 2 height, 2 width)."""
-        x = conv_enlarged(x, self.conv.weight, self.conv.bias, 2)
+        x = conv3x3_upsampled(x, self.conv.weight, self.conv.bias, 2)
         return self.activation(self.norm(x))
