@@ -1,0 +1,141 @@
+"""Tables of options and stages in the READMEs, generated from the classes that declare them.
+
+A README marks a table with `<!-- table: NAME -->` and `<!-- end of table -->`. In a checkout,
+`python -m pipelines.cli.option_tables` rewrites all of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import pkgutil
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import stages
+from joyvasa.models import AnimationConfig
+from joyvasa.training.clip_config import ClipConfig
+from joyvasa.training.config import TrainingConfig
+from pipelines.runs.config import RunConfig
+from stages.base import Stage
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("joyvasa", "stages", "manifests", "pipelines")
+OPTIONS = {
+    "animate": (AnimationConfig(), ""),
+    "generate": (RunConfig(), ""),  # without `animation` and `clips`, which have tables of their own
+    "prepare": (ClipConfig(), "clips."),
+    "train": (TrainingConfig(), ""),
+}
+
+
+def fill_tables(text: str) -> str:
+    """Return the text of a README with each marked table as it is now."""
+    marked = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+    return marked.sub(lambda match: f"{match[1]}{render_table(match[2])}{match[3]}", text)
+
+
+def render_table(name: str) -> str:
+    """Return a table in Markdown: `stages`, or the options of a command in `OPTIONS`."""
+    if name == "stages":
+        heads = ("stage", "`batch_size`", "workers", "`num_cpus`", "`num_gpus`", "`time_limit_s`")
+        rows = [_stage_row(stage) for stage in find_stages()]
+    else:
+        heads = ("option", "default", "values", "meaning")
+        rows = list(option_rows(*OPTIONS[name]))
+
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def option_rows(config: Any, prefix: str = "") -> Iterator[Sequence[str]]:
+    """Yield name, default, values and meaning of each option of a configuration.
+
+    Args:
+        config: configuration with its defaults.
+        prefix: path of the configuration in its parent, with a dot at its end.
+    """
+    hints, meanings = get_type_hints(type(config)), field_comments(type(config))
+
+    for item in fields(config):
+        name, hint, value = f"{prefix}{item.name}", hints[item.name], getattr(config, item.name)
+        if get_origin(hint) is Mapping:  # options by the name of a stage
+            yield from option_rows(get_args(hint)[1](), f"{name}.NAME.")
+        elif not is_dataclass(value):
+            yield f"`{name}`", f"`{_as_yaml(value)}`", _values(hint), meanings.get(item.name, "")
+        elif not isinstance(value, (AnimationConfig, ClipConfig)):
+            yield from option_rows(value, f"{name}.")
+
+
+def field_comments(config: type) -> dict[str, str]:
+    """Return what the source of a dataclass says about each field.
+
+    That is the entry under `Args:` in its docstring, or the comment above the field and at the end of its line.
+    """
+    source = textwrap.dedent(inspect.getsource(config))
+    lines, tree = source.splitlines(), ast.parse(source).body[0]
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", inspect.getdoc(config) or "", re.MULTILINE)
+    comments = {name: re.sub(r"\s+", " ", text) for name, text in entries}
+
+    for node in tree.body:  # type: ignore[attr-defined]  (a class by contract)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            start = node.lineno - 1
+            while lines[start - 1].strip().startswith("#"):
+                start -= 1
+            parts = [line.strip() for line in lines[start : node.lineno - 1]]
+            parts += re.findall(r"  (# .*)", lines[(node.end_lineno or 0) - 1])[:1]
+            if parts:
+                comments.setdefault(node.target.id, " ".join(part.removeprefix("# ") for part in parts))
+    return {name: re.sub(r"\bNone\b", "`null`", text).rstrip(".") for name, text in comments.items()}
+
+
+def find_stages() -> list[type[Stage]]:
+    """Return the classes of all stages, in the order of their names."""
+    modules = [import_module(f"stages.{module.name}") for module in pkgutil.iter_modules(stages.__path__)]
+    classes = {value for module in modules for value in vars(module).values() if inspect.isclass(value)}
+    return sorted(
+        (kind for kind in classes if issubclass(kind, Stage) and kind is not Stage), key=lambda kind: kind.name
+    )
+
+
+def _stage_row(stage: type[Stage]) -> Sequence[str]:
+    needs = stage.resources
+    workers = "one per GPU, or one" if needs.workers == "per_gpu" else "one"
+    cores = "1 with a GPU, else all" if needs.all_cores else f"{needs.cpu:g}"
+    return f"`{stage.name}`", str(stage.batch_size), workers, cores, f"{needs.gpu:g}", f"{needs.time_limit_s:g}"
+
+
+def _as_yaml(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _values(hint: Any) -> str:
+    """Return what an option accepts: its choices, or its type as YAML names it."""
+    if get_origin(hint) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(hint))
+    if get_origin(hint) is tuple:
+        first, *rest = get_args(hint)
+        return f"list of {_values(first)}" if Ellipsis in rest else f"{1 + len(rest)} × {_values(first)}"
+    if get_args(hint):
+        return ", ".join(_values(part) for part in get_args(hint))
+    names = {str: "text", float: "number", int: "whole number", bool: "`true`, `false`", type(None): "`null`"}
+    return names.get(hint, "mapping")
+
+
+def main() -> None:
+    """Rewrite the tables in the READMEs of the rooms."""
+    for file in sorted(file for room in ROOMS for file in (ROOT / room).rglob("README.md")):
+        text = file.read_text(encoding="utf-8")
+        if (filled := fill_tables(text)) != text:
+            file.write_text(filled, encoding="utf-8")
+            print(file.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
