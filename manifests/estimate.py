@@ -12,7 +12,7 @@ import yaml
 from manifests.errors import ManifestError
 from manifests.manifest import open_binary
 from manifests.problems import safe_text
-from manifests.stats import Totals
+from manifests.stats import ManifestStats
 
 UNITS = ("record", "portrait", "recording", "second", "distinct_second", "frame", "window")
 NO_PROFILE = "no measured rates, so no GPU hours and no disk space: give --profile FILE|RUN, or --measure"
@@ -28,7 +28,7 @@ class StageRate:
 
 
 @dataclass(frozen=True)
-class Profile:
+class RateProfile:
     """Measured rates of one machine.
 
     As a YAML file:
@@ -50,7 +50,7 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What a run will take; None where the totals hold no lengths to reckon with."""
 
     machine: str  # on which the rates were measured
@@ -75,7 +75,7 @@ class Estimate:
         }
 
 
-def read_profile(path: str) -> Profile:
+def read_profile(path: str) -> RateProfile:
     """Reads a profile from a YAML file, local or remote.
 
     Args:
@@ -103,10 +103,10 @@ def read_profile(path: str) -> Profile:
     if not isinstance(disk, Mapping) or set(disk) - set(UNITS):
         raise _invalid(path, f"disk is not a mapping of bytes by unit; units are {', '.join(UNITS)}")
     sizes = {unit: _amount(path, f"disk: {unit}", size) for unit, size in disk.items()}
-    return Profile(str(content.get("machine", "")), stages, sizes)
+    return RateProfile(str(content.get("machine", "")), stages, sizes)
 
 
-def estimate(totals: Totals, profile: Profile) -> Estimate:
+def estimate_cost(totals: ManifestStats, profile: RateProfile) -> CostEstimate:
     """Multiplies amounts with rates."""
     units = {
         "record": totals.records,
@@ -126,7 +126,7 @@ def estimate(totals: Totals, profile: Profile) -> Estimate:
         gpu_hours[name] = None if hours is None else hours * rate.gpus
     sizes = [None if (n := units[unit]) is None else n * size for unit, size in profile.disk.items()]
     known = [size for size in sizes if size is not None]
-    return Estimate(
+    return CostEstimate(
         profile.machine, gpu_hours, worker_hours, sum(known) if sizes and len(known) == len(sizes) else None
     )
 

@@ -45,7 +45,7 @@ class Manifest:
         """
 
         def open_file() -> BinaryIO:
-            return open_binary(join(self.folder, file))
+            return open_binary(resolve_location(self.folder, file))
 
         name = safe_text(file)
         if self.format == "parquet":
@@ -93,13 +93,13 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
     return Manifest(text, path, folder, (name,), _format(name))
 
 
-def readers(manifest: Manifest) -> Iterator[tuple[str, Reader]]:
+def open_readers(manifest: Manifest) -> Iterator[tuple[str, Reader]]:
     """The reader of each file, in order."""
     for file in manifest.files:
         yield file, manifest.reader(file)
 
 
-def unify_extra(schemas: list[pa.Schema]) -> pa.Schema:
+def unify_extra_schemas(schemas: list[pa.Schema]) -> pa.Schema:
     """The passed-through columns of several files as one schema.
 
     Raises:
@@ -118,7 +118,7 @@ def is_remote(path: str) -> bool:
     return bool(_SCHEME.match(path)) and not path.startswith(("file://", "local://"))
 
 
-def join(folder: str, path: str) -> str:
+def resolve_location(folder: str, path: str) -> str:
     """`path`, taken relative to `folder` unless it is absolute or a URI; `..` and `.` are resolved."""
     if is_remote(path):
         return path

@@ -26,26 +26,26 @@ _OK, _MISSING, _EMPTY, _NOT_REGULAR, _UNREADABLE = range(len(_FAULTS))
 
 
 @dataclass(frozen=True)
-class FileCheckConfig:
+class MediaFileCheckConfig:
     """Which files are looked up."""
 
     remote: bool = False  # URIs too: one request for each distinct one
     threads: int = 8  # lookups wait for disks and networks, not for the processor
 
 
-class FileCheck:
+class MediaFileCheck:
     """Looks up files in a small thread pool; 17 bytes are kept for each distinct path.
 
     Use it as a context manager: leaving it ends its threads.
     """
 
-    def __init__(self, config: FileCheckConfig | None = None) -> None:
-        self.config = config or FileCheckConfig()
+    def __init__(self, config: MediaFileCheckConfig | None = None) -> None:
+        self.config = config or MediaFileCheckConfig()
         self._table = HashIndex()
         self._states = np.zeros(1024, dtype=np.int8)
         self._pool = ThreadPoolExecutor(self.config.threads, thread_name_prefix="file-check")
 
-    def __enter__(self) -> FileCheck:
+    def __enter__(self) -> MediaFileCheck:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -45,7 +45,7 @@ class Problem:
 
 
 @dataclass
-class Summary:
+class ScanSummary:
     """Counts over one reading of a manifest; grows while the manifest is read."""
 
     rows: int = 0

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from joyvasa.mode import Mode
 from manifests.errors import ManifestError
-from manifests.formats.block import Block, Reader
+from manifests.formats.block import Reader, RowBlock
 from manifests.hash_index import HashIndex
-from manifests.manifest import Manifest, join, readers, unify_extra
-from manifests.media_files import FileCheck
-from manifests.problems import Problem, Summary, ValueFault, safe_text
+from manifests.manifest import Manifest, open_readers, resolve_location, unify_extra_schemas
+from manifests.media_files import MediaFileCheck
+from manifests.problems import Problem, ScanSummary, ValueFault, safe_text
 from manifests.record import Record, content_text, derive_record_id
-from manifests.schema import COLUMNS, NAMES, parse_record_id
+from manifests.schema import COLUMN_NAMES, MANIFEST_COLUMNS, parse_record_id
 
 MEDIA_COLUMNS = ("image", "audio", "motion", "video")
 DEFAULT_MODE: Mode = "human"
@@ -29,7 +29,7 @@ class ScannedBlock:
     """Checked rows of one file."""
 
     counted: str  # see `Reader.counted`
-    block: Block
+    block: RowBlock
     records: list[Record | None]  # None where the row has a problem
     problems: list[Problem]
 
@@ -43,10 +43,10 @@ class Scan:
         videos: rows bring videos to be measured; else pairs to be animated.
     """
 
-    def __init__(self, manifest: Manifest, *, files: FileCheck | None = None, videos: bool = False) -> None:
+    def __init__(self, manifest: Manifest, *, files: MediaFileCheck | None = None, videos: bool = False) -> None:
         self.manifest = manifest
         self._videos = videos
-        self.summary = Summary()
+        self.summary = ScanSummary()
         self._files = files
         self._readers: list[tuple[str, Reader]] = []  # opened ahead by `extra_schema`
         self._ids = HashIndex()
@@ -59,8 +59,8 @@ class Scan:
         Raises:
             ManifestError: `manifest_columns` where files disagree about a type, or as `Manifest.reader`.
         """
-        self._readers = list(readers(self.manifest))
-        return unify_extra([reader.extra_schema() for _, reader in self._readers])
+        self._readers = list(open_readers(self.manifest))
+        return unify_extra_schemas([reader.extra_schema() for _, reader in self._readers])
 
     def blocks(self, *, extra: bool = False) -> Iterator[ScannedBlock]:
         """Stream the checked rows in order; `summary` grows with them and is complete at the end.
@@ -71,7 +71,7 @@ class Scan:
         Raises:
             ManifestError: the manifest as a whole cannot be read, or has no rows (`manifest_empty`).
         """
-        for at, (file, reader) in enumerate(self._readers or readers(self.manifest)):
+        for at, (file, reader) in enumerate(self._readers or open_readers(self.manifest)):
             for block in reader.blocks(extra=extra):
                 scanned = self._check(at, file, reader, block)
                 self._count(scanned)
@@ -86,7 +86,7 @@ class Scan:
         for scanned in self.blocks():
             yield from scanned.problems
 
-    def _check(self, file_at: int, file: str, reader: Reader, block: Block) -> ScannedBlock:
+    def _check(self, file_at: int, file: str, reader: Reader, block: RowBlock) -> ScannedBlock:
         faults: dict[int, list[tuple[str, Any, ValueFault]]] = {}
         records = parse_block(block, self.manifest.folder, faults)
         self._check_purpose(records, faults)
@@ -118,8 +118,8 @@ class Scan:
 
     def _check_files(
         self,
-        files: FileCheck,
-        block: Block,
+        files: MediaFileCheck,
+        block: RowBlock,
         records: list[Record | None],
         faults: dict[int, list[tuple[str, Any, ValueFault]]],
     ) -> None:
@@ -139,7 +139,7 @@ class Scan:
         self,
         file_at: int,
         counted: str,
-        block: Block,
+        block: RowBlock,
         records: list[Record | None],
         faults: dict[int, list[tuple[str, Any, ValueFault]]],
     ) -> None:
@@ -172,7 +172,7 @@ class Scan:
         self.summary.by_code.update(problem.code for problem in scanned.problems)
 
     def _note_near_misses(self, extras: list[str]) -> None:
-        meant = {_plain(name): name for name in NAMES}
+        meant = {_plain(name): name for name in COLUMN_NAMES}
         for column in extras:
             if _plain(column) in meant:
                 known = meant[_plain(column)]
@@ -181,7 +181,7 @@ class Scan:
                     self.summary.notes.append(note)
 
 
-def parse_block(block: Block, folder: str, faults: dict[int, list[tuple[str, Any, ValueFault]]]) -> list[Record | None]:
+def parse_block(block: RowBlock, folder: str, faults: dict[int, list[tuple[str, Any, ValueFault]]]) -> list[Record | None]:
     """Read the values of a block's rows by the rules of `schema`; look at nothing outside the row.
 
     Args:
@@ -190,7 +190,7 @@ def parse_block(block: Block, folder: str, faults: dict[int, list[tuple[str, Any
         faults: gets (column, value, fault) of every bad value, by index of the row in the block.
     """
     absent = [None] * len(block)
-    columns = [block.known.get(name, absent) for name in NAMES]
+    columns = [block.known.get(name, absent) for name in COLUMN_NAMES]
     records: list[Record | None] = []
     for at, raw in enumerate(zip(*columns, strict=True)):
         bad: list[tuple[str, Any, ValueFault]] = []
@@ -208,7 +208,7 @@ def parse_block(block: Block, folder: str, faults: dict[int, list[tuple[str, Any
 
 def _parse_row(number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[str, Any, ValueFault]]) -> Record | None:
     values: list[Any] = []
-    for column, value in zip(COLUMNS, raw, strict=True):
+    for column, value in zip(MANIFEST_COLUMNS, raw, strict=True):
         if value is None or value == "":
             values.append(None)
             continue
@@ -226,7 +226,7 @@ def _parse_row(number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[s
     mode = mode or DEFAULT_MODE
     if record_id is None:
         record_id = derive_record_id(content_text(image, audio, motion, mode, seed, cfg_scale, video))
-    image, audio, motion, video = (path and join(folder, path) for path in (image, audio, motion, video))
+    image, audio, motion, video = (path and resolve_location(folder, path) for path in (image, audio, motion, video))
     return Record(
         id=record_id,
         image=image,

@@ -24,7 +24,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")
 
 
 @dataclass(frozen=True)
-class Column:
+class ManifestColumn:
     """One known column: its name, how a value is read, and what it means."""
 
     name: str
@@ -74,18 +74,18 @@ def parse_cfg_scale(value: object) -> float:
     return number
 
 
-COLUMNS = (
-    Column("image", parse_path, "portrait: path or URI, relative to the manifest's folder unless absolute"),
-    Column("audio", parse_path, "recording: path or URI; may be left out where motion is given"),
-    Column("motion", parse_path, "motion file: path or URI, in the place of the sound or beside it"),
-    Column("record_id", parse_record_id, "unique name; otherwise derived from the content of the row"),
-    Column("mode", parse_mode, "human (default) or animal"),
-    Column("seed", parse_seed, "0 to 2^63-1; otherwise derived from the run's seed and the record id"),
-    Column("cfg_scale", parse_cfg_scale, "strength of guidance by the sound; otherwise the run's setting"),
-    Column("priority", parse_priority, "whole number, higher first; default 0"),
-    Column("video", parse_path, "finished video: path or URI; what joyvasa evaluate measures"),
+MANIFEST_COLUMNS = (
+    ManifestColumn("image", parse_path, "portrait: path or URI, relative to the manifest's folder unless absolute"),
+    ManifestColumn("audio", parse_path, "recording: path or URI; may be left out where motion is given"),
+    ManifestColumn("motion", parse_path, "motion file: path or URI, in the place of the sound or beside it"),
+    ManifestColumn("record_id", parse_record_id, "unique name; otherwise derived from the content of the row"),
+    ManifestColumn("mode", parse_mode, "human (default) or animal"),
+    ManifestColumn("seed", parse_seed, "0 to 2^63-1; otherwise derived from the run's seed and the record id"),
+    ManifestColumn("cfg_scale", parse_cfg_scale, "strength of guidance by the sound; otherwise the run's setting"),
+    ManifestColumn("priority", parse_priority, "whole number, higher first; default 0"),
+    ManifestColumn("video", parse_path, "finished video: path or URI; what joyvasa evaluate measures"),
 )
-NAMES = tuple(column.name for column in COLUMNS)
+COLUMN_NAMES = tuple(column.name for column in MANIFEST_COLUMNS)
 
 
 def _text(value: object, limit: int) -> str:

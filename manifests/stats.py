@@ -47,7 +47,7 @@ class VideoSizes:
 
 
 @dataclass(frozen=True)
-class Totals:
+class ManifestStats:
     """Amounts over the usable rows; None where no length was read."""
 
     records: int
@@ -66,7 +66,7 @@ class Totals:
         return asdict(self)
 
 
-class Tally:
+class StatsCollector:
     """Adds records up; each distinct recording is probed once, in a small thread pool.
 
     Use it as a context manager: leaving it ends its threads. Some 40 bytes are kept for each distinct file.
@@ -85,7 +85,7 @@ class Tally:
         self._examples: Counter[str] = Counter()
         self._shown: list[str] = []
 
-    def __enter__(self) -> Tally:
+    def __enter__(self) -> StatsCollector:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,16 +103,16 @@ class Tally:
         beside = [record.motion for record in with_sound if record.motion is not None]
         self._submit(self._motions, beside, [], counted=False)
 
-    def totals(self) -> Totals:
+    def totals(self) -> ManifestStats:
         """The sums so far, after waiting for all probes."""
         while self._pending:
             self._take()
-        counts = Totals(self._records, len(self._portraits), len(self._recordings), len(self._motions))
+        counts = ManifestStats(self._records, len(self._portraits), len(self._recordings), len(self._motions))
         if self._probes.audio is None:
             return counts
         sound, distinct, frames, windows = self._recordings.sums(self._sizes)
         motion_frames = self._motions.sums(self._sizes)[2]
-        return Totals(
+        return ManifestStats(
             **{name: getattr(counts, name) for name in ("records", "portraits", "recordings", "motions")},
             sound_s=sound,
             distinct_sound_s=distinct,

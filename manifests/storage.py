@@ -52,7 +52,7 @@ class Storage(ABC):
             with self._stage(path) as staged:
                 yield staged
         except OSError as error:
-            raise unwritable(self.location(path), error) from error
+            raise unwritable_error(self.location(path), error) from error
 
     def write(self, path: str, content: bytes) -> None:
         """Puts a whole file in place.
@@ -92,7 +92,7 @@ class Storage(ABC):
         try:
             self._remove(path)
         except OSError as error:
-            raise unwritable(self.location(path), error) from error
+            raise unwritable_error(self.location(path), error) from error
 
     @abstractmethod
     def _remove(self, path: str) -> None:
@@ -228,7 +228,7 @@ def open_storage(root: str | os.PathLike[str]) -> Storage:
         raise ManifestError("storage_unknown", sentence) from None
 
 
-def unwritable(location: str, error: OSError) -> ManifestError:
+def unwritable_error(location: str, error: OSError) -> ManifestError:
     """The error for a file that cannot be written, code `output_unwritable`."""
     reason = safe_text(error.strerror or error, 200)
     sentence = f"{safe_text(location, 200)}: cannot be written ({reason}): free space or check access, then resume"

@@ -7,24 +7,24 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from manifests.estimate import NO_PROFILE, Estimate, Profile, estimate
+from manifests.estimate import NO_PROFILE, CostEstimate, RateProfile, estimate_cost
 from manifests.manifest import Manifest
-from manifests.media_files import FileCheck, FileCheckConfig
-from manifests.problems import Summary
+from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
+from manifests.problems import ScanSummary
 from manifests.run.manifest_file import SHARD_RECORDS
 from manifests.scan import Scan
-from manifests.stats import Probes, Tally, Totals, VideoSizes
+from manifests.stats import ManifestStats, Probes, StatsCollector, VideoSizes
 
 
 @dataclass(frozen=True)
-class Survey:
+class ManifestSummary:
     """The counts of a manifest and, where rates are known, its cost."""
 
     shard_size: int
-    summary: Summary
-    totals: Totals
+    summary: ScanSummary
+    totals: ManifestStats
     sizes: VideoSizes
-    estimate: Estimate | None
+    estimate: CostEstimate | None
 
     @property
     def shards(self) -> int:
@@ -43,16 +43,16 @@ class Survey:
         }
 
 
-def survey(
+def summarize_manifest(
     manifest: Manifest,
     *,
     shard_size: int = SHARD_RECORDS,
-    files: FileCheckConfig | None = None,
+    files: MediaFileCheckConfig | None = None,
     probes: Probes | None = None,
     sizes: VideoSizes | None = None,
-    profile: Profile | None = None,
+    profile: RateProfile | None = None,
     on_progress: Callable[[int], None] | None = None,
-) -> Survey:
+) -> ManifestSummary:
     """Check and add up a manifest; write nothing.
 
     Args:
@@ -69,12 +69,12 @@ def survey(
     """
     sizes = sizes or VideoSizes()
     with ExitStack() as stack:
-        check = stack.enter_context(FileCheck(files)) if files else None
-        tally = stack.enter_context(Tally(probes, sizes))
+        check = stack.enter_context(MediaFileCheck(files)) if files else None
+        tally = stack.enter_context(StatsCollector(probes, sizes))
         scan = Scan(manifest, files=check)
         for scanned in scan.blocks():
             tally.add([record for record in scanned.records if record])
             if on_progress:
                 on_progress(scan.summary.rows)
         totals = tally.totals()
-    return Survey(shard_size, scan.summary, totals, sizes, estimate(totals, profile) if profile else None)
+    return ManifestSummary(shard_size, scan.summary, totals, sizes, estimate_cost(totals, profile) if profile else None)

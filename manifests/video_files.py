@@ -15,7 +15,7 @@ from manifests.problems import safe_text
 SUFFIXES = frozenset(".avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
 
 
-def names_videos(videos: str) -> bool:
+def is_video_source(videos: str) -> bool:
     """Whether this is a folder with videos, a glob or a video file; else it is a manifest."""
     suffix = posixpath.splitext(videos)[1].lower()
     if suffix in FORMATS:
@@ -42,7 +42,7 @@ def find_videos(videos: str) -> list[str]:
     return sorted(fs.unstrip_protocol(name) if is_remote(videos) else name for name in found)
 
 
-def video_manifest(videos: str) -> bytes:
+def build_video_manifest(videos: str) -> bytes:
     """A manifest of video files in JSON Lines; ids are their paths below the folder that holds them all.
 
     Raises:

@@ -32,7 +32,7 @@ class Item:
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """What a failure means for the record."""
 
     BAD_INPUT = "bad_input"  # final: trying again gives the same result. The record fails
@@ -68,7 +68,7 @@ class Failed:
         sentence: names the thing, what was found, what was expected, what to do.
     """
 
-    kind: Kind
+    kind: FailureKind
     code: str
     sentence: str
 
@@ -138,7 +138,7 @@ class Stage(ABC):
     columns: ClassVar[Mapping[str, type]] = {}
     output_columns: ClassVar[Mapping[str, type]] = {}
 
-    def declare_like(self, stage: Stage) -> None:
+    def copy_declaration(self, stage: Stage) -> None:
         """Take over the declaration of another stage, for a stage that wraps it."""
         names = ("name", "resources", "batch_size", "unit", "columns", "output_columns")
         vars(self).update({name: getattr(stage, name) for name in names})
@@ -182,7 +182,7 @@ _GPU_FULL = re.compile(
 )
 
 
-def failure_of(error: BaseException) -> Failed:
+def classify_exception(error: BaseException) -> Failed:
     """Sorts an exception.
 
     Args:
@@ -192,19 +192,19 @@ def failure_of(error: BaseException) -> Failed:
         The failure it stands for, with the code of the exception where it has one.
     """
     if fault := _gpu_fault(error):
-        return Failed(Kind.BROKEN, "gpu_failed", _text(fault))
+        return Failed(FailureKind.BROKEN, "gpu_failed", _text(fault))
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or _GPU_FULL.search(str(error)):
-        return Failed(Kind.OUT_OF_MEMORY, "out_of_memory", _text(error))  # torch's, by name: torch is not imported
+        return Failed(FailureKind.OUT_OF_MEMORY, "out_of_memory", _text(error))  # torch's, by name: torch is not imported
     if _no_record_is_to_blame(error):
-        return Failed(Kind.STOP, *_told(error, "disk_unwritable"))
+        return Failed(FailureKind.STOP, *_told(error, "disk_unwritable"))
     if isinstance(error, InputError):
-        return Failed(Kind.BAD_INPUT, error.code, error.sentence)
+        return Failed(FailureKind.BAD_INPUT, error.code, error.sentence)
     if isinstance(error, ConfigError):  # the same for every record
-        return Failed(Kind.STOP, error.code, error.sentence)
+        return Failed(FailureKind.STOP, error.code, error.sentence)
     if isinstance(error, OSError | OutputError) or isinstance(error.__cause__, OSError):
-        return Failed(Kind.IO, *_told(error, "io_error"))
-    return Failed(Kind.POISON, *_told(error, "unexpected_error"))
+        return Failed(FailureKind.IO, *_told(error, "io_error"))
+    return Failed(FailureKind.POISON, *_told(error, "unexpected_error"))
 
 
 def _gpu_fault(error: BaseException | None) -> BaseException | None:

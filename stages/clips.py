@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from joyvasa.metrics.base import Clip
-from joyvasa.metrics.support.reference_frame import animated_clip
+from joyvasa.metrics.support.reference_frame import build_clip
 from joyvasa.models import Models
 from manifests.scratch import scratch_folder
 from manifests.storage import LocalStorage, Storage
@@ -16,12 +16,12 @@ from stages.base import Item
 from stages.media import local_file
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
-from stages.read_video import FoundVideo
+from stages.read_video import ExistingVideo
 from stages.video_output import VideoPayload
 
 
 @contextmanager
-def made_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
+def generated_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
     """The clip of a video that this run has made.
 
     Args:
@@ -37,7 +37,7 @@ def made_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
     motion: MotionPayload = item.inputs["motion"]
     record = item.record
     with ExitStack() as files:
-        yield animated_clip(
+        yield build_clip(
             portrait.picture,
             models.composer(portrait.picture),
             models.bundle.switches,
@@ -55,7 +55,7 @@ def made_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
 
 
 @contextmanager
-def found_clip(item: Item) -> Generator[Clip]:
+def existing_clip(item: Item) -> Generator[Clip]:
     """The clip of a video that a row brings.
 
     Args:
@@ -65,7 +65,7 @@ def found_clip(item: Item) -> Generator[Clip]:
         OSError: video or sound cannot be fetched.
         InputError: `file_missing`.
     """
-    found: FoundVideo = item.inputs["read_video"]
+    found: ExistingVideo = item.inputs["read_video"]
     record = item.record
     with ExitStack() as files:
         yield Clip(

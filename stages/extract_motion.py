@@ -10,16 +10,16 @@ from joyvasa.errors import InputError
 from joyvasa.faces.registry import detector_roles
 from joyvasa.models import AnimationConfig, Models, detector_name
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
-from joyvasa.training.clips import ClipRecord, split_of
-from joyvasa.training.extraction import ClipReader, extractor_keypoints
-from joyvasa.training.stretches import summary
+from joyvasa.training.clips import ClipRecord, assign_split
+from joyvasa.training.extraction import ClipExtractor, count_keypoints
+from joyvasa.training.segments import summary
 from manifests.record import file_stem
 from manifests.storage import open_storage
-from stages.base import Failed, Item, Kind, Ok, Outcome, Resources, Stage
-from stages.clip_parts import ClipParts, StretchRow
-from stages.find_clips import WatchedVideo
-from stages.isolation import each
+from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
+from stages.find_clips import SegmentedVideo
+from stages.isolation import map_each
 from stages.media import local_file
+from stages.recording_files import RecordingFiles, SegmentRow
 
 SHOWN = 3  # sentences of a row; all of them are in the table of clips
 
@@ -63,8 +63,8 @@ class ExtractMotionStage(Stage):
         models = Models(animation)
         network = models.network("motion_extractor")
         detector = detector_name(animation, models.bundle)
-        self._keypoints = extractor_keypoints(network)
-        self._reader = ClipReader(
+        self._keypoints = count_keypoints(network)
+        self._reader = ClipExtractor(
             network,
             input_size=models.bundle.switches.input_size,
             device=models.device,
@@ -72,18 +72,18 @@ class ExtractMotionStage(Stage):
             batch_frames=animation.batch_frames,
             landmarks=models.detector if "landmarks203" in detector_roles(detector) else None,
         )
-        self._parts = ClipParts(open_storage(self.config.run))
+        self._parts = RecordingFiles(open_storage(self.config.run))
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Reads one recording after another."""
-        return each(batch, self._extract)
+        return map_each(batch, self._extract)
 
     def _extract(self, item: Item) -> Outcome:
-        video: WatchedVideo = item.inputs["find_clips"]
+        video: SegmentedVideo = item.inputs["find_clips"]
         shard, record_id = item.record.shard, item.record.id
-        split = split_of(video.sha256, self.config.clips.validation_share)
+        split = assign_split(video.sha256, self.config.clips.validation_share)
         good = [one for one in video.stretches if one.code is None]
-        names = [clip_name(record_id, number) for number in range(len(good))]
+        names = [clip_id_for(record_id, number) for number in range(len(good))]
         failed: dict[str, InputError] = {}
         n_frames = 0
 
@@ -109,10 +109,10 @@ class ExtractMotionStage(Stage):
             if name in failed:
                 stretch, name = stretch.rejected(failed[name].code, failed[name].sentence), None
             stretches.append(stretch)
-            rows.append(StretchRow.of(stretch, source=video.sha256, split=split, clip_id=name))
+            rows.append(SegmentRow.of(stretch, source=video.sha256, split=split, clip_id=name))
         self._parts.write_rows(shard, record_id, rows)
         if not n_clips:
-            return Failed(Kind.BAD_INPUT, *summary(stretches, shown))
+            return Failed(FailureKind.BAD_INPUT, *summary(stretches, shown))
         told = [one for one in stretches if one.code]
         sentences = [one.sentence or "" for one in told[:SHOWN]]
         if len(told) > SHOWN:
@@ -128,6 +128,6 @@ class ExtractMotionStage(Stage):
         )
 
 
-def clip_name(record_id: str, number: int) -> str:
+def clip_id_for(record_id: str, number: int) -> str:
     """The id of a clip: letters, digits and `._-`, unique where the ids of records are."""
     return f"{file_stem(record_id).replace('~', '--')}-{number:05d}"

@@ -14,14 +14,14 @@ from joyvasa.media.video_reader import VideoInfo, probe_video
 from joyvasa.models import AnimationConfig, Models
 from joyvasa.runtime.files import sha256_of
 from joyvasa.training.clip_config import ClipConfig
-from joyvasa.training.clips import split_of
-from joyvasa.training.footage import sound_delay_s, watch
-from joyvasa.training.stretches import Stretch, find_stretches, summary
+from joyvasa.training.clips import assign_split
+from joyvasa.training.media_stream import measure_windows, sound_delay_s
+from joyvasa.training.segments import Segment, find_segments, summary
 from manifests.storage import open_storage
-from stages.base import Failed, Item, Kind, Ok, Outcome, Resources, Stage
-from stages.clip_parts import ClipParts, StretchRow
-from stages.isolation import each
+from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
+from stages.isolation import map_each
 from stages.media import local_file
+from stages.recording_files import RecordingFiles, SegmentRow
 
 STRETCH_BYTES = 256  # of a pickled stretch, about
 
@@ -42,7 +42,7 @@ class FindClipsConfig:
 
 
 @dataclass(frozen=True)
-class WatchedVideo:
+class SegmentedVideo:
     """A recording and its stretches.
 
     Attributes:
@@ -55,7 +55,7 @@ class WatchedVideo:
     sha256: str
     info: VideoInfo
     delay_s: float
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[Segment, ...]
 
 
 class FindClipsStage(Stage):
@@ -81,11 +81,11 @@ class FindClipsStage(Stage):
     def setup(self) -> None:
         """Loads the detector."""
         self._detector = Models(self.config.animation).detector
-        self._parts = ClipParts(open_storage(self.config.run))
+        self._parts = RecordingFiles(open_storage(self.config.run))
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Watches one recording after another."""
-        return each(batch, self._watch)
+        return map_each(batch, self._watch)
 
     def _watch(self, item: Item) -> Outcome:
         record = item.record
@@ -96,17 +96,17 @@ class FindClipsStage(Stage):
             digest, delay_s = sha256_of(path), sound_delay_s(path)
             stretches = self._stretches(path, info, delay_s)
         if all(one.code for one in stretches):
-            split = split_of(digest, self.config.clips.validation_share)
-            rows = [StretchRow.of(one, source=digest, split=split) for one in stretches]
+            split = assign_split(digest, self.config.clips.validation_share)
+            rows = [SegmentRow.of(one, source=digest, split=split) for one in stretches]
             self._parts.write_rows(record.shard, item.record.id, rows)
-            return Failed(Kind.BAD_INPUT, *summary(stretches, path.name))
-        payload = WatchedVideo(digest, info, delay_s, tuple(stretches))
+            return Failed(FailureKind.BAD_INPUT, *summary(stretches, path.name))
+        payload = SegmentedVideo(digest, info, delay_s, tuple(stretches))
         return Ok(payload, {"sha256": digest, "bytes": STRETCH_BYTES * len(stretches)})
 
-    def _stretches(self, path: Path, info: VideoInfo, delay_s: float) -> list[Stretch]:
+    def _stretches(self, path: Path, info: VideoInfo, delay_s: float) -> list[Segment]:
         clips, min_side = self.config.clips, self.config.animation.face.min_side
-        windows = watch(path, info, self._detector_for(info), clips, delay_s=delay_s, min_side=min_side)
-        return [stretch for window in windows for stretch in find_stretches(window, clips, name=path.name)]
+        windows = measure_windows(path, info, self._detector_for(info), clips, delay_s=delay_s, min_side=min_side)
+        return [stretch for window in windows for stretch in find_segments(window, clips, name=path.name)]
 
     def _detector_for(self, info: VideoInfo) -> FaceDetector | None:
         if not isinstance(self._detector, CascadeDetector):

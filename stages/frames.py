@@ -10,12 +10,12 @@ from torch import Tensor
 
 from joyvasa.models import Models
 from joyvasa.runtime.device import autocast
-from stages.base import Failed, Kind
-from stages.isolation import sorted_failure
+from stages.base import Failed, FailureKind
+from stages.isolation import classify_for_record
 
 
 @dataclass(eq=False, kw_only=True)
-class Playing:
+class RenderJob:
     """A record whose frames are being rendered.
 
     Attributes:
@@ -37,24 +37,24 @@ class Playing:
 
 
 @dataclass(frozen=True)
-class Part:
+class FrameRange:
     """Some frames of one record."""
 
-    playing: Playing
+    playing: RenderJob
     start: int
     stop: int
 
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def split(self) -> list[Part]:
+    def split(self) -> list[FrameRange]:
         """Its halves; itself if it has one frame."""
         middle = (self.start + self.stop) // 2
-        halves = (Part(self.playing, self.start, middle), Part(self.playing, middle, self.stop))
+        halves = (FrameRange(self.playing, self.start, middle), FrameRange(self.playing, middle, self.stop))
         return [half for half in halves if len(half)]
 
 
-def batches(records: Sequence[Playing], batch_frames: int, *, mixed: bool) -> Iterator[list[Part]]:
+def split_into_batches(records: Sequence[RenderJob], batch_frames: int, *, mixed: bool) -> Iterator[list[FrameRange]]:
     """Cuts the frames of the records, one record after another, into batches.
 
     Records that fail on the way are left out from then on.
@@ -64,12 +64,12 @@ def batches(records: Sequence[Playing], batch_frames: int, *, mixed: bool) -> It
         batch_frames: frames of a batch.
         mixed: a batch may hold frames of several records; else the last one of each record is smaller.
     """
-    batch: list[Part] = []
+    batch: list[FrameRange] = []
     for playing in records:
         start = 0
         while start < playing.n_frames and not playing.failure:
             room = batch_frames - sum(map(len, batch))
-            part = Part(playing, start, min(start + room, playing.n_frames))
+            part = FrameRange(playing, start, min(start + room, playing.n_frames))
             batch.append(part)
             start = part.stop
             if len(part) == room or not mixed:
@@ -91,7 +91,7 @@ class FrameRenderer:
     def __init__(self, models: Models, batch_frames: int, *, fixed_shape: bool) -> None:
         self._models, self._batch_frames, self._fixed_shape = models, batch_frames, fixed_shape
 
-    def render(self, parts: Sequence[Part]) -> Iterator[tuple[Part, Tensor]]:
+    def render(self, parts: Sequence[FrameRange]) -> Iterator[tuple[FrameRange, Tensor]]:
         """Crops of the parts, as far as they could be rendered: uint8 (frames, side, side, 3), on the device.
 
         Where memory does not do, halves are tried, down to single frames; not with a fixed shape, as the halves would
@@ -100,16 +100,16 @@ class FrameRenderer:
         try:
             crops = self._render(parts)
         except Exception as error:  # sorted below: what it means for the records
-            failure = sorted_failure(error)
+            failure = classify_for_record(error)
         else:
             yield from zip(parts, crops.split([len(part) for part in parts]), strict=True)
             return
-        if failure.kind is Kind.OUT_OF_MEMORY and torch.cuda.is_available():
+        if failure.kind is FailureKind.OUT_OF_MEMORY and torch.cuda.is_available():
             torch.cuda.empty_cache()
-        smaller: list[list[Part]] = []
+        smaller: list[list[FrameRange]] = []
         if len(parts) > 1:
             smaller = [[part] for part in parts]
-        elif failure.kind is Kind.OUT_OF_MEMORY and not self._fixed_shape and len(parts[0]) > 1:
+        elif failure.kind is FailureKind.OUT_OF_MEMORY and not self._fixed_shape and len(parts[0]) > 1:
             smaller = [[half] for half in parts[0].split()]
         for some in smaller:
             if not some[0].playing.failure:
@@ -117,7 +117,7 @@ class FrameRenderer:
         if not smaller:
             parts[0].playing.failure = failure
 
-    def _render(self, parts: Sequence[Part]) -> Tensor:
+    def _render(self, parts: Sequence[FrameRange]) -> Tensor:
         n_frames = sum(map(len, parts))
         driving = torch.cat([part.playing.keypoints[part.start : part.stop] for part in parts])
         feature = _gather(parts, lambda playing: playing.feature)
@@ -129,7 +129,7 @@ class FrameRenderer:
             return self._models.renderer.render(feature, source, driving)[:n_frames]
 
 
-def _gather(parts: Sequence[Part], of: Callable[[Playing], Tensor]) -> Tensor:
+def _gather(parts: Sequence[FrameRange], of: Callable[[RenderJob], Tensor]) -> Tensor:
     """What belongs to the record of each frame, shape (frames, ...); (1, ...) where all are of one record."""
     if len(parts) == 1:
         return of(parts[0].playing)

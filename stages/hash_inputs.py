@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from joyvasa.errors import ConfigError
 from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
-from stages.isolation import each
+from stages.isolation import map_each
 from stages.media import CHUNK_BYTES, MAX_BYTES, local_file, open_stream
 
 KNOWN_FILES = 1 << 16  # hashes that a worker remembers; some 20 MB
@@ -41,7 +41,7 @@ class HashInputsConfig:
 
 
 @dataclass(frozen=True)
-class Identity:
+class InputHashes:
     """SHA-256 of the files of a row, 64 hexadecimal digits; None where there is no file, or one above 4 GiB."""
 
     image_sha256: str | None = None
@@ -76,7 +76,7 @@ class HashInputsStage(Stage):
         """Reads the files of all rows side by side, each once."""
         files = list(dict.fromkeys(file for item in batch for file in _files(item)))
         with ThreadPoolExecutor(self.config.threads, thread_name_prefix="hash") as pool:
-            hashes = pool.map(lambda file: each([file], lambda one: self._hash(*one))[0], files)
+            hashes = pool.map(lambda file: map_each([file], lambda one: self._hash(*one))[0], files)
             found = dict(zip(files, hashes, strict=True))
         return [_outcome({column: found[column, location] for column, location in _files(item)}) for item in batch]
 
@@ -91,7 +91,7 @@ def _outcome(hashes: Mapping[str, str | Failed | None]) -> Outcome:
     failed = next((found for found in hashes.values() if isinstance(found, Failed)), None)
     if failed:
         return failed
-    identity = Identity(**{f"{column}_sha256": found for column, found in hashes.items()})  # type: ignore[arg-type]
+    identity = InputHashes(**{f"{column}_sha256": found for column, found in hashes.items()})  # type: ignore[arg-type]
     return Ok(identity, asdict(identity))
 
 

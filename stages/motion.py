@@ -14,16 +14,16 @@ from joyvasa.models import MOTION_ROLES, Models
 from joyvasa.motion.file import load_motion
 from joyvasa.motion.sampling import Recording, sample_motion
 from joyvasa.motion.sequence import MotionSequence
-from joyvasa.motion.smoothing import smooth
-from joyvasa.motion.timing import fit_length, resample
+from joyvasa.motion.smoothing import smooth_motion
+from joyvasa.motion.timing import fit_motion_length, resample_motion
 from joyvasa.motion.windows import WindowPlan
 from joyvasa.runtime.device import autocast
 from manifests.record import derive_seed
 from stages.arrays import to_array, to_tensor
 from stages.base import Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
-from stages.hash_inputs import Identity
-from stages.isolation import each, together
+from stages.hash_inputs import InputHashes
+from stages.isolation import map_batch, map_each
 from stages.media import local_file
 from stages.speech import SpeechPayload
 
@@ -142,13 +142,13 @@ class MotionStage(Stage):
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Reads motion files one by one; samples the other motions together."""
-        prepared = each(batch, self._prepare)
+        prepared = map_each(batch, self._prepare)
         motions = {n: entry for n, entry in enumerate(prepared) if not isinstance(entry, _Order)}
         orders = {n: entry for n, entry in enumerate(prepared) if isinstance(entry, _Order)}
         for numbers in self._groups(orders):
-            sampled = together([orders[number] for number in numbers], self._sample)
+            sampled = map_batch([orders[number] for number in numbers], self._sample)
             motions |= dict(zip(numbers, sampled, strict=True))
-        return each((motions[number] for number in range(len(batch))), _outcome)
+        return map_each((motions[number] for number in range(len(batch))), _outcome)
 
     def _prepare(self, item: Item) -> _Order | MotionPayload:
         """What is to be sampled, or the motion of the row's file."""
@@ -166,14 +166,14 @@ class MotionStage(Stage):
         record = item.record
         if not self.config.shared or record.given_seed is not None:
             return item.record.seed
-        identity: Identity = item.inputs["hash_inputs"]
+        identity: InputHashes = item.inputs["hash_inputs"]
         return derive_seed(self.config.animation.seed, identity.audio_sha256 or item.record.require("audio"))
 
     def _read(self, location: str, plan: WindowPlan | None) -> MotionPayload:
         with local_file(location) as path:
             file = load_motion(path)
-        motion = resample(file.motion, self._models.motion_model.sizes.frames_per_second)
-        return MotionPayload.of(fit_length(motion, plan.n_frames) if plan else motion, file.provenance)
+        motion = resample_motion(file.motion, self._models.motion_model.sizes.frames_per_second)
+        return MotionPayload.of(fit_motion_length(motion, plan.n_frames) if plan else motion, file.provenance)
 
     def _groups(self, orders: Mapping[int, _Order]) -> Iterator[list[int]]:
         """Numbers of the orders that are sampled in one go."""
@@ -196,7 +196,7 @@ class MotionStage(Stage):
                 models.motion_model, recordings, models.template, options.sampling, device=models.device
             )
         return [
-            MotionPayload.of(smooth(motion, options.smoothing), {**self._provenance, **order.provenance}, order.seed)
+            MotionPayload.of(smooth_motion(motion, options.smoothing), {**self._provenance, **order.provenance}, order.seed)
             for motion, order in zip(motions, orders, strict=False)  # fillers come last
         ]
 

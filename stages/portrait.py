@@ -16,7 +16,7 @@ from joyvasa.rendering.portrait import Picture, Portrait
 from stages.arrays import to_array, to_tensor
 from stages.base import Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
-from stages.isolation import each, together
+from stages.isolation import map_batch, map_each
 from stages.media import local_file
 
 
@@ -81,10 +81,10 @@ class PortraitStage(Stage):
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Finds faces one by one and extracts all of them at once; in `strict` mode one by one too."""
-        pictures = each(batch, self._read)
+        pictures = map_each(batch, self._read)
         encode = self._models.encoder.encode
-        portraits = each(pictures, lambda one: encode([one])[0]) if self.config.strict else together(pictures, encode)
-        return each(portraits, self._pack)
+        portraits = map_each(pictures, lambda one: encode([one])[0]) if self.config.strict else map_batch(pictures, encode)
+        return map_each(portraits, self._pack)
 
     def _read(self, item: Item) -> Picture:
         found, served = item.record.mode, self.config.animation.mode

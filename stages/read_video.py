@@ -17,7 +17,7 @@ from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
 from joyvasa.metrics.support.reference_frame import Box, face_box
 from joyvasa.runtime.files import sha256_of
 from stages.base import Item, Ok, Outcome, Stage
-from stages.isolation import each
+from stages.isolation import map_each
 from stages.media import local_file
 
 
@@ -33,7 +33,7 @@ class ReadVideoConfig:
 
 
 @dataclass(frozen=True)
-class FoundVideo:
+class ExistingVideo:
     """A video that another program has made.
 
     Attributes:
@@ -75,7 +75,7 @@ class ReadVideoStage(Stage):
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Looks at one video after another."""
-        return each(batch, self._look)
+        return map_each(batch, self._look)
 
     def _look(self, item: Item) -> Outcome:
         record = item.record
@@ -88,7 +88,7 @@ class ReadVideoStage(Stage):
             with local_file(record.image) as path:
                 still = read_image(path)
         box = None if record.mode == "animal" else self._face_box(first)
-        found = FoundVideo(info, box, still)
+        found = ExistingVideo(info, box, still)
         facts = {
             "sha256": digest,
             "width": info.width,

@@ -16,13 +16,13 @@ from joyvasa.errors import ConfigError, ModelError
 from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.media.video_writer import check_encoder
 from joyvasa.models import Models
-from joyvasa.motion.file import SUFFIX, motion_bytes
+from joyvasa.motion.file import SUFFIX, serialize_motion
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from stages.base import Failed, Item, Kind, Ok, Outcome, Resources, Stage
+from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
-from stages.frames import FrameRenderer, Playing, batches
-from stages.isolation import each, sorted_failure
+from stages.frames import FrameRenderer, RenderJob, split_into_batches
+from stages.isolation import classify_for_record, map_each
 from stages.media import local_file
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
@@ -53,7 +53,7 @@ class RenderConfig(StageConfig):
 
 
 @dataclass(eq=False, kw_only=True)
-class _Job(Playing):
+class _Job(RenderJob):
     """A record, its output, and what came of it."""
 
     output: VideoOutput
@@ -92,15 +92,15 @@ class RenderStage(Stage):
         self._folder = RunFolder(open_storage(self.config.run))
         self._models = Models(options)
         _ = self._models.renderer, self._models.fingerprint
-        fixed_shape = self.config.strict or options.compiled  # each shape is compiled
+        fixed_shape = self.config.strict or options.torch_compile  # each shape is compiled
         self._renderer = FrameRenderer(self._models, options.batch_frames, fixed_shape=fixed_shape)
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Renders frames of several records in one call; in `strict` mode those of one record."""
         with ExitStack() as open_files:
-            jobs = each(batch, lambda item: self._prepare(item, open_files))
+            jobs = map_each(batch, lambda item: self._prepare(item, open_files))
             self._render([job for job in jobs if isinstance(job, _Job)])
-        return each(jobs, self._outcome)
+        return map_each(jobs, self._outcome)
 
     def _prepare(self, item: Item, open_files: ExitStack) -> _Job:
         record, models = item.record, self._models
@@ -130,7 +130,7 @@ class RenderStage(Stage):
         saved = None
         if self.config.save_motion:
             path = self._folder.motion_path(shard, record.id, SUFFIX)
-            saved = path, motion_bytes(motion, motion_payload.provenance)
+            saved = path, serialize_motion(motion, motion_payload.provenance)
         return _Job(
             feature=portrait.feature,
             source_keypoints=driver.source_keypoints,
@@ -143,7 +143,7 @@ class RenderStage(Stage):
         options = self.config.animation
         waiting: deque[Future[None]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="compose") as pool:
-            for parts in batches(jobs, options.batch_frames, mixed=not self.config.strict):
+            for parts in split_into_batches(jobs, options.batch_frames, mixed=not self.config.strict):
                 for part, crops in self._renderer.render(parts):
                     assert isinstance(part.playing, _Job)
                     prepared = self._fetch(part.playing, crops)
@@ -160,7 +160,7 @@ class RenderStage(Stage):
             try:
                 return job.output.prepare(crops)
             except Exception as error:  # sorted: what it means for this record
-                job.failure = sorted_failure(error)
+                job.failure = classify_for_record(error)
         return None
 
     def _deliver(self, job: _Job, prepared: np.ndarray) -> None:
@@ -175,12 +175,12 @@ class RenderStage(Stage):
                     self._folder.storage.write(*job.saved)
                 job.payload = job.output.publish()
         except Exception as error:  # sorted: what it means for this record
-            job.failure = sorted_failure(error)
+            job.failure = classify_for_record(error)
             job.output.close()
 
     def _outcome(self, job: _Job) -> Outcome:
         if job.failure or not job.payload:
-            return job.failure or Failed(Kind.POISON, "frames_missing", "video: some of its frames were not rendered")
+            return job.failure or Failed(FailureKind.POISON, "frames_missing", "video: some of its frames were not rendered")
         made = job.payload
         facts = {
             "video": made.video,

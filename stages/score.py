@@ -12,15 +12,15 @@ import numpy as np
 
 from joyvasa.errors import InputError
 from joyvasa.media.video_reader import BATCH_FRAMES
-from joyvasa.metrics import BUNDLE
+from joyvasa.metrics import METRICS_BUNDLE
 from joyvasa.metrics.base import Clip, NotMeasured
-from joyvasa.metrics.measure import MetricSet, Scores, explained
+from joyvasa.metrics.metric_set import MetricSet, ClipScores, explain_exception
 from joyvasa.models import AnimationConfig, Models
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from stages.base import Fact, Failed, Item, Kind, Ok, Outcome, Resources, Stage
-from stages.clips import found_clip, made_clip
-from stages.isolation import each, sorted_failure
+from stages.base import Fact, Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
+from stages.clips import existing_clip, generated_clip
+from stages.isolation import classify_for_record, map_each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class ScoreConfig:
 
     Attributes:
         run: the run folder; a path or URI.
-        metrics: names from `joyvasa.metrics.NAMES`.
+        metrics: names from `joyvasa.metrics.METRIC_NAMES`.
         models: bundle with the weights of metrics, a name or a folder.
         device: that these weights work on.
         animation: that the videos were made with.
@@ -38,7 +38,7 @@ class ScoreConfig:
 
     run: str
     metrics: tuple[str, ...] = ()
-    models: str = BUNDLE
+    models: str = METRICS_BUNDLE
     device: str = "auto"
     animation: AnimationConfig = field(default_factory=AnimationConfig)
     batch_frames: int = BATCH_FRAMES
@@ -73,7 +73,7 @@ class ScoreStage(Stage):
             self.config.metrics,
             models=self.config.models,
             device=self.config.device,
-            commercial=self.config.animation.licences == "commercial",
+            commercial=self.config.animation.licenses == "commercial",
             explain=_explained,
         )
         # For composing alone, which needs no device.
@@ -81,21 +81,21 @@ class ScoreStage(Stage):
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Measures one video after another."""
-        return each(batch, self._score)
+        return map_each(batch, self._score)
 
     def _score(self, item: Item) -> Outcome:
         if not self._metrics.metrics:
-            return Ok(facts=_facts(self._metrics.without_numbers()))
+            return Ok(facts=_facts(self._metrics.empty_scores()))
         with self._clip(item) as clip:
             try:
                 scores = self._metrics.measure(clip, batch_frames=self.config.batch_frames)
             except InputError as error:
                 if "read_video" in item.inputs:
-                    return Failed(Kind.BAD_INPUT, error.code, error.sentence)
-                return Ok(facts=_facts(self._metrics.without_numbers(NotMeasured(error.code, error.sentence))))
+                    return Failed(FailureKind.BAD_INPUT, error.code, error.sentence)
+                return Ok(facts=_facts(self._metrics.empty_scores(NotMeasured(error.code, error.sentence))))
         path = self._folder.features_path(item.record.shard, item.record.id)
         if scores.features:
-            self._folder.storage.write(path, features_bytes(scores.features))
+            self._folder.storage.write(path, encode_features(scores.features))
         else:
             self._folder.storage.remove(path)
         duration_s = scores.n_frames / clip.frames_per_second if scores.n_frames else None
@@ -103,12 +103,12 @@ class ScoreStage(Stage):
 
     def _clip(self, item: Item) -> AbstractContextManager[Clip]:
         if "read_video" in item.inputs:
-            return found_clip(item)
+            return existing_clip(item)
         assert self._models is not None, "made where there are metrics"
-        return made_clip(item, self._folder.storage, self._models)
+        return generated_clip(item, self._folder.storage, self._models)
 
 
-def features_bytes(features: Mapping[str, np.ndarray]) -> bytes:
+def encode_features(features: Mapping[str, np.ndarray]) -> bytes:
     """Arrays by name as a file for `numpy.load`; the same bytes for the same arrays."""
     sink = io.BytesIO()
     np.savez(sink, **{name: features[name] for name in sorted(features)})  # type: ignore[arg-type]
@@ -122,15 +122,15 @@ def _explained(error: Exception) -> NotMeasured:
         OSError: the disk is full, which is no metric's fault; the run stops and can be resumed.
         Exception: the process is of no more use.
     """
-    failure = sorted_failure(error)
-    if failure.kind is Kind.STOP:
+    failure = classify_for_record(error)
+    if failure.kind is FailureKind.STOP:
         raise error
-    if failure.kind is Kind.OUT_OF_MEMORY:
+    if failure.kind is FailureKind.OUT_OF_MEMORY:
         return NotMeasured(failure.code, failure.sentence)
-    return explained(error)
+    return explain_exception(error)
 
 
-def _facts(scores: Scores) -> dict[str, Fact]:
+def _facts(scores: ClipScores) -> dict[str, Fact]:
     facts: dict[str, Fact] = {"frames": scores.n_frames or None}
     facts |= {f"metric.{column}": value for column, value in scores.values.items()}
     return facts | {

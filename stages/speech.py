@@ -20,7 +20,7 @@ from joyvasa.runtime.device import autocast
 from stages.arrays import to_array
 from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
-from stages.isolation import each, sorted_failure
+from stages.isolation import classify_for_record, map_each
 from stages.media import local_file
 
 
@@ -94,11 +94,11 @@ class SpeechStage(Stage):
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Encodes windows of several recordings in one call; in `strict` mode those of one recording."""
         with ExitStack() as files:
-            jobs = each(batch, lambda item: self._probe(item, files))
+            jobs = map_each(batch, lambda item: self._probe(item, files))
             active = [job for job in jobs if isinstance(job, _Job) and job.encode]
             for group in [[job] for job in active] if self.config.strict else [active]:
                 self._encode(group)
-        return each(jobs, _outcome)
+        return map_each(jobs, _outcome)
 
     def _probe(self, item: Item, files: ExitStack) -> _Job | None:
         record = item.record
@@ -122,7 +122,7 @@ class SpeechStage(Stage):
                 for number, window in enumerate(features):
                     given[number].features.append(window.float().cpu())
         except Exception as error:  # of the network: it tells of no single recording
-            failure = sorted_failure(error)
+            failure = classify_for_record(error)
             for job in jobs:
                 job.failure = job.failure or failure
 
@@ -133,7 +133,7 @@ class SpeechStage(Stage):
                     given.append(job)
                     yield window
             except Exception as error:  # of reading this recording
-                job.failure = sorted_failure(error)
+                job.failure = classify_for_record(error)
 
 
 def _outcome(job: _Job | None) -> Outcome:

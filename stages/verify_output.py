@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manifests.storage import open_storage
-from stages.base import Failed, Item, Kind, Ok, Outcome, Resources, Stage
-from stages.isolation import each
+from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
+from stages.isolation import map_each
 from stages.video_output import VideoPayload
 
 
@@ -45,7 +45,7 @@ class VerifyOutputStage(Stage):
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Looks up one video after another."""
-        return each(batch, self._check)
+        return map_each(batch, self._check)
 
     def _check(self, item: Item) -> Outcome:
         made: VideoPayload = item.inputs["render"]
@@ -54,5 +54,5 @@ class VerifyOutputStage(Stage):
             state = "is not there" if found is None else f"has {found} bytes"
             where = self._storage.location(made.video)
             sentence = f"{where}: {state}; expected {made.video_bytes} bytes: run the record again"
-            return Failed(Kind.IO, "video_lost", sentence)
+            return Failed(FailureKind.IO, "video_lost", sentence)
         return Ok(facts={"committed": True})

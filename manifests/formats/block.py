@@ -12,15 +12,15 @@ import pyarrow as pa
 
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
-from manifests.schema import MAX_COLUMNS, NAMES
+from manifests.schema import COLUMN_NAMES, MAX_COLUMNS
 
 BLOCK_ROWS = 8192  # a few MB of text; large enough that the work per block does not count
 
-Open = Callable[[], BinaryIO]
+OpenFile = Callable[[], BinaryIO]
 T = TypeVar("T")
 
 
-def in_blocks(rows: Iterable[T]) -> Iterator[list[T]]:
+def batch_rows(rows: Iterable[T]) -> Iterator[list[T]]:
     """Gathers rows into lists of `BLOCK_ROWS`, the last one shorter; reads none ahead of what it gives."""
     rows = iter(rows)
     while block := list(itertools.islice(rows, BLOCK_ROWS)):
@@ -37,7 +37,7 @@ class RowFault:
 
 
 @dataclass(frozen=True)
-class Block:
+class RowBlock:
     """Consecutive rows as they were read; nothing is checked yet."""
 
     numbers: list[int]  # as a person counts them
@@ -59,7 +59,7 @@ class Reader(ABC):
 
     counted = "line"  # how `Block.numbers` counts: lines of a text file, or rows of a Parquet file
 
-    def __init__(self, name: str, open_file: Open) -> None:
+    def __init__(self, name: str, open_file: OpenFile) -> None:
         self.name = name
         self._open = open_file
 
@@ -68,7 +68,7 @@ class Reader(ABC):
         """All columns in file order, or None where only reading every row tells."""
 
     @abstractmethod
-    def blocks(self, *, extra: bool = False) -> Iterator[Block]:
+    def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """Stream the rows.
 
         Args:
@@ -110,4 +110,4 @@ def check_columns(name: str, columns: tuple[str, ...]) -> None:
 
 def extra_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
     """The columns that are passed through."""
-    return tuple(column for column in columns if column not in NAMES)
+    return tuple(column for column in columns if column not in COLUMN_NAMES)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from manifests.errors import ManifestError
-from manifests.formats.block import Block, Open, Reader, RowFault, check_columns, extra_columns, in_blocks
+from manifests.formats.block import OpenFile, Reader, RowBlock, RowFault, batch_rows, check_columns, extra_columns
 from manifests.formats.lines import Lines, text_start
-from manifests.schema import NAMES
+from manifests.schema import COLUMN_NAMES
 
 
 class CsvReader(Reader):
@@ -19,7 +19,7 @@ class CsvReader(Reader):
     Rows are counted by lines, as an editor shows them: a row has the number of the line on which it begins.
     """
 
-    def __init__(self, name: str, open_file: Open, delimiter: str = ",") -> None:
+    def __init__(self, name: str, open_file: OpenFile, delimiter: str = ",") -> None:
         super().__init__(name, open_file)
         self._delimiter = delimiter
         with open_file() as file:
@@ -43,11 +43,11 @@ class CsvReader(Reader):
         """See `Reader`; text in every column."""
         return pa.schema([(column, pa.string()) for column in extra_columns(self._columns)])
 
-    def blocks(self, *, extra: bool = False) -> Iterator[Block]:
+    def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """See `Reader`."""
         with self._open() as file:
             lines = Lines(file, offset=self._body[0], number=self._body[1])
-            for pending in in_blocks(self._rows(lines)):
+            for pending in batch_rows(self._rows(lines)):
                 yield self._block(pending, extra=extra)
 
     def _rows(self, lines: Lines) -> Iterator[tuple[int, list[str] | RowFault]]:
@@ -77,7 +77,7 @@ class CsvReader(Reader):
                 sentence = f"has {len(fields)} fields; the header has {width}: check its commas and quotes"
                 yield number, RowFault("wrong_field_count", sentence, self._delimiter.join(fields))
 
-    def _block(self, rows: list[tuple[int, list[str] | RowFault]], *, extra: bool) -> Block:
+    def _block(self, rows: list[tuple[int, list[str] | RowFault]], *, extra: bool) -> RowBlock:
         empty: list[None] = [None] * len(self._columns)
         numbers, contents = zip(*rows, strict=True)
         faults = {at: content for at, content in enumerate(contents) if isinstance(content, RowFault)}
@@ -87,5 +87,5 @@ class CsvReader(Reader):
         if extra:
             schema = self.extra_schema()
             table = pa.table([pa.array(columns[name], pa.string()) for name in schema.names], schema=schema)
-        known = {name: columns[name] for name in NAMES if name in columns}
-        return Block(list(numbers), known, faults, table)
+        known = {name: columns[name] for name in COLUMN_NAMES if name in columns}
+        return RowBlock(list(numbers), known, faults, table)

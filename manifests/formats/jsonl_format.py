@@ -9,17 +9,17 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from manifests.errors import ManifestError
-from manifests.formats.block import Block, Open, Reader, RowFault, in_blocks
+from manifests.formats.block import OpenFile, Reader, RowBlock, RowFault, batch_rows
 from manifests.formats.json_types import JsonTypes, json_array
 from manifests.formats.lines import Lines, text_start
 from manifests.problems import safe_text
-from manifests.schema import NAMES
+from manifests.schema import COLUMN_NAMES
 
 
 class JsonLinesReader(Reader):
     """Reads `.jsonl` and `.ndjson`. Rows are counted by lines; blank lines are skipped."""
 
-    def __init__(self, name: str, open_file: Open) -> None:
+    def __init__(self, name: str, open_file: OpenFile) -> None:
         super().__init__(name, open_file)
         self._types = JsonTypes(name)
         self._types_known = False  # only when every row was read
@@ -42,7 +42,7 @@ class JsonLinesReader(Reader):
                     pass
         return self._types.schema()
 
-    def blocks(self, *, extra: bool = False) -> Iterator[Block]:
+    def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """See `Reader`.
 
         Raises:
@@ -50,7 +50,7 @@ class JsonLinesReader(Reader):
         """
         schema = self.extra_schema() if extra else None
         with self._open() as file:
-            for pending in in_blocks(self._rows(file)):
+            for pending in batch_rows(self._rows(file)):
                 if schema is not None and not self._types.schema().equals(schema, check_metadata=True):
                     sentence = f"{self.name}: was changed while it was read: start again when it is complete"
                     raise ManifestError("manifest_unreadable", sentence)
@@ -78,17 +78,17 @@ class JsonLinesReader(Reader):
         if not isinstance(content, dict):
             return RowFault("malformed_json", "is not a JSON object; expected {...} with column names", line.rstrip())
         for name, value in content.items():
-            if name not in NAMES and not self._types.observe(name, value):
+            if name not in COLUMN_NAMES and not self._types.observe(name, value):
                 return RowFault("malformed_json", f"has a name that is not text: {safe_text(name)}", line.rstrip())
         return content
 
-    def _block(self, rows: list[tuple[int, dict[str, Any] | RowFault]], schema: pa.Schema | None) -> Block:
+    def _block(self, rows: list[tuple[int, dict[str, Any] | RowFault]], schema: pa.Schema | None) -> RowBlock:
         numbers, contents = zip(*rows, strict=True)
         faults = {at: content for at, content in enumerate(contents) if isinstance(content, RowFault)}
         objects = [{} if isinstance(content, RowFault) else content for content in contents]
-        known = {name: [content.get(name) for content in objects] for name in NAMES}
+        known = {name: [content.get(name) for content in objects] for name in COLUMN_NAMES}
         table = None
         if schema is not None:
             arrays = [json_array([content.get(column.name) for content in objects], column) for column in schema]
             table = pa.table(arrays, schema=schema)
-        return Block(list(numbers), known, faults, table)
+        return RowBlock(list(numbers), known, faults, table)

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pyarrow.types as is_type
 
 from manifests.errors import ManifestError
-from manifests.formats.block import BLOCK_ROWS, Block, Open, Reader, check_columns, extra_columns
-from manifests.schema import NAMES
+from manifests.formats.block import BLOCK_ROWS, OpenFile, Reader, RowBlock, check_columns, extra_columns
+from manifests.schema import COLUMN_NAMES
 
 NUMBERS = ("seed", "cfg_scale", "priority")
 
@@ -21,7 +21,7 @@ class ParquetReader(Reader):
 
     counted = "row"
 
-    def __init__(self, name: str, open_file: Open) -> None:
+    def __init__(self, name: str, open_file: OpenFile) -> None:
         super().__init__(name, open_file)
         with open_file() as file:
             try:
@@ -30,7 +30,7 @@ class ParquetReader(Reader):
                 raise _unreadable(name, error) from None
         check_columns(name, self.columns())
         for column in self._schema:
-            if column.name in NAMES:
+            if column.name in COLUMN_NAMES:
                 _check_type(name, column)
 
     def columns(self) -> tuple[str, ...]:
@@ -41,10 +41,10 @@ class ParquetReader(Reader):
         """See `Reader`."""
         return pa.schema([self._schema.field(column) for column in extra_columns(self.columns())])
 
-    def blocks(self, *, extra: bool = False) -> Iterator[Block]:
+    def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """See `Reader`."""
         passed = extra_columns(self.columns()) if extra else ()
-        columns = None if passed else [name for name in NAMES if name in self._schema.names]
+        columns = None if passed else [name for name in COLUMN_NAMES if name in self._schema.names]
         number = 1
         with self._open() as file:
             try:
@@ -55,10 +55,10 @@ class ParquetReader(Reader):
             except (pa.ArrowException, OSError) as error:
                 raise _unreadable(self.name, error) from None
 
-    def _block(self, batch: pa.RecordBatch, number: int, passed: tuple[str, ...]) -> Block:
-        known = {name: _values(batch.column(name)) for name in NAMES if name in batch.schema.names}
+    def _block(self, batch: pa.RecordBatch, number: int, passed: tuple[str, ...]) -> RowBlock:
+        known = {name: _values(batch.column(name)) for name in COLUMN_NAMES if name in batch.schema.names}
         table = pa.Table.from_batches([batch.select(passed)]) if passed else None
-        return Block(list(range(number, number + len(batch))), known, extra=table)
+        return RowBlock(list(range(number, number + len(batch))), known, extra=table)
 
 
 def _values(array: pa.Array) -> list[Any]:

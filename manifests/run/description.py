@@ -15,7 +15,7 @@ import yaml
 from joyvasa.mode import MODES, Mode
 from manifests.errors import ManifestError
 from manifests.manifest import Manifest
-from manifests.problems import Summary, safe_text
+from manifests.problems import ScanSummary, safe_text
 from manifests.scan import DEFAULT_MODE
 
 RunKind = Literal["generate", "evaluate", "prepare"]  # videos are made, are measured, become a data set
@@ -37,7 +37,7 @@ class ManifestSource:
     modes: tuple[Mode, ...] = (DEFAULT_MODE,)  # of the records: those whose networks the run loads
 
     @classmethod
-    def of(cls, manifest: Manifest, rows: Path, summary: Summary) -> ManifestSource:
+    def of(cls, manifest: Manifest, rows: Path, summary: ScanSummary) -> ManifestSource:
         """Describe the rows that were just written.
 
         Args:
@@ -103,7 +103,7 @@ class RunDescription:
 
 
 @dataclass(frozen=True)
-class Difference:
+class SettingChange:
     """One setting that is not what it was."""
 
     name: str  # dotted, for example `configuration.sampling.steps`
@@ -114,21 +114,21 @@ class Difference:
         return f"{self.name}: {safe_text(self.old)} → {safe_text(self.new)}"
 
 
-def differences(old: RunDescription, new: RunDescription) -> list[Difference]:
+def changed_settings(old: RunDescription, new: RunDescription) -> list[SettingChange]:
     """What changed of all that decides the results, in the order of the old description."""
     before, after = dict(_flat(old._deciding())), dict(_flat(new._deciding()))
     names = [*before, *(name for name in after if name not in before)]
     pairs = ((name, before.get(name, ABSENT), after.get(name, ABSENT)) for name in names)
-    return [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
+    return [SettingChange(*pair) for pair in pairs if pair[1] != pair[2]]
 
 
-def refuse_differences(old: RunDescription, new: RunDescription) -> None:
+def require_same_settings(old: RunDescription, new: RunDescription) -> None:
     """Stops a resume that would mix two runs.
 
     Raises:
         ManifestError: `run_changed`, with the differences.
     """
-    found = differences(old, new)
+    found = changed_settings(old, new)
     if found:
         shown = "; ".join(map(str, found[:SHOWN_DIFFERENCES]))
         more = f"; and {len(found) - SHOWN_DIFFERENCES} more" if len(found) > SHOWN_DIFFERENCES else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import ManifestError
-from manifests.storage import LocalStorage, Storage, unwritable
+from manifests.storage import LocalStorage, Storage, unwritable_error
 
 EVENTS = "events.jsonl"
 SEGMENTS = "events"  # folder of the segments on object stores, which cannot append
@@ -75,7 +75,7 @@ def _append_to(path: Path) -> FileIO:
         file.seek(max(size - 1, 0))
         torn = size and file.read(1) != b"\n"  # a driver died within a line
     except OSError as error:
-        raise unwritable(str(path), error) from error
+        raise unwritable_error(str(path), error) from error
     if torn:
         _append(file, b"\n")
     return file
@@ -86,7 +86,7 @@ def _append(file: FileIO, line: bytes) -> None:
         if file.write(line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # what a full disk says to the next byte
     except OSError as error:
-        raise unwritable(str(file.name), error) from error
+        raise unwritable_error(str(file.name), error) from error
 
 
 def read_events(storage: Storage) -> Iterator[dict[str, Any]]:

@@ -22,17 +22,17 @@ from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.record import file_stem
 from manifests.run.description import RunDescription
-from manifests.run.lock import RunLock, run_lock
+from manifests.run.lock import RunLock, create_run_lock
 from manifests.run.manifest_file import MANIFEST, RunManifest, ShardRecords
-from manifests.run.outcome import Outcome
-from manifests.run.outcome_table import outcome_table, outcomes_of, table_bytes
+from manifests.run.outcome import RecordOutcome
+from manifests.run.outcome_table import build_outcome_table, encode_parquet, outcomes_from_table
 from manifests.storage import Storage
 
 LOOKUPS = 16  # markers asked for at once; each is one short request on an object store
 
 
 @dataclass(frozen=True)
-class DoneMark:
+class DoneMarker:
     """`_done.json`: written last; with it the shard is finished."""
 
     shard: int
@@ -81,7 +81,7 @@ class RunFolder:
 
     def lock(self) -> RunLock:
         """A lock against a second driver."""
-        return run_lock(self.storage)
+        return create_run_lock(self.storage)
 
     def shard_folder(self, shard: int) -> str:
         """Of one shard."""
@@ -127,46 +127,46 @@ class RunFolder:
             shutil.copyfile(manifest, staged)
         self.storage.write(self.RUN, description.to_yaml())
 
-    def description(self) -> RunDescription:
+    def read_description(self) -> RunDescription:
         """What the run was begun with; ManifestError `run_missing` or `run_unreadable`."""
         return RunDescription.from_yaml(self._read(self.RUN))
 
-    def manifest(self) -> RunManifest:
+    def read_manifest(self) -> RunManifest:
         """The rows of the run; ManifestError `run_missing` or `run_unreadable`."""
         if not self.storage.exists(MANIFEST):
             raise self._missing(MANIFEST)
         return RunManifest(self.storage)
 
-    def done_mark(self, shard: int) -> DoneMark | None:
+    def read_done_marker(self, shard: int) -> DoneMarker | None:
         """The marker of a shard, None if it is not finished; an unreadable marker is none."""
         try:
-            return DoneMark(**json.loads(self.storage.read(self.done_path(shard))))
+            return DoneMarker(**json.loads(self.storage.read(self.done_path(shard))))
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
-    def begun_shards(self) -> list[int]:
+    def started_shards(self) -> list[int]:
         """Numbers of the shards that have a folder, finished or not."""
         return sorted(int(name) for name in self.storage.names(SHARDS) if name.isdecimal())
 
-    def done_marks(self) -> dict[int, DoneMark]:
+    def read_done_markers(self) -> dict[int, DoneMarker]:
         """The markers of all finished shards, by number."""
-        begun = self.begun_shards()
+        begun = self.started_shards()
         with ThreadPoolExecutor(LOOKUPS) as pool:
-            marks = pool.map(self.done_mark, begun)
+            marks = pool.map(self.read_done_marker, begun)
             return {shard: mark for shard, mark in zip(begun, marks, strict=True) if mark}
 
-    def counts(self, manifest: RunManifest) -> RunCounts:
+    def count_records(self, manifest: RunManifest) -> RunCounts:
         """How far the run is; may be called while another process works on it."""
-        done = self.done_marks()
+        done = self.read_done_markers()
         statuses: Counter[str] = Counter()
         for mark in done.values():
             statuses.update(mark.statuses)
-        for shard in self.begun_shards():
+        for shard in self.started_shards():
             if shard not in done:
-                statuses.update(outcome.status for outcome in self.saved_outcomes(shard).values())
+                statuses.update(outcome.status for outcome in self.read_saved_outcomes(shard).values())
         return RunCounts(len(manifest), len(done), manifest.records, dict(statuses))
 
-    def save_outcomes(self, shard: int, outcomes: Sequence[Outcome]) -> None:
+    def save_outcomes(self, shard: int, outcomes: Sequence[RecordOutcome]) -> None:
         """Keeps outcomes of a shard that is not finished, so that a dead driver loses none of them.
 
         Write their videos before. A later outcome of the same record replaces the earlier one.
@@ -175,10 +175,10 @@ class RunFolder:
         name = f"{time.time_ns():020d}-{secrets.token_hex(4)}.jsonl"
         self.storage.write(f"{self.shard_folder(shard)}/saved/{name}", lines.encode())
 
-    def saved_outcomes(self, shard: int) -> dict[str, Outcome]:
+    def read_saved_outcomes(self, shard: int) -> dict[str, RecordOutcome]:
         """Saved outcomes by record id; without those whose video or motion file is gone."""
         folder = f"{self.shard_folder(shard)}/saved"
-        saved: dict[str, Outcome] = {}
+        saved: dict[str, RecordOutcome] = {}
         for name in self.storage.names(folder):
             if name.startswith(PARTIAL) or not name.endswith(".jsonl"):
                 continue
@@ -186,20 +186,20 @@ class RunFolder:
                 lines = self.storage.read(f"{folder}/{name}").splitlines()
             except FileNotFoundError:  # the shard was finished meanwhile
                 continue
-            saved.update((outcome.record_id, outcome) for outcome in map(Outcome.from_dict, map(json.loads, lines)))
+            saved.update((outcome.record_id, outcome) for outcome in map(RecordOutcome.from_dict, map(json.loads, lines)))
         present = self._media(shard) if saved else set()
         return {record_id: outcome for record_id, outcome in saved.items() if _files(outcome) <= present}
 
     def finish_shard(
         self,
         shard: ShardRecords,
-        outcomes: Iterable[Outcome],
+        outcomes: Iterable[RecordOutcome],
         *,
         run_fingerprint: str,
         stages: Sequence[str] = (),
         metrics: Sequence[str] = (),
         columns: Mapping[str, type] | None = None,
-    ) -> DoneMark:
+    ) -> DoneMarker:
         """Writes the outcome rows, then the marker; saved outcomes are removed.
 
         Args:
@@ -223,9 +223,9 @@ class RunFolder:
         wanted = {path for outcome in outcomes for path in _files(outcome)}
         for path in self._media(number, partial=True) - wanted:  # of records that failed later, or died half-way
             self.storage.remove(path)
-        content = table_bytes(outcome_table(shard, outcomes, stages=stages, metrics=metrics, columns=columns))
+        content = encode_parquet(build_outcome_table(shard, outcomes, stages=stages, metrics=metrics, columns=columns))
         self.storage.write(self.records_path(number), content)
-        mark = DoneMark(
+        mark = DoneMarker(
             shard=number,
             records=len(outcomes),
             statuses=dict(Counter(outcome.status for outcome in outcomes)),
@@ -251,8 +251,8 @@ class RunFolder:
         """
         folder = f"{self.shard_folder(shard)}/saved"
         older = self.storage.names(folder)
-        finished = self.done_mark(shard) is not None
-        outcomes = list(outcomes_of(self.records(shard)) if finished else self.saved_outcomes(shard).values())
+        finished = self.read_done_marker(shard) is not None
+        outcomes = list(outcomes_from_table(self.read_records(shard)) if finished else self.read_saved_outcomes(shard).values())
         kept = [outcome for outcome in outcomes if outcome.status not in retry]
         if len(kept) < len(outcomes):
             self.save_outcomes(shard, kept)
@@ -269,10 +269,10 @@ class RunFolder:
         Returns:
             the removed paths.
         """
-        if self.done_mark(shard):
+        if self.read_done_marker(shard):
             return []
         folder = self.shard_folder(shard)
-        wanted = {path for outcome in self.saved_outcomes(shard).values() for path in _files(outcome)}
+        wanted = {path for outcome in self.read_saved_outcomes(shard).values() for path in _files(outcome)}
         removed = [path for path in sorted(self._media(shard, partial=True)) if path not in wanted]
         removed += [f"{folder}/saved/{n}" for n in self.storage.names(f"{folder}/saved") if n.startswith(PARTIAL)]
         tops = (f"{folder}/{name}" for name in self.storage.names(folder))
@@ -282,16 +282,16 @@ class RunFolder:
             self.storage.remove(path)
         return removed
 
-    def records(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+    def read_records(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the outcome rows of a finished shard; InputError `records_unreadable`."""
         file = self.storage.location(self.records_path(shard))
         schema = read_schema([file])
         return read_table([file], schema, [name for name in columns if name in schema.names] if columns else None)
 
-    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    def iterate_tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The outcome rows of all finished shards, one table a shard, in order."""
-        for shard in sorted(self.done_marks()):
-            yield self.records(shard, columns)
+        for shard in sorted(self.read_done_markers()):
+            yield self.read_records(shard, columns)
 
     def _media(self, shard: int, *, partial: bool = False) -> set[str]:
         """Paths of the videos and motions of a shard; those still being written too if `partial`."""
@@ -310,5 +310,5 @@ class RunFolder:
         return ManifestError("run_missing", f"{root}: holds no {path}; expected a run folder: check the path")
 
 
-def _files(outcome: Outcome) -> set[str]:
+def _files(outcome: RecordOutcome) -> set[str]:
     return {path for path in (outcome.video, outcome.motion_file) if path}

@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from manifests.errors import ManifestError
-from manifests.storage import LocalStorage, Storage, unwritable
+from manifests.storage import LocalStorage, Storage, unwritable_error
 
 LEASE_S = 120.0  # an object store knows no dead drivers: a lease that was not renewed for so long is free
 RENEW_S = 30.0  # four chances within a lease
@@ -60,12 +60,12 @@ class LocalLock(RunLock):
         except Timeout:
             raise _locked(self._storage, self._path.read_bytes()) from None
         except OSError as error:
-            raise unwritable(str(self._path), error) from None
+            raise unwritable_error(str(self._path), error) from None
         try:
             self._path.write_bytes(_holder())
         except OSError as error:
             self._lock.release()
-            raise unwritable(str(self._path), error) from None
+            raise unwritable_error(str(self._path), error) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,7 +137,7 @@ def check_lease(storage: Storage, token: str | None) -> None:
         raise _locked(storage, json.dumps(holder).encode())
 
 
-def run_lock(storage: Storage) -> RunLock:
+def create_run_lock(storage: Storage) -> RunLock:
     """The lock that fits the storage."""
     return LocalLock(storage) if isinstance(storage, LocalStorage) else LeaseLock(storage)
 

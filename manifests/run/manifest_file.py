@@ -28,7 +28,7 @@ from manifests.errors import ManifestError
 from manifests.problems import Problem, safe_text
 from manifests.record import Record
 from manifests.scan import MEDIA_COLUMNS, Scan, ScannedBlock
-from manifests.storage import Storage, unwritable
+from manifests.storage import Storage, unwritable_error
 
 # A shard is what becomes visible at once, one table and one marker. 256 records of ten seconds are 43 minutes
 # of video, some hundred MB: progress is seen early, a manifest of a million rows has 3,907 shards, which one
@@ -190,7 +190,7 @@ class _Writer:
         try:
             yield
         except OSError as error:
-            raise unwritable(str(self._path), error) from error
+            raise unwritable_error(str(self._path), error) from error
 
 
 def _passed_names(names: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ STATUSES: tuple[str, ...] = tuple(status.value for status in Status)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RecordOutcome:
     """The result of one record: everything of its row that the manifest did not bring.
 
     Raises:
@@ -49,7 +49,7 @@ class Outcome:
     warnings: str | None = None  # sentences about the picture
     warning_codes: str | None = None  # of these sentences
     bundle: str | None = None
-    licences: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
     facts: Mapping[str, int | float | str | bool | None] = field(default_factory=dict)  # further columns, by name
     metrics: Mapping[str, float | None] = field(default_factory=dict)  # by name
     metric_reasons: Mapping[str, str] = field(default_factory=dict)  # why there is no number, by name
@@ -67,11 +67,11 @@ class Outcome:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Outcome:
+    def from_dict(cls, values: Mapping[str, Any]) -> RecordOutcome:
         """The outcome that `as_dict` made plain; unknown entries of a newer version are dropped."""
         known = {entry.name for entry in fields(cls)}
         kept = {name: value for name, value in values.items() if name in known}
-        return cls(**{**kept, "licences": tuple(kept.get("licences", ()))})
+        return cls(**{**kept, "licenses": tuple(kept.get("licenses", ()))})
 
     def _invalid(self, reason: str) -> ManifestError:
         return ManifestError("outcome_invalid", f"outcome of {self.record_id!r}: {reason}")

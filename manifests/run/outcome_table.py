@@ -14,7 +14,7 @@ from joyvasa.result_tables import SCHEMA_VERSION
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.run.manifest_file import INPUT, WRITTEN, ShardRecords
-from manifests.run.outcome import Outcome
+from manifests.run.outcome import RecordOutcome
 
 SECONDS = "seconds_"  # begins the name of a column with the seconds of one stage
 METRIC = "metric_"  # begins the name of a column with one metric
@@ -42,7 +42,7 @@ RESULT_FIELDS = (
     pa.field("warnings", pa.string()),
     pa.field("warning_codes", pa.string()),
     pa.field("bundle", pa.string()),
-    pa.field("licences", pa.list_(pa.string())),
+    pa.field("licenses", pa.list_(pa.string())),
 )
 INPUT_FIELDS = (  # as written in the source manifest; the seed is the one that was used
     pa.field("image", pa.string()),
@@ -56,9 +56,9 @@ INPUT_FIELDS = (  # as written in the source manifest; the seed is the one that 
 TAKEN = frozenset(entry.name for entry in (*RESULT_FIELDS, *INPUT_FIELDS)) | {"shard"}
 
 
-def outcome_table(
+def build_outcome_table(
     shard: ShardRecords,
-    outcomes: Iterable[Outcome],
+    outcomes: Iterable[RecordOutcome],
     *,
     stages: Sequence[str] = (),
     metrics: Sequence[str] = (),
@@ -99,21 +99,21 @@ def outcome_table(
     arrays: list[Any] = [pa.array(values, entry.type) for entry, values in made]
     schema = [entry for entry, _ in made]
     for entry in shard.extra.schema:
-        schema.append(entry.with_name(passed_name(entry.name, {other.name for other in schema})))
+        schema.append(entry.with_name(passthrough_name(entry.name, {other.name for other in schema})))
         arrays.append(shard.extra.column(entry.name))
     metadata = {"joyvasa.schema_version": SCHEMA_VERSION, FACTS: json.dumps([*further])}
     return pa.table(arrays, schema=pa.schema(schema, metadata=metadata))
 
 
-def outcomes_of(table: pa.Table) -> Iterator[Outcome]:
+def outcomes_from_table(table: pa.Table) -> Iterator[RecordOutcome]:
     """The outcomes in a table that `outcome_table` made."""
     facts = json.loads((table.schema.metadata or {}).get(FACTS.encode(), b"[]"))
     for row in table.to_pylist():
         values = {entry.name: row.get(entry.name) for entry in RESULT_FIELDS}  # an older table lacks some
-        yield Outcome.from_dict(
+        yield RecordOutcome.from_dict(
             {
                 **values,
-                "licences": values["licences"] or (),
+                "licenses": values["licenses"] or (),
                 "seconds": _prefixed(row, SECONDS),
                 "facts": {name: row[name] for name in facts if row[name] is not None},
                 "metrics": _prefixed(row, METRIC),
@@ -122,14 +122,14 @@ def outcomes_of(table: pa.Table) -> Iterator[Outcome]:
         )
 
 
-def table_bytes(table: pa.Table) -> bytes:
+def encode_parquet(table: pa.Table) -> bytes:
     """A table as a Parquet file."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
 
 
-def passed_name(name: str, used: Iterable[str] = ()) -> str:
+def passthrough_name(name: str, used: Iterable[str] = ()) -> str:
     """The name under which a passed-through column appears among the outcome columns."""
     taken = set(used) | TAKEN
     while name in taken or name.startswith((SECONDS, METRIC)):
@@ -137,9 +137,9 @@ def passed_name(name: str, used: Iterable[str] = ()) -> str:
     return name
 
 
-def _exactly_one(shard: ShardRecords, outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
+def _exactly_one(shard: ShardRecords, outcomes: Iterable[RecordOutcome]) -> dict[str, RecordOutcome]:
     wanted = {record.id for record in shard.records}
-    by_id: dict[str, Outcome] = {}
+    by_id: dict[str, RecordOutcome] = {}
     for outcome in outcomes:
         if outcome.record_id in by_id or outcome.record_id not in wanted:
             reason = "has two outcomes" if outcome.record_id in by_id else "is not in it"

@@ -116,7 +116,7 @@ def _run_status(run: str) -> dict[str, int]:
     from manifests.storage import open_storage
 
     folder = RunFolder(open_storage(run))
-    counts = folder.count_records(folder.open_manifest())
+    counts = folder.count_records(folder.read_manifest())
     return {
         "records": counts.records,
         "pending": counts.pending,

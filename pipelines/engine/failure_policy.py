@@ -20,7 +20,7 @@ from manifests.run.outcome import Status
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.base import Cause
 from pipelines.engine.tasks import StageTask
-from stages.base import Failed, Kind
+from stages.base import Failed, FailureKind
 
 _MAX_REPLAYS = 5  # times that a record may lose payloads
 
@@ -91,23 +91,23 @@ class FailureRules:
         self._config = config
         self._worker_crashes = 0
 
-    def of_outcome(self, task: StageTask, failed: Failed) -> Decision:
+    def decide_on_outcome(self, task: StageTask, failed: Failed) -> Decision:
         """Decide about a failure that a stage returned for one record; out of memory is for `of_batch`."""
         match failed.kind:
-            case Kind.STOP:
+            case FailureKind.STOP:
                 return StopRun(failed)
-            case Kind.IO:
+            case FailureKind.IO:
                 if task.io_failures < self._config.io_retries:
                     delay_s = min(self._config.io_backoff_s * 2**task.io_failures, self._config.io_backoff_max_s)
                     task.io_failures += 1
                     return Retry([task], delay_s)
                 return Reject(task, Status.FAILED, failed.code, failed.sentence, lasting=False)
-            case Kind.BAD_INPUT:
+            case FailureKind.BAD_INPUT:
                 return Reject(task, Status.FAILED, failed.code, failed.sentence)
             case _:
                 return Reject(task, Status.QUARANTINED, failed.code, failed.sentence)
 
-    def of_batch(self, tasks: list[StageTask], failed: Failed, *, batch_size: int) -> list[Decision]:
+    def decide_on_batch(self, tasks: list[StageTask], failed: Failed, *, batch_size: int) -> list[Decision]:
         """Decide about a stage that raised for a whole batch, or ran out of memory for some tasks of one.
 
         Args:
@@ -115,17 +115,17 @@ class FailureRules:
             failed: the failure.
             batch_size: number of tasks in the batch.
         """
-        if failed.kind is Kind.STOP:
+        if failed.kind is FailureKind.STOP:
             return [StopRun(failed)]
         if len(tasks) > 1:
             return _halves(tasks)
         if batch_size > 1:
             return [Retry(tasks)]
-        if failed.kind in (Kind.POISON, Kind.OUT_OF_MEMORY):
+        if failed.kind in (FailureKind.POISON, FailureKind.OUT_OF_MEMORY):
             return [self._solo(tasks[0], failed.code, failed.sentence)]
-        return [self.of_outcome(tasks[0], failed)]
+        return [self.decide_on_outcome(tasks[0], failed)]
 
-    def of_lost_worker(self, tasks: list[StageTask], cause: Cause, sentence: str) -> list[Decision]:
+    def decide_on_lost_worker(self, tasks: list[StageTask], cause: Cause, sentence: str) -> list[Decision]:
         """A worker is gone with the batch that it was running.
 
         Args:
@@ -151,7 +151,7 @@ class FailureRules:
             return [DeferVerdict(task, decision, self._config.verdict_s)]
         return [decision]
 
-    def of_lost_payload(self, tasks: list[StageTask], sentence: str) -> list[Decision]:
+    def decide_on_lost_payload(self, tasks: list[StageTask], sentence: str) -> list[Decision]:
         """Decide about a batch with lost inputs; the task concerned is found by halving, as for any failure."""
         if len(tasks) > 1:
             return _halves(tasks)

@@ -15,14 +15,14 @@ from manifests.record import Record
 from manifests.run.outcome import Status
 from pipelines.engine.admission import Admission
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.events import Event, EventKind, Listener
+from pipelines.engine.events import Event, EventKind, EventCallback
 from pipelines.engine.executors.base import (
     BatchDone,
     BatchFailed,
     Cause,
     Executor,
     PayloadLost,
-    Report,
+    WorkerReport,
     WorkerLost,
     WorkerReady,
 )
@@ -32,8 +32,8 @@ from pipelines.engine.interrupts import Interrupts
 from pipelines.engine.pools import Batch, WorkerPool
 from pipelines.engine.recovery import Recovery
 from pipelines.engine.statistics import RunStatistics, StageStatistics
-from pipelines.engine.tasks import Finished, StageTask
-from stages.base import Failed, Kind, Ok
+from pipelines.engine.tasks import FinishedRecord, StageTask
+from stages.base import Failed, FailureKind, Ok
 
 LONGEST_WAIT_S = 0.2  # between two checks of time limits and of idle workers
 PROGRESS_S = 1.0  # between two progress events
@@ -42,11 +42,11 @@ PROGRESS_S = 1.0  # between two progress events
 def run(
     pipeline: Pipeline,
     records: Iterable[Record],
-    on_finished: Callable[[Finished], None],
+    on_finished: Callable[[FinishedRecord], None],
     *,
     executor: Executor,
     config: EngineConfig | None = None,
-    on_event: Listener | None = None,
+    on_event: EventCallback | None = None,
 ) -> RunStatistics:
     """Run all records through a pipeline.
 
@@ -82,10 +82,10 @@ class _Engine:
         self,
         pipeline: Pipeline,
         records: Iterable[Record],
-        on_finished: Callable[[Finished], None],
+        on_finished: Callable[[FinishedRecord], None],
         executor: Executor,
         config: EngineConfig,
-        on_event: Listener,
+        on_event: EventCallback,
     ) -> None:
         self._pipeline, self._executor, self._config, self._on_event = pipeline, executor, config, on_event
         self._on_finished = on_finished
@@ -93,7 +93,7 @@ class _Engine:
         self._pools = {s.name: WorkerPool(s, executor, numbers, config.start_limit_s) for s in pipeline.stages}
         self._batches: dict[int, Batch] = {}
         self._statistics = RunStatistics({spec.name: StageStatistics.of(spec) for spec in pipeline.order})
-        credits = {s.name: executor.workers_of(s) * s.slots * s.batch_size for s in pipeline.stages}
+        credits = {s.name: executor.count_workers(s) * s.slots * s.batch_size for s in pipeline.stages}
         self._admission = Admission(
             records,
             look_ahead=config.look_ahead,
@@ -153,7 +153,7 @@ class _Engine:
             self._flow.enter(record)
         return self._flow.in_flight > 0 or not self._admission.exhausted
 
-    def _finish(self, finished: Finished) -> None:
+    def _finish(self, finished: FinishedRecord) -> None:
         if rejection := finished.rejection:
             stage = self._statistics.stages[rejection.stage]
             if rejection.status is Status.FAILED:
@@ -196,7 +196,7 @@ class _Engine:
                     batch = pool.submit(number, tasks, now, alone=alone)
                     self._batches[batch.ticket] = batch
 
-    def _handle(self, report: Report) -> None:
+    def _handle(self, report: WorkerReport) -> None:
         now = time.monotonic()
         if isinstance(report, WorkerReady):
             pool = self._pool_of(report.worker)
@@ -213,9 +213,9 @@ class _Engine:
             case BatchDone():
                 self._sort_outcomes(batch, report)
             case BatchFailed(failure=failure, seconds=seconds):
-                self._recovery.batch_failed(batch, batch.tasks, failure, seconds)
+                self._recovery.handle_failed_batch(batch, batch.tasks, failure, seconds)
             case PayloadLost(sentence=sentence):
-                self._recovery.payload_lost(batch, sentence)
+                self._recovery.handle_lost_payload(batch, sentence)
 
     def _sort_outcomes(self, batch: Batch, done: BatchDone) -> None:
         statistics = self._stage(batch.stage)
@@ -229,13 +229,13 @@ class _Engine:
                 statistics.records += 1
                 statistics.add_facts(outcome.facts)
                 self._flow.succeed(task, outcome, reference, share)
-            elif outcome.kind is Kind.OUT_OF_MEMORY:
+            elif outcome.kind is FailureKind.OUT_OF_MEMORY:
                 out_of_memory.append((task, outcome))
             else:
-                self._recovery.outcome_failed(task, outcome)
+                self._recovery.handle_failed_outcome(task, outcome)
         if out_of_memory:
             tasks = [task for task, _ in out_of_memory]
-            self._recovery.batch_failed(batch, tasks, out_of_memory[0][1], share * len(tasks))
+            self._recovery.handle_failed_batch(batch, tasks, out_of_memory[0][1], share * len(tasks))
 
     def _kill_overdue(self, now: float) -> None:
         if not self._executor.parallel:
@@ -251,7 +251,7 @@ class _Engine:
         batches = pool.remove(number, cause, sentence, now)
         for batch in batches:
             del self._batches[batch.ticket]
-        self._recovery.worker_lost(pool.spec.name, batches, cause, sentence, now)
+        self._recovery.handle_lost_worker(pool.spec.name, batches, cause, sentence, now)
 
     # -- time and statistics
 

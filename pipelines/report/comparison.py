@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute
 import yaml
 
-from joyvasa.metrics.base import Column
+from joyvasa.metrics.base import MetricColumn
 from pipelines.report.metrics import known_columns
 from pipelines.report.rows import RunRows
 from pipelines.report.statistics import Bootstrap, Summary
@@ -30,7 +30,7 @@ class Paired:
         ours_better: of these records, the part in which ours is better; None where neither direction is.
     """
 
-    column: Column
+    column: MetricColumn
     theirs: Summary
     difference: Summary
     ours_better: float | None
@@ -75,7 +75,7 @@ def compare(ours: RunRows, theirs: RunRows, name: str, bootstrap: Bootstrap) -> 
     known = known_columns()
     pairs = []
     for metric in dict.fromkeys([*known, *ours.metrics, *theirs.metrics]):
-        column = known.get(metric) or Column(metric, metric, "not a metric of this version of the program")
+        column = known.get(metric) or MetricColumn(metric, metric, "not a metric of this version of the program")
         a, b = ours.metric(metric), theirs.metric(metric)
         if not (np.isfinite(a).any() or np.isfinite(b).any()):
             continue

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from joyvasa.metrics import NAMES, build
-from joyvasa.metrics.base import Column
+from joyvasa.metrics import METRIC_NAMES, build_metric
+from joyvasa.metrics.base import MetricColumn
 from pipelines.report.grouping import Grouping
 from pipelines.report.rows import RunRows
 from pipelines.report.statistics import Bootstrap, Summary
@@ -53,7 +53,7 @@ class MetricFigures:
             better. Empty where all videos have the same number.
     """
 
-    column: Column
+    column: MetricColumn
     summary: Summary
     videos: int
     reasons: list[Reason]
@@ -67,9 +67,9 @@ class MetricFigures:
         return self.summary.n / self.videos if self.videos else None
 
 
-def known_columns() -> dict[str, Column]:
+def known_columns() -> dict[str, MetricColumn]:
     """The columns of all metrics that this program has, by name, in the order of tables."""
-    return {column.name: column for name in NAMES for column in build(name).columns}
+    return {column.name: column for name in METRIC_NAMES for column in build_metric(name).columns}
 
 
 def metric_figures(rows: RunRows, bootstrap: Bootstrap) -> list[MetricFigures]:
@@ -78,7 +78,7 @@ def metric_figures(rows: RunRows, bootstrap: Bootstrap) -> list[MetricFigures]:
     videos = int(rows.videos().sum())
     figures = []
     for name in [*(name for name in known if name in rows.metrics), *(n for n in rows.metrics if n not in known)]:
-        column = known.get(name) or Column(name, name, "not a metric of this version of the program")
+        column = known.get(name) or MetricColumn(name, name, "not a metric of this version of the program")
         values = rows.metric(name)
         worst, best = _extremes(values, column)
         summary = bootstrap.summary(values)
@@ -104,7 +104,7 @@ def _members(grouping: Grouping) -> dict[str, np.ndarray]:
     return {value: np.flatnonzero(grouping.codes == code) for code, value in enumerate(grouping.values)}
 
 
-def _extremes(values: np.ndarray, column: Column) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+def _extremes(values: np.ndarray, column: MetricColumn) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
     places = np.flatnonzero(np.isfinite(values))
     if not len(places) or values[places].min() == values[places].max():
         return [], []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from joyvasa.metrics.base import Column
+from joyvasa.metrics.base import MetricColumn
 from manifests.run.description import RunDescription
 from pipelines.report.comparison import Comparison, PublishedTable
 from pipelines.report.failures import FailureFigure, FailureGroup
@@ -56,7 +56,7 @@ class Report:
         return [self.name, *(other.name for other in self.comparisons)]
 
     @property
-    def side_by_side(self) -> list[tuple[Column, list[Summary]]]:
+    def side_by_side(self) -> list[tuple[MetricColumn, list[Summary]]]:
         """Each metric that a run has numbers of, by run."""
         known = {pair.column.name: pair.column for other in self.comparisons for pair in other.pairs}
         ours = {one.column.name: one.summary for one in self.metrics}

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from joyvasa.metrics.base import Column
+from joyvasa.metrics.base import MetricColumn
 from pipelines.report.metrics import MetricFigures, Reason
 from pipelines.report.model import Report
 
@@ -76,9 +76,9 @@ def _asset(name: str) -> str:
     return resources.files("pipelines.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def by_reason(figures: list[MetricFigures]) -> list[tuple[Reason, list[Column]]]:
+def by_reason(figures: list[MetricFigures]) -> list[tuple[Reason, list[MetricColumn]]]:
     """Metrics without a number by the reason, as weights that are missing cost several."""
-    found: dict[Reason, list[Column]] = {}
+    found: dict[Reason, list[MetricColumn]] = {}
     for one in figures:
         for reason in one.reasons or [Reason("no_videos", 0, "there is nothing to measure")]:
             found.setdefault(reason, []).append(one.column)

@@ -14,7 +14,7 @@ import yaml
 from joyvasa import __version__
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import JoyvasaError
-from joyvasa.metrics import NAMES, build
+from joyvasa.metrics import METRIC_NAMES, build_metric
 from manifests.run.description import RunDescription
 from pipelines.report.metrics import MetricFigures
 from pipelines.report.rows import RunRows
@@ -101,5 +101,5 @@ def _hashes(bundles: Mapping[str, Any], before: str = "") -> Iterator[tuple[str,
 def _metric_licenses(figures: list[MetricFigures]) -> list[tuple[str, str]]:
     """Of the weights behind the numbers that there are."""
     measured = {one.column.name for one in figures if one.summary.n}
-    metrics = [metric for metric in map(build, NAMES) if metric.license]
+    metrics = [metric for metric in map(build_metric, METRIC_NAMES) if metric.license]
     return [(m.name, m.license) for m in metrics if measured & {column.name for column in m.columns}]

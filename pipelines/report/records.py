@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from manifests.manifest import is_remote, join
+from manifests.manifest import is_remote, resolve_location
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.storage import LocalStorage
@@ -59,7 +59,7 @@ def record_views(
             path = folder.video_path(row["shard"], row["record_id"])
             location, href = folder.storage.location(path), quote(f"../{path}")
         elif row.get("input_video") and description.kind == "evaluate":
-            location = join(description.manifest.folder, row["input_video"])
+            location = resolve_location(description.manifest.folder, row["input_video"])
             href = link_to(location, folder)
         source = Source(location, row.get("duration_s")) if location else None
         views[place] = RecordView(place, row["record_id"], row.get("row"), href, source)

@@ -15,7 +15,7 @@ from joyvasa.metrics import FVD
 from manifests.run.description import RunDescription
 from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
-from manifests.run.outcome_table import table_bytes
+from manifests.run.outcome_table import encode_parquet
 from manifests.scratch import scratch_folder
 from manifests.storage import open_storage
 from pipelines.report.comparison import compare, published_tables
@@ -72,7 +72,7 @@ def write_report(run: str, compared: Sequence[str] = (), *, on_progress: Progres
     report = make_report(run, compared, on_progress=on_progress)
     table = figure_table(report)
     storage = open_storage(run)
-    storage.write(PARQUET, table_bytes(table))
+    storage.write(PARQUET, encode_parquet(table))
     storage.write(CSV, csv_bytes(table))
     storage.write(PAGE, page_bytes(report))
     return ReportFiles(*(storage.location(path) for path in (PAGE, CSV, PARQUET)))
@@ -93,7 +93,7 @@ def make_report(run: str, compared: Sequence[str] = (), *, on_progress: Progress
         return Report(
             name=ours.name,
             description=ours.description,
-            headline=headline(ours.rows, read_events(ours.folder.storage), records=ours.folder.manifest().records),
+            headline=headline(ours.rows, read_events(ours.folder.storage), records=ours.folder.read_manifest().records),
             metrics=metrics,
             plots=dict(_plots(metrics, ours, others)),
             views=views,
@@ -109,7 +109,7 @@ def make_report(run: str, compared: Sequence[str] = (), *, on_progress: Progress
 
 def _read(location: str, stack: ExitStack, on_progress: Progress) -> _Run:
     folder = RunFolder(open_storage(location))
-    description = folder.description()
+    description = folder.read_description()
     rows = RunRows(folder, stack.enter_context(scratch_folder()))
     rows.read(on_progress)
     name = description.name or posixpath.basename(folder.storage.root) or folder.storage.root

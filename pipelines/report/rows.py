@@ -32,7 +32,7 @@ KNOWN = pa.schema(  # columns that a run has even where no table says so
         (METRIC_REASONS, pa.string()),
     ]
 )
-COUNTED = ("frames", "duration_s", "attempts", "licences", "bundle", METRIC_REASONS)
+COUNTED = ("frames", "duration_s", "attempts", "licenses", "bundle", METRIC_REASONS)
 COPIED = ("record_id", "row", "shard", "status", "stage", "error_code", "error", "warning_codes", "warnings")
 COPIED += ("video", "input_video", "duration_s")
 PLACE = "place"  # of a row in the run, from 0; a column of the copy
@@ -59,7 +59,7 @@ class RunRows:
         frames, duration_s: sums over the videos.
         metrics: names of columns with numbers, in the order of the tables.
         reasons: why videos have no number: by metric and code, how many and one sentence.
-        licences, bundles: of the videos, with numbers of records.
+        licenses, bundles: of the videos, with numbers of records.
     """
 
     def __init__(self, folder: RunFolder, scratch: Path) -> None:
@@ -71,7 +71,7 @@ class RunRows:
         self.retried = 0
         self.metrics: list[str] = []
         self.reasons: dict[str, dict[str, tuple[int, str]]] = {}
-        self.licences: Counter[str] = Counter()
+        self.licenses: Counter[str] = Counter()
         self.bundles: Counter[str] = Counter()
         self._group_columns: list[str] = []
 
@@ -82,7 +82,7 @@ class RunRows:
             InputError: `records_unreadable`.
             OSError: the scratch disk is full.
         """
-        marks = self._folder.done_marks()
+        marks = self._folder.read_done_markers()
         total = sum(mark.records for mark in marks.values())
         files = [self._folder.storage.location(self._folder.records_path(shard)) for shard in sorted(marks)]
         schema = _plain(pa.unify_schemas([read_schema(files), KNOWN], promote_options="permissive"))
@@ -166,8 +166,8 @@ class RunRows:
         self.retried += int(np.sum(_floats(table, "attempts") > 1))
         for stage in self.seconds:
             self.seconds[stage] += float(np.nansum(_floats(table, SECONDS + stage)))
-        for name, count in _value_counts(pc.list_flatten(table.column("licences"))):
-            _add(self.licences, name, count)
+        for name, count in _value_counts(pc.list_flatten(table.column("licenses"))):
+            _add(self.licenses, name, count)
         for name, count in _value_counts(table.column("bundle")):
             _add(self.bundles, name, count)
 

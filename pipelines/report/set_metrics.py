@@ -14,13 +14,13 @@ import numpy as np
 from joyvasa.errors import InputError
 from joyvasa.metrics import FVD
 from joyvasa.metrics.base import NotMeasured
-from joyvasa.metrics.support.frechet import Moments
+from joyvasa.metrics.support.frechet import FeatureMoments
 from manifests.errors import ManifestError
-from manifests.run.folder import DoneMark, RunFolder
+from manifests.run.folder import DoneMarker, RunFolder
 from manifests.storage import open_storage
 
 if TYPE_CHECKING:
-    from joyvasa.metrics.fvd import Fvd, FvdSet
+    from joyvasa.metrics.fvd import FvdResult, FvdSet
 
 PARTNERS = 16  # records behind one in which another sound is looked for
 
@@ -50,7 +50,7 @@ class MouthSoundNull:
         return float(np.percentile([*self.values.values()], 95)) if self.values else None
 
 
-def fvd(run: str, reference: str) -> Fvd:
+def fvd(run: str, reference: str) -> FvdResult:
     """FVD of the videos of a run against those of another run.
 
     Args:
@@ -64,14 +64,14 @@ def fvd(run: str, reference: str) -> Fvd:
         ManifestError: `run_unreadable`.
         InputError: `records_unreadable`.
     """
-    from joyvasa.metrics.fvd import Fvd
+    from joyvasa.metrics.fvd import FvdResult
     from joyvasa.metrics.fvd import fvd as distance
 
     sets: list[FvdSet] = []
     for location in (reference, run):
         found = _fvd_set(location)
         if isinstance(found, NotMeasured):
-            return Fvd(found, {})
+            return FvdResult(found, {})
         sets.append(found)
     return distance(*sets)
 
@@ -89,7 +89,7 @@ def mouth_sound_null(run: str) -> MouthSoundNull:
 
     folder = RunFolder(open_storage(run))
     values: dict[str, float] = {}
-    for shard in sorted(folder.done_marks()):
+    for shard in sorted(folder.read_done_markers()):
         ids = [name for name in _ok_records(folder, shard) if _feature(folder, shard, name, FEATURE) is not None]
         for at, record_id in enumerate(ids):
             own = _feature(folder, shard, record_id, FEATURE)
@@ -108,7 +108,7 @@ def mouth_sound_null(run: str) -> MouthSoundNull:
     return MouthSoundNull({}, NotMeasured("no_other_sound", sentence))
 
 
-def moments_of(folder: RunFolder, shard: int, mark: DoneMark, name: str) -> Moments | None:
+def moments_of(folder: RunFolder, shard: int, mark: DoneMarker, name: str) -> FeatureMoments | None:
     """Moments of one feature over the good records of a finished shard; kept in the run folder for the next time.
 
     Args:
@@ -124,15 +124,15 @@ def moments_of(folder: RunFolder, shard: int, mark: DoneMark, name: str) -> Mome
     if folder.storage.exists(kept):
         try:
             with _opened(folder.storage.read(kept)) as arrays:
-                return Moments.from_arrays(arrays, kept)
+                return FeatureMoments.from_arrays(arrays, kept)
         except (InputError, *UNREADABLE):
             pass  # damaged: computed again below
-    total: Moments | None = None
+    total: FeatureMoments | None = None
     for record_id in _ok_records(folder, shard):
         features = _feature(folder, shard, record_id, name)
         if features is None:
             continue
-        total = total or Moments.none(features.shape[1])
+        total = total or FeatureMoments.none(features.shape[1])
         total.add(features)
     if total is not None:
         sink = io.BytesIO()
@@ -151,12 +151,12 @@ def _fvd_set(location: str) -> FvdSet | NotMeasured:
     if not folder.storage.exists(RunFolder.RUN):
         sentence = f"{location}: is no run folder; expected one: make it with joyvasa evaluate"
         return NotMeasured("reference_missing", sentence)
-    choices = folder.description().bundles.get(FVD)
-    total: Moments | None = None
-    for shard, mark in sorted(folder.done_marks().items()):
+    choices = folder.read_description().bundles.get(FVD)
+    total: FeatureMoments | None = None
+    for shard, mark in sorted(folder.read_done_markers().items()):
         found = moments_of(folder, shard, mark, FVD)
         if found is not None:
-            total = total or Moments.none(found.mean.size)
+            total = total or FeatureMoments.none(found.mean.size)
             total.merge(found)
     if choices is None or total is None:
         sentence = f"{location}: holds no features of I3D; expected a run that was scored with its weights"
@@ -165,7 +165,7 @@ def _fvd_set(location: str) -> FvdSet | NotMeasured:
 
 
 def _ok_records(folder: RunFolder, shard: int) -> Iterator[str]:
-    rows = folder.records(shard, ["record_id", "status"]).to_pylist()
+    rows = folder.read_records(shard, ["record_id", "status"]).to_pylist()
     return (row["record_id"] for row in rows if row["status"] == "ok")
 
 

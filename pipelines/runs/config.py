@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from joyvasa.errors import ConfigError
-from joyvasa.metrics import BUNDLE, NAMES, check_name
+from joyvasa.metrics import METRICS_BUNDLE, METRIC_NAMES, check_metric_name
 from joyvasa.models import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
 from manifests.run.manifest_file import SHARD_RECORDS
@@ -20,20 +20,22 @@ class StageOptions:
     """What replaces the declaration of one stage, see `stages.base.Stage`; None keeps what the stage declares."""
 
     batch_size: int | None = None  # largest number of records in one call
-    workers: int | None = None  # processes
-    num_cpus: float | None = None  # cores of each worker, and so its threads
-    num_gpus: float | None = None  # GPUs of each worker: a whole number, or one n-th
-    time_limit_s: float | None = None  # for one batch; a worker that takes longer is killed
+    workers: int | None = None  # number of worker processes
+    num_cpus: float | None = None  # cores of each worker, and so the number of its threads
+    num_gpus: float | None = None  # GPUs of each worker: a whole number, or 1/n
+    time_limit_s: float | None = None  # limit for one batch; a worker that exceeds it is killed
 
 
 @dataclass(frozen=True)
 class RayOptions:
     """Where Ray is."""
 
-    address: str | None = None  # of a running cluster: auto, host:6379; none starts Ray on this machine
-    gpus: int | None = None  # to work on; none: those that the cluster has, or this machine
-    dashboard: bool = False
-    object_store_bytes: int | None = None  # memory for payloads where Ray is started here
+    # address of a running cluster: `auto`, `host:6379`; null: `RAY_ADDRESS` if set, else start Ray on this machine
+    address: str | None = None
+    # GPUs to work on; null: those of the cluster now, else of this machine. Set it if the cluster is to grow
+    gpus: int | None = None
+    dashboard: bool = False  # start Ray's dashboard, where Ray is started here
+    object_store_bytes: int | None = None  # size of the object store, where Ray is started here; null: Ray's default
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,19 @@ class RunConfig:
     """
 
     animation: AnimationConfig = field(default_factory=AnimationConfig)
-    executor: str = "ray"  # local: in this process, for a debugger or without Ray
-    determinism: Literal["fast", "strict"] = "fast"  # strict: the same bytes whatever shares a batch; slower
-    save_motion: bool = False  # keep each motion as a file beside the videos
-    share_motion: bool = False  # one motion per content of a recording and seed, played on all portraits that use it
+    executor: str = "ray"  # `ray`, or `local`: in this process, for a debugger or without Ray
+    # `strict`: output is bit-identical however records are batched; slower
+    determinism: Literal["fast", "strict"] = "fast"
+    save_motion: bool = False  # save the motion of each record as a file next to the videos
+    # sample one motion per recording and seed, and play it on all portraits that use it; rows without a seed get one
+    # from the content of the recording
+    share_motion: bool = False
     skip_bad_rows: bool = False  # run the good rows of a manifest that has bad ones
-    metrics: Literal["all", "none"] | tuple[str, ...] = "all"  # those without weights have null and a reason
-    metric_models: str = BUNDLE  # bundle with the weights of metrics: a name or a folder
-    metric_device: str = "auto"  # that they work on
-    shard_size: int = SHARD_RECORDS  # rows that become visible together
+    # metrics to compute for each video; a metric whose weights are missing gives null and a reason
+    metrics: Literal["all", "none"] | tuple[str, ...] = "all"
+    metric_models: str = METRICS_BUNDLE  # bundle with the weights of metrics: a name or a folder
+    metric_device: str = "auto"  # device of the metrics
+    shard_size: int = SHARD_RECORDS  # rows per shard; the videos of a shard become visible together
     clips: ClipConfig = field(default_factory=ClipConfig)  # of `joyvasa prepare`
     stages: Mapping[str, StageOptions] = field(default_factory=dict)  # by the name of the stage
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -67,11 +73,11 @@ class RunConfig:
             found = f"animation.mode is {self.animation.mode}, which a run takes from each row"
             raise ConfigError("config_invalid", f"{found}; expected the column mode in the manifest: name it there")
         for name in self.metric_names:
-            check_name(name)
+            check_metric_name(name)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
         """The metrics that are wanted, each once."""
         if isinstance(self.metrics, str):
-            return NAMES if self.metrics == "all" else ()
+            return METRIC_NAMES if self.metrics == "all" else ()
         return tuple(dict.fromkeys(self.metrics))

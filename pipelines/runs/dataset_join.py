@@ -17,14 +17,14 @@ from joyvasa.training.clip_config import FRAMES_PER_SECOND
 from joyvasa.training.clips import ClipRecord
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.dataset_files import CARD, SHARDS, DatasetCard, DatasetWriter
-from joyvasa.training.extraction import extractor_keypoints
-from joyvasa.training.shard_clips import shard_clips
+from joyvasa.training.extraction import count_keypoints
+from joyvasa.training.shard_reader import read_shard_clips
 from manifests.run.folder import RunFolder
-from manifests.run.outcome import Outcome
-from manifests.run.outcome_table import outcomes_of
+from manifests.run.outcome import RecordOutcome
+from manifests.run.outcome_table import outcomes_from_table
 from manifests.storage import Storage
 from pipelines.runs.dataset_card import Tally, card_text
-from stages.clip_parts import ClipParts, StretchRow
+from stages.recording_files import RecordingFiles, SegmentRow
 
 README = "README.md"
 ROWS = pa.schema(
@@ -65,7 +65,7 @@ def join_shards(folder: RunFolder, n_shards: int, bundle: Bundle, *, on_shard: C
     stale = [number for number in range(n_shards) if _stale(folder, number)]
     if stale:
         storage.remove(CARD)  # the data set is none while its shards change
-    keypoints = extractor_keypoints(bundle.network("motion_extractor"))
+    keypoints = count_keypoints(bundle.network("motion_extractor"))
     for name in storage.names(SHARDS):
         if name.startswith(PARTIAL):
             storage.remove(f"{SHARDS}/{name}")
@@ -93,7 +93,7 @@ def rows_path(folder: RunFolder, shard: int) -> str:
 
 def _stale(folder: RunFolder, shard: int) -> bool:
     """Whether recordings of a shard were run since it was joined."""
-    parts = ClipParts(folder.storage)
+    parts = RecordingFiles(folder.storage)
     return not folder.storage.exists(rows_path(folder, shard)) or bool(folder.storage.names(parts.folder(shard)))
 
 
@@ -102,11 +102,11 @@ def _join(folder: RunFolder, shard: int, keypoints: int) -> None:
 
     Shard and table are in place before what they were made of is removed, so nothing is lost in between.
     """
-    storage, parts = folder.storage, ClipParts(folder.storage)
+    storage, parts = folder.storage, RecordingFiles(folder.storage)
     writer = DatasetWriter(storage, frames_per_second=FRAMES_PER_SECOND, keypoints=keypoints)
-    outcomes = list(outcomes_of(folder.records(shard)))
+    outcomes = list(outcomes_from_table(folder.read_records(shard)))
     earlier = _earlier(folder, shard)
-    rows: dict[str, list[StretchRow]] = {}
+    rows: dict[str, list[SegmentRow]] = {}
     for outcome in outcomes:
         found = parts.rows(shard, outcome.record_id)
         rows[outcome.record_id] = _checked(outcome, earlier.get(outcome.record_id) if found is None else found)
@@ -115,15 +115,15 @@ def _join(folder: RunFolder, shard: int, keypoints: int) -> None:
     storage.remove(parts.folder(shard))
 
 
-def _checked(outcome: Outcome, rows: list[StretchRow] | None) -> list[StretchRow]:
+def _checked(outcome: RecordOutcome, rows: list[SegmentRow] | None) -> list[SegmentRow]:
     """The rows of a recording, or one for all of it where it was given up."""
     if rows and any(row.clip_id for row in rows) == (outcome.status == "ok"):
         return rows
-    return [StretchRow(code=outcome.error_code, sentence=outcome.error)]
+    return [SegmentRow(code=outcome.error_code, sentence=outcome.error)]
 
 
 def _clips(
-    storage: Storage, parts: ClipParts, shard: int, outcomes: list[Outcome], rows: Mapping[str, list[StretchRow]]
+    storage: Storage, parts: RecordingFiles, shard: int, outcomes: list[RecordOutcome], rows: Mapping[str, list[SegmentRow]]
 ) -> Iterator[ClipRecord]:
     """The clips of all recordings of a shard, in the order of the manifest."""
     for outcome in outcomes:
@@ -138,7 +138,7 @@ def _clips(
         files, path = (own, DatasetWriter.shard_path(0)) if new else (storage, DatasetWriter.shard_path(shard))
         n_clips = 0
         with contextlib.suppress(FileNotFoundError):
-            for clip in shard_clips(files, path, only=wanted):
+            for clip in read_shard_clips(files, path, only=wanted):
                 n_clips += 1
                 yield clip
         if n_clips != len(wanted):
@@ -146,20 +146,20 @@ def _clips(
             raise InputError("clips_lost", f"{found}; expected all: prepare the data set again")
 
 
-def _earlier(folder: RunFolder, shard: int) -> dict[str, list[StretchRow]]:
+def _earlier(folder: RunFolder, shard: int) -> dict[str, list[SegmentRow]]:
     """Rows of an earlier join by recording."""
     try:
         table = pq.read_table(io.BytesIO(folder.storage.read(rows_path(folder, shard))))
     except FileNotFoundError:
         return {}
-    rows: dict[str, list[StretchRow]] = {}
+    rows: dict[str, list[SegmentRow]] = {}
     for row in table.to_pylist():
         del row["status"]
-        rows.setdefault(row.pop("record_id"), []).append(StretchRow(**row))
+        rows.setdefault(row.pop("record_id"), []).append(SegmentRow(**row))
     return rows
 
 
-def _table(rows: Mapping[str, list[StretchRow]], outcomes: list[Outcome]) -> bytes:
+def _table(rows: Mapping[str, list[SegmentRow]], outcomes: list[RecordOutcome]) -> bytes:
     told = [
         {"record_id": one.record_id, "status": _status(one, row), **asdict(row)}
         for one in outcomes
@@ -170,7 +170,7 @@ def _table(rows: Mapping[str, list[StretchRow]], outcomes: list[Outcome]) -> byt
     return sink.getvalue()
 
 
-def _status(outcome: Outcome, row: StretchRow) -> str:
+def _status(outcome: RecordOutcome, row: SegmentRow) -> str:
     if row.clip_id:
         return "ok"
     return outcome.status if outcome.status == "quarantined" else "failed"

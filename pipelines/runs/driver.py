@@ -22,17 +22,17 @@ from joyvasa.mode import Mode
 from manifests.errors import ManifestError
 from manifests.manifest import Manifest, open_manifest
 from manifests.problems import Problem
-from manifests.run.description import ManifestSource, RunDescription, RunKind, refuse_differences
+from manifests.run.description import ManifestSource, RunDescription, RunKind, require_same_settings
 from manifests.run.events import EventLog
 from manifests.run.folder import RunCounts, RunFolder
 from manifests.run.manifest_file import RunManifest, write_manifest
-from manifests.run.outcome import Outcome
+from manifests.run.outcome import RecordOutcome
 from manifests.scan import Scan
 from manifests.scratch import scratch_folder
 from pipelines.engine import loop
-from pipelines.engine.events import Event, EventKind, Listener
+from pipelines.engine.events import Event, EventKind, EventCallback
 from pipelines.engine.graph import Pipeline
-from pipelines.engine.tasks import Finished
+from pipelines.engine.tasks import FinishedRecord
 from pipelines.runs.config import RunConfig
 from pipelines.runs.metrics import metric_columns
 from pipelines.runs.outcomes import build_outcome
@@ -42,7 +42,7 @@ from pipelines.runs.shard_writer import ShardWriter
 LOGGED_PROGRESS_S = 30.0  # between two progress lines in events.jsonl; each has about 3 kB
 SHOWN_PROBLEMS = 3  # of a refused manifest
 
-OutcomeBuilder: TypeAlias = Callable[[Finished, Pipeline], Outcome]
+OutcomeBuilder: TypeAlias = Callable[[FinishedRecord, Pipeline], RecordOutcome]
 """Build the outcome row of a record that has left the pipeline."""
 
 
@@ -117,7 +117,7 @@ def start_run(
     config: RunConfig,
     *,
     name: str = "",
-    listener: Listener | None = None,
+    listener: EventCallback | None = None,
 ) -> RunResult:
     """Create a run folder and execute the run.
 
@@ -149,7 +149,7 @@ def resume_run(
     description: RunDescription,
     *,
     retry: Collection[str] = (),
-    listener: Listener | None = None,
+    listener: EventCallback | None = None,
 ) -> RunResult:
     """Resume a run that did not finish.
 
@@ -166,7 +166,7 @@ def resume_run(
     """
     config = config_from(RunConfig, description.configuration)
     hashes = definition.hash_weights(config, description.manifest.modes)
-    refuse_differences(description, dataclasses.replace(description, bundles=hashes))
+    require_same_settings(description, dataclasses.replace(description, bundles=hashes))
     pipeline = _build_pipeline(definition, folder, config, description)
     return execute_run(definition, folder, description, config, pipeline, listener, retry=retry)
 
@@ -177,7 +177,7 @@ def execute_run(
     description: RunDescription,
     config: RunConfig,
     pipeline: Pipeline,
-    listener: Listener | None,
+    listener: EventCallback | None,
     *,
     retry: Collection[str] = (),
 ) -> RunResult:
@@ -192,11 +192,11 @@ def execute_run(
         listener: called with every event.
         retry: statuses of finished records to run again.
     """
-    manifest = folder.manifest()
+    manifest = folder.read_manifest()
     build_row = definition.build_outcomes(config, description.manifest.modes)
     with folder.lock() as lock, EventLog(folder.storage) as log:
         if retry:
-            for number in folder.begun_shards():
+            for number in folder.started_shards():
                 folder.reopen_shard(number, retry)
         writer = ShardWriter(
             folder,
@@ -224,7 +224,7 @@ def execute_run(
             if listener:
                 listener(event)
 
-        def on_finished(finished: Finished) -> None:
+        def on_finished(finished: FinishedRecord) -> None:
             writer.record_outcome(finished.record, build_row(finished, pipeline))
 
         try:
@@ -240,7 +240,7 @@ def execute_run(
             with contextlib.suppress(ManifestError):  # a full disk must not hide the reason
                 writer.flush()
             raise
-        counts = folder.counts(manifest)
+        counts = folder.count_records(manifest)
     product = definition.finish(folder, manifest, config)
     return RunResult(folder.storage.root, counts, statistics.as_dict(), product)
 
@@ -314,7 +314,7 @@ def create_run_folder(folder: RunFolder, description: RunDescription, rows: Path
         ManifestError: `run_exists` if the folder holds this run, `run_changed` if it holds another one.
     """
     if folder.storage.exists(RunFolder.RUN):
-        refuse_differences(folder.description(), description)
+        require_same_settings(folder.read_description(), description)
     folder.create(description, rows)
 
 

@@ -11,7 +11,7 @@ from joyvasa.mode import Mode
 from manifests.run.description import RunKind
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.engine.events import Listener
+from pipelines.engine.events import EventCallback
 from pipelines.engine.graph import Pipeline
 from pipelines.runs.config import RunConfig
 from pipelines.runs.driver import RunDefinition, RunResult, start_run, with_absolute_paths
@@ -49,7 +49,7 @@ def evaluate(
     name: str,
     config: RunConfig | None = None,
     *,
-    listener: Listener | None = None,
+    listener: EventCallback | None = None,
 ) -> RunResult:
     """Score the video of each row of a manifest.
 

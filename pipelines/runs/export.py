@@ -30,9 +30,9 @@ def export_webdataset(run: str, out: str) -> Iterator[tuple[str, int]]:
         InputError: `records_unreadable`.
     """
     folder, target = RunFolder(open_storage(run)), open_storage(out)
-    folder.description()  # says so if there is no run
-    for shard in sorted(folder.done_marks()):
-        rows = [row for row in folder.records(shard).to_pylist() if row["status"] == "ok"]
+    folder.read_description()  # says so if there is no run
+    for shard in sorted(folder.read_done_markers()):
+        rows = [row for row in folder.read_records(shard).to_pylist() if row["status"] == "ok"]
         if not rows:
             continue
         name = f"{shard:05d}.tar"

@@ -11,11 +11,11 @@ from joyvasa.mode import Mode
 from joyvasa.models import MOTION_ROLES, require_models, roles_in_use
 from manifests.run.description import RunKind
 from manifests.run.folder import RunFolder
-from manifests.run.outcome import Outcome
+from manifests.run.outcome import RecordOutcome
 from manifests.storage import open_storage
-from pipelines.engine.events import Listener
+from pipelines.engine.events import EventCallback
 from pipelines.engine.graph import Pipeline
-from pipelines.engine.tasks import Finished
+from pipelines.engine.tasks import FinishedRecord
 from pipelines.runs.config import RunConfig
 from pipelines.runs.driver import OutcomeBuilder, RunDefinition, RunResult, start_run, with_absolute_paths
 from pipelines.runs.metrics import metric_columns, metric_hashes
@@ -49,7 +49,7 @@ class GenerateRun(RunDefinition):
         weights = {mode: Weights.of(config, bundle, mode) for mode in modes}
         metrics = metric_columns(config)
 
-        def build(finished: Finished, pipeline: Pipeline) -> Outcome:
+        def build(finished: FinishedRecord, pipeline: Pipeline) -> RecordOutcome:
             used = weights[finished.record.mode]
             return build_outcome(finished, pipeline=pipeline, weights=used, metrics=metrics)
 
@@ -57,7 +57,7 @@ class GenerateRun(RunDefinition):
 
 
 def generate(
-    manifest: str | Path, out: str | Path, config: RunConfig | None = None, *, listener: Listener | None = None
+    manifest: str | Path, out: str | Path, config: RunConfig | None = None, *, listener: EventCallback | None = None
 ) -> RunResult:
     """Generate a video for each row of a manifest.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from joyvasa.bundles import open_bundle
-from joyvasa.metrics import FVD, build, unavailable
+from joyvasa.metrics import FVD, build_metric, check_availability
 from joyvasa.models import AnimationConfig
 from pipelines.runs.config import RunConfig
 from stages.score import ScoreConfig, ScoreStage
@@ -32,7 +32,7 @@ def score_stage(config: RunConfig, run: str, animation: AnimationConfig) -> Scor
 
 def metric_columns(config: RunConfig) -> tuple[str, ...]:
     """Columns of the metrics of a run, those without weights too."""
-    return tuple(column.name for name in config.metric_names for column in build(name).columns)
+    return tuple(column.name for name in config.metric_names for column in build_metric(name).columns)
 
 
 def metric_hashes(config: RunConfig) -> dict[str, Any]:
@@ -45,19 +45,19 @@ def metric_hashes(config: RunConfig) -> dict[str, Any]:
     if not roles:
         return {}
     hashes: dict[str, Any] = {"metrics": bundle.fingerprint(roles)}
-    if FVD in config.metric_names and set(build(FVD).roles) <= set(roles):
-        from joyvasa.metrics.fvd import fvd_choices
+    if FVD in config.metric_names and set(build_metric(FVD).roles) <= set(roles):
+        from joyvasa.metrics.fvd import collect_fvd_choices
 
-        hashes[FVD] = dict(fvd_choices(bundle))
+        hashes[FVD] = dict(collect_fvd_choices(bundle))
     return hashes
 
 
 def metric_roles(config: RunConfig) -> tuple[str, ...]:
     """Roles of the weights that the metrics of a run use: those that are there and may be used."""
     bundle, commercial = open_bundle(config.metric_models), config.animation.licenses == "commercial"
-    metrics = map(build, config.metric_names)
+    metrics = map(build_metric, config.metric_names)
     return tuple(
-        sorted({role for one in metrics if not unavailable(one, bundle, commercial=commercial) for role in one.roles})
+        sorted({role for one in metrics if not check_availability(one, bundle, commercial=commercial) for role in one.roles})
     )
 
 

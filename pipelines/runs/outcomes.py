@@ -9,12 +9,12 @@ from typing import Any
 from joyvasa.bundles import Bundle
 from joyvasa.mode import Mode
 from joyvasa.models import roles_in_use
-from manifests.run.outcome import Outcome
+from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import RESULT_FIELDS
 from pipelines.engine.graph import Pipeline
-from pipelines.engine.tasks import Finished
+from pipelines.engine.tasks import FinishedRecord
 from pipelines.runs.config import RunConfig
-from pipelines.runs.metrics import metric_licences
+from pipelines.runs.metrics import metric_licenses
 from pipelines.runs.video_pipeline import animation_of
 
 METRIC = "metric."  # begins the name of a fact with a metric
@@ -27,19 +27,19 @@ class Weights:
     """The weights that records of one mode are made with, as their rows name them."""
 
     bundle: str  # name and fingerprint
-    licences: tuple[str, ...]
+    licenses: tuple[str, ...]
 
     @classmethod
     def of(cls, config: RunConfig, bundle: Bundle, mode: Mode) -> Weights:
         """Those of a run."""
         used = roles_in_use(animation_of(config, mode), bundle)
-        licences = {licence.name for licence in bundle.licences(used).values()} | metric_licences(config)
-        return cls(f"{bundle.name} {bundle.fingerprint(used)}", tuple(sorted(licences)))
+        licenses = {license.name for license in bundle.licenses(used).values()} | metric_licenses(config)
+        return cls(f"{bundle.name} {bundle.fingerprint(used)}", tuple(sorted(licenses)))
 
 
 def build_outcome(
-    finished: Finished, *, pipeline: Pipeline, weights: Weights | None = None, metrics: Sequence[str] = ()
-) -> Outcome:
+    finished: FinishedRecord, *, pipeline: Pipeline, weights: Weights | None = None, metrics: Sequence[str] = ()
+) -> RecordOutcome:
     """Build the outcome row of a record: how it ended, and what its stages declare as columns.
 
     Args:
@@ -54,7 +54,7 @@ def build_outcome(
         facts = finished.facts.get(spec.output, {})
         columns = spec.stage.columns if rejection else {**spec.stage.columns, **spec.stage.output_columns}
         values |= {name: facts[name] for name in columns if values.get(name) is None and name in facts}
-    return Outcome(
+    return RecordOutcome(
         record_id=finished.record.id,
         status=finished.status.value,
         stage=pipeline.by_name[rejection.stage].output if rejection else pipeline.outputs[-1],
@@ -63,7 +63,7 @@ def build_outcome(
         attempts=finished.attempts,
         seconds=finished.seconds,
         bundle=weights.bundle if weights else None,
-        licences=weights.licences if weights else (),
+        licenses=weights.licenses if weights else (),
         facts={name: value for name, value in values.items() if name not in STANDARD},
         **{name: value for name, value in values.items() if name in STANDARD},
         **scores_of(finished.facts.get("score", {}), metrics),

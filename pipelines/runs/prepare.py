@@ -17,8 +17,8 @@ from manifests.run.events import EventLog
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
 from manifests.storage import open_storage
-from manifests.video_files import names_videos, video_manifest
-from pipelines.engine.events import Listener
+from manifests.video_files import build_video_manifest, is_video_source
+from pipelines.engine.events import EventCallback
 from pipelines.engine.graph import Pipeline
 from pipelines.runs.config import RunConfig
 from pipelines.runs.dataset_join import Prepared, join_shards
@@ -69,7 +69,7 @@ def prepare(
     out: str | os.PathLike[str],
     config: RunConfig | None = None,
     *,
-    listener: Listener | None = None,
+    listener: EventCallback | None = None,
 ) -> tuple[RunResult, Prepared]:
     """Prepare a data set from recordings.
 
@@ -88,8 +88,8 @@ def prepare(
     _required_weights(config)  # fail before listing many videos
     folder = RunFolder(open_storage(out))
     manifest = os.fspath(videos)
-    if names_videos(manifest):
-        content = video_manifest(manifest)
+    if is_video_source(manifest):
+        content = build_video_manifest(manifest)
         if not folder.storage.exists(RunFolder.RUN):
             folder.storage.write(VIDEOS, content)
         manifest = folder.storage.location(VIDEOS)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manifests.errors import ManifestError
-from manifests.estimate import Profile, StageRate
+from manifests.estimate import RateProfile, StageRate
 from manifests.manifest import open_binary, open_manifest
 from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
@@ -33,7 +33,7 @@ COUNTED = {
 }
 
 
-def rates_of_run(run: str, *, machine: str = "", whole_gpu: bool = False) -> Profile:
+def rates_of_run(run: str, *, machine: str = "", whole_gpu: bool = False) -> RateProfile:
     """The rates of a run, from what its workers took; start-up is not in it.
 
     Args:
@@ -45,7 +45,7 @@ def rates_of_run(run: str, *, machine: str = "", whole_gpu: bool = False) -> Pro
         ManifestError: `run_missing`, or `rates_unknown` where no part of the run has ended.
     """
     folder = RunFolder(open_storage(run))
-    models = ", ".join(folder.description().bundles)
+    models = ", ".join(folder.read_description().bundles)
     ended = [event for event in read_events(folder.storage) if event.get("event") == EventKind.RUN_ENDED]
     profile = profile_of(ended, machine=machine or f"{run}, models {models}", whole_gpu=whole_gpu)
     if not profile.stages:
@@ -53,7 +53,7 @@ def rates_of_run(run: str, *, machine: str = "", whole_gpu: bool = False) -> Pro
     return profile
 
 
-def rates_of_bench(path: str) -> Profile:
+def rates_of_bench(path: str) -> RateProfile:
     """The rates that `joyvasa bench --out` has written.
 
     Args:
@@ -73,7 +73,7 @@ def rates_of_bench(path: str) -> Profile:
             raise ManifestError("profile_invalid", f"{path}: {found}: measure again with joyvasa bench --out") from None
 
 
-def measure(manifest: str, config: RunConfig) -> Profile:
+def measure(manifest: str, config: RunConfig) -> RateProfile:
     """Runs the first good rows of a manifest on this machine, in this process, and throws the videos away.
 
     Args:
@@ -115,7 +115,7 @@ def _first_rows(manifest: str) -> list[dict[str, Any]]:
     return rows
 
 
-def profile_of(ended: Iterable[Mapping[str, Any]], *, machine: str, whole_gpu: bool = False) -> Profile:
+def profile_of(ended: Iterable[Mapping[str, Any]], *, machine: str, whole_gpu: bool = False) -> RateProfile:
     """Adds up the statistics of the parts of a run.
 
     Args:
@@ -139,7 +139,7 @@ def profile_of(ended: Iterable[Mapping[str, Any]], *, machine: str, whole_gpu: b
             rates[name] = StageRate(unit, sums["busy_s"] / amount, sums["uses_gpu" if whole_gpu else "num_gpus"])
     made = stages.get("render", {})
     disk = {"frame": made["video_bytes"] / made["frames"]} if made.get("frames") and "video_bytes" in made else {}
-    return Profile(machine, rates, disk)
+    return RateProfile(machine, rates, disk)
 
 
 def _add(sums: dict[str, float], numbers: Mapping[str, Any]) -> None:

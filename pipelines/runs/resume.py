@@ -7,7 +7,7 @@ from pathlib import Path
 
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.engine.events import Listener
+from pipelines.engine.events import EventCallback
 from pipelines.runs.driver import RunResult, resume_run
 from pipelines.runs.evaluate import EvaluateRun
 from pipelines.runs.generate import GenerateRun
@@ -16,7 +16,7 @@ from pipelines.runs.prepare import PrepareRun
 DEFINITIONS = {definition.kind: definition for definition in (GenerateRun, EvaluateRun, PrepareRun)}
 
 
-def resume(run: str | Path, *, retry: Collection[str] = (), listener: Listener | None = None) -> RunResult:
+def resume(run: str | Path, *, retry: Collection[str] = (), listener: EventCallback | None = None) -> RunResult:
     """Resume a run that did not finish.
 
     Args:
@@ -30,6 +30,6 @@ def resume(run: str | Path, *, retry: Collection[str] = (), listener: Listener |
         JoyvasaError: missing models, or the run stopped.
     """
     folder = RunFolder(open_storage(str(run)))
-    description = folder.description()
+    description = folder.read_description()
     definition = DEFINITIONS[description.kind]()
     return resume_run(definition, folder, description, retry=retry, listener=listener)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from manifests.record import Record, derive_seed
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest, ShardRecords
-from manifests.run.outcome import Outcome
+from manifests.run.outcome import RecordOutcome
 
 SAVE_OUTCOMES = 32  # outcomes of one shard gathered before they are saved
 SAVE_S = 5.0  # or this long; what a driver that dies has to do again
@@ -21,8 +21,8 @@ class _OpenShard:
     """A shard of which some records are under way."""
 
     records: ShardRecords
-    outcomes: dict[str, Outcome]
-    unsaved: list[Outcome] = field(default_factory=list)
+    outcomes: dict[str, RecordOutcome]
+    unsaved: list[RecordOutcome] = field(default_factory=list)
     saved_at: float = 0.0
 
     @property
@@ -65,14 +65,14 @@ class ShardWriter:
 
     def records(self) -> Iterator[Record]:
         """Yield the records that have no outcome yet, shards of higher priority first."""
-        done = self._folder.done_marks()
+        done = self._folder.read_done_markers()
         self.remaining -= sum(mark.records for mark in done.values())
         unfinished = (number for number in range(len(self._manifest)) if number not in done)
         for number in sorted(unfinished, key=lambda number: (-self._manifest.priorities[number], number)):
             self._folder.clean_shard(number)
             shard = self._manifest.read_shard(number)
             known = {record.id for record in shard.records}
-            saved = {key: value for key, value in self._folder.saved_outcomes(number).items() if key in known}
+            saved = {key: value for key, value in self._folder.read_saved_outcomes(number).items() if key in known}
             self.remaining -= len(saved)
             self._open[number] = _OpenShard(shard, saved, saved_at=time.monotonic())
             waiting = [record for record in shard.records if record.id not in saved]
@@ -80,7 +80,7 @@ class ShardWriter:
                 self._finish(number)
             yield from map(self._with_seed, waiting)
 
-    def record_outcome(self, record: Record, outcome: Outcome) -> None:
+    def record_outcome(self, record: Record, outcome: RecordOutcome) -> None:
         """Record the outcome of a record; finish its shard if it was the last one."""
         shard = self._open[record.shard]
         shard.outcomes[outcome.record_id] = outcome

@@ -85,7 +85,7 @@ class RunParts:
     def refresh(self) -> None:
         """Look for new rows; InputError `records_unreadable`."""
         found: dict[int, Part] = {}
-        for shard in self._folder.begun_shards():
+        for shard in self._folder.started_shards():
             part = self._part(shard)
             if part and part.n_rows:
                 found[shard] = part
@@ -141,7 +141,7 @@ class RunParts:
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         if old and old.stamp == stamp:
             return old
-        mark = self._folder.done_mark(shard)
+        mark = self._folder.read_done_marker(shard)
         return Part(shard, stamp, mark.records, Counter(mark.statuses)) if mark else None
 
     def _unfinished(self, shard: int, old: Part | None) -> Part | None:
@@ -150,8 +150,8 @@ class RunParts:
             return None
         if old and old.stamp == stamp:
             return old
-        outcomes = [*self._folder.saved_outcomes(shard).values()]
-        fields = [entry for entry in RESULT_FIELDS if entry.name != "licences"]
+        outcomes = [*self._folder.read_saved_outcomes(shard).values()]
+        fields = [entry for entry in RESULT_FIELDS if entry.name != "licenses"]
         columns: dict[str, pa.Array] = {
             entry.name: pa.array([getattr(outcome, entry.name) for outcome in outcomes], entry.type) for entry in fields
         }

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from manifests.errors import ManifestError
-from manifests.manifest import is_remote, join
+from manifests.manifest import is_remote, resolve_location
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
@@ -98,7 +98,7 @@ class RunsBrowser:
         with self._lock:
             run = self._open.get(key)
             if run is None:
-                run = OpenRun(path, folder, folder.description(), folder.manifest(), RunParts(folder, self._cache))
+                run = OpenRun(path, folder, folder.read_description(), folder.read_manifest(), RunParts(folder, self._cache))
                 self._open[key] = run
             self._open.move_to_end(key)
             while len(self._open) > OPEN_RUNS:
@@ -167,7 +167,7 @@ class RunsBrowser:
         folder = run.description.manifest.folder
         if not named or is_remote(named) or is_remote(folder):
             return None
-        path = self._root.address(join(folder, named))
+        path = self._root.address(resolve_location(folder, named))
         return path if path and self._root.shown_file(path) else None
 
 

@@ -127,7 +127,7 @@ def expect_nothing_half_visible(run: Path) -> None:
     for video in run.rglob("[!.]*.mp4"):
         assert len(read_frames(video)) == 10
     folder = RunFolder(open_storage(run))
-    for number, mark in folder.done_marks().items():
+    for number, mark in folder.read_done_markers().items():
         content = (run / folder.records_path(number)).read_bytes()
         assert hashlib.sha256(content).hexdigest() == mark.records_sha256
 

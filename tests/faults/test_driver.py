@@ -60,7 +60,7 @@ def test_a_driver_killed_at_five_random_moments_loses_nothing(tmp_path, determin
             time.sleep(0.05)
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
-        done = RunFolder(open_storage(run)).done_marks() if run.exists() else {}
+        done = RunFolder(open_storage(run)).read_done_markers() if run.exists() else {}
         assert all(path.stat().st_mtime_ns == changed for path, changed in finished.items())
         folders = [run / f"shards/{number:05d}" for number in done]
         finished = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}

@@ -103,7 +103,7 @@ def test_two_hundred_videos_are_made_while_an_actor_is_killed_every_three_second
     assert result.counts.statuses == {"ok": RECORDS}
     assert killer.kills >= 10
     assert crashes["render"] >= 2
-    rows = [row for table in RunFolder(open_storage(run)).tables() for row in table.to_pylist()]
+    rows = [row for table in RunFolder(open_storage(run)).iterate_tables() for row in table.to_pylist()]
     assert sorted(row["record_id"] for row in rows) == sorted(f"r{n}" for n in range(RECORDS))
     for row in rows:
         assert row["frames"] == len(read_frames(run / row["video"])) == 15

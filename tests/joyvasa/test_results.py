@@ -14,7 +14,7 @@ import joyvasa
 from joyvasa import result_tables
 from joyvasa.errors import InputError
 from joyvasa.result_tables import read_schema, read_table, read_tables
-from manifests.run.outcome_table import table_bytes
+from manifests.run.outcome_table import encode_parquet
 from tests.pipelines.report.runs import bad, good, made_run
 
 N = 20
@@ -49,7 +49,7 @@ def test_there_is_one_row_a_record_in_the_order_of_the_manifest(run):
     assert table.status.value_counts().to_dict() == {"ok": 17, "failed": 3}
     assert table.shard.tolist() == [k // 8 for k in range(N)]
     assert table[table.status == "failed"].error_code.tolist() == ["face_not_found"] * 3
-    assert table.licences[0].tolist() == ["MIT", "research only"]
+    assert table.licenses[0].tolist() == ["MIT", "research only"]
 
 
 def test_passed_through_columns_are_there(run):
@@ -141,7 +141,7 @@ def test_tables_are_read_some_at_a_time(tmp_path, monkeypatch):
     [
         (b"", "cannot be read"),
         (b"PAR1", "cannot be read"),
-        (table_bytes(pa.table({"record_id": ["a"]})), "cannot be read"),
+        (encode_parquet(pa.table({"record_id": ["a"]})), "cannot be read"),
         (None, "is not there: run the shard again"),
     ],
 )

@@ -16,8 +16,8 @@ ROWS, PORTRAITS, RECORDINGS = 1_000_000, 50_000, 20_000
 MAX_SECONDS, MAX_BYTES = 60, 1 << 30  # on two cores
 
 PLAN = """
-from manifests.summary import survey
-result = survey(open_manifest(sys.argv[1])).totals.as_dict()
+from manifests.summary import summarize_manifest
+result = summarize_manifest(open_manifest(sys.argv[1])).totals.as_dict()
 """
 COPY = """
 from manifests.run.manifest_file import RunManifest, write_manifest

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.errors import ManifestError
-from manifests.manifest import join, open_manifest
-from manifests.media_files import FileCheck, FileCheckConfig
+from manifests.manifest import open_manifest, resolve_location
+from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
 from manifests.problems import safe_text
 from manifests.record import derive_record_id
 from manifests.scan import Scan
@@ -127,7 +127,7 @@ def test_files_are_looked_up_once_each_and_every_row_is_told(tmp_path, monkeypat
     sounds = ["b.wav", "none.wav", "empty.wav", "folder.wav", "b.wav/x", "s3://bucket/c.wav", str(tmp_path / "b.wav")]
     rows = [pair(n, image="a.png", audio=sounds[n % 7]) for n in range(70)]
     asked, stat = Counter(), os.stat
-    with FileCheck() as check:
+    with MediaFileCheck() as check:
         scan = Scan(open_manifest(write(tmp_path / "m.csv", rows)), files=check)
         monkeypatch.setattr(os, "stat", lambda path, **more: (asked.update([str(path)]), stat(path, **more))[1])
         problems = list(scan.problems())
@@ -145,9 +145,9 @@ def test_remote_files_are_looked_up_where_that_is_asked_for():
 
     fsspec.filesystem("memory").pipe_file("/check/a.wav", b"x")
     paths = ["memory://check/a.wav", "memory://check/none.wav"]
-    with FileCheck(FileCheckConfig(remote=True)) as check:
+    with MediaFileCheck(MediaFileCheckConfig(remote=True)) as check:
         assert [fault and fault.code for fault in check.check(paths)] == [None, "file_missing"]
-    with FileCheck() as check:
+    with MediaFileCheck() as check:
         assert check.check(paths) == [None, None]
 
 
@@ -178,7 +178,7 @@ def test_a_remote_manifest_is_read_and_its_paths_are_relative_to_it(tmp_path):
     ],
 )
 def test_paths_are_relative_to_the_manifest_unless_absolute(folder, path, expected):
-    assert join(folder, path) == expected
+    assert resolve_location(folder, path) == expected
 
 
 def test_a_folder_of_tables_is_one_manifest(tmp_path):

@@ -9,7 +9,7 @@ from manifests.errors import ManifestError
 from manifests.estimate import NO_PROFILE, read_profile
 from manifests.manifest import open_manifest
 from manifests.stats import Probes, VideoSizes
-from manifests.summary import survey
+from manifests.summary import summarize_manifest
 from tests.manifests.tables import pair, write
 
 PROFILE = {
@@ -41,7 +41,7 @@ class Prober:
 def test_each_recording_is_probed_once_and_counted_for_every_row(tmp_path):
     prober = Prober()
     path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
-    totals = survey(open_manifest(path), probes=Probes(audio=prober, pending=2)).totals
+    totals = summarize_manifest(open_manifest(path), probes=Probes(audio=prober, pending=2)).totals
     assert prober.asked == {f"s{n}.wav": 1 for n in range(5)}
     assert (totals.records, totals.portraits, totals.recordings) == (70, 7, 5)
     assert totals.sound_s == 14 * (0 + 1 + 2 + 3 + 4)
@@ -53,7 +53,7 @@ def test_each_recording_is_probed_once_and_counted_for_every_row(tmp_path):
 def test_a_row_with_motion_needs_no_window_and_motion_files_have_frames(tmp_path):
     rows = [pair(0, audio="s4.wav"), pair(1, audio="s4.wav", motion="m2.npz"), pair(2, audio=None, motion="m2.npz")]
     probes = Probes(audio=Prober(), motion=Prober())
-    totals = survey(open_manifest(write(tmp_path / "m.csv", rows)), probes=probes).totals
+    totals = summarize_manifest(open_manifest(write(tmp_path / "m.csv", rows)), probes=probes).totals
     assert (totals.recordings, totals.motions) == (1, 1)
     assert (totals.frames, totals.windows) == (100 + 100 + 50, 1)
 
@@ -61,14 +61,14 @@ def test_a_row_with_motion_needs_no_window_and_motion_files_have_frames(tmp_path
 def test_unreadable_media_are_counted_by_reason(tmp_path):
     path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
     probes = Probes(audio=Prober(bad=("s2.wav", "s3.wav")))
-    totals = survey(open_manifest(path), probes=probes).totals
+    totals = summarize_manifest(open_manifest(path), probes=probes).totals
     assert totals.probe_failures == {"audio_empty": 2}
     assert len(totals.probe_examples) == 2
     assert totals.sound_s == 14 * 5
 
 
 def test_without_probes_nothing_is_read_and_lengths_are_unknown(tmp_path):
-    result = survey(open_manifest(write(tmp_path / "m.csv", [pair(n) for n in range(9)])), shard_size=4)
+    result = summarize_manifest(open_manifest(write(tmp_path / "m.csv", [pair(n) for n in range(9)])), shard_size=4)
     assert (result.shards, result.totals.sound_s, result.totals.frames, result.totals.windows) == (
         3,
         None,
@@ -80,19 +80,19 @@ def test_without_probes_nothing_is_read_and_lengths_are_unknown(tmp_path):
 
 def test_portraits_written_differently_count_once(tmp_path):
     rows = [pair(0, image="a.png"), pair(1, image="./a.png"), pair(2, image=str(tmp_path / "x" / ".." / "a.png"))]
-    assert survey(open_manifest(write(tmp_path / "m.csv", rows))).totals.portraits == 1
+    assert summarize_manifest(open_manifest(write(tmp_path / "m.csv", rows))).totals.portraits == 1
 
 
 def test_the_estimate_is_amount_times_rate(tmp_path):
     (tmp_path / "rates.yaml").write_text(yaml.safe_dump(PROFILE))
     manifest = open_manifest(write(tmp_path / "m.csv", [pair(n) for n in range(70)]))
     profile = read_profile(str(tmp_path / "rates.yaml"))
-    estimate = survey(manifest, probes=Probes(audio=Prober()), profile=profile).estimate
+    estimate = summarize_manifest(manifest, probes=Probes(audio=Prober()), profile=profile).estimate
     assert estimate.gpu_hours == pytest.approx({"portrait": 7 * 0.0005, "render": 3500 * 0.0001, "score": 0})
     assert estimate.total_gpu_hours == pytest.approx(0.3535)
     assert estimate.worker_hours["score"] == pytest.approx(0.7)
     assert estimate.disk_bytes == 3500 * 5000 + 70 * 1000
-    blind = survey(manifest, profile=profile).estimate
+    blind = summarize_manifest(manifest, profile=profile).estimate
     assert (blind.gpu_hours["render"], blind.total_gpu_hours, blind.disk_bytes) == (None, None, None)
 
 
@@ -121,7 +121,7 @@ def test_frames_last_as_long_as_the_sound():
 def test_frames_and_windows_are_those_of_the_motion_model(tmp_path):
     path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
     sizes = VideoSizes(frames_per_second=20, frames_per_window=30, silent_frames=2)
-    result = survey(open_manifest(path), probes=Probes(audio=Prober()), sizes=sizes)
+    result = summarize_manifest(open_manifest(path), probes=Probes(audio=Prober()), sizes=sizes)
     assert result.totals.frames == 14 * 20 * 10
     assert result.totals.windows == 14 * (1 + 2 + 3 + 3)  # 22, 42, 62 and 82 frames
     assert result.as_dict()["sizes"] == {"frames_per_second": 20, "frames_per_window": 30, "silent_frames": 2}

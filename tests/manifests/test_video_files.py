@@ -6,7 +6,7 @@ import pytest
 from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
 from manifests.scan import Scan
-from manifests.video_files import find_videos, names_videos, video_manifest
+from manifests.video_files import build_video_manifest, find_videos, is_video_source
 
 
 @pytest.fixture
@@ -23,15 +23,15 @@ def rows(content: bytes) -> list[dict]:
 
 
 def test_a_folder_gives_its_videos_by_their_paths_in_it(folder):
-    found = rows(video_manifest(str(folder)))
+    found = rows(build_video_manifest(str(folder)))
     assert [row["record_id"] for row in found] == ["a.MOV", "b.mp4", "sub/c.mkv"]
     assert found[0]["video"] == str(folder / "a.MOV")
 
 
 def test_a_glob_and_a_single_file_work(folder):
-    assert [row["record_id"] for row in rows(video_manifest(f"{folder}/*.m*"))] == ["b.mp4"]
-    assert [row["record_id"] for row in rows(video_manifest(f"{folder}/**/*.mkv"))] == ["c.mkv"]
-    assert [row["video"] for row in rows(video_manifest(str(folder / "b.mp4")))] == [str(folder / "b.mp4")]
+    assert [row["record_id"] for row in rows(build_video_manifest(f"{folder}/*.m*"))] == ["b.mp4"]
+    assert [row["record_id"] for row in rows(build_video_manifest(f"{folder}/**/*.mkv"))] == ["c.mkv"]
+    assert [row["video"] for row in rows(build_video_manifest(str(folder / "b.mp4")))] == [str(folder / "b.mp4")]
 
 
 def test_relative_paths_become_absolute(folder, monkeypatch):
@@ -46,25 +46,25 @@ def test_a_bucket_gives_uris():
 
 
 def test_a_manifest_is_none_of_these(folder):
-    assert names_videos(str(folder))
-    assert names_videos("talks/*.mp4")
-    assert not names_videos("videos.csv")
+    assert is_video_source(str(folder))
+    assert is_video_source("talks/*.mp4")
+    assert not is_video_source("videos.csv")
     tables = folder.parent / "tables"
     tables.mkdir()
     (tables / "part.csv").write_text("video\na.mp4\n")
-    assert not names_videos(str(tables))
+    assert not is_video_source(str(tables))
 
 
 def test_nothing_found_is_one_sentence(tmp_path):
     with pytest.raises(ManifestError, match="no video found"):
-        video_manifest(str(tmp_path / "*.mp4"))
+        build_video_manifest(str(tmp_path / "*.mp4"))
 
 
 def test_odd_names_are_kept_or_refused_by_row(folder):
     (folder / "ü 1, 'x'.mp4").write_bytes(b"x")
     (folder / "line\nbreak.mp4").write_bytes(b"x")
     manifest = folder.parent / "videos.jsonl"
-    manifest.write_bytes(video_manifest(str(folder)))
+    manifest.write_bytes(build_video_manifest(str(folder)))
     scan = Scan(open_manifest(manifest), videos=True)
     records = [record.id for block in scan.blocks() for record in block.records if record]
     assert "ü 1, 'x'.mp4" in records

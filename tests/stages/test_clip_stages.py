@@ -7,12 +7,12 @@ import torch
 from joyvasa.faces.detection import Face
 from joyvasa.training.clip_config import ClipConfig
 from joyvasa.training.dataset_files import DatasetWriter
-from joyvasa.training.shard_clips import shard_clips
+from joyvasa.training.shard_reader import read_shard_clips
 from manifests.storage import open_storage
-from stages.base import Failed, Item, Kind, Ok
-from stages.clip_parts import ClipParts
-from stages.extract_motion import ExtractMotionConfig, ExtractMotionStage, clip_name
+from stages.base import Failed, FailureKind, Item, Ok
+from stages.extract_motion import ExtractMotionConfig, ExtractMotionStage, clip_id_for
 from stages.find_clips import FindClipsConfig, FindClipsStage
+from stages.recording_files import RecordingFiles
 from tests.joyvasa.training.recordings import recording, talking
 from tests.stages.items import options, ready, record, travelled
 
@@ -34,10 +34,10 @@ def made(tmp_path_factory):
 
 
 def clips(folder, one):
-    parts = ClipParts(open_storage(folder / "run"))
+    parts = RecordingFiles(open_storage(folder / "run"))
     rows = parts.rows(0, one.id)
     names = frozenset(row.clip_id for row in rows if row.clip_id)
-    return rows, list(shard_clips(parts.clips(0, one.id), DatasetWriter.shard_path(0), only=names))
+    return rows, list(read_shard_clips(parts.clips(0, one.id), DatasetWriter.shard_path(0), only=names))
 
 
 def test_a_recording_becomes_its_clips_and_the_rest_is_told(made):
@@ -49,7 +49,7 @@ def test_a_recording_becomes_its_clips_and_the_rest_is_told(made):
     assert "talk.mp4: 2.2" in outcome.facts["warnings"]
     rows, found = clips(folder, one)
     assert [row.code for row in rows] == [None, "frozen", None]
-    assert [clip.clip_id for clip in found] == [clip_name(one.id, 0), clip_name(one.id, 1)]
+    assert [clip.clip_id for clip in found] == [clip_id_for(one.id, 0), clip_id_for(one.id, 1)]
     assert [round(clip.start_s * 25) + clip.n_frames for clip in found] == [round(rows[1].start_s * 25), 130]
     assert all(len(clip.sound) == clip.n_frames * 640 for clip in found)
 
@@ -117,7 +117,7 @@ def test_motion_that_is_not_finite_rejects_its_clip_alone(made, monkeypatch):
     assert outcome.facts["warning_codes"] == "motion_not_finite,frozen"
     rows, found = clips(folder, one)
     assert [row.code for row in rows] == ["motion_not_finite", "frozen", None]
-    assert [clip.clip_id for clip in found] == [clip_name(one.id, 1)]
+    assert [clip.clip_id for clip in found] == [clip_id_for(one.id, 1)]
 
 
 def test_a_recording_that_changed_meanwhile_fails_alone(made, tmp_path):
@@ -125,10 +125,10 @@ def test_a_recording_that_changed_meanwhile_fails_alone(made, tmp_path):
     shorter = recording(tmp_path / "shorter.mp4", talking(100))
     (outcome,) = extract.run([Item(record(one.id, video=shorter), {"find_clips": watched})])
     assert isinstance(outcome, Failed)
-    assert (outcome.kind, outcome.code) == (Kind.BAD_INPUT, "video_unreadable")
+    assert (outcome.kind, outcome.code) == (FailureKind.BAD_INPUT, "video_unreadable")
 
 
 def test_ids_of_clips_are_plain_and_unique():
-    names = {clip_name(record_id, 0) for record_id in ("a/b.mp4", "a_b.mp4", "A_b.mp4", "ü.mp4", "../x", "a/b.mp4 ")}
+    names = {clip_id_for(record_id, 0) for record_id in ("a/b.mp4", "a_b.mp4", "A_b.mp4", "ü.mp4", "../x", "a/b.mp4 ")}
     assert len(names) == 6
     assert all(name.isascii() and len(name) <= 120 and "/" not in name and "~" not in name for name in names)

@@ -12,8 +12,8 @@ from joyvasa.media.audio import probe_audio
 from joyvasa.media.image import read_image
 from joyvasa.motion.file import load_motion
 from stages import hash_inputs, media
-from stages.base import Item, Kind, Ok, failure_of
-from stages.hash_inputs import HashInputsConfig, HashInputsStage, Identity
+from stages.base import FailureKind, Item, Ok, classify_exception
+from stages.hash_inputs import HashInputsConfig, HashInputsStage, InputHashes
 from tests.stages.items import ready, record
 
 READERS = {"image": read_image, "audio": probe_audio, "motion": load_motion}
@@ -53,9 +53,9 @@ def test_each_file_of_a_row_is_known_by_its_content(stage, tmp_path):
     whole, part = stage.run(given)
     hashes = [sha256(b"face"), sha256(b"voice" * 500_000), sha256(b"motion")]
     assert whole == Ok(
-        Identity(*hashes), dict(zip(("image_sha256", "audio_sha256", "motion_sha256"), hashes, strict=True))
+        InputHashes(*hashes), dict(zip(("image_sha256", "audio_sha256", "motion_sha256"), hashes, strict=True))
     )
-    assert part.payload == Identity(*hashes[:2], None)
+    assert part.payload == InputHashes(*hashes[:2], None)
 
 
 def test_two_names_of_one_content_are_one_and_one_name_is_read_once(stage, tmp_path, opened):
@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_read_fails_as_its_reader_says_and_alone(stage, tm
     assert isinstance(fine, Ok)
     with pytest.raises((InputError, OSError)) as said:
         READERS[column](bad)
-    assert failed == failure_of(said.value)
+    assert failed == classify_exception(said.value)
 
 
 def test_a_disk_that_does_not_answer_is_asked_again(stage, tmp_path, monkeypatch):
@@ -100,7 +100,7 @@ def test_a_disk_that_does_not_answer_is_asked_again(stage, tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(builtins, "open", broken)
         (outcome,) = stage.run(given)
-    assert outcome.kind is Kind.IO
+    assert outcome.kind is FailureKind.IO
     (again,) = stage.run(given)
     assert again.facts["image_sha256"] == sha256(b"face")
 
@@ -119,7 +119,7 @@ def test_files_of_an_object_store_are_read_where_they_are(stage):
     outcomes = stage.run(items(*({"image": f"memory://identify/{name}.jpg"} for name in names)))
     assert outcomes[0].facts["image_sha256"] == sha256(b"face")
     assert [outcome.code for outcome in outcomes[1:]] == ["file_missing", "image_empty"]
-    assert {outcome.kind for outcome in outcomes[1:]} == {Kind.BAD_INPUT}
+    assert {outcome.kind for outcome in outcomes[1:]} == {FailureKind.BAD_INPUT}
 
 
 def test_its_worker_is_light():

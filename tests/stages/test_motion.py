@@ -9,8 +9,8 @@ from joyvasa.media.audio import probe_audio
 from joyvasa.motion.file import save_motion
 from joyvasa.motion.sequence import MotionSequence
 from manifests.record import Record, derive_seed
-from stages.base import Item, Kind
-from stages.hash_inputs import Identity
+from stages.base import FailureKind, Item
+from stages.hash_inputs import InputHashes
 from stages.motion import MotionConfig, MotionStage
 from stages.speech import SpeechConfig, SpeechPayload, SpeechStage
 from tests.media import tone
@@ -94,7 +94,7 @@ def test_motion_that_is_not_finite_is_poison_for_its_record_alone(stage, items):
     speech = items[1].inputs["speech"]
     broken = Item(items[1].record, {"speech": SpeechPayload(speech.plan, np.full_like(speech.features, np.nan))})
     outcomes = stage.run([items[0], broken, items[3]])
-    assert (outcomes[1].kind, outcomes[1].code) == (Kind.POISON, "motion_not_finite")
+    assert (outcomes[1].kind, outcomes[1].code) == (FailureKind.POISON, "motion_not_finite")
     alone = arrays(stage.run([items[0]]))[0]
     assert most(arrays([outcomes[0]])[0], alone) < 1e-4
 
@@ -104,7 +104,7 @@ def test_want_of_memory_is_told_for_the_whole_batch(stage, items, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(stage._models.motion_model, "sample", full)
-    assert [outcome.kind for outcome in stage.run(items[:3])] == [Kind.OUT_OF_MEMORY] * 3
+    assert [outcome.kind for outcome in stage.run(items[:3])] == [FailureKind.OUT_OF_MEMORY] * 3
 
 
 def test_a_broken_gpu_is_no_fault_of_the_record(stage, items, monkeypatch):
@@ -126,7 +126,7 @@ def test_a_shared_motion_takes_its_seed_from_the_content_of_the_recording_or_fro
 
     def seed_of(name, sha256, own=None):
         one = Record(id=name, audio=f"{name}.wav", given_seed=own, seed=int(name))
-        identity = Identity(audio_sha256=sha256)
+        identity = InputHashes(audio_sha256=sha256)
         (outcome,) = stage.run([Item(one, {**items[0].inputs, "hash_inputs": identity})])
         assert outcome.facts["seed"] == outcome.payload.seed == int(outcome.payload.provenance["seed"])
         return outcome.facts["seed"]
@@ -164,7 +164,7 @@ def test_a_bad_motion_file_fails_alone(stage, items, tmp_path):
     neither = Item(record("neither"), {"speech": SpeechPayload()})
     outcomes = stage.run([items[0], bad, neither])
     assert [(one.kind, one.code) for one in outcomes[1:]] == [
-        (Kind.BAD_INPUT, "motion_unreadable"),
-        (Kind.BAD_INPUT, "motion_missing"),
+        (FailureKind.BAD_INPUT, "motion_unreadable"),
+        (FailureKind.BAD_INPUT, "motion_missing"),
     ]
     payloads(outcomes[:1])

@@ -4,11 +4,11 @@ import pytest
 
 from joyvasa.animator import Animator
 from joyvasa.errors import ModelError
-from stages.base import Failed, Item, Kind
+from stages.base import Failed, FailureKind, Item
 from stages.config import StageConfig
 from stages.portrait import PortraitStage
 from tests.joyvasa.faces.animals import draw_cat
-from tests.media import MEDIA, needs_media
+from tests.media import MEDIA
 from tests.stages.items import PORTRAIT, options, payloads, ready, record, same_bytes
 
 
@@ -60,7 +60,7 @@ def test_a_bad_picture_fails_alone(stage, pictures, tmp_path):
     bad = [record(name, image=tmp_path / f"{name}.png") for name in ("broken", "absent", "empty")]
     outcomes = stage.run([Item(one) for one in (bad[0], pictures[0], bad[1], bad[2], pictures[1])])
     failed = [outcomes[number] for number in (0, 2, 3)]
-    assert all(isinstance(one, Failed) and one.kind is Kind.BAD_INPUT for one in failed)
+    assert all(isinstance(one, Failed) and one.kind is FailureKind.BAD_INPUT for one in failed)
     assert len({one.code for one in failed}) == 3
     payloads([outcomes[1], outcomes[4]])
 
@@ -80,7 +80,7 @@ def test_a_feature_that_is_not_finite_fails_its_record_alone(stage, pictures, mo
     outcomes = stage.run([Item(one) for one in pictures])
     payloads(outcomes[:2])
     assert isinstance(outcomes[2], Failed)
-    assert (outcomes[2].kind, outcomes[2].code) == (Kind.POISON, "portrait_not_finite")
+    assert (outcomes[2].kind, outcomes[2].code) == (FailureKind.POISON, "portrait_not_finite")
 
 
 def test_want_of_memory_is_told_for_the_whole_batch(stage, pictures, monkeypatch):
@@ -89,7 +89,7 @@ def test_want_of_memory_is_told_for_the_whole_batch(stage, pictures, monkeypatch
 
     monkeypatch.setattr(type(stage._models.encoder), "encode", full)
     outcomes = stage.run([Item(one) for one in pictures])
-    assert [outcome.kind for outcome in outcomes] == [Kind.OUT_OF_MEMORY] * 3
+    assert [outcome.kind for outcome in outcomes] == [FailureKind.OUT_OF_MEMORY] * 3
 
 
 def test_reduced_precision_halves_the_feature(pictures):
@@ -116,7 +116,7 @@ def test_a_stage_serves_the_mode_of_its_configuration(stage, animal_stage, pictu
     assert payload.picture.n_faces == 1
     for built, mode in ((stage, "animal"), (animal_stage, "human")):
         (outcome,) = built.run([Item(record("lost", image=cat, mode=mode))])
-        assert (outcome.kind, outcome.code) == (Kind.STOP, "mode_misrouted")
+        assert (outcome.kind, outcome.code) == (FailureKind.STOP, "mode_misrouted")
 
 
 def test_faces_and_warnings_are_facts(stage, animal_stage, pictures, cat):
@@ -127,8 +127,6 @@ def test_faces_and_warnings_are_facts(stage, animal_stage, pictures, cat):
     assert "use mode=animal" in outcome.sentence
 
 
-@needs_media
-@pytest.mark.media
 def test_a_suspected_mode_is_a_fact_and_no_failure(stage):
     (outcome,) = stage.run([Item(record("dog", image=MEDIA / "animals/s30.jpg"))])
     assert "mode_mismatch_suspected" in outcome.facts["warning_codes"].split(",")

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from joyvasa.motion.file import convert_motion, load_motion, motion_bytes
+from joyvasa.motion.file import convert_motion, load_motion, serialize_motion
 from stages.base import Item
 from stages.render import RenderConfig, RenderStage
 from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import MEDIA, ffmpeg, needs_media
+from tests.media import MEDIA, ffmpeg
 from tests.stages.items import FirstStages, options, payloads, ready, record
 
-pytestmark = [needs_media, pytest.mark.media]
 LONGEST = 50  # frames of a motion that are rendered
 SETTINGS = ("picture.max_side=256", "sampling.cfg_scale=1", "encoding.preset=ultrafast")
 
@@ -32,7 +31,7 @@ def test_every_motion_sequence_plays_on_a_portrait(first_stages, tmp_path):
         out = tmp_path / f"{path.stem}.safetensors"
         convert_motion(path, out)
         whole = load_motion(out)
-        out.write_bytes(motion_bytes(whole.motion[:LONGEST], whole.provenance))
+        out.write_bytes(serialize_motion(whole.motion[:LONGEST], whole.provenance))
         rows.append(record(path.stem, image=MEDIA / "portraits/s10.jpg", motion=out))
     outcomes = render(tmp_path / "run", first_stages(rows))
     payloads(outcomes)
@@ -46,7 +45,7 @@ def test_every_motion_sequence_plays_on_a_portrait(first_stages, tmp_path):
 
 def test_portraits_speak_together(first_stages, tmp_path):
     pictures = sorted((MEDIA / "portraits").iterdir())[:4]
-    ffmpeg("-i", MEDIA / "speech/joyvasa_002.wav", "-t", 1, tmp_path / "speech.wav")
+    ffmpeg("-i", MEDIA / "speech/joyvasa_002.flac", "-t", 1, tmp_path / "speech.wav")
     rows = [record(path.stem, seed=3, image=path, audio=tmp_path / "speech.wav") for path in pictures]
     outcomes = render(tmp_path, first_stages(rows))
     payloads(outcomes)
@@ -54,7 +53,7 @@ def test_portraits_speak_together(first_stages, tmp_path):
 
 
 def test_a_motion_file_beside_real_sound_lasts_as_long_as_the_sound(first_stages, tmp_path):
-    sound, motion = MEDIA / "speech/joyvasa_002.wav", MEDIA / "motion/laugh.npz"
+    sound, motion = MEDIA / "speech/joyvasa_002.flac", MEDIA / "motion/laugh.npz"
     row = record("both", image=MEDIA / "portraits/s10.jpg", audio=sound, motion=motion)
     (item,) = first_stages([row])
     assert isinstance(item, Item)

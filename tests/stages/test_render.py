@@ -12,7 +12,7 @@ import torch
 from joyvasa.animator import Animator
 from joyvasa.motion.file import load_motion
 from joyvasa.rendering import compose
-from stages.base import Failed, Item, Kind, Ok
+from stages.base import Failed, FailureKind, Item, Ok
 from stages.motion import MotionPayload
 from stages.render import RenderConfig, RenderStage
 from tests.joyvasa.media.test_video_writer import read_frames, small_disk
@@ -136,7 +136,7 @@ def test_frames_that_are_not_finite_fail_their_record_alone(items, tmp_path):
     portrait = dataclasses.replace(portrait, feature=np.full_like(portrait.feature, np.nan))
     broken = Item(items[1].record, {**items[1].inputs, "portrait": portrait})
     outcomes = render_stage(tmp_path).run([items[0], broken, items[2]])
-    assert (outcomes[1].kind, outcomes[1].code) == (Kind.POISON, "frames_not_finite")
+    assert (outcomes[1].kind, outcomes[1].code) == (FailureKind.POISON, "frames_not_finite")
     payloads([outcomes[0], outcomes[2]])
     assert visible(tmp_path) == {"shards/00000/videos/r0.mp4", "shards/00000/videos/r2.mp4"}
 
@@ -146,7 +146,7 @@ def test_keypoints_that_overflow_fail_their_record_alone(items, tmp_path):
     scale = np.where(np.arange(13)[:, None] == 9, np.float32(3e38), payload.arrays["scale"])
     motion = MotionPayload({**payload.arrays, "scale": scale}, 25.0, {})
     outcomes = render_stage(tmp_path).run([items[0], Item(items[1].record, {**items[1].inputs, "motion": motion})])
-    assert (outcomes[1].kind, outcomes[1].code) == (Kind.POISON, "keypoints_not_finite")
+    assert (outcomes[1].kind, outcomes[1].code) == (FailureKind.POISON, "keypoints_not_finite")
     payloads(outcomes[:1])
 
 
@@ -154,7 +154,7 @@ def test_a_motion_of_other_keypoints_fails_its_record_alone(items, tmp_path):
     payload = items[1].inputs["motion"]
     few = MotionPayload({**payload.arrays, "expression": payload.arrays["expression"][:, :20]}, 25.0, {})
     outcomes = render_stage(tmp_path).run([Item(items[1].record, {**items[1].inputs, "motion": few}), items[0]])
-    assert (outcomes[0].kind, outcomes[0].code) == (Kind.BAD_INPUT, "keypoints_mismatch")
+    assert (outcomes[0].kind, outcomes[0].code) == (FailureKind.BAD_INPUT, "keypoints_mismatch")
     payloads(outcomes[1:])
 
 
@@ -183,7 +183,7 @@ def test_a_device_without_memory_to_paste_fails_its_record_alone(items, tmp_path
     monkeypatch.setattr(stage._models, "composer", first_refuses)
     outcomes = stage.run(items)
     assert isinstance(outcomes[0], Failed)
-    assert outcomes[0].kind is Kind.OUT_OF_MEMORY
+    assert outcomes[0].kind is FailureKind.OUT_OF_MEMORY
     assert all(isinstance(outcome, Ok) for outcome in outcomes[1:])
 
 
@@ -207,7 +207,7 @@ def test_where_not_even_one_frame_fits_the_failure_says_so(items, tmp_path, monk
 
     stage = render_stage(tmp_path)
     monkeypatch.setattr(type(stage._models.renderer), "render", full)
-    assert [outcome.kind for outcome in stage.run(items)] == [Kind.OUT_OF_MEMORY] * 3
+    assert [outcome.kind for outcome in stage.run(items)] == [FailureKind.OUT_OF_MEMORY] * 3
     assert visible(tmp_path) == set()
 
 
@@ -217,7 +217,7 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing_half_visible(items, tmp_pa
         with (run / "filler").open("ab") as file:
             file.write(bytes(max(0, 2**20 - 4096 - (run / "filler").stat().st_size - 60_000)))
         outcomes = render_stage(run).run([items[2]])
-        assert (outcomes[0].kind, outcomes[0].code) == (Kind.STOP, "output_unwritable")
+        assert (outcomes[0].kind, outcomes[0].code) == (FailureKind.STOP, "output_unwritable")
         assert visible(run) == {"filler"}
 
 
@@ -227,7 +227,7 @@ def test_a_full_folder_for_temporary_files_stops_the_run(items, tmp_path, monkey
         monkeypatch.setattr(tempfile, "tempdir", str(temporary))
         (temporary / "filler").write_bytes(bytes(2**20 - 4096 * (free_pages + 1)))
         outcomes = render_stage(tmp_path / "run").run([items[2]])
-        assert outcomes[0].kind is Kind.STOP
+        assert outcomes[0].kind is FailureKind.STOP
         assert "free" in outcomes[0].sentence
         assert visible(temporary) == {"filler"}
     assert visible(tmp_path / "run") == set()
@@ -236,7 +236,7 @@ def test_a_full_folder_for_temporary_files_stops_the_run(items, tmp_path, monkey
 def test_a_read_only_run_folder_stops_the_run(items, tmp_path):
     with small_disk(tmp_path / "disk", "ro") as run:
         (outcome,) = render_stage(run).run([items[0]])
-        assert outcome.kind is Kind.STOP
+        assert outcome.kind is FailureKind.STOP
 
 
 def test_the_folder_for_temporary_files_is_empty_afterwards(items, tmp_path, monkeypatch):

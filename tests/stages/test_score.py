@@ -8,12 +8,12 @@ import torch
 
 from joyvasa.errors import InputError
 from joyvasa.media.video_writer import EncodingConfig
-from joyvasa.metrics import NAMES, build, registry
-from joyvasa.metrics.base import Column, Metric
+from joyvasa.metrics import METRIC_NAMES, build_metric, registry
+from joyvasa.metrics.base import MetricColumn, Metric
 from joyvasa.models import Models
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from stages.base import Failed, Item, Kind, Ok
+from stages.base import Failed, FailureKind, Item, Ok
 from stages.read_video import ReadVideoConfig, ReadVideoStage
 from stages.score import ScoreConfig, ScoreStage
 from stages.video_output import VideoOutput, VideoPlan
@@ -60,7 +60,7 @@ def played(item: Item, run, *, settings=(), moved=0) -> Item:
 
 
 def stage(run, *metrics, settings=(), **config) -> ScoreStage:
-    names = metrics or tuple(NAMES)
+    names = metrics or tuple(METRIC_NAMES)
     return ready(
         ScoreStage(ScoreConfig(run=str(run), metrics=names, animation=options(*SETTINGS, *settings), **config))
     )
@@ -85,7 +85,7 @@ def test_the_still_is_what_an_unmoved_frame_shows(item, tmp_path, settings):
 
 def test_all_metrics_get_a_number_or_a_reason(item, tmp_path):
     found = facts(stage(tmp_path), played(item, tmp_path))
-    columns = [column.name for name in NAMES for column in build(name).columns]
+    columns = [column.name for name in METRIC_NAMES for column in build_metric(name).columns]
     for column in columns:
         reason = found.get(f"metric.{column}.reason")
         assert (found[f"metric.{column}"] is None) == (reason is not None)
@@ -93,8 +93,8 @@ def test_all_metrics_get_a_number_or_a_reason(item, tmp_path):
     assert found["metric.frozen_share"] == 1
     assert found["metric.head_speed"] > 0
     assert abs(found["metric.picture_minus_sound_s"]) < 0.1
-    without = [name for name in NAMES if build(name).roles]
-    for column in (column for name in without for column in build(name).columns):
+    without = [name for name in METRIC_NAMES if build_metric(name).roles]
+    for column in (column for name in without for column in build_metric(name).columns):
         assert found[f"metric.{column.name}.reason"].startswith("weights_missing: not available: needs ")
 
 
@@ -127,7 +127,7 @@ def test_without_metrics_nothing_is_read(item, tmp_path):
 def broken(error, roles=()):
     class Broken(Metric):
         name = "broken"
-        columns = (Column("broken", "Broken", "fails"),)
+        columns = (MetricColumn("broken", "Broken", "fails"),)
 
         def start(self, clip):
             raise error
@@ -176,7 +176,7 @@ def test_a_full_disk_stops_the_run_and_is_no_missing_number(item, tmp_path, with
     with_broken(OSError(errno.ENOSPC, "No space left on device"))
     (outcome,) = stage(tmp_path, "broken", "flicker").run([played(item, tmp_path)])
     assert isinstance(outcome, Failed)
-    assert outcome.kind is Kind.STOP
+    assert outcome.kind is FailureKind.STOP
 
 
 def test_a_gpu_that_failed_is_not_put_down_to_the_metric(item, tmp_path, with_broken):
@@ -193,11 +193,11 @@ def test_a_made_video_that_cannot_be_read_still_is_a_video(item, tmp_path):
     assert found["metric.frozen_share.reason"].startswith("video_unreadable: ")
 
 
-def test_metrics_whose_licence_forbids_it_are_left_out_of_commercial_runs(item, tmp_path):
-    scorer = stage(tmp_path, "sharpness", "identity", settings=("licences=commercial",))
+def test_metrics_whose_license_forbids_it_are_left_out_of_commercial_runs(item, tmp_path):
+    scorer = stage(tmp_path, "sharpness", "identity", settings=("licenses=commercial",))
     found = facts(scorer, played(item, tmp_path))
     assert found["metric.sharpness"] > 0
-    (column, *_) = build("identity").columns
+    (column, *_) = build_metric("identity").columns
     assert found[f"metric.{column.name}"] is None
 
 
@@ -243,7 +243,7 @@ def test_a_brought_video_that_breaks_off_fails(tmp_path):
     path.write_bytes(path.read_bytes()[:-3000])
     (outcome,) = stage(tmp_path / "run", "flicker").run([item])
     assert isinstance(outcome, Failed)
-    assert (outcome.kind, outcome.code) == (Kind.BAD_INPUT, "video_unreadable")
+    assert (outcome.kind, outcome.code) == (FailureKind.BAD_INPUT, "video_unreadable")
 
 
 @pytest.mark.parametrize(("name", "code"), [("none.mp4", "video_missing"), ("text.mp4", "video_unreadable")])
@@ -253,5 +253,5 @@ def test_what_is_no_video_fails_alone(tmp_path, name, code):
     bad = record("bad", video=tmp_path / name)
     first, second = ready(ReadVideoStage(ReadVideoConfig())).run([Item(bad), Item(good)])
     assert isinstance(first, Failed)
-    assert (first.kind, first.code) == (Kind.BAD_INPUT, code)
+    assert (first.kind, first.code) == (FailureKind.BAD_INPUT, code)
     assert isinstance(second, Ok)

@@ -4,7 +4,7 @@ import torch
 
 from joyvasa.animator import Animator
 from joyvasa.media.audio import probe_audio
-from stages.base import Failed, Item, Kind
+from stages.base import Failed, FailureKind, Item
 from stages.speech import SpeechConfig, SpeechStage
 from tests.media import tone
 from tests.stages.items import options, payloads, ready, record
@@ -86,7 +86,7 @@ def test_bad_recordings_fail_alone(stage, recordings, tmp_path):
     bad = [record(name, audio=tmp_path / f"{name}.wav") for name in names]
     outcomes = stage.run([Item(one) for one in (bad[0], recordings[0], *bad[1:], recordings[2])])
     failed = [outcomes[number] for number in (0, 2, 3)]
-    assert all(isinstance(one, Failed) and one.kind is Kind.BAD_INPUT for one in failed)
+    assert all(isinstance(one, Failed) and one.kind is FailureKind.BAD_INPUT for one in failed)
     assert [one.code for one in failed] == ["audio_unreadable", "audio_silent", "audio_missing"]
     payloads([outcomes[1], outcomes[4]])
 
@@ -101,7 +101,7 @@ def test_a_recording_that_changes_while_it_is_read_fails_alone(stage, recordings
 
     monkeypatch.setattr(stage._models, "sound", shorter)
     outcomes = stage.run([Item(one) for one in (recordings[0], record("c", audio=changing), recordings[1])])
-    assert (outcomes[1].kind, outcomes[1].code) == (Kind.BAD_INPUT, "audio_length_changed")
+    assert (outcomes[1].kind, outcomes[1].code) == (FailureKind.BAD_INPUT, "audio_length_changed")
     together = payloads([outcomes[0], outcomes[2]])
     monkeypatch.undo()
     for one, payload in zip((recordings[0], recordings[1]), together, strict=True):
@@ -117,4 +117,4 @@ def test_sound_comes_from_an_address_too(stage, recordings):
     remote, absent = (record("r", audio=f"memory://sounds/{name}.wav") for name in ("short", "absent"))
     outcomes = stage.run([Item(remote), Item(absent)])
     assert outcomes[0].facts["frames"] == 10
-    assert (outcomes[1].kind, outcomes[1].code) == (Kind.BAD_INPUT, "file_missing")
+    assert (outcomes[1].kind, outcomes[1].code) == (FailureKind.BAD_INPUT, "file_missing")

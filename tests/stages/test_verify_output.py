@@ -1,7 +1,7 @@
 import pytest
 
 from manifests.storage import open_storage
-from stages.base import Item, Kind, Ok
+from stages.base import FailureKind, Item, Ok
 from stages.verify_output import VerifyOutputConfig, VerifyOutputStage
 from stages.video_output import VideoPayload
 from tests.stages.items import ready, record
@@ -19,7 +19,7 @@ def test_a_record_counts_only_with_its_whole_video(tmp_path, run):
         (outcome,) = stage.run([item])
         return outcome
 
-    assert (commit().kind, commit().code) == (Kind.IO, "video_lost")
+    assert (commit().kind, commit().code) == (FailureKind.IO, "video_lost")
     open_storage(run).write(VIDEO.video, b"vid")
     assert commit().code == "video_lost"
     open_storage(run).write(VIDEO.video, b"video")

@@ -41,7 +41,7 @@ def count_gpus(name: str, config: ExecutorConfig | None = None) -> int:
     return _executor_class(name).count_gpus(config or ExecutorConfig())
 
 
-def check_name(name: str) -> None:
+def check_executor(name: str) -> None:
     """Refuse an unknown executor.
 
     Raises:
@@ -52,6 +52,6 @@ def check_name(name: str) -> None:
 
 
 def _executor_class(name: str) -> type[Executor]:
-    check_name(name)
+    check_executor(name)
     module, _, class_name = EXECUTORS[name].partition(":")
     return getattr(import_module(module), class_name)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 from manifests.record import Record
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
-from stages.base import Failed, Item, Kind, Ok, Outcome, Stage, failure_of
+from stages.base import Failed, FailureKind, Item, Ok, Outcome, Stage, classify_exception
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class PayloadLost:
     sentence: str
 
 
-Report: TypeAlias = WorkerReady | WorkerLost | BatchDone | BatchFailed | PayloadLost
+WorkerReport: TypeAlias = WorkerReady | WorkerLost | BatchDone | BatchFailed | PayloadLost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ class Executor(Protocol):
         """Connects to what runs the workers."""
         ...
 
-    def workers_of(self, spec: StageSpec) -> int:
+    def count_workers(self, spec: StageSpec) -> int:
         """How many workers the stage gets here."""
         ...
 
@@ -146,7 +146,7 @@ class Executor(Protocol):
         """Sends a batch to a ready worker, which runs its batches one by one, in this order."""
         ...
 
-    def wait(self, timeout_s: float) -> list[Report]:
+    def wait(self, timeout_s: float) -> list[WorkerReport]:
         """Returns as soon as there is something to report, at the latest after `timeout_s`."""
         ...
 
@@ -174,7 +174,7 @@ class BatchResult:
     @property
     def broken(self) -> Failed | None:
         """Return the failure that made the worker unusable, or None."""
-        return self.failure if self.failure and self.failure.kind is Kind.BROKEN else None
+        return self.failure if self.failure and self.failure.kind is FailureKind.BROKEN else None
 
     def report(self, ticket: int, references: Sequence[Any]) -> BatchDone | BatchFailed:
         """Return the report for the engine."""
@@ -198,9 +198,9 @@ def run_batch(stage: Stage, items: Sequence[Item]) -> tuple[BatchResult, list[An
     try:
         outcomes = stage.run(items)
         failure = _contract_broken(stage, items, outcomes)
-        failure = failure or next((o for o in outcomes if isinstance(o, Failed) and o.kind is Kind.BROKEN), None)
+        failure = failure or next((o for o in outcomes if isinstance(o, Failed) and o.kind is FailureKind.BROKEN), None)
     except Exception as error:
-        outcomes, failure = [], failure_of(error)
+        outcomes, failure = [], classify_exception(error)
     seconds = time.perf_counter() - start
     if failure:
         return BatchResult((), failure, seconds), [None] * len(items)
@@ -212,7 +212,7 @@ def run_batch(stage: Stage, items: Sequence[Item]) -> tuple[BatchResult, list[An
 def _contract_broken(stage: Stage, items: Sequence[Item], outcomes: object) -> Failed | None:
     name = type(stage).__name__
     if not isinstance(outcomes, list) or not all(isinstance(outcome, Ok | Failed) for outcome in outcomes):
-        return Failed(Kind.POISON, "stage_contract", f"{name}.run returned {type(outcomes).__name__}, not outcomes")
+        return Failed(FailureKind.POISON, "stage_contract", f"{name}.run returned {type(outcomes).__name__}, not outcomes")
     if len(outcomes) != len(items):
-        return Failed(Kind.POISON, "stage_contract", f"{name}.run: {len(outcomes)} outcomes for {len(items)} records")
+        return Failed(FailureKind.POISON, "stage_contract", f"{name}.run: {len(outcomes)} outcomes for {len(items)} records")
     return None

@@ -13,14 +13,14 @@ from pipelines.engine.executors.base import (
     Cause,
     Entry,
     ExecutorConfig,
-    Report,
+    WorkerReport,
     WorkerLost,
     WorkerReady,
     run_batch,
 )
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
-from stages.base import Failed, Item, Kind, Stage, failure_of
+from stages.base import Failed, FailureKind, Item, Stage, classify_exception
 
 
 class LocalExecutor:
@@ -35,7 +35,7 @@ class LocalExecutor:
     def __init__(self, config: ExecutorConfig | None = None) -> None:
         self._stages: dict[int, Stage] = {}
         self._batches: deque[tuple[int, int, Sequence[Entry]]] = deque()  # worker, ticket, entries
-        self._reports: list[Report] = []
+        self._reports: list[WorkerReport] = []
 
     @staticmethod
     def count_gpus(config: ExecutorConfig) -> int:
@@ -46,7 +46,7 @@ class LocalExecutor:
         """Nothing to connect to; removes what killed processes have left."""
         sweep_scratch()
 
-    def workers_of(self, spec: StageSpec) -> int:
+    def count_workers(self, spec: StageSpec) -> int:
         """One: more would only hold the models twice."""
         return 1
 
@@ -56,7 +56,7 @@ class LocalExecutor:
         try:
             stage.setup()
         except Exception as error:
-            self._reports.append(WorkerLost(worker, Cause.SETUP, failure_of(error).sentence))
+            self._reports.append(WorkerLost(worker, Cause.SETUP, classify_exception(error).sentence))
             return
         self._stages[worker] = stage
         self._reports.append(WorkerReady(worker))
@@ -65,7 +65,7 @@ class LocalExecutor:
         """Puts the batch in line."""
         self._batches.append((worker, ticket, entries))
 
-    def wait(self, timeout_s: float) -> list[Report]:
+    def wait(self, timeout_s: float) -> list[WorkerReport]:
         """Runs the next batch to its end, however long that takes."""
         if not self._reports and self._batches:
             self._reports.append(self._run(*self._batches.popleft()))
@@ -74,7 +74,7 @@ class LocalExecutor:
         reports, self._reports = self._reports, []
         return reports
 
-    def _run(self, worker: int, ticket: int, entries: Sequence[Entry]) -> Report:
+    def _run(self, worker: int, ticket: int, entries: Sequence[Entry]) -> WorkerReport:
         try:
             result, payloads = run_batch(self._stages[worker], [Item(e.record, e.references) for e in entries])
         except SystemExit as error:
@@ -82,7 +82,7 @@ class LocalExecutor:
             return WorkerLost(worker, Cause.EXITED, f"the stage called sys.exit({error.code!r})")
         if broken := result.broken:
             text = f"{broken.sentence}: this process is unusable: resume, or use executor=ray, which restarts workers"
-            return BatchFailed(ticket, Failed(Kind.STOP, broken.code, text), result.seconds)
+            return BatchFailed(ticket, Failed(FailureKind.STOP, broken.code, text), result.seconds)
         return result.report(ticket, payloads)
 
     def kill_worker(self, worker: int) -> None:

@@ -23,14 +23,14 @@ from pipelines.engine.executors.base import (
     Entry,
     ExecutorConfig,
     PayloadLost,
-    Report,
+    WorkerReport,
     WorkerLost,
     WorkerReady,
     run_batch,
 )
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
-from stages.base import Failed, Item, Ok, Stage, failure_of
+from stages.base import Failed, Item, Ok, Stage, classify_exception
 
 _BATCH_ERRORS = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState
@@ -49,7 +49,7 @@ class StageWorker:
         try:
             self._stage.setup()
         except Exception as error:
-            return failure_of(error)
+            return classify_exception(error)
         return ray.get_runtime_context().get_node_id()
 
     def run(self, entries: Sequence[tuple[Record, dict[str, int]]], *payloads: Any) -> tuple[Any, ...]:
@@ -133,7 +133,7 @@ class RayExecutor:
             raise EnvironmentFault("ray_unreachable", text) from error
         self._started_ray = True
 
-    def workers_of(self, spec: StageSpec) -> int:
+    def count_workers(self, spec: StageSpec) -> int:
         """As many as the stage asks for."""
         return spec.workers
 
@@ -158,13 +158,13 @@ class RayExecutor:
         *payloads, result = method.remote(sent, *positions)
         self._calls[result] = _Call(worker, ticket, payloads)
 
-    def wait(self, timeout_s: float) -> list[Report]:
+    def wait(self, timeout_s: float) -> list[WorkerReport]:
         """Waits for any call to end, then reports all that have."""
         if not self._calls:
             time.sleep(timeout_s)
         else:
             ray.wait(list(self._calls), num_returns=1, timeout=timeout_s, fetch_local=False)
-        reports: list[Report] = []
+        reports: list[WorkerReport] = []
         lost: dict[int, Exception | Failed] = {}
         for reference in self._ended():
             call = self._calls.pop(reference)
@@ -180,7 +180,7 @@ class RayExecutor:
                     reports.append(PayloadLost(call.ticket, _short(error)))
                 elif call.ticket is not None and isinstance(error, _BATCH_ERRORS):
                     cause = getattr(error, "cause", error)
-                    failure = failure_of(cause if isinstance(cause, Exception) else error)
+                    failure = classify_exception(cause if isinstance(cause, Exception) else error)
                     reports.append(BatchFailed(call.ticket, failure))
                 else:
                     lost.setdefault(call.worker, error)
@@ -194,7 +194,7 @@ class RayExecutor:
         calls = list(self._calls)
         return ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)[0] if calls else []
 
-    def _report(self, call: _Call, result: object) -> Report:
+    def _report(self, call: _Call, result: object) -> WorkerReport:
         if isinstance(result, BatchResult) and call.ticket is not None:
             self._shown().count(self._stages[call.worker], result)
             return result.report(call.ticket, call.payloads)

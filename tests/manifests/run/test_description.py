@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from manifests.errors import ManifestError
-from manifests.run.description import ManifestSource, RunDescription, differences, refuse_differences
+from manifests.run.description import ManifestSource, RunDescription, changed_settings, require_same_settings
 
 RUN = RunDescription(
     configuration={"seed": 1, "sampling": {"steps": 50, "scales": (1, 2)}, "name": "Jörg"},
@@ -20,7 +20,7 @@ def test_the_description_survives_its_file():
     assert again.configuration == {"seed": 1, "sampling": {"steps": 50, "scales": [1, 2]}, "name": "Jörg"}
     assert again.created.endswith("+00:00")
     assert again.fingerprint() == RUN.fingerprint()
-    assert differences(RUN, again) == []
+    assert changed_settings(RUN, again) == []
 
 
 def test_a_file_from_before_there_were_modes_is_about_people():
@@ -28,7 +28,7 @@ def test_a_file_from_before_there_were_modes_is_about_people():
     assert content["manifest"].pop("modes") == ["animal"]
     again = RunDescription.from_yaml(yaml.safe_dump(content).encode())
     assert again.manifest.modes == ("human",)
-    assert differences(RUN, again) == []
+    assert changed_settings(RUN, again) == []
 
 
 @pytest.mark.parametrize("modes", [[], ["plant"], "human", None, 3])
@@ -46,7 +46,7 @@ def test_every_changed_setting_is_named_with_both_values():
         manifest=replace(RUN.manifest, fingerprint="ef"),
         bundles={"sample": {"motion": "cc"}},
     )
-    assert [str(difference) for difference in differences(RUN, new)] == [
+    assert [str(difference) for difference in changed_settings(RUN, new)] == [
         "configuration.sampling.steps: 50 → 10",
         "manifest.fingerprint: ab → ef",
         "bundles.sample.motion: cd → cc",
@@ -54,19 +54,19 @@ def test_every_changed_setting_is_named_with_both_values():
     ]
     assert new.fingerprint() != RUN.fingerprint()
     with pytest.raises(ManifestError, match=r"run_changed: .*steps: 50 → 10; .*start a new run"):
-        refuse_differences(RUN, new)
+        require_same_settings(RUN, new)
 
 
 def test_other_versions_and_times_do_not_stop_a_resume():
     new = replace(RUN, versions={"joyvasa": "0.2"}, created="2030-01-01")
     assert new.fingerprint() == RUN.fingerprint()
-    refuse_differences(RUN, new)
+    require_same_settings(RUN, new)
 
 
 def test_a_long_list_of_differences_is_cut():
     new = replace(RUN, configuration={f"o{n}": n for n in range(50)})
     with pytest.raises(ManifestError, match="and 44 more"):
-        refuse_differences(RUN, new)
+        require_same_settings(RUN, new)
 
 
 @pytest.mark.parametrize("content", [b"", b"a: [", b"layout: 1", b"layout: 99", b"- 1", b"\xff"])

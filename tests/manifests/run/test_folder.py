@@ -31,7 +31,7 @@ class Run:
         self.description = RunDescription(CONFIGURATION, source, {"sample": {"motion": "ab"}}, {"joyvasa": "0.1"})
         self.folder = RunFolder(storage)
         self.folder.create(self.description, self.rows)
-        self.manifest = self.folder.manifest()
+        self.manifest = self.folder.read_manifest()
 
     def shard(self, number):
         return self.manifest.read_shard(number)
@@ -54,10 +54,10 @@ def run(storage, tmp_path):
 
 def test_a_new_run_is_found_again(run):
     again = RunFolder(run.folder.storage)
-    assert (len(again.manifest()), again.manifest().records) == (3, 10)
-    assert again.manifest().read_shard(1).table.equals(run.shard(1).table)
-    assert dataclasses.replace(again.description(), created="") == run.description
-    assert again.description().fingerprint() == run.description.fingerprint()
+    assert (len(again.read_manifest()), again.read_manifest().records) == (3, 10)
+    assert again.read_manifest().read_shard(1).table.equals(run.shard(1).table)
+    assert dataclasses.replace(again.read_description(), created="") == run.description
+    assert again.read_description().fingerprint() == run.description.fingerprint()
     with pytest.raises(ManifestError, match="run_exists"):
         again.create(run.description, run.rows)
 
@@ -86,7 +86,7 @@ def test_what_a_killed_start_left_is_replaced_or_removed(storage, tmp_path):
 
 
 def test_a_folder_without_a_run_is_one_sentence(storage):
-    for read in (RunFolder(storage).manifest, RunFolder(storage).description):
+    for read in (RunFolder(storage).read_manifest, RunFolder(storage).read_description):
         with pytest.raises(ManifestError, match="run_missing"):
             read()
 
@@ -101,20 +101,20 @@ def test_paths_are_those_of_the_design(run):
 
 def test_a_finished_shard_has_its_rows_and_a_marker(run):
     mark = run.finish(1, bad=["r0005"])
-    assert run.folder.done_marks() == {1: mark}
+    assert run.folder.read_done_markers() == {1: mark}
     assert (mark.records, mark.statuses) == (4, {"ok": 3, "failed": 1})
     assert mark.run_fingerprint == run.description.fingerprint()
-    table = run.folder.records(1)
+    table = run.folder.read_records(1)
     assert table.column("record_id").to_pylist() == [f"r{n:04d}" for n in range(4, 8)]
     assert table.column("speaker").to_pylist() == [f"s{n}" for n in range(4, 8)]
-    counts = run.folder.counts(run.manifest)
+    counts = run.folder.count_records(run.manifest)
     assert (counts.shards, counts.finished_shards, counts.records, counts.pending) == (3, 1, 10, 6)
 
 
 def test_tables_of_all_finished_shards_stream_in_order(run):
     run.finish(2)
     run.finish(0, bad=["r0001"])
-    tables = list(run.folder.tables(columns=["record_id", "status", "none"]))
+    tables = list(run.folder.iterate_tables(columns=["record_id", "status", "none"]))
     assert [table.num_rows for table in tables] == [4, 2]
     rows = pa.concat_tables(tables).to_pylist()
     assert [row["record_id"] for row in rows] == ["r0000", "r0001", "r0002", "r0003", "r0008", "r0009"]
@@ -126,22 +126,22 @@ def test_an_incomplete_shard_or_a_missing_video_is_not_finished(run):
     for wrong in (outcomes[:3], [*outcomes[:3], outcome("r0003", video="shards/00000/videos/none.mp4")]):
         with pytest.raises(ManifestError, match=r"outcomes_incomplete|video_missing: .*none\.mp4"):
             run.folder.finish_shard(run.shard(0), wrong, run_fingerprint="")
-        assert run.folder.done_marks() == {}
+        assert run.folder.read_done_markers() == {}
         assert not run.folder.storage.exists(run.folder.records_path(0))
 
 
 def test_outcomes_of_an_unfinished_shard_are_kept_and_later_ones_win(run):
     run.folder.save_outcomes(0, [run.render(0, "r0000"), failed("r0001")])
     run.folder.save_outcomes(0, [run.render(0, "r0001")])
-    saved = RunFolder(run.folder.storage).saved_outcomes(0)
+    saved = RunFolder(run.folder.storage).read_saved_outcomes(0)
     assert {record_id: one.status for record_id, one in saved.items()} == {"r0000": "ok", "r0001": "ok"}
     assert saved["r0000"] == outcome("r0000")
-    assert run.folder.counts(run.manifest).statuses == {"ok": 2}
+    assert run.folder.count_records(run.manifest).statuses == {"ok": 2}
     run.folder.storage.remove(run.folder.video_path(0, "r0000"))
-    assert set(run.folder.saved_outcomes(0)) == {"r0001"}
+    assert set(run.folder.read_saved_outcomes(0)) == {"r0001"}
     run.finish(0)
-    assert run.folder.saved_outcomes(0) == {}
-    assert run.folder.counts(run.manifest).statuses == {"ok": 4}
+    assert run.folder.read_saved_outcomes(0) == {}
+    assert run.folder.count_records(run.manifest).statuses == {"ok": 4}
 
 
 def test_leftovers_of_a_dead_driver_are_removed_and_saved_work_stays(run):
@@ -160,26 +160,26 @@ def test_leftovers_of_a_dead_driver_are_removed_and_saved_work_stays(run):
     removed = run.folder.clean_shard(0)
     assert sorted(removed) == sorted(f"shards/00000/{path}" for path in [*left, "videos/r0001.mp4"])
     assert not any(storage.exists(path) for path in removed)
-    assert set(run.folder.saved_outcomes(0)) == {"r0000"}
+    assert set(run.folder.read_saved_outcomes(0)) == {"r0000"}
     assert run.folder.clean_shard(0) == []
     assert run.folder.clean_shard(1) == []
-    assert run.folder.records(1).num_rows == 4
+    assert run.folder.read_records(1).num_rows == 4
 
 
 def test_a_torn_marker_does_not_count(run):
     run.finish(0)
     run.folder.storage.write(run.folder.done_path(0), b'{"shard": 0, ')
-    assert run.folder.done_marks() == {}
+    assert run.folder.read_done_markers() == {}
     assert run.folder.done_path(0) in run.folder.clean_shard(0)
 
 
 def test_failed_records_are_opened_again_and_the_others_keep_their_outcome(run):
     run.finish(0, bad=["r0001"])
     assert run.folder.reopen_shard(0, {"quarantined"}) == 0
-    assert set(run.folder.done_marks()) == {0}
+    assert set(run.folder.read_done_markers()) == {0}
     assert run.folder.reopen_shard(0, {"failed"}) == 1
-    assert run.folder.done_marks() == {}
-    saved = run.folder.saved_outcomes(0)
+    assert run.folder.read_done_markers() == {}
+    saved = run.folder.read_saved_outcomes(0)
     assert sorted(saved) == ["r0000", "r0002", "r0003"]
     outcomes = [*saved.values(), run.render(0, "r0001")]
     mark = run.folder.finish_shard(run.shard(0), outcomes, run_fingerprint="")
@@ -215,8 +215,8 @@ def test_a_disk_that_fills_up_while_finishing_leaves_no_marker(run, monkeypatch)
     with pytest.raises(ManifestError, match="output_unwritable"):
         run.folder.finish_shard(run.shard(0), outcomes, run_fingerprint="")
     monkeypatch.undo()
-    assert run.folder.done_marks() == {}
-    assert len(run.folder.saved_outcomes(0)) == 4
+    assert run.folder.read_done_markers() == {}
+    assert len(run.folder.read_saved_outcomes(0)) == 4
     assert not any(name.startswith(".partial") for name in storage.names("shards/00000"))
 
 

@@ -5,23 +5,23 @@ import sys
 import pytest
 
 from manifests.errors import ManifestError
-from manifests.run.lock import LeaseLock, LocalLock, run_lock
+from manifests.run.lock import LeaseLock, LocalLock, create_run_lock
 from manifests.storage import open_storage
 from tests.joyvasa.media.test_video_writer import small_disk
 from tests.media import fill
 
 HOLD = (
-    "import sys\nfrom manifests.run.lock import run_lock\nfrom manifests.storage import open_storage\n"
-    "with run_lock(open_storage(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    "import sys\nfrom manifests.run.lock import create_run_lock\nfrom manifests.storage import open_storage\n"
+    "with create_run_lock(open_storage(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
 )
 
 
 def test_a_second_driver_is_refused_until_the_first_is_done(storage):
-    with run_lock(storage) as first:
+    with create_run_lock(storage) as first:
         first.renew()
-        with pytest.raises(ManifestError, match=r"run_locked: .*process"), run_lock(storage):
+        with pytest.raises(ManifestError, match=r"run_locked: .*process"), create_run_lock(storage):
             pass
-    with run_lock(storage):
+    with create_run_lock(storage):
         pass
 
 
@@ -30,11 +30,11 @@ def test_the_refusal_names_the_process_and_a_killed_driver_holds_nothing(tmp_pat
         [sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout.readline() == b"held\n"
-        with pytest.raises(ManifestError, match=f"process {child.pid} on "), run_lock(open_storage(tmp_path)):
+        with pytest.raises(ManifestError, match=f"process {child.pid} on "), create_run_lock(open_storage(tmp_path)):
             pass
         child.send_signal(signal.SIGKILL)
         child.wait(30)
-        with run_lock(open_storage(tmp_path)) as lock:
+        with create_run_lock(open_storage(tmp_path)) as lock:
             assert isinstance(lock, LocalLock)
 
 
@@ -63,19 +63,19 @@ def test_a_renewed_lease_is_kept():
 
 def test_an_unwritable_folder_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ManifestError, match="output_unwritable"), run_lock(open_storage(tmp_path / "file")):
+    with pytest.raises(ManifestError, match="output_unwritable"), create_run_lock(open_storage(tmp_path / "file")):
         pass
 
 
 def test_a_full_disk_is_one_sentence_and_holds_no_lock(tmp_path):
     with small_disk(tmp_path / "disk") as run:
-        with run_lock(open_storage(run)):
+        with create_run_lock(open_storage(run)):
             (run / ".lock").write_bytes(b"")
         fill(run)
         for _ in range(2):
             with (
                 pytest.raises(ManifestError, match=r"output_unwritable: .*\.lock.*No space"),
-                run_lock(open_storage(run)),
+                create_run_lock(open_storage(run)),
             ):
                 pass
 

@@ -6,8 +6,8 @@ import pytest
 
 from joyvasa.result_tables import read_table
 from manifests.errors import ManifestError
-from manifests.run.outcome import Outcome
-from manifests.run.outcome_table import outcome_table, outcomes_of, passed_name, table_bytes
+from manifests.run.outcome import RecordOutcome
+from manifests.run.outcome_table import build_outcome_table, encode_parquet, outcomes_from_table, passthrough_name
 from tests.manifests.tables import copied, pair, write
 
 
@@ -15,15 +15,15 @@ def outcome(record_id, **more):
     values = {
         "status": "ok", "stage": "render", "seconds": {"render": 1.5, "motion": 0.5}, "frames": 25, "duration_s": 1.0,
         "seed": 2**63 - 1, "video": f"shards/00000/videos/{record_id}.mp4", "sha256": "ab", "bundle": "sample",
-        "licences": ("MIT", "CC0"), "metrics": {"sync": 0.25}, "image_sha256": "cd", "n_faces": 2,
+        "licenses": ("MIT", "CC0"), "metrics": {"sync": 0.25}, "image_sha256": "cd", "n_faces": 2,
         "warnings": "p.png: 2 faces found", "warning_codes": "several_faces",
     }  # fmt: skip
-    return Outcome(record_id=record_id, **{**values, **more})
+    return RecordOutcome(record_id=record_id, **{**values, **more})
 
 
 def failed(record_id, **more):
     values = {"stage": "portrait", "error_code": "no_face", "error": "p.png: no face found", "attempts": 2}
-    return Outcome(record_id=record_id, status="failed", **{**values, **more})
+    return RecordOutcome(record_id=record_id, status="failed", **{**values, **more})
 
 
 @pytest.fixture
@@ -33,18 +33,18 @@ def shard(tmp_path):
 
 
 def read_back(folder, table):
-    (folder / "records.parquet").write_bytes(table_bytes(table))
+    (folder / "records.parquet").write_bytes(encode_parquet(table))
     return read_table([str(folder / "records.parquet")])
 
 
 def test_there_is_one_row_a_record_in_manifest_order_with_all_columns(shard):
     outcomes = [failed("r0002"), outcome("r0001"), outcome("r0000", attempts=3)]
-    table = outcome_table(shard, outcomes, stages=["portrait", "render"], metrics=["identity"])
+    table = build_outcome_table(shard, outcomes, stages=["portrait", "render"], metrics=["identity"])
     rows = table.to_pylist()
     assert [row["record_id"] for row in rows] == ["r0000", "r0001", "r0002"]
     assert [row["status"] for row in rows] == ["ok", "ok", "failed"]
-    assert (rows[0]["attempts"], rows[0]["seed"], rows[0]["licences"]) == (3, 2**63 - 1, ["MIT", "CC0"])
-    assert (rows[2]["error_code"], rows[2]["video"], rows[2]["licences"]) == ("no_face", None, [])
+    assert (rows[0]["attempts"], rows[0]["seed"], rows[0]["licenses"]) == (3, 2**63 - 1, ["MIT", "CC0"])
+    assert (rows[2]["error_code"], rows[2]["video"], rows[2]["licenses"]) == ("no_face", None, [])
     assert (rows[1]["image"], rows[1]["audio"], rows[1]["row"], rows[1]["shard"]) == ("p1.png", "s1.wav", 2, 0)
     assert [name for name in table.column_names if name.startswith("seconds_")] == [
         "seconds_portrait", "seconds_render", "seconds_motion",
@@ -59,16 +59,16 @@ def test_there_is_one_row_a_record_in_manifest_order_with_all_columns(shard):
 def test_why_a_metric_has_no_number_stays_with_the_row(shard, tmp_path):
     reasons = {"sync": "weights_missing: not available: needs syncnet_v2.model", "blink": "no_motion: «unknown»"}
     outcomes = [outcome("r0000", metrics={}, metric_reasons=reasons), outcome("r0001"), outcome("r0002")]
-    table = read_back(tmp_path, outcome_table(shard, outcomes, metrics=["sync"]))
+    table = read_back(tmp_path, build_outcome_table(shard, outcomes, metrics=["sync"]))
     assert json.loads(table.column("metric_reasons")[0].as_py()) == reasons
     assert table.column("metric_reasons")[1].as_py() is None
-    assert list(outcomes_of(table)) == outcomes
+    assert list(outcomes_from_table(table)) == outcomes
 
 
 def test_a_video_of_the_row_is_not_that_of_the_run(tmp_path):
     path = write(tmp_path / "m.csv", [pair(0, video="real.mp4"), pair(1)])
     shard = copied(path, tmp_path / "run").read_shard(0)
-    rows = outcome_table(shard, [outcome("r0000"), outcome("r0001")]).to_pylist()
+    rows = build_outcome_table(shard, [outcome("r0000"), outcome("r0001")]).to_pylist()
     assert [(row["input_video"], row["video"][-9:]) for row in rows] == [
         ("real.mp4", "r0000.mp4"),
         (None, "r0001.mp4"),
@@ -77,16 +77,16 @@ def test_a_video_of_the_row_is_not_that_of_the_run(tmp_path):
 
 def test_a_table_survives_its_file_and_gives_the_outcomes_back(shard, tmp_path):
     outcomes = [outcome("r0000"), outcome("r0001", metrics={}), failed("r0002")]
-    table = read_back(tmp_path, outcome_table(shard, outcomes))
-    assert list(outcomes_of(table)) == outcomes
-    assert [Outcome.from_dict(one.as_dict()) for one in outcomes] == outcomes
+    table = read_back(tmp_path, build_outcome_table(shard, outcomes))
+    assert list(outcomes_from_table(table)) == outcomes
+    assert [RecordOutcome.from_dict(one.as_dict()) for one in outcomes] == outcomes
 
 
 def test_a_table_with_fewer_columns_gives_its_outcomes_back(shard):
     outcomes = [outcome("r0000"), outcome("r0001"), failed("r0002")]
     new = ["image_sha256", "audio_sha256", "motion_sha256", "n_faces", "warnings", "warning_codes"]
-    older = outcome_table(shard, outcomes).drop_columns(new)
-    assert list(outcomes_of(older)) == [replace(one, **dict.fromkeys(new)) for one in outcomes]
+    older = build_outcome_table(shard, outcomes).drop_columns(new)
+    assert list(outcomes_from_table(older)) == [replace(one, **dict.fromkeys(new)) for one in outcomes]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_table_with_fewer_columns_gives_its_outcomes_back(shard):
 )
 def test_any_other_number_of_rows_is_refused(shard, ids):
     with pytest.raises(ManifestError, match="outcomes_incomplete: shard 0: "):
-        outcome_table(shard, map(outcome, ids))
+        build_outcome_table(shard, map(outcome, ids))
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_any_other_number_of_rows_is_refused(shard, ids):
 )
 def test_an_outcome_that_contradicts_itself_is_refused(values):
     with pytest.raises(ManifestError, match="outcome_invalid: outcome of 'a'"):
-        Outcome(record_id="a", stage="render", **values)
+        RecordOutcome(record_id="a", stage="render", **values)
 
 
 def test_passed_columns_never_take_a_name_that_is_used():
-    assert passed_name("speaker") == "speaker"
-    assert passed_name("video") == "input_video"
-    assert passed_name("metric_x") == "input_metric_x"
-    assert passed_name("video", {"input_video"}) == "input_input_video"
+    assert passthrough_name("speaker") == "speaker"
+    assert passthrough_name("video") == "input_video"
+    assert passthrough_name("metric_x") == "input_metric_x"
+    assert passthrough_name("video", {"input_video"}) == "input_input_video"

@@ -3,7 +3,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from joyvasa.metrics import NAMES, build
+from joyvasa.metrics import METRIC_NAMES, build_metric
 from pipelines.cli.main import app
 
 
@@ -20,10 +20,10 @@ def run(*arguments: str) -> str:
 
 def test_every_metric_is_listed_with_what_it_needs():
     rows = json.loads(run("--json"))
-    assert [row["name"] for row in rows] == list(NAMES)
+    assert [row["name"] for row in rows] == list(METRIC_NAMES)
     for row in rows:
         assert row["measures"]
-        assert row["available"] == (not build(row["name"]).roles)
+        assert row["available"] == (not build_metric(row["name"]).roles)
         assert row["available"] or row["reason"].startswith("not available: needs /")
         assert row["available"] or row["license"]
         for column in row["columns"]:
@@ -32,10 +32,10 @@ def test_every_metric_is_listed_with_what_it_needs():
 
 def test_the_list_for_people_names_columns_licenses_and_missing_files():
     text = run()
-    for name in NAMES:
+    for name in METRIC_NAMES:
         assert f"{name}: " in text
-        for column in build(name).columns:
+        for column in build_metric(name).columns:
             assert column.name in text
-        assert build(name).license in text
+        assert build_metric(name).license in text
     assert "sync: not available: needs " in text
     assert "sharpness: available" in text

@@ -9,7 +9,7 @@ from pipelines.engine.executors.base import Cause
 from pipelines.engine.failure_policy import DeferVerdict, FailureRules, Reject, Retry
 from pipelines.engine.graph import Route
 from pipelines.engine.tasks import RecordState, StageTask
-from stages.base import Failed, Kind
+from stages.base import Failed, FailureKind
 
 
 def task(name="r0"):
@@ -18,7 +18,7 @@ def task(name="r0"):
 
 
 def die(rules, tasks, cause=Cause.DIED):
-    return rules.of_lost_worker(tasks, cause, "")
+    return rules.decide_on_lost_worker(tasks, cause, "")
 
 
 @pytest.fixture(params=[Cause.DIED, Cause.GPU])
@@ -101,7 +101,7 @@ def test_the_death_of_an_idle_worker_asks_for_nothing():
 
 def test_back_off_doubles_up_to_its_bound():
     rules, suspect = FailureRules(EngineConfig(io_retries=4, io_backoff_s=1, io_backoff_max_s=5)), task()
-    failed = Failed(Kind.IO, "storage", "no answer")
-    delays = [rules.of_outcome(suspect, failed).delay_s for _ in range(4)]
+    failed = Failed(FailureKind.IO, "storage", "no answer")
+    delays = [rules.decide_on_outcome(suspect, failed).delay_s for _ in range(4)]
     assert delays == [1, 2, 4, 5]
-    assert rules.of_outcome(suspect, failed).status is Status.FAILED
+    assert rules.decide_on_outcome(suspect, failed).status is Status.FAILED

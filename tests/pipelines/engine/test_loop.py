@@ -22,7 +22,7 @@ from pipelines.engine.executors.base import BatchDone, PayloadLost
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run
-from stages.base import Ok, Stage, failure_of
+from stages.base import Ok, Stage, classify_exception
 from tests.pipelines.engine.toys import BrokenSetup, Draw, Nothing, Shared, Trouble, diamond, noted, records
 
 QUICK = EngineConfig(io_backoff_s=0.01, verdict_s=0.1)
@@ -551,7 +551,7 @@ class Interrupted(Stage):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0)  # the handler runs between two instructions
         except Exception as error:
-            return [failure_of(error) for _ in batch]
+            return [classify_exception(error) for _ in batch]
         return [Ok() for _ in batch]
 
 

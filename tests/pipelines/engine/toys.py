@@ -16,7 +16,7 @@ import numpy as np
 from joyvasa.errors import InputError
 from manifests.record import Record
 from pipelines.engine.graph import Pipeline, StageSpec
-from stages.base import Failed, Item, Kind, Ok, Outcome, Stage, failure_of
+from stages.base import Failed, FailureKind, Item, Ok, Outcome, Stage, classify_exception
 
 
 class Nothing(Stage):
@@ -59,7 +59,7 @@ class Shared(Stage):
     def _one(self, portrait: str) -> Outcome:
         note(self.log / "shared", portrait)
         if portrait.startswith("bad"):
-            return Failed(Kind.BAD_INPUT, "image_unreadable", f"{portrait}: no picture")
+            return Failed(FailureKind.BAD_INPUT, "image_unreadable", f"{portrait}: no picture")
         return Ok(float(len(portrait)), {"bytes": self.n_bytes})
 
 
@@ -108,25 +108,25 @@ class Trouble(Stage):
                 return Ok(float(bytearray(1 << 30)[-1]))
             case "out_of_memory_in_company":
                 if not alone:
-                    return Failed(Kind.OUT_OF_MEMORY, "out_of_memory", "too many at once")
+                    return Failed(FailureKind.OUT_OF_MEMORY, "out_of_memory", "too many at once")
             case "out_of_memory":
-                return Failed(Kind.OUT_OF_MEMORY, "out_of_memory", "too large")
+                return Failed(FailureKind.OUT_OF_MEMORY, "out_of_memory", "too large")
             case "raise":
                 raise ValueError("never seen before")
             case "raise_once":
                 if runs == 1:
                     raise ValueError("only once")
             case "bad_input":
-                return Failed(Kind.BAD_INPUT, "audio_unreadable", "no sound")
+                return Failed(FailureKind.BAD_INPUT, "audio_unreadable", "no sound")
             case "raise_bad_input":
                 raise InputError("audio_unreadable", "no sound")
             case "nan":
-                return Failed(Kind.POISON, "not_finite", "motion has values that are not numbers")
+                return Failed(FailureKind.POISON, "not_finite", "motion has values that are not numbers")
             case "io_twice":
                 if runs <= 2:
-                    return Failed(Kind.IO, "storage", "no answer")
+                    return Failed(FailureKind.IO, "storage", "no answer")
             case "io":
-                return Failed(Kind.IO, "storage", "no answer")
+                return Failed(FailureKind.IO, "storage", "no answer")
             case "disk_full":
                 raise OSError(28, "No space left on device")
             case "contract":
@@ -158,7 +158,7 @@ class Gpu(Stage):
             case "wrapped":
                 raise InputError("face_unreadable", "no face") from error
             case "outcome":
-                return failure_of(error)
+                return classify_exception(error)
             case "assert":
                 import torch
 

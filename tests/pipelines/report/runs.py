@@ -14,7 +14,7 @@ from manifests.run.description import ManifestSource, RunDescription
 from manifests.run.events import EventLog
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import write_manifest
-from manifests.run.outcome import Outcome
+from manifests.run.outcome import RecordOutcome
 from manifests.scan import Scan
 from manifests.storage import open_storage
 from pipelines.engine.statistics import RunStatistics, StageStatistics
@@ -27,7 +27,7 @@ MISSING = "weights_missing: not available: needs amt-s.pth"
 def made_run(
     root: str | Path,
     rows: Iterable[Mapping[str, Any]],
-    outcome: Callable[[Record], Outcome],
+    outcome: Callable[[Record], RecordOutcome],
     *,
     manifests: Path,
     shard_size: int = 8,
@@ -58,7 +58,7 @@ def made_run(
     description = RunDescription(CONFIGURATION, source, {"random": "ab" * 32}, {"joyvasa": "0.1.0"}, kind, name)
     folder = RunFolder(open_storage(root))
     folder.create(description, copy)
-    copied = folder.manifest()
+    copied = folder.read_manifest()
     with EventLog(folder.storage) as log:
         for part in parts:
             log.write("run_started", stage=None, stages=[*part["stages"]])
@@ -73,9 +73,9 @@ def made_run(
     return folder
 
 
-def good(record: Record, *, video: str | None = None, **metrics: float | None) -> Outcome:
+def good(record: Record, *, video: str | None = None, **metrics: float | None) -> RecordOutcome:
     """A video of 4 s; metrics that are None lack their weights."""
-    return Outcome(
+    return RecordOutcome(
         record_id=record.id,
         status="ok",
         stage="verify_output",
@@ -84,16 +84,16 @@ def good(record: Record, *, video: str | None = None, **metrics: float | None) -
         duration_s=4.0,
         video=video,
         bundle="random abab",
-        licences=("MIT", "research only"),
+        licenses=("MIT", "research only"),
         metrics=metrics,
         metric_reasons={name: MISSING for name, value in metrics.items() if value is None},
     )
 
 
-def bad(record: Record, code: str = "face_not_found", error: str = "", status: Any = "failed") -> Outcome:
+def bad(record: Record, code: str = "face_not_found", error: str = "", status: Any = "failed") -> RecordOutcome:
     """A record that has no video."""
     sentence = error or f"{record.image}: no face found; expected one"
-    return Outcome(record_id=record.id, status=status, stage="portrait", error_code=code, error=sentence)
+    return RecordOutcome(record_id=record.id, status=status, stage="portrait", error_code=code, error=sentence)
 
 
 def statistics(*, elapsed_s: float = 100.0, ended: bool = True, gpus: float = 0.0, **render: Any) -> dict[str, Any]:

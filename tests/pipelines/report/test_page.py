@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifests.run.outcome_table import table_bytes
+from manifests.run.outcome_table import encode_parquet
 from pipelines.report import page
 from pipelines.report.contact_sheets import SheetConfig, Source, contact_sheet, contact_sheets
 from pipelines.report.page import MAX_BYTES, number, page_bytes, seconds, share, short
@@ -139,9 +139,9 @@ def test_a_row_cannot_lead_to_files_outside_of_the_run(tmp_path):
     folder = made_run(
         tmp_path / "run", rows, lambda record: good(record, sharpness=float(record.row)), manifests=tmp_path
     )
-    table = folder.records(0)
+    table = folder.read_records(0)
     table = table.set_column(table.column_names.index("video"), "video", [["../../secret.mp4"] * 2])
-    folder.storage.write(folder.records_path(0), table_bytes(table))
+    folder.storage.write(folder.records_path(0), encode_parquet(table))
     report = make_report_without_videos(tmp_path / "run")
     assert {view.href for view in report.views.values()} == {
         "../" + folder.video_path(0, "a"),

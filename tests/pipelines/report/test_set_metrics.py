@@ -9,12 +9,12 @@ import pytest
 from joyvasa.errors import InputError
 from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.mouth_sound import best_correlation
-from joyvasa.metrics.support.frechet import Moments, frechet_distance
+from joyvasa.metrics.support.frechet import FeatureMoments, frechet_distance
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.report.set_metrics import MouthSoundNull, fvd, moments_of, mouth_sound_null
 from pipelines.runs.evaluate import evaluate
-from stages.score import features_bytes
+from stages.score import encode_features
 from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.metrics.clips import noise
 from tests.joyvasa.metrics.test_mouth_sound import syllables
@@ -33,12 +33,12 @@ def made_run(folder: Path, features: dict[str, dict[str, np.ndarray]], choices: 
     rows.append({"record_id": "failed", "video": "none.mp4"})
     evaluate(manifest(folder, rows), folder / "run", "X", configured("metrics=[flicker]"))
     run = RunFolder(open_storage(folder / "run"))
-    for shard in run.done_marks():
+    for shard in run.read_done_markers():
         for name in [*names, "failed"]:
-            if name in features and name in run.records(shard).column("record_id").to_pylist():
-                run.storage.write(run.features_path(shard, name), features_bytes(features[name]))
+            if name in features and name in run.read_records(shard).column("record_id").to_pylist():
+                run.storage.write(run.features_path(shard, name), encode_features(features[name]))
     if choices:
-        described = dataclasses.replace(run.description(), bundles={"fvd": choices})
+        described = dataclasses.replace(run.read_description(), bundles={"fvd": choices})
         run.storage.write(RunFolder.RUN, described.to_yaml())
     return folder / "run"
 
@@ -52,8 +52,8 @@ def clips(seed: int, shift: float = 0.0) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def at_once(features: dict[str, dict[str, np.ndarray]]) -> Moments:
-    return Moments.of(np.concatenate([arrays["fvd"] for name, arrays in features.items() if name != "failed"]))
+def at_once(features: dict[str, dict[str, np.ndarray]]) -> FeatureMoments:
+    return FeatureMoments.of(np.concatenate([arrays["fvd"] for name, arrays in features.items() if name != "failed"]))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_fvd_over_shards_is_that_of_all_features_at_once(runs, time):
 def test_damaged_moments_are_computed_again(runs):
     made, _ours = runs["made"]
     folder = RunFolder(open_storage(made))
-    mark = folder.done_mark(0)
+    mark = folder.read_done_marker(0)
     expected = moments_of(folder, 0, mark, "fvd")
     for path in made.glob("shards/00000/moments/*.npz"):
         path.write_bytes(b"PK\x03\x04 damaged")
@@ -86,7 +86,7 @@ def test_damaged_moments_are_computed_again(runs):
 def test_moments_are_those_of_the_outcomes_that_were_finished(runs):
     made, _ = runs["made"]
     folder = RunFolder(open_storage(made))
-    mark = folder.done_mark(0)
+    mark = folder.read_done_marker(0)
     moments_of(folder, 0, mark, "fvd")
     other = dataclasses.replace(mark, records_sha256="0" * 64)  # as after a retry
     moments_of(folder, 0, other, "fvd")

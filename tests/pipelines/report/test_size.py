@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from manifests.run.outcome_table import METRIC, table_bytes
+from manifests.run.outcome_table import METRIC, encode_parquet
 from pipelines.report.metrics import known_columns
 from pipelines.report.page import MAX_BYTES
 from pipelines.report.report import write_report
@@ -49,8 +49,8 @@ def long_run(folder: Path, n_rows: int) -> str:
         parts=[statistics(gpus=4.0, elapsed_s=3600, busy_s=9000.0, totals={"frames": 100 * n_rows})],
     )
     random = np.random.default_rng(0)
-    for shard in run.done_marks():
-        table = run.records(shard)
+    for shard in run.read_done_markers():
+        table = run.read_records(shard)
         for at, name in enumerate(table.column_names):
             if name.startswith(METRIC) and pa.types.is_floating(table.schema.field(name).type):
                 values = random.gamma(3.0, 1.0, table.num_rows)
@@ -58,7 +58,7 @@ def long_run(folder: Path, n_rows: int) -> str:
                 table = table.set_column(at, name, pa.array(values, mask=~kept))
         paths = [run.video_path(shard, name) for name in table.column("record_id").to_pylist()]
         table = table.set_column(table.column_names.index("video"), "video", pa.array(paths))
-        run.storage.write(run.records_path(shard), table_bytes(table))
+        run.storage.write(run.records_path(shard), encode_parquet(table))
         videos = folder / "run" / run.shard_folder(shard) / "videos"
         videos.mkdir()
         for path in paths:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError
-from joyvasa.metrics import NAMES, build
+from joyvasa.metrics import METRIC_NAMES, build_metric
 from manifests.errors import ManifestError
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
@@ -43,7 +43,7 @@ def configured(*settings: str) -> RunConfig:
 
 
 def rows_of(run: Path) -> dict[str, dict]:
-    return {row["record_id"]: row for table in RunFolder(open_storage(run)).tables() for row in table.to_pylist()}
+    return {row["record_id"]: row for table in RunFolder(open_storage(run)).iterate_tables() for row in table.to_pylist()}
 
 
 def numbers_of(run: Path) -> dict[str, dict]:
@@ -83,7 +83,7 @@ def measured(videos, tmp_path_factory) -> Path:
 def test_each_video_has_a_row_with_numbers_and_reasons(measured):
     rows = rows_of(measured)
     assert list(rows) == ["v0", "v1", "v2", "v3"]
-    columns = {f"metric_{column.name}" for name in NAMES for column in build(name).columns}
+    columns = {f"metric_{column.name}" for name in METRIC_NAMES for column in build_metric(name).columns}
     for number, row in enumerate(rows.values()):
         assert row["status"] == "ok"
         assert row["frames"] == 30 + number
@@ -99,13 +99,13 @@ def test_each_video_has_a_row_with_numbers_and_reasons(measured):
 
 
 def test_the_folder_says_whose_videos_these_are(measured):
-    description = RunFolder(open_storage(measured)).description()
+    description = RunFolder(open_storage(measured)).read_description()
     assert (description.kind, description.name) == ("evaluate", "Hallo")
 
 
 KILLED_WHILE_SCORING = """
 import os, signal, sys
-from joyvasa.metrics.measure import MetricSet
+from joyvasa.metrics.metric_set import MetricSet
 from tests.pipelines.runs.test_evaluate import configured, generated
 
 measure, calls = MetricSet.measure, []
@@ -136,7 +136,7 @@ def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path
     command = [sys.executable, "-c", KILLED_WHILE_SCORING, str(pairs), str(tmp_path / "killed")]
     assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -signal.SIGKILL
     before = RunFolder(open_storage(tmp_path / "killed"))
-    assert before.counts(before.manifest()).pending > 0
+    assert before.count_records(before.read_manifest()).pending > 0
     assert resume(tmp_path / "killed").all_ok
     expected = numbers_of(tmp_path / "whole")
     assert numbers_of(tmp_path / "killed") == expected
@@ -158,7 +158,7 @@ def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, measured,
         with pytest.raises(RunInterrupted):
             evaluate(videos, run, "Hallo", configured())
     folder = RunFolder(open_storage(run))
-    assert folder.counts(folder.manifest()).statuses == {"ok": 1}
+    assert folder.count_records(folder.read_manifest()).statuses == {"ok": 1}
     assert resume(run).all_ok
     assert numbers_of(run) == numbers_of(measured)
 
@@ -184,7 +184,7 @@ def test_a_bad_video_fails_alone(videos, tmp_path):
 def test_only_chosen_metrics_are_computed(videos, tmp_path):
     evaluate(videos, tmp_path / "run", "X", configured("metrics=[freeze]"))
     metrics = {name for name in rows_of(tmp_path / "run")["v0"] if name.startswith("metric_")} - {"metric_reasons"}
-    assert metrics == {f"metric_{column.name}" for column in build("freeze").columns}
+    assert metrics == {f"metric_{column.name}" for column in build_metric("freeze").columns}
 
 
 def test_rows_without_a_video_are_refused(videos, tmp_path):

@@ -78,7 +78,7 @@ def test_every_row_has_its_outcome_and_its_video(finished):
 
 
 def test_the_folder_tells_what_was_run(finished):
-    description = RunFolder(open_storage(finished)).description()
+    description = RunFolder(open_storage(finished)).read_description()
     assert description.configuration["animation"]["models"] == "sample"
     assert description.manifest.records == 5
     kinds = [event["event"] for event in read_events(open_storage(finished))]
@@ -162,7 +162,7 @@ def test_an_interrupted_run_is_resumed_and_loses_nothing(manifest, finished, tmp
     monkeypatch.setattr(ShardWriter, "record_outcome", take_two)
     with pytest.raises(RunInterrupted):
         generate(manifest, run, configured("save_motion=true", "stages.render.batch_size=1"))
-    counts = RunFolder(open_storage(run)).counts(RunFolder(open_storage(run)).manifest())
+    counts = RunFolder(open_storage(run)).count_records(RunFolder(open_storage(run)).read_manifest())
     assert counts.statuses == {"ok": 2}
     kept = {run / outcome[2].video: (run / outcome[2].video).stat().st_mtime_ns for outcome in taken}
     assert resume(run).all_ok
@@ -282,7 +282,7 @@ def test_failed_records_of_an_unfinished_shard_are_tried_again(inputs, tmp_path,
         with pytest.raises(RunInterrupted):
             generate(path, tmp_path / "run", configured("stages.render.batch_size=1"))
     folder = RunFolder(open_storage(tmp_path / "run"))
-    assert folder.counts(folder.manifest()).statuses == {"failed": 1, "ok": 1}
+    assert folder.count_records(folder.read_manifest()).statuses == {"failed": 1, "ok": 1}
     (inputs / "appears.jpg").write_bytes((inputs / "a.jpg").read_bytes())
     assert resume(tmp_path / "run", retry=["failed"]).all_ok
 

@@ -35,7 +35,7 @@ class Watched(Stage):
 
     def __init__(self, stage):
         self.stage = stage
-        self.declare_like(stage)
+        self.copy_declaration(stage)
 
     def setup(self):
         self.stage.setup()
@@ -100,7 +100,7 @@ def test_each_row_is_made_with_the_networks_of_its_mode(manifest, tmp_path):
     assert (stages["animal_portrait"]["failed"], stages["portrait"]["failed"]) == (1, 0)
     assert (stages["render"]["records"], stages["animal_render"]["records"]) == (2, 2)
     assert (stages["speech"]["records"], stages["speech"]["shared"]) == (1, 4)
-    assert RunFolder(open_storage(tmp_path / "run")).description().manifest.modes == ("human", "animal")
+    assert RunFolder(open_storage(tmp_path / "run")).read_description().manifest.modes == ("human", "animal")
     assert resume(tmp_path / "run", retry=["failed"]).counts.statuses == {"ok": 4, "failed": 1}
 
 
@@ -109,7 +109,7 @@ def test_animals_alone_need_no_network_for_people(manifest, inputs, tmp_path):
     result = generate(write_manifest(inputs / "animals.csv", rows), tmp_path / "run", options())
     assert result.all_ok
     assert not {"portrait", "render"} & result.statistics["stages"].keys()
-    assert RunFolder(open_storage(tmp_path / "run")).description().manifest.modes == ("animal",)
+    assert RunFolder(open_storage(tmp_path / "run")).read_description().manifest.modes == ("animal",)
 
 
 def row(inputs, number, **more):

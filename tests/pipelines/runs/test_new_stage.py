@@ -83,7 +83,7 @@ def test_a_new_stage_runs_and_its_facts_become_columns(with_loudness, manifest, 
     assert rows["good"]["n_faces"] == 1, "the first stage that states a value counts"
     assert rows["good"]["seconds_loudness"] >= 0
     assert rows["bad"]["loudness_db"] in (-20.5, None)
-    (table,) = RunFolder(open_storage(tmp_path / "run")).tables()
+    (table,) = RunFolder(open_storage(tmp_path / "run")).iterate_tables()
     types = {name: str(table.schema.field(name).type) for name in ("loudness_db", "voices", "verdict")}
     assert types == {"loudness_db": "double", "voices": "int64", "verdict": "string"}
     assert rates_of_run(str(tmp_path / "run")).stages["loudness"].per == "frame"
@@ -93,7 +93,7 @@ def test_facts_of_a_new_stage_survive_a_retry_of_other_records(with_loudness, ma
     generate(manifest, tmp_path / "run", configured())
     folder = RunFolder(open_storage(tmp_path / "run"))
     assert folder.reopen_shard(0, ["failed"]) == 1
-    assert folder.saved_outcomes(0)["good"].facts == {"loudness_db": -20.5, "voices": 4}
+    assert folder.read_saved_outcomes(0)["good"].facts == {"loudness_db": -20.5, "voices": 4}
 
 
 def test_a_new_stage_declares_its_size_and_options_are_checked(with_loudness):

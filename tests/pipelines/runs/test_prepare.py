@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.training.clips import split_of
+from joyvasa.training.clips import assign_split
 from joyvasa.training.dataset import Dataset
 from manifests.errors import ManifestError
 from manifests.run.folder import RunFolder
@@ -25,7 +25,7 @@ from pipelines.runs.config import RunConfig
 from pipelines.runs.prepare import prepare
 from pipelines.runs.resume import resume
 from tests.joyvasa.training.recordings import planted, recording, talking
-from tests.media import MEDIA, ffmpeg, needs_media
+from tests.media import MEDIA, ffmpeg
 
 SETTINGS = ("executor=local", "animation.models=random", "animation.device=cpu", "clips.min_s=2")
 
@@ -38,7 +38,7 @@ def configured(*settings: str) -> RunConfig:
 
 
 def outcomes(folder: Path) -> dict[str, dict]:
-    return {row["record_id"]: row for table in RunFolder(open_storage(folder)).tables() for row in table.to_pylist()}
+    return {row["record_id"]: row for table in RunFolder(open_storage(folder)).iterate_tables() for row in table.to_pylist()}
 
 
 def clip_rows(folder: Path) -> list[dict]:
@@ -119,7 +119,7 @@ def test_clips_hold_motion_and_sound_of_the_recording(videos, made):
         assert np.abs(clip.waveform()).max() == pytest.approx(0.5, abs=0.1)
         assert clip.motion.yaw.std() > 0
         assert clip.eye_ratio is None
-        assert clip.split == split_of(clip.source)
+        assert clip.split == assign_split(clip.source)
 
 
 def test_the_card_tells_counts_hours_and_reasons(made):
@@ -278,8 +278,6 @@ def test_the_command_tells_what_was_made_and_that_some_failed(videos, tmp_path):
     assert "left out: 1 silent, 0.1 minutes" in result.output
 
 
-@pytest.mark.media
-@needs_media
 def test_real_recordings_become_clips(tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()

@@ -11,10 +11,10 @@ from joyvasa.animator import AnimationConfig, Animator
 from joyvasa.bundles import open_bundle
 from joyvasa.config import load_config
 from joyvasa.media.video_reader import stream_video
-from joyvasa.metrics.blink import count_blinks
-from joyvasa.metrics.support.motion_readout import COMPACT, eye_opening, mouth_opening
-from joyvasa.metrics.support.sound import read_sound
-from joyvasa.sample.measurement.poses import Poses
+from joyvasa.metrics.blink import count_motion_blinks
+from joyvasa.metrics.support.motion_readout import COMPACT, estimate_eye_opening, estimate_mouth_opening
+from joyvasa.metrics.support.sound import read_soundtrack
+from joyvasa.sample.measurement.pose_renderer import PoseRenderer
 from joyvasa.sample.measurement.subjects import find_subjects
 from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS
 from tests.media import ffmpeg, tone
@@ -29,13 +29,13 @@ def animator():
 
 
 @pytest.fixture(scope="module")
-def spoken(animator, tmp_path_factory):
+def synthesize_sentences(animator, tmp_path_factory):
     return animator.animate(EXAMPLES / "officer.jpg", EXAMPLES / "speech.flac", tmp_path_factory.mktemp("t") / "o.mp4")
 
 
 @pytest.fixture(scope="module")
-def frames(spoken):
-    return np.concatenate(list(stream_video(spoken.path, frames_per_second=25))).astype(np.float32)
+def frames(synthesize_sentences):
+    return np.concatenate(list(stream_video(synthesize_sentences.path, frames_per_second=25))).astype(np.float32)
 
 
 def box(picture, left, top, right, bottom):
@@ -54,13 +54,13 @@ def test_it_is_what_runs_where_nothing_is_said(animator):
 def test_it_is_small_free_and_described():
     bundle = open_bundle("sample")
     assert sum(file.stat().st_size for file in bundle.folder.iterdir()) < MAX_BYTES
-    assert {licence.commercial for licence in bundle.licences().values()} == {"yes"}
+    assert {license.commercial for license in bundle.licenses().values()} == {"yes"}
     assert "## Training" in (bundle.folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_mouth_opens_with_the_sound(spoken):
-    opening = mouth_opening(spoken.motion, COMPACT)
-    level = np.maximum(read_sound(EXAMPLES / "speech.flac").level, -50)[: len(opening)]
+def test_the_mouth_opens_with_the_sound(synthesize_sentences):
+    opening = estimate_mouth_opening(synthesize_sentences.motion, COMPACT)
+    level = np.maximum(read_soundtrack(EXAMPLES / "speech.flac").level, -50)[: len(opening)]
     opening = opening[: len(level)]
     lags = [np.corrcoef(np.roll(opening, -lag)[2:-2], level[2:-2])[0, 1] for lag in range(-2, 3)]
     assert max(lags) > 0.5
@@ -68,19 +68,19 @@ def test_the_mouth_opens_with_the_sound(spoken):
     assert np.percentile(opening, 10) < 0.05
 
 
-def test_the_picture_shows_it(spoken, frames):
+def test_the_picture_shows_it(synthesize_sentences, frames):
     """Where lips part in the motion, red gives way to teeth and a dark mouth; the wall behind the head stays."""
-    mouth = frames[box(spoken.picture, 0.46, 0.58, 0.54, 0.68)]
+    mouth = frames[box(synthesize_sentences.picture, 0.46, 0.58, 0.54, 0.68)]
     red = (mouth[..., 0] - mouth[..., 2]).mean((1, 2))
-    assert np.corrcoef(red, mouth_opening(spoken.motion, COMPACT))[0, 1] < -0.6
+    assert np.corrcoef(red, estimate_mouth_opening(synthesize_sentences.motion, COMPACT))[0, 1] < -0.6
     wall = frames[:, :40, -60:]
     assert np.abs(wall - wall[0]).mean() < 0.5
 
 
-def test_the_person_stays_who_they_are(spoken, frames):
-    rest = frames[np.argmin(mouth_opening(spoken.motion, COMPACT))]
-    still = spoken.picture.image[: frames.shape[1], : frames.shape[2]].astype(np.float32)
-    face = box(spoken.picture, 0.3, 0.3, 0.7, 0.75)[1:]
+def test_the_person_stays_who_they_are(synthesize_sentences, frames):
+    rest = frames[np.argmin(estimate_mouth_opening(synthesize_sentences.motion, COMPACT))]
+    still = synthesize_sentences.picture.image[: frames.shape[1], : frames.shape[2]].astype(np.float32)
+    face = box(synthesize_sentences.picture, 0.3, 0.3, 0.7, 0.75)[1:]
     assert np.corrcoef(rest[face].ravel(), still[face].ravel())[0, 1] > 0.8
 
 
@@ -88,7 +88,7 @@ def test_a_mouth_is_shut_in_silence(animator, tmp_path):
     config = load_config(AnimationConfig, settings=["device=cpu", "audio.allow_silence=true"])
     silence = tone(tmp_path / "silence.wav", seconds=1.0, volume=1e-4)
     quiet = Animator(config, loaded=animator.models).animate(EXAMPLES / "portrait.jpg", silence, tmp_path / "quiet.mp4")
-    assert np.abs(mouth_opening(quiet.motion, COMPACT)).max() < 0.05
+    assert np.abs(estimate_mouth_opening(quiet.motion, COMPACT)).max() < 0.05
 
 
 def test_eyes_blink_and_open_again(animator, tmp_path):
@@ -98,15 +98,15 @@ def test_eyes_blink_and_open_again(animator, tmp_path):
     long = tmp_path / "long.wav"
     ffmpeg("-stream_loop", 4, "-i", EXAMPLES / "speech.flac", long)
     motion = animator.sample([animator.recording(long, probe_audio(long), 3)])[0]
-    eyes = eye_opening(motion, COMPACT)
-    assert 2 <= count_blinks(eyes, 25.0) <= 25
+    eyes = estimate_eye_opening(motion, COMPACT)
+    assert 2 <= count_motion_blinks(eyes, 25.0) <= 25
     assert np.median(eyes) > 0.35
 
 
 @pytest.mark.parametrize("portrait", ["officer.jpg", "astronaut.jpg"])
 def test_lids_that_shut_meet_in_the_picture(animator, portrait):
     subjects, _ = find_subjects(animator.models, [EXAMPLES / portrait])
-    poses, finder = Poses(animator.models), animator.models.network("motion_extractor").finder
+    poses, finder = PoseRenderer(animator.models), animator.models.network("motion_extractor").finder
 
     @torch.inference_mode()
     def opening(blink):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.web.limits import Limits
-from tests.media import DATA, EXAMPLES, MEDIA, ffmpeg, needs_media
+from tests.media import DATA, EXAMPLES, MEDIA, ffmpeg
 from tests.pipelines.report.runs import bad, good, made_run
 from tests.pipelines.web.server import LIMIT_S, served
 
@@ -109,7 +109,6 @@ def left_in_temporary_folder():
     return {path.name for path in Path(os.environ["GRADIO_TEMP_DIR"]).glob("job-*")}
 
 
-@needs_media
 def test_a_real_portrait_and_a_real_sound_become_a_video_that_plays(page, tmp_path):
     ffmpeg("-ss", "0.5", "-i", EXAMPLES / "speech.flac", "-t", "0.6", tmp_path / "talk.wav")
     page.get_by_role("button", name="Options").click()  # now, as Gradio sets fields once more just after they appear

@@ -9,7 +9,7 @@ import pytest
 from joyvasa.errors import InputError
 from manifests.errors import ManifestError
 from manifests.run.events import EventLog
-from manifests.run.outcome import Outcome
+from manifests.run.outcome import RecordOutcome
 from pipelines.report.failures import failure_figures
 from pipelines.web.confined import ConfinedStorage, Root
 from pipelines.web.limits import Limits
@@ -34,7 +34,7 @@ def outcome(record):
         return bad(record, "worker_died", "it killed its worker", "quarantined")
     made = good(record, video=f"shards/{number // 8:05d}/videos/{record.id}.mp4", sharpness=VALUES[number])
     return (
-        Outcome(**{**made.as_dict(), "warnings": "two faces", "warning_codes": "several_faces,crop_outside"})
+        RecordOutcome(**{**made.as_dict(), "warnings": "two faces", "warning_codes": "several_faces,crop_outside"})
         if number % 2
         else made
     )
@@ -107,11 +107,11 @@ def test_failures_are_told_by_code_with_advice(parts):
 
 
 def test_a_run_that_goes_on_shows_more(parts, run):
-    run.save_outcomes(3, [Outcome(record_id="id-24", status="failed", stage="render", error_code="odd", error="why")])
+    run.save_outcomes(3, [RecordOutcome(record_id="id-24", status="failed", stage="render", error_code="odd", error="why")])
     parts.refresh()
     assert ids(find_records(parts, Query(status="failed"), 10))[-1] == "id-24"
     assert parts.statuses["failed"] == 4
-    run.save_outcomes(3, [Outcome(record_id="id-25", status="failed", stage="render", error_code="odd", error="why")])
+    run.save_outcomes(3, [RecordOutcome(record_id="id-25", status="failed", stage="render", error_code="odd", error="why")])
     parts.refresh()
     assert find_records(parts, Query(code="odd"), 10).total == 2
 
@@ -161,7 +161,7 @@ def test_a_run_says_how_it_fares(run, parts, tmp_path, age_s, error, word):
         log.write("progress", **note) if error is ... else log.write("run_ended", **{**note, "error": error})
     last = json.loads(run.storage.read("events.jsonl").splitlines()[-1])
     time = datetime.fromisoformat(last["time"]).timestamp()
-    state = run_state(parts._folder, run.description(), run.manifest(), parts, now=time + age_s)
+    state = run_state(parts._folder, run.read_description(), run.read_manifest(), parts, now=time + age_s)
     assert (state.word, state.records, state.pending) == (word, N, 6)
     assert [(stage.name, stage.done, stage.total) for stage in state.stages] == [("motion", 10, N), ("render", 10, N)]
     assert (state.left_s is not None) == (word == "running")

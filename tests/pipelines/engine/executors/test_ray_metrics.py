@@ -13,7 +13,7 @@ from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run
-from stages.base import Failed, Kind, Ok, Stage
+from stages.base import Failed, FailureKind, Ok, Stage
 from tests.pipelines.engine.toys import records
 
 LIMIT_S = 60.0  # Ray hands on metrics every ten seconds
@@ -26,7 +26,7 @@ class Frames(Stage):
     """Five frames a record; the records r0, r10, ... fail."""
 
     def run(self, batch):
-        bad = Failed(Kind.BAD_INPUT, "bad", "bad")
+        bad = Failed(FailureKind.BAD_INPUT, "bad", "bad")
         return [Ok(None, {"frames": 5}) if item.record.seed % 10 else bad for item in batch]
 
 
