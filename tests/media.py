@@ -1,4 +1,4 @@
-"""Sample media for tests: real files of `../shared/media`, and small ones made with ffmpeg."""
+"""Sample media for tests: real files of `tests/data/media`, and small ones made with ffmpeg."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import pytest
 
 from joyvasa.media.ffmpeg import ffmpeg_executable
 
-MEDIA = Path(os.environ.get("JOYVASA_SHARED") or Path(__file__).parents[2] / "shared") / "media"
-needs_media = pytest.mark.skipif(not MEDIA.is_dir(), reason=f"sample media not found at {MEDIA}")
 DATA = Path(__file__).parent / "data"
+MEDIA = DATA / "media"
+# Larger sets, which the repository does not hold: `../shared/media`, or the folder in JOYVASA_SHARED.
+MORE_MEDIA = Path(os.environ.get("JOYVASA_SHARED") or Path(__file__).parents[2] / "shared") / "media"
+needs_more_media = pytest.mark.skipif(not MORE_MEDIA.is_dir(), reason=f"sample media not found at {MORE_MEDIA}")
 EXAMPLES = Path(__file__).parents[1] / "manifests/examples"
 
 

@@ -12,7 +12,7 @@ from joyvasa.errors import InputError
 from joyvasa.media.image import read_image
 from tests.joyvasa.faces.animals import draw_cat
 from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import DATA, MEDIA, needs_media, tone
+from tests.media import DATA, MEDIA, tone
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_sizes_follow_the_options(frames_of):
 
 def test_animals_are_relative_in_any_case(frames_of):
     plain = frames_of()
-    for settings in (["driving.relative=true"], ["driving.relative=true", "driving.option=pose-friendly"]):
+    for settings in (["driving.relative=true"], ["driving.relative=true", "driving.relative_mode=pose-friendly"]):
         assert np.array_equal(frames_of(*settings), plain)
 
 
@@ -116,8 +116,6 @@ def test_without_a_detector_nobody_looks_what_it_is(folder):
     assert (picture.n_faces, picture.crop, picture.warnings) == (None, None, ())
 
 
-@needs_media
-@pytest.mark.media
 def test_every_real_animal_becomes_a_video(tmp_path):
     animator = Animator(options("picture.max_side=320"))
     tone(tmp_path / "speech.wav", seconds=0.4)
@@ -127,8 +125,6 @@ def test_every_real_animal_becomes_a_video(tmp_path):
         assert not any("mode" in warning for warning in made.warnings[1:])
 
 
-@needs_media
-@pytest.mark.media
 def test_real_animals_taken_for_people_are_refused_or_warned_of():
     animator = Animator(options(mode="human"))
     taken = {"joyvasa_002.png", "s30.jpg"}  # something in these looks like a person's face
@@ -140,7 +136,5 @@ def test_real_animals_taken_for_people_are_refused_or_warned_of():
             animator.read_picture(picture)
 
 
-@needs_media
-@pytest.mark.media
 def test_a_real_person_in_animal_mode_is_warned_of():
     assert codes(Animator(options()).read_picture(MEDIA / "portraits/s9.jpg"))[0] == "mode_mismatch_suspected"

@@ -31,7 +31,7 @@ def test_a_portrait_is_that_of_the_animator_and_survives_the_journey(stage, pict
     (payload,) = payloads(stage.run([Item(pictures[0])]))
     animator = Animator(options())
     expected = animator.encode_portraits([animator.read_picture(pictures[0].image)])[0]
-    found = payload.portrait(animator.models.device)
+    found = payload.to_portrait(animator.models.device)
     assert found.feature.equal(expected.feature)
     assert found.keypoints.expression.equal(expected.keypoints.expression)
     np.testing.assert_array_equal(found.picture.image, expected.picture.image)

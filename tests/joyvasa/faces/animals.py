@@ -17,11 +17,11 @@ def draw_cat(*, degrees: float = 0.0) -> np.ndarray:
     image = np.full((400, 400, 3), 235, np.uint8)
     fur, dark = (150, 130, 110), (70, 50, 50)
     for side in (-1, 1):
-        for colour, ear in (
+        for color, ear in (
             (fur, [(40, 110), (115, 40), (125, 180)]),
             ((190, 160, 150), [(62, 115), (105, 70), (112, 160)]),
         ):
-            cv2.fillPoly(image, [np.array([(200 + side * x, y) for x, y in ear])], colour)
+            cv2.fillPoly(image, [np.array([(200 + side * x, y) for x, y in ear])], color)
     cv2.ellipse(image, (200, 215), (130, 115), 0, 0, 360, fur, -1)
     cv2.ellipse(image, (200, 270), (62, 48), 0, 0, 360, (215, 205, 195), -1)
     for x, y in CAT_EYES:

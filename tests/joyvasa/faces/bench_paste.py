@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.faces.paste import Paster
-from joyvasa.faces.paste_on_device import DevicePaster
+from joyvasa.faces.device_paster import DevicePaster
+from joyvasa.faces.paster import Paster
 from joyvasa.faces.square import Square, crop_matrix
-from pipelines.bench.clock import interleaved
-from tests.joyvasa.faces.test_paste import noise
+from pipelines.bench.timing import time_in_turns
+from tests.joyvasa.faces.test_paster import noise
 
 pytestmark = pytest.mark.bench
 
@@ -29,9 +29,9 @@ def test_paste(name):
     ways = {
         "OpenCV": lambda: paster.paste(rendered.cpu().numpy()),
         f"on {name}": lambda: there.paste(rendered).cpu(),
-        "host, afterwards": lambda: paster.place(patches),
+        "host, afterwards": lambda: paster.insert_patches(patches),
     }
-    timings = interleaved(ways, device, rounds=ROUNDS)
+    timings = time_in_turns(ways, device, rounds=ROUNDS)
     for way, timing in timings.items():
         print(f"\n{way}: {1000 * timing.median_s / FRAMES:.2f} ms a frame", end="")
-    np.testing.assert_array_equal(paster.place(patches), paster.paste(frames))
+    np.testing.assert_array_equal(paster.insert_patches(patches), paster.paste(frames))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from joyvasa.faces.xpose import XposeDetector, load_prompts, network_input
+from joyvasa.faces.xpose import XposeDetector, load_prompts, prepare_xpose_input
 from joyvasa.media.image import read_image
 from joyvasa.networks import build
 from joyvasa.networks.xpose import Prompts, layers
@@ -17,9 +17,9 @@ from joyvasa.networks.xpose.fusion import FusionLayer
 from joyvasa.networks.xpose.text import Text
 from tests.golden.reference import fill
 from tests.joyvasa.networks.xpose import formulas
-from tests.media import MEDIA, needs_media
+from tests.media import MEDIA
 
-pytestmark = [pytest.mark.bench, needs_media]
+pytestmark = pytest.mark.bench
 
 PICTURE = "animals/s39.jpg"
 REPEATS = 2
@@ -51,7 +51,7 @@ def test_one_picture(network):
 
 
 def test_one_picture_by_the_formulas_of_the_papers(network, monkeypatch):
-    image, prompts = network_input(read_image(MEDIA / PICTURE)), load_prompts("9")
+    image, prompts = prepare_xpose_input(read_image(MEDIA / PICTURE)), load_prompts("9")
     instances, instances_used = filled_up(prompts.instances, 350)
     keypoints, keypoints_used = filled_up(prompts.keypoints, 68)
     padded = Prompts(instances, keypoints, instances_used, keypoints_used)

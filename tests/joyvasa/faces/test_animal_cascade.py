@@ -11,11 +11,11 @@ from joyvasa.faces.animal_cascade import AnimalCascadeDetector
 from joyvasa.faces.square import reference_points
 from joyvasa.media.image import read_image, resize_to_limit
 from tests.joyvasa.faces.animals import CAT_EYES, draw_cat
-from tests.media import MEDIA, needs_media
+from tests.media import MEDIA
 
 # Where the eyes are, by eye.
 EYES = {
-    "joyvasa_001.png": ((399, 296), (597, 290)),
+    "joyvasa_001.jpg": ((399, 296), (597, 290)),
     "s30.jpg": ((96, 113), (158, 113)),
     "s32.jpg": ((111, 105), (173, 104)),
     "s39.jpg": ((368, 426), (560, 368)),
@@ -97,8 +97,6 @@ def test_opencv_without_cascades_is_a_clear_error(monkeypatch):
         AnimalCascadeDetector()
 
 
-@needs_media
-@pytest.mark.media
 @pytest.mark.parametrize("name", EYES)
 def test_eyes_of_real_cats_and_dogs_are_where_they_are(detector, name):
     image = resize_to_limit(read_image(MEDIA / "animals" / name), max_side=1280, division=2)
@@ -107,11 +105,9 @@ def test_eyes_of_real_cats_and_dogs_are_where_they_are(detector, name):
     assert roll_of(eyes_of(face)) == pytest.approx(roll_of(EYES[name]), abs=8)
 
 
-@needs_media
-@pytest.mark.media
 def test_the_muzzle_of_an_alpaca_is_taken_for_its_face(detector):
     """A known limit: its nostrils look like a cat's eyes. A face crop without detector is the way out."""
-    (face,) = detector.detect(read_image(MEDIA / "animals/joyvasa_002.png"))
+    (face,) = detector.detect(read_image(MEDIA / "animals/joyvasa_002.jpg"))
     eyes_y, mouth_y = 320, 425
     assert eyes_y < face.landmarks[:, 1].min()
     assert face.landmarks[:, 1].max() == pytest.approx(mouth_y, abs=20)

@@ -14,7 +14,7 @@ from joyvasa.faces.detection import choose_face
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.faces.square import face_square
 from joyvasa.media.image import read_image
-from tests.media import MEDIA, needs_media
+from tests.media import MEDIA, MORE_MEDIA, needs_more_media
 
 EYES = ((154.5, 162.8), (209.0, 158.8))  # of tests/data/portrait.jpg
 
@@ -107,7 +107,7 @@ def test_face_at_the_border_is_cropped_with_black_and_the_part_is_told(detector,
     assert whole.outside_fraction < 0.05
 
 
-def test_grey_picture_of_one_colour_has_no_face(detector):
+def test_grey_picture_of_one_color_has_no_face(detector):
     assert detector.detect(np.full((200, 300, 3), 128, dtype=np.uint8)) == []
 
 
@@ -136,10 +136,8 @@ def test_opencv_without_cascades_is_a_clear_error(monkeypatch):
         CascadeDetector()
 
 
-@needs_media
-@pytest.mark.media
 def test_crops_of_portraits_agree_with_crops_from_annotated_points(detector):
-    """Centre within 0.15 of the annotated crop's side and side within 25 %, for at least eight of nine portraits."""
+    """Center within 0.15 of the annotated crop's side and side within 25 %, for at least eight of nine portraits."""
     config = CropConfig()
     report, good = [], 0
     for name, annotation in json.loads((MEDIA / "faces.json").read_text()).items():
@@ -161,18 +159,19 @@ def test_crops_of_portraits_agree_with_crops_from_annotated_points(detector):
                 )
                 for face in (annotated, found[0])
             )
-            figures.append((math.dist(expected.centre, actual.centre) / expected.side, actual.side / expected.side - 1))
-        good += len(found) == 1 and all(centre <= 0.15 and abs(size) <= 0.25 for centre, size in figures)
-        listed = ", ".join(f"centre {centre:.3f} size {size:+.1%}" for centre, size in figures)
+            figures.append((math.dist(expected.center, actual.center) / expected.side, actual.side / expected.side - 1))
+        good += len(found) == 1 and all(center <= 0.15 and abs(size) <= 0.25 for center, size in figures)
+        listed = ", ".join(f"center {center:.3f} size {size:+.1%}" for center, size in figures)
         report.append(f"{name}: {len(found)} faces, {listed}")
     assert len(report) == 9
     assert good >= 8, "\n".join(report)
 
 
-@needs_media
+@needs_more_media
 @pytest.mark.media
 @pytest.mark.slow
 def test_most_of_the_training_portraits_have_one_face(detector):
-    counts = {path.name: len(detector.detect(read_image(path))) for path in (MEDIA / "training/portraits").iterdir()}
+    pictures = sorted((MORE_MEDIA / "training/portraits").iterdir())
+    counts = {path.name: len(detector.detect(read_image(path))) for path in pictures}
     assert sum(count >= 1 for count in counts.values()) >= 72, [name for name, count in counts.items() if count == 0]
     assert sum(count > 1 for count in counts.values()) <= 5, [name for name, count in counts.items() if count > 1]

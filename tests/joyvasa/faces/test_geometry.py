@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.faces.geometry import CropConfig, crop_face, mean_square
+from joyvasa.faces.geometry import CropConfig, average_square, crop_face
 from joyvasa.faces.square import Square, crop_matrix, face_square, reference_points, transform_points
 
 # Eyes, nose, corners of the mouth of an upright face.
@@ -44,12 +44,12 @@ def test_published_values_are_the_defaults():
 def test_scale_and_shifts_move_the_square_along_the_axes_of_the_face():
     upright = face_square(FIVE, scale=2.0)
     assert upright.side == pytest.approx(80)
-    assert upright.centre == pytest.approx((100, 120))
+    assert upright.center == pytest.approx((100, 120))
     shifted = face_square(FIVE, scale=2.0, vx_ratio=0.1, vy_ratio=-0.25)
-    assert shifted.centre == pytest.approx((108, 100))
+    assert shifted.center == pytest.approx((108, 100))
     # A quarter turn clockwise: down in the face is to the left in the picture.
     shifted = face_square(turned(FIVE, 90), scale=2.0, vx_ratio=0.1, vy_ratio=-0.25)
-    assert shifted.centre == pytest.approx((180, 128), abs=1e-3)
+    assert shifted.center == pytest.approx((180, 128), abs=1e-3)
     assert math.degrees(shifted.angle) == pytest.approx(90)
 
 
@@ -63,7 +63,7 @@ def test_square_can_be_built_on_a_wider_outline():
     outline = np.array([[60, 90], [140, 90], [60, 170], [140, 170]], dtype=np.float32)
     square = face_square(FIVE, scale=1.0, extent=outline)
     assert square.side == pytest.approx(80)
-    assert square.centre == pytest.approx((100, 130))
+    assert square.center == pytest.approx((100, 130))
 
 
 def test_without_the_mouth_the_eyes_give_the_axes():
@@ -130,11 +130,11 @@ def test_crop_of_another_size_shows_the_same(picture):
 
 def test_the_mean_square_of_frames_is_upright():
     frames = (FIVE, FIVE + np.float32(10), turned(FIVE, 0))
-    square = mean_square([face_square(landmarks, scale=2.2) for landmarks in frames])
+    square = average_square([face_square(landmarks, scale=2.2) for landmarks in frames])
     assert square.angle == 0
     assert square.side == pytest.approx(40 * 2.2)
     with pytest.raises(ConfigError, match="no_frames"):
-        mean_square([])
+        average_square([])
 
 
 def test_corners_of_a_square_map_onto_the_corners_of_the_crop():

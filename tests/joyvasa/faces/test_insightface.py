@@ -75,7 +75,7 @@ def test_planted_face_is_found_with_all_its_landmarks(files, picture):
     assert face.score == pytest.approx(0.9)
     anchor, offsets = np.array([256, 192]), np.arange(10).reshape(5, 2) / 10 * 32
     np.testing.assert_allclose(face.landmarks5, anchor + offsets, atol=1e-3)
-    # The 106-point network sees a square of 1.5 times the box, about its centre.
+    # The 106-point network sees a square of 1.5 times the box, about its center.
     points_106 = [256, 192] + planted(files["landmarks106"]).reshape(106, 2) * (1.5 * 256 / 2)
     np.testing.assert_allclose(face.landmarks, points_106, atol=1e-2)
     # The 203-point network sees a square of 1.5 times the box of the 106 points, shifted up by a tenth.

@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from joyvasa.faces.mode_check import ModeCheck
 from joyvasa.media.image import read_image, resize_to_limit
 from tests.joyvasa.faces.animals import draw_cat
-from tests.media import DATA, EXAMPLES, MEDIA, needs_media
+from tests.media import DATA, EXAMPLES, MEDIA, MORE_MEDIA, needs_more_media
 
 PEOPLE = [DATA / "portrait.jpg", *sorted(EXAMPLES.glob("portrait*.jpg"))]
 
@@ -14,8 +16,8 @@ def check() -> ModeCheck:
     return ModeCheck()
 
 
-def suspected(check: ModeCheck, mode: str, folder: str) -> list[str]:
-    pictures = sorted((MEDIA / folder).iterdir())
+def suspected(check: ModeCheck, mode: str, folder: Path) -> list[str]:
+    pictures = sorted(folder.iterdir())
     return [p.name for p in pictures if check.contradicts(mode, resize_to_limit(read_image(p), max_side=1280))]
 
 
@@ -38,18 +40,16 @@ def test_a_picture_of_nothing_contradicts_no_mode(check, mode):
     assert not check.contradicts(mode, np.full((300, 400, 3), 128, np.uint8))
 
 
-@needs_media
-@pytest.mark.media
 def test_real_animals_are_told_from_people(check):
-    assert len(suspected(check, "human", "animals")) >= 5  # of 6
-    assert suspected(check, "animal", "animals") == []
-    assert suspected(check, "human", "portraits") == []
-    assert len(suspected(check, "animal", "portraits")) >= 5  # of 9
+    assert len(suspected(check, "human", MEDIA / "animals")) >= 5  # of 6
+    assert suspected(check, "animal", MEDIA / "animals") == []
+    assert suspected(check, "human", MEDIA / "portraits") == []
+    assert len(suspected(check, "animal", MEDIA / "portraits")) >= 5  # of 9
 
 
-@needs_media
+@needs_more_media
 @pytest.mark.media
 @pytest.mark.slow
 def test_few_of_many_people_are_taken_for_animals(check):
-    assert len(suspected(check, "human", "training/portraits")) <= 4  # of 80
-    assert len(suspected(check, "animal", "training/portraits")) >= 50
+    assert len(suspected(check, "human", MORE_MEDIA / "training/portraits")) <= 4  # of 80
+    assert len(suspected(check, "animal", MORE_MEDIA / "training/portraits")) >= 50

@@ -18,7 +18,7 @@ from joyvasa.faces.animal_cascade import AnimalCascadeDetector
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.faces.detection import Face
 from joyvasa.faces.registry import DETECTORS, DetectorSource, DetectorSpec, build_detector, detector_names
-from joyvasa.models import AnimationConfig, Models, roles_in_use
+from joyvasa.models import AnimationConfig, Models, list_required_roles
 
 README = Path(__file__).parents[3] / "joyvasa/faces/README.md"
 
@@ -32,14 +32,14 @@ def source_of(folder: Path) -> DetectorSource:
     )
 
 
-class CentreDetector:
+class CenterDetector:
     """Take the middle of every picture for a face."""
 
     def __init__(self, part: float) -> None:
         self.part = part
 
     @classmethod
-    def create(cls, source: DetectorSource) -> CentreDetector:
+    def create(cls, source: DetectorSource) -> CenterDetector:
         return cls(part=source.threshold)
 
     def detect(self, image: np.ndarray) -> list[Face]:
@@ -50,13 +50,13 @@ class CentreDetector:
         return [Face(corners, 1.0, landmarks.astype(np.float32))]
 
 
-CENTRE = DetectorSpec(constructors={"human": f"{__name__}:CentreDetector"}, license="MIT")
+CENTER = DetectorSpec(constructors={"human": f"{__name__}:CenterDetector"}, license="MIT")
 
 
 @pytest.fixture
-def centre(monkeypatch) -> DetectorSpec:
-    monkeypatch.setitem(DETECTORS, "centre", CENTRE)
-    return CENTRE
+def center(monkeypatch) -> DetectorSpec:
+    monkeypatch.setitem(DETECTORS, "center", CENTER)
+    return CENTER
 
 
 @pytest.fixture
@@ -70,28 +70,28 @@ def config(*settings: str) -> AnimationConfig:
     return load_config(AnimationConfig, settings=["device=cpu", "models=random", *settings])
 
 
-@pytest.mark.usefixtures("centre")
+@pytest.mark.usefixtures("center")
 def test_a_registered_detector_is_an_option_and_reads_pictures(picture):
-    models = Models(config("face.detector=centre", "face.threshold=0.5"))
+    models = Models(config("face.detector=center", "face.threshold=0.5"))
     read = models.read_picture(picture)
     assert read.n_faces == 1
     assert read.crop is not None
     np.testing.assert_allclose(read.crop.landmarks.mean(axis=0), [256, 256], atol=80)
-    assert roles_in_use(models.config, models.bundle) == models.config.roles
+    assert list_required_roles(models.config, models.bundle) == models.config.roles
 
 
-@pytest.mark.usefixtures("centre")
+@pytest.mark.usefixtures("center")
 def test_a_registered_detector_may_be_that_of_a_bundle():
-    assert Switches(detector="centre").detector == "centre"
-    with pytest.raises(ValueError, match="animal_detector is 'centre'; expected one of xpose, cascade"):
-        Switches(animal_detector="centre")
+    assert Switches(detector="center").detector == "center"
+    with pytest.raises(ValueError, match="animal_detector is 'center'; expected one of xpose, cascade"):
+        Switches(animal_detector="center")
 
 
-@pytest.mark.usefixtures("centre")
+@pytest.mark.usefixtures("center")
 def test_a_registered_detector_serves_its_modes_only():
-    assert detector_names("human") == ("insightface", "cascade", "centre")
-    with pytest.raises(ConfigError, match="expected one of bundle, xpose, cascade, none: centre is for the other mode"):
-        config("mode=animal", "face.detector=centre")
+    assert detector_names("human") == ("insightface", "cascade", "center")
+    with pytest.raises(ConfigError, match="expected one of bundle, xpose, cascade, none: center is for the other mode"):
+        config("mode=animal", "face.detector=center")
 
 
 def test_unknown_detectors_are_refused():

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from joyvasa.errors import ConfigError
-from joyvasa.faces.xpose import XposeDetector, XposeDetectorConfig, input_size, load_prompts, network_input
+from joyvasa.faces.xpose import XposeDetector, XposeDetectorConfig, fit_input_size, load_prompts, prepare_xpose_input
 from joyvasa.networks import build
 from joyvasa.networks.xpose import Predictions
 from tests.golden.reference import GOLDEN
@@ -101,11 +101,11 @@ def test_prompts_are_the_published_ones(prompts):
     ],
 )
 def test_pictures_are_resized_to_a_short_side_of_800_or_a_long_one_of_1333(picture, expected):
-    assert input_size(*picture) == expected
+    assert fit_input_size(*picture) == expected
 
 
-def test_colours_are_those_of_imagenet():
-    blob = network_input(np.full((30, 40, 3), (0, 128, 255), dtype=np.uint8))
+def test_colors_are_those_of_imagenet():
+    blob = prepare_xpose_input(np.full((30, 40, 3), (0, 128, 255), dtype=np.uint8))
     assert blob.shape == (1, 3, 800, 1066)
     assert blob.dtype == torch.float32
     expected = [(0 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225]
@@ -116,7 +116,7 @@ def test_colours_are_those_of_imagenet():
 def test_left_stays_left_and_top_stays_top():
     image = np.zeros((100, 200, 3), dtype=np.uint8)
     image[:50, :100, 0] = 255
-    red = network_input(image)[0, 0]
+    red = prepare_xpose_input(image)[0, 0]
     assert red[200, 400] > red[200, 1200]
     assert red[200, 400] > red[600, 400]
 

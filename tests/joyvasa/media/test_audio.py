@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from joyvasa.errors import EnvironmentFault, InputError
-from joyvasa.media.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio, stream_normalised
-from tests.media import MEDIA, ffmpeg, needs_media, tone
+from joyvasa.media.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio, stream_normalized
+from tests.media import MORE_MEDIA, ffmpeg, needs_more_media, tone
 
 
 def write_float_wav(path, samples, rate=SAMPLE_RATE):
@@ -40,15 +40,15 @@ def test_stream_and_probe_agree_on_the_length(tmp_path):
 
 def test_normalised_sound_has_zero_mean_and_unit_variance(tmp_path):
     wave = 0.3 + 0.1 * np.sin(np.arange(5 * SAMPLE_RATE) / 20)
-    waveform = np.concatenate(list(stream_normalised(write_float_wav(tmp_path / "offset.wav", wave))))
+    waveform = np.concatenate(list(stream_normalized(write_float_wav(tmp_path / "offset.wav", wave))))
     expected = (wave - wave.mean()) / (wave.std() + 1e-5)
     assert np.abs(waveform - expected).max() < 1e-4
 
 
-@needs_media
+@needs_more_media
 @pytest.mark.media
 def test_real_recordings_have_their_known_lengths():
-    durations = [probe_audio(MEDIA / f"speech/joyvasa_00{i}.wav").duration_s for i in (1, 2, 3)]
+    durations = [probe_audio(MORE_MEDIA / f"speech/joyvasa_00{i}.wav").duration_s for i in (1, 2, 3)]
     assert durations == pytest.approx([20.0, 4.25, 12.75], abs=0.01)
 
 

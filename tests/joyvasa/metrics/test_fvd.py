@@ -5,11 +5,11 @@ import torch
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import ConfigError, InputError, ModelError
 from joyvasa.metrics.base import NotMeasured
-from joyvasa.metrics.fvd import FvdConfig, FvdMetric, FvdSet, fvd, fvd_choices, prepare
-from joyvasa.metrics.measure import explained, measure
-from joyvasa.metrics.support.frechet import Moments, frechet_distance
+from joyvasa.metrics.fvd import FvdConfig, FvdMetric, FvdSet, collect_fvd_choices, compute_fvd, preprocess_frames
+from joyvasa.metrics.metric_set import explain_exception, measure_clip
+from joyvasa.metrics.support.frechet import FeatureMoments, frechet_distance
 from tests.joyvasa.metrics.seeded import clip_of, fed, models, put_weights, real_frames, stub_models
-from tests.media import MEDIA, needs_media
+from tests.media import MEDIA
 
 
 def samples(n, d=24, seed=0):
@@ -29,34 +29,34 @@ def test_moments_of_shards_join_to_those_of_all_in_any_order(seed):
     features = samples(500)
     generator = np.random.default_rng(seed)
     cuts = np.sort(generator.choice(500, 12, replace=True))  # with empty shards
-    shards = [Moments.of(part) for part in np.split(features, cuts)]
-    joined = Moments.none(24)
+    shards = [FeatureMoments.of(part) for part in np.split(features, cuts)]
+    joined = FeatureMoments.none(24)
     for index in generator.permutation(len(shards)):
         joined.merge(shards[index])
-    assert_same(joined, Moments.of(features))
+    assert_same(joined, FeatureMoments.of(features))
 
 
 def test_moments_gathered_sample_by_sample_are_those_of_all():
     features = samples(60)
-    moments = Moments.none(24)
+    moments = FeatureMoments.none(24)
     for row in features:
         moments.add(row[None])
-    assert_same(moments, Moments.of(features))
+    assert_same(moments, FeatureMoments.of(features))
     values = features.astype(np.float64)
     np.testing.assert_allclose(moments.covariance(1), np.cov(values.T), rtol=1e-9)
 
 
 def test_joining_leaves_the_shards_as_they_were():
-    first, second = Moments.of(samples(5)), Moments.of(samples(7, seed=1))
-    joined = Moments.none(24)
+    first, second = FeatureMoments.of(samples(5)), FeatureMoments.of(samples(7, seed=1))
+    joined = FeatureMoments.none(24)
     joined.merge(first)
     joined.merge(second)
-    assert_same(first, Moments.of(samples(5)))
-    assert_same(second, Moments.of(samples(7, seed=1)))
+    assert_same(first, FeatureMoments.of(samples(5)))
+    assert_same(second, FeatureMoments.of(samples(7, seed=1)))
 
 
 def test_a_set_is_at_no_distance_from_itself_and_distance_has_no_direction():
-    one, other = Moments.of(samples(100)), Moments.of(samples(80, seed=1))
+    one, other = FeatureMoments.of(samples(100)), FeatureMoments.of(samples(80, seed=1))
     assert frechet_distance(one, one, ddof=1) < 1e-6 * np.trace(one.covariance(1))
     forth, back = frechet_distance(one, other, ddof=1), frechet_distance(other, one, ddof=1)
     assert forth == pytest.approx(back, rel=1e-9)
@@ -65,16 +65,16 @@ def test_a_set_is_at_no_distance_from_itself_and_distance_has_no_direction():
 
 @pytest.mark.parametrize("counts", [(1, 50), (50, 0)])
 def test_sets_without_covariance_have_no_distance(counts):
-    distance = frechet_distance(*(Moments.of(samples(n)) for n in counts), ddof=0)
+    distance = frechet_distance(*(FeatureMoments.of(samples(n)) for n in counts), ddof=0)
     assert isinstance(distance, NotMeasured)
     assert f"{min(counts)} samples" in distance.sentence
 
 
 def test_moments_come_back_from_a_file(tmp_path):
-    moments = Moments.of(samples(9))
+    moments = FeatureMoments.of(samples(9))
     np.savez(tmp_path / "m.npz", **moments.arrays())
     with np.load(tmp_path / "m.npz") as arrays:
-        assert_same(Moments.from_arrays(arrays, "m.npz"), moments)
+        assert_same(FeatureMoments.from_arrays(arrays, "m.npz"), moments)
 
 
 @pytest.mark.parametrize(
@@ -90,12 +90,12 @@ def test_moments_come_back_from_a_file(tmp_path):
 )
 def test_a_damaged_file_of_moments_is_refused(damage):
     with pytest.raises(InputError, match=r"moments_damaged: m\.npz"):
-        Moments.from_arrays(Moments.of(samples(9)).arrays() | damage, "m.npz")
+        FeatureMoments.from_arrays(FeatureMoments.of(samples(9)).arrays() | damage, "m.npz")
 
 
 def test_a_file_of_moments_without_an_array_is_refused():
     with pytest.raises(InputError, match="scatter"):
-        Moments.from_arrays({"count": np.int64(1), "mean": np.zeros(3)}, "m.npz")
+        FeatureMoments.from_arrays({"count": np.int64(1), "mean": np.zeros(3)}, "m.npz")
 
 
 class FirstPixels:
@@ -173,8 +173,6 @@ def test_many_clips_go_through_the_network_in_batches():
     assert clips_of(250, clips_per_video=9)[1] == [4, 4, 1]
 
 
-@needs_media
-@pytest.mark.media
 def test_streaming_gives_the_features_of_the_whole_clip(monkeypatch):
     network = put_weights("i3d")
     monkeypatch.setattr(FvdMetric, "config", FvdConfig(clip_frames=9, stride_frames=9, clips_per_video=2))
@@ -182,7 +180,7 @@ def test_streaming_gives_the_features_of_the_whole_clip(monkeypatch):
     metric.setup(models())
     frames, _ = real_frames(MEDIA / "videos/d12.mp4", 20, 256)
     streamed = fed(metric.start(clip_of(frames)), frames, 7).features()["fvd"]
-    clips = prepare(torch.from_numpy(frames[:18]), "short_side").unflatten(0, (2, 9)).transpose(1, 2)
+    clips = preprocess_frames(torch.from_numpy(frames[:18]), "short_side").unflatten(0, (2, 9)).transpose(1, 2)
     with torch.inference_mode():
         whole = network(clips).numpy()
     np.testing.assert_allclose(streamed, whole, atol=1e-5 * np.abs(whole).max())
@@ -196,16 +194,16 @@ def test_weights_that_give_no_numbers_are_told():
     frames = np.zeros((25, 16, 16, 3), np.uint8)
     with pytest.raises(ModelError, match="features_not_finite"):
         fed(metric.start(clip_of(frames)), frames).features()
-    scores = measure(clip_of(frames), [metric], [frames], explain=explained)
+    scores = measure_clip(clip_of(frames), [metric], [frames], explain=explain_exception)
     assert scores.values == {"fvd_clips": None}
     assert scores.reasons["fvd_clips"].code == "features_not_finite"
 
 
 def test_the_value_comes_with_every_choice_behind_it():
     put_weights("i3d")
-    choices = fvd_choices(open_bundle("metrics"))
-    sets = [FvdSet(Moments.of(samples(n, seed=n)), choices) for n in (30, 40)]
-    result = fvd(*sets)
+    choices = collect_fvd_choices(open_bundle("metrics"))
+    sets = [FvdSet(FeatureMoments.of(samples(n, seed=n)), choices) for n in (30, 40)]
+    result = compute_fvd(*sets)
     assert result.value > 0
     assert result.choices | {"weights_sha256": ""} == {
         "frames_per_second": 25.0,
@@ -225,8 +223,8 @@ def test_the_value_comes_with_every_choice_behind_it():
 
 
 def test_sets_made_with_other_choices_have_no_distance():
-    one, other = (FvdSet(Moments.of(samples(30)), {"ddof": 1, "stride_frames": stride}) for stride in (25, 5))
-    result = fvd(one, other)
+    one, other = (FvdSet(FeatureMoments.of(samples(30)), {"ddof": 1, "stride_frames": stride}) for stride in (25, 5))
+    result = compute_fvd(one, other)
     assert isinstance(result.value, NotMeasured)
     assert result.value.code == "choices_differ"
     assert "stride_frames 5 and 25" in result.value.sentence

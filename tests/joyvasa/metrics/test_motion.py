@@ -6,28 +6,28 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.metrics import build
-from joyvasa.metrics.blink import count_blinks
+from joyvasa.metrics import build_metric
+from joyvasa.metrics.blink import count_motion_blinks
 from joyvasa.metrics.support.motion_readout import (
     COMPACT,
     KEYPOINTS,
     LOWER_LIP,
     UPPER_LIDS,
-    at_rate,
-    eye_opening,
-    mouth_opening,
-    read_out,
+    estimate_eye_opening,
+    estimate_mouth_opening,
+    resample_series,
+    select_opening_fit,
 )
 from joyvasa.motion.sequence import MotionSequence
 from tests.joyvasa.metrics.clips import clip_of, measured, motion_of, noise, speaking
-from tests.media import MEDIA, needs_media
+from tests.media import MEDIA
 
 NO_FRAMES = noise(1)
 WITH_RATIOS = ("d1", "d2", "d5", "d7", "d8")
 
 
 def numbers(name: str, motion: MotionSequence | None) -> dict:
-    return measured(build(name), clip_of(NO_FRAMES, motion=motion), NO_FRAMES)
+    return measured(build_metric(name), clip_of(NO_FRAMES, motion=motion), NO_FRAMES)
 
 
 def real(name: str) -> tuple[MotionSequence, dict]:
@@ -36,11 +36,10 @@ def real(name: str) -> tuple[MotionSequence, dict]:
     return MotionSequence.from_arrays(content), content
 
 
-@needs_media
 def test_openings_follow_those_measured_in_the_picture():
     pairs = [real(name) for name in WITH_RATIOS]
-    mouth = np.concatenate([mouth_opening(motion) for motion, _ in pairs])
-    eyes = np.concatenate([eye_opening(motion) for motion, _ in pairs])
+    mouth = np.concatenate([estimate_mouth_opening(motion) for motion, _ in pairs])
+    eyes = np.concatenate([estimate_eye_opening(motion) for motion, _ in pairs])
     lips = np.concatenate([arrays["lip_ratio"] for _, arrays in pairs])
     lids = np.concatenate([arrays["eye_ratio"].mean(axis=1) for _, arrays in pairs])
     assert np.corrcoef(mouth, lips)[0, 1] > 0.90
@@ -49,12 +48,11 @@ def test_openings_follow_those_measured_in_the_picture():
     np.testing.assert_allclose(np.polyfit(eyes, lids, 1), [1, 0], atol=0.01)
 
 
-@needs_media
 @pytest.mark.parametrize("name", WITH_RATIOS)
 def test_blinks_of_a_motion_are_those_of_its_picture(name):
     motion, arrays = real(name)
-    seen = count_blinks(arrays["eye_ratio"].mean(axis=1), motion.frames_per_second)
-    assert count_blinks(eye_opening(motion), motion.frames_per_second) == pytest.approx(seen, abs=1)
+    seen = count_motion_blinks(arrays["eye_ratio"].mean(axis=1), motion.frames_per_second)
+    assert count_motion_blinks(estimate_eye_opening(motion), motion.frames_per_second) == pytest.approx(seen, abs=1)
 
 
 def test_short_closings_are_blinks_and_long_ones_are_not():
@@ -63,9 +61,11 @@ def test_short_closings_are_blinks_and_long_ones_are_not():
     opening[30:40] = 0.1  # 0.4 s
     opening[50:61] = 0.1  # 0.44 s
     opening[70] = 0.1  # one frame
-    assert count_blinks(opening, 25.0) == 2
-    assert count_blinks(opening, 50.0) == 3  # half as long each: the longest is one now, and the shortest still none
-    assert count_blinks(np.full(100, 0.3), 25.0) == 0
+    assert count_motion_blinks(opening, 25.0) == 2
+    assert (
+        count_motion_blinks(opening, 50.0) == 3
+    )  # half as long each: the longest is one now, and the shortest still none
+    assert count_motion_blinks(np.full(100, 0.3), 25.0) == 0
 
 
 def test_range_and_speed_of_a_head_that_turns_evenly():
@@ -102,11 +102,11 @@ def test_the_compact_networks_have_units_of_their_own():
     expression[:, LOWER_LIP, 1] = 0.69 / 2
     expression[50:54, list(UPPER_LIDS), 1] = 0.22
     motion = dataclasses.replace(motion, expression=expression)
-    assert mouth_opening(motion, COMPACT) == pytest.approx(np.full(100, 0.5), abs=1e-6)
-    assert eye_opening(motion, COMPACT)[[0, 51]] == pytest.approx([0.22 / 0.457, 0.0], abs=1e-6)
-    assert count_blinks(eye_opening(motion, COMPACT), 25.0) == 1
-    assert read_out(clip_of(NO_FRAMES, motion=motion, absolute_expression=True)) is COMPACT
-    assert read_out(clip_of(NO_FRAMES, motion=motion)) is not COMPACT
+    assert estimate_mouth_opening(motion, COMPACT) == pytest.approx(np.full(100, 0.5), abs=1e-6)
+    assert estimate_eye_opening(motion, COMPACT)[[0, 51]] == pytest.approx([0.22 / 0.457, 0.0], abs=1e-6)
+    assert count_motion_blinks(estimate_eye_opening(motion, COMPACT), 25.0) == 1
+    assert select_opening_fit(clip_of(NO_FRAMES, motion=motion, absolute_expression=True)) is COMPACT
+    assert select_opening_fit(clip_of(NO_FRAMES, motion=motion)) is not COMPACT
 
 
 def test_mouth_opening_and_its_range():
@@ -131,6 +131,6 @@ def test_too_short_a_motion_has_no_numbers(name):
 
 def test_a_series_keeps_its_time_at_another_rate():
     series = np.sin(np.arange(300) / 30 * 2)
-    changed = at_rate(series, 30.0, 25)
+    changed = resample_series(series, 30.0, 25)
     assert len(changed) == 250
     np.testing.assert_allclose(changed[5:-5], np.sin(((np.arange(250) + 0.5) / 25 - 0.5 / 30) * 2)[5:-5], atol=1e-3)

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import EnvironmentFault, ModelError
-from joyvasa.metrics.quality import FrameOfEachSecond, QualityMetric, _QualityMeasurement
+from joyvasa.metrics.quality import QualityMetric, SecondSampler, _QualityMeasurement
 from joyvasa.metrics.support import one_align
 from joyvasa.metrics.support.q_align import (
     BORDER,
@@ -19,12 +19,12 @@ from joyvasa.metrics.support.q_align import (
     QAlign,
     Question,
     level_score,
-    prepare,
+    preprocess_frame,
 )
 from joyvasa.networks import build
 from joyvasa.networks.metrics.mplug_owl2 import IMAGE_TOKEN
 from tests.joyvasa.metrics.seeded import clip_of, fed, models, real_frames
-from tests.media import MEDIA, needs_media
+from tests.media import MEDIA
 
 LANGUAGE = {
     "vocab_size": 128,
@@ -80,7 +80,7 @@ def published(model):
 
 
 def load(bundle, dtype=torch.float32):
-    return one_align.load_model(bundle, torch.device("cpu"), dtype)
+    return one_align.load_one_align(bundle, torch.device("cpu"), dtype)
 
 
 def test_the_published_files_give_the_model(published, model):
@@ -88,7 +88,7 @@ def test_the_published_files_give_the_model(published, model):
     assert loaded.config == model.config
     frames = np.random.default_rng(0).integers(0, 255, (2, 60, 80, 3), np.uint8)
     judges = QAlign(loaded, letters), QAlign(model, letters)
-    ours, theirs = (judge.image_logits(judge.see(list(frames))) for judge in judges)
+    ours, theirs = (judge.image_logits(judge.encode_frames(list(frames))) for judge in judges)
     assert torch.equal(ours, theirs)
     assert {p.dtype for p in load(published[0], torch.float16).parameters()} == {torch.float16}
 
@@ -148,13 +148,13 @@ def test_a_configuration_that_makes_no_sense_is_refused(tmp_path, text):
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(ModelError, match=r"weights_damaged: .*config\.json"):
-        one_align.read_config(path)
+        one_align.read_model_config(path)
 
 
 def test_what_a_configuration_does_not_say_is_as_published(tmp_path):
     path = tmp_path / "config.json"
     path.write_text('{"rms_norm_eps": 1e-5}')
-    config = one_align.read_config(path)
+    config = one_align.read_model_config(path)
     assert config.rms_norm_eps == 1e-5
     assert (config.language.hidden_size, config.vision.image_size, config.abstractor.num_hidden_layers) == (
         4096,
@@ -202,16 +202,16 @@ def test_scores_reach_from_bad_to_excellent():
 
 def test_pictures_become_square_with_a_grey_border():
     frame = np.full((10, 30, 3), 255, np.uint8)
-    pixels = prepare(frame, 30)
+    pixels = preprocess_frame(frame, 30)
     levels = pixels * np.array(DEVIATION)[:, None, None] + np.array(MEAN)[:, None, None]
     assert levels[:, 15] == pytest.approx(np.ones((3, 30)), abs=1e-6)
     assert levels[:, 0] * 255 == pytest.approx(np.repeat(np.array(BORDER, float)[:, None], 30, 1), abs=1e-4)
 
 
 def test_a_slow_video_gives_each_frame_once():
-    seconds = FrameOfEachSecond(1e-9)
+    seconds = SecondSampler(1e-9)
     frames = np.arange(5)[:, None]
-    assert [int(frame[0]) for frame in [*seconds.take(frames), *seconds.rest()]] == [0, 1, 2, 3, 4]
+    assert [int(frame[0]) for frame in [*seconds.select(frames), *seconds.flush()]] == [0, 1, 2, 3, 4]
 
 
 class Counting:
@@ -222,7 +222,7 @@ class Counting:
     def __init__(self):
         self.batches, self.video = [], []
 
-    def see(self, frames):
+    def encode_frames(self, frames):
         self.batches.append(len(frames))
         return torch.tensor([[[float(frame[0, 0, 0])]] for frame in frames])
 
@@ -252,14 +252,12 @@ def test_a_video_without_a_frame_has_no_number():
     assert {value.code for value in values.values()} == {"too_short"}
 
 
-@needs_media
-@pytest.mark.media
 def test_streaming_gives_the_numbers_of_the_whole_clip(model):
     judge = QAlign(model, letters)
     metric = QualityMetric()
     metric._judge = judge
     frames, rate = real_frames(MEDIA / "videos/d6.mp4", 130, 96)
-    seen = torch.cat([judge.see([frames[int(rate * second)]]) for second in range(int(len(frames) / rate))])
+    seen = torch.cat([judge.encode_frames([frames[int(rate * second)]]) for second in range(int(len(frames) / rate))])
     assert 1 < len(seen) <= judge.max_video_frames
     expected = {
         "iqa": level_score(judge.image_logits(seen).mean(0)).item(),

@@ -7,7 +7,7 @@ from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.smoothness import SmoothnessMetric, interpolate
 from joyvasa.networks.metrics.amt import Interpolation
 from tests.joyvasa.metrics.seeded import clip_of, fed, models, put_weights, real_frames, stub_models
-from tests.media import MEDIA, needs_media
+from tests.media import MEDIA
 
 
 class Average:
@@ -77,8 +77,6 @@ def test_pairs_go_through_the_network_in_batches_of_a_fixed_number_of_pixels():
     assert network.pairs == [3, 3, 2]
 
 
-@needs_media
-@pytest.mark.media
 def test_streaming_gives_the_number_of_the_whole_clip():
     network = put_weights("amt_s")
     metric = SmoothnessMetric()

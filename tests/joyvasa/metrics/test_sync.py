@@ -16,13 +16,13 @@ from joyvasa.media.video_reader import probe_video, stream_video
 from joyvasa.metrics import sync
 from joyvasa.metrics.base import Clip, NotMeasured
 from joyvasa.metrics.support.face_boxes import FaceBoxConfig, FaceBoxFinder
-from joyvasa.metrics.support.face_tracks import TrackConfig, follow_faces, smoothed_squares
-from joyvasa.metrics.support.frame_rate import Frames25
+from joyvasa.metrics.support.face_tracks import TrackConfig, smooth_squares, track_faces
+from joyvasa.metrics.support.frame_rate import FrameRateConverter
 from joyvasa.metrics.support.mfcc import mfcc
 from joyvasa.metrics.support.sound_windows import SoundWindows, stream_video_sound
 from joyvasa.metrics.sync import SyncConfig, SyncMetric
 from tests.joyvasa.metrics.planted import SMALL_S3FD, SMALL_SYNCNET, CentralFace, LoudMouth, models, seeded
-from tests.media import MEDIA, ffmpeg, needs_media
+from tests.media import MEDIA, ffmpeg
 
 SIZE = 160  # pixels; of made videos
 
@@ -115,9 +115,9 @@ def test_video_of_another_rate_is_seen_at_25_frames_a_second(tmp_path):
     ],
 )
 def test_nearest_frames_are_taken_in_any_batches(rate, expected, batch_frames):
-    frames, chosen = np.arange(90)[:, None], Frames25(rate)
+    frames, chosen = np.arange(90)[:, None], FrameRateConverter(rate)
     batches = [frames[start : start + batch_frames] for start in range(0, 90, batch_frames)]
-    taken = [part for batch in batches for part in chosen.take(batch)]
+    taken = [part for batch in batches for part in chosen.convert(batch)]
     assert max(map(len, taken)) <= batch_frames
     numbers = np.concatenate(taken)[:, 0]
     assert numbers[:6].tolist() == expected
@@ -132,7 +132,6 @@ def real_clip(tmp_path_factory) -> Clip:
     return open_clip(part)
 
 
-@needs_media
 def test_streamed_numbers_are_those_of_the_whole_clip_at_once(real_clip):
     syncnet, detector = seeded("syncnet", **SMALL_SYNCNET), CentralFace()
     values = run(planted(syncnet=syncnet, s3fd=detector), real_clip)
@@ -147,9 +146,9 @@ def whole_clip(video: Path, network: torch.nn.Module) -> dict[str, float]:
     """The protocol written down plainly: all frames, all crops and all distances in memory."""
     frames = np.concatenate(list(stream_video(video)))
     finder = FaceBoxFinder(CentralFace(), torch.device("cpu"))
-    (track,) = follow_faces([finder.find(frame[None])[0] for frame in frames])
+    (track,) = track_faces([finder.find(frame[None])[0] for frame in frames])
     crops = []
-    for frame, side, x, y in zip(frames, *smoothed_squares(track.boxes), strict=True):
+    for frame, side, x, y in zip(frames, *smooth_squares(track.boxes), strict=True):
         border = int(side * 1.8)
         padded = np.pad(frame, ((border, border), (border, border), (0, 0)), constant_values=110)
         x, y = x + border, y + border
@@ -175,7 +174,6 @@ def whole_clip(video: Path, network: torch.nn.Module) -> dict[str, float]:
     }
 
 
-@needs_media
 def test_frames_are_let_go_batch_by_batch(real_clip, monkeypatch):
     given: list[weakref.ref] = []
     most = 0
@@ -201,7 +199,7 @@ def test_frames_are_let_go_batch_by_batch(real_clip, monkeypatch):
 def test_several_faces_are_averaged_and_the_offset_is_that_of_the_clearest(tmp_path, monkeypatch):
     clip = open_clip(write_video(tmp_path / "talk.mkv", *talk(30)))
     scores = iter([sync.SyncScore(2.0, 8.0, 10.0, 4), sync.SyncScore(6.0, 6.0, 12.0, -1), None])
-    monkeypatch.setattr(sync, "follow_faces", lambda *_: [sync.FaceTrack(0, np.ones((30, 4)))] * 3)
+    monkeypatch.setattr(sync, "track_faces", lambda *_: [sync.FaceTrack(0, np.ones((30, 4)))] * 3)
     monkeypatch.setattr(sync, "score_face", lambda *_: next(scores))
     values = run(planted(), clip)
     assert values == {"sync_c": 4.0, "sync_d": 7.0, "sync_d_mean": 11.0, "sync_offset": -1.0, "sync_tracks": 2.0}
@@ -267,11 +265,16 @@ def test_sound_windows_begin_at_the_first_frame_of_a_face():
     samples = np.random.default_rng(0).integers(-3000, 3000, 640 * 40, dtype=np.int16)
     blocks = np.array_split(samples, 11)
     late, cut = SoundWindows(blocks, first=7), SoundWindows([samples[640 * 7 :]])
-    np.testing.assert_array_equal(late.take(3), cut.take(3))
-    rest = late.take(1000)
+    np.testing.assert_array_equal(late.next_windows(3), cut.next_windows(3))
+    rest = late.next_windows(1000)
     assert len(rest) == 40 - 7 - 5 - 3
-    np.testing.assert_allclose(rest, cut.take(1000), atol=1e-4)
-    assert len(late.take(5)) == len(SoundWindows(blocks, first=41).take(5)) == len(late.take(0)) == 0
+    np.testing.assert_allclose(rest, cut.next_windows(1000), atol=1e-4)
+    assert (
+        len(late.next_windows(5))
+        == len(SoundWindows(blocks, first=41).next_windows(5))
+        == len(late.next_windows(0))
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -314,11 +317,11 @@ def write_bundle(folder: Path, missing: str = "") -> Path:
 def test_published_files_load_without_counters_of_batches(tmp_path):
     bundle = open_bundle(write_bundle(tmp_path / "small"))
     SyncMetric().setup(sync.MetricModels(bundle=bundle, device=torch.device("cpu")))
-    loaded, expected = bundle.network("syncnet").state_dict(), seeded("syncnet", **SMALL_SYNCNET).state_dict()
+    loaded, expected = bundle.load_network("syncnet").state_dict(), seeded("syncnet", **SMALL_SYNCNET).state_dict()
     assert all(torch.equal(loaded[key], expected[key]) for key in expected)
 
 
 def test_any_other_missing_name_is_refused(tmp_path):
     bundle = open_bundle(write_bundle(tmp_path / "small", missing="netcnnlip.1.running_mean"))
     with pytest.raises(ModelError, match=r"1 key missing \(netcnnlip\.1\.running_mean\)"):
-        bundle.network("syncnet")
+        bundle.load_network("syncnet")

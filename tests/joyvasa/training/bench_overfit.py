@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.config import config_from
+from joyvasa.config import config_from_dict
 from joyvasa.motion.file import load_motion
 from joyvasa.training.clips import ClipRecord, to_pcm16
 from joyvasa.training.config import TrainingConfig
@@ -24,7 +24,7 @@ from joyvasa.training.dataset_files import DatasetWriter
 from joyvasa.training.generation import generate_motion, motion_correlation
 from joyvasa.training.trainer import Trainer
 from manifests.storage import open_storage
-from tests.media import MEDIA, needs_media
+from tests.media import MEDIA
 
 LIMIT_S = 20 * 60
 N_TONES, CHUNK_S = 24, 12
@@ -85,12 +85,11 @@ def made_dataset(folder: Path) -> Dataset:
 
 
 @pytest.mark.bench
-@needs_media
 def test_training_learns(tmp_path):
     given = os.environ.get("JOYVASA_DATASET")
     dataset = Dataset(open_storage(given)) if given else made_dataset(tmp_path / "set")
     steps = int(os.environ.get("JOYVASA_OVERFIT_STEPS", "3000"))
-    config = config_from(
+    config = config_from_dict(
         TrainingConfig,
         {
             "steps": steps,

@@ -54,7 +54,7 @@ def content(folder: Path | str) -> dict[str, bytes]:
             clip = dataset.read(place)
             clips[place.clip_id] = clip.motion.expression.numpy().tobytes() + clip.motion.pose.numpy().tobytes()
             clips[place.clip_id] += clip.sound.tobytes() + f"{split} {clip.start_s} {clip.source}".encode()
-    template = {name: values.tobytes() for name, values in dataset.template_arrays().items()}
+    template = {name: values.tobytes() for name, values in dataset.load_template_arrays().items()}
     return {**clips, **template, "fingerprint": dataset.card.fingerprint.encode()}
 
 
@@ -141,7 +141,7 @@ def test_the_statistics_are_those_of_all_frames_at_once(made):
     dataset = Dataset(open_storage(made))
     clips = [dataset.read(place) for split in ("train", "validation") for place in dataset.clips(split)]
     frames = np.concatenate([clip.motion.expression.flatten(1).numpy() for clip in clips]).astype(np.float64)
-    template = dataset.template_arrays()
+    template = dataset.load_template_arrays()
     np.testing.assert_allclose(template["mean_exp"], frames.mean(axis=0), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(template["std_exp"], frames.std(axis=0), rtol=1e-9)
     np.testing.assert_array_equal(template["min_exp"], frames.min(axis=0))

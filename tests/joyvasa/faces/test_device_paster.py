@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.faces.paste import Paster
-from joyvasa.faces.paste_on_device import DevicePaster
+from joyvasa.faces.device_paster import DevicePaster
+from joyvasa.faces.paster import Paster
 from joyvasa.faces.square import crop_matrix
-from tests.joyvasa.faces.test_paste import SQUARES, noise
+from tests.joyvasa.faces.test_paster import SQUARES, noise
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -22,4 +22,4 @@ def test_pixels_are_those_of_opencv(square, side, device):
     patches = there.paste(torch.from_numpy(frames).to(device))
     left, top, right, bottom = paster.rectangle
     assert patches.shape == (2, bottom - top, right - left, 3)
-    np.testing.assert_array_equal(paster.place(patches.cpu().numpy()), paster.paste(frames))
+    np.testing.assert_array_equal(paster.insert_patches(patches.cpu().numpy()), paster.paste(frames))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from joyvasa.errors import ConfigError
-from joyvasa.faces.paste import Paster, mask_template
+from joyvasa.faces.paster import Paster, blend_mask
 from joyvasa.faces.square import Square, crop_matrix
 
 
@@ -16,7 +16,7 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 def paste_over_whole_picture(picture: np.ndarray, frame: np.ndarray, to_original: np.ndarray) -> np.ndarray:
     """The formula as published, over every pixel of the picture."""
     size = (picture.shape[1], picture.shape[0])
-    template = np.repeat(mask_template()[..., None], 3, axis=2)
+    template = np.repeat(blend_mask()[..., None], 3, axis=2)
     mask = cv2.warpAffine(template, to_original[:2], size).astype(np.float32) / 255
     warped = cv2.warpAffine(frame, to_original[:2], size)
     return np.clip(mask * warped + (1 - mask) * picture, 0, 255).astype(np.uint8)
@@ -70,7 +70,7 @@ def test_frames_of_another_size_land_on_the_same_place(side):
     assert np.abs(expected - actual)[inner].max() <= 2
 
 
-def test_frame_of_one_colour_keeps_it_inside_and_fades_at_the_edge():
+def test_frame_of_one_color_keeps_it_inside_and_fades_at_the_edge():
     picture = np.full((600, 600, 3), 10, dtype=np.uint8)
     to_original = np.linalg.inv(crop_matrix(Square((300.0, 300.0), 512.0, 0.0), 512))
     pasted = Paster(picture=picture, to_original=to_original).paste(np.full((1, 512, 512, 3), 200, np.uint8))[0]
@@ -95,7 +95,7 @@ def test_frames_that_are_not_square_pictures_are_refused(shape):
 
 
 def test_mask_is_opaque_inside_and_transparent_at_the_border():
-    mask = mask_template()
+    mask = blend_mask()
     assert (mask[16:497, 16:497] == 255).all()
     assert (mask[0] == 0).all()
     assert mask[256, 8] == math.floor(255 * 8 / 16)
