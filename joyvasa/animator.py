@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from joyvasa.media.audio import AudioInfo, probe_audio
-from joyvasa.media.video_writer import VideoWriter, check_encoder, check_output
+from joyvasa.media.video_writer import VideoWriter, check_encoder, check_output_path
 from joyvasa.models import AnimationConfig, Models, require_models
-from joyvasa.motion.sampling import Recording, sample_motion, speech_windows
+from joyvasa.motion.sampling import Recording, encode_recording, sample_motion
 from joyvasa.motion.sequence import MotionSequence
-from joyvasa.motion.smoothing import smooth
+from joyvasa.motion.smoothing import smooth_motion
 from joyvasa.rendering.portrait import Picture, Portrait
 from joyvasa.runtime.device import autocast
 
@@ -86,11 +86,11 @@ class Animator:
         started = time.monotonic()
         seed = self.config.seed if seed is None else seed
         output = Path(output)
-        check_output(output)
+        check_output_path(output)
         info = probe_audio(audio, allow_silence=self.config.audio.allow_silence)
         picture = self.read_picture(image)
         portrait = self.encode_portraits([picture])[0]
-        motion = self.sample([self.recording(audio, info, seed)], on_progress)[0]
+        motion = self.sample_motions([self.prepare_recording(audio, info, seed)], on_progress)[0]
         width, height = self._render(portrait, motion, Path(audio), output, seed, on_progress)
         return Animation(
             path=output,
@@ -113,7 +113,7 @@ class Animator:
         """Appearance and keypoints of the pictures."""
         return self.models.encoder.encode(pictures)
 
-    def recording(self, path: str | Path, info: AudioInfo, seed: int) -> Recording:
+    def prepare_recording(self, path: str | Path, info: AudioInfo, seed: int) -> Recording:
         """A recording as the motion model of this bundle takes it.
 
         Args:
@@ -124,10 +124,10 @@ class Animator:
         models = self.models
         plan = models.plan_speech(info.n_samples)
         # Lazy: one window at a time.
-        features = speech_windows(models.motion_model, models.sound(path), plan, device=models.device)
+        features = encode_recording(models.motion_model, models.stream_sound(path), plan, device=models.device)
         return Recording(plan, features, torch.Generator().manual_seed(seed))
 
-    def sample(self, recordings: Sequence[Recording], on_progress: Progress | None = None) -> list[MotionSequence]:
+    def sample_motions(self, recordings: Sequence[Recording], on_progress: Progress | None = None) -> list[MotionSequence]:
         """Smoothed motion for the recordings."""
         with autocast(self.models.device, self.config.precision):
             motions = sample_motion(
@@ -138,7 +138,7 @@ class Animator:
                 device=self.models.device,
                 on_window=(lambda done, total: on_progress("motion", done, total)) if on_progress else None,
             )
-        return [smooth(motion, self.config.smoothing) for motion in motions]
+        return [smooth_motion(motion, self.config.smoothing) for motion in motions]
 
     def _render(
         self,
@@ -151,7 +151,7 @@ class Animator:
     ) -> tuple[int, int]:
         """Renders and encodes at the same time; gives the size of the video, width and height."""
         models = self.models
-        driver, composer = models.driver(portrait, motion), models.composer(portrait.picture)
+        driver, composer = models.build_driver(portrait, motion), models.build_composer(portrait.picture)
         with VideoWriter(
             output,
             width=composer.width,
@@ -160,7 +160,7 @@ class Animator:
             n_frames=len(motion),
             sound=sound,
             config=self.config.encoding,
-            metadata={"comment": models.tag(seed)},
+            metadata={"comment": models.describe_video(seed)},
         ) as writer:
             for start in range(0, len(motion), self.config.batch_frames):
                 keypoints = driver.keypoints(motion[start : start + self.config.batch_frames])

@@ -18,11 +18,11 @@ from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.faces.mode_check import ModeCheck
 from joyvasa.faces.registry import DETECTORS, DetectorSource, build_detector, detector_names, detector_roles
-from joyvasa.media.audio import SAMPLE_RATE, stream_audio, stream_normalised
-from joyvasa.media.provenance import description
+from joyvasa.media.audio import SAMPLE_RATE, stream_audio, stream_normalized
+from joyvasa.media.provenance import video_comment
 from joyvasa.media.video_writer import EncodingConfig
 from joyvasa.mode import MODES, Mode
-from joyvasa.motion.driving import DrivingConfig, HumanDriver
+from joyvasa.motion.driving import DrivingConfig, PortraitDriver
 from joyvasa.motion.model import MotionModel
 from joyvasa.motion.sampling import SamplingConfig
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
@@ -32,7 +32,7 @@ from joyvasa.networks.cpu import accelerate
 from joyvasa.rendering.compose import FrameComposer
 from joyvasa.rendering.portrait import FaceConfig, Picture, PictureConfig, Portrait, PortraitEncoder, read_picture
 from joyvasa.rendering.renderer import Renderer
-from joyvasa.runtime.device import Precision, choose_device, compiler_missing
+from joyvasa.runtime.device import Precision, choose_device, find_missing_compiler
 from joyvasa.runtime.memory import keep_freed_memory
 
 MOTION_ROLES = ("motion_generator", "motion_template")
@@ -46,7 +46,7 @@ RENDERER_ROLES = ("appearance_feature_extractor", "motion_extractor", *FRAME_ROL
 class AudioConfig:
     """Which recordings are accepted."""
 
-    allow_silence: bool = False  # animate a recording in which nothing is heard
+    allow_silence: bool = False  # animate recordings that are silent instead of refusing them
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,19 @@ class AnimationConfig:
         ConfigError: `config_invalid`, and what the parts raise.
     """
 
-    models: str = "sample"  # bundle: a name or a folder; sample ships with the program
-    mode: Mode = "human"  # what the picture shows
-    licenses: Literal["any", "commercial"] = "any"  # commercial: only weights that are clearly free for it
-    seed: int = 0  # of the motion
-    device: str = "auto"
+    models: str = "sample"  # model bundle: a name or a folder; `sample` ships with the program
+    mode: Mode = "human"  # what the picture shows; a run reads it from the column `mode` instead
+    # `commercial` refuses weights whose license does not clearly permit commercial use
+    licenses: Literal["any", "commercial"] = "any"
+    seed: int = 0  # seed of the motion sampler; the same seed gives the same video
+    device: str = "auto"  # `auto` (the best available), `cpu`, `cuda`, `cuda:1`, `mps`
+    # precision of the networks: `fp16` and `bf16` are faster on a GPU, `bf16` also on CPUs that support it
     precision: Precision = "fp32"
-    torch_compile: bool = (
-        False  # networks that run for every step and frame; takes minutes at first, for long runs on a GPU
-    )
-    batch_frames: int = 8  # rendered at once; memory grows with it
-    paste_back: bool = True  # put the face back into the picture; off: the video shows the crop alone
+    # run the networks of each denoising step and frame through `torch.compile`, on a GPU with one CUDA graph per
+    # denoising step; compiling takes minutes, so this is for long runs on a GPU
+    torch_compile: bool = False
+    batch_frames: int = 8  # frames rendered at once; memory grows with it
+    paste_back: bool = True  # paste the face back into the picture; if false, the video shows the crop alone
     picture: PictureConfig = field(default_factory=PictureConfig)
     face: FaceConfig = field(default_factory=FaceConfig)
     crop: CropConfig = field(default_factory=CropConfig)
@@ -100,26 +102,26 @@ class AnimationConfig:
     @property
     def roles(self) -> tuple[str, ...]:
         """Roles of the bundle that these options need in their mode, without the detector's."""
-        renderer = (role_of(self.mode, role) for role in RENDERER_ROLES)
+        renderer = (resolve_role(self.mode, role) for role in RENDERER_ROLES)
         extra = [("stitching", self.driving.stitching), ("lip", self.driving.normalize_lip)]
         return (*renderer, *MOTION_ROLES, *(role for role, needed in extra if needed))
 
 
-def role_of(mode: Mode, network: str) -> str:
+def resolve_role(mode: Mode, network: str) -> str:
     """The role that a network of the method has in a mode, for example `animal_warping_module`."""
     return f"animal_{network}" if mode == "animal" and network in RENDERER_ROLES else network
 
 
-def detector_name(config: AnimationConfig, bundle: Bundle) -> str:
+def resolve_detector(config: AnimationConfig, bundle: Bundle) -> str:
     """The detector that these options mean with this bundle: a name of `joyvasa.faces.registry`, or `none`."""
     if config.face.detector != "bundle":
         return config.face.detector
     return bundle.switches.animal_detector if config.mode == "animal" else bundle.switches.detector
 
 
-def roles_in_use(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
+def list_required_roles(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
     """All roles of the bundle that these options need in their mode, the detector's too."""
-    return (*config.roles, *detector_roles(detector_name(config, bundle)))
+    return (*config.roles, *detector_roles(resolve_detector(config, bundle)))
 
 
 def require_models(config: AnimationConfig, bundle: Bundle) -> None:
@@ -131,7 +133,7 @@ def require_models(config: AnimationConfig, bundle: Bundle) -> None:
         ConfigError: `license_refused`, naming the weights and what to use in their place.
         ModelError: `models_missing`.
     """
-    require_weights(config, bundle, roles_in_use(config, bundle))
+    require_weights(config, bundle, list_required_roles(config, bundle))
 
 
 def require_weights(config: AnimationConfig, bundle: Bundle, used: Sequence[str]) -> None:
@@ -145,7 +147,7 @@ def require_weights(config: AnimationConfig, bundle: Bundle, used: Sequence[str]
 
 def _license_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, License]) -> ConfigError:
     weights = ", ".join(f"{role} ({license.name})" for role, license in refused.items())
-    detector = detector_name(config, bundle)
+    detector = resolve_detector(config, bundle)
     if refused.keys() <= set(detector_roles(detector)):
         weights, remedy = f"the detector {detector}: {weights}", "use face.detector=cascade, or none for a face crop"
     else:
@@ -173,7 +175,7 @@ class Models:
     def __init__(self, config: AnimationConfig) -> None:
         self.config = config
         self.device = choose_device(config.device)
-        if config.torch_compile and (lacking := compiler_missing(self.device)):
+        if config.torch_compile and (lacking := find_missing_compiler(self.device)):
             raise EnvironmentFault(
                 "compiler_missing",
                 f"torch_compile is true: {lacking}: not found; expected what torch.compile needs for {self.device.type}: "
@@ -207,9 +209,9 @@ class Models:
 
     def network(self, role: str) -> nn.Module:
         """The network of a role, that of the mode where the modes differ, on the device, in eval mode."""
-        kept = role_of(self.config.mode, role)
+        kept = resolve_role(self.config.mode, role)
         if kept not in self._networks:
-            network = self._networks[kept] = accelerate(self.bundle.network(kept, self.device))
+            network = self._networks[kept] = accelerate(self.bundle.load_network(kept, self.device))
             if self.config.torch_compile and role in COMPILED_ROLES:
                 network.compile()  # a network whose steps are more than its `forward` has a `compile` of its own
         return self._networks[kept]
@@ -217,7 +219,7 @@ class Models:
     @cached_property
     def detector(self) -> FaceDetector | None:
         """Finds faces; None if the whole picture counts as the face."""
-        name = detector_name(self.config, self.bundle)
+        name = resolve_detector(self.config, self.bundle)
         if name == "none":
             return None
         source = DetectorSource(
@@ -276,7 +278,7 @@ class Models:
     @cached_property
     def template(self) -> MotionTemplate:
         """Return the scale of the motion model's coefficients."""
-        return self.bundle.template()
+        return self.bundle.load_template()
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -288,10 +290,10 @@ class Models:
         """Hash of all weights and switches that the options use."""
         return self.bundle.fingerprint(self.config.roles)
 
-    def sound(self, path: str | Path) -> Iterator[np.ndarray]:
+    def stream_sound(self, path: str | Path) -> Iterator[np.ndarray]:
         """A recording as the motion model takes it: blocks of shape (n,), float32, 16 kHz mono."""
-        normalise = self.bundle.switches.audio_normalisation == "zero_mean_unit_variance"
-        return stream_normalised(path) if normalise else stream_audio(path)
+        normalise = self.bundle.switches.audio_normalization == "zero_mean_unit_variance"
+        return stream_normalized(path) if normalise else stream_audio(path)
 
     def plan_speech(self, n_samples: int) -> WindowPlan:
         """The windows of a recording of `n_samples` at 16 kHz."""
@@ -302,14 +304,14 @@ class Models:
             timing=self.config.sampling.timing,
         )
 
-    def driver(self, portrait: Portrait, motion: MotionSequence) -> HumanDriver:
+    def build_driver(self, portrait: Portrait, motion: MotionSequence) -> PortraitDriver:
         """What drives this portrait with this motion.
 
         Raises:
             InputError: `keypoints_mismatch`.
         """
-        driving = self.config.driving.of_mode(self.config.mode)
-        return HumanDriver(
+        driving = self.config.driving.for_mode(self.config.mode)
+        return PortraitDriver(
             driving,
             source=portrait.keypoints,
             first_frame=motion[:1],
@@ -319,7 +321,7 @@ class Models:
             absolute_expression=self.bundle.switches.absolute_expression,
         )
 
-    def composer(self, picture: Picture) -> FrameComposer:
+    def build_composer(self, picture: Picture) -> FrameComposer:
         """What makes frames of the video out of rendered crops."""
         return FrameComposer(
             picture,
@@ -329,9 +331,9 @@ class Models:
             mark=f"{self.bundle.name} weights" if self.bundle.synthetic else None,
         )
 
-    def tag(self, seed: int) -> str:
+    def describe_video(self, seed: int) -> str:
         """The comment that a video carries."""
-        return description(
+        return video_comment(
             bundle=self.bundle.name, fingerprint=self.fingerprint, seed=seed, synthetic=self.bundle.synthetic
         )
 

@@ -39,7 +39,7 @@ def generated_clip(item: Item, storage: Storage, models: Models) -> Generator[Cl
     with ExitStack() as files:
         yield build_clip(
             portrait.picture,
-            models.composer(portrait.picture),
+            models.build_composer(portrait.picture),
             models.bundle.switches,
             pasted=models.config.paste_back,
             video=files.enter_context(_stored_file(storage, made.video)),
@@ -48,7 +48,7 @@ def generated_clip(item: Item, storage: Storage, models: Models) -> Generator[Cl
             height=made.height,
             has_sound=bool(record.audio),
             sound=files.enter_context(local_file(record.audio)) if record.audio else None,
-            motion=motion.motion(),
+            motion=motion.to_motion(),
             mode=record.mode,
             seed=item.record.seed,
         )
@@ -75,7 +75,7 @@ def existing_clip(item: Item) -> Generator[Clip]:
             height=found.info.height,
             has_sound=found.info.has_sound,
             sound=files.enter_context(local_file(record.audio)) if record.audio else None,
-            still=found.still,
+            reference_frame=found.still,
             face_box=found.face_box,
             mode=record.mode,
             seed=item.record.seed,

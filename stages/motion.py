@@ -1,4 +1,4 @@
-"""Encoded sound becomes motion, for many records at once; or motion is read from a file."""
+"""Stage `motion`: sample motion from audio features for many records at once, or read it from a file."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from stages.isolation import map_batch, map_each
 from stages.media import local_file
 from stages.speech import SpeechPayload
 
-TENSORS = tuple(entry.name for entry in fields(MotionSequence) if entry.name != "frames_per_second")
+MOTION_FIELDS = tuple(entry.name for entry in fields(MotionSequence) if entry.name != "frames_per_second")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MotionConfig(StageConfig):
-    """As `StageConfig`, and how `strict` batches look and where seeds come from.
+    """Configuration of `MotionStage`.
 
     Attributes:
-        shared: a row without a seed gets it from the content of its recording and not from its id, so that all rows
-            with that sound have one motion, whatever its files are called.
-        strict_batch: recordings in each network call of the `strict` mode, filled up with silent ones; choose the
-            batch size of the stage.
+        shared: whether the seed of a row that has none is derived from the content of its recording instead of its id,
+            so that all rows with that recording share one motion.
+        strict_batch: number of recordings in each network call in `strict` mode, padded with silent ones; use the batch
+            size of the stage.
 
     Raises:
         ConfigError: `config_invalid`.
@@ -55,13 +55,13 @@ class MotionConfig(StageConfig):
 
 @dataclass(frozen=True)
 class MotionPayload:
-    """A motion, ready to be played.
+    """A motion sequence at the frame rate of the video.
 
     Attributes:
         arrays: tensors of `MotionSequence` by name, float32.
-        frames_per_second: of the video.
-        provenance: where it comes from, for motion files.
-        seed: that it was sampled with; None if it was read from a file.
+        frames_per_second: frame rate of the video.
+        provenance: origin of the motion, stored in motion files.
+        seed: seed that the motion was sampled with; None if it was read from a file.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -70,20 +70,20 @@ class MotionPayload:
     seed: int | None = None
 
     @classmethod
-    def of(cls, motion: MotionSequence, provenance: Mapping[str, str], seed: int | None = None) -> MotionPayload:
-        """Packs a motion."""
-        arrays = {name: to_array(getattr(motion, name)) for name in TENSORS}
+    def from_motion(cls, motion: MotionSequence, provenance: Mapping[str, str], seed: int | None = None) -> MotionPayload:
+        """Convert a motion sequence."""
+        arrays = {name: to_array(getattr(motion, name)) for name in MOTION_FIELDS}
         return cls(arrays, motion.frames_per_second, dict(provenance), seed)
 
-    def motion(self) -> MotionSequence:
-        """The motion."""
+    def to_motion(self) -> MotionSequence:
+        """Return the motion sequence."""
         tensors = {name: to_tensor(array) for name, array in self.arrays.items()}
         return MotionSequence(**tensors, frames_per_second=self.frames_per_second)
 
 
 @dataclass(frozen=True)
-class _Order:
-    """A motion to be sampled."""
+class _SamplingJob:
+    """A motion to sample."""
 
     plan: WindowPlan
     features: np.ndarray  # (windows, n, dim)
@@ -92,36 +92,36 @@ class _Order:
 
     @property
     def shape(self) -> tuple[int, bool]:
-        """What decides the shape of the network's calls but the batch: the windows, and whether there is guidance."""
+        """Number of windows and whether guidance is used; with the batch size, they determine the shapes of calls."""
         return self.plan.n_windows, self.cfg_scale != 1
 
     @property
     def provenance(self) -> dict[str, str]:
-        """For motion files."""
+        """Origin of the motion, stored in motion files."""
         return {"source": "sound", "seed": str(self.seed), "cfg_scale": repr(self.cfg_scale)}
 
     def recording(self) -> Recording:
-        """For the sampler; a new one each time, as its generator is used up."""
+        """Return the input of the sampler; new for each call, because its generator has state."""
         generator = torch.Generator().manual_seed(self.seed)
         return Recording(self.plan, to_tensor(self.features), generator, self.cfg_scale)
 
-    def silent(self) -> _Order:
-        """One of the same shape that fills a batch."""
-        return _Order(self.plan, np.zeros_like(self.features), 0, self.cfg_scale)
+    def silent(self) -> _SamplingJob:
+        """Return a silent job of the same shape, which pads a batch."""
+        return _SamplingJob(self.plan, np.zeros_like(self.features), 0, self.cfg_scale)
 
 
 class MotionStage(Stage):
-    """`SpeechPayload` or row `motion` -> `MotionPayload`; facts `frames`, `seconds`, `seed`, `bytes`.
+    """Sample motion from the `SpeechPayload` of a row, or read it from `motion`.
 
-    A motion file is brought to the frame rate of the motion model, which is that of all videos of a run; where the
-    row has sound too, the motion is cut to its length, or its last frame is held. Smoothing is for sampled motion
-    alone: a file holds what its maker wanted.
+    Payload: `MotionPayload`. Facts: `frames`, `seconds`, `seed`, `bytes`. The result depends on the content of the
+    recording, on `motion`, `cfg_scale` and the seed, so it can be shared. With `shared`, the stage also needs the
+    `InputHashes` of the row.
 
-    May be shared: all depends on the content of the recording, on `motion`, `cfg_scale` and the seed. With `shared` it
-    needs the `Identity` of the row's files, too.
+    A motion file is resampled to the frame rate of the motion model, which is that of all videos of a run; if the row
+    has audio too, the motion is cut to its length, or its last frame is repeated. Only sampled motion is smoothed.
 
     Args:
-        config: see `MotionConfig`.
+        config: configuration of the stage.
     """
 
     name = "motion"
@@ -173,7 +173,7 @@ class MotionStage(Stage):
         with local_file(location) as path:
             file = load_motion(path)
         motion = resample_motion(file.motion, self._models.motion_model.sizes.frames_per_second)
-        return MotionPayload.of(fit_motion_length(motion, plan.n_frames) if plan else motion, file.provenance)
+        return MotionPayload.from_motion(fit_motion_length(motion, plan.n_frames) if plan else motion, file.provenance)
 
     def _groups(self, orders: Mapping[int, _Order]) -> Iterator[list[int]]:
         """Numbers of the orders that are sampled in one go."""
@@ -196,7 +196,7 @@ class MotionStage(Stage):
                 models.motion_model, recordings, models.template, options.sampling, device=models.device
             )
         return [
-            MotionPayload.of(smooth_motion(motion, options.smoothing), {**self._provenance, **order.provenance}, order.seed)
+            MotionPayload.from_motion(smooth_motion(motion, options.smoothing), {**self._provenance, **order.provenance}, order.seed)
             for motion, order in zip(motions, orders, strict=False)  # fillers come last
         ]
 

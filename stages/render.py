@@ -106,8 +106,8 @@ class RenderStage(Stage):
         record, models = item.record, self._models
         portrait_payload: PortraitPayload = item.inputs["portrait"]
         motion_payload: MotionPayload = item.inputs["motion"]
-        portrait, motion = portrait_payload.portrait(models.device), motion_payload.motion()
-        driver = models.driver(portrait, motion)
+        portrait, motion = portrait_payload.to_portrait(models.device), motion_payload.to_motion()
+        driver = models.build_driver(portrait, motion)
         keypoints = driver.keypoints(motion)
         if not keypoints.isfinite().all():
             raise ModelError(
@@ -122,9 +122,9 @@ class RenderStage(Stage):
             n_frames=len(motion),
             frames_per_second=motion.frames_per_second,
             sound=sound,
-            comment=models.tag(record.seed if motion_payload.seed is None else motion_payload.seed),
+            comment=models.describe_video(record.seed if motion_payload.seed is None else motion_payload.seed),
         )
-        composer = models.composer(portrait.picture)
+        composer = models.build_composer(portrait.picture)
         output = VideoOutput(plan, composer, self._folder.storage, self.config.animation.encoding)
         open_files.callback(output.close)
         saved = None

@@ -14,7 +14,7 @@ from joyvasa.errors import InputError
 from joyvasa.media.video_reader import BATCH_FRAMES
 from joyvasa.metrics import METRICS_BUNDLE
 from joyvasa.metrics.base import Clip, NotMeasured
-from joyvasa.metrics.metric_set import MetricSet, ClipScores, explain_exception
+from joyvasa.metrics.metric_set import ClipScores, MetricSet, explain_exception
 from joyvasa.models import AnimationConfig, Models
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage

@@ -121,7 +121,7 @@ def stream_audio(path: str | Path) -> Iterator[np.ndarray]:
             yield tail
 
 
-def stream_normalised(path: str | Path) -> Iterator[np.ndarray]:
+def stream_normalized(path: str | Path) -> Iterator[np.ndarray]:
     """As `stream_audio`, but with zero mean and unit variance over the whole recording.
 
     Some weights were trained on such sound. The file is decoded twice, so that it need not be held.

@@ -28,11 +28,12 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 class EncodingConfig:
     """How the video is compressed."""
 
-    encoder: Literal["x264", "nvenc"] = "x264"  # nvenc: by the graphics card, if it has an encoder
-    crf: int = 18  # constant rate factor of x264, 0 (lossless) to 51; 18 is visually lossless; nvenc: constant quality
-    preset: str = "veryfast"  # x264: speed against size
-    audio_bitrate_k: int = 128  # kbit/s of AAC
-    threads: int = 0  # of x264; 0 lets it choose
+    # `nvenc` encodes on the graphics card if it has an encoder; data center GPUs often have none
+    encoder: Literal["x264", "nvenc"] = "x264"
+    crf: int = 18  # quality of both encoders, 0 (lossless) to 51; 18 is visually lossless
+    preset: str = "veryfast"  # preset of x264: speed against size
+    audio_bitrate_k: int = 128  # bitrate of the AAC sound, kbit/s
+    threads: int = 0  # threads of x264; 0: its own choice
 
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
@@ -178,7 +179,7 @@ class VideoWriter:
         return _disk_trouble(self.path, messages) or failure
 
 
-def check_output(path: Path) -> None:
+def check_output_path(path: Path) -> None:
     """Makes sure that a video can be written there, before any work is done for it.
 
     Raises:

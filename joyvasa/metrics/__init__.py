@@ -1,5 +1,12 @@
 """Metrics of finished videos, one a file; see `joyvasa.metrics.base` for what a metric is."""
 
-from joyvasa.metrics.registry import BUNDLE, FVD, NAMES, build, check_name, unavailable
+from joyvasa.metrics.registry import (
+    FVD,
+    METRIC_NAMES,
+    METRICS_BUNDLE,
+    build_metric,
+    check_availability,
+    check_metric_name,
+)
 
-__all__ = ["BUNDLE", "FVD", "NAMES", "build", "check_name", "unavailable"]
+__all__ = ["FVD", "METRICS_BUNDLE", "METRIC_NAMES", "build_metric", "check_availability", "check_metric_name"]

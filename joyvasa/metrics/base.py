@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import torch
 
     from joyvasa.bundles import Bundle
-    from joyvasa.metrics.support.sound import SoundTrack
+    from joyvasa.metrics.support.sound import Soundtrack
     from joyvasa.motion.sequence import MotionSequence
 
 
 @dataclass(frozen=True)
-class Column:
+class MetricColumn:
     """One number of a metric.
 
     Args:
@@ -67,7 +67,7 @@ class Clip:
         width, height: of its frames, pixels.
         has_sound: whether it has a sound stream.
         sound: file with the sound that it should have; None where only the video's own is known.
-        still: the source picture as an unmoved frame would show it, uint8 RGB (height, width, 3).
+        reference_frame: the source picture as an unmoved frame would show it, uint8 RGB (height, width, 3).
         face_box: part of the frame that the face crop fills: left, top, right, bottom in pixels, may leave the frame.
         motion: that was played.
         absolute_expression: its expression has nothing of a person in it, see `joyvasa.bundles.spec.Switches`.
@@ -81,7 +81,7 @@ class Clip:
     height: int
     has_sound: bool
     sound: Path | None = None
-    still: Image | None = None
+    reference_frame: Image | None = None
     face_box: tuple[int, int, int, int] | None = None
     motion: MotionSequence | None = None
     absolute_expression: bool = False
@@ -89,15 +89,15 @@ class Clip:
     seed: int = 0
 
     @cached_property
-    def heard(self) -> SoundTrack | None:
+    def soundtrack(self) -> Soundtrack | None:
         """The video's own sound, decoded once for all metrics; None where it has none.
 
         Raises:
             InputError: as `joyvasa.media.audio.stream_audio`.
         """
-        from joyvasa.metrics.support.sound import read_sound
+        from joyvasa.metrics.support.sound import read_soundtrack
 
-        return read_sound(self.video) if self.has_sound else None
+        return read_soundtrack(self.video) if self.has_sound else None
 
 
 class Measurement(ABC):
@@ -145,7 +145,7 @@ class Metric(ABC):
     """
 
     name: ClassVar[str]
-    columns: ClassVar[tuple[Column, ...]]
+    columns: ClassVar[tuple[MetricColumn, ...]]
     roles: ClassVar[tuple[str, ...]] = ()
     license: ClassVar[str] = ""
     needs: ClassVar[str] = ""
@@ -168,7 +168,7 @@ class Metric(ABC):
 
 
 @dataclass
-class NoNumbers(Measurement):
+class FixedMeasurement(Measurement):
     """A measurement that has ended before it began."""
 
     values: Values = field(default_factory=dict)

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
-from joyvasa.metrics.support.motion_readout import at_rate, known_motion
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured
+from joyvasa.metrics.support.motion_readout import require_motion, resample_series
 from joyvasa.metrics.support.sound import RATE
 
 MIN_S = 3.0
@@ -28,8 +28,8 @@ class BeatMetric(Metric):
     name: ClassVar[str] = "beat"
     needs: ClassVar[str] = "the motion, and sound"
     needs_frames: ClassVar[bool] = False
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column(
+    columns: ClassVar[tuple[MetricColumn, ...]] = (
+        MetricColumn(
             "beat_align",
             "Beat alignment",
             "how near the turning points of the head's motion lie to the onsets of the voice; 1 if all coincide",
@@ -40,18 +40,18 @@ class BeatMetric(Metric):
 
     def start(self, clip: Clip) -> Measurement:
         """See `Metric`."""
-        motion = known_motion(clip, min_s=MIN_S)
+        motion = require_motion(clip, min_s=MIN_S)
         if isinstance(motion, NotMeasured):
-            return NoNumbers(self.all_missing(motion.code, motion.sentence))
-        if clip.heard is None:
-            return NoNumbers(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
+            return FixedMeasurement(self.all_missing(motion.code, motion.sentence))
+        if clip.soundtrack is None:
+            return FixedMeasurement(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
         # The tips of the head's three axes, each one long, move as points on the head do.
         tips = (motion.rotation + motion.translation[:, None]).double().numpy().reshape(len(motion), 9)
-        points = np.stack([at_rate(tip, motion.frames_per_second, RATE) for tip in tips.T], axis=1)
-        score = beat_alignment(motion_beats(points.reshape(-1, 3, 3)), sound_beats(clip.heard.onset_strength))
+        points = np.stack([resample_series(tip, motion.frames_per_second, RATE) for tip in tips.T], axis=1)
+        score = beat_alignment(motion_beats(points.reshape(-1, 3, 3)), sound_beats(clip.soundtrack.onset_strength))
         if score is None:
-            return NoNumbers(self.all_missing("no_beats", "motion or sound have no beat; expected some of both"))
-        return NoNumbers({"beat_align": score})
+            return FixedMeasurement(self.all_missing("no_beats", "motion or sound have no beat; expected some of both"))
+        return FixedMeasurement({"beat_align": score})
 
 
 def motion_beats(points: np.ndarray) -> np.ndarray:

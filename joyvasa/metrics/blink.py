@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured
-from joyvasa.metrics.support.motion_readout import eye_opening, read_out, readable_motion
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured
+from joyvasa.metrics.support.motion_readout import estimate_eye_opening, require_readable_motion, select_opening_fit
 
 MIN_S = 2.0
 # Part of the clip's median opening below which eyes count as closed. Half of it, and not the 0.7 that is usual for the
@@ -22,20 +22,20 @@ class BlinkMetric(Metric):
     name: ClassVar[str] = "blink"
     needs: ClassVar[str] = "the motion"
     needs_frames: ClassVar[bool] = False
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column("blink_rate", "Blinks", "blinks in a minute; people who speak have about 10 to 25", "1/min"),
+    columns: ClassVar[tuple[MetricColumn, ...]] = (
+        MetricColumn("blink_rate", "Blinks", "blinks in a minute; people who speak have about 10 to 25", "1/min"),
     )
 
     def start(self, clip: Clip) -> Measurement:
         """See `Metric`."""
-        motion = readable_motion(clip, min_s=MIN_S)
+        motion = require_readable_motion(clip, min_s=MIN_S)
         if isinstance(motion, NotMeasured):
-            return NoNumbers(self.all_missing(motion.code, motion.sentence))
-        n_blinks = count_blinks(eye_opening(motion, read_out(clip)), motion.frames_per_second)
-        return NoNumbers({"blink_rate": n_blinks / (len(motion) / motion.frames_per_second) * 60})
+            return FixedMeasurement(self.all_missing(motion.code, motion.sentence))
+        n_blinks = count_motion_blinks(estimate_eye_opening(motion, select_opening_fit(clip)), motion.frames_per_second)
+        return FixedMeasurement({"blink_rate": n_blinks / (len(motion) / motion.frames_per_second) * 60})
 
 
-def count_blinks(opening: np.ndarray, frames_per_second: float) -> int:
+def count_motion_blinks(opening: np.ndarray, frames_per_second: float) -> int:
     """Blinks in an opening of the eyes.
 
     Args:

@@ -1,4 +1,4 @@
-"""Whether the face becomes lighter, darker, or changes its colour while the clip lasts."""
+"""Whether the face becomes lighter, darker, or changes its color while the clip lasts."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured, Values
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured, Values
 from joyvasa.metrics.support.block_means import BlockMeans
-from joyvasa.metrics.support.region import Region, crop, face_region
+from joyvasa.metrics.support.region import Region, crop_region, face_region
 
 
 class DriftMetric(Metric):
-    """Distance in CIELAB of the mean colour of any second from that of the first second, in the face box.
+    """Distance in CIELAB of the mean color of any second from that of the first second, in the face box.
 
     The box stands still, so a head that leaves it or a camera that moves changes the numbers, too.
     """
 
     name: ClassVar[str] = "drift"
     needs: ClassVar[str] = "a face in the first frame"
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column(
+    columns: ClassVar[tuple[MetricColumn, ...]] = (
+        MetricColumn(
             "brightness_drift",
             "Brightness drift",
             "how far the lightness of the face gets from that of the first second; 1 is just visible",
             "L*",
             "lower",
         ),
-        Column(
-            "colour_drift",
-            "Colour drift",
-            "how far the colour of the face, lightness left out, gets from that of the first second",
+        MetricColumn(
+            "color_drift",
+            "Color drift",
+            "how far the color of the face, lightness left out, gets from that of the first second",
             "a*b*",
             "lower",
         ),
@@ -41,7 +41,7 @@ class DriftMetric(Metric):
         """See `Metric`."""
         region = face_region(clip)
         if isinstance(region, NotMeasured):
-            return NoNumbers(self.all_missing(region.code, region.sentence))
+            return FixedMeasurement(self.all_missing(region.code, region.sentence))
         return _Drift(self, region, clip.frames_per_second)
 
 
@@ -49,27 +49,27 @@ class _Drift(Measurement):
     def __init__(self, metric: DriftMetric, region: Region, frames_per_second: float) -> None:
         self._metric, self._region = metric, region
         self._means = BlockMeans(3, round(frames_per_second))
-        self._brightness = self._colour = 0.0
+        self._brightness = self._color = 0.0
 
     def update(self, frames: np.ndarray) -> None:
-        for face in crop(frames, self._region):
+        for face in crop_region(frames, self._region):
             self._compare(self._means.add(np.array(cv2.mean(face)[:3])))
 
     def finish(self) -> Values:
         self._compare(self._means.flush())
         if self._means.n_blocks < 2:
             return self._metric.all_missing("too_short", "less than one and a half seconds; expected at least that")
-        return {"brightness_drift": self._brightness, "colour_drift": self._colour}
+        return {"brightness_drift": self._brightness, "color_drift": self._color}
 
     def _compare(self, mean: np.ndarray | None) -> None:
         if mean is None:
             return
-        lightness, *colour = lab(mean) - lab(self._means.first)
+        lightness, *color = to_lab(mean) - to_lab(self._means.first)
         self._brightness = max(self._brightness, float(abs(lightness)))
-        self._colour = max(self._colour, float(np.hypot(*colour)))
+        self._color = max(self._color, float(np.hypot(*color)))
 
 
-def lab(colour: np.ndarray) -> np.ndarray:
-    """CIELAB (L*, a*, b*; L* from 0 to 100) of an sRGB colour, shape (3,), 0 to 255."""
-    pixel = (colour / 255).astype(np.float32).reshape(1, 1, 3)
+def to_lab(color: np.ndarray) -> np.ndarray:
+    """CIELAB (L*, a*, b*; L* from 0 to 100) of an sRGB color, shape (3,), 0 to 255."""
+    pixel = (color / 255).astype(np.float32).reshape(1, 1, 3)
     return np.asarray(cv2.cvtColor(pixel, cv2.COLOR_RGB2LAB)).reshape(3).astype(np.float64)

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from joyvasa.media.image import Image
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured, Values
-from joyvasa.metrics.support.region import MIN_SIDE, crop, face_region
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured, Values
+from joyvasa.metrics.support.region import MIN_SIDE, crop_region, face_region
 
 WINDOW, SIGMA = 11, 1.5  # of the Gaussian of SSIM, pixels
 K1, K2 = 0.01, 0.03
@@ -21,31 +21,35 @@ class FirstFrameMetric(Metric):
 
     name: ClassVar[str] = "first_frame"
     needs: ClassVar[str] = "the source picture, as large as the frames"
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column(
+    columns: ClassVar[tuple[MetricColumn, ...]] = (
+        MetricColumn(
             "first_frame_ssim",
             "First frame, SSIM",
             "likeness of the first frame and the source picture as an unmoved frame would show it; 1 if equal",
             "",
             "higher",
         ),
-        Column("first_frame_psnr", "First frame, PSNR", "the same as a ratio; 100 if equal", "dB", "higher"),
-        Column("first_face_ssim", "First face, SSIM", "the same within the face box", "", "higher"),
-        Column("first_face_psnr", "First face, PSNR", "the same within the face box", "dB", "higher"),
+        MetricColumn("first_frame_psnr", "First frame, PSNR", "the same as a ratio; 100 if equal", "dB", "higher"),
+        MetricColumn("first_face_ssim", "First face, SSIM", "the same within the face box", "", "higher"),
+        MetricColumn("first_face_psnr", "First face, PSNR", "the same within the face box", "dB", "higher"),
     )
 
     def start(self, clip: Clip) -> Measurement:
         """See `Metric`."""
-        if clip.still is None:
-            return NoNumbers(self.all_missing("no_still", "no source picture is known; expected the row's image"))
-        found, expected = clip.still.shape[:2], (clip.height, clip.width)
+        if clip.reference_frame is None:
+            return FixedMeasurement(
+                self.all_missing("no_still", "no source picture is known; expected the row's image")
+            )
+        found, expected = clip.reference_frame.shape[:2], (clip.height, clip.width)
         if found != expected:
             sizes = f"source picture of {found[1]}x{found[0]} pixels, frames of {clip.width}x{clip.height}"
-            return NoNumbers(self.all_missing("size_differs", f"{sizes}; expected both alike"))
+            return FixedMeasurement(self.all_missing("size_differs", f"{sizes}; expected both alike"))
         if min(expected) < MIN_SIDE:
             sizes = f"frames of {clip.width}x{clip.height} pixels"
-            return NoNumbers(self.all_missing("frame_too_small", f"{sizes}; expected at least {MIN_SIDE} a side"))
-        return _FirstFrame(clip, clip.still)
+            return FixedMeasurement(
+                self.all_missing("frame_too_small", f"{sizes}; expected at least {MIN_SIDE} a side")
+            )
+        return _FirstFrame(clip, clip.reference_frame)
 
 
 class _FirstFrame(Measurement):
@@ -64,7 +68,7 @@ class _FirstFrame(Measurement):
         if isinstance(region, NotMeasured):
             self._values |= {"first_face_ssim": region, "first_face_psnr": region}
         else:
-            pair = crop(first, region), crop(self._still, region)
+            pair = crop_region(first, region), crop_region(self._still, region)
             self._values |= {"first_face_ssim": ssim(*pair), "first_face_psnr": psnr(*pair)}
 
     def finish(self) -> Values:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NotMeasured, Values
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, NotMeasured, Values
 
 
 class FlickerMetric(Metric):
@@ -17,8 +17,8 @@ class FlickerMetric(Metric):
     """
 
     name: ClassVar[str] = "flicker"
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column(
+    columns: ClassVar[tuple[MetricColumn, ...]] = (
+        MetricColumn(
             "temporal_flickering",
             "Temporal flickering",
             "how alike neighbouring frames are, over the whole picture; 1 for a still; read it beside the head's speed",

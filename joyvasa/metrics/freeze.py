@@ -7,7 +7,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, Values
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, Values
 
 GRID = 64  # cells a side; a cell averages away the noise of compression, and the lips still fill several
 SAME = 1.5  # grey levels of 255; where no cell changes by more, a frame repeats the one before
@@ -19,16 +19,18 @@ class FreezeMetric(Metric):
     """Repeated and frozen frames, from a grid of 64 x 64 mean grey levels of the whole frame."""
 
     name: ClassVar[str] = "freeze"
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column("duplicate_share", "Repeated frames", "part of the frames that repeat the one before", "", "lower"),
-        Column(
+    columns: ClassVar[tuple[MetricColumn, ...]] = (
+        MetricColumn(
+            "duplicate_share", "Repeated frames", "part of the frames that repeat the one before", "", "lower"
+        ),
+        MetricColumn(
             "frozen_share",
             "Frozen",
             "part of the frames in stretches of 0.2 s and more in which nothing moves",
             "",
             "lower",
         ),
-        Column("longest_freeze_s", "Longest freeze", "length of the longest of these stretches", "s", "lower"),
+        MetricColumn("longest_freeze_s", "Longest freeze", "length of the longest of these stretches", "s", "lower"),
     )
 
     def start(self, clip: Clip) -> Measurement:
@@ -46,7 +48,7 @@ class _Freeze(Measurement):
 
     def update(self, frames: np.ndarray) -> None:
         for frame in frames:
-            self._add(grid(frame))
+            self._add(compute_cell_means(frame))
 
     def finish(self) -> Values:
         self._end_stretch()
@@ -75,7 +77,7 @@ class _Freeze(Measurement):
             self._longest = max(self._longest, self._stretch)
 
 
-def grid(frame: np.ndarray) -> np.ndarray:
+def compute_cell_means(frame: np.ndarray) -> np.ndarray:
     """Mean grey levels of a frame's cells, float32 (64, 64).
 
     Args:

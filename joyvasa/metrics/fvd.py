@@ -18,8 +18,8 @@ import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError, ModelError
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NotMeasured, Values
-from joyvasa.metrics.support.frechet import Moments, frechet_distance
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, MetricModels, NotMeasured, Values
+from joyvasa.metrics.support.frechet import FeatureMoments, frechet_distance
 
 if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
@@ -81,7 +81,7 @@ class FvdMetric(Metric):
     """
 
     name = "fvd"
-    columns = (Column("fvd_clips", "FVD clips", "clips of this video that count in FVD", "clips"),)
+    columns = (MetricColumn("fvd_clips", "FVD clips", "clips of this video that count in FVD", "clips"),)
     roles = (ROLE,)
     license = "Apache-2.0 (I3D)"
     config: ClassVar[FvdConfig] = FvdConfig()
@@ -91,7 +91,7 @@ class FvdMetric(Metric):
 
     def setup(self, models: MetricModels) -> None:
         """Loads I3D."""
-        self._network = models.bundle.network(ROLE, models.device)
+        self._network = models.bundle.load_network(ROLE, models.device)
         self._device = models.device
 
     def start(self, clip: Clip) -> Measurement:
@@ -108,12 +108,12 @@ class FvdSet:
         choices: of `fvd_choices`, as they were when the features were computed.
     """
 
-    moments: Moments
+    moments: FeatureMoments
     choices: Choices
 
 
 @dataclass(frozen=True)
-class Fvd:
+class FvdResult:
     """The distance of two sets, never without the choices behind it.
 
     Args:
@@ -125,7 +125,7 @@ class Fvd:
     choices: Choices
 
 
-def fvd(real: FvdSet, generated: FvdSet) -> Fvd:
+def compute_fvd(real: FvdSet, generated: FvdSet) -> FvdResult:
     """Fréchet video distance. With few more clips than the 400 features it is biased upwards: compare equal numbers."""
     choices = {
         **generated.choices,
@@ -136,11 +136,11 @@ def fvd(real: FvdSet, generated: FvdSet) -> Fvd:
         ours, theirs = generated.choices.get(name), real.choices.get(name)
         if ours != theirs:
             sentence = f"the two sets were made with {name} {ours!r} and {theirs!r}: score one of them again"
-            return Fvd(NotMeasured("choices_differ", sentence), choices)
-    return Fvd(frechet_distance(real.moments, generated.moments, ddof=int(choices["ddof"])), choices)
+            return FvdResult(NotMeasured("choices_differ", sentence), choices)
+    return FvdResult(frechet_distance(real.moments, generated.moments, ddof=int(choices["ddof"])), choices)
 
 
-def fvd_choices(bundle: Bundle, config: FvdConfig = FvdMetric.config) -> dict[str, str | int | float]:
+def collect_fvd_choices(bundle: Bundle, config: FvdConfig = FvdMetric.config) -> dict[str, str | int | float]:
     """Everything that features depend on, by name; for the report, and to tell sets apart that do not compare.
 
     Args:
@@ -206,7 +206,7 @@ class _ClipFeatures(Measurement):
 
     def _take(self, frame: np.ndarray) -> None:
         pixels = torch.from_numpy(frame.copy()).to(self._device)
-        self._window.append(prepare(pixels[None], self._config.resize)[0])
+        self._window.append(preprocess_frames(pixels[None], self._config.resize)[0])
         self._n_taken += 1
         start = self._n_taken - self._config.clip_frames
         if start >= 0 and start % self._config.stride_frames == 0:
@@ -223,7 +223,7 @@ class _ClipFeatures(Measurement):
 
 
 @torch.inference_mode()
-def prepare(frames: Tensor, resize: Resize) -> Tensor:
+def preprocess_frames(frames: Tensor, resize: Resize) -> Tensor:
     """Frames as I3D takes them.
 
     Args:

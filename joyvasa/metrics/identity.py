@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from joyvasa.errors import ConfigError
 from joyvasa.faces.insightface_networks import ARCFACE_SIDE, detect_faces, load_arcface, load_scrfd
 from joyvasa.media.image import Image
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NoNumbers, NotMeasured, Values
+from joyvasa.metrics.base import (
+    Clip,
+    FixedMeasurement,
+    Measurement,
+    Metric,
+    MetricColumn,
+    MetricModels,
+    NotMeasured,
+    Values,
+)
 
 if TYPE_CHECKING:
     from insightface.model_zoo.arcface_onnx import ArcFaceONNX
@@ -67,8 +76,8 @@ class IdentityMetric(Metric):
     """
 
     name: ClassVar[str] = "identity"
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column(
+    columns: ClassVar[tuple[MetricColumn, ...]] = (
+        MetricColumn(
             "identity",
             "Identity similarity",
             "cosine of ArcFace features of the face in the video and in the source picture, mean of two frames a "
@@ -76,7 +85,9 @@ class IdentityMetric(Metric):
             "",
             "higher",
         ),
-        Column("identity_faces", "Frames with a face", "share of these frames in which a face was found", "", "higher"),
+        MetricColumn(
+            "identity_faces", "Frames with a face", "share of these frames in which a face was found", "", "higher"
+        ),
     )
     roles: ClassVar[tuple[str, ...]] = ("arcface", "scrfd")
     license: ClassVar[str] = "InsightFace non-commercial research"
@@ -92,22 +103,26 @@ class IdentityMetric(Metric):
         overlap, file = self._config.overlap, models.bundle.file
         detector = load_scrfd(file("scrfd"), side=DETECTOR_SIDE, overlap=overlap, device=device, threads=threads)
         arcface = load_arcface(file("arcface"), device=device, threads=threads)
-        self._recogniser = FaceRecogniser(detector, arcface, self._config)
+        self._recognizer = FaceRecognizer(detector, arcface, self._config)
 
     def start(self, clip: Clip) -> Measurement:
         """Begins with a clip; there are no numbers for animals and without a face in the source picture."""
         if clip.mode != "human":
-            return NoNumbers(self.all_missing("not_human", f"mode {clip.mode}; ArcFace knows human faces only"))
-        if clip.still is None:
-            return NoNumbers(self.all_missing("no_still", "no source picture is known; expected the row's image"))
-        face = self._recogniser.find(clip.still)
+            return FixedMeasurement(self.all_missing("not_human", f"mode {clip.mode}; ArcFace knows human faces only"))
+        if clip.reference_frame is None:
+            return FixedMeasurement(
+                self.all_missing("no_still", "no source picture is known; expected the row's image")
+            )
+        face = self._recognizer.find(clip.reference_frame)
         if face is None:
-            return NoNumbers(self.all_missing("no_source_face", "no face found in the source picture; expected one"))
-        source = self._recogniser.features([face])[0]
-        return _Identity(self._recogniser, self._config, source, clip.frames_per_second)
+            return FixedMeasurement(
+                self.all_missing("no_source_face", "no face found in the source picture; expected one")
+            )
+        source = self._recognizer.features([face])[0]
+        return _Identity(self._recognizer, self._config, source, clip.frames_per_second)
 
 
-class FaceRecogniser:
+class FaceRecognizer:
     """Finds the largest face of a picture and turns faces into features.
 
     Args:
@@ -132,7 +147,7 @@ class FaceRecogniser:
         if not len(boxes):
             return None
         largest = int(np.argmax((boxes[:, 2:4] - boxes[:, :2]).prod(axis=1)))
-        return align(image, keypoints[largest])
+        return align_face(image, keypoints[largest])
 
     def features(self, faces: list[Image]) -> FloatArray:
         """Compute the features of aligned faces, shape (faces, 512); their length says nothing."""
@@ -143,9 +158,9 @@ class _Identity(Measurement):
     """Holds one batch of aligned faces, and no frame."""
 
     def __init__(
-        self, recogniser: FaceRecogniser, config: IdentityConfig, source: FloatArray, frames_per_second: float
+        self, recognizer: FaceRecognizer, config: IdentityConfig, source: FloatArray, frames_per_second: float
     ) -> None:
-        self._recogniser, self._config, self._source = recogniser, config, source
+        self._recognizer, self._config, self._source = recognizer, config, source
         self._step = max(frames_per_second / config.samples_per_second, 1.0)
         self._n_frames = self._n_samples = self._n_faces = 0
         self._total = 0.0
@@ -155,7 +170,7 @@ class _Identity(Measurement):
         for frame in frames:
             if self._n_frames == math.floor(self._n_samples * self._step):
                 self._n_samples += 1
-                if (face := self._recogniser.find(frame)) is not None:
+                if (face := self._recognizer.find(frame)) is not None:
                     self._faces.append(face)
             self._n_frames += 1
             if len(self._faces) == self._config.batch_faces:
@@ -173,12 +188,12 @@ class _Identity(Measurement):
         return values
 
     def _compare(self) -> None:
-        self._total += float(cosines(self._recogniser.features(self._faces), self._source).sum())
+        self._total += float(cosine_similarities(self._recognizer.features(self._faces), self._source).sum())
         self._n_faces += len(self._faces)
         self._faces = []
 
 
-def align(image: Image, keypoints: FloatArray) -> Image:
+def align_face(image: Image, keypoints: FloatArray) -> Image:
     """Turns, scales and cuts out a face as ArcFace was trained to see it.
 
     Args:
@@ -214,7 +229,7 @@ def similarity_transform(points: FloatArray, targets: FloatArray) -> FloatArray:
     return np.array([(factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)])
 
 
-def cosines(features: FloatArray, reference: FloatArray) -> FloatArray:
+def cosine_similarities(features: FloatArray, reference: FloatArray) -> FloatArray:
     """Cosine of each row of features (n, d) and a reference (d,), shape (n,)."""
     lengths = np.linalg.norm(features, axis=1) * np.linalg.norm(reference)
     return features @ reference / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.media.audio import probe_audio
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NotMeasured, Values
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, NotMeasured, Values
 
 
 class LengthMetric(Metric):
@@ -15,14 +15,14 @@ class LengthMetric(Metric):
 
     name: ClassVar[str] = "length"
     needs: ClassVar[str] = "the recording, for the second number"
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column(
+    columns: ClassVar[tuple[MetricColumn, ...]] = (
+        MetricColumn(
             "picture_minus_sound_s",
             "Picture longer than sound",
             "length of the picture less that of the sound in the file; a frame and an audio packet, 60 ms, are nothing",
             "s",
         ),
-        Column(
+        MetricColumn(
             "recording_missing_s",
             "Recording cut off",
             "how much of the recording is not in the file; negative where the file's sound is longer",
@@ -45,14 +45,14 @@ class _Length(Measurement):
     def finish(self) -> Values:
         clip = self._clip
         values: dict[str, float | NotMeasured] = {}
-        heard_s = clip.heard.duration_s if clip.heard else 0.0
-        if clip.heard:
-            values["picture_minus_sound_s"] = self._n_frames / clip.frames_per_second - heard_s
+        sound_s = clip.soundtrack.duration_s if clip.soundtrack else 0.0
+        if clip.soundtrack:
+            values["picture_minus_sound_s"] = self._n_frames / clip.frames_per_second - sound_s
         else:
             values["picture_minus_sound_s"] = NotMeasured("no_sound", "the video has no sound; expected a sound stream")
         if clip.sound:
             wanted_s = probe_audio(clip.sound, allow_silence=True).duration_s
-            values["recording_missing_s"] = wanted_s - heard_s
+            values["recording_missing_s"] = wanted_s - sound_s
         else:
             values["recording_missing_s"] = NotMeasured(
                 "no_recording", "no recording is known; expected the row's audio"

@@ -7,9 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured, Values
-from joyvasa.metrics.support.motion_readout import Series, at_rate, mouth_opening, read_out, readable_motion
-from joyvasa.metrics.support.sound import RATE, SoundTrack
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured, Values
+from joyvasa.metrics.support.motion_readout import (
+    Series,
+    estimate_mouth_opening,
+    require_readable_motion,
+    resample_series,
+    select_opening_fit,
+)
+from joyvasa.metrics.support.sound import RATE, Soundtrack
 
 MIN_S = 3.0  # of mouth and sound; in less a few syllables decide
 MAX_LAG = 15  # frames at 25 Hz, both ways
@@ -28,15 +34,15 @@ class MouthSoundMetric(Metric):
     name: ClassVar[str] = "mouth_sound"
     needs: ClassVar[str] = "the motion, and sound"
     needs_frames: ClassVar[bool] = False
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column(
+    columns: ClassVar[tuple[MetricColumn, ...]] = (
+        MetricColumn(
             "mouth_sound_correlation",
             "Mouth and sound",
             "correlation of the mouth's opening with the level of the sound, at the best of 31 lags",
             "",
             "higher",
         ),
-        Column(
+        MetricColumn(
             "mouth_sound_lag",
             "Mouth behind sound",
             "lag of that correlation, frames of 40 ms; positive: the mouth moves after the sound, as SyncNet's offset",
@@ -46,18 +52,20 @@ class MouthSoundMetric(Metric):
 
     def start(self, clip: Clip) -> Measurement:
         """See `Metric`."""
-        motion = readable_motion(clip, min_s=MIN_S)
+        motion = require_readable_motion(clip, min_s=MIN_S)
         if isinstance(motion, NotMeasured):
-            return NoNumbers(self.all_missing(motion.code, motion.sentence))
-        if clip.heard is None:
-            return NoNumbers(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
+            return FixedMeasurement(self.all_missing(motion.code, motion.sentence))
+        if clip.soundtrack is None:
+            return FixedMeasurement(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
         return _MouthSound(
-            self, at_rate(mouth_opening(motion, read_out(clip)), motion.frames_per_second, RATE), clip.heard
+            self,
+            resample_series(estimate_mouth_opening(motion, select_opening_fit(clip)), motion.frames_per_second, RATE),
+            clip.soundtrack,
         )
 
 
 class _MouthSound(Measurement):
-    def __init__(self, metric: MouthSoundMetric, mouth: Series, sound: SoundTrack) -> None:
+    def __init__(self, metric: MouthSoundMetric, mouth: Series, sound: Soundtrack) -> None:
         self._metric = metric
         n_values = min(len(mouth), len(sound.level))
         self._pair = np.stack([mouth[:n_values], sound.level[:n_values]]).astype(np.float32)

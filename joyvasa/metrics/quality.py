@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from joyvasa.errors import EnvironmentFault
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NotMeasured, Values
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, MetricModels, NotMeasured, Values
 from joyvasa.metrics.support import one_align
 from joyvasa.metrics.support.q_align import QAlign, level_score
 
@@ -26,13 +26,13 @@ class QualityMetric(Metric):
 
     name = "quality"
     columns = (
-        Column(
+        MetricColumn(
             "iqa",
             "IQA",
             "how good Q-Align finds the pictures, one a second, each on its own; 0 bad to 1 excellent",
             better="higher",
         ),
-        Column("vqa", "VQA", "how good Q-Align finds the video; 0 bad to 1 excellent", better="higher"),
+        MetricColumn("vqa", "VQA", "how good Q-Align finds the video; 0 bad to 1 excellent", better="higher"),
     )
     roles = one_align.ROLES
     license = "S-Lab 1.0, non-commercial (Q-Align)"
@@ -48,15 +48,15 @@ class QualityMetric(Metric):
             ModelError: a file is missing or damaged, or does not fit.
         """
         _check_device(models.device)
-        tokenize = one_align.read_tokenizer(one_align.beside(models.bundle, one_align.TOKENIZER))
-        self._judge = QAlign(one_align.load_model(models.bundle, models.device, torch.float16), tokenize)
+        tokenize = one_align.read_tokenizer(one_align.adjacent_file(models.bundle, one_align.TOKENIZER))
+        self._judge = QAlign(one_align.load_one_align(models.bundle, models.device, torch.float16), tokenize)
 
     def start(self, clip: Clip) -> Measurement:
         """Begins."""
         return _QualityMeasurement(self._judge, clip.frames_per_second, self.BATCH_FRAMES)
 
 
-class FrameOfEachSecond:
+class SecondSampler:
     """Frames that begin whole seconds, as many as there are whole seconds; the first frame if there is none.
 
     Args:
@@ -68,7 +68,7 @@ class FrameOfEachSecond:
         self._n_frames, self._second = 0, 0
         self._candidate: np.ndarray | None = None  # counts once its second is over
 
-    def take(self, frames: np.ndarray) -> Iterator[np.ndarray]:
+    def select(self, frames: np.ndarray) -> Iterator[np.ndarray]:
         """Takes the next frames; gives those that count."""
         for frame in frames:
             if int(self._rate * self._second) == self._n_frames:
@@ -78,7 +78,7 @@ class FrameOfEachSecond:
                 self._second += 1
             self._n_frames += 1
 
-    def rest(self) -> Iterator[np.ndarray]:
+    def flush(self) -> Iterator[np.ndarray]:
         """What counts now that the video is over."""
         if self._candidate is not None and (self._second == 1 or int(self._n_frames / self._rate) >= self._second):
             yield self._candidate
@@ -89,7 +89,7 @@ class _QualityMeasurement(Measurement):
 
     def __init__(self, judge: QAlign, frames_per_second: float, batch_frames: int) -> None:
         self._judge, self._batch_frames = judge, batch_frames
-        self._seconds = FrameOfEachSecond(frames_per_second)
+        self._seconds = SecondSampler(frames_per_second)
         self._waiting: list[np.ndarray] = []
         self._logits, self._n_frames = torch.zeros(5, dtype=torch.float64), 0
         self._seen: list[Tensor] = []
@@ -97,12 +97,12 @@ class _QualityMeasurement(Measurement):
 
     def update(self, frames: np.ndarray) -> None:
         """Judges the frames that begin a second."""
-        for frame in self._seconds.take(frames):
+        for frame in self._seconds.select(frames):
             self._add(frame)
 
     def finish(self) -> Values:
         """Both scores."""
-        for frame in self._seconds.rest():
+        for frame in self._seconds.flush():
             self._add(frame)
         self._judge_waiting()
         if not self._n_frames:
@@ -122,7 +122,7 @@ class _QualityMeasurement(Measurement):
     def _judge_waiting(self) -> None:
         if not self._waiting:
             return
-        seen = self._judge.see(self._waiting)
+        seen = self._judge.encode_frames(self._waiting)
         self._logits += self._judge.image_logits(seen).double().sum(0).cpu()
         self._waiting = []
         for tokens in seen:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from joyvasa.errors import ConfigError, name_hint
+from joyvasa.errors import ConfigError, suggest_name
 from joyvasa.metrics.base import Metric, NotMeasured
 
 if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
 
-BUNDLE = "metrics"  # name of the bundle with the weights
+METRICS_BUNDLE = "metrics"  # name of the bundle with the weights
 FVD = "fvd"  # the one metric that is of a whole run
 
 # Name -> module and class; imported when a metric is built.
@@ -33,34 +33,34 @@ _CLASSES = {
     "quality": ("quality", "QualityMetric"),
     FVD: ("fvd", "FvdMetric"),
 }
-NAMES = tuple(_CLASSES)
+METRIC_NAMES = tuple(_CLASSES)
 
 
-def check_name(name: str) -> None:
+def check_metric_name(name: str) -> None:
     """Refuses a name that no metric has.
 
     Raises:
         ConfigError: `metric_unknown`.
     """
     if name not in _CLASSES:
-        raise ConfigError("metric_unknown", f"no metric {name!r}; {name_hint(name, NAMES)}")
+        raise ConfigError("metric_unknown", f"no metric {name!r}; {suggest_name(name, METRIC_NAMES)}")
 
 
-def build(name: str) -> Metric:
+def build_metric(name: str) -> Metric:
     """A metric by its name, not set up yet.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `METRIC_NAMES`.
 
     Raises:
         ConfigError: `metric_unknown`.
     """
-    check_name(name)
+    check_metric_name(name)
     module, kind = _CLASSES[name]
     return getattr(import_module(f"joyvasa.metrics.{module}"), kind)()
 
 
-def unavailable(metric: Metric, bundle: Bundle, *, commercial: bool = False) -> NotMeasured | None:
+def check_availability(metric: Metric, bundle: Bundle, *, commercial: bool = False) -> NotMeasured | None:
     """Why a metric cannot be computed here; None where it can.
 
     Args:
@@ -75,4 +75,4 @@ def unavailable(metric: Metric, bundle: Bundle, *, commercial: bool = False) -> 
             name = forbidden[0].name
             return NotMeasured("license_forbids", f"its weights are under {name!r}; expected a commercial license")
     missing = [role for role in metric.roles if not bundle.has(role)]
-    return NotMeasured("weights_missing", bundle.needs(missing)) if missing else None
+    return NotMeasured("weights_missing", bundle.describe_missing(missing)) if missing else None

@@ -7,9 +7,9 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, NoNumbers, NotMeasured, Values
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured, Values
 from joyvasa.metrics.support.block_means import BlockMeans
-from joyvasa.metrics.support.region import Region, crop, face_region
+from joyvasa.metrics.support.region import Region, crop_region, face_region
 
 SIDE = 256  # pixels that the face is brought to, so that faces of different sizes compare
 
@@ -23,11 +23,11 @@ class SharpnessMetric(Metric):
 
     name: ClassVar[str] = "sharpness"
     needs: ClassVar[str] = "a face in the first frame"
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column(
+    columns: ClassVar[tuple[MetricColumn, ...]] = (
+        MetricColumn(
             "sharpness", "Sharpness", "detail of the face: variance of its Laplacian, mean of all frames", "", "higher"
         ),
-        Column(
+        MetricColumn(
             "sharpness_worst", "Sharpness, worst second", "the same in the second with the least detail", "", "higher"
         ),
     )
@@ -36,7 +36,7 @@ class SharpnessMetric(Metric):
         """See `Metric`."""
         region = face_region(clip)
         if isinstance(region, NotMeasured):
-            return NoNumbers(self.all_missing(region.code, region.sentence))
+            return FixedMeasurement(self.all_missing(region.code, region.sentence))
         return _Sharpness(region, clip.frames_per_second)
 
 
@@ -46,7 +46,7 @@ class _Sharpness(Measurement):
         self._means = BlockMeans(1, round(frames_per_second))
 
     def update(self, frames: np.ndarray) -> None:
-        for face in crop(frames, self._region):
+        for face in crop_region(frames, self._region):
             self._means.add(np.array([laplacian_variance(face)]))
 
     def finish(self) -> Values:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor
 
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NoNumbers, Values
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, MetricModels, Values
 
 if TYPE_CHECKING:
     from joyvasa.networks.metrics.amt import Amt
@@ -28,7 +28,7 @@ class SmoothnessMetric(Metric):
 
     name = "smoothness"
     columns = (
-        Column(
+        MetricColumn(
             "smooth",
             "Smooth",
             "how near every other frame is to what AMT-S interpolates from the frames beside it; "
@@ -44,7 +44,7 @@ class SmoothnessMetric(Metric):
 
     def setup(self, models: MetricModels) -> None:
         """Loads AMT-S."""
-        self._network = cast("Amt", models.bundle.network("amt_s", models.device))
+        self._network = cast("Amt", models.bundle.load_network("amt_s", models.device))
         self._device = models.device
 
     def start(self, clip: Clip) -> Measurement:
@@ -52,10 +52,10 @@ class SmoothnessMetric(Metric):
         size = f"frames of {clip.width}x{clip.height} pixels"
         if min(_padded(clip.width), _padded(clip.height)) < MIN_SIDE:
             sentence = f"{size}; expected at least {MIN_SIDE - MULTIPLE + 1} a side"
-            return NoNumbers(self.all_missing("frame_too_small", sentence))
+            return FixedMeasurement(self.all_missing("frame_too_small", sentence))
         if clip.width * clip.height > MAX_PIXELS:
             sentence = f"{size}; expected at most {MAX_PIXELS / 1e6:.1f} megapixels"
-            return NoNumbers(self.all_missing("frame_too_large", sentence))
+            return FixedMeasurement(self.all_missing("frame_too_large", sentence))
         pairs = max(1, self.BATCH_PIXELS // (clip.width * clip.height))
         return _SmoothnessMeasurement(self, self._network, self._device, pairs)
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from joyvasa.media.video_reader import stream_video
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NoNumbers, Values
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, MetricModels, Values
 from joyvasa.metrics.support.face_boxes import FaceBoxConfig, FaceBoxFinder
-from joyvasa.metrics.support.face_tracks import CROP_SIDE, FaceTrack, TrackConfig, cut_faces, follow_faces
-from joyvasa.metrics.support.frame_rate import FRAME_RATE, Frames25
+from joyvasa.metrics.support.face_tracks import CROP_SIDE, FaceTrack, TrackConfig, crop_faces, track_faces
+from joyvasa.metrics.support.frame_rate import FRAME_RATE, FrameRateConverter
 from joyvasa.metrics.support.sound import FLOOR
 from joyvasa.metrics.support.sound_windows import SoundWindows, stream_video_sound
 from joyvasa.metrics.support.sync_score import ShiftDistances, SyncScore
@@ -52,23 +52,25 @@ class SyncMetric(Metric):
     """
 
     name: ClassVar[str] = "sync"
-    columns: ClassVar[tuple[Column, ...]] = (
-        Column("sync_c", "Sync-C", "how clearly one shift of lips against sound fits best (also LSE-C)", "", "higher"),
-        Column("sync_d", "Sync-D", "distance of lips and sound at the best shift (also LSE-D)", "", "lower"),
-        Column(
+    columns: ClassVar[tuple[MetricColumn, ...]] = (
+        MetricColumn(
+            "sync_c", "Sync-C", "how clearly one shift of lips against sound fits best (also LSE-C)", "", "higher"
+        ),
+        MetricColumn("sync_d", "Sync-D", "distance of lips and sound at the best shift (also LSE-D)", "", "lower"),
+        MetricColumn(
             "sync_d_mean",
             "Sync-D, all shifts",
             "mean distance over all 31 shifts, which the Sync-D of the JoyVASA paper probably is",
             "",
             "lower",
         ),
-        Column(
+        MetricColumn(
             "sync_offset",
             "Sound early",
             "frames of 40 ms that the sound is early at the best shift; sound that comes late has a negative offset",
             "frames",
         ),
-        Column("sync_tracks", "Faces followed", "faces that were followed long enough to be measured"),
+        MetricColumn("sync_tracks", "Faces followed", "faces that were followed long enough to be measured"),
     )
     roles: ClassVar[tuple[str, ...]] = ("syncnet", "s3fd")
     license: ClassVar[str] = "research, CC BY (SyncNet and S3FD, VGG Oxford)"
@@ -79,20 +81,20 @@ class SyncMetric(Metric):
     def setup(self, models: MetricModels) -> None:
         """Loads SyncNet and S3FD."""
         self._device = models.device
-        self._syncnet: SyncNet = models.bundle.network("syncnet", models.device)  # type: ignore[assignment]
-        s3fd = models.bundle.network("s3fd", models.device)
+        self._syncnet: SyncNet = models.bundle.load_network("syncnet", models.device)  # type: ignore[assignment]
+        s3fd = models.bundle.load_network("s3fd", models.device)
         self._finder = FaceBoxFinder(s3fd, models.device, self._config.boxes)  # type: ignore[arg-type]
 
     def start(self, clip: Clip) -> Measurement:
         """Begins with a clip; there are no numbers for animals and without sound."""
         if clip.mode != "human":
-            return NoNumbers(self.all_missing("not_human", f"mode {clip.mode}; SyncNet knows human faces only"))
-        if clip.heard is None:
-            return NoNumbers(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
+            return FixedMeasurement(self.all_missing("not_human", f"mode {clip.mode}; SyncNet knows human faces only"))
+        if clip.soundtrack is None:
+            return FixedMeasurement(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
         floor = 20 * np.log10(FLOOR)
-        if clip.heard.level.max(initial=floor) <= floor:
+        if clip.soundtrack.level.max(initial=floor) <= floor:
             sentence = f"the sound is silent, never above {floor:.0f} dBFS; expected a voice"
-            return NoNumbers(self.all_missing("sound_silent", sentence))
+            return FixedMeasurement(self.all_missing("sound_silent", sentence))
         return _Sync(self, clip, self._finder, self._syncnet, self._device, self._config.tracks)
 
 
@@ -110,12 +112,12 @@ class _Sync(Measurement):
     ) -> None:
         self._metric, self._clip, self._finder = metric, clip, finder
         self._network, self._device, self._config = network, device, config
-        self._frames = Frames25(clip.frames_per_second)
+        self._frames = FrameRateConverter(clip.frames_per_second)
         self._boxes: list[np.ndarray] = []
 
     def update(self, frames: np.ndarray) -> None:
         """Finds faces."""
-        for chosen in self._frames.take(frames):
+        for chosen in self._frames.convert(frames):
             self._boxes += self._finder.find(chosen)
 
     def finish(self) -> Values:
@@ -123,7 +125,7 @@ class _Sync(Measurement):
         if len(self._boxes) < MIN_FRAMES:
             sentence = f"{len(self._boxes)} frames at {FRAME_RATE} a second; expected at least {MIN_FRAMES}"
             return self._metric.all_missing("too_short", sentence)
-        tracks = follow_faces(self._boxes, self._config)
+        tracks = track_faces(self._boxes, self._config)
         if not tracks:
             return {**self._metric.all_missing("no_face_track", self._why_no_track()), "sync_tracks": 0.0}
         scores = [score for track in tracks if (score := self._score(track))]
@@ -140,10 +142,10 @@ class _Sync(Measurement):
         }
 
     def _score(self, track: FaceTrack) -> SyncScore | None:
-        rate = Frames25(self._clip.frames_per_second)
-        frames = (chosen for batch in stream_video(self._clip.video) for chosen in rate.take(batch))
+        rate = FrameRateConverter(self._clip.frames_per_second)
+        frames = (chosen for batch in stream_video(self._clip.video) for chosen in rate.convert(batch))
         sound = SoundWindows(stream_video_sound(self._clip.video), first=track.first)
-        return score_face(self._network, cut_faces(track, frames), sound, self._device)
+        return score_face(self._network, crop_faces(track, frames), sound, self._device)
 
     def _why_no_track(self) -> str:
         n_seen = sum(1 for boxes in self._boxes if len(boxes))
@@ -173,7 +175,7 @@ def score_face(
     for batch in faces:
         waiting = np.concatenate([waiting, batch])
         wanted = len(waiting) - WINDOW_FRAMES
-        coefficients = sound.take(wanted)
+        coefficients = sound.next_windows(wanted)
         if len(coefficients):
             seen = waiting[: len(coefficients) + WINDOW_FRAMES - 1]
             distances.add(*_embed(network, seen, coefficients, device))

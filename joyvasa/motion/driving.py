@@ -21,7 +21,7 @@ from joyvasa.motion.keypoints import (
     motion_multiplier,
     pose_keypoints,
     retargeting_delta,
-    stitch,
+    stitch_keypoints,
     transform_keypoints,
 )
 from joyvasa.networks.layers import full_precision
@@ -34,8 +34,8 @@ LIP_INDICES = (6, 12, 14, 17, 19, 20)
 EYE_INDICES = (11, 13, 15, 16, 18)
 LIP_OPEN_RATIO = 0.03  # LivePortrait: lips whose height is less than this part of their width are closed
 
-Region = Literal["all", "exp", "pose", "lip", "eyes", "scale_and_translation"]
-Option = Literal["expression-friendly", "pose-friendly"]
+DrivingRegion = Literal["all", "exp", "pose", "lip", "eyes", "scale_and_translation"]
+RelativeMode = Literal["expression-friendly", "pose-friendly"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,10 @@ class DrivingConfig:
             (`pose`), `lip`, or `eyes`. Size and place of the head follow it in every region;
             `scale_and_translation` is this alone, which is what JoyVASA does for `eyes`.
         stitching: correct the keypoints so that the face still fits the shoulders.
-        normalize_lip: close the lips of a portrait with an open mouth first; needs `relative`.
+        normalize_lip: close the lips of a portrait with an open mouth first; needs `relative` and 203
+            landmarks, which only people have.
         multiplier: strength of the motion; 0 holds still.
-        keep_scale: the head keeps the portrait's size. None: that of an animal does.
+        keep_scale: keep the size of the portrait's head. None: for animals only.
         lip_indices: keypoints of the lips. For `all` and `exp` they take the expression of the motion
             itself instead of its change since the first frame, but not in an animal. None: those of the
             published weights where the portrait has 21 keypoints, else none.
@@ -64,8 +65,8 @@ class DrivingConfig:
     """
 
     relative: bool = False
-    option: Option = "expression-friendly"
-    region: Region = "all"
+    relative_mode: RelativeMode = "expression-friendly"
+    region: DrivingRegion = "all"
     stitching: bool = False
     normalize_lip: bool = False
     multiplier: float = 1.1
@@ -73,7 +74,7 @@ class DrivingConfig:
     lip_indices: tuple[int, ...] | None = None
     eye_indices: tuple[int, ...] | None = None
 
-    def of_mode(self, mode: Mode) -> DrivingConfig:
+    def for_mode(self, mode: Mode) -> DrivingConfig:
         """With what is left open, or does not differ, decided for people or for animals.
 
         An animal's lips follow the motion like all other keypoints: a person's absolute lip shape would not fit them.
@@ -84,7 +85,7 @@ class DrivingConfig:
         return replace(
             self,
             relative=True,
-            option="expression-friendly",
+            relative_mode="expression-friendly",
             keep_scale=self.keep_scale is None or self.keep_scale,
             lip_indices=() if self.region in ("all", "exp") else self.lip_indices,
         )
@@ -93,7 +94,7 @@ class DrivingConfig:
         for name in ("lip_indices", "eye_indices"):
             if isinstance(indices := getattr(self, name), list):  # as YAML gives them
                 object.__setattr__(self, name, tuple(indices))
-        for name, choices in (("option", get_args(Option)), ("region", get_args(Region))):
+        for name, choices in (("relative_mode", get_args(RelativeMode)), ("region", get_args(DrivingRegion))):
             value = getattr(self, name)
             if value not in choices:
                 raise _bad_option(name, repr(value), f"one of {', '.join(choices)}", "choose one")
@@ -105,8 +106,8 @@ class DrivingConfig:
             )
 
 
-class HumanDriver:
-    """Drives a human portrait, or an animal's with `DrivingConfig.of_mode("animal")`.
+class PortraitDriver:
+    """Drives a human portrait, or an animal's with `DrivingConfig.for_mode("animal")`.
 
     Attributes:
         source_keypoints: of the portrait as it is, shape (1, keypoints, 3).
@@ -172,7 +173,7 @@ class HumanDriver:
             self._rotation_factor = first.rotation.transpose(1, 2) @ self._rotation
 
         self._first_keypoints = None
-        if config.relative and config.option == "expression-friendly":
+        if config.relative and config.relative_mode == "expression-friendly":
             self._first_keypoints = self._posed(first)
             self._motion_multiplier = motion_multiplier(self.source_keypoints, self._first_keypoints)
 
@@ -198,7 +199,7 @@ class HumanDriver:
         if self._first_keypoints is not None:
             x = source + (x - self._first_keypoints) * self._motion_multiplier
         if self._stitching is not None:
-            x = stitch(self._stitching, source, x)
+            x = stitch_keypoints(self._stitching, source, x)
         if self._lip_delta is not None:
             x = x + self._lip_delta
         return source + (x - source) * self._config.multiplier

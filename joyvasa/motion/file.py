@@ -58,7 +58,7 @@ class MotionFile:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
-def motion_bytes(motion: MotionSequence, provenance: Mapping[str, str] | None = None) -> bytes:
+def serialize_motion(motion: MotionSequence, provenance: Mapping[str, str] | None = None) -> bytes:
     """The content of a motion file; the same bytes for the same motion and provenance.
 
     Written here, as the safetensors package gives the entries of the metadata another order each time.
@@ -93,7 +93,7 @@ def save_motion(path: str | Path, motion: MotionSequence, provenance: Mapping[st
     """
     path = Path(path)
     with output_errors(path):
-        atomic_write(path, motion_bytes(motion, provenance))
+        atomic_write(path, serialize_motion(motion, provenance))
 
 
 def load_motion(path: str | Path) -> MotionFile:

@@ -138,7 +138,7 @@ def transform_keypoints(info: KeypointInfo) -> Tensor:
     return pose_keypoints(info.canonical, info.rotation, info.expression, info.scale, info.translation)
 
 
-def stitch(network: nn.Module, source: Tensor, driving: Tensor) -> Tensor:
+def stitch_keypoints(network: nn.Module, source: Tensor, driving: Tensor) -> Tensor:
     """Driving keypoints, corrected so that the face still fits the shoulders of the source.
 
     Args:

@@ -30,11 +30,13 @@ class SamplingConfig:
         ConfigError: `sampling_config`.
     """
 
-    cfg_scale: float = 2.8  # how strongly motion follows the sound; 1 is as trained and takes half the time
-    sampler: Sampler = "ancestral"  # or ddim: deterministic for a given start
-    steps: int | None = None  # of the sampler; None: as many as the model was trained with
-    flexibility: float = 0.0  # of ancestral noise: 0 the least, 1 the most
-    dynamic_threshold: tuple[float, float, float] | None = None  # quantile, least and largest bound of predictions
+    cfg_scale: float = 2.8  # strength of classifier-free guidance by the sound; 1 turns it off and halves the time
+    sampler: Sampler = "ancestral"  # `ddim` needs fewer steps and is deterministic for a given start
+    steps: int | None = None  # steps of `ddim`; null: as many as the model was trained with
+    flexibility: float = 0.0  # noise of the ancestral sampler, 0 (least) to 1 (most)
+    # quantile, lower and upper bound for clipping predictions; null: no clipping
+    dynamic_threshold: tuple[float, float, float] | None = None
+    # `reference` reproduces JoyVASA: motion two frames late, video up to three frames longer than the sound
     timing: Timing = "aligned"
 
     def __post_init__(self) -> None:
@@ -74,7 +76,7 @@ class Recording:
     cfg_scale: float | None = None
 
 
-def speech_windows(
+def encode_recording(
     model: MotionModel,
     blocks: Iterable[np.ndarray],
     plan: WindowPlan,
@@ -184,7 +186,7 @@ def sample_motion(
         n_done += len(active)
         if on_window:
             on_window(n_done, n_windows)
-    return [template.denormalise(run.kept_motion, sizes.frames_per_second) for run in runs]
+    return [template.denormalize(run.kept_motion, sizes.frames_per_second) for run in runs]
 
 
 class _Run:

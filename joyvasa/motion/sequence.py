@@ -175,7 +175,7 @@ class MotionTemplate:
             pose_max=torch.cat([read(f"max_{key}", size) for key, size in POSE_LAYOUT.items()]),
         )
 
-    def denormalise(self, coefficients: Tensor, frames_per_second: float = 25.0) -> MotionSequence:
+    def denormalize(self, coefficients: Tensor, frames_per_second: float = 25.0) -> MotionSequence:
         """Motion from the output of the motion generator.
 
         Args:

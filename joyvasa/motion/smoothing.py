@@ -27,12 +27,12 @@ class SmoothingConfig:
         ConfigError: `smoothing_config`.
     """
 
-    method: SmoothingMethod = "ema"
-    ema_weight: float = 0.01  # of a new frame; so small a weight holds the pose nearly still
-    median_frames: int = 3  # the frame and those before it
-    mean_frames: int = 10  # the frame and those before it
-    kalman_process_variance: float = 1e-5  # of the change from frame to frame
-    kalman_observation_variance: float = 3e-7  # of the noise in a frame
+    method: SmoothingMethod = "ema"  # filter of the head motion; `kalman` also filters the expression
+    ema_weight: float = 0.01  # weight of a new frame for `ema`; larger values give livelier heads
+    median_frames: int = 3  # window of `median`: the frame and those before it
+    mean_frames: int = 10  # window of `mean`: the frame and those before it
+    kalman_process_variance: float = 1e-5  # variance of the change between frames, for `kalman`
+    kalman_observation_variance: float = 3e-7  # variance of the noise in a frame, for `kalman`
 
     def __post_init__(self) -> None:
         checks = {
@@ -50,7 +50,7 @@ class SmoothingConfig:
                 )
 
 
-def smooth(motion: MotionSequence, config: SmoothingConfig) -> MotionSequence:
+def smooth_motion(motion: MotionSequence, config: SmoothingConfig) -> MotionSequence:
     """The motion, smoothed; see `SmoothingConfig` for what is left as it is."""
     if config.method == "none" or not len(motion):
         return motion
@@ -63,8 +63,8 @@ def smooth(motion: MotionSequence, config: SmoothingConfig) -> MotionSequence:
         pose = trailing_mean(pose, config.mean_frames)
     else:
         variances = config.kalman_process_variance, config.kalman_observation_variance
-        pose = kalman(pose, *variances)
-        expression = torch.from_numpy(kalman(expression.numpy().astype(np.float64), *variances))
+        pose = kalman_smooth(pose, *variances)
+        expression = torch.from_numpy(kalman_smooth(expression.numpy().astype(np.float64), *variances))
     return MotionSequence.from_pose(expression, torch.from_numpy(pose), motion.frames_per_second)
 
 
@@ -97,7 +97,7 @@ def _trailing(values: np.ndarray, n_frames: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(np.concatenate([missing, values]), n_frames, axis=0)
 
 
-def kalman(values: np.ndarray, process_variance: float, observation_variance: float) -> np.ndarray:
+def kalman_smooth(values: np.ndarray, process_variance: float, observation_variance: float) -> np.ndarray:
     """Kalman smoother of a random walk seen in noise (Rauch, Tung and Striebel 1965).
 
     All coordinates share one scalar variance, so the gains are numbers. It starts from the first

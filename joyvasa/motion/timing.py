@@ -9,7 +9,7 @@ from torch import Tensor
 from joyvasa.motion.sequence import MotionSequence
 
 
-def resample(motion: MotionSequence, frames_per_second: float) -> MotionSequence:
+def resample_motion(motion: MotionSequence, frames_per_second: float) -> MotionSequence:
     """The motion at another frame rate, with the same speed.
 
     Frame i of the result shows the time i / frames_per_second, interpolated linearly between two frames; angles on
@@ -49,7 +49,7 @@ def resample(motion: MotionSequence, frames_per_second: float) -> MotionSequence
     )
 
 
-def fit_length(motion: MotionSequence, n_frames: int) -> MotionSequence:
+def fit_motion_length(motion: MotionSequence, n_frames: int) -> MotionSequence:
     """The motion cut to a number of frames, or its last frame held until there are as many.
 
     Args:

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from joyvasa.faces.paste import Paster
-from joyvasa.faces.paste_on_device import DevicePaster
-from joyvasa.media.provenance import stamp
+from joyvasa.faces.paster import Paster
+from joyvasa.faces.device_paster import DevicePaster
+from joyvasa.media.provenance import stamp_frames
 from joyvasa.rendering.portrait import Picture
 
 PASTED_BY_OPENCV = ("cpu",)  # devices
@@ -77,12 +77,12 @@ class FrameComposer:
         """
         frames = prepared
         if self._device_paster is not None and self._paster is not None:
-            frames = self._paster.place(prepared)
+            frames = self._paster.insert_patches(prepared)
         elif self._paster is not None:
             frames = self._paster.paste(prepared)
         elif self._resize:
             size = (self.width, self.height)
             frames = np.stack([cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR) for crop in prepared])
         if self._mark:
-            stamp(frames, self._mark)
+            stamp_frames(frames, self._mark)
         return frames

@@ -27,8 +27,8 @@ OUTSIDE_WARNING = 0.1  # part of the crop outside the picture from which the bla
 class PictureConfig:
     """How a picture is reduced; the defaults are the reference's."""
 
-    max_side: int = 1280  # pixels; larger pictures are scaled down
-    division: int = 2  # sides are cut to a multiple of it; video needs even sides
+    max_side: int = 1280  # longest side in pixels; larger pictures are scaled down
+    division: int = 2  # sides are cropped to a multiple of this; video needs even sides
 
     def __post_init__(self) -> None:
         if self.max_side < MIN_SIDE:
@@ -41,12 +41,13 @@ class PictureConfig:
 class FaceConfig:
     """Which face of a picture is animated."""
 
-    # a name of faces/registry.py; bundle: the detector that the models name; none: the whole picture is a face crop
+    # `bundle`: the detector that the model bundle names; else `insightface` (people), `xpose` (animals), `cascade`
+    # (both), or `none` for a picture that is a face crop already
     detector: str = "bundle"
-    threshold: float = 0.15  # lowest score of InsightFace's detector, 0 to 1; the reference's command line
-    order: FaceOrder = "large-small"
-    index: int = 0  # of the faces in that order
-    min_side: int = MIN_FACE_SIDE  # pixels; smaller faces are ignored
+    threshold: float = 0.15  # lowest score of a face for `insightface`, 0 to 1
+    order: FaceOrder = "large-small"  # how faces are sorted to select one of several
+    index: int = 0  # position of the selected face in this order; 0 is the first
+    min_side: int = MIN_FACE_SIDE  # smaller faces are ignored, pixels
 
 
 @dataclass(frozen=True)

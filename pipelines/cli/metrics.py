@@ -55,11 +55,11 @@ def metric_rows(bundle: Bundle) -> list[dict[str, Any]]:
     Args:
         bundle: with the weights of metrics.
     """
-    from joyvasa.metrics import NAMES, build, unavailable
+    from joyvasa.metrics import METRIC_NAMES, build_metric, check_availability
 
     rows = []
-    for metric in map(build, NAMES):
-        reason = unavailable(metric, bundle)
+    for metric in map(build_metric, METRIC_NAMES):
+        reason = check_availability(metric, bundle)
         rows.append(
             {
                 "name": metric.name,

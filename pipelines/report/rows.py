@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.dataset as ds
 
-from joyvasa.result_tables import read_schema, read_table, read_tables
+from joyvasa.result_tables import iterate_tables, read_schema, read_table
 from manifests.run.folder import RunFolder
 from manifests.run.outcome_table import INPUT, INPUT_FIELDS, METRIC, METRIC_REASONS, RESULT_FIELDS, SECONDS
 from pipelines.report.failures import MAX_CODES, OTHER, FailureGroup, failure_groups
@@ -103,7 +103,7 @@ class RunRows:
             }
             kept = pa.schema([*(schema.field(name) for name in copied), (PLACE, pa.int64())])
             writer = stack.enter_context(pa.ipc.new_file(str(self._scratch / "rows.arrow"), kept))
-            for table in read_tables(files, schema, [*dict.fromkeys([*copied, *COUNTED, *numbers])]):
+            for table in iterate_tables(files, schema, [*dict.fromkeys([*copied, *COUNTED, *numbers])]):
                 places = np.arange(self.n_rows, self.n_rows + table.num_rows)
                 writer.write_table(table.select(copied).append_column(PLACE, [places]).combine_chunks())
                 self._count(table)

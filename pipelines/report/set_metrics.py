@@ -65,7 +65,7 @@ def fvd(run: str, reference: str) -> FvdResult:
         InputError: `records_unreadable`.
     """
     from joyvasa.metrics.fvd import FvdResult
-    from joyvasa.metrics.fvd import fvd as distance
+    from joyvasa.metrics.fvd import compute_fvd as distance
 
     sets: list[FvdSet] = []
     for location in (reference, run):

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from joyvasa.errors import ConfigError
-from joyvasa.metrics import METRICS_BUNDLE, METRIC_NAMES, check_metric_name
+from joyvasa.metrics import METRIC_NAMES, METRICS_BUNDLE, check_metric_name
 from joyvasa.models import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
 from manifests.run.manifest_file import SHARD_RECORDS
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.executors import check_name as check_executor
+from pipelines.engine.executors import check_executor
 
 
 @dataclass(frozen=True)

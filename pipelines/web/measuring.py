@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyvasa.animator import Animation
-from joyvasa.metrics.base import Column
-from joyvasa.metrics.measure import MetricSet
-from joyvasa.metrics.support.reference_frame import animated_clip
+from joyvasa.metrics.base import MetricColumn
+from joyvasa.metrics.metric_set import MetricSet
+from joyvasa.metrics.support.reference_frame import build_clip
 from joyvasa.models import Models
 
 
@@ -23,7 +23,7 @@ class Measured:
         reason: for no value, one sentence.
     """
 
-    column: Column
+    column: MetricColumn
     value: float | None
     reason: str = ""
 
@@ -40,9 +40,9 @@ def measure_animation(
         models: models that made it.
         on_frames: called with the number of frames seen so far; what it raises ends the measurement.
     """
-    clip = animated_clip(
+    clip = build_clip(
         animation.picture,
-        models.composer(animation.picture),
+        models.build_composer(animation.picture),
         models.bundle.switches,
         pasted=models.config.paste_back,
         video=animation.path,

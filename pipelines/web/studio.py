@@ -9,8 +9,8 @@ from PIL import Image
 
 from joyvasa.animator import Animator
 from joyvasa.errors import EnvironmentFault
-from joyvasa.metrics import FVD, NAMES
-from joyvasa.metrics.measure import MetricSet
+from joyvasa.metrics import FVD, METRIC_NAMES
+from joyvasa.metrics.metric_set import MetricSet
 from joyvasa.models import AnimationConfig, Models
 from pipelines.web.jobs import Job, Made
 from pipelines.web.measuring import measure_animation
@@ -53,7 +53,7 @@ class Studio:
 
     def _animator(self, config: AnimationConfig) -> Animator:
         known = self._loaded.get(config.mode) or next(iter(self._loaded.values()), None)
-        animator = Animator(config, loaded=known)
+        animator = Animator(config, models=known)
         models = self._loaded[config.mode] = animator.models
         _ = models.detector, models.encoder, models.motion_model, models.renderer  # they load when first asked for
         return animator
@@ -74,7 +74,7 @@ class Studio:
         elapsed_s = time.monotonic() - started
         advance("metrics", 0, animation.n_frames)
         self._metrics = self._metrics or MetricSet(
-            [name for name in NAMES if name != FVD],
+            [name for name in METRIC_NAMES if name != FVD],
             device=self._device,
             commercial=config.licenses == "commercial",
         )

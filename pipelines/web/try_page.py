@@ -14,11 +14,11 @@ from typing import Any, get_args
 import gradio as gr
 from starlette.concurrency import run_in_threadpool
 
-from joyvasa.config import config_from, plain
+from joyvasa.config import config_from_dict, config_to_dict
 from joyvasa.errors import JoyvasaError
 from joyvasa.mode import MODES
 from joyvasa.models import AnimationConfig
-from joyvasa.motion.driving import Region
+from joyvasa.motion.driving import DrivingRegion
 from joyvasa.motion.smoothing import SmoothingMethod
 from manifests.examples import PAIRS
 from pipelines.web.jobs import ENDED, Job, JobQueue, State
@@ -113,7 +113,7 @@ class TryPage:
                 guidance = gr.Slider(1, 6, value=config.sampling.cfg_scale, step=0.1, label="Guidance")
                 crop = gr.Slider(1.5, 3.5, value=config.crop.scale, step=0.1, label="Crop scale")
             with gr.Row():
-                regions, methods = list(get_args(Region)), list(get_args(SmoothingMethod))
+                regions, methods = list(get_args(DrivingRegion)), list(get_args(SmoothingMethod))
                 region = gr.Dropdown(regions, value=config.driving.region, label="What moves")
                 smoothing = gr.Dropdown(methods, value=config.smoothing.method, label="Smoothing")
             with gr.Row():
@@ -168,14 +168,14 @@ class TryPage:
         return job
 
     def _chosen(self, values: tuple[Any, ...]) -> AnimationConfig:
-        tree = plain(self.config)
+        tree = config_to_dict(self.config)
         for name, value in zip(FIELDS, values, strict=True):
             *path, last = name.split(".")
             place = tree
             for step in path:
                 place = place[step]
             place[last] = value
-        return config_from(AnimationConfig, tree, where="the page")
+        return config_from_dict(AnimationConfig, tree, where="the page")
 
     def _progress(self, job: Job) -> str:
         if job.state is State.WAITING:

@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from joyvasa.faces.geometry import CropConfig, crop_face, crop_square, mean_square
-from joyvasa.faces.paste import Paster, mask_template
+from joyvasa.faces.geometry import CropConfig, average_square, crop_face, crop_square
+from joyvasa.faces.paster import Paster, blend_mask
 from joyvasa.faces.square import face_square, reference_points, transform_points
 from joyvasa.rendering.renderer import to_network_input, to_uint8
 from tests.golden.reference import Section
@@ -42,7 +42,7 @@ def test_reference_points_match(section, count):
 def test_squares_match(section, count):
     landmarks = landmarks_of(section, count)
     square = face_square(landmarks, scale=2.3, vx_ratio=0.1, vy_ratio=-0.125)
-    section.check(f"rect_{count}", [*square.centre, square.side, square.side, square.angle], 1e-5)
+    section.check(f"rect_{count}", [*square.center, square.side, square.side, square.angle], 1e-5)
     square = face_square(landmarks, scale=2.2, vy_ratio=-0.1)
     left, top, right, bottom = square.box
     section.check(f"bbox_{count}", [[left, top], [right, top], [right, bottom], [left, bottom]], 1e-5)
@@ -75,7 +75,7 @@ def test_averaged_square_of_several_frames_matches(section):
     # The stored box is the mean over frames whose landmarks drift by 1.5 pixels on average.
     first = landmarks_of(section, 203, 1)
     # 2.2 and -0.1 are the published values for driving videos.
-    square = mean_square([face_square(points, scale=2.2, vy_ratio=-0.1) for points in (first, first + 3)])
+    square = average_square([face_square(points, scale=2.2, vy_ratio=-0.1) for points in (first, first + 3)])
     section.check("avg_bbox", square.box, 1e-5)
     crop = crop_square(section.input("image"), square, 512, landmarks=first)
     section.check("bycrop_M_o2c", crop.to_crop, 1e-5)
@@ -85,7 +85,7 @@ def test_averaged_square_of_several_frames_matches(section):
 
 
 def test_mask_matches(section):
-    section.check("mask_template", np.repeat(mask_template()[..., None], 3, axis=2), 0)
+    section.check("mask_template", np.repeat(blend_mask()[..., None], 3, axis=2), 0)
 
 
 def test_pasted_picture_matches(section):

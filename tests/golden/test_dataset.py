@@ -5,7 +5,7 @@ import torch
 
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
-from joyvasa.training.samples import normalize_motion, repeat_to_length
+from joyvasa.training.samples import cut_windows, normalize_motion, repeat_to_length
 from tests.golden.reference import Section
 
 TOLERANCE = 1e-5

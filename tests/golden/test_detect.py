@@ -108,13 +108,13 @@ def test_106_landmarks_match(section, image, monkeypatch, tmp_path):
 
 
 def test_203_landmarks_match(section, image):
-    blob, to_original = landmarks203.network_input(section.input("image"), section.stored["lmk106"])
+    blob, to_original = landmarks203.prepare_landmarks_input(section.input("image"), section.stored["lmk106"])
     check_input(section, "lmk203_input", blob, 1 / 255)
-    section.check("lmk203", landmarks203.to_points(section.input("lmk203_raw").numpy(), to_original), 1e-5)
+    section.check("lmk203", landmarks203.decode_landmarks(section.input("lmk203_raw").numpy(), to_original), 1e-5)
 
 
 def test_203_landmarks_of_a_whole_picture_match(section, image):
     # Without landmarks to start from the reference shows the network the picture in a square of its longer side.
     side = max(image.shape)
     to_original = np.diag([side / 224, side / 224, 1.0])
-    section.check("lmk203_nolmk", landmarks203.to_points(section.input("lmk203_raw").numpy(), to_original), 1e-5)
+    section.check("lmk203_nolmk", landmarks203.decode_landmarks(section.input("lmk203_raw").numpy(), to_original), 1e-5)

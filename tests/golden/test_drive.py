@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from joyvasa.motion.driving import DrivingConfig, HumanDriver
-from joyvasa.motion.keypoints import KeypointInfo, stitch
+from joyvasa.motion.driving import DrivingConfig, PortraitDriver
+from joyvasa.motion.keypoints import KeypointInfo, stitch_keypoints
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks import build
 from tests.golden.reference import Section, fill
@@ -55,22 +55,22 @@ CASES = {
     "human_relative": DrivingConfig(relative=True),
     "human_relative_stitch_lip": DrivingConfig(relative=True, stitching=True, normalize_lip=True),
     "human_relative_lip": DrivingConfig(relative=True, normalize_lip=True),
-    "human_relative_pose": DrivingConfig(relative=True, option="pose-friendly", stitching=True, multiplier=1.0),
+    "human_relative_pose": DrivingConfig(relative=True, relative_mode="pose-friendly", stitching=True, multiplier=1.0),
     "human_region_exp": DrivingConfig(region="exp"),
     "human_region_pose": DrivingConfig(region="pose"),
     "human_region_lip": DrivingConfig(region="lip"),
     # The reference accepts the region `eyes`, and then moves no eye.
     "human_region_eyes": DrivingConfig(region="scale_and_translation"),
-    "animal_cli_default": DrivingConfig().of_mode("animal"),
-    "animal_stitch": DrivingConfig(stitching=True).of_mode("animal"),
+    "animal_cli_default": DrivingConfig().for_mode("animal"),
+    "animal_stitch": DrivingConfig(stitching=True).for_mode("animal"),
     # Animals are always relative; the reference's flag changes nothing.
-    "animal_relative": DrivingConfig().of_mode("animal"),
+    "animal_relative": DrivingConfig().for_mode("animal"),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_driven_keypoints_are_the_reference_ones(section, source, motion, networks, lip_ratio, name):
-    driver = HumanDriver(CASES[name], source=source, first_frame=motion[:1], source_lip_ratio=lip_ratio, **networks)
+    driver = PortraitDriver(CASES[name], source=source, first_frame=motion[:1], source_lip_ratio=lip_ratio, **networks)
     section.check(f"{name.split('_')[0]}_x_s", driver.source_keypoints, 1e-5)
     section.check(f"{name}_x_d", driver.keypoints(motion), 1e-5)
 
@@ -79,7 +79,7 @@ def test_eye_retargeting_of_the_reference_freezes_the_portrait(section, source, 
     """Why there is no such option here: every frame is the stitched source, whatever the motion."""
     still = torch.from_numpy(section.stored["human_x_s"])
     with torch.inference_mode():
-        stitched = stitch(networks["stitching"], still, still)
+        stitched = stitch_keypoints(networks["stitching"], still, still)
     for x_d in section.stored["human_eye_retarget_x_d"]:
         assert abs(still + (stitched - still) * 1.1 - torch.from_numpy(x_d)).max() < 1e-5 * abs(x_d).max()
 

@@ -3,14 +3,14 @@ import json
 import numpy as np
 import pytest
 
-from joyvasa.metrics.support.face_tracks import cut_faces, follow_faces, smoothed_squares
+from joyvasa.metrics.support.face_tracks import crop_faces, smooth_squares, track_faces
 from tests.golden.metric_reference import meta, pattern_video, stored
 
 
 @pytest.fixture(scope="module")
 def tracks():
     faces = json.loads(str(stored("track_crop")["faces_json"]))
-    return follow_faces([np.array(boxes).reshape(-1, 4) for boxes in faces])
+    return track_faces([np.array(boxes).reshape(-1, 4) for boxes in faces])
 
 
 def test_tracks_match(tracks):
@@ -25,7 +25,7 @@ def test_tracks_match(tracks):
 def test_smoothed_squares_match(tracks):
     arrays = stored("track_crop")
     for number, track in enumerate(tracks):
-        for name, values in zip("sxy", smoothed_squares(track.boxes), strict=True):
+        for name, values in zip("sxy", smooth_squares(track.boxes), strict=True):
             np.testing.assert_allclose(values, arrays[f"t{number}_{name}"], atol=1e-6)
 
 
@@ -34,7 +34,7 @@ def test_cut_out_faces_match(tracks):
     frames = pattern_video(20302, 150, 260, 440, meta()["track_crop"]["frames_sha"])
     for number, track in enumerate(tracks):
         batches = (frames[start : start + 16] for start in range(0, len(frames), 16))
-        faces = np.concatenate(list(cut_faces(track, batches)))
+        faces = np.concatenate(list(crop_faces(track, batches)))
         assert len(faces) == len(track)
         sample = faces[::12, ::8, ::8].astype(int)
         assert np.abs(sample - arrays[f"t{number}_crop_sub"]).max() <= 1

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from joyvasa.metrics.base import Clip
-from joyvasa.metrics.fvd import FvdConfig, FvdMetric, FvdSet, fvd, prepare
-from joyvasa.metrics.support.frechet import Moments
+from joyvasa.metrics.fvd import FvdConfig, FvdMetric, FvdSet, compute_fvd, preprocess_frames
+from joyvasa.metrics.support.frechet import FeatureMoments
 from joyvasa.networks import build
 from tests.golden import metric_recipe
 from tests.golden.metric_reference import check, fill, meta, pattern_video, stored
@@ -17,7 +17,7 @@ from tests.golden.metric_reference import check, fill, meta, pattern_video, stor
 )
 def test_frames_are_prepared_as_the_reference_does(name, resize):
     video = pattern_video(20671, 4, 180, 250, meta()["fvd_preprocess"]["sha"])
-    prepared = prepare(torch.from_numpy(video), resize).transpose(0, 1)[..., ::9, ::9]
+    prepared = preprocess_frames(torch.from_numpy(video), resize).transpose(0, 1)[..., ::9, ::9]
     expected = stored("fvd_preprocess")[name]
     assert prepared.shape == expected.shape
     assert np.abs(prepared.numpy() - expected).max() <= 1e-4
@@ -59,13 +59,13 @@ def test_features_of_clips_equal_the_reference(features_of, number):
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_distance_of_clips_equals_the_reference(ddof):
     features = stored("fvd_mini")["feats"]
-    real, generated = (FvdSet(Moments.of(part), {"ddof": ddof}) for part in (features[:7], features[7:]))
+    real, generated = (FvdSet(FeatureMoments.of(part), {"ddof": ddof}) for part in (features[:7], features[7:]))
     expected = meta()["fvd_mini"][f"fvd_ddof{ddof}"]
-    assert fvd(real, generated).value == pytest.approx(expected, rel=2e-2)
+    assert compute_fvd(real, generated).value == pytest.approx(expected, rel=2e-2)
 
 
 @pytest.mark.slow
 def test_distance_from_frames_equals_the_reference(features_of):
     features = np.stack([features_of(number) for number in range(13)])
-    real, generated = (FvdSet(Moments.of(part), {"ddof": 0}) for part in (features[:7], features[7:]))
-    assert fvd(real, generated).value == pytest.approx(meta()["fvd_mini"]["fvd_ddof0"], rel=2e-2)
+    real, generated = (FvdSet(FeatureMoments.of(part), {"ddof": 0}) for part in (features[:7], features[7:]))
+    assert compute_fvd(real, generated).value == pytest.approx(meta()["fvd_mini"]["fvd_ddof0"], rel=2e-2)

@@ -9,7 +9,7 @@ from joyvasa.motion.keypoints import (
     head_rotation,
     motion_multiplier,
     retargeting_delta,
-    stitch,
+    stitch_keypoints,
     transform_keypoints,
 )
 from joyvasa.networks import build
@@ -78,7 +78,7 @@ def test_stitching_gives_the_reference_keypoints(section, posed):
     source, driving = posed
     network = fill(build("stitching"), "stitching")
     section.check("stitch_raw", network(torch.cat([source.flatten(1), driving.flatten(1)], dim=1)), 1e-5)
-    section.check("stitching_x", stitch(network, source, driving), 1e-5)
+    section.check("stitching_x", stitch_keypoints(network, source, driving), 1e-5)
 
 
 @pytest.mark.parametrize("part", ["eye", "lip"])
@@ -100,7 +100,7 @@ def test_a_picture_is_rendered_like_the_reference_does(motion_extractor, form):
     image = to_network_input(section.input("source_crop"), 256)
     feature = appearance(image)
     source = transform_keypoints(KeypointInfo.from_heads(motion_extractor(image)))
-    driving = stitch(stitching, source, source + section.input("kp_delta"))
+    driving = stitch_keypoints(stitching, source, source + section.input("kp_delta"))
     section.check("x_s", source, 1e-5)
     section.check("x_d", driving, 1e-5)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.metrics.quality import FrameOfEachSecond
+from joyvasa.metrics.quality import SecondSampler
 from joyvasa.metrics.support.q_align import LEVELS, level_score
 from joyvasa.networks import build
 from tests.golden import metric_recipe
@@ -89,8 +89,10 @@ def test_levels_are_weighted_as_the_reference_does():
 @pytest.mark.parametrize("case", range(7))
 def test_one_frame_a_second_is_the_references(case):
     expected = meta()["qalign"]["one_fps_indices"][case]
-    seconds = FrameOfEachSecond(expected["fps"])
+    seconds = SecondSampler(expected["fps"])
     frames = np.arange(expected["n"])[:, None]
-    taken = [int(frame[0]) for start in range(0, len(frames), 16) for frame in seconds.take(frames[start : start + 16])]
-    taken += [int(frame[0]) for frame in seconds.rest()]
+    taken = [
+        int(frame[0]) for start in range(0, len(frames), 16) for frame in seconds.select(frames[start : start + 16])
+    ]
+    taken += [int(frame[0]) for frame in seconds.flush()]
     assert taken == (expected["indices"] or [0])

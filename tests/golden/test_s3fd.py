@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from joyvasa.faces.boxes import suppress_overlaps
-from joyvasa.metrics.support.face_boxes import MEAN_RGB, FaceBoxConfig, FaceBoxFinder, decode, detect
+from joyvasa.metrics.support.face_boxes import MEAN_RGB, FaceBoxConfig, FaceBoxFinder, decode_boxes, select_boxes
 from joyvasa.networks import build
 from joyvasa.networks.metrics.s3fd import S3fd, prior_boxes
 from tests.golden.metric_reference import check, fill, meta, pattern_video, published_keys, stored
@@ -32,8 +32,8 @@ def test_network_matches(network, image):
     check(locations[0, ::7], arrays["loc"], 1e-4)
     check(scores[0, ::7], arrays["conf"], 1e-4)
     check(priors[::7], arrays["priors"], 1e-4)
-    boxes = decode(locations, priors)[0].numpy()
-    best = detect(boxes, scores[0, :, 1].numpy())[:40]
+    boxes = decode_boxes(locations, priors)[0].numpy()
+    best = select_boxes(boxes, scores[0, :, 1].numpy())[:40]
     check(np.roll(best, 1, axis=1), arrays["det_top"], 1e-4)
 
 
@@ -55,9 +55,9 @@ def test_boxes_and_suppression_match():
     arrays = stored("s3fd_post")
     cells = [(24, 32), (12, 16), (6, 8), (3, 4), (2, 2), (1, 1)]
     check(prior_boxes(cells, 96, 128), arrays["priors"], 1e-4)
-    boxes = decode(torch.from_numpy(arrays["loc"]), torch.from_numpy(arrays["priors"])).numpy()
+    boxes = decode_boxes(torch.from_numpy(arrays["loc"]), torch.from_numpy(arrays["priors"])).numpy()
     check(boxes, arrays["decoded"], 1e-4)
-    found = detect(boxes, arrays["conf"][:, 1])
+    found = select_boxes(boxes, arrays["conf"][:, 1])
     check(np.roll(found, 1, axis=1), arrays["detect"], 1e-4)
     final = arrays["final_in"]
     best = np.argsort(-final[:, 4], kind="stable")

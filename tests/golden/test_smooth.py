@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from joyvasa.motion.sequence import MotionSequence
-from joyvasa.motion.smoothing import SmoothingConfig, kalman, smooth
+from joyvasa.motion.smoothing import SmoothingConfig, kalman_smooth, smooth_motion
 from tests.golden.reference import Section
 from tests.motions import arrays_of
 
@@ -27,7 +27,7 @@ def test_smoothed_motion_matches(section, method):
         yaw=yaw,
         roll=roll,
     )
-    for key, array in arrays_of(smooth(motion, SmoothingConfig(method))).items():
+    for key, array in arrays_of(smooth_motion(motion, SmoothingConfig(method))).items():
         if key != "fps":
             section.check(f"{method}_{key}", array, TOLERANCE)
 
@@ -35,5 +35,5 @@ def test_smoothed_motion_matches(section, method):
 def test_kalman_smoother_matches(section):
     config = SmoothingConfig()
     values = section.input("kalman_in")[:, 0].to(torch.float64).numpy()
-    smoothed = kalman(values, config.kalman_process_variance, config.kalman_observation_variance)
+    smoothed = kalman_smooth(values, config.kalman_process_variance, config.kalman_observation_variance)
     section.check("kalman", smoothed, TOLERANCE)

@@ -61,7 +61,7 @@ def test_embeddings_of_a_clip_match(network, frames):
     check(network.embed_lips(pixels)[0], arrays["im_feat"], 1e-4)
     check(network.embed_sound(torch.from_numpy(sound[:, None]).float()), arrays["cc_feat"], 1e-4)
     windows = SoundWindows(np.array_split(arrays["pcm"], 7))
-    taken = np.concatenate([windows.take(10) for _ in range(5)])
+    taken = np.concatenate([windows.next_windows(10) for _ in range(5)])
     np.testing.assert_allclose(taken, sound, atol=1e-4)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.motion.sampling import Recording, SamplingConfig, sample_motion, speech_windows
+from joyvasa.motion.sampling import Recording, SamplingConfig, encode_recording, sample_motion
 from joyvasa.motion.sequence import MotionTemplate
-from joyvasa.motion.smoothing import SmoothingConfig, smooth
+from joyvasa.motion.smoothing import SmoothingConfig, smooth_motion
 from joyvasa.motion.windows import plan_windows
 from joyvasa.networks import build
 from joyvasa.networks.motion_sizes import MotionSizes
@@ -78,7 +78,7 @@ class TapeNetwork:
 
 def recording(network, waveform, timing="reference"):
     plan = plan_windows(len(waveform), network.sizes, timing=timing)
-    features = speech_windows(network, np.array_split(waveform, 7), plan)
+    features = encode_recording(network, np.array_split(waveform, 7), plan)
     return Recording(plan, features, torch.Generator().manual_seed(0))
 
 
@@ -129,4 +129,4 @@ def test_a_recording_of_two_windows_matches_from_sound_to_smoothed_motion(sectio
     taped = TapeNetwork(network, section.tape("noise"))
     motion = sample_motion(taped, [recording(network, section.input("audio_full"))], template, REFERENCE)[0]
     section.check("full_n_frames", len(motion), 0)
-    check_motion(section, "full", smooth(motion, SmoothingConfig()), FULL)
+    check_motion(section, "full", smooth_motion(motion, SmoothingConfig()), FULL)

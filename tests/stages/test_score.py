@@ -9,7 +9,7 @@ import torch
 from joyvasa.errors import InputError
 from joyvasa.media.video_writer import EncodingConfig
 from joyvasa.metrics import METRIC_NAMES, build_metric, registry
-from joyvasa.metrics.base import MetricColumn, Metric
+from joyvasa.metrics.base import Metric, MetricColumn
 from joyvasa.models import Models
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
@@ -53,7 +53,7 @@ def played(item: Item, run, *, settings=(), moved=0) -> Item:
         sound=Path(item.record.audio),
         comment="",
     )
-    composer = models.composer(picture)
+    composer = models.build_composer(picture)
     output = VideoOutput(plan, composer, open_storage(run), EncodingConfig(crf=10))
     output.write(composer.prepare(torch.from_numpy(crops)))
     return Item(item.record, {**item.inputs, "render": travelled(output.publish())})

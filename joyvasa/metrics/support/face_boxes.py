@@ -97,18 +97,18 @@ class FaceBoxFinder:
             images = torch.from_numpy(small).to(self._device).permute(0, 3, 1, 2).float()
             images -= torch.tensor(MEAN_RGB, device=self._device)[:, None, None]
             locations, scores, priors = self._network(images)
-            boxes = decode(locations, priors).cpu().numpy()
+            boxes = decode_boxes(locations, priors).cpu().numpy()
             face_scores = scores[..., 1].cpu().numpy()
         return [self._faces(*pair, height, width) for pair in zip(boxes, face_scores, strict=True)]
 
     def _faces(self, boxes: FloatArray, scores: FloatArray, height: int, width: int) -> FloatArray:
         # Lower scores could not displace a face, so that nothing is lost by dropping them first.
-        kept = detect(boxes, scores, threshold=self._config.threshold, overlap=self._config.overlap)
+        kept = select_boxes(boxes, scores, threshold=self._config.threshold, overlap=self._config.overlap)
         faces = kept.astype(np.float64) * (width, height, width, height, 1)
         return faces[suppress_overlaps(faces[:, :4], overlap=self._config.final_overlap)]
 
 
-def decode(locations: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
+def decode_boxes(locations: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
     """Turns the network's shifts into boxes.
 
     Args:
@@ -124,7 +124,7 @@ def decode(locations: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
     return torch.cat([corners, corners + sizes], dim=-1)
 
 
-def detect(boxes: FloatArray, scores: FloatArray, *, threshold: float = 0.05, overlap: float = 0.3) -> FloatArray:
+def select_boxes(boxes: FloatArray, scores: FloatArray, *, threshold: float = 0.05, overlap: float = 0.3) -> FloatArray:
     """Boxes with a high score that do not cover each other.
 
     Args:

@@ -65,7 +65,7 @@ class FaceTrack:
         return len(self.boxes)
 
 
-def follow_faces(detections: Sequence[FloatArray], config: TrackConfig | None = None) -> list[FaceTrack]:
+def track_faces(detections: Sequence[FloatArray], config: TrackConfig | None = None) -> list[FaceTrack]:
     """Joins the boxes of frames to tracks.
 
     Args:
@@ -109,7 +109,7 @@ def _take_track(pool: list[list[FloatArray]], start: int, config: TrackConfig) -
     return frames, boxes
 
 
-def cut_faces(track: FaceTrack, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def crop_faces(track: FaceTrack, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Cuts a track out of the frames of a video.
 
     Args:
@@ -119,14 +119,14 @@ def cut_faces(track: FaceTrack, batches: Iterable[np.ndarray]) -> Iterator[np.nd
     Yields:
         The face in the frames of the track, uint8 (n, 224, 224, 3).
     """
-    sides, x, y = smoothed_squares(track.boxes)
+    sides, x, y = smooth_squares(track.boxes)
     number = -track.first
     for batch in batches:
         inside = [index for index in range(len(batch)) if 0 <= number + index < len(track)]
         if inside:
             yield np.stack(
                 [
-                    cut_face(batch[index], sides[number + index], x[number + index], y[number + index])
+                    crop_face(batch[index], sides[number + index], x[number + index], y[number + index])
                     for index in inside
                 ]
             )
@@ -135,7 +135,7 @@ def cut_faces(track: FaceTrack, batches: Iterable[np.ndarray]) -> Iterator[np.nd
             return
 
 
-def smoothed_squares(boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def smooth_squares(boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Half the longer side and the centre of each box, each smoothed by a median over 13 frames.
 
     Beyond the ends the filter takes zeros, so that the first and last frames have the smallest of their neighbours.
@@ -152,7 +152,7 @@ def smoothed_squares(boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatAr
     return half_sides, x, y
 
 
-def cut_face(frame: Image, half_side: float, x: float, y: float) -> Image:
+def crop_face(frame: Image, half_side: float, x: float, y: float) -> Image:
     """Cuts out one face: 2.8 half sides wide, from one above the centre to 1.8 below.
 
     Args:

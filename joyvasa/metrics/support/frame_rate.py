@@ -10,7 +10,7 @@ import numpy as np
 FRAME_RATE = 25  # of the SyncNet protocol, 1/s
 
 
-class Frames25:
+class FrameRateConverter:
     """Takes the frame nearest to every 40 milliseconds, so that lips are neither early nor late on average.
 
     ffmpeg's own conversion (`-r 25`) is up to two frames late where it leaves frames out: as much as is measured here.
@@ -23,7 +23,7 @@ class Frames25:
         self._step = frames_per_second / FRAME_RATE
         self._n_seen = self._n_given = 0
 
-    def take(self, frames: np.ndarray) -> Iterator[np.ndarray]:
+    def convert(self, frames: np.ndarray) -> Iterator[np.ndarray]:
         """Goes on with the next frames.
 
         Args:

@@ -12,7 +12,7 @@ from joyvasa.metrics.base import NotMeasured
 
 
 @dataclass(eq=False)
-class Moments:
+class FeatureMoments:
     """Count, mean and scatter of features; all that the distance needs, whatever the number of samples.
 
     Args:
@@ -26,12 +26,12 @@ class Moments:
     scatter: np.ndarray
 
     @staticmethod
-    def none(n_features: int) -> Moments:
+    def none(n_features: int) -> FeatureMoments:
         """Of no sample at all; where adding begins."""
-        return Moments(0, np.zeros(n_features), np.zeros((n_features, n_features)))
+        return FeatureMoments(0, np.zeros(n_features), np.zeros((n_features, n_features)))
 
     @staticmethod
-    def of(features: np.ndarray) -> Moments:
+    def of(features: np.ndarray) -> FeatureMoments:
         """Of samples.
 
         Args:
@@ -43,17 +43,17 @@ class Moments:
         if features.ndim != 2:
             raise ValueError(f"features have shape {features.shape}; expected (samples, features)")
         if not len(features):
-            return Moments.none(features.shape[1])
+            return FeatureMoments.none(features.shape[1])
         values = features.astype(np.float64)
         mean = values.mean(axis=0)
         deviations = values - mean
-        return Moments(len(values), mean, deviations.T @ deviations)
+        return FeatureMoments(len(values), mean, deviations.T @ deviations)
 
     def add(self, features: np.ndarray) -> None:
         """Takes more samples in, shape (samples, features)."""
-        self.merge(Moments.of(features))
+        self.merge(FeatureMoments.of(features))
 
-    def merge(self, other: Moments) -> None:
+    def merge(self, other: FeatureMoments) -> None:
         """Takes another set in: the same result in any order and grouping but for rounding (Chan et al. 1979).
 
         Raises:
@@ -79,7 +79,7 @@ class Moments:
         return {"count": np.asarray(self.count, dtype=np.int64), "mean": self.mean, "scatter": self.scatter}
 
     @staticmethod
-    def from_arrays(arrays: Mapping[str, np.ndarray], where: str) -> Moments:
+    def from_arrays(arrays: Mapping[str, np.ndarray], where: str) -> FeatureMoments:
         """What `arrays` gave, read back.
 
         Args:
@@ -99,10 +99,10 @@ class Moments:
             raise _damaged(where, f"its arrays have shapes {mean.shape} and {scatter.shape}, {scatter.dtype}")
         if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
             raise _damaged(where, "it holds numbers that are not finite")
-        return Moments(int(count), mean, scatter)
+        return FeatureMoments(int(count), mean, scatter)
 
 
-def frechet_distance(first: Moments, second: Moments, *, ddof: int) -> float | NotMeasured:
+def frechet_distance(first: FeatureMoments, second: FeatureMoments, *, ddof: int) -> float | NotMeasured:
     """Squared Fréchet distance of two normal distributions with the moments of the samples.
 
     |m1 - m2|² + tr S1 + tr S2 - 2 tr (S1 S2)^½ (Dowson and Landau 1982). The last trace is the sum of the square roots

@@ -37,7 +37,7 @@ def mfcc(samples: NDArray[np.int16], previous: int | None = None) -> FloatArray:
         window is filled up with zeros; there is always one column.
     """
     power = power_spectrum(samples, previous)
-    energies = np.log(_positive(power @ mel_filters().T))
+    energies = np.log(_positive(power @ mfcc_filters().T))
     coefficients = energies @ _cosines().T * _lifter()
     coefficients[:, 0] = np.log(_positive(power.sum(axis=1)))
     return coefficients
@@ -55,7 +55,7 @@ def power_spectrum(samples: NDArray[np.int16], previous: int | None = None) -> F
 
 
 @cache
-def mel_filters() -> FloatArray:
+def mfcc_filters() -> FloatArray:
     """Triangles of equal width in mel from 0 to 8 kHz, shape (26, 257)."""
     highest = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
     hertz = 700 * (10 ** (np.linspace(0, highest, FILTERS + 2) / 2595) - 1)

@@ -28,7 +28,7 @@ Series = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class ReadOut:
+class OpeningFit:
     """What makes openings, height over width, of vertical distances between keypoints.
 
     Args:
@@ -42,17 +42,17 @@ class ReadOut:
     eye_intercept: float
 
 
-LIVEPORTRAIT = ReadOut(5.216, 0.1515, 17.14, 0.2717)
+LIVEPORTRAIT = OpeningFit(5.216, 0.1515, 17.14, 0.2717)
 # The mean face of the compact networks: a mouth is 0.69 wide, eyes are 0.457 wide and open by 0.22.
-COMPACT = ReadOut(1 / 0.69, 0.0, 1 / 0.457, 0.22 / 0.457)
+COMPACT = OpeningFit(1 / 0.69, 0.0, 1 / 0.457, 0.22 / 0.457)
 
 
-def read_out(clip: Clip) -> ReadOut:
+def select_opening_fit(clip: Clip) -> OpeningFit:
     """The one that belongs to the clip's motion."""
     return COMPACT if clip.absolute_expression else LIVEPORTRAIT
 
 
-def known_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured:
+def require_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured:
     """The clip's motion if it lasts `min_s` seconds, or why it cannot be read."""
     if clip.motion is None:
         return NotMeasured("no_motion", "the motion is not known; expected a video of this program")
@@ -62,28 +62,28 @@ def known_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured:
     return clip.motion
 
 
-def readable_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured:
+def require_readable_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured:
     """As `known_motion`, if its keypoints are those of the published weights."""
     n_keypoints = KEYPOINTS if clip.motion is None else clip.motion.expression.shape[1]
     if n_keypoints != KEYPOINTS:
         found = f"motion of {n_keypoints} keypoints"
         return NotMeasured("keypoints_unknown", f"{found}; expected the {KEYPOINTS} of the published weights")
-    return known_motion(clip, min_s=min_s)
+    return require_motion(clip, min_s=min_s)
 
 
-def mouth_opening(motion: MotionSequence, how: ReadOut = LIVEPORTRAIT) -> Series:
+def estimate_mouth_opening(motion: MotionSequence, how: OpeningFit = LIVEPORTRAIT) -> Series:
     """Estimated opening of the mouth, height over width, shape (T,); 0 is closed, below it is pressed."""
     height = motion.expression[:, :, 1].double().numpy()
     return how.mouth_intercept + how.mouth_slope * (height[:, LOWER_LIP] - height[:, UPPER_LIP])
 
 
-def eye_opening(motion: MotionSequence, how: ReadOut = LIVEPORTRAIT) -> Series:
+def estimate_eye_opening(motion: MotionSequence, how: OpeningFit = LIVEPORTRAIT) -> Series:
     """Estimated opening of the eyes, height over width, mean of both, shape (T,); 0 is closed."""
     height = motion.expression[:, :, 1].double().numpy()
     return how.eye_intercept + how.eye_slope * (height[:, LOWER_LIDS] - height[:, UPPER_LIDS]).mean(axis=1)
 
 
-def at_rate(series: Series, frames_per_second: float, rate: float) -> Series:
+def resample_series(series: Series, frames_per_second: float, rate: float) -> Series:
     """A series at another rate, linearly interpolated; the value of a frame holds for its middle."""
     if frames_per_second == rate:
         return series

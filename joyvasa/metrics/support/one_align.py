@@ -27,7 +27,7 @@ MAX_SIZE = 1 << 17  # of anything in the configuration; the largest published on
 MAX_LAYERS = 256
 
 
-def load_model(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> MplugOwl2:
+def load_one_align(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> MplugOwl2:
     """Builds the model on the device, one tensor after the other: the host never holds more than one.
 
     Args:
@@ -40,22 +40,22 @@ def load_model(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> Mplu
     """
     import torch
 
-    from joyvasa.bundles.state import fitted_state
+    from joyvasa.bundles.state import fit_state_dict
     from joyvasa.networks.metrics.mplug_owl2 import MplugOwl2
 
-    config = read_config(beside(bundle, CONFIG))
+    config = read_model_config(adjacent_file(bundle, CONFIG))
     with torch.device("meta"):
         model = MplugOwl2(config)
     state: dict[str, torch.Tensor] = {}
     for path in dict.fromkeys(bundle.file(role) for role in ROLES):
         for name, tensor in _read_tensors(path, {*model.state_dict()} - {*state}, device, dtype):
             state[name] = tensor
-    state = fitted_state(state, model, str(bundle.file(ROLES[0]).parent))
+    state = fit_state_dict(state, model, str(bundle.file(ROLES[0]).parent))
     model.load_state_dict(state, strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
 
-def read_config(path: Path) -> MplugOwl2Config:
+def read_model_config(path: Path) -> MplugOwl2Config:
     """Sizes of the model.
 
     Args:
@@ -113,7 +113,7 @@ def read_tokenizer(path: Path) -> Tokenize:
     return lambda text: [words.bos_id(), *words.EncodeAsIds(text)]
 
 
-def beside(bundle: Bundle, name: str) -> Path:
+def adjacent_file(bundle: Bundle, name: str) -> Path:
     """A file in the folder of the weights.
 
     Raises:

@@ -43,7 +43,7 @@ def level_score(logits: Tensor) -> Tensor:
     return logits.double().softmax(-1) @ weights
 
 
-def prepare(frame: Image, side: int) -> np.ndarray:
+def preprocess_frame(frame: Image, side: int) -> np.ndarray:
     """A picture as the model takes it: made square with a border, scaled, normalised.
 
     Args:
@@ -114,10 +114,10 @@ class QAlign:
         return max(2, (model.config.language.max_position_embeddings - n_words) // model.tokens_per_image)
 
     @torch.inference_mode()
-    def see(self, frames: Sequence[Image]) -> Tensor:
+    def encode_frames(self, frames: Sequence[Image]) -> Tensor:
         """Pictures to tokens that both questions take, shape (n, tokens, width)."""
         weight = self.model.lm_head.weight
-        pixels = np.stack([prepare(frame, self.model.config.vision.image_size) for frame in frames])
+        pixels = np.stack([preprocess_frame(frame, self.model.config.vision.image_size) for frame in frames])
         return self.model.encode_images(torch.from_numpy(pixels).to(weight.device, weight.dtype))
 
     @torch.inference_mode()

@@ -19,7 +19,7 @@ from joyvasa.rendering.portrait import Picture
 Box = tuple[int, int, int, int]
 
 
-def still_frame(picture: Picture, composer: FrameComposer, output_size: int) -> Image:
+def compose_reference_frame(picture: Picture, composer: FrameComposer, output_size: int) -> Image:
     """The frame that would show the picture unmoved: its own face in the place of a rendered one.
 
     Args:
@@ -37,7 +37,7 @@ def still_frame(picture: Picture, composer: FrameComposer, output_size: int) -> 
     return composer.frames(torch.from_numpy(crop[None]))[0]
 
 
-def animated_clip(picture: Picture, composer: FrameComposer, switches: Switches, *, pasted: bool, **known: Any) -> Clip:
+def build_clip(picture: Picture, composer: FrameComposer, switches: Switches, *, pasted: bool, **known: Any) -> Clip:
     """Return the clip of a video that was made of a picture.
 
     Args:
@@ -48,7 +48,7 @@ def animated_clip(picture: Picture, composer: FrameComposer, switches: Switches,
         known: all other fields of `Clip`.
     """
     return Clip(
-        still=still_frame(picture, composer, switches.output_size),
+        reference_frame=compose_reference_frame(picture, composer, switches.output_size),
         face_box=face_box(picture.crop, width=known["width"], height=known["height"], pasted=pasted),
         absolute_expression=switches.absolute_expression,
         **known,

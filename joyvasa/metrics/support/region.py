@@ -23,7 +23,7 @@ def face_region(clip: Clip) -> Region | NotMeasured:
     return rows, columns
 
 
-def crop(image: np.ndarray, region: Region) -> np.ndarray:
+def crop_region(image: np.ndarray, region: Region) -> np.ndarray:
     """The region of an image, or of several, as a contiguous array."""
     rows, columns = region
     return np.ascontiguousarray(image[..., rows, columns, :])

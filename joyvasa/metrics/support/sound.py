@@ -22,7 +22,7 @@ Series = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class SoundTrack:
+class Soundtrack:
     """A recording at 25 Hz; value i covers the 40 ms from i / 25 s on.
 
     Args:
@@ -41,7 +41,7 @@ class SoundTrack:
         return self.n_samples / SAMPLE_RATE
 
 
-def read_sound(path: Path) -> SoundTrack:
+def read_soundtrack(path: Path) -> Soundtrack:
     """Decodes the first sound stream of a file; holds a few seconds of it, and 200 bytes a second.
 
     Args:
@@ -63,7 +63,7 @@ def read_sound(path: Path) -> SoundTrack:
         strengths.append(strength)
         before = np.concatenate([before, block])[-len(before) :]
     empty = [np.zeros(0)]
-    return SoundTrack(
+    return Soundtrack(
         n_samples,
         np.concatenate([*levels, *empty]).astype(np.float32),
         np.concatenate([*strengths, *empty]).astype(np.float32),

@@ -66,7 +66,7 @@ class SoundWindows:
             self._samples = self._samples[dropped:]
             unheard = unheard - dropped if dropped else 0
 
-    def take(self, count: int) -> NDArray[np.float32]:
+    def next_windows(self, count: int) -> NDArray[np.float32]:
         """The next windows.
 
         As the published program does, the last window that would be whole is left out.

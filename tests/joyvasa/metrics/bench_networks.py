@@ -62,4 +62,9 @@ def test_frames_for_q_align():
         tensor.zero_()
     judge = QAlign(model, lambda text: [1, *text.encode()])
     frames = list(video(4))
-    show("Q-Align", 4, "frame", seconds(lambda: judge.image_logits(judge.see(frames)) if whole else judge.see(frames)))
+    show(
+        "Q-Align",
+        4,
+        "frame",
+        seconds(lambda: judge.image_logits(judge.encode_frames(frames)) if whole else judge.encode_frames(frames)),
+    )

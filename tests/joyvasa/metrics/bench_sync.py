@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from joyvasa.metrics.support.face_boxes import FaceBoxFinder
-from joyvasa.metrics.support.face_tracks import FaceTrack, cut_faces
+from joyvasa.metrics.support.face_tracks import FaceTrack, crop_faces
 from joyvasa.metrics.support.sound_windows import SoundWindows
 from joyvasa.metrics.sync import score_face
 from joyvasa.networks import build
@@ -57,6 +57,6 @@ def test_lips_compared_per_second(device, frames, batch):
 
     def work() -> None:
         batches = (frames[start : start + batch] for start in range(0, FRAMES, batch))
-        assert score_face(network, cut_faces(track, batches), SoundWindows([sound]), device)
+        assert score_face(network, crop_faces(track, batches), SoundWindows([sound]), device)
 
     report(f"SyncNet with crops and sound, {batch} frames at once", device, work)

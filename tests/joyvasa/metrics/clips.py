@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from joyvasa.metrics.base import Clip, Metric
-from joyvasa.metrics.measure import explained, measure
+from joyvasa.metrics.metric_set import explain_exception, measure_clip
 from joyvasa.motion.sequence import MotionSequence
 
 EVERY_FRAME = 10**6
@@ -26,7 +26,7 @@ def clip_of(frames: np.ndarray, **known: Any) -> Clip:
 def measured(metric: Metric, clip: Clip, frames: np.ndarray, *, batch: int = EVERY_FRAME) -> dict[str, Any]:
     """The numbers of one metric, or the code of the reason."""
     batches = (frames[at : at + batch] for at in range(0, len(frames), batch))
-    scores = measure(clip, [metric], batches, explain=explained)
+    scores = measure_clip(clip, [metric], batches, explain=explain_exception)
     return {**scores.values, **{name: reason.code for name, reason in scores.reasons.items()}}
 
 

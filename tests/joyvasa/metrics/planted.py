@@ -27,7 +27,7 @@ class PlantedBundle:
 
     networks: dict[str, nn.Module] = field(default_factory=dict)
 
-    def network(self, role: str, device: torch.device | str = "cpu") -> nn.Module:
+    def load_network(self, role: str, device: torch.device | str = "cpu") -> nn.Module:
         return self.networks[role].to(device).eval()
 
 

@@ -39,7 +39,7 @@ class _Stub:
     def __init__(self, network: Any) -> None:
         self.stub = network
 
-    def network(self, role: str, device: torch.device) -> Any:
+    def load_network(self, role: str, device: torch.device) -> Any:
         """Whatever the role."""
         return self.stub
 

@@ -19,8 +19,8 @@ from joyvasa.metrics.identity import (
     TEMPLATE,
     IdentityConfig,
     IdentityMetric,
-    align,
-    cosines,
+    align_face,
+    cosine_similarities,
     similarity_transform,
 )
 from tests.golden import metric_recipe
@@ -134,7 +134,7 @@ def expected_cosine(image: np.ndarray, other: np.ndarray) -> float:
 def test_same_face_is_one_and_another_is_what_arcface_says(files):
     source, other = portrait(1), portrait(2)
     frames = np.stack([source] * 25 + [other] * 25)
-    values = measured(metric_with(files), clip_of(frames, still=source), frames)
+    values = measured(metric_with(files), clip_of(frames, reference_frame=source), frames)
     # Two frames a second: 0, 12, 25, 37, so half of those looked at show the other face.
     assert values["identity"] == pytest.approx((1 + expected_cosine(source, other)) / 2, abs=1e-3)
     assert values["identity_faces"] == 1
@@ -146,7 +146,7 @@ def test_same_face_is_one_and_another_is_what_arcface_says(files):
 def test_batches_change_nothing(files, batch, batch_faces):
     source = portrait(1)
     frames = np.stack([np.roll(source, shift, axis=1) for shift in range(30)])
-    clip = clip_of(frames, still=source)
+    clip = clip_of(frames, reference_frame=source)
     whole = measured(metric_with(files, samples_per_second=5), clip, frames)
     parts = measured(metric_with(files, samples_per_second=5, batch_faces=batch_faces), clip, frames, batch=batch)
     assert parts["identity"] == pytest.approx(whole["identity"], abs=1e-6)
@@ -156,21 +156,21 @@ def test_batches_change_nothing(files, batch, batch_faces):
 def test_frames_without_a_face_are_skipped_and_counted(files):
     source = portrait(1)
     frames = np.stack([source] * 30 + [BLACK] * 20)
-    values = measured(metric_with(files), clip_of(frames, still=source), frames)
+    values = measured(metric_with(files), clip_of(frames, reference_frame=source), frames)
     assert values["identity"] == pytest.approx(1, abs=1e-5)
     assert values["identity_faces"] == pytest.approx(3 / 4)
 
 
 def test_video_without_any_face_has_a_reason(files):
     frames = np.stack([BLACK] * 25)
-    values = measured(metric_with(files), clip_of(frames, still=portrait(1)), frames)
+    values = measured(metric_with(files), clip_of(frames, reference_frame=portrait(1)), frames)
     assert values["identity"] == "no_face"
     assert values["identity_faces"] == 0
 
 
 @pytest.mark.parametrize(
     ("known", "code"),
-    [({"still": BLACK}, "no_source_face"), ({}, "no_still"), ({"still": portrait(1), "mode": "animal"}, "not_human")],
+    [({"reference_frame": BLACK}, "no_source_face"), ({}, "no_still"), ({"reference_frame": portrait(1), "mode": "animal"}, "not_human")],
 )
 def test_what_cannot_be_compared_has_a_reason(files, known, code):
     frames = np.stack([portrait(1)] * 3)
@@ -192,7 +192,11 @@ def test_largest_face_is_taken(files, tmp_path):
     source = portrait(1)
     frames = np.stack([source, portrait(2)])
     values = [
-        measured(metric_with({**files, "scrfd": path}, samples_per_second=25), clip_of(frames, still=source), frames)
+        measured(
+            metric_with({**files, "scrfd": path}, samples_per_second=25),
+            clip_of(frames, reference_frame=source),
+            frames,
+        )
         for path in (files["scrfd"], tmp_path / "two.onnx")
     ]
     assert values[0] == values[1]
@@ -207,7 +211,7 @@ def test_aligned_face_has_its_eyes_where_arcface_expects_them():
     image = np.zeros((400, 400, 3), np.uint8)
     for x, y in keypoints:
         cv2.circle(image, (round(x), round(y)), 4, (255, 255, 255), -1)
-    face = align(image, keypoints)
+    face = align_face(image, keypoints)
     assert all(face[round(y), round(x), 0] > 200 for x, y in TEMPLATE)
 
 
@@ -220,7 +224,7 @@ def test_a_mirrored_face_is_not_mirrored_back():
 def test_cosines_match_the_stored_ones():
     draws = metric_recipe.seeded_randn(21190, 20, 512)
     reference = metric_recipe.seeded_randn(21191, 512) + draws.mean(0) * 6
-    found = cosines((draws + 0.8 * reference).numpy(), reference.numpy())
+    found = cosine_similarities((draws + 0.8 * reference).numpy(), reference.numpy())
     np.testing.assert_allclose(found, meta()["csim"]["per_frame"], atol=1e-6)
     assert found.mean() == pytest.approx(meta()["csim"]["mean"], abs=1e-6)
 

@@ -7,7 +7,7 @@ from joyvasa.media.audio import SAMPLE_RATE
 from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.beat import beat_alignment, sound_beats
 from joyvasa.metrics.mouth_sound import MAX_LAG, MouthSoundMetric, best_correlation
-from joyvasa.metrics.support.sound import FLOOR, RATE, read_sound
+from joyvasa.metrics.support.sound import FLOOR, RATE, read_soundtrack
 from tests.joyvasa.metrics.clips import clip_of, noise, speaking
 from tests.media import ffmpeg, tone
 
@@ -66,7 +66,7 @@ def test_a_motion_at_another_rate_is_brought_to_that_of_the_sound(tmp_path):
 
 
 def test_level_and_length_of_a_sound(tmp_path):
-    track = read_sound(tone(tmp_path / "tone.wav", seconds=10.3, volume=0.5))
+    track = read_soundtrack(tone(tmp_path / "tone.wav", seconds=10.3, volume=0.5))
     assert track.n_samples == round(10.3 * SAMPLE_RATE)
     assert len(track.level) == len(track.onset_strength) == -(-track.n_samples * RATE // SAMPLE_RATE)
     np.testing.assert_allclose(track.level[1:-1], 20 * np.log10(0.5 / np.sqrt(2)), atol=0.1)
@@ -74,7 +74,7 @@ def test_level_and_length_of_a_sound(tmp_path):
 
 def test_silence_has_the_lowest_level_and_no_onset(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-t", "5", tmp_path / "silence.wav")
-    track = read_sound(tmp_path / "silence.wav")
+    track = read_soundtrack(tmp_path / "silence.wav")
     np.testing.assert_allclose(track.level, 20 * np.log10(FLOOR))
     assert not len(sound_beats(track.onset_strength))
 
@@ -83,7 +83,7 @@ def test_onsets_are_found_where_the_sound_sets_in(tmp_path):
     gate = "volume='exp(-6*mod(t,1))':eval=frame"
     source = f"sine=frequency=300:sample_rate=16000:duration=8,asetnsamples=64,{gate}"
     ffmpeg("-f", "lavfi", "-i", source, tmp_path / "strokes.wav")
-    beats = sound_beats(read_sound(tmp_path / "strokes.wav").onset_strength)
+    beats = sound_beats(read_soundtrack(tmp_path / "strokes.wav").onset_strength)
     np.testing.assert_array_equal(beats, np.arange(8) * RATE)
 
 

@@ -8,7 +8,7 @@ import torch
 from joyvasa.networks import build
 from joyvasa.networks.cpu import accelerate
 from joyvasa.runtime.device import autocast
-from joyvasa.runtime.memory import keep_freed_memory, usual_allocation
+from joyvasa.runtime.memory import default_allocation, keep_freed_memory
 from tests.joyvasa.turns import compare
 
 pytestmark = pytest.mark.bench
@@ -36,7 +36,7 @@ def test_a_denoising_step_of_many_records(precision, bound):
     with autocast(CPU, precision):
         predict = network._predictor(audio, prev_motion, prev_audio, SCALE, None)  # of a window: its 50 steps share it
 
-    @usual_allocation()
+    @default_allocation()
     def plainly():
         results, step = [], torch.tensor([STEP])
         for i in range(RECORDS):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from joyvasa.errors import ConfigError, InputError, ModelError
-from joyvasa.motion.driving import EYE_INDICES, LIP_INDICES, DrivingConfig, HumanDriver
+from joyvasa.motion.driving import EYE_INDICES, LIP_INDICES, DrivingConfig, PortraitDriver
 from joyvasa.motion.keypoints import KeypointInfo, head_rotation, transform_keypoints
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks import build
@@ -48,7 +48,7 @@ def small_networks(keypoints=21):
 
 def driver(config, source=None, motion=None, **extra):
     motion = make_motion() if motion is None else motion
-    return HumanDriver(config, source=source or make_source(), first_frame=motion[:1], **extra)
+    return PortraitDriver(config, source=source or make_source(), first_frame=motion[:1], **extra)
 
 
 def changed_expression(config):
@@ -65,8 +65,8 @@ EVERY_FORM = [
     DrivingConfig(),
     DrivingConfig(region="lip", multiplier=0.7),
     DrivingConfig(relative=True, stitching=True, normalize_lip=True),
-    DrivingConfig(relative=True, option="pose-friendly", region="pose"),
-    DrivingConfig(stitching=True).of_mode("animal"),
+    DrivingConfig(relative=True, relative_mode="pose-friendly", region="pose"),
+    DrivingConfig(stitching=True).for_mode("animal"),
 ]
 
 
@@ -115,14 +115,14 @@ def test_absolute_expressions_do_not_depend_on_the_first_frame_but_an_animals_do
     expected = (motion.expression[:1] - source.expression).expand(len(motion.scale), -1, -1).clone()
     expected[:, list(LIP_INDICES)] = 0
     torch.testing.assert_close(moved, expected, rtol=0, atol=1e-5)
-    animal = DrivingConfig(multiplier=1.0).of_mode("animal")
+    animal = DrivingConfig(multiplier=1.0).for_mode("animal")
     assert torch.equal(driver(animal, absolute_expression=True).keypoints(motion), driver(animal).keypoints(motion))
 
 
 @pytest.mark.parametrize("option", ["expression-friendly", "pose-friendly"])
 @pytest.mark.parametrize("region", ["lip", "eyes", "pose", "scale_and_translation"])
 def test_a_motion_starts_at_the_portrait(option, region):
-    relative = driver(DrivingConfig(relative=True, option=option, region=region))
+    relative = driver(DrivingConfig(relative=True, relative_mode=option, region=region))
     torch.testing.assert_close(relative.keypoints(make_motion()[:1]), relative.source_keypoints)
 
 
@@ -218,7 +218,7 @@ def test_options_that_need_an_absent_network_are_refused(config, network):
     "options",
     [
         {"region": "nose"},
-        {"option": "friendly"},
+        {"relative_mode": "friendly"},
         {"multiplier": -1.0},
         {"multiplier": math.nan},
         {"normalize_lip": True},

@@ -10,7 +10,7 @@ from joyvasa.motion.keypoints import (
     motion_multiplier,
     pose_keypoints,
     retargeting_delta,
-    stitch,
+    stitch_keypoints,
     transform_keypoints,
 )
 from joyvasa.networks import build
@@ -85,8 +85,8 @@ def test_autocast_does_not_touch_keypoints():
     exact = transform_keypoints(info)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(transform_keypoints(info), exact)
-        stitched = stitch(network, exact, exact)
-    assert torch.equal(stitched, stitch(network, exact, exact))
+        stitched = stitch_keypoints(network, exact, exact)
+    assert torch.equal(stitched, stitch_keypoints(network, exact, exact))
 
 
 def test_heads_of_any_number_of_keypoints_become_points():
@@ -107,7 +107,7 @@ def test_stitching_moves_each_keypoint_and_all_of_them_in_x_and_y():
 
     source = torch.arange(6.0).view(1, 2, 3)
     driving = torch.arange(6.0, 18.0).view(2, 2, 3)
-    moved = stitch(network, source, driving) - driving
+    moved = stitch_keypoints(network, source, driving) - driving
     assert moved.tolist() == [[[10, 20, 0], [10, 20, 1]]] * 2
 
 

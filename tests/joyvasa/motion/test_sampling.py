@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.motion.sampling import Recording, SamplingConfig, sample_motion, speech_windows
+from joyvasa.motion.sampling import Recording, SamplingConfig, encode_recording, sample_motion
 from joyvasa.motion.sequence import MotionTemplate
 from joyvasa.motion.windows import plan_windows
 from joyvasa.networks import build
@@ -31,7 +31,7 @@ def template():
 
 def of_sound(network, n_samples, blocks, seed=0, *, windows_per_call=1, **options):
     plan = plan_windows(n_samples, network.sizes)
-    features = speech_windows(network, blocks, plan, windows_per_call=windows_per_call)
+    features = encode_recording(network, blocks, plan, windows_per_call=windows_per_call)
     return Recording(plan, features, torch.Generator().manual_seed(seed), **options)
 
 
@@ -158,8 +158,8 @@ def test_memory_does_not_grow_with_the_recording(network, template):
 def test_windows_encoded_together_give_the_same_features_and_motion(network, template, windows_per_call):
     waveform = 0.1 * np.random.default_rng(0).standard_normal(61_234, dtype=np.float32)
     plan = plan_windows(len(waveform), network.sizes)
-    alone = list(speech_windows(network, [waveform], plan))
-    together = list(speech_windows(network, [waveform], plan, windows_per_call=windows_per_call))
+    alone = list(encode_recording(network, [waveform], plan))
+    together = list(encode_recording(network, [waveform], plan, windows_per_call=windows_per_call))
     assert len(alone) == len(together) == plan.n_windows
     torch.testing.assert_close(torch.stack(together), torch.stack(alone), rtol=0, atol=1e-5)
     (one,) = sample_motion(network, [recording(network, 0, 61_234)], template)
@@ -177,14 +177,14 @@ def test_no_more_windows_are_read_than_are_encoded_at_once(network):
             yield np.zeros(network.config.n_motions * 640, np.float32)
 
     plan = plan_windows(100 * network.config.n_motions * 640, network.sizes)
-    next(speech_windows(network, blocks(), plan, windows_per_call=3))
+    next(encode_recording(network, blocks(), plan, windows_per_call=3))
     assert n_read <= 4
 
 
 def test_encoded_sound_serves_many_motions(network, template):
     plan = plan_windows(30_000, network.sizes)
     waveform = 0.1 * np.random.default_rng(0).standard_normal(30_000, dtype=np.float32)
-    features = list(speech_windows(network, [waveform], plan))
+    features = list(encode_recording(network, [waveform], plan))
     shared = [Recording(plan, features, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     first, second = sample_motion(network, shared, template)
     assert_same(first, sample_motion(network, [recording(network, 0, 30_000)], template)[0])

@@ -75,7 +75,7 @@ def test_bad_motion_files_are_refused_by_name(change, code):
 def test_template_scales_expression_and_pose_and_ignores_the_rest():
     template = MotionTemplate.from_arrays(template_arrays())
     coefficients = torch.cat([torch.ones(4, 3 * KEYPOINTS), torch.full((4, 7), 0.25), torch.full((4, 3), 99.0)], dim=1)
-    sequence = template.denormalise(coefficients)
+    sequence = template.denormalize(coefficients)
     torch.testing.assert_close(sequence.expression, torch.full((4, KEYPOINTS, 3), 2.5))
     torch.testing.assert_close(sequence.pose[0], torch.tensor([0.5, 1.5, 1.5, 1.5, 2.5, 3.5, 4.5]))
     assert sequence.pose.dtype == torch.float32
@@ -83,7 +83,7 @@ def test_template_scales_expression_and_pose_and_ignores_the_rest():
 
 def test_template_of_other_keypoints_than_the_network_is_refused():
     with pytest.raises(ModelError, match="21 numbers a frame; expected at least 22"):
-        MotionTemplate.from_arrays(template_arrays()).denormalise(torch.zeros(4, 21))
+        MotionTemplate.from_arrays(template_arrays()).denormalize(torch.zeros(4, 21))
 
 
 @pytest.mark.parametrize(

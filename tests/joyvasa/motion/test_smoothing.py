@@ -4,7 +4,14 @@ import torch
 
 from joyvasa.errors import ConfigError
 from joyvasa.motion.sequence import MotionSequence
-from joyvasa.motion.smoothing import SmoothingConfig, kalman, moving_average, smooth, trailing_mean, trailing_median
+from joyvasa.motion.smoothing import (
+    SmoothingConfig,
+    kalman_smooth,
+    moving_average,
+    smooth_motion,
+    trailing_mean,
+    trailing_median,
+)
 
 
 def noisy_motion(n_frames=50):
@@ -20,7 +27,7 @@ def roughness(values):
 @pytest.mark.parametrize("method", ["ema", "median", "mean"])
 def test_pose_is_smoothed_and_expression_is_left(method):
     motion = noisy_motion()
-    smoothed = smooth(motion, SmoothingConfig(method))
+    smoothed = smooth_motion(motion, SmoothingConfig(method))
     assert roughness(smoothed.pose) < roughness(motion.pose)
     torch.testing.assert_close(smoothed.expression, motion.expression, rtol=0, atol=0)
     assert smoothed.frames_per_second == 30.0
@@ -28,14 +35,14 @@ def test_pose_is_smoothed_and_expression_is_left(method):
 
 def test_kalman_smooths_expression_too():
     motion = noisy_motion()
-    smoothed = smooth(motion, SmoothingConfig("kalman", kalman_observation_variance=1e-4))
+    smoothed = smooth_motion(motion, SmoothingConfig("kalman", kalman_observation_variance=1e-4))
     assert roughness(smoothed.expression) < 0.7 * roughness(motion.expression)
     assert roughness(smoothed.pose) < 0.7 * roughness(motion.pose)
 
 
 def test_none_returns_the_motion():
     motion = noisy_motion()
-    assert smooth(motion, SmoothingConfig("none")) is motion
+    assert smooth_motion(motion, SmoothingConfig("none")) is motion
 
 
 @pytest.mark.parametrize("method", ["ema", "median", "mean", "kalman"])
@@ -43,7 +50,7 @@ def test_none_returns_the_motion():
 def test_short_and_still_motion_stays_as_it_is(method, n_frames):
     frame = noisy_motion(1)
     still = MotionSequence.from_pose(frame.expression.expand(n_frames, -1, -1), frame.pose.expand(n_frames, -1))
-    smoothed = smooth(still, SmoothingConfig(method))
+    smoothed = smooth_motion(still, SmoothingConfig(method))
     torch.testing.assert_close(smoothed.pose, still.pose)
     torch.testing.assert_close(smoothed.expression, still.expression)
 
@@ -65,7 +72,9 @@ def test_kalman_equals_the_direct_solution_of_the_walk():
         precision[frame : frame + 2, frame : frame + 2] += np.array([[1, -1], [-1, 1]]) / process
     right = values / observation
     right[0] += values[0]
-    np.testing.assert_allclose(kalman(values, process, observation), np.linalg.solve(precision, right), atol=1e-12)
+    np.testing.assert_allclose(
+        kalman_smooth(values, process, observation), np.linalg.solve(precision, right), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(

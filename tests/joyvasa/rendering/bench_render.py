@@ -9,7 +9,7 @@ from joyvasa.networks import build
 from joyvasa.networks.cpu import accelerate
 from joyvasa.rendering.renderer import to_uint8
 from joyvasa.runtime.device import autocast
-from joyvasa.runtime.memory import keep_freed_memory, usual_allocation
+from joyvasa.runtime.memory import default_allocation, keep_freed_memory
 from tests.joyvasa.turns import compare
 
 pytestmark = pytest.mark.bench
@@ -32,7 +32,7 @@ def test_frames_of_one_portrait(precision, bound):
         with autocast(CPU, precision):
             return warping(feature, source, driving)["out"]
 
-    @usual_allocation()
+    @default_allocation()
     def warp_plainly():
         return torch.cat([plain_warping(feature, source, frame[None])["out"] for frame in driving])
 
@@ -40,7 +40,7 @@ def test_frames_of_one_portrait(precision, bound):
         with autocast(CPU, precision):
             return generator(warped)
 
-    @usual_allocation()
+    @default_allocation()
     def paint_plainly(warped):
         return torch.cat([plain_generator(frame[None]) for frame in warped])
 

@@ -87,7 +87,7 @@ def test_the_person_stays_who_they_are(synthesize_sentences, frames):
 def test_a_mouth_is_shut_in_silence(animator, tmp_path):
     config = load_config(AnimationConfig, settings=["device=cpu", "audio.allow_silence=true"])
     silence = tone(tmp_path / "silence.wav", seconds=1.0, volume=1e-4)
-    quiet = Animator(config, loaded=animator.models).animate(EXAMPLES / "portrait.jpg", silence, tmp_path / "quiet.mp4")
+    quiet = Animator(config, models=animator.models).animate(EXAMPLES / "portrait.jpg", silence, tmp_path / "quiet.mp4")
     assert np.abs(estimate_mouth_opening(quiet.motion, COMPACT)).max() < 0.05
 
 
@@ -97,7 +97,7 @@ def test_eyes_blink_and_open_again(animator, tmp_path):
 
     long = tmp_path / "long.wav"
     ffmpeg("-stream_loop", 4, "-i", EXAMPLES / "speech.flac", long)
-    motion = animator.sample([animator.recording(long, probe_audio(long), 3)])[0]
+    motion = animator.sample_motions([animator.prepare_recording(long, probe_audio(long), 3)])[0]
     eyes = estimate_eye_opening(motion, COMPACT)
     assert 2 <= count_motion_blinks(eyes, 25.0) <= 25
     assert np.median(eyes) > 0.35

@@ -12,8 +12,8 @@ import numpy as np
 from joyvasa.bundles import open_bundle
 from joyvasa.errors import JoyvasaError
 from joyvasa.media.video_reader import BATCH_FRAMES, VideoInfo, stream_video
-from joyvasa.metrics.base import Clip, Column, Measurement, Metric, MetricModels, NotMeasured, Values
-from joyvasa.metrics.registry import BUNDLE, build, unavailable
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, MetricModels, NotMeasured, Values
+from joyvasa.metrics.registry import METRICS_BUNDLE, build_metric, check_availability
 from joyvasa.runtime.device import choose_device
 
 Explain = Callable[[Exception], NotMeasured]
@@ -21,7 +21,7 @@ Explain = Callable[[Exception], NotMeasured]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class ClipScores:
     """What was measured of one clip.
 
     Args:
@@ -37,7 +37,7 @@ class Scores:
     n_frames: int = 0
 
 
-def explained(error: Exception) -> NotMeasured:
+def explain_exception(error: Exception) -> NotMeasured:
     """The reason that an exception stands for."""
     if isinstance(error, JoyvasaError):
         return NotMeasured(error.code, error.sentence)
@@ -53,7 +53,7 @@ class MetricSet:
         models: bundle with their weights, a name or a folder.
         device: device that their networks work on.
         commercial: whether only weights that may be used commercially count.
-        explain: see `measure`; also for a metric that cannot be loaded.
+        explain: see `measure_clip`; also for a metric that cannot be loaded.
 
     Attributes:
         metrics: those that can be used, set up.
@@ -69,17 +69,17 @@ class MetricSet:
         self,
         names: Iterable[str],
         *,
-        models: str = BUNDLE,
+        models: str = METRICS_BUNDLE,
         device: str = "auto",
         commercial: bool = False,
-        explain: Explain = explained,
+        explain: Explain = explain_exception,
     ) -> None:
         self._explain = explain
         self.metrics: list[Metric] = []
-        self.missing: dict[Column, NotMeasured] = {}
+        self.missing: dict[MetricColumn, NotMeasured] = {}
         bundle = open_bundle(models)
-        for metric in map(build, names):
-            reason = unavailable(metric, bundle, commercial=commercial)
+        for metric in map(build_metric, names):
+            reason = check_availability(metric, bundle, commercial=commercial)
             if reason is None and metric.roles:
                 try:
                     metric.setup(MetricModels(bundle=bundle, device=choose_device(device)))
@@ -91,13 +91,13 @@ class MetricSet:
                 self.missing |= dict.fromkeys(metric.columns, reason)
 
     @property
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[MetricColumn]:
         """Columns of all metrics, those that can be used first."""
         return [*(column for metric in self.metrics for column in metric.columns), *self.missing]
 
     def measure(
         self, clip: Clip, *, batch_frames: int = BATCH_FRAMES, on_frames: Callable[[int], object] | None = None
-    ) -> Scores:
+    ) -> ClipScores:
         """Measure a clip; columns that cannot be had here have their reason.
 
         Args:
@@ -112,13 +112,13 @@ class MetricSet:
         rate = Fraction(clip.frames_per_second).limit_denominator(100_000)
         info = VideoInfo(clip.width, clip.height, rate, clip.has_sound)
         frames = _counted(stream_video(clip.video, info=info, batch_frames=batch_frames), on_frames)
-        scores = measure(clip, self.metrics, frames, explain=self._explain)
-        missing = self.without_numbers()
+        scores = measure_clip(clip, self.metrics, frames, explain=self._explain)
+        missing = self.empty_scores()
         return replace(
             scores, values={**scores.values, **missing.values}, reasons={**scores.reasons, **missing.reasons}
         )
 
-    def without_numbers(self, reason: NotMeasured | None = None) -> Scores:
+    def empty_scores(self, reason: NotMeasured | None = None) -> ClipScores:
         """Return scores without any number.
 
         Args:
@@ -128,10 +128,12 @@ class MetricSet:
         reasons = {column.name: why for column, why in self.missing.items()} | {
             column.name: reason for column in usable if reason
         }
-        return Scores(values=dict.fromkeys(reasons), reasons=reasons)
+        return ClipScores(values=dict.fromkeys(reasons), reasons=reasons)
 
 
-def measure(clip: Clip, metrics: Sequence[Metric], frames: Iterable[np.ndarray], *, explain: Explain) -> Scores:
+def measure_clip(
+    clip: Clip, metrics: Sequence[Metric], frames: Iterable[np.ndarray], *, explain: Explain
+) -> ClipScores:
     """Measures a clip.
 
     Args:
@@ -139,7 +141,7 @@ def measure(clip: Clip, metrics: Sequence[Metric], frames: Iterable[np.ndarray],
         metrics: set up; each column belongs to one of them.
         frames: all of the clip in order, arrays of shape (n, height, width, 3), uint8 RGB; read once, and only if a
             metric wants to see them.
-        explain: usually `explained`.
+        explain: usually `explain_exception`.
 
     Raises:
         Exception: what `frames` and `explain` raise.
@@ -162,7 +164,7 @@ def measure(clip: Clip, metrics: Sequence[Metric], frames: Iterable[np.ndarray],
             values[column] = None if isinstance(value, NotMeasured) else float(value)
             if isinstance(value, NotMeasured):
                 reasons[column] = value
-    return Scores(values=values, reasons=reasons, features=features, n_frames=n_frames)
+    return ClipScores(values=values, reasons=reasons, features=features, n_frames=n_frames)
 
 
 def _counted(batches: Iterable[np.ndarray], on_frames: Callable[[int], object] | None) -> Iterator[np.ndarray]:
