@@ -11,8 +11,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from joyvasa.errors import ConfigError, name_hint
-from joyvasa.runtime.validation import explain_refusal
+from joyvasa.errors import ConfigError, suggest_name
+from joyvasa.runtime.validation import explain_validation_error
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[s
     return _validated(kind, tree)
 
 
-def config_from(kind: type[T], content: Mapping[str, Any], *, where: str = "configuration") -> T:
+def config_from_dict(kind: type[T], content: Mapping[str, Any], *, where: str = "configuration") -> T:
     """Builds a configuration from a mapping, such as `plain` gives; what it lacks keeps its default.
 
     Args:
@@ -65,15 +65,15 @@ def _validated(kind: type[T], tree: dict[str, Any]) -> T:
     try:
         return TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
-        raise ConfigError("config_invalid", explain_refusal(error, tree, root="configuration")[0]) from None
+        raise ConfigError("config_invalid", explain_validation_error(error, tree, root="configuration")[0]) from None
 
 
 def dump_config(config: Any) -> str:
     """A configuration as YAML that `load_config` reads back."""
-    return yaml.safe_dump(plain(config), sort_keys=False)
+    return yaml.safe_dump(config_to_dict(config), sort_keys=False)
 
 
-def plain(config: Any) -> dict[str, Any]:
+def config_to_dict(config: Any) -> dict[str, Any]:
     """A configuration as nested mappings, lists, numbers and strings."""
 
     def convert(value: Any) -> Any:
@@ -105,7 +105,7 @@ def _merge(kind: Any, tree: dict[str, Any], changes: Mapping[str, Any], *, where
     options = get_type_hints(kind)
     for key, value in changes.items():
         if key not in options:
-            hint = name_hint(str(key), options, prefix=prefix)
+            hint = suggest_name(str(key), options, prefix=prefix)
             raise ConfigError("config_unknown_option", f"{where}: no option {prefix}{key}; {hint}")
         inner = options[key]
         if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):

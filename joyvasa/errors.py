@@ -46,7 +46,7 @@ class EnvironmentFault(JoyvasaError):  # noqa: N818 (EnvironmentError is a built
     """The machine lacks something: a program, a device, memory."""
 
 
-def name_hint(name: str, known: Collection[str], *, prefix: str = "") -> str:
+def suggest_name(name: str, known: Collection[str], *, prefix: str = "") -> str:
     """Return what an error about an unknown name suggests: the name that is meant, or else all names.
 
     Args:

@@ -31,7 +31,7 @@ def read_results(
     run: str | os.PathLike[str], columns: Sequence[str] | None = None, filter: ds.Expression | None = None
 ) -> pd.DataFrame:
     """Read the outcome rows of a run; see `joyvasa.results`."""
-    files = finished_tables(run)
+    files = find_finished_tables(run)
     schema = read_schema(files)
     for name in columns or ():
         if name not in schema.names:
@@ -41,7 +41,7 @@ def read_results(
     return read_table(files, schema, columns, filter).to_pandas(types_mapper=_nullable)
 
 
-def finished_tables(run: str | os.PathLike[str]) -> list[str]:
+def find_finished_tables(run: str | os.PathLike[str]) -> list[str]:
     """Return the outcome tables of the finished shards of a run, in the order of the manifest.
 
     Args:
@@ -79,7 +79,7 @@ def read_schema(files: Sequence[str]) -> pa.Schema:
     return pa.unify_schemas([*schemas], promote_options="permissive") if schemas else pa.schema([])
 
 
-def read_tables(
+def iterate_tables(
     files: Sequence[str],
     schema: pa.Schema | None = None,
     columns: Sequence[str] | None = None,
@@ -108,7 +108,7 @@ def read_tables(
             if len(some) == 1:
                 raise _unreadable(some[0], error) from error
             for file in some:  # finds the one that is damaged
-                yield from read_tables([file], schema, columns, filter)
+                yield from iterate_tables([file], schema, columns, filter)
             continue
         yield table
 
@@ -121,7 +121,7 @@ def read_table(
 ) -> pa.Table:
     """Read outcome tables as one; see `read_tables`."""
     whole: pa.Schema = read_schema(files) if schema is None else schema
-    tables = [*read_tables(files, whole, columns, filter)]
+    tables = [*iterate_tables(files, whole, columns, filter)]
     if not tables:
         empty = whole.empty_table()
         return empty if columns is None else empty.select([*columns])

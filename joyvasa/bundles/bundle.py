@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from joyvasa.bundles.checkpoints import checkpoint_format
 from joyvasa.bundles.hashes import HashCache
 from joyvasa.bundles.spec import BundleSpec, License, Role, Switches
-from joyvasa.bundles.state import load_state
-from joyvasa.bundles.weights import Weights, read_weights, source_of
+from joyvasa.bundles.state import load_network_state
+from joyvasa.bundles.weights import Weights, read_source_hash, read_weights
 from joyvasa.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ class Bundle:
                 "another one, as --models joyvasa, or another mode",
             )
         if missing:
-            raise ModelError("models_missing", f"bundle {self.name}: {self.needs(missing)}")
+            raise ModelError("models_missing", f"bundle {self.name}: {self.describe_missing(missing)}")
 
-    def needs(self, roles: Iterable[str]) -> str:
+    def describe_missing(self, roles: Iterable[str]) -> str:
         """`not available: needs FILE (joyvasa models fetch NAME)` for roles that are not there."""
         roles = list(roles)
         entries = [self.spec.roles.get(role) for role in roles]
@@ -131,7 +131,7 @@ class Bundle:
                 )
         return path
 
-    def network(self, role: str, device: torch.device | str = "cpu") -> nn.Module:
+    def load_network(self, role: str, device: torch.device | str = "cpu") -> nn.Module:
         """Builds the network of a role and loads its weights, strictly.
 
         Args:
@@ -150,16 +150,16 @@ class Bundle:
                 "weights_mismatch", f"bundle {self.name}: {role} is a file ({entry.format}), not a network"
             )
         if entry.format == "generated":
-            from joyvasa.bundles.synthetic import generate
+            from joyvasa.bundles.synthetic import generate_network
 
-            module = generate(lambda: self._build(role, entry.config), role, entry)
+            module = generate_network(lambda: self._build(role, entry.config), role, entry)
         else:
-            weights = self.weights(role)
+            weights = self.load_weights(role)
             module = self.build_for(role, weights)
-            load_state(module, weights.state, weights.where, checkpoint_format(entry.network).dropped)
+            load_network_state(module, weights.state, weights.where, checkpoint_format(entry.network).dropped)
         return module.to(device).eval()
 
-    def weights(self, role: str) -> Weights:
+    def load_weights(self, role: str) -> Weights:
         """The tensors of a role as its file holds them, read safely."""
         path, entry = self.file(role), self._entry(role)
         converted = path != self.path(entry)
@@ -171,7 +171,7 @@ class Bundle:
         config = checkpoint_format(entry.network).config
         return self._build(role, config(weights, entry.config) if config else entry.config)
 
-    def template(self) -> MotionTemplate:
+    def load_template(self) -> MotionTemplate:
         """Statistics that turn the coefficients of the motion model into motion.
 
         Raises:
@@ -179,19 +179,19 @@ class Bundle:
         """
         from joyvasa.motion.sequence import MotionTemplate
 
-        arrays = self.template_arrays()
+        arrays = self.load_template_arrays()
         try:
             return MotionTemplate.from_arrays(arrays)
         except ModelError as error:
             raise ModelError(error.code, f"bundle {self.name}: {error.sentence}") from None
 
-    def template_arrays(self) -> dict[str, Any]:
+    def load_template_arrays(self) -> dict[str, Any]:
         """The arrays of the motion template by their published names."""
         entry = self._entry(TEMPLATE_ROLE)
         if entry.format == "generated":
-            from joyvasa.bundles.synthetic import template_arrays
+            from joyvasa.bundles.synthetic import make_template_arrays
 
-            return template_arrays(entry.config)
+            return make_template_arrays(entry.config)
         from joyvasa.bundles.template_pickle import read_template_pickle
 
         path = self.file(TEMPLATE_ROLE)
@@ -250,7 +250,7 @@ class Bundle:
         entry = self._entry(role)
         converted = self.converted_path(role)
         if entry.format in ("pytorch", "template-pickle") and entry.sha256 and converted.is_file():
-            if source_of(converted) == entry.sha256:
+            if read_source_hash(converted) == entry.sha256:
                 return converted
         return self.path(entry)
 

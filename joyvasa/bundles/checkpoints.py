@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from joyvasa.bundles.generator import generator_config
+from joyvasa.bundles.generator import infer_generator_config
 from joyvasa.bundles.weights import Weights
 
 
@@ -31,7 +31,7 @@ _FORMATS = {
     # The published code drops the table of diffusion steps when loading: it is a formula, and old files hold fewer
     # rows than the network.
     "motion_generator": CheckpointFormat(
-        dropped=frozenset({"denoising_net.TE.pe"}), config=generator_config, switches=("positional_encoding",)
+        dropped=frozenset({"denoising_net.TE.pe"}), config=infer_generator_config, switches=("positional_encoding",)
     ),
     # The published file is older than the counters of batch norm, which only training reads.
     "syncnet": CheckpointFormat(

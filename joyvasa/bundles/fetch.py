@@ -18,16 +18,16 @@ from typing import Literal
 
 from joyvasa.bundles.bundle import Bundle
 from joyvasa.bundles.hashes import HashCache
-from joyvasa.bundles.spec import Role, Source
+from joyvasa.bundles.spec import HubSource, Role
 from joyvasa.errors import ModelError, OutputError
-from joyvasa.runtime.files import put_in_place, sha256_of
+from joyvasa.runtime.files import hash_file, move_into_place
 
 INCOMING = ".incoming"  # folder for unfinished files, inside the bundle's folder and so on its disk
 DISK_RESERVE_BYTES = 64 << 20  # left free beside the files
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchResult:
     """What became of one role.
 
     Args:
@@ -44,11 +44,11 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FetchPlan:
     """What a fetch would do: roles with something to transfer, and the outcome of all others."""
 
     wanted: dict[str, Role]
-    settled: list[Fetched]
+    settled: list[FetchResult]
 
     @property
     def bytes(self) -> int:
@@ -56,7 +56,7 @@ class Plan:
         return sum({str(role.file): role.bytes or 0 for role in self.wanted.values()}.values())
 
 
-def plan_fetch(bundle: Bundle, roles: Iterable[str], *, commercial_only: bool = False) -> Plan:
+def plan_fetch(bundle: Bundle, roles: Iterable[str], *, commercial_only: bool = False) -> FetchPlan:
     """Finds out what is missing or wrong.
 
     Args:
@@ -71,7 +71,7 @@ def plan_fetch(bundle: Bundle, roles: Iterable[str], *, commercial_only: bool = 
         ModelError: a role is not part of the bundle.
     """
     wanted: dict[str, Role] = {}
-    settled: list[Fetched] = []
+    settled: list[FetchResult] = []
     for name in roles:
         license = bundle.licenses([name])[name]  # also refuses unknown roles
         role = bundle.spec.roles[name]
@@ -79,17 +79,17 @@ def plan_fetch(bundle: Bundle, roles: Iterable[str], *, commercial_only: bool = 
         if file is None:
             continue
         if commercial_only and license.commercial != "yes":
-            settled.append(Fetched(name, file, "refused", role.bytes))
+            settled.append(FetchResult(name, file, "refused", role.bytes))
         elif _is_right(bundle.path(role), role, bundle.cache):
-            settled.append(Fetched(name, file, "present", role.bytes))
+            settled.append(FetchResult(name, file, "present", role.bytes))
         elif role.source is None:
-            settled.append(Fetched(name, file, "no_source", role.bytes))
+            settled.append(FetchResult(name, file, "no_source", role.bytes))
         else:
             wanted[name] = role
-    return Plan(wanted, settled)
+    return FetchPlan(wanted, settled)
 
 
-def fetch(bundle: Bundle, plan: Plan, *, on_file: Callable[[str, Role], None] | None = None) -> list[Fetched]:
+def fetch_files(bundle: Bundle, plan: FetchPlan, *, on_file: Callable[[str, Role], None] | None = None) -> list[FetchResult]:
     """Carries out a plan. What was put in place stays if a later file fails.
 
     Args:
@@ -131,7 +131,7 @@ def fetch(bundle: Bundle, plan: Plan, *, on_file: Callable[[str, Role], None] | 
     with suppress(OSError):
         if not any(path.suffix == ".part" for path in incoming.iterdir()):
             shutil.rmtree(incoming)
-    fetched = [Fetched(name, str(role.file), "fetched", sizes[str(role.file)]) for name, role in plan.wanted.items()]
+    fetched = [FetchResult(name, str(role.file), "fetched", sizes[str(role.file)]) for name, role in plan.wanted.items()]
     return [*plan.settled, *fetched]
 
 
@@ -141,7 +141,7 @@ def _is_right(path: Path, role: Role, hashes: HashCache) -> bool:
     return role.sha256 is None or hashes.sha256(path) == role.sha256
 
 
-def _refuse_links(bundle: Bundle, plan: Plan, incoming: Path) -> None:
+def _refuse_links(bundle: Bundle, plan: FetchPlan, incoming: Path) -> None:
     """A bundle folder from elsewhere must not make the transfer write to another place."""
     for role in plan.wanted.values():
         bundle.check_inside(bundle.path(role).parent)
@@ -150,7 +150,7 @@ def _refuse_links(bundle: Bundle, plan: Plan, incoming: Path) -> None:
             raise ModelError("bundle_invalid", f"{path}: a link where unfinished files belong: remove it")
 
 
-def _check_room(folder: Path, plan: Plan, incoming: Path) -> None:
+def _check_room(folder: Path, plan: FetchPlan, incoming: Path) -> None:
     begun = sum(path.stat().st_size for path in incoming.glob("*.part"))
     needed = max(plan.bytes - begun, 0) + DISK_RESERVE_BYTES
     free = shutil.disk_usage(folder).free
@@ -168,7 +168,7 @@ def _fetch_one(bundle: Bundle, role: Role, incoming: Path, revisions: dict[tuple
     part = incoming / f"{(role.sha256 or 'unpinned')[:16]}-{target.name}.part"
     _transfer(source, part, role.bytes, revisions)
     size = part.stat().st_size
-    digest = sha256_of(part)
+    digest = hash_file(part)
     if (role.bytes is not None and size != role.bytes) or (role.sha256 is not None and digest != role.sha256):
         part.unlink()
         raise ModelError(
@@ -178,11 +178,11 @@ def _fetch_one(bundle: Bundle, role: Role, incoming: Path, revisions: dict[tuple
             "it was removed: fetch again, or report that the published file changed",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    put_in_place(part, target)
+    move_into_place(part, target)
     bundle.cache.remember(target, digest)
 
 
-def _transfer(source: Source, part: Path, expected: int | None, revisions: dict[tuple[str, str], str]) -> None:
+def _transfer(source: HubSource, part: Path, expected: int | None, revisions: dict[tuple[str, str], str]) -> None:
     """Appends to `part` what it lacks; remembers completed revisions."""
     import huggingface_hub
     from huggingface_hub.file_download import http_get
@@ -248,7 +248,7 @@ def _unreachable(where: str, error: Exception) -> ModelError:
     )
 
 
-def _full_revision(source: Source, endpoint: str | None) -> str:
+def _full_revision(source: HubSource, endpoint: str | None) -> str:
     """The full commit of an abbreviated one, which the hub does not take.
 
     Falls back to `main` where the repository does not know the commit any more: what arrives is

@@ -28,7 +28,7 @@ ENCODERS = ("hubert", "wav2vec2")
 _STEP_TABLE = "denoising_net.TE.pe"
 
 
-def generator_config(weights: Weights, stated: Mapping[str, Any]) -> dict[str, Any]:
+def infer_generator_config(weights: Weights, stated: Mapping[str, Any]) -> dict[str, Any]:
     """Sizes for `joyvasa.networks.build("motion_generator")`.
 
     Args:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from joyvasa.runtime.files import atomic_write, sha256_of
+from joyvasa.runtime.files import atomic_write, hash_file
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class HashCache:
         known = self._read().get(str(file.resolve()))
         if isinstance(known, list) and known[:3] == stamp and len(known) == 4:
             return str(known[3])
-        value = sha256_of(file)
+        value = hash_file(file)
         self.remember(file, value, stamp)
         return value
 

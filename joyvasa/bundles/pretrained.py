@@ -19,12 +19,12 @@ _MARKS = (
 )
 
 
-def is_reference_layout(folder: Path) -> bool:
+def is_pretrained_folder(folder: Path) -> bool:
     """Whether a folder looks like `pretrained_weights`."""
     return any((folder / mark).is_dir() for mark in _MARKS)
 
 
-def reference_bundle(folder: Path, published: BundleSpec, cache: HashCache) -> Bundle:
+def open_pretrained_folder(folder: Path, published: BundleSpec, cache: HashCache) -> Bundle:
     """The bundle that such a folder makes.
 
     Files that are published by their hash keep it; a motion generator under another name, or with other

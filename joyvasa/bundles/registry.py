@@ -8,7 +8,7 @@ from pathlib import Path
 
 from joyvasa.bundles.bundle import Bundle
 from joyvasa.bundles.hashes import HashCache
-from joyvasa.bundles.pretrained import is_reference_layout, reference_bundle
+from joyvasa.bundles.pretrained import is_pretrained_folder, open_pretrained_folder
 from joyvasa.bundles.spec import read_spec
 from joyvasa.errors import ModelError
 
@@ -71,8 +71,8 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         folder = folder.parent
     if (folder / SPEC_NAME).is_file():
         return Bundle(read_spec(folder / SPEC_NAME), folder, cache)
-    if is_reference_layout(folder):
-        return reference_bundle(folder, read_spec(_PACKAGE / "joyvasa" / SPEC_NAME), cache)
+    if is_pretrained_folder(folder):
+        return open_pretrained_folder(folder, read_spec(_PACKAGE / "joyvasa" / SPEC_NAME), cache)
     raise ModelError(
         "bundle_unknown",
         f"{text}: no such bundle; expected one of {', '.join(bundle_names())}, a folder with {SPEC_NAME}, or "

@@ -13,7 +13,7 @@ from joyvasa.errors import ModelError
 from joyvasa.faces.registry import detector_names
 from joyvasa.mode import Mode
 from joyvasa.mode import Mode as FaceMode
-from joyvasa.runtime.validation import explain_refusal
+from joyvasa.runtime.validation import explain_validation_error
 
 MAX_SPEC_BYTES = 1 << 20  # a bundle.yaml has a few kilobytes
 
@@ -48,7 +48,7 @@ class License(_Strict):
     note: str = ""
 
 
-class Source(_Strict):
+class HubSource(_Strict):
     """A file in a repository of the Hugging Face hub."""
 
     repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
@@ -64,7 +64,7 @@ class Switches(_Strict):
     animal_detector: str = "cascade"
     positional_encoding: Literal["per_token", "constant_row"] = "per_token"
     absolute_expression: bool = False  # the motion extractor leaves nothing of a person in the expression
-    audio_normalisation: Literal["none", "zero_mean_unit_variance"] = "none"
+    audio_normalization: Literal["none", "zero_mean_unit_variance"] = "none"
     audio_padding_samples: tuple[int, int] = (0, 0)  # zeros before and after the sound, at 16 kHz
     frames_per_second: int = Field(default=25, gt=0)
     input_size: int = Field(default=256, gt=0)  # side of the picture that the extractors take, pixels
@@ -89,7 +89,7 @@ class PublishedFile(_Strict):
     file: RelativePath | None = None
     bytes: int | None = Field(default=None, ge=0)  # null: the publisher's figure is not known exactly
     sha256: Sha256 | None = None
-    source: Source | None = None
+    source: HubSource | None = None
     switches: dict[str, Any] = {}  # replaces switches of the bundle where this file is used
 
 
@@ -144,7 +144,7 @@ class BundleSpec(_Strict):
         """The bundle's switches where this version of a file is used."""
         return Switches.model_validate(self.switches.model_dump() | version.switches)
 
-    def of_mode(self, mode: str) -> list[str]:
+    def roles_for_mode(self, mode: str) -> list[str]:
         """Names of the roles that a mode uses; `all` for every role."""
         return [name for name, role in self.roles.items() if mode == "all" or mode in role.modes]
 
@@ -192,6 +192,6 @@ def read_spec(path: Path) -> BundleSpec:
     try:
         return BundleSpec.model_validate(content)
     except ValidationError as error:
-        found = explain_refusal(error, content, root="bundle")
+        found = explain_validation_error(error, content, root="bundle")
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
         raise ModelError("bundle_invalid", f"{path}: {'; '.join(found[:3])}{more}") from None

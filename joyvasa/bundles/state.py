@@ -18,7 +18,7 @@ _ENCODER_PREFIXES = ("wav2vec2.", "hubert.")  # of the encoder inside a Hugging 
 _SHOWN = 3
 
 
-def adapted_names(state: Mapping[str, Tensor], expected: Collection[str], where: str) -> dict[str, Tensor]:
+def adapt_state_keys(state: Mapping[str, Tensor], expected: Collection[str], where: str) -> dict[str, Tensor]:
     """Renames what differs by habit only: data-parallel `module.`, weight norm old and new.
 
     Args:
@@ -50,7 +50,7 @@ def _candidates(name: str) -> list[str]:
     return names
 
 
-def fitted_state(
+def fit_state_dict(
     state: Mapping[str, Tensor], network: nn.Module, where: str, dropped: Collection[str] = ()
 ) -> dict[str, Tensor]:
     """The file's tensors under the network's names, complete and of the right shapes.
@@ -68,7 +68,7 @@ def fitted_state(
         ModelError: names are missing or left over, or shapes differ; says which, how many, and both shapes.
     """
     own = {name: tensor for name, tensor in network.state_dict().items() if name not in dropped}
-    named = adapted_names(state, {*own, *dropped}, where)
+    named = adapt_state_keys(state, {*own, *dropped}, where)
     given = {name: tensor for name, tensor in named.items() if name not in dropped}
     problems = [
         _listed("missing", sorted(own.keys() - given.keys())),
@@ -91,9 +91,9 @@ def fitted_state(
     return given
 
 
-def load_state(network: nn.Module, state: Mapping[str, Tensor], where: str, dropped: Collection[str] = ()) -> None:
-    """Puts a file's tensors into a network; see `fitted_state`."""
-    network.load_state_dict({**network.state_dict(), **fitted_state(state, network, where, dropped)}, strict=True)
+def load_network_state(network: nn.Module, state: Mapping[str, Tensor], where: str, dropped: Collection[str] = ()) -> None:
+    """Puts a file's tensors into a network; see `fit_state_dict`."""
+    network.load_state_dict({**network.state_dict(), **fit_state_dict(state, network, where, dropped)}, strict=True)
 
 
 def _listed(what: str, names: list[str]) -> str:

@@ -21,7 +21,7 @@ def role_seed(role: str) -> int:
     return int.from_bytes(hashlib.sha256(role.encode()).digest()[:4], "big")
 
 
-def generate(build: Callable[[], nn.Module], role: str, entry: Role) -> nn.Module:
+def generate_network(build: Callable[[], nn.Module], role: str, entry: Role) -> nn.Module:
     """A network with seeded constructor weights.
 
     Args:
@@ -46,7 +46,7 @@ def generate(build: Callable[[], nn.Module], role: str, entry: Role) -> nn.Modul
     return network.eval()
 
 
-def template_arrays(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def make_template_arrays(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Statistics of an ordinary talking head, under the names of the published template.
 
     Args:

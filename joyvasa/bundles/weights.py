@@ -161,7 +161,7 @@ def _read_safetensors(path: Path) -> Weights:
     return Weights(state, str(path), arguments, metadata)
 
 
-def source_of(path: Path) -> str | None:
+def read_source_hash(path: Path) -> str | None:
     """SHA-256 of the published file that a converted one was made from; None if it does not say."""
     try:
         with path.open("rb") as stream:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.faces.detection import Face, sort_faces
-from joyvasa.faces.haar import Hit, load_cascade, search, shrink, to_grey
+from joyvasa.faces.haar import CascadeHit, load_cascade, search_cascade, shrink_to_side, to_grayscale
 from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 
@@ -80,28 +80,28 @@ class AnimalCascadeDetector:
         Returns:
             Faces with nine landmarks, largest first; their score is the number of windows that agree.
         """
-        grey, factor = shrink(to_grey(image), self.config.working_side)
+        gray, factor = shrink_to_side(to_grayscale(image), self.config.working_side)
         with self._lock:
-            found = [face for roll in self.config.rolls for face in self._find(grey, factor, roll)]
+            found = [face for roll in self.config.rolls for face in self._find(gray, factor, roll)]
         return sort_faces(_distinct(found))
 
-    def _find(self, grey: Image, factor: float, roll: float) -> list[Face]:
+    def _find(self, gray: Image, factor: float, roll: float) -> list[Face]:
         """Faces tilted by about `roll`, in pixels of the whole picture."""
-        height, width = grey.shape
+        height, width = gray.shape
         upright = cv2.getRotationMatrix2D((width / 2, height / 2), roll, 1.0)
-        turned = cv2.warpAffine(grey, upright, (width, height), borderMode=cv2.BORDER_REPLICATE) if roll else grey
-        hits = search(
+        turned = cv2.warpAffine(gray, upright, (width, height), borderMode=cv2.BORDER_REPLICATE) if roll else gray
+        hits = search_cascade(
             self._cascade,
             np.asarray(turned, dtype=np.uint8),
             scale_step=self.config.scale_step,
-            min_neighbours=1,
+            min_neighbors=1,
             min_fraction=self.config.min_fraction,
         )
         back = np.asarray(cv2.invertAffineTransform(upright), dtype=np.float64)
         return [_face(hit, back, factor) for hit in hits if hit.count >= self.config.min_hits]
 
 
-def _face(hit: Hit, back: FloatArray, factor: float) -> Face:
+def _face(hit: CascadeHit, back: FloatArray, factor: float) -> Face:
     """A face of which only the box is known, completed by the proportions of a face."""
     x, y = _EYE
     points = [

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.faces.detection import Face, sort_faces
-from joyvasa.faces.haar import load_cascade, search, shrink, to_grey
+from joyvasa.faces.haar import load_cascade, search_cascade, shrink_to_side, to_grayscale
 from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 
@@ -45,14 +45,14 @@ class CascadeConfig:
     Args:
         working_side: larger pictures are shrunk to this side for the search, pixels.
         scale_step: ratio of successive window sizes.
-        min_neighbours: raw hits that a face must have beyond one.
+        min_neighbors: raw hits that a face must have beyond one.
         min_fraction: smallest face, relative to the picture's shorter side.
         weak_margin: a face whose score is this much below the picture's best only counts if its eyes are found.
     """
 
     working_side: int = 800
     scale_step: float = 1.1
-    min_neighbours: int = 4
+    min_neighbors: int = 4
     min_fraction: float = 0.05
     weak_margin: float = 1.0
 
@@ -91,36 +91,36 @@ class CascadeDetector:
         Returns:
             Faces, largest first; their score is the last stage's sum of the cascade, higher is surer.
         """
-        grey = to_grey(image)
+        gray = to_grayscale(image)
         with self._lock:
-            found = self._find(grey)
+            found = self._find(gray)
             best = max((score for _, score in found), default=0.0)
             faces = []
             for box, score in found:
-                eyes = self._find_eyes(grey, box)
+                eyes = self._find_eyes(gray, box)
                 if eyes is not None or score >= best - self.config.weak_margin:
                     faces.append(_face(box, score, eyes))
         return sort_faces(faces)
 
-    def _find(self, grey: Image) -> list[tuple[FloatArray, float]]:
+    def _find(self, gray: Image) -> list[tuple[FloatArray, float]]:
         """Boxes (left, top, side) and scores."""
         config = self.config
-        shrunk, factor = shrink(grey, config.working_side)
-        hits = search(
+        shrunk, factor = shrink_to_side(gray, config.working_side)
+        hits = search_cascade(
             self._faces,
             shrunk,
             scale_step=config.scale_step,
-            min_neighbours=config.min_neighbours,
+            min_neighbors=config.min_neighbors,
             min_fraction=config.min_fraction,
         )
         return [(np.array([hit.left, hit.top, hit.side], np.float32) / factor, hit.score) for hit in hits]
 
-    def _find_eyes(self, grey: Image, box: FloatArray) -> FloatArray | None:
-        """The centres of both eyes, float32 (2, 2), or None."""
+    def _find_eyes(self, gray: Image, box: FloatArray) -> FloatArray | None:
+        """The centers of both eyes, float32 (2, 2), or None."""
         left, top, side = box
         rows = slice(max(0, round(float(top))), round(float(top + side)))
         columns = slice(max(0, round(float(left))), round(float(left + side)))
-        face = cv2.resize(grey[rows, columns], (_EYE_SIDE, _EYE_SIDE), interpolation=cv2.INTER_AREA)
+        face = cv2.resize(gray[rows, columns], (_EYE_SIDE, _EYE_SIDE), interpolation=cv2.INTER_AREA)
         eyes = [self._find_eye(np.asarray(face, dtype=np.uint8), half) for half in _EYE_WINDOWS]
         pair = np.stack([eye for eye in eyes if eye is not None] or [np.zeros(2)])
         if len(pair) < 2:
@@ -132,7 +132,7 @@ class CascadeDetector:
         return (pair * side + [left, top]).astype(np.float32)
 
     def _find_eye(self, face: Image, half: tuple[float, float]) -> FloatArray | None:
-        """The centre of one eye in sides of the face."""
+        """The center of one eye in sides of the face."""
         top, bottom = (int(row * _EYE_SIDE) for row in _EYE_ROWS)
         left, right = (int(column * _EYE_SIDE) for column in half)
         window = face[top:bottom, left:right]
@@ -154,7 +154,7 @@ def face_from_eyes_and_mouth(
     Args:
         left_eye: (2,), the eye at the picture's left.
         right_eye: (2,).
-        mouth: (2,), its centre.
+        mouth: (2,), its center.
         box: left, top, right, bottom.
         score: of the detector.
 

@@ -22,10 +22,11 @@ class CropConfig:
     The defaults are the published CropConfig values; the reference's command line uses a scale of 3.0 instead.
 
     Args:
-        scale: side of the square relative to the larger side of the landmarks' box.
-        vx_ratio: shift of the centre along the eyes, in sides of the square; positive is to the right. The reference
-            accepts and ignores it, which equals the default.
-        vy_ratio: shift of the centre towards the mouth, in sides of the square; negative is towards the forehead.
+        scale: side of the square relative to the larger side of the landmarks' box; 1.8 to 2.0 gives livelier lips,
+            3.0 shows more of the surroundings.
+        vx_ratio: shift of the center along the eyes, in sides of the square; positive is to the right. The reference
+            ignores it, which equals the default.
+        vy_ratio: shift of the center towards the mouth, in sides of the square; negative is towards the forehead.
         size: side of the crop, pixels.
         rotate: turn the face upright.
 
@@ -68,7 +69,7 @@ class FaceCrop:
     outside_fraction: float
 
 
-def warp(image: Image, matrix: Points, size: tuple[int, int]) -> Image:
+def warp_image(image: Image, matrix: Points, size: tuple[int, int]) -> Image:
     """Resamples bilinearly, black outside.
 
     Args:
@@ -97,7 +98,7 @@ def crop_square(image: Image, square: Square, size: int, *, landmarks: Points, r
     """
     to_crop = crop_matrix(square, size, rotate=rotate)
     to_original = np.linalg.inv(to_crop)
-    crop = warp(image, to_crop, (size, size))
+    crop = warp_image(image, to_crop, (size, size))
     return FaceCrop(
         image=crop,
         to_original=to_original,
@@ -110,7 +111,7 @@ def crop_square(image: Image, square: Square, size: int, *, landmarks: Points, r
 def crop_face(
     image: Image, landmarks: Points, config: CropConfig | None = None, *, extent: Points | None = None
 ) -> FaceCrop:
-    """Cuts a face out of a picture, upright and centred as the networks expect it.
+    """Cuts a face out of a picture, upright and centered as the networks expect it.
 
     Args:
         image: uint8 RGB (height, width, 3).
@@ -129,8 +130,8 @@ def crop_face(
     return crop_square(image, square, config.size, landmarks=landmarks, rotate=config.rotate)
 
 
-def mean_square(squares: Sequence[Square]) -> Square:
-    """The upright square with the mean centre and the mean side of several.
+def average_square(squares: Sequence[Square]) -> Square:
+    """The upright square with the mean center and the mean side of several.
 
     Raises:
         ConfigError: `no_frames`.
@@ -139,7 +140,7 @@ def mean_square(squares: Sequence[Square]) -> Square:
         raise ConfigError(
             "no_frames", "no landmarks given for the average square; expected those of one frame at least"
         )
-    x, y = np.mean([square.centre for square in squares], axis=0)
+    x, y = np.mean([square.center for square in squares], axis=0)
     return Square((float(x), float(y)), float(np.mean([square.side for square in squares])), 0.0)
 
 

@@ -13,7 +13,7 @@ from joyvasa.media.image import Image
 
 
 @dataclass(frozen=True)
-class Hit:
+class CascadeHit:
     """Where a cascade says yes, in pixels of the searched picture.
 
     Args:
@@ -43,45 +43,45 @@ def load_cascade(name: str) -> cv2.CascadeClassifier:
     return cascade
 
 
-def to_grey(image: Image) -> Image:
+def to_grayscale(image: Image) -> Image:
     """uint8 RGB (height, width, 3) -> uint8 (height, width)."""
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
-def shrink(grey: Image, side: int) -> tuple[Image, float]:
+def shrink_to_side(gray: Image, side: int) -> tuple[Image, float]:
     """A picture whose longer side is at most `side`, and the factor it was resized by."""
-    factor = min(1.0, side / max(grey.shape))
+    factor = min(1.0, side / max(gray.shape))
     if factor == 1:
-        return grey, factor
-    shrunk = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        return gray, factor
+    shrunk = cv2.resize(gray, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     return np.asarray(shrunk, dtype=np.uint8), factor
 
 
-def search(
-    cascade: cv2.CascadeClassifier, grey: Image, *, scale_step: float, min_neighbours: int, min_fraction: float
-) -> list[Hit]:
+def search_cascade(
+    cascade: cv2.CascadeClassifier, gray: Image, *, scale_step: float, min_neighbors: int, min_fraction: float
+) -> list[CascadeHit]:
     """Searches a picture at all places and sizes.
 
     Args:
         cascade: of `load_cascade`; serves one call at a time.
         grey: uint8 (height, width).
         scale_step: ratio of successive window sizes.
-        min_neighbours: windows that a hit must have beyond one.
+        min_neighbors: windows that a hit must have beyond one.
         min_fraction: smallest hit, relative to the picture's shorter side.
     """
-    smallest = max(*cascade.getOriginalWindowSize(), int(min(grey.shape) * min_fraction))
+    smallest = max(*cascade.getOriginalWindowSize(), int(min(gray.shape) * min_fraction))
     windows, _, weights = cascade.detectMultiScale3(
-        grey, scale_step, 0, 0, (smallest, smallest), outputRejectLevels=True
+        gray, scale_step, 0, 0, (smallest, smallest), outputRejectLevels=True
     )
     # Windows come in the order that OpenCV's threads found them; grouping must not depend on it.
     windows, weights = np.reshape(windows, (-1, 4)).astype(int), np.reshape(weights, -1)
     order = np.lexsort(windows.T)
     boxes, weights = windows[order, :3], weights[order]
-    groups, counts = cv2.groupRectangles(windows[order].tolist(), min_neighbours, 0.2)
+    groups, counts = cv2.groupRectangles(windows[order].tolist(), min_neighbors, 0.2)
     hits = []
     for group, count in zip(np.reshape(groups, (-1, 4))[:, :3], np.reshape(counts, -1), strict=True):
         near = np.abs(boxes - group).max(axis=1) <= 0.25 * group[2]
         if near.any():
             left, top, side = (float(value) for value in group)
-            hits.append(Hit(left, top, side, float(weights[near].max()), int(count)))
+            hits.append(CascadeHit(left, top, side, float(weights[near].max()), int(count)))
     return hits

@@ -122,8 +122,8 @@ class InsightFaceDetector:
     def _face(self, image: Image, found: FloatArray, keypoints: FloatArray) -> Face:
         box = found[:4]
         points_106 = detect_landmarks106(self._landmarks106, image, box)
-        crop, to_original = landmarks203.network_input(image, points_106)
-        points_203 = landmarks203.to_points(self._landmarks203(crop)[2], to_original)
+        crop, to_original = landmarks203.prepare_landmarks_input(image, points_106)
+        points_203 = landmarks203.decode_landmarks(self._landmarks203(crop)[2], to_original)
         return Face(box, float(found[4]), points_106, keypoints, points_203)
 
 

@@ -19,7 +19,7 @@ SHAPE = (1, 3, SIDE, SIDE)
 _CROP = CropConfig(scale=1.5, vy_ratio=-0.1, size=SIDE)
 
 
-def network_input(image: Image, landmarks: FloatArray) -> tuple[FloatArray, FloatArray]:
+def prepare_landmarks_input(image: Image, landmarks: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Crop a face for the network.
 
     Args:
@@ -34,7 +34,7 @@ def network_input(image: Image, landmarks: FloatArray) -> tuple[FloatArray, Floa
     return blob / 255, crop.to_original
 
 
-def to_points(output: FloatArray, to_original: FloatArray) -> FloatArray:
+def decode_landmarks(output: FloatArray, to_original: FloatArray) -> FloatArray:
     """Decode the network's third output.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from joyvasa.faces.animal_cascade import AnimalCascadeDetector
-from joyvasa.faces.haar import load_cascade, search, shrink, to_grey
+from joyvasa.faces.haar import load_cascade, search_cascade, shrink_to_side, to_grayscale
 from joyvasa.media.image import Image
 from joyvasa.mode import Mode
 
@@ -42,10 +42,10 @@ class ModeCheck:
 
     def _person(self, image: Image) -> float:
         """The surest person's score; 0 without any."""
-        grey, best = to_grey(image), 0.0
+        gray, best = to_grayscale(image), 0.0
         for side in _WORKING_SIDES:
             with self._lock:
-                hits = search(self._people, shrink(grey, side)[0], scale_step=1.1, min_neighbours=4, min_fraction=0.1)
+                hits = search_cascade(self._people, shrink_to_side(gray, side)[0], scale_step=1.1, min_neighbors=4, min_fraction=0.1)
             best = max([best, *(hit.score for hit in hits)])
             if best >= _WEAK_PERSON:
                 break

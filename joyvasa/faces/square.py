@@ -1,7 +1,7 @@
 """From landmarks to an upright square around the face.
 
 The rules are LivePortrait's (arXiv:2407.03168, public implementation): two reference points give the axes of the face,
-the landmarks' bounding box along these axes gives centre and size, and the square is enlarged and shifted from there.
+the landmarks' bounding box along these axes gives center and size, and the square is enlarged and shifted from there.
 Points are (x, y) in pixels, y downwards; a matrix maps column vectors (x, y, 1).
 """
 
@@ -32,16 +32,16 @@ _LAYOUTS: dict[int, tuple[list[int], list[int], list[int]]] = {
 
 @dataclass(frozen=True)
 class Square:
-    """A square in a picture: centre (x, y) and side in pixels, angle in radians (positive: clockwise on screen)."""
+    """A square in a picture: center (x, y) and side in pixels, angle in radians (positive: clockwise on screen)."""
 
-    centre: tuple[float, float]
+    center: tuple[float, float]
     side: float
     angle: float
 
     @property
     def box(self) -> tuple[float, float, float, float]:
         """Left, top, right, bottom of the square, its angle disregarded."""
-        (x, y), half = self.centre, self.side / 2
+        (x, y), half = self.center, self.side / 2
         return x - half, y - half, x + half, y + half
 
     @property
@@ -49,7 +49,7 @@ class Square:
         """The turned square's corners from top left, clockwise, shape (4, 2)."""
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         offsets = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (self.side / 2)
-        return np.asarray(self.centre) + offsets @ np.array([[cos, sin], [-sin, cos]])
+        return np.asarray(self.center) + offsets @ np.array([[cos, sin], [-sin, cos]])
 
 
 def reference_points(landmarks: Points, *, use_lip: bool = True) -> NDArray[np.float32]:
@@ -58,7 +58,7 @@ def reference_points(landmarks: Points, *, use_lip: bool = True) -> NDArray[np.f
     Args:
         landmarks: shape (points, 2) in one of the layouts of 5, 9, 68, 101, 106 or 203 points; of any other
             number above 101 the first 101 are used.
-        use_lip: the eyes' centre and the mouth's; otherwise the left eye and the right eye turned about it by
+        use_lip: the eyes' center and the mouth's; otherwise the left eye and the right eye turned about it by
             90 degrees, so that the mouth does not matter. Left is the picture's left.
 
     Returns:
@@ -118,8 +118,8 @@ def face_square(
     along = (spanned - mean) @ axes.T
     low, high = along.min(axis=0), along.max(axis=0)
     side = float((high - low).max()) * scale
-    centre = mean + (low + high) / 2 @ axes + right * (vx_ratio * side) + down * (vy_ratio * side)
-    return Square((float(centre[0]), float(centre[1])), side, angle)
+    center = mean + (low + high) / 2 @ axes + right * (vx_ratio * side) + down * (vy_ratio * side)
+    return Square((float(center[0]), float(center[1])), side, angle)
 
 
 def crop_matrix(square: Square, size: int, *, rotate: bool = True) -> NDArray[np.float32]:
@@ -140,7 +140,7 @@ def crop_matrix(square: Square, size: int, *, rotate: bool = True) -> NDArray[np
         raise InputError("face_too_small", "all landmarks of the face fall on one point; expected a face of some size")
     scale = size / square.side
     cos, sin = (math.cos(square.angle), math.sin(square.angle)) if rotate else (1.0, 0.0)
-    x, y = square.centre
+    x, y = square.center
     rows = [
         [scale * cos, scale * sin, size / 2 - scale * (cos * x + sin * y)],
         [-scale * sin, scale * cos, size / 2 - scale * (-sin * x + cos * y)],

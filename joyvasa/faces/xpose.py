@@ -28,7 +28,7 @@ PromptSet = Literal["9", "68"]
 
 SHORT_SIDE = 800  # pixels; of the network's input, as in its training
 LONG_SIDE = 1333  # pixels; where a picture would get longer, it becomes smaller as a whole
-# Of the colours of ImageNet.
+# Of the colors of ImageNet.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
@@ -104,11 +104,11 @@ class XposeDetector:
         Returns:
             Faces, largest first, with 9 or 68 landmarks each.
         """
-        found = self._network.predict(network_input(image).to(self._device), self._prompts)
+        found = self._network.predict(prepare_xpose_input(image).to(self._device), self._prompts)
         scores = found.logits[0].sigmoid().amax(-1).cpu().numpy()
         size = np.array([image.shape[1], image.shape[0]], dtype=np.float32)
-        centres, sides = np.split(found.boxes[0].cpu().numpy(), 2, axis=1)
-        boxes = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1) * np.tile(size, 2)
+        centers, sides = np.split(found.boxes[0].cpu().numpy(), 2, axis=1)
+        boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=1) * np.tile(size, 2)
         landmarks = found.keypoints[0].cpu().numpy() * size
 
         order = np.argsort(-scores, kind="stable")
@@ -137,7 +137,7 @@ def load_prompts(name: PromptSet, *, device: str | torch.device = "cpu") -> Prom
     return Prompts(instances, keypoints)
 
 
-def input_size(width: int, height: int) -> tuple[int, int]:
+def fit_input_size(width: int, height: int) -> tuple[int, int]:
     """Width and height that a picture is resized to."""
     short, long = sorted((width, height))
     target = SHORT_SIDE
@@ -147,7 +147,7 @@ def input_size(width: int, height: int) -> tuple[int, int]:
     return (target, other) if width <= height else (other, target)
 
 
-def network_input(image: Image) -> Tensor:
+def prepare_xpose_input(image: Image) -> Tensor:
     """A picture as X-Pose takes it.
 
     Args:
@@ -156,7 +156,7 @@ def network_input(image: Image) -> Tensor:
     Returns:
         shape (1, 3, 800, up to 1333) or (1, 3, up to 1333, 800), float32, less for very long pictures.
     """
-    size = input_size(image.shape[1], image.shape[0])
+    size = fit_input_size(image.shape[1], image.shape[0])
     resized = PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float() / 255
     mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))

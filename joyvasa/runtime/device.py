@@ -42,7 +42,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, PRECISIONS[precision])
 
 
-def compiler_missing(device: torch.device) -> str | None:
+def find_missing_compiler(device: torch.device) -> str | None:
     """What `torch.compile` lacks for a device; None where it lacks nothing."""
     if device.type == "cuda":
         try:

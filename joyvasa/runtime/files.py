@@ -41,7 +41,7 @@ class StagedFile:
     def commit(self) -> None:
         """Sync the content to the disk and rename the file."""
         self.path.chmod(self._mode)  # some writers replace the file by a private one
-        put_in_place(self.path, self._target)
+        move_into_place(self.path, self._target)
 
     def discard(self) -> None:
         """Remove the temporary file if it is still there."""
@@ -128,7 +128,7 @@ def output_error(path: Path, number: int | None) -> OutputError:
     )
 
 
-def put_in_place(finished: Path, target: Path) -> None:
+def move_into_place(finished: Path, target: Path) -> None:
     """Sync a finished file of the same file system to the disk and give it the name of the target.
 
     Raises:
@@ -139,7 +139,7 @@ def put_in_place(finished: Path, target: Path) -> None:
     _sync_folder(target.parent)
 
 
-def sha256_of(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

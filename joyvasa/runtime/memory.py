@@ -26,7 +26,7 @@ def keep_freed_memory() -> bool:
 
 
 @contextlib.contextmanager
-def usual_allocation() -> Iterator[None]:
+def default_allocation() -> Iterator[None]:
     """As if `keep_freed_memory` had not been called, and then as if it had: to measure what it brings."""
     library = _glibc()
     _set(_USUAL)

@@ -40,7 +40,7 @@ EXPECTED = {
 }
 
 
-def explain_refusal(error: ValidationError, content: object, *, root: str) -> list[str]:
+def explain_validation_error(error: ValidationError, content: object, *, root: str) -> list[str]:
     """Return a sentence for each refused entry.
 
     Args:

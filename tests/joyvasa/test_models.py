@@ -12,7 +12,7 @@ from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces.animal_cascade import AnimalCascadeDetector
 from joyvasa.faces.cascade import CascadeDetector
-from joyvasa.models import AnimationConfig, Models, detector_name, require_models, roles_in_use
+from joyvasa.models import AnimationConfig, Models, list_required_roles, require_models, resolve_detector
 from joyvasa.motion.driving import DrivingConfig
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
 
@@ -48,8 +48,8 @@ def test_an_animal_has_a_renderer_of_its_own_and_shares_the_rest():
 )
 def test_the_bundle_names_a_detector_for_each_mode(bundle, mode, wanted, detector):
     options = config(f"mode={mode}", f"face.detector={wanted}")
-    assert detector_name(options, open_bundle(bundle)) == detector
-    landmarks = {role for role in roles_in_use(options, open_bundle(bundle)) if "landmarks" in role}
+    assert resolve_detector(options, open_bundle(bundle)) == detector
+    landmarks = {role for role in list_required_roles(options, open_bundle(bundle)) if "landmarks" in role}
     assert landmarks == {"insightface": {"landmarks106", "landmarks203"}, "xpose": {"animal_landmarks"}}.get(
         detector, set()
     )
@@ -70,7 +70,7 @@ def test_the_animal_detector_gets_its_network(monkeypatch):
     monkeypatch.setattr("joyvasa.faces.xpose.XposeDetector.__new__", lambda kind, **parts: detector(**parts))
     models = Models(config("models=random", "mode=animal", "face.detector=xpose"))
     networks = {"animal_landmarks": torch.nn.Identity()}
-    monkeypatch.setattr(type(models.bundle), "network", lambda self, role, device: networks[role])
+    monkeypatch.setattr(type(models.bundle), "load_network", lambda self, role, device: networks[role])
     assert models.detector == {"network": networks["animal_landmarks"], "device": models.device}
 
 
@@ -85,18 +85,18 @@ def test_networks_are_those_of_the_mode():
 
 
 def test_an_animal_is_driven_as_animals_are_and_options_may_be_set():
-    assert config("mode=animal").driving.of_mode("animal") == DrivingConfig(stitching=True).of_mode("animal")
+    assert config("mode=animal").driving.for_mode("animal") == DrivingConfig(stitching=True).for_mode("animal")
     options = config(
         "driving.region=pose", "driving.multiplier=0.5", "driving.keep_scale=false", "driving.stitching=false"
     )
-    driving = options.driving.of_mode("animal")
+    driving = options.driving.for_mode("animal")
     assert (driving.region, driving.multiplier, driving.keep_scale, driving.stitching) == ("pose", 0.5, False, False)
     assert driving.relative
-    assert config("driving.region=lip").driving.of_mode("animal").lip_indices is None  # those of the weights
+    assert config("driving.region=lip").driving.for_mode("animal").lip_indices is None  # those of the weights
 
 
 def test_a_person_is_driven_as_before():
-    assert config().driving.of_mode("human") == DrivingConfig(stitching=True, keep_scale=False)
+    assert config().driving.for_mode("human") == DrivingConfig(stitching=True, keep_scale=False)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_who_needs_the_motion_generator_alone_needs_no_renderer():
 
 def test_a_bundle_without_a_motion_model_is_refused_in_one_sentence(monkeypatch):
     models = Models(config("models=random"))
-    monkeypatch.setattr(type(models.bundle), "network", lambda self, role, device: torch.nn.Identity())
+    monkeypatch.setattr(type(models.bundle), "load_network", lambda self, role, device: torch.nn.Identity())
     with pytest.raises(
         ModelError, match="bundle_invalid: bundle random: the role motion_generator is Identity"
     ) as caught:

@@ -13,7 +13,7 @@ import pytest
 import joyvasa
 from joyvasa import result_tables
 from joyvasa.errors import InputError
-from joyvasa.result_tables import read_schema, read_table, read_tables
+from joyvasa.result_tables import iterate_tables, read_schema, read_table
 from manifests.run.outcome_table import encode_parquet
 from tests.pipelines.report.runs import bad, good, made_run
 
@@ -133,7 +133,7 @@ def test_types_of_all_shards_fit_into_one(tmp_path):
 def test_tables_are_read_some_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(result_tables, "FILES_AT_ONCE", 2)
     files = [table_file(tmp_path / f"{n}.parquet", pa.table({"n": [n]})) for n in range(5)]
-    assert [table.column("n").to_pylist() for table in read_tables(files)] == [[0, 1], [2, 3], [4]]
+    assert [table.column("n").to_pylist() for table in iterate_tables(files)] == [[0, 1], [2, 3], [4]]
 
 
 @pytest.mark.parametrize(

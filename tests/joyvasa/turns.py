@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipelines.bench.clock import Timing, interleaved
+from pipelines.bench.timing import Timing, time_in_turns
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,6 @@ def compare(plain: Callable[[], Tensor], here: Callable[[], Tensor], *, rounds: 
         return lambda: results.__setitem__(name, way())
 
     ways = {"plain": kept("plain", plain), "here": kept("here", here)}
-    timings = interleaved(ways, torch.device("cpu"), rounds=rounds)
+    timings = time_in_turns(ways, torch.device("cpu"), rounds=rounds)
     apart = (results["plain"] - results["here"]).abs().max() / results["plain"].abs().max()
     return Comparison(timings["plain"], timings["here"], results["plain"], float(apart))

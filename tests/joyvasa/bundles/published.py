@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from joyvasa.bundles import open_bundle
 from joyvasa.bundles.spec import BundleSpec
-from joyvasa.bundles.synthetic import template_arrays
+from joyvasa.bundles.synthetic import make_template_arrays
 from joyvasa.networks import build
 
 NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
@@ -129,5 +129,5 @@ def write_published(folder: Path, *, legacy: bool = False) -> Path:
 
 def published_template() -> dict[str, np.ndarray]:
     """Arrays of single and double precision, as published."""
-    arrays = template_arrays({})
+    arrays = make_template_arrays({})
     return {name: array.astype(np.float64) if name.startswith("std_") else array for name, array in arrays.items()}

@@ -77,7 +77,7 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it() -> None:
     with pytest.raises(ModelError, match="has no no_such_role; expected"):
         bundle.require(["no_such_role"])
     with pytest.raises(ModelError, match=r"needs .*warping_module\.pth"):
-        bundle.network("warping_module")
+        bundle.load_network("warping_module")
 
 
 def test_a_file_that_is_not_the_pinned_one_is_refused(folder: Path) -> None:
@@ -86,16 +86,16 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(folder: Path) -> None:
     state["fourth.bias"] += 1
     torch.save(state, path)
     with pytest.raises(ModelError) as caught:
-        open_bundle(folder).network("warping_module")
+        open_bundle(folder).load_network("warping_module")
     assert caught.value.code == "weights_wrong_hash"
     assert str(path) in caught.value.sentence
 
 
 def test_a_bundle_that_cannot_be_built_says_so(tmp_path: Path, folder: Path) -> None:
-    for config in ({"depth": 0}, {"colour": 3}):
+    for config in ({"depth": 0}, {"color": 3}):
         write_bundle(folder, small_spec(folder, warping_module=config))
         with pytest.raises(ModelError, match="warping_module cannot be built"):
-            open_bundle(folder).network("warping_module")
+            open_bundle(folder).load_network("warping_module")
 
 
 def test_the_fingerprint_changes_with_weights_and_switches_only(folder: Path, tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_a_file_is_hashed_once_for_each_of_its_states(folder: Path, monkeypatch:
         computed.append(path)
         return original(path)
 
-    original = hashing.sha256_of
-    monkeypatch.setattr(hashing, "sha256_of", count)
+    original = hashing.hash_file
+    monkeypatch.setattr(hashing, "hash_file", count)
     first = open_bundle(folder).hashes()
     n_files = len({role.file for role in open_bundle(folder).spec.roles.values() if role.file and role.sha256})
     assert len(computed) == n_files

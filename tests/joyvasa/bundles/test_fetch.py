@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from joyvasa.bundles import Bundle, open_bundle
-from joyvasa.bundles.fetch import INCOMING, Fetched, fetch, plan_fetch
+from joyvasa.bundles.fetch import INCOMING, FetchResult, fetch_files, plan_fetch
 from joyvasa.bundles.spec import BundleSpec
 from joyvasa.errors import ModelError, OutputError
 from tests.joyvasa.bundles.hub import Hub
@@ -81,8 +81,8 @@ def visible(bundle: Bundle) -> set[str]:
     return {path.as_posix() for path in paths if INCOMING not in path.parts} - {"bundle.yaml"}
 
 
-def get(bundle: Bundle, *roles: str, commercial_only: bool = False) -> list[Fetched]:
-    return fetch(bundle, plan_fetch(bundle, roles or bundle.spec.roles, commercial_only=commercial_only))
+def get(bundle: Bundle, *roles: str, commercial_only: bool = False) -> list[FetchResult]:
+    return fetch_files(bundle, plan_fetch(bundle, roles or bundle.spec.roles, commercial_only=commercial_only))
 
 
 def test_files_arrive_whole_and_nothing_else_is_left(hub: Hub, bundle: Bundle) -> None:
@@ -199,7 +199,7 @@ def test_roles_that_share_a_file_are_transferred_once(hub: Hub, tmp_path: Path) 
     bundle = open_bundle(write_bundle(tmp_path / "served", spec(detector=both)))
     plan = plan_fetch(bundle, ["small", "detector"])
     assert plan.bytes == len(SMALL)
-    fetch(bundle, plan)
+    fetch_files(bundle, plan)
     assert len(hub.ranges()) == 1
 
 
@@ -223,7 +223,7 @@ def test_offline_mode_is_one_sentence(bundle: Bundle) -> None:
     code = (
         "import sys; from joyvasa.bundles import open_bundle; from joyvasa.bundles.fetch import *\n"
         "bundle = open_bundle(sys.argv[1])\n"
-        "try: fetch(bundle, plan_fetch(bundle, ['small']))\n"
+        "try: fetch_files(bundle, plan_fetch(bundle, ['small']))\n"
         "except Exception as error: print(error)"
     )
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
@@ -291,7 +291,7 @@ def test_a_killed_fetch_leaves_nothing_visible_and_the_next_run_completes(hub: H
     hub.slow = 0.1  # 24 pieces: more than 2 s
     code = (
         "import sys; from joyvasa.bundles import open_bundle; from joyvasa.bundles.fetch import *\n"
-        "bundle = open_bundle(sys.argv[1]); fetch(bundle, plan_fetch(bundle, ['big']))"
+        "bundle = open_bundle(sys.argv[1]); fetch_files(bundle, plan_fetch(bundle, ['big']))"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(bundle.folder)], stderr=subprocess.DEVNULL)
     try:
@@ -334,4 +334,4 @@ def test_a_fetched_published_bundle_loads_by_its_name(
     bundle = open_bundle("joyvasa")
     assert not bundle.has("lip")
     get(bundle, "lip")
-    assert open_bundle("joyvasa").network("lip")
+    assert open_bundle("joyvasa").load_network("lip")

@@ -13,7 +13,7 @@ import torch
 
 from joyvasa.bundles import open_bundle
 from joyvasa.bundles.hashes import HashCache
-from joyvasa.bundles.pretrained import reference_bundle
+from joyvasa.bundles.pretrained import open_pretrained_folder
 from joyvasa.bundles.spec import PublishedFile
 from joyvasa.bundles.template_pickle import read_template_pickle
 from joyvasa.errors import ModelError
@@ -48,7 +48,7 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("role", LOADED)
 def test_every_tensor_of_the_file_arrives_in_the_network(folder: Path, role: str) -> None:
-    network = open_bundle(folder).network(role)
+    network = open_bundle(folder).load_network(role)
     assert not network.training
     expected = small_network(role).state_dict()
     state = network.state_dict()
@@ -59,13 +59,13 @@ def test_every_tensor_of_the_file_arrives_in_the_network(folder: Path, role: str
 
 
 def test_the_table_of_steps_is_not_taken_from_the_file(folder: Path) -> None:
-    state = open_bundle(folder).network("motion_generator").state_dict()
+    state = open_bundle(folder).load_network("motion_generator").state_dict()
     fresh = build("motion_generator", **open_bundle("random").spec.roles["motion_generator"].config).state_dict()
     assert torch.equal(state["denoising_net.TE.pe"], fresh["denoising_net.TE.pe"])
 
 
 def test_sizes_of_the_generator_come_from_its_checkpoint(folder: Path) -> None:
-    config = open_bundle(folder).network("motion_generator").config
+    config = open_bundle(folder).load_network("motion_generator").config
     assert (config.feature_dim, config.n_diff_steps, config.n_prev_motions, config.motion_feat_dim) == (32, 8, 10, 73)
     assert (config.decoder_layers, config.decoder_hidden) == (2, 64)  # not the 6 layers that args claim
 
@@ -73,11 +73,11 @@ def test_sizes_of_the_generator_come_from_its_checkpoint(folder: Path) -> None:
 def test_positional_encoding_is_a_switch_of_the_file(folder: Path) -> None:
     bundle = open_bundle(folder)
     assert bundle.switches.positional_encoding == "constant_row"
-    assert bundle.network("motion_generator").config.positional_encoding == "constant_row"
+    assert bundle.load_network("motion_generator").config.positional_encoding == "constant_row"
 
 
 def test_the_template_arrives_unchanged(folder: Path) -> None:
-    arrays = open_bundle(folder).template_arrays()
+    arrays = open_bundle(folder).load_template_arrays()
     expected = published_template()
     assert arrays.keys() == expected.keys()
     for name, array in expected.items():
@@ -86,8 +86,8 @@ def test_the_template_arrives_unchanged(folder: Path) -> None:
 
 
 def test_the_template_turns_numbers_into_motion(folder: Path) -> None:
-    template = open_bundle(folder).template()
-    motion = template.denormalise(torch.zeros(3, 73))
+    template = open_bundle(folder).load_template()
+    motion = template.denormalize(torch.zeros(3, 73))
     assert len(motion) == 3
     assert motion.scale[0].item() == pytest.approx(1.2)
     assert motion.yaw[0].item() == pytest.approx(-10)
@@ -98,7 +98,7 @@ def test_a_template_without_an_array_names_bundle_and_array(copy: Path) -> None:
     del arrays["std_exp"]
     (copy / "JoyVASA/motion_template/motion_template.pkl").write_bytes(pickle.dumps(arrays))
     with pytest.raises(ModelError, match=r"bundle joyvasa: .*std_exp"):
-        open_bundle(copy).template()
+        open_bundle(copy).load_template()
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -131,8 +131,8 @@ def test_path_objects_of_another_system_load(copy: Path) -> None:
     data = (copy / GENERATOR).read_bytes()
     (copy / GENERATOR).write_bytes(data.replace(posix, windows))
     bundle = open_bundle(copy)
-    assert bundle.weights("motion_generator").arguments["exp_dir"] == "experiments\\motion_generator"
-    assert bundle.network("motion_generator")
+    assert bundle.load_weights("motion_generator").arguments["exp_dir"] == "experiments\\motion_generator"
+    assert bundle.load_network("motion_generator")
 
 
 @pytest.mark.parametrize("spoil", ["missing", "extra", "shape"])
@@ -151,7 +151,7 @@ def test_keys_that_do_not_fit_are_named_with_file_count_and_shapes(copy: Path, s
         expected = ["1 key of another shape (fourth.weight has (3, 2, 1, 1), expected (32, 32, 1, 1))"]
     torch.save(state, path)
     with pytest.raises(ModelError) as caught:
-        open_bundle(copy).network("warping_module")
+        open_bundle(copy).load_network("warping_module")
     assert caught.value.code == "weights_mismatch"
     for text in [str(path), *expected]:
         assert text in caught.value.sentence
@@ -162,7 +162,7 @@ def test_a_missing_encoder_key_is_an_error(copy: Path) -> None:
     del checkpoint["model"]["audio_encoder.encoder.pos_conv_embed.conv.weight_g"]
     torch.save(checkpoint, copy / GENERATOR)
     with pytest.raises(ModelError, match=r"pos_conv_embed\.conv\.parametrizations\.weight\.original0"):
-        open_bundle(copy).network("motion_generator")
+        open_bundle(copy).load_network("motion_generator")
 
 
 def test_a_tensor_under_two_names_is_an_error(copy: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_tensor_under_two_names_is_an_error(copy: Path) -> None:
     state["module.null_audio_feat"] = state["null_audio_feat"]
     torch.save(checkpoint, copy / GENERATOR)
     with pytest.raises(ModelError, match="null_audio_feat twice"):
-        open_bundle(copy).network("motion_generator")
+        open_bundle(copy).load_network("motion_generator")
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_tensor_under_two_names_is_an_error(copy: Path) -> None:
 def test_arguments_that_contradict_the_tensors_are_an_error(copy: Path, arguments: dict, found: str) -> None:
     torch.save(generator_checkpoint(**arguments), copy / GENERATOR)
     with pytest.raises(ModelError) as caught:
-        open_bundle(copy).network("motion_generator")
+        open_bundle(copy).load_network("motion_generator")
     assert found in caught.value.sentence
 
 
@@ -196,7 +196,7 @@ def test_a_step_table_that_is_too_short_is_an_error(copy: Path) -> None:
     checkpoint["model"]["denoising_net.TE.pe"] = torch.zeros(1, 8, 32)
     torch.save(checkpoint, copy / GENERATOR)
     with pytest.raises(ModelError, match=r"TE\.pe has 8 rows but n_diff_steps is 8"):
-        open_bundle(copy).network("motion_generator")
+        open_bundle(copy).load_network("motion_generator")
 
 
 def test_a_checkpoint_with_other_sizes_needs_no_other_bundle(copy: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_checkpoint_with_other_sizes_needs_no_other_bundle(copy: Path) -> None
     arguments = {"motion_feat_dim": 70, "n_prev_motions": 25, "n_diff_steps": 20, "audio_model": "wav2vec2"}
     content = generator_checkpoint(**arguments) | {"model": dict(network.state_dict())}
     torch.save(content, copy / GENERATOR)
-    config = open_bundle(copy).network("motion_generator").config
+    config = open_bundle(copy).load_network("motion_generator").config
     assert (config.motion_feat_dim, config.n_prev_motions, config.decoder_layers) == (70, 25, 3)
 
 
@@ -224,8 +224,8 @@ def test_the_folder_of_the_reference_needs_no_bundle_yaml(tmp_path: Path) -> Non
             path,
         )
     bundle = open_bundle(tmp_path)
-    assert bundle.network("lip")
-    assert bundle.network("appearance_feature_extractor")
+    assert bundle.load_network("lip")
+    assert bundle.load_network("appearance_feature_extractor")
     assert not bundle.has("motion_generator")
     with pytest.raises(ModelError, match=r"needs .*motion_generator_hubert_chinese\.pt"):
         bundle.require(["lip", "motion_generator"])
@@ -239,7 +239,7 @@ def test_a_generator_of_published_size_loads_from_the_folder_of_the_reference(tm
     path.parent.mkdir(parents=True)
     arguments = {"motion_feat_dim": 70, "n_prev_motions": 25, "feature_dim": 256, "n_diff_steps": 50}
     torch.save(generator_checkpoint(**arguments) | {"model": network.state_dict()}, path)
-    loaded = open_bundle(tmp_path).network("motion_generator")
+    loaded = open_bundle(tmp_path).load_network("motion_generator")
     assert (loaded.config.motion_feat_dim, loaded.config.n_prev_motions) == (70, 25)
     assert torch.equal(loaded.state_dict()["start_motion_feat"], network.state_dict()["start_motion_feat"])
 
@@ -294,10 +294,10 @@ def test_the_newest_published_generator_of_a_folder_is_taken(
     role = role.model_copy(update=pinned(role, b"new") | {"older": [older]})
     spec = spec.model_copy(update={"roles": spec.roles | {"motion_generator": role}})
     folder = _with_generators(tmp_path / "pretrained_weights", **files)
-    bundle = reference_bundle(folder, spec, HashCache(tmp_path / "hashes.json"))
+    bundle = open_pretrained_folder(folder, spec, HashCache(tmp_path / "hashes.json"))
     chosen = bundle.spec.roles["motion_generator"]
     assert (Path(str(chosen.file)).stem, chosen.version) == (taken, version)
-    assert bundle.switches.audio_normalisation == normalisation
+    assert bundle.switches.audio_normalization == normalisation
     assert bundle.name == "pretrained_weights"
     if len(files) > 1 or version != "v2":
         assert any(taken in note for note in bundle.notes)
@@ -341,6 +341,6 @@ def test_the_reference_folder_may_link_to_files_elsewhere_but_a_bundle_may_not(f
     path.rename(moved)
     path.symlink_to(moved)
     with pytest.raises(ModelError, match="link that leads out of the bundle"):
-        open_bundle(linked).network("lip")
+        open_bundle(linked).load_network("lip")
     (linked / "bundle.yaml").unlink()
     assert open_bundle(linked).file("lip") == path

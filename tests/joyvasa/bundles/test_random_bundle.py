@@ -21,17 +21,17 @@ def bundle() -> Bundle:
 def test_it_says_that_it_is_synthetic_and_needs_no_file(bundle: Bundle) -> None:
     assert bundle.synthetic
     assert not open_bundle("joyvasa").synthetic
-    bundle.require(bundle.spec.of_mode("human"))
-    bundle.require(bundle.spec.of_mode("animal"))
+    bundle.require(bundle.spec.roles_for_mode("human"))
+    bundle.require(bundle.spec.roles_for_mode("animal"))
     with pytest.raises(ModelError, match="generated and has no file"):
         bundle.file("lip")
 
 
 def test_weights_do_not_depend_on_the_order_of_loading_nor_on_the_global_seed(bundle: Bundle) -> None:
-    first = {role: bundle.network(role).state_dict() for role in ("warping_module", "motion_generator", "lip")}
+    first = {role: bundle.load_network(role).state_dict() for role in ("warping_module", "motion_generator", "lip")}
     torch.manual_seed(99)
     for role in reversed(first):
-        state = open_bundle("random").network(role).state_dict()
+        state = open_bundle("random").load_network(role).state_dict()
         assert all(torch.equal(state[key], value) for key, value in first[role].items())
 
 
@@ -39,7 +39,7 @@ def test_loading_leaves_the_global_random_state_alone(bundle: Bundle) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    bundle.network("lip")
+    bundle.load_network("lip")
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -55,8 +55,8 @@ def source(bundle: Bundle) -> tuple[Tensor, Tensor]:
     spot = torch.exp(-8 * (axis[None] ** 2 + axis[:, None] ** 2))
     picture = torch.stack([spot, axis.expand(size, size) / 2 + 0.5, 1 - spot])[None]
     with torch.inference_mode():
-        heads = bundle.network("motion_extractor")(picture)
-        feature = bundle.network("appearance_feature_extractor")(picture)
+        heads = bundle.load_network("motion_extractor")(picture)
+        feature = bundle.load_network("appearance_feature_extractor")(picture)
     keypoints = heads["scale"][:, None] * (heads["kp"] + heads["exp"]).view(1, -1, 3)
     return feature, keypoints
 
@@ -64,8 +64,8 @@ def source(bundle: Bundle) -> tuple[Tensor, Tensor]:
 def render(bundle: Bundle, source: tuple[Tensor, Tensor], driving: Tensor) -> Tensor:
     feature, keypoints = source
     with torch.inference_mode():
-        warped = bundle.network("warping_module")(feature, kp_source=keypoints, kp_driving=driving)
-        return bundle.network("spade_generator")(warped["out"])
+        warped = bundle.load_network("warping_module")(feature, kp_source=keypoints, kp_driving=driving)
+        return bundle.load_network("spade_generator")(warped["out"])
 
 
 def test_pictures_are_finite_have_contrast_and_move_with_the_keypoints(
@@ -89,20 +89,20 @@ def test_keypoints_span_a_volume(source: tuple[Tensor, Tensor]) -> None:
 
 
 def test_motion_is_that_of_an_ordinary_head(bundle: Bundle) -> None:
-    generator = bundle.network("motion_generator")
+    generator = bundle.load_network("motion_generator")
     with torch.inference_mode():
         audio = generator.audio_features(torch.randn(1, 64_000, generator=torch.Generator().manual_seed(1)) / 10)
         motion = generator.sample(audio, generator=torch.Generator().manual_seed(2))[0]
     assert motion.isfinite().all()
     assert motion.abs().max() < 2
-    arrays = bundle.template_arrays()
+    arrays = bundle.load_template_arrays()
     scale = motion[:, 63].numpy() * (arrays["max_scale"] - arrays["min_scale"]) + arrays["min_scale"]
     assert scale.min() > 0.5
     assert motion.std(dim=0).mean() > 0.02  # it moves
 
 
 def test_the_template_has_the_published_arrays(bundle: Bundle) -> None:
-    arrays = bundle.template_arrays()
+    arrays = bundle.load_template_arrays()
     sizes = {"scale": 1, "t": 3, "exp": 63, "pitch": 1, "yaw": 1, "roll": 1}
     for statistic in ("mean", "std", "min", "max"):
         for name, size in sizes.items():
@@ -113,6 +113,6 @@ def test_the_template_has_the_published_arrays(bundle: Bundle) -> None:
 
 
 def test_nothing_is_written(bundle: Bundle, models_home: Path) -> None:
-    bundle.network("lip")
+    bundle.load_network("lip")
     bundle.fingerprint()
     assert not models_home.exists()

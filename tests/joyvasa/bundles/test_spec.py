@@ -42,8 +42,8 @@ def refused(folder: Path, value: Any) -> str:
 def test_a_small_bundle_is_read(tmp_path: Path) -> None:
     spec = read(tmp_path, content())
     assert spec.roles["lip"].file == "lip.safetensors"
-    assert spec.of_mode("human") == ["lip"]
-    assert spec.of_mode("animal") == []
+    assert spec.roles_for_mode("human") == ["lip"]
+    assert spec.roles_for_mode("animal") == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_paths_that_leave_the_bundle_are_refused(tmp_path: Path, file: str) -> N
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"colour": "red"}, "roles.lip.colour is unknown: remove it"),
+        ({"color": "red"}, "roles.lip.color is unknown: remove it"),
         ({"sha256": "abc"}, "roles.lip.sha256 is 'abc'; expected text that matches ^[0-9a-f]{64}$"),
         ({"sha256": "A" * 64}, "sha256"),
         ({"bytes": -1}, "roles.lip.bytes is -1; expected at least 0"),
@@ -92,7 +92,7 @@ def test_paths_that_leave_the_bundle_are_refused(tmp_path: Path, file: str) -> N
         ({"file": None}, "roles.lip: a role has a file"),
         ({"network": "../lip"}, "network"),
         ({"switches": {"detector": "guess"}}, "detector is 'guess'; expected one of insightface, cascade"),
-        ({"switches": {"colour": 1}}, "colour"),
+        ({"switches": {"color": 1}}, "color"),
         ({"source": {"repository": "http://host/x", "path": "y"}}, "repository"),
         ({"source": {"repository": "a/b", "path": "y", "revision": "../x"}}, "revision"),
     ],
@@ -153,5 +153,5 @@ def test_the_published_bundle_pins_every_file() -> None:
     human = {"appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator"}
     human |= {"stitching", "lip", "eye", "motion_generator", "motion_template"}
     human |= {"face_detector", "landmarks106", "landmarks203"}
-    assert set(spec.of_mode("human")) == human
-    assert human <= set(spec.of_mode("all"))
+    assert set(spec.roles_for_mode("human")) == human
+    assert human <= set(spec.roles_for_mode("all"))

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from joyvasa.errors import OutputError
-from joyvasa.runtime.files import PARTIAL, atomic_file, atomic_folder, atomic_write, output_errors, sha256_of
+from joyvasa.runtime.files import PARTIAL, atomic_file, atomic_folder, atomic_write, hash_file, output_errors
 
 
 def fail(*_):
@@ -85,7 +85,7 @@ def test_what_a_full_or_read_only_disk_says_is_one_sentence(tmp_path, number, co
 def test_the_hash_is_that_of_the_content(tmp_path):
     content = os.urandom(3_000_000)
     (tmp_path / "file").write_bytes(content)
-    assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+    assert hash_file(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
 def test_it_loads_no_heavy_library():

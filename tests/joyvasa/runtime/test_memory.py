@@ -10,7 +10,7 @@ from joyvasa.runtime import memory as allocation
 PAGES = """
 import resource, sys
 import torch
-from joyvasa.runtime.memory import keep_freed_memory, usual_allocation
+from joyvasa.runtime.memory import keep_freed_memory, default_allocation
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(4):
@@ -21,7 +21,7 @@ possible = keep_freed_memory()
 for _ in range(8):
     faults()
 kept = faults()
-with usual_allocation():
+with default_allocation():
     again = faults()
 print(int(possible), usual, kept, again)
 """

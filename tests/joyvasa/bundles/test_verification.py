@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from joyvasa.bundles import open_bundle
-from joyvasa.bundles.verify import FileCheck, verify
+from joyvasa.bundles.verification import FileCheck, verify_bundle
 from tests.joyvasa.bundles.published import small_spec, write_bundle, write_published
 
 WARPING = "liveportrait/base_models/warping_module.pth"
@@ -29,7 +29,7 @@ def folder(published: Path, tmp_path: Path) -> Path:
 
 def checks(folder: Path, *, load: bool = True) -> dict[str, FileCheck]:
     bundle = open_bundle(folder)
-    return {check.role: check for check in verify(bundle, bundle.spec.roles, load=load)}
+    return {check.role: check for check in verify_bundle(bundle, bundle.spec.roles, load=load)}
 
 
 def test_whole_files_are_good(folder: Path) -> None:
@@ -60,10 +60,10 @@ def test_a_problem_of_one_file_is_told_and_does_not_stop_the_others(folder: Path
     found = checks(folder)
     check = found["warping_module"]
     assert check.status == problem
-    assert not check.good
+    assert not check.passed
     assert str(path) in check.problem
-    assert found["lip"].good
-    assert found["motion_generator"].good
+    assert found["lip"].passed
+    assert found["motion_generator"].passed
 
 
 def test_a_missing_file_that_is_optional_is_no_failure(folder: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_missing_file_that_is_optional_is_no_failure(folder: Path) -> None:
     write_bundle(folder, spec.model_copy(update={"roles": spec.roles | {"eye": eye}}))
     check = checks(folder)["eye"]
     assert check.status == "absent"
-    assert check.good
+    assert check.passed
 
 
 def test_a_broken_onnx_file_does_not_load(tmp_path: Path) -> None:
@@ -89,6 +89,6 @@ def test_a_broken_onnx_file_does_not_load(tmp_path: Path) -> None:
 
 
 def test_a_result_can_be_written_as_json(folder: Path) -> None:
-    row = checks(folder, load=False)["warping_module"].row()
+    row = checks(folder, load=False)["warping_module"].to_dict()
     assert row["status"] == "ok"
     assert row["commercial"] == "yes"

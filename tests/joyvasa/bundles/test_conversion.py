@@ -11,8 +11,8 @@ import torch
 from safetensors import safe_open
 
 from joyvasa.bundles import Bundle, open_bundle
-from joyvasa.bundles.convert import convert_in_place, convert_to_folder
-from joyvasa.bundles.verify import verify
+from joyvasa.bundles.conversion import convert_in_place, convert_to_folder
+from joyvasa.bundles.verification import verify_bundle
 from joyvasa.errors import ModelError, OutputError
 from tests.joyvasa.bundles.published import LOADED, small_spec, write_bundle, write_published
 
@@ -31,15 +31,15 @@ def bundle(published: Path, tmp_path: Path) -> Bundle:
 
 def same(first: Bundle, second: Bundle) -> None:
     for role in LOADED:
-        one, two = first.network(role), second.network(role)
+        one, two = first.load_network(role), second.load_network(role)
         for (key, value), (other, tensor) in zip(one.state_dict().items(), two.state_dict().items(), strict=True):
             assert key == other
             assert value.dtype == tensor.dtype
             assert torch.equal(value, tensor), key
         if role == "motion_generator":
             assert one.config == two.config
-    arrays = second.template_arrays()
-    for name, array in first.template_arrays().items():
+    arrays = second.load_template_arrays()
+    for name, array in first.load_template_arrays().items():
         np.testing.assert_array_equal(arrays[name], array)
         assert arrays[name].dtype == array.dtype
 
@@ -55,7 +55,7 @@ def test_a_converted_folder_is_a_complete_bundle_with_the_same_tensors(bundle: B
     same(bundle, converted)
     assert converted.switches == bundle.switches
     assert converted.licenses() == bundle.licenses()
-    assert all(check.status == "ok" for check in verify(converted, converted.spec.roles))
+    assert all(check.status == "ok" for check in verify_bundle(converted, converted.spec.roles))
     assert not list(out.parent.glob(".converted*"))
 
 
@@ -65,7 +65,7 @@ def test_a_converted_file_names_its_source_and_the_arguments_that_matter(bundle:
         metadata = file.metadata()
         assert "denoising_net.TE.pe" not in file.keys()
     assert metadata["source_sha256"] == bundle.spec.roles["motion_generator"].sha256
-    weights = open_bundle(tmp_path / "out").weights("motion_generator")
+    weights = open_bundle(tmp_path / "out").load_weights("motion_generator")
     assert weights.arguments["n_diff_steps"] == 8
     assert weights.arguments["audio_model"] == "hubert_zh_ori"
     assert "n_layers" not in weights.arguments
@@ -82,7 +82,7 @@ def test_files_converted_in_place_are_taken_and_can_replace_the_pickles(bundle: 
     assert again.file("lip").suffix == ".safetensors"
     same(open_bundle(published), again)
     assert again.fingerprint() == fingerprint
-    assert all(check.status == "ok" for check in verify(again, again.spec.roles))
+    assert all(check.status == "ok" for check in verify_bundle(again, again.spec.roles))
 
 
 def test_a_file_converted_from_another_one_is_not_taken(bundle: Bundle) -> None:
@@ -114,7 +114,7 @@ def test_files_without_a_pinned_hash_are_converted_to_a_folder_only(bundle: Bund
     with pytest.raises(ModelError, match="--out"):
         convert_in_place(unpinned, ["lip"])
     convert_to_folder(unpinned, ["lip"], tmp_path / "out")
-    assert open_bundle(tmp_path / "out").network("lip")
+    assert open_bundle(tmp_path / "out").load_network("lip")
 
 
 def test_a_folder_with_files_in_it_is_not_overwritten(bundle: Bundle, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from joyvasa.faces.paste import INTERPOLATION_BITS, Paster
+from joyvasa.faces.paster import INTERPOLATION_BITS, Paster
 
 _ONE = 1 << INTERPOLATION_BITS
 
@@ -16,7 +16,7 @@ _ONE = 1 << INTERPOLATION_BITS
 class DevicePaster:
     """The rectangle that `Paster` changes, computed on a device; pixels are the same.
 
-    Like `cv2.remap`, it mixes four neighbours by integer weights, whose sums are exact in float32.
+    Like `cv2.remap`, it mixes four neighbors by integer weights, whose sums are exact in float32.
 
     Args:
         paster: of the picture.
@@ -30,13 +30,13 @@ class DevicePaster:
         blend = paster.blend(side)
         (x, y), parts = blend.maps[0].reshape(-1, 2).T.astype(np.int64), blend.maps[1].reshape(-1)
         part_x, part_y = (part.astype(np.float32) for part in (parts & (_ONE - 1), parts >> INTERPOLATION_BITS))
-        self._neighbours: list[tuple[Tensor, Tensor]] = []  # flat index (n,) in a frame, and weight (n, 1)
+        self._neighbors: list[tuple[Tensor, Tensor]] = []  # flat index (n,) in a frame, and weight (n, 1)
         for right_one, lower_one in product((0, 1), repeat=2):
             column, row = x + right_one, y + lower_one
             inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
             index = np.where(inside, row * side + column, side * side)  # the last one is black
             weight = (part_x if right_one else _ONE - part_x) * (part_y if lower_one else _ONE - part_y)
-            self._neighbours.append((torch.from_numpy(index).to(device), torch.from_numpy(weight[:, None]).to(device)))
+            self._neighbors.append((torch.from_numpy(index).to(device), torch.from_numpy(weight[:, None]).to(device)))
         share = (blend.visible.reshape(-1, 1) > 0).astype(np.float32)
         share[blend.blended] = blend.weight
         self._share = torch.from_numpy(share).to(device)
@@ -56,7 +56,7 @@ class DevicePaster:
         for frame, pasted in zip(frames, result, strict=True):
             pixels = torch.cat([frame.reshape(-1, 3), self._black])
             mixed = torch.zeros_like(self._under)
-            for index, weight in self._neighbours:
+            for index, weight in self._neighbors:
                 mixed += pixels[index] * weight
             warped = mixed.add_(_ONE * _ONE // 2).div_(_ONE * _ONE).floor_()
             pasted.copy_(warped.mul_(self._share).add_(self._under).view(self._shape))

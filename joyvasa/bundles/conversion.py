@@ -18,16 +18,16 @@ from joyvasa.bundles.bundle import TEMPLATE_ROLE, Bundle
 from joyvasa.bundles.checkpoints import checkpoint_format
 from joyvasa.bundles.generator import ARGUMENTS
 from joyvasa.bundles.spec import BundleSpec, Role
-from joyvasa.bundles.state import fitted_state
-from joyvasa.bundles.weights import source_of
+from joyvasa.bundles.state import fit_state_dict
+from joyvasa.bundles.weights import read_source_hash
 from joyvasa.errors import ModelError, OutputError
-from joyvasa.runtime.files import atomic_file, atomic_folder, sha256_of
+from joyvasa.runtime.files import atomic_file, atomic_folder, hash_file
 
 PICKLES = ("pytorch", "template-pickle")
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConvertedRole:
     """One role that was written.
 
     Args:
@@ -43,7 +43,7 @@ class Converted:
 
 def convert_in_place(
     bundle: Bundle, roles: Iterable[str], *, on_role: Callable[[str], None] | None = None
-) -> list[Converted]:
+) -> list[ConvertedRole]:
     """Writes `ROLE.safetensors` beside each pickle; the bundle takes it from then on.
 
     Args:
@@ -73,13 +73,13 @@ def convert_in_place(
             on_role(name)
         target = bundle.converted_path(name)
         _write(bundle, name, target)
-        done.append(Converted(name, target))
+        done.append(ConvertedRole(name, target))
     return done
 
 
 def convert_to_folder(
     bundle: Bundle, roles: Iterable[str], out: Path, *, on_role: Callable[[str], None] | None = None
-) -> list[Converted]:
+) -> list[ConvertedRole]:
     """Makes a complete bundle folder with a bundle.yaml; it appears whole or not at all.
 
     Args:
@@ -98,14 +98,14 @@ def convert_to_folder(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError("output_exists", f"{out}: is there and not empty: choose another folder")
     done, entries = [], {}
-    with models_output(out), atomic_folder(out) as building:
+    with model_write_errors(out), atomic_folder(out) as building:
         for name in _present(bundle, roles):
             if on_role:
                 on_role(name)
             entries[name] = _add(bundle, name, building)
             file = entries[name].file
             if file:
-                done.append(Converted(name, out / file, copied=entries[name].format == bundle.spec.roles[name].format))
+                done.append(ConvertedRole(name, out / file, copied=entries[name].format == bundle.spec.roles[name].format))
         spec = bundle.spec.model_copy(update={"roles": entries})
         BundleSpec.model_validate(spec.model_dump())
         text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120)
@@ -114,7 +114,7 @@ def convert_to_folder(
 
 
 @contextmanager
-def models_output(path: Path) -> Generator[None]:
+def model_write_errors(path: Path) -> Generator[None]:
     """Turn a failure to write weights into one sentence.
 
     Args:
@@ -149,7 +149,7 @@ def _add(bundle: Bundle, name: str, folder: Path) -> Role:
     else:
         target = folder / f"{name}{Path(role.file).suffix}"
         shutil.copyfile(bundle.file(name), target)
-    changes |= {"file": target.name, "bytes": target.stat().st_size, "sha256": sha256_of(target)}
+    changes |= {"file": target.name, "bytes": target.stat().st_size, "sha256": hash_file(target)}
     return role.model_copy(update=changes)
 
 
@@ -159,17 +159,17 @@ def _write(bundle: Bundle, name: str, target: Path) -> None:
 
     role = bundle.spec.roles[name]
     source = bundle.file(name)
-    origin = source_of(source) if source.suffix == ".safetensors" else bundle.cache.sha256(source)
+    origin = read_source_hash(source) if source.suffix == ".safetensors" else bundle.cache.sha256(source)
     metadata = {"format": "pt", "role": name, "source_file": str(role.file), "source_sha256": origin or ""}
     tensors: dict[str, Tensor]
     if name == TEMPLATE_ROLE:
-        tensors = {key: torch.from_numpy(array) for key, array in bundle.template_arrays().items()}
+        tensors = {key: torch.from_numpy(array) for key, array in bundle.load_template_arrays().items()}
     else:
-        weights = bundle.weights(name)
+        weights = bundle.load_weights(name)
         network = bundle.build_for(name, weights)
-        tensors = fitted_state(weights.state, network, weights.where, checkpoint_format(role.network).dropped)
+        tensors = fit_state_dict(weights.state, network, weights.where, checkpoint_format(role.network).dropped)
         told = {key: weights.arguments[key] for key in (*ARGUMENTS, "audio_model") if key in weights.arguments}
         metadata["arguments"] = json.dumps(told, sort_keys=True)
-    with models_output(target), atomic_file(target) as temporary:
+    with model_write_errors(target), atomic_file(target) as temporary:
         # clone: the format takes no tensors that share memory
         save_file({key: tensor.clone().contiguous() for key, tensor in tensors.items()}, temporary, metadata)

@@ -42,16 +42,16 @@ class FileCheck:
     problem: str = ""
 
     @property
-    def good(self) -> bool:
+    def passed(self) -> bool:
         """Whether nothing is wrong."""
         return self.status in ("ok", "absent")
 
-    def row(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def verify(
+def verify_bundle(
     bundle: Bundle, roles: Iterable[str], *, load: bool = True, on_role: Callable[[str], None] | None = None
 ) -> list[FileCheck]:
     """Checks roles one after the other; a problem of one does not stop the others.
@@ -94,7 +94,7 @@ def _check(bundle: Bundle, name: str, load: bool) -> FileCheck:
         )
 
     if not bundle.has(name):
-        return result("absent" if role.optional else "missing", bundle.needs([name]))
+        return result("absent" if role.optional else "missing", bundle.describe_missing([name]))
     if path is not None and path.is_file():  # else only the converted file is there
         found_bytes = path.stat().st_size
         if role.bytes is not None and found_bytes != role.bytes:
@@ -114,9 +114,9 @@ def _check(bundle: Bundle, name: str, load: bool) -> FileCheck:
 def _load(bundle: Bundle, name: str) -> None:
     role = bundle.spec.roles[name]
     if role.network is not None:
-        bundle.network(name)
+        bundle.load_network(name)
     elif name == TEMPLATE_ROLE:
-        bundle.template()
+        bundle.load_template()
     elif role.format == "onnx":
         _load_onnx(bundle.file(name))
 

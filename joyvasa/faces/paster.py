@@ -19,7 +19,7 @@ _COORDINATE_BITS = 10
 INTERPOLATION_BITS = 5
 
 
-def mask_template(size: int = 512) -> Image:
+def blend_mask(size: int = 512) -> Image:
     """The blending mask of a crop: 255 inside, falling to 0 over the margin with the distance from the inner square.
 
     Args:
@@ -76,7 +76,7 @@ class Paster:
         self._to_original = np.asarray(to_original, dtype=np.float64)
         height, width = picture.shape[:2]
         left, top, right, bottom = self._reach(width, height)
-        mask = cv2.remap(mask_template(crop_size), *self._maps((left, top, right, bottom), crop_size), cv2.INTER_LINEAR)
+        mask = cv2.remap(blend_mask(crop_size), *self._maps((left, top, right, bottom), crop_size), cv2.INTER_LINEAR)
         rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
         if not rows.size:
             raise ConfigError(
@@ -120,7 +120,7 @@ class Paster:
             cv2.copyTo(warped, blend.visible, canvas[top:bottom, left:right])
         return result
 
-    def place(self, patches: Image) -> Image:
+    def insert_patches(self, patches: Image) -> Image:
         """Sets finished rectangles into copies of the picture.
 
         Args:
@@ -181,7 +181,7 @@ class Paster:
         so warping a part with a translated matrix would give slightly different pixels.
         """
         left, top, right, bottom = rectangle
-        ratio = self.crop_size / side  # pixel centres of the frame -> pixel centres of the crop
+        ratio = self.crop_size / side  # pixel centers of the frame -> pixel centers of the crop
         frame_to_crop = np.array([[ratio, 0, (ratio - 1) / 2], [0, ratio, (ratio - 1) / 2], [0, 0, 1]])
         inverse = np.linalg.inv(self._to_original @ frame_to_crop)
         one = 1 << _COORDINATE_BITS
