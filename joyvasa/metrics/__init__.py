@@ -1,4 +1,4 @@
-"""Metrics of finished videos, one a file; see `joyvasa.metrics.base` for what a metric is."""
+"""Metrics of finished videos, one per file; `joyvasa.metrics.base` defines the interface."""
 
 from joyvasa.metrics.registry import (
     FVD,

@@ -1,4 +1,4 @@
-"""What a metric is: columns with numbers, read off one finished video while it streams by once."""
+"""Interface of metrics: named numbers of one finished video, computed in one pass over its frames."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class MetricColumn:
     """One number of a metric.
 
     Args:
-        name: of the column in tables, unique among all metrics: `sync_c`.
-        title: for people: `Sync-C`.
-        measures: what it says of a video, one sentence.
-        unit: of the number: `dB`, `frames`, `1/s`; empty for a plain number.
-        better: which direction is better; None where neither is.
+        name: column name in tables, unique among all metrics: `sync_c`.
+        title: name shown to users: `Sync-C`.
+        measures: meaning of the number, one sentence.
+        unit: unit of the number: `dB`, `frames`, `1/s`; empty if dimensionless.
+        better: direction of improvement; None if there is none.
     """
 
     name: str
@@ -42,11 +42,11 @@ class MetricColumn:
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """Why there is no number: it has no meaning for this video, or something is missing.
+    """Reason for a missing number: it is undefined for this video, or an input is missing.
 
     Args:
-        code: stable, lower case with underscores: `no_motion`.
-        sentence: what was found, what was expected.
+        code: stable identifier, lower case with underscores: `no_motion`.
+        sentence: what was found and what was expected.
     """
 
     code: str
@@ -54,25 +54,25 @@ class NotMeasured:
 
 
 Values: TypeAlias = Mapping[str, "float | NotMeasured"]
-"""Numbers, or the reason for none, by column."""
+"""Number, or reason for a missing number, by column name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A finished video and what is known of how it was made. All but the video may be unknown.
+    """A finished video and its known inputs. All fields about the inputs are optional.
 
     Args:
-        video: local file, picture and sound.
-        frames_per_second: of the video.
-        width, height: of its frames, pixels.
-        has_sound: whether it has a sound stream.
-        sound: file with the sound that it should have; None where only the video's own is known.
-        reference_frame: the source picture as an unmoved frame would show it, uint8 RGB (height, width, 3).
-        face_box: part of the frame that the face crop fills: left, top, right, bottom in pixels, may leave the frame.
-        motion: that was played.
-        absolute_expression: its expression has nothing of a person in it, see `joyvasa.bundles.spec.Switches`.
+        video: local video file.
+        frames_per_second: frame rate of the video.
+        width, height: size of the frames, pixels.
+        has_sound: whether the video has a sound stream.
+        sound: file with the driving recording; None if unknown.
+        reference_frame: source picture as a frame without motion would show it, uint8 RGB (height, width, 3).
+        face_box: area of the frame covered by the face crop: left, top, right, bottom in pixels; may exceed the frame.
+        motion: motion that drives the video.
+        absolute_expression: whether the expression is free of identity, see `joyvasa.bundles.spec.Switches`.
         mode: `human` or `animal`.
-        seed: for whatever a metric draws at random, so that it draws the same again.
+        seed: seed of random draws in metrics.
     """
 
     video: Path
@@ -90,10 +90,10 @@ class Clip:
 
     @cached_property
     def soundtrack(self) -> Soundtrack | None:
-        """The video's own sound, decoded once for all metrics; None where it has none.
+        """Sound of the video, decoded once for all metrics; None if it has none.
 
         Raises:
-            InputError: as `joyvasa.media.audio.stream_audio`.
+            InputError: see `joyvasa.media.audio.stream_audio`.
         """
         from joyvasa.metrics.support.sound import read_soundtrack
 
@@ -101,21 +101,21 @@ class Clip:
 
 
 class Measurement(ABC):
-    """A metric at work on one clip; holds a bounded number of frames, however long the clip is."""
+    """State of a metric for one clip; holds a bounded number of frames."""
 
-    def update(self, frames: np.ndarray) -> None:  # noqa: B027 (a metric of the motion needs no frames)
-        """Takes the next frames.
+    def update(self, frames: np.ndarray) -> None:  # noqa: B027 (metrics of the motion need no frames)
+        """Process the next frames.
 
         Args:
-            frames: uint8 RGB, shape (n, height, width, 3), n at least 1; read only.
+            frames: uint8 RGB, shape (n, height, width, 3), n at least 1; read-only.
         """
 
     @abstractmethod
     def finish(self) -> Values:
-        """Numbers of the whole clip, one entry for each column of the metric. Called once, after the last frame."""
+        """Return the value of every column of the metric. Called once, after the last frame."""
 
     def features(self) -> Mapping[str, np.ndarray]:
-        """What metrics of whole sets (FVD) need of this clip, by the name of the set metric; small float32 arrays."""
+        """Return small float32 arrays that set metrics (FVD) aggregate, by name of the set metric."""
         return {}
 
 
@@ -124,8 +124,8 @@ class MetricModels:
     """Networks for metrics.
 
     Args:
-        bundle: with the roles that metrics name.
-        device: to compute on.
+        bundle: bundle that holds the roles of the metrics.
+        device: device to compute on.
     """
 
     bundle: Bundle
@@ -133,15 +133,15 @@ class MetricModels:
 
 
 class Metric(ABC):
-    """Measures clips. Made without arguments, sent to its worker, and only there set up.
+    """Base class of metrics. Constructed without arguments and set up in its worker process.
 
     Attributes:
-        name: of the metric, unique: `sync`.
-        columns: its numbers.
-        roles: of the bundle `metrics` that it cannot work without.
-        license: terms of its weights; empty where it has none.
-        needs: what it wants to know of a clip besides the file, in words; empty for nothing.
-        needs_frames: whether `update` wants to see them.
+        name: unique name: `sync`.
+        columns: columns that the metric fills.
+        roles: roles of the bundle `metrics` that the metric requires.
+        license: license of the weights; empty if there are none.
+        needs: inputs required in addition to the video, as text for users; empty if none.
+        needs_frames: whether `update` has to be called.
     """
 
     name: ClassVar[str]
@@ -152,27 +152,27 @@ class Metric(ABC):
     needs_frames: ClassVar[bool] = True
 
     def setup(self, models: MetricModels) -> None:  # noqa: B027 (most need no networks)
-        """Loads networks; called once in every worker, only where all roles are there.
+        """Load networks; called once per worker process, only if all roles are available.
 
         Raises:
-            ModelError: a file is damaged or does not fit.
+            ModelError: a file is damaged or has the wrong shape.
         """
 
     @abstractmethod
     def start(self, clip: Clip) -> Measurement:
-        """Begins with a clip. Anything it or the measurement raises costs this metric's numbers alone."""
+        """Start the measurement of a clip. An exception only invalidates the numbers of this metric."""
 
     def all_missing(self, code: str, sentence: str) -> Values:
-        """The same reason for every column."""
+        """Return the same reason for every column."""
         return {column.name: NotMeasured(code, sentence) for column in self.columns}
 
 
 @dataclass
 class FixedMeasurement(Measurement):
-    """A measurement that has ended before it began."""
+    """A measurement whose values are known before the first frame."""
 
     values: Values = field(default_factory=dict)
 
     def finish(self) -> Values:
-        """The reasons."""
+        """Return the values."""
         return self.values

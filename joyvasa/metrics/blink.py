@@ -1,4 +1,4 @@
-"""How often the eyes blink."""
+"""Blink rate."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, Me
 from joyvasa.metrics.support.motion_readout import estimate_eye_opening, require_readable_motion, select_opening_fit
 
 MIN_S = 2.0
-# Part of the clip's median opening below which eyes count as closed. Half of it, and not the 0.7 that is usual for the
-# eye aspect ratio: this opening falls to 0 in a blink, and a squint, down to 0.6, is none.
+# Share of the clip's median opening below which eyes count as closed. The usual 0.7 of the eye aspect ratio is too high
+# here: this opening falls to 0 in a blink, and a squint reaches 0.6.
 CLOSED = 0.5
-BLINK_S = (0.08, 0.4)  # two to ten frames at 25 a second; longer is a closed eye
+BLINK_S = (0.08, 0.4)  # two to ten frames at 25 fps; longer is a closed eye
 
 
 class BlinkMetric(Metric):
-    """Blinks in the motion that was played: short stretches below half the clip's median opening of the eyes."""
+    """Blinks in the motion: short periods in which the eye opening is below half the median of the clip."""
 
     name: ClassVar[str] = "blink"
     needs: ClassVar[str] = "the motion"
     needs_frames: ClassVar[bool] = False
     columns: ClassVar[tuple[MetricColumn, ...]] = (
-        MetricColumn("blink_rate", "Blinks", "blinks in a minute; people who speak have about 10 to 25", "1/min"),
+        MetricColumn("blink_rate", "Blinks", "blinks per minute; speakers have about 10 to 25", "1/min"),
     )
 
     def start(self, clip: Clip) -> Measurement:
-        """See `Metric`."""
+        """Start the measurement of a clip; see `Metric`."""
         motion = require_readable_motion(clip, min_s=MIN_S)
         if isinstance(motion, NotMeasured):
             return FixedMeasurement(self.all_missing(motion.code, motion.sentence))
@@ -36,11 +36,11 @@ class BlinkMetric(Metric):
 
 
 def count_motion_blinks(opening: np.ndarray, frames_per_second: float) -> int:
-    """Blinks in an opening of the eyes.
+    """Count the blinks in a series of eye openings.
 
     Args:
-        opening: height over width, shape (T,).
-        frames_per_second: of the series.
+        opening: height over width of the eyes, shape (T,).
+        frames_per_second: rate of the series.
     """
     lengths, _ = find_closings(opening < CLOSED * np.median(opening))
     lengths_s = lengths / frames_per_second
@@ -49,13 +49,13 @@ def count_motion_blinks(opening: np.ndarray, frames_per_second: float) -> int:
 
 
 def find_closings(closed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the stretches in which eyes are closed.
+    """Find the periods in which the eyes are closed.
 
     Args:
-        closed: whether they are, bool (T,).
+        closed: whether the eyes are closed, bool (T,).
 
     Returns:
-        Length of each stretch and the frame after it, int64 (stretches,).
+        Length of each period and the index of the frame after it, int64 (periods,).
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(np.int8)))
     return edges[1::2] - edges[::2], edges[1::2]

@@ -1,4 +1,4 @@
-"""Whether the face becomes lighter, darker, or changes its color while the clip lasts."""
+"""Change of brightness and color of the face over time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from joyvasa.metrics.support.region import Region, crop_region, face_region
 
 
 class DriftMetric(Metric):
-    """Distance in CIELAB of the mean color of any second from that of the first second, in the face box.
+    """Largest CIELAB distance between the mean color of the face box in any second and in the first second.
 
-    The box stands still, so a head that leaves it or a camera that moves changes the numbers, too.
+    The box is fixed, so a head that leaves it or a moving camera also changes the values.
     """
 
     name: ClassVar[str] = "drift"
@@ -24,21 +24,21 @@ class DriftMetric(Metric):
         MetricColumn(
             "brightness_drift",
             "Brightness drift",
-            "how far the lightness of the face gets from that of the first second; 1 is just visible",
+            "largest change of the lightness of the face since the first second; 1 is just visible",
             "L*",
             "lower",
         ),
         MetricColumn(
             "color_drift",
             "Color drift",
-            "how far the color of the face, lightness left out, gets from that of the first second",
+            "largest change of the color of the face, without lightness, since the first second",
             "a*b*",
             "lower",
         ),
     )
 
     def start(self, clip: Clip) -> Measurement:
-        """See `Metric`."""
+        """Start the measurement of a clip; see `Metric`."""
         region = face_region(clip)
         if isinstance(region, NotMeasured):
             return FixedMeasurement(self.all_missing(region.code, region.sentence))
@@ -70,6 +70,6 @@ class _Drift(Measurement):
 
 
 def to_lab(color: np.ndarray) -> np.ndarray:
-    """CIELAB (L*, a*, b*; L* from 0 to 100) of an sRGB color, shape (3,), 0 to 255."""
+    """Convert an sRGB color (0 to 255, shape (3,)) to CIELAB (L*, a*, b*; L* from 0 to 100)."""
     pixel = (color / 255).astype(np.float32).reshape(1, 1, 3)
     return np.asarray(cv2.cvtColor(pixel, cv2.COLOR_RGB2LAB)).reshape(3).astype(np.float64)

@@ -1,4 +1,4 @@
-"""How near the first frame is to the source picture."""
+"""Similarity of the first frame and the source picture."""
 
 from __future__ import annotations
 
@@ -11,50 +11,56 @@ from joyvasa.media.image import Image
 from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured, Values
 from joyvasa.metrics.support.region import MIN_SIDE, crop_region, face_region
 
-WINDOW, SIGMA = 11, 1.5  # of the Gaussian of SSIM, pixels
+WINDOW, SIGMA = 11, 1.5  # Gaussian window of SSIM, pixels
 K1, K2 = 0.01, 0.03
-MAX_PSNR = 100.0  # dB; of two equal pictures, whose PSNR has no bound
+MAX_PSNR = 100.0  # dB; reported for equal pictures, whose PSNR is infinite
 
 
 class FirstFrameMetric(Metric):
-    """SSIM (Wang et al., Image Quality Assessment, 2004) and PSNR of the first frame against the still."""
+    """SSIM (Wang et al., Image Quality Assessment, 2004) and PSNR of the first frame and the reference frame."""
 
     name: ClassVar[str] = "first_frame"
-    needs: ClassVar[str] = "the source picture, as large as the frames"
+    needs: ClassVar[str] = "the source picture in the size of the frames"
     columns: ClassVar[tuple[MetricColumn, ...]] = (
         MetricColumn(
             "first_frame_ssim",
             "First frame, SSIM",
-            "likeness of the first frame and the source picture as an unmoved frame would show it; 1 if equal",
+            "similarity of the first frame and the source picture without motion; 1 if equal",
             "",
             "higher",
         ),
-        MetricColumn("first_frame_psnr", "First frame, PSNR", "the same as a ratio; 100 if equal", "dB", "higher"),
+        MetricColumn(
+            "first_frame_psnr",
+            "First frame, PSNR",
+            "signal-to-noise ratio of the same pictures; 100 if equal",
+            "dB",
+            "higher",
+        ),
         MetricColumn("first_face_ssim", "First face, SSIM", "the same within the face box", "", "higher"),
-        MetricColumn("first_face_psnr", "First face, PSNR", "the same within the face box", "dB", "higher"),
+        MetricColumn(
+            "first_face_psnr", "First face, PSNR", "signal-to-noise ratio within the face box", "dB", "higher"
+        ),
     )
 
     def start(self, clip: Clip) -> Measurement:
-        """See `Metric`."""
+        """Start the measurement of a clip; see `Metric`."""
         if clip.reference_frame is None:
-            return FixedMeasurement(
-                self.all_missing("no_still", "no source picture is known; expected the row's image")
-            )
-        found, expected = clip.reference_frame.shape[:2], (clip.height, clip.width)
-        if found != expected:
-            sizes = f"source picture of {found[1]}x{found[0]} pixels, frames of {clip.width}x{clip.height}"
-            return FixedMeasurement(self.all_missing("size_differs", f"{sizes}; expected both alike"))
-        if min(expected) < MIN_SIDE:
-            sizes = f"frames of {clip.width}x{clip.height} pixels"
-            return FixedMeasurement(
-                self.all_missing("frame_too_small", f"{sizes}; expected at least {MIN_SIDE} a side")
-            )
+            sentence = "no source picture is known; expected the row's image"
+            return FixedMeasurement(self.all_missing("no_still", sentence))
+
+        height, width = clip.reference_frame.shape[:2]
+        if (height, width) != (clip.height, clip.width):
+            sizes = f"source picture of {width}x{height} pixels, frames of {clip.width}x{clip.height}"
+            return FixedMeasurement(self.all_missing("size_differs", f"{sizes}; expected equal sizes"))
+        if min(height, width) < MIN_SIDE:
+            sentence = f"frames of {clip.width}x{clip.height} pixels; expected at least {MIN_SIDE} a side"
+            return FixedMeasurement(self.all_missing("frame_too_small", sentence))
         return _FirstFrame(clip, clip.reference_frame)
 
 
 class _FirstFrame(Measurement):
-    def __init__(self, clip: Clip, still: Image) -> None:
-        self._still, self._region = still, face_region(clip)
+    def __init__(self, clip: Clip, reference: Image) -> None:
+        self._reference, self._region = reference, face_region(clip)
         self._values: dict[str, float | NotMeasured] | None = None
 
     def update(self, frames: np.ndarray) -> None:
@@ -62,13 +68,13 @@ class _FirstFrame(Measurement):
             return
         first, region = frames[0], self._region
         self._values = {
-            "first_frame_ssim": ssim(first, self._still),
-            "first_frame_psnr": psnr(first, self._still),
+            "first_frame_ssim": ssim(first, self._reference),
+            "first_frame_psnr": psnr(first, self._reference),
         }
         if isinstance(region, NotMeasured):
             self._values |= {"first_face_ssim": region, "first_face_psnr": region}
         else:
-            pair = crop_region(first, region), crop_region(self._still, region)
+            pair = crop_region(first, region), crop_region(self._reference, region)
             self._values |= {"first_face_ssim": ssim(*pair), "first_face_psnr": psnr(*pair)}
 
     def finish(self) -> Values:
@@ -76,22 +82,22 @@ class _FirstFrame(Measurement):
 
 
 def psnr(image: Image, other: Image) -> float:
-    """Peak signal-to-noise ratio over all channels, dB; `MAX_PSNR` for equal images.
+    """Compute the peak signal-to-noise ratio over all channels in dB; `MAX_PSNR` for equal images.
 
     Args:
-        image: uint8 (height, width, channels).
-        other: likewise.
+        image: first picture, uint8 (height, width, channels).
+        other: second picture, same shape.
     """
     error = np.mean((image.astype(np.float64) - other.astype(np.float64)) ** 2) / 255**2
     return min(MAX_PSNR, float(10 * np.log10(1 / error))) if error else MAX_PSNR
 
 
 def ssim(image: Image, other: Image) -> float:
-    """Structural similarity: 11 x 11 Gaussian of sigma 1.5, only windows that lie wholly inside, mean of channels.
+    """Compute the structural similarity (11 x 11 Gaussian, sigma 1.5, no padding), mean over channels.
 
     Args:
-        image: uint8 (height, width, channels), at least 11 pixels a side.
-        other: likewise.
+        image: first picture, uint8 (height, width, channels), at least 11 pixels per side.
+        other: second picture, same shape.
     """
     return float(np.mean([_ssim(image[..., n], other[..., n]) for n in range(image.shape[2])]))
 
@@ -101,10 +107,10 @@ def _ssim(a: Image, b: Image) -> float:
     mean_x, mean_y = _blur(x), _blur(y)
     variance_x, variance_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
     covariance = _blur(x * y) - mean_x * mean_y
-    c1, c2 = K1**2, K2**2  # of a data range of 1
-    above = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    below = (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    return float((above / below).mean())
+    c1, c2 = K1**2, K2**2  # for a data range of 1
+    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    denominator = (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    return float((numerator / denominator).mean())
 
 
 def _blur(values: np.ndarray) -> np.ndarray:

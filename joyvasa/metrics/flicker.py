@@ -11,9 +11,9 @@ from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, NotMea
 
 
 class FlickerMetric(Metric):
-    """VBench's `temporal_flickering`: (255 - mean difference of neighbouring frames) / 255 (Huang et al., 2024).
+    """VBench's `temporal_flickering`: (255 - mean difference of neighboring frames) / 255 (Huang et al., 2024).
 
-    Made for scenes that stand still: movement lowers it too, and a frozen video scores 1.
+    It is designed for static scenes: movement also lowers it, and a frozen video scores 1.
     """
 
     name: ClassVar[str] = "flicker"
@@ -21,14 +21,14 @@ class FlickerMetric(Metric):
         MetricColumn(
             "temporal_flickering",
             "Temporal flickering",
-            "how alike neighbouring frames are, over the whole picture; 1 for a still; read it beside the head's speed",
+            "similarity of neighboring frames over the whole picture; 1 for a still picture; depends on head speed",
             "",
             "higher",
         ),
     )
 
     def start(self, clip: Clip) -> Measurement:
-        """See `Metric`."""
+        """Start the measurement of a clip; see `Metric`."""
         return _Flicker()
 
 

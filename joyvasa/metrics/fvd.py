@@ -1,7 +1,7 @@
-"""FVD-25: how far the clips of one set of videos are from those of another, in the features of I3D.
+"""FVD-25: Fréchet distance between the clips of two sets of videos, in the features of I3D.
 
-The JoyVASA paper gives no definition of its FVD-25; it is read here as the Fréchet video distance (Unterthiner et al.
-2018) of clips of 25 consecutive frames. A value says little without the choices behind it, so they go with it.
+The JoyVASA paper does not define its FVD-25; here it is the Fréchet video distance (Unterthiner et al. 2018) of clips
+of 25 consecutive frames. A value depends on further choices, which are reported with it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
 
 ROLE = "i3d"
-SIDE = 224  # of the picture that I3D takes, pixels
+SIDE = 224  # input size of I3D, pixels
 N_FEATURES = 400
 
 Resize = Literal["short_side", "squash"]
@@ -34,17 +34,17 @@ Choices: TypeAlias = Mapping[str, "str | int | float"]
 
 @dataclass(frozen=True, kw_only=True)
 class FvdConfig:
-    """What FVD leaves open; the numbers of two sets may only be compared where all of it is the same.
+    """Choices that FVD leaves open; only values with equal choices are comparable.
 
     Args:
-        frames_per_second: of the clips; other videos give the last frame that has begun at each time.
-        clip_frames: frames of a clip.
-        stride_frames: from the start of one clip to that of the next.
-        clips_per_video: at most; the first ones. More from one video resemble each other, and each costs seconds on a
-            CPU; two thousand clips a set are customary.
-        resize: `short_side` scales the shorter side and crops the centre (StyleGAN-V, VideoGPT); `squash` scales both
-            (cd-fvd). The same for square frames; bilinear without antialiasing.
-        ddof: 1 divides the scatter by n - 1 (TF-GAN), 0 by n (StyleGAN-V); it matters for few clips.
+        frames_per_second: frame rate of the clips; other rates are converted by repeating or dropping frames.
+        clip_frames: number of frames per clip.
+        stride_frames: number of frames between the starts of consecutive clips.
+        clips_per_video: maximum number of clips per video, counted from its start. Clips of the same video are similar,
+            and each takes seconds on a CPU; two thousand clips per set are customary.
+        resize: `short_side` scales the shorter side and crops the center (StyleGAN-V, VideoGPT); `squash` scales both
+            sides (cd-fvd). Both are equal for square frames; bilinear without antialiasing.
+        ddof: 1 divides the scatter by n - 1 (TF-GAN), 0 by n (StyleGAN-V); relevant for few clips.
 
     Raises:
         ConfigError: `fvd_config`.
@@ -75,37 +75,37 @@ class FvdConfig:
 
 
 class FvdMetric(Metric):
-    """Gathers clips for FVD, which a video alone has none of; the column tells how many clips it gave.
+    """Computes the features of clips for FVD; the column is the number of clips, as FVD needs a set of videos.
 
-    The measurement's `features()` are {"fvd": float32, shape (clips, 400)}; no clip fits into a shorter video.
+    `features()` of the measurement returns {"fvd": float32, shape (clips, 400)}.
     """
 
     name = "fvd"
-    columns = (MetricColumn("fvd_clips", "FVD clips", "clips of this video that count in FVD", "clips"),)
+    columns = (MetricColumn("fvd_clips", "FVD clips", "number of clips that this video contributes to FVD", "clips"),)
     roles = (ROLE,)
     license = "Apache-2.0 (I3D)"
     config: ClassVar[FvdConfig] = FvdConfig()
 
-    # Clips that go through the network together; all of a video, so that a GPU has work; they take 0.5 GB.
+    # Batch size of the network: all clips of a video, which need 0.5 GB.
     BATCH_CLIPS = 4
 
     def setup(self, models: MetricModels) -> None:
-        """Loads I3D."""
+        """Load I3D."""
         self._network = models.bundle.load_network(ROLE, models.device)
         self._device = models.device
 
     def start(self, clip: Clip) -> Measurement:
-        """Begins with a video."""
+        """Start the measurement of a clip; see `Metric`."""
         return _ClipFeatures(self.config, self._network, self._device, clip.frames_per_second, self.BATCH_CLIPS)
 
 
 @dataclass(frozen=True)
 class FvdSet:
-    """The clips of a set of videos.
+    """Clips of a set of videos.
 
     Args:
-        moments: of their features.
-        choices: of `fvd_choices`, as they were when the features were computed.
+        moments: moments of their features.
+        choices: choices from `collect_fvd_choices` at the time the features were computed.
     """
 
     moments: FeatureMoments
@@ -114,11 +114,11 @@ class FvdSet:
 
 @dataclass(frozen=True)
 class FvdResult:
-    """The distance of two sets, never without the choices behind it.
+    """Distance of two sets, with the choices behind it.
 
     Args:
-        value: or why there is none.
-        choices: everything that the value depends on, the numbers of clips too.
+        value: distance, or reason for a missing value.
+        choices: choices that affect the value, including the numbers of clips.
     """
 
     value: float | NotMeasured
@@ -126,7 +126,7 @@ class FvdResult:
 
 
 def compute_fvd(real: FvdSet, generated: FvdSet) -> FvdResult:
-    """Fréchet video distance. With few more clips than the 400 features it is biased upwards: compare equal numbers."""
+    """Compute the Fréchet video distance; biased upward for few clips, so compare sets of equal size."""
     choices = {
         **generated.choices,
         "real_clips": real.moments.count,
@@ -141,11 +141,11 @@ def compute_fvd(real: FvdSet, generated: FvdSet) -> FvdResult:
 
 
 def collect_fvd_choices(bundle: Bundle, config: FvdConfig = FvdMetric.config) -> dict[str, str | int | float]:
-    """Everything that features depend on, by name; for the report, and to tell sets apart that do not compare.
+    """Return the choices that features depend on, for the report and to detect sets that are not comparable.
 
     Args:
-        bundle: with the role `i3d`.
-        config: of the metric.
+        bundle: bundle with the role `i3d`.
+        config: configuration of the metric.
 
     Raises:
         ModelError: the weights are missing.
@@ -169,46 +169,47 @@ class _ClipFeatures(Measurement):
     ) -> None:
         self._config, self._network, self._device = config, network, device
         self._frames_per_second, self._batch_clips = frames_per_second, batch_clips
-        self._n_seen, self._n_taken, self._n_clips = 0, 0, 0
+        self._n_seen, self._n_sampled, self._n_clips = 0, 0, 0
         self._window: deque[Tensor] = deque(maxlen=config.clip_frames)
         self._clips: list[Tensor] = []
         self._features: list[np.ndarray] = []
 
     def update(self, frames: np.ndarray) -> None:
-        """Takes the frames that fall on the clips' rate, until there are enough clips."""
+        """Sample frames at the rate of the clips until there are enough clips."""
         for frame in frames:
             if self._n_clips == self._config.clips_per_video:
                 return
             self._n_seen += 1
             while self._next_source() < self._n_seen and self._n_clips < self._config.clips_per_video:
-                self._take(frame)
+                self._add_frame(frame)
 
     def finish(self) -> Values:
-        """The number of clips."""
+        """Return the number of clips."""
         if self._n_clips:
             return {"fvd_clips": self._n_clips}
         config = self._config
         expected = f"expected at least {config.clip_frames} at {config.frames_per_second:g} frames per second"
-        reason = NotMeasured("too_short", f"{self._n_taken} frames; {expected}")
-        return {"fvd_clips": reason}
+        return {"fvd_clips": NotMeasured("too_short", f"{self._n_sampled} frames; {expected}")}
 
     def features(self) -> Mapping[str, np.ndarray]:
-        """Of the clips, float32, shape (clips, 400)."""
+        """Return the features of the clips, float32, shape (clips, 400)."""
         self._compute()
-        found = np.concatenate([np.zeros((0, N_FEATURES), np.float32), *self._features])
-        if not np.isfinite(found).all():
-            raise ModelError("features_not_finite", f"{ROLE}: gives numbers that are not finite: get its weights again")
-        return {"fvd": found}
+        features = np.concatenate([np.zeros((0, N_FEATURES), np.float32), *self._features])
+        if not np.isfinite(features).all():
+            raise ModelError(
+                "features_not_finite", f"{ROLE}: returns numbers that are not finite: download its weights again"
+            )
+        return {"fvd": features}
 
     def _next_source(self) -> int:
-        """Index of the video's frame that the next frame of the clips is taken from."""
-        return math.floor(self._n_taken * self._frames_per_second / self._config.frames_per_second)
+        """Return the index of the video frame for the next frame of the clips."""
+        return math.floor(self._n_sampled * self._frames_per_second / self._config.frames_per_second)
 
-    def _take(self, frame: np.ndarray) -> None:
+    def _add_frame(self, frame: np.ndarray) -> None:
         pixels = torch.from_numpy(frame.copy()).to(self._device)
         self._window.append(preprocess_frames(pixels[None], self._config.resize)[0])
-        self._n_taken += 1
-        start = self._n_taken - self._config.clip_frames
+        self._n_sampled += 1
+        start = self._n_sampled - self._config.clip_frames
         if start >= 0 and start % self._config.stride_frames == 0:
             self._clips.append(torch.stack(list(self._window), dim=1))
             self._n_clips += 1
@@ -224,21 +225,20 @@ class _ClipFeatures(Measurement):
 
 @torch.inference_mode()
 def preprocess_frames(frames: Tensor, resize: Resize) -> Tensor:
-    """Frames as I3D takes them.
+    """Convert frames to the input of I3D.
 
     Args:
-        frames: uint8 RGB, shape (n, height, width, 3).
+        frames: frames, uint8 RGB, shape (n, height, width, 3).
         resize: see `FvdConfig`.
 
     Returns:
-        In [-1, 1], shape (n, 3, 224, 224).
+        Frames in [-1, 1], shape (n, 3, 224, 224).
     """
     height, width = frames.shape[1:3]
     size = (SIDE, SIDE)
     if resize == "short_side":
         shorter = min(height, width)
         size = (-(-height * SIDE // shorter), -(-width * SIDE // shorter))
-    pixels = frames.permute(0, 3, 1, 2) / 255
-    pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
+    pixels = F.interpolate(frames.permute(0, 3, 1, 2) / 255, size=size, mode="bilinear", align_corners=False)
     top, left = (size[0] - SIDE) // 2, (size[1] - SIDE) // 2
     return pixels[..., top : top + SIDE, left : left + SIDE] * 2 - 1

@@ -1,8 +1,8 @@
-"""Identity similarity (CSIM): whether the face in the video is that of the source picture, by ArcFace.
+"""Identity similarity (CSIM): whether the video shows the face of the source picture, measured by ArcFace.
 
-Deng et al. 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition"; faces are found and aligned as the
-library insightface does with its models buffalo_l. Different people have a similarity of about 0, two photographs of
-one person usually above 0.4.
+Deng et al. 2019, "ArcFace: Additive Angular Margin Loss for Deep Face Recognition". Faces are detected and aligned
+as in insightface with its buffalo_l models. Different people have a similarity of about 0, two photographs of the same
+person usually above 0.4.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.floating]
 
-DETECTOR_SIDE = 640  # pixels; of the square that frames are put in
-# Where ArcFace was trained to find the eyes, the nose and the corners of the mouth, pixels.
+DETECTOR_SIDE = 640  # pixels; side of the square input of the detector
+# Positions of the eyes, the nose and the mouth corners in ArcFace's training images, pixels.
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
@@ -44,14 +44,14 @@ TEMPLATE = np.array(
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityConfig:
-    """How faces are compared.
+    """Options of face comparison.
 
     Args:
-        samples_per_second: frames that are looked at, the first one included; heads turn in about half a second, and
-            a frame costs half a second on a CPU.
-        threshold: lowest score of a face, insightface's own.
-        overlap: largest intersection over union of two faces, likewise.
-        batch_faces: faces that ArcFace sees at once.
+        samples_per_second: number of frames compared per second, starting with the first; heads turn in about half a
+            second, and a frame takes half a second on a CPU.
+        threshold: minimum score of a face; insightface's default.
+        overlap: maximum intersection over union of two faces; insightface's default.
+        batch_faces: batch size of ArcFace.
 
     Raises:
         ConfigError: `identity_config`.
@@ -69,10 +69,10 @@ class IdentityConfig:
 
 
 class IdentityMetric(Metric):
-    """Mean cosine of ArcFace features of sampled frames and of the source picture.
+    """Mean cosine similarity of ArcFace features between sampled frames and the source picture.
 
     Args:
-        config: see `IdentityConfig`.
+        config: options; None for the defaults.
     """
 
     name: ClassVar[str] = "identity"
@@ -80,8 +80,8 @@ class IdentityMetric(Metric):
         MetricColumn(
             "identity",
             "Identity similarity",
-            "cosine of ArcFace features of the face in the video and in the source picture, mean of two frames a "
-            "second (also CSIM)",
+            "cosine similarity of ArcFace features between the face in the video and the source picture, mean over "
+            "two frames per second (also CSIM)",
             "",
             "higher",
         ),
@@ -96,52 +96,54 @@ class IdentityMetric(Metric):
         self._config = config or IdentityConfig()
 
     def setup(self, models: MetricModels) -> None:
-        """Loads SCRFD and ArcFace."""
+        """Load SCRFD and ArcFace."""
         import torch
 
-        device, threads = str(models.device), torch.get_num_threads()  # no more than the worker was given
+        device, threads = str(models.device), torch.get_num_threads()  # the worker's thread limit
         overlap, file = self._config.overlap, models.bundle.file
         detector = load_scrfd(file("scrfd"), side=DETECTOR_SIDE, overlap=overlap, device=device, threads=threads)
         arcface = load_arcface(file("arcface"), device=device, threads=threads)
         self._recognizer = FaceRecognizer(detector, arcface, self._config)
 
     def start(self, clip: Clip) -> Measurement:
-        """Begins with a clip; there are no numbers for animals and without a face in the source picture."""
+        """Start a measurement; animals and source pictures without a face have no values."""
         if clip.mode != "human":
-            return FixedMeasurement(self.all_missing("not_human", f"mode {clip.mode}; ArcFace knows human faces only"))
+            return FixedMeasurement(
+                self.all_missing("not_human", f"mode {clip.mode}; ArcFace supports human faces only")
+            )
         if clip.reference_frame is None:
             return FixedMeasurement(
                 self.all_missing("no_still", "no source picture is known; expected the row's image")
             )
-        face = self._recognizer.find(clip.reference_frame)
+        face = self._recognizer.crop_face(clip.reference_frame)
         if face is None:
             return FixedMeasurement(
                 self.all_missing("no_source_face", "no face found in the source picture; expected one")
             )
-        source = self._recognizer.features([face])[0]
+        source = self._recognizer.compute_features([face])[0]
         return _Identity(self._recognizer, self._config, source, clip.frames_per_second)
 
 
 class FaceRecognizer:
-    """Finds the largest face of a picture and turns faces into features.
+    """Crops the largest face of a picture and computes features of faces.
 
     Args:
         detector: SCRFD.
         arcface: ArcFace.
-        config: thresholds.
+        config: options of face comparison.
     """
 
     def __init__(self, detector: SCRFD, arcface: ArcFaceONNX, config: IdentityConfig) -> None:
         self._detector, self._arcface, self._config = detector, arcface, config
 
-    def find(self, image: Image) -> Image | None:
-        """Cut out the largest face, aligned.
+    def crop_face(self, image: Image) -> Image | None:
+        """Crop and align the largest face.
 
         Args:
-            image: uint8 RGB (height, width, 3).
+            image: picture, uint8 RGB (height, width, 3).
 
         Returns:
-            uint8 RGB (112, 112, 3); None where there is no face.
+            Aligned face, uint8 RGB (112, 112, 3); None if no face is found.
         """
         boxes, keypoints = detect_faces(self._detector, image, side=DETECTOR_SIDE, threshold=self._config.threshold)
         if not len(boxes):
@@ -149,13 +151,13 @@ class FaceRecognizer:
         largest = int(np.argmax((boxes[:, 2:4] - boxes[:, :2]).prod(axis=1)))
         return align_face(image, keypoints[largest])
 
-    def features(self, faces: list[Image]) -> FloatArray:
-        """Compute the features of aligned faces, shape (faces, 512); their length says nothing."""
+    def compute_features(self, faces: list[Image]) -> FloatArray:
+        """Compute the features of aligned faces, shape (faces, 512), not normalized."""
         return np.asarray(self._arcface.get_feat([cv2.cvtColor(face, cv2.COLOR_RGB2BGR) for face in faces]))
 
 
 class _Identity(Measurement):
-    """Holds one batch of aligned faces, and no frame."""
+    """Holds one batch of aligned faces and no frames."""
 
     def __init__(
         self, recognizer: FaceRecognizer, config: IdentityConfig, source: FloatArray, frames_per_second: float
@@ -170,7 +172,7 @@ class _Identity(Measurement):
         for frame in frames:
             if self._n_frames == math.floor(self._n_samples * self._step):
                 self._n_samples += 1
-                if (face := self._recognizer.find(frame)) is not None:
+                if (face := self._recognizer.crop_face(frame)) is not None:
                     self._faces.append(face)
             self._n_frames += 1
             if len(self._faces) == self._config.batch_faces:
@@ -188,20 +190,20 @@ class _Identity(Measurement):
         return values
 
     def _compare(self) -> None:
-        self._total += float(cosine_similarities(self._recognizer.features(self._faces), self._source).sum())
+        self._total += float(cosine_similarities(self._recognizer.compute_features(self._faces), self._source).sum())
         self._n_faces += len(self._faces)
         self._faces = []
 
 
 def align_face(image: Image, keypoints: FloatArray) -> Image:
-    """Turns, scales and cuts out a face as ArcFace was trained to see it.
+    """Crop a face aligned to ArcFace's template.
 
     Args:
-        image: uint8 RGB (height, width, 3).
-        keypoints: the eyes, the nose, the corners of the mouth, pixels, shape (5, 2).
+        image: picture, uint8 RGB (height, width, 3).
+        keypoints: eyes, nose and mouth corners, pixels, shape (5, 2).
 
     Returns:
-        uint8 RGB (112, 112, 3), black outside the picture.
+        Aligned face, uint8 RGB (112, 112, 3), black outside the picture.
     """
     matrix = similarity_transform(keypoints, TEMPLATE)
     return np.asarray(
@@ -210,26 +212,26 @@ def align_face(image: Image, keypoints: FloatArray) -> Image:
 
 
 def similarity_transform(points: FloatArray, targets: FloatArray) -> FloatArray:
-    """Rotation, scale and shift, no mirroring, that bring points nearest to targets in the sense of least squares.
+    """Fit the similarity transform (rotation, scale, shift) that maps points to targets, by least squares.
 
-    The same as Umeyama 1991, "Least-squares estimation of transformation parameters", in the plane, where a rotation
-    with a scale is a complex factor.
+    Equals Umeyama 1991, "Least-squares estimation of transformation parameters", in the plane, where rotation and scale
+    are one complex factor.
 
     Args:
-        points: shape (n, 2).
-        targets: shape (n, 2).
+        points: points to map, shape (n, 2).
+        targets: their targets, shape (n, 2).
 
     Returns:
-        float64 (2, 3), for columns (x, y, 1).
+        Transform for columns (x, y, 1), float64 (2, 3).
     """
     source, target = (np.asarray(xy, dtype=np.float64) @ (1, 1j) for xy in (points, targets))
-    centred = source - source.mean()
-    factor = np.vdot(centred, target - target.mean()) / np.vdot(centred, centred).real
+    centered = source - source.mean()
+    factor = np.vdot(centered, target - target.mean()) / np.vdot(centered, centered).real
     shift = target.mean() - factor * source.mean()
     return np.array([(factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)])
 
 
 def cosine_similarities(features: FloatArray, reference: FloatArray) -> FloatArray:
-    """Cosine of each row of features (n, d) and a reference (d,), shape (n,)."""
+    """Compute the cosine similarity of each row of features (n, d) and a reference (d,), shape (n,)."""
     lengths = np.linalg.norm(features, axis=1) * np.linalg.norm(reference)
     return features @ reference / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -1,4 +1,4 @@
-"""Whether picture and sound are equally long."""
+"""Whether picture and sound have the same length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, NotMea
 
 
 class LengthMetric(Metric):
-    """Lengths of the picture, of the video's own sound, and of the recording that it was made from."""
+    """Lengths of the picture, of the sound in the video and of the driving recording."""
 
     name: ClassVar[str] = "length"
     needs: ClassVar[str] = "the recording, for the second number"
@@ -19,19 +19,19 @@ class LengthMetric(Metric):
         MetricColumn(
             "picture_minus_sound_s",
             "Picture longer than sound",
-            "length of the picture less that of the sound in the file; a frame and an audio packet, 60 ms, are nothing",
+            "picture length minus sound length in the file; up to a frame and an audio packet (60 ms) is normal",
             "s",
         ),
         MetricColumn(
             "recording_missing_s",
             "Recording cut off",
-            "how much of the recording is not in the file; negative where the file's sound is longer",
+            "length of the recording that is missing in the file; negative if the file's sound is longer",
             "s",
         ),
     )
 
     def start(self, clip: Clip) -> Measurement:
-        """See `Metric`."""
+        """Start the measurement of a clip; see `Metric`."""
         return _Length(clip)
 
 
@@ -51,8 +51,7 @@ class _Length(Measurement):
         else:
             values["picture_minus_sound_s"] = NotMeasured("no_sound", "the video has no sound; expected a sound stream")
         if clip.sound:
-            wanted_s = probe_audio(clip.sound, allow_silence=True).duration_s
-            values["recording_missing_s"] = wanted_s - sound_s
+            values["recording_missing_s"] = probe_audio(clip.sound, allow_silence=True).duration_s - sound_s
         else:
             values["recording_missing_s"] = NotMeasured(
                 "no_recording", "no recording is known; expected the row's audio"

@@ -1,4 +1,4 @@
-"""All metrics of one clip in one pass over its frames; what goes wrong with one metric costs its own numbers alone."""
+"""Compute all metrics of a clip in one pass over its frames; a failing metric loses only its own numbers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from joyvasa.metrics.registry import METRICS_BUNDLE, build_metric, check_availab
 from joyvasa.runtime.device import choose_device
 
 Explain = Callable[[Exception], NotMeasured]
-"""Why a metric that raised has no number; may raise itself where the clip must not be finished."""
+"""Converts an exception of a metric into a reason; may raise to abort the measurement of the clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipScores:
-    """What was measured of one clip.
+    """Results for one clip.
 
     Args:
-        values: by column; None where there is no number.
-        reasons: by column, why there is none.
-        features: what metrics of whole sets need, by the name of the set metric.
-        n_frames: that were decoded; 0 where no metric wanted to see any.
+        values: numbers by column; None if there is no number.
+        reasons: reasons for missing numbers by column.
+        features: features for set metrics, by name of the set metric.
+        n_frames: number of decoded frames; 0 if no metric needs frames.
     """
 
     values: Mapping[str, float | None] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class ClipScores:
 
 
 def explain_exception(error: Exception) -> NotMeasured:
-    """The reason that an exception stands for."""
+    """Convert an exception into a reason."""
     if isinstance(error, JoyvasaError):
         return NotMeasured(error.code, error.sentence)
     text = " ".join(f"{type(error).__name__}: {error}".split())
@@ -46,23 +46,23 @@ def explain_exception(error: Exception) -> NotMeasured:
 
 
 class MetricSet:
-    """Metrics that measure clips together, each decoded once. Those that cannot be used here give their reason.
+    """Metrics that share one decoding pass per clip. Unavailable metrics report their reason.
 
     Args:
         names: names of metrics.
-        models: bundle with their weights, a name or a folder.
-        device: device that their networks work on.
-        commercial: whether only weights that may be used commercially count.
-        explain: see `measure_clip`; also for a metric that cannot be loaded.
+        models: name or folder of the bundle that holds their weights.
+        device: device to compute on.
+        commercial: whether to accept only weights licensed for commercial use.
+        explain: see `measure_clip`; also called if a metric cannot be loaded.
 
     Attributes:
-        metrics: those that can be used, set up.
-        missing: columns of the others, with the reason.
+        metrics: available metrics, set up.
+        missing: columns of unavailable metrics, with the reason.
 
     Raises:
         ConfigError: `metric_unknown`.
         ModelError: the bundle cannot be opened.
-        Exception: what `explain` raises.
+        Exception: raised by `explain`.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class MetricSet:
             if reason is None and metric.roles:
                 try:
                     metric.setup(MetricModels(bundle=bundle, device=choose_device(device)))
-                except Exception as error:  # what one metric lacks is no reason to lose the others
+                except Exception as error:  # the other metrics remain usable
                     reason = explain(error)
             if reason is None:
                 self.metrics.append(metric)
@@ -92,26 +92,26 @@ class MetricSet:
 
     @property
     def columns(self) -> list[MetricColumn]:
-        """Columns of all metrics, those that can be used first."""
+        """Columns of all metrics, available ones first."""
         return [*(column for metric in self.metrics for column in metric.columns), *self.missing]
 
     def measure(
         self, clip: Clip, *, batch_frames: int = BATCH_FRAMES, on_frames: Callable[[int], object] | None = None
     ) -> ClipScores:
-        """Measure a clip; columns that cannot be had here have their reason.
+        """Measure a clip; columns of unavailable metrics get their reason.
 
         Args:
-            clip: what is measured.
-            batch_frames: frames that are decoded at once.
-            on_frames: called with the number of frames seen so far; what it raises ends the measurement.
+            clip: clip to measure.
+            batch_frames: number of frames decoded at once.
+            on_frames: called with the number of frames processed so far; its exceptions abort the measurement.
 
         Raises:
             InputError: the video cannot be read.
-            Exception: what `explain` and `on_frames` raise.
+            Exception: raised by `explain` or `on_frames`.
         """
         rate = Fraction(clip.frames_per_second).limit_denominator(100_000)
         info = VideoInfo(clip.width, clip.height, rate, clip.has_sound)
-        frames = _counted(stream_video(clip.video, info=info, batch_frames=batch_frames), on_frames)
+        frames = _count_frames(stream_video(clip.video, info=info, batch_frames=batch_frames), on_frames)
         scores = measure_clip(clip, self.metrics, frames, explain=self._explain)
         missing = self.empty_scores()
         return replace(
@@ -119,55 +119,55 @@ class MetricSet:
         )
 
     def empty_scores(self, reason: NotMeasured | None = None) -> ClipScores:
-        """Return scores without any number.
+        """Return scores without numbers.
 
         Args:
-            reason: why those that can be used have none; None leaves them out.
+            reason: reason for the available metrics; None omits them.
         """
-        usable = [column for metric in self.metrics for column in metric.columns] if reason else []
-        reasons = {column.name: why for column, why in self.missing.items()} | {
-            column.name: reason for column in usable if reason
-        }
+        reasons = {column.name: why for column, why in self.missing.items()}
+        if reason:
+            reasons |= {column.name: reason for metric in self.metrics for column in metric.columns}
         return ClipScores(values=dict.fromkeys(reasons), reasons=reasons)
 
 
 def measure_clip(
     clip: Clip, metrics: Sequence[Metric], frames: Iterable[np.ndarray], *, explain: Explain
 ) -> ClipScores:
-    """Measures a clip.
+    """Measure a clip from its frames.
 
     Args:
-        clip: what is measured.
-        metrics: set up; each column belongs to one of them.
-        frames: all of the clip in order, arrays of shape (n, height, width, 3), uint8 RGB; read once, and only if a
-            metric wants to see them.
-        explain: usually `explain_exception`.
+        clip: clip to measure.
+        metrics: metrics that are set up, with distinct columns.
+        frames: all frames of the clip in order, uint8 RGB arrays of shape (n, height, width, 3); read once, and only
+            if a metric needs frames.
+        explain: converts exceptions of metrics into reasons, usually `explain_exception`.
 
     Raises:
-        Exception: what `frames` and `explain` raise.
+        Exception: raised by `frames` or `explain`.
     """
-    begun = [_Begun(metric, clip, explain) for metric in metrics]
-    watching = [one for one in begun if one.metric.needs_frames and one.measurement]
+    runs = [_MetricRun(metric, clip, explain) for metric in metrics]
+    frame_runs = [run for run in runs if run.metric.needs_frames and run.measurement]
     n_frames = 0
-    if watching:
+    if frame_runs:
         for batch in frames:
             n_frames += len(batch)
-            for one in watching:
-                one.update(batch)
+            for run in frame_runs:
+                run.update(batch)
+
     values: dict[str, float | None] = {}
     reasons: dict[str, NotMeasured] = {}
     features: dict[str, np.ndarray] = {}
-    for one in begun:
-        found, kept = one.finish()
-        features |= kept
-        for column, value in found.items():
+    for run in runs:
+        run_values, run_features = run.finish()
+        features |= run_features
+        for column, value in run_values.items():
             values[column] = None if isinstance(value, NotMeasured) else float(value)
             if isinstance(value, NotMeasured):
                 reasons[column] = value
     return ClipScores(values=values, reasons=reasons, features=features, n_frames=n_frames)
 
 
-def _counted(batches: Iterable[np.ndarray], on_frames: Callable[[int], object] | None) -> Iterator[np.ndarray]:
+def _count_frames(batches: Iterable[np.ndarray], on_frames: Callable[[int], object] | None) -> Iterator[np.ndarray]:
     n_frames = 0
     for batch in batches:
         yield batch
@@ -176,8 +176,8 @@ def _counted(batches: Iterable[np.ndarray], on_frames: Callable[[int], object] |
             on_frames(n_frames)
 
 
-class _Begun:
-    """A metric at work; ends with the first exception."""
+class _MetricRun:
+    """Measurement of one clip by one metric; ends with the first exception."""
 
     def __init__(self, metric: Metric, clip: Clip, explain: Explain) -> None:
         self.metric, self._explain = metric, explain
@@ -185,16 +185,16 @@ class _Begun:
         self._reason: NotMeasured | None = None
         try:
             self.measurement = metric.start(clip)
-        except Exception as error:  # told as the reason
-            self._give_up(error)
+        except Exception as error:  # reported as the reason
+            self._fail(error)
 
     def update(self, batch: np.ndarray) -> None:
         if self.measurement is None:
             return
         try:
             self.measurement.update(batch)
-        except Exception as error:  # told as the reason
-            self._give_up(error)
+        except Exception as error:  # reported as the reason
+            self._fail(error)
 
     def finish(self) -> tuple[Values, Mapping[str, np.ndarray]]:
         values: Values = {}
@@ -203,17 +203,17 @@ class _Begun:
             try:
                 values = self.measurement.finish()
                 features = {name: np.asarray(array, np.float32) for name, array in self.measurement.features().items()}
-            except Exception as error:  # told as the reason
-                self._give_up(error)
+            except Exception as error:  # reported as the reason
+                self._fail(error)
         if self._reason:
             return self.metric.all_missing(self._reason.code, self._reason.sentence), {}
-        return {column.name: _checked(values.get(column.name)) for column in self.metric.columns}, features
+        return {column.name: _check_value(values.get(column.name)) for column in self.metric.columns}, features
 
-    def _give_up(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         self._reason, self.measurement = self._explain(error), None
 
 
-def _checked(value: float | NotMeasured | None) -> float | NotMeasured:
+def _check_value(value: float | NotMeasured | None) -> float | NotMeasured:
     if value is None:
         return NotMeasured("metric_failed", "the metric gave no value; expected a number or a reason")
     if not isinstance(value, NotMeasured) and not math.isfinite(value):

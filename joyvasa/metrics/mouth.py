@@ -1,4 +1,4 @@
-"""How far the mouth opens."""
+"""Mouth opening."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, Me
 from joyvasa.metrics.support.motion_readout import estimate_mouth_opening, require_readable_motion, select_opening_fit
 
 MIN_S = 1.0
-PERCENTILES = (5, 95)  # of the opening, between which its range lies
+PERCENTILES = (5, 95)  # ends of the range of the opening
 
 
 class MouthMetric(Metric):
-    """Opening of the mouth in the motion that was played, see `motion_readout`."""
+    """Mouth opening in the motion, see `motion_readout`."""
 
     name: ClassVar[str] = "mouth"
     needs: ClassVar[str] = "the motion"
     needs_frames: ClassVar[bool] = False
     columns: ClassVar[tuple[MetricColumn, ...]] = (
-        MetricColumn("mouth_opening", "Mouth opening", "estimated height over width of the open mouth, mean"),
-        MetricColumn("mouth_range", "Mouth range", "how far the opening varies: 95th less 5th percentile"),
+        MetricColumn("mouth_opening", "Mouth opening", "estimated height over width of the mouth opening, mean"),
+        MetricColumn("mouth_range", "Mouth range", "variation of the opening: 95th minus 5th percentile"),
     )
 
     def start(self, clip: Clip) -> Measurement:
-        """See `Metric`."""
+        """Start the measurement of a clip; see `Metric`."""
         motion = require_readable_motion(clip, min_s=MIN_S)
         if isinstance(motion, NotMeasured):
             return FixedMeasurement(self.all_missing(motion.code, motion.sentence))

@@ -1,4 +1,4 @@
-"""Picture and video quality as Q-Align's published model judges them: one frame a second."""
+"""Picture and video quality rated by Q-Align's published model, one frame per second."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, Metric
 from joyvasa.metrics.support import one_align
 from joyvasa.metrics.support.q_align import QAlign, level_score
 
-NEEDED_BYTES = 18 << 30  # of a device: 16.4 GB of weights in half precision, and what four frames take
+NEEDED_BYTES = 18 << 30  # device memory: 16.4 GB of weights in half precision, plus activations for four frames
 
 
 class QualityMetric(Metric):
-    """One frame a second goes to Q-Align, alone for `iqa` and all together for `vqa`.
+    """Q-Align scores from one frame per second: each frame alone for `iqa`, all frames together for `vqa`.
 
-    As in the published tools `iqa` averages the logits of the frames before they become a score. Where there are more
-    frames than the model was made to read at once (about thirty with its 2048 tokens), `vqa` takes every second one,
-    or every fourth ...
+    As in the published tools, `iqa` averages the logits of the frames before converting them to a score. If there are
+    more frames than the model can read at once (about thirty in its 2048 tokens), `vqa` uses every second frame, every
+    fourth, and so on.
     """
 
     name = "quality"
@@ -29,47 +29,47 @@ class QualityMetric(Metric):
         MetricColumn(
             "iqa",
             "IQA",
-            "how good Q-Align finds the pictures, one a second, each on its own; 0 bad to 1 excellent",
+            "Q-Align's rating of single frames, one per second; 0 bad to 1 excellent",
             better="higher",
         ),
-        MetricColumn("vqa", "VQA", "how good Q-Align finds the video; 0 bad to 1 excellent", better="higher"),
+        MetricColumn("vqa", "VQA", "Q-Align's rating of the video; 0 bad to 1 excellent", better="higher"),
     )
     roles = one_align.ROLES
     license = "S-Lab 1.0, non-commercial (Q-Align)"
 
-    # Frames through the model together. A frame is 65 tokens beside some thirty of the question, few for a GPU.
+    # A frame is 65 tokens in addition to some thirty of the question, few for a GPU.
     BATCH_FRAMES = 4
 
     def setup(self, models: MetricModels) -> None:
-        """Loads the model, in half precision.
+        """Load the model in half precision.
 
         Raises:
             EnvironmentFault: `quality_needs_gpu`, or `sentencepiece_missing`.
-            ModelError: a file is missing or damaged, or does not fit.
+            ModelError: a file is missing or damaged, or has the wrong shape.
         """
         _check_device(models.device)
         tokenize = one_align.read_tokenizer(one_align.adjacent_file(models.bundle, one_align.TOKENIZER))
-        self._judge = QAlign(one_align.load_one_align(models.bundle, models.device, torch.float16), tokenize)
+        self._model = QAlign(one_align.load_one_align(models.bundle, models.device, torch.float16), tokenize)
 
     def start(self, clip: Clip) -> Measurement:
-        """Begins."""
-        return _QualityMeasurement(self._judge, clip.frames_per_second, self.BATCH_FRAMES)
+        """Start the measurement of a clip; see `Metric`."""
+        return _QualityMeasurement(self._model, clip.frames_per_second, self.BATCH_FRAMES)
 
 
 class SecondSampler:
-    """Frames that begin whole seconds, as many as there are whole seconds; the first frame if there is none.
+    """Selects the first frame of each complete second; the first frame of the video if there is none.
 
     Args:
-        frames_per_second: of the video; where it is below 1, every frame counts once.
+        frames_per_second: frame rate of the video; below 1, every frame is selected once.
     """
 
     def __init__(self, frames_per_second: float) -> None:
         self._rate = max(1.0, frames_per_second)
         self._n_frames, self._second = 0, 0
-        self._candidate: np.ndarray | None = None  # counts once its second is over
+        self._candidate: np.ndarray | None = None  # selected once its second is complete
 
     def select(self, frames: np.ndarray) -> Iterator[np.ndarray]:
-        """Takes the next frames; gives those that count."""
+        """Yield the selected ones of the next frames."""
         for frame in frames:
             if int(self._rate * self._second) == self._n_frames:
                 if self._candidate is not None:
@@ -79,76 +79,76 @@ class SecondSampler:
             self._n_frames += 1
 
     def flush(self) -> Iterator[np.ndarray]:
-        """What counts now that the video is over."""
+        """Yield the last selected frame, if any, after the end of the video."""
         if self._candidate is not None and (self._second == 1 or int(self._n_frames / self._rate) >= self._second):
             yield self._candidate
 
 
 class _QualityMeasurement(Measurement):
-    """Holds the frames of a batch, and the tokens of as many frames as the model reads at once."""
+    """Holds the frames of a batch, and the tokens of as many frames as the model can read at once."""
 
-    def __init__(self, judge: QAlign, frames_per_second: float, batch_frames: int) -> None:
-        self._judge, self._batch_frames = judge, batch_frames
+    def __init__(self, model: QAlign, frames_per_second: float, batch_frames: int) -> None:
+        self._model, self._batch_frames = model, batch_frames
         self._seconds = SecondSampler(frames_per_second)
         self._waiting: list[np.ndarray] = []
         self._logits, self._n_frames = torch.zeros(5, dtype=torch.float64), 0
-        self._seen: list[Tensor] = []
-        self._every = 1  # of the frames is kept in `_seen`
+        self._tokens: list[Tensor] = []
+        self._stride = 1  # stride of the frames in `_tokens`
 
     def update(self, frames: np.ndarray) -> None:
-        """Judges the frames that begin a second."""
+        """Rate the first frame of each second."""
         for frame in self._seconds.select(frames):
             self._add(frame)
 
     def finish(self) -> Values:
-        """Both scores."""
+        """Return both scores."""
         for frame in self._seconds.flush():
             self._add(frame)
-        self._judge_waiting()
+        self._rate_waiting()
         if not self._n_frames:
-            missing = NotMeasured("too_short", "the video has no frame; expected at least one")
-            return {"iqa": missing, "vqa": missing}
+            reason = NotMeasured("too_short", "the video has no frame; expected at least one")
+            return {"iqa": reason, "vqa": reason}
         scores = {
             "iqa": level_score(self._logits / self._n_frames),
-            "vqa": level_score(self._judge.video_logits(torch.stack(self._seen))),
+            "vqa": level_score(self._model.video_logits(torch.stack(self._tokens))),
         }
         return {name: float(score) for name, score in scores.items()}
 
     def _add(self, frame: np.ndarray) -> None:
         self._waiting.append(frame)
         if len(self._waiting) == self._batch_frames:
-            self._judge_waiting()
+            self._rate_waiting()
 
-    def _judge_waiting(self) -> None:
+    def _rate_waiting(self) -> None:
         if not self._waiting:
             return
-        seen = self._judge.encode_frames(self._waiting)
-        self._logits += self._judge.image_logits(seen).double().sum(0).cpu()
+        batch = self._model.encode_frames(self._waiting)
+        self._logits += self._model.image_logits(batch).double().sum(0).cpu()
         self._waiting = []
-        for tokens in seen:
-            self._keep(tokens)
+        for tokens in batch:
+            self._add_tokens(tokens)
 
-    def _keep(self, tokens: Tensor) -> None:
-        """Keeps the tokens of a frame; every other one goes where there are too many."""
-        if len(self._seen) == self._judge.max_video_frames and self._n_frames % self._every == 0:
-            self._seen = self._seen[::2]
-            self._every *= 2
-        if self._n_frames % self._every == 0:
-            self._seen.append(tokens.clone())
+    def _add_tokens(self, tokens: Tensor) -> None:
+        """Store the tokens of a frame; drop every other frame if there are too many."""
+        if len(self._tokens) == self._model.max_video_frames and self._n_frames % self._stride == 0:
+            self._tokens = self._tokens[::2]
+            self._stride *= 2
+        if self._n_frames % self._stride == 0:
+            self._tokens.append(tokens.clone())
         self._n_frames += 1
 
 
 def _check_device(device: torch.device) -> None:
-    """Refuses a device on which a frame takes minutes, or which cannot hold the model."""
+    """Reject CPUs, on which a frame takes minutes, and GPUs with too little memory."""
     if device.type == "cpu":
         raise EnvironmentFault(
             "quality_needs_gpu",
-            f"Q-Align has 8.2 billion weights and takes minutes a frame on a CPU; expected a GPU with "
-            f"{NEEDED_BYTES >> 30} GiB free: score on one, or leave the metric quality out",
+            f"Q-Align has 8.2 billion weights and takes minutes per frame on a CPU; expected a GPU with "
+            f"{NEEDED_BYTES >> 30} GiB free: score on one, or omit the metric quality",
         )
     if device.type == "cuda" and (free := torch.cuda.mem_get_info(device)[0]) < NEEDED_BYTES:
         raise EnvironmentFault(
             "quality_needs_gpu",
             f"{device} has {free / 2**30:.0f} GiB free; Q-Align needs {NEEDED_BYTES >> 30} GiB: use a larger GPU, or "
-            "leave the metric quality out",
+            "omit the metric quality",
         )

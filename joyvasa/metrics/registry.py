@@ -1,4 +1,4 @@
-"""Which metrics there are, and whether one can be computed here."""
+"""Registry of metrics, and the check whether a metric can be computed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
 
 METRICS_BUNDLE = "metrics"  # name of the bundle with the weights
-FVD = "fvd"  # the one metric that is of a whole run
+FVD = "fvd"  # the only metric of a whole run
 
 # Name -> module and class; imported when a metric is built.
 _CLASSES = {
@@ -37,7 +37,7 @@ METRIC_NAMES = tuple(_CLASSES)
 
 
 def check_metric_name(name: str) -> None:
-    """Refuses a name that no metric has.
+    """Reject the name of an unknown metric.
 
     Raises:
         ConfigError: `metric_unknown`.
@@ -47,7 +47,7 @@ def check_metric_name(name: str) -> None:
 
 
 def build_metric(name: str) -> Metric:
-    """A metric by its name, not set up yet.
+    """Construct a metric by its name, without setting it up.
 
     Args:
         name: one of `METRIC_NAMES`.
@@ -61,18 +61,18 @@ def build_metric(name: str) -> Metric:
 
 
 def check_availability(metric: Metric, bundle: Bundle, *, commercial: bool = False) -> NotMeasured | None:
-    """Why a metric cannot be computed here; None where it can.
+    """Return the reason why a metric cannot be computed, or None if it can.
 
     Args:
-        metric: of which the weights are looked up.
-        bundle: with weights for metrics.
-        commercial: whether only weights that may be used commercially count.
+        metric: metric to check.
+        bundle: bundle that holds the weights of metrics.
+        commercial: whether to accept only weights licensed for commercial use.
     """
     if commercial:
-        known = [role for role in metric.roles if role in bundle.spec.roles]
-        forbidden = [license for license in bundle.licenses(known).values() if license.commercial != "yes"]
-        if forbidden:
-            name = forbidden[0].name
-            return NotMeasured("license_forbids", f"its weights are under {name!r}; expected a commercial license")
+        roles = [role for role in metric.roles if role in bundle.spec.roles]
+        for license in bundle.licenses(roles).values():
+            if license.commercial != "yes":
+                sentence = f"its weights are under {license.name!r}; expected a commercial license"
+                return NotMeasured("license_forbids", sentence)
     missing = [role for role in metric.roles if not bundle.has(role)]
     return NotMeasured("weights_missing", bundle.describe_missing(missing)) if missing else None

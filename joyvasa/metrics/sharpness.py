@@ -1,4 +1,4 @@
-"""How sharp the face is: variance of the Laplacian."""
+"""Sharpness of the face: variance of the Laplacian."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, Me
 from joyvasa.metrics.support.block_means import BlockMeans
 from joyvasa.metrics.support.region import Region, crop_region, face_region
 
-SIDE = 256  # pixels that the face is brought to, so that faces of different sizes compare
+SIDE = 256  # pixels; faces are scaled to this size, so that their values are comparable
 
 
 class SharpnessMetric(Metric):
     """Variance of the Laplacian of the face (Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, 2000).
 
-    The face box is brought to 256 x 256 pixels first, as the number depends on the scale; it also grows with noise and
-    with strong contrast, so it tells degrees of blur of like pictures and not which of two portraits is sharper.
+    The face box is scaled to 256 x 256 pixels first, as the value depends on the scale. It also grows with noise and
+    contrast, so compare it between similar pictures, not between different portraits.
     """
 
     name: ClassVar[str] = "sharpness"
     needs: ClassVar[str] = "a face in the first frame"
     columns: ClassVar[tuple[MetricColumn, ...]] = (
         MetricColumn(
-            "sharpness", "Sharpness", "detail of the face: variance of its Laplacian, mean of all frames", "", "higher"
+            "sharpness",
+            "Sharpness",
+            "detail of the face: variance of its Laplacian, mean over all frames",
+            "",
+            "higher",
         ),
         MetricColumn(
-            "sharpness_worst", "Sharpness, worst second", "the same in the second with the least detail", "", "higher"
+            "sharpness_worst", "Sharpness, worst second", "the same for the second with the least detail", "", "higher"
         ),
     )
 
     def start(self, clip: Clip) -> Measurement:
-        """See `Metric`."""
+        """Start the measurement of a clip; see `Metric`."""
         region = face_region(clip)
         if isinstance(region, NotMeasured):
             return FixedMeasurement(self.all_missing(region.code, region.sentence))
@@ -55,12 +59,12 @@ class _Sharpness(Measurement):
 
 
 def laplacian_variance(face: np.ndarray) -> float:
-    """Variance of the Laplacian of a picture, scaled to 256 x 256 pixels.
+    """Compute the variance of the Laplacian of a picture scaled to 256 x 256 pixels.
 
     Args:
         face: uint8 RGB (height, width, 3).
     """
-    grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-    shrinks = min(grey.shape) >= SIDE
-    grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
+    gray = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+    shrinks = min(gray.shape) >= SIDE
+    gray = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return float(cv2.Laplacian(gray, cv2.CV_64F).var())

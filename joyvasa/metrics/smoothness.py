@@ -1,4 +1,4 @@
-"""Motion smoothness as VBench scores it: how well the frames left out can be guessed from those beside them."""
+"""Motion smoothness of VBench: how well every other frame can be interpolated from its neighbors."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, Me
 if TYPE_CHECKING:
     from joyvasa.networks.metrics.amt import Amt
 
-MULTIPLE = 16  # of the sides that the network takes, pixels
-MIN_SIDE = 128  # of the padded picture; with less the coarsest correlations are one pixel wide
-MAX_PIXELS = 4096 * 2304  # of a frame; the network needs about 1 kB a pixel
+MULTIPLE = 16  # pixels; frame sides are padded to a multiple of it
+MIN_SIDE = 128  # pixels, of the padded frame; below, the coarsest correlations are one pixel wide
+MAX_PIXELS = 4096 * 2304  # per frame; the network needs about 1 kB per pixel
 
 
 class SmoothnessMetric(Metric):
-    """Every other frame is interpolated by AMT-S from its neighbours and compared with the real one.
+    """Difference between every other frame and its interpolation from the neighboring frames by AMT-S.
 
-    VBench scales frames down to what a graphics card holds; here they are never scaled, so that the number does not
-    depend on the card. For 512x512 pixels the two are the same.
+    VBench scales frames down to fit the GPU; here frames are never scaled, so that the value does not depend on the
+    GPU. For 512x512 pixels both are the same.
     """
 
     name = "smoothness"
@@ -31,7 +31,7 @@ class SmoothnessMetric(Metric):
         MetricColumn(
             "smooth",
             "Smooth",
-            "how near every other frame is to what AMT-S interpolates from the frames beside it; "
+            "similarity of every other frame and its interpolation by AMT-S from the neighboring frames; "
             "1 for a still picture, so read it together with the range of the motion",
             better="higher",
         ),
@@ -39,16 +39,16 @@ class SmoothnessMetric(Metric):
     roles = ("amt_s",)
     license = "CC BY-NC 4.0 (AMT)"
 
-    # Of the pairs in one batch: four of 512x512, so that a GPU has work; they take about 1 GB.
+    # Pixels per batch: four pairs of 512x512, which need about 1 GB.
     BATCH_PIXELS = 4 * 512 * 512
 
     def setup(self, models: MetricModels) -> None:
-        """Loads AMT-S."""
+        """Load AMT-S."""
         self._network = cast("Amt", models.bundle.load_network("amt_s", models.device))
         self._device = models.device
 
     def start(self, clip: Clip) -> Measurement:
-        """Begins; there is no number for frames that the network cannot take."""
+        """Start a measurement; frame sizes that the network does not support have no value."""
         size = f"frames of {clip.width}x{clip.height} pixels"
         if min(_padded(clip.width), _padded(clip.height)) < MIN_SIDE:
             sentence = f"{size}; expected at least {MIN_SIDE - MULTIPLE + 1} a side"
@@ -66,23 +66,23 @@ class _SmoothnessMeasurement(Measurement):
     def __init__(self, metric: SmoothnessMetric, network: Amt, device: torch.device, batch_pairs: int) -> None:
         self._metric, self._network, self._device, self._batch_pairs = metric, network, device, batch_pairs
         self._n_frames = 0
-        self._waiting: list[np.ndarray] = []  # a frame to interpolate from, then the one after it
+        self._waiting: list[np.ndarray] = []  # the first frame of a triple, then the second
         self._triples: list[np.ndarray] = []
         self._difference, self._n_pairs = 0.0, 0
 
     def update(self, frames: np.ndarray) -> None:
-        """Interpolates what is complete."""
+        """Interpolate complete triples."""
         for frame in frames:
             self._n_frames += 1
             if len(self._waiting) == 2:
                 self._triples.append(np.stack([*self._waiting, frame]))
                 self._waiting = []
-            self._waiting.append(frame.copy())  # a view would keep the whole batch of the reader
+            self._waiting.append(frame.copy())  # a view would keep the whole batch alive
             if len(self._triples) == self._batch_pairs:
                 self._compare()
 
     def finish(self) -> Values:
-        """The score; an odd frame at the end has no partner and does not count."""
+        """Return the score; an odd frame at the end is ignored."""
         if self._triples:
             self._compare()
         if not self._n_pairs:
@@ -91,26 +91,26 @@ class _SmoothnessMeasurement(Measurement):
         return {"smooth": (255 - self._difference / self._n_pairs) / 255}
 
     def _compare(self) -> None:
-        """Adds the mean absolute difference of each triple, grey levels."""
+        """Add the mean absolute difference of each triple, in gray levels."""
         triples = torch.from_numpy(np.stack(self._triples)).to(self._device)
         self._triples = []
-        between = interpolate(self._network, triples[:, 0], triples[:, 2])
-        differences = (triples[:, 1].int() - between.int()).abs().double().mean((1, 2, 3))
+        interpolated = interpolate_frames(self._network, triples[:, 0], triples[:, 2])
+        differences = (triples[:, 1].int() - interpolated.int()).abs().double().mean((1, 2, 3))
         self._difference += float(differences.sum())
         self._n_pairs += len(differences)
 
 
 @torch.inference_mode()
-def interpolate(network: Amt, first: Tensor, second: Tensor) -> Tensor:
-    """Pictures half-way between pictures.
+def interpolate_frames(network: Amt, first: Tensor, second: Tensor) -> Tensor:
+    """Interpolate the frames halfway between pairs of frames.
 
     Args:
         network: AMT.
-        first: uint8 RGB, shape (n, height, width, 3); padded sides of at least `MIN_SIDE`.
-        second: the same.
+        first: first frames, uint8 RGB, shape (n, height, width, 3); padded sides of at least `MIN_SIDE`.
+        second: second frames, same shape.
 
     Returns:
-        The same type and shape; fractions of a grey level are cut off, as VBench does.
+        Frames of the same type and shape, rounded down as in VBench.
     """
     height, width = first.shape[1:3]
     rows, columns = _padded(height) - height, _padded(width) - width

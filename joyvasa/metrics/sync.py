@@ -1,9 +1,9 @@
-"""Sync-C and Sync-D: whether the lips move with the sound, by SyncNet.
+"""Sync-C and Sync-D: whether the lips move with the sound, measured by SyncNet.
 
-The JoyVASA paper's authors say that theirs follow Wav2Lip's evaluation, which is the program syncnet_python with its
-face detector: find faces at 25 frames per second, follow each, cut it out, compare lips and sound at 31 shifts. That
-program writes the video anew as MPEG-4 with MP3 sound first, which delays the sound by 25 milliseconds; here frames and
-sound are taken from the file as they are, so that its numbers differ in the third digit and by up to a frame.
+The authors of the JoyVASA paper follow Wav2Lip's evaluation, which runs syncnet_python with its face detector: detect
+faces at 25 frames per second, track and crop each face, compare lips and sound at 31 shifts. syncnet_python first
+re-encodes the video as MPEG-4 with MP3 sound, which delays the sound by 25 milliseconds. Here frames and sound are read
+directly from the file, so results differ from it in the third digit, and offsets by up to one frame.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from joyvasa.networks.metrics.syncnet import WINDOW_FRAMES
 if TYPE_CHECKING:
     from joyvasa.networks.metrics.syncnet import SyncNet
 
-MIN_FRAMES = WINDOW_FRAMES + 1  # the protocol leaves out the last window that would be whole
+MIN_FRAMES = WINDOW_FRAMES + 1  # the protocol drops the last complete window
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncConfig:
-    """How a video is measured; the defaults are the protocol's.
+    """Configuration of face detection and tracking; the defaults follow the protocol.
 
     Args:
-        boxes: how faces are found.
-        tracks: when they are followed.
+        boxes: options of face detection.
+        tracks: options of face tracking.
     """
 
     boxes: FaceBoxConfig = field(default_factory=FaceBoxConfig)
@@ -45,32 +45,32 @@ class SyncConfig:
 
 
 class SyncMetric(Metric):
-    """Confidence, distance and offset of lips and sound. With several faces, means over all of them.
+    """Confidence, distance and offset of lips and sound, averaged over all faces.
 
     Args:
-        config: the protocol by default.
+        config: options; None follows the protocol.
     """
 
     name: ClassVar[str] = "sync"
     columns: ClassVar[tuple[MetricColumn, ...]] = (
         MetricColumn(
-            "sync_c", "Sync-C", "how clearly one shift of lips against sound fits best (also LSE-C)", "", "higher"
+            "sync_c", "Sync-C", "how clearly one shift between lips and sound fits best (also LSE-C)", "", "higher"
         ),
-        MetricColumn("sync_d", "Sync-D", "distance of lips and sound at the best shift (also LSE-D)", "", "lower"),
+        MetricColumn("sync_d", "Sync-D", "distance between lips and sound at the best shift (also LSE-D)", "", "lower"),
         MetricColumn(
             "sync_d_mean",
             "Sync-D, all shifts",
-            "mean distance over all 31 shifts, which the Sync-D of the JoyVASA paper probably is",
+            "mean distance over all 31 shifts, probably the Sync-D of the JoyVASA paper",
             "",
             "lower",
         ),
         MetricColumn(
             "sync_offset",
             "Sound early",
-            "frames of 40 ms that the sound is early at the best shift; sound that comes late has a negative offset",
+            "frames of 40 ms by which the sound is early at the best shift; negative if the sound is late",
             "frames",
         ),
-        MetricColumn("sync_tracks", "Faces followed", "faces that were followed long enough to be measured"),
+        MetricColumn("sync_tracks", "Faces tracked", "faces that were tracked long enough to be measured"),
     )
     roles: ClassVar[tuple[str, ...]] = ("syncnet", "s3fd")
     license: ClassVar[str] = "research, CC BY (SyncNet and S3FD, VGG Oxford)"
@@ -79,16 +79,18 @@ class SyncMetric(Metric):
         self._config = config or SyncConfig()
 
     def setup(self, models: MetricModels) -> None:
-        """Loads SyncNet and S3FD."""
+        """Load SyncNet and S3FD."""
         self._device = models.device
         self._syncnet: SyncNet = models.bundle.load_network("syncnet", models.device)  # type: ignore[assignment]
         s3fd = models.bundle.load_network("s3fd", models.device)
         self._finder = FaceBoxFinder(s3fd, models.device, self._config.boxes)  # type: ignore[arg-type]
 
     def start(self, clip: Clip) -> Measurement:
-        """Begins with a clip; there are no numbers for animals and without sound."""
+        """Start a measurement; animals and silent videos have no values."""
         if clip.mode != "human":
-            return FixedMeasurement(self.all_missing("not_human", f"mode {clip.mode}; SyncNet knows human faces only"))
+            return FixedMeasurement(
+                self.all_missing("not_human", f"mode {clip.mode}; SyncNet supports human faces only")
+            )
         if clip.soundtrack is None:
             return FixedMeasurement(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
         floor = 20 * np.log10(FLOOR)
@@ -99,7 +101,7 @@ class SyncMetric(Metric):
 
 
 class _Sync(Measurement):
-    """Holds the boxes of all frames, 40 bytes a face, and frames for one batch."""
+    """Holds the boxes of all frames, 40 bytes per face, and frames for one batch."""
 
     def __init__(
         self,
@@ -116,12 +118,12 @@ class _Sync(Measurement):
         self._boxes: list[np.ndarray] = []
 
     def update(self, frames: np.ndarray) -> None:
-        """Finds faces."""
+        """Detect faces."""
         for chosen in self._frames.convert(frames):
             self._boxes += self._finder.find(chosen)
 
     def finish(self) -> Values:
-        """Follows the faces and goes through the file once more for each of them."""
+        """Track the faces and decode the video once more for each track."""
         if len(self._boxes) < MIN_FRAMES:
             sentence = f"{len(self._boxes)} frames at {FRAME_RATE} a second; expected at least {MIN_FRAMES}"
             return self._metric.all_missing("too_short", sentence)
@@ -136,7 +138,7 @@ class _Sync(Measurement):
             "sync_c": float(np.mean([score.confidence for score in scores])),
             "sync_d": float(np.mean([score.distance for score in scores])),
             "sync_d_mean": float(np.mean([score.mean_distance for score in scores])),
-            # A mean of offsets would be nobody's: that of the face which fits the sound most clearly.
+            # Offsets are not averaged; the face with the clearest fit determines the offset.
             "sync_offset": float(max(scores, key=lambda score: score.confidence).offset),
             "sync_tracks": float(len(scores)),
         }
@@ -148,39 +150,39 @@ class _Sync(Measurement):
         return score_face(self._network, crop_faces(track, frames), sound, self._device)
 
     def _why_no_track(self) -> str:
-        n_seen = sum(1 for boxes in self._boxes if len(boxes))
+        n_with_face = sum(1 for boxes in self._boxes if len(boxes))
         config = self._config
         expected = (
-            f"one followed through more than {config.min_boxes}, wider or higher than {config.min_side:.0f} pixels"
+            f"one tracked through more than {config.min_boxes}, wider or higher than {config.min_side:.0f} pixels"
         )
-        return f"a face in {n_seen} of {len(self._boxes)} frames (at {FRAME_RATE} a second); expected {expected}"
+        return f"a face in {n_with_face} of {len(self._boxes)} frames (at {FRAME_RATE} a second); expected {expected}"
 
 
 def score_face(
     network: SyncNet, faces: Iterable[np.ndarray], sound: SoundWindows, device: torch.device
 ) -> SyncScore | None:
-    """Compares the lips of one face with the sound.
+    """Compare the lips of one face with the sound.
 
     Args:
         network: SyncNet, on `device`.
-        faces: of `cut_faces`, consecutive frames, uint8 RGB (n, 224, 224, 3) each.
-        sound: from the first of these frames on.
-        device: to compute on.
+        faces: batches of consecutive face crops from `crop_faces`, uint8 RGB (n, 224, 224, 3).
+        sound: sound windows that start at the first of these frames.
+        device: device to compute on.
 
     Returns:
-        The score; None where fewer than six frames have sound.
+        The score; None if fewer than six frames have sound.
     """
     distances = ShiftDistances()
     waiting = np.zeros((0, CROP_SIDE, CROP_SIDE, 3), np.uint8)
     for batch in faces:
         waiting = np.concatenate([waiting, batch])
-        wanted = len(waiting) - WINDOW_FRAMES
-        coefficients = sound.next_windows(wanted)
+        n_windows = len(waiting) - WINDOW_FRAMES
+        coefficients = sound.next_windows(n_windows)
         if len(coefficients):
-            seen = waiting[: len(coefficients) + WINDOW_FRAMES - 1]
-            distances.add(*_embed(network, seen, coefficients, device))
+            frames = waiting[: len(coefficients) + WINDOW_FRAMES - 1]
+            distances.add(*_embed(network, frames, coefficients, device))
             waiting = waiting[len(coefficients) :]
-        if len(coefficients) < wanted:
+        if len(coefficients) < n_windows:
             break
     return distances.score()
 

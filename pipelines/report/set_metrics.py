@@ -132,11 +132,11 @@ def moments_of(folder: RunFolder, shard: int, mark: DoneMarker, name: str) -> Fe
         features = _feature(folder, shard, record_id, name)
         if features is None:
             continue
-        total = total or FeatureMoments.none(features.shape[1])
+        total = total or FeatureMoments.empty(features.shape[1])
         total.add(features)
     if total is not None:
         sink = io.BytesIO()
-        np.savez(sink, **total.arrays())  # type: ignore[arg-type]
+        np.savez(sink, **total.to_arrays())  # type: ignore[arg-type]
         try:
             folder.storage.write(kept, sink.getvalue())
         except ManifestError:
@@ -156,7 +156,7 @@ def _fvd_set(location: str) -> FvdSet | NotMeasured:
     for shard, mark in sorted(folder.read_done_markers().items()):
         found = moments_of(folder, shard, mark, FVD)
         if found is not None:
-            total = total or FeatureMoments.none(found.mean.size)
+            total = total or FeatureMoments.empty(found.mean.size)
             total.merge(found)
     if choices is None or total is None:
         sentence = f"{location}: holds no features of I3D; expected a run that was scored with its weights"

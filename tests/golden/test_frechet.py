@@ -23,7 +23,7 @@ def features(case):
 @pytest.mark.parametrize("ddof", [0, 1])
 @pytest.mark.parametrize("case", range(5))
 def test_distance_equals_the_reference(case, ddof):
-    first, second = (FeatureMoments.of(x) for x in features(case))
+    first, second = (FeatureMoments.from_features(x) for x in features(case))
     expected = meta()["frechet"]["cases"][case]
     distance = frechet_distance(first, second, ddof=ddof)
     assert distance == pytest.approx(expected[f"exact_ddof{ddof}"], rel=1e-6)
@@ -31,7 +31,7 @@ def test_distance_equals_the_reference(case, ddof):
 
 
 def test_one_sample_a_side_has_no_distance():
-    first, second = (FeatureMoments.of(x) for x in features(5))
+    first, second = (FeatureMoments.from_features(x) for x in features(5))
     distance = frechet_distance(first, second, ddof=0)
     assert isinstance(distance, NotMeasured)
     assert distance.code == "too_few_samples"

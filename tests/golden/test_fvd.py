@@ -59,7 +59,9 @@ def test_features_of_clips_equal_the_reference(features_of, number):
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_distance_of_clips_equals_the_reference(ddof):
     features = stored("fvd_mini")["feats"]
-    real, generated = (FvdSet(FeatureMoments.of(part), {"ddof": ddof}) for part in (features[:7], features[7:]))
+    real, generated = (
+        FvdSet(FeatureMoments.from_features(part), {"ddof": ddof}) for part in (features[:7], features[7:])
+    )
     expected = meta()["fvd_mini"][f"fvd_ddof{ddof}"]
     assert compute_fvd(real, generated).value == pytest.approx(expected, rel=2e-2)
 
@@ -67,5 +69,5 @@ def test_distance_of_clips_equals_the_reference(ddof):
 @pytest.mark.slow
 def test_distance_from_frames_equals_the_reference(features_of):
     features = np.stack([features_of(number) for number in range(13)])
-    real, generated = (FvdSet(FeatureMoments.of(part), {"ddof": 0}) for part in (features[:7], features[7:]))
+    real, generated = (FvdSet(FeatureMoments.from_features(part), {"ddof": 0}) for part in (features[:7], features[7:]))
     assert compute_fvd(real, generated).value == pytest.approx(meta()["fvd_mini"]["fvd_ddof0"], rel=2e-2)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from joyvasa.metrics.base import Clip
-from joyvasa.metrics.smoothness import SmoothnessMetric, interpolate
+from joyvasa.metrics.smoothness import SmoothnessMetric, interpolate_frames
 from joyvasa.networks import build
 from tests.golden.metric_reference import fill, meta, pattern_video, stored
 
@@ -50,7 +50,7 @@ def test_interpolated_frames_equal_the_reference(network, case):
     expected, video = case
     n = expected["n_pairs"]
     ends = torch.from_numpy(video[::2][: n + 1])
-    between = interpolate(network, ends[:-1], ends[1:]).numpy()
+    between = interpolate_frames(network, ends[:-1], ends[1:]).numpy()
     arrays = stored("vbench_smooth")
     sub = arrays[f"{expected['name']}_interp_sub"]
     assert np.abs(between[:, ::4, ::4].astype(int) - sub.astype(int)).max() <= 1

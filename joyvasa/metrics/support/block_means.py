@@ -1,4 +1,4 @@
-"""Means over a whole clip and over its seconds, while it streams by."""
+"""Running means over a whole clip and over its seconds."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ FloatArray = NDArray[np.float64]
 
 
 class BlockMeans:
-    """Means of vectors over all frames, and over blocks of them; holds no frame's numbers.
+    """Running means of vectors over all frames and over blocks of frames.
 
-    A rest of less than half a block belongs to no block, unless there is no other.
+    A partial last block of less than half the length is dropped, unless it is the only one.
 
     Args:
-        size: of the vectors.
-        block_frames: frames of a block, usually one second.
+        size: size of the vectors.
+        block_frames: number of frames per block, usually one second.
 
     Attributes:
-        n_blocks: whole blocks so far.
+        n_blocks: number of complete blocks.
         first: mean of the first block.
-        lowest: of the block means, for each number.
+        lowest: elementwise minimum of the block means.
     """
 
     def __init__(self, size: int, block_frames: int) -> None:
@@ -32,7 +32,7 @@ class BlockMeans:
         self.first = np.zeros(size)
 
     def add(self, values: FloatArray) -> FloatArray | None:
-        """Takes the numbers of a frame; gives the mean of the block that it completes."""
+        """Add the vector of a frame; return the mean of the block that it completes, if any."""
         self._total += values
         self._block += values
         self._n += 1
@@ -40,14 +40,14 @@ class BlockMeans:
         return self._close() if self._n_block == self._block_frames else None
 
     def flush(self) -> FloatArray | None:
-        """Ends the last block; gives its mean where it has at least half the frames of one, or is the only one."""
+        """Close the last block; return its mean if it is at least half full or the only one."""
         if not self._n_block or (self.n_blocks and 2 * self._n_block < self._block_frames):
             return None
         return self._close()
 
     @property
     def mean(self) -> FloatArray:
-        """Of all frames; not a number where there was none."""
+        """Mean over all frames; NaN if there are none."""
         return self._total / self._n if self._n else np.full_like(self._total, np.nan)
 
     def _close(self) -> FloatArray:

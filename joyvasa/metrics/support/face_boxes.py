@@ -1,4 +1,4 @@
-"""Boxes of faces by S3FD, as the SyncNet protocol finds them: many frames at once, upright boxes and their scores."""
+"""Face detection by S3FD as in the SyncNet protocol: upright boxes and scores, many frames at once."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.floating]
 
-MEAN_RGB = (123.0, 117.0, 104.0)  # of the pictures that S3FD was trained on
-CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2  # the network's numbers are in these units
-MAX_CANDIDATES = 5000  # of a frame, the best by score
+MEAN_RGB = (123.0, 117.0, 104.0)  # mean of S3FD's training images
+CENTER_VARIANCE, SIZE_VARIANCE = 0.1, 0.2  # units of the network's outputs
+MAX_CANDIDATES = 5000  # per frame, the best by score
 MAX_FACES = 750
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceBoxConfig:
-    """How faces are looked for.
+    """Options of face detection.
 
     Args:
-        scale: what frames are resized by; the protocol's 0.25.
-        min_side: frames are not made smaller than this, pixels on the shorter side. For frames from 512 pixels on
-            the protocol's scale stands; smaller ones, whose faces S3FD would lose, are searched at 128 pixels, the
-            size at which the protocol sees a frame of 512. Frames are never enlarged.
-        threshold: lowest score of a face, 0 to 1.
-        overlap: largest intersection over union of two candidates.
-        final_overlap: the same of two faces.
-        batch_frames: frames that the network sees at once.
+        scale: scale factor of frames; the protocol uses 0.25.
+        min_side: minimum shorter side of scaled frames, pixels. The default keeps the protocol's scale for frames of at
+            least 512 pixels; smaller frames, in which S3FD would miss faces, are scaled to 128 pixels. Frames are never
+            enlarged.
+        threshold: minimum score of a face, 0 to 1.
+        overlap: maximum intersection over union of two candidates.
+        final_overlap: maximum intersection over union of two faces.
+        batch_frames: batch size of the network.
 
     Raises:
         ConfigError: `face_boxes`, a value is out of range.
@@ -58,17 +58,17 @@ class FaceBoxConfig:
             raise ConfigError("face_boxes", f"{self} found; expected {expected}: correct the value")
 
     def scale_for(self, height: int, width: int) -> float:
-        """What frames of this size are resized by."""
+        """Return the scale factor for frames of a size."""
         return min(max(self.scale, self.min_side / min(height, width)), 1.0)
 
 
 class FaceBoxFinder:
-    """Finds faces in frames.
+    """Detects faces in frames.
 
     Args:
         network: S3FD, on `device`.
-        device: to compute on.
-        config: how faces are looked for; the protocol's values by default.
+        device: device to compute on.
+        config: options of face detection; None follows the protocol.
     """
 
     def __init__(self, network: S3fd, device: torch.device, config: FaceBoxConfig | None = None) -> None:
@@ -77,13 +77,13 @@ class FaceBoxFinder:
         self._config = config or FaceBoxConfig()
 
     def find(self, frames: Sequence[Image] | np.ndarray) -> list[FloatArray]:
-        """Looks for faces.
+        """Detect faces.
 
         Args:
-            frames: uint8 RGB (height, width, 3), all of one size.
+            frames: frames of the same size, uint8 RGB (height, width, 3).
 
         Returns:
-            For each frame left, top, right, bottom in pixels and the score, float64 (faces, 5), best first.
+            Left, top, right, bottom in pixels and score per frame, float64 (faces, 5), best first.
         """
         size = self._config.batch_frames
         batches = [frames[start : start + size] for start in range(0, len(frames), size)]
@@ -102,36 +102,36 @@ class FaceBoxFinder:
         return [self._faces(*pair, height, width) for pair in zip(boxes, face_scores, strict=True)]
 
     def _faces(self, boxes: FloatArray, scores: FloatArray, height: int, width: int) -> FloatArray:
-        # Lower scores could not displace a face, so that nothing is lost by dropping them first.
-        kept = select_boxes(boxes, scores, threshold=self._config.threshold, overlap=self._config.overlap)
-        faces = kept.astype(np.float64) * (width, height, width, height, 1)
+        # Boxes below the threshold cannot suppress a face, so they are dropped first.
+        candidates = select_boxes(boxes, scores, threshold=self._config.threshold, overlap=self._config.overlap)
+        faces = candidates.astype(np.float64) * (width, height, width, height, 1)
         return faces[suppress_overlaps(faces[:, :4], overlap=self._config.final_overlap)]
 
 
 def decode_boxes(locations: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
-    """Turns the network's shifts into boxes.
+    """Convert the offsets predicted by the network to boxes.
 
     Args:
-        locations: shape (..., priors, 4).
-        priors: of the network, shape (priors, 4).
+        locations: predicted offsets, shape (..., priors, 4).
+        priors: prior boxes of the network, shape (priors, 4).
 
     Returns:
-        Left, top, right, bottom in parts of the picture's sides, shape (..., priors, 4).
+        Left, top, right, bottom relative to the size of the picture, shape (..., priors, 4).
     """
-    centres = priors[:, :2] + locations[..., :2] * CENTRE_VARIANCE * priors[:, 2:]
+    centers = priors[:, :2] + locations[..., :2] * CENTER_VARIANCE * priors[:, 2:]
     sizes = priors[:, 2:] * torch.exp(locations[..., 2:] * SIZE_VARIANCE)
-    corners = centres - sizes / 2
+    corners = centers - sizes / 2
     return torch.cat([corners, corners + sizes], dim=-1)
 
 
 def select_boxes(boxes: FloatArray, scores: FloatArray, *, threshold: float = 0.05, overlap: float = 0.3) -> FloatArray:
-    """Boxes with a high score that do not cover each other.
+    """Select boxes with a high score that do not overlap.
 
     Args:
-        boxes: shape (priors, 4).
-        scores: of a face, shape (priors,).
-        threshold: only higher scores count.
-        overlap: largest intersection over union of two boxes.
+        boxes: candidate boxes, shape (priors, 4).
+        scores: face scores, shape (priors,).
+        threshold: minimum score.
+        overlap: maximum intersection over union of two boxes.
 
     Returns:
         Boxes and scores, shape (at most 750, 5), best first.
@@ -139,5 +139,5 @@ def select_boxes(boxes: FloatArray, scores: FloatArray, *, threshold: float = 0.
     high = np.flatnonzero(scores > threshold)
     best = high[np.argsort(-scores[high], kind="stable")[:MAX_CANDIDATES]]
     boxes, scores = boxes[best], scores[best]
-    kept = suppress_overlaps(boxes, overlap=overlap)[:MAX_FACES]
-    return np.concatenate([boxes[kept], scores[kept, None]], axis=1)
+    selected = suppress_overlaps(boxes, overlap=overlap)[:MAX_FACES]
+    return np.concatenate([boxes[selected], scores[selected, None]], axis=1)

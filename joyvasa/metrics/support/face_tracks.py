@@ -1,4 +1,4 @@
-"""Faces followed through a video, and cut out as SyncNet was trained to see them (syncnet_python's pipeline)."""
+"""Face tracks of a video, and face crops as in SyncNet's training (pipeline of syncnet_python)."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from joyvasa.media.image import Image
 FloatArray: TypeAlias = NDArray[np.floating]
 
 CROP_SIDE = 224  # pixels
-CROP_MARGIN = 0.4  # of the face's side, added at each side and twice below
-MEDIAN_FRAMES = 13  # of the filter over the boxes of a track
-GREY = 110  # outside the frame
+CROP_MARGIN = 0.4  # relative to half the box side; added left and right, and twice below
+MEDIAN_FRAMES = 13  # length of the median filter over the boxes of a track
+PADDING_GRAY = 110  # gray level outside the frame
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackConfig:
-    """When boxes of several frames are one face; the defaults are the protocol's.
+    """Options of face tracking; the defaults follow the protocol.
 
     Args:
-        max_gap: frames that a face may be lost for.
-        min_overlap: of a box with the one before, intersection over union.
-        min_boxes: a track needs more than this many, so that clips of 4 seconds or less have none. Others who use
-            the protocol take 50; with less than 7 the filtered boxes vanish.
-        min_side: mean width or height of the boxes must exceed this, pixels of the video.
+        max_gap: maximum number of frames without a detection of the face.
+        min_overlap: minimum intersection over union of consecutive boxes.
+        min_boxes: a track needs more boxes than this, so clips of 4 seconds or less have no track. Other users of the
+            protocol set 50; with less than 7 the median filter returns empty boxes.
+        min_side: the mean width or height of the boxes must exceed this, pixels of the video.
 
     Raises:
         ConfigError: `face_tracks`, a value is out of range.
@@ -54,8 +54,8 @@ class FaceTrack:
     """One face in consecutive frames.
 
     Args:
-        first: number of its first frame.
-        boxes: left, top, right, bottom in every frame, pixels, float64 (frames, 4).
+        first: index of the first frame.
+        boxes: left, top, right, bottom in each frame, pixels, float64 (frames, 4).
     """
 
     first: int
@@ -66,15 +66,15 @@ class FaceTrack:
 
 
 def track_faces(detections: Sequence[FloatArray], config: TrackConfig | None = None) -> list[FaceTrack]:
-    """Joins the boxes of frames to tracks.
+    """Join the boxes of consecutive frames to tracks.
 
     Args:
         detections: boxes of each frame, shape (faces, 4 or more), best first.
-        config: when boxes are one face.
+        config: options of face tracking; None follows the protocol.
 
     Returns:
-        Tracks of faces that are large and seen often enough, in the order of their first frames; frames in which a
-        face was lost have a box between their neighbours'.
+        Tracks of sufficient size and length, ordered by first frame; boxes are interpolated in frames without a
+        detection.
     """
     config = config or TrackConfig()
     pool = [list(boxes[:, :4]) for boxes in detections]
@@ -92,7 +92,7 @@ def track_faces(detections: Sequence[FloatArray], config: TrackConfig | None = N
 
 
 def _take_track(pool: list[list[FloatArray]], start: int, config: TrackConfig) -> tuple[list[int], list[FloatArray]]:
-    """Moves the boxes of the next face out of the pool, from the first box of the frame `start` on."""
+    """Remove the boxes of one face from the pool, starting with the first box of frame `start`."""
     frames: list[int] = []
     boxes: list[FloatArray] = []
     for frame in range(start, len(pool)):
@@ -104,20 +104,20 @@ def _take_track(pool: list[list[FloatArray]], start: int, config: TrackConfig) -
             if not boxes or intersection_over_union(boxes[-1], faces[index][None])[0] > config.min_overlap:
                 boxes.append(faces.pop(index))
                 frames.append(frame)
-            # After a box that was taken the published program skips one: the next has moved to its place.
+            # As in syncnet_python, the box after a removed one is skipped.
             index += 1
     return frames, boxes
 
 
 def crop_faces(track: FaceTrack, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Cuts a track out of the frames of a video.
+    """Crop a tracked face from the frames of a video.
 
     Args:
-        track: the face.
-        batches: the whole video from its first frame on, uint8 (n, height, width, 3) each.
+        track: track of the face.
+        batches: batches of frames of the whole video, uint8 (n, height, width, 3).
 
     Yields:
-        The face in the frames of the track, uint8 (n, 224, 224, 3).
+        Face crops in the frames of the track, uint8 (n, 224, 224, 3).
     """
     sides, x, y = smooth_squares(track.boxes)
     number = -track.first
@@ -136,12 +136,12 @@ def crop_faces(track: FaceTrack, batches: Iterable[np.ndarray]) -> Iterator[np.n
 
 
 def smooth_squares(boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Half the longer side and the centre of each box, each smoothed by a median over 13 frames.
+    """Compute half the longer side and the center of each box, smoothed by a median over 13 frames.
 
-    Beyond the ends the filter takes zeros, so that the first and last frames have the smallest of their neighbours.
+    The filter pads with zeros, so the first and last frames have the smallest values of their neighborhood.
 
     Args:
-        boxes: shape (frames, 4).
+        boxes: boxes of a track, shape (frames, 4).
 
     Returns:
         Half sides, x and y, shape (frames,).
@@ -153,18 +153,18 @@ def smooth_squares(boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArra
 
 
 def crop_face(frame: Image, half_side: float, x: float, y: float) -> Image:
-    """Cuts out one face: 2.8 half sides wide, from one above the centre to 1.8 below.
+    """Crop a face: 2.8 half sides wide, from one half side above the center to 1.8 below.
 
     Args:
-        frame: uint8 (height, width, 3).
-        half_side: of `smoothed_squares`, pixels, as the other two.
-        x: of the centre.
-        y: of the centre.
+        frame: frame, uint8 (height, width, 3).
+        half_side: half side of the box, pixels.
+        x: horizontal center, pixels.
+        y: vertical center, pixels.
 
     Returns:
-        uint8 (224, 224, 3), grey where the frame ends.
+        Face crop, uint8 (224, 224, 3), gray outside the frame.
     """
-    # The published program cuts out of the frame with a grey border and rounds down there.
+    # syncnet_python rounds coordinates down in a frame with a gray border.
     border = int(half_side * (1 + 2 * CROP_MARGIN))
     top = int(y + border - half_side) - border
     bottom = int(y + border + half_side * (1 + 2 * CROP_MARGIN)) - border
@@ -179,6 +179,6 @@ def crop_face(frame: Image, half_side: float, x: float, y: float) -> Image:
         max(-left, 0),
         max(right - width, 0),
         cv2.BORDER_CONSTANT,
-        value=(GREY, GREY, GREY),
+        value=(PADDING_GRAY,) * 3,
     )
     return np.asarray(cv2.resize(square, (CROP_SIDE, CROP_SIDE)), dtype=np.uint8)

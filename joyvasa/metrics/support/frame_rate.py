@@ -1,4 +1,4 @@
-"""Frames of a video of any rate at 25 a second, in step with its sound."""
+"""Conversion of video frames to 25 per second, in sync with the sound."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from collections.abc import Iterator
 
 import numpy as np
 
-FRAME_RATE = 25  # of the SyncNet protocol, 1/s
+FRAME_RATE = 25  # frames per second of the SyncNet protocol
 
 
 class FrameRateConverter:
-    """Takes the frame nearest to every 40 milliseconds, so that lips are neither early nor late on average.
+    """Selects the frame nearest to every 40 milliseconds, so that lips are neither early nor late on average.
 
-    ffmpeg's own conversion (`-r 25`) is up to two frames late where it leaves frames out: as much as is measured here.
+    The conversion of ffmpeg (`-r 25`) is up to two frames late when it drops frames, which would distort the result.
 
     Args:
-        frames_per_second: of the video.
+        frames_per_second: frame rate of the video.
     """
 
     def __init__(self, frames_per_second: float) -> None:
         self._step = frames_per_second / FRAME_RATE
-        self._n_seen = self._n_given = 0
+        self._n_seen = self._n_converted = 0
 
     def convert(self, frames: np.ndarray) -> Iterator[np.ndarray]:
-        """Goes on with the next frames.
+        """Convert the next frames.
 
         Args:
-            frames: in their order, shape (n, ...), n at least 1.
+            frames: consecutive frames, shape (n, ...), n at least 1.
 
         Yields:
-            Those to use, left out or repeated as needed; never more than n at once.
+            Frames at 25 per second, dropped or repeated as needed; at most n at once.
         """
         first, self._n_seen = self._n_seen, self._n_seen + len(frames)
         chosen: list[int] = []
-        while (index := math.floor(self._n_given * self._step + 0.5)) < self._n_seen:
+        while (index := math.floor(self._n_converted * self._step + 0.5)) < self._n_seen:
             chosen.append(index - first)
-            self._n_given += 1
+            self._n_converted += 1
             if len(chosen) == len(frames):
                 yield frames[chosen]
                 chosen = []

@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of features, from moments that shards gather on their own and join exactly."""
+"""Fréchet distance between two sets of features, from moments that are computed per shard and merged exactly."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from joyvasa.metrics.base import NotMeasured
 
 @dataclass(eq=False)
 class FeatureMoments:
-    """Count, mean and scatter of features; all that the distance needs, whatever the number of samples.
+    """Count, mean and scatter of features.
 
     Args:
-        count: samples.
-        mean: shape (features,), float64.
-        scatter: sum of the outer products of the deviations from the mean, shape (features, features), float64.
+        count: number of samples.
+        mean: mean of the features, shape (features,), float64.
+        scatter: sum of outer products of deviations from the mean, shape (features, features), float64.
     """
 
     count: int
@@ -26,16 +26,16 @@ class FeatureMoments:
     scatter: np.ndarray
 
     @staticmethod
-    def none(n_features: int) -> FeatureMoments:
-        """Of no sample at all; where adding begins."""
+    def empty(n_features: int) -> FeatureMoments:
+        """Return the moments of zero samples, the identity of `merge`."""
         return FeatureMoments(0, np.zeros(n_features), np.zeros((n_features, n_features)))
 
     @staticmethod
-    def of(features: np.ndarray) -> FeatureMoments:
-        """Of samples.
+    def from_features(features: np.ndarray) -> FeatureMoments:
+        """Compute the moments of samples.
 
         Args:
-            features: shape (samples, features), any number of samples.
+            features: samples, shape (samples, features); may be empty.
 
         Raises:
             ValueError: another shape.
@@ -43,24 +43,24 @@ class FeatureMoments:
         if features.ndim != 2:
             raise ValueError(f"features have shape {features.shape}; expected (samples, features)")
         if not len(features):
-            return FeatureMoments.none(features.shape[1])
+            return FeatureMoments.empty(features.shape[1])
         values = features.astype(np.float64)
         mean = values.mean(axis=0)
         deviations = values - mean
         return FeatureMoments(len(values), mean, deviations.T @ deviations)
 
     def add(self, features: np.ndarray) -> None:
-        """Takes more samples in, shape (samples, features)."""
-        self.merge(FeatureMoments.of(features))
+        """Add samples, shape (samples, features)."""
+        self.merge(FeatureMoments.from_features(features))
 
     def merge(self, other: FeatureMoments) -> None:
-        """Takes another set in: the same result in any order and grouping but for rounding (Chan et al. 1979).
+        """Merge another set in place; independent of order and grouping up to rounding (Chan et al. 1979).
 
         Raises:
-            ValueError: the features are not the same number.
+            ValueError: the number of features differs.
         """
         if self.mean.shape != other.mean.shape:
-            raise ValueError(f"{self.mean.size} and {other.mean.size} features do not go together")
+            raise ValueError(f"{self.mean.size} and {other.mean.size} features; expected equal numbers")
         count = self.count + other.count
         if not other.count:
             return
@@ -71,20 +71,20 @@ class FeatureMoments:
         self.count = count
 
     def covariance(self, ddof: int) -> np.ndarray:
-        """Scatter divided by count - ddof, shape (features, features)."""
+        """Return the scatter divided by count - ddof, shape (features, features)."""
         return self.scatter / (self.count - ddof)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """For a file (`numpy.savez`)."""
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return arrays for `numpy.savez`."""
         return {"count": np.asarray(self.count, dtype=np.int64), "mean": self.mean, "scatter": self.scatter}
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, np.ndarray], where: str) -> FeatureMoments:
-        """What `arrays` gave, read back.
+        """Restore moments from the arrays of `to_arrays`.
 
         Args:
-            arrays: by name; a file opened with `numpy.load` will do.
-            where: the file, for messages.
+            arrays: arrays by name, for example a file opened with `numpy.load`.
+            where: name of the file for error messages.
 
         Raises:
             InputError: `moments_damaged`.
@@ -94,7 +94,7 @@ class FeatureMoments:
         except (KeyError, ValueError, OSError, EOFError) as error:
             raise _damaged(where, str(error) or type(error).__name__) from None
         if count.shape != () or count.dtype.kind not in "iu" or int(count) < 0:
-            raise _damaged(where, "its count is no whole number of at least 0")
+            raise _damaged(where, "its count is not an integer of at least 0")
         if mean.ndim != 1 or scatter.shape != mean.shape * 2 or {mean.dtype.str, scatter.dtype.str} != {"<f8"}:
             raise _damaged(where, f"its arrays have shapes {mean.shape} and {scatter.shape}, {scatter.dtype}")
         if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
@@ -103,18 +103,18 @@ class FeatureMoments:
 
 
 def frechet_distance(first: FeatureMoments, second: FeatureMoments, *, ddof: int) -> float | NotMeasured:
-    """Squared Fréchet distance of two normal distributions with the moments of the samples.
+    """Compute the squared Fréchet distance of two normal distributions with the moments of the samples.
 
-    |m1 - m2|² + tr S1 + tr S2 - 2 tr (S1 S2)^½ (Dowson and Landau 1982). The last trace is the sum of the square roots
-    of the eigenvalues of S1^½ S2 S1^½, which is symmetric: no root of a matrix that may not have one.
+    |m1 - m2|² + tr S1 + tr S2 - 2 tr (S1 S2)^½ (Dowson and Landau 1982). The last trace is computed as the sum of the
+    square roots of the eigenvalues of S1^½ S2 S1^½, which is symmetric, unlike S1 S2.
 
     Args:
-        first: of features of a network.
-        second: of features of the same network.
+        first: moments of the first set.
+        second: moments of the second set, with features of the same network.
         ddof: 1 divides the scatter by n - 1, 0 by n.
 
     Returns:
-        The distance, at least 0; or why there is none: fewer than two samples have no covariance.
+        The distance, at least 0, or the reason for no value: fewer than two samples have no covariance.
     """
     fewest = min(first.count, second.count)
     if fewest < 2:
@@ -130,7 +130,7 @@ def frechet_distance(first: FeatureMoments, second: FeatureMoments, *, ddof: int
 
 
 def _square_root(covariance: np.ndarray) -> np.ndarray:
-    """The symmetric root; eigenvalues below zero are rounding."""
+    """Return the symmetric square root; negative eigenvalues are rounding errors."""
     eigenvalues, vectors = np.linalg.eigh(covariance)
     return (vectors * np.sqrt(eigenvalues.clip(min=0))) @ vectors.T
 

@@ -1,6 +1,6 @@
-"""Mel-frequency cepstral coefficients as SyncNet hears them: 13 numbers for every hundredth of a second.
+"""Mel-frequency cepstral coefficients for SyncNet: 13 numbers per 10 ms.
 
-The arithmetic and its defaults are those of the library python_speech_features 0.6 at 16 kHz.
+Formulas and defaults are those of python_speech_features 0.6 at 16 kHz.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from joyvasa.media.mel import triangular_filters
 
 FloatArray = NDArray[np.float64]
 
-WINDOW = 400  # samples that one column hears, 25 ms; not tapered
+WINDOW = 400  # samples per column, 25 ms; rectangular
 HOP = 160  # samples between columns, 10 ms
 PRE_EMPHASIS = 0.97
-SPECTRUM = 512  # samples of the Fourier transform
+SPECTRUM = 512  # length of the Fourier transform
 FILTERS = 26
 COEFFICIENTS = 13
 LIFTER = 22
-SMALLEST = float(np.finfo(np.float64).eps)  # in the place of zero, which has no logarithm
+SMALLEST = float(np.finfo(np.float64).eps)  # replaces zero before the logarithm
 
 
 def mfcc(samples: NDArray[np.int16], previous: int | None = None) -> FloatArray:
-    """Computes the coefficients of a piece of sound.
+    """Compute the coefficients of a piece of sound.
 
     Args:
-        samples: 16 kHz mono, as 16-bit integers: their size matters, sound from -1 to 1 gives other numbers.
-        previous: the sample before the first, where the piece is a part of something longer.
+        samples: 16 kHz mono, 16-bit integers; the result depends on their scale.
+        previous: sample before the first, if the piece is part of a longer recording.
 
     Returns:
-        shape (columns, 13); coefficient 0 is the logarithm of the energy. Sound that ends within a column's
-        window is filled up with zeros; there is always one column.
+        Coefficients, shape (columns, 13); coefficient 0 is the logarithm of the energy. The last window is padded with
+        zeros; there is at least one column.
     """
     power = power_spectrum(samples, previous)
     energies = np.log(_positive(power @ mfcc_filters().T))
@@ -44,19 +44,19 @@ def mfcc(samples: NDArray[np.int16], previous: int | None = None) -> FloatArray:
 
 
 def power_spectrum(samples: NDArray[np.int16], previous: int | None = None) -> FloatArray:
-    """Power at 257 frequencies of each column, shape (columns, 257), after the high tones are raised."""
+    """Compute the power spectrum of each column after pre-emphasis, shape (columns, 257)."""
     wide = samples.astype(np.float64)
-    before = np.concatenate([[0.0 if previous is None else previous], wide[:-1]])
-    raised = wide - PRE_EMPHASIS * before
+    delayed = np.concatenate([[0.0 if previous is None else previous], wide[:-1]])
+    emphasized = wide - PRE_EMPHASIS * delayed
     columns = 1 + max(0, -(-(len(wide) - WINDOW) // HOP))
-    padded = np.pad(raised, (0, max(0, (columns - 1) * HOP + WINDOW - len(raised))))
+    padded = np.pad(emphasized, (0, max(0, (columns - 1) * HOP + WINDOW - len(emphasized))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][:columns]
     return np.abs(np.fft.rfft(frames, SPECTRUM)) ** 2 / SPECTRUM
 
 
 @cache
 def mfcc_filters() -> FloatArray:
-    """Triangles of equal width in mel from 0 to 8 kHz, shape (26, 257)."""
+    """Build triangular filters of equal width in mel from 0 to 8 kHz, shape (26, 257)."""
     highest = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
     hertz = 700 * (10 ** (np.linspace(0, highest, FILTERS + 2) / 2595) - 1)
     edges = np.floor((SPECTRUM + 1) * hertz / SAMPLE_RATE)
@@ -65,10 +65,10 @@ def mfcc_filters() -> FloatArray:
 
 @cache
 def _cosines() -> FloatArray:
-    """The orthonormal cosine transform (DCT-II), its first rows: shape (13, 26)."""
-    order, place = np.arange(COEFFICIENTS)[:, None], np.arange(FILTERS)
+    """Return the first rows of the orthonormal cosine transform (DCT-II), shape (13, 26)."""
+    order, index = np.arange(COEFFICIENTS)[:, None], np.arange(FILTERS)
     scale = np.where(order == 0, np.sqrt(1 / FILTERS), np.sqrt(2 / FILTERS))
-    return scale * np.cos(np.pi * order * (2 * place + 1) / (2 * FILTERS))
+    return scale * np.cos(np.pi * order * (2 * index + 1) / (2 * FILTERS))
 
 
 @cache

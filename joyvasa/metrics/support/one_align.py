@@ -1,4 +1,4 @@
-"""The published files of Q-Align (`one-align` on the Hugging Face hub): weights, sizes and words."""
+"""Published files of Q-Align (`one-align` on the Hugging Face hub): weights, sizes and tokenizer."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from joyvasa.metrics.support.q_align import Tokenize
     from joyvasa.networks.metrics.mplug_owl2 import MplugOwl2, MplugOwl2Config
 
-ROLES = ("one_align_1", "one_align_2")  # the two safetensors files; what follows lies beside the first
+ROLES = ("one_align_1", "one_align_2")  # the two safetensors files; the files below are in the folder of the first
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.model"
 
 MAX_CONFIG_BYTES = 1 << 20
-MAX_SIZE = 1 << 17  # of anything in the configuration; the largest published one is 32000
+MAX_SIZE = 1 << 17  # limit of sizes in the configuration; the largest published one is 32000
 MAX_LAYERS = 256
 
 
 def load_one_align(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> MplugOwl2:
-    """Builds the model on the device, one tensor after the other: the host never holds more than one.
+    """Build the model on the device tensor by tensor, so that the host holds one tensor at a time.
 
     Args:
-        bundle: with the roles of `ROLES`.
-        device: where the weights shall be; they take 16.4 GB there in half precision.
-        dtype: of the weights.
+        bundle: bundle with the roles of `ROLES`.
+        device: device of the weights, which need 16.4 GB in half precision.
+        dtype: data type of the weights.
 
     Raises:
-        ModelError: a file is missing or damaged, or does not fit.
+        ModelError: a file is missing or damaged, or has the wrong shape.
     """
     import torch
 
@@ -56,13 +56,13 @@ def load_one_align(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> 
 
 
 def read_model_config(path: Path) -> MplugOwl2Config:
-    """Sizes of the model.
+    """Read the sizes of the model.
 
     Args:
-        path: the `config.json` of a published model; what it does not say is as published.
+        path: `config.json` of a published model; missing entries have the published values.
 
     Raises:
-        ModelError: it cannot be read, or its sizes cannot be.
+        ModelError: the file cannot be read, or a size is out of range.
     """
     from joyvasa.networks.metrics.mplug_owl2 import AbstractorConfig, LanguageConfig, MplugOwl2Config, VisionConfig
 
@@ -88,10 +88,10 @@ def read_model_config(path: Path) -> MplugOwl2Config:
 
 
 def read_tokenizer(path: Path) -> Tokenize:
-    """LLaMA's words: text to tokens, of which the first stands for the beginning.
+    """Read LLaMA's tokenizer, a function from text to tokens that starts with the begin-of-sequence token.
 
     Args:
-        path: the published SentencePiece model.
+        path: published SentencePiece model.
 
     Raises:
         EnvironmentFault: `sentencepiece_missing`.
@@ -105,29 +105,31 @@ def read_tokenizer(path: Path) -> Tokenize:
             f"{path}: the package sentencepiece, which reads it, is not installed: install joyvasa[quality]",
         ) from None
     try:
-        words = sentencepiece.SentencePieceProcessor()
-        words.LoadFromSerializedProto(path.read_bytes())
+        processor = sentencepiece.SentencePieceProcessor()
+        processor.LoadFromSerializedProto(path.read_bytes())
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError("weights_damaged", f"{path}: cannot be read as SentencePiece ({reason})") from None
-    return lambda text: [words.bos_id(), *words.EncodeAsIds(text)]
+    return lambda text: [processor.bos_id(), *processor.EncodeAsIds(text)]
 
 
 def adjacent_file(bundle: Bundle, name: str) -> Path:
-    """A file in the folder of the weights.
+    """Return the path of a file in the folder of the weights.
 
     Raises:
-        ModelError: `models_missing`, or it is a link that leads out of the bundle.
+        ModelError: `models_missing`, or the file is a link that leads out of the bundle.
     """
     path = bundle.file(ROLES[0]).with_name(name)
     if not path.is_file():
-        raise ModelError("models_missing", f"{path}: no such file: get it from where the weights beside it come from")
+        raise ModelError(
+            "models_missing", f"{path}: no such file: download it from the source of the weights in this folder"
+        )
     bundle.check_inside(path)
     return path
 
 
 def _read_tensors(path: Path, wanted: set[str], device: torch.device, dtype: torch.dtype) -> Any:
-    """Yields names and tensors; one that nobody wants stops it before anything large is read."""
+    """Yield names and tensors; reject unexpected tensors before reading any."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -146,12 +148,12 @@ def _read_tensors(path: Path, wanted: set[str], device: torch.device, dtype: tor
 
 
 def _sizes(content: Mapping[str, Any], kind: type) -> dict[str, int]:
-    found = {field.name: content[field.name] for field in fields(kind) if field.name in content}
-    for name, value in found.items():
+    sizes = {field.name: content[field.name] for field in fields(kind) if field.name in content}
+    for name, value in sizes.items():
         limit = MAX_LAYERS if name == "num_hidden_layers" else MAX_SIZE
         if type(value) is not int or not 1 <= value <= limit:
             raise ConfigError("bad_network_size", f"{name}: found {value!r}; expected 1 to {limit}: get it again")
-    return found
+    return sizes
 
 
 def _mapping(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:

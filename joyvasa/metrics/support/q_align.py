@@ -1,4 +1,4 @@
-"""Q-Align's way to a score: a question, five words that may answer it, and how likely each is (Wu et al. 2023)."""
+"""Scores of Q-Align: the probabilities of five words as the answer to a question (Wu et al. 2023)."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from joyvasa.networks.metrics.mplug_owl2 import IMAGE_TOKEN, MplugOwl2
 Subject = Literal["image", "video"]
 Tokenize = Callable[[str], list[int]]
 
-# Some copies of the published code end with "The image of the quality is" where the model was trained, and its
-# scorers ask, with this order of words; the numbers differ.
+# Some copies of the published code end with "The image of the quality is". The model was trained with this order of
+# words, which its scorers also use; the results differ.
 PROMPT = "USER: How would you rate the quality of this {}?\n<|image|>\nASSISTANT: The quality of the {} is"
 LEVELS = ("excellent", "good", "fair", "poor", "bad")
-WEIGHTS = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the levels; 5, 4, 3, 2, 1 is the same score s as 4 s + 1
+WEIGHTS = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the levels; the published weights 5, 4, 3, 2, 1 give 4 s + 1 for score s
 
-# CLIP's mean and deviation of red, green and blue.
+# CLIP's mean and standard deviation of red, green and blue.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-BORDER = tuple(int(255 * value) for value in MEAN)  # colour that makes pictures square: (122, 116, 104)
+BORDER = tuple(int(255 * value) for value in MEAN)  # padding color: (122, 116, 104)
 
 
 def level_score(logits: Tensor) -> Tensor:
-    """Scores of logits of the five levels.
+    """Convert logits of the five levels to scores.
 
     Args:
-        logits: in the order of `LEVELS`, shape (..., 5).
+        logits: logits in the order of `LEVELS`, shape (..., 5).
 
     Returns:
-        0 (bad) to 1 (excellent), shape (...), float64.
+        Scores from 0 (bad) to 1 (excellent), shape (...), float64.
     """
     weights = torch.tensor(WEIGHTS, dtype=torch.float64, device=logits.device)
     return logits.double().softmax(-1) @ weights
 
 
 def preprocess_frame(frame: Image, side: int) -> np.ndarray:
-    """A picture as the model takes it: made square with a border, scaled, normalised.
+    """Pad a picture to a square, scale and normalize it for the model.
 
     Args:
-        frame: uint8 RGB, shape (height, width, 3).
-        side: of the result, pixels.
+        frame: picture, uint8 RGB, shape (height, width, 3).
+        side: side of the result, pixels.
 
     Returns:
-        float32, shape (3, side, side).
+        Input of the model, float32, shape (3, side, side).
     """
     height, width = frame.shape[:2]
     longer = max(height, width)
@@ -66,31 +66,31 @@ def preprocess_frame(frame: Image, side: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt in tokens."""
+    """A tokenized prompt."""
 
     token_ids: tuple[int, ...]
 
     @staticmethod
     def about(subject: Subject, tokenize: Tokenize) -> Question:
-        """The prompt for a picture or a video.
+        """Tokenize the prompt for a picture or a video.
 
         Args:
-            subject: what is asked about.
-            tokenize: text to tokens, of which the first stands for the beginning.
+            subject: subject of the question.
+            tokenize: function from text to tokens that starts with the begin-of-sequence token.
         """
         before, after = (tokenize(piece) for piece in PROMPT.format(subject, subject).split("<|image|>"))
         return Question((*before, IMAGE_TOKEN, *after[1:]))
 
 
 class QAlign:
-    """Asks the model.
+    """Rates pictures and videos with the Q-Align model.
 
     Args:
-        model: in eval mode, on its device and with its type of numbers.
-        tokenize: text to tokens, of which the first stands for the beginning.
+        model: model in eval mode.
+        tokenize: function from text to tokens that starts with the begin-of-sequence token.
 
     Raises:
-        ModelError: `weights_mismatch`: the levels are no five words of the model.
+        ModelError: `weights_mismatch`, the levels are not five distinct tokens of the model.
     """
 
     def __init__(self, model: MplugOwl2, tokenize: Tokenize) -> None:
@@ -108,28 +108,28 @@ class QAlign:
 
     @property
     def max_video_frames(self) -> int:
-        """That fit into one question beside its words."""
+        """Maximum number of frames that fit into one prompt."""
         model = self.model
         n_words = len(self.questions["video"].token_ids) - 1
         return max(2, (model.config.language.max_position_embeddings - n_words) // model.tokens_per_image)
 
     @torch.inference_mode()
     def encode_frames(self, frames: Sequence[Image]) -> Tensor:
-        """Pictures to tokens that both questions take, shape (n, tokens, width)."""
+        """Encode pictures as tokens for either question, shape (n, tokens, width)."""
         weight = self.model.lm_head.weight
         pixels = np.stack([preprocess_frame(frame, self.model.config.vision.image_size) for frame in frames])
         return self.model.encode_images(torch.from_numpy(pixels).to(weight.device, weight.dtype))
 
     @torch.inference_mode()
-    def image_logits(self, seen: Tensor) -> Tensor:
-        """Logits of the levels for each picture, float32, shape (n, 5)."""
-        return self._logits("image", seen)
+    def image_logits(self, tokens: Tensor) -> Tensor:
+        """Return the logits of the levels for each picture, float32, shape (n, 5)."""
+        return self._logits("image", tokens)
 
     @torch.inference_mode()
-    def video_logits(self, seen: Tensor) -> Tensor:
-        """Logits of the levels for a video of n frames, float32, shape (5,)."""
-        return self._logits("video", seen.flatten(0, 1)[None])[0]
+    def video_logits(self, tokens: Tensor) -> Tensor:
+        """Return the logits of the levels for a video of n frames, float32, shape (5,)."""
+        return self._logits("video", tokens.flatten(0, 1)[None])[0]
 
-    def _logits(self, subject: Subject, seen: Tensor) -> Tensor:
-        known = self.model.encode_text(self.questions[subject].token_ids, seen)[:, -1]
-        return self.model.lm_head(known)[:, self.level_ids].float()
+    def _logits(self, subject: Subject, image_tokens: Tensor) -> Tensor:
+        last = self.model.encode_text(self.questions[subject].token_ids, image_tokens)[:, -1]
+        return self.model.lm_head(last)[:, self.level_ids].float()

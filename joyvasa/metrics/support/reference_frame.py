@@ -1,4 +1,4 @@
-"""The picture that a video begins from, and where in it the face is."""
+"""Reference frame of a video and the position of the face in it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Box = tuple[int, int, int, int]
 
 
 def compose_reference_frame(picture: Picture, composer: FrameComposer, output_size: int) -> Image:
-    """The frame that would show the picture unmoved: its own face in the place of a rendered one.
+    """Compose the frame that shows the picture without motion, with its own face instead of a rendered one.
 
     Args:
-        picture: that was animated.
-        composer: of the video.
+        picture: animated picture.
+        composer: composer of the video.
         output_size: side of rendered crops, pixels.
 
     Returns:
-        uint8 RGB (height, width, 3), as the frames of the video.
+        Frame in the size of the video, uint8 RGB (height, width, 3).
     """
     face = picture.image if picture.crop is None else picture.crop.image
     shrinks = min(face.shape[:2]) >= output_size
@@ -37,32 +37,34 @@ def compose_reference_frame(picture: Picture, composer: FrameComposer, output_si
     return composer.frames(torch.from_numpy(crop[None]))[0]
 
 
-def build_clip(picture: Picture, composer: FrameComposer, switches: Switches, *, pasted: bool, **known: Any) -> Clip:
-    """Return the clip of a video that was made of a picture.
+def build_clip(picture: Picture, composer: FrameComposer, switches: Switches, *, pasted: bool, **fields: Any) -> Clip:
+    """Build the clip of a video generated from a picture.
 
     Args:
-        picture: picture that was animated.
+        picture: animated picture.
         composer: composer of the video.
-        switches: switches of the weights that it was made with.
-        pasted: whether frames show the whole picture; else they show the crop alone.
-        known: all other fields of `Clip`.
+        switches: switches of the model bundle.
+        pasted: whether frames show the whole picture instead of the crop.
+        fields: all other fields of `Clip`.
     """
     return Clip(
         reference_frame=compose_reference_frame(picture, composer, switches.output_size),
-        face_box=face_box(picture.crop, width=known["width"], height=known["height"], pasted=pasted),
+        face_box=face_box(picture.crop, width=fields["width"], height=fields["height"], pasted=pasted),
         absolute_expression=switches.absolute_expression,
-        **known,
+        **fields,
     )
 
 
 def face_box(crop: FaceCrop | None, *, width: int, height: int, pasted: bool) -> Box:
-    """The part of a frame that the face crop fills: left, top, right, bottom in pixels; may leave the frame.
+    """Compute the area of a frame covered by the face crop: left, top, right, bottom in pixels.
+
+    The area may exceed the frame.
 
     Args:
-        crop: where the face is in the picture; None if the whole picture counts as the crop.
-        width: of the frames, pixels.
-        height: of the frames, pixels.
-        pasted: whether frames show the whole picture; else they show the crop alone.
+        crop: face crop of the picture; None if the whole picture is the crop.
+        width: width of the frames, pixels.
+        height: height of the frames, pixels.
+        pasted: whether frames show the whole picture instead of the crop.
     """
     if crop is None or not pasted:
         return 0, 0, width, height

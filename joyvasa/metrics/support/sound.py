@@ -1,4 +1,4 @@
-"""The sound of a clip, reduced to what metrics of rhythm need: how loud it is, and where it sets in."""
+"""Loudness and onset strength of the sound of a clip, for metrics of rhythm."""
 
 from __future__ import annotations
 
@@ -11,57 +11,56 @@ from numpy.typing import NDArray
 
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio
 
-RATE = 25  # Hz, of both series
-HOP = SAMPLE_RATE // RATE  # samples of one value: 40 ms
-FLOOR = 1e-4  # RMS below which all is silence: -80 dBFS
-_SLICES = 4  # spectra of one value, 10 ms each
-_WINDOW = 512  # samples of a spectrum: 32 ms
-_COMPRESSION = 1000.0  # of magnitudes, log(1 + c |X|); see `onset_strength`
-
-Series = NDArray[np.float32]
+RATE = 25  # Hz, rate of both series
+HOP = SAMPLE_RATE // RATE  # samples per value, 40 ms
+FLOOR = 1e-4  # RMS of silence, -80 dBFS
+_SLICES = 4  # spectra per value, 10 ms each
+_WINDOW = 512  # samples per spectrum, 32 ms
+_COMPRESSION = 1000.0  # c of log(1 + c |X|), see `onset_strength`
 
 
 @dataclass(frozen=True)
 class Soundtrack:
-    """A recording at 25 Hz; value i covers the 40 ms from i / 25 s on.
+    """Features of a recording at 25 Hz; value i covers 40 ms from i / 25 s.
 
     Args:
-        n_samples: at 16 kHz.
-        level: dBFS of the root mean square, at least -80, shape (n,).
-        onset_strength: how much sound was added since 40 ms before, without unit, shape (n,).
+        n_samples: number of samples at 16 kHz.
+        level: root mean square in dBFS, at least -80, shape (n,).
+        onset_strength: spectral flux since the previous value, shape (n,).
     """
 
     n_samples: int
-    level: Series
-    onset_strength: Series
+    level: NDArray[np.float32]
+    onset_strength: NDArray[np.float32]
 
     @property
     def duration_s(self) -> float:
-        """Seconds of sound."""
+        """Duration in seconds."""
         return self.n_samples / SAMPLE_RATE
 
 
 def read_soundtrack(path: Path) -> Soundtrack:
-    """Decodes the first sound stream of a file; holds a few seconds of it, and 200 bytes a second.
+    """Compute the features of the first sound stream of a file; holds a few seconds of samples.
 
     Args:
-        path: any file with sound.
+        path: file with sound.
 
     Raises:
-        InputError: as `stream_audio`.
+        InputError: see `stream_audio`.
     """
     n_samples = 0
     levels: list[np.ndarray] = []
     strengths: list[np.ndarray] = []
     spectrum = np.zeros(_WINDOW // 2 + 1, np.float32)
-    before = np.zeros(_WINDOW - HOP // _SLICES, np.float32)  # the window of a slice ends with the slice
-    for block, n_new in _whole_hops(stream_audio(path)):
-        n_samples += n_new
+    overlap = np.zeros(_WINDOW - HOP // _SLICES, np.float32)  # the window of a slice ends with the slice
+    for block, n_block in _whole_hops(stream_audio(path, clock="file")):
+        n_samples += n_block
         power = (block.astype(np.float64) ** 2).reshape(-1, HOP).mean(axis=1)
         levels.append(20 * np.log10(np.maximum(np.sqrt(power), FLOOR)))
-        strength, spectrum = onset_strength(np.concatenate([before, block]), spectrum)
+        samples = np.concatenate([overlap, block])
+        strength, spectrum = onset_strength(samples, spectrum)
         strengths.append(strength)
-        before = np.concatenate([before, block])[-len(before) :]
+        overlap = samples[-len(overlap) :]
     empty = [np.zeros(0)]
     return Soundtrack(
         n_samples,
@@ -71,17 +70,17 @@ def read_soundtrack(path: Path) -> Soundtrack:
 
 
 def onset_strength(samples: np.ndarray, spectrum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Spectral flux: the rises of compressed magnitudes, summed over frequency.
+    """Compute the spectral flux: increases of compressed magnitudes, summed over frequency.
 
-    As Bello et al. describe it (A Tutorial on Onset Detection in Music Signals, 2005), magnitudes compressed by a
-    logarithm so that soft and loud onsets count alike.
+    See Bello et al., A Tutorial on Onset Detection in Music Signals, 2005. Logarithmic compression gives soft and loud
+    onsets similar weight.
 
     Args:
-        samples: whole values of 40 ms, with the `_WINDOW` less 10 ms that come before them.
-        spectrum: compressed magnitudes of the slice before.
+        samples: complete values of 40 ms, preceded by `_WINDOW` minus 10 ms of samples.
+        spectrum: compressed magnitudes of the previous slice.
 
     Returns:
-        One value for each 40 ms, and the last spectrum.
+        One value per 40 ms, and the last spectrum.
     """
     step = HOP // _SLICES
     windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::step]
@@ -92,7 +91,7 @@ def onset_strength(samples: np.ndarray, spectrum: np.ndarray) -> tuple[np.ndarra
 
 
 def _whole_hops(blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
-    """Blocks of whole values with the number of samples that are new; silence fills the last one."""
+    """Yield blocks of complete values with their number of samples; the last one is padded with silence."""
     rest = np.zeros(0, np.float32)
     for block in blocks:
         rest = np.concatenate([rest, block])

@@ -1,6 +1,6 @@
-"""Sync-C and Sync-D: how well the vectors of mouths and of sound fit each other at different shifts.
+"""Sync-C and Sync-D: distances between lip and sound embeddings at different shifts.
 
-The protocol of syncnet_python and Wav2Lip's `scores_LSE` (there LSE-C and LSE-D).
+The protocol is that of syncnet_python and of Wav2Lip's `scores_LSE` (there LSE-C and LSE-D).
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor
 
-MAX_SHIFT = 15  # frames of 40 ms to either side
+MAX_SHIFT = 15  # frames of 40 ms in either direction
 
 
 @dataclass(frozen=True)
 class SyncScore:
-    """How a face fits its sound.
+    """Agreement of lips and sound of one face.
 
     Args:
-        confidence: Sync-C, the median of the distances over all shifts minus the smallest; higher is better.
-        distance: Sync-D, the smallest of the distances; lower is better.
-        mean_distance: mean over all shifts.
-        offset: frames by which the sound is early at the smallest distance; sound that comes 5 frames late has -5.
+        confidence: Sync-C, median minus minimum of the distances over all shifts; higher is better.
+        distance: Sync-D, minimum of the distances; lower is better.
+        mean_distance: mean of the distances.
+        offset: frames by which the sound is early at the minimum; -5 if the sound is 5 frames late.
     """
 
     confidence: float
@@ -32,27 +32,27 @@ class SyncScore:
 
 
 class ShiftDistances:
-    """Mean distance of mouths and sound for each shift, gathered piece by piece.
+    """Running mean of the distance between lips and sound for each shift.
 
-    Beyond the ends of the sound the protocol compares with zeros, which makes short clips less certain.
+    The protocol pads the sound with zeros, which makes scores of short clips less reliable.
 
     Args:
-        max_shift: to either side, frames.
+        max_shift: maximum shift in either direction, frames.
     """
 
     def __init__(self, max_shift: int = MAX_SHIFT) -> None:
         self._max_shift = max_shift
         self._totals = torch.zeros(2 * max_shift + 1, dtype=torch.float64)
         self._count = 0
-        # Mouths that wait for later sound, and the sound from `max_shift` rows before the first of them.
+        # Lip embeddings that wait for later sound, and sound embeddings from `max_shift` rows before the first of them.
         self._waiting: tuple[Tensor, Tensor] | None = None
 
     def add(self, lips: Tensor, sound: Tensor) -> None:
-        """Takes the next vectors of both.
+        """Add the next embeddings.
 
         Args:
-            lips: shape (n, embedding).
-            sound: likewise, on the same device.
+            lips: lip embeddings, shape (n, embedding).
+            sound: sound embeddings, same shape and device.
         """
         if self._waiting is None:
             self._waiting = lips, F.pad(sound, (0, 0, self._max_shift, 0))
@@ -61,22 +61,22 @@ class ShiftDistances:
         self._waiting = self._compare(*self._waiting)
 
     def score(self) -> SyncScore | None:
-        """Ends the sound; None where nothing was added. Called once."""
+        """Return the score, or None if nothing was added. Called once, at the end of the sound."""
         if self._waiting is None:
             return None
         lips, sound = self._waiting
         self._compare(lips, F.pad(sound, (0, 0, 0, self._max_shift)))
         means = self._totals / self._count
-        smallest, place = means.min(dim=0)
+        smallest, index = means.min(dim=0)
         return SyncScore(
             confidence=float(means.median() - smallest),
             distance=float(smallest),
             mean_distance=float(means.mean()),
-            offset=self._max_shift - int(place),
+            offset=self._max_shift - int(index),
         )
 
     def _compare(self, lips: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
-        """Counts all mouths whose latest sound is there; gives what is left."""
+        """Add the distances of all lips whose sound is complete; return the rest."""
         ready = max(0, len(sound) - 2 * self._max_shift)
         if ready:
             rows = shift_distances(lips[:ready], sound, self._max_shift)
@@ -86,15 +86,15 @@ class ShiftDistances:
 
 
 def shift_distances(lips: Tensor, sound: Tensor, max_shift: int = MAX_SHIFT) -> Tensor:
-    """Euclidean distance of every mouth to the sound at every shift.
+    """Compute the Euclidean distance of lip embeddings to the sound at every shift.
 
     Args:
-        lips: shape (n, embedding).
-        sound: shape (n + 2 max_shift, embedding); row i + max_shift belongs to mouth i.
-        max_shift: to either side, frames.
+        lips: lip embeddings, shape (n, embedding).
+        sound: sound embeddings, shape (n + 2 max_shift, embedding); row i + max_shift belongs to row i of `lips`.
+        max_shift: maximum shift in either direction, frames.
 
     Returns:
-        shape (n, 2 max_shift + 1), from the earliest sound to the latest.
+        Distances, shape (n, 2 max_shift + 1), from the earliest sound to the latest.
     """
     shifts = range(2 * max_shift + 1)
     return torch.stack([F.pairwise_distance(lips, sound[shift : shift + len(lips)]) for shift in shifts], dim=1)

@@ -29,34 +29,34 @@ def test_moments_of_shards_join_to_those_of_all_in_any_order(seed):
     features = samples(500)
     generator = np.random.default_rng(seed)
     cuts = np.sort(generator.choice(500, 12, replace=True))  # with empty shards
-    shards = [FeatureMoments.of(part) for part in np.split(features, cuts)]
-    joined = FeatureMoments.none(24)
+    shards = [FeatureMoments.from_features(part) for part in np.split(features, cuts)]
+    joined = FeatureMoments.empty(24)
     for index in generator.permutation(len(shards)):
         joined.merge(shards[index])
-    assert_same(joined, FeatureMoments.of(features))
+    assert_same(joined, FeatureMoments.from_features(features))
 
 
 def test_moments_gathered_sample_by_sample_are_those_of_all():
     features = samples(60)
-    moments = FeatureMoments.none(24)
+    moments = FeatureMoments.empty(24)
     for row in features:
         moments.add(row[None])
-    assert_same(moments, FeatureMoments.of(features))
+    assert_same(moments, FeatureMoments.from_features(features))
     values = features.astype(np.float64)
     np.testing.assert_allclose(moments.covariance(1), np.cov(values.T), rtol=1e-9)
 
 
 def test_joining_leaves_the_shards_as_they_were():
-    first, second = FeatureMoments.of(samples(5)), FeatureMoments.of(samples(7, seed=1))
-    joined = FeatureMoments.none(24)
+    first, second = FeatureMoments.from_features(samples(5)), FeatureMoments.from_features(samples(7, seed=1))
+    joined = FeatureMoments.empty(24)
     joined.merge(first)
     joined.merge(second)
-    assert_same(first, FeatureMoments.of(samples(5)))
-    assert_same(second, FeatureMoments.of(samples(7, seed=1)))
+    assert_same(first, FeatureMoments.from_features(samples(5)))
+    assert_same(second, FeatureMoments.from_features(samples(7, seed=1)))
 
 
 def test_a_set_is_at_no_distance_from_itself_and_distance_has_no_direction():
-    one, other = FeatureMoments.of(samples(100)), FeatureMoments.of(samples(80, seed=1))
+    one, other = FeatureMoments.from_features(samples(100)), FeatureMoments.from_features(samples(80, seed=1))
     assert frechet_distance(one, one, ddof=1) < 1e-6 * np.trace(one.covariance(1))
     forth, back = frechet_distance(one, other, ddof=1), frechet_distance(other, one, ddof=1)
     assert forth == pytest.approx(back, rel=1e-9)
@@ -65,14 +65,14 @@ def test_a_set_is_at_no_distance_from_itself_and_distance_has_no_direction():
 
 @pytest.mark.parametrize("counts", [(1, 50), (50, 0)])
 def test_sets_without_covariance_have_no_distance(counts):
-    distance = frechet_distance(*(FeatureMoments.of(samples(n)) for n in counts), ddof=0)
+    distance = frechet_distance(*(FeatureMoments.from_features(samples(n)) for n in counts), ddof=0)
     assert isinstance(distance, NotMeasured)
     assert f"{min(counts)} samples" in distance.sentence
 
 
 def test_moments_come_back_from_a_file(tmp_path):
-    moments = FeatureMoments.of(samples(9))
-    np.savez(tmp_path / "m.npz", **moments.arrays())
+    moments = FeatureMoments.from_features(samples(9))
+    np.savez(tmp_path / "m.npz", **moments.to_arrays())
     with np.load(tmp_path / "m.npz") as arrays:
         assert_same(FeatureMoments.from_arrays(arrays, "m.npz"), moments)
 
@@ -90,7 +90,7 @@ def test_moments_come_back_from_a_file(tmp_path):
 )
 def test_a_damaged_file_of_moments_is_refused(damage):
     with pytest.raises(InputError, match=r"moments_damaged: m\.npz"):
-        FeatureMoments.from_arrays(FeatureMoments.of(samples(9)).arrays() | damage, "m.npz")
+        FeatureMoments.from_arrays(FeatureMoments.from_features(samples(9)).to_arrays() | damage, "m.npz")
 
 
 def test_a_file_of_moments_without_an_array_is_refused():
@@ -202,7 +202,7 @@ def test_weights_that_give_no_numbers_are_told():
 def test_the_value_comes_with_every_choice_behind_it():
     put_weights("i3d")
     choices = collect_fvd_choices(open_bundle("metrics"))
-    sets = [FvdSet(FeatureMoments.of(samples(n, seed=n)), choices) for n in (30, 40)]
+    sets = [FvdSet(FeatureMoments.from_features(samples(n, seed=n)), choices) for n in (30, 40)]
     result = compute_fvd(*sets)
     assert result.value > 0
     assert result.choices | {"weights_sha256": ""} == {
@@ -223,7 +223,9 @@ def test_the_value_comes_with_every_choice_behind_it():
 
 
 def test_sets_made_with_other_choices_have_no_distance():
-    one, other = (FvdSet(FeatureMoments.of(samples(30)), {"ddof": 1, "stride_frames": stride}) for stride in (25, 5))
+    one, other = (
+        FvdSet(FeatureMoments.from_features(samples(30)), {"ddof": 1, "stride_frames": stride}) for stride in (25, 5)
+    )
     result = compute_fvd(one, other)
     assert isinstance(result.value, NotMeasured)
     assert result.value.code == "choices_differ"

@@ -170,7 +170,11 @@ def test_video_without_any_face_has_a_reason(files):
 
 @pytest.mark.parametrize(
     ("known", "code"),
-    [({"reference_frame": BLACK}, "no_source_face"), ({}, "no_still"), ({"reference_frame": portrait(1), "mode": "animal"}, "not_human")],
+    [
+        ({"reference_frame": BLACK}, "no_source_face"),
+        ({}, "no_still"),
+        ({"reference_frame": portrait(1), "mode": "animal"}, "not_human"),
+    ],
 )
 def test_what_cannot_be_compared_has_a_reason(files, known, code):
     frames = np.stack([portrait(1)] * 3)

@@ -164,7 +164,7 @@ def test_what_a_configuration_does_not_say_is_as_published(tmp_path):
 
 
 def test_no_gpu_means_no_number(published):
-    with pytest.raises(EnvironmentFault, match=r"quality_needs_gpu: .*minutes a frame"):
+    with pytest.raises(EnvironmentFault, match=r"quality_needs_gpu: .*minutes per frame"):
         QualityMetric().setup(models(published[0]))
 
 
@@ -255,7 +255,7 @@ def test_a_video_without_a_frame_has_no_number():
 def test_streaming_gives_the_numbers_of_the_whole_clip(model):
     judge = QAlign(model, letters)
     metric = QualityMetric()
-    metric._judge = judge
+    metric._model = judge
     frames, rate = real_frames(MEDIA / "videos/d6.mp4", 130, 96)
     seen = torch.cat([judge.encode_frames([frames[int(rate * second)]]) for second in range(int(len(frames) / rate))])
     assert 1 < len(seen) <= judge.max_video_frames

@@ -4,7 +4,7 @@ import torch
 
 from joyvasa.errors import ModelError
 from joyvasa.metrics.base import NotMeasured
-from joyvasa.metrics.smoothness import SmoothnessMetric, interpolate
+from joyvasa.metrics.smoothness import SmoothnessMetric, interpolate_frames
 from joyvasa.networks.metrics.amt import Interpolation
 from tests.joyvasa.metrics.seeded import clip_of, fed, models, put_weights, real_frames, stub_models
 from tests.media import MEDIA
@@ -84,7 +84,7 @@ def test_streaming_gives_the_number_of_the_whole_clip():
     frames, _ = real_frames(MEDIA / "videos/d6.mp4", 8, 128)
     assert np.abs(np.diff(frames.astype(int), axis=0)).max() > 20  # it moves
     ends = torch.from_numpy(frames[::2])
-    between = interpolate(network, ends[:-1], ends[1:]).numpy().astype(float)
+    between = interpolate_frames(network, ends[:-1], ends[1:]).numpy().astype(float)
     whole = (255 - np.abs(between - frames[1::2][: len(between)]).mean()) / 255
     metric.BATCH_PIXELS = 2 * 128 * 128
     assert score(metric, frames, batch=5) == pytest.approx(whole, abs=1e-5)

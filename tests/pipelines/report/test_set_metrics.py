@@ -13,7 +13,7 @@ from joyvasa.metrics.support.frechet import FeatureMoments, frechet_distance
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.report.set_metrics import MouthSoundNull, fvd, moments_of, mouth_sound_null
-from pipelines.runs.evaluate import evaluate
+from pipelines.runs.evaluate import evaluate_videos
 from stages.score import encode_features
 from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.metrics.clips import noise
@@ -31,7 +31,7 @@ def made_run(folder: Path, features: dict[str, dict[str, np.ndarray]], choices: 
     names = [f"r{number}" for number in range(N_RECORDS)]
     rows = [{"record_id": name, "video": "v.mp4"} for name in names]
     rows.append({"record_id": "failed", "video": "none.mp4"})
-    evaluate(manifest(folder, rows), folder / "run", "X", configured("metrics=[flicker]"))
+    evaluate_videos(manifest(folder, rows), folder / "run", "X", configured("metrics=[flicker]"))
     run = RunFolder(open_storage(folder / "run"))
     for shard in run.read_done_markers():
         for name in [*names, "failed"]:
@@ -53,7 +53,9 @@ def clips(seed: int, shift: float = 0.0) -> dict[str, dict[str, np.ndarray]]:
 
 
 def at_once(features: dict[str, dict[str, np.ndarray]]) -> FeatureMoments:
-    return FeatureMoments.of(np.concatenate([arrays["fvd"] for name, arrays in features.items() if name != "failed"]))
+    return FeatureMoments.from_features(
+        np.concatenate([arrays["fvd"] for name, arrays in features.items() if name != "failed"])
+    )
 
 
 @pytest.fixture(scope="module")
