@@ -1,6 +1,6 @@
-"""The networks of the method, by name.
+"""Registry of the networks.
 
-State-dict keys are those of the published files, so that these load strictly.
+State-dict keys equal those of the published files, which therefore load with `strict=True`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,19 @@ from joyvasa.errors import ConfigError
 
 @dataclass(frozen=True)
 class NetworkEntry:
-    """Where a network is defined; imported when it is first built."""
+    """Location of a network. Its module is imported when the network is first built.
 
-    module: str  # full name
-    network: str  # class, takes a configuration
-    config: str  # frozen dataclass
-    preset: Mapping[str, Any] = field(default_factory=dict)  # values that replace the dataclass's defaults
+    Args:
+        module: full name of the module.
+        network: name of the class; its constructor accepts a configuration.
+        config: name of the configuration, a frozen dataclass.
+        preset: values that replace defaults of the configuration.
+    """
+
+    module: str
+    network: str
+    config: str
+    preset: Mapping[str, Any] = field(default_factory=dict)
 
 
 NETWORKS: dict[str, NetworkEntry] = {
@@ -38,7 +45,7 @@ NETWORKS: dict[str, NetworkEntry] = {
     "lip": NetworkEntry("joyvasa.networks.retargeting", "RetargetingNetwork", "LipConfig"),
     "eye": NetworkEntry("joyvasa.networks.retargeting", "RetargetingNetwork", "EyeConfig"),
     "motion_generator": NetworkEntry("joyvasa.networks.motion_generator", "MotionGenerator", "MotionGeneratorConfig"),
-    # What JoyVASA's training script makes; the published weights have 73 and 10.
+    # Sizes in JoyVASA's training script; the published weights have 73 and 10.
     "motion_generator_train": NetworkEntry(
         "joyvasa.networks.motion_generator",
         "MotionGenerator",
@@ -66,29 +73,31 @@ NETWORKS: dict[str, NetworkEntry] = {
 
 
 def build(name: str, **config: Any) -> nn.Module:
-    """Builds a network with constructor-initialised weights.
+    """Build a network with freshly initialized weights.
 
     Args:
-        name: a key of `NETWORKS`.
-        **config: sizes that differ from the published ones; the fields of the network's configuration.
+        name: key of `NETWORKS`.
+        **config: fields of the network's configuration that differ from the defaults.
 
     Returns:
         The network in eval mode, on the CPU, float32.
 
     Raises:
-        ConfigError: `unknown_network`, `unknown_network_option`, or what the configuration says of a bad value.
+        ConfigError: `unknown_network`, `unknown_network_option`, or the code of the network's configuration.
     """
     entry = NETWORKS.get(name)
     if entry is None:
         raise ConfigError(
             "unknown_network", f"{name}: no network has this name; expected one of {', '.join(NETWORKS)}: choose one"
         )
+
     module = import_module(entry.module)
     config_class = getattr(module, entry.config)
-    known = [option.name for option in fields(config_class)]
-    if unknown := sorted(set(config) - set(known)):
+    options = [option.name for option in fields(config_class)]
+    if unknown := sorted(set(config) - set(options)):
         raise ConfigError(
             "unknown_network_option",
-            f"{name}: found {', '.join(unknown)}; expected some of {', '.join(known)}: correct the option's name",
+            f"{name}: found {', '.join(unknown)}; expected some of {', '.join(options)}: correct the option's name",
         )
+
     return getattr(module, entry.network)(config_class(**{**entry.preset, **config})).eval()

@@ -1,4 +1,4 @@
-"""F: a portrait becomes a feature volume (LivePortrait's appearance feature extractor)."""
+"""F: extracts a feature volume from a portrait (LivePortrait's appearance feature extractor)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AppearanceFeatureExtractorConfig(NetworkConfig):
     """Sizes; the defaults are those of the published weights."""
 
     image_channels: int = 3
-    base_channels: int = 64  # after the first convolution; each down block doubles them
+    base_channels: int = 64  # after the first convolution; doubled by each down block
     max_channels: int = 512
     down_blocks: int = 2  # each halves height and width
     channels: int = 32  # of the feature volume
@@ -24,12 +24,12 @@ class AppearanceFeatureExtractorConfig(NetworkConfig):
     residual_blocks: int = 6
 
     def width(self, level: int) -> int:
-        """Channels after `level` down blocks."""
+        """Return the channels after `level` down blocks."""
         return min(self.max_channels, self.base_channels * 2**level)
 
 
 class ResidualBlock3d(nn.Module):
-    """Two 3-D convolutions, each after batch norm and ReLU, added to their input."""
+    """Two 3-D convolutions, each after batch norm and ReLU, with a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -39,14 +39,14 @@ class ResidualBlock3d(nn.Module):
         self.norm2 = nn.BatchNorm3d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape (batch, channels, depth, height, width)."""
+        """Return the shape of the input, (batch, channels, depth, height, width)."""
         y = self.conv1(F.relu(self.norm1(x), inplace=True))
         y = self.conv2(F.relu(self.norm2(y), inplace=True))
         return x + y
 
 
 class AppearanceFeatureExtractor(nn.Module):
-    """The appearance of a portrait, in a volume that the warping module can move."""
+    """Extractor of a portrait's appearance as a volume that the warping module can deform."""
 
     def __init__(self, config: AppearanceFeatureExtractorConfig | None = None) -> None:
         super().__init__()
@@ -61,13 +61,13 @@ class AppearanceFeatureExtractor(nn.Module):
             self.resblocks_3d.add_module(f"3dr{i}", ResidualBlock3d(config.channels))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Computes the feature volume.
+        """Compute the feature volume.
 
         Args:
-            image: RGB in [0, 1], shape (batch, 3, 256, 256).
+            image: RGB image in [0, 1], shape (batch, 3, 256, 256).
 
         Returns:
-            shape (batch, 32, 16, 64, 64), float32: channels, depth, height, width.
+            Feature volume, shape (batch, channels 32, depth 16, height 64, width 64), float32.
         """
         x = self.first(image)  # (B, 64, 256, 256)
         x = self.down_blocks(x)  # (B, 256, 64, 64)

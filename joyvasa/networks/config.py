@@ -1,4 +1,4 @@
-"""What the configurations of all networks have in common."""
+"""Base class of network configurations."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from joyvasa.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Sizes of a network: whole numbers of at least 1, or tuples of them.
-
-    Lists, as YAML gives them, become tuples.
+    """Sizes of a network: whole numbers of at least 1, or tuples of them; lists become tuples.
 
     Raises:
         ConfigError: `bad_network_size`.
@@ -23,6 +21,7 @@ class NetworkConfig:
             if isinstance(value, list):
                 value = tuple(value)
                 object.__setattr__(self, field.name, value)
+
             sizes = value if isinstance(value, tuple) else (value,)
             if not sizes or not all(type(size) is int and size >= 1 for size in sizes):
                 raise ConfigError(

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from joyvasa.networks.diffusion import MAX_STEPS
 
-STEP_ROWS = MAX_STEPS + 1  # of the table of diffusion steps; row 0 is clean motion
-POSITION_ROWS = 600  # of the table of positions in published files
+STEP_ROWS = MAX_STEPS + 1  # size of the step table; row 0 is clean motion
+POSITION_ROWS = 600  # size of the position table in published files
 
 
 class SinusoidTable(nn.Module):
-    """A table of sines and cosines as buffer `pe`, shape (1, rows, dim)."""
+    """Table of sines and cosines in the buffer `pe`, shape (1, rows, dim)."""
 
     pe: Tensor
 
@@ -26,7 +26,7 @@ class SinusoidTable(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of all tokens to all tokens; parameters as in `nn.MultiheadAttention`."""
+    """Multi-head self-attention with the parameters of `nn.MultiheadAttention`."""
 
     def __init__(self, dim: int, *, heads: int, dropout: float) -> None:
         super().__init__()
@@ -38,35 +38,35 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (batch, tokens, dim) to the same shape."""
+        """Return the shape of the input, (batch, tokens, dim)."""
         projected = self.project(x)  # (B, L, 3 dim)
         query, key, value = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, L, d)
         attended = F.scaled_dot_product_attention(query, key, value, dropout_p=self.dropout if self.training else 0.0)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
     def project(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
-        """Apply rows of the input projection; queries, keys and values have `dim` rows each, in this order."""
+        """Apply rows of the input projection: `dim` rows each for queries, keys and values, in this order."""
         return F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
 
 
 class AlignedAttention(SelfAttention):
-    """Cross-attention in which token i may attend to audio frame i only.
+    """Cross-attention in which token i attends to audio frame i only.
 
-    A softmax over one entry is 1, so queries and keys have no effect and the attention is a linear
-    map of the audio. Their parameters exist because published files hold them.
+    A softmax over one entry is 1, so queries and keys have no effect and the attention is a linear map of the audio.
+    Their parameters exist only to match the published files.
     """
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Maps (batch, tokens, dim) to the same shape."""
+        """Return the shape of the input, (batch, tokens, dim)."""
         value = self.project(audio, slice(2 * audio.shape[-1], None))
-        if self.training:  # dropout of attention weights: a token loses a whole head
+        if self.training:  # dropout of attention weights drops whole heads of a token
             weight = F.dropout(value.new_ones(*value.shape[:2], self.heads, 1), self.dropout)
             value = (value.unflatten(-1, (self.heads, -1)) * weight).flatten(2)
         return self.out_proj(value)
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, audio, feed-forward, each followed by layer norm; names as in `nn.TransformerDecoderLayer`."""
+    """Self-attention, audio and feed-forward, each with layer norm; names as in `nn.TransformerDecoderLayer`."""
 
     def __init__(self, dim: int, *, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -81,12 +81,15 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, audio: Tensor) -> Tensor:
-        """One layer.
+        """Apply the layer.
 
         Args:
             x: tokens, shape (batch, tokens, dim).
-            audio: output of this layer's `multihead_attn`, like `x`; or for several times as many records, which are
-                `x` over and over with other audio.
+            audio: output of the layer's `multihead_attn`, shape (k * batch, tokens, dim). With k > 1, `x` is repeated
+                k times, after its self-attention.
+
+        Returns:
+            Tokens, shape of `audio`.
         """
         x = self.norm1(x + self.dropout(self.self_attn(x)))
         if len(audio) > len(x):
@@ -96,17 +99,17 @@ class DecoderLayer(nn.Module):
 
 
 class DenoisingNetwork(nn.Module):
-    """Predicts clean motion (or the noise) of a window from noisy motion, audio and the frames before.
+    """Predict clean motion, or the noise, of a window from noisy motion, audio and the previous frames.
 
     Args:
-        motion_dim: numbers of a motion frame.
-        n_tokens: frames that it sees: those before the window and those in it.
+        motion_dim: numbers per motion frame.
+        n_tokens: number of frames before and in the window.
         dim: width of the transformer and of the audio features.
-        layers: of the transformer.
-        heads: of each attention.
+        layers: number of transformer layers.
+        heads: number of attention heads.
         hidden: width of the feed-forward layers.
-        dropout: in training.
-        constant_row: add the position code of this row to all tokens; None for a row to each token.
+        dropout: dropout probability in training.
+        constant_row: row of the position table added to all tokens; None adds row i to token i.
     """
 
     alignment_mask: Tensor
@@ -125,7 +128,7 @@ class DenoisingNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.constant_row = constant_row
-        # Part of published files; `AlignedAttention` is what it means.
+        # Stored in published files; `AlignedAttention` has the same effect.
         self.register_buffer("alignment_mask", alignment_mask(n_tokens, n_tokens))
         self.TE = SinusoidTable(STEP_ROWS, dim)
         self.PE = SinusoidTable(POSITION_ROWS, dim)
@@ -138,48 +141,49 @@ class DenoisingNetwork(nn.Module):
         self.motion_dec = nn.Sequential(nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, motion_dim))
 
     def audio_context(self, audio: Tensor, prev_audio: Tensor) -> list[Tensor]:
-        """What each layer takes from the audio; it is the same at every diffusion step.
+        """Compute the cross-attention of each layer, which is the same at every diffusion step.
 
         Args:
-            audio: features of the window, shape (batch, frames, dim).
-            prev_audio: features before it, likewise.
+            audio: audio features of the window, shape (batch, n, dim).
+            prev_audio: audio features before the window, shape (batch, P, dim).
 
         Returns:
-            for each layer, shape (batch, tokens, dim).
+            One tensor per layer, shape (batch, P + n, dim).
         """
         frames = torch.cat([prev_audio, audio], dim=1)
         return [layer.multihead_attn(frames) for layer in self.transformer.layers]  # pyright: ignore
 
     def forward(self, motion: Tensor, context: Sequence[Tensor], prev_motion: Tensor, step: Tensor) -> Tensor:
-        """The prediction at one diffusion step.
+        """Predict at one diffusion step.
 
         Args:
-            motion: noisy motion of the window, shape (batch, frames, motion_dim).
-            context: of `audio_context`, for this batch or for a multiple of it: the same motion over and over, with
-                other audio. What comes before the audio is then computed once.
-            prev_motion: clean motion before the window, likewise.
-            step: for each of the batch, shape (batch,), or for all, shape (1,).
+            motion: noisy motion of the window, shape (batch, n, motion_dim).
+            context: result of `audio_context` for k * batch records. With k > 1, the motion is combined with k
+                different audios, and everything before the audio is computed once.
+            prev_motion: clean motion before the window, shape (batch, P, motion_dim).
+            step: diffusion step, shape (batch,) or (1,), integer.
 
         Returns:
-            for the frames before and in the window, shape (batch of the context, tokens, motion_dim).
+            Prediction for the frames before and in the window, shape (k * batch, P + n, motion_dim).
         """
         tokens = torch.cat([prev_motion, motion], dim=1)  # (B, P + n, D)
         row = self.constant_row
         position = self.PE.pe[:, : tokens.shape[1]] if row is None else self.PE.pe[:, row : row + 1]
         x = self.feature_proj(tokens) + position + self.diff_step_map(self.TE.pe[0, step])[:, None]  # (B, P + n, dim)
+
         for layer, audio in zip(self.transformer.layers, context, strict=True):  # pyright: ignore
             x = layer(x, audio)
         return self.motion_dec(x)  # (B, P + n, D)
 
 
 def sinusoid_table(rows: int, dim: int) -> Tensor:
-    """Position code of "Attention Is All You Need": sines in even columns, cosines in odd ones.
+    """Return the position encoding of "Attention Is All You Need": sines in even columns, cosines in odd ones.
 
     Returns:
-        shape (rows, dim), float32.
+        Table, shape (rows, dim), float32.
     """
-    # Exponents and angles in float32, as the published tables were made. Exponentials of float32 differ between
-    # processors by a unit in the last place, which is 3e-5 in row 600; rounded from float64 they are the same on all.
+    # Exponents and angles are float32, as in the published tables. A float32 exponential differs between processors
+    # by one unit in the last place, which is 3e-5 in row 600; rounded from float64, it is the same on all.
     exponent = torch.arange(0, dim, 2).float() * (-math.log(10_000.0) / dim)
     frequency = exponent.double().exp().float()
     angle = torch.arange(rows).float()[:, None] * frequency
@@ -187,16 +191,16 @@ def sinusoid_table(rows: int, dim: int) -> Tensor:
 
 
 def alignment_mask(n_tokens: int, n_frames: int, *, frame_width: int = 1, expansion: int = 0) -> Tensor:
-    """Which audio frames a token must not attend to.
+    """Return the attention mask that aligns motion frames with audio frames.
 
     Args:
-        n_tokens: motion frames.
-        n_frames: audio frames.
-        frame_width: audio frames of one motion frame.
-        expansion: motion frames to either side whose audio a token sees, too.
+        n_tokens: number of motion frames.
+        n_frames: number of audio frames.
+        frame_width: audio frames per motion frame.
+        expansion: number of neighboring motion frames on each side whose audio a token may also attend to.
 
     Returns:
-        shape (n_tokens, n_frames), bool, True where attention is blocked.
+        Mask, shape (n_tokens, n_frames), bool, True where attention is blocked.
     """
     first = (torch.arange(n_tokens)[:, None] - expansion) * frame_width
     frame = torch.arange(n_frames)

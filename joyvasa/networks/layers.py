@@ -1,4 +1,4 @@
-"""Layers that several networks share."""
+"""Layers shared by several networks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
-    """A context without autocast on the tensor's device.
+    """Return a context that disables autocast on the device of a tensor.
 
-    Coordinates need it: bfloat16 tells apart only 256 positions between 0.5 and 1.
+    Coordinates need full precision: bfloat16 has only 128 values between 0.5 and 1.
     """
-    # A network that is built without memory, on the device `meta`, has no autocast to switch off.
+    # The `meta` device has no autocast.
     device_type = "cpu" if tensor.is_meta else tensor.device.type
     return torch.autocast(device_type=device_type, enabled=False)
 
@@ -21,10 +21,10 @@ class ConvBlock(nn.Module):
     """Convolution (kernel 3, padding 1), batch norm and leaky ReLU.
 
     Args:
-        inputs: channels that come in.
-        outputs: channels that go out.
-        dimensions: 2 for pictures, 3 for volumes.
-        slope: of the activation below zero; 0 is a plain ReLU.
+        inputs: number of input channels.
+        outputs: number of output channels.
+        dimensions: 2 for images, 3 for volumes.
+        slope: negative slope of the activation; 0 gives a ReLU.
     """
 
     def __init__(self, inputs: int, outputs: int, *, dimensions: int, slope: float = 0.0) -> None:
@@ -35,14 +35,14 @@ class ConvBlock(nn.Module):
         self.activation = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps height, width and depth."""
+        """Map (batch, inputs, ...) to (batch, outputs, ...)."""
         return self.activation(self.norm(self.conv(x)))
 
 
 class DownBlock(ConvBlock):
-    """A `ConvBlock`, then half the height and width; the depth of a volume stays."""
+    """`ConvBlock`, then average pooling that halves height and width, not the depth of a volume."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (..., height, width) to (..., height / 2, width / 2)."""
+        """Map (..., height, width) to (..., height / 2, width / 2)."""
         x = super().forward(x)
         return F.avg_pool2d(x, 2) if x.ndim == 4 else F.avg_pool3d(x, (1, 2, 2))

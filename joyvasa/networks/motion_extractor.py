@@ -1,7 +1,7 @@
-"""M: a portrait becomes keypoints, head pose and expression (LivePortrait's motion extractor).
+"""M: extracts keypoints, head pose and expression from a portrait (LivePortrait's motion extractor).
 
-The body is ConvNeXt V2 tiny (Woo et al. 2023, "ConvNeXt V2: Co-designing and Scaling ConvNets
-with Masked Autoencoders").
+The backbone is ConvNeXt V2 tiny (Woo et al. 2023, "ConvNeXt V2: Co-designing and Scaling ConvNets with Masked
+Autoencoders").
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from joyvasa.errors import ConfigError
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
 
-EPSILON = 1e-6  # of all normalisations of ConvNeXt
+EPSILON = 1e-6  # of all normalizations in ConvNeXt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,13 @@ class MotionExtractorConfig(NetworkConfig):
     """Sizes; the defaults are those of the published weights.
 
     Raises:
-        ConfigError: `bad_network_size`, also where `depths` and `widths` differ in length.
+        ConfigError: `bad_network_size`, also if `depths` and `widths` differ in length.
     """
 
     keypoints: int = 21
     depths: tuple[int, ...] = (3, 3, 9, 3)  # blocks of each stage
     widths: tuple[int, ...] = (96, 192, 384, 768)  # channels of each stage
-    pose_bins: int = 66  # of 3 degrees; with 1 the heads give degrees themselves
+    pose_bins: int = 66  # bins of 3 degrees; 1 if the heads return degrees
     image_channels: int = 3
 
     def __post_init__(self) -> None:
@@ -39,8 +39,9 @@ class MotionExtractorConfig(NetworkConfig):
             raise ConfigError(
                 "bad_network_size",
                 f"MotionExtractorConfig: found {len(self.depths)} depths and {len(self.widths)} widths; "
-                "expected one of each for every stage: give lists of equal length",
+                "expected one of each per stage: give lists of equal length",
             )
+
         if self.pose_bins not in (1, 66):
             raise ConfigError(
                 "bad_network_size",
@@ -53,12 +54,12 @@ class ChannelsFirstLayerNorm(nn.LayerNorm):
     """Layer norm over the channels of (batch, channels, height, width)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape."""
+        """Return the shape of the input."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class GlobalResponseNorm(nn.Module):
-    """Global response normalisation of (batch, height, width, channels), ConvNeXt V2 section 3."""
+    """Global response normalization of (batch, height, width, channels), ConvNeXt V2 section 3."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -66,14 +67,14 @@ class GlobalResponseNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape."""
+        """Return the shape of the input."""
         response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=torch.float32)  # (B, 1, 1, C)
         relative = response / (response.mean(dim=-1, keepdim=True) + EPSILON)
         return self.gamma * (x * relative) + self.beta + x
 
 
 class ConvNextBlock(nn.Module):
-    """Depthwise convolution, then an inverted bottleneck on the channels, added to the input."""
+    """Depthwise convolution, then an inverted bottleneck on the channels, with a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -85,7 +86,7 @@ class ConvNextBlock(nn.Module):
         self.pwconv2 = nn.Linear(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape (batch, channels, height, width)."""
+        """Return the shape of the input, (batch, channels, height, width)."""
         y = self.dwconv(x).permute(0, 2, 3, 1)  # (B, H, W, C)
         y = self.activation(self.pwconv1(self.norm(y)))  # (B, H, W, 4C)
         y = self.pwconv2(self.grn(y))  # (B, H, W, C)
@@ -93,11 +94,12 @@ class ConvNextBlock(nn.Module):
 
 
 class ConvNextDetector(nn.Module):
-    """ConvNeXt V2 with a linear head for each part of the motion."""
+    """ConvNeXt V2 with one linear head per component of the motion."""
 
     def __init__(self, config: MotionExtractorConfig) -> None:
         super().__init__()
         widths = config.widths
+
         stem = nn.Sequential(
             nn.Conv2d(config.image_channels, widths[0], kernel_size=4, stride=4),
             ChannelsFirstLayerNorm(widths[0], eps=EPSILON),
@@ -113,6 +115,7 @@ class ConvNextDetector(nn.Module):
             nn.Sequential(*(ConvNextBlock(width) for _ in range(depth)))
             for depth, width in zip(config.depths, widths, strict=True)
         )
+
         self.norm = nn.LayerNorm(widths[-1], eps=EPSILON)
         self.fc_kp = nn.Linear(widths[-1], 3 * config.keypoints)
         self.fc_scale = nn.Linear(widths[-1], 1)
@@ -123,10 +126,11 @@ class ConvNextDetector(nn.Module):
         self.fc_exp = nn.Linear(widths[-1], 3 * config.keypoints)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Computes the raw heads of `MotionExtractor.forward`."""
+        """Compute the raw heads, see `MotionExtractor.forward`."""
         x = image
         for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
             x = stage(downsample(x))  # (B, 96, 64, 64), (B, 192, 32, 32), (B, 384, 16, 16), (B, 768, 8, 8)
+
         with full_precision(x):
             x = self.norm(x.float().mean(dim=(2, 3)))  # (B, 768)
             return {
@@ -141,7 +145,7 @@ class ConvNextDetector(nn.Module):
 
 
 class MotionExtractor(nn.Module):
-    """Keypoints, head pose and expression of a portrait."""
+    """Extractor of keypoints, head pose and expression."""
 
     def __init__(self, config: MotionExtractorConfig | None = None) -> None:
         super().__init__()
@@ -150,13 +154,13 @@ class MotionExtractor(nn.Module):
         self.n_keypoints = config.keypoints
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Computes the raw heads; `joyvasa.motion.keypoints.KeypointInfo.from_heads` makes sense of them.
+        """Compute the raw heads, which `joyvasa.motion.keypoints.KeypointInfo.from_heads` interprets.
 
         Args:
-            image: RGB in [0, 1], shape (batch, 3, 256, 256).
+            image: RGB image in [0, 1], shape (batch, 3, 256, 256).
 
         Returns:
-            float32: pitch, yaw, roll (batch, 66) logits of bins of 3 degrees; t (batch, 3); exp and
-            kp (batch, 63), keypoint by keypoint; scale (batch, 1).
+            Tensors, float32: `pitch`, `yaw`, `roll` (batch, 66), logits of bins of 3 degrees; `t` (batch, 3);
+            `exp` and `kp` (batch, 63), keypoint by keypoint; `scale` (batch, 1).
         """
         return self.detector(image)

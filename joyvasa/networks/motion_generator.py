@@ -28,37 +28,39 @@ from joyvasa.sample.networks.sound_encoder import CompactSoundEncoder, CompactSo
 class MotionGeneratorConfig:
     """Sizes and conventions; the defaults are those of the published weights.
 
-    Fields that a published checkpoint states in its `args` bear the name they have there. Depth
-    and width of the transformer do not: JoyVASA stores `n_layers`, `n_heads` and `mlp_ratio`, but
-    always builds 8 layers of 8 heads.
+    Fields stored in the `args` of a published checkpoint have the same name here, except depth and width of the
+    transformer: JoyVASA stores `n_layers`, `n_heads` and `mlp_ratio` but always builds 8 layers of 8 heads.
 
     Raises:
         ConfigError: `motion_generator_config`.
     """
 
-    motion_feat_dim: int = 73  # numbers a frame: expression 63, scale, translation 3, pitch, yaw, roll, the rest unused
-    n_motions: int = 100  # frames of a window
-    n_prev_motions: int = 10  # frames of the previous window that the next one sees
+    # numbers per frame: expression 63, scale, translation 3, pitch, yaw, roll; the rest is unused
+    motion_feat_dim: int = 73
+    n_motions: int = 100  # frames per window
+    n_prev_motions: int = 10  # frames of the previous window that condition the next
     feature_dim: int = 256  # width of the transformer and of the audio features
-    n_diff_steps: int = 50
-    diff_schedule: ScheduleMode = "cosine"
-    target: Target = "sample"  # what the network predicts: clean motion or the noise in it
+    n_diff_steps: int = 50  # denoising steps
+    diff_schedule: ScheduleMode = "cosine"  # noise schedule of the diffusion
+    target: Target = "sample"  # quantity that the network predicts: clean motion or the noise in it
     fps: int = 25  # motion frames per second
-    # Until December 2025 JoyVASA added one row of the position table, that of the number of
-    # tokens, to every token, and its published weights were trained so: `constant_row`.
+    # `constant_row`: one row of the position table is added to every token, as in JoyVASA until December 2025, with
+    # which the published weights were trained
     positional_encoding: Literal["per_token", "constant_row"] = "per_token"
-    decoder_layers: int = 8
-    decoder_heads: int = 8
-    decoder_hidden: int = 1024
-    dropout: float = 0.1  # in training
-    audio_encoder: SpeechEncoderConfig = field(default_factory=SpeechEncoderConfig)  # a mapping of its fields will do
-    compact_encoder: CompactSoundEncoderConfig | None = None  # the sound encoder, in the place of `audio_encoder`
+    decoder_layers: int = 8  # layers of the transformer
+    decoder_heads: int = 8  # attention heads of a layer
+    decoder_hidden: int = 1024  # width of the feed-forward network of a layer
+    dropout: float = 0.1  # dropout during training
+    audio_encoder: SpeechEncoderConfig = field(default_factory=SpeechEncoderConfig)  # or a mapping of its fields
+    # sizes of a small sound encoder that replaces `audio_encoder`
+    compact_encoder: CompactSoundEncoderConfig | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.audio_encoder, Mapping):
             object.__setattr__(self, "audio_encoder", SpeechEncoderConfig(**self.audio_encoder))
         if isinstance(self.compact_encoder, Mapping):
             object.__setattr__(self, "compact_encoder", CompactSoundEncoderConfig(**self.compact_encoder))
+
         if not 1 <= self.n_prev_motions <= self.n_motions:
             self._refuse("n_prev_motions", f"1 to {self.n_motions}, the frames of a window")
         if self.n_tokens >= POSITION_ROWS:
@@ -80,28 +82,30 @@ class MotionGeneratorConfig:
 
     @property
     def sample_rate(self) -> int:
-        """Of the sound, Hz."""
+        """Return the sample rate of the audio in Hz."""
         return SAMPLE_RATE
 
     @property
     def n_tokens(self) -> int:
-        """Frames that the transformer sees: those of the window and those before it."""
+        """Return the number of tokens of the transformer: frames of the window and of its predecessor."""
         return self.n_prev_motions + self.n_motions
 
 
 class MotionGenerator(nn.Module):
     """Speech encoder, denoising network and sampler: the `MotionModel` of JoyVASA.
 
-    Shapes below: B records, n = `n_motions` and P = `n_prev_motions` frames, D = `motion_feat_dim`,
+    In the shapes below, B is the number of records, n = `n_motions`, P = `n_prev_motions`, D = `motion_feat_dim` and
     dim = `feature_dim`.
     """
 
     def __init__(self, config: MotionGeneratorConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or MotionGeneratorConfig()
+
         self.start_audio_feat = nn.Parameter(torch.randn(1, config.n_prev_motions, config.feature_dim))
         self.start_motion_feat = nn.Parameter(torch.randn(1, config.n_prev_motions, config.motion_feat_dim))
         self.null_audio_feat = nn.Parameter(torch.randn(1, 1, config.feature_dim))
+
         compact = config.compact_encoder
         self.audio_encoder = CompactSoundEncoder(compact) if compact else SpeechEncoder(config.audio_encoder)
         self.audio_feature_map = nn.Linear(self.audio_encoder.config.hidden_size, config.feature_dim)
@@ -129,43 +133,44 @@ class MotionGenerator(nn.Module):
         )
 
     def compile(self, *args: Any, **options: Any) -> None:
-        """Compile the denoising network, which runs at every step; on a GPU each step is one CUDA graph."""
+        """Compile the denoising network only; on a GPU each diffusion step becomes one CUDA graph."""
         self.denoising_net.compile(*args, mode="reduce-overhead", **options)
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Encode windows of sound; see `audio_features`, which training uses."""
+        """Encode windows of audio; the `MotionModel` name of `audio_features`."""
         return self.audio_features(waveform)
 
     def audio_features(self, waveform: Tensor) -> Tensor:
-        """Features of the sound at the frame rate of the motion.
+        """Compute audio features at the frame rate of the motion.
 
         Args:
-            waveform: shape (B, samples), mono in [-1, 1] at `sample_rate`; a window has `n_motions` frames of it.
+            waveform: mono audio in [-1, 1] at `sample_rate`, shape (B, samples).
 
         Returns:
-            shape (B, frames, dim), frames = duration * fps.
+            Features, shape (B, frames, dim) with frames = duration * fps.
         """
         fps, encoder = self.config.fps, self.audio_encoder.config
         n_frames = round(waveform.shape[-1] * fps / self.config.sample_rate)
+        n_hidden = round(n_frames * encoder.frames_per_second / fps)  # at the rate of the encoder, 50 Hz
+
         padded = pad_to_frames(waveform, stride=encoder.stride, receptive_field=encoder.receptive_field)
-        n_hidden = round(n_frames * encoder.frames_per_second / fps)  # the encoder keeps its own rate, 50 Hz
         hidden = self.audio_encoder(padded.to(self.start_audio_feat.dtype), frames_per_second=fps, n_frames=n_hidden)
         hidden = hidden.transpose(1, 2)  # (B, hidden, n_hidden)
         features = resample_frames(hidden, from_hz=encoder.frames_per_second, to_hz=fps, n_frames=n_frames)
         return self.audio_feature_map(features.transpose(1, 2))
 
     def denoise(self, motion: Tensor, audio: Tensor, prev_motion: Tensor, prev_audio: Tensor, step: Tensor) -> Tensor:
-        """One call of the denoising network.
+        """Call the denoising network once.
 
         Args:
             motion: noisy motion, shape (B, n, D).
-            audio: features, shape (B, n, dim).
+            audio: audio features, shape (B, n, dim).
             prev_motion: clean motion before the window, shape (B, P, D).
-            prev_audio: features before the window, shape (B, P, dim).
-            step: diffusion step of each record, shape (B,), integers in 1..T.
+            prev_audio: audio features before the window, shape (B, P, dim).
+            step: diffusion step of each record, 1 to T, shape (B,), integer.
 
         Returns:
-            prediction for the frames before and in the window, shape (B, P + n, D).
+            Prediction for the frames before and in the window, shape (B, P + n, D).
         """
         return self.denoising_net(motion, self.denoising_net.audio_context(audio, prev_audio), prev_motion, step)
 
@@ -180,23 +185,24 @@ class MotionGenerator(nn.Module):
         prev_motion: Tensor | None = None,
         prev_audio: Tensor | None = None,
     ) -> Tensor:
-        """What training compares: noise is added to clean motion and the network predicts its target.
+        """Add noise to clean motion and predict the target, for training.
 
         Args:
-            motion: clean, shape (B, n, D).
-            audio: features, shape (B, n, dim).
-            step: shape (B,), integers in 1..T.
-            noise: standard normal, shape (B, n, D).
-            without_audio: records that learn to do without audio, for guidance, shape (B,), bool.
-            prev_motion: shape (B, P, D); None at the start of a recording.
-            prev_audio: shape (B, P, dim); None at the start of a recording.
+            motion: clean motion, shape (B, n, D).
+            audio: audio features, shape (B, n, dim).
+            step: diffusion step of each record, 1 to T, shape (B,), integer.
+            noise: standard normal numbers, shape (B, n, D).
+            without_audio: True for records whose audio is dropped (classifier-free guidance), shape (B,), bool.
+            prev_motion: clean motion before the window, shape (B, P, D); None at the start of a recording.
+            prev_audio: audio features before the window, shape (B, P, dim); None at the start of a recording.
 
         Returns:
-            shape (B, P + n, D).
+            Prediction for the frames before and in the window, shape (B, P + n, D).
         """
-        prev_motion, prev_audio = self._before(len(motion), prev_motion, prev_audio)
+        prev_motion, prev_audio = self._with_start(len(motion), prev_motion, prev_audio)
         audio = torch.where(without_audio[:, None, None], self.null_audio_feat, audio)
-        return self.denoise(self.diffusion_sched.add_noise(motion, noise, step), audio, prev_motion, prev_audio, step)
+        noisy = self.diffusion_sched.add_noise(motion, noise, step)
+        return self.denoise(noisy, audio, prev_motion, prev_audio, step)
 
     @torch.no_grad()
     def sample(
@@ -214,37 +220,36 @@ class MotionGenerator(nn.Module):
         flexibility: float = 0.0,
         on_step: Callable[[int, Tensor], Any] | None = None,
     ) -> Tensor:
-        """Motion of one window.
+        """Sample the motion of one window.
 
         Args:
-            audio: waveform, shape (B, samples), or features, shape (B, n, dim).
+            audio: waveform, shape (B, samples), or audio features, shape (B, n, dim).
             prev_motion: last frames of the previous window, shape (B, P, D); None at the start.
-            prev_audio: their features, shape (B, P, dim); None at the start.
-            noise: the start x_T, shape (B, n, D), or all draws, shape (draws, B, n, D): x_T, then one for each
-                ancestral step but the last.
-            cfg_scale: weight of classifier-free guidance, one or one for each record; 1 is none and takes
-                half the time.
-            steps: with `ddim` the number of steps, spread over the trained schedule. With `ancestral` the
-                length of a schedule of its own: not the trained one, so only for networks that know it. None:
-                as trained.
-            generator: one for the batch, or one for each record, whose draws then do not depend on the
-                batch; in the order of `noise`.
-            sampler: `ancestral` (adds noise at every step) or `ddim` (deterministic but for x_T).
-            dynamic_threshold: (ratio, least, most): predictions of a record are clamped to that quantile of
-                their absolute values, itself clamped to [least, most]; before guidance.
-            flexibility: of ancestral noise, see `DiffusionSchedule.sigma`.
-            on_step: called with each visited step, from T to 0, and the motion there.
+            prev_audio: audio features of these frames, shape (B, P, dim); None at the start.
+            noise: start x_T, shape (B, n, D), or all draws, shape (draws, B, n, D): x_T, then one per ancestral step
+                except the last.
+            cfg_scale: weight of classifier-free guidance, for the batch or per record; 1 disables guidance, which
+                halves the time.
+            steps: number of steps. `ddim` spreads them over the trained schedule; `ancestral` builds a new schedule
+                of this length, which suits only networks trained with it. None uses the trained schedule.
+            generator: source of the draws not given in `noise`, see `draw_noise`.
+            sampler: `ancestral` (adds noise at every step) or `ddim` (deterministic except for x_T).
+            dynamic_threshold: (ratio, low, high). Before guidance, predictions of a record are clamped to this
+                quantile of their absolute values, itself clamped to [low, high].
+            flexibility: deviation of the ancestral noise, see `DiffusionSchedule.sigma`.
+            on_step: callback that receives each visited step, T to 0, and the motion at this step.
 
         Returns:
-            shape (B, n, D), float32.
+            Motion, shape (B, n, D), float32.
 
         Raises:
             ConfigError: `diffusion_steps`, `sampler_unknown`.
         """
         if audio.ndim == 2:
             audio = self.audio_features(audio)
-        prev_motion, prev_audio = self._before(len(audio), prev_motion, prev_audio)
+        prev_motion, prev_audio = self._with_start(len(audio), prev_motion, prev_audio)
         predict = self._predictor(audio, prev_motion, prev_audio, cfg_scale, dynamic_threshold)
+
         schedule = self.diffusion_sched
         if sampler == "ancestral":
             if steps is not None and steps != schedule.n_steps:
@@ -258,10 +263,12 @@ class MotionGenerator(nn.Module):
         shape = (len(audio), self.config.n_motions, self.config.motion_feat_dim)
         draws = noise_sequence(shape, audio.device, noise, generator)
         x = next(draws)
+
         for step, next_step in pairwise(visited):
             if on_step:
                 on_step(step, x)
             prediction = predict(x, step)
+
             if sampler == "ancestral":
                 step_noise = next(draws) if step > 1 else None
                 x = schedule.ancestral_step(x, prediction, step_noise, step, self.config.target, flexibility)
@@ -270,12 +277,13 @@ class MotionGenerator(nn.Module):
                 if self.config.target == "noise":
                     clean = schedule.clean_from_noise(x, prediction, step)
                 x = schedule.ddim_step(x, clean, step, next_step)
+
         if on_step:
             on_step(0, x)
         return x
 
-    def _before(self, batch: int, prev_motion: Tensor | None, prev_audio: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The given frames before the window, or the learned ones of a start."""
+    def _with_start(self, batch: int, prev_motion: Tensor | None, prev_audio: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Replace missing frames before the window by the learned start of a recording."""
         if prev_motion is None:
             prev_motion = self.start_motion_feat.expand(batch, -1, -1)
         if prev_audio is None:
@@ -290,11 +298,11 @@ class MotionGenerator(nn.Module):
         cfg_scale: float | Sequence[float],
         dynamic_threshold: tuple[float, float, float] | None,
     ) -> Callable[[Tensor, int], Tensor]:
-        """The network as a function of noisy motion and step; all that stays the same is computed here."""
+        """Return the network as a function of noisy motion and step; precompute what all steps share."""
         scale = torch.as_tensor(cfg_scale, dtype=torch.float32, device=audio.device).reshape(-1, 1, 1)
         guided = bool((scale != 1).any())
         dtype = self.start_motion_feat.dtype
-        if guided:  # the same records without and with their audio; what came before is known to both
+        if guided:  # each record without and with its audio; both know the previous audio
             audio = torch.cat([self.null_audio_feat.expand_as(audio), audio])
             prev_audio = torch.cat([prev_audio] * 2)
         context = self.denoising_net.audio_context(audio.to(dtype), prev_audio.to(dtype))
@@ -303,12 +311,14 @@ class MotionGenerator(nn.Module):
         def predict(x: Tensor, step: int) -> Tensor:
             steps = torch.full((1,), step, device=x.device)
             prediction = self.denoising_net(x.to(dtype), context, prev_motion, steps)[:, -x.shape[1] :].float()
+
             if dynamic_threshold is not None:
-                ratio, least, most = dynamic_threshold
-                limit = prediction.abs().flatten(1).quantile(ratio, dim=1).clamp(least, most)[:, None, None]
+                ratio, low, high = dynamic_threshold
+                limit = prediction.abs().flatten(1).quantile(ratio, dim=1).clamp(low, high)[:, None, None]
                 prediction = prediction.clamp(-limit, limit)
             if not guided:
                 return prediction
+
             without, with_audio = prediction.chunk(2)
             return without + scale * (with_audio - without)
 

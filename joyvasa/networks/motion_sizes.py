@@ -1,4 +1,4 @@
-"""Rates and sizes that a motion model states."""
+"""Rates and sizes of motion models."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class MotionSizes:
     """Rates and sizes of a motion model; the defaults are those of JoyVASA's published weights.
 
     Args:
-        frames_per_second: motion frames per second, a divisor of `sample_rate`; the frame rate of the videos, too.
-        frames_per_window: motion frames of a window.
-        previous_frames: last frames of the previous window that the model sees; 0 if windows are independent.
-        coefficients: numbers per motion frame: expression, scale, translation, pitch, yaw, roll; further ones are
+        frames_per_second: frame rate of motion and videos, a divisor of `sample_rate`.
+        frames_per_window: motion frames per window.
+        previous_frames: frames of the previous window that condition the next; 0 if windows are independent.
+        coefficients: numbers per motion frame: expression, scale, translation, pitch, yaw, roll; any others are
             ignored.
-        sample_rate: sample rate of the sound in Hz.
+        sample_rate: sample rate of the audio in Hz.
     """
 
     frames_per_second: int = 25
@@ -26,5 +26,5 @@ class MotionSizes:
 
     @property
     def samples_per_window(self) -> int:
-        """Samples of sound in a window."""
+        """Return the number of audio samples per window."""
         return self.frames_per_window * self.sample_rate // self.frames_per_second

@@ -1,6 +1,6 @@
 """S: small networks that correct keypoints (LivePortrait's stitching and retargeting modules).
 
-`joyvasa.motion.keypoints` says what goes in and what comes out.
+`joyvasa.motion.keypoints` builds their inputs and applies their outputs.
 """
 
 from __future__ import annotations
@@ -14,55 +14,55 @@ from joyvasa.networks.config import NetworkConfig
 
 @dataclass(frozen=True, kw_only=True)
 class StitchingConfig(NetworkConfig):
-    """Sizes of the network that joins a moved face to its shoulders."""
+    """Sizes of the stitching network, which aligns a moved face with the shoulders."""
 
     keypoints: int = 21
     hidden: tuple[int, ...] = (128, 128, 64)
 
     @property
     def inputs(self) -> int:
-        """Source keypoints, driving keypoints."""
+        """Return the input width: source keypoints and driving keypoints."""
         return 6 * self.keypoints
 
     @property
     def outputs(self) -> int:
-        """A shift of each keypoint, and one in x and y for all."""
+        """Return the output width: a shift per keypoint and a shift in x and y of all keypoints."""
         return 3 * self.keypoints + 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class LipConfig(NetworkConfig):
-    """Sizes of the network that opens and closes the lips."""
+    """Sizes of the lip retargeting network, which opens and closes the lips."""
 
     keypoints: int = 21
     hidden: tuple[int, ...] = (128, 128, 64)
 
     @property
     def inputs(self) -> int:
-        """Source keypoints, lip ratios of source and target."""
+        """Return the input width: source keypoints, lip ratios of source and target."""
         return 3 * self.keypoints + 2
 
     @property
     def outputs(self) -> int:
-        """A shift of each keypoint."""
+        """Return the output width: a shift per keypoint."""
         return 3 * self.keypoints
 
 
 @dataclass(frozen=True, kw_only=True)
 class EyeConfig(NetworkConfig):
-    """Sizes of the network that opens and closes the eyes."""
+    """Sizes of the eye retargeting network, which opens and closes the eyes."""
 
     keypoints: int = 21
     hidden: tuple[int, ...] = (256, 256, 128, 128, 64)
 
     @property
     def inputs(self) -> int:
-        """Source keypoints, eye ratios of source left, source right and target."""
+        """Return the input width: source keypoints, eye ratios of source left, source right and target."""
         return 3 * self.keypoints + 3
 
     @property
     def outputs(self) -> int:
-        """A shift of each keypoint."""
+        """Return the output width: a shift per keypoint."""
         return 3 * self.keypoints
 
 
@@ -79,5 +79,5 @@ class RetargetingNetwork(nn.Module):
         self.mlp.append(nn.Linear(widths[-1], config.outputs))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Maps (batch, `config.inputs`) to (batch, `config.outputs`)."""
+        """Map (batch, `config.inputs`) to (batch, `config.outputs`)."""
         return self.mlp(features)

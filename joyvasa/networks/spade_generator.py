@@ -1,7 +1,7 @@
-"""G: a warped feature map becomes a picture (LivePortrait's SPADE generator).
+"""G: decodes a warped feature map into an image (LivePortrait's SPADE generator).
 
-SPADE: Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive Normalization"; the
-conditioning map is the generator's own input.
+SPADE: Park et al. 2019, "Semantic Image Synthesis with Spatially-Adaptive Normalization"; here the conditioning map is
+the input of the generator itself.
 """
 
 from __future__ import annotations
@@ -16,27 +16,26 @@ from torch import Tensor, nn
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
 
-SLOPE = 0.2  # of every leaky ReLU
+SLOPE = 0.2  # negative slope of every leaky ReLU
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpadeGeneratorConfig(NetworkConfig):
     """Sizes; the defaults are those of the published weights."""
 
-    channels: int = 256  # of the feature map
+    channels: int = 256  # channels of the feature map
     middle_channels: int = 512
     middle_blocks: int = 6
     up_channels: tuple[int, ...] = (256, 64)  # after each block that doubles height and width
-    hidden_channels: int = 128  # inside the normalisation
-    upscale: int = 2  # of the last step, by pixel shuffle
+    hidden_channels: int = 128  # inside SPADE
+    upscale: int = 2  # factor of the final pixel shuffle
 
 
 class SpectralNormConv2d(nn.Module):
     """Convolution whose weight is divided by its largest singular value.
 
-    Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks". The singular
-    vectors `weight_u` and `weight_v` are stored with the weight; training improves them by one step
-    of power iteration per call, evaluation takes them as they are.
+    Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks". The singular vectors `weight_u`
+    and `weight_v` are stored with the weight; each call in training mode updates them by one power iteration.
     """
 
     weight_u: Tensor  # (outputs,)
@@ -60,19 +59,19 @@ class SpectralNormConv2d(nn.Module):
             self.weight_u.copy_(F.normalize(matrix @ self.weight_v, dim=0))
 
     def effective_weight(self) -> Tensor:
-        """Divide the weight by its largest singular value."""
+        """Return the weight divided by its largest singular value."""
         with full_precision(self.weight_orig):
             return self.weight_orig / torch.dot(self.weight_u, self.weight_orig.flatten(1) @ self.weight_v)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps height and width."""
+        """Map (batch, inputs, height, width) to (batch, outputs, height, width)."""
         if self.training:
             self._power_iteration()
         return F.conv2d(x, self.effective_weight(), self.bias, padding=self.padding)
 
 
 class Spade(nn.Module):
-    """Instance norm, then scale and shift computed from a conditioning map."""
+    """Instance norm, then a scale and shift computed from a conditioning map."""
 
     def __init__(self, channels: int, condition_channels: int, hidden_channels: int) -> None:
         super().__init__()
@@ -83,15 +82,15 @@ class Spade(nn.Module):
         self.mlp_beta = nn.Conv2d(hidden_channels, channels, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Keeps the shape of `x`, to whose height and width the conditioning map is enlarged by repeating pixels."""
+        """Normalize `x`; the conditioning map is upsampled (nearest) to its height and width."""
         hidden = self.mlp_shared(F.interpolate(condition, size=x.shape[2:]))
         return F.instance_norm(x) * (1 + self.mlp_gamma(hidden)) + self.mlp_beta(hidden)
 
 
 class SpadeBlock(nn.Module):
-    """Two convolutions, each after SPADE and leaky ReLU, added to the input.
+    """Two convolutions, each after SPADE and leaky ReLU, with a shortcut.
 
-    Where the number of channels changes, the input passes SPADE and a 1x1 convolution first.
+    If the number of channels changes, the shortcut consists of SPADE and a 1x1 convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, config: SpadeGeneratorConfig) -> None:
@@ -107,22 +106,22 @@ class SpadeBlock(nn.Module):
             self.norm_s = Spade(inputs, config.channels, config.hidden_channels)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Keeps height and width."""
+        """Map (batch, inputs, height, width) to (batch, outputs, height, width)."""
         y = self.conv_0(F.leaky_relu(self.norm_0(x, condition), SLOPE))
         y = self.conv_1(F.leaky_relu(self.norm_1(y, condition), SLOPE))
         return y + (self.conv_s(self.norm_s(x, condition)) if self.learned_shortcut else x)
 
 
 class UpSpadeBlock(SpadeBlock):
-    """Twice the height and width (nearest neighbour), then a `SpadeBlock`."""
+    """Nearest-neighbor upsampling by 2, then a `SpadeBlock`."""
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Maps (batch, channels, height, width) to (batch, outputs, 2 height, 2 width)."""
+        """Map (batch, channels, height, width) to (batch, outputs, 2 height, 2 width)."""
         return super().forward(F.interpolate(x, scale_factor=2), condition)
 
 
 class SpadeGenerator(nn.Module):
-    """Paints the picture from the warped feature map."""
+    """Decoder from the warped feature map to the image."""
 
     def __init__(self, config: SpadeGeneratorConfig | None = None) -> None:
         super().__init__()
@@ -131,21 +130,23 @@ class SpadeGenerator(nn.Module):
         for i in range(config.middle_blocks):
             block = SpadeBlock(config.middle_channels, config.middle_channels, config)
             self.add_module(f"G_middle_{i}", block)
+
         widths = (config.middle_channels, *config.up_channels)
         for i, outputs in enumerate(config.up_channels):
             self.add_module(f"up_{i}", UpSpadeBlock(widths[i], outputs, config))
+
         self.conv_img = nn.Sequential(
             nn.Conv2d(widths[-1], 3 * config.upscale**2, kernel_size=3, padding=1), nn.PixelShuffle(config.upscale)
         )
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Computes the picture.
+        """Decode the image.
 
         Args:
-            feature: shape (batch, 256, 64, 64).
+            feature: warped feature map, shape (batch, 256, 64, 64).
 
         Returns:
-            RGB in (0, 1), shape (batch, 3, 512, 512), float32.
+            RGB image in (0, 1), shape (batch, 3, 512, 512), float32.
         """
         x = self.fc(feature)  # (B, 512, 64, 64)
         for i in range(self.config.middle_blocks):

@@ -75,7 +75,7 @@ def results(section):
         return choice
 
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setattr(Text, "best", stored_choice)
+        patch.setattr(Text, "select_best", stored_choice)
         for name, path in MODULES.items():
             note = lambda module, inputs, output, name=name: seen.__setitem__(name, output)  # noqa: E731
             stack.callback(network.get_submodule(path).register_forward_hook(note).remove)

@@ -1,4 +1,4 @@
-"""Faster forms of the networks' parts for CPUs; `accelerate` puts them into a loaded network."""
+"""CPU acceleration: faster modules that `accelerate` substitutes in a loaded network."""
 
 from joyvasa.networks.cpu.acceleration import accelerate
 

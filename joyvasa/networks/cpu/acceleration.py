@@ -1,4 +1,4 @@
-"""Which parts of a network have a faster form, and how they are put in."""
+"""Replacement of modules by faster ones."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from joyvasa.networks.cpu.upsampling import FastUpBlock
 
 Network = TypeVar("Network", bound=nn.Module)
 
-# Modules with a form of their own.
-FORMS: Mapping[type[nn.Module], type[nn.Module]] = {
+# Replacement of a module's class.
+FAST_MODULES: Mapping[type[nn.Module], type[nn.Module]] = {
     denoising_network.SelfAttention: FastSelfAttention,
     denoising_network.AlignedAttention: FastAlignedAttention,
     spade_generator.SpectralNormConv2d: FastSpectralNormConv2d,
@@ -26,8 +26,8 @@ FORMS: Mapping[type[nn.Module], type[nn.Module]] = {
     spade_generator.UpSpadeBlock: FastUpSpadeBlock,
     warping_module.UpBlock: FastUpBlock,
 }
-# Forms of the layers of a module, by the layer's name.
-LAYER_FORMS: Mapping[type[nn.Module], Mapping[str, type[nn.Module]]] = {
+# Replacement of the classes of a module's layers, by layer name.
+FAST_LAYERS: Mapping[type[nn.Module], Mapping[str, type[nn.Module]]] = {
     denoising_network.SelfAttention: {"out_proj": Linear},
     denoising_network.AlignedAttention: {"out_proj": Linear},
     denoising_network.DecoderLayer: {"linear1": LinearGelu, "activation": nn.Identity, "linear2": Linear},
@@ -37,20 +37,20 @@ LAYER_FORMS: Mapping[type[nn.Module], Mapping[str, type[nn.Module]]] = {
 
 
 def accelerate(network: Network) -> Network:
-    """Replace parts of a loaded network by their faster forms, in place, for inference.
+    """Replace modules of a loaded network by faster ones, in place, for inference.
 
-    The results differ by float rounding only. Weights and state-dict keys stay as they are. On other devices, in
-    reduced precision and where sizes do not suit it, a form computes as the plain part does wherever that is faster.
+    Results differ only by float rounding; weights and state-dict keys do not change. On other devices, in reduced
+    precision and for unsuitable sizes, a fast module uses the original computation if that is faster.
 
     Args:
-        network: in eval mode; a network without such parts is left as it is.
+        network: network in eval mode; may have no such modules.
 
     Returns:
         The same network.
     """
     for module in network.modules():
-        kind = type(module)
-        for name, form in LAYER_FORMS.get(kind, {}).items():
-            module.get_submodule(name).__class__ = form
-        module.__class__ = FORMS.get(kind, kind)
+        original = type(module)
+        for name, layer_class in FAST_LAYERS.get(original, {}).items():
+            module.get_submodule(name).__class__ = layer_class
+        module.__class__ = FAST_MODULES.get(original, original)
     return network

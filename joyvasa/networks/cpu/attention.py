@@ -1,4 +1,4 @@
-"""Attentions of the denoising network with input projections by oneDNN."""
+"""Attention layers of the denoising network with input projections by oneDNN."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from joyvasa.networks.denoising_network import AlignedAttention, SelfAttention
 
 
 class FastSelfAttention(SelfAttention):
-    """A `SelfAttention` that projects its input by `linear`."""
+    """`SelfAttention` that projects its input by `linear`."""
 
     def project(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
         """Apply rows of the input projection."""
@@ -17,4 +17,4 @@ class FastSelfAttention(SelfAttention):
 
 
 class FastAlignedAttention(FastSelfAttention, AlignedAttention):
-    """An `AlignedAttention` that projects its input by `linear`."""
+    """`AlignedAttention` that projects its input by `linear`."""

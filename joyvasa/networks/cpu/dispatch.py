@@ -1,4 +1,4 @@
-"""Where algorithms with fewer multiplications than the usual ones pay."""
+"""Choice between CPU kernels and the usual ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from torch import Tensor
 
 
 def use_cpu_kernel(*tensors: Tensor) -> bool:
-    """Whether an operation is to be computed on the CPU, in float32, and without a graph for gradients.
+    """Return whether an operation runs on the CPU, in float32 and without gradients.
 
-    There, algorithms with fewer multiplications pay: graphics cards have their own, and half precision loses digits.
+    Algorithms with fewer multiplications are faster only in this case: GPUs have their own algorithms, and half
+    precision loses too many digits.
+
+    Args:
+        *tensors: inputs and parameters of the operation.
     """
     if torch.is_autocast_enabled("cpu") or (
         torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)

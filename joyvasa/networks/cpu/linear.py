@@ -1,4 +1,4 @@
-"""Linear layers, on the CPU by oneDNN."""
+"""Linear layers by oneDNN on CPUs."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import Tensor, nn
 
 from joyvasa.networks.cpu.dispatch import use_cpu_kernel
 
-# PyTorch multiplies float32 matrices with MKL, which on processors of AMD is up to twice as slow as oneDNN; oneDNN also
-# applies the activation before the product leaves the cache. `torch.compile` refuses this operation.
+# PyTorch multiplies float32 matrices with MKL, which is up to twice as slow as oneDNN on AMD processors; oneDNN also
+# applies the activation while the product is in the cache. `torch.compile` does not support this operation.
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-FEW_ROWS = 64  # below so many, MKL is as fast
+MIN_ROWS = 64  # with fewer rows MKL is as fast
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`torch.nn.functional.linear`.
+    """Apply `torch.nn.functional.linear` by the fastest library.
 
     Args:
-        x: shape (..., inputs).
-        weight: shape (outputs, inputs).
-        bias: shape (outputs,).
+        x: input, shape (..., inputs).
+        weight: weight, shape (outputs, inputs).
+        bias: bias, shape (outputs,).
     """
     if _use_onednn(x, weight):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
@@ -28,18 +28,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """A layer that calls `linear`."""
+    """Linear layer that calls `linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Maps (..., inputs) to (..., outputs)."""
+        """Map (..., inputs) to (..., outputs)."""
         return linear(input, self.weight, self.bias)
 
 
 class LinearGelu(nn.Linear):
-    """A linear layer and its GELU (the exact one)."""
+    """Linear layer followed by an exact GELU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Maps (..., inputs) to (..., outputs)."""
+        """Map (..., inputs) to (..., outputs)."""
         if _use_onednn(input, self.weight):
             return torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "gelu", [], "none")
         return F.gelu(super().forward(input))
@@ -47,4 +47,4 @@ class LinearGelu(nn.Linear):
 
 def _use_onednn(x: Tensor, weight: Tensor) -> bool:
     usable = _ONEDNN and not torch.compiler.is_compiling()
-    return usable and use_cpu_kernel(x, weight) and x.numel() >= FEW_ROWS * x.shape[-1]
+    return usable and use_cpu_kernel(x, weight) and x.numel() >= MIN_ROWS * x.shape[-1]

@@ -1,4 +1,4 @@
-"""SPADE with the work of the enlarged maps done on the small ones, and weights normalized once."""
+"""SPADE computed on maps before upsampling, with weights normalized once."""
 
 from __future__ import annotations
 
@@ -14,56 +14,56 @@ from joyvasa.networks.spade_generator import SLOPE, Spade, SpadeBlock, SpectralN
 
 
 class FastSpectralNormConv2d(SpectralNormConv2d):
-    """A `SpectralNormConv2d` that keeps its effective weight and convolves by `conv3x3`."""
+    """`SpectralNormConv2d` that caches its effective weight and uses `conv3x3`."""
 
-    _effective: TensorCache | None = None
+    _weight_cache: TensorCache | None = None
 
     def effective_weight(self) -> Tensor:
-        """Divide the weight by its largest singular value, once."""
-        if self._effective is None:
-            self._effective = TensorCache()
-        return self._effective.get((self.weight_orig, self.weight_u, self.weight_v), super().effective_weight)
+        """Return the weight divided by its largest singular value, computed once."""
+        if self._weight_cache is None:
+            self._weight_cache = TensorCache()
+        return self._weight_cache.get((self.weight_orig, self.weight_u, self.weight_v), super().effective_weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps height and width."""
+        """Map (batch, inputs, height, width) to (batch, outputs, height, width)."""
         return super().forward(x) if self.padding == 0 else conv3x3(x, self.effective_weight(), self.bias)
 
 
 class FastSpade(Spade):
-    """A `Spade` for a map that is normalized already."""
+    """`Spade` for a map that is already normalized."""
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Scale and shift a normalized map; its size is a multiple of that of the conditioning map."""
+        """Scale and shift a normalized map, whose size must be a multiple of that of the conditioning map."""
         hidden = self.hidden(x, condition)
         shift = conv3x3(hidden, self.mlp_beta.weight, self.mlp_beta.bias)
         return torch.addcmul(shift, x, self.scale(hidden))
 
     def hidden(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Compute what scale and shift are made from, without enlarging the conditioning map."""
+        """Compute the hidden map of scale and shift without upsampling the conditioning map."""
         shared: nn.Conv2d = self.mlp_shared[0]  # type: ignore[assignment]
         return conv3x3_upsampled(condition, shared.weight, shared.bias, x.shape[-1] // condition.shape[-1], relu=True)
 
     def scale(self, hidden: Tensor) -> Tensor:
-        """Compute 1 + gamma, with the 1 in the bias of the convolution."""
+        """Compute 1 + gamma; the bias of the convolution includes the 1."""
         assert self.mlp_gamma.bias is not None
         return conv3x3(hidden, self.mlp_gamma.weight, self.mlp_gamma.bias + 1)
 
 
 class FastSpadeBlock(SpadeBlock):
-    """A `SpadeBlock` of `FastSpade`s, which normalizes its input once and before it is enlarged."""
+    """`SpadeBlock` of `FastSpade` layers that normalizes its input once, before upsampling."""
 
-    factor = 1  # by which height and width grow
+    factor = 1  # upsampling factor of height and width
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Maps (batch, channels, height, width) to (batch, outputs, factor * height, factor * width)."""
-        # Repeated pixels have the mean and deviation of the single ones.
-        normalized = self._enlarge(F.instance_norm(x))
+        """Map (batch, channels, height, width) to (batch, outputs, factor * height, factor * width)."""
+        # Repeating pixels does not change their mean and deviation.
+        normalized = self._upsample(F.instance_norm(x))
         y = self.conv_0(F.leaky_relu(self.norm_0(normalized, condition), SLOPE, inplace=True))
         y = self.conv_1(F.leaky_relu(self.norm_1(F.instance_norm(y), condition), SLOPE, inplace=True))
-        return y + (self._shortcut(normalized, condition) if self.learned_shortcut else self._enlarge(x))
+        return y + (self._shortcut(normalized, condition) if self.learned_shortcut else self._upsample(x))
 
     def _shortcut(self, normalized: Tensor, condition: Tensor) -> Tensor:
-        """`conv_s(norm_s(x))`. With no activation between them, the convolution of the shift is one with `conv_s`."""
+        """Compute `conv_s(norm_s(x))`; `conv_s` is merged into the convolution of the shift."""
         norm: FastSpade = self.norm_s  # type: ignore[assignment]
         hidden = norm.hidden(normalized, condition)
         beta, mix = norm.mlp_beta, self.conv_s.effective_weight()[:, :, 0, 0]  # (outputs, inputs)
@@ -72,11 +72,11 @@ class FastSpadeBlock(SpadeBlock):
             weight, bias = torch.einsum("oi,ihyx->ohyx", mix, beta.weight), mix @ beta.bias
         return self.conv_s(normalized * norm.scale(hidden)) + conv3x3(hidden, weight, bias)
 
-    def _enlarge(self, x: Tensor) -> Tensor:
+    def _upsample(self, x: Tensor) -> Tensor:
         return x if self.factor == 1 else F.interpolate(x, scale_factor=self.factor)
 
 
 class FastUpSpadeBlock(FastSpadeBlock):
-    """A `FastSpadeBlock` in the place of an `UpSpadeBlock`."""
+    """`FastSpadeBlock` that replaces an `UpSpadeBlock`."""
 
     factor = 2

@@ -1,4 +1,4 @@
-"""Values that follow from weights, computed once."""
+"""Cache of tensors derived from weights."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from torch import Tensor
 
 
 class TensorCache:
-    """A tensor computed from other tensors; kept until one of these is replaced, moved or written to."""
+    """Cache of one tensor computed from source tensors; valid until a source is replaced, moved or written to."""
 
     def __init__(self) -> None:
         self._key: Hashable | None = None
-        self._sources: tuple[Tensor, ...] = ()  # held, so that their addresses are not given to others
+        self._sources: tuple[Tensor, ...] = ()  # references, so that their addresses are not reused
         self._value: Tensor | None = None
 
     def get(self, sources: tuple[Tensor, ...], compute: Callable[[], Tensor], *, options: Hashable = None) -> Tensor:
-        """The value; computed anew where gradients are wanted, as it is a part of the graph then.
+        """Return the cached tensor, or compute it.
+
+        It is not cached if gradients are required, because it is then part of the graph.
 
         Args:
-            sources: all that the value depends on.
-            compute: without arguments.
-            options: whatever else it depends on.
+            sources: tensors that the value depends on.
+            compute: function that computes the value.
+            options: other values that it depends on.
         """
-        # Tensors made in inference mode do not count what is written to them.
+        # Inference tensors have no version counter.
         if any(source.is_inference() or source.is_meta for source in sources):
             return compute()
         if torch.is_grad_enabled() and any(source.requires_grad for source in sources):
             return compute()
-        key = options, *((one.data_ptr(), one._version, one.dtype, one.device) for one in sources)
+
+        key = options, *((source.data_ptr(), source._version, source.dtype, source.device) for source in sources)
         if self._value is None or key != self._key:
-            with torch.inference_mode(False), torch.no_grad():  # of use in any mode
+            with torch.inference_mode(False), torch.no_grad():  # usable in any mode
                 self._value = compute()
             self._key, self._sources = key, tuple(source.detach() for source in sources)
         return self._value

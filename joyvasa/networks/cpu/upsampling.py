@@ -1,8 +1,8 @@
-"""3x3 convolutions of maps that were enlarged by repeating pixels, without making the large map first.
+"""3x3 convolutions of nearest-neighbor upsampled maps, computed on the small map.
 
-In such a map a kernel sees few different things: one axis of a map enlarged `factor` times has at most three kinds of
-places, at the beginning of a repeated pixel, inside it and at its end. For each kind the kernel shrinks to two taps on
-the small map, sums of its three. The result is exact but for the order of the sums.
+Along each axis, an output pixel has one of at most three phases: at the start of a repeated pixel, inside it, or at its
+end. For each phase the three taps of the kernel add up to two taps on the small map. The result is exact except for the
+order of the sums.
 """
 
 from __future__ import annotations
@@ -15,71 +15,66 @@ from joyvasa.networks.cpu.winograd import conv3x3
 from joyvasa.networks.layers import full_precision
 from joyvasa.networks.warping_module import UpBlock
 
-# Two taps from three for each kind of place, shape (taps, taps of the kernel). The first tap lies on the pixel before.
-_BEGIN = ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0))
+# Two taps from three for each phase, shape (taps, taps of the kernel). The first tap is on the previous pixel.
+_START = ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0))
 _INSIDE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-_END = ((1.0, 1.0, 0.0), (0.0, 0.0, 1.0))  # here the second tap lies on the pixel after
-
-
-def kinds_of_places(factor: int) -> int:
-    """Kinds of places along an axis."""
-    return min(factor, 3)
+_END = ((1.0, 1.0, 0.0), (0.0, 0.0, 1.0))  # here the second tap is on the next pixel
 
 
 def phase_kernels(weight: Tensor, factor: int) -> Tensor:
-    """Kernels for the small map, one for each kind of place.
+    """Return the kernels for the small map, one per phase.
 
     Args:
-        weight: shape (outputs, inputs, ..., 3, 3).
-        factor: at least 2.
+        weight: kernels for the large map, shape (outputs, inputs, ..., 3, 3).
+        factor: upsampling factor, at least 2.
 
     Returns:
-        shape (kinds * kinds * outputs, inputs, ..., 2, 2), the kind along the height first.
+        Kernels, shape (phases * phases * outputs, inputs, ..., 2, 2), phase along the height first.
     """
-    taps = weight.new_tensor((_BEGIN, _END) if factor == 2 else (_BEGIN, _INSIDE, _END))
+    taps = weight.new_tensor((_START, _END) if factor == 2 else (_START, _INSIDE, _END))
     with full_precision(weight):  # sums of weights lose digits in half precision
         kernels = torch.einsum("pyi,qxj,...ij->pq...yx", taps, taps, weight)
     return kernels.flatten(0, 2)
 
 
 def conv3x3_upsampled(x: Tensor, weight: Tensor, bias: Tensor | None, factor: int, *, relu: bool = False) -> Tensor:
-    """A 3x3 (or 3x3x3) convolution with padding 1 of `x` enlarged to `factor` times its height and width.
+    """Upsample height and width (nearest), then convolve with a 3x3 or 3x3x3 kernel and padding 1.
 
     Args:
-        x: shape (batch, inputs, height, width), or (batch, inputs, depth, height, width).
-        weight: of the convolution.
-        bias: shape (outputs,).
-        factor: 1 or more; how often pixels are repeated.
-        relu: clip the result at zero.
+        x: map, shape (batch, inputs, height, width), or volume, shape (batch, inputs, depth, height, width).
+        weight: kernels, shape (outputs, inputs, 3, 3) or (outputs, inputs, 3, 3, 3).
+        bias: bias, shape (outputs,).
+        factor: upsampling factor, at least 1.
+        relu: whether to apply ReLU to the result.
 
     Returns:
-        shape (batch, outputs, ..., factor * height, factor * width).
+        Result, shape (batch, outputs, ..., factor * height, factor * width).
     """
     convolution = F.conv2d if x.ndim == 4 else F.conv3d
     if factor == 1:
         y = conv3x3(x, weight, bias) if x.ndim == 4 else F.conv3d(x, weight, bias, padding=1)
         return F.relu(y, inplace=True) if relu else y
-    kinds, (height, width) = kinds_of_places(factor), x.shape[-2:]
-    outputs = len(weight)
-    bias = None if bias is None else bias.repeat(kinds * kinds)
+
+    n_phases, outputs, (height, width) = min(factor, 3), len(weight), x.shape[-2:]
+    bias = None if bias is None else bias.repeat(n_phases * n_phases)
     y = convolution(x, phase_kernels(weight, factor), bias, padding=1)  # one more row and column than x
     if relu:
         y = F.relu(y, inplace=True)
+
     result = y.new_empty(*y.shape[:1], outputs, *y.shape[2:-2], height, factor, width, factor)
-    y = y.unflatten(1, (kinds, kinds, outputs))
-    kind_at = [0, *[1] * (factor - 2), kinds - 1]
-    for i, kind_y in enumerate(kind_at):
-        for j, kind_x in enumerate(kind_at):
+    y = y.unflatten(1, (n_phases, n_phases, outputs))
+    phases = [0, *[1] * (factor - 2), n_phases - 1]
+    for i, phase_y in enumerate(phases):
+        for j, phase_x in enumerate(phases):
             top, left = int(i == factor - 1), int(j == factor - 1)
-            part = y[:, kind_y, kind_x, ..., top : top + height, left : left + width]
-            result[..., i, :, j] = part
+            result[..., i, :, j] = y[:, phase_y, phase_x, ..., top : top + height, left : left + width]
     return result.flatten(-2).flatten(-3, -2)
 
 
 class FastUpBlock(UpBlock):
-    """An `UpBlock` that convolves the small volume."""
+    """`UpBlock` that convolves the volume before upsampling."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (..., depth, height, width) to (..., depth, 2 height, 2 width)."""
+        """Map (..., depth, height, width) to (..., depth, 2 height, 2 width)."""
         x = conv3x3_upsampled(x, self.conv.weight, self.conv.bias, 2)
         return self.activation(self.norm(x))

@@ -1,1 +1,1 @@
-"""Networks that metrics need."""
+"""Networks used by metrics."""

@@ -1,4 +1,4 @@
-"""AMT-S: the picture between two pictures (Li et al., "AMT: All-Pairs Multi-Field Transforms", CVPR 2023)."""
+"""AMT-S: interpolation of the frame between two frames (Li et al. 2023, "AMT: All-Pairs Multi-Field Transforms")."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from joyvasa.networks.metrics.correlation import AllPairsCorrelation
 class AmtConfig(NetworkConfig):
     """Sizes; the defaults are those of the small published model, AMT-S."""
 
-    pyramid: tuple[int, ...] = (20, 32, 44, 56)  # channels at 1/2, 1/4, 1/8 and 1/16 of the picture
-    correlation_channels: int = 84  # of the features that are correlated
+    pyramid: tuple[int, ...] = (20, 32, 44, 56)  # channels at 1/2, 1/4, 1/8 and 1/16 of the image size
+    correlation_channels: int = 84  # channels of the correlated features
     correlation_levels: int = 4
-    correlation_radius: int = 3  # pixels of a level that are looked up on each side
-    flows: int = 3  # pairs of flows that are merged in the end
-    side_channels: int = 20  # of a residual block, which two extra convolutions refine
+    correlation_radius: int = 3  # pixels of a level looked up on each side
+    flows: int = 3  # pairs of flows merged in the last step
+    side_channels: int = 20  # channels that two extra convolutions of a residual block refine
 
 
 @dataclass(frozen=True)
 class Interpolation:
-    """What the network finds.
+    """Result of the network.
 
     Args:
-        image: in [0, 1], shape (batch, 3, height, width).
-        flows: from the middle to the first and to the second picture in pixels of their own size, from the coarsest
-            (1/8) to the finest (1/1, with a dimension for the pairs of flows after that of the batch).
+        image: interpolated image in [0, 1], shape (batch, 3, height, width).
+        flows: flows from the middle to the first and to the second image, in pixels of their level, from coarse (1/8)
+            to fine (1/1); each of shape (batch, 2, height, width), the finest (batch, pairs, 2, height, width).
     """
 
     image: Tensor
@@ -40,22 +40,24 @@ class Interpolation:
 
 
 class Amt(nn.Module):
-    """Interpolates in the middle, from coarse to fine."""
+    """Coarse-to-fine interpolation of the middle image."""
 
     def __init__(self, config: AmtConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or AmtConfig()
         one, two, three, four = config.pyramid
-        side, looked_up = config.side_channels, 2 * config.correlation_levels * (2 * config.correlation_radius + 1) ** 2
+        side = config.side_channels
+        correlations = 2 * config.correlation_levels * (2 * config.correlation_radius + 1) ** 2
+
         self.feat_encoder = _CorrelationFeatures(config.correlation_channels)
         self.encoder = _Pyramid(config.pyramid)
         self.decoder4 = _Decoder(2 * four + 1, 2 * four, three + 4, side)
         self.decoder3 = _Decoder(3 * three + 4, 3 * three, two + 4, side)
         self.decoder2 = _Decoder(3 * two + 4, 3 * two, one + 4, side)
         self.decoder1 = _Decoder(3 * one + 4, 3 * one, 8 * config.flows, side)
-        self.update4 = _Update(looked_up, three, scale=1)
-        self.update3 = _Update(looked_up, two, scale=2)
-        self.update2 = _Update(looked_up, one, scale=4)
+        self.update4 = _Update(correlations, three, scale=1)
+        self.update3 = _Update(correlations, two, scale=2)
+        self.update2 = _Update(correlations, one, scale=4)
         self.comb_block = nn.Sequential(
             nn.Conv2d(3 * config.flows, 6 * config.flows, 3, padding=1),
             nn.PReLU(6 * config.flows),
@@ -63,28 +65,31 @@ class Amt(nn.Module):
         )
 
     def forward(self, first: Tensor, second: Tensor, scale_factor: float = 1.0) -> Interpolation:
-        """Finds the picture half-way in time.
+        """Interpolate the image half-way between two images.
 
         Args:
-            first: RGB in [0, 1], shape (batch, 3, height, width); both sides times `scale_factor` multiples of 16 and
-                at least 128, or the coarsest correlations are one pixel wide and nothing is a number.
-            second: the same.
-            scale_factor: at which flows are estimated; the pictures are warped as they are.
+            first: RGB image in [0, 1], shape (batch, 3, height, width). Both sides times `scale_factor` must be
+                multiples of 16 and at least 128; otherwise the coarsest correlations are one pixel wide and the result
+                is NaN.
+            second: second image, like `first`.
+            scale_factor: scale at which flows are estimated; images are warped at full size.
         """
         mean = torch.cat([first, second], dim=1).mean((1, 2, 3), keepdim=True)
         first, second = first - mean, second - mean
-        small_first, small_second = (_resized(image, scale_factor) for image in (first, second))
-        flows, mask, residual = self._estimate(small_first, small_second)
-        flow0, flow1 = (_resized_flow(flow, 1 / scale_factor) for flow in flows[-1])
-        mask, residual = _resized(mask, 1 / scale_factor), _resized(residual, 1 / scale_factor)
+
+        small_first, small_second = (_resize(image, scale_factor) for image in (first, second))
+        flows, mask, residual = self._estimate_flows(small_first, small_second)
+        flow0, flow1 = (_resize_flow(flow, 1 / scale_factor) for flow in flows[-1])
+        mask, residual = _resize(mask, 1 / scale_factor), _resize(residual, 1 / scale_factor)
         pairs = flow0.shape[1] // 2
         flow0, flow1 = flow0.unflatten(1, (pairs, 2)), flow1.unflatten(1, (pairs, 2))
-        merged = self._merged(first, second, flow0, flow1, mask, residual, mean)
+
+        merged = self._merge_warp(first, second, flow0, flow1, mask, residual, mean)
         image = merged.unflatten(1, (pairs, 3)).mean(1) + self.comb_block(merged)
         return Interpolation(image.clamp(0, 1), [*flows[:-1], (flow0, flow1)])
 
-    def _estimate(self, first: Tensor, second: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor]:
-        """Flows from coarse to fine, then the mask and the residual, which are as fine as the last flows."""
+    def _estimate_flows(self, first: Tensor, second: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor]:
+        """Return flows from coarse to fine, and mask and residual at the size of the last flows."""
         feature0, feature1 = self.feat_encoder(torch.cat([first, second])).chunk(2)  # (B, 84, H/8, W/8)
         levels, radius = self.config.correlation_levels, self.config.correlation_radius
         correlation = AllPairsCorrelation(feature0, feature1, levels=levels, radius=radius)
@@ -96,26 +101,26 @@ class Amt(nn.Module):
         flow, feature = self.update4(correlation, flow, feature)  # at 1/8
         flows = [flow.split(2, dim=1)]
         for level, decoder, update in ((2, self.decoder3, self.update3), (1, self.decoder2, self.update2)):
-            change, feature = decoder(_joined(feature, pyramid[level], flow)).tensor_split([4], dim=1)
-            flow = change + _resized_flow(flow, 2)
+            change, feature = decoder(_decoder_input(feature, pyramid[level], flow)).tensor_split([4], dim=1)
+            flow = change + _resize_flow(flow, 2)
             flow, feature = update(correlation, flow, feature)  # at 1/4, then at 1/2
             flows.append(flow.split(2, dim=1))
 
         n = self.config.flows
-        change0, change1, mask, residual = self.decoder1(_joined(feature, pyramid[0], flow)).split(
+        change0, change1, mask, residual = self.decoder1(_decoder_input(feature, pyramid[0], flow)).split(
             [2 * n, 2 * n, n, 3 * n], dim=1
         )
-        flow0, flow1 = (_resized_flow(part, 2).repeat(1, n, 1, 1) for part in flow.split(2, dim=1))
+        flow0, flow1 = (_resize_flow(part, 2).repeat(1, n, 1, 1) for part in flow.split(2, dim=1))
         return [*flows, (change0 + flow0, change1 + flow1)], mask.sigmoid(), residual
 
     @staticmethod
-    def _merged(
+    def _merge_warp(
         first: Tensor, second: Tensor, flow0: Tensor, flow1: Tensor, mask: Tensor, residual: Tensor, mean: Tensor
     ) -> Tensor:
-        """A picture for each pair of flows, shape (batch, pairs * 3, height, width)."""
+        """Return one image per pair of flows, shape (batch, pairs * 3, height, width)."""
         batch, pairs = flow0.shape[:2]
         warped0, warped1 = (
-            _warped(image.repeat_interleave(pairs, 0), flow.flatten(0, 1)).unflatten(0, (batch, pairs))
+            _warp(image.repeat_interleave(pairs, 0), flow.flatten(0, 1)).unflatten(0, (batch, pairs))
             for image, flow in ((first, flow0), (second, flow1))
         )
         weight = mask[:, :, None]
@@ -124,7 +129,7 @@ class Amt(nn.Module):
 
 
 class _Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution, each instance-normalised, added to the input."""
+    """1x1, 3x3 and 1x1 convolutions with instance norm and a shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -143,7 +148,7 @@ class _Bottleneck(nn.Module):
 
 
 class _CorrelationFeatures(nn.Module):
-    """Features that are correlated, at 1/8."""
+    """Encoder of the correlated features, at 1/8."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
@@ -159,7 +164,7 @@ class _CorrelationFeatures(nn.Module):
 
 
 class _Pyramid(nn.Module):
-    """Features that are decoded, each level half the size of the one before."""
+    """Encoder of the decoded features; each level halves the size."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
@@ -175,7 +180,7 @@ class _Pyramid(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    """Five convolutions; the second and the fourth refine the last channels alone."""
+    """Five convolutions; the second and fourth refine only the last `side` channels."""
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
@@ -188,16 +193,16 @@ class _ResidualBlock(nn.Module):
         self.prelu = nn.PReLU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self._refined(self.conv1(x), self.conv2)
-        y = self._refined(self.conv3(y), self.conv4)
+        y = self._refine_side(self.conv1(x), self.conv2)
+        y = self._refine_side(self.conv3(y), self.conv4)
         return self.prelu(x + self.conv5(y))
 
-    def _refined(self, x: Tensor, convolution: nn.Module) -> Tensor:
+    def _refine_side(self, x: Tensor, convolution: nn.Module) -> Tensor:
         return torch.cat([x[:, : -self.side], convolution(x[:, -self.side :])], dim=1)
 
 
 class _Decoder(nn.Module):
-    """Features of one level to flows and features of the next finer one."""
+    """Decoder from features of one level to flows and features of the next finer level."""
 
     def __init__(self, inputs: int, channels: int, outputs: int, side: int) -> None:
         super().__init__()
@@ -212,18 +217,18 @@ class _Decoder(nn.Module):
 
 
 class _Update(nn.Module):
-    """Corrects flows and features by what the correlations say at the flows' ends; works at 1/8.
+    """Correction of flows and features by the correlations at the ends of the flows; computed at 1/8.
 
     Args:
-        looked_up: correlations a pixel.
-        channels: of the features.
-        scale: how many times finer than 1/8 flows and features are.
+        correlations: correlations per pixel.
+        channels: channels of the features.
+        scale: size of flows and features relative to 1/8.
     """
 
-    def __init__(self, looked_up: int, channels: int, *, scale: int) -> None:
+    def __init__(self, correlations: int, channels: int, *, scale: int) -> None:
         super().__init__()
         self.scale = scale
-        self.convc1 = nn.Conv2d(looked_up, 64, 1)
+        self.convc1 = nn.Conv2d(correlations, 64, 1)
         self.convf1 = nn.Conv2d(4, 40, 7, padding=3)
         self.convf2 = nn.Conv2d(40, 20, 3, padding=1)
         self.conv = nn.Conv2d(64 + 20, 68, 3, padding=1)
@@ -232,16 +237,18 @@ class _Update(nn.Module):
         self.flow_head = _two_convolutions(76, 4)
 
     def forward(self, correlation: AllPairsCorrelation, flow: Tensor, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns flow, shape (batch, 4, height, width), and features, corrected."""
-        small_flow = _resized_flow(flow, 1 / self.scale)
-        # From the middle to one end is half the way from the other end to it.
-        looked_up = correlation(*(part * 2 for part in small_flow.split(2, dim=1)))
-        c = _leaky(self.convc1(looked_up))
+        """Return corrected flows, shape (batch, 4, height, width), and features."""
+        small_flow = _resize_flow(flow, 1 / self.scale)
+        # A flow from the middle covers half the way between the two images.
+        correlations = correlation(*(half_flow * 2 for half_flow in small_flow.split(2, dim=1)))
+
+        c = _leaky(self.convc1(correlations))
         f = _leaky(self.convf2(_leaky(self.convf1(small_flow))))
         motion = _leaky(self.conv(torch.cat([c, f], dim=1)))
-        state = self.gru(torch.cat([motion, small_flow, _resized(feature, 1 / self.scale)], dim=1))
-        flow_change = _resized_flow(self.flow_head(state), self.scale)
-        return flow + flow_change, feature + _resized(self.feat_head(state), self.scale)
+        state = self.gru(torch.cat([motion, small_flow, _resize(feature, 1 / self.scale)], dim=1))
+
+        flow_change = _resize_flow(self.flow_head(state), self.scale)
+        return flow + flow_change, feature + _resize(self.feat_head(state), self.scale)
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -256,23 +263,23 @@ def _leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.1)
 
 
-def _joined(feature: Tensor, level: Sequence[Tensor], flow: Tensor) -> Tensor:
-    """Features of the middle, features of both pictures warped there, and the flows."""
-    ends = [_warped(end, part) for end, part in zip(level, flow.split(2, dim=1), strict=True)]
-    return torch.cat([feature, *ends, flow], dim=1)
+def _decoder_input(feature: Tensor, level: Sequence[Tensor], flow: Tensor) -> Tensor:
+    """Concatenate features of the middle, features of both images warped to it, and the flows."""
+    warped = [_warp(image_feature, half) for image_feature, half in zip(level, flow.split(2, dim=1), strict=True)]
+    return torch.cat([feature, *warped, flow], dim=1)
 
 
-def _resized(x: Tensor, factor: float) -> Tensor:
+def _resize(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-def _resized_flow(flow: Tensor, factor: float) -> Tensor:
-    """A flow is in pixels: it grows with the picture."""
-    return flow if factor == 1 else _resized(flow, factor) * factor
+def _resize_flow(flow: Tensor, factor: float) -> Tensor:
+    """Resize a flow and scale its values, which are in pixels."""
+    return flow if factor == 1 else _resize(flow, factor) * factor
 
 
-def _warped(x: Tensor, flow: Tensor) -> Tensor:
-    """Reads `x` where the flow (pixels, x first) points to; beyond the border it is as at the border."""
+def _warp(x: Tensor, flow: Tensor) -> Tensor:
+    """Sample `x` at the ends of a flow (pixels, x first), with border padding."""
     height, width = x.shape[-2:]
     grid_y, grid_x = torch.meshgrid(
         torch.linspace(-1, 1, height, device=x.device), torch.linspace(-1, 1, width, device=x.device), indexing="ij"

@@ -1,6 +1,6 @@
-"""I3D on RGB: what happens in a short clip, as 400 numbers (Carreira and Zisserman 2017, Kinetics-400).
+"""I3D on RGB: action recognition in short clips (Carreira and Zisserman 2017, Kinetics-400).
 
-Names of the weights are those of pytorch-i3d, in which the weights of tf-hub's `i3d-kinetics-400` are handed around.
+Weights have the names of pytorch-i3d, in whose format the weights of tf-hub's `i3d-kinetics-400` are distributed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError
 
-MIN_FRAMES = 9  # fewer leave less than the two time steps that the last pooling takes
+MIN_FRAMES = 9  # with fewer, less than the two time steps of the last pooling remain
 
 # Channels of an inception block: 1x1; 1x1, then 3x3x3; 1x1, then 3x3x3; 1x1 after pooling.
 _MIXED: dict[str, tuple[int, int, int, int, int, int]] = {
@@ -31,11 +31,11 @@ _MIXED: dict[str, tuple[int, int, int, int, int, int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class I3dConfig:
-    """What is not fixed by the published weights.
+    """Options that the published weights do not determine.
 
     Args:
-        batch_norm_epsilon: 1e-3 in the original (Sonnet's default) and in pytorch-i3d; copies in VideoGPT, TATS
-            and cd-fvd say 1e-5.
+        batch_norm_epsilon: epsilon of batch norm; 1e-3 in the original (Sonnet's default) and in pytorch-i3d, 1e-5 in
+            VideoGPT, TATS and cd-fvd.
 
     Raises:
         ConfigError: `bad_network_size`.
@@ -48,12 +48,12 @@ class I3dConfig:
             raise ConfigError(
                 "bad_network_size",
                 f"I3dConfig.batch_norm_epsilon: found {self.batch_norm_epsilon!r}; expected a number between 0 and 1, "
-                "as 0.001: correct the network's configuration",
+                "such as 0.001: correct the network's configuration",
             )
 
 
 class I3d(nn.Module):
-    """Inception with 3-D convolutions up to the logits of Kinetics-400."""
+    """Inception with 3-D convolutions and the logits of Kinetics-400."""
 
     def __init__(self, config: I3dConfig | None = None) -> None:
         super().__init__()
@@ -62,6 +62,7 @@ class I3d(nn.Module):
         self.Conv3d_1a_7x7 = _Unit(3, 64, kernel=7, stride=2, epsilon=epsilon)
         self.Conv3d_2b_1x1 = _Unit(64, 64, epsilon=epsilon)
         self.Conv3d_2c_3x3 = _Unit(64, 192, kernel=3, epsilon=epsilon)
+
         channels = 192
         for name, widths in _MIXED.items():
             block = _Mixed(channels, widths, epsilon=epsilon)
@@ -70,18 +71,18 @@ class I3d(nn.Module):
         self.logits = nn.ModuleDict({"conv3d": nn.Conv3d(channels, 400, kernel_size=1)})
 
     def forward(self, video: Tensor) -> Tensor:
-        """Logits, the mean over the time steps that are left.
+        """Compute logits, averaged over time.
 
         Args:
-            video: RGB in [-1, 1], shape (batch, 3, frames, 224, 224), at least `MIN_FRAMES` frames.
+            video: RGB clip in [-1, 1], shape (batch, 3, T, 224, 224), T at least `MIN_FRAMES`.
 
         Returns:
-            shape (batch, 400).
+            Logits, shape (batch, 400).
         """
         x = self.Conv3d_1a_7x7(video)  # (B, 64, T/2, 112, 112)
         x = _max_pool(x, (1, 3, 3), (1, 2, 2))
-        x = self.Conv3d_2b_1x1(x)
-        x = self.Conv3d_2c_3x3(x)
+        x = self.Conv3d_2b_1x1(x)  # (B, 64, T/2, 56, 56)
+        x = self.Conv3d_2c_3x3(x)  # (B, 192, T/2, 56, 56)
         x = _max_pool(x, (1, 3, 3), (1, 2, 2))  # (B, 192, T/2, 28, 28)
         x = self._mixed(x, "3b", "3c")
         x = _max_pool(x, (3, 3, 3), (2, 2, 2))  # (B, 480, T/4, 14, 14)
@@ -112,7 +113,7 @@ class _Unit(nn.Module):
 
 
 class _Mixed(nn.Module):
-    """Four branches side by side; keeps frames, height and width."""
+    """Four parallel branches, concatenated; keeps frames, height and width."""
 
     def __init__(self, inputs: int, widths: tuple[int, int, int, int, int, int], *, epsilon: float) -> None:
         super().__init__()
@@ -131,12 +132,12 @@ class _Mixed(nn.Module):
 
 
 def _max_pool(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    """Pooling with `SAME` padding; zeros will do because what comes in is never below zero."""
+    """Max pooling with `SAME` padding by zeros, which is valid because inputs are non-negative."""
     return F.max_pool3d(_pad_same(x, kernel, stride), kernel, stride)
 
 
 def _pad_same(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    """TensorFlow's `SAME`: ceil(size / stride) results an axis, the odd zero behind."""
+    """Pad as TensorFlow's `SAME`: ceil(size / stride) outputs per axis, with the odd zero at the end."""
     padding: list[int] = []
     for size, k, s in zip(reversed(x.shape[2:]), reversed(kernel), reversed(stride), strict=True):
         total = max(k - (size % s or s), 0)

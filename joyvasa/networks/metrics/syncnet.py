@@ -1,7 +1,7 @@
-"""SyncNet: five frames of a mouth and a fifth of a second of sound become vectors that lie near each other in sync.
+"""SyncNet: embeds 0.2 s of lip motion and of audio; embeddings are close if both are in sync.
 
-Chung and Zisserman 2016, "Out of time: automated lip sync in the wild"; the sizes and names are those of the
-weights `syncnet_v2.model` of the Visual Geometry Group, Oxford.
+Chung and Zisserman 2016, "Out of time: automated lip sync in the wild". Sizes and names are those of the weights
+`syncnet_v2.model` of the Visual Geometry Group, Oxford.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from joyvasa.errors import ConfigError
 from joyvasa.networks.config import NetworkConfig
 
-WINDOW_FRAMES = 5  # that one vector sees
-LAYERS = 6  # convolutions of each half
+WINDOW_FRAMES = 5  # frames per embedding
+LAYERS = 6  # convolutions of each branch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +22,10 @@ class SyncNetConfig(NetworkConfig):
     """Sizes; the defaults are those of the published weights.
 
     Raises:
-        ConfigError: `bad_network_size`, also where a list of channels has another length than the half has layers.
+        ConfigError: `bad_network_size`, also if a list of channels does not have `LAYERS` entries.
     """
 
-    lip_channels: tuple[int, ...] = (96, 256, 256, 256, 256, 512)  # of each convolution
+    lip_channels: tuple[int, ...] = (96, 256, 256, 256, 256, 512)  # channels of each convolution
     sound_channels: tuple[int, ...] = (64, 192, 384, 256, 256, 512)
     hidden: int = 512
     embedding: int = 1024
@@ -33,16 +33,16 @@ class SyncNetConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("lip_channels", "sound_channels"):
-            if (found := len(getattr(self, name))) != LAYERS:
+            if (length := len(getattr(self, name))) != LAYERS:
                 raise ConfigError(
                     "bad_network_size",
-                    f"SyncNetConfig.{name}: found {found} numbers; expected {LAYERS}, one for each convolution: "
+                    f"SyncNetConfig.{name}: found {length} numbers; expected {LAYERS}, one for each convolution: "
                     "correct the network's configuration",
                 )
 
 
 class SyncNet(nn.Module):
-    """Embeddings of mouths and of sound."""
+    """Embedding of lip motion and audio."""
 
     def __init__(self, config: SyncNetConfig | None = None) -> None:
         super().__init__()
@@ -53,26 +53,26 @@ class SyncNet(nn.Module):
         self.netcnnlip = _lip_layers(config.lip_channels)
 
     def embed_lips(self, frames: Tensor) -> Tensor:
-        """Computes one vector for every five frames in a row.
+        """Embed every five consecutive frames.
 
         Args:
-            frames: BGR from 0 to 255, faces cut out as the protocol says, shape (batch, 3, n, 224, 224), n from 5.
+            frames: BGR face crops in [0, 255], cropped as in the protocol, shape (batch, 3, n, 224, 224), n at least 5.
 
         Returns:
-            shape (batch, n - 4, 1024); vector i belongs to the frames i to i + 4.
+            Embeddings, shape (batch, n - 4, 1024); embedding i belongs to frames i to i + 4.
         """
         x = self.netcnnlip(frames)  # (B, 512, n - 4, 1, 1)
         x = x.flatten(2).transpose(1, 2)  # (B, n - 4, 512)
         return self.netfclip(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def embed_sound(self, coefficients: Tensor) -> Tensor:
-        """Computes one vector for every 0.2 seconds of sound.
+        """Embed 0.2 seconds of audio.
 
         Args:
-            coefficients: of `joyvasa.metrics.support.mfcc`, shape (batch, 1, 13, 20).
+            coefficients: coefficients of `joyvasa.metrics.support.mfcc`, shape (batch, 1, 13, 20).
 
         Returns:
-            shape (batch, 1024).
+            Embeddings, shape (batch, 1024).
         """
         return self.netfcaud(self.netcnnaud(coefficients).flatten(1))
 
@@ -86,7 +86,7 @@ def _sound_layers(channels: tuple[int, ...]) -> nn.Sequential:
 
     return nn.Sequential(
         *block(0),  # (B, 64, 13, 20)
-        nn.MaxPool2d(1, stride=1),  # changes nothing, but the names of the published weights count it
+        nn.MaxPool2d(1, stride=1),  # identity, counted in the names of the published weights
         *block(1),
         nn.MaxPool2d(3, stride=(1, 2)),  # (B, 192, 11, 9)
         *block(2),

@@ -1,4 +1,4 @@
-"""X-Pose: boxes and keypoints of what a text describes, in any picture (arXiv:2310.08530)."""
+"""X-Pose: detection of boxes and keypoints described by text (Yang et al. 2024, arXiv:2310.08530)."""
 
 from joyvasa.networks.xpose.config import XposeConfig
 from joyvasa.networks.xpose.decoder import Predictions

@@ -12,11 +12,11 @@ from joyvasa.networks.xpose.config import XposeConfig
 from joyvasa.networks.xpose.layers import apply_in_slices
 
 PATCH = 4  # pixels
-MASKED = -100.0  # added to the logits of patches that are not neighbours in the picture
+MASKED = -100.0  # added to the logits of patches that are not neighbors in the image
 
 
 class PatchEmbed(nn.Module):
-    """Patches of 4 x 4 pixels to vectors."""
+    """Embedding of patches of 4 x 4 pixels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -24,74 +24,76 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps (B, 3, height, width) to (B, height / 4, width / 4, channels), rounded up; what is missing is zero."""
+        """Map (B, 3, height, width) to (B, height / 4, width / 4, channels), zero-padded to whole patches."""
         image = F.pad(image, (0, -image.shape[3] % PATCH, 0, -image.shape[2] % PATCH))
         return self.norm(self.proj(image).permute(0, 2, 3, 1))
 
 
 @dataclass(frozen=True, eq=False)
 class WindowLayout:
-    """How the patches of a feature map are divided into windows.
+    """Division of the patches of a feature map into windows.
 
     Args:
-        patches: number of the patch at each place of each window, shape (windows * size,); any where there is none.
-        empty: places without a patch.
-        places: place of each patch, shape (height * width,).
-        mask: added to logits between the places of a window, shape (windows, size, size); None for nothing.
-        size: places of a window.
+        patches: index of the patch in each slot of each window, shape (windows * size,); arbitrary in empty slots.
+        empty: indices of slots without a patch.
+        slots: index of the slot of each patch, shape (height * width,).
+        mask: mask added to the logits between slots of a window, shape (windows, size, size); None for no mask.
+        size: number of slots per window.
     """
 
     patches: Tensor
     empty: Tensor
-    places: Tensor
+    slots: Tensor
     mask: Tensor | None
     size: int
 
     def to(self, device: torch.device) -> WindowLayout:
-        """The same on another device."""
+        """Return a copy on a device."""
         mask = None if self.mask is None else self.mask.to(device)
-        patches, empty, places = (x.to(device) for x in (self.patches, self.empty, self.places))
-        return WindowLayout(patches, empty, places, mask, self.size)
+        patches, empty, slots = (x.to(device) for x in (self.patches, self.empty, self.slots))
+        return WindowLayout(patches, empty, slots, mask, self.size)
 
 
 def divide_into_windows(height: int, width: int, window: int, *, shift: int) -> WindowLayout:
-    """Divides a feature map into windows; what they lack at the right and at the bottom is empty.
+    """Divide a feature map into windows; slots beyond the right and bottom borders are empty.
 
     Args:
         height: rows of patches.
         width: columns of patches.
-        window: side of a window, in patches.
-        shift: how far the windows are moved down and to the right, in patches. What they leave at the top and at the
-            left shares the last windows, kept apart by the mask.
+        window: side of a window in patches.
+        shift: shift of the windows down and to the right in patches. The remaining patches at the top and left share
+            the last windows and are separated by the mask.
 
     Returns:
-        The windows, on the CPU.
+        Layout of the windows, on the CPU.
     """
-    numbers = torch.arange(height * width).view(height, width)
-    numbers = F.pad(numbers, (0, -width % window, 0, -height % window), value=-1)
-    patches = _by_window(numbers.roll((-shift, -shift), dims=(0, 1)), window)  # (windows, size)
+    indices = torch.arange(height * width).view(height, width)
+    indices = F.pad(indices, (0, -width % window, 0, -height % window), value=-1)
+    patches = _group_by_window(indices.roll((-shift, -shift), dims=(0, 1)), window)  # (windows, size)
+
     mask = None
     if shift:
-        rows, columns = ((torch.arange(side) >= side - window).int() for side in numbers.shape)
+        rows, columns = ((torch.arange(side) >= side - window).int() for side in indices.shape)
         rows[-shift:], columns[-shift:] = 2, 2
-        region = _by_window(3 * rows[:, None] + columns, window)
+        region = _group_by_window(3 * rows[:, None] + columns, window)
         mask = (region[:, None] != region[:, :, None]) * MASKED
+
     size = patches.shape[1]
     patches = patches.flatten()
-    places = torch.empty(height * width, dtype=torch.long)
     filled = (patches >= 0).nonzero()[:, 0]
-    places[patches[filled]] = filled
-    return WindowLayout(patches.clamp(min=0), (patches < 0).nonzero()[:, 0], places, mask, size)
+    slots = torch.empty(height * width, dtype=torch.long)
+    slots[patches[filled]] = filled
+    return WindowLayout(patches.clamp(min=0), (patches < 0).nonzero()[:, 0], slots, mask, size)
 
 
-def _by_window(x: Tensor, window: int) -> Tensor:
-    """Maps (height, width) to (windows, window^2)."""
+def _group_by_window(x: Tensor, window: int) -> Tensor:
+    """Map (height, width) to (windows, window^2)."""
     x = x.unflatten(1, (-1, window)).unflatten(0, (-1, window))  # (rows, window, columns, window)
     return x.transpose(1, 2).flatten(2, 3).flatten(0, 1)
 
 
 class WindowAttention(nn.Module):
-    """Attention among the patches of a window, with a learned bias for each relative position."""
+    """Attention among the patches of a window, with a learned bias per relative position."""
 
     relative_position_index: Tensor
 
@@ -104,11 +106,14 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attends within windows.
+        """Attend within windows.
 
         Args:
-            x: shape (B * windows, patches, channels).
-            mask: added to the logits, shape (windows, patches, patches); None for nothing.
+            x: features of the patches, shape (B * windows, patches, channels).
+            mask: mask added to the logits, shape (windows, patches, patches); None for no mask.
+
+        Returns:
+            Features, shape of `x`.
         """
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B w, heads, p, d)
         bias = self.relative_position_bias_table.t()[:, self.relative_position_index][None]  # (1, heads, p, p)
@@ -127,12 +132,12 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape (..., channels)."""
+        """Return the shape of the input, (..., channels)."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
 class SwinBlock(nn.Module):
-    """Window attention, then a feed-forward network, each of the normed input and added to it."""
+    """Window attention, then a feed-forward network, each after a norm and with a shortcut."""
 
     def __init__(self, channels: int, *, heads: int, window: int) -> None:
         super().__init__()
@@ -142,22 +147,25 @@ class SwinBlock(nn.Module):
         self.mlp = FeedForward(channels)
 
     def forward(self, x: Tensor, windows: WindowLayout) -> Tensor:
-        """One block.
+        """Apply the block.
 
         Args:
-            x: shape (B, height * width, channels).
-            windows: how the patches are divided.
+            x: features of the patches, shape (B, height * width, channels).
+            windows: layout of the windows.
+
+        Returns:
+            Features, shape of `x`.
         """
         y = self.norm1(x.index_select(1, windows.patches)).index_fill(1, windows.empty, 0)
         y = self.attn(y.view(-1, windows.size, y.shape[-1]), windows.mask).view_as(y)
-        return apply_in_slices(self._feed_forward, x + y.index_select(1, windows.places))
+        return apply_in_slices(self._feed_forward, x + y.index_select(1, windows.slots))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.norm2(x))
 
 
 class PatchMerging(nn.Module):
-    """Four neighbours become one patch of twice the channels."""
+    """Merging of four neighboring patches into one with twice the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -165,14 +173,14 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, height, width, C) to (B, height / 2, width / 2, 2 C), rounded up."""
+        """Map (B, height, width, C) to (B, height / 2, width / 2, 2 C), rounded up."""
         x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        neighbours = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(neighbours, dim=-1)))
+        neighbors = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.reduction(self.norm(torch.cat(neighbors, dim=-1)))
 
 
 class SwinStage(nn.Module):
-    """Blocks whose windows are shifted by turns, and the way down to the next stage."""
+    """Blocks with alternately unshifted and shifted windows, and the downsampling to the next stage."""
 
     def __init__(self, channels: int, *, depth: int, heads: int, window: int, last: bool) -> None:
         super().__init__()
@@ -181,18 +189,19 @@ class SwinStage(nn.Module):
         self.downsample = None if last else PatchMerging(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape (B, height, width, channels)."""
+        """Apply all blocks, without downsampling; return the shape of the input, (B, height, width, channels)."""
         _, height, width, _ = x.shape
-        windows = [divide_into_windows(height, width, self.window, shift=shift) for shift in (0, self.window // 2)]
-        windows = [divided.to(x.device) for divided in windows]
+        layouts = [
+            divide_into_windows(height, width, self.window, shift=shift).to(x.device) for shift in (0, self.window // 2)
+        ]
         x = x.flatten(1, 2)
-        for number, block in enumerate(self.blocks):
-            x = block(x, windows[number % 2])
+        for index, block in enumerate(self.blocks):
+            x = block(x, layouts[index % 2])
         return x.unflatten(1, (height, width))
 
 
 class SwinTransformer(nn.Module):
-    """The backbone: all stages, of which all but the first are returned."""
+    """Swin transformer that returns the feature maps of all stages except the first."""
 
     def __init__(self, config: XposeConfig) -> None:
         super().__init__()
@@ -212,27 +221,28 @@ class SwinTransformer(nn.Module):
             self.add_module(f"norm{stage}", nn.LayerNorm(config.backbone_width << stage))
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Computes feature maps.
+        """Compute feature maps.
 
         Args:
-            image: shape (B, 3, height, width).
+            image: image, shape (B, 3, height, width).
 
         Returns:
-            One map (B, channels, rows, columns) a stage: strides 8, 16, 32 and 192, 384, 768 channels.
+            One map per stage, shape (B, channels, rows, columns): strides 8, 16, 32 and 192, 384, 768 channels.
         """
-        x = self.patch_embed(image)
+        x = self.patch_embed(image)  # (B, height / 4, width / 4, 96)
+
         maps = []
-        for number, stage in enumerate(self.layers):
+        for index, stage in enumerate(self.layers):
             x = stage(x)
-            if number:
-                maps.append(self.get_submodule(f"norm{number}")(x).permute(0, 3, 1, 2))
+            if index:
+                maps.append(self.get_submodule(f"norm{index}")(x).permute(0, 3, 1, 2))
             if isinstance(stage.downsample, PatchMerging):
                 x = stage.downsample(x)
         return maps
 
 
 def relative_positions(window: int) -> Tensor:
-    """Row of the bias table for each pair of patches of a window, shape (window^2, window^2)."""
-    places = torch.cartesian_prod(torch.arange(window), torch.arange(window))  # (window^2, 2), row and column
-    down, right = (places[:, None] - places[None] + window - 1).unbind(-1)
+    """Return the row of the bias table for each pair of patches of a window, shape (window^2, window^2)."""
+    positions = torch.cartesian_prod(torch.arange(window), torch.arange(window))  # (window^2, 2), row and column
+    down, right = (positions[:, None] - positions[None] + window - 1).unbind(-1)
     return down * (2 * window - 1) + right

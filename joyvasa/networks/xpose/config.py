@@ -13,32 +13,32 @@ class XposeConfig(NetworkConfig):
     """Sizes; the defaults are those of the published weights with the Swin-T backbone.
 
     Raises:
-        ConfigError: `bad_network_size`, also where sizes do not fit one another.
+        ConfigError: `bad_network_size`, also if sizes do not match.
     """
 
-    backbone_width: int = 96  # channels of the first stage; doubles with every stage
+    backbone_width: int = 96  # channels of the first stage; doubled by each further stage
     backbone_depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks of each stage
-    backbone_heads: tuple[int, ...] = (3, 6, 12, 24)  # of the attention in each stage
+    backbone_heads: tuple[int, ...] = (3, 6, 12, 24)  # attention heads of each stage
     window: int = 7  # side of an attention window, in patches of 4 pixels
     dim: int = 256  # width of both transformers
-    prompt_dim: int = 512  # of a text embedding by CLIP ViT-B/32
-    levels: int = 4  # feature maps: all stages of the backbone but the first, and one at half the last one's size
+    prompt_dim: int = 512  # text embedding of CLIP ViT-B/32
+    levels: int = 4  # feature maps: stages of the backbone except the first, and one of half the size of the last
     heads: int = 8
-    points: int = 4  # samples that a head takes in each level
+    points: int = 4  # samples per head and level
     encoder_layers: int = 6
     decoder_layers: int = 6
-    box_layers: int = 2  # of the decoder's: they see boxes only, the others boxes and keypoints
-    hidden: int = 2048  # width of the feed-forward layers for the picture and the queries
-    text_hidden: int = 1024  # the same for the text
+    box_layers: int = 2  # first layers of the decoder, which have boxes only; the others have boxes and keypoints
+    hidden: int = 2048  # width of the feed-forward layers of image and queries
+    text_hidden: int = 1024  # width of the feed-forward layers of the text
     text_heads: int = 4
-    fusion_dim: int = 1024  # width of the attention between picture and text
+    fusion_dim: int = 1024  # width of the attention between image and text
     fusion_heads: int = 4
     proposals: int = 900  # boxes that enter the decoder
-    boxes: int = 50  # boxes that get keypoints
-    keypoints: int = 68  # most keypoints of a prompt
-    own_sizes: int = 17  # keypoints whose size is stored under `hw`; that of the others is under `hw_append`
-    labels: int = 2000  # classes of the training, whose embeddings the published file holds
-    padding_dim: int = 768  # width of two parameters of the published file that are not used
+    boxes: int = 50  # boxes with keypoints
+    keypoints: int = 68  # maximum number of keypoint prompts
+    own_sizes: int = 17  # keypoints whose size is stored in `hw`; the sizes of the others are in `hw_append`
+    labels: int = 2000  # training classes, whose embeddings are in the published file but unused
+    padding_dim: int = 768  # width of two unused parameters of the published file
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,12 +16,12 @@ from joyvasa.networks.xpose.text import Text
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What X-Pose says of B pictures: its best boxes with their keypoints, n instance prompts, k keypoints.
+    """Best boxes of B images for n instance prompts, with k keypoints each.
 
     Args:
-        boxes: shape (B, boxes, 4), centre x, y, width, height, as parts of the picture.
-        keypoints: shape (B, boxes, k, 2), x and y, as parts of the picture.
-        logits: shape (B, boxes, n), how well a box fits each instance prompt; minus infinity for padding.
+        boxes: center x, center y, width and height as fractions of the image, shape (B, boxes, 4).
+        keypoints: x and y as fractions of the image, shape (B, boxes, k, 2).
+        logits: score of a box for each instance prompt, minus infinity for padding, shape (B, boxes, n).
     """
 
     boxes: Tensor
@@ -30,7 +30,7 @@ class Predictions:
 
 
 class QueryDecoderLayer(nn.Module):
-    """Attention among queries, to the text and to the picture, then a feed-forward network."""
+    """Attention among queries, to the text and to the image, then a feed-forward network."""
 
     def __init__(self, config: XposeConfig) -> None:
         super().__init__()
@@ -53,32 +53,32 @@ class QueryDecoderLayer(nn.Module):
         cells: Tensor,
         shapes: Shapes,
         text: Text,
-        apart: Tensor | None = None,
+        blocked: Tensor | None = None,
     ) -> Tensor:
-        """One layer over groups of queries; a query attends to its own group only.
+        """Apply the layer to groups of queries, which attend only within their group.
 
         Args:
-            queries: shape (B, groups, size, dim).
-            positions: their position codes, like `queries`.
-            boxes: their places, shape (B, groups, size, 4).
+            queries: queries, shape (B, groups, size, dim).
+            positions: position encodings of the queries, shape of `queries`.
+            boxes: boxes of the queries, shape (B, groups, size, 4).
             cells: encoded cells of all levels, shape (B, N, dim).
             shapes: height and width of each level.
             text: encoded instance prompts.
-            apart: shape (size, size), bool, True where queries do not attend to each other; None for nowhere.
+            blocked: True where queries do not attend to each other, shape (size, size), bool; None for no mask.
 
         Returns:
-            shape of `queries`.
+            Queries, shape of `queries`.
         """
         groups = queries.shape[1]
         x, positions = queries.flatten(0, 1), positions.flatten(0, 1)  # (B groups, size, dim)
-        placed = x + positions
-        x = self.norm2(x + self.self_attn(placed, placed, x, attn_mask=apart, need_weights=False)[0])
+        query = x + positions
+        x = self.norm2(x + self.self_attn(query, query, x, attn_mask=blocked, need_weights=False)[0])
 
         x, positions = x.unflatten(0, (-1, groups)).flatten(1, 2), positions.unflatten(0, (-1, groups)).flatten(1, 2)
-        taken, _ = self.ca_text(
+        from_text, _ = self.ca_text(
             x + positions, text.tokens, text.tokens, key_padding_mask=text.padding, need_weights=False
         )
-        x = self.catext_norm(x + taken)  # (B, groups size, dim)
+        x = self.catext_norm(x + from_text)  # (B, groups size, dim)
         x = self.norm1(x + self.cross_attn(x + positions, boxes.flatten(1, 2), cells, shapes))
         x = self.norm3(x + self.linear2(self.linear1(x).relu()))
         return x.view(queries.shape)
@@ -89,7 +89,7 @@ class Decoder(nn.Module):
 
     Args:
         config: sizes.
-        heads: lists of shared heads under their published names: `bbox_embed`, `pose_embed`, `pose_hw_embed`.
+        heads: shared heads by published name: `bbox_embed`, `pose_embed`, `pose_hw_embed`.
     """
 
     def __init__(self, config: XposeConfig, heads: dict[str, nn.ModuleList]) -> None:
@@ -115,16 +115,16 @@ class Decoder(nn.Module):
         keypoints: Tensor,
         visible: Tensor | None,
     ) -> Predictions:
-        """Decodes boxes and keypoints.
+        """Decode boxes and keypoints.
 
         Args:
-            queries: one a proposal, shape (B, proposals, dim).
-            boxes: of the proposals, shape (B, proposals, 4).
+            queries: one query per proposal, shape (B, proposals, dim).
+            boxes: boxes of the proposals, shape (B, proposals, 4).
             cells: encoded cells of all levels, shape (B, N, dim).
             shapes: height and width of each level.
             text: encoded instance prompts.
             keypoints: embedded keypoint prompts, shape (k, dim).
-            visible: shape (k,), bool, False for padding; None if there is none.
+            visible: False for padding of the keypoint prompts, shape (k,), bool; None without padding.
 
         Returns:
             The best boxes and their keypoints.
@@ -135,16 +135,16 @@ class Decoder(nn.Module):
             x = layer(x, self._positions(boxes), boxes, cells, shapes, text)
             boxes = step_in_logit_space(boxes, self.bbox_embed[0](x))
 
-        x, boxes = self._best(x[:, 0], boxes[:, 0], text)
-        x, boxes = self._with_keypoints(x, boxes, keypoints)  # (B, boxes, 1 + k, ...)
-        apart = None
+        x, boxes = self._select_best(x[:, 0], boxes[:, 0], text)
+        x, boxes = self._add_keypoints(x, boxes, keypoints)  # (B, boxes, 1 + k, ...)
+        blocked = None
         if visible is not None:
-            visible = torch.cat([visible.new_ones(1), visible])  # the box
-            apart = visible[:, None] != visible
+            visible = torch.cat([visible.new_ones(1), visible])  # the box is always visible
+            blocked = visible[:, None] != visible
         for number, layer in enumerate(self.layers[config.box_layers :], 1):
-            x = layer(x, self._positions(boxes), boxes, cells, shapes, text, apart)
+            x = layer(x, self._positions(boxes), boxes, cells, shapes, text, blocked)
             if number < config.decoder_layers - config.box_layers:
-                boxes = self._move_all(x, boxes)
+                boxes = self._refine_groups(x, boxes)
 
         x = self.norm(x)
         return Predictions(
@@ -156,26 +156,26 @@ class Decoder(nn.Module):
     def _positions(self, boxes: Tensor) -> Tensor:
         return self.ref_point_head(box_encoding(boxes, dim=self.config.dim // 2))
 
-    def _best(self, x: Tensor, boxes: Tensor, text: Text) -> tuple[Tensor, Tensor]:
-        """The queries that fit the text best, best first."""
-        chosen = text.best(x, self.config.boxes)[..., None]  # (B, boxes, 1)
-        return x.take_along_dim(chosen, dim=1), boxes.take_along_dim(chosen, dim=1)
+    def _select_best(self, x: Tensor, boxes: Tensor, text: Text) -> tuple[Tensor, Tensor]:
+        """Return the queries that match the text best, best first."""
+        indices = text.select_best(x, self.config.boxes)[..., None]  # (B, boxes, 1)
+        return x.take_along_dim(indices, dim=1), boxes.take_along_dim(indices, dim=1)
 
-    def _with_keypoints(self, x: Tensor, boxes: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Makes groups: a box, then a query for each keypoint around its centre."""
+    def _add_keypoints(self, x: Tensor, boxes: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+        """Form groups of a box and one query per keypoint, placed around the center of the box."""
         count = len(keypoints)
         sizes = torch.cat([self.hw.weight, self.hw_append.weight])[:count].sigmoid()
-        centres = step_in_logit_space(boxes[:, :, None, :2], self.pose_embed[0](keypoints))  # (B, boxes, k, 2)
-        places = torch.cat([centres, boxes[:, :, None, 2:] * sizes], dim=-1)
+        centers = step_in_logit_space(boxes[:, :, None, :2], self.pose_embed[0](keypoints))  # (B, boxes, k, 2)
+        keypoint_boxes = torch.cat([centers, boxes[:, :, None, 2:] * sizes], dim=-1)
         x = torch.cat([x[:, :, None], keypoints.expand(*x.shape[:2], -1, -1)], dim=2)
-        return x, torch.cat([boxes[:, :, None], places], dim=2)
+        return x, torch.cat([boxes[:, :, None], keypoint_boxes], dim=2)
 
-    def _move_all(self, x: Tensor, boxes: Tensor) -> Tensor:
-        """Moves the box and the keypoints of each group."""
+    def _refine_groups(self, x: Tensor, boxes: Tensor) -> Tensor:
+        """Refine the box and the keypoints of each group."""
         steps = torch.cat([self.pose_embed[0](x[:, :, 1:]), self.pose_hw_embed[0](x[:, :, 1:])], dim=-1)
         return step_in_logit_space(boxes, torch.cat([self.bbox_embed[0](x[:, :, :1]), steps], dim=2))
 
 
 def step_in_logit_space(coordinates: Tensor, step: Tensor) -> Tensor:
-    """Coordinates from 0 to 1 after a step in logit space, float32."""
+    """Add a step to the logits of coordinates in [0, 1]; the result is float32."""
     return (step.float() + logit(coordinates.float())).sigmoid()

@@ -15,13 +15,13 @@ from joyvasa.networks.xpose.positions import Shapes
 
 
 class DeformableAttention(nn.Module):
-    """Each head takes a few samples around a query's place in every level, and weighs them.
+    """Attention in which each head samples a few points around the position of a query in every level.
 
     Args:
         dim: width of queries and values.
-        heads: of the attention.
-        levels: feature maps.
-        points: samples that a head takes in each level.
+        heads: number of attention heads.
+        levels: number of feature maps.
+        points: samples per head and level.
     """
 
     def __init__(self, dim: int, *, heads: int, levels: int, points: int) -> None:
@@ -32,54 +32,54 @@ class DeformableAttention(nn.Module):
         self.value_proj = nn.Linear(dim, dim)
         self.output_proj = nn.Linear(dim, dim)
 
-    def forward(self, query: Tensor, places: Tensor, value: Tensor, shapes: Shapes) -> Tensor:
-        """Attends from places in the picture.
+    def forward(self, query: Tensor, positions: Tensor, value: Tensor, shapes: Shapes) -> Tensor:
+        """Attend to samples around positions in the image.
 
         Args:
-            query: shape (B, Q, dim).
-            places: shape (B, Q, 2), x and y, or (B, Q, 4), x, y, width and height of a box; each from 0 to 1. Offsets
-                are counted in cells of a level, or in eighths of a box with four points.
-            value: all cells of all levels, shape (B, cells, dim).
+            query: queries, shape (B, Q, dim).
+            positions: points (x, y), shape (B, Q, 2), or boxes (x, y, width, height), shape (B, Q, 4), in [0, 1]. The
+                unit of sampling offsets is a cell of a level for points, and size / (2 * points) for boxes.
+            value: cells of all levels, shape (B, cells, dim).
             shapes: height and width of each level.
 
         Returns:
-            shape (B, Q, dim).
+            Attended values, shape (B, Q, dim).
         """
         values = self.value_proj(value).float().unflatten(-1, (self.heads, -1))  # (B, cells, heads, d)
         table = SampleTable.build(values, shapes, points=self.points)
-        # All steps to the right before all steps down: what belongs together then lies together in memory.
+        # All x offsets before all y offsets, so that each kind is contiguous in memory.
         weight, bias = (
             parameter.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
             for parameter in (self.sampling_offsets.weight, self.sampling_offsets.bias)
         )
 
-        def attend(query: Tensor, places: Tensor, first_row: Tensor) -> Tensor:
+        def attend(query: Tensor, positions: Tensor, first_row: Tensor) -> Tensor:
             offsets = F.linear(query, weight, bias)  # (rows, 2 * heads * levels * points)
-            shares = self.attention_weights(query).unflatten(-1, (self.heads, -1)).softmax(-1)
+            weights = self.attention_weights(query).unflatten(-1, (self.heads, -1)).softmax(-1)
             with full_precision(query):
-                return table.sample(places.float(), offsets.float(), shares.float(), first_row)
+                return table.sample(positions.float(), offsets.float(), weights.float(), first_row)
 
         first_row = table.rows * torch.arange(len(query), device=query.device, dtype=torch.int32)
         return self.output_proj(
-            apply_in_slices(attend, query, places, first_row[:, None, None].expand(-1, query.shape[1], 1))
+            apply_in_slices(attend, query, positions, first_row[:, None, None].expand(-1, query.shape[1], 1))
         )
 
 
 @dataclass(frozen=True, eq=False)
 class SampleTable:
-    """Feature maps from which weighted sums of bilinear samples are taken; they are zero outside.
+    """Table of feature maps for weighted sums of bilinear samples, zero outside of the maps.
 
-    Such a sum is a weighted sum of rows of a table, four rows a sample. `embedding_bag` computes it in one pass with
-    the channels of a head next to each other in memory, where `grid_sample` would want them plane by plane and would
-    store every sample. Each map has a border of zeros, so a sample needs no test of being inside.
+    Such a sum is a weighted sum of table rows, four per sample. `embedding_bag` computes it in one pass with the
+    channels of a head contiguous in memory, whereas `grid_sample` needs separate planes and stores every sample. Each
+    map has a border of zeros, so that no sample needs a bounds check.
 
     Args:
-        values: shape (B * rows, heads, d).
-        rows: of the table of one picture.
-        points: samples that a head takes in each map.
-        limit_x: width of the map for each sample of a query, shape (heads * levels * points,).
-        limit_y: height of the map, like `limit_x`.
-        start: first row of the map, like `limit_x`.
+        values: rows of the table, shape (B * rows, heads, d).
+        rows: number of rows per image.
+        points: samples per head and map.
+        limit_x: width of the map of each sample, shape (heads * levels * points,).
+        limit_y: height of the map of each sample, like `limit_x`.
+        start: first row of the map of each sample, like `limit_x`.
     """
 
     values: Tensor
@@ -91,12 +91,12 @@ class SampleTable:
 
     @classmethod
     def build(cls, values: Tensor, shapes: Shapes, *, points: int) -> SampleTable:
-        """Puts a border of zeros around every map.
+        """Build a table, with a border of zeros around each map.
 
         Args:
-            values: shape (B, cells, heads, d).
+            values: cells of all maps, shape (B, cells, heads, d).
             shapes: height and width of each map.
-            points: samples that a head takes in each map.
+            points: samples per head and map.
         """
         *starts, rows = accumulate(((height + 2) * (width + 2) for height, width in shapes), initial=0)
         table = values.new_zeros(values.shape[0], rows, *values.shape[2:])
@@ -110,42 +110,42 @@ class SampleTable:
         limit_x, limit_y, first = samples.unbind(1)
         return cls(table.flatten(0, 1), rows, points, limit_x, limit_y, first)
 
-    def sample(self, places: Tensor, offsets: Tensor, shares: Tensor, first_row: Tensor) -> Tensor:
-        """Weighted sums of samples.
+    def sample(self, positions: Tensor, offsets: Tensor, weights: Tensor, first_row: Tensor) -> Tensor:
+        """Compute weighted sums of bilinear samples.
 
         Args:
-            places: shape (Q, 2 or 4), as in `DeformableAttention.forward`.
-            offsets: shape (Q, 2 * heads * levels * points), those in x before those in y.
-            shares: weights of the samples, shape (Q, heads, levels * points).
-            first_row: of the picture that each query belongs to, int32, shape (Q, 1).
+            positions: positions of the queries, shape (Q, 2 or 4), see `DeformableAttention.forward`.
+            offsets: offsets of the samples, x before y, shape (Q, 2 * heads * levels * points).
+            weights: weights of the samples, shape (Q, heads, levels * points).
+            first_row: first table row of each query's image, shape (Q, 1), int32.
 
         Returns:
-            shape (Q, heads * d).
+            Sums, shape (Q, heads * d).
         """
         heads, d = self.values.shape[1:]
         right, down = offsets.chunk(2, dim=1)  # (Q, samples)
-        if places.shape[1] == 4:
-            reach = 0.5 / self.points  # of a step of 1, in sides of the box
-            right = right * (places[:, 2:3] * (reach * self.limit_x))
-            down = down * (places[:, 3:4] * (reach * self.limit_y))
-        # Cells with the border counted: the centre of the first is 1.
-        x = torch.addcmul(right, places[:, 0:1], self.limit_x) + 0.5
-        y = torch.addcmul(down, places[:, 1:2], self.limit_y) + 0.5
+        if positions.shape[1] == 4:
+            unit = 0.5 / self.points  # of an offset, relative to the size of the box
+            right = right * (positions[:, 2:3] * (unit * self.limit_x))
+            down = down * (positions[:, 3:4] * (unit * self.limit_y))
+        # Cells including the border: the center of the first inner cell is 1.
+        x = torch.addcmul(right, positions[:, 0:1], self.limit_x) + 0.5
+        y = torch.addcmul(down, positions[:, 1:2], self.limit_y) + 0.5
         x, y = torch.minimum(x.clamp(min=0), self.limit_x + 1), torch.minimum(y.clamp(min=0), self.limit_y + 1)
         left, top = torch.minimum(x.floor(), self.limit_x), torch.minimum(y.floor(), self.limit_y)
 
-        corner = torch.addcmul(left + self.start, top, self.limit_x + 2).int()  # exact: fewer than 2^24 rows a picture
-        number = torch.arange(heads, device=places.device, dtype=torch.int32).repeat_interleave(shares.shape[2])
-        upper_left = ((corner + first_row) * heads + number).view_as(shares)
-        lower_left = upper_left + ((self.limit_x + 2).int() * heads).view_as(shares[0])
+        corner = torch.addcmul(left + self.start, top, self.limit_x + 2).int()  # exact: fewer than 2^24 rows per image
+        head = torch.arange(heads, device=positions.device, dtype=torch.int32).repeat_interleave(weights.shape[2])
+        upper_left = ((corner + first_row) * heads + head).view_as(weights)
+        lower_left = upper_left + ((self.limit_x + 2).int() * heads).view_as(weights[0])
         rows = torch.cat([upper_left, upper_left + heads, lower_left, lower_left + heads], dim=-1)
 
-        to_right, to_bottom = (x - left).view_as(shares), (y - top).view_as(shares)
-        lower = shares * to_bottom
-        upper = shares - lower
+        to_right, to_bottom = (x - left).view_as(weights), (y - top).view_as(weights)
+        lower = weights * to_bottom
+        upper = weights - lower
         upper_right, lower_right = upper * to_right, lower * to_right
-        parts = torch.cat([upper - upper_right, upper_right, lower - lower_right, lower_right], dim=-1)
+        corner_weights = torch.cat([upper - upper_right, upper_right, lower - lower_right, lower_right], dim=-1)
         bags = F.embedding_bag(
-            rows.flatten(0, 1), self.values.flatten(0, 1), mode="sum", per_sample_weights=parts.flatten(0, 1)
+            rows.flatten(0, 1), self.values.flatten(0, 1), mode="sum", per_sample_weights=corner_weights.flatten(0, 1)
         )  # (Q * heads, d)
         return bags.view(-1, heads * d)

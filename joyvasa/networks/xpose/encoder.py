@@ -1,4 +1,4 @@
-"""Encoder of X-Pose: feature maps and text in turns."""
+"""Encoder of X-Pose: alternating layers over feature maps and text."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class EncoderLayer(nn.Module):
         self.linear2 = nn.Linear(config.hidden, dim)
         self.norm2 = nn.LayerNorm(dim)
 
-    def forward(self, cells: Tensor, positions: Tensor, places: Tensor, shapes: Shapes) -> Tensor:
-        """Keeps the shape of the cells; arguments as in `Encoder.forward`."""
-        cells = self.norm1(cells + self.self_attn(cells + positions, places, cells, shapes))
+    def forward(self, cells: Tensor, positions: Tensor, centers: Tensor, shapes: Shapes) -> Tensor:
+        """Return the shape of the cells; arguments as in `Encoder.forward`."""
+        cells = self.norm1(cells + self.self_attn(cells + positions, centers, cells, shapes))
         return apply_in_slices(self._feed_forward, cells)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Fusion, text and deformable layers in turns."""
+    """Alternating fusion, text and deformable layers."""
 
     def __init__(self, config: XposeConfig) -> None:
         super().__init__()
@@ -47,24 +47,24 @@ class Encoder(nn.Module):
         )
 
     def forward(
-        self, cells: Tensor, positions: Tensor, places: Tensor, shapes: Shapes, text: Tensor, used: Tensor | None
+        self, cells: Tensor, positions: Tensor, centers: Tensor, shapes: Shapes, text: Tensor, used: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Encodes picture and text.
+        """Encode image and text.
 
         Args:
-            cells: all cells of all levels, shape (B, N, dim).
-            positions: their position codes, shape (N, dim).
-            places: their centres, shape (N, 2), x and y from 0 to 1.
+            cells: cells of all levels, shape (B, N, dim).
+            positions: position encodings of the cells, shape (N, dim).
+            centers: centers of the cells, x and y in [0, 1], shape (N, 2).
             shapes: height and width of each level.
-            text: tokens, shape (B, n, dim).
-            used: shape (n,), bool, False for padding; None if all are used.
+            text: tokens of the instance prompts, shape (B, n, dim).
+            used: False for padding of the tokens, shape (n,), bool; None without padding.
 
         Returns:
-            Encoded cells and tokens, shapes as they came.
+            Encoded cells and tokens, shapes of `cells` and `text`.
         """
-        places = places.expand(cells.shape[0], -1, -1)
+        centers = centers.expand(cells.shape[0], -1, -1)
         for fusion, text_layer, layer in zip(self.fusion_layers, self.text_layers, self.layers, strict=True):
             cells, text = fusion(cells, text, used)
             text = text_layer(text)
-            cells = layer(cells, positions, places, shapes)
+            cells = layer(cells, positions, centers, shapes)
         return cells, text

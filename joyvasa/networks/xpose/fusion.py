@@ -1,4 +1,4 @@
-"""Picture and text look at each other (GLIP, arXiv:2112.03857, section 3.2)."""
+"""Fusion of image and text by bidirectional attention (GLIP, arXiv:2112.03857, section 3.2)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LOGIT_RANGE = 50_000.0  # logits further below the largest count as this far below
+LOGIT_RANGE = 50_000.0  # logits are clamped to this range below the largest
 
 
 class BiAttention(nn.Module):
-    """One table of logits between cells and text tokens, read in both directions.
+    """Attention between cells and text tokens that uses the same logits in both directions.
 
-    There are thousands of cells and few tokens. So the projections of the cells are never computed: they are linear,
-    and are applied to the tokens' side of each product instead.
+    There are thousands of cells and few tokens, so the linear projections of the cells are applied to the tokens' side
+    of each product instead.
 
     Args:
         dim: width of cells and tokens.
-        inner_dim: width of all heads together.
-        heads: of the attention.
+        inner_dim: total width of all heads.
+        heads: number of attention heads.
     """
 
     def __init__(self, dim: int, *, inner_dim: int, heads: int) -> None:
@@ -34,16 +34,16 @@ class BiAttention(nn.Module):
         self.out_l_proj = nn.Linear(inner_dim, dim)
 
     def forward(self, cells: Tensor, tokens: Tensor, used: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Attends both ways.
+        """Attend in both directions.
 
         Args:
-            cells: shape (B, N, dim).
-            tokens: shape (B, n, dim).
-            used: shape (n,), bool, False for padding; None if all are used.
+            cells: cells of the image, shape (B, N, dim).
+            tokens: tokens of the text, shape (B, n, dim).
+            used: False for padding of the tokens, shape (n,), bool; None without padding.
 
         Returns:
-            Shares (B, N, heads * n) and values (B, heads * n, dim), whose product is what the cells take from the
-            tokens; and what the tokens take from the cells (B, n, dim).
+            Weights, shape (B, N, heads * n), and values, shape (B, heads * n, dim), whose product is the update of the
+            cells; and the update of the tokens, shape (B, n, dim).
         """
         keys = self.l_proj(tokens).unflatten(-1, (self.heads, -1))  # (B, n, heads, d)
         keys = keys / math.sqrt(keys.shape[-1])
@@ -54,25 +54,25 @@ class BiAttention(nn.Module):
 
         values = self.values_l_proj(tokens).unflatten(-1, (self.heads, -1))
         values = torch.einsum("bnhd,chd->bhnc", values, self.out_v_proj.weight.unflatten(-1, (self.heads, -1)))
-        values = (values + self.out_v_proj.bias / self.heads).flatten(1, 2)  # the shares of a head add up to 1
-        shares = logits.unflatten(1, (self.heads, -1))  # (B, heads, n, N)
+        values = (values + self.out_v_proj.bias / self.heads).flatten(1, 2)  # the weights of a head add up to 1
+        weights = logits.unflatten(1, (self.heads, -1))  # (B, heads, n, N)
         if used is not None:
-            shares = shares.masked_fill(~used[:, None], -math.inf)
-        shares = shares.softmax(dim=2).flatten(1, 2).transpose(1, 2)  # (B, N, heads * n)
+            weights = weights.masked_fill(~used[:, None], -math.inf)
+        weights = weights.softmax(dim=2).flatten(1, 2).transpose(1, 2)  # (B, N, heads * n)
 
         pooled = (logits - logits.amax(-1, keepdim=True)).clamp(min=-LOGIT_RANGE).softmax(-1) @ cells
-        taken = torch.einsum(
+        attended = torch.einsum(
             "bhnc,hdc->bnhd", pooled.unflatten(1, (self.heads, -1)), self._by_head(self.values_v_proj.weight)
         )
-        to_tokens = self.out_l_proj((taken + self._by_head(self.values_v_proj.bias)).flatten(2))
-        return shares, values, to_tokens
+        token_update = self.out_l_proj((attended + self._by_head(self.values_v_proj.bias)).flatten(2))
+        return weights, values, token_update
 
     def _by_head(self, parameter: Tensor) -> Tensor:
         return parameter.unflatten(0, (self.heads, -1))
 
 
 class FusionLayer(nn.Module):
-    """`BiAttention` of the normed input, added to the normed input."""
+    """`BiAttention` of the normalized input, added to the normalized input."""
 
     def __init__(self, dim: int, *, inner_dim: int, heads: int) -> None:
         super().__init__()
@@ -83,17 +83,17 @@ class FusionLayer(nn.Module):
         self.gamma_l = nn.Parameter(torch.full((dim,), 1e-4))
 
     def forward(self, cells: Tensor, tokens: Tensor, used: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Keeps the shapes; arguments as in `BiAttention.forward`."""
+        """Return the shapes of cells and tokens; arguments as in `BiAttention.forward`."""
         cells, tokens = self.layer_norm_v(cells), self.layer_norm_l(tokens)
-        shares, values, to_tokens = self.attn(cells, tokens, used)
-        return torch.baddbmm(cells, shares, self.gamma_v * values), tokens + self.gamma_l * to_tokens
+        weights, values, token_update = self.attn(cells, tokens, used)
+        return torch.baddbmm(cells, weights, self.gamma_v * values), tokens + self.gamma_l * token_update
 
 
 class TextLayer(nn.Module):
-    """A transformer layer in which a token attends to itself only.
+    """Transformer layer in which a token attends only to itself.
 
-    Each prompt is one token, so the softmax over it is 1 and queries, keys and position codes have no effect: the
-    attention is a linear map. Their parameters exist because published files hold them.
+    A softmax over one token is 1, so queries, keys and position encodings have no effect and the attention is a linear
+    map. Their parameters exist only to match the published files.
     """
 
     def __init__(self, dim: int, *, heads: int, hidden: int) -> None:
@@ -105,7 +105,7 @@ class TextLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Keeps the shape (batch, tokens, dim)."""
+        """Return the shape of the input, (batch, tokens, dim)."""
         dim = tokens.shape[-1]
         value = F.linear(tokens, self.self_attn.in_proj_weight[2 * dim :], self.self_attn.in_proj_bias[2 * dim :])
         tokens = self.norm1(tokens + self.self_attn.out_proj(value))

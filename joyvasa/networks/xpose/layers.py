@@ -1,4 +1,4 @@
-"""What several parts of X-Pose share."""
+"""Layers and helpers shared by the parts of X-Pose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-ROWS = 2048  # of a slice: what is computed between its input and its output stays in a processor's cache
+ROWS = 2048  # per slice, whose intermediate results then fit into a processor's cache
 
 
 class Mlp(nn.Module):
@@ -19,24 +19,25 @@ class Mlp(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (..., first width) to (..., last width)."""
+        """Map (..., first width) to (..., last width)."""
         for layer in self.layers[:-1]:
             x = layer(x).relu()
         return self.layers[-1](x)
 
 
 def apply_in_slices(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """Applies a function of single rows to many rows, some at a time.
+    """Apply a row-wise function to slices of rows.
 
-    A picture has tens of thousands of rows, and what a function holds in between is several times its input.
+    An image has tens of thousands of rows, and intermediate results are several times as large as the input.
 
     Args:
-        function: of tensors of shape (rows, ...); each row of the result comes from the same rows of the inputs.
-        *inputs: each of shape (B, N, ...).
+        function: function of tensors of shape (rows, ...) that computes each row of the result from the same rows of
+            the inputs.
+        *inputs: tensors, shape (B, N, ...).
 
     Returns:
-        shape (B, N, ...).
+        Result, shape (B, N, ...).
     """
     batch = inputs[0].shape[0]
     slices = zip(*(x.flatten(0, 1).split(ROWS) for x in inputs), strict=True)
-    return torch.cat([function(*part) for part in slices]).unflatten(0, (batch, -1))
+    return torch.cat([function(*tensors) for tensors in slices]).unflatten(0, (batch, -1))

@@ -1,4 +1,4 @@
-"""X-Pose: a picture and prompts become boxes and keypoints (Yang et al. 2024, arXiv:2310.08530)."""
+"""X-Pose: detects boxes and keypoints that prompts describe (Yang et al. 2024, arXiv:2310.08530)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from joyvasa.networks.xpose.positions import Shapes, cell_centers, map_encoding
 from joyvasa.networks.xpose.text import Prompts, Text
 
 NORM_GROUPS = 32
-PROPOSAL_SIDE = 0.05  # of the boxes proposed in the finest level, as part of the picture; doubles with every level
-PROPOSAL_MARGIN = 0.01  # proposals nearer than this to the picture's border are void
+PROPOSAL_SIDE = 0.05  # of proposals in the finest level, as a fraction of the image; doubled by each further level
+PROPOSAL_MARGIN = 0.01  # proposals closer than this to the border of the image are invalid
 
 
 class Transformer(nn.Module):
-    """Encoder, choice of proposals and decoder."""
+    """Encoder, selection of proposals and decoder."""
 
     def __init__(self, config: XposeConfig, heads: dict[str, nn.ModuleList]) -> None:
         super().__init__()
@@ -39,14 +39,14 @@ class Transformer(nn.Module):
     def forward(
         self, maps: list[Tensor], instances: Tensor, keypoints: Tensor, used: Tensor | None, visible: Tensor | None
     ) -> Predictions:
-        """Finds boxes and keypoints.
+        """Detect boxes and keypoints.
 
         Args:
             maps: feature maps, each of shape (B, dim, height, width).
             instances: embedded instance prompts, shape (n, dim).
             keypoints: embedded keypoint prompts, shape (k, dim).
-            used: shape (n,), bool, False for padding; None if there is none.
-            visible: the same for keypoints.
+            used: False for padding of the instance prompts, shape (n,), bool; None without padding.
+            visible: False for padding of the keypoint prompts, shape (k,), bool; None without padding.
         """
         shapes = [(level.shape[2], level.shape[3]) for level in maps]
         device = maps[0].device
@@ -57,26 +57,28 @@ class Transformer(nn.Module):
                 for shape, level_embed in zip(shapes, self.level_embed, strict=True)
             ]
         )
+
         tokens = instances.expand(len(cells), -1, -1)
         cells, tokens = self.encoder(cells, positions, cell_centers(shapes, device=device), shapes, tokens, used)
         text = Text(tokens, used)
+
         boxes = self._propose(cells, shapes, text)
         queries = self.tgt_embed.weight[: boxes.shape[1]].expand(len(cells), -1, -1)
         return self.decoder(queries, boxes, cells, shapes, text, keypoints, visible)
 
     def _propose(self, cells: Tensor, shapes: Shapes, text: Text) -> Tensor:
-        """Boxes at the cells that fit the text best, shape (B, proposals, 4), best first."""
+        """Return boxes at the cells that match the text best, shape (B, proposals, 4), best first."""
         proposals, valid = box_proposals(shapes, device=cells.device)
         x = self.enc_output_norm(self.enc_output(cells * valid[:, None]))
-        chosen = text.best(x, self.config.proposals)  # (B, proposals)
-        steps = self.enc_out_bbox_embed(x.take_along_dim(chosen[..., None], dim=1))
-        return (steps.float() + proposals[chosen]).sigmoid()
+        indices = text.select_best(x, self.config.proposals)  # (B, proposals)
+        steps = self.enc_out_bbox_embed(x.take_along_dim(indices[..., None], dim=1))
+        return (steps.float() + proposals[indices]).sigmoid()
 
 
 class Xpose(nn.Module):
-    """Boxes and keypoints of whatever is named.
+    """Detector of boxes and keypoints described by text.
 
-    The weights that fit it are published for non-commercial research only; none are part of this project.
+    Its weights are published for non-commercial research only and are not part of this project.
     """
 
     def __init__(self, config: XposeConfig | None = None) -> None:
@@ -84,7 +86,7 @@ class Xpose(nn.Module):
         self.config = config = config or XposeConfig()
         dim = config.dim
         keypoint_layers = config.decoder_layers - config.box_layers
-        # Every layer uses the same head, and published files hold it under the name of each.
+        # All layers share one head; published files contain it under the name of each layer.
         heads = {
             "bbox_embed": nn.ModuleList([Mlp(dim, dim, dim, 4)] * config.decoder_layers),
             "pose_embed": nn.ModuleList([Mlp(dim, dim, dim, 2)] * (keypoint_layers + 1)),
@@ -93,7 +95,7 @@ class Xpose(nn.Module):
         self.transformer = Transformer(config, heads)
         self.projection = Mlp(config.prompt_dim, dim, dim, dim)
         self.projection_kpt = Mlp(config.prompt_dim, dim, dim, dim)
-        # Of the training; published files hold them.
+        # Used in training only; contained in published files.
         self.label_enc = nn.Embedding(config.labels + 1, dim)
         self.pos_proj = nn.Linear(dim, config.padding_dim)
         self.padding = nn.Embedding(1, config.padding_dim)
@@ -113,19 +115,20 @@ class Xpose(nn.Module):
         self.pose_hw_embed = heads["pose_hw_embed"]
 
     def forward(self, image: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        """`boxes` and `keypoints` of `predict`."""
-        found = self.predict(image, prompts)
-        return found.boxes, found.keypoints
+        """Return `boxes` and `keypoints` of `predict`."""
+        predictions = self.predict(image, prompts)
+        return predictions.boxes, predictions.keypoints
 
     def predict(self, image: Tensor, prompts: Prompts) -> Predictions:
-        """Finds boxes and keypoints.
+        """Detect boxes and keypoints.
 
         Args:
-            image: RGB with the mean and deviation of ImageNet taken out, shape (B, 3, height, width); all of it counts.
-            prompts: what is looked for, the same in all pictures.
+            image: RGB image normalized by mean and deviation of ImageNet, without padding, shape
+                (B, 3, height, width).
+            prompts: prompts for all images.
 
         Returns:
-            The 50 boxes of each picture that fit best, with k keypoints each.
+            The 50 best boxes of each image, with k keypoints each.
 
         Raises:
             ConfigError: `too_many_keypoints`.
@@ -136,6 +139,7 @@ class Xpose(nn.Module):
                 f"xpose: {len(prompts.keypoints)} keypoint prompts found; expected at most {self.config.keypoints}: "
                 "ask for fewer",
             )
+
         stages = self.backbone[0](image)
         maps = [project(stage) for project, stage in zip(self.input_proj, [*stages, stages[-1]], strict=True)]
         return self.transformer(
@@ -148,14 +152,15 @@ class Xpose(nn.Module):
 
 
 def box_proposals(shapes: Shapes, *, device: torch.device) -> tuple[Tensor, Tensor]:
-    """A box around every cell.
+    """Return one box per cell.
 
     Args:
         shapes: height and width of each level.
-        device: of the result.
+        device: device of the result.
 
     Returns:
-        Logits of centre x, y, width and height, shape (N, 4), infinite for void boxes; and which are not void, (N,).
+        Logits of center x, center y, width and height, infinite for invalid boxes, shape (N, 4); and the valid boxes,
+        shape (N,), bool.
     """
     sides = torch.cat(
         [

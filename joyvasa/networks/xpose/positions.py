@@ -1,4 +1,4 @@
-"""Places in a picture as sines, logits and plain coordinates."""
+"""Positions in an image: sine encodings, logits and coordinates."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from joyvasa.networks.layers import full_precision
 
 Shapes = Sequence[tuple[int, int]]  # height and width of each level
 
-MAP_TEMPERATURE = 20  # of the code of places in feature maps (DINO, arXiv:2203.03605)
-BOX_TEMPERATURE = 10_000  # of the code of boxes (Vaswani et al. 2017)
-LOGIT_LIMIT = 1e-3  # nearest that a coordinate comes to 0 and 1 in `logit`
+MAP_TEMPERATURE = 20  # of the position encoding of feature maps (DINO, arXiv:2203.03605)
+BOX_TEMPERATURE = 10_000  # of the position encoding of boxes (Vaswani et al. 2017)
+LOGIT_LIMIT = 1e-3  # minimum distance of coordinates from 0 and 1 in `logit`
 
 
 def sine_encoding(values: Tensor, *, dim: int, temperature: float) -> Tensor:
-    """Numbers from 0 to 1 as sines (even places) and cosines (odd places) of falling frequency.
+    """Encode numbers in [0, 1] as sines (even indices) and cosines (odd indices) of decreasing frequency.
 
     Args:
-        values: any shape.
-        dim: of each number's code; even.
+        values: numbers, any shape.
+        dim: even width of the encoding of one number.
         temperature: ratio of the highest to the lowest frequency.
 
     Returns:
-        shape (..., dim), float32.
+        Encodings, shape (..., dim), float32.
     """
     with full_precision(values):
         exponents = torch.arange(0, dim, 2, device=values.device) / dim
@@ -35,18 +35,18 @@ def sine_encoding(values: Tensor, *, dim: int, temperature: float) -> Tensor:
 
 
 def map_encoding(height: int, width: int, *, dim: int, device: torch.device) -> Tensor:
-    """Position code of a feature map.
+    """Return the position encodings of the cells of a feature map.
 
     Args:
-        height: rows.
-        width: columns.
-        dim: of the code; one half is for y, the other for x.
-        device: of the result.
+        height: number of rows.
+        width: number of columns.
+        dim: width of the encoding; the first half encodes y, the second x.
+        device: device of the result.
 
     Returns:
-        shape (height * width, dim), row by row.
+        Encodings, shape (height * width, dim), row by row.
     """
-    # The published code counts from 1 and keeps the quotient from being exactly 1.
+    # As in the published code, cells are counted from 1 and the quotient is slightly below 1.
     y, x = ((torch.arange(size, device=device) + 1) / (size + 1e-6) for size in (height, width))
     half = {"dim": dim // 2, "temperature": MAP_TEMPERATURE}
     rows = sine_encoding(y, **half)[:, None].expand(-1, width, -1)
@@ -55,34 +55,34 @@ def map_encoding(height: int, width: int, *, dim: int, device: torch.device) -> 
 
 
 def box_encoding(boxes: Tensor, *, dim: int) -> Tensor:
-    """Position code of boxes.
+    """Return the position encodings of boxes.
 
     Args:
-        boxes: shape (..., 4), centre x, y, width, height, each from 0 to 1.
-        dim: of the code of one number; even.
+        boxes: center x, center y, width and height in [0, 1], shape (..., 4).
+        dim: even width of the encoding of one number.
 
     Returns:
-        shape (..., 4 dim): y, x, width, height.
+        Encodings in the order y, x, width, height, shape (..., 4 * dim).
     """
     ordered = torch.stack([boxes[..., axis] for axis in (1, 0, 2, 3)], dim=-1)
     return sine_encoding(ordered, dim=dim, temperature=BOX_TEMPERATURE).flatten(-2)
 
 
 def logit(values: Tensor) -> Tensor:
-    """Inverse of the sigmoid, finite for 0 and 1."""
+    """Return the inverse of the sigmoid, finite for 0 and 1."""
     values = values.clamp(0, 1)
     return torch.log(values.clamp(min=LOGIT_LIMIT) / (1 - values).clamp(min=LOGIT_LIMIT))
 
 
 def cell_centers(shapes: Shapes, *, device: torch.device) -> Tensor:
-    """Centres of all cells of all levels.
+    """Return the centers of the cells of all levels.
 
     Args:
         shapes: height and width of each level.
-        device: of the result.
+        device: device of the result.
 
     Returns:
-        shape (cells, 2), x and y from 0 to 1, level by level and row by row.
+        Centers, x and y in [0, 1], level by level and row by row, shape (cells, 2).
     """
     levels = []
     for height, width in shapes:

@@ -1,4 +1,4 @@
-"""Prompts of X-Pose, and how well queries fit them."""
+"""Prompts of X-Pose and their scores."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """Text embeddings of what is looked for, by CLIP ViT-B/32.
+    """Text embeddings of prompts by CLIP ViT-B/32.
 
-    The published code fills prompts up to fixed numbers of rows. Rows of padding change nothing but the time, so they
-    are best left out.
+    The published code pads prompts to fixed numbers of rows. Padding only costs time, so it is best omitted.
 
     Args:
-        instances: names of things, shape (n, 512), for example of "face".
-        keypoints: names of their keypoints, shape (k, 512).
-        instances_used: shape (n,), bool, False for padding; None if there is none.
-        keypoints_used: the same for keypoints, shape (k,).
+        instances: embeddings of object names such as "face", shape (n, 512).
+        keypoints: embeddings of keypoint names, shape (k, 512).
+        instances_used: False for padding of `instances`, shape (n,), bool; None without padding.
+        keypoints_used: False for padding of `keypoints`, shape (k,), bool; None without padding.
     """
 
     instances: Tensor
@@ -30,11 +29,11 @@ class Prompts:
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """Instance prompts that the encoder has seen together with the picture.
+    """Instance prompts, encoded together with the image.
 
     Args:
-        tokens: shape (B, n, dim).
-        used: shape (n,), bool, False for padding; None if there is none.
+        tokens: one token per prompt, shape (B, n, dim).
+        used: False for padding, shape (n,), bool; None without padding.
     """
 
     tokens: Tensor
@@ -42,15 +41,15 @@ class Text:
 
     @property
     def padding(self) -> Tensor | None:
-        """Shape (B, n), bool, True for padding; None if there is none."""
+        """Return True for padding, shape (B, n), bool; None without padding."""
         return None if self.used is None else (~self.used).expand(self.tokens.shape[:2])
 
     def logits(self, x: Tensor) -> Tensor:
-        """How well each query fits each prompt: maps (B, Q, dim) to (B, Q, n)."""
+        """Score queries for each prompt; map (B, Q, dim) to (B, Q, n)."""
         logits = (x @ self.tokens.transpose(1, 2)).float()
         return logits if self.used is None else logits.masked_fill(~self.used, -math.inf)
 
-    def best(self, x: Tensor, count: int) -> Tensor:
-        """Indices of the queries that fit any prompt best: maps (B, Q, dim) to (B, count), best first."""
-        fits = self.logits(x).amax(-1)
-        return fits.topk(min(count, fits.shape[1]), dim=1).indices
+    def select_best(self, x: Tensor, count: int) -> Tensor:
+        """Return the indices of the queries with the best scores; map (B, Q, dim) to (B, count), best first."""
+        scores = self.logits(x).amax(-1)
+        return scores.topk(min(count, scores.shape[1]), dim=1).indices

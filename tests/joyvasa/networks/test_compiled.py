@@ -12,7 +12,7 @@ from joyvasa.runtime import device as device_module
 from tests.joyvasa.small_generator import SMALL
 
 CPU = torch.device("cpu")
-needs_compiler = pytest.mark.skipif(bool(device_module.compiler_missing(CPU)), reason="no C++ compiler here")
+needs_compiler = pytest.mark.skipif(bool(device_module.find_missing_compiler(CPU)), reason="no C++ compiler here")
 
 
 def models(*settings: str) -> Models:
@@ -57,7 +57,7 @@ def test_models_do_not_share_networks_with_compiled_ones():
 
 def test_a_missing_compiler_is_named(monkeypatch):
     monkeypatch.setattr(device_module.shutil, "which", lambda name: None)
-    assert device_module.compiler_missing(CPU) == "a C++ compiler, g++ or clang++"
+    assert device_module.find_missing_compiler(CPU) == "a C++ compiler, g++ or clang++"
     with pytest.raises(EnvironmentFault, match=r"compiler_missing: torch_compile is true: a C\+\+ compiler, g\+\+"):
         models("torch_compile=true")
 

@@ -1,6 +1,6 @@
-"""mPLUG-Owl2: pictures and text to the next word (Ye et al. 2023); the backbone of Q-Align.
+"""mPLUG-Owl2: vision-language model (Ye et al. 2023), the backbone of Q-Align.
 
-Weights are named as in Q-Align's published checkpoint `one-align`.
+Weights have the names of Q-Align's published checkpoint `one-align`.
 """
 
 from joyvasa.networks.metrics.mplug_owl2.config import AbstractorConfig, LanguageConfig, MplugOwl2Config, VisionConfig

@@ -1,4 +1,4 @@
-"""Features of patches to a few tokens that the language model reads."""
+"""Visual abstractor: condenses patch features into a few tokens of the language model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MLP_NORM_EPSILON = 1e-6
 
 
 class VisualAbstractor(nn.Module):
-    """Learnt queries attend to themselves and to the patches.
+    """Learned queries that attend to themselves and to the patches.
 
     Args:
         config: sizes.
-        patches_per_side: of a picture.
+        patches_per_side: number of patches along a side of the image.
         outputs: width of the language model.
     """
 
@@ -29,13 +29,13 @@ class VisualAbstractor(nn.Module):
         self.visual_fc = nn.Linear(config.hidden_size, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Sums up.
+        """Condense patch features.
 
         Args:
-            features: of the vision transformer, shape (batch, 1025, 1024).
+            features: output of the vision transformer, shape (batch, 1025, 1024).
 
         Returns:
-            shape (batch, 65, 4096): the queries, then a token for the end of the picture.
+            Tokens, shape (batch, 65, 4096): the queries, then an end-of-image token.
         """
         x = self.encoder(self.query_embeds.expand(len(features), -1, -1), features)
         return torch.cat([self.visual_fc(x), self.vit_eos.expand(len(features), -1, -1)], dim=1)
@@ -53,7 +53,7 @@ class _Encoder(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Holds the attention under its published name."""
+    """Container of the attention, for its published name."""
 
     def __init__(self, config: AbstractorConfig, patches_per_side: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class _Layer(nn.Module):
 
 
 class _CrossAttention(nn.Module):
-    """Attention and a perceptron; what is added to is the normalised query, as the weights were trained."""
+    """Attention and a perceptron; the shortcut is the normalized query, as in the training of the weights."""
 
     def __init__(self, config: AbstractorConfig, patches_per_side: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class _CrossAttention(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Positions are added to queries and keys, not to values."""
+    """Attention with positions added to queries and keys, not to values."""
 
     q_pos_embed: Tensor
     k_pos_embed: Tensor
@@ -95,10 +95,10 @@ class _Attention(nn.Module):
         self.register_buffer("k_pos_embed", patch_positions(patches_per_side, width))
 
     def forward(self, query: Tensor, features: Tensor) -> Tensor:
-        both = torch.cat([query, features], dim=1)
+        tokens = torch.cat([query, features], dim=1)
         positions = torch.cat([self.q_pos_embed, self.k_pos_embed])
-        parts = self.query(query + self.q_pos_embed), self.key(both + positions), self.value(both)
-        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+        projections = self.query(query + self.q_pos_embed), self.key(tokens + positions), self.value(tokens)
+        q, k, v = (projection.unflatten(2, (self.heads, -1)).transpose(1, 2) for projection in projections)
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
@@ -127,12 +127,12 @@ class _GatedPerceptron(nn.Module):
 
 
 def query_positions(count: int, width: int) -> Tensor:
-    """Sines, then cosines, of the index; shape (count, width)."""
+    """Return sines, then cosines, of the index, shape (count, width)."""
     return _waves(torch.arange(count, dtype=torch.float64), width).float()
 
 
 def patch_positions(side: int, width: int) -> Tensor:
-    """Zeros for the class token, then column and row of each patch; shape (side * side + 1, width)."""
+    """Return zeros for the class token, then the code of column and row per patch, shape (side² + 1, width)."""
     steps = torch.arange(side, dtype=torch.float64)
     rows, columns = torch.meshgrid(steps, steps, indexing="ij")
     table = torch.cat([_waves(columns.flatten(), width // 2), _waves(rows.flatten(), width // 2)], dim=1)
@@ -140,7 +140,7 @@ def patch_positions(side: int, width: int) -> Tensor:
 
 
 def _waves(positions: Tensor, width: int) -> Tensor:
-    """The position encoding of "Attention is all you need", sines and cosines apart."""
+    """Return the position encoding of "Attention Is All You Need", all sines before all cosines."""
     rates = 10000.0 ** (-torch.arange(width // 2, dtype=torch.float64) / (width / 2))
     angles = positions[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -1,4 +1,4 @@
-"""Sizes of mPLUG-Owl2; field names as in the `config.json` beside published weights."""
+"""Sizes of mPLUG-Owl2, with the field names of the `config.json` of published weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from joyvasa.networks.config import NetworkConfig
 
 @dataclass(frozen=True, kw_only=True)
 class VisionConfig(NetworkConfig):
-    """The vision transformer (CLIP's ViT-L/14 at 448 pixels)."""
+    """Sizes of the vision transformer (CLIP's ViT-L/14 at 448 pixels)."""
 
     hidden_size: int = 1024
     intermediate_size: int = 4096
@@ -22,13 +22,13 @@ class VisionConfig(NetworkConfig):
 
     @property
     def patches_per_side(self) -> int:
-        """Of a picture."""
+        """Return the number of patches along a side of the image."""
         return self.image_size // self.patch_size
 
 
 @dataclass(frozen=True, kw_only=True)
 class AbstractorConfig(NetworkConfig):
-    """Learnt queries that sum a picture up."""
+    """Sizes of the visual abstractor."""
 
     num_learnable_queries: int = 64
     hidden_size: int = 1024
@@ -39,23 +39,23 @@ class AbstractorConfig(NetworkConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageConfig(NetworkConfig):
-    """LLaMA-2-7B."""
+    """Sizes of the language model (LLaMA-2-7B)."""
 
     vocab_size: int = 32000
     hidden_size: int = 4096
     intermediate_size: int = 11008
     num_hidden_layers: int = 32
     num_attention_heads: int = 32
-    max_position_embeddings: int = 2048  # tokens that the model was made for
+    max_position_embeddings: int = 2048  # context length in tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class MplugOwl2Config:
-    """The three parts; a mapping of a part's fields will do.
+    """Sizes of the three parts.
 
     Args:
-        vision, abstractor, language: sizes.
-        rms_norm_eps: of the language model's norms.
+        vision, abstractor, language: sizes of a part, or a mapping of its fields.
+        rms_norm_eps: epsilon of the norms of the language model.
 
     Raises:
         ConfigError: `bad_network_size`.
@@ -67,13 +67,15 @@ class MplugOwl2Config:
     rms_norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        for name, kind in (("vision", VisionConfig), ("abstractor", AbstractorConfig), ("language", LanguageConfig)):
+        part_classes = {"vision": VisionConfig, "abstractor": AbstractorConfig, "language": LanguageConfig}
+        for name, part_class in part_classes.items():
             part = getattr(self, name)
             if isinstance(part, Mapping):
-                part = kind(**part)
+                part = part_class(**part)
                 object.__setattr__(self, name, part)
             if part.hidden_size % part.num_attention_heads or part.hidden_size // part.num_attention_heads % 2:
                 self._refuse(f"{name}.hidden_size", part.hidden_size, f"an even multiple of {part.num_attention_heads}")
+
         if self.abstractor.hidden_size != self.vision.hidden_size or self.vision.hidden_size % 4:
             expected = f"that of the vision transformer ({self.vision.hidden_size}), a multiple of 4"
             self._refuse("abstractor.hidden_size", self.abstractor.hidden_size, expected)

@@ -1,4 +1,4 @@
-"""LLaMA, in which tokens of pictures have norms, keys and values of their own ("multiway")."""
+"""LLaMA with separate norms, keys and values for image tokens ("multiway")."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ROTARY_BASE = 10000.0
 
 
 class TokenIndices(NamedTuple):
-    """Which tokens are which; the same for the whole batch.
+    """Positions of text and image tokens in the sequence, the same for the whole batch.
 
     Args:
-        text, image: their indexes in the sequence.
+        text, image: indices, shape (n,).
     """
 
     text: Tensor
@@ -26,7 +26,7 @@ class TokenIndices(NamedTuple):
 
 
 class RmsNorm(nn.Module):
-    """Root mean square to 1, in float32 whatever the type of the input."""
+    """Normalization by the root mean square, computed in float32."""
 
     def __init__(self, width: int, epsilon: float) -> None:
         super().__init__()
@@ -34,14 +34,14 @@ class RmsNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps shape and type."""
+        """Return shape and dtype of the input."""
         y = x.float()
         y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.epsilon)
         return self.weight * y.to(x.dtype)
 
 
 class LlamaLayer(nn.Module):
-    """Causal attention and a gated perceptron, each after its norm."""
+    """Causal attention and a gated perceptron, each after a norm."""
 
     def __init__(self, config: LanguageConfig, epsilon: float) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ class LlamaLayer(nn.Module):
         self.input_layernorm = _Multiway(lambda: RmsNorm(width, epsilon))
         self.post_attention_layernorm = _Multiway(lambda: RmsNorm(width, epsilon))
 
-    def forward(self, x: Tensor, ways: TokenIndices, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        """Keeps the shape (batch, tokens, 4096)."""
-        x = x + self.self_attn(self.input_layernorm(x, ways), ways, rotation)
-        return x + self.mlp(self.post_attention_layernorm(x, ways))
+    def forward(self, x: Tensor, indices: TokenIndices, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the shape of the input, (batch, tokens, 4096)."""
+        x = x + self.self_attn(self.input_layernorm(x, indices), indices, rotation)
+        return x + self.mlp(self.post_attention_layernorm(x, indices))
 
 
 def rotary_tables(n_tokens: int, head: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary position embedding (Su et al. 2021), shape (tokens, head)."""
+    """Return cosines and sines of the rotary position embedding (Su et al. 2021), shape (tokens, head)."""
     rates = ROTARY_BASE ** (-torch.arange(0, head, 2, dtype=torch.float32, device=like.device) / head)
     angles = torch.arange(n_tokens, dtype=torch.float32, device=like.device)[:, None] * rates
     angles = torch.cat([angles, angles], dim=-1)
@@ -66,16 +66,16 @@ def rotary_tables(n_tokens: int, head: int, like: Tensor) -> tuple[Tensor, Tenso
 
 
 class _Multiway(nn.Module):
-    """One module for the tokens of text and one for those of pictures."""
+    """Two modules: one for text tokens, one for image tokens."""
 
-    def __init__(self, make: Callable[[], nn.Module]) -> None:
+    def __init__(self, create: Callable[[], nn.Module]) -> None:
         super().__init__()
-        self.multiway = nn.ModuleList([make(), make()])
+        self.multiway = nn.ModuleList([create(), create()])
 
-    def forward(self, x: Tensor, ways: TokenIndices) -> Tensor:
+    def forward(self, x: Tensor, indices: TokenIndices) -> Tensor:
         result = torch.empty_like(x)
-        for module, index in zip(self.multiway, ways, strict=True):
-            result[:, index] = module(x[:, index])
+        for module, positions in zip(self.multiway, indices, strict=True):
+            result[:, positions] = module(x[:, positions])
         return result
 
 
@@ -89,10 +89,10 @@ class _Attention(nn.Module):
         self.v_proj = _Multiway(lambda: nn.Linear(width, width, bias=False))
         self.o_proj = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, ways: TokenIndices, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        parts = self.q_proj(x), self.k_proj(x, ways), self.v_proj(x, ways)
-        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
-        query, key = _rotated(query, rotation), _rotated(key, rotation)
+    def forward(self, x: Tensor, indices: TokenIndices, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        projections = self.q_proj(x), self.k_proj(x, indices), self.v_proj(x, indices)
+        query, key, value = (y.unflatten(2, (self.heads, -1)).transpose(1, 2) for y in projections)
+        query, key = _rotate(query, rotation), _rotate(key, rotation)
         attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self.o_proj(attended.transpose(1, 2).flatten(2))
 
@@ -108,8 +108,8 @@ class _Perceptron(nn.Module):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
-def _rotated(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Turns pairs of numbers that lie half a head apart."""
+def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate pairs of numbers that are half a head apart."""
     cosines, sines = rotation
     first, second = x.chunk(2, dim=-1)
     return x * cosines + torch.cat([-second, first], dim=-1) * sines

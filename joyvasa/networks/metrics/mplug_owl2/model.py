@@ -1,4 +1,4 @@
-"""The whole of mPLUG-Owl2: sees pictures, then reads text around them."""
+"""mPLUG-Owl2: encodes images, then the text around them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from joyvasa.networks.metrics.mplug_owl2.config import MplugOwl2Config
 from joyvasa.networks.metrics.mplug_owl2.language import LlamaLayer, RmsNorm, TokenIndices, rotary_tables
 from joyvasa.networks.metrics.mplug_owl2.vision import VisionTransformer
 
-IMAGE_TOKEN = -200  # stands in a text for all pictures
+IMAGE_TOKEN = -200  # placeholder for all images of a text
 
 
 class MplugOwl2(nn.Module):
-    """A language model that takes pictures."""
+    """Language model with images as input."""
 
     def __init__(self, config: MplugOwl2Config | None = None) -> None:
         super().__init__()
@@ -26,58 +26,62 @@ class MplugOwl2(nn.Module):
 
     @property
     def tokens_per_image(self) -> int:
-        """Of the language model."""
+        """Return the number of language tokens per image."""
         return self.config.abstractor.num_learnable_queries + 1
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Pictures to tokens.
+        """Encode images as tokens of the language model.
 
         Args:
-            images: normalised as CLIP's, shape (batch, 3, 448, 448).
+            images: images with the normalization of CLIP, shape (batch, 3, 448, 448).
 
         Returns:
-            shape (batch, 65, 4096).
+            Tokens, shape (batch, 65, 4096).
         """
         return self.model.visual_abstractor(self.model.vision_model(images))
 
-    def encode_text(self, token_ids: Sequence[int], seen: Tensor) -> Tensor:
-        """Reads a text with pictures in it.
+    def encode_text(self, token_ids: Sequence[int], image_tokens: Tensor) -> Tensor:
+        """Encode a text that contains images.
 
         Args:
-            token_ids: of the text; `IMAGE_TOKEN` once, where the pictures are.
-            seen: tokens of the pictures, shape (batch, tokens, 4096); those of several pictures one after the other.
+            token_ids: token ids of the text, with one `IMAGE_TOKEN` at the position of the images.
+            image_tokens: result of `encode_images`, shape (batch, tokens, 4096); tokens of several images are
+                concatenated.
 
         Returns:
-            What is known at each token, shape (batch, all tokens, 4096); `lm_head` makes logits of it.
+            Hidden states, shape (batch, all tokens, 4096); `lm_head` maps them to logits.
 
         Raises:
-            ValueError: `IMAGE_TOKEN` is not there exactly once.
+            ValueError: `token_ids` does not contain `IMAGE_TOKEN` exactly once.
         """
-        if list(token_ids).count(IMAGE_TOKEN) != 1:
-            raise ValueError(f"the text has {list(token_ids).count(IMAGE_TOKEN)} places for pictures; expected one")
-        at = list(token_ids).index(IMAGE_TOKEN)
-        device, batch = seen.device, len(seen)
+        count = list(token_ids).count(IMAGE_TOKEN)
+        if count != 1:
+            raise ValueError(f"the text has {count} image placeholders; expected one")
+
+        start = list(token_ids).index(IMAGE_TOKEN)
+        end = start + image_tokens.shape[1]
+        device, batch = image_tokens.device, len(image_tokens)
         before, after = (
-            self.model.embed_tokens(torch.tensor(part, dtype=torch.long, device=device)).expand(batch, -1, -1)
-            for part in (token_ids[:at], token_ids[at + 1 :])
+            self.model.embed_tokens(torch.tensor(ids, dtype=torch.long, device=device)).expand(batch, -1, -1)
+            for ids in (token_ids[:start], token_ids[start + 1 :])
         )
-        x = torch.cat([before, seen, after], dim=1)
-        places = torch.arange(x.shape[1], device=device)
-        image = places[at : at + seen.shape[1]]
-        ways = TokenIndices(text=torch.cat([places[:at], places[at + seen.shape[1] :]]), image=image)
+        x = torch.cat([before, image_tokens, after], dim=1)
+        positions = torch.arange(x.shape[1], device=device)
+        indices = TokenIndices(text=torch.cat([positions[:start], positions[end:]]), image=positions[start:end])
+
         language = self.config.language
         rotation = rotary_tables(x.shape[1], language.hidden_size // language.num_attention_heads, like=x)
         for layer in self.model.layers:
-            x = layer(x, ways, rotation)
+            x = layer(x, indices, rotation)
         return self.model.norm(x)
 
     def forward(self, images: Tensor, token_ids: Sequence[int]) -> Tensor:
-        """Logits of the word that follows, one picture a text: shape (batch, 32000)."""
+        """Compute the logits of the next token for texts with one image each, shape (batch, 32000)."""
         return self.lm_head(self.encode_text(token_ids, self.encode_images(images))[:, -1])
 
 
 class _Parts(nn.Module):
-    """All but the last layer, under their published names."""
+    """All modules except the last layer, under their published names."""
 
     def __init__(self, config: MplugOwl2Config) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Pictures to features of their patches."""
+"""Vision transformer: encodes the patches of an image."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from joyvasa.networks.metrics.mplug_owl2.config import VisionConfig
 
-EPSILON = 1e-6  # of the layer norms
+EPSILON = 1e-6  # of all layer norms
 
 
 class VisionTransformer(nn.Module):
-    """CLIP's vision transformer, with a norm over all tokens at the end."""
+    """CLIP's vision transformer with a final norm of all tokens."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -21,19 +21,19 @@ class VisionTransformer(nn.Module):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=EPSILON)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encodes.
+        """Encode images.
 
         Args:
-            images: normalised as CLIP's, shape (batch, 3, 448, 448).
+            images: images with the normalization of CLIP, shape (batch, 3, 448, 448).
 
         Returns:
-            shape (batch, 1025, 1024): the class token, then the patches row by row.
+            Features, shape (batch, 1025, 1024): the class token, then the patches row by row.
         """
         return self.post_layernorm(self.encoder(self.embeddings(images)))
 
 
 class _Embeddings(nn.Module):
-    """Patches, class token and positions."""
+    """Embedding of patches, with class token and positions."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _Encoder(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Attention and a perceptron, each after its norm."""
+    """Attention and a perceptron, each after a norm."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class _Attention(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        # One layer gives query, key and value of the first head, then those of the second ...
+        # Outputs are query, key and value of the first head, then of the second, and so on.
         mixed = self.query_key_value(x).unflatten(2, (self.heads, 3, -1))  # (B, T, heads, 3, head)
         query, key, value = mixed.permute(3, 0, 2, 1, 4)
         attended = F.scaled_dot_product_attention(query, key, value)

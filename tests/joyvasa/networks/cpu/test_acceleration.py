@@ -1,11 +1,11 @@
-"""An accelerated network has the same weights and computes the same."""
+"""An accelerated network has the same weights and results."""
 
 import pytest
 import torch
 
 from joyvasa.networks import build
 from joyvasa.networks.cpu import accelerate
-from joyvasa.networks.cpu.acceleration import FORMS, LAYER_FORMS
+from joyvasa.networks.cpu.acceleration import FAST_LAYERS, FAST_MODULES
 from tests.joyvasa.small_generator import SMALL as SMALL_GENERATOR
 
 SIZES = {
@@ -28,9 +28,9 @@ def inputs(name):
         return torch.randn(2, 4, 4, 16, 16), *(torch.rand(2, 21, 3) - 0.5 for _ in range(2))
     sizes = SMALL_GENERATOR
     frames = sizes["n_motions"], sizes["n_prev_motions"]
-    motion, before = (torch.randn(4, n, sizes["motion_feat_dim"]) for n in frames)
-    audio, heard = (torch.randn(4, n, sizes["feature_dim"]) for n in frames)
-    return motion, audio, before, heard, torch.tensor([1, 2, 3, 4])
+    motion, prev_motion = (torch.randn(4, n, sizes["motion_feat_dim"]) for n in frames)
+    audio, prev_audio = (torch.randn(4, n, sizes["feature_dim"]) for n in frames)
+    return motion, audio, prev_motion, prev_audio, torch.tensor([1, 2, 3, 4])
 
 
 def call(network, name):
@@ -39,26 +39,26 @@ def call(network, name):
     return result if isinstance(result, dict) else {"result": result}
 
 
-def built(name):
+def build_small(name):
     torch.manual_seed(0)
     return build(name, **SIZES[name])
 
 
-def kinds(network):
+def module_classes(network):
     return {type(module) for module in network.modules()}
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_both_forms_compute_the_same(name):
-    plain, fast = call(built(name), name), call(accelerate(built(name)), name)
+def test_accelerated_networks_compute_the_same(name):
+    plain, fast = call(build_small(name), name), call(accelerate(build_small(name)), name)
     assert plain.keys() == fast.keys()
     for key, value in plain.items():
         assert (value - fast[key]).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_keys_and_weights_stay(name):
-    network = built(name)
+def test_keys_and_weights_do_not_change(name):
+    network = build_small(name)
     before = {key: (value.data_ptr(), value.shape) for key, value in network.state_dict().items()}
     assert accelerate(network) is network
     call(network, name)
@@ -66,24 +66,26 @@ def test_keys_and_weights_stay(name):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_a_second_time_changes_nothing(name):
-    network = accelerate(built(name))
+def test_accelerating_twice_changes_nothing(name):
+    network = accelerate(build_small(name))
     before = [(path, type(module)) for path, module in network.named_modules()]
     assert [(path, type(module)) for path, module in accelerate(network).named_modules()] == before
 
 
-def test_every_form_is_used_and_no_plain_part_of_it_is_left():
-    networks = [accelerate(built(name)) for name in SIZES]
-    found = set().union(*map(kinds, networks))
-    assert found >= {*FORMS.values(), *(form for forms in LAYER_FORMS.values() for form in forms.values())}
-    assert not found & set(FORMS)
+def test_every_fast_module_is_used_and_no_original_is_left():
+    networks = [accelerate(build_small(name)) for name in SIZES]
+    used = set().union(*map(module_classes, networks))
+    fast = {*FAST_MODULES.values(), *(layer for layers in FAST_LAYERS.values() for layer in layers.values())}
+    assert used >= fast
+    assert not used & set(FAST_MODULES)
 
 
-def test_a_network_as_it_is_built_has_no_faster_form():
-    assert not any("joyvasa.networks.cpu" in kind.__module__ for name in SIZES for kind in kinds(built(name)))
+def test_a_built_network_has_no_fast_modules():
+    classes = set().union(*(module_classes(build_small(name)) for name in SIZES))
+    assert not any("joyvasa.networks.cpu" in module_class.__module__ for module_class in classes)
 
 
-def test_a_network_without_faster_parts_is_left_as_it_is():
+def test_a_network_without_replaceable_modules_does_not_change():
     network = build("lip", keypoints=10, hidden=[16])
-    before = kinds(network)
-    assert kinds(accelerate(network)) == before
+    before = module_classes(network)
+    assert module_classes(accelerate(network)) == before

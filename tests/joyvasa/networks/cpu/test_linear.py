@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
 from joyvasa.networks.cpu import linear as module
-from joyvasa.networks.cpu.linear import FEW_ROWS, Linear, LinearGelu, linear
+from joyvasa.networks.cpu.linear import MIN_ROWS, Linear, LinearGelu, linear
 
 needs_onednn = pytest.mark.skipif(not module._ONEDNN, reason="this PyTorch has no oneDNN")
 
@@ -24,7 +24,7 @@ def products(monkeypatch):
 
 
 @needs_onednn
-@pytest.mark.parametrize("shape", [(2, 70, 48), (FEW_ROWS, 48), (1, 9, 9, 48)])
+@pytest.mark.parametrize("shape", [(2, 70, 48), (MIN_ROWS, 48), (1, 9, 9, 48)])
 @torch.inference_mode()
 def test_the_same_product_is_computed_by_onednn(products, shape):
     x, plain = torch.randn(shape), torch.nn.Linear(48, 20)
@@ -47,7 +47,7 @@ def test_a_part_of_a_larger_tensor_may_be_given():
 
 
 def test_gradients_flow_as_ever(products):
-    x, layer = torch.randn(FEW_ROWS, 48, requires_grad=True), LinearGelu(48, 20)
+    x, layer = torch.randn(MIN_ROWS, 48, requires_grad=True), LinearGelu(48, 20)
     layer(x).sum().backward()
     assert x.grad is not None
     assert layer.weight.grad is not None
@@ -57,5 +57,5 @@ def test_gradients_flow_as_ever(products):
 @torch.inference_mode()
 def test_in_reduced_precision_pytorch_multiplies(products):
     with torch.autocast("cpu", torch.bfloat16):
-        assert LinearGelu(48, 20)(torch.randn(FEW_ROWS, 48)).dtype is torch.bfloat16
+        assert LinearGelu(48, 20)(torch.randn(MIN_ROWS, 48)).dtype is torch.bfloat16
     assert products
