@@ -1,1 +1,1 @@
-"""Training of the motion generator: data sets, losses, the loop, checkpoints and what they become."""
+"""Training of the motion generator: data sets, losses, the training loop, checkpoints and their export."""

@@ -1,10 +1,10 @@
-"""Checkpoints: all that a run needs to go on, in one safetensors file that appears whole or not at all.
+"""Checkpoints: everything needed to resume a run, in one safetensors file that is written atomically.
 
     checkpoints/00012000.safetensors
 
-Tensors: `model.*`, what the optimizer needs (`adam.*`, `average.*`) and `template.*`, the statistics of the data
+Tensors: `model.*`, the state of the optimizer (`adam.*`, `average.*`) and `template.*`, the statistics of the data
 set. The metadata entry `training` holds JSON: the step, the validation loss, the options, and more. Random numbers and
-the position in the data follow from the seed and the step, so there is no state of theirs to be kept.
+the position in the data follow from the seed and the step, so they have no state to save.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ MAX_HEADER_BYTES = 1 << 26
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingProgress:
-    """Where a run stands.
+    """Progress of a training run.
 
     Args:
-        step: steps that are done.
-        validation_loss: of these weights; None if there is nothing to validate with.
+        step: number of finished steps.
+        validation_loss: validation loss of the weights; None if it was not measured.
         dataset: fingerprint of the data set.
         config: options of the run, as plain values.
-        scaler: of fp16.
+        scaler: state of the gradient scaler for fp16.
         pictures_epoch: last epoch whose generated motion was plotted.
     """
 
@@ -51,55 +51,56 @@ class Checkpoints:
     """The checkpoints of a run.
 
     Args:
-        files: of the run.
+        files: file store of the run.
     """
 
     def __init__(self, files: FileStore) -> None:
         self.files = files
 
     def steps(self) -> list[int]:
-        """Steps of which there is a checkpoint, oldest first."""
+        """Return the steps that have a checkpoint, oldest first."""
         matches = (re.fullmatch(r"(\d{8,})\.safetensors", name) for name in self.files.names(FOLDER))
         return sorted(int(match[1]) for match in matches if match)
 
-    def clean(self) -> None:
-        """Removes what a process left that was killed while it wrote."""
+    def remove_partial(self) -> None:
+        """Remove partial files that a killed process left behind."""
         for name in self.files.names(FOLDER):
             if name.startswith("."):
                 self.files.remove(f"{FOLDER}/{name}")
 
-    def best(self) -> int | None:
-        """The step with the least validation loss; the newest where no loss is finite; None if there is none."""
+    def best_step(self) -> int | None:
+        """Return the step with the lowest finite validation loss, else the newest step; None without checkpoints."""
         steps = self.steps()
-        validated = ((step, self.progress(step).validation_loss) for step in steps)
+        validated = ((step, self.read_progress(step).validation_loss) for step in steps)
         losses = {step: loss for step, loss in validated if loss is not None and math.isfinite(loss)}
         if not losses:
             return steps[-1] if steps else None
         return min(losses, key=lambda step: (losses[step], step))
 
     def save(self, progress: TrainingProgress, tensors: Mapping[str, Tensor], *, keep: int) -> None:
-        """Writes a checkpoint, then removes those that are neither among the newest nor the best.
+        """Write a checkpoint and remove older ones, except for the newest and the best.
 
         Args:
-            progress: where the run stands.
-            tensors: by name.
-            keep: newest checkpoints that stay.
+            progress: progress of the run.
+            tensors: tensors by name.
+            keep: number of newest checkpoints to keep.
         """
         from safetensors.torch import save_file
 
-        # clone: the format takes no tensors that share memory
+        # clone: the format does not store tensors that share memory
         plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-        told = {"format": FORMAT, "format_version": VERSION, "training": json.dumps(asdict(progress))}
+        metadata = {"format": FORMAT, "format_version": VERSION, "training": json.dumps(asdict(progress))}
         with self.files.staging(_path(progress.step)) as path:
-            save_file(plain, path, told)
-            path.chmod(0o644)  # safetensors makes private files
-        best = self.best()
+            save_file(plain, path, metadata)
+            path.chmod(0o644)  # safetensors creates private files
+
+        best = self.best_step()
         for step in self.steps()[:-keep]:
             if step != best:
                 self.files.remove(_path(step))
 
-    def progress(self, step: int) -> TrainingProgress:
-        """Where the run stood at a checkpoint; reads the head of the file alone.
+    def read_progress(self, step: int) -> TrainingProgress:
+        """Return the progress stored in a checkpoint; reads only the header of the file.
 
         Raises:
             ModelError: `checkpoint_damaged`.
@@ -109,13 +110,13 @@ class Checkpoints:
                 length = int.from_bytes(stream.read(8), "little")
                 if length > MAX_HEADER_BYTES:
                     raise ValueError("its header is too long")
-                told = json.loads(stream.read(length))["__metadata__"]
-            return self._progress(step, told)
+                metadata = json.loads(stream.read(length))["__metadata__"]
+            return self._parse_progress(step, metadata)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._damaged(step, error) from None
 
     def load(self, step: int) -> tuple[TrainingProgress, dict[str, Tensor]]:
-        """A checkpoint: where the run stood, and tensors by name, on the CPU.
+        """Return the progress and the tensors of a checkpoint, by name, on the CPU.
 
         Raises:
             ModelError: `checkpoint_damaged`.
@@ -123,16 +124,16 @@ class Checkpoints:
         from safetensors import SafetensorError
         from safetensors.torch import load
 
-        progress = self.progress(step)
+        progress = self.read_progress(step)
         try:
             return progress, load(self.files.read(_path(step)))
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise self._damaged(step, error) from None
 
-    def _progress(self, step: int, told: Mapping[str, str]) -> TrainingProgress:
-        if (told.get("format"), told.get("format_version")) != (FORMAT, VERSION):
+    def _parse_progress(self, step: int, metadata: Mapping[str, str]) -> TrainingProgress:
+        if (metadata.get("format"), metadata.get("format_version")) != (FORMAT, VERSION):
             raise ValueError("not a checkpoint of this program")
-        progress = TrainingProgress(**json.loads(told["training"]))
+        progress = TrainingProgress(**json.loads(metadata["training"]))
         if progress.step != step:
             raise ValueError(f"holds step {progress.step}")
         return progress
@@ -141,8 +142,13 @@ class Checkpoints:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         return ModelError(
             "checkpoint_damaged",
-            f"{self.files.location(_path(step))}: cannot be read ({reason}): remove it to go on from the one before",
+            f"{self.files.location(_path(step))}: cannot be read ({reason}): remove it to resume from the previous one",
         )
+
+
+def select_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names start with a prefix, without the prefix."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _path(step: int) -> str:

@@ -1,4 +1,4 @@
-"""Options of cutting recordings into clips."""
+"""Options for cutting recordings into clips."""
 
 from __future__ import annotations
 
@@ -9,43 +9,42 @@ from joyvasa.errors import ConfigError
 from joyvasa.networks.speech_encoder import SAMPLE_RATE
 from joyvasa.training.clips import MAX_CLIP_S, VALIDATION_SHARE
 
-FRAMES_PER_SECOND = 25  # of all motion that is learned from
+FRAMES_PER_SECOND = 25  # frame rate of all training motion
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAMES_PER_SECOND
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipConfig:
-    """What part of a recording becomes a clip.
+    """Criteria for the parts of a recording that become clips.
 
     Raises:
         ConfigError: `config_invalid`.
     """
 
-    min_s: float = 8.01  # shorter clips are rejected; two windows of JoyVASA's training take 8 s
-    looks_per_s: float = 5.0  # how often a face is looked for, up to 25
-    lost_s: float = 1.0  # the face may be lost, or another be seen, for as long at most
-    frozen_s: float = 1.0  # a picture that stands still for as long is cut out
-    validation_share: float = VALIDATION_SHARE  # of the recordings
+    min_s: float = 8.01  # shorter clips are rejected; two windows of training take 8 s
+    looks_per_s: float = 5.0  # face detections per second, up to 25
+    lost_s: float = 1.0  # longest time that the face may be lost or another face be visible
+    frozen_s: float = 1.0  # a picture that stands still for this long is cut out
+    validation_share: float = VALIDATION_SHARE  # share of the recordings used for validation
 
     def __post_init__(self) -> None:
-        wanted = {
+        ranges = {
             "min_s": (0 < self.min_s <= MAX_CLIP_S / 2, f"above 0, at most {MAX_CLIP_S / 2:g}"),
             "looks_per_s": (0.2 <= self.looks_per_s <= FRAMES_PER_SECOND, f"0.2 to {FRAMES_PER_SECOND}"),
             "lost_s": (0 <= self.lost_s < math.inf, "0 or more"),
             "frozen_s": (0.08 <= self.frozen_s < math.inf, "two frames, 0.08, or more"),
             "validation_share": (0 <= self.validation_share <= 1, "0 to 1"),
         }
-        for name, (fits, expected) in wanted.items():
-            if not fits:
-                found = f"clips.{name} is {getattr(self, name)}"
-                raise ConfigError("config_invalid", f"{found}; expected {expected}")
+        for name, (valid, expected) in ranges.items():
+            if not valid:
+                raise ConfigError("config_invalid", f"clips.{name} is {getattr(self, name)}; expected {expected}")
 
     @property
     def min_frames(self) -> int:
-        """Of a clip."""
+        """Minimum number of frames of a clip."""
         return math.ceil(round(self.min_s * FRAMES_PER_SECOND, 6))
 
     @property
     def look_frames(self) -> int:
-        """From one look for faces to the next."""
+        """Number of frames from one face detection to the next."""
         return max(1, round(FRAMES_PER_SECOND / self.looks_per_s))

@@ -1,4 +1,4 @@
-"""Reads a finished data set: any clip at any time, from any number of threads."""
+"""Random access to the clips of a finished data set, from any number of threads."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from joyvasa.training.dataset_files import (
 from joyvasa.training.file_store import FileStore
 from joyvasa.training.shard_reader import read_clip
 
-OPEN_SHARDS = 32  # of each thread
+OPEN_SHARDS = 32  # open files per thread
 
 
 @dataclass(frozen=True)
 class ClipLocation:
-    """Where a clip lies.
+    """Location of a clip in a data set.
 
     Args:
-        clip_id: its name.
-        shard: number of its shard.
-        row: in the shard.
-        n_frames: of its motion.
+        clip_id: id of the clip.
+        shard: number of the shard.
+        row: row in the shard.
+        n_frames: number of frames of the clip.
     """
 
     clip_id: str
@@ -47,10 +47,10 @@ class ClipLocation:
 
 
 class Dataset:
-    """A finished data set; holds its index and nothing else.
+    """A finished data set; only its index is held in memory.
 
     Args:
-        files: where it lies.
+        files: file store of the data set.
 
     Raises:
         InputError: `dataset_missing` or `dataset_invalid`.
@@ -63,13 +63,13 @@ class Dataset:
         self._threads = threading.local()
 
     def clips(self, split: Split) -> list[ClipLocation]:
-        """The clips of a split, in the order of their ids."""
+        """Return the locations of the clips of a split, in the order of their ids."""
         table = self._index.filter(pc.field("split") == split)
         names = ("clip_id", "shard", "row", "n_frames")
         return [ClipLocation(*values) for values in zip(*(table[name].to_pylist() for name in names), strict=True)]
 
-    def template_arrays(self) -> dict[str, np.ndarray]:
-        """Statistics of the motion by the names of JoyVASA's template.
+    def load_template_arrays(self) -> dict[str, np.ndarray]:
+        """Return the statistics of the motion, by the names of JoyVASA's template.
 
         Raises:
             InputError: `dataset_invalid`.
@@ -82,49 +82,46 @@ class Dataset:
         except (SafetensorError, FileNotFoundError, ValueError) as error:
             raise self._damaged(TEMPLATE, error) from None
 
-    def template(self) -> MotionTemplate:
-        """Statistics that scale motion for the network.
+    def load_template(self) -> MotionTemplate:
+        """Return the statistics that normalize motion for the network.
 
         Raises:
             InputError: `dataset_invalid`.
         """
         try:
-            template = MotionTemplate.from_arrays(self.template_arrays())
+            template = MotionTemplate.from_arrays(self.load_template_arrays())
         except ModelError as error:
             raise self._damaged(TEMPLATE, error.sentence) from None
         if len(template.expression_mean) != 3 * self.card.keypoints:
             raise self._damaged(TEMPLATE, f"made for {len(template.expression_mean) // 3} keypoints")
         return template
 
-    def read(self, place: ClipLocation) -> ClipRecord:
-        """One clip.
-
-        Args:
-            place: of `clips`.
+    def read(self, location: ClipLocation) -> ClipRecord:
+        """Read a clip.
 
         Raises:
-            InputError: `dataset_invalid`, or what is wrong with the clip, see `ClipRecord.checked`.
+            InputError: `dataset_invalid`, or an error of `ClipRecord.validate`.
         """
-        path = f"{SHARDS}/{place.shard:05d}.parquet"
+        path = f"{SHARDS}/{location.shard:05d}.parquet"
         try:
-            clip = read_clip(self._shard(path), place.row, self.card.frames_per_second)
-            if (clip.clip_id, clip.n_frames) != (place.clip_id, place.n_frames):
-                raise ValueError(f"row {place.row} is not clip {place.clip_id} as {INDEX} says")
+            clip = read_clip(self._open_shard(path), location.row, self.card.frames_per_second)
+            if (clip.clip_id, clip.n_frames) != (location.clip_id, location.n_frames):
+                raise ValueError(f"row {location.row} is not clip {location.clip_id} as {INDEX} says")
             if clip.motion.expression.shape[1] != self.card.keypoints:
-                raise ValueError(f"{clip.motion.expression.shape[1]} keypoints in clip {place.clip_id}")
+                raise ValueError(f"{clip.motion.expression.shape[1]} keypoints in clip {location.clip_id}")
         except (pa.ArrowException, FileNotFoundError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise self._damaged(path, error) from None
-        return clip.checked()
+        return clip.validate()
 
-    def _shard(self, path: str) -> Any:
-        """An open shard of this thread; streams are not shared, as reading moves their position."""
-        opened: OrderedDict[str, Any] = self._threads.__dict__.setdefault("opened", OrderedDict())
-        if path not in opened:
-            opened[path] = pq.ParquetFile(self.files.open(path))
-            if len(opened) > OPEN_SHARDS:
-                opened.popitem(last=False)[1].close(force=True)
-        opened.move_to_end(path)
-        return opened[path]
+    def _open_shard(self, path: str) -> pq.ParquetFile:
+        """Return an open shard of the current thread; threads do not share streams, because reading moves them."""
+        shards: OrderedDict[str, Any] = self._threads.__dict__.setdefault("shards", OrderedDict())
+        if path not in shards:
+            shards[path] = pq.ParquetFile(self.files.open(path))
+            if len(shards) > OPEN_SHARDS:
+                shards.popitem(last=False)[1].close(force=True)
+        shards.move_to_end(path)
+        return shards[path]
 
     def _read_index(self) -> pa.Table:
         try:
@@ -140,4 +137,4 @@ class Dataset:
     def _damaged(self, path: str, error: BaseException | str) -> InputError:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         where = self.files.location(path)
-        return InputError("dataset_invalid", f"{where}: not what a data set holds ({reason}): prepare it again")
+        return InputError("dataset_invalid", f"{where}: not part of a data set ({reason}): prepare the data set again")

@@ -1,39 +1,38 @@
-"""A data set for training on disk or in an object store: its format, its writer and its reader.
+"""The format of a data set for training, in a folder or an object store, and its writer.
 
 A data set is a folder:
 
-    dataset.yaml            what it is, how much there is; written last, without it the data set is not finished
-    clips.parquet           the index: one small row a clip (clip_id, source, split, n_frames, shard, row)
+    dataset.yaml            card with the format and the counts; written last, it marks the data set as finished
+    clips.parquet           index, one small row per clip (clip_id, source, split, n_frames, shard, row)
     template.safetensors    statistics of all frames by the names of JoyVASA's template: mean_, std_, min_, max_ and
-                            abs_max_ of exp (3 K), scale, t (3), pitch, yaw, roll, and of eyes (2) and lip where
+                            abs_max_ of exp (3 K), scale, t (3), pitch, yaw, roll, and of eyes (2) and lip if
                             every clip has them; float64
-    motion/00000.parquet    shards; each appears whole or not at all
+    motion/00000.parquet    shards, each written atomically
 
-A shard holds one row a clip, and each row is a row group of its own, so that one clip is read without
-its neighbours. 64 to 256 clips a shard keep both the number of files and the footers small. T frames of K
-keypoints:
+A shard has one row per clip, and each row is a row group, so that a clip can be read without its neighbors. With 64
+to 256 clips per shard, both the number of files and the footers stay small. For T frames of K keypoints:
 
     column         type           content
-    clip_id        string         unique in the data set
-    source         string         hash of the recording it was cut from
-    split          string         train or validation; by the hash of the source alone
+    clip_id        string         id that is unique in the data set
+    source         string         hash of the recording that the clip was cut from
+    split          string         train or validation; depends only on the hash of the recording
     n_frames       int32          T
     duration_s     double         T / frames_per_second
-    start_s        double         where the clip begins in its source
+    start_s        double         start of the clip in its recording
     expression     list<float>    T x K x 3, frame by frame
     scale          list<float>    T
     translation    list<float>    T x 3
-    pitch          list<float>    T, degrees, as the next two
-    yaw            list<float>    T
-    roll           list<float>    T
+    pitch          list<float>    T, degrees
+    yaw            list<float>    T, degrees
+    roll           list<float>    T, degrees
     eye_ratio      list<float>    T x 2, or null
     lip_ratio      list<float>    T, or null
     sound          binary         T / frames_per_second seconds of 16 kHz mono, little-endian int16
 
-Sound is kept as plain samples: an hour takes 115 MB and no decoder, and a clip is ready as fast as the
-disk gives it. 90 hours are 13 GB in all, 1,000 hours 145 GB. The footer of a shard holds, as JSON, the index
-rows of its clips (`joyvasa.clips`) and the exact sums behind the statistics (`joyvasa.moments`), so finishing a
-data set reads footers only and gives the same statistics however the clips are spread over shards.
+Sound is stored as plain samples: 115 MB per hour, without decoding. A data set of 90 hours has 13 GB in total, one of
+1,000 hours 145 GB. The footer of a shard holds, as JSON, the index rows of its clips (`joyvasa.clips`) and the exact
+sums behind the statistics (`joyvasa.moments`). Finishing a data set therefore reads footers only, and the statistics
+do not depend on how the clips are distributed over shards.
 """
 
 from __future__ import annotations
@@ -42,6 +41,7 @@ import hashlib
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -84,17 +84,17 @@ INDEX_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetCard:
-    """What `dataset.yaml` says.
+    """Content of `dataset.yaml`.
 
     Args:
-        frames_per_second: of the motion.
-        keypoints: K.
+        frames_per_second: frame rate of the motion.
+        keypoints: number of keypoints, K.
         extractor: bundle of the motion extractor: `name` and `fingerprint`.
-        clips: how many, by split.
-        frames: how many, by split.
-        shards: how many.
-        fingerprint: hash of the index and the statistics; tells data sets apart.
-        about: whatever else is worth keeping, such as counts by reason of rejection.
+        clips: number of clips, by split.
+        frames: number of frames, by split.
+        shards: number of shards.
+        fingerprint: hash of the index and the statistics; identifies the data set.
+        about: additional plain values, such as counts by reason of rejection.
     """
 
     frames_per_second: int = 25
@@ -108,17 +108,17 @@ class DatasetCard:
 
     @property
     def hours(self) -> float:
-        """Of all clips."""
+        """Total length of all clips in hours."""
         return sum(self.frames.values()) / self.frames_per_second / 3600
 
 
 class DatasetWriter:
-    """Writes shards in any order, from any number of processes, and joins them at the end.
+    """Writer of a data set: any number of processes write shards in any order, and one process finishes it.
 
     Args:
-        files: where the data set lies.
-        frames_per_second: of all motion.
-        keypoints: of all motion.
+        files: file store of the data set.
+        frames_per_second: frame rate of the motion.
+        keypoints: number of keypoints of the motion.
     """
 
     def __init__(self, files: FileStore, *, frames_per_second: int = 25, keypoints: int = 21) -> None:
@@ -128,44 +128,47 @@ class DatasetWriter:
 
     @staticmethod
     def shard_path(shard: int) -> str:
-        """Name of a shard's file."""
+        """Return the path of a shard."""
         return f"{SHARDS}/{shard:05d}.parquet"
 
-    def has(self, shard: int) -> bool:
-        """Whether a shard is finished."""
+    def has_shard(self, shard: int) -> bool:
+        """Return whether a shard is finished."""
         return self.files.exists(self.shard_path(shard))
 
     def write_shard(self, shard: int, clips: Iterable[ClipRecord]) -> int:
-        """Writes a shard, whole or not at all; an existing one is replaced. Holds one clip at a time.
+        """Write a shard atomically, replacing an existing one. Only one clip is in memory at a time.
 
         Args:
-            shard: its number.
-            clips: may be none; what reading them raises leaves nothing behind.
+            shard: number of the shard.
+            clips: clips to write, possibly none; if iterating over them raises, no file is left behind.
 
         Returns:
-            how many clips there were.
+            Number of clips.
 
         Raises:
-            InputError: a clip is not as `ClipRecord` says, or of another rate or number of keypoints.
+            InputError: a clip is invalid, or has another frame rate or number of keypoints.
         """
         index: list[dict[str, Any]] = []
         moments: list[Mapping[str, ExactMoments]] = []
         with (
             self.files.staging(self.shard_path(shard)) as path,
-            # float32 numbers of motion hardly repeat: a dictionary would only be tried and thrown away
+            # no dictionary: float32 values of motion hardly repeat
             pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=False, write_statistics=False) as writer,
         ):
             for clip in clips:
-                clip = self._fitting(clip.checked())
+                clip = clip.validate()
+                self._check_format(clip)
                 writer.write_table(pa.Table.from_pylist([_row(clip)], SCHEMA))
                 index.append({"clip_id": clip.clip_id, "source": clip.source, "split": clip.split,
                               "n_frames": clip.n_frames})  # fmt: skip
                 measured = {
-                    name: ExactMoments.of(values) for name, values in _numbers(clip).items() if values is not None
+                    name: ExactMoments.from_values(values)
+                    for name, values in _numbers(clip).items()
+                    if values is not None
                 }
                 moments = [merge_moments([*moments, measured])]
-            # Told also of an empty shard, which finishes its part of the data set like any other.
-            writer.add_key_value_metadata(
+
+            writer.add_key_value_metadata(  # also for an empty shard, which finishes its part of the data set too
                 {
                     "joyvasa.format": json.dumps([FORMAT, VERSION, self.frames_per_second, self.keypoints]),
                     "joyvasa.clips": json.dumps(index),
@@ -175,35 +178,37 @@ class DatasetWriter:
         return len(index)
 
     def finish(self, *, extractor: Mapping[str, str], about: Mapping[str, Any] | None = None) -> DatasetCard:
-        """Joins the shards: index, statistics, and the card that makes the data set whole.
+        """Write the index, the statistics and, last, the card of the data set.
 
         Args:
             extractor: bundle of the motion extractor: `name` and `fingerprint`.
-            about: plain values to be kept in the card.
+            about: additional plain values for the card.
 
         Raises:
-            InputError: `dataset_empty`, or `dataset_invalid` for shards of another kind or ids that occur twice.
+            InputError: `dataset_empty`, or `dataset_invalid` for shards of another format or duplicate ids.
         """
         names = [name for name in self.files.names(SHARDS) if re.fullmatch(r"\d{5,}\.parquet", name)]
         rows: list[dict[str, Any]] = []
         parts: list[Mapping[str, ExactMoments]] = []
         for name in names:
-            index, moments = self._footer(f"{SHARDS}/{name}")
+            index, moments = self._read_footer(f"{SHARDS}/{name}")
             rows += [{**row, "shard": int(name.split(".")[0]), "row": number} for number, row in enumerate(index)]
             parts = [merge_moments([*parts, moments])]
+
         where = self.files.root
         if not rows:
             raise InputError("dataset_empty", f"{where}: no clip in {len(names)} shards; expected one: add recordings")
-        seen: set[str] = set()
-        doubled = next((row["clip_id"] for row in rows if row["clip_id"] in seen or seen.add(row["clip_id"])), None)
-        if doubled is not None:
-            raise InputError("dataset_invalid", f"{where}: clip {doubled!r} occurs twice; expected unique ids")
-        rows.sort(key=lambda row: row["clip_id"])  # the same order however the clips are spread over shards
-        statistics = _statistics(parts[0])
+        clip_id, count = Counter(row["clip_id"] for row in rows).most_common(1)[0]
+        if count > 1:
+            raise InputError("dataset_invalid", f"{where}: clip {clip_id!r} occurs {count} times; expected unique ids")
+
+        rows.sort(key=lambda row: row["clip_id"])  # independent of the distribution over shards
+        statistics = _template_statistics(parts[0])
         with self.files.staging(INDEX) as path:
             pq.write_table(pa.Table.from_pylist(rows, INDEX_SCHEMA), path, compression="zstd")
         with self.files.staging(TEMPLATE) as path:
             _save_template(statistics, path)
+
         card = DatasetCard(
             frames_per_second=self.frames_per_second,
             keypoints=self.keypoints,
@@ -218,7 +223,7 @@ class DatasetWriter:
         self.files.write(CARD, yaml.safe_dump(content, sort_keys=False, width=120).encode())
         return card
 
-    def _fitting(self, clip: ClipRecord) -> ClipRecord:
+    def _check_format(self, clip: ClipRecord) -> None:
         keypoints, rate = clip.motion.expression.shape[1], clip.motion.frames_per_second
         if (keypoints, rate) != (self.keypoints, self.frames_per_second):
             raise InputError(
@@ -226,36 +231,35 @@ class DatasetWriter:
                 f"clip {clip.clip_id!r}: {keypoints} keypoints at {rate:g} frames per second; expected "
                 f"{self.keypoints} at {self.frames_per_second}: resample it, or make another data set",
             )
-        return clip
 
-    def _footer(self, path: str) -> tuple[list[dict[str, Any]], dict[str, ExactMoments]]:
+    def _read_footer(self, path: str) -> tuple[list[dict[str, Any]], dict[str, ExactMoments]]:
         try:
             with self.files.open(path) as stream:
-                told = pq.read_metadata(stream).metadata or {}
+                metadata = pq.read_metadata(stream).metadata or {}
             expected = [FORMAT, VERSION, self.frames_per_second, self.keypoints]
-            if (found := json.loads(told.get(b"joyvasa.format", b"null"))) != expected:
-                raise ValueError(f"made for {found}, expected {expected}")
-            return json.loads(told[b"joyvasa.clips"]), moments_from_json(told[b"joyvasa.moments"].decode())
+            if (actual := json.loads(metadata.get(b"joyvasa.format", b"null"))) != expected:
+                raise ValueError(f"made for {actual}, expected {expected}")
+            return json.loads(metadata[b"joyvasa.clips"]), moments_from_json(metadata[b"joyvasa.moments"].decode())
         except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(self.files.location(path), error) from None
 
 
 def _numbers(clip: ClipRecord) -> dict[str, np.ndarray | None]:
-    """The float columns of a clip, each of shape (T, numbers) or None."""
+    """Return the float columns of a clip, each of shape (T, numbers) or None."""
     motion = {name: getattr(clip.motion, name).flatten(1).numpy().astype(np.float32) for name in NUMBERS[:6]}
     return {**motion, "eye_ratio": clip.eye_ratio, "lip_ratio": clip.lip_ratio}
 
 
 def _row(clip: ClipRecord) -> dict[str, Any]:
     numbers = {name: None if values is None else values.ravel() for name, values in _numbers(clip).items()}
-    told = {name: getattr(clip, name) for name in ("clip_id", "source", "split", "n_frames", "duration_s", "start_s")}
-    return {**told, **numbers, "sound": clip.sound.astype("<i2").tobytes()}
+    names = ("clip_id", "source", "split", "n_frames", "duration_s", "start_s")
+    return {**{name: getattr(clip, name) for name in names}, **numbers, "sound": clip.sound.astype("<i2").tobytes()}
 
 
-def _statistics(moments: Mapping[str, ExactMoments]) -> dict[str, np.ndarray]:
+def _template_statistics(moments: Mapping[str, ExactMoments]) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for name, item in moments.items():
-        if item.count == moments["expression"].count:  # a ratio that some clips lack has no statistics
+        if item.count == moments["expression"].count:  # ratios that some clips lack have no statistics
             arrays |= item.arrays(TEMPLATE_NAMES.get(name, name))
     return arrays
 
@@ -264,12 +268,12 @@ def _save_template(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     from safetensors.numpy import save_file
 
     save_file(dict(arrays), path, {"format": "np"})
-    path.chmod(0o644)  # safetensors makes private files
+    path.chmod(0o644)  # safetensors creates private files
 
 
 def _fingerprint(rows: list[dict[str, Any]], statistics: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
-    for row in rows:  # not where a clip lies, which changes nothing that is learned
+    for row in rows:  # without shard and row, which do not affect training
         digest.update(json.dumps([row["clip_id"], row["source"], row["split"], row["n_frames"]]).encode())
     for name in sorted(statistics):
         digest.update(name.encode() + statistics[name].tobytes())
@@ -282,7 +286,7 @@ def _damaged(where: str, error: BaseException | str) -> InputError:
 
 
 def read_card(files: FileStore) -> DatasetCard:
-    """The card of a finished data set.
+    """Read the card of a finished data set.
 
     Raises:
         InputError: `dataset_missing` or `dataset_invalid`.
@@ -296,6 +300,7 @@ def read_card(files: FileStore) -> DatasetCard:
             "dataset_missing",
             f"{files.root}: no {CARD}; expected a finished data set: make it with `joyvasa prepare`, or finish it",
         ) from None
+
     try:
         content = yaml.safe_load(io.BytesIO(data))
         if [content.pop(key, None) for key in ("format", "format_version")] != [FORMAT, VERSION]:
@@ -304,7 +309,7 @@ def read_card(files: FileStore) -> DatasetCard:
         card = DatasetCard(**content)
         numbers = [card.frames_per_second, card.keypoints, card.shards, *card.clips.values(), *card.frames.values()]
         if not all(isinstance(number, int) and number >= 0 for number in numbers) or card.frames_per_second < 1:
-            raise ValueError("counts that are no whole numbers")
+            raise ValueError("counts that are not whole numbers")
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(where, error) from None
     if SAMPLE_RATE % card.frames_per_second:

@@ -1,4 +1,4 @@
-"""Stretches of a recording become clips: cut out, and read by the motion extractor."""
+"""Extraction of clips: the motion and the sound of the segments of a recording."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from joyvasa.errors import InputError
 from joyvasa.faces.detection import FaceDetector
-from joyvasa.faces.geometry import warp
+from joyvasa.faces.geometry import warp_image
 from joyvasa.faces.square import Square, crop_matrix
 from joyvasa.media.image import Image
 from joyvasa.media.video_reader import VideoInfo
@@ -27,20 +27,19 @@ from joyvasa.training.clips import ClipRecord, Split, to_pcm16
 from joyvasa.training.media_stream import FrameStream, SoundStream
 from joyvasa.training.segments import Segment
 
-CROP_SIDE = 512  # pixels, before the crop shrinks to what the network takes
+CROP_SIDE = 512  # pixels of the crop, which is then resized for the network
 
 
 class ClipExtractor:
-    """Reads the motion of clips.
+    """Extracts clips from recordings.
 
     Args:
-        network: the motion extractor, on `device`.
-        input_size: side of the pictures that it takes, pixels.
-        device: to compute on.
-        precision: of the computation.
-        batch_frames: frames that the network sees at once.
-        landmarks: detector that gives 203 landmarks, by which the openings of eyes and lips are measured; None leaves
-            them out.
+        network: motion extractor, on `device`.
+        input_size: side of the network's input pictures, pixels.
+        device: device of the network.
+        precision: precision of the forward pass.
+        batch_frames: frames per batch.
+        landmarks: detector with 203 landmarks, to measure the openness of eyes and lips; None to skip it.
     """
 
     def __init__(
@@ -60,77 +59,79 @@ class ClipExtractor:
         self._batch_frames = batch_frames
         self._landmarks = landmarks
 
-    def clips(
+    def extract_clips(
         self,
         path: Path,
         info: VideoInfo,
-        stretches: Sequence[Segment],
+        segments: Sequence[Segment],
         *,
-        delay_s: float,
         names: Sequence[str],
         source: str,
         split: Split,
     ) -> Iterator[ClipRecord | InputError]:
-        """The clips of a recording, one after the other; the motion of one is in memory at a time.
+        """Yield the clips of a recording in order; only one is in memory at a time.
 
         Args:
-            path: of the recording.
-            info: of `probe_video`.
-            stretches: in order, none rejected.
-            delay_s: of `sound_delay_s`.
+            path: path of the recording.
+            info: result of `probe_video`.
+            segments: segments that are not rejected, in order.
             names: ids of the clips.
             source: hash of the recording.
-            split: of the recording.
+            split: split of the recording.
 
         Yields:
-            a clip for each stretch, or why it gives none (`motion_not_finite`).
+            A clip for each segment, or the error that prevents it (`motion_not_finite`).
 
         Raises:
-            InputError: the recording cannot be read to the end of the last stretch.
+            InputError: the recording cannot be read to the end of the last segment.
         """
-        picture, sound = FrameStream(path, info), SoundStream(path, delay_s)
-        for stretch, name in zip(stretches, names, strict=True):
-            assert stretch.square is not None, "not rejected"
-            motion, ratios = self._motion(picture.take(stretch.first, stretch.n_frames), stretch.square)
-            sound.skip(stretch.first * SAMPLES_PER_FRAME - sound.position)
-            heard = sound.take(stretch.n_frames * SAMPLES_PER_FRAME)
+        frames, sound = FrameStream(path, info), SoundStream(path)
+
+        for segment, name in zip(segments, names, strict=True):
+            assert segment.square is not None, "not rejected"
+            motion, ratios = self._extract_motion(frames.read(segment.first, segment.n_frames), segment.square)
+            sound.skip(segment.first * SAMPLES_PER_FRAME - sound.position)
+            samples = sound.read(segment.n_frames * SAMPLES_PER_FRAME)
+
             if not (motion.pose.isfinite().all() and motion.expression.isfinite().all()):
-                found = f"{stretch.place(path.name)}: the motion extractor gave NaN or infinity in {self._precision}"
+                found = f"{segment.describe(path.name)}: the motion extractor gave NaN or infinity in {self._precision}"
                 yield InputError("motion_not_finite", f"{found}; expected finite numbers: use precision fp32")
                 continue
             yield ClipRecord(
                 clip_id=name,
                 source=source,
                 split=split,
-                start_s=stretch.start_s,
+                start_s=segment.start_s,
                 motion=motion,
-                sound=to_pcm16(heard),
+                sound=to_pcm16(samples),
                 eye_ratio=None if ratios is None else ratios[:, :2],
                 lip_ratio=None if ratios is None else ratios[:, 2:],
             )
 
-    def _motion(self, frames: Iterable[Image], square: Square) -> tuple[MotionSequence, np.ndarray | None]:
-        """Motion, and the openings of the left eye, the right eye and the lips, float32 (T, 3)."""
+    def _extract_motion(self, frames: Iterable[Image], square: Square) -> tuple[MotionSequence, np.ndarray | None]:
+        """Return the motion, and the openness of the left eye, the right eye and the lips, float32 (T, 3)."""
         matrix = crop_matrix(square, CROP_SIDE, rotate=False)
         parts: list[tuple[Tensor, Tensor]] = []  # expression and pose
         ratios: list[tuple[float, float, float]] = []
-        waiting: list[Tensor] = []
+        batch: list[Tensor] = []
+
         for frame in frames:
-            crop = warp(frame, matrix, (CROP_SIDE, CROP_SIDE))
-            waiting.append(to_network_input(crop, self._input_size))
+            crop = warp_image(frame, matrix, (CROP_SIDE, CROP_SIDE))
+            batch.append(to_network_input(crop, self._input_size))
             if self._landmarks:
-                ratios.append(_openings(self._landmarks, crop))
-            if len(waiting) == self._batch_frames:
-                parts.append(self._read(waiting))
-                waiting = []
-        if waiting:
-            parts.append(self._read(waiting))
+                ratios.append(_measure_openness(self._landmarks, crop))
+            if len(batch) == self._batch_frames:
+                parts.append(self._run_network(batch))
+                batch = []
+        if batch:
+            parts.append(self._run_network(batch))
+
         expression, pose = (torch.cat(columns) for columns in zip(*parts, strict=True))
         motion = MotionSequence.from_pose(expression, pose, FRAMES_PER_SECOND)
-        return motion, _filled(np.array(ratios, np.float32)) if ratios else None
+        return motion, _interpolate_gaps(np.array(ratios, np.float32)) if ratios else None
 
     @torch.inference_mode()
-    def _read(self, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def _run_network(self, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         with autocast(self._device, self._precision):
             info = KeypointInfo.from_heads(self._network(torch.cat(list(pictures)).to(self._device)))
         pose = torch.cat([info.scale, info.translation, info.pitch, info.yaw, info.roll], dim=1)
@@ -138,22 +139,22 @@ class ClipExtractor:
 
 
 def count_keypoints(network: nn.Module) -> int:
-    """How many keypoints a motion extractor gives."""
+    """Return the number of keypoints that a motion extractor predicts."""
     return cast(MotionExtractor | CompactMotionExtractor, network).n_keypoints
 
 
-def _openings(detector: FaceDetector, crop: Image) -> tuple[float, float, float]:
-    """Of the largest face; NaN where none is found."""
+def _measure_openness(detector: FaceDetector, crop: Image) -> tuple[float, float, float]:
+    """Return the openness of eyes and lips of the largest face; NaN without a face."""
     face = next(iter(detector.detect(crop)), None)
     if face is None or face.eye_ratios is None or face.lip_ratio is None:
         return (np.nan, np.nan, np.nan)
     return (*face.eye_ratios, face.lip_ratio)
 
 
-def _filled(ratios: np.ndarray) -> np.ndarray | None:
-    """Openings (T, 3), where a face was missed between those of the neighbours; None if it was in more than half."""
-    known = np.flatnonzero(np.isfinite(ratios).all(axis=1))
-    if 2 * len(known) < len(ratios):
+def _interpolate_gaps(ratios: np.ndarray) -> np.ndarray | None:
+    """Interpolate ratios (T, 3) over frames that have NaN; return None if more than half of the frames have."""
+    valid = np.flatnonzero(np.isfinite(ratios).all(axis=1))
+    if 2 * len(valid) < len(ratios):
         return None
     frames = np.arange(len(ratios))
-    return np.stack([np.interp(frames, known, column[known]) for column in ratios.T], axis=1).astype(np.float32)
+    return np.stack([np.interp(frames, valid, column[valid]) for column in ratios.T], axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What training asks of the place where a data set or a run lies."""
+"""The storage interface of training, for data sets and runs."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import BinaryIO, Protocol
 
 
 class FileStore(Protocol):
-    """Files below one root, named by relative paths with forward slashes; they appear whole or not at all."""
+    """Files below a root, named by relative paths with forward slashes; all writes are atomic."""
 
     root: str
-    local: bool  # whether the root is a path of this machine
+    local: bool  # whether the root is a local path
 
     def location(self, path: str) -> str:
-        """The local path or URI of a file, for messages."""
+        """Return the local path or URI of a file, for messages."""
         ...
 
     def staging(self, path: str) -> AbstractContextManager[Path]:
-        """A local file to write; it becomes `path` in one step when the block ends without an exception."""
+        """Yield a local file to write; it becomes `path` atomically if the block ends without an exception."""
         ...
 
     def write(self, path: str, content: bytes) -> None:
-        """Puts a whole file in place."""
+        """Write a file atomically."""
         ...
 
     def read(self, path: str) -> bytes:
-        """The bytes of a file; FileNotFoundError if it is not there."""
+        """Return the content of a file; raise FileNotFoundError if it does not exist."""
         ...
 
     def open(self, path: str) -> BinaryIO:
-        """Opens a file for reading at any place; FileNotFoundError if it is not there."""
+        """Open a file for random access; raise FileNotFoundError if it does not exist."""
         ...
 
     def names(self, folder: str) -> list[str]:
-        """Names in a folder, sorted; none if it is not there."""
+        """Return the sorted names in a folder; empty if it does not exist."""
         ...
 
     def exists(self, path: str) -> bool:
-        """Whether a file is there."""
+        """Return whether a file exists."""
         ...
 
     def remove(self, path: str) -> None:
-        """Removes a file or folder; nothing happens if it is not there."""
+        """Remove a file or folder if it exists."""
         ...

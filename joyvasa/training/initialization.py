@@ -1,4 +1,4 @@
-"""The network with which training starts."""
+"""Initial weights of training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from joyvasa.bundles import open_bundle
-from joyvasa.bundles.state import adapted_names
+from joyvasa.bundles.state import adapt_state_keys
 from joyvasa.bundles.weights import Weights, read_weights
 from joyvasa.errors import ModelError
 from joyvasa.networks.motion_generator import MotionGenerator
@@ -20,11 +20,11 @@ WEIGHT_FILES = {".safetensors": "safetensors", ".bin": "pytorch", ".pt": "pytorc
 
 
 def build_initial_network(config: TrainingConfig, *, load_encoder: bool = True) -> MotionGenerator:
-    """A seeded motion generator, on the CPU; the convolutions of its speech encoder take no gradient.
+    """Build a motion generator with seeded weights, on the CPU; the convolutions of its speech encoder are frozen.
 
     Args:
-        config: sizes, seed and where the speech encoder comes from.
-        load_encoder: take over the weights of the speech encoder; not needed where all weights are replaced.
+        config: options with the sizes, the seed and the speech encoder.
+        load_encoder: whether to load the weights of the speech encoder; not needed if all weights are replaced.
 
     Raises:
         ModelError: the weights of the speech encoder are missing, damaged, or do not fit.
@@ -39,13 +39,13 @@ def build_initial_network(config: TrainingConfig, *, load_encoder: bool = True) 
 
 
 def read_encoder_weights(name: str) -> Weights:
-    """Weights of HuBERT or wav2vec 2.0.
+    """Read the weights of HuBERT or wav2vec 2.0.
 
     Args:
-        name: a bundle that has the role `speech_encoder`, a weight file, or a folder of the Hugging Face hub.
+        name: bundle with the role `speech_encoder`, weight file, or folder of a model from the Hugging Face Hub.
 
     Raises:
-        ModelError: there is no such thing, or it cannot be read.
+        ModelError: the weights are missing or cannot be read.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -56,17 +56,17 @@ def read_encoder_weights(name: str) -> Weights:
         return read_weights(path, WEIGHT_FILES[path.suffix])
     bundle = open_bundle(name)
     bundle.require([ENCODER_ROLE])
-    return bundle.weights(ENCODER_ROLE)
+    return bundle.load_weights(ENCODER_ROLE)
 
 
 def load_encoder_weights(encoder: SpeechEncoder | CompactSoundEncoder, weights: Weights) -> None:
-    """Takes over weights; what a file holds beyond the encoder, such as heads of its own training, is left out.
+    """Load weights into a speech encoder; other tensors of the file, such as training heads, are ignored.
 
     Raises:
         ModelError: `weights_mismatch`.
     """
     own = encoder.state_dict()
-    given = adapted_names(weights.state, own, weights.where)
+    given = adapt_state_keys(weights.state, own, weights.where)
     for name, tensor in own.items():
         if name not in given or given[name].shape != tensor.shape:
             found = f"{tuple(given[name].shape)}" if name in given else "nothing"

@@ -1,4 +1,4 @@
-"""Makes batches ahead of the training loop."""
+"""Prefetching of batches for the training loop."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ U = TypeVar("U")
 
 
 def prefetch_results(make: Callable[[T], U], keys: Iterable[T], *, threads: int, ahead: int) -> Generator[U]:
-    """What `make` gives for each key, in order, made by threads before it is asked for.
+    """Compute `make(key)` for each key in threads, ahead of time.
 
-    Threads are enough: reading, unpacking and drawing run outside of Python's lock. Never more than
-    `ahead` results wait. The threads end with the iterator.
+    Threads are sufficient because reading, decompression and random numbers release the GIL. The threads end with the
+    iterator.
 
     Args:
-        make: called in threads.
-        keys: read as needed, in the caller's thread.
-        threads: how many.
-        ahead: results that may wait.
+        make: function that runs in the threads.
+        keys: arguments for `make`, read as needed in the caller's thread.
+        threads: number of threads.
+        ahead: maximum number of results in the queue.
 
     Yields:
-        results in the order of the keys.
+        Results in the order of the keys.
 
     Raises:
-        Exception: whatever `make` raises, at its place in the order.
+        Exception: an exception of `make`, at its position in the order.
     """
-    waiting: deque[Future[U]] = deque()
+    queue: deque[Future[U]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="loader") as pool:
         try:
             for key in keys:
-                waiting.append(pool.submit(make, key))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                queue.append(pool.submit(make, key))
+                if len(queue) > ahead:
+                    yield queue.popleft().result()
+            while queue:
+                yield queue.popleft().result()
         finally:
-            for future in waiting:
+            for future in queue:
                 future.cancel()

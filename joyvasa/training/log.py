@@ -1,4 +1,4 @@
-"""What a run tells while it works: numbers of every step, as Parquet files and for TensorBoard."""
+"""The log of a training run: numbers of every step, as Parquet files and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FOLDER, BOARD = "log", "tensorboard"
 
 
 class TrainingLog:
-    """Rows of a run; they become visible together, a file a checkpoint.
+    """Writer of the log; `flush` writes the rows since the previous one as a file.
 
     Args:
-        files: of the run.
-        first_step: where the run goes on; rows of later steps, which were lost with their weights, are removed.
-        tensorboard: write for TensorBoard, too; only where the run is a local folder.
+        files: file store of the run.
+        first_step: number of finished steps; rows of later steps, whose weights were lost, are removed.
+        tensorboard: whether to write for TensorBoard too, if the run is a local folder.
 
     Raises:
         EnvironmentFault: `tensorboard_missing`.
@@ -29,9 +29,10 @@ class TrainingLog:
 
     def __init__(self, files: FileStore, *, first_step: int, tensorboard: bool) -> None:
         self.files = files
-        for name, last in _parts(files):
+        for name, last in _list_parts(files):
             if last > first_step:
                 files.remove(f"{FOLDER}/{name}")
+
         self._rows: list[dict[str, Any]] = []
         self._board: Any = None
         if tensorboard and files.local:
@@ -46,7 +47,7 @@ class TrainingLog:
             self._board = SummaryWriter(files.location(BOARD), purge_step=first_step + 1)
 
     def add(self, step: int, values: Mapping[str, float | None]) -> None:
-        """The numbers of a step, from 1; None for what was not measured."""
+        """Add the numbers of a step, counted from 1; None for a number that was not measured."""
         self._rows.append({"step": step, **values})
         if self._board:
             for name, value in values.items():
@@ -54,7 +55,7 @@ class TrainingLog:
                     self._board.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """Makes the rows visible."""
+        """Write the rows."""
         if self._rows:
             last = self._rows[-1]["step"]
             numbers = [(name, pa.float64()) for name in self._rows[0] if name != "step"]
@@ -66,25 +67,21 @@ class TrainingLog:
             self._board.flush()
 
     def close(self) -> None:
-        """Ends it; rows that were not flushed are dropped."""
+        """Close the log; rows that were not flushed are dropped."""
         if self._board:
             self._board.close()
 
 
 def read_log(files: FileStore) -> pa.Table:
-    """All rows of a run, by step.
-
-    Args:
-        files: of the run.
-    """
+    """Read all rows of a run, ordered by step."""
     tables = []
-    for name, _ in _parts(files):
+    for name, _ in _list_parts(files):
         with files.open(f"{FOLDER}/{name}") as stream:
             tables.append(pq.read_table(stream))
     return pa.concat_tables(tables) if tables else pa.table({})
 
 
-def _parts(files: FileStore) -> list[tuple[str, int]]:
-    """Files of the log and the last step in each, in order."""
+def _list_parts(files: FileStore) -> list[tuple[str, int]]:
+    """Return the files of the log with their last steps, in order."""
     matches = (re.fullmatch(r"(\d{8,})\.parquet", name) for name in files.names(FOLDER))
     return sorted(((match[0], int(match[1])) for match in matches if match), key=lambda part: part[1])

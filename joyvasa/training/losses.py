@@ -1,4 +1,4 @@
-"""Training losses of the motion generator (JoyVASA)."""
+"""Loss terms of the motion generator (JoyVASA)."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from joyvasa.networks.diffusion import Target
 
 Difference = Callable[[Tensor, Tensor], Tensor]
 
-JOINT_FRAMES = 3  # on either side of the joint between two windows
+JOINT_FRAMES = 3  # frames on each side of the joint of two windows
 EXPRESSION_TERMS = ("expression", "expression_velocity", "expression_smoothness")
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms; the prediction itself counts 1.
+    """Options of the loss and weights of its terms; the prediction itself has weight 1.
 
     Raises:
         ConfigError: `config_invalid`.
     """
 
-    # JoyVASA adds up the terms of the expression so that the first window is lost and the second counts one and a
-    # half times. `reference` does so too; `both_clips` counts both alike.
+    # `reference` reproduces JoyVASA, where the expression of the first window is lost and that of the second counts
+    # one and a half times; `both_clips` counts both alike
     losses: Literal["both_clips", "reference"] = "both_clips"
-    criterion: Literal["l2", "l1"] = "l2"
-    compare_previous: bool = True  # of the second window: what is said about the frames before it counts, too
-    expression: float = 0.1
-    expression_velocity: float = 1e-4
-    expression_smoothness: float = 1e-4
-    head_angle: float = 1e-2
-    head_velocity: float = 1e-2
-    head_smoothness: float = 1e-2
-    head_transition: float = 1e-2
+    criterion: Literal["l2", "l1"] = "l2"  # squared or absolute difference
+    compare_previous: bool = True  # also compare the frames before the second window, as predicted with it
+    expression: float = 0.1  # weight of the expression
+    expression_velocity: float = 1e-4  # weight of its first difference over time
+    expression_smoothness: float = 1e-4  # weight of its second difference over time
+    head_angle: float = 1e-2  # weight of the head angles
+    head_velocity: float = 1e-2  # weight of their first difference over time
+    head_smoothness: float = 1e-2  # weight of their second difference over time
+    head_transition: float = 1e-2  # weight of the joint between the two windows
 
     def __post_init__(self) -> None:
         for name, weight in self.weights.items():
@@ -47,13 +47,13 @@ class LossConfig:
 
     @property
     def weights(self) -> dict[str, float]:
-        """By term."""
+        """Weights by the names of the terms."""
         names = [*EXPRESSION_TERMS, "head_angle", "head_velocity", "head_smoothness", "head_transition"]
         return {"prediction": 1.0} | {name: getattr(self, name) for name in names}
 
 
 def loss_part_names(target: Target) -> list[str]:
-    """Names of the parts that `weighted_loss` gives, in order."""
+    """Return the names of the parts that `weighted_loss` returns, in order."""
     return list(LossConfig().weights) if target == "sample" else ["prediction"]
 
 
@@ -68,23 +68,23 @@ def loss_terms(
     target: Target = "sample",
     config: LossConfig | None = None,
 ) -> dict[str, Tensor]:
-    """The terms of one window, without their weights; each the mean over valid frames and their numbers.
+    """Compute the unweighted terms of a window, each a mean over the valid frames and their numbers.
 
-    A frame is expression (`expression_size` numbers), pose (7) and, where there are more, numbers that count
-    as expression. Velocities are differences of neighbouring frames, smoothness is the square of their differences.
+    A frame has the expression (`expression_size` numbers), the pose (7 numbers) and possibly further numbers, which
+    count as expression. Velocities are differences of adjacent frames; smoothness compares their differences with 0.
 
     Args:
-        prediction: of the network, for the frames before and in the window, shape (B, P + n, D).
+        prediction: output of the network for the frames before and in the window, shape (B, P + n, D).
         clean: motion of the window, shape (B, n, D).
-        expression_size: 3 K.
-        end: valid frames of each window, 1 to n, shape (B,); what follows was truncated.
+        expression_size: number of expression values per frame, 3 K.
+        end: number of valid frames of each window, 1 to n, shape (B,); the others are truncated.
         previous: clean motion before the window, shape (B, P, D); None for the first window.
-        noise: that was added to `clean`, for a network that predicts it, like `clean`.
-        target: what the network predicts; of noise there is only the first term.
-        config: None for the defaults.
+        noise: noise added to `clean`, same shape; only for a network that predicts the noise.
+        target: quantity that the network predicts; noise has only the term `prediction`.
+        config: options of the loss; None for the defaults.
 
     Returns:
-        scalars by the names of `LossConfig`, and `prediction` for the whole vector.
+        Scalars by the names of `LossConfig`, and `prediction` for the whole vector.
     """
     config = config or LossConfig()
     difference: Difference = squared_difference if config.criterion == "l2" else absolute_difference
@@ -125,21 +125,21 @@ def loss_terms(
 def weighted_loss(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], config: LossConfig | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a pair of windows.
+    """Combine the terms of a pair of windows.
 
     Args:
         first: terms of the first window.
         second: terms of the second window.
-        config: None for the defaults.
+        config: options of the loss; None for the defaults.
 
     Returns:
-        the sum, and its weighted parts by name.
+        The weighted sum, and its parts by name.
     """
     config = config or LossConfig()
     parts = {}
     for name, value in second.items():
         if name not in first:
-            pass  # the joint of the two windows: there is one
+            pass  # the joint belongs to the second window only
         elif config.losses == "reference" and name in EXPRESSION_TERMS:
             value = 1.5 * value
         else:
@@ -149,17 +149,17 @@ def weighted_loss(
 
 
 def squared_difference(a: Tensor, b: Tensor) -> Tensor:
-    """Squared difference of each number."""
+    """Compute the squared difference of each number."""
     return (a - b) ** 2
 
 
 def absolute_difference(a: Tensor, b: Tensor) -> Tensor:
-    """Absolute difference of each number."""
+    """Compute the absolute difference of each number."""
     return (a - b).abs()
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the frames of a mask and all their numbers; 0 where the mask is empty.
+    """Compute the mean over the frames of a mask and all their numbers; 0 if the mask is empty.
 
     Args:
         values: shape (B, frames, numbers).
@@ -174,16 +174,16 @@ def _without(frames: Tensor, pose: slice) -> Tensor:
 
 
 def _transition(frames: Tensor, end: Tensor, difference: Difference) -> Tensor:
-    """How much the head jerks where two windows meet.
+    """Compute how much the head jerks at the joint of two windows.
 
     Args:
         frames: pose of the last frames before the joint and the first ones after it, shape (B, 6, 7).
-        end: valid frames after the joint, shape (B,).
-        difference: of two tensors.
+        end: number of valid frames after the joint, shape (B,).
+        difference: element-wise difference of two tensors.
     """
     velocity = frames.diff(dim=1)  # (B, 5, 7)
     acceleration = velocity.diff(dim=1)  # (B, 4, 7)
-    # Each value is judged at the last frame that it sees.
+    # Each value is masked by the last frame that it depends on.
     across = difference(velocity[:, 2:4], velocity[:, 1:3])
     jerk = difference(acceleration[:, 1:], acceleration[:, :-1])
     frame = torch.arange(JOINT_FRAMES, device=end.device) < end[:, None]  # (B, 3)

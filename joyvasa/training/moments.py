@@ -1,7 +1,7 @@
-"""Compute mean, deviation, least and largest value of motion, merged exactly over any number of shards.
+"""Mean, standard deviation, minimum and maximum of motion, merged exactly over any number of shards.
 
-Sums of float32 numbers and of their squares are whole numbers of a tiny unit, so the result does not depend on how the
-clips are spread over shards, nor on the order in which they are merged.
+Sums of float32 numbers and of their squares are integers in a tiny unit, so the result does not depend on how clips
+are distributed over shards, nor on the order of merging.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ UNIT_BITS = 173  # sums count multiples of 2**-173; every float32 is one, as the
 
 @dataclass(frozen=True)
 class ExactMoments:
-    """Sums over the frames of one quantity, for each of its numbers.
+    """Exact sums over the frames of a quantity, for each of its numbers.
 
     Args:
         count: number of frames.
         sums: sums, in units of 2**-UNIT_BITS.
         squares: sums of squares, in units of 2**-(2 * UNIT_BITS).
-        least: smallest values.
-        largest: largest values.
+        least: minimum values.
+        largest: maximum values.
     """
 
     count: int
@@ -36,7 +36,7 @@ class ExactMoments:
     largest: tuple[float, ...]
 
     @classmethod
-    def of(cls, values: np.ndarray) -> ExactMoments:
+    def from_values(cls, values: np.ndarray) -> ExactMoments:
         """Sum float32 values of shape (frames, numbers), at least one frame, all finite."""
         scaled = (values.T.astype(np.float64) * 2.0**UNIT_BITS).tolist()  # exact: a power of two, far from the limits
         columns = [[int(value) for value in column] for column in scaled]
@@ -48,7 +48,7 @@ class ExactMoments:
             tuple(values.max(axis=0).tolist()),
         )
 
-    def joined(self, other: ExactMoments) -> ExactMoments:
+    def merge(self, other: ExactMoments) -> ExactMoments:
         """Merge with the moments of other frames."""
         return ExactMoments(
             self.count + other.count,
@@ -76,29 +76,29 @@ class ExactMoments:
 
 
 def moments_to_json(moments: Mapping[str, ExactMoments]) -> str:
-    """Write moments by name as JSON."""
+    """Serialize moments by name as JSON."""
     return json.dumps({name: asdict(item) for name, item in moments.items()})
 
 
 def moments_from_json(text: str) -> dict[str, ExactMoments]:
-    """Read what `moments_text` wrote.
+    """Parse the output of `moments_to_json`.
 
     Raises:
-        ValueError: the text is something else.
+        ValueError: the text has another format.
     """
     result = {}
     for name, item in json.loads(text).items():
         count, *lists = (item[field.name] for field in fields(ExactMoments))
         if not isinstance(count, int) or len({len(values) for values in lists}) != 1:
-            raise ValueError(f"moments of {name} have several lengths")
+            raise ValueError(f"moments of {name} differ in length")
         result[name] = ExactMoments(count, *(tuple(values) for values in lists))
     return result
 
 
 def merge_moments(parts: list[Mapping[str, ExactMoments]]) -> dict[str, ExactMoments]:
-    """Merge moments by name; a name covers the parts that have it."""
+    """Merge moments by name; parts without a name are skipped for it."""
     result: dict[str, ExactMoments] = {}
     for part in parts:
         for name, moments in part.items():
-            result[name] = result[name].joined(moments) if name in result else moments
+            result[name] = result[name].merge(moments) if name in result else moments
     return result

@@ -1,4 +1,4 @@
-"""The loss of a batch: what the network says about two consecutive windows, compared with what was."""
+"""The loss of a batch of pairs of consecutive windows."""
 
 from __future__ import annotations
 
@@ -22,64 +22,69 @@ def pair_loss(
     truncation_mode: Literal["zero", "replicate"] = "zero",
     precision: Precision = "fp32",
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch.
+    """Compute the loss of a batch.
 
-    The first window begins with the learned features of a start, the second one with the last frames of the first,
-    as they were: not truncated, not predicted.
+    The first window is preceded by the learned start features, the second one by the true last frames of the first,
+    neither truncated nor predicted.
 
     Args:
-        network: in training or eval mode.
-        batch: on the network's device.
-        expression_size: numbers of a frame that are expression, 3 K.
-        config: None for the defaults.
-        truncation_mode: what stands after the end of a truncated window.
-        precision: in which the network computes.
+        network: motion generator, in training or eval mode.
+        batch: batch on the network's device.
+        expression_size: number of expression values per frame, 3 K.
+        config: options of the loss; None for the defaults.
+        truncation_mode: content of the truncated frames, see `truncate_windows`.
+        precision: precision of the forward pass.
 
     Returns:
-        the weighted sum, and its parts by name; float32 scalars.
+        The weighted sum and its parts by name; float32 scalars.
     """
     before, n_samples = network.config.n_prev_motions, len(batch)
-    # The windows of one kind after those of the other, so that each network runs once: (2 B, ...)
+    # All first windows, then all second ones, so that each network runs once: (2 B, ...)
     end, noise, step, without_audio = (
         values.transpose(0, 1).flatten(0, 1) for values in (batch.end, batch.noise, batch.step, batch.without_audio)
     )
     audio, motion = truncate_windows(
         batch.audio.transpose(0, 1).flatten(0, 1), batch.motion.transpose(0, 1).flatten(0, 1), end, truncation_mode
     )
-    given = batch.motion[:, 0, -before:]  # (B, P, D)
+    previous_motion = batch.motion[:, 0, -before:]  # (B, P, D)
+
     with autocast(batch.audio.device, precision):
         features = network.audio_features(audio)  # (2 B, n, dim)
-        heard = _whole_features(network, batch, features[:n_samples].detach())[:, -before:]
+        previous_audio = _untruncated_features(network, batch, features[:n_samples].detach())[:, -before:]
         prediction = network(
             motion,
             features,
             step=step,
             noise=noise,
             without_audio=without_audio,
-            prev_motion=torch.cat([network.start_motion_feat.expand(n_samples, -1, -1), given]),
-            prev_audio=torch.cat([network.start_audio_feat.expand(n_samples, -1, -1).to(heard.dtype), heard]),
+            prev_motion=torch.cat([network.start_motion_feat.expand(n_samples, -1, -1), previous_motion]),
+            prev_audio=torch.cat(
+                [network.start_audio_feat.expand(n_samples, -1, -1).to(previous_audio.dtype), previous_audio]
+            ),
         )  # (2 B, P + n, D)
+
+    chunks = (values.chunk(WINDOWS) for values in (prediction, motion, end, noise))
     first, second = (
         loss_terms(
-            one.float(),
-            clean,
+            window_prediction.float(),
+            window_motion,
             expression_size=expression_size,
-            end=frames,
+            end=window_end,
             previous=previous,
-            noise=added,
+            noise=window_noise,
             target=network.config.target,
             config=config,
         )
-        for one, clean, frames, added, previous in zip(
-            *(values.chunk(WINDOWS) for values in (prediction, motion, end, noise)), (None, given), strict=True
+        for window_prediction, window_motion, window_end, window_noise, previous in zip(
+            *chunks, (None, previous_motion), strict=True
         )
     )
     return weighted_loss(first, second, config)
 
 
 @torch.no_grad()
-def _whole_features(network: MotionGenerator, batch: Batch, features: Tensor) -> Tensor:
-    """Features of the first windows as if none was truncated, shape (B, n, dim)."""
+def _untruncated_features(network: MotionGenerator, batch: Batch, features: Tensor) -> Tensor:
+    """Recompute the features of truncated first windows from their whole sound, shape (B, n, dim)."""
     rows = (batch.end[:, 0] < batch.motion.shape[2]).nonzero()[:, 0]
     if not len(rows):
         return features

@@ -1,4 +1,4 @@
-"""Where scenes change and where the picture stands still, from numbers of each frame."""
+"""Detection of scene changes and still pictures, from a few numbers per frame."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from joyvasa.media.image import Image
 from joyvasa.metrics.freeze import STILL
 
-# A change of scene as PySceneDetect's AdaptiveDetector finds it (Breakthrough/PySceneDetect, default values): the mean
-# change of hue, saturation and value stands out from the two frames before and after, and is large in itself.
-NEIGHBOURS = 2
-LEAST_RATIO = 3.0
-LEAST_CHANGE = 15.0  # of 255
+# A scene change as in PySceneDetect's AdaptiveDetector (Breakthrough/PySceneDetect, default values): the mean change of
+# hue, saturation and value is large, and stands out from the two frames before and after.
+NEIGHBORS = 2
+MIN_RATIO = 3.0
+MIN_CHANGE = 15.0  # on a scale of 255
 
-THUMBNAIL = 128  # pixels a side that changes are measured on; averages away noise and compression
+THUMBNAIL = 128  # side in pixels of the measured picture; averages out noise and compression
 
 
 class FrameMeter:
-    """Measures the frames of a video, one after the other."""
+    """Measures how much the frames of a video change, one frame after another."""
 
     def __init__(self) -> None:
         self._last: NDArray[np.int16] | None = None
@@ -27,20 +27,21 @@ class FrameMeter:
         self._still = 0
 
     def measure(self, frame: Image) -> tuple[float, int]:
-        """Takes the next frame.
+        """Measure the next frame.
 
         Args:
-            frame: uint8 RGB (height, width, 3).
+            frame: RGB, uint8, shape (height, width, 3).
 
         Returns:
-            how much it differs from the one before, 0 to 255, and for how many frames before it nothing has moved.
+            Difference to the previous frame, 0 to 255, and the number of frames since something moved.
         """
         small = cv2.resize(frame, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-        colours = cv2.cvtColor(small, cv2.COLOR_RGB2HSV).astype(np.int16)
-        change = 0.0 if self._last is None else float(np.abs(colours - self._last).mean())
-        self._last = colours
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        cells = grey.reshape(THUMBNAIL // 2, 2, THUMBNAIL // 2, 2).mean(axis=(1, 3))
+        colors = cv2.cvtColor(small, cv2.COLOR_RGB2HSV).astype(np.int16)
+        change = 0.0 if self._last is None else float(np.abs(colors - self._last).mean())
+        self._last = colors
+
+        gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        cells = gray.reshape(THUMBNAIL // 2, 2, THUMBNAIL // 2, 2).mean(axis=(1, 3))
         if self._anchor is not None and np.abs(cells - self._anchor).max() < STILL:
             self._still += 1
         else:
@@ -49,27 +50,27 @@ class FrameMeter:
 
 
 def find_scene_starts(changes: NDArray[np.floating]) -> list[int]:
-    """Frames with which another scene begins.
+    """Return the numbers of the frames that start a new scene.
 
     Args:
-        changes: of `FrameMeter`, shape (frames,); the first one counts for nothing.
+        changes: differences from `FrameMeter`, shape (frames,); the first one is ignored.
     """
     starts = []
-    for frame in np.flatnonzero(changes >= LEAST_CHANGE):
-        around = np.r_[changes[max(1, frame - NEIGHBOURS) : frame], changes[frame + 1 : frame + 1 + NEIGHBOURS]]
-        if frame and changes[frame] >= LEAST_RATIO * (around.mean() if len(around) else 0.0):
+    for frame in np.flatnonzero(changes >= MIN_CHANGE):
+        neighbors = np.r_[changes[max(1, frame - NEIGHBORS) : frame], changes[frame + 1 : frame + 1 + NEIGHBORS]]
+        if frame and changes[frame] >= MIN_RATIO * (neighbors.mean() if len(neighbors) else 0.0):
             starts.append(int(frame))
     return starts
 
 
-def find_frozen_frames(still: NDArray[np.integer], least: int) -> NDArray[np.bool_]:
-    """Which frames belong to stretches in which nothing moves.
+def find_frozen_frames(still: NDArray[np.integer], min_frames: int) -> NDArray[np.bool_]:
+    """Return a mask of the frames in sections without motion.
 
     Args:
-        still: of `FrameMeter`, shape (frames,).
-        least: frames of a stretch that counts.
+        still: numbers of still frames from `FrameMeter`, shape (frames,).
+        min_frames: minimum length of a section.
     """
     frozen = np.zeros(len(still), bool)
-    for frame in np.flatnonzero(still >= least - 1):
+    for frame in np.flatnonzero(still >= min_frames - 1):
         frozen[max(0, frame - int(still[frame])) : frame + 1] = True
     return frozen

@@ -1,4 +1,4 @@
-"""A recording in stretches: each becomes a clip, or is rejected for one reason."""
+"""Division of a recording into segments: each becomes a clip or is rejected for a reason."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from joyvasa.training.clips import MAX_CLIP_S
 from joyvasa.training.scenes import find_frozen_frames, find_scene_starts
 from joyvasa.training.tracking import FaceDetections, TrackedFace, TrackState, average_clip_square, track_face
 
-MIN_TOLD_S = 0.5  # what is shorter and no clip is rounding at the ends of picture and sound, and not told
+MIN_REPORTED_S = 0.5  # shorter rejected segments are not reported: rounding at the ends of picture and sound
 
-# What was found and what is expected, by reason.
+# Sentences by reason of rejection.
 REASONS = {
     "clip_cut": "a change of scene leaves {length:.2f} s; expected {min_s:g} s without one: use a longer shot",
     "too_short": "{length:.2f} s are left; expected at least {min_s:g} s: use a longer recording",
     "face_lost": "no face large enough was found; expected one throughout: use a close, frontal, well lit recording",
-    "several_faces": "more than one large face; expected one: cut the picture down to who speaks",
-    "face_moves": "the face leaves the crop, which stands still; expected it to stay: use a steadier recording",
-    "frozen": "the picture stands still; expected a moving face: leave it out",
-    "silent": "nothing is louder than -60 dBFS; expected speech: check the sound",
+    "several_faces": "more than one large face; expected one: crop the video to the speaker",
+    "face_moves": "the face leaves the crop, which does not move; expected it to stay: use a steadier recording",
+    "frozen": "the picture does not move; expected a moving face: leave it out",
+    "silent": "no sound louder than -60 dBFS; expected speech: check the sound",
     "sound_shorter": "the sound has ended; expected it to last as long as the picture: check the recording",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class RecordingWindow:
-    """Numbers of some consecutive frames of a recording, at 25 a second.
+    """Measurements of consecutive frames of a recording, 25 per second.
 
     Args:
         first: number of the first frame.
-        changes: of `FrameMeter`, shape (frames,).
-        still: of `FrameMeter`, shape (frames,).
-        peaks: largest |sample| of the sound of each frame, NaN where there is none; shape (frames,).
-        looks: faces, every few frames; numbers of frames count from the start of the recording.
+        changes: differences to the previous frame from `FrameMeter`, shape (frames,).
+        still: numbers of still frames from `FrameMeter`, shape (frames,).
+        peaks: largest |sample| of the sound of each frame, NaN without sound; shape (frames,).
+        detections: faces of every few frames; frame numbers count from the start of the recording.
     """
 
     first: int
     changes: NDArray[np.float32]
     still: NDArray[np.int32]
     peaks: NDArray[np.float32]
-    looks: tuple[FaceDetections, ...]
+    detections: tuple[FaceDetections, ...]
 
     def __len__(self) -> int:
         return len(self.changes)
@@ -56,14 +56,14 @@ class RecordingWindow:
 
 @dataclass(frozen=True)
 class Segment:
-    """Part of a recording: a clip, or the reason why it is none.
+    """Part of a recording: a clip, or rejected with a reason.
 
     Args:
-        first: number of its first frame.
-        n_frames: how many.
-        square: by which the clip is cut; None where it is rejected.
-        code: reason of the rejection.
-        sentence: likewise, without the code.
+        first: number of the first frame.
+        n_frames: number of frames.
+        square: crop of the clip; None if it is rejected.
+        code: reason of the rejection, or None.
+        sentence: explanation of the rejection, without the code, or None.
     """
 
     first: int
@@ -74,128 +74,135 @@ class Segment:
 
     @property
     def start_s(self) -> float:
-        """Where it begins."""
+        """Start in the recording, seconds."""
         return self.first / FRAMES_PER_SECOND
 
     @property
     def duration_s(self) -> float:
-        """How long it is."""
+        """Length in seconds."""
         return self.n_frames / FRAMES_PER_SECOND
 
-    def place(self, name: str | Path) -> str:
-        """The recording and the part of it, for sentences."""
+    def describe(self, name: str | Path) -> str:
+        """Return the name of the recording and the times of the segment, for messages."""
         return f"{name}: {self.start_s:.2f} to {self.start_s + self.duration_s:.2f} s"
 
-    def rejected(self, code: str, sentence: str) -> Segment:
-        """The same part, rejected."""
+    def reject(self, code: str, sentence: str) -> Segment:
+        """Return the segment as rejected."""
         return Segment(self.first, self.n_frames, code=code, sentence=sentence)
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
-    """Consecutive frames of one scene with one thing to say of them; `reason` is empty where they are good."""
+class _Span:
+    """Consecutive frames of a scene with one face, or with one reason of rejection."""
 
     first: int
     end: int
-    reason: str
-    seen: tuple[TrackedFace, ...]
-    after_cut: bool  # a change of scene is at one of its ends
+    reason: str  # empty if the frames are usable
+    faces: tuple[TrackedFace, ...]
+    at_cut: bool  # whether a scene change is at one of the ends
 
 
 def find_segments(window: RecordingWindow, config: ClipConfig, *, name: str) -> list[Segment]:
-    """Divides a part of a recording at changes of scene and of face, and tells what is good in it.
+    """Divide a window of a recording at scene changes, changes of the face and unusable frames.
 
     Args:
-        window: that part; its ends divide, too.
-        config: what is good.
-        name: of the recording, for sentences.
+        window: measurements of the window.
+        config: criteria for clips.
+        name: name of the recording, for messages.
 
     Returns:
-        stretches in order; of good ones each is a clip of at most 60 s.
+        Segments in order; each one that is not rejected is a clip of at most 60 s.
     """
-    stretches = []
+    segments = []
     frozen = find_frozen_frames(window.still, round(config.frozen_s * FRAMES_PER_SECOND))
     cuts = [0, *find_scene_starts(window.changes), len(window)]
+
     for start, end in pairwise(cuts):
         cut = (start > 0, end < len(window))
         if end - start < config.min_frames:
             code = "clip_cut" if any(cut) and len(window) >= config.min_frames else "too_short"
-            stretches.append(_rejected(window.first + start, end - start, code, config, name))
+            segments.append(_rejected(window.first + start, end - start, code, config, name))
             continue
-        for run in _runs(window, start, end, cut, frozen, config):
-            stretches += _clips(run, window, config, name)
-    return [one for one in stretches if one.code is None or one.duration_s >= MIN_TOLD_S] or stretches
+        for span in _divide_scene(window, start, end, cut, frozen, config):
+            segments += _cut_clips(span, window, config, name)
+    return [item for item in segments if item.code is None or item.duration_s >= MIN_REPORTED_S] or segments
 
 
-def _runs(
+def _divide_scene(
     window: RecordingWindow, start: int, end: int, cut: tuple[bool, bool], frozen: NDArray[np.bool_], config: ClipConfig
-) -> Iterator[_Run]:
-    """Divides a scene, given by frames within the window."""
-    looks = [look for look in window.looks if start <= look.frame - window.first < end]
-    seen = track_face(looks, max_gap=int(config.lost_s * FRAMES_PER_SECOND / config.look_frames))
-    marks: list[tuple[str, int]] = []  # reason and face of each frame
-    for number, one in enumerate(seen):
-        until = seen[number + 1].frame - window.first if number + 1 < len(seen) else end
-        reason = "" if one.sight is TrackState.ONE else one.sight.value
-        marks += [(reason, one.track if not reason else -1)] * (until - start - len(marks))
-    marks += [(TrackState.LOST.value, -1)] * (end - start - len(marks))
+) -> Iterator[_Span]:
+    """Divide a scene, given by frames relative to the window."""
+    detections = [item for item in window.detections if start <= item.frame - window.first < end]
+    faces = track_face(detections, max_gap=int(config.lost_s * FRAMES_PER_SECOND / config.look_frames))
+
+    labels: list[tuple[str, int]] = []  # reason of rejection and track of each frame
+    for number, face in enumerate(faces):
+        until = faces[number + 1].frame - window.first if number + 1 < len(faces) else end
+        reason = "" if face.state is TrackState.ONE else face.state.value
+        labels += [(reason, face.track if not reason else -1)] * (until - start - len(labels))
+    labels += [(TrackState.LOST.value, -1)] * (end - start - len(labels))
     for frame in range(start, end):
         if np.isnan(window.peaks[frame]):
-            marks[frame - start] = ("sound_shorter", -1)
+            labels[frame - start] = ("sound_shorter", -1)
         elif frozen[frame]:
-            marks[frame - start] = ("frozen", -1)
-    bounds = [0, *(at for at in range(1, len(marks)) if marks[at] != marks[at - 1]), len(marks)]
+            labels[frame - start] = ("frozen", -1)
+
+    bounds = [0, *(at for at in range(1, len(labels)) if labels[at] != labels[at - 1]), len(labels)]
     for first, last in pairwise(bounds):
-        after_cut = (first == 0 and cut[0]) or (last == len(marks) and cut[1])
-        inside = tuple(one for one in seen if first <= one.frame - window.first - start < last)
-        yield _Run(start + first, start + last, marks[first][0], inside, after_cut)
+        at_cut = (first == 0 and cut[0]) or (last == len(labels) and cut[1])
+        inside = tuple(face for face in faces if first <= face.frame - window.first - start < last)
+        yield _Span(start + first, start + last, labels[first][0], inside, at_cut)
 
 
-def _clips(run: _Run, window: RecordingWindow, config: ClipConfig, name: str) -> list[Segment]:
-    """The clips of a run, or why it gives none."""
-    first, n_frames = window.first + run.first, run.end - run.first
-    if run.reason:
-        return [_rejected(first, n_frames, run.reason, config, name)]
+def _cut_clips(span: _Span, window: RecordingWindow, config: ClipConfig, name: str) -> list[Segment]:
+    """Return the clips of a span, or its rejection."""
+    first, n_frames = window.first + span.first, span.end - span.first
+    if span.reason:
+        return [_rejected(first, n_frames, span.reason, config, name)]
     if n_frames < config.min_frames:
-        return [_rejected(first, n_frames, "clip_cut" if run.after_cut else "too_short", config, name)]
-    square = average_clip_square(run.seen)
+        return [_rejected(first, n_frames, "clip_cut" if span.at_cut else "too_short", config, name)]
+
+    square = average_clip_square(span.faces)
     n_parts = -(-n_frames // round(MAX_CLIP_S * FRAMES_PER_SECOND))
-    if square is None and n_parts == 1:  # half of it may be steady enough
+    if square is None and n_parts == 1:  # each half may be steady enough
         if n_frames < 2 * config.min_frames:
             return [_rejected(first, n_frames, "face_moves", config, name)]
         n_parts = 2
     if n_parts > 1:
-        bounds = [run.first + n_frames * part // n_parts for part in range(n_parts + 1)]
-        return [clip for pair in pairwise(bounds) for clip in _clips(_part(run, window, *pair), window, config, name)]
-    if window.peaks[run.first : run.end].max() < SILENCE_PEAK:
+        bounds = [span.first + n_frames * part // n_parts for part in range(n_parts + 1)]
+        parts = [_part_of(span, window, *pair) for pair in pairwise(bounds)]
+        return [clip for part in parts for clip in _cut_clips(part, window, config, name)]
+
+    if window.peaks[span.first : span.end].max() < SILENCE_PEAK:
         return [_rejected(first, n_frames, "silent", config, name)]
     return [Segment(first, n_frames, square)]
 
 
-def _part(run: _Run, window: RecordingWindow, first: int, end: int) -> _Run:
-    inside = tuple(one for one in run.seen if first <= one.frame - window.first < end)
-    return _Run(first, end, "", inside, run.after_cut)
+def _part_of(span: _Span, window: RecordingWindow, first: int, end: int) -> _Span:
+    inside = tuple(face for face in span.faces if first <= face.frame - window.first < end)
+    return _Span(first, end, "", inside, span.at_cut)
 
 
 def _rejected(first: int, n_frames: int, code: str, config: ClipConfig, name: str) -> Segment:
-    stretch = Segment(first, n_frames)
-    sentence = REASONS[code].format(length=stretch.duration_s, min_s=config.min_s)
-    return stretch.rejected(code, f"{stretch.place(name)}: {sentence}")
+    segment = Segment(first, n_frames)
+    sentence = REASONS[code].format(length=segment.duration_s, min_s=config.min_s)
+    return segment.reject(code, f"{segment.describe(name)}: {sentence}")
 
 
-def summary(stretches: list[Segment], name: str) -> tuple[str, str]:
-    """Code and sentence of a recording without a clip: the reason that costs most, and how long each is.
+def summarize_rejections(segments: list[Segment], name: str) -> tuple[str, str]:
+    """Return the code and the sentence for a recording without a clip, by the reason that rejects most of it.
 
     Args:
-        stretches: all rejected, at least one.
-        name: of the recording.
+        segments: rejected segments, at least one.
+        name: name of the recording.
     """
     lengths: dict[str, float] = {}
-    for one in stretches:
-        lengths[one.code or ""] = lengths.get(one.code or "", 0.0) + one.duration_s
+    for segment in segments:
+        lengths[segment.code or ""] = lengths.get(segment.code or "", 0.0) + segment.duration_s
     code = max(lengths, key=lambda key: lengths[key])
-    if len(stretches) == 1:
-        return code, stretches[0].sentence or ""
-    told = ", ".join(f"{key} {length:.1f} s" for key, length in lengths.items())
-    first = next(one.sentence for one in stretches if one.code == code)
-    return code, f"{name}: no part can be used ({told}); the first with {code} is {first}"
+    if len(segments) == 1:
+        return code, segments[0].sentence or ""
+
+    listing = ", ".join(f"{key} {length:.1f} s" for key, length in lengths.items())
+    first = next(segment.sentence for segment in segments if segment.code == code)
+    return code, f"{name}: no part can be used ({listing}); the first with {code} is {first}"

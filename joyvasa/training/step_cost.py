@@ -1,4 +1,4 @@
-"""What a run will take: a few of its steps, measured and thrown away."""
+"""Estimation of the cost of a run, from a few steps whose results are discarded."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from joyvasa.training.dataset import Dataset
 from joyvasa.training.file_store import FileStore
 from joyvasa.training.trainer import Trainer
 
-WARM_STEPS = 2  # that are not counted: the first ones make room for everything
+WARM_UP_STEPS = 2  # not counted: the first steps allocate memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
-    """Costs of a step.
+    """Measured cost of a training step.
 
     Args:
-        steps: that were measured.
-        step_s: seconds of a step, the mean.
-        batch_size: samples of a step.
-        compute_share: of that time, the part in which the loop did not wait for data.
-        peak_bytes: largest memory: of the GPU where there is one, else of the process.
-        hours: for all steps of the run.
-        device: where it ran.
+        steps: number of measured steps.
+        step_s: mean duration of a step, seconds.
+        batch_size: samples per step.
+        compute_share: fraction of the time in which the loop did not wait for data.
+        peak_bytes: peak memory, of the GPU if there is one, else of the process.
+        hours: estimated duration of the whole run.
+        device: name of the device.
     """
 
     steps: int
@@ -39,26 +39,27 @@ class StepCost:
     device: str
 
 
-def measure_step_cost(config: TrainingConfig, dataset: Dataset, nowhere: FileStore, *, steps: int = 10) -> StepCost:
-    """Measures steps of a run; nothing is written.
+def measure_step_cost(config: TrainingConfig, dataset: Dataset, run: FileStore, *, steps: int = 10) -> StepCost:
+    """Measure a few steps without writing anything.
 
     Args:
-        config: every option.
-        dataset: finished.
-        nowhere: an empty place; nothing is written there.
-        steps: that are measured, after two that are not.
+        config: options of the run.
+        dataset: finished data set.
+        run: empty file store.
+        steps: number of steps to measure, after two warm-up steps.
 
     Raises:
-        JoyvasaError: what `Trainer` raises.
+        JoyvasaError: an error of `Trainer`.
     """
-    trainer = Trainer(replace(config, steps=max(config.steps, steps + WARM_STEPS)), dataset, nowhere)
+    trainer = Trainer(replace(config, steps=max(config.steps, steps + WARM_UP_STEPS)), dataset, run)
     busy_s, waited_s = 0.0, 0.0
-    with contextlib.closing(trainer.batches(0)) as batches:
-        for step in range(steps + WARM_STEPS):
-            values, _ = trainer.step(step, batches)
-            if step >= WARM_STEPS:
+    with contextlib.closing(trainer.load_batches(0)) as batches:
+        for step in range(steps + WARM_UP_STEPS):
+            values, _ = trainer.train_step(step, batches)
+            if step >= WARM_UP_STEPS:
                 busy_s += values["seconds"]
                 waited_s += values["waited_s"]
+
     on_gpu = trainer.device.type == "cuda"
     return StepCost(
         steps=steps,
@@ -74,8 +75,8 @@ def measure_step_cost(config: TrainingConfig, dataset: Dataset, nowhere: FileSto
 
 
 def _peak_bytes() -> int:
-    """Largest memory of this process."""
-    import resource  # not on Windows
+    """Return the peak memory of this process."""
+    import resource  # missing on Windows
 
     unit = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

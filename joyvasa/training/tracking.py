@@ -1,9 +1,9 @@
-"""One face followed through a recording, looked for every few frames."""
+"""Tracking of one face through a recording, with detections every few frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
 
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from joyvasa.faces.boxes import intersection_over_union
 from joyvasa.faces.detection import Face
-from joyvasa.faces.geometry import mean_square
+from joyvasa.faces.geometry import average_square
 from joyvasa.faces.square import Square, face_square
 
 FloatArray = NDArray[np.floating]
 
-# The square around the face of a driving video, LivePortrait's published values.
+# Crop of a driving video, LivePortrait's published values.
 CROP_SCALE, CROP_VY = 2.2, -0.1
-MIN_OVERLAP = 0.3  # of the boxes of one face in two looks, intersection over union
-RIVAL = 0.5  # another face counts if its side is this part of the face's, at least
+MIN_OVERLAP = 0.3  # minimum intersection over union of the boxes of a face in two detections
+RIVAL = 0.5  # minimum side of a second face, relative to that of the tracked face
 
 
 class TrackState(StrEnum):
-    """What a look showed."""
+    """Visibility of the tracked face; other values than ONE are reasons of rejection."""
 
     ONE = "one"
     LOST = "face_lost"
@@ -36,9 +36,9 @@ class FaceDetections:
     """The faces of one frame.
 
     Args:
-        frame: its number.
-        boxes: left, top, right, bottom, pixels, shape (faces, 4).
-        squares: around each face.
+        frame: number of the frame.
+        boxes: left, top, right, bottom of each face, pixels, shape (faces, 4).
+        squares: crop of each face.
     """
 
     frame: int
@@ -46,97 +46,90 @@ class FaceDetections:
     squares: tuple[Square, ...]
 
     @classmethod
-    def at(cls, frame: int, faces: Sequence[Face], *, min_side: float) -> FaceDetections:
-        """What a detector found, without faces that are too small; the largest first."""
-        kept = sorted((face for face in faces if face.side >= min_side), key=lambda face: -face.side)
-        boxes = np.array([face.box for face in kept], np.float64).reshape(-1, 4)
-        squares = [face_square(face.landmarks, scale=CROP_SCALE, vy_ratio=CROP_VY, extent=face.extent) for face in kept]
+    def from_faces(cls, frame: int, faces: Sequence[Face], *, min_side: float) -> FaceDetections:
+        """Build from the faces of a detector, largest first, without those smaller than `min_side`."""
+        faces = sorted((face for face in faces if face.side >= min_side), key=lambda face: -face.side)
+        boxes = np.array([face.box for face in faces], np.float64).reshape(-1, 4)
+        squares = [
+            face_square(item.landmarks, scale=CROP_SCALE, vy_ratio=CROP_VY, extent=item.extent) for item in faces
+        ]
         return cls(frame, boxes, tuple(squares))
 
     @classmethod
-    def whole(cls, frame: int, width: int, height: int) -> FaceDetections:
-        """Where the whole frame counts as the face."""
+    def whole_frame(cls, frame: int, width: int, height: int) -> FaceDetections:
+        """Build a detection that covers the whole frame."""
         side = float(max(width, height))
         return cls(frame, np.array([[0.0, 0.0, width, height]]), (Square((width / 2, height / 2), side, 0.0),))
 
 
 @dataclass(frozen=True, eq=False)
 class TrackedFace:
-    """What a look says of the face that is followed.
+    """The tracked face in a frame.
 
     Args:
         frame: number of the frame.
-        sight: after short interruptions were bridged.
-        track: number of the face; those of ONE with the same number belong together.
-        box: of the face, None where it was not found.
-        square: likewise.
+        state: visibility of the face, after short interruptions are bridged.
+        track: number of the track; entries in state ONE with the same number show the same face.
+        box: box of the face; None if it was not detected.
+        square: crop of the face; None if it was not detected.
     """
 
     frame: int
-    sight: TrackState
+    state: TrackState
     track: int
     box: FloatArray | None
     square: Square | None
 
 
-def track_face(looks: Sequence[FaceDetections], *, max_gap: int) -> list[TrackedFace]:
-    """Follows the largest face of a scene.
+def track_face(detections: Sequence[FaceDetections], *, max_gap: int) -> list[TrackedFace]:
+    """Track the largest face of a scene.
 
     Args:
-        looks: of one scene, in order.
-        max_gap: looks for which the face may be lost, or others be seen, without an effect.
+        detections: detections of the scene, in order.
+        max_gap: number of detections in a row that may miss the face or show a second one without an effect.
     """
-    seen = _matched(looks, max_gap)
-    sights = [one.sight for one in seen]
-    tracks = [one.track for one in seen]
-    for sight, first, end in _runs(sights):
-        between = 0 < first and end < len(seen)
-        if sight is not TrackState.ONE and end - first <= max_gap and between and tracks[first - 1] == tracks[end]:
-            sights[first:end] = [TrackState.ONE] * (end - first)
+    faces = _match_detections(detections, max_gap)
+    states = [face.state for face in faces]
+    tracks = [face.track for face in faces]
+
+    for state, first, end in _find_runs(states):  # bridge short interruptions
+        between = 0 < first and end < len(faces)
+        if state is not TrackState.ONE and end - first <= max_gap and between and tracks[first - 1] == tracks[end]:
+            states[first:end] = [TrackState.ONE] * (end - first)
             tracks[first:end] = [tracks[end]] * (end - first)
-    for sight, first, end in _runs(sights):
-        if (
-            sight is TrackState.ONE and end - first <= max_gap and end - first < len(seen)
-        ):  # a chance hit of the detector
-            sights[first:end] = [sights[first - 1] if first else sights[end]] * (end - first)
-    return [
-        TrackedFace(one.frame, sight, track, one.box, one.square)
-        for one, sight, track in zip(seen, sights, tracks, strict=True)
-    ]
+    for state, first, end in _find_runs(states):  # drop short, probably false, detections
+        if state is TrackState.ONE and end - first <= max_gap and end - first < len(faces):
+            states[first:end] = [states[first - 1] if first else states[end]] * (end - first)
+    return [replace(face, state=state, track=track) for face, state, track in zip(faces, states, tracks, strict=True)]
 
 
-def _matched(looks: Sequence[FaceDetections], max_gap: int) -> list[TrackedFace]:
-    seen: list[TrackedFace] = []
-    last: FloatArray | None = None
+def _match_detections(detections: Sequence[FaceDetections], max_gap: int) -> list[TrackedFace]:
+    faces: list[TrackedFace] = []
+    last_box: FloatArray | None = None
     track, missed = -1, 0
-    for look in looks:
-        face = None
-        if last is not None and len(look.boxes):
-            overlaps = intersection_over_union(last, look.boxes)
-            face = int(overlaps.argmax()) if overlaps.max() > MIN_OVERLAP else None
-        if face is None and len(look.boxes) and (last is None or missed > max_gap):
-            face, track = 0, track + 1
-        if face is None:
+
+    for item in detections:
+        index = None
+        if last_box is not None and len(item.boxes):
+            overlaps = intersection_over_union(last_box, item.boxes)
+            index = int(overlaps.argmax()) if overlaps.max() > MIN_OVERLAP else None
+        if index is None and len(item.boxes) and (last_box is None or missed > max_gap):
+            index, track = 0, track + 1
+        if index is None:
             missed += 1
-            seen.append(TrackedFace(look.frame, TrackState.LOST, track, None, None))
+            faces.append(TrackedFace(item.frame, TrackState.LOST, track, None, None))
             continue
-        missed, last = 0, look.boxes[face]
-        sides = (look.boxes[:, 2:] - look.boxes[:, :2]).max(axis=1)
-        several = int((sides >= RIVAL * sides[face]).sum()) > 1
-        seen.append(
-            TrackedFace(
-                look.frame,
-                TrackState.SEVERAL if several else TrackState.ONE,
-                track,
-                look.boxes[face],
-                look.squares[face],
-            )
-        )
-    return seen
+
+        missed, last_box = 0, item.boxes[index]
+        sides = (item.boxes[:, 2:] - item.boxes[:, :2]).max(axis=1)
+        several = int((sides >= RIVAL * sides[index]).sum()) > 1
+        state = TrackState.SEVERAL if several else TrackState.ONE
+        faces.append(TrackedFace(item.frame, state, track, item.boxes[index], item.squares[index]))
+    return faces
 
 
-def _runs(values: Sequence[TrackState]) -> list[tuple[TrackState, int, int]]:
-    """Equal neighbours: value, first, end."""
+def _find_runs(values: Sequence[TrackState]) -> list[tuple[TrackState, int, int]]:
+    """Return runs of equal values: value, first, end."""
     runs, first = [], 0
     for value, group in groupby(values):
         end = first + len(list(group))
@@ -145,16 +138,17 @@ def _runs(values: Sequence[TrackState]) -> list[tuple[TrackState, int, int]]:
     return runs
 
 
-def average_clip_square(seen: Sequence[TrackedFace]) -> Square | None:
-    """The one square that a clip is cut by, the mean of those of its looks; None if the face does not stay in it."""
-    found = [(one.box, one.square) for one in seen if one.box is not None and one.square is not None]
-    if not found:
+def average_clip_square(faces: Sequence[TrackedFace]) -> Square | None:
+    """Return the crop of a clip, the mean of the crops of its faces; None if the face does not stay inside."""
+    detected = [(face.box, face.square) for face in faces if face.box is not None and face.square is not None]
+    if not detected:
         return None
-    square = mean_square([square for _, square in found])
+    square = average_square([square for _, square in detected])
     left, top, right, bottom = square.box
-    boxes = np.stack([box for box, _ in found])
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    # Detectors' boxes are loose: what must stay inside is the middle of the face with half of its box around.
+
+    # The boxes of detectors are loose: only the middle of the box, with half of its size, must stay inside.
+    boxes = np.stack([box for box, _ in detected])
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     halves = (boxes[:, 2:] - boxes[:, :2]) / 4
-    inside = (centres - halves >= (left, top)).all() and (centres + halves <= (right, bottom)).all()
+    inside = (centers - halves >= (left, top)).all() and (centers + halves <= (right, bottom)).all()
     return square if inside else None

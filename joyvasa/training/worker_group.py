@@ -1,4 +1,4 @@
-"""The processes that train one network together."""
+"""The group of processes that train a network together."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BUCKET_NUMBERS = 32 << 20  # summed at once: 128 MiB of float32
+BUCKET_NUMBERS = 32 << 20  # numbers per all-reduce: 128 MiB of float32
 
 
 @dataclass(frozen=True)
 class WorkerGroup:
-    """A process among those of a run; alone unless `torch.distributed` is set up.
+    """This process's view of the workers of a run; by default a single process.
 
     Args:
-        rank: of this process.
-        size: how many there are.
+        rank: rank of this process.
+        size: number of processes.
     """
 
     rank: int = 0
@@ -25,29 +25,29 @@ class WorkerGroup:
 
     @classmethod
     def current(cls) -> WorkerGroup:
-        """Of the process group that `torch.distributed` was set up with."""
+        """Return the default process group of `torch.distributed`."""
         return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
-    def sum(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces float32 tensors by their sums over all processes; in buckets, as few large sums are quick."""
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
+        """Replace float32 tensors by their sums over all processes, in a few large buckets for speed."""
         if self.size == 1:
             return
         bucket: list[Tensor] = []
         for tensor in tensors:
             if bucket and sum(item.numel() for item in bucket) + tensor.numel() > BUCKET_NUMBERS:
-                _sum_bucket(bucket)
+                _all_reduce_bucket(bucket)
                 bucket = []
             bucket.append(tensor)
-        _sum_bucket(bucket)
+        _all_reduce_bucket(bucket)
 
-    def share(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces tensors by those of the first process."""
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by those of the first process."""
         if self.size > 1:
             for tensor in tensors:
                 torch.distributed.broadcast(tensor, src=0)
 
 
-def _sum_bucket(tensors: list[Tensor]) -> None:
+def _all_reduce_bucket(tensors: list[Tensor]) -> None:
     if not tensors:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])

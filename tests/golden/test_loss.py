@@ -6,7 +6,7 @@ import torch
 from joyvasa.training.config import OptimizerConfig
 from joyvasa.training.losses import LossConfig, loss_terms
 from joyvasa.training.objective import pair_loss
-from joyvasa.training.optimizer import Optimizer, learning_rate
+from joyvasa.training.optimizer import Optimizer, compute_learning_rate
 from joyvasa.training.samples import Batch, truncate_windows
 from tests.golden.reference import Section, base_seed
 
@@ -133,7 +133,7 @@ def test_one_iteration_of_training_matches(section, case):
 
     stored = dict(zip(section.stored[f"train_{case}_names"], section.stored[f"train_{case}_values"], strict=True))
     actual = {LOGGED[name]: value.item() for name, value in parts.items()}
-    actual |= {"train/total_loss": loss.item(), "opt/lr": learning_rate(OptimizerConfig(), 0, 50_000)}
+    actual |= {"train/total_loss": loss.item(), "opt/lr": compute_learning_rate(OptimizerConfig(), 0, 50_000)}
     assert actual == pytest.approx(stored, rel=TOLERANCE)
     section.check(f"train_{case}_weight_after", network.weight, TOLERANCE)
 

@@ -1,7 +1,7 @@
-"""Whether training learns: a small generator on few clips, on this machine.
+"""Overfitting of a small generator to a few clips.
 
-Takes the data set in `JOYVASA_DATASET`; without it, motion of the sample media with a sound that is made from it:
-tones whose loudness follows the motion. Prints how far the loss falls and how well motion follows its sound.
+Uses the data set in `JOYVASA_DATASET`, by default the motion of the sample media with synthetic sound: tones whose
+loudness follows the motion. Prints the decrease of the loss and the correlation of motion and sound.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ SIZES = {
 }
 
 
-def sounding(motion, seed: int) -> np.ndarray:
-    """A sound from which the motion can be told."""
-    draw = np.random.default_rng(0)  # the same tones mean the same in every clip
+def synthesize_sound(motion, seed: int) -> np.ndarray:
+    """Return a sound that determines the motion."""
+    draw = np.random.default_rng(0)  # the same meaning of the tones in every clip
     frames = torch.cat([motion.expression.flatten(1), motion.pose], dim=1).double().numpy()
     frames = (frames - frames.mean(axis=0)) / (frames.std(axis=0) + 1e-6)
     loudness = 1 / (1 + np.exp(-frames @ draw.normal(0, 0.3, (frames.shape[1], N_TONES))))
@@ -62,7 +62,7 @@ def sounding(motion, seed: int) -> np.ndarray:
     return to_pcm16(wave / N_TONES)
 
 
-def made_dataset(folder: Path) -> Dataset:
+def build_dataset(folder: Path) -> Dataset:
     writer = DatasetWriter(open_storage(folder))
     clips = []
     for path in sorted((MEDIA / "motion").glob("*.npz")):
@@ -76,7 +76,7 @@ def made_dataset(folder: Path) -> Dataset:
                     source=hashlib.sha256(path.stem.encode()).hexdigest(),
                     split="train",
                     motion=part,
-                    sound=sounding(part, len(clips)),
+                    sound=synthesize_sound(part, len(clips)),
                 )
             )
     writer.write_shard(0, clips)
@@ -86,8 +86,8 @@ def made_dataset(folder: Path) -> Dataset:
 
 @pytest.mark.bench
 def test_training_learns(tmp_path):
-    given = os.environ.get("JOYVASA_DATASET")
-    dataset = Dataset(open_storage(given)) if given else made_dataset(tmp_path / "set")
+    path = os.environ.get("JOYVASA_DATASET")
+    dataset = Dataset(open_storage(path)) if path else build_dataset(tmp_path / "set")
     steps = int(os.environ.get("JOYVASA_OVERFIT_STEPS", "3000"))
     config = config_from_dict(
         TrainingConfig,
@@ -107,27 +107,27 @@ def test_training_learns(tmp_path):
         dataset,
         open_storage(tmp_path / "run"),
         stop=lambda: time.monotonic() - started > LIMIT_S - 60,
-        listener=lambda step, values: step % 100 or print(f"step {step}: loss {values['loss']:.4f}", flush=True),
+        on_step=lambda step, values: step % 100 or print(f"step {step}: loss {values['loss']:.4f}", flush=True),
     )
     fixed = trainer.fixed_stream("train", 64)
     before = trainer.evaluate(fixed)
     result = trainer.run()
     after = trainer.evaluate(fixed)
     elapsed = time.monotonic() - started
-    print(f"{len(fixed.places)} clips, {dataset.card.hours * 3600:.0f} s; {result.step} steps in {elapsed:.0f} s")
-    print(f"{result.step_s:.3f} s a step, {result.compute_share:.1%} of it compute")
+    print(f"{len(fixed.locations)} clips, {dataset.card.hours * 3600:.0f} s; {result.step} steps in {elapsed:.0f} s")
+    print(f"{result.step_s:.3f} s per step, {result.compute_share:.1%} of it compute")
     print(f"loss {before['loss']:.4f} to {after['loss']:.4f}: {before['loss'] / after['loss']:.1f} times less")
 
     own, shuffled = [], []
-    clips = [fixed.clip(number) for number in range(len(fixed.places))]
-    with trainer.inference_mode():
+    clips = [fixed.read_clip(number) for number in range(len(fixed.locations))]
+    with trainer.evaluation_mode():
         for number, clip in enumerate(clips):
             other = clips[(number + len(clips) // 2) % len(clips)].waveform()
             own.append(
                 motion_correlation(generate_motion(trainer.network, clip, trainer.template, seed=1), trainer.template)
             )
-            drawn = generate_motion(trainer.network, clip, trainer.template, seed=1, sound=other)
-            shuffled.append(motion_correlation(drawn, trainer.template))
+            generated = generate_motion(trainer.network, clip, trainer.template, seed=1, sound=other)
+            shuffled.append(motion_correlation(generated, trainer.template))
     print(
         f"correlation with the true motion: {np.mean(own):.3f}; for the sound of another clip: {np.mean(shuffled):.3f}"
     )

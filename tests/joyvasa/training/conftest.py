@@ -8,5 +8,5 @@ __all__ = ["_one_thread", "dataset"]
 
 @pytest.fixture(scope="package")
 def dataset(tmp_path_factory):
-    """Five clips to train with and two to validate with, of 60 frames each."""
+    """Return a data set of five training and two validation clips, of 60 frames each."""
     return small_dataset(tmp_path_factory.mktemp("dataset"))

@@ -1,4 +1,4 @@
-"""Small recordings of a face that moves, and of what is wrong with recordings."""
+"""Small recordings of a moving face, and recordings with faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def portrait(name: str = "portrait.jpg") -> np.ndarray:
 
 
 def talking(n_frames: int, *, phase: float = 0.0) -> np.ndarray:
-    """A drawn face that sways, uint8 (n_frames, 240, 240, 3)."""
+    """Return frames of a swaying face, uint8 (n_frames, 240, 240, 3)."""
     frames = []
     for at in range(n_frames):
         shift = 4 * np.sin(at / 6 + phase), 3 * np.cos(at / 5 + phase)
@@ -32,7 +32,7 @@ def talking(n_frames: int, *, phase: float = 0.0) -> np.ndarray:
 
 
 def empty(n_frames: int) -> np.ndarray:
-    """A colourful pattern that moves and shows no face."""
+    """Return frames of a moving, colorful pattern without a face."""
     rows, columns = np.mgrid[0:SIDE, 0:SIDE]
     return np.stack([np.stack([(columns + 3 * at) % 256, rows, 255 - rows], -1) for at in range(n_frames)]).astype(
         np.uint8
@@ -42,9 +42,9 @@ def empty(n_frames: int) -> np.ndarray:
 def recording(
     path: Path, frames: np.ndarray, *, volume: float = 0.5, sound_s: float | None = None, rate: float = 25.0
 ) -> Path:
-    """A video with a tone, which may end before the picture."""
+    """Write a video with a tone, which may end before the picture."""
     picture, wav = path.with_suffix(".silent.mp4"), path.with_suffix(".wav")
-    # Finely encoded: a coarse still picture sharpens over some frames, by an amount at the detector's bound.
+    # High quality: at a lower one, a still picture sharpens over some frames, close to the threshold of the detector.
     write(picture, frames, rate=rate, config=EncodingConfig(crf=8))
     tone(wav, seconds=len(frames) / rate if sound_s is None else sound_s, volume=volume)
     ffmpeg("-i", picture, "-i", wav, "-c:v", "copy", "-c:a", "aac", path)
@@ -54,7 +54,7 @@ def recording(
 
 
 def planted(folder: Path) -> dict[str, str | None]:
-    """Recordings of three seconds and the reason why each gives no clip of two seconds; None for good ones."""
+    """Write recordings of three seconds; return why each one has no clip of two seconds, None for good ones."""
     face = talking(75)
     pair = np.concatenate([face[:, :, 20:220], face[:, :, 20:220]], axis=2)
     recording(folder / "good.mp4", face)
@@ -65,7 +65,7 @@ def planted(folder: Path) -> dict[str, str | None]:
     recording(folder / "two.mp4", pair)
     recording(folder / "short.mp4", face[:40])
     recording(folder / "quiet_end.mp4", face, sound_s=1.2)
-    recording(folder / "nobody.mp4", empty(75))
+    recording(folder / "no_face.mp4", empty(75))
     write(folder / "mute.mp4", face)
     (folder / "broken.mp4").write_bytes((folder / "good.mp4").read_bytes()[:2000])
     (folder / "text.mp4").write_text("no video")
@@ -79,7 +79,7 @@ def planted(folder: Path) -> dict[str, str | None]:
         "two.mp4": "several_faces",
         "short.mp4": "too_short",
         "quiet_end.mp4": "sound_shorter",
-        "nobody.mp4": "face_lost",
+        "no_face.mp4": "face_lost",
         "mute.mp4": "sound_missing",
         "broken.mp4": "video_unreadable",
         "text.mp4": "video_unreadable",

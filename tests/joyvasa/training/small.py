@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import torch
 
-from joyvasa.config import config_from
+from joyvasa.config import config_from_dict
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.training.clips import ClipRecord, to_pcm16
 from joyvasa.training.config import TrainingConfig
@@ -20,7 +20,7 @@ SIZES = {**SMALL, "n_motions": 10, "n_prev_motions": 4, "decoder_layers": 1}
 
 
 def small_clip(number: int, *, split: str = "train", n_frames: int = 60) -> ClipRecord:
-    """Motion of slow waves, and noise that follows it."""
+    """Return a clip with slow waves as motion, and noise that follows them as sound."""
     draw = np.random.default_rng(number)
     time = np.arange(n_frames)[:, None] / 25
     waves = np.sin(2 * np.pi * (draw.uniform(0.5, 2, 70) * time + draw.uniform(0, 1, 70)))
@@ -56,4 +56,4 @@ def small_config(**changes) -> TrainingConfig:
     }
     for key, value in changes.items():
         options[key] = options[key] | value if isinstance(value, dict) and key in options else value
-    return config_from(TrainingConfig, options)
+    return config_from_dict(TrainingConfig, options)

@@ -1,4 +1,4 @@
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +22,7 @@ def files(tmp_path):
     return open_storage(tmp_path)
 
 
-def changed(clip, **changes):
-    return dataclasses.replace(clip, **changes)
-
-
-def written(files, *shards):
+def write_dataset(files, *shards):
     writer = DatasetWriter(files)
     for number, clips in enumerate(shards):
         writer.write_shard(number, clips)
@@ -34,25 +30,25 @@ def written(files, *shards):
     return Dataset(files)
 
 
-def test_a_clip_comes_back_as_it_was_written(files):
-    clip = changed(
+def test_a_clip_is_read_as_it_was_written(files):
+    clip = replace(
         small_clip(3),
         start_s=1.5,
         eye_ratio=np.full((60, 2), 0.25, np.float32),
         lip_ratio=np.linspace(0, 1, 60, dtype=np.float32)[:, None],
     )
-    dataset = written(files, [small_clip(1)], [small_clip(2), clip])
-    place = next(place for place in dataset.clips("train") if place.clip_id == clip.clip_id)
-    read = dataset.read(place)
+    dataset = write_dataset(files, [small_clip(1)], [small_clip(2), clip])
+    location = next(item for item in dataset.clips("train") if item.clip_id == clip.clip_id)
+    loaded = dataset.read(location)
     for name in ("expression", "scale", "translation", "pitch", "yaw", "roll"):
-        assert torch.equal(getattr(read.motion, name), getattr(clip.motion, name))
+        assert torch.equal(getattr(loaded.motion, name), getattr(clip.motion, name))
     for name in ("sound", "eye_ratio", "lip_ratio"):
-        assert np.array_equal(getattr(read, name), getattr(clip, name))
-    assert (read.source, read.split, read.start_s, read.duration_s) == (clip.source, "train", 1.5, 2.4)
+        assert np.array_equal(getattr(loaded, name), getattr(clip, name))
+    assert (loaded.source, loaded.split, loaded.start_s, loaded.duration_s) == (clip.source, "train", 1.5, 2.4)
 
 
-def test_the_card_counts(files):
-    dataset = written(files, [small_clip(1), small_clip(2, split="validation")], [], [small_clip(3, n_frames=90)])
+def test_the_card_counts_clips_and_frames(files):
+    dataset = write_dataset(files, [small_clip(1), small_clip(2, split="validation")], [], [small_clip(3, n_frames=90)])
     card = dataset.card
     assert dict(card.clips) == {"train": 2, "validation": 1}
     assert dict(card.frames) == {"train": 150, "validation": 60}
@@ -60,51 +56,51 @@ def test_the_card_counts(files):
     assert yaml.safe_load(files.read("dataset.yaml"))["hours"] == pytest.approx(210 / 25 / 3600, abs=1e-3)
 
 
-def test_the_spread_over_shards_changes_neither_statistics_nor_order(tmp_path):
+def test_statistics_and_order_do_not_depend_on_the_distribution_over_shards(tmp_path):
     clips = [small_clip(number) for number in range(4)]
-    one = written(open_storage(tmp_path / "one"), clips)
-    other = written(open_storage(tmp_path / "other"), [clips[3]], [clips[1], clips[0]], [clips[2]])
+    one = write_dataset(open_storage(tmp_path / "one"), clips)
+    other = write_dataset(open_storage(tmp_path / "other"), [clips[3]], [clips[1], clips[0]], [clips[2]])
     assert one.card.fingerprint == other.card.fingerprint
-    arrays = other.template_arrays()
-    assert all(np.array_equal(values, arrays[name]) for name, values in one.template_arrays().items())
-    assert [place.clip_id for place in one.clips("train")] == [place.clip_id for place in other.clips("train")]
+    arrays = other.load_template_arrays()
+    assert all(np.array_equal(values, arrays[name]) for name, values in one.load_template_arrays().items())
+    assert [item.clip_id for item in one.clips("train")] == [item.clip_id for item in other.clips("train")]
 
 
-def test_ratios_have_statistics_only_where_every_clip_has_them(files):
-    measured = changed(small_clip(1), lip_ratio=np.ones((60, 1), np.float32))
-    assert "mean_lip" not in written(files, [measured, small_clip(2)]).template_arrays()
+def test_ratios_have_statistics_only_if_every_clip_has_them(files):
+    measured = replace(small_clip(1), lip_ratio=np.ones((60, 1), np.float32))
+    assert "mean_lip" not in write_dataset(files, [measured, small_clip(2)]).load_template_arrays()
 
 
-def test_a_shard_whose_clips_break_off_is_not_there(files):
+def test_an_interrupted_shard_does_not_appear(files):
     def clips():
         yield small_clip(1)
-        raise RuntimeError("broken off")
+        raise RuntimeError("interrupted")
 
     writer = DatasetWriter(files)
     with pytest.raises(RuntimeError):
         writer.write_shard(0, clips())
-    assert not writer.has(0)
+    assert not writer.has_shard(0)
     assert files.names("motion") == []
 
 
-def test_a_data_set_that_is_not_finished_is_told(files):
+def test_an_unfinished_data_set_is_an_error(files):
     DatasetWriter(files).write_shard(0, [small_clip(1)])
     with pytest.raises(InputError, match="dataset_missing"):
         Dataset(files)
 
 
-def test_an_empty_data_set_is_told(files):
+def test_an_empty_data_set_is_an_error(files):
     writer = DatasetWriter(files)
     writer.write_shard(0, [])
     with pytest.raises(InputError, match="dataset_empty"):
         writer.finish(extractor=EXTRACTOR)
 
 
-def test_ids_that_occur_twice_are_told(files):
+def test_duplicate_ids_are_an_error(files):
     writer = DatasetWriter(files)
     writer.write_shard(0, [small_clip(1)])
     writer.write_shard(1, [small_clip(1)])
-    with pytest.raises(InputError, match="'clip-001' occurs twice"):
+    with pytest.raises(InputError, match="'clip-001' occurs 2 times"):
         writer.finish(extractor=EXTRACTOR)
 
 
@@ -112,7 +108,7 @@ def bad_motion(value):
     clip = small_clip(1)
     expression = clip.motion.expression.clone()
     expression[5, 3, 1] = value
-    return changed(clip, motion=dataclasses.replace(clip.motion, expression=expression))
+    return replace(clip, motion=replace(clip.motion, expression=expression))
 
 
 @pytest.mark.parametrize(
@@ -120,11 +116,11 @@ def bad_motion(value):
     [
         (bad_motion(float("nan")), "clip_not_finite: clip 'clip-001': NaN"),
         (bad_motion(float("inf")), "clip_not_finite"),
-        (changed(small_clip(1), sound=small_clip(1).sound[:-1]), "clip_sound_short: .*38399 samples"),
-        (changed(small_clip(1), sound=np.zeros(60 * 640, np.float32)), "clip_invalid: .*float32 sound"),
-        (changed(small_clip(1), clip_id="../clip"), "clip_invalid"),
-        (changed(small_clip(1), split="test"), "clip_invalid: .*'test'"),
-        (changed(small_clip(1), lip_ratio=np.zeros((3, 1), np.float32)), "clip_invalid: .*lip_ratio"),
+        (replace(small_clip(1), sound=small_clip(1).sound[:-1]), "clip_sound_short: .*38399 samples"),
+        (replace(small_clip(1), sound=np.zeros(60 * 640, np.float32)), "clip_invalid: .*float32 sound"),
+        (replace(small_clip(1), clip_id="../clip"), "clip_invalid"),
+        (replace(small_clip(1), split="test"), "clip_invalid: .*'test'"),
+        (replace(small_clip(1), lip_ratio=np.zeros((3, 1), np.float32)), "clip_invalid: .*lip_ratio"),
         (small_clip(1, n_frames=1501), "clip_invalid: .*60.0 s"),
     ],
 )
@@ -133,13 +129,13 @@ def test_bad_clips_are_refused(files, clip, message):
         DatasetWriter(files).write_shard(0, [clip])
 
 
-def test_clips_of_another_number_of_keypoints_are_refused(files):
+def test_clips_with_another_number_of_keypoints_are_refused(files):
     with pytest.raises(InputError, match="21 keypoints at 25 frames per second; expected 20 at 25"):
         DatasetWriter(files, keypoints=20).write_shard(0, [small_clip(1)])
 
 
-def test_motion_that_is_damaged_on_disk_is_told_when_it_is_read(files):
-    dataset = written(files, [small_clip(1)])
+def test_motion_that_is_damaged_on_disk_is_an_error_when_it_is_read(files):
+    dataset = write_dataset(files, [small_clip(1)])
     path = files.path("motion/00000.parquet")
     table = pq.read_table(path)
     values = table["pitch"].to_pylist()
@@ -152,19 +148,19 @@ def test_motion_that_is_damaged_on_disk_is_told_when_it_is_read(files):
 
 
 @pytest.mark.parametrize("file", ["dataset.yaml", "clips.parquet", "motion/00000.parquet", "template.safetensors"])
-def test_cut_files_are_told(tmp_path, file):
+def test_truncated_files_are_an_error(tmp_path, file):
     dataset = small_dataset(tmp_path)
     path = tmp_path / file
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
-    def use():
-        fresh = Dataset(dataset.files)
-        fresh.template()
-        for place in fresh.clips("train"):
-            fresh.read(place)
+    def read_all():
+        damaged = Dataset(dataset.files)
+        damaged.load_template()
+        for location in damaged.clips("train"):
+            damaged.read(location)
 
     with pytest.raises(InputError, match="dataset_invalid"):
-        use()
+        read_all()
 
 
 @pytest.mark.parametrize(
@@ -177,35 +173,35 @@ def test_cut_files_are_told(tmp_path, file):
         "\0",
     ],
 )
-def test_cards_of_another_kind_are_refused(files, text):
+def test_cards_of_another_format_are_refused(files, text):
     files.write("dataset.yaml", text.encode())
     with pytest.raises(InputError, match="dataset_invalid"):
         read_card(files)
 
 
-def test_a_shard_that_changed_places_is_told(tmp_path):
+def test_a_shard_with_the_name_of_another_one_is_an_error(tmp_path):
     dataset = small_dataset(tmp_path)
     (tmp_path / "motion/00000.parquet").replace(tmp_path / "motion/00001.parquet")
-    place = next(place for place in dataset.clips("train") if place.shard == 1)
+    location = next(item for item in dataset.clips("train") if item.shard == 1)
     with pytest.raises(InputError, match="dataset_invalid"):
-        dataset.read(place)
+        dataset.read(location)
 
 
-def test_the_split_follows_from_the_source_alone():
+def test_the_split_depends_only_on_the_source():
     sources = [f"{number * 2654435761 % 2**32:08x}ffff" for number in range(2000)]
-    chosen = [assign_split(source) for source in sources]
-    assert 0.03 < chosen.count("validation") / len(chosen) < 0.07
-    assert chosen == [assign_split(source) for source in sources]
+    splits = [assign_split(source) for source in sources]
+    assert 0.03 < splits.count("validation") / len(splits) < 0.07
+    assert splits == [assign_split(source) for source in sources]
     assert assign_split("00000000") == "validation"
     assert assign_split("ffffffff") == "train"
 
 
-def test_sound_is_kept_to_half_a_step_of_16_bits():
+def test_sound_is_rounded_to_16_bits():
     wave = np.linspace(-1.2, 1.2, 1001, dtype=np.float32)
     clip = ClipRecord(clip_id="a", source="0" * 8, split="train", motion=small_clip(1).motion, sound=to_pcm16(wave))
     assert np.abs(clip.waveform() - wave.clip(-1, 1)).max() <= 0.5 / 32767 + 1e-7
 
 
-def test_a_data_set_lies_in_an_object_store_as_well(s3_bucket):
-    dataset = written(open_storage(f"{s3_bucket}/set"), [small_clip(1), small_clip(2)])
-    assert [dataset.read(place).clip_id for place in dataset.clips("train")] == ["clip-001", "clip-002"]
+def test_a_data_set_can_be_in_an_object_store(s3_bucket):
+    dataset = write_dataset(open_storage(f"{s3_bucket}/set"), [small_clip(1), small_clip(2)])
+    assert [dataset.read(location).clip_id for location in dataset.clips("train")] == ["clip-001", "clip-002"]

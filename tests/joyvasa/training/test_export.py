@@ -27,47 +27,47 @@ def run(dataset, tmp_path_factory):
     return files
 
 
-def test_the_bundle_holds_what_was_trained_and_how_it_is_to_be_used(run, dataset, tmp_path):
+def test_the_bundle_holds_the_trained_weights_and_their_switches(run, dataset, tmp_path):
     trained = load_trained_generator(run)
     bundle = write_bundle(trained, tmp_path / "mine", base="random")
-    network = bundle.network("motion_generator")
+    network = bundle.load_network("motion_generator")
     state = network.state_dict()
     assert all(torch.equal(state[name], value) for name, value in trained.state.items())
     assert (network.config.n_motions, network.config.n_prev_motions) == (SIZES["n_motions"], SIZES["n_prev_motions"])
     assert network.config.positional_encoding == bundle.switches.positional_encoding == "constant_row"
-    assert (bundle.switches.audio_normalisation, bundle.switches.audio_padding_samples) == ("none", (0, 0))
-    assert torch.equal(bundle.template().expression_mean, dataset.template().expression_mean)
+    assert (bundle.switches.audio_normalization, bundle.switches.audio_padding_samples) == ("none", (0, 0))
+    assert torch.equal(bundle.load_template().expression_mean, dataset.load_template().expression_mean)
     assert bundle.licenses(["motion_generator"])["motion_generator"].commercial == "unclear"
 
 
-def test_averaged_weights_are_those_to_be_used(run):
+def test_averaged_weights_are_exported(run):
     tensors = Checkpoints(run).load(4)[1]
     assert torch.equal(load_trained_generator(run, 4).state[NAME], tensors[f"average.{NAME}"])
     assert not torch.equal(tensors[f"average.{NAME}"], tensors[f"model.{NAME}"])
 
 
-def test_the_best_checkpoint_is_taken_unless_one_is_named(run):
-    assert load_trained_generator(run).progress.step == Checkpoints(run).best()
+def test_the_best_checkpoint_is_exported_by_default(run):
+    assert load_trained_generator(run).progress.step == Checkpoints(run).best_step()
     assert load_trained_generator(run, 2).progress.step == 2
     with pytest.raises(ModelError, match=r"checkpoint_missing: .*step 3 \(found: 2, 4\)"):
         load_trained_generator(run, 3)
 
 
-def test_a_bundle_without_a_base_holds_the_generator_alone(run, tmp_path):
+def test_a_bundle_without_a_base_holds_only_the_generator(run, tmp_path):
     bundle = write_bundle(load_trained_generator(run), tmp_path / "part")
     assert set(bundle.spec.roles) == {"motion_generator", "motion_template"}
     assert not bundle.synthetic
-    assert bundle.network("motion_generator").config.n_motions == SIZES["n_motions"]
+    assert bundle.load_network("motion_generator").config.n_motions == SIZES["n_motions"]
 
 
-def test_a_base_that_is_not_there_is_told_and_nothing_is_left(run, tmp_path, monkeypatch):
+def test_a_missing_base_is_an_error_and_leaves_no_files(run, tmp_path, monkeypatch):
     monkeypatch.setenv("JOYVASA_MODELS", str(tmp_path / "models"))
     with pytest.raises(ModelError, match="models_missing"):
         write_bundle(load_trained_generator(run), tmp_path / "out/mine", base="joyvasa")
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_folder_with_something_in_it_is_not_touched(run, tmp_path):
+def test_a_folder_that_is_not_empty_is_not_changed(run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="output_exists"):
         write_bundle(load_trained_generator(run), tmp_path)
@@ -83,7 +83,7 @@ def test_the_published_layout_is_read_like_a_published_file(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["iter.pt"]
 
 
-def test_a_converted_bundle_of_a_bundle_is_the_same(run, tmp_path):
+def test_a_bundle_based_on_a_bundle_is_identical(run, tmp_path):
     first = write_bundle(load_trained_generator(run), tmp_path / "one", base="random")
     again = write_bundle(load_trained_generator(run), tmp_path / "two", base=str(tmp_path / "one"))
     roles = ["motion_generator", "motion_template", "spade_generator"]
@@ -97,14 +97,14 @@ def test_training_starts_from_the_weights_of_an_encoder(tmp_path):
     encoder = build_initial_network(small_config(seed=5)).audio_encoder.state_dict()
     file = tmp_path / "model.safetensors"
     save_file({**{f"hubert.{name}": value for name, value in encoder.items()}, "lm_head.weight": torch.ones(2)}, file)
-    for given in (file, tmp_path):
-        started = build_initial_network(small_config(speech_encoder=str(given))).audio_encoder
-        assert all(torch.equal(started.state_dict()[name], value) for name, value in encoder.items())
-    assert not any(value.requires_grad for value in started.feature_extractor.parameters())
-    assert any(value.requires_grad for value in started.encoder.parameters())
+    for source in (file, tmp_path):
+        loaded = build_initial_network(small_config(speech_encoder=str(source))).audio_encoder
+        assert all(torch.equal(loaded.state_dict()[name], value) for name, value in encoder.items())
+    assert not any(value.requires_grad for value in loaded.feature_extractor.parameters())
+    assert any(value.requires_grad for value in loaded.encoder.parameters())
 
 
-def test_an_encoder_of_another_size_is_told(tmp_path):
+def test_an_encoder_of_another_size_is_an_error(tmp_path):
     from safetensors.torch import save_file
 
     file = tmp_path / "model.safetensors"

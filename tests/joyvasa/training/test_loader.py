@@ -11,22 +11,22 @@ def test_results_come_in_the_order_of_the_keys():
     ]
 
 
-def test_no_more_than_asked_for_is_made_ahead():
-    asked = []
+def test_the_number_of_results_ahead_is_bounded():
+    requested = []
 
     def keys():
         for key in range(100):
-            asked.append(key)
+            requested.append(key)
             yield key
 
     results = prefetch_results(lambda key: key, keys(), threads=2, ahead=3)
-    for taken in range(5):
+    for n_results in range(1, 6):
         next(results)
-        assert len(asked) <= taken + 1 + 3
+        assert len(requested) <= n_results + 3
     results.close()
 
 
-def test_an_error_appears_at_its_place():
+def test_an_error_is_raised_at_its_position():
     def make(key):
         if key == 3:
             raise ValueError("three")

@@ -11,48 +11,48 @@ def frames():
     return {"prediction": torch.randn(2, 14, 70), "clean": torch.randn(2, 10, 70), "previous": torch.randn(2, 4, 70)}
 
 
-def terms(frames, end=(10, 10), config=None, **changes):
-    given = {**frames, **changes}
-    prediction, clean = given.pop("prediction"), given.pop("clean")
-    return loss_terms(prediction, clean, expression_size=63, end=torch.tensor(end), config=config, **given)
+def compute_terms(frames, end=(10, 10), config=None, **changes):
+    arguments = {**frames, **changes}
+    prediction, clean = arguments.pop("prediction"), arguments.pop("clean")
+    return loss_terms(prediction, clean, expression_size=63, end=torch.tensor(end), config=config, **arguments)
 
 
-def test_what_is_right_costs_only_its_own_movement(frames):
+def test_a_perfect_prediction_costs_only_its_own_motion(frames):
     prediction = torch.cat([frames["previous"], frames["clean"]], dim=1)
-    found = terms(frames, prediction=prediction)
-    free = ("prediction", "expression", "expression_velocity", "head_angle", "head_velocity")
-    assert all(found[name] == 0 for name in free)
-    assert found["head_smoothness"] > 0
+    terms = compute_terms(frames, prediction=prediction)
+    zero = ("prediction", "expression", "expression_velocity", "head_angle", "head_velocity")
+    assert all(terms[name] == 0 for name in zero)
+    assert terms["head_smoothness"] > 0
 
 
 def test_frames_after_the_end_do_not_count(frames):
     other = frames["prediction"].clone()
     other[0, 4 + 6 :] = 1000
-    assert terms(frames, end=(6, 10)) == terms(frames, end=(6, 10), prediction=other)
+    assert compute_terms(frames, end=(6, 10)) == compute_terms(frames, end=(6, 10), prediction=other)
 
 
-def test_the_frames_before_the_window_count_for_the_second_one_only(frames):
+def test_frames_before_the_window_count_only_for_the_second_window(frames):
     other = frames["prediction"].clone()
     other[:, 0] += 1
-    assert terms(frames, previous=None) == terms(frames, previous=None, prediction=other)
-    assert terms(frames)["prediction"] != terms(frames, prediction=other)["prediction"]
+    assert compute_terms(frames, previous=None) == compute_terms(frames, previous=None, prediction=other)
+    assert compute_terms(frames)["prediction"] != compute_terms(frames, prediction=other)["prediction"]
     alone = LossConfig(compare_previous=False)
-    assert terms(frames, config=alone) == terms(frames, config=alone, prediction=other)
+    assert compute_terms(frames, config=alone) == compute_terms(frames, config=alone, prediction=other)
 
 
 def test_a_window_of_one_frame_has_no_velocity(frames):
-    found = terms(frames, end=(1, 1), previous=None)
-    assert all(torch.isfinite(value) for value in found.values())
-    assert found["head_velocity"] == found["head_smoothness"] == 0
+    terms = compute_terms(frames, end=(1, 1), previous=None)
+    assert all(torch.isfinite(value) for value in terms.values())
+    assert terms["head_velocity"] == terms["head_smoothness"] == 0
 
 
 def test_only_the_second_window_has_a_joint(frames):
-    assert "head_transition" not in terms(frames, previous=None)
-    assert "head_transition" in terms(frames)
+    assert "head_transition" not in compute_terms(frames, previous=None)
+    assert "head_transition" in compute_terms(frames)
 
 
-def test_both_windows_count_alike(frames):
-    first, second = terms(frames, previous=None), terms(frames)
+def test_both_windows_have_equal_weight(frames):
+    first, second = compute_terms(frames, previous=None), compute_terms(frames)
     total, parts = weighted_loss(first, second)
     for name in second:
         both = (first[name] + second[name]) / 2 if name in first else second[name]
@@ -61,7 +61,7 @@ def test_both_windows_count_alike(frames):
 
 
 def test_the_reference_loses_the_expression_of_the_first_window(frames):
-    first, second = terms(frames, previous=None), terms(frames)
+    first, second = compute_terms(frames, previous=None), compute_terms(frames)
     config = LossConfig(losses="reference")
     _, parts = weighted_loss({name: 0 * value for name, value in first.items()}, second, config)
     _, with_first = weighted_loss(first, second, config)
@@ -70,10 +70,10 @@ def test_the_reference_loses_the_expression_of_the_first_window(frames):
     assert parts["prediction"] != with_first["prediction"]
 
 
-def test_a_network_that_predicts_noise_is_judged_by_the_noise_alone(frames):
+def test_a_network_that_predicts_noise_has_only_the_term_of_the_noise(frames):
     noise = torch.randn(2, 10, 70)
     prediction = torch.cat([torch.randn(2, 4, 70), noise], dim=1)
-    assert terms(frames, prediction=prediction, noise=noise, target="noise") == {"prediction": 0}
+    assert compute_terms(frames, prediction=prediction, noise=noise, target="noise") == {"prediction": 0}
 
 
 def test_weights_below_zero_are_refused():

@@ -5,12 +5,12 @@ import torch
 
 from joyvasa.errors import ConfigError
 from joyvasa.training.config import OptimizerConfig
-from joyvasa.training.optimizer import Optimizer, learning_rate
+from joyvasa.training.optimizer import Optimizer, compute_learning_rate
 
 
 def rates(**options):
     config = OptimizerConfig(learning_rate=0.1, **options)
-    return [round(learning_rate(config, step, 10), 6) for step in range(10)]
+    return [round(compute_learning_rate(config, step, 10), 6) for step in range(10)]
 
 
 def test_schedules():
@@ -32,38 +32,38 @@ def test_options_out_of_range_are_refused(options):
         OptimizerConfig(**options)
 
 
-def one_step(network, optimizer, step):
+def run_step(network, optimizer, step):
     torch.manual_seed(step)
     optimizer.backward(network(torch.randn(8, 3)).square().mean())
     return optimizer.step(step)
 
 
-def test_it_goes_on_as_if_it_had_never_stopped():
+def test_a_restored_optimizer_continues_as_without_interruption():
     torch.manual_seed(0)
     network = torch.nn.Linear(3, 2)
     config = OptimizerConfig(learning_rate=0.01, ema_decay=0.9)
     optimizer = Optimizer(network, config, steps=10)
     for step in range(3):
-        one_step(network, optimizer, step)
+        run_step(network, optimizer, step)
     other = copy.deepcopy(network)
     restored = Optimizer(other, config, steps=10)
     tensors, numbers = optimizer.state()
     restored.restore({name: value.clone() for name, value in tensors.items()}, numbers)
     for step in range(3, 6):
-        assert one_step(network, optimizer, step) == one_step(other, restored, step)
+        assert run_step(network, optimizer, step) == run_step(other, restored, step)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
     assert all(torch.equal(optimizer.average[name], restored.average[name]) for name in optimizer.average)
 
 
-def test_what_was_kept_before_the_first_step_that_counts_can_be_restored():
+def test_a_state_from_before_the_first_step_can_be_restored():
     network = torch.nn.Linear(3, 2)
     tensors, numbers = Optimizer(network, OptimizerConfig(), steps=10).state()
     restored = Optimizer(network, OptimizerConfig(), steps=10)
     restored.restore(tensors, numbers)
-    assert one_step(network, restored, 0) > 0
+    assert run_step(network, restored, 0) > 0
 
 
-def test_gradients_are_clipped_and_their_norm_is_told():
+def test_gradients_are_clipped_and_their_norm_is_returned():
     network = torch.nn.Linear(3, 1)
     optimizer = Optimizer(network, OptimizerConfig(clip_norm=0.5), steps=1)
     optimizer.backward(1000 * network(torch.ones(1, 3)).sum())
