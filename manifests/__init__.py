@@ -1,1 +1,1 @@
-"""Tables that go in and come out. Knows no other room."""
+"""Manifests, which are the input tables of a run, and run folders with the outcome tables."""

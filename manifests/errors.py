@@ -1,4 +1,4 @@
-"""The error of this room."""
+"""Errors of manifests and run folders."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from joyvasa.errors import JoyvasaError
 
 
 class ManifestError(JoyvasaError):
-    """A manifest, a plan or a run folder cannot be read or written."""
+    """A manifest, a profile or a run folder cannot be read or written."""

@@ -1,4 +1,4 @@
-"""A manifest: one table file, or a folder of them, on any file system."""
+"""Open a manifest: one table file or a folder of table files, on any file system."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from manifests.formats.parquet_format import ParquetReader
 from manifests.problems import safe_text
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-READ_BYTES = 1 << 20  # of one read from a file or an object store
+READ_BYTES = 1 << 20  # size of one read from a file or an object store
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Where the rows are, and what their paths are relative to."""
+    """The files of a manifest, and the folder that paths in its rows are relative to."""
 
-    uri: str  # as it was given
-    location: str  # the same, absolute
-    folder: str  # local path or URI, without a slash at its end
+    uri: str  # path or URI as given by the user
+    location: str  # absolute path or URI
+    folder: str  # local path or URI, without a trailing slash
     files: tuple[str, ...]  # names in `folder`, sorted
     format: str  # parquet, csv, tsv or jsonl
 
-    def reader(self, file: str) -> Reader:
-        """A reader of one of the files.
+    def open_reader(self, file: str) -> Reader:
+        """Return a reader for one of the files.
 
         Raises:
             ManifestError: `manifest_missing`, `manifest_unreadable`, `manifest_encoding`, `manifest_columns`
@@ -56,14 +56,14 @@ class Manifest:
 
 
 def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
-    """Finds the file or files of a manifest.
+    """Find the file or files of a manifest.
 
-    A folder stands for all its table files, which have one format; files whose names begin with `_` or
-    `.` are left out, as table writers use them for themselves. Access to object stores is set up as for
-    fsspec: through its configuration files and environment variables.
+    A folder stands for all its table files, which must have one format. Files whose names start with `_` or `.` are
+    skipped, because table writers use them for metadata. Access to object stores is configured as for fsspec: with its
+    configuration files and environment variables.
 
     Args:
-        uri: a local path or any fsspec URI.
+        uri: local path or fsspec URI.
 
     Raises:
         ManifestError: `manifest_missing`, `manifest_unreadable` or `manifest_format`.
@@ -74,8 +74,8 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
     try:
         fs, inner = url_to_fs(path)
         if fs.isdir(inner):
-            found = sorted(posixpath.basename(name.rstrip("/")) for name in fs.ls(inner, detail=False))
-            files = tuple(name for name in found if _format(name) and name[0] not in "_.")
+            names = sorted(posixpath.basename(name.rstrip("/")) for name in fs.ls(inner, detail=False))
+            files = tuple(name for name in names if _format(name) and name[0] not in "_.")
             if len({_format(name) for name in files}) != 1:
                 sentence = f"{shown}: is a folder with {len(files)} table files; expected files of one format in it"
                 raise ManifestError("manifest_format", sentence)
@@ -84,26 +84,27 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
             raise ManifestError("manifest_missing", f"{shown}: no such file: check the path")
     except ManifestError:
         raise
-    except Exception as error:  # object stores bring error classes of their own
+    except Exception as error:  # object stores have error classes of their own
         raise _unreadable(shown, error) from None
+
     folder, _, name = path.rpartition("/")
     if not _format(name):
-        sentence = f"{shown}: format is not known by its name; expected one of {', '.join(FORMATS)}: rename it"
+        sentence = f"{shown}: unknown file format; expected one of {', '.join(FORMATS)}: rename it"
         raise ManifestError("manifest_format", sentence)
     return Manifest(text, path, folder, (name,), _format(name))
 
 
 def open_readers(manifest: Manifest) -> Iterator[tuple[str, Reader]]:
-    """The reader of each file, in order."""
+    """Yield the name and the reader of each file, in order."""
     for file in manifest.files:
-        yield file, manifest.reader(file)
+        yield file, manifest.open_reader(file)
 
 
 def unify_extra_schemas(schemas: list[pa.Schema]) -> pa.Schema:
-    """The passed-through columns of several files as one schema.
+    """Merge the schemas of passed-through columns of several files.
 
     Raises:
-        ManifestError: `manifest_columns` where files disagree about a type.
+        ManifestError: `manifest_columns` if a column has conflicting types.
     """
     try:
         return pa.unify_schemas(schemas, promote_options="default")
@@ -114,12 +115,12 @@ def unify_extra_schemas(schemas: list[pa.Schema]) -> pa.Schema:
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is a URI of something else than a local file."""
+    """Return whether a path is a URI that does not refer to a local file."""
     return bool(_SCHEME.match(path)) and not path.startswith(("file://", "local://"))
 
 
 def resolve_location(folder: str, path: str) -> str:
-    """`path`, taken relative to `folder` unless it is absolute or a URI; `..` and `.` are resolved."""
+    """Resolve a path relative to a folder, including `..` and `.`; absolute paths and URIs do not use the folder."""
     if is_remote(path):
         return path
     path = _local_path(path)
@@ -132,7 +133,7 @@ def resolve_location(folder: str, path: str) -> str:
 
 
 def open_binary(path: str) -> BinaryIO:
-    """Opens a local path or URI for reading, buffered and seekable.
+    """Open a local path or URI for reading, buffered and seekable.
 
     Raises:
         ManifestError: `manifest_missing` or `manifest_unreadable`.
@@ -146,7 +147,7 @@ def open_binary(path: str) -> BinaryIO:
         return cast(BinaryIO, io.BufferedReader(file, READ_BYTES))
     except FileNotFoundError:
         raise ManifestError("manifest_missing", f"{shown}: no such file: check the path") from None
-    except Exception as error:  # object stores bring error classes of their own
+    except Exception as error:  # object stores have error classes of their own
         raise _unreadable(shown, error) from None
 
 

@@ -1,7 +1,7 @@
-"""What makes a record itself: its id, its seed, its file name, and the hash of its content.
+"""A record: its id, its seed, its file name, and the hash of its content.
 
-Every rule here depends on the row alone, never on its place in the manifest, so nothing changes
-when a manifest is sorted, split or planned again.
+These depend on the content of the row only, not on its position, so that sorting or splitting a manifest does not
+change them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 
 from manifests.errors import ManifestError
 
-DERIVED_ID_BYTES = 12  # 96 bits: two of 10^9 rows meet with a chance of 1 in 10^11
+DERIVED_ID_BYTES = 12  # 96 bits: for 10^9 rows the collision probability is 10^-11
 SAFE_ID_CHARACTERS = 100  # leaves room for suffixes below the 255 bytes of common file systems
 SLUG_CHARACTERS = 48
 HASH_CHARACTERS = 16  # hexadecimal; 64 bits
@@ -27,20 +27,20 @@ _UNSAFE_RUN = re.compile(r"[^A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One row of a manifest, from the scan through all stages: checked values, media as absolute paths or URIs.
+    """A checked row of a manifest, the unit of work of a run; media are absolute paths or URIs.
 
     Attributes:
         id: unique within the run.
-        image, audio, motion: portrait, sound, and motion file or None.
-        video: finished video, from any program.
+        image, audio, motion: portrait, recording and motion file, or None.
+        video: existing video, or None.
         mode: `human` or `animal`.
-        given_seed: seed that the row states.
-        cfg_scale: strength of guidance that the row states.
-        priority: higher is admitted earlier.
+        given_seed: seed in the row, if any.
+        cfg_scale: guidance scale in the row, if any.
+        priority: records with a higher value are processed earlier.
         row: number of the row in its manifest, see `Problem.row`.
-        seed: seed of the record's own random generator, so that batch make-up, order and retries change no result; 0
+        seed: seed of the record's random generator, so that results do not depend on batches, order and retries; 0
             until a run sets it.
-        shard: number of its shard in the run.
+        shard: number of the shard in the run.
     """
 
     id: str
@@ -57,7 +57,7 @@ class Record:
     shard: int = 0
 
     def require(self, column: Literal["image", "audio", "motion", "video"]) -> str:
-        """Return a location that the row must have.
+        """Return the location in a column, which must not be empty.
 
         Raises:
             ManifestError: `missing_value`.
@@ -77,25 +77,25 @@ def content_text(
     cfg_scale: float | None,
     video: str | None = None,
 ) -> str:
-    """One text for what decides a record's result.
+    """Return the values that determine a record's result as one text.
 
-    A JSON array without spaces; paths as they are written in the manifest (not what the files hold),
-    numbers by value, so that `2.80` in a CSV file and 2.8 in a Parquet file are the same.
+    The text is a JSON array without spaces. Paths are as written in the manifest. Numbers are normalized, so that
+    `2.80` in a CSV file and 2.8 in a Parquet file give the same text.
     """
     values = (image, audio, motion, mode, seed, cfg_scale)
     return _encode(values if video is None else (*values, video))
 
 
 def derive_record_id(content: str) -> str:
-    """The id of a row that brings none: the 12-byte BLAKE2b of its content, 24 hexadecimal digits.
+    """Return the id of a row without one: the 12-byte BLAKE2b of its content, 24 hexadecimal digits.
 
-    Two rows with the same content get the same id: the second one is a duplicate.
+    Rows with equal content get the same id; all but the first are duplicates.
     """
     return hashlib.blake2b(content.encode(), digest_size=DERIVED_ID_BYTES).hexdigest()
 
 
 def derive_seed(run_seed: int, record_id: str) -> int:
-    """The seed of a record whose row brings none.
+    """Return the seed of a record whose row has none.
 
     Returns:
         0 to 2^63-1: the upper 63 bits of the 8-byte BLAKE2b of `<run seed>:<record id>`, read big-endian.
@@ -105,14 +105,14 @@ def derive_seed(run_seed: int, record_id: str) -> int:
 
 
 def file_stem(record_id: str) -> str:
-    """The name, without suffix, of the files of a record.
+    """Return the name, without suffix, of the files of a record.
 
-    An id that is safe on every common file system is its own stem: up to 100 of the characters
-    `a-z 0-9 _ . -`, no `.` or `-` first, no `.` last, no reserved name of Windows. Any other id
-    becomes `<slug>~<hash>`: up to 48 characters in which all but letters, digits, `_` and `-` are
-    `_`, and the 16 hexadecimal digits of the 8-byte BLAKE2b of the id. Capital letters count as
-    unsafe because `Anna` and `anna` are one file on some systems. As `~` never occurs in a safe id,
-    two different ids never share a stem, not even after case folding or Unicode normalisation.
+    An id that is safe on every common file system is its own stem: up to 100 of the characters `a-z 0-9 _ . -`, without
+    `.` or `-` at the start, without `.` at the end, and no reserved name of Windows. Any other id becomes
+    `<slug>~<hash>`: up to 48 characters of the id, in which all but letters, digits, `_` and `-` are replaced by `_`,
+    and the 8-byte BLAKE2b of the id as 16 hexadecimal digits. Capital letters are unsafe because `Anna` and `anna` are
+    the same file on some systems. `~` does not occur in safe ids, so different ids have different stems, even after
+    case folding or Unicode normalization.
     """
     if _SAFE_ID.fullmatch(record_id) and not _WINDOWS_RESERVED.fullmatch(record_id):
         return record_id

@@ -181,7 +181,9 @@ class Scan:
                     self.summary.notes.append(note)
 
 
-def parse_block(block: RowBlock, folder: str, faults: dict[int, list[tuple[str, Any, ValueFault]]]) -> list[Record | None]:
+def parse_block(
+    block: RowBlock, folder: str, faults: dict[int, list[tuple[str, Any, ValueFault]]]
+) -> list[Record | None]:
     """Read the values of a block's rows by the rules of `schema`; look at nothing outside the row.
 
     Args:

@@ -1,4 +1,4 @@
-"""The columns of a manifest: what each holds and how a value is read."""
+"""The standard columns of a manifest and the parsers of their values."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from joyvasa.mode import MODES
 from manifests.problems import ValueFault
 
-MAX_SEED = 2**63 - 1  # what a signed 64-bit column holds, so that every table format keeps it
-MAX_CFG_SCALE = 100.0  # guidance is useful below about 10; more than this is a slip of the pen
+MAX_SEED = 2**63 - 1  # maximum of a signed 64-bit integer, which every table format can store
+MAX_CFG_SCALE = 100.0  # guidance is useful below about 10; a larger value is a typing error
 MAX_PRIORITY = 2**31 - 1
 MAX_PATH_CHARACTERS = 4096  # PATH_MAX of Linux
-MAX_ID_CHARACTERS = 1000  # longer ones are a text in the wrong column
-MAX_COLUMNS = 1000  # more means that the names are data
-EXACT_FLOAT = 2**53  # whole numbers up to this survive a 64-bit float
+MAX_ID_CHARACTERS = 1000  # a longer value is a text in the wrong column
+MAX_COLUMNS = 1000  # more columns mean that their names are data
+EXACT_FLOAT = 2**53  # largest whole number up to which a 64-bit float is exact
 
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")
@@ -25,7 +25,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")
 
 @dataclass(frozen=True)
 class ManifestColumn:
-    """One known column: its name, how a value is read, and what it means."""
+    """A standard column: its name, the parser of its values, and its meaning."""
 
     name: str
     parse: Callable[[Any], Any]  # raises ValueFault; never sees None or an empty text
@@ -33,36 +33,36 @@ class ManifestColumn:
 
 
 def parse_path(value: object) -> str:
-    """A path or URI, exactly as written."""
+    """Return a path or URI exactly as written."""
     return _text(value, MAX_PATH_CHARACTERS)
 
 
 def parse_record_id(value: object) -> str:
-    """A record id; it stays text, so `007` stays `007`. A whole number is taken as its digits."""
+    """Return a record id as text, so that `007` stays `007`; a whole number becomes its digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return _text(value, MAX_ID_CHARACTERS)
 
 
 def parse_mode(value: object) -> str:
-    """`human` or `animal`."""
+    """Return `human` or `animal`."""
     if value not in MODES:
         raise ValueFault("unknown_mode", f"expected {' or '.join(MODES)}")
     return str(value)
 
 
 def parse_seed(value: object) -> int:
-    """A whole number from 0 to 2^63-1."""
+    """Return a whole number from 0 to 2^63-1."""
     return _integer(value, 0, MAX_SEED)
 
 
 def parse_priority(value: object) -> int:
-    """A whole number that 32 bits hold; higher comes first."""
+    """Return a signed 32-bit number; higher values are processed first."""
     return _integer(value, -MAX_PRIORITY - 1, MAX_PRIORITY)
 
 
 def parse_cfg_scale(value: object) -> float:
-    """A finite number from 0 to 100."""
+    """Return a finite number from 0 to 100."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueFault("wrong_type", "expected a number")
     try:
@@ -76,14 +76,14 @@ def parse_cfg_scale(value: object) -> float:
 
 MANIFEST_COLUMNS = (
     ManifestColumn("image", parse_path, "portrait: path or URI, relative to the manifest's folder unless absolute"),
-    ManifestColumn("audio", parse_path, "recording: path or URI; may be left out where motion is given"),
-    ManifestColumn("motion", parse_path, "motion file: path or URI, in the place of the sound or beside it"),
-    ManifestColumn("record_id", parse_record_id, "unique name; otherwise derived from the content of the row"),
+    ManifestColumn("audio", parse_path, "recording: path or URI; optional if motion is given"),
+    ManifestColumn("motion", parse_path, "motion file: path or URI, used instead of sampled motion"),
+    ManifestColumn("record_id", parse_record_id, "unique name; default: derived from the content of the row"),
     ManifestColumn("mode", parse_mode, "human (default) or animal"),
-    ManifestColumn("seed", parse_seed, "0 to 2^63-1; otherwise derived from the run's seed and the record id"),
-    ManifestColumn("cfg_scale", parse_cfg_scale, "strength of guidance by the sound; otherwise the run's setting"),
+    ManifestColumn("seed", parse_seed, "0 to 2^63-1; default: derived from the run's seed and the record id"),
+    ManifestColumn("cfg_scale", parse_cfg_scale, "guidance scale of the audio; default: the option of the run"),
     ManifestColumn("priority", parse_priority, "whole number, higher first; default 0"),
-    ManifestColumn("video", parse_path, "finished video: path or URI; what joyvasa evaluate measures"),
+    ManifestColumn("video", parse_path, "existing video: path or URI; input of joyvasa evaluate and joyvasa prepare"),
 )
 COLUMN_NAMES = tuple(column.name for column in MANIFEST_COLUMNS)
 

@@ -1,1 +1,1 @@
-"""The units of work that a pipeline joins. Knows `joyvasa` and `manifests`, never Ray."""
+"""Stages of the pipelines. Imports `joyvasa` and `manifests`, never Ray."""

@@ -1,4 +1,4 @@
-"""From payloads to clips: what is known of a video that is about to be measured."""
+"""Clips, the input of metrics, built from payloads."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from stages.video_output import VideoPayload
 
 @contextmanager
 def generated_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
-    """The clip of a video that this run has made.
+    """Yield the clip of a video that this run generated.
 
     Args:
-        item: with the payloads `portrait`, `motion` and `render`.
-        storage: of the run folder.
-        models: that the video was made with; no network is loaded.
+        item: item with the payloads `portrait`, `motion` and `render`.
+        storage: storage of the run folder.
+        models: models that the video was generated with; no network is loaded.
 
     Raises:
-        OSError: video or sound cannot be fetched.
+        OSError: the video or the audio cannot be fetched.
     """
-    made: VideoPayload = item.inputs["render"]
+    video: VideoPayload = item.inputs["render"]
     portrait: PortraitPayload = item.inputs["portrait"]
     motion: MotionPayload = item.inputs["motion"]
     record = item.record
@@ -42,43 +42,43 @@ def generated_clip(item: Item, storage: Storage, models: Models) -> Generator[Cl
             models.build_composer(portrait.picture),
             models.bundle.switches,
             pasted=models.config.paste_back,
-            video=files.enter_context(_stored_file(storage, made.video)),
-            frames_per_second=made.frames_per_second,
-            width=made.width,
-            height=made.height,
+            video=files.enter_context(_stored_file(storage, video.video)),
+            frames_per_second=video.frames_per_second,
+            width=video.width,
+            height=video.height,
             has_sound=bool(record.audio),
             sound=files.enter_context(local_file(record.audio)) if record.audio else None,
             motion=motion.to_motion(),
             mode=record.mode,
-            seed=item.record.seed,
+            seed=record.seed,
         )
 
 
 @contextmanager
 def existing_clip(item: Item) -> Generator[Clip]:
-    """The clip of a video that a row brings.
+    """Yield the clip of an existing video.
 
     Args:
-        item: with the payload `video`.
+        item: item with the payload `read_video`.
 
     Raises:
-        OSError: video or sound cannot be fetched.
+        OSError: the video or the audio cannot be fetched.
         InputError: `file_missing`.
     """
-    found: ExistingVideo = item.inputs["read_video"]
+    video: ExistingVideo = item.inputs["read_video"]
     record = item.record
     with ExitStack() as files:
         yield Clip(
             video=files.enter_context(local_file(record.require("video"))),
-            frames_per_second=float(found.info.frames_per_second),
-            width=found.info.width,
-            height=found.info.height,
-            has_sound=found.info.has_sound,
+            frames_per_second=float(video.info.frames_per_second),
+            width=video.info.width,
+            height=video.info.height,
+            has_sound=video.info.has_sound,
             sound=files.enter_context(local_file(record.audio)) if record.audio else None,
-            reference_frame=found.still,
-            face_box=found.face_box,
+            reference_frame=video.image,
+            face_box=video.face_box,
             mode=record.mode,
-            seed=item.record.seed,
+            seed=record.seed,
         )
 
 

@@ -1,4 +1,4 @@
-"""Options that the stages of the video pipeline share."""
+"""Configuration shared by the stages of the video pipeline."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Determinism = Literal["fast", "strict"]
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """What every stage that computes is made from.
+    """Base configuration of the stages that run networks.
 
     Attributes:
-        animation: every option of the method; each stage takes from it what concerns it.
-        determinism: `fast`: records share network calls as they come, which changes results by float rounding.
-            `strict`: the shape of each network call depends on nothing but the record, so that its bytes never depend
-            on what shares its batch; slower. On one kind of machine with one number of threads, as ever.
+        animation: every option of the method; each stage uses the ones it needs.
+        determinism: `fast`: records share network calls, which affects results by float rounding. `strict`: the shape
+            of each network call depends on the record alone, so that results are bit-identical in any batch; slower.
+            Only for the same CPU type and thread count.
 
     Raises:
         ConfigError: `config_invalid`.
@@ -34,5 +34,5 @@ class StageConfig:
 
     @property
     def strict(self) -> bool:
-        """Whether bytes must not depend on the batch."""
+        """Whether results must be bit-identical in any batch."""
         return self.determinism == "strict"

@@ -1,4 +1,4 @@
-"""Watched recordings become clips of a data set."""
+"""Stage `extract_motion`: extract the motion of segments and write them as clips of a data set."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from joyvasa.errors import InputError
 from joyvasa.faces.registry import detector_roles
-from joyvasa.models import AnimationConfig, Models, detector_name
+from joyvasa.models import AnimationConfig, Models, resolve_detector
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
 from joyvasa.training.clips import ClipRecord, assign_split
 from joyvasa.training.extraction import ClipExtractor, count_keypoints
-from joyvasa.training.segments import summary
+from joyvasa.training.segments import summarize_rejections
 from manifests.record import file_stem
 from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
@@ -21,17 +21,17 @@ from stages.isolation import map_each
 from stages.media import local_file
 from stages.recording_files import RecordingFiles, SegmentRow
 
-SHOWN = 3  # sentences of a row; all of them are in the table of clips
+MAX_WARNINGS = 3  # sentences in an outcome row; all of them are in clips.parquet
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractMotionConfig:
-    """How motion is read.
+    """Configuration of `ExtractMotionStage`.
 
     Attributes:
-        run: the folder of the data set; a path or URI.
-        animation: models, device, precision and frames of a batch.
-        clips: as `FindClipsConfig`.
+        run: folder of the data set; a path or URI.
+        animation: models, device, precision and batch size in frames.
+        clips: requirements for clips, the same as for `FindClipsStage`.
     """
 
     run: str
@@ -40,13 +40,13 @@ class ExtractMotionConfig:
 
 
 class ExtractMotionStage(Stage):
-    """`WatchedVideo` -> nothing; the clips are in the folder of the data set, see `ClipParts`.
+    """Write the accepted segments of a `SegmentedVideo` as clips, see `RecordingFiles`.
 
-    Facts: `clips`, their `frames` and `duration_s`; `warning_codes` (each once) and `warnings` (sentences) of what was
-    rejected.
+    No payload. Facts: `clips`, their `frames` and `duration_s`; `warning_codes` (distinct codes) and `warnings`
+    (sentences) of rejected segments.
 
     Args:
-        config: see `ExtractMotionConfig`.
+        config: configuration of the stage.
     """
 
     name = "extract_motion"
@@ -58,13 +58,13 @@ class ExtractMotionStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Loads the motion extractor, and the detector where it gives the openings of eyes and lips."""
+        """Load the motion extractor, and the detector if its landmarks give the openings of eyes and lips."""
         animation = self.config.animation
         models = Models(animation)
         network = models.network("motion_extractor")
-        detector = detector_name(animation, models.bundle)
+        detector = resolve_detector(animation, models.bundle)
         self._keypoints = count_keypoints(network)
-        self._reader = ClipExtractor(
+        self._extractor = ClipExtractor(
             network,
             input_size=models.bundle.switches.input_size,
             device=models.device,
@@ -72,62 +72,65 @@ class ExtractMotionStage(Stage):
             batch_frames=animation.batch_frames,
             landmarks=models.detector if "landmarks203" in detector_roles(detector) else None,
         )
-        self._parts = RecordingFiles(open_storage(self.config.run))
+        self._files = RecordingFiles(open_storage(self.config.run))
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Reads one recording after another."""
+        """Process one recording at a time."""
         return map_each(batch, self._extract)
 
     def _extract(self, item: Item) -> Outcome:
         video: SegmentedVideo = item.inputs["find_clips"]
         shard, record_id = item.record.shard, item.record.id
         split = assign_split(video.sha256, self.config.clips.validation_share)
-        good = [one for one in video.stretches if one.code is None]
-        names = [clip_id_for(record_id, number) for number in range(len(good))]
-        failed: dict[str, InputError] = {}
+        accepted = [segment for segment in video.segments if segment.code is None]
+        clip_ids = [clip_id_for(record_id, number) for number in range(len(accepted))]
+        errors: dict[str, InputError] = {}
         n_frames = 0
 
-        def made() -> Iterator[ClipRecord]:
+        def extract_clips() -> Iterator[ClipRecord]:
             nonlocal n_frames
-            found = self._reader.clips(
-                path, video.info, good, delay_s=video.delay_s, names=names, source=video.sha256, split=split
+            clips = self._extractor.extract_clips(
+                path, video.info, accepted, names=clip_ids, source=video.sha256, split=split
             )
-            for name, clip in zip(names, found, strict=True):
+            for clip_id, clip in zip(clip_ids, clips, strict=True):
                 if isinstance(clip, InputError):
-                    failed[name] = clip
+                    errors[clip_id] = clip
                 else:
                     n_frames += clip.n_frames
                     yield clip
 
         with local_file(item.record.require("video")) as path:
-            n_clips = self._parts.write_clips(shard, record_id, made(), keypoints=self._keypoints)
-            shown = path.name
-        waiting = iter(names)
-        stretches, rows = [], []
-        for stretch in video.stretches:
-            name = None if stretch.code else next(waiting)
-            if name in failed:
-                stretch, name = stretch.rejected(failed[name].code, failed[name].sentence), None
-            stretches.append(stretch)
-            rows.append(SegmentRow.of(stretch, source=video.sha256, split=split, clip_id=name))
-        self._parts.write_rows(shard, record_id, rows)
+            n_clips = self._files.write_clips(shard, record_id, extract_clips(), keypoints=self._keypoints)
+            file_name = path.name
+
+        # Segments whose extraction failed are rejected, too.
+        remaining_ids = iter(clip_ids)
+        segments, rows = [], []
+        for segment in video.segments:
+            clip_id = None if segment.code else next(remaining_ids)
+            if clip_id in errors:
+                segment, clip_id = segment.reject(errors[clip_id].code, errors[clip_id].sentence), None
+            segments.append(segment)
+            rows.append(SegmentRow.from_segment(segment, source=video.sha256, split=split, clip_id=clip_id))
+        self._files.write_rows(shard, record_id, rows)
+
         if not n_clips:
-            return Failed(FailureKind.BAD_INPUT, *summary(stretches, shown))
-        told = [one for one in stretches if one.code]
-        sentences = [one.sentence or "" for one in told[:SHOWN]]
-        if len(told) > SHOWN:
-            sentences.append(f"and {len(told) - SHOWN} more, see clips.parquet")
+            return Failed(FailureKind.BAD_INPUT, *summarize_rejections(segments, file_name))
+        rejected = [segment for segment in segments if segment.code]
+        sentences = [segment.sentence or "" for segment in rejected[:MAX_WARNINGS]]
+        if len(rejected) > MAX_WARNINGS:
+            sentences.append(f"and {len(rejected) - MAX_WARNINGS} more, see clips.parquet")
         return Ok(
             facts={
                 "clips": n_clips,
                 "frames": n_frames,
                 "duration_s": n_frames / FRAMES_PER_SECOND,
-                "warning_codes": ",".join(dict.fromkeys(one.code or "" for one in told)) or None,
+                "warning_codes": ",".join(dict.fromkeys(segment.code or "" for segment in rejected)) or None,
                 "warnings": "; ".join(sentences) or None,
             }
         )
 
 
 def clip_id_for(record_id: str, number: int) -> str:
-    """The id of a clip: letters, digits and `._-`, unique where the ids of records are."""
+    """Return the id of a clip: letters, digits and `._-`; unique if record ids are."""
     return f"{file_stem(record_id).replace('~', '--')}-{number:05d}"

@@ -1,4 +1,4 @@
-"""Recordings are watched: where a face can be followed, and where not."""
+"""Stage `find_clips`: find the segments of a recording in which one face can be tracked."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.faces.detection import FaceDetector
 from joyvasa.media.video_reader import VideoInfo, probe_video
 from joyvasa.models import AnimationConfig, Models
-from joyvasa.runtime.files import sha256_of
+from joyvasa.runtime.files import hash_file
 from joyvasa.training.clip_config import ClipConfig
 from joyvasa.training.clips import assign_split
-from joyvasa.training.media_stream import measure_windows, sound_delay_s
-from joyvasa.training.segments import Segment, find_segments, summary
+from joyvasa.training.media_stream import measure_windows
+from joyvasa.training.segments import Segment, find_segments, summarize_rejections
 from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
 from stages.isolation import map_each
 from stages.media import local_file
 from stages.recording_files import RecordingFiles, SegmentRow
 
-STRETCH_BYTES = 256  # of a pickled stretch, about
+SEGMENT_BYTES = 256  # approximate size of a pickled segment
 
 
 @dataclass(frozen=True, kw_only=True)
 class FindClipsConfig:
-    """What is looked for.
+    """Configuration of `FindClipsStage`.
 
     Attributes:
-        run: the folder of the data set; a path or URI.
+        run: folder of the data set; a path or URI.
         animation: models, device and detector.
-        clips: what part of a recording becomes a clip.
+        clips: requirements for clips.
     """
 
     run: str
@@ -43,31 +43,29 @@ class FindClipsConfig:
 
 @dataclass(frozen=True)
 class SegmentedVideo:
-    """A recording and its stretches.
+    """A recording and its segments.
 
     Attributes:
-        sha256: of the file.
-        info: size, rate, sound.
-        delay_s: when its sound begins, seconds after time 0 of the file.
-        stretches: in order, rejected ones, too; at least one is not.
+        sha256: SHA-256 of the file.
+        info: frame size, frame rate and sound of the video.
+        segments: all segments in order, rejected ones included; at least one is accepted.
     """
 
     sha256: str
     info: VideoInfo
-    delay_s: float
-    stretches: tuple[Segment, ...]
+    segments: tuple[Segment, ...]
 
 
 class FindClipsStage(Stage):
-    """Row `source_video` -> `WatchedVideo`.
+    """Find segments with one trackable face in `video` of a row.
 
-    Facts: `sha256`, `bytes`.
+    Payload: `SegmentedVideo`. Facts: `sha256`, `bytes`.
 
-    The recording is decoded as a stream; kept are its stretches, a line each. Of a recording without a clip these are
-    written down here, else by the next stage.
+    The recording is decoded as a stream. If all its segments are rejected, their rows are written here; otherwise the
+    next stage writes them.
 
     Args:
-        config: see `FindClipsConfig`.
+        config: configuration of the stage.
     """
 
     name = "find_clips"
@@ -79,39 +77,41 @@ class FindClipsStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Loads the detector."""
+        """Load the face detector."""
         self._detector = Models(self.config.animation).detector
-        self._parts = RecordingFiles(open_storage(self.config.run))
+        self._files = RecordingFiles(open_storage(self.config.run))
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Watches one recording after another."""
-        return map_each(batch, self._watch)
+        """Process one recording at a time."""
+        return map_each(batch, self._find)
 
-    def _watch(self, item: Item) -> Outcome:
+    def _find(self, item: Item) -> Outcome:
         record = item.record
         with local_file(record.require("video")) as path:
             info = probe_video(path)
             if not info.has_sound:
                 raise InputError("sound_missing", f"{path}: no sound stream; expected a video with speech: add it")
-            digest, delay_s = sha256_of(path), sound_delay_s(path)
-            stretches = self._stretches(path, info, delay_s)
-        if all(one.code for one in stretches):
-            split = assign_split(digest, self.config.clips.validation_share)
-            rows = [SegmentRow.of(one, source=digest, split=split) for one in stretches]
-            self._parts.write_rows(record.shard, item.record.id, rows)
-            return Failed(FailureKind.BAD_INPUT, *summary(stretches, path.name))
-        payload = SegmentedVideo(digest, info, delay_s, tuple(stretches))
-        return Ok(payload, {"sha256": digest, "bytes": STRETCH_BYTES * len(stretches)})
+            digest = hash_file(path)
+            segments = self._find_segments(path, info)
 
-    def _stretches(self, path: Path, info: VideoInfo, delay_s: float) -> list[Segment]:
+        if all(segment.code for segment in segments):
+            split = assign_split(digest, self.config.clips.validation_share)
+            rows = [SegmentRow.from_segment(segment, source=digest, split=split) for segment in segments]
+            self._files.write_rows(record.shard, record.id, rows)
+            return Failed(FailureKind.BAD_INPUT, *summarize_rejections(segments, path.name))
+
+        payload = SegmentedVideo(digest, info, tuple(segments))
+        return Ok(payload, {"sha256": digest, "bytes": SEGMENT_BYTES * len(segments)})
+
+    def _find_segments(self, path: Path, info: VideoInfo) -> list[Segment]:
         clips, min_side = self.config.clips, self.config.animation.face.min_side
-        windows = measure_windows(path, info, self._detector_for(info), clips, delay_s=delay_s, min_side=min_side)
-        return [stretch for window in windows for stretch in find_segments(window, clips, name=path.name)]
+        windows = measure_windows(path, info, self._detector_for(info), clips, min_side=min_side)
+        return [segment for window in windows for segment in find_segments(window, clips, name=path.name)]
 
     def _detector_for(self, info: VideoInfo) -> FaceDetector | None:
         if not isinstance(self._detector, CascadeDetector):
             return self._detector
-        # Most of a cascade's time goes into the smallest faces, which are ignored here.
+        # A cascade spends most of its time on the smallest faces, which are ignored here.
         config = self._detector.config
-        least = self.config.animation.face.min_side / min(info.width, info.height)
-        return CascadeDetector(replace(config, min_fraction=max(config.min_fraction, least)))
+        min_fraction = self.config.animation.face.min_side / min(info.width, info.height)
+        return CascadeDetector(replace(config, min_fraction=max(config.min_fraction, min_fraction)))

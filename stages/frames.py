@@ -1,4 +1,4 @@
-"""Frames of several records, cut into the batches that the networks render."""
+"""Rendering of frames of several records in shared batches."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from stages.isolation import classify_for_record
 
 @dataclass(eq=False, kw_only=True)
 class RenderJob:
-    """A record whose frames are being rendered.
+    """The frames of one record to render.
 
     Attributes:
-        feature: of its portrait, shape (1, channels, depth, height, width).
-        source_keypoints: shape (1, keypoints, 3).
-        keypoints: shape (frames, keypoints, 3).
-        failure: set as soon as its frames are of no more use.
+        feature: feature volume of the portrait, shape (1, channels, depth, height, width).
+        source_keypoints: keypoints of the portrait, shape (1, keypoints, 3).
+        keypoints: driving keypoints, shape (frames, keypoints, 3).
+        failure: failure of the record, if any; its remaining frames are skipped.
     """
 
     feature: Tensor
@@ -32,15 +32,15 @@ class RenderJob:
 
     @property
     def n_frames(self) -> int:
-        """Frames of the video."""
+        """Number of frames of the video."""
         return len(self.keypoints)
 
 
 @dataclass(frozen=True)
 class FrameRange:
-    """Some frames of one record."""
+    """Consecutive frames of one record."""
 
-    playing: RenderJob
+    job: RenderJob
     start: int
     stop: int
 
@@ -48,31 +48,31 @@ class FrameRange:
         return self.stop - self.start
 
     def split(self) -> list[FrameRange]:
-        """Its halves; itself if it has one frame."""
+        """Return the two halves, or the range itself if it has one frame."""
         middle = (self.start + self.stop) // 2
-        halves = (FrameRange(self.playing, self.start, middle), FrameRange(self.playing, middle, self.stop))
+        halves = (FrameRange(self.job, self.start, middle), FrameRange(self.job, middle, self.stop))
         return [half for half in halves if len(half)]
 
 
-def split_into_batches(records: Sequence[RenderJob], batch_frames: int, *, mixed: bool) -> Iterator[list[FrameRange]]:
-    """Cuts the frames of the records, one record after another, into batches.
+def split_into_batches(jobs: Sequence[RenderJob], batch_frames: int, *, mixed: bool) -> Iterator[list[FrameRange]]:
+    """Split the frames of all records into batches, one record after another.
 
-    Records that fail on the way are left out from then on.
+    A record that fails during the iteration is skipped from then on.
 
     Args:
-        records: in the order of rendering.
-        batch_frames: frames of a batch.
-        mixed: a batch may hold frames of several records; else the last one of each record is smaller.
+        jobs: records in the order of rendering.
+        batch_frames: maximum number of frames in a batch.
+        mixed: whether a batch may hold frames of several records; otherwise the last batch of each record is smaller.
     """
     batch: list[FrameRange] = []
-    for playing in records:
+    for job in jobs:
         start = 0
-        while start < playing.n_frames and not playing.failure:
-            room = batch_frames - sum(map(len, batch))
-            part = FrameRange(playing, start, min(start + room, playing.n_frames))
+        while start < job.n_frames and not job.failure:
+            free = batch_frames - sum(map(len, batch))
+            part = FrameRange(job, start, min(start + free, job.n_frames))
             batch.append(part)
             start = part.stop
-            if len(part) == room or not mixed:
+            if len(part) == free or not mixed:
                 yield batch
                 batch = []
     if batch:
@@ -80,30 +80,31 @@ def split_into_batches(records: Sequence[RenderJob], batch_frames: int, *, mixed
 
 
 class FrameRenderer:
-    """Renders batches of parts; what goes wrong with one record's frames is noted there.
+    """Renders batches of frames; an error sets the failure of the records that caused it.
 
     Args:
-        models: with the renderer.
-        batch_frames: frames of a batch.
-        fixed_shape: fill each batch up to `batch_frames`, so that every call has the same shape.
+        models: models with the renderer.
+        batch_frames: maximum number of frames in a batch.
+        fixed_shape: whether to pad each batch to `batch_frames`, so that every call has the same shape.
     """
 
     def __init__(self, models: Models, batch_frames: int, *, fixed_shape: bool) -> None:
         self._models, self._batch_frames, self._fixed_shape = models, batch_frames, fixed_shape
 
     def render(self, parts: Sequence[FrameRange]) -> Iterator[tuple[FrameRange, Tensor]]:
-        """Crops of the parts, as far as they could be rendered: uint8 (frames, side, side, 3), on the device.
+        """Yield each part that could be rendered with its crops, uint8 (frames, side, side, 3), on the device.
 
-        Where memory does not do, halves are tried, down to single frames; not with a fixed shape, as the halves would
-        have another one.
+        On out-of-memory smaller batches are tried, down to single frames. With a fixed shape single parts are not
+        split, because padding would restore the size.
         """
         try:
             crops = self._render(parts)
-        except Exception as error:  # sorted below: what it means for the records
+        except Exception as error:
             failure = classify_for_record(error)
         else:
             yield from zip(parts, crops.split([len(part) for part in parts]), strict=True)
             return
+
         if failure.kind is FailureKind.OUT_OF_MEMORY and torch.cuda.is_available():
             torch.cuda.empty_cache()
         smaller: list[list[FrameRange]] = []
@@ -111,26 +112,27 @@ class FrameRenderer:
             smaller = [[part] for part in parts]
         elif failure.kind is FailureKind.OUT_OF_MEMORY and not self._fixed_shape and len(parts[0]) > 1:
             smaller = [[half] for half in parts[0].split()]
-        for some in smaller:
-            if not some[0].playing.failure:
-                yield from self.render(some)
+        for batch in smaller:
+            if not batch[0].job.failure:
+                yield from self.render(batch)
         if not smaller:
-            parts[0].playing.failure = failure
+            parts[0].job.failure = failure
 
     def _render(self, parts: Sequence[FrameRange]) -> Tensor:
         n_frames = sum(map(len, parts))
-        driving = torch.cat([part.playing.keypoints[part.start : part.stop] for part in parts])
-        feature = _gather(parts, lambda playing: playing.feature)
-        source = _gather(parts, lambda playing: playing.source_keypoints)
+        driving = torch.cat([part.job.keypoints[part.start : part.stop] for part in parts])
+        feature = _gather(parts, lambda job: job.feature)
+        source = _gather(parts, lambda job: job.source_keypoints)
         if self._fixed_shape:
-            filler = driving[-1:].expand(self._batch_frames - n_frames, -1, -1)
-            driving = torch.cat([driving, filler])
+            padding = driving[-1:].expand(self._batch_frames - n_frames, -1, -1)
+            driving = torch.cat([driving, padding])
         with autocast(self._models.device, self._models.config.precision):
             return self._models.renderer.render(feature, source, driving)[:n_frames]
 
 
-def _gather(parts: Sequence[FrameRange], of: Callable[[RenderJob], Tensor]) -> Tensor:
-    """What belongs to the record of each frame, shape (frames, ...); (1, ...) where all are of one record."""
+def _gather(parts: Sequence[FrameRange], read: Callable[[RenderJob], Tensor]) -> Tensor:
+    """Return a tensor of the record of each frame, shape (frames, ...); (1, ...) if there is one part."""
     if len(parts) == 1:
-        return of(parts[0].playing)
-    return torch.cat([of(part.playing).expand(len(part), *[-1] * (of(part.playing).ndim - 1)) for part in parts])
+        return read(parts[0].job)
+    tensors = [read(part.job) for part in parts]
+    return torch.cat([t.expand(len(part), *[-1] * (t.ndim - 1)) for part, t in zip(parts, tensors, strict=True)])

@@ -1,4 +1,4 @@
-"""Files that rows name become hashes, by which results are shared whatever the files are called."""
+"""Stage `hash_inputs`: hash the media files of a row, so that rows with equal files share results."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.isolation import map_each
 from stages.media import CHUNK_BYTES, MAX_BYTES, local_file, open_stream
 
-KNOWN_FILES = 1 << 16  # hashes that a worker remembers; some 20 MB
+CACHED_HASHES = 1 << 16  # per worker; about 20 MB
 
-# What a reader of the file can say better: trying again would change nothing.
-_FINAL = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP}
+# Permanent errors; the reader of the column reports them better.
+_PERMANENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 @dataclass(frozen=True, kw_only=True)
 class HashInputsConfig:
-    """How files are read.
+    """Configuration of `HashInputsStage`.
 
     Attributes:
-        threads: files read at once; they wait for disks and networks, and hashing runs beside other threads.
+        threads: number of files read at once; reading waits for disks and networks, and hashing releases the GIL.
 
     Raises:
         ConfigError: `config_invalid`.
@@ -42,7 +42,7 @@ class HashInputsConfig:
 
 @dataclass(frozen=True)
 class InputHashes:
-    """SHA-256 of the files of a row, 64 hexadecimal digits; None where there is no file, or one above 4 GiB."""
+    """SHA-256 of the media files of a row, 64 hexadecimal digits; None without a file, or if it exceeds 4 GiB."""
 
     image_sha256: str | None = None
     audio_sha256: str | None = None
@@ -50,14 +50,16 @@ class InputHashes:
 
 
 class HashInputsStage(Stage):
-    """Row `image`, `audio`, `motion` -> `Identity`; its fields are the facts.
+    """Hash the files in `image`, `audio` and `motion` of a row.
 
-    Each file is read once as a stream and then lies in the page cache for the stages that decode it; in an object
-    store that is one more read of it. A worker remembers the files that it has read, so that a portrait of many rows is
-    read once. May be shared: all depends on the locations of the files.
+    Payload: `InputHashes`; its fields are also the facts. The result depends on the locations of the files only, so it
+    can be shared.
+
+    Files are streamed. A local file is then in the page cache for the stages that decode it; a remote file is read once
+    more. A worker caches hashes, so that a portrait used by many rows is read once.
 
     Args:
-        config: see `HashInputsConfig`.
+        config: configuration of the stage.
     """
 
     name = "hash_inputs"
@@ -69,38 +71,38 @@ class HashInputsStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Knows no file yet."""
-        self._hash = lru_cache(KNOWN_FILES)(_content_hash)  # remembers no failures
+        """Create the cache of hashes."""
+        self._hash = lru_cache(CACHED_HASHES)(_hash_content)  # failures are not cached
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Reads the files of all rows side by side, each once."""
+        """Hash the distinct files of all rows in parallel."""
         files = list(dict.fromkeys(file for item in batch for file in _files(item)))
         with ThreadPoolExecutor(self.config.threads, thread_name_prefix="hash") as pool:
-            hashes = pool.map(lambda file: map_each([file], lambda one: self._hash(*one))[0], files)
-            found = dict(zip(files, hashes, strict=True))
-        return [_outcome({column: found[column, location] for column, location in _files(item)}) for item in batch]
+            results = pool.map(lambda file: map_each([file], lambda entry: self._hash(*entry))[0], files)
+            hashes = dict(zip(files, results, strict=True))
+        return [_outcome({column: hashes[column, location] for column, location in _files(item)}) for item in batch]
 
 
 def _files(item: Item) -> list[tuple[str, str]]:
-    """Column and location of each file of a row."""
+    """Return the column and the location of each file of a row."""
     locations = ((column, getattr(item.record, column)) for column in _READERS)
     return [(column, location) for column, location in locations if location]
 
 
 def _outcome(hashes: Mapping[str, str | Failed | None]) -> Outcome:
-    failed = next((found for found in hashes.values() if isinstance(found, Failed)), None)
-    if failed:
-        return failed
-    identity = InputHashes(**{f"{column}_sha256": found for column, found in hashes.items()})  # type: ignore[arg-type]
-    return Ok(identity, asdict(identity))
+    failure = next((digest for digest in hashes.values() if isinstance(digest, Failed)), None)
+    if failure:
+        return failure
+    payload = InputHashes(**{f"{column}_sha256": digest for column, digest in hashes.items()})  # type: ignore[arg-type]
+    return Ok(payload, asdict(payload))
 
 
-def _content_hash(column: str, location: str) -> str | None:
-    """Hash of a file; None if it is too large.
+def _hash_content(column: str, location: str) -> str | None:
+    """Hash a file; return None if it is too large.
 
     Raises:
-        InputError: what the reader of the column says of a file that is not there, empty, or cannot be opened.
-        OSError: another attempt may help.
+        InputError: the file is missing, empty, or cannot be opened; raised by the reader of the column.
+        OSError: the file cannot be read; a retry may help.
     """
     digest, n_bytes = hashlib.sha256(), 0
     try:
@@ -111,13 +113,13 @@ def _content_hash(column: str, location: str) -> str | None:
                     return None
                 digest.update(chunk)
     except OSError as error:
-        if error.errno not in _FINAL:
+        if error.errno not in _PERMANENT:
             raise
         n_bytes = 0
     if not n_bytes:
         with local_file(location) as path:
             _READERS[column](path)
-        raise OSError(f"{location}: could not be read at first, and then could: it is being written")
+        raise OSError(f"{location}: could not be read at first, then could: it is being written")
     return digest.hexdigest()
 
 
@@ -139,7 +141,7 @@ def _read_motion(path: Path) -> object:
     return load_motion(path)
 
 
-# Imported when a file is bad: a worker needs no decoders otherwise.
+# Decoders are imported for bad files only, so that the worker stays small.
 _READERS: Mapping[str, Callable[[Path], object]] = {
     "image": _read_image,
     "audio": _read_audio,

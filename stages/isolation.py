@@ -1,4 +1,4 @@
-"""One record's failure stays its own, though many share a batch."""
+"""Isolation of failures: an entry that fails does not affect the others of its batch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ R = TypeVar("R")
 
 
 def classify_for_record(error: BaseException) -> Failed:
-    """The failure of one record that an exception stands for.
+    """Return the failure of a record that an exception stands for.
 
     Raises:
-        BaseException: the error itself where the process is of no more use: nothing that it computes from now on could
-            be trusted, so the error must not be put down to the record.
+        BaseException: the error itself if it made the process unusable, because the record is then not at fault.
     """
     failure = classify_exception(error)
     if failure.kind is FailureKind.BROKEN:
@@ -24,41 +23,41 @@ def classify_for_record(error: BaseException) -> Failed:
     return failure
 
 
-def map_each(entries: Iterable[T | Failed], work: Callable[[T], R]) -> list[R | Failed]:
-    """Works on entries one by one; what has failed already is passed on."""
+def map_each(entries: Iterable[T | Failed], function: Callable[[T], R]) -> list[R | Failed]:
+    """Call a function with one entry at a time; entries that have failed already are passed through."""
     results: list[R | Failed] = []
     for entry in entries:
         if isinstance(entry, Failed):
             results.append(entry)
             continue
         try:
-            results.append(work(entry))
-        except Exception as error:  # sorted below: what it means for the record
+            results.append(function(entry))
+        except Exception as error:
             results.append(classify_for_record(error))
     return results
 
 
-def map_batch(entries: Sequence[T | Failed], work: Callable[[list[T]], Sequence[R]]) -> list[R | Failed]:
-    """Works on all entries that have not failed in one go, or one by one if that fails.
+def map_batch(entries: Sequence[T | Failed], function: Callable[[list[T]], Sequence[R]]) -> list[R | Failed]:
+    """Call a function with all entries at once, or with one at a time if that fails.
 
-    Want of memory is every entry's failure, as each alone could not tell how many fit.
+    On out-of-memory all entries fail, because single runs cannot show which batch size fits.
 
     Args:
-        entries: what has failed already is passed on.
-        work: gives one result an entry, in order; may be called again for the same entry.
+        entries: entries; those that have failed already are passed through.
+        function: returns one result per entry, in order; may be called again with the same entry.
     """
     good = [entry for entry in entries if not isinstance(entry, Failed)]
-    results = iter(_attempt(good, work))
+    results = iter(_run_batch(good, function))
     return [entry if isinstance(entry, Failed) else next(results) for entry in entries]
 
 
-def _attempt(good: list[T], work: Callable[[list[T]], Sequence[R]]) -> list[R | Failed]:
+def _run_batch(good: list[T], function: Callable[[list[T]], Sequence[R]]) -> list[R | Failed]:
     if not good:
         return []
     try:
-        return list(work(good))
-    except Exception as error:  # sorted below: what it means for the records
+        return list(function(good))
+    except Exception as error:
         failure = classify_for_record(error)
     if len(good) == 1 or failure.kind is FailureKind.OUT_OF_MEMORY:
         return [failure] * len(good)
-    return [result for entry in good for result in _attempt([entry], work)]
+    return [result for entry in good for result in _run_batch([entry], function)]

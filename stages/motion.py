@@ -62,18 +62,27 @@ class MotionPayload:
         frames_per_second: frame rate of the video.
         provenance: origin of the motion, stored in motion files.
         seed: seed that the motion was sampled with; None if it was read from a file.
+        sound_channels: number of channels of the row's recording.
     """
 
     arrays: Mapping[str, np.ndarray]
     frames_per_second: float
     provenance: Mapping[str, str]
     seed: int | None = None
+    sound_channels: int = 0
 
     @classmethod
-    def from_motion(cls, motion: MotionSequence, provenance: Mapping[str, str], seed: int | None = None) -> MotionPayload:
+    def from_motion(
+        cls,
+        motion: MotionSequence,
+        provenance: Mapping[str, str],
+        seed: int | None = None,
+        *,
+        sound_channels: int,
+    ) -> MotionPayload:
         """Convert a motion sequence."""
         arrays = {name: to_array(getattr(motion, name)) for name in MOTION_FIELDS}
-        return cls(arrays, motion.frames_per_second, dict(provenance), seed)
+        return cls(arrays, motion.frames_per_second, dict(provenance), seed, sound_channels)
 
     def to_motion(self) -> MotionSequence:
         """Return the motion sequence."""
@@ -89,6 +98,7 @@ class _SamplingJob:
     features: np.ndarray  # (windows, n, dim)
     seed: int
     cfg_scale: float
+    sound_channels: int
 
     @property
     def shape(self) -> tuple[int, bool]:
@@ -107,7 +117,7 @@ class _SamplingJob:
 
     def silent(self) -> _SamplingJob:
         """Return a silent job of the same shape, which pads a batch."""
-        return _SamplingJob(self.plan, np.zeros_like(self.features), 0, self.cfg_scale)
+        return _SamplingJob(self.plan, np.zeros_like(self.features), 0, self.cfg_scale, 0)
 
 
 class MotionStage(Stage):
@@ -141,63 +151,71 @@ class MotionStage(Stage):
         self._provenance = {"bundle": bundle.name, "fingerprint": bundle.fingerprint(MOTION_ROLES)}
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Reads motion files one by one; samples the other motions together."""
+        """Read motion files one at a time; sample the other motions together."""
         prepared = map_each(batch, self._prepare)
-        motions = {n: entry for n, entry in enumerate(prepared) if not isinstance(entry, _Order)}
-        orders = {n: entry for n, entry in enumerate(prepared) if isinstance(entry, _Order)}
-        for numbers in self._groups(orders):
-            sampled = map_batch([orders[number] for number in numbers], self._sample)
+        motions = {n: entry for n, entry in enumerate(prepared) if not isinstance(entry, _SamplingJob)}
+        jobs = {n: entry for n, entry in enumerate(prepared) if isinstance(entry, _SamplingJob)}
+        for numbers in self._groups(jobs):
+            sampled = map_batch([jobs[number] for number in numbers], self._sample)
             motions |= dict(zip(numbers, sampled, strict=True))
         return map_each((motions[number] for number in range(len(batch))), _outcome)
 
-    def _prepare(self, item: Item) -> _Order | MotionPayload:
-        """What is to be sampled, or the motion of the row's file."""
+    def _prepare(self, item: Item) -> _SamplingJob | MotionPayload:
+        """Return the motion in the row's file, or the job that samples it."""
         record = item.record
         speech: SpeechPayload = item.inputs["speech"]
         if record.motion:
-            return self._read(record.motion, speech.plan)
+            return self._read(record.motion, speech)
         if speech.plan is None or speech.features is None:
             raise InputError("motion_missing", "row: neither audio nor motion; expected one of them: name a file")
         scale = record.cfg_scale
         scale = self.config.animation.sampling.cfg_scale if scale is None else float(scale)
-        return _Order(speech.plan, speech.features, self._seed(item), scale)
+        return _SamplingJob(speech.plan, speech.features, self._seed(item), scale, speech.channels)
 
     def _seed(self, item: Item) -> int:
         record = item.record
         if not self.config.shared or record.given_seed is not None:
             return item.record.seed
-        identity: InputHashes = item.inputs["hash_inputs"]
-        return derive_seed(self.config.animation.seed, identity.audio_sha256 or item.record.require("audio"))
+        hashes: InputHashes = item.inputs["hash_inputs"]
+        return derive_seed(self.config.animation.seed, hashes.audio_sha256 or item.record.require("audio"))
 
-    def _read(self, location: str, plan: WindowPlan | None) -> MotionPayload:
+    def _read(self, location: str, speech: SpeechPayload) -> MotionPayload:
         with local_file(location) as path:
             file = load_motion(path)
         motion = resample_motion(file.motion, self._models.motion_model.sizes.frames_per_second)
-        return MotionPayload.from_motion(fit_motion_length(motion, plan.n_frames) if plan else motion, file.provenance)
+        if speech.plan:
+            motion = fit_motion_length(motion, speech.plan.n_frames)
+        return MotionPayload.from_motion(motion, file.provenance, sound_channels=speech.channels)
 
-    def _groups(self, orders: Mapping[int, _Order]) -> Iterator[list[int]]:
-        """Numbers of the orders that are sampled in one go."""
+    def _groups(self, jobs: Mapping[int, _SamplingJob]) -> Iterator[list[int]]:
+        """Yield the numbers of jobs that are sampled together."""
         if not self.config.strict:
-            yield list(orders)
+            yield list(jobs)
             return
+
         by_shape: dict[tuple[int, bool], list[int]] = {}
-        for number, order in orders.items():
-            by_shape.setdefault(order.shape, []).append(number)
+        for number, job in jobs.items():
+            by_shape.setdefault(job.shape, []).append(number)
         for numbers in by_shape.values():
             for start in range(0, len(numbers), self.config.strict_batch):
                 yield numbers[start : start + self.config.strict_batch]
 
-    def _sample(self, orders: list[_Order]) -> list[MotionPayload]:
+    def _sample(self, jobs: list[_SamplingJob]) -> list[MotionPayload]:
         options, models = self.config.animation, self._models
-        n_fillers = self.config.strict_batch - len(orders) if self.config.strict else 0
-        recordings = [order.recording() for order in (*orders, *[orders[0].silent()] * n_fillers)]
+        n_padding = self.config.strict_batch - len(jobs) if self.config.strict else 0
+        recordings = [job.recording() for job in (*jobs, *[jobs[0].silent()] * n_padding)]
         with autocast(models.device, options.precision):
             motions = sample_motion(
                 models.motion_model, recordings, models.template, options.sampling, device=models.device
             )
         return [
-            MotionPayload.from_motion(smooth_motion(motion, options.smoothing), {**self._provenance, **order.provenance}, order.seed)
-            for motion, order in zip(motions, orders, strict=False)  # fillers come last
+            MotionPayload.from_motion(
+                smooth_motion(motion, options.smoothing),
+                {**self._provenance, **job.provenance},
+                job.seed,
+                sound_channels=job.sound_channels,
+            )
+            for motion, job in zip(motions, jobs, strict=False)  # padding comes last
         ]
 
 

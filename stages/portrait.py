@@ -1,4 +1,4 @@
-"""Pictures become portraits: the face found and cropped, its appearance and keypoints extracted."""
+"""Stage `portrait`: find and crop the face of a picture, extract its appearance volume and keypoints."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from stages.base import Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
 from stages.isolation import map_batch, map_each
 from stages.media import local_file
+from stages.warnings import WARNING_COLUMNS, warning_facts
 
 
 @dataclass(frozen=True)
 class PortraitPayload:
-    """What rendering needs of a portrait.
+    """A portrait, as input of the render stage.
 
     Attributes:
-        picture: uint8 RGB, with the crop, its matrices and the lip ratio.
-        feature: appearance volume, shape (1, channels, depth, height, width); float16 where networks compute in a
-            reduced precision, else float32.
-        keypoints: fields of `KeypointInfo` of one portrait, float32.
+        picture: uint8 RGB image with the face crop, its matrices and the lip ratio.
+        feature: appearance volume, shape (1, channels, depth, height, width); float16 if networks run in reduced
+            precision, otherwise float32.
+        keypoints: fields of `KeypointInfo` for one portrait, float32.
     """
 
     picture: Picture
@@ -36,73 +37,79 @@ class PortraitPayload:
     keypoints: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, portrait: Portrait, *, half: bool) -> PortraitPayload:
-        """Packs a portrait; its feature as float16 if `half`."""
+    def from_portrait(cls, portrait: Portrait, *, half: bool) -> PortraitPayload:
+        """Convert a portrait; `half` stores its feature volume as float16."""
         feature = portrait.feature.half() if half else portrait.feature
         names = [entry.name for entry in fields(KeypointInfo)]
         keypoints = {name: to_array(getattr(portrait.keypoints, name)) for name in names}
         return cls(portrait.picture, to_array(feature), keypoints)
 
-    def portrait(self, device: torch.device) -> Portrait:
-        """The portrait, its tensors on a device."""
+    def to_portrait(self, device: torch.device) -> Portrait:
+        """Return the portrait with its tensors on a device."""
         info = KeypointInfo(**{name: to_tensor(array, device) for name, array in self.keypoints.items()})
         return Portrait(self.picture, to_tensor(self.feature, device).float(), info)
 
     @property
     def n_bytes(self) -> int:
-        """Memory of the arrays."""
+        """Size of the arrays in bytes."""
         crop = self.picture.crop
         arrays = [self.picture.image, self.feature, *self.keypoints.values()]
         return sum(array.nbytes for array in arrays) + (crop.image.nbytes if crop else 0)
 
 
 class PortraitStage(Stage):
-    """Row `image` -> `PortraitPayload`; facts `width`, `height`, `n_faces`, `warnings`, `warning_codes`, `bytes`.
+    """Extract the portrait in `image` of a row.
 
-    Serves the mode of its configuration: rows of the other mode are for another stage.
-    May be shared: all depends on the content of the picture.
+    Payload: `PortraitPayload`. Facts: `width`, `height`, `n_faces`, `warnings`, `warning_codes`, `bytes`. The result
+    depends on the content of the picture only, so it can be shared.
+
+    The stage accepts rows of one mode, that of its configuration; another instance processes the other mode.
 
     Args:
-        config: see `StageConfig`.
+        config: configuration of the stage.
     """
 
     name = "portrait"
     resources = Resources(gpu=1 / 8, workers="per_gpu")
     unit = "portrait"
-    columns: ClassVar = {"n_faces": int, "warnings": str, "warning_codes": str}
+    columns: ClassVar = {"n_faces": int, **WARNING_COLUMNS}
 
     def __init__(self, config: StageConfig) -> None:
         self.config = config
 
     def setup(self) -> None:
-        """Loads the detector and the networks of the portrait."""
+        """Load the face detector and the networks of the portrait."""
         self._models = Models(self.config.animation)
         _ = self._models.detector, self._models.encoder
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Finds faces one by one and extracts all of them at once; in `strict` mode one by one too."""
+        """Find faces one picture at a time, then encode all portraits at once; one at a time in `strict` mode."""
         pictures = map_each(batch, self._read)
         encode = self._models.encoder.encode
-        portraits = map_each(pictures, lambda one: encode([one])[0]) if self.config.strict else map_batch(pictures, encode)
+        if self.config.strict:
+            portraits = map_each(pictures, lambda picture: encode([picture])[0])
+        else:
+            portraits = map_batch(pictures, encode)
         return map_each(portraits, self._pack)
 
     def _read(self, item: Item) -> Picture:
-        found, served = item.record.mode, self.config.animation.mode
-        if found != served:
-            raise ConfigError("mode_misrouted", f"mode is {found!r}; expected {served}, which this stage was built for")
+        mode, expected = item.record.mode, self.config.animation.mode
+        if mode != expected:
+            raise ConfigError(
+                "mode_misrouted", f"mode is {mode!r}; expected {expected}, which this stage was built for"
+            )
         with local_file(item.record.require("image")) as path:
             return self._models.read_picture(path)
 
     def _pack(self, portrait: Portrait) -> Ok:
-        payload = PortraitPayload.of(portrait, half=self.config.animation.precision != "fp32")
+        payload = PortraitPayload.from_portrait(portrait, half=self.config.animation.precision != "fp32")
         picture = portrait.picture
         height, width = picture.image.shape[:2]
         facts = {
             "width": width,
             "height": height,
             "n_faces": picture.n_faces,
-            "warnings": "; ".join(warning.sentence for warning in picture.warnings) or None,
-            "warning_codes": ",".join(warning.code for warning in picture.warnings) or None,
+            **warning_facts(picture.warnings),
             "bytes": payload.n_bytes,
         }
         return Ok(payload, facts)

@@ -1,4 +1,4 @@
-"""Videos that rows bring are looked at before they are measured."""
+"""Stage `read_video`: probe an existing video and find its face before it is scored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from joyvasa.faces.geometry import CropConfig
 from joyvasa.media.image import Image, read_image
 from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
 from joyvasa.metrics.support.reference_frame import Box, face_box
-from joyvasa.runtime.files import sha256_of
+from joyvasa.runtime.files import hash_file
 from stages.base import Item, Ok, Outcome, Stage
 from stages.isolation import map_each
 from stages.media import local_file
@@ -23,10 +23,10 @@ from stages.media import local_file
 
 @dataclass(frozen=True, kw_only=True)
 class ReadVideoConfig:
-    """How the face of a video is found.
+    """Configuration of `ReadVideoStage`.
 
     Attributes:
-        crop: how the square around the face is chosen; the same as for portraits, so that numbers compare.
+        crop: geometry of the square around the face; the same as for portraits, so that metrics are comparable.
     """
 
     crop: CropConfig = field(default_factory=CropConfig)
@@ -34,33 +34,33 @@ class ReadVideoConfig:
 
 @dataclass(frozen=True)
 class ExistingVideo:
-    """A video that another program has made.
+    """A video from any system.
 
     Attributes:
-        info: size, rate, sound.
-        face_box: as `Clip.face_box`, from the largest face of the first frame; None where none was found.
-        still: the row's image, if it has one.
+        info: frame size, frame rate and sound of the video.
+        face_box: area of the largest face in the first frame, see `Clip.face_box`; None if there is no face.
+        image: image of the row, if any.
     """
 
     info: VideoInfo
     face_box: Box | None
-    still: Image | None = None
+    image: Image | None = None
 
     @property
     def n_bytes(self) -> int:
-        """Memory of the arrays."""
-        return 0 if self.still is None else self.still.nbytes
+        """Size of the arrays in bytes."""
+        return 0 if self.image is None else self.image.nbytes
 
 
 class ReadVideoStage(Stage):
-    """Row `source_video` and, where given, `image` -> `FoundVideo`.
+    """Read `video` and, if given, `image` of a row.
 
-    Facts: `sha256`, `width`, `height`, `frames_per_second`, `bytes`.
+    Payload: `ExistingVideo`. Facts: `sha256`, `width`, `height`, `frames_per_second`, `bytes`.
 
-    Faces are found by OpenCV's cascades, which need no weights; in mode `animal` none is looked for.
+    Faces are found with OpenCV's cascades, which need no weights; in mode `animal` no face is searched.
 
     Args:
-        config: see `ReadVideoConfig`.
+        config: configuration of the stage.
     """
 
     name = "read_video"
@@ -70,40 +70,42 @@ class ReadVideoStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Loads the cascades."""
+        """Load the cascades."""
         self._detector = CascadeDetector()
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Looks at one video after another."""
-        return map_each(batch, self._look)
+        """Read one video at a time."""
+        return map_each(batch, self._read)
 
-    def _look(self, item: Item) -> Outcome:
+    def _read(self, item: Item) -> Outcome:
         record = item.record
         with local_file(record.require("video")) as path:
             info = probe_video(path)
             first = next(iter(stream_video(path, info=info, batch_frames=1)))[0]
-            digest = sha256_of(path)
-        still = None
+            digest = hash_file(path)
+
+        image = None
         if record.image:
             with local_file(record.image) as path:
-                still = read_image(path)
-        box = None if record.mode == "animal" else self._face_box(first)
-        found = ExistingVideo(info, box, still)
+                image = read_image(path)
+
+        box = None if record.mode == "animal" else self._find_face_box(first)
+        payload = ExistingVideo(info, box, image)
         facts = {
             "sha256": digest,
             "width": info.width,
             "height": info.height,
             "frames_per_second": float(info.frames_per_second),
-            "bytes": found.n_bytes,
+            "bytes": payload.n_bytes,
         }
-        return Ok(found, facts)
+        return Ok(payload, facts)
 
-    def _face_box(self, frame: np.ndarray) -> Box | None:
+    def _find_face_box(self, frame: np.ndarray) -> Box | None:
         try:
             choice = choose_face(
                 self._detector.detect(frame), order="large-small", index=0, min_side=MIN_FACE_SIDE, name="first frame"
             )
-        except InputError:  # no face, or too small a one: metrics of the face say so
+        except InputError:  # no face, or too small; reported by the metrics that need one
             return None
         height, width = frame.shape[:2]
         return face_box(choice.face.crop(frame, self.config.crop), width=width, height=height, pasted=True)

@@ -1,4 +1,4 @@
-"""What stages leave of each recording in the folder of a data set that is being made."""
+"""Files of each recording in the folder of a data set while it is prepared."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from manifests.storage import Storage, open_storage
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentRow:
-    """A line of the table of clips: a part of a recording, and what became of it.
+    """A row of `clips.parquet`: a segment of a recording, accepted as a clip or rejected.
 
     Attributes:
-        source: hash of the recording; None if it could not be read.
-        split: of the recording; likewise.
-        clip_id: in the data set; None if it is rejected.
-        start_s: where it begins; None if the whole recording is meant.
-        duration_s: how long it is; likewise.
-        code: reason of the rejection.
-        sentence: likewise, without the code.
+        source: SHA-256 of the recording; None if it could not be read.
+        split: split of the recording; None if it could not be read.
+        clip_id: id of the clip in the data set; None if the segment is rejected.
+        start_s: start of the segment, seconds; None if the row stands for the whole recording.
+        duration_s: duration of the segment, seconds; None if the row stands for the whole recording.
+        code: code of the rejection.
+        sentence: reason of the rejection, without the code.
     """
 
     source: str | None = None
@@ -37,51 +37,52 @@ class SegmentRow:
     sentence: str | None = None
 
     @classmethod
-    def of(cls, stretch: Segment, *, source: str, split: Split, clip_id: str | None = None) -> SegmentRow:
-        """The line of a stretch."""
+    def from_segment(cls, segment: Segment, *, source: str, split: Split, clip_id: str | None = None) -> SegmentRow:
+        """Return the row of a segment."""
         return cls(
             source=source,
             split=split,
             clip_id=clip_id,
-            start_s=stretch.start_s,
-            duration_s=stretch.duration_s,
-            code=stretch.code,
-            sentence=stretch.sentence,
+            start_s=segment.start_s,
+            duration_s=segment.duration_s,
+            code=segment.code,
+            sentence=segment.sentence,
         )
 
 
 class RecordingFiles:
-    """Files below `shards/00000/parts`: of each recording its clips, as a shard of one recording, and its lines.
+    """Reads and writes `shards/00000/parts`: the clips of each recording, as a data set of one shard, and its rows.
 
-    They are there until the run's shard is joined to a shard of the data set.
+    The files are removed when the shard of the run is joined into a shard of the data set.
 
     Args:
-        storage: of the data set.
+        storage: storage of the data set.
     """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
     def folder(self, shard: int) -> str:
-        """Of all recordings of a shard."""
+        """Return the folder with the files of a shard's recordings."""
         return f"shards/{shard:05d}/parts"
 
-    def clips(self, shard: int, record_id: str) -> Storage:
-        """Where the clips of a recording lie, as shard 0 of a data set of its own."""
+    def clip_storage(self, shard: int, record_id: str) -> Storage:
+        """Return the storage with the clips of a recording, which are shard 0 of a data set."""
         return open_storage(self.storage.location(f"{self.folder(shard)}/{file_stem(record_id)}"))
 
     def write_clips(self, shard: int, record_id: str, clips: Iterable[ClipRecord], *, keypoints: int) -> int:
-        """Keeps the clips of a recording; returns how many there were."""
-        writer = DatasetWriter(self.clips(shard, record_id), frames_per_second=FRAMES_PER_SECOND, keypoints=keypoints)
+        """Write the clips of a recording and return their number."""
+        storage = self.clip_storage(shard, record_id)
+        writer = DatasetWriter(storage, frames_per_second=FRAMES_PER_SECOND, keypoints=keypoints)
         return writer.write_shard(0, clips)
 
     def write_rows(self, shard: int, record_id: str, rows: Sequence[SegmentRow]) -> None:
-        """Keeps the lines of a recording; to be called last."""
+        """Write the rows of a recording; call it after `write_clips`."""
         content = json.dumps([asdict(row) for row in rows]).encode()
         self.storage.write(f"{self.folder(shard)}/{file_stem(record_id)}.json", content)
 
-    def rows(self, shard: int, record_id: str) -> list[SegmentRow] | None:
-        """The lines of a recording; None if there are none."""
+    def read_rows(self, shard: int, record_id: str) -> list[SegmentRow] | None:
+        """Return the rows of a recording, or None if they were not written."""
         try:
             content = self.storage.read(f"{self.folder(shard)}/{file_stem(record_id)}.json")
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Portrait and motion become a video in the run folder; frames never leave the worker."""
+"""Stage `render`: render a portrait and a motion to a video in the run folder; frames never leave the worker."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
 from stages.video_output import VideoOutput, VideoPayload, VideoPlan
 
-QUEUED_BATCHES = 2  # rendered batches that may wait to be composed; bounds memory
+MAX_QUEUED_BATCHES = 2  # rendered batches that wait for the composing thread; bounds memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderConfig(StageConfig):
-    """As `StageConfig`, and where results go.
+    """Configuration of `RenderStage`.
 
     Attributes:
-        run: the run folder; a path or URI.
-        save_motion: keep each motion as a file beside the videos.
+        run: run folder; a path or URI.
+        save_motion: whether to save each motion to a file in the run folder.
 
     Raises:
         ConfigError: `config_invalid`.
@@ -54,29 +54,29 @@ class RenderConfig(StageConfig):
 
 @dataclass(eq=False, kw_only=True)
 class _Job(RenderJob):
-    """A record, its output, and what came of it."""
+    """A record with its output."""
 
     output: VideoOutput
-    saved: tuple[str, bytes] | None  # path and content of the motion file
+    motion_file: tuple[str, bytes] | None  # path and content
     n_written: int = 0
     payload: VideoPayload | None = None
 
 
 class RenderStage(Stage):
-    """`PortraitPayload` and `MotionPayload` -> `VideoPayload` and a file in the run folder.
+    """Render the video of a row from its `PortraitPayload` and `MotionPayload`, with `audio` as the soundtrack.
 
-    Row: `shard`, and `audio` for the sound that is heard. Facts: `video`, `video_bytes`, `sha256`, `frames`,
-    `duration_s`, `width`, `height`, `motion_file`, `bytes`. Motion is saved here and not where it is sampled,
-    as a sampled motion may be shared by records of many shards, and each shard has its own files.
+    Payload: `VideoPayload`. Facts: `video`, `video_bytes`, `sha256`, `frames`, `duration_s`, `width`, `height`,
+    `motion_file`, `bytes`. Motion is saved here instead of in the motion stage because records of many shards can share
+    a sampled motion, and each shard has its own files.
 
-    The networks render while a thread composes and encodes what came before.
+    While the networks render a batch, a thread composes and encodes the previous one.
 
     Args:
-        config: see `RenderConfig`.
+        config: configuration of the stage.
     """
 
     name = "render"
-    resources = Resources(gpu=1 / 2, workers="per_gpu", all_cores=True)  # nearly all of the time
+    resources = Resources(gpu=1 / 2, workers="per_gpu", all_cores=True)  # takes nearly all of the time
     batch_size = 4
     unit = "frame"
     output_columns: ClassVar = {"frames": int, "duration_s": float, "video": str, "sha256": str, "motion_file": str}
@@ -85,18 +85,18 @@ class RenderStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Loads the networks that drive and render."""
+        """Load the networks that animate and render."""
         ffmpeg_executable()
         options = self.config.animation
         check_encoder(options.encoding)
         self._folder = RunFolder(open_storage(self.config.run))
         self._models = Models(options)
         _ = self._models.renderer, self._models.fingerprint
-        fixed_shape = self.config.strict or options.torch_compile  # each shape is compiled
+        fixed_shape = self.config.strict or options.torch_compile  # every shape is compiled anew
         self._renderer = FrameRenderer(self._models, options.batch_frames, fixed_shape=fixed_shape)
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Renders frames of several records in one call; in `strict` mode those of one record."""
+        """Render frames of several records in one call; in `strict` mode those of one record."""
         with ExitStack() as open_files:
             jobs = map_each(batch, lambda item: self._prepare(item, open_files))
             self._render([job for job in jobs if isinstance(job, _Job)])
@@ -114,6 +114,7 @@ class RenderStage(Stage):
                 "keypoints_not_finite",
                 "driving keypoints: found NaN or infinity; expected finite coordinates: check the motion",
             )
+
         audio = record.audio
         sound = open_files.enter_context(local_file(audio)) if audio else None
         shard = record.shard
@@ -122,75 +123,79 @@ class RenderStage(Stage):
             n_frames=len(motion),
             frames_per_second=motion.frames_per_second,
             sound=sound,
+            sound_channels=motion_payload.sound_channels,
             comment=models.describe_video(record.seed if motion_payload.seed is None else motion_payload.seed),
         )
         composer = models.build_composer(portrait.picture)
         output = VideoOutput(plan, composer, self._folder.storage, self.config.animation.encoding)
         open_files.callback(output.close)
-        saved = None
+
+        motion_file = None
         if self.config.save_motion:
             path = self._folder.motion_path(shard, record.id, SUFFIX)
-            saved = path, serialize_motion(motion, motion_payload.provenance)
+            motion_file = path, serialize_motion(motion, motion_payload.provenance)
         return _Job(
             feature=portrait.feature,
             source_keypoints=driver.source_keypoints,
             keypoints=keypoints,
             output=output,
-            saved=saved,
+            motion_file=motion_file,
         )
 
     def _render(self, jobs: list[_Job]) -> None:
         options = self.config.animation
-        waiting: deque[Future[None]] = deque()
+        pending: deque[Future[None]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="compose") as pool:
             for parts in split_into_batches(jobs, options.batch_frames, mixed=not self.config.strict):
                 for part, crops in self._renderer.render(parts):
-                    assert isinstance(part.playing, _Job)
-                    prepared = self._fetch(part.playing, crops)
-                    if prepared is not None:
-                        waiting.append(pool.submit(self._deliver, part.playing, prepared))
-                while len(waiting) > QUEUED_BATCHES:
-                    waiting.popleft().result()
-            for future in waiting:
+                    assert isinstance(part.job, _Job)
+                    pixels = self._fetch(part.job, crops)
+                    if pixels is not None:
+                        pending.append(pool.submit(self._write, part.job, pixels))
+                while len(pending) > MAX_QUEUED_BATCHES:
+                    pending.popleft().result()
+            for future in pending:
                 future.result()
 
     def _fetch(self, job: _Job, crops: Tensor) -> np.ndarray | None:
-        """Pixels for the thread; None where the record has failed."""
+        """Copy pixels from the device; return None if the record has failed."""
         if not job.failure:
             try:
                 return job.output.prepare(crops)
-            except Exception as error:  # sorted: what it means for this record
+            except Exception as error:
                 job.failure = classify_for_record(error)
         return None
 
-    def _deliver(self, job: _Job, prepared: np.ndarray) -> None:
-        """Runs in the thread: composes and encodes frames; publishes with the last one."""
+    def _write(self, job: _Job, pixels: np.ndarray) -> None:
+        """Compose and encode frames, in the thread; publish the video after the last one."""
         if job.failure:
             return
         try:
-            job.output.write(prepared)
-            job.n_written += len(prepared)
+            job.output.write(pixels)
+            job.n_written += len(pixels)
             if job.n_written == job.n_frames:
-                if job.saved:
-                    self._folder.storage.write(*job.saved)
+                if job.motion_file:
+                    self._folder.storage.write(*job.motion_file)
                 job.payload = job.output.publish()
-        except Exception as error:  # sorted: what it means for this record
+        except Exception as error:
             job.failure = classify_for_record(error)
             job.output.close()
 
     def _outcome(self, job: _Job) -> Outcome:
         if job.failure or not job.payload:
-            return job.failure or Failed(FailureKind.POISON, "frames_missing", "video: some of its frames were not rendered")
-        made = job.payload
+            return job.failure or Failed(
+                FailureKind.POISON, "frames_missing", "video: some of its frames were not rendered"
+            )
+        video = job.payload
         facts = {
-            "video": made.video,
-            "video_bytes": made.video_bytes,
-            "sha256": made.sha256,
-            "frames": made.frames,
-            "duration_s": made.duration_s,
-            "width": made.width,
-            "height": made.height,
-            "motion_file": job.saved[0] if job.saved else None,
+            "video": video.video,
+            "video_bytes": video.video_bytes,
+            "sha256": video.sha256,
+            "frames": video.frames,
+            "duration_s": video.duration_s,
+            "width": video.width,
+            "height": video.height,
+            "motion_file": job.motion_file[0] if job.motion_file else None,
             "bytes": 0,
         }
-        return Ok(made, facts)
+        return Ok(video, facts)

@@ -1,4 +1,4 @@
-"""Finished videos become numbers."""
+"""Stage `score`: compute the metrics of a video."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from stages.isolation import classify_for_record, map_each
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
-    """Where the videos are, and what is measured.
+    """Configuration of `ScoreStage`.
 
     Attributes:
-        run: the run folder; a path or URI.
-        metrics: names from `joyvasa.metrics.METRIC_NAMES`.
+        run: run folder; a path or URI.
+        metrics: metric names from `joyvasa.metrics.METRIC_NAMES`.
         models: bundle with the weights of metrics, a name or a folder.
-        device: that these weights work on.
-        animation: that the videos were made with.
-        batch_frames: frames that are decoded and measured at once; memory grows with it.
+        device: device of these weights.
+        animation: options that the videos were generated with.
+        batch_frames: number of frames decoded and measured at once; memory grows with it.
     """
 
     run: str
@@ -45,21 +45,22 @@ class ScoreConfig:
 
 
 class ScoreStage(Stage):
-    """`VideoPayload` with portrait and motion, or `FoundVideo` -> nothing.
+    """Compute the metrics of a generated video (`VideoPayload`, portrait, motion) or an existing one (`ExistingVideo`).
 
-    Facts: `metric.COLUMN`, a number or None; `metric.COLUMN.reason` where it is None; `frames`
-    that were decoded, and their `duration_s`.
+    No payload. Facts: `metric.COLUMN`, a number or None; `metric.COLUMN.reason` if it is None; `frames` decoded and
+    their `duration_s`.
 
-    Each video is decoded once for all metrics. A metric that fails costs its own numbers; a made video that cannot be
-    read costs all numbers and still is a video; one that a row brings fails then. What metrics of whole sets need is
-    kept in the run folder, in the place of what an earlier attempt has left there.
+    Each video is decoded once for all metrics. A metric that fails has no numbers and does not affect others. If a
+    generated video cannot be read, all numbers are missing but the record is ok; an existing video that cannot be read
+    fails its record. Features for metrics of whole data sets are saved in the run folder and replace those of an
+    earlier attempt.
 
     Args:
-        config: see `ScoreConfig`.
+        config: configuration of the stage.
     """
 
     name = "score"
-    resources = Resources(workers="per_gpu")  # a worker scores about as fast as a GPU renders
+    resources = Resources(workers="per_gpu")  # one worker scores about as fast as one GPU renders
     unit = "frame"
     output_columns: ClassVar = {"frames": int, "duration_s": float}
 
@@ -67,20 +68,20 @@ class ScoreStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Loads the metrics whose weights are there and may be used."""
+        """Load the metrics whose weights are present and licensed."""
         self._folder = RunFolder(open_storage(self.config.run))
         self._metrics = MetricSet(
             self.config.metrics,
             models=self.config.models,
             device=self.config.device,
             commercial=self.config.animation.licenses == "commercial",
-            explain=_explained,
+            explain=_explain_failure,
         )
-        # For composing alone, which needs no device.
+        # Used to compose still frames only, which needs no GPU.
         self._models = Models(replace(self.config.animation, device="cpu")) if self._metrics.metrics else None
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Measures one video after another."""
+        """Measure one video at a time."""
         return map_each(batch, self._score)
 
     def _score(self, item: Item) -> Outcome:
@@ -93,6 +94,7 @@ class ScoreStage(Stage):
                 if "read_video" in item.inputs:
                     return Failed(FailureKind.BAD_INPUT, error.code, error.sentence)
                 return Ok(facts=_facts(self._metrics.empty_scores(NotMeasured(error.code, error.sentence))))
+
         path = self._folder.features_path(item.record.shard, item.record.id)
         if scores.features:
             self._folder.storage.write(path, encode_features(scores.features))
@@ -104,23 +106,23 @@ class ScoreStage(Stage):
     def _clip(self, item: Item) -> AbstractContextManager[Clip]:
         if "read_video" in item.inputs:
             return existing_clip(item)
-        assert self._models is not None, "made where there are metrics"
+        assert self._models is not None, "set if there are metrics"
         return generated_clip(item, self._folder.storage, self._models)
 
 
 def encode_features(features: Mapping[str, np.ndarray]) -> bytes:
-    """Arrays by name as a file for `numpy.load`; the same bytes for the same arrays."""
+    """Return named arrays as the content of an `.npz` file; equal arrays give equal bytes."""
     sink = io.BytesIO()
     np.savez(sink, **{name: features[name] for name in sorted(features)})  # type: ignore[arg-type]
     return sink.getvalue()
 
 
-def _explained(error: Exception) -> NotMeasured:
-    """Why a metric that raised has no number.
+def _explain_failure(error: Exception) -> NotMeasured:
+    """Return the reason why a metric that raised has no number.
 
     Raises:
-        OSError: the disk is full, which is no metric's fault; the run stops and can be resumed.
-        Exception: the process is of no more use.
+        OSError: the disk is full, which stops the run; it can be resumed.
+        Exception: the error made the process unusable.
     """
     failure = classify_for_record(error)
     if failure.kind is FailureKind.STOP:

@@ -1,4 +1,4 @@
-"""Recordings become features of sound, window by window."""
+"""Stage `speech`: encode recordings into audio features, window by window."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from joyvasa.errors import ConfigError, ModelError
-from joyvasa.media.audio import probe_audio
+from joyvasa.media.audio import AudioInfo, probe_audio
 from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.models import Models
 from joyvasa.motion.sampling import encode_windows
@@ -22,14 +23,15 @@ from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
 from stages.isolation import classify_for_record, map_each
 from stages.media import local_file
+from stages.warnings import WARNING_COLUMNS, warning_facts
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechConfig(StageConfig):
-    """As `StageConfig`, and how much is encoded at once.
+    """Configuration of `SpeechStage`.
 
     Attributes:
-        windows_per_call: windows, of any recordings, in one call of the network; memory grows with it.
+        windows_per_call: number of windows, of any recordings, in one network call; memory grows with it.
 
     Raises:
         ConfigError: `config_invalid`.
@@ -45,54 +47,59 @@ class SpeechConfig(StageConfig):
 
 @dataclass(frozen=True)
 class SpeechPayload:
-    """Encoded sound.
+    """Audio features of a recording.
 
     Attributes:
-        plan: windows of the recording; None if the row has no sound.
-        features: shape (windows, n, dim), float32; None if the row's motion comes from a file, and nobody needs them.
+        plan: windows of the recording; None if the row has no audio.
+        features: audio features, shape (windows, n, dim), float32; None if the row's motion comes from a file.
+        channels: number of channels of the recording.
     """
 
     plan: WindowPlan | None = None
     features: np.ndarray | None = None
+    channels: int = 0
 
 
 @dataclass
 class _Job:
-    """A recording that is being encoded."""
+    """A recording to encode."""
 
     path: Path
     plan: WindowPlan
     encode: bool
-    duration_s: float
+    info: AudioInfo
     features: list[torch.Tensor] = field(default_factory=list)
     failure: Failed | None = None
 
 
 class SpeechStage(Stage):
-    """Row `audio` -> `SpeechPayload`; facts `windows` (0 where nothing is to be sampled), `frames`, `seconds`, `bytes`.
+    """Encode `audio` of a row.
 
-    A row with a motion file needs of its sound the length alone; a row without sound passes with an empty payload.
-    May be shared: all depends on the content of the recording and on whether the row has a `motion`.
+    Payload: `SpeechPayload`. Facts: `windows` (0 if no motion is to be sampled), `frames`, `seconds`, `warnings`,
+    `warning_codes`, `bytes`. The result depends on the content of the recording and on whether the row has a `motion`,
+    so it can be shared. For a row with a motion file only the length of the recording is measured. A row without audio
+    gets an empty payload.
 
     Args:
-        config: see `SpeechConfig`.
+        config: configuration of the stage.
     """
 
     name = "speech"
     resources = Resources(gpu=1 / 8, workers="per_gpu")
     unit = "distinct_second"
+    columns: ClassVar = WARNING_COLUMNS
 
     def __init__(self, config: SpeechConfig) -> None:
         self.config = config
 
     def setup(self) -> None:
-        """Load the motion model, whose part the speech encoder is."""
+        """Load the motion model, which contains the speech encoder."""
         ffmpeg_executable()
         self._models = Models(self.config.animation)
         _ = self._models.motion_model
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Encodes windows of several recordings in one call; in `strict` mode those of one recording."""
+        """Encode the windows of several recordings in one call; in `strict` mode those of one recording."""
         with ExitStack() as files:
             jobs = map_each(batch, lambda item: self._probe(item, files))
             active = [job for job in jobs if isinstance(job, _Job) and job.encode]
@@ -106,33 +113,33 @@ class SpeechStage(Stage):
             return None
         path = files.enter_context(local_file(record.audio))
         info = probe_audio(path, allow_silence=self.config.animation.audio.allow_silence)
-        return _Job(path, self._models.plan_speech(info.n_samples), not record.motion, info.duration_s)
+        return _Job(path, self._models.plan_speech(info.n_samples), not record.motion, info)
 
     def _encode(self, jobs: list[_Job]) -> None:
-        """Fills in the features of the jobs, or why there are none."""
-        given: list[_Job] = []  # whose window each one is
+        """Set the features, or the failure, of each job."""
+        owners: list[_Job] = []  # job of each window that was read
         features = encode_windows(
             self._models.motion_model,
-            self._windows(jobs, given),
+            self._windows(jobs, owners),
             windows_per_call=self.config.windows_per_call,
             device=self._models.device,
         )
         try:
             with autocast(self._models.device, self.config.animation.precision):
                 for number, window in enumerate(features):
-                    given[number].features.append(window.float().cpu())
-        except Exception as error:  # of the network: it tells of no single recording
+                    owners[number].features.append(window.float().cpu())
+        except Exception as error:  # an error of the network is not specific to one recording
             failure = classify_for_record(error)
             for job in jobs:
                 job.failure = job.failure or failure
 
-    def _windows(self, jobs: list[_Job], given: list[_Job]) -> Iterator[np.ndarray]:
+    def _windows(self, jobs: list[_Job], owners: list[_Job]) -> Iterator[np.ndarray]:
         for job in jobs:
             try:
-                for window in iterate_windows(self._models.sound(job.path), job.plan):
-                    given.append(job)
+                for window in iterate_windows(self._models.stream_sound(job.path), job.plan):
+                    owners.append(job)
                     yield window
-            except Exception as error:  # of reading this recording
+            except Exception as error:  # an error of this recording
                 job.failure = classify_for_record(error)
 
 
@@ -141,14 +148,17 @@ def _outcome(job: _Job | None) -> Outcome:
         return Ok(SpeechPayload(), {"windows": 0, "frames": 0, "seconds": 0.0, "bytes": 0})
     if job.failure:
         return job.failure
-    facts = {"windows": 0, "frames": job.plan.n_frames, "seconds": job.duration_s, "bytes": 0}
+
+    facts = {"windows": 0, "frames": job.plan.n_frames, "seconds": job.info.duration_s, "bytes": 0}
+    facts |= warning_facts(job.info.warnings)
     if not job.encode:
-        return Ok(SpeechPayload(job.plan), facts)
+        return Ok(SpeechPayload(job.plan, channels=job.info.channels), facts)
+
     features = torch.stack(job.features)
     if not features.isfinite().all():
         raise ModelError(
             "speech_not_finite",
             f"{job.path}: its features hold NaN or infinity; expected finite numbers: use precision fp32 or bf16",
         )
-    payload = SpeechPayload(job.plan, to_array(features))
+    payload = SpeechPayload(job.plan, to_array(features), job.info.channels)
     return Ok(payload, {**facts, "windows": job.plan.n_windows, "bytes": features.nbytes})

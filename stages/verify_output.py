@@ -1,4 +1,4 @@
-"""The last look before a record counts as done: its files are in the run folder, as stated."""
+"""Stage `verify_output`: check that the video of a record is complete in the run folder."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from stages.video_output import VideoPayload
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOutputConfig:
-    """Where the videos are.
+    """Configuration of `VerifyOutputStage`.
 
     Attributes:
-        run: the run folder; a path or URI.
+        run: run folder; a path or URI.
     """
 
     run: str
 
 
 class VerifyOutputStage(Stage):
-    """`VideoPayload` -> nothing; fact `committed`.
+    """Check the file of a `VideoPayload`.
 
-    Outcome rows are the driver's: only it knows attempts, seconds and rejected records, and what it writes must
-    survive every worker.
+    No payload. Fact: `committed`. Outcome rows are written by the driver instead: only it knows attempts, seconds and
+    rejected records.
 
     Args:
-        config: see `VerifyOutputConfig`.
+        config: configuration of the stage.
     """
 
     name = "verify_output"
@@ -40,19 +40,19 @@ class VerifyOutputStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Opens the run folder."""
+        """Open the run folder."""
         self._storage = open_storage(self.config.run)
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Looks up one video after another."""
+        """Check one video at a time."""
         return map_each(batch, self._check)
 
     def _check(self, item: Item) -> Outcome:
-        made: VideoPayload = item.inputs["render"]
-        found = self._storage.size(made.video)
-        if found != made.video_bytes:
-            state = "is not there" if found is None else f"has {found} bytes"
-            where = self._storage.location(made.video)
-            sentence = f"{where}: {state}; expected {made.video_bytes} bytes: run the record again"
+        video: VideoPayload = item.inputs["render"]
+        size = self._storage.size(video.video)
+        if size != video.video_bytes:
+            state = "is missing" if size is None else f"has {size} bytes"
+            location = self._storage.location(video.video)
+            sentence = f"{location}: {state}; expected {video.video_bytes} bytes: run the record again"
             return Failed(FailureKind.IO, "video_lost", sentence)
         return Ok(facts={"committed": True})

@@ -1,4 +1,4 @@
-"""One video on its way into the run folder."""
+"""Composing, encoding and publishing of one video."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from joyvasa.media.video_writer import EncodingConfig, VideoWriter
 from joyvasa.rendering.compose import FrameComposer
-from joyvasa.runtime.files import sha256_of
+from joyvasa.runtime.files import hash_file
 from manifests.scratch import scratch_folder
 from manifests.storage import Storage
 
@@ -23,12 +23,11 @@ class VideoPayload:
 
     Attributes:
         video: path within the run folder.
-        video_bytes: size of the file.
-        sha256: of the file.
-        frames: number of them.
-        frames_per_second: of the video.
-        width: pixels.
-        height: pixels.
+        video_bytes: size of the file in bytes.
+        sha256: SHA-256 of the file.
+        frames: number of frames.
+        frames_per_second: frame rate.
+        width, height: size in pixels.
     """
 
     video: str
@@ -41,37 +40,39 @@ class VideoPayload:
 
     @property
     def duration_s(self) -> float:
-        """Seconds of video."""
+        """Duration in seconds."""
         return self.frames / self.frames_per_second
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPlan:
-    """What a video shall be.
+    """Properties of a video to write.
 
     Attributes:
         video: path within the run folder.
-        n_frames: of the video.
-        frames_per_second: of the video.
-        sound: file that is heard, or None.
-        comment: tag in the file.
+        n_frames: number of frames.
+        frames_per_second: frame rate.
+        sound: file of the soundtrack, or None.
+        sound_channels: number of channels of `sound`.
+        comment: comment tag in the file.
     """
 
     video: str
     n_frames: int
     frames_per_second: float
     sound: Path | None
+    sound_channels: int
     comment: str
 
 
 class VideoOutput:
-    """Composes, encodes and publishes one video; nothing of it is visible before it is whole.
+    """Composes, encodes and publishes one video; the file appears only when it is complete.
 
     Args:
-        plan: what it shall be.
-        composer: crops to frames.
-        storage: of the run folder.
-        encoding: compression.
+        plan: properties of the video.
+        composer: composer that pastes rendered crops into frames.
+        storage: storage of the run folder.
+        encoding: encoder settings.
     """
 
     def __init__(self, plan: VideoPlan, composer: FrameComposer, storage: Storage, encoding: EncodingConfig) -> None:
@@ -80,17 +81,17 @@ class VideoOutput:
         self._writer: VideoWriter | None = None
 
     def prepare(self, crops: Tensor) -> np.ndarray:
-        """What `write` takes; see `FrameComposer.prepare`."""
+        """Convert rendered crops into the input of `write`; see `FrameComposer.prepare`."""
         return self._composer.prepare(crops)
 
     def write(self, prepared: np.ndarray) -> None:
-        """Takes what `prepare` made of rendered crops, in order; opens the encoder with the first.
+        """Encode the next frames; the first call starts the encoder.
 
         Args:
-            prepared: uint8 RGB (frames, ...).
+            prepared: result of `prepare`, uint8 RGB (frames, ...).
 
         Raises:
-            OutputError: as `VideoWriter`.
+            OutputError: see `VideoWriter`.
         """
         if self._writer is None:
             self._writer = VideoWriter(
@@ -100,16 +101,17 @@ class VideoOutput:
                 frames_per_second=self._plan.frames_per_second,
                 n_frames=self._plan.n_frames,
                 sound=self._plan.sound,
+                sound_channels=self._plan.sound_channels,
                 config=self._encoding,
                 metadata={"comment": self._plan.comment},
             )
         self._writer.write(self._composer.compose(prepared))
 
     def publish(self) -> VideoPayload:
-        """Ends the encoding and puts the file into the run folder, in the place of an older one.
+        """Finish encoding and move the file into the run folder, replacing an existing one.
 
         Raises:
-            OutputError: as `VideoWriter`.
+            OutputError: see `VideoWriter`.
             ManifestError: `output_unwritable`.
         """
         assert self._writer is not None, "no frame was written"
@@ -118,7 +120,7 @@ class VideoOutput:
         payload = VideoPayload(
             video=self._plan.video,
             video_bytes=writer.path.stat().st_size,
-            sha256=sha256_of(writer.path),
+            sha256=hash_file(writer.path),
             frames=self._plan.n_frames,
             frames_per_second=self._plan.frames_per_second,
             width=self._composer.width,
@@ -130,9 +132,9 @@ class VideoOutput:
         return payload
 
     def close(self) -> None:
-        """Removes what is left; stops an encoder that has not ended."""
+        """Remove temporary files and stop an unfinished encoder."""
         if self._writer is not None:
             writer, self._writer = self._writer, None
-            stopped = InterruptedError("given up")
+            stopped = InterruptedError("cancelled")
             writer.__exit__(type(stopped), stopped, None)
         self._scratch.close()

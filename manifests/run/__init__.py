@@ -1,1 +1,1 @@
-"""The folder of a run: its description, its shards, and the outcome of every record."""
+"""Run folders: the description of a run, its shards, and the outcome of every record."""

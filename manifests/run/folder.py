@@ -186,7 +186,9 @@ class RunFolder:
                 lines = self.storage.read(f"{folder}/{name}").splitlines()
             except FileNotFoundError:  # the shard was finished meanwhile
                 continue
-            saved.update((outcome.record_id, outcome) for outcome in map(RecordOutcome.from_dict, map(json.loads, lines)))
+            saved.update(
+                (outcome.record_id, outcome) for outcome in map(RecordOutcome.from_dict, map(json.loads, lines))
+            )
         present = self._media(shard) if saved else set()
         return {record_id: outcome for record_id, outcome in saved.items() if _files(outcome) <= present}
 
@@ -252,7 +254,9 @@ class RunFolder:
         folder = f"{self.shard_folder(shard)}/saved"
         older = self.storage.names(folder)
         finished = self.read_done_marker(shard) is not None
-        outcomes = list(outcomes_from_table(self.read_records(shard)) if finished else self.read_saved_outcomes(shard).values())
+        outcomes = list(
+            outcomes_from_table(self.read_records(shard)) if finished else self.read_saved_outcomes(shard).values()
+        )
         kept = [outcome for outcome in outcomes if outcome.status not in retry]
         if len(kept) < len(outcomes):
             self.save_outcomes(shard, kept)

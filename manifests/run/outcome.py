@@ -1,4 +1,4 @@
-"""What became of one record."""
+"""The outcome of one record."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from manifests.errors import ManifestError
 
 
 class Status(StrEnum):
-    """How a record ended."""
+    """Status of a record."""
 
     OK = "ok"
-    FAILED = "failed"  # it was tried and has a reason
-    QUARANTINED = "quarantined"  # it took its process down, or hung
+    FAILED = "failed"  # failed with an error
+    QUARANTINED = "quarantined"  # crashed its worker, timed out, or gave an invalid result
 
 
 STATUSES: tuple[str, ...] = tuple(status.value for status in Status)
@@ -23,36 +23,36 @@ STATUSES: tuple[str, ...] = tuple(status.value for status in Status)
 
 @dataclass(frozen=True, kw_only=True)
 class RecordOutcome:
-    """The result of one record: everything of its row that the manifest did not bring.
+    """The outcome of one record: the part of its outcome row that is not from the manifest.
 
     Raises:
-        ManifestError: `outcome_invalid` if the fields contradict one another.
+        ManifestError: `outcome_invalid` if the fields contradict each other.
     """
 
-    record_id: str
-    status: str  # one of `STATUSES`
-    stage: str  # where it ended: the last stage, or the one that failed
-    error_code: str | None = None
-    error: str | None = None  # one sentence
-    attempts: int = 1
-    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, the record's share of its batches
-    frames: int | None = None
-    duration_s: float | None = None  # of the video
-    seed: int | None = None  # that the motion was sampled with
-    video: str | None = None  # path within the run folder
-    sha256: str | None = None  # of the video
-    motion_file: str | None = None  # path within the run folder, where motions are saved
-    image_sha256: str | None = None  # of the files that the row names
-    audio_sha256: str | None = None
-    motion_sha256: str | None = None
-    n_faces: int | None = None  # found in the picture; one of them is animated
-    warnings: str | None = None  # sentences about the picture
-    warning_codes: str | None = None  # of these sentences
-    bundle: str | None = None
-    licenses: tuple[str, ...] = ()
+    record_id: str  # id of the record, given or derived
+    status: str  # `ok`, `failed`, or `quarantined`
+    stage: str  # last stage of the record: the one that failed, or the last of the pipeline
+    error_code: str | None = None  # stable code of the error
+    error: str | None = None  # one sentence: what was found, what was expected, what to do
+    attempts: int = 1  # number of attempts
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage: the record's share of its batches
+    frames: int | None = None  # number of frames of the video
+    duration_s: float | None = None  # duration of the video, seconds
+    seed: int | None = None  # seed that the motion was sampled with
+    video: str | None = None  # path of the generated video within the run folder
+    sha256: str | None = None  # SHA-256 of the video
+    motion_file: str | None = None  # path of the saved motion within the run folder, with `save_motion`
+    image_sha256: str | None = None  # SHA-256 of the portrait
+    audio_sha256: str | None = None  # SHA-256 of the recording
+    motion_sha256: str | None = None  # SHA-256 of the motion file of the row
+    n_faces: int | None = None  # number of faces in the portrait; one of them is animated
+    warnings: str | None = None  # warnings about the portrait, sentences separated by `; `
+    warning_codes: str | None = None  # codes of the warnings, separated by commas
+    bundle: str | None = None  # name and fingerprint of the model bundle
+    licenses: tuple[str, ...] = ()  # licenses of the weights
     facts: Mapping[str, int | float | str | bool | None] = field(default_factory=dict)  # further columns, by name
-    metrics: Mapping[str, float | None] = field(default_factory=dict)  # by name
-    metric_reasons: Mapping[str, str] = field(default_factory=dict)  # why there is no number, by name
+    metrics: Mapping[str, float | None] = field(default_factory=dict)  # numbers by metric column
+    metric_reasons: Mapping[str, str] = field(default_factory=dict)  # reasons for missing numbers, by metric column
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -63,15 +63,15 @@ class RecordOutcome:
             raise self._invalid(f"attempts is {self.attempts}; expected at least 1")
 
     def as_dict(self) -> dict[str, Any]:
-        """The outcome as plain values, for JSON."""
+        """Return the outcome as plain values, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RecordOutcome:
-        """The outcome that `as_dict` made plain; unknown entries of a newer version are dropped."""
-        known = {entry.name for entry in fields(cls)}
-        kept = {name: value for name, value in values.items() if name in known}
-        return cls(**{**kept, "licenses": tuple(kept.get("licenses", ()))})
+        """Create an outcome from the result of `as_dict`; entries of a newer version are ignored."""
+        names = {entry.name for entry in fields(cls)}
+        known = {name: value for name, value in values.items() if name in names}
+        return cls(**{**known, "licenses": tuple(known.get("licenses", ()))})
 
     def _invalid(self, reason: str) -> ManifestError:
         return ManifestError("outcome_invalid", f"outcome of {self.record_id!r}: {reason}")

@@ -1,4 +1,4 @@
-"""Tables of options and stages in the READMEs, generated from the classes that declare them.
+"""Tables of options, stages and columns in the READMEs, generated from the classes that declare them.
 
 A README marks a table with `<!-- table: NAME -->` and `<!-- end of table -->`. In a checkout,
 `python -m pipelines.cli.option_tables` rewrites all of them.
@@ -22,6 +22,9 @@ import stages
 from joyvasa.models import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
 from joyvasa.training.config import TrainingConfig
+from manifests.run.outcome import RecordOutcome
+from manifests.run.outcome_table import RESULT_FIELDS
+from manifests.schema import MANIFEST_COLUMNS
 from pipelines.runs.config import RunConfig
 from stages.base import Stage
 
@@ -42,10 +45,16 @@ def fill_tables(text: str) -> str:
 
 
 def render_table(name: str) -> str:
-    """Return a table in Markdown: `stages`, or the options of a command in `OPTIONS`."""
+    """Return a table in Markdown: `stages`, `manifest`, `records`, or the options of a command in `OPTIONS`."""
     if name == "stages":
         heads = ("stage", "`batch_size`", "workers", "`num_cpus`", "`num_gpus`", "`time_limit_s`")
         rows = [_stage_row(stage) for stage in find_stages()]
+    elif name == "manifest":
+        heads = ("column", "meaning")
+        rows = [(f"`{column.name}`", column.meaning) for column in MANIFEST_COLUMNS]
+    elif name == "records":
+        heads, comments = ("column", "type", "meaning"), field_comments(RecordOutcome)
+        rows = [(f"`{field.name}`", f"`{field.type}`", comments[field.name]) for field in RESULT_FIELDS]
     else:
         heads = ("option", "default", "values", "meaning")
         rows = list(option_rows(*OPTIONS[name]))

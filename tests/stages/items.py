@@ -1,4 +1,4 @@
-"""Items for stages that run in this process, with small seeded networks."""
+"""Items and helpers for stages that run in this process, with small random networks."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ PORTRAIT = EXAMPLES / "portrait.jpg"
 
 
 def options(*settings: str) -> AnimationConfig:
-    given = ["models=random", "device=cpu", "picture.max_side=320", *settings]
-    return load_config(AnimationConfig, settings=given)
+    defaults = ["models=random", "device=cpu", "picture.max_side=320", *settings]
+    return load_config(AnimationConfig, settings=defaults)
 
 
-def record(name: str, *, seed: int = 0, **row: Any) -> Record:
+def make_record(name: str, *, seed: int = 0, **row: Any) -> Record:
     values = {key: str(value) if isinstance(value, Path) else value for key, value in row.items()}
     return Record(id=name, seed=seed, **values)
 
 
-def travelled(payload: Any) -> Any:
-    """The payload as it comes out of an object store: unpickled, its arrays read-only."""
+def transfer(payload: Any) -> Any:
+    """Return a payload as it comes out of an object store: unpickled, with read-only arrays."""
     buffers: list[pickle.PickleBuffer] = []
     data = pickle.dumps(payload, protocol=5, buffer_callback=buffers.append)
     return pickle.loads(data, buffers=[bytes(buffer.raw()) for buffer in buffers])
@@ -40,28 +40,28 @@ def travelled(payload: Any) -> Any:
 
 def payloads(outcomes: list[Any]) -> list[Any]:
     assert all(isinstance(outcome, Ok) for outcome in outcomes), outcomes
-    return [travelled(outcome.payload) for outcome in outcomes]
+    return [transfer(outcome.payload) for outcome in outcomes]
 
 
-def ready(stage: Any) -> Any:
+def set_up(stage: Any) -> Any:
     stage.setup()
     return stage
 
 
-class FirstStages:
-    """Portrait, speech and motion of records, one after the other."""
+class UpstreamStages:
+    """Run the portrait, speech and motion stages one after the other."""
 
     def __init__(self, config: AnimationConfig, determinism: Any = "fast") -> None:
         common = {"animation": config, "determinism": determinism}
-        self.portrait = ready(PortraitStage(StageConfig(**common)))
-        self.speech = ready(SpeechStage(SpeechConfig(**common)))
-        self.motion = ready(MotionStage(MotionConfig(**common, strict_batch=4)))
+        self.portrait = set_up(PortraitStage(StageConfig(**common)))
+        self.speech = set_up(SpeechStage(SpeechConfig(**common)))
+        self.motion = set_up(MotionStage(MotionConfig(**common, strict_batch=4)))
 
     def __call__(self, records: list[Record]) -> list[Item]:
-        """Items for the render stage."""
-        plain = [Item(record) for record in records]
-        portraits, speech = payloads(self.portrait.run(plain)), payloads(self.speech.run(plain))
-        inputs = [Item(record, {"speech": one}) for record, one in zip(records, speech, strict=True)]
+        """Return items for the render stage."""
+        items = [Item(record) for record in records]
+        portraits, speech = payloads(self.portrait.run(items)), payloads(self.speech.run(items))
+        inputs = [Item(record, {"speech": payload}) for record, payload in zip(records, speech, strict=True)]
         motions = payloads(self.motion.run(inputs))
         rows = zip(records, portraits, motions, strict=True)
         return [Item(record, {"portrait": portrait, "motion": motion}) for record, portrait, motion in rows]
@@ -71,5 +71,5 @@ def same_bytes(left: Any, right: Any) -> bool:
     return left.keys() == right.keys() and all(left[name].tobytes() == right[name].tobytes() for name in left)
 
 
-def most(left: Any, right: Any) -> float:
+def max_difference(left: Any, right: Any) -> float:
     return max(float(np.abs(left[name] - right[name]).max()) for name in left)

@@ -1,4 +1,4 @@
-"""What an exception means for the record that it was raised for."""
+"""Classification of exceptions."""
 
 import errno
 
@@ -10,13 +10,13 @@ from manifests.errors import ManifestError
 from stages.base import Failed, FailureKind, classify_exception
 
 
-def caused(error, cause):
+def with_cause(error, cause):
     error.__cause__ = cause
     return error
 
 
 class OutOfMemoryError(RuntimeError):
-    """As torch names its own."""
+    """Has the name of torch's class."""
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -29,11 +29,15 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
         (ConfigError("mode", "unknown"), FailureKind.STOP, "mode"),
         (ModelError("weights", "damaged"), FailureKind.POISON, "weights"),
         (OutputError("video_unwritable", "no answer"), FailureKind.IO, "video_unwritable"),
-        (caused(OutputError("video_unwritable", "full"), FULL), FailureKind.STOP, "video_unwritable"),
-        (caused(ManifestError("output_unwritable", "timeout"), TimeoutError()), FailureKind.IO, "output_unwritable"),
+        (with_cause(OutputError("video_unwritable", "full"), FULL), FailureKind.STOP, "video_unwritable"),
+        (
+            with_cause(ManifestError("output_unwritable", "timeout"), TimeoutError()),
+            FailureKind.IO,
+            "output_unwritable",
+        ),
         (ManifestError("records_unreadable", "damaged"), FailureKind.POISON, "records_unreadable"),
         (
-            caused(ManifestError("run_missing", "no access"), PermissionError(errno.EACCES, "no")),
+            with_cause(ManifestError("run_missing", "no access"), PermissionError(errno.EACCES, "no")),
             FailureKind.STOP,
             "run_missing",
         ),
@@ -43,18 +47,30 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
         (MemoryError(), FailureKind.OUT_OF_MEMORY, "out_of_memory"),
         (OutOfMemoryError("CUDA out of memory"), FailureKind.OUT_OF_MEMORY, "out_of_memory"),
         (RuntimeError("CUDA error: out of memory"), FailureKind.OUT_OF_MEMORY, "out_of_memory"),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), FailureKind.OUT_OF_MEMORY, "out_of_memory"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"),
+            FailureKind.OUT_OF_MEMORY,
+            "out_of_memory",
+        ),
         (torch.AcceleratorError("CUDA error: device-side assert triggered"), FailureKind.BROKEN, "gpu_failed"),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), FailureKind.BROKEN, "gpu_failed"),
         (RuntimeError("CUDA driver error: unspecified launch failure"), FailureKind.BROKEN, "gpu_failed"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), FailureKind.BROKEN, "gpu_failed"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"), FailureKind.POISON, "unexpected_error"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling"), FailureKind.BROKEN, "gpu_failed"),
-        (RuntimeError("[ONNXRuntimeError] CUDA failure 700: an illegal memory access"), FailureKind.BROKEN, "gpu_failed"),
-        (caused(InputError("face", "none"), RuntimeError("CUDA error: misaligned address")), FailureKind.BROKEN, "gpu_failed"),
+        (
+            RuntimeError("[ONNXRuntimeError] CUDA failure 700: an illegal memory access"),
+            FailureKind.BROKEN,
+            "gpu_failed",
+        ),
+        (
+            with_cause(InputError("face", "none"), RuntimeError("CUDA error: misaligned address")),
+            FailureKind.BROKEN,
+            "gpu_failed",
+        ),
         (InputError("image_unreadable", "CUDA error.jpg: no picture"), FailureKind.BAD_INPUT, "image_unreadable"),
         (FileNotFoundError(errno.ENOENT, "No such file", "CUDA error.jpg"), FailureKind.IO, "io_error"),
-        (caused(InputError("audio_unreadable", "cut off"), FULL), FailureKind.STOP, "audio_unreadable"),
+        (with_cause(InputError("audio_unreadable", "cut off"), FULL), FailureKind.STOP, "audio_unreadable"),
         (ValueError("strange"), FailureKind.POISON, "unexpected_error"),
     ],
 )
@@ -63,7 +79,7 @@ def test_an_exception_has_a_kind_and_a_code(error, kind, code):
     assert (failure.kind, failure.code) == (kind, code)
 
 
-def test_an_error_made_for_people_keeps_its_sentence_and_any_other_is_put_on_one_short_line():
+def test_a_project_error_keeps_its_sentence_and_any_other_becomes_one_short_line():
     assert classify_exception(InputError("audio_empty", "a.wav: no sound")) == Failed(
         FailureKind.BAD_INPUT, "audio_empty", "a.wav: no sound"
     )

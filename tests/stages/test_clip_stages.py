@@ -1,4 +1,4 @@
-"""Recordings become clips: stages in this process, with small seeded networks."""
+"""Stages that turn recordings into clips, in this process, with small random networks."""
 
 import numpy as np
 import pytest
@@ -14,64 +14,66 @@ from stages.extract_motion import ExtractMotionConfig, ExtractMotionStage, clip_
 from stages.find_clips import FindClipsConfig, FindClipsStage
 from stages.recording_files import RecordingFiles
 from tests.joyvasa.training.recordings import recording, talking
-from tests.stages.items import options, ready, record, travelled
+from tests.stages.items import make_record, options, set_up, transfer
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A recording of which one part is cut out, and the stages."""
+def segmented(tmp_path_factory):
+    """A recording with one rejected segment, the payload of `find_clips`, and the stage `extract_motion`."""
     folder = tmp_path_factory.mktemp("stages")
     face = talking(130)
     face[55:85] = face[55]
     common = {"run": str(folder / "run"), "animation": options(), "clips": ClipConfig(min_s=1.5)}
-    one = record("talk/1.mp4", video=recording(folder / "talk.mp4", face))
+    source = make_record("talk/1.mp4", video=recording(folder / "talk.mp4", face))
     watch, extract = (
-        ready(FindClipsStage(FindClipsConfig(**common))),
-        ready(ExtractMotionStage(ExtractMotionConfig(**common))),
+        set_up(FindClipsStage(FindClipsConfig(**common))),
+        set_up(ExtractMotionStage(ExtractMotionConfig(**common))),
     )
-    (outcome,) = watch.run([Item(one)])
-    return folder, one, travelled(outcome.payload), extract
+    (outcome,) = watch.run([Item(source)])
+    return folder, source, transfer(outcome.payload), extract
 
 
-def clips(folder, one):
+def clips(folder, source):
     parts = RecordingFiles(open_storage(folder / "run"))
-    rows = parts.rows(0, one.id)
+    rows = parts.read_rows(0, source.id)
     names = frozenset(row.clip_id for row in rows if row.clip_id)
-    return rows, list(read_shard_clips(parts.clips(0, one.id), DatasetWriter.shard_path(0), only=names))
+    return rows, list(read_shard_clips(parts.clip_storage(0, source.id), DatasetWriter.shard_path(0), only=names))
 
 
-def test_a_recording_becomes_its_clips_and_the_rest_is_told(made):
-    folder, one, watched, extract = made
-    (outcome,) = extract.run([Item(one, {"find_clips": watched})])
+def test_a_recording_is_split_into_clips_and_rejected_segments_are_reported(segmented):
+    folder, source, payload, extract = segmented
+    (outcome,) = extract.run([Item(source, {"find_clips": payload})])
     assert isinstance(outcome, Ok)
     assert outcome.facts["clips"] == 2
     assert outcome.facts["warning_codes"] == "frozen"
     assert "talk.mp4: 2.2" in outcome.facts["warnings"]
-    rows, found = clips(folder, one)
+    rows, stored = clips(folder, source)
     assert [row.code for row in rows] == [None, "frozen", None]
-    assert [clip.clip_id for clip in found] == [clip_id_for(one.id, 0), clip_id_for(one.id, 1)]
-    assert [round(clip.start_s * 25) + clip.n_frames for clip in found] == [round(rows[1].start_s * 25), 130]
-    assert all(len(clip.sound) == clip.n_frames * 640 for clip in found)
+    assert [clip.clip_id for clip in stored] == [clip_id_for(source.id, 0), clip_id_for(source.id, 1)]
+    assert [round(clip.start_s * 25) + clip.n_frames for clip in stored] == [round(rows[1].start_s * 25), 130]
+    assert all(len(clip.sound) == clip.n_frames * 640 for clip in stored)
 
 
-def test_the_same_recording_gives_the_same_clips_again(made):
-    folder, one, watched, extract = made
-    extract.run([Item(one, {"find_clips": watched})])
-    _, before = clips(folder, one)
-    extract.run([Item(one, {"find_clips": watched})])
-    _, after = clips(folder, one)
+def test_the_same_recording_gives_the_same_clips_again(segmented):
+    folder, source, payload, extract = segmented
+    extract.run([Item(source, {"find_clips": payload})])
+    _, before = clips(folder, source)
+    extract.run([Item(source, {"find_clips": payload})])
+    _, after = clips(folder, source)
     for left, right in zip(before, after, strict=True):
         assert torch.equal(left.motion.expression, right.motion.expression)
         np.testing.assert_array_equal(left.sound, right.sound)
 
 
-def test_motion_of_a_frame_does_not_depend_on_where_its_clip_begins(made):
-    folder, one, watched, extract = made
-    extract.run([Item(one, {"find_clips": watched})])
-    _, (first, _) = clips(folder, one)
-    later = watched.stretches[0].__class__(10, 20, watched.stretches[0].square)
-    reader, path = extract._reader, folder / "talk.mp4"
-    (part,) = reader.clips(path, watched.info, [later], delay_s=0.0, names=["x"], source="ab" * 32, split="train")
+def test_motion_of_a_frame_does_not_depend_on_the_start_of_its_clip(segmented):
+    folder, source, payload, extract = segmented
+    extract.run([Item(source, {"find_clips": payload})])
+    _, (first, _) = clips(folder, source)
+    later = payload.segments[0].__class__(10, 20, payload.segments[0].square)
+    extractor, path = extract._extractor, folder / "talk.mp4"
+    (part,) = extractor.extract_clips(
+        path, payload.info, [later], names=["x"], source="ab" * 32, split="train"
+    )
     torch.testing.assert_close(part.motion.expression, first.motion.expression[10:30], atol=1e-5, rtol=1e-4)
     np.testing.assert_array_equal(part.sound, first.sound[6400 : 30 * 640])
 
@@ -92,43 +94,45 @@ class Landmarks:
         return [Face(np.array([0, 0, 100, 100], np.float32), 1.0, points, landmarks203=points)]
 
 
-def test_openings_of_eyes_and_lips_are_kept_where_there_are_landmarks(made, monkeypatch):
-    folder, one, watched, extract = made
-    monkeypatch.setattr(extract._reader, "_landmarks", Landmarks())
-    extract.run([Item(one, {"find_clips": watched})])
-    _, (clip, _) = clips(folder, one)
+def test_openings_of_eyes_and_lips_are_stored_if_there_are_landmarks(segmented, monkeypatch):
+    folder, source, payload, extract = segmented
+    monkeypatch.setattr(extract._extractor, "_landmarks", Landmarks())
+    extract.run([Item(source, {"find_clips": payload})])
+    _, (clip, _) = clips(folder, source)
     np.testing.assert_allclose(clip.eye_ratio, np.repeat([[0.3, 0.4]], clip.n_frames, axis=0), atol=1e-5)
     frames = np.arange(1, clip.n_frames - 1)
-    np.testing.assert_allclose(clip.lip_ratio[frames, 0], (frames + 1) / 20, atol=1e-4)  # missed ones lie between
+    np.testing.assert_allclose(
+        clip.lip_ratio[frames, 0], (frames + 1) / 20, atol=1e-4
+    )  # missed frames are interpolated
 
 
-def test_motion_that_is_not_finite_rejects_its_clip_alone(made, monkeypatch):
-    folder, one, watched, extract = made
-    calls, read = [], extract._reader._read
+def test_motion_that_is_not_finite_rejects_only_its_clip(segmented, monkeypatch):
+    folder, source, payload, extract = segmented
+    calls, run_network = [], extract._extractor._run_network
 
     def broken(pictures):
-        expression, pose = read(pictures)
+        expression, pose = run_network(pictures)
         calls.append(1)
         return (expression * float("nan"), pose) if len(calls) == 1 else (expression, pose)
 
-    monkeypatch.setattr(extract._reader, "_read", broken)
-    (outcome,) = extract.run([Item(one, {"find_clips": watched})])
+    monkeypatch.setattr(extract._extractor, "_run_network", broken)
+    (outcome,) = extract.run([Item(source, {"find_clips": payload})])
     assert outcome.facts["clips"] == 1
     assert outcome.facts["warning_codes"] == "motion_not_finite,frozen"
-    rows, found = clips(folder, one)
+    rows, stored = clips(folder, source)
     assert [row.code for row in rows] == ["motion_not_finite", "frozen", None]
-    assert [clip.clip_id for clip in found] == [clip_id_for(one.id, 1)]
+    assert [clip.clip_id for clip in stored] == [clip_id_for(source.id, 1)]
 
 
-def test_a_recording_that_changed_meanwhile_fails_alone(made, tmp_path):
-    _, one, watched, extract = made
+def test_a_recording_that_changed_between_the_stages_fails(segmented, tmp_path):
+    _, source, payload, extract = segmented
     shorter = recording(tmp_path / "shorter.mp4", talking(100))
-    (outcome,) = extract.run([Item(record(one.id, video=shorter), {"find_clips": watched})])
+    (outcome,) = extract.run([Item(make_record(source.id, video=shorter), {"find_clips": payload})])
     assert isinstance(outcome, Failed)
     assert (outcome.kind, outcome.code) == (FailureKind.BAD_INPUT, "video_unreadable")
 
 
-def test_ids_of_clips_are_plain_and_unique():
+def test_clip_ids_are_safe_and_unique():
     names = {clip_id_for(record_id, 0) for record_id in ("a/b.mp4", "a_b.mp4", "A_b.mp4", "ü.mp4", "../x", "a/b.mp4 ")}
     assert len(names) == 6
     assert all(name.isascii() and len(name) <= 120 and "/" not in name and "~" not in name for name in names)

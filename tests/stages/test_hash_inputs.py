@@ -14,7 +14,7 @@ from joyvasa.motion.file import load_motion
 from stages import hash_inputs, media
 from stages.base import FailureKind, Item, Ok, classify_exception
 from stages.hash_inputs import HashInputsConfig, HashInputsStage, InputHashes
-from tests.stages.items import ready, record
+from tests.stages.items import make_record, set_up
 
 READERS = {"image": read_image, "audio": probe_audio, "motion": load_motion}
 
@@ -24,28 +24,28 @@ def sha256(content):
 
 
 def items(*rows):
-    return [Item(record(f"r{number}", **row)) for number, row in enumerate(rows)]
+    return [Item(make_record(f"r{number}", **row)) for number, row in enumerate(rows)]
 
 
 @pytest.fixture
 def stage():
-    return ready(HashInputsStage(HashInputsConfig(threads=3)))
+    return set_up(HashInputsStage(HashInputsConfig(threads=3)))
 
 
 @pytest.fixture
 def opened(monkeypatch):
     """Locations that were opened, in any order."""
-    seen, original = [], media.open_stream
+    locations, original = [], media.open_stream
 
-    def note(location):
-        seen.append(location)
+    def open_and_log(location):
+        locations.append(location)
         return original(location)
 
-    monkeypatch.setattr(hash_inputs, "open_stream", note)
-    return seen
+    monkeypatch.setattr(hash_inputs, "open_stream", open_and_log)
+    return locations
 
 
-def test_each_file_of_a_row_is_known_by_its_content(stage, tmp_path):
+def test_each_file_of_a_row_is_hashed_by_content(stage, tmp_path):
     for name, content in (("a.jpg", b"face"), ("b.wav", b"voice" * 500_000), ("c.safetensors", b"motion")):
         (tmp_path / name).write_bytes(content)
     image, audio, motion = tmp_path / "a.jpg", tmp_path / "b.wav", tmp_path / "c.safetensors"
@@ -58,7 +58,7 @@ def test_each_file_of_a_row_is_known_by_its_content(stage, tmp_path):
     assert part.payload == InputHashes(*hashes[:2], None)
 
 
-def test_two_names_of_one_content_are_one_and_one_name_is_read_once(stage, tmp_path, opened):
+def test_equal_files_have_equal_hashes_and_each_location_is_read_once(stage, tmp_path, opened):
     for name in ("a.jpg", "copy.jpg"):
         (tmp_path / name).write_bytes(b"face")
     given = items(*({"image": tmp_path / name} for name in ("a.jpg", "copy.jpg", "a.jpg", "a.jpg")))
@@ -69,7 +69,7 @@ def test_two_names_of_one_content_are_one_and_one_name_is_read_once(stage, tmp_p
 
 @pytest.mark.parametrize("column", READERS)
 @pytest.mark.parametrize("state", ["missing", "folder", "empty", "pipe", "below a file", "name too long"])
-def test_a_file_that_cannot_be_read_fails_as_its_reader_says_and_alone(stage, tmp_path, column, state):
+def test_an_unreadable_file_fails_with_the_error_of_its_reader_and_alone(stage, tmp_path, column, state):
     good, bad = tmp_path / "good", tmp_path / "bad"
     good.write_bytes(b"content")
     match state:
@@ -85,12 +85,12 @@ def test_a_file_that_cannot_be_read_fails_as_its_reader_says_and_alone(stage, tm
             bad = tmp_path / ("x" * 300)
     fine, failed = stage.run(items({"image": good, column: good}, {"image": good, column: bad}))
     assert isinstance(fine, Ok)
-    with pytest.raises((InputError, OSError)) as said:
+    with pytest.raises((InputError, OSError)) as error:
         READERS[column](bad)
-    assert failed == classify_exception(said.value)
+    assert failed == classify_exception(error.value)
 
 
-def test_a_disk_that_does_not_answer_is_asked_again(stage, tmp_path, monkeypatch):
+def test_a_disk_error_is_retried(stage, tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(b"face")
 
     def broken(*_arguments, **_options):
@@ -105,28 +105,28 @@ def test_a_disk_that_does_not_answer_is_asked_again(stage, tmp_path, monkeypatch
     assert again.facts["image_sha256"] == sha256(b"face")
 
 
-def test_a_huge_file_is_known_by_its_location_alone(stage, tmp_path, monkeypatch):
+def test_a_huge_file_has_no_hash(stage, tmp_path, monkeypatch):
     monkeypatch.setattr(hash_inputs, "MAX_BYTES", 3)
     (tmp_path / "a.jpg").write_bytes(b"face")
     (outcome,) = stage.run(items({"image": tmp_path / "a.jpg"}))
     assert outcome.facts["image_sha256"] is None
 
 
-def test_files_of_an_object_store_are_read_where_they_are(stage):
-    fsspec.filesystem("memory").pipe_file("/identify/a.jpg", b"face")
-    fsspec.filesystem("memory").pipe_file("/identify/empty.jpg", b"")
+def test_files_in_an_object_store_are_streamed(stage):
+    fsspec.filesystem("memory").pipe_file("/hash/a.jpg", b"face")
+    fsspec.filesystem("memory").pipe_file("/hash/empty.jpg", b"")
     names = ("a", "none", "empty")
-    outcomes = stage.run(items(*({"image": f"memory://identify/{name}.jpg"} for name in names)))
+    outcomes = stage.run(items(*({"image": f"memory://hash/{name}.jpg"} for name in names)))
     assert outcomes[0].facts["image_sha256"] == sha256(b"face")
     assert [outcome.code for outcome in outcomes[1:]] == ["file_missing", "image_empty"]
     assert {outcome.kind for outcome in outcomes[1:]} == {FailureKind.BAD_INPUT}
 
 
-def test_its_worker_is_light():
+def test_the_worker_imports_no_decoders():
     code = "import sys, stages.hash_inputs; sys.exit(any(name in sys.modules for name in ('torch', 'cv2', 'ffmpeg')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_number_of_threads_that_reads_nothing_is_refused():
+def test_zero_threads_are_refused():
     with pytest.raises(ConfigError, match="threads is 0"):
         HashInputsConfig(threads=0)

@@ -9,7 +9,7 @@ from stages.base import Failed, FailureKind
 from stages.isolation import classify_for_record, map_batch, map_each
 
 
-def caused(number):
+def unwritable(number):
     error = OSError(number, os.strerror(number))
     try:
         raise unwritable_error("run/video.mp4", error) from error
@@ -23,43 +23,45 @@ def caused(number):
         (InputError("audio_empty", "empty"), FailureKind.BAD_INPUT, "audio_empty"),
         (OutputError("disk_full", "full"), FailureKind.STOP, "disk_full"),
         (OutputError("encoding_failed", "ffmpeg"), FailureKind.IO, "encoding_failed"),
-        (caused(errno.ENOSPC), FailureKind.STOP, "output_unwritable"),
-        (caused(errno.EROFS), FailureKind.STOP, "output_unwritable"),
-        (caused(errno.EACCES), FailureKind.STOP, "output_unwritable"),
-        (caused(errno.EIO), FailureKind.IO, "output_unwritable"),
+        (unwritable(errno.ENOSPC), FailureKind.STOP, "output_unwritable"),
+        (unwritable(errno.EROFS), FailureKind.STOP, "output_unwritable"),
+        (unwritable(errno.EACCES), FailureKind.STOP, "output_unwritable"),
+        (unwritable(errno.EIO), FailureKind.IO, "output_unwritable"),
         (MemoryError(), FailureKind.OUT_OF_MEMORY, "out_of_memory"),
         (KeyError("shard"), FailureKind.POISON, "unexpected_error"),
     ],
 )
-def test_errors_are_sorted(error, kind, code):
+def test_errors_are_classified(error, kind, code):
     failure = classify_for_record(error)
     assert (failure.kind, failure.code) == (kind, code)
 
 
-@pytest.mark.parametrize("work", [lambda do: map_each([1, 2], do), lambda do: map_batch([1, 2], do)])
-def test_a_failed_gpu_is_no_entry_s_failure(work):
-    def do(entry):
+@pytest.mark.parametrize(
+    "run", [lambda function: map_each([1, 2], function), lambda function: map_batch([1, 2], function)]
+)
+def test_a_failed_gpu_context_is_raised_and_not_assigned_to_an_entry(run):
+    def fail(entry):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     with pytest.raises(RuntimeError, match="device-side assert"):
-        work(do)
+        run(fail)
 
 
-def test_each_keeps_a_failure_to_its_entry():
-    found = map_each([1, 0, 2], lambda number: 10 // number)
-    assert (found[0], found[2]) == (10, 5)
-    assert isinstance(found[1], Failed)
+def test_map_each_isolates_the_failure_of_an_entry():
+    results = map_each([1, 0, 2], lambda number: 10 // number)
+    assert (results[0], results[2]) == (10, 5)
+    assert isinstance(results[1], Failed)
 
 
-def test_together_finds_the_entry_that_spoils_the_batch():
+def test_map_batch_isolates_the_entry_that_fails_the_batch():
     calls = []
 
-    def work(numbers):
+    def divide(numbers):
         calls.append(list(numbers))
         return [10 // number for number in numbers]
 
-    passed_on = Failed(FailureKind.IO, "io_error", "before")
-    found = map_batch([1, passed_on, 0, 2], work)
-    assert (found[0], found[1], found[3]) == (10, passed_on, 5)
-    assert isinstance(found[2], Failed)
+    earlier = Failed(FailureKind.IO, "io_error", "before")
+    results = map_batch([1, earlier, 0, 2], divide)
+    assert (results[0], results[1], results[3]) == (10, earlier, 5)
+    assert isinstance(results[2], Failed)
     assert calls == [[1, 0, 2], [1], [0], [2]]

@@ -17,7 +17,7 @@ from stages.motion import MotionPayload
 from stages.render import RenderConfig, RenderStage
 from tests.joyvasa.media.test_video_writer import read_frames, small_disk
 from tests.media import tone
-from tests.stages.items import PORTRAIT, FirstStages, options, payloads, ready, record, travelled
+from tests.stages.items import PORTRAIT, UpstreamStages, make_record, options, payloads, set_up, transfer
 
 SETTINGS = ("batch_frames=8", "encoding.crf=0")
 
@@ -30,16 +30,16 @@ def records(tmp_path_factory):
     sounds = [tone(folder / f"{seconds}.wav", seconds=seconds) for seconds in (0.12, 0.52, 0.8)]
     pictures = (PORTRAIT, folder / "small.png", PORTRAIT)
     pairs = enumerate(zip(pictures, sounds, strict=True))
-    return [record(f"r{seed}", seed=seed, image=picture, audio=sound) for seed, (picture, sound) in pairs]
+    return [make_record(f"r{seed}", seed=seed, image=picture, audio=sound) for seed, (picture, sound) in pairs]
 
 
 @pytest.fixture(scope="module")
 def items(records):
-    return FirstStages(options(*SETTINGS))(records)
+    return UpstreamStages(options(*SETTINGS))(records)
 
 
 def render_stage(run: Path, *settings, **config):
-    return ready(RenderStage(RenderConfig(animation=options(*SETTINGS, *settings), run=str(run), **config)))
+    return set_up(RenderStage(RenderConfig(animation=options(*SETTINGS, *settings), run=str(run), **config)))
 
 
 def frames(run, outcome):
@@ -50,13 +50,13 @@ def visible(run: Path) -> set[str]:
     return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
 
 
-def test_a_video_is_that_of_the_animator(items, records, tmp_path):
+def test_a_video_equals_that_of_the_animator(items, records, tmp_path):
     (outcome,) = render_stage(tmp_path / "run").run([items[1]])
     row = records[1]
     Animator(options(*SETTINGS)).animate(row.image, row.audio, tmp_path / "out.mp4", seed=records[1].seed)
-    found, expected = frames(tmp_path / "run", outcome), read_frames(tmp_path / "out.mp4").astype(int)
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).mean() < 0.01
+    rendered, expected = frames(tmp_path / "run", outcome), read_frames(tmp_path / "out.mp4").astype(int)
+    assert rendered.shape == expected.shape
+    assert np.abs(rendered - expected).mean() < 0.01
 
 
 def test_facts_describe_the_file(items, tmp_path):
@@ -72,7 +72,7 @@ def test_facts_describe_the_file(items, tmp_path):
     assert visible(tmp_path) == {f"shards/00000/videos/r{number}.mp4" for number in range(3)}
 
 
-def test_frames_of_several_records_share_calls_and_stay_apart(items, tmp_path, monkeypatch):
+def test_frames_of_several_records_share_network_calls(items, tmp_path, monkeypatch):
     stage = render_stage(tmp_path / "together")
     sizes, warping = [], type(stage._models.network("warping_module"))
     forward = warping.forward
@@ -89,17 +89,17 @@ def test_frames_of_several_records_share_calls_and_stay_apart(items, tmp_path, m
         (alone,) = render_stage(run).run([item])
         difference = np.abs(frames(tmp_path / "together", outcome) - frames(run, alone))
         assert difference.mean() < 0.01
-        assert difference.max() <= 8  # random weights blow rounding up; trained ones do not
+        assert difference.max() <= 8  # random weights amplify rounding; trained ones do not
 
 
-def test_strict_videos_are_the_same_bytes_in_any_batch(records, tmp_path):
-    items = FirstStages(options(*SETTINGS), "strict")(records)
-    found = []
+def test_strict_videos_are_bit_identical_in_any_batch(records, tmp_path):
+    items = UpstreamStages(options(*SETTINGS), "strict")(records)
+    hashes = []
     for order in ([0], [1], [2], [0, 1, 2], [2, 1, 0]):
         run = tmp_path / "".join(map(str, order))
         outcomes = render_stage(run, determinism="strict").run([items[number] for number in order])
-        found += [(number, outcome.facts["sha256"]) for number, outcome in zip(order, outcomes, strict=True)]
-    assert len(set(found)) == 3
+        hashes += [(number, outcome.facts["sha256"]) for number, outcome in zip(order, outcomes, strict=True)]
+    assert len(set(hashes)) == 3
 
 
 def test_strict_calls_all_have_the_same_shape(items, tmp_path, monkeypatch):
@@ -123,15 +123,15 @@ def test_running_a_record_again_replaces_its_video(items, tmp_path):
     assert visible(tmp_path) == {"shards/00000/videos/r0.mp4"}
 
 
-def test_a_sound_that_vanished_fails_its_record_alone(items, tmp_path):
-    lost = Item(record("lost", audio=tmp_path / "lost.wav"), items[1].inputs)
+def test_a_missing_audio_file_fails_only_its_record(items, tmp_path):
+    lost = Item(make_record("lost", audio=tmp_path / "lost.wav"), items[1].inputs)
     outcomes = render_stage(tmp_path / "run").run([items[0], lost, items[2]])
     assert isinstance(outcomes[1], Failed)
     payloads([outcomes[0], outcomes[2]])
     assert visible(tmp_path / "run") == {"shards/00000/videos/r0.mp4", "shards/00000/videos/r2.mp4"}
 
 
-def test_frames_that_are_not_finite_fail_their_record_alone(items, tmp_path):
+def test_frames_that_are_not_finite_fail_only_their_record(items, tmp_path):
     portrait = items[1].inputs["portrait"]
     portrait = dataclasses.replace(portrait, feature=np.full_like(portrait.feature, np.nan))
     broken = Item(items[1].record, {**items[1].inputs, "portrait": portrait})
@@ -141,7 +141,7 @@ def test_frames_that_are_not_finite_fail_their_record_alone(items, tmp_path):
     assert visible(tmp_path) == {"shards/00000/videos/r0.mp4", "shards/00000/videos/r2.mp4"}
 
 
-def test_keypoints_that_overflow_fail_their_record_alone(items, tmp_path):
+def test_keypoints_that_overflow_fail_only_their_record(items, tmp_path):
     payload = items[1].inputs["motion"]
     scale = np.where(np.arange(13)[:, None] == 9, np.float32(3e38), payload.arrays["scale"])
     motion = MotionPayload({**payload.arrays, "scale": scale}, 25.0, {})
@@ -150,7 +150,7 @@ def test_keypoints_that_overflow_fail_their_record_alone(items, tmp_path):
     payloads(outcomes[:1])
 
 
-def test_a_motion_of_other_keypoints_fails_its_record_alone(items, tmp_path):
+def test_a_motion_with_other_keypoints_fails_only_its_record(items, tmp_path):
     payload = items[1].inputs["motion"]
     few = MotionPayload({**payload.arrays, "expression": payload.arrays["expression"][:, :20]}, 25.0, {})
     outcomes = render_stage(tmp_path).run([Item(items[1].record, {**items[1].inputs, "motion": few}), items[0]])
@@ -163,31 +163,31 @@ def test_frames_pasted_on_the_device_make_the_same_video(items, tmp_path, monkey
     pasted = render_stage(tmp_path / "device").run(items)
     monkeypatch.undo()
     usual = render_stage(tmp_path / "host").run(items)
-    for there, here in zip(pasted, usual, strict=True):
-        np.testing.assert_array_equal(frames(tmp_path / "device", there), frames(tmp_path / "host", here))
+    for device, host in zip(pasted, usual, strict=True):
+        np.testing.assert_array_equal(frames(tmp_path / "device", device), frames(tmp_path / "host", host))
 
 
-def test_a_device_without_memory_to_paste_fails_its_record_alone(items, tmp_path, monkeypatch):
+def test_out_of_memory_while_pasting_fails_only_its_record(items, tmp_path, monkeypatch):
     stage = render_stage(tmp_path)
-    composer = stage._models.composer
+    composer = stage._models.build_composer
 
-    def refuses(crops):
+    def raise_out_of_memory(crops):
         raise torch.OutOfMemoryError("no memory")
 
-    def first_refuses(picture):
-        made = composer(picture)
+    def build(picture):
+        built = composer(picture)
         if picture is items[0].inputs["portrait"].picture:
-            monkeypatch.setattr(made, "prepare", refuses)
-        return made
+            monkeypatch.setattr(built, "prepare", raise_out_of_memory)
+        return built
 
-    monkeypatch.setattr(stage._models, "composer", first_refuses)
+    monkeypatch.setattr(stage._models, "build_composer", build)
     outcomes = stage.run(items)
     assert isinstance(outcomes[0], Failed)
     assert outcomes[0].kind is FailureKind.OUT_OF_MEMORY
     assert all(isinstance(outcome, Ok) for outcome in outcomes[1:])
 
 
-def test_where_memory_does_not_do_smaller_batches_are_rendered(items, tmp_path, monkeypatch):
+def test_on_out_of_memory_smaller_batches_are_rendered(items, tmp_path, monkeypatch):
     stage = render_stage(tmp_path)
     render = type(stage._models.renderer).render
 
@@ -201,7 +201,7 @@ def test_where_memory_does_not_do_smaller_batches_are_rendered(items, tmp_path, 
     assert [len(frames(tmp_path, outcome)) for outcome in outcomes] == [3, 13, 20]
 
 
-def test_where_not_even_one_frame_fits_the_failure_says_so(items, tmp_path, monkeypatch):
+def test_if_not_even_one_frame_fits_the_record_fails_with_out_of_memory(items, tmp_path, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -211,7 +211,7 @@ def test_where_not_even_one_frame_fits_the_failure_says_so(items, tmp_path, monk
     assert visible(tmp_path) == set()
 
 
-def test_a_full_disk_stops_the_run_and_leaves_nothing_half_visible(items, tmp_path):
+def test_a_full_disk_stops_the_run_and_leaves_no_partial_file(items, tmp_path):
     with small_disk(tmp_path / "disk") as run:
         shutil.copy(PORTRAIT, run / "filler")
         with (run / "filler").open("ab") as file:
@@ -222,7 +222,7 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing_half_visible(items, tmp_pa
 
 
 @pytest.mark.parametrize("free_pages", [0, 1, 4, 8])
-def test_a_full_folder_for_temporary_files_stops_the_run(items, tmp_path, monkeypatch, free_pages):
+def test_a_full_temporary_folder_stops_the_run(items, tmp_path, monkeypatch, free_pages):
     with small_disk(tmp_path / "disk") as temporary:
         monkeypatch.setattr(tempfile, "tempdir", str(temporary))
         (temporary / "filler").write_bytes(bytes(2**20 - 4096 * (free_pages + 1)))
@@ -239,45 +239,45 @@ def test_a_read_only_run_folder_stops_the_run(items, tmp_path):
         assert outcome.kind is FailureKind.STOP
 
 
-def test_the_folder_for_temporary_files_is_empty_afterwards(items, tmp_path, monkeypatch):
+def test_the_temporary_folder_is_empty_afterwards(items, tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     payloads(render_stage(tmp_path / "run").run(items[:1]))
     assert not list((tmp_path / "temporary").iterdir())
 
 
-def test_a_saved_motion_plays_again_as_it_was(items, records, tmp_path):
+def test_a_saved_motion_renders_the_same_video(items, records, tmp_path):
     (first,) = render_stage(tmp_path, save_motion=True).run([items[1]])
     saved = tmp_path / first.facts["motion_file"]
     assert first.facts["motion_file"] == "shards/00000/motion/r1.safetensors"
     provenance = load_motion(saved).provenance
     assert provenance["bundle"] == "random"
     assert provenance["seed"] == "1"
-    row = record("r1", seed=1, image=records[1].image, audio=records[1].audio, motion=saved)
-    (again,) = FirstStages(options(*SETTINGS))([row])
+    row = make_record("r1", seed=1, image=records[1].image, audio=records[1].audio, motion=saved)
+    (again,) = UpstreamStages(options(*SETTINGS))([row])
     again = Item(row, {"portrait": items[1].inputs["portrait"], "motion": again.inputs["motion"]})
     (second,) = render_stage(tmp_path / "again").run([again])
     assert second.facts["sha256"] == first.facts["sha256"]
 
 
-def test_without_sound_the_video_is_mute(items, tmp_path):
+def test_without_audio_the_video_has_no_soundtrack(items, tmp_path):
     from joyvasa.media.ffmpeg import list_streams
 
-    mute = Item(record("mute"), items[0].inputs)
+    mute = Item(make_record("mute"), items[0].inputs)
     (outcome,) = render_stage(tmp_path).run([mute])
     assert list_streams(tmp_path / outcome.facts["video"]) == ["video/h264"]
 
 
-def test_a_video_goes_to_an_object_store_whole(items, tmp_path):
+def test_a_video_is_uploaded_to_an_object_store(items, tmp_path):
     from manifests.storage import open_storage
 
-    (outcome,) = ready(RenderStage(RenderConfig(animation=options(*SETTINGS), run="memory://bucket/run"))).run(
+    (outcome,) = set_up(RenderStage(RenderConfig(animation=options(*SETTINGS), run="memory://bucket/run"))).run(
         [items[0]]
     )
     content = open_storage("memory://bucket/run").read(outcome.facts["video"])
     assert hashlib.sha256(content).hexdigest() == outcome.facts["sha256"]
 
 
-def test_payloads_travel(items):
-    motion = travelled(items[0].inputs["motion"])
+def test_payloads_can_be_pickled(items):
+    motion = transfer(items[0].inputs["motion"])
     assert not motion.arrays["scale"].flags.writeable

@@ -20,7 +20,7 @@ from stages.video_output import VideoOutput, VideoPlan
 from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.metrics.clips import noise
 from tests.media import tone
-from tests.stages.items import PORTRAIT, FirstStages, options, ready, record, travelled
+from tests.stages.items import PORTRAIT, UpstreamStages, make_record, options, set_up, transfer
 
 SETTINGS = ("picture.max_side=256",)
 N_FRAMES = 80
@@ -35,12 +35,12 @@ def no_weights(tmp_path, monkeypatch):
 def item(tmp_path_factory):
     """A record with its portrait and motion, 80 frames."""
     sound = tone(tmp_path_factory.mktemp("sound") / "sound.wav", seconds=N_FRAMES / 25)
-    (found,) = FirstStages(options(*SETTINGS))([record("r", image=PORTRAIT, audio=sound)])
-    return found
+    (rendered,) = UpstreamStages(options(*SETTINGS))([make_record("r", image=PORTRAIT, audio=sound)])
+    return rendered
 
 
-def played(item: Item, run, *, settings=(), moved=0) -> Item:
-    """The item with a video in the run folder that shows the portrait unmoved, or with the crop rolled by `moved`."""
+def with_video(item: Item, run, *, settings=(), moved=0) -> Item:
+    """Return the item with a still video of its portrait in the run folder, the crop rolled by `moved` pixels."""
     models = Models(options(*SETTINGS, *settings))
     picture = item.inputs["portrait"].picture
     size = models.bundle.switches.output_size
@@ -51,17 +51,18 @@ def played(item: Item, run, *, settings=(), moved=0) -> Item:
         n_frames=N_FRAMES,
         frames_per_second=25.0,
         sound=Path(item.record.audio),
+        sound_channels=1,
         comment="",
     )
     composer = models.build_composer(picture)
     output = VideoOutput(plan, composer, open_storage(run), EncodingConfig(crf=10))
     output.write(composer.prepare(torch.from_numpy(crops)))
-    return Item(item.record, {**item.inputs, "render": travelled(output.publish())})
+    return Item(item.record, {**item.inputs, "render": transfer(output.publish())})
 
 
 def stage(run, *metrics, settings=(), **config) -> ScoreStage:
     names = metrics or tuple(METRIC_NAMES)
-    return ready(
+    return set_up(
         ScoreStage(ScoreConfig(run=str(run), metrics=names, animation=options(*SETTINGS, *settings), **config))
     )
 
@@ -73,39 +74,39 @@ def facts(stage: ScoreStage, item: Item) -> dict:
 
 
 @pytest.mark.parametrize("settings", [(), ("paste_back=false",)], ids=["pasted", "crop"])
-def test_the_still_is_what_an_unmoved_frame_shows(item, tmp_path, settings):
+def test_the_reference_frame_equals_a_frame_without_motion(item, tmp_path, settings):
     scorer = stage(tmp_path, "first_frame", settings=settings)
-    found = facts(scorer, played(item, tmp_path, settings=settings))
-    assert found["metric.first_frame_ssim"] > 0.97
-    assert found["metric.first_face_ssim"] > 0.97
-    assert found["frames"] == N_FRAMES
-    moved = facts(scorer, played(item, tmp_path, settings=settings, moved=20))
+    scores = facts(scorer, with_video(item, tmp_path, settings=settings))
+    assert scores["metric.first_frame_ssim"] > 0.97
+    assert scores["metric.first_face_ssim"] > 0.97
+    assert scores["frames"] == N_FRAMES
+    moved = facts(scorer, with_video(item, tmp_path, settings=settings, moved=20))
     assert moved["metric.first_face_ssim"] < 0.8
 
 
-def test_all_metrics_get_a_number_or_a_reason(item, tmp_path):
-    found = facts(stage(tmp_path), played(item, tmp_path))
+def test_every_metric_has_a_number_or_a_reason(item, tmp_path):
+    scores = facts(stage(tmp_path), with_video(item, tmp_path))
     columns = [column.name for name in METRIC_NAMES for column in build_metric(name).columns]
     for column in columns:
-        reason = found.get(f"metric.{column}.reason")
-        assert (found[f"metric.{column}"] is None) == (reason is not None)
+        reason = scores.get(f"metric.{column}.reason")
+        assert (scores[f"metric.{column}"] is None) == (reason is not None)
         assert reason is None or ": " in reason
-    assert found["metric.frozen_share"] == 1
-    assert found["metric.head_speed"] > 0
-    assert abs(found["metric.picture_minus_sound_s"]) < 0.1
+    assert scores["metric.frozen_share"] == 1
+    assert scores["metric.head_speed"] > 0
+    assert abs(scores["metric.picture_minus_sound_s"]) < 0.1
     without = [name for name in METRIC_NAMES if build_metric(name).roles]
     for column in (column for name in without for column in build_metric(name).columns):
-        assert found[f"metric.{column.name}.reason"].startswith("weights_missing: not available: needs ")
+        assert scores[f"metric.{column.name}.reason"].startswith("weights_missing: not available: needs ")
 
 
-def test_features_are_kept_whole_and_the_same_when_scored_again(item, tmp_path):
-    scorer, playing = stage(tmp_path, "mouth_sound"), played(item, tmp_path)
-    before = facts(scorer, playing)
+def test_saved_features_are_complete_and_the_same_when_scored_again(item, tmp_path):
+    scorer, scored = stage(tmp_path, "mouth_sound"), with_video(item, tmp_path)
+    before = facts(scorer, scored)
     path = tmp_path / "shards/00000/features/r.npz"
     content = path.read_bytes()
     with np.load(path) as arrays:
         assert arrays["mouth_sound"].shape[0] == 2
-    assert facts(scorer, playing) == before
+    assert facts(scorer, scored) == before
     assert path.read_bytes() == content
     assert [entry.name for entry in path.parent.iterdir()] == ["r.npz"]
 
@@ -113,12 +114,12 @@ def test_features_are_kept_whole_and_the_same_when_scored_again(item, tmp_path):
 def test_videos_and_features_of_an_object_store(item):
     run = "memory://scores/run"
     scorer = stage(run, "flicker", "mouth_sound")
-    assert facts(scorer, played(item, run))["metric.temporal_flickering"] > 0.99
+    assert facts(scorer, with_video(item, run))["metric.temporal_flickering"] > 0.99
     assert open_storage(run).exists("shards/00000/features/r.npz")
 
 
 def test_without_metrics_nothing_is_read(item, tmp_path):
-    scorer = ready(ScoreStage(ScoreConfig(run=str(tmp_path))))
+    scorer = set_up(ScoreStage(ScoreConfig(run=str(tmp_path))))
     (outcome,) = scorer.run([Item(item.record, {})])
     assert isinstance(outcome, Ok)
     assert not any(name.startswith("metric.") for name in outcome.facts)
@@ -164,51 +165,51 @@ def with_broken(monkeypatch):
         (OSError(errno.EIO, "no answer"), "metric_failed: OSError: [Errno 5] no answer"),
     ],
 )
-def test_a_metric_that_fails_harms_nobody(item, tmp_path, with_broken, error, reason):
+def test_a_metric_that_fails_does_not_affect_others(item, tmp_path, with_broken, error, reason):
     with_broken(error)
-    found = facts(stage(tmp_path, "broken", "flicker"), played(item, tmp_path))
-    assert found["metric.broken"] is None
-    assert found["metric.broken.reason"] == reason
-    assert found["metric.temporal_flickering"] > 0.99
+    scores = facts(stage(tmp_path, "broken", "flicker"), with_video(item, tmp_path))
+    assert scores["metric.broken"] is None
+    assert scores["metric.broken.reason"] == reason
+    assert scores["metric.temporal_flickering"] > 0.99
 
 
-def test_a_full_disk_stops_the_run_and_is_no_missing_number(item, tmp_path, with_broken):
+def test_a_full_disk_stops_the_run(item, tmp_path, with_broken):
     with_broken(OSError(errno.ENOSPC, "No space left on device"))
-    (outcome,) = stage(tmp_path, "broken", "flicker").run([played(item, tmp_path)])
+    (outcome,) = stage(tmp_path, "broken", "flicker").run([with_video(item, tmp_path)])
     assert isinstance(outcome, Failed)
     assert outcome.kind is FailureKind.STOP
 
 
-def test_a_gpu_that_failed_is_not_put_down_to_the_metric(item, tmp_path, with_broken):
+def test_a_failed_gpu_context_is_raised(item, tmp_path, with_broken):
     with_broken(RuntimeError("CUDA error: an illegal memory access was encountered"))
     with pytest.raises(RuntimeError, match="CUDA error"):
-        stage(tmp_path, "broken", "flicker").run([played(item, tmp_path)])
+        stage(tmp_path, "broken", "flicker").run([with_video(item, tmp_path)])
 
 
-def test_a_made_video_that_cannot_be_read_still_is_a_video(item, tmp_path):
-    playing = played(item, tmp_path)
-    (tmp_path / playing.inputs["render"].video).write_bytes(b"damaged")
-    found = facts(stage(tmp_path, "flicker", "freeze"), playing)
-    assert found["metric.temporal_flickering"] is None
-    assert found["metric.frozen_share.reason"].startswith("video_unreadable: ")
+def test_a_generated_video_that_cannot_be_read_is_ok_without_numbers(item, tmp_path):
+    scored = with_video(item, tmp_path)
+    (tmp_path / scored.inputs["render"].video).write_bytes(b"damaged")
+    scores = facts(stage(tmp_path, "flicker", "freeze"), scored)
+    assert scores["metric.temporal_flickering"] is None
+    assert scores["metric.frozen_share.reason"].startswith("video_unreadable: ")
 
 
-def test_metrics_whose_license_forbids_it_are_left_out_of_commercial_runs(item, tmp_path):
+def test_metrics_whose_license_forbids_it_are_skipped_in_commercial_runs(item, tmp_path):
     scorer = stage(tmp_path, "sharpness", "identity", settings=("licenses=commercial",))
-    found = facts(scorer, played(item, tmp_path))
-    assert found["metric.sharpness"] > 0
+    scores = facts(scorer, with_video(item, tmp_path))
+    assert scores["metric.sharpness"] > 0
     (column, *_) = build_metric("identity").columns
-    assert found[f"metric.{column.name}"] is None
+    assert scores[f"metric.{column.name}"] is None
 
 
-# -- videos that rows bring
+# -- existing videos
 
 
-def brought(path, **row) -> Item:
-    source = record("v", video=path, **row)
-    (outcome,) = ready(ReadVideoStage(ReadVideoConfig())).run([Item(source)])
+def existing(path, **row) -> Item:
+    source = make_record("v", video=path, **row)
+    (outcome,) = set_up(ReadVideoStage(ReadVideoConfig())).run([Item(source)])
     assert isinstance(outcome, Ok), outcome
-    return Item(source, {"read_video": travelled(outcome.payload)})
+    return Item(source, {"read_video": transfer(outcome.payload)})
 
 
 def portrait_video(folder: Path) -> Path:
@@ -220,26 +221,26 @@ def portrait_video(folder: Path) -> Path:
     )
 
 
-def test_a_video_of_another_system_is_measured_without_its_motion(tmp_path):
+def test_a_video_of_another_system_is_scored_without_motion(tmp_path):
     video = portrait_video(tmp_path)
-    found = facts(stage(tmp_path / "run"), brought(video, image=tmp_path / "still.png", audio=tmp_path / "tone.wav"))
-    assert found["metric.sharpness"] > 0  # a face was found
-    assert found["metric.first_frame_ssim"] > 0.9
-    assert abs(found["metric.recording_missing_s"]) < 0.1
-    assert abs(found["metric.picture_minus_sound_s"]) < 0.1
-    assert found["metric.head_range.reason"].startswith("no_motion: ")
-    assert found["frames"] == 60
+    scores = facts(stage(tmp_path / "run"), existing(video, image=tmp_path / "still.png", audio=tmp_path / "tone.wav"))
+    assert scores["metric.sharpness"] > 0  # a face was scores
+    assert scores["metric.first_frame_ssim"] > 0.9
+    assert abs(scores["metric.recording_missing_s"]) < 0.1
+    assert abs(scores["metric.picture_minus_sound_s"]) < 0.1
+    assert scores["metric.head_range.reason"].startswith("no_motion: ")
+    assert scores["frames"] == 60
 
 
-def test_a_video_without_a_face_has_no_numbers_of_the_face(tmp_path):
-    found = facts(stage(tmp_path / "run"), brought(write(tmp_path / "noise.mp4", noise(50))))
-    assert found["metric.sharpness.reason"].startswith("face_unknown: ")
-    assert found["metric.temporal_flickering"] > 0
+def test_a_video_without_a_face_has_no_face_metrics(tmp_path):
+    scores = facts(stage(tmp_path / "run"), existing(write(tmp_path / "noise.mp4", noise(50))))
+    assert scores["metric.sharpness.reason"].startswith("face_unknown: ")
+    assert scores["metric.temporal_flickering"] > 0
 
 
-def test_a_brought_video_that_breaks_off_fails(tmp_path):
+def test_an_existing_video_that_is_truncated_fails(tmp_path):
     path = write(tmp_path / "video.mp4", noise(50))
-    item = brought(path)
+    item = existing(path)
     path.write_bytes(path.read_bytes()[:-3000])
     (outcome,) = stage(tmp_path / "run", "flicker").run([item])
     assert isinstance(outcome, Failed)
@@ -247,11 +248,11 @@ def test_a_brought_video_that_breaks_off_fails(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "code"), [("none.mp4", "video_missing"), ("text.mp4", "video_unreadable")])
-def test_what_is_no_video_fails_alone(tmp_path, name, code):
+def test_an_invalid_video_fails_alone(tmp_path, name, code):
     (tmp_path / "text.mp4").write_text("text")
-    good = record("good", video=write(tmp_path / "good.mp4", noise(30)))
-    bad = record("bad", video=tmp_path / name)
-    first, second = ready(ReadVideoStage(ReadVideoConfig())).run([Item(bad), Item(good)])
+    good = make_record("good", video=write(tmp_path / "good.mp4", noise(30)))
+    bad = make_record("bad", video=tmp_path / name)
+    first, second = set_up(ReadVideoStage(ReadVideoConfig())).run([Item(bad), Item(good)])
     assert isinstance(first, Failed)
     assert (first.kind, first.code) == (FailureKind.BAD_INPUT, code)
     assert isinstance(second, Ok)

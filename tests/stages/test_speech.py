@@ -7,31 +7,31 @@ from joyvasa.media.audio import probe_audio
 from stages.base import Failed, FailureKind, Item
 from stages.speech import SpeechConfig, SpeechStage
 from tests.media import tone
-from tests.stages.items import options, payloads, ready, record
+from tests.stages.items import make_record, options, payloads, set_up
 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """Of one, three and two windows."""
+    """Recordings of one, three and two windows."""
     folder = tmp_path_factory.mktemp("speech")
     lengths = {"short": 0.4, "long": 8.5, "middle": 4.3}
-    return [record(name, audio=tone(folder / f"{name}.wav", seconds=length)) for name, length in lengths.items()]
+    return [make_record(name, audio=tone(folder / f"{name}.wav", seconds=length)) for name, length in lengths.items()]
 
 
 @pytest.fixture(scope="module")
 def stage():
-    return ready(SpeechStage(SpeechConfig(animation=options(), windows_per_call=4)))
+    return set_up(SpeechStage(SpeechConfig(animation=options(), windows_per_call=4)))
 
 
-def test_features_are_those_of_the_animator(stage, recordings):
+def test_features_equal_those_of_the_animator(stage, recordings):
     (payload,) = payloads(stage.run([Item(recordings[1])]))
     animator, path = Animator(options()), recordings[1].audio
-    expected = animator.recording(path, probe_audio(path), 0)
+    expected = animator.prepare_recording(path, probe_audio(path), 0)
     assert payload.plan == expected.plan
     np.testing.assert_allclose(payload.features, torch.stack(list(expected.features)), rtol=0, atol=1e-5)
 
 
-def test_recordings_of_a_batch_share_calls_and_keep_their_features(stage, recordings, monkeypatch):
+def test_recordings_of_a_batch_share_network_calls(stage, recordings, monkeypatch):
     calls, network = [], stage._models.motion_model
     encode = network.audio_features
 
@@ -40,40 +40,40 @@ def test_recordings_of_a_batch_share_calls_and_keep_their_features(stage, record
         return encode(waveform)
 
     monkeypatch.setattr(network, "audio_features", counted)
-    together = payloads(stage.run([Item(one) for one in recordings]))
+    batched = payloads(stage.run([Item(record) for record in recordings]))
     assert calls == [4, 2]
-    for one, payload in zip(recordings, together, strict=True):
-        (alone,) = payloads(stage.run([Item(one)]))
+    for record, payload in zip(recordings, batched, strict=True):
+        (alone,) = payloads(stage.run([Item(record)]))
         assert payload.plan == alone.plan
         np.testing.assert_allclose(payload.features, alone.features, rtol=0, atol=1e-5)
 
 
-def test_strict_features_are_the_same_bytes_in_any_batch(recordings):
-    stage = ready(SpeechStage(SpeechConfig(animation=options(), determinism="strict", windows_per_call=4)))
-    together = payloads(stage.run([Item(one) for one in reversed(recordings)]))[::-1]
-    for one, payload in zip(recordings, together, strict=True):
-        (alone,) = payloads(stage.run([Item(one)]))
+def test_strict_features_are_bit_identical_in_any_batch(recordings):
+    stage = set_up(SpeechStage(SpeechConfig(animation=options(), determinism="strict", windows_per_call=4)))
+    batched = payloads(stage.run([Item(record) for record in reversed(recordings)]))[::-1]
+    for record, payload in zip(recordings, batched, strict=True):
+        (alone,) = payloads(stage.run([Item(record)]))
         assert payload.features.tobytes() == alone.features.tobytes()
 
 
-def test_facts_tell_length_and_size(stage, recordings):
-    facts = [outcome.facts for outcome in stage.run([Item(one) for one in recordings])]
+def test_facts_hold_length_and_size(stage, recordings):
+    facts = [outcome.facts for outcome in stage.run([Item(record) for record in recordings])]
     assert [fact["windows"] for fact in facts] == [1, 3, 2]
     assert [fact["frames"] for fact in facts] == [10, 213, 108]
     assert facts[0]["seconds"] == pytest.approx(0.4)
     assert facts[1]["bytes"] == 3 * 100 * 32 * 4
 
 
-def test_a_row_without_sound_passes_empty(stage):
-    (outcome,) = stage.run([Item(record("mute", motion="wave.npz"))])
+def test_a_row_without_audio_gets_an_empty_payload(stage):
+    (outcome,) = stage.run([Item(make_record("mute", motion="wave.npz"))])
     assert outcome.facts["windows"] == 0
     assert outcome.payload.plan is None
     assert outcome.payload.features is None
 
 
-def test_sound_beside_a_motion_file_is_measured_and_not_encoded(stage, recordings, monkeypatch):
+def test_audio_of_a_row_with_a_motion_file_is_measured_and_not_encoded(stage, recordings, monkeypatch):
     monkeypatch.setattr(stage._models.motion_model, "audio_features", None)
-    (outcome,) = stage.run([Item(record("both", audio=recordings[1].audio, motion="wave.npz"))])
+    (outcome,) = stage.run([Item(make_record("both", audio=recordings[1].audio, motion="wave.npz"))])
     assert outcome.facts["windows"] == 0
     assert outcome.payload.plan.n_frames == 213
     assert outcome.payload.features is None
@@ -83,38 +83,38 @@ def test_bad_recordings_fail_alone(stage, recordings, tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     tone(tmp_path / "silent.wav", volume=0)
     names = ("text", "silent", "absent")
-    bad = [record(name, audio=tmp_path / f"{name}.wav") for name in names]
-    outcomes = stage.run([Item(one) for one in (bad[0], recordings[0], *bad[1:], recordings[2])])
+    bad = [make_record(name, audio=tmp_path / f"{name}.wav") for name in names]
+    outcomes = stage.run([Item(record) for record in (bad[0], recordings[0], *bad[1:], recordings[2])])
     failed = [outcomes[number] for number in (0, 2, 3)]
-    assert all(isinstance(one, Failed) and one.kind is FailureKind.BAD_INPUT for one in failed)
-    assert [one.code for one in failed] == ["audio_unreadable", "audio_silent", "audio_missing"]
+    assert all(isinstance(outcome, Failed) and outcome.kind is FailureKind.BAD_INPUT for outcome in failed)
+    assert [outcome.code for outcome in failed] == ["audio_unreadable", "audio_silent", "audio_missing"]
     payloads([outcomes[1], outcomes[4]])
 
 
 def test_a_recording_that_changes_while_it_is_read_fails_alone(stage, recordings, tmp_path, monkeypatch):
     changing = tone(tmp_path / "changing.wav", seconds=4.3)
-    sound = stage._models.sound
+    sound = stage._models.stream_sound
 
     def shorter(path):
         blocks = list(sound(path))
         return blocks[:-1] if path == changing else blocks
 
-    monkeypatch.setattr(stage._models, "sound", shorter)
-    outcomes = stage.run([Item(one) for one in (recordings[0], record("c", audio=changing), recordings[1])])
+    monkeypatch.setattr(stage._models, "stream_sound", shorter)
+    outcomes = stage.run([Item(record) for record in (recordings[0], make_record("c", audio=changing), recordings[1])])
     assert (outcomes[1].kind, outcomes[1].code) == (FailureKind.BAD_INPUT, "audio_length_changed")
-    together = payloads([outcomes[0], outcomes[2]])
+    batched = payloads([outcomes[0], outcomes[2]])
     monkeypatch.undo()
-    for one, payload in zip((recordings[0], recordings[1]), together, strict=True):
-        (alone,) = payloads(stage.run([Item(one)]))
+    for record, payload in zip((recordings[0], recordings[1]), batched, strict=True):
+        (alone,) = payloads(stage.run([Item(record)]))
         np.testing.assert_allclose(payload.features, alone.features, rtol=0, atol=1e-5)
 
 
-def test_sound_comes_from_an_address_too(stage, recordings):
+def test_audio_can_be_a_uri(stage, recordings):
     import fsspec
 
     with fsspec.open("memory://sounds/short.wav", "wb") as file, open(recordings[0].audio, "rb") as source:
         file.write(source.read())
-    remote, absent = (record("r", audio=f"memory://sounds/{name}.wav") for name in ("short", "absent"))
+    remote, absent = (make_record("r", audio=f"memory://sounds/{name}.wav") for name in ("short", "absent"))
     outcomes = stage.run([Item(remote), Item(absent)])
     assert outcomes[0].facts["frames"] == 10
     assert (outcomes[1].kind, outcomes[1].code) == (FailureKind.BAD_INPUT, "file_missing")
