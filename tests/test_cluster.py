@@ -15,7 +15,7 @@ from botocore.session import get_session
 from botocore.validate import ParamValidator
 
 from pipelines.runs.config import RunConfig
-from pipelines.runs.video_pipeline import video_pipeline
+from pipelines.runs.generate import build_video_pipeline
 
 ROOT = Path(__file__).parents[1]
 LOCK = "requirements-gpu.lock"
@@ -113,7 +113,7 @@ def test_workers_state_gpus_and_grow_from_none(cluster, workers):
 
 def test_a_worker_has_the_cpus_that_the_stages_of_its_gpus_and_the_driver_ask_for(workers):
     for kind in workers.values():
-        stages = video_pipeline(RunConfig(), "/run", ("human", "animal"), gpus=kind["resources"]["GPU"]).stages
+        stages = build_video_pipeline(RunConfig(), "/run", ("human", "animal"), gpus=kind["resources"]["GPU"]).stages
         assert kind["resources"]["CPU"] >= DRIVER_CPUS + sum(stage.workers * stage.num_cpus for stage in stages)
 
 

@@ -1,4 +1,4 @@
-"""`joyvasa demo`: portraits speak; shows that the whole pipeline works."""
+"""`joyvasa demo`: run the whole pipeline on a small manifest."""
 
 from __future__ import annotations
 
@@ -12,48 +12,49 @@ import typer
 from manifests.examples import PAIRS
 from pipelines.cli.options import merge_options
 from pipelines.cli.progress import run_progress
-from pipelines.cli.runs import print_result
+from pipelines.cli.runs import print_run_result
 
 BUNDLE = "sample"  # needs no download
-N_PORTRAITS, N_RECORDINGS = 4, 2  # of a media folder: a minute on two cores
+N_PORTRAITS, N_RECORDINGS = 4, 2  # files used from a media folder; a minute on two cores
 
-Out = Annotated[Path, typer.Option("--out", help="Run folder to make; an unfinished one is resumed.")]
+Out = Annotated[Path, typer.Option("--out", help="Run folder to create; an unfinished one is resumed.")]
 ExecutorName = Annotated[
-    str, typer.Option("--executor", help="ray, or local for in this process; a demo that is resumed keeps its own.")
+    str, typer.Option("--executor", help="ray, or local to run in this process; ignored when a demo is resumed.")
 ]
 Media = Annotated[
     Path | None,
-    typer.Option("--media", help="Folder with portraits/ and speech/ to use in the place of the bundled inputs."),
+    typer.Option("--media", help="Folder with portraits/ and speech/ to use instead of the bundled inputs."),
 ]
 
 
-def demo(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media = None) -> None:
-    """Run a small manifest to the end: the bundled one, four portraits with two recordings each, or your media."""
+def demo_command(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media = None) -> None:
+    """Generate videos for a small manifest and write their report, as a check of the installation."""
     from manifests.run.folder import RunFolder
     from pipelines.report.report import write_report
     from pipelines.runs.config import RunConfig
-    from pipelines.runs.generate import generate
-    from pipelines.runs.resume import resume
+    from pipelines.runs.generate import generate_videos
+    from pipelines.runs.resume import resume_run
 
-    with run_progress() as listener:
+    with run_progress() as on_event:
         if (out / RunFolder.RUN).exists():
-            result = resume(out, listener=listener)
+            result = resume_run(out, on_event=on_event)
         else:
             manifest = _write_pairs(media, out / "pairs.csv") if media else PAIRS
             config = merge_options(RunConfig, flags={"animation.models": BUNDLE, "executor": executor})
-            result = generate(manifest, out, config, listener=listener)
+            result = generate_videos(manifest, out, config, on_event=on_event)
+
     typer.echo(f"videos: {out}/shards/00000/videos")
     write_report(str(out))
     typer.echo(f"report: {out}/report/index.html")
-    print_result(result)
+    print_run_result(result)
 
 
 def _write_pairs(media: Path, path: Path) -> Path:
-    """A manifest of the first portraits with the shortest recordings of a media folder."""
+    """Write a manifest that pairs the first portraits of a media folder with its shortest recordings."""
     from joyvasa.media.audio import probe_audio
 
-    portraits = _files(media / "portraits")[:N_PORTRAITS]
-    recordings = sorted(_files(media / "speech"), key=lambda file: probe_audio(file).n_samples)[:N_RECORDINGS]
+    portraits = _list_files(media / "portraits")[:N_PORTRAITS]
+    recordings = sorted(_list_files(media / "speech"), key=lambda file: probe_audio(file).n_samples)[:N_RECORDINGS]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -63,8 +64,8 @@ def _write_pairs(media: Path, path: Path) -> Path:
     return path
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files of a folder by name."""
+def _list_files(folder: Path) -> list[Path]:
+    """Return the files of a folder, sorted by name."""
     files = sorted(path.resolve() for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
     if not files:
         raise typer.BadParameter(f"{folder}: no files; expected some to pair", param_hint="--media")

@@ -1,4 +1,4 @@
-"""`joyvasa prepare`: recordings become a data set."""
+"""`joyvasa prepare`: build a data set from recordings."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import typer
 
 from pipelines.cli.options import AsJson, ConfigFile, Executor, Models, Settings, merge_options
 from pipelines.cli.progress import run_progress
-from pipelines.cli.runs import print_result
+from pipelines.cli.runs import print_run_result
 
 if TYPE_CHECKING:
-    from pipelines.runs.dataset_join import Prepared
+    from pipelines.runs.dataset_join import PreparedDataset
 
 Videos = Annotated[
     str,
-    typer.Argument(metavar="VIDEOS", help="A folder, a glob, or a manifest with a column video; a path or URI."),
+    typer.Argument(metavar="VIDEOS", help="Folder, glob, or manifest with a column `video`; a path or URI."),
 ]
-Out = Annotated[str, typer.Option("--out", help="Folder of the data set to make; a path or URI.", show_default=False)]
+Out = Annotated[str, typer.Option("--out", help="Data set folder to create; a path or URI.", show_default=False)]
 
 
-def prepare(
+def prepare_command(
     videos: Videos,
     out: Out,
     models: Models = None,
@@ -29,23 +29,23 @@ def prepare(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a data set for training of talking videos. Exit code 3 if some gave no clip."""
+    """Build a training data set from videos of speakers. Exits with 3 if some videos have no usable clip."""
     from pipelines.runs.config import RunConfig
-    from pipelines.runs.prepare import prepare as prepare_dataset
+    from pipelines.runs.prepare import prepare_dataset
 
     flags = {"animation.models": models, "executor": executor}
     resolved = merge_options(RunConfig, config=config, settings=settings, flags=flags)
-    with run_progress() as listener:
-        result, prepared = prepare_dataset(videos, out, resolved, listener=listener)
+    with run_progress() as on_event:
+        result, prepared = prepare_dataset(videos, out, resolved, on_event=on_event)
     if not as_json:
         print_dataset(out, prepared)
-    print_result(result, as_json=as_json)
+    print_run_result(result, as_json=as_json)
 
 
-def print_dataset(out: str, prepared: Prepared) -> None:
-    """Print the size of a data set, and what was left out."""
-    card, tally = prepared.card, prepared.tally
+def print_dataset(out: str, prepared: PreparedDataset) -> None:
+    """Print the size of a data set, and the rejected parts by reason."""
+    card, stats = prepared.card, prepared.stats
     clips = ", ".join(f"{count:,} {split}" for split, count in card.clips.items())
     typer.echo(f"{out}: {clips} clips, {card.hours:.3f} hours")
-    for code, count in tally.rejected.most_common():
-        typer.echo(f"  left out: {count:,} {code}, {tally.rejected_s[code] / 60:.1f} minutes")
+    for code, count in stats.rejected.most_common():
+        typer.echo(f"  rejected: {count:,} {code}, {stats.rejected_s[code] / 60:.1f} minutes")

@@ -24,7 +24,7 @@ from pipelines.cli.options import (
 from pipelines.cli.progress import run_progress
 
 if TYPE_CHECKING:
-    from pipelines.runs.generate import RunResult
+    from pipelines.runs.driver import RunResult
 
 Tars = Annotated[str, typer.Option("--out", help="Folder for the tar files; a path or URI.", show_default=False)]
 VideoManifest = Annotated[
@@ -50,19 +50,19 @@ def generate(
 ) -> None:
     """Make a video for each row of a manifest. Exit code 3 if some rows failed."""
     from pipelines.runs.config import RunConfig
-    from pipelines.runs.generate import generate as generate_videos
+    from pipelines.runs.generate import generate_videos
 
     flags = {"animation.models": models, "animation.seed": seed, "executor": executor}
     flags |= {"save_motion": save_motion or None}  # not given: as --config says
     resolved = merge_options(RunConfig, config=config, settings=settings, flags=flags)
-    with run_progress() as listener:
-        result = generate_videos(manifest, out, resolved, listener=listener)
+    with run_progress() as on_event:
+        result = generate_videos(manifest, out, resolved, on_event=on_event)
     print_result(result, as_json=as_json)
 
 
 def resume(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
     """Go on with a run; needs nothing but its folder. Exit code 3 if some rows failed."""
-    from pipelines.runs.resume import resume as resume_run
+    from pipelines.runs.resume import resume_run
     from pipelines.training.run_file import is_training_run
 
     if wrong := set(retry or ()) - {"failed", "quarantined"}:
@@ -73,8 +73,8 @@ def resume(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
             raise typer.BadParameter(f"{run} is a training run; expected one over a manifest", param_hint=option)
         train.resume_training(run)
         return
-    with run_progress() as listener:
-        result = resume_run(run, retry=retry or (), listener=listener)
+    with run_progress() as on_event:
+        result = resume_run(run, retry=retry or (), on_event=on_event)
     print_result(result, as_json=as_json)
 
 
@@ -89,11 +89,11 @@ def evaluate(
 ) -> None:
     """Measure the video of each row of a manifest, whoever made it. Exit code 3 if some rows failed."""
     from pipelines.runs.config import RunConfig
-    from pipelines.runs.evaluate import evaluate as evaluate_videos
+    from pipelines.runs.evaluate import evaluate_videos
 
     resolved = merge_options(RunConfig, config=config, settings=settings, flags={"executor": executor})
-    with run_progress() as listener:
-        result = evaluate_videos(manifest, out, name, resolved, listener=listener)
+    with run_progress() as on_event:
+        result = evaluate_videos(manifest, out, name, resolved, on_event=on_event)
     print_result(result, as_json=as_json)
 
 

@@ -9,22 +9,22 @@ from joyvasa.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """Bounds of the work in flight and patience with failures.
+    """Limits of the work in flight, and of retries.
 
     Raises:
-        ConfigError: `engine_option`.
+        ConfigError: `engine_option` if a value is out of range.
     """
 
-    max_records: int | None = None  # in flight; none: twice as many as fill all workers
-    max_bytes: int = 2 << 30  # of the payloads of records in flight, without shared results
-    look_ahead: int = 1024  # records read ahead; priority decides among them
-    start_limit_s: float = 1800.0  # a stage without any ready worker for longer stops the run
-    io_retries: int = 3  # for a file or service that does not answer
-    io_backoff_s: float = 1.0  # wait before the first of these retries; doubled for each further one
+    max_records: int | None = None  # records in flight; null: twice as many as fill all workers
+    max_bytes: int = 2 << 30  # memory for the payloads of records in flight, without shared results
+    look_ahead: int = 1024  # records read ahead, among which the column `priority` decides
+    start_limit_s: float = 1800.0  # a stage without a ready worker for longer stops the run
+    io_retries: int = 3  # retries when a file or service does not answer
+    io_backoff_s: float = 1.0  # wait before the first retry, doubled for each further one
     io_backoff_max_s: float = 60.0  # longest wait
     solo_failures: int = 2  # failures alone in a batch before a record is quarantined
-    solo_failures_max: int = 5  # the same while workers are lost for other reasons, too
-    verdict_s: float = 10.0  # how long the verdict is deferred after a worker vanished or its GPU failed
+    solo_failures_max: int = 5  # the same while workers are also lost for other reasons
+    verdict_s: float = 10.0  # delay of this decision after a worker vanished or its GPU failed
     give_up_after: int = 16  # quarantined records of a stage that has never succeeded before the run stops
 
     def __post_init__(self) -> None:
@@ -38,5 +38,5 @@ class EngineConfig:
 
     def _require_at_least(self, least: int, name: str) -> None:
         value = getattr(self, name)
-        if value is not None and not value >= least:  # NaN is refused, too
+        if value is not None and not value >= least:  # also refuses NaN
             raise ConfigError("engine_option", f"{name} is {value}; expected at least {least}")

@@ -1,13 +1,13 @@
-"""Why a run ends before its last record."""
+"""Exceptions that end a run before its last record."""
 
 from __future__ import annotations
 
 from joyvasa.errors import JoyvasaError
 
 
-class RunStopped(JoyvasaError):  # noqa: N818 (it says what happened)
-    """The run cannot go on; what is finished stays finished and the run can be resumed."""
+class RunStopped(JoyvasaError):  # noqa: N818 (the name states what happened)
+    """The run cannot continue; finished records stay finished and the run can be resumed."""
 
 
 class RunInterrupted(RunStopped):
-    """Somebody asked the run to end (Ctrl-C, SIGTERM)."""
+    """The run was ended by a signal: Ctrl-C or SIGTERM."""

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: for the progress display and `events.jsonl`."""
+"""Events of a run, for the progress display and `events.jsonl`."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any, TypeAlias
 
 
 class EventKind(StrEnum):
-    """What happened."""
+    """The kinds of events."""
 
     RUN_STARTED = "run_started"
     WORKER_READY = "worker_ready"
     WORKER_LOST = "worker_lost"
     BATCH_RETRIED = "batch_retried"
     RECORD_REJECTED = "record_rejected"
-    PROGRESS = "progress"  # at regular times; data: RunStatistics.as_dict()
-    RUN_ENDED = "run_ended"  # data: RunStatistics.as_dict() and `error`, the sentence of what ended it early
+    PROGRESS = "progress"  # at regular intervals; data: RunStatistics.as_dict()
+    RUN_ENDED = "run_ended"  # data: RunStatistics.as_dict() and `error`, why the run ended early, or None
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened.
+    """One event of a run.
 
     Attributes:
-        kind: what.
-        stage: where, if at one stage.
+        kind: kind of the event.
+        stage: name of the stage; None if the event concerns the whole run.
         data: details; plain values for JSON.
     """
 
@@ -35,4 +35,4 @@ class Event:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-Listener: TypeAlias = Callable[[Event], None]
+EventCallback: TypeAlias = Callable[[Event], None]

@@ -1,14 +1,14 @@
-"""The rules by which one record's failure stays that record's alone.
+"""Rules that isolate failures per record.
 
 A batch that fails as a whole (its worker crashed or hung, the stage raised, memory ran out, a payload is lost) is
-retried in halves, and those in halves again, down to single records; only then is there a verdict. So no record is
-blamed for another record of its batch.
+retried in halves, and those in halves again, down to single records. Only a record that is alone in its batch can be
+rejected, so that no record is blamed for another one.
 
-Alone in its batch, a record is quarantined the second time it hangs, raises, exhausts memory or ends its worker.
-A worker that vanished, or whose GPU failed, is ambiguous: a crash caused by the record looks like a kill from outside,
-and a GPU that the record broke looks like one that is dying. There the verdict is deferred for a while, in which the
-record does not run. If meanwhile a worker without this record is lost in the same way, the record is retried, up to a
-larger number of times.
+Alone in its batch, a record is quarantined the second time it hangs, raises, exhausts memory or ends its worker. A
+worker that vanished, or whose GPU failed, is ambiguous: a crash caused by the record looks like a kill from outside,
+and a GPU that the record broke looks like a defective one. In these cases the verdict is deferred for a while, during
+which the record does not run. If meanwhile a worker without this record is lost in the same way, the record is
+retried, up to a larger number of times.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import TypeAlias
 
 from manifests.run.outcome import Status
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.executors.base import Cause
+from pipelines.engine.executors.base import LossCause
 from pipelines.engine.tasks import StageTask
 from stages.base import Failed, FailureKind
 
-_MAX_REPLAYS = 5  # times that a record may lose payloads
+_MAX_REPLAYS = 5  # number of times that a record may lose payloads
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Retry these tasks after a delay, together and with no others."""
+    """Retry these tasks after a delay, in one batch without others."""
 
     tasks: list[StageTask]
     delay_s: float = 0.0
@@ -35,7 +35,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class DeferVerdict:
-    """Decide about this task later; it does not run meanwhile."""
+    """Decide about this task later; it does not run in the meantime."""
 
     task: StageTask
     rejection: Reject
@@ -44,7 +44,7 @@ class DeferVerdict:
 
 @dataclass(frozen=True)
 class Reject:
-    """End the records of this task; if the failure is `lasting`, also later ones that would share the task."""
+    """End the records of this task; if the failure is `lasting`, also later records that share the task."""
 
     task: StageTask
     status: Status
@@ -69,19 +69,19 @@ class StopRun:
 
 Decision: TypeAlias = Retry | DeferVerdict | Reject | Replay | StopRun
 
-_AMBIGUOUS = {Cause.DIED, Cause.GPU}
+_AMBIGUOUS = {LossCause.DIED, LossCause.GPU}
 
 _SENTENCES = {
-    Cause.DIED: "it killed its worker {n} times when it was alone in its batch ({sentence})",
-    Cause.GPU: "it broke the GPU context of its worker {n} times when it was alone in its batch ({sentence})",
-    Cause.EXITED: "it ended its worker {n} times when it was alone in its batch ({sentence})",
-    Cause.OUT_OF_MEMORY: "it ran out of memory {n} times when it was alone in its batch ({sentence})",
-    Cause.TIME_LIMIT: "it hung {n} times when it was alone in its batch ({sentence})",
+    LossCause.DIED: "it killed its worker {n} times when it was alone in its batch ({sentence})",
+    LossCause.GPU: "it broke the GPU context of its worker {n} times when it was alone in its batch ({sentence})",
+    LossCause.EXITED: "it ended its worker {n} times when it was alone in its batch ({sentence})",
+    LossCause.OUT_OF_MEMORY: "it ran out of memory {n} times when it was alone in its batch ({sentence})",
+    LossCause.TIME_LIMIT: "it hung {n} times when it was alone in its batch ({sentence})",
 }
 
 
 class FailureRules:
-    """Turns failures into decisions. Its only state is the number of workers that vanished or lost their GPU.
+    """Rules that map failures to decisions; the only state is the number of workers that vanished or lost their GPU.
 
     Args:
         config: retries and back-off.
@@ -92,7 +92,7 @@ class FailureRules:
         self._worker_crashes = 0
 
     def decide_on_outcome(self, task: StageTask, failed: Failed) -> Decision:
-        """Decide about a failure that a stage returned for one record; out of memory is for `of_batch`."""
+        """Decide about a failure that a stage returned for one record; `decide_on_batch` handles out-of-memory."""
         match failed.kind:
             case FailureKind.STOP:
                 return StopRun(failed)
@@ -108,7 +108,7 @@ class FailureRules:
                 return Reject(task, Status.QUARANTINED, failed.code, failed.sentence)
 
     def decide_on_batch(self, tasks: list[StageTask], failed: Failed, *, batch_size: int) -> list[Decision]:
-        """Decide about a stage that raised for a whole batch, or ran out of memory for some tasks of one.
+        """Decide about a stage that raised for a whole batch, or ran out of memory for some of its tasks.
 
         Args:
             tasks: failed tasks.
@@ -122,53 +122,54 @@ class FailureRules:
         if batch_size > 1:
             return [Retry(tasks)]
         if failed.kind in (FailureKind.POISON, FailureKind.OUT_OF_MEMORY):
-            return [self._solo(tasks[0], failed.code, failed.sentence)]
+            return [self._decide_on_solo_failure(tasks[0], failed.code, failed.sentence)]
         return [self.decide_on_outcome(tasks[0], failed)]
 
-    def decide_on_lost_worker(self, tasks: list[StageTask], cause: Cause, sentence: str) -> list[Decision]:
-        """A worker is gone with the batch that it was running.
+    def decide_on_lost_worker(self, tasks: list[StageTask], cause: LossCause, sentence: str) -> list[Decision]:
+        """Decide about the batch that a lost worker was running.
 
         Args:
-            tasks: of that batch; empty if the worker had nothing to do.
-            cause: why it is gone.
-            sentence: the same in words.
+            tasks: tasks of the batch; empty if the worker was idle.
+            cause: why the worker was lost.
+            sentence: description of the cause.
         """
         if cause in _AMBIGUOUS:
             self._worker_crashes += 1
             for task in tasks:
                 task.worker_crashes += 1
-        if not tasks or cause is Cause.NODE:
+        if not tasks or cause is LossCause.NODE:
             return [Retry(tasks)] if tasks else []
         if len(tasks) > 1:
             return _halves(tasks)
+
         (task,) = tasks
         if cause in _AMBIGUOUS and task.solo_failures == 0:
             task.other_crashes = self._worker_crashes - task.worker_crashes
         text = _SENTENCES[cause].format(n=task.solo_failures + 1, sentence=sentence)
-        decision = self._solo(task, cause.value, text)
-        patient = cause in _AMBIGUOUS and task.solo_failures < self._config.solo_failures_max
-        if isinstance(decision, Reject) and patient:
+        decision = self._decide_on_solo_failure(task, cause.value, text)
+        may_defer = cause in _AMBIGUOUS and task.solo_failures < self._config.solo_failures_max
+        if isinstance(decision, Reject) and may_defer:
             return [DeferVerdict(task, decision, self._config.verdict_s)]
         return [decision]
 
     def decide_on_lost_payload(self, tasks: list[StageTask], sentence: str) -> list[Decision]:
-        """Decide about a batch with lost inputs; the task concerned is found by halving, as for any failure."""
+        """Decide about a batch with lost inputs; halving finds the task concerned, as for any failure."""
         if len(tasks) > 1:
             return _halves(tasks)
         (task,) = tasks
         if task.leader.replays < _MAX_REPLAYS:
             return [Replay(task)]
-        return [Reject(task, Status.QUARANTINED, "payload_lost", f"lost its payloads again and again: {sentence}")]
+        return [Reject(task, Status.QUARANTINED, "payload_lost", f"lost its payloads repeatedly: {sentence}")]
 
-    def verdict(self, deferred: DeferVerdict) -> Decision:
+    def decide_deferred(self, deferred: DeferVerdict) -> Decision:
         """Decide about a task whose verdict was deferred."""
         task = deferred.task
-        others = self._worker_crashes - task.worker_crashes
-        calm = others == task.other_crashes
-        task.other_crashes = others
-        return deferred.rejection if calm else Retry([task])
+        other_crashes = self._worker_crashes - task.worker_crashes
+        no_other_crash = other_crashes == task.other_crashes
+        task.other_crashes = other_crashes
+        return deferred.rejection if no_other_crash else Retry([task])
 
-    def _solo(self, task: StageTask, code: str, sentence: str) -> Retry | Reject:
+    def _decide_on_solo_failure(self, task: StageTask, code: str, sentence: str) -> Retry | Reject:
         task.solo_failures += 1
         if task.solo_failures < self._config.solo_failures:
             return Retry([task])

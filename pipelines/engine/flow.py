@@ -1,26 +1,25 @@
-"""The way of a record from stage to stage: what it needs next, what it no longer needs, when it is finished."""
+"""The path of records through the stages: which results a record needs next, and when it is finished."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 
 from manifests.record import Record
-from pipelines.engine.admission import Admission
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.queues import StageQueue
-from pipelines.engine.sharing import SharedResults
+from pipelines.engine.queues import Admission, StageQueue
 from pipelines.engine.statistics import StageStatistics
-from pipelines.engine.tasks import Finished, Payload, RecordState, Rejection, StageTask
+from pipelines.engine.tasks import FinishedRecord, Payload, RecordState, Rejection, StageTask
 from stages.base import Ok
 
 
 class RecordFlow:
-    """The records in flight; a finished one is passed to `finish` once and forgotten.
+    """The records in flight; each finished record is passed to `finish` once and then forgotten.
 
     Args:
         pipeline: stages of the run.
-        admission: counts the memory of payloads.
+        admission: counter of the memory that payloads hold.
         statistics: statistics by stage.
         finish: called with every finished record.
     """
@@ -30,7 +29,7 @@ class RecordFlow:
         pipeline: Pipeline,
         admission: Admission,
         statistics: Mapping[str, StageStatistics],
-        finish: Callable[[Finished], None],
+        finish: Callable[[FinishedRecord], None],
     ) -> None:
         self._pipeline, self._admission, self._statistics, self._finish = pipeline, admission, statistics, finish
         self.queues = {spec.name: StageQueue(spec) for spec in pipeline.stages}
@@ -67,20 +66,23 @@ class RecordFlow:
             self._close(state, None)
 
     def _request(self, state: RecordState, spec: StageSpec) -> None:
+        """Use the shared result of a stage if there is one; otherwise wait for it, or queue a new task."""
         key = spec.share(state.record, state.facts) if spec.share else None
-        found = self._shared[spec.name].find(key) if key is not None else None
-        if isinstance(found, Rejection):
-            self._close(state, found)
+        shared = self._shared[spec.name].find(key) if key is not None else None
+        if isinstance(shared, Rejection):
+            self._close(state, shared)
             return
-        if isinstance(found, Payload):
+        if isinstance(shared, Payload):
             self._statistics[spec.name].shared += 1
-            self._complete_stage(state, spec, found)
+            self._complete_stage(state, spec, shared)
             return
+
         state.pending.add(spec.output)
-        if isinstance(found, StageTask):
+        if isinstance(shared, StageTask):
             self._statistics[spec.name].shared += 1
-            found.waiters.append(state)
+            shared.waiters.append(state)
             return
+
         task = StageTask(
             stage=spec.name,
             waiters=[state],
@@ -112,7 +114,7 @@ class RecordFlow:
         Args:
             task: finished task.
             ok: outcome of the task.
-            reference: reference of the payload.
+            reference: reference to the payload.
             seconds: the leader's share of the duration of the batch.
         """
         payload = Payload(reference, ok.facts)
@@ -128,7 +130,7 @@ class RecordFlow:
                 self._advance(state)
 
     def reject(self, task: StageTask, rejection: Rejection, *, lasting: bool) -> None:
-        """End all records that wait for a task, for the same reason; without a result if the stage is optional.
+        """End all records that wait for a task; if the stage is optional, they continue without its result.
 
         Args:
             task: failed task.
@@ -140,6 +142,7 @@ class RecordFlow:
             facts = {"error_code": rejection.code, "error": rejection.sentence}
             self.succeed(task, Ok(facts=facts), None, 0.0)
             return
+
         if task.key is not None:
             self._shared[task.stage].finish(task.key, rejection if lasting else None)
         for state in task.waiters:
@@ -158,18 +161,18 @@ class RecordFlow:
                 state.replays += 1
                 state.pending.discard(spec.output)
                 for name in spec.inputs:
-                    self._restore(state, name)
+                    self._undo_stage(state, name)
                 self._advance(state)
 
-    def _restore(self, state: RecordState, output: str) -> None:
+    def _undo_stage(self, state: RecordState, output: str) -> None:
         """Mark a stage as not done for a record, with the stages above it whose payloads are lost."""
         held = state.payloads.get(output)
         if (held and not held.lost) or output in state.pending:
             return
         state.payloads.pop(output, None)
         state.done.discard(output)
-        for name in state.route.makers[output].inputs:
-            self._restore(state, name)
+        for name in state.route.producers[output].inputs:
+            self._undo_stage(state, name)
 
     def cancel(self, task: StageTask) -> None:
         """Forget a task that no record waits for or that has to start over."""
@@ -181,7 +184,7 @@ class RecordFlow:
         state.payloads.clear()
         self.in_flight -= 1
         self._finish(
-            Finished(
+            FinishedRecord(
                 record=state.record,
                 rejection=rejection,
                 attempts=state.attempts,
@@ -189,3 +192,54 @@ class RecordFlow:
                 facts=state.facts,
             )
         )
+
+
+class SharedResults:
+    """The results of one stage by content key: running tasks, and a bounded cache of results.
+
+    The least recently used results are evicted first. A failure is cached like a result, so that a portrait that
+    crashes its worker crashes two workers in total and not two per record. Only references are cached: evicting one
+    does not free a result that a record still needs.
+
+    Args:
+        max_entries: maximum number of results and failures in the cache.
+        max_bytes: maximum size of the results in the cache, as far as their size is known.
+    """
+
+    def __init__(self, *, max_entries: int, max_bytes: int) -> None:
+        self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._running: dict[Hashable, StageTask] = {}
+        self._results: OrderedDict[Hashable, Payload | Rejection] = OrderedDict()
+        self.n_bytes = 0
+
+    def find(self, key: Hashable) -> StageTask | Payload | Rejection | None:
+        """Return the running task, the result or the failure of a key, or None."""
+        if task := self._running.get(key):
+            return task
+        result = self._results.get(key)
+        if isinstance(result, Payload) and result.lost:
+            self._evict(key)
+            return None
+        if result is not None:
+            self._results.move_to_end(key)
+        return result
+
+    def start(self, key: Hashable, task: StageTask) -> None:
+        """Register the task that computes a result."""
+        self._running[key] = task
+
+    def finish(self, key: Hashable, result: Payload | Rejection | None) -> None:
+        """Cache the result or failure of a task; with None, the next record computes it again."""
+        self._running.pop(key, None)
+        if result is None:
+            return
+        if key in self._results:
+            self._evict(key)
+        self._results[key] = result
+        self.n_bytes += result.n_bytes if isinstance(result, Payload) else 0
+        while len(self._results) > self._max_entries or self.n_bytes > self._max_bytes:
+            self._evict(next(iter(self._results)))
+
+    def _evict(self, key: Hashable) -> None:
+        result = self._results.pop(key)
+        self.n_bytes -= result.n_bytes if isinstance(result, Payload) else 0

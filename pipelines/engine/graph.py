@@ -1,4 +1,4 @@
-"""The shape of a pipeline: stages, who feeds whom, and how each one is run."""
+"""The graph of a pipeline: stages, their inputs, and how each stage runs."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from manifests.record import Record
 from stages.base import Fact, Stage
 
 Facts: TypeAlias = Mapping[str, Mapping[str, Fact]]
-"""What the stages that a record has passed reported about it, by output."""
+"""Facts that finished stages reported about a record, by output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageSpec:
-    """One stage and how it is run.
+    """A stage and how it runs.
 
     Attributes:
-        name: unique in the pipeline; of its workers, in statistics and events.
-        stage: the stage, not set up.
-        output: under which name its payload and facts are known to other stages and in the rows; its own name by
-            default. Stages with one output are alternatives, of which each record passes exactly one.
-        only: which records it is for; `None` for all. A function of the record alone.
-        inputs: outputs whose payloads it needs.
-        after: outputs whose facts `share` and `bucket` need; their payloads are not sent to it.
-        optional: a record that it rejects goes on without its result; the facts say why, as `error_code` and `error`.
-            No other stage may need its payload.
-        share: content key of a record, from the record and the facts of the stages above it, or `None` for a record of
-            its own. Records with the same key wait for one computation and use its result.
-        cache_entries: results kept for records to come, least recently used out first.
-        cache_bytes: the same by size, as far as results report `bytes`.
-        bucket: what must be equal within a batch, from the record and the facts of the stages above it.
-        batch_size: most records of one call.
-        batch_wait_s: how long a record may wait for its batch to fill while others may still come.
-        workers: how many processes run the stage.
-        slots: batches a worker holds: one that runs, the others on their way to it.
-        num_cpus, num_gpus: of each worker. A share of a GPU must be one n-th, so that workers fill it exactly.
-        time_limit_s: for one batch; a worker that takes longer hangs and is killed.
+        name: name of the stage in statistics and events; unique in the pipeline.
+        stage: stage object, before `setup`.
+        output: name of its payload and facts in other stages and in outcome rows; by default the name of the stage.
+            Stages with the same output are alternatives, of which each record passes exactly one.
+        only: predicate that selects the records that pass the stage, a function of the record alone; None for all.
+        inputs: outputs whose payloads the stage needs.
+        after: outputs whose facts `share` and `bucket` need; their payloads are not sent to the stage.
+        optional: whether a record that the stage rejects continues without its result; its facts then are `error_code`
+            and `error`. No other stage may need the payload.
+        share: function that returns the content key of a record, from the record and the facts of earlier stages, or
+            None if its result is not shared. Records with the same key wait for one computation and use its result.
+        cache_entries: maximum number of shared results to cache; the least recently used are evicted first.
+        cache_bytes: maximum size of the cached results, as far as they report `bytes`.
+        bucket: function that returns a value which must be equal within a batch, from the same arguments as `share`.
+        batch_size: maximum number of records in one call.
+        batch_wait_s: maximum time that a record waits for its batch to fill while other records may still arrive.
+        workers: number of worker processes.
+        slots: maximum number of batches at a worker: one is running, the others are queued there.
+        num_cpus, num_gpus: resources of each worker. A GPU share must be 1/n, so that workers fill the GPU exactly.
+        time_limit_s: time limit for one batch; a worker that exceeds it is killed.
     """
 
     name: str
@@ -73,11 +73,11 @@ class StageSpec:
         if self.num_cpus < 0:
             raise self._error("num_cpus", "0 or more")
         if not _is_exact_share(self.num_gpus):
-            raise self._error("num_gpus", "a whole number or one n-th (0.5, 0.25, 1/3), so that workers fill a GPU")
+            raise self._error("num_gpus", "a whole number or 1/n (0.5, 0.25, 1/3), so that workers fill a GPU")
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Outputs that must be there before it."""
+        """Outputs that must be computed before the stage runs."""
         return (*self.inputs, *self.after)
 
     def _error(self, field: str, expected: str) -> ConfigError:
@@ -96,34 +96,35 @@ class Route:
     """The stages that one record passes: one for each output of the pipeline.
 
     Attributes:
-        order: the stages, each after all it needs.
+        order: the stages in topological order.
     """
 
     order: tuple[StageSpec, ...]
 
     @cached_property
-    def makers(self) -> dict[str, StageSpec]:
-        """The stage of each output."""
+    def producers(self) -> dict[str, StageSpec]:
+        """The stage that computes each output."""
         return {spec.output: spec for spec in self.order}
 
     @cached_property
     def consumers(self) -> dict[str, frozenset[str]]:
-        """For each output the outputs of the stages that need its payload."""
+        """For each output, the outputs of the stages that need its payload."""
         return {
-            output: frozenset(other.output for other in self.order if output in other.inputs) for output in self.makers
+            output: frozenset(other.output for other in self.order if output in other.inputs)
+            for output in self.producers
         }
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Stages that feed each other without a circle; a record is finished when it has passed all that are for it.
+    """An acyclic graph of stages; a record is finished when it has passed all stages of its route.
 
     Attributes:
-        stages: in any order.
+        stages: the stages in any order.
 
     Raises:
-        ConfigError: two stages of one name, two stages of one output that are for all records, an input that no stage
-            has, a circle, or no stage at all.
+        ConfigError: `pipeline_empty`, `stage_name` and `stage_output` for duplicates, `stage_input` for an unknown or
+            optional input, `pipeline_circle`.
     """
 
     stages: tuple[StageSpec, ...]
@@ -131,17 +132,18 @@ class Pipeline:
     def __post_init__(self) -> None:
         if not self.stages:
             raise ConfigError("pipeline_empty", "the pipeline has no stage; expected at least one")
-        if name := _double([spec.name for spec in self.stages]):
+        if name := _first_duplicate([spec.name for spec in self.stages]):
             raise ConfigError("stage_name", f"two stages are named {name}; expected a name of its own for each")
-        if output := _double([spec.output for spec in self.stages if spec.only is None]):
+        if output := _first_duplicate([spec.output for spec in self.stages if spec.only is None]):
             raise ConfigError("stage_output", f"two stages make {output} of all records; expected `only` for each")
         for spec in self.stages:
-            if needed := [name for name in spec.inputs if any(maker.optional for maker in self.makers.get(name, ()))]:
-                found = f"stage {spec.name} needs the payload of {needed[0]}, which is optional"
-                raise ConfigError("stage_input", f"{found}; expected it in `after`, for its facts alone")
-            if unknown := [name for name in spec.needs if name not in self.makers]:
+            optional = [name for name in spec.inputs if any(stage.optional for stage in self.producers.get(name, ()))]
+            if optional:
+                problem = f"stage {spec.name} needs the payload of {optional[0]}, which is optional"
+                raise ConfigError("stage_input", f"{problem}; expected it in `after`, for its facts alone")
+            if unknown := [name for name in spec.needs if name not in self.producers]:
                 raise ConfigError(
-                    "stage_input", f"stage {spec.name} needs {unknown[0]}; expected one of {[*self.makers]}"
+                    "stage_input", f"stage {spec.name} needs {unknown[0]}; expected one of {[*self.producers]}"
                 )
         _ = self.order
 
@@ -151,18 +153,18 @@ class Pipeline:
         return {spec.name: spec for spec in self.stages}
 
     @cached_property
-    def makers(self) -> dict[str, tuple[StageSpec, ...]]:
-        """The stages of each output."""
+    def producers(self) -> dict[str, tuple[StageSpec, ...]]:
+        """The stages that compute each output."""
         outputs = dict.fromkeys(spec.output for spec in self.stages)
         return {output: tuple(spec for spec in self.stages if spec.output == output) for output in outputs}
 
     @cached_property
     def order(self) -> tuple[StageSpec, ...]:
-        """The stages, each after all it needs."""
+        """The stages in topological order."""
         ordered: dict[str, StageSpec] = {}
         while len(ordered) < len(self.stages):
-            made = {output for output, specs in self.makers.items() if all(spec.name in ordered for spec in specs)}
-            ready = [spec for spec in self.stages if spec.name not in ordered and made.issuperset(spec.needs)]
+            done = {output for output, specs in self.producers.items() if all(spec.name in ordered for spec in specs)}
+            ready = [spec for spec in self.stages if spec.name not in ordered and done.issuperset(spec.needs)]
             if not ready:
                 circle = [spec.name for spec in self.stages if spec.name not in ordered]
                 raise ConfigError("pipeline_circle", f"stages {circle} wait for each other; expected no circle")
@@ -171,7 +173,7 @@ class Pipeline:
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
-        """The outputs, each after all it needs."""
+        """The outputs in topological order."""
         return tuple(dict.fromkeys(spec.output for spec in self.order))
 
     @cached_property
@@ -185,43 +187,42 @@ class Pipeline:
 
     @cached_property
     def ancestors(self) -> dict[str, frozenset[str]]:
-        """For each stage the names of all stages above it."""
-        above: dict[str, frozenset[str]] = {}
+        """For each stage, the names of all stages above it."""
+        ancestors: dict[str, frozenset[str]] = {}
         for spec in self.order:
-            makers = [maker.name for output in spec.needs for maker in self.makers[output]]
-            above[spec.name] = frozenset(makers).union(*(above[name] for name in makers))
-        return above
+            parents = [parent.name for output in spec.needs for parent in self.producers[output]]
+            ancestors[spec.name] = frozenset(parents).union(*(ancestors[name] for name in parents))
+        return ancestors
 
     def route(self, record: Record) -> Route:
-        """The stages that a record passes.
+        """Return the stages that a record passes.
 
         Raises:
-            ConfigError: `stage_alternatives` if none or several of the stages of one output are for the record.
+            ConfigError: `stage_alternatives` if none or several of the stages with the same output select the record.
         """
-        choice = tuple(spec.only(record) for spec in self._choosing if spec.only)
+        choice = tuple(spec.only(record) for spec in self._selective if spec.only)
         route = self._routes.get(choice)
         if route is None:
-            left_out = {spec.name for spec, chosen in zip(self._choosing, choice, strict=True) if not chosen}
-            route = Route(tuple(spec for spec in self.order if spec.name not in left_out))
-            for output, specs in self.makers.items():
-                n_makers = sum(spec in route.order for spec in specs)
-                if n_makers != 1:
+            skipped = {spec.name for spec, selected in zip(self._selective, choice, strict=True) if not selected}
+            route = Route(tuple(spec for spec in self.order if spec.name not in skipped))
+            for output, specs in self.producers.items():
+                n_producers = sum(spec in route.order for spec in specs)
+                if n_producers != 1:
                     names = ", ".join(spec.name for spec in specs)
-                    found = f"record {record.id}: {n_makers} of the stages that make {output} ({names}) are for it"
-                    raise ConfigError("stage_alternatives", f"{found}; expected exactly one")
+                    problem = f"record {record.id}: {n_producers} of the stages that make {output} ({names}) select it"
+                    raise ConfigError("stage_alternatives", f"{problem}; expected exactly one")
             self._routes[choice] = route
         return route
 
     @cached_property
-    def _choosing(self) -> tuple[StageSpec, ...]:
+    def _selective(self) -> tuple[StageSpec, ...]:
         return tuple(spec for spec in self.order if spec.only)
 
     @cached_property
     def _routes(self) -> dict[tuple[bool, ...], Route]:
-        """Those met so far; as many as there are kinds of records."""
+        """Cache of routes; there are few, one for each combination of selected stages."""
         return {}
 
 
-def _double(names: Sequence[str]) -> str | None:
-    """A name that occurs twice."""
+def _first_duplicate(names: Sequence[str]) -> str | None:
     return next((name for at, name in enumerate(names) if name in names[:at]), None)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run with an exception."""
+"""Signals that end a run: Ctrl-C and SIGTERM raise an exception."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from pipelines.engine.errors import RunInterrupted
 
 
 class Interrupts:
-    """Turns the first signal into `RunInterrupted`, wherever the program is; a second Ctrl-C acts as usual."""
+    """Raise `RunInterrupted` on the first signal, anywhere in the program; a second Ctrl-C has its usual effect."""
 
     def __init__(self) -> None:
         self._received: str | None = None
 
     def check(self) -> None:
-        """Raises again what a callback of a library may have swallowed."""
+        """Raise `RunInterrupted` again if a signal was received; a callback of a library may have swallowed it.
+
+        Raises:
+            RunInterrupted: a signal was received.
+        """
         if self._received:
-            raise RunInterrupted("interrupted", f"the run was ended by {self._received}; `resume` goes on from here")
+            raise RunInterrupted("interrupted", f"the run was ended by {self._received}; `resume` continues it")
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,8 +32,8 @@ class Interrupts:
         self.check()
 
     @contextlib.contextmanager
-    def unwrapped(self) -> Iterator[None]:
-        """Raises `RunInterrupted` also for a `SystemError`: what compiled code makes of a signal during a call."""
+    def unwrap_system_errors(self) -> Iterator[None]:
+        """Raise `RunInterrupted` instead of the `SystemError` that compiled code raises on a signal during a call."""
         try:
             yield
         except SystemError:
@@ -37,8 +41,8 @@ class Interrupts:
             raise
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listens until the end of the block. Only a main thread can; elsewhere nothing changes."""
+    def handle_signals(self) -> Iterator[None]:
+        """Handle signals until the end of the block; does nothing outside of the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

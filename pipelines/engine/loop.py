@@ -1,7 +1,7 @@
 """The loop that drives records through the stages of a pipeline.
 
-It knows records, stages, workers and failures, and neither tables nor videos nor Ray: records come from an iterator,
-finished ones go to a function, batches are carried by an executor. Its memory does not grow with the manifest.
+It depends neither on tables nor on videos nor on Ray: records come from an iterator, finished records are passed to a
+function, an executor carries batches to workers. Its memory does not grow with the manifest.
 """
 
 from __future__ import annotations
@@ -12,34 +12,33 @@ import time
 from collections.abc import Callable, Iterable
 
 from manifests.record import Record
-from manifests.run.outcome import Status
-from pipelines.engine.admission import Admission
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.events import Event, EventKind, EventCallback
+from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.engine.executors.base import (
     BatchDone,
     BatchFailed,
-    Cause,
     Executor,
+    LossCause,
     PayloadLost,
-    WorkerReport,
     WorkerLost,
     WorkerReady,
+    WorkerReport,
 )
 from pipelines.engine.flow import RecordFlow
 from pipelines.engine.graph import Pipeline
 from pipelines.engine.interrupts import Interrupts
 from pipelines.engine.pools import Batch, WorkerPool
+from pipelines.engine.queues import Admission
 from pipelines.engine.recovery import Recovery
 from pipelines.engine.statistics import RunStatistics, StageStatistics
 from pipelines.engine.tasks import FinishedRecord, StageTask
 from stages.base import Failed, FailureKind, Ok
 
-LONGEST_WAIT_S = 0.2  # between two checks of time limits and of idle workers
+MAX_WAIT_S = 0.2  # between two checks of time limits and of idle workers
 PROGRESS_S = 1.0  # between two progress events
 
 
-def run(
+def run_pipeline(
     pipeline: Pipeline,
     records: Iterable[Record],
     on_finished: Callable[[FinishedRecord], None],
@@ -53,17 +52,17 @@ def run(
     Args:
         pipeline: stages of the run.
         records: records to process; read lazily, as room becomes free.
-        on_finished: called exactly once per record, as soon as it is finished, in the order of finishing. An exception
-            that it raises ends the run.
-        executor: carries batches to workers; opened and closed by this function.
-        config: bounds and retries.
-        on_event: called with every event.
+        on_finished: callback called exactly once per record, as soon as the record is finished. An exception that it
+            raises ends the run.
+        executor: executor that carries batches to workers; opened and closed by this function.
+        config: limits of the work in flight, and of retries.
+        on_event: callback for every event.
 
     Returns:
         Statistics of the run.
 
     Raises:
-        RunStopped: the run cannot go on: no worker of a stage starts, a disk is full, ...
+        RunStopped: the run cannot continue: no worker of a stage starts, a disk is full, ...
         RunInterrupted: Ctrl-C or SIGTERM.
     """
     interrupts = Interrupts()
@@ -71,7 +70,7 @@ def run(
         executor.open()
         on_event = on_event or (lambda event: None)
         engine = _Engine(pipeline, records, on_finished, executor, config or EngineConfig(), on_event)
-        with interrupts.listening():
+        with interrupts.handle_signals():
             return engine.run(interrupts)
     finally:
         executor.close()
@@ -92,7 +91,7 @@ class _Engine:
         numbers = itertools.count()
         self._pools = {s.name: WorkerPool(s, executor, numbers, config.start_limit_s) for s in pipeline.stages}
         self._batches: dict[int, Batch] = {}
-        self._statistics = RunStatistics({spec.name: StageStatistics.of(spec) for spec in pipeline.order})
+        self._statistics = RunStatistics({spec.name: StageStatistics.for_stage(spec) for spec in pipeline.order})
         credits = {s.name: executor.count_workers(s) * s.slots * s.batch_size for s in pipeline.stages}
         self._admission = Admission(
             records,
@@ -108,10 +107,10 @@ class _Engine:
     def run(self, interrupts: Interrupts) -> RunStatistics:
         self._on_event(Event(EventKind.RUN_STARTED, data={"stages": [spec.name for spec in self._pipeline.order]}))
         try:
-            with interrupts.unwrapped():
+            with interrupts.unwrap_system_errors():
                 self._loop(interrupts)
         except BaseException as error:
-            with contextlib.suppress(Exception):  # a callback that fails on a full disk must not hide the reason
+            with contextlib.suppress(Exception):  # a failing callback must not hide the original error
                 self._end(str(error))
             raise
         self._end(None)
@@ -132,7 +131,7 @@ class _Engine:
             self._launch(now)
             self._observe(now)
             reports = self._executor.wait(self._timeout(now))
-            interrupts.check()  # what a stage swallowed must not become a record's failure
+            interrupts.check()  # an interrupt that a stage swallowed must not become the failure of a record
             for report in reports:
                 self._handle(report)
             self._kill_overdue(now)
@@ -140,7 +139,7 @@ class _Engine:
     # -- records in and out
 
     def _admit(self) -> bool:
-        """Admit as many records as there is room for; return whether anything is left to do."""
+        """Admit records while there is room; return whether any work is left."""
         for _ in range(self._config.look_ahead):
             record = self._admission.next(
                 in_flight=self._flow.in_flight,
@@ -154,19 +153,11 @@ class _Engine:
         return self._flow.in_flight > 0 or not self._admission.exhausted
 
     def _finish(self, finished: FinishedRecord) -> None:
+        self._statistics.add_finished(finished.rejection)
         if rejection := finished.rejection:
-            stage = self._statistics.stages[rejection.stage]
-            if rejection.status is Status.FAILED:
-                self._statistics.failed += 1
-                stage.failed += 1
-            else:
-                self._statistics.quarantined += 1
-                stage.quarantined += 1
             data = {"record": finished.record.id, "status": rejection.status.value, "code": rejection.code}
             data |= {"sentence": rejection.sentence, "attempts": finished.attempts}
             self._on_event(Event(EventKind.RECORD_REJECTED, rejection.stage, data))
-        else:
-            self._statistics.ok += 1
         self._on_finished(finished)
 
     # -- batches out and back
@@ -174,16 +165,17 @@ class _Engine:
     def _launch(self, now: float) -> None:
         """Submit batches, the last stages first, so that started records get finished."""
         for spec in reversed(self._pipeline.order):
-            queue, pool, statistics = self._flow.queues[spec.name], self._pools[spec.name], self._stage(spec.name)
+            queue, pool = self._flow.queues[spec.name], self._pools[spec.name]
             while group := queue.pop_due(now):
                 self._recovery.retry_due(group)
-            above = self._pipeline.ancestors[spec.name]
-            coming = not self._admission.exhausted or any(
-                len(self._flow.queues[name]) or self._pools[name].n_running for name in above
+
+            more_coming = not self._admission.exhausted or any(
+                len(self._flow.queues[name]) or self._pools[name].n_running
+                for name in self._pipeline.ancestors[spec.name]
             )
             while free := pool.free_worker():
                 number, idle = free
-                batch_due = queue.next_batch(now, more_coming=coming, worker_idle=idle)
+                batch_due = queue.next_batch(now, more_coming=more_coming, worker_idle=idle)
                 if batch_due is None:
                     break
                 group, alone = batch_due
@@ -192,7 +184,7 @@ class _Engine:
                     if not task.wanted:
                         self._flow.cancel(task)
                 if tasks:
-                    statistics.wait_s += sum(now - task.waiting_since for task in tasks)
+                    self._statistics.stages[spec.name].wait_s += sum(now - task.waiting_since for task in tasks)
                     batch = pool.submit(number, tasks, now, alone=alone)
                     self._batches[batch.ticket] = batch
 
@@ -206,22 +198,20 @@ class _Engine:
         if isinstance(report, WorkerLost):
             self._lose_worker(report.worker, report.cause, report.sentence)
             return
+
         batch = self._batches.pop(report.ticket)
-        pool = self._pools[batch.stage]
-        pool.finish_batch(batch, now)
+        self._pools[batch.stage].finish_batch(batch, now)
         match report:
             case BatchDone():
-                self._sort_outcomes(batch, report)
+                self._handle_outcomes(batch, report)
             case BatchFailed(failure=failure, seconds=seconds):
                 self._recovery.handle_failed_batch(batch, batch.tasks, failure, seconds)
             case PayloadLost(sentence=sentence):
                 self._recovery.handle_lost_payload(batch, sentence)
 
-    def _sort_outcomes(self, batch: Batch, done: BatchDone) -> None:
-        statistics = self._stage(batch.stage)
-        statistics.batches += 1
-        statistics.filled += len(batch.tasks)
-        statistics.busy_s += done.seconds
+    def _handle_outcomes(self, batch: Batch, done: BatchDone) -> None:
+        statistics = self._statistics.stages[batch.stage]
+        statistics.add_batch(len(batch.tasks), done.seconds)
         share = done.seconds / len(batch.tasks)
         out_of_memory: list[tuple[StageTask, Failed]] = []
         for task, outcome, reference in zip(batch.tasks, done.outcomes, done.references, strict=True):
@@ -243,9 +233,9 @@ class _Engine:
         for pool in self._pools.values():
             for number in pool.overdue(now):
                 self._executor.kill_worker(number)
-                self._lose_worker(number, Cause.TIME_LIMIT, f"no result within {pool.spec.time_limit_s:g} s")
+                self._lose_worker(number, LossCause.TIME_LIMIT, f"no result within {pool.spec.time_limit_s:g} s")
 
-    def _lose_worker(self, number: int, cause: Cause, sentence: str) -> None:
+    def _lose_worker(self, number: int, cause: LossCause, sentence: str) -> None:
         now = time.monotonic()
         pool = self._pool_of(number)
         batches = pool.remove(number, cause, sentence, now)
@@ -257,11 +247,11 @@ class _Engine:
 
     def _timeout(self, now: float) -> float:
         times = [queue.next_time(now) for queue in self._flow.queues.values()]
-        return min([LONGEST_WAIT_S, *(time - now for time in times if time is not None)])
+        return min([MAX_WAIT_S, *(time - now for time in times if time is not None)])
 
     def _observe(self, now: float, *, last: bool = False) -> None:
         for name, pool in self._pools.items():
-            self._stage(name).advance(
+            self._statistics.stages[name].advance(
                 now - self._last_observed,
                 workers=pool.ready,
                 running=pool.n_running,
@@ -276,9 +266,6 @@ class _Engine:
             self._last_progress = now
             self._executor.publish(self._statistics)
             self._on_event(Event(EventKind.PROGRESS, data=self._statistics.as_dict()))
-
-    def _stage(self, name: str) -> StageStatistics:
-        return self._statistics.stages[name]
 
     def _pool_of(self, worker: int) -> WorkerPool:
         return next(pool for pool in self._pools.values() if worker in pool)

@@ -1,4 +1,4 @@
-"""The workers of one stage: which are ready, what they run, which have to be replaced."""
+"""The workers of one stage: their state, their batches, and their replacement."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from pipelines.engine.errors import RunStopped
-from pipelines.engine.executors.base import Cause, Entry, Executor
+from pipelines.engine.executors.base import BatchEntry, Executor, LossCause
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.tasks import StageTask
 
 _SETUP_BACKOFF_S = 0.1  # doubled with each failure in a row
 _SETUP_BACKOFF_MAX_S = 60.0
-_SETUP_TRIES = 3  # `setup` raised at least so often in a row, and once per worker, before a stage is given up
-_SETUP_CRASHES = 20  # the same of workers that vanished in `setup`: they may have been killed from outside
+_SETUP_TRIES = 3  # failures of `setup` in a row, and at least one per worker, before the run stops
+_SETUP_CRASHES = 20  # the same limit for workers that vanished during `setup`: they may have been killed from outside
 _CRASH_BACKOFF_MAX_S = 5.0
 
 
@@ -28,8 +28,8 @@ class Batch:
         stage: name of the stage.
         worker: number of the worker.
         tasks: tasks of the batch.
-        alone: whether the worker gets no other batch until this one is back.
-        started: start time; `None` while the batch waits behind another one.
+        alone: whether the worker gets no other batch until this one is finished.
+        started: start time; None while the batch waits behind another one.
     """
 
     ticket: int
@@ -43,17 +43,17 @@ class Batch:
 @dataclass(slots=True, eq=False)
 class _Worker:
     ready: bool = False
-    batches: deque[Batch] = field(default_factory=deque)  # the first one runs
+    batches: deque[Batch] = field(default_factory=deque)  # the first one is running
 
 
 class WorkerPool:
-    """The workers of one stage, of which there are always as many as configured, or replacements on their way.
+    """The workers of one stage; lost workers are replaced.
 
     Args:
         spec: the stage.
-        executor: where the workers are.
-        numbers: source of numbers for workers and batches, unique in the run.
-        start_limit_s: how long the stage may be without any worker.
+        executor: executor that runs the workers.
+        numbers: counter for workers and batches, shared by all stages of the run.
+        start_limit_s: maximum time that the stage may be without a ready worker.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class WorkerPool:
     ) -> None:
         self.spec = spec
         self._executor, self._numbers, self._start_limit_s = executor, numbers, start_limit_s
-        self._size = executor.workers_of(spec)
+        self._size = executor.count_workers(spec)
         self._workers: dict[int, _Worker] = {}
-        self._starts: list[float] = []  # times at which replacements are to be started
-        self._setup_failures = 0  # in a row; those that raised
-        self._setup_crashes = 0  # in a row; those that vanished
+        self._starts: list[float] = []  # heap of the start times of workers to come
+        self._setup_failures = 0  # workers in a row whose `setup` raised
+        self._setup_crashes = 0  # workers in a row that vanished during `setup`
         self._without_since: float | None = None
 
     @property
     def ready(self) -> int:
-        """Workers that take batches."""
+        """Number of ready workers."""
         return sum(worker.ready for worker in self._workers.values())
 
     def __contains__(self, number: int) -> bool:
@@ -78,16 +78,16 @@ class WorkerPool:
 
     @property
     def n_running(self) -> int:
-        """Batches sent and not back."""
+        """Number of batches that were submitted and are not finished."""
         return sum(len(worker.batches) for worker in self._workers.values())
 
     def running_s(self, now: float) -> float:
-        """Seconds that the batches now running have taken so far."""
+        """Return the elapsed seconds of the batches that are running now."""
         heads = (worker.batches[0].started for worker in self._workers.values() if worker.batches)
         return sum(now - started for started in heads if started is not None)
 
     def start(self, now: float) -> None:
-        """Starts all workers."""
+        """Schedule the start of all workers."""
         self._starts = [now] * self._size
         self._without_since = now
 
@@ -106,81 +106,88 @@ class WorkerPool:
             raise RunStopped(
                 "no_worker",
                 f"stage {self.spec.name}: none of {self._size} workers was ready within {self._start_limit_s:g} s; "
-                f"each asks for {self.spec.num_cpus:g} CPU and {self.spec.num_gpus:g} GPU: "
-                "see that the machines offer that, or ask for less",
+                f"each needs {self.spec.num_cpus:g} CPU and {self.spec.num_gpus:g} GPU: "
+                "add machines that offer that, or configure less",
             )
 
     def set_ready(self, number: int) -> None:
-        """Notes that a worker has loaded its models."""
+        """Mark a worker as ready."""
         self._workers[number].ready = True
         self._setup_failures = self._setup_crashes = 0
         self._without_since = None
 
     def free_worker(self) -> tuple[int, bool] | None:
-        """The ready worker with the most free slots and whether it is idle; `None` if all slots are taken."""
+        """Return the ready worker with the most free slots and whether it is idle; None if no slot is free."""
         best, load = -1, self.spec.slots
         for number, worker in self._workers.items():
-            taken = self.spec.slots if worker.batches and worker.batches[0].alone else len(worker.batches)
-            if worker.ready and taken < load:
-                best, load = number, taken
+            used = self.spec.slots if worker.batches and worker.batches[0].alone else len(worker.batches)
+            if worker.ready and used < load:
+                best, load = number, used
         return (best, load == 0) if best >= 0 else None
 
     def submit(self, number: int, tasks: list[StageTask], now: float, *, alone: bool) -> Batch:
-        """Sends a batch to a worker with a free slot; one that is to be `alone`, to an idle worker."""
+        """Send a batch to a worker with a free slot.
+
+        Args:
+            number: number of the worker; it must be idle if the batch is to run alone.
+            tasks: tasks of the batch.
+            now: current time.
+            alone: whether the worker gets no other batch until this one is finished.
+        """
         worker = self._workers[number]
         batch = Batch(next(self._numbers), self.spec.name, number, tasks, alone, None if worker.batches else now)
         worker.batches.append(batch)
         for task in tasks:
             task.runs += 1
         entries = [
-            Entry(task.leader.record, {name: payload.reference for name, payload in task.inputs.items()})
+            BatchEntry(task.leader.record, {name: payload.reference for name, payload in task.inputs.items()})
             for task in tasks
         ]
         self._executor.submit(number, batch.ticket, entries)
         return batch
 
     def finish_batch(self, batch: Batch, now: float) -> None:
-        """Remove a batch that came back."""
+        """Remove a finished batch."""
         batches = self._workers[batch.worker].batches
         batches.remove(batch)
         if batches and batches[0].started is None:
             batches[0].started = now
 
     def overdue(self, now: float) -> list[int]:
-        """Workers whose running batch takes longer than it may."""
+        """Return the workers whose running batch exceeds its time limit."""
         return [number for number, worker in self._workers.items() if worker.batches and self._hangs(worker, now)]
 
     def _hangs(self, worker: _Worker, now: float) -> bool:
         started = worker.batches[0].started
         return started is not None and now - started > self.spec.time_limit_s
 
-    def remove(self, number: int, cause: Cause, sentence: str, now: float) -> list[Batch]:
-        """Replaces a worker that is gone.
+    def remove(self, number: int, cause: LossCause, sentence: str, now: float) -> list[Batch]:
+        """Remove a lost worker and schedule the start of its replacement.
 
         Args:
-            number: of the worker.
-            cause: why it is gone.
-            sentence: the same in words.
-            now: the time.
+            number: number of the worker.
+            cause: why the worker was lost.
+            sentence: description of the cause.
+            now: current time.
 
         Returns:
-            The batches it held; the first one was running, the others had not been begun.
+            The batches of the worker; only the first one was running.
 
         Raises:
             RunStopped: no worker of the stage gets through `setup`.
         """
         worker = self._workers.pop(number)
         start = now
-        if not worker.ready and cause is not Cause.NODE:
-            start += self._setup_lost(cause, sentence)
+        if not worker.ready and cause is not LossCause.NODE:
+            start += self._count_failed_setup(cause, sentence)
         heapq.heappush(self._starts, start)
         if not self.ready and self._without_since is None:
             self._without_since = now
         return list(worker.batches)
 
-    def _setup_lost(self, cause: Cause, sentence: str) -> float:
-        """Counts a worker that did not get ready; returns the seconds to wait before the next one starts."""
-        if cause is Cause.SETUP:
+    def _count_failed_setup(self, cause: LossCause, sentence: str) -> float:
+        """Count a worker that did not get ready; return the seconds to wait before its replacement starts."""
+        if cause is LossCause.SETUP:
             self._setup_failures += 1
         else:
             self._setup_crashes += 1
@@ -189,5 +196,5 @@ class WorkerPool:
         if not self.ready and (failed or self._setup_crashes >= max(_SETUP_CRASHES, self._size)):
             text = f"stage {self.spec.name}: setup failed {n_lost} times in a row and no worker is ready: {sentence}"
             raise RunStopped("setup_failed", text)
-        longest = _SETUP_BACKOFF_MAX_S if cause is Cause.SETUP else _CRASH_BACKOFF_MAX_S
+        longest = _SETUP_BACKOFF_MAX_S if cause is LossCause.SETUP else _CRASH_BACKOFF_MAX_S
         return min(_SETUP_BACKOFF_S * 2**n_lost, longest)

@@ -1,4 +1,4 @@
-"""Carries out what the failure rules decide."""
+"""Recovery from failures: carry out what the failure rules decide."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from manifests.run.outcome import Status
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.errors import RunStopped
-from pipelines.engine.events import Event, EventKind, Listener
-from pipelines.engine.executors.base import Cause
+from pipelines.engine.events import Event, EventCallback, EventKind
+from pipelines.engine.executors.base import LossCause
 from pipelines.engine.failure_policy import (
     Decision,
     DeferVerdict,
@@ -28,13 +28,13 @@ from stages.base import Failed
 
 
 class Recovery:
-    """Returns failed tasks to their queues, ends records, stops the run.
+    """Return failed tasks to their queues, end records, stop the run.
 
     Args:
-        config: retries and back-off.
+        config: limits of retries.
         flow: records in flight.
         statistics: statistics by stage.
-        on_event: called with every failure.
+        on_event: callback for every failure.
     """
 
     def __init__(
@@ -42,40 +42,42 @@ class Recovery:
         config: EngineConfig,
         flow: RecordFlow,
         statistics: Mapping[str, StageStatistics],
-        on_event: Listener,
+        on_event: EventCallback,
     ) -> None:
         self._config, self._flow, self._statistics, self._on_event = config, flow, statistics, on_event
         self._rules = FailureRules(config)
         self._deferred: dict[StageTask, DeferVerdict] = {}
-        self._never_succeeded: Counter[str] = Counter()  # records quarantined by stages that have not succeeded once
+        self._never_succeeded: Counter[str] = Counter()  # records quarantined by stages without a single success
 
-    def outcome_failed(self, task: StageTask, failed: Failed) -> None:
+    def handle_failed_outcome(self, task: StageTask, failed: Failed) -> None:
         """Handle a failure that a stage returned for one record."""
-        decision = self._rules.of_outcome(task, failed)
+        decision = self._rules.decide_on_outcome(task, failed)
         if isinstance(decision, Retry):
             self._report_retry([task], failed.code, failed.sentence)
         self._carry_out([decision])
 
-    def batch_failed(self, batch: Batch, tasks: list[StageTask], failed: Failed, seconds: float) -> None:
-        """Handle a stage that raised for a batch, or ran out of memory for some tasks of one."""
+    def handle_failed_batch(self, batch: Batch, tasks: list[StageTask], failed: Failed, seconds: float) -> None:
+        """Handle a stage that raised for a batch, or ran out of memory for some of its tasks."""
         self._statistics[batch.stage].lost_s += seconds
         self._report_retry(tasks, failed.code, failed.sentence)
-        self._carry_out(self._rules.of_batch(tasks, failed, batch_size=len(batch.tasks)))
+        self._carry_out(self._rules.decide_on_batch(tasks, failed, batch_size=len(batch.tasks)))
 
-    def payload_lost(self, batch: Batch, sentence: str) -> None:
+    def handle_lost_payload(self, batch: Batch, sentence: str) -> None:
         """Handle a batch that could not start because inputs are lost."""
-        _uncount_run(batch)
+        _subtract_run(batch)
         self._report_retry(batch.tasks, "payload_lost", sentence)
-        self._carry_out(self._rules.of_lost_payload(batch.tasks, sentence))
+        self._carry_out(self._rules.decide_on_lost_payload(batch.tasks, sentence))
 
-    def worker_lost(self, stage: str, batches: Sequence[Batch], cause: Cause, sentence: str, now: float) -> None:
+    def handle_lost_worker(
+        self, stage: str, batches: Sequence[Batch], cause: LossCause, sentence: str, now: float
+    ) -> None:
         """Handle a lost worker.
 
         Args:
             stage: stage of the worker.
             batches: batches of the worker; only the first one was running.
             cause: why the worker is lost.
-            sentence: the cause in words.
+            sentence: description of the cause.
             now: current time.
         """
         statistics = self._statistics[stage]
@@ -85,18 +87,19 @@ class Recovery:
             statistics.lost_s += now - batches[0].started
         data = {"cause": cause.value, "sentence": sentence, "records": [task.leader.record.id for task in tasks]}
         self._on_event(Event(EventKind.WORKER_LOST, stage, data))
-        self._carry_out(self._rules.of_lost_worker(tasks, cause, sentence))
+
+        self._carry_out(self._rules.decide_on_lost_worker(tasks, cause, sentence))
         for batch in batches[1:]:
-            _uncount_run(batch)
+            _subtract_run(batch)
             self._carry_out([Retry(batch.tasks)])
 
     def retry_due(self, group: list[StageTask]) -> None:
-        """Retry, or give the deferred verdict on, tasks whose delay is over."""
+        """Retry tasks whose delay is over, or decide about them if their verdict was deferred."""
         deferred = self._deferred.pop(group[0], None)
         if deferred is None:
             self._flow.queues[group[0].stage].put_back(group)
         else:
-            self._carry_out([self._rules.verdict(deferred)])
+            self._carry_out([self._rules.decide_deferred(deferred)])
 
     def _carry_out(self, decisions: Sequence[Decision]) -> None:
         now = time.monotonic()
@@ -123,14 +126,14 @@ class Recovery:
         if reject.status is Status.QUARANTINED and not self._statistics[stage].records:
             self._never_succeeded[stage] += 1
             if self._never_succeeded[stage] >= self._config.give_up_after:
-                found = f"stage {stage}: the first {self._never_succeeded[stage]} records were all quarantined"
-                raise RunStopped("stage_hopeless", f"{found}, the last one: {reject.sentence}")
+                problem = f"stage {stage}: the first {self._never_succeeded[stage]} records were all quarantined"
+                raise RunStopped("stage_hopeless", f"{problem}, the last one: {reject.sentence}")
 
     def _report_retry(self, tasks: Sequence[StageTask], code: str, sentence: str) -> None:
         data = {"records": [task.leader.record.id for task in tasks], "code": code, "sentence": sentence}
         self._on_event(Event(EventKind.BATCH_RETRIED, tasks[0].stage, data))
 
 
-def _uncount_run(batch: Batch) -> None:
+def _subtract_run(batch: Batch) -> None:
     for task in batch.tasks:
         task.runs -= 1

@@ -1,4 +1,4 @@
-"""What a run did so far, for progress, reports and tuning."""
+"""Statistics of a run for progress, reports and tuning."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from manifests.run.outcome import Status
 from pipelines.engine.graph import StageSpec
+from pipelines.engine.tasks import Rejection
 from stages.base import Fact, WorkUnit
 
-# Facts whose sum over records says something. That of the widths of pictures, or of the faces in them, does not.
-AMOUNTS = frozenset({"frames", "seconds", "windows", "bytes", "video_bytes"})
+# Facts that are additive over records, unlike e.g. the width of a picture.
+ADDITIVE_FACTS = frozenset({"frames", "seconds", "windows", "bytes", "video_bytes"})
 
 
 @dataclass
 class StageStatistics:
-    """Of one stage. Seconds are summed over its workers.
+    """Statistics of one stage; seconds are summed over its workers.
 
     Attributes:
-        batch_size, num_gpus: as configured; GPUs of one worker.
-        unit, uses_gpu: as the stage declares them, for estimates.
-        workers: that are ready.
-        records: results, each counted once however many records share it.
-        batches: that came back.
-        filled: records in these batches.
-        shared: records that were served with a result computed for another one.
-        failed, quarantined: records that ended here.
-        busy_s: seconds inside `run`, of batches that came back.
-        running_s: seconds that the batches now running have taken so far.
-        demand_s: seconds for which there was a batch for a ready worker to run, running or waiting.
+        batch_size, num_gpus: configured batch size, and GPUs of one worker.
+        unit, uses_gpu: declarations of the stage, for estimates.
+        workers: number of ready workers.
+        records: number of results; a result that several records share counts once.
+        batches: number of finished batches.
+        filled: number of records in these batches.
+        shared: number of records that reused a result computed for another record.
+        failed, quarantined: number of records that ended at this stage.
+        busy_s: seconds inside `run`, of finished batches.
+        running_s: elapsed seconds of the batches that are running now.
+        demand_s: seconds during which a ready worker had a batch to run, whether running or waiting.
         wait_s: seconds that records waited for a worker or for their batch to fill.
         lost_s: seconds without a result: batches that raised, or were lost with their worker.
-        retries: records sent again.
-        worker_crashes: lost workers.
-        queue_depth, queue_depth_max: records that wait.
-        running: batches sent and not back.
-        totals: sums of the facts named in `AMOUNTS`.
+        retries: number of records that were run again.
+        worker_crashes: number of lost workers.
+        queue_depth, queue_depth_max: number of waiting records, now and at most.
+        running: number of batches that were submitted and are not finished.
+        totals: sums of the facts named in `ADDITIVE_FACTS`.
     """
 
     batch_size: int = 1
@@ -63,37 +65,43 @@ class StageStatistics:
     totals: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spec: StageSpec) -> StageStatistics:
+    def for_stage(cls, spec: StageSpec) -> StageStatistics:
         """Return empty statistics of a stage."""
         declared = spec.stage
         uses_gpu = declared.resources.gpu > 0
         return cls(batch_size=spec.batch_size, num_gpus=spec.num_gpus, unit=declared.unit, uses_gpu=uses_gpu)
 
+    def add_batch(self, n_records: int, seconds: float) -> None:
+        """Count a finished batch."""
+        self.batches += 1
+        self.filled += n_records
+        self.busy_s += seconds
+
     @property
     def batch_fill(self) -> float:
-        """How full batches were, 0 to 1."""
+        """Mean fill of the batches, 0 to 1."""
         return self.filled / (self.batches * self.batch_size) if self.batches else 0.0
 
     @property
     def busy_fraction(self) -> float:
-        """How much of the time workers were inside `run` while there was something to run, 0 to 1."""
+        """Fraction of the time with work to do that workers spent inside `run`, 0 to 1."""
         return min(1.0, (self.busy_s + self.running_s) / self.demand_s) if self.demand_s > 0 else 0.0
 
     def add_facts(self, facts: Mapping[str, Fact]) -> None:
-        """Adds the amounts of one result."""
-        for name in AMOUNTS & facts.keys():
+        """Add the additive facts of one result."""
+        for name in ADDITIVE_FACTS & facts.keys():
             if isinstance(value := facts[name], int | float):
                 self.totals[name] = self.totals.get(name, 0) + value
 
     def advance(self, dt: float, *, workers: int, running: int, running_s: float, queue_depth: int) -> None:
-        """Counts the time since the last call and notes the present state.
+        """Account for the time since the last call, then store the current state.
 
         Args:
-            dt: seconds since the last call, in which the state noted then held.
-            workers: that are ready.
-            running: batches sent and not back.
-            running_s: seconds that the batches now running have taken so far.
-            queue_depth: records that wait.
+            dt: seconds since the last call.
+            workers: number of ready workers.
+            running: number of batches that were submitted and are not finished.
+            running_s: elapsed seconds of the batches that are running now.
+            queue_depth: number of waiting records.
         """
         waiting_batches = -(-self.queue_depth // self.batch_size)
         self.demand_s += dt * min(self.workers, self.running + waiting_batches)
@@ -103,15 +111,15 @@ class StageStatistics:
 
 @dataclass
 class RunStatistics:
-    """Of a whole run.
+    """Statistics of a whole run.
 
     Attributes:
-        elapsed_s: since the run began.
-        admitted: records taken from the manifest.
-        in_flight: records between the first and the last stage.
+        stages: statistics by name of the stage, in order.
+        elapsed_s: seconds since the start of the run.
+        admitted: number of records admitted from the manifest.
+        in_flight: number of records between the first and the last stage.
         bytes_in_flight: size of the payloads that they hold, as far as stages report `bytes`.
-        ok, failed, quarantined: records finished.
-        stages: by name, in order.
+        ok, failed, quarantined: number of finished records by status.
     """
 
     stages: dict[str, StageStatistics]
@@ -125,11 +133,22 @@ class RunStatistics:
 
     @property
     def finished(self) -> int:
-        """Records that have left."""
+        """Number of finished records."""
         return self.ok + self.failed + self.quarantined
 
+    def add_finished(self, rejection: Rejection | None) -> None:
+        """Count a record that has left the pipeline."""
+        if rejection is None:
+            self.ok += 1
+        elif rejection.status is Status.FAILED:
+            self.failed += 1
+            self.stages[rejection.stage].failed += 1
+        else:
+            self.quarantined += 1
+            self.stages[rejection.stage].quarantined += 1
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, for JSON; independent of what happens later."""
+        """Return a copy as plain values for JSON."""
         data = dataclasses.asdict(self)
         for name, stage in self.stages.items():
             data["stages"][name] |= {"batch_fill": stage.batch_fill, "busy_fraction": stage.busy_fraction}

@@ -1,4 +1,4 @@
-"""What the driver knows of a record while it is on its way."""
+"""Records in flight, their payloads, and the tasks that workers run for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.base import Fact
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a record ended before the last stage."""
+    """The reason why a record ended before the last stage."""
 
     status: Status
     stage: str
@@ -23,15 +23,15 @@ class Rejection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
+class FinishedRecord:
     """A record that has left the pipeline.
 
     Attributes:
         record: the record.
-        rejection: why it failed; `None` if it is ok.
-        attempts: most runs that one stage needed for it; 1 if nothing went wrong.
-        seconds: by output, its share of the batches that it was computed in; 0 where it shared a result.
-        facts: by output, what the stage reported about it.
+        rejection: reason of the failure; None if the record is ok.
+        attempts: maximum number of runs that one stage needed; 1 if nothing failed.
+        seconds: by output, the record's share of the duration of its batches; 0 where it shared a result.
+        facts: by output, the facts that the stage reported.
     """
 
     record: Record
@@ -42,12 +42,12 @@ class Finished:
 
     @property
     def status(self) -> Status:
-        """How it ended."""
+        """Status of the record."""
         return self.rejection.status if self.rejection else Status.OK
 
 
 class Payload:
-    """A result that lies with the workers; the driver holds a reference, and with it keeps the result alive."""
+    """A result that is stored by the workers; the reference that the driver holds keeps it alive."""
 
     __slots__ = ("__weakref__", "facts", "lost", "n_bytes", "reference")
 
@@ -65,14 +65,14 @@ class RecordState:
 
     Attributes:
         record: the record.
-        route: the stages that it passes; one for each output.
-        payloads: by output, what stages further down still need.
-        facts, seconds: by output, for the record's row.
-        done: outputs of stages passed.
+        route: stages that the record passes, one for each output.
+        payloads: by output, payloads that later stages still need.
+        facts, seconds: by output, values for the outcome row.
+        done: outputs of finished stages.
         pending: outputs of stages that wait for a worker, run, or wait for a shared result.
-        attempts: most runs that one stage needed.
-        replays: how often a payload of it was lost.
-        closed: it has left the pipeline; what still runs for it is ignored.
+        attempts: maximum number of runs that one stage needed.
+        replays: number of times that a payload was lost.
+        closed: whether the record has left the pipeline; results that arrive later are ignored.
     """
 
     record: Record
@@ -95,14 +95,14 @@ class StageTask:
         stage: name of the stage.
         waiters: records that get the result.
         inputs: payloads by output.
-        key: key by which the result is shared; `None` if it is not.
+        key: key by which the result is shared; None if it is not.
         bucket: value that all tasks of a batch have in common.
         waiting_since: time at which the task was queued.
         runs: number of times that a worker started it.
         io_failures: number of failures of a file or service.
         solo_failures: number of times that it crashed its worker, raised or ran out of memory alone in its batch.
         worker_crashes: number of workers lost by an unknown cause while they ran it.
-        other_crashes: number of workers lost without it, when it was last suspected.
+        other_crashes: number of workers lost in other tasks at the time when this one was last suspected.
     """
 
     stage: str
@@ -124,5 +124,5 @@ class StageTask:
 
     @property
     def leader(self) -> RecordState:
-        """The record that it is computed with."""
+        """The record whose inputs the task uses."""
         return next((state for state in self.waiters if not state.closed), self.waiters[0])

@@ -1,13 +1,16 @@
-"""Every option of a run over a manifest."""
+"""The options of a run over a manifest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
+from joyvasa.bundles import bundle_names
 from joyvasa.errors import ConfigError
 from joyvasa.metrics import METRIC_NAMES, METRICS_BUNDLE, check_metric_name
+from joyvasa.mode import Mode
 from joyvasa.models import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
 from manifests.run.manifest_file import SHARD_RECORDS
@@ -17,7 +20,7 @@ from pipelines.engine.executors import check_executor
 
 @dataclass(frozen=True)
 class StageOptions:
-    """What replaces the declaration of one stage, see `stages.base.Stage`; None keeps what the stage declares."""
+    """Options that override the declarations of one stage, see `stages.base.Stage`; None keeps the declared value."""
 
     batch_size: int | None = None  # largest number of records in one call
     workers: int | None = None  # number of worker processes
@@ -28,7 +31,7 @@ class StageOptions:
 
 @dataclass(frozen=True)
 class RayOptions:
-    """Where Ray is."""
+    """The Ray cluster of a run."""
 
     # address of a running cluster: `auto`, `host:6379`; null: `RAY_ADDRESS` if set, else start Ray on this machine
     address: str | None = None
@@ -40,10 +43,10 @@ class RayOptions:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Every option of a run.
+    """The options of a run.
 
     Raises:
-        ConfigError: `config_invalid`, and what the parts raise.
+        ConfigError: `config_invalid`, and the errors of the nested options.
     """
 
     animation: AnimationConfig = field(default_factory=AnimationConfig)
@@ -70,14 +73,27 @@ class RunConfig:
         if self.shard_size < 1:
             raise ConfigError("config_invalid", f"shard_size is {self.shard_size}; expected at least 1")
         if self.animation.mode != "human":
-            found = f"animation.mode is {self.animation.mode}, which a run takes from each row"
-            raise ConfigError("config_invalid", f"{found}; expected the column mode in the manifest: name it there")
+            problem = f"animation.mode is {self.animation.mode}, but a run reads the mode of each row"
+            raise ConfigError("config_invalid", f"{problem}; expected the column mode in the manifest: set it there")
         for name in self.metric_names:
             check_metric_name(name)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The metrics that are wanted, each once."""
+        """Names of the selected metrics, without duplicates."""
         if isinstance(self.metrics, str):
             return METRIC_NAMES if self.metrics == "all" else ()
         return tuple(dict.fromkeys(self.metrics))
+
+    def animation_for(self, mode: Mode) -> AnimationConfig:
+        """Return the options of the method for rows of one mode."""
+        return replace(self.animation, mode=mode)
+
+    def with_absolute_paths(self) -> RunConfig:
+        """Return the options with absolute paths of model folders, which are valid in any working directory."""
+        animation = replace(self.animation, models=_resolve_models(self.animation.models))
+        return replace(self, animation=animation, metric_models=_resolve_models(self.metric_models))
+
+
+def _resolve_models(models: str) -> str:
+    return models if models in bundle_names() else str(Path(models).expanduser().resolve())

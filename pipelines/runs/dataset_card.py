@@ -1,4 +1,4 @@
-"""What a data set holds and what was left out, in numbers and for people."""
+"""The card of a data set: statistics of its clips and of the rejected segments, as numbers and as Markdown."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from joyvasa.training.clips import MAX_CLIP_S, SPLITS
 from joyvasa.training.dataset_files import DatasetCard
 from manifests.run.outcome import STATUSES
 
-LENGTHS_S = (0, 10, 20, 30, 40, 50, MAX_CLIP_S)  # bounds of the classes of clip lengths
+LENGTHS_S = (0, 10, 20, 30, 40, 50, MAX_CLIP_S)  # edges of the histogram of clip lengths
 
 
 @dataclass
-class Tally:
-    """Counts over the tables of clips of all shards."""
+class DatasetStats:
+    """Counts over the clip tables of all shards."""
 
-    videos: Counter[str] = field(default_factory=Counter)  # by status
-    rejected: Counter[str] = field(default_factory=Counter)  # stretches by reason
+    videos: Counter[str] = field(default_factory=Counter)  # recordings by status
+    rejected: Counter[str] = field(default_factory=Counter)  # rejected segments by reason
     rejected_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # their seconds, as far as known
-    lengths: Counter[int] = field(default_factory=Counter)  # clips by class of their length
-    sources: set[int] = field(default_factory=set)  # 64 bits of the hash of each recording with clips
+    lengths: Counter[int] = field(default_factory=Counter)  # clips by bin of their length
+    sources: set[int] = field(default_factory=set)  # first 64 bits of the hash of each recording with clips
 
     def add(self, table: pa.Table) -> None:
-        """Counts the rows of a shard."""
+        """Count the rows of a shard."""
         statuses: dict[str, str] = {}
         for row in table.to_pylist():
             record = row["record_id"]
             if row["status"] == "ok":
                 statuses[record] = "ok"
                 self.sources.add(int(row["source"][:16], 16))
-                place = int(np.searchsorted(LENGTHS_S, row["duration_s"], side="left"))
-                self.lengths[min(place, len(LENGTHS_S) - 1)] += 1
+                index = int(np.searchsorted(LENGTHS_S, row["duration_s"], side="left"))
+                self.lengths[min(index, len(LENGTHS_S) - 1)] += 1
                 continue
             statuses.setdefault(record, row["status"])
             self.rejected[row["code"]] += 1
@@ -45,16 +45,16 @@ class Tally:
 
     @property
     def repeated(self) -> int:
-        """Recordings with clips that have the content of another one."""
+        """Number of recordings with clips whose content equals that of another recording."""
         return self.videos["ok"] - len(self.sources)
 
-    def told(self) -> str:
-        """The recordings and why parts were rejected, in words."""
+    def summarize(self) -> str:
+        """Return the number of recordings and the reasons of rejections as text."""
         reasons = ", ".join(f"{code} {count}" for code, count in self.rejected.most_common())
         return f"{sum(self.videos.values()):,} recordings ({reasons})"
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain values, for `dataset.yaml`."""
+        """Return plain values for `dataset.yaml`."""
         rejected = {
             code: {"stretches": count, "hours": round(self.rejected_s[code] / 3600, 4)}
             for code, count in sorted(self.rejected.items())
@@ -63,39 +63,40 @@ class Tally:
         return {"recordings": videos, "repeated_recordings": self.repeated, "rejected": rejected}
 
 
-def card_text(card: DatasetCard, tally: Tally, template: dict[str, np.ndarray]) -> str:
-    """The card of a data set as Markdown.
+def format_card(card: DatasetCard, stats: DatasetStats, template: dict[str, np.ndarray]) -> str:
+    """Format the card of a data set as Markdown.
 
     Args:
-        card: of the data set.
-        tally: of its recordings.
-        template: its statistics, by the names of JoyVASA's template.
+        card: card of the data set.
+        stats: statistics of the recordings.
+        template: statistics of the motion, by the names of JoyVASA's template.
     """
-    recordings = sum(tally.videos.values())
+    recordings = sum(stats.videos.values())
     extractor = card.extractor["name"]
     lines = [
         "# Data set of face motion and speech",
         "",
         f"{sum(card.clips.values()):,} clips, {card.hours:.2f} hours, at {card.frames_per_second} frames a second with "
-        f"16 kHz mono sound, from {tally.videos['ok']:,} of {recordings:,} recordings. Motion of {card.keypoints} "
-        f"keypoints by the motion extractor of `{extractor}`.",
+        f"16 kHz mono sound, from {stats.videos['ok']:,} of {recordings:,} recordings. Motion of {card.keypoints} "
+        f"keypoints from the motion extractor of `{extractor}`.",
         "",
         *_table(
             ("split", "clips", "hours"),
             [(name, f"{card.clips[name]:,}", f"{_hours(card, name):.3f}") for name in SPLITS],
         ),
-        "The split of a recording follows from the hash of its file alone, so adding recordings moves none.",
+        "The hash of its file alone determines the split of a recording, so adding recordings moves no other.",
     ]
-    if tally.repeated:
-        lines += ["", f"{tally.repeated:,} recordings have the content of another one; both are in the same split."]
+    if stats.repeated:
+        lines += ["", f"{stats.repeated:,} recordings are copies of another one; both are in the same split."]
+
     lines += ["", "## Left out", ""]
     lines += _table(
         ("reason", "parts", "hours"),
-        [(code, f"{count:,}", f"{tally.rejected_s[code] / 3600:.3f}") for code, count in tally.rejected.most_common()],
+        [(code, f"{count:,}", f"{stats.rejected_s[code] / 3600:.3f}") for code, count in stats.rejected.most_common()],
     )
     lines += [
-        "Each part has a row with its reason in `shards/*/clips.parquet`; a recording that could not be read counts "
-        "no hours.",
+        "Each part has a row with its reason in `shards/*/clips.parquet`; recordings that could not be read count no "
+        "hours.",
         "",
         "## Length of clips",
         "",
@@ -103,18 +104,20 @@ def card_text(card: DatasetCard, tally: Tally, template: dict[str, np.ndarray]) 
     lines += _table(
         ("seconds", "clips"),
         [
-            (f"{low:g} to {high:g}", f"{tally.lengths[place]:,}")
-            for place, (low, high) in enumerate(pairwise(LENGTHS_S), start=1)
+            (f"{low:g} to {high:g}", f"{stats.lengths[index]:,}")
+            for index, (low, high) in enumerate(pairwise(LENGTHS_S), start=1)
         ],
     )
+
     lines += ["## Motion", ""]
-    lines += _table(("of all frames", "mean", "deviation", "least", "largest"), _distributions(template))
+    lines += _table(("all frames", "mean", "deviation", "minimum", "maximum"), _motion_rows(template))
     lines += [
-        "Angles in degrees; translation where the crop spans -1 to 1; expression over all its numbers; eye and lip are "
-        "height over width of the opening." + ("" if "mean_lip" in template else " Eyes and lips were not measured."),
+        "Angles are in degrees, translations in units of half a crop; expression is over all its coefficients; eye and "
+        "lip are the height of the opening over its width."
+        + ("" if "mean_lip" in template else " Eyes and lips were not measured."),
         "",
-        "Made by `joyvasa prepare`. Whoever is seen and heard in it has rights: see to their consent and to the "
-        "licenses of the recordings.",
+        "Prepared by `joyvasa prepare`. Make sure that the people seen and heard consent, and that the licenses of the "
+        "recordings allow the intended use.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -123,28 +126,28 @@ def _hours(card: DatasetCard, split: str) -> float:
     return card.frames[split] / card.frames_per_second / 3600
 
 
-def _distributions(template: dict[str, np.ndarray]) -> list[tuple[str, ...]]:
+def _motion_rows(template: dict[str, np.ndarray]) -> list[tuple[str, ...]]:
+    """Return the statistics of each motion coefficient as table rows."""
+    labels = {
+        **{name: (name,) for name in ("pitch", "yaw", "roll", "scale", "lip")},
+        "t": ("translation x", "translation y", "translation z"),
+        "eyes": ("eye left", "eye right"),
+    }
     rows: list[tuple[str, ...]] = []
-    for name, shown in {"pitch": "pitch", "yaw": "yaw", "roll": "roll", "scale": "scale", "lip": "lip"}.items():
+    for name, components in labels.items():
         if f"mean_{name}" in template:
-            rows.append(_numbers(shown, template, name, 0))
-    for name, shown in {"t": ("x", "y", "z"), "eyes": ("left", "right")}.items():
-        if f"mean_{name}" in template:
-            word = "translation" if name == "t" else "eye"
-            rows += [_numbers(f"{word} {side}", template, name, place) for place, side in enumerate(shown)]
+            for index, label in enumerate(components):
+                values = (float(template[f"{kind}_{name}"].ravel()[index]) for kind in ("mean", "std", "min", "max"))
+                rows.append((label, *(f"{value:.4f}" for value in values)))
+
+    # The variance over all coefficients of the expression is the mean variance plus the variance of the means.
     mean, deviation = template["mean_exp"].ravel(), template["std_exp"].ravel()
-    # All numbers of an expression count alike: the variance is that within each plus that between their means.
-    whole = float(np.sqrt((deviation**2).mean() + mean.var()))
-    ends = float(template["min_exp"].min()), float(template["max_exp"].max())
-    rows.append(("expression", *(f"{value:.4f}" for value in (float(mean.mean()), whole, *ends))))
+    pooled = float(np.sqrt((deviation**2).mean() + mean.var()))
+    bounds = float(template["min_exp"].min()), float(template["max_exp"].max())
+    rows.append(("expression", *(f"{value:.4f}" for value in (float(mean.mean()), pooled, *bounds))))
     return rows
 
 
-def _numbers(shown: str, template: dict[str, np.ndarray], name: str, place: int) -> tuple[str, ...]:
-    values = (float(template[f"{kind}_{name}"].ravel()[place]) for kind in ("mean", "std", "min", "max"))
-    return (shown, *(f"{value:.4f}" for value in values))
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    lines = [head, tuple("---" if not at else "---:" for at in range(len(head))), *rows]
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    lines = [header, tuple("---" if not index else "---:" for index in range(len(header))), *rows]
     return [f"| {' | '.join(line)} |" for line in lines] + [""]

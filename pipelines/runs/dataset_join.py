@@ -1,4 +1,4 @@
-"""Clips of single recordings become the shards of a data set, its tables and its card."""
+"""Join the clips of single recordings into the shards of a data set, its tables and its card."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from manifests.run.folder import RunFolder
 from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import outcomes_from_table
 from manifests.storage import Storage
-from pipelines.runs.dataset_card import Tally, card_text
+from pipelines.runs.dataset_card import DatasetStats, format_card
 from stages.recording_files import RecordingFiles, SegmentRow
 
 README = "README.md"
-ROWS = pa.schema(
+CLIP_SCHEMA = pa.schema(
     [
         pa.field("record_id", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
@@ -39,117 +39,123 @@ ROWS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What a data set came to."""
+class PreparedDataset:
+    """A prepared data set: its card, and statistics of the recordings."""
 
     card: DatasetCard
-    tally: Tally
+    stats: DatasetStats
 
 
-def join_shards(folder: RunFolder, n_shards: int, bundle: Bundle, *, on_shard: Callable[[], object]) -> Prepared:
-    """Makes the data set whole. Every shard of the run is finished, and its lock is held.
+def join_shards(folder: RunFolder, n_shards: int, bundle: Bundle, *, on_shard: Callable[[], object]) -> PreparedDataset:
+    """Join the clips of a run, whose shards are all finished and whose lock is held, into a data set.
 
-    It may be called again after a kill at any moment, and after recordings were run again.
+    The function may run again after a crash at any point, and after recordings were run again.
 
     Args:
-        folder: of the run, which becomes that of the data set.
-        n_shards: number of its shards.
-        bundle: of the motion extractor.
-        on_shard: called now and then.
+        folder: run folder, which becomes the folder of the data set.
+        n_shards: number of shards of the run.
+        bundle: bundle with the motion extractor.
+        on_shard: callback after every joined shard.
 
     Raises:
-        InputError: `dataset_empty`, or what reading clips raises.
+        InputError: `dataset_empty`, `clips_lost`, or the clips cannot be read.
         ManifestError: `output_unwritable`.
     """
-    storage, tally = folder.storage, Tally()
-    stale = [number for number in range(n_shards) if _stale(folder, number)]
+    storage, stats = folder.storage, DatasetStats()
+    stale = [number for number in range(n_shards) if _is_stale(folder, number)]
     if stale:
-        storage.remove(CARD)  # the data set is none while its shards change
-    keypoints = count_keypoints(bundle.network("motion_extractor"))
+        storage.remove(CARD)  # without its card the folder is not a data set while shards change
+    keypoints = count_keypoints(bundle.load_network("motion_extractor"))
     for name in storage.names(SHARDS):
         if name.startswith(PARTIAL):
             storage.remove(f"{SHARDS}/{name}")
+
     for number in stale:
         _join(folder, number, keypoints)
         on_shard()
     for number in range(n_shards):
-        tally.add(pq.read_table(io.BytesIO(storage.read(rows_path(folder, number)))))
+        stats.add(pq.read_table(io.BytesIO(storage.read(clip_rows_path(folder, number)))))
+
     writer = DatasetWriter(storage, frames_per_second=FRAMES_PER_SECOND, keypoints=keypoints)
     extractor = {"name": bundle.name, "fingerprint": bundle.fingerprint(["motion_extractor"])}
     try:
-        card = writer.finish(extractor=extractor, about=tally.as_dict())
+        card = writer.finish(extractor=extractor, about=stats.as_dict())
     except InputError as error:
         if error.code != "dataset_empty":
             raise
-        raise InputError("dataset_empty", f"{storage.root}: no clip came out of {tally.told()}") from None
-    storage.write(README, card_text(card, tally, Dataset(storage).template_arrays()).encode())
-    return Prepared(card, tally)
+        raise InputError("dataset_empty", f"{storage.root}: no clip came out of {stats.summarize()}") from None
+    storage.write(README, format_card(card, stats, Dataset(storage).load_template_arrays()).encode())
+    return PreparedDataset(card, stats)
 
 
-def rows_path(folder: RunFolder, shard: int) -> str:
-    """The table of the clips of a shard, and of what was rejected."""
+def clip_rows_path(folder: RunFolder, shard: int) -> str:
+    """Return the path of a shard's table of clips and rejected segments."""
     return f"{folder.shard_folder(shard)}/clips.parquet"
 
 
-def _stale(folder: RunFolder, shard: int) -> bool:
-    """Whether recordings of a shard were run since it was joined."""
-    parts = RecordingFiles(folder.storage)
-    return not folder.storage.exists(rows_path(folder, shard)) or bool(folder.storage.names(parts.folder(shard)))
+def _is_stale(folder: RunFolder, shard: int) -> bool:
+    """Return whether recordings of a shard were run since it was joined."""
+    files = RecordingFiles(folder.storage)
+    return not folder.storage.exists(clip_rows_path(folder, shard)) or bool(folder.storage.names(files.folder(shard)))
 
 
 def _join(folder: RunFolder, shard: int, keypoints: int) -> None:
-    """Joins what the recordings of a shard left; kept rows of an earlier join stand where there is nothing new.
+    """Join the files of the recordings of a shard; recordings without new files keep the rows of an earlier join.
 
-    Shard and table are in place before what they were made of is removed, so nothing is lost in between.
+    The files are removed after shard and table have been written, so that a crash loses nothing.
     """
-    storage, parts = folder.storage, RecordingFiles(folder.storage)
+    storage, files = folder.storage, RecordingFiles(folder.storage)
     writer = DatasetWriter(storage, frames_per_second=FRAMES_PER_SECOND, keypoints=keypoints)
     outcomes = list(outcomes_from_table(folder.read_records(shard)))
-    earlier = _earlier(folder, shard)
+
+    joined_rows = _read_joined_rows(folder, shard)
     rows: dict[str, list[SegmentRow]] = {}
     for outcome in outcomes:
-        found = parts.rows(shard, outcome.record_id)
-        rows[outcome.record_id] = _checked(outcome, earlier.get(outcome.record_id) if found is None else found)
-    writer.write_shard(shard, _clips(storage, parts, shard, outcomes, rows))
-    storage.write(rows_path(folder, shard), _table(rows, outcomes))
-    storage.remove(parts.folder(shard))
+        new_rows = files.read_rows(shard, outcome.record_id)
+        segments = joined_rows.get(outcome.record_id) if new_rows is None else new_rows
+        if not segments or any(row.clip_id for row in segments) != (outcome.status == "ok"):
+            segments = [SegmentRow(code=outcome.error_code, sentence=outcome.error)]  # the whole recording
+        rows[outcome.record_id] = segments
+
+    writer.write_shard(shard, _read_clips(storage, files, shard, outcomes, rows))
+    storage.write(clip_rows_path(folder, shard), _table(rows, outcomes))
+    storage.remove(files.folder(shard))
 
 
-def _checked(outcome: RecordOutcome, rows: list[SegmentRow] | None) -> list[SegmentRow]:
-    """The rows of a recording, or one for all of it where it was given up."""
-    if rows and any(row.clip_id for row in rows) == (outcome.status == "ok"):
-        return rows
-    return [SegmentRow(code=outcome.error_code, sentence=outcome.error)]
-
-
-def _clips(
-    storage: Storage, parts: RecordingFiles, shard: int, outcomes: list[RecordOutcome], rows: Mapping[str, list[SegmentRow]]
+def _read_clips(
+    storage: Storage,
+    files: RecordingFiles,
+    shard: int,
+    outcomes: list[RecordOutcome],
+    rows: Mapping[str, list[SegmentRow]],
 ) -> Iterator[ClipRecord]:
-    """The clips of all recordings of a shard, in the order of the manifest."""
+    """Yield the clips of all recordings of a shard in the order of the manifest."""
     for outcome in outcomes:
-        wanted = frozenset(row.clip_id for row in rows[outcome.record_id] if row.clip_id)
-        if not wanted and outcome.status == "ok":
-            found = f"{storage.root}: record {outcome.record_id[:80]!r} is ok and has no clips"
-            raise InputError("clips_lost", f"{found}; expected at least one: prepare the data set again")
-        if not wanted:
+        clip_ids = frozenset(row.clip_id for row in rows[outcome.record_id] if row.clip_id)
+        if not clip_ids and outcome.status == "ok":
+            problem = f"{storage.root}: record {outcome.record_id[:80]!r} is ok and has no clips"
+            raise InputError("clips_lost", f"{problem}; expected at least one: prepare the data set again")
+        if not clip_ids:
             continue
-        own = parts.clips(shard, outcome.record_id)
-        new = own.exists(DatasetWriter.shard_path(0))
-        files, path = (own, DatasetWriter.shard_path(0)) if new else (storage, DatasetWriter.shard_path(shard))
+
+        # Clips are in new files of the recording, or else in the shard of an earlier join.
+        source, path = files.clip_storage(shard, outcome.record_id), DatasetWriter.shard_path(0)
+        if not source.exists(path):
+            source, path = storage, DatasetWriter.shard_path(shard)
         n_clips = 0
         with contextlib.suppress(FileNotFoundError):
-            for clip in read_shard_clips(files, path, only=wanted):
+            for clip in read_shard_clips(source, path, only=clip_ids):
                 n_clips += 1
                 yield clip
-        if n_clips != len(wanted):
-            found = f"{storage.root}: record {outcome.record_id[:80]!r} has {n_clips} of its {len(wanted)} clips"
-            raise InputError("clips_lost", f"{found}; expected all: prepare the data set again")
+        if n_clips != len(clip_ids):
+            problem = f"{storage.root}: record {outcome.record_id[:80]!r} has {n_clips} of its {len(clip_ids)} clips"
+            raise InputError("clips_lost", f"{problem}; expected all: prepare the data set again")
 
 
-def _earlier(folder: RunFolder, shard: int) -> dict[str, list[SegmentRow]]:
-    """Rows of an earlier join by recording."""
+def _read_joined_rows(folder: RunFolder, shard: int) -> dict[str, list[SegmentRow]]:
+    """Return the rows of an earlier join by recording."""
     try:
-        table = pq.read_table(io.BytesIO(folder.storage.read(rows_path(folder, shard))))
+        table = pq.read_table(io.BytesIO(folder.storage.read(clip_rows_path(folder, shard))))
     except FileNotFoundError:
         return {}
     rows: dict[str, list[SegmentRow]] = {}
@@ -160,13 +166,13 @@ def _earlier(folder: RunFolder, shard: int) -> dict[str, list[SegmentRow]]:
 
 
 def _table(rows: Mapping[str, list[SegmentRow]], outcomes: list[RecordOutcome]) -> bytes:
-    told = [
-        {"record_id": one.record_id, "status": _status(one, row), **asdict(row)}
-        for one in outcomes
-        for row in rows[one.record_id]
+    values = [
+        {"record_id": outcome.record_id, "status": _status(outcome, row), **asdict(row)}
+        for outcome in outcomes
+        for row in rows[outcome.record_id]
     ]
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(told, ROWS), sink, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(values, CLIP_SCHEMA), sink, compression="zstd")
     return sink.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The driver of every run over a manifest: create the run folder, describe the run, execute it, resume it.
+"""The driver of every run over a manifest: check the rows, create the run folder, process the records.
 
 What differs between kinds of runs (generate, evaluate, prepare) is a `RunDefinition`.
 """
@@ -10,14 +10,13 @@ import dataclasses
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 from joyvasa import __version__
-from joyvasa.bundles import bundle_names
-from joyvasa.config import config_from, plain
+from joyvasa.config import config_to_dict
 from joyvasa.mode import Mode
 from manifests.errors import ManifestError
 from manifests.manifest import Manifest, open_manifest
@@ -30,17 +29,16 @@ from manifests.run.outcome import RecordOutcome
 from manifests.scan import Scan
 from manifests.scratch import scratch_folder
 from pipelines.engine import loop
-from pipelines.engine.events import Event, EventKind, EventCallback
+from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.engine.graph import Pipeline
 from pipelines.engine.tasks import FinishedRecord
 from pipelines.runs.config import RunConfig
-from pipelines.runs.metrics import metric_columns
-from pipelines.runs.outcomes import build_outcome
-from pipelines.runs.resources import build_executor, count_gpus
+from pipelines.runs.outcomes import build_outcome, metric_columns
+from pipelines.runs.resources import build_executor, count_run_gpus
 from pipelines.runs.shard_writer import ShardWriter
 
 LOGGED_PROGRESS_S = 30.0  # between two progress lines in events.jsonl; each has about 3 kB
-SHOWN_PROBLEMS = 3  # of a refused manifest
+SHOWN_PROBLEMS = 3  # number of bad rows that the error message quotes
 
 OutcomeBuilder: TypeAlias = Callable[[FinishedRecord, Pipeline], RecordOutcome]
 """Build the outcome row of a record that has left the pipeline."""
@@ -52,9 +50,9 @@ class RunResult:
 
     Attributes:
         folder: run folder; an absolute path or URI.
-        counts: records by status.
-        statistics: statistics of this part of the run, `RunStatistics.as_dict`.
-        product: what `RunDefinition.finish` returned.
+        counts: number of records by status.
+        statistics: `RunStatistics.as_dict` of this part of the run.
+        product: return value of `RunDefinition.finish`.
     """
 
     folder: str
@@ -69,11 +67,11 @@ class RunResult:
 
 
 class RunDefinition(ABC):
-    """One kind of run: which rows it reads, which weights and stages it uses, what it writes about a record.
+    """One kind of run: which rows it reads, which weights and stages it uses, which outcomes it writes.
 
     Attributes:
         kind: name of the kind in `run.yaml`.
-        reads_videos: whether rows bring finished videos; otherwise they bring portraits and sound or motion.
+        reads_videos: whether rows contain finished videos; otherwise they contain portraits and sound or motion.
     """
 
     kind: ClassVar[RunKind]
@@ -81,14 +79,14 @@ class RunDefinition(ABC):
 
     @abstractmethod
     def hash_weights(self, config: RunConfig, modes: Sequence[Mode]) -> dict[str, Any]:
-        """Hash the weights that decide the results; fail if they are missing or not licensed.
+        """Hash the weights that determine the results; fail if they are missing or not licensed.
 
         Args:
-            config: every option.
+            config: options of the run.
             modes: modes of the rows.
 
         Raises:
-            JoyvasaError: missing or refused weights, or rows that this kind of run cannot use.
+            JoyvasaError: weights are missing or refused, or this kind of run does not support the rows.
         """
 
     @abstractmethod
@@ -96,7 +94,7 @@ class RunDefinition(ABC):
         """Build the stages.
 
         Args:
-            config: every option.
+            config: options of the run.
             run: run folder; an absolute path or URI.
             modes: modes of the rows.
             gpus: number of GPUs to use.
@@ -106,8 +104,8 @@ class RunDefinition(ABC):
         """Return the function that builds outcome rows."""
         return lambda finished, pipeline: build_outcome(finished, pipeline=pipeline)
 
-    def finish(self, folder: RunFolder, manifest: RunManifest, config: RunConfig) -> Any:  # noqa: B027 (most kinds need nothing)
-        """Complete the run folder once every record has an outcome; may run again after a resume."""
+    def finish(self, folder: RunFolder, manifest: RunManifest, config: RunConfig) -> Any:  # noqa: B027 (optional)
+        """Complete the run folder once every record has an outcome; called again after a resume."""
 
 
 def start_run(
@@ -117,161 +115,44 @@ def start_run(
     config: RunConfig,
     *,
     name: str = "",
-    listener: EventCallback | None = None,
+    on_event: EventCallback | None = None,
 ) -> RunResult:
-    """Create a run folder and execute the run.
+    """Create a run folder and process all records.
 
     Args:
         definition: kind of the run.
-        folder: run folder that holds no run yet.
-        manifest: Parquet, CSV or JSON Lines, or a folder of these; a path or URI.
-        config: every option, with absolute paths.
-        name: name of the system whose videos these are; empty for generated ones.
-        listener: called with every event.
+        folder: run folder that contains no run yet.
+        manifest: Parquet, CSV or JSON Lines file, or a folder of these; a path or URI.
+        config: options of the run, with absolute paths.
+        name: name of the system that generated the videos; empty if this run generates them.
+        on_event: callback for every event.
 
     Raises:
-        ManifestError: bad rows (`manifest_rows`), `run_exists`, `run_changed`, `run_locked`, `output_unwritable`.
+        ManifestError: bad rows (`manifest_rows`), `run_exists` if the folder contains this run, `run_changed` if it
+            contains another one, `run_locked`, `output_unwritable`.
         JoyvasaError: missing models, or the run stopped.
     """
     source = open_manifest(manifest)
-    with checked_rows(source, config, videos=definition.reads_videos) as (rows, described):
-        hashes = definition.hash_weights(config, described.modes)
-        description = describe_run(config, described, hashes, definition, name)
-        # Refuses bad options before anything is written.
-        pipeline = _build_pipeline(definition, folder, config, description)
-        create_run_folder(folder, description, rows)
-    return execute_run(definition, folder, description, config, pipeline, listener)
-
-
-def resume_run(
-    definition: RunDefinition,
-    folder: RunFolder,
-    description: RunDescription,
-    *,
-    retry: Collection[str] = (),
-    listener: EventCallback | None = None,
-) -> RunResult:
-    """Resume a run that did not finish.
-
-    Args:
-        definition: kind of the run.
-        folder: run folder.
-        description: content of its `run.yaml`.
-        retry: statuses of finished records to run again: `failed`, `quarantined`.
-        listener: called with every event.
-
-    Raises:
-        ManifestError: `run_changed` if the models differ from those of the run, `run_unreadable`, `run_locked`.
-        JoyvasaError: missing models, or the run stopped.
-    """
-    config = config_from(RunConfig, description.configuration)
-    hashes = definition.hash_weights(config, description.manifest.modes)
-    require_same_settings(description, dataclasses.replace(description, bundles=hashes))
-    pipeline = _build_pipeline(definition, folder, config, description)
-    return execute_run(definition, folder, description, config, pipeline, listener, retry=retry)
-
-
-def execute_run(
-    definition: RunDefinition,
-    folder: RunFolder,
-    description: RunDescription,
-    config: RunConfig,
-    pipeline: Pipeline,
-    listener: EventCallback | None,
-    *,
-    retry: Collection[str] = (),
-) -> RunResult:
-    """Process all records without an outcome, under the lock of the run folder.
-
-    Args:
-        definition: kind of the run.
-        folder: run folder.
-        description: content of `run.yaml`.
-        config: every option.
-        pipeline: stages of the run.
-        listener: called with every event.
-        retry: statuses of finished records to run again.
-    """
-    manifest = folder.read_manifest()
-    build_row = definition.build_outcomes(config, description.manifest.modes)
-    with folder.lock() as lock, EventLog(folder.storage) as log:
-        if retry:
-            for number in folder.started_shards():
-                folder.reopen_shard(number, retry)
-        writer = ShardWriter(
-            folder,
-            manifest,
-            run_seed=config.animation.seed,
-            run_fingerprint=description.fingerprint(),
-            stages=pipeline.outputs,
-            metrics=metric_columns(config),
-            columns=pipeline.columns,
+    with _check_rows(source, config, videos=definition.reads_videos) as (rows, manifest_source):
+        description = RunDescription(
+            configuration=config_to_dict(config),
+            manifest=manifest_source,
+            bundles=definition.hash_weights(config, manifest_source.modes),
+            versions={"joyvasa": __version__, "python": platform.python_version()},
+            kind=definition.kind,
+            name=name,
         )
-        logged = 0.0
-
-        def on_event(event: Event) -> None:
-            nonlocal logged
-            lock.renew()
-            now = time.monotonic()
-            progress = event.kind is EventKind.PROGRESS
-            if progress:
-                writer.flush_if_due()
-                # The engine does not know how many there are.
-                event = dataclasses.replace(event, data={**event.data, "records": writer.remaining})
-            if not progress or now - logged >= LOGGED_PROGRESS_S:
-                log.write(event.kind.value, stage=event.stage, **event.data)
-                logged = now if progress else logged
-            if listener:
-                listener(event)
-
-        def on_finished(finished: FinishedRecord) -> None:
-            writer.record_outcome(finished.record, build_row(finished, pipeline))
-
-        try:
-            statistics = loop.run(
-                pipeline,
-                writer.records(),
-                on_finished,
-                executor=build_executor(config, pipeline),
-                config=config.engine,
-                on_event=on_event,
-            )
-        except BaseException:
-            with contextlib.suppress(ManifestError):  # a full disk must not hide the reason
-                writer.flush()
-            raise
-        counts = folder.count_records(manifest)
-    product = definition.finish(folder, manifest, config)
-    return RunResult(folder.storage.root, counts, statistics.as_dict(), product)
-
-
-def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Replace paths of model folders by absolute ones, so that workers and a resume find them from anywhere."""
-    animation = dataclasses.replace(config.animation, models=_absolute(config.animation.models))
-    return dataclasses.replace(config, animation=animation, metric_models=_absolute(config.metric_models))
-
-
-def _absolute(models: str) -> str:
-    return models if models in bundle_names() else str(Path(models).expanduser().resolve())
+        # Refuse bad options before anything is written.
+        pipeline = build_run_pipeline(definition, folder, config, description)
+        if folder.storage.exists(RunFolder.RUN):
+            require_same_settings(folder.read_description(), description)
+        folder.create(description, rows)
+    return process_records(definition, folder, description, config, pipeline, on_event)
 
 
 @contextlib.contextmanager
-def checked_rows(
-    source: Manifest, config: RunConfig, *, videos: bool = False
-) -> Generator[tuple[Path, ManifestSource]]:
-    """Check all rows of a manifest and copy them into a temporary file; with `skip_bad_rows`, bad rows are left out.
-
-    Args:
-        source: manifest.
-        config: every option.
-        videos: whether rows bring finished videos.
-
-    Yields:
-        The file, which is removed when the block ends, and the description of its rows.
-
-    Raises:
-        ManifestError: `manifest_rows` if rows are bad and may not be skipped, or the manifest cannot be read.
-    """
+def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generator[tuple[Path, ManifestSource]]:
+    """Check all rows and copy them to a temporary file; yield the file and its description."""
     problems: list[Problem] = []
     scan = Scan(source, videos=videos)
     with scratch_folder() as scratch:
@@ -292,34 +173,82 @@ def checked_rows(
         yield rows, ManifestSource.of(source, rows, scan.summary)
 
 
-def describe_run(
-    config: RunConfig, source: ManifestSource, hashes: Mapping[str, Any], definition: RunDefinition, name: str
-) -> RunDescription:
-    """Return the content of `run.yaml` for a new run."""
-    versions = {"joyvasa": __version__, "python": platform.python_version()}
-    return RunDescription(
-        configuration=plain(config),
-        manifest=source,
-        bundles=hashes,
-        versions=versions,
-        kind=definition.kind,
-        name=name,
-    )
-
-
-def create_run_folder(folder: RunFolder, description: RunDescription, rows: Path) -> None:
-    """Create the folder of a run.
-
-    Raises:
-        ManifestError: `run_exists` if the folder holds this run, `run_changed` if it holds another one.
-    """
-    if folder.storage.exists(RunFolder.RUN):
-        require_same_settings(folder.read_description(), description)
-    folder.create(description, rows)
-
-
-def _build_pipeline(
+def build_run_pipeline(
     definition: RunDefinition, folder: RunFolder, config: RunConfig, description: RunDescription
 ) -> Pipeline:
+    """Build the stages of a run on the GPUs that it can use."""
     modes = description.manifest.modes
-    return definition.build_pipeline(config, folder.storage.root, modes, gpus=count_gpus(config))
+    return definition.build_pipeline(config, folder.storage.root, modes, gpus=count_run_gpus(config))
+
+
+def process_records(
+    definition: RunDefinition,
+    folder: RunFolder,
+    description: RunDescription,
+    config: RunConfig,
+    pipeline: Pipeline,
+    on_event: EventCallback | None,
+    *,
+    retry: Collection[str] = (),
+) -> RunResult:
+    """Process all records without an outcome, under the lock of the run folder.
+
+    Args:
+        definition: kind of the run.
+        folder: run folder.
+        description: content of `run.yaml`.
+        config: options of the run.
+        pipeline: stages of the run.
+        on_event: callback for every event.
+        retry: statuses of finished records to run again.
+    """
+    manifest = folder.read_manifest()
+    build_row = definition.build_outcomes(config, description.manifest.modes)
+    with folder.lock() as lock, EventLog(folder.storage) as log:
+        for number in folder.started_shards() if retry else ():
+            folder.reopen_shard(number, retry)
+        writer = ShardWriter(
+            folder,
+            manifest,
+            run_seed=config.animation.seed,
+            run_fingerprint=description.fingerprint(),
+            stages=pipeline.outputs,
+            metrics=metric_columns(config),
+            columns=pipeline.columns,
+        )
+        logged_at = 0.0
+
+        def handle_event(event: Event) -> None:
+            nonlocal logged_at
+            lock.renew()
+            now = time.monotonic()
+            is_progress = event.kind is EventKind.PROGRESS
+            if is_progress:
+                writer.flush_if_due()
+                event = dataclasses.replace(event, data={**event.data, "records": writer.remaining})
+            if not is_progress or now - logged_at >= LOGGED_PROGRESS_S:
+                log.write(event.kind.value, stage=event.stage, **event.data)
+                logged_at = now if is_progress else logged_at
+            if on_event:
+                on_event(event)
+
+        def handle_finished(finished: FinishedRecord) -> None:
+            writer.record_outcome(finished.record, build_row(finished, pipeline))
+
+        try:
+            statistics = loop.run_pipeline(
+                pipeline,
+                writer.records(),
+                handle_finished,
+                executor=build_executor(config, pipeline),
+                config=config.engine,
+                on_event=handle_event,
+            )
+        except BaseException:
+            with contextlib.suppress(ManifestError):  # a full disk must not hide the original error
+                writer.flush()
+            raise
+        counts = folder.count_records(manifest)
+
+    product = definition.finish(folder, manifest, config)
+    return RunResult(folder.storage.root, counts, statistics.as_dict(), product)

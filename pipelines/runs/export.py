@@ -1,4 +1,4 @@
-"""The finished videos of a run as WebDataset shards."""
+"""Export the finished videos of a run as WebDataset shards."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from manifests.storage import open_storage
 
 
 def export_webdataset(run: str, out: str) -> Iterator[tuple[str, int]]:
-    """Writes one tar file for each finished shard with an ok record, whole or not at all.
+    """Write one tar file for each finished shard with at least one ok record; each file is written atomically.
 
-    A sample is `KEY.mp4` and `KEY.json`, the outcome row, under a key of shard and place: record ids may
-    hold dots, at which WebDataset ends a key. A second export gives the same bytes.
+    A sample is `KEY.mp4` and `KEY.json`, the outcome row. The key consists of the numbers of shard and row, because
+    record ids may contain dots, at which WebDataset ends a key. A second export writes identical files.
 
     Args:
-        run: the run folder; a path or URI.
-        out: where the tar files go; a path or URI.
+        run: run folder; a path or URI.
+        out: folder for the tar files; a path or URI.
 
     Yields:
-        name and records of each tar file, when it is there.
+        Location and number of records of each tar file, once it is written.
 
     Raises:
         ManifestError: `run_missing` or `output_unwritable`.
         InputError: `records_unreadable`.
     """
     folder, target = RunFolder(open_storage(run)), open_storage(out)
-    folder.read_description()  # says so if there is no run
+    folder.read_description()  # raises `run_missing`
     for shard in sorted(folder.read_done_markers()):
         rows = [row for row in folder.read_records(shard).to_pylist() if row["status"] == "ok"]
         if not rows:

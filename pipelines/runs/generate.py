@@ -1,26 +1,59 @@
-"""Generate a video for each row of a manifest."""
+"""Generate a video for each row of a manifest.
+
+The video pipeline is: hash_inputs -> portrait and speech -> motion -> render -> score -> verify_output
+
+Portrait and render have different networks for each mode (people, animals). These are separate stages with one
+output, so that a worker loads the networks of one mode only; speech and motion serve both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from joyvasa.bundles import open_bundle
 from joyvasa.mode import Mode
-from joyvasa.models import MOTION_ROLES, require_models, roles_in_use
+from joyvasa.models import MOTION_ROLES, list_required_roles, require_models
+from manifests.record import Record
 from manifests.run.description import RunKind
 from manifests.run.folder import RunFolder
 from manifests.run.outcome import RecordOutcome
 from manifests.storage import open_storage
 from pipelines.engine.events import EventCallback
-from pipelines.engine.graph import Pipeline
+from pipelines.engine.graph import Facts, Pipeline
 from pipelines.engine.tasks import FinishedRecord
 from pipelines.runs.config import RunConfig
-from pipelines.runs.driver import OutcomeBuilder, RunDefinition, RunResult, start_run, with_absolute_paths
-from pipelines.runs.metrics import metric_columns, metric_hashes
-from pipelines.runs.outcomes import Weights, build_outcome
-from pipelines.runs.video_pipeline import animation_of, video_pipeline
+from pipelines.runs.driver import OutcomeBuilder, RunDefinition, RunResult, start_run
+from pipelines.runs.outcomes import ModeWeights, build_outcome, build_score_stage, hash_metric_weights, metric_columns
+from pipelines.runs.resources import SpecBuilder, count_rendering_cores, has_light_renderer
+from stages.config import StageConfig
+from stages.hash_inputs import HashInputsConfig, HashInputsStage
+from stages.motion import MotionConfig, MotionStage
+from stages.portrait import PortraitStage
+from stages.render import RenderConfig, RenderStage
+from stages.speech import SpeechConfig, SpeechStage
+from stages.verify_output import VerifyOutputConfig, VerifyOutputStage
+
+
+def generate_videos(
+    manifest: str | Path, out: str | Path, config: RunConfig | None = None, *, on_event: EventCallback | None = None
+) -> RunResult:
+    """Generate a video for each row of a manifest.
+
+    Args:
+        manifest: Parquet, CSV or JSON Lines file, or a folder of these; a path or URI.
+        out: run folder, which must not contain a run yet; a path or URI.
+        config: options of the run.
+        on_event: callback for every event.
+
+    Raises:
+        ManifestError: bad rows (`manifest_rows`), `run_exists`, `run_changed`, `run_locked`, `output_unwritable`.
+        JoyvasaError: missing models, or the run stopped.
+    """
+    config = (config or RunConfig()).with_absolute_paths()
+    open_bundle(config.animation.models).require(MOTION_ROLES)  # all modes need them: fail before reading many rows
+    return start_run(GenerateRun(), RunFolder(open_storage(str(out))), manifest, config, on_event=on_event)
 
 
 class GenerateRun(RunDefinition):
@@ -32,45 +65,92 @@ class GenerateRun(RunDefinition):
     def hash_weights(self, config: RunConfig, modes: Sequence[Mode]) -> dict[str, Any]:
         """Hash the weights used in these modes and those of the metrics."""
         bundle = open_bundle(config.animation.models)
-        used: set[str] = set()
+        roles: set[str] = set()
         for mode in modes:
-            animation = animation_of(config, mode)
+            animation = config.animation_for(mode)
             require_models(animation, bundle)
-            used |= {*roles_in_use(animation, bundle)}
-        return {bundle.name: bundle.fingerprint(used), **metric_hashes(config)}
+            roles |= {*list_required_roles(animation, bundle)}
+        return {bundle.name: bundle.fingerprint(roles), **hash_metric_weights(config)}
 
     def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
         """Build the video pipeline."""
-        return video_pipeline(config, run, modes, gpus=gpus)
+        return build_video_pipeline(config, run, modes, gpus=gpus)
 
     def build_outcomes(self, config: RunConfig, modes: Sequence[Mode]) -> OutcomeBuilder:
-        """Return a function that also states the weights and licenses of a record's mode."""
+        """Return a function whose rows also state the weights and licenses of the record's mode."""
         bundle = open_bundle(config.animation.models)
-        weights = {mode: Weights.of(config, bundle, mode) for mode in modes}
+        weights = {mode: ModeWeights.for_mode(config, bundle, mode) for mode in modes}
         metrics = metric_columns(config)
 
         def build(finished: FinishedRecord, pipeline: Pipeline) -> RecordOutcome:
-            used = weights[finished.record.mode]
-            return build_outcome(finished, pipeline=pipeline, weights=used, metrics=metrics)
+            mode_weights = weights[finished.record.mode]
+            return build_outcome(finished, pipeline=pipeline, weights=mode_weights, metrics=metrics)
 
         return build
 
 
-def generate(
-    manifest: str | Path, out: str | Path, config: RunConfig | None = None, *, listener: EventCallback | None = None
-) -> RunResult:
-    """Generate a video for each row of a manifest.
+def build_video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int = 0) -> Pipeline:
+    """Build the stages that generate videos.
 
     Args:
-        manifest: Parquet, CSV or JSON Lines, or a folder of these; a path or URI.
-        out: run folder, which must not hold a run yet; a path or URI.
-        config: every option.
-        listener: called with every event.
-
-    Raises:
-        ManifestError: bad rows (`manifest_rows`), `run_exists`, `run_changed`, `run_locked`, `output_unwritable`.
-        JoyvasaError: missing models, or the run stopped.
+        config: options of the run.
+        run: run folder; an absolute path or URI.
+        modes: modes of the rows: `human`, `animal`.
+        gpus: number of GPUs to use.
     """
-    config = with_absolute_paths(config or RunConfig())
-    open_bundle(config.animation.models).require(MOTION_ROLES)  # any mode needs them: fail before reading many rows
-    return start_run(GenerateRun(), RunFolder(open_storage(str(out))), manifest, config, listener=listener)
+    builder = SpecBuilder(config.stages, gpus, count_rendering_cores(config), has_light_renderer(config, modes))
+    common: dict[str, Any] = {"animation": config.animation_for(modes[0]), "determinism": config.determinism}
+    motion = MotionConfig(**common, shared=config.share_motion, strict_batch=builder.batch_size(MotionStage))
+    motion_inputs = ("speech", "hash_inputs") if config.share_motion else ("speech",)
+    motion_key = _motion_key if config.share_motion else None
+    score = build_score_stage(config, run, common["animation"])
+
+    specs = [builder.build(HashInputsStage(HashInputsConfig()), share=_locations)]
+    for mode in modes:
+        portrait = PortraitStage(StageConfig(animation=config.animation_for(mode), determinism=config.determinism))
+        alternative: dict[str, Any] = {"modes": modes, "mode": mode, "only": _has_mode(mode)}
+        specs.append(builder.build(portrait, after=("hash_inputs",), share=_portrait_key, **alternative))
+    specs += [
+        builder.build(SpeechStage(SpeechConfig(**common)), after=("hash_inputs",), share=_speech_key),
+        builder.build(MotionStage(motion), inputs=motion_inputs, bucket=_window_count, share=motion_key),
+    ]
+    for mode in modes:
+        settings: dict[str, Any] = {"animation": config.animation_for(mode), "determinism": config.determinism}
+        render = RenderStage(RenderConfig(**settings, run=run, save_motion=config.save_motion))
+        alternative = {"modes": modes, "mode": mode, "only": _has_mode(mode)}
+        specs.append(builder.build(render, inputs=("portrait", "motion"), **alternative))
+    specs += [
+        builder.build(score, inputs=("portrait", "motion", "render"), optional=True),  # a failed metric keeps the video
+        builder.build(VerifyOutputStage(VerifyOutputConfig(run=run)), inputs=("render",), after=("score",)),
+    ]
+    return builder.join(specs)
+
+
+def _has_mode(mode: Mode) -> Callable[[Record], bool]:
+    return lambda record: record.mode == mode
+
+
+def _locations(record: Record, _facts: Facts) -> Hashable:
+    return record.image, record.audio, record.motion
+
+
+def _portrait_key(record: Record, facts: Facts) -> Hashable:
+    return _content_key("image", record, facts), record.mode
+
+
+def _speech_key(record: Record, facts: Facts) -> Hashable | None:
+    return (_content_key("audio", record, facts), record.motion is not None) if record.audio else None
+
+
+def _motion_key(record: Record, facts: Facts) -> Hashable:
+    contents = (_content_key(column, record, facts) for column in ("audio", "motion"))
+    return (*contents, record.cfg_scale, record.given_seed)
+
+
+def _content_key(column: str, record: Record, facts: Facts) -> Hashable:
+    """Return the hash of the file in a column, or its location if the file is too large to be hashed."""
+    return facts["hash_inputs"][f"{column}_sha256"] or getattr(record, column)
+
+
+def _window_count(_record: Record, facts: Facts) -> Hashable:
+    return facts["speech"]["windows"]

@@ -1,4 +1,4 @@
-"""What is written down about a record that has left the pipeline."""
+"""The outcome row of a record, and the metrics and weights that it states."""
 
 from __future__ import annotations
 
@@ -6,54 +6,66 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from joyvasa.bundles import Bundle
+from joyvasa.bundles import Bundle, open_bundle
+from joyvasa.metrics import FVD, build_metric, check_availability
 from joyvasa.mode import Mode
-from joyvasa.models import roles_in_use
+from joyvasa.models import AnimationConfig, list_required_roles
 from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import RESULT_FIELDS
 from pipelines.engine.graph import Pipeline
 from pipelines.engine.tasks import FinishedRecord
 from pipelines.runs.config import RunConfig
-from pipelines.runs.metrics import metric_licenses
-from pipelines.runs.video_pipeline import animation_of
+from stages.score import ScoreConfig, ScoreStage
+from stages.warnings import SEPARATORS
 
-METRIC = "metric."  # begins the name of a fact with a metric
-STANDARD = frozenset(field.name for field in RESULT_FIELDS)  # columns that every run has
-REASON = ".reason"  # ends the name of a fact that says why there is no number
+METRIC_PREFIX = "metric."  # prefix of facts that are metrics
+REASON_SUFFIX = ".reason"  # suffix of facts that state why a metric has no number
+STANDARD_COLUMNS = frozenset(field.name for field in RESULT_FIELDS)
 
 
 @dataclass(frozen=True)
-class Weights:
-    """The weights that records of one mode are made with, as their rows name them."""
+class ModeWeights:
+    """The weights that generate the videos of one mode, as stated in outcome rows.
 
-    bundle: str  # name and fingerprint
+    Attributes:
+        bundle: name and fingerprint of the bundle.
+        licenses: names of the licenses, those of metrics included.
+    """
+
+    bundle: str
     licenses: tuple[str, ...]
 
     @classmethod
-    def of(cls, config: RunConfig, bundle: Bundle, mode: Mode) -> Weights:
-        """Those of a run."""
-        used = roles_in_use(animation_of(config, mode), bundle)
-        licenses = {license.name for license in bundle.licenses(used).values()} | metric_licenses(config)
-        return cls(f"{bundle.name} {bundle.fingerprint(used)}", tuple(sorted(licenses)))
+    def for_mode(cls, config: RunConfig, bundle: Bundle, mode: Mode) -> ModeWeights:
+        """Return the weights that a run uses in one mode."""
+        roles = list_required_roles(config.animation_for(mode), bundle)
+        metric_licenses = open_bundle(config.metric_models).licenses(find_metric_roles(config))
+        licenses = [*bundle.licenses(roles).values(), *metric_licenses.values()]
+        return cls(f"{bundle.name} {bundle.fingerprint(roles)}", tuple(sorted({license.name for license in licenses})))
 
 
 def build_outcome(
-    finished: FinishedRecord, *, pipeline: Pipeline, weights: Weights | None = None, metrics: Sequence[str] = ()
+    finished: FinishedRecord, *, pipeline: Pipeline, weights: ModeWeights | None = None, metrics: Sequence[str] = ()
 ) -> RecordOutcome:
-    """Build the outcome row of a record: how it ended, and what its stages declare as columns.
+    """Build the outcome row of a record: its status, and the columns that the stages declare.
 
     Args:
-        finished: a record that has left the engine.
-        pipeline: the pipeline that it has left.
-        weights: weights that its video was made with.
-        metrics: columns that have a number or a reason.
+        finished: record that has left the engine.
+        pipeline: pipeline of the run.
+        weights: weights that generated the video.
+        metrics: columns of the metrics.
     """
     rejection = finished.rejection
     values: dict[str, Any] = {}
-    for spec in pipeline.order:
+    for spec in pipeline.route(finished.record).order:
         facts = finished.facts.get(spec.output, {})
         columns = spec.stage.columns if rejection else {**spec.stage.columns, **spec.stage.output_columns}
-        values |= {name: facts[name] for name in columns if values.get(name) is None and name in facts}
+        for name in columns:
+            if values.get(name) is None:
+                values |= {name: facts[name]} if name in facts else {}
+            elif name in SEPARATORS and facts.get(name):
+                values[name] = SEPARATORS[name].join((values[name], facts[name]))
+
     return RecordOutcome(
         record_id=finished.record.id,
         status=finished.status.value,
@@ -64,24 +76,77 @@ def build_outcome(
         seconds=finished.seconds,
         bundle=weights.bundle if weights else None,
         licenses=weights.licenses if weights else (),
-        facts={name: value for name, value in values.items() if name not in STANDARD},
-        **{name: value for name, value in values.items() if name in STANDARD},
-        **scores_of(finished.facts.get("score", {}), metrics),
+        facts={name: value for name, value in values.items() if name not in STANDARD_COLUMNS},
+        **{name: value for name, value in values.items() if name in STANDARD_COLUMNS},
+        **_collect_scores(finished.facts.get("score", {}), metrics),
     )
 
 
-def scores_of(facts: Mapping[str, Any], metrics: Sequence[str] = ()) -> dict[str, Any]:
-    """Fields of the outcome row that the facts of the score stage fill.
+def _collect_scores(facts: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
+    """Return the fields `metrics` and `metric_reasons` of the outcome row.
 
     Args:
-        facts: of the stage; the reason alone where it gave the record up.
-        metrics: columns that this reason is for.
+        facts: facts of the score stage; only the reason if it rejected the record.
+        metrics: columns of the metrics, all of which get this reason.
     """
     if "error_code" in facts:
         reason = f"{facts['error_code']}: {facts['error']}"
         return {"metrics": {}, "metric_reasons": dict.fromkeys(metrics, reason)}
-    found = {name.removeprefix(METRIC): value for name, value in facts.items() if name.startswith(METRIC)}
-    return {
-        "metrics": {name: value for name, value in found.items() if not name.endswith(REASON)},
-        "metric_reasons": {name.removesuffix(REASON): value for name, value in found.items() if name.endswith(REASON)},
+    scores = {
+        name.removeprefix(METRIC_PREFIX): value for name, value in facts.items() if name.startswith(METRIC_PREFIX)
     }
+    reasons = {name.removesuffix(REASON_SUFFIX): text for name, text in scores.items() if name.endswith(REASON_SUFFIX)}
+    numbers = {name: value for name, value in scores.items() if not name.endswith(REASON_SUFFIX)}
+    return {"metrics": numbers, "metric_reasons": reasons}
+
+
+def build_score_stage(config: RunConfig, run: str, animation: AnimationConfig) -> ScoreStage:
+    """Build the stage that computes the metrics of a run.
+
+    Args:
+        config: options of the run.
+        run: run folder; an absolute path or URI.
+        animation: options with which the videos were generated.
+    """
+    return ScoreStage(
+        ScoreConfig(
+            run=run,
+            metrics=config.metric_names,
+            models=config.metric_models,
+            device=config.metric_device,
+            animation=animation,
+        )
+    )
+
+
+def metric_columns(config: RunConfig) -> tuple[str, ...]:
+    """Return the columns of the metrics of a run, including those without weights."""
+    return tuple(column.name for name in config.metric_names for column in build_metric(name).columns)
+
+
+def hash_metric_weights(config: RunConfig) -> dict[str, Any]:
+    """Hash the weights of the metrics; return an empty dictionary if the metrics need no weights.
+
+    Returns:
+        `metrics`: one hash of all weights; `fvd`: settings of the FVD features, if they are computed.
+    """
+    bundle, roles = open_bundle(config.metric_models), find_metric_roles(config)
+    if not roles:
+        return {}
+    hashes: dict[str, Any] = {"metrics": bundle.fingerprint(roles)}
+    if FVD in config.metric_names and set(build_metric(FVD).roles) <= set(roles):
+        from joyvasa.metrics.fvd import collect_fvd_choices
+
+        hashes[FVD] = dict(collect_fvd_choices(bundle))
+    return hashes
+
+
+def find_metric_roles(config: RunConfig) -> tuple[str, ...]:
+    """Return the bundle roles of the metrics of a run whose weights exist and are licensed for it."""
+    bundle, commercial = open_bundle(config.metric_models), config.animation.licenses == "commercial"
+    available = [
+        metric
+        for metric in map(build_metric, config.metric_names)
+        if check_availability(metric, bundle, commercial=commercial) is None
+    ]
+    return tuple(sorted({role for metric in available for role in metric.roles}))

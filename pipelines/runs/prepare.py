@@ -1,4 +1,4 @@
-"""Prepare a data set for training from recordings: find_clips -> extract_motion, then the shards are joined."""
+"""Prepare a training data set from recordings: find_clips -> extract_motion, then join the shards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.errors import InputError
 from joyvasa.faces.registry import detector_roles
 from joyvasa.mode import Mode
-from joyvasa.models import detector_name, require_weights
+from joyvasa.models import require_weights, resolve_detector
 from manifests.run.description import RunKind
 from manifests.run.events import EventLog
 from manifests.run.folder import RunFolder
@@ -21,8 +21,8 @@ from manifests.video_files import build_video_manifest, is_video_source
 from pipelines.engine.events import EventCallback
 from pipelines.engine.graph import Pipeline
 from pipelines.runs.config import RunConfig
-from pipelines.runs.dataset_join import Prepared, join_shards
-from pipelines.runs.driver import RunDefinition, RunResult, start_run, with_absolute_paths
+from pipelines.runs.dataset_join import PreparedDataset, join_shards
+from pipelines.runs.driver import RunDefinition, RunResult, start_run
 from pipelines.runs.resources import SpecBuilder
 from stages.extract_motion import ExtractMotionConfig, ExtractMotionStage
 from stages.find_clips import FindClipsConfig, FindClipsStage
@@ -43,10 +43,10 @@ class PrepareRun(RunDefinition):
             InputError: `mode_unsupported`.
         """
         if "animal" in modes:
-            found = "the manifest has rows of mode animal; expected human ones"
-            raise InputError("mode_unsupported", f"{found}: only their motion can be learned, leave the others out")
-        bundle, used = _required_weights(config)
-        return {bundle.name: bundle.fingerprint(used)}
+            problem = "the manifest has rows of mode animal; expected human"
+            raise InputError("mode_unsupported", f"{problem}: training only supports human motion, remove the others")
+        bundle, roles = _require_extraction_weights(config)
+        return {bundle.name: bundle.fingerprint(roles)}
 
     def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
         """Build the stages that find clips and extract their motion."""
@@ -56,7 +56,7 @@ class PrepareRun(RunDefinition):
         extract = builder.build(ExtractMotionStage(ExtractMotionConfig(**common)), inputs=("find_clips",))
         return builder.join((find, extract))
 
-    def finish(self, folder: RunFolder, manifest: RunManifest, config: RunConfig) -> Prepared:
+    def finish(self, folder: RunFolder, manifest: RunManifest, config: RunConfig) -> PreparedDataset:
         """Join the shards into a data set."""
         with folder.lock() as lock, EventLog(folder.storage) as log:
             prepared = join_shards(folder, len(manifest), open_bundle(config.animation.models), on_shard=lock.renew)
@@ -64,28 +64,28 @@ class PrepareRun(RunDefinition):
         return prepared
 
 
-def prepare(
+def prepare_dataset(
     videos: str | os.PathLike[str],
     out: str | os.PathLike[str],
     config: RunConfig | None = None,
     *,
-    listener: EventCallback | None = None,
-) -> tuple[RunResult, Prepared]:
+    on_event: EventCallback | None = None,
+) -> tuple[RunResult, PreparedDataset]:
     """Prepare a data set from recordings.
 
     Args:
         videos: a folder, a glob, a video file, or a manifest with a column `video`; a path or URI.
-        out: folder of the data set, which must not hold a run yet; a path or URI.
-        config: every option; of `animation` those of models, device, precision, batch and detector have an effect.
-        listener: called with every event.
+        out: folder of the data set, which must not contain a run yet; a path or URI.
+        config: options of the run; of `animation`, only models, device, precision, batch and detector have an effect.
+        on_event: callback for every event.
 
     Raises:
-        ManifestError: as `pipelines.runs.generate.generate`.
-        InputError: `dataset_empty`, or `mode_unsupported` where a row is an animal.
+        ManifestError: see `pipelines.runs.generate.generate_videos`.
+        InputError: `dataset_empty`, or `mode_unsupported` if a row has mode animal.
         JoyvasaError: missing models, or the run stopped.
     """
-    config = dataclasses.replace(with_absolute_paths(config or RunConfig()), metrics="none")
-    _required_weights(config)  # fail before listing many videos
+    config = dataclasses.replace((config or RunConfig()).with_absolute_paths(), metrics="none")
+    _require_extraction_weights(config)  # fail before listing many videos
     folder = RunFolder(open_storage(out))
     manifest = os.fspath(videos)
     if is_video_source(manifest):
@@ -93,13 +93,13 @@ def prepare(
         if not folder.storage.exists(RunFolder.RUN):
             folder.storage.write(VIDEOS, content)
         manifest = folder.storage.location(VIDEOS)
-    result = start_run(PrepareRun(), folder, manifest, config, listener=listener)
+    result = start_run(PrepareRun(), folder, manifest, config, on_event=on_event)
     return result, result.product
 
 
-def _required_weights(config: RunConfig) -> tuple[Bundle, tuple[str, ...]]:
+def _require_extraction_weights(config: RunConfig) -> tuple[Bundle, tuple[str, ...]]:
     """Return the bundle and the roles of the detector and the motion extractor; fail if they are missing or refused."""
     bundle = open_bundle(config.animation.models)
-    used = ("motion_extractor", *detector_roles(detector_name(config.animation, bundle)))
-    require_weights(config.animation, bundle, used)
-    return bundle, used
+    roles = ("motion_extractor", *detector_roles(resolve_detector(config.animation, bundle)))
+    require_weights(config.animation, bundle, roles)
+    return bundle, roles

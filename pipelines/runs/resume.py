@@ -1,14 +1,18 @@
-"""Resume a run of any kind over a manifest; its folder is the only argument it needs."""
+"""Resume a run of any kind over a manifest; the run folder is the only argument that it needs."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
+from joyvasa.config import config_from_dict
+from manifests.run.description import require_same_settings
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.engine.events import EventCallback
-from pipelines.runs.driver import RunResult, resume_run
+from pipelines.runs.config import RunConfig
+from pipelines.runs.driver import RunResult, build_run_pipeline, process_records
 from pipelines.runs.evaluate import EvaluateRun
 from pipelines.runs.generate import GenerateRun
 from pipelines.runs.prepare import PrepareRun
@@ -16,20 +20,26 @@ from pipelines.runs.prepare import PrepareRun
 DEFINITIONS = {definition.kind: definition for definition in (GenerateRun, EvaluateRun, PrepareRun)}
 
 
-def resume(run: str | Path, *, retry: Collection[str] = (), listener: EventCallback | None = None) -> RunResult:
+def resume_run(run: str | Path, *, retry: Collection[str] = (), on_event: EventCallback | None = None) -> RunResult:
     """Resume a run that did not finish.
 
     Args:
         run: run folder; a path or URI.
         retry: statuses of finished records to run again: `failed`, `quarantined`.
-        listener: called with every event.
+        on_event: callback for every event.
 
     Raises:
-        ManifestError: `run_missing`, `run_locked`, or `run_changed` if the manifest or the models differ from those of
-            the run.
+        ManifestError: `run_missing`, `run_unreadable`, `run_locked`, or `run_changed` if the models differ from those
+            of the run.
         JoyvasaError: missing models, or the run stopped.
     """
     folder = RunFolder(open_storage(str(run)))
     description = folder.read_description()
     definition = DEFINITIONS[description.kind]()
-    return resume_run(definition, folder, description, retry=retry, listener=listener)
+    config = config_from_dict(RunConfig, description.configuration)
+
+    hashes = definition.hash_weights(config, description.manifest.modes)
+    require_same_settings(description, dataclasses.replace(description, bundles=hashes))
+
+    pipeline = build_run_pipeline(definition, folder, config, description)
+    return process_records(definition, folder, description, config, pipeline, on_event, retry=retry)

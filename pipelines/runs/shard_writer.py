@@ -12,13 +12,13 @@ from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest, ShardRecords
 from manifests.run.outcome import RecordOutcome
 
-SAVE_OUTCOMES = 32  # outcomes of one shard gathered before they are saved
-SAVE_S = 5.0  # or this long; what a driver that dies has to do again
+SAVE_OUTCOMES = 32  # maximum number of unsaved outcomes of a shard
+SAVE_S = 5.0  # maximum time that an outcome is unsaved; a crash of the driver loses at most this
 
 
 @dataclass
 class _OpenShard:
-    """A shard of which some records are under way."""
+    """A shard with records in flight."""
 
     records: ShardRecords
     outcomes: dict[str, RecordOutcome]
@@ -31,19 +31,19 @@ class _OpenShard:
 
 
 class ShardWriter:
-    """Feeds the records of unfinished shards to the engine and writes their outcomes.
+    """Feed the records of unfinished shards to the engine and write their outcomes.
 
-    Memory holds the shards in progress, a few hundred records each. Outcomes are saved every `SAVE_S` seconds, so a
-    driver that dies loses little; a shard becomes visible when it is complete.
+    Only the shards in progress are in memory, a few hundred records each. Outcomes are saved every `SAVE_S` seconds,
+    so that a crash of the driver loses little; a shard becomes visible when it is complete.
 
     Args:
         folder: run folder, whose lock is held.
         manifest: rows of the run.
         run_seed: seed from which the seeds of records are derived.
         run_fingerprint: fingerprint of the run's description.
-        stages: outputs, for the columns of the outcome table.
-        metrics: their columns there.
-        columns: further columns there, with their types.
+        stages: outputs of the pipeline, for the columns of the outcome table.
+        metrics: columns of the metrics in the outcome table.
+        columns: further columns of the outcome table, with their types.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class ShardWriter:
         for number in sorted(unfinished, key=lambda number: (-self._manifest.priorities[number], number)):
             self._folder.clean_shard(number)
             shard = self._manifest.read_shard(number)
-            known = {record.id for record in shard.records}
-            saved = {key: value for key, value in self._folder.read_saved_outcomes(number).items() if key in known}
+            ids = {record.id for record in shard.records}
+            saved = {key: value for key, value in self._folder.read_saved_outcomes(number).items() if key in ids}
             self.remaining -= len(saved)
             self._open[number] = _OpenShard(shard, saved, saved_at=time.monotonic())
             waiting = [record for record in shard.records if record.id not in saved]
@@ -96,7 +96,7 @@ class ShardWriter:
             self._save(number, shard)
 
     def flush_if_due(self) -> None:
-        """Save outcomes that have waited long enough; call it often."""
+        """Save outcomes that exceed `SAVE_OUTCOMES` or `SAVE_S`; to be called frequently."""
         now = time.monotonic()
         for number, shard in self._open.items():
             if len(shard.unsaved) >= SAVE_OUTCOMES or (shard.unsaved and now - shard.saved_at >= SAVE_S):
@@ -117,7 +117,7 @@ class ShardWriter:
             metrics=self._metrics,
             columns=self._columns,
         )
-        del self._open[number]  # afterwards: if that failed, `flush` still has the outcomes
+        del self._open[number]  # last: if writing fails, `flush` still has the outcomes
 
     def _with_seed(self, record: Record) -> Record:
         seed = derive_seed(self._run_seed, record.id) if record.given_seed is None else record.given_seed

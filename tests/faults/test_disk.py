@@ -18,8 +18,8 @@ from joyvasa.runtime.files import PARTIAL
 from manifests.run.folder import RunFolder
 from manifests.scratch import PREFIX
 from manifests.storage import LocalStorage, open_storage
-from pipelines.runs.generate import generate
-from pipelines.runs.resume import resume
+from pipelines.runs.generate import generate_videos
+from pipelines.runs.resume import resume_run
 from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import EXAMPLES, ffmpeg, fill
 from tests.pipelines.runs.running import configured, rows_of
@@ -58,7 +58,7 @@ def manifest(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(manifest, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert generate(manifest, run, configured(*SETTINGS)).all_ok
+    assert generate_videos(manifest, run, configured(*SETTINGS)).all_ok
     return run
 
 
@@ -227,10 +227,10 @@ def test_whatever_file_meets_the_full_disk_resume_goes_on(manifest, undisturbed,
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "_stage", full)
         with pytest.raises(JoyvasaError, match="No space left") as ended:
-            generate(manifest, run, configured(*SETTINGS))
+            generate_videos(manifest, run, configured(*SETTINGS))
         assert "\n" not in str(ended.value)
         assert staged[whole] in str(ended.value), "the first file that did not fit is the reason"
     expect_nothing_half_visible(run)
-    done = resume(run) if (run / "run.yaml").exists() else generate(manifest, run, configured(*SETTINGS))
+    done = resume_run(run) if (run / "run.yaml").exists() else generate_videos(manifest, run, configured(*SETTINGS))
     assert done.all_ok
     expect_same_rows(run, undisturbed)

@@ -13,8 +13,8 @@ import pytest
 
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.runs.generate import generate
-from pipelines.runs.resume import resume
+from pipelines.runs.generate import generate_videos
+from pipelines.runs.resume import resume_run
 from tests.media import EXAMPLES
 from tests.pipelines.runs.running import configured, motions_of, rows_of
 
@@ -24,14 +24,14 @@ LIMIT_S = 240.0  # for one part of the run
 DRIVE = """
 import sys
 from pathlib import Path
-from pipelines.runs.generate import generate
-from pipelines.runs.resume import resume
+from pipelines.runs.generate import generate_videos
+from pipelines.runs.resume import resume_run
 from tests.pipelines.runs.running import configured
 run, settings = Path(sys.argv[1]), sys.argv[2:]
 if (run / "run.yaml").exists():
-    resume(run)
+    resume_run(run)
 else:
-    generate("manifests/examples/pairs.csv", run, configured(*settings))
+    generate_videos("manifests/examples/pairs.csv", run, configured(*settings))
 """
 
 
@@ -45,7 +45,7 @@ def begun(run: Path) -> int:
 def test_a_driver_killed_at_five_random_moments_loses_nothing(tmp_path, determinism):
     settings = ["executor=ray", "save_motion=true", f"determinism={determinism}", "stages.render.batch_size=1"]
     undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
-    assert generate(EXAMPLES / "pairs.csv", undisturbed, configured(*settings)).all_ok
+    assert generate_videos(EXAMPLES / "pairs.csv", undisturbed, configured(*settings)).all_ok
     chance = random.Random(7)
     finished: dict[Path, int] = {}
     for _ in range(KILLS):
@@ -64,7 +64,7 @@ def test_a_driver_killed_at_five_random_moments_loses_nothing(tmp_path, determin
         assert all(path.stat().st_mtime_ns == changed for path, changed in finished.items())
         folders = [run / f"shards/{number:05d}" for number in done]
         finished = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}
-    assert resume(run).all_ok
+    assert resume_run(run).all_ok
     assert all(path.stat().st_mtime_ns == changed for path, changed in finished.items())
     one, two = rows_of(undisturbed), rows_of(run)
     changing = {name for name in next(iter(one.values())) if name.startswith("seconds_")} | {"attempts"}

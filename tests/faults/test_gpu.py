@@ -10,7 +10,7 @@ from pipelines.engine.errors import RunStopped
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import run
+from pipelines.engine.loop import run_pipeline
 from stages.base import Item, Ok, Outcome, Stage
 from tests.pipelines.engine.toys import Draw, Gpu, noted, records
 
@@ -36,7 +36,7 @@ def pipeline(stage: Stage, **options) -> Pipeline:
 
 def finish(stage: Stage, rows, executor, **options):
     finished = {}
-    statistics = run(
+    statistics = run_pipeline(
         pipeline(stage, **options), rows, lambda r: finished.update({r.record.id: r}), executor=executor, config=CONFIG
     )
     return finished, statistics

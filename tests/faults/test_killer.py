@@ -14,7 +14,7 @@ from pipelines.engine.config import EngineConfig
 from pipelines.engine.events import EventKind
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import run
+from pipelines.engine.loop import run_pipeline
 from tests.pipelines.engine.toys import Draw, records
 
 
@@ -79,7 +79,7 @@ def survive(folder, n, every_s, seconds, batch_size):
     start = time.monotonic()
     config = EngineConfig(verdict_s=2 * every_s)
     try:
-        run(pipeline, records(n), finished.append, executor=RayExecutor(), config=config, on_event=on_event)
+        run_pipeline(pipeline, records(n), finished.append, executor=RayExecutor(), config=config, on_event=on_event)
     finally:
         killer.stop.set()
         killer.join()

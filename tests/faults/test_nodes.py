@@ -16,7 +16,7 @@ from pipelines.engine.config import EngineConfig
 from pipelines.engine.events import EventKind
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import run
+from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage
 from tests.pipelines.engine.toys import records
 
@@ -79,7 +79,7 @@ def test_the_run_survives_a_machine_and_uses_a_new_one(cluster, graceful):
             lost.append(event)
 
     config = EngineConfig(verdict_s=2.0)
-    run(pipeline, records(200), on_finished, executor=RayExecutor(), config=config, on_event=on_event)
+    run_pipeline(pipeline, records(200), on_finished, executor=RayExecutor(), config=config, on_event=on_event)
     removal.join()
 
     assert sorted(record.record.seed for record in finished) == list(range(200))

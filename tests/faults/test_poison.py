@@ -7,7 +7,7 @@ from manifests.run.outcome import Status
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import run
+from pipelines.engine.loop import run_pipeline
 from tests.pipelines.engine.toys import Draw, Trouble, noted, records
 
 CODES = {
@@ -46,7 +46,7 @@ def finish(log, rows, *, workers, batch_size, time_limit_s=3.0):
     )
     config = EngineConfig(verdict_s=1.0)
     finished = []
-    statistics = run(pipeline, rows, finished.append, executor=RayExecutor(), config=config)
+    statistics = run_pipeline(pipeline, rows, finished.append, executor=RayExecutor(), config=config)
     assert len({record.record.id for record in finished}) == len(finished) == len(rows)
     return {record.record.id: record for record in finished}, statistics
 

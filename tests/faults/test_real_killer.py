@@ -17,7 +17,7 @@ import pytest
 from joyvasa.runtime.files import PARTIAL
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.runs.generate import generate
+from pipelines.runs.generate import generate_videos
 from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import EXAMPLES, ffmpeg
 from tests.pipelines.runs.running import configured
@@ -94,7 +94,7 @@ def test_two_hundred_videos_are_made_while_an_actor_is_killed_every_three_second
     killer, start = Killer(), time.monotonic()
     killer.start()
     try:
-        result = generate(manifest, run, configured(*settings))
+        result = generate_videos(manifest, run, configured(*settings))
     finally:
         killer.stop.set()
         killer.join()

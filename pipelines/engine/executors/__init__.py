@@ -1,4 +1,4 @@
-"""Executors carry batches to workers. README.md of the engine says how to add one."""
+"""Executors carry batches to workers; `pipelines/engine/README.md` describes how to add one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ EXECUTORS = {
 """Module and class of each executor. Modules are imported on use, so that Ray is needed for `ray` alone."""
 
 
-def make(name: str, config: ExecutorConfig | None = None) -> Executor:
-    """Make an executor.
+def create_executor(name: str, config: ExecutorConfig | None = None) -> Executor:
+    """Create an executor.
 
     Args:
         name: name in `EXECUTORS`.

@@ -1,4 +1,4 @@
-"""The interface of an executor: the few methods by which the engine uses workers, and the reports it gets back."""
+"""The interface of executors: the methods by which the engine uses workers, and the reports that they return."""
 
 from __future__ import annotations
 
@@ -15,55 +15,55 @@ from stages.base import Failed, FailureKind, Item, Ok, Outcome, Stage, classify_
 
 
 @dataclass(frozen=True)
-class Entry:
+class BatchEntry:
     """One record of a batch as the driver sends it.
 
     Attributes:
         record: the record.
-        references: by output of the upstream stage, what the executor gave for its payload.
+        references: by output of the upstream stage, the executor's reference to the payload.
     """
 
     record: Record
     references: Mapping[str, Any]
 
 
-class Cause(StrEnum):
-    """Why a worker is gone."""
+class LossCause(StrEnum):
+    """The causes of the loss of a worker."""
 
-    DIED = "worker_died"  # killed by a signal or crashed; nobody can tell from outside by whom
-    EXITED = "worker_exited"  # ended itself (sys.exit)
-    OUT_OF_MEMORY = "out_of_memory"  # killed by the memory monitor of its machine
-    GPU = "gpu_failed"  # its GPU context failed and answers nothing but errors until the process ends
-    TIME_LIMIT = "time_limit"  # killed by the engine because its batch hung
-    NODE = "node_died"  # its whole machine is gone; no record is to blame
+    DIED = "worker_died"  # killed by a signal, or crashed; the two cannot be distinguished from outside
+    EXITED = "worker_exited"  # the stage ended the process (sys.exit)
+    OUT_OF_MEMORY = "out_of_memory"  # killed by the memory monitor of its node
+    GPU = "gpu_failed"  # the GPU context failed; every further call in the process fails
+    TIME_LIMIT = "time_limit"  # killed by the engine because its batch exceeded the time limit
+    NODE = "node_died"  # the whole node is lost; no record is to blame
     SETUP = "setup_failed"  # `setup` raised
 
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """The worker has loaded its models and takes batches."""
+    """A worker has loaded its models and accepts batches."""
 
     worker: int
 
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """The worker and all batches it held are gone. Reported once, after all that it finished."""
+    """A worker and all its batches are lost; reported once, after the batches that the worker finished."""
 
     worker: int
-    cause: Cause
+    cause: LossCause
     sentence: str
 
 
 @dataclass(frozen=True)
 class BatchDone:
-    """A batch came back.
+    """A batch is finished.
 
     Attributes:
-        ticket: of the batch.
-        outcomes: one per entry, without payloads.
-        references: one per entry, to be sent on to the stages downstream; `None` where the record failed.
-        seconds: that `run` took in the worker.
+        ticket: number of the batch.
+        outcomes: one outcome per entry, without payloads.
+        references: one reference per entry, to send to the stages downstream; None where the record failed.
+        seconds: duration of `run` in the worker.
     """
 
     ticket: int
@@ -83,7 +83,7 @@ class BatchFailed:
 
 @dataclass(frozen=True)
 class PayloadLost:
-    """A payload that the batch needs is gone, with the machine that held it; `run` was not called."""
+    """A payload that the batch needs was lost with the node that stored it; `run` was not called."""
 
     ticket: int
     sentence: str
@@ -94,13 +94,13 @@ WorkerReport: TypeAlias = WorkerReady | WorkerLost | BatchDone | BatchFailed | P
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorConfig:
-    """Where the workers run; an executor ignores what it has no use for.
+    """Where the workers run; an executor ignores options that it does not support.
 
     Attributes:
-        address: address of a running cluster (`auto`, `host:6379`, `ray://host:10001`); `None` starts workers on this
+        address: address of a running cluster (`auto`, `host:6379`, `ray://host:10001`); None starts workers on this
             machine.
-        num_cpus, num_gpus: resources to offer on this machine; `None` for all.
-        object_store_bytes: memory for payloads on this machine; `None` for the executor's own choice.
+        num_cpus, num_gpus: resources to offer on this machine; None for all.
+        object_store_bytes: memory for payloads on this machine; None for the executor's default.
         dashboard: whether to start a dashboard on this machine.
     """
 
@@ -112,10 +112,10 @@ class ExecutorConfig:
 
 
 class Executor(Protocol):
-    """Starts workers and carries batches to them and results back. Everything else is done by the engine.
+    """The interface by which the engine starts workers, sends batches to them and receives results.
 
     Attributes:
-        parallel: whether workers run in parallel to the driver, so that one that hangs can be killed.
+        parallel: whether workers run in parallel to the driver, so that a worker that hangs can be killed.
 
     Args:
         config: where the workers run.
@@ -131,41 +131,41 @@ class Executor(Protocol):
         ...
 
     def open(self) -> None:
-        """Connects to what runs the workers."""
+        """Connect to the service that runs the workers."""
         ...
 
     def count_workers(self, spec: StageSpec) -> int:
-        """How many workers the stage gets here."""
+        """Return the number of workers that a stage gets."""
         ...
 
     def start_worker(self, worker: int, spec: StageSpec) -> None:
-        """Starts a worker and its `setup`; `wait` reports it ready or lost. `worker` is a new number."""
+        """Start a worker with a new number and call its `setup`; `wait` reports it as ready or lost."""
         ...
 
-    def submit(self, worker: int, ticket: int, entries: Sequence[Entry]) -> None:
-        """Sends a batch to a ready worker, which runs its batches one by one, in this order."""
+    def submit(self, worker: int, ticket: int, entries: Sequence[BatchEntry]) -> None:
+        """Send a batch to a ready worker, which runs its batches one by one in the order of submission."""
         ...
 
     def wait(self, timeout_s: float) -> list[WorkerReport]:
-        """Returns as soon as there is something to report, at the latest after `timeout_s`."""
+        """Return reports as soon as there are any, at the latest after `timeout_s`."""
         ...
 
     def kill_worker(self, worker: int) -> None:
-        """Ends a worker at once; neither it nor its batches are reported any more."""
+        """End a worker immediately; neither it nor its batches are reported afterwards."""
         ...
 
     def publish(self, statistics: RunStatistics) -> None:
-        """Shows the state of the run where the executor has a place for it."""
+        """Publish the state of the run, for instance on a dashboard."""
         ...
 
     def close(self) -> None:
-        """Ends all workers at once and disconnects."""
+        """End all workers immediately and disconnect."""
         ...
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What a worker sends to the driver: outcomes without payloads, or why there are none."""
+    """The result that a worker sends to the driver: outcomes without payloads, or the failure of the batch."""
 
     outcomes: tuple[Outcome, ...]
     failure: Failed | None
@@ -176,43 +176,48 @@ class BatchResult:
         """Return the failure that made the worker unusable, or None."""
         return self.failure if self.failure and self.failure.kind is FailureKind.BROKEN else None
 
-    def report(self, ticket: int, references: Sequence[Any]) -> BatchDone | BatchFailed:
+    def to_report(self, ticket: int, references: Sequence[Any]) -> BatchDone | BatchFailed:
         """Return the report for the engine."""
         if self.failure:
             return BatchFailed(ticket, self.failure, self.seconds)
-        kept = [ref if isinstance(o, Ok) else None for o, ref in zip(self.outcomes, references, strict=True)]
-        return BatchDone(ticket, self.outcomes, kept, self.seconds)
+        ok_references = [ref if isinstance(o, Ok) else None for o, ref in zip(self.outcomes, references, strict=True)]
+        return BatchDone(ticket, self.outcomes, ok_references, self.seconds)
 
 
 def run_batch(stage: Stage, items: Sequence[Item]) -> tuple[BatchResult, list[Any]]:
-    """Runs a batch inside a worker; the same for all executors.
+    """Run a batch inside a worker; all executors use this function.
 
     Args:
-        stage: set up.
-        items: the batch.
+        stage: stage after `setup`.
+        items: items of the batch.
 
     Returns:
-        The result without payloads, and one payload per item (`None` where there is none).
+        The result without payloads, and one payload per item (None for failed records).
     """
     start = time.perf_counter()
     try:
         outcomes = stage.run(items)
-        failure = _contract_broken(stage, items, outcomes)
+        failure = _check_contract(stage, items, outcomes)
         failure = failure or next((o for o in outcomes if isinstance(o, Failed) and o.kind is FailureKind.BROKEN), None)
     except Exception as error:
         outcomes, failure = [], classify_exception(error)
     seconds = time.perf_counter() - start
     if failure:
         return BatchResult((), failure, seconds), [None] * len(items)
+
     payloads = [outcome.payload if isinstance(outcome, Ok) else None for outcome in outcomes]
-    small = tuple(replace(outcome, payload=None) if isinstance(outcome, Ok) else outcome for outcome in outcomes)
-    return BatchResult(small, None, seconds), payloads
+    light = tuple(replace(outcome, payload=None) if isinstance(outcome, Ok) else outcome for outcome in outcomes)
+    return BatchResult(light, None, seconds), payloads
 
 
-def _contract_broken(stage: Stage, items: Sequence[Item], outcomes: object) -> Failed | None:
+def _check_contract(stage: Stage, items: Sequence[Item], outcomes: object) -> Failed | None:
     name = type(stage).__name__
     if not isinstance(outcomes, list) or not all(isinstance(outcome, Ok | Failed) for outcome in outcomes):
-        return Failed(FailureKind.POISON, "stage_contract", f"{name}.run returned {type(outcomes).__name__}, not outcomes")
+        return Failed(
+            FailureKind.POISON, "stage_contract", f"{name}.run returned {type(outcomes).__name__}, not outcomes"
+        )
     if len(outcomes) != len(items):
-        return Failed(FailureKind.POISON, "stage_contract", f"{name}.run: {len(outcomes)} outcomes for {len(items)} records")
+        return Failed(
+            FailureKind.POISON, "stage_contract", f"{name}.run: {len(outcomes)} outcomes for {len(items)} records"
+        )
     return None

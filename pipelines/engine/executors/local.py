@@ -1,4 +1,4 @@
-"""Runs everything in this process, one batch at a time: for a laptop, a debugger, machines without Ray."""
+"""An executor that runs all stages in this process, one batch at a time: for laptops, debuggers, or without Ray."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from manifests.scratch import sweep_scratch
 from pipelines.engine.executors.base import (
+    BatchEntry,
     BatchFailed,
-    Cause,
-    Entry,
     ExecutorConfig,
-    WorkerReport,
+    LossCause,
     WorkerLost,
     WorkerReady,
+    WorkerReport,
     run_batch,
 )
 from pipelines.engine.graph import StageSpec
@@ -24,17 +24,18 @@ from stages.base import Failed, FailureKind, Item, Stage, classify_exception
 
 
 class LocalExecutor:
-    """Workers are objects of this process, one per stage, however many the stage asks for.
+    """Run one worker per stage as an object of this process, regardless of the number that the stage configures.
 
-    What a stage raises is treated as anywhere else, `sys.exit` included. What ends or blocks the process itself
-    (`os._exit`, a crash, a hang, a failed GPU) ends or blocks the run: only processes of their own protect from that.
+    Exceptions of a stage, including `sys.exit`, have the same effect as in other executors. A call that ends or blocks
+    the process itself (`os._exit`, a crash, a hang, a failed GPU) ends or blocks the run: only an executor with worker
+    processes protects from that.
     """
 
     parallel = False
 
     def __init__(self, config: ExecutorConfig | None = None) -> None:
         self._stages: dict[int, Stage] = {}
-        self._batches: deque[tuple[int, int, Sequence[Entry]]] = deque()  # worker, ticket, entries
+        self._batches: deque[tuple[int, int, Sequence[BatchEntry]]] = deque()  # worker, ticket, entries
         self._reports: list[WorkerReport] = []
 
     @staticmethod
@@ -43,30 +44,30 @@ class LocalExecutor:
         return 0
 
     def open(self) -> None:
-        """Nothing to connect to; removes what killed processes have left."""
+        """Remove scratch files of killed processes; there is nothing to connect to."""
         sweep_scratch()
 
     def count_workers(self, spec: StageSpec) -> int:
-        """One: more would only hold the models twice."""
+        """Return 1: more workers would only load the models twice."""
         return 1
 
     def start_worker(self, worker: int, spec: StageSpec) -> None:
-        """Copies the stage, so that the pipeline can be run again, and sets it up."""
+        """Copy the stage, so that the pipeline can be run again, and set it up."""
         stage = copy.deepcopy(spec.stage)
         try:
             stage.setup()
         except Exception as error:
-            self._reports.append(WorkerLost(worker, Cause.SETUP, classify_exception(error).sentence))
+            self._reports.append(WorkerLost(worker, LossCause.SETUP, classify_exception(error).sentence))
             return
         self._stages[worker] = stage
         self._reports.append(WorkerReady(worker))
 
-    def submit(self, worker: int, ticket: int, entries: Sequence[Entry]) -> None:
-        """Puts the batch in line."""
+    def submit(self, worker: int, ticket: int, entries: Sequence[BatchEntry]) -> None:
+        """Queue a batch."""
         self._batches.append((worker, ticket, entries))
 
     def wait(self, timeout_s: float) -> list[WorkerReport]:
-        """Runs the next batch to its end, however long that takes."""
+        """Run the next batch to its end, regardless of the timeout."""
         if not self._reports and self._batches:
             self._reports.append(self._run(*self._batches.popleft()))
         elif not self._reports:
@@ -74,19 +75,19 @@ class LocalExecutor:
         reports, self._reports = self._reports, []
         return reports
 
-    def _run(self, worker: int, ticket: int, entries: Sequence[Entry]) -> WorkerReport:
+    def _run(self, worker: int, ticket: int, entries: Sequence[BatchEntry]) -> WorkerReport:
         try:
             result, payloads = run_batch(self._stages[worker], [Item(e.record, e.references) for e in entries])
         except SystemExit as error:
             self.kill_worker(worker)
-            return WorkerLost(worker, Cause.EXITED, f"the stage called sys.exit({error.code!r})")
+            return WorkerLost(worker, LossCause.EXITED, f"the stage called sys.exit({error.code!r})")
         if broken := result.broken:
             text = f"{broken.sentence}: this process is unusable: resume, or use executor=ray, which restarts workers"
             return BatchFailed(ticket, Failed(FailureKind.STOP, broken.code, text), result.seconds)
-        return result.report(ticket, payloads)
+        return result.to_report(ticket, payloads)
 
     def kill_worker(self, worker: int) -> None:
-        """Forgets the worker and what it was to run."""
+        """Drop a worker and its batches."""
         self._stages.pop(worker, None)
         self._batches = deque(batch for batch in self._batches if batch[0] != worker)
 
@@ -94,6 +95,6 @@ class LocalExecutor:
         """Do nothing: there is no dashboard."""
 
     def close(self) -> None:
-        """Forgets all."""
+        """Drop all workers and batches."""
         self._stages.clear()
         self._batches.clear()

@@ -15,7 +15,7 @@ from pipelines.bench.engine import measure_executor
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import run
+from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage
 from tests.pipelines.engine.toys import Draw
 
@@ -43,7 +43,7 @@ def rate(pipeline, n, executor, config=None):
         finished += 1
         times.append(time.perf_counter())
 
-    statistics = run(pipeline, rows(n), on_finished, executor=executor, config=config)
+    statistics = run_pipeline(pipeline, rows(n), on_finished, executor=executor, config=config)
     assert finished == n
     return (n - 1) / (times[-1] - times[0]), statistics
 
@@ -99,7 +99,8 @@ def test_a_slow_stage_is_kept_busy(cluster):
 MEMORY = """
 import sys
 from pathlib import Path
-from pipelines.engine.loop import run
+from pipelines.engine.loop import run_pipeline
+from pipelines.engine.executors import create_executor
 from tests.pipelines.engine.bench_engine import rows
 from tests.pipelines.engine.toys import Nothing, diamond
 
@@ -111,7 +112,8 @@ count = 0
 def on_finished(_record):
     global count
     count += 1
-run(diamond(Nothing, batch_size=16), rows(int(sys.argv[2])), on_finished, executor=make(sys.argv[1]))
+executor = create_executor(sys.argv[1])
+run_pipeline(diamond(Nothing, batch_size=16), rows(int(sys.argv[2])), on_finished, executor=executor)
 print(count, status("VmHWM"))
 """
 

@@ -5,7 +5,7 @@ import pytest
 from manifests.record import Record
 from manifests.run.outcome import Status
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.executors.base import Cause
+from pipelines.engine.executors.base import LossCause
 from pipelines.engine.failure_policy import DeferVerdict, FailureRules, Reject, Retry
 from pipelines.engine.graph import Route
 from pipelines.engine.tasks import RecordState, StageTask
@@ -17,11 +17,11 @@ def task(name="r0"):
     return StageTask(stage="render", waiters=[state], inputs={}, key=None, bucket=None, waiting_since=0.0)
 
 
-def die(rules, tasks, cause=Cause.DIED):
+def die(rules, tasks, cause=LossCause.DIED):
     return rules.decide_on_lost_worker(tasks, cause, "")
 
 
-@pytest.fixture(params=[Cause.DIED, Cause.GPU])
+@pytest.fixture(params=[LossCause.DIED, LossCause.GPU])
 def cause(request):
     """Of a loss that nobody can tell from outside whose fault it is."""
     return request.param
@@ -40,7 +40,7 @@ def test_two_crashes_alone_while_no_other_worker_crashes_convict(cause):
     (deferred,) = die(rules, [suspect], cause)
     assert isinstance(deferred, DeferVerdict)
     assert deferred.delay_s == 3
-    verdict = rules.verdict(deferred)
+    verdict = rules.decide_deferred(deferred)
     assert isinstance(verdict, Reject)
     assert (verdict.status, verdict.code) == (Status.QUARANTINED, cause.value)
     assert "2 times" in verdict.sentence
@@ -52,9 +52,9 @@ def test_a_death_elsewhere_before_the_verdict_gives_another_try(others, cause):
     die(rules, [suspect], cause)
     (deferred,) = die(rules, [suspect], cause)
     die(rules, others, cause)
-    assert rules.verdict(deferred) == Retry([suspect])
+    assert rules.decide_deferred(deferred) == Retry([suspect])
     (deferred,) = die(rules, [suspect], cause)
-    assert isinstance(rules.verdict(deferred), Reject)  # it was calm this time
+    assert isinstance(rules.decide_deferred(deferred), Reject)  # it was calm this time
 
 
 def test_a_record_that_never_survives_is_convicted_in_a_storm_too():
@@ -65,7 +65,7 @@ def test_a_record_that_never_survives_is_convicted_in_a_storm_too():
         (decision,) = die(rules, [suspect])
         die(rules, [])
         if isinstance(decision, DeferVerdict):
-            decision = rules.verdict(decision)
+            decision = rules.decide_deferred(decision)
         if isinstance(decision, Reject):
             break
     assert tries == 4
@@ -76,10 +76,10 @@ def test_earlier_crashes_in_company_are_no_evidence_of_a_killer():
     die(rules, [suspect, neighbour])
     die(rules, [suspect])
     (deferred,) = die(rules, [suspect])
-    assert isinstance(rules.verdict(deferred), Reject)
+    assert isinstance(rules.decide_deferred(deferred), Reject)
 
 
-@pytest.mark.parametrize("cause", [Cause.TIME_LIMIT, Cause.EXITED, Cause.OUT_OF_MEMORY])
+@pytest.mark.parametrize("cause", [LossCause.TIME_LIMIT, LossCause.EXITED, LossCause.OUT_OF_MEMORY])
 def test_a_known_cause_convicts_at_the_second_time_at_once(cause):
     rules, suspect = FailureRules(EngineConfig()), task()
     assert die(rules, [suspect], cause) == [Retry([suspect])]
@@ -91,8 +91,8 @@ def test_a_known_cause_convicts_at_the_second_time_at_once(cause):
 def test_the_death_of_a_machine_blames_nobody_and_splits_nothing():
     rules, tasks = FailureRules(EngineConfig()), [task("a"), task("b")]
     for _ in range(10):
-        assert die(rules, tasks, Cause.NODE) == [Retry(tasks)]
-        assert die(rules, tasks[:1], Cause.NODE) == [Retry(tasks[:1])]
+        assert die(rules, tasks, LossCause.NODE) == [Retry(tasks)]
+        assert die(rules, tasks[:1], LossCause.NODE) == [Retry(tasks[:1])]
 
 
 def test_the_death_of_an_idle_worker_asks_for_nothing():

@@ -21,7 +21,7 @@ from pipelines.engine.events import EventKind
 from pipelines.engine.executors.base import BatchDone, PayloadLost
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import run
+from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage, classify_exception
 from tests.pipelines.engine.toys import BrokenSetup, Draw, Nothing, Shared, Trouble, diamond, noted, records
 
@@ -36,7 +36,7 @@ def finish(pipeline, rows, config=QUICK, executor=None, on_event=None):
         assert record.record.id not in finished
         finished[record.record.id] = record
 
-    statistics = run(
+    statistics = run_pipeline(
         pipeline, rows, on_finished, executor=executor or LocalExecutor(), config=config, on_event=on_event
     )
     return finished, statistics
@@ -143,7 +143,7 @@ def test_waiting_for_a_service_holds_up_nobody_else(tmp_path):
     order = []
     pipeline = one_stage(Trouble(tmp_path))
     rows = records(20, trouble={0: "io_twice"})
-    run(pipeline, rows, lambda record: order.append(record.record.id), executor=LocalExecutor(), config=config)
+    run_pipeline(pipeline, rows, lambda record: order.append(record.record.id), executor=LocalExecutor(), config=config)
     assert order[-1] == "r0"
 
 
@@ -151,7 +151,7 @@ def test_a_full_disk_stops_the_run_and_blames_no_record(tmp_path):
     finished = []
     pipeline = one_stage(Trouble(tmp_path))
     with pytest.raises(RunStopped, match="No space left"):
-        run(pipeline, records(20, trouble={9: "disk_full"}), finished.append, executor=LocalExecutor())
+        run_pipeline(pipeline, records(20, trouble={9: "disk_full"}), finished.append, executor=LocalExecutor())
     assert len(finished) == 9
     assert all(record.status is Status.OK for record in finished)
 
@@ -191,7 +191,7 @@ def test_the_manifest_is_read_no_faster_than_there_is_room():
         n_finished += 1
 
     config = EngineConfig(max_records=20, look_ahead=10)
-    run(diamond(batch_size=4), rows(), on_finished, executor=LocalExecutor(), config=config)
+    run_pipeline(diamond(batch_size=4), rows(), on_finished, executor=LocalExecutor(), config=config)
     assert n_finished == 500
 
 
@@ -429,7 +429,7 @@ def test_what_the_sink_raises_ends_the_run_and_closes_the_executor():
         raise OSError("read-only")
 
     with pytest.raises(OSError, match="read-only"):
-        run(diamond(), records(5), on_finished, executor=Closing())
+        run_pipeline(diamond(), records(5), on_finished, executor=Closing())
     assert Closing.closed
 
 
@@ -569,12 +569,12 @@ class _Compiled(LocalExecutor):
 def test_a_signal_that_reaches_compiled_code_is_told_as_one():
     events = []
     with pytest.raises(RunInterrupted, match="SIGTERM"):
-        run(diamond(), records(4), print, executor=_Compiled(), config=QUICK, on_event=events.append)
+        run_pipeline(diamond(), records(4), print, executor=_Compiled(), config=QUICK, on_event=events.append)
     assert "SIGTERM" in events[-1].data["error"]
 
 
 def test_a_signal_that_a_stage_swallows_is_no_failure_of_its_record():
     finished = []
     with pytest.raises(RunInterrupted):
-        run(one_stage(Interrupted()), records(4), finished.append, executor=LocalExecutor(), config=QUICK)
+        run_pipeline(one_stage(Interrupted()), records(4), finished.append, executor=LocalExecutor(), config=QUICK)
     assert finished == []

@@ -30,7 +30,9 @@ def write_manifest(path: Path, rows: list[dict]) -> Path:
 
 
 def rows_of(run: Path) -> dict[str, dict]:
-    return {row["record_id"]: row for table in RunFolder(open_storage(run)).iterate_tables() for row in table.to_pylist()}
+    return {
+        row["record_id"]: row for table in RunFolder(open_storage(run)).iterate_tables() for row in table.to_pylist()
+    }
 
 
 def motions_of(run: Path) -> dict[str, np.ndarray]:

@@ -20,9 +20,9 @@ from manifests.storage import open_storage
 from pipelines.cli.main import app
 from pipelines.engine.errors import RunInterrupted
 from pipelines.runs.config import RunConfig
-from pipelines.runs.evaluate import evaluate
-from pipelines.runs.generate import generate
-from pipelines.runs.resume import resume
+from pipelines.runs.evaluate import evaluate_videos
+from pipelines.runs.generate import generate_videos
+from pipelines.runs.resume import resume_run
 from pipelines.runs.shard_writer import ShardWriter
 from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.metrics.clips import noise
@@ -43,7 +43,9 @@ def configured(*settings: str) -> RunConfig:
 
 
 def rows_of(run: Path) -> dict[str, dict]:
-    return {row["record_id"]: row for table in RunFolder(open_storage(run)).iterate_tables() for row in table.to_pylist()}
+    return {
+        row["record_id"]: row for table in RunFolder(open_storage(run)).iterate_tables() for row in table.to_pylist()
+    }
 
 
 def numbers_of(run: Path) -> dict[str, dict]:
@@ -76,7 +78,7 @@ def videos(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def measured(videos, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("run") / "run"
-    assert evaluate(videos, run, "Hallo", configured()).all_ok
+    assert evaluate_videos(videos, run, "Hallo", configured()).all_ok
     return run
 
 
@@ -124,7 +126,7 @@ generated(sys.argv[1], sys.argv[2])
 def generated(pairs: str | Path, run: str | Path) -> None:
     """A run that makes its videos."""
     settings = ("animation.device=cpu", "animation.picture.max_side=128")
-    generate(pairs, run, configured(*settings, "stages.render.batch_size=1"))
+    generate_videos(pairs, run, configured(*settings, "stages.render.batch_size=1"))
 
 
 def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path):
@@ -137,7 +139,7 @@ def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path
     assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -signal.SIGKILL
     before = RunFolder(open_storage(tmp_path / "killed"))
     assert before.count_records(before.read_manifest()).pending > 0
-    assert resume(tmp_path / "killed").all_ok
+    assert resume_run(tmp_path / "killed").all_ok
     expected = numbers_of(tmp_path / "whole")
     assert numbers_of(tmp_path / "killed") == expected
     assert all(row["metric_head_speed"] > 0 for row in expected.values())
@@ -156,23 +158,25 @@ def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, measured,
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "record_outcome", take_one)
         with pytest.raises(RunInterrupted):
-            evaluate(videos, run, "Hallo", configured())
+            evaluate_videos(videos, run, "Hallo", configured())
     folder = RunFolder(open_storage(run))
     assert folder.count_records(folder.read_manifest()).statuses == {"ok": 1}
-    assert resume(run).all_ok
+    assert resume_run(run).all_ok
     assert numbers_of(run) == numbers_of(measured)
 
 
 def test_a_finished_evaluation_is_left_as_it_is(measured):
     before = {path: path.stat().st_mtime_ns for path in measured.rglob("shards/**/*") if path.is_file()}
-    assert resume(measured).all_ok
+    assert resume_run(measured).all_ok
     assert {path: path.stat().st_mtime_ns for path in measured.rglob("shards/**/*") if path.is_file()} == before
 
 
 def test_a_bad_video_fails_alone(videos, tmp_path):
     (videos.parent / "text.mp4").write_text("no video")
     rows = [{"record_id": name, "video": f"{name}.mp4"} for name in ("v0", "text", "none")]
-    result = evaluate(manifest(videos.parent, rows, "bad.csv"), tmp_path / "run", "X", configured("metrics=[flicker]"))
+    result = evaluate_videos(
+        manifest(videos.parent, rows, "bad.csv"), tmp_path / "run", "X", configured("metrics=[flicker]")
+    )
     assert result.counts.statuses == {"ok": 1, "failed": 2}
     found = rows_of(tmp_path / "run")
     assert found["text"]["error_code"] == "video_unreadable"
@@ -182,7 +186,7 @@ def test_a_bad_video_fails_alone(videos, tmp_path):
 
 
 def test_only_chosen_metrics_are_computed(videos, tmp_path):
-    evaluate(videos, tmp_path / "run", "X", configured("metrics=[freeze]"))
+    evaluate_videos(videos, tmp_path / "run", "X", configured("metrics=[freeze]"))
     metrics = {name for name in rows_of(tmp_path / "run")["v0"] if name.startswith("metric_")} - {"metric_reasons"}
     assert metrics == {f"metric_{column.name}" for column in build_metric("freeze").columns}
 
@@ -192,20 +196,20 @@ def test_rows_without_a_video_are_refused(videos, tmp_path):
     with pytest.raises(
         ManifestError, match=r"manifest_rows.*row 2: video is empty; expected the path or URI of a finished video"
     ):
-        evaluate(path, tmp_path / "run", "X", configured())
+        evaluate_videos(path, tmp_path / "run", "X", configured())
     assert not (tmp_path / "run").exists()
 
 
 def test_rows_with_a_video_alone_are_nothing_to_generate_from(videos, tmp_path):
     with pytest.raises(ManifestError, match="manifest_rows"):
-        generate(videos, tmp_path / "run", load_config(RunConfig))
+        generate_videos(videos, tmp_path / "run", load_config(RunConfig))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 81])
 def test_a_name_that_no_table_can_show_is_refused(videos, tmp_path, name):
     with pytest.raises(ConfigError, match="config_invalid: name"):
-        evaluate(videos, tmp_path / "run", name, configured())
+        evaluate_videos(videos, tmp_path / "run", name, configured())
 
 
 @pytest.mark.parametrize(
@@ -213,7 +217,7 @@ def test_a_name_that_no_table_can_show_is_refused(videos, tmp_path, name):
 )
 def test_metrics_that_make_no_sense_are_refused(videos, tmp_path, setting, code):
     with pytest.raises(ConfigError, match=code):
-        evaluate(videos, tmp_path / "run", "X", configured(setting))
+        evaluate_videos(videos, tmp_path / "run", "X", configured(setting))
 
 
 def test_the_command_measures_and_tells_how_it_ended(videos, tmp_path):

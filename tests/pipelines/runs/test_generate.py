@@ -25,8 +25,8 @@ from pipelines.engine.config import EngineConfig
 from pipelines.engine.errors import RunInterrupted, RunStopped
 from pipelines.engine.events import EventKind
 from pipelines.runs.export import export_webdataset
-from pipelines.runs.generate import generate
-from pipelines.runs.resume import resume
+from pipelines.runs.generate import generate_videos
+from pipelines.runs.resume import resume_run
 from pipelines.runs.shard_writer import ShardWriter
 from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import DATA, EXAMPLES, tone
@@ -59,7 +59,7 @@ def manifest(inputs) -> Path:
 def finished(manifest, tmp_path_factory) -> Path:
     """A run that nothing disturbed."""
     run = tmp_path_factory.mktemp("run") / "run"
-    assert generate(manifest, run, configured("save_motion=true")).all_ok
+    assert generate_videos(manifest, run, configured("save_motion=true")).all_ok
     return run
 
 
@@ -87,7 +87,7 @@ def test_the_folder_tells_what_was_run(finished):
 
 
 def test_portraits_and_recordings_are_computed_once(manifest, tmp_path):
-    stages = generate(manifest, tmp_path / "run", configured()).statistics["stages"]
+    stages = generate_videos(manifest, tmp_path / "run", configured()).statistics["stages"]
     assert (stages["portrait"]["records"], stages["portrait"]["shared"]) == (2, 3)
     assert (stages["speech"]["records"], stages["speech"]["shared"]) == (2, 3)
     assert stages["motion"]["records"] == stages["render"]["records"] == 5
@@ -98,7 +98,7 @@ def test_files_of_one_content_are_one_whatever_they_are_called(inputs, tmp_path)
     (inputs / "twin.wav").write_bytes((inputs / "short.wav").read_bytes())
     pairs = [("a", "short"), ("twin", "short"), ("a", "twin"), ("b", "twin")]
     rows = [{"record_id": f"r{n}", "image": f"{a}.jpg", "audio": f"{b}.wav"} for n, (a, b) in enumerate(pairs)]
-    result = generate(write_manifest(inputs / "twins.csv", rows), tmp_path / "run", configured())
+    result = generate_videos(write_manifest(inputs / "twins.csv", rows), tmp_path / "run", configured())
     assert result.all_ok
     stages = result.statistics["stages"]
     assert (stages["portrait"]["records"], stages["portrait"]["shared"]) == (2, 2)
@@ -113,7 +113,7 @@ def test_files_of_one_content_are_one_whatever_they_are_called(inputs, tmp_path)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_batch_sizes_change_motion_by_rounding_at_most(manifest, finished, tmp_path, batch):
     sizes = [f"stages.{stage}.batch_size={batch}" for stage in ("portrait", "speech", "motion", "render")]
-    generate(manifest, tmp_path / "run", configured("save_motion=true", *sizes))
+    generate_videos(manifest, tmp_path / "run", configured("save_motion=true", *sizes))
     expected = motions_of(finished)
     for name, motion in motions_of(tmp_path / "run").items():
         assert np.abs(motion - expected[name]).max() <= 1e-4
@@ -123,8 +123,8 @@ def test_strict_runs_give_the_same_bytes_in_any_order(manifest, inputs, tmp_path
     rows = list(csv.DictReader(manifest.open()))
     backwards = write_manifest(inputs / "backwards.csv", rows[::-1])
     strict = ("determinism=strict", "save_motion=true")
-    generate(manifest, tmp_path / "one", configured(*strict))
-    generate(backwards, tmp_path / "two", configured(*strict, "shard_size=2", "stages.render.batch_size=1"))
+    generate_videos(manifest, tmp_path / "one", configured(*strict))
+    generate_videos(backwards, tmp_path / "two", configured(*strict, "shard_size=2", "stages.render.batch_size=1"))
     one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
     assert {name: row["sha256"] for name, row in one.items()} == {name: row["sha256"] for name, row in two.items()}
 
@@ -136,7 +136,7 @@ def test_a_bad_record_fails_alone_and_can_be_tried_again(inputs, tmp_path):
         {"record_id": "no-sound", "image": "a.jpg", "audio": "none.wav"},
     ]
     path = write_manifest(inputs / "bad.csv", rows)
-    result = generate(path, tmp_path / "run", configured())
+    result = generate_videos(path, tmp_path / "run", configured())
     assert not result.all_ok
     assert result.counts.statuses == {"ok": 1, "failed": 2}
     outcomes = rows_of(tmp_path / "run")
@@ -145,7 +145,7 @@ def test_a_bad_record_fails_alone_and_can_be_tried_again(inputs, tmp_path):
     assert outcomes["no-sound"]["error_code"] == "audio_missing"
     before = (tmp_path / "run" / outcomes["good"]["video"]).stat().st_mtime_ns
     (inputs / "later.jpg").write_bytes((inputs / "a.jpg").read_bytes())
-    assert resume(tmp_path / "run", retry=["failed"]).counts.statuses == {"ok": 2, "failed": 1}
+    assert resume_run(tmp_path / "run", retry=["failed"]).counts.statuses == {"ok": 2, "failed": 1}
     assert (tmp_path / "run" / outcomes["good"]["video"]).stat().st_mtime_ns == before
 
 
@@ -161,11 +161,11 @@ def test_an_interrupted_run_is_resumed_and_loses_nothing(manifest, finished, tmp
 
     monkeypatch.setattr(ShardWriter, "record_outcome", take_two)
     with pytest.raises(RunInterrupted):
-        generate(manifest, run, configured("save_motion=true", "stages.render.batch_size=1"))
+        generate_videos(manifest, run, configured("save_motion=true", "stages.render.batch_size=1"))
     counts = RunFolder(open_storage(run)).count_records(RunFolder(open_storage(run)).read_manifest())
     assert counts.statuses == {"ok": 2}
     kept = {run / outcome[2].video: (run / outcome[2].video).stat().st_mtime_ns for outcome in taken}
-    assert resume(run).all_ok
+    assert resume_run(run).all_ok
     assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
     expected = motions_of(finished)
     for name, motion in motions_of(run).items():
@@ -174,15 +174,15 @@ def test_an_interrupted_run_is_resumed_and_loses_nothing(manifest, finished, tmp
 
 def test_a_finished_run_is_left_as_it_is(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("shards/**/*") if path.is_file()}
-    assert resume(finished).all_ok
+    assert resume_run(finished).all_ok
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("shards/**/*") if path.is_file()} == before
 
 
 def test_a_run_with_other_settings_is_refused_with_the_difference(manifest, finished):
     with pytest.raises(ManifestError, match=r"run_changed.*configuration\.animation\.seed: 0 → 9"):
-        generate(manifest, finished, configured("save_motion=true", "animation.seed=9"))
+        generate_videos(manifest, finished, configured("save_motion=true", "animation.seed=9"))
     with pytest.raises(ManifestError, match="run_exists"):
-        generate(manifest, finished, configured("save_motion=true"))
+        generate_videos(manifest, finished, configured("save_motion=true"))
 
 
 @pytest.mark.parametrize("change", ["edited", "deleted"])
@@ -196,12 +196,12 @@ def test_a_run_needs_its_manifest_no_more_once_it_has_started(inputs, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "record_outcome", interrupted)
         with pytest.raises(RunInterrupted):
-            generate(path, tmp_path / "run", configured())
+            generate_videos(path, tmp_path / "run", configured())
     if change == "edited":
         path.write_text(path.read_text().replace("short", "none"))
     else:
         path.unlink()
-    assert resume(tmp_path / "run").all_ok
+    assert resume_run(tmp_path / "run").all_ok
     outcomes = rows_of(tmp_path / "run")
     assert [(name, row["image"], row["note"]) for name, row in outcomes.items()] == [
         (f"x{n}", "a.jpg", f"n{n}") for n in range(4)
@@ -214,9 +214,9 @@ def test_bad_rows_are_refused_before_any_work_unless_they_may_be_skipped(inputs,
     with pytest.raises(
         ManifestError, match=r"manifest_rows.*1 of 2 rows are bad \(row 3: image is empty; expected a path or URI\)"
     ):
-        generate(path, tmp_path / "run", configured())
+        generate_videos(path, tmp_path / "run", configured())
     assert not (tmp_path / "run").exists()
-    assert generate(path, tmp_path / "run", configured("skip_bad_rows=true")).all_ok
+    assert generate_videos(path, tmp_path / "run", configured("skip_bad_rows=true")).all_ok
     assert list(rows_of(tmp_path / "run")) == ["x"]
 
 
@@ -226,7 +226,9 @@ def test_a_saved_motion_plays_on_another_portrait_with_and_without_sound(finishe
         {"record_id": "silent", "image": "b.jpg", "motion": motion},
         {"record_id": "heard", "image": "b.jpg", "motion": motion, "audio": "other.wav"},
     ]
-    result = generate(write_manifest(inputs / "motions.csv", rows), tmp_path / "run", configured("save_motion=true"))
+    result = generate_videos(
+        write_manifest(inputs / "motions.csv", rows), tmp_path / "run", configured("save_motion=true")
+    )
     assert result.all_ok
     outcomes = rows_of(tmp_path / "run")
     assert outcomes["silent"]["frames"] == 10
@@ -241,7 +243,7 @@ def test_shared_motion_is_one_per_content_of_a_recording_and_seed(inputs, tmp_pa
             enumerate(sounds.items())]  # fmt: skip
     rows[-1]["seed"] = 7
     path = write_manifest(inputs / "copies.csv", rows)
-    result = generate(path, tmp_path / "run", configured("share_motion=true", "save_motion=true"))
+    result = generate_videos(path, tmp_path / "run", configured("share_motion=true", "save_motion=true"))
     assert result.statistics["stages"]["motion"]["records"] == 3
     motions, outcomes = motions_of(tmp_path / "run"), rows_of(tmp_path / "run")
     assert np.array_equal(motions["one"], motions["two"])
@@ -255,13 +257,13 @@ def test_shared_motion_is_one_per_content_of_a_recording_and_seed(inputs, tmp_pa
 
 
 def test_the_result_reads_as_json(finished):
-    json.dumps(resume(finished).statistics)
+    json.dumps(resume_run(finished).statistics)
 
 
 def test_bad_stage_options_are_refused_before_anything_is_written(manifest, tmp_path):
     for option in ("stages.render.batch_size=0", "stages.motion.workers=0", "stages.render.num_gpus=0.3"):
         with pytest.raises(ConfigError, match="stage_option"):
-            generate(manifest, tmp_path / "run", configured(option))
+            generate_videos(manifest, tmp_path / "run", configured(option))
     assert not (tmp_path / "run").exists()
 
 
@@ -280,11 +282,11 @@ def test_failed_records_of_an_unfinished_shard_are_tried_again(inputs, tmp_path,
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "record_outcome", take_two)
         with pytest.raises(RunInterrupted):
-            generate(path, tmp_path / "run", configured("stages.render.batch_size=1"))
+            generate_videos(path, tmp_path / "run", configured("stages.render.batch_size=1"))
     folder = RunFolder(open_storage(tmp_path / "run"))
     assert folder.count_records(folder.read_manifest()).statuses == {"failed": 1, "ok": 1}
     (inputs / "appears.jpg").write_bytes((inputs / "a.jpg").read_bytes())
-    assert resume(tmp_path / "run", retry=["failed"]).all_ok
+    assert resume_run(tmp_path / "run", retry=["failed"]).all_ok
 
 
 def test_a_run_without_modes_in_its_description_is_one_of_people(finished, tmp_path):
@@ -294,7 +296,7 @@ def test_a_run_without_modes_in_its_description_is_one_of_people(finished, tmp_p
     assert content["manifest"].pop("modes") == ["human"]
     file.write_text(yaml.safe_dump(content))
     (tmp_path / "run/shards/00001/_done.json").unlink()
-    assert resume(tmp_path / "run").all_ok
+    assert resume_run(tmp_path / "run").all_ok
 
 
 def test_the_mode_of_a_run_is_that_of_its_rows():
@@ -305,7 +307,7 @@ def test_the_mode_of_a_run_is_that_of_its_rows():
 def test_a_folder_of_models_is_noted_by_its_absolute_path(manifest, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=str(tmp_path / "weights")):
-        generate(manifest, tmp_path / "run", configured("animation.models=weights"))
+        generate_videos(manifest, tmp_path / "run", configured("animation.models=weights"))
 
 
 def test_finished_videos_are_exported_as_webdataset_shards(finished, tmp_path):
@@ -329,12 +331,12 @@ def test_manifest_media_and_run_may_lie_in_an_object_store(inputs, manifest, fin
     for path in (manifest, *inputs.glob("[ab].jpg"), *inputs.glob("*.wav")):
         store.put(str(path), f"{s3_bucket}/in/{path.name}")
     run = f"{s3_bucket}/run"
-    assert generate(f"{s3_bucket}/in/{manifest.name}", run, configured("save_motion=true")).all_ok
+    assert generate_videos(f"{s3_bucket}/in/{manifest.name}", run, configured("save_motion=true")).all_ok
     expected = rows_of(finished)
     for name, row in rows_of(run).items():
         assert row["seed"] == expected[name]["seed"]
         assert hashlib.sha256(store.cat(f"{run}/{row['video']}")).hexdigest() == row["sha256"]
-    assert resume(run).all_ok
+    assert resume_run(run).all_ok
     assert sum(count for _, count in export_webdataset(run, f"{s3_bucket}/tars")) == 5
     assert not [path for path in store.find(run) if "partial" in path]
 
@@ -346,9 +348,9 @@ def test_an_engine_option_given_by_set_reaches_the_engine(manifest, tmp_path, mo
         configs.append(config)
         raise RunStopped("stopped", "seen enough")
 
-    monkeypatch.setattr(loop, "run", stop)
+    monkeypatch.setattr(loop, "run_pipeline", stop)
     with pytest.raises(RunStopped):
-        generate(manifest, tmp_path / "run", configured("engine.io_retries=7", "engine.max_records=5"))
+        generate_videos(manifest, tmp_path / "run", configured("engine.io_retries=7", "engine.max_records=5"))
     with pytest.raises(RunStopped):
-        resume(tmp_path / "run")
+        resume_run(tmp_path / "run")
     assert configs == [EngineConfig(io_retries=7, max_records=5)] * 2

@@ -13,11 +13,10 @@ from manifests.run.outcome import Status
 from manifests.storage import open_storage
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline
-from pipelines.engine.loop import run
+from pipelines.engine.loop import run_pipeline
 from pipelines.runs import generate as runs
-from pipelines.runs.generate import generate
-from pipelines.runs.resume import resume
-from pipelines.runs.video_pipeline import video_pipeline
+from pipelines.runs.generate import build_video_pipeline, generate_videos
+from pipelines.runs.resume import resume_run
 from stages.base import Ok, Stage
 from tests.media import EXAMPLES, tone
 from tests.pipelines.runs.running import configured, rows_of, write_manifest
@@ -92,7 +91,7 @@ def check_rows(run):
 
 
 def test_each_row_is_made_with_the_networks_of_its_mode(manifest, tmp_path):
-    result = generate(manifest, tmp_path / "run", options())
+    result = generate_videos(manifest, tmp_path / "run", options())
     check_rows(tmp_path / "run")
     stages = result.statistics["stages"]
     assert (stages["portrait"]["records"], stages["portrait"]["shared"]) == (2, 0)
@@ -101,12 +100,12 @@ def test_each_row_is_made_with_the_networks_of_its_mode(manifest, tmp_path):
     assert (stages["render"]["records"], stages["animal_render"]["records"]) == (2, 2)
     assert (stages["speech"]["records"], stages["speech"]["shared"]) == (1, 4)
     assert RunFolder(open_storage(tmp_path / "run")).read_description().manifest.modes == ("human", "animal")
-    assert resume(tmp_path / "run", retry=["failed"]).counts.statuses == {"ok": 4, "failed": 1}
+    assert resume_run(tmp_path / "run", retry=["failed"]).counts.statuses == {"ok": 4, "failed": 1}
 
 
 def test_animals_alone_need_no_network_for_people(manifest, inputs, tmp_path):
     rows = [{"record_id": "animal", "image": "face.jpg", "audio": "short.wav", "mode": "animal"}]
-    result = generate(write_manifest(inputs / "animals.csv", rows), tmp_path / "run", options())
+    result = generate_videos(write_manifest(inputs / "animals.csv", rows), tmp_path / "run", options())
     assert result.all_ok
     assert not {"portrait", "render"} & result.statistics["stages"].keys()
     assert RunFolder(open_storage(tmp_path / "run")).read_description().manifest.modes == ("animal",)
@@ -117,13 +116,13 @@ def row(inputs, number, **more):
 
 
 def test_a_worker_loads_the_networks_of_one_mode_only(inputs):
-    whole = watched(video_pipeline(options(), "/nowhere", ("human", "animal")))
+    whole = watched(build_video_pipeline(options(), "/nowhere", ("human", "animal")))
     first = Pipeline(tuple(spec for spec in whole.stages if spec.output in ("hash_inputs", "portrait")))
     records = [row(inputs, n, mode=mode) for n, mode in enumerate(["human", "animal"] * 2)]
     ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     try:
         finished = []
-        statistics = run(first, records, finished.append, executor=RayExecutor())
+        statistics = run_pipeline(first, records, finished.append, executor=RayExecutor())
     finally:
         ray.shutdown()
     assert [record.status for record in finished] == [Status.OK] * 4
@@ -141,7 +140,7 @@ def test_people_and_animals_go_through_workers_of_their_own(manifest, tmp_path, 
     pipelines, taken = [], []
 
     def build(*arguments, **options):
-        pipelines.append(watched(video_pipeline(*arguments, **options)))
+        pipelines.append(watched(build_video_pipeline(*arguments, **options)))
         return pipelines[-1]
 
     original = runs.build_outcome
@@ -150,9 +149,9 @@ def test_people_and_animals_go_through_workers_of_their_own(manifest, tmp_path, 
         taken.append(finished)
         return original(finished, **options)
 
-    monkeypatch.setattr(runs, "video_pipeline", build)
+    monkeypatch.setattr(runs, "build_video_pipeline", build)
     monkeypatch.setattr(runs, "build_outcome", note)
-    generate(manifest, tmp_path / "run", options("executor=ray"))
+    generate_videos(manifest, tmp_path / "run", options("executor=ray"))
     check_rows(tmp_path / "run")
     processes = {}
     for finished in taken:

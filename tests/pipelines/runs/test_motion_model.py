@@ -24,7 +24,7 @@ from joyvasa.motion.file import load_motion
 from joyvasa.motion.model import MotionModel
 from joyvasa.networks import NETWORKS, NetworkEntry
 from pipelines.cli.manifest import plan
-from pipelines.runs.generate import generate
+from pipelines.runs.generate import generate_videos
 from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import DATA
 from tests.pipelines.runs.running import configured, rows_of, write_manifest
@@ -77,7 +77,7 @@ def expected_pitch(bundle: Path, sound: Path) -> torch.Tensor:
     samples = load_audio(sound)
     n_frames = -(-len(samples) * RATE // 16_000)
     frames = np.pad(samples, (0, n_frames * 800 - len(samples))).reshape(n_frames, 800)
-    template = open_bundle(bundle).template()
+    template = open_bundle(bundle).load_template()
     least, most = (bounds[PITCH - SCALE] for bounds in (template.pose_min, template.pose_max))
     loudness = torch.from_numpy(np.sqrt((frames**2).mean(axis=1)))
     return (2 * loudness.double() * (most - least) + least).float()[:, None]
@@ -102,7 +102,7 @@ def test_a_run_plays_and_saves_the_motion_of_another_model(bundle, tmp_path):
     rows = [{"record_id": path.stem, "image": DATA / "portrait.jpg", "audio": path} for path in sounds]
     settings = [f"animation.models={bundle}", "animation.smoothing.method=none", "save_motion=true"]
     run = tmp_path / "run"
-    assert generate(write_manifest(tmp_path / "pairs.csv", rows), run, configured(*settings)).all_ok
+    assert generate_videos(write_manifest(tmp_path / "pairs.csv", rows), run, configured(*settings)).all_ok
     outcomes = rows_of(run)
     for sound in sounds:
         row = outcomes[sound.stem]

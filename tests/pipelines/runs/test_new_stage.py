@@ -11,10 +11,9 @@ from joyvasa.errors import ConfigError
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.runs import generate as runs
-from pipelines.runs.generate import generate
-from pipelines.runs.rates import rates_of_run
+from pipelines.runs.generate import build_video_pipeline, generate_videos
+from pipelines.runs.rates import read_run_rates
 from pipelines.runs.resources import SpecBuilder
-from pipelines.runs.video_pipeline import video_pipeline
 from tests.media import DATA, tone
 from tests.pipelines.runs.running import configured, rows_of, write_manifest
 
@@ -54,11 +53,11 @@ def with_loudness(loudness_stage, monkeypatch):
     """The video pipeline, with one more line."""
 
     def build(config, run, modes, *, gpus):
-        pipeline = video_pipeline(dataclasses.replace(config, stages={}), run, modes, gpus=gpus)
+        pipeline = build_video_pipeline(dataclasses.replace(config, stages={}), run, modes, gpus=gpus)
         builder = SpecBuilder(config.stages, gpus)
         return builder.join((*pipeline.stages, builder.build(loudness_stage(), after=("speech",))))
 
-    monkeypatch.setattr(runs, "video_pipeline", build)
+    monkeypatch.setattr(runs, "build_video_pipeline", build)
     return build
 
 
@@ -74,7 +73,7 @@ def manifest(tmp_path):
 @pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_new_stage_runs_and_its_facts_become_columns(with_loudness, manifest, tmp_path, executor):
     config = configured(f"executor={executor}", "stages.loudness.batch_size=1")
-    result = generate(manifest, tmp_path / "run", config)
+    result = generate_videos(manifest, tmp_path / "run", config)
     assert result.counts.statuses == {"ok": 1, "failed": 1}
     numbers = result.statistics["stages"]["loudness"]
     assert (numbers["batch_size"], numbers["unit"]) == (1, "frame")
@@ -86,11 +85,11 @@ def test_a_new_stage_runs_and_its_facts_become_columns(with_loudness, manifest, 
     (table,) = RunFolder(open_storage(tmp_path / "run")).iterate_tables()
     types = {name: str(table.schema.field(name).type) for name in ("loudness_db", "voices", "verdict")}
     assert types == {"loudness_db": "double", "voices": "int64", "verdict": "string"}
-    assert rates_of_run(str(tmp_path / "run")).stages["loudness"].per == "frame"
+    assert read_run_rates(str(tmp_path / "run")).stages["loudness"].per == "frame"
 
 
 def test_facts_of_a_new_stage_survive_a_retry_of_other_records(with_loudness, manifest, tmp_path):
-    generate(manifest, tmp_path / "run", configured())
+    generate_videos(manifest, tmp_path / "run", configured())
     folder = RunFolder(open_storage(tmp_path / "run"))
     assert folder.reopen_shard(0, ["failed"]) == 1
     assert folder.read_saved_outcomes(0)["good"].facts == {"loudness_db": -20.5, "voices": 4}

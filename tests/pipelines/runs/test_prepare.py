@@ -22,8 +22,8 @@ from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.cli.main import app
 from pipelines.runs.config import RunConfig
-from pipelines.runs.prepare import prepare
-from pipelines.runs.resume import resume
+from pipelines.runs.prepare import prepare_dataset
+from pipelines.runs.resume import resume_run
 from tests.joyvasa.training.recordings import planted, recording, talking
 from tests.media import MEDIA, ffmpeg
 
@@ -38,7 +38,9 @@ def configured(*settings: str) -> RunConfig:
 
 
 def outcomes(folder: Path) -> dict[str, dict]:
-    return {row["record_id"]: row for table in RunFolder(open_storage(folder)).iterate_tables() for row in table.to_pylist()}
+    return {
+        row["record_id"]: row for table in RunFolder(open_storage(folder)).iterate_tables() for row in table.to_pylist()
+    }
 
 
 def clip_rows(folder: Path) -> list[dict]:
@@ -67,7 +69,7 @@ def videos(tmp_path_factory) -> tuple[Path, dict[str, str | None]]:
 @pytest.fixture(scope="module")
 def made(videos, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("dataset") / "out"
-    result, prepared = prepare(videos[0], out, configured())
+    result, prepared = prepare_dataset(videos[0], out, configured())
     assert result.counts.statuses == {"ok": 2, "failed": len(videos[1]) - 2}
     assert sum(prepared.card.clips.values()) == 2
     return out
@@ -102,7 +104,7 @@ def test_each_clip_and_each_rejected_part_has_a_row(videos, made):
 def test_the_built_in_model_reads_motion_too(videos, tmp_path):
     (tmp_path / "in").mkdir()
     shutil.copy(videos[0] / "good.mp4", tmp_path / "in")
-    _, prepared = prepare(tmp_path / "in", tmp_path / "out", configured("animation.models=sample"))
+    _, prepared = prepare_dataset(tmp_path / "in", tmp_path / "out", configured("animation.models=sample"))
     dataset = Dataset(open_storage(tmp_path / "out"))
     (clip,) = [dataset.read(place) for split in ("train", "validation") for place in dataset.clips(split)]
     assert clip.motion.expression.shape == (75, 21, 3)
@@ -151,12 +153,12 @@ def test_the_statistics_are_those_of_all_frames_at_once(made):
 def test_shards_of_another_size_and_another_order_give_the_same_data_set(few, made, tmp_path):
     with (tmp_path / "videos.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("record_id", "video"), *((name, few / name) for name in reversed(FEW))])
-    prepare(tmp_path / "videos.csv", tmp_path / "out", configured("shard_size=1"))
+    prepare_dataset(tmp_path / "videos.csv", tmp_path / "out", configured("shard_size=1"))
     assert content(tmp_path / "out") == content(made)
 
 
 def test_a_data_set_in_a_bucket_is_the_same(few, made, s3_bucket):
-    result, _ = prepare(few, f"{s3_bucket}/out", configured())
+    result, _ = prepare_dataset(few, f"{s3_bucket}/out", configured())
     assert result.counts.statuses == {"ok": 2, "failed": 2}
     assert content(f"{s3_bucket}/out") == content(made)
     assert open_storage(f"{s3_bucket}/out").names("shards/00000") == ["_done.json", "clips.parquet", "records.parquet"]
@@ -167,7 +169,7 @@ import os, signal, sys
 import pipelines.runs.dataset_join as join
 from stages.extract_motion import ExtractMotionStage
 from tests.pipelines.runs.test_prepare import configured
-from pipelines.runs.prepare import prepare
+from pipelines.runs.prepare import prepare_dataset
 
 places = {"part": (ExtractMotionStage, "_extract"), "shard": (join, "_table"), "join": (join, "_join")}
 holder, name = places[sys.argv[3]]
@@ -181,7 +183,7 @@ def call(*arguments, **more):
     return result
 
 setattr(holder, name, call)
-prepare(sys.argv[1], sys.argv[2], configured("shard_size=2"))
+prepare_dataset(sys.argv[1], sys.argv[2], configured("shard_size=2"))
 """
 
 
@@ -190,7 +192,7 @@ def test_a_run_killed_at_any_place_is_resumed_to_the_same_data_set(few, made, tm
     command = [sys.executable, "-c", KILLED, str(few), str(tmp_path / "out"), place]
     assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "out/dataset.yaml").exists()
-    resume(tmp_path / "out")
+    resume_run(tmp_path / "out")
     assert content(tmp_path / "out") == content(made)
     assert clip_rows(tmp_path / "out") == [row for row in clip_rows(made) if row["record_id"] in FEW]
     assert not list((tmp_path / "out").rglob("parts"))
@@ -202,10 +204,10 @@ def test_recordings_that_were_repaired_are_tried_again_and_join_the_others(video
     for name in ("good.mp4", "other.mp4"):
         shutil.copy(videos[0] / name, folder)
     (folder / "late.mp4").write_bytes(b"not yet")
-    prepare(folder, tmp_path / "out", configured())
+    prepare_dataset(folder, tmp_path / "out", configured())
     before = content(tmp_path / "out")
     recording(folder / "late.mp4", talking(60, phase=1))
-    result = resume(tmp_path / "out", retry=["failed"])
+    result = resume_run(tmp_path / "out", retry=["failed"])
     assert result.counts.statuses == {"ok": 3}
     after = content(tmp_path / "out")
     clips = {name for name in before if name.startswith(("good", "other"))}
@@ -218,19 +220,19 @@ def test_the_split_of_a_recording_stays_when_others_are_added(videos, tmp_path):
     few = tmp_path / "few"
     few.mkdir()
     shutil.copy(videos[0] / "other.mp4", few)
-    prepare(few, tmp_path / "out", configured("clips.validation_share=0.5"))
+    prepare_dataset(few, tmp_path / "out", configured("clips.validation_share=0.5"))
     (alone,) = clip_rows(tmp_path / "out")
     shutil.copy(videos[0] / "good.mp4", few / "a.mp4")
     shutil.copy(videos[0] / "other.mp4", few / "z copy.mp4")
-    _, prepared = prepare(few, tmp_path / "more", configured("clips.validation_share=0.5"))
+    _, prepared = prepare_dataset(few, tmp_path / "more", configured("clips.validation_share=0.5"))
     splits = {row["record_id"]: row["split"] for row in clip_rows(tmp_path / "more")}
     assert splits["other.mp4"] == splits["z copy.mp4"] == alone["split"]
-    assert prepared.tally.repeated == 1
+    assert prepared.stats.repeated == 1
 
 
 def test_recordings_without_any_clip_end_in_one_sentence_and_rows(videos, tmp_path):
     with pytest.raises(InputError, match=r"dataset_empty: .*1 recordings \(silent 1\)"):
-        prepare(videos[0] / "silent.mp4", tmp_path / "out", configured())
+        prepare_dataset(videos[0] / "silent.mp4", tmp_path / "out", configured())
     assert not (tmp_path / "out/dataset.yaml").exists()
     assert outcomes(tmp_path / "out")["silent.mp4"]["error_code"] == "silent"
 
@@ -239,7 +241,7 @@ def test_animals_are_refused_before_anything_is_written(videos, tmp_path):
     rows = tmp_path / "rows.csv"
     rows.write_text(f"video,mode\n{videos[0] / 'good.mp4'},human\n{videos[0] / 'other.mp4'},animal\n")
     with pytest.raises(InputError, match=r"mode_unsupported: .*animal"):
-        prepare(rows, tmp_path / "out", configured())
+        prepare_dataset(rows, tmp_path / "out", configured())
     assert not (tmp_path / "out/run.yaml").exists()
 
 
@@ -248,21 +250,21 @@ def test_an_ok_recording_whose_clips_were_lost_is_told(made, tmp_path):
     for path in (tmp_path / "out/shards").glob("*/clips.parquet"):
         path.unlink()
     with pytest.raises(InputError, match=r"clips_lost: .*is ok and has no clips"):
-        resume(tmp_path / "out")
+        resume_run(tmp_path / "out")
 
 
 def test_a_folder_that_holds_a_run_is_refused(videos, made):
     with pytest.raises(ManifestError, match="run_exists"):
-        prepare(videos[0], made, configured())
+        prepare_dataset(videos[0], made, configured())
     with pytest.raises(ManifestError, match="run_changed"):
-        prepare(videos[0], made, configured("clips.min_s=3"))
+        prepare_dataset(videos[0], made, configured("clips.min_s=3"))
 
 
 def test_bad_options_are_refused_before_anything_is_written(videos, tmp_path):
     with pytest.raises(ConfigError, match="min_s"):
         configured("clips.min_s=0")
     with pytest.raises(ManifestError, match="no video found"):
-        prepare(tmp_path / "*.mp4", tmp_path / "out", configured())
+        prepare_dataset(tmp_path / "*.mp4", tmp_path / "out", configured())
     assert not (tmp_path / "out").exists()
 
 
@@ -284,6 +286,6 @@ def test_real_recordings_become_clips(tmp_path):
     for name, start in (("d9", 2), ("d10", 3)):
         cut = ("-ss", start, "-t", 3, "-vf", "scale=256:-2")
         ffmpeg("-i", MEDIA / f"videos/{name}.mp4", *cut, folder / f"{name}.mp4")
-    result, prepared = prepare(folder, tmp_path / "out", configured())
+    result, prepared = prepare_dataset(folder, tmp_path / "out", configured())
     assert result.all_ok
     assert sum(prepared.card.frames.values()) == pytest.approx(150, abs=4)

@@ -7,7 +7,7 @@ from joyvasa.config import load_config
 from manifests.errors import ManifestError
 from pipelines.cli.main import app
 from pipelines.runs.config import RunConfig
-from pipelines.runs.rates import measure, profile_of, rates_of_run
+from pipelines.runs.rates import build_profile, measure_rates, read_run_rates
 from tests.manifests.tables import write
 from tests.media import DATA, tone
 
@@ -35,7 +35,7 @@ PARTS = [
 
 
 def test_rates_are_seconds_of_work_by_the_unit_that_the_work_grows_with():
-    profile = profile_of(PARTS, machine="here")
+    profile = build_profile(PARTS, machine="here")
     rates = {name: (rate.per, rate.seconds, rate.gpus) for name, rate in profile.stages.items()}
     assert rates == {
         "portrait": ("portrait", 0.6, 0.0),
@@ -48,13 +48,13 @@ def test_rates_are_seconds_of_work_by_the_unit_that_the_work_grows_with():
 
 
 def test_a_run_in_one_process_counts_the_whole_gpu_for_stages_that_use_it():
-    rates = profile_of(PARTS, machine="here", whole_gpu=True).stages
+    rates = build_profile(PARTS, machine="here", whole_gpu=True).stages
     assert (rates["render"].gpus, rates["verify_output"].gpus) == (1.0, 0.0)
 
 
 def test_a_shared_motion_is_reckoned_by_the_recording():
     shared = {"stages": {"motion": stage(2, 20.0, "second", shared=8, seconds=100.0)}}
-    assert profile_of([shared], machine="here").stages["motion"].per == "distinct_second"
+    assert build_profile([shared], machine="here").stages["motion"].per == "distinct_second"
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +80,13 @@ def test_rows_that_give_no_video_give_no_rates(tmp_path):
     tone(tmp_path / "s.wav", seconds=0.4)
     (tmp_path / "p.jpg").write_bytes(b"no picture")
     manifest = write(tmp_path / "m.csv", [{"image": "p.jpg", "audio": "s.wav", "record_id": "r"}])
-    with pytest.raises(ManifestError, match=r"rates_unknown: .*none of its first 1 rows gave a video"):
-        measure(str(manifest), load_config(RunConfig, settings=SETTINGS))
+    with pytest.raises(ManifestError, match=r"rates_unknown: .*none of its first 1 rows produced a video"):
+        measure_rates(str(manifest), load_config(RunConfig, settings=SETTINGS))
 
 
 def test_a_folder_without_a_run_gives_no_rates(tmp_path):
     with pytest.raises(ManifestError, match="run_missing"):
-        rates_of_run(str(tmp_path))
+        read_run_rates(str(tmp_path))
 
 
 def test_options_that_mean_nothing_are_refused(manifest):

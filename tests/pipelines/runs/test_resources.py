@@ -5,8 +5,8 @@ import pytest
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError
 from pipelines.runs.config import RayOptions, RunConfig, StageOptions
-from pipelines.runs.resources import cores_of, cpus_to_offer, renders_lightly
-from pipelines.runs.video_pipeline import video_pipeline
+from pipelines.runs.generate import build_video_pipeline
+from pipelines.runs.resources import count_offered_cpus, count_rendering_cores, has_light_renderer
 
 MODES = [("human",), ("animal",), ("human", "animal")]
 
@@ -14,7 +14,7 @@ MODES = [("human",), ("animal",), ("human", "animal")]
 @pytest.mark.parametrize("modes", MODES)
 @pytest.mark.parametrize("gpus", [1, 3])
 def test_the_workers_fill_each_gpu_exactly(modes, gpus):
-    pipeline = video_pipeline(RunConfig(), "/run", modes, gpus=gpus)
+    pipeline = build_video_pipeline(RunConfig(), "/run", modes, gpus=gpus)
     assert sum(Fraction(spec.num_gpus) * spec.workers for spec in pipeline.stages) == gpus
     with_networks = {spec.name: spec for spec in pipeline.stages if spec.num_gpus}
     assert {spec.output for spec in with_networks.values()} == {"portrait", "speech", "motion", "render"}
@@ -25,16 +25,16 @@ def test_the_workers_fill_each_gpu_exactly(modes, gpus):
 
 @pytest.mark.parametrize("modes", MODES)
 def test_only_stages_of_modes_that_occur_are_built(modes):
-    names = [spec.name for spec in video_pipeline(RunConfig(), "/run", modes).stages]
+    names = [spec.name for spec in build_video_pipeline(RunConfig(), "/run", modes).stages]
     assert [name in names for name in ("portrait", "render")] == ["human" in modes] * 2
     assert [name in names for name in ("animal_portrait", "animal_render")] == ["animal" in modes] * 2
 
 
 def specs(modes, gpus=0, *, stages=None, cores=1, light=False, monkeypatch):
     """The stages of a pipeline on a machine with so many cores."""
-    monkeypatch.setattr("pipelines.runs.video_pipeline.cores_of", lambda config: cores)
-    monkeypatch.setattr("pipelines.runs.video_pipeline.renders_lightly", lambda config, modes: light)
-    return video_pipeline(RunConfig(stages=stages or {}), "/run", modes, gpus=gpus).by_name
+    monkeypatch.setattr("pipelines.runs.generate.count_rendering_cores", lambda config: cores)
+    monkeypatch.setattr("pipelines.runs.generate.has_light_renderer", lambda config, modes: light)
+    return build_video_pipeline(RunConfig(stages=stages or {}), "/run", modes, gpus=gpus).by_name
 
 
 def test_what_is_configured_stays(monkeypatch):
@@ -47,14 +47,14 @@ def test_what_is_configured_stays(monkeypatch):
 
 def test_an_option_of_a_stage_that_no_pipeline_has_is_refused():
     with pytest.raises(ConfigError, match=r"no option stages\.rendr; did you mean stages\.render\?"):
-        video_pipeline(RunConfig(stages={"rendr": StageOptions(workers=1)}), "/run", ("human",))
-    video_pipeline(RunConfig(stages={"animal_render": StageOptions(workers=1)}), "/run", ("human",))
+        build_video_pipeline(RunConfig(stages={"rendr": StageOptions(workers=1)}), "/run", ("human",))
+    build_video_pipeline(RunConfig(stages={"animal_render": StageOptions(workers=1)}), "/run", ("human",))
 
 
 def test_without_a_gpu_every_worker_gets_its_place_on_this_machine():
-    pipeline = video_pipeline(RunConfig(), "/run", ("human", "animal"))
+    pipeline = build_video_pipeline(RunConfig(), "/run", ("human", "animal"))
     assert not any(spec.num_gpus for spec in pipeline.stages)
-    assert cpus_to_offer(pipeline) >= sum(spec.workers * spec.num_cpus for spec in pipeline.stages)
+    assert count_offered_cpus(pipeline) >= sum(spec.workers * spec.num_cpus for spec in pipeline.stages)
 
 
 def test_without_a_gpu_rendering_takes_all_cores_of_this_machine_and_what_is_configured_stays(monkeypatch):
@@ -77,10 +77,10 @@ def test_small_networks_render_other_videos_on_each_core(cores, workers, threads
 @pytest.mark.parametrize(("models", "light"), [("sample", True), ("joyvasa", False), ("random", False)])
 def test_the_built_in_model_is_small_and_the_published_one_is_not(models, light):
     config = load_config(RunConfig, settings=[f"animation.models={models}"])
-    assert renders_lightly(config, ("human",)) == light
-    assert not renders_lightly(config, ("human", "animal"))
+    assert has_light_renderer(config, ("human",)) == light
+    assert not has_light_renderer(config, ("human", "animal"))
 
 
 def test_cores_of_a_cluster_are_not_known():
-    assert cores_of(RunConfig()) >= 1
-    assert cores_of(RunConfig(ray=RayOptions(address="auto"))) == 1
+    assert count_rendering_cores(RunConfig()) >= 1
+    assert count_rendering_cores(RunConfig(ray=RayOptions(address="auto"))) == 1

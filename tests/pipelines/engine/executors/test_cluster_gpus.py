@@ -8,8 +8,8 @@ from ray.cluster_utils import Cluster
 from joyvasa.errors import ConfigError
 from pipelines.engine import executors
 from pipelines.runs.config import RunConfig
-from pipelines.runs.resources import count_gpus
-from pipelines.runs.video_pipeline import video_pipeline
+from pipelines.runs.generate import build_video_pipeline
+from pipelines.runs.resources import count_run_gpus
 from tests.pipelines.runs.running import configured
 
 
@@ -26,21 +26,21 @@ def cluster():
 def test_with_an_address_the_cluster_is_asked_and_left_again(cluster, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)  # of this machine, which does no work
     config = configured("executor=ray", f"ray.address={cluster.address}")
-    assert count_gpus(config) == 3
+    assert count_run_gpus(config) == 3
     assert not ray.is_initialized()
-    assert video_pipeline(config, "/run", ("human",), gpus=count_gpus(config)).by_name["render"].workers == 3
-    assert count_gpus(configured("executor=ray", f"ray.address={cluster.address}", "ray.gpus=5")) == 5
+    assert build_video_pipeline(config, "/run", ("human",), gpus=count_run_gpus(config)).by_name["render"].workers == 3
+    assert count_run_gpus(configured("executor=ray", f"ray.address={cluster.address}", "ray.gpus=5")) == 5
 
 
 def test_inside_a_submitted_job_the_cluster_is_that_of_the_job(cluster, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    assert count_gpus(RunConfig()) == 3
+    assert count_run_gpus(RunConfig()) == 3
 
 
 def test_a_ray_that_is_connected_already_is_asked_and_stays(cluster):
     ray.init(address=cluster.address, log_to_driver=False)
     try:
-        assert count_gpus(RunConfig()) == 3
+        assert count_run_gpus(RunConfig()) == 3
         assert ray.is_initialized()
     finally:
         ray.shutdown()
@@ -49,8 +49,8 @@ def test_a_ray_that_is_connected_already_is_asked_and_stays(cluster):
 def test_without_a_cluster_it_is_those_of_this_machine(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
-    assert count_gpus(RunConfig()) == 8
-    assert count_gpus(configured("executor=local")) == 0
+    assert count_run_gpus(RunConfig()) == 8
+    assert count_run_gpus(configured("executor=local")) == 0
 
 
 def test_an_unknown_executor_has_none():

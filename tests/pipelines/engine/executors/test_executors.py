@@ -21,7 +21,7 @@ from pipelines.engine.events import EventKind
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import run
+from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage
 from tests.pipelines.engine.toys import Big, BrokenSetup, Draw, Shared, Trouble, diamond, note, noted, records
 
@@ -43,7 +43,9 @@ def finish(pipeline, rows, executor=None, config=QUICK, on_event=None):
         assert record.record.id not in finished
         finished[record.record.id] = record
 
-    statistics = run(pipeline, rows, on_finished, executor=executor or RayExecutor(), config=config, on_event=on_event)
+    statistics = run_pipeline(
+        pipeline, rows, on_finished, executor=executor or RayExecutor(), config=config, on_event=on_event
+    )
     return finished, statistics
 
 
@@ -195,23 +197,24 @@ def test_ray_that_was_running_before_stays_and_the_actors_are_gone():
 
 def test_an_unknown_executor_is_refused():
     with pytest.raises(ConfigError, match="expected local or ray"):
-        executors.make("slurm")
+        executors.create_executor("slurm")
 
 
 SCRIPT = """
 import sys
-from pipelines.engine.loop import run
+from pipelines.engine.loop import run_pipeline
 from pipelines.engine.errors import RunInterrupted
-from pipelines.engine.executors import make
+from pipelines.engine.executors import create_executor
 from pipelines.engine.executors.base import ExecutorConfig
 from tests.pipelines.engine.toys import Draw, diamond, records
 import ray
-executor = make("ray", ExecutorConfig(num_cpus=2, object_store_bytes=100 << 20))
+executor = create_executor("ray", ExecutorConfig(num_cpus=2, object_store_bytes=100 << 20))
 seconds = float(sys.argv[1])
 def on_finished(record):
     print("finished", flush=True)
 try:
-    run(diamond(lambda: Draw("slow", seconds=seconds)), records(200 if seconds else 5), on_finished, executor=executor)
+    pipeline = diamond(lambda: Draw("slow", seconds=seconds))
+    run_pipeline(pipeline, records(200 if seconds else 5), on_finished, executor=executor)
     print("whole")
 except RunInterrupted as error:
     print("interrupted", error.code)

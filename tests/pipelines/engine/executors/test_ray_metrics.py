@@ -12,7 +12,7 @@ import ray
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.loop import run
+from pipelines.engine.loop import run_pipeline
 from stages.base import Failed, FailureKind, Ok, Stage
 from tests.pipelines.engine.toys import records
 
@@ -74,7 +74,9 @@ def test_prometheus_finds_every_series_by_stage_with_the_right_counts(endpoint, 
         )
     )
     config = EngineConfig(verdict_s=0.1)
-    statistics = run(pipeline, records(40), lambda record: None, executor=RayExecutor(), config=config).as_dict()
+    statistics = run_pipeline(
+        pipeline, records(40), lambda record: None, executor=RayExecutor(), config=config
+    ).as_dict()
     expected = {
         "records_total": {"motion": 36.0, "commit": 36.0},
         "failures_total": {"motion": 4.0},

@@ -7,8 +7,8 @@ from joyvasa.errors import ConfigError
 from pipelines.engine.executors import EXECUTORS
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.runs.config import RunConfig
-from pipelines.runs.generate import generate
-from pipelines.runs.resources import count_gpus
+from pipelines.runs.generate import generate_videos
+from pipelines.runs.resources import count_run_gpus
 from tests.media import EXAMPLES, tone
 from tests.pipelines.runs.running import configured, rows_of, write_manifest
 
@@ -33,8 +33,8 @@ def test_a_registered_executor_runs_a_pipeline(tmp_path):
     image, audio = EXAMPLES / "portrait.jpg", tone(tmp_path / "tone.wav", seconds=0.4)
     manifest = write_manifest(tmp_path / "pairs.csv", [{"record_id": "a", "image": image, "audio": audio}])
     config = configured("executor=logging")
-    assert count_gpus(config) == 0
-    assert generate(manifest, tmp_path / "run", config).all_ok
+    assert count_run_gpus(config) == 0
+    assert generate_videos(manifest, tmp_path / "run", config).all_ok
     assert rows_of(tmp_path / "run")["a"]["status"] == "ok"
     assert len(SUBMITTED) >= 5  # one batch for each stage
 
