@@ -1,6 +1,6 @@
-"""Small networks for a bundle of a few megabytes: the same roles and calls as the published ones, other insides.
+"""Compact networks for a bundle of a few megabytes, with the roles and calls of the published networks.
 
-The pixels of the portrait travel inside its feature and are warped, not decoded; only what no warp can know (the
-inside of a mouth that was closed) is painted. Keypoints are 21, with lips and lids where LivePortrait has them, so
-that every formula of driving holds.
+The feature contains the pixels of the portrait, which are warped, not decoded; only content that no warp can provide
+(the inside of a closed mouth) is painted. There are 21 keypoints, with lips and lids at LivePortrait's indices, so that
+all driving formulas apply.
 """

@@ -1,4 +1,4 @@
-"""F of the compact family: a portrait becomes its own pixels and features of what is where."""
+"""F of the compact networks: extracts pixels and features from a portrait."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import pixel_unshuffle
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.sample.networks.layers import ConvNormRelu, ResidualBlock
 
-FOLD = 4  # pixels of the picture beside and below each other that lie behind one place of the feature
+FOLD = 4  # side in pixels of the image block that one cell of the feature contains
 PIXEL_CHANNELS = 3 * FOLD**2
 
 
@@ -19,16 +19,12 @@ PIXEL_CHANNELS = 3 * FOLD**2
 class CompactAppearanceConfig(NetworkConfig):
     """Sizes."""
 
-    channels: int = 32  # of the features
-    width: int = 24  # of the first layer
+    channels: int = 32  # channels of the features, without pixels
+    width: int = 24  # channels of the first layer
 
 
 class CompactAppearance(nn.Module):
-    """Portrait -> feature.
-
-    Args:
-        config: sizes.
-    """
+    """Extractor of a portrait's appearance."""
 
     def __init__(self, config: CompactAppearanceConfig) -> None:
         super().__init__()
@@ -39,13 +35,13 @@ class CompactAppearance(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Extracts.
+        """Compute the feature.
 
         Args:
-            image: shape (B, 3, H, W) in [0, 1].
+            image: RGB image in [0, 1], shape (B, 3, H, W).
 
         Returns:
-            shape (B, 48 + channels, H / 4, W / 4): the pixels themselves, then features.
+            Feature, shape (B, 48 + channels, H / 4, W / 4): the pixels, then learned features.
         """
         features = self.features(pixel_unshuffle(image, 2) * 2 - 1)  # (B, 12, H/2, W/2) -> (B, C, H/4, W/4)
         return torch.cat([pixel_unshuffle(image, FOLD), features], 1)

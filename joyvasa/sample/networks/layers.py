@@ -1,4 +1,4 @@
-"""Pieces of the compact networks."""
+"""Layers and helpers shared by the compact networks."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from torch import Tensor, nn
 
 
 class ConvNormRelu(nn.Sequential):
-    """3x3 convolution, batch norm, ReLU.
+    """3x3 convolution, batch norm and ReLU.
 
     Args:
-        channels_in, channels_out: of the pictures.
-        stride: 2 halves the sides.
+        inputs: number of input channels.
+        outputs: number of output channels.
+        stride: stride of the convolution.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, *, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU(True)
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
         )
 
     def forward_parts(self, *parts: tuple[Tensor, Sequence[int]]) -> Tensor:
-        """The block of pictures whose channels come in parts; one of batch 1 is the same for the whole batch.
+        """Apply the block to an input given in parts; a part of batch size 1 is shared by the batch.
 
         Args:
-            parts: pictures, (1 or B, n, H, W), and which channels of the block's input these are, n numbers.
+            parts: tensors, shape (1 or B, n, H, W), each with the n input channels that it provides.
         """
         convolution, norm, activation = self
         assert isinstance(convolution, nn.Conv2d)
@@ -37,11 +38,7 @@ class ConvNormRelu(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; keeps the shape.
-
-    Args:
-        channels: of the pictures.
-    """
+    """Two 3x3 convolutions with a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -49,68 +46,69 @@ class ResidualBlock(nn.Module):
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape."""
+        """Return the shape of the input, (B, channels, H, W)."""
         return F.relu(x + self.second(self.first(x)))
 
 
-class Pyramid(nn.Module):
-    """A U-Net: halves the sides three times or as often as there are widths, and comes back.
+class UNet(nn.Module):
+    """U-Net; each level after the first halves height and width.
 
     Args:
-        channels_in: of the picture.
-        widths: channels at each size, the largest size first.
+        inputs: number of input channels.
+        widths: channels of each level, largest size first.
     """
 
-    def __init__(self, channels_in: int, widths: Sequence[int]) -> None:
+    def __init__(self, inputs: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.enter = ConvNormRelu(channels_in, widths[0])
+        self.enter = ConvNormRelu(inputs, widths[0])
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Sequential(ConvNormRelu(a, b, stride=2), ResidualBlock(b)) for a, b in pairs)
         self.up = nn.ModuleList(ConvNormRelu(a + b, a) for a, b in reversed(pairs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels_in, H, W) -> (B, widths[0], H, W)."""
-        return self.after(self.enter(cat_channels_last(x)))
+        """Map (B, inputs, H, W) to (B, widths[0], H, W)."""
+        return self.forward_levels(self.enter(cat_channels_last(x)))
 
-    def after(self, x: Tensor) -> Tensor:
-        """The rest of it, from what `enter` gives, (B, widths[0], H, W)."""
+    def forward_levels(self, x: Tensor) -> Tensor:
+        """Apply everything after `enter`; keep the shape (B, widths[0], H, W)."""
         levels = [x]
         for block in self.down:
             levels.append(block(levels[-1]))
+
         x = levels.pop()
         for block in self.up:
             x = block(cat_channels_last(upsample_2x(x), levels.pop()))
         return x
 
 
-def cat_channels_last(*pictures: Tensor) -> Tensor:
-    """Pictures one behind the other, (B, C, H, W), channels innermost in memory: convolutions are faster so."""
-    innermost = [picture.contiguous(memory_format=torch.channels_last) for picture in pictures]
-    return torch.cat(innermost, 1) if len(innermost) > 1 else innermost[0]
+def cat_channels_last(*maps: Tensor) -> Tensor:
+    """Concatenate maps, (B, C, H, W), in the memory format `channels_last`, which makes convolutions faster."""
+    channels_last = [x.contiguous(memory_format=torch.channels_last) for x in maps]
+    return torch.cat(channels_last, 1) if len(channels_last) > 1 else channels_last[0]
 
 
 def upsample_2x(x: Tensor) -> Tensor:
-    """Doubles the sides, bilinearly."""
+    """Double height and width, bilinearly."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def pixel_centers(size: int, device: torch.device) -> Tensor:
-    """(x, y) of every pixel of a square that spans -1 to 1, shape (size, size, 2)."""
+    """Return (x, y) of the pixel centers of a square image, borders at -1 and 1, shape (size, size, 2)."""
     axis = (torch.arange(size, device=device) + 0.5) * 2 / size - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return torch.stack([x, y], -1)
 
 
 def gaussian_heatmaps(points: Tensor, size: int, sigma: float) -> Tensor:
-    """A Gaussian of height 1 around each point.
+    """Return a map per point with a Gaussian of height 1.
 
     Args:
-        points: shape (B, K, 2 or 3), x and y in -1 to 1.
-        size: side of the maps, pixels.
-        sigma: standard deviation in the units of the points.
+        points: points, x and y in [-1, 1], shape (B, K, 2 or 3).
+        size: side of the maps in pixels.
+        sigma: standard deviation in the unit of the points.
 
     Returns:
-        shape (B, K, size, size), channels last.
+        Maps, shape (B, K, size, size), channels last.
     """
     axis = pixel_centers(size, points.device)[0, :, :1]
     x = torch.exp(-((axis - points[:, None, :, 0]) ** 2) / (2 * sigma**2))  # (B, size, K)
@@ -118,14 +116,15 @@ def gaussian_heatmaps(points: Tensor, size: int, sigma: float) -> Tensor:
     return (y[:, :, None] * x[:, None]).permute(0, 3, 1, 2)
 
 
-def sample_at(picture: Tensor, where: Tensor) -> Tensor:
-    """Reads a picture bilinearly at other places; its edge goes on outside.
+def sample_at(image: Tensor, positions: Tensor) -> Tensor:
+    """Sample an image bilinearly, with border padding.
 
     Args:
-        picture: shape (1 or B, C, H, W).
-        where: shape (B, h, w, 2), x and y in -1 to 1.
+        image: image, shape (1 or B, C, H, W).
+        positions: x and y in [-1, 1], shape (B, h, w, 2).
 
     Returns:
-        shape (B, C, h, w).
+        Samples, shape (B, C, h, w).
     """
-    return F.grid_sample(picture.expand(len(where), -1, -1, -1), where, align_corners=False, padding_mode="border")
+    images = image.expand(len(positions), -1, -1, -1)
+    return F.grid_sample(images, positions, align_corners=False, padding_mode="border")

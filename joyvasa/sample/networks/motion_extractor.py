@@ -1,4 +1,4 @@
-"""M of the compact family: keypoints are looked for, then taken apart into head pose, person and expression."""
+"""M of the compact networks: detects keypoints, then decomposes them into head pose, identity and expression."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
-from joyvasa.sample.networks.layers import ConvNormRelu, Pyramid, ResidualBlock, pixel_centers, sample_at
+from joyvasa.sample.networks.layers import ConvNormRelu, ResidualBlock, UNet, pixel_centers, sample_at
 from joyvasa.sample.networks.points import (
     BONY,
     INNER_LOWER_LIP,
@@ -22,25 +22,25 @@ from joyvasa.sample.networks.points import (
     RIGHT_LIDS,
 )
 
-SHARPNESS = 4.0  # of the softmax over places
-MOUTH_REACH, EYE_REACH = 0.75, 0.42  # half side of the second look, in distances between the eyes
-PATCH = 48  # pixels of the second look
+SHARPNESS = 4.0  # factor of the logits in the softmax over positions
+MOUTH_REACH, EYE_REACH = 0.75, 0.42  # half the side of a refinement patch, in distances between the eyes
+PATCH = 48  # side of a refinement patch in pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompactMotionExtractorConfig(NetworkConfig):
     """Sizes."""
 
-    widths: tuple[int, ...] = (24, 40, 64, 96, 128)  # at a half, a quarter ... of the picture's side
-    patch_widths: tuple[int, ...] = (24, 32, 48)
-    pose_bins: int = 1  # the heads give degrees
+    widths: tuple[int, ...] = (24, 40, 64, 96, 128)  # channels at 1/2, 1/4, ... of the image size
+    patch_widths: tuple[int, ...] = (24, 32, 48)  # channels at 1, 1/2 and 1/4 of the patch size
+    pose_bins: int = 1  # the heads return degrees
 
 
 class PatchPoints(nn.Module):
-    """Points in a small picture, where a softmax over its places has its mean.
+    """Detector of points in a patch by soft-argmax.
 
     Args:
-        points: how many.
+        points: number of points.
         widths: channels at full, half and quarter size.
     """
 
@@ -56,77 +56,74 @@ class PatchPoints(nn.Module):
         )
         self.maps = nn.Conv2d(c, 4 * points, 1)
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """(B, 3, N, N) -> (B, points, 2), x and y in -1 to 1."""
-        x = self.body(picture)
+    def forward(self, patch: Tensor) -> Tensor:
+        """Map (B, 3, N, N) to (B, points, 2), x and y in [-1, 1]."""
+        x = self.body(patch)  # (B, widths[2], N/4, N/4)
         with full_precision(x):
             maps = pixel_shuffle(self.maps(x.float()), 2)  # (B, points, N/2, N/2)
         return expected_position(maps)
 
 
 class KeypointFinder(nn.Module):
-    """Keypoints of a face: all of them at a quarter of the resolution, then lips and lids once more from near by.
-
-    Args:
-        config: sizes.
-    """
+    """Detector of keypoints: all at a quarter of the resolution, then lips and lids again in patches."""
 
     def __init__(self, config: CompactMotionExtractorConfig) -> None:
         super().__init__()
         half, *rest = config.widths
         self.enter = ConvNormRelu(3 * 4, half)
         self.reduce = nn.Sequential(ConvNormRelu(half, rest[0], stride=2), ResidualBlock(rest[0]))
-        self.pyramid = Pyramid(rest[0], rest)
+        self.pyramid = UNet(rest[0], rest)
         self.maps = nn.Conv2d(rest[0], 2 * KEYPOINTS, 1)
         self.mouth = PatchPoints(len(LIPS), config.patch_widths)
         self.eye = PatchPoints(len(RIGHT_LIDS), config.patch_widths)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Finds.
+        """Detect keypoints.
 
         Args:
-            image: shape (B, 3, H, W) in [0, 1].
+            image: RGB image in [0, 1], shape (B, 3, H, W).
 
         Returns:
-            keypoints, shape (B, keypoints, 3), x and y in -1 to 1, z in the same unit; and the same before the
-            second look.
+            Keypoints, x and y in [-1, 1], z in the same unit, shape (B, keypoints, 3); and the keypoints before the
+            refinement of lips and lids.
         """
         x = self.pyramid(self.reduce(self.enter(pixel_unshuffle(image, 2) * 2 - 1)))  # (B, C, H/4, W/4)
         with full_precision(x):
-            places, depths = self.maps(x.float()).split(KEYPOINTS, 1)
-        found = expected_position(places)  # (B, K, 2)
-        depth = (position_weights(places) * depths.flatten(2)).sum(-1, keepdim=True)  # (B, K, 1)
-        near = self._look_again(image.float(), found.detach())
-        return torch.cat([near, depth], -1), torch.cat([found, depth], -1)
+            logits, depths = self.maps(x.float()).split(KEYPOINTS, 1)
+        coarse = expected_position(logits)  # (B, K, 2)
+        depth = (position_weights(logits) * depths.flatten(2)).sum(-1, keepdim=True)  # (B, K, 1)
+        refined = self._refine(image.float(), coarse.detach())
+        return torch.cat([refined, depth], -1), torch.cat([coarse, depth], -1)
 
-    def _look_again(self, image: Tensor, found: Tensor) -> Tensor:
-        right, left = (found[:, list(lids)].mean(1) for lids in (RIGHT_LIDS, LEFT_LIDS))
+    def _refine(self, image: Tensor, coarse: Tensor) -> Tensor:
+        right, left = (coarse[:, list(lids)].mean(1) for lids in (RIGHT_LIDS, LEFT_LIDS))
         across = left - right  # (B, 2): from eye to eye
-        better = found.clone()
+
+        refined = coarse.clone()
         for finder, points, reach, mirrored in (
             (self.mouth, LIPS, MOUTH_REACH, False),
             (self.eye, RIGHT_LIDS, EYE_REACH, False),
             (self.eye, LEFT_LIDS, EYE_REACH, True),
         ):
             index = list(points)
-            centre = found[:, index].mean(1, keepdim=True)
+            center = coarse[:, index].mean(1, keepdim=True)
             x_axis = across * (-reach if mirrored else reach)
             y_axis = torch.stack([-across[:, 1], across[:, 0]], -1) * reach
-            axes = torch.stack([x_axis, y_axis], 1)  # (B, 2, 2): patch -> picture, for row vectors
-            where = pixel_centers(PATCH, image.device) @ axes[:, None] + centre[:, None]
-            better[:, index] = finder(sample_at(image, where)) @ axes + centre
-        return better
+            axes = torch.stack([x_axis, y_axis], 1)  # (B, 2, 2): patch to image, for row vectors
+            positions = pixel_centers(PATCH, image.device) @ axes[:, None] + center[:, None]
+            refined[:, index] = finder(sample_at(image, positions)) @ axes + center
+        return refined
 
 
 class HeadModel(nn.Module):
-    """Takes keypoints apart. No weight of it is trained: all is measured on a mean head.
+    """Decomposition of keypoints into head pose, identity and expression, without trained weights.
 
-    A head's own frame has its origin where the neck turns, the distance between the eyes as its unit, and x, y, z
-    as the picture has them when the head looks straight ahead.
+    The frame of the head has its origin at the pivot of the neck and the distance between the eyes as its unit; x, y
+    and z are those of the image when the head looks straight ahead.
     """
 
-    mean: Tensor  # (keypoints, 3), of many people, lips closed
-    opening: Tensor  # (keypoints, 3), how they move while a mouth opens by 1
+    mean: Tensor  # (keypoints, 3), mean of many people with closed lips
+    opening: Tensor  # (keypoints, 3), motion while the mouth opens by 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,36 +131,34 @@ class HeadModel(nn.Module):
         self.register_buffer("opening", torch.zeros(KEYPOINTS, 3))
 
     def forward(self, points: Tensor) -> dict[str, Tensor]:
-        """Heads of a motion extractor, in float32.
+        """Compute the heads of a motion extractor.
 
         Args:
-            points: shape (B, keypoints, 3).
+            points: keypoints, shape (B, keypoints, 3).
 
         Returns:
-            pitch, yaw, roll (B, 1) in degrees; t (B, 3); exp (B, 3 keypoints); scale (B, 1); kp (B, 3 keypoints).
+            Tensors, float32: `pitch`, `yaw`, `roll` (B, 1) in degrees; `t` (B, 3); `exp` (B, 3 * keypoints); `scale`
+            (B, 1); `kp` (B, 3 * keypoints).
         """
         with full_precision(points):
             points, bony = points.float(), list(BONY)
             scale, rotation, shift = fit_similarity(self.mean[bony], points[:, bony])
-            own = (points - shift[:, None]) @ rotation.transpose(1, 2) / scale[:, None, None]
-            gap = (own[:, INNER_LOWER_LIP, 1] - own[:, INNER_UPPER_LIP, 1]).clamp(min=0)
+            frontal = (points - shift[:, None]) @ rotation.transpose(1, 2) / scale[:, None, None]
+
+            gap = (frontal[:, INNER_LOWER_LIP, 1] - frontal[:, INNER_UPPER_LIP, 1]).clamp(min=0)
             opened = gap[:, None, None] * self.opening
-            person, expression = own - opened, opened @ rotation
+            identity, expression = frontal - opened, opened @ rotation
             return {
                 **dict(zip(("pitch", "yaw", "roll"), euler_angles(rotation), strict=True)),
                 "t": shift,
                 "exp": expression.flatten(1),
                 "scale": scale[:, None],
-                "kp": person.flatten(1),
+                "kp": identity.flatten(1),
             }
 
 
 class CompactMotionExtractor(nn.Module):
-    """Portrait -> raw heads, as the published motion extractor gives them.
-
-    Args:
-        config: sizes.
-    """
+    """Motion extractor with the outputs of the published one."""
 
     def __init__(self, config: CompactMotionExtractorConfig) -> None:
         super().__init__()
@@ -172,46 +167,46 @@ class CompactMotionExtractor(nn.Module):
         self.n_keypoints = KEYPOINTS
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Looks for keypoints and takes them apart; see `KeypointFinder` and `HeadModel`."""
+        """Detect and decompose keypoints, see `KeypointFinder` and `HeadModel`."""
         return self.head(self.finder(image)[0])
 
 
 def position_weights(maps: Tensor) -> Tensor:
-    """Softmax over the places of each map, (B, K, H, W) -> (B, K, H W)."""
+    """Return the softmax over the positions of each map; map (B, K, H, W) to (B, K, H * W)."""
     return (SHARPNESS * maps.flatten(2)).softmax(-1)
 
 
 def expected_position(maps: Tensor) -> Tensor:
-    """Mean place of each map's softmax, (B, K, N, N) -> (B, K, 2), x and y in -1 to 1."""
+    """Return the soft-argmax of each map; map (B, K, N, N) to (B, K, 2), x and y in [-1, 1]."""
     return position_weights(maps) @ pixel_centers(maps.shape[-1], maps.device).flatten(0, 1)
 
 
 def fit_similarity(model: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Similarity that takes a model to points: `points = scale * model @ rotation + shift`, least squares.
+    """Fit the similarity `points = scale * model @ rotation + shift` by least squares.
 
     S. Umeyama (1991), "Least-squares estimation of transformation parameters between two point patterns".
 
     Args:
-        model: shape (R, 3).
-        points: shape (B, R, 3).
+        model: points of the model, shape (R, 3).
+        points: points to fit, shape (B, R, 3).
 
     Returns:
-        scale (B,), rotation (B, 3, 3), shift (B, 3).
+        Scale, shape (B,); rotation, shape (B, 3, 3); shift, shape (B, 3).
     """
-    centre, centres = model.mean(0), points.mean(1)
-    a, b = model - centre, points - centres[:, None]
+    model_center, centers = model.mean(0), points.mean(1)
+    a, b = model - model_center, points - centers[:, None]
     u, sizes, vt = torch.linalg.svd(a.T @ b)  # (B, 3, 3)
     signs = torch.ones_like(sizes)
-    signs[:, 2] = torch.sign(torch.linalg.det(u @ vt))
+    signs[:, 2] = torch.sign(torch.linalg.det(u @ vt))  # no reflection
     rotation = u @ (signs[:, :, None] * vt)
     scale = (sizes * signs).sum(1) / a.square().sum()
-    return scale, rotation, centres - scale[:, None] * (centre @ rotation)
+    return scale, rotation, centers - scale[:, None] * (model_center @ rotation)
 
 
 def euler_angles(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pitch, yaw and roll of `joyvasa.motion.keypoints.head_rotation`, degrees, each (B, 1).
+    """Return pitch, yaw and roll in degrees, each (B, 1); the inverse of `joyvasa.motion.keypoints.head_rotation`.
 
-    There `R = (Rz Ry Rx)^T`, so for row vectors `R[0, 2] = -sin(yaw)`.
+    For row vectors, `R = (Rz Ry Rx)^T`, hence `R[0, 2] = -sin(yaw)`.
     """
     yaw = -torch.asin(rotation[:, 0, 2].clamp(-1, 1))
     pitch = torch.atan2(rotation[:, 1, 2], rotation[:, 2, 2])

@@ -1,4 +1,4 @@
-"""Sound encoder of the compact family: what a mel spectrogram says about the mouth, at 50 frames per second."""
+"""Sound encoder of the compact networks: encodes a mel spectrogram at 50 frames per second."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
 from joyvasa.networks.speech_encoder import SAMPLE_RATE, random_spans, resample_frames
 
-WINDOW, HOP, SPECTRUM = 400, 160, 512  # samples of a spectrum: 25 ms every 10 ms, padded for the transform
+WINDOW, HOP, SPECTRUM = 400, 160, 512  # samples: 25 ms every 10 ms, padded for the Fourier transform
 LOWEST_HZ, HIGHEST_HZ = 60.0, 7600.0
-FLOOR = 1e-9  # added to powers of a signal in [-1, 1]
-LOUD_SHARE = 0.95  # of the frames are not louder than what counts as the level of a recording
-QUIETEST = 0.003  # root mean square of the least level: softer recordings count as silence, and are not made loud
-DEPTH = 12.0  # what is softer than the level by more than this, in logarithms of powers (52 dB), is cut off
-SPREAD = 4.0  # of logarithms of powers, about their standard deviation
-HIDDEN_BANDS = 12  # at most, in training
+POWER_FLOOR = 1e-9  # added to powers of a signal in [-1, 1]
+LEVEL_QUANTILE = 0.95  # quantile of the frames' power that is the level of a recording
+MIN_LEVEL = 0.003  # minimum level as root mean square, so that silence is not amplified
+LOG_RANGE = 12.0  # log powers are clamped to this range below the level (52 dB)
+LOG_SCALE = 4.0  # approximate standard deviation of log powers
+MAX_HIDDEN_BANDS = 12  # hidden in training
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompactSoundEncoderConfig(NetworkConfig):
-    """Sizes. The rest describes what comes out as `SpeechEncoderConfig` does."""
+    """Sizes; the properties are those of `SpeechEncoderConfig`."""
 
     hidden_size: int = 128
     mel_bands: int = 64
     kernel: int = 7
-    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)  # of the blocks; together they see 0.84 s to both sides
+    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)  # one per block; their receptive field is 0.84 s to each side
 
     @property
     def stride(self) -> int:
-        """Samples from one frame to the next."""
+        """Return the number of samples between frames."""
         return 2 * HOP
 
     @property
     def receptive_field(self) -> int:
-        """Samples that the two spectra of one frame see."""
+        """Return the number of samples in the two spectra of a frame."""
         return WINDOW + HOP
 
     @property
     def frames_per_second(self) -> float:
-        """Of the frames."""
+        """Return the frame rate."""
         return SAMPLE_RATE / self.stride
 
 
 class TemporalBlock(nn.Module):
-    """Depthwise convolution in time, then two linear layers, beside a shortcut (ConvNeXt, Liu et al. 2022).
+    """Depthwise convolution in time and two linear layers, with a shortcut (ConvNeXt, Liu et al. 2022).
 
     Args:
-        width: channels.
-        kernel: frames that the convolution sees.
-        dilation: frames between them.
+        width: number of channels.
+        kernel: kernel size of the convolution in frames.
+        dilation: dilation of the convolution.
     """
 
     def __init__(self, width: int, kernel: int, dilation: int) -> None:
@@ -65,17 +65,13 @@ class TemporalBlock(nn.Module):
         self.grow, self.shrink = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, width) -> (B, T, width)."""
+        """Return the shape of the input, (B, T, width)."""
         mixed = self.mix(x.transpose(1, 2)).transpose(1, 2)
         return x + self.shrink(F.gelu(self.grow(self.norm(mixed))))
 
 
 class CompactSoundEncoder(nn.Module):
-    """Waveform -> hidden states; is called like `SpeechEncoder`.
-
-    Args:
-        config: sizes.
-    """
+    """Encoder with the interface of `SpeechEncoder`."""
 
     window: Tensor  # (WINDOW,)
     mel: Tensor  # (SPECTRUM / 2 + 1, bands)
@@ -86,7 +82,7 @@ class CompactSoundEncoder(nn.Module):
         width = config.hidden_size
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
         self.register_buffer("mel", mel_filterbank(config.mel_bands), persistent=False)
-        # Called so because training of the motion generator holds the part of an encoder that is called so.
+        # Training of the motion generator freezes the encoder's module of this name.
         self.feature_extractor = nn.ModuleDict(
             {
                 "enter": nn.Conv1d(config.mel_bands, width, 2, stride=2),
@@ -98,44 +94,47 @@ class CompactSoundEncoder(nn.Module):
         )
 
     def forward(self, waveform: Tensor, *, frames_per_second: float, n_frames: int | None = None) -> Tensor:
-        """Hidden states.
+        """Compute hidden states.
 
         Args:
-            waveform: shape (B, samples), 16 kHz mono in [-1, 1].
-            frames_per_second: of the result.
-            n_frames: frames of the result; None for as many as the sound lasts.
+            waveform: 16 kHz mono audio in [-1, 1], shape (B, samples).
+            frames_per_second: frame rate of the result.
+            n_frames: number of frames of the result; None uses the duration of the audio.
 
         Returns:
-            shape (B, n_frames, hidden_size).
+            Hidden states, shape (B, n_frames, hidden_size).
         """
         with full_precision(waveform):
             x = self._spectra(waveform.float())  # (B, T, bands)
         if self.training:
-            x = _with_hidden_parts(x)
+            x = _hide_spans(x)
+
         layers = self.feature_extractor
         x = layers["enter"](x.transpose(1, 2)).transpose(1, 2)  # (B, T / 2, width)
-        x = layers["norm"](layers["blocks"](x))
+        x = layers["norm"](layers["blocks"](x))  # (B, T / 2, width)
+
         rate = self.config.frames_per_second
         x = resample_frames(x.transpose(1, 2), from_hz=rate, to_hz=frames_per_second, n_frames=n_frames)
         return x.transpose(1, 2)
 
     def _spectra(self, waveform: Tensor) -> Tensor:
-        """Logarithms of powers against the level of the recording, (B, samples) -> (B, T, bands)."""
+        """Compute log powers relative to the level of the recording; map (B, samples) to (B, T, bands)."""
         frames = waveform.unfold(-1, WINDOW, HOP) * self.window  # (B, T, WINDOW)
         powers = torch.fft.rfft(frames, SPECTRUM).abs().square() / WINDOW
-        logs = (powers @ self.mel + FLOOR).log()
-        whole = frames.square().mean(-1)  # (B, T)
-        level = whole.quantile(LOUD_SHARE, dim=-1).clamp(min=QUIETEST**2).log()  # (B,)
-        return (logs - level[:, None, None]).clamp(min=-DEPTH) / SPREAD
+        log_powers = (powers @ self.mel + POWER_FLOOR).log()
+
+        frame_powers = frames.square().mean(-1)  # (B, T)
+        level = frame_powers.quantile(LEVEL_QUANTILE, dim=-1).clamp(min=MIN_LEVEL**2).log()  # (B,)
+        return (log_powers - level[:, None, None]).clamp(min=-LOG_RANGE) / LOG_SCALE
 
 
 def mel_filterbank(bands: int) -> Tensor:
-    """Triangles that are evenly spread on the mel scale, shape (SPECTRUM / 2 + 1, bands).
+    """Return triangular filters, evenly spaced on the mel scale, shape (SPECTRUM / 2 + 1, bands).
 
     The scale is 2595 log10(1 + f / 700) (D. O'Shaughnessy, 1987, "Speech communication").
 
     Args:
-        bands: how many.
+        bands: number of filters.
     """
     lowest, highest = (2595 * torch.log10(torch.tensor(1 + f / 700)) for f in (LOWEST_HZ, HIGHEST_HZ))
     edges = 700 * (10 ** (torch.linspace(float(lowest), float(highest), bands + 2) / 2595) - 1)
@@ -143,11 +142,11 @@ def mel_filterbank(bands: int) -> Tensor:
     return torch.from_numpy(triangular_filters(edges.numpy(), hertz.numpy())).T.contiguous()
 
 
-def _with_hidden_parts(x: Tensor) -> Tensor:
-    """Hides spans of time and of bands, as SpecAugment (Park et al. 2019) does."""
+def _hide_spans(x: Tensor) -> Tensor:
+    """Hide spans of time and of bands (SpecAugment, Park et al. 2019)."""
     batch, n_frames, bands = x.shape
-    spans = random_spans(batch, n_frames).to(x.device)[..., None]
-    width, first = torch.randint(HIDDEN_BANDS + 1, (batch, 1)), torch.randint(bands, (batch, 1))
-    numbers = torch.arange(bands)
-    hidden = ((numbers >= first) & (numbers < first + width)).to(x.device)[:, None]
-    return x.masked_fill(spans | hidden, 0.0)
+    hidden_frames = random_spans(batch, n_frames).to(x.device)[..., None]
+    width, first = torch.randint(MAX_HIDDEN_BANDS + 1, (batch, 1)), torch.randint(bands, (batch, 1))
+    indices = torch.arange(bands)
+    hidden_bands = ((indices >= first) & (indices < first + width)).to(x.device)[:, None]
+    return x.masked_fill(hidden_frames | hidden_bands, 0.0)

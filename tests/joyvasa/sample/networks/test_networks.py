@@ -65,7 +65,7 @@ def test_frames_do_not_depend_on_what_shares_their_batch(networks, image, points
     driven = points + 0.05 * torch.randn(4, KEYPOINTS, 3, generator=torch.Generator().manual_seed(3))
     together = networks["generator"](networks["warping"](feature, points, driven)["out"])
     alone = networks["generator"](networks["warping"](feature, points, driven[2:3])["out"])
-    assert (together[2:3] - alone).abs().max() < 1e-4  # a fortieth of a grey level
+    assert (together[2:3] - alone).abs().max() < 1e-4  # a fortieth of a gray level
 
 
 @torch.inference_mode()
