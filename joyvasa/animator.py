@@ -1,4 +1,4 @@
-"""One portrait and one recording become one video."""
+"""Animate one portrait with one recording."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Progress = Callable[[str, int, int], object]  # step, done, total
 
 @dataclass(frozen=True)
 class Animation:
-    """What was made."""
+    """Result of `Animator.animate`."""
 
     path: Path
     n_frames: int
@@ -33,21 +33,21 @@ class Animation:
     seed: int
     elapsed_s: float
     warnings: tuple[str, ...]
-    picture: Picture = field(repr=False)  # that was animated
-    motion: MotionSequence = field(repr=False)  # that it plays
+    picture: Picture = field(repr=False)
+    motion: MotionSequence = field(repr=False)
 
     @property
     def duration_s(self) -> float:
-        """Seconds of video."""
+        """Duration of the video in seconds."""
         return self.n_frames / self.frames_per_second
 
 
 class Animator:
-    """Animates portraits with one bundle and one configuration; networks load once, when first needed.
+    """Animate portraits with one bundle and one configuration. Networks are loaded once, at first use.
 
     Args:
-        config: every option.
-        loaded: of another animator, whose networks serve this one, too.
+        config: options of the animation.
+        models: models of another animator; networks that fit this configuration are shared.
 
     Raises:
         ModelError: the bundle is unknown, or files that the options need are missing.
@@ -55,9 +55,9 @@ class Animator:
         EnvironmentFault: `device_unavailable`, `encoder_unavailable`.
     """
 
-    def __init__(self, config: AnimationConfig, *, loaded: Models | None = None) -> None:
+    def __init__(self, config: AnimationConfig, *, models: Models | None = None) -> None:
         self.config = config
-        self.models = Models(config) if loaded is None else loaded.with_config(config)
+        self.models = Models(config) if models is None else models.with_config(config)
         self.bundle = self.models.bundle
         require_models(config, self.bundle)
         check_encoder(config.encoding)
@@ -71,27 +71,30 @@ class Animator:
         seed: int | None = None,
         on_progress: Progress | None = None,
     ) -> Animation:
-        """Makes one video; leaves no file behind when it cannot.
+        """Make one video. On failure no file is left behind.
 
         Args:
-            image: portrait, any picture file.
-            audio: recording, any file with sound.
-            output: `*.mp4`; replaced when the new video is whole.
-            seed: in the place of the configuration's.
-            on_progress: called with a step (`motion` in windows, `frames`), what is done and the total.
+            image: picture file with the portrait.
+            audio: media file with a sound stream.
+            output: `*.mp4` file; an existing one is replaced once the new video is complete.
+            seed: seed of the motion; the seed of the configuration by default.
+            on_progress: callback that receives the step (`motion`, counted in windows, or `frames`), the number of
+                finished units and the total.
 
         Raises:
-            JoyvasaError: bad input, missing models, an unwritable output, one sentence each.
+            JoyvasaError: bad input, missing models, or an output that cannot be written.
         """
         started = time.monotonic()
         seed = self.config.seed if seed is None else seed
         output = Path(output)
         check_output_path(output)
+
         info = probe_audio(audio, allow_silence=self.config.audio.allow_silence)
         picture = self.read_picture(image)
         portrait = self.encode_portraits([picture])[0]
         motion = self.sample_motions([self.prepare_recording(audio, info, seed)], on_progress)[0]
-        width, height = self._render(portrait, motion, Path(audio), output, seed, on_progress)
+        width, height = self._render(portrait, motion, Path(audio), info.channels, output, seed, on_progress)
+
         return Animation(
             path=output,
             n_frames=len(motion),
@@ -100,35 +103,37 @@ class Animator:
             height=height,
             seed=seed,
             elapsed_s=time.monotonic() - started,
-            warnings=(*self.models.warnings, *(warning.sentence for warning in picture.warnings)),
+            warnings=(*self.models.warnings, *(warning.sentence for warning in (*picture.warnings, *info.warnings))),
             picture=picture,
             motion=motion,
         )
 
     def read_picture(self, path: str | Path) -> Picture:
-        """A picture, its face found and cut out."""
+        """Read a picture, detect its face and crop it."""
         return self.models.read_picture(path)
 
     def encode_portraits(self, pictures: Sequence[Picture]) -> list[Portrait]:
-        """Appearance and keypoints of the pictures."""
+        """Compute appearance features and keypoints of pictures."""
         return self.models.encoder.encode(pictures)
 
     def prepare_recording(self, path: str | Path, info: AudioInfo, seed: int) -> Recording:
-        """A recording as the motion model of this bundle takes it.
+        """Prepare a recording for the motion model of this bundle.
 
         Args:
-            path: of the file.
-            info: of `probe_audio` for this file.
-            seed: of its motion.
+            path: path of the recording.
+            info: result of `probe_audio` for this file.
+            seed: seed of the motion.
         """
         models = self.models
         plan = models.plan_speech(info.n_samples)
-        # Lazy: one window at a time.
+        # An iterator: windows are encoded one at a time.
         features = encode_recording(models.motion_model, models.stream_sound(path), plan, device=models.device)
         return Recording(plan, features, torch.Generator().manual_seed(seed))
 
-    def sample_motions(self, recordings: Sequence[Recording], on_progress: Progress | None = None) -> list[MotionSequence]:
-        """Smoothed motion for the recordings."""
+    def sample_motions(
+        self, recordings: Sequence[Recording], on_progress: Progress | None = None
+    ) -> list[MotionSequence]:
+        """Sample and smooth the motion of recordings."""
         with autocast(self.models.device, self.config.precision):
             motions = sample_motion(
                 self.models.motion_model,
@@ -145,13 +150,15 @@ class Animator:
         portrait: Portrait,
         motion: MotionSequence,
         sound: Path,
+        sound_channels: int,
         output: Path,
         seed: int,
         on_progress: Progress | None,
     ) -> tuple[int, int]:
-        """Renders and encodes at the same time; gives the size of the video, width and height."""
+        """Render and encode the video frame by frame; return its width and height."""
         models = self.models
         driver, composer = models.build_driver(portrait, motion), models.build_composer(portrait.picture)
+
         with VideoWriter(
             output,
             width=composer.width,
@@ -159,6 +166,7 @@ class Animator:
             frames_per_second=motion.frames_per_second,
             n_frames=len(motion),
             sound=sound,
+            sound_channels=sound_channels,
             config=self.config.encoding,
             metadata={"comment": models.describe_video(seed)},
         ) as writer:
@@ -167,6 +175,7 @@ class Animator:
                 with autocast(models.device, self.config.precision):
                     crops = models.renderer.render(portrait.feature, driver.source_keypoints, keypoints)
                 writer.write(composer.frames(crops))
+
                 if on_progress:
                     on_progress("frames", min(start + self.config.batch_frames, len(motion)), len(motion))
         return composer.width, composer.height

@@ -1,20 +1,21 @@
-"""Errors that a user can act on: a stable code and one sentence."""
+"""Errors that users can act on: a stable code and one sentence."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
+from dataclasses import dataclass
 
 
 class JoyvasaError(Exception):
-    """A problem with a code for scripts and a sentence for people.
+    """Error with a code for scripts and a sentence for people.
 
-    The sentence names the thing, what was found, what was expected and what to do:
+    The sentence names the object, what was found, what was expected and what to do:
     `audio_unreadable: clip.mp3: no audio stream (found: video/h264)`.
 
     Args:
-        code: stable, lower case with underscores, for example `audio_unreadable`.
-        sentence: one sentence, without the code.
+        code: stable identifier in snake case, for example `audio_unreadable`.
+        sentence: sentence without the code.
     """
 
     def __init__(self, code: str, sentence: str) -> None:
@@ -27,32 +28,45 @@ class JoyvasaError(Exception):
 
 
 class InputError(JoyvasaError):
-    """The input is bad. Final: trying again gives the same result."""
+    """The input is bad. Retrying gives the same result."""
 
 
 class ConfigError(JoyvasaError):
-    """An option is unknown, out of range, or contradicts another one."""
+    """An option is unknown, out of range, or in conflict with another option."""
 
 
 class ModelError(JoyvasaError):
-    """A model bundle or weight file is missing, damaged, or does not fit."""
+    """A model bundle or weight file is missing, damaged or incompatible."""
 
 
 class OutputError(JoyvasaError):
-    """The result could not be written. Trying again may help."""
+    """The result could not be written. Retrying may help."""
 
 
 class EnvironmentFault(JoyvasaError):  # noqa: N818 (EnvironmentError is a builtin)
     """The machine lacks something: a program, a device, memory."""
 
 
-def suggest_name(name: str, known: Collection[str], *, prefix: str = "") -> str:
-    """Return what an error about an unknown name suggests: the name that is meant, or else all names.
+def suggest_name(name: str, valid_names: Collection[str], *, prefix: str = "") -> str:
+    """Suggest the closest existing name, or list all names if none is close.
 
     Args:
         name: the unknown name.
-        known: names that exist.
-        prefix: path before a name that is meant.
+        valid_names: names that exist.
+        prefix: path to write before a suggested name.
     """
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {prefix}{near[0]}?" if near else f"expected one of {', '.join(known)}"
+    matches = difflib.get_close_matches(name, valid_names, n=1)
+    return f"did you mean {prefix}{matches[0]}?" if matches else f"expected one of {', '.join(valid_names)}"
+
+
+@dataclass(frozen=True)
+class InputWarning:
+    """A problem of an input that is used all the same.
+
+    Attributes:
+        code: stable identifier, for example `several_faces`.
+        sentence: explanation for the user, without the code.
+    """
+
+    code: str
+    sentence: str

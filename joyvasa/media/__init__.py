@@ -1,1 +1,1 @@
-"""Sound, pictures and videos: read, decoded, encoded, and labeled with how they were made."""
+"""Reading, decoding and encoding of sound, pictures and videos, and their provenance."""

@@ -1,4 +1,4 @@
-"""Finds and starts ffmpeg, opens files with it safely, and reads its error messages."""
+"""Safe use of ffmpeg: executable, command lines, pipes and error messages."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
 from joyvasa.errors import EnvironmentFault, InputError
 
-# Text formats that make ffmpeg open *other* files; a recording is never one of them.
+# Text formats that make ffmpeg open other files; they are never recordings.
 PLAYLIST_HEADERS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]", b"v=0\n", b"v=0\r\n")
-QUIET = ("-nostdin", "-hide_banner", "-loglevel", "error")
+OPTIONS = ("-nostdin", "-hide_banner", "-loglevel")
 MESSAGE_BYTES = 65536  # of the last messages of ffmpeg
+MIN_GAP_S = 0.02  # seconds; shorter holes in timestamps are rounding errors of containers
 MESSAGE_CHARACTERS = 200  # of a message in an error sentence
+MAX_LINE_BYTES = 4096  # longer messages are cut
+Clock = Literal["samples", "file"]
+_ERROR = re.compile(r"\[(error|fatal|panic)\]")
+_TAGS = re.compile(r"^(\[[^\]]*\] )+")  # component and level
 STREAM_LINE = re.compile(r"Stream #\S+: (Video|Audio|Subtitle|Data|Attachment): (\w+)")
 
 
 def ffmpeg_executable() -> str:
-    """Path of ffmpeg: the one on PATH, else the one that `imageio-ffmpeg` ships.
+    """Return the path of ffmpeg: the one on PATH, else the one of `imageio-ffmpeg`.
 
     Raises:
-        EnvironmentFault: `ffmpeg_missing`, neither is there.
+        EnvironmentFault: `ffmpeg_missing`.
     """
-    found = shutil.which("ffmpeg")
-    if found:
-        return found
+    if path := shutil.which("ffmpeg"):
+        return path
     try:
         import imageio_ffmpeg
 
@@ -42,38 +46,59 @@ def ffmpeg_executable() -> str:
 
 
 def input_stream(path: Path, kind: Literal["audio", "video"]) -> Any:
-    """Open a local file, and nothing else, for the package `ffmpeg`.
+    """Return the first stream of a kind of a local file, for the package `ffmpeg`.
 
-    The `file:` prefix keeps names such as `concat:a|b` or `-i` from being read as protocols or options, and the white
-    list keeps a container from pointing ffmpeg at the network.
+    The `file:` prefix prevents names such as `concat:a|b` or `-i` from being parsed as protocols or options, and the
+    protocol whitelist prevents a container from referring to the network.
 
     Args:
         path: media file.
         kind: kind of the stream.
 
     Returns:
-        The first stream of this kind.
+        Input node of the package `ffmpeg`.
     """
     import ffmpeg
 
     return ffmpeg.input(filename=f"file:{path}", protocol_whitelist="file")[f"{kind[0]}:0"]
 
 
-def compile_command(output: Any, *, overwrite: bool = False) -> list[str]:
-    """Return the command line for an output of the package `ffmpeg`; it reports nothing but errors.
+def audio_stream(path: Path, clock: Clock) -> Any:
+    """Open the first audio stream of a local file on a gapless clock, for the package `ffmpeg`.
+
+    In files the sound may start after the picture, and timestamps may have holes. Whatever reads sound must agree on
+    the position of each sample:
+
+    - `samples`: decoded samples follow one another, without late start and holes. The clock of recordings that drive a
+      motion.
+    - `file`: silence fills a late start and holes. The clock of videos, whose frames follow the timestamps.
+
+    Args:
+        path: media file.
+        clock: `samples` or `file`.
+    """
+    stream = input_stream(path, "audio")
+    if clock == "samples":
+        return stream.filter("asetpts", "N/SR/TB")
+    return stream.filter("aresample", **{"async": 1, "first_pts": 0, "min_hard_comp": MIN_GAP_S})
+
+
+def compile_command(output: Any, *, overwrite: bool = False, log_level: str = "error") -> list[str]:
+    """Return the command line for an output of the package `ffmpeg`.
 
     Args:
         output: output node.
         overwrite: whether to replace an existing file.
+        log_level: level of ffmpeg's messages.
 
     Raises:
         EnvironmentFault: `ffmpeg_missing`.
     """
-    return output.global_args(*QUIET).compile(cmd=ffmpeg_executable(), overwrite_output=overwrite)
+    return output.global_args(*OPTIONS, log_level).compile(cmd=ffmpeg_executable(), overwrite_output=overwrite)
 
 
 def run_ffmpeg(arguments: Sequence[str]) -> tuple[int, str]:
-    """Run ffmpeg to its end.
+    """Run ffmpeg and wait for it.
 
     Args:
         arguments: command line without the executable.
@@ -94,7 +119,7 @@ def inspect_file(path: Path, *arguments: str) -> str:
 
     Args:
         path: media file.
-        arguments: what to do with it; nothing by default.
+        arguments: further arguments of the command line.
 
     Raises:
         EnvironmentFault: `ffmpeg_missing`.
@@ -103,52 +128,53 @@ def inspect_file(path: Path, *arguments: str) -> str:
 
 
 def is_playlist(path: Path) -> bool:
-    """Whether the file is a text that names other media files, which is refused."""
+    """Return whether a file is a text that refers to other media files."""
     with path.open("rb") as file:
         return file.read(32).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLIST_HEADERS)
 
 
 def check_media(path: Path, kind: Literal["audio", "video"]) -> None:
-    """Refuses what is no file with sound or pictures before a decoder sees it.
+    """Check that a path is a regular media file before decoding it.
 
     Args:
-        path: of the file.
-        kind: what it should be; the codes begin with it.
+        path: path of the file.
+        kind: expected kind, the prefix of error codes.
 
     Raises:
         InputError: `<kind>_missing`, `<kind>_empty` or `<kind>_unreadable`.
     """
-    wanted = "a sound file" if kind == "audio" else "a video file"
+    expected = "a sound file" if kind == "audio" else "a video file"
     try:
         if not path.exists():
             raise InputError(f"{kind}_missing", f"{path}: no such file: check the path")
         if not path.is_file():
-            raise InputError(f"{kind}_unreadable", f"{path}: not a regular file; expected {wanted}")
+            raise InputError(f"{kind}_unreadable", f"{path}: not a regular file; expected {expected}")
         if path.stat().st_size == 0:
-            raise InputError(f"{kind}_empty", f"{path}: the file is empty (0 bytes); expected {wanted}")
+            raise InputError(f"{kind}_empty", f"{path}: the file is empty (0 bytes); expected {expected}")
         playlist = is_playlist(path)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{kind}_unreadable", f"{path}: cannot be read ({reason})") from None
     if playlist:
-        raise InputError(f"{kind}_unreadable", f"{path}: a playlist that names other files; expected {wanted}")
+        raise InputError(f"{kind}_unreadable", f"{path}: a playlist that names other files; expected {expected}")
 
 
 def list_streams(path: Path) -> list[str]:
-    """Streams of a media file as `kind/codec`, for example `["video/h264"]`; empty if it is none."""
+    """Return the streams of a file as `kind/codec`, for example `["video/h264"]`; empty if it is not a media file."""
     text = inspect_file(path)
     return [f"{kind.lower()}/{codec}" for kind, codec in STREAM_LINE.findall(text)]
 
 
 class FfmpegPipe:
-    """An ffmpeg that writes to a pipe; a context manager that always ends the process.
+    """An ffmpeg process that writes to a pipe; a context manager that always ends the process.
 
     Args:
         output: output node of the package `ffmpeg`, to `pipe:`.
+        log_level: level of ffmpeg's messages, see `messages`.
     """
 
-    def __init__(self, output: Any) -> None:
-        command = compile_command(output)
+    def __init__(self, output: Any, *, log_level: str = "error") -> None:
+        command = compile_command(output, log_level=f"level+{log_level}")
         self._messages = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._messages
@@ -157,11 +183,17 @@ class FfmpegPipe:
         self.stdout: IO[bytes] = self._process.stdout
 
     def failure(self) -> str:
-        """Wait for the end; return the last error message if ffmpeg failed, else an empty text."""
+        """Wait for ffmpeg to exit; return the last error message if it failed, else an empty text."""
         if self._process.wait() == 0:
             return ""
+        return last_message("".join(line for line in self.messages() if _ERROR.search(line)))
+
+    def messages(self) -> Iterator[str]:
+        """Wait for the end; yield the messages line by line, the level in brackets."""
+        self._process.wait()
         self._messages.seek(0)
-        return last_message(self._messages.read(MESSAGE_BYTES).decode("utf-8", "replace"))
+        for line in self._messages:
+            yield line[:MAX_LINE_BYTES].decode("utf-8", "replace")
 
     def __enter__(self) -> Self:
         return self
@@ -174,9 +206,9 @@ class FfmpegPipe:
 
 
 class FfmpegSink:
-    """An ffmpeg that reads from a pipe and writes a file.
+    """An ffmpeg process that reads from a pipe and writes a file.
 
-    Its messages are collected through a second pipe, as a file would be lost where the disk is full.
+    Its messages are collected through a second pipe, as a file could not be written if the disk is full.
 
     Args:
         command: command line, as `compile_command` returns it.
@@ -198,11 +230,11 @@ class FfmpegSink:
                 self._messages = (self._messages + text)[-MESSAGE_BYTES:]
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         self._process.kill()
 
     def wait(self) -> tuple[int, str]:
-        """Wait for the end; return the exit code and the last messages."""
+        """Wait for ffmpeg to exit; return the exit code and the last messages."""
         code = self._process.wait()
         self._collector.join()
         return code, self._messages.decode("utf-8", "replace")
@@ -210,5 +242,5 @@ class FfmpegSink:
 
 def last_message(text: str) -> str:
     """Return the last line of the messages of a program, shortened for an error sentence."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [_TAGS.sub("", line).strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:MESSAGE_CHARACTERS] if lines else "no message"

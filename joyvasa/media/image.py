@@ -1,4 +1,4 @@
-"""Pictures: from any readable file to uint8 RGB, refused with one sentence where that fails."""
+"""Decoding of picture files to uint8 RGB."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MAX_PIXELS = 8192 * 8192
 MAX_FILE_BYTES = 512 * 2**20
 MIN_SIDE = 32
 
-# Pillow's readers that only decode. Others run programs (EPS calls Ghostscript) or read several files at once.
+# Formats of Pillow that only decode. Others run programs (EPS calls Ghostscript) or read several files.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "SUN", "TIFF", "WEBP")
 
-# What OpenCV reads and Pillow does not, with the place of width and height in the header.
+# Formats that OpenCV supports and Pillow does not, with width and height in the header.
 _OPENCV_HEADERS = (
     re.compile(rb"#\?RA(?:DIANCE|GBE)\n(?:.*\n)*?\n-Y (?P<height>\d+) \+X (?P<width>\d+)\n"),
     re.compile(rb"PF\s+(?P<width>\d+)\s+(?P<height>\d+)\s"),
@@ -36,24 +36,24 @@ _HEADER_BYTES = 4096
 
 _QUIET = threading.Lock()
 
-# Signature -> the mark every complete file of the format has near its end.
+# Signature -> marker near the end of every complete file of the format.
 _END_MARKS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 
 
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Image:
-    """Reads a picture file.
+    """Read a picture file.
 
     Args:
-        path: any format of `decode_image`; known by its content, not by its name.
-        max_pixels: as for `decode_image`.
-        min_side: as for `decode_image`.
+        path: picture file; its format is detected from the content.
+        max_pixels: see `decode_image`.
+        min_side: see `decode_image`.
 
     Returns:
-        uint8 RGB (height, width, 3).
+        Picture, uint8 RGB (height, width, 3).
 
     Raises:
-        InputError: `image_missing`, `image_unreadable`, `image_too_large` (also a file above 512 MiB), or one of
-            `decode_image`.
+        InputError: `image_missing`, `image_unreadable`, `image_too_large` (also if the file exceeds 512 MiB), or raised
+            by `decode_image`.
     """
     path = Path(path)
     try:
@@ -74,21 +74,21 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS, min_side: int 
 
 
 def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Image:
-    """Decodes a picture.
+    """Decode a picture.
 
-    Reads JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, PFM, PAM, Sun raster and Radiance HDR; of
-    animations and of files with several pages the first one. The orientation of the EXIF data is applied,
-    transparency is flattened onto white, deeper samples are reduced to 8 bits (floating point: 0 to 1 becomes 0 to
-    255, the rest is clipped, as OpenCV does). Colour profiles are not applied.
+    Supports JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, PFM, PAM, Sun raster and Radiance HDR. Only the
+    first frame or page is read. The EXIF orientation is applied, transparency is composed onto white, and deeper samples are
+    reduced to 8 bits (floating point: 0 to 1 becomes 0 to 255, other values are clipped, as in OpenCV). Color profiles
+    are not applied.
 
     Args:
         data: content of the file.
-        name: how errors call the picture.
-        max_pixels: larger pictures are refused by their header, before anything is decoded.
-        min_side: shortest side accepted, pixels.
+        name: name of the picture in error messages.
+        max_pixels: maximum number of pixels, checked before decoding.
+        min_side: minimum length of the shorter side, pixels.
 
     Returns:
-        uint8 RGB (height, width, 3).
+        Picture, uint8 RGB (height, width, 3).
 
     Raises:
         InputError: `image_empty`, `image_unreadable`, `image_truncated`, `image_too_small` or `image_too_large`.
@@ -102,7 +102,7 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, min_si
                 image = _decode_with_opencv(data, name, max_pixels, min_side)
     except InputError:
         raise
-    # Decoders of damaged files raise almost anything, and each of it means the same to the user.
+    # Decoders raise all kinds of exceptions for damaged files.
     except Exception as error:
         if _ends_early(data, error):
             sentence = f"{name}: picture is cut off after {len(data)} bytes: copy or download it again"
@@ -114,30 +114,30 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, min_si
         return image
     if _ends_early(data, None):
         raise InputError("image_truncated", f"{name}: picture ends within its header: copy or download it again")
-    sentence = f"{name}: not a picture (starts with {data[:8]!r}); expected JPEG, PNG, WebP, TIFF, BMP or the like"
+    sentence = f"{name}: not a picture (starts with {data[:8]!r}); expected JPEG, PNG, WebP, TIFF, BMP or similar"
     raise InputError("image_unreadable", sentence)
 
 
 def resize_to_limit(image: Image, max_side: int = 1280, division: int = 2) -> Image:
-    """Shrinks a picture whose larger side exceeds a limit and cuts its sides to multiples of a number.
+    """Scale a picture down to a maximum side and crop its sides to multiples of a number.
 
-    LivePortrait's rule: sizes round down; rows and columns are cut off at the bottom and right; nothing is cut
-    where a side would vanish.
+    As in LivePortrait, sizes are rounded down, rows and columns are cropped at the bottom and right, and nothing is
+    cropped if a side would become zero.
 
     Args:
-        image: uint8 (height, width, 3).
-        max_side: largest side, pixels; 0: no limit.
-        division: what both sides must be multiples of; H.264 with 4:2:0 colour needs 2.
+        image: picture, uint8 (height, width, 3).
+        max_side: maximum side, pixels; 0 for no limit.
+        division: divisor of both sides; H.264 with 4:2:0 color requires 2.
 
     Returns:
-        uint8 (height, width, 3), the same array where nothing changes.
+        Picture, uint8 (height, width, 3); the argument itself if nothing changes.
 
     Raises:
         ConfigError: `max_side` is negative or `division` below 1.
     """
     if max_side < 0 or division < 1:
-        found = f"max_side {max_side} and division {division}"
-        raise ConfigError("resize_limit", f"{found} found; expected at least 0 (no limit) and 1")
+        sentence = f"max_side {max_side} and division {division} found; expected at least 0 (no limit) and 1"
+        raise ConfigError("resize_limit", sentence)
     height, width = image.shape[:2]
     if 0 < max_side < max(height, width):
         if height > width:
@@ -152,9 +152,9 @@ def resize_to_limit(image: Image, max_side: int = 1280, division: int = 2) -> Im
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the decoders' complaints about damaged files from the terminal: our errors say it all.
+    """Suppress the decoders' warnings about damaged files, which are reported as errors.
 
-    The switches are those of the whole process, so one thread at a time.
+    The switches affect the whole process, so only one thread decodes at a time.
     """
     with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -167,7 +167,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _decode_with_pillow(data: bytes, name: str, max_pixels: int, min_side: int) -> Image | None:
-    """None where Pillow does not know the format."""
+    """Decode with Pillow; return None if it does not support the format."""
     from PIL import Image as Pillow
     from PIL import ImageOps, UnidentifiedImageError
 
@@ -192,10 +192,10 @@ def _decode_with_pillow(data: bytes, name: str, max_pixels: int, min_side: int) 
 
 
 def _decode_with_opencv(data: bytes, name: str, max_pixels: int, min_side: int) -> Image | None:
-    """None where the format is not one of those that OpenCV has alone."""
+    """Decode with OpenCV; return None unless only OpenCV supports the format."""
     header = data[:_HEADER_BYTES]
-    found = next(filter(None, (pattern.match(header) for pattern in _OPENCV_HEADERS)), None)
-    size = (int(found["width"]), int(found["height"])) if found else _tiff_size(data)
+    match = next(filter(None, (pattern.match(header) for pattern in _OPENCV_HEADERS)), None)
+    size = (int(match["width"]), int(match["height"])) if match else _tiff_size(data)
     if size is None:
         return None
     _check_size(size, name, max_pixels, min_side)
@@ -208,7 +208,7 @@ def _decode_with_opencv(data: bytes, name: str, max_pixels: int, min_side: int) 
 
 
 def _tiff_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a TIFF whose kind of samples Pillow does not know."""
+    """Return width and height of a TIFF whose sample type Pillow does not support."""
     from PIL import TiffImagePlugin
 
     if data[:4] not in (b"II*\0", b"MM\0*"):
@@ -234,7 +234,7 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int, min_side: int
 
 
 def _to_rgb(samples: NDArray[Any]) -> Image:
-    """Grey, RGB or RGBA samples of any type as uint8 RGB, transparency flattened onto white."""
+    """Convert gray, RGB or RGBA samples of any type to uint8 RGB; compose transparency onto white."""
     if np.issubdtype(samples.dtype, np.floating):
         samples = np.rint(np.clip(np.nan_to_num(samples), 0, 1) * 255)
     elif samples.dtype != np.uint8:

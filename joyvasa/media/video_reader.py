@@ -1,4 +1,4 @@
-"""Video files to frames, as a stream: memory does not grow with the video."""
+"""Streaming decoder of video frames; memory does not grow with the video."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy as np
 from joyvasa.errors import InputError
 from joyvasa.media.ffmpeg import FfmpegPipe, check_media, input_stream, list_streams
 
-MAX_PIXELS = 64_000_000  # of a frame; a batch of larger ones would not fit into memory
+MAX_PIXELS = 64_000_000  # per frame; a batch of larger ones would not fit into memory
 BATCH_FRAMES = 16
-MAX_HEADER_BYTES = 256  # of YUV4MPEG2's first line; ours have about 80
+MAX_HEADER_BYTES = 256  # of YUV4MPEG2's first line, which has about 80
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the head of a video file says.
+    """Properties of a video file.
 
     Args:
-        width, height: of the frames as they are shown, pixels.
-        frames_per_second: nominal rate.
-        has_sound: whether there is a sound stream.
+        width, height: displayed size of the frames, pixels.
+        frames_per_second: nominal frame rate.
+        has_sound: whether the file has a sound stream.
     """
 
     width: int
@@ -34,10 +34,10 @@ class VideoInfo:
 
 
 def probe_video(path: str | Path) -> VideoInfo:
-    """Reads the head of a video file; no frame is decoded but the first.
+    """Read the properties of a video file; only the first frame is decoded.
 
     Args:
-        path: any file with a picture stream that ffmpeg reads.
+        path: file with a picture stream that ffmpeg can read.
 
     Raises:
         InputError: `video_missing`, `video_empty`, `video_unreadable` or `video_too_large`.
@@ -47,9 +47,10 @@ def probe_video(path: str | Path) -> VideoInfo:
     check_media(path, "video")
     streams = list_streams(path)
     if not any(stream.startswith("video/") for stream in streams):
-        found = ", ".join(streams) or "no media at all"
-        raise InputError("video_unreadable", f"{path}: no picture stream (found: {found}); expected a video")
-    # YUV4MPEG2: one line of text with size and rate, then raw pictures.
+        content = ", ".join(streams) or "no media"
+        raise InputError("video_unreadable", f"{path}: no picture stream (found: {content}); expected a video")
+
+    # YUV4MPEG2: a line of text with size and rate, then raw pictures.
     with _frames(path, vframes=1, format="yuv4mpegpipe", pix_fmt="yuv420p") as pipe:
         header = pipe.stdout.readline(MAX_HEADER_BYTES).decode("ascii", "replace").split()
     values = {token[0]: token[1:] for token in header[1:]}
@@ -75,20 +76,20 @@ def stream_video(
     batch_frames: int = BATCH_FRAMES,
     info: VideoInfo | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yields the frames of a video in order, at a constant rate.
+    """Yield the frames of a video in order, at a constant rate.
 
     Args:
-        path: any file with a picture stream that ffmpeg reads; turned as its metadata say.
-        frames_per_second: to which frames are dropped or repeated; None for the video's own rate.
-        size: width and height to scale to, pixels; None for the video's own.
-        batch_frames: frames in each array but the last.
-        info: of the file, where it is known already; None reads it.
+        path: file with a picture stream that ffmpeg can read; its rotation is applied.
+        frames_per_second: output rate, by dropping or repeating frames; None for the rate of the video.
+        size: output width and height, pixels; None for the size of the video.
+        batch_frames: number of frames per array; the last one may be shorter.
+        info: properties of the file; None reads them.
 
     Yields:
-        uint8 RGB, shape (n, height, width, 3).
+        Frames, uint8 RGB, shape (n, height, width, 3).
 
     Raises:
-        InputError: as `probe_video`; `video_unreadable` also where decoding stops half-way.
+        InputError: see `probe_video`; `video_unreadable` also if decoding fails later.
     """
     path = Path(path)
     info = info or probe_video(path)
@@ -102,13 +103,13 @@ def stream_video(
             n_frames += n_whole
             if n_whole:
                 yield np.frombuffer(data, np.uint8, n_whole * frame_bytes).reshape(n_whole, height, width, 3)
-        if (words := pipe.failure()) or not n_frames:
-            raise InputError("video_unreadable", f"{path}: decoding stopped ({words or 'no frame'}): export it again")
+        if (message := pipe.failure()) or not n_frames:
+            raise InputError("video_unreadable", f"{path}: decoding stopped ({message or 'no frame'}): export it again")
 
 
 def _frames(path: Path, *, rate: str | None = None, **output: object) -> FfmpegPipe:
     picture = input_stream(path, "video")
     if rate:
         picture = picture.filter("fps", fps=rate)  # the option -r repeats frames at the start of some files
-    # Without -xerror a damaged file is a shorter video.
+    # Without -xerror, a damaged file would be read as a shorter video.
     return FfmpegPipe(picture.output("pipe:", **output).global_args("-xerror"))

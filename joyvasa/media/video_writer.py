@@ -1,4 +1,4 @@
-"""Frames to an H.264 file with sound: encoded once, while frames are still being rendered."""
+"""Encoder of H.264 videos with sound, which runs while frames are being rendered."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import IO, Any, Literal, Self
 
 import numpy as np
 
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
-from joyvasa.media.ffmpeg import FfmpegSink, compile_command, input_stream, last_message, run_ffmpeg
+from joyvasa.media.ffmpeg import FfmpegSink, audio_stream, compile_command, last_message, run_ffmpeg
 from joyvasa.runtime.files import FULL_DISK, StagedFile, output_error, output_errors
 
-QUEUED_BATCHES = 2  # rendered batches that may wait for the encoder; bounds memory
-PROBE_SIDE = 256  # pixels of a picture that tells whether an encoder works; nvenc refuses small ones
+QUEUED_BATCHES = 2  # maximum number of batches that wait for the encoder; bounds memory
+PROBE_SIDE = 256  # pixels, side of the picture that tests an encoder; nvenc rejects small ones
+MAX_LAYOUT_CHANNELS = 8  # ffmpeg mixes down streams of up to 7.1 in every container
 ENCODERS = ("x264", "nvenc")
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
@@ -51,7 +52,7 @@ class EncodingConfig:
 
 
 def check_encoder(config: EncodingConfig) -> None:
-    """Makes sure that there is such an encoder, before any work is done for it.
+    """Check that the encoder is available.
 
     Raises:
         EnvironmentFault: `encoder_unavailable`.
@@ -66,8 +67,8 @@ def check_encoder(config: EncodingConfig) -> None:
         first = next(iter(messages.splitlines()), "no reason given")
         raise EnvironmentFault(
             "encoder_unavailable",
-            f"encoding.encoder is nvenc: cannot be used here ({first[:200]}); expected a graphics card with an "
-            "encoder, which those of data centres often lack, and an ffmpeg that knows it: use encoding.encoder=x264",
+            f"encoding.encoder is nvenc: cannot be used here ({first[:200]}); expected a GPU with an encoder, which "
+            "data center GPUs often lack, and an ffmpeg that supports it: use encoding.encoder=x264",
         )
 
 
@@ -83,7 +84,8 @@ class VideoWriter:
         width, height: of the frames in pixels, even.
         frames_per_second: of the video.
         n_frames: of the video; the sound is cut, or filled with silence, to the same length.
-        sound: file whose first sound stream is heard, or None.
+        sound: file whose first audio stream becomes the soundtrack, sample after sample, or None.
+        sound_channels: number of channels of `sound`; streams of more than 8 have no standard mix, and are averaged.
         config: compression.
         metadata: tags written into the file, for example `{"comment": "..."}`.
 
@@ -100,6 +102,7 @@ class VideoWriter:
         frames_per_second: float,
         n_frames: int,
         sound: Path | None = None,
+        sound_channels: int = 2,
         config: EncodingConfig | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
@@ -117,7 +120,7 @@ class VideoWriter:
                 size=f"{width}x{height}",
                 frames_per_second=frames_per_second,
                 duration_s=n_frames / frames_per_second,
-                sound=sound,
+                soundtrack=_mix_soundtrack(sound, sound_channels) if sound else None,
                 config=config or EncodingConfig(),
                 metadata=metadata or {},
             )
@@ -129,10 +132,10 @@ class VideoWriter:
         self._thread.start()
 
     def write(self, frames: np.ndarray) -> None:
-        """Queues a batch of frames, waiting while `QUEUED_BATCHES` are queued already.
+        """Queue a batch of frames; block while `QUEUED_BATCHES` batches are queued.
 
         Args:
-            frames: RGB, uint8, shape (batch, height, width, 3); must not be changed afterwards.
+            frames: frames, uint8 RGB, shape (batch, height, width, 3); must not be modified afterwards.
         """
         if frames.dtype != np.uint8 or frames.shape[1:] != self._shape:
             raise ValueError(f"frames are {frames.dtype} {frames.shape[1:]}; expected uint8 {self._shape}")
@@ -153,7 +156,7 @@ class VideoWriter:
             self._thread.join()
             code, messages = self._encoder.wait()
             if error is None:
-                # Some releases of ffmpeg exit with 0 although the last bytes of the file did not fit.
+                # Some releases of ffmpeg exit with 0 although the disk was full for the last bytes.
                 if code != 0 or self._failure is not None or _disk_trouble(self.path, messages):
                     raise self._error()
                 with output_errors(self.path):
@@ -162,7 +165,7 @@ class VideoWriter:
             self._staged.discard()
 
     def _feed(self) -> None:
-        """Runs in the thread: queue to ffmpeg. After a failure it only empties the queue."""
+        """Pass batches from the queue to ffmpeg; after a failure, only empty the queue. Runs in the thread."""
         stdin = self._encoder.stdin
         while (frames := self._queue.get()) is not None:
             if self._failure is None:
@@ -180,7 +183,7 @@ class VideoWriter:
 
 
 def check_output_path(path: Path) -> None:
-    """Makes sure that a video can be written there, before any work is done for it.
+    """Check that a video can be written to a path.
 
     Raises:
         OutputError: `output_unwritable` or `disk_full`.
@@ -194,15 +197,24 @@ def check_output_path(path: Path) -> None:
 def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:
     try:
         stdin.write(frames.data)
-    except OSError as failure:  # ffmpeg has ended; its messages say why
+    except OSError as failure:  # ffmpeg has exited; its messages contain the reason
         return failure
     return None
 
 
 def _disk_trouble(path: Path, messages: str) -> OutputError | None:
     """Return the error for a full or read-only disk, if the messages of ffmpeg name one."""
-    named = (number for number in (*FULL_DISK, errno.EROFS) if os.strerror(number) in messages)
-    return next((output_error(path, number) for number in named), None)
+    numbers = (number for number in (*FULL_DISK, errno.EROFS) if os.strerror(number) in messages)
+    return next((output_error(path, number) for number in numbers), None)
+
+
+def _mix_soundtrack(path: Path, channels: int) -> Any:
+    """Open a recording on the clock of the motion that it drives, mixed to mono or stereo and followed by silence."""
+    stream = audio_stream(path, "samples")
+    if channels <= MAX_LAYOUT_CHANNELS:
+        return stream.filter("aformat", channel_layouts="mono|stereo").filter("apad")
+    mean = "+".join(f"{1 / channels:.6f}*c{channel}" for channel in range(channels))
+    return stream.filter("pan", args=f"mono|c0={mean}").filter("apad")
 
 
 def _command(
@@ -211,13 +223,13 @@ def _command(
     size: str,
     frames_per_second: float,
     duration_s: float,
-    sound: Path | None,
+    soundtrack: Any | None,
     config: EncodingConfig,
     metadata: Mapping[str, str],
 ) -> list[str]:
     import ffmpeg
 
-    # HD players assume BT.709 where a file says nothing; converting and tagging alike keeps colours.
+    # Players assume BT.709 for untagged HD files; conversion and tags must agree to preserve colors.
     picture = (
         ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=size, r=frames_per_second)
         .filter("scale", in_range="full", out_range="tv", out_color_matrix="bt709")
@@ -227,15 +239,15 @@ def _command(
         "format": "mp4",
         "pix_fmt": "yuv420p",
         "movflags": "+faststart",  # plays in a browser before it is fully loaded
-        "map_metadata": -1,  # tags of the sound file stay out
+        "map_metadata": -1,  # omits the tags of the sound file
     }
     if config.encoder == "nvenc":
         options |= {"vcodec": "h264_nvenc", "preset": "p4", "rc": "vbr", "cq": config.crf, "video_bitrate": 0}
     else:
         options |= {"vcodec": "libx264", "crf": config.crf, "preset": config.preset, "threads": config.threads}
     streams = [picture]
-    if sound is not None:
-        streams.append(input_stream(sound, "audio").filter("aformat", channel_layouts="mono|stereo").filter("apad"))
+    if soundtrack is not None:
+        streams.append(soundtrack)
         options |= {"acodec": "aac", "audio_bitrate": f"{config.audio_bitrate_k}k", "t": f"{duration_s:.6f}"}
     options |= {f"metadata:g:{i}": f"{key}={value}" for i, (key, value) in enumerate(metadata.items())}
     return compile_command(ffmpeg.output(*streams, str(path), **options), overwrite=True)

@@ -1,1 +1,1 @@
-"""Portraits become features, keypoints become pictures, pictures become frames of a video."""
+"""Portrait encoding, rendering of keypoints, and composition of video frames."""

@@ -1,4 +1,4 @@
-"""Rendered faces become the frames of the video."""
+"""Composition of video frames from rendered crops."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from joyvasa.faces.paster import Paster
 from joyvasa.faces.device_paster import DevicePaster
+from joyvasa.faces.paster import Paster
 from joyvasa.media.provenance import stamp_frames
 from joyvasa.rendering.portrait import Picture
 
@@ -16,17 +16,17 @@ PASTED_BY_OPENCV = ("cpu",)  # devices
 
 
 class FrameComposer:
-    """Puts rendered crops back into their picture, or shows them alone.
+    """Pastes rendered crops back into their picture, or outputs the crops.
 
-    What the device does ends with `prepare`; `compose` is for the host, and for another thread. Crops are pasted where
-    they were rendered; on a CPU by OpenCV, which is several times faster there.
+    `prepare` uses the device and `compose` only the host, so that it may run in another thread. Crops are pasted on the
+    device that rendered them; on a CPU by OpenCV, which is several times faster there.
 
     Args:
-        picture: that was animated.
-        paste_back: into the whole picture; off: the video shows the crop alone.
+        picture: animated picture.
+        paste_back: whether to paste crops into the whole picture instead of outputting them.
         output_size: side of the rendered crops, pixels.
-        device: that renders.
-        mark: letters in every frame, or None.
+        device: device that renders.
+        mark: text drawn into every frame, or None.
     """
 
     def __init__(
@@ -50,30 +50,30 @@ class FrameComposer:
                 self._resize = (self.height, self.width) != (output_size, output_size)
 
     def frames(self, crops: Tensor) -> np.ndarray:
-        """Frames of the video, at once; as `compose(prepare(crops))`."""
+        """Compose the frames of crops in one call: `compose(prepare(crops))`."""
         return self.compose(self.prepare(crops))
 
     def prepare(self, crops: Tensor) -> np.ndarray:
-        """What `compose` takes, fetched from the device in one copy.
+        """Copy the input of `compose` from the device to the host.
 
         Args:
-            crops: RGB, uint8, shape (batch, output_size, output_size, 3), on any device.
+            crops: rendered crops, uint8 RGB, shape (batch, output_size, output_size, 3), on any device.
 
         Returns:
-            RGB, uint8, shape (batch, ...): the crops, or what they change of the picture.
+            The crops or the patches of the picture that they change, uint8 RGB, shape (batch, ...).
         """
         if self._device_paster is not None:
             crops = self._device_paster.paste(crops.to(self._device))
         return crops.cpu().numpy()
 
     def compose(self, prepared: np.ndarray) -> np.ndarray:
-        """Frames of the video.
+        """Compose frames of the video.
 
         Args:
-            prepared: by `prepare`.
+            prepared: output of `prepare`.
 
         Returns:
-            RGB, uint8, shape (batch, height, width, 3); the argument itself where nothing is to be done.
+            Frames, uint8 RGB, shape (batch, height, width, 3); may be the argument itself.
         """
         frames = prepared
         if self._device_paster is not None and self._paster is not None:

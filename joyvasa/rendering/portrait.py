@@ -1,4 +1,4 @@
-"""A picture becomes a portrait: face found and cropped, appearance and keypoints extracted."""
+"""Portraits: detection and cropping of the face, and extraction of appearance and keypoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from joyvasa.errors import ConfigError, InputError, ModelError
+from joyvasa.errors import ConfigError, InputError, InputWarning, ModelError
 from joyvasa.faces.detection import MIN_FACE_SIDE, FaceDetector, FaceOrder, choose_face
 from joyvasa.faces.geometry import CropConfig, FaceCrop
 from joyvasa.faces.mode_check import ModeCheck
@@ -20,12 +20,12 @@ from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.rendering.renderer import to_network_input
 from joyvasa.runtime.device import Precision, autocast
 
-OUTSIDE_WARNING = 0.1  # part of the crop outside the picture from which the black edge is worth a warning
+OUTSIDE_WARNING = 0.1  # share of the crop outside the picture above which a warning is issued
 
 
 @dataclass(frozen=True)
 class PictureConfig:
-    """How a picture is reduced; the defaults are the reference's."""
+    """Options of picture scaling; the defaults are those of the reference."""
 
     max_side: int = 1280  # longest side in pixels; larger pictures are scaled down
     division: int = 2  # sides are cropped to a multiple of this; video needs even sides
@@ -51,45 +51,32 @@ class FaceConfig:
 
 
 @dataclass(frozen=True)
-class PictureWarning:
-    """What a user should know of a picture that is animated all the same.
-
-    Args:
-        code: `mode_mismatch_suspected`, `several_faces` or `crop_outside`.
-        sentence: without the code.
-    """
-
-    code: str
-    sentence: str
-
-
-@dataclass(frozen=True)
 class Picture:
-    """A picture that was read and cropped; nothing here needs a network but the detector.
+    """A picture with its face crop, before any network except the detector.
 
     Args:
-        image: uint8 RGB (height, width, 3), reduced to the configured limit.
-        crop: where its face is; None if the whole picture counts as the crop.
+        image: picture, uint8 RGB (height, width, 3), scaled to the configured limit.
+        crop: face crop; None if the whole picture is the crop.
         lip_ratio: height / width of the mouth opening; None without 203 landmarks.
-        n_faces: that were found, those too small to be taken included; None if none was looked for.
-        warnings: for the user.
+        n_faces: number of detected faces of any size; None without detection.
+        warnings: warnings for the user.
     """
 
     image: np.ndarray
     crop: FaceCrop | None
     lip_ratio: float | None = None
     n_faces: int | None = None
-    warnings: tuple[PictureWarning, ...] = ()
+    warnings: tuple[InputWarning, ...] = ()
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """What the renderer and the driving formula need of a picture.
+    """Encoded picture, the input of driving and rendering.
 
     Args:
-        picture: it was made from.
+        picture: encoded picture.
         feature: appearance volume, shape (1, channels, depth, height, width).
-        keypoints: of one portrait.
+        keypoints: keypoints of the portrait.
     """
 
     picture: Picture
@@ -107,19 +94,19 @@ def read_picture(
     mode: Mode = "human",
     check: ModeCheck | None = None,
 ) -> Picture:
-    """Reads a picture and finds its face.
+    """Read a picture and crop its face.
 
     Args:
-        path: of any picture file.
-        detector: None if the whole picture is the crop.
-        picture: how it is reduced.
-        face: which one is taken.
-        crop: how it is cut out.
-        mode: what the detector is for.
-        check: tells whether the picture rather shows what the other mode is for; None: nobody asks.
+        path: picture file.
+        detector: face detector; None if the whole picture is the crop.
+        picture: options of picture scaling.
+        face: options of face selection.
+        crop: options of cropping.
+        mode: mode of the detector.
+        check: check whether the picture fits the other mode better; None for no check.
 
     Raises:
-        InputError: what `read_image`, the detector and the choice of the face raise.
+        InputError: raised by `read_image`, the detector or the face selection.
     """
     image = resize_to_limit(read_image(path), max_side=picture.max_side, division=picture.division)
     if detector is None:
@@ -130,15 +117,15 @@ def read_picture(
         raise InputError("face_not_found", f"{path}: no face found; {mismatch}")
     choice = choose_face(faces, order=face.order, index=face.index, min_side=face.min_side, name=str(path))
     cut = choice.face.crop(image, crop)
-    warnings = [PictureWarning("mode_mismatch_suspected", f"{path}: {mismatch}")] if mismatch else []
+    warnings = [InputWarning("mode_mismatch_suspected", f"{path}: {mismatch}")] if mismatch else []
     if choice.count > 1:
-        taken = f"number {face.index} in order {face.order} is animated"
-        sentence = f"{path}: {choice.count} faces found; {taken}; choose another with face.index"
-        warnings.append(PictureWarning("several_faces", sentence))
+        selected = f"number {face.index} in order {face.order} is animated"
+        sentence = f"{path}: {choice.count} faces found; {selected}; choose another with face.index"
+        warnings.append(InputWarning("several_faces", sentence))
     if cut.outside_fraction > OUTSIDE_WARNING:
         share = f"{cut.outside_fraction:.0%}"
         sentence = f"{path}: {share} of the crop lies outside the picture and is black; use a wider picture"
-        warnings.append(PictureWarning("crop_outside", sentence))
+        warnings.append(InputWarning("crop_outside", sentence))
     return Picture(image, cut, choice.face.lip_ratio, len(faces), tuple(warnings))
 
 
@@ -148,14 +135,14 @@ def _mismatch(mode: Mode) -> str:
 
 
 class PortraitEncoder:
-    """Appearance and keypoints of pictures, in batches.
+    """Extracts appearance and keypoints of pictures in batches.
 
     Args:
-        appearance: `appearance_feature_extractor`.
-        motion: `motion_extractor`.
-        input_size: side of the pictures that both take, pixels.
-        device: of both.
-        precision: of the computation.
+        appearance: network `appearance_feature_extractor`.
+        motion: network `motion_extractor`.
+        input_size: input size of both networks, pixels.
+        device: device of both networks.
+        precision: precision of the computation.
     """
 
     def __init__(
@@ -175,7 +162,7 @@ class PortraitEncoder:
 
     @torch.inference_mode()
     def encode(self, pictures: Sequence[Picture]) -> list[Portrait]:
-        """Portraits of the pictures, in order.
+        """Encode pictures, in order.
 
         Raises:
             ModelError: `portrait_not_finite`.

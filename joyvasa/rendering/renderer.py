@@ -1,4 +1,4 @@
-"""Pictures into networks, and keypoints into pictures."""
+"""Renderer of portraits, and conversion between pictures and network tensors."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from joyvasa.errors import ModelError
 
 
 def to_network_input(image: np.ndarray, size: int, *, cropped: bool = True) -> Tensor:
-    """Scales a picture for the appearance feature extractor and the motion extractor.
+    """Scale a picture for the appearance feature extractor and the motion extractor.
 
     Args:
-        image: RGB, uint8, shape (height, width, 3).
-        size: of the result, in pixels.
-        cropped: a face crop shrinks by area, which leaves no moire; a whole picture bilinearly, as the
-            reference does.
+        image: picture, uint8 RGB, shape (height, width, 3).
+        size: side of the result, pixels.
+        cropped: whether the picture is a face crop, which is scaled down by area to avoid moiré; whole pictures are
+            scaled bilinearly as in the reference.
 
     Returns:
-        shape (1, 3, size, size), float32 in [0, 1].
+        Network input, shape (1, 3, size, size), float32 in [0, 1].
     """
-    import cv2  # heavy: only where it is used
+    import cv2  # slow to import
 
     if image.shape[:2] != (size, size):
         by_area = cropped and min(image.shape[:2]) >= size
@@ -30,13 +30,13 @@ def to_network_input(image: np.ndarray, size: int, *, cropped: bool = True) -> T
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """Turns network output into pixels, on its device.
+    """Convert network output to pixels on its device.
 
     Args:
-        image: shape (batch, 3, height, width), nominally in [0, 1].
+        image: network output, shape (batch, 3, height, width), nominally in [0, 1].
 
     Returns:
-        uint8, shape (batch, height, width, 3), contiguous; fractions are cut off, as LivePortrait does.
+        Pixels, uint8, shape (batch, height, width, 3), contiguous; rounded down as in LivePortrait.
     """
     return image.float().clamp(0, 1).mul(255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
@@ -45,8 +45,8 @@ class Renderer:
     """Renders a portrait in other poses and expressions.
 
     Args:
-        warping: `warping_module`.
-        generator: `spade_generator`.
+        warping: network `warping_module`.
+        generator: network `spade_generator`.
     """
 
     def __init__(self, warping: nn.Module, generator: nn.Module) -> None:
@@ -55,15 +55,16 @@ class Renderer:
 
     @torch.inference_mode()
     def render(self, feature: Tensor, source_keypoints: Tensor, driving_keypoints: Tensor) -> Tensor:
-        """Renders frames; memory grows with their number.
+        """Render frames; memory grows with their number.
 
         Args:
-            feature: of one portrait, shape (1, 32, 16, 64, 64), or of the portrait of each frame, (frames, ...).
-            source_keypoints: shape (1 or frames, keypoints, 3).
-            driving_keypoints: shape (frames, keypoints, 3).
+            feature: appearance volume of one portrait, shape (1, 32, 16, 64, 64), or of the portrait of each frame,
+                shape (frames, 32, 16, 64, 64).
+            source_keypoints: source keypoints, shape (1 or frames, keypoints, 3).
+            driving_keypoints: driving keypoints, shape (frames, keypoints, 3).
 
         Returns:
-            RGB, uint8, shape (frames, 512, 512, 3), on the device of the networks.
+            Frames, uint8 RGB, shape (frames, 512, 512, 3), on the device of the networks.
 
         Raises:
             ModelError: `frames_not_finite`.

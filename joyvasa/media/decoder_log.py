@@ -1,0 +1,66 @@
+"""What ffmpeg reports about an audio stream while it decodes it: holes, damage, an early end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_STREAM = re.compile(r"Stream #0:\d+")
+_LATE = re.compile(r"Stream #0:\d+\S*: Audio: .*\bstart (\d+\.\d+)")
+_DURATION = re.compile(r"Duration: (\d+):(\d+):(\d+\.\d+)")
+_SILENCE = re.compile(r"adding (\d+) audio samples of silence")
+_ERRORS = re.compile(r"\b([1-9]\d*) decode errors")
+
+
+@dataclass(frozen=True)
+class DecoderLog:
+    """Findings of one decode of an audio file.
+
+    Attributes:
+        late_s: start of the audio stream after the start of the file, seconds.
+        silence_s: late start and holes in the timestamps together, seconds.
+        stated_s: duration that the header states; None if it states none, or that of several streams.
+        damaged: whether packets were corrupt or could not be decoded.
+    """
+
+    late_s: float = 0.0
+    silence_s: float = 0.0
+    stated_s: float | None = None
+    damaged: bool = False
+
+    @classmethod
+    def parse(cls, lines: Iterable[str], rate: int) -> DecoderLog:
+        """Read the messages of ffmpeg at the level `verbose`, with the filter of the clock `file` in use.
+
+        Args:
+            lines: messages.
+            rate: samples per second of the stream.
+        """
+        late_s, n_silent, n_streams = 0.0, 0, 0
+        stated_s: float | None = None
+        damaged = estimated = in_input = False
+
+        for line in lines:
+            if "Input #0" in line:
+                in_input = True
+            elif "Output #0" in line or "Stream mapping" in line or "Binding input" in line:
+                in_input = False
+            if in_input and _STREAM.search(line):
+                n_streams += 1
+                if match := _LATE.search(line):
+                    late_s = float(match[1])
+            elif match := _DURATION.search(line):
+                stated_s = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+            elif match := _SILENCE.search(line):
+                n_silent += int(match[1])
+            elif "corrupt input packet" in line or "ended prematurely" in line or _ERRORS.search(line):
+                damaged = True
+            estimated = estimated or "Estimating duration" in line
+
+        return cls(
+            late_s=min(late_s, n_silent / rate),
+            silence_s=n_silent / rate,
+            stated_s=stated_s if n_streams == 1 and not estimated else None,
+            damaged=damaged,
+        )
