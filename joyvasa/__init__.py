@@ -1,4 +1,4 @@
-"""The JoyVASA method: one portrait and one recording become one talking video."""
+"""The JoyVASA method: make a talking video from a portrait and a recording of speech."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ def results(
     columns: Sequence[str] | None = None,
     filter: pyarrow.dataset.Expression | None = None,
 ) -> pd.DataFrame:
-    """Read the outcome rows of a run: one row for every record of the finished shards, in the order of the manifest.
+    """Read the outcome rows of a run: one row per record of the finished shards, in manifest order.
 
-    A run in progress, or one that stopped, has the rows of the shards that are finished so far.
+    A run that is in progress or was stopped has the rows of the shards finished so far.
 
-    | column | what it holds |
+    | column | content |
     |---|---|
-    | `record_id`, `row`, `shard` | the record, its row in the manifest, its shard |
-    | `status` | `ok`, `failed`, or `quarantined` (it crashed its worker, or hung) |
-    | `stage`, `error_code`, `error` | the stage where the record ended; for records without a video why |
-    | `attempts`, `seconds_<stage>` | how often it was tried, and its share of the time of each stage |
-    | `video`, `frames`, `duration_s`, `sha256`, `motion_file` | the result; paths are relative to the run folder |
-    | `seed`, `bundle`, `licenses` | the seed of the motion, the weights, and their licenses (a list) |
-    | `image`, `audio`, `motion`, `input_video`, `mode`, `cfg_scale`, `priority` | the record, as in the manifest |
-    | `image_sha256`, `audio_sha256`, `motion_sha256` | hashes of the files that it names |
-    | `n_faces`, `warnings`, `warning_codes` | faces found in the portrait, and what is unusual about it |
-    | `metric_<name>`, `metric_reasons` | metrics of the video; JSON that says why numbers are missing |
-    | all others | columns of the manifest, passed through; `input_<name>` where the name is taken |
+    | `record_id`, `row`, `shard` | id of the record, its row in the manifest, its shard |
+    | `status` | `ok`, `failed`, or `quarantined` (the record crashed its worker or timed out) |
+    | `stage`, `error_code`, `error` | last stage of the record; error code and sentence if there is no video |
+    | `attempts`, `seconds_<stage>` | number of attempts; the record's share of the time of each stage |
+    | `video`, `frames`, `duration_s`, `sha256`, `motion_file` | result; paths are relative to the run folder |
+    | `seed`, `bundle`, `licenses` | motion seed, model bundle, list of the licenses of its weights |
+    | `image`, `audio`, `motion`, `input_video`, `mode`, `cfg_scale`, `priority` | values from the manifest |
+    | `image_sha256`, `audio_sha256`, `motion_sha256` | hashes of the input files |
+    | `n_faces`, `warnings`, `warning_codes` | number of faces in the portrait, warnings about it |
+    | `metric_<name>`, `metric_reasons` | metrics of the video; JSON with the reasons for missing values |
+    | all others | other columns of the manifest; `input_<name>` if the name is taken |
 
-    A column that only some shards have is missing (NA) in the rows of the others. Columns of whole numbers and of truth
-    values have the nullable pandas types, texts the text type of the installed pandas, all other numbers float64.
+    A column that exists in only some shards is NA in the rows of the others. Integer and boolean columns have the
+    nullable pandas types, text columns the string type of the installed pandas, all other numbers float64.
 
     Args:
         run: run folder, a local path or any fsspec URI (`s3://`, `gs://` ...).
-        columns: names of the columns to read; None for all.
-        filter: rows to read, for example `pyarrow.dataset.field("status") == "ok"`; None for all.
+        columns: names of the columns to read; None reads all.
+        filter: condition on rows, for example `pyarrow.dataset.field("status") == "ok"`; None reads all.
 
     Raises:
         InputError: `run_missing`, `records_unreadable`, or `column_unknown`.

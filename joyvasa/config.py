@@ -1,4 +1,4 @@
-"""Every option of one animation: one typed tree, from defaults, a YAML file and `key=value` settings."""
+"""Typed configurations, loaded from defaults, a YAML file and `key=value` settings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 
 def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[str] = ()) -> T:
-    """Builds a configuration from its defaults, then a YAML file, then settings; later ones win.
+    """Load a configuration: defaults, overridden by a YAML file, overridden by settings.
 
     Args:
-        kind: a frozen dataclass, with a default for every field; fields may be such classes again.
-        file: a YAML mapping with the same tree, or any part of it.
-        settings: `key=value` with dots between levels, for example `crop.scale=2.0`; values are YAML.
+        kind: frozen dataclass with a default for every field; fields may be such dataclasses.
+        file: YAML file with any part of the tree of options.
+        settings: `key=value` strings with dots between levels, for example `crop.scale=2.0`; values are YAML.
 
     Raises:
         ConfigError: `config_unreadable`, `config_unknown_option` or `config_invalid`.
@@ -31,6 +31,7 @@ def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[s
     tree = dataclasses.asdict(kind())  # type: ignore[call-overload]  (a dataclass by contract)
     if file is not None:
         _merge(kind, tree, _read(file), where=str(file), prefix="")
+
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
@@ -39,16 +40,17 @@ def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[s
         for name in reversed(key.strip().split(".")):
             nested = {name: nested}
         _merge(kind, tree, nested, where=f"--set {setting}", prefix="")
+
     return _validated(kind, tree)
 
 
 def config_from_dict(kind: type[T], content: Mapping[str, Any], *, where: str = "configuration") -> T:
-    """Builds a configuration from a mapping, such as `plain` gives; what it lacks keeps its default.
+    """Build a configuration from a mapping such as `config_to_dict` returns. Missing options keep their defaults.
 
     Args:
-        kind: as for `load_config`.
-        content: the tree, or any part of it.
-        where: how errors call it.
+        kind: configuration class, as for `load_config`.
+        content: mapping with any part of the tree of options.
+        where: name of the mapping in errors.
 
     Raises:
         ConfigError: `config_unknown_option` or `config_invalid`.
@@ -69,12 +71,12 @@ def _validated(kind: type[T], tree: dict[str, Any]) -> T:
 
 
 def dump_config(config: Any) -> str:
-    """A configuration as YAML that `load_config` reads back."""
+    """Serialize a configuration to YAML that `load_config` can read."""
     return yaml.safe_dump(config_to_dict(config), sort_keys=False)
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """A configuration as nested mappings, lists, numbers and strings."""
+    """Convert a configuration to nested dictionaries, lists, numbers and strings."""
 
     def convert(value: Any) -> Any:
         if isinstance(value, dict):
@@ -93,20 +95,21 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _merge(kind: Any, tree: dict[str, Any], changes: Mapping[str, Any], *, where: str, prefix: str) -> None:
-    """Write changes into the tree of a configuration class.
+    """Merge changes into the tree of a configuration class.
 
     Args:
-        kind: the class; its fields may be such classes again, or mappings from a name to such a class.
-        tree: option values, changed in place.
-        changes: any part of the tree.
+        kind: the class; its fields may be such classes, or mappings from names to such classes.
+        tree: option values, modified in place.
+        changes: mapping with any part of the tree.
         where: source of the changes, for errors.
-        prefix: path of the tree, with a dot at its end.
+        prefix: path of the tree, ending with a dot.
     """
     options = get_type_hints(kind)
     for key, value in changes.items():
         if key not in options:
             hint = suggest_name(str(key), options, prefix=prefix)
             raise ConfigError("config_unknown_option", f"{where}: no option {prefix}{key}; {hint}")
+
         inner = options[key]
         if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
             _merge(inner, tree[key], value, where=where, prefix=f"{prefix}{key}.")
@@ -127,7 +130,9 @@ def _read(file: Path) -> Mapping[str, Any]:
         raise ConfigError("config_unreadable", f"{file}: cannot be read ({error})") from None
     content = _parse(text, str(file)) or {}
     if not isinstance(content, Mapping):
-        raise ConfigError("config_invalid", f"{file}: holds a {type(content).__name__}; expected a mapping of options")
+        raise ConfigError(
+            "config_invalid", f"{file}: contains a {type(content).__name__}; expected a mapping of options"
+        )
     return content
 
 

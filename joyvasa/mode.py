@@ -1,4 +1,4 @@
-"""What is animated: a person or an animal."""
+"""The two modes of animation: people and animals."""
 
 from __future__ import annotations
 

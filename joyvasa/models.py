@@ -1,4 +1,4 @@
-"""Every option of an animation, and the networks that they ask for."""
+"""Options of an animation, and the networks and components built from them."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ from joyvasa.runtime.device import Precision, choose_device, find_missing_compil
 from joyvasa.runtime.memory import keep_freed_memory
 
 MOTION_ROLES = ("motion_generator", "motion_template")
-FRAME_ROLES = ("warping_module", "spade_generator")  # they run for every frame
+FRAME_ROLES = ("warping_module", "spade_generator")  # run once per frame
 COMPILED_ROLES = (*FRAME_ROLES, "motion_generator")
-# Animals have their own; all other networks serve both modes.
+# Networks that exist once per mode; all others serve both modes.
 RENDERER_ROLES = ("appearance_feature_extractor", "motion_extractor", *FRAME_ROLES)
 
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """Which recordings are accepted."""
+    """Options for reading recordings."""
 
     allow_silence: bool = False  # animate recordings that are silent instead of refusing them
 
 
 @dataclass(frozen=True)
 class AnimationConfig:
-    """Every option of an animation.
+    """Options of an animation.
 
     Raises:
-        ConfigError: `config_invalid`, and what the parts raise.
+        ConfigError: `config_invalid`, or an error of a nested configuration.
     """
 
     models: str = "sample"  # model bundle: a name or a folder; `sample` ships with the program
@@ -86,58 +86,64 @@ class AnimationConfig:
             raise ConfigError("config_invalid", f"seed is {self.seed}; expected 0 to 2^63 - 1")
         if self.mode not in MODES:
             raise ConfigError("config_invalid", f"mode is {self.mode!r}; expected {' or '.join(MODES)}")
+
         if self.face.detector not in (choices := ("bundle", *detector_names(self.mode), "none")):
-            found = f"face.detector is {self.face.detector} in mode {self.mode}"
+            actual = f"face.detector is {self.face.detector} in mode {self.mode}"
             reason = f": {self.face.detector} is for the other mode" if self.face.detector in DETECTORS else ""
-            raise ConfigError("config_invalid", f"{found}; expected one of {', '.join(choices)}{reason}")
+            raise ConfigError("config_invalid", f"{actual}; expected one of {', '.join(choices)}{reason}")
+
         if self.mode == "animal" and self.driving.normalize_lip:
-            found = "driving.normalize_lip is true in mode animal"
             raise ConfigError(
-                "config_invalid", f"{found}; expected false: it needs 203 landmarks, which only people have"
+                "config_invalid",
+                "driving.normalize_lip is true in mode animal; expected false: it needs 203 landmarks, which "
+                "only people have",
             )
         if self.sampling.sampler == "ancestral" and self.sampling.steps is not None:
-            found = f"sampling.steps is {self.sampling.steps} with the ancestral sampler, which takes all trained steps"
-            raise ConfigError("config_invalid", f"{found}; expected sampling.sampler=ddim, or no steps")
+            raise ConfigError(
+                "config_invalid",
+                f"sampling.steps is {self.sampling.steps} with the ancestral sampler, which runs all trained steps; "
+                "expected sampling.sampler=ddim, or no steps",
+            )
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Roles of the bundle that these options need in their mode, without the detector's."""
+        """Roles of the bundle that these options need in their mode, except those of the face detector."""
         renderer = (resolve_role(self.mode, role) for role in RENDERER_ROLES)
         extra = [("stitching", self.driving.stitching), ("lip", self.driving.normalize_lip)]
         return (*renderer, *MOTION_ROLES, *(role for role, needed in extra if needed))
 
 
 def resolve_role(mode: Mode, network: str) -> str:
-    """The role that a network of the method has in a mode, for example `animal_warping_module`."""
+    """Return the role of a network in a mode, for example `animal_warping_module`."""
     return f"animal_{network}" if mode == "animal" and network in RENDERER_ROLES else network
 
 
 def resolve_detector(config: AnimationConfig, bundle: Bundle) -> str:
-    """The detector that these options mean with this bundle: a name of `joyvasa.faces.registry`, or `none`."""
+    """Return the name of the face detector for these options and this bundle, or `none`."""
     if config.face.detector != "bundle":
         return config.face.detector
     return bundle.switches.animal_detector if config.mode == "animal" else bundle.switches.detector
 
 
 def list_required_roles(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
-    """All roles of the bundle that these options need in their mode, the detector's too."""
+    """Return the roles of the bundle that these options need in their mode, including those of the detector."""
     return (*config.roles, *detector_roles(resolve_detector(config, bundle)))
 
 
 def require_models(config: AnimationConfig, bundle: Bundle) -> None:
-    """Checks before any work that all weights are there and that their licenses allow what is wanted.
+    """Check that all weights exist and that their licenses permit the requested use.
 
-    Terms that are unclear count as not commercial: nobody could rely on them.
+    Unclear terms count as non-commercial.
 
     Raises:
-        ConfigError: `license_refused`, naming the weights and what to use in their place.
+        ConfigError: `license_refused`, with the weights and an alternative.
         ModelError: `models_missing`.
     """
     require_weights(config, bundle, list_required_roles(config, bundle))
 
 
 def require_weights(config: AnimationConfig, bundle: Bundle, used: Sequence[str]) -> None:
-    """As `require_models`, for these roles."""
+    """Check the weights of the given roles; see `require_models`."""
     if config.licenses == "commercial":
         refused = {role: license for role, license in bundle.licenses(used).items() if license.commercial != "yes"}
         if refused:
@@ -160,12 +166,12 @@ def _license_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, L
 
 
 class Models:
-    """The networks of one bundle, and what is built from them for one configuration; each loads when first needed.
+    """Networks of one bundle and the components built from them, loaded at first use.
 
-    So whoever needs the motion generator alone needs its files alone. `require_models` checks all of them beforehand.
+    Only the files of networks in use are needed; `require_models` checks all of them in advance.
 
     Args:
-        config: every option.
+        config: options of the animation.
 
     Raises:
         ModelError: the bundle is unknown.
@@ -178,8 +184,8 @@ class Models:
         if config.torch_compile and (lacking := find_missing_compiler(self.device)):
             raise EnvironmentFault(
                 "compiler_missing",
-                f"torch_compile is true: {lacking}: not found; expected what torch.compile needs for {self.device.type}: "
-                "install it, or leave torch_compile off",
+                f"torch_compile is true: {lacking}: not found; expected what torch.compile needs for "
+                f"{self.device.type}: install it, or set torch_compile=false",
             )
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -187,10 +193,10 @@ class Models:
         self._networks: dict[str, nn.Module] = {}
 
     def with_config(self, config: AnimationConfig) -> Models:
-        """Models for other options; what is loaded of the same bundle on the same device is shared, the rest is not.
+        """Return models for other options. Networks of the same bundle on the same device are shared.
 
         Args:
-            config: every option.
+            config: options of the animation.
 
         Raises:
             ModelError: the bundle is unknown.
@@ -208,17 +214,17 @@ class Models:
         return other
 
     def network(self, role: str) -> nn.Module:
-        """The network of a role, that of the mode where the modes differ, on the device, in eval mode."""
-        kept = resolve_role(self.config.mode, role)
-        if kept not in self._networks:
-            network = self._networks[kept] = accelerate(self.bundle.load_network(kept, self.device))
+        """Return the network of a role for the configured mode, on the device, in eval mode."""
+        mode_role = resolve_role(self.config.mode, role)
+        if mode_role not in self._networks:
+            network = self._networks[mode_role] = accelerate(self.bundle.load_network(mode_role, self.device))
             if self.config.torch_compile and role in COMPILED_ROLES:
-                network.compile()  # a network whose steps are more than its `forward` has a `compile` of its own
-        return self._networks[kept]
+                network.compile()  # networks with more entry points than `forward` override `compile`
+        return self._networks[mode_role]
 
     @cached_property
     def detector(self) -> FaceDetector | None:
-        """Finds faces; None if the whole picture counts as the face."""
+        """Face detector; None if the whole picture is used as the face crop."""
         name = resolve_detector(self.config, self.bundle)
         if name == "none":
             return None
@@ -235,10 +241,10 @@ class Models:
         return ModeCheck()
 
     def read_picture(self, path: str | Path) -> Picture:
-        """A picture, its face found and cut out.
+        """Read a picture, detect its face and crop it.
 
         Raises:
-            InputError: what `joyvasa.rendering.portrait.read_picture` raises.
+            InputError: see `joyvasa.rendering.portrait.read_picture`.
         """
         options, detector = self.config, self.detector
         check = self._mode_check if detector else None
@@ -246,7 +252,7 @@ class Models:
 
     @cached_property
     def encoder(self) -> PortraitEncoder:
-        """Pictures to portraits."""
+        """Encoder that turns pictures into portraits."""
         return PortraitEncoder(
             self.network("appearance_feature_extractor"),
             self.network("motion_extractor"),
@@ -257,46 +263,50 @@ class Models:
 
     @cached_property
     def motion_model(self) -> MotionModel:
-        """Return the model that turns sound into motion.
+        """Model that generates motion from sound.
 
         Raises:
-            ModelError: `bundle_invalid` if the bundle's network is no motion model for the sound of this program.
+            ModelError: `bundle_invalid` if the network of the bundle is not a motion model for 16 kHz sound.
         """
         network = self.network("motion_generator")
         if not isinstance(network, MotionModel):
-            found = f"{type(network).__name__}, which has not all of sizes, encode and sample"
+            actual = f"{type(network).__name__}, which lacks some of sizes, encode and sample"
         elif network.sizes.sample_rate != SAMPLE_RATE:
-            found = f"{type(network).__name__} for sound of {network.sizes.sample_rate} Hz"
+            actual = f"{type(network).__name__} for sound of {network.sizes.sample_rate} Hz"
         else:
             return network
         raise ModelError(
             "bundle_invalid",
-            f"bundle {self.bundle.name}: the role motion_generator is {found}; expected a motion model for sound of "
+            f"bundle {self.bundle.name}: the role motion_generator is {actual}; expected a motion model for sound of "
             f"{SAMPLE_RATE} Hz: correct `network` of the role",
         )
 
     @cached_property
     def template(self) -> MotionTemplate:
-        """Return the scale of the motion model's coefficients."""
+        """Statistics that denormalize the output of the motion model."""
         return self.bundle.load_template()
 
     @cached_property
     def renderer(self) -> Renderer:
-        """Keypoints to pictures."""
+        """Renderer of frames from keypoints."""
         return Renderer(self.network("warping_module"), self.network("spade_generator"))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all weights and switches that the options use."""
+        """Hash of the weights and switches that the options use."""
         return self.bundle.fingerprint(self.config.roles)
 
     def stream_sound(self, path: str | Path) -> Iterator[np.ndarray]:
-        """A recording as the motion model takes it: blocks of shape (n,), float32, 16 kHz mono."""
-        normalise = self.bundle.switches.audio_normalization == "zero_mean_unit_variance"
-        return stream_normalized(path) if normalise else stream_audio(path)
+        """Stream a recording in the form that the motion model expects.
+
+        Returns:
+            Blocks of samples, float32 (n,), 16 kHz mono.
+        """
+        normalize = self.bundle.switches.audio_normalization == "zero_mean_unit_variance"
+        return stream_normalized(path) if normalize else stream_audio(path)
 
     def plan_speech(self, n_samples: int) -> WindowPlan:
-        """The windows of a recording of `n_samples` at 16 kHz."""
+        """Plan the windows of a recording of `n_samples` at 16 kHz."""
         return plan_windows(
             n_samples,
             self.motion_model.sizes,
@@ -305,7 +315,7 @@ class Models:
         )
 
     def build_driver(self, portrait: Portrait, motion: MotionSequence) -> PortraitDriver:
-        """What drives this portrait with this motion.
+        """Create the driver that applies a motion to a portrait.
 
         Raises:
             InputError: `keypoints_mismatch`.
@@ -322,7 +332,7 @@ class Models:
         )
 
     def build_composer(self, picture: Picture) -> FrameComposer:
-        """What makes frames of the video out of rendered crops."""
+        """Create the composer that turns rendered crops into frames of the video."""
         return FrameComposer(
             picture,
             paste_back=self.config.paste_back,
@@ -332,14 +342,14 @@ class Models:
         )
 
     def describe_video(self, seed: int) -> str:
-        """The comment that a video carries."""
+        """Return the comment stored in the metadata of a video."""
         return video_comment(
             bundle=self.bundle.name, fingerprint=self.fingerprint, seed=seed, synthetic=self.bundle.synthetic
         )
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about the models, for the user."""
+        """Warnings about the models, for the user."""
         if not self.bundle.synthetic:
             return self.bundle.notes
-        return (f"models {self.bundle.name}: random weights, for tests only; the picture means nothing",)
+        return (f"models {self.bundle.name}: random weights, for tests only; the video is meaningless",)

@@ -1,8 +1,7 @@
-"""Outcome tables of runs, `RUN/shards/*/records.parquet`: the one place that reads them."""
+"""Read the outcome tables of runs, `RUN/shards/*/records.parquet`."""
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,17 +13,17 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
-from joyvasa.errors import InputError
+from joyvasa.errors import InputError, suggest_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SHARDS = "shards"  # folder of a run with one folder a shard
+SHARDS = "shards"  # folder of a run that contains one folder per shard
 RECORDS = "records.parquet"  # outcome table of a shard
-DONE = "_done.json"  # marker of a finished shard, written last
-SCHEMA_VERSION = "1"  # in the metadata of every table as `joyvasa.schema_version`
-LOOKUPS = 16  # files that are looked up at once; each is a short request on an object store
-FILES_AT_ONCE = 64  # tables read together; bounds the memory for their footers, about 0.2 MiB each
+DONE = "_done.json"  # marks a finished shard; written last
+SCHEMA_VERSION = "1"  # metadata entry `joyvasa.schema_version` of every table
+LOOKUPS = 16  # concurrent file lookups; each is a short request to the object store
+FILES_AT_ONCE = 64  # tables per read; bounds the memory of their footers, about 0.2 MiB each
 
 
 def read_results(
@@ -35,38 +34,38 @@ def read_results(
     schema = read_schema(files)
     for name in columns or ():
         if name not in schema.names:
-            near = difflib.get_close_matches(name, schema.names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(schema.names)}"
+            hint = suggest_name(name, schema.names)
             raise InputError("column_unknown", f"{os.fspath(run)}: no outcome column {name!r}; {hint}")
     return read_table(files, schema, columns, filter).to_pandas(types_mapper=_nullable)
 
 
 def find_finished_tables(run: str | os.PathLike[str]) -> list[str]:
-    """Return the outcome tables of the finished shards of a run, in the order of the manifest.
+    """Return the paths of the outcome tables of a run's finished shards, in manifest order.
 
     Args:
         run: run folder, a local path or fsspec URI.
 
     Raises:
-        InputError: `run_missing` if the folder holds no run.
+        InputError: `run_missing` if the folder contains no run.
     """
     location = os.fspath(run).rstrip("/")
     store, root = url_to_fs(location)
-    store.invalidate_cache()  # another process may have written
+    store.invalidate_cache()  # another process may have written to the folder
     if not store.exists(f"{root}/run.yaml"):
         raise InputError("run_missing", f"{location}: holds no run.yaml; expected a run folder: check the path")
     try:
         names = sorted(entry.rstrip("/").rpartition("/")[2] for entry in store.ls(f"{root}/{SHARDS}", detail=False))
-    except FileNotFoundError:  # nothing is finished
+    except FileNotFoundError:  # no shard is finished
         return []
     shards = [f"{SHARDS}/{name}" for name in names if name.isdecimal()]
+
     with ThreadPoolExecutor(LOOKUPS) as pool:
         finished = pool.map(lambda shard: store.exists(f"{root}/{shard}/{DONE}"), shards)
         return [f"{location}/{shard}/{RECORDS}" for shard, done in zip(shards, finished, strict=True) if done]
 
 
 def read_schema(files: Sequence[str]) -> pa.Schema:
-    """Return a schema with the columns of all tables, of types that hold the values of all of them.
+    """Merge the schemas of outcome tables; the type of each column can represent the values of all tables.
 
     Args:
         files: local paths or URIs of outcome tables.
@@ -75,7 +74,7 @@ def read_schema(files: Sequence[str]) -> pa.Schema:
         InputError: `records_unreadable`.
     """
     with ThreadPoolExecutor(LOOKUPS) as pool:
-        schemas = dict.fromkeys(pool.map(_file_schema, files))  # a few distinct ones
+        schemas = dict.fromkeys(pool.map(_read_file_schema, files))  # few distinct schemas
     return pa.unify_schemas([*schemas], promote_options="permissive") if schemas else pa.schema([])
 
 
@@ -85,13 +84,13 @@ def iterate_tables(
     columns: Sequence[str] | None = None,
     filter: ds.Expression | None = None,
 ) -> Iterator[pa.Table]:
-    """Read outcome tables, some files at a time, in order.
+    """Iterate over outcome tables in order, reading a fixed number of files at a time.
 
     Args:
         files: local paths or URIs of outcome tables.
-        schema: schema from `read_schema`; a column that a file lacks is null there.
-        columns: names of columns of the schema; None for all.
-        filter: condition that rows must meet.
+        schema: result of `read_schema`; columns that a file lacks are null.
+        columns: columns to read; None reads all.
+        filter: condition on rows; None reads all.
 
     Raises:
         InputError: `records_unreadable`.
@@ -99,15 +98,16 @@ def iterate_tables(
     if schema is None:
         schema = read_schema(files)
     columns = None if columns is None else [*columns]
-    rest = iter(files)
-    while some := list(islice(rest, FILES_AT_ONCE)):
-        store, paths = _located(some)
+
+    remaining = iter(files)
+    while batch := list(islice(remaining, FILES_AT_ONCE)):
+        store, paths = _resolve_paths(batch)
         try:
             table = ds.dataset(paths, schema, format="parquet", filesystem=store).to_table(columns, filter)
         except (OSError, pa.ArrowException) as error:
-            if len(some) == 1:
-                raise _unreadable(some[0], error) from error
-            for file in some:  # finds the one that is damaged
+            if len(batch) == 1:
+                raise _unreadable(batch[0], error) from error
+            for file in batch:  # read files one by one to identify the damaged one
                 yield from iterate_tables([file], schema, columns, filter)
             continue
         yield table
@@ -119,43 +119,43 @@ def read_table(
     columns: Sequence[str] | None = None,
     filter: ds.Expression | None = None,
 ) -> pa.Table:
-    """Read outcome tables as one; see `read_tables`."""
-    whole: pa.Schema = read_schema(files) if schema is None else schema
-    tables = [*iterate_tables(files, whole, columns, filter)]
+    """Read outcome tables into one table; see `iterate_tables`."""
+    merged: pa.Schema = read_schema(files) if schema is None else schema
+    tables = [*iterate_tables(files, merged, columns, filter)]
     if not tables:
-        empty = whole.empty_table()
+        empty = merged.empty_table()
         return empty if columns is None else empty.select([*columns])
     return pa.concat_tables(tables)
 
 
-def _file_schema(file: str) -> pa.Schema:
-    store, (path,) = _located([file])
+def _read_file_schema(file: str) -> pa.Schema:
+    store, (path,) = _resolve_paths([file])
     try:
         schema = pq.read_schema(path, filesystem=store)
         version = (schema.metadata or {})[b"joyvasa.schema_version"].decode()
     except (OSError, pa.ArrowException, KeyError) as error:
         raise _unreadable(file, error) from error
     if version != SCHEMA_VERSION:
-        sentence = f"{file}: has version {version}; expected {SCHEMA_VERSION}: use the newer program"
+        sentence = f"{file}: has version {version}; expected {SCHEMA_VERSION}: use a newer version of joyvasa"
         raise InputError("records_unreadable", sentence)
     return schema
 
 
-def _located(files: Sequence[str]) -> tuple[Any, list[str]]:
-    """Return the file system of files and their paths in it."""
-    found = [url_to_fs(file) for file in files]
-    return found[0][0], [path for _, path in found]
+def _resolve_paths(files: Sequence[str]) -> tuple[Any, list[str]]:
+    """Return the file system of the files and their paths on it."""
+    resolved = [url_to_fs(file) for file in files]
+    return resolved[0][0], [path for _, path in resolved]
 
 
 def _unreadable(file: str, error: Exception) -> InputError:
     if isinstance(error, FileNotFoundError):
-        return InputError("records_unreadable", f"{file}: is not there: run the shard again")
+        return InputError("records_unreadable", f"{file}: does not exist: run the shard again")
     reason = " ".join(f"{error}".split())[:200]
     return InputError("records_unreadable", f"{file}: cannot be read ({reason}): restore it or run the shard again")
 
 
 def _nullable(kind: pa.DataType) -> Any:
-    """Return the pandas type that keeps whole numbers and truth values as such where some are missing."""
+    """Return the nullable pandas type of integers and booleans; None keeps the default conversion."""
     import pandas as pd
 
     types = {pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype()}

@@ -1,4 +1,4 @@
-"""A bundle that was found: which roles it fills, from which files, and the loaded networks."""
+"""A model bundle: its roles, their files, and loading of networks from them."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Bundle:
 
     Args:
         spec: content of `bundle.yaml`.
-        folder: where the files are; they need not be there yet.
-        cache: remembered hashes.
-        notes: what was chosen where several files would fit, one sentence each.
-        links_allowed: whether a file may be a link that leads out of the folder. Only for folders whose
-            file names this program gives, never for names from a `bundle.yaml` that came with the files.
+        folder: folder of the files; they do not have to exist yet.
+        cache: cache of file hashes.
+        notes: choices between several suitable files, one sentence per choice.
+        links_allowed: whether a file may be a symbolic link to a file outside the folder. Only for folders whose file
+            names are defined by this program, never for names from a `bundle.yaml` that came with the files.
     """
 
     spec: BundleSpec
@@ -47,12 +47,12 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """Name for messages and rows."""
+        """Name of the bundle, for messages and outcome rows."""
         return self.spec.name
 
     @cached_property
     def switches(self) -> Switches:
-        """What the weights were made for; includes the switches of the files in use."""
+        """Settings that the weights were trained for, including those of the files in use."""
         merged = self.spec.switches.model_dump()
         for role in self.spec.roles.values():
             merged |= role.switches
@@ -60,38 +60,38 @@ class Bundle:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the weights are seeded numbers, so that every output must say so."""
+        """Whether the weights are random; every output is then marked."""
         return self.switches.synthetic
 
     def has(self, role: str) -> bool:
-        """Whether the role can be loaded: it is part of the bundle and its file is there."""
+        """Return whether a role can be loaded: it is part of the bundle and its file exists."""
         entry = self.spec.roles.get(role)
-        return entry is not None and (entry.file is None or self._used(role).is_file())
+        return entry is not None and (entry.file is None or self._resolve_file(role).is_file())
 
     def stated_bytes(self, roles: Iterable[str]) -> int | None:
-        """Size of the files of these roles, as stated; None where it is not, or where weights are generated."""
+        """Return the total stated size of the files of roles; None if a size is unknown or weights are generated."""
         sizes = [entry.bytes if (entry := self.spec.roles.get(role)) else None for role in roles]
         return sum(sizes) if None not in sizes else None  # type: ignore[arg-type]
 
     def require(self, roles: Iterable[str]) -> None:
-        """Checks that roles are there before any work starts.
+        """Check that roles are available.
 
         Raises:
-            ModelError: `models_missing`, naming the files and the command that gets them, or the roles that the
-                bundle does not have.
+            ModelError: `models_missing`, with the missing files and the command that fetches them, or the roles that
+                the bundle does not define.
         """
         missing = [role for role in roles if not self.has(role)]
-        if lacking := [role for role in missing if role not in self.spec.roles]:
+        if undefined := [role for role in missing if role not in self.spec.roles]:
             raise ModelError(
                 "models_missing",
-                f"bundle {self.name}: its bundle.yaml has no {', '.join(lacking)}; expected a bundle that has: use "
-                "another one, as --models joyvasa, or another mode",
+                f"bundle {self.name}: its bundle.yaml has no {', '.join(undefined)}; expected a bundle that has: use "
+                "another one, such as --models joyvasa, or another mode",
             )
         if missing:
             raise ModelError("models_missing", f"bundle {self.name}: {self.describe_missing(missing)}")
 
     def describe_missing(self, roles: Iterable[str]) -> str:
-        """`not available: needs FILE (joyvasa models fetch NAME)` for roles that are not there."""
+        """Return the sentence about missing roles: `not available: needs FILE (joyvasa models fetch NAME)`."""
         roles = list(roles)
         entries = [self.spec.roles.get(role) for role in roles]
         files = dict.fromkeys(str(self.path(entry)) for entry in entries if entry and entry.file)
@@ -104,45 +104,46 @@ class Bundle:
         return f"not available: needs {', '.join(wanted)} (joyvasa models fetch {self.name}{option})"
 
     def file(self, role: str) -> Path:
-        """The file that a role is loaded from.
+        """Return the path of the file that a role is loaded from.
 
         Args:
-            role: for example `face_detector`.
+            role: name of the role, for example `face_detector`.
 
         Returns:
-            An existing file; the converted one where `joyvasa models convert` made one beside the original.
+            Path of an existing file; the converted file if `joyvasa models convert` wrote one next to the original.
 
         Raises:
-            ModelError: the role has no file, or it is missing, leads out of the bundle, or is not the pinned one.
+            ModelError: the role has no file, or the file is missing, links out of the bundle, or has the wrong hash.
         """
         if self._entry(role).file is None:
             raise ModelError("models_missing", f"bundle {self.name}: {role} is generated and has no file")
         self.require([role])
-        path = self._used(role)
+        path = self._resolve_file(role)
         self.check_inside(path)
+
         entry = self._entry(role)
         if entry.sha256 and path == self.path(entry):
-            found = self.cache.sha256(path)
-            if found != entry.sha256:
+            actual = self.cache.sha256(path)
+            if actual != entry.sha256:
                 raise ModelError(
                     "weights_wrong_hash",
-                    f"{path}: sha256 is {found[:16]}…, expected {entry.sha256[:16]}…: "
-                    f"the file is damaged or another version; get it again (joyvasa models fetch {self.name})",
+                    f"{path}: sha256 is {actual[:16]}…, expected {entry.sha256[:16]}…: "
+                    f"the file is damaged or another version; fetch it again (joyvasa models fetch {self.name})",
                 )
         return path
 
     def load_network(self, role: str, device: torch.device | str = "cpu") -> nn.Module:
-        """Builds the network of a role and loads its weights, strictly.
+        """Build the network of a role and load its weights strictly.
 
         Args:
-            role: for example `warping_module`.
-            device: where its weights shall be.
+            role: name of the role, for example `warping_module`.
+            device: device of the weights.
 
         Returns:
             The network in eval mode.
 
         Raises:
-            ModelError: missing or damaged file, or weights that do not fit.
+            ModelError: the file is missing or damaged, or its weights do not fit the network.
         """
         entry = self._entry(role)
         if entry.network is None:
@@ -155,27 +156,27 @@ class Bundle:
             module = generate_network(lambda: self._build(role, entry.config), role, entry)
         else:
             weights = self.load_weights(role)
-            module = self.build_for(role, weights)
+            module = self.build_network(role, weights)
             load_network_state(module, weights.state, weights.where, checkpoint_format(entry.network).dropped)
         return module.to(device).eval()
 
     def load_weights(self, role: str) -> Weights:
-        """The tensors of a role as its file holds them, read safely."""
+        """Read the tensors of a role from its file, without executing code from it."""
         path, entry = self.file(role), self._entry(role)
         converted = path != self.path(entry)
         return read_weights(path, "safetensors" if converted else entry.format, None if converted else entry.entry)
 
-    def build_for(self, role: str, weights: Weights) -> nn.Module:
-        """The network of a role with constructor weights; sizes from its checkpoint, and bundle.yaml for the rest."""
+    def build_network(self, role: str, weights: Weights) -> nn.Module:
+        """Build the network of a role, not yet loaded. Sizes come from its checkpoint, then from bundle.yaml."""
         entry = self._entry(role)
         config = checkpoint_format(entry.network).config
         return self._build(role, config(weights, entry.config) if config else entry.config)
 
     def load_template(self) -> MotionTemplate:
-        """Statistics that turn the coefficients of the motion model into motion.
+        """Load the statistics that denormalize the output of the motion model.
 
         Raises:
-            ModelError: missing or damaged file, or arrays that are not a template.
+            ModelError: the file is missing or damaged, or its arrays are not a template.
         """
         from joyvasa.motion.sequence import MotionTemplate
 
@@ -186,12 +187,12 @@ class Bundle:
             raise ModelError(error.code, f"bundle {self.name}: {error.sentence}") from None
 
     def load_template_arrays(self) -> dict[str, Any]:
-        """The arrays of the motion template by their published names."""
+        """Load the arrays of the motion template by their published names."""
         entry = self._entry(TEMPLATE_ROLE)
         if entry.format == "generated":
             from joyvasa.bundles.synthetic import make_template_arrays
 
-            return make_template_arrays(entry.config)
+            return make_template_arrays()
         from joyvasa.bundles.template_pickle import read_template_pickle
 
         path = self.file(TEMPLATE_ROLE)
@@ -200,16 +201,16 @@ class Bundle:
         return {name: tensor.numpy() for name, tensor in read_weights(path, "safetensors").state.items()}
 
     def licenses(self, roles: Iterable[str] | None = None) -> dict[str, License]:
-        """Terms by role; of all roles that are there unless some are named."""
-        return {role: self.spec.licenses[self._entry(role).license] for role in self._chosen(roles)}
+        """Return the license of each role; of all available roles by default."""
+        return {role: self.spec.licenses[self._entry(role).license] for role in self._select_roles(roles)}
 
     def hashes(self, roles: Iterable[str] | None = None) -> dict[str, str]:
-        """SHA-256 of the published file behind each role; of the description where it is generated.
+        """Return the SHA-256 of the published file of each role; of its bundle.yaml entry if weights are generated.
 
-        Each file is hashed once and remembered by size and time of change.
+        Hashes are cached by file size and modification time.
         """
         result = {}
-        for role in self._chosen(roles):
+        for role in self._select_roles(roles):
             entry = self._entry(role)
             if entry.file is None:
                 result[role] = hashlib.sha256(json.dumps(entry.model_dump(), sort_keys=True).encode()).hexdigest()
@@ -220,18 +221,18 @@ class Bundle:
         return result
 
     def fingerprint(self, roles: Iterable[str] | None = None) -> str:
-        """One hash over weights, switches and sizes: equal if and only if the bundle computes the same."""
-        chosen = self._chosen(roles)
-        configs = {role: self._entry(role).config for role in chosen}
-        content = [self.hashes(chosen), self.switches.model_dump(), configs]
+        """Return a hash of weights, switches and sizes, equal only for bundles that compute the same."""
+        selected = self._select_roles(roles)
+        configs = {role: self._entry(role).config for role in selected}
+        content = [self.hashes(selected), self.switches.model_dump(), configs]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def path(self, entry: Role) -> Path:
-        """Where a role's published file belongs; it need not be there."""
+        """Return the path of the published file of a role; it does not have to exist."""
         return self.folder / str(entry.file)
 
     def converted_path(self, role: str) -> Path:
-        """Where `joyvasa models convert` puts the safetensors form of a role, beside the original."""
+        """Return the path of the safetensors file that `joyvasa models convert` writes next to the original."""
         return self.path(self._entry(role)).with_name(f"{role}.safetensors")
 
     def _entry(self, role: str) -> Role:
@@ -242,11 +243,11 @@ class Bundle:
             )
         return self.spec.roles[role]
 
-    def _chosen(self, roles: Iterable[str] | None) -> list[str]:
+    def _select_roles(self, roles: Iterable[str] | None) -> list[str]:
         return [role for role in self.spec.roles if self.has(role)] if roles is None else list(roles)
 
-    def _used(self, role: str) -> Path:
-        """The converted file if it was made from the pinned original, else the original."""
+    def _resolve_file(self, role: str) -> Path:
+        """Return the converted file if it was made from the pinned original, else the original."""
         entry = self._entry(role)
         converted = self.converted_path(role)
         if entry.format in ("pytorch", "template-pickle") and entry.sha256 and converted.is_file():
@@ -255,7 +256,7 @@ class Bundle:
         return self.path(entry)
 
     def check_inside(self, path: Path) -> None:
-        """Refuses a path that leads out of the folder through a link.
+        """Reject a path that leads out of the folder through a symbolic link.
 
         Raises:
             ModelError: `bundle_invalid`.

@@ -1,4 +1,4 @@
-"""What published files of some networks say, and leave out, in a way of their own."""
+"""Peculiarities of published checkpoint files, by network."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from joyvasa.bundles.weights import Weights
 
 @dataclass(frozen=True)
 class CheckpointFormat:
-    """How the file of a network is read; the defaults fit every network whose file holds just its tensors.
+    """How to read the checkpoint of a network. The defaults fit files that contain only the network's tensors.
 
     Args:
-        dropped: tensors that are not taken from the file and may be missing in it.
-        config: function of the file and the `config` of its role that gives the configuration of the network; None if
-            bundle.yaml states all of it.
+        dropped: names of tensors that are ignored in the file and may be missing from it.
+        config: function that derives the network configuration from the file and the `config` of its role; None if
+            bundle.yaml states the whole configuration.
         switches: switches of the bundle that are options of the network.
     """
 
@@ -26,14 +26,14 @@ class CheckpointFormat:
     switches: tuple[str, ...] = ()
 
 
-_PLAIN = CheckpointFormat()
+_DEFAULT = CheckpointFormat()
 _FORMATS = {
-    # The published code drops the table of diffusion steps when loading: it is a formula, and old files hold fewer
-    # rows than the network.
+    # The published code drops the table of diffusion steps when loading: it is computed by a formula, and old files
+    # contain fewer rows than the network.
     "motion_generator": CheckpointFormat(
         dropped=frozenset({"denoising_net.TE.pe"}), config=infer_generator_config, switches=("positional_encoding",)
     ),
-    # The published file is older than the counters of batch norm, which only training reads.
+    # The published file predates the batch counters of batch normalization, which only training uses.
     "syncnet": CheckpointFormat(
         dropped=frozenset(
             f"{name}.num_batches_tracked"
@@ -48,9 +48,9 @@ _FORMATS = {
 
 
 def checkpoint_format(network: str | None) -> CheckpointFormat:
-    """Return how the files of a network are read.
+    """Return the checkpoint format of a network.
 
     Args:
         network: name for `joyvasa.networks.build`.
     """
-    return _FORMATS.get(network or "", _PLAIN)
+    return _FORMATS.get(network or "", _DEFAULT)

@@ -1,4 +1,4 @@
-"""Turns published pickles into safetensors, once."""
+"""Convert published pickle files to safetensors."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PICKLES = ("pytorch", "template-pickle")
 
 @dataclass(frozen=True)
 class ConvertedRole:
-    """One role that was written.
+    """A role that was converted.
 
     Args:
-        role: for example `lip`.
-        path: the new file.
-        copied: taken over as it was, not converted.
+        role: name of the role, for example `lip`.
+        path: path of the new file.
+        copied: whether the file was copied unchanged.
     """
 
     role: str
@@ -44,81 +44,85 @@ class ConvertedRole:
 def convert_in_place(
     bundle: Bundle, roles: Iterable[str], *, on_role: Callable[[str], None] | None = None
 ) -> list[ConvertedRole]:
-    """Writes `ROLE.safetensors` beside each pickle; the bundle takes it from then on.
+    """Write `ROLE.safetensors` next to each pickle. The bundle uses the new files from then on.
 
     Args:
-        bundle: whose files; what is not there, is no pickle, or was converted before is passed over.
+        bundle: bundle to convert; missing files, files that are no pickles and converted files are skipped.
         roles: names of roles.
-        on_role: called before each.
+        on_role: callback that receives each role before it is converted.
 
     Returns:
-        What was written.
+        The converted roles.
 
     Raises:
         ModelError: a file does not load.
         OutputError: the folder cannot be written.
     """
-    done = []
-    for name in _present(bundle, roles):
+    converted = []
+    for name in _available_roles(bundle, roles):
         role = bundle.spec.roles[name]
         if role.format not in PICKLES or bundle.file(name) != bundle.path(role):
-            continue  # no pickle, or converted before
+            continue
         if role.sha256 is None:
             raise ModelError(
                 "models_not_pinned",
-                f"{bundle.path(role)}: not one of the published files, so a converted file beside it could not be "
-                "told from another one: convert to a folder of its own (--out)",
+                f"{bundle.path(role)}: not one of the published files, so a converted file next to it could not be "
+                "matched to it: convert to a separate folder (--out)",
             )
+
         if on_role:
             on_role(name)
         target = bundle.converted_path(name)
-        _write(bundle, name, target)
-        done.append(ConvertedRole(name, target))
-    return done
+        _write_safetensors(bundle, name, target)
+        converted.append(ConvertedRole(name, target))
+    return converted
 
 
 def convert_to_folder(
     bundle: Bundle, roles: Iterable[str], out: Path, *, on_role: Callable[[str], None] | None = None
 ) -> list[ConvertedRole]:
-    """Makes a complete bundle folder with a bundle.yaml; it appears whole or not at all.
+    """Write a complete bundle folder with a bundle.yaml, atomically.
 
     Args:
-        bundle: the source; roles that are not there are left out.
+        bundle: source bundle; unavailable roles are skipped.
         roles: names of roles.
-        out: the new folder; must not exist, or be empty.
-        on_role: called before each.
+        out: path of the new folder; it must not exist or must be empty.
+        on_role: callback that receives each role before it is converted.
 
     Returns:
-        What was written.
+        The converted roles.
 
     Raises:
         ModelError: a file does not load.
-        OutputError: the folder exists with files in it, or cannot be written.
+        OutputError: the folder is not empty or cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError("output_exists", f"{out}: is there and not empty: choose another folder")
-    done, entries = [], {}
-    with model_write_errors(out), atomic_folder(out) as building:
-        for name in _present(bundle, roles):
+        raise OutputError("output_exists", f"{out}: exists and is not empty: choose another folder")
+
+    converted, entries = [], {}
+    with model_write_errors(out), atomic_folder(out) as temporary:
+        for name in _available_roles(bundle, roles):
             if on_role:
                 on_role(name)
-            entries[name] = _add(bundle, name, building)
+            entries[name] = _add_role(bundle, name, temporary)
             file = entries[name].file
             if file:
-                done.append(ConvertedRole(name, out / file, copied=entries[name].format == bundle.spec.roles[name].format))
+                copied = entries[name].format == bundle.spec.roles[name].format
+                converted.append(ConvertedRole(name, out / file, copied))
+
         spec = bundle.spec.model_copy(update={"roles": entries})
         BundleSpec.model_validate(spec.model_dump())
         text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120)
-        (building / "bundle.yaml").write_text(text, encoding="utf-8")
-    return done
+        (temporary / "bundle.yaml").write_text(text, encoding="utf-8")
+    return converted
 
 
 @contextmanager
 def model_write_errors(path: Path) -> Generator[None]:
-    """Turn a failure to write weights into one sentence.
+    """Convert exceptions of a block that writes weights to an OutputError.
 
     Args:
-        path: the file or folder that the block writes.
+        path: file or folder that the block writes.
 
     Raises:
         OutputError: `models_not_written`.
@@ -132,19 +136,19 @@ def model_write_errors(path: Path) -> Generator[None]:
         raise OutputError("models_not_written", f"{path}: cannot be written ({reason})") from None
 
 
-def _present(bundle: Bundle, roles: Iterable[str]) -> list[str]:
+def _available_roles(bundle: Bundle, roles: Iterable[str]) -> list[str]:
     return [name for name in roles if bundle.has(name)]
 
 
-def _add(bundle: Bundle, name: str, folder: Path) -> Role:
-    """Puts one role into a new bundle folder and returns its entry there."""
+def _add_role(bundle: Bundle, name: str, folder: Path) -> Role:
+    """Write the file of a role to a new bundle folder and return its entry in the new bundle.yaml."""
     role = bundle.spec.roles[name]
     if role.file is None:
         return role
     changes: dict[str, Any] = {"older": [], "source": None}
     if role.format in PICKLES:
         target = folder / f"{name}.safetensors"
-        _write(bundle, name, target)
+        _write_safetensors(bundle, name, target)
         changes |= {"format": "safetensors", "entry": None}
     else:
         target = folder / f"{name}{Path(role.file).suffix}"
@@ -153,23 +157,25 @@ def _add(bundle: Bundle, name: str, folder: Path) -> Role:
     return role.model_copy(update=changes)
 
 
-def _write(bundle: Bundle, name: str, target: Path) -> None:
-    """Loads a pickle, checks that it fits, and writes its tensors under the network's names."""
+def _write_safetensors(bundle: Bundle, name: str, target: Path) -> None:
+    """Load a pickle, check that it fits the network, and write its tensors under the network's names."""
     from safetensors.torch import save_file
 
     role = bundle.spec.roles[name]
     source = bundle.file(name)
     origin = read_source_hash(source) if source.suffix == ".safetensors" else bundle.cache.sha256(source)
     metadata = {"format": "pt", "role": name, "source_file": str(role.file), "source_sha256": origin or ""}
+
     tensors: dict[str, Tensor]
     if name == TEMPLATE_ROLE:
         tensors = {key: torch.from_numpy(array) for key, array in bundle.load_template_arrays().items()}
     else:
         weights = bundle.load_weights(name)
-        network = bundle.build_for(name, weights)
+        network = bundle.build_network(name, weights)
         tensors = fit_state_dict(weights.state, network, weights.where, checkpoint_format(role.network).dropped)
-        told = {key: weights.arguments[key] for key in (*ARGUMENTS, "audio_model") if key in weights.arguments}
-        metadata["arguments"] = json.dumps(told, sort_keys=True)
+        arguments = {key: weights.arguments[key] for key in (*ARGUMENTS, "audio_model") if key in weights.arguments}
+        metadata["arguments"] = json.dumps(arguments, sort_keys=True)
+
     with model_write_errors(target), atomic_file(target) as temporary:
-        # clone: the format takes no tensors that share memory
+        # clone: safetensors rejects tensors that share memory
         save_file({key: tensor.clone().contiguous() for key, tensor in tensors.items()}, temporary, metadata)

@@ -1,4 +1,4 @@
-"""Sizes of the motion generator, read from its checkpoint: nothing that a file states is assumed."""
+"""Infer the sizes of the motion generator from its checkpoint."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from joyvasa.bundles.weights import Weights
 from joyvasa.errors import ModelError
 
-# Sizes that the training program's arguments state and that reach the network. The program stores n_heads,
-# n_layers, mlp_ratio and use_indicator too but never passes them on: published files say 6 layers and hold 8.
+# Training arguments in the checkpoint that determine sizes of the network. The published program also stores n_heads,
+# n_layers, mlp_ratio and use_indicator but does not use them: published files state 6 layers and contain 8.
 ARGUMENTS = (
     "motion_feat_dim",
     "n_motions",
@@ -22,35 +22,32 @@ ARGUMENTS = (
     "fps",
 )
 
-# Speech encoders in the arguments are called hubert_zh, hubert_zh_ori, wav2vec2 ...: base models of one architecture.
+# Prefixes of speech encoder names (hubert_zh, hubert_zh_ori, wav2vec2 ...); all are base models of one architecture.
 ENCODERS = ("hubert", "wav2vec2")
 
 _STEP_TABLE = "denoising_net.TE.pe"
 
 
 def infer_generator_config(weights: Weights, stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes for `joyvasa.networks.build("motion_generator")`.
+    """Infer the keyword arguments of `joyvasa.networks.build("motion_generator")`.
 
     Args:
-        weights: the checkpoint, names as in the file or already adapted.
-        stated: `config` of the role in bundle.yaml; for what a checkpoint does not state.
-
-    Returns:
-        Keyword arguments.
+        weights: checkpoint, with the names of the file or of the network.
+        stated: `config` of the role in bundle.yaml, for sizes that a checkpoint does not state.
 
     Raises:
-        ModelError: arguments, tensor shapes and bundle.yaml contradict each other, or the speech
-            encoder is not known.
+        ModelError: arguments, tensor shapes and bundle.yaml are inconsistent, or the speech encoder is unknown.
     """
     arguments = {name: weights.arguments[name] for name in ARGUMENTS if weights.arguments.get(name) is not None}
     shapes = _sizes_from_shapes(weights)
+
     for source, values in (("its args say", arguments), ("bundle.yaml says", stated)):
         for name, value in shapes.items():
             if name in values and values[name] != value:
                 raise ModelError(
                     "weights_mismatch",
                     f"{weights.where}: {source} {name} {values[name]!r} but its tensors have {value}: "
-                    "the file is damaged or not what it is taken for",
+                    "the file is damaged or of another kind",
                 )
     for name in arguments.keys() & stated.keys():
         if arguments[name] != stated[name]:
@@ -60,6 +57,7 @@ def infer_generator_config(weights: Weights, stated: Mapping[str, Any]) -> dict[
                 "correct bundle.yaml",
             )
     _check_step_table(weights, {**arguments, **shapes})
+
     encoder = weights.arguments.get("audio_model")
     if encoder is not None and not str(encoder).startswith(ENCODERS):
         raise ModelError(
@@ -85,7 +83,7 @@ def _sizes_from_shapes(weights: Weights) -> dict[str, int]:
         "n_motions": tokens - previous if tokens and previous else None,
         "motion_feat_dim": size("start_motion_feat", 2, 3),
         "feature_dim": size("start_audio_feat", 2, 3),
-        "n_diff_steps": rows - 1 if rows else None,  # row 0 stands for no noise
+        "n_diff_steps": rows - 1 if rows else None,  # row 0 is the step without noise
         "decoder_layers": len(layers) or None,
         "decoder_hidden": size("denoising_net.transformer.layers.0.linear1.weight", 0, 2),
     }
@@ -93,12 +91,12 @@ def _sizes_from_shapes(weights: Weights) -> dict[str, int]:
 
 
 def _check_step_table(weights: Weights, sizes: Mapping[str, Any]) -> None:
-    """The dropped table must have had a row for every step; the published code writes 501 rows at most."""
+    """Check that the dropped table has a row for every step; the published code writes at most 501 rows."""
     table = weights.state.get(_STEP_TABLE)
     steps = sizes.get("n_diff_steps")
     if table is not None and steps is not None and table.ndim == 3 and table.shape[1] < steps + 1:
         raise ModelError(
             "weights_mismatch",
             f"{weights.where}: {_STEP_TABLE} has {table.shape[1]} rows but n_diff_steps is {steps}, "
-            f"which takes {steps + 1}: the file is damaged or not what it is taken for",
+            f"which needs {steps + 1}: the file is damaged or of another kind",
         )

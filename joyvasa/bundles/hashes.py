@@ -1,4 +1,4 @@
-"""SHA-256 of large files, computed once for each state of a file."""
+"""Cache of the SHA-256 hashes of large files."""
 
 from __future__ import annotations
 
@@ -12,33 +12,29 @@ from joyvasa.runtime.files import atomic_write, hash_file
 
 @dataclass(frozen=True)
 class HashCache:
-    """Remembers hashes by path, size and time of change, in one small JSON file.
+    """Cache file hashes by path, size, modification time and inode in a JSON file.
 
-    The file saves time and nothing depends on it: where it cannot be read or written, hashes are computed.
+    If the JSON file cannot be read or written, hashes are computed each time.
 
     Args:
-        path: the JSON file.
+        path: path of the JSON file.
     """
 
     path: Path
 
     def sha256(self, file: Path) -> str:
-        """Hash of a file, computed only if size or time of change differ from the last time."""
-        state = file.stat()
-        stamp = [state.st_size, state.st_mtime_ns, state.st_ino]
-        known = self._read().get(str(file.resolve()))
-        if isinstance(known, list) and known[:3] == stamp and len(known) == 4:
-            return str(known[3])
+        """Return the hash of a file; computed only if the file changed since the last call."""
+        stamp = _file_stamp(file)
+        entry = self._read().get(str(file.resolve()))
+        if isinstance(entry, list) and entry[:3] == stamp and len(entry) == 4:
+            return str(entry[3])
         value = hash_file(file)
         self.remember(file, value, stamp)
         return value
 
     def remember(self, file: Path, sha256: str, stamp: list[int] | None = None) -> None:
-        """Notes the hash of a file that was just computed elsewhere."""
-        if stamp is None:
-            state = file.stat()
-            stamp = [state.st_size, state.st_mtime_ns, state.st_ino]
-        entries = self._read() | {str(file.resolve()): [*stamp, sha256]}
+        """Store the hash of a file; `stamp` is the state of the file before it was hashed, if it may have changed."""
+        entries = self._read() | {str(file.resolve()): [*(stamp or _file_stamp(file)), sha256]}
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(self.path, json.dumps(entries, indent=1).encode())
@@ -49,3 +45,8 @@ class HashCache:
         except (OSError, ValueError):
             return {}
         return entries if isinstance(entries, dict) else {}
+
+
+def _file_stamp(file: Path) -> list[int]:
+    state = file.stat()
+    return [state.st_size, state.st_mtime_ns, state.st_ino]

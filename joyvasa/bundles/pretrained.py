@@ -1,4 +1,4 @@
-"""A `pretrained_weights` folder laid out as JoyVASA's README shows, without a bundle.yaml."""
+"""Open a `pretrained_weights` folder with the layout of JoyVASA's README, without a bundle.yaml."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from joyvasa.bundles.hashes import HashCache
 from joyvasa.bundles.spec import BundleSpec, PublishedFile, Role
 
 GENERATOR_FOLDER = "JoyVASA/motion_generator"
-_MARKS = (
+_LAYOUT_FOLDERS = (
     GENERATOR_FOLDER,
     "JoyVASA/motion_template",
     "liveportrait/base_models",
@@ -20,61 +20,63 @@ _MARKS = (
 
 
 def is_pretrained_folder(folder: Path) -> bool:
-    """Whether a folder looks like `pretrained_weights`."""
-    return any((folder / mark).is_dir() for mark in _MARKS)
+    """Return whether a folder has the layout of `pretrained_weights`."""
+    return any((folder / name).is_dir() for name in _LAYOUT_FOLDERS)
 
 
 def open_pretrained_folder(folder: Path, published: BundleSpec, cache: HashCache) -> Bundle:
-    """The bundle that such a folder makes.
+    """Create the bundle of such a folder.
 
-    Files that are published by their hash keep it; a motion generator under another name, or with other
-    content (a user's own training), is taken as it is.
+    Files with a published hash keep it. A motion generator with another name or content, trained by the user, is used
+    without a pinned hash.
 
     Args:
-        folder: the `pretrained_weights` folder.
-        published: the bundle whose files have this layout.
-        cache: remembered hashes.
+        folder: `pretrained_weights` folder.
+        published: published bundle, whose files have this layout.
+        cache: cache of file hashes.
 
     Returns:
-        The bundle, with a note for every choice.
+        The bundle, with a note for every choice between files.
     """
     notes: list[str] = []
     roles: dict[str, Role] = {}
-    for name, role in (published.roles | _animals(folder, published, notes)).items():
-        chosen = _chosen(folder, name, role, cache, notes)
+    for name, role in (published.roles | _select_animal_roles(folder, published, notes)).items():
+        selected = _select_file(folder, name, role, cache, notes)
         roles[name] = role.model_copy(
-            update={**{field: getattr(chosen, field) for field in PublishedFile.model_fields}, "older": []}
+            update={**{field: getattr(selected, field) for field in PublishedFile.model_fields}, "older": []}
         )
     spec = published.model_copy(update={"roles": roles, "name": _bundle_name(folder)})
     return Bundle(spec, folder, cache, tuple(notes), links_allowed=True)
 
 
-def _animals(folder: Path, published: BundleSpec, notes: list[str]) -> dict[str, Role]:
-    """The animals' renderer in one version: networks of different versions do not fit each other.
+def _select_animal_roles(folder: Path, published: BundleSpec, notes: list[str]) -> dict[str, Role]:
+    """Select one version of the animal renderer, whose networks only fit networks of the same version.
 
-    The newest version of which every file is there; the newest at all if there is none, so that its files are missed.
+    Selects the newest complete version, else the newest version, whose files are then reported missing.
     """
     families = {name: role for name, role in published.roles.items() if role.modes == ["animal"] and role.older}
     versions = list(dict.fromkeys(file.version for role in families.values() for file in role.versions))
 
-    def files(version: str) -> dict[str, PublishedFile]:
-        found = ((name, file) for name, role in families.items() for file in role.versions if file.version == version)
-        return {name: file for name, file in found if (folder / str(file.file)).is_file()}
+    def existing_files(version: str) -> dict[str, PublishedFile]:
+        candidates = ((name, file) for name, role in families.items() for file in role.versions)
+        return {
+            name: file for name, file in candidates if file.version == version and (folder / str(file.file)).is_file()
+        }
 
-    whole = [version for version in versions if len(files(version)) == len(families)]
-    if not whole:
+    complete = [version for version in versions if len(existing_files(version)) == len(families)]
+    if not complete:
         return {name: role.model_copy(update={"older": []}) for name, role in families.items()}
-    if len(whole) > 1 or whole[0] != versions[0]:
-        notes.append(f"animals: took version {whole[0]} of {', '.join(whole)}")
-    return {name: _at(families[name], file) for name, file in files(whole[0]).items()}
+    if len(complete) > 1 or complete[0] != versions[0]:
+        notes.append(f"animals: using version {complete[0]} of {', '.join(complete)}")
+    return {name: _with_file(families[name], file) for name, file in existing_files(complete[0]).items()}
 
 
-def _at(role: Role, taken: PublishedFile) -> Role:
-    """The role with one of its files; what lies there may have the content of any version."""
-    others = [file.model_copy(update={"file": taken.file}) for file in role.versions if file.version != taken.version]
-    return role.model_copy(
-        update={**{field: getattr(taken, field) for field in PublishedFile.model_fields}, "older": others}
-    )
+def _with_file(role: Role, selected: PublishedFile) -> Role:
+    """Return the role with the selected file. The file at this path may have the content of any version."""
+    others = [file for file in role.versions if file.version != selected.version]
+    update = {field: getattr(selected, field) for field in PublishedFile.model_fields}
+    update["older"] = [file.model_copy(update={"file": selected.file}) for file in others]
+    return role.model_copy(update=update)
 
 
 def _bundle_name(folder: Path) -> str:
@@ -82,34 +84,36 @@ def _bundle_name(folder: Path) -> str:
 
 
 def _candidates(folder: Path, name: str, role: Role) -> list[str]:
-    """Files that may fill a role, the preferred one first."""
+    """Return the existing files that may fill a role, the preferred one first."""
     files = [str(version.file) for version in role.versions if version.file]
     if name == "motion_generator":
-        # The README names iter_0020000.pt, the hub and the code motion_generator_hubert_chinese.pt;
-        # training writes iter_NUMBER.pt.
+        # JoyVASA's README names iter_0020000.pt, the hub and the code motion_generator_hubert_chinese.pt; training
+        # writes iter_NUMBER.pt.
         trained = sorted(folder.glob(f"{GENERATOR_FOLDER}/iter_*.pt"), key=lambda path: (len(path.name), path.name))
         files += [path.relative_to(folder).as_posix() for path in reversed(trained)]
     return [file for file in dict.fromkeys(files) if (folder / file).is_file()]
 
 
-def _chosen(folder: Path, name: str, role: Role, cache: HashCache, notes: list[str]) -> PublishedFile:
+def _select_file(folder: Path, name: str, role: Role, cache: HashCache, notes: list[str]) -> PublishedFile:
     candidates = _candidates(folder, name, role)
     if not candidates:
         return role
+
     for version in role.versions:
         for file in candidates:
-            if _is(version, folder / file, cache):
+            if _matches(version, folder / file, cache):
                 if len(candidates) > 1 or version is not role:
-                    notes.append(f"{name}: took {file} ({version.version or 'published'}) of {', '.join(candidates)}")
+                    notes.append(f"{name}: using {file} ({version.version or 'published'}) of {', '.join(candidates)}")
                 return version.model_copy(update={"file": file})
+
     file = candidates[0]
-    same_place = next((version for version in role.versions if version.file == file), role)
-    notes.append(f"{name}: took {file}, which is none of the published files, of {', '.join(candidates)}")
-    return PublishedFile(version="unpublished", file=file, switches=same_place.switches)
+    same_path = next((version for version in role.versions if version.file == file), role)
+    notes.append(f"{name}: using {file}, which is not a published file, of {', '.join(candidates)}")
+    return PublishedFile(version="unpublished", file=file, switches=same_path.switches)
 
 
-def _is(version: PublishedFile, path: Path, cache: HashCache) -> bool:
-    """Whether a file is this published one; hashed only if its size allows it."""
+def _matches(version: PublishedFile, path: Path, cache: HashCache) -> bool:
+    """Return whether a file is the published one; it is hashed only if its size matches."""
     if version.sha256 is None or (version.bytes is not None and version.bytes != path.stat().st_size):
         return False
     return cache.sha256(path) == version.sha256

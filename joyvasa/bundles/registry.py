@@ -1,4 +1,4 @@
-"""Finds bundles: by name, or in a folder."""
+"""Find model bundles by name or folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _PACKAGE = Path(__file__).parent
 
 
 def models_folder() -> Path:
-    """Where fetched files live, one folder a bundle.
+    """Return the folder of fetched files, with one folder per bundle.
 
-    `$JOYVASA_MODELS` if it is set; else `joyvasa/models` in the user's data folder: `$XDG_DATA_HOME` or
+    This is `$JOYVASA_MODELS` if set, else `joyvasa/models` in the user's data folder: `$XDG_DATA_HOME` or
     `~/.local/share` on Linux, `~/Library/Application Support` on macOS, `%LOCALAPPDATA%` on Windows.
     """
-    if chosen := os.environ.get("JOYVASA_MODELS"):
-        return Path(chosen).expanduser()
+    if folder := os.environ.get("JOYVASA_MODELS"):
+        return Path(folder).expanduser()
     if sys.platform == "darwin":
         data = Path.home() / "Library/Application Support"
     elif sys.platform == "win32":
@@ -34,37 +34,36 @@ def models_folder() -> Path:
 
 
 def built_in_names() -> list[str]:
-    """Bundles that the package describes."""
+    """Return the names of the bundles that are part of the package."""
     return sorted(path.parent.name for path in _PACKAGE.glob(f"*/{SPEC_NAME}"))
 
 
 def bundle_names() -> list[str]:
-    """All bundles that have a name: those of the package, then folders with a bundle.yaml in `models_folder()`."""
+    """Return the names of all bundles: those of the package, then folders with a bundle.yaml in `models_folder()`."""
     built_in = built_in_names()
     local = sorted(path.parent.name for path in models_folder().glob(f"*/{SPEC_NAME}"))
     return built_in + [name for name in local if name not in built_in]
 
 
 def open_bundle(name_or_path: str | Path) -> Bundle:
-    """Opens a bundle; its files need not be there yet.
+    """Open a bundle. Its files do not have to exist yet.
 
     Args:
-        name_or_path: a name from `bundle_names()`; or a folder with a bundle.yaml, or a
-            `pretrained_weights` folder laid out as the reference's README shows. A name wins over
-            a folder of the same name: write `./name` for the folder.
-
-    Returns:
-        The bundle.
+        name_or_path: a name from `bundle_names()`, a folder with a bundle.yaml, or a `pretrained_weights` folder with
+            the layout of JoyVASA's README. A name takes precedence over a folder of that name; use `./name` for the
+            folder.
 
     Raises:
-        ModelError: there is no such bundle, or its bundle.yaml is wrong.
+        ModelError: the bundle does not exist or its bundle.yaml is invalid.
     """
     text = str(name_or_path)
     cache = HashCache(models_folder() / ".hashes.json")
+
     if text in built_in_names():
         spec = read_spec(_PACKAGE / text / SPEC_NAME)
         shipped = any(role.file and (_PACKAGE / text / role.file).is_file() for role in spec.roles.values())
         return Bundle(spec, _PACKAGE / text if shipped else models_folder() / text, cache)
+
     named = models_folder() / text
     folder = named if text in bundle_names() else Path(text).expanduser()
     if folder.name == SPEC_NAME:

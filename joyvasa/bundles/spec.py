@@ -1,4 +1,4 @@
-"""The typed content of a `bundle.yaml`."""
+"""Schema of `bundle.yaml`."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from joyvasa.errors import ModelError
 from joyvasa.faces.registry import detector_names
 from joyvasa.mode import Mode
-from joyvasa.mode import Mode as FaceMode
 from joyvasa.runtime.validation import explain_validation_error
 
-MAX_SPEC_BYTES = 1 << 20  # a bundle.yaml has a few kilobytes
+MAX_SPEC_BYTES = 1 << 20  # a usual bundle.yaml has a few kilobytes
 
 RoleMode = Literal[Mode, "training"]
 Format = Literal["safetensors", "pytorch", "onnx", "template-pickle", "generated"]
 
 
-def _relative_path(text: str) -> str:
-    """Accepts `folder/file` only: no absolute path, drive, backslash, control character or `..`."""
+def _check_relative_path(text: str) -> str:
+    """Validate that a path is relative: no absolute path, drive, backslash, control character or `..`."""
     parts = text.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\\" in text or re.match("^[A-Za-z]:", text):
         raise ValueError(f"{text!r} is not a path inside the bundle: use folder/file without '..'")
     if not text.isprintable():
-        raise ValueError(f"{text!r} holds characters that no file name needs")
+        raise ValueError(f"{text!r} contains unprintable characters")
     return str(PurePosixPath(text))
 
 
-RelativePath = Annotated[str, Field(min_length=1, max_length=400), AfterValidator(_relative_path)]
+RelativePath = Annotated[str, Field(min_length=1, max_length=400), AfterValidator(_check_relative_path)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
 
@@ -41,7 +40,7 @@ class _Strict(BaseModel):
 
 
 class License(_Strict):
-    """Terms of a component, as its publisher states them."""
+    """License terms of a component, as stated by its publisher."""
 
     name: str
     commercial: Literal["yes", "no", "unclear"]
@@ -57,58 +56,60 @@ class HubSource(_Strict):
 
 
 class Switches(_Strict):
-    """What the weights were made for and no checkpoint states."""
+    """Settings that the weights were trained for and that checkpoints do not contain."""
 
-    synthetic: bool = False  # seeded, untrained weights: every output says so
+    synthetic: bool = False  # random, untrained weights; every output is marked
     detector: str = "cascade"
     animal_detector: str = "cascade"
     positional_encoding: Literal["per_token", "constant_row"] = "per_token"
-    absolute_expression: bool = False  # the motion extractor leaves nothing of a person in the expression
+    absolute_expression: bool = (
+        False  # expressions contain no traits of the person, so they are used without the source's
+    )
     audio_normalization: Literal["none", "zero_mean_unit_variance"] = "none"
     audio_padding_samples: tuple[int, int] = (0, 0)  # zeros before and after the sound, at 16 kHz
     frames_per_second: int = Field(default=25, gt=0)
-    input_size: int = Field(default=256, gt=0)  # side of the picture that the extractors take, pixels
-    output_size: int = Field(default=512, gt=0)  # side of the picture that the generator gives, pixels
+    input_size: int = Field(default=256, gt=0)  # side of the input picture of the extractors, pixels
+    output_size: int = Field(default=512, gt=0)  # side of the output picture of the generator, pixels
 
     @model_validator(mode="after")
-    def _registered_detectors(self) -> Switches:
-        modes: tuple[tuple[str, str, FaceMode], ...] = (
+    def _check_detectors(self) -> Switches:
+        modes: tuple[tuple[str, str, Mode], ...] = (
             ("detector", self.detector, "human"),
             ("animal_detector", self.animal_detector, "animal"),
         )
         for switch, name, mode in modes:
-            if name not in (known := detector_names(mode)):
-                raise ValueError(f"{switch} is {name!r}; expected one of {', '.join(known)}")
+            if name not in (names := detector_names(mode)):
+                raise ValueError(f"{switch} is {name!r}; expected one of {', '.join(names)}")
         return self
 
 
 class PublishedFile(_Strict):
-    """One file: where it lies in the bundle, what it must be, where it comes from."""
+    """A file: its path in the bundle, its size and hash, its source, and switches that belong to it."""
 
     version: str = ""
     file: RelativePath | None = None
-    bytes: int | None = Field(default=None, ge=0)  # null: the publisher's figure is not known exactly
+    bytes: int | None = Field(default=None, ge=0)  # null: the exact size is not published
     sha256: Sha256 | None = None
     source: HubSource | None = None
-    switches: dict[str, Any] = {}  # replaces switches of the bundle where this file is used
+    switches: dict[str, Any] = {}  # override switches of the bundle if this file is used
 
 
 class Role(PublishedFile):
-    """What fills one place in the method."""
+    """The weights of one component of the method."""
 
     format: Format
     license: str
     modes: list[RoleMode] = ["human"]
-    optional: bool = False  # the mode works without it
+    optional: bool = False  # whether the mode runs without it
     network: Identifier | None = None  # name for `joyvasa.networks.build`
     entry: str | None = None  # key of the state dict inside the file
     config: dict[str, Any] = {}  # sizes that differ from the published ones
-    scales: dict[str, float] = {}  # generated weights only: factor by pattern of key
-    constants: dict[str, float] = {}  # generated weights only: value by pattern of key
-    older: list[PublishedFile] = []  # other published files for this place, newest first
+    scales: dict[str, float] = {}  # for generated weights: factors by key pattern
+    constants: dict[str, float] = {}  # for generated weights: values by key pattern
+    older: list[PublishedFile] = []  # older published files of this role, newest first
 
     @model_validator(mode="after")
-    def _file_where_needed(self) -> Role:
+    def _check_files(self) -> Role:
         if (self.format == "generated") != (self.file is None):
             raise ValueError("a role has a file unless its format is 'generated'")
         if any(other.file is None for other in self.older):
@@ -122,7 +123,7 @@ class Role(PublishedFile):
 
 
 class BundleSpec(_Strict):
-    """A whole `bundle.yaml`."""
+    """Content of a `bundle.yaml`."""
 
     format_version: Literal[1]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=80)]
@@ -132,7 +133,7 @@ class BundleSpec(_Strict):
     roles: dict[Identifier, Role]
 
     @model_validator(mode="after")
-    def _consistent(self) -> BundleSpec:
+    def _check_consistency(self) -> BundleSpec:
         for name, role in self.roles.items():
             if role.license not in self.licenses:
                 raise ValueError(f"role {name}: license {role.license!r} is not in `licenses`")
@@ -141,41 +142,35 @@ class BundleSpec(_Strict):
         return self
 
     def switches_with(self, version: PublishedFile) -> Switches:
-        """The bundle's switches where this version of a file is used."""
+        """Return the switches of the bundle if this version of a file is used."""
         return Switches.model_validate(self.switches.model_dump() | version.switches)
 
     def roles_for_mode(self, mode: str) -> list[str]:
-        """Names of the roles that a mode uses; `all` for every role."""
+        """Return the names of the roles that a mode uses; `all` selects every role."""
         return [name for name, role in self.roles.items() if mode == "all" or mode in role.modes]
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases (a few lines of them unfold to gigabytes) and without doubled keys."""
+    """YAML loader that rejects aliases (a few lines of them can expand to gigabytes) and duplicate keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not used in this format")
+            raise yaml.YAMLError("aliases are not allowed in this format")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         names = [key.value for key, _ in node.value]
-        doubled = {name for name in names if isinstance(name, str) and names.count(name) > 1}
-        if doubled:
-            raise yaml.YAMLError(f"key {min(doubled)!r} occurs twice")
+        duplicates = {name for name in names if isinstance(name, str) and names.count(name) > 1}
+        if duplicates:
+            raise yaml.YAMLError(f"key {min(duplicates)!r} occurs twice")
         return super().construct_mapping(node, deep)
 
 
 def read_spec(path: Path) -> BundleSpec:
-    """Reads and checks a `bundle.yaml`.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its content.
+    """Read and validate a `bundle.yaml`.
 
     Raises:
-        ModelError: the file cannot be read, is not YAML, or has an unknown, missing or wrong entry.
+        ModelError: the file cannot be read, is not YAML, or has an unknown, missing or invalid entry.
     """
     try:
         with path.open("rb") as stream:
@@ -184,14 +179,16 @@ def read_spec(path: Path) -> BundleSpec:
         raise ModelError("bundle_unreadable", f"{path}: cannot be read ({error.strerror})") from None
     if len(data) > MAX_SPEC_BYTES:
         raise ModelError("bundle_invalid", f"{path}: larger than {MAX_SPEC_BYTES} bytes; expected a bundle.yaml")
+
     try:
         content = yaml.load(data, Loader=_PlainLoader)  # _PlainLoader is a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise ModelError("bundle_invalid", f"{path}: not YAML as bundle.yaml needs it: {reason}") from None
+        raise ModelError("bundle_invalid", f"{path}: not valid YAML for a bundle.yaml: {reason}") from None
+
     try:
         return BundleSpec.model_validate(content)
     except ValidationError as error:
-        found = explain_validation_error(error, content, root="bundle")
-        more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
-        raise ModelError("bundle_invalid", f"{path}: {'; '.join(found[:3])}{more}") from None
+        problems = explain_validation_error(error, content, root="bundle")
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise ModelError("bundle_invalid", f"{path}: {'; '.join(problems[:3])}{more}") from None

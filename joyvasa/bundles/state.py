@@ -1,4 +1,4 @@
-"""Fits the names of a weight file to those of a network, strictly."""
+"""Match the tensors of a weight file to a network, strictly."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ _WEIGHT_NORM = {
     "weight_g": "parametrizations.weight.original0",
     "weight_v": "parametrizations.weight.original1",
 }
-_ENCODER_PREFIXES = ("wav2vec2.", "hubert.")  # of the encoder inside a Hugging Face model with a head
-_SHOWN = 3
+_ENCODER_PREFIXES = ("wav2vec2.", "hubert.")  # prefixes of the encoder in Hugging Face models with a head
+_SHOWN_NAMES = 3  # per problem in an error
 
 
 def adapt_state_keys(state: Mapping[str, Tensor], expected: Collection[str], where: str) -> dict[str, Tensor]:
-    """Renames what differs by habit only: data-parallel `module.`, weight norm old and new.
+    """Rename keys that differ by convention only: the prefix `module.` of data parallelism, old and new weight norm.
 
     Args:
-        state: tensors by the file's names.
-        expected: names of the network.
-        where: the file, for messages.
+        state: tensors by their names in the file.
+        expected: names of the network's tensors.
+        where: name of the file, for errors.
 
     Returns:
-        The same tensors; names that fit nothing are kept as they are.
+        The same tensors; names without a match are unchanged.
 
     Raises:
-        ModelError: two entries of the file get the same name.
+        ModelError: two entries of the file match the same name.
     """
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        fitting = next((candidate for candidate in _candidates(name) if candidate in expected), name)
-        if fitting in result:
-            raise ModelError("weights_mismatch", f"{where}: holds {fitting} twice, the second time as {name}")
-        result[fitting] = tensor
+        match = next((candidate for candidate in _candidate_names(name) if candidate in expected), name)
+        if match in result:
+            raise ModelError("weights_mismatch", f"{where}: contains {match} twice, the second time as {name}")
+        result[match] = tensor
     return result
 
 
-def _candidates(name: str) -> list[str]:
+def _candidate_names(name: str) -> list[str]:
     bare = ".".join(part for part in name.split(".") if part != "module")
     names = [name, bare, *(bare.removeprefix(prefix) for prefix in _ENCODER_PREFIXES)]
     for old, new in _WEIGHT_NORM.items():
@@ -53,51 +53,54 @@ def _candidates(name: str) -> list[str]:
 def fit_state_dict(
     state: Mapping[str, Tensor], network: nn.Module, where: str, dropped: Collection[str] = ()
 ) -> dict[str, Tensor]:
-    """The file's tensors under the network's names, complete and of the right shapes.
+    """Return the tensors of a file under the names of a network, and check names and shapes.
 
     Args:
-        state: tensors by the file's names.
-        network: what they are for.
-        where: the file, for messages.
-        dropped: names that are not taken from the file.
+        state: tensors by their names in the file.
+        network: network to load the tensors into.
+        where: name of the file, for errors.
+        dropped: names of tensors that are ignored in the file.
 
     Returns:
-        Tensors for all names of the network but the dropped ones.
+        Tensors for all names of the network except the dropped ones.
 
     Raises:
-        ModelError: names are missing or left over, or shapes differ; says which, how many, and both shapes.
+        ModelError: keys are missing or unexpected, or shapes differ; the error lists them.
     """
-    own = {name: tensor for name, tensor in network.state_dict().items() if name not in dropped}
-    named = adapt_state_keys(state, {*own, *dropped}, where)
+    expected = {name: tensor for name, tensor in network.state_dict().items() if name not in dropped}
+    named = adapt_state_keys(state, {*expected, *dropped}, where)
     given = {name: tensor for name, tensor in named.items() if name not in dropped}
+
     problems = [
-        _listed("missing", sorted(own.keys() - given.keys())),
-        _listed("not expected", sorted(given.keys() - own.keys())),
-        _listed(
+        _format_names("missing", sorted(expected.keys() - given.keys())),
+        _format_names("not expected", sorted(given.keys() - expected.keys())),
+        _format_names(
             "of another shape",
             [
-                f"{name} has {tuple(given[name].shape)}, expected {tuple(own[name].shape)}"
-                for name in own
-                if name in given and given[name].shape != own[name].shape
+                f"{name} has {tuple(given[name].shape)}, expected {tuple(expected[name].shape)}"
+                for name in expected
+                if name in given and given[name].shape != expected[name].shape
             ],
         ),
     ]
-    found = "; ".join(filter(None, problems))
-    if found:
+    if any(problems):
         raise ModelError(
             "weights_mismatch",
-            f"{where}: does not fit {type(network).__name__}: {found}: check `config` and `network` of the role",
+            f"{where}: does not fit {type(network).__name__}: {'; '.join(filter(None, problems))}: "
+            "check `config` and `network` of the role",
         )
     return given
 
 
-def load_network_state(network: nn.Module, state: Mapping[str, Tensor], where: str, dropped: Collection[str] = ()) -> None:
-    """Puts a file's tensors into a network; see `fit_state_dict`."""
+def load_network_state(
+    network: nn.Module, state: Mapping[str, Tensor], where: str, dropped: Collection[str] = ()
+) -> None:
+    """Load the tensors of a file into a network; see `fit_state_dict`."""
     network.load_state_dict({**network.state_dict(), **fit_state_dict(state, network, where, dropped)}, strict=True)
 
 
-def _listed(what: str, names: list[str]) -> str:
+def _format_names(problem: str, names: list[str]) -> str:
     if not names:
         return ""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} {'key' if len(names) == 1 else 'keys'} {what} ({', '.join(names[:_SHOWN])}{more})"
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return f"{len(names)} {'key' if len(names) == 1 else 'keys'} {problem} ({', '.join(names[:_SHOWN_NAMES])}{more})"

@@ -1,7 +1,7 @@
-"""Read the published motion template: a pickle of a dictionary of numpy arrays.
+"""Read the published motion template, a pickle of a dictionary of numpy arrays.
 
-A pickle calls what it names. Here it may only name what numpy arrays are pickled with, and gets a stand-in for each, so
-numpy itself is not called by the file: arrays are rebuilt from their bytes.
+Unpickling calls functions that the file names. Only the names that numpy uses to pickle arrays are allowed, and each is
+replaced by a stand-in that rebuilds arrays from their bytes, so the file cannot call numpy itself.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from joyvasa.errors import ModelError
 MAX_BYTES = 1 << 18  # the published file has about 3 kB
 
 
-class _Refused(Exception):  # noqa: N818 (never leaves this module)
-    """The file names something that is not an array."""
+class _Refused(Exception):  # noqa: N818 (private to this module)
+    """The file names something other than numeric arrays."""
 
 
 class _DataType:
-    """A numeric type as numpy pickles it: a code such as `f8`, then its byte order."""
+    """Stand-in for a numeric dtype, pickled as a code such as `f8` and its byte order."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         text = code.decode("ascii", "replace") if isinstance(code, bytes) else code
@@ -39,7 +39,7 @@ class _DataType:
 
 
 class _Array:
-    """An array, built from its bytes at once or by its pickled state (version, shape, type, column order, bytes)."""
+    """Stand-in for an array, built from bytes or from its pickled state (version, shape, type, order, bytes)."""
 
     def __init__(self, *_: Any) -> None:
         self.value: np.ndarray | None = None
@@ -69,7 +69,7 @@ def _ndarray(*_: Any) -> Any:
     raise _Refused("numpy.ndarray as a function")
 
 
-# Name without the version's spelling of numpy.core -> stand-in.
+# Stand-ins by name, with the numpy 1 spelling of numpy.core.
 _ALLOWED: dict[str, Callable[..., Any]] = {
     "numpy.ndarray": _ndarray,
     "numpy.dtype": _DataType,
@@ -81,7 +81,7 @@ _ALLOWED: dict[str, Callable[..., Any]] = {
 
 
 class _Name:
-    """An allowed name: may be called, but has no state that a file could set for all later files."""
+    """Callable for an allowed name, without state that one file could change for later files."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -95,7 +95,7 @@ class _Name:
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> _Name:
-        function = _ALLOWED.get(f"{module.replace('numpy._core', 'numpy.core', 1)}.{name}")  # numpy 2 renamed it
+        function = _ALLOWED.get(f"{module.replace('numpy._core', 'numpy.core', 1)}.{name}")  # renamed in numpy 2
         if function is None:
             raise _Refused(f"{module}.{name}")
         return _Name(function)
@@ -105,56 +105,57 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _check_sizes(data: bytes) -> None:
-    """Refuse sizes that the file only claims; the unpickler would allocate memory for them."""
-    for operation, argument, _ in pickletools.genops(data):  # itself refuses strings beyond the end
+    """Reject claimed sizes beyond the file, for which the unpickler would allocate memory."""
+    for operation, argument, _ in pickletools.genops(data):  # rejects strings beyond the end of the file
         if operation.name.endswith("PUT") and int(argument or 0) > len(data):
             raise ValueError("a memo index beyond the file")
 
 
 def read_template_pickle(path: Path) -> dict[str, np.ndarray]:
-    """Read a dictionary of numeric arrays.
+    """Read a pickled dictionary of numeric arrays.
 
     Args:
-        path: the pickle.
+        path: path of the pickle.
 
     Returns:
         Arrays by name.
 
     Raises:
-        ModelError: `weights_unsafe` if the pickle names anything but numeric arrays;
-            `weights_damaged` if it is no such pickle.
+        ModelError: `weights_unsafe` if the pickle names anything but numeric arrays; `weights_damaged` if it is
+            damaged or not such a pickle.
     """
     if not path.is_file():
         raise ModelError("weights_missing", f"{path}: no such file")
     if path.stat().st_size > MAX_BYTES:
         raise ModelError("weights_damaged", f"{path}: larger than {MAX_BYTES} bytes; expected a motion template")
+
     data = path.read_bytes()
     try:
         _check_sizes(data)
         content = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
-        return {str(name): _value(value) for name, value in _items(content)}
+        return {str(name): _to_array(value) for name, value in _check_items(content)}
     except _Refused as error:
         raise ModelError(
             "weights_unsafe",
             f"{path}: the file asks for {error} and was not loaded; expected a dictionary of numeric arrays: "
             "get it again from its publisher",
         ) from None
-    except Exception as error:  # a damaged pickle raises almost anything
+    except Exception as error:  # a damaged pickle may raise any exception
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError("weights_damaged", f"{path}: not a pickle of numeric arrays ({reason})") from None
 
 
-def _items(content: Any) -> Any:
+def _check_items(content: Any) -> Any:
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise ValueError(f"holds a {type(content).__name__}, expected a dictionary of named arrays")
+        raise ValueError(f"contains a {type(content).__name__}, expected a dictionary of named arrays")
     return content.items()
 
 
-def _value(value: Any) -> np.ndarray:
+def _to_array(value: Any) -> np.ndarray:
     if isinstance(value, _Array) and value.value is not None:
         return value.value
     if isinstance(value, (bool, int, float, list)):
         array = np.asarray(value)
         if array.dtype.kind in "fiub":
             return array
-    raise ValueError(f"holds a {type(value).__name__}, expected numeric arrays")
+    raise ValueError(f"contains a {type(value).__name__}, expected numeric arrays")

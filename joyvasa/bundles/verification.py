@@ -1,4 +1,4 @@
-"""Checks the files of a bundle: there, of the right size and hash, and loadable."""
+"""Verify the files of a bundle: existence, size, hash and loading."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ FileStatus = Literal["ok", "absent", "missing", "wrong_size", "wrong_hash", "doe
 
 @dataclass(frozen=True)
 class FileCheck:
-    """Result for one role.
+    """Result of the verification of one role.
 
     Args:
-        role: for example `warping_module`.
+        role: name of the role, for example `warping_module`.
         file: path inside the bundle; empty for generated weights.
-        status: `absent` is a missing file that the mode works without.
-        bytes: size found, or the published size of a file that is not there.
-        sha256: hash found.
-        pinned: whether the bundle says which hash it must be.
-        loads: whether it was loaded; None if that was not tried.
-        license: name of its terms.
-        commercial: yes, no or unclear.
-        problem: one sentence, empty if there is none.
+        status: result; `absent` is a missing file that is optional.
+        bytes: actual size, or the published size of a missing file.
+        sha256: actual hash.
+        pinned: whether the bundle pins the hash.
+        loads: whether the file could be loaded; None if this was not tried.
+        license: name of the license.
+        commercial: whether the license permits commercial use: yes, no or unclear.
+        problem: sentence about the problem; empty if there is none.
     """
 
     role: str
@@ -43,48 +43,48 @@ class FileCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no problem."""
         return self.status in ("ok", "absent")
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to a dictionary for JSON."""
         return asdict(self)
 
 
 def verify_bundle(
     bundle: Bundle, roles: Iterable[str], *, load: bool = True, on_role: Callable[[str], None] | None = None
 ) -> list[FileCheck]:
-    """Checks roles one after the other; a problem of one does not stop the others.
+    """Verify roles one by one. A problem with one role does not stop the verification of the others.
 
     Args:
-        bundle: whose files.
+        bundle: bundle to verify.
         roles: names of roles.
-        load: also load each file into its network, key by key.
-        on_role: called before each check.
+        load: whether to load each file into its network, too.
+        on_role: callback that receives each role before it is verified.
 
     Returns:
-        One result for each role, in their order.
+        One result per role, in order.
     """
     results = []
     for role in roles:
         if on_role:
             on_role(role)
-        results.append(_check(bundle, role, load))
+        results.append(_check_role(bundle, role, load))
     return results
 
 
-def _check(bundle: Bundle, name: str, load: bool) -> FileCheck:
+def _check_role(bundle: Bundle, name: str, load: bool) -> FileCheck:
     license = bundle.licenses([name])[name]
     role = bundle.spec.roles[name]
     path = bundle.path(role) if role.file else None
-    found_bytes, digest = role.bytes, None
+    actual_bytes, digest = role.bytes, None
 
     def result(status: FileStatus, problem: str = "", loads: bool | None = None) -> FileCheck:
         return FileCheck(
             role=name,
             file=role.file or "",
             status=status,
-            bytes=found_bytes,
+            bytes=actual_bytes,
             sha256=digest,
             pinned=role.sha256 is not None,
             loads=loads,
@@ -95,23 +95,24 @@ def _check(bundle: Bundle, name: str, load: bool) -> FileCheck:
 
     if not bundle.has(name):
         return result("absent" if role.optional else "missing", bundle.describe_missing([name]))
-    if path is not None and path.is_file():  # else only the converted file is there
-        found_bytes = path.stat().st_size
-        if role.bytes is not None and found_bytes != role.bytes:
-            return result("wrong_size", f"{path}: {found_bytes} bytes, expected {role.bytes}: get it again")
+    if path is not None and path.is_file():  # otherwise only the converted file exists
+        actual_bytes = path.stat().st_size
+        if role.bytes is not None and actual_bytes != role.bytes:
+            return result("wrong_size", f"{path}: {actual_bytes} bytes, expected {role.bytes}: fetch it again")
         digest = bundle.cache.sha256(path)
         if role.sha256 is not None and digest != role.sha256:
-            return result("wrong_hash", f"{path}: sha256 {digest[:16]}…, expected {role.sha256[:16]}…: get it again")
+            return result("wrong_hash", f"{path}: sha256 {digest[:16]}…, expected {role.sha256[:16]}…: fetch it again")
+
     if not load:
         return result("ok")
     try:
-        _load(bundle, name)
+        _load_role(bundle, name)
     except JoyvasaError as error:
         return result("does_not_load", str(error), loads=False)
     return result("ok", loads=True)
 
 
-def _load(bundle: Bundle, name: str) -> None:
+def _load_role(bundle: Bundle, name: str) -> None:
     role = bundle.spec.roles[name]
     if role.network is not None:
         bundle.load_network(name)
@@ -130,6 +131,6 @@ def _load_onnx(path: Path) -> None:
         ) from None
     try:
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has its own exception classes for every status
+    except Exception as error:  # ONNX Runtime has one exception class per status
         reason = " ".join(str(error).split())[:200]
-        raise ModelError("weights_damaged", f"{path}: cannot be read as ONNX ({reason}): get it again") from None
+        raise ModelError("weights_damaged", f"{path}: cannot be read as ONNX ({reason}): fetch it again") from None

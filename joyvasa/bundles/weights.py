@@ -1,4 +1,4 @@
-"""Reads weight files without running anything that a file asks for."""
+"""Read weight files without executing code from them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ ZIP_MAGIC = b"PK\x03\x04"
 # torch.save before 1.6 starts with a pickle (protocol 2) of the number 0x1950a86a20f9469cfc6c.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 
-MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, by its format
+MAX_HEADER_BYTES = 100_000_000  # limit of the safetensors format
 
-# What torch says where a file asks for more than its allow-list.
+# Parts of torch's messages about files that need more than the allow-list.
 _UNSAFE = ("GLOBAL", "reduce for", "Can only build", "Can only create")
-# Paragraphs of torch's messages that tell how to load the file in spite of everything.
+# Starts of paragraphs in torch's messages that advise to load the file anyway.
 _ADVICE = ("Weights only load failed", "Check the documentation", "Please file an issue")
 
-# What a published checkpoint holds beside tensors. Path objects become pure paths, which exist on
-# every platform and never touch the file system; Python 3.13 pickles them under pathlib._local.
+# Types in published checkpoints other than tensors. Path objects become pure paths, which exist on every platform and
+# never access the file system; Python 3.13 pickles them under pathlib._local.
 ALLOWED_GLOBALS: list[Any] = [
     argparse.Namespace,
     *((PurePosixPath, f"{module}.{name}") for module in ("pathlib", "pathlib._local")
@@ -40,13 +40,13 @@ ALLOWED_GLOBALS: list[Any] = [
 
 @dataclass(frozen=True)
 class Weights:
-    """The content of a weight file.
+    """Content of a weight file.
 
     Args:
         state: tensors by name, on the CPU.
-        where: the file, and the entry in it, for messages.
-        arguments: what the training program was called with, if the file says so.
-        metadata: texts of a safetensors file.
+        where: name of the file and of the entry in it, for errors.
+        arguments: arguments of the training program, if the file contains them.
+        metadata: metadata of a safetensors file.
     """
 
     state: dict[str, Tensor]
@@ -56,48 +56,43 @@ class Weights:
 
 
 def read_weights(path: Path, file_format: str, entry: str | None = None) -> Weights:
-    """Reads the tensors of one network.
+    """Read the tensors of one network.
 
     Args:
-        path: the weight file.
+        path: path of the weight file.
         file_format: `safetensors` or `pytorch`.
-        entry: key of the state dict in a PyTorch file; without it the file is the state dict.
-
-    Returns:
-        Tensors, arguments and metadata.
+        entry: key of the state dict in a PyTorch file; None if the file is the state dict.
 
     Raises:
-        ModelError: missing, damaged, not a checkpoint, or it asks for code to be run.
+        ModelError: the file is missing, damaged, not a checkpoint, or would execute code.
     """
     if not path.is_file():
         raise ModelError("weights_missing", f"{path}: no such file")
     if file_format == "safetensors":
         return _read_safetensors(path)
+
     content = read_checkpoint(path)
     where = str(path)
     if not isinstance(content, dict):
-        raise _damaged(path, f"holds a {type(content).__name__}; expected a dictionary of tensors")
+        raise _damaged(path, f"contains a {type(content).__name__}; expected a dictionary of tensors")
     arguments = content.get("args") if entry else None
     if entry is not None:
         where = f"{path}[{entry}]"
         if entry not in content:
-            raise _damaged(path, f"has no entry {entry!r} (found: {_some(content)})")
+            raise _damaged(path, f"has no entry {entry!r} (found: {_format_some(content)})")
         content = content[entry]
-    return Weights(_checked_state(content, where, path.stat().st_size), where, _arguments(arguments))
+    return Weights(_check_state(content, where, path.stat().st_size), where, _simple_arguments(arguments))
 
 
 def read_checkpoint(path: Path) -> Any:
-    """Loads a PyTorch file, in the zip format or the older one, with an allow-list of types.
-
-    Args:
-        path: the file.
+    """Load a PyTorch file in the zip or the legacy format, with an allow-list of types.
 
     Returns:
-        What was saved; tensors on the CPU.
+        The saved object, with tensors on the CPU.
 
     Raises:
-        ModelError: `weights_unsafe` if the file names anything but tensors, containers, numbers,
-            texts, paths and `argparse.Namespace`; `weights_damaged` if it cannot be read.
+        ModelError: `weights_unsafe` if the file names anything but tensors, containers, numbers, strings, paths and
+            `argparse.Namespace`; `weights_damaged` if it cannot be read.
     """
     with path.open("rb") as stream:
         magic = stream.read(len(LEGACY_MAGIC))
@@ -105,36 +100,38 @@ def read_checkpoint(path: Path) -> Any:
         _check_archive(path)
     elif magic != LEGACY_MAGIC:
         raise _damaged(path, f"not a PyTorch checkpoint (starts with {magic[:8]!r})")
+
     import torch
 
     try:
         with torch.serialization.safe_globals(ALLOWED_GLOBALS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    # Damaged files raise almost any error inside torch; MemoryError comes from sizes that are made up.
+    # Damaged files may raise any exception inside torch, including MemoryError for bogus sizes.
     except Exception as error:
         reason = _reason(error)
         if any(word in reason for word in _UNSAFE):
             raise ModelError(
                 "weights_unsafe",
-                f"{path}: the file asks for more than tensors and was not loaded ({reason}); "
+                f"{path}: the file contains more than tensors and was not loaded ({reason}); "
                 "expected a plain checkpoint: get it again from its publisher",
             ) from None
         raise _damaged(path, f"cannot be read as a checkpoint ({reason})") from None
 
 
 def _check_archive(path: Path) -> None:
-    """Refuses archives that unpack to more than they hold or whose names leave their folder."""
+    """Reject archives that unpack to more bytes than they have, or with names outside of their folder."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise _damaged(path, f"truncated or not a zip archive ({_reason(error)})") from None
+
     names = [item.filename for item in entries]
     for name in names:
         if name.startswith("/") or "\\" in name or ".." in name.split("/") or ":" in name.split("/")[0]:
-            raise ModelError("weights_unsafe", f"{path}: the archive holds {name!r}, a path outside of itself")
+            raise ModelError("weights_unsafe", f"{path}: the archive contains {name!r}, a path outside of itself")
     if len(set(names)) != len(names):
-        raise _damaged(path, "the archive holds two files of one name")
+        raise _damaged(path, "the archive contains two files of one name")
     if any(item.compress_type != zipfile.ZIP_STORED for item in entries):
         raise _damaged(path, "the archive is compressed; PyTorch stores checkpoints uncompressed")
     if sum(item.file_size for item in entries) > path.stat().st_size:
@@ -162,7 +159,7 @@ def _read_safetensors(path: Path) -> Weights:
 
 
 def read_source_hash(path: Path) -> str | None:
-    """SHA-256 of the published file that a converted one was made from; None if it does not say."""
+    """Return the SHA-256 of the published file that a converted file was made from; None if it is not stated."""
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
@@ -172,12 +169,12 @@ def read_source_hash(path: Path) -> str | None:
         return None
 
 
-def _checked_state(content: Any, where: str, file_bytes: int) -> dict[str, Tensor]:
-    """Takes dense tensors only, each backed by bytes that are in the file."""
+def _check_state(content: Any, where: str, file_bytes: int) -> dict[str, Tensor]:
+    """Check that a state dict contains only dense tensors whose bytes are in the file."""
     import torch
 
     if not isinstance(content, dict) or not content:
-        raise ModelError("weights_damaged", f"{where}: holds no named tensors; expected a state dict")
+        raise ModelError("weights_damaged", f"{where}: contains no named tensors; expected a state dict")
     state: dict[str, Tensor] = {}
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
@@ -188,14 +185,14 @@ def _checked_state(content: Any, where: str, file_bytes: int) -> dict[str, Tenso
         if value.device.type != "cpu" or value.is_quantized or claimed > file_bytes:
             raise ModelError(
                 "weights_damaged",
-                f"{where}: {name} has shape {tuple(value.shape)} ({claimed} bytes), more than the file holds",
+                f"{where}: {name} has shape {tuple(value.shape)} ({claimed} bytes), more than the file contains",
             )
         state[name] = value.detach()
     return state
 
 
-def _arguments(namespace: Any) -> dict[str, Any]:
-    """Plain numbers and texts of the namespace that a training program saved."""
+def _simple_arguments(namespace: Any) -> dict[str, Any]:
+    """Return the numbers and strings of the namespace that a training program saved."""
     values = vars(namespace) if isinstance(namespace, argparse.Namespace) else namespace
     if not isinstance(values, dict):
         return {}
@@ -203,18 +200,18 @@ def _arguments(namespace: Any) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if value is None or isinstance(value, (bool, int, float, str))}
 
 
-def _damaged(path: Path, found: str) -> ModelError:
-    return ModelError("weights_damaged", f"{path}: {found}: get the file again")
+def _damaged(path: Path, problem: str) -> ModelError:
+    return ModelError("weights_damaged", f"{path}: {problem}: get the file again")
 
 
-def _some(names: Any) -> str:
+def _format_some(names: Any) -> str:
     shown = [str(name)[:60] for name in list(names)[:4]]
     return ", ".join(shown) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _reason(error: BaseException) -> str:
-    """What is wrong, out of a library's message, without its advice to switch the protection off."""
+    """Extract the reason from a library's message, without its advice to disable the protection."""
     text = str(error).rpartition("WeightsUnpickler error: ")[2]
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
-    told = [part for part in paragraphs if part and not part.startswith(_ADVICE)]
-    return told[0].split(" Please ")[0].split(". ")[0].rstrip(".")[:200] if told else type(error).__name__
+    reasons = [part for part in paragraphs if part and not part.startswith(_ADVICE)]
+    return reasons[0].split(" Please ")[0].split(". ")[0].rstrip(".")[:200] if reasons else type(error).__name__

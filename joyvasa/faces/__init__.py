@@ -1,1 +1,1 @@
-"""Finding faces, cutting them out, and pasting them back."""
+"""Detect faces, crop them, and paste rendered crops back."""

@@ -1,4 +1,4 @@
-"""Animals' faces by the cat cascade that OpenCV ships: no download, no restricted license."""
+"""Detect animal faces with the cat cascade of OpenCV, without a download or restricted license."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from joyvasa.media.image import Image
 
 FloatArray = NDArray[np.floating]
 
-# Places inside the box of haarcascade_frontalcatface_extended, in sides of the box: x from its middle, y from its
-# top. Read off the faces of cats and dogs and rounded. Eyes lie alike in all of them; a nose lies at 0.60 and a mouth
-# at 0.74 in a cat, at 0.75 and 0.95 in a dog with a long muzzle, so what is below the eyes is a mean of both.
+# Positions in the box of haarcascade_frontalcatface_extended, in sides of the box: x from its center, y from its top.
+# Measured in pictures of cats and dogs and rounded. Eyes have the same position in all of them; the nose is at 0.60 and
+# the mouth at 0.74 in cats, at 0.75 and 0.95 in dogs with long muzzles, so positions below the eyes are means of both.
 _EYE = (0.22, 0.42)
 _EYE_HALF_WIDTH = 0.07
 _NOSE_Y = 0.67
@@ -29,14 +29,14 @@ _LOWER_LIP_Y = 0.87
 
 @dataclass(frozen=True)
 class AnimalCascadeConfig:
-    """How the cascade searches.
+    """Options of the cascade.
 
     Args:
-        working_side: larger pictures are shrunk to this side for the search, pixels.
+        working_side: side to which larger pictures are shrunk for the search, pixels.
         scale_step: ratio of successive window sizes.
-        min_hits: windows that must agree on a face.
-        min_fraction: smallest face, relative to the picture's shorter side.
-        rolls: tilts of the head that are tried, degrees; positive is clockwise on screen.
+        min_hits: minimum number of windows that agree on a face.
+        min_fraction: smallest face, relative to the shorter side of the picture.
+        rolls: roll angles of the head to try, degrees; positive is clockwise on screen.
     """
 
     working_side: int = 320
@@ -47,18 +47,19 @@ class AnimalCascadeConfig:
 
 
 class AnimalCascadeDetector:
-    """Frontal faces of cats, dogs and animals like them by `haarcascade_frontalcatface_extended`.
+    """Detect frontal faces of cats, dogs and similar animals with `haarcascade_frontalcatface_extended`.
 
-    It was trained with cats, and finds what has two dark eyes above a nose. Of a face it knows place, size and tilt;
-    the nine landmarks follow from proportions, so a crop fits as far as the animal is built like these.
-    A long face (a horse, an alpaca) may be found too small: then give a face crop and no detector.
-    OpenCV's classifiers keep scratch state: one detector serves one call at a time and makes other threads wait.
+    The cascade was trained on cats and responds to two dark eyes above a nose. It yields position, size and roll of a
+    face; the nine landmarks follow from the proportions of cats and dogs, so crops of other animals may be off. Long
+    faces (horses, alpacas) may be detected too small: use a face crop and no detector for these.
+
+    Calls from several threads run one at a time, because OpenCV's classifiers are not thread-safe.
 
     Args:
-        config: how to search.
+        config: options of the cascade.
 
     Raises:
-        ModelError: this OpenCV comes without its cascades.
+        ModelError: OpenCV is installed without its cascades.
     """
 
     def __init__(self, config: AnimalCascadeConfig | None = None) -> None:
@@ -68,41 +69,41 @@ class AnimalCascadeDetector:
 
     @classmethod
     def create(cls, source: DetectorSource) -> AnimalCascadeDetector:
-        """Create the detector; OpenCV brings the cascades, so nothing of `source` is used."""
+        """Create the detector. `source` is not used, because OpenCV includes the cascades."""
         return cls()
 
     def detect(self, image: Image) -> list[Face]:
-        """Finds faces.
+        """Detect faces.
 
         Args:
             image: uint8 RGB (height, width, 3).
 
         Returns:
-            Faces with nine landmarks, largest first; their score is the number of windows that agree.
+            Faces with nine landmarks, largest first; the score is the number of windows that agree.
         """
         gray, factor = shrink_to_side(to_grayscale(image), self.config.working_side)
         with self._lock:
-            found = [face for roll in self.config.rolls for face in self._find(gray, factor, roll)]
-        return sort_faces(_distinct(found))
+            candidates = [face for roll in self.config.rolls for face in self._detect_rolled(gray, factor, roll)]
+        return sort_faces(_remove_duplicates(candidates))
 
-    def _find(self, gray: Image, factor: float, roll: float) -> list[Face]:
-        """Faces tilted by about `roll`, in pixels of the whole picture."""
+    def _detect_rolled(self, gray: Image, factor: float, roll: float) -> list[Face]:
+        """Detect faces with a roll of about `roll` degrees; coordinates are pixels of the full-size picture."""
         height, width = gray.shape
-        upright = cv2.getRotationMatrix2D((width / 2, height / 2), roll, 1.0)
-        turned = cv2.warpAffine(gray, upright, (width, height), borderMode=cv2.BORDER_REPLICATE) if roll else gray
+        rotation = cv2.getRotationMatrix2D((width / 2, height / 2), roll, 1.0)
+        rotated = cv2.warpAffine(gray, rotation, (width, height), borderMode=cv2.BORDER_REPLICATE) if roll else gray
         hits = search_cascade(
             self._cascade,
-            np.asarray(turned, dtype=np.uint8),
+            np.asarray(rotated, dtype=np.uint8),
             scale_step=self.config.scale_step,
             min_neighbors=1,
             min_fraction=self.config.min_fraction,
         )
-        back = np.asarray(cv2.invertAffineTransform(upright), dtype=np.float64)
-        return [_face(hit, back, factor) for hit in hits if hit.count >= self.config.min_hits]
+        inverse = np.asarray(cv2.invertAffineTransform(rotation), dtype=np.float64)
+        return [_build_face(hit, inverse, factor) for hit in hits if hit.count >= self.config.min_hits]
 
 
-def _face(hit: CascadeHit, back: FloatArray, factor: float) -> Face:
-    """A face of which only the box is known, completed by the proportions of a face."""
+def _build_face(hit: CascadeHit, inverse: FloatArray, factor: float) -> Face:
+    """Build a face from its box and the proportions of a face; `inverse` undoes the rotation of the picture."""
     x, y = _EYE
     points = [
         (x + _EYE_HALF_WIDTH, y),
@@ -115,24 +116,25 @@ def _face(hit: CascadeHit, back: FloatArray, factor: float) -> Face:
         (0.0, _UPPER_LIP_Y),
         (0.0, _LOWER_LIP_Y),
     ]
-    offsets = np.array([*points, (0.0, 0.5)])  # and the middle of the box
-    placed = np.array([hit.left + hit.side / 2, hit.top]) + hit.side * offsets
-    placed = (placed @ back[:, :2].T + back[:, 2]) / factor
+    offsets = np.array([*points, (0.0, 0.5)])  # and the center of the box
+
+    positions = np.array([hit.left + hit.side / 2, hit.top]) + hit.side * offsets
+    positions = (positions @ inverse[:, :2].T + inverse[:, 2]) / factor
     half = hit.side / factor / 2
-    box = np.concatenate([placed[-1] - half, placed[-1] + half]).astype(np.float32)
-    return Face(box, float(hit.count), placed[:-1].astype(np.float32))
+    box = np.concatenate([positions[-1] - half, positions[-1] + half]).astype(np.float32)
+    return Face(box, float(hit.count), positions[:-1].astype(np.float32))
 
 
-def _distinct(faces: list[Face]) -> list[Face]:
-    """The surest of all faces at one place."""
-    kept: list[Face] = []
+def _remove_duplicates(faces: list[Face]) -> list[Face]:
+    """Keep the face with the highest score at each position."""
+    distinct: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
-        if all(_apart(face, other) for other in kept):
-            kept.append(face)
-    return kept
+        if all(_are_apart(face, other) for other in distinct):
+            distinct.append(face)
+    return distinct
 
 
-def _apart(face: Face, other: Face) -> bool:
-    """Whether neither face lies around the other's middle."""
-    between = np.abs((face.box[:2] + face.box[2:]) - (other.box[:2] + other.box[2:])).max() / 2
-    return bool(between > max(face.side, other.side) / 2)
+def _are_apart(face: Face, other: Face) -> bool:
+    """Return whether neither face contains the center of the other."""
+    distance = np.abs((face.box[:2] + face.box[2:]) - (other.box[:2] + other.box[2:])).max() / 2
+    return bool(distance > max(face.side, other.side) / 2)

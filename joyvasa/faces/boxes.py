@@ -1,4 +1,4 @@
-"""Compare face boxes and drop those that overlap."""
+"""Overlap of boxes and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ def suppress_overlaps(boxes: FloatArray, *, overlap: float) -> NDArray[np.intp]:
     """Select boxes by non-maximum suppression.
 
     Args:
-        boxes: (n, 4), left, top, right, bottom, best first.
+        boxes: boxes (n, 4) as left, top, right, bottom, best first.
         overlap: largest intersection over union of two selected boxes.
 
     Returns:
         Indices of the selected boxes, best first.
     """
     order = np.arange(len(boxes))
-    kept = []
+    selected = []
     while order.size:
         best, order = order[0], order[1:]
-        kept.append(best)
+        selected.append(best)
         order = order[intersection_over_union(boxes[best], boxes[order]) <= overlap]
-    return np.array(kept, dtype=np.intp)
+    return np.array(selected, dtype=np.intp)
 
 
 def intersection_over_union(box: FloatArray, others: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Faces by the cascades that OpenCV ships: no download, no restricted license, people looking at the camera."""
+"""Detect frontal faces of people with the cascades of OpenCV, without a download or restricted license."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ _EYES_Y = 0.40
 _EYES_TO_MOUTH = 0.42
 _EYE_DISTANCE = 0.40
 
-# Where eyes are looked for and what makes a plausible pair, in sides of the box.
-_EYE_SIDE = 200  # pixels that the box is resized to for the eye cascades
+# Search windows of the eyes and limits of a plausible pair, in sides of the box.
+_EYE_SIDE = 200  # size to which the box is resized for the eye cascades, pixels
 _EYE_ROWS = (0.20, 0.58)
 _EYE_WINDOWS = ((0.08, 0.52), (0.48, 0.92))
 _EYE_DISTANCES = (0.28, 0.55)
-_EYE_SLOPE = 0.45  # of the line through both, about 24 degrees
+_EYE_SLOPE = 0.45  # slope of the line through both eyes, about 24 degrees
 
-# The outline from the brows to the chin, as landmark layouts span it. From averages of adult faces (Farkas,
+# Outline from the brows to the chin, the extent of landmark layouts. From averages of adult faces (Farkas,
 # Anthropometry of the Head and Face): pupils 63 mm apart, mouth 67 mm below them, brows 25 mm above them, chin
 # 45 mm below the mouth, face 137 mm wide.
-_BROWS_ABOVE_EYES = 25 / 67  # in distances from the eyes to the mouth
+_BROWS_ABOVE_EYES = 25 / 67  # in distances from eyes to mouth
 _CHIN_BELOW_EYES = (67 + 45) / 67
-_HALF_WIDTH = 137 / 63 / 2  # in distances of the eyes
-_MOUTH_HALF_WIDTH = 0.38  # in distances of the eyes
-_NOSE = 0.6  # of the way from the eyes to the mouth
+_HALF_WIDTH = 137 / 63 / 2  # in distances between the eyes
+_MOUTH_HALF_WIDTH = 0.38  # in distances between the eyes
+_NOSE = 0.6  # fraction of the way from eyes to mouth
 
 
 @dataclass(frozen=True)
 class CascadeConfig:
-    """How the cascades search.
+    """Options of the cascades.
 
     Args:
-        working_side: larger pictures are shrunk to this side for the search, pixels.
+        working_side: side to which larger pictures are shrunk for the search, pixels.
         scale_step: ratio of successive window sizes.
-        min_neighbors: raw hits that a face must have beyond one.
-        min_fraction: smallest face, relative to the picture's shorter side.
-        weak_margin: a face whose score is this much below the picture's best only counts if its eyes are found.
+        min_neighbors: minimum number of overlapping raw hits of a face, besides the first.
+        min_fraction: smallest face, relative to the shorter side of the picture.
+        weak_margin: faces whose score is lower than the best score by more than this need a detected pair of eyes.
     """
 
     working_side: int = 800
@@ -58,17 +58,18 @@ class CascadeConfig:
 
 
 class CascadeDetector:
-    """Frontal faces by `haarcascade_frontalface_alt2`, their eyes by two eye cascades where these find a pair.
+    """Detect frontal faces with `haarcascade_frontalface_alt2` and refine them with two eye cascades.
 
-    Finds faces turned by up to about 15 degrees. The eyes refine position and roll; the rest of the five landmarks
-    and the outline follow from the proportions of a face. A face that the picture's edge cuts is not found.
-    OpenCV's classifiers keep scratch state: one detector serves one call at a time and makes other threads wait.
+    Detects faces turned by up to about 15 degrees. The eyes refine position and roll; the other landmarks and the
+    outline follow from the proportions of a face. Faces cut by the border of the picture are not detected.
+
+    Calls from several threads run one at a time, because OpenCV's classifiers are not thread-safe.
 
     Args:
-        config: how to search.
+        config: options of the cascades.
 
     Raises:
-        ModelError: this OpenCV comes without its cascades.
+        ModelError: OpenCV is installed without its cascades.
     """
 
     def __init__(self, config: CascadeConfig | None = None) -> None:
@@ -79,31 +80,31 @@ class CascadeDetector:
 
     @classmethod
     def create(cls, source: DetectorSource) -> CascadeDetector:
-        """Create the detector; OpenCV brings the cascades, so nothing of `source` is used."""
+        """Create the detector. `source` is not used, because OpenCV includes the cascades."""
         return cls()
 
     def detect(self, image: Image) -> list[Face]:
-        """Finds faces.
+        """Detect faces.
 
         Args:
             image: uint8 RGB (height, width, 3).
 
         Returns:
-            Faces, largest first; their score is the last stage's sum of the cascade, higher is surer.
+            Faces, largest first; the score is the sum of the last stage of the cascade, higher is more certain.
         """
         gray = to_grayscale(image)
         with self._lock:
-            found = self._find(gray)
-            best = max((score for _, score in found), default=0.0)
+            candidates = self._detect_boxes(gray)
+            best = max((score for _, score in candidates), default=0.0)
             faces = []
-            for box, score in found:
+            for box, score in candidates:
                 eyes = self._find_eyes(gray, box)
                 if eyes is not None or score >= best - self.config.weak_margin:
-                    faces.append(_face(box, score, eyes))
+                    faces.append(_build_face(box, score, eyes))
         return sort_faces(faces)
 
-    def _find(self, gray: Image) -> list[tuple[FloatArray, float]]:
-        """Boxes (left, top, side) and scores."""
+    def _detect_boxes(self, gray: Image) -> list[tuple[FloatArray, float]]:
+        """Return boxes (left, top, side) and scores."""
         config = self.config
         shrunk, factor = shrink_to_side(gray, config.working_side)
         hits = search_cascade(
@@ -116,23 +117,24 @@ class CascadeDetector:
         return [(np.array([hit.left, hit.top, hit.side], np.float32) / factor, hit.score) for hit in hits]
 
     def _find_eyes(self, gray: Image, box: FloatArray) -> FloatArray | None:
-        """The centers of both eyes, float32 (2, 2), or None."""
+        """Find the centers of both eyes in a box; float32 (2, 2), or None."""
         left, top, side = box
         rows = slice(max(0, round(float(top))), round(float(top + side)))
         columns = slice(max(0, round(float(left))), round(float(left + side)))
         face = cv2.resize(gray[rows, columns], (_EYE_SIDE, _EYE_SIDE), interpolation=cv2.INTER_AREA)
         eyes = [self._find_eye(np.asarray(face, dtype=np.uint8), half) for half in _EYE_WINDOWS]
+
         pair = np.stack([eye for eye in eyes if eye is not None] or [np.zeros(2)])
         if len(pair) < 2:
             return None
         across = pair[1] - pair[0]
-        level = abs(across[1]) <= _EYE_SLOPE * across[0]
-        if not (level and _EYE_DISTANCES[0] <= across[0] <= _EYE_DISTANCES[1]):
+        is_level = abs(across[1]) <= _EYE_SLOPE * across[0]
+        if not (is_level and _EYE_DISTANCES[0] <= across[0] <= _EYE_DISTANCES[1]):
             return None
         return (pair * side + [left, top]).astype(np.float32)
 
     def _find_eye(self, face: Image, half: tuple[float, float]) -> FloatArray | None:
-        """The center of one eye in sides of the face."""
+        """Find the center of one eye, in sides of the face."""
         top, bottom = (int(row * _EYE_SIDE) for row in _EYE_ROWS)
         left, right = (int(column * _EYE_SIDE) for column in half)
         window = face[top:bottom, left:right]
@@ -146,20 +148,20 @@ class CascadeDetector:
         return None
 
 
-def face_from_eyes_and_mouth(
+def build_face_from_eyes(
     left_eye: FloatArray, right_eye: FloatArray, mouth: FloatArray, *, box: FloatArray, score: float
 ) -> Face:
-    """A face of which only the eyes and the mouth are known, completed by the proportions of a face.
+    """Build a face from eyes and mouth; the other points follow from the proportions of a face.
 
     Args:
-        left_eye: (2,), the eye at the picture's left.
-        right_eye: (2,).
-        mouth: (2,), its center.
+        left_eye: center of the eye on the left of the picture (2,).
+        right_eye: center of the other eye (2,).
+        mouth: center of the mouth (2,).
         box: left, top, right, bottom.
-        score: of the detector.
+        score: score of the detector.
 
     Returns:
-        A face with five landmarks and the outline from the brows to the chin.
+        Face with five landmarks and the outline from the brows to the chin.
     """
     eyes = (left_eye + right_eye) / 2
     down = mouth - eyes
@@ -167,6 +169,7 @@ def face_from_eyes_and_mouth(
     corner = _MOUTH_HALF_WIDTH * right
     points = [left_eye, right_eye, eyes + _NOSE * down, mouth - corner, mouth + corner]
     landmarks = np.stack(points).astype(np.float32)
+
     outline = [
         eyes + side * _HALF_WIDTH * right + height * down
         for side in (-1, 1)
@@ -176,7 +179,7 @@ def face_from_eyes_and_mouth(
     return Face(np.asarray(box, np.float32), score, landmarks, landmarks5=landmarks, extent=extent)
 
 
-def _face(box: FloatArray, score: float, eyes: FloatArray | None) -> Face:
+def _build_face(box: FloatArray, score: float, eyes: FloatArray | None) -> Face:
     left, top, side = box
     if eyes is None:
         middle = np.array([left + side / 2, top + _EYES_Y * side])
@@ -186,4 +189,4 @@ def _face(box: FloatArray, score: float, eyes: FloatArray | None) -> Face:
     down = np.array([-across[1], across[0]]) / np.linalg.norm(across)
     mouth = eyes.mean(axis=0) + _EYES_TO_MOUTH * side * down
     corners = np.array([left, top, left + side, top + side])
-    return face_from_eyes_and_mouth(eyes[0], eyes[1], mouth, box=corners, score=score)
+    return build_face_from_eyes(eyes[0], eyes[1], mouth, box=corners, score=score)

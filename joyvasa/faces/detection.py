@@ -1,4 +1,4 @@
-"""Faces in pictures: what a detector returns, and which of several faces is taken."""
+"""Face detectors, the faces they return, and the choice of one face."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from joyvasa.media.image import Image
 FloatArray = NDArray[np.floating]
 FaceOrder = Literal["large-small", "small-large", "left-right", "right-left", "top-bottom", "bottom-top"]
 
-MIN_FACE_SIDE = 48  # pixels; a smaller face would be enlarged more than five times for the networks' 256
+MIN_FACE_SIDE = 48  # pixels; smaller faces would be enlarged more than fivefold for the 256 pixels of the networks
 
-# Each maps boxes (faces, 4) to the key that is sorted ascending.
+# Functions from boxes (faces, 4) to ascending sort keys.
 _ORDERS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "large-small": lambda boxes: -_areas(boxes),
     "small-large": lambda boxes: _areas(boxes),
@@ -32,16 +32,16 @@ _ORDERS: dict[str, Callable[[FloatArray], FloatArray]] = {
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face in a picture. All coordinates are (x, y) in pixels of the picture.
+    """A face in a picture. All coordinates are (x, y) in pixels of the picture.
 
     Args:
-        box: float32 (4,), left, top, right, bottom; may leave the picture.
-        score: the detector's confidence; comparable between faces of one detector only.
-        landmarks: float32 (points, 2), the layout that the crop is computed from.
-        landmarks5: float32 (5, 2), the eyes, the nose, the corners of the mouth; None if unknown.
-        landmarks203: float32 (203, 2); None if the detector has no network for them.
-        extent: float32 (points, 2), the outline that the crop is built on where `landmarks` do not reach from the
-            brows to the chin; None where they do.
+        box: left, top, right, bottom, float32 (4,); may exceed the picture.
+        score: confidence of the detector; comparable only between faces of one detector.
+        landmarks: landmarks from which the crop is computed, float32 (points, 2).
+        landmarks5: eyes, nose, corners of the mouth, float32 (5, 2); None if unknown.
+        landmarks203: landmarks in the 203-point layout, float32 (203, 2); None if the detector has no network for them.
+        extent: outline for the crop if `landmarks` do not extend from the brows to the chin, float32 (points, 2);
+            otherwise None.
     """
 
     box: FloatArray
@@ -53,7 +53,7 @@ class Face:
 
     @property
     def side(self) -> float:
-        """The longer side of the box, pixels."""
+        """Longer side of the box, pixels."""
         return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
 
     @property
@@ -70,26 +70,26 @@ class Face:
         return float(left), float(right)
 
     def crop(self, image: Image, config: CropConfig | None = None) -> FaceCrop:
-        """Cuts the face out of the picture it was found in, see `joyvasa.faces.geometry.crop_face`."""
+        """Crop the face from its picture; see `joyvasa.faces.geometry.crop_face`."""
         return crop_face(image, self.landmarks, config, extent=self.extent)
 
 
 class FaceDetector(Protocol):
-    """Finds faces. Implementations say in their docstring whether threads may share one."""
+    """Interface of face detectors. Docstrings of implementations state whether threads may share a detector."""
 
     def detect(self, image: Image) -> list[Face]:
-        """All faces of a uint8 RGB (height, width, 3) picture, largest first; empty if there is none."""
+        """Return all faces of a uint8 RGB (height, width, 3) picture, largest first."""
         ...
 
 
 @dataclass(frozen=True)
 class FaceChoice:
-    """The face that was taken.
+    """The face selected for animation.
 
     Args:
-        face: that face.
-        count: how many faces there were to choose from. More than one deserves a warning.
-        ignored: how many more were too small to be taken.
+        face: the selected face.
+        count: number of candidates; more than one should be reported as a warning.
+        ignored: number of faces that were too small.
     """
 
     face: Face
@@ -98,10 +98,10 @@ class FaceChoice:
 
 
 def sort_faces(faces: Sequence[Face], order: FaceOrder = "large-small") -> list[Face]:
-    """Sorts faces by the area, the left edge or the top edge of their boxes.
+    """Sort faces by area, left edge or top edge of their boxes.
 
     Raises:
-        ConfigError: there is no such order.
+        ConfigError: the order is unknown.
     """
     if order not in _ORDERS:
         raise ConfigError("face_order", f"face order is {order!r}; expected one of {', '.join(_ORDERS)}")
@@ -119,31 +119,32 @@ def choose_face(
     min_side: int = MIN_FACE_SIDE,
     name: str = "picture",
 ) -> FaceChoice:
-    """Takes one of the faces that a detector found.
+    """Select one of the faces of a picture.
 
     Args:
-        faces: all faces of a picture.
-        order: how they are sorted; the reference takes the largest.
-        index: which of the sorted faces is taken, from 0.
-        min_side: faces whose box is smaller are ignored, pixels.
-        name: how errors call the picture.
+        faces: all detected faces of the picture.
+        order: sort order; the reference uses the largest face.
+        index: index of the selected face in this order.
+        min_side: minimum side of the box, pixels; smaller faces are ignored.
+        name: name of the picture in errors.
 
     Returns:
         The face and the number of candidates.
 
     Raises:
         InputError: `face_not_found`, `face_too_small`, or `face_index` if there are fewer faces than `index` asks for.
-        ConfigError: unknown order, or a negative index.
+        ConfigError: the order is unknown or the index is negative.
     """
     if index < 0:
         raise ConfigError("face_index", f"face index is {index}; expected 0 (the first face) or above")
     candidates = sort_faces([face for face in faces if face.side >= min_side], order)
+
     if not faces:
         raise InputError("face_not_found", f"{name}: no face found; expected one: use a frontal, well lit portrait")
     if not candidates:
         largest = max(face.side for face in faces)
-        found = f"largest face is {largest:.0f} pixels"
-        raise InputError("face_too_small", f"{name}: {found}; expected at least {min_side}: use a closer portrait")
+        sentence = f"{name}: largest face is {largest:.0f} pixels; expected at least {min_side}: use a closer portrait"
+        raise InputError("face_too_small", sentence)
     if index >= len(candidates):
         sentence = f"{name}: {len(candidates)} faces found; face index {index} expects {index + 1}: use a lower index"
         raise InputError("face_index", sentence)

@@ -1,4 +1,4 @@
-"""Crop geometry: faces cut out of pictures the way the networks expect them, and where they came from."""
+"""Crop faces from pictures as the networks expect them, with the mapping back to the picture."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from joyvasa.media.image import Image
 
 @dataclass(frozen=True)
 class CropConfig:
-    """How the square around a face is chosen.
+    """Options of the square around a face.
 
-    The defaults are the published CropConfig values; the reference's command line uses a scale of 3.0 instead.
+    The defaults are the published CropConfig values; the command line of the reference uses a scale of 3.0.
 
     Args:
-        scale: side of the square relative to the larger side of the landmarks' box; 1.8 to 2.0 gives livelier lips,
-            3.0 shows more of the surroundings.
+        scale: side of the square relative to the larger side of the box of the landmarks; 1.8 to 2.0 gives livelier
+            lips, 3.0 shows more of the surroundings.
         vx_ratio: shift of the center along the eyes, in sides of the square; positive is to the right. The reference
             ignores it, which equals the default.
         vy_ratio: shift of the center towards the mouth, in sides of the square; negative is towards the forehead.
         size: side of the crop, pixels.
-        rotate: turn the face upright.
+        rotate: whether to rotate the face upright.
 
     Raises:
         ConfigError: a value is out of range.
@@ -44,22 +44,22 @@ class CropConfig:
         if not (math.isfinite(self.scale) and self.scale > 0):
             raise ConfigError("crop_scale", f"crop scale is {self.scale}; expected a number above 0, usually 2.3")
         if not all(math.isfinite(ratio) and abs(ratio) <= 1 for ratio in (self.vx_ratio, self.vy_ratio)):
-            found = f"({self.vx_ratio}, {self.vy_ratio})"
-            raise ConfigError("crop_shift", f"crop shift (vx_ratio, vy_ratio) is {found}; expected values in [-1, 1]")
+            shift = f"({self.vx_ratio}, {self.vy_ratio})"
+            raise ConfigError("crop_shift", f"crop shift (vx_ratio, vy_ratio) is {shift}; expected values in [-1, 1]")
         if not 16 <= self.size <= 4096:
             raise ConfigError("crop_size", f"crop size is {self.size} pixels; expected 16 to 4096, usually 512")
 
 
 @dataclass(frozen=True, eq=False)
 class FaceCrop:
-    """A face cut out of a picture.
+    """A face cropped from a picture.
 
     Args:
-        image: uint8 RGB (size, size, 3); black where the square leaves the picture.
-        to_original: float32 (3, 3), pixels of the crop -> pixels of the picture.
-        to_crop: float32 (3, 3), the inverse.
-        landmarks: float32 (points, 2), in pixels of the crop.
-        outside_fraction: part of the crop that lies outside the picture, 0 to 1.
+        image: crop, uint8 RGB (size, size, 3); black outside the picture.
+        to_original: matrix from pixels of the crop to pixels of the picture, float32 (3, 3).
+        to_crop: inverse matrix, float32 (3, 3).
+        landmarks: landmarks in pixels of the crop, float32 (points, 2).
+        outside_fraction: fraction of the crop that is outside the picture, 0 to 1.
     """
 
     image: Image
@@ -70,31 +70,28 @@ class FaceCrop:
 
 
 def warp_image(image: Image, matrix: Points, size: tuple[int, int]) -> Image:
-    """Resamples bilinearly, black outside.
+    """Warp an image by an affine matrix, with bilinear interpolation and black outside.
 
     Args:
         image: uint8 (height, width[, 3]).
-        matrix: (3, 3), pixels of `image` -> pixels of the result.
-        size: (width, height) of the result.
+        matrix: matrix from pixels of `image` to pixels of the result (3, 3).
+        size: width and height of the result.
 
     Returns:
-        uint8, as `image` otherwise.
+        uint8 image of this size.
     """
     return np.asarray(cv2.warpAffine(image, matrix[:2], size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 def crop_square(image: Image, square: Square, size: int, *, landmarks: Points, rotate: bool = True) -> FaceCrop:
-    """Cuts a square out of a picture.
+    """Crop a square from a picture.
 
     Args:
         image: uint8 RGB (height, width, 3).
-        square: where to cut.
+        square: square in the picture.
         size: side of the crop, pixels.
-        landmarks: (points, 2) in pixels of the picture, to be carried along.
-        rotate: follow the square's angle.
-
-    Returns:
-        The crop.
+        landmarks: landmarks to map to the crop (points, 2), in pixels of the picture.
+        rotate: whether to follow the angle of the square.
     """
     to_crop = crop_matrix(square, size, rotate=rotate)
     to_original = np.linalg.inv(to_crop)
@@ -111,17 +108,16 @@ def crop_square(image: Image, square: Square, size: int, *, landmarks: Points, r
 def crop_face(
     image: Image, landmarks: Points, config: CropConfig | None = None, *, extent: Points | None = None
 ) -> FaceCrop:
-    """Cuts a face out of a picture, upright and centered as the networks expect it.
+    """Crop a face from a picture, upright and centered.
 
     Args:
         image: uint8 RGB (height, width, 3).
-        landmarks: as for `reference_points`, in pixels of `image`.
-        config: how the square is chosen; the published values by default.
-        extent: as for `face_square`.
+        landmarks: landmarks as for `reference_points`, in pixels of `image`.
+        config: options of the square; the published values by default.
+        extent: outline as for `face_square`.
 
     Returns:
-        The crop. A face at the border is a defined case: what lies outside the picture is black and counted in
-        `outside_fraction`.
+        The crop. Parts outside the picture are black and counted in `outside_fraction`.
     """
     config = config or CropConfig()
     square = face_square(
@@ -131,21 +127,21 @@ def crop_face(
 
 
 def average_square(squares: Sequence[Square]) -> Square:
-    """The upright square with the mean center and the mean side of several.
+    """Return the upright square with the mean center and the mean side of squares.
 
     Raises:
         ConfigError: `no_frames`.
     """
     if not squares:
         raise ConfigError(
-            "no_frames", "no landmarks given for the average square; expected those of one frame at least"
+            "no_frames", "no landmarks given for the average square; expected those of at least one frame"
         )
     x, y = np.mean([square.center for square in squares], axis=0)
     return Square((float(x), float(y)), float(np.mean([square.side for square in squares])), 0.0)
 
 
 def _outside_fraction(shape: tuple[int, ...], to_original: Points, size: int) -> float:
-    """Part of the crop's pixels whose place in the picture is outside of it."""
+    """Compute the fraction of the crop that is outside the picture."""
     height, width = shape
     corners = transform_points(np.array([[0, 0], [size, 0], [size, size], [0, size]]) - 0.5, to_original)
     frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32) - 0.5

@@ -1,6 +1,6 @@
 """Detect faces with InsightFace's networks and LivePortrait's 203 landmarks.
 
-The weights of `det_10g.onnx` and `2d106det.onnx` are for non-commercial research only; none are part of this project.
+The weights `det_10g.onnx` and `2d106det.onnx` are for non-commercial research only and not part of this project.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from joyvasa.runtime.onnx import OnnxNetwork
 
 FloatArray = NDArray[np.floating]
 
-DETECTOR_SIDE = 512  # pixels; of the square that pictures are fitted into
+DETECTOR_SIDE = 512  # side of the square that pictures are fitted into, pixels
 
-# The networks by role, with their usual file names.
+# Usual file names of the networks, by role.
 _FILES = {"face_detector": "det_10g.onnx", "landmarks106": "2d106det.onnx", "landmarks203": "landmark.onnx"}
 
 
 @dataclass(frozen=True)
 class InsightFaceConfig:
-    """The published values.
+    """Options of the detector. The defaults are the published values.
 
     Args:
-        threshold: lowest score of a face, 0 to 1; the reference's command line uses 0.15.
+        threshold: lowest score of a face, 0 to 1; the command line of the reference uses 0.15.
         overlap: largest intersection over union of two faces.
-        max_faces: keep the largest and most central ones; 0: all.
+        max_faces: number of faces to return, the largest and most central ones; 0 returns all.
     """
 
     threshold: float = 0.1
@@ -54,16 +54,16 @@ class InsightFaceConfig:
 
 
 class InsightFaceDetector:
-    """Detect boxes with SCRFD, 106 landmarks that the crop follows, and 203 that give the openings of eyes and lips.
+    """Detect boxes with SCRFD, 106 landmarks for the crop, and 203 landmarks for the openings of eyes and lips.
 
-    Threads may share one detector: ONNX Runtime's sessions allow it, and nothing else is kept.
+    Threads may share a detector.
 
     Args:
-        files: the model files by role: `face_detector` (det_10g.onnx), `landmarks106` (2d106det.onnx),
-            `landmarks203` (landmark.onnx).
-        device: `cpu`, `cuda` or `cuda:N`. Where ONNX Runtime was built without CUDA it works on the CPU.
-        threads: per network on the CPU; 0: as many as ONNX Runtime likes.
-        config: thresholds.
+        files: model files by role: `face_detector` (det_10g.onnx), `landmarks106` (2d106det.onnx), `landmarks203`
+            (landmark.onnx).
+        device: `cpu`, `cuda` or `cuda:N`; the CPU is used if ONNX Runtime was built without CUDA.
+        threads: CPU threads of each network; 0 uses the default of ONNX Runtime.
+        config: options of the detector.
 
     Raises:
         EnvironmentFault: `insightface_missing`.
@@ -81,9 +81,12 @@ class InsightFaceDetector:
         self.config = config or InsightFaceConfig()
         missing = [str(files.get(role, name)) for role, name in _FILES.items() if not _exists(files.get(role))]
         if missing:
-            needs = ", ".join(missing)
-            advice = "fetch a model bundle that has it or use the detector cascade"
-            raise ModelError("model_missing", f"detector insightface is not available: needs {needs}; {advice}")
+            raise ModelError(
+                "model_missing",
+                f"detector insightface is not available: needs {', '.join(missing)}; fetch a model bundle that has "
+                "it or use the detector cascade",
+            )
+
         paths = {role: Path(files[role]) for role in _FILES}
         self._scrfd = load_scrfd(
             paths["face_detector"], side=DETECTOR_SIDE, overlap=self.config.overlap, device=device, threads=threads
@@ -101,7 +104,7 @@ class InsightFaceDetector:
         return cls(files=files, device=str(source.device), threads=source.threads, config=config)
 
     def detect(self, image: Image) -> list[Face]:
-        """Find faces.
+        """Detect faces.
 
         Args:
             image: uint8 RGB (height, width, 3).
@@ -109,22 +112,24 @@ class InsightFaceDetector:
         Returns:
             Faces, largest first, with all landmarks.
         """
-        found, keypoints = detect_faces(
+        boxes, keypoints = detect_faces(
             self._scrfd,
             image,
             side=DETECTOR_SIDE,
             threshold=self.config.threshold,
             max_faces=self.config.max_faces,
         )
-        extended = (found[:, 2:4] > found[:, :2]).all(axis=1)
-        return sort_faces([self._face(image, found[index], keypoints[index]) for index in np.flatnonzero(extended)])
+        has_area = (boxes[:, 2:4] > boxes[:, :2]).all(axis=1)
+        return sort_faces(
+            [self._build_face(image, boxes[index], keypoints[index]) for index in np.flatnonzero(has_area)]
+        )
 
-    def _face(self, image: Image, found: FloatArray, keypoints: FloatArray) -> Face:
-        box = found[:4]
+    def _build_face(self, image: Image, scored_box: FloatArray, keypoints: FloatArray) -> Face:
+        box = scored_box[:4]
         points_106 = detect_landmarks106(self._landmarks106, image, box)
         crop, to_original = landmarks203.prepare_landmarks_input(image, points_106)
         points_203 = landmarks203.decode_landmarks(self._landmarks203(crop)[2], to_original)
-        return Face(box, float(found[4]), points_106, keypoints, points_203)
+        return Face(box, float(scored_box[4]), points_106, keypoints, points_203)
 
 
 def _exists(path: Path | None) -> bool:

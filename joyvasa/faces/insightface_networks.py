@@ -1,7 +1,7 @@
-"""Load networks of InsightFace into the library `insightface`, which prepares their inputs and decodes their outputs.
+"""Run networks of InsightFace with the library `insightface`, which prepares inputs and decodes outputs.
 
-The library runs on the ONNX sessions of this project, so the device, the number of threads and the checks of a file
-are the same as for every other ONNX network.
+The library uses the ONNX sessions of this project, so devices, threads and file checks are the same as for other ONNX
+networks.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.floating]
 
-STRIDES = (8, 16, 32)  # of SCRFD's feature maps, pixels
+STRIDES = (8, 16, 32)  # strides of SCRFD's feature maps, pixels
 ANCHORS_PER_CELL = 2
-SIDE_106 = 192  # pixels; input of the 106-point network
-ARCFACE_SIDE = 112  # pixels; side of an aligned face
+SIDE_106 = 192  # input side of the 106-point network, pixels
+ARCFACE_SIDE = 112  # side of an aligned face, pixels
 ARCFACE_FEATURES = 512
 
 
@@ -40,10 +40,10 @@ def load_scrfd(path: Path, *, side: int, overlap: float, device: str, threads: i
         side: side of the square that pictures are fitted into, pixels.
         overlap: largest intersection over union of two faces.
         device: `cpu`, `cuda` or `cuda:N`.
-        threads: CPU threads; 0: as many as ONNX Runtime likes.
+        threads: CPU threads; 0 uses the default of ONNX Runtime.
 
     Returns:
-        The library's detector. Threads may share it.
+        Detector of the library. Threads may share it.
 
     Raises:
         EnvironmentFault: `insightface_missing`.
@@ -57,7 +57,7 @@ def load_scrfd(path: Path, *, side: int, overlap: float, device: str, threads: i
         shape=(1, 3, side, side),
         outputs=dict(enumerate(count * numbers for numbers in (1, 4, 10) for count in anchors)),
     )
-    # Without the model file the library runs this session; with it, it would create one of its own for each size.
+    # The library uses this session if no model file is given; otherwise it would create a session per size.
     detector = _library("scrfd").SCRFD(session=network.session)
     detector.prepare(0, nms_thresh=overlap)
     return detector
@@ -69,22 +69,22 @@ def detect_faces(
     """Detect faces with SCRFD.
 
     Args:
-        detector: what `load_scrfd` returns.
+        detector: result of `load_scrfd`.
         image: uint8 RGB (height, width, 3).
-        side: side of the square that the picture is fitted into, pixels, as for `load_scrfd`.
+        side: side of the square that the picture is fitted into, as for `load_scrfd`, pixels.
         threshold: lowest score of a face, 0 to 1.
-        max_faces: keep the largest and most central ones; 0: all.
+        max_faces: number of faces to return, the largest and most central ones; 0 returns all.
 
     Returns:
         Boxes and scores, float32 (faces, 5): left, top, right, bottom in pixels and the score, best first; keypoints,
         float32 (faces, 5, 2): the eyes, the nose, the corners of the mouth.
     """
-    # The library cannot fit a strip into its square, as one side would become zero.
+    # The library cannot resize narrow strips, because one side would become zero.
     if min(image.shape[:2]) * side < max(image.shape[:2]):
         return np.empty((0, 5), dtype=np.float32), np.empty((0, 5, 2), dtype=np.float32)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     boxes, keypoints = detector.detect(bgr, input_size=(side, side), max_num=max_faces, det_thresh=threshold)
-    assert keypoints is not None  # the file was checked for them
+    assert keypoints is not None  # checked by load_scrfd
     return boxes, keypoints
 
 
@@ -99,12 +99,12 @@ def detect_landmarks106(network: Landmark, image: Image, box: FloatArray) -> Flo
     """Detect the 106 landmarks of a face.
 
     Args:
-        network: what `load_landmarks106` returns.
+        network: result of `load_landmarks106`.
         image: uint8 RGB (height, width, 3).
         box: left, top, right, bottom of the face, pixels.
 
     Returns:
-        float32 (106, 2), pixels of the picture.
+        Landmarks, float32 (106, 2), pixels of the picture.
     """
     from insightface.app.common import Face
 
@@ -117,7 +117,7 @@ def load_arcface(path: Path, *, device: str, threads: int) -> ArcFaceONNX:
         path,
         device=device,
         threads=threads,
-        shape=(2, 3, ARCFACE_SIDE, ARCFACE_SIDE),  # so that a file for single faces is refused here
+        shape=(2, 3, ARCFACE_SIDE, ARCFACE_SIDE),  # rejects files with a fixed batch size of 1
         outputs={0: 2 * ARCFACE_FEATURES},
     )
     return _library("arcface_onnx").ArcFaceONNX(model_file=str(path), session=network.session)

@@ -1,6 +1,6 @@
 """Prepare the input and decode the output of LivePortrait's network of 203 landmarks, `landmark.onnx`.
 
-`joyvasa.faces.geometry` knows what the indices of the landmarks mean.
+The meaning of the indices is defined in `joyvasa.faces.square` and `joyvasa.faces.ratios`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from joyvasa.media.image import Image
 
 FloatArray = NDArray[np.floating]
 
-SIDE = 224  # pixels; of the network's input
+SIDE = 224  # side of the network's input, pixels
 SHAPE = (1, 3, SIDE, SIDE)
 _CROP = CropConfig(scale=1.5, vy_ratio=-0.1, size=SIDE)
 
@@ -24,10 +24,10 @@ def prepare_landmarks_input(image: Image, landmarks: FloatArray) -> tuple[FloatA
 
     Args:
         image: uint8 RGB (height, width, 3).
-        landmarks: (points, 2) of any layout, pixels of the picture.
+        landmarks: landmarks (points, 2) in any layout, pixels of the picture.
 
     Returns:
-        float32 (1, 3, 224, 224) from 0 to 1, and the matrix (3, 3), pixels of the crop -> pixels of the picture.
+        Input in [0, 1], float32 (1, 3, 224, 224), and matrix from pixels of the crop to pixels of the picture (3, 3).
     """
     crop = crop_face(image, landmarks, _CROP)
     blob = np.ascontiguousarray(crop.image.transpose(2, 0, 1)[None], dtype=np.float32)
@@ -35,13 +35,13 @@ def prepare_landmarks_input(image: Image, landmarks: FloatArray) -> tuple[FloatA
 
 
 def decode_landmarks(output: FloatArray, to_original: FloatArray) -> FloatArray:
-    """Decode the network's third output.
+    """Decode the third output of the network.
 
     Args:
-        output: 406 numbers from 0 to 1 over the crop.
-        to_original: the matrix of `network_input`.
+        output: 406 coordinates in the crop, 0 to 1.
+        to_original: matrix returned by `prepare_landmarks_input`.
 
     Returns:
-        float32 (203, 2), pixels of the picture.
+        Landmarks, float32 (203, 2), pixels of the picture.
     """
     return transform_points(output.reshape(203, 2) * SIDE, to_original)

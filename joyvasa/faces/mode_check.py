@@ -1,4 +1,4 @@
-"""Whether a picture shows a person or an animal, as far as two cascades can tell."""
+"""Estimate with two cascades whether a picture shows a person or an animal."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from joyvasa.faces.haar import load_cascade, search_cascade, shrink_to_side, to_
 from joyvasa.media.image import Image
 from joyvasa.mode import Mode
 
-# Scores of haarcascade_frontalface_alt2. What it takes for a person's face in animals stays below 56, what it finds
-# in photographs of people looking at the camera is mostly above 56.5; in between nothing is said.
+# Scores of haarcascade_frontalface_alt2. False detections in pictures of animals score below 56, most frontal faces in
+# photographs of people score above 56.5; scores in between are inconclusive.
 _WEAK_PERSON = 56.0
-_SURE_PERSON = 56.5
-_WORKING_SIDES = (320, 800)  # pixels; the larger one is searched only where the smaller one shows no sure face
+_CERTAIN_PERSON = 56.5
+_WORKING_SIDES = (320, 800)  # pixels; the larger size is used only if the smaller one has no certain face
 
 
 class ModeCheck:
-    """Looks at a picture once more with the cascade for people, and where that is not sure, with the one for cats.
+    """Compare a picture with its mode, using the cascade for people and, if that is inconclusive, the one for cats.
 
-    It is evidence and no proof: good for a warning, not for a refusal. The cat cascade answers to large eyes in a
-    drawing of a person too, so its word counts only where the cascade for people finds little.
+    The result is an indication that justifies a warning, not an error. The cat cascade also responds to large eyes in
+    drawings of people, so it is used only if the cascade for people has a low score.
 
-    One check serves one call at a time and makes other threads wait.
+    Calls from several threads run one at a time, because OpenCV's classifiers are not thread-safe.
 
     Raises:
-        ModelError: this OpenCV comes without its cascades.
+        ModelError: OpenCV is installed without its cascades.
     """
 
     def __init__(self) -> None:
@@ -34,18 +34,20 @@ class ModeCheck:
         self._lock = threading.Lock()
 
     def contradicts(self, mode: Mode, image: Image) -> bool:
-        """Whether a uint8 RGB (height, width, 3) picture rather shows what the other mode is for."""
-        person = self._person(image)
+        """Return whether a uint8 RGB (height, width, 3) picture seems to show the subject of the other mode."""
+        score = self._score_person(image)
         if mode == "animal":
-            return person >= _SURE_PERSON
-        return person < _WEAK_PERSON and bool(self._animals.detect(image))
+            return score >= _CERTAIN_PERSON
+        return score < _WEAK_PERSON and bool(self._animals.detect(image))
 
-    def _person(self, image: Image) -> float:
-        """The surest person's score; 0 without any."""
+    def _score_person(self, image: Image) -> float:
+        """Return the highest score of a person's face; 0 if none is detected."""
         gray, best = to_grayscale(image), 0.0
         for side in _WORKING_SIDES:
             with self._lock:
-                hits = search_cascade(self._people, shrink_to_side(gray, side)[0], scale_step=1.1, min_neighbors=4, min_fraction=0.1)
+                hits = search_cascade(
+                    self._people, shrink_to_side(gray, side)[0], scale_step=1.1, min_neighbors=4, min_fraction=0.1
+                )
             best = max([best, *(hit.score for hit in hits)])
             if best >= _WEAK_PERSON:
                 break

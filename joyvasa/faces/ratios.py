@@ -1,4 +1,4 @@
-"""How far eyes and lips are open, from the 203-point layout (LivePortrait)."""
+"""Openings of eyes and lips from landmarks in the 203-point layout of LivePortrait."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from joyvasa.errors import ConfigError
 _EPSILON = 1e-6
 _POINTS = 203
 
-# (upper, lower), (one corner, the other): opening relative to width.
+# (upper, lower), (corner, corner): indices of the points that give height and width.
 _LEFT_EYE = ((6, 18), (0, 12))
 _RIGHT_EYE = ((30, 42), (24, 36))
 _LIPS = ((90, 102), (48, 66))
 
 
 def eye_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Opening of the eyes, height over width.
+    """Compute the openings of the eyes, height over width.
 
     Args:
-        landmarks: shape (203, 2) or (batch, 203, 2), in any unit.
+        landmarks: landmarks (203, 2) or (batch, 203, 2), in any unit.
 
     Returns:
-        float32 (batch, 2): the left and the right eye, 0 is closed.
+        Ratios of the left and the right eye, float32 (batch, 2); 0 is closed.
     """
     return np.stack([_ratio(landmarks, *_LEFT_EYE), _ratio(landmarks, *_RIGHT_EYE)], axis=1)
 
 
 def lip_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Opening of the lips, height over width.
+    """Compute the opening of the lips, height over width.
 
     Args:
-        landmarks: as for `eye_ratios`.
+        landmarks: landmarks as for `eye_ratios`.
 
     Returns:
-        float32 (batch, 1), 0 is closed.
+        Ratios, float32 (batch, 1); 0 is closed.
     """
     return _ratio(landmarks, *_LIPS)[:, None]
 

@@ -1,4 +1,4 @@
-"""Register the face detectors: their names, modes, model files, licenses and constructors."""
+"""Registry of face detectors: names, modes, model files, licenses and constructors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSource:
-    """Provide the options and model files that detectors are created from.
+    """Options and model files from which detectors are created.
 
     Args:
         device: device of the detector's networks.
         threshold: lowest score of a face, 0 to 1; detectors without scores ignore it.
-        threads: CPU threads of each ONNX session; 0: as many as ONNX Runtime likes.
-        file: returns the path of a bundle role's file.
-        network: returns the loaded network of a bundle role, in eval mode.
+        threads: CPU threads of each ONNX session; 0 uses the default of ONNX Runtime.
+        file: function that returns the path of the file of a bundle role.
+        network: function that returns the loaded network of a bundle role, in eval mode.
     """
 
     device: torch.device
@@ -39,13 +39,13 @@ class DetectorSource:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSpec:
-    """Describe a face detector.
+    """Registry entry of a face detector.
 
     Args:
-        constructors: for each mode that the detector serves, `module:Class`. The module is imported when the detector
-            is built; the class implements `FaceDetector` and has a class method `create(source: DetectorSource)`.
+        constructors: `module:Class` by mode. The module is imported when the detector is built; the class implements
+            `FaceDetector` and has a class method `create(source: DetectorSource)`.
         roles: roles of the model bundle that the detector needs.
-        license: license of its weights, by the name that bundles use.
+        license: name of the license of its weights, as in bundles.
     """
 
     constructors: Mapping[Mode, str]
@@ -76,7 +76,7 @@ DETECTORS: dict[str, DetectorSpec] = {
 
 
 def detector_names(mode: Mode) -> tuple[str, ...]:
-    """Return the names of the detectors that serve a mode."""
+    """Return the names of the detectors that support a mode."""
     return tuple(name for name, spec in DETECTORS.items() if mode in spec.constructors)
 
 
@@ -94,7 +94,7 @@ def build_detector(name: str, mode: Mode, source: DetectorSource) -> FaceDetecto
         source: options and model files.
 
     Raises:
-        ConfigError: `face_detector`, no detector of this name serves the mode.
+        ConfigError: `face_detector` if no detector of this name supports the mode.
         ModelError: a model file is missing or does not fit.
         EnvironmentFault: a library that the detector needs is not installed.
     """

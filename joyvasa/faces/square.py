@@ -1,8 +1,8 @@
-"""From landmarks to an upright square around the face.
+"""Compute an upright square around a face from its landmarks.
 
-The rules are LivePortrait's (arXiv:2407.03168, public implementation): two reference points give the axes of the face,
-the landmarks' bounding box along these axes gives center and size, and the square is enlarged and shifted from there.
-Points are (x, y) in pixels, y downwards; a matrix maps column vectors (x, y, 1).
+The method is LivePortrait's (arXiv:2407.03168, public implementation): two reference points give the axes of the face,
+the bounding box of the landmarks along these axes gives center and size, and the square is then enlarged and shifted.
+Points are (x, y) in pixels, y downwards; matrices map column vectors (x, y, 1).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from joyvasa.errors import ConfigError, InputError
 
 Points = NDArray[np.floating]
 
-_SHORTEST_AXIS = 1e-3  # pixels; below it the face counts as upright
+_SHORTEST_AXIS = 1e-3  # pixels; faces with a shorter axis are considered upright
 
-# Layout (number of points) -> indices whose means are the left eye, the right eye and the mouth.
+# Indices of the points whose means are the left eye, the right eye and the mouth, by number of points.
 _LAYOUTS: dict[int, tuple[list[int], list[int], list[int]]] = {
     5: ([0], [1], [3, 4]),
     9: ([2, 3], [0, 1], [5, 6]),
@@ -40,38 +40,39 @@ class Square:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom of the square, its angle disregarded."""
+        """Left, top, right, bottom of the square without rotation."""
         (x, y), half = self.center, self.side / 2
         return x - half, y - half, x + half, y + half
 
     @property
     def corners(self) -> Points:
-        """The turned square's corners from top left, clockwise, shape (4, 2)."""
+        """Corners of the rotated square from top left, clockwise (4, 2)."""
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         offsets = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (self.side / 2)
         return np.asarray(self.center) + offsets @ np.array([[cos, sin], [-sin, cos]])
 
 
 def reference_points(landmarks: Points, *, use_lip: bool = True) -> NDArray[np.float32]:
-    """The two points that fix the axes of a face.
+    """Compute the two points that define the axes of a face.
 
     Args:
-        landmarks: shape (points, 2) in one of the layouts of 5, 9, 68, 101, 106 or 203 points; of any other
-            number above 101 the first 101 are used.
-        use_lip: the eyes' center and the mouth's; otherwise the left eye and the right eye turned about it by
-            90 degrees, so that the mouth does not matter. Left is the picture's left.
+        landmarks: landmarks (points, 2) in a layout of 5, 9, 68, 101, 106 or 203 points; of any other number above 101,
+            the first 101 are used.
+        use_lip: whether to use the centers of eyes and mouth; otherwise the left eye and the right eye rotated about it
+            by 90 degrees, so that the mouth has no influence. Left is the left of the picture.
 
     Returns:
-        float32 (2, 2); from the first to the second point the face points downwards.
+        Two points, float32 (2, 2); the direction from the first to the second is downwards in the face.
 
     Raises:
-        ConfigError: there is no such layout.
+        ConfigError: the layout is unknown.
     """
     points = np.asarray(landmarks, dtype=np.float32)
     layout = len(points) if len(points) in _LAYOUTS or len(points) < 101 else 101
     if layout not in _LAYOUTS:
-        known = ", ".join(map(str, _LAYOUTS))
-        raise ConfigError("landmark_layout", f"{len(points)} landmarks found; expected one of {known}")
+        expected = ", ".join(map(str, _LAYOUTS))
+        raise ConfigError("landmark_layout", f"{len(points)} landmarks found; expected one of {expected}")
+
     left, right, mouth = (points[indices].mean(axis=0) for indices in _LAYOUTS[layout])
     if use_lip:
         return np.stack([(left + right) / 2, mouth])
@@ -88,19 +89,15 @@ def face_square(
     use_lip: bool = True,
     extent: Points | None = None,
 ) -> Square:
-    """The square around a face, along the axes of the face.
+    """Compute the square around a face, along the axes of the face.
 
     Args:
-        landmarks: as for `reference_points`.
-        scale: as in `CropConfig`.
-        vx_ratio: as in `CropConfig`.
-        vy_ratio: as in `CropConfig`.
-        use_lip: as for `reference_points`.
-        extent: (points, 2) whose box the square is built on, where the landmarks span only part of the face; the
-            landmarks themselves by default.
-
-    Returns:
-        The enlarged and shifted square.
+        landmarks: landmarks as for `reference_points`.
+        scale: enlargement, as in `CropConfig`.
+        vx_ratio: shift along the eyes, as in `CropConfig`.
+        vy_ratio: shift towards the mouth, as in `CropConfig`.
+        use_lip: choice of the axes, as for `reference_points`.
+        extent: outline of the face (points, 2), if the landmarks span only a part of it; the landmarks by default.
     """
     points = np.asarray(landmarks, dtype=np.float32)
     first, second = reference_points(points, use_lip=use_lip)
@@ -113,31 +110,31 @@ def face_square(
         angle = -angle
 
     axes = np.stack([right, down])
-    spanned = points if extent is None else np.asarray(extent, dtype=np.float32)
-    mean = spanned.mean(axis=0)
-    along = (spanned - mean) @ axes.T
-    low, high = along.min(axis=0), along.max(axis=0)
+    outline = points if extent is None else np.asarray(extent, dtype=np.float32)
+    mean = outline.mean(axis=0)
+    projected = (outline - mean) @ axes.T
+    low, high = projected.min(axis=0), projected.max(axis=0)
     side = float((high - low).max()) * scale
     center = mean + (low + high) / 2 @ axes + right * (vx_ratio * side) + down * (vy_ratio * side)
     return Square((float(center[0]), float(center[1])), side, angle)
 
 
 def crop_matrix(square: Square, size: int, *, rotate: bool = True) -> NDArray[np.float32]:
-    """The matrix that maps pixels of the picture to pixels of the crop.
+    """Compute the matrix that maps pixels of the picture to pixels of the crop.
 
     Args:
-        square: where the crop lies.
+        square: square in the picture.
         size: side of the crop, pixels.
-        rotate: follow the square's angle.
+        rotate: whether to follow the angle of the square.
 
     Returns:
-        float32 (3, 3).
+        Matrix, float32 (3, 3).
 
     Raises:
-        InputError: the square has no extent.
+        InputError: the side of the square is not positive.
     """
     if not square.side > 0:
-        raise InputError("face_too_small", "all landmarks of the face fall on one point; expected a face of some size")
+        raise InputError("face_too_small", "all landmarks of the face are at one point; expected a face of some size")
     scale = size / square.side
     cos, sin = (math.cos(square.angle), math.sin(square.angle)) if rotate else (1.0, 0.0)
     x, y = square.center
@@ -150,5 +147,5 @@ def crop_matrix(square: Square, size: int, *, rotate: bool = True) -> NDArray[np
 
 
 def transform_points(points: Points, matrix: Points) -> NDArray[np.float32]:
-    """Maps points of shape (..., 2) by a (3, 3) or (2, 3) matrix."""
+    """Map points (..., 2) by a matrix (3, 3) or (2, 3)."""
     return (np.asarray(points) @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)

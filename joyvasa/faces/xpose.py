@@ -1,7 +1,7 @@
-"""Faces of animals by X-Pose (arXiv:2310.08530), asked for "face" and the names of its keypoints.
+"""Detect animal faces with X-Pose (arXiv:2310.08530), prompted with "face" and the names of its keypoints.
 
-The weights of `xpose.pth` are for non-commercial research only; none are part of this project. The text embeddings of
-the prompts (CLIP ViT-B/32, float16) are, in `xpose_prompts.npz`.
+The weights `xpose.pth` are for non-commercial research only and not part of this project. `xpose_prompts.npz` contains
+the text embeddings of the prompts (CLIP ViT-B/32, float16).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from joyvasa.networks.xpose import Prompts, Xpose
 FloatArray = NDArray[np.floating]
 PromptSet = Literal["9", "68"]
 
-SHORT_SIDE = 800  # pixels; of the network's input, as in its training
-LONG_SIDE = 1333  # pixels; where a picture would get longer, it becomes smaller as a whole
-# Of the colors of ImageNet.
+SHORT_SIDE = 800  # short side of the network's input, as in its training, pixels
+LONG_SIDE = 1333  # upper limit of the long side; longer pictures get a smaller short side, pixels
+# Mean and standard deviation of the colors of ImageNet.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
@@ -37,14 +37,14 @@ _PROMPTS = Path(__file__).with_name("xpose_prompts.npz")
 
 @dataclass(frozen=True)
 class XposeDetectorConfig:
-    """The published values.
+    """Options of the detector. The defaults are the published values.
 
-    With them every picture has exactly one face: the box with the best score, however low that is.
+    With the defaults every picture has exactly one face, the box with the best score, however low.
 
     Args:
-        threshold: a face has a score above it, 0 to 1.
+        threshold: scores of faces are above this value, 0 to 1.
         overlap: largest intersection over union of two faces, 0 to 1.
-        max_faces: keep those with the best scores; 0: all.
+        max_faces: number of faces to return, those with the best scores; 0 returns all.
 
     Raises:
         ConfigError: `face_detector`.
@@ -61,16 +61,16 @@ class XposeDetectorConfig:
 
 
 class XposeDetector:
-    """Boxes and 9 or 68 landmarks by X-Pose.
+    """Detect boxes and 9 or 68 landmarks with X-Pose.
 
-    Threads may share one detector: it keeps nothing between calls.
+    Threads may share a detector.
 
     Args:
-        network: `xpose`, in eval mode.
-        prompts: `9`: the corners of the eyes, the nose tip, the corners of the lips, upper and lower lip; `68`: the
-            usual layout of human faces.
-        device: to compute on; the network is moved there.
-        config: thresholds.
+        network: network `xpose`, in eval mode.
+        prompts: layout of the landmarks. `9`: corners of the eyes, tip of the nose, corners of the lips, upper and
+            lower lip; `68`: the common layout of human faces.
+        device: device of the computation; the network is moved to it.
+        config: options of the detector.
 
     Raises:
         ConfigError: `face_detector`.
@@ -96,7 +96,7 @@ class XposeDetector:
 
     @torch.inference_mode()
     def detect(self, image: Image) -> list[Face]:
-        """Finds faces.
+        """Detect faces.
 
         Args:
             image: uint8 RGB (height, width, 3).
@@ -104,26 +104,26 @@ class XposeDetector:
         Returns:
             Faces, largest first, with 9 or 68 landmarks each.
         """
-        found = self._network.predict(prepare_xpose_input(image).to(self._device), self._prompts)
-        scores = found.logits[0].sigmoid().amax(-1).cpu().numpy()
+        predictions = self._network.predict(prepare_xpose_input(image).to(self._device), self._prompts)
+        scores = predictions.logits[0].sigmoid().amax(-1).cpu().numpy()
         size = np.array([image.shape[1], image.shape[0]], dtype=np.float32)
-        centers, sides = np.split(found.boxes[0].cpu().numpy(), 2, axis=1)
+        centers, sides = np.split(predictions.boxes[0].cpu().numpy(), 2, axis=1)
         boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=1) * np.tile(size, 2)
-        landmarks = found.keypoints[0].cpu().numpy() * size
+        landmarks = predictions.keypoints[0].cpu().numpy() * size
 
         order = np.argsort(-scores, kind="stable")
         order = order[scores[order] > self.config.threshold]
         order = order[suppress_overlaps(boxes[order], overlap=self.config.overlap)]
-        taken = order[: self.config.max_faces] if self.config.max_faces else order
-        return sort_faces([Face(boxes[index], float(scores[index]), landmarks[index]) for index in taken])
+        selected = order[: self.config.max_faces] if self.config.max_faces else order
+        return sort_faces([Face(boxes[index], float(scores[index]), landmarks[index]) for index in selected])
 
 
 def load_prompts(name: PromptSet, *, device: str | torch.device = "cpu") -> Prompts:
-    """Text embeddings of "face" and of its keypoints.
+    """Load the text embeddings of "face" and of its keypoints.
 
     Args:
         name: number of keypoints, `9` or `68`.
-        device: of the result.
+        device: device of the embeddings.
 
     Raises:
         ConfigError: `face_detector`.
@@ -138,7 +138,7 @@ def load_prompts(name: PromptSet, *, device: str | torch.device = "cpu") -> Prom
 
 
 def fit_input_size(width: int, height: int) -> tuple[int, int]:
-    """Width and height that a picture is resized to."""
+    """Compute the width and height to which a picture is resized."""
     short, long = sorted((width, height))
     target = SHORT_SIDE
     if long / short * target > LONG_SIDE:
@@ -148,13 +148,13 @@ def fit_input_size(width: int, height: int) -> tuple[int, int]:
 
 
 def prepare_xpose_input(image: Image) -> Tensor:
-    """A picture as X-Pose takes it.
+    """Prepare a picture for X-Pose.
 
     Args:
         image: uint8 RGB (height, width, 3).
 
     Returns:
-        shape (1, 3, 800, up to 1333) or (1, 3, up to 1333, 800), float32, less for very long pictures.
+        float32 (1, 3, height, width) with a short side of 800 and a long side of up to 1333; less for narrow pictures.
     """
     size = fit_input_size(image.shape[1], image.shape[0])
     resized = PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BILINEAR)

@@ -1,1 +1,1 @@
-"""What the machine brings: devices, memory and ONNX sessions."""
+"""Devices, memory, files, ONNX sessions and validation errors."""

@@ -1,4 +1,4 @@
-"""Where networks run, and in which precision."""
+"""Device and precision of networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of this name; `auto` is a CUDA device, else Apple's, else the CPU.
+    """Return the device of a name; `auto` selects CUDA, else MPS, else the CPU.
 
     Raises:
         EnvironmentFault: `device_unavailable`.
@@ -36,14 +36,14 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """A context in which networks compute in this precision; their weights stay float32."""
+    """Create a context in which networks compute in a precision; their weights remain float32."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, PRECISIONS[precision])
 
 
 def find_missing_compiler(device: torch.device) -> str | None:
-    """What `torch.compile` lacks for a device; None where it lacks nothing."""
+    """Return what `torch.compile` needs and is missing for a device; None if nothing is missing."""
     if device.type == "cuda":
         try:
             import triton  # noqa: F401  # pyright: ignore[reportMissingImports]

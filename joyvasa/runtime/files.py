@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: temporary name, fsync, rename."""
+"""Write files and folders atomically: temporary name, fsync, rename."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from joyvasa.errors import OutputError
 
-PARTIAL = ".partial-"  # begins the name of a file that is still being written
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)  # no space left, or none within the quota of this user
-_NAME_CHARACTERS = 48  # of the name that are repeated in the temporary one, which must not get too long
+PARTIAL = ".partial-"  # name prefix of files that are being written
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)  # no space left, or disk quota exceeded
+_NAME_CHARACTERS = 48  # maximum length of the part of a name that is repeated in the temporary name
 
 
 class StagedFile:
@@ -24,7 +24,7 @@ class StagedFile:
     The temporary file has the suffix of the target. Creating it proves that the folder can be written.
 
     Args:
-        target: the file to be written; an existing one is replaced.
+        target: file to write; an existing file is replaced.
 
     Raises:
         OSError: the folder cannot be written; also from `commit`.
@@ -39,12 +39,12 @@ class StagedFile:
         self._mode = self.path.stat().st_mode & 0o777
 
     def commit(self) -> None:
-        """Sync the content to the disk and rename the file."""
-        self.path.chmod(self._mode)  # some writers replace the file by a private one
+        """Sync the content to disk and rename the file to its target."""
+        self.path.chmod(self._mode)  # some writers replace the file with a private one
         move_into_place(self.path, self._target)
 
     def discard(self) -> None:
-        """Remove the temporary file if it is still there."""
+        """Remove the temporary file if it exists."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
 
@@ -79,30 +79,30 @@ def atomic_folder(path: Path) -> Generator[Path]:
     """Yield a temporary folder to fill; it becomes `path` when the block ends without an exception.
 
     Args:
-        path: the new folder; must not exist, or be empty. Missing parents are made.
+        path: path of the new folder, which must not exist or must be empty. Missing parents are created.
 
     Raises:
         OSError: the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = _temporary_path(path)
-    building.mkdir()
+    temporary = _temporary_path(path)
+    temporary.mkdir()
     try:
-        yield building
-        for file in building.iterdir():
+        yield temporary
+        for file in temporary.iterdir():
             _sync(file)
-        _sync_folder(building)
+        _sync_folder(temporary)
         if path.exists():
             path.rmdir()
-        os.replace(building, path)
+        os.replace(temporary, path)
         _sync_folder(path.parent)
     finally:
-        shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
 def output_errors(path: Path) -> Generator[None]:
-    """Turn an OSError of the block into the error of an output file.
+    """Convert an OSError of the block to an OutputError.
 
     Raises:
         OutputError: `disk_full` or `output_unwritable`.
@@ -121,7 +121,7 @@ def output_error(path: Path, number: int | None) -> OutputError:
         number: error number of the operating system.
     """
     if number in FULL_DISK:
-        return OutputError("disk_full", f"{path}: no space left on the disk: free some, then run it again")
+        return OutputError("disk_full", f"{path}: no space left on the disk: free space, then run it again")
     reason = os.strerror(number or errno.EIO)
     return OutputError(
         "output_unwritable", f"{path}: cannot be written ({reason}): free space or check access, then run it again"
@@ -129,7 +129,7 @@ def output_error(path: Path, number: int | None) -> OutputError:
 
 
 def move_into_place(finished: Path, target: Path) -> None:
-    """Sync a finished file of the same file system to the disk and give it the name of the target.
+    """Sync a finished file to disk and rename it to a target on the same file system.
 
     Raises:
         OSError: the file cannot be written.
@@ -146,7 +146,7 @@ def hash_file(path: Path) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
+    """Sync the entries of a folder to disk."""
     if os.name != "nt":  # Windows cannot open folders
         _sync(folder)
 

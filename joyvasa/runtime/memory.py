@@ -1,4 +1,4 @@
-"""Memory of large arrays on the CPU, kept for the next ones."""
+"""Reuse of freed memory for large arrays on the CPU."""
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ from collections.abc import Iterator
 
 # Numbers of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_USUAL, _LARGE = 32 << 20, 1 << 30  # bytes; the first is what glibc comes to by itself
+_DEFAULT, _LARGE = 32 << 20, 1 << 30  # bytes; the first is the upper limit of glibc's dynamic threshold
 
 
 def keep_freed_memory() -> bool:
-    """Lets this process reuse freed memory, rather than give it back to the system and ask for it anew.
+    """Let this process reuse freed memory instead of returning it to the system.
 
-    Tensors above 32 MiB are otherwise fresh memory at every operation, and each of its pages has to be made and cleared
-    when it is first touched: a quarter of the time that a frame of the published generator takes. The process stays as
-    large as it once was.
+    Otherwise every tensor above 32 MiB gets new memory, whose pages are allocated and cleared at first access; this is
+    a quarter of the time of a frame of the published generator. The process keeps its maximum size.
 
     Returns:
-        whether this was possible: with glibc, so on most Linux systems, and nowhere else.
+        Whether this is supported, which is the case with glibc, so on most Linux systems.
     """
-    return _set(_LARGE)
+    return _set_threshold(_LARGE)
 
 
 @contextlib.contextmanager
 def default_allocation() -> Iterator[None]:
-    """As if `keep_freed_memory` had not been called, and then as if it had: to measure what it brings."""
+    """Suspend the effect of `keep_freed_memory` for a block, to measure its gain."""
     library = _glibc()
-    _set(_USUAL)
+    _set_threshold(_DEFAULT)
     if library is not None:
         library.malloc_trim(0)
     try:
         yield
     finally:
-        _set(_LARGE)
+        _set_threshold(_LARGE)
 
 
-def _set(threshold: int) -> bool:
+def _set_threshold(threshold: int) -> bool:
     library = _glibc()
     if library is None:
         return False
@@ -49,5 +48,5 @@ def _set(threshold: int) -> bool:
 
 def _glibc() -> ctypes.CDLL | None:
     library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-    # Others have functions of these names that do nothing.
+    # Other C libraries have functions of these names without effect.
     return library if hasattr(library, "gnu_get_libc_version") else None

@@ -1,4 +1,4 @@
-"""A network in an ONNX file, through ONNX Runtime, checked to be the one that is expected."""
+"""Run networks from ONNX files with ONNX Runtime, and check that a file is the expected network."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from joyvasa.errors import ModelError
 
 
 class OnnxNetwork:
-    """A session with one input. Threads may share it.
+    """Network with one input. Threads may share it.
 
     Attributes:
-        session: ONNX Runtime's session.
+        session: session of ONNX Runtime.
 
     Args:
-        path: the file.
-        device: `cpu`, `cuda` or `cuda:N`. Where ONNX Runtime was built without CUDA it works on the CPU.
-        shape: of an input that is tried out.
-        outputs: how many numbers each output that is used holds for that input, by its place.
-        threads: on the CPU; 0: as many as ONNX Runtime likes.
+        path: path of the ONNX file.
+        device: `cpu`, `cuda` or `cuda:N`; the CPU is used if ONNX Runtime was built without CUDA.
+        shape: shape of a test input.
+        outputs: expected number of elements of outputs for the test input, by index of the output.
+        threads: CPU threads; 0 uses the default of ONNX Runtime.
 
     Raises:
         ModelError: `model_damaged`, or `model_mismatch` for a network of another kind.
@@ -34,32 +34,35 @@ class OnnxNetwork:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: they come back as exceptions
+        options.log_severity_level = 3  # errors only, which are raised as exceptions
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
         kind, _, number = device.partition(":")
         if kind == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": number or "0"}))
+
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             reason = str(error).splitlines()[0]
-            sentence = f"{path}: ONNX Runtime cannot load it ({reason}): get it again"
+            sentence = f"{path}: ONNX Runtime cannot load it ({reason}): fetch it again"
             raise ModelError("model_damaged", sentence) from error
+
         inputs = self.session.get_inputs()
         self._input = inputs[0].name if inputs else ""
         try:
             sizes = [output.size for output in self(np.zeros(tuple(shape), dtype=np.float32))]
         except Exception as error:
             reason = str(error).splitlines()[0]
-            sentence = f"{path}: does not take an input of shape {tuple(shape)} ({reason}): put the right file there"
+            sentence = f"{path}: does not accept an input of shape {tuple(shape)} ({reason}): put the right file there"
             raise ModelError("model_mismatch", sentence) from error
-        if any(place >= len(sizes) or sizes[place] != size for place, size in outputs.items()):
-            expected = ", ".join(f"{size} as number {place}" for place, size in outputs.items())
+
+        if any(index >= len(sizes) or sizes[index] != size for index, size in outputs.items()):
+            expected = ", ".join(f"{size} at index {index}" for index, size in outputs.items())
             sentence = f"{path}: outputs of sizes {sizes} found; expected {expected}: put the right file there"
             raise ModelError("model_mismatch", sentence)
 
     def __call__(self, blob: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """All outputs for one input."""
+        """Compute all outputs for one input."""
         return self.session.run(None, {self._input: blob})  # pyright: ignore[reportReturnType]

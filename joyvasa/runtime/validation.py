@@ -1,4 +1,4 @@
-"""Sentences for what pydantic refuses, in the form of all our errors: what was found, what was expected."""
+"""Convert validation errors of pydantic to sentences: what was found, what was expected."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-SHOWN_CHARACTERS = 60  # of a wrong value
-PLAIN_TYPES = ("bool", "int", "float", "str")  # pydantic's names of alternatives, beside those with brackets
+SHOWN_CHARACTERS = 60  # maximum length of an invalid value in a sentence
+PLAIN_TYPES = ("bool", "int", "float", "str")  # pydantic's names of union members; others contain brackets
 
-# By pydantic's type of error; braces are filled from its context.
+# Expected values by pydantic's error type; braces are filled from the context of the error.
 EXPECTED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
@@ -41,28 +41,29 @@ EXPECTED = {
 
 
 def explain_validation_error(error: ValidationError, content: object, *, root: str) -> list[str]:
-    """Return a sentence for each refused entry.
+    """Return one sentence per invalid entry.
 
     Args:
-        error: what pydantic raised.
-        content: what was validated.
+        error: exception of pydantic.
+        content: content that was validated.
         root: name of the content as a whole.
     """
-    # Every alternative of a union has an error of its own: they belong to one entry. One that is deeper fitted better.
+    # Pydantic reports an error per union member; they belong to one entry, and the deepest path is the best match.
     entries: dict[tuple[str, ...], list[tuple[tuple[str, ...], ErrorDetails]]] = {}
     for item in error.errors():
-        entry, path = _paths(item["loc"], content)
+        entry, path = _resolve_location(item["loc"], content)
         entries.setdefault(entry, []).append((path, item))
+
     sentences = []
-    for found in entries.values():
-        deepest = max((path for path, _ in found), key=len)
-        items = [item for path, item in found if path == deepest]
-        sentences.append(_sentence(".".join(deepest) or root, items))
+    for errors in entries.values():
+        deepest = max((path for path, _ in errors), key=len)
+        items = [item for path, item in errors if path == deepest]
+        sentences.append(_format_sentence(".".join(deepest) or root, items))
     return sentences
 
 
-def _paths(location: Sequence[int | str], content: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split pydantic's location into the path of the entry and the whole path, without names of alternatives."""
+def _resolve_location(location: Sequence[int | str], content: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the path of the entry and the full path of an error location, without names of union members."""
     entry: tuple[str, ...] | None = None
     path: list[str] = []
     for part in location:
@@ -77,7 +78,7 @@ def _paths(location: Sequence[int | str], content: object) -> tuple[tuple[str, .
     return (tuple(path) if entry is None else entry), tuple(path)
 
 
-def _sentence(name: str, items: Sequence[ErrorDetails]) -> str:
+def _format_sentence(name: str, items: Sequence[ErrorDetails]) -> str:
     kind, context = items[0]["type"], items[0].get("ctx", {})
     if kind == "missing":
         return f"{name} is missing"
@@ -85,11 +86,11 @@ def _sentence(name: str, items: Sequence[ErrorDetails]) -> str:
         return f"{name} is unknown: remove it"
     if kind == "value_error":
         return f"{name}: {context['error']}"
-    expected = ", or ".join(dict.fromkeys(map(_expected, items)))
-    return f"{name} is {_shown(items[0]['input'])}; expected {expected}"
+    expected = ", or ".join(dict.fromkeys(map(_describe_expected, items)))
+    return f"{name} is {_format_value(items[0]['input'])}; expected {expected}"
 
 
-def _expected(item: ErrorDetails) -> str:
+def _describe_expected(item: ErrorDetails) -> str:
     context: dict[str, Any] = item.get("ctx", {})
     if item["type"] == "literal_error":
         return str(context["expected"]).replace("'", "")
@@ -97,7 +98,7 @@ def _expected(item: ErrorDetails) -> str:
     return item["msg"] if phrase is None else phrase.format(**context)
 
 
-def _shown(value: object) -> str:
-    """Format a value as YAML has it, on one line of limited length."""
+def _format_value(value: object) -> str:
+    """Format a value as in YAML, on one line of limited length."""
     text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"

@@ -1,4 +1,4 @@
-"""Sizes of a motion generator that is quick to run: windows of 20 frames, six diffusion steps."""
+"""Sizes of a small motion generator for tests: windows of 20 frames, six diffusion steps."""
 
 SMALL = {
     "motion_feat_dim": 3 * 21 + 7,

@@ -1,4 +1,4 @@
-"""Animals become videos, with every option that concerns them."""
+"""Animation of animals, with every option that affects them."""
 
 from functools import cache
 
@@ -12,14 +12,14 @@ from joyvasa.errors import InputError
 from joyvasa.media.image import read_image
 from tests.joyvasa.faces.animals import draw_cat
 from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import DATA, MEDIA, tone
+from tests.media import DATA, MEDIA, write_tone
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("animals")
     cv2.imwrite(str(path / "cat.png"), draw_cat(degrees=-20)[..., ::-1])
-    tone(path / "speech.wav", seconds=0.4)
+    write_tone(path / "speech.wav", seconds=0.4)
     return path
 
 
@@ -42,9 +42,9 @@ def test_the_rendered_face_is_pasted_where_the_tilted_face_is(folder, frames_of)
     source = read_image(folder / "cat.png").astype(int)
     changed = np.abs(frames_of() - source).max((0, 3)) > 24
     crop = Animator(options()).read_picture(folder / "cat.png").crop
-    y, x = np.nonzero(changed[:370])  # the mark of the test weights is below
-    place = np.stack([x, y, np.ones_like(x)])
-    inside = (crop.to_crop @ place)[:2]
+    y, x = np.nonzero(changed[:370])  # the text stamped for random weights is below
+    points = np.stack([x, y, np.ones_like(x)])
+    inside = (crop.to_crop @ points)[:2]
     assert inside.min() > -12
     assert inside.max() < 524
     assert len(x) > 0.8 * (np.linalg.det(crop.to_original[:2, :2]) * 512**2)
@@ -83,13 +83,13 @@ def test_sizes_follow_the_options(frames_of):
     assert frames_of("face.detector=none", "paste_back=false").shape == (10, 128, 128, 3)
 
 
-def test_animals_are_relative_in_any_case(frames_of):
+def test_animals_always_use_relative_motion(frames_of):
     plain = frames_of()
     for settings in (["driving.relative=true"], ["driving.relative=true", "driving.relative_mode=pose-friendly"]):
         assert np.array_equal(frames_of(*settings), plain)
 
 
-def test_networks_of_animals_and_of_people_draw_differently(folder, frames_of):
+def test_networks_for_animals_and_people_render_different_frames(folder, frames_of):
     crop = "face.detector=none"
     Animator(options(crop, mode="human")).animate(folder / "cat.png", folder / "speech.wav", folder / "human.mp4")
     assert np.abs(read_frames(folder / "human.mp4").astype(int) - frames_of(crop)).mean() > 4
@@ -99,42 +99,42 @@ def codes(picture) -> list[str]:
     return [warning.code for warning in picture.warnings]
 
 
-def test_a_drawn_animal_is_fine_as_animal_and_named_when_taken_for_a_person(folder):
+def test_a_drawn_animal_is_accepted_in_animal_mode_and_refused_in_human_mode(folder):
     picture = Animator(options()).read_picture(folder / "cat.png")
     assert (picture.n_faces, "mode_mismatch_suspected" in codes(picture)) == (1, False)
     with pytest.raises(InputError, match=r"face_not_found: .*seems to show an animal.*use mode=animal"):
         Animator(options(mode="human")).read_picture(folder / "cat.png")
 
 
-def test_a_person_among_animals_is_named():
+def test_a_person_in_animal_mode_is_refused():
     with pytest.raises(InputError, match=r"face_not_found: .*seems to show a person.*use mode=human"):
         Animator(options()).read_picture(DATA / "portrait.jpg")
 
 
-def test_without_a_detector_nobody_looks_what_it_is(folder):
+def test_without_a_detector_the_mode_is_not_checked(folder):
     picture = Animator(options("face.detector=none", mode="human")).read_picture(folder / "cat.png")
     assert (picture.n_faces, picture.crop, picture.warnings) == (None, None, ())
 
 
 def test_every_real_animal_becomes_a_video(tmp_path):
     animator = Animator(options("picture.max_side=320"))
-    tone(tmp_path / "speech.wav", seconds=0.4)
+    write_tone(tmp_path / "speech.wav", seconds=0.4)
     for picture in sorted((MEDIA / "animals").iterdir()):
-        made = animator.animate(picture, tmp_path / "speech.wav", tmp_path / "out.mp4")
-        assert made.n_frames == 10
-        assert not any("mode" in warning for warning in made.warnings[1:])
+        animation = animator.animate(picture, tmp_path / "speech.wav", tmp_path / "out.mp4")
+        assert animation.n_frames == 10
+        assert not any("mode" in warning for warning in animation.warnings[1:])
 
 
-def test_real_animals_taken_for_people_are_refused_or_warned_of():
+def test_real_animals_in_human_mode_are_refused_or_cause_a_warning():
     animator = Animator(options(mode="human"))
-    taken = {"joyvasa_002.png", "s30.jpg"}  # something in these looks like a person's face
+    ambiguous = {"joyvasa_002.png", "s30.jpg"}  # the cascade for people detects a face in these
     for picture in sorted((MEDIA / "animals").iterdir()):
-        if picture.name in taken:
+        if picture.name in ambiguous:
             assert "mode_mismatch_suspected" in codes(animator.read_picture(picture))
             continue
         with pytest.raises(InputError, match=r"face_not_found: .*use mode=animal"):
             animator.read_picture(picture)
 
 
-def test_a_real_person_in_animal_mode_is_warned_of():
+def test_a_real_person_in_animal_mode_causes_a_warning():
     assert codes(Animator(options()).read_picture(MEDIA / "portraits/s9.jpg"))[0] == "mode_mismatch_suspected"

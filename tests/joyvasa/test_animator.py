@@ -8,19 +8,19 @@ from joyvasa.animator import AnimationConfig, Animator
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, InputError
 from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import EXAMPLES, MEDIA, ffmpeg, tone
+from tests.media import EXAMPLES, MEDIA, ffmpeg, write_tone
 
 PORTRAIT = EXAMPLES / "portrait.jpg"
 
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory):
-    return tone(tmp_path_factory.mktemp("speech") / "speech.wav", seconds=0.4)
+    return write_tone(tmp_path_factory.mktemp("speech") / "speech.wav", seconds=0.4)
 
 
 @pytest.fixture(scope="module")
 def frames_of(tmp_path_factory, speech):
-    """Frames of the video that these settings give, uncompressed as far as yuv420p goes."""
+    """Function from settings to the frames of the video, lossless except for yuv420p."""
 
     @cache
     def animate(*settings: str) -> np.ndarray:
@@ -32,9 +32,9 @@ def frames_of(tmp_path_factory, speech):
     return animate
 
 
-def test_frames_rendered_at_once_do_not_change_the_video(frames_of):
+def test_the_batch_size_of_frames_does_not_change_the_video(frames_of):
     difference = np.abs(frames_of("batch_frames=1") - frames_of("batch_frames=16"))
-    assert difference.max() <= 8  # random weights blow rounding up; trained ones do not
+    assert difference.max() <= 8  # random weights amplify rounding errors; trained ones do not
     assert difference.mean() < 0.01
 
 
@@ -47,7 +47,7 @@ def test_a_face_crop_needs_no_detector(frames_of):
     assert frames_of("face.detector=none", "paste_back=false").shape == (10, 128, 128, 3)
 
 
-def test_large_pictures_are_reduced(frames_of):
+def test_large_pictures_are_shrunk(frames_of):
     assert frames_of("picture.max_side=256").shape == (10, 256, 256, 3)
 
 
@@ -123,11 +123,11 @@ def test_every_portrait_with_real_speech_becomes_a_video(tmp_path):
     animator = Animator(load_config(AnimationConfig, settings=["picture.max_side=512"]))
     ffmpeg("-i", MEDIA / "speech/joyvasa_002.flac", "-t", 0.8, tmp_path / "speech.wav")
     for picture in sorted((MEDIA / "portraits").iterdir()):
-        made = animator.animate(picture, tmp_path / "speech.wav", tmp_path / "out.mp4")
-        assert made.n_frames == 20
-        assert max(made.width, made.height) <= 512
+        animation = animator.animate(picture, tmp_path / "speech.wav", tmp_path / "out.mp4")
+        assert animation.n_frames == 20
+        assert max(animation.width, animation.height) <= 512
         frames = read_frames(tmp_path / "out.mp4").astype(int)
-        assert np.abs(frames - frames[0]).max() > 20  # it speaks
+        assert np.abs(frames - frames[0]).max() > 20  # the mouth moves
 
 
 def test_a_picture_without_a_face_is_refused(tmp_path):

@@ -28,7 +28,7 @@ class Options:
     metrics: Literal["all", "none"] | tuple[str, ...] = "all"
 
 
-def test_later_sources_win(tmp_path):
+def test_later_sources_override_earlier_ones(tmp_path):
     file = tmp_path / "options.yaml"
     file.write_text("seed: 5\ncrop: {scale: 2.0}\n")
     assert load_config(Options) == Options()
@@ -38,7 +38,7 @@ def test_later_sources_win(tmp_path):
     )
 
 
-def test_what_is_dumped_is_read_back(tmp_path):
+def test_a_dumped_configuration_can_be_loaded(tmp_path):
     config = Options(seed=3, precision="bf16", crop=Crop(scale=1.5, corners=(4, 5)))
     (tmp_path / "options.yaml").write_text(dump_config(config))
     assert load_config(Options, file=tmp_path / "options.yaml") == config
@@ -82,7 +82,7 @@ def test_a_bad_setting_is_named_in_one_sentence(setting, words):
 
 
 @pytest.mark.parametrize("content", [b"- a list", b"seed: [", b"\xff\xfe\x00", b"seed: !!python/object:os.system x"])
-def test_a_bad_file_is_named_and_runs_nothing(tmp_path, content):
+def test_a_bad_file_is_named_and_executes_nothing(tmp_path, content):
     file = tmp_path / "options.yaml"
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"options\.yaml"):

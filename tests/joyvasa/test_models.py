@@ -1,4 +1,4 @@
-"""Which networks a configuration asks for, and what it refuses."""
+"""The networks that a configuration needs, and the configurations that are rejected."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ def models_home(tmp_path, monkeypatch):
     monkeypatch.setenv("JOYVASA_MODELS", str(tmp_path))
 
 
-def test_an_animal_has_a_renderer_of_its_own_and_shares_the_rest():
+def test_animals_have_their_own_renderer_and_share_all_other_networks():
     assert set(config("mode=human").roles) == {*NETWORKS, *SHARED}
     assert set(config("mode=animal").roles) == {*(f"animal_{name}" for name in NETWORKS), *SHARED}
     assert "stitching" not in config("mode=animal", "driving.stitching=false").roles
@@ -46,7 +46,7 @@ def test_an_animal_has_a_renderer_of_its_own_and_shares_the_rest():
         ("joyvasa", "animal", "none", "none"),
     ],
 )
-def test_the_bundle_names_a_detector_for_each_mode(bundle, mode, wanted, detector):
+def test_the_bundle_selects_a_detector_per_mode(bundle, mode, wanted, detector):
     options = config(f"mode={mode}", f"face.detector={wanted}")
     assert resolve_detector(options, open_bundle(bundle)) == detector
     landmarks = {role for role in list_required_roles(options, open_bundle(bundle)) if "landmarks" in role}
@@ -56,16 +56,16 @@ def test_the_bundle_names_a_detector_for_each_mode(bundle, mode, wanted, detecto
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("human", CascadeDetector), ("animal", AnimalCascadeDetector)])
-def test_the_cascade_is_that_of_the_mode(mode, kind):
+def test_the_cascade_detector_depends_on_the_mode(mode, kind):
     assert isinstance(Models(config("models=random", f"mode={mode}")).detector, kind)
 
 
 def test_the_animal_detector_gets_its_network(monkeypatch):
-    made = {}
+    arguments = {}
 
     def detector(*, network, device):
-        made.update(network=network, device=device)
-        return made
+        arguments.update(network=network, device=device)
+        return arguments
 
     monkeypatch.setattr("joyvasa.faces.xpose.XposeDetector.__new__", lambda kind, **parts: detector(**parts))
     models = Models(config("models=random", "mode=animal", "face.detector=xpose"))
@@ -74,17 +74,17 @@ def test_the_animal_detector_gets_its_network(monkeypatch):
     assert models.detector == {"network": networks["animal_landmarks"], "device": models.device}
 
 
-def test_networks_are_those_of_the_mode():
+def test_networks_depend_on_the_mode():
     human, animal = (Models(config("models=random", f"mode={mode}")) for mode in ("human", "animal"))
     for name in NETWORKS:
-        one, other = (next(models.network(name).parameters()) for models in (human, animal))
-        assert one.shape == other.shape
-        assert not one.equal(other), name
+        weights, animal_weights = (next(models.network(name).parameters()) for models in (human, animal))
+        assert weights.shape == animal_weights.shape
+        assert not weights.equal(animal_weights), name
     assert next(human.network("stitching").parameters()).equal(next(animal.network("stitching").parameters()))
     assert human.fingerprint != animal.fingerprint
 
 
-def test_an_animal_is_driven_as_animals_are_and_options_may_be_set():
+def test_animals_have_their_own_driving_defaults_and_options_override_them():
     assert config("mode=animal").driving.for_mode("animal") == DrivingConfig(stitching=True).for_mode("animal")
     options = config(
         "driving.region=pose", "driving.multiplier=0.5", "driving.keep_scale=false", "driving.stitching=false"
@@ -92,10 +92,10 @@ def test_an_animal_is_driven_as_animals_are_and_options_may_be_set():
     driving = options.driving.for_mode("animal")
     assert (driving.region, driving.multiplier, driving.keep_scale, driving.stitching) == ("pose", 0.5, False, False)
     assert driving.relative
-    assert config("driving.region=lip").driving.for_mode("animal").lip_indices is None  # those of the weights
+    assert config("driving.region=lip").driving.for_mode("animal").lip_indices is None  # not overridden
 
 
-def test_a_person_is_driven_as_before():
+def test_people_have_the_human_driving_defaults():
     assert config().driving.for_mode("human") == DrivingConfig(stitching=True, keep_scale=False)
 
 
@@ -109,20 +109,20 @@ def test_a_person_is_driven_as_before():
         (["licenses=free"], "licenses is 'free'"),
     ],
 )
-def test_what_makes_no_sense_in_a_mode_is_refused_in_one_sentence(settings, words):
+def test_invalid_combinations_of_options_are_refused_in_one_sentence(settings, words):
     with pytest.raises(ConfigError) as caught:
         config(*settings)
     assert words in caught.value.sentence
     assert "\n" not in caught.value.sentence
 
 
-def test_the_mode_may_be_changed_afterwards_and_is_checked_again():
+def test_a_replaced_mode_is_validated():
     assert dataclasses.replace(config(), mode="animal") == config("mode=animal")
     with pytest.raises(ConfigError, match="expected human or animal"):
         dataclasses.replace(config(), mode="training")
 
 
-def test_missing_animal_files_are_named_with_the_command_that_gets_them():
+def test_missing_animal_files_are_named_with_the_command_that_fetches_them():
     with pytest.raises(ModelError) as caught:
         Animator(config("models=joyvasa", "mode=animal"))
     assert caught.value.code == "models_missing"
@@ -136,7 +136,7 @@ def test_missing_animal_files_are_named_with_the_command_that_gets_them():
     ("mode", "component"),
     [("human", "InsightFace non-commercial research"), ("animal", "IDEA non-commercial research")],
 )
-def test_commercial_use_refuses_restricted_detectors_and_names_another(mode, component):
+def test_commercial_use_refuses_restricted_detectors_and_suggests_another(mode, component):
     options = config("models=joyvasa", f"mode={mode}", "licenses=commercial")
     with pytest.raises(ConfigError, match="license_refused") as caught:
         require_models(options, open_bundle("joyvasa"))
@@ -148,17 +148,19 @@ def test_commercial_use_refuses_restricted_detectors_and_names_another(mode, com
 @pytest.mark.parametrize("mode", ["human", "animal"])
 def test_commercial_use_allows_the_cascade(mode):
     options = config(f"mode={mode}", "licenses=commercial", "face.detector=cascade")
-    with pytest.raises(ModelError, match="models_missing"):  # nothing else stands in the way
+    with pytest.raises(ModelError, match="models_missing"):  # the only remaining error
         require_models(options, open_bundle("joyvasa"))
     require_models(dataclasses.replace(options, models="random"), open_bundle("random"))
 
 
-def test_a_bundle_for_people_says_that_it_has_nothing_for_animals():
-    with pytest.raises(ModelError, match=r"models_missing: bundle sample: .* no animal_.*use another one, as --models"):
+def test_a_bundle_without_animal_roles_is_an_error_in_animal_mode():
+    with pytest.raises(
+        ModelError, match=r"models_missing: bundle sample: .* no animal_.*use another one, such as --models"
+    ):
         require_models(config("models=sample", "mode=animal"), open_bundle("sample"))
 
 
-def test_terms_that_are_unclear_are_not_commercial():
+def test_unclear_terms_count_as_non_commercial():
     bundle = open_bundle("random")
     unclear = {"none": License(name="Unknown terms", commercial="unclear")}
     bundle = dataclasses.replace(bundle, spec=bundle.spec.model_copy(update={"licenses": unclear}))
@@ -167,7 +169,7 @@ def test_terms_that_are_unclear_are_not_commercial():
         require_models(config("models=random", "licenses=commercial"), bundle)
 
 
-def test_who_needs_the_motion_generator_alone_needs_no_renderer():
+def test_the_motion_model_needs_no_renderer_files():
     models = Models(config("models=joyvasa", "mode=animal"))
     with pytest.raises(ModelError) as caught:
         _ = models.motion_model

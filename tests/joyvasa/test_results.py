@@ -1,4 +1,4 @@
-"""The outcome rows of a run as a DataFrame: `joyvasa.results`."""
+"""Outcome rows of a run as a DataFrame: `joyvasa.results`."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ ROWS = [
 
 
 def outcome(record):
-    """Records of the first shard alone have a number for `beat`; one in seven fails."""
+    """Outcome of a record: only records of the first shard have a `beat`, and one in seven fails."""
     k = int(record.id[1:])
     return bad(record) if k % 7 == 3 else good(record, sharpness=k / 2, **({"beat": 1.0} if k < 8 else {}))
 
@@ -36,13 +36,13 @@ def run(tmp_path):
 
 
 def table_file(path, table):
-    """An outcome table with these columns alone."""
+    """Write an outcome table with only these columns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table.replace_schema_metadata({"joyvasa.schema_version": "1"}), path)
     return str(path)
 
 
-def test_there_is_one_row_a_record_in_the_order_of_the_manifest(run):
+def test_there_is_one_row_per_record_in_manifest_order(run):
     table = joyvasa.results(run.storage.root)
     assert isinstance(table, pd.DataFrame)
     assert table.record_id.tolist() == [row["record_id"] for row in ROWS]
@@ -52,14 +52,14 @@ def test_there_is_one_row_a_record_in_the_order_of_the_manifest(run):
     assert table.licenses[0].tolist() == ["MIT", "research only"]
 
 
-def test_passed_through_columns_are_there(run):
+def test_other_manifest_columns_are_included(run):
     table = joyvasa.results(run.storage.root)
     assert table.speaker.tolist() == ["ann", "bob"] * 10
     assert table.age.tolist() == [*range(N)]
     assert table.groupby("speaker").metric_sharpness.count().to_dict() == {"ann": 9, "bob": 8}
 
 
-def test_whole_numbers_stay_so_where_some_are_missing(run):
+def test_integer_columns_with_missing_values_stay_integers(run):
     table = joyvasa.results(run.storage.root)
     assert table.frames.dtype == pd.Int64Dtype()
     assert (table.frames[0], table.frames[3] is pd.NA) == (100, True)
@@ -68,18 +68,18 @@ def test_whole_numbers_stay_so_where_some_are_missing(run):
     assert table.record_id.dtype == pd.Series(["a"]).dtype
 
 
-def test_a_column_that_some_shards_lack_is_missing_there(run):
+def test_a_column_that_some_shards_lack_is_na_there(run):
     table = joyvasa.results(run.storage.root)
     assert table.metric_beat.notna().tolist() == [k < 8 and k != 3 for k in range(N)]
 
 
-def test_columns_and_rows_can_be_chosen(run):
+def test_columns_and_rows_can_be_selected(run):
     table = joyvasa.results(run.storage.root, ["metric_sharpness", "record_id"], ds.field("metric_sharpness") > 8)
     assert [*table.columns] == ["metric_sharpness", "record_id"]
     assert table.record_id.tolist() == ["r18", "r19"]
 
 
-def test_a_column_that_no_shard_has_is_refused(run):
+def test_an_unknown_column_is_refused(run):
     with pytest.raises(InputError, match=r"column_unknown: .*'metric_sharpnes'; did you mean metric_sharpness\?"):
         joyvasa.results(run.storage.root, ["metric_sharpnes"])
 
@@ -91,7 +91,7 @@ def test_a_run_in_progress_has_the_rows_of_its_finished_shards(tmp_path):
     assert joyvasa.results(tmp_path / "run").record_id.tolist() == [row["record_id"] for row in ROWS[:16]]
 
 
-def test_a_run_that_has_finished_nothing_has_no_rows(tmp_path):
+def test_a_run_without_finished_shards_has_no_rows(tmp_path):
     made_run(tmp_path / "run", ROWS, outcome, manifests=tmp_path, shards=0)
     assert len(joyvasa.results(tmp_path / "run")) == 0
 
@@ -112,7 +112,7 @@ def test_runs_are_read_from_memory(tmp_path):
     assert joyvasa.results("memory://results/run", ["row"], ds.field("status") == "failed").row.tolist() == [4, 11, 18]
 
 
-def test_types_of_all_shards_fit_into_one(tmp_path):
+def test_column_types_of_shards_are_unified(tmp_path):
     first = pa.table(
         {
             "number": pa.array([1], pa.int32()),
@@ -130,7 +130,7 @@ def test_types_of_all_shards_fit_into_one(tmp_path):
     assert table.truth.tolist() == [True, pd.NA]
 
 
-def test_tables_are_read_some_at_a_time(tmp_path, monkeypatch):
+def test_tables_are_read_in_batches(tmp_path, monkeypatch):
     monkeypatch.setattr(result_tables, "FILES_AT_ONCE", 2)
     files = [table_file(tmp_path / f"{n}.parquet", pa.table({"n": [n]})) for n in range(5)]
     assert [table.column("n").to_pylist() for table in iterate_tables(files)] == [[0, 1], [2, 3], [4]]
@@ -142,7 +142,7 @@ def test_tables_are_read_some_at_a_time(tmp_path, monkeypatch):
         (b"", "cannot be read"),
         (b"PAR1", "cannot be read"),
         (encode_parquet(pa.table({"record_id": ["a"]})), "cannot be read"),
-        (None, "is not there: run the shard again"),
+        (None, "does not exist: run the shard again"),
     ],
 )
 def test_a_damaged_table_is_one_sentence(tmp_path, content, sentence):
@@ -155,11 +155,11 @@ def test_a_damaged_table_is_one_sentence(tmp_path, content, sentence):
 
 def test_a_table_of_a_newer_version_is_refused(tmp_path):
     pq.write_table(pa.table({"a": [1]}, metadata={"joyvasa.schema_version": "2"}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match="has version 2; expected 1: use the newer program"):
+    with pytest.raises(InputError, match="has version 2; expected 1: use a newer version of joyvasa"):
         read_schema([str(tmp_path / "a.parquet")])
 
 
-def test_of_many_tables_the_damaged_one_is_named(tmp_path):
+def test_the_damaged_one_of_many_tables_is_named(tmp_path):
     files = [table_file(tmp_path / f"{n}.parquet", pa.table({"n": [n]})) for n in range(5)]
     schema = read_schema(files)
     (tmp_path / "3.parquet").write_bytes(b"PAR1 nonsense")

@@ -129,5 +129,5 @@ def write_published(folder: Path, *, legacy: bool = False) -> Path:
 
 def published_template() -> dict[str, np.ndarray]:
     """Arrays of single and double precision, as published."""
-    arrays = make_template_arrays({})
+    arrays = make_template_arrays()
     return {name: array.astype(np.float64) if name.startswith("std_") else array for name, array in arrays.items()}

@@ -135,7 +135,7 @@ def test_a_transfer_that_broke_for_good_is_continued_by_the_next_run(
 
     monkeypatch.setattr(file_download.time, "sleep", lambda _: None)  # between its own attempts
     hub.breaks, hub.break_at = 100, 12 << 20
-    with pytest.raises(ModelError, match="continues where it stopped") as caught:
+    with pytest.raises(ModelError, match="resumes where it stopped") as caught:
         get(bundle, "big")
     assert caught.value.code == "hub_unreachable"
     assert visible(bundle) == set()

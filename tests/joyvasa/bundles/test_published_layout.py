@@ -328,7 +328,7 @@ def test_animals_are_rendered_by_networks_of_one_version(
     bundle = open_bundle(tmp_path)
     chosen = {Path(str(bundle.spec.roles[f"animal_{name}"].file)).parent.name for name in ANIMALS}
     assert chosen == {taken}
-    assert any(note.startswith("animals: took version") for note in bundle.notes) == noted
+    assert any(note.startswith("animals: using version") for note in bundle.notes) == noted
     there = {name for name in ANIMALS if bundle.has(f"animal_{name}")}
     assert there == set(files[taken])
 

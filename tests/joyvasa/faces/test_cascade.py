@@ -9,7 +9,7 @@ import pytest
 
 from joyvasa.errors import InputError, ModelError
 from joyvasa.faces import haar
-from joyvasa.faces.cascade import CascadeDetector, face_from_eyes_and_mouth
+from joyvasa.faces.cascade import CascadeDetector, build_face_from_eyes
 from joyvasa.faces.detection import choose_face
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.faces.square import face_square
@@ -142,7 +142,7 @@ def test_crops_of_portraits_agree_with_crops_from_annotated_points(detector):
     report, good = [], 0
     for name, annotation in json.loads((MEDIA / "faces.json").read_text()).items():
         left, right, mouth = (np.array(annotation[key], np.float32) for key in ("left_eye", "right_eye", "mouth"))
-        annotated = face_from_eyes_and_mouth(left, right, mouth, box=np.array(annotation["box"]), score=0.0)
+        annotated = build_face_from_eyes(left, right, mouth, box=np.array(annotation["box"]), score=0.0)
         found = detector.detect(read_image(MEDIA / "portraits" / name))
         if not found:
             report.append(f"{name}: no face")
