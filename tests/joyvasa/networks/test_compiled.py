@@ -1,4 +1,4 @@
-"""What is compiled computes the same."""
+"""Compiled networks compute the same."""
 
 import pytest
 import torch
@@ -21,14 +21,14 @@ def models(*settings: str) -> Models:
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """Kinds of networks that were to be compiled, and how."""
-    found = []
-    monkeypatch.setattr(nn.Module, "compile", lambda self, **how: found.append((type(self).__name__, how)))
-    return found
+    """Record the compiled classes and their options."""
+    calls = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: calls.append((type(self).__name__, options)))
+    return calls
 
 
 @needs_compiler
-def test_what_runs_for_every_step_and_frame_is_compiled(compiled):
+def test_networks_of_every_step_and_frame_are_compiled(compiled):
     some = models("torch_compile=true")
     for role in ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator"):
         some.network(role)
@@ -41,7 +41,7 @@ def test_what_runs_for_every_step_and_frame_is_compiled(compiled):
     assert some.network("warping_module") is some.network("warping_module")
 
 
-def test_nothing_is_compiled_unasked(compiled):
+def test_nothing_is_compiled_by_default(compiled):
     some = models()
     _ = some.renderer, some.motion_model
     assert not compiled

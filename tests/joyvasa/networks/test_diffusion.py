@@ -29,7 +29,7 @@ def test_schedule_stays_in_float32_when_the_network_is_cast_to_half(schedule):
 
 
 @pytest.mark.parametrize("step", [1, 20, 50])
-def test_both_targets_take_the_same_ancestral_step_when_they_agree(schedule, step):
+def test_both_targets_give_the_same_ancestral_step_if_they_agree(schedule, step):
     clean, noise, step_noise = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = schedule.double().add_noise(clean, noise, torch.full((2,), step))
     by_sample = schedule.ancestral_step(x, clean, step_noise, step, "sample")
@@ -49,7 +49,7 @@ def test_ddim_with_a_perfect_prediction_follows_the_noise_to_clean_motion(schedu
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 5, 25, 49, 50])
-def test_few_steps_begin_at_the_noise_end_at_step_one_and_never_repeat(schedule, n_steps):
+def test_few_steps_start_at_the_noise_end_at_step_one_and_never_repeat(schedule, n_steps):
     visited = schedule.subsequence(n_steps)
     assert len(visited) == n_steps + 1
     assert visited[0] == 50
@@ -73,14 +73,14 @@ def test_draws_of_a_record_do_not_depend_on_the_batch():
         draw_noise((3, 4, 5), generators(1, 2), cpu)
 
 
-def test_a_given_start_leaves_the_generators_draws_to_the_steps():
+def test_with_a_given_start_the_generator_draws_for_the_steps_only():
     cpu, start = torch.device("cpu"), torch.zeros(1, 4, 5)
     draws = noise_sequence((1, 4, 5), cpu, start, generators(1))
     assert torch.equal(next(draws), start)
     torch.testing.assert_close(next(draws), draw_noise((1, 4, 5), generators(1), cpu))
 
 
-def test_recorded_draws_come_in_order_and_must_suffice():
+def test_recorded_draws_are_used_in_order_and_must_suffice():
     tape = torch.randn(2, 1, 4, 5)
     draws = noise_sequence((1, 4, 5), torch.device("cpu"), tape)
     torch.testing.assert_close(torch.stack([next(draws), next(draws)]), tape)

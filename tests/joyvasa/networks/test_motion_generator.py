@@ -42,7 +42,7 @@ def test_waveform_and_its_features_give_the_same_motion(network):
 
 
 @torch.inference_mode()
-def test_guidance_of_one_is_none(network):
+def test_a_guidance_scale_of_one_disables_guidance(network):
     audio, noise = torch.randn(2, 20, 32), torch.randn(6, 2, 20, 70)
     plain = network.sample(audio, noise=noise, cfg_scale=1.0)
     almost = network.sample(audio, noise=noise, cfg_scale=[1.0, 1.0 + 1e-6])  # through the guided path
@@ -50,7 +50,7 @@ def test_guidance_of_one_is_none(network):
 
 
 @torch.inference_mode()
-def test_deterministic_sampler_draws_nothing_but_its_start(network):
+def test_the_deterministic_sampler_draws_only_the_start(network):
     audio, start = torch.randn(1, 20, 32), torch.randn(1, 20, 70)
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
@@ -59,7 +59,7 @@ def test_deterministic_sampler_draws_nothing_but_its_start(network):
     assert torch.equal(first, network.sample(audio, noise=start, sampler="ddim", steps=3))
 
 
-def test_half_precision_network_takes_and_gives_float32(network):
+def test_a_half_precision_network_has_float32_inputs_and_outputs(network):
     half = MotionGenerator(network.config)
     half.load_state_dict(network.state_dict())
     half = half.bfloat16().eval()

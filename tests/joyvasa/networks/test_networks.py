@@ -21,7 +21,7 @@ IMAGE_NETWORKS = [
     "eye",
 ]
 
-# A face of 10 keypoints, pictures of 64 x 64, feature volumes of 6 x 4 x 16 x 16.
+# 10 keypoints, images of 64 x 64, feature volumes of 6 x 4 x 16 x 16.
 SMALL = {
     "appearance_feature_extractor": {"base_channels": 4, "channels": 6, "depth": 4, "residual_blocks": 2},
     "motion_extractor": {"keypoints": 10, "depths": [1, 2], "widths": [8, 12]},
@@ -51,14 +51,14 @@ SMALL = {
 
 @pytest.fixture(params=FORMS)
 def small(request):
-    """A function that builds a small network, as it is or accelerated."""
+    """Return a function that builds a small network, plain or accelerated."""
 
-    def built(name):
+    def build_small(name):
         torch.manual_seed(7)
         network = build(name, **SMALL[name])
         return accelerate(network) if request.param == "accelerated" else network
 
-    return built
+    return build_small
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +73,8 @@ def keypoints():
     return torch.rand(2, 10, 3) - 0.5
 
 
-def portrait_to_picture(small, image, keypoints):
-    """Runs the four small picture networks after one another; returns what each gave."""
+def run_image_networks(small, image, keypoints):
+    """Run the four small image networks in sequence; return the result of each."""
     feature = small("appearance_feature_extractor")(image)
     heads = small("motion_extractor")(image)
     warped = small("warping_module")(feature, kp_source=keypoints, kp_driving=keypoints.flip(1))
@@ -89,8 +89,8 @@ def test_default_sizes_have_the_keys_of_the_published_file(name):
     assert {key: list(value.shape) for key, value in network.state_dict().items()} == expected
 
 
-def test_other_sizes_fit_together(small, keypoints):
-    feature, heads, warped, picture = portrait_to_picture(small, torch.rand(2, 3, 64, 64), keypoints)
+def test_configured_sizes_match(small, keypoints):
+    feature, heads, warped, result = run_image_networks(small, torch.rand(2, 3, 64, 64), keypoints)
     assert feature.shape == (2, 6, 4, 16, 16)
     assert {name: value.shape[1] for name, value in heads.items()} == {
         "pitch": 66, "yaw": 66, "roll": 66, "t": 3, "exp": 30, "scale": 1, "kp": 30,
@@ -98,8 +98,8 @@ def test_other_sizes_fit_together(small, keypoints):
     assert warped["out"].shape == (2, 12, 16, 16)
     assert warped["deformation"].shape == (2, 4, 16, 16, 3)
     assert warped["occlusion_map"].shape == (2, 1, 16, 16)
-    assert picture.shape == (2, 3, 64, 64)
-    assert 0 < picture.min() < picture.max() < 1
+    assert result.shape == (2, 3, 64, 64)
+    assert 0 < result.min() < result.max() < 1
 
 
 @pytest.mark.parametrize(("name", "inputs", "outputs"), [("stitching", 60, 32), ("lip", 32, 30), ("eye", 33, 30)])
@@ -107,7 +107,7 @@ def test_retargeting_sizes_follow_the_number_of_keypoints(small, name, inputs, o
     assert small(name)(torch.rand(3, inputs)).shape == (3, outputs)
 
 
-def test_networks_come_in_eval_mode_on_the_cpu(small):
+def test_networks_are_built_in_eval_mode_on_the_cpu(small):
     for name in IMAGE_NETWORKS:
         network = small(name)
         assert not any(module.training for module in network.modules())
@@ -117,10 +117,10 @@ def test_networks_come_in_eval_mode_on_the_cpu(small):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_changes_results_by_rounding_only(small, keypoints, dtype):
     image = torch.rand(2, 3, 64, 64)
-    exact = portrait_to_picture(small, image, keypoints)
+    exact = run_image_networks(small, image, keypoints)
     with torch.autocast("cpu", dtype=dtype), warnings.catch_warnings():
-        warnings.simplefilter("error")  # such as autocast being refused for this type
-        rounded = portrait_to_picture(small, image, keypoints)
+        warnings.simplefilter("error")  # for example, if autocast does not support this type
+        rounded = run_image_networks(small, image, keypoints)
     for full, low in zip([*exact[1].values(), *exact[2].values(), exact[3]],
                          [*rounded[1].values(), *rounded[2].values(), rounded[3]], strict=True):  # fmt: skip
         assert low.dtype == torch.float32
@@ -129,7 +129,7 @@ def test_autocast_changes_results_by_rounding_only(small, keypoints, dtype):
 
 
 def test_autocast_leaves_the_grid_exact(small, keypoints):
-    """The deformation is the grid plus a weighted shift: without shift it must be the grid itself."""
+    """Without shifts, the deformation must be the grid itself."""
     feature = torch.rand(2, 6, 4, 16, 16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         warped = small("warping_module")(feature, kp_source=keypoints, kp_driving=keypoints)
@@ -154,13 +154,13 @@ def test_grid_runs_from_border_to_border_in_x_y_z():
     assert grid[:, 0, 0, 2].tolist() == [-1, 1]
 
 
-def test_heat_is_warm_at_the_driving_and_cold_at_the_source_keypoint():
+def test_heatmaps_are_positive_at_the_driving_and_negative_at_the_source_keypoint():
     source, driving = torch.tensor([[[-1.0, 0.0, -1.0]]]), torch.tensor([[[1.0, 1.0, 1.0]]])
-    heat = heatmap_differences(source, driving, (2, 3, 5))
-    assert heat.shape == (1, 2, 2, 3, 5)
-    assert (heat[:, 0] == 0).all()
-    assert heat[0, 1, 1, 2, 4] == 1  # z, y, x
-    assert heat[0, 1, 0, 1, 0] == -1
+    heatmaps = heatmap_differences(source, driving, (2, 3, 5))
+    assert heatmaps.shape == (1, 2, 2, 3, 5)
+    assert (heatmaps[:, 0] == 0).all()
+    assert heatmaps[0, 1, 1, 2, 4] == 1  # z, y, x
+    assert heatmaps[0, 1, 0, 1, 0] == -1
 
 
 def test_a_shifted_sample_looks_up_the_feature_at_the_source_keypoint():
@@ -169,10 +169,10 @@ def test_a_shifted_sample_looks_up_the_feature_at_the_source_keypoint():
     grid = identity_grid(4, 8, 8, feature.device)
     one_cell = torch.tensor([[[2 / 8, 0.0, 0.0]]])  # 8 cells span 2 in the convention of sampling
     shifts = keypoint_shifts(kp_source=one_cell, kp_driving=torch.zeros(1, 1, 3))
-    moved = sample_shifted(feature, grid, shifts)[0, 0]
-    still, left = moved[0, 2, 4], moved[1, 2, 4]
-    assert still.argmax() == 5
-    assert left.argmax() == 4
+    shifted = sample_shifted(feature, grid, shifts)[0, 0]
+    background, moved = shifted[0, 2, 4], shifted[1, 2, 4]
+    assert background.argmax() == 5
+    assert moved.argmax() == 4
 
 
 def test_spectral_norm_divides_by_the_largest_singular_value():
@@ -182,7 +182,7 @@ def test_spectral_norm_divides_by_the_largest_singular_value():
     assert torch.linalg.matrix_norm(layer.effective_weight().flatten(1), 2) == pytest.approx(1, abs=1e-4)
 
 
-def test_spectral_norm_keeps_its_vectors_in_eval_mode():
+def test_spectral_norm_does_not_update_its_vectors_in_eval_mode():
     layer = SpectralNormConv2d(5, 7, kernel_size=3, bias=False).eval()
     before = {key: value.clone() for key, value in layer.state_dict().items()}
     layer(torch.rand(1, 5, 4, 4))
@@ -204,7 +204,7 @@ def test_an_unknown_option_is_refused_with_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "found"),
+    ("name", "options", "message"),
     [
         ("lip", {"keypoints": 0}, "LipConfig.keypoints: found 0"),
         ("lip", {"keypoints": 2.5}, "LipConfig.keypoints: found 2.5"),
@@ -214,10 +214,10 @@ def test_an_unknown_option_is_refused_with_the_known_ones():
         ("motion_extractor", {"pose_bins": 60}, "MotionExtractorConfig.pose_bins: found 60"),
     ],
 )
-def test_a_bad_size_is_refused_by_name(name, options, found):
+def test_a_bad_size_is_refused_by_name(name, options, message):
     with pytest.raises(ConfigError, match="bad_network_size") as error:
         build(name, **options)
-    assert found in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN give what PyTorch's give."""
+"""Linear layers by oneDNN compute the same as PyTorch's layers."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def _seeded():
 
 @pytest.fixture
 def products(monkeypatch):
-    """Shapes that `torch.nn.functional.linear` was called with."""
+    """Record the input shapes of `torch.nn.functional.linear`."""
     calls, original = [], F.linear
     monkeypatch.setattr(F, "linear", lambda x, *args: calls.append(x.shape) or original(x, *args))
     return calls
@@ -40,13 +40,13 @@ def test_the_same_product_is_computed_by_onednn(products, shape):
 
 
 @torch.inference_mode()
-def test_a_part_of_a_larger_tensor_may_be_given():
+def test_views_of_larger_tensors_are_accepted():
     x, layer = torch.randn(3, 100, 48), Linear(48, 20)
     for part in (x[:, 20:], x.transpose(0, 1), x[..., ::2].repeat(1, 1, 2)):
         assert torch.allclose(layer(part), F.linear(part, layer.weight, layer.bias), rtol=1e-5, atol=1e-5)
 
 
-def test_gradients_flow_as_ever(products):
+def test_gradients_are_computed(products):
     x, layer = torch.randn(MIN_ROWS, 48, requires_grad=True), LinearGelu(48, 20)
     layer(x).sum().backward()
     assert x.grad is not None
@@ -55,7 +55,7 @@ def test_gradients_flow_as_ever(products):
 
 
 @torch.inference_mode()
-def test_in_reduced_precision_pytorch_multiplies(products):
+def test_reduced_precision_uses_pytorch(products):
     with torch.autocast("cpu", torch.bfloat16):
         assert LinearGelu(48, 20)(torch.randn(MIN_ROWS, 48)).dtype is torch.bfloat16
     assert products

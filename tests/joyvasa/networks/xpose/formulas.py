@@ -1,4 +1,4 @@
-"""Parts of X-Pose as its papers write them, without regard to time and memory."""
+"""Parts of X-Pose as written in the papers, without optimizations."""
 
 import torch
 from torch.nn import functional
@@ -6,31 +6,31 @@ from torch.nn import functional
 from joyvasa.networks.xpose.backbone import MASKED
 
 
-def deformable_attention(module, query, places, value, shapes):
-    """Multi-scale deformable attention by `grid_sample`: every sample is stored, level by level."""
+def deformable_attention(module, query, positions, value, shapes):
+    """Compute multi-scale deformable attention by `grid_sample`, storing every sample."""
     heads, levels, points = module.heads, module.levels, module.points
     values = module.value_proj(value).unflatten(-1, (heads, -1))
     offsets = module.sampling_offsets(query).unflatten(-1, (heads, levels, points, 2))
     weights = module.attention_weights(query).unflatten(-1, (heads, -1)).softmax(-1)
-    if places.shape[-1] == 2:
+    if positions.shape[-1] == 2:
         size = values.new_tensor([(width, height) for height, width in shapes])[:, None]
-        locations = places[:, :, None, None, None] + offsets / size
+        locations = positions[:, :, None, None, None] + offsets / size
     else:
-        centre, side = places[:, :, None, None, None, :2], places[:, :, None, None, None, 2:]
-        locations = centre + offsets / points * side * 0.5  # (B, Q, heads, levels, points, 2)
+        center, side = positions[:, :, None, None, None, :2], positions[:, :, None, None, None, 2:]
+        locations = center + offsets / points * side * 0.5  # (B, Q, heads, levels, points, 2)
     samples = []
     maps = values.split([height * width for height, width in shapes], dim=1)
     for level, (cells, (height, width)) in enumerate(zip(maps, shapes, strict=True)):
-        pictures = cells.permute(0, 2, 3, 1).reshape(len(query) * heads, -1, height, width)
+        images = cells.permute(0, 2, 3, 1).reshape(len(query) * heads, -1, height, width)
         grid = 2 * locations[:, :, :, level].transpose(1, 2).flatten(0, 1) - 1
-        samples.append(functional.grid_sample(pictures, grid, align_corners=False))  # (B heads, d, Q, points)
+        samples.append(functional.grid_sample(images, grid, align_corners=False))  # (B heads, d, Q, points)
     weights = weights.transpose(1, 2).flatten(0, 1)[:, None]  # (B heads, 1, Q, levels points)
     sums = (torch.cat(samples, dim=-1) * weights).sum(-1)
     return module.output_proj(sums.unflatten(0, (-1, heads)).flatten(1, 2).transpose(1, 2))
 
 
 def fusion(layer, cells, tokens, used):
-    """Attention between picture and text with the projections of all cells."""
+    """Compute attention between image and text with the projections of all cells."""
     module, heads = layer.attn, layer.attn.heads
     cells, tokens = layer.layer_norm_v(cells), layer.layer_norm_l(tokens)
     query, cell_values = (
@@ -53,7 +53,7 @@ def fusion(layer, cells, tokens, used):
 
 
 def swin_block(block, x, *, height, width, window, shift):
-    """A Swin block that pads, rolls and cuts the picture; `x` is (B, height * width, channels)."""
+    """Compute a Swin block by padding, rolling and cutting the image; `x` is (B, height * width, channels)."""
     module = block.attn
     y = block.norm1(x).unflatten(1, (height, width))
     y = functional.pad(y, (0, 0, 0, -width % window, 0, -height % window))
@@ -70,7 +70,7 @@ def swin_block(block, x, *, height, width, window, shift):
         return z.transpose(2, 3).reshape(-1, window * window, z.shape[-1])
 
     region = cut(region[None, ..., None])[..., 0]
-    mask = (region[:, None] != region[:, :, None]) * MASKED  # (windows, places, places)
+    mask = (region[:, None] != region[:, :, None]) * MASKED  # (windows, slots, slots)
     query, key, value = module.qkv(cut(y)).unflatten(-1, (3, module.heads, -1)).permute(2, 0, 3, 1, 4)
     bias = module.relative_position_bias_table[module.relative_position_index].permute(2, 0, 1)
     logits = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5 + bias + mask.repeat(batch, 1, 1)[:, None]
@@ -84,7 +84,7 @@ def swin_block(block, x, *, height, width, window, shift):
 
 
 def swin_stage(stage, x):
-    """A stage of the backbone, `x` is (B, height, width, channels)."""
+    """Compute a stage of the backbone; `x` is (B, height, width, channels)."""
     _, height, width, _ = x.shape
     x = x.flatten(1, 2)
     for number, block in enumerate(stage.blocks):

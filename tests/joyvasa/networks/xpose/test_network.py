@@ -59,37 +59,37 @@ def prompts():
     return Prompts(torch.randn(2, 20), torch.randn(4, 20))
 
 
-def spread(module):
-    """The module with parameters that all have a say."""
+def randomize(module):
+    """Draw all parameters, so that each affects the result."""
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter.data, std=0.3)
     return module.eval()
 
 
-@pytest.mark.parametrize("of_boxes", [False, True])
-@pytest.mark.parametrize("far", [1.0, 30.0])  # 30: most samples lie outside of the picture
-def test_deformable_attention_is_that_of_grid_sample(of_boxes, far):
-    module = spread(DeformableAttention(32, heads=4, levels=4, points=2))
+@pytest.mark.parametrize("boxes", [False, True])
+@pytest.mark.parametrize("far", [1.0, 30.0])  # 30: most samples are outside of the image
+def test_deformable_attention_equals_grid_sample(boxes, far):
+    module = randomize(DeformableAttention(32, heads=4, levels=4, points=2))
     module.sampling_offsets.weight.mul_(far)
     n_cells = sum(height * width for height, width in SHAPES)
-    query, value, places = torch.randn(3, 50, 32), torch.randn(3, n_cells, 32), torch.rand(3, 50, 4 if of_boxes else 2)
-    places[:, :4] = places[:, :4].round()  # the very corners
-    actual = module(query, places, value, SHAPES)
-    expected = formulas.deformable_attention(module, query, places, value, SHAPES)
+    query, value, positions = torch.randn(3, 50, 32), torch.randn(3, n_cells, 32), torch.rand(3, 50, 4 if boxes else 2)
+    positions[:, :4] = positions[:, :4].round()  # corners of the image
+    actual = module(query, positions, value, SHAPES)
+    expected = formulas.deformable_attention(module, query, positions, value, SHAPES)
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("used", [None, torch.tensor([True, False, True])])
-def test_fusion_is_that_with_all_projections(used):
-    layer = spread(FusionLayer(32, inner_dim=64, heads=4))
+def test_fusion_equals_attention_with_all_projections(used):
+    layer = randomize(FusionLayer(32, inner_dim=64, heads=4))
     cells, tokens = torch.randn(2, 90, 32), torch.randn(2, 3, 32)
     for actual, expected in zip(layer(cells, tokens, used), formulas.fusion(layer, cells, tokens, used), strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("height", "width"), [(9, 12), (10, 8), (4, 5), (2, 2)])
-def test_windows_by_index_are_those_of_padding_and_rolling(height, width):
-    stage = spread(SwinStage(8, depth=3, heads=2, window=5, last=True))
+def test_indexed_windows_equal_padding_and_rolling(height, width):
+    stage = randomize(SwinStage(8, depth=3, heads=2, window=5, last=True))
     x = torch.randn(2, height, width, 8)
     torch.testing.assert_close(stage(x), formulas.swin_stage(stage, x), rtol=1e-5, atol=1e-5)
 
@@ -100,7 +100,7 @@ def test_slices_change_nothing(rows):
     assert torch.equal(apply_in_slices(lambda a, b: a * b, x, y), x * y)
 
 
-def test_boxes_and_keypoints_are_parts_of_the_picture(network, prompts):
+def test_boxes_and_keypoints_are_fractions_of_the_image(network, prompts):
     boxes, keypoints = network(torch.randn(2, 3, 90, 70), prompts)
     assert boxes.shape == (2, 7, 4)
     assert keypoints.shape == (2, 7, 4, 2)
@@ -109,13 +109,13 @@ def test_boxes_and_keypoints_are_parts_of_the_picture(network, prompts):
     assert keypoints.std() > 1e-3
 
 
-def test_pictures_of_a_batch_do_not_see_each_other(network, prompts):
+def test_images_of_a_batch_are_independent(network, prompts):
     images = torch.randn(3, 3, 90, 70)
     together = network.predict(images, prompts)
-    for number, image in enumerate(images):
+    for index, image in enumerate(images):
         alone = network.predict(image[None], prompts)
-        torch.testing.assert_close(together.boxes[number], alone.boxes[0], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(together.keypoints[number], alone.keypoints[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(together.boxes[index], alone.boxes[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(together.keypoints[index], alone.keypoints[0], rtol=1e-4, atol=1e-4)
 
 
 def test_padding_of_prompts_changes_nothing(network, prompts):
@@ -133,28 +133,28 @@ def test_padding_of_prompts_changes_nothing(network, prompts):
     assert (actual.logits[..., 2:] == -torch.inf).all()
 
 
-def test_a_sliver_of_a_picture_has_fewer_proposals(network, prompts):
+def test_a_very_flat_image_has_fewer_proposals(network, prompts):
     boxes, _ = network(torch.randn(1, 3, 4, 300), prompts)
     assert boxes.isfinite().all()
     assert boxes.shape == (1, 7, 4)
 
 
-def test_proposals_near_the_border_are_void():
+def test_proposals_near_the_border_are_invalid():
     logits, valid = box_proposals([(4, 60)], device=torch.device("cpu"))
-    places = cell_centers([(4, 60)], device=torch.device("cpu"))
-    assert valid.tolist() == [0.01 < x < 0.99 for x, _ in places.tolist()]
+    centers = cell_centers([(4, 60)], device=torch.device("cpu"))
+    assert valid.tolist() == [0.01 < x < 0.99 for x, _ in centers.tolist()]
     assert logits[~valid].isinf().all()
-    torch.testing.assert_close(logits[valid].sigmoid()[:, :2], places[valid])
+    torch.testing.assert_close(logits[valid].sigmoid()[:, :2], centers[valid])
     assert logits[valid].sigmoid()[:, 2:].unique().tolist() == pytest.approx([0.05])
 
 
-def test_more_keypoints_than_the_network_knows_are_refused(network):
+def test_too_many_keypoints_are_refused(network):
     prompts = Prompts(torch.randn(1, 20), torch.randn(7, 20))
     with pytest.raises(ConfigError, match=r"too_many_keypoints: xpose: 7 keypoint prompts .*at most 6"):
         network.predict(torch.randn(1, 3, 40, 40), prompts)
 
 
-def test_heads_are_one_module_under_all_their_names(network):
+def test_heads_are_one_module_under_all_names(network):
     assert network.bbox_embed[0] is network.transformer.decoder.bbox_embed[3]
     assert len(network.bbox_embed) == 4
     assert len(network.pose_embed) == 4
@@ -162,7 +162,7 @@ def test_heads_are_one_module_under_all_their_names(network):
 
 
 @pytest.mark.parametrize(
-    ("options", "found"),
+    ("options", "message"),
     [
         ({"levels": 3}, "XposeConfig.levels: found 3; expected 4"),
         ({"backbone_heads": [3, 6, 12]}, r"backbone_heads: found \(3, 6, 12\)"),
@@ -174,6 +174,6 @@ def test_heads_are_one_module_under_all_their_names(network):
         ({"own_sizes": 68}, "XposeConfig.own_sizes: found 68"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused_by_name(options, found):
-    with pytest.raises(ConfigError, match=f"bad_network_size: .*{found}"):
+def test_mismatched_sizes_are_refused_by_name(options, message):
+    with pytest.raises(ConfigError, match=f"bad_network_size: .*{message}"):
         build("xpose", **options)

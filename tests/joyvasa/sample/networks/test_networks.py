@@ -29,7 +29,7 @@ def points():
 
 
 @torch.inference_mode()
-def test_the_chain_keeps_the_calls_of_the_published_networks(networks, image, points):
+def test_compact_networks_have_the_interface_of_the_published_ones(networks, image, points):
     feature = networks["appearance"](image)
     warped = networks["warping"](feature, kp_source=points, kp_driving=points.expand(3, -1, -1))
     assert networks["generator"](warped["out"]).shape == (3, 3, 256, 256)
@@ -40,16 +40,16 @@ def test_the_chain_keeps_the_calls_of_the_published_networks(networks, image, po
 
 
 @torch.inference_mode()
-def test_before_training_a_portrait_at_rest_is_left_as_it_is(networks, image, points):
+def test_before_training_a_static_portrait_hardly_changes(networks, image, points):
     warped = networks["warping"](networks["appearance"](image), points, points)
     still = pixel_centers(128, torch.device("cpu")).permute(2, 0, 1)
-    assert (warped["deformation"] - still).abs().max() < 0.02  # of 2: the network has hardly a will of its own
+    assert (warped["deformation"] - still).abs().max() < 0.02  # of 2: almost no free motion
     pixels = networks["generator"].forward_layers(warped["out"])[1]
     assert (pixels - image).abs().mean() < 0.1
 
 
 @torch.inference_mode()
-def test_what_does_not_move_stands_still_whatever_the_keypoints_do(image, points):
+def test_pixels_that_are_not_moving_are_static_for_all_keypoints(image, points):
     warping, feature = build("compact_warping"), build("compact_appearance")(image)
     still = pixel_centers(128, torch.device("cpu")).permute(2, 0, 1)
     assert (warping(feature, points, points + 0.1)["deformation"] - still).abs().max() > 0.05
@@ -60,24 +60,24 @@ def test_what_does_not_move_stands_still_whatever_the_keypoints_do(image, points
 
 
 @torch.inference_mode()
-def test_frames_do_not_depend_on_what_shares_their_batch(networks, image, points):
+def test_frames_do_not_depend_on_the_batch(networks, image, points):
     feature = networks["appearance"](image)
     driven = points + 0.05 * torch.randn(4, KEYPOINTS, 3, generator=torch.Generator().manual_seed(3))
-    together = networks["generator"](networks["warping"](feature, points, driven)["out"])
+    batched = networks["generator"](networks["warping"](feature, points, driven)["out"])
     alone = networks["generator"](networks["warping"](feature, points, driven[2:3])["out"])
-    assert (together[2:3] - alone).abs().max() < 1e-4  # a fortieth of a gray level
+    assert (batched[2:3] - alone).abs().max() < 1e-4  # a fortieth of a gray level
 
 
 @torch.inference_mode()
-def test_a_portrait_given_once_is_as_good_as_one_for_each_frame(networks, image, points):
+def test_a_shared_portrait_equals_one_portrait_per_frame(networks, image, points):
     driven = points + 0.05 * torch.randn(3, KEYPOINTS, 3, generator=torch.Generator().manual_seed(3))
     feature = networks["appearance"](image)
-    once, each = (networks["warping"](f, points, driven) for f in (feature, feature.expand(3, -1, -1, -1)))
-    assert all((once[name] - each[name]).abs().max() < 1e-4 for name in once)
+    shared, repeated = (networks["warping"](f, points, driven) for f in (feature, feature.expand(3, -1, -1, -1)))
+    assert all((shared[name] - repeated[name]).abs().max() < 1e-4 for name in shared)
 
 
 @torch.inference_mode()
-def test_a_block_of_parts_is_the_block_of_the_whole():
+def test_a_block_of_parts_equals_the_block_of_the_whole():
     draw = torch.Generator().manual_seed(0)
     block = ConvNormRelu(5, 7).eval()
     block[1].running_mean.normal_(generator=draw)
@@ -87,45 +87,45 @@ def test_a_block_of_parts_is_the_block_of_the_whole():
 
 
 @torch.inference_mode()
-def test_in_bfloat16_the_built_in_model_paints_the_same_picture():
+def test_the_built_in_model_renders_the_same_image_in_bfloat16():
     models = Models(AnimationConfig(device="cpu"))
     portrait = models.encoder.encode([models.read_picture(EXAMPLES / "portrait.jpg")])[0]
     source = transform_keypoints(portrait.keypoints)
     draw = torch.Generator().manual_seed(0)
     driving = source + 0.02 * torch.randn(2, 1, 3, generator=draw) + 0.01 * torch.randn(2, KEYPOINTS, 3, generator=draw)
-    pictures = []
+    images = []
     for precision in ("fp32", "bf16"):
         with autocast(models.device, precision):
-            pictures.append(models.renderer.render(portrait.feature, source, driving).int())
-    apart = (pictures[0] - pictures[1]).abs()
-    assert 1 <= apart.max() <= 4  # of 255
-    assert apart.float().mean() < 0.05
+            images.append(models.renderer.render(portrait.feature, source, driving).int())
+    difference = (images[0] - images[1]).abs()
+    assert 1 <= difference.max() <= 4  # of 255
+    assert difference.float().mean() < 0.05
 
 
-def test_heads_put_together_again_are_the_keypoints_that_were_found(networks):
+def test_keypoints_are_recovered_from_the_heads(networks):
     head = networks["motion_extractor"].head
     head.opening[INNER_LOWER_LIP, 1] = 1.0
     generator = torch.Generator().manual_seed(4)
-    found = head.mean + 0.1 * torch.randn(5, KEYPOINTS, 3, generator=generator)
-    found = 0.4 * found @ head_rotation(*(torch.full((5, 1), a) for a in (8.0, -12.0, 5.0))) + 0.05
-    info = KeypointInfo.from_heads(head(found))
-    again = transform_keypoints(info)
-    assert (again[..., :2] - found[..., :2]).abs().max() < 1e-5
+    points = head.mean + 0.1 * torch.randn(5, KEYPOINTS, 3, generator=generator)
+    points = 0.4 * points @ head_rotation(*(torch.full((5, 1), a) for a in (8.0, -12.0, 5.0))) + 0.05
+    info = KeypointInfo.from_heads(head(points))
+    recovered = transform_keypoints(info)
+    assert (recovered[..., :2] - points[..., :2]).abs().max() < 1e-5
     gap = info.canonical[:, INNER_LOWER_LIP, 1] - info.canonical[:, INNER_UPPER_LIP, 1]
-    assert gap.max() < 1e-5  # the person's own shape has closed lips; the opening is expression
+    assert gap.max() < 1e-5  # the identity has closed lips; the opening is expression
 
 
 def test_poses_are_recovered():
     generator = torch.Generator().manual_seed(5)
-    wanted = [(torch.rand(6, 1, generator=generator) - 0.5) * 80 for _ in range(3)]
-    rotation = head_rotation(*wanted)
-    for found, true in zip(euler_angles(rotation), wanted, strict=True):
-        assert torch.allclose(found, true, atol=1e-3)
+    angles = [(torch.rand(6, 1, generator=generator) - 0.5) * 80 for _ in range(3)]
+    rotation = head_rotation(*angles)
+    for actual, expected in zip(euler_angles(rotation), angles, strict=True):
+        assert torch.allclose(actual, expected, atol=1e-3)
     model = torch.randn(7, 3, generator=generator)
-    moved = 0.3 * model @ rotation + torch.tensor([0.1, -0.2, 0.3])
-    scale, turned, shift = fit_similarity(model, moved)
+    points = 0.3 * model @ rotation + torch.tensor([0.1, -0.2, 0.3])
+    scale, actual, shift = fit_similarity(model, points)
     assert torch.allclose(scale, torch.full((6,), 0.3), atol=1e-5)
-    assert torch.allclose(turned, rotation, atol=1e-5)
+    assert torch.allclose(actual, rotation, atol=1e-5)
     assert torch.allclose(shift, torch.tensor([0.1, -0.2, 0.3]).expand(6, 3), atol=1e-5)
 
 
@@ -135,6 +135,6 @@ def test_a_heatmap_is_highest_at_its_point():
     assert torch.allclose(pixel_centers(64, point.device).flatten(0, 1)[peak], point[0, 0, :2], atol=1 / 64)
 
 
-def test_a_mirror_changes_the_sides_of_the_mouth():
-    sides = dict(MIRRORED)
-    assert sides[LIPS[0]] == LIPS[1]
+def test_a_flip_exchanges_the_corners_of_the_mouth():
+    exchanged = dict(MIRRORED)
+    assert exchanged[LIPS[0]] == LIPS[1]

@@ -1,4 +1,4 @@
-"""The sound encoder of the compact family."""
+"""Sound encoder of the compact networks."""
 
 import math
 
@@ -21,16 +21,16 @@ def encoder():
     return CompactSoundEncoder(CompactSoundEncoderConfig(hidden_size=16, mel_bands=20, dilations=(1, 2))).eval()
 
 
-def test_a_motion_generator_takes_it_in_the_place_of_hubert():
+def test_it_replaces_hubert_in_a_motion_generator():
     sizes = {"feature_dim": 16, "decoder_layers": 1, "decoder_heads": 2, "decoder_hidden": 16, "n_motions": 20}
     network = build("motion_generator", **sizes, compact_encoder=SMALL)
     with torch.no_grad():
         assert network.audio_features(0.1 * torch.randn(3, 20 * 640)).shape == (3, 20, 16)
-    assert not [name for name in network.state_dict() if "encoder.layers" in name]  # of HuBERT
+    assert not [name for name in network.state_dict() if "encoder.layers" in name]  # layers of HuBERT
 
 
 @pytest.mark.parametrize("hertz", [200.0, 1000.0, 4000.0])
-def test_a_tone_is_in_the_band_of_its_frequency(encoder, hertz):
+def test_a_tone_is_loudest_in_the_band_of_its_frequency(encoder, hertz):
     filters = mel_filterbank(20)
     loudest = encoder._spectra(0.1 * tone(hertz))[0, 20:-20].mean(0).argmax()
     expected = filters[round(hertz / 16_000 * 512)].argmax()
@@ -43,22 +43,21 @@ def test_every_frequency_in_range_is_in_some_band():
     assert (filters[4:230].sum(1) > 0.5).all()
 
 
-def test_loudness_does_not_matter_where_there_is_speech(encoder):
+def test_the_loudness_of_speech_does_not_matter(encoder):
     sound = 0.3 * tone(300) * (1 + tone(3))
     with torch.no_grad():
         loud, soft = (encoder(gain * sound, frames_per_second=50) for gain in (1.0, 0.1))
     assert torch.allclose(loud, soft, atol=0.02)
 
 
-def test_silence_is_not_made_loud(encoder):
-    """Noise far below speech must not look like speech."""
+def test_silence_is_not_amplified(encoder):
     noise = torch.randn(1, 16_000)
     quiet, speech = encoder._spectra(1e-4 * noise), encoder._spectra(0.1 * noise)
     assert speech.mean() - quiet.mean() > 0.5
     assert encoder._spectra(torch.zeros(1, 16_000)).isfinite().all()
 
 
-def test_only_training_hides_parts(encoder):
+def test_spans_are_hidden_in_training_only(encoder):
     sound = 0.1 * torch.randn(1, 16_000)
     with torch.no_grad():
         first, second = (encoder(sound, frames_per_second=50) for _ in range(2))
@@ -68,12 +67,12 @@ def test_only_training_hides_parts(encoder):
         encoder.eval()
 
 
-def test_a_frame_sees_what_is_near_it_alone(encoder):
+def test_a_frame_depends_on_nearby_sound_only(encoder):
     sound = 0.1 * torch.randn(1, 64_000, generator=torch.Generator().manual_seed(1))
     other = sound.clone()
     other[:, :16_000] += 0.01 * torch.randn(1, 16_000)
     with torch.no_grad():
-        one, two = (encoder(wave, frames_per_second=50) for wave in (sound, other))
-    assert not torch.allclose(one[:, :40], two[:, :40], atol=1e-3)
+        first, second = (encoder(wave, frames_per_second=50) for wave in (sound, other))
+    assert not torch.allclose(first[:, :40], second[:, :40], atol=1e-3)
     # Only the level of the whole recording may change a little.
-    assert torch.allclose(one[:, 120:], two[:, 120:], atol=0.1)
+    assert torch.allclose(first[:, 120:], second[:, 120:], atol=0.1)

@@ -4,12 +4,12 @@ import torch
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, KEYPOINTS, LEFT_LOWER_LID, RIGHT_LOWER_LID
 from joyvasa.sample.networks.teeth import BETWEEN_TEETH, LOWER_SHOWN, ROOT, UPPER_SHOWN, draw_teeth
 
-SIZE, EYES = 512, 0.5  # distance between the eyes, where the picture spans 2
+SIZE, EYES = 512, 0.5  # distance between the eyes in an image that spans 2
 PIXEL = 2 / SIZE
 
 
 def face(*, jaw=0.0, angle=0.0):
-    """Keypoints of a face with a mouth in the middle, turned about it; jaw in distances between the eyes."""
+    """Return keypoints of a face rotated about the mouth in the middle; `jaw` is in distances between the eyes."""
     points = torch.zeros(1, KEYPOINTS, 3)
     points[:, RIGHT_LOWER_LID, :2], points[:, LEFT_LOWER_LID, :2] = torch.tensor([[-0.25, -0.6], [0.25, -0.6]])
     points[:, INNER_LOWER_LIP, 1] = jaw * EYES
@@ -18,32 +18,32 @@ def face(*, jaw=0.0, angle=0.0):
     return points
 
 
-def guides(points):
+def teeth_maps(points):
     return draw_teeth(points, SIZE)[0]
 
 
-def ends(row):
-    """Where a row begins and ends in the middle of the picture, distances between the eyes from its middle on."""
-    rows = (row[:, SIZE // 2] > 0.5).nonzero()[[0, -1], 0]
+def row_ends(teeth):
+    """Return top and bottom of a row of teeth in the middle column, relative to the center, in eye distances."""
+    rows = (teeth[:, SIZE // 2] > 0.5).nonzero()[[0, -1], 0]
     return ((rows + 0.5 - SIZE / 2) * PIXEL / EYES).tolist()
 
 
 @pytest.mark.parametrize("jaw", [0.15, 0.3])
-def test_upper_teeth_hang_below_the_lip_and_lower_ones_go_with_the_jaw(jaw):
-    upper, _, lower = guides(face(jaw=jaw))
-    assert ends(upper) == pytest.approx([-ROOT, UPPER_SHOWN], abs=2 * PIXEL / EYES)
-    assert ends(lower) == pytest.approx([jaw - LOWER_SHOWN, jaw + ROOT], abs=2 * PIXEL / EYES)
+def test_upper_teeth_are_below_the_lip_and_lower_teeth_follow_the_jaw(jaw):
+    upper, _, lower = teeth_maps(face(jaw=jaw))
+    assert row_ends(upper) == pytest.approx([-ROOT, UPPER_SHOWN], abs=2 * PIXEL / EYES)
+    assert row_ends(lower) == pytest.approx([jaw - LOWER_SHOWN, jaw + ROOT], abs=2 * PIXEL / EYES)
     assert upper[:, : SIZE // 4].max() < 0.01
 
 
 def test_lips_that_meet_show_no_teeth():
-    upper, _, lower = guides(face(jaw=0.0))
+    upper, _, lower = teeth_maps(face(jaw=0.0))
     line = slice(SIZE // 2 - 1, SIZE // 2 + 2)
     assert max(upper[line].max(), lower[line].max()) < 0.4
 
 
-def test_lines_are_between_teeth():
-    row = guides(face())[1][SIZE // 2 - 10]
+def test_gaps_are_between_teeth():
+    row = teeth_maps(face())[1][SIZE // 2 - 10]
     peaks = [
         (i + 0.5 - SIZE / 2) * PIXEL / EYES
         for i in range(1, SIZE - 1)
@@ -53,10 +53,10 @@ def test_lines_are_between_teeth():
 
 
 def test_teeth_turn_with_the_face():
-    upright, turned = guides(face()), guides(face(angle=0.4))
+    upright, turned = teeth_maps(face()), teeth_maps(face(angle=0.4))
     angle = torch.tensor(0.4)
-    back = torch.tensor([[[angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0]]])
-    grid = torch.nn.functional.affine_grid(back, [1, 3, SIZE, SIZE], align_corners=False)
-    again = torch.nn.functional.grid_sample(turned[None], grid, align_corners=False)[0]
+    inverse = torch.tensor([[[angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0]]])
+    grid = torch.nn.functional.affine_grid(inverse, [1, 3, SIZE, SIZE], align_corners=False)
+    restored = torch.nn.functional.grid_sample(turned[None], grid, align_corners=False)[0]
     inner = slice(SIZE // 4, -SIZE // 4)
-    assert (again - upright)[:, inner, inner].abs().mean() < 0.01
+    assert (restored - upright)[:, inner, inner].abs().mean() < 0.01
