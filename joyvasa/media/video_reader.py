@@ -13,6 +13,7 @@ from joyvasa.errors import InputError
 from joyvasa.media.ffmpeg import FfmpegPipe, check_media, input_stream, list_streams
 
 MAX_PIXELS = 64_000_000  # per frame; a batch of larger ones would not fit into memory
+MAX_NOMINAL_RATE = 240  # frames per second; a higher rate is the clock of the container
 BATCH_FRAMES = 16
 MAX_HEADER_BYTES = 256  # of YUV4MPEG2's first line, which has about 80
 
@@ -22,8 +23,8 @@ class VideoInfo:
     """Properties of a video file.
 
     Args:
-        width, height: displayed size of the frames, pixels.
-        frames_per_second: nominal frame rate.
+        width, height: displayed size of the frames, pixels; frames of non-square pixels are stretched to it.
+        frames_per_second: nominal frame rate; the mean rate if the nominal one is implausible.
         has_sound: whether the file has a sound stream.
     """
 
@@ -56,9 +57,12 @@ def probe_video(path: str | Path) -> VideoInfo:
     values = {token[0]: token[1:] for token in header[1:]}
     try:
         width, height = int(values["W"]), int(values["H"])
-        rate = Fraction(*(int(number) for number in values["F"].split(":")))
+        rate, pixel_aspect = _parse_ratio(values["F"]), _parse_ratio(values.get("A", "1:1"))
     except (KeyError, ValueError, ZeroDivisionError, TypeError):
         raise InputError("video_unreadable", f"{path}: its pictures could not be decoded: export it again") from None
+    width = max(1, round(width * pixel_aspect))
+    if rate > MAX_NOMINAL_RATE:
+        rate = _measure_rate(path) or rate
     if width * height > MAX_PIXELS:
         raise InputError(
             "video_too_large",
@@ -66,6 +70,33 @@ def probe_video(path: str | Path) -> VideoInfo:
             "use a smaller video",
         )
     return VideoInfo(width, height, rate, any(stream.startswith("audio/") for stream in streams))
+
+
+def _parse_ratio(text: str) -> Fraction:
+    numerator, denominator = map(int, text.split(":"))
+    return Fraction(numerator, denominator) if numerator else Fraction(1)  # 0:0 is an unknown pixel aspect
+
+
+def _measure_rate(path: Path) -> Fraction | None:
+    """Return the mean frame rate by the timestamps of the packets; None if there are fewer than two.
+
+    Recordings of browsers have no nominal rate but a clock of milliseconds, which ffmpeg reports as 1000 frames per
+    second.
+    """
+    first = last = n_packets = 0
+    time_base = Fraction(1)
+    packets = input_stream(path, "video").output("pipe:", format="framecrc", c="copy")
+    with FfmpegPipe(packets) as pipe:
+        for line in pipe.stdout:
+            if line.startswith(b"#tb 0:"):
+                time_base = Fraction(line[6:].decode("ascii").strip())
+            elif not line.startswith(b"#"):
+                time = int(line.split(b",")[2])  # stream, decoding time, presentation time, ...
+                first, last = (min(first, time), max(last, time)) if n_packets else (time, time)
+                n_packets += 1
+    if last == first:
+        return None
+    return ((n_packets - 1) / ((last - first) * time_base)).limit_denominator(1001)
 
 
 def stream_video(

@@ -16,7 +16,7 @@ import numpy as np
 
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.media.ffmpeg import FfmpegSink, audio_stream, compile_command, last_message, run_ffmpeg
-from joyvasa.runtime.files import FULL_DISK, StagedFile, output_error, output_errors
+from joyvasa.runtime.files import FULL_DISK, StagedFile, build_output_error, output_errors
 
 QUEUED_BATCHES = 2  # maximum number of batches that wait for the encoder; bounds memory
 PROBE_SIDE = 256  # pixels, side of the picture that tests an encoder; nvenc rejects small ones
@@ -205,7 +205,7 @@ def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:
 def _disk_trouble(path: Path, messages: str) -> OutputError | None:
     """Return the error for a full or read-only disk, if the messages of ffmpeg name one."""
     numbers = (number for number in (*FULL_DISK, errno.EROFS) if os.strerror(number) in messages)
-    return next((output_error(path, number) for number in numbers), None)
+    return next((build_output_error(path, number) for number in numbers), None)
 
 
 def _mix_soundtrack(path: Path, channels: int) -> Any:

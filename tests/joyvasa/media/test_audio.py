@@ -6,7 +6,7 @@ import pytest
 
 from joyvasa.errors import EnvironmentFault, InputError
 from joyvasa.media.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio, stream_normalized
-from tests.media import MORE_MEDIA, ffmpeg, needs_more_media, tone
+from tests.media import MORE_MEDIA, ffmpeg, needs_more_media, write_tone
 
 
 def write_float_wav(path, samples, rate=SAMPLE_RATE):
@@ -21,7 +21,7 @@ def write_float_wav(path, samples, rate=SAMPLE_RATE):
 def test_any_format_rate_and_channel_count_becomes_16_khz_mono(tmp_path, suffix, rate, channels):
     if suffix == "mp3" and channels > 2:
         channels = 2
-    path = tone(tmp_path / f"tone.{suffix}", seconds=1.5, rate=rate, channels=channels)
+    path = write_tone(tmp_path / f"tone.{suffix}", seconds=1.5, rate=rate, channels=channels)
     waveform = load_audio(path)
     assert waveform.dtype == np.float32
     assert waveform.ndim == 1
@@ -31,7 +31,7 @@ def test_any_format_rate_and_channel_count_becomes_16_khz_mono(tmp_path, suffix,
 
 
 def test_stream_and_probe_agree_on_the_length(tmp_path):
-    path = tone(tmp_path / "tone.wav", seconds=9.37, rate=44_100)
+    path = write_tone(tmp_path / "tone.wav", seconds=9.37, rate=44_100)
     blocks = list(stream_audio(path))
     assert len(blocks) > 2
     assert sum(map(len, blocks)) == probe_audio(path).n_samples
@@ -78,13 +78,13 @@ def text(folder):
 
 
 def playlist(folder):
-    tone(folder / "inner.wav")
+    write_tone(folder / "inner.wav")
     (folder / "list.wav").write_text(f"#EXTM3U\n#EXTINF:1,\n{folder}/inner.wav\n#EXT-X-ENDLIST\n")
     return folder / "list.wav"
 
 
 def concat_script(folder):
-    tone(folder / "inner.wav")
+    write_tone(folder / "inner.wav")
     (folder / "list.mp3").write_text("ffconcat version 1.0\nfile inner.wav\n")
     return folder / "list.mp3"
 
@@ -99,7 +99,7 @@ def zero_length(folder):
 
 
 def twenty_milliseconds(folder):
-    return tone(folder / "short.wav", seconds=0.02)
+    return write_tone(folder / "short.wav", seconds=0.02)
 
 
 def digital_silence(folder):
@@ -149,12 +149,12 @@ def test_silence_is_read_where_it_is_allowed(tmp_path):
 
 @pytest.mark.parametrize("name", ["-i.wav", "concat:a|b.wav", "100%d.wav", "späße 你好.wav", "a b'c\".wav"])
 def test_hostile_file_names_are_only_names(tmp_path, name):
-    tone(tmp_path / "plain.wav").rename(tmp_path / name)
+    write_tone(tmp_path / "plain.wav").rename(tmp_path / name)
     assert probe_audio(tmp_path / name).duration_s == pytest.approx(1.0)
 
 
 def test_relative_name_that_looks_like_an_option_is_read(tmp_path, monkeypatch):
-    tone(tmp_path / "plain.wav").rename(tmp_path / "-y.wav")
+    write_tone(tmp_path / "plain.wav").rename(tmp_path / "-y.wav")
     monkeypatch.chdir(tmp_path)
     assert probe_audio("-y.wav").n_samples == SAMPLE_RATE
 
@@ -169,7 +169,7 @@ def test_without_ffmpeg_the_sentence_says_what_to_install(tmp_path, monkeypatch)
 
 
 def test_a_reader_that_stops_early_leaves_no_process(tmp_path):
-    path = tone(tmp_path / "tone.wav", seconds=60, rate=48_000)
+    path = write_tone(tmp_path / "tone.wav", seconds=60, rate=48_000)
     blocks = stream_audio(path)
     next(blocks)
     blocks.close()

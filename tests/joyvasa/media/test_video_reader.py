@@ -10,7 +10,7 @@ from joyvasa.errors import InputError
 from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
 from joyvasa.media.video_writer import VideoWriter
 from tests.joyvasa.metrics.clips import noise
-from tests.media import ffmpeg, tone
+from tests.media import ffmpeg, write_tone
 
 FRAMES = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in noise(30, height=64, width=96)])
 
@@ -30,7 +30,7 @@ def video(tmp_path_factory):
 
 def test_the_head_of_a_file_is_read(video, tmp_path):
     assert probe_video(video) == VideoInfo(96, 64, Fraction(25), False)
-    with_sound = write(tmp_path / "heard.mp4", rate=30000 / 1001, sound=tone(tmp_path / "tone.wav"))
+    with_sound = write(tmp_path / "heard.mp4", rate=30000 / 1001, sound=write_tone(tmp_path / "tone.wav"))
     info = probe_video(with_sound)
     assert info.has_sound
     assert float(info.frames_per_second) == pytest.approx(30000 / 1001, abs=1e-3)
@@ -94,7 +94,7 @@ def test_files_that_are_no_videos_are_refused_with_the_reason(video, tmp_path):
     text.write_text("no video")
     playlist.write_text("#EXTM3U\n/etc/passwd\n")
     os.mkfifo(tmp_path / "pipe.mp4")
-    sound = tone(tmp_path / "sound.wav")
+    sound = write_tone(tmp_path / "sound.wav")
     for path, code in (
         (tmp_path / "none.mp4", "video_missing"),
         (tmp_path, "video_unreadable"),
@@ -123,3 +123,17 @@ def test_names_that_look_like_options_or_protocols_are_files(video, tmp_path, mo
     for name in ("-i.mp4", "concat:a|b.mp4"):
         (tmp_path / name).write_bytes(video.read_bytes())
         assert probe_video(name).width == 96
+
+
+def test_frames_of_pixels_that_are_not_square_are_read_as_they_are_shown(video, tmp_path):
+    anamorphic = tmp_path / "anamorphic.mp4"
+    ffmpeg("-i", video, "-vf", "setsar=4/3", anamorphic)
+    info = probe_video(anamorphic)
+    assert (info.width, info.height) == (128, 64)
+    assert next(iter(stream_video(anamorphic))).shape[1:] == (64, 128, 3)
+
+
+def test_the_clock_of_a_browser_recording_is_not_its_frame_rate():
+    recorded = MEDIA / "faults/browser.webm"  # without a frame rate; its timestamps count milliseconds
+    assert float(probe_video(recorded).frames_per_second) == pytest.approx(29.7, abs=0.3)
+    assert sum(map(len, stream_video(recorded))) == 24

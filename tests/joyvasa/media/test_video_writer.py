@@ -11,7 +11,7 @@ from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.media.audio import load_audio
 from joyvasa.media.ffmpeg import list_streams
 from joyvasa.media.video_writer import QUEUED_BATCHES, EncodingConfig, VideoWriter, check_encoder
-from tests.media import tone
+from tests.media import write_tone
 
 SIZE = {"width": 64, "height": 48, "frames_per_second": 25}
 
@@ -59,7 +59,7 @@ def test_video_holds_the_frames_in_order_with_their_colours(tmp_path):
 @pytest.mark.parametrize("sound_s", [0.4, 1.0, 5.0])
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_sound_is_cut_or_filled_to_the_length_of_the_picture(tmp_path, sound_s, channels):
-    sound = tone(tmp_path / "tone.wav", seconds=sound_s, rate=44_100, channels=channels)
+    sound = write_tone(tmp_path / "tone.wav", seconds=sound_s, rate=44_100, channels=channels)
     with VideoWriter(tmp_path / "out.mp4", n_frames=50, sound=sound, **SIZE) as writer:
         writer.write(grey_ramp(50))
     assert len(read_frames(tmp_path / "out.mp4")) == 50
