@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
@@ -17,9 +18,14 @@ from joyvasa.errors import EnvironmentFault, InputError
 # Text formats that make ffmpeg open other files; they are never recordings.
 PLAYLIST_HEADERS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]", b"v=0\n", b"v=0\r\n")
 OPTIONS = ("-nostdin", "-hide_banner", "-loglevel")
-MESSAGE_BYTES = 65536  # of the last messages of ffmpeg
+PROBE_S = 20  # time limit for the probe of an executable, seconds
+PROBE = (
+    *("-f", "lavfi", "-i", "color=size=64x64:rate=5:duration=0.2", "-f", "lavfi", "-i", "sine=duration=0.2"),
+    *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-f", "null", "-"),
+)
+MESSAGE_BYTES = 65536  # limit of stored messages of ffmpeg
 MIN_GAP_S = 0.02  # seconds; shorter holes in timestamps are rounding errors of containers
-MESSAGE_CHARACTERS = 200  # of a message in an error sentence
+MESSAGE_CHARACTERS = 200  # limit of a message in an error sentence
 MAX_LINE_BYTES = 4096  # longer messages are cut
 Clock = Literal["samples", "file"]
 _ERROR = re.compile(r"\[(error|fatal|panic)\]")
@@ -28,21 +34,56 @@ STREAM_LINE = re.compile(r"Stream #\S+: (Video|Audio|Subtitle|Data|Attachment): 
 
 
 def ffmpeg_executable() -> str:
-    """Return the path of ffmpeg: the one on PATH, else the one of `imageio-ffmpeg`.
+    """Return the path of an ffmpeg that works: the one on PATH, else the one of `imageio-ffmpeg`.
 
     Raises:
-        EnvironmentFault: `ffmpeg_missing`.
+        EnvironmentFault: `ffmpeg_missing` if there is none, `ffmpeg_unusable` if none can encode H.264 and AAC.
     """
-    if path := shutil.which("ffmpeg"):
-        return path
+    return _find_ffmpeg(os.environ.get("PATH", ""))[0]
+
+
+def ffmpeg_warnings() -> tuple[str, ...]:
+    """Return a warning if the ffmpeg on PATH cannot be used and another one is used instead."""
+    return _find_ffmpeg(os.environ.get("PATH", ""))[1]
+
+
+@cache
+def _find_ffmpeg(search_path: str) -> tuple[str, tuple[str, ...]]:
+    """Return the path of the first usable ffmpeg, and the reasons why others are not used."""
+    reasons = []
+    for path in (shutil.which("ffmpeg", path=search_path), _bundled_ffmpeg()):
+        if path is None:
+            continue
+        if not (reason := _probe_ffmpeg(path)):
+            return path, tuple(f"{text}: using {path} instead" for text in reasons)
+        reasons.append(reason)
+    if reasons:
+        raise EnvironmentFault("ffmpeg_unusable", f"{'; '.join(reasons)}: run `pip install imageio-ffmpeg`")
+    raise EnvironmentFault(
+        "ffmpeg_missing", "no ffmpeg on PATH and none from imageio-ffmpeg: run `pip install imageio-ffmpeg`"
+    )
+
+
+def _bundled_ffmpeg() -> str | None:
     try:
         import imageio_ffmpeg
 
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError, OSError):
-        raise EnvironmentFault(
-            "ffmpeg_missing", "no ffmpeg on PATH and none from imageio-ffmpeg: run `pip install imageio-ffmpeg`"
-        ) from None
+        return None
+
+
+def _probe_ffmpeg(path: str) -> str:
+    """Encode a moment of picture and sound; return the reason if that fails, else an empty text."""
+    command = [path, *OPTIONS, "error", *PROBE]
+    try:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=PROBE_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{path}: does not run ({error})"
+    if result.returncode == 0:
+        return ""
+    reason = last_message(result.stderr.decode("utf-8", "replace"))
+    return f"{path}: cannot encode H.264 and AAC ({reason})"
 
 
 def input_stream(path: Path, kind: Literal["audio", "video"]) -> Any:

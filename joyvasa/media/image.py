@@ -70,6 +70,7 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS, min_side: int 
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = getattr(error, "strerror", None) or error
         raise InputError("image_unreadable", f"{path}: file cannot be read ({reason}): check its permissions") from None
+
     return decode_image(data, name=str(path), max_pixels=max_pixels, min_side=min_side)
 
 
@@ -77,9 +78,9 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, min_si
     """Decode a picture.
 
     Supports JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, PFM, PAM, Sun raster and Radiance HDR. Only the
-    first frame or page is read. The EXIF orientation is applied, transparency is composed onto white, and deeper samples are
-    reduced to 8 bits (floating point: 0 to 1 becomes 0 to 255, other values are clipped, as in OpenCV). Color profiles
-    are not applied.
+    first frame or page is read. The EXIF orientation is applied, transparency is composed onto white, and deeper
+    samples are reduced to 8 bits (floating point: 0 to 1 becomes 0 to 255, other values are clipped, as in OpenCV).
+    Color profiles are not applied.
 
     Args:
         data: content of the file.
@@ -110,6 +111,7 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, min_si
         reason = str(getattr(error, "err", error)).strip() or type(error).__name__
         sentence = f"{name}: picture is damaged or of an unknown kind ({reason.splitlines()[0]}): save it anew as PNG"
         raise InputError("image_unreadable", sentence) from error
+
     if image is not None:
         return image
     if _ends_early(data, None):

@@ -27,7 +27,7 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 
 @dataclass(frozen=True)
 class EncodingConfig:
-    """How the video is compressed."""
+    """Options of video compression."""
 
     # `nvenc` encodes on the graphics card if it has an encoder; data center GPUs often have none
     encoder: Literal["x264", "nvenc"] = "x264"
@@ -73,21 +73,21 @@ def check_encoder(config: EncodingConfig) -> None:
 
 
 class VideoWriter:
-    """Writes one video; a context manager.
+    """Writes a video; a context manager.
 
-    `write` hands a batch to a thread that feeds ffmpeg, so rendering and encoding overlap. The file
-    appears under its name only when it is whole: it is written beside it under a hidden name, synced
-    and renamed. Leaving the `with` block by an exception removes everything.
+    `write` passes a batch to a thread that feeds ffmpeg, so that rendering and encoding overlap. The file is written
+    under a temporary name in the same folder, synced and renamed when it is complete. An exception in the `with` block
+    removes it.
 
     Args:
-        path: of the video, ending in `.mp4`.
-        width, height: of the frames in pixels, even.
-        frames_per_second: of the video.
-        n_frames: of the video; the sound is cut, or filled with silence, to the same length.
+        path: path of the video, ending in `.mp4`.
+        width, height: size of the frames, even, pixels.
+        frames_per_second: frame rate.
+        n_frames: number of frames; the sound is truncated or padded with silence to the same length.
         sound: file whose first audio stream becomes the soundtrack, sample after sample, or None.
         sound_channels: number of channels of `sound`; streams of more than 8 have no standard mix, and are averaged.
-        config: compression.
-        metadata: tags written into the file, for example `{"comment": "..."}`.
+        config: options of compression; None for the defaults.
+        metadata: tags of the file, for example `{"comment": "..."}`.
 
     Raises:
         OutputError: `output_unwritable`, `disk_full` or `encoding_failed`; also from `write`.

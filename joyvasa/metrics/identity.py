@@ -115,6 +115,7 @@ class IdentityMetric(Metric):
             return FixedMeasurement(
                 self.all_missing("no_still", "no source picture is known; expected the row's image")
             )
+
         face = self._recognizer.crop_face(clip.reference_frame)
         if face is None:
             return FixedMeasurement(

@@ -77,6 +77,7 @@ class MetricSet:
         self._explain = explain
         self.metrics: list[Metric] = []
         self.missing: dict[MetricColumn, NotMeasured] = {}
+
         bundle = open_bundle(models)
         for metric in map(build_metric, names):
             reason = check_availability(metric, bundle, commercial=commercial)

@@ -127,9 +127,11 @@ class _Sync(Measurement):
         if len(self._boxes) < MIN_FRAMES:
             sentence = f"{len(self._boxes)} frames at {FRAME_RATE} a second; expected at least {MIN_FRAMES}"
             return self._metric.all_missing("too_short", sentence)
+
         tracks = track_faces(self._boxes, self._config)
         if not tracks:
             return {**self._metric.all_missing("no_face_track", self._why_no_track()), "sync_tracks": 0.0}
+
         scores = [score for track in tracks if (score := self._score(track))]
         if not scores:
             sentence = f"the sound ends before {MIN_FRAMES} frames of a face; expected it to last as long as the video"

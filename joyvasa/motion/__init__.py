@@ -1,1 +1,1 @@
-"""Motion of a head: its sequence and file, how it is sampled from sound, and how it drives keypoints."""
+"""Head motion: sequences and files, sampling from sound, and driving of keypoints."""

@@ -1,8 +1,7 @@
-"""From a motion to the keypoints that a portrait is driven to.
+"""Driving keypoints of a portrait for a motion.
 
-A driver knows one portrait and the first frame of one motion; what depends on these alone is
-computed once. Frames are then independent of each other, so any slice of the motion gives the
-same result as the whole.
+A driver holds one portrait and the first frame of one motion, and precomputes what depends only on these. Frames are
+then independent of each other, so any slice of the motion gives the same result as the whole.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from joyvasa.networks.layers import full_precision
 if TYPE_CHECKING:
     from joyvasa.motion.sequence import MotionSequence
 
-PUBLISHED_KEYPOINTS = 21  # the index sets below hold for LivePortrait's weights, which have 21 keypoints
+PUBLISHED_KEYPOINTS = 21  # of LivePortrait's weights, to which the indices below apply
 LIP_INDICES = (6, 12, 14, 17, 19, 20)
 EYE_INDICES = (11, 13, 15, 16, 18)
-LIP_OPEN_RATIO = 0.03  # LivePortrait: lips whose height is less than this part of their width are closed
+LIP_OPEN_RATIO = 0.03  # LivePortrait: minimum height over width of an open mouth
 
 DrivingRegion = Literal["all", "exp", "pose", "lip", "eyes", "scale_and_translation"]
 RelativeMode = Literal["expression-friendly", "pose-friendly"]
@@ -40,16 +39,16 @@ RelativeMode = Literal["expression-friendly", "pose-friendly"]
 
 @dataclass(frozen=True, kw_only=True)
 class DrivingConfig:
-    """How a portrait follows a motion. The defaults are those of JoyVASA's command line.
+    """Options of driving. The defaults are those of JoyVASA's command line.
 
     Args:
         relative: keep the portrait's own expression and pose at the first frame; animals always do.
-        option: what a relative motion keeps: `expression-friendly` moves keypoints as far as they move
-            in the motion, measured by the size of the face, from where the portrait has them;
-            `pose-friendly` takes them to where pose and expression put them, as without `relative`.
+        relative_mode: reference of a relative motion: `expression-friendly` adds the displacements of the motion,
+            scaled by face size, to the portrait's keypoints; `pose-friendly` uses the keypoints of pose and
+            expression, as without `relative`.
         region: what follows the motion: everything (`all`), expressions (`exp`), head rotation
-            (`pose`), `lip`, or `eyes`. Size and place of the head follow it in every region;
-            `scale_and_translation` is this alone, which is what JoyVASA does for `eyes`.
+            (`pose`), `lip`, or `eyes`. Size and position of the head follow it in every region;
+            `scale_and_translation` is limited to these, which is what JoyVASA does for `eyes`.
         stitching: correct the keypoints so that the face still fits the shoulders.
         normalize_lip: close the lips of a portrait with an open mouth first; needs `relative` and 203
             landmarks, which only people have.
@@ -75,10 +74,10 @@ class DrivingConfig:
     eye_indices: tuple[int, ...] | None = None
 
     def for_mode(self, mode: Mode) -> DrivingConfig:
-        """With what is left open, or does not differ, decided for people or for animals.
+        """Resolve the defaults that depend on the mode.
 
-        An animal's lips follow the motion like all other keypoints: a person's absolute lip shape would not fit them.
-        As nothing is absolute then, a relative motion is the same as a plain one, whatever the option.
+        Lips of animals follow the motion like all other keypoints, as a person's absolute lip shape would not fit. No
+        keypoint is absolute then, so driving is always relative and `relative_mode` has no effect.
         """
         if mode == "human":
             return replace(self, keep_scale=bool(self.keep_scale))
@@ -92,7 +91,7 @@ class DrivingConfig:
 
     def __post_init__(self) -> None:
         for name in ("lip_indices", "eye_indices"):
-            if isinstance(indices := getattr(self, name), list):  # as YAML gives them
+            if isinstance(indices := getattr(self, name), list):  # read from YAML
                 object.__setattr__(self, name, tuple(indices))
         for name, choices in (("relative_mode", get_args(RelativeMode)), ("region", get_args(DrivingRegion))):
             value = getattr(self, name)
@@ -107,25 +106,25 @@ class DrivingConfig:
 
 
 class PortraitDriver:
-    """Drives a human portrait, or an animal's with `DrivingConfig.for_mode("animal")`.
+    """Computes the driving keypoints of a portrait, human or animal.
 
     Attributes:
-        source_keypoints: of the portrait as it is, shape (1, keypoints, 3).
+        source_keypoints: keypoints of the portrait itself, shape (1, keypoints, 3).
 
     Args:
-        config: what follows the motion, and how.
-        source: one portrait; its device is that of all results.
-        first_frame: the motion's first frame, `motion[:1]`, wherever the frames to drive begin.
-        stitching: network; needed for `config.stitching`.
-        lip: network; needed for `config.normalize_lip`.
-        source_lip_ratio: height / width of the portrait's mouth opening; None where no landmarks are
-            known, and then lips are not normalised.
-        absolute_expression: the motion extractor leaves nothing of a person in the expression, so that for `all` and
-            `exp` every keypoint takes the expression of the motion itself, as lips do. Not in an animal.
+        config: options of driving, resolved by `DrivingConfig.for_mode`.
+        source: keypoints of one portrait, on the device of all results.
+        first_frame: first frame of the motion, `motion[:1]`, even if driving starts later.
+        stitching: network for `config.stitching`.
+        lip: network for `config.normalize_lip`.
+        source_lip_ratio: height / width of the portrait's mouth opening; None without landmarks, lips are then not
+            normalized.
+        absolute_expression: whether expressions are free of identity, so that for `all` and `exp` all keypoints use the
+            expression of the motion itself, as lips do. Ignored for animals.
 
     Raises:
-        ConfigError: `network_missing`, `bad_driving_option` where a region has no keypoints.
-        InputError: `keypoints_mismatch` where portrait and motion differ in number of keypoints.
+        ConfigError: `network_missing`, `bad_driving_option` if a region has no keypoints.
+        InputError: `keypoints_mismatch` if portrait and motion have different numbers of keypoints.
         ModelError: `keypoints_not_finite`.
     """
 
@@ -150,8 +149,8 @@ class PortraitDriver:
         n_keypoints = source.canonical.shape[1]
         lips = _index_mask("lip_indices", config.lip_indices, LIP_INDICES, n_keypoints)
         eyes = _index_mask("eye_indices", config.eye_indices, EYE_INDICES, n_keypoints)
-        none, every = torch.zeros_like(lips), torch.ones_like(lips)
-        following = {"all": every, "exp": every, "lip": lips, "eyes": eyes}.get(config.region, none)
+        none, all_keypoints = torch.zeros_like(lips), torch.ones_like(lips)
+        following = {"all": all_keypoints, "exp": all_keypoints, "lip": lips, "eyes": eyes}.get(config.region, none)
         if config.region in ("lip", "eyes") and not following.any():
             raise _bad_option(
                 "region",
@@ -159,9 +158,10 @@ class PortraitDriver:
                 f"{PUBLISHED_KEYPOINTS} keypoints, or indices",
                 f"name the keypoints in {config.region.rstrip('s')}_indices, or choose another region",
             )
+
         device = self.source_keypoints.device
         self._following = following.to(device)  # keypoints whose expression changes with the motion
-        absolute = every if absolute_expression and lips.any() else lips
+        absolute = all_keypoints if absolute_expression and lips.any() else lips
         self._absolute = (absolute if config.region in ("all", "exp") else none).to(device)
 
         self._rotation = source.rotation
@@ -186,13 +186,13 @@ class PortraitDriver:
 
     @torch.inference_mode()
     def keypoints(self, motion: MotionSequence) -> Tensor:
-        """Keypoints to drive the portrait to.
+        """Compute the driving keypoints of frames.
 
         Args:
-            motion: any frames of the motion.
+            motion: frames of the motion.
 
         Returns:
-            shape (frames, keypoints, 3), float32, on the portrait's device.
+            Driving keypoints, shape (frames, keypoints, 3), float32, on the portrait's device.
         """
         source = self.source_keypoints
         x = self._posed(_Frames(motion, source.device))
@@ -205,7 +205,7 @@ class PortraitDriver:
         return source + (x - source) * self._config.multiplier
 
     def _posed(self, frames: _Frames) -> Tensor:
-        """Keypoints of the source with pose and expression of the frames, shape (frames, keypoints, 3)."""
+        """Compute the source's keypoints with pose and expression of the frames, shape (frames, keypoints, 3)."""
         source = self._source
         rotation = self._rotation
         if self._config.region in ("all", "pose"):
@@ -219,7 +219,7 @@ class PortraitDriver:
 
 
 class _Frames:
-    """A motion's frames on the portrait's device."""
+    """Frames of a motion on the portrait's device."""
 
     def __init__(self, motion: MotionSequence, device: torch.device) -> None:
         self.rotation = motion.rotation.to(device)  # (T, 3, 3)
@@ -229,7 +229,7 @@ class _Frames:
 
 
 def _index_mask(name: str, indices: tuple[int, ...] | None, published: tuple[int, ...], n_keypoints: int) -> Tensor:
-    """Which keypoints are meant, shape (keypoints, 1), bool."""
+    """Return the mask of the keypoints of an index set, shape (keypoints, 1), bool."""
     if indices is None:
         indices = published if n_keypoints == PUBLISHED_KEYPOINTS else ()
     if any(not 0 <= index < n_keypoints for index in indices):
@@ -248,7 +248,7 @@ def _check_pair(source: KeypointInfo, first_frame: MotionSequence) -> None:
         raise InputError(
             "keypoints_mismatch",
             f"motion: found {in_motion} keypoints; expected the portrait's {n_keypoints}: "
-            "take portrait and motion from models with the same keypoints",
+            "use portrait and motion from models with the same keypoints",
         )
 
 

@@ -1,6 +1,6 @@
-"""Motion as a file: one format of this program, and how LivePortrait's are read.
+"""Motion files: reading and writing of joyvasa's format, and reading of LivePortrait's.
 
-A motion file is a safetensors file, so reading one runs nothing. T frames of K keypoints:
+A motion file is a safetensors file, so reading it executes no code. T frames of K keypoints:
 
     tensor       shape      float32
     expression   (T, K, 3)  displacement of each keypoint
@@ -10,9 +10,9 @@ A motion file is a safetensors file, so reading one runs nothing. T frames of K 
     yaw          (T, 1)
     roll         (T, 1)
 
-Its metadata hold texts: `format` = joyvasa-motion, `format_version` = 1, `frames_per_second`, and
-whatever else is known of where the motion comes from, for example `bundle`, `fingerprint`, `seed`
-and `source`. The motion is ready to be played: already smoothed, aligned with its sound.
+The metadata are texts: `format` = joyvasa-motion, `format_version` = 1, `frames_per_second`, and the provenance of the
+motion, for example `bundle`, `fingerprint`, `seed` and `source`. The motion is already smoothed and aligned with its
+sound.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ SUFFIX = ".safetensors"
 TENSORS = tuple(entry.name for entry in fields(MotionSequence) if entry.name != "frames_per_second")
 MAX_BYTES = 1 << 28  # 256 MiB: ten hours at 25 frames per second and 21 keypoints; more is no motion
 MAX_HEADER_BYTES = 1 << 20
-MAX_METADATA = 64  # entries that are kept
+MAX_METADATA = 64  # entries; further ones are dropped
 MAX_RATE = 1000.0  # frames per second
 ZIP_MAGIC = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
 class MotionFile:
-    """A motion and what is known of it.
+    """A motion and its provenance.
 
     Args:
-        motion: the sequence.
+        motion: motion sequence.
         provenance: texts by name, without format, version and rate.
     """
 
@@ -59,12 +59,12 @@ class MotionFile:
 
 
 def serialize_motion(motion: MotionSequence, provenance: Mapping[str, str] | None = None) -> bytes:
-    """The content of a motion file; the same bytes for the same motion and provenance.
+    """Serialize a motion file; equal arguments give equal bytes.
 
-    Written here, as the safetensors package gives the entries of the metadata another order each time.
+    The safetensors package is not used, as it writes metadata in varying order.
 
     Args:
-        motion: to be kept.
+        motion: motion to serialize.
         provenance: texts by name.
     """
     reserved = {"format": FORMAT, "format_version": VERSION, "frames_per_second": repr(float(motion.frames_per_second))}
@@ -76,16 +76,16 @@ def serialize_motion(motion: MotionSequence, provenance: Mapping[str, str] | Non
         header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": offsets}
         data += values.tobytes()
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of eight
+    text += b" " * (-len(text) % 8)  # aligns the tensors to eight bytes
     return len(text).to_bytes(8, "little") + text + data
 
 
 def save_motion(path: str | Path, motion: MotionSequence, provenance: Mapping[str, str] | None = None) -> None:
-    """Writes a motion file; it appears when it is whole.
+    """Write a motion file atomically.
 
     Args:
-        path: of the file, usually ending in `.safetensors`; replaced if it is there.
-        motion: to be kept.
+        path: path of the file, usually ending in `.safetensors`; an existing file is replaced.
+        motion: motion to save.
         provenance: texts by name.
 
     Raises:
@@ -97,10 +97,10 @@ def save_motion(path: str | Path, motion: MotionSequence, provenance: Mapping[st
 
 
 def load_motion(path: str | Path) -> MotionFile:
-    """Reads a motion file, or LivePortrait's `.npz`; which one is seen from its first bytes.
+    """Read a motion file of joyvasa or LivePortrait (`.npz`); the format is detected from the first bytes.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         InputError: `motion_missing`, `motion_unreadable`, `motion_too_large`, `motion_incomplete`, `motion_shape`
@@ -110,14 +110,16 @@ def load_motion(path: str | Path) -> MotionFile:
     content = _read(path)
     if content.startswith(ZIP_MAGIC):
         return MotionFile(MotionSequence.from_arrays(_npz_arrays(path), name=str(path)))
+
     tensors, metadata = _safetensors(content, path)
     if metadata.get("format") != FORMAT or metadata.get("format_version") != VERSION:
-        found = f"{metadata.get('format', 'no format')} {metadata.get('format_version', '')}".strip()
-        raise _unreadable(path, f"its metadata say {found[:80]!r}", f"{FORMAT} {VERSION}")
+        version = f"{metadata.get('format', 'no format')} {metadata.get('format_version', '')}".strip()
+        raise _unreadable(path, f"its metadata say {version[:80]!r}", f"{FORMAT} {VERSION}")
     if missing := [name for name in TENSORS if name not in tensors]:
         raise InputError(
             "motion_incomplete", f"{path}: no {', '.join(missing)}; expected {', '.join(TENSORS)}: save it again"
         )
+
     arrays = {
         "exp": tensors["expression"],
         "t": tensors["translation"],
@@ -126,27 +128,27 @@ def load_motion(path: str | Path) -> MotionFile:
     }
     if any(tensors[name].dtype != torch.float32 for name in TENSORS):
         raise InputError("motion_shape", f"{path}: tensors that are not float32; expected float32: save it again")
-    known = {"format", "format_version", "frames_per_second"}
-    provenance = {name: text for name, text in list(metadata.items())[:MAX_METADATA] if name not in known}
+    reserved = {"format", "format_version", "frames_per_second"}
+    provenance = {name: text for name, text in list(metadata.items())[:MAX_METADATA] if name not in reserved}
     return MotionFile(MotionSequence.from_arrays(arrays, name=str(path)), provenance)
 
 
 def convert_motion(path: str | Path, out: str | Path) -> MotionFile:
-    """Turns a motion file of LivePortrait into one of this program.
+    """Convert a motion file of LivePortrait to the format of joyvasa.
 
-    Taken are `exp`, `scale`, `t`, `R` (or `pitch`, `yaw`, `roll` in degrees) and `fps`, 25 where missing; ratios of
-    lips and eyes are left out, as they follow from the picture and not from the motion.
+    Uses `exp`, `scale`, `t`, `R` (or `pitch`, `yaw`, `roll` in degrees) and `fps`, by default 25; ratios of lips and
+    eyes are dropped, as they describe the picture, not the motion.
 
     Args:
-        path: `.npz` with arrays by LivePortrait's names.
-        out: file to be written.
+        path: `.npz` file with LivePortrait's array names.
+        out: path of the new file.
 
     Returns:
-        What was written.
+        The written motion and provenance.
 
     Raises:
-        InputError: as `load_motion`.
-        OutputError: as `save_motion`.
+        InputError: see `load_motion`.
+        OutputError: see `save_motion`.
     """
     converted = load_motion(path)
     converted = MotionFile(converted.motion, {"source": Path(path).name, **converted.provenance})
@@ -159,7 +161,7 @@ def _read(path: Path) -> bytes:
         raise InputError("motion_missing", f"{path}: no such file: check the path")
     if not path.is_file():
         raise _unreadable(path, "not a regular file", "a motion file")
-    with path.open("rb") as stream:  # an OSError is the caller's: a disk or a network may answer next time
+    with path.open("rb") as stream:  # the caller may retry after an OSError
         content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise _too_large(path, f"more than {MAX_BYTES} bytes")
@@ -167,7 +169,7 @@ def _read(path: Path) -> bytes:
 
 
 def _safetensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file that is wholly in memory."""
+    """Parse a safetensors file in memory; return its tensors and metadata."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -184,15 +186,15 @@ def _safetensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[st
 
 
 def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an archive that belong to a motion; nothing pickled, nothing larger than the limit."""
-    wanted = ("exp", "scale", "t", "R", "pitch", "yaw", "roll", "fps")
+    """Read the arrays of a motion from an archive, without pickles and up to the size limit."""
+    names = ("exp", "scale", "t", "R", "pitch", "yaw", "roll", "fps")
     arrays: dict[str, np.ndarray] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-            if sum(sizes.get(f"{name}.npy", 0) for name in wanted) > MAX_BYTES:
+            if sum(sizes.get(f"{name}.npy", 0) for name in names) > MAX_BYTES:
                 raise _too_large(path, f"arrays of more than {MAX_BYTES} bytes")
-            for name in wanted:
+            for name in names:
                 if f"{name}.npy" in sizes:
                     arrays[name] = _npy_array(archive, f"{name}.npy", sizes[f"{name}.npy"])
     except InputError:
@@ -201,13 +203,14 @@ def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise _unreadable(path, f"cannot be read as a NumPy archive ({reason})", "arrays of numbers") from None
+
     if "fps" in arrays:
         arrays["fps"] = np.array(_rate(arrays["fps"], path))
     return arrays
 
 
 def _npy_array(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
-    """One array; its header is checked against the size first, as NumPy makes room for what a header claims."""
+    """Read an array after checking its header against the size, as NumPy allocates what the header claims."""
     with archive.open(name) as stream:
         version = np.lib.format.read_magic(stream)
         readers: dict[Any, Any] = {

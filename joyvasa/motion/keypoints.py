@@ -1,7 +1,7 @@
-"""Implicit keypoints of a face: canonical points, moved by head pose and expression.
+"""Implicit keypoints of a face: canonical points, transformed by head pose and expression.
 
-Points are row vectors (x, y, z): x to the right, y down, z inward; the crop spans -1 to 1.
-Everything is computed in float32, also under autocast.
+Points are row vectors (x, y, z): x to the right, y down, z inward; the crop spans -1 to 1. All results are computed in
+float32, also under autocast.
 """
 
 from __future__ import annotations
@@ -18,24 +18,22 @@ from torch import Tensor, nn
 from joyvasa.errors import ModelError
 from joyvasa.networks.layers import full_precision
 
-POSE_BINS = 66  # bins of the head pose; bin i stands for 3 i - 97.5 degrees, so they centre on 0
+POSE_BINS = 66  # bins of a head angle; bin i represents 3 i - 97.5 degrees
 DEGREES_PER_BIN = 3.0
 FIRST_BIN_DEGREES = -97.5
-FLAT = 1e-6  # volume of a convex hull without thickness, where its longest side is 1
+FLAT_VOLUME = 1e-6  # maximum volume of a flat convex hull with a longest side of 1
 
 
 @dataclass(frozen=True)
 class KeypointInfo:
-    """What the motion extractor sees in portraits.
+    """Pose, expression and canonical keypoints of portraits, from the motion extractor.
 
     Args:
-        pitch: degrees, shape (batch, 1).
-        yaw: degrees, shape (batch, 1).
-        roll: degrees, shape (batch, 1).
-        translation: shape (batch, 3); z has no effect.
+        pitch, yaw, roll: head angles in degrees, shape (batch, 1).
+        translation: translation of the head, shape (batch, 3); z has no effect.
         expression: displacement of each keypoint, shape (batch, keypoints, 3).
-        scale: shape (batch, 1).
-        canonical: keypoints of the face without pose and expression, shape (batch, keypoints, 3).
+        scale: scale of the head, shape (batch, 1).
+        canonical: keypoints without pose and expression, shape (batch, keypoints, 3).
     """
 
     pitch: Tensor
@@ -48,7 +46,7 @@ class KeypointInfo:
 
     @classmethod
     def from_heads(cls, heads: Mapping[str, Tensor]) -> KeypointInfo:
-        """Reads the raw heads of the motion extractor: pitch, yaw, roll, t, exp, scale, kp."""
+        """Convert the outputs of the motion extractor: pitch, yaw, roll, t, exp, scale, kp."""
         return cls(
             pitch=degrees_from_bins(heads["pitch"]),
             yaw=degrees_from_bins(heads["yaw"]),
@@ -63,7 +61,7 @@ class KeypointInfo:
         return len(self.canonical)
 
     def __getitem__(self, index: slice) -> KeypointInfo:
-        """Some of the portraits."""
+        """Return a slice of the portraits."""
         return KeypointInfo(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
     @property
@@ -72,18 +70,18 @@ class KeypointInfo:
         return head_rotation(self.pitch, self.yaw, self.roll)
 
     def to(self, device: torch.device | str) -> KeypointInfo:
-        """The same on another device."""
+        """Copy to another device."""
         return KeypointInfo(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 def degrees_from_bins(bins: Tensor) -> Tensor:
-    """Expected angle of a distribution over bins.
+    """Compute the expected angle of a distribution over bins.
 
     Args:
-        bins: logits, shape (batch, 66). A tensor of another width holds degrees already.
+        bins: logits, shape (batch, 66); a tensor of another width contains degrees.
 
     Returns:
-        degrees, shape (batch, 1), float32; or the argument itself.
+        Angles in degrees, shape (batch, 1), float32; or the argument itself.
     """
     if bins.shape[1] != POSE_BINS:
         return bins
@@ -93,15 +91,15 @@ def degrees_from_bins(bins: Tensor) -> Tensor:
 
 
 def head_rotation(pitch: Tensor, yaw: Tensor, roll: Tensor) -> Tensor:
-    """Rotation of row vectors, `points @ R`: about x by pitch, then y by yaw, then z by roll.
+    """Compute the rotation matrix for row vectors (`points @ R`): about x by pitch, then y by yaw, then z by roll.
 
     Args:
-        pitch: degrees, shape (batch, 1).
-        yaw: degrees, shape (batch, 1).
-        roll: degrees, shape (batch, 1).
+        pitch: pitch in degrees, shape (batch, 1).
+        yaw: yaw in degrees, shape (batch, 1).
+        roll: roll in degrees, shape (batch, 1).
 
     Returns:
-        shape (batch, 3, 3), float32.
+        Rotation matrices, shape (batch, 3, 3), float32.
     """
     angles = torch.cat([pitch, yaw, roll], dim=1).float().deg2rad()
     (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(dim=1), angles.sin().unbind(dim=1)
@@ -116,17 +114,17 @@ def head_rotation(pitch: Tensor, yaw: Tensor, roll: Tensor) -> Tensor:
 def pose_keypoints(
     canonical: Tensor, rotation: Tensor, expression: Tensor, scale: Tensor, translation: Tensor
 ) -> Tensor:
-    """Keypoints of a face with a pose and an expression; each batch may be 1.
+    """Apply pose and expression to canonical keypoints; batches broadcast.
 
     Args:
-        canonical: shape (batch, keypoints, 3).
-        rotation: of `head_rotation`, shape (batch, 3, 3).
-        expression: shape (batch, keypoints, 3).
-        scale: shape (batch, 1).
-        translation: shape (batch, 3); z has no effect.
+        canonical: canonical keypoints, shape (batch, keypoints, 3).
+        rotation: rotation matrices from `head_rotation`, shape (batch, 3, 3).
+        expression: displacement of each keypoint, shape (batch, keypoints, 3).
+        scale: scale of the head, shape (batch, 1).
+        translation: translation of the head, shape (batch, 3); z has no effect.
 
     Returns:
-        shape (batch, keypoints, 3), float32.
+        Keypoints, shape (batch, keypoints, 3), float32.
     """
     with full_precision(canonical):
         keypoints = scale[:, :, None] * (canonical @ rotation + expression)
@@ -134,20 +132,20 @@ def pose_keypoints(
 
 
 def transform_keypoints(info: KeypointInfo) -> Tensor:
-    """Keypoints of the portraits as they are, shape (batch, keypoints, 3)."""
+    """Compute the keypoints of portraits in their own pose and expression, shape (batch, keypoints, 3)."""
     return pose_keypoints(info.canonical, info.rotation, info.expression, info.scale, info.translation)
 
 
 def stitch_keypoints(network: nn.Module, source: Tensor, driving: Tensor) -> Tensor:
-    """Driving keypoints, corrected so that the face still fits the shoulders of the source.
+    """Correct driving keypoints so that the face fits the shoulders of the source.
 
     Args:
-        network: `stitching`.
-        source: shape (batch or 1, keypoints, 3).
-        driving: shape (batch, keypoints, 3).
+        network: network `stitching`.
+        source: source keypoints, shape (batch or 1, keypoints, 3).
+        driving: driving keypoints, shape (batch, keypoints, 3).
 
     Returns:
-        shape (batch, keypoints, 3).
+        Corrected driving keypoints, shape (batch, keypoints, 3).
     """
     with full_precision(driving):
         delta = network(torch.cat([source.expand_as(driving).flatten(1), driving.flatten(1)], dim=1))
@@ -156,33 +154,32 @@ def stitch_keypoints(network: nn.Module, source: Tensor, driving: Tensor) -> Ten
 
 
 def retargeting_delta(network: nn.Module, keypoints: Tensor, ratios: Tensor) -> Tensor:
-    """The change of keypoints that opens or closes lips or eyes to a wanted degree.
+    """Compute the displacement of keypoints that opens or closes lips or eyes to a target ratio.
 
     Args:
-        network: `lip` or `eye`.
-        keypoints: of the source, shape (batch, keypoints, 3).
+        network: network `lip` or `eye`.
+        keypoints: source keypoints, shape (batch, keypoints, 3).
         ratios: height / width of the opening: source and target for lips, shape (batch, 2); left and
             right of the source and target for eyes, shape (batch, 3).
 
     Returns:
-        to be added to keypoints, shape (batch, keypoints, 3).
+        Displacement of the keypoints, shape (batch, keypoints, 3).
     """
     with full_precision(keypoints):
         return network(torch.cat([keypoints.flatten(1), ratios], dim=1)).unflatten(1, (-1, 3))
 
 
 def motion_multiplier(source_keypoints: Tensor, first_keypoints: Tensor) -> float:
-    """How much larger the portrait's face is than the driving one.
+    """Compute the ratio of the size of the portrait's face to that of the driving face.
 
-    JoyVASA's measure: the square root of the volume of the convex hull of the keypoints.
+    As in JoyVASA, the size is the square root of the volume of the convex hull of the keypoints.
 
     Args:
-        source_keypoints: shape (1, keypoints, 3).
-        first_keypoints: of the motion's first frame, shape (1, keypoints, 3).
+        source_keypoints: keypoints of the portrait, shape (1, keypoints, 3).
+        first_keypoints: keypoints of the first frame of the motion, shape (1, keypoints, 3).
 
     Returns:
-        The ratio of the two sizes; 1 where one of the hulls is flat (fewer than four keypoints, or all
-        in one plane), as nothing can be measured then and the motion keeps its own size.
+        The ratio of the sizes; 1 if one of the hulls is flat (fewer than four keypoints, or all in one plane).
 
     Raises:
         ModelError: `keypoints_not_finite`.
@@ -192,8 +189,8 @@ def motion_multiplier(source_keypoints: Tensor, first_keypoints: Tensor) -> floa
 
 
 def _hull_volume(keypoints: Tensor) -> float:
-    """Volume of the convex hull of keypoints (1, keypoints, 3); 0 where it is flat."""
-    from scipy.spatial import ConvexHull, QhullError  # heavy: only where it is used
+    """Return the volume of the convex hull of keypoints (1, keypoints, 3); 0 if it is flat."""
+    from scipy.spatial import ConvexHull, QhullError  # slow to import
 
     points = keypoints[0].double().cpu().numpy()
     if not np.isfinite(points).all():
@@ -206,5 +203,5 @@ def _hull_volume(keypoints: Tensor) -> float:
         volume = float(ConvexHull(points).volume)
     except QhullError:
         return 0.0
-    # A plane that is not parallel to an axis is flat up to the rounding of float32.
-    return volume if volume > FLAT * np.ptp(points, axis=0).max() ** 3 else 0.0
+    # The hull of a plane that is not parallel to an axis has a small volume due to float32 rounding.
+    return volume if volume > FLAT_VOLUME * np.ptp(points, axis=0).max() ** 3 else 0.0

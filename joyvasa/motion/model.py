@@ -1,4 +1,4 @@
-"""The interface of a motion model: sound in, motion out, window by window. README.md says how to add one."""
+"""Interface of motion models: sound in, motion out, window by window. README.md explains how to add one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from joyvasa.networks.motion_sizes import MotionSizes
 
 @runtime_checkable
 class MotionModel(Protocol):
-    """A network that turns windows of sound into windows of motion, for many records at once.
+    """A network that converts windows of sound to windows of motion, for many records at once.
 
-    Shapes below: B records, n frames per window, P previous frames, D coefficients, dim numbers per frame of encoded
-    sound, which the model alone interprets. Both methods are called without gradients.
+    Shapes: B records, n frames per window, P previous frames, D coefficients, dim features per frame of encoded sound,
+    which only the model interprets. Both methods are called without gradients.
     """
 
     @property
@@ -50,21 +50,21 @@ class MotionModel(Protocol):
         flexibility: float,
         dynamic_threshold: tuple[float, float, float] | None,
     ) -> Tensor:
-        """Sample the motion of one window. A model ignores the options that it has no use for.
+        """Sample the motion of one window. A model may ignore options that do not apply to it.
 
         Args:
             audio: features of the window, shape (B, n, dim).
-            prev_motion: result for the end of the previous window, shape (B, P, D); None in the first window.
+            prev_motion: last frames of the previous window, shape (B, P, D); None in the first window.
             prev_audio: features of the same frames, shape (B, P, dim); None in the first window.
-            noise: standard normal start, the same in all windows of a record, shape (B, n, D).
-            cfg_scale: guidance of each record.
-            generator: random generator of each record, for all noise but the start.
-            sampler: sampler of diffusion, see `SamplingConfig`.
-            steps: number of diffusion steps, likewise; None for as many as in training.
-            flexibility: amount of ancestral noise, likewise.
-            dynamic_threshold: quantile and bounds of predictions, likewise.
+            noise: initial noise, standard normal, the same in all windows of a record, shape (B, n, D).
+            cfg_scale: guidance scale of each record.
+            generator: random generator of each record, for all further noise.
+            sampler: diffusion sampler, see `SamplingConfig`.
+            steps: number of diffusion steps; None for as many as in training.
+            flexibility: amount of ancestral noise.
+            dynamic_threshold: quantile and bounds of predictions.
 
         Returns:
-            Coefficients in the scale of the bundle's motion template, shape (B, n, D), float32.
+            Coefficients in the scale of the motion template, shape (B, n, D), float32.
         """
         ...

@@ -1,7 +1,7 @@
-"""From sound to motion: many recordings of any length through the motion model, window by window.
+"""Sampling of motion from sound, for many recordings of any length, window by window.
 
-Encoding sound and drawing motion are two steps, so that a recording is encoded once however many
-motions are drawn for it. Joined by a lazy iterator, they hold a few windows at a time.
+Encoding sound and sampling motion are separate steps, so that a recording is encoded once for several motions. They are
+connected by a lazy iterator and hold a few windows at a time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from joyvasa.networks.motion_sizes import MotionSizes
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How motion is drawn.
+    """Options of motion sampling.
 
     Raises:
         ConfigError: `sampling_config`.
@@ -41,19 +41,19 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         if self.sampler not in ("ancestral", "ddim"):
-            self._refuse("sampler", "ancestral or ddim")
+            self._reject("sampler", "ancestral or ddim")
         if self.steps is not None and self.steps < 1:
-            self._refuse("steps", "at least 1")
+            self._reject("steps", "at least 1")
         if not 0 <= self.flexibility <= 1:
-            self._refuse("flexibility", "0 to 1")
+            self._reject("flexibility", "0 to 1")
         if self.dynamic_threshold is not None:
-            ratio, least, most = self.dynamic_threshold
-            if not (0 < ratio <= 1 and 0 < least <= most):
-                self._refuse("dynamic_threshold", "a quantile in 0 to 1, then the least and the largest bound")
+            quantile, lower, upper = self.dynamic_threshold
+            if not (0 < quantile <= 1 and 0 < lower <= upper):
+                self._reject("dynamic_threshold", "a quantile in 0 to 1, then the minimum and the maximum bound")
         if self.timing not in ("aligned", "reference"):
-            self._refuse("timing", "aligned or reference")
+            self._reject("timing", "aligned or reference")
 
-    def _refuse(self, name: str, expected: str) -> None:
+    def _reject(self, name: str, expected: str) -> None:
         raise ConfigError(
             "sampling_config", f"sampling: {name} is {getattr(self, name)!r}; expected {expected}: correct it"
         )
@@ -61,13 +61,13 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class Recording:
-    """Encoded sound to be turned into motion.
+    """Encoded sound from which motion is sampled.
 
     Args:
-        plan: its windows.
-        features: of `speech_windows` for that plan, in order, each of shape (n, dim); read as they are needed.
-        generator: its own; the result then does not depend on what else is in the batch.
-        cfg_scale: in the place of the configuration's.
+        plan: plan of its windows.
+        features: output of `encode_recording` for that plan, in order, shape (n, dim); read lazily.
+        generator: random generator of this recording, so that the result does not depend on the rest of the batch.
+        cfg_scale: overrides the guidance of the configuration; None does not.
     """
 
     plan: WindowPlan
@@ -84,20 +84,20 @@ def encode_recording(
     windows_per_call: int = 1,
     device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
-    """Encodes a recording window by window; holds `windows_per_call` of them.
+    """Encode a recording window by window; holds `windows_per_call` windows.
 
     Args:
         model: motion model, on `device`.
-        blocks: the recording in order, each of shape (n,), float32 mono at the model's sample rate.
-        plan: for exactly this recording.
-        windows_per_call: encoded at once.
+        blocks: consecutive blocks of the recording, shape (n,), float32 mono at the model's sample rate.
+        plan: plan of this recording.
+        windows_per_call: number of windows encoded at once.
         device: device of the model.
 
     Yields:
-        features of each window, shape (n, dim), on the device.
+        Features of each window, shape (n, dim), on the device.
 
     Raises:
-        InputError: `audio_length_changed`, and what reading the blocks raises.
+        InputError: `audio_length_changed`, or raised by reading the blocks.
     """
     yield from encode_windows(model, iterate_windows(blocks, plan), windows_per_call=windows_per_call, device=device)
 
@@ -110,16 +110,16 @@ def encode_windows(
     windows_per_call: int = 1,
     device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
-    """Encodes windows of any recordings, in order.
+    """Encode windows of any recordings, in order.
 
     Args:
         model: motion model, on `device`.
-        windows: each of shape (samples_per_window,), float32.
-        windows_per_call: encoded at once.
+        windows: windows of shape (samples_per_window,), float32.
+        windows_per_call: number of windows encoded at once.
         device: device of the model.
 
     Yields:
-        features of each window, shape (n, dim), on the device.
+        Features of each window, shape (n, dim), on the device.
     """
     windows = iter(windows)
     while batch := list(islice(windows, windows_per_call)):
@@ -136,34 +136,34 @@ def sample_motion(
     device: torch.device | str = "cpu",
     on_window: Callable[[int, int], object] | None = None,
 ) -> list[MotionSequence]:
-    """Motion for recordings of any lengths, in one batch that shrinks as they end.
+    """Sample motion for recordings of any lengths, in one batch that shrinks as they end.
 
-    For the first window the model gets nothing of what came before, for later ones the last frames and audio features
-    of the window before; all windows of a recording start from the same noise. In memory are one window of each
-    recording and the motion itself.
+    From the second window on, the model receives the last frames and audio features of the previous window; all windows
+    of a recording start from the same noise. One window of each recording and the motion are held in memory.
 
     Args:
         model: motion model, on `device`.
-        recordings: their features and generators are used up.
-        template: template of the model's bundle.
-        config: None for the defaults.
+        recordings: encoded recordings; their features and generators are consumed.
+        template: motion template of the model bundle.
+        config: options of sampling; None for the defaults.
         device: device of the model.
-        on_window: called after each round with the windows done and the windows in total, of all recordings.
+        on_window: called after each step with the number of sampled windows and the total, over all recordings.
 
     Returns:
-        for each recording its motion, not smoothed.
+        Motion of each recording, not smoothed.
 
     Raises:
-        InputError: what reading the features raises.
+        InputError: raised by reading the features.
         ConfigError: `diffusion_steps`.
         ModelError: `template_mismatch`.
     """
     config = config or SamplingConfig()
     sizes = model.sizes
-    first_seen = sizes.frames_per_window - sizes.previous_frames  # of the frames that the next window sees
+    first_context = sizes.frames_per_window - sizes.previous_frames  # first frame passed to the next window
     runs = [_Run(recording, sizes, config, device) for recording in recordings]
     n_windows = sum(run.plan.n_windows for run in runs)
     n_done = 0
+
     while active := [run for run in runs if len(run.motion) < run.plan.n_windows]:
         audio = torch.stack([next(run.windows).to(device) for run in active])  # (B, n, dim)
         started = n_done > 0
@@ -181,18 +181,19 @@ def sample_motion(
         )  # (B, n, D)
         for run, window_motion, window_audio in zip(active, motion, audio, strict=True):
             run.motion.append(window_motion.cpu())
-            run.last_motion = window_motion[first_seen:].clone()
-            run.last_audio = window_audio[first_seen:].clone()  # a view would hold the whole batch
+            run.last_motion = window_motion[first_context:].clone()
+            run.last_audio = window_audio[first_context:].clone()  # a view would keep the whole batch alive
         n_done += len(active)
         if on_window:
             on_window(n_done, n_windows)
-    return [template.denormalize(run.kept_motion, sizes.frames_per_second) for run in runs]
+
+    return [template.denormalize(run.used_motion, sizes.frames_per_second) for run in runs]
 
 
 class _Run:
-    """A recording on its way through the windows."""
+    """Sampling state of one recording."""
 
-    last_motion: Tensor  # (P, D), of the window before
+    last_motion: Tensor  # (P, D), end of the previous window
     last_audio: Tensor  # (P, dim)
 
     def __init__(
@@ -211,6 +212,6 @@ class _Run:
         self.motion: list[Tensor] = []  # (n, D) for each window
 
     @property
-    def kept_motion(self) -> Tensor:
-        """Shape (frames, D)."""
+    def used_motion(self) -> Tensor:
+        """Motion of the recording without its padding, shape (frames, D)."""
         return torch.cat(self.motion)[self.plan.first_frame :][: self.plan.n_frames]

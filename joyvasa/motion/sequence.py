@@ -1,4 +1,4 @@
-"""Face motion: a sequence of poses and expressions, and the statistics that scale the network's output to it."""
+"""Sequences of poses and expressions, and the template that scales network outputs to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from joyvasa.errors import InputError, ModelError
 from joyvasa.motion.keypoints import head_rotation
 
-# The pose in a vector of the motion generator, after the expression: name and how many numbers.
+# Pose in a coefficient vector of the motion generator, after the expression: name and number of values.
 POSE_LAYOUT = {"scale": 1, "t": 3, "pitch": 1, "yaw": 1, "roll": 1}
 POSE_SIZE = sum(POSE_LAYOUT.values())
 
@@ -24,12 +24,10 @@ class MotionSequence:
 
     Args:
         expression: displacement of each keypoint, shape (T, K, 3).
-        scale: shape (T, 1).
-        translation: shape (T, 3).
-        pitch: degrees, shape (T, 1).
-        yaw: degrees, shape (T, 1).
-        roll: degrees, shape (T, 1).
-        frames_per_second: of the sequence.
+        scale: scale of the head, shape (T, 1).
+        translation: translation of the head, shape (T, 3).
+        pitch, yaw, roll: head angles in degrees, shape (T, 1).
+        frames_per_second: frame rate.
     """
 
     expression: Tensor
@@ -44,7 +42,7 @@ class MotionSequence:
         return len(self.expression)
 
     def __getitem__(self, frames: slice) -> MotionSequence:
-        """Some of the frames."""
+        """Return a slice of the frames."""
         tensors = {field.name: getattr(self, field.name)[frames] for field in fields(self)[:-1]}
         return MotionSequence(**tensors, frames_per_second=self.frames_per_second)
 
@@ -60,7 +58,7 @@ class MotionSequence:
 
     @classmethod
     def from_pose(cls, expression: Tensor, pose: Tensor, frames_per_second: float = 25.0) -> MotionSequence:
-        """The sequence of an expression (T, K, 3) and a pose as `MotionSequence.pose` gives it."""
+        """Build a sequence from an expression (T, K, 3) and a pose (T, 7) in the order of `MotionSequence.pose`."""
         scale, translation, pitch, yaw, roll = pose.float().split(list(POSE_LAYOUT.values()), dim=1)
         return cls(
             expression=expression.float(),
@@ -74,42 +72,45 @@ class MotionSequence:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], *, name: str = "motion") -> MotionSequence:
-        """Read the arrays of a LivePortrait motion file, which has `R`, or angles, or both.
+        """Build a sequence from the arrays of a LivePortrait motion file, which has `R`, angles or both.
 
         Args:
             arrays: exp (T, K, 3) or (T, 3 K), scale (T,), t (T, 3), then R (T, 3, 3) or pitch, yaw and roll (T,) in
-                degrees, and fps, 25 where missing. Further axes of length one do not matter.
-            name: of the file, for messages.
+                degrees, and optionally fps, by default 25. Additional axes of length one are ignored.
+            name: name of the file for error messages.
 
         Raises:
             InputError: `motion_incomplete`, `motion_shape` or `motion_not_finite`.
         """
         angles = ("pitch", "yaw", "roll")
-        turned = all(angle in arrays for angle in angles)
-        needed = ("exp", "scale", "t", *(angles if turned else ("R",)))
+        has_angles = all(angle in arrays for angle in angles)
+        needed = ("exp", "scale", "t", *(angles if has_angles else ("R",)))
         if missing := [key for key in needed if key not in arrays]:
             raise InputError(
                 "motion_incomplete",
                 f"{name}: no {', '.join(missing)} (found: {', '.join(sorted(arrays)) or 'nothing'}); expected exp, "
                 "scale, t, and R or pitch, yaw, roll: use a motion file of this program or of LivePortrait",
             )
+
         tensors = {key: torch.as_tensor(np.asarray(arrays[key]), dtype=torch.float32) for key in needed}
         n_frames = tensors["exp"].shape[0] if tensors["exp"].ndim else 0
         sizes = {"scale": 1, "t": 3, "R": 9, "pitch": 1, "yaw": 1, "roll": 1}
         for key, tensor in tensors.items():
-            wanted = f"{n_frames} frames of {sizes.get(key, '3 K')} numbers" if n_frames else "at least one frame"
+            expected = f"{n_frames} frames of {sizes.get(key, '3 K')} numbers" if n_frames else "at least one frame"
             size = tensor.numel() // n_frames if n_frames else 0
             whole = size > 0 and tensor.shape[0] == n_frames
             if not whole or (size % 3 if key == "exp" else size != sizes[key]):
                 raise InputError(
-                    "motion_shape", f"{name}: {key} has shape {tuple(tensor.shape)}; expected {wanted}: export it again"
+                    "motion_shape",
+                    f"{name}: {key} has shape {tuple(tensor.shape)}; expected {expected}: export it again",
                 )
             if not tensor.isfinite().all():
                 raise InputError(
                     "motion_not_finite",
                     f"{name}: {key} holds NaN or infinity; expected finite numbers: export it again",
                 )
-        if not turned:
+
+        if not has_angles:
             rotation = tensors["R"].reshape(n_frames, 3, 3)
             tensors |= dict(zip(angles, head_angles(rotation), strict=True))
         return cls(
@@ -125,13 +126,13 @@ class MotionSequence:
 
 @dataclass(frozen=True, kw_only=True)
 class MotionTemplate:
-    """Statistics of the training motion; float64, so that scaling adds no rounding of its own.
+    """Statistics of the training motion; float64, so that scaling adds no rounding error.
 
     Args:
-        expression_mean: shape (3 K,).
-        expression_std: shape (3 K,).
-        pose_min: of scale, translation, pitch, yaw and roll, shape (7,).
-        pose_max: likewise.
+        expression_mean: mean of the expression, shape (3 K,).
+        expression_std: standard deviation of the expression, shape (3 K,).
+        pose_min: minima of scale, translation, pitch, yaw and roll, shape (7,).
+        pose_max: maxima of the same, shape (7,).
     """
 
     expression_mean: Tensor
@@ -141,10 +142,10 @@ class MotionTemplate:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> MotionTemplate:
-        """Reads the arrays of JoyVASA's template: mean_exp, std_exp, and min_* and max_* of the pose.
+        """Build a template from the arrays of JoyVASA's file: mean_exp, std_exp, and min_* and max_* of the pose.
 
         Args:
-            arrays: other entries are ignored.
+            arrays: arrays by name; other entries are ignored.
 
         Raises:
             ModelError: `template_invalid`.
@@ -157,12 +158,13 @@ class MotionTemplate:
                     f"motion template: no {key} (found: {', '.join(sorted(arrays)) or 'nothing'}): use the template "
                     "that belongs to the motion generator",
                 )
+
             values = torch.as_tensor(np.asarray(arrays[key]), dtype=torch.float64).flatten()
             fits = len(values) % 3 == 0 if size is None else len(values) == size
             if not len(values) or not fits or not values.isfinite().all():
                 raise ModelError(
                     "template_invalid",
-                    f"motion template: {key} holds {len(values)} numbers; expected {size or 'three a keypoint'}, all "
+                    f"motion template: {key} holds {len(values)} numbers; expected {size or 'three per keypoint'}, all "
                     "finite: use the template that belongs to the motion generator",
                 )
             return values
@@ -176,12 +178,12 @@ class MotionTemplate:
         )
 
     def denormalize(self, coefficients: Tensor, frames_per_second: float = 25.0) -> MotionSequence:
-        """Motion from the output of the motion generator.
+        """Convert the output of the motion generator to a sequence.
 
         Args:
-            coefficients: shape (T, D): expression 3 K (standardised), scale, translation 3, pitch, yaw, roll (0 to 1
-                between their least and largest value); what follows is ignored.
-            frames_per_second: of the result.
+            coefficients: shape (T, D): expression 3 K (standardized), scale, translation 3, pitch, yaw, roll (scaled to
+                0 to 1 within their range); further coefficients are ignored.
+            frames_per_second: frame rate of the sequence.
 
         Raises:
             ModelError: `template_mismatch` if D is smaller than 3 K + 7.
@@ -190,8 +192,8 @@ class MotionTemplate:
         if coefficients.shape[1] < size + POSE_SIZE:
             raise ModelError(
                 "template_mismatch",
-                f"motion generator: {coefficients.shape[1]} numbers a frame; expected at least {size + POSE_SIZE} for "
-                f"a template of {size // 3} keypoints: take network and template from the same bundle",
+                f"motion generator: {coefficients.shape[1]} numbers per frame; expected at least {size + POSE_SIZE} "
+                f"for a template of {size // 3} keypoints: use network and template of the same bundle",
             )
         values = coefficients.detach().cpu().double()
         expression = values[:, :size] * self.expression_std + self.expression_mean
@@ -200,13 +202,13 @@ class MotionTemplate:
 
 
 def head_angles(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pitch, yaw and roll of which `head_rotation` makes these rotations.
+    """Compute pitch, yaw and roll of rotations, the inverse of `head_rotation`.
 
     Args:
-        rotation: shape (T, 3, 3), for row vectors.
+        rotation: rotation matrices for row vectors, shape (T, 3, 3).
 
     Returns:
-        degrees, each of shape (T, 1); yaw within -90 and 90.
+        Angles in degrees, shape (T, 1) each; yaw within -90 and 90.
     """
     yaw = torch.asin(-rotation[:, 0, 2].clamp(-1, 1))
     pitch = torch.atan2(rotation[:, 1, 2], rotation[:, 2, 2])

@@ -1,4 +1,4 @@
-"""Smoothing of motion along time."""
+"""Smoothing of motion over time."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ SmoothingMethod = Literal["none", "ema", "median", "mean", "kalman"]
 
 @dataclass(frozen=True)
 class SmoothingConfig:
-    """What is smoothed how; the defaults are JoyVASA's, for `kalman` LivePortrait's.
+    """Options of smoothing; the defaults are JoyVASA's, and LivePortrait's for `kalman`.
 
-    `ema`, `median` and `mean` act on the pose (scale, translation, pitch, yaw, roll) and leave the
-    expression, which carries the speech. `kalman` acts on the expression too, as LivePortrait's
-    does: its gain is close to one, so it takes away jitter and keeps lip closures. The rotation
-    always follows from the smoothed angles.
+    `ema`, `median` and `mean` smooth the pose (scale, translation, pitch, yaw, roll) but not the expression, which
+    carries the speech. `kalman` also smooths the expression, as in LivePortrait: its gain is close to one, so it
+    removes jitter and preserves lip closures. The rotation is computed from the smoothed angles.
 
     Raises:
         ConfigError: `smoothing_config`.
@@ -43,15 +42,15 @@ class SmoothingConfig:
             "kalman_process_variance": (self.kalman_process_variance > 0, "above 0"),
             "kalman_observation_variance": (self.kalman_observation_variance > 0, "above 0"),
         }
-        for name, (fine, expected) in checks.items():
-            if not fine:
+        for name, (valid, expected) in checks.items():
+            if not valid:
                 raise ConfigError(
                     "smoothing_config", f"smoothing: {name} is {getattr(self, name)!r}; expected {expected}: correct it"
                 )
 
 
 def smooth_motion(motion: MotionSequence, config: SmoothingConfig) -> MotionSequence:
-    """The motion, smoothed; see `SmoothingConfig` for what is left as it is."""
+    """Smooth a motion as described in `SmoothingConfig`."""
     if config.method == "none" or not len(motion):
         return motion
     pose, expression = motion.pose.numpy().astype(np.float64), motion.expression
@@ -69,11 +68,11 @@ def smooth_motion(motion: MotionSequence, config: SmoothingConfig) -> MotionSequ
 
 
 def moving_average(values: np.ndarray, weight: float) -> np.ndarray:
-    """Exponential moving average y_t = weight x_t + (1 - weight) y_(t-1), starting with the first frame.
+    """Compute the exponential moving average y_t = weight x_t + (1 - weight) y_(t-1), with y_0 = x_0.
 
     Args:
-        values: shape (T, ...), float64.
-        weight: of a new frame.
+        values: series, shape (T, ...), float64.
+        weight: weight of the current frame.
     """
     from scipy.signal import lfilter
 
@@ -82,31 +81,30 @@ def moving_average(values: np.ndarray, weight: float) -> np.ndarray:
 
 
 def trailing_median(values: np.ndarray, n_frames: int) -> np.ndarray:
-    """Median of each frame (T, ...) and the `n_frames - 1` before it, fewer at the start."""
+    """Compute the median of each frame (T, ...) and the `n_frames - 1` before it, fewer at the start."""
     return np.nanmedian(_trailing(values, n_frames), axis=-1)
 
 
 def trailing_mean(values: np.ndarray, n_frames: int) -> np.ndarray:
-    """Mean of each frame (T, ...) and the `n_frames - 1` before it, fewer at the start."""
+    """Compute the mean of each frame (T, ...) and the `n_frames - 1` before it, fewer at the start."""
     return np.nanmean(_trailing(values, n_frames), axis=-1)
 
 
 def _trailing(values: np.ndarray, n_frames: int) -> np.ndarray:
-    """Each frame with those before it along a last axis, NaN before the start; shape (T, ..., n_frames)."""
+    """Return the window of each frame along a new last axis, NaN before the start, shape (T, ..., n_frames)."""
     missing = np.full((n_frames - 1, *values.shape[1:]), np.nan)
     return np.lib.stride_tricks.sliding_window_view(np.concatenate([missing, values]), n_frames, axis=0)
 
 
 def kalman_smooth(values: np.ndarray, process_variance: float, observation_variance: float) -> np.ndarray:
-    """Kalman smoother of a random walk seen in noise (Rauch, Tung and Striebel 1965).
+    """Apply the Kalman smoother of a random walk with observation noise (Rauch, Tung and Striebel 1965).
 
-    All coordinates share one scalar variance, so the gains are numbers. It starts from the first
-    frame with variance 1.
+    All coordinates share a scalar variance, so gains are scalars. The initial state is the first frame with variance 1.
 
     Args:
-        values: shape (T, ...), float64.
-        process_variance: of a step of the walk.
-        observation_variance: of the noise.
+        values: series, shape (T, ...), float64.
+        process_variance: variance of a step of the walk.
+        observation_variance: variance of the noise.
     """
     filtered, variances = np.empty_like(values), np.empty(len(values))
     mean, variance = values[0], 1.0
@@ -115,6 +113,7 @@ def kalman_smooth(values: np.ndarray, process_variance: float, observation_varia
         mean = mean + gain * (observed - mean)
         filtered[frame], variances[frame] = mean, (1 - gain) * variance
         variance = variances[frame] + process_variance
+
     smoothed = filtered.copy()
     for frame in range(len(values) - 2, -1, -1):
         gain = variances[frame] / (variances[frame] + process_variance)

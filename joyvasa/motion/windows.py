@@ -1,4 +1,4 @@
-"""How a recording is cut into the windows that the motion model takes, and what of their motion is kept."""
+"""Windows of a recording for the motion model, and the frames of their motion that are used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from joyvasa.networks.motion_sizes import MotionSizes
 
 Timing = Literal["aligned", "reference"]
 
-# Silence that JoyVASA puts before and after a recording: two frames and one frame at 16 kHz and 25 Hz.
+# JoyVASA's silence before and after a recording: two frames and one frame at 16 kHz and 25 Hz.
 PADDING_SAMPLES = (1280, 640)
 
 
@@ -21,17 +21,17 @@ PADDING_SAMPLES = (1280, 640)
 class WindowPlan:
     """Windows of one recording. All sample counts are at the sample rate of the motion model.
 
-    The windows follow each other without gap or overlap, begin with `padding_samples[0]` of
-    silence, and silence fills the last one.
+    The windows are contiguous. The first one starts with `padding_samples[0]` of silence, and the last one is padded
+    with silence.
     """
 
-    n_samples: int  # of the recording
+    n_samples: int  # length of the recording
     padding_samples: tuple[int, int]  # silence before and after the recording
     samples_per_window: int
     frames_per_window: int
     n_windows: int
-    first_frame: int  # of the motion of all windows; what lies before is dropped
-    n_frames: int  # that are kept
+    first_frame: int  # first used frame of the motion of all windows
+    n_frames: int  # number of used frames
 
 
 def plan_windows(
@@ -41,15 +41,15 @@ def plan_windows(
     padding_samples: tuple[int, int] = PADDING_SAMPLES,
     timing: Timing = "aligned",
 ) -> WindowPlan:
-    """Plans the windows of a recording.
+    """Plan the windows of a recording.
 
     Args:
         n_samples: length of the recording at the sample rate of the motion model.
         sizes: sizes of the motion model; None for those of the published weights.
-        padding_samples: silence before and after the recording that the weights were made for.
-        timing: `aligned` drops the frames of the silence in front and keeps ceil(duration * frames_per_second)
-            frames, so motion and sound are in step and equally long. `reference` keeps what JoyVASA keeps: with
-            its padding, motion comes two frames late and lasts up to three frames longer.
+        padding_samples: silence before and after the recording that the weights were trained with.
+        timing: `aligned` drops the frames of the leading silence and uses ceil(duration * frames_per_second) frames, so
+            motion and sound are in sync and have the same length. `reference` uses the same frames as JoyVASA: with its
+            padding, the motion is two frames late and up to three frames longer.
 
     Raises:
         InputError: `audio_empty`.
@@ -60,12 +60,13 @@ def plan_windows(
     sizes = sizes or MotionSizes()
     rate, window = sizes.sample_rate, sizes.frames_per_window
     if rate % sizes.frames_per_second:
-        raise _bad(f"{sizes.frames_per_second} frames per second", f"a divisor of the sample rate {rate}")
+        raise _config_error(f"{sizes.frames_per_second} frames per second", f"a divisor of the sample rate {rate}")
+
     samples_per_frame = rate // sizes.frames_per_second
     lead, tail = padding_samples
     if timing == "aligned":
         if lead % samples_per_frame:
-            raise _bad(
+            raise _config_error(
                 f"padding of {lead} samples", f"a multiple of {samples_per_frame}, one frame, for aligned timing"
             )
         first_frame = lead // samples_per_frame
@@ -74,10 +75,11 @@ def plan_windows(
     elif timing == "reference":
         first_frame = 0
         n_windows = max(1, -(-((n_samples + lead + tail) // samples_per_frame) // window))
-        # Frames in which the recording or its padding still sounds; a frame cut off at the end counts not.
+        # Complete frames of the recording and its padding; a partial last frame is not counted.
         n_frames = min(n_windows * window, (n_samples + lead + tail) // samples_per_frame)
     else:
-        raise _bad(f"timing {timing!r}", "aligned or reference")
+        raise _config_error(f"timing {timing!r}", "aligned or reference")
+
     return WindowPlan(
         n_samples=n_samples,
         padding_samples=padding_samples,
@@ -90,39 +92,40 @@ def plan_windows(
 
 
 def iterate_windows(blocks: Iterable[np.ndarray], plan: WindowPlan) -> Iterator[np.ndarray]:
-    """Cuts a recording into windows; holds one of them and one block.
+    """Split a recording into windows; holds one window and one block.
 
     Args:
-        blocks: the recording in order, each of shape (n,), any n, float32 mono in [-1, 1].
-        plan: for exactly this recording.
+        blocks: consecutive blocks of the recording, shape (n,) with any n, float32 mono in [-1, 1].
+        plan: plan of this recording.
 
     Yields:
-        windows of shape (samples_per_window,), float32; the last one when the recording has ended.
+        Windows of shape (samples_per_window,), float32; the last one after the end of the recording.
 
     Raises:
-        InputError: `audio_length_changed` if the recording has not `plan.n_samples` samples.
+        InputError: `audio_length_changed` if the recording does not have `plan.n_samples` samples.
     """
     window, filled = np.zeros(plan.samples_per_window, np.float32), 0
-    n_given = 0
+    n_yielded = 0
     for block in _padded(blocks, plan):
         while len(block):
             if filled == len(window):
-                if n_given == plan.n_windows - 1:
-                    break  # less than a frame of sound, or padding, that the plan cuts off
+                if n_yielded == plan.n_windows - 1:
+                    break  # less than a frame of sound or padding beyond the plan
                 yield window
                 window, filled = np.zeros_like(window), 0
-                n_given += 1
+                n_yielded += 1
             part = block[: len(window) - filled]
             window[filled : filled + len(part)] = part
             filled += len(part)
             block = block[len(part) :]
-    for _ in range(n_given, plan.n_windows):
+
+    for _ in range(n_yielded, plan.n_windows):
         yield window
         window = np.zeros_like(window)
 
 
 def _padded(blocks: Iterable[np.ndarray], plan: WindowPlan) -> Iterator[np.ndarray]:
-    """The silence in front, then the recording, checked for its length."""
+    """Yield the leading silence, then the recording; check its length."""
     yield np.zeros(plan.padding_samples[0], np.float32)
     n_samples = 0
     for block in blocks:
@@ -131,13 +134,13 @@ def _padded(blocks: Iterable[np.ndarray], plan: WindowPlan) -> Iterator[np.ndarr
             break
         yield block
     if n_samples != plan.n_samples:
-        found = f"more than {plan.n_samples}" if n_samples > plan.n_samples else str(n_samples)
+        count = f"more than {plan.n_samples}" if n_samples > plan.n_samples else str(n_samples)
         raise InputError(
             "audio_length_changed",
-            f"recording: {found} samples were read; expected {plan.n_samples}, as counted before: "
+            f"recording: {count} samples were read; expected {plan.n_samples}, as counted before: "
             "the file changed in between, run it again",
         )
 
 
-def _bad(found: str, expected: str) -> ConfigError:
+def _config_error(found: str, expected: str) -> ConfigError:
     return ConfigError("window_config", f"windows: {found}; expected {expected}: correct the configuration")

@@ -34,6 +34,7 @@ class FrameComposer:
     ) -> None:
         self._mark, self._device = mark, device
         self._paster = self._device_paster = None
+
         self.height = self.width = output_size
         self._resize = False
         if paste_back:

@@ -39,7 +39,7 @@ class PictureConfig:
 
 @dataclass(frozen=True)
 class FaceConfig:
-    """Which face of a picture is animated."""
+    """Options of face selection."""
 
     # `bundle`: the detector that the model bundle names; else `insightface` (people), `xpose` (animals), `cascade`
     # (both), or `none` for a picture that is a face crop already
@@ -111,12 +111,14 @@ def read_picture(
     image = resize_to_limit(read_image(path), max_side=picture.max_side, division=picture.division)
     if detector is None:
         return Picture(image, crop=None)
+
     faces = detector.detect(image)
     mismatch = _mismatch(mode) if check and check.contradicts(mode, image) else None
     if mismatch and not faces:
         raise InputError("face_not_found", f"{path}: no face found; {mismatch}")
     choice = choose_face(faces, order=face.order, index=face.index, min_side=face.min_side, name=str(path))
     cut = choice.face.crop(image, crop)
+
     warnings = [InputWarning("mode_mismatch_suspected", f"{path}: {mismatch}")] if mismatch else []
     if choice.count > 1:
         selected = f"number {face.index} in order {face.order} is animated"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.signal import medfilt
 
 from joyvasa.errors import ConfigError
-from joyvasa.faces.boxes import intersection_over_union
+from joyvasa.faces.boxes import compute_iou
 from joyvasa.media.image import Image
 
 FloatArray: TypeAlias = NDArray[np.floating]
@@ -101,7 +101,7 @@ def _take_track(pool: list[list[FloatArray]], start: int, config: TrackConfig) -
         faces = pool[frame]
         index = 0
         while index < len(faces):
-            if not boxes or intersection_over_union(boxes[-1], faces[index][None])[0] > config.min_overlap:
+            if not boxes or compute_iou(boxes[-1], faces[index][None])[0] > config.min_overlap:
                 boxes.append(faces.pop(index))
                 frames.append(frame)
             # As in syncnet_python, the box after a removed one is skipped.
@@ -170,6 +170,7 @@ def crop_face(frame: Image, half_side: float, x: float, y: float) -> Image:
     bottom = int(y + border + half_side * (1 + 2 * CROP_MARGIN)) - border
     left = int(x + border - half_side * (1 + CROP_MARGIN)) - border
     right = int(x + border + half_side * (1 + CROP_MARGIN)) - border
+
     height, width = frame.shape[:2]
     inside = frame[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     square = cv2.copyMakeBorder(

@@ -53,6 +53,7 @@ def read_soundtrack(path: Path) -> Soundtrack:
     strengths: list[np.ndarray] = []
     spectrum = np.zeros(_WINDOW // 2 + 1, np.float32)
     overlap = np.zeros(_WINDOW - HOP // _SLICES, np.float32)  # the window of a slice ends with the slice
+
     for block, n_block in _whole_hops(stream_audio(path, clock="file")):
         n_samples += n_block
         power = (block.astype(np.float64) ** 2).reshape(-1, HOP).mean(axis=1)
@@ -61,6 +62,7 @@ def read_soundtrack(path: Path) -> Soundtrack:
         strength, spectrum = onset_strength(samples, spectrum)
         strengths.append(strength)
         overlap = samples[-len(overlap) :]
+
     empty = [np.zeros(0)]
     return Soundtrack(
         n_samples,

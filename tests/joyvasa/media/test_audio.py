@@ -120,7 +120,7 @@ BAD = [
     (missing, "audio_missing", "no such file"),
     (empty, "audio_empty", "0 bytes"),
     (a_folder, "audio_unreadable", "not a regular file"),
-    (text, "audio_unreadable", "no media at all"),
+    (text, "audio_unreadable", "no media"),
     (playlist, "audio_unreadable", "playlist"),
     (concat_script, "audio_unreadable", "playlist"),
     (video_without_sound, "audio_unreadable", "found: video/h264"),

@@ -10,7 +10,7 @@ from joyvasa.errors import InputError
 from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
 from joyvasa.media.video_writer import VideoWriter
 from tests.joyvasa.metrics.clips import noise
-from tests.media import ffmpeg, write_tone
+from tests.media import MEDIA, ffmpeg, write_tone
 
 FRAMES = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in noise(30, height=64, width=96)])
 

@@ -9,7 +9,7 @@ from joyvasa.metrics.beat import beat_alignment, sound_beats
 from joyvasa.metrics.mouth_sound import MAX_LAG, MouthSoundMetric, best_correlation
 from joyvasa.metrics.support.sound import FLOOR, RATE, read_soundtrack
 from tests.joyvasa.metrics.clips import clip_of, noise, speaking
-from tests.media import ffmpeg, tone
+from tests.media import ffmpeg, write_tone
 
 
 def syllables(n_values: int, seed: int = 0) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_a_motion_at_another_rate_is_brought_to_that_of_the_sound(tmp_path):
 
 
 def test_level_and_length_of_a_sound(tmp_path):
-    track = read_soundtrack(tone(tmp_path / "tone.wav", seconds=10.3, volume=0.5))
+    track = read_soundtrack(write_tone(tmp_path / "tone.wav", seconds=10.3, volume=0.5))
     assert track.n_samples == round(10.3 * SAMPLE_RATE)
     assert len(track.level) == len(track.onset_strength) == -(-track.n_samples * RATE // SAMPLE_RATE)
     np.testing.assert_allclose(track.level[1:-1], 20 * np.log10(0.5 / np.sqrt(2)), atol=0.1)

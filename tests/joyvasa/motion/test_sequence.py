@@ -4,7 +4,7 @@ import torch
 
 from joyvasa.errors import InputError, ModelError
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate, head_angles
-from tests.motions import arrays_of
+from tests.motions import motion_to_arrays
 
 KEYPOINTS = 5
 
@@ -31,14 +31,14 @@ def test_slices_keep_all_parts_and_the_frame_rate():
 
 
 def test_arrays_and_back_is_the_same_motion():
-    back = MotionSequence.from_arrays(arrays_of(motion()))
+    back = MotionSequence.from_arrays(motion_to_arrays(motion()))
     torch.testing.assert_close(back.pose, motion().pose)
     torch.testing.assert_close(back.expression, motion().expression)
     assert back.frames_per_second == 30.0
 
 
 def test_motion_files_without_angles_give_the_same_rotation():
-    arrays = arrays_of(motion())
+    arrays = motion_to_arrays(motion())
     arrays = {"exp": arrays["exp"][:, None], "scale": arrays["scale"][:, 0], "t": arrays["t"], "R": arrays["R"]}
     back = MotionSequence.from_arrays(arrays)
     torch.testing.assert_close(back.rotation, motion().rotation)
@@ -66,7 +66,7 @@ def test_angles_survive_a_straight_turn():
     ],
 )
 def test_bad_motion_files_are_refused_by_name(change, code):
-    arrays = {name: value for name, value in (arrays_of(motion()) | change).items() if value is not None}
+    arrays = {name: value for name, value in (motion_to_arrays(motion()) | change).items() if value is not None}
     with pytest.raises(InputError, match=rf"{code}: clip\.npz: ") as caught:
         MotionSequence.from_arrays(arrays, name="clip.npz")
     assert next(iter(change)) in caught.value.sentence
@@ -82,7 +82,7 @@ def test_template_scales_expression_and_pose_and_ignores_the_rest():
 
 
 def test_template_of_other_keypoints_than_the_network_is_refused():
-    with pytest.raises(ModelError, match="21 numbers a frame; expected at least 22"):
+    with pytest.raises(ModelError, match="21 numbers per frame; expected at least 22"):
         MotionTemplate.from_arrays(template_arrays()).denormalize(torch.zeros(4, 21))
 
 

@@ -10,7 +10,7 @@ from joyvasa.networks.cpu import accelerate
 from joyvasa.rendering.renderer import to_uint8
 from joyvasa.runtime.device import autocast
 from joyvasa.runtime.memory import default_allocation, keep_freed_memory
-from tests.joyvasa.turns import compare
+from tests.joyvasa.speed_comparison import compare_speed
 
 pytestmark = pytest.mark.bench
 
@@ -57,13 +57,13 @@ def test_frames_of_one_portrait(precision, bound):
 
 def compared(name, plain, fast, bound):
     """Prints times and how far the results lie apart; gives the plain result, and seconds of each."""
-    found = compare(plain, fast, rounds=ROUNDS)
-    ways = found.plain, found.here
+    found = compare_speed(plain, fast, rounds=ROUNDS)
+    ways = found.plain, found.fast
     # The least, as others may use the machine.
     wall, processor = [min(way.seconds) for way in ways], [min(way.processor_s) for way in ways]
     print(
         f"{name:15s} plain {wall[0]:6.2f} {processor[0]:6.2f}, here {wall[1]:6.2f} {processor[1]:6.2f}: "
-        f"{wall[0] / wall[1]:.2f} and {processor[0] / processor[1]:.2f} times as fast; apart by {found.apart:.1e}"
+        f"{wall[0] / wall[1]:.2f} and {processor[0] / processor[1]:.2f} times as fast; apart by {found.relative_error:.1e}"
     )
-    assert found.apart <= bound
+    assert found.relative_error <= bound
     return found.result, dict(zip(("plain", "fast"), wall, strict=True))
