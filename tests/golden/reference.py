@@ -1,4 +1,4 @@
-"""Reads the golden reference data: recipe weights, seeded inputs, stored outputs."""
+"""Loading of the golden reference data: recipe weights, seeded inputs, stored outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.golden import recipe
 
 GOLDEN = Path(__file__).parents[1] / "data/golden"
 
-FORMS = ("plain", "accelerated")  # of a network: as it is built, and as it computes in a run
+FORMS = ("plain", "accelerated")  # a network as built, and as accelerated for inference on CPUs
 
 
 @cache
@@ -26,14 +26,16 @@ def base_seed() -> int:
 
 @cache
 def keys(net: str) -> dict[str, Any]:
-    """State-dict keys, shapes, buffers, aliases and checks of one network."""
+    """Load state-dict keys, shapes, buffers, aliases and checks of a network."""
     return json.loads((GOLDEN / f"keys/{net}.json").read_text())
 
 
 def fill(module: torch.nn.Module, net: str, form: str = "plain") -> torch.nn.Module:
-    """Loads the recipe's weights into `module`, strictly, and checks them against the stored figures.
+    """Load the recipe's weights strictly, after a check against the stored figures.
 
     Args:
+        module: network to fill.
+        net: name of the network in the recipe.
         form: one of `FORMS`.
     """
     spec = keys(net)
@@ -48,7 +50,7 @@ def fill(module: torch.nn.Module, net: str, form: str = "plain") -> torch.nn.Mod
 
 
 def make(spec: dict[str, Any]) -> Any:
-    """One input: a tensor, a literal array, an image (uint8 RGB) or a waveform (float32)."""
+    """Create an input: a tensor, a literal array, an image (uint8 RGB) or a waveform (float32)."""
     kind = spec.get("kind", "tensor")
     if kind == "synth_image":
         return recipe.synth_image(spec["h"], spec["w"], spec["seed"])
@@ -62,8 +64,7 @@ def make(spec: dict[str, Any]) -> Any:
 class Section:
     """Inputs and stored outputs of one golden section.
 
-    `inputs` maps names to values in file order; where a name occurs more than once the
-    first wins, and `input_list` holds all of them.
+    `input` returns the first input of a name; `input_list` contains all inputs in file order.
     """
 
     def __init__(self, name: str, variant: str = "") -> None:
@@ -79,16 +80,18 @@ class Section:
         return make(next(spec for spec in self.specs if spec["name"] == name))
 
     def tape(self, prefix: str) -> torch.Tensor:
-        """The recorded draws `prefix_000`, `prefix_001`, ... stacked, shape (draws, ...)."""
+        """Return the recorded draws `prefix_000`, `prefix_001`, ..., stacked, shape (draws, ...)."""
         names = [spec for spec in self.specs if spec["name"].startswith(prefix + "_") and spec["name"][-3:].isdigit()]
         return torch.stack([make(spec) for spec in names])
 
     def check(self, name: str, actual: Any, relative: float, absolute: float | None = None) -> None:
-        """Asserts that `actual` equals the stored array.
+        """Assert that an array equals the stored one.
 
         Args:
-            relative: bound on max|difference| / max|stored|; 0 asks for equality.
-            absolute: if given, a bound on max|difference| that replaces the relative one.
+            name: name of the stored array.
+            actual: array to check.
+            relative: bound of max|difference| / max|stored|; 0 requires equality.
+            absolute: bound of max|difference|, which replaces the relative one.
         """
         array = actual.detach().cpu().numpy() if isinstance(actual, torch.Tensor) else np.asarray(actual)
         if name in self.stored:

@@ -1,4 +1,4 @@
-"""AMT-S gives the reference's picture, flows and features."""
+"""Image, flows and features of AMT-S equal the reference."""
 
 import numpy as np
 import pytest
@@ -23,23 +23,23 @@ def test_weights_are_named_as_published(network):
     assert {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()} == published_keys("amt_s")
 
 
-def test_picture_flows_and_features_equal_the_reference(network):
+def test_image_flows_and_features_equal_the_reference(network):
     expected = stored("amt_net")
-    seen, hooks = {}, []
+    activations, hooks = {}, []
     for name in ("feat_encoder", "encoder", "update4"):
         hooks.append(
             network.get_submodule(name).register_forward_hook(
-                lambda module, inputs, output, name=name: seen.__setitem__(name, output)
+                lambda module, inputs, output, name=name: activations.__setitem__(name, output)
             )
         )
     with torch.inference_mode():
         result = network(*pair(20841, 128, 176, meta()["amt_net"]["sha"]))
     for hook in hooks:
         hook.remove()
-    check(seen["feat_encoder"][0, ::6], expected["feat_encoder0"], 1e-3)
-    check(seen["feat_encoder"][1, ::6], expected["feat_encoder1"], 1e-3)
-    check(seen["encoder"][3][0, ::4], expected["encoder0_lvl4"], 1e-3)
-    check(seen["update4"][1][0, ::4], expected["ft3"], 1e-3)
+    check(activations["feat_encoder"][0, ::6], expected["feat_encoder0"], 1e-3)
+    check(activations["feat_encoder"][1, ::6], expected["feat_encoder1"], 1e-3)
+    check(activations["encoder"][3][0, ::4], expected["encoder0_lvl4"], 1e-3)
+    check(activations["update4"][1][0, ::4], expected["ft3"], 1e-3)
     for level, (flow0, flow1) in zip((4, 3, 2, 1), result.flows, strict=True):
         step = {1: 4, 2: 2}.get(level, 1)
         check(flow0[0, ..., ::step, ::step], expected[f"flow0_pred_lvl{level}"], 1e-3)

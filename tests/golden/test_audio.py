@@ -1,4 +1,4 @@
-"""Decoding against the figures of librosa's loader (soxr HQ)."""
+"""Decoding equals librosa's loader (soxr HQ)."""
 
 import wave
 
@@ -8,7 +8,7 @@ from joyvasa.media.audio import load_audio, probe_audio
 from tests.golden.reference import Section
 
 
-def test_stereo_44k_file_is_loaded_as_librosa_does(tmp_path):
+def test_a_44k_stereo_file_is_loaded_as_by_librosa(tmp_path):
     section = Section("audio")
     stereo = np.stack([section.input("wav44"), section.input("wav44_right")], axis=1)
     path = tmp_path / "stereo.wav"

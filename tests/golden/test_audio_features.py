@@ -11,7 +11,7 @@ from joyvasa.networks.speech_encoder import pad_to_frames, resample_frames
 from tests.golden.reference import Section
 
 TOLERANCE = 1e-5
-ROUNDED_UP = (12, 106)  # frequencies of the reference's position table
+ROUNDED_UP = (12, 106)  # columns of the reference's position table, rounded up by its processor
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_padded_samples_match(section, n_samples):
     section.check(f"pad_out_{n_samples}", pad_to_frames(section.input(f"pad_in_{n_samples}")), TOLERANCE)
 
 
-def test_interpolation_matches_for_a_given_and_for_an_open_length(section):
+def test_interpolation_matches_with_and_without_a_given_length(section):
     features = section.input("interp_in")
     section.check("interp_200_to_25fps", resample_frames(features, from_hz=50, to_hz=25, n_frames=200), TOLERANCE)
     section.check("interp_free", resample_frames(features, from_hz=50, to_hz=25), TOLERANCE)
@@ -42,7 +42,7 @@ def test_alignment_masks_are_equal(section):
 
 
 def test_position_table_matches(section):
-    """The processor of the reference rounded two frequencies up that lie below the middle between two float32."""
+    """Two frequencies of the reference are rounded up, although they are below the midpoint of two float32."""
     table = sinusoid_table(600, 256)
     section.check("pe_rows_0_1_110", table[[0, 1, 110]], TOLERANCE)
     for pair in ROUNDED_UP:

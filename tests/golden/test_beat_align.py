@@ -5,7 +5,7 @@ from joyvasa.metrics.beat import beat_alignment, motion_beats
 from tests.golden.metric_reference import meta, stored
 
 
-def test_beats_of_a_motion_and_their_alignment_are_those_of_the_reference():
+def test_motion_beats_and_their_alignment_equal_the_reference():
     arrays, expected = stored("beat_align"), meta()["beat_align"]
     beats = motion_beats(arrays["keypoints"])
     np.testing.assert_array_equal(beats, arrays["motion_beats"])

@@ -2,14 +2,14 @@ import cv2
 import numpy as np
 import pytest
 
-from joyvasa.faces.geometry import CropConfig, average_square, crop_face, crop_square
-from joyvasa.faces.paster import Paster, blend_mask
-from joyvasa.faces.square import face_square, reference_points, transform_points
+from joyvasa.faces.geometry import CropConfig, compute_average_square, crop_face, crop_square
+from joyvasa.faces.paster import Paster, create_blend_mask
+from joyvasa.faces.square import compute_face_square, compute_reference_points, transform_points
 from joyvasa.rendering.renderer import to_network_input, to_uint8
 from tests.golden.reference import Section
 
 LAYOUTS = (5, 9, 68, 101, 106, 203)
-# Pictures were warped with 4.10 and with 5.0; their fixed-point arithmetic differs.
+# Images were warped by OpenCV 4.10 and 5.0, whose fixed-point arithmetic differs.
 VARIANT = "_cv410" if int(cv2.__version__.split(".")[0]) < 5 else ""
 
 
@@ -24,7 +24,7 @@ def landmarks_of(section: Section, count: int, occurrence: int = 0) -> np.ndarra
     return (lmk.numpy() * np.array([1, 1.15], dtype=np.float32) + shift).astype(np.float32)
 
 
-def check_picture(section: Section, name: str, actual: np.ndarray, level: float = 1) -> None:
+def check_image(section: Section, name: str, actual: np.ndarray, level: float = 1) -> None:
     section.check(name, actual, 0, absolute=4 * level)
     stride = section.stored[f"{name}__meta"][0]
     difference = np.abs(actual.ravel()[::stride].astype(float) - section.stored[f"{name}__sub"])
@@ -34,16 +34,16 @@ def check_picture(section: Section, name: str, actual: np.ndarray, level: float 
 @pytest.mark.parametrize("count", LAYOUTS)
 def test_reference_points_match(section, count):
     landmarks = landmarks_of(section, count)
-    section.check(f"pt2_{count}_lip1", reference_points(landmarks), 1e-5)
-    section.check(f"pt2_{count}_lip0", reference_points(landmarks, use_lip=False), 1e-5)
+    section.check(f"pt2_{count}_lip1", compute_reference_points(landmarks), 1e-5)
+    section.check(f"pt2_{count}_lip0", compute_reference_points(landmarks, use_lip=False), 1e-5)
 
 
 @pytest.mark.parametrize("count", LAYOUTS)
 def test_squares_match(section, count):
     landmarks = landmarks_of(section, count)
-    square = face_square(landmarks, scale=2.3, vx_ratio=0.1, vy_ratio=-0.125)
+    square = compute_face_square(landmarks, scale=2.3, vx_ratio=0.1, vy_ratio=-0.125)
     section.check(f"rect_{count}", [*square.center, square.side, square.side, square.angle], 1e-5)
-    square = face_square(landmarks, scale=2.2, vy_ratio=-0.1)
+    square = compute_face_square(landmarks, scale=2.2, vy_ratio=-0.1)
     left, top, right, bottom = square.box
     section.check(f"bbox_{count}", [[left, top], [right, top], [right, bottom], [left, bottom]], 1e-5)
     section.check(f"bbox_rot_{count}", square.corners, 1e-5)
@@ -58,12 +58,12 @@ def test_crops_match(section, count, rotate):
     section.check(f"{name}_M_c2o", crop.to_original, 1e-5)
     section.check(f"{name}_pt_crop", crop.landmarks, 0, absolute=1e-3)
     if f"{name}_img__sub" in section.stored:
-        check_picture(section, f"{name}_img", crop.image)
-        check_picture(section, f"{name}_img256", to_uint8(to_network_input(crop.image, 256))[0].numpy())
+        check_image(section, f"{name}_img", crop.image)
+        check_image(section, f"{name}_img256", to_uint8(to_network_input(crop.image, 256))[0].numpy())
 
 
-def test_crop_shifts_sideways_where_the_reference_ignores_the_option(section):
-    # The stored crops were made with a vx of 0.07, which the reference drops.
+def test_the_crop_uses_vx_ratio_which_the_reference_ignores(section):
+    # The stored crops were computed with a vx of 0.07, which the reference ignores.
     landmarks = landmarks_of(section, 106)
     section.check("crop_106_rot1_M_o2c", crop_face(section.input("image"), landmarks).to_crop, 1e-5)
     shifted = crop_face(section.input("image"), landmarks, CropConfig(vx_ratio=0.07))
@@ -75,25 +75,27 @@ def test_averaged_square_of_several_frames_matches(section):
     # The stored box is the mean over frames whose landmarks drift by 1.5 pixels on average.
     first = landmarks_of(section, 203, 1)
     # 2.2 and -0.1 are the published values for driving videos.
-    square = average_square([face_square(points, scale=2.2, vy_ratio=-0.1) for points in (first, first + 3)])
+    square = compute_average_square(
+        [compute_face_square(points, scale=2.2, vy_ratio=-0.1) for points in (first, first + 3)]
+    )
     section.check("avg_bbox", square.box, 1e-5)
     crop = crop_square(section.input("image"), square, 512, landmarks=first)
     section.check("bycrop_M_o2c", crop.to_crop, 1e-5)
     section.check("bycrop_M_c2o", crop.to_original, 1e-5)
     section.check("bycrop_lmk_crop", transform_points(first, crop.to_crop), 0, absolute=1e-3)
-    check_picture(section, "bycrop_img", crop.image)
+    check_image(section, "bycrop_img", crop.image)
 
 
 def test_mask_matches(section):
-    section.check("mask_template", np.repeat(blend_mask()[..., None], 3, axis=2), 0)
+    section.check("mask_template", np.repeat(create_blend_mask()[..., None], 3, axis=2), 0)
 
 
-def test_pasted_picture_matches(section):
+def test_pasted_image_matches(section):
     crop = crop_face(section.input("image"), landmarks_of(section, 106, 1))
     section.check("paste_M_c2o", crop.to_original, 1e-5)
     paster = Paster(picture=section.input("image"), to_original=section.stored["paste_M_c2o"])
-    check_picture(section, "paste_result", paster.paste(section.input("generated")[None])[0])
-    # The mask is what a black frame takes from a white picture.
+    check_image(section, "paste_result", paster.paste(section.input("generated")[None])[0])
+    # Pasting a black frame into a white image gives the inverted mask.
     white = Paster(picture=np.full_like(section.input("image"), 255), to_original=section.stored["paste_M_c2o"])
     mask = 1 - white.paste(np.zeros((1, 512, 512, 3), dtype=np.uint8))[0] / np.float32(255)
-    check_picture(section, "paste_mask", mask, level=1 / 255)
+    check_image(section, "paste_mask", mask, level=1 / 255)

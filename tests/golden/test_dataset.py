@@ -1,4 +1,4 @@
-"""From a clip to two windows: normalisation, short clips played again, sound and motion cut at the same place."""
+"""Windows of a clip equal the reference: normalization, repetition of short clips, cuts of audio and motion."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ SIZES = MotionGeneratorConfig(motion_feat_dim=70, n_prev_motions=25)
 
 
 def template(section):
-    """Least and largest values lie three deviations from the mean, as for the other sections with a template."""
+    """Return the template; minimum and maximum are three deviations from the mean, as in the other sections."""
     arrays = {spec["name"][4:]: section.input(spec["name"]).double() for spec in section.specs if "tpl" in spec["name"]}
     for name in ("scale", "t", "pitch", "yaw", "roll"):
         for bound, sign in (("min", -3), ("max", 3)):

@@ -28,12 +28,12 @@ def section() -> Section:
 
 @pytest.fixture(scope="module")
 def image(section) -> np.ndarray:
-    """The stored results were made from this picture taken as BGR."""
+    """Return the image with its channels read as BGR, as for the stored results."""
     return np.ascontiguousarray(section.input("image")[..., ::-1])
 
 
 class StoredNetwork:
-    """Stand in for an ONNX network and its session: keeps the last input and returns stored outputs."""
+    """Replace an ONNX network and its session: record the last input and return stored outputs."""
 
     def __init__(self, input_shape: list[int | str], outputs: list[np.ndarray]) -> None:
         self.session = self
@@ -71,7 +71,7 @@ def detector(monkeypatch, scrfd) -> Any:
 
 
 def check_input(section: Section, name: str, actual: np.ndarray, level: float) -> None:
-    """Exact with the OpenCV that the data were made with, four levels with others, as for pictures."""
+    """Check an input: exact with the OpenCV version of the stored data, within four levels with others."""
     section.check(name, actual, 1e-5, absolute=None if VARIANT else 4 * level)
 
 
@@ -99,12 +99,14 @@ def test_orders_match(section, image, detector, order):
 
 def test_106_landmarks_match(section, image, monkeypatch, tmp_path):
     raw = section.input("lmk106_raw").numpy().reshape(1, 212)
-    path = write_network(tmp_path / "2d106det.onnx", [raw], [1, 3, 192, 192])  # tells the library the input's range
+    path = write_network(
+        tmp_path / "2d106det.onnx", [raw], [1, 3, 192, 192]
+    )  # from which the library infers the range of the input
     network = StoredNetwork([1, 3, 192, 192], [raw])
     landmarks = load_stored(monkeypatch, load_landmarks106, network, path=path)
-    found = detect_landmarks106(landmarks, image, np.asarray(section.input("face_bbox")))
+    actual = detect_landmarks106(landmarks, image, np.asarray(section.input("face_bbox")))
     check_input(section, "lmk106_blob", network.blob, 1)
-    section.check("lmk106", found, 1e-5)
+    section.check("lmk106", actual, 1e-5)
 
 
 def test_203_landmarks_match(section, image):
@@ -113,8 +115,8 @@ def test_203_landmarks_match(section, image):
     section.check("lmk203", landmarks203.decode_landmarks(section.input("lmk203_raw").numpy(), to_original), 1e-5)
 
 
-def test_203_landmarks_of_a_whole_picture_match(section, image):
-    # Without landmarks to start from the reference shows the network the picture in a square of its longer side.
+def test_203_landmarks_of_a_whole_image_match(section, image):
+    # Without initial landmarks, the reference uses a square with the longer side of the image.
     side = max(image.shape)
     to_original = np.diag([side / 224, side / 224, 1.0])
     section.check("lmk203_nolmk", landmarks203.decode_landmarks(section.input("lmk203_raw").numpy(), to_original), 1e-5)

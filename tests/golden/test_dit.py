@@ -35,8 +35,8 @@ def network(networks):
     return networks["dit"]
 
 
-def with_other(network, form, **changes):
-    """A network of the same weights and another convention; only what does not shape the weights may change."""
+def with_config(network, form, **changes):
+    """Return a network with the same weights and a changed configuration."""
     config = {"motion_feat_dim": network.config.motion_feat_dim, "n_prev_motions": network.config.n_prev_motions}
     with torch.device("meta"):
         other = MotionGenerator(MotionGeneratorConfig(**config, **changes))
@@ -50,7 +50,7 @@ def two_windows(section):
 
 @pytest.fixture(scope="module")
 def features(section, network):
-    """Audio features of both windows."""
+    """Return the audio features of both windows."""
     with torch.no_grad():
         return [network.audio_features(window) for window in two_windows(section)]
 
@@ -84,9 +84,9 @@ def test_denoising_call_matches_with_its_intermediate_activations(networks, name
         "layer0": network.denoising_net.transformer.layers[0],
         "layer7": network.denoising_net.transformer.layers[7],
     }
-    seen = {}
+    activations = {}
     hooks = [
-        module.register_forward_hook(lambda module, inputs, output, key=key: seen.update({key: output}))
+        module.register_forward_hook(lambda module, inputs, output, key=key: activations.update({key: output}))
         for key, module in modules.items()
     ]
     result = network.denoise(*inputs, torch.from_numpy(section.input("step")))
@@ -94,7 +94,7 @@ def test_denoising_call_matches_with_its_intermediate_activations(networks, name
         hook.remove()
 
     for key in modules:
-        section.check(key, seen[key], CALL)
+        section.check(key, activations[key], CALL)
     section.check("denoise", result, CALL)
 
 
@@ -102,7 +102,7 @@ def test_denoising_call_matches_with_its_intermediate_activations(networks, name
 @torch.inference_mode()
 def test_denoising_call_matches_with_one_row_of_positions_for_all_tokens(networks, form, name):
     section = Section(name)
-    network = with_other(networks[name], form, positional_encoding="constant_row")
+    network = with_config(networks[name], form, positional_encoding="constant_row")
     inputs = [section.input(key) for key in ("motion_feat", "audio_feat", "prev_motion", "prev_audio")]
     section.check("denoise_legacy_pe", network.denoise(*inputs, torch.from_numpy(section.input("step"))), CALL)
 
@@ -113,13 +113,13 @@ def test_two_windows_in_a_row_match(section, network, features):
     section.check("w1_audio_feat", features[0], CALL)
     section.check("w1_motion", first, SAMPLING)
 
-    before = network.config.n_prev_motions
+    n_previous = network.config.n_prev_motions
     start = section.tape("noise_w1")[:1]
     assert section.stored["w2_noise_equals_w1_noise"]
     second = network.sample(
         features[1],
-        prev_motion=first[:, -before:],
-        prev_audio=features[0][:, -before:],
+        prev_motion=first[:, -n_previous:],
+        prev_audio=features[0][:, -n_previous:],
         noise=torch.cat([start, section.tape("noise_w2")]),
         cfg_scale=2.8,
         steps=8,
@@ -145,15 +145,15 @@ def test_sampling_options_match(section, network, features, stored, tape, option
 
 
 def test_every_step_of_the_trajectory_matches(section, network, features):
-    seen = {}
-    network.sample(features[0], noise=section.tape("noise_traj"), cfg_scale=2.0, steps=8, on_step=seen.__setitem__)
-    assert sorted(seen) == list(range(9))
-    for step, motion in seen.items():
+    motions = {}
+    network.sample(features[0], noise=section.tape("noise_traj"), cfg_scale=2.0, steps=8, on_step=motions.__setitem__)
+    assert sorted(motions) == list(range(9))
+    for step, motion in motions.items():
         section.check(f"traj_{step}", motion, SAMPLING)
 
 
 def test_sampling_with_a_network_that_predicts_noise_matches(section, network, form, features):
-    other = with_other(network, form, target="noise")
+    other = with_config(network, form, target="noise")
     tape = section.tape("noise_noisetarget")
     section.check("noise_target_motion", other.sample(features[0], noise=tape, cfg_scale=2.0, steps=8), SAMPLING)
 

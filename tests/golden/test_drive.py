@@ -1,4 +1,4 @@
-"""Portraits follow a motion like in the reference."""
+"""Driven keypoints equal the reference."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def motion(section):
 
 @pytest.fixture(scope="module")
 def lip_ratio(section):
-    """Height / width of the mouth opening, from points 90, 102 and 48, 66 of the 203 landmarks."""
+    """Return height / width of the mouth opening, from points 90, 102 and 48, 66 of the 203 landmarks."""
     points = section.input("source_lmk203")
     upper, lower, left, right = (points[i] for i in (90, 102, 48, 66))
     return float((upper - lower).norm() / ((left - right).norm() + 1e-6))
@@ -59,24 +59,24 @@ CASES = {
     "human_region_exp": DrivingConfig(region="exp"),
     "human_region_pose": DrivingConfig(region="pose"),
     "human_region_lip": DrivingConfig(region="lip"),
-    # The reference accepts the region `eyes`, and then moves no eye.
+    # The reference accepts the region `eyes` but does not move the eyes.
     "human_region_eyes": DrivingConfig(region="scale_and_translation"),
     "animal_cli_default": DrivingConfig().for_mode("animal"),
     "animal_stitch": DrivingConfig(stitching=True).for_mode("animal"),
-    # Animals are always relative; the reference's flag changes nothing.
+    # Animals are always relative; the reference's flag has no effect.
     "animal_relative": DrivingConfig().for_mode("animal"),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_driven_keypoints_are_the_reference_ones(section, source, motion, networks, lip_ratio, name):
+def test_driven_keypoints_equal_the_reference(section, source, motion, networks, lip_ratio, name):
     driver = PortraitDriver(CASES[name], source=source, first_frame=motion[:1], source_lip_ratio=lip_ratio, **networks)
     section.check(f"{name.split('_')[0]}_x_s", driver.source_keypoints, 1e-5)
     section.check(f"{name}_x_d", driver.keypoints(motion), 1e-5)
 
 
 def test_eye_retargeting_of_the_reference_freezes_the_portrait(section, source, motion, networks):
-    """Why there is no such option here: every frame is the stitched source, whatever the motion."""
+    """Document why this option is omitted: every frame is the stitched source, for any motion."""
     still = torch.from_numpy(section.stored["human_x_s"])
     with torch.inference_mode():
         stitched = stitch_keypoints(networks["stitching"], still, still)

@@ -1,4 +1,4 @@
-"""The Fréchet distance equals the reference's, also where covariances have no full rank."""
+"""Fréchet distances equal the reference, also for rank-deficient covariances."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_distance_equals_the_reference(case, ddof):
     assert np.square(first.mean - second.mean).sum() == pytest.approx(expected["mean_term"], rel=1e-6)
 
 
-def test_one_sample_a_side_has_no_distance():
+def test_single_samples_have_no_distance():
     first, second = (FeatureMoments.from_features(x) for x in features(5))
     distance = frechet_distance(first, second, ddof=0)
     assert isinstance(distance, NotMeasured)

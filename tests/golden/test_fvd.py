@@ -1,4 +1,4 @@
-"""Clips are prepared, and their distance computed, as the reference does."""
+"""Preparation and distance of clips equal the reference."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from tests.golden.metric_reference import check, fill, meta, pattern_video, stor
 @pytest.mark.parametrize(
     ("name", "resize"), [("sgv_chw01", "short_side"), ("vgpt_uint8", "short_side"), ("cdfvd_uint8", "squash")]
 )
-def test_frames_are_prepared_as_the_reference_does(name, resize):
+def test_prepared_frames_equal_the_reference(name, resize):
     video = pattern_video(20671, 4, 180, 250, meta()["fvd_preprocess"]["sha"])
     prepared = preprocess_frames(torch.from_numpy(video), resize).transpose(0, 1)[..., ::9, ::9]
     expected = stored("fvd_preprocess")[name]
@@ -25,11 +25,11 @@ def test_frames_are_prepared_as_the_reference_does(name, resize):
 
 @pytest.fixture(scope="module")
 def features_of():
-    """Features of a clip of 10 frames, through the metric, by number of the clip."""
+    """Return a function that computes the features of a clip of 10 frames by its number."""
     network = fill(build("i3d"), "i3d_net")
 
     class Bundle:
-        def network(self, role, device):
+        def load_network(self, role, device):
             return network
 
     class Models:

@@ -1,4 +1,4 @@
-"""HuBERT and wav2vec 2.0 against the reference, with its intermediate activations."""
+"""Results and activations of HuBERT and wav2vec 2.0 equal the reference."""
 
 import pytest
 import torch
@@ -33,27 +33,27 @@ def test_activations_match_from_the_first_convolution_to_the_last_layer(section,
         "layer5": encoder.encoder.layers[5],
         "layer11": encoder.encoder.layers[11],
     }
-    seen = {}
+    activations = {}
 
-    def keep(name):
+    def record(name):
         def hook(module, inputs, output):
-            seen[name] = output[0] if isinstance(output, tuple) else output
+            activations[name] = output[0] if isinstance(output, tuple) else output
 
         return hook
 
-    hooks = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    hooks = [module.register_forward_hook(record(name)) for name, module in modules.items()]
     waveform = pad_to_frames(torch.from_numpy(section.input("audio_4s"))[None])
     hidden = encoder(waveform, frames_per_second=25, n_frames=200)
     for hook in hooks:
         hook.remove()
 
     for name in modules:
-        section.check(name, seen[name], TOLERANCE)
+        section.check(name, activations[name], TOLERANCE)
     section.check("hidden_200", hidden, TOLERANCE)
 
 
 @torch.inference_mode()
-def test_hidden_states_match_where_the_number_of_frames_is_left_open(section, generator):
+def test_hidden_states_match_without_a_given_number_of_frames(section, generator):
     waveform = pad_to_frames(torch.from_numpy(section.input("audio_4s"))[None])
     section.check("hidden_free", generator.audio_encoder(waveform, frames_per_second=25), TOLERANCE)
 

@@ -1,4 +1,4 @@
-"""I3D gives the reference's features, with either epsilon of its batch norm."""
+"""Features of I3D equal the reference, for both epsilons of batch norm."""
 
 import numpy as np
 import pytest
@@ -23,37 +23,40 @@ def test_weights_are_named_as_published(network):
 
 
 def run(network, frames):
-    """The features, and what the named layers gave."""
-    seen, hooks = {}, []
+    """Return the features and the activations of some layers."""
+    activations, hooks = {}, []
+
+    def record(name):
+        return lambda module, inputs, output: activations.update({name: output, f"{name} input": inputs[0]})
+
     for name in ("Conv3d_1a_7x7", "Conv3d_2c_3x3", "Mixed_3b", "Mixed_4f", "Mixed_5c", "logits.conv3d"):
-        note = lambda module, inputs, output, name=name: seen.update({name: output, f"{name} input": inputs[0]})  # noqa: E731
-        hooks.append(network.get_submodule(name).register_forward_hook(note))
+        hooks.append(network.get_submodule(name).register_forward_hook(record(name)))
     with torch.inference_mode():
         result = network(frames)
     for hook in hooks:
         hook.remove()
-    return result[0], seen
+    return result[0], activations
 
 
 @pytest.mark.parametrize("n_frames", [9, 10, 16])
 def test_features_of_few_frames_equal_the_reference(network, n_frames):
-    result, seen = run(network, video(n_frames))
+    result, activations = run(network, video(n_frames))
     expected = stored("i3d_net")
-    check(seen["logits.conv3d input"][0, ..., 0, 0], expected[f"T{n_frames}_pool_eps1e3"], 1e-4)
-    check(seen["logits.conv3d"][0, ..., 0, 0], expected[f"T{n_frames}_logits_t_eps1e3"], 1e-4)
+    check(activations["logits.conv3d input"][0, ..., 0, 0], expected[f"T{n_frames}_pool_eps1e3"], 1e-4)
+    check(activations["logits.conv3d"][0, ..., 0, 0], expected[f"T{n_frames}_logits_t_eps1e3"], 1e-4)
     check(result, expected[f"T{n_frames}_feat_eps1e3"], 1e-4)
 
 
 def test_features_and_layers_of_25_frames_equal_the_reference(network):
-    result, seen = run(network, video(25))
+    result, activations = run(network, video(25))
     expected = stored("i3d_net")
     for name, figures in meta()["i3d_net"]["layers_T25_eps1e3"].items():
-        if name in seen:
-            assert list(seen[name].shape[1:]) == figures["shape"]
-            assert seen[name].double().mean().item() == pytest.approx(figures["mean"], rel=1e-4)
-            assert seen[name].double().std().item() == pytest.approx(figures["std"], rel=1e-4)
-    check(seen["logits.conv3d input"][0, ..., 0, 0], expected["T25_pool_eps1e3"], 1e-4)
-    check(seen["logits.conv3d"][0, ..., 0, 0], expected["T25_logits_t_eps1e3"], 1e-4)
+        if name in activations:
+            assert list(activations[name].shape[1:]) == figures["shape"]
+            assert activations[name].double().mean().item() == pytest.approx(figures["mean"], rel=1e-4)
+            assert activations[name].double().std().item() == pytest.approx(figures["std"], rel=1e-4)
+    check(activations["logits.conv3d input"][0, ..., 0, 0], expected["T25_pool_eps1e3"], 1e-4)
+    check(activations["logits.conv3d"][0, ..., 0, 0], expected["T25_logits_t_eps1e3"], 1e-4)
     check(result, expected["T25_feat_eps1e3"], 1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Keypoints, and the way from a picture to a rendered frame, agree with the reference."""
+"""Keypoints, and all steps from an image to a rendered frame, equal the reference."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def section():
 
 @pytest.fixture(scope="module")
 def posed(section):
-    """The synthetic keypoints and driving keypoints of the section."""
+    """Return the synthetic source and driving keypoints of the section."""
     names = {"pitch": "pitch", "yaw": "yaw", "roll": "roll", "translation": "t", "scale": "scale"}
     info = KeypointInfo(
         expression=section.input("syn_exp"),
@@ -51,7 +51,7 @@ def posed(section):
     return source, source + section.input("syn_delta")
 
 
-def test_keypoints_of_a_picture_are_the_reference_ones(section, motion_extractor):
+def test_keypoints_of_an_image_equal_the_reference(section, motion_extractor):
     image = to_network_input(section.input("source_crop"), 256)
     section.check("prepare_source", image, 1e-5)
     heads = motion_extractor(image)
@@ -65,16 +65,16 @@ def test_keypoints_of_a_picture_are_the_reference_ones(section, motion_extractor
     section.check("x_s", transform_keypoints(info), 1e-5)
 
 
-def test_degrees_and_rotations_are_the_reference_ones(section):
+def test_degrees_and_rotations_equal_the_reference(section):
     section.check("bins_degree", degrees_from_bins(section.input("bins")), 1e-5)
     section.check("rotation", head_rotation(*section.input("angles").split(1, dim=1)), 1e-5)
 
 
-def test_transformed_keypoints_are_the_reference_ones(section, posed):
+def test_transformed_keypoints_equal_the_reference(section, posed):
     section.check("syn_x", posed[0], 1e-5)
 
 
-def test_stitching_gives_the_reference_keypoints(section, posed):
+def test_stitched_keypoints_equal_the_reference(section, posed):
     source, driving = posed
     network = fill(build("stitching"), "stitching")
     section.check("stitch_raw", network(torch.cat([source.flatten(1), driving.flatten(1)], dim=1)), 1e-5)
@@ -82,17 +82,17 @@ def test_stitching_gives_the_reference_keypoints(section, posed):
 
 
 @pytest.mark.parametrize("part", ["eye", "lip"])
-def test_retargeting_gives_the_reference_keypoints(section, posed, part):
+def test_retargeted_keypoints_equal_the_reference(section, posed, part):
     delta = retargeting_delta(fill(build(part), part), posed[0], section.input(f"{part}_ratio"))
     section.check(f"retarget_{part}", delta, 1e-5)
 
 
-def test_motion_multiplier_is_the_reference_one(section, posed):
+def test_motion_multiplier_equals_the_reference(section, posed):
     source, driving = posed
     section.check("motion_multiplier", motion_multiplier(source[:1], 1.3 * driving[:1]), 1e-5)
 
 
-def test_a_picture_is_rendered_like_the_reference_does(motion_extractor, form):
+def test_a_rendered_image_equals_the_reference(motion_extractor, form):
     section = Section("render")
     names = ("appearance_feature_extractor", "warping_module", "spade_generator", "stitching")
     appearance, warping, generator, stitching = (fill(build(name), name, form) for name in names)

@@ -1,4 +1,4 @@
-"""Training losses, truncation and one iteration of training against the reference."""
+"""Training losses, truncation and one training iteration equal the reference."""
 
 import pytest
 import torch
@@ -68,7 +68,7 @@ def test_terms_match(section, case, size):
     assert listed(terms) == pytest.approx(section.stored[f"{size}_{case}"].tolist(), rel=TOLERANCE, nan_ok=True)
 
 
-def test_the_stored_ends_of_truncated_windows_are_those_used_here(section):
+def test_the_stored_ends_of_truncated_windows_are_used(section):
     assert section.input("end_idx_70").tolist() == section.input("end_idx_73").tolist() == ENDS
 
 
@@ -96,7 +96,7 @@ def test_truncation_matches(section, mode):
 
 
 class StandIn(torch.nn.Module):
-    """A linear map in the place of the network, as the stored iteration had."""
+    """Linear map that replaces the network in the stored iteration."""
 
     class config:  # noqa: N801
         n_prev_motions, target = 25, "sample"
@@ -120,7 +120,7 @@ def test_one_iteration_of_training_matches(section, case):
     batch = Batch(
         audio=torch.stack([section.input(f"train_audio{window}") for window in range(2)], dim=1),
         motion=torch.stack([section.input(f"train_motion{window}") for window in range(2)], dim=1),
-        end=drawn_ends(truncate=case == "trunc"),
+        end=draw_ends(truncate=case == "trunc"),
         step=torch.ones(4, 2, dtype=torch.int64),
         noise=torch.zeros(4, 2, 100, 70),
         without_audio=torch.zeros(4, 2, dtype=torch.bool),
@@ -138,7 +138,7 @@ def test_one_iteration_of_training_matches(section, case):
     section.check(f"train_{case}_weight_after", network.weight, TOLERANCE)
 
 
-def drawn_ends(*, truncate):
-    """Ends of both windows as the reference drew them."""
+def draw_ends(*, truncate):
+    """Draw the ends of both windows as the reference does."""
     torch.manual_seed(base_seed() % SEED)
     return torch.stack([torch.randint(1, 100, (4,)) if truncate else torch.full((4,), 100) for _ in range(2)], dim=1)

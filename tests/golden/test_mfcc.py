@@ -8,9 +8,9 @@ from tests.golden.metric_reference import stored
 @pytest.mark.parametrize("name", ["w0", "w1", "short"])
 def test_coefficients_match(name):
     arrays = stored("mfcc")
-    found = mfcc(arrays[f"{name}_pcm"])
-    assert found.shape == arrays[f"{name}_mfcc"].shape
-    assert np.abs(found - arrays[f"{name}_mfcc"]).max() <= 1e-8
+    actual = mfcc(arrays[f"{name}_pcm"])
+    assert actual.shape == arrays[f"{name}_mfcc"].shape
+    assert np.abs(actual - arrays[f"{name}_mfcc"]).max() <= 1e-8
 
 
 def test_filters_and_energies_match():
@@ -23,14 +23,14 @@ def test_filters_and_energies_match():
     np.testing.assert_allclose(np.where(energy == 0, np.finfo(float).eps, energy), arrays["w0_energy"], rtol=1e-9)
 
 
-def test_sound_of_another_scale_is_told_apart():
+def test_audio_of_another_scale_differs():
     arrays = stored("mfcc")
     wrong = arrays["w0_mfcc_float_scaled"]
     assert np.abs(mfcc(arrays["w0_pcm"])[: len(wrong)] - wrong)[:, 0].max() > 20
 
 
-def test_piece_with_the_sample_before_it_equals_the_whole():
+def test_a_part_with_its_previous_sample_equals_the_whole():
     samples, start = stored("mfcc")["w0_pcm"], 50
     whole = mfcc(samples)
-    piece = mfcc(samples[start * HOP :], int(samples[start * HOP - 1]))
-    np.testing.assert_allclose(piece, whole[start:], atol=1e-9)
+    part = mfcc(samples[start * HOP :], int(samples[start * HOP - 1]))
+    np.testing.assert_allclose(part, whole[start:], atol=1e-9)

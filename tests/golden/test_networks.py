@@ -1,4 +1,4 @@
-"""The image networks give the reference's numbers, inside and at the end."""
+"""Results and activations of the image networks equal the reference."""
 
 import contextlib
 
@@ -14,16 +14,16 @@ both_forms = pytest.mark.parametrize("form", FORMS)
 
 
 def run(network, module_names, *arguments, **keywords):
-    """Calls the network; returns the result and the outputs of the named modules."""
-    seen = {}
+    """Call a network; return the result and the outputs of the named modules."""
+    outputs = {}
 
-    def note(name):
-        return lambda module, inputs, output: seen.__setitem__(name, output.clone())
+    def record(name):
+        return lambda module, inputs, output: outputs.__setitem__(name, output.clone())
 
     with contextlib.ExitStack() as stack, torch.inference_mode():
         for name, path in module_names.items():
-            stack.callback(network.get_submodule(path).register_forward_hook(note(name)).remove)
-        return network(*arguments, **keywords), seen
+            stack.callback(network.get_submodule(path).register_forward_hook(record(name)).remove)
+        return network(*arguments, **keywords), outputs
 
 
 def image_tensor(image: np.ndarray) -> torch.Tensor:
@@ -31,7 +31,7 @@ def image_tensor(image: np.ndarray) -> torch.Tensor:
 
 
 @both_forms
-def test_appearance_feature_extractor_gives_the_reference_volume(form):
+def test_appearance_feature_extractor_matches(form):
     section = Section("F")
     network = fill(build("appearance_feature_extractor"), "appearance_feature_extractor", form)
     modules = {
@@ -42,14 +42,14 @@ def test_appearance_feature_extractor_gives_the_reference_volume(form):
         "res0": "resblocks_3d.3dr0",
         "res5": "resblocks_3d.3dr5",
     }
-    volume, seen = run(network, modules, section.input("image"))
+    volume, activations = run(network, modules, section.input("image"))
     for name in modules:
-        section.check(name, seen[name], 1e-4)
+        section.check(name, activations[name], 1e-4)
     section.check("feature_3d", volume, 1e-4)
 
 
 @both_forms
-def test_motion_extractor_gives_the_reference_heads(form):
+def test_motion_extractor_matches(form):
     section = Section("M")
     network = fill(build("motion_extractor"), "motion_extractor", form)
     image = torch.cat([section.input("image"), image_tensor(section.input("image_smooth"))])
@@ -59,9 +59,9 @@ def test_motion_extractor_gives_the_reference_heads(form):
         **{f"stage{i}": f"detector.stages.{i}" for i in range(4)},
         "pooled_norm": "detector.norm",
     }
-    heads, seen = run(network, modules, image)
+    heads, activations = run(network, modules, image)
     for name in modules:
-        section.check(name, seen[name], 1e-4)
+        section.check(name, activations[name], 1e-4)
     assert set(heads) == {"pitch", "yaw", "roll", "t", "exp", "scale", "kp"}
     for name, value in heads.items():
         section.check(name, value, 1e-4)
@@ -75,7 +75,7 @@ def warping_section():
 
 
 @both_forms
-def test_warping_module_gives_the_reference_feature_map(warping_section, form):
+def test_warping_module_matches(warping_section, form):
     section, feature, source, driving = warping_section
     network = fill(build("warping_module"), "warping_module", form)
     dense = "dense_motion_network"
@@ -91,23 +91,23 @@ def test_warping_module_gives_the_reference_feature_map(warping_section, form):
         "third": "third",
         "fourth": "fourth",
     }
-    result, seen = run(network, modules, feature, kp_source=source, kp_driving=driving)
+    result, activations = run(network, modules, feature, kp_source=source, kp_driving=driving)
 
-    compressed = torch.relu(seen.pop("compressed_norm"))
+    compressed = torch.relu(activations.pop("compressed_norm"))
     grid = warping.identity_grid(16, 64, 64, feature.device)
-    moved = warping.sample_shifted(compressed, grid, warping.keypoint_shifts(source, driving))
-    section.check("deformed_feature", moved.transpose(1, 2), 2e-4)
+    shifted = warping.sample_shifted(compressed, grid, warping.keypoint_shifts(source, driving))
+    section.check("deformed_feature", shifted.transpose(1, 2), 2e-4)
 
     for name in ("third", "fourth"):
-        section.check(name, seen.pop(name), 2e-3)
-    for name, value in seen.items():
+        section.check(name, activations.pop(name), 2e-3)
+    for name, value in activations.items():
         section.check(name, value, 2e-4)
     section.check("deformation", result["deformation"], 2e-4)
     section.check("occlusion_map", result["occlusion_map"], 2e-4)
     section.check("out", result["out"], 2e-3)
 
 
-def test_dense_motion_steps_are_the_reference_ones(warping_section):
+def test_dense_motion_steps_match(warping_section):
     section, feature, source, driving = warping_section
     grid = warping.identity_grid(16, 64, 64, feature.device)
     shifts = warping.keypoint_shifts(source, driving)
@@ -116,7 +116,7 @@ def test_dense_motion_steps_are_the_reference_ones(warping_section):
 
 
 @both_forms
-def test_spade_generator_gives_the_reference_picture(form):
+def test_spade_generator_matches(form):
     section = Section("G")
     network = fill(build("spade_generator"), "spade_generator", form)
     modules = {
@@ -128,15 +128,15 @@ def test_spade_generator_gives_the_reference_picture(form):
         "up1": "up_1",
         "conv_img": "conv_img",
     }
-    image, seen = run(network, modules, section.input("feature"))
+    image, activations = run(network, modules, section.input("feature"))
     for name in modules:
-        section.check(name, seen[name], 1e-4)
+        section.check(name, activations[name], 1e-4)
     section.check("image", image, 1e-4)
     section.check("effective_weight_check", network.G_middle_0.conv_0.effective_weight(), 1e-5)
 
 
 @pytest.mark.parametrize("name", ["stitching", "lip", "eye"])
-def test_retargeting_networks_give_the_reference_numbers(name):
+def test_retargeting_networks_match(name):
     section = Section("S")
     result, _ = run(fill(build(name), name), {}, section.input(f"{name}_in"))
     section.check(name, result, 1e-5)

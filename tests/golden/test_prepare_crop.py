@@ -1,4 +1,4 @@
-"""Recordings are cropped as driving videos are: one box for all frames."""
+"""Recordings are cropped as driving videos: one box for all frames."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from tests.golden.reference import Section
 from tests.golden.test_crop import landmarks_of
 
 
-def test_the_square_of_a_clip_is_the_averaged_box():
+def test_the_square_of_a_clip_is_the_mean_box():
     section = Section("crop")
     first = landmarks_of(section, 203, 1)
     box = np.array([*first.min(axis=0), *first.max(axis=0)], np.float32)

@@ -20,12 +20,12 @@ def network():
         vision=sizes["vision"],
         abstractor={k: v for k, v in sizes["abstractor"].items() if k not in ("encoder_hidden_size", "grid_size")},
     )
-    return fill(network, "qalign_tiny", kept="_pos_embed")
+    return fill(network, "qalign_tiny", exempt="_pos_embed")
 
 
 @pytest.fixture(scope="module")
-def seen(network):
-    """Tokens of two pictures, and of the three frames of a video."""
+def tokens(network):
+    """Return the tokens of two images, and of the three frames of a video."""
     with torch.inference_mode():
         return network.encode_images(metric_recipe.seeded_randn(27740, 2, 3, 28, 28)), network.encode_images(
             metric_recipe.seeded_randn(27741, 3, 3, 28, 28)
@@ -39,22 +39,22 @@ def test_position_tables_equal_the_reference(network):
     check(attention.k_pos_embed, expected["k_pos_embed_grid2_dim32"], 1e-6)
 
 
-def test_vision_and_abstractor_equal_the_reference(network, seen):
+def test_vision_and_abstractor_equal_the_reference(network, tokens):
     with torch.inference_mode():
         features = network.model.vision_model(metric_recipe.seeded_randn(27740, 2, 3, 28, 28))
     check(features, stored("qalign_tiny")["vision_out"], 1e-4)
-    check(seen[0], stored("qalign_tiny")["abstractor_out"], 1e-4)
+    check(tokens[0], stored("qalign_tiny")["abstractor_out"], 1e-4)
 
 
-def test_logits_of_pictures_and_of_a_video_equal_the_reference(network, seen):
+def test_logits_of_images_and_of_a_video_equal_the_reference(network, tokens):
     ids = meta()["qalign_tiny"]["input_ids"]
-    images, video = seen
+    images, video = tokens
     with torch.inference_mode():
-        of_images = network.lm_head(network.encode_text(ids, images))
-        of_video = network.lm_head(network.encode_text(ids, video.flatten(0, 1)[None]))
+        image_logits = network.lm_head(network.encode_text(ids, images))
+        video_logits = network.lm_head(network.encode_text(ids, video.flatten(0, 1)[None]))
         following = network(metric_recipe.seeded_randn(27740, 2, 3, 28, 28), ids)
-    check(of_images, stored("qalign_tiny")["image_logits"], 1e-4)
-    check(of_video, stored("qalign_tiny")["video_logits"], 1e-4)
+    check(image_logits, stored("qalign_tiny")["image_logits"], 1e-4)
+    check(video_logits, stored("qalign_tiny")["video_logits"], 1e-4)
     check(following, stored("qalign_tiny")["image_logits"][:, -1], 1e-4)
 
 
@@ -66,17 +66,17 @@ def test_weights_are_named_as_published():
     )
 
 
-def test_scores_equal_the_reference(network, seen):
-    logits = network.lm_head(network.encode_text(meta()["qalign_tiny"]["input_ids"], seen[0]))[:, -1]
-    of_video = network.lm_head(network.encode_text(meta()["qalign_tiny"]["input_ids"], seen[1].flatten(0, 1)[None]))[
-        :, -1
-    ]
-    levels = meta()["qalign_tiny"]["preferential_ids"]
-    check(level_score(logits[:, levels]), np.array(meta()["qalign_tiny"]["image_score"]), 1e-4)
-    check(level_score(of_video[:, levels]), np.array(meta()["qalign_tiny"]["video_score"]), 1e-4)
+def test_scores_equal_the_reference(network, tokens):
+    expected = meta()["qalign_tiny"]
+    ids, levels = expected["input_ids"], expected["preferential_ids"]
+    images, video = tokens
+    image_logits = network.lm_head(network.encode_text(ids, images))[:, -1, levels]
+    video_logits = network.lm_head(network.encode_text(ids, video.flatten(0, 1)[None]))[:, -1, levels]
+    check(level_score(image_logits), np.array(expected["image_score"]), 1e-4)
+    check(level_score(video_logits), np.array(expected["video_score"]), 1e-4)
 
 
-def test_levels_are_weighted_as_the_reference_does():
+def test_weights_of_levels_equal_the_reference():
     expected = meta()["qalign"]
     logits = torch.tensor(expected["logits"], dtype=torch.float64)
     assert list(LEVELS) == expected["order"]
@@ -87,12 +87,12 @@ def test_levels_are_weighted_as_the_reference_does():
 
 
 @pytest.mark.parametrize("case", range(7))
-def test_one_frame_a_second_is_the_references(case):
+def test_sampled_frames_equal_the_reference(case):
     expected = meta()["qalign"]["one_fps_indices"][case]
     seconds = SecondSampler(expected["fps"])
     frames = np.arange(expected["n"])[:, None]
-    taken = [
+    indices = [
         int(frame[0]) for start in range(0, len(frames), 16) for frame in seconds.select(frames[start : start + 16])
     ]
-    taken += [int(frame[0]) for frame in seconds.flush()]
-    assert taken == (expected["indices"] or [0])
+    indices += [int(frame[0]) for frame in seconds.flush()]
+    assert indices == (expected["indices"] or [0])

@@ -1,4 +1,4 @@
-"""How far bfloat16 lies from the reference: bounds that the speed of `precision=bf16` is bought with."""
+"""Errors of `precision=bf16` relative to the reference."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from joyvasa.networks import build
 from joyvasa.runtime.device import autocast
 from tests.golden.reference import Section, fill
 
-# The form that is in use; in reduced precision it computes as the plain one does, and takes minutes on some processors.
+# Only the form used for inference: in reduced precision both compute the same, and some processors need minutes.
 pytestmark = pytest.mark.parametrize("form", ["accelerated"])
 CPU = torch.device("cpu")
 has_bfloat16_convolutions = pytest.mark.skipif(
@@ -17,15 +17,15 @@ has_bfloat16_convolutions = pytest.mark.skipif(
 )
 
 
-def apart(section, name, actual):
-    """Largest and mean difference from the stored array, both relative to its largest value."""
-    found, peak = actual.float().numpy().ravel(), None
+def errors(section, name, actual):
+    """Return the largest and the mean difference from the stored array, relative to its largest value."""
+    values, peak = actual.float().numpy().ravel(), None
     if name in section.stored:
         stored = section.stored[name].astype(np.float64)
     else:
         stored, peak = section.stored[f"{name}__sub"].astype(np.float64), section.stored[f"{name}__stat"][2]
-        found = found[:: int(section.stored[f"{name}__meta"][0])]
-    difference = np.abs(found - stored.ravel())
+        values = values[:: int(section.stored[f"{name}__meta"][0])]
+    difference = np.abs(values - stored.ravel())
     peak = peak or np.abs(stored).max()
     return difference.max() / peak, difference.mean() / peak
 
@@ -37,8 +37,8 @@ def test_one_denoising_call(form):
     inputs = [section.input(key) for key in ("motion_feat", "audio_feat", "prev_motion", "prev_audio")]
     with autocast(CPU, "bf16"):
         result = network.denoise(*inputs, torch.from_numpy(section.input("step")))
-    most, mean = apart(section, "denoise", result)
-    assert 1e-5 < most < 0.025
+    largest, mean = errors(section, "denoise", result)
+    assert 1e-5 < largest < 0.025
     assert mean < 0.004
 
 
@@ -49,8 +49,8 @@ def test_motion_in_all_fifty_steps(form):
     features = network.audio_features(torch.from_numpy(section.input("audio_2win"))[None, :64_000])
     with autocast(CPU, "bf16"):
         motion = network.sample(features, noise=section.tape("noise_full50"), cfg_scale=2.0)
-    most, mean = apart(section, "full50_motion", motion)
-    assert 1e-5 < most < 0.05
+    largest, mean = errors(section, "full50_motion", motion)
+    assert 1e-5 < largest < 0.05
     assert mean < 0.008
 
 
@@ -63,18 +63,18 @@ def test_the_warped_feature(form):
     with autocast(CPU, "bf16"):
         result = network(section.input("feature_3d"), kp_source=source, kp_driving=source + section.input("kp_delta"))
     for name, bound, usual in (("deformation", 0.015, 0.001), ("occlusion_map", 0.04, 0.005), ("out", 0.11, 0.015)):
-        most, mean = apart(section, name, result[name])
-        assert 1e-6 < most < bound, name
+        largest, mean = errors(section, name, result[name])
+        assert 1e-6 < largest < bound, name
         assert mean < usual, name
 
 
 @has_bfloat16_convolutions
 @torch.inference_mode()
-def test_the_picture(form):
+def test_the_image(form):
     section = Section("G")
     network = fill(build("spade_generator"), "spade_generator", form)
     with autocast(CPU, "bf16"):
-        picture = network(section.input("feature"))
-    most, mean = apart(section, "image", picture)
-    assert 1e-6 < most < 0.03
+        image = network(section.input("feature"))
+    largest, mean = errors(section, "image", image)
+    assert 1e-6 < largest < 0.03
     assert mean < 0.005

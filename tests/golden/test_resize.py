@@ -19,5 +19,5 @@ def test_sizes_match(section):
         assert list(resized.shape[:2]) == expected, (height, width, max_side, division)
 
 
-def test_resized_picture_matches(section):
+def test_resized_image_matches(section):
     section.check("image", resize_to_limit(section.input("image")), 0)

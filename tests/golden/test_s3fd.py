@@ -19,7 +19,7 @@ def image() -> np.ndarray:
     return pattern_video(20281, 1, 150, 205, meta()["s3fd_net"]["image_sha"])[0]
 
 
-def test_names_and_shapes_are_those_of_the_published_weights(network):
+def test_weights_are_named_as_published(network):
     assert {key: tuple(value.shape) for key, value in network.state_dict().items()} == published_keys("s3fd")
 
 
@@ -37,7 +37,7 @@ def test_network_matches(network, image):
     check(np.roll(best, 1, axis=1), arrays["det_top"], 1e-4)
 
 
-def test_finder_gives_the_same_faces_in_pixels(network, image):
+def test_the_finder_returns_the_same_faces_in_pixels(network, image):
     finder = FaceBoxFinder(network, torch.device("cpu"), FaceBoxConfig(scale=1.0, threshold=0.55))
     alone, other = finder.find(np.stack([image, image[::-1]]))
     arrays = stored("s3fd_net")
@@ -57,8 +57,8 @@ def test_boxes_and_suppression_match():
     check(prior_boxes(cells, 96, 128), arrays["priors"], 1e-4)
     boxes = decode_boxes(torch.from_numpy(arrays["loc"]), torch.from_numpy(arrays["priors"])).numpy()
     check(boxes, arrays["decoded"], 1e-4)
-    found = select_boxes(boxes, arrays["conf"][:, 1])
-    check(np.roll(found, 1, axis=1), arrays["detect"], 1e-4)
+    selected = select_boxes(boxes, arrays["conf"][:, 1])
+    check(np.roll(selected, 1, axis=1), arrays["detect"], 1e-4)
     final = arrays["final_in"]
     best = np.argsort(-final[:, 4], kind="stable")
     np.testing.assert_array_equal(best[suppress_overlaps(final[best, :4], overlap=0.1)], arrays["final_keep"])

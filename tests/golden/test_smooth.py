@@ -1,4 +1,4 @@
-"""Smoothing methods against the reference."""
+"""Smoothed motion equals the reference."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.smoothing import SmoothingConfig, kalman_smooth, smooth_motion
 from tests.golden.reference import Section
-from tests.motions import arrays_of
+from tests.motions import motion_to_arrays
 
 TOLERANCE = 1e-5
 
@@ -27,7 +27,7 @@ def test_smoothed_motion_matches(section, method):
         yaw=yaw,
         roll=roll,
     )
-    for key, array in arrays_of(smooth_motion(motion, SmoothingConfig(method))).items():
+    for key, array in motion_to_arrays(smooth_motion(motion, SmoothingConfig(method))).items():
         if key != "fps":
             section.check(f"{method}_{key}", array, TOLERANCE)
 

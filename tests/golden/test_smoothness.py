@@ -1,4 +1,4 @@
-"""The smoothness score and the frames behind it equal the reference's."""
+"""Smoothness score and interpolated frames equal the reference."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def case(request):
 
 def test_score_equals_the_reference(network, case):
     class Bundle:
-        def network(self, role, device):
+        def load_network(self, role, device):
             assert role == "amt_s"
             return network
 

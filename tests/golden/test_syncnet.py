@@ -25,7 +25,7 @@ def network() -> SyncNet:
     return fill(build("syncnet"), "syncnet_net")
 
 
-def test_names_and_shapes_are_those_of_the_published_weights(network):
+def test_weights_are_named_as_published(network):
     assert {key: tuple(value.shape) for key, value in network.state_dict().items()} == published_keys("syncnet")
 
 
@@ -47,7 +47,7 @@ def test_sound_matches(network):
 
 @pytest.fixture(scope="module")
 def frames() -> np.ndarray:
-    """BGR."""
+    """Return BGR frames."""
     return pattern_video(20271, 44, 224, 224, meta()["syncnet_eval"]["frames_sha"])
 
 
@@ -61,8 +61,8 @@ def test_embeddings_of_a_clip_match(network, frames):
     check(network.embed_lips(pixels)[0], arrays["im_feat"], 1e-4)
     check(network.embed_sound(torch.from_numpy(sound[:, None]).float()), arrays["cc_feat"], 1e-4)
     windows = SoundWindows(np.array_split(arrays["pcm"], 7))
-    taken = np.concatenate([windows.next_windows(10) for _ in range(5)])
-    np.testing.assert_allclose(taken, sound, atol=1e-4)
+    streamed = np.concatenate([windows.next_windows(10) for _ in range(5)])
+    np.testing.assert_allclose(streamed, sound, atol=1e-4)
 
 
 def test_score_of_a_clip_matches(network, frames):

@@ -1,4 +1,4 @@
-"""Windowing, de-normalisation and whole recordings against the reference."""
+"""Windows, denormalization and whole recordings equal the reference."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from joyvasa.motion.windows import plan_windows
 from joyvasa.networks import build
 from joyvasa.networks.motion_sizes import MotionSizes
 from tests.golden.reference import FORMS, Section, base_seed, fill
-from tests.motions import arrays_of
+from tests.motions import motion_to_arrays
 
 MOTION, FULL = 1e-5, 1e-3
 DURATIONS = ("0.3", "3.8", "3.88", "3.9", "4.0", "4.1", "8.0", "10.0", "23.7")
@@ -25,7 +25,7 @@ def section():
 
 @pytest.fixture(scope="module")
 def template(section):
-    """Smallest and largest values three standard deviations from the mean."""
+    """Return the template; minimum and maximum are three standard deviations from the mean."""
     values = {name: section.input(f"tpl_{name}") for name in ("mean_exp", "std_exp")}
     for name in ("scale", "t", "pitch", "yaw", "roll"):
         mean, deviation = section.input(f"tpl_mean_{name}"), section.input(f"tpl_std_{name}")
@@ -45,7 +45,7 @@ def pad_frames(plan):
 
 
 class SeededNetwork:
-    """Returns seeded noise as motion and writes down what it was asked."""
+    """Motion model that returns seeded noise and records its inputs."""
 
     sizes = MotionSizes()
 
@@ -63,7 +63,7 @@ class SeededNetwork:
 
 
 class TapeNetwork:
-    """A network that takes its noise from a record of the reference's draws."""
+    """Motion model that uses the recorded draws of the reference."""
 
     def __init__(self, network, tape):
         self.sizes = network.sizes
@@ -83,7 +83,7 @@ def recording(network, waveform, timing="reference"):
 
 
 def check_motion(section, prefix, motion, relative):
-    arrays = arrays_of(motion)
+    arrays = motion_to_arrays(motion)
     for key in ("exp", "scale", "R", "t", "pitch", "yaw", "roll"):
         name = f"{prefix}_{key}"
         shape = section.stored[f"{name}__meta"][1:] if f"{name}__meta" in section.stored else section.stored[name].shape
@@ -93,12 +93,12 @@ def check_motion(section, prefix, motion, relative):
 def test_plans_equal_the_table(section):
     table = section.stored["table"]
     plans = [plan_windows(int(row[0]), timing="reference") for row in table]
-    found = [[plan.n_samples, plan.n_windows, pad_samples(plan), pad_frames(plan), plan.n_frames] for plan in plans]
-    np.testing.assert_array_equal(found, table[:, [0, 2, 3, 4, 5]])
+    rows = [[plan.n_samples, plan.n_windows, pad_samples(plan), pad_frames(plan), plan.n_frames] for plan in plans]
+    np.testing.assert_array_equal(rows, table[:, [0, 2, 3, 4, 5]])
 
 
 @pytest.mark.parametrize("duration", DURATIONS)
-def test_the_network_is_asked_for_the_same_windows(section, template, duration):
+def test_the_network_receives_the_same_windows(section, template, duration):
     network = SeededNetwork()
     waveform = section.input(f"audio_{duration}")
     motion = sample_motion(network, [recording(network, waveform)], template, REFERENCE)[0]
@@ -107,7 +107,7 @@ def test_the_network_is_asked_for_the_same_windows(section, template, duration):
     indicator = [100] * (plan.n_windows - 1) + [100 - pad_frames(plan)]
     calls = [[n, total, frames, before] for (n, total, before), frames in zip(network.calls, indicator, strict=True)]
     section.check(f"calls_zero_{duration}", calls, MOTION)
-    # Filling with the last sample is filling with silence: silence was put after the recording before.
+    # Padding with the last sample equals padding with silence, which already ends the recording.
     section.check(f"calls_replicate_{duration}", calls, MOTION)
     if duration in ("0.3", "4.1"):
         check_motion(section, f"motion_{duration}", motion, MOTION)
@@ -124,7 +124,7 @@ def test_aligned_timing_is_the_same_motion_two_frames_earlier(section, template)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_recording_of_two_windows_matches_from_sound_to_smoothed_motion(section, template, form):
+def test_a_recording_of_two_windows_matches_from_audio_to_smoothed_motion(section, template, form):
     network = fill(build("motion_generator"), "motion_generator", form)
     taped = TapeNetwork(network, section.tape("noise"))
     motion = sample_motion(taped, [recording(network, section.input("audio_full"))], template, REFERENCE)[0]
