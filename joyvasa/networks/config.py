@@ -1,4 +1,4 @@
-"""Base class of network configurations."""
+"""Base class and errors of network configurations."""
 
 from __future__ import annotations
 
@@ -24,9 +24,13 @@ class NetworkConfig:
 
             sizes = value if isinstance(value, tuple) else (value,)
             if not sizes or not all(type(size) is int and size >= 1 for size in sizes):
-                raise ConfigError(
-                    "bad_network_size",
-                    f"{type(self).__name__}.{field.name}: found {value!r}; expected "
-                    f"{'whole numbers' if isinstance(value, tuple) else 'a whole number'} of at least 1: "
-                    "correct the network's configuration",
-                )
+                kind = "whole numbers" if isinstance(value, tuple) else "a whole number"
+                raise size_error(self, field.name, repr(value), f"{kind} of at least 1")
+
+
+def size_error(config: object, field: str, found: str, expected: str) -> ConfigError:
+    """Return the error for a bad field of a configuration."""
+    return ConfigError(
+        "bad_network_size",
+        f"{type(config).__name__}.{field}: found {found}; expected {expected}: correct the network's configuration",
+    )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError
-from joyvasa.networks.config import NetworkConfig
+from joyvasa.networks.config import NetworkConfig, size_error
 from joyvasa.networks.layers import full_precision
 
 EPSILON = 1e-6  # of all normalizations in ConvNeXt
@@ -43,11 +43,7 @@ class MotionExtractorConfig(NetworkConfig):
             )
 
         if self.pose_bins not in (1, 66):
-            raise ConfigError(
-                "bad_network_size",
-                f"MotionExtractorConfig.pose_bins: found {self.pose_bins}; expected 66 (bins of 3 degrees) or 1 "
-                "(degrees): choose one of them",
-            )
+            raise size_error(self, "pose_bins", str(self.pose_bins), "66 (bins of 3 degrees) or 1 (degrees)")
 
 
 class ChannelsFirstLayerNorm(nn.LayerNorm):

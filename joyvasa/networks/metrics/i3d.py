@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from joyvasa.errors import ConfigError
+from joyvasa.networks.config import size_error
 
 MIN_FRAMES = 9  # with fewer, less than the two time steps of the last pooling remain
 
@@ -45,11 +45,8 @@ class I3dConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.batch_norm_epsilon < 1:
-            raise ConfigError(
-                "bad_network_size",
-                f"I3dConfig.batch_norm_epsilon: found {self.batch_norm_epsilon!r}; expected a number between 0 and 1, "
-                "such as 0.001: correct the network's configuration",
-            )
+            expected = "a number between 0 and 1, such as 0.001"
+            raise size_error(self, "batch_norm_epsilon", repr(self.batch_norm_epsilon), expected)
 
 
 class I3d(nn.Module):

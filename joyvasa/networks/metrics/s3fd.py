@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from joyvasa.errors import ConfigError
-from joyvasa.networks.config import NetworkConfig
+from joyvasa.networks.config import NetworkConfig, size_error
 
 STRIDES = (4, 8, 16, 32, 64, 128)  # pixels between the cells of each level
 ANCHOR_SIDES = (16, 32, 64, 128, 256, 512)  # pixels; side of the square prior box of each level
@@ -38,11 +37,7 @@ class S3fdConfig(NetworkConfig):
         super().__post_init__()
         for name, expected in (("widths", len(STAGES)), ("extra_widths", 4)):
             if (length := len(getattr(self, name))) != expected:
-                raise ConfigError(
-                    "bad_network_size",
-                    f"S3fdConfig.{name}: found {length} numbers; expected {expected}: "
-                    "correct the network's configuration",
-                )
+                raise size_error(self, name, f"{length} numbers", str(expected))
 
 
 class L2Norm(nn.Module):

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from joyvasa.errors import ConfigError
-from joyvasa.networks.config import NetworkConfig
+from joyvasa.networks.config import NetworkConfig, size_error
 
 WINDOW_FRAMES = 5  # frames per embedding
 LAYERS = 6  # convolutions of each branch
@@ -34,11 +33,7 @@ class SyncNetConfig(NetworkConfig):
         super().__post_init__()
         for name in ("lip_channels", "sound_channels"):
             if (length := len(getattr(self, name))) != LAYERS:
-                raise ConfigError(
-                    "bad_network_size",
-                    f"SyncNetConfig.{name}: found {length} numbers; expected {LAYERS}, one for each convolution: "
-                    "correct the network's configuration",
-                )
+                raise size_error(self, name, f"{length} numbers", f"{LAYERS}, one for each convolution")
 
 
 class SyncNet(nn.Module):

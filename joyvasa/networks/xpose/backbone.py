@@ -217,6 +217,7 @@ class SwinTransformer(nn.Module):
             )
             for stage in range(stages)
         )
+
         for stage in range(1, stages):
             self.add_module(f"norm{stage}", nn.LayerNorm(config.backbone_width << stage))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from joyvasa.errors import ConfigError
-from joyvasa.networks.config import NetworkConfig
+from joyvasa.networks.config import NetworkConfig, size_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +49,7 @@ class XposeConfig(NetworkConfig):
         for stage, heads in enumerate(self.backbone_heads):
             if (self.backbone_width << stage) % heads:
                 self._refuse("backbone_heads", f"divisors of the {self.backbone_width << stage} channels of a stage")
+
         if self.dim % 32 or self.dim % self.heads or self.dim % self.text_heads:
             self._refuse("dim", f"a multiple of 32, of {self.heads} heads and of {self.text_heads} text heads")
         if self.fusion_dim % self.fusion_heads:
@@ -62,8 +62,4 @@ class XposeConfig(NetworkConfig):
             self._refuse("own_sizes", f"fewer than the {self.keypoints} keypoints")
 
     def _refuse(self, name: str, expected: str) -> None:
-        raise ConfigError(
-            "bad_network_size",
-            f"XposeConfig.{name}: found {getattr(self, name)!r}; expected {expected}: "
-            "correct the network's configuration",
-        )
+        raise size_error(self, name, repr(getattr(self, name)), expected)

@@ -80,6 +80,7 @@ class CompactSoundEncoder(nn.Module):
         super().__init__()
         self.config = config
         width = config.hidden_size
+
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
         self.register_buffer("mel", mel_filterbank(config.mel_bands), persistent=False)
         # Training of the motion generator freezes the encoder's module of this name.

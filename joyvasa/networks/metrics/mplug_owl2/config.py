@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from joyvasa.errors import ConfigError
-from joyvasa.networks.config import NetworkConfig
+from joyvasa.networks.config import NetworkConfig, size_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +73,11 @@ class MplugOwl2Config:
                 part = part_class(**part)
                 object.__setattr__(self, name, part)
             if part.hidden_size % part.num_attention_heads or part.hidden_size // part.num_attention_heads % 2:
-                self._refuse(f"{name}.hidden_size", part.hidden_size, f"an even multiple of {part.num_attention_heads}")
+                expected = f"an even multiple of {part.num_attention_heads}"
+                raise size_error(self, f"{name}.hidden_size", str(part.hidden_size), expected)
 
         if self.abstractor.hidden_size != self.vision.hidden_size or self.vision.hidden_size % 4:
             expected = f"that of the vision transformer ({self.vision.hidden_size}), a multiple of 4"
-            self._refuse("abstractor.hidden_size", self.abstractor.hidden_size, expected)
+            raise size_error(self, "abstractor.hidden_size", str(self.abstractor.hidden_size), expected)
         if not 0 < self.rms_norm_eps < 1:
-            self._refuse("rms_norm_eps", self.rms_norm_eps, "a number between 0 and 1")
-
-    @staticmethod
-    def _refuse(name: str, found: object, expected: str) -> None:
-        raise ConfigError(
-            "bad_network_size",
-            f"MplugOwl2Config.{name}: found {found!r}; expected {expected}: correct the network's configuration",
-        )
+            raise size_error(self, "rms_norm_eps", repr(self.rms_norm_eps), "a number between 0 and 1")
