@@ -1,4 +1,4 @@
-"""GPU hours and disk of a plan, from measured rates."""
+"""Estimate GPU hours and disk space of a run from measured rates."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ NO_PROFILE = "no measured rates, so no GPU hours and no disk space: give --profi
 
 @dataclass(frozen=True)
 class StageRate:
-    """What one stage takes."""
+    """Measured cost of one stage."""
 
     per: str  # one of UNITS
-    seconds: float  # of one worker, for one unit
-    gpus: float = 0.0  # that this worker holds
+    seconds: float  # time of one worker per unit
+    gpus: float = 0.0  # GPUs of this worker
 
 
 @dataclass(frozen=True)
 class RateProfile:
     """Measured rates of one machine.
 
-    As a YAML file:
+    Example of a YAML file:
 
         machine: one H200, bundle joyvasa, fp16
         stages:
@@ -46,26 +46,26 @@ class RateProfile:
 
     machine: str
     stages: Mapping[str, StageRate]
-    disk: Mapping[str, float] = field(default_factory=dict)  # bytes by unit
+    disk: Mapping[str, float] = field(default_factory=dict)  # bytes per unit
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What a run will take; None where the totals hold no lengths to reckon with."""
+    """Estimated cost of a run; None if durations are not known."""
 
-    machine: str  # on which the rates were measured
+    machine: str  # machine on which the rates were measured
     gpu_hours: Mapping[str, float | None]  # by stage
     worker_hours: Mapping[str, float | None]  # by stage
     disk_bytes: float | None
 
     @property
     def total_gpu_hours(self) -> float | None:
-        """GPU hours of all stages."""
+        """GPU hours of all stages, None if one is not known."""
         known = [hours for hours in self.gpu_hours.values() if hours is not None]
         return sum(known) if len(known) == len(self.gpu_hours) else None
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures as a plain mapping, for JSON."""
+        """Return the figures as a mapping, for JSON."""
         return {
             "machine": self.machine,
             "gpu_hours": self.total_gpu_hours,
@@ -76,10 +76,10 @@ class CostEstimate:
 
 
 def read_profile(path: str) -> RateProfile:
-    """Reads a profile from a YAML file, local or remote.
+    """Read a profile from a YAML file.
 
     Args:
-        path: of the file, or its URI.
+        path: path or URI of the file.
 
     Raises:
         ManifestError: `manifest_missing`, `manifest_unreadable` or `profile_invalid`.
@@ -91,6 +91,7 @@ def read_profile(path: str) -> RateProfile:
             raise _invalid(path, f"is not valid YAML ({str(error).splitlines()[0]})") from None
     if not isinstance(content, Mapping) or not isinstance(content.get("stages"), Mapping) or not content["stages"]:
         raise _invalid(path, "has no stages; expected `stages: {render: {per: frame, seconds: 0.01, gpus: 1}}`")
+
     stages = {}
     for name, rate in content["stages"].items():
         if not isinstance(rate, Mapping) or set(rate) - {"per", "seconds", "gpus"}:
@@ -99,6 +100,7 @@ def read_profile(path: str) -> RateProfile:
             raise _invalid(path, f"stage {safe_text(name)}: per is {rate.get('per')!r}; expected {', '.join(UNITS)}")
         amounts = [_amount(path, f"stage {name}: {key}", rate.get(key, default)) for key, default in _AMOUNTS]
         stages[str(name)] = StageRate(str(rate["per"]), *amounts)
+
     disk = content.get("disk") or {}
     if not isinstance(disk, Mapping) or set(disk) - set(UNITS):
         raise _invalid(path, f"disk is not a mapping of bytes by unit; units are {', '.join(UNITS)}")
@@ -106,17 +108,18 @@ def read_profile(path: str) -> RateProfile:
     return RateProfile(str(content.get("machine", "")), stages, sizes)
 
 
-def estimate_cost(totals: ManifestStats, profile: RateProfile) -> CostEstimate:
-    """Multiplies amounts with rates."""
+def estimate_cost(stats: ManifestStats, profile: RateProfile) -> CostEstimate:
+    """Estimate the cost of a run from the amounts in its manifest."""
     units = {
-        "record": totals.records,
-        "portrait": totals.portraits,
-        "recording": totals.recordings,
-        "second": totals.sound_s,
-        "distinct_second": totals.distinct_sound_s,
-        "frame": totals.frames,
-        "window": totals.windows,
+        "record": stats.records,
+        "portrait": stats.portraits,
+        "recording": stats.recordings,
+        "second": stats.sound_s,
+        "distinct_second": stats.distinct_sound_s,
+        "frame": stats.frames,
+        "window": stats.windows,
     }
+
     worker_hours: dict[str, float | None] = {}
     gpu_hours: dict[str, float | None] = {}
     for name, rate in profile.stages.items():
@@ -124,6 +127,7 @@ def estimate_cost(totals: ManifestStats, profile: RateProfile) -> CostEstimate:
         hours = None if amount is None else amount * rate.seconds / 3600
         worker_hours[name] = hours
         gpu_hours[name] = None if hours is None else hours * rate.gpus
+
     sizes = [None if (n := units[unit]) is None else n * size for unit, size in profile.disk.items()]
     known = [size for size in sizes if size is not None]
     return CostEstimate(

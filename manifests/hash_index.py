@@ -1,4 +1,4 @@
-"""Number millions of texts in the order in which they first occur, in 16 bytes each."""
+"""An index that numbers millions of texts, with 16 bytes of memory per text."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import numpy as np
 
 
 class HashIndex:
-    """Give equal texts equal numbers: 0 for the first text, 1 for the next different one, and so on.
+    """Assigns numbers to distinct texts, in the order of their first occurrence, from 0.
 
     Texts are stored as 64-bit BLAKE2b hashes in sorted runs, which are merged when they reach the size of their
-    neighbor, so memory is 16 bytes a text, and up to twice that while the largest runs merge. A dictionary would take
-    106 bytes a text, and checking a manifest holds up to five of these. The chance that two of a million different
-    texts get one number is 3e-8.
+    neighbor. Memory is 16 bytes per text, and up to twice that while the largest runs are merged; a dictionary takes
+    106 bytes per text. The probability that two of a million different texts get the same number is 3e-8.
     """
 
     def __init__(self) -> None:
@@ -25,11 +24,11 @@ class HashIndex:
         return self._count
 
     def add(self, texts: Sequence[str]) -> np.ndarray:
-        """Number texts.
+        """Add texts and return their numbers.
 
         Returns:
-            The number of each text, int64 (texts,). A text was not seen before this call if its number is at least the
-            former `len(index)`.
+            The number of each text, int64, shape (texts,). A text is new if its number is at least the `len` of the
+            index before this call.
         """
         digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
         keys = np.frombuffer(digests, dtype=np.uint64)
@@ -38,6 +37,7 @@ class HashIndex:
             at = np.minimum(np.searchsorted(run, keys), len(run) - 1)
             hit = run[at] == keys
             numbers[hit] = run_numbers[at[hit]]
+
         new = np.flatnonzero(numbers < 0)
         if len(new):
             unique, first, inverse = np.unique(keys[new], return_index=True, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Whether the files that rows name exist, each asked for once."""
+"""Lookup of the media files of rows, once per distinct path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FAULTS = (
     None,
     ValueFault("file_missing", "no such file; expected a path relative to the manifest's folder, or absolute"),
     ValueFault("file_empty", "the file is empty: make or copy it again"),
-    ValueFault("file_not_regular", "is not a file"),
+    ValueFault("file_not_regular", "is not a regular file"),
     ValueFault("file_unreadable", "cannot be looked up: check access to it"),
 )
 _OK, _MISSING, _EMPTY, _NOT_REGULAR, _UNREADABLE = range(len(_FAULTS))
@@ -27,21 +27,21 @@ _OK, _MISSING, _EMPTY, _NOT_REGULAR, _UNREADABLE = range(len(_FAULTS))
 
 @dataclass(frozen=True)
 class MediaFileCheckConfig:
-    """Which files are looked up."""
+    """Configuration of `MediaFileCheck`."""
 
-    remote: bool = False  # URIs too: one request for each distinct one
-    threads: int = 8  # lookups wait for disks and networks, not for the processor
+    remote: bool = False  # look up URIs, too, with one request per distinct URI
+    threads: int = 8  # lookups wait for disks and networks
 
 
 class MediaFileCheck:
-    """Looks up files in a small thread pool; 17 bytes are kept for each distinct path.
+    """Looks up files in a thread pool, with 17 bytes of memory per distinct path.
 
-    Use it as a context manager: leaving it ends its threads.
+    Use it as a context manager, which stops the threads on exit.
     """
 
     def __init__(self, config: MediaFileCheckConfig | None = None) -> None:
         self.config = config or MediaFileCheckConfig()
-        self._table = HashIndex()
+        self._index = HashIndex()
         self._states = np.zeros(1024, dtype=np.int8)
         self._pool = ThreadPoolExecutor(self.config.threads, thread_name_prefix="file-check")
 
@@ -52,15 +52,15 @@ class MediaFileCheck:
         self._pool.shutdown(cancel_futures=True)
 
     def check(self, paths: Sequence[str]) -> list[ValueFault | None]:
-        """The fault of each local path or URI, None where the file is there."""
+        """Return the fault of each local path or URI, None if the file exists."""
         if not paths:
             return []
-        known = len(self._table)
-        numbers = self._table.add(paths)
-        fresh = {int(number): path for number, path in zip(numbers, paths, strict=True) if number >= known}
-        while len(self._states) < len(self._table):
+        n_known = len(self._index)
+        numbers = self._index.add(paths)
+        new = {int(number): path for number, path in zip(numbers, paths, strict=True) if number >= n_known}
+        while len(self._states) < len(self._index):
             self._states = np.concatenate([self._states, np.zeros_like(self._states)])
-        for number, state in zip(fresh, self._pool.map(self._state, fresh.values()), strict=True):
+        for number, state in zip(new, self._pool.map(self._state, new.values()), strict=True):
             self._states[number] = state
         return [_FAULTS[state] for state in self._states[numbers]]
 
@@ -68,14 +68,14 @@ class MediaFileCheck:
         if is_remote(path):
             return _remote_state(path) if self.config.remote else _OK
         try:
-            found = os.stat(path)
+            status = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return _MISSING
         except OSError:
             return _UNREADABLE
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             return _NOT_REGULAR
-        return _OK if found.st_size else _EMPTY
+        return _OK if status.st_size else _EMPTY
 
 
 def _remote_state(uri: str) -> int:
@@ -84,7 +84,7 @@ def _remote_state(uri: str) -> int:
         info = fs.info(path)
     except FileNotFoundError:
         return _MISSING
-    except Exception:  # every file system brings errors of its own; the row is reported, not the run ended
+    except Exception:  # object stores have error classes of their own
         return _UNREADABLE
     if info.get("type") == "directory":
         return _NOT_REGULAR

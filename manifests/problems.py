@@ -1,4 +1,4 @@
-"""What is wrong with a row, and the counts of it."""
+"""Problems of rows, and their counts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SHOWN_CHARACTERS = 60  # of a bad value in a report: enough to find it, short enough for a line
+SHOWN_CHARACTERS = 60  # of a bad value: enough to find it, short enough for one line
 
 
-class ValueFault(ValueError):  # noqa: N818 (collected and reported, row by row)
-    """One value does not fit its column.
+class ValueFault(ValueError):  # noqa: N818 (collected, not raised to users)
+    """A value that does not fit its column.
 
     Args:
-        code: stable, lower case with underscores.
+        code: stable code, lower case with underscores.
         sentence: what was expected and what to do, without the value.
     """
 
@@ -25,37 +25,37 @@ class ValueFault(ValueError):  # noqa: N818 (collected and reported, row by row)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One reason why one row cannot be used."""
+    """A reason why a row cannot be used."""
 
     file: str  # name of the manifest file, without its folder
-    row: int  # line of a text file (the first line is 1), row of a Parquet file (the first row is 1)
-    column: str  # "" where the whole row is meant
-    value: str  # shortened, safe for a terminal
+    row: int  # line of a text file or row of a Parquet file, counted from 1
+    column: str  # "" if the problem concerns the whole row
+    value: str  # shortened and escaped for terminals
     code: str
     sentence: str
 
     @property
     def text(self) -> str:
-        """The column, its value and what is wrong with it, for example `mode 'fish' expected human or animal`."""
+        """Return column, value and sentence, for example `mode 'fish' expected human or animal`."""
         return " ".join(filter(None, (self.column, self.value and repr(self.value), self.sentence)))
 
     def as_dict(self) -> dict[str, Any]:
-        """The problem as a plain mapping, for JSON."""
+        """Return the problem as a mapping, for JSON."""
         return asdict(self)
 
 
 @dataclass
 class ScanSummary:
-    """Counts over one reading of a manifest; grows while the manifest is read."""
+    """Counts of one scan of a manifest, updated during the scan."""
 
     rows: int = 0
     bad_rows: int = 0
-    modes: Counter[str] = field(default_factory=Counter)  # of the good rows
+    modes: Counter[str] = field(default_factory=Counter)  # of good rows
     by_code: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)  # sentences about the manifest as a whole; none stops a run
+    notes: list[str] = field(default_factory=list)  # hints about the manifest as a whole
 
     def as_dict(self) -> dict[str, Any]:
-        """The counts as a plain mapping, for JSON."""
+        """Return the counts as a mapping, for JSON."""
         return {
             "rows": self.rows,
             "bad_rows": self.bad_rows,
@@ -66,10 +66,10 @@ class ScanSummary:
 
 
 def safe_text(value: object, limit: int = SHOWN_CHARACTERS) -> str:
-    r"""Any value as one short line that cannot steer a terminal.
+    r"""Return a value as one short line without terminal control sequences.
 
-    Control, format and unpaired surrogate characters become escapes (`\n`, `\x1b`, `\u202e`);
-    a long text keeps its beginning and its end.
+    Control, format and unpaired surrogate characters are escaped (`\n`, `\x1b`, `\u202e`). The middle of a long text is
+    replaced by `…`.
     """
     if isinstance(value, bytes | bytearray):
         text = repr(bytes(value[: 4 * limit]))

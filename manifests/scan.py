@@ -1,4 +1,4 @@
-"""One pass over a manifest: every row becomes a record or a list of problems."""
+"""Scan a manifest: each row becomes a record or a list of problems."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -23,24 +23,27 @@ from manifests.schema import COLUMN_NAMES, MANIFEST_COLUMNS, parse_record_id
 MEDIA_COLUMNS = ("image", "audio", "motion", "video")
 DEFAULT_MODE: Mode = "human"
 
+Faults: TypeAlias = dict[int, list[tuple[str, Any, ValueFault]]]
+"""Column, value and fault of every bad value, by index of the row in its block."""
+
 
 @dataclass(frozen=True)
 class ScannedBlock:
     """Checked rows of one file."""
 
-    counted: str  # see `Reader.counted`
+    row_unit: str  # see `Reader.row_unit`
     block: RowBlock
     records: list[Record | None]  # None where the row has a problem
     problems: list[Problem]
 
 
 class Scan:
-    """Streams a manifest once and checks every row; holds 28 bytes a row, for duplicates.
+    """Streams a manifest once and checks every row; uses 28 bytes per row to find duplicates.
 
     Args:
-        manifest: what to read.
-        files: looks up the files that rows name; None trusts them.
-        videos: rows bring videos to be measured; else pairs to be animated.
+        manifest: manifest to read.
+        files: lookup of the media files of rows; None skips it.
+        videos: whether rows must have an existing video; otherwise they must have a portrait and a recording or motion.
     """
 
     def __init__(self, manifest: Manifest, *, files: MediaFileCheck | None = None, videos: bool = False) -> None:
@@ -48,122 +51,119 @@ class Scan:
         self._videos = videos
         self.summary = ScanSummary()
         self._files = files
-        self._readers: list[tuple[str, Reader]] = []  # opened ahead by `extra_schema`
+        self._readers: list[tuple[str, Reader]] = []  # opened by `extra_schema`
         self._ids = HashIndex()
-        self._first_rows = array("q")  # by number of the id
+        self._first_rows = array("q")  # by number of the id in `_ids`
         self._first_files = array("i")
 
     def extra_schema(self) -> pa.Schema:
-        """Return names and types of the passed-through columns of all files; JSON Lines are read for that.
+        """Return names and types of the passed-through columns of all files; JSON Lines files are read for that.
 
         Raises:
-            ManifestError: `manifest_columns` where files disagree about a type, or as `Manifest.reader`.
+            ManifestError: `manifest_columns` if a column has conflicting types, or see `Manifest.open_reader`.
         """
         self._readers = list(open_readers(self.manifest))
         return unify_extra_schemas([reader.extra_schema() for _, reader in self._readers])
 
     def blocks(self, *, extra: bool = False) -> Iterator[ScannedBlock]:
-        """Stream the checked rows in order; `summary` grows with them and is complete at the end.
+        """Yield the checked rows in order; `summary` is updated with each block and complete at the end.
 
         Args:
-            extra: whether to read the passed-through columns, too, see `Reader.blocks`.
+            extra: whether to read the passed-through columns, see `Reader.blocks`.
 
         Raises:
             ManifestError: the manifest as a whole cannot be read, or has no rows (`manifest_empty`).
         """
-        for at, (file, reader) in enumerate(self._readers or open_readers(self.manifest)):
+        for index, (file, reader) in enumerate(self._readers or open_readers(self.manifest)):
             for block in reader.blocks(extra=extra):
-                scanned = self._check(at, file, reader, block)
+                scanned = self._check(index, file, reader, block)
                 self._count(scanned)
                 yield scanned
             self._note_near_misses(reader.extra_schema().names)
         if not self.summary.rows:
             name = safe_text(self.manifest.uri, 200)
-            raise ManifestError("manifest_empty", f"{name}: has no rows; expected one a record: check how it was made")
+            raise ManifestError(
+                "manifest_empty", f"{name}: has no rows; expected one per record: check how it was created"
+            )
 
     def problems(self) -> Iterator[Problem]:
-        """Only what is wrong, row by row."""
+        """Yield the problems of all rows, in order."""
         for scanned in self.blocks():
             yield from scanned.problems
 
-    def _check(self, file_at: int, file: str, reader: Reader, block: RowBlock) -> ScannedBlock:
-        faults: dict[int, list[tuple[str, Any, ValueFault]]] = {}
+    def _check(self, file_index: int, file: str, reader: Reader, block: RowBlock) -> ScannedBlock:
+        faults: Faults = {}
         records = parse_block(block, self.manifest.folder, faults)
-        self._check_purpose(records, faults)
+        self._check_required(records, faults)
         if self._files:
             self._check_files(self._files, block, records, faults)
-        self._check_duplicates(file_at, reader.counted, block, records, faults)
+        self._check_duplicates(file_index, reader.row_unit, block, records, faults)
         name = safe_text(file)
         problems = [
-            Problem(name, block.numbers[at], column, safe_text(value), fault.code, fault.sentence)
-            for at in sorted(faults)
-            for column, value, fault in faults[at]
+            Problem(name, block.numbers[index], column, safe_text(value), fault.code, fault.sentence)
+            for index in sorted(faults)
+            for column, value, fault in faults[index]
         ]
-        usable = [None if at in faults else record for at, record in enumerate(records)] if faults else records
-        return ScannedBlock(reader.counted, block, usable, problems)
+        usable = [None if index in faults else record for index, record in enumerate(records)] if faults else records
+        return ScannedBlock(reader.row_unit, block, usable, problems)
 
-    def _check_purpose(
-        self, records: list[Record | None], faults: dict[int, list[tuple[str, Any, ValueFault]]]
-    ) -> None:
-        """A row that is good in itself may lack what this run works on."""
-        for at, record in enumerate(records):
+    def _check_required(self, records: list[Record | None], faults: Faults) -> None:
+        """Check that valid rows have the columns that the run needs."""
+        for index, record in enumerate(records):
             if record is None:
                 continue
             if self._videos and record.video is None:
                 fault = ValueFault("missing_value", "is empty; expected the path or URI of a finished video")
-                faults.setdefault(at, []).append(("video", "", fault))
+                faults.setdefault(index, []).append(("video", "", fault))
             elif not self._videos:
                 for column, fault in _missing_of_pair(record.image, record.audio, record.motion):
-                    faults.setdefault(at, []).append((column, "", fault))
+                    faults.setdefault(index, []).append((column, "", fault))
 
     def _check_files(
-        self,
-        files: MediaFileCheck,
-        block: RowBlock,
-        records: list[Record | None],
-        faults: dict[int, list[tuple[str, Any, ValueFault]]],
+        self, files: MediaFileCheck, block: RowBlock, records: list[Record | None], faults: Faults
     ) -> None:
-        named = [
-            (at, column, location)
-            for at, record in enumerate(records)
+        located = [
+            (index, column, location)
+            for index, record in enumerate(records)
             if record
             for column in MEDIA_COLUMNS
             if (location := getattr(record, column)) is not None
         ]
-        found = files.check([location for _, _, location in named])
-        for (at, column, _), fault in zip(named, found, strict=True):
+        results = files.check([location for _, _, location in located])
+        for (index, column, _), fault in zip(located, results, strict=True):
             if fault:
-                faults.setdefault(at, []).append((column, block.known[column][at], fault))
+                faults.setdefault(index, []).append((column, block.columns[column][index], fault))
 
     def _check_duplicates(
         self,
-        file_at: int,
-        counted: str,
+        file_index: int,
+        row_unit: str,
         block: RowBlock,
         records: list[Record | None],
-        faults: dict[int, list[tuple[str, Any, ValueFault]]],
+        faults: Faults,
     ) -> None:
-        given = block.known.get("record_id") or [None] * len(block)
+        given = block.columns.get("record_id") or [None] * len(block)
         named: list[tuple[int, str]] = []
-        for at, record in enumerate(records):
-            record_id = record.id if record else _readable_id(given[at])
+        for index, record in enumerate(records):
+            record_id = record.id if record else _readable_id(given[index])
             if record_id is not None:
-                named.append((at, record_id))
+                named.append((index, record_id))
+
         numbers = self._ids.add([record_id for _, record_id in named])
-        for (at, record_id), number in zip(named, numbers, strict=True):
+        for (index, record_id), number in zip(named, numbers, strict=True):
             if number == len(self._first_rows):
-                self._first_rows.append(block.numbers[at])
-                self._first_files.append(file_at)
+                self._first_rows.append(block.numbers[index])
+                self._first_files.append(file_index)
                 continue
             row, first_file = self._first_rows[number], self._first_files[number]
-            where = (
-                f"{counted} {row}" if first_file == file_at else f"{counted} {row} of {self.manifest.files[first_file]}"
-            )
-            if given[at] in (None, ""):
-                fault = ValueFault("duplicate_record", f"same content as {where}: remove it or give both an id")
+            first = f"{row_unit} {row}"
+            if first_file != file_index:
+                first += f" of {self.manifest.files[first_file]}"
+            if given[index] in (None, ""):
+                fault = ValueFault("duplicate_record", f"same content as {first}: remove it or give both an id")
             else:
-                fault = ValueFault("duplicate_record_id", f"already used in {where}: give every row its own")
-            faults.setdefault(at, []).append(("record_id", record_id, fault))
+                fault = ValueFault("duplicate_record_id", f"already used in {first}: give every row a unique id")
+            faults.setdefault(index, []).append(("record_id", record_id, fault))
 
     def _count(self, scanned: ScannedBlock) -> None:
         self.summary.rows += len(scanned.records)
@@ -172,38 +172,35 @@ class Scan:
         self.summary.by_code.update(problem.code for problem in scanned.problems)
 
     def _note_near_misses(self, extras: list[str]) -> None:
-        meant = {_plain(name): name for name in COLUMN_NAMES}
+        standard = {_normalize(name): name for name in COLUMN_NAMES}
         for column in extras:
-            if _plain(column) in meant:
-                known = meant[_plain(column)]
-                note = f"column {safe_text(column)} is passed through as it is; rename it if {known} is meant"
+            if name := standard.get(_normalize(column)):
+                note = f"column {safe_text(column)} is passed through; rename it if {name} is meant"
                 if note not in self.summary.notes:
                     self.summary.notes.append(note)
 
 
-def parse_block(
-    block: RowBlock, folder: str, faults: dict[int, list[tuple[str, Any, ValueFault]]]
-) -> list[Record | None]:
-    """Read the values of a block's rows by the rules of `schema`; look at nothing outside the row.
+def parse_block(block: RowBlock, folder: str, faults: Faults) -> list[Record | None]:
+    """Parse each row on its own, with the parsers in `schema`.
 
     Args:
         block: raw rows.
         folder: see `Manifest.folder`.
-        faults: gets (column, value, fault) of every bad value, by index of the row in the block.
+        faults: faults of bad values; this function adds to it.
     """
     absent = [None] * len(block)
-    columns = [block.known.get(name, absent) for name in COLUMN_NAMES]
+    columns = [block.columns.get(name, absent) for name in COLUMN_NAMES]
     records: list[Record | None] = []
-    for at, raw in enumerate(zip(*columns, strict=True)):
+    for index, raw in enumerate(zip(*columns, strict=True)):
         bad: list[tuple[str, Any, ValueFault]] = []
-        broken = block.faults.get(at)
-        if broken:
-            bad.append(("", broken.value, ValueFault(broken.code, broken.sentence)))
+        row_fault = block.faults.get(index)
+        if row_fault:
+            bad.append(("", row_fault.value, ValueFault(row_fault.code, row_fault.sentence)))
             record = None
         else:
-            record = _parse_row(block.numbers[at], raw, folder, bad)
+            record = _parse_row(block.numbers[index], raw, folder, bad)
         if bad:
-            faults[at] = bad
+            faults[index] = bad
         records.append(record)
     return records
 
@@ -219,12 +216,14 @@ def _parse_row(number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[s
         except ValueFault as fault:
             bad.append((column.name, value, fault))
             values.append(None)
+
     image, audio, motion, record_id, mode, seed, cfg_scale, priority, video = values
     if video is None and not raw[-1]:
         given = (value or None for value in raw[:3])
         bad += [(column, "", fault) for column, fault in _missing_of_pair(*given)]
     if bad:
         return None
+
     mode = mode or DEFAULT_MODE
     if record_id is None:
         record_id = derive_record_id(content_text(image, audio, motion, mode, seed, cfg_scale, video))
@@ -244,7 +243,7 @@ def _parse_row(number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[s
 
 
 def _missing_of_pair(image: object, audio: object, motion: object) -> list[tuple[str, ValueFault]]:
-    """What a row lacks to be animated, by column."""
+    """Return column and fault of each input that a row needs to be animated and does not have."""
     missing = []
     if image is None:
         missing.append(("image", ValueFault("missing_value", "is empty; expected a path or URI")))
@@ -255,12 +254,12 @@ def _missing_of_pair(image: object, audio: object, motion: object) -> list[tuple
 
 
 def _readable_id(value: Any) -> str | None:
-    """The id of a row that has other problems."""
+    """Return the id in a row that may have other problems, or None."""
     try:
         return None if value in (None, "") else parse_record_id(value)
     except ValueFault:
         return None
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())

@@ -1,4 +1,4 @@
-"""Folders for files of the moment; those of processes that were killed are found and removed."""
+"""Scratch folders for temporary files; those of killed processes are found and removed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-PREFIX = "joyvasa-scratch-"  # begins the name of such a folder in the system's folder for temporary files
+PREFIX = "joyvasa-scratch-"  # prefix of scratch folders in the system's folder for temporary files
 
 
 @contextmanager
 def scratch_folder() -> Generator[Path]:
-    """A new local folder, gone with all that is in it when the block ends.
+    """Yield a new local folder, which is removed with its content when the block ends.
 
-    While the block lasts the process holds a lock on the folder, which ends with the process, however that dies. So
-    `sweep_scratch` can tell what is still in use.
+    During the block the process holds a lock on the folder. The lock ends with the process, so that `sweep_scratch`
+    recognizes folders in use.
 
     Raises:
         OSError: the folder for temporary files is full or cannot be written.
@@ -32,13 +32,13 @@ def scratch_folder() -> Generator[Path]:
 
 
 def sweep_scratch() -> None:
-    """Removes what killed processes of this user have left on this machine."""
-    import fcntl  # not on Windows, where runs work inside WSL
+    """Remove scratch folders that killed processes of this user left on this machine."""
+    import fcntl  # not available on Windows, where runs are supported in WSL only
 
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:  # gone meanwhile, or another user's
+        except OSError:  # removed meanwhile, or owned by another user
             continue
         try:
             if os.fstat(handle).st_uid == os.getuid():
@@ -58,8 +58,8 @@ def _locked_folder() -> tuple[Path, int]:
         try:
             handle = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
-            continue  # swept before it could be locked
-        with contextlib.suppress(OSError):  # a file system without locks: nobody can sweep there either
+            continue  # removed by another process before it was locked
+        with contextlib.suppress(OSError):  # file systems without locks are not swept
             fcntl.flock(handle, fcntl.LOCK_EX)
         if folder.exists():
             return folder, handle

@@ -1,4 +1,4 @@
-"""What a manifest asks for: distinct portraits and recordings, seconds of sound, frames, windows."""
+"""Amounts in a manifest: distinct portraits and recordings, seconds of audio, frames, windows."""
 
 from __future__ import annotations
 
@@ -14,62 +14,62 @@ from manifests.hash_index import HashIndex
 from manifests.problems import safe_text
 from manifests.record import Record
 
-EXAMPLES = 3  # of failed probes, by code
+MAX_EXAMPLES = 3  # failed probes shown per code
 
-Probe = Callable[[str], float]  # an absolute path or URI -> seconds; raises for bad media
+Probe = Callable[[str], float]  # maps an absolute path or URI to seconds; raises for bad media
 
 
 @dataclass(frozen=True)
 class Probes:
-    """How lengths are found; the program passes its own decoders in."""
+    """Functions that measure the duration of media, and how many run at once."""
 
-    audio: Probe | None = None  # of a recording
-    motion: Probe | None = None  # of a motion file
-    threads: int = 2  # decoders are processes of their own
-    pending: int = 64  # probes that wait at most, so that memory stays bounded
+    audio: Probe | None = None  # for recordings
+    motion: Probe | None = None  # for motion files
+    threads: int = 2  # decoders are separate processes
+    pending: int = 64  # maximum number of pending probes; bounds memory
 
 
 @dataclass(frozen=True)
 class VideoSizes:
-    """Frame rate of the videos and size of the sampled windows; the defaults are those of the built-in model."""
+    """Frame rate of videos and size of motion windows; the defaults are those of the built-in model."""
 
     frames_per_second: int = 25
     frames_per_window: int = 100
-    silent_frames: int = 0  # before the sound, in the first window
+    silent_frames: int = 0  # frames before the audio, in the first window
 
     def frames(self, seconds: np.ndarray) -> np.ndarray:
-        """Return the frames of videos as long as the sound, shape (n,), int64."""
+        """Return the number of frames of videos as long as the audio, shape (n,), int64."""
         return np.ceil(np.round(seconds * self.frames_per_second, 6)).astype(np.int64)
 
     def windows(self, frames: np.ndarray) -> np.ndarray:
-        """Return the windows whose motion fills these frames, shape (n,), int64."""
+        """Return the number of motion windows for numbers of frames, shape (n,), int64."""
         return np.where(frames, -(-(frames + self.silent_frames) // self.frames_per_window), 0)
 
 
 @dataclass(frozen=True)
 class ManifestStats:
-    """Amounts over the usable rows; None where no length was read."""
+    """Amounts over the valid rows; None if durations were not read."""
 
     records: int
     portraits: int  # distinct
     recordings: int  # distinct
     motions: int  # distinct motion files
-    sound_s: float | None = None  # seconds, counted for every row
-    distinct_sound_s: float | None = None  # seconds, counted once for each recording
+    sound_s: float | None = None  # seconds of audio, summed over rows
+    distinct_sound_s: float | None = None  # seconds of audio, summed over distinct recordings
     frames: int | None = None
-    windows: int | None = None  # rows that bring a motion need none
-    probe_failures: dict[str, int] = field(default_factory=dict)  # distinct files by code
+    windows: int | None = None  # none for rows with a motion file
+    probe_failures: dict[str, int] = field(default_factory=dict)  # number of distinct files, by error code
     probe_examples: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """The amounts as a plain mapping, for JSON."""
+        """Return the amounts as a mapping, for JSON."""
         return asdict(self)
 
 
 class StatsCollector:
-    """Adds records up; each distinct recording is probed once, in a small thread pool.
+    """Adds up records; each distinct recording is probed once, in a thread pool.
 
-    Use it as a context manager: leaving it ends its threads. Some 40 bytes are kept for each distinct file.
+    Use it as a context manager, which stops the threads on exit. Memory: about 40 bytes per distinct file.
     """
 
     def __init__(self, probes: Probes | None = None, sizes: VideoSizes | None = None) -> None:
@@ -83,7 +83,7 @@ class StatsCollector:
         self._pending: deque[tuple[_Lengths, int, str, Future[float]]] = deque()
         self._failures: Counter[str] = Counter()
         self._examples: Counter[str] = Counter()
-        self._shown: list[str] = []
+        self._example_texts: list[str] = []
 
     def __enter__(self) -> StatsCollector:
         return self
@@ -92,24 +92,27 @@ class StatsCollector:
         self._pool.shutdown(cancel_futures=True)
 
     def add(self, records: Sequence[Record]) -> None:
-        """Add records; wait while too many probes are pending."""
+        """Add records; blocks while too many probes are pending."""
         self._records += len(records)
         self._portraits.add([record.image for record in records if record.image is not None])
-        with_sound = [record for record in records if record.audio is not None]
-        sampled = [record.motion is None for record in with_sound]
-        self._submit(self._recordings, [record.audio or "" for record in with_sound], sampled)
+        with_audio = [record for record in records if record.audio is not None]
+        sampled = [record.motion is None for record in with_audio]
+        self._submit(self._recordings, [record.audio or "" for record in with_audio], sampled)
+
+        # The video is as long as the audio; motion files count only in rows without audio.
         silent = [record for record in records if record.audio is None]
         self._submit(self._motions, [record.motion or "" for record in silent], [False] * len(silent))
-        beside = [record.motion for record in with_sound if record.motion is not None]
-        self._submit(self._motions, beside, [], counted=False)
+        uncounted = [record.motion for record in with_audio if record.motion is not None]
+        self._submit(self._motions, uncounted, [], counted=False)
 
-    def totals(self) -> ManifestStats:
-        """The sums so far, after waiting for all probes."""
+    def finish(self) -> ManifestStats:
+        """Wait for all probes and return the sums."""
         while self._pending:
-            self._take()
+            self._collect_probe()
         counts = ManifestStats(self._records, len(self._portraits), len(self._recordings), len(self._motions))
         if self._probes.audio is None:
             return counts
+
         sound, distinct, frames, windows = self._recordings.sums(self._sizes)
         motion_frames = self._motions.sums(self._sizes)[2]
         return ManifestStats(
@@ -119,7 +122,7 @@ class StatsCollector:
             frames=frames + motion_frames,
             windows=windows,
             probe_failures=dict(self._failures.most_common()),
-            probe_examples=self._shown,
+            probe_examples=self._example_texts,
         )
 
     def _submit(self, lengths: _Lengths, paths: list[str], sampled: list[bool], *, counted: bool = True) -> None:
@@ -127,52 +130,52 @@ class StatsCollector:
             if lengths.probe is None:
                 continue
             if len(self._pending) >= self._probes.pending:
-                self._take()
+                self._collect_probe()
             self._pending.append((lengths, number, path, self._pool.submit(lengths.probe, path)))
 
-    def _take(self) -> None:
+    def _collect_probe(self) -> None:
         lengths, number, path, future = self._pending.popleft()
         try:
             lengths.seconds[number] = future.result()
-        except Exception as error:  # whatever a decoder raises, the plan goes on and counts it
+        except Exception as error:  # failed probes are counted, whatever the decoder raises
             code = str(getattr(error, "code", type(error).__name__))
             self._failures[code] += 1
             self._examples[code] += 1
-            if self._examples[code] <= EXAMPLES:
-                self._shown.append(f"{safe_text(path, 120)}: {safe_text(error, 200)}")
+            if self._examples[code] <= MAX_EXAMPLES:
+                self._example_texts.append(f"{safe_text(path, 120)}: {safe_text(error, 200)}")
 
 
 class _Lengths:
-    """Seconds and numbers of rows by distinct file."""
+    """Durations and numbers of rows of distinct files."""
 
     def __init__(self, probe: Probe | None) -> None:
         self.probe = probe
-        self._table = HashIndex()
+        self._index = HashIndex()
         self.seconds = np.full(1024, np.nan)
         self._rows = np.zeros(1024, dtype=np.int64)
-        self._sampled = np.zeros(1024, dtype=np.int64)  # rows whose motion is sampled from this sound
+        self._sampled = np.zeros(1024, dtype=np.int64)  # rows whose motion is sampled from this recording
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._index)
 
     def add(self, paths: list[str], sampled: list[bool], *, counted: bool) -> list[tuple[int, str]]:
-        """Counts rows by file; returns the files that are new, with their numbers."""
+        """Count rows by file; return new files with their numbers."""
         if not paths:
             return []
-        known = len(self._table)
-        numbers = self._table.add(paths)
-        while len(self._rows) < len(self._table):
+        n_known = len(self._index)
+        numbers = self._index.add(paths)
+        while len(self._rows) < len(self._index):
             self.seconds = np.concatenate([self.seconds, np.full_like(self.seconds, np.nan)])
             self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
             self._sampled = np.concatenate([self._sampled, np.zeros_like(self._sampled)])
         if counted:
             np.add.at(self._rows, numbers, 1)
             np.add.at(self._sampled, numbers, np.asarray(sampled, dtype=np.int64))
-        fresh = {int(number): path for number, path in zip(numbers, paths, strict=True) if number >= known}
-        return list(fresh.items())
+        new = {int(number): path for number, path in zip(numbers, paths, strict=True) if number >= n_known}
+        return list(new.items())
 
     def sums(self, sizes: VideoSizes) -> tuple[float, float, int, int]:
-        """Seconds over rows, seconds over files, frames and windows over rows."""
+        """Return seconds summed over rows, seconds summed over files, frames and windows summed over rows."""
         read = ~np.isnan(self.seconds)
         seconds, rows, sampled = self.seconds[read], self._rows[read], self._sampled[read]
         frames = sizes.frames(seconds)

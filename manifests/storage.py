@@ -1,4 +1,4 @@
-"""A folder on any file system, where files appear whole or not at all."""
+"""Storage of run folders on any file system, with atomic writes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from manifests.scratch import scratch_folder
 
 
 class Storage(ABC):
-    """Files below one root, named by relative paths with forward slashes.
+    """Base class of storages: files below a root, addressed by relative paths with forward slashes.
 
     Args:
-        root: local path or URI, without a slash at its end.
+        root: local path or URI, without a trailing slash.
     """
 
     local = False
@@ -35,15 +35,15 @@ class Storage(ABC):
         self.root = root
 
     def location(self, path: str) -> str:
-        """The absolute local path or URI of a file."""
+        """Return the absolute local path or URI of a file."""
         return f"{self.root}/{path}" if path else self.root
 
     @contextmanager
     def staging(self, path: str) -> Generator[Path]:
-        """Gives a local file to write; it becomes `path` when the block ends without an exception.
+        """Yield the path of a local file to write; it becomes `path` when the block ends without an exception.
 
-        The local file has the same suffix. An existing file is replaced. The data are on the disk, or
-        with the object store, before the name appears. An OSError of the block counts as a failure to write.
+        The local file has the suffix of `path`, and an existing file is replaced. The data is synced to the disk or
+        uploaded before the name appears. An OSError raised in the block is reported as a failed write.
 
         Raises:
             ManifestError: `output_unwritable`.
@@ -55,7 +55,7 @@ class Storage(ABC):
             raise unwritable_error(self.location(path), error) from error
 
     def write(self, path: str, content: bytes) -> None:
-        """Puts a whole file in place.
+        """Write a file atomically.
 
         Raises:
             ManifestError: `output_unwritable`.
@@ -69,22 +69,22 @@ class Storage(ABC):
 
     @abstractmethod
     def read(self, path: str) -> bytes:
-        """The bytes of a file; FileNotFoundError if it is not there."""
+        """Return the content of a file; raise FileNotFoundError if it does not exist."""
 
     @abstractmethod
     def open(self, path: str) -> BinaryIO:
-        """Opens a file for reading; FileNotFoundError if it is not there."""
+        """Open a file for reading; raise FileNotFoundError if it does not exist."""
 
     @abstractmethod
     def size(self, path: str) -> int | None:
-        """Bytes of a file, None if it is not there."""
+        """Return the size of a file in bytes, None if it does not exist."""
 
     @abstractmethod
     def names(self, folder: str) -> list[str]:
-        """Names of files and folders in a folder, sorted; none if it is not there."""
+        """Return the sorted names of files and folders in a folder; none if it does not exist."""
 
     def remove(self, path: str) -> None:
-        """Removes a file or a folder with all that is in it; nothing happens if it is not there.
+        """Remove a file or a folder with its content, if it exists.
 
         Raises:
             ManifestError: `output_unwritable`.
@@ -96,20 +96,20 @@ class Storage(ABC):
 
     @abstractmethod
     def _remove(self, path: str) -> None:
-        """See `remove`; OSError if it cannot be done."""
+        """See `remove`; raises OSError."""
 
     def exists(self, path: str) -> bool:
-        """Whether a file is there."""
+        """Return whether a file exists."""
         return self.size(path) is not None
 
 
 class LocalStorage(Storage):
-    """A folder of this machine, or of a network file system that it mounts."""
+    """A local folder, or a folder on a mounted network file system."""
 
     local = True
 
     def path(self, path: str) -> Path:
-        """The file as a path."""
+        """Return the path of a file."""
         return Path(self.root, path)
 
     @contextmanager
@@ -130,8 +130,8 @@ class LocalStorage(Storage):
     def size(self, path: str) -> int | None:
         """See `Storage`."""
         try:
-            found = self.path(path).stat()
-            return found.st_size if stat.S_ISREG(found.st_mode) else None
+            status = self.path(path).stat()
+            return status.st_size if stat.S_ISREG(status.st_mode) else None
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -151,10 +151,9 @@ class LocalStorage(Storage):
 
 
 class ObjectStorage(Storage):
-    """A prefix of an object store, where one upload makes one whole object appear.
+    """A prefix in an object store.
 
-    A file is written locally and uploaded once: nothing is renamed there, and an upload that breaks
-    off leaves nothing visible.
+    A file is written locally and uploaded once. An interrupted upload leaves nothing visible.
     """
 
     def __init__(self, root: str) -> None:
@@ -170,24 +169,24 @@ class ObjectStorage(Storage):
         with scratch_folder() as folder:
             staged = folder / posixpath.basename(path)
             yield staged
-            with _plain_errors():
+            with _standard_errors():
                 self._fs.put_file(str(staged), self._full(path))
 
     def read(self, path: str) -> bytes:
         """See `Storage`."""
-        with _plain_errors():
+        with _standard_errors():
             return cast(bytes, self._fs.cat_file(self._full(path)))
 
     def open(self, path: str) -> BinaryIO:
         """See `Storage`."""
-        with _plain_errors():
+        with _standard_errors():
             return cast(BinaryIO, self._fs.open(self._full(path), "rb"))
 
     def size(self, path: str) -> int | None:
         """See `Storage`."""
         self._fs.invalidate_cache()  # another process may have written
         try:
-            with _plain_errors():
+            with _standard_errors():
                 info = self._fs.info(self._full(path))
         except FileNotFoundError:
             return None
@@ -197,23 +196,23 @@ class ObjectStorage(Storage):
         """See `Storage`."""
         self._fs.invalidate_cache()
         try:
-            with _plain_errors():
-                found = self._fs.ls(self._full(folder), detail=False)
+            with _standard_errors():
+                paths = self._fs.ls(self._full(folder), detail=False)
         except FileNotFoundError:
             return []
         own = self._full(folder).rstrip("/")
-        return sorted({posixpath.basename(name.rstrip("/")) for name in found if name.rstrip("/") != own})
+        return sorted({posixpath.basename(path.rstrip("/")) for path in paths if path.rstrip("/") != own})
 
     def _remove(self, path: str) -> None:
         self._fs.invalidate_cache()
-        with contextlib.suppress(FileNotFoundError), _plain_errors():
+        with contextlib.suppress(FileNotFoundError), _standard_errors():
             self._fs.rm(self._full(path), recursive=True)
 
 
 def open_storage(root: str | os.PathLike[str]) -> Storage:
-    """The storage of a local path or any fsspec URI (`s3://`, `gs://`, `memory://` ...).
+    """Return the storage of a local path or fsspec URI (`s3://`, `gs://`, `memory://` ...).
 
-    Access to object stores is set up as for fsspec: through its configuration files and environment variables.
+    Access to object stores is configured as for fsspec: with its configuration files and environment variables.
 
     Raises:
         ManifestError: `storage_unknown` if the scheme is unknown or its package is not installed.
@@ -229,15 +228,15 @@ def open_storage(root: str | os.PathLike[str]) -> Storage:
 
 
 def unwritable_error(location: str, error: OSError) -> ManifestError:
-    """The error for a file that cannot be written, code `output_unwritable`."""
+    """Return the error for a file that cannot be written, with code `output_unwritable`."""
     reason = safe_text(error.strerror or error, 200)
     sentence = f"{safe_text(location, 200)}: cannot be written ({reason}): free space or check access, then resume"
     return ManifestError("output_unwritable", sentence)
 
 
 @contextmanager
-def _plain_errors() -> Generator[None]:
-    """Object stores bring error classes of their own; all become OSError."""
+def _standard_errors() -> Generator[None]:
+    """Convert errors of object stores, which have classes of their own, into OSError."""
     try:
         yield
     except OSError:

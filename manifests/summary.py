@@ -1,4 +1,4 @@
-"""What a manifest holds and what it will take, in one pass: the content of `joyvasa plan`."""
+"""Summary of a manifest in one pass: its content and the estimated cost of its run, as shown by `joyvasa plan`."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from manifests.stats import ManifestStats, Probes, StatsCollector, VideoSizes
 
 @dataclass(frozen=True)
 class ManifestSummary:
-    """The counts of a manifest and, where rates are known, its cost."""
+    """Counts of a manifest and, if rates are known, the estimated cost of its run."""
 
     shard_size: int
-    summary: ScanSummary
-    totals: ManifestStats
+    scan: ScanSummary
+    stats: ManifestStats
     sizes: VideoSizes
     estimate: CostEstimate | None
 
     @property
     def shards(self) -> int:
-        """How many shards the usable rows fill."""
-        return -(-self.totals.records // self.shard_size)
+        """Number of shards of the valid rows."""
+        return -(-self.stats.records // self.shard_size)
 
     def as_dict(self) -> dict[str, Any]:
-        """All figures as plain values, for JSON."""
+        """Return all figures as plain values, for JSON."""
         return {
             "shards": self.shards,
             "shard_size": self.shard_size,
-            **self.summary.as_dict(),
-            **self.totals.as_dict(),
+            **self.scan.as_dict(),
+            **self.stats.as_dict(),
             "sizes": asdict(self.sizes),
             "estimate": self.estimate.as_dict() if self.estimate else NO_PROFILE,
         }
@@ -53,28 +53,28 @@ def summarize_manifest(
     profile: RateProfile | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> ManifestSummary:
-    """Check and add up a manifest; write nothing.
+    """Check a manifest and add up its rows, without writing anything.
 
     Args:
-        manifest: what to read.
-        shard_size: records of a shard.
-        files: how files are looked up; None trusts the rows.
-        probes: how lengths are found; None reads no media.
-        sizes: frame rate and windows of the motion model; None for those of the built-in one.
+        manifest: manifest to read.
+        shard_size: records per shard.
+        files: lookup of media files; None skips it.
+        probes: probes of durations; None reads no media.
+        sizes: frame rate and windows of the motion model; None uses those of the built-in model.
         profile: measured rates; None gives no estimate.
-        on_progress: called with the number of rows read so far, after each block.
+        on_progress: callback with the number of rows read, after each block.
 
     Raises:
-        ManifestError: as `Scan.blocks`.
+        ManifestError: see `Scan.blocks`.
     """
     sizes = sizes or VideoSizes()
     with ExitStack() as stack:
         check = stack.enter_context(MediaFileCheck(files)) if files else None
-        tally = stack.enter_context(StatsCollector(probes, sizes))
+        collector = stack.enter_context(StatsCollector(probes, sizes))
         scan = Scan(manifest, files=check)
         for scanned in scan.blocks():
-            tally.add([record for record in scanned.records if record])
+            collector.add([record for record in scanned.records if record])
             if on_progress:
                 on_progress(scan.summary.rows)
-        totals = tally.totals()
-    return ManifestSummary(shard_size, scan.summary, totals, sizes, estimate_cost(totals, profile) if profile else None)
+        stats = collector.finish()
+    return ManifestSummary(shard_size, scan.summary, stats, sizes, estimate_cost(stats, profile) if profile else None)

@@ -1,4 +1,4 @@
-"""A manifest of video files, from a folder, a glob or a single file."""
+"""Manifests of video files in a folder or matched by a glob."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUFFIXES = frozenset(".avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .we
 
 
 def is_video_source(videos: str) -> bool:
-    """Whether this is a folder with videos, a glob or a video file; else it is a manifest."""
+    """Return whether an argument is a folder with videos, a glob or a video file, and not a manifest."""
     suffix = posixpath.splitext(videos)[1].lower()
     if suffix in FORMATS:
         return False
@@ -26,34 +26,34 @@ def is_video_source(videos: str) -> bool:
 
 
 def find_videos(videos: str) -> list[str]:
-    """Locations of video files, sorted: absolute local paths or URIs.
+    """Return the locations of video files, sorted, as absolute local paths or URIs.
 
     Args:
-        videos: a folder (what is in folders of it counts, names that begin with a dot do not), a glob, or a file.
+        videos: folder, which is searched recursively except for hidden files and folders, glob, or file.
     """
     fs, path = url_to_fs(videos if is_remote(videos) else posixpath.abspath(Path(videos).expanduser().as_posix()))
     if _is_glob(videos) and not fs.exists(path):
-        found = [name for name in fs.glob(path) if not fs.isdir(name)]
+        names = [name for name in fs.glob(path) if not fs.isdir(name)]
     elif fs.isdir(path):
-        found = [name for name in fs.find(path) if posixpath.splitext(name)[1].lower() in SUFFIXES]
-        found = [name for name in found if "/." not in name.removeprefix(path)]
+        names = [name for name in fs.find(path) if posixpath.splitext(name)[1].lower() in SUFFIXES]
+        names = [name for name in names if "/." not in name.removeprefix(path)]
     else:
-        found = [path] if fs.exists(path) else []
-    return sorted(fs.unstrip_protocol(name) if is_remote(videos) else name for name in found)
+        names = [path] if fs.exists(path) else []
+    return sorted(fs.unstrip_protocol(name) if is_remote(videos) else name for name in names)
 
 
 def build_video_manifest(videos: str) -> bytes:
-    """A manifest of video files in JSON Lines; ids are their paths below the folder that holds them all.
+    """Return a manifest of video files in JSON Lines; record ids are paths relative to the common parent folder.
 
     Raises:
-        ManifestError: `manifest_missing`, nothing was found.
+        ManifestError: `manifest_missing` if there are no videos.
     """
-    found = find_videos(videos)
-    if not found:
+    locations = find_videos(videos)
+    if not locations:
         shown = safe_text(videos, 200)
         raise ManifestError("manifest_missing", f"{shown}: no video found; expected a folder, a glob or a manifest")
-    common = posixpath.commonpath([posixpath.dirname(name) for name in found])
-    rows = [{"record_id": posixpath.relpath(name, common), "video": name} for name in found]
+    common = posixpath.commonpath([posixpath.dirname(name) for name in locations])
+    rows = [{"record_id": posixpath.relpath(name, common), "video": name} for name in locations]
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 

@@ -1,1 +1,1 @@
-"""Readers of manifest formats, one format a file; each streams blocks of raw rows."""
+"""Readers of manifest formats, one module per format."""

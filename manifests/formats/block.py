@@ -1,4 +1,4 @@
-"""Blocks of raw rows, and the base class of the readers that stream them."""
+"""Blocks of raw rows, and the base class of readers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.schema import COLUMN_NAMES, MAX_COLUMNS
 
-BLOCK_ROWS = 8192  # a few MB of text; large enough that the work per block does not count
+BLOCK_ROWS = 8192  # a few MB of text; large enough to make the overhead per block negligible
 
 OpenFile = Callable[[], BinaryIO]
 T = TypeVar("T")
 
 
 def batch_rows(rows: Iterable[T]) -> Iterator[list[T]]:
-    """Gathers rows into lists of `BLOCK_ROWS`, the last one shorter; reads none ahead of what it gives."""
+    """Group rows into lists of `BLOCK_ROWS`; the last list may be shorter."""
     rows = iter(rows)
     while block := list(itertools.islice(rows, BLOCK_ROWS)):
         yield block
@@ -29,7 +29,7 @@ def batch_rows(rows: Iterable[T]) -> Iterator[list[T]]:
 
 @dataclass(frozen=True)
 class RowFault:
-    """A row that could not even be taken apart."""
+    """A row that could not be split into values."""
 
     code: str
     sentence: str
@@ -38,26 +38,26 @@ class RowFault:
 
 @dataclass(frozen=True)
 class RowBlock:
-    """Consecutive rows as they were read; nothing is checked yet."""
+    """Consecutive rows with unchecked values."""
 
-    numbers: list[int]  # as a person counts them
-    known: Mapping[str, list[Any]]  # by known column; a column the file lacks is absent
-    faults: Mapping[int, RowFault] = field(default_factory=dict)  # by index in the block; known values there are None
-    extra: pa.Table | None = None  # the passed-through columns, if requested
+    numbers: list[int]  # numbers of the rows, see `Reader.row_unit`
+    columns: Mapping[str, list[Any]]  # values of the standard columns of the file, by name
+    faults: Mapping[int, RowFault] = field(default_factory=dict)  # by index in the block; values of these rows are None
+    extra: pa.Table | None = None  # passed-through columns, if requested
 
     def __len__(self) -> int:
         return len(self.numbers)
 
 
 class Reader(ABC):
-    """Reads one manifest file as a stream of blocks.
+    """Base class of readers, which read a manifest file as a stream of blocks.
 
     Args:
-        name: the file's name, for messages.
-        open_file: opens the file for reading; called once a pass.
+        name: name of the file, for messages.
+        open_file: function that opens the file for reading; called once per pass.
     """
 
-    counted = "line"  # how `Block.numbers` counts: lines of a text file, or rows of a Parquet file
+    row_unit = "line"  # unit of `RowBlock.numbers`: `line` of a text file or `row` of a Parquet file
 
     def __init__(self, name: str, open_file: OpenFile) -> None:
         self.name = name
@@ -65,14 +65,14 @@ class Reader(ABC):
 
     @abstractmethod
     def columns(self) -> tuple[str, ...] | None:
-        """All columns in file order, or None where only reading every row tells."""
+        """Return all columns in the order of the file, or None if rows can have different columns."""
 
     @abstractmethod
     def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
-        """Stream the rows.
+        """Yield the rows in blocks.
 
         Args:
-            extra: whether to read the passed-through columns, too; they have the types of `extra_schema`.
+            extra: whether to read the passed-through columns, with the types of `extra_schema`.
 
         Raises:
             ManifestError: the file as a whole cannot be read.
@@ -80,7 +80,7 @@ class Reader(ABC):
 
     @abstractmethod
     def extra_schema(self) -> pa.Schema:
-        """Return names and types of the passed-through columns; in JSON Lines this reads the file, if `blocks` has not.
+        """Return names and types of the passed-through columns; for JSON Lines this may read the whole file.
 
         Raises:
             ManifestError: the file as a whole cannot be read.
@@ -88,26 +88,29 @@ class Reader(ABC):
 
 
 def check_columns(name: str, columns: tuple[str, ...]) -> None:
-    """Refuses a table that cannot be a manifest.
+    """Check that a table has the columns of a manifest.
 
     Raises:
         ManifestError: `manifest_columns`.
     """
-    found = ", ".join(safe_text(column) for column in columns[:12]) + (", ..." if len(columns) > 12 else "")
-    doubled = sorted({column for column in columns if columns.count(column) > 1}) if len(columns) <= MAX_COLUMNS else []
+    names = ", ".join(safe_text(column) for column in columns[:12]) + (", ..." if len(columns) > 12 else "")
+    duplicates = []
+    if len(columns) <= MAX_COLUMNS:
+        duplicates = sorted({column for column in columns if columns.count(column) > 1})
+
     if len(columns) > MAX_COLUMNS:
         reason = f"has {len(columns)} columns; expected at most {MAX_COLUMNS}"
-    elif doubled:
-        reason = f"has the column {safe_text(doubled[0])} twice: rename one"
+    elif duplicates:
+        reason = f"has the column {safe_text(duplicates[0])} twice: rename one"
     elif "video" not in columns and ("image" not in columns or not {"audio", "motion"} & set(columns)):
-        reason = f"has the columns {found}; expected image and audio (or motion): rename or add them"
+        reason = f"has the columns {names}; expected image and audio (or motion): rename or add them"
         if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
-            reason = f"has one column named {found}; expected commas between columns: save it with commas"
+            reason = f"has one column named {names}; expected commas between columns: save it with commas"
     else:
         return
     raise ManifestError("manifest_columns", f"{name}: {reason}")
 
 
 def extra_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns that are passed through."""
+    """Return the columns that are passed through."""
     return tuple(column for column in columns if column not in COLUMN_NAMES)

@@ -1,4 +1,4 @@
-"""Manifests with comma- or tab-separated values (RFC 4180). Every value is text and stays text."""
+"""Manifests with comma- or tab-separated values (RFC 4180); all values are text."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from manifests.schema import COLUMN_NAMES
 
 
 class CsvReader(Reader):
-    """Reads `.csv` and `.tsv`: quoted fields may hold separators, quotation marks (doubled) and line breaks.
+    """Reads `.csv` and `.tsv`; quoted fields may contain separators, doubled quotation marks and line breaks.
 
-    Rows are counted by lines, as an editor shows them: a row has the number of the line on which it begins.
+    The number of a row is the number of its first line, as an editor shows it.
     """
 
     def __init__(self, name: str, open_file: OpenFile, delimiter: str = ",") -> None:
@@ -30,9 +30,9 @@ class CsvReader(Reader):
                 raise ManifestError("manifest_unreadable", f"{name}: header is not valid CSV ({error})") from None
             if fault := lines.take_fault():
                 raise ManifestError("manifest_encoding", f"{name}: header {fault.sentence}")
-            self._body = lines.offset, lines.number
-        # pandas leaves the name of an index column empty
-        self._columns = tuple(column.strip() or f"column_{at}" for at, column in enumerate(header, start=1))
+            self._first_row = lines.offset, lines.number
+        # pandas writes an empty name for an index column
+        self._columns = tuple(column.strip() or f"column_{index}" for index, column in enumerate(header, start=1))
         check_columns(name, self._columns)
 
     def columns(self) -> tuple[str, ...]:
@@ -46,9 +46,9 @@ class CsvReader(Reader):
     def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """See `Reader`."""
         with self._open() as file:
-            lines = Lines(file, offset=self._body[0], number=self._body[1])
-            for pending in batch_rows(self._rows(lines)):
-                yield self._block(pending, extra=extra)
+            lines = Lines(file, offset=self._first_row[0], number=self._first_row[1])
+            for rows in batch_rows(self._rows(lines)):
+                yield self._block(rows, extra=extra)
 
     def _rows(self, lines: Lines) -> Iterator[tuple[int, list[str] | RowFault]]:
         """Yield each row as (line number, fields or fault)."""
@@ -59,7 +59,7 @@ class CsvReader(Reader):
             try:
                 fields = next(rows, None)
             except csv.Error as error:
-                # An open quotation mark swallows the rows behind it: go back and lose one line only.
+                # An unclosed quotation mark consumes the rows after it: go back and skip one line only.
                 lines.seek(start, number)
                 text = next(lines)
                 lines.take_fault()
@@ -80,12 +80,13 @@ class CsvReader(Reader):
     def _block(self, rows: list[tuple[int, list[str] | RowFault]], *, extra: bool) -> RowBlock:
         empty: list[None] = [None] * len(self._columns)
         numbers, contents = zip(*rows, strict=True)
-        faults = {at: content for at, content in enumerate(contents) if isinstance(content, RowFault)}
+        faults = {index: content for index, content in enumerate(contents) if isinstance(content, RowFault)}
         values = zip(*(empty if isinstance(content, RowFault) else content for content in contents), strict=True)
         columns = dict(zip(self._columns, map(list, values), strict=True))
+
         table = None
         if extra:
             schema = self.extra_schema()
             table = pa.table([pa.array(columns[name], pa.string()) for name in schema.names], schema=schema)
-        known = {name: columns[name] for name in COLUMN_NAMES if name in columns}
-        return RowBlock(list(numbers), known, faults, table)
+        standard = {name: columns[name] for name in COLUMN_NAMES if name in columns}
+        return RowBlock(list(numbers), standard, faults, table)

@@ -1,4 +1,4 @@
-"""Column types for JSON values, found while the lines stream by."""
+"""Inference of column types from JSON values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from manifests.errors import ManifestError
 from manifests.schema import MAX_COLUMNS
 
-# A column whose values have no common type (or are lists and objects) is passed through as JSON text.
+# A column of lists or objects, or without a common type, is passed through as JSON text.
 ARROW_TYPES = {
     "null": pa.string(),
     "boolean": pa.bool_(),
@@ -19,14 +19,14 @@ ARROW_TYPES = {
     "text": pa.string(),
     "json": pa.string(),
 }
-JSON_TEXT = {b"joyvasa.content": b"json"}  # marks a field whose text is JSON
+JSON_TEXT = {b"joyvasa.content": b"json"}  # metadata of a field whose text is JSON
 
 
 class JsonTypes:
-    """The narrowest type that holds all values seen in a column.
+    """Infers the narrowest type of each column from its values.
 
     Args:
-        name: of the file, for messages.
+        name: name of the file, for messages.
     """
 
     def __init__(self, name: str) -> None:
@@ -34,27 +34,28 @@ class JsonTypes:
         self._kinds: dict[str, str] = {}
 
     def observe(self, column: str, value: object) -> bool:
-        """Takes one value in; False where the name cannot be a column's.
+        """Update the type of a column with a value; return False if the name is not valid text.
 
         Raises:
-            ManifestError: `manifest_columns` where the names are without end.
+            ManifestError: `manifest_columns` if there are too many columns.
         """
-        found = _kind(value)
-        known = self._kinds.get(column)
-        if known is None:
+        kind = _kind(value)
+        previous = self._kinds.get(column)
+        if previous is None:
             if not _is_text(column):
                 return False
             if len(self._kinds) == MAX_COLUMNS:
                 sentence = f"{self._name}: has more than {MAX_COLUMNS} columns: put what varies into values, not names"
                 raise ManifestError("manifest_columns", sentence)
-            self._kinds[column] = found
-        elif found not in (known, "null"):
-            both = {known, found}
-            self._kinds[column] = found if known == "null" else "number" if both == {"integer", "number"} else "json"
+            self._kinds[column] = kind
+        elif previous == "null":
+            self._kinds[column] = kind
+        elif kind not in (previous, "null"):
+            self._kinds[column] = "number" if {previous, kind} == {"integer", "number"} else "json"
         return True
 
     def schema(self) -> pa.Schema:
-        """The columns seen so far, by name."""
+        """Return the schema of the columns so far, sorted by name."""
         return pa.schema(
             [
                 pa.field(column, ARROW_TYPES[kind], metadata=JSON_TEXT if kind == "json" else None)
@@ -64,7 +65,7 @@ class JsonTypes:
 
 
 def json_array(values: list[Any], field: pa.Field) -> pa.Array:
-    """JSON values as the column that `JsonTypes.schema` describes."""
+    """Convert JSON values to a column of `JsonTypes.schema`."""
     if field.metadata == JSON_TEXT:
         values = [None if value is None else json.dumps(value, sort_keys=True) for value in values]
     elif field.type == pa.string():

@@ -1,4 +1,4 @@
-"""Manifests with one JSON object a line."""
+"""Manifests with one JSON object per line."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ from manifests.schema import COLUMN_NAMES
 
 
 class JsonLinesReader(Reader):
-    """Reads `.jsonl` and `.ndjson`. Rows are counted by lines; blank lines are skipped."""
+    """Reads `.jsonl` and `.ndjson`; the number of a row is that of its line, and blank lines are skipped."""
 
     def __init__(self, name: str, open_file: OpenFile) -> None:
         super().__init__(name, open_file)
         self._types = JsonTypes(name)
-        self._types_known = False  # only when every row was read
+        self._types_complete = False  # whether all rows were read
         with open_file() as file:
             self._start = text_start(name, file)
             file.seek(self._start)
             if file.read(256).lstrip().startswith(b"["):
-                sentence = f"{name}: is one JSON array; expected one object a line, without brackets and commas around"
+                sentence = (
+                    f"{name}: is one JSON array; expected one object per line, without brackets and commas around them"
+                )
                 raise ManifestError("manifest_format", sentence)
 
     def columns(self) -> None:
-        """See `Reader`: every line may bring its own."""
+        """See `Reader`; lines can have different columns."""
         return
 
     def extra_schema(self) -> pa.Schema:
         """See `Reader`."""
-        if not self._types_known:
+        if not self._types_complete:
             with self._open() as file:
                 for _ in self._rows(file):
                     pass
@@ -46,15 +48,15 @@ class JsonLinesReader(Reader):
         """See `Reader`.
 
         Raises:
-            ManifestError: `manifest_unreadable` if the columns are not those that `extra_schema` has just found.
+            ManifestError: `manifest_unreadable` if the file changed after `extra_schema` had read it.
         """
         schema = self.extra_schema() if extra else None
         with self._open() as file:
-            for pending in batch_rows(self._rows(file)):
+            for rows in batch_rows(self._rows(file)):
                 if schema is not None and not self._types.schema().equals(schema, check_metadata=True):
                     sentence = f"{self.name}: was changed while it was read: start again when it is complete"
                     raise ManifestError("manifest_unreadable", sentence)
-                yield self._block(pending, schema)
+                yield self._block(rows, schema)
 
     def _rows(self, file: BinaryIO) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
         """Yield each row as (line number, object or fault)."""
@@ -66,15 +68,15 @@ class JsonLinesReader(Reader):
                 yield number, fault
             elif not line.isspace():
                 yield number, self._parse(line)
-        self._types_known = True
+        self._types_complete = True
 
     def _parse(self, line: str) -> dict[str, Any] | RowFault:
         try:
             content = json.loads(line)
         except (ValueError, RecursionError) as error:
             reason = str(error).partition(": line 1")[0]
-            where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
-            return RowFault("malformed_json", f"is not valid JSON ({reason}{where}): write it again", line.rstrip())
+            position = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+            return RowFault("malformed_json", f"is not valid JSON ({reason}{position}): write it again", line.rstrip())
         if not isinstance(content, dict):
             return RowFault("malformed_json", "is not a JSON object; expected {...} with column names", line.rstrip())
         for name, value in content.items():
@@ -84,11 +86,12 @@ class JsonLinesReader(Reader):
 
     def _block(self, rows: list[tuple[int, dict[str, Any] | RowFault]], schema: pa.Schema | None) -> RowBlock:
         numbers, contents = zip(*rows, strict=True)
-        faults = {at: content for at, content in enumerate(contents) if isinstance(content, RowFault)}
+        faults = {index: content for index, content in enumerate(contents) if isinstance(content, RowFault)}
         objects = [{} if isinstance(content, RowFault) else content for content in contents]
-        known = {name: [content.get(name) for content in objects] for name in COLUMN_NAMES}
+        columns = {name: [content.get(name) for content in objects] for name in COLUMN_NAMES}
+
         table = None
         if schema is not None:
             arrays = [json_array([content.get(column.name) for content in objects], column) for column in schema]
             table = pa.table(arrays, schema=schema)
-        return RowBlock(list(numbers), known, faults, table)
+        return RowBlock(list(numbers), columns, faults, table)

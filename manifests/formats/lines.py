@@ -1,4 +1,4 @@
-"""Lines of a UTF-8 file with their numbers."""
+"""Lines of a UTF-8 file, with their numbers."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import BinaryIO
 from manifests.errors import ManifestError
 from manifests.formats.block import RowFault
 
-MAX_LINE_BYTES = 1 << 20  # a row of paths has some hundred bytes; this bounds the memory of a broken file
+MAX_LINE_BYTES = 1 << 20  # a row of paths has some hundred bytes; bounds memory for broken files
 UTF8_BOM = b"\xef\xbb\xbf"
 OTHER_ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 
 
 class Lines(Iterator[str]):
-    """Iterate over lines, and know where the next one starts.
+    """Iterates over lines and keeps the position of the next line.
 
-    A line that is not UTF-8 or too long is still given, with a fault noted for `take_fault`.
+    An overlong line is replaced by an empty one, and invalid UTF-8 by replacement characters; `take_fault` returns the
+    fault.
 
     Args:
-        file: seekable, opened for bytes.
-        offset: byte of the first line.
-        number: its number, counted from 1.
+        file: seekable binary file.
+        offset: offset of the first line in bytes.
+        number: number of the first line, counted from 1.
     """
 
     def __init__(self, file: BinaryIO, *, offset: int = 0, number: int = 1) -> None:
@@ -30,7 +31,7 @@ class Lines(Iterator[str]):
         self.seek(offset, number)
 
     def seek(self, offset: int, number: int) -> None:
-        """Goes to a line whose offset and number are known."""
+        """Move to a line."""
         self._file.seek(offset)
         self.offset = offset  # of the next line, in bytes
         self.number = number  # of the next line
@@ -52,7 +53,7 @@ class Lines(Iterator[str]):
             return line.decode("utf-8", "replace")
 
     def take_fault(self) -> RowFault | None:
-        """The fault of the lines given since the last call."""
+        """Return and clear the last fault since the previous call."""
         fault, self._fault = self._fault, None
         return fault
 
@@ -64,14 +65,14 @@ class Lines(Iterator[str]):
 
 
 def text_start(name: str, file: BinaryIO) -> int:
-    """The byte at which the text begins: 3 behind a UTF-8 byte order mark, else 0.
+    """Return the offset of the text: 3 after a UTF-8 byte order mark, otherwise 0.
 
     Raises:
-        ManifestError: `manifest_encoding` for UTF-16, `manifest_empty` for a file without any byte.
+        ManifestError: `manifest_encoding` for UTF-16, `manifest_empty` for an empty file.
     """
     head = file.read(4)
     if not head:
-        raise ManifestError("manifest_empty", f"{name}: holds no byte; expected rows: check how it was made")
+        raise ManifestError("manifest_empty", f"{name}: holds no byte; expected rows: check how it was created")
     for mark, encoding in OTHER_ENCODINGS:
         if head.startswith(mark):
             raise ManifestError("manifest_encoding", f"{name}: is {encoding}; expected UTF-8: save it as UTF-8")

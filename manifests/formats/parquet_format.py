@@ -1,4 +1,4 @@
-"""Manifests in Parquet; types are kept."""
+"""Manifests in Parquet; passed-through columns keep their types."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from manifests.errors import ManifestError
 from manifests.formats.block import BLOCK_ROWS, OpenFile, Reader, RowBlock, check_columns, extra_columns
 from manifests.schema import COLUMN_NAMES
 
-NUMBERS = ("seed", "cfg_scale", "priority")
+NUMBER_COLUMNS = ("seed", "cfg_scale", "priority")
 
 
 class ParquetReader(Reader):
-    """Reads `.parquet`. Rows are counted from 1, as a table viewer shows them."""
+    """Reads `.parquet`; rows are numbered from 1."""
 
-    counted = "row"
+    row_unit = "row"
 
     def __init__(self, name: str, open_file: OpenFile) -> None:
         super().__init__(name, open_file)
@@ -56,15 +56,15 @@ class ParquetReader(Reader):
                 raise _unreadable(self.name, error) from None
 
     def _block(self, batch: pa.RecordBatch, number: int, passed: tuple[str, ...]) -> RowBlock:
-        known = {name: _values(batch.column(name)) for name in COLUMN_NAMES if name in batch.schema.names}
+        columns = {name: _values(batch.column(name)) for name in COLUMN_NAMES if name in batch.schema.names}
         table = pa.Table.from_batches([batch.select(passed)]) if passed else None
-        return RowBlock(list(range(number, number + len(batch))), known, extra=table)
+        return RowBlock(list(range(number, number + len(batch))), columns, extra=table)
 
 
 def _values(array: pa.Array) -> list[Any]:
     try:
         return array.to_pylist()
-    except UnicodeDecodeError:  # Parquet does not hold writers to UTF-8; the bytes are reported row by row
+    except UnicodeDecodeError:  # writers do not always check for UTF-8; bad bytes are reported per row
         return [_decoded(value) for value in array.cast(pa.large_binary()).to_pylist()]
 
 
@@ -81,9 +81,9 @@ def _check_type(name: str, column: pa.Field) -> None:
     number = is_type.is_integer(kind) or is_type.is_floating(kind)
     if text or is_type.is_null(kind):
         return
-    if (number and column.name in NUMBERS) or (is_type.is_integer(kind) and column.name == "record_id"):
+    if (number and column.name in NUMBER_COLUMNS) or (is_type.is_integer(kind) and column.name == "record_id"):
         return
-    expected = "numbers" if column.name in NUMBERS else "text"
+    expected = "numbers" if column.name in NUMBER_COLUMNS else "text"
     sentence = f"{name}: column {column.name} is {column.type}; expected {expected}: convert the column"
     raise ManifestError("manifest_columns", sentence)
 

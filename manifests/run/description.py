@@ -1,4 +1,4 @@
-"""`run.yaml`: all that decides a run's results, so that `resume` needs no other argument."""
+"""`run.yaml`: everything that determines the results of a run, so that `resume` needs no other argument."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from manifests.manifest import Manifest
 from manifests.problems import ScanSummary, safe_text
 from manifests.scan import DEFAULT_MODE
 
-RunKind = Literal["generate", "evaluate", "prepare"]  # videos are made, are measured, become a data set
-LAYOUT = 2  # of the run folder; a program that changes it raises this
+RunKind = Literal["generate", "evaluate", "prepare"]  # generate videos, score existing videos, prepare a data set
+LAYOUT_VERSION = 2  # version of the layout of run folders
 ABSENT = "(absent)"
-SHOWN_DIFFERENCES = 10
+MAX_SHOWN_CHANGES = 10
 
 
 @dataclass(frozen=True)
 class ManifestSource:
-    """Where the rows of a run came from, and what they are."""
+    """Origin and content of the rows of a run."""
 
-    uri: str  # of the manifest that was copied; it is not read again
-    folder: str  # that locations in outcome rows are relative to, see `Manifest.folder`
-    format: str
+    uri: str  # source manifest, which is not read again
+    folder: str  # folder that paths in outcome rows are relative to, see `Manifest.folder`
+    format: str  # format of the source manifest
     fingerprint: str  # SHA-256 of the run's `manifest.parquet`
     rows: int
     records: int
-    modes: tuple[Mode, ...] = (DEFAULT_MODE,)  # of the records: those whose networks the run loads
+    modes: tuple[Mode, ...] = (DEFAULT_MODE,)  # modes of the records; the run loads their networks
 
     @classmethod
-    def of(cls, manifest: Manifest, rows: Path, summary: ScanSummary) -> ManifestSource:
-        """Describe the rows that were just written.
+    def from_scan(cls, manifest: Manifest, rows: Path, summary: ScanSummary) -> ManifestSource:
+        """Describe rows that were written with `write_manifest`.
 
         Args:
-            manifest: where they came from.
-            rows: local file that `write_manifest` has written.
-            summary: summary of its scan.
+            manifest: source manifest.
+            rows: local file with the rows.
+            summary: summary of the scan.
         """
         with rows.open("rb") as file:
             fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
@@ -54,38 +54,38 @@ class ManifestSource:
 
 @dataclass(frozen=True)
 class RunDescription:
-    """The content of `run.yaml`; plain values only."""
+    """Content of `run.yaml`; plain values only."""
 
-    configuration: Mapping[str, Any]  # resolved: every option with its value
+    configuration: Mapping[str, Any]  # every option with its value
     manifest: ManifestSource
-    bundles: Mapping[str, Any]  # by name: the hash of each file
-    versions: Mapping[str, str]  # of programs; they do not stop a resume
+    bundles: Mapping[str, Any]  # file hashes, by bundle
+    versions: Mapping[str, str]  # program versions; a change does not prevent a resume
     kind: RunKind = "generate"
-    name: str = ""  # of the system whose videos these are; empty for those that the run makes
-    created: str = ""  # UTC, ISO 8601
-    layout: int = LAYOUT
+    name: str = ""  # name of the system that generated existing videos; empty for generated videos
+    created: str = ""  # time of creation, UTC, ISO 8601
+    layout: int = LAYOUT_VERSION
 
     def fingerprint(self) -> str:
-        """SHA-256 of what decides the results: configuration, manifest and bundles."""
-        return hashlib.sha256(json.dumps(self._deciding(), sort_keys=True).encode()).hexdigest()
+        """Return the SHA-256 of what determines the results: configuration, manifest and bundles."""
+        return hashlib.sha256(json.dumps(self._result_settings(), sort_keys=True).encode()).hexdigest()
 
     def to_yaml(self) -> bytes:
-        """The description as a YAML file."""
+        """Return the description as YAML."""
         content = {**asdict(self), "created": self.created or datetime.now(UTC).isoformat(timespec="seconds")}
-        plain = json.loads(json.dumps(content))  # tuples become lists; what YAML cannot hold safely raises
+        plain = json.loads(json.dumps(content))  # tuples become lists; values without a YAML form raise
         return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120).encode()
 
     @classmethod
     def from_yaml(cls, content: bytes) -> RunDescription:
-        """The description in a YAML file.
+        """Create a description from YAML.
 
         Raises:
             ManifestError: `run_unreadable`.
         """
         try:
             values = yaml.safe_load(content)
-            if values["layout"] != LAYOUT:
-                raise ValueError(f"layout is {values['layout']}, expected {LAYOUT}")
+            if values["layout"] != LAYOUT_VERSION:
+                raise ValueError(f"layout is {values['layout']}, expected {LAYOUT_VERSION}")
             known = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
             if known.get("kind", "generate") not in get_args(RunKind):
                 raise ValueError(f"kind is {known['kind']!r}, expected {' or '.join(get_args(RunKind))}")
@@ -97,14 +97,14 @@ class RunDescription:
             reason = safe_text(error, 200)
             raise ManifestError("run_unreadable", f"run.yaml cannot be read ({reason}): restore it") from None
 
-    def _deciding(self) -> dict[str, Any]:
+    def _result_settings(self) -> dict[str, Any]:
         content = asdict(self)
         return json.loads(json.dumps({name: content[name] for name in ("configuration", "manifest", "bundles")}))
 
 
 @dataclass(frozen=True)
 class SettingChange:
-    """One setting that is not what it was."""
+    """A setting that changed since the start of a run."""
 
     name: str  # dotted, for example `configuration.sampling.steps`
     old: Any
@@ -115,24 +115,24 @@ class SettingChange:
 
 
 def changed_settings(old: RunDescription, new: RunDescription) -> list[SettingChange]:
-    """What changed of all that decides the results, in the order of the old description."""
-    before, after = dict(_flat(old._deciding())), dict(_flat(new._deciding()))
+    """Return the changed settings that affect results, in the order of the old description."""
+    before, after = dict(_flat(old._result_settings())), dict(_flat(new._result_settings()))
     names = [*before, *(name for name in after if name not in before)]
     pairs = ((name, before.get(name, ABSENT), after.get(name, ABSENT)) for name in names)
     return [SettingChange(*pair) for pair in pairs if pair[1] != pair[2]]
 
 
 def require_same_settings(old: RunDescription, new: RunDescription) -> None:
-    """Stops a resume that would mix two runs.
+    """Check that a resume uses the settings of the run.
 
     Raises:
-        ManifestError: `run_changed`, with the differences.
+        ManifestError: `run_changed`, with the changes.
     """
-    found = changed_settings(old, new)
-    if found:
-        shown = "; ".join(map(str, found[:SHOWN_DIFFERENCES]))
-        more = f"; and {len(found) - SHOWN_DIFFERENCES} more" if len(found) > SHOWN_DIFFERENCES else ""
-        sentence = f"the run was begun with other settings ({shown}{more}): set them back, or start a new run"
+    changes = changed_settings(old, new)
+    if changes:
+        shown = "; ".join(map(str, changes[:MAX_SHOWN_CHANGES]))
+        more = f"; and {len(changes) - MAX_SHOWN_CHANGES} more" if len(changes) > MAX_SHOWN_CHANGES else ""
+        sentence = f"the run was started with other settings ({shown}{more}): set them back, or start a new run"
         raise ManifestError("run_changed", sentence)
 
 

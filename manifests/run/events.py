@@ -1,4 +1,4 @@
-"""What happens in a run, one JSON object a line: `RUN/events.jsonl`."""
+"""Event log of a run, `RUN/events.jsonl`, with one JSON object per line."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from manifests.errors import ManifestError
 from manifests.storage import LocalStorage, Storage, unwritable_error
 
 EVENTS = "events.jsonl"
-SEGMENTS = "events"  # folder of the segments on object stores, which cannot append
+SEGMENTS = "events"  # folder of log segments on object stores, which do not support appending
 FLUSH_EVENTS = 1000
-FLUSH_S = 30.0  # what a driver that dies loses at most, on an object store
+FLUSH_S = 30.0  # events of this time can be lost on an object store if the driver crashes
 
 
 class EventLog:
     """Appends events; use it as a context manager.
 
-    On local disks each event is a line at once. On object stores events are gathered and put as
+    On local disks each event is written at once. On object stores events are buffered and written to
     `RUN/events/<time>.jsonl` every 30 seconds or 1000 events.
     """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._file: FileIO | None = None
-        self._gathered: list[str] = []
+        self._buffer: list[str] = []
         self._flushed = time.monotonic()
         if isinstance(storage, LocalStorage):
             self._file = _append_to(storage.path(EVENTS))
@@ -45,38 +45,38 @@ class EventLog:
         try:
             self.flush()
         except ManifestError:
-            if kind is None:  # else the first reason counts
+            if kind is None:  # otherwise the first exception is raised
                 raise
 
     def write(self, event: str, **values: Any) -> None:
-        """Notes one event with plain values, and when it happened; ManifestError `output_unwritable`."""
+        """Write an event with its time and plain values; raises ManifestError `output_unwritable`."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": event, **values}, ensure_ascii=False) + "\n"
         if self._file:
             _append(self._file, line.encode())
             return
-        self._gathered.append(line)
-        if len(self._gathered) >= FLUSH_EVENTS or time.monotonic() - self._flushed >= FLUSH_S:
+        self._buffer.append(line)
+        if len(self._buffer) >= FLUSH_EVENTS or time.monotonic() - self._flushed >= FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
-        """Puts gathered events in place."""
-        if self._gathered:
-            self._storage.write(f"{SEGMENTS}/{time.time_ns():020d}.jsonl", "".join(self._gathered).encode())
-            self._gathered = []
+        """Write buffered events."""
+        if self._buffer:
+            self._storage.write(f"{SEGMENTS}/{time.time_ns():020d}.jsonl", "".join(self._buffer).encode())
+            self._buffer = []
         self._flushed = time.monotonic()
 
 
 def _append_to(path: Path) -> FileIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b", buffering=0)  # without a buffer, which would be tried again at every later write
+        file = path.open("a+b", buffering=0)  # a buffer that cannot be written would fail again at every later write
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - 1, 0))
-        torn = size and file.read(1) != b"\n"  # a driver died within a line
+        incomplete = size and file.read(1) != b"\n"  # a driver crashed while writing a line
     except OSError as error:
         raise unwritable_error(str(path), error) from error
-    if torn:
+    if incomplete:
         _append(file, b"\n")
     return file
 
@@ -84,13 +84,13 @@ def _append_to(path: Path) -> FileIO:
 def _append(file: FileIO, line: bytes) -> None:
     try:
         if file.write(line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # what a full disk says to the next byte
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a full disk truncates a write
     except OSError as error:
         raise unwritable_error(str(file.name), error) from error
 
 
 def read_events(storage: Storage) -> Iterator[dict[str, Any]]:
-    """All events in order; lines that a dying driver tore are left out."""
+    """Yield all events in order; incomplete lines of a crashed driver are skipped."""
     paths = [EVENTS] if storage.exists(EVENTS) else []
     paths += [f"{SEGMENTS}/{name}" for name in storage.names(SEGMENTS) if name.endswith(".jsonl")]
     for path in paths:

@@ -1,4 +1,4 @@
-"""The run folder: where everything of a run lies, and when a shard counts as finished."""
+"""Layout of run folders, and the state of their shards."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import build_outcome_table, encode_parquet, outcomes_from_table
 from manifests.storage import Storage
 
-LOOKUPS = 16  # markers asked for at once; each is one short request on an object store
+LOOKUP_THREADS = 16  # markers read at once; each is one short request on an object store
 
 
 @dataclass(frozen=True)
 class DoneMarker:
-    """`_done.json`: written last; with it the shard is finished."""
+    """Content of `_done.json`, which is written last and marks a shard as finished."""
 
     shard: int
     records: int
@@ -45,16 +45,16 @@ class DoneMarker:
 
 @dataclass(frozen=True)
 class RunCounts:
-    """How far a run is."""
+    """Progress of a run."""
 
     shards: int
     finished_shards: int
     records: int
-    statuses: dict[str, int]  # of finished shards, and of records saved in shards that are not finished
+    statuses: dict[str, int]  # of finished shards and of saved outcomes in unfinished shards
 
     @property
     def pending(self) -> int:
-        """Records without an outcome."""
+        """Number of records without an outcome."""
         return self.records - sum(self.statuses.values())
 
 
@@ -62,15 +62,15 @@ class RunFolder:
     """Reads and writes a run folder. Paths are relative to it, with forward slashes.
 
         run.yaml, events.jsonl, report/
-        manifest.parquet                    the rows of the run, see `manifest_file`
-        shards/00000/records.parquet        one row a record
-        shards/00000/videos/<stem>.mp4      see `identity.file_stem`
-        shards/00000/motion/<stem>.<suffix> where motions are saved
-        shards/00000/features/<stem>.npz    of records with metrics, for metrics of whole sets
-        shards/00000/saved/*.jsonl          outcomes of a shard that is not finished
+        manifest.parquet                    rows of the run, see `manifest_file`
+        shards/00000/records.parquet        one row per record
+        shards/00000/videos/<stem>.mp4      see `record.file_stem`
+        shards/00000/motion/<stem>.<suffix> if motions are saved
+        shards/00000/features/<stem>.npz    for metrics of whole data sets
+        shards/00000/saved/*.jsonl          outcomes of an unfinished shard
         shards/00000/_done.json             written last
 
-    Only the driver that holds `lock()` may call what finishes, opens again or cleans a shard.
+    Only the driver that holds `lock()` may finish, reopen or clean shards.
     """
 
     RUN = "run.yaml"
@@ -80,47 +80,47 @@ class RunFolder:
         self.storage = storage
 
     def lock(self) -> RunLock:
-        """A lock against a second driver."""
+        """Create a lock that excludes other drivers."""
         return create_run_lock(self.storage)
 
     def shard_folder(self, shard: int) -> str:
-        """Of one shard."""
+        """Return the folder of a shard."""
         return f"{SHARDS}/{shard:05d}"
 
     def records_path(self, shard: int) -> str:
-        """The outcome rows of a shard."""
+        """Return the path of the outcome rows of a shard."""
         return f"{self.shard_folder(shard)}/{RECORDS}"
 
     def done_path(self, shard: int) -> str:
-        """The marker of a finished shard."""
+        """Return the path of the marker of a finished shard."""
         return f"{self.shard_folder(shard)}/{DONE}"
 
     def video_path(self, shard: int, record_id: str) -> str:
-        """The video of a record."""
+        """Return the path of the video of a record."""
         return f"{self.shard_folder(shard)}/videos/{file_stem(record_id)}.mp4"
 
     def motion_path(self, shard: int, record_id: str, suffix: str) -> str:
-        """The saved motion of a record."""
+        """Return the path of the saved motion of a record."""
         return f"{self.shard_folder(shard)}/motion/{file_stem(record_id)}{suffix}"
 
     def features_path(self, shard: int, record_id: str) -> str:
-        """What metrics of whole sets need of a record."""
+        """Return the path of a record's features for metrics of whole data sets."""
         return f"{self.shard_folder(shard)}/features/{file_stem(record_id)}.npz"
 
     def create(self, description: RunDescription, manifest: Path) -> None:
-        """Start a run: its rows first, then `run.yaml`, which makes it one.
+        """Create the run: write its rows, then `run.yaml`.
 
         Args:
             description: content of `run.yaml`.
-            manifest: local file that `write_manifest` has written.
+            manifest: local file with the rows, written by `write_manifest`.
 
         Raises:
-            ManifestError: `run_exists`, or `output_unwritable`.
+            ManifestError: `run_exists` or `output_unwritable`.
         """
         if self.storage.exists(self.RUN):
             sentence = f"{self.storage.root}: holds a run already: use joyvasa resume, or another folder"
             raise ManifestError("run_exists", sentence)
-        for name in self.storage.names(""):  # left by a start that was killed
+        for name in self.storage.names(""):  # left by a killed process
             if name.startswith(PARTIAL):
                 self.storage.remove(name)
         with self.storage.staging(MANIFEST) as staged:
@@ -128,35 +128,35 @@ class RunFolder:
         self.storage.write(self.RUN, description.to_yaml())
 
     def read_description(self) -> RunDescription:
-        """What the run was begun with; ManifestError `run_missing` or `run_unreadable`."""
+        """Read `run.yaml`; raises ManifestError `run_missing` or `run_unreadable`."""
         return RunDescription.from_yaml(self._read(self.RUN))
 
     def read_manifest(self) -> RunManifest:
-        """The rows of the run; ManifestError `run_missing` or `run_unreadable`."""
+        """Open the rows of the run; raises ManifestError `run_missing` or `run_unreadable`."""
         if not self.storage.exists(MANIFEST):
             raise self._missing(MANIFEST)
         return RunManifest(self.storage)
 
     def read_done_marker(self, shard: int) -> DoneMarker | None:
-        """The marker of a shard, None if it is not finished; an unreadable marker is none."""
+        """Return the marker of a shard, None if it is missing or unreadable."""
         try:
             return DoneMarker(**json.loads(self.storage.read(self.done_path(shard))))
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
     def started_shards(self) -> list[int]:
-        """Numbers of the shards that have a folder, finished or not."""
+        """Return the numbers of the shards that have a folder, finished or not."""
         return sorted(int(name) for name in self.storage.names(SHARDS) if name.isdecimal())
 
     def read_done_markers(self) -> dict[int, DoneMarker]:
-        """The markers of all finished shards, by number."""
-        begun = self.started_shards()
-        with ThreadPoolExecutor(LOOKUPS) as pool:
-            marks = pool.map(self.read_done_marker, begun)
-            return {shard: mark for shard, mark in zip(begun, marks, strict=True) if mark}
+        """Return the markers of all finished shards, by number."""
+        shards = self.started_shards()
+        with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
+            marks = pool.map(self.read_done_marker, shards)
+            return {shard: mark for shard, mark in zip(shards, marks, strict=True) if mark}
 
     def count_records(self, manifest: RunManifest) -> RunCounts:
-        """How far the run is; may be called while another process works on it."""
+        """Count records by status; may be called while another process drives the run."""
         done = self.read_done_markers()
         statuses: Counter[str] = Counter()
         for mark in done.values():
@@ -167,16 +167,16 @@ class RunFolder:
         return RunCounts(len(manifest), len(done), manifest.records, dict(statuses))
 
     def save_outcomes(self, shard: int, outcomes: Sequence[RecordOutcome]) -> None:
-        """Keeps outcomes of a shard that is not finished, so that a dead driver loses none of them.
+        """Save outcomes of an unfinished shard, so that a crash of the driver does not lose them.
 
-        Write their videos before. A later outcome of the same record replaces the earlier one.
+        Their videos must have been written. A later outcome of a record replaces the earlier one.
         """
         lines = "".join(json.dumps(outcome.as_dict()) + "\n" for outcome in outcomes)
         name = f"{time.time_ns():020d}-{secrets.token_hex(4)}.jsonl"
         self.storage.write(f"{self.shard_folder(shard)}/saved/{name}", lines.encode())
 
     def read_saved_outcomes(self, shard: int) -> dict[str, RecordOutcome]:
-        """Saved outcomes by record id; without those whose video or motion file is gone."""
+        """Return saved outcomes by record id, except for those whose video or motion file is missing."""
         folder = f"{self.shard_folder(shard)}/saved"
         saved: dict[str, RecordOutcome] = {}
         for name in self.storage.names(folder):
@@ -184,11 +184,12 @@ class RunFolder:
                 continue
             try:
                 lines = self.storage.read(f"{folder}/{name}").splitlines()
-            except FileNotFoundError:  # the shard was finished meanwhile
+            except FileNotFoundError:  # the shard has been finished in the meantime
                 continue
             saved.update(
                 (outcome.record_id, outcome) for outcome in map(RecordOutcome.from_dict, map(json.loads, lines))
             )
+
         present = self._media(shard) if saved else set()
         return {record_id: outcome for record_id, outcome in saved.items() if _files(outcome) <= present}
 
@@ -202,12 +203,12 @@ class RunFolder:
         metrics: Sequence[str] = (),
         columns: Mapping[str, type] | None = None,
     ) -> DoneMarker:
-        """Writes the outcome rows, then the marker; saved outcomes are removed.
+        """Write the outcome rows, then the marker, and remove the saved outcomes.
 
         Args:
-            shard: what was asked for.
-            outcomes: exactly one for each record; their videos are in place.
-            run_fingerprint: of the run's description.
+            shard: records of the shard.
+            outcomes: exactly one outcome per record; their videos must have been written.
+            run_fingerprint: fingerprint of the run's description.
             stages: see `outcome_table`.
             metrics: see `outcome_table`.
             columns: see `outcome_table`.
@@ -220,11 +221,14 @@ class RunFolder:
         present = self._media(number)
         for outcome in outcomes:
             if lost := _files(outcome) - present:
-                sentence = f"record {safe_text(outcome.record_id)}: {min(lost)} is not there: run the record again"
+                sentence = f"record {safe_text(outcome.record_id)}: {min(lost)} is missing: run the record again"
                 raise ManifestError("video_missing", sentence)
+
+        # Remove files of records that failed later, and partial files.
         wanted = {path for outcome in outcomes for path in _files(outcome)}
-        for path in self._media(number, partial=True) - wanted:  # of records that failed later, or died half-way
+        for path in self._media(number, partial=True) - wanted:
             self.storage.remove(path)
+
         content = encode_parquet(build_outcome_table(shard, outcomes, stages=stages, metrics=metrics, columns=columns))
         self.storage.write(self.records_path(number), content)
         mark = DoneMarker(
@@ -240,41 +244,42 @@ class RunFolder:
         return mark
 
     def reopen_shard(self, shard: int, retry: Collection[str]) -> int:
-        """Forgets outcomes of a shard, finished or not, so that these records run again.
+        """Discard outcomes of a shard, finished or not, so that their records run again.
 
-        All other outcomes are saved before anything is removed, so nothing is lost in between.
+        All other outcomes are saved before anything is removed.
 
         Args:
-            shard: its number.
+            shard: number of the shard.
             retry: statuses to run again, such as `failed`.
 
         Returns:
-            how many records will run again; 0 leaves the shard as it is.
+            Number of records that will run again; with 0 the shard is not changed.
         """
         folder = f"{self.shard_folder(shard)}/saved"
-        older = self.storage.names(folder)
+        old_files = self.storage.names(folder)
         finished = self.read_done_marker(shard) is not None
         outcomes = list(
             outcomes_from_table(self.read_records(shard)) if finished else self.read_saved_outcomes(shard).values()
         )
-        kept = [outcome for outcome in outcomes if outcome.status not in retry]
-        if len(kept) < len(outcomes):
-            self.save_outcomes(shard, kept)
-            for name in older:
+        remaining = [outcome for outcome in outcomes if outcome.status not in retry]
+        if len(remaining) < len(outcomes):
+            self.save_outcomes(shard, remaining)
+            for name in old_files:
                 self.storage.remove(f"{folder}/{name}")
             if finished:
                 self.storage.remove(self.done_path(shard))
                 self.storage.remove(self.records_path(shard))
-        return len(outcomes) - len(kept)
+        return len(outcomes) - len(remaining)
 
     def clean_shard(self, shard: int) -> list[str]:
-        """Removes what a dead driver left in an unfinished shard; saved outcomes and their files stay.
+        """Remove files that a crashed driver left in an unfinished shard, except for saved outcomes and their files.
 
         Returns:
-            the removed paths.
+            The removed paths.
         """
         if self.read_done_marker(shard):
             return []
+
         folder = self.shard_folder(shard)
         wanted = {path for outcome in self.read_saved_outcomes(shard).values() for path in _files(outcome)}
         removed = [path for path in sorted(self._media(shard, partial=True)) if path not in wanted]
@@ -287,18 +292,18 @@ class RunFolder:
         return removed
 
     def read_records(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return the outcome rows of a finished shard; InputError `records_unreadable`."""
+        """Return the outcome rows of a finished shard; raises InputError `records_unreadable`."""
         file = self.storage.location(self.records_path(shard))
         schema = read_schema([file])
         return read_table([file], schema, [name for name in columns if name in schema.names] if columns else None)
 
     def iterate_tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The outcome rows of all finished shards, one table a shard, in order."""
+        """Yield the outcome rows of all finished shards in order, one table per shard."""
         for shard in sorted(self.read_done_markers()):
             yield self.read_records(shard, columns)
 
     def _media(self, shard: int, *, partial: bool = False) -> set[str]:
-        """Paths of the videos and motions of a shard; those still being written too if `partial`."""
+        """Return the paths of the videos and motions of a shard; `partial` includes partial files."""
         folders = [f"{self.shard_folder(shard)}/{name}" for name in ("videos", "motion")]
         paths = [(folder, name) for folder in folders for name in self.storage.names(folder)]
         return {f"{folder}/{name}" for folder, name in paths if partial or not name.startswith(PARTIAL)}

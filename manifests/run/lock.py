@@ -1,4 +1,4 @@
-"""One driver a run: a lock on the run folder."""
+"""Lock of a run folder, which ensures one driver per run."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from filelock import FileLock, Timeout
 from manifests.errors import ManifestError
 from manifests.storage import LocalStorage, Storage, unwritable_error
 
-LEASE_S = 120.0  # an object store knows no dead drivers: a lease that was not renewed for so long is free
-RENEW_S = 30.0  # four chances within a lease
+LEASE_S = 120.0  # a lease on an object store that was not renewed for this time is expired
+RENEW_S = 30.0  # four renewals per lease
 
 
 class RunLock(ABC):
-    """Held by the driver of a run while it works; use it as a context manager."""
+    """Base class of locks, held by the driver during a run; use it as a context manager."""
 
     @abstractmethod
     def __enter__(self) -> RunLock:
-        """Takes the lock; ManifestError `run_locked` if another driver holds it."""
+        """Acquire the lock; raise ManifestError `run_locked` if another driver holds it."""
 
     @abstractmethod
     def __exit__(self, *_: object) -> None: ...
 
     @property
     def token(self) -> str | None:
-        """For `check_lease` in other processes of the same driver; None if the lock cannot be lost."""
+        """Token for `check_lease` in other processes of the driver; None if the lock cannot be lost."""
         return None
 
     @abstractmethod
     def renew(self) -> None:
-        """Says that the driver lives; call it often, it is cheap. ManifestError `run_locked` if the lock was lost."""
+        """Renew the lock if it is due; call this often. Raises ManifestError `run_locked` if the lock was lost."""
 
 
 class LocalLock(RunLock):
-    """A lock of the operating system on `RUN/.lock`. It ends with its process, even when that is killed.
+    """A lock of the operating system on `RUN/.lock`, which ends with its process.
 
-    The file stays and says which process holds the lock, or held it last. On network file systems the lock reaches as
-    far as their `flock` does.
+    The file remains and names the process that holds the lock or held it last. On network file systems the lock depends
+    on their support of `flock`.
     """
 
     def __init__(self, storage: LocalStorage) -> None:
@@ -72,14 +72,14 @@ class LocalLock(RunLock):
         self._lock.release()
 
     def renew(self) -> None:
-        """See `RunLock`; nothing to do, the operating system knows whether the process lives."""
+        """Do nothing: the operating system tracks whether the process is alive."""
 
 
 class LeaseLock(RunLock):
-    """A renewed lease in `RUN/.lock` of an object store. Best effort.
+    """A lease in `RUN/.lock` of an object store, which must be renewed. Best effort.
 
-    Two drivers that start within the same second can both see a free lease; the one whose object is
-    overwritten notices at its next `renew`. A driver that stalls for longer than the lease can lose it.
+    Two drivers that start within a second can both see a free lease; the one whose object is overwritten detects it at
+    its next `renew`. A driver that stalls for longer than the lease can lose it.
     """
 
     def __init__(self, storage: Storage, *, lease_s: float = LEASE_S, renew_s: float = RENEW_S) -> None:
@@ -100,7 +100,7 @@ class LeaseLock(RunLock):
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError, ManifestError):  # a lease that cannot be given back runs out by itself
+        with contextlib.suppress(OSError, ManifestError):  # a lease that cannot be released expires
             if _read(self._storage).get("token") == self._token:
                 self._storage.remove(".lock")
 
@@ -124,21 +124,21 @@ class LeaseLock(RunLock):
 
 
 def check_lease(storage: Storage, token: str | None) -> None:
-    """Whether a driver still holds its lock: asked by processes that work for it.
+    """Check that a driver still holds its lock; called by other processes of the driver.
 
     Args:
-        storage: of the run.
-        token: of its lock.
+        storage: storage of the run.
+        token: token of the driver's lock.
 
     Raises:
-        ManifestError: `run_locked` if another one took it.
+        ManifestError: `run_locked` if another driver holds the lock.
     """
     if token is not None and (holder := _read(storage)).get("token") != token:
         raise _locked(storage, json.dumps(holder).encode())
 
 
 def create_run_lock(storage: Storage) -> RunLock:
-    """The lock that fits the storage."""
+    """Create a lock for a storage: a `LocalLock` or a `LeaseLock`."""
     return LocalLock(storage) if isinstance(storage, LocalStorage) else LeaseLock(storage)
 
 
@@ -156,8 +156,8 @@ def _holder(**more: Any) -> bytes:
 
 
 def _locked(storage: Storage, holder: bytes) -> ManifestError:
-    who: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     with contextlib.suppress(ValueError):
-        who = json.loads(holder) or {}
-    by = f"process {who.get('pid', '?')} on {who.get('host', '?')} since {who.get('since', '?')}"
-    return ManifestError("run_locked", f"{storage.root}: is being written by {by}: wait for it, or stop it")
+        values = json.loads(holder) or {}
+    process = f"process {values.get('pid', '?')} on {values.get('host', '?')} since {values.get('since', '?')}"
+    return ManifestError("run_locked", f"{storage.root}: is being written by {process}: wait for it, or stop it")

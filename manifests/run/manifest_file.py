@@ -1,16 +1,16 @@
-"""`RUN/manifest.parquet`: the checked rows of a run, one row group a shard.
+"""`RUN/manifest.parquet`: the checked rows of a run, one row group per shard.
 
-A run copies its rows when it starts and reads nothing but this file afterwards, so it does not matter what happens to
-the manifest that they came from. Columns:
+A run copies its rows when it starts and afterwards reads this file only, so that later changes of the source manifest
+have no effect. Columns:
 
     record_id                     given or derived, see `manifests.record`
     image, audio, motion, video   absolute local paths or URIs
     mode, seed, cfg_scale, priority
     row                           number of the row in the source manifest, see `Problem.row`
-    written_image, ...            image, audio, motion and video as they are written in the source manifest
-    (any other)                   passed-through columns with their types; `input_<name>` where the name is taken
+    written_image, ...            image, audio, motion and video as written in the source manifest
+    (any other)                   passed-through columns with their types; `input_<name>` if the name is taken
 
-The file is a manifest, too: another run can start from it.
+The file is a valid manifest for another run.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from manifests.record import Record
 from manifests.scan import MEDIA_COLUMNS, Scan, ScannedBlock
 from manifests.storage import Storage, unwritable_error
 
-# A shard is what becomes visible at once, one table and one marker. 256 records of ten seconds are 43 minutes
-# of video, some hundred MB: progress is seen early, a manifest of a million rows has 3,907 shards, which one
-# folder listing still shows, and a batch of the widest stage is a small part of a shard.
+# The results of a shard become visible together, with one table and one marker. 256 records of ten seconds are 43
+# minutes of video or some hundred MB, so that results appear early. A manifest of a million rows has 3,907 shards,
+# which fit into one folder listing, and the largest batch of a stage is a small part of a shard.
 SHARD_RECORDS = 256
 MANIFEST = "manifest.parquet"  # in the run folder
-INPUT = "input_"  # put before the name of a passed-through column whose name is taken
-WRITTEN = "written_"  # begins the name of a column with a location as it is written in the source manifest
+INPUT_PREFIX = "input_"  # prefix of a passed-through column whose name is taken
+WRITTEN_PREFIX = "written_"  # prefix of a column with a location as written in the source manifest
 
 RECORD_FIELDS = (
     pa.field("record_id", pa.string(), nullable=False),
@@ -51,9 +51,9 @@ RECORD_FIELDS = (
     pa.field("row", pa.int64(), nullable=False),
 )
 _RECORD_COLUMNS: list[str] = [field.name for field in RECORD_FIELDS]
-_RENAMED = {"record_id": "id", "seed": "given_seed"}  # columns whose attribute of `Record` has another name
+_RENAMED = {"record_id": "id", "seed": "given_seed"}  # columns whose attribute in `Record` has another name
 _ATTRIBUTES: list[str] = [_RENAMED.get(name, name) for name in _RECORD_COLUMNS]
-_OWN_FIELDS = (*RECORD_FIELDS, *(pa.field(WRITTEN + name, pa.string()) for name in MEDIA_COLUMNS))
+_OWN_FIELDS = (*RECORD_FIELDS, *(pa.field(WRITTEN_PREFIX + name, pa.string()) for name in MEDIA_COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class ShardRecords:
 
     number: int
     records: list[Record]
-    table: pa.Table  # all columns of the file, one row a record
+    table: pa.Table  # all columns of the file, one row per record
 
     @property
     def extra(self) -> pa.Table:
-        """The passed-through columns."""
+        """Passed-through columns."""
         return self.table.select(self.table.column_names[len(_OWN_FIELDS) :])
 
 
@@ -116,9 +116,9 @@ class RunManifest:
             with self._storage.open(MANIFEST) as file:
                 yield file
         except (pa.ArrowException, OSError, ValueError) as error:
-            where, reason = safe_text(self._storage.location(MANIFEST), 200), safe_text(str(error), 200)
+            location, reason = safe_text(self._storage.location(MANIFEST), 200), safe_text(str(error), 200)
             sentence = (
-                f"{where}: cannot be read ({reason}); expected the rows of the run: restore it or start a new run"
+                f"{location}: cannot be read ({reason}); expected the rows of the run: restore it or start a new run"
             )
             raise ManifestError("run_unreadable", sentence) from None
 
@@ -128,29 +128,28 @@ def write_manifest(
 ) -> None:
     """Scan a manifest and write its usable rows as the manifest of a run, in order.
 
-    Memory holds a block of rows and a shard. Order is kept: sorting rows that share a portrait next to each other
-    would need the whole table at once.
+    Memory is limited to one block of rows and one shard, so rows are not sorted by portrait.
 
     Args:
-        scan: a fresh one; its summary is complete afterwards.
+        scan: new scan; its summary is complete afterwards.
         path: local file to write.
-        shard_size: records of a shard; the last one may be smaller.
-        on_problem: called with each problem, in order; rows with problems are left out.
+        shard_size: records per shard; the last shard may be smaller.
+        on_problem: callback for each problem, in order; rows with problems are skipped.
 
     Raises:
-        ManifestError: `shard_size`, `output_unwritable`, or as `Scan.blocks` and `Scan.extra_schema`.
+        ManifestError: `shard_size`, `output_unwritable`, or see `Scan.blocks` and `Scan.extra_schema`.
     """
     if shard_size < 1:
         raise ManifestError("shard_size", f"shard size is {shard_size}; expected at least 1")
     extra = scan.extra_schema()
-    names = _passed_names(extra.names)
+    names = _passthrough_names(extra.names)
     passed = [field.with_name(name).with_nullable(True) for field, name in zip(extra, names, strict=True)]
     schema = pa.schema([*_OWN_FIELDS, *passed])
 
     with _Writer(path, schema, shard_size) as writer:
         pending = schema.empty_table()
         for scanned in scan.blocks(extra=True):
-            pending = pa.concat_tables([pending, _usable_rows(scanned, extra, schema)])
+            pending = pa.concat_tables([pending, _valid_rows(scanned, extra, schema)])
             whole = pending.num_rows - pending.num_rows % shard_size
             writer.write(pending.slice(0, whole))
             pending = pending.slice(whole)
@@ -161,13 +160,13 @@ def write_manifest(
 
 
 class _Writer:
-    """A Parquet file that is being written; only its own failures become `output_unwritable`."""
+    """Writer of the Parquet file, whose errors become `output_unwritable`."""
 
     def __init__(self, path: Path, schema: pa.Schema, shard_size: int) -> None:
         self._path, self._shard_size = path, shard_size
-        with self._plain_errors():
-            # Without dictionaries: for so few rows they take more time and space than zstd alone.
-            # Statistics of all columns would be most of the file's footer.
+        with self._standard_errors():
+            # For so few rows, dictionaries take more time and space than zstd alone, and statistics of all columns
+            # would be most of the footer.
             self._file = pq.ParquetWriter(
                 path, schema, compression="zstd", use_dictionary=False, write_statistics=cast(Any, ["priority"])
             )
@@ -176,57 +175,59 @@ class _Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._plain_errors():
+        with self._standard_errors():
             self._file.close()
 
     def write(self, table: pa.Table) -> None:
-        """Write whole shards, or the last one."""
-        if table.num_rows:  # else there would be a shard without records
-            with self._plain_errors():
+        """Write complete shards, or the last one."""
+        if table.num_rows:  # otherwise there would be a shard without records
+            with self._standard_errors():
                 self._file.write_table(table, row_group_size=self._shard_size)
 
     @contextmanager
-    def _plain_errors(self) -> Generator[None]:
+    def _standard_errors(self) -> Generator[None]:
         try:
             yield
         except OSError as error:
             raise unwritable_error(str(self._path), error) from error
 
 
-def _passed_names(names: Sequence[str]) -> list[str]:
-    """Return names for passed-through columns, none of which is that of another column."""
+def _passthrough_names(names: Sequence[str]) -> list[str]:
+    """Return unique names for passed-through columns."""
     taken = {field.name for field in _OWN_FIELDS}
-    free: list[str] = []
+    unique: list[str] = []
     for name in names:
         while name in taken:
-            name = INPUT + name
+            name = INPUT_PREFIX + name
         taken.add(name)
-        free.append(name)
-    return free
+        unique.append(name)
+    return unique
 
 
-def _usable_rows(scanned: ScannedBlock, extra: pa.Schema, schema: pa.Schema) -> pa.Table:
-    """Return the rows without problems as a table.
+def _valid_rows(scanned: ScannedBlock, extra: pa.Schema, schema: pa.Schema) -> pa.Table:
+    """Return the valid rows as a table.
 
     Args:
         scanned: checked rows.
-        extra: passed-through columns by their names in the source manifest; its files may lack some.
-        schema: columns of the table.
+        extra: passed-through columns with their names in the source manifest; some may be missing in this block.
+        schema: schema of the table.
     """
-    used = [at for at, record in enumerate(scanned.records) if record]
+    valid = [index for index, record in enumerate(scanned.records) if record]
     records = [record for record in scanned.records if record]
     columns: list[Any] = [
         pa.array([getattr(record, attribute) for record in records], field.type)
         for attribute, field in zip(_ATTRIBUTES, RECORD_FIELDS, strict=True)
     ]
     for name in MEDIA_COLUMNS:
-        written = scanned.block.known.get(name)
-        columns.append(pa.array([written[at] or None for at in used] if written else [None] * len(used), pa.string()))
+        written = scanned.block.columns.get(name)
+        columns.append(
+            pa.array([written[index] or None for index in valid] if written else [None] * len(valid), pa.string())
+        )
 
     passed = scanned.block.extra or pa.table({})
-    if len(used) < passed.num_rows:
-        passed = passed.take(pa.array(used, pa.int64()))
+    if len(valid) < passed.num_rows:
+        passed = passed.take(pa.array(valid, pa.int64()))
     for field in extra:
         present = field.name in passed.column_names
-        columns.append(passed.column(field.name).cast(field.type) if present else pa.nulls(len(used), field.type))
+        columns.append(passed.column(field.name).cast(field.type) if present else pa.nulls(len(valid), field.type))
     return pa.table(columns, schema=schema)

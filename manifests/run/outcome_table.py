@@ -1,4 +1,4 @@
-"""The outcome rows of a shard as a table: `records.parquet`."""
+"""`records.parquet`: the outcome rows of a shard as a table."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 from joyvasa.result_tables import SCHEMA_VERSION
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
-from manifests.run.manifest_file import INPUT, WRITTEN, ShardRecords
+from manifests.run.manifest_file import INPUT_PREFIX, WRITTEN_PREFIX, ShardRecords
 from manifests.run.outcome import RecordOutcome
 
-SECONDS = "seconds_"  # begins the name of a column with the seconds of one stage
-METRIC = "metric_"  # begins the name of a column with one metric
-COLUMN_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}  # of further columns
-METRIC_REASONS = "metric_reasons"  # JSON: why metrics have no number, by name
-FACTS = "joyvasa.facts"  # in the metadata: names of the columns that hold `Outcome.facts`
+SECONDS_PREFIX = "seconds_"  # prefix of columns with the seconds of a stage
+METRIC_COLUMN_PREFIX = "metric_"  # prefix of columns with a metric
+COLUMN_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}  # types of further columns
+METRIC_REASONS = "metric_reasons"  # column with the reasons for missing numbers, as a JSON object
+FACTS = "joyvasa.facts"  # metadata key with the names of the columns from `RecordOutcome.facts`
 
 RESULT_FIELDS = (
     pa.field("record_id", pa.string(), nullable=False),
@@ -44,7 +44,7 @@ RESULT_FIELDS = (
     pa.field("bundle", pa.string()),
     pa.field("licenses", pa.list_(pa.string())),
 )
-INPUT_FIELDS = (  # as written in the source manifest; the seed is the one that was used
+INPUT_FIELDS = (  # values as written in the source manifest
     pa.field("image", pa.string()),
     pa.field("audio", pa.string()),
     pa.field("motion", pa.string()),
@@ -53,7 +53,7 @@ INPUT_FIELDS = (  # as written in the source manifest; the seed is the one that 
     pa.field("priority", pa.int32()),
     pa.field("row", pa.int64()),
 )
-TAKEN = frozenset(entry.name for entry in (*RESULT_FIELDS, *INPUT_FIELDS)) | {"shard"}
+RESERVED_NAMES = frozenset(entry.name for entry in (*RESULT_FIELDS, *INPUT_FIELDS)) | {"shard"}
 
 
 def build_outcome_table(
@@ -64,40 +64,47 @@ def build_outcome_table(
     metrics: Sequence[str] = (),
     columns: Mapping[str, type] | None = None,
 ) -> pa.Table:
-    """One row for every record of a shard, in the order of the manifest.
+    """Build a table with one row per record of a shard, in the order of the manifest.
 
     Columns: those of `RESULT_FIELDS` and `INPUT_FIELDS`, `input_video`, `shard`, `seconds_<stage>`, `metric_<name>`,
-    `metric_reasons` (a JSON object: for metrics without a number, why), and the passed-through columns with their types
-    (`input_<name>` where the name is taken).
+    further columns, `metric_reasons`, and the passed-through columns with their types (`input_<name>` if the name is
+    taken).
 
     Args:
-        shard: what was asked for.
-        outcomes: in any order, exactly one for each record.
-        stages: stages that get a column, also where no record has reached them.
-        metrics: metrics that get a column.
-        columns: names and types of further columns; those of `RESULT_FIELDS` may be among them.
+        shard: records of the shard.
+        outcomes: exactly one outcome per record, in any order.
+        stages: stages that always have a column.
+        metrics: metrics that always have a column.
+        columns: names and types of further columns; those of `RESULT_FIELDS` are ignored.
 
     Raises:
-        ManifestError: `outcomes_incomplete` if a record has no outcome, several, or is not of this shard.
+        ManifestError: `outcomes_incomplete` if the outcomes do not match the records of the shard.
     """
     by_id = _exactly_one(shard, outcomes)
     ordered = [by_id[record.id] for record in shard.records]
     stages = _names(stages, (name for outcome in ordered for name in outcome.seconds))
     metrics = _names(metrics, (name for outcome in ordered for name in outcome.metrics))
     further = {name: kind for name, kind in (columns or {}).items() if name not in {f.name for f in RESULT_FIELDS}}
-    made: list[tuple[pa.Field, list[Any]]] = []
-    made += [(entry, [getattr(outcome, entry.name) for outcome in ordered]) for entry in RESULT_FIELDS]
-    made += [(entry, _input_column(shard, entry.name)) for entry in INPUT_FIELDS]
-    made += [(pa.field(INPUT + "video", pa.string()), _input_column(shard, "video"))]
-    made += [(pa.field("shard", pa.int32()), [shard.number] * len(ordered))]
-    made += [(pa.field(SECONDS + name, pa.float64()), [o.seconds.get(name) for o in ordered]) for name in stages]
-    made += [(pa.field(METRIC + name, pa.float64()), [o.metrics.get(name) for o in ordered]) for name in metrics]
-    made += [
+
+    cells: list[tuple[pa.Field, list[Any]]] = []
+    cells += [(entry, [getattr(outcome, entry.name) for outcome in ordered]) for entry in RESULT_FIELDS]
+    cells += [(entry, _input_column(shard, entry.name)) for entry in INPUT_FIELDS]
+    cells += [(pa.field(INPUT_PREFIX + "video", pa.string()), _input_column(shard, "video"))]
+    cells += [(pa.field("shard", pa.int32()), [shard.number] * len(ordered))]
+    cells += [
+        (pa.field(SECONDS_PREFIX + name, pa.float64()), [o.seconds.get(name) for o in ordered]) for name in stages
+    ]
+    cells += [
+        (pa.field(METRIC_COLUMN_PREFIX + name, pa.float64()), [o.metrics.get(name) for o in ordered])
+        for name in metrics
+    ]
+    cells += [
         (pa.field(name, COLUMN_TYPES[kind]), [o.facts.get(name) for o in ordered]) for name, kind in further.items()
     ]
-    made += [(pa.field(METRIC_REASONS, pa.string()), [_json(outcome.metric_reasons) for outcome in ordered])]
-    arrays: list[Any] = [pa.array(values, entry.type) for entry, values in made]
-    schema = [entry for entry, _ in made]
+    cells += [(pa.field(METRIC_REASONS, pa.string()), [_json(outcome.metric_reasons) for outcome in ordered])]
+
+    arrays: list[Any] = [pa.array(values, entry.type) for entry, values in cells]
+    schema = [entry for entry, _ in cells]
     for entry in shard.extra.schema:
         schema.append(entry.with_name(passthrough_name(entry.name, {other.name for other in schema})))
         arrays.append(shard.extra.column(entry.name))
@@ -106,42 +113,42 @@ def build_outcome_table(
 
 
 def outcomes_from_table(table: pa.Table) -> Iterator[RecordOutcome]:
-    """The outcomes in a table that `outcome_table` made."""
+    """Yield the outcomes in a table that `build_outcome_table` returned."""
     facts = json.loads((table.schema.metadata or {}).get(FACTS.encode(), b"[]"))
     for row in table.to_pylist():
-        values = {entry.name: row.get(entry.name) for entry in RESULT_FIELDS}  # an older table lacks some
+        values = {entry.name: row.get(entry.name) for entry in RESULT_FIELDS}  # older tables have fewer columns
         yield RecordOutcome.from_dict(
             {
                 **values,
                 "licenses": values["licenses"] or (),
-                "seconds": _prefixed(row, SECONDS),
+                "seconds": _prefixed(row, SECONDS_PREFIX),
                 "facts": {name: row[name] for name in facts if row[name] is not None},
-                "metrics": _prefixed(row, METRIC),
+                "metrics": _prefixed(row, METRIC_COLUMN_PREFIX),
                 "metric_reasons": json.loads(row.get(METRIC_REASONS) or "{}"),
             }
         )
 
 
 def encode_parquet(table: pa.Table) -> bytes:
-    """A table as a Parquet file."""
+    """Return a table as the content of a Parquet file."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
 
 
 def passthrough_name(name: str, used: Iterable[str] = ()) -> str:
-    """The name under which a passed-through column appears among the outcome columns."""
-    taken = set(used) | TAKEN
-    while name in taken or name.startswith((SECONDS, METRIC)):
-        name = INPUT + name
+    """Return the name of a passed-through column in the outcome table."""
+    taken = set(used) | RESERVED_NAMES
+    while name in taken or name.startswith((SECONDS_PREFIX, METRIC_COLUMN_PREFIX)):
+        name = INPUT_PREFIX + name
     return name
 
 
 def _exactly_one(shard: ShardRecords, outcomes: Iterable[RecordOutcome]) -> dict[str, RecordOutcome]:
-    wanted = {record.id for record in shard.records}
+    expected = {record.id for record in shard.records}
     by_id: dict[str, RecordOutcome] = {}
     for outcome in outcomes:
-        if outcome.record_id in by_id or outcome.record_id not in wanted:
+        if outcome.record_id in by_id or outcome.record_id not in expected:
             reason = "has two outcomes" if outcome.record_id in by_id else "is not in it"
             raise _incomplete(shard, f"record {safe_text(outcome.record_id)} {reason}")
         by_id[outcome.record_id] = outcome
@@ -156,7 +163,7 @@ def _incomplete(shard: ShardRecords, reason: str) -> ManifestError:
 
 
 def _input_column(shard: ShardRecords, name: str) -> list[Any]:
-    written = WRITTEN + name
+    written = WRITTEN_PREFIX + name
     return shard.table.column(written if written in shard.table.column_names else name).to_pylist()
 
 
@@ -164,8 +171,8 @@ def _json(reasons: Mapping[str, str]) -> str | None:
     return json.dumps(reasons, sort_keys=True, ensure_ascii=False) if reasons else None
 
 
-def _names(declared: Sequence[str], found: Iterable[str]) -> list[str]:
-    return [*declared, *sorted(set(found) - set(declared))]
+def _names(declared: Sequence[str], present: Iterable[str]) -> list[str]:
+    return [*declared, *sorted(set(present) - set(declared))]
 
 
 def _prefixed(row: dict[str, Any], prefix: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`joyvasa validate` and `joyvasa plan`: what a manifest holds, before any work."""
+"""`joyvasa validate` and `joyvasa plan`: check and summarize a manifest before a run."""
 
 from __future__ import annotations
 
@@ -23,31 +23,39 @@ if TYPE_CHECKING:
 
 READING = "rows read"  # title of the progress bar
 
-MaxReport = Annotated[int, typer.Option("--max-report", min=0, help="Bad values shown; all are counted.")]
-Files = Annotated[bool, typer.Option("--files/--no-files", help="Look up the local files that rows name.")]
-Videos = Annotated[bool, typer.Option("--videos", help="Rows bring finished videos, for evaluate or prepare.")]
-Remote = Annotated[bool, typer.Option("--remote", help="Look up URIs too.")]
-ShardSize = Annotated[int | None, typer.Option("--shard-size", min=1, help="Rows of a shard; default 256.")]
-NoProbe = Annotated[bool, typer.Option("--no-probe", help="Read no media: no lengths, and files are not looked up.")]
+MaxReport = Annotated[
+    int, typer.Option("--max-report", min=0, help="Maximum number of problems to print; all are counted.")
+]
+Files = Annotated[bool, typer.Option("--files/--no-files", help="Check that local files exist.")]
+Videos = Annotated[bool, typer.Option("--videos", help="Check a manifest of finished videos, for evaluate or prepare.")]
+Remote = Annotated[bool, typer.Option("--remote", help="Check that URIs exist, too.")]
+ShardSize = Annotated[int | None, typer.Option("--shard-size", min=1, help="Rows per shard (default: 256).")]
+NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not open media files; their lengths are not counted.")]
 ProfilePath = Annotated[
     str | None,
-    typer.Option("--profile", metavar="FILE|RUN", help="Measured rates: YAML, JSON of joyvasa bench, or a run."),
+    typer.Option(
+        "--profile", metavar="FILE|RUN", help="Measured rates: YAML file, JSON file of `joyvasa bench`, or run folder."
+    ),
 ]
 Measure = Annotated[
-    bool, typer.Option("--measure", help="Measure the rates first: run a few rows here and throw the videos away.")
+    bool, typer.Option("--measure", help="Measure the rates on this machine, by generating videos for a few rows.")
 ]
 ModelsName = Annotated[
-    str | None, typer.Option("--models", help="Model bundle whose frame rate and windows count (default: sample).")
+    str | None,
+    typer.Option(
+        "--models", metavar="BUNDLE", help="Model bundle that sets frame rate and window size (default: sample)."
+    ),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="With --measure: YAML file with options of generate.")
+    Path | None, typer.Option("--config", help="YAML file with options of `joyvasa generate`; only with --measure.")
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="With --measure: one option of generate.", metavar="KEY=VALUE")
+    list[str] | None,
+    typer.Option("--set", help="Set an option of `joyvasa generate`; only with --measure.", metavar="KEY=VALUE"),
 ]
 
 
-def validate(
+def validate_command(
     manifest: ManifestPath,
     files: Files = True,
     remote: Remote = False,
@@ -55,7 +63,7 @@ def validate(
     max_report: MaxReport = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Check every row of a manifest and report every bad one. Exit code 3 if there are any."""
+    """Check all rows of a manifest and report problems. Exits with 3 if there are any."""
     from manifests.manifest import open_manifest
     from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
     from manifests.scan import Scan
@@ -67,7 +75,7 @@ def validate(
             for problem in scanned.problems[: max(0, max_report - len(shown))]:
                 shown.append(problem.as_dict())
                 if not as_json:
-                    typer.echo(_line(problem, scanned.counted))
+                    typer.echo(_describe_problem(problem, scanned.row_unit))
             progress.update(READING, scan.summary.rows)
     problems = sum(scan.summary.by_code.values())
     if as_json:
@@ -81,7 +89,7 @@ def validate(
         raise typer.Exit(ROWS_FAILED)
 
 
-def plan(
+def plan_command(
     manifest: ManifestPath,
     shard_size: ShardSize = None,
     no_probe: NoProbe = False,
@@ -92,68 +100,70 @@ def plan(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a manifest will take: shards, portraits, sound, frames, GPU hours, disk. Writes nothing."""
+    """Estimate the size and cost of a run: shards, portraits, sound, frames, GPU hours, disk space."""
     from manifests.manifest import open_manifest
     from manifests.media_files import MediaFileCheckConfig
     from manifests.run.manifest_file import SHARD_RECORDS
     from manifests.stats import Probes
     from manifests.summary import summarize_manifest
 
-    measured = _measured_config(profile, models, measure=measure, config=config, settings=settings or [])
-    rates = _rates(manifest, profile, measured)
-    bundle = measured.animation.models if measured else models
+    run_config = _measure_config(profile, models, measure=measure, config=config, settings=settings or [])
+    rates = _get_rates(manifest, profile, run_config)
+    bundle = run_config.animation.models if run_config else models
     with _reading_progress(as_json) as progress:
         result = summarize_manifest(
             open_manifest(manifest),
             shard_size=shard_size or SHARD_RECORDS,
             files=None if no_probe else MediaFileCheckConfig(),
-            probes=None if no_probe else Probes(audio=_seconds_of_sound),
-            sizes=_sizes(bundle) if bundle else None,
+            probes=None if no_probe else Probes(audio=_probe_duration),
+            sizes=_read_sizes(bundle) if bundle else None,
             profile=rates,
             on_progress=lambda rows: progress.update(READING, rows),
         )
+
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2))
     else:
-        _print_survey(result)
-    if result.summary.bad_rows:
+        _print_plan(result)
+    if result.scan.bad_rows:
         raise typer.Exit(ROWS_FAILED)
 
 
-def _measured_config(
+def _measure_config(
     profile: str | None, models: str | None, *, measure: bool, config: Path | None, settings: list[str]
 ) -> RunConfig | None:
-    """Return the options of the run that --measure asks for."""
+    """Return the options of the run for --measure, or None without it."""
     if profile and measure:
         raise typer.BadParameter("expected --profile or --measure, not both", param_hint="--measure")
     if not measure:
         if config or settings:
-            raise typer.BadParameter("options of generate mean nothing without --measure", param_hint="--set, --config")
+            raise typer.BadParameter("only allowed with --measure", param_hint="--set, --config")
         return None
+
     from pipelines.runs.config import RunConfig
 
     return merge_options(RunConfig, config=config, settings=settings, flags={"animation.models": models})
 
 
-def _rates(manifest: str, profile: str | None, measured: RunConfig | None) -> RateProfile | None:
+def _get_rates(manifest: str, profile: str | None, run_config: RunConfig | None) -> RateProfile | None:
     """Return the rates of the profile, or measure them."""
-    if measured:
-        from pipelines.runs import rates
+    if run_config:
+        from pipelines.runs.rates import measure_rates
 
-        return rates.measure(manifest, measured)
+        return measure_rates(manifest, run_config)
     if not profile:
         return None
     if profile.lower().endswith((".yaml", ".yml")):
         from manifests.estimate import read_profile
 
         return read_profile(profile)
-    from pipelines.runs.rates import rates_of_bench, rates_of_run
+    from pipelines.runs.rates import read_bench_rates, read_run_rates
 
-    return rates_of_bench(profile) if profile.lower().endswith(".json") else rates_of_run(profile)
+    return read_bench_rates(profile) if profile.lower().endswith(".json") else read_run_rates(profile)
 
 
-def _sizes(bundle: str) -> VideoSizes:
-    """Return the sizes of a bundle's motion model; it is loaded for that, because checkpoints state them."""
+def _read_sizes(bundle: str) -> VideoSizes:
+    """Return the sizes of a bundle's motion model, which is loaded because only its checkpoint states them."""
     from joyvasa.models import AnimationConfig, Models
     from manifests.stats import VideoSizes
 
@@ -162,19 +172,19 @@ def _sizes(bundle: str) -> VideoSizes:
     return VideoSizes(models.motion_model.sizes.frames_per_second, plan.frames_per_window, plan.first_frame)
 
 
-def _seconds_of_sound(path: str) -> float:
+def _probe_duration(path: str) -> float:
     from joyvasa.media.audio import probe_audio
 
     return probe_audio(path).duration_s
 
 
 def _reading_progress(as_json: bool) -> ProgressDisplay:
-    """Build the progress display of a command that prints lines: nothing moves where those go to a file or program."""
+    """Build the progress display of a command that prints lines; it is disabled if standard output is redirected."""
     return ProgressDisplay(enabled=not as_json and sys.stdout.isatty())
 
 
-def _line(problem: Problem, counted: str) -> str:
-    return f"{problem.file}, {counted} {problem.row}: {problem.text} ({problem.code})"
+def _describe_problem(problem: Problem, row_unit: str) -> str:
+    return f"{problem.file}, {row_unit} {problem.row}: {problem.text} ({problem.code})"
 
 
 def _print_summary(summary: ScanSummary) -> None:
@@ -187,11 +197,11 @@ def _print_summary(summary: ScanSummary) -> None:
         typer.echo(f"note: {note}")
 
 
-def _print_survey(result: ManifestSummary) -> None:
+def _print_plan(result: ManifestSummary) -> None:
     from manifests.estimate import NO_PROFILE
 
-    _print_summary(result.summary)
-    totals, sizes = result.totals, result.sizes
+    _print_summary(result.scan)
+    totals, sizes = result.stats, result.sizes
     figures: list[tuple[str, Any]] = [
         ("shards", f"{result.shards:,} of {result.shard_size:,} rows"),
         ("records", totals.records),
@@ -205,10 +215,12 @@ def _print_survey(result: ManifestSummary) -> None:
     for name, value in figures:
         text = value if isinstance(value, str) else "not read" if value is None else f"{value:,.0f}"
         typer.echo(f"{name:22} {text}")
+
     for code, count in totals.probe_failures.items():
         typer.echo(f"unreadable media: {code}: {count:,}")
     for example in totals.probe_examples:
         typer.echo(f"  {example}")
+
     if not result.estimate:
         typer.echo(NO_PROFILE)
         return
@@ -217,12 +229,12 @@ def _print_survey(result: ManifestSummary) -> None:
     _print_hours("GPU hours", result.estimate.gpu_hours)
     _print_hours("worker hours", result.estimate.worker_hours)
     disk = result.estimate.disk_bytes
-    typer.echo(f"{'disk':22} {'not known' if disk is None else f'{disk / 1e9:,.2f} GB'}")
+    typer.echo(f"{'disk':22} {'unknown' if disk is None else f'{disk / 1e9:,.2f} GB'}")
 
 
 def _print_hours(title: str, by_stage: Mapping[str, float | None]) -> None:
-    known = [hours for hours in by_stage.values() if hours is not None]
-    total = f"{sum(known):,.2f}" if len(known) == len(by_stage) else "not known without lengths"
+    estimates = list(by_stage.values())
+    total = "unknown without lengths" if None in estimates else f"{sum(filter(None, estimates)):,.2f}"
     typer.echo(f"{title:22} {total}")
     for stage, hours in by_stage.items():
         typer.echo(f"  {stage:20} {'?' if hours is None else f'{hours:,.2f}'}")

@@ -1,4 +1,4 @@
-"""Columns with few values, by which the numbers of a run are broken down."""
+"""Groups of rows by columns with few values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from manifests.run.outcome_table import INPUT, METRIC, SECONDS, TAKEN
+from manifests.run.outcome_table import INPUT_PREFIX, METRIC_COLUMN_PREFIX, RESERVED_NAMES, SECONDS_PREFIX
 
-pc: Any = pyarrow.compute  # makes its functions when it is imported, which type checkers do not see
-MAX_GROUPS = 10  # values of a column
-MAX_GROUP_CHARACTERS = 100  # longer texts are no categories
-ALWAYS_GROUPED = ("mode", "cfg_scale")  # columns of the manifest with a meaning of their own
+pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
+MAX_GROUPS = 10  # maximum number of values of a column
+MAX_GROUP_CHARACTERS = 100  # maximum length of a value; longer texts are not categories
+ALWAYS_GROUPED = ("mode", "cfg_scale")  # standard columns by which rows are grouped, too
 NO_VALUE = "(none)"
 GROUPED_TYPES = (
     pa.types.is_string,
@@ -30,9 +30,9 @@ class Grouping:
     """A column with few values.
 
     Args:
-        column: its name.
-        values: as text, in order of appearance.
-        codes: place in `values` for each row, shape (rows,).
+        column: name of the column.
+        values: values as text, in order of appearance.
+        codes: index into `values` for each row, shape (rows,).
     """
 
     column: str
@@ -40,19 +40,23 @@ class Grouping:
     codes: np.ndarray
 
 
-def group_columns(schema: pa.Schema) -> list[str]:
+def find_group_columns(schema: pa.Schema) -> list[str]:
     """Return the columns whose type and meaning allow groups.
 
     Args:
         schema: schema of outcome tables.
     """
-    other = (TAKEN | {INPUT + "video"}) - set(ALWAYS_GROUPED)
-    names = [name for name in schema.names if name not in other and not name.startswith((SECONDS, METRIC))]
+    excluded = (RESERVED_NAMES | {INPUT_PREFIX + "video"}) - set(ALWAYS_GROUPED)
+    names = [
+        name
+        for name in schema.names
+        if name not in excluded and not name.startswith((SECONDS_PREFIX, METRIC_COLUMN_PREFIX))
+    ]
     return [name for name in names if any(test(schema.field(name).type) for test in GROUPED_TYPES)]
 
 
 def find_grouping(name: str, column: pa.ChunkedArray) -> Grouping | None:
-    """Group rows by the values of a column; None where it has too many of them, or too long ones."""
+    """Group rows by the values of a column; return None if it has too many values, or too long ones."""
     texts = pc.fill_null(column.cast(pa.string()), NO_VALUE)
     values = pc.unique(texts)
     if len(values) > MAX_GROUPS or any(len(text) > MAX_GROUP_CHARACTERS for text in values.to_pylist()):

@@ -1,4 +1,4 @@
-"""The outcome rows of a run, read once: counts in memory, columns on a scratch disk, read back one at a time."""
+"""The outcome rows of a run, read once: counts in memory, columns on a scratch disk and read back one at a time."""
 
 from __future__ import annotations
 
@@ -16,18 +16,25 @@ import pyarrow.dataset as ds
 
 from joyvasa.result_tables import iterate_tables, read_schema, read_table
 from manifests.run.folder import RunFolder
-from manifests.run.outcome_table import INPUT, INPUT_FIELDS, METRIC, METRIC_REASONS, RESULT_FIELDS, SECONDS
-from pipelines.report.failures import MAX_CODES, OTHER, FailureGroup, failure_groups
-from pipelines.report.grouping import Grouping, find_grouping, group_columns
+from manifests.run.outcome_table import (
+    INPUT_FIELDS,
+    INPUT_PREFIX,
+    METRIC_COLUMN_PREFIX,
+    METRIC_REASONS,
+    RESULT_FIELDS,
+    SECONDS_PREFIX,
+)
+from pipelines.report.failures import MAX_CODES, OTHER, FailureGroup, group_failures
+from pipelines.report.grouping import Grouping, find_group_columns, find_grouping
 
-pc: Any = pyarrow.compute  # makes its functions when it is imported, which type checkers do not see
+pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
 MAX_GROUP_COLUMNS = 12
-NOT_FINITE = "not_finite: the number is infinite or none"
-KNOWN = pa.schema(  # columns that a run has even where no table says so
+NOT_FINITE = "not_finite: the number is infinite or NaN"
+KNOWN = pa.schema(  # columns that a run has even if no table contains them
     [
         *RESULT_FIELDS,
         *INPUT_FIELDS,
-        (INPUT + "video", pa.string()),
+        (INPUT_PREFIX + "video", pa.string()),
         ("shard", pa.int32()),
         (METRIC_REASONS, pa.string()),
     ]
@@ -35,31 +42,31 @@ KNOWN = pa.schema(  # columns that a run has even where no table says so
 COUNTED = ("frames", "duration_s", "attempts", "licenses", "bundle", METRIC_REASONS)
 COPIED = ("record_id", "row", "shard", "status", "stage", "error_code", "error", "warning_codes", "warnings")
 COPIED += ("video", "input_video", "duration_s")
-PLACE = "place"  # of a row in the run, from 0; a column of the copy
+PLACE = "place"  # column of the copy: index of a row in the run, from 0
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is done, how much of it, and of how much."""
+ProgressCallback = Callable[[str, int, int], None]
+"""Callback for progress: name of the step, number of finished items, total number of items."""
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """Show no progress."""
+def ignore_progress(what: str, done: int, total: int) -> None:
+    """Do nothing."""
 
 
 class RunRows:
-    """Reads the outcome rows of all finished shards once.
+    """The outcome rows of all finished shards, read once.
 
     Args:
-        folder: of the run.
-        scratch: an empty local folder for the columns; the caller removes it.
+        folder: run folder.
+        scratch: empty local folder for the columns; the caller removes it.
 
     Attributes:
-        n_rows: records in finished shards.
-        statuses: how many ended how.
-        seconds: sums by stage.
+        n_rows: number of records in finished shards.
+        statuses: number of records by status.
+        seconds: sum of seconds by stage.
         frames, duration_s: sums over the videos.
-        metrics: names of columns with numbers, in the order of the tables.
-        reasons: why videos have no number: by metric and code, how many and one sentence.
-        licenses, bundles: of the videos, with numbers of records.
+        metrics: names of the metrics in the order of the tables.
+        reasons: reasons for missing numbers: by metric and code, the number of videos and one sentence.
+        licenses, bundles: number of videos by license and by bundle.
     """
 
     def __init__(self, folder: RunFolder, scratch: Path) -> None:
@@ -75,8 +82,8 @@ class RunRows:
         self.bundles: Counter[str] = Counter()
         self._group_columns: list[str] = []
 
-    def read(self, on_progress: Progress = silent) -> None:
-        """Read all rows; to be called once.
+    def read(self, on_progress: ProgressCallback = ignore_progress) -> None:
+        """Read all rows; call this method once.
 
         Raises:
             InputError: `records_unreadable`.
@@ -87,22 +94,29 @@ class RunRows:
         files = [self._folder.storage.location(self._folder.records_path(shard)) for shard in sorted(marks)]
         schema = _plain(pa.unify_schemas([read_schema(files), KNOWN], promote_options="permissive"))
         self.metrics = [
-            name.removeprefix(METRIC) for name in schema.names if name.startswith(METRIC) and name != METRIC_REASONS
+            name.removeprefix(METRIC_COLUMN_PREFIX)
+            for name in schema.names
+            if name.startswith(METRIC_COLUMN_PREFIX) and name != METRIC_REASONS
         ]
-        self.seconds = {name.removeprefix(SECONDS): 0.0 for name in schema.names if name.startswith(SECONDS)}
+        self.seconds = {
+            name.removeprefix(SECONDS_PREFIX): 0.0 for name in schema.names if name.startswith(SECONDS_PREFIX)
+        }
 
-        # Texts that differ from row to row, such as transcripts, are not worth a copy: the first shard shows them.
-        sample = read_table(files[:1], schema, group_columns(schema))
+        # Texts that differ from row to row, such as transcripts, are not copied; the first shard reveals them.
+        sample = read_table(files[:1], schema, find_group_columns(schema))
         self._group_columns = [name for name in sample.column_names if find_grouping(name, sample.column(name))]
         copied = [*dict.fromkeys([*COPIED, *self._group_columns])]
-        numbers = [*(METRIC + name for name in self.metrics), *(SECONDS + name for name in self.seconds)]
+        numbers = [
+            *(METRIC_COLUMN_PREFIX + name for name in self.metrics),
+            *(SECONDS_PREFIX + name for name in self.seconds),
+        ]
 
         with ExitStack() as stack:
             metric_files = {
                 name: stack.enter_context(self._metric_file(name).open("wb", buffering=0)) for name in self.metrics
             }
-            kept = pa.schema([*(schema.field(name) for name in copied), (PLACE, pa.int64())])
-            writer = stack.enter_context(pa.ipc.new_file(str(self._scratch / "rows.arrow"), kept))
+            copy_schema = pa.schema([*(schema.field(name) for name in copied), (PLACE, pa.int64())])
+            writer = stack.enter_context(pa.ipc.new_file(str(self._scratch / "rows.arrow"), copy_schema))
             for table in iterate_tables(files, schema, [*dict.fromkeys([*copied, *COUNTED, *numbers])]):
                 places = np.arange(self.n_rows, self.n_rows + table.num_rows)
                 writer.write_table(table.select(copied).append_column(PLACE, [places]).combine_chunks())
@@ -113,47 +127,47 @@ class RunRows:
                 on_progress("rows", self.n_rows, total)
         self._copy = ds.dataset(self._scratch / "rows.arrow", format="ipc")
 
-    def metric(self, name: str) -> np.ndarray:
-        """Return the numbers of one metric, NaN where there is none: float64, shape (rows,)."""
+    def read_metric(self, name: str) -> np.ndarray:
+        """Return the numbers of one metric, NaN for missing ones: float64, shape (rows,)."""
         return np.fromfile(self._metric_file(name)) if name in self.metrics else np.full(self.n_rows, np.nan)
 
-    def record_ids(self) -> pa.ChunkedArray:
+    def read_record_ids(self) -> pa.ChunkedArray:
         """Return the ids of the records in the order of the manifest."""
         return self._column("record_id")
 
-    def videos(self) -> np.ndarray:
-        """Return for each row whether there is a video: bool, shape (rows,)."""
+    def find_videos(self) -> np.ndarray:
+        """Return whether each row has a video: bool, shape (rows,)."""
         return pc.equal(self._column("status"), "ok").to_numpy()
 
-    def groupings(self) -> list[Grouping]:
-        """Return the columns whose few values the rows can be sorted by; not those with a single value."""
-        found = (find_grouping(name, self._column(name)) for name in self._group_columns)
-        return [one for one in found if one and len(one.values) > 1][:MAX_GROUP_COLUMNS]
+    def find_groupings(self) -> list[Grouping]:
+        """Return the groupings of the rows by columns with few values, but more than one."""
+        groupings = (find_grouping(name, self._column(name)) for name in self._group_columns)
+        return [grouping for grouping in groupings if grouping and len(grouping.values) > 1][:MAX_GROUP_COLUMNS]
 
-    def rows(self, places: Iterable[int], columns: Sequence[str] = COPIED) -> list[dict[str, Any]]:
+    def read_rows(self, places: Iterable[int], columns: Sequence[str] = COPIED) -> list[dict[str, Any]]:
         """Return some rows.
 
         Args:
             places: places of the rows in the run, from 0.
-            columns: columns of them, some of `COPIED`.
+            columns: columns to return, a subset of `COPIED`.
         """
         return self._copy.take(pa.array([*places], pa.int64()), columns=[*columns]).to_pylist()
 
-    def failures(self) -> list[FailureGroup]:
+    def find_failures(self) -> list[FailureGroup]:
         """Group the records without a video by reason."""
         failed = self._copy.to_table([PLACE, "status", "stage", "error_code"], filter=ds.field("status") != "ok")
-        return failure_groups(failed.rename_columns([PLACE, "status", "stage", "code"]), "error", self.rows)
+        return group_failures(failed.rename_columns([PLACE, "status", "stage", "code"]), "error", self.read_rows)
 
-    def warnings(self) -> list[FailureGroup]:
+    def find_warnings(self) -> list[FailureGroup]:
         """Group the records with warnings by reason; a record may have several."""
         warned = self._copy.to_table([PLACE, "warning_codes"], filter=ds.field("warning_codes").is_valid())
         warned = warned.combine_chunks()
         codes = pc.split_pattern(warned.column("warning_codes"), ",")
         places = warned.column(PLACE).take(pc.list_parent_indices(codes))
         codes = pc.list_flatten(codes)
-        nothing = pa.repeat("", len(codes))
-        table = pa.table({PLACE: places, "status": nothing, "stage": nothing, "code": codes})
-        return failure_groups(table, "warnings", self.rows)
+        empty = pa.repeat("", len(codes))
+        table = pa.table({PLACE: places, "status": empty, "stage": empty, "code": codes})
+        return group_failures(table, "warnings", self.read_rows)
 
     def _metric_file(self, name: str) -> Path:
         return self._scratch / f"metric-{self.metrics.index(name)}"
@@ -165,18 +179,16 @@ class RunRows:
         self.statuses.update(dict(_value_counts(table.column("status"))))
         self.retried += int(np.sum(_floats(table, "attempts") > 1))
         for stage in self.seconds:
-            self.seconds[stage] += float(np.nansum(_floats(table, SECONDS + stage)))
+            self.seconds[stage] += float(np.nansum(_floats(table, SECONDS_PREFIX + stage)))
         for name, count in _value_counts(pc.list_flatten(table.column("licenses"))):
             _add(self.licenses, name, count)
         for name, count in _value_counts(table.column("bundle")):
             _add(self.bundles, name, count)
 
-        made = table.filter(pc.equal(table.column("status"), "ok"))
-        self.frames += int(np.nansum(_floats(made, "frames")))
-        self.duration_s += float(np.nansum(_floats(made, "duration_s")))
-        for text, count in _value_counts(
-            made.column(METRIC_REASONS)
-        ):  # most records lack the same for the same reasons
+        videos = table.filter(pc.equal(table.column("status"), "ok"))
+        self.frames += int(np.nansum(_floats(videos, "frames")))
+        self.duration_s += float(np.nansum(_floats(videos, "duration_s")))
+        for text, count in _value_counts(videos.column(METRIC_REASONS)):  # few distinct texts: most records share them
             try:
                 reasons = json.loads(text)
             except ValueError:
@@ -185,41 +197,41 @@ class RunRows:
                 self._count_reason(str(metric), str(reason), count)
 
     def _metric_values(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Return the numbers of the videos in a table by metric; infinite ones become NaN and are counted."""
+        """Return the numbers of the videos in a table by metric; infinite values are counted and become NaN."""
         no_video = pc.not_equal(table.column("status"), "ok").to_numpy()
-        found = {}
+        numbers = {}
         for name in self.metrics:
-            values = found[name] = _floats(table, METRIC + name)
+            values = numbers[name] = _floats(table, METRIC_COLUMN_PREFIX + name)
             values[no_video] = np.nan
             infinite = np.isinf(values)
             if infinite.any():
                 self._count_reason(name, NOT_FINITE, int(infinite.sum()))
                 values[infinite] = np.nan
-        return found
+        return numbers
 
     def _count_reason(self, metric: str, reason: str, count: int) -> None:
         code, _, sentence = reason.partition(": ")
-        known = self.reasons.setdefault(metric, {})
-        code = code if code in known or len(known) < MAX_CODES else OTHER
-        before, example = known.get(code, (0, sentence))
-        known[code] = (before + count, example)
+        reasons = self.reasons.setdefault(metric, {})
+        code = code if code in reasons or len(reasons) < MAX_CODES else OTHER
+        previous, example = reasons.get(code, (0, sentence))
+        reasons[code] = (previous + count, example)
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:
-    """Return a schema whose dictionary-encoded columns are plain ones."""
+    """Return a schema without dictionary encoding."""
     return pa.schema(
         [entry.with_type(entry.type.value_type) if pa.types.is_dictionary(entry.type) else entry for entry in schema]
     )
 
 
 def _floats(table: pa.Table, name: str) -> np.ndarray:
-    """Return a column of numbers with NaN for nulls: float64, a copy."""
+    """Return a copy of a column as float64 with NaN for nulls."""
     return np.array(table.column(name).cast(pa.float64()).to_numpy(), np.float64)
 
 
 def _value_counts(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:
-    """Return the values of a column in order of appearance and how often they occur; no nulls, no empty texts."""
-    return ((one["values"], one["counts"]) for one in pc.value_counts(column).to_pylist() if one["values"])
+    """Return the values of a column in order of appearance with their counts; nulls and empty texts are skipped."""
+    return ((entry["values"], entry["counts"]) for entry in pc.value_counts(column).to_pylist() if entry["values"])
 
 
 def _add(counter: Counter[str], name: str, count: int) -> None:

@@ -170,7 +170,7 @@ def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generat
                 f"{source.uri}: {scan.summary.bad_rows} of {scan.summary.rows} rows are bad ({shown}): "
                 f"see joyvasa validate{' --videos' if videos else ''}, or run the others with --set skip_bad_rows=true",
             )
-        yield rows, ManifestSource.of(source, rows, scan.summary)
+        yield rows, ManifestSource.from_scan(source, rows, scan.summary)
 
 
 def build_run_pipeline(

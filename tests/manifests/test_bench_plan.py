@@ -17,7 +17,7 @@ MAX_SECONDS, MAX_BYTES = 60, 1 << 30  # on two cores
 
 PLAN = """
 from manifests.summary import summarize_manifest
-result = summarize_manifest(open_manifest(sys.argv[1])).totals.as_dict()
+result = summarize_manifest(open_manifest(sys.argv[1])).stats.as_dict()
 """
 COPY = """
 from manifests.run.manifest_file import RunManifest, write_manifest

@@ -19,7 +19,7 @@ BAD = [
     ("seed", {"seed": "many"}, "seed 'many' expected a whole number such as 42"),
     ("cfg_scale", {"cfg_scale": "1000"}, "cfg_scale '1000' expected a number from 0 to 100"),
     ("priority", {"priority": "1.5"}, "priority '1.5' expected a whole number"),
-    ("record_id", {}, "record_id 'a' already used in line 2: give every row its own"),
+    ("record_id", {}, "record_id 'a' already used in line 2: give every row a unique id"),
 ]
 
 

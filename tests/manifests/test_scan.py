@@ -205,7 +205,7 @@ def test_a_folder_without_one_format_is_refused(tmp_path, names):
 
 def test_a_column_whose_name_is_nearly_known_is_noted(tmp_path):
     _, _, summary = scanned(write(tmp_path / "m.csv", [pair(0, **{"CFG-Scale": "2", "speaker": "x"})]))
-    assert summary.notes == ["column CFG-Scale is passed through as it is; rename it if cfg_scale is meant"]
+    assert summary.notes == ["column CFG-Scale is passed through; rename it if cfg_scale is meant"]
 
 
 @given(st.text(max_size=300))

@@ -41,35 +41,35 @@ class Prober:
 def test_each_recording_is_probed_once_and_counted_for_every_row(tmp_path):
     prober = Prober()
     path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
-    totals = summarize_manifest(open_manifest(path), probes=Probes(audio=prober, pending=2)).totals
+    stats = summarize_manifest(open_manifest(path), probes=Probes(audio=prober, pending=2)).stats
     assert prober.asked == {f"s{n}.wav": 1 for n in range(5)}
-    assert (totals.records, totals.portraits, totals.recordings) == (70, 7, 5)
-    assert totals.sound_s == 14 * (0 + 1 + 2 + 3 + 4)
-    assert totals.distinct_sound_s == 10
-    assert totals.frames == 14 * 25 * 10
-    assert totals.windows == 14 * 4  # 25 to 100 frames each, none for an empty sound
+    assert (stats.records, stats.portraits, stats.recordings) == (70, 7, 5)
+    assert stats.sound_s == 14 * (0 + 1 + 2 + 3 + 4)
+    assert stats.distinct_sound_s == 10
+    assert stats.frames == 14 * 25 * 10
+    assert stats.windows == 14 * 4  # 25 to 100 frames each, none for an empty sound
 
 
 def test_a_row_with_motion_needs_no_window_and_motion_files_have_frames(tmp_path):
     rows = [pair(0, audio="s4.wav"), pair(1, audio="s4.wav", motion="m2.npz"), pair(2, audio=None, motion="m2.npz")]
     probes = Probes(audio=Prober(), motion=Prober())
-    totals = summarize_manifest(open_manifest(write(tmp_path / "m.csv", rows)), probes=probes).totals
-    assert (totals.recordings, totals.motions) == (1, 1)
-    assert (totals.frames, totals.windows) == (100 + 100 + 50, 1)
+    stats = summarize_manifest(open_manifest(write(tmp_path / "m.csv", rows)), probes=probes).stats
+    assert (stats.recordings, stats.motions) == (1, 1)
+    assert (stats.frames, stats.windows) == (100 + 100 + 50, 1)
 
 
 def test_unreadable_media_are_counted_by_reason(tmp_path):
     path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
     probes = Probes(audio=Prober(bad=("s2.wav", "s3.wav")))
-    totals = summarize_manifest(open_manifest(path), probes=probes).totals
-    assert totals.probe_failures == {"audio_empty": 2}
-    assert len(totals.probe_examples) == 2
-    assert totals.sound_s == 14 * 5
+    stats = summarize_manifest(open_manifest(path), probes=probes).stats
+    assert stats.probe_failures == {"audio_empty": 2}
+    assert len(stats.probe_examples) == 2
+    assert stats.sound_s == 14 * 5
 
 
 def test_without_probes_nothing_is_read_and_lengths_are_unknown(tmp_path):
     result = summarize_manifest(open_manifest(write(tmp_path / "m.csv", [pair(n) for n in range(9)])), shard_size=4)
-    assert (result.shards, result.totals.sound_s, result.totals.frames, result.totals.windows) == (
+    assert (result.shards, result.stats.sound_s, result.stats.frames, result.stats.windows) == (
         3,
         None,
         None,
@@ -80,7 +80,7 @@ def test_without_probes_nothing_is_read_and_lengths_are_unknown(tmp_path):
 
 def test_portraits_written_differently_count_once(tmp_path):
     rows = [pair(0, image="a.png"), pair(1, image="./a.png"), pair(2, image=str(tmp_path / "x" / ".." / "a.png"))]
-    assert summarize_manifest(open_manifest(write(tmp_path / "m.csv", rows))).totals.portraits == 1
+    assert summarize_manifest(open_manifest(write(tmp_path / "m.csv", rows))).stats.portraits == 1
 
 
 def test_the_estimate_is_amount_times_rate(tmp_path):
@@ -122,6 +122,6 @@ def test_frames_and_windows_are_those_of_the_motion_model(tmp_path):
     path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
     sizes = VideoSizes(frames_per_second=20, frames_per_window=30, silent_frames=2)
     result = summarize_manifest(open_manifest(path), probes=Probes(audio=Prober()), sizes=sizes)
-    assert result.totals.frames == 14 * 20 * 10
-    assert result.totals.windows == 14 * (1 + 2 + 3 + 3)  # 22, 42, 62 and 82 frames
+    assert result.stats.frames == 14 * 20 * 10
+    assert result.stats.windows == 14 * (1 + 2 + 3 + 3)  # 22, 42, 62 and 82 frames
     assert result.as_dict()["sizes"] == {"frames_per_second": 20, "frames_per_window": 30, "silent_frames": 2}

@@ -27,7 +27,7 @@ class Run:
         self.rows = tmp_path / "rows.parquet"
         write_manifest(scan, self.rows, shard_size=4)
         source.unlink()  # nothing reads it again
-        source = ManifestSource.of(scan.manifest, self.rows, scan.summary)
+        source = ManifestSource.from_scan(scan.manifest, self.rows, scan.summary)
         self.description = RunDescription(CONFIGURATION, source, {"sample": {"motion": "ab"}}, {"joyvasa": "0.1"})
         self.folder = RunFolder(storage)
         self.folder.create(self.description, self.rows)

@@ -8,7 +8,7 @@ from manifests.errors import ManifestError
 from manifests.run.lock import LeaseLock, LocalLock, create_run_lock
 from manifests.storage import open_storage
 from tests.joyvasa.media.test_video_writer import small_disk
-from tests.media import fill
+from tests.media import fill_disk
 
 HOLD = (
     "import sys\nfrom manifests.run.lock import create_run_lock\nfrom manifests.storage import open_storage\n"
@@ -71,7 +71,7 @@ def test_a_full_disk_is_one_sentence_and_holds_no_lock(tmp_path):
     with small_disk(tmp_path / "disk") as run:
         with create_run_lock(open_storage(run)):
             (run / ".lock").write_bytes(b"")
-        fill(run)
+        fill_disk(run)
         for _ in range(2):
             with (
                 pytest.raises(ManifestError, match=r"output_unwritable: .*\.lock.*No space"),

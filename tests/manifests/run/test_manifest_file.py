@@ -119,7 +119,7 @@ def test_damaged_rows_are_one_sentence(tmp_path, content):
 def source_of(path, folder):
     scan = Scan(open_manifest(path))
     write_manifest(scan, folder / MANIFEST, shard_size=4)
-    return ManifestSource.of(scan.manifest, folder / MANIFEST, scan.summary)
+    return ManifestSource.from_scan(scan.manifest, folder / MANIFEST, scan.summary)
 
 
 def test_writing_again_gives_the_same_bytes(tmp_path):

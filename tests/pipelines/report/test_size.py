@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from manifests.run.outcome_table import METRIC, encode_parquet
-from pipelines.report.metrics import known_columns
+from manifests.run.outcome_table import METRIC_COLUMN_PREFIX, encode_parquet
+from pipelines.report.metrics import all_metric_columns
 from pipelines.report.page import MAX_BYTES
 from pipelines.report.report import write_report
 from tests.media import ffmpeg
@@ -21,7 +21,7 @@ N_LABELS = 11  # columns that videos are sorted by, beside the mode
 
 def long_run(folder: Path, n_rows: int) -> str:
     """A run with all metrics but two, whose videos are all there, as links to one."""
-    columns = known_columns()
+    columns = all_metric_columns()
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=512x512:rate=25:duration=5", "-crf", "23", folder / "video.mp4")
 
     def outcome(record):
@@ -52,7 +52,7 @@ def long_run(folder: Path, n_rows: int) -> str:
     for shard in run.read_done_markers():
         table = run.read_records(shard)
         for at, name in enumerate(table.column_names):
-            if name.startswith(METRIC) and pa.types.is_floating(table.schema.field(name).type):
+            if name.startswith(METRIC_COLUMN_PREFIX) and pa.types.is_floating(table.schema.field(name).type):
                 values = random.gamma(3.0, 1.0, table.num_rows)
                 kept = table.column(name).is_valid().to_numpy() & (random.random(table.num_rows) < 0.98)
                 table = table.set_column(at, name, pa.array(values, mask=~kept))
@@ -70,8 +70,8 @@ def test_the_page_of_many_rows_is_below_its_limit(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.report.records.MAX_SHEETS", 4)
     page = Path(write_report(long_run(tmp_path, 2000)).page)
     text = page.read_text(encoding="utf-8")
-    assert text.count("<svg") == len(known_columns()) - 2
-    assert text.count("<li>") > 20 * (len(known_columns()) - 2)
+    assert text.count("<svg") == len(all_metric_columns()) - 2
+    assert text.count("<li>") > 20 * (len(all_metric_columns()) - 2)
     assert len(text.encode()) < MAX_BYTES * 0.6  # contact sheets fill what is left
 
 
