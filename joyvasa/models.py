@@ -17,8 +17,9 @@ from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
 from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.faces.mode_check import ModeCheck
-from joyvasa.faces.registry import DETECTORS, DetectorSource, build_detector, detector_names, detector_roles
+from joyvasa.faces.registry import DETECTORS, DetectorSource, build_detector, list_detector_roles, list_detectors
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio, stream_normalized
+from joyvasa.media.ffmpeg import ffmpeg_warnings
 from joyvasa.media.provenance import video_comment
 from joyvasa.media.video_writer import EncodingConfig
 from joyvasa.mode import MODES, Mode
@@ -87,7 +88,7 @@ class AnimationConfig:
         if self.mode not in MODES:
             raise ConfigError("config_invalid", f"mode is {self.mode!r}; expected {' or '.join(MODES)}")
 
-        if self.face.detector not in (choices := ("bundle", *detector_names(self.mode), "none")):
+        if self.face.detector not in (choices := ("bundle", *list_detectors(self.mode), "none")):
             actual = f"face.detector is {self.face.detector} in mode {self.mode}"
             reason = f": {self.face.detector} is for the other mode" if self.face.detector in DETECTORS else ""
             raise ConfigError("config_invalid", f"{actual}; expected one of {', '.join(choices)}{reason}")
@@ -127,7 +128,7 @@ def resolve_detector(config: AnimationConfig, bundle: Bundle) -> str:
 
 def list_required_roles(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
     """Return the roles of the bundle that these options need in their mode, including those of the detector."""
-    return (*config.roles, *detector_roles(resolve_detector(config, bundle)))
+    return (*config.roles, *list_detector_roles(resolve_detector(config, bundle)))
 
 
 def require_models(config: AnimationConfig, bundle: Bundle) -> None:
@@ -154,7 +155,7 @@ def require_weights(config: AnimationConfig, bundle: Bundle, used: Sequence[str]
 def _license_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, License]) -> ConfigError:
     weights = ", ".join(f"{role} ({license.name})" for role, license in refused.items())
     detector = resolve_detector(config, bundle)
-    if refused.keys() <= set(detector_roles(detector)):
+    if refused.keys() <= set(list_detector_roles(detector)):
         weights, remedy = f"the detector {detector}: {weights}", "use face.detector=cascade, or none for a face crop"
     else:
         remedy = "use another bundle"
@@ -349,7 +350,8 @@ class Models:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings about the models, for the user."""
+        """Warnings about the models and about ffmpeg, for the user."""
         if not self.bundle.synthetic:
-            return self.bundle.notes
-        return (f"models {self.bundle.name}: random weights, for tests only; the video is meaningless",)
+            return (*self.bundle.notes, *ffmpeg_warnings())
+        note = f"models {self.bundle.name}: random weights, for tests only; the video is meaningless"
+        return (note, *ffmpeg_warnings())

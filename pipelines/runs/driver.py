@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from joyvasa import __version__
 from joyvasa.config import config_to_dict
+from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.mode import Mode
 from manifests.errors import ManifestError
 from manifests.manifest import Manifest, open_manifest
@@ -130,8 +131,9 @@ def start_run(
     Raises:
         ManifestError: bad rows (`manifest_rows`), `run_exists` if the folder contains this run, `run_changed` if it
             contains another one, `run_locked`, `output_unwritable`.
-        JoyvasaError: missing models, or the run stopped.
+        JoyvasaError: missing models, no usable ffmpeg, or the run stopped.
     """
+    ffmpeg_executable()  # before any work: the workers need it
     source = open_manifest(manifest)
     with _check_rows(source, config, videos=definition.reads_videos) as (rows, manifest_source):
         description = RunDescription(

@@ -38,7 +38,7 @@ def test_stream_and_probe_agree_on_the_length(tmp_path):
     assert max(map(len, blocks)) <= 5 * SAMPLE_RATE
 
 
-def test_normalised_sound_has_zero_mean_and_unit_variance(tmp_path):
+def test_normalized_sound_has_zero_mean_and_unit_variance(tmp_path):
     wave = 0.3 + 0.1 * np.sin(np.arange(5 * SAMPLE_RATE) / 20)
     waveform = np.concatenate(list(stream_normalized(write_float_wav(tmp_path / "offset.wav", wave))))
     expected = (wave - wave.mean()) / (wave.std() + 1e-5)
@@ -133,7 +133,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "code", "words"), BAD, ids=[make.__name__ for make, *_ in BAD])
-def test_bad_sound_gives_one_sentence_with_the_file_and_the_finding(tmp_path, make, code, words):
+def test_invalid_sound_gives_one_sentence_with_file_and_reason(tmp_path, make, code, words):
     path = make(tmp_path)
     with pytest.raises(InputError) as caught:
         probe_audio(path)
@@ -143,12 +143,12 @@ def test_bad_sound_gives_one_sentence_with_the_file_and_the_finding(tmp_path, ma
     assert "\n" not in caught.value.sentence
 
 
-def test_silence_is_read_where_it_is_allowed(tmp_path):
+def test_silence_is_accepted_if_allowed(tmp_path):
     assert probe_audio(digital_silence(tmp_path), allow_silence=True).peak == 0
 
 
 @pytest.mark.parametrize("name", ["-i.wav", "concat:a|b.wav", "100%d.wav", "späße 你好.wav", "a b'c\".wav"])
-def test_hostile_file_names_are_only_names(tmp_path, name):
+def test_hostile_file_names_are_read(tmp_path, name):
     write_tone(tmp_path / "plain.wav").rename(tmp_path / name)
     assert probe_audio(tmp_path / name).duration_s == pytest.approx(1.0)
 
@@ -159,7 +159,7 @@ def test_relative_name_that_looks_like_an_option_is_read(tmp_path, monkeypatch):
     assert probe_audio("-y.wav").n_samples == SAMPLE_RATE
 
 
-def test_without_ffmpeg_the_sentence_says_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_ffmpeg_is_reported(tmp_path, monkeypatch):
     path = write_float_wav(tmp_path / "tone.wav", np.sin(np.arange(SAMPLE_RATE) / 20))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "")
@@ -168,31 +168,31 @@ def test_without_ffmpeg_the_sentence_says_what_to_install(tmp_path, monkeypatch)
         probe_audio(path)
 
 
-def test_a_reader_that_stops_early_leaves_no_process(tmp_path):
+def test_closing_a_stream_early_leaves_no_process(tmp_path):
     path = write_tone(tmp_path / "tone.wav", seconds=60, rate=48_000)
     blocks = stream_audio(path)
     next(blocks)
     blocks.close()
-    children = [os.path.join("/proc", pid, "stat") for pid in os.listdir("/proc") if pid.isdigit()]
-    mine = []
-    for stat in children:
+    processes = [os.path.join("/proc", pid, "stat") for pid in os.listdir("/proc") if pid.isdigit()]
+    states = []
+    for stat in processes:
         try:
             with open(stat) as file:
                 fields = file.read().rsplit(")", 1)[1].split()
         except OSError:
             continue
         if int(fields[1]) == os.getpid():
-            mine.append(fields[0])
-    assert mine == []
+            states.append(fields[0])
+    assert states == []
 
 
-def test_an_impossible_rate_is_refused_without_taking_memory(tmp_path):
+def test_an_invalid_rate_is_rejected_without_allocation(tmp_path):
     path = write_float_wav(tmp_path / "fast.wav", np.sin(np.arange(SAMPLE_RATE) / 20), rate=500_000_000)
     with pytest.raises(InputError, match=r"audio_unreadable.*claims 500000000 Hz"):
         probe_audio(path)
 
 
 @pytest.mark.parametrize("name", ["x" * 5000 + ".wav", "null\0.wav"])
-def test_impossible_names_are_an_error_of_the_input(tmp_path, name):
+def test_invalid_names_are_input_errors(tmp_path, name):
     with pytest.raises(InputError, match="audio_"):
         probe_audio(tmp_path / name)

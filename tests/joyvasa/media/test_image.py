@@ -14,7 +14,7 @@ from joyvasa.media.image import decode_image, read_image, resize_to_limit
 
 @pytest.fixture
 def picture() -> np.ndarray:
-    """Smooth, different in every corner, 60 wide and 40 high."""
+    """Return a smooth picture with different corners, 60 wide and 40 high."""
     y, x = np.mgrid[0:40, 0:60]
     return np.stack([40 + 3 * x, 50 + 4 * y, 220 - 2 * x], axis=-1).astype(np.uint8)
 
@@ -28,7 +28,7 @@ def error_of(path, **limits) -> InputError:
 
 
 def png_with_header(width: int, height: int) -> bytes:
-    """A PNG that only claims its size: its data would fit in a few bytes."""
+    """Return a PNG whose header claims a size that its data do not have."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -60,7 +60,7 @@ def test_floating_point_pictures_map_0_to_1_onto_8_bits(tmp_path, picture, endin
     assert np.abs(actual.astype(int) - picture)[1:].max() <= (2 if ending == "hdr" else 0)
 
 
-def test_grey_floating_point_picture_is_read(tmp_path, picture):
+def test_gray_floating_point_picture_is_read(tmp_path, picture):
     path = tmp_path / "a.pfm"
     cv2.imwrite(str(path), picture[..., 0].astype(np.float32) / 255)
     np.testing.assert_array_equal(read_image(path), np.repeat(picture[..., :1], 3, axis=2))
@@ -68,7 +68,7 @@ def test_grey_floating_point_picture_is_read(tmp_path, picture):
 
 @pytest.mark.parametrize("ending", ["png", "tiff"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_16_bit_pictures_keep_their_brightness(tmp_path, picture, ending, channels):
+def test_16_bit_pictures_have_the_same_brightness(tmp_path, picture, ending, channels):
     samples = np.concatenate([picture, np.full_like(picture[..., :1], 255)], axis=2)[..., :channels]
     stored = samples.astype(np.uint16) * 257
     path = tmp_path / f"a.{ending}"
@@ -84,7 +84,7 @@ def test_16_bit_pictures_keep_their_brightness(tmp_path, picture, ending, channe
     + [("png", mode) for mode in ("1", "L", "P")]
     + [("jpg", mode) for mode in ("L", "CMYK", "YCbCr")],
 )
-def test_other_colour_models_become_rgb(tmp_path, picture, ending, mode):
+def test_other_color_models_become_rgb(tmp_path, picture, ending, mode):
     source = Pillow.fromarray(picture)
     path = tmp_path / f"a.{ending}"
     source.convert(mode).save(path, **({"quality": 95} if ending == "jpg" else {}))
@@ -107,7 +107,7 @@ def test_transparency_is_flattened_onto_white(tmp_path, picture):
     assert np.abs(actual[:, 20:40] - half).max() <= 1
 
 
-def test_transparent_colour_of_a_palette_becomes_white(tmp_path):
+def test_transparent_color_of_a_palette_becomes_white(tmp_path):
     indices = Pillow.fromarray(np.repeat([[0, 1]], 40, axis=0).repeat(20, axis=1).astype(np.uint8), mode="P")
     indices.putpalette([200, 0, 0, 0, 0, 200])
     indices.save(tmp_path / "a.png", transparency=1)
@@ -156,35 +156,35 @@ def test_folder_is_not_a_picture(tmp_path):
     assert "folder" in error.sentence
 
 
-def test_empty_file_is_refused(tmp_path):
+def test_empty_file_is_rejected(tmp_path):
     (tmp_path / "a.png").touch()
     assert error_of(tmp_path / "a.png").code == "image_empty"
 
 
 @pytest.mark.parametrize(
-    "content", [b"no picture at all\n" * 40, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n"]
+    "content", [b"not a picture\n" * 40, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n"]
 )
-def test_text_and_postscript_are_no_pictures(tmp_path, content, capfd):
+def test_text_and_postscript_are_rejected(tmp_path, content, capfd):
     (tmp_path / "a.png").write_bytes(content)
     assert error_of(tmp_path / "a.png").code == "image_unreadable"
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.98])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.98])
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tiff", "bmp"])
-def test_truncated_files_are_refused_and_nothing_is_printed(tmp_path, ending, kept, capfd):
+def test_truncated_files_are_rejected_without_output(tmp_path, ending, share, capfd):
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     path = tmp_path / f"a.{ending}"
     Pillow.fromarray(noise).save(path)
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * kept)])
+    path.write_bytes(data[: int(len(data) * share)])
     codes = {"image_truncated"} if ending in ("jpg", "png") else {"image_truncated", "image_unreadable"}
     assert error_of(path).code in codes
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("ending", ["hdr", "pam", "pfm"])
-def test_truncated_files_of_opencvs_own_formats_are_refused(tmp_path, picture, ending, capfd):
+def test_truncated_files_of_opencv_formats_are_rejected(tmp_path, picture, ending, capfd):
     samples = picture if ending == "pam" else picture.astype(np.float32)
     path = tmp_path / f"a.{ending}"
     cv2.imwrite(str(path), samples)
@@ -218,7 +218,7 @@ def test_one_pixel_is_too_small(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(20000, 20000), (40000, 9000), (9000, 9000), (2**31 - 1, 2**31 - 1)])
-def test_large_pictures_are_refused_by_their_header(tmp_path, size, capfd):
+def test_large_pictures_are_rejected_by_their_header(tmp_path, size, capfd):
     (tmp_path / "a.png").write_bytes(png_with_header(*size))
     assert error_of(tmp_path / "a.png").code == "image_too_large"
     assert capfd.readouterr() == ("", "")
@@ -233,12 +233,12 @@ def test_large_pictures_are_refused_by_their_header(tmp_path, size, capfd):
         b"P6 20000 20000 255\n",
     ],
 )
-def test_large_pictures_of_headers_in_text_are_refused(header):
+def test_large_pictures_with_text_headers_are_rejected(header):
     with pytest.raises(InputError, match="image_too_large"):
         decode_image(header + b"\0" * 100, name="a")
 
 
-def test_limit_of_opencv_gives_an_error_of_ours():
+def test_the_limit_of_opencv_is_reported():
     header = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 40000 +X 40000\n"
     with pytest.raises(InputError, match="image_unreadable"):
         decode_image(header + b"\0" * 100, name="a", max_pixels=10**12)
@@ -252,20 +252,20 @@ def test_limits_can_be_set(tmp_path, picture):
 
 
 @pytest.mark.parametrize(("size", "limits", "expected"), [((5, 9), (0, 2), (4, 8)), ((2000, 3), (100, 2), (100, 1))])
-def test_sides_are_cut_to_multiples_unless_one_would_vanish(size, limits, expected):
+def test_sides_are_cropped_to_multiples_unless_one_becomes_zero(size, limits, expected):
     assert resize_to_limit(np.zeros((*size, 3), np.uint8), *limits).shape[:2] == expected
 
 
-def test_side_that_would_round_to_nothing_stays_one_pixel():
+def test_sides_have_at_least_one_pixel():
     assert resize_to_limit(np.zeros((4000, 1, 3), np.uint8)).shape == (1280, 1, 3)
 
 
-def test_impossible_limits_are_refused():
+def test_invalid_limits_are_rejected():
     with pytest.raises(ConfigError, match="resize_limit"):
         resize_to_limit(np.zeros((4, 4, 3), np.uint8), division=0)
 
 
-def test_reading_in_threads_leaves_the_settings_of_the_process_alone(tmp_path, picture):
+def test_threads_do_not_change_the_settings_of_the_process(tmp_path, picture):
     Pillow.fromarray(picture).save(tmp_path / "a.png")
     before = list(warnings.filters), cv2.utils.logging.getLogLevel()
     with ThreadPoolExecutor(4) as pool:

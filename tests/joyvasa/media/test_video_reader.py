@@ -9,10 +9,10 @@ import pytest
 from joyvasa.errors import InputError
 from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
 from joyvasa.media.video_writer import VideoWriter
-from tests.joyvasa.metrics.clips import noise
+from tests.joyvasa.metrics.clips import moving_noise
 from tests.media import MEDIA, ffmpeg, write_tone
 
-FRAMES = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in noise(30, height=64, width=96)])
+FRAMES = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in moving_noise(30, height=64, width=96)])
 
 
 def write(path, frames=FRAMES, rate=25.0, sound=None, config=None):
@@ -28,26 +28,26 @@ def video(tmp_path_factory):
     return write(tmp_path_factory.mktemp("video") / "video.mp4")
 
 
-def test_the_head_of_a_file_is_read(video, tmp_path):
+def test_properties_of_a_file_are_read(video, tmp_path):
     assert probe_video(video) == VideoInfo(96, 64, Fraction(25), False)
-    with_sound = write(tmp_path / "heard.mp4", rate=30000 / 1001, sound=write_tone(tmp_path / "tone.wav"))
+    with_sound = write(tmp_path / "sound.mp4", rate=30000 / 1001, sound=write_tone(tmp_path / "tone.wav"))
     info = probe_video(with_sound)
     assert info.has_sound
     assert float(info.frames_per_second) == pytest.approx(30000 / 1001, abs=1e-3)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 30, 64])
-def test_frames_come_in_order_and_in_batches(video, batch):
+def test_frames_are_read_in_order_and_in_batches(video, batch):
     batches = list(stream_video(video, batch_frames=batch))
-    assert [len(one) for one in batches[:-1]] == [batch] * (len(batches) - 1)
+    assert [len(frames) for frames in batches[:-1]] == [batch] * (len(batches) - 1)
     frames = np.concatenate(batches)
     assert frames.shape == FRAMES.shape
     assert frames.dtype == np.uint8
     assert not batches[0].flags.writeable
-    assert np.abs(frames.astype(int) - FRAMES).mean() < 6  # of compression
+    assert np.abs(frames.astype(int) - FRAMES).mean() < 6  # compression noise
 
 
-def test_what_is_known_of_a_file_is_not_read_again(video, monkeypatch):
+def test_known_properties_are_not_read_again(video, monkeypatch):
     info = probe_video(video)
     monkeypatch.setattr("joyvasa.media.video_reader.probe_video", lambda path: pytest.fail("read again"))
     assert sum(map(len, stream_video(video, info=info))) == len(FRAMES)
@@ -59,7 +59,7 @@ def test_another_rate_repeats_or_drops_frames_and_another_size_scales(video):
     assert next(iter(stream_video(video, size=(48, 32)))).shape[1:] == (32, 48, 3)
 
 
-def test_a_turned_video_is_read_as_it_is_shown(video, tmp_path):
+def test_rotation_metadata_are_applied(video, tmp_path):
     turned = tmp_path / "turned.mp4"
     ffmpeg("-display_rotation", "90", "-i", video, "-c", "copy", turned)
     assert (probe_video(turned).width, probe_video(turned).height) == (64, 96)
@@ -73,7 +73,7 @@ def test_odd_sides_are_read(tmp_path):
     assert np.concatenate(list(stream_video(path))).shape == (10, 63, 97, 3)
 
 
-def test_leaving_a_stream_early_ends_its_decoder(video, monkeypatch):
+def test_closing_a_stream_early_ends_its_decoder(video, monkeypatch):
     started = []
     popen = subprocess.Popen
 
@@ -88,7 +88,7 @@ def test_leaving_a_stream_early_ends_its_decoder(video, monkeypatch):
     assert all(process.returncode is not None for process in started)
 
 
-def test_files_that_are_no_videos_are_refused_with_the_reason(video, tmp_path):
+def test_files_that_are_not_videos_are_rejected_with_the_reason(video, tmp_path):
     empty, text, playlist = tmp_path / "empty.mp4", tmp_path / "text.mp4", tmp_path / "list.mp4"
     empty.touch()
     text.write_text("no video")
@@ -110,12 +110,12 @@ def test_files_that_are_no_videos_are_refused_with_the_reason(video, tmp_path):
             list(stream_video(path))
 
 
-def test_a_file_that_breaks_off_is_an_error_and_no_short_video(video, tmp_path):
-    torn = tmp_path / "torn.mp4"
+def test_a_truncated_file_is_an_error(video, tmp_path):
+    truncated = tmp_path / "truncated.mp4"
     content = video.read_bytes()
-    torn.write_bytes(content[: len(content) * 2 // 3])
+    truncated.write_bytes(content[: len(content) * 2 // 3])
     with pytest.raises(InputError, match="video_unreadable"):
-        list(stream_video(torn))
+        list(stream_video(truncated))
 
 
 def test_names_that_look_like_options_or_protocols_are_files(video, tmp_path, monkeypatch):

@@ -25,26 +25,26 @@ def read_frames(path) -> np.ndarray:
     return np.stack(frames)
 
 
-def grey_ramp(n_frames: int) -> np.ndarray:
+def gray_ramp(n_frames: int) -> np.ndarray:
     levels = np.linspace(30, 220, n_frames).astype(np.uint8)
     return np.broadcast_to(levels[:, None, None, None], (n_frames, 48, 64, 3)).copy()
 
 
 @contextmanager
 def small_disk(folder: Path, *options: str):
-    """A file system of its own, of one megabyte."""
+    """Mount a file system of one megabyte."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", ",".join(["size=1m", *options]), "tmpfs", str(folder)]
     if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("may not mount a small file system here")
+        pytest.skip("cannot mount a small file system")
     try:
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_video_holds_the_frames_in_order_with_their_colours(tmp_path):
-    frames = grey_ramp(30)
+def test_frames_have_their_order_and_colors(tmp_path):
+    frames = gray_ramp(30)
     frames[:, :24] = (200, 40, 60)
     with VideoWriter(tmp_path / "out.mp4", n_frames=30, **SIZE) as writer:
         for start in range(0, 30, 7):
@@ -58,21 +58,21 @@ def test_video_holds_the_frames_in_order_with_their_colours(tmp_path):
 
 @pytest.mark.parametrize("sound_s", [0.4, 1.0, 5.0])
 @pytest.mark.parametrize("channels", [1, 2, 6])
-def test_sound_is_cut_or_filled_to_the_length_of_the_picture(tmp_path, sound_s, channels):
+def test_sound_is_truncated_or_padded_to_the_length_of_the_picture(tmp_path, sound_s, channels):
     sound = write_tone(tmp_path / "tone.wav", seconds=sound_s, rate=44_100, channels=channels)
     with VideoWriter(tmp_path / "out.mp4", n_frames=50, sound=sound, **SIZE) as writer:
-        writer.write(grey_ramp(50))
+        writer.write(gray_ramp(50))
     assert len(read_frames(tmp_path / "out.mp4")) == 50
     waveform = load_audio(tmp_path / "out.mp4")
     assert len(waveform) / 16_000 == pytest.approx(50 / 25, abs=1 / 25)
-    heard_s = np.flatnonzero(np.abs(waveform) > 0.1)[[0, -1]] / 16_000
-    assert heard_s == pytest.approx([0, min(sound_s, 2.0)], abs=0.03)
+    audible_s = np.flatnonzero(np.abs(waveform) > 0.1)[[0, -1]] / 16_000
+    assert audible_s == pytest.approx([0, min(sound_s, 2.0)], abs=0.03)
     assert list_streams(tmp_path / "out.mp4") == ["video/h264", "audio/aac"]
 
 
 def test_finished_file_has_ordinary_permissions_and_its_tags(tmp_path):
     with VideoWriter(tmp_path / "out.mp4", n_frames=5, metadata={"comment": "a=b; c"}, **SIZE) as writer:
-        writer.write(grey_ramp(5))
+        writer.write(gray_ramp(5))
     assert (tmp_path / "out.mp4").stat().st_mode & 0o444 == 0o444
     assert b"a=b; c" in (tmp_path / "out.mp4").read_bytes()
     assert os.listdir(tmp_path) == ["out.mp4"]
@@ -81,7 +81,7 @@ def test_finished_file_has_ordinary_permissions_and_its_tags(tmp_path):
 def test_an_error_while_rendering_leaves_no_file(tmp_path):
     def fail_after_some_frames():
         with VideoWriter(tmp_path / "out.mp4", n_frames=50, **SIZE) as writer:
-            writer.write(grey_ramp(10))
+            writer.write(gray_ramp(10))
             raise RuntimeError("renderer")
 
     with pytest.raises(RuntimeError, match="renderer"):
@@ -89,10 +89,10 @@ def test_an_error_while_rendering_leaves_no_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_older_video_stays_whole_until_the_new_one_is(tmp_path):
+def test_an_existing_video_is_replaced_only_when_the_new_one_is_complete(tmp_path):
     (tmp_path / "out.mp4").write_bytes(b"older")
     with VideoWriter(tmp_path / "out.mp4", n_frames=5, **SIZE) as writer:
-        writer.write(grey_ramp(5))
+        writer.write(gray_ramp(5))
         assert (tmp_path / "out.mp4").read_bytes() == b"older"
     assert len(read_frames(tmp_path / "out.mp4")) == 5
 
@@ -100,7 +100,7 @@ def test_an_older_video_stays_whole_until_the_new_one_is(tmp_path):
 def test_memory_is_bounded_by_the_queue(tmp_path):
     with VideoWriter(tmp_path / "out.mp4", n_frames=400, **SIZE) as writer:
         for _ in range(40):
-            writer.write(grey_ramp(10))
+            writer.write(gray_ramp(10))
             assert writer._queue.qsize() <= QUEUED_BATCHES
     assert len(read_frames(tmp_path / "out.mp4")) == 400
 
@@ -112,34 +112,34 @@ def write_noise(folder: Path, batches: int = 40) -> None:
             writer.write(noise.integers(0, 255, (10, 256, 256, 3), np.uint8))
 
 
-def test_full_disk_is_named_and_leaves_nothing(tmp_path):
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path):
     with small_disk(tmp_path / "disk") as folder:
         with pytest.raises(OutputError, match=r"disk_full: .*out\.mp4: no space left"):
             write_noise(folder)
         assert os.listdir(folder) == []
 
 
-def test_read_only_folder_is_named_before_anything_is_rendered(tmp_path):
+def test_a_read_only_folder_is_reported_before_rendering(tmp_path):
     with small_disk(tmp_path / "disk", "ro") as folder, pytest.raises(OutputError, match="output_unwritable"):
         VideoWriter(folder / "out.mp4", n_frames=5, **SIZE)
 
 
 @pytest.mark.parametrize("name", ["no/such/folder/out.mp4", "plain.txt/out.mp4", "."])
-def test_impossible_places_are_named(tmp_path, name):
+def test_invalid_paths_are_reported(tmp_path, name):
     (tmp_path / "plain.txt").touch()
     with pytest.raises(OutputError, match="output_unwritable"):
         VideoWriter(tmp_path / name, n_frames=5, **SIZE)
 
 
 def test_a_dead_encoder_is_an_error_not_a_hang(tmp_path):
-    def write_to_a_corpse():
+    def write_to_a_dead_encoder():
         with VideoWriter(tmp_path / "out.mp4", n_frames=5000, **SIZE) as writer:
             writer._encoder.kill()
             for _ in range(100):
-                writer.write(grey_ramp(10))
+                writer.write(gray_ramp(10))
 
     with pytest.raises(OutputError, match="encoding_failed"):
-        write_to_a_corpse()
+        write_to_a_dead_encoder()
     assert os.listdir(tmp_path) == []
 
 
@@ -147,7 +147,7 @@ def test_a_dead_encoder_is_an_error_not_a_hang(tmp_path):
     "options",
     [{"crf": 52}, {"crf": -1}, {"preset": "quick"}, {"audio_bitrate_k": 0}, {"threads": -1}, {"encoder": "gif"}],
 )
-def test_impossible_compression_is_refused(options):
+def test_invalid_compression_is_rejected(options):
     with pytest.raises(ConfigError, match="config_invalid"):
         EncodingConfig(**options)
 
@@ -159,22 +159,22 @@ def fake_ffmpeg(folder, monkeypatch, script):
     monkeypatch.setattr("joyvasa.media.ffmpeg.ffmpeg_executable", lambda: str(path))
 
 
-def test_an_encoder_that_the_machine_lacks_is_told_before_any_work(tmp_path, monkeypatch):
+def test_a_missing_encoder_is_reported_first(tmp_path, monkeypatch):
     fake_ffmpeg(tmp_path, monkeypatch, "echo '[h264_nvenc] Cannot load libcuda.so.1' >&2; echo more >&2; exit 1")
     with pytest.raises(EnvironmentFault, match=r"encoder_unavailable: .*Cannot load libcuda.so.1\).*use encoding.enc"):
         check_encoder(EncodingConfig(encoder="nvenc"))
     check_encoder(EncodingConfig())
 
 
-def test_the_encoder_of_the_card_gets_its_own_options(tmp_path, monkeypatch):
-    fake_ffmpeg(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/said; cat > /dev/null')
+def test_nvenc_gets_its_own_options(tmp_path, monkeypatch):
+    fake_ffmpeg(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/arguments; cat > /dev/null')
     check_encoder(EncodingConfig(encoder="nvenc"))
     config = EncodingConfig(encoder="nvenc", crf=21)
     with VideoWriter(tmp_path / "a.mp4", width=8, height=8, frames_per_second=25, n_frames=1, config=config) as writer:
         writer.write(np.zeros((1, 8, 8, 3), np.uint8))
-    probe, command = (tmp_path / "said").read_text().splitlines()
+    probe, command = (tmp_path / "arguments").read_text().splitlines()
     assert "-c:v h264_nvenc" in probe
-    words = command.split()
-    assert words[words.index("-vcodec") + 1] == "h264_nvenc"
-    assert words[words.index("-cq") + 1] == "21"
-    assert "-crf" not in words
+    arguments = command.split()
+    assert arguments[arguments.index("-vcodec") + 1] == "h264_nvenc"
+    assert arguments[arguments.index("-cq") + 1] == "21"
+    assert "-crf" not in arguments
