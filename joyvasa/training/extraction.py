@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from joyvasa.errors import InputError
 from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.geometry import warp_image
-from joyvasa.faces.square import Square, crop_matrix
+from joyvasa.faces.square import Square, compute_crop_matrix
 from joyvasa.media.image import Image
 from joyvasa.media.video_reader import VideoInfo
 from joyvasa.motion.keypoints import KeypointInfo
@@ -110,7 +110,7 @@ class ClipExtractor:
 
     def _extract_motion(self, frames: Iterable[Image], square: Square) -> tuple[MotionSequence, np.ndarray | None]:
         """Return the motion, and the openness of the left eye, the right eye and the lips, float32 (T, 3)."""
-        matrix = crop_matrix(square, CROP_SIDE, rotate=False)
+        matrix = compute_crop_matrix(square, CROP_SIDE, rotate=False)
         parts: list[tuple[Tensor, Tensor]] = []  # expression and pose
         ratios: list[tuple[float, float, float]] = []
         batch: list[Tensor] = []

@@ -10,10 +10,10 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.faces.boxes import intersection_over_union
+from joyvasa.faces.boxes import compute_iou
 from joyvasa.faces.detection import Face
-from joyvasa.faces.geometry import average_square
-from joyvasa.faces.square import Square, face_square
+from joyvasa.faces.geometry import compute_average_square
+from joyvasa.faces.square import Square, compute_face_square
 
 FloatArray = NDArray[np.floating]
 
@@ -51,7 +51,7 @@ class FaceDetections:
         faces = sorted((face for face in faces if face.side >= min_side), key=lambda face: -face.side)
         boxes = np.array([face.box for face in faces], np.float64).reshape(-1, 4)
         squares = [
-            face_square(item.landmarks, scale=CROP_SCALE, vy_ratio=CROP_VY, extent=item.extent) for item in faces
+            compute_face_square(item.landmarks, scale=CROP_SCALE, vy_ratio=CROP_VY, extent=item.extent) for item in faces
         ]
         return cls(frame, boxes, tuple(squares))
 
@@ -111,7 +111,7 @@ def _match_detections(detections: Sequence[FaceDetections], max_gap: int) -> lis
     for item in detections:
         index = None
         if last_box is not None and len(item.boxes):
-            overlaps = intersection_over_union(last_box, item.boxes)
+            overlaps = compute_iou(last_box, item.boxes)
             index = int(overlaps.argmax()) if overlaps.max() > MIN_OVERLAP else None
         if index is None and len(item.boxes) and (last_box is None or missed > max_gap):
             index, track = 0, track + 1
@@ -143,7 +143,7 @@ def average_clip_square(faces: Sequence[TrackedFace]) -> Square | None:
     detected = [(face.box, face.square) for face in faces if face.box is not None and face.square is not None]
     if not detected:
         return None
-    square = average_square([square for _, square in detected])
+    square = compute_average_square([square for _, square in detected])
     left, top, right, bottom = square.box
 
     # The boxes of detectors are loose: only the middle of the box, with half of its size, must stay inside.

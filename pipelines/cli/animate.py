@@ -1,4 +1,4 @@
-"""`joyvasa animate`: one portrait and one recording become one video."""
+"""`joyvasa animate`: animate one portrait with one recording."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pipelines.cli.progress import ProgressDisplay
 if TYPE_CHECKING:
     from joyvasa.animator import Animation
 
-Image = Annotated[Path, typer.Argument(help="Portrait: any picture.", show_default=False)]
-Audio = Annotated[Path, typer.Argument(help="Recording: any file with sound.", show_default=False)]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Video to write, *.mp4.")]
-Mode = Annotated[str | None, typer.Option("--mode", help="What the picture shows: human (default) or animal.")]
+Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="Picture of a face.", show_default=False)]
+Audio = Annotated[Path, typer.Argument(metavar="AUDIO", help="Audio or video file with speech.", show_default=False)]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Video file to write, *.mp4.")]
+Mode = Annotated[str | None, typer.Option("--mode", help="Kind of portrait: human (default) or animal.")]
 
 
-def animate(
+def animate_command(
     image: Image,
     audio: Audio,
     output: Output = Path("out.mp4"),
@@ -32,7 +32,7 @@ def animate(
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
-    """Make one talking video from a portrait, of a person or an animal, and a recording."""
+    """Animate a portrait of a person or an animal with a recording."""
     from joyvasa.animator import AnimationConfig, Animator
 
     flags = {"models": models, "mode": mode, "seed": seed, "device": device, "precision": precision}
@@ -43,10 +43,10 @@ def animate(
 
 
 def print_animation(animation: Animation, output: Path) -> None:
-    """Print what was made, and its warnings on standard error."""
+    """Print the size and length of a video, and its warnings on standard error."""
     for warning in animation.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(
         f"{output}: {animation.n_frames} frames, {animation.duration_s:.2f} s, "
-        f"{animation.width}x{animation.height}, made in {animation.elapsed_s:.1f} s"
+        f"{animation.width}x{animation.height}, generated in {animation.elapsed_s:.1f} s"
     )

@@ -1,4 +1,4 @@
-"""`joyvasa bench`: how fast this machine is."""
+"""`joyvasa bench`: measure the speed of this machine."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pipelines.cli.options import ConfigFile, Settings, merge_options
 Models = Annotated[
     str | None,
     typer.Option(
-        "--models", help="Model bundle (default: the published sizes with seeded weights, which are as fast)."
+        "--models", help="Model bundle (default: networks of the published sizes with random weights, equally fast)."
     ),
 ]
 Only = Annotated[
     str | None,
-    typer.Option("--only", help=f"Some of {', '.join(SECTIONS)}, separated by commas."),
+    typer.Option("--only", help=f"Comma-separated sections to run: {', '.join(SECTIONS)}. Runs all by default."),
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="File for all figures as JSON.", show_default=False)]
-Quick = Annotated[bool, typer.Option("--quick", help="Less of everything: for a slow machine.")]
+Out = Annotated[Path | None, typer.Option("--out", help="JSON file to write the results to.", show_default=False)]
+Quick = Annotated[bool, typer.Option("--quick", help="Run a shorter benchmark, for slow machines.")]
 
 
-def bench(
+def bench_command(
     models: Models = None,
     only: Only = None,
     out: Out = None,
@@ -33,35 +33,35 @@ def bench(
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
-    """Measure this machine: networks, plain and accelerated, stages and the whole chain."""
+    """Measure the speed of the networks, the stages and the whole pipeline on this machine."""
     from rich.console import Console
 
     from joyvasa.errors import OutputError
+    from manifests.scratch import scratch_folder
     from pipelines.bench.bench import run_bench
     from pipelines.bench.config import BenchConfig
     from pipelines.bench.seeded_bundle import write_seeded_bundle
-    from pipelines.bench.table import result_tables
-    from pipelines.bench.timed_run import scratch_folder
+    from pipelines.bench.table import build_tables
     from pipelines.runs.config import RunConfig
-    from pipelines.runs.driver import with_absolute_paths
 
     if out is not None and not out.parent.is_dir():
         raise OutputError(
-            "output_unwritable", f"{out}: its folder does not exist; expected one: make it, or choose another"
+            "output_unwritable", f"{out}: its folder does not exist; expected one: create it, or choose another"
         )
+
     sections = tuple(name.strip() for name in only.split(",")) if only else SECTIONS
     with scratch_folder() as folder:
         if models is None:
             write_seeded_bundle(folder / "published-sizes")
-        chosen = models or str(folder / "published-sizes")
-        flags = {"animation.models": chosen}
-        run = with_absolute_paths(merge_options(RunConfig, config=config, settings=settings, flags=flags))
-        amounts = BenchConfig(run=run, sections=sections)
+        flags = {"animation.models": models or str(folder / "published-sizes")}
+        run = merge_options(RunConfig, config=config, settings=settings, flags=flags).with_absolute_paths()
+        bench = BenchConfig(run=run, sections=sections)
         document = run_bench(
-            amounts.quick() if quick else amounts, lambda name: print(f"measuring: {name}", file=sys.stderr)
+            bench.quick() if quick else bench, lambda name: print(f"measuring: {name}", file=sys.stderr)
         )
+
     console = Console(width=None if sys.stdout.isatty() else 160)
-    for table in result_tables(document):
+    for table in build_tables(document):
         console.print(table)
     if out is not None:
         document.write(out)

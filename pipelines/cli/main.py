@@ -1,4 +1,4 @@
-"""The command line: `joyvasa COMMAND`. Commands import what they need when they run, so `--help` is quick."""
+"""The command line: `joyvasa COMMAND`. Commands import their dependencies when they run, which keeps `--help` fast."""
 
 from __future__ import annotations
 
@@ -10,48 +10,47 @@ from typing import NoReturn
 import typer
 
 from joyvasa.errors import JoyvasaError
-from pipelines.cli import FAILED, metrics, models, motion, runs, train
-from pipelines.cli import manifest as tables
-from pipelines.cli.animate import animate
-from pipelines.cli.bench import bench
-from pipelines.cli.demo import demo
-from pipelines.cli.option_listing import print_options
-from pipelines.cli.prepare import prepare
-from pipelines.cli.report import report
-from pipelines.cli.web import web
+from pipelines.cli import FAILED, manifest, metrics, models, motion, runs, train
+from pipelines.cli.animate import animate_command
+from pipelines.cli.bench import bench_command
+from pipelines.cli.demo import demo_command
+from pipelines.cli.option_listing import options_command
+from pipelines.cli.prepare import prepare_command
+from pipelines.cli.report import report_command
+from pipelines.cli.web import web_command
 
 app = typer.Typer(
     name="joyvasa",
-    help="Talking-head videos from portraits and recordings.",
+    help="Generate talking-head videos from portraits and recordings.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("animate")(animate)
-app.command("options")(print_options)
-app.command("demo")(demo)
-app.command("validate")(tables.validate)
-app.command("plan")(tables.plan)
-app.command("generate")(runs.generate)
-app.command("evaluate")(runs.evaluate)
-app.command("resume")(runs.resume)
-app.command("status")(runs.status)
-app.command("export")(runs.export)
-app.command("report")(report)
-app.command("web")(web)
-app.command("prepare")(prepare)
-app.command("train")(train.train)
-app.command("bundle")(train.bundle)
-app.command("bench")(bench)
+app.command("animate")(animate_command)
+app.command("options")(options_command)
+app.command("demo")(demo_command)
+app.command("validate")(manifest.validate_command)
+app.command("plan")(manifest.plan_command)
+app.command("generate")(runs.generate_command)
+app.command("evaluate")(runs.evaluate_command)
+app.command("resume")(runs.resume_command)
+app.command("status")(runs.status_command)
+app.command("export")(runs.export_command)
+app.command("report")(report_command)
+app.command("web")(web_command)
+app.command("prepare")(prepare_command)
+app.command("train")(train.train_command)
+app.command("bundle")(train.bundle_command)
+app.command("bench")(bench_command)
 app.add_typer(models.app, name="models")
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(motion.app, name="motion")
 
 
 def main() -> NoReturn:
-    """Run the command line; an error that a user can act on becomes one sentence and exit code 1."""
-    signal.signal(signal.SIGTERM, _terminate)  # so that half-written files are removed on the way out
+    """Run the command line; print errors that a user can act on as one sentence and exit with 1."""
+    signal.signal(signal.SIGTERM, _terminate)  # an exception, so that partial files are removed
     try:
         app()
     except JoyvasaError as error:

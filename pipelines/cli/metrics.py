@@ -1,4 +1,4 @@
-"""`joyvasa metrics`: what is measured of videos, and what it needs."""
+"""`joyvasa metrics`: list the metrics and their requirements."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pipelines.cli.options import AsJson
 if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
 
-app = typer.Typer(name="metrics", no_args_is_help=True, help="Metrics of finished videos.")
+app = typer.Typer(name="metrics", no_args_is_help=True, help="List the metrics of videos.")
 
 MetricModels = Annotated[
-    str, typer.Option("--models", help="Bundle with the weights of metrics: a name or a folder (default: metrics).")
+    str, typer.Option("--models", help="Name or folder of the bundle with the weights of metrics.", metavar="BUNDLE")
 ]
 
 
 @app.callback()
 def group() -> None:
-    """Metrics of finished videos."""
+    """List the metrics of videos."""
 
 
 @app.command("list")
 def list_command(models: MetricModels = "metrics", as_json: AsJson = False) -> None:
-    """Show each metric: what it measures, what it needs, its license, and whether it can be computed here."""
+    """List all metrics with their columns, required weights and licenses, and whether they are available."""
     from joyvasa.bundles import open_bundle
 
     rows = metric_rows(open_bundle(models))
@@ -50,10 +50,10 @@ def list_command(models: MetricModels = "metrics", as_json: AsJson = False) -> N
 
 
 def metric_rows(bundle: Bundle) -> list[dict[str, Any]]:
-    """One entry a metric, plain values.
+    """Return a row of plain values for each metric.
 
     Args:
-        bundle: with the weights of metrics.
+        bundle: bundle with the weights of metrics.
     """
     from joyvasa.metrics import METRIC_NAMES, build_metric, check_availability
 

@@ -1,4 +1,4 @@
-"""`joyvasa motion`: motion files."""
+"""`joyvasa motion`: convert motion files."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Motion files: any portrait can play any of them.", no_args_is_help=True)
+app = typer.Typer(help="Convert motion files, which can drive any portrait.", no_args_is_help=True)
 
 
 @app.callback()
-def motion() -> None:
-    """Motion files: any portrait can play any of them."""
+def group() -> None:
+    """Convert motion files, which can drive any portrait."""
 
 
-@app.command()
-def convert(
-    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Motion that LivePortrait saved.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to be written, such as wave.safetensors.")],
+@app.command("convert")
+def convert_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Motion file of LivePortrait.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Motion file to write, such as wave.safetensors.")],
 ) -> None:
-    """Turn LivePortrait's motion into a motion file of this program."""
+    """Convert a motion file of LivePortrait."""
     from joyvasa.motion.file import convert_motion
 
     sequence = convert_motion(file, out).motion

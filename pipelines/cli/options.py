@@ -1,7 +1,7 @@
-"""Options that several commands share, and the one way in which they become a configuration.
+"""Options shared by several commands, and their merging into a configuration.
 
-Help texts name defaults of configuration classes, which are not imported here: they load torch, and `--help` is quick.
-A test holds that both agree.
+Help texts repeat defaults of the configuration classes, because importing the classes loads torch and would slow down
+`--help`. A test checks that they agree.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ import typer
 
 T = TypeVar("T")
 
-ManifestPath = Annotated[str, typer.Argument(metavar="MANIFEST", help="Parquet, CSV or JSON Lines; a path or URI.")]
+ManifestPath = Annotated[
+    str, typer.Argument(metavar="MANIFEST", help="Manifest in Parquet, CSV or JSON Lines; a path or URI.")
+]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder; a path or URI.")]
-RunOut = Annotated[str, typer.Option("--out", help="Run folder to make; a path or URI.", show_default=False)]
-Models = Annotated[str | None, typer.Option("--models", help="Model bundle: a name or a folder (default: sample).")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Random seed (default: 0); the same seed, the same result.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto (default), cpu, cuda, cuda:1, mps ...")]
+RunOut = Annotated[str, typer.Option("--out", help="Run folder to create; a path or URI.", show_default=False)]
+Models = Annotated[
+    str | None, typer.Option("--models", help="Name or folder of a model bundle (default: sample).", metavar="BUNDLE")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Random seed (default: 0).")]
+Device = Annotated[str | None, typer.Option("--device", help="auto (default), cpu, cuda, cuda:1, mps, ...")]
 Precision = Annotated[str | None, typer.Option("--precision", help="fp32 (default), fp16 or bf16.")]
-Executor = Annotated[str | None, typer.Option("--executor", help="ray (default) or local, in this process.")]
+Executor = Annotated[str | None, typer.Option("--executor", help="ray (default), or local to run in this process.")]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="YAML file with options, as `joyvasa options COMMAND` prints.", show_default=False),
+    typer.Option("--config", help="YAML file with options, see `joyvasa options`.", show_default=False),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", help="One of the options that `joyvasa options COMMAND` prints; may be repeated.", metavar="KEY=VALUE"
-    ),
+    typer.Option("--set", help="Set an option, see `joyvasa options`; may be repeated.", metavar="KEY=VALUE"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 def merge_options(
@@ -43,18 +45,18 @@ def merge_options(
     settings: Sequence[str] | None = None,
     flags: Mapping[str, object] | None = None,
 ) -> T:
-    """Build a configuration from its defaults, --config, --set and the other options; later ones win.
+    """Build a configuration from its defaults, --config, --set and other options, in increasing precedence.
 
     Args:
         kind: configuration class, see `joyvasa.config.load_config`.
         config: value of --config.
         settings: values of --set.
-        flags: values of the other options, by the name of the setting; None where the option was not given.
+        flags: values of the other options, by the name of the setting; None if an option was not given.
 
     Raises:
         ConfigError: `config_unreadable`, `config_unknown_option` or `config_invalid`.
     """
     from joyvasa.config import load_config
 
-    given = [f"{name}={json.dumps(value)}" for name, value in (flags or {}).items() if value is not None]
-    return load_config(kind, file=config, settings=[*(settings or ()), *given])
+    flag_settings = [f"{name}={json.dumps(value)}" for name, value in (flags or {}).items() if value is not None]
+    return load_config(kind, file=config, settings=[*(settings or ()), *flag_settings])

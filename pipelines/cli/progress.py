@@ -1,4 +1,4 @@
-"""Progress of commands on standard error: bars with rate and time left on a terminal, lines or nothing elsewhere."""
+"""Progress displays on standard error: bars with rate and remaining time on a terminal, otherwise lines or nothing."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from pipelines.engine.events import Event, EventKind
-from pipelines.engine.events import Listener as RunListener
+from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.training.step_printer import StepPrinter, describe_step
 
 if TYPE_CHECKING:
-    from joyvasa.training.trainer import Listener as TrainingListener
-    from joyvasa.training.trainer import StepValues
+    from joyvasa.training.trainer import StepCallback, StepValues
 
-LINE_S = 10.0  # between two lines where there is no terminal
+LINE_S = 10.0  # interval of lines without a terminal
 
 
 class ProgressDisplay:
-    """Bars on standard error, from the beginning to the end of a `with` block.
+    """Context manager that shows progress bars on standard error.
 
     Args:
-        keep: leave the bars on the screen at the end.
-        enabled: show bars if standard error is a terminal; else never.
+        keep: whether to leave the bars on the screen at the end.
+        enabled: whether to show bars if standard error is a terminal.
     """
 
     def __init__(self, *, keep: bool = False, enabled: bool = True) -> None:
@@ -53,16 +51,17 @@ class ProgressDisplay:
         self._bars.stop()
 
     def update(self, name: str, done: int, total: int | None = None, note: str | None = None) -> None:
-        """Show how far a step is; a step that starts again gets a new bar.
+        """Update the bar of a step; a step that starts again gets a new bar.
 
         Args:
             name: name of the step, the title of its bar.
-            done: finished units.
-            total: all units; None if unknown.
-            note: text beside the bar; None for the rate since the first update of this bar.
+            done: number of finished units.
+            total: total number of units; None if unknown.
+            note: text next to the bar; None for the rate since the first update of the bar.
         """
         if not self.visible:
             return
+
         if name not in self._tasks or done < self._bars.tasks[self._tasks[name]].completed:
             self._tasks[name] = self._bars.add_task(name, total=total, note="")
         task = self._tasks[name]
@@ -78,8 +77,8 @@ class ProgressDisplay:
 
 
 @contextmanager
-def run_progress() -> Iterator[RunListener]:
-    """Show a run over a manifest: bars for records and stages, or a line at regular times; each failure as a line.
+def run_progress() -> Iterator[EventCallback]:
+    """Show a run over a manifest: bars for records and stages, or a line at intervals; each failure as a line.
 
     Yields:
         Callback for the events of the engine.
@@ -101,11 +100,11 @@ def run_progress() -> Iterator[RunListener]:
 
 
 @contextmanager
-def training_progress(steps: int | None) -> Iterator[TrainingListener]:
-    """Show a training run: a bar, or a line at regular times; each validation as a line.
+def training_progress(steps: int | None) -> Iterator[StepCallback]:
+    """Show a training run: a bar, or a line at intervals; each validation as a line.
 
     Args:
-        steps: steps of the whole run; None if unknown.
+        steps: number of steps of the whole run; None if unknown.
 
     Yields:
         Callback for the values of each step.
@@ -124,7 +123,7 @@ def training_progress(steps: int | None) -> Iterator[TrainingListener]:
 
 
 def format_rate(done: int, elapsed_s: float) -> str:
-    """Format units per second; empty while nothing is known."""
+    """Format a rate in units per second; empty if it is unknown."""
     return f"{done / elapsed_s:.2f}/s" if done and elapsed_s > 0 else ""
 
 

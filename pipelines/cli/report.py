@@ -1,4 +1,4 @@
-"""`joyvasa report`: a page and tables about a run."""
+"""`joyvasa report`: write a page and tables about a run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipelines.cli.progress import ProgressDisplay
 
 Compare = Annotated[
     list[str] | None,
-    typer.Option("--compare", metavar="OTHER_RUN", help="Run folder to set beside it; may be repeated."),
+    typer.Option("--compare", metavar="RUN", help="Run folder to compare with; may be repeated."),
 ]
 
 
-def report(run: Run, compare: Compare = None, as_json: AsJson = False) -> None:
-    """Report on a run, finished or not: a page for people, the same figures as CSV and Parquet for scripts."""
+def report_command(run: Run, compare: Compare = None, as_json: AsJson = False) -> None:
+    """Write a report of a finished or unfinished run: an HTML page, and its figures as CSV and Parquet."""
     from pipelines.report.report import write_report
 
     with ProgressDisplay() as progress:

@@ -1,4 +1,4 @@
-"""`joyvasa generate`, `evaluate`, `resume`, `status` and `export`: runs over a manifest."""
+"""`joyvasa generate`, `evaluate`, `resume`, `status` and `export`: run the pipeline on manifests."""
 
 from __future__ import annotations
 
@@ -26,18 +26,22 @@ from pipelines.cli.progress import run_progress
 if TYPE_CHECKING:
     from pipelines.runs.driver import RunResult
 
-Tars = Annotated[str, typer.Option("--out", help="Folder for the tar files; a path or URI.", show_default=False)]
+TarFolder = Annotated[str, typer.Option("--out", help="Folder for the tar files; a path or URI.", show_default=False)]
 VideoManifest = Annotated[
-    str, typer.Argument(metavar="MANIFEST", help="With a column video; Parquet, CSV or JSON Lines; a path or URI.")
+    str,
+    typer.Argument(
+        metavar="MANIFEST", help="Manifest with a column `video`, in Parquet, CSV or JSON Lines; a path or URI."
+    ),
 ]
-Name = Annotated[str, typer.Option("--name", help="Name of the system that made the videos.", show_default=False)]
-SaveMotion = Annotated[bool, typer.Option("--save-motion", help="Keep each motion as a file.")]
+Name = Annotated[str, typer.Option("--name", help="Name of the system that generated the videos.", show_default=False)]
+SaveMotion = Annotated[bool, typer.Option("--save-motion", help="Also save the motion of each record as a file.")]
 Retry = Annotated[
-    list[str] | None, typer.Option("--retry", help="failed or quarantined: run these records again; may be repeated.")
+    list[str] | None,
+    typer.Option("--retry", help="Retry records with this status: failed or quarantined; may be repeated."),
 ]
 
 
-def generate(
+def generate_command(
     manifest: ManifestPath,
     out: RunOut,
     models: Models = None,
@@ -48,20 +52,20 @@ def generate(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a video for each row of a manifest. Exit code 3 if some rows failed."""
+    """Generate a video for each row of a manifest. Exits with 3 if some rows failed."""
     from pipelines.runs.config import RunConfig
     from pipelines.runs.generate import generate_videos
 
     flags = {"animation.models": models, "animation.seed": seed, "executor": executor}
-    flags |= {"save_motion": save_motion or None}  # not given: as --config says
+    flags |= {"save_motion": save_motion or None}  # without the flag, --config and --set decide
     resolved = merge_options(RunConfig, config=config, settings=settings, flags=flags)
     with run_progress() as on_event:
         result = generate_videos(manifest, out, resolved, on_event=on_event)
-    print_result(result, as_json=as_json)
+    print_run_result(result, as_json=as_json)
 
 
-def resume(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
-    """Go on with a run; needs nothing but its folder. Exit code 3 if some rows failed."""
+def resume_command(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
+    """Resume a run of generate, evaluate, prepare or train. Exits with 3 if some rows failed."""
     from pipelines.runs.resume import resume_run
     from pipelines.training.run_file import is_training_run
 
@@ -71,14 +75,15 @@ def resume(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
         if retry or as_json:
             option = "--retry" if retry else "--json"
             raise typer.BadParameter(f"{run} is a training run; expected one over a manifest", param_hint=option)
-        train.resume_training(run)
+        train.resume_with_progress(run)
         return
+
     with run_progress() as on_event:
         result = resume_run(run, retry=retry or (), on_event=on_event)
-    print_result(result, as_json=as_json)
+    print_run_result(result, as_json=as_json)
 
 
-def evaluate(
+def evaluate_command(
     manifest: VideoManifest,
     name: Name,
     out: RunOut,
@@ -87,30 +92,30 @@ def evaluate(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the video of each row of a manifest, whoever made it. Exit code 3 if some rows failed."""
+    """Compute metrics for existing videos, from any system. Exits with 3 if some rows failed."""
     from pipelines.runs.config import RunConfig
     from pipelines.runs.evaluate import evaluate_videos
 
     resolved = merge_options(RunConfig, config=config, settings=settings, flags={"executor": executor})
     with run_progress() as on_event:
         result = evaluate_videos(manifest, out, name, resolved, on_event=on_event)
-    print_result(result, as_json=as_json)
+    print_run_result(result, as_json=as_json)
 
 
-def status(run: Run, as_json: AsJson = False) -> None:
-    """Tell how far a run is, while it works or afterwards."""
+def status_command(run: Run, as_json: AsJson = False) -> None:
+    """Show the progress of a running or finished run."""
     from pipelines.training.run_file import is_training_run
 
-    values = train.training_status(run) if is_training_run(run) else _run_status(run)
+    values = train.read_training_status(run) if is_training_run(run) else _read_run_status(run)
     if as_json:
         typer.echo(json.dumps({"run": run, **values}, indent=2))
         return
     for name, value in values.items():
-        shown = "-" if value is None else f"{value:,.4f}" if isinstance(value, float) else f"{value:,}"
-        typer.echo(f"{name.replace('_', ' '):16} {shown}")
+        text = "-" if value is None else f"{value:,.4f}" if isinstance(value, float) else f"{value:,}"
+        typer.echo(f"{name.replace('_', ' '):16} {text}")
 
 
-def _run_status(run: str) -> dict[str, int]:
+def _read_run_status(run: str) -> dict[str, int]:
     from manifests.run.folder import RunFolder
     from manifests.run.outcome import STATUSES
     from manifests.storage import open_storage
@@ -126,8 +131,8 @@ def _run_status(run: str) -> dict[str, int]:
     }
 
 
-def export(run: Run, out: Tars) -> None:
-    """Write the videos of finished shards as WebDataset tar files, one a shard."""
+def export_command(run: Run, out: TarFolder) -> None:
+    """Export the videos of finished shards as WebDataset tar files, one per shard."""
     from pipelines.runs.export import export_webdataset
 
     n_records = 0
@@ -137,8 +142,8 @@ def export(run: Run, out: Tars) -> None:
     typer.echo(f"{out}: {n_records:,} records")
 
 
-def print_result(result: RunResult, *, as_json: bool = False) -> None:
-    """Print the counts of a run; exit with 3 if not every record is ok."""
+def print_run_result(result: RunResult, *, as_json: bool = False) -> None:
+    """Print the counts of a run; exit with 3 if some records are not ok."""
     from manifests.run.outcome import STATUSES
 
     counts = result.counts

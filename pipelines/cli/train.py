@@ -1,4 +1,4 @@
-"""`joyvasa train` and `bundle`: a data set becomes a motion generator."""
+"""`joyvasa train` and `joyvasa bundle`: train a motion generator and export it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,27 @@ if TYPE_CHECKING:
 
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="Data set folder; a path or URI.")]
 RunPath = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a training run; a path or URI.")]
-Out = Annotated[str | None, typer.Option("--out", help="Run folder to make; a path or URI.", show_default=False)]
-Steps = Annotated[int | None, typer.Option("--steps", help="Training steps (default: 50000).")]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes or GPUs that train together, on Ray.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Measure a few steps, tell the hours, write nothing.")]
-BundleOut = Annotated[Path, typer.Option("--out", help="Bundle folder to make.", show_default=False)]
-Base = Annotated[str | None, typer.Option("--base", help="Bundle that gives everything else; its files are copied.")]
-Step = Annotated[int | None, typer.Option("--step", help="Step of the checkpoint (default: the best one).")]
+Out = Annotated[str | None, typer.Option("--out", help="Run folder to create; a path or URI.", show_default=False)]
+Steps = Annotated[int | None, typer.Option("--steps", help="Number of training steps (default: 50000).")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, help="Number of worker processes, one per GPU; more than one run on Ray.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Time a few steps and print the estimated hours, without writing anything.")
+]
+BundleOut = Annotated[Path, typer.Option("--out", help="Bundle folder to create.", show_default=False)]
+Base = Annotated[
+    str | None, typer.Option("--base", metavar="BUNDLE", help="Model bundle whose other roles are copied.")
+]
+Step = Annotated[int | None, typer.Option("--step", help="Step of the checkpoint; the best one by default.")]
 Published = Annotated[
-    Path | None, typer.Option("--published", help="Write a checkpoint in the layout of the published ones, too.")
+    Path | None, typer.Option("--published", help="Also write a checkpoint file in JoyVASA's published layout.")
 ]
 
-DRY_STEPS = 10  # that are measured
+DRY_RUN_STEPS = 10
 
 
-def train(
+def train_command(
     dataset: DatasetPath,
     out: Out = None,
     steps: Steps = None,
@@ -43,83 +49,85 @@ def train(
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
-    """Train a motion generator on a data set. `joyvasa resume RUN` goes on with it."""
+    """Train a motion generator on a data set. Continue an interrupted run with `joyvasa resume`."""
     from joyvasa.training.config import TrainingConfig
-    from pipelines.training import run as training
+    from pipelines.training.run import estimate_training_cost, start_training
 
     flags = {"steps": steps, "seed": seed, "device": device, "precision": precision}
     resolved = merge_options(TrainingConfig, config=config, settings=settings, flags=flags)
     if dry_run:
-        print_cost(training.dry_run(dataset, resolved, steps=DRY_STEPS), resolved.steps)
+        print_step_cost(estimate_training_cost(dataset, resolved, steps=DRY_RUN_STEPS), resolved.steps)
         return
     if out is None:
         raise typer.BadParameter("expected a folder for the run", param_hint="--out")
-    with training_progress(resolved.steps) as listener:
-        result = training.start(dataset, out, resolved, workers=workers, listener=listener)
-    print_result(out, result)
+
+    with training_progress(resolved.steps) as on_step:
+        result = start_training(dataset, out, resolved, workers=workers, on_step=on_step)
+    print_training_result(out, result)
 
 
-def bundle(run: RunPath, out: BundleOut, base: Base = None, step: Step = None, published: Published = None) -> None:
-    """Make a model bundle of a training run."""
+def bundle_command(
+    run: RunPath, out: BundleOut, base: Base = None, step: Step = None, published: Published = None
+) -> None:
+    """Export a checkpoint of a training run as a model bundle."""
     from joyvasa.training.export import load_trained_generator, write_bundle, write_published_checkpoint
     from manifests.storage import open_storage
 
     trained = load_trained_generator(open_storage(run), step)
-    made = write_bundle(trained, out, base=base)
-    told = f"{out}: motion generator of step {trained.progress.step:,}"
-    typer.echo(f"{told}, all else from {base}" if base else f"{told}; --base NAME adds what `animate` needs beside it")
+    bundle = write_bundle(trained, out, base=base)
+    other_roles = f", other roles from {base}" if base else "; use --base to add the roles that `animate` needs"
+    typer.echo(f"{out}: motion generator of step {trained.progress.step:,}{other_roles}")
     if published:
         write_published_checkpoint(trained, published)
-        typer.echo(f"{published}: the same in the published layout")
-    if made.synthetic:
-        typer.echo(f"warning: {base} has random weights, for tests only; pictures will mean nothing", err=True)
+        typer.echo(f"{published}: checkpoint in the published layout")
+    if bundle.synthetic:
+        typer.echo(f"warning: {base} has random weights, for tests only; videos will be meaningless", err=True)
 
 
-def training_status(run: str) -> dict[str, int | float | None]:
-    """Return how far a training run is, from its newest checkpoint and its log."""
+def read_training_status(run: str) -> dict[str, int | float | None]:
+    """Return the progress of a training run, from its newest checkpoint and its log."""
     from joyvasa.training.checkpoint import Checkpoints
     from joyvasa.training.log import read_log
     from manifests.storage import open_storage
-    from pipelines.training.run import read_run
+    from pipelines.training.run import read_training_run
 
     storage = open_storage(run)
     checkpoints, log = Checkpoints(storage), read_log(storage)
     steps = checkpoints.steps()
-    validated = [value for value in log["validation_loss"].to_pylist() if value is not None] if len(log) else []
+    losses = [value for value in log["validation_loss"].to_pylist() if value is not None] if len(log) else []
     return {
-        "steps": read_run(storage).config.steps,
+        "steps": read_training_run(storage).config.steps,
         "done": steps[-1] if steps else 0,
-        "best_step": checkpoints.best(),
+        "best_step": checkpoints.best_step(),
         "loss": log["loss"][-1].as_py() if len(log) else None,
-        "validation_loss": validated[-1] if validated else None,
+        "validation_loss": losses[-1] if losses else None,
     }
 
 
-def resume_training(run: str) -> None:
-    """Resume a training run."""
-    from pipelines.training import run as training
+def resume_with_progress(run: str) -> None:
+    """Resume a training run, show its progress and print its result."""
+    from pipelines.training.run import resume_training
 
-    with training_progress(None) as listener:
-        result = training.resume(run, listener=listener)
-    print_result(run, result)
+    with training_progress(None) as on_step:
+        result = resume_training(run, on_step=on_step)
+    print_training_result(run, result)
 
 
-def print_result(run: str, result: TrainingResult) -> None:
-    """Print the figures of a training run; exit with 130 if it was stopped before its last step."""
-    checked = "" if result.validation_loss is None else f", validation {result.validation_loss:.4f}"
+def print_training_result(run: str, result: TrainingResult) -> None:
+    """Print the losses and speed of a training run; exit with 130 if it was stopped before its last step."""
+    validation = "" if result.validation_loss is None else f", validation {result.validation_loss:.4f}"
     typer.echo(
-        f"{run}: step {result.step:,} of {result.steps:,}, loss {result.loss:.4f}{checked}; "
-        f"{result.step_s:.2f} s a step, "
-        f"{result.compute_share:.1%} of it compute"
+        f"{run}: step {result.step:,} of {result.steps:,}, loss {result.loss:.4f}{validation}; "
+        f"{result.step_s:.2f} s per step, {result.compute_share:.1%} of it compute"
     )
     if result.step < result.steps:
-        typer.echo(f"stopped; `joyvasa resume {run}` goes on", err=True)
+        typer.echo(f"stopped; continue with `joyvasa resume {run}`", err=True)
         raise typer.Exit(STOPPED)
 
 
-def print_cost(cost: StepCost, steps: int) -> None:
+def print_step_cost(cost: StepCost, steps: int) -> None:
     """Print the time of a step and of the whole run."""
     typer.echo(
-        f"{cost.device}: {cost.step_s:.3f} s a step of {cost.batch_size} samples, {cost.compute_share:.1%} of it "
+        f"{cost.device}: {cost.step_s:.3f} s per step of {cost.batch_size} samples, {cost.compute_share:.1%} of it "
         f"compute, {cost.peak_bytes / 2**30:.1f} GiB; {steps:,} steps take {cost.hours:.1f} hours"
     )

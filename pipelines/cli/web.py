@@ -1,4 +1,4 @@
-"""`joyvasa web`: a page to try one pair on, and to look at runs."""
+"""`joyvasa web`: serve a page to animate portraits and browse runs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import typer
 
 from pipelines.cli.options import ConfigFile, Models, Precision, Settings, merge_options
 
-Root = Annotated[Path, typer.Argument(metavar="[ROOT]", help="Folder below which runs are shown.")]
-Host = Annotated[str, typer.Option("--host", help="Address to listen on; any but a loopback one wants a password.")]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes one that is free.")]
+Root = Annotated[Path, typer.Argument(metavar="[ROOT]", help="Folder with the runs to show.")]
+Host = Annotated[str, typer.Option("--host", help="Address to listen on; non-loopback addresses require a password.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 selects a free one.")]
 Devices = Annotated[
     list[str] | None,
-    typer.Option("--device", help="auto (default), cpu, cuda, cuda:1 ...; repeat it to work on several."),
+    typer.Option("--device", help="auto (default), cpu, cuda, cuda:1, ...; may be repeated to use several devices."),
 ]
 PasswordFile = Annotated[
     Path | None,
     typer.Option(
-        "--password-file", help="File whose first line is the password; else it is taken from JOYVASA_WEB_PASSWORD."
+        "--password-file", help="File with the password in its first line (default: variable JOYVASA_WEB_PASSWORD)."
     ),
 ]
 
 
-def web(
+def web_command(
     root: Root = Path(),
     models: Models = None,
     device: Devices = None,
@@ -36,7 +36,7 @@ def web(
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
-    """Serve a page to try one pair on, and to look at runs. Needs the extra web."""
+    """Serve a page to animate portraits and browse runs. Requires the extra `web`."""
     from joyvasa.errors import EnvironmentFault
     from joyvasa.models import AnimationConfig
     from pipelines.web.password import read_password, require_password
@@ -50,9 +50,9 @@ def web(
     password = read_password(password_file)
     require_password(host, password)
 
-    from pipelines.web.server import WebConfig, serve
+    from pipelines.web.server import WebConfig, serve_page
 
     devices = tuple(device or [animation.device])
-    serve(
+    serve_page(
         WebConfig(root=str(root), animation=animation, devices=devices, host=host, port=port, password=password),
     )

@@ -1,1 +1,1 @@
-"""Training of the motion generator: one process or Ray Train."""
+"""Training runs of the motion generator, in one process or with Ray Train."""

@@ -1,4 +1,4 @@
-"""Training with several processes, on the GPUs of a Ray cluster or on CPUs, through Ray Train."""
+"""Training with several workers, on the GPUs of a Ray cluster or on CPUs, with Ray Train."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from joyvasa.config import config_from, plain
+from joyvasa.config import config_from_dict, config_to_dict
 from joyvasa.errors import EnvironmentFault, JoyvasaError
 from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.log import read_log
-from joyvasa.training.trainer import StepCallback, Trainer, TrainingResult
+from joyvasa.training.trainer import StepCallback, StepValues, Trainer, TrainingResult
 from joyvasa.training.worker_group import WorkerGroup
 from manifests.errors import ManifestError
 from manifests.run.lock import RunLock, check_lease
 from manifests.storage import Storage, open_storage
 from pipelines.training.step_printer import StepPrinter
 
-ATTEMPTS = 4  # without a new checkpoint in between; a lost worker ends its whole group
-WAIT_S = 10.0  # between two renewals of the lock
-LOOK_S = 30.0  # between two looks of the workers at it
+ATTEMPTS = 4  # maximum number of starts without a new checkpoint; a lost worker ends its whole group
+RENEW_S = 10.0  # interval at which the lock is renewed
+CHECK_S = 30.0  # interval at which the first worker checks the lock
 
 
 def train_on_ray(dataset: str, run: str, config: TrainingConfig, workers: int, *, lock: RunLock) -> TrainingResult:
-    """Trains with a group of workers; when one is lost, a new group goes on from the last checkpoint.
+    """Train with a group of workers; after the loss of a worker, a new group continues from the last checkpoint.
 
     Args:
-        dataset: folder or URI that every node reaches.
-        run: likewise.
-        config: every option.
-        workers: how many; each takes a GPU, unless the device is `cpu`, or `auto` in a cluster that has too few.
-        lock: of the run; renewed now and then. Where another process took it, the workers end within half a minute.
+        dataset: folder or URI of the data set that all nodes can access.
+        run: folder or URI of the run that all nodes can access.
+        config: options of the run.
+        workers: number of workers. Each uses a GPU, unless the device is `cpu`, or it is `auto` and the cluster has too
+            few GPUs.
+        lock: lock of the run, renewed regularly. If another process acquires it, the workers end within half a minute.
 
     Raises:
-        JoyvasaError: what `Trainer` raises in a worker.
-        ManifestError: likewise, for what cannot be written; `run_locked` where another process took the run meanwhile.
-        EnvironmentFault: `ray_train_missing`, `ray_unreachable`, `device_unavailable`, or `workers_lost` when the
-            group is lost again and again.
+        JoyvasaError: an error of `Trainer` in a worker.
+        ManifestError: a write error in a worker, or `run_locked` if another process acquired the lock.
+        EnvironmentFault: `ray_train_missing`, `ray_unreachable`, `device_unavailable`, or `workers_lost` if workers are
+            lost repeatedly.
     """
     import ray
 
@@ -56,57 +57,59 @@ def train_on_ray(dataset: str, run: str, config: TrainingConfig, workers: int, *
             "ray_train_missing",
             f"Ray Train cannot be used ({error}); expected its packages: pip install 'joyvasa[train]'",
         ) from None
+
     checkpoints = Checkpoints(open_storage(run))
-    attempts, reached = 0, checkpoints.steps()[-1:]
-    with _cluster(ray, workers), _regularly(lock.renew) as locked:
+    attempts, last_step = 0, checkpoints.steps()[-1:]
+    with _ray_cluster(ray, workers), _renew_regularly(lock.renew) as lock_errors:
         while True:
             try:
                 _fit(ray, dataset, run, config, workers, lock.token)
-                return _result(open_storage(run), config)
+                return _read_result(open_storage(run), config)
             except TrainingFailedError as error:
-                if locked:
-                    raise locked[0] from None
+                if lock_errors:
+                    raise lock_errors[0] from None
                 failures = list(getattr(error, "worker_failures", {}).values())
                 for failure in failures:
                     if isinstance(failure, JoyvasaError):
                         raise failure from None
-                now = checkpoints.steps()[-1:]
-                attempts, reached = (1, now) if now != reached else (attempts + 1, reached)
+
+                new_step = checkpoints.steps()[-1:]
+                attempts, last_step = (1, new_step) if new_step != last_step else (attempts + 1, last_step)
                 reason = _last_line(failures[0] if failures else error)
                 if attempts == ATTEMPTS:
                     raise EnvironmentFault(
                         "workers_lost",
                         f"{run}: a worker was lost {ATTEMPTS} times without a new checkpoint ({reason}); expected "
-                        "workers that stay: see their logs, then `joyvasa resume` goes on",
+                        "workers that keep running: see their logs, then continue with `joyvasa resume`",
                     ) from None
-                step = reached[0] if reached else 0
-                print(f"warning: workers lost ({reason}); going on from step {step:,}", file=sys.stderr)
+                step = last_step[0] if last_step else 0
+                print(f"warning: workers lost ({reason}); continuing from step {step:,}", file=sys.stderr)
 
 
 def _fit(ray: Any, dataset: str, run: str, config: TrainingConfig, workers: int, token: str | None) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    use_gpu = _with_gpus(config.device, workers, int(ray.cluster_resources().get("GPU", 0)))
+    use_gpu = _use_gpus(config.device, workers, int(ray.cluster_resources().get("GPU", 0)))
     resources = {"CPU": 1, "GPU": 1} if use_gpu else {"CPU": 1}
-    with tempfile.TemporaryDirectory() as records:  # of Ray Train; ours are in the run folder
+    with tempfile.TemporaryDirectory() as folder:  # files of Ray Train; the run folder has all that is needed
         TorchTrainer(
-            _work,
+            _train_worker,
             train_loop_config={
                 "dataset": dataset,
                 "run": run,
-                "config": plain(config),
+                "config": config_to_dict(config),
                 "use_gpu": use_gpu,
                 "token": token,
             },
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=resources),
             torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-            run_config=RunConfig(name="train", storage_path=records, failure_config=FailureConfig(max_failures=0)),
+            run_config=RunConfig(name="train", storage_path=folder, failure_config=FailureConfig(max_failures=0)),
         ).fit()
 
 
-def _with_gpus(device: str, workers: int, gpus: int) -> bool:
-    """Whether each worker takes a GPU of the cluster."""
+def _use_gpus(device: str, workers: int, gpus: int) -> bool:
+    """Return whether each worker uses a GPU of the cluster."""
     if gpus < workers and device not in ("auto", "cpu"):
         raise EnvironmentFault(
             "device_unavailable",
@@ -120,39 +123,42 @@ def _last_line(error: object) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
 
 
-def _work(options: dict[str, Any]) -> None:
-    """What each worker does; `torch.distributed` is set up."""
+def _train_worker(options: dict[str, Any]) -> None:
+    """Train in a worker, where Ray Train has set up `torch.distributed`."""
     from ray.train.torch import get_device
 
-    config = config_from(TrainingConfig, options["config"])
+    config = config_from_dict(TrainingConfig, options["config"])
     config = dataclasses.replace(config, device=str(get_device()) if options["use_gpu"] else "cpu")
     group, storage = WorkerGroup.current(), open_storage(options["run"])
-    listener = _while_held(storage, options["token"], StepPrinter(config.steps)) if group.rank == 0 else _tell_nobody
-    Trainer(config, Dataset(open_storage(options["dataset"])), storage, group=group, listener=listener).run()
+    # only the first worker prints and writes
+    on_step = (
+        _with_lock_check(StepPrinter(config.steps), storage, options["token"]) if group.rank == 0 else _ignore_step
+    )
+    Trainer(config, Dataset(open_storage(options["dataset"])), storage, group=group, on_step=on_step).run()
 
 
-def _tell_nobody(step: int, values: Any) -> None:
+def _ignore_step(step: int, values: StepValues) -> None:
     pass
 
 
-def _while_held(storage: Storage, token: str | None, listener: StepCallback) -> StepCallback:
-    """The same, and now and then a look at the lock: what has lost it must write nothing more."""
-    looked = time.monotonic()
+def _with_lock_check(on_step: StepCallback, storage: Storage, token: str | None) -> StepCallback:
+    """Add a regular check of the lock to a callback; without the lock, a worker must not write anything."""
+    checked_at = time.monotonic()
 
-    def tell(step: int, values: Any) -> None:
-        nonlocal looked
-        if time.monotonic() - looked >= LOOK_S:
+    def check_and_report(step: int, values: StepValues) -> None:
+        nonlocal checked_at
+        if time.monotonic() - checked_at >= CHECK_S:
             check_lease(storage, token)
-            looked = time.monotonic()
-        listener(step, values)
+            checked_at = time.monotonic()
+        on_step(step, values)
 
-    return tell
+    return check_and_report
 
 
-def _result(storage: Storage, config: TrainingConfig) -> TrainingResult:
-    """What the finished run came to, from its folder."""
+def _read_result(storage: Storage, config: TrainingConfig) -> TrainingResult:
+    """Return the result of a finished run from its folder."""
     checkpoints = Checkpoints(storage)
-    progress = checkpoints.progress(checkpoints.steps()[-1])
+    progress = checkpoints.read_progress(checkpoints.steps()[-1])
     log = read_log(storage)
     rates, shares = log["samples_per_s"].to_pylist(), log["compute_share"].to_pylist()
     return TrainingResult(
@@ -166,11 +172,12 @@ def _result(storage: Storage, config: TrainingConfig) -> TrainingResult:
 
 
 @contextlib.contextmanager
-def _cluster(ray: Any, workers: int) -> Iterator[None]:
-    """Ray, running: the cluster of `RAY_ADDRESS`, or one started here for the block."""
+def _ray_cluster(ray: Any, workers: int) -> Iterator[None]:
+    """Connect to the Ray cluster of `RAY_ADDRESS`, or run a local one for the duration of a block."""
     if ray.is_initialized():
         yield
         return
+
     options: dict[str, Any] = {"logging_level": logging.WARNING}
     if not os.environ.get("RAY_ADDRESS"):
         options |= {"address": "local", "num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
@@ -187,31 +194,34 @@ def _cluster(ray: Any, workers: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _regularly(call: Callable[[], object]) -> Iterator[list[ManifestError]]:
-    """Calls a function now and then during the block, in a thread; gives a list that tells once the lock is lost.
+def _renew_regularly(renew: Callable[[], object]) -> Iterator[list[ManifestError]]:
+    """Renew the lock in a thread for the duration of a block.
+
+    Yields:
+        List that receives the error when the lock is lost.
 
     Raises:
         ManifestError: `run_locked`, at the end of the block.
     """
     ended = threading.Event()
-    locked: list[ManifestError] = []
+    errors: list[ManifestError] = []
 
-    def loop() -> None:
-        while not locked and not ended.wait(WAIT_S):
+    def renew_until_ended() -> None:
+        while not errors and not ended.wait(RENEW_S):
             try:
-                call()
+                renew()
             except OSError:
-                pass  # of a storage that cannot be reached for a while: the next round tries again
+                pass  # the storage may be unreachable for a while; the next round retries
             except ManifestError as error:
                 if error.code == "run_locked":
-                    locked.append(error)
+                    errors.append(error)
 
-    thread = threading.Thread(target=loop, name="training-lock", daemon=True)
+    thread = threading.Thread(target=renew_until_ended, name="training-lock", daemon=True)
     thread.start()
     try:
-        yield locked
+        yield errors
     finally:
         ended.set()
         thread.join()
-    if locked:
-        raise locked[0]
+    if errors:
+        raise errors[0]

@@ -1,4 +1,4 @@
-"""A data set becomes a training run; what was begun is continued."""
+"""Start and resume training runs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
-from joyvasa.config import config_from, plain
+from joyvasa.config import config_from_dict, config_to_dict
 from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError
 from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.step_cost import StepCost, measure_step_cost
-from joyvasa.training.trainer import StepCallback, Trainer, TrainingResult
+from joyvasa.training.trainer import StepCallback, StepValues, Trainer, TrainingResult
 from manifests.errors import ManifestError
 from manifests.run.lock import RunLock, create_run_lock
 from manifests.storage import Storage, open_storage
@@ -27,17 +26,17 @@ from pipelines.training.run_file import RUN_FILE
 
 LAYOUT = 1
 MAX_RUN_FILE_BYTES = 1 << 20
-GOES_ON = ("training_diverged", "workers_lost")  # errors whose sentences say how the run is resumed
+RESUMABLE = ("training_diverged", "workers_lost")  # errors after which the run can be resumed
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """What `train.yaml` says.
+    """Content of `train.yaml`.
 
     Args:
-        dataset: folder of the data set.
-        workers: processes that train together; the losses do not depend on it where `micro_batch_size` is set.
-        config: every option.
+        dataset: folder or URI of the data set.
+        workers: number of worker processes; it does not affect the losses if `micro_batch_size` is set.
+        config: options of the run.
     """
 
     dataset: str
@@ -45,57 +44,65 @@ class TrainingRun:
     config: TrainingConfig
 
 
-def start(
-    dataset: str, run: str | os.PathLike[str], config: TrainingConfig, *, workers: int = 1, listener: StepCallback
+def start_training(
+    dataset: str, run: str | os.PathLike[str], config: TrainingConfig, *, workers: int = 1, on_step: StepCallback
 ) -> TrainingResult:
-    """Begins a training run and trains to its end.
+    """Create a training run and train until its last step.
 
     Args:
         dataset: folder or URI of a finished data set.
-        run: folder or URI, new.
-        config: every option.
-        workers: processes that train together; more than one run on Ray.
-        listener: told the numbers of every step where there is one worker.
+        run: new folder or URI.
+        config: options of the run.
+        workers: number of worker processes; more than one run on Ray.
+        on_step: callback for every step; only with one worker.
 
     Raises:
         OutputError: `run_exists`.
-        JoyvasaError: what `joyvasa.training.trainer.Trainer` raises; `run_locked`; what writing raises.
+        JoyvasaError: an error of `joyvasa.training.trainer.Trainer`, `run_locked`, or a write error.
     """
     storage = open_storage(run)
     source = open_storage(dataset)
-    Dataset(source)  # a data set that is none is told before a folder is made
-    begun = TrainingRun(dataset=source.root, workers=workers, config=config.for_workers(workers))
+    Dataset(source)  # raises for an invalid data set before the run folder is created
+    training_run = TrainingRun(dataset=source.root, workers=workers, config=config.for_workers(workers))
+
     with create_run_lock(storage) as lock:
         if storage.exists(RUN_FILE) or storage.exists("run.yaml"):
             raise OutputError(
-                "run_exists", f"{storage.root}: a run is there; expected a new folder: `joyvasa resume` goes on with it"
+                "run_exists",
+                f"{storage.root}: already has a run; expected a new folder: continue the run with `joyvasa resume`",
             )
-        content = {"layout": LAYOUT, "dataset": begun.dataset, "workers": workers, "config": plain(begun.config)}
+        content = {
+            "layout": LAYOUT,
+            "dataset": training_run.dataset,
+            "workers": workers,
+            "config": config_to_dict(training_run.config),
+        }
         storage.write(RUN_FILE, yaml.safe_dump(content, sort_keys=False, width=120).encode())
         try:
-            return _train(storage, begun, lock, listener)
+            return _train(storage, training_run, lock, on_step)
         except JoyvasaError as error:
-            stays = isinstance(error, ManifestError) or error.code in GOES_ON  # a lost lock makes it another's run
-            if not stays and not Checkpoints(storage).steps():
-                storage.remove(RUN_FILE)  # nothing was begun: the same folder may be given with better options
+            # ManifestError: the run may belong to another process now
+            keep = isinstance(error, ManifestError) or error.code in RESUMABLE
+            if not keep and not Checkpoints(storage).steps():
+                storage.remove(RUN_FILE)  # nothing to resume: the folder can be used again with other options
             raise
 
 
-def resume(run: str | os.PathLike[str], *, listener: StepCallback) -> TrainingResult:
-    """Goes on with a training run; needs nothing but its folder.
+def resume_training(run: str | os.PathLike[str], *, on_step: StepCallback) -> TrainingResult:
+    """Resume a training run from its folder.
 
     Raises:
         InputError: `run_unreadable`.
-        JoyvasaError: what `joyvasa.training.trainer.Trainer` raises; `run_locked`; what writing raises.
+        JoyvasaError: an error of `joyvasa.training.trainer.Trainer`, `run_locked`, or a write error.
     """
     storage = open_storage(run)
-    begun = read_run(storage)
+    training_run = read_training_run(storage)
     with create_run_lock(storage) as lock:
-        return _train(storage, begun, lock, listener)
+        return _train(storage, training_run, lock, on_step)
 
 
-def read_run(storage: Storage) -> TrainingRun:
-    """What `train.yaml` says.
+def read_training_run(storage: Storage) -> TrainingRun:
+    """Read `train.yaml`.
 
     Raises:
         InputError: `run_unreadable`.
@@ -104,8 +111,8 @@ def read_run(storage: Storage) -> TrainingRun:
         with storage.open(RUN_FILE) as stream:
             content = yaml.safe_load(stream.read(MAX_RUN_FILE_BYTES))
         if content["layout"] != LAYOUT or not isinstance(content["dataset"], str) or content["workers"] < 1:
-            raise ValueError("not of this program")
-        config = config_from(TrainingConfig, content["config"], where=storage.location(RUN_FILE))
+            raise ValueError("written by another program")
+        config = config_from_dict(TrainingConfig, content["config"], where=storage.location(RUN_FILE))
         return TrainingRun(dataset=content["dataset"], workers=content["workers"], config=config)
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
@@ -114,38 +121,38 @@ def read_run(storage: Storage) -> TrainingRun:
         ) from None
 
 
-def dry_run(dataset: str, config: TrainingConfig, *, steps: int) -> StepCost:
-    """Measures steps of a run that is thrown away.
+def estimate_training_cost(dataset: str, config: TrainingConfig, *, steps: int) -> StepCost:
+    """Measure a few steps on one worker without writing anything.
 
     Args:
         dataset: folder or URI of a finished data set.
-        config: every option.
-        steps: that are measured.
+        config: options of the run.
+        steps: number of steps to measure.
     """
-    with tempfile.TemporaryDirectory() as nowhere:
-        return measure_step_cost(
-            config.for_workers(1), Dataset(open_storage(dataset)), open_storage(nowhere), steps=steps
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        run = open_storage(folder)
+        return measure_step_cost(config.for_workers(1), Dataset(open_storage(dataset)), run, steps=steps)
 
 
-def _train(storage: Storage, begun: TrainingRun, lock: RunLock, listener: StepCallback) -> TrainingResult:
-    if begun.workers > 1:
+def _train(storage: Storage, training_run: TrainingRun, lock: RunLock, on_step: StepCallback) -> TrainingResult:
+    config, workers = training_run.config, training_run.workers
+    if workers > 1:
         from pipelines.training.ray import train_on_ray
 
-        return train_on_ray(begun.dataset, storage.root, begun.config, begun.workers, lock=lock)
+        return train_on_ray(training_run.dataset, storage.root, config, workers, lock=lock)
 
-    def tell(step: int, values: Any) -> None:
+    def renew_lock_and_report(step: int, values: StepValues) -> None:
         lock.renew()
-        listener(step, values)
+        on_step(step, values)
 
-    with asked_to_stop() as stop:
-        dataset = Dataset(open_storage(begun.dataset))
-        return Trainer(begun.config, dataset, storage, stop=stop.is_set, listener=tell).run()
+    with stop_on_signals() as stop:
+        dataset = Dataset(open_storage(training_run.dataset))
+        return Trainer(config, dataset, storage, stop=stop.is_set, on_step=renew_lock_and_report).run()
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set in the block; a second Ctrl-C acts as usual."""
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Yield an event that is set by Ctrl-C and SIGTERM; a second Ctrl-C interrupts as usual."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -10,5 +10,5 @@ RUN_FILE = "train.yaml"
 
 
 def is_training_run(run: str | os.PathLike[str]) -> bool:
-    """Return whether a run folder is that of a training run."""
+    """Return whether a folder is that of a training run."""
     return open_storage(run).exists(RUN_FILE)

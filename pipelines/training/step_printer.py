@@ -1,4 +1,4 @@
-"""Numbers of training steps as lines of text."""
+"""Printing of the values of training steps."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from joyvasa.training.trainer import StepValues
 
-LINE_S = 10.0  # between two lines
+LINE_S = 10.0  # interval of lines
 
 
 class StepPrinter:
-    """Print a line at regular times, and one for each validation.
+    """Step callback that prints a line at intervals, and one for each validation.
 
     Args:
-        steps: steps of the whole run; None if unknown.
+        steps: number of steps of the whole run; None if unknown.
     """
 
     def __init__(self, steps: int | None) -> None:
@@ -24,7 +24,7 @@ class StepPrinter:
         self._printed_at = 0.0
 
     def __call__(self, step: int, values: StepValues) -> None:
-        """Print the numbers of a step if a line is due."""
+        """Print the values of a step if a line is due."""
         validated = values["validation_loss"] is not None
         if validated or step == self._steps or time.monotonic() - self._printed_at >= LINE_S:
             self._printed_at = time.monotonic()
@@ -33,10 +33,10 @@ class StepPrinter:
 
 
 def describe_step(values: StepValues) -> str:
-    """Format losses and speed."""
-    validation = values["validation_loss"]
-    checked = "" if validation is None else f"validation {validation:.4f}, "
+    """Format the losses and the speed of a step."""
+    loss = values["validation_loss"]
+    validation = "" if loss is None else f"validation {loss:.4f}, "
     return (
-        f"loss {values['loss']:.4f}, {checked}{values['samples_per_s']:.1f} samples/s, "
+        f"loss {values['loss']:.4f}, {validation}{values['samples_per_s']:.1f} samples/s, "
         f"{values['compute_share']:.1%} compute"
     )

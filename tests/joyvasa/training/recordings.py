@@ -11,7 +11,7 @@ import numpy as np
 from joyvasa.media.image import read_image
 from joyvasa.media.video_writer import EncodingConfig
 from tests.joyvasa.media.test_video_reader import write
-from tests.media import EXAMPLES, ffmpeg, tone
+from tests.media import EXAMPLES, ffmpeg, write_tone
 
 SIDE = 240
 
@@ -46,7 +46,7 @@ def recording(
     picture, wav = path.with_suffix(".silent.mp4"), path.with_suffix(".wav")
     # High quality: at a lower one, a still picture sharpens over some frames, close to the threshold of the detector.
     write(picture, frames, rate=rate, config=EncodingConfig(crf=8))
-    tone(wav, seconds=len(frames) / rate if sound_s is None else sound_s, volume=volume)
+    write_tone(wav, seconds=len(frames) / rate if sound_s is None else sound_s, volume=volume)
     ffmpeg("-i", picture, "-i", wav, "-c:v", "copy", "-c:a", "aac", path)
     picture.unlink()
     wav.unlink()

@@ -1,4 +1,4 @@
-"""The parts of a bench that need no whole run."""
+"""Parts of the benchmark that need no complete run."""
 
 import hashlib
 import subprocess
@@ -15,13 +15,13 @@ from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.models import AnimationConfig, require_models
 from manifests.record import Record
 from pipelines.bench import machine
-from pipelines.bench.clock import PeakMemory, interleaved, repeated, repeated_in_turns
 from pipelines.bench.inputs import make_records
+from pipelines.bench.instrumented import REPEAT_MARK, InstrumentedStage, ReplayStage, WorkerLog
 from pipelines.bench.networks import _attention_flops
-from pipelines.bench.observed import AGAIN, FedStage, Watch, WatchedStage
-from pipelines.bench.passage import Passage, pass_through
-from pipelines.bench.seeded import write_seeded_bundle
-from pipelines.cli.bench import bench
+from pipelines.bench.seeded_bundle import write_seeded_bundle
+from pipelines.bench.timed_run import TimedRun, run_once
+from pipelines.bench.timing import PeakMemory, time_function, time_in_turns
+from pipelines.cli.bench import bench_command
 from pipelines.engine import executors
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.statistics import RunStatistics
@@ -31,58 +31,60 @@ from tests.pipelines.bench.stages import Double
 CPU = torch.device("cpu")
 
 
-def passage(ready_at, *finished_at):
-    return Passage(ready_at, finished_at, 10 * len(finished_at), RunStatistics({}), Watch(Path(), 0))
+def timed_run(ready_at, *finished_at):
+    return TimedRun(ready_at, finished_at, 10 * len(finished_at), RunStatistics({}), WorkerLog(Path(), 0))
 
 
-def test_the_steady_rate_leaves_out_the_first_batch_alone():
-    seen = passage(0.0, 10.0, 10.001, 12.0, 12.001, 14.0, 14.001)
-    assert seen.elapsed_s == 14.001
-    assert seen.records_per_s == pytest.approx(6 / 14.001)
-    assert seen.steady_records_per_s == pytest.approx(4 / 4.001)
-    assert seen.frames_per_record == 10
+def test_the_steady_rate_excludes_only_the_first_batch():
+    run = timed_run(0.0, 10.0, 10.001, 12.0, 12.001, 14.0, 14.001)
+    assert run.elapsed_s == 14.001
+    assert run.records_per_s == pytest.approx(6 / 14.001)
+    assert run.steady_records_per_s == pytest.approx(4 / 4.001)
+    assert run.frames_per_record == 10
 
 
-def test_the_rate_of_a_single_batch_is_that_of_the_whole_time():
-    seen = passage(5.0, 10.0, 10.001)
-    assert seen.steady_records_per_s == seen.records_per_s == pytest.approx(2 / 5.001)
+def test_the_steady_rate_of_a_single_batch_covers_the_whole_time():
+    run = timed_run(5.0, 10.0, 10.001)
+    assert run.steady_records_per_s == run.records_per_s == pytest.approx(2 / 5.001)
 
 
-def test_a_record_that_fails_makes_the_rate_worthless(tmp_path):
+def test_a_failed_record_is_an_error(tmp_path):
     pipeline = Pipeline((StageSpec(name="render", stage=Double(refuse="b")),))
     records = [Record(id=name) for name in "abc"]
     with pytest.raises(EnvironmentFault, match="record b at stage render: number: odd; expected all"):
-        pass_through(pipeline, records, executors.make("local"), tmp_path / "notes")
+        run_once(pipeline, records, executors.create_executor("local"), tmp_path / "log")
 
 
-def test_workers_are_watched_and_can_be_fed_with_what_they_got(tmp_path):
+def test_workers_write_logs_and_their_recorded_inputs_can_be_replayed(tmp_path):
     first, second = StageSpec(name="first", stage=Double()), StageSpec(name="second", stage=Double(), inputs=("first",))
     records = [Record(id=f"r.{n}", seed=n) for n in range(3)]
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    seen = pass_through(Pipeline((first, second)), records, executors.make("local"), tmp_path / "notes", keep=kept)
-    assert len(seen.finished_at) == 3
-    assert seen.ready_at <= seen.finished_at[0]
-    (worker,) = seen.watch.entries("second")
+    recording = tmp_path / "recording"
+    recording.mkdir()
+    executor = executors.create_executor("local")
+    run = run_once(Pipeline((first, second)), records, executor, tmp_path / "log", recording=recording)
+    assert len(run.finished_at) == 3
+    assert run.ready_at <= run.finished_at[0]
+    (worker,) = run.log.entries("second")
     assert "setup_s" in worker[0]
     assert [entry["records"] for entry in worker[1:]] == [1, 1, 1]
-    assert seen.peak_bytes is None or seen.peak_bytes > 1 << 20
-    fed = FedStage(Double(), "second", kept)
-    fed.setup()
-    (outcome,) = fed.run([Item(Record(id=f"r.2{AGAIN}7", seed=5))])
+    assert run.peak_bytes is None or run.peak_bytes > 1 << 20
+
+    replay = ReplayStage(Double(), "second", recording)
+    replay.setup()
+    (outcome,) = replay.run([Item(Record(id=f"r.2{REPEAT_MARK}7", seed=5))])
     assert outcome.payload == 2 * 5 + 2 * 2
 
 
 def test_the_first_stage_waits_until_all_workers_are_ready(tmp_path):
-    watch = Watch(tmp_path, 2)
-    stage = WatchedStage(Double(), "first", watch, first=True)
+    log = WorkerLog(tmp_path, 2)
+    stage = InstrumentedStage(Double(), "first", log, first=True)
     stage.setup()
     late = subprocess.Popen(
         [sys.executable, "-c", f"import time; time.sleep(0.3); open({str(tmp_path / 'other.ready')!r}, 'w')"]
     )
     stage.run([Item(Record(id="a"))])
     assert (tmp_path / "other.ready").exists()
-    assert watch.ready_at() == max(path.stat().st_mtime for path in tmp_path.glob("*.ready"))
+    assert log.ready_at() == max(path.stat().st_mtime for path in tmp_path.glob("*.ready"))
     late.wait()
 
 
@@ -104,28 +106,28 @@ def test_the_seeded_bundle_has_the_published_sizes_and_needs_no_file(tmp_path):
     assert bundle.switches.output_size == published.switches.output_size == 512
 
 
-def test_calls_are_timed_in_turns():
+def test_functions_are_called_in_turns():
     order = []
-    times = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, CPU, rounds=3)
+    times = time_in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, CPU, rounds=3)
     assert order == ["a", "b"] * 3
     assert all(len(timing.seconds) == len(timing.processor_s) == 3 for timing in times.values())
 
 
-def test_turns_are_repeated_for_the_time_of_all_functions():
+def test_the_time_limit_counts_per_function():
     order = []
-    ways = {"a": lambda: order.append("a"), "b": lambda: order.append(time.sleep(0.02))}
-    times = repeated_in_turns(ways, CPU, for_s=0.03)  # 0.06 s for both
+    functions = {"a": lambda: order.append("a"), "b": lambda: order.append(time.sleep(0.02))}
+    times = time_in_turns(functions, CPU, for_s=0.03)  # 0.06 s for both
     assert order[:2] == ["a", None]
     assert 1 <= len(times["a"].seconds) == len(times["b"].seconds) <= 4
 
 
-def test_a_slow_call_is_made_once_only():
+def test_a_slow_function_is_called_once():
     calls = []
-    assert len(repeated(lambda: calls.append(time.sleep(0.01)), CPU, for_s=0.0).seconds) == len(calls) == 1
+    assert len(time_function(lambda: calls.append(time.sleep(0.01)), CPU, for_s=0.0).seconds) == len(calls) == 1
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is counted on Linux only")
-def test_memory_of_a_block_is_what_it_took_at_most():
+def test_the_memory_of_a_block_is_its_peak():
     with PeakMemory(CPU) as memory:
         np.ones(64 << 20, np.uint8).sum()
     with PeakMemory(CPU) as nothing:
@@ -152,9 +154,9 @@ def test_attention_is_two_products():
     assert _attention_flops((2, 8, 110, 32), (2, 8, 110, 32), (2, 8, 110, 32)) == 2 * (2 * 2 * 8 * 110 * 110 * 32)
 
 
-def test_the_command_refuses_what_it_does_not_know(tmp_path):
+def test_the_command_rejects_unknown_sections_and_folders(tmp_path):
     with pytest.raises(ConfigError, match="section 'speed' is unknown; expected networks, chain"):
-        bench(only="chain,speed")
-    place = tmp_path / "nowhere/bench.json"
-    with pytest.raises(OutputError, match=f"{place}: its folder does not exist"):
-        bench(out=place)
+        bench_command(only="chain,speed")
+    path = tmp_path / "nowhere/bench.json"
+    with pytest.raises(OutputError, match=f"{path}: its folder does not exist"):
+        bench_command(out=path)

@@ -1,4 +1,4 @@
-"""`joyvasa animate` as a user meets it: a video, or one sentence, a non-zero exit and nothing left behind."""
+"""`joyvasa animate` writes a video, or prints one sentence, exits with an error and leaves no files."""
 
 import os
 import sys
@@ -21,14 +21,14 @@ from tests.joyvasa.media.test_audio import (
     zero_length,
 )
 from tests.joyvasa.media.test_video_writer import read_frames, small_disk
-from tests.media import EXAMPLES, tone
+from tests.media import EXAMPLES, write_tone
 
 PORTRAIT = EXAMPLES / "portrait.jpg"
 
 
 @pytest.fixture
 def joyvasa(monkeypatch, capsys):
-    """Runs the command line in this process; gives (exit code, standard output, standard error)."""
+    """Return a function that runs a command in this process and returns (exit code, stdout, stderr)."""
 
     def run(*arguments) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["joyvasa", *map(str, arguments)])
@@ -42,39 +42,39 @@ def joyvasa(monkeypatch, capsys):
 
 @pytest.fixture
 def speech(tmp_path_factory):
-    return tone(tmp_path_factory.mktemp("speech") / "speech.wav", seconds=1.0)
+    return write_tone(tmp_path_factory.mktemp("speech") / "speech.wav", seconds=1.0)
 
 
-def test_a_pair_becomes_a_video_as_long_as_its_sound(tmp_path, joyvasa, speech):
+def test_the_video_is_as_long_as_its_sound(tmp_path, joyvasa, speech):
     code, out, err = joyvasa("animate", PORTRAIT, speech, "-o", tmp_path / "out.mp4", "--models", "random")
     assert code == 0, err
     assert f"{tmp_path}/out.mp4: 25 frames, 1.00 s, 640x640" in out
-    assert "random" in err  # test weights are named as such
+    assert "random" in err  # warns about random weights
     frames = read_frames(tmp_path / "out.mp4")
     assert frames.shape == (25, 640, 640, 3)
     assert list_streams(tmp_path / "out.mp4") == ["video/h264", "audio/aac"]
     assert len(load_audio(tmp_path / "out.mp4")) / 16_000 == pytest.approx(1.0, abs=1 / 25)
     source = cv2.imread(str(PORTRAIT))[..., ::-1].astype(int)
     changed = np.abs(frames.astype(int) - source).max((0, 3))
-    assert changed[:20].max() <= 24  # background above the crop is only compressed
-    assert np.median(changed[260:440, 260:380]) > 24  # the face is rendered anew
+    assert changed[:20].max() <= 24  # the background above the crop is only compressed
+    assert np.median(changed[260:440, 260:380]) > 24  # the face is rendered
     assert b"RANDOM WEIGHTS" in (tmp_path / "out.mp4").read_bytes()
     assert os.listdir(tmp_path) == ["out.mp4"]
 
 
 def test_an_animal_needs_its_mode(tmp_path, joyvasa, speech):
     cv2.imwrite(str(tmp_path / "cat.png"), draw_cat()[..., ::-1])
-    given = (tmp_path / "cat.png", speech, "-o", tmp_path / "out.mp4", "--models", "random")
-    code, out, err = joyvasa("animate", *given, "--mode", "animal")
+    arguments = (tmp_path / "cat.png", speech, "-o", tmp_path / "out.mp4", "--models", "random")
+    code, out, err = joyvasa("animate", *arguments, "--mode", "animal")
     assert code == 0, err
     assert "25 frames, 1.00 s, 400x400" in out
     (tmp_path / "out.mp4").unlink()
-    result = joyvasa("animate", *given)
+    result = joyvasa("animate", *arguments)
     expect_one_sentence(result, "face_not_found")
     assert "use mode=animal" in result[2]
 
 
-def test_the_same_seed_gives_the_same_motion_and_another_seed_another(tmp_path, joyvasa, speech):
+def test_motion_depends_on_the_seed(tmp_path, joyvasa, speech):
     videos = []
     for seed in (1, 1, 2):
         out = tmp_path / "out.mp4"
@@ -84,13 +84,13 @@ def test_the_same_seed_gives_the_same_motion_and_another_seed_another(tmp_path, 
     assert np.abs(videos[0] - videos[2]).max() > 8
 
 
-def test_options_are_printed_and_can_be_read_back(tmp_path, joyvasa):
+def test_printed_options_can_be_read_back(tmp_path, joyvasa):
     code, out, _ = joyvasa("options", "--set", "crop.scale=2.0", "--set", "seed=4")
     assert code == 0
     (tmp_path / "options.yaml").write_text(out)
-    code, again, _ = joyvasa("options", "--config", tmp_path / "options.yaml")
+    code, repeated, _ = joyvasa("options", "--config", tmp_path / "options.yaml")
     assert code == 0
-    assert again == out
+    assert repeated == out
     assert "scale: 2.0" in out
     assert "seed: 4" in out
 
@@ -149,7 +149,7 @@ def expect_one_sentence(result, code):
 
 
 @pytest.mark.parametrize(("make", "code"), BAD_PICTURES, ids=[make.__name__ for make, _ in BAD_PICTURES])
-def test_a_bad_picture_gives_one_sentence_and_leaves_no_file(tmp_path, joyvasa, speech, make, code):
+def test_a_bad_picture_is_an_error_of_one_sentence_and_leaves_no_file(tmp_path, joyvasa, speech, make, code):
     path = make(tmp_path)
     (tmp_path / "out").mkdir()
     expect_one_sentence(joyvasa("animate", path, speech, "-o", tmp_path / "out/x.mp4"), code)
@@ -157,20 +157,20 @@ def test_a_bad_picture_gives_one_sentence_and_leaves_no_file(tmp_path, joyvasa, 
 
 
 @pytest.mark.parametrize(("make", "code"), BAD_SOUNDS, ids=[make.__name__ for make, _ in BAD_SOUNDS])
-def test_a_bad_recording_gives_one_sentence_and_leaves_no_file(tmp_path, joyvasa, make, code):
+def test_a_bad_recording_is_an_error_of_one_sentence_and_leaves_no_file(tmp_path, joyvasa, make, code):
     path = make(tmp_path)
     (tmp_path / "out").mkdir()
     expect_one_sentence(joyvasa("animate", PORTRAIT, path, "-o", tmp_path / "out/x.mp4"), code)
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_an_unwritable_folder_is_named_before_any_work(tmp_path, joyvasa, speech):
+def test_an_unwritable_folder_is_an_error_before_inference(tmp_path, joyvasa, speech):
     with small_disk(tmp_path / "disk", "ro") as folder:
         result = joyvasa("animate", PORTRAIT, speech, "-o", folder / "x.mp4")
     expect_one_sentence(result, "output_unwritable")
 
 
-def test_a_full_disk_gives_one_sentence_and_leaves_no_file(tmp_path, joyvasa, speech):
+def test_a_full_disk_is_an_error_of_one_sentence_and_leaves_no_file(tmp_path, joyvasa, speech):
     with small_disk(tmp_path / "disk") as folder:
         (folder / "ballast").write_bytes(bytes(1_000_000))
         result = joyvasa("animate", PORTRAIT, speech, "-o", folder / "x.mp4", "--set", "encoding.crf=0")
@@ -178,7 +178,7 @@ def test_a_full_disk_gives_one_sentence_and_leaves_no_file(tmp_path, joyvasa, sp
         assert os.listdir(folder) == ["ballast"]
 
 
-def test_missing_ffmpeg_is_named(tmp_path, joyvasa, speech, monkeypatch):
+def test_missing_ffmpeg_is_an_error(tmp_path, joyvasa, speech, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     result = joyvasa("animate", PORTRAIT, speech, "-o", tmp_path / "x.mp4")
@@ -203,7 +203,7 @@ def test_missing_ffmpeg_is_named(tmp_path, joyvasa, speech, monkeypatch):
         (["-o", "out.avi"], "output_unwritable"),
     ],
 )
-def test_impossible_options_give_one_sentence(tmp_path, joyvasa, speech, options, code, monkeypatch):
+def test_impossible_options_are_an_error_of_one_sentence(tmp_path, joyvasa, speech, options, code, monkeypatch):
     monkeypatch.setenv("JOYVASA_MODELS", str(tmp_path / "models"))
     monkeypatch.chdir(tmp_path)
     expect_one_sentence(joyvasa("animate", PORTRAIT, speech, *options), code)

@@ -9,7 +9,7 @@ from manifests.examples import PAIRS
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.cli.main import app
-from tests.media import DATA, tone
+from tests.media import DATA, write_tone
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def media(tmp_path):
     picture = cv2.resize(cv2.imread(str(DATA / "portrait.jpg")), (160, 160))
     cv2.imwrite(str(folder / "portraits/one.jpg"), picture)
     for seconds in (0.6, 0.3, 0.4):
-        tone(folder / f"speech/s{seconds}.wav", seconds=seconds)
+        write_tone(folder / f"speech/s{seconds}.wav", seconds=seconds)
     return folder
 
 
@@ -32,12 +32,12 @@ def test_a_demo_pairs_the_portraits_of_a_folder_with_its_shortest_recordings(med
     rows = [row for table in RunFolder(open_storage(out)).iterate_tables() for row in table.to_pylist()]
     assert {row["record_id"]: row["status"] for row in rows} == {"one-s0.3": "ok", "one-s0.4": "ok"}
     assert all((out / row["video"]).stat().st_size > 1000 for row in rows)
-    again = CliRunner().invoke(app, arguments)
-    assert again.exit_code == 0  # a finished demo is left as it is
-    assert "2 ok" in again.output
+    repeated = CliRunner().invoke(app, arguments)
+    assert repeated.exit_code == 0  # a finished demo is not changed
+    assert "2 ok" in repeated.output
 
 
-def test_a_folder_without_recordings_is_refused_in_one_sentence(media, tmp_path):
+def test_a_folder_without_recordings_is_refused(media, tmp_path):
     for file in (media / "speech").iterdir():
         file.unlink()
     result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "demo"), "--media", str(media)])
@@ -45,7 +45,7 @@ def test_a_folder_without_recordings_is_refused_in_one_sentence(media, tmp_path)
     assert "no files; expected some to pair" in " ".join(result.output.replace("│", " ").split())
 
 
-def test_the_bundled_manifest_names_files_that_are_there():
+def test_the_files_of_the_bundled_manifest_exist():
     with PAIRS.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({row["image"] for row in rows}) >= 3

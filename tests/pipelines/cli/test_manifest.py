@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 from manifests.errors import ManifestError
 from manifests.estimate import NO_PROFILE
 from manifests.stats import VideoSizes
-from pipelines.cli import manifest as tables
+from pipelines.cli.manifest import plan_command, validate_command
 from tests.manifests.tables import pair, write
-from tests.media import tone
+from tests.media import write_tone
 
 app = typer.Typer()
-app.command("validate")(tables.validate)
-app.command("plan")(tables.plan)
+app.command("validate")(validate_command)
+app.command("plan")(plan_command)
 
 
 def call(*arguments):
@@ -26,22 +26,22 @@ def media(tmp_path):
     for number in range(7):
         (tmp_path / f"p{number}.png").write_bytes(b"x")
     for number in range(5):
-        tone(tmp_path / f"s{number}.wav", seconds=1 + number, rate=16_000, channels=1)
+        write_tone(tmp_path / f"s{number}.wav", seconds=1 + number, rate=16_000, channels=1)
     return tmp_path
 
 
-def test_a_good_manifest_is_exit_code_0(media):
+def test_a_good_manifest_exits_with_0(media):
     result = call("validate", write(media / "m.csv", [pair(n) for n in range(9)]))
     assert result.exit_code == 0
     assert result.stdout == "9 rows, 0 bad\n"
 
 
-def test_a_manifest_with_animals_says_how_many(media):
+def test_a_manifest_with_animals_counts_them(media):
     result = call("validate", write(media / "m.csv", [pair(n, mode="animal" if n % 3 else "human") for n in range(9)]))
     assert result.stdout == "9 rows, 0 bad\n  good rows by mode: 6 animal, 3 human\n"
 
 
-def test_bad_rows_are_printed_up_to_a_limit_and_are_exit_code_3(media):
+def test_bad_rows_are_printed_up_to_a_limit_and_exit_with_3(media):
     path = write(media / "m.csv", [pair(n, mode="\x1b[2J") for n in range(9)])
     result = call("validate", path, "--max-report", 2)
     assert result.exit_code == 3
@@ -54,7 +54,7 @@ def test_bad_rows_are_printed_up_to_a_limit_and_are_exit_code_3(media):
     ]
 
 
-def test_a_script_gets_one_json_document(media):
+def test_json_output_is_one_document(media):
     path = write(media / "m.csv", [pair(n, audio="none.wav" if n == 4 else "s1.wav") for n in range(9)])
     result = call("validate", path, "--json", "--max-report", 0)
     assert result.exit_code == 3
@@ -64,7 +64,7 @@ def test_a_script_gets_one_json_document(media):
     assert call("validate", path, "--no-files").exit_code == 0
 
 
-def test_a_plan_counts_real_sound(media):
+def test_a_plan_counts_the_sound_of_the_files(media):
     result = call("plan", write(media / "m.csv", [pair(n) for n in range(10)]), "--shard-size", 3, "--json")
     assert result.exit_code == 0
     content = json.loads(result.stdout)
@@ -74,11 +74,12 @@ def test_a_plan_counts_real_sound(media):
 
 
 @pytest.mark.parametrize(("models", "silent_frames"), [("sample", 0), ("random", 2)])
-def test_a_plan_counts_with_the_motion_model_of_the_bundle(media, models, silent_frames):
+def test_a_plan_uses_the_motion_model_of_the_bundle(media, models, silent_frames):
     path = write(media / "m.csv", [pair(n) for n in range(10)])
     content = json.loads(call("plan", path, "--models", models, "--json").stdout)
     assert content["sizes"] == asdict(VideoSizes(silent_frames=silent_frames))
-    assert content["windows"] == 2 * (4 + 2 + (silent_frames > 0))  # two frames before four seconds are one too many
+    # four seconds and two more frames need another window
+    assert content["windows"] == 2 * (4 + 2 + (silent_frames > 0))
     assert call("plan", path, "--models", models).stdout.count("windows (100 frames)") == 1
 
 
@@ -89,7 +90,7 @@ def test_a_plan_without_probing_reads_no_media(tmp_path):
     assert NO_PROFILE in result.stdout
 
 
-def test_a_profile_gives_hours_and_disk(media):
+def test_a_profile_adds_hours_and_disk_space(media):
     rates = media / "rates.yaml"
     rates.write_text("stages: {render: {per: frame, seconds: 4.8, gpus: 0.5}}\ndisk: {frame: 2000000}")
     result = call("plan", write(media / "m.csv", [pair(n) for n in range(10)]), "--profile", rates)
@@ -98,7 +99,7 @@ def test_a_profile_gives_hours_and_disk(media):
 
 
 @pytest.mark.parametrize("command", ["validate", "plan"])
-def test_a_missing_manifest_is_an_error_that_the_command_line_shows(tmp_path, command):
+def test_a_missing_manifest_is_an_error(tmp_path, command):
     result = call(command, tmp_path / "none.csv")
     assert isinstance(result.exception, ManifestError)
     assert result.exception.code == "manifest_missing"

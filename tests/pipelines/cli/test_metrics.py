@@ -18,7 +18,7 @@ def run(*arguments: str) -> str:
     return result.output
 
 
-def test_every_metric_is_listed_with_what_it_needs():
+def test_every_metric_is_listed_with_its_requirements():
     rows = json.loads(run("--json"))
     assert [row["name"] for row in rows] == list(METRIC_NAMES)
     for row in rows:
@@ -30,7 +30,7 @@ def test_every_metric_is_listed_with_what_it_needs():
             assert {"name", "title", "measures", "unit", "better"} == column.keys()
 
 
-def test_the_list_for_people_names_columns_licenses_and_missing_files():
+def test_the_text_list_has_columns_licenses_and_missing_files():
     text = run()
     for name in METRIC_NAMES:
         assert f"{name}: " in text

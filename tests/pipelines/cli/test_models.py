@@ -28,7 +28,7 @@ def models_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A bundle of one network."""
+    """Return the folder of a bundle with one network."""
     path = tmp_path / "bundle"
     (path / FEATURES).parent.mkdir(parents=True)
     torch.save(small_network("appearance_feature_extractor").state_dict(), path / FEATURES)
@@ -43,7 +43,7 @@ def run(*arguments: str, code: int = 0) -> Result:
     return result
 
 
-def test_list_shows_roles_licenses_and_what_is_missing() -> None:
+def test_list_shows_roles_licenses_and_missing_files() -> None:
     text = run("list").stdout
     for word in ("joyvasa", "random", "warping_module", "182.2 MB", "generated", "not available: needs"):
         assert word in text
@@ -60,7 +60,7 @@ def test_list_as_json_is_one_document() -> None:
     assert all(row["available"] for row in bundles[2]["roles"])
 
 
-def test_verify_of_a_whole_bundle_ends_with_zero(folder: Path) -> None:
+def test_verify_of_a_complete_bundle_exits_with_0(folder: Path) -> None:
     assert "ok" in run("verify", str(folder)).stdout
     result = json.loads(run("verify", str(folder), "--json").stdout)
     assert result["ok"]
@@ -70,11 +70,11 @@ def test_verify_of_a_whole_bundle_ends_with_zero(folder: Path) -> None:
     assert file["sha256"] == hashlib.sha256((folder / FEATURES).read_bytes()).hexdigest()
 
 
-def test_verify_of_the_random_bundle_ends_with_zero() -> None:
+def test_verify_of_the_random_bundle_exits_with_0() -> None:
     assert json.loads(run("verify", "random", "--json").stdout)["ok"]
 
 
-def test_verify_of_a_damaged_file_ends_with_one_and_says_why(folder: Path) -> None:
+def test_verify_of_a_damaged_file_exits_with_1_and_a_reason(folder: Path) -> None:
     data = (folder / FEATURES).read_bytes()
     (folder / FEATURES).write_bytes(data[:-1])
     assert f"{len(data) - 1} bytes, expected {len(data)}" in run("verify", str(folder), code=1).stdout
@@ -82,32 +82,32 @@ def test_verify_of_a_damaged_file_ends_with_one_and_says_why(folder: Path) -> No
     assert result["files"][0]["status"] == "wrong_size"
 
 
-def test_verify_of_what_was_never_fetched_ends_with_one() -> None:
+def test_verify_of_missing_files_exits_with_1() -> None:
     result = json.loads(run("verify", "joyvasa", "--json", "--no-load", code=1).stdout)
     statuses = {file["role"]: file["status"] for file in result["files"]}
     assert statuses["warping_module"] == "missing"
-    assert statuses["face_detector"] == "absent"  # the cascade does without
+    assert statuses["face_detector"] == "absent"  # not needed by the cascade
     assert "animal_landmarks" not in statuses
 
 
-def test_an_unknown_bundle_or_role_is_an_error_for_the_user() -> None:
+def test_an_unknown_bundle_or_role_is_an_error() -> None:
     for arguments in (("verify", "nothing"), ("verify", "random", "--role", "nothing"), ("fetch", "nothing")):
         result = CliRunner().invoke(app, list(arguments))
         assert isinstance(result.exception, ModelError), result.output
     run("verify", "random", "--mode", "nothing", code=2)
 
 
-def test_convert_makes_a_bundle_that_verifies(folder: Path, tmp_path: Path) -> None:
+def test_convert_writes_a_valid_bundle(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "converted"
-    done = json.loads(run("convert", str(folder), "--out", str(out), "--json").stdout)
-    assert [item["path"] for item in done] == [str(out / "appearance_feature_extractor.safetensors")]
+    converted = json.loads(run("convert", str(folder), "--out", str(out), "--json").stdout)
+    assert [item["path"] for item in converted] == [str(out / "appearance_feature_extractor.safetensors")]
     assert json.loads(run("verify", str(out), "--json").stdout)["ok"]
     assert str(folder) in run("convert", str(folder)).stdout
     assert open_bundle(folder).file("appearance_feature_extractor").suffix == ".safetensors"
     assert "nothing to convert" in run("convert", "joyvasa").stdout
 
 
-def test_fetch_gets_what_is_missing_and_then_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_downloads_only_missing_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = (folder / FEATURES).read_bytes()
     (folder / FEATURES).unlink()
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -115,12 +115,12 @@ def test_fetch_gets_what_is_missing_and_then_nothing(folder: Path, monkeypatch: 
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         assert "appearance_feature_extractor: fetched" in run("fetch", str(folder)).stdout
         assert (folder / FEATURES).read_bytes() == data
-        asked = len(hub.requests)
+        n_requests = len(hub.requests)
         (result,) = json.loads(run("fetch", str(folder), "--json").stdout)
         assert result["outcome"] == "present"
-        assert len(hub.requests) == asked
+        assert len(hub.requests) == n_requests
 
 
-def test_fetch_can_leave_restricted_weights_out() -> None:
+def test_fetch_can_skip_restricted_weights() -> None:
     arguments = ("fetch", "joyvasa", "--role", "face_detector", "--role", "landmarks106", "--commercial-only", "--json")
     assert {row["outcome"] for row in json.loads(run(*arguments).stdout)} == {"refused"}

@@ -16,7 +16,7 @@ def test_a_file_is_converted_and_described(tmp_path):
     assert len(load_motion(tmp_path / "wave.safetensors").motion) == 50
 
 
-def test_a_file_that_is_none_is_refused_in_one_sentence(tmp_path):
+def test_an_invalid_file_is_an_error(tmp_path):
     (tmp_path / "no.npz").write_text("no motion")
     result = CliRunner().invoke(app, ["convert", str(tmp_path / "no.npz"), str(tmp_path / "out")])
     assert isinstance(result.exception, InputError)

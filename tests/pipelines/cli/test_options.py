@@ -1,4 +1,4 @@
-"""Options that commands share: help tells the truth, and flags, --set and --config become one configuration."""
+"""Shared options: help texts state the real defaults, and flags, --set and --config are merged."""
 
 import json
 import re
@@ -18,10 +18,15 @@ from pipelines.cli.options import merge_options
 from pipelines.runs.config import RunConfig
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-# The setting that a flag changes, by the configuration class of its command.
+# The setting of each flag, by the configuration class of the command.
 SETTINGS = {
     AnimationConfig: {name: name for name in ("models", "mode", "seed", "device", "precision")},
-    RunConfig: {"models": "animation.models", "seed": "animation.seed", "executor": "executor"},
+    RunConfig: {
+        "models": "animation.models",
+        "seed": "animation.seed",
+        "executor": "executor",
+        "shard_size": "shard_size",
+    },
     TrainingConfig: {name: name for name in ("steps", "seed", "device", "precision")},
 }
 
@@ -32,11 +37,11 @@ def configuration_class(command):
 
 
 def stated_defaults():
-    """Command, option and the default that its help states."""
+    """Yield command, option and default for each default in a help text."""
     for command, group in COMMANDS.items():
         for option in group.params if command in CLASSES else ():
             stated = re.search(r"\(default: ([\w.]+)\)|(\w+) \(default\)", option.help or "")
-            if stated and not (command == "bench" and option.name == "models"):  # its own bundle
+            if stated and not (command == "bench" and option.name == "models"):  # benchmark bundle
                 yield command, option.name, stated[1] or stated[2]
 
 
@@ -49,7 +54,7 @@ def test_help_states_the_default_of_the_configuration(command, option, default):
     assert str(value) == default
 
 
-def test_help_states_every_default_that_a_flag_replaces():
+def test_help_states_the_default_of_every_flag():
     stated = {(command, option) for command, option, _ in stated_defaults()}
     for command in CLASSES.keys() - {"plan", "bench"}:
         settings = SETTINGS[configuration_class(command)]
@@ -59,10 +64,10 @@ def test_help_states_every_default_that_a_flag_replaces():
 
 def test_help_of_bench_names_every_section():
     (only,) = [option for option in COMMANDS["bench"].params if option.name == "only"]
-    assert f"Some of {', '.join(MEASURES)}," in only.help
+    assert f": {', '.join(MEASURES)}." in only.help
 
 
-def test_flags_win_over_settings_and_those_over_the_file(tmp_path):
+def test_flags_override_settings_and_settings_override_the_file(tmp_path):
     file = tmp_path / "options.yaml"
     file.write_text("seed: 1\nmodels: random\nprecision: bf16\n")
     flags = {"seed": 3, "models": "2024", "device": None}
@@ -79,11 +84,11 @@ def test_options_of_each_command_are_printed_and_read_back(tmp_path, command):
     first = CliRunner().invoke(app, ["options", command])
     assert first.exit_code == 0, first.output
     (tmp_path / "options.yaml").write_text(first.stdout)
-    again = CliRunner().invoke(app, ["options", command, "--config", str(tmp_path / "options.yaml")])
-    assert again.stdout == first.stdout
+    repeated = CliRunner().invoke(app, ["options", command, "--config", str(tmp_path / "options.yaml")])
+    assert repeated.stdout == first.stdout
 
 
-def test_options_are_described_as_a_schema():
+def test_options_can_be_printed_as_a_schema():
     result = CliRunner().invoke(app, ["options", "generate", "--schema", "--set", "shard_size=7"])
     schema = json.loads(result.stdout)
     assert schema["default"]["shard_size"] == 7

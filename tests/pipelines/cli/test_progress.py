@@ -1,4 +1,4 @@
-"""Progress is shown as bars on a terminal, and as lines or not at all elsewhere."""
+"""Progress is shown as bars on a terminal, otherwise as lines or not at all."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def step_values(**values):
     return {"loss": 0.5, "validation_loss": None, "samples_per_s": 8.0, "compute_share": 0.9, **values}
 
 
-def test_a_terminal_shows_bars_with_count_rate_and_a_new_bar_for_a_new_round(terminal, capsys):
+def test_a_terminal_shows_bars_with_count_and_rate_and_a_new_bar_for_each_round(terminal, capsys):
     with ProgressDisplay(keep=True) as display:
         assert display.visible
         for done in (0, 1, 7, 2):
@@ -45,7 +45,7 @@ def test_a_terminal_shows_bars_with_count_rate_and_a_new_bar_for_a_new_round(ter
     assert "slow" in final
 
 
-def test_elsewhere_only_lines_are_printed(capsys):
+def test_without_a_terminal_only_lines_are_printed(capsys):
     for enabled in (True, False):
         with ProgressDisplay(enabled=enabled) as display:
             display.update("frames", 1, 9)
@@ -53,7 +53,7 @@ def test_elsewhere_only_lines_are_printed(capsys):
     assert capsys.readouterr().err == "a line\na line\n"
 
 
-def test_a_display_may_be_switched_off_on_a_terminal(terminal, capsys):
+def test_a_display_can_be_disabled_on_a_terminal(terminal, capsys):
     with ProgressDisplay(enabled=False) as display:
         display.update("frames", 1, 9)
     assert capsys.readouterr().err == ""
@@ -81,8 +81,8 @@ def test_a_run_is_shown_as_bars(terminal, capsys):
     assert "7/10 1.17/s" in shown.replace("  ", " ")
 
 
-def test_training_is_shown_as_lines_at_regular_times_and_at_validations(monkeypatch, capsys):
-    monkeypatch.setattr(lines, "LINE_S", 1000.0)
+def test_training_is_shown_as_lines_at_intervals_and_at_validations(monkeypatch, capsys):
+    monkeypatch.setattr(step_printer, "LINE_S", 1000.0)
     monkeypatch.setattr(step_printer.time, "monotonic", lambda: 5000.0)
     with training_progress(1000) as on_step:
         for step in (1, 2, 3, 1000):

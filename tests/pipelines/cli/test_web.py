@@ -1,4 +1,4 @@
-"""`joyvasa web` tells what it needs before it loads anything."""
+"""`joyvasa web` checks its requirements before it loads models."""
 
 import os
 import signal
@@ -9,26 +9,26 @@ from pathlib import Path
 import pytest
 
 from joyvasa.errors import ConfigError, EnvironmentFault
-from pipelines.cli import web as command
+from pipelines.cli import web
 
 LIMIT_S = 300.0
 
 
-def test_without_gradio_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
+def test_a_missing_gradio_is_an_error_with_the_install_command(monkeypatch):
+    monkeypatch.setattr(web, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault, match=r"pip install 'joyvasa\[web\]'"):
-        command.web()
+        web.web_command()
 
 
-def test_another_address_wants_a_password(monkeypatch):
+def test_a_public_address_requires_a_password(monkeypatch):
     monkeypatch.delenv("JOYVASA_WEB_PASSWORD", raising=False)
-    monkeypatch.setattr(command, "find_spec", lambda name: object())
+    monkeypatch.setattr(web, "find_spec", lambda name: object())
     with pytest.raises(ConfigError, match="JOYVASA_WEB_PASSWORD"):
-        command.web(models="random", host="0.0.0.0")
+        web.web_command(models="random", host="0.0.0.0")
 
 
 @pytest.mark.slow
-def test_a_server_that_is_told_to_end_leaves_nothing_behind(tmp_path):
+def test_a_terminated_server_leaves_no_files(tmp_path):
     pytest.importorskip("gradio", reason="gradio is not installed: install the extra web")
     (tmp_path / "temporary").mkdir()
     program = "from pipelines.cli.main import main; main()"

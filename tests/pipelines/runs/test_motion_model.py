@@ -23,7 +23,7 @@ from joyvasa.media.audio import load_audio
 from joyvasa.motion.file import load_motion
 from joyvasa.motion.model import MotionModel
 from joyvasa.networks import NETWORKS, NetworkEntry
-from pipelines.cli.manifest import plan
+from pipelines.cli.manifest import plan_command
 from pipelines.runs.generate import generate_videos
 from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import DATA
@@ -117,7 +117,7 @@ def test_a_plan_counts_with_the_sizes_of_another_model(bundle, tmp_path):
     rows = [{"image": DATA / "portrait.jpg", "audio": swelling(tmp_path / "sound.wav", 1.9)}]
     manifest = write_manifest(tmp_path / "pairs.csv", rows)
     app = Typer()
-    app.command()(plan)
+    app.command("plan")(plan_command)
     printed = CliRunner().invoke(app, [str(manifest), "--models", str(bundle)]).stdout
     assert re.search(r"video frames \(20/s\) +38\n", printed)
     assert re.search(r"windows \(16 frames\) +3\n", printed)

@@ -1,4 +1,4 @@
-"""`joyvasa train`, `resume`, `bundle`: from a data set to a video made with what was trained."""
+"""`joyvasa train`, `resume` and `bundle`: from a data set to a video of the trained generator."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,17 +13,16 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from joyvasa.config import plain
+from joyvasa.config import config_to_dict
 from joyvasa.errors import EnvironmentFault
 from joyvasa.training.checkpoint import Checkpoints
-from joyvasa.training.config import TrainingConfig
 from joyvasa.training.log import TrainingLog, read_log
 from manifests.errors import ManifestError
 from manifests.run.lock import LeaseLock
 from manifests.storage import open_storage
 from pipelines.cli.main import app
 from pipelines.training import ray as training_ray
-from pipelines.training.ray import _with_gpus
+from pipelines.training.ray import _use_gpus
 from tests.joyvasa.training.small import small_config, small_dataset
 from tests.media import EXAMPLES
 
@@ -40,7 +38,7 @@ def dataset(tmp_path_factory):
 def options(tmp_path_factory):
     file = tmp_path_factory.mktemp("options") / "train.yaml"
     file.write_text(
-        yaml.safe_dump(json.loads(json.dumps(plain(small_config(steps=4, checkpoints={"every_steps": 2})))))
+        yaml.safe_dump(json.loads(json.dumps(config_to_dict(small_config(steps=4, checkpoints={"every_steps": 2})))))
     )
     return ["--config", str(file)]
 
@@ -54,7 +52,7 @@ def _one_thread():
 
 
 def joyvasa(*arguments):
-    """A command in this process."""
+    """Run a command in this process."""
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -71,29 +69,29 @@ def test_from_a_data_set_to_a_video(dataset, options, tmp_path):
     assert "% of it compute" in trained.stdout
     assert (run / "train.yaml").is_file()
 
-    again = joyvasa("train", dataset, "--out", run, *options)
-    assert str(again.exception).startswith("run_exists: ")
+    repeated = joyvasa("train", dataset, "--out", run, *options)
+    assert str(repeated.exception).startswith("run_exists: ")
     resumed = joyvasa("resume", run)
     assert (resumed.exit_code, "step 4" in resumed.stdout) == (0, True), resumed.output
 
-    told = json.loads(joyvasa("status", run, "--json").stdout)
-    assert (told["steps"], told["done"]) == (4, 4)
-    assert told["loss"] == pytest.approx(losses(run)[-1][1])
+    status = json.loads(joyvasa("status", run, "--json").stdout)
+    assert (status["steps"], status["done"]) == (4, 4)
+    assert status["loss"] == pytest.approx(losses(run)[-1][1])
     assert "best step" in joyvasa("status", run).stdout
 
-    made = joyvasa("bundle", run, "--out", bundle, "--base", "random", "--published", tmp_path / "iter.pt")
-    assert made.exit_code == 0, made.output
+    exported = joyvasa("bundle", run, "--out", bundle, "--base", "random", "--published", tmp_path / "iter.pt")
+    assert exported.exit_code == 0, exported.output
     assert (tmp_path / "iter.pt").is_file()
     animated = joyvasa("animate", EXAMPLES / "portrait.jpg", EXAMPLES / "speech.flac", "-o", video, "--models", bundle)
     assert animated.exit_code == 0, animated.output
     assert video.stat().st_size > 10_000
 
 
-def test_a_run_that_is_asked_to_stop_keeps_what_it_has(dataset, options, tmp_path, monkeypatch):
-    save = TrainingLog.add
+def test_a_stopped_run_saves_a_checkpoint(dataset, options, tmp_path, monkeypatch):
+    add = TrainingLog.add
 
     def interrupted(self, step, values):
-        save(self, step, values)
+        add(self, step, values)
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(TrainingLog, "add", interrupted)
@@ -106,44 +104,44 @@ def test_a_run_that_is_asked_to_stop_keeps_what_it_has(dataset, options, tmp_pat
     assert (resumed.exit_code, "step 4 of 4" in resumed.stdout) == (0, True), resumed.output
 
 
-def test_a_dry_run_tells_the_hours_and_writes_nothing(dataset, options):
-    told = joyvasa("train", dataset, "--dry-run", *options)
-    assert told.exit_code == 0, told.output
-    assert "4 steps take 0.0 hours" in told.stdout
+def test_a_dry_run_estimates_the_hours_and_writes_nothing(dataset, options):
+    result = joyvasa("train", dataset, "--dry-run", *options)
+    assert result.exit_code == 0, result.output
+    assert "4 steps take 0.0 hours" in result.stdout
 
 
-def test_what_is_no_data_set_is_told_in_one_sentence(options, tmp_path):
-    told = joyvasa("train", tmp_path / "nothing", "--out", tmp_path / "run", *options)
-    assert str(told.exception).startswith("dataset_missing: ")
+def test_a_missing_data_set_is_an_error_of_one_sentence(options, tmp_path):
+    result = joyvasa("train", tmp_path / "nothing", "--out", tmp_path / "run", *options)
+    assert str(result.exception).startswith("dataset_missing: ")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_could_not_begin_leaves_no_run_behind(dataset, options, tmp_path):
+def test_a_run_that_cannot_start_leaves_no_run_file(dataset, options, tmp_path):
     run = tmp_path / "run"
-    told = joyvasa("train", dataset, "--out", run, "--device", "cuda:99", *options)
-    assert str(told.exception).startswith("device_unavailable: ")
+    result = joyvasa("train", dataset, "--out", run, "--device", "cuda:99", *options)
+    assert str(result.exception).startswith("device_unavailable: ")
     assert not (run / "train.yaml").exists()
 
 
 @pytest.mark.parametrize("option", [["--json"], ["--retry", "failed"]])
-def test_options_of_other_runs_are_refused_when_a_training_run_is_resumed(tmp_path, option):
+def test_options_of_other_runs_are_refused_for_a_training_run(tmp_path, option):
     (tmp_path / "train.yaml").touch()
-    told = joyvasa("resume", tmp_path, *option)
-    assert told.exit_code == 2
-    sentence = " ".join(told.stderr.replace("│", " ").split())  # without the frame around it
+    result = joyvasa("resume", tmp_path, *option)
+    assert result.exit_code == 2
+    sentence = " ".join(result.stderr.replace("│", " ").split())  # without its frame
     assert f"{option[0]}:" in sentence
     assert "is a training run" in sentence
 
 
-def test_workers_without_gpus_of_their_own_are_refused_where_gpus_were_asked_for():
-    assert [_with_gpus(device, 2, 2) for device in ("auto", "cuda", "cpu")] == [True, True, False]
-    assert not _with_gpus("auto", 2, 1)
+def test_more_workers_than_gpus_are_refused_if_gpus_are_requested():
+    assert [_use_gpus(device, 2, 2) for device in ("auto", "cuda", "cpu")] == [True, True, False]
+    assert not _use_gpus("auto", 2, 1)
     with pytest.raises(EnvironmentFault, match=r"device_unavailable: cuda: the cluster has 1 GPUs.*2 workers"):
-        _with_gpus("cuda", 2, 1)
+        _use_gpus("cuda", 2, 1)
 
 
-def test_a_lock_is_renewed_after_a_storage_failed_and_told_when_it_was_lost(monkeypatch):
-    monkeypatch.setattr(training_ray, "WAIT_S", 0.001)
+def test_a_lock_is_renewed_after_storage_errors_until_it_is_lost(monkeypatch):
+    monkeypatch.setattr(training_ray, "RENEW_S", 0.001)
     errors = [OSError("away"), ManifestError("output_unwritable", "away"), ManifestError("run_locked", "taken")]
     calls, lost = iter(errors), threading.Event()
 
@@ -153,25 +151,25 @@ def test_a_lock_is_renewed_after_a_storage_failed_and_told_when_it_was_lost(monk
             lost.set()
         raise error
 
-    with pytest.raises(ManifestError, match="run_locked"), training_ray._regularly(renew):
+    with pytest.raises(ManifestError, match="run_locked"), training_ray._renew_regularly(renew):
         assert lost.wait(30)
 
 
-def test_workers_write_nothing_more_once_another_process_has_the_lock(monkeypatch):
-    monkeypatch.setattr(training_ray, "LOOK_S", 0.0)
-    storage, told = open_storage("memory://lost-lock"), []
+def test_a_worker_stops_before_it_writes_without_the_lock(monkeypatch):
+    monkeypatch.setattr(training_ray, "CHECK_S", 0.0)
+    storage, steps = open_storage("memory://lost-lock"), []
     with LeaseLock(storage) as lock:
-        tell = training_ray._while_held(storage, lock.token, lambda step, values: told.append(step))
-        tell(1, {})
+        on_step = training_ray._with_lock_check(lambda step, values: steps.append(step), storage, lock.token)
+        on_step(1, {})
         storage.write(".lock", b'{"token": "of another", "host": "elsewhere", "pid": 7}')
         with pytest.raises(ManifestError, match=r"run_locked.*process 7 on elsewhere"):
-            tell(2, {})
-    assert told == [1]
+            on_step(2, {})
+    assert steps == [1]
     storage.remove(".lock")
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_losses_of_one(dataset, options, tmp_path):
+def test_two_workers_have_the_losses_of_one(dataset, options, tmp_path):
     pytest.importorskip("ray.train.torch", reason="the packages of Ray Train are not installed")
     for workers in (1, 2):
         command = ["train", dataset, "--out", tmp_path / str(workers), "--workers", workers, "--steps", 20, *options]
@@ -191,15 +189,6 @@ def test_two_workers_give_the_losses_of_one(dataset, options, tmp_path):
     for (_, loss, norm), (_, other_loss, other_norm) in zip(one, two, strict=True):
         assert other_loss == pytest.approx(loss, rel=1e-4)
         assert other_norm == pytest.approx(norm, rel=1e-4)
-    assert Checkpoints(open_storage(tmp_path / "2")).progress(20).validation_loss == pytest.approx(
-        Checkpoints(open_storage(tmp_path / "1")).progress(20).validation_loss, rel=1e-4
+    assert Checkpoints(open_storage(tmp_path / "2")).read_progress(20).validation_loss == pytest.approx(
+        Checkpoints(open_storage(tmp_path / "1")).read_progress(20).validation_loss, rel=1e-4
     )
-
-
-def test_every_option_of_training_is_explained():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Train")[1].split("\n## ")[0]
-    config = TrainingConfig()
-    parts = ("samples", "loss", "optimizer", "checkpoints")
-    names = [field.name for field in fields(config) if field.name not in (*parts, "network")]
-    names += [f"{part}.{field.name}" for part in parts for field in fields(getattr(config, part))]
-    assert [name for name in names if f"`{name}`" not in readme] == []
