@@ -33,8 +33,8 @@ class EngineConfig:
         for name in ("start_limit_s", "io_retries", "io_backoff_s", "io_backoff_max_s", "verdict_s"):
             self._require_at_least(0, name)
         if self.solo_failures > self.solo_failures_max:
-            found = f"solo_failures is {self.solo_failures}; expected 1 to solo_failures_max"
-            raise ConfigError("engine_option", f"{found} ({self.solo_failures_max})")
+            problem = f"solo_failures is {self.solo_failures}; expected 1 to solo_failures_max"
+            raise ConfigError("engine_option", f"{problem} ({self.solo_failures_max})")
 
     def _require_at_least(self, least: int, name: str) -> None:
         value = getattr(self, name)

@@ -81,8 +81,8 @@ class StageSpec:
         return (*self.inputs, *self.after)
 
     def _error(self, field: str, expected: str) -> ConfigError:
-        found = getattr(self, field)
-        return ConfigError("stage_option", f"stage {self.name}: {field} is {found}; expected {expected}")
+        value = getattr(self, field)
+        return ConfigError("stage_option", f"stage {self.name}: {field} is {value}; expected {expected}")
 
 
 def _is_exact_share(num_gpus: float) -> bool:

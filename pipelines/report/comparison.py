@@ -1,4 +1,4 @@
-"""Runs side by side, record by record where ids match, and beside the tables of the JoyVASA paper."""
+"""Comparison with other runs, paired by record id, and with the tables of the JoyVASA paper."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import pyarrow.compute
 import yaml
 
 from joyvasa.metrics.base import MetricColumn
-from pipelines.report.metrics import known_columns
+from pipelines.report.metrics import all_metric_columns
 from pipelines.report.rows import RunRows
 from pipelines.report.statistics import Bootstrap, Summary
 
-pc: Any = pyarrow.compute  # makes its functions when it is imported, which type checkers do not see
+pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedMetric:
     """One metric of two runs.
 
     Args:
-        column: what it is.
-        theirs: over all videos of the other run.
-        difference: ours less theirs, over the records that have a number in both.
-        ours_better: of these records, the part in which ours is better; None where neither direction is.
+        column: column of the metric.
+        theirs: summary over all videos of the other run.
+        difference: summary of this run minus the other one, over the records that have a number in both.
+        ours_better: fraction of these records for which this run is better; None if neither direction is better.
     """
 
     column: MetricColumn
@@ -37,7 +37,7 @@ class Paired:
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` if the interval of the difference leaves no doubt of its sign, `no clear difference`."""
+        """`better` or `worse` if the interval of the difference excludes zero, otherwise `no clear difference`."""
         low, high = self.difference.low, self.difference.high
         if low is None or high is None or self.column.better is None:
             return ""
@@ -48,45 +48,46 @@ class Paired:
 
 @dataclass(frozen=True)
 class Comparison:
-    """This run and another one.
+    """The comparison of a run with another one.
 
     Args:
-        name: of the other one.
-        shared: record ids that both have.
-        pairs: of the metrics that either has numbers of.
+        name: name of the other run.
+        shared: number of record ids that are in both runs.
+        pairs: metrics that have numbers in at least one of the runs.
     """
 
     name: str
     shared: int
-    pairs: list[Paired]
+    pairs: list[PairedMetric]
 
 
-def compare(ours: RunRows, theirs: RunRows, name: str, bootstrap: Bootstrap) -> Comparison:
-    """All metrics of two runs.
+def compare_runs(ours: RunRows, theirs: RunRows, name: str, bootstrap: Bootstrap) -> Comparison:
+    """Compare all metrics of two runs.
 
     Args:
         ours: rows of this run.
-        theirs: rows of the other one.
-        name: of the other one.
-        bootstrap: for intervals.
+        theirs: rows of the other run.
+        name: name of the other run.
+        bootstrap: bootstrap for the intervals.
     """
-    same = pc.index_in(ours.record_ids(), value_set=theirs.record_ids())  # place in their run, null where it has none
-    left, right = np.flatnonzero(same.is_valid()), same.drop_null().to_numpy()
-    known = known_columns()
+    # Index of each record in the other run, null if it is not there.
+    matches = pc.index_in(ours.read_record_ids(), value_set=theirs.read_record_ids())
+    left, right = np.flatnonzero(matches.is_valid()), matches.drop_null().to_numpy()
+    known = all_metric_columns()
     pairs = []
     for metric in dict.fromkeys([*known, *ours.metrics, *theirs.metrics]):
         column = known.get(metric) or MetricColumn(metric, metric, "not a metric of this version of the program")
-        a, b = ours.metric(metric), theirs.metric(metric)
+        a, b = ours.read_metric(metric), theirs.read_metric(metric)
         if not (np.isfinite(a).any() or np.isfinite(b).any()):
             continue
         difference = a[left] - b[right]
         difference = difference[np.isfinite(difference)]
         wins = difference > 0 if column.better == "higher" else difference < 0
         pairs.append(
-            Paired(
+            PairedMetric(
                 column,
-                bootstrap.summary(b),
-                bootstrap.summary(difference),
+                bootstrap.summarize(b),
+                bootstrap.summarize(difference),
                 float(wins.mean()) if column.better and len(difference) else None,
             )
         )
@@ -95,14 +96,15 @@ def compare(ours: RunRows, theirs: RunRows, name: str, bootstrap: Bootstrap) -> 
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A table of a paper with our rows above its own.
+    """A table of a paper, extended with rows for runs.
 
     Args:
-        title: of the table.
-        note: what is known of its protocol.
-        columns: `title`, `unit`, `better`, `column` (ours), `scale` (from ours to theirs) and `note` of each.
-        ours: by run the numbers in the table's units, None where there is none.
-        rows: as published: `name` and `values`.
+        title: title of the table.
+        note: remark about its protocol.
+        columns: dictionaries with `title`, `unit`, `better`, `column` (name of our metric), `scale` (factor from our
+            unit to the published one) and `note`.
+        ours: by run, the values in the units of the table; None for missing values.
+        rows: published rows with `name` and `values`.
     """
 
     title: str
@@ -112,21 +114,21 @@ class PublishedTable:
     rows: list[dict[str, Any]]
 
 
-def published_tables(runs: Mapping[str, Mapping[str, float]]) -> list[PublishedTable]:
-    """The tables of the JoyVASA paper.
+def load_published_tables(runs: Mapping[str, Mapping[str, float]]) -> list[PublishedTable]:
+    """Load the tables of the JoyVASA paper and add rows for runs.
 
     Args:
-        runs: by name, the means of each run's metrics by column.
+        runs: by name of the run, the means of its metrics by column.
     """
     data = yaml.safe_load(resources.files("pipelines.report").joinpath("published.yaml").read_text(encoding="utf-8"))
     tables = []
     for table in data["tables"]:
         columns = [{"note": "", **data["columns"][name]} for name in table["columns"]]
-        ours = {name: _in_units_of(columns, means) for name, means in runs.items()}
+        ours = {name: _scale_means(columns, means) for name, means in runs.items()}
         rows = [{"name": name, "values": values} for name, values in table["rows"].items()]
         tables.append(PublishedTable(table["title"], data["note"], columns, ours, rows))
     return tables
 
 
-def _in_units_of(columns: Sequence[Mapping[str, Any]], means: Mapping[str, float]) -> list[float | None]:
-    return [means[one["column"]] * one["scale"] if one["column"] in means else None for one in columns]
+def _scale_means(columns: Sequence[Mapping[str, Any]], means: Mapping[str, float]) -> list[float | None]:
+    return [means[column["column"]] * column["scale"] if column["column"] in means else None for column in columns]

@@ -1,4 +1,4 @@
-"""A few frames of a video in a row, as a small picture."""
+"""Contact sheets: a few frames of a video in a row, as one small picture."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import numpy as np
 
 from joyvasa.errors import InputError
 from joyvasa.media.video_reader import probe_video, stream_video
-from pipelines.report.rows import Progress, silent
+from pipelines.report.rows import ProgressCallback, ignore_progress
 from stages.media import local_file
 
-MAX_ASPECT = 2.0  # width over height of a frame; wider ones are squeezed
-MAX_THREADS = 8  # each has a decoder
-FALLBACK_S = 4.0  # length to spread frames over where the rows do not say it
+MAX_ASPECT = 2.0  # maximum width over height of a frame; wider frames are squeezed
+MAX_THREADS = 8  # each thread runs a decoder
+FALLBACK_S = 4.0  # assumed length of a video whose row states none
 
 
 @dataclass(frozen=True)
 class SheetConfig:
-    """How contact sheets look.
+    """The layout of contact sheets.
 
     Args:
-        frames: of a sheet.
-        height: of a frame, pixels.
-        quality: of the JPEG file.
-        max_s: of a video that frames are spread over, so that a long one takes no longer.
-        total_s: of all videos together; where they are many, less than `max_s` is seen of each.
+        frames: number of frames per sheet.
+        height: height of a frame in pixels.
+        quality: JPEG quality.
+        max_s: maximum seconds decoded per video, over which the frames are spread.
+        total_s: maximum seconds decoded of all videos together; with many videos each gets less than `max_s`.
     """
 
     frames: int = 5
@@ -41,52 +41,55 @@ class SheetConfig:
 
 
 @dataclass(frozen=True)
-class Source:
+class VideoSource:
     """A video to show.
 
     Args:
         location: absolute local path or URI.
-        duration_s: as far as known.
+        duration_s: duration; None if unknown.
     """
 
     location: str
     duration_s: float | None
 
 
-def contact_sheets(
-    sources: Mapping[int, Source], config: SheetConfig | None = None, *, on_progress: Progress = silent
+def make_contact_sheets(
+    sources: Mapping[int, VideoSource],
+    config: SheetConfig | None = None,
+    *,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> dict[int, bytes]:
-    """JPEG files by the keys of the videos, in their order; those that cannot be read are left out.
+    """Make contact sheets as JPEG files by the keys of the videos; unreadable videos are skipped.
 
     Args:
-        sources: the videos.
-        config: how sheets look.
-        on_progress: hears how far it is.
+        sources: videos.
+        config: layout of the sheets.
+        on_progress: callback for progress.
     """
     config = config or SheetConfig()
     max_s = min(config.max_s, config.total_s / max(1, len(sources)))
     sheets: dict[int, bytes] = {}
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:
-        jobs = {key: pool.submit(contact_sheet, source, config, max_s=max_s) for key, source in sources.items()}
+        jobs = {key: pool.submit(make_contact_sheet, source, config, max_s=max_s) for key, source in sources.items()}
         for number, (key, job) in enumerate(jobs.items()):
-            # A video that was removed or damaged since has no sheet, and the page says so.
+            # A video that was removed or damaged meanwhile has no sheet; the page states that.
             with contextlib.suppress(InputError, OSError):
                 sheets[key] = job.result()
             on_progress("contact sheets", number + 1, len(jobs))
     return sheets
 
 
-def contact_sheet(source: Source, config: SheetConfig, *, max_s: float) -> bytes:
-    """Frames of a video beside each other, a JPEG file.
+def make_contact_sheet(source: VideoSource, config: SheetConfig, *, max_s: float) -> bytes:
+    """Make the contact sheet of a video as a JPEG file.
 
     Args:
-        source: the video.
-        config: how sheets look.
-        max_s: of the video, from its beginning.
+        source: video.
+        config: layout of the sheet.
+        max_s: maximum seconds decoded, from the start of the video.
 
     Raises:
         InputError: the video is missing or cannot be read.
-        OSError: it could not be fetched.
+        OSError: the video cannot be fetched.
     """
     from PIL import Image
 
@@ -103,6 +106,7 @@ def contact_sheet(source: Source, config: SheetConfig, *, max_s: float) -> bytes
             info=info,
         )
         frames = [batch[0] for batch, _ in zip(stream, range(config.frames), strict=False)]
+
     sink = io.BytesIO()
     Image.fromarray(np.concatenate(frames, axis=1)).save(sink, "JPEG", quality=config.quality, optimize=True)
     return sink.getvalue()

@@ -1,4 +1,4 @@
-"""Records without a video, by reason, with what to do about each."""
+"""Failures and warnings grouped by reason, with advice."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-MAX_CODES = 40  # groups of failures or warnings that are told apart
-EXAMPLES = 5  # of each group
-OTHER = "other"  # code of the group of all that are not told apart
+MAX_CODES = 40  # maximum number of groups
+EXAMPLES = 5  # number of examples per group
+OTHER = "other"  # code of the group of all remaining failures
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class FailureGroup:
 
 @dataclass(frozen=True)
 class FailureFigure:
-    """Records that ended for one reason.
+    """A group of failures with advice.
 
     Args:
-        group: what they have in common, how many they are, and examples.
-        advice: what to do.
-        command: that runs them again, when what was wrong is repaired.
+        group: group of failures.
+        advice: advice for the user.
+        command: command that runs the records again after the cause is fixed.
     """
 
     group: FailureGroup
@@ -51,23 +51,24 @@ class FailureFigure:
     command: str
 
 
-def failure_groups(
+def group_failures(
     codes: pa.Table, text: str, read_rows: Callable[[Sequence[int]], Sequence[Mapping[str, Any]]]
 ) -> list[FailureGroup]:
     """Group records by status, stage and code, the largest group first.
 
     Args:
-        codes: the records, columns `status`, `stage`, `code` and `place` (of the row in the run).
-        text: outcome column with the sentence for people.
-        read_rows: returns the outcome rows of ascending places.
+        codes: records with the columns `status`, `stage`, `code` and `place` (index of the row in the run).
+        text: outcome column with the error or warning sentence.
+        read_rows: function that returns the outcome rows at ascending places.
     """
-    found = codes.group_by(["status", "stage", "code"]).aggregate([("place", "distinct")])
-    places = [np.sort(group.values.to_numpy()) for group in found.column("place_distinct")]
-    keys = found.select(["status", "stage", "code"]).to_pylist()
+    grouped = codes.group_by(["status", "stage", "code"]).aggregate([("place", "distinct")])
+    places = [np.sort(group.values.to_numpy()) for group in grouped.column("place_distinct")]
+    keys = grouped.select(["status", "stage", "code"]).to_pylist()
     groups = sorted(zip(keys, places, strict=True), key=lambda group: (-len(group[1]), group[1][0]))
     if len(groups) > MAX_CODES:
         rest = np.concatenate([places for _, places in groups[MAX_CODES:]])
         groups = [*groups[:MAX_CODES], ({"status": "", "stage": "", "code": OTHER}, np.unique(rest))]
+
     shown = sorted({int(place) for _, places in groups for place in places[:EXAMPLES]})
     rows = dict(zip(shown, read_rows(shown) if shown else (), strict=True))
     return [
@@ -85,25 +86,25 @@ def failure_groups(
     ]
 
 
-def failure_figures(groups: Iterable[FailureGroup], run: str) -> list[FailureFigure]:
+def explain_failures(groups: Iterable[FailureGroup], run: str) -> list[FailureFigure]:
     """Add advice to groups of failures.
 
     Args:
         groups: groups of failures.
-        run: the run folder, for commands.
+        run: run folder, for the commands.
     """
     text = resources.files("pipelines.report").joinpath("advice.yaml").read_text(encoding="utf-8")
-    known: Mapping[str, Mapping[str, str]] = yaml.safe_load(text)
+    advice: Mapping[str, Mapping[str, str]] = yaml.safe_load(text)
     return [
-        FailureFigure(group, _advice(known, group), f"joyvasa resume {shlex.quote(run)} --retry {group.status}")
+        FailureFigure(group, _find_advice(advice, group), f"joyvasa resume {shlex.quote(run)} --retry {group.status}")
         for group in groups
     ]
 
 
-def _advice(known: Mapping[str, Mapping[str, Any]], group: FailureGroup) -> str:
-    if group.code in known["codes"]:
-        return known["codes"][group.code]
-    for prefix, advice in known["prefixes"].items():
+def _find_advice(advice: Mapping[str, Mapping[str, str]], group: FailureGroup) -> str:
+    if group.code in advice["codes"]:
+        return advice["codes"][group.code]
+    for prefix, text in advice["prefixes"].items():
         if group.code.startswith(prefix):
-            return advice
-    return known["statuses"].get(group.status, known["statuses"]["failed"])
+            return text
+    return advice["statuses"].get(group.status, advice["statuses"]["failed"])

@@ -1,4 +1,4 @@
-"""Every figure of the page as rows of one table: `metrics.csv` and `metrics.parquet`."""
+"""All figures of a report as one table, written to `metrics.csv` and `metrics.parquet`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from joyvasa.metrics.base import MetricColumn
 from pipelines.report.model import Report
 from pipelines.report.statistics import Summary
 
@@ -37,62 +38,66 @@ SCHEMA = pa.schema(
 )
 
 
-def figure_table(report: Report) -> pa.Table:
-    """The figures of a report.
+def build_figure_table(report: Report) -> pa.Table:
+    """Build the table of all figures of a report.
 
-    `section` says what a row is, `value` is its number or mean, `low` to `high` its 95 % interval, `n` the records
-    behind it, `of` those that could have been:
+    `value` is the number or mean of a row, `low` to `high` its 95 % interval, `n` the number of records with a value,
+    `of` the number of records considered. `section` is the kind of the row:
 
-    - run, stage: the headline; `group_value` is the stage.
-    - metric: over all videos. group: those with `group_value` in `group_column`. missing: videos without a number, for
-      the reason `group_value`. extreme: the videos of the lists; `group_column` says which end, `group_value` the id.
-    - failure, warning: records by code, `name`.
-    - set: of a whole run; `note` has the choices behind it.
-    - compared: the same metric of another run; difference: this run less the run `against`, over common record ids.
-    - published: of the paper, table `group_value`, in its units.
+    - run, stage: figures of the headline; `group_value` is the stage.
+    - metric: summary over all videos; group: summary over the videos with `group_value` in `group_column`; missing:
+      videos without a number, for the reason `group_value`; extreme: a video of the lists, with the end of the list in
+      `group_column` and the record id in `group_value`.
+    - failure, warning: number of records by code, which is the `name`.
+    - set: metric of the whole run; `note` states its settings.
+    - compared: the same metric of another run; difference: this run minus the run `against`, over common record ids.
+    - published: values of the paper, from its table `group_value` and in its units.
     """
     rows = [{"run": report.name, **row} for row in _rows(report)]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def csv_bytes(table: pa.Table) -> bytes:
-    """A table as a CSV file."""
+def table_to_csv(table: pa.Table) -> bytes:
+    """Convert a table to CSV."""
     sink = io.BytesIO()
     pa_csv.write_csv(table, sink)
     return sink.getvalue()
 
 
 def _rows(report: Report) -> Iterator[dict[str, Any]]:
-    yield from _headline(report)
-    for one in report.metrics:
-        named = {"name": one.column.name, "title": one.column.title, "unit": one.column.unit}
-        named["better"] = one.column.better or ""
-        yield {"section": "metric", **named, **_numbers(one.summary), "of": one.videos}
-        for column, groups in one.groups.items():
+    yield from _headline_rows(report)
+
+    for figures in report.metrics:
+        metric = _metric_fields(figures.column)
+        yield {"section": "metric", **metric, **_summary_fields(figures.summary), "of": figures.videos}
+        for column, groups in figures.groups.items():
             for group in groups:
-                place = {"group_column": column, "group_value": group.value}
-                yield {"section": "group", **named, **place, **_numbers(group.summary)}
-        for reason in one.reasons:
-            place = {"group_column": "reason", "group_value": reason.code, "note": reason.sentence}
-            yield {"section": "missing", **named, **place, "n": reason.count, "of": one.videos}
-        for end, extremes in (("worst", one.worst), ("best", one.best)):
-            for at, value in extremes:
-                place = {"group_column": end, "group_value": report.views[at].record_id}
-                yield {"section": "extreme", **named, **place, "value": value}
-    for section, groups in (("failure", [one.group for one in report.failures]), ("warning", report.warnings)):
+                fields = {"group_column": column, "group_value": group.value}
+                yield {"section": "group", **metric, **fields, **_summary_fields(group.summary)}
+        for reason in figures.reasons:
+            fields = {"group_column": "reason", "group_value": reason.code, "note": reason.sentence}
+            yield {"section": "missing", **metric, **fields, "n": reason.count, "of": figures.videos}
+        for end, extremes in (("worst", figures.worst), ("best", figures.best)):
+            for place, value in extremes:
+                fields = {"group_column": end, "group_value": report.views[place].record_id}
+                yield {"section": "extreme", **metric, **fields, "value": value}
+
+    for section, groups in (("failure", [figure.group for figure in report.failures]), ("warning", report.warnings)):
         for group in groups:
-            place = {"group_column": "stage", "group_value": group.stage, "note": group.status}
-            yield {"section": section, "name": group.code, "n": group.count, "value": float(group.count), **place}
-    for one in report.sets:
-        note = one.reason or ", ".join(f"{name}: {value}" for name, value in one.choices.items())
-        title = {"name": one.name, "title": one.title, "against": one.against}
-        yield {"section": "set", **title, "value": one.value, "note": note}
-    yield from _compared(report)
+            fields = {"group_column": "stage", "group_value": group.stage, "note": group.status}
+            yield {"section": section, "name": group.code, "n": group.count, "value": float(group.count), **fields}
+
+    for figure in report.sets:
+        note = figure.reason or ", ".join(f"{name}: {value}" for name, value in figure.choices.items())
+        fields = {"name": figure.name, "title": figure.title, "against": figure.against}
+        yield {"section": "set", **fields, "value": figure.value, "note": note}
+
+    yield from _comparison_rows(report)
 
 
-def _headline(report: Report) -> Iterator[dict[str, Any]]:
+def _headline_rows(report: Report) -> Iterator[dict[str, Any]]:
     head = report.headline
-    amounts = {
+    values = {
         "records": head.records,
         **{name: head.statuses.get(name, 0) for name in ("ok", "failed", "quarantined")},
         "pending": head.pending,
@@ -111,35 +116,38 @@ def _headline(report: Report) -> Iterator[dict[str, Any]]:
         "retries": head.retries,
         "workers_lost": head.worker_crashes,
     }
-    for name, value in amounts.items():
+    for name, value in values.items():
         yield {"section": "run", "name": name, "value": None if value is None else float(value)}
     for stage in head.stages:
         share = stage.busy_s / head.busy_s if head.busy_s else None
-        measured = {"busy_s": stage.busy_s, "share": share, "batch_fill": stage.batch_fill, "lost_s": stage.lost_s}
-        measured |= {"gpu_s": stage.gpu_s, "records": stage.records, "shared": stage.shared}
-        measured |= {"retries": stage.retries, "workers_lost": stage.worker_crashes}
-        for name, value in measured.items():
+        values = {"busy_s": stage.busy_s, "share": share, "batch_fill": stage.batch_fill, "lost_s": stage.lost_s}
+        values |= {"gpu_s": stage.gpu_s, "records": stage.records, "shared": stage.shared}
+        values |= {"retries": stage.retries, "workers_lost": stage.worker_crashes}
+        for name, value in values.items():
             number = None if value is None else float(value)
-            place = {"group_column": "stage", "group_value": stage.name}
-            yield {"section": "stage", "name": name, **place, "value": number}
+            fields = {"group_column": "stage", "group_value": stage.name}
+            yield {"section": "stage", "name": name, **fields, "value": number}
 
 
-def _compared(report: Report) -> Iterator[dict[str, Any]]:
+def _comparison_rows(report: Report) -> Iterator[dict[str, Any]]:
     for comparison in report.comparisons:
         for pair in comparison.pairs:
-            named = {"name": pair.column.name, "title": pair.column.title, "unit": pair.column.unit}
-            named["better"] = pair.column.better or ""
-            yield {"section": "compared", **named, "run": comparison.name, **_numbers(pair.theirs)}
-            found = {**_numbers(pair.difference), "against": comparison.name, "note": pair.verdict}
-            yield {"section": "difference", **named, **found, "of": comparison.shared}
+            metric = _metric_fields(pair.column)
+            yield {"section": "compared", **metric, "run": comparison.name, **_summary_fields(pair.theirs)}
+            fields = {**_summary_fields(pair.difference), "against": comparison.name, "note": pair.verdict}
+            yield {"section": "difference", **metric, **fields, "of": comparison.shared}
     for table in report.published:
         for row in table.rows:
             for column, value in zip(table.columns, row["values"], strict=True):
-                named = {"name": column["column"], "title": column["title"], "unit": column["unit"]}
-                place = {"group_column": "table", "group_value": table.title, "note": table.note}
-                yield {"section": "published", **named, "run": row["name"], **place, "value": value}
+                metric = {"name": column["column"], "title": column["title"], "unit": column["unit"]}
+                fields = {"group_column": "table", "group_value": table.title, "note": table.note}
+                yield {"section": "published", **metric, "run": row["name"], **fields, "value": value}
 
 
-def _numbers(summary: Summary) -> dict[str, Any]:
+def _metric_fields(column: MetricColumn) -> dict[str, Any]:
+    return {"name": column.name, "title": column.title, "unit": column.unit, "better": column.better or ""}
+
+
+def _summary_fields(summary: Summary) -> dict[str, Any]:
     names = ("low", "high", "median", "deviation", "minimum", "maximum", "n")
     return {"value": summary.mean, **{name: getattr(summary, name) for name in names}}

@@ -1,4 +1,4 @@
-"""What a run did: records, hours of video, rates, where the time went."""
+"""The headline of a report: records, hours of video, rates, computing time by stage."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 from pipelines.engine.events import EventKind
 from pipelines.report.rows import RunRows
 
-FRAME_STAGES = ("render", "animal_render")  # that make frames; a run that makes none has them measured
-MEASURING_STAGE = "score"
+FRAME_STAGES = ("render", "animal_render")  # stages that generate frames
+SCORE_STAGE = "score"  # the stage that counts frames in runs that generate none
 
 
 @dataclass
 class StageFigures:
-    """One stage over all parts of a run; seconds are summed over its workers.
+    """Figures of one stage over all parts of a run; seconds are summed over its workers.
 
     Args:
-        name: of the stage.
-        busy_s: computing.
-        lost_s: computing for nothing: batches that raised or died with their worker.
-        gpu_s: of `busy_s` and `lost_s`, weighted with the share of a GPU that a worker holds.
-        records, shared: results computed, and those taken from another record.
-        batches, filled, room: batches, records in them, records that would have fitted.
-        retries, worker_crashes: records sent again, workers lost.
-        frames: made or measured.
+        name: name of the stage.
+        busy_s: computing time.
+        lost_s: computing time without a result: batches that raised or were lost with their worker.
+        gpu_s: sum of `busy_s` and `lost_s`, weighted with the GPU share of a worker.
+        records, shared: number of computed results, and of results shared with another record.
+        batches, filled, room: number of batches, of records in them, and of records that would have fitted.
+        retries, worker_crashes: number of records that were run again, and of lost workers.
+        frames: number of frames generated or scored.
     """
 
     name: str
@@ -43,27 +43,27 @@ class StageFigures:
 
     @property
     def batch_fill(self) -> float | None:
-        """How full batches were, 0 to 1."""
+        """Mean fill of the batches, 0 to 1."""
         return self.filled / self.room if self.room else None
 
 
 @dataclass(frozen=True)
 class Headline:
-    """A run in a dozen figures.
+    """The key figures of a run.
 
     Args:
-        records: of the manifest.
-        pending: of them without an outcome row yet.
-        statuses: of the others.
-        video_s, frames: of finished videos.
-        retried: records that took more than one attempt.
-        parts: times that the run was begun or resumed.
-        torn_parts: of them those that ended without a word; their figures are those of the last note before.
-        elapsed_s: of all parts.
-        gpus: most that were held at a time.
-        gpu_s: GPUs held times elapsed time.
-        frames_made: in these parts, retries of finished records too.
-        stages: in order.
+        records: number of records of the manifest.
+        pending: number of records without an outcome row.
+        statuses: number of the other records by status.
+        video_s, frames: seconds and frames of the finished videos.
+        retried: number of records with more than one attempt.
+        parts: number of times that the run was started or resumed.
+        torn_parts: number of parts that crashed; their figures are those of the last progress event.
+        elapsed_s: elapsed time of all parts.
+        gpus: maximum number of GPUs in use.
+        gpu_s: number of GPUs multiplied by the elapsed time.
+        frames_made: number of frames computed in all parts, including retries of finished records.
+        stages: figures by stage, in order.
     """
 
     records: int
@@ -82,7 +82,7 @@ class Headline:
 
     @property
     def frames_per_gpu_s(self) -> float | None:
-        """Frames per second of each GPU that was held, start-up and waiting included."""
+        """Frames per second and GPU, including start-up and waiting."""
         return self.frames_made / self.gpu_s if self.gpu_s else None
 
     @property
@@ -97,43 +97,44 @@ class Headline:
 
     @property
     def lost_s(self) -> float:
-        """Computing time that gave nothing."""
+        """Computing time without a result."""
         return sum(stage.lost_s for stage in self.stages)
 
     @property
     def retries(self) -> int:
-        """Records sent again."""
+        """Number of records that were run again."""
         return sum(stage.retries for stage in self.stages)
 
     @property
     def worker_crashes(self) -> int:
-        """Workers lost."""
+        """Number of lost workers."""
         return sum(stage.worker_crashes for stage in self.stages)
 
     @property
     def batch_fill(self) -> float | None:
-        """How full batches were, 0 to 1, weighted with the computing time of their stage."""
+        """Mean fill of the batches, 0 to 1, weighted with the computing time of their stage."""
         stages = [stage for stage in self.stages if stage.batch_fill is not None]
         busy = sum(stage.busy_s for stage in stages)
         return sum((stage.batch_fill or 0) * stage.busy_s for stage in stages) / busy if busy else None
 
 
-def headline(rows: RunRows, events: Iterable[Mapping[str, Any]], *, records: int) -> Headline:
-    """Adds up outcome rows and the statistics of all parts of a run.
+def build_headline(rows: RunRows, events: Iterable[Mapping[str, Any]], *, records: int) -> Headline:
+    """Compute the headline from outcome rows and the statistics of all parts of a run.
 
     Args:
-        rows: that were read.
-        events: of `events.jsonl`.
-        records: of the manifest.
+        rows: outcome rows, after `RunRows.read`.
+        events: content of `events.jsonl`.
+        records: number of records of the manifest.
     """
-    parts = _parts(events)
+    parts = _split_parts(events)
     stages: dict[str, StageFigures] = {}
     for part in parts:
         for name, numbers in part.last.get("stages", {}).items():
             _add(stages.setdefault(name, StageFigures(name)), numbers)
-    if not any(stage.busy_s for stage in stages.values()):  # events were removed: the rows know the seconds
+    if not any(stage.busy_s for stage in stages.values()):  # events were removed: use the seconds of the rows
         stages = {name: StageFigures(name, busy_s=seconds) for name, seconds in rows.seconds.items()}
-    makers = [name for name in FRAME_STAGES if name in stages] or [MEASURING_STAGE]
+
+    frame_stages = [name for name in FRAME_STAGES if name in stages] or [SCORE_STAGE]
     return Headline(
         records=records,
         pending=records - rows.n_rows,
@@ -146,14 +147,14 @@ def headline(rows: RunRows, events: Iterable[Mapping[str, Any]], *, records: int
         elapsed_s=sum(part.elapsed_s for part in parts),
         gpus=max((part.gpus for part in parts), default=0.0),
         gpu_s=sum(part.gpus * part.elapsed_s for part in parts),
-        frames_made=sum(stages[name].frames for name in makers if name in stages),
+        frames_made=sum(stages[name].frames for name in frame_stages if name in stages),
         stages=[*stages.values()],
     )
 
 
 @dataclass
 class _Part:
-    last: Mapping[str, Any] = field(default_factory=dict)  # statistics
+    last: Mapping[str, Any] = field(default_factory=dict)  # last statistics
     gpus: float = 0.0
     ended: bool = False
 
@@ -162,8 +163,8 @@ class _Part:
         return float(self.last.get("elapsed_s", 0.0))
 
 
-def _parts(events: Iterable[Mapping[str, Any]]) -> list[_Part]:
-    """From one start of the run to the next."""
+def _split_parts(events: Iterable[Mapping[str, Any]]) -> list[_Part]:
+    """Split the events at each start of the run."""
     parts: list[_Part] = []
     for event in events:
         kind = event.get("event")
@@ -171,13 +172,13 @@ def _parts(events: Iterable[Mapping[str, Any]]) -> list[_Part]:
             parts.append(_Part())
         elif kind in (EventKind.PROGRESS, EventKind.RUN_ENDED) and parts and isinstance(event.get("stages"), dict):
             part = parts[-1]
-            held = sum(stage.get("num_gpus", 0) * stage.get("workers", 0) for stage in event["stages"].values())
-            part.last, part.gpus, part.ended = event, max(part.gpus, held), kind == EventKind.RUN_ENDED
+            gpus = sum(stage.get("num_gpus", 0) * stage.get("workers", 0) for stage in event["stages"].values())
+            part.last, part.gpus, part.ended = event, max(part.gpus, gpus), kind == EventKind.RUN_ENDED
     return parts
 
 
 def _add(stage: StageFigures, numbers: Mapping[str, Any]) -> None:
-    """Adds one part; a note of an older version may lack figures."""
+    """Add one part; events of an older version may lack figures."""
     busy_s, lost_s = numbers.get("busy_s", 0.0), numbers.get("lost_s", 0.0)
     stage.busy_s += busy_s
     stage.lost_s += lost_s

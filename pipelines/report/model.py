@@ -1,4 +1,4 @@
-"""A report: everything that its page and its tables show."""
+"""The content of a report, from which its page and its tables are written."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from pipelines.report.statistics import Summary
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the page shows.
+    """The content of a report.
 
     Args:
-        name: of the run.
-        description: of the run.
-        headline: a dozen figures.
-        metrics: of the videos.
-        plots: of metrics, by column; those without numbers have none.
-        views: the records that are named, by the places of their rows.
-        sheets: frames of their videos, JPEG files, the most important ones first.
-        failures, warnings: by code.
+        name: name of the run.
+        description: content of `run.yaml`.
+        headline: key figures.
+        metrics: figures of the metrics of the videos.
+        plots: distribution plots by column; metrics without numbers have none.
+        views: records that the page names, by the places of their rows.
+        sheets: contact sheets of their videos as JPEG files, by place, the most important first.
+        failures, warnings: groups by code.
         sets: metrics of the run as a whole.
-        comparisons: with other runs.
+        comparisons: comparisons with other runs.
         published: tables of the paper.
-        provenance: where it all comes from.
+        provenance: origin of the videos and numbers.
     """
 
     name: str
@@ -52,13 +52,13 @@ class Report:
 
     @property
     def run_names(self) -> list[str]:
-        """This run and those beside it."""
+        """Names of this run and of the compared runs."""
         return [self.name, *(other.name for other in self.comparisons)]
 
     @property
     def side_by_side(self) -> list[tuple[MetricColumn, list[Summary]]]:
-        """Each metric that a run has numbers of, by run."""
-        known = {pair.column.name: pair.column for other in self.comparisons for pair in other.pairs}
-        ours = {one.column.name: one.summary for one in self.metrics}
+        """Summaries of this run and of the compared runs, by metric."""
+        columns = {pair.column.name: pair.column for other in self.comparisons for pair in other.pairs}
+        ours = {metric.column.name: metric.summary for metric in self.metrics}
         theirs = [{pair.column.name: pair.theirs for pair in other.pairs} for other in self.comparisons]
-        return [(column, [run.get(name, Summary()) for run in (ours, *theirs)]) for name, column in known.items()]
+        return [(column, [run.get(name, Summary()) for run in (ours, *theirs)]) for name, column in columns.items()]

@@ -1,4 +1,4 @@
-"""Single records on the page: their names, their videos, and the frames that are shown of them."""
+"""Records that the page shows: their ids, their videos, and the frames of their contact sheets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from manifests.manifest import is_remote, resolve_location
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.storage import LocalStorage
-from pipelines.report.contact_sheets import Source
+from pipelines.report.contact_sheets import VideoSource
 from pipelines.report.metrics import MetricFigures
 from pipelines.report.rows import RunRows
 
-REPORT = "report"  # folder of the page within the run
+REPORT = "report"  # folder of the page in the run folder
 COLUMNS = ("record_id", "row", "shard", "video", "input_video", "duration_s")
-MAX_SHEETS = 160  # decoded for a page; the most extreme videos of each metric come first
+MAX_SHEETS = 160  # maximum number of contact sheets; the most extreme videos of each metric come first
 LINKED_SCHEMES = ("http", "https")
 
 
@@ -26,52 +26,52 @@ class RecordView:
     """A record that the page shows.
 
     Args:
-        place: of its row in the run.
-        record_id: as in the manifest.
-        row: in the manifest.
-        href: of its video, escaped for a link; empty where a browser could not open it.
-        source: its video; None where it has none.
+        place: index of the row in the run.
+        record_id: id of the record.
+        row: number of the row in the manifest.
+        href: escaped link to the video; empty if a browser cannot open it.
+        source: video; None if there is none.
     """
 
     place: int
     record_id: str
     row: int | None
     href: str
-    source: Source | None
+    source: VideoSource | None
 
 
-def record_views(
+def build_record_views(
     rows: RunRows, folder: RunFolder, description: RunDescription, places: Iterable[int]
 ) -> dict[int, RecordView]:
-    """Records by the places of their rows.
+    """Return the records by the places of their rows.
 
     Args:
-        rows: of the run.
-        folder: of the run.
-        description: of the run, which says where the paths of its rows begin.
-        places: of the rows that are wanted.
+        rows: outcome rows of the run.
+        folder: run folder.
+        description: content of `run.yaml`, with the folder to which paths in rows are relative.
+        places: places of the rows.
     """
     views = {}
-    wanted = sorted(set(places))
-    for place, row in zip(wanted, rows.rows(wanted, COLUMNS), strict=True):
+    ordered = sorted(set(places))
+    for place, row in zip(ordered, rows.read_rows(ordered, COLUMNS), strict=True):
         location, href = "", ""
-        if row.get("video"):  # not what the row says, which may lead anywhere
+        if row.get("video"):  # the path in the row is ignored: it may point anywhere
             path = folder.video_path(row["shard"], row["record_id"])
             location, href = folder.storage.location(path), quote(f"../{path}")
         elif row.get("input_video") and description.kind == "evaluate":
             location = resolve_location(description.manifest.folder, row["input_video"])
-            href = link_to(location, folder)
-        source = Source(location, row.get("duration_s")) if location else None
+            href = link_path(location, folder)
+        source = VideoSource(location, row.get("duration_s")) if location else None
         views[place] = RecordView(place, row["record_id"], row.get("row"), href, source)
     return views
 
 
-def link_to(location: str, folder: RunFolder) -> str:
-    """A link from the page to a file, relative where both lie on this machine; empty where there can be none.
+def link_path(location: str, folder: RunFolder) -> str:
+    """Return a link from the page to a file, relative if both are on this machine; empty if no link is possible.
 
     Args:
         location: absolute local path or URI.
-        folder: of the run.
+        folder: run folder.
     """
     if is_remote(location):
         return quote(location, safe=":/?#[]@!$&()*+,;=%~") if urlsplit(location).scheme in LINKED_SCHEMES else ""
@@ -80,16 +80,16 @@ def link_to(location: str, folder: RunFolder) -> str:
     return quote(os.path.relpath(location, folder.storage.path(REPORT)))
 
 
-def by_importance(figures: Iterable[MetricFigures]) -> list[int]:
-    """Places of the rows at the ends of metrics, each once: the most extreme of each metric, then the next."""
-    ends = [end for one in figures for end in (one.worst, one.best)]
+def rank_by_importance(figures: Iterable[MetricFigures]) -> list[int]:
+    """Return the places of the best and worst rows without duplicates: the most extreme of each metric come first."""
+    ends = [end for metric in figures for end in (metric.worst, metric.best)]
     longest = max(map(len, ends), default=0)
     return list(dict.fromkeys(end[rank][0] for rank in range(longest) for end in ends if rank < len(end)))
 
 
-def sheet_sources(views: Mapping[int, RecordView], order: Iterable[int]) -> dict[int, Source]:
-    """The videos of which the page shows frames."""
-    sources: dict[int, Source] = {}
+def select_sheet_sources(views: Mapping[int, RecordView], order: Iterable[int]) -> dict[int, VideoSource]:
+    """Return the videos of which the page shows contact sheets."""
+    sources: dict[int, VideoSource] = {}
     for place in order:
         source = views[place].source
         if source and len(sources) < MAX_SHEETS:

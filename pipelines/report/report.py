@@ -1,4 +1,4 @@
-"""A run folder becomes a page that a person reads and two tables that a script reads."""
+"""Write the report of a run: a page for people, and two tables with the same figures for scripts."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from manifests.run.folder import RunFolder
 from manifests.run.outcome_table import encode_parquet
 from manifests.scratch import scratch_folder
 from manifests.storage import open_storage
-from pipelines.report.comparison import compare, published_tables
-from pipelines.report.contact_sheets import contact_sheets
-from pipelines.report.failures import failure_figures
-from pipelines.report.figures import csv_bytes, figure_table
-from pipelines.report.headline import headline
-from pipelines.report.metrics import MetricFigures, metric_figures
+from pipelines.report.comparison import compare_runs, load_published_tables
+from pipelines.report.contact_sheets import make_contact_sheets
+from pipelines.report.failures import explain_failures
+from pipelines.report.figures import build_figure_table, table_to_csv
+from pipelines.report.headline import build_headline
+from pipelines.report.metrics import MetricFigures, compute_metric_figures
 from pipelines.report.model import Report
-from pipelines.report.page import page_bytes
-from pipelines.report.plots import RUN_COLOURS, Plot, distribution_plot
-from pipelines.report.provenance import provenance
-from pipelines.report.records import REPORT, by_importance, record_views, sheet_sources
-from pipelines.report.rows import Progress, RunRows, silent
-from pipelines.report.sets import SetFigure, set_figures
-from pipelines.report.statistics import Bootstrap, histogram, histogram_edges
+from pipelines.report.page import render_page
+from pipelines.report.plots import RUN_COLORS, Plot, draw_distribution
+from pipelines.report.provenance import build_provenance
+from pipelines.report.records import REPORT, build_record_views, rank_by_importance, select_sheet_sources
+from pipelines.report.rows import ProgressCallback, RunRows, ignore_progress
+from pipelines.report.sets import SetFigure, compute_set_figures
+from pipelines.report.statistics import Bootstrap, compute_histogram, compute_histogram_edges
 
-MAX_COMPARED = len(RUN_COLOURS) - 1
+MAX_COMPARED = len(RUN_COLORS) - 1
 PAGE, CSV, PARQUET = f"{REPORT}/index.html", f"{REPORT}/metrics.csv", f"{REPORT}/metrics.parquet"
 
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """Where a report lies: absolute local paths or URIs."""
+    """The files of a report: absolute local paths or URIs."""
 
     page: str
     csv: str
@@ -55,59 +55,64 @@ class _Run:
     rows: RunRows
 
 
-def write_report(run: str, compared: Sequence[str] = (), *, on_progress: Progress = silent) -> ReportFiles:
-    """Reports on the finished shards of a run, into its folder; an older report is replaced.
+def write_report(
+    run: str, compared: Sequence[str] = (), *, on_progress: ProgressCallback = ignore_progress
+) -> ReportFiles:
+    """Write the report on the finished shards of a run to its folder; an older report is replaced.
 
     Args:
-        run: the run folder; a path or URI.
+        run: run folder; a path or URI.
         compared: folders of other runs.
-        on_progress: hears how far it is.
+        on_progress: callback for progress.
 
     Raises:
-        ConfigError: `config_invalid`, too many runs.
+        ConfigError: `config_invalid` if there are too many runs.
         ManifestError: `run_missing`, `run_unreadable`, `output_unwritable`.
         InputError: `records_unreadable`.
         EnvironmentFault: `ffmpeg_missing`.
     """
-    report = make_report(run, compared, on_progress=on_progress)
-    table = figure_table(report)
+    report = build_report(run, compared, on_progress=on_progress)
+    table = build_figure_table(report)
     storage = open_storage(run)
     storage.write(PARQUET, encode_parquet(table))
-    storage.write(CSV, csv_bytes(table))
-    storage.write(PAGE, page_bytes(report))
+    storage.write(CSV, table_to_csv(table))
+    storage.write(PAGE, render_page(report))
     return ReportFiles(*(storage.location(path) for path in (PAGE, CSV, PARQUET)))
 
 
-def make_report(run: str, compared: Sequence[str] = (), *, on_progress: Progress = silent) -> Report:
-    """Reads runs and works out all figures; as `write_report`, but nothing is written."""
+def build_report(run: str, compared: Sequence[str] = (), *, on_progress: ProgressCallback = ignore_progress) -> Report:
+    """Compute all figures of a report without writing them; arguments and errors as in `write_report`."""
     if len(compared) > MAX_COMPARED:
         raise ConfigError("config_invalid", f"{len(compared)} runs to compare with; expected at most {MAX_COMPARED}")
     with ExitStack() as stack:
-        ours, *others = [_read(location, stack, on_progress) for location in (run, *compared)]
-        others = _named_apart(ours, others)
+        ours, *others = [_read_run(location, stack, on_progress) for location in (run, *compared)]
+        others = _rename_duplicates(ours, others)
+
         bootstrap = Bootstrap()
-        metrics = metric_figures(ours.rows, bootstrap)
-        order = by_importance(metrics)
-        views = record_views(ours.rows, ours.folder, ours.description, order)
-        sets = set_figures(run, [(other.name, other.location) for other in others], metrics)
+        n_records = ours.folder.read_manifest().records
+        metrics = compute_metric_figures(ours.rows, bootstrap)
+        order = rank_by_importance(metrics)
+        views = build_record_views(ours.rows, ours.folder, ours.description, order)
+        sets = compute_set_figures(run, [(other.name, other.location) for other in others], metrics)
+
         return Report(
             name=ours.name,
             description=ours.description,
-            headline=headline(ours.rows, read_events(ours.folder.storage), records=ours.folder.read_manifest().records),
+            headline=build_headline(ours.rows, read_events(ours.folder.storage), records=n_records),
             metrics=metrics,
-            plots=dict(_plots(metrics, ours, others)),
+            plots=dict(_draw_plots(metrics, ours, others)),
             views=views,
-            sheets=contact_sheets(sheet_sources(views, order), on_progress=on_progress),
-            failures=failure_figures(ours.rows.failures(), run),
-            warnings=ours.rows.warnings(),
+            sheets=make_contact_sheets(select_sheet_sources(views, order), on_progress=on_progress),
+            failures=explain_failures(ours.rows.find_failures(), run),
+            warnings=ours.rows.find_warnings(),
             sets=sets,
-            comparisons=[compare(ours.rows, other.rows, other.name, bootstrap) for other in others],
-            published=published_tables(_means(ours, others, metrics, sets)),
-            provenance=provenance(ours.description, ours.rows, metrics, ours.folder.storage.root),
+            comparisons=[compare_runs(ours.rows, other.rows, other.name, bootstrap) for other in others],
+            published=load_published_tables(_collect_means(ours, others, metrics, sets)),
+            provenance=build_provenance(ours.description, ours.rows, metrics, ours.folder.storage.root),
         )
 
 
-def _read(location: str, stack: ExitStack, on_progress: Progress) -> _Run:
+def _read_run(location: str, stack: ExitStack, on_progress: ProgressCallback) -> _Run:
     folder = RunFolder(open_storage(location))
     description = folder.read_description()
     rows = RunRows(folder, stack.enter_context(scratch_folder()))
@@ -116,39 +121,39 @@ def _read(location: str, stack: ExitStack, on_progress: Progress) -> _Run:
     return _Run(name, location, folder, description, rows)
 
 
-def _named_apart(ours: _Run, others: Sequence[_Run]) -> list[_Run]:
-    """The other runs with names that tell them from each other and from this one."""
-    taken, found = {ours.name}, []
+def _rename_duplicates(ours: _Run, others: Sequence[_Run]) -> list[_Run]:
+    """Return the other runs with unique names."""
+    names, renamed = {ours.name}, []
     for other in others:
         name = other.name
         for number in count(2):
-            if name not in taken:
+            if name not in names:
                 break
             name = f"{other.name} ({number})"
-        taken.add(name)
-        found.append(replace(other, name=name))
-    return found
+        names.add(name)
+        renamed.append(replace(other, name=name))
+    return renamed
 
 
-def _plots(metrics: Sequence[MetricFigures], ours: _Run, others: Sequence[_Run]) -> Iterator[tuple[str, Plot]]:
-    for one in metrics:
-        sets = [run.rows.metric(one.column.name) for run in (ours, *others)]
-        edges = histogram_edges(sets)
-        if one.summary.n and edges is not None:
-            first, *rest = [histogram(values, edges) for values in sets]
-            label = f"Distribution of {one.column.title}"
-            yield one.column.name, distribution_plot(first, one.summary, rest, label=label)
+def _draw_plots(metrics: Sequence[MetricFigures], ours: _Run, others: Sequence[_Run]) -> Iterator[tuple[str, Plot]]:
+    for metric in metrics:
+        sets = [run.rows.read_metric(metric.column.name) for run in (ours, *others)]
+        edges = compute_histogram_edges(sets)
+        if metric.summary.n and edges is not None:
+            first, *rest = [compute_histogram(values, edges) for values in sets]
+            label = f"Distribution of {metric.column.title}"
+            yield metric.column.name, draw_distribution(first, metric.summary, rest, label=label)
 
 
-def _means(
+def _collect_means(
     ours: _Run, others: Sequence[_Run], metrics: Sequence[MetricFigures], sets: Sequence[SetFigure]
 ) -> dict[str, dict[str, float]]:
-    """Means by run and column; FVD where there is one reference that it could be measured against."""
-    means = {ours.name: {one.column.name: one.summary.mean for one in metrics if one.summary.mean is not None}}
-    distances = [one.value for one in sets if one.name == FVD and one.value is not None]
+    """Return the means by run and column, and the FVD of this run if it was measured against exactly one reference."""
+    means = {ours.name: {entry.column.name: entry.summary.mean for entry in metrics if entry.summary.mean is not None}}
+    distances = [figure.value for figure in sets if figure.name == FVD and figure.value is not None]
     if len(distances) == 1:
         means[ours.name][FVD] = distances[0]
     for other in others:
-        found = {name: other.rows.metric(name) for name in other.rows.metrics}
-        means[other.name] = {name: float(np.nanmean(v)) for name, v in found.items() if np.isfinite(v).any()}
+        values = {name: other.rows.read_metric(name) for name in other.rows.metrics}
+        means[other.name] = {name: float(np.nanmean(v)) for name, v in values.items() if np.isfinite(v).any()}
     return means

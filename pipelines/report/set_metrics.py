@@ -1,4 +1,4 @@
-"""Metrics of whole runs, from what each record has left beside its video: read shard by shard, joined exactly."""
+"""Metrics of whole runs, from the features stored with each video: read shard by shard and merged exactly."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from manifests.storage import open_storage
 if TYPE_CHECKING:
     from joyvasa.metrics.fvd import FvdResult, FvdSet
 
-PARTNERS = 16  # records behind one in which another sound is looked for
+PARTNERS = 16  # number of following records to search for a different sound
 
-UNREADABLE = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)  # archives that are damaged
+UNREADABLE = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)  # errors of damaged archives
 
 
 @dataclass(frozen=True)
 class MouthSoundNull:
-    """What chance gives: mouths against the sound of other records, as `mouth_sound_correlation` has it for their own.
+    """The null distribution of `mouth_sound_correlation`: mouths paired with the sounds of other records.
 
     Args:
-        values: by record id, a record's mouth with the sound of another record of its shard.
-        reason: why there is none at all.
+        values: by record id, the correlation of its mouth with the sound of another record of its shard.
+        reason: reason if there are no values.
     """
 
     values: dict[str, float]
@@ -46,41 +46,40 @@ class MouthSoundNull:
 
     @property
     def high(self) -> float | None:
-        """Their 95th percentile: what lies above it is seldom chance."""
+        """95th percentile of the values; higher correlations are rarely chance."""
         return float(np.percentile([*self.values.values()], 95)) if self.values else None
 
 
-def fvd(run: str, reference: str) -> FvdResult:
-    """FVD of the videos of a run against those of another run.
+def compute_run_fvd(run: str, reference: str) -> FvdResult:
+    """Compute the FVD of the videos of a run against those of another run.
 
     Args:
-        run: run folder with the videos that were made.
-        reference: run folder with the real ones; `joyvasa evaluate` makes one of a folder of videos.
+        run: run folder with the generated videos.
+        reference: run folder with the real videos, written by `joyvasa evaluate`.
 
     Returns:
-        The distance, or why there is none, and the choices behind it.
+        The distance, or the reason why there is none, and its settings.
 
     Raises:
         ManifestError: `run_unreadable`.
         InputError: `records_unreadable`.
     """
-    from joyvasa.metrics.fvd import FvdResult
-    from joyvasa.metrics.fvd import compute_fvd as distance
+    from joyvasa.metrics.fvd import FvdResult, compute_fvd
 
     sets: list[FvdSet] = []
     for location in (reference, run):
-        found = _fvd_set(location)
-        if isinstance(found, NotMeasured):
-            return FvdResult(found, {})
-        sets.append(found)
-    return distance(*sets)
+        features = _load_fvd_set(location)
+        if isinstance(features, NotMeasured):
+            return FvdResult(features, {})
+        sets.append(features)
+    return compute_fvd(*sets)
 
 
-def mouth_sound_null(run: str) -> MouthSoundNull:
-    """The null of `mouth_sound_correlation`: each mouth with a sound that it was not made from.
+def compute_mouth_sound_null(run: str) -> MouthSoundNull:
+    """Compute the null distribution of `mouth_sound_correlation`: pair each mouth with a different sound.
 
-    The partner of a record is the next one of its shard, in a ring, whose sound is another one. So what all records of
-    a system have in common, such as a mouth that opens at the start of every video, counts as chance, as it should.
+    The partner of a record is the next record of its shard (cyclically) that has a different sound. Thus, what all
+    records of a system have in common, such as a mouth that opens at the start of every video, counts as chance.
 
     Args:
         run: run folder.
@@ -90,76 +89,80 @@ def mouth_sound_null(run: str) -> MouthSoundNull:
     folder = RunFolder(open_storage(run))
     values: dict[str, float] = {}
     for shard in sorted(folder.read_done_markers()):
-        ids = [name for name in _ok_records(folder, shard) if _feature(folder, shard, name, FEATURE) is not None]
-        for at, record_id in enumerate(ids):
-            own = _feature(folder, shard, record_id, FEATURE)
-            following = [ids[(at + step) % len(ids)] for step in range(1, min(PARTNERS, len(ids) - 1) + 1)]
-            others = (_feature(folder, shard, name, FEATURE) for name in following)
-            other = next((pair for pair in others if pair is not None and not _same_sound(own, pair)), None)
+        ids = [name for name in _ok_records(folder, shard) if _load_feature(folder, shard, name, FEATURE) is not None]
+        for index, record_id in enumerate(ids):
+            own = _load_feature(folder, shard, record_id, FEATURE)
+            following = [ids[(index + step) % len(ids)] for step in range(1, min(PARTNERS, len(ids) - 1) + 1)]
+            others = (_load_feature(folder, shard, name, FEATURE) for name in following)
+            other = next((pair for pair in others if pair is not None and not _has_same_sound(own, pair)), None)
             if own is None or other is None:
                 continue
             n_values = min(own.shape[1], other.shape[1])
-            found = best_correlation(own[0, :n_values], other[1, :n_values])
-            if not isinstance(found, NotMeasured):
-                values[record_id] = found[0]
+            correlation = best_correlation(own[0, :n_values], other[1, :n_values])
+            if not isinstance(correlation, NotMeasured):
+                values[record_id] = correlation[0]
+
     if values:
         return MouthSoundNull(values)
     sentence = "no two records of a shard have mouths and different sounds; expected a run of several recordings"
     return MouthSoundNull({}, NotMeasured("no_other_sound", sentence))
 
 
-def moments_of(folder: RunFolder, shard: int, mark: DoneMarker, name: str) -> FeatureMoments | None:
-    """Moments of one feature over the good records of a finished shard; kept in the run folder for the next time.
+def load_moments(folder: RunFolder, shard: int, mark: DoneMarker, name: str) -> FeatureMoments | None:
+    """Load the moments of a feature over the ok records of a finished shard; compute and cache them if necessary.
 
     Args:
-        folder: of the run.
-        shard: its number.
-        mark: of the shard; the moments are those of exactly these outcomes.
-        name: of the set metric.
+        folder: run folder.
+        shard: number of the shard.
+        mark: marker of the shard; the moments belong to exactly these outcomes.
+        name: name of the set metric.
 
     Returns:
-        None where no record has such features.
+        The moments, or None if no record has such features.
     """
-    kept = f"{folder.shard_folder(shard)}/moments/{name}-{mark.records_sha256[:16]}.npz"
-    if folder.storage.exists(kept):
+    cache = f"{folder.shard_folder(shard)}/moments/{name}-{mark.records_sha256[:16]}.npz"
+    if folder.storage.exists(cache):
         try:
-            with _opened(folder.storage.read(kept)) as arrays:
-                return FeatureMoments.from_arrays(arrays, kept)
+            with _open_archive(folder.storage.read(cache)) as arrays:
+                return FeatureMoments.from_arrays(arrays, cache)
         except (InputError, *UNREADABLE):
             pass  # damaged: computed again below
+
     total: FeatureMoments | None = None
     for record_id in _ok_records(folder, shard):
-        features = _feature(folder, shard, record_id, name)
+        features = _load_feature(folder, shard, record_id, name)
         if features is None:
             continue
         total = total or FeatureMoments.empty(features.shape[1])
         total.add(features)
+
     if total is not None:
         sink = io.BytesIO()
         np.savez(sink, **total.to_arrays())  # type: ignore[arg-type]
         try:
-            folder.storage.write(kept, sink.getvalue())
+            folder.storage.write(cache, sink.getvalue())
         except ManifestError:
-            pass  # a run folder that can only be read: computed again the next time
+            pass  # the run folder is read-only: computed again the next time
     return total
 
 
-def _fvd_set(location: str) -> FvdSet | NotMeasured:
+def _load_fvd_set(location: str) -> FvdSet | NotMeasured:
     from joyvasa.metrics.fvd import FvdSet
 
     folder = RunFolder(open_storage(location))
     if not folder.storage.exists(RunFolder.RUN):
-        sentence = f"{location}: is no run folder; expected one: make it with joyvasa evaluate"
+        sentence = f"{location}: is not a run folder; expected one: create it with joyvasa evaluate"
         return NotMeasured("reference_missing", sentence)
     choices = folder.read_description().bundles.get(FVD)
     total: FeatureMoments | None = None
     for shard, mark in sorted(folder.read_done_markers().items()):
-        found = moments_of(folder, shard, mark, FVD)
-        if found is not None:
-            total = total or FeatureMoments.empty(found.mean.size)
-            total.merge(found)
+        moments = load_moments(folder, shard, mark, FVD)
+        if moments is not None:
+            total = total or FeatureMoments.empty(moments.mean.size)
+            total.merge(moments)
+
     if choices is None or total is None:
-        sentence = f"{location}: holds no features of I3D; expected a run that was scored with its weights"
+        sentence = f"{location}: contains no I3D features; expected a run that was scored with the I3D weights"
         return NotMeasured("features_missing", sentence)
     return FvdSet(total, choices)
 
@@ -169,8 +172,8 @@ def _ok_records(folder: RunFolder, shard: int) -> Iterator[str]:
     return (row["record_id"] for row in rows if row["status"] == "ok")
 
 
-def _feature(folder: RunFolder, shard: int, record_id: str, name: str) -> np.ndarray | None:
-    """One array of a record; None where it has none.
+def _load_feature(folder: RunFolder, shard: int, record_id: str, name: str) -> np.ndarray | None:
+    """Load one array of a record; return None if it does not exist.
 
     Raises:
         InputError: `features_damaged`.
@@ -181,34 +184,34 @@ def _feature(folder: RunFolder, shard: int, record_id: str, name: str) -> np.nda
     except FileNotFoundError:
         return None
     try:
-        with _opened(content) as arrays:
+        with _open_archive(content) as arrays:
             if name not in arrays:
                 return None
             array = arrays[name]
     except UNREADABLE as error:
-        raise _damaged(path, str(error)) from None
+        raise _damaged_error(path, str(error)) from None
     if array.ndim != 2 or array.dtype != np.float32 or not np.isfinite(array).all():
-        raise _damaged(path, f"{name} is {array.dtype} of shape {array.shape}")
+        raise _damaged_error(path, f"{name} is {array.dtype} of shape {array.shape}")
     return array
 
 
-def _opened(content: bytes) -> np.lib.npyio.NpzFile:
+def _open_archive(content: bytes) -> np.lib.npyio.NpzFile:
     archive = np.load(io.BytesIO(content), allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("no archive of arrays")
+        raise ValueError("not an archive of arrays")
     return archive
 
 
-def _damaged(path: str, found: str) -> InputError:
-    return InputError("features_damaged", f"{path}: {found[:200]}; expected finite float32 arrays: score it again")
+def _damaged_error(path: str, problem: str) -> InputError:
+    return InputError("features_damaged", f"{path}: {problem[:200]}; expected finite float32 arrays: score it again")
 
 
-def _same_sound(own: np.ndarray | None, other: np.ndarray) -> bool:
-    """Whether two records have one recording, which is common: a sound is used with many portraits."""
+def _has_same_sound(own: np.ndarray | None, other: np.ndarray) -> bool:
+    """Return whether two records have the same recording, which is common: a sound is used with many portraits."""
     from joyvasa.metrics.mouth_sound import pearson
 
     if own is None:
         return False
     n_values = min(own.shape[1], other.shape[1])
-    likeness = pearson(own[1, :n_values].astype(np.float64), other[1, :n_values].astype(np.float64))
-    return likeness > 0.99 or np.array_equal(own[1, :n_values], other[1, :n_values])
+    correlation = pearson(own[1, :n_values].astype(np.float64), other[1, :n_values].astype(np.float64))
+    return correlation > 0.99 or np.array_equal(own[1, :n_values], other[1, :n_values])

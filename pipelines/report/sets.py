@@ -1,4 +1,4 @@
-"""Metrics of whole runs, with every choice behind them, or the reason for none."""
+"""Figures of the metrics of a whole run, with their settings, or the reason why there is no value."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from joyvasa.metrics.base import NotMeasured
 from pipelines.report import set_metrics
 from pipelines.report.metrics import MetricFigures
 
-MAX_NULL_RECORDS = 2000  # each is one small file to read, or several
+MAX_NULL_RECORDS = 2000  # each record requires reading at least one small file
 CORRELATION = "mouth_sound_correlation"
 
 
 @dataclass(frozen=True)
 class SetFigure:
-    """One number of a whole run.
+    """A metric of a whole run.
 
     Args:
-        name, title: of the metric.
-        against: the other run, where there is one.
-        value: or None.
-        reason: why there is none.
-        choices: everything that the value depends on.
+        name, title: name and title of the metric.
+        against: name of the reference run; empty if the metric needs none.
+        value: value; None if it could not be computed.
+        reason: reason why there is no value.
+        choices: settings on which the value depends.
     """
 
     name: str
@@ -35,43 +35,45 @@ class SetFigure:
     choices: Mapping[str, object] = field(default_factory=dict)
 
 
-def set_figures(run: str, others: Sequence[tuple[str, str]], figures: Sequence[MetricFigures]) -> list[SetFigure]:
-    """All metrics of a run as a whole.
+def compute_set_figures(
+    run: str, others: Sequence[tuple[str, str]], figures: Sequence[MetricFigures]
+) -> list[SetFigure]:
+    """Compute all metrics of a whole run.
 
     Args:
         run: run folder.
-        others: name and folder of the runs that it is compared with.
-        figures: of its metrics.
+        others: name and folder of the compared runs.
+        figures: figures of the metrics of the run.
     """
-    found = [_fvd(run, name, folder) for name, folder in others]
-    if not found:
+    distances = [_compute_fvd_figure(run, name, folder) for name, folder in others]
+    if not distances:
         sentence = "no_reference: no other run to measure the distance to; expected joyvasa report RUN --compare REAL"
-        found = [SetFigure(FVD, "FVD-25", "", None, f"{sentence}, where REAL is made by joyvasa evaluate")]
-    return [*found, *_null(run, figures)]
+        distances = [SetFigure(FVD, "FVD-25", "", None, f"{sentence}, where REAL is a run of joyvasa evaluate")]
+    return [*distances, *_compute_null_figures(run, figures)]
 
 
-def _fvd(run: str, name: str, other: str) -> SetFigure:
+def _compute_fvd_figure(run: str, name: str, other: str) -> SetFigure:
     try:
-        result = set_metrics.fvd(run, other)
-    except JoyvasaError as error:  # what the other pages say holds all the same
+        result = set_metrics.compute_run_fvd(run, other)
+    except JoyvasaError as error:  # the other figures are still valid
         return SetFigure(FVD, "FVD-25", name, None, str(error))
     if isinstance(result.value, NotMeasured):
         return SetFigure(FVD, "FVD-25", name, None, f"{result.value.code}: {result.value.sentence}", result.choices)
     return SetFigure(FVD, "FVD-25", name, result.value, "", result.choices)
 
 
-def _null(run: str, figures: Sequence[MetricFigures]) -> list[SetFigure]:
-    n = next((one.summary.n for one in figures if one.column.name == CORRELATION), 0)
+def _compute_null_figures(run: str, figures: Sequence[MetricFigures]) -> list[SetFigure]:
+    n = next((metric.summary.n for metric in figures if metric.column.name == CORRELATION), 0)
     if not n:
         return []
     titles = {"mean": "Mouth and sound by chance, mean", "high": "Mouth and sound by chance, 95th percentile"}
     names = {kind: f"mouth_sound_null_{kind}" for kind in titles}
     if n > MAX_NULL_RECORDS:
-        reason = f"too_many_records: {n} records; it is computed here for up to {MAX_NULL_RECORDS}"
-        reason += ": call pipelines.report.set_metrics.mouth_sound_null"
+        reason = f"too_many_records: {n} records; the report computes it for up to {MAX_NULL_RECORDS}"
+        reason += ": call pipelines.report.set_metrics.compute_mouth_sound_null"
         return [SetFigure(names[kind], title, "", None, reason) for kind, title in titles.items()]
     try:
-        null = set_metrics.mouth_sound_null(run)
+        null = set_metrics.compute_mouth_sound_null(run)
     except JoyvasaError as error:
         return [SetFigure(names[kind], title, "", None, str(error)) for kind, title in titles.items()]
     reason = f"{null.reason.code}: {null.reason.sentence}" if null.reason else ""

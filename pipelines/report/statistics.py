@@ -1,4 +1,4 @@
-"""Means with intervals, and how numbers are spread."""
+"""Summaries with bootstrap intervals, and histograms."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 1000
-MAX_BLOCKS = 1000  # that are drawn from; more values than that are dealt out to as many blocks
-KEPT_DRAWS = 4  # sets of draws, 8 MB each at most
+MAX_BLOCKS = 1000  # maximum number of blocks to resample; more values than that are distributed over the blocks
+CACHED_DRAWS = 4  # number of cached sets of draws, at most 8 MB each
 CONFIDENCE = 0.95
 BINS = 40
-TAIL = 0.001  # of the numbers at either end may lie outside of a plot, so that a few do not flatten the others
+TAIL = 0.001  # fraction of the values at either end that may lie outside of a plot, so that outliers do not flatten it
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a set of numbers comes to; all None where there is none.
+    """The summary of a set of values; all fields are None if it is empty.
 
     Args:
-        n: numbers.
-        mean, median, deviation, minimum, maximum: of them; the deviation is that of a sample, None for one number.
-        low, high: ends of the bootstrap interval of the mean, None for one number.
+        n: number of values.
+        mean, median, minimum, maximum: statistics of the values.
+        low, high: ends of the bootstrap interval of the mean; None for a single value.
+        deviation: sample standard deviation; None for a single value.
     """
 
     n: int = 0
@@ -36,12 +37,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of numbers.
+    """A histogram.
 
     Args:
-        edges: of the bins, ascending, shape (bins + 1,).
-        counts: shape (bins,).
-        below, above: numbers outside.
+        edges: edges of the bins, ascending, shape (bins + 1,).
+        counts: number of values in each bin, shape (bins,).
+        below, above: number of values outside of the bins.
     """
 
     edges: np.ndarray
@@ -53,22 +54,22 @@ class Histogram:
 class Bootstrap:
     """Percentile intervals of means (Efron, Bootstrap methods: another look at the jackknife, 1979).
 
-    Up to 1000 values are resampled one by one. More are dealt at random into 1000 blocks of like size, and blocks are
-    resampled: the variance of the mean is the same, and the effort does not grow with the run.
+    Up to 1000 values are resampled individually. More values are distributed at random over 1000 blocks of nearly equal
+    size, and blocks are resampled: the variance of the mean is the same, and the cost does not grow with the run.
 
     Args:
-        seed: of all draws; the same numbers give the same interval.
+        seed: seed of all draws; the same values give the same interval.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
         self._draws: dict[int, np.ndarray] = {}
 
-    def interval(self, values: np.ndarray) -> tuple[float, float] | None:
-        """The 95 % interval of the mean; None for fewer than two values.
+    def compute_interval(self, values: np.ndarray) -> tuple[float, float] | None:
+        """Return the 95 % interval of the mean; None for fewer than two values.
 
         Args:
-            values: finite, shape (n,).
+            values: finite values, shape (n,).
         """
         n = len(values)
         if n < 2:
@@ -80,17 +81,18 @@ class Bootstrap:
             sizes = np.bincount(block, minlength=n_blocks).astype(np.float64)
         else:
             sums, sizes = values, np.ones(n)
-        draws = self._times_drawn(n_blocks)
+
+        draws = self._draw_counts(n_blocks)
         means = (draws @ sums) / (draws @ sizes)
         low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         return float(low), float(high)
 
-    def summary(self, values: np.ndarray) -> Summary:
-        """The summary of numbers, of which NaN are left out."""
+    def summarize(self, values: np.ndarray) -> Summary:
+        """Summarize the finite values."""
         values = values[np.isfinite(values)]
         if not len(values):
             return Summary()
-        low, high = self.interval(values) or (None, None)
+        low, high = self.compute_interval(values) or (None, None)
         return Summary(
             n=len(values),
             mean=float(values.mean()),
@@ -102,24 +104,24 @@ class Bootstrap:
             maximum=float(values.max()),
         )
 
-    def _times_drawn(self, n: int) -> np.ndarray:
-        """How often each of n blocks is drawn in each resample: float64, shape (resamples, n)."""
+    def _draw_counts(self, n: int) -> np.ndarray:
+        """Return how often each of n blocks is drawn in each resample: float64, shape (resamples, n)."""
         if n not in self._draws:
             random = np.random.default_rng([self._seed, n, 1])
             drawn = random.integers(n, size=(RESAMPLES, n)) + np.arange(RESAMPLES)[:, None] * n
             counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * n)
-            while len(self._draws) >= KEPT_DRAWS:
+            while len(self._draws) >= CACHED_DRAWS:
                 del self._draws[next(iter(self._draws))]
             self._draws[n] = counts.reshape(RESAMPLES, n).astype(np.float64)
         return self._draws[n]
 
 
-def histogram_edges(sets: list[np.ndarray]) -> np.ndarray | None:
-    """Bins that suit several sets of numbers; None where there are none.
+def compute_histogram_edges(sets: list[np.ndarray]) -> np.ndarray | None:
+    """Return the edges of common bins for several sets of values; None if all sets are empty.
 
-    Few distinct whole numbers get a bin each.
+    If all values are integers within a small range, each integer gets one bin.
     """
-    values = np.concatenate([one[np.isfinite(one)] for one in sets]) if sets else np.zeros(0)
+    values = np.concatenate([values[np.isfinite(values)] for values in sets]) if sets else np.zeros(0)
     if not len(values):
         return None
     low, high = np.quantile(values, [TAIL, 1 - TAIL]) if len(values) * TAIL >= 1 else (values.min(), values.max())
@@ -134,8 +136,8 @@ def histogram_edges(sets: list[np.ndarray]) -> np.ndarray | None:
     return np.linspace(low, high, n_bins + 1)
 
 
-def histogram(values: np.ndarray, edges: np.ndarray) -> Histogram:
-    """Counts of the numbers that are not NaN in given bins."""
+def compute_histogram(values: np.ndarray, edges: np.ndarray) -> Histogram:
+    """Count the finite values in bins."""
     values = values[np.isfinite(values)]
     counts, _ = np.histogram(values, edges)
     return Histogram(edges, counts, int((values < edges[0]).sum()), int((values > edges[-1]).sum()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from joyvasa.bundles import bundle_names
+from joyvasa.bundles import list_bundle_names
 from joyvasa.errors import ConfigError
 from joyvasa.metrics import METRIC_NAMES, METRICS_BUNDLE, check_metric_name
 from joyvasa.mode import Mode
@@ -96,4 +96,4 @@ class RunConfig:
 
 
 def _resolve_models(models: str) -> str:
-    return models if models in bundle_names() else str(Path(models).expanduser().resolve())
+    return models if models in list_bundle_names() else str(Path(models).expanduser().resolve())

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.errors import InputError
-from joyvasa.faces.registry import detector_roles
+from joyvasa.faces.registry import list_detector_roles
 from joyvasa.mode import Mode
 from joyvasa.models import require_weights, resolve_detector
 from manifests.run.description import RunKind
@@ -100,6 +100,6 @@ def prepare_dataset(
 def _require_extraction_weights(config: RunConfig) -> tuple[Bundle, tuple[str, ...]]:
     """Return the bundle and the roles of the detector and the motion extractor; fail if they are missing or refused."""
     bundle = open_bundle(config.animation.models)
-    roles = ("motion_extractor", *detector_roles(resolve_detector(config.animation, bundle)))
+    roles = ("motion_extractor", *list_detector_roles(resolve_detector(config.animation, bundle)))
     require_weights(config.animation, bundle, roles)
     return bundle, roles

@@ -1,4 +1,4 @@
-"""One page of the records of a run: filtered, sorted, and only these read in full."""
+"""One page of the records of a run, filtered and sorted; only its rows are read in full."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from manifests.run.outcome_table import METRIC
-from pipelines.report.failures import MAX_CODES, FailureGroup, failure_groups
-from pipelines.web.run_parts import RunParts
+from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
+from pipelines.report.failures import MAX_CODES, FailureGroup, group_failures
+from pipelines.web.run_rows import RunRows
 
-pc: Any = pyarrow.compute  # makes its functions when it is imported, which type checkers do not see
+pc: Any = pyarrow.compute  # creates its functions at import, which type checkers cannot see
 SORTABLE = ("record_id", "status", "error_code", "duration_s", "frames", "attempts", "n_faces")
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which records are wanted.
+    """A filter and an order of records.
 
     Attributes:
-        text: that their id contains, in any case.
-        status: of them; empty for all.
-        code: of their error, or of one of their warnings; empty for all.
-        sort: a column; empty for the order of the manifest.
-        descending: whether the largest come first.
-        low, high: bounds of the column that is sorted by, where that holds numbers.
-        page: from 0.
+        text: text that the record id contains, ignoring case.
+        status: status to select; empty for all.
+        code: code of an error or a warning to select; empty for all.
+        sort: column to sort by; empty for the order of the manifest.
+        descending: sort the largest values first.
+        low, high: bounds of the sorted column, if it is numeric.
+        page: number of the page, from 0.
     """
 
     text: str = ""
@@ -44,13 +44,13 @@ class Query:
 
 @dataclass(frozen=True)
 class Page:
-    """Records that are shown together.
+    """One page of records.
 
     Attributes:
-        rows: with all their columns.
-        total: records that fit the query.
-        number: of the page, from 0.
-        pages: at least 1.
+        rows: records with all their columns.
+        total: number of records that match the query.
+        number: number of the page, from 0.
+        pages: number of pages, at least 1.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -59,57 +59,60 @@ class Page:
     pages: int = 1
 
 
-def find_records(parts: RunParts, query: Query, size: int) -> Page:
-    """One page of records; records without a value come last, whichever way they are sorted.
+def find_records(rows: RunRows, query: Query, size: int) -> Page:
+    """Return one page of records; records without a value come last in both orders.
 
     Args:
-        parts: of the run, refreshed.
-        query: which records, and which page; one that is too high becomes the last.
-        size: records on a page.
+        rows: rows of the run, refreshed.
+        query: filter, order and page; a page that does not exist becomes the last one.
+        size: records per page.
     """
-    places = _matching(parts, query)
-    pages = max(1, -(-len(places) // size))
+    positions = _matching_positions(rows, query)
+    pages = max(1, -(-len(positions) // size))
     number = min(max(0, query.page), pages - 1)
-    shown = places[number * size : (number + 1) * size]
-    return Page(parts.rows(shown.tolist()), len(places), number, pages)
+    selected = positions[number * size : (number + 1) * size]
+    return Page(rows.read_rows(selected.tolist()), len(positions), number, pages)
 
 
-def failures(parts: RunParts) -> list[FailureGroup]:
+def group_failures(rows: RunRows) -> list[FailureGroup]:
     """Group failures by status, stage and code, the most frequent first, with examples."""
-    if not parts.statuses.total() - parts.statuses["ok"]:
+    if not rows.statuses.total() - rows.statuses["ok"]:
         return []
-    table = parts.table(["status", "stage", "error_code"]).rename_columns(["status", "stage", "code"])
+    table = rows.read_columns(["status", "stage", "error_code"]).rename_columns(["status", "stage", "code"])
     table = table.append_column("place", pa.array(np.arange(table.num_rows)))
-    return failure_groups(table.filter(pc.not_equal(table.column("status"), "ok")), "error", parts.rows)
+    return group_failures(table.filter(pc.not_equal(table.column("status"), "ok")), "error", rows.read_rows)
 
 
-def codes(parts: RunParts) -> list[str]:
-    """Codes of errors and warnings, those of errors first."""
-    table = parts.table(["error_code", "warning_codes"])
-    found: list[str] = []
+def list_codes(rows: RunRows) -> list[str]:
+    """Return the codes of errors, then those of warnings."""
+    table = rows.read_columns(["error_code", "warning_codes"])
+    result: list[str] = []
     for name in table.column_names:
         for text in pc.unique(table.column(name)).to_pylist():
-            found += sorted(text.split(",")) if text else []
-    return list(dict.fromkeys(found))[:MAX_CODES]
+            result += sorted(text.split(",")) if text else []
+    return list(dict.fromkeys(result))[:MAX_CODES]
 
 
-def sort_columns(parts: RunParts) -> list[str]:
-    """Columns that records can be sorted by."""
-    return [*(name for name in SORTABLE if name in parts.columns), *parts.metrics]
+def list_sort_columns(rows: RunRows) -> list[str]:
+    """Return the columns that records can be sorted by."""
+    return [*(name for name in SORTABLE if name in rows.columns), *rows.metrics]
 
 
-def is_number(parts: RunParts, column: str) -> bool:
-    """Whether a column holds numbers."""
-    kind = parts.columns.get(column)
-    return column.startswith(METRIC) or (kind is not None and (pa.types.is_integer(kind) or pa.types.is_floating(kind)))
+def is_numeric(rows: RunRows, column: str) -> bool:
+    """Return whether a column is numeric."""
+    kind = rows.columns.get(column)
+    return column.startswith(METRIC_COLUMN_PREFIX) or (
+        kind is not None and (pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    )
 
 
-def _matching(parts: RunParts, query: Query) -> np.ndarray:
-    """Places of the records that fit, in order."""
-    sort = query.sort if query.sort in sort_columns(parts) else ""
-    wanted = {"record_id": query.text, "status": query.status, "error_code": query.code, "warning_codes": query.code}
-    names = [name for name, value in wanted.items() if value and name in parts.columns]
-    table = parts.table([*names, *([sort] if sort else [])])
+def _matching_positions(rows: RunRows, query: Query) -> np.ndarray:
+    """Return the positions of the records that match, in order."""
+    sort = query.sort if query.sort in list_sort_columns(rows) else ""
+    filters = {"record_id": query.text, "status": query.status, "error_code": query.code, "warning_codes": query.code}
+    names = [name for name, value in filters.items() if value and name in rows.columns]
+    table = rows.read_columns([*names, *([sort] if sort else [])])
+
     masks: list[Any] = []
     if query.text:
         masks.append(pc.match_substring(table.column("record_id"), query.text, ignore_case=True))
@@ -121,27 +124,28 @@ def _matching(parts: RunParts, query: Query) -> np.ndarray:
             listed = pc.split_pattern(pc.fill_null(table.column("warning_codes"), ""), ",")
             mask = pc.or_(mask, _any_equal(listed, query.code, table.num_rows))
         masks.append(mask)
-    if sort and is_number(parts, sort):
+    if sort and is_numeric(rows, sort):
         values = table.column(sort)
         masks += [pc.greater_equal(values, query.low)] if query.low is not None else []
         masks += [pc.less_equal(values, query.high)] if query.high is not None else []
-    kept = np.ones(sum(part.n_rows for part in parts.parts), bool)
+
+    matches = np.ones(sum(shard.n_rows for shard in rows.shards), bool)
     for mask in masks:
-        kept &= pc.fill_null(mask, False).to_numpy()
-    places = np.flatnonzero(kept)
-    return _sorted(table.column(sort).take(places), places, query.descending) if sort else places
+        matches &= pc.fill_null(mask, False).to_numpy()
+    positions = np.flatnonzero(matches)
+    return _sort_positions(table.column(sort).take(positions), positions, query.descending) if sort else positions
 
 
 def _any_equal(lists: pa.ChunkedArray, code: str, n_rows: int) -> pa.Array:
-    found = np.zeros(n_rows, bool)
+    matches = np.zeros(n_rows, bool)
     same = pc.equal(pc.list_flatten(lists), code).to_numpy(zero_copy_only=False)
-    found[pc.list_parent_indices(lists).to_numpy()[same]] = True
-    return pa.array(found)
+    matches[pc.list_parent_indices(lists).to_numpy()[same]] = True
+    return pa.array(matches)
 
 
-def _sorted(values: pa.ChunkedArray, places: np.ndarray, descending: bool) -> np.ndarray:
+def _sort_positions(values: pa.ChunkedArray, positions: np.ndarray, descending: bool) -> np.ndarray:
     order = "descending" if descending else "ascending"
-    keys: Sequence[tuple[str, str]] = [("value", order), ("place", "ascending")]
-    table = pa.table({"value": values, "place": places})
+    keys: Sequence[tuple[str, str]] = [("value", order), ("position", "ascending")]
+    table = pa.table({"value": values, "position": positions})
     indices = pc.sort_indices(table, sort_keys=[*keys])  # nulls come last
-    return places[indices.to_numpy()]
+    return positions[indices.to_numpy()]

@@ -1,4 +1,4 @@
-"""Runs below the root as a visitor sees them: progress, records, failures and report, as HTML."""
+"""Runs below the root as HTML: progress, records, failures and report."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from manifests.manifest import is_remote, resolve_location
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
-from pipelines.report.failures import failure_figures
-from pipelines.web.confined import Root
+from pipelines.report.failures import explain_failures
+from pipelines.web.confinement import RunsRoot
 from pipelines.web.limits import Limits
-from pipelines.web.records import Query, codes, failures, find_records, is_number, sort_columns
-from pipelines.web.render import render
+from pipelines.web.records import Query, find_records, group_failures, is_numeric, list_codes, list_sort_columns
 from pipelines.web.run_list import find_runs, open_run
-from pipelines.web.run_parts import ColumnCache, RunParts
-from pipelines.web.run_state import run_state
+from pipelines.web.run_rows import ColumnCache, RunRows
+from pipelines.web.run_state import read_run_state
+from pipelines.web.templating import render_template
 
-OPEN_RUNS = 8  # that are kept open at once
+OPEN_RUNS = 8  # runs kept open
 COLUMNS = ("record_id", "status", "error_code", "error", "warnings", "duration_s", "frames", "attempts")
 REPORT = "report/index.html"
 
@@ -34,58 +34,58 @@ class RecordsView:
     """A page of records.
 
     Attributes:
-        html: of the gallery or the table.
+        html: gallery or table.
         page: number of the page, from 0.
-        place: where in the whole it is, in words.
-        first, last: whether it is the first page, or the last.
+        position: number of records and of the page, as text.
+        first, last: whether it is the first or the last page.
     """
 
     html: str
     page: int
-    place: str
+    position: str
     first: bool
     last: bool
 
 
 @dataclass
-class OpenRun:
-    """A run that somebody looks at.
+class OpenedRun:
+    """A run that is being viewed.
 
     Attributes:
-        path: below the root.
-        folder, description, manifest: of the run.
-        parts: its rows.
-        lock: held while they are read.
+        path: path of the run folder relative to the root.
+        folder, description, manifest: folder, description and manifest of the run.
+        rows: outcome rows.
+        lock: lock of the rows.
     """
 
     path: str
     folder: RunFolder
     description: RunDescription
     manifest: RunManifest
-    parts: RunParts
+    rows: RunRows
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class RunsBrowser:
-    """Shows runs; nothing is read that lies elsewhere.
+    """Renders runs; reads files below the root only.
 
     Args:
-        root: below which they lie.
-        limits: of what is listed, shown and kept.
+        root: folder with the runs.
+        limits: limits of what is listed, shown and cached.
     """
 
-    def __init__(self, root: Root, limits: Limits) -> None:
+    def __init__(self, root: RunsRoot, limits: Limits) -> None:
         self._root, self._limits = root, limits
         self._cache = ColumnCache(limits.column_bytes)
-        self._open: OrderedDict[tuple[Any, ...], OpenRun] = OrderedDict()
+        self._open: OrderedDict[tuple[Any, ...], OpenedRun] = OrderedDict()
         self._lock = threading.Lock()
 
-    def paths(self) -> list[str]:
-        """Of all runs, the newest first."""
+    def list_paths(self) -> list[str]:
+        """Return the paths of all runs, the newest first."""
         return [run.path for run in find_runs(self._root, self._limits)]
 
-    def open(self, path: str) -> OpenRun:
-        """A run, its rows as they are now.
+    def open(self, path: str) -> OpenedRun:
+        """Open a run and read its current rows.
 
         Raises:
             ManifestError: `run_missing`, `run_unreadable`.
@@ -93,87 +93,94 @@ class RunsBrowser:
         """
         folder = open_run(self._root, path)
         if folder is None:
-            raise ManifestError("run_missing", f"{path}: no run of this name below the root: choose another one")
-        key = (path, _stamp(self._root, posixpath.join(path, RunFolder.RUN)))
+            raise ManifestError("run_missing", f"{path}: no run of this name: choose another one")
+        key = (path, _file_stamp(self._root, posixpath.join(path, RunFolder.RUN)))
         with self._lock:
             run = self._open.get(key)
             if run is None:
-                run = OpenRun(path, folder, folder.read_description(), folder.read_manifest(), RunParts(folder, self._cache))
+                run = OpenedRun(
+                    path, folder, folder.read_description(), folder.read_manifest(), RunRows(folder, self._cache)
+                )
                 self._open[key] = run
             self._open.move_to_end(key)
             while len(self._open) > OPEN_RUNS:
                 self._open.popitem(last=False)
         with run.lock:
-            run.parts.refresh()
+            run.rows.refresh()
         return run
 
-    def state(self, run: OpenRun) -> str:
-        """How far it is."""
+    def render_state(self, run: OpenedRun) -> str:
+        """Render the progress of a run."""
         with run.lock:
-            return render("state", run=run_state(run.folder, run.description, run.manifest, run.parts))
+            return render_template("state", run=read_run_state(run.folder, run.description, run.manifest, run.rows))
 
-    def choices(self, run: OpenRun) -> tuple[list[str], list[str]]:
-        """Codes of errors and warnings, and columns to sort by."""
+    def list_choices(self, run: OpenedRun) -> tuple[list[str], list[str]]:
+        """Return the codes of errors and warnings, and the columns to sort by."""
         with run.lock:
-            return codes(run.parts), sort_columns(run.parts)
+            return list_codes(run.rows), list_sort_columns(run.rows)
 
-    def records(self, run: OpenRun, query: Query, *, table: bool) -> RecordsView:
-        """A page of records, as a table or as a gallery."""
+    def render_records(self, run: OpenedRun, query: Query, *, table: bool) -> RecordsView:
+        """Render a page of records, as a table or as a gallery."""
         with run.lock:
-            page = find_records(run.parts, query, self._limits.table if table else self._limits.gallery)
-            sortable, metrics = sort_columns(run.parts), run.parts.metrics
+            page = find_records(run.rows, query, self._limits.table if table else self._limits.gallery)
+            sortable, metrics = list_sort_columns(run.rows), run.rows.metrics
             filled = {name for row in page.rows for name, value in row.items() if value is not None}
             columns = [name for name in (*COLUMNS, *metrics) if name in filled or name == query.sort]
-            numbers = {name for name in columns if is_number(run.parts, name)}
+            numbers = {name for name in columns if is_numeric(run.rows, name)}
         if query.sort in metrics:
             metrics = [query.sort, *(name for name in metrics if name != query.sort)]
         cards = [
             {
                 "row": row,
-                "video": self._video(run, row),
+                "video": self._video_path(run, row),
                 "metrics": [(name, row[name]) for name in metrics if row.get(name) is not None],
             }
             for row in page.rows
         ]
-        shown = {"columns": columns, "numbers": numbers, "sortable": sortable}
-        html = render(
-            "table" if table else "gallery", cards=cards, sort=query.sort, descending=query.descending, **shown
+        html = render_template(
+            "table" if table else "gallery",
+            cards=cards,
+            sort=query.sort,
+            descending=query.descending,
+            columns=columns,
+            numbers=numbers,
+            sortable=sortable,
         )
-        place = f"{page.total:,} records, page {page.number + 1:,} of {page.pages:,}"
-        return RecordsView(html, page.number, place, page.number == 0, page.number + 1 >= page.pages)
+        position = f"{page.total:,} records, page {page.number + 1:,} of {page.pages:,}"
+        return RecordsView(html, page.number, position, page.number == 0, page.number + 1 >= page.pages)
 
-    def failures(self, run: OpenRun) -> str:
-        """Failures by code, with what to do."""
+    def render_failures(self, run: OpenedRun) -> str:
+        """Render the failures by code, with what to do."""
         with run.lock:
-            groups = failures(run.parts)
-        return render("failures", failures=failure_figures(groups, run.folder.storage.root))
+            groups = group_failures(run.rows)
+        return render_template("failures", group_failures=explain_failures(groups, run.folder.storage.root))
 
-    def report(self, run: OpenRun) -> str:
-        """The page that `joyvasa report` wrote, or how to write one."""
+    def render_report(self, run: OpenedRun) -> str:
+        """Render the page that `joyvasa report` wrote, or the command that writes it."""
         path = posixpath.normpath(posixpath.join(run.path, REPORT))
-        found = self._root.shown_file(path)
+        file = self._root.shown_file(path)
         command = f"joyvasa report {shlex.quote(run.folder.storage.root)}"
-        if found is None:
-            return render("report", path="", written="", command=command)
-        written = datetime.fromtimestamp(found.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M")
-        return render("report", path=path, written=written, command=command)
+        if file is None:
+            return render_template("report", path="", written="", command=command)
+        written = datetime.fromtimestamp(file.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M")
+        return render_template("report", path=path, written=written, command=command)
 
-    def _video(self, run: OpenRun, row: dict[str, Any]) -> str | None:
-        """Where below the root the video of a record lies; None where a browser cannot have it."""
-        if row.get("video"):  # not what the row says, which may lead anywhere
+    def _video_path(self, run: OpenedRun, row: dict[str, Any]) -> str | None:
+        """Return the path of a record's video relative to the root; None if a browser may not load it."""
+        if row.get("video"):  # the path in the row is untrusted
             path = posixpath.normpath(posixpath.join(run.path, run.folder.video_path(row["shard"], row["record_id"])))
             return path if self._root.shown_file(path) else None
-        named = row.get("input_video")
+        location = row.get("input_video")
         folder = run.description.manifest.folder
-        if not named or is_remote(named) or is_remote(folder):
+        if not location or is_remote(location) or is_remote(folder):
             return None
-        path = self._root.address(resolve_location(folder, named))
+        path = self._root.relative_path(resolve_location(folder, location))
         return path if path and self._root.shown_file(path) else None
 
 
-def _stamp(root: Root, path: str) -> tuple[int, ...]:
-    found = root.find(path)
-    if found is None:
+def _file_stamp(root: RunsRoot, path: str) -> tuple[int, ...]:
+    file = root.find(path)
+    if file is None:
         return ()
-    status = found.stat()
+    status = file.stat()
     return (status.st_mtime_ns, status.st_size, status.st_ino)

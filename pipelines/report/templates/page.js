@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by the column that is clicked, numbers by what data-v holds, the missing ones always last.
+// Tables are sorted by the clicked column, numbers by the value of data-v; missing values always come last.
 function key(row, column) {
   const cell = row.cells[column];
   if (!("v" in cell.dataset)) return cell.textContent.trim();
@@ -33,7 +33,7 @@ for (const head of document.querySelectorAll("table.sortable thead th")) {
   });
 }
 
-// A video takes the place of its button when that is pressed; none is loaded before.
+// A click replaces the button with its video; no video is loaded before.
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button.player");
   if (!button) return;
@@ -42,14 +42,14 @@ document.addEventListener("click", (event) => {
   video.controls = true;
   button.closest("li").classList.add("playing");
   button.replaceWith(video);
-  video.play().catch(() => {}); // the controls say why it does not play
+  video.play().catch(() => {}); // the controls show why it does not play
 });
 
-// The page brings frames of the most extreme videos; those of others are taken from the video when their list is opened.
+// The page contains frames of the most extreme videos; frames of others are read from the video when a list is opened.
 const FRAMES = 5;
 const FRAME_HEIGHT = 80;
 
-function reached(video, event) {
+function waitFor(video, event) {
   return new Promise((resolve, reject) => {
     video.addEventListener(event, resolve, { once: true });
     video.addEventListener("error", reject, { once: true });
@@ -63,21 +63,21 @@ async function drawFrames(place) {
   video.src = place.dataset.frames;
   delete place.dataset.frames;
   try {
-    await reached(video, "loadeddata");
+    await waitFor(video, "loadeddata");
     const canvas = document.createElement("canvas");
     const width = Math.round((FRAME_HEIGHT * video.videoWidth) / video.videoHeight);
     canvas.height = FRAME_HEIGHT;
     canvas.width = width * FRAMES;
     for (let at = 0; at < FRAMES; at++) {
       video.currentTime = (video.duration * at) / FRAMES;
-      await reached(video, "seeked");
+      await waitFor(video, "seeked");
       canvas.getContext("2d").drawImage(video, at * width, 0, width, FRAME_HEIGHT);
     }
     place.replaceChildren(canvas);
   } catch {
     place.textContent = "the video cannot be shown";
   }
-  video.removeAttribute("src"); // lets go of its decoder
+  video.removeAttribute("src"); // releases the decoder
   video.load();
 }
 

@@ -54,7 +54,7 @@ def made_run(
     copy = manifests / "rows.parquet"
     write_manifest(scan, copy, shard_size=shard_size)
     kind = "evaluate" if name else "generate"
-    source = ManifestSource.of(manifest, copy, scan.summary)
+    source = ManifestSource.from_scan(manifest, copy, scan.summary)
     description = RunDescription(CONFIGURATION, source, {"random": "ab" * 32}, {"joyvasa": "0.1.0"}, kind, name)
     folder = RunFolder(open_storage(root))
     folder.create(description, copy)

@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.report.headline import headline
+from pipelines.report.headline import build_headline
 from pipelines.report.rows import RunRows
 from tests.pipelines.report.runs import bad, good, made_run, statistics
 
@@ -29,7 +29,7 @@ def read(tmp_path):
 
 def found(read, events, **more):
     rows, _folder = read(**more)
-    return headline(rows, events, records=10)
+    return build_headline(rows, events, records=10)
 
 
 def logged(*parts):

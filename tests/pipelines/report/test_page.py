@@ -14,9 +14,9 @@ from PIL import Image
 
 from manifests.run.outcome_table import encode_parquet
 from pipelines.report import page
-from pipelines.report.contact_sheets import SheetConfig, Source, contact_sheet, contact_sheets
-from pipelines.report.page import MAX_BYTES, number, page_bytes, seconds, share, short
-from pipelines.report.report import make_report, write_report
+from pipelines.report.contact_sheets import SheetConfig, VideoSource, make_contact_sheet, make_contact_sheets
+from pipelines.report.page import MAX_BYTES, format_number, format_seconds, format_share, render_page, shorten
+from pipelines.report.report import build_report, write_report
 from tests.joyvasa.media.test_video_reader import FRAMES, write
 from tests.pipelines.report.browser import chromium
 from tests.pipelines.report.runs import bad, good, made_run, numbers, statistics
@@ -130,8 +130,8 @@ def test_a_path_that_is_a_script_is_no_link(tmp_path):
 
 def make_report_without_videos(run):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.report.report.contact_sheets", lambda sources, on_progress: {})
-        return make_report(str(run))
+        patch.setattr("pipelines.report.report.make_contact_sheets", lambda sources, on_progress: {})
+        return build_report(str(run))
 
 
 def test_a_row_cannot_lead_to_files_outside_of_the_run(tmp_path):
@@ -152,7 +152,9 @@ def test_a_row_cannot_lead_to_files_outside_of_the_run(tmp_path):
 def test_a_contact_sheet_shows_frames_of_the_whole_video(tmp_path):
     shades = [np.full((64, 96, 3), 40 * k, np.uint8) for k in range(5) for _ in range(5)]
     path = write(tmp_path / "v.mp4", np.stack(shades))
-    sheet = np.asarray(Image.open(io.BytesIO(contact_sheet(Source(str(path), 1.0), SheetConfig(), max_s=30.0))))
+    sheet = np.asarray(
+        Image.open(io.BytesIO(make_contact_sheet(VideoSource(str(path), 1.0), SheetConfig(), max_s=30.0)))
+    )
     assert sheet.shape == (80, 5 * 120, 3)
     found = [sheet[:, k * 120 + 20 : k * 120 + 100].mean() for k in range(5)]
     assert found == pytest.approx([0, 40, 80, 120, 160], abs=8)
@@ -160,7 +162,9 @@ def test_a_contact_sheet_shows_frames_of_the_whole_video(tmp_path):
 
 def test_a_long_video_is_not_read_to_its_end(tmp_path):
     path = write(tmp_path / "v.mp4", np.concatenate([FRAMES, 0 * FRAMES]))
-    sheet = np.asarray(Image.open(io.BytesIO(contact_sheet(Source(str(path), 2.4), SheetConfig(), max_s=1.0))))
+    sheet = np.asarray(
+        Image.open(io.BytesIO(make_contact_sheet(VideoSource(str(path), 2.4), SheetConfig(), max_s=1.0)))
+    )
     assert sheet[:, -100:].mean() > 50  # the second half of the video is black
 
 
@@ -168,15 +172,15 @@ def test_a_video_that_is_gone_or_broken_has_no_sheet(tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     good_one = write(tmp_path / "good.mp4", FRAMES)
     paths = {1: tmp_path / "gone.mp4", 2: tmp_path / "broken.mp4", 3: good_one}
-    assert [*contact_sheets({key: Source(str(path), None) for key, path in paths.items()})] == [3]
+    assert [*make_contact_sheets({key: VideoSource(str(path), None) for key, path in paths.items()})] == [3]
 
 
 def test_sheets_are_left_out_where_the_page_would_grow_too_large(evaluated, monkeypatch):
-    report = make_report(evaluated)
-    whole = page_bytes(report)
+    report = build_report(evaluated)
+    whole = render_page(report)
     assert whole.count(b"data:image/jpeg") == len(report.sheets) == len(IDS) - 1
     monkeypatch.setattr(page, "MAX_BYTES", len(whole) - 10)
-    smaller = page_bytes(report)
+    smaller = render_page(report)
     assert smaller.count(b"data:image/jpeg") == len(report.sheets) - 1
     assert len(smaller) <= len(whole) - 10 < MAX_BYTES
 
@@ -184,20 +188,20 @@ def test_sheets_are_left_out_where_the_page_would_grow_too_large(evaluated, monk
 @pytest.mark.parametrize(
     ("function", "value", "text"),
     [
-        (number, 12345.678, "12,346"),
-        (number, 0.99751, "0.9975"),
-        (number, -0.03, "-0.03000"),
-        (number, 1.2e-7, "1.200e-07"),
-        (number, 0.0, "0"),
-        (number, None, "–"),
-        (share, 0.99999, "99.9 %"),
-        (share, 1.0, "100 %"),
-        (share, 0.00001, "0.1 %"),
-        (share, None, "–"),
-        (seconds, 90.0, "90.0 s"),
-        (seconds, 600.0, "10.0 min"),
-        (seconds, 36_000_000.0, "10,000.0 h"),
-        (short, "x" * 500, "x" * 399 + "…"),
+        (format_number, 12345.678, "12,346"),
+        (format_number, 0.99751, "0.9975"),
+        (format_number, -0.03, "-0.03000"),
+        (format_number, 1.2e-7, "1.200e-07"),
+        (format_number, 0.0, "0"),
+        (format_number, None, "–"),
+        (format_share, 0.99999, "99.9 %"),
+        (format_share, 1.0, "100 %"),
+        (format_share, 0.00001, "0.1 %"),
+        (format_share, None, "–"),
+        (format_seconds, 90.0, "90.0 s"),
+        (format_seconds, 600.0, "10.0 min"),
+        (format_seconds, 36_000_000.0, "10,000.0 h"),
+        (shorten, "x" * 500, "x" * 399 + "…"),
     ],
 )
 def test_figures_are_written_for_people(function, value, text):
@@ -240,7 +244,7 @@ def test_a_browser_shows_the_page(files, tmp_path):
 def test_a_browser_draws_frames_that_the_page_does_not_hold(evaluated, tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.report.records.MAX_SHEETS", 1)
     place = tmp_path / "page.html"
-    text = page_bytes(make_report(evaluated)).decode()
+    text = render_page(build_report(evaluated)).decode()
     place.write_text(text.replace("../../a%20b", f"{evaluated}/report/../../a%20b"), encoding="utf-8")
     (tmp_path / "profile").mkdir()
     with chromium(tmp_path / "profile") as browser:

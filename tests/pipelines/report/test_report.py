@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from joyvasa.errors import ConfigError
 from manifests.errors import ManifestError
 from pipelines.cli.main import app
-from pipelines.report.report import make_report, write_report
+from pipelines.report.report import build_report, write_report
 from tests.pipelines.report.runs import bad, good, made_run, numbers
 
 N = 50
@@ -65,7 +65,7 @@ def other(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(run):
-    return make_report(run)
+    return build_report(run)
 
 
 def figure(report, name):
@@ -122,7 +122,7 @@ def test_failures_come_by_code_with_examples_and_advice(report):
 
 
 def test_pairs_are_matched_by_id_whatever_their_order(run, other):
-    (found,) = make_report(run, [other]).comparisons
+    (found,) = build_report(run, [other]).comparisons
     assert found.shared == 40
     pair = next(pair for pair in found.pairs if pair.column.name == "sharpness")
     assert pair.difference.n == 37  # three of the forty have no video
@@ -134,20 +134,20 @@ def test_pairs_are_matched_by_id_whatever_their_order(run, other):
 
 
 def test_a_run_beside_itself_does_not_differ(run):
-    report = make_report(run, [run])
+    report = build_report(run, [run])
     assert report.run_names == ["ours", "ours (2)"]
     assert all(pair.difference.mean in (0.0, None) for pair in report.comparisons[0].pairs)
 
 
 def test_more_runs_than_colours_are_refused(run):
     with pytest.raises(ConfigError, match="config_invalid: 6 runs"):
-        make_report(run, [run] * 6)
+        build_report(run, [run] * 6)
 
 
 def test_the_paper_stands_beside_the_run_in_its_units(run, tmp_path):
     scores = {"iqa": 0.71, "sync_d": 7.0, "sync_d_mean": 13.9}
     made_run(tmp_path / "run", rows(3), lambda record: good(record, **scores), manifests=tmp_path)
-    table = make_report(str(tmp_path / "run")).published[0]
+    table = build_report(str(tmp_path / "run")).published[0]
     ours = dict(zip([one["title"] for one in table.columns], table.ours["run"], strict=True))
     assert (ours["IQA"], ours["Sync-D"], ours["VQA"]) == (pytest.approx(71.0), pytest.approx(13.9), None)
     published = {row["name"]: row["values"] for row in table.rows}
@@ -180,7 +180,7 @@ def test_the_same_run_gives_the_same_page(run):
 
 def test_an_unfinished_run_says_what_is_left_out(tmp_path):
     made_run(tmp_path / "run", rows(20), outcome, manifests=tmp_path, shards=1)
-    report = make_report(str(tmp_path / "run"))
+    report = build_report(str(tmp_path / "run"))
     assert (report.headline.records, report.headline.pending) == (20, 12)
 
 
@@ -196,14 +196,14 @@ def test_columns_that_later_shards_bring_or_lack_are_padded(tmp_path):
         return good(record, **({"sharpness": float(k)} if k < 8 else {"identity": float(k)}))
 
     made_run(tmp_path / "run", rows(24), uneven, manifests=tmp_path)
-    report = make_report(str(tmp_path / "run"))
+    report = build_report(str(tmp_path / "run"))
     assert (figure(report, "sharpness").summary.n, figure(report, "sharpness").summary.maximum) == (8, 7.0)
     assert (figure(report, "identity").summary.n, figure(report, "identity").summary.minimum) == (16, 8.0)
 
 
 def test_infinite_numbers_are_none(tmp_path):
     made_run(tmp_path / "run", rows(4), lambda r: good(r, sharpness=float("inf")), manifests=tmp_path)
-    found = figure(make_report(str(tmp_path / "run")), "sharpness")
+    found = figure(build_report(str(tmp_path / "run")), "sharpness")
     assert found.summary.n == 0
     assert [(reason.code, reason.count) for reason in found.reasons] == [("not_finite", 4)]
 

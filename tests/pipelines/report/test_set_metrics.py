@@ -12,11 +12,11 @@ from joyvasa.metrics.mouth_sound import best_correlation
 from joyvasa.metrics.support.frechet import FeatureMoments, frechet_distance
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.report.set_metrics import MouthSoundNull, fvd, moments_of, mouth_sound_null
+from pipelines.report.set_metrics import MouthSoundNull, compute_mouth_sound_null, compute_run_fvd, load_moments
 from pipelines.runs.evaluate import evaluate_videos
 from stages.score import encode_features
 from tests.joyvasa.media.test_video_reader import write
-from tests.joyvasa.metrics.clips import noise
+from tests.joyvasa.metrics.clips import moving_noise
 from tests.joyvasa.metrics.test_mouth_sound import syllables
 from tests.pipelines.runs.test_evaluate import configured, manifest
 
@@ -27,7 +27,7 @@ N_RECORDS = 5
 def made_run(folder: Path, features: dict[str, dict[str, np.ndarray]], choices: dict | None = None) -> Path:
     """A finished run of two shards whose records have left these features; the last record failed."""
     folder.mkdir()
-    write(folder / "v.mp4", noise(3))
+    write(folder / "v.mp4", moving_noise(3))
     names = [f"r{number}" for number in range(N_RECORDS)]
     rows = [{"record_id": name, "video": "v.mp4"} for name in names]
     rows.append({"record_id": "failed", "video": "none.mp4"})
@@ -68,7 +68,7 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize("time", ["first", "from what was kept"])
 def test_fvd_over_shards_is_that_of_all_features_at_once(runs, time):
     (made, ours), (real, theirs) = runs["made"], runs["real"]
-    found = fvd(str(made), str(real))
+    found = compute_run_fvd(str(made), str(real))
     assert found.value == pytest.approx(frechet_distance(at_once(theirs), at_once(ours), ddof=1), rel=1e-10)
     assert found.choices == {**CHOICES, "real_clips": 13, "generated_clips": 13}
     assert len(list(made.glob("shards/*/moments/fvd-*.npz"))) == 2
@@ -78,10 +78,10 @@ def test_damaged_moments_are_computed_again(runs):
     made, _ours = runs["made"]
     folder = RunFolder(open_storage(made))
     mark = folder.read_done_marker(0)
-    expected = moments_of(folder, 0, mark, "fvd")
+    expected = load_moments(folder, 0, mark, "fvd")
     for path in made.glob("shards/00000/moments/*.npz"):
         path.write_bytes(b"PK\x03\x04 damaged")
-    found = moments_of(folder, 0, mark, "fvd")
+    found = load_moments(folder, 0, mark, "fvd")
     np.testing.assert_array_equal(found.scatter, expected.scatter)
 
 
@@ -89,9 +89,9 @@ def test_moments_are_those_of_the_outcomes_that_were_finished(runs):
     made, _ = runs["made"]
     folder = RunFolder(open_storage(made))
     mark = folder.read_done_marker(0)
-    moments_of(folder, 0, mark, "fvd")
+    load_moments(folder, 0, mark, "fvd")
     other = dataclasses.replace(mark, records_sha256="0" * 64)  # as after a retry
-    moments_of(folder, 0, other, "fvd")
+    load_moments(folder, 0, other, "fvd")
     assert len(list(made.glob("shards/00000/moments/fvd-*.npz"))) == 2
     for path in made.glob("shards/00000/moments/fvd-0000*.npz"):
         path.unlink()
@@ -101,7 +101,7 @@ def test_without_features_or_reference_there_is_a_reason(runs, tmp_path):
     made, _ = runs["made"]
     bare = made_run(tmp_path / "bare", {})
     for reference, code in ((bare, "features_missing"), (tmp_path / "nothing", "reference_missing")):
-        found = fvd(str(made), str(reference))
+        found = compute_run_fvd(str(made), str(reference))
         assert isinstance(found.value, NotMeasured)
         assert found.value.code == code
 
@@ -112,7 +112,7 @@ def test_a_hostile_feature_file_is_refused_and_runs_nothing(runs, tmp_path):
     with path.open("wb") as file:
         np.savez(file, fvd=np.array([{"a": 1}], dtype=object))
     with pytest.raises(InputError, match="features_damaged"):
-        fvd(str(run), str(run))
+        compute_run_fvd(str(run), str(run))
 
 
 def series(mouth: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
@@ -128,7 +128,7 @@ def test_the_null_pairs_mouths_with_other_sounds_only(tmp_path):
         "r3": series(sounds[2], sounds[2]),
         "r4": series(sounds[2], sounds[2]),  # no other sound in its shard
     }
-    found = mouth_sound_null(str(made_run(tmp_path / "mouths", features)))
+    found = compute_mouth_sound_null(str(made_run(tmp_path / "mouths", features)))
     expected = {
         "r0": best_correlation(sounds[0][:150], sounds[1][:150])[0],
         "r1": best_correlation(sounds[0][:150], sounds[1][:150])[0],
@@ -146,6 +146,8 @@ def test_the_null_is_told_by_its_mean_and_95th_percentile():
 
 def test_without_other_sounds_there_is_no_null(tmp_path):
     sound = syllables(200)
-    found = mouth_sound_null(str(made_run(tmp_path / "one", {"r0": series(sound, sound), "r1": series(sound, sound)})))
+    found = compute_mouth_sound_null(
+        str(made_run(tmp_path / "one", {"r0": series(sound, sound), "r1": series(sound, sound)}))
+    )
     assert (found.values, found.mean, found.high) == ({}, None, None)
     assert found.reason.code == "no_other_sound"

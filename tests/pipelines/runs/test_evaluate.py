@@ -1,4 +1,4 @@
-"""Videos of other systems, measured into a run folder; in this process."""
+"""Videos of other systems, measure_values into a run folder; in this process."""
 
 import csv
 import json
@@ -25,8 +25,8 @@ from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
 from pipelines.runs.shard_writer import ShardWriter
 from tests.joyvasa.media.test_video_reader import write
-from tests.joyvasa.metrics.clips import noise
-from tests.media import EXAMPLES, tone
+from tests.joyvasa.metrics.clips import moving_noise
+from tests.media import EXAMPLES, write_tone
 
 COLUMNS = ("record_id", "video", "audio", "image", "city")
 
@@ -68,22 +68,22 @@ def manifest(folder: Path, rows: list[dict], name: str = "videos.csv") -> Path:
 def videos(tmp_path_factory) -> Path:
     """A manifest of four videos."""
     folder = tmp_path_factory.mktemp("videos")
-    sound = tone(folder / "tone.wav", seconds=1.2)
+    sound = write_tone(folder / "tone.wav", seconds=1.2)
     for number in range(4):
-        write(folder / f"v{number}.mp4", noise(30 + number, seed=number), sound=sound if number % 2 else None)
+        write(folder / f"v{number}.mp4", moving_noise(30 + number, seed=number), sound=sound if number % 2 else None)
     rows = [{"record_id": f"v{n}", "video": f"v{n}.mp4", "audio": "tone.wav", "city": f"c{n}"} for n in range(4)]
     return manifest(folder, rows)
 
 
 @pytest.fixture(scope="module")
-def measured(videos, tmp_path_factory) -> Path:
+def measure_values(videos, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("run") / "run"
     assert evaluate_videos(videos, run, "Hallo", configured()).all_ok
     return run
 
 
-def test_each_video_has_a_row_with_numbers_and_reasons(measured):
-    rows = rows_of(measured)
+def test_each_video_has_a_row_with_numbers_and_reasons(measure_values):
+    rows = rows_of(measure_values)
     assert list(rows) == ["v0", "v1", "v2", "v3"]
     columns = {f"metric_{column.name}" for name in METRIC_NAMES for column in build_metric(name).columns}
     for number, row in enumerate(rows.values()):
@@ -100,8 +100,8 @@ def test_each_video_has_a_row_with_numbers_and_reasons(measured):
     assert "no_sound: " in json.loads(rows["v0"]["metric_reasons"])["picture_minus_sound_s"]
 
 
-def test_the_folder_says_whose_videos_these_are(measured):
-    description = RunFolder(open_storage(measured)).read_description()
+def test_the_folder_says_whose_videos_these_are(measure_values):
+    description = RunFolder(open_storage(measure_values)).read_description()
     assert (description.kind, description.name) == ("evaluate", "Hallo")
 
 
@@ -131,7 +131,7 @@ def generated(pairs: str | Path, run: str | Path) -> None:
 
 def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path):
     portrait = EXAMPLES / "portrait.jpg"
-    tone(videos.parent / "short.wav", seconds=0.4)
+    write_tone(videos.parent / "short.wav", seconds=0.4)
     rows = [{"record_id": f"r{n}", "image": portrait, "audio": "short.wav"} for n in range(3)]
     pairs = manifest(videos.parent, rows, "pairs.csv")
     generated(pairs, tmp_path / "whole")
@@ -145,7 +145,7 @@ def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path
     assert all(row["metric_head_speed"] > 0 for row in expected.values())
 
 
-def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, measured, tmp_path, monkeypatch):
+def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, measure_values, tmp_path, monkeypatch):
     take, taken = ShardWriter.record_outcome, []
 
     def take_one(*arguments):
@@ -162,13 +162,13 @@ def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, measured,
     folder = RunFolder(open_storage(run))
     assert folder.count_records(folder.read_manifest()).statuses == {"ok": 1}
     assert resume_run(run).all_ok
-    assert numbers_of(run) == numbers_of(measured)
+    assert numbers_of(run) == numbers_of(measure_values)
 
 
-def test_a_finished_evaluation_is_left_as_it_is(measured):
-    before = {path: path.stat().st_mtime_ns for path in measured.rglob("shards/**/*") if path.is_file()}
-    assert resume_run(measured).all_ok
-    assert {path: path.stat().st_mtime_ns for path in measured.rglob("shards/**/*") if path.is_file()} == before
+def test_a_finished_evaluation_is_left_as_it_is(measure_values):
+    before = {path: path.stat().st_mtime_ns for path in measure_values.rglob("shards/**/*") if path.is_file()}
+    assert resume_run(measure_values).all_ok
+    assert {path: path.stat().st_mtime_ns for path in measure_values.rglob("shards/**/*") if path.is_file()} == before
 
 
 def test_a_bad_video_fails_alone(videos, tmp_path):

@@ -29,7 +29,7 @@ from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
 from pipelines.runs.shard_writer import ShardWriter
 from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import DATA, EXAMPLES, tone
+from tests.media import DATA, EXAMPLES, write_tone
 from tests.pipelines.runs.running import configured, motions_of, rows_of, write_manifest
 
 
@@ -39,9 +39,9 @@ def inputs(tmp_path_factory) -> Path:
     for name, source in (("a.jpg", EXAMPLES / "portrait.jpg"), ("b.jpg", DATA / "portrait.jpg")):
         picture = cv2.imread(str(source))
         cv2.imwrite(str(folder / name), cv2.resize(picture, (256, 256 * picture.shape[0] // picture.shape[1])))
-    tone(folder / "short.wav", seconds=0.4)
-    tone(folder / "other.wav", seconds=0.6)
-    tone(folder / "long.wav", seconds=4.4)  # more than a window
+    write_tone(folder / "short.wav", seconds=0.4)
+    write_tone(folder / "other.wav", seconds=0.6)
+    write_tone(folder / "long.wav", seconds=4.4)  # more than a window
     return folder
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.media import EXAMPLES, tone
+from tests.media import EXAMPLES, write_tone
 
 ANIMATE = """
 import resource, sys
@@ -18,7 +18,7 @@ print(animation.n_frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def peak(folder, seconds: int) -> tuple[int, int]:
     """Frames of the video, and the largest memory of the program in KiB."""
-    sound = tone(folder / f"{seconds}.wav", seconds=seconds)
+    sound = write_tone(folder / f"{seconds}.wav", seconds=seconds)
     command = [sys.executable, "-c", ANIMATE, EXAMPLES / "portrait.jpg", sound, folder / f"{seconds}.mp4"]
     printed = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
     n_frames, memory = map(int, printed.split())

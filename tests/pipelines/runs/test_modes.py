@@ -18,7 +18,7 @@ from pipelines.runs import generate as runs
 from pipelines.runs.generate import build_video_pipeline, generate_videos
 from pipelines.runs.resume import resume_run
 from stages.base import Ok, Stage
-from tests.media import EXAMPLES, tone
+from tests.media import EXAMPLES, write_tone
 from tests.pipelines.runs.running import configured, rows_of, write_manifest
 
 NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
@@ -56,7 +56,7 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("modes")
     cv2.imwrite(str(folder / "face.jpg"), cv2.imread(str(EXAMPLES / "portrait.jpg")))
     cv2.imwrite(str(folder / "other.jpg"), cv2.imread(str(EXAMPLES / "portrait_2.jpg")))
-    tone(folder / "short.wav", seconds=0.4)
+    write_tone(folder / "short.wav", seconds=0.4)
     return folder
 
 

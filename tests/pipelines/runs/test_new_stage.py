@@ -14,7 +14,7 @@ from pipelines.runs import generate as runs
 from pipelines.runs.generate import build_video_pipeline, generate_videos
 from pipelines.runs.rates import read_run_rates
 from pipelines.runs.resources import SpecBuilder
-from tests.media import DATA, tone
+from tests.media import DATA, write_tone
 from tests.pipelines.runs.running import configured, rows_of, write_manifest
 
 STAGE = """
@@ -64,7 +64,7 @@ def with_loudness(loudness_stage, monkeypatch):
 @pytest.fixture
 def manifest(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    sound = tone(tmp_path / "s.wav", seconds=0.4)
+    sound = write_tone(tmp_path / "s.wav", seconds=0.4)
     pictures = {"good": DATA / "portrait.jpg", "bad": tmp_path / "broken.jpg"}
     rows = [{"record_id": name, "image": str(picture), "audio": str(sound)} for name, picture in pictures.items()]
     return write_manifest(tmp_path / "m.csv", rows)

@@ -9,7 +9,7 @@ from pipelines.cli.main import app
 from pipelines.runs.config import RunConfig
 from pipelines.runs.rates import build_profile, measure_rates, read_run_rates
 from tests.manifests.tables import write
-from tests.media import DATA, tone
+from tests.media import DATA, write_tone
 
 SETTINGS = ["animation.picture.max_side=128"]
 
@@ -60,7 +60,7 @@ def test_a_shared_motion_is_reckoned_by_the_recording():
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rates")
-    tone(folder / "s.wav", seconds=0.4)
+    write_tone(folder / "s.wav", seconds=0.4)
     rows = [{"image": str(DATA / "portrait.jpg"), "audio": "s.wav", "record_id": f"r{n}"} for n in range(6)]
     return write(folder / "m.csv", rows)
 
@@ -77,7 +77,7 @@ def test_a_plan_measures_this_machine_and_says_so(manifest, tmp_path):
 
 
 def test_rows_that_give_no_video_give_no_rates(tmp_path):
-    tone(tmp_path / "s.wav", seconds=0.4)
+    write_tone(tmp_path / "s.wav", seconds=0.4)
     (tmp_path / "p.jpg").write_bytes(b"no picture")
     manifest = write(tmp_path / "m.csv", [{"image": "p.jpg", "audio": "s.wav", "record_id": "r"}])
     with pytest.raises(ManifestError, match=r"rates_unknown: .*none of its first 1 rows produced a video"):

@@ -17,7 +17,7 @@ from joyvasa.metrics.support.sound import read_soundtrack
 from joyvasa.sample.measurement.pose_renderer import PoseRenderer
 from joyvasa.sample.measurement.subjects import find_subjects
 from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS
-from tests.media import ffmpeg, tone
+from tests.media import ffmpeg, write_tone
 
 EXAMPLES = Path(manifests.__file__).parent / "examples"
 MAX_BYTES = 25e6
@@ -86,7 +86,7 @@ def test_the_person_stays_who_they_are(synthesize_sentences, frames):
 
 def test_a_mouth_is_shut_in_silence(animator, tmp_path):
     config = load_config(AnimationConfig, settings=["device=cpu", "audio.allow_silence=true"])
-    silence = tone(tmp_path / "silence.wav", seconds=1.0, volume=1e-4)
+    silence = write_tone(tmp_path / "silence.wav", seconds=1.0, volume=1e-4)
     quiet = Animator(config, models=animator.models).animate(EXAMPLES / "portrait.jpg", silence, tmp_path / "quiet.mp4")
     assert np.abs(estimate_mouth_opening(quiet.motion, COMPACT)).max() < 0.05
 

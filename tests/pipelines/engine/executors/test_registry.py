@@ -9,7 +9,7 @@ from pipelines.engine.executors.local import LocalExecutor
 from pipelines.runs.config import RunConfig
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resources import count_run_gpus
-from tests.media import EXAMPLES, tone
+from tests.media import EXAMPLES, write_tone
 from tests.pipelines.runs.running import configured, rows_of, write_manifest
 
 SUBMITTED = []
@@ -30,7 +30,7 @@ def registered(monkeypatch):
 
 @pytest.mark.usefixtures("registered")
 def test_a_registered_executor_runs_a_pipeline(tmp_path):
-    image, audio = EXAMPLES / "portrait.jpg", tone(tmp_path / "tone.wav", seconds=0.4)
+    image, audio = EXAMPLES / "portrait.jpg", write_tone(tmp_path / "tone.wav", seconds=0.4)
     manifest = write_manifest(tmp_path / "pairs.csv", [{"record_id": "a", "image": image, "audio": audio}])
     config = configured("executor=logging")
     assert count_run_gpus(config) == 0
