@@ -31,6 +31,7 @@ class CsvReader(Reader):
             if fault := lines.take_fault():
                 raise ManifestError("manifest_encoding", f"{name}: header {fault.sentence}")
             self._first_row = lines.offset, lines.number
+
         # pandas writes an empty name for an index column
         self._columns = tuple(column.strip() or f"column_{index}" for index, column in enumerate(header, start=1))
         check_columns(name, self._columns)
@@ -66,6 +67,7 @@ class CsvReader(Reader):
                 yield number, RowFault("malformed_csv", f"is not valid CSV ({error}): check its quotes", text)
                 rows = csv.reader(lines, delimiter=self._delimiter, strict=True)
                 continue
+
             fault = lines.take_fault()
             if fault:
                 yield number, fault

@@ -209,9 +209,9 @@ class RunFolder:
             shard: records of the shard.
             outcomes: exactly one outcome per record; their videos must have been written.
             run_fingerprint: fingerprint of the run's description.
-            stages: see `outcome_table`.
-            metrics: see `outcome_table`.
-            columns: see `outcome_table`.
+            stages: see `build_outcome_table`.
+            metrics: see `build_outcome_table`.
+            columns: see `build_outcome_table`.
 
         Raises:
             ManifestError: `outcomes_incomplete`, `video_missing` or `output_unwritable`.
@@ -231,7 +231,7 @@ class RunFolder:
 
         content = encode_parquet(build_outcome_table(shard, outcomes, stages=stages, metrics=metrics, columns=columns))
         self.storage.write(self.records_path(number), content)
-        mark = DoneMarker(
+        marker = DoneMarker(
             shard=number,
             records=len(outcomes),
             statuses=dict(Counter(outcome.status for outcome in outcomes)),
@@ -239,9 +239,9 @@ class RunFolder:
             run_fingerprint=run_fingerprint,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self.storage.write(self.done_path(number), json.dumps(asdict(mark), indent=1).encode())
+        self.storage.write(self.done_path(number), json.dumps(asdict(marker), indent=1).encode())
         self.storage.remove(f"{self.shard_folder(number)}/saved")
-        return mark
+        return marker
 
     def reopen_shard(self, shard: int, retry: Collection[str]) -> int:
         """Discard outcomes of a shard, finished or not, so that their records run again.

@@ -1,4 +1,4 @@
-"""Storages: a folder, memory, and an S3-compatible server."""
+"""Storages: a local folder, memory, and an S3-compatible server."""
 
 import uuid
 

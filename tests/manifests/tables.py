@@ -1,4 +1,4 @@
-"""Writes the same rows in every format."""
+"""Helpers that write rows in every format and read them."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ FORMATS = ("csv", "tsv", "jsonl", "parquet")
 
 
 def write(path, rows, *, row_group_size=None):
-    """Rows are mappings; names that a row lacks are empty in CSV and null elsewhere."""
+    """Write rows, which are mappings; missing values are empty in CSV and null elsewhere."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     suffix = path.suffix
     if suffix == ".jsonl":
@@ -36,7 +36,7 @@ def pair(number, **more):
 
 
 def scanned(path):
-    """All records (None for a bad row), all problems, and the summary."""
+    """Return all records (None for a bad row), all problems, and the summary of a scan."""
     scan = Scan(open_manifest(path))
     records, problems = [], []
     for block in scan.blocks():
@@ -46,7 +46,7 @@ def scanned(path):
 
 
 def copied(source, folder, size=4):
-    """The rows of a manifest as those of a run in this local folder."""
+    """Copy the rows of a manifest into a local run folder."""
     folder.mkdir(exist_ok=True)
     write_manifest(Scan(open_manifest(source)), folder / MANIFEST, shard_size=size)
     return RunManifest(open_storage(folder))

@@ -1,4 +1,4 @@
-"""Plans and copies a manifest of 1,000,000 rows: `pytest -m bench -s tests/manifests/test_bench_plan.py`."""
+"""Plan and copy a manifest of 1,000,000 rows: `pytest -m bench -s tests/manifests/test_bench_plan.py`."""
 
 import json
 import random
@@ -34,7 +34,7 @@ import json, pathlib, re, sys, time
 begin = time.monotonic()
 from manifests.manifest import open_manifest
 {}
-# not getrusage: its peak includes the parent's at the time of the fork
+# not getrusage, whose peak includes that of the parent at the time of the fork
 peak = int(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]) * 1024
 figures = {{"seconds": time.monotonic() - begin, "cpu_s": time.process_time(), "peak_bytes": peak}}
 print(json.dumps({{**figures, **result}}))
@@ -43,10 +43,10 @@ print(json.dumps({{**figures, **result}}))
 
 @pytest.fixture(scope="module")
 def rows():
-    """A shuffled manifest in which every portrait and every recording occurs."""
-    chance = random.Random(1)
+    """A shuffled manifest that contains every portrait and every recording."""
+    generator = random.Random(1)
     order = list(range(ROWS))
-    chance.shuffle(order)
+    generator.shuffle(order)
     return pa.table(
         {
             "image": [f"portraits/{n % PORTRAITS:06d}.jpg" for n in order],
@@ -74,7 +74,7 @@ def test_a_million_rows_are_planned_and_copied_within_a_minute_each_and_a_gibiby
         with path.open("w") as file:
             for batch in table.to_batches(10_000):
                 file.writelines(json.dumps(row) + "\n" for row in batch.to_pylist())
-    plan, copy = measured(PLAN, path), measured(COPY, path)
+    plan, copy = measure(PLAN, path), measure(COPY, path)
     for name, figures in (("plan", plan), ("copy", copy)):
         cost = f"{figures['seconds']:.1f} s, {figures['cpu_s']:.1f} s of processors"
         print(f"\n{name} {suffix}, ids {ids}: {cost}, {figures['peak_bytes'] / 2**20:.0f} MiB")
@@ -85,6 +85,6 @@ def test_a_million_rows_are_planned_and_copied_within_a_minute_each_and_a_gibiby
         assert figures["peak_bytes"] < MAX_BYTES
 
 
-def measured(code, path):
+def measure(code, path):
     command = [sys.executable, "-c", MEASURE.format(code), path]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

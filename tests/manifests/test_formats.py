@@ -145,7 +145,7 @@ def test_a_broken_json_line_is_one_bad_row_and_the_next_is_good(tmp_path, line, 
         ("m.csv.gz", b"x", "manifest_format"),
     ],
 )
-def test_a_file_that_is_no_manifest_is_one_sentence(tmp_path, name, content, code):
+def test_a_file_that_is_no_manifest_gives_one_sentence(tmp_path, name, content, code):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ManifestError) as error:
         scanned(tmp_path / name)
@@ -153,7 +153,7 @@ def test_a_file_that_is_no_manifest_is_one_sentence(tmp_path, name, content, cod
     assert name in error.value.sentence
 
 
-def test_a_missing_manifest_and_an_unknown_scheme_are_one_sentence(tmp_path):
+def test_a_missing_manifest_and_an_unknown_scheme_give_one_sentence(tmp_path):
     for uri, code in ((tmp_path / "none.csv", "manifest_missing"), ("nowhere://m.csv", "manifest_unreadable")):
         with pytest.raises(ManifestError) as error:
             open_manifest(uri)
@@ -170,7 +170,7 @@ def test_a_missing_manifest_and_an_unknown_scheme_are_one_sentence(tmp_path):
         ("record_id", pa.array([1.0, 2.0])),
     ],
 )
-def test_a_parquet_column_of_a_wrong_type_is_one_sentence(tmp_path, column, values):
+def test_a_parquet_column_of_a_wrong_type_gives_one_sentence(tmp_path, column, values):
     columns = {"image": ["a", "b"], "audio": ["a", "b"], column: values}
     pq.write_table(pa.table(columns), tmp_path / "m.parquet")
     with pytest.raises(ManifestError, match=f"manifest_columns: .*column {column} is "):
@@ -207,7 +207,7 @@ def test_parquet_text_that_is_not_utf8_is_reported(tmp_path):
     ]
 
 
-def test_passed_columns_keep_their_parquet_types(tmp_path):
+def test_passed_through_columns_keep_their_parquet_types(tmp_path):
     extra = {
         "when": pa.array([1, 2], pa.timestamp("us")),
         "tags": pa.array([["a"], []]),
@@ -238,15 +238,15 @@ def test_json_values_get_the_narrowest_common_type(tmp_path):
     assert first["big"] == str(2**70)
 
 
-def test_json_lines_that_change_while_they_are_read_are_one_sentence(tmp_path, monkeypatch):
+def test_json_lines_that_change_while_they_are_read_give_one_sentence(tmp_path, monkeypatch):
     path = write(tmp_path / "m.jsonl", [pair(0, note="a")])
     scan = Scan(open_manifest(path))
     schema = Scan.extra_schema
 
     def changed(self):
-        found = schema(self)
+        result = schema(self)
         write(path, [pair(0, note=1)])
-        return found
+        return result
 
     monkeypatch.setattr(Scan, "extra_schema", changed)
     with pytest.raises(ManifestError, match=r"manifest_unreadable: m\.jsonl: was changed while it was read"):

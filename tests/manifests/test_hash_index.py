@@ -13,7 +13,7 @@ def test_texts_are_numbered_by_first_appearance(blocks):
         assert len(table) == len(expected)
 
 
-def test_memory_is_some_16_bytes_a_text():
+def test_memory_is_16_bytes_per_text():
     table = HashIndex()
     for start in range(0, 100_000, 1000):
         table.add([f"text {n}" for n in range(start, start + 1000)])

@@ -1,4 +1,4 @@
-"""What is wrong with a row is told with the name of its column, once."""
+"""Texts of problems name the column once."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_a_problem_names_its_column_once(tmp_path, column, change, text):
     assert problem.text.count(column) == 1
 
 
-def test_two_rows_of_one_content_name_the_column_once(tmp_path):
+def test_the_problem_of_a_duplicate_row_names_the_column_once(tmp_path):
     path = write(tmp_path / "m.csv", [pair(0, record_id=""), pair(0, record_id="")])
     (problem,) = Scan(open_manifest(str(path))).problems()
     assert problem.text.startswith("record_id '")

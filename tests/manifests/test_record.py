@@ -71,11 +71,11 @@ def test_an_unsafe_id_is_mapped_to_slug_and_hash(record_id):
         ("a", "a."),
     ],
 )
-def test_colliding_ids_get_different_stems_without_regard_to_case(one, other):
+def test_similar_ids_have_different_stems_ignoring_case(one, other):
     assert file_stem(one).casefold() != file_stem(other).casefold()
 
 
-def test_published_rules_stay_as_they_are():  # figures from `b2sum -l 96` and `b2sum -l 64`
+def test_ids_seeds_and_stems_are_stable():  # values from `b2sum -l 96` and `b2sum -l 64`
     content = content_text("a.png", "b.wav", None, "human", None, 2.5)
     assert content == '["a.png","b.wav",null,"human",null,2.5]'
     assert derive_record_id(content) == "803b866375f7b3983a8352f0"

@@ -75,7 +75,7 @@ def test_good_rows_are_counted_by_mode(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_rows_with_a_video_need_nothing_else_where_videos_are_wanted(tmp_path, suffix):
+def test_rows_with_a_video_need_no_other_column_if_videos_are_required(tmp_path, suffix):
     rows = [{"video": "a.mp4"}, {"video": "b.mp4", "audio": "b.wav", "image": "b.png"}, pair(1)]
     scan = Scan(open_manifest(write(tmp_path / f"m.{suffix}", rows)), videos=True)
     (block,) = scan.blocks()
@@ -86,7 +86,7 @@ def test_rows_with_a_video_need_nothing_else_where_videos_are_wanted(tmp_path, s
     assert [(problem.column, problem.code) for problem in block.problems] == [("video", "missing_value")]
 
 
-def test_a_video_beside_a_pair_is_kept_and_alone_it_is_no_pair(tmp_path):
+def test_a_row_may_have_a_video_in_addition_to_a_pair_but_not_instead_of_one(tmp_path):
     rows = [pair(1, video="real.mp4"), {"record_id": "v", "video": "b.mp4"}]
     records, problems, _ = scanned(write(tmp_path / "m.csv", rows))
     assert records[0].video == str(tmp_path / "real.mp4")
@@ -94,7 +94,7 @@ def test_a_video_beside_a_pair_is_kept_and_alone_it_is_no_pair(tmp_path):
     assert [problem.column for problem in problems] == ["image", "audio"]
 
 
-def test_ids_of_rows_without_a_video_are_what_they_were(tmp_path):
+def test_ids_of_rows_without_a_video_do_not_depend_on_the_column(tmp_path):
     records, _, _ = scanned(write(tmp_path / "m.csv", [{"image": "p.png", "audio": "s.wav", "video": None}]))
     assert records[0].id == derive_record_id('["p.png","s.wav",null,"human",null,null]')
 
@@ -120,16 +120,16 @@ def test_the_second_of_two_equal_rows_without_ids_is_a_duplicate(tmp_path, suffi
     assert [record is None for record in records] == [False, True, True, False]
 
 
-def test_files_are_looked_up_once_each_and_every_row_is_told(tmp_path, monkeypatch):
+def test_files_are_looked_up_once_and_reported_for_every_row(tmp_path, monkeypatch):
     for name, content in (("a.png", b"x"), ("b.wav", b"x"), ("empty.wav", b"")):
         (tmp_path / name).write_bytes(content)
     (tmp_path / "folder.wav").mkdir()
     sounds = ["b.wav", "none.wav", "empty.wav", "folder.wav", "b.wav/x", "s3://bucket/c.wav", str(tmp_path / "b.wav")]
     rows = [pair(n, image="a.png", audio=sounds[n % 7]) for n in range(70)]
-    asked, stat = Counter(), os.stat
+    lookups, stat = Counter(), os.stat
     with MediaFileCheck() as check:
         scan = Scan(open_manifest(write(tmp_path / "m.csv", rows)), files=check)
-        monkeypatch.setattr(os, "stat", lambda path, **more: (asked.update([str(path)]), stat(path, **more))[1])
+        monkeypatch.setattr(os, "stat", lambda path, **more: (lookups.update([str(path)]), stat(path, **more))[1])
         problems = list(scan.problems())
         monkeypatch.undo()
     assert scan.summary.by_code == {"file_missing": 20, "file_empty": 10, "file_not_regular": 10}
@@ -137,10 +137,10 @@ def test_files_are_looked_up_once_each_and_every_row_is_told(tmp_path, monkeypat
         "none.wav": "file_missing", "b.wav/x": "file_missing",
         "empty.wav": "file_empty", "folder.wav": "file_not_regular",
     }  # fmt: skip
-    assert {asked[str(tmp_path / name)] for name in ("a.png", "b.wav", "none.wav")} == {1}
+    assert {lookups[str(tmp_path / name)] for name in ("a.png", "b.wav", "none.wav")} == {1}
 
 
-def test_remote_files_are_looked_up_where_that_is_asked_for():
+def test_remote_files_are_looked_up_on_request():
     import fsspec
 
     fsspec.filesystem("memory").pipe_file("/check/a.wav", b"x")
@@ -196,20 +196,20 @@ def test_a_folder_of_tables_is_one_manifest(tmp_path):
 
 
 @pytest.mark.parametrize("names", [[], ["a.csv", "b.parquet"]])
-def test_a_folder_without_one_format_is_refused(tmp_path, names):
+def test_a_folder_with_several_formats_or_none_is_refused(tmp_path, names):
     for name in names:
         write(tmp_path / name, [pair(0)])
     with pytest.raises(ManifestError, match="manifest_format"):
         open_manifest(tmp_path)
 
 
-def test_a_column_whose_name_is_nearly_known_is_noted(tmp_path):
+def test_a_column_with_almost_a_standard_name_is_noted(tmp_path):
     _, _, summary = scanned(write(tmp_path / "m.csv", [pair(0, **{"CFG-Scale": "2", "speaker": "x"})]))
     assert summary.notes == ["column CFG-Scale is passed through; rename it if cfg_scale is meant"]
 
 
 @given(st.text(max_size=300))
-def test_reported_values_are_short_and_cannot_steer_a_terminal(value):
+def test_reported_values_are_short_and_contain_no_control_characters(value):
     text = safe_text(value)
     assert len(text) <= 60
     assert text.isprintable()

@@ -23,7 +23,7 @@ def temporary(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_folder_is_gone_after_its_block_however_that_ends(temporary):
+def test_a_folder_is_removed_after_its_block_even_if_it_raises(temporary):
     def fail():
         with scratch_folder() as folder:
             (folder / "file").write_text("x")
@@ -34,20 +34,20 @@ def test_a_folder_is_gone_after_its_block_however_that_ends(temporary):
     assert not list(temporary.iterdir())
 
 
-def test_what_a_killed_process_left_is_swept_and_nothing_else(temporary):
-    (temporary / "joyvasa-of-somebody").mkdir()
+def test_only_folders_of_killed_processes_are_removed(temporary):
+    (temporary / "joyvasa-of-another-user").mkdir()
     (temporary / f"{PREFIX}file").write_text("no folder")
-    (temporary / f"{PREFIX}link").symlink_to(temporary / "joyvasa-of-somebody")
+    (temporary / f"{PREFIX}link").symlink_to(temporary / "joyvasa-of-another-user")
     others = {path.name for path in temporary.iterdir()}
     with (
         subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child,
         scratch_folder() as own,
     ):
-        theirs = child.stdout.readline().decode().strip()
+        used = child.stdout.readline().decode().strip()
         sweep_scratch()
-        assert {path.name for path in temporary.iterdir()} == others | {own.name, theirs}
+        assert {path.name for path in temporary.iterdir()} == others | {own.name, used}
         child.kill()
         child.wait(30)
-        assert (temporary / theirs / "video.mp4").exists()
+        assert (temporary / used / "video.mp4").exists()
         sweep_scratch()
         assert {path.name for path in temporary.iterdir()} == others | {own.name}

@@ -11,12 +11,12 @@ from manifests.errors import ManifestError
 from manifests.storage import open_storage
 
 
-def everything(storage, folder=""):
-    found = []
+def list_files(storage, folder=""):
+    paths = []
     for name in storage.names(folder):
         path = f"{folder}/{name}" if folder else name
-        found += [path] if storage.exists(path) else everything(storage, path)
-    return found
+        paths += [path] if storage.exists(path) else list_files(storage, path)
+    return paths
 
 
 def test_files_are_written_read_listed_and_removed(storage):
@@ -32,7 +32,7 @@ def test_files_are_written_read_listed_and_removed(storage):
     assert (storage.size("a/b.txt"), storage.exists("a"), storage.exists("a/c/d.txt")) == (5, False, True)
     storage.remove("a/c")
     storage.remove("a/none")
-    assert everything(storage) == ["a/b.txt"]
+    assert list_files(storage) == ["a/b.txt"]
 
 
 def test_a_missing_file_is_file_not_found(storage):
@@ -41,7 +41,7 @@ def test_a_missing_file_is_file_not_found(storage):
             read("none.txt")
 
 
-def test_a_file_appears_only_when_it_is_whole(storage):
+def test_a_file_appears_only_when_it_is_complete(storage):
     with storage.staging("videos/clip.mp4") as staged:
         staged.write_bytes(b"half")
         assert staged.suffix == ".mp4"
@@ -49,11 +49,11 @@ def test_a_file_appears_only_when_it_is_whole(storage):
         staged.write_bytes(b"whole")
     assert storage.read("videos/clip.mp4") == b"whole"
     assert not staged.exists()
-    assert everything(storage) == ["videos/clip.mp4"]
+    assert list_files(storage) == ["videos/clip.mp4"]
 
 
-def test_an_exception_while_writing_leaves_the_old_file_and_no_other(storage):
-    def break_off():
+def test_an_exception_while_writing_leaves_only_the_old_file(storage):
+    def raise_while_writing():
         with storage.staging("a.txt") as staged:
             staged.write_bytes(b"new")
             paths.append(staged)
@@ -62,36 +62,36 @@ def test_an_exception_while_writing_leaves_the_old_file_and_no_other(storage):
     paths = []
     storage.write("a.txt", b"old")
     with pytest.raises(ZeroDivisionError):
-        break_off()
+        raise_while_writing()
     assert storage.read("a.txt") == b"old"
-    assert everything(storage) == ["a.txt"]
+    assert list_files(storage) == ["a.txt"]
     assert not paths[0].exists()
 
 
-def test_a_full_disk_is_one_sentence_and_nothing_stays(storage):
+def test_a_full_disk_gives_one_sentence_and_leaves_no_file(storage):
     with pytest.raises(ManifestError, match=r"output_unwritable: .*a\.txt: .*No space left"), storage.staging("a.txt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert everything(storage) == []
+    assert list_files(storage) == []
 
 
-def test_a_storage_can_be_sent_to_another_process(storage):
+def test_a_storage_can_be_pickled(storage):
     storage.write("a.txt", b"x")
     assert pickle.loads(pickle.dumps(storage)).read("a.txt") == b"x"
 
 
-def test_a_failed_upload_is_one_sentence(s3_bucket):
+def test_a_failed_upload_gives_one_sentence(s3_bucket):
     storage = open_storage(f"{s3_bucket}-none/run")
     with pytest.raises(ManifestError, match="output_unwritable"):
         storage.write("a.txt", b"x")
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_a_folder_that_cannot_be_written_gives_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ManifestError, match="output_unwritable"):
         open_storage(tmp_path / "file").write("a/b.txt", b"x")
 
 
-def test_what_cannot_be_removed_is_one_sentence(storage, monkeypatch):
+def test_a_failed_removal_gives_one_sentence(storage, monkeypatch):
     def fail(path):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_removed_is_one_sentence(storage, monkeypatch):
         storage.remove("a.txt")
 
 
-def test_an_unknown_scheme_is_one_sentence():
+def test_an_unknown_scheme_gives_one_sentence():
     with pytest.raises(ManifestError, match="storage_unknown"):
         open_storage("nowhere://run")
 
@@ -112,6 +112,6 @@ def test_a_killed_writer_leaves_only_a_partial_file(tmp_path):
         "    staged.write_bytes(b'half')\n    os._exit(9)\n"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 9
-    (left,) = open_storage(tmp_path).names("")
-    assert left.startswith(PARTIAL)
-    assert left.endswith("-a.mp4")
+    (name,) = open_storage(tmp_path).names("")
+    assert name.startswith(PARTIAL)
+    assert name.endswith("-a.mp4")

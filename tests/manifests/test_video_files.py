@@ -22,13 +22,13 @@ def rows(content: bytes) -> list[dict]:
     return [json.loads(line) for line in content.splitlines()]
 
 
-def test_a_folder_gives_its_videos_by_their_paths_in_it(folder):
-    found = rows(build_video_manifest(str(folder)))
-    assert [row["record_id"] for row in found] == ["a.MOV", "b.mp4", "sub/c.mkv"]
-    assert found[0]["video"] == str(folder / "a.MOV")
+def test_videos_in_a_folder_have_their_relative_paths_as_ids(folder):
+    videos = rows(build_video_manifest(str(folder)))
+    assert [row["record_id"] for row in videos] == ["a.MOV", "b.mp4", "sub/c.mkv"]
+    assert videos[0]["video"] == str(folder / "a.MOV")
 
 
-def test_a_glob_and_a_single_file_work(folder):
+def test_a_glob_and_a_single_file_are_accepted(folder):
     assert [row["record_id"] for row in rows(build_video_manifest(f"{folder}/*.m*"))] == ["b.mp4"]
     assert [row["record_id"] for row in rows(build_video_manifest(f"{folder}/**/*.mkv"))] == ["c.mkv"]
     assert [row["video"] for row in rows(build_video_manifest(str(folder / "b.mp4")))] == [str(folder / "b.mp4")]
@@ -45,7 +45,7 @@ def test_a_bucket_gives_uris():
     assert find_videos("memory://talks") == ["memory:///talks/a.mp4", "memory:///talks/sub/b.webm"]
 
 
-def test_a_manifest_is_none_of_these(folder):
+def test_a_manifest_is_not_a_video_source(folder):
     assert is_video_source(str(folder))
     assert is_video_source("talks/*.mp4")
     assert not is_video_source("videos.csv")
@@ -55,12 +55,12 @@ def test_a_manifest_is_none_of_these(folder):
     assert not is_video_source(str(tables))
 
 
-def test_nothing_found_is_one_sentence(tmp_path):
+def test_no_video_gives_one_sentence(tmp_path):
     with pytest.raises(ManifestError, match="no video found"):
         build_video_manifest(str(tmp_path / "*.mp4"))
 
 
-def test_odd_names_are_kept_or_refused_by_row(folder):
+def test_unusual_names_are_accepted_or_reported_by_row(folder):
     (folder / "ü 1, 'x'.mp4").write_bytes(b"x")
     (folder / "line\nbreak.mp4").write_bytes(b"x")
     manifest = folder.parent / "videos.jsonl"

@@ -14,7 +14,7 @@ RUN = RunDescription(
 )
 
 
-def test_the_description_survives_its_file():
+def test_a_description_can_be_written_and_read():
     again = RunDescription.from_yaml(RUN.to_yaml())
     assert again.manifest == RUN.manifest
     assert again.configuration == {"seed": 1, "sampling": {"steps": 50, "scales": [1, 2]}, "name": "Jörg"}
@@ -23,7 +23,7 @@ def test_the_description_survives_its_file():
     assert changed_settings(RUN, again) == []
 
 
-def test_a_file_from_before_there_were_modes_is_about_people():
+def test_an_older_file_without_modes_has_mode_human():
     content = yaml.safe_load(replace(RUN, manifest=replace(RUN.manifest, modes=("animal",))).to_yaml())
     assert content["manifest"].pop("modes") == ["animal"]
     again = RunDescription.from_yaml(yaml.safe_dump(content).encode())
@@ -32,7 +32,7 @@ def test_a_file_from_before_there_were_modes_is_about_people():
 
 
 @pytest.mark.parametrize("modes", [[], ["plant"], "human", None, 3])
-def test_modes_that_nobody_knows_are_refused(modes):
+def test_unknown_modes_are_refused(modes):
     content = yaml.safe_load(RUN.to_yaml())
     content["manifest"]["modes"] = modes
     with pytest.raises(ManifestError, match="run_unreadable"):
@@ -46,7 +46,7 @@ def test_every_changed_setting_is_named_with_both_values():
         manifest=replace(RUN.manifest, fingerprint="ef"),
         bundles={"sample": {"motion": "cc"}},
     )
-    assert [str(difference) for difference in changed_settings(RUN, new)] == [
+    assert [str(change) for change in changed_settings(RUN, new)] == [
         "configuration.sampling.steps: 50 → 10",
         "manifest.fingerprint: ab → ef",
         "bundles.sample.motion: cd → cc",
@@ -57,25 +57,25 @@ def test_every_changed_setting_is_named_with_both_values():
         require_same_settings(RUN, new)
 
 
-def test_other_versions_and_times_do_not_stop_a_resume():
+def test_other_versions_and_times_do_not_prevent_a_resume():
     new = replace(RUN, versions={"joyvasa": "0.2"}, created="2030-01-01")
     assert new.fingerprint() == RUN.fingerprint()
     require_same_settings(RUN, new)
 
 
-def test_a_long_list_of_differences_is_cut():
+def test_a_long_list_of_changes_is_shortened():
     new = replace(RUN, configuration={f"o{n}": n for n in range(50)})
     with pytest.raises(ManifestError, match="and 44 more"):
         require_same_settings(RUN, new)
 
 
 @pytest.mark.parametrize("content", [b"", b"a: [", b"layout: 1", b"layout: 99", b"- 1", b"\xff"])
-def test_a_damaged_description_is_one_sentence(content):
+def test_a_damaged_description_gives_one_sentence(content):
     with pytest.raises(ManifestError, match="run_unreadable"):
         RunDescription.from_yaml(content)
 
 
-def test_values_that_run_nothing():
+def test_a_description_cannot_run_code():
     text = RUN.to_yaml() + b"x: !!python/object/apply:os.getcwd []\n"
     with pytest.raises(ManifestError, match="run_unreadable"):
         RunDescription.from_yaml(text)

@@ -6,17 +6,17 @@ from manifests.storage import LocalStorage, open_storage
 
 
 def test_events_are_read_in_the_order_in_which_they_were_written(storage):
-    for begin in (0, 5):
+    for start in (0, 5):
         with EventLog(storage) as log:
-            for number in range(begin, begin + 5):
-                log.write("step", number=number, text="zeile\nzwei")
+            for number in range(start, start + 5):
+                log.write("step", number=number, text="line\ntwo")
     events = list(read_events(storage))
     assert [event["number"] for event in events] == list(range(10))
     assert {event["event"] for event in events} == {"step"}
     assert events[0]["time"] <= events[-1]["time"]
 
 
-def test_local_events_are_there_at_once_and_a_torn_line_spoils_no_other(tmp_path):
+def test_local_events_are_written_at_once_and_an_incomplete_line_is_skipped(tmp_path):
     storage = LocalStorage(str(tmp_path))
     with EventLog(storage) as log:
         log.write("one")
@@ -32,7 +32,7 @@ def test_a_run_without_events_has_none(storage):
     assert list(read_events(storage)) == []
 
 
-def test_a_full_disk_is_one_sentence_and_hides_no_other_error(tmp_path):
+def test_a_full_disk_gives_one_sentence_and_hides_no_other_error(tmp_path):
     (tmp_path / "events.jsonl").symlink_to("/dev/full")
     storage = LocalStorage(str(tmp_path))
     with EventLog(storage) as log, pytest.raises(ManifestError, match=r"output_unwritable: .*events.jsonl.*No space"):
@@ -40,7 +40,7 @@ def test_a_full_disk_is_one_sentence_and_hides_no_other_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     log = EventLog(open_storage("memory://events/run"))
     log.write("one")
-    log._storage = LocalStorage(str(tmp_path / "file"))  # where nothing can be put
+    log._storage = LocalStorage(str(tmp_path / "file"))  # not writable
     log.__exit__(ZeroDivisionError)
     with pytest.raises(ManifestError, match="output_unwritable"):
         log.__exit__(None)

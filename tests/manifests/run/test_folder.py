@@ -18,7 +18,7 @@ CONFIGURATION = {"seed": 1, "sampling": {"steps": 50, "kinds": ["a"]}}
 
 
 class Run:
-    """A run of ten records in shards of four, and what a driver does with it."""
+    """A run of ten records in shards of four, and the actions of its driver."""
 
     def __init__(self, storage, tmp_path):
         rows = [pair(n, speaker=f"s{n}") for n in range(10)]
@@ -26,7 +26,7 @@ class Run:
         scan = Scan(open_manifest(source))
         self.rows = tmp_path / "rows.parquet"
         write_manifest(scan, self.rows, shard_size=4)
-        source.unlink()  # nothing reads it again
+        source.unlink()  # it must not be read again
         source = ManifestSource.from_scan(scan.manifest, self.rows, scan.summary)
         self.description = RunDescription(CONFIGURATION, source, {"sample": {"motion": "ab"}}, {"joyvasa": "0.1"})
         self.folder = RunFolder(storage)
@@ -52,7 +52,7 @@ def run(storage, tmp_path):
     return Run(storage, tmp_path)
 
 
-def test_a_new_run_is_found_again(run):
+def test_a_new_run_can_be_opened_again(run):
     again = RunFolder(run.folder.storage)
     assert (len(again.read_manifest()), again.read_manifest().records) == (3, 10)
     assert again.read_manifest().read_shard(1).table.equals(run.shard(1).table)
@@ -62,22 +62,22 @@ def test_a_new_run_is_found_again(run):
         again.create(run.description, run.rows)
 
 
-def test_the_rows_are_whole_before_there_is_a_run(storage, tmp_path, monkeypatch):
+def test_the_rows_are_written_before_the_description(storage, tmp_path, monkeypatch):
     written = []
     stage = type(storage)._stage
 
     @contextmanager
-    def noted(self, path):
+    def log_path(self, path):
         with stage(self, path) as staged:
             yield staged
         written.append(path)
 
-    monkeypatch.setattr(type(storage), "_stage", noted)
+    monkeypatch.setattr(type(storage), "_stage", log_path)
     Run(storage, tmp_path)
     assert written == ["manifest.parquet", "run.yaml"]
 
 
-def test_what_a_killed_start_left_is_replaced_or_removed(storage, tmp_path):
+def test_files_of_a_killed_start_are_replaced_or_removed(storage, tmp_path):
     storage.write(".partial-1a2b3c4d-manifest.parquet", b"half")
     storage.write("manifest.parquet", b"of another manifest")
     run = Run(storage, tmp_path)
@@ -85,13 +85,13 @@ def test_what_a_killed_start_left_is_replaced_or_removed(storage, tmp_path):
     assert [name for name in storage.names("") if name != "shards"] == ["manifest.parquet", "run.yaml"]
 
 
-def test_a_folder_without_a_run_is_one_sentence(storage):
+def test_a_folder_without_a_run_gives_one_sentence(storage):
     for read in (RunFolder(storage).read_manifest, RunFolder(storage).read_description):
         with pytest.raises(ManifestError, match="run_missing"):
             read()
 
 
-def test_paths_are_those_of_the_design(run):
+def test_paths_are_stable(run):
     assert run.folder.records_path(7) == "shards/00007/records.parquet"
     assert run.folder.done_path(123456) == "shards/123456/_done.json"
     assert run.folder.video_path(0, "a") == "shards/00000/videos/a.mp4"
@@ -130,11 +130,11 @@ def test_an_incomplete_shard_or_a_missing_video_is_not_finished(run):
         assert not run.folder.storage.exists(run.folder.records_path(0))
 
 
-def test_outcomes_of_an_unfinished_shard_are_kept_and_later_ones_win(run):
+def test_outcomes_of_an_unfinished_shard_are_saved_and_later_ones_win(run):
     run.folder.save_outcomes(0, [run.render(0, "r0000"), failed("r0001")])
     run.folder.save_outcomes(0, [run.render(0, "r0001")])
     saved = RunFolder(run.folder.storage).read_saved_outcomes(0)
-    assert {record_id: one.status for record_id, one in saved.items()} == {"r0000": "ok", "r0001": "ok"}
+    assert {record_id: record.status for record_id, record in saved.items()} == {"r0000": "ok", "r0001": "ok"}
     assert saved["r0000"] == outcome("r0000")
     assert run.folder.count_records(run.manifest).statuses == {"ok": 2}
     run.folder.storage.remove(run.folder.video_path(0, "r0000"))
@@ -144,21 +144,21 @@ def test_outcomes_of_an_unfinished_shard_are_kept_and_later_ones_win(run):
     assert run.folder.count_records(run.manifest).statuses == {"ok": 4}
 
 
-def test_leftovers_of_a_dead_driver_are_removed_and_saved_work_stays(run):
+def test_files_of_a_crashed_driver_are_removed_and_saved_outcomes_stay(run):
     storage = run.folder.storage
     run.finish(1)
     run.folder.save_outcomes(0, [run.render(0, "r0000")])
     run.render(0, "r0001")  # rendered, but its outcome was never saved
-    left = [
+    partial = [
         "videos/.partial-1a2b3c4d-r0002.mp4",
         "saved/.partial-1a2b3c4d-1.jsonl",
         ".partial-1a2b3c4d-records.parquet",
     ]
-    left += ["records.parquet", "motion/r0001.npz"]
-    for path in left:
+    partial += ["records.parquet", "motion/r0001.npz"]
+    for path in partial:
         storage.write(f"shards/00000/{path}", b"half")
     removed = run.folder.clean_shard(0)
-    assert sorted(removed) == sorted(f"shards/00000/{path}" for path in [*left, "videos/r0001.mp4"])
+    assert sorted(removed) == sorted(f"shards/00000/{path}" for path in [*partial, "videos/r0001.mp4"])
     assert not any(storage.exists(path) for path in removed)
     assert set(run.folder.read_saved_outcomes(0)) == {"r0000"}
     assert run.folder.clean_shard(0) == []
@@ -166,14 +166,14 @@ def test_leftovers_of_a_dead_driver_are_removed_and_saved_work_stays(run):
     assert run.folder.read_records(1).num_rows == 4
 
 
-def test_a_torn_marker_does_not_count(run):
+def test_an_incomplete_marker_is_ignored(run):
     run.finish(0)
     run.folder.storage.write(run.folder.done_path(0), b'{"shard": 0, ')
     assert run.folder.read_done_markers() == {}
     assert run.folder.done_path(0) in run.folder.clean_shard(0)
 
 
-def test_failed_records_are_opened_again_and_the_others_keep_their_outcome(run):
+def test_a_reopened_shard_discards_failed_outcomes_only(run):
     run.finish(0, bad=["r0001"])
     assert run.folder.reopen_shard(0, {"quarantined"}) == 0
     assert set(run.folder.read_done_markers()) == {0}
@@ -220,7 +220,7 @@ def test_a_disk_that_fills_up_while_finishing_leaves_no_marker(run, monkeypatch)
     assert not any(name.startswith(".partial") for name in storage.names("shards/00000"))
 
 
-def test_a_marker_is_readable_for_people(run):
+def test_a_marker_is_readable_json(run):
     run.finish(2)
     content = json.loads(run.folder.storage.read("shards/00002/_done.json"))
     assert content["statuses"] == {"ok": 2}

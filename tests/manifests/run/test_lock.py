@@ -25,7 +25,7 @@ def test_a_second_driver_is_refused_until_the_first_is_done(storage):
         pass
 
 
-def test_the_refusal_names_the_process_and_a_killed_driver_holds_nothing(tmp_path):
+def test_the_error_names_the_process_and_the_lock_of_a_killed_driver_is_free(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
@@ -38,7 +38,7 @@ def test_the_refusal_names_the_process_and_a_killed_driver_holds_nothing(tmp_pat
             assert isinstance(lock, LocalLock)
 
 
-def test_a_lease_that_ran_out_is_free_and_its_former_holder_notices():
+def test_an_expired_lease_is_free_and_its_former_holder_detects_it():
     storage = open_storage("memory://lease/run")
     first = LeaseLock(storage, lease_s=1e-9, renew_s=0)
     second = LeaseLock(storage, renew_s=0)
@@ -53,21 +53,21 @@ def test_a_lease_that_ran_out_is_free_and_its_former_holder_notices():
         second.renew()
 
 
-def test_a_renewed_lease_is_kept():
-    storage = open_storage("memory://kept/run")
+def test_renewing_a_lease_updates_it():
+    storage = open_storage("memory://renewed/run")
     with LeaseLock(storage, lease_s=60, renew_s=0) as lock:
         before = storage.read(".lock")
         lock.renew()
         assert storage.read(".lock") != before
 
 
-def test_an_unwritable_folder_is_one_sentence(tmp_path):
+def test_an_unwritable_folder_gives_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ManifestError, match="output_unwritable"), create_run_lock(open_storage(tmp_path / "file")):
         pass
 
 
-def test_a_full_disk_is_one_sentence_and_holds_no_lock(tmp_path):
+def test_a_full_disk_gives_one_sentence_and_holds_no_lock(tmp_path):
     with small_disk(tmp_path / "disk") as run:
         with create_run_lock(open_storage(run)):
             (run / ".lock").write_bytes(b"")
@@ -80,7 +80,7 @@ def test_a_full_disk_is_one_sentence_and_holds_no_lock(tmp_path):
                 pass
 
 
-def test_a_lease_that_cannot_be_given_back_hides_no_other_error(monkeypatch):
+def test_a_lease_that_cannot_be_released_hides_no_other_error(monkeypatch):
     storage = open_storage("memory://lost/run")
     lock = LeaseLock(storage).__enter__()
     for name in ("read", "_remove"):
@@ -88,6 +88,6 @@ def test_a_lease_that_cannot_be_given_back_hides_no_other_error(monkeypatch):
     lock.__exit__(ZeroDivisionError)
 
 
-def test_a_lease_must_be_renewed_before_it_ends():
+def test_a_lease_must_be_renewed_before_it_expires():
     with pytest.raises(ValueError, match="renew_s"):
         LeaseLock(open_storage("memory://x"), lease_s=10, renew_s=10)

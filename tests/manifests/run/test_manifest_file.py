@@ -39,7 +39,7 @@ def test_the_shards_hold_every_good_row_once_and_in_order(tmp_path, suffix, rows
 
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("change", ["edited", "moved", "deleted"])
-def test_what_happens_to_the_source_changes_nothing(tmp_path, suffix, change):
+def test_changes_of_the_source_have_no_effect(tmp_path, suffix, change):
     path = write(tmp_path / f"m.{suffix}", [pair(n, note=f"n{n}") for n in range(11)])
     run = copied(path, tmp_path / "run")
     before = [shard.table for shard in shards_of(run)]
@@ -69,7 +69,7 @@ def test_a_shard_is_read_without_the_rest_of_the_file(tmp_path):
         run.read_shard(36)
 
 
-def test_media_are_located_and_stand_there_as_they_were_written(tmp_path):
+def test_media_have_absolute_locations_and_their_written_form(tmp_path):
     rows = [
         pair(0, image="x/../a.png", video="s3://bucket/v.mp4"),
         pair(1, image="/data/b.png", audio=None, motion="m"),
@@ -85,7 +85,7 @@ def test_media_are_located_and_stand_there_as_they_were_written(tmp_path):
     ]
 
 
-def test_passed_columns_with_names_that_are_taken_are_renamed(tmp_path):
+def test_passed_through_columns_with_reserved_names_are_renamed(tmp_path):
     rows = [pair(0, row="r", input_row="i", written_image="w", status="mine")]
     (shard,) = shards_of(copied(write(tmp_path / "m.csv", rows), tmp_path / "run"))
     assert shard.extra.to_pylist() == [
@@ -94,7 +94,7 @@ def test_passed_columns_with_names_that_are_taken_are_renamed(tmp_path):
     assert shard.records[0].row == 2
 
 
-def test_the_rows_of_a_run_are_a_manifest_for_another_one(tmp_path):
+def test_the_rows_of_a_run_are_a_valid_manifest(tmp_path):
     rows = [pair(n, seed=n, mode="animal", priority=n, cfg_scale=1.5, note=f"n{n}") for n in range(5)]
     first = copied(write(tmp_path / "m.csv", rows), tmp_path / "one")
     second = copied(tmp_path / "one" / MANIFEST, tmp_path / "two", 2)
@@ -107,7 +107,7 @@ def test_the_rows_of_a_run_are_a_manifest_for_another_one(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"x" * 1000, None])
-def test_damaged_rows_are_one_sentence(tmp_path, content):
+def test_a_damaged_file_gives_one_sentence(tmp_path, content):
     if content is None:
         pq.write_table(pa.table({"priority": ["a table of something else"]}), tmp_path / MANIFEST)
     else:
@@ -122,7 +122,7 @@ def source_of(path, folder):
     return ManifestSource.from_scan(scan.manifest, folder / MANIFEST, scan.summary)
 
 
-def test_writing_again_gives_the_same_bytes(tmp_path):
+def test_the_file_is_reproducible(tmp_path):
     path = write(tmp_path / "m.jsonl", [pair(n, n=n) for n in range(50)])
     source = source_of(path, tmp_path)
     content = (tmp_path / MANIFEST).read_bytes()
@@ -132,15 +132,15 @@ def test_writing_again_gives_the_same_bytes(tmp_path):
     assert (source.rows, source.records, source.modes) == (50, 50, ("human",))
 
 
-@pytest.mark.parametrize("change", ["value", "passed column", "row lost", "order"])
-def test_the_fingerprint_is_that_of_the_rows(tmp_path, change):
+@pytest.mark.parametrize("change", ["value", "passed-through column", "removed row", "order"])
+def test_the_fingerprint_depends_on_the_rows(tmp_path, change):
     rows = [pair(n, note="a") for n in range(12)]
     source = source_of(write(tmp_path / "m.csv", rows), tmp_path)
     if change == "value":
         rows[6]["image"] = "q9.png"
-    elif change == "passed column":
+    elif change == "passed-through column":
         rows[6]["note"] = "b"
-    elif change == "row lost":
+    elif change == "removed row":
         del rows[6]
     else:
         rows[5], rows[6] = rows[6], rows[5]
@@ -152,7 +152,7 @@ def test_a_shard_has_the_highest_priority_of_its_records(tmp_path):
     assert run.priorities == [-3, 1]
 
 
-def test_shards_reach_over_files_and_missing_columns_are_null(tmp_path):
+def test_shards_span_files_and_missing_columns_are_null(tmp_path):
     write(tmp_path / "a.parquet", [pair(n, speaker="x") for n in range(5)])
     write(tmp_path / "b.parquet", [pair(n, take=n) for n in range(10, 13)])
     shards = shards_of(copied(tmp_path, tmp_path / "run"))
@@ -163,11 +163,11 @@ def test_shards_reach_over_files_and_missing_columns_are_null(tmp_path):
     ]
 
 
-def test_problems_are_handed_on_in_order(tmp_path):
-    found = []
+def test_problems_are_reported_in_order(tmp_path):
+    problems = []
     path = write(tmp_path / "m.csv", [pair(n, mode="x" if n % 3 else "human") for n in range(9)])
-    write_manifest(Scan(open_manifest(path)), tmp_path / MANIFEST, on_problem=found.append)
-    assert [problem.row for problem in found] == [3, 4, 6, 7, 9, 10]
+    write_manifest(Scan(open_manifest(path)), tmp_path / MANIFEST, on_problem=problems.append)
+    assert [problem.row for problem in problems] == [3, 4, 6, 7, 9, 10]
 
 
 def test_a_manifest_without_a_good_row_has_no_shard(tmp_path):
@@ -175,19 +175,19 @@ def test_a_manifest_without_a_good_row_has_no_shard(tmp_path):
     assert (len(run), run.records, run.priorities) == (0, 0, [])
 
 
-def test_a_shard_needs_a_row(tmp_path):
+def test_shard_size_zero_is_refused(tmp_path):
     with pytest.raises(ManifestError, match="shard_size"):
         copied(write(tmp_path / "m.csv", [pair(0)]), tmp_path / "run", 0)
 
 
-def test_a_full_disk_is_one_sentence(tmp_path):
+def test_a_full_disk_gives_one_sentence(tmp_path):
     path = write(tmp_path / "m.csv", [pair(n) for n in range(10)])
     with pytest.raises(ManifestError, match="output_unwritable: /dev/full"):
         write_manifest(Scan(open_manifest(path)), Path("/dev/full"))
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_rows_come_from_an_object_store_and_are_read_from_there(tmp_path, s3_bucket, suffix):
+def test_manifest_and_run_folder_can_be_in_an_object_store(tmp_path, s3_bucket, suffix):
     local = write(tmp_path / f"m.{suffix}", [pair(n, note=f"ä{n}") for n in range(500)], row_group_size=70)
     fs = fsspec.filesystem("s3")
     fs.put_file(str(local), f"{s3_bucket}/set/m.{suffix}")

@@ -37,7 +37,7 @@ def read_back(folder, table):
     return read_table([str(folder / "records.parquet")])
 
 
-def test_there_is_one_row_a_record_in_manifest_order_with_all_columns(shard):
+def test_there_is_one_row_per_record_in_manifest_order_with_all_columns(shard):
     outcomes = [failed("r0002"), outcome("r0001"), outcome("r0000", attempts=3)]
     table = build_outcome_table(shard, outcomes, stages=["portrait", "render"], metrics=["identity"])
     rows = table.to_pylist()
@@ -56,7 +56,7 @@ def test_there_is_one_row_a_record_in_manifest_order_with_all_columns(shard):
     assert table.schema.metadata[b"joyvasa.schema_version"] == b"1"
 
 
-def test_why_a_metric_has_no_number_stays_with_the_row(shard, tmp_path):
+def test_reasons_for_missing_numbers_are_stored_in_the_row(shard, tmp_path):
     reasons = {"sync": "weights_missing: not available: needs syncnet_v2.model", "blink": "no_motion: «unknown»"}
     outcomes = [outcome("r0000", metrics={}, metric_reasons=reasons), outcome("r0001"), outcome("r0002")]
     table = read_back(tmp_path, build_outcome_table(shard, outcomes, metrics=["sync"]))
@@ -65,7 +65,7 @@ def test_why_a_metric_has_no_number_stays_with_the_row(shard, tmp_path):
     assert list(outcomes_from_table(table)) == outcomes
 
 
-def test_a_video_of_the_row_is_not_that_of_the_run(tmp_path):
+def test_a_video_of_the_manifest_has_its_own_column(tmp_path):
     path = write(tmp_path / "m.csv", [pair(0, video="real.mp4"), pair(1)])
     shard = copied(path, tmp_path / "run").read_shard(0)
     rows = build_outcome_table(shard, [outcome("r0000"), outcome("r0001")]).to_pylist()
@@ -75,18 +75,18 @@ def test_a_video_of_the_row_is_not_that_of_the_run(tmp_path):
     ]
 
 
-def test_a_table_survives_its_file_and_gives_the_outcomes_back(shard, tmp_path):
+def test_outcomes_can_be_written_and_read(shard, tmp_path):
     outcomes = [outcome("r0000"), outcome("r0001", metrics={}), failed("r0002")]
     table = read_back(tmp_path, build_outcome_table(shard, outcomes))
     assert list(outcomes_from_table(table)) == outcomes
-    assert [RecordOutcome.from_dict(one.as_dict()) for one in outcomes] == outcomes
+    assert [RecordOutcome.from_dict(outcome.as_dict()) for outcome in outcomes] == outcomes
 
 
-def test_a_table_with_fewer_columns_gives_its_outcomes_back(shard):
+def test_outcomes_can_be_read_from_an_older_table_with_fewer_columns(shard):
     outcomes = [outcome("r0000"), outcome("r0001"), failed("r0002")]
     new = ["image_sha256", "audio_sha256", "motion_sha256", "n_faces", "warnings", "warning_codes"]
     older = build_outcome_table(shard, outcomes).drop_columns(new)
-    assert list(outcomes_from_table(older)) == [replace(one, **dict.fromkeys(new)) for one in outcomes]
+    assert list(outcomes_from_table(older)) == [replace(outcome, **dict.fromkeys(new)) for outcome in outcomes]
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_any_other_number_of_rows_is_refused(shard, ids):
         {"status": "ok", "attempts": 0},
     ],
 )
-def test_an_outcome_that_contradicts_itself_is_refused(values):
+def test_an_inconsistent_outcome_is_refused(values):
     with pytest.raises(ManifestError, match="outcome_invalid: outcome of 'a'"):
         RecordOutcome(record_id="a", stage="render", **values)
 
 
-def test_passed_columns_never_take_a_name_that_is_used():
+def test_passed_through_columns_have_unique_names():
     assert passthrough_name("speaker") == "speaker"
     assert passthrough_name("video") == "input_video"
     assert passthrough_name("metric_x") == "input_metric_x"
