@@ -21,11 +21,11 @@ class ClipConfig:
         ConfigError: `config_invalid`.
     """
 
-    min_s: float = 8.01  # shorter clips are rejected; two windows of training take 8 s
+    min_s: float = 8.01  # minimum length of a clip; two windows of training are 8 s long
     looks_per_s: float = 5.0  # face detections per second, up to 25
     lost_s: float = 1.0  # longest time that the face may be lost or another face be visible
-    frozen_s: float = 1.0  # a picture that stands still for this long is cut out
-    validation_share: float = VALIDATION_SHARE  # share of the recordings used for validation
+    frozen_s: float = 1.0  # still pictures of this length or longer are cut out
+    validation_share: float = VALIDATION_SHARE  # fraction of the recordings used for validation
 
     def __post_init__(self) -> None:
         ranges = {
@@ -45,6 +45,6 @@ class ClipConfig:
         return math.ceil(round(self.min_s * FRAMES_PER_SECOND, 6))
 
     @property
-    def look_frames(self) -> int:
+    def detection_interval(self) -> int:
         """Number of frames from one face detection to the next."""
         return max(1, round(FRAMES_PER_SECOND / self.looks_per_s))

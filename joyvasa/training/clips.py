@@ -85,8 +85,8 @@ class ClipRecord:
             raise self._bad("clip_invalid", f"{self.sound.dtype} sound", "int16 mono")
         n_samples = round(self.n_frames * SAMPLE_RATE / rate)
         if len(self.sound) < n_samples:
-            found = f"{len(self.sound)} samples of sound for {self.n_frames} frames"
-            raise self._bad("clip_sound_short", found, f"at least {n_samples}: cut the motion or leave it out")
+            problem = f"{len(self.sound)} samples of sound for {self.n_frames} frames"
+            raise self._bad("clip_sound_short", problem, f"at least {n_samples}: cut the motion or leave it out")
 
         for name, size in (("eye_ratio", 2), ("lip_ratio", 1)):
             ratio = getattr(self, name)
@@ -95,8 +95,8 @@ class ClipRecord:
 
         return replace(self, sound=self.sound[:n_samples])
 
-    def _bad(self, code: str, found: str, expected: str) -> InputError:
-        return InputError(code, f"clip {self.clip_id[:80]!r}: {found}; expected {expected}")
+    def _bad(self, code: str, problem: str, expected: str) -> InputError:
+        return InputError(code, f"clip {self.clip_id[:80]!r}: {problem}; expected {expected}")
 
 
 def assign_split(source: str, validation_share: float = VALIDATION_SHARE) -> Split:

@@ -79,9 +79,9 @@ class CheckpointConfig:
     tensorboard: bool = True  # write TensorBoard logs; needs `joyvasa[train]`
 
     def __post_init__(self) -> None:
-        for name, least in {"every_steps": 1, "keep": 1, "validation_clips": 0, "pictures": 0}.items():
-            if getattr(self, name) < least:
-                raise _invalid(self, name, f"at least {least}", "checkpoints.")
+        for name, minimum in {"every_steps": 1, "keep": 1, "validation_clips": 0, "pictures": 0}.items():
+            if getattr(self, name) < minimum:
+                raise _invalid(self, name, f"at least {minimum}", "checkpoints.")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from joyvasa.training.dataset_files import (
     SHARDS,
     TEMPLATE,
     DatasetCard,
+    damaged_dataset_error,
     read_card,
 )
 from joyvasa.training.file_store import FileStore
@@ -93,7 +94,7 @@ class Dataset:
         except ModelError as error:
             raise self._damaged(TEMPLATE, error.sentence) from None
         if len(template.expression_mean) != 3 * self.card.keypoints:
-            raise self._damaged(TEMPLATE, f"made for {len(template.expression_mean) // 3} keypoints")
+            raise self._damaged(TEMPLATE, f"built for {len(template.expression_mean) // 3} keypoints")
         return template
 
     def read(self, location: ClipLocation) -> ClipRecord:
@@ -135,6 +136,4 @@ class Dataset:
         return table
 
     def _damaged(self, path: str, error: BaseException | str) -> InputError:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        where = self.files.location(path)
-        return InputError("dataset_invalid", f"{where}: not part of a data set ({reason}): prepare the data set again")
+        return damaged_dataset_error(self.files.location(path), error)

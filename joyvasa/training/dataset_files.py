@@ -229,7 +229,7 @@ class DatasetWriter:
             raise InputError(
                 "clip_invalid",
                 f"clip {clip.clip_id!r}: {keypoints} keypoints at {rate:g} frames per second; expected "
-                f"{self.keypoints} at {self.frames_per_second}: resample it, or make another data set",
+                f"{self.keypoints} at {self.frames_per_second}: resample it, or write another data set",
             )
 
     def _read_footer(self, path: str) -> tuple[list[dict[str, Any]], dict[str, ExactMoments]]:
@@ -238,10 +238,10 @@ class DatasetWriter:
                 metadata = pq.read_metadata(stream).metadata or {}
             expected = [FORMAT, VERSION, self.frames_per_second, self.keypoints]
             if (actual := json.loads(metadata.get(b"joyvasa.format", b"null"))) != expected:
-                raise ValueError(f"made for {actual}, expected {expected}")
+                raise ValueError(f"built for {actual}, expected {expected}")
             return json.loads(metadata[b"joyvasa.clips"]), moments_from_json(metadata[b"joyvasa.moments"].decode())
         except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(self.files.location(path), error) from None
+            raise damaged_dataset_error(self.files.location(path), error) from None
 
 
 def _numbers(clip: ClipRecord) -> dict[str, np.ndarray | None]:
@@ -280,7 +280,8 @@ def _fingerprint(rows: list[dict[str, Any]], statistics: Mapping[str, np.ndarray
     return digest.hexdigest()
 
 
-def _damaged(where: str, error: BaseException | str) -> InputError:
+def damaged_dataset_error(where: str, error: BaseException | str) -> InputError:
+    """Build the error for a file that is not part of a data set."""
     reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
     return InputError("dataset_invalid", f"{where}: not part of a data set ({reason}): prepare the data set again")
 
@@ -298,7 +299,7 @@ def read_card(files: FileStore) -> DatasetCard:
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             "dataset_missing",
-            f"{files.root}: no {CARD}; expected a finished data set: make it with `joyvasa prepare`, or finish it",
+            f"{files.root}: no {CARD}; expected a finished data set: create it with `joyvasa prepare`, or finish it",
         ) from None
 
     try:
@@ -311,7 +312,7 @@ def read_card(files: FileStore) -> DatasetCard:
         if not all(isinstance(number, int) and number >= 0 for number in numbers) or card.frames_per_second < 1:
             raise ValueError("counts that are not whole numbers")
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged(where, error) from None
+        raise damaged_dataset_error(where, error) from None
     if SAMPLE_RATE % card.frames_per_second:
-        raise _damaged(where, f"{card.frames_per_second} frames per second do not divide {SAMPLE_RATE}")
+        raise damaged_dataset_error(where, f"{card.frames_per_second} frames per second do not divide {SAMPLE_RATE}")
     return card

@@ -33,7 +33,7 @@ GENERATOR_ROLE = "motion_generator"
 PORTRAIT_ROLES = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
 LICENSE = "training"
 TERMS = License(
-    name="not stated", commercial="unclear", note="Trained with joyvasa: the terms of its data and encoder hold"
+    name="not stated", commercial="unclear", note="Trained with joyvasa: the terms of its data and encoder apply"
 )
 
 
@@ -75,10 +75,10 @@ def load_trained_generator(run: FileStore, step: int | None = None) -> TrainedGe
     steps = checkpoints.steps()
     chosen = checkpoints.best_step() if step is None else step
     if chosen is None or chosen not in steps:
-        found = ", ".join(map(str, steps)) or "none"
+        available = ", ".join(map(str, steps)) or "none"
         raise ModelError(
             "checkpoint_missing",
-            f"{run.root}: no checkpoint{'' if step is None else f' of step {step}'} (found: {found}); expected the "
+            f"{run.root}: no checkpoint{'' if step is None else f' of step {step}'} (found: {available}); expected the "
             "folder of a training run: train first, or choose one of these steps",
         )
 

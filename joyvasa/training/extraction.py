@@ -94,8 +94,8 @@ class ClipExtractor:
             samples = sound.read(segment.n_frames * SAMPLES_PER_FRAME)
 
             if not (motion.pose.isfinite().all() and motion.expression.isfinite().all()):
-                found = f"{segment.describe(path.name)}: the motion extractor gave NaN or infinity in {self._precision}"
-                yield InputError("motion_not_finite", f"{found}; expected finite numbers: use precision fp32")
+                problem = f"{segment.describe(path.name)}: motion has NaN or infinity in {self._precision}"
+                yield InputError("motion_not_finite", f"{problem}; expected finite numbers: use precision fp32")
                 continue
             yield ClipRecord(
                 clip_id=name,

@@ -65,14 +65,14 @@ def load_encoder_weights(encoder: SpeechEncoder | CompactSoundEncoder, weights: 
     Raises:
         ModelError: `weights_mismatch`.
     """
-    own = encoder.state_dict()
-    given = adapt_state_keys(weights.state, own, weights.where)
-    for name, tensor in own.items():
-        if name not in given or given[name].shape != tensor.shape:
-            found = f"{tuple(given[name].shape)}" if name in given else "nothing"
+    expected = encoder.state_dict()
+    state = adapt_state_keys(weights.state, expected, weights.where)
+    for name, tensor in expected.items():
+        if name not in state or state[name].shape != tensor.shape:
+            actual = f"{tuple(state[name].shape)}" if name in state else "nothing"
             raise ModelError(
                 "weights_mismatch",
-                f"{weights.where}: {name}: found {found}, expected {tuple(tensor.shape)}: set network.audio_encoder "
+                f"{weights.where}: {name}: found {actual}, expected {tuple(tensor.shape)}: set network.audio_encoder "
                 "or network.compact_encoder to the sizes of the file",
             )
-    encoder.load_state_dict({name: given[name] for name in own})
+    encoder.load_state_dict({name: state[name] for name in expected})

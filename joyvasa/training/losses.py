@@ -28,7 +28,7 @@ class LossConfig:
     """
 
     # `reference` reproduces JoyVASA, where the expression of the first window is lost and that of the second counts
-    # one and a half times; `both_clips` counts both alike
+    # one and a half times; `both_clips` counts both equally
     losses: Literal["both_clips", "reference"] = "both_clips"
     criterion: Literal["l2", "l1"] = "l2"  # squared or absolute difference
     compare_previous: bool = True  # also compare the frames before the second window, as predicted with it
@@ -97,10 +97,10 @@ def loss_terms(
     if previous is None:
         prediction = prediction[:, before:]
     else:
-        given = valid.new_full((len(valid), before), config.compare_previous)
+        previous_valid = valid.new_full((len(valid), before), config.compare_previous)
         if not config.compare_previous:
             prediction = torch.cat([previous, prediction[:, before:]], dim=1)
-        clean, valid = torch.cat([previous, clean], dim=1), torch.cat([given, valid], dim=1)
+        clean, valid = torch.cat([previous, clean], dim=1), torch.cat([previous_valid, valid], dim=1)
 
     terms = {"prediction": masked_mean(difference(prediction, clean), valid)}
     pose = slice(expression_size, expression_size + POSE_SIZE)

@@ -81,8 +81,8 @@ class FrameStream:
         while self._position < first + n_frames:
             frame = next(self._frames, None)
             if frame is None:
-                found = f"{self._path}: ends after {self._position} frames, but had more before"
-                raise InputError("video_unreadable", f"{found}; expected the same file: do not change it during a run")
+                problem = f"{self._path}: ends after {self._position} frames, but had more before"
+                raise InputError("video_unreadable", f"{problem}; expected the same file: do not change it in a run")
             self._position += 1
             if self._position > first:
                 yield frame
@@ -129,7 +129,7 @@ def measure_windows(
         samples = sound.read(SAMPLES_PER_FRAME)
         peaks.append(float(np.abs(samples).max()) if len(samples) == SAMPLES_PER_FRAME else np.nan)
 
-        if (number - first) % config.look_frames == 0:
+        if (number - first) % config.detection_interval == 0:
             height, width = frame.shape[:2]
             detections.append(
                 FaceDetections.whole_frame(number, width, height)

@@ -21,8 +21,8 @@ MIN_REPORTED_S = 0.5  # shorter rejected segments are not reported: rounding at 
 
 # Sentences by reason of rejection.
 REASONS = {
-    "clip_cut": "a change of scene leaves {length:.2f} s; expected {min_s:g} s without one: use a longer shot",
-    "too_short": "{length:.2f} s are left; expected at least {min_s:g} s: use a longer recording",
+    "clip_cut": "a scene change leaves {length:.2f} s; expected {min_s:g} s without one: use a longer shot",
+    "too_short": "only {length:.2f} s long; expected at least {min_s:g} s: use a longer recording",
     "face_lost": "no face large enough was found; expected one throughout: use a close, frontal, well lit recording",
     "several_faces": "more than one large face; expected one: crop the video to the speaker",
     "face_moves": "the face leaves the crop, which does not move; expected it to stay: use a steadier recording",
@@ -133,7 +133,7 @@ def _divide_scene(
 ) -> Iterator[_Span]:
     """Divide a scene, given by frames relative to the window."""
     detections = [item for item in window.detections if start <= item.frame - window.first < end]
-    faces = track_face(detections, max_gap=int(config.lost_s * FRAMES_PER_SECOND / config.look_frames))
+    faces = track_face(detections, max_gap=int(config.lost_s * FRAMES_PER_SECOND / config.detection_interval))
 
     labels: list[tuple[str, int]] = []  # reason of rejection and track of each frame
     for number, face in enumerate(faces):

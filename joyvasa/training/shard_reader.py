@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from joyvasa.errors import InputError
 from joyvasa.training.clips import ClipRecord, motion_from_arrays
-from joyvasa.training.dataset_files import NUMBERS
+from joyvasa.training.dataset_files import NUMBERS, damaged_dataset_error
 from joyvasa.training.file_store import FileStore
 
 
@@ -36,11 +35,7 @@ def read_shard_clips(files: FileStore, path: str, *, only: frozenset[str]) -> It
                 if clip["clip_id"] in only:
                     yield read_clip(shard, number, rate)
         except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-            where = files.location(path)
-            raise InputError(
-                "dataset_invalid", f"{where}: not part of a data set ({reason}): prepare it again"
-            ) from None
+            raise damaged_dataset_error(files.location(path), error) from None
 
 
 def read_clip(shard: pq.ParquetFile, row: int, frames_per_second: float) -> ClipRecord:

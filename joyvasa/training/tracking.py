@@ -51,7 +51,8 @@ class FaceDetections:
         faces = sorted((face for face in faces if face.side >= min_side), key=lambda face: -face.side)
         boxes = np.array([face.box for face in faces], np.float64).reshape(-1, 4)
         squares = [
-            compute_face_square(item.landmarks, scale=CROP_SCALE, vy_ratio=CROP_VY, extent=item.extent) for item in faces
+            compute_face_square(face.landmarks, scale=CROP_SCALE, vy_ratio=CROP_VY, extent=face.extent)
+            for face in faces
         ]
         return cls(frame, boxes, tuple(squares))
 

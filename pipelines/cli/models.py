@@ -78,7 +78,7 @@ def _role_rows(bundle: Bundle) -> list[dict[str, Any]]:
 @app.command("list")
 def list_command(
     models: Annotated[
-        str | None, typer.Argument(metavar="[BUNDLE]", help="Name or folder of a model bundle; all by default.")
+        str | None, typer.Argument(metavar="BUNDLE", help="Name or folder of a model bundle; all by default.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -22,7 +22,7 @@ CLASSES = {
     "web": ANIMATION,
 }  # module and name, because importing the classes is slow
 
-Command = Annotated[str, typer.Argument(metavar="[COMMAND]", help=f"One of {', '.join(CLASSES)}.")]
+Command = Annotated[str, typer.Argument(metavar="COMMAND", help=f"One of {', '.join(CLASSES)}.")]
 Schema = Annotated[bool, typer.Option("--schema", help="Print types, choices and values as JSON Schema.")]
 
 

@@ -89,6 +89,8 @@ def run_progress() -> Iterator[EventCallback]:
         nonlocal shown_at
         if event.kind is EventKind.RECORD_REJECTED:
             display.print_line(_describe_rejection(event), style="yellow")
+        elif event.kind is EventKind.WAITING:
+            display.print_line(f"waiting: stage {event.stage}: {event.data['sentence']}", style="yellow")
         elif event.kind is EventKind.PROGRESS and display.visible:
             _update_run_bars(display, event.data)
         elif event.kind is EventKind.PROGRESS and time.monotonic() - shown_at >= LINE_S:

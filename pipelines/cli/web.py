@@ -10,7 +10,7 @@ import typer
 
 from pipelines.cli.options import ConfigFile, Models, Precision, Settings, merge_options
 
-Root = Annotated[Path, typer.Argument(metavar="[ROOT]", help="Folder with the runs to show.")]
+Root = Annotated[Path, typer.Argument(metavar="ROOT", help="Folder with the runs to show.")]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on; non-loopback addresses require a password.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 selects a free one.")]
 Devices = Annotated[

@@ -12,7 +12,7 @@ CONFIG = ClipConfig()
 
 def make_window(n_frames: int, *, first: int = 0, faces=lambda frame: (FACE,)) -> RecordingWindow:
     """Build a window without flaws; its arrays may be changed in place."""
-    detections = tuple(detect(first + at, *faces(at)) for at in range(0, n_frames, CONFIG.look_frames))
+    detections = tuple(detect(first + at, *faces(at)) for at in range(0, n_frames, CONFIG.detection_interval))
     return RecordingWindow(
         first,
         np.ones(n_frames, np.float32),
@@ -128,7 +128,7 @@ def test_sentences_name_the_recording_the_times_and_what_to_do():
     (segment,) = find_segments(make_window(100, first=50), CONFIG, name="talk.mp4")
     assert (
         segment.sentence
-        == "talk.mp4: 2.00 to 6.00 s: 4.00 s are left; expected at least 8.01 s: use a longer recording"
+        == "talk.mp4: 2.00 to 6.00 s: only 4.00 s long; expected at least 8.01 s: use a longer recording"
     )
 
 

@@ -277,7 +277,7 @@ def test_the_command_tells_what_was_made_and_that_some_failed(videos, tmp_path):
     result = CliRunner().invoke(app, ["prepare", str(few), "--out", str(tmp_path / "out"), *given])
     assert result.exit_code == 3
     assert "1 train, 0 validation clips" in result.output or "0 train, 1 validation clips" in result.output
-    assert "left out: 1 silent, 0.1 minutes" in result.output
+    assert "rejected: 1 silent, 0.1 minutes" in result.output
 
 
 def test_real_recordings_become_clips(tmp_path):
