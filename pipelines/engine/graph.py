@@ -108,7 +108,7 @@ class Route:
 
     @cached_property
     def consumers(self) -> dict[str, frozenset[str]]:
-        """For each output, the outputs of the stages that need its payload."""
+        """The outputs of the stages that need the payload of each output."""
         return {
             output: frozenset(other.output for other in self.order if output in other.inputs)
             for output in self.producers
@@ -187,7 +187,7 @@ class Pipeline:
 
     @cached_property
     def ancestors(self) -> dict[str, frozenset[str]]:
-        """For each stage, the names of all stages above it."""
+        """The names of all stages above each stage."""
         ancestors: dict[str, frozenset[str]] = {}
         for spec in self.order:
             parents = [parent.name for output in spec.needs for parent in self.producers[output]]

@@ -35,6 +35,7 @@ from pipelines.engine.tasks import FinishedRecord, StageTask
 from stages.base import Failed, FailureKind, Ok
 
 MAX_WAIT_S = 0.2  # between two checks of time limits and of idle workers
+WAITING_S = 60.0  # between two reports that a stage has no worker
 PROGRESS_S = 1.0  # between two progress events
 
 
@@ -102,7 +103,7 @@ class _Engine:
         )
         self._flow = RecordFlow(pipeline, self._admission, self._statistics.stages, self._finish)
         self._recovery = Recovery(config, self._flow, self._statistics.stages, on_event)
-        self._started = self._last_observed = self._last_progress = time.monotonic()
+        self._started = self._last_observed = self._last_progress = self._last_waiting = time.monotonic()
 
     def run(self, interrupts: Interrupts) -> RunStatistics:
         self._on_event(Event(EventKind.RUN_STARTED, data={"stages": [spec.name for spec in self._pipeline.order]}))
@@ -258,6 +259,7 @@ class _Engine:
                 running_s=pool.running_s(now),
                 queue_depth=len(self._flow.queues[name]),
             )
+        self._report_waiting(now)
         self._last_observed = now
         self._statistics.elapsed_s = now - self._started
         self._statistics.in_flight = self._flow.in_flight
@@ -266,6 +268,17 @@ class _Engine:
             self._last_progress = now
             self._executor.publish(self._statistics)
             self._on_event(Event(EventKind.PROGRESS, data=self._statistics.as_dict()))
+
+    def _report_waiting(self, now: float) -> None:
+        """Report, once a minute, the stages that have no worker."""
+        waiting = [pool for pool in self._pools.values() if pool.waiting_s(now) >= WAITING_S]
+        if not waiting or now - self._last_waiting < WAITING_S:
+            return
+        self._last_waiting = now
+        resources = self._executor.describe_resources()
+        for pool in waiting:
+            sentence = f"no worker for {pool.waiting_s(now):.0f} s; {pool.demand}; {resources}"
+            self._on_event(Event(EventKind.WAITING, pool.spec.name, {"sentence": sentence}))
 
     def _pool_of(self, worker: int) -> WorkerPool:
         return next(pool for pool in self._pools.values() if worker in pool)

@@ -106,9 +106,17 @@ class WorkerPool:
             raise RunStopped(
                 "no_worker",
                 f"stage {self.spec.name}: none of {self._size} workers was ready within {self._start_limit_s:g} s; "
-                f"each needs {self.spec.num_cpus:g} CPU and {self.spec.num_gpus:g} GPU: "
-                "add machines that offer that, or configure less",
+                f"{self.demand}; {self._executor.describe_resources()}: add machines, or configure less",
             )
+
+    def waiting_s(self, now: float) -> float:
+        """Return the time that the stage has been without a ready worker; 0 if it has one."""
+        return 0.0 if self._without_since is None else now - self._without_since
+
+    @property
+    def demand(self) -> str:
+        """What each worker of the stage needs."""
+        return f"each worker needs {self.spec.num_cpus:g} CPU and {self.spec.num_gpus:g} GPU"
 
     def set_ready(self, number: int) -> None:
         """Mark a worker as ready."""

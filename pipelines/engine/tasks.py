@@ -30,8 +30,8 @@ class FinishedRecord:
         record: the record.
         rejection: reason of the failure; None if the record is ok.
         attempts: maximum number of runs that one stage needed; 1 if nothing failed.
-        seconds: by output, the record's share of the duration of its batches; 0 where it shared a result.
-        facts: by output, the facts that the stage reported.
+        seconds: the record's share of the duration of its batches, by output; 0 where it shared a result.
+        facts: facts that the stages reported, by output.
     """
 
     record: Record
@@ -66,8 +66,8 @@ class RecordState:
     Attributes:
         record: the record.
         route: stages that the record passes, one for each output.
-        payloads: by output, payloads that later stages still need.
-        facts, seconds: by output, values for the outcome row.
+        payloads: payloads that later stages still need, by output.
+        facts, seconds: values for the outcome row, by output.
         done: outputs of finished stages.
         pending: outputs of stages that wait for a worker, run, or wait for a shared result.
         attempts: maximum number of runs that one stage needed.

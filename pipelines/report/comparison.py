@@ -73,10 +73,10 @@ def compare_runs(ours: RunRows, theirs: RunRows, name: str, bootstrap: Bootstrap
     # Index of each record in the other run, null if it is not there.
     matches = pc.index_in(ours.read_record_ids(), value_set=theirs.read_record_ids())
     left, right = np.flatnonzero(matches.is_valid()), matches.drop_null().to_numpy()
-    known = all_metric_columns()
+    columns = all_metric_columns()
     pairs = []
-    for metric in dict.fromkeys([*known, *ours.metrics, *theirs.metrics]):
-        column = known.get(metric) or MetricColumn(metric, metric, "not a metric of this version of the program")
+    for metric in dict.fromkeys([*columns, *ours.metrics, *theirs.metrics]):
+        column = columns.get(metric) or MetricColumn(metric, metric, "not a metric of this version of the program")
         a, b = ours.read_metric(metric), theirs.read_metric(metric)
         if not (np.isfinite(a).any() or np.isfinite(b).any()):
             continue
@@ -103,7 +103,7 @@ class PublishedTable:
         note: remark about its protocol.
         columns: dictionaries with `title`, `unit`, `better`, `column` (name of our metric), `scale` (factor from our
             unit to the published one) and `note`.
-        ours: by run, the values in the units of the table; None for missing values.
+        ours: values by run in the units of the table; None for missing values.
         rows: published rows with `name` and `values`.
     """
 
@@ -118,7 +118,7 @@ def load_published_tables(runs: Mapping[str, Mapping[str, float]]) -> list[Publi
     """Load the tables of the JoyVASA paper and add rows for runs.
 
     Args:
-        runs: by name of the run, the means of its metrics by column.
+        runs: means of the metrics by name of the run and column.
     """
     data = yaml.safe_load(resources.files("pipelines.report").joinpath("published.yaml").read_text(encoding="utf-8"))
     tables = []

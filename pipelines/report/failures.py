@@ -57,32 +57,32 @@ def group_failures(
     """Group records by status, stage and code, the largest group first.
 
     Args:
-        codes: records with the columns `status`, `stage`, `code` and `place` (index of the row in the run).
+        codes: records with the columns `status`, `stage`, `code` and `row_index` (index of the row in the run).
         text: outcome column with the error or warning sentence.
-        read_rows: function that returns the outcome rows at ascending places.
+        read_rows: function that returns the outcome rows at ascending indices.
     """
-    grouped = codes.group_by(["status", "stage", "code"]).aggregate([("place", "distinct")])
-    places = [np.sort(group.values.to_numpy()) for group in grouped.column("place_distinct")]
+    grouped = codes.group_by(["status", "stage", "code"]).aggregate([("row_index", "distinct")])
+    row_indices = [np.sort(group.values.to_numpy()) for group in grouped.column("row_index_distinct")]
     keys = grouped.select(["status", "stage", "code"]).to_pylist()
-    groups = sorted(zip(keys, places, strict=True), key=lambda group: (-len(group[1]), group[1][0]))
+    groups = sorted(zip(keys, row_indices, strict=True), key=lambda group: (-len(group[1]), group[1][0]))
     if len(groups) > MAX_CODES:
-        rest = np.concatenate([places for _, places in groups[MAX_CODES:]])
+        rest = np.concatenate([row_indices for _, row_indices in groups[MAX_CODES:]])
         groups = [*groups[:MAX_CODES], ({"status": "", "stage": "", "code": OTHER}, np.unique(rest))]
 
-    shown = sorted({int(place) for _, places in groups for place in places[:EXAMPLES]})
+    shown = sorted({int(row_index) for _, row_indices in groups for row_index in row_indices[:EXAMPLES]})
     rows = dict(zip(shown, read_rows(shown) if shown else (), strict=True))
     return [
         FailureGroup(
             key["code"] or "unknown",
             key["status"] or "",
             key["stage"] or "",
-            len(places),
+            len(row_indices),
             [
                 {"record_id": row["record_id"], "row": row.get("row"), "text": row.get(text) or ""}
-                for row in (rows[int(place)] for place in places[:EXAMPLES])
+                for row in (rows[int(row_index)] for row_index in row_indices[:EXAMPLES])
             ],
         )
-        for key, places in groups
+        for key, row_indices in groups
     ]
 
 

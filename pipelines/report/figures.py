@@ -78,8 +78,8 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
             fields = {"group_column": "reason", "group_value": reason.code, "note": reason.sentence}
             yield {"section": "missing", **metric, **fields, "n": reason.count, "of": figures.videos}
         for end, extremes in (("worst", figures.worst), ("best", figures.best)):
-            for place, value in extremes:
-                fields = {"group_column": end, "group_value": report.views[place].record_id}
+            for row_index, value in extremes:
+                fields = {"group_column": end, "group_value": report.views[row_index].record_id}
                 yield {"section": "extreme", **metric, **fields, "value": value}
 
     for section, groups in (("failure", [figure.group for figure in report.failures]), ("warning", report.warnings)):

@@ -48,8 +48,8 @@ class MetricFigures:
         videos: number of videos.
         reasons: reasons for missing numbers, most frequent first.
         groups: summaries by column and value.
-        worst, best: places of rows and their numbers, the most extreme first; lowest and highest if neither direction
-            is better. Empty if all videos have the same number.
+        worst, best: row indices and numbers, the most extreme first; lowest and highest if neither direction is better.
+            Empty if all videos have the same number.
     """
 
     column: MetricColumn
@@ -73,11 +73,11 @@ def all_metric_columns() -> dict[str, MetricColumn]:
 
 def compute_metric_figures(rows: RunRows, bootstrap: Bootstrap) -> list[MetricFigures]:
     """Compute the figures of all metrics of a run."""
-    known = all_metric_columns()
+    columns = all_metric_columns()
     videos = int(rows.find_videos().sum())
     figures = []
-    for name in [*(name for name in known if name in rows.metrics), *(n for n in rows.metrics if n not in known)]:
-        column = known.get(name) or MetricColumn(name, name, "not a metric of this version of the program")
+    for name in [*(name for name in columns if name in rows.metrics), *(n for n in rows.metrics if n not in columns)]:
+        column = columns.get(name) or MetricColumn(name, name, "not a metric of this version of the program")
         values = rows.read_metric(name)
         worst, best = _find_extremes(values, column)
         summary = bootstrap.summarize(values)
@@ -92,20 +92,21 @@ def _add_groups(rows: RunRows, figures: Sequence[MetricFigures], bootstrap: Boot
         for metric in figures:
             metric.groups[grouping.column] = []
         for code, value in enumerate(grouping.values):
-            places = np.flatnonzero(grouping.codes == code)
+            row_indices = np.flatnonzero(grouping.codes == code)
             for metric in figures:  # innermost: groups of one size share the draws of the bootstrap
-                summary = bootstrap.summarize(rows.read_metric(metric.column.name)[places])
+                summary = bootstrap.summarize(rows.read_metric(metric.column.name)[row_indices])
                 metric.groups[grouping.column].append(GroupFigure(value, summary))
 
 
 def _find_extremes(values: np.ndarray, column: MetricColumn) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-    places = np.flatnonzero(np.isfinite(values))
-    if not len(places) or values[places].min() == values[places].max():
+    row_indices = np.flatnonzero(np.isfinite(values))
+    if not len(row_indices) or values[row_indices].min() == values[row_indices].max():
         return [], []
-    order = places[np.argsort(values[places], kind="stable")]
+    order = row_indices[np.argsort(values[row_indices], kind="stable")]
     n_low = min(EXTREMES, -(-len(order) // 2))
-    low = [(int(place), float(values[place])) for place in order[:n_low]]
-    high = [(int(place), float(values[place])) for place in order[::-1][: min(EXTREMES, len(order) - n_low)]]
+    low = [(int(row_index), float(values[row_index])) for row_index in order[:n_low]]
+    n_high = min(EXTREMES, len(order) - n_low)
+    high = [(int(row_index), float(values[row_index])) for row_index in order[::-1][:n_high]]
     return (high, low) if column.better == "lower" else (low, high)
 
 

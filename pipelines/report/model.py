@@ -27,8 +27,8 @@ class Report:
         headline: key figures.
         metrics: figures of the metrics of the videos.
         plots: distribution plots by column; metrics without numbers have none.
-        views: records that the page names, by the places of their rows.
-        sheets: contact sheets of their videos as JPEG files, by place, the most important first.
+        views: records that the page names, by row index.
+        sheets: contact sheets of their videos as JPEG files, by row index, the most important first.
         failures, warnings: groups by code.
         sets: metrics of the run as a whole.
         comparisons: comparisons with other runs.

@@ -37,15 +37,15 @@ def render_page(report: Report) -> bytes:
     room = MAX_BYTES - len(_render(report, []))
     rules: list[Markup] = []
     shown: set[int] = set()
-    for place, jpeg in report.sheets.items():
+    for row_index, jpeg in report.sheets.items():
         rule = Markup(".s{}{{background-image:url(data:image/jpeg;base64,{})}}\n").format(
-            place, Markup(base64.b64encode(jpeg).decode())
+            row_index, Markup(base64.b64encode(jpeg).decode())
         )
         room -= len(rule)
         if room < 0:
             break
         rules.append(rule)
-        shown.add(place)
+        shown.add(row_index)
     return _render(report, rules, shown)
 
 

@@ -26,14 +26,14 @@ class RecordView:
     """A record that the page shows.
 
     Args:
-        place: index of the row in the run.
+        row_index: index of the row in the run.
         record_id: id of the record.
         row: number of the row in the manifest.
         href: escaped link to the video; empty if a browser cannot open it.
         source: video; None if there is none.
     """
 
-    place: int
+    row_index: int
     record_id: str
     row: int | None
     href: str
@@ -41,19 +41,19 @@ class RecordView:
 
 
 def build_record_views(
-    rows: RunRows, folder: RunFolder, description: RunDescription, places: Iterable[int]
+    rows: RunRows, folder: RunFolder, description: RunDescription, row_indices: Iterable[int]
 ) -> dict[int, RecordView]:
-    """Return the records by the places of their rows.
+    """Return the records by row index.
 
     Args:
         rows: outcome rows of the run.
         folder: run folder.
         description: content of `run.yaml`, with the folder to which paths in rows are relative.
-        places: places of the rows.
+        row_indices: indices of the rows in the run.
     """
     views = {}
-    ordered = sorted(set(places))
-    for place, row in zip(ordered, rows.read_rows(ordered, COLUMNS), strict=True):
+    ordered = sorted(set(row_indices))
+    for row_index, row in zip(ordered, rows.read_rows(ordered, COLUMNS), strict=True):
         location, href = "", ""
         if row.get("video"):  # the path in the row is ignored: it may point anywhere
             path = folder.video_path(row["shard"], row["record_id"])
@@ -62,7 +62,7 @@ def build_record_views(
             location = resolve_location(description.manifest.folder, row["input_video"])
             href = link_path(location, folder)
         source = VideoSource(location, row.get("duration_s")) if location else None
-        views[place] = RecordView(place, row["record_id"], row.get("row"), href, source)
+        views[row_index] = RecordView(row_index, row["record_id"], row.get("row"), href, source)
     return views
 
 
@@ -81,7 +81,7 @@ def link_path(location: str, folder: RunFolder) -> str:
 
 
 def rank_by_importance(figures: Iterable[MetricFigures]) -> list[int]:
-    """Return the places of the best and worst rows without duplicates: the most extreme of each metric come first."""
+    """Return the indices of the best and worst rows without duplicates: the most extreme of each metric come first."""
     ends = [end for metric in figures for end in (metric.worst, metric.best)]
     longest = max(map(len, ends), default=0)
     return list(dict.fromkeys(end[rank][0] for rank in range(longest) for end in ends if rank < len(end)))
@@ -90,8 +90,8 @@ def rank_by_importance(figures: Iterable[MetricFigures]) -> list[int]:
 def select_sheet_sources(views: Mapping[int, RecordView], order: Iterable[int]) -> dict[int, VideoSource]:
     """Return the videos of which the page shows contact sheets."""
     sources: dict[int, VideoSource] = {}
-    for place in order:
-        source = views[place].source
+    for row_index in order:
+        source = views[row_index].source
         if source and len(sources) < MAX_SHEETS:
-            sources[place] = source
+            sources[row_index] = source
     return sources

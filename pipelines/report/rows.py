@@ -42,7 +42,7 @@ KNOWN = pa.schema(  # columns that a run has even if no table contains them
 COUNTED = ("frames", "duration_s", "attempts", "licenses", "bundle", METRIC_REASONS)
 COPIED = ("record_id", "row", "shard", "status", "stage", "error_code", "error", "warning_codes", "warnings")
 COPIED += ("video", "input_video", "duration_s")
-PLACE = "place"  # column of the copy: index of a row in the run, from 0
+ROW_INDEX = "row_index"  # column of the copy: index of a row in the run, from 0
 
 ProgressCallback = Callable[[str, int, int], None]
 """Callback for progress: name of the step, number of finished items, total number of items."""
@@ -115,11 +115,11 @@ class RunRows:
             metric_files = {
                 name: stack.enter_context(self._metric_file(name).open("wb", buffering=0)) for name in self.metrics
             }
-            copy_schema = pa.schema([*(schema.field(name) for name in copied), (PLACE, pa.int64())])
+            copy_schema = pa.schema([*(schema.field(name) for name in copied), (ROW_INDEX, pa.int64())])
             writer = stack.enter_context(pa.ipc.new_file(str(self._scratch / "rows.arrow"), copy_schema))
             for table in iterate_tables(files, schema, [*dict.fromkeys([*copied, *COUNTED, *numbers])]):
-                places = np.arange(self.n_rows, self.n_rows + table.num_rows)
-                writer.write_table(table.select(copied).append_column(PLACE, [places]).combine_chunks())
+                row_indices = np.arange(self.n_rows, self.n_rows + table.num_rows)
+                writer.write_table(table.select(copied).append_column(ROW_INDEX, [row_indices]).combine_chunks())
                 self._count(table)
                 for name, values in self._metric_values(table).items():
                     values.tofile(metric_files[name])
@@ -144,29 +144,29 @@ class RunRows:
         groupings = (find_grouping(name, self._column(name)) for name in self._group_columns)
         return [grouping for grouping in groupings if grouping and len(grouping.values) > 1][:MAX_GROUP_COLUMNS]
 
-    def read_rows(self, places: Iterable[int], columns: Sequence[str] = COPIED) -> list[dict[str, Any]]:
+    def read_rows(self, row_indices: Iterable[int], columns: Sequence[str] = COPIED) -> list[dict[str, Any]]:
         """Return some rows.
 
         Args:
-            places: places of the rows in the run, from 0.
+            row_indices: indices of the rows in the run, from 0.
             columns: columns to return, a subset of `COPIED`.
         """
-        return self._copy.take(pa.array([*places], pa.int64()), columns=[*columns]).to_pylist()
+        return self._copy.take(pa.array([*row_indices], pa.int64()), columns=[*columns]).to_pylist()
 
     def find_failures(self) -> list[FailureGroup]:
         """Group the records without a video by reason."""
-        failed = self._copy.to_table([PLACE, "status", "stage", "error_code"], filter=ds.field("status") != "ok")
-        return group_failures(failed.rename_columns([PLACE, "status", "stage", "code"]), "error", self.read_rows)
+        failed = self._copy.to_table([ROW_INDEX, "status", "stage", "error_code"], filter=ds.field("status") != "ok")
+        return group_failures(failed.rename_columns([ROW_INDEX, "status", "stage", "code"]), "error", self.read_rows)
 
     def find_warnings(self) -> list[FailureGroup]:
         """Group the records with warnings by reason; a record may have several."""
-        warned = self._copy.to_table([PLACE, "warning_codes"], filter=ds.field("warning_codes").is_valid())
+        warned = self._copy.to_table([ROW_INDEX, "warning_codes"], filter=ds.field("warning_codes").is_valid())
         warned = warned.combine_chunks()
         codes = pc.split_pattern(warned.column("warning_codes"), ",")
-        places = warned.column(PLACE).take(pc.list_parent_indices(codes))
+        row_indices = warned.column(ROW_INDEX).take(pc.list_parent_indices(codes))
         codes = pc.list_flatten(codes)
         empty = pa.repeat("", len(codes))
-        table = pa.table({PLACE: places, "status": empty, "stage": empty, "code": codes})
+        table = pa.table({ROW_INDEX: row_indices, "status": empty, "stage": empty, "code": codes})
         return group_failures(table, "warnings", self.read_rows)
 
     def _metric_file(self, name: str) -> Path:

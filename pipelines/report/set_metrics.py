@@ -32,7 +32,7 @@ class MouthSoundNull:
     """The null distribution of `mouth_sound_correlation`: mouths paired with the sounds of other records.
 
     Args:
-        values: by record id, the correlation of its mouth with the sound of another record of its shard.
+        values: correlation of the mouth with the sound of another record of the shard, by record id.
         reason: reason if there are no values.
     """
 

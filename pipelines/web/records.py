@@ -74,12 +74,12 @@ def find_records(rows: RunRows, query: Query, size: int) -> Page:
     return Page(rows.read_rows(selected.tolist()), len(positions), number, pages)
 
 
-def group_failures(rows: RunRows) -> list[FailureGroup]:
+def collect_failures(rows: RunRows) -> list[FailureGroup]:
     """Group failures by status, stage and code, the most frequent first, with examples."""
     if not rows.statuses.total() - rows.statuses["ok"]:
         return []
     table = rows.read_columns(["status", "stage", "error_code"]).rename_columns(["status", "stage", "code"])
-    table = table.append_column("place", pa.array(np.arange(table.num_rows)))
+    table = table.append_column("row_index", pa.array(np.arange(table.num_rows)))
     return group_failures(table.filter(pc.not_equal(table.column("status"), "ok")), "error", rows.read_rows)
 
 

@@ -20,7 +20,7 @@ class BatchEntry:
 
     Attributes:
         record: the record.
-        references: by output of the upstream stage, the executor's reference to the payload.
+        references: the executor's references to the payloads, by output of the upstream stage.
     """
 
     record: Record
@@ -94,12 +94,13 @@ WorkerReport: TypeAlias = WorkerReady | WorkerLost | BatchDone | BatchFailed | P
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorConfig:
-    """Where the workers run; an executor ignores options that it does not support.
+    """The location of the workers; an executor ignores options that it does not support.
 
     Attributes:
         address: address of a running cluster (`auto`, `host:6379`, `ray://host:10001`); None starts workers on this
             machine.
         num_cpus, num_gpus: resources to offer on this machine; None for all.
+        required_cpus: CPUs that all workers of the run reserve together.
         object_store_bytes: memory for payloads on this machine; None for the executor's default.
         dashboard: whether to start a dashboard on this machine.
     """
@@ -107,6 +108,7 @@ class ExecutorConfig:
     address: str | None = None
     num_cpus: int | None = None
     num_gpus: int | None = None
+    required_cpus: float = 0.0
     object_store_bytes: int | None = None
     dashboard: bool = False
 
@@ -136,6 +138,10 @@ class Executor(Protocol):
 
     def count_workers(self, spec: StageSpec) -> int:
         """Return the number of workers that a stage gets."""
+        ...
+
+    def describe_resources(self) -> str:
+        """Describe what is there for workers, for a stage that waits for one."""
         ...
 
     def start_worker(self, worker: int, spec: StageSpec) -> None:

@@ -51,6 +51,10 @@ class LocalExecutor:
         """Return 1: more workers would only load the models twice."""
         return 1
 
+    def describe_resources(self) -> str:
+        """Describe this process."""
+        return "this process starts all workers"
+
     def start_worker(self, worker: int, spec: StageSpec) -> None:
         """Copy the stage, so that the pipeline can be run again, and set it up."""
         stage = copy.deepcopy(spec.stage)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -33,6 +36,9 @@ from pipelines.engine.statistics import RunStatistics
 from stages.base import Failed, Item, Stage, classify_exception
 
 _BATCH_ERRORS = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
+CONNECT_S = 10.0  # time limit for the first contact with a cluster
+MAX_FOLDER_BYTES = 37  # paths of Unix sockets have at most 107 bytes, of which Ray's own part takes 70
+CPU_STEP = 1e-4  # Ray counts CPUs in steps of this size
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState
 
 
@@ -86,6 +92,7 @@ class RayExecutor:
     def __init__(self, config: ExecutorConfig | None = None) -> None:
         self._config = config or ExecutorConfig()
         self._started_ray = False
+        self._cpu_scale = 1.0  # of the CPUs that workers reserve
         self._actors: dict[int, Any] = {}
         self._stages: dict[int, str] = {}
         self._nodes: dict[int, str] = {}
@@ -113,17 +120,23 @@ class RayExecutor:
     def open(self) -> None:
         """Connect to the cluster, or start Ray on this machine.
 
+        A Ray of a single machine with fewer CPUs than the workers reserve together runs all stages at once, too: each
+        worker then reserves less.
+
         Raises:
             EnvironmentFault: no cluster answers at the address.
         """
         if ray.is_initialized():
+            self._cpu_scale = _fit_cpus(self._config.required_cpus)
             return
         config, address = self._config, _cluster_address(self._config)
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
         if address is None:
             options |= {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "address": "local"}
             options |= {"object_store_memory": config.object_store_bytes, "include_dashboard": config.dashboard}
+            options |= _short_temporary_folder()
         else:
+            _require_answer(address)
             options["address"] = address
         try:
             ray.init(**options)
@@ -131,15 +144,24 @@ class RayExecutor:
             text = f"Ray at {address or 'this machine'}: {error}; expected a running cluster: see `ray status` there"
             raise EnvironmentFault("ray_unreachable", text) from error
         self._started_ray = True
+        if address is not None:
+            self._cpu_scale = _fit_cpus(config.required_cpus)
 
     def count_workers(self, spec: StageSpec) -> int:
         """Return the configured number of workers."""
         return spec.workers
 
+    def describe_resources(self) -> str:
+        """Describe the CPUs and GPUs of the cluster and how many of them are free."""
+        total, free = ray.cluster_resources(), ray.available_resources()
+        parts = [f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU")]
+        return f"Ray offers {' and '.join(parts)}"
+
     def start_worker(self, worker: int, spec: StageSpec) -> None:
         """Create an actor."""
+        cpus = spec.num_cpus * self._cpu_scale // CPU_STEP * CPU_STEP
         actor_class = ray.remote(StageWorker).options(
-            num_cpus=spec.num_cpus, num_gpus=spec.num_gpus, max_restarts=0, max_task_retries=0
+            num_cpus=cpus, num_gpus=spec.num_gpus, max_restarts=0, max_task_retries=0
         )
         actor = actor_class.remote(spec.stage)
         self._actors[worker] = actor
@@ -253,6 +275,62 @@ class RayExecutor:
 def _cluster_address(config: ExecutorConfig) -> str | None:
     """Return the address of the running cluster; None if Ray is to be started on this machine."""
     return config.address or os.environ.get("RAY_ADDRESS")  # set inside `ray job submit`
+
+
+def _fit_cpus(required: float) -> float:
+    """Return the factor by which workers of a single machine reserve fewer CPUs, so that all of them can start.
+
+    A cluster of several nodes may be about to grow and is left alone: its workers wait.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    offered = ray.cluster_resources().get("CPU", 0.0)
+    if len(nodes) != 1 or not 0 < offered < required:
+        return 1.0
+    return offered / required
+
+
+def _require_answer(address: str) -> None:
+    """Check that something listens at the address of a cluster; Ray itself would try for a quarter of an hour.
+
+    Raises:
+        EnvironmentFault: `ray_unreachable`.
+    """
+    target = address.removeprefix("ray://")
+    if target == "auto":
+        with contextlib.suppress(OSError):
+            target = Path(_ray_temporary_folder(), "ray/ray_current_cluster").read_text().strip()
+    host, _, port = target.rpartition(":")
+    if not host or not port.isdecimal():
+        return  # `auto` without a running cluster, `local`: Ray answers at once
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        text = (
+            f"Ray at {address}: no answer from {target} ({error}); expected a running cluster: see `ray status` there"
+        )
+        raise EnvironmentFault("ray_unreachable", text) from None
+
+
+def _ray_temporary_folder() -> str:
+    return os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+
+
+def _short_temporary_folder() -> dict[str, str]:
+    """Return the option for a shorter folder if Ray's sockets, whose paths are limited, would not fit.
+
+    Raises:
+        EnvironmentFault: `ray_folder` if there is no shorter folder.
+    """
+    folder = _ray_temporary_folder()
+    if len(os.fsencode(folder)) <= MAX_FOLDER_BYTES:
+        return {}
+    if os.access("/tmp", os.W_OK):
+        return {"_temp_dir": "/tmp/ray"}
+    raise EnvironmentFault(
+        "ray_folder",
+        f"{folder}: {len(os.fsencode(folder))} bytes long; expected at most {MAX_FOLDER_BYTES} for the sockets of Ray: "
+        "set RAY_TMPDIR to a shorter folder",
+    )
 
 
 @dataclass(slots=True)

@@ -56,12 +56,12 @@ function waitFor(video, event) {
   });
 }
 
-async function drawFrames(place) {
+async function drawFrames(element) {
   const video = document.createElement("video");
   video.muted = true;
   video.preload = "auto";
-  video.src = place.dataset.frames;
-  delete place.dataset.frames;
+  video.src = element.dataset.frames;
+  delete element.dataset.frames;
   try {
     await waitFor(video, "loadeddata");
     const canvas = document.createElement("canvas");
@@ -73,9 +73,9 @@ async function drawFrames(place) {
       await waitFor(video, "seeked");
       canvas.getContext("2d").drawImage(video, at * width, 0, width, FRAME_HEIGHT);
     }
-    place.replaceChildren(canvas);
+    element.replaceChildren(canvas);
   } catch {
-    place.textContent = "the video cannot be shown";
+    element.textContent = "the video cannot be shown";
   }
   video.removeAttribute("src"); // releases the decoder
   video.load();
@@ -83,8 +83,8 @@ async function drawFrames(place) {
 
 let drawing = Promise.resolve(); // one after another
 function fill(list) {
-  for (const place of list.open ? list.querySelectorAll("[data-frames]") : []) {
-    drawing = drawing.then(() => list.open && "frames" in place.dataset && drawFrames(place));
+  for (const element of list.open ? list.querySelectorAll("[data-frames]") : []) {
+    drawing = drawing.then(() => list.open && "frames" in element.dataset && drawFrames(element));
   }
 }
 

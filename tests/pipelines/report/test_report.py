@@ -106,10 +106,10 @@ def test_the_ends_of_a_metric_are_its_worst_and_best_videos(report):
         one = figure(report, name)
         have = [k for k in good_ones() if name == "sharpness" or k % 2]
         order = sorted(have, key=lambda k: values[k], reverse=better == "lower")
-        worst = [report.views[place].record_id for place, _ in one.worst]
+        worst = [report.views[row_index].record_id for row_index, _ in one.worst]
         assert worst == [f"r{k:02d}" for k in order[: len(worst)]]
         assert report.views[one.best[0][0]].record_id == f"r{order[-1]:02d}"
-        assert not {place for place, _ in one.worst} & {place for place, _ in one.best}
+        assert not {row_index for row_index, _ in one.worst} & {row_index for row_index, _ in one.best}
     assert len(figure(report, "sharpness").worst) == 20
 
 
