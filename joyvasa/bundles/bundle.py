@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from joyvasa.bundles.checkpoints import checkpoint_format
+from joyvasa.bundles.checkpoints import get_checkpoint_format
 from joyvasa.bundles.hashes import HashCache
 from joyvasa.bundles.spec import BundleSpec, License, Role, Switches
 from joyvasa.bundles.state import load_network_state
@@ -157,7 +157,7 @@ class Bundle:
         else:
             weights = self.load_weights(role)
             module = self.build_network(role, weights)
-            load_network_state(module, weights.state, weights.where, checkpoint_format(entry.network).dropped)
+            load_network_state(module, weights.state, weights.where, get_checkpoint_format(entry.network).dropped)
         return module.to(device).eval()
 
     def load_weights(self, role: str) -> Weights:
@@ -169,7 +169,7 @@ class Bundle:
     def build_network(self, role: str, weights: Weights) -> nn.Module:
         """Build the network of a role, not yet loaded. Sizes come from its checkpoint, then from bundle.yaml."""
         entry = self._entry(role)
-        config = checkpoint_format(entry.network).config
+        config = get_checkpoint_format(entry.network).config
         return self._build(role, config(weights, entry.config) if config else entry.config)
 
     def load_template(self) -> MotionTemplate:
@@ -271,7 +271,7 @@ class Bundle:
         from joyvasa.networks import build
 
         network = self._entry(role).network
-        switches = {name: getattr(self.switches, name) for name in checkpoint_format(network).switches}
+        switches = {name: getattr(self.switches, name) for name in get_checkpoint_format(network).switches}
         try:
             return build(str(network), **{**switches, **config})
         except (ConfigError, TypeError, ValueError, RuntimeError) as error:

@@ -47,7 +47,7 @@ _FORMATS = {
 }
 
 
-def checkpoint_format(network: str | None) -> CheckpointFormat:
+def get_checkpoint_format(network: str | None) -> CheckpointFormat:
     """Return the checkpoint format of a network.
 
     Args:

@@ -15,7 +15,7 @@ import yaml
 from torch import Tensor
 
 from joyvasa.bundles.bundle import TEMPLATE_ROLE, Bundle
-from joyvasa.bundles.checkpoints import checkpoint_format
+from joyvasa.bundles.checkpoints import get_checkpoint_format
 from joyvasa.bundles.generator import ARGUMENTS
 from joyvasa.bundles.spec import BundleSpec, Role
 from joyvasa.bundles.state import fit_state_dict
@@ -172,7 +172,7 @@ def _write_safetensors(bundle: Bundle, name: str, target: Path) -> None:
     else:
         weights = bundle.load_weights(name)
         network = bundle.build_network(name, weights)
-        tensors = fit_state_dict(weights.state, network, weights.where, checkpoint_format(role.network).dropped)
+        tensors = fit_state_dict(weights.state, network, weights.where, get_checkpoint_format(role.network).dropped)
         arguments = {key: weights.arguments[key] for key in (*ARGUMENTS, "audio_model") if key in weights.arguments}
         metadata["arguments"] = json.dumps(arguments, sort_keys=True)
 

@@ -16,7 +16,7 @@ SPEC_NAME = "bundle.yaml"
 _PACKAGE = Path(__file__).parent
 
 
-def models_folder() -> Path:
+def get_models_folder() -> Path:
     """Return the folder of fetched files, with one folder per bundle.
 
     This is `$JOYVASA_MODELS` if set, else `joyvasa/models` in the user's data folder: `$XDG_DATA_HOME` or
@@ -33,15 +33,15 @@ def models_folder() -> Path:
     return data / "joyvasa/models"
 
 
-def built_in_names() -> list[str]:
+def list_builtin_bundles() -> list[str]:
     """Return the names of the bundles that are part of the package."""
     return sorted(path.parent.name for path in _PACKAGE.glob(f"*/{SPEC_NAME}"))
 
 
-def bundle_names() -> list[str]:
-    """Return the names of all bundles: those of the package, then folders with a bundle.yaml in `models_folder()`."""
-    built_in = built_in_names()
-    local = sorted(path.parent.name for path in models_folder().glob(f"*/{SPEC_NAME}"))
+def list_bundle_names() -> list[str]:
+    """Return the names of all bundles: those of the package, then those in the models folder."""
+    built_in = list_builtin_bundles()
+    local = sorted(path.parent.name for path in get_models_folder().glob(f"*/{SPEC_NAME}"))
     return built_in + [name for name in local if name not in built_in]
 
 
@@ -49,23 +49,23 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
     """Open a bundle. Its files do not have to exist yet.
 
     Args:
-        name_or_path: a name from `bundle_names()`, a folder with a bundle.yaml, or a `pretrained_weights` folder with
-            the layout of JoyVASA's README. A name takes precedence over a folder of that name; use `./name` for the
-            folder.
+        name_or_path: a name from `list_bundle_names()`, a folder with a bundle.yaml, or a `pretrained_weights` folder
+            with the layout of JoyVASA's README. A name takes precedence over a folder of that name; use `./name` for
+            the folder.
 
     Raises:
         ModelError: the bundle does not exist or its bundle.yaml is invalid.
     """
     text = str(name_or_path)
-    cache = HashCache(models_folder() / ".hashes.json")
+    cache = HashCache(get_models_folder() / ".hashes.json")
 
-    if text in built_in_names():
+    if text in list_builtin_bundles():
         spec = read_spec(_PACKAGE / text / SPEC_NAME)
         shipped = any(role.file and (_PACKAGE / text / role.file).is_file() for role in spec.roles.values())
-        return Bundle(spec, _PACKAGE / text if shipped else models_folder() / text, cache)
+        return Bundle(spec, _PACKAGE / text if shipped else get_models_folder() / text, cache)
 
-    named = models_folder() / text
-    folder = named if text in bundle_names() else Path(text).expanduser()
+    named = get_models_folder() / text
+    folder = named if text in list_bundle_names() else Path(text).expanduser()
     if folder.name == SPEC_NAME:
         folder = folder.parent
     if (folder / SPEC_NAME).is_file():
@@ -74,6 +74,6 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         return open_pretrained_folder(folder, read_spec(_PACKAGE / "joyvasa" / SPEC_NAME), cache)
     raise ModelError(
         "bundle_unknown",
-        f"{text}: no such bundle; expected one of {', '.join(bundle_names())}, a folder with {SPEC_NAME}, or "
+        f"{text}: no such bundle; expected one of {', '.join(list_bundle_names())}, a folder with {SPEC_NAME}, or "
         "a pretrained_weights folder (with JoyVASA/ and liveportrait/ in it)",
     )

@@ -10,7 +10,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from joyvasa.errors import ModelError
-from joyvasa.faces.registry import detector_names
+from joyvasa.faces.registry import list_detectors
 from joyvasa.mode import Mode
 from joyvasa.runtime.validation import explain_validation_error
 
@@ -78,7 +78,7 @@ class Switches(_Strict):
             ("animal_detector", self.animal_detector, "animal"),
         )
         for switch, name, mode in modes:
-            if name not in (names := detector_names(mode)):
+            if name not in (names := list_detectors(mode)):
                 raise ValueError(f"{switch} is {name!r}; expected one of {', '.join(names)}")
         return self
 

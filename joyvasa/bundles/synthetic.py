@@ -15,7 +15,7 @@ from joyvasa.bundles.spec import Role
 KEYPOINTS = 21
 
 
-def role_seed(role: str) -> int:
+def derive_role_seed(role: str) -> int:
     """Derive the seed of a role from its name."""
     return int.from_bytes(hashlib.sha256(role.encode()).digest()[:4], "big")
 
@@ -33,7 +33,7 @@ def generate_network(build: Callable[[], nn.Module], role: str, entry: Role) -> 
         The network in eval mode. The global random state is not changed.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(role_seed(role))
+        torch.manual_seed(derive_role_seed(role))
         network = build()
         for key, tensor in network.state_dict().items():
             for pattern, factor in entry.scales.items():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.faces.detection import Face, sort_faces
-from joyvasa.faces.haar import CascadeHit, load_cascade, search_cascade, shrink_to_side, to_grayscale
+from joyvasa.faces.haar import CascadeHit, load_cascade, rgb_to_gray, search_cascade, shrink_to_side
 from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 
@@ -81,7 +81,7 @@ class AnimalCascadeDetector:
         Returns:
             Faces with nine landmarks, largest first; the score is the number of windows that agree.
         """
-        gray, factor = shrink_to_side(to_grayscale(image), self.config.working_side)
+        gray, factor = shrink_to_side(rgb_to_gray(image), self.config.working_side)
         with self._lock:
             candidates = [face for roll in self.config.rolls for face in self._detect_rolled(gray, factor, roll)]
         return sort_faces(_remove_duplicates(candidates))

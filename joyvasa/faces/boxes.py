@@ -23,11 +23,11 @@ def suppress_overlaps(boxes: FloatArray, *, overlap: float) -> NDArray[np.intp]:
     while order.size:
         best, order = order[0], order[1:]
         selected.append(best)
-        order = order[intersection_over_union(boxes[best], boxes[order]) <= overlap]
+        order = order[compute_iou(boxes[best], boxes[order]) <= overlap]
     return np.array(selected, dtype=np.intp)
 
 
-def intersection_over_union(box: FloatArray, others: FloatArray) -> FloatArray:
+def compute_iou(box: FloatArray, others: FloatArray) -> FloatArray:
     """Compute the intersection over union of one box (4,) with others (n, 4); 0 where both have no area."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     common = np.maximum(sides, 0).prod(axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.faces.detection import Face, sort_faces
-from joyvasa.faces.haar import load_cascade, search_cascade, shrink_to_side, to_grayscale
+from joyvasa.faces.haar import load_cascade, rgb_to_gray, search_cascade, shrink_to_side
 from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 
@@ -92,7 +92,7 @@ class CascadeDetector:
         Returns:
             Faces, largest first; the score is the sum of the last stage of the cascade, higher is more certain.
         """
-        gray = to_grayscale(image)
+        gray = rgb_to_gray(image)
         with self._lock:
             candidates = self._detect_boxes(gray)
             best = max((score for _, score in candidates), default=0.0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError, InputError
 from joyvasa.faces.geometry import CropConfig, FaceCrop, crop_face
-from joyvasa.faces.ratios import eye_ratios, lip_ratios
+from joyvasa.faces.ratios import compute_eye_ratios, compute_lip_ratios
 from joyvasa.media.image import Image
 
 FloatArray = NDArray[np.floating]
@@ -59,14 +59,14 @@ class Face:
     @property
     def lip_ratio(self) -> float | None:
         """Opening of the lips, height over width; None without the 203 landmarks."""
-        return None if self.landmarks203 is None else float(lip_ratios(self.landmarks203)[0, 0])
+        return None if self.landmarks203 is None else float(compute_lip_ratios(self.landmarks203)[0, 0])
 
     @property
     def eye_ratios(self) -> tuple[float, float] | None:
         """Opening of the left and the right eye, height over width; None without the 203 landmarks."""
         if self.landmarks203 is None:
             return None
-        left, right = eye_ratios(self.landmarks203)[0]
+        left, right = compute_eye_ratios(self.landmarks203)[0]
         return float(left), float(right)
 
     def crop(self, image: Image, config: CropConfig | None = None) -> FaceCrop:

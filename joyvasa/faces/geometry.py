@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError
-from joyvasa.faces.square import Points, Square, crop_matrix, face_square, transform_points
+from joyvasa.faces.square import Points, Square, compute_crop_matrix, compute_face_square, transform_points
 from joyvasa.media.image import Image
 
 
@@ -93,7 +93,7 @@ def crop_square(image: Image, square: Square, size: int, *, landmarks: Points, r
         landmarks: landmarks to map to the crop (points, 2), in pixels of the picture.
         rotate: whether to follow the angle of the square.
     """
-    to_crop = crop_matrix(square, size, rotate=rotate)
+    to_crop = compute_crop_matrix(square, size, rotate=rotate)
     to_original = np.linalg.inv(to_crop)
     crop = warp_image(image, to_crop, (size, size))
     return FaceCrop(
@@ -112,21 +112,21 @@ def crop_face(
 
     Args:
         image: uint8 RGB (height, width, 3).
-        landmarks: landmarks as for `reference_points`, in pixels of `image`.
+        landmarks: landmarks as for `compute_reference_points`, in pixels of `image`.
         config: options of the square; the published values by default.
-        extent: outline as for `face_square`.
+        extent: outline as for `compute_face_square`.
 
     Returns:
         The crop. Parts outside the picture are black and counted in `outside_fraction`.
     """
     config = config or CropConfig()
-    square = face_square(
+    square = compute_face_square(
         landmarks, scale=config.scale, vx_ratio=config.vx_ratio, vy_ratio=config.vy_ratio, extent=extent
     )
     return crop_square(image, square, config.size, landmarks=landmarks, rotate=config.rotate)
 
 
-def average_square(squares: Sequence[Square]) -> Square:
+def compute_average_square(squares: Sequence[Square]) -> Square:
     """Return the upright square with the mean center and the mean side of squares.
 
     Raises:

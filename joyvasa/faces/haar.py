@@ -45,7 +45,7 @@ def load_cascade(name: str) -> cv2.CascadeClassifier:
     return cascade
 
 
-def to_grayscale(image: Image) -> Image:
+def rgb_to_gray(image: Image) -> Image:
     """Convert uint8 RGB (height, width, 3) to uint8 grayscale (height, width)."""
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from joyvasa.faces.animal_cascade import AnimalCascadeDetector
-from joyvasa.faces.haar import load_cascade, search_cascade, shrink_to_side, to_grayscale
+from joyvasa.faces.haar import load_cascade, rgb_to_gray, search_cascade, shrink_to_side
 from joyvasa.media.image import Image
 from joyvasa.mode import Mode
 
@@ -42,7 +42,7 @@ class ModeCheck:
 
     def _score_person(self, image: Image) -> float:
         """Return the highest score of a person's face; 0 if none is detected."""
-        gray, best = to_grayscale(image), 0.0
+        gray, best = rgb_to_gray(image), 0.0
         for side in _WORKING_SIDES:
             with self._lock:
                 hits = search_cascade(

@@ -19,7 +19,7 @@ _COORDINATE_BITS = 10
 INTERPOLATION_BITS = 5
 
 
-def blend_mask(size: int = 512) -> Image:
+def create_blend_mask(size: int = 512) -> Image:
     """Create the blending mask of a crop: 255 inside, decreasing to 0 with the distance from the inner square.
 
     Args:
@@ -77,7 +77,7 @@ class Paster:
         height, width = picture.shape[:2]
         left, top, right, bottom = self._crop_bounds(width, height)
         mask = cv2.remap(
-            blend_mask(crop_size), *self._compute_maps((left, top, right, bottom), crop_size), cv2.INTER_LINEAR
+            create_blend_mask(crop_size), *self._compute_maps((left, top, right, bottom), crop_size), cv2.INTER_LINEAR
         )
         rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
         if not rows.size:

@@ -16,7 +16,7 @@ _RIGHT_EYE = ((30, 42), (24, 36))
 _LIPS = ((90, 102), (48, 66))
 
 
-def eye_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
+def compute_eye_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
     """Compute the openings of the eyes, height over width.
 
     Args:
@@ -28,11 +28,11 @@ def eye_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.stack([_ratio(landmarks, *_LEFT_EYE), _ratio(landmarks, *_RIGHT_EYE)], axis=1)
 
 
-def lip_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
+def compute_lip_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
     """Compute the opening of the lips, height over width.
 
     Args:
-        landmarks: landmarks as for `eye_ratios`.
+        landmarks: landmarks as for `compute_eye_ratios`.
 
     Returns:
         Ratios, float32 (batch, 1); 0 is closed.

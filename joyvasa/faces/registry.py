@@ -75,12 +75,12 @@ DETECTORS: dict[str, DetectorSpec] = {
 }
 
 
-def detector_names(mode: Mode) -> tuple[str, ...]:
+def list_detectors(mode: Mode) -> tuple[str, ...]:
     """Return the names of the detectors that support a mode."""
     return tuple(name for name, spec in DETECTORS.items() if mode in spec.constructors)
 
 
-def detector_roles(name: str) -> tuple[str, ...]:
+def list_detector_roles(name: str) -> tuple[str, ...]:
     """Return the roles of the model bundle that a detector needs; nothing for `none`."""
     return DETECTORS[name].roles if name in DETECTORS else ()
 
@@ -98,8 +98,8 @@ def build_detector(name: str, mode: Mode, source: DetectorSource) -> FaceDetecto
         ModelError: a model file is missing or does not fit.
         EnvironmentFault: a library that the detector needs is not installed.
     """
-    if name not in detector_names(mode):
-        expected = ", ".join(detector_names(mode))
+    if name not in list_detectors(mode):
+        expected = ", ".join(list_detectors(mode))
         raise ConfigError("face_detector", f"face detector is {name!r} in mode {mode}; expected one of {expected}")
     module, _, kind = DETECTORS[name].constructors[mode].partition(":")
     return getattr(import_module(module), kind).create(source)

@@ -52,7 +52,7 @@ class Square:
         return np.asarray(self.center) + offsets @ np.array([[cos, sin], [-sin, cos]])
 
 
-def reference_points(landmarks: Points, *, use_lip: bool = True) -> NDArray[np.float32]:
+def compute_reference_points(landmarks: Points, *, use_lip: bool = True) -> NDArray[np.float32]:
     """Compute the two points that define the axes of a face.
 
     Args:
@@ -80,7 +80,7 @@ def reference_points(landmarks: Points, *, use_lip: bool = True) -> NDArray[np.f
     return np.stack([left, left + np.array([-across[1], across[0]], dtype=np.float32)])
 
 
-def face_square(
+def compute_face_square(
     landmarks: Points,
     *,
     scale: float,
@@ -92,15 +92,15 @@ def face_square(
     """Compute the square around a face, along the axes of the face.
 
     Args:
-        landmarks: landmarks as for `reference_points`.
+        landmarks: landmarks as for `compute_reference_points`.
         scale: enlargement, as in `CropConfig`.
         vx_ratio: shift along the eyes, as in `CropConfig`.
         vy_ratio: shift towards the mouth, as in `CropConfig`.
-        use_lip: choice of the axes, as for `reference_points`.
+        use_lip: choice of the axes, as for `compute_reference_points`.
         extent: outline of the face (points, 2), if the landmarks span only a part of it; the landmarks by default.
     """
     points = np.asarray(landmarks, dtype=np.float32)
-    first, second = reference_points(points, use_lip=use_lip)
+    first, second = compute_reference_points(points, use_lip=use_lip)
     down = second - first
     length = np.linalg.norm(down)
     down = np.array([0, 1], dtype=np.float32) if length <= _SHORTEST_AXIS else down / length
@@ -119,7 +119,7 @@ def face_square(
     return Square((float(center[0]), float(center[1])), side, angle)
 
 
-def crop_matrix(square: Square, size: int, *, rotate: bool = True) -> NDArray[np.float32]:
+def compute_crop_matrix(square: Square, size: int, *, rotate: bool = True) -> NDArray[np.float32]:
     """Compute the matrix that maps pixels of the picture to pixels of the crop.
 
     Args:

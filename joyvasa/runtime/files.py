@@ -110,10 +110,10 @@ def output_errors(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise output_error(path, error.errno) from error
+        raise build_output_error(path, error.errno) from error
 
 
-def output_error(path: Path, number: int | None) -> OutputError:
+def build_output_error(path: Path, number: int | None) -> OutputError:
     """Return the error for an output file that cannot be written.
 
     Args:

@@ -15,7 +15,7 @@ from joyvasa import result_tables
 from joyvasa.errors import InputError
 from joyvasa.result_tables import iterate_tables, read_schema, read_table
 from manifests.run.outcome_table import encode_parquet
-from tests.pipelines.report.runs import bad, good, made_run
+from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write_run
 
 N = 20
 ROWS = [
@@ -27,12 +27,12 @@ ROWS = [
 def outcome(record):
     """Outcome of a record: only records of the first shard have a `beat`, and one in seven fails."""
     k = int(record.id[1:])
-    return bad(record) if k % 7 == 3 else good(record, sharpness=k / 2, **({"beat": 1.0} if k < 8 else {}))
+    return failed_outcome(record) if k % 7 == 3 else ok_outcome(record, sharpness=k / 2, **({"beat": 1.0} if k < 8 else {}))
 
 
 @pytest.fixture
 def run(tmp_path):
-    return made_run(tmp_path / "run", ROWS, outcome, manifests=tmp_path)
+    return write_run(tmp_path / "run", ROWS, outcome, manifests=tmp_path)
 
 
 def table_file(path, table):
@@ -85,14 +85,14 @@ def test_an_unknown_column_is_refused(run):
 
 
 def test_a_run_in_progress_has_the_rows_of_its_finished_shards(tmp_path):
-    run = made_run(tmp_path / "run", ROWS, outcome, manifests=tmp_path, shards=2)
-    run.save_outcomes(2, [bad(SimpleNamespace(id="r16", image="p.png"))])
+    run = write_run(tmp_path / "run", ROWS, outcome, manifests=tmp_path, shards=2)
+    run.save_outcomes(2, [failed_outcome(SimpleNamespace(id="r16", image="p.png"))])
     run.storage.write(run.records_path(2), b"half of a table")
     assert joyvasa.results(tmp_path / "run").record_id.tolist() == [row["record_id"] for row in ROWS[:16]]
 
 
 def test_a_run_without_finished_shards_has_no_rows(tmp_path):
-    made_run(tmp_path / "run", ROWS, outcome, manifests=tmp_path, shards=0)
+    write_run(tmp_path / "run", ROWS, outcome, manifests=tmp_path, shards=0)
     assert len(joyvasa.results(tmp_path / "run")) == 0
 
 
@@ -102,13 +102,13 @@ def test_a_folder_without_a_run_is_one_sentence(tmp_path):
 
 
 def test_runs_are_read_from_object_stores(s3_bucket, tmp_path):
-    made_run(f"{s3_bucket}/run", ROWS, outcome, manifests=tmp_path, shards=2)
+    write_run(f"{s3_bucket}/run", ROWS, outcome, manifests=tmp_path, shards=2)
     table = joyvasa.results(f"{s3_bucket}/run/")
     assert (len(table), table.metric_beat.notna().sum()) == (16, 7)
 
 
 def test_runs_are_read_from_memory(tmp_path):
-    made_run("memory://results/run", ROWS, outcome, manifests=tmp_path)
+    write_run("memory://results/run", ROWS, outcome, manifests=tmp_path)
     assert joyvasa.results("memory://results/run", ["row"], ds.field("status") == "failed").row.tolist() == [4, 11, 18]
 
 

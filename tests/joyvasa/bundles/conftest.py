@@ -1,4 +1,4 @@
-"""Every test has a models folder of its own."""
+"""Fixtures of the bundle tests: each test has its own models folder."""
 
 from pathlib import Path
 

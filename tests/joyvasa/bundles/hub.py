@@ -1,4 +1,4 @@
-"""A small model hub on the loopback address: what `huggingface_hub` asks for, and faults on demand."""
+"""Local HTTP server that imitates the Hugging Face hub, with faults on demand."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ COMMIT = "82a4fa67" + "0123456789abcdef" * 2
 
 @dataclass
 class Hub:
-    """Files by `owner/name/path`, what was asked for, and the faults to show.
+    """Files of the hub, a log of requests, and faults.
 
     Args:
-        files: content by path.
-        break_at: byte of the file at which downloads break off.
-        breaks: how many downloads still break off.
-        slow: seconds between pieces of 1 MB.
+        files: content by `owner/name/path`.
+        break_at: byte of the file at which downloads are interrupted.
+        breaks: number of further downloads to interrupt.
+        slow: delay between chunks of 1 MB, seconds.
     """
 
     files: dict[str, bytes]
@@ -32,15 +32,15 @@ class Hub:
     slow: float = 0.0
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     url: str = ""
-    sent: threading.Event = field(default_factory=threading.Event)  # set once bytes of a file went out
+    sent: threading.Event = field(default_factory=threading.Event)  # set after the first bytes of a file were sent
 
     def ranges(self) -> list[str | None]:
-        """Range headers of the downloads, in order."""
+        """Return the Range headers of the downloads, in order."""
         return [value for method, path, value in self.requests if method == "GET" and "/resolve/" in path]
 
     @contextmanager
     def serve(self) -> Iterator[Hub]:
-        """Answers while the block runs."""
+        """Serve requests during the block."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -76,8 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         hub = self.hub
-        asked = self.headers.get("Range")
-        hub.requests.append((self.command, self.path, asked))
+        byte_range = self.headers.get("Range")
+        hub.requests.append((self.command, self.path, byte_range))
+
         parts = unquote(urlparse(self.path).path).lstrip("/").split("/")
         if len(parts) < 5 or parts[2] != "resolve" or parts[3] not in ("main", COMMIT):
             self._not_found("RevisionNotFound")
@@ -86,13 +87,14 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             self._not_found("EntryNotFound")
             return
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        self.send_response(206 if asked else 200)
+        start = int(byte_range.removeprefix("bytes=").rstrip("-")) if byte_range else 0
+
+        self.send_response(206 if byte_range else 200)
         self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(data) - start))
-        if asked:
+        if byte_range:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.end_headers()
         if with_body:
@@ -104,9 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
         if breaks:
             hub.breaks -= 1
             data = data[: hub.break_at]
+
         try:
-            for piece in range(start, len(data), 1 << 20):
-                self.wfile.write(data[piece : piece + (1 << 20)])
+            for offset in range(start, len(data), 1 << 20):
+                self.wfile.write(data[offset : offset + (1 << 20)])
                 hub.sent.set()
                 if hub.slow:
                     time.sleep(hub.slow)
@@ -132,4 +135,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Disable logging."""

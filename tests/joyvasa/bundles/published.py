@@ -1,4 +1,4 @@
-"""Writes weight files as the publishers lay them out, with small networks."""
+"""Write weight files in the published formats and layout, with small networks."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ LOADED = (*RENDERER, *RETARGETING, "motion_generator")
 
 
 def small_spec(folder: Path | None = None, **config: dict[str, Any]) -> BundleSpec:
-    """The published bundle for small networks; pinned to the files of a folder if one is given.
+    """Return the spec of the published bundle for small networks.
 
     Args:
-        folder: whose files are pinned.
-        config: replaces the sizes of a role.
+        folder: folder whose files are pinned; None pins nothing.
+        config: sizes by role, to override the default sizes.
     """
     content = open_bundle("joyvasa").spec.model_dump(mode="json")
     sizes = open_bundle("random").spec.roles
     content["roles"] = {name: role for name, role in content["roles"].items() if name in sizes}
+
     for name, role in content["roles"].items():
         path = folder / role["file"] if folder else None
         data = path.read_bytes() if path and path.is_file() else None
@@ -44,7 +45,8 @@ def small_spec(folder: Path | None = None, **config: dict[str, Any]) -> BundleSp
             "sha256": hashlib.sha256(data).hexdigest() if data is not None else None,
             "older": [],
         }
-    # The generator's checkpoint states its own sizes; only what it does not state is left.
+
+    # The checkpoint of the generator states its sizes; keep only those that it does not state.
     stated = content["roles"]["motion_generator"]["config"]
     if "motion_generator" not in config:
         content["roles"]["motion_generator"]["config"] = {
@@ -62,7 +64,7 @@ def write_bundle(folder: Path, spec: BundleSpec) -> Path:
 
 @cache
 def small_network(name: str) -> nn.Module:
-    """A small network with weights that no constructor makes."""
+    """Build a small network with random weights in [0, 1), unlike those of any constructor."""
     role = open_bundle("random").spec.roles[name]
     network = build(str(role.network), **role.config)
     numbers = torch.Generator().manual_seed(7 + name.startswith("animal_"))
@@ -79,12 +81,13 @@ def _fixed(key: str) -> bool:
 
 
 def generator_checkpoint(**arguments: Any) -> dict[str, Any]:
-    """{args, model, iter} with a namespace, a path object, old weight-norm names and a shorter step table."""
+    """Return {args, model, iter} with a namespace, a path object, old weight-norm names and a shorter step table."""
     state: dict[str, Tensor] = {}
     for key, value in small_network("motion_generator").state_dict().items():
         key = key.replace("parametrizations.weight.original0", "weight_g")
         state[key.replace("parametrizations.weight.original1", "weight_v")] = value
     state["denoising_net.TE.pe"] = torch.full((1, 9, 32), 0.5)
+
     stated = {
         "motion_feat_dim": 73,
         "n_motions": 100,
@@ -94,7 +97,7 @@ def generator_checkpoint(**arguments: Any) -> dict[str, Any]:
         "diff_schedule": "cosine",
         "target": "sample",
         "audio_model": "hubert_zh_ori",
-        "n_layers": 6,  # as published: stored and never used
+        "n_layers": 6,  # as published: stored but not used
         "n_heads": 8,
         "use_indicator": True,
         "exp_dir": Path("experiments/motion_generator"),
@@ -103,7 +106,7 @@ def generator_checkpoint(**arguments: Any) -> dict[str, Any]:
 
 
 def write_published(folder: Path, *, legacy: bool = False) -> Path:
-    """A `pretrained_weights` folder for people and animals, without the detectors."""
+    """Write a `pretrained_weights` folder for people and animals, without the detectors."""
     names = {name: role.file for name, role in open_bundle("joyvasa").spec.roles.items()}
 
     def save(content: Any, file: str | None) -> None:
@@ -128,6 +131,6 @@ def write_published(folder: Path, *, legacy: bool = False) -> Path:
 
 
 def published_template() -> dict[str, np.ndarray]:
-    """Arrays of single and double precision, as published."""
+    """Return arrays of single and double precision, as published."""
     arrays = make_template_arrays()
     return {name: array.astype(np.float64) if name.startswith("std_") else array for name, array in arrays.items()}

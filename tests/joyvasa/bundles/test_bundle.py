@@ -1,4 +1,4 @@
-"""Finding bundles, checking what is there, fingerprints."""
+"""Opening bundles, availability of roles, hashes and fingerprints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from joyvasa.bundles import bundle_names, models_folder, open_bundle
+from joyvasa.bundles import get_models_folder, list_bundle_names, open_bundle
 from joyvasa.bundles import hashes as hashing
 from joyvasa.bundles.hashes import HashCache
 from joyvasa.errors import ModelError
@@ -28,40 +28,42 @@ def folder(published: Path, tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def test_bundles_of_the_package_have_names(models_home: Path) -> None:
-    assert bundle_names()[:4] == ["joyvasa", "metrics", "random", "sample"]
-    assert models_folder() == models_home
+def test_builtin_bundles_have_names(models_home: Path) -> None:
+    assert list_bundle_names()[:4] == ["joyvasa", "metrics", "random", "sample"]
+    assert get_models_folder() == models_home
     assert open_bundle("joyvasa").folder == models_home / "joyvasa"
 
 
-def test_the_models_folder_is_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_models_folder_is_in_the_data_folder_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("JOYVASA_MODELS")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr("sys.platform", "linux")
-    assert models_folder() == tmp_path / "joyvasa/models"
+    assert get_models_folder() == tmp_path / "joyvasa/models"
     monkeypatch.setattr("sys.platform", "darwin")
-    assert models_folder() == Path.home() / "Library/Application Support/joyvasa/models"
+    assert get_models_folder() == Path.home() / "Library/Application Support/joyvasa/models"
 
 
-def test_a_bundle_in_the_models_folder_has_a_name(folder: Path, models_home: Path) -> None:
+def test_a_bundle_in_the_models_folder_can_be_opened_by_name(folder: Path, models_home: Path) -> None:
     shutil.move(folder, models_home / "mine")
-    assert "mine" in bundle_names()
+    assert "mine" in list_bundle_names()
     assert open_bundle("mine").folder == models_home / "mine"
 
 
-def test_a_bundle_is_found_by_folder_and_by_its_bundle_yaml(folder: Path) -> None:
+def test_a_bundle_can_be_opened_by_folder_and_by_its_bundle_yaml(folder: Path) -> None:
     assert open_bundle(str(folder)).folder == folder
     assert open_bundle(folder / "bundle.yaml").folder == folder
 
 
 @pytest.mark.parametrize("name", ["nothing", "", "../nothing", "/nowhere"])
-def test_an_unknown_bundle_names_the_known_ones(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_an_unknown_bundle_lists_all_bundles(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=r"one of joyvasa, metrics, random, sample, a folder with bundle\.yaml"):
         open_bundle(name)
 
 
-def test_what_is_missing_is_named_with_the_command_that_gets_it() -> None:
+def test_missing_files_are_named_with_the_command_that_fetches_them() -> None:
     bundle = open_bundle("joyvasa")
     assert not bundle.has("warping_module")
     assert not bundle.has("no_such_role")
@@ -72,6 +74,7 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it() -> None:
     assert "not available: needs " in sentence
     assert sentence.count("stitching_retargeting_module.pth") == 1
     assert sentence.endswith("(joyvasa models fetch joyvasa)")
+
     with pytest.raises(ModelError, match=r"--mode animal\)"):
         bundle.require(["animal_landmarks"])
     with pytest.raises(ModelError, match="has no no_such_role; expected"):
@@ -80,7 +83,7 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it() -> None:
         bundle.load_network("warping_module")
 
 
-def test_a_file_that_is_not_the_pinned_one_is_refused(folder: Path) -> None:
+def test_a_file_with_another_hash_is_refused(folder: Path) -> None:
     path = folder / "liveportrait/base_models/warping_module.pth"
     state = torch.load(path, weights_only=True)
     state["fourth.bias"] += 1
@@ -91,14 +94,14 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(folder: Path) -> None:
     assert str(path) in caught.value.sentence
 
 
-def test_a_bundle_that_cannot_be_built_says_so(tmp_path: Path, folder: Path) -> None:
+def test_invalid_network_sizes_are_an_error(tmp_path: Path, folder: Path) -> None:
     for config in ({"depth": 0}, {"color": 3}):
         write_bundle(folder, small_spec(folder, warping_module=config))
         with pytest.raises(ModelError, match="warping_module cannot be built"):
             open_bundle(folder).load_network("warping_module")
 
 
-def test_the_fingerprint_changes_with_weights_and_switches_only(folder: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_depends_only_on_weights_and_switches(folder: Path, tmp_path: Path) -> None:
     first = open_bundle(folder).fingerprint()
     assert open_bundle(folder).fingerprint() == first
     moved = tmp_path / "moved"
@@ -121,7 +124,7 @@ def test_the_fingerprint_changes_with_weights_and_switches_only(folder: Path, tm
     assert open_bundle(moved).fingerprint(["lip"]) == open_bundle(folder).fingerprint(["lip"])
 
 
-def test_a_file_is_hashed_once_for_each_of_its_states(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_hashed_again_only_after_it_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[Path] = []
 
     def count(path: Path) -> str:
@@ -141,7 +144,7 @@ def test_a_file_is_hashed_once_for_each_of_its_states(folder: Path, monkeypatch:
     assert len(computed) == n_files + 1
 
 
-def test_a_hash_cache_that_cannot_be_used_does_no_harm(tmp_path: Path) -> None:
+def test_an_unusable_hash_cache_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -152,12 +155,12 @@ def test_a_hash_cache_that_cannot_be_used_does_no_harm(tmp_path: Path) -> None:
     assert HashCache(file / "not-a-folder/cache.json").sha256(file) == expected
 
 
-def test_licenses_are_told_by_role(folder: Path) -> None:
+def test_licenses_are_returned_by_role(folder: Path) -> None:
     bundle = open_bundle("joyvasa")
     licenses = bundle.licenses(["face_detector", "warping_module"])
     assert {role: license.commercial for role, license in licenses.items()} == {
         "face_detector": "no",
         "warping_module": "yes",
     }
-    assert bundle.licenses() == {}  # nothing is there
+    assert bundle.licenses() == {}  # no file exists
     assert set(open_bundle(folder).licenses()) >= {"warping_module", "motion_generator"}

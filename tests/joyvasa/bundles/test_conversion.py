@@ -1,4 +1,4 @@
-"""Converted bundles hold the same tensors."""
+"""Converted bundles contain the same tensors."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ def bundle(published: Path, tmp_path: Path) -> Bundle:
     return open_bundle(tmp_path / "bundle")
 
 
-def same(first: Bundle, second: Bundle) -> None:
+def assert_same_tensors(first: Bundle, second: Bundle) -> None:
     for role in LOADED:
-        one, two = first.load_network(role), second.load_network(role)
-        for (key, value), (other, tensor) in zip(one.state_dict().items(), two.state_dict().items(), strict=True):
-            assert key == other
+        network, other_network = first.load_network(role), second.load_network(role)
+        pairs = zip(network.state_dict().items(), other_network.state_dict().items(), strict=True)
+        for (key, value), (other_key, tensor) in pairs:
+            assert key == other_key
             assert value.dtype == tensor.dtype
             assert torch.equal(value, tensor), key
         if role == "motion_generator":
-            assert one.config == two.config
+            assert network.config == other_network.config
     arrays = second.load_template_arrays()
     for name, array in first.load_template_arrays().items():
         np.testing.assert_array_equal(arrays[name], array)
@@ -46,20 +47,22 @@ def same(first: Bundle, second: Bundle) -> None:
 
 def test_a_converted_folder_is_a_complete_bundle_with_the_same_tensors(bundle: Bundle, tmp_path: Path) -> None:
     out = tmp_path / "new" / "converted"
-    done = convert_to_folder(bundle, bundle.spec.roles, out)
-    assert {item.role for item in done} == {*LOADED, "motion_template"}
+    written = convert_to_folder(bundle, bundle.spec.roles, out)
+    assert {item.role for item in written} == {*LOADED, "motion_template"}
     assert sorted(path.name for path in out.iterdir()) == sorted(
         ["bundle.yaml", *(f"{role}.safetensors" for role in (*LOADED, "motion_template"))]
     )
     converted = open_bundle(out)
-    same(bundle, converted)
+    assert_same_tensors(bundle, converted)
     assert converted.switches == bundle.switches
     assert converted.licenses() == bundle.licenses()
     assert all(check.status == "ok" for check in verify_bundle(converted, converted.spec.roles))
     assert not list(out.parent.glob(".converted*"))
 
 
-def test_a_converted_file_names_its_source_and_the_arguments_that_matter(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_converted_file_contains_the_hash_of_its_source_and_the_arguments_in_use(
+    bundle: Bundle, tmp_path: Path
+) -> None:
     convert_to_folder(bundle, ["motion_generator"], tmp_path / "out")
     with safe_open(tmp_path / "out/motion_generator.safetensors", framework="pt") as file:
         metadata = file.metadata()
@@ -71,21 +74,21 @@ def test_a_converted_file_names_its_source_and_the_arguments_that_matter(bundle:
     assert "n_layers" not in weights.arguments
 
 
-def test_files_converted_in_place_are_taken_and_can_replace_the_pickles(bundle: Bundle, published: Path) -> None:
+def test_files_converted_in_place_are_used_and_can_replace_the_pickles(bundle: Bundle, published: Path) -> None:
     fingerprint = bundle.fingerprint()
-    done = convert_in_place(bundle, bundle.spec.roles)
-    assert {item.role for item in done} == {*LOADED, "motion_template"}
+    written = convert_in_place(bundle, bundle.spec.roles)
+    assert {item.role for item in written} == {*LOADED, "motion_template"}
     for path in list(bundle.folder.rglob("*")):
         if path.suffix in (".pth", ".pt", ".pkl"):
             path.unlink()
     again = open_bundle(bundle.folder)
     assert again.file("lip").suffix == ".safetensors"
-    same(open_bundle(published), again)
+    assert_same_tensors(open_bundle(published), again)
     assert again.fingerprint() == fingerprint
     assert all(check.status == "ok" for check in verify_bundle(again, again.spec.roles))
 
 
-def test_a_file_converted_from_another_one_is_not_taken(bundle: Bundle) -> None:
+def test_a_file_converted_from_another_source_is_not_used(bundle: Bundle) -> None:
     convert_in_place(bundle, ["lip"])
     role = bundle.spec.roles["lip"].model_copy(update={"sha256": "0" * 64})
     other = bundle.spec.model_copy(update={"roles": bundle.spec.roles | {"lip": role}})
@@ -96,10 +99,10 @@ def test_a_file_converted_from_another_one_is_not_taken(bundle: Bundle) -> None:
 def test_a_pickle_that_does_not_fit_is_not_converted(bundle: Bundle, tmp_path: Path) -> None:
     torch.save({"fourth.bias": torch.zeros(3)}, bundle.folder / "liveportrait/base_models/warping_module.pth")
     write_bundle(bundle.folder, small_spec(bundle.folder))
-    spoiled = open_bundle(bundle.folder)
+    damaged = open_bundle(bundle.folder)
     for convert in (
-        lambda: convert_in_place(spoiled, ["lip", "warping_module"]),
-        lambda: convert_to_folder(spoiled, ["lip", "warping_module"], tmp_path / "out"),
+        lambda: convert_in_place(damaged, ["lip", "warping_module"]),
+        lambda: convert_to_folder(damaged, ["lip", "warping_module"], tmp_path / "out"),
     ):
         with pytest.raises(ModelError, match="does not fit"):
             convert()
@@ -108,7 +111,7 @@ def test_a_pickle_that_does_not_fit_is_not_converted(bundle: Bundle, tmp_path: P
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_files_without_a_pinned_hash_are_converted_to_a_folder_only(bundle: Bundle, tmp_path: Path) -> None:
+def test_files_without_a_pinned_hash_can_only_be_converted_to_a_folder(bundle: Bundle, tmp_path: Path) -> None:
     write_bundle(bundle.folder, small_spec())
     unpinned = open_bundle(bundle.folder)
     with pytest.raises(ModelError, match="--out"):
@@ -117,10 +120,10 @@ def test_files_without_a_pinned_hash_are_converted_to_a_folder_only(bundle: Bund
     assert open_bundle(tmp_path / "out").load_network("lip")
 
 
-def test_a_folder_with_files_in_it_is_not_overwritten(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_non_empty_folder_is_not_overwritten(bundle: Bundle, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    convert_to_folder(bundle, ["lip"], out)  # an empty folder will do
+    convert_to_folder(bundle, ["lip"], out)  # an empty folder is accepted
     (out / "mine.txt").write_text("keep")
     with pytest.raises(OutputError, match="not empty"):
         convert_to_folder(bundle, ["lip"], out)

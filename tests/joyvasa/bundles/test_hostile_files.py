@@ -1,4 +1,4 @@
-"""Nothing in a weight file is run, and damaged files end in one sentence."""
+"""Weight files cannot execute code, and damaged files raise errors of one sentence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from joyvasa.errors import ModelError
 
 
 class Call:
-    """Pickles as a call."""
+    """Object that is pickled as a function call."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = function, arguments
@@ -34,7 +34,7 @@ class Call:
 
 
 class WithState:
-    """Pickles as an allowed object whose state is set by a call."""
+    """Object that is pickled as an allowed object whose state contains a payload."""
 
     def __init__(self, payload: Any) -> None:
         self.payload = payload
@@ -44,7 +44,7 @@ class WithState:
 
 
 class Outside:
-    """Pickled as a reference to an object outside the file."""
+    """Object that is pickled as a reference to an object outside the file."""
 
 
 def payloads(marker: Path) -> dict[str, Any]:
@@ -58,14 +58,14 @@ def payloads(marker: Path) -> dict[str, Any]:
         "mkdir": Call(Path.mkdir, marker),
         "numpy_load": Call(np.load, str(marker)),
         "nested": {"args": WithState(Call(os.system, f"touch {marker}")), "model": {"w": torch.zeros(2)}},
-        "beside_tensors": {"w": torch.zeros(2), "x": [({"y": Call(os.system, f"touch {marker}")},)]},
+        "next_to_tensors": {"w": torch.zeros(2), "x": [({"y": Call(os.system, f"touch {marker}")},)]},
     }
 
 
 NAMES = list(payloads(Path("marker")))
 
 
-def refused(read: Callable[[], Any], path: Path, code: str = "weights_unsafe") -> str:
+def assert_refused(read: Callable[[], Any], path: Path, code: str = "weights_unsafe") -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ModelError) as caught:
@@ -73,7 +73,7 @@ def refused(read: Callable[[], Any], path: Path, code: str = "weights_unsafe") -
     assert caught.value.code == code, caught.value
     assert str(path) in caught.value.sentence
     assert "\n" not in caught.value.sentence
-    assert "weights_only" not in caught.value.sentence  # no advice to switch the protection off
+    assert "weights_only" not in caught.value.sentence  # no advice to disable the protection
     assert "add_safe_globals" not in caught.value.sentence
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     return caught.value.sentence
@@ -81,26 +81,28 @@ def refused(read: Callable[[], Any], path: Path, code: str = "weights_unsafe") -
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_checkpoint_that_calls_functions_is_refused_and_nothing_runs(tmp_path: Path, name: str, zipped: bool) -> None:
+def test_a_checkpoint_that_calls_functions_is_refused_without_execution(
+    tmp_path: Path, name: str, zipped: bool
+) -> None:
     marker, path = tmp_path / "it-ran", tmp_path / "weights.pth"
     torch.save(payloads(marker)[name], path, _use_new_zipfile_serialization=zipped)
-    refused(lambda: read_weights(path, "pytorch"), path)
-    refused(lambda: read_weights(path, "pytorch", "model"), path)
+    assert_refused(lambda: read_weights(path, "pytorch"), path)
+    assert_refused(lambda: read_weights(path, "pytorch", "model"), path)
     assert not marker.exists()
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "beside_tensors"])
-def test_a_template_that_calls_functions_is_refused_and_nothing_runs(tmp_path: Path, name: str, protocol: int) -> None:
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "next_to_tensors"])
+def test_a_template_that_calls_functions_is_refused_without_execution(tmp_path: Path, name: str, protocol: int) -> None:
     marker, path = tmp_path / "it-ran", tmp_path / "template.pkl"
     payload = payloads(marker)[name]
     path.write_bytes(pickle.dumps({"mean_exp": np.zeros(3), "std_exp": payload}, protocol=protocol))
-    refused(lambda: read_template_pickle(path), path)
+    assert_refused(lambda: read_template_pickle(path), path)
     assert not marker.exists()
 
 
-def test_the_payloads_do_run_where_nothing_stops_them(tmp_path: Path) -> None:
-    """The other tests would prove nothing otherwise."""
+def test_the_payloads_are_executed_by_plain_pickle(tmp_path: Path) -> None:
+    """Shows that the other tests use effective payloads."""
     for name in ("os_system", "eval", "nested"):
         marker = tmp_path / name
         pickle.loads(pickle.dumps(payloads(marker)[name]))
@@ -121,40 +123,40 @@ def _with_persistent_id(content: Any) -> bytes:
 def test_references_to_objects_outside_the_file_are_refused(tmp_path: Path) -> None:
     template = tmp_path / "template.pkl"
     template.write_bytes(_with_persistent_id({"mean_exp": Outside()}))
-    refused(lambda: read_template_pickle(template), template)
+    assert_refused(lambda: read_template_pickle(template), template)
     path = tmp_path / "weights.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("weights/data.pkl", _with_persistent_id({"w": Outside()}))
         archive.writestr("weights/version", "3\n")
-    refused(lambda: read_checkpoint(path), path, "weights_damaged")
+    assert_refused(lambda: read_checkpoint(path), path, "weights_damaged")
 
 
-def test_a_legacy_file_with_classes_of_its_own_is_refused(tmp_path: Path) -> None:
-    """The old format could carry a module by reference."""
+def test_a_legacy_file_with_custom_classes_is_refused(tmp_path: Path) -> None:
+    """The legacy format can contain references to modules."""
     path = tmp_path / "weights.pth"
     torch.save({"net": torch.nn.Linear(2, 2)}, path, _use_new_zipfile_serialization=False)
-    refused(lambda: read_checkpoint(path), path)
+    assert_refused(lambda: read_checkpoint(path), path)
 
 
-def test_allowed_names_of_a_template_cannot_be_changed_by_it(tmp_path: Path) -> None:
-    """BUILD on a name would set attributes of a function of this program for all later files."""
+def test_a_template_cannot_modify_allowed_names(tmp_path: Path) -> None:
+    """The opcode BUILD on a name would set attributes of a function of this program for all later files."""
     path = tmp_path / "template.pkl"
     for state in (b"}\x8c\x05valueK\x01s", b"N}\x8c\x09_functionK\x01s\x86"):
         path.write_bytes(b"\x80\x04cnumpy._core.multiarray\n_reconstruct\n" + state + b"b.")
-        refused(lambda: read_template_pickle(path), path)
+        assert_refused(lambda: read_template_pickle(path), path)
 
 
 @pytest.mark.parametrize("call", [b"(S'true'\nios\nsystem\n", b"(cos\nsystem\nS'true'\no", b"cos\nsystem\n)\x81"])
-def test_every_way_to_call_is_refused(tmp_path: Path, call: bytes) -> None:
+def test_every_call_opcode_is_refused(tmp_path: Path, call: bytes) -> None:
     path = tmp_path / "template.pkl"
     path.write_bytes(b"\x80\x02}U\x08mean_exp" + call + b"s.")
-    refused(lambda: read_template_pickle(path), path)
+    assert_refused(lambda: read_template_pickle(path), path)
 
 
-def test_objects_of_python_in_an_array_are_refused(tmp_path: Path) -> None:
+def test_python_objects_in_an_array_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "template.pkl"
     path.write_bytes(pickle.dumps({"mean_exp": np.array([{}, None], dtype=object)}))
-    refused(lambda: read_template_pickle(path), path)
+    assert_refused(lambda: read_template_pickle(path), path)
 
 
 @pytest.mark.parametrize(
@@ -173,20 +175,20 @@ def test_objects_of_python_in_an_array_are_refused(tmp_path: Path) -> None:
         pickle.dumps({"mean_exp": np.zeros(3)}, protocol=2).replace(b"K\x03\x85", b"M\xff\xff\x85"),
     ],
 )
-def test_what_is_no_template_is_refused_in_one_sentence(tmp_path: Path, data: bytes) -> None:
+def test_files_that_are_no_template_are_refused_in_one_sentence(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "template.pkl"
     path.write_bytes(data)
-    refused(lambda: read_template_pickle(path), path, "weights_damaged")
+    assert_refused(lambda: read_template_pickle(path), path, "weights_damaged")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("kept", [0, 3, 20, 0.5, 0.9, 0.999])
-def test_a_truncated_checkpoint_is_refused_in_one_sentence(tmp_path: Path, kept: float, zipped: bool) -> None:
+@pytest.mark.parametrize("length", [0, 3, 20, 0.5, 0.9, 0.999])  # bytes, or fraction of the file
+def test_a_truncated_checkpoint_is_refused_in_one_sentence(tmp_path: Path, length: float, zipped: bool) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"w": torch.randn(500), "v": torch.randn(40, 30)}, path, _use_new_zipfile_serialization=zipped)
     data = path.read_bytes()
-    path.write_bytes(data[: kept if isinstance(kept, int) else int(kept * len(data))])
-    refused(lambda: read_weights(path, "pytorch"), path, "weights_damaged")
+    path.write_bytes(data[: length if isinstance(length, int) else int(length * len(data))])
+    assert_refused(lambda: read_weights(path, "pytorch"), path, "weights_damaged")
 
 
 @pytest.mark.parametrize(
@@ -199,20 +201,20 @@ def test_a_truncated_checkpoint_is_refused_in_one_sentence(tmp_path: Path, kept:
         pickle.dumps({"w": 1}),
     ],
 )
-def test_what_is_no_checkpoint_is_refused_in_one_sentence(tmp_path: Path, data: bytes) -> None:
+def test_files_that_are_no_checkpoint_are_refused_in_one_sentence(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(data)
-    refused(lambda: read_weights(path, "pytorch"), path, "weights_damaged")
+    assert_refused(lambda: read_weights(path, "pytorch"), path, "weights_damaged")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"w": [1.0]}, {1: torch.zeros(2)}, torch.zeros(3), {"w": "text"}])
 def test_a_checkpoint_without_named_tensors_is_refused(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "weights.pth"
     torch.save(content, path)
-    refused(lambda: read_weights(path, "pytorch"), path, "weights_damaged")
+    assert_refused(lambda: read_weights(path, "pytorch"), path, "weights_damaged")
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # torch, while making the files
+@pytest.mark.filterwarnings("ignore::UserWarning")  # raised by torch when the files are written
 @pytest.mark.parametrize("kind", ["expanded", "sparse", "quantized"])
 def test_tensors_that_are_not_in_the_file_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "weights.pth"
@@ -223,11 +225,11 @@ def test_tensors_that_are_not_in_the_file_are_refused(tmp_path: Path, kind: str)
     else:
         tensor = torch.quantize_per_tensor(torch.zeros(10), 0.1, 0, torch.qint8)
     torch.save({"w": tensor}, path)
-    refused(lambda: read_weights(path, "pytorch"), path, "weights_damaged")
+    assert_refused(lambda: read_weights(path, "pytorch"), path, "weights_damaged")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_sizes_that_the_file_only_claims_are_refused(tmp_path: Path, zipped: bool) -> None:
+def test_claimed_sizes_beyond_the_file_are_refused(tmp_path: Path, zipped: bool) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"w": torch.zeros(1000)}, path, _use_new_zipfile_serialization=zipped)
     claimed, huge = b"M\xe8\x03", b"J\xff\xff\xff\x7f"  # 1000 and 2147483647 as pickled integers
@@ -241,7 +243,7 @@ def test_sizes_that_the_file_only_claims_are_refused(tmp_path: Path, zipped: boo
         data = path.read_bytes()
         assert claimed in data
         path.write_bytes(data.replace(claimed, huge))
-    refused(lambda: read_weights(path, "pytorch"), path, "weights_damaged")
+    assert_refused(lambda: read_weights(path, "pytorch"), path, "weights_damaged")
 
 
 @pytest.mark.parametrize(
@@ -252,17 +254,17 @@ def test_an_archive_with_paths_outside_of_itself_is_refused(tmp_path: Path, name
     torch.save({"w": torch.zeros(2)}, path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(zipfile.ZipInfo(name), b"data")
-    refused(lambda: read_checkpoint(path), path)
+    assert_refused(lambda: read_checkpoint(path), path)
 
 
 def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
-    """Sixteen megabytes of zeros in a few kilobytes; a larger one would fill the memory."""
+    """The file has sixteen megabytes of zeros in a few kilobytes; a larger one would exhaust the memory."""
     path, packed = tmp_path / "weights.pth", tmp_path / "packed.pth"
     torch.save({"w": torch.zeros(4_000_000)}, path)
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as small:
         for item in archive.infolist():
             small.writestr(item.filename, archive.read(item))
-    refused(lambda: read_checkpoint(packed), packed, "weights_damaged")
+    assert_refused(lambda: read_checkpoint(packed), packed, "weights_damaged")
 
 
 @pytest.mark.parametrize(
@@ -271,10 +273,10 @@ def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
 def test_damaged_safetensors_are_refused_in_one_sentence(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(data)
-    refused(lambda: read_weights(path, "safetensors"), path, "weights_damaged")
+    assert_refused(lambda: read_weights(path, "safetensors"), path, "weights_damaged")
 
 
-def test_the_allow_list_holds_during_the_call_only(tmp_path: Path) -> None:
+def test_the_allow_list_is_active_only_during_the_call(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"args": argparse.Namespace(a=1)}, path)
     before = set(torch.serialization.get_safe_globals())
@@ -285,7 +287,7 @@ def test_the_allow_list_holds_during_the_call_only(tmp_path: Path) -> None:
         torch.load(path, weights_only=True)
 
 
-def test_a_missing_file_says_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "none.pth"
     for read in (lambda: read_weights(path, "pytorch"), lambda: read_template_pickle(path)):
-        refused(read, path, "weights_missing")
+        assert_refused(read, path, "weights_missing")

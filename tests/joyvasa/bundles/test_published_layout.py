@@ -1,4 +1,4 @@
-"""Files as published load into the real networks, strictly."""
+"""Files in the published formats load strictly into the networks."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def copy(folder: Path, tmp_path: Path) -> Path:
-    """A copy to spoil, whose hashes are not pinned."""
+    """Copy of the folder without pinned hashes, which tests may damage."""
     path = tmp_path / "copy"
     shutil.copytree(folder, path)
     return write_bundle(path, small_spec())
 
 
 @pytest.mark.parametrize("role", LOADED)
-def test_every_tensor_of_the_file_arrives_in_the_network(folder: Path, role: str) -> None:
+def test_every_tensor_of_the_file_is_loaded_into_the_network(folder: Path, role: str) -> None:
     network = open_bundle(folder).load_network(role)
     assert not network.training
     expected = small_network(role).state_dict()
@@ -58,7 +58,7 @@ def test_every_tensor_of_the_file_arrives_in_the_network(folder: Path, role: str
             assert torch.equal(state[key], value), key
 
 
-def test_the_table_of_steps_is_not_taken_from_the_file(folder: Path) -> None:
+def test_the_table_of_steps_is_not_loaded_from_the_file(folder: Path) -> None:
     state = open_bundle(folder).load_network("motion_generator").state_dict()
     fresh = build("motion_generator", **open_bundle("random").spec.roles["motion_generator"].config).state_dict()
     assert torch.equal(state["denoising_net.TE.pe"], fresh["denoising_net.TE.pe"])
@@ -67,7 +67,7 @@ def test_the_table_of_steps_is_not_taken_from_the_file(folder: Path) -> None:
 def test_sizes_of_the_generator_come_from_its_checkpoint(folder: Path) -> None:
     config = open_bundle(folder).load_network("motion_generator").config
     assert (config.feature_dim, config.n_diff_steps, config.n_prev_motions, config.motion_feat_dim) == (32, 8, 10, 73)
-    assert (config.decoder_layers, config.decoder_hidden) == (2, 64)  # not the 6 layers that args claim
+    assert (config.decoder_layers, config.decoder_hidden) == (2, 64)  # not the 6 layers in args
 
 
 def test_positional_encoding_is_a_switch_of_the_file(folder: Path) -> None:
@@ -76,7 +76,7 @@ def test_positional_encoding_is_a_switch_of_the_file(folder: Path) -> None:
     assert bundle.load_network("motion_generator").config.positional_encoding == "constant_row"
 
 
-def test_the_template_arrives_unchanged(folder: Path) -> None:
+def test_the_template_is_loaded_unchanged(folder: Path) -> None:
     arrays = open_bundle(folder).load_template_arrays()
     expected = published_template()
     assert arrays.keys() == expected.keys()
@@ -85,7 +85,7 @@ def test_the_template_arrives_unchanged(folder: Path) -> None:
         np.testing.assert_array_equal(arrays[name], array)
 
 
-def test_the_template_turns_numbers_into_motion(folder: Path) -> None:
+def test_the_template_denormalizes_motion(folder: Path) -> None:
     template = open_bundle(folder).load_template()
     motion = template.denormalize(torch.zeros(3, 73))
     assert len(motion) == 3
@@ -93,7 +93,7 @@ def test_the_template_turns_numbers_into_motion(folder: Path) -> None:
     assert motion.yaw[0].item() == pytest.approx(-10)
 
 
-def test_a_template_without_an_array_names_bundle_and_array(copy: Path) -> None:
+def test_a_missing_array_of_the_template_is_named_with_the_bundle(copy: Path) -> None:
     arrays = published_template()
     del arrays["std_exp"]
     (copy / "JoyVASA/motion_template/motion_template.pkl").write_bytes(pickle.dumps(arrays))
@@ -113,7 +113,7 @@ def test_templates_of_every_pickle_protocol_and_numpy_are_read(
         "number": 2.5,
     }
     data = pickle.dumps(arrays, protocol=protocol)
-    if protocol < 4:  # later protocols state the length of names
+    if protocol < 4:  # later protocols contain the length of names
         data = data.replace(b"numpy._core", b"numpy.core").replace(b"numpy.core", numpy_name)
     path = tmp_path / "template.pkl"
     path.write_bytes(data)
@@ -122,7 +122,7 @@ def test_templates_of_every_pickle_protocol_and_numpy_are_read(
         np.testing.assert_array_equal(read[name], value)
 
 
-def test_path_objects_of_another_system_load(copy: Path) -> None:
+def test_path_objects_of_another_system_can_be_loaded(copy: Path) -> None:
     data = (copy / GENERATOR).read_bytes()
     posix, windows = b"cpathlib\nPosixPath\n", b"cpathlib\nWindowsPath\n"
     assert posix in data
@@ -135,20 +135,21 @@ def test_path_objects_of_another_system_load(copy: Path) -> None:
     assert bundle.load_network("motion_generator")
 
 
-@pytest.mark.parametrize("spoil", ["missing", "extra", "shape"])
-def test_keys_that_do_not_fit_are_named_with_file_count_and_shapes(copy: Path, spoil: str) -> None:
+@pytest.mark.parametrize("fault", ["missing", "extra", "shape"])
+def test_keys_that_do_not_fit_are_named_with_file_count_and_shapes(copy: Path, fault: str) -> None:
     path = copy / "liveportrait/base_models/warping_module.pth"
     state = dict(small_network("warping_module").state_dict())
-    if spoil == "missing":
+    if fault == "missing":
         for key in [key for key in state if key.startswith("third.")]:
             del state[key]
         expected = ["7 keys missing (third.conv.bias, third.conv.weight, ", " and 4 more"]
-    elif spoil == "extra":
+    elif fault == "extra":
         state["fifth.weight"] = torch.zeros(2)
         expected = ["1 key not expected (fifth.weight)"]
     else:
         state["fourth.weight"] = torch.zeros(3, 2, 1, 1)
         expected = ["1 key of another shape (fourth.weight has (3, 2, 1, 1), expected (32, 32, 1, 1))"]
+
     torch.save(state, path)
     with pytest.raises(ModelError) as caught:
         open_bundle(copy).load_network("warping_module")
@@ -211,7 +212,7 @@ def test_a_checkpoint_with_other_sizes_needs_no_other_bundle(copy: Path) -> None
 
 
 def test_the_folder_of_the_reference_needs_no_bundle_yaml(tmp_path: Path) -> None:
-    """Sizes as published: two networks that are small even so."""
+    """Uses the published sizes of two networks that are small."""
     for name, file in {
         "appearance_feature_extractor": "liveportrait/base_models/appearance_feature_extractor.pth",
         "lip": STITCHING,
@@ -223,6 +224,7 @@ def test_the_folder_of_the_reference_needs_no_bundle_yaml(tmp_path: Path) -> Non
             {"retarget_mouth": {f"module.{key}": value for key, value in state.items()}} if name == "lip" else state,
             path,
         )
+
     bundle = open_bundle(tmp_path)
     assert bundle.load_network("lip")
     assert bundle.load_network("appearance_feature_extractor")
@@ -233,7 +235,7 @@ def test_the_folder_of_the_reference_needs_no_bundle_yaml(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_a_generator_of_published_size_loads_from_the_folder_of_the_reference(tmp_path: Path) -> None:
-    """Writes and reads 414 MB. Nothing but the file says which sizes it has."""
+    """Writes and reads 414 MB; all sizes come from the file."""
     network = build("motion_generator_train")
     path = tmp_path / "JoyVASA/motion_generator/iter_0020000.pt"
     path.parent.mkdir(parents=True)
@@ -253,7 +255,7 @@ def _with_generators(folder: Path, **files: bytes) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("files", "taken", "version", "normalisation"),
+    ("files", "selected", "version", "normalization"),
     [
         ({"motion_generator_hubert_chinese": b"new"}, "motion_generator_hubert_chinese", "v2", "none"),
         ({"iter_0020000": b"new"}, "iter_0020000", "v2", "none"),
@@ -279,8 +281,8 @@ def _with_generators(folder: Path, **files: bytes) -> Path:
         ({"iter_0009000": b"mine", "iter_0050000": b"mine too"}, "iter_0050000", "unpublished", "none"),
     ],
 )
-def test_the_newest_published_generator_of_a_folder_is_taken(
-    tmp_path: Path, files: dict[str, bytes], taken: str, version: str, normalisation: str
+def test_the_newest_published_generator_of_a_folder_is_used(
+    tmp_path: Path, files: dict[str, bytes], selected: str, version: str, normalization: str
 ) -> None:
     import hashlib
 
@@ -295,12 +297,12 @@ def test_the_newest_published_generator_of_a_folder_is_taken(
     spec = spec.model_copy(update={"roles": spec.roles | {"motion_generator": role}})
     folder = _with_generators(tmp_path / "pretrained_weights", **files)
     bundle = open_pretrained_folder(folder, spec, HashCache(tmp_path / "hashes.json"))
-    chosen = bundle.spec.roles["motion_generator"]
-    assert (Path(str(chosen.file)).stem, chosen.version) == (taken, version)
-    assert bundle.switches.audio_normalization == normalisation
+    role = bundle.spec.roles["motion_generator"]
+    assert (Path(str(role.file)).stem, role.version) == (selected, version)
+    assert bundle.switches.audio_normalization == normalization
     assert bundle.name == "pretrained_weights"
     if len(files) > 1 or version != "v2":
-        assert any(taken in note for note in bundle.notes)
+        assert any(selected in note for note in bundle.notes)
 
 
 ANIMALS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
@@ -308,17 +310,17 @@ V10, V11 = "base_models", "base_models_v1.1"
 
 
 @pytest.mark.parametrize(
-    ("files", "taken", "noted"),
+    ("files", "selected", "noted"),
     [
         ({V11: ANIMALS}, V11, False),
         ({V10: ANIMALS}, V10, True),
         ({V10: ANIMALS, V11: ANIMALS}, V11, True),
         ({V10: ANIMALS, V11: ANIMALS[:3]}, V10, True),  # an unfinished download of v1.1
-        ({V10: ANIMALS[:2], V11: ANIMALS[2:]}, V11, False),  # neither is whole: what v1.1 lacks is missed
+        ({V10: ANIMALS[:2], V11: ANIMALS[2:]}, V11, False),  # neither is complete: missing files of v1.1 are reported
     ],
 )
-def test_animals_are_rendered_by_networks_of_one_version(
-    tmp_path: Path, files: dict[str, tuple[str, ...]], taken: str, noted: bool
+def test_networks_for_animals_have_one_version(
+    tmp_path: Path, files: dict[str, tuple[str, ...]], selected: str, noted: bool
 ) -> None:
     for version, names in files.items():
         for name in names:
@@ -326,11 +328,11 @@ def test_animals_are_rendered_by_networks_of_one_version(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"weights")
     bundle = open_bundle(tmp_path)
-    chosen = {Path(str(bundle.spec.roles[f"animal_{name}"].file)).parent.name for name in ANIMALS}
-    assert chosen == {taken}
+    folders = {Path(str(bundle.spec.roles[f"animal_{name}"].file)).parent.name for name in ANIMALS}
+    assert folders == {selected}
     assert any(note.startswith("animals: using version") for note in bundle.notes) == noted
-    there = {name for name in ANIMALS if bundle.has(f"animal_{name}")}
-    assert there == set(files[taken])
+    available = {name for name in ANIMALS if bundle.has(f"animal_{name}")}
+    assert available == set(files[selected])
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")

@@ -1,4 +1,4 @@
-"""The bundle of seeded weights."""
+"""The bundle of seeded random weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def bundle() -> Bundle:
     return open_bundle("random")
 
 
-def test_it_says_that_it_is_synthetic_and_needs_no_file(bundle: Bundle) -> None:
+def test_the_bundle_is_synthetic_and_needs_no_file(bundle: Bundle) -> None:
     assert bundle.synthetic
     assert not open_bundle("joyvasa").synthetic
     bundle.require(bundle.spec.roles_for_mode("human"))
@@ -27,7 +27,7 @@ def test_it_says_that_it_is_synthetic_and_needs_no_file(bundle: Bundle) -> None:
         bundle.file("lip")
 
 
-def test_weights_do_not_depend_on_the_order_of_loading_nor_on_the_global_seed(bundle: Bundle) -> None:
+def test_weights_are_independent_of_the_order_of_loading_and_of_the_global_seed(bundle: Bundle) -> None:
     first = {role: bundle.load_network(role).state_dict() for role in ("warping_module", "motion_generator", "lip")}
     torch.manual_seed(99)
     for role in reversed(first):
@@ -35,7 +35,7 @@ def test_weights_do_not_depend_on_the_order_of_loading_nor_on_the_global_seed(bu
         assert all(torch.equal(state[key], value) for key, value in first[role].items())
 
 
-def test_loading_leaves_the_global_random_state_alone(bundle: Bundle) -> None:
+def test_loading_does_not_change_the_global_random_state(bundle: Bundle) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -49,7 +49,7 @@ def test_the_fingerprint_is_stable(bundle: Bundle) -> None:
 
 @pytest.fixture(scope="module")
 def source(bundle: Bundle) -> tuple[Tensor, Tensor]:
-    """Feature volume and keypoints of a picture with structure."""
+    """Feature volume and keypoints of a structured picture."""
     size = bundle.switches.input_size
     axis = torch.linspace(-1, 1, size)
     spot = torch.exp(-8 * (axis[None] ** 2 + axis[:, None] ** 2))
@@ -83,12 +83,12 @@ def test_pictures_are_finite_have_contrast_and_move_with_the_keypoints(
 
 
 def test_keypoints_span_a_volume(source: tuple[Tensor, Tensor]) -> None:
-    """The expression-friendly option divides by it."""
+    """The expression-friendly option divides by their spread."""
     spread = source[1][0].std(dim=0)
     assert (spread > 0.1).all()
 
 
-def test_motion_is_that_of_an_ordinary_head(bundle: Bundle) -> None:
+def test_motion_is_in_a_realistic_range(bundle: Bundle) -> None:
     generator = bundle.load_network("motion_generator")
     with torch.inference_mode():
         audio = generator.audio_features(torch.randn(1, 64_000, generator=torch.Generator().manual_seed(1)) / 10)
@@ -98,7 +98,7 @@ def test_motion_is_that_of_an_ordinary_head(bundle: Bundle) -> None:
     arrays = bundle.load_template_arrays()
     scale = motion[:, 63].numpy() * (arrays["max_scale"] - arrays["min_scale"]) + arrays["min_scale"]
     assert scale.min() > 0.5
-    assert motion.std(dim=0).mean() > 0.02  # it moves
+    assert motion.std(dim=0).mean() > 0.02  # the motion is not constant
 
 
 def test_the_template_has_the_published_arrays(bundle: Bundle) -> None:
@@ -112,7 +112,7 @@ def test_the_template_has_the_published_arrays(bundle: Bundle) -> None:
         assert (arrays[f"min_{name}"] < arrays[f"max_{name}"]).all()
 
 
-def test_nothing_is_written(bundle: Bundle, models_home: Path) -> None:
+def test_no_file_is_written(bundle: Bundle, models_home: Path) -> None:
     bundle.load_network("lip")
     bundle.fingerprint()
     assert not models_home.exists()

@@ -1,4 +1,4 @@
-"""What a bundle.yaml may say."""
+"""Validation of bundle.yaml."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read(folder: Path, value: Any) -> Any:
     return read_spec(path)
 
 
-def refused(folder: Path, value: Any) -> str:
+def read_invalid(folder: Path, value: Any) -> str:
     with pytest.raises(ModelError) as caught:
         read(folder, value)
     assert caught.value.code == "bundle_invalid"
@@ -65,10 +65,10 @@ def test_a_small_bundle_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_paths_that_leave_the_bundle_are_refused(tmp_path: Path, file: str) -> None:
-    assert "roles.lip" in refused(tmp_path, content(file=file))
-    assert "roles.lip" in refused(tmp_path, content(older=[{"file": file}]))
+    assert "roles.lip" in read_invalid(tmp_path, content(file=file))
+    assert "roles.lip" in read_invalid(tmp_path, content(older=[{"file": file}]))
     if file:
-        assert "source" in refused(tmp_path, content(source={"repository": "a/b", "path": file}))
+        assert "source" in read_invalid(tmp_path, content(source={"repository": "a/b", "path": file}))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_paths_that_leave_the_bundle_are_refused(tmp_path: Path, file: str) -> N
     ],
 )
 def test_unknown_and_wrong_entries_are_named(tmp_path: Path, change: dict[str, Any], named: str) -> None:
-    assert named in refused(tmp_path, content(**change))
+    assert named in read_invalid(tmp_path, content(**change))
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_unknown_and_wrong_entries_are_named(tmp_path: Path, change: dict[str, A
     ],
 )
 def test_wrong_entries_of_the_bundle_are_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
-    assert named in refused(tmp_path, content() | change)
+    assert named in read_invalid(tmp_path, content() | change)
 
 
-def test_what_is_no_mapping_is_named_as_a_whole(tmp_path: Path) -> None:
-    assert "bundle is null; expected a mapping" in refused(tmp_path, "")
+def test_content_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
+    assert "bundle is null; expected a mapping" in read_invalid(tmp_path, "")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_is_no_mapping_is_named_as_a_whole(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_bundle_yaml_is_refused(tmp_path: Path, text: str) -> None:
-    refused(tmp_path, text)
+    read_invalid(tmp_path, text)
 
 
 def test_a_bundle_that_cannot_be_read_says_so(tmp_path: Path) -> None:

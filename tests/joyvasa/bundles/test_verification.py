@@ -27,25 +27,25 @@ def folder(published: Path, tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def checks(folder: Path, *, load: bool = True) -> dict[str, FileCheck]:
+def verify_roles(folder: Path, *, load: bool = True) -> dict[str, FileCheck]:
     bundle = open_bundle(folder)
     return {check.role: check for check in verify_bundle(bundle, bundle.spec.roles, load=load)}
 
 
-def test_whole_files_are_good(folder: Path) -> None:
-    found = checks(folder)
-    assert {check.status for check in found.values()} == {"ok"}
-    assert found["warping_module"].loads
-    assert found["warping_module"].pinned
-    assert found["warping_module"].license == "MIT"
+def test_intact_files_pass(folder: Path) -> None:
+    results = verify_roles(folder)
+    assert {check.status for check in results.values()} == {"ok"}
+    assert results["warping_module"].loads
+    assert results["warping_module"].pinned
+    assert results["warping_module"].license == "MIT"
 
 
-def test_loading_can_be_left_out(folder: Path) -> None:
-    assert checks(folder, load=False)["warping_module"].loads is None
+def test_loading_can_be_skipped(folder: Path) -> None:
+    assert verify_roles(folder, load=False)["warping_module"].loads is None
 
 
 @pytest.mark.parametrize("problem", ["missing", "wrong_size", "wrong_hash", "does_not_load"])
-def test_a_problem_of_one_file_is_told_and_does_not_stop_the_others(folder: Path, problem: str) -> None:
+def test_a_problem_with_one_file_does_not_stop_the_verification_of_others(folder: Path, problem: str) -> None:
     path = folder / WARPING
     data = path.read_bytes()
     if problem == "missing":
@@ -57,20 +57,21 @@ def test_a_problem_of_one_file_is_told_and_does_not_stop_the_others(folder: Path
     else:
         torch.save({"fourth.bias": torch.zeros(3)}, path)
         write_bundle(folder, small_spec(folder))
-    found = checks(folder)
-    check = found["warping_module"]
+
+    results = verify_roles(folder)
+    check = results["warping_module"]
     assert check.status == problem
     assert not check.passed
     assert str(path) in check.problem
-    assert found["lip"].passed
-    assert found["motion_generator"].passed
+    assert results["lip"].passed
+    assert results["motion_generator"].passed
 
 
-def test_a_missing_file_that_is_optional_is_no_failure(folder: Path) -> None:
+def test_a_missing_optional_file_passes(folder: Path) -> None:
     spec = small_spec(folder)
     eye = spec.roles["eye"].model_copy(update={"file": "not/there.pth"})
     write_bundle(folder, spec.model_copy(update={"roles": spec.roles | {"eye": eye}}))
-    check = checks(folder)["eye"]
+    check = verify_roles(folder)["eye"]
     assert check.status == "absent"
     assert check.passed
 
@@ -82,13 +83,13 @@ def test_a_broken_onnx_file_does_not_load(tmp_path: Path) -> None:
     path = folder / str(detector.file)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not a model")
-    check = checks(folder)["face_detector"]
+    check = verify_roles(folder)["face_detector"]
     assert check.status == "does_not_load"
     assert "cannot be read as ONNX" in check.problem
     assert not check.pinned
 
 
-def test_a_result_can_be_written_as_json(folder: Path) -> None:
-    row = checks(folder, load=False)["warping_module"].to_dict()
+def test_a_result_can_be_converted_to_json(folder: Path) -> None:
+    row = verify_roles(folder, load=False)["warping_module"].to_dict()
     assert row["status"] == "ok"
     assert row["commercial"] == "yes"

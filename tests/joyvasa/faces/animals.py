@@ -1,21 +1,22 @@
-"""A drawn cat, for tests that shall not need real pictures."""
+"""A drawn cat, for tests without real pictures."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-CAT_EYES = ((148, 190), (252, 190))  # in a picture of 400x400
+CAT_EYES = ((148, 190), (252, 190))  # pixels of the upright drawing
 
 
 def draw_cat(*, degrees: float = 0.0) -> np.ndarray:
-    """A cat's face, uint8 RGB (400, 400, 3).
+    """Draw the face of a cat, uint8 RGB (400, 400, 3).
 
     Args:
-        degrees: its tilt, clockwise.
+        degrees: roll of the face, clockwise.
     """
     image = np.full((400, 400, 3), 235, np.uint8)
     fur, dark = (150, 130, 110), (70, 50, 50)
+
     for side in (-1, 1):
         for color, ear in (
             (fur, [(40, 110), (115, 40), (125, 180)]),
@@ -32,10 +33,11 @@ def draw_cat(*, degrees: float = 0.0) -> np.ndarray:
         cv2.ellipse(image, (200 + side * 22, 262), (24, 20), 0, 10, 170, dark, 3)
     cv2.fillPoly(image, [np.array([(182, 232), (218, 232), (200, 250)])], (190, 110, 110))
     cv2.line(image, (200, 250), (200, 266), dark, 3)
-    turned = cv2.warpAffine(
+
+    rotated = cv2.warpAffine(
         cv2.GaussianBlur(image, (0, 0), 1.5),
         cv2.getRotationMatrix2D((200, 200), -degrees, 1.0),
         (400, 400),
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return np.asarray(turned, dtype=np.uint8)
+    return np.asarray(rotated, dtype=np.uint8)

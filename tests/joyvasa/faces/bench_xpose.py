@@ -1,4 +1,4 @@
-"""Time of X-Pose on a real picture, against its formulas as the papers write them: run by `make bench`."""
+"""Benchmark of X-Pose on a real picture against its formulas as in the papers; run by `make bench`."""
 
 import time
 
@@ -25,8 +25,8 @@ PICTURE = "animals/s39.jpg"
 REPEATS = 2
 
 
-def fastest(function):
-    """Result, and the least seconds of wall-clock and of processor time of some calls."""
+def measure_fastest(function):
+    """Return the result of a function and its shortest wall-clock and processor time in seconds."""
     times = []
     for _ in range(REPEATS):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -35,7 +35,7 @@ def fastest(function):
     return result, *np.min(times, axis=0)
 
 
-def filled_up(embeddings, count):
+def pad_prompts(embeddings, count):
     return functional.pad(embeddings, (0, 0, 0, count - len(embeddings))), torch.arange(count) < len(embeddings)
 
 
@@ -46,24 +46,24 @@ def network():
 
 def test_one_picture(network):
     image = read_image(MEDIA / PICTURE)
-    _, wall, cpu = fastest(lambda: XposeDetector(network=network).detect(image))
+    _, wall, cpu = measure_fastest(lambda: XposeDetector(network=network).detect(image))
     print(f"\nxpose: {wall:.2f} s a picture, {cpu:.2f} s of processor time, {torch.get_num_threads()} threads")
 
 
-def test_one_picture_by_the_formulas_of_the_papers(network, monkeypatch):
+def test_one_picture_with_the_formulas_of_the_papers(network, monkeypatch):
     image, prompts = prepare_xpose_input(read_image(MEDIA / PICTURE)), load_prompts("9")
-    instances, instances_used = filled_up(prompts.instances, 350)
-    keypoints, keypoints_used = filled_up(prompts.keypoints, 68)
+    instances, instances_used = pad_prompts(prompts.instances, 350)
+    keypoints, keypoints_used = pad_prompts(prompts.keypoints, 68)
     padded = Prompts(instances, keypoints, instances_used, keypoints_used)
     steps = [
-        ("as it is", prompts, {}),
-        ("prompts filled up", padded, {}),
-        ("no slices", padded, {(layers, "ROWS"): 1 << 30}),
+        ("optimized", prompts, {}),
+        ("padded prompts", padded, {}),
+        ("without slices", padded, {(layers, "ROWS"): 1 << 30}),
         ("windows cut from the picture", padded, {(SwinStage, "forward"): formulas.swin_stage}),
         ("fusion with all projections", padded, {(FusionLayer, "forward"): formulas.fusion}),
         ("grid_sample", padded, {(DeformableAttention, "forward"): formulas.deformable_attention}),
     ]
-    # Thousands of scores lie closer than rounding, so all steps take the queries that the first one takes.
+    # Thousands of scores differ by less than rounding, so all steps use the queries selected by the first one.
     choices, best = {}, Text.best
 
     def same_best(text, x, count):
@@ -73,13 +73,13 @@ def test_one_picture_by_the_formulas_of_the_papers(network, monkeypatch):
     print()
     base = None
     with torch.inference_mode():
-        for name, given, patches in steps:  # one on top of the other
+        for name, given, patches in steps:  # cumulative
             for (owner, attribute), value in patches.items():
                 monkeypatch.setattr(owner, attribute, value)
-            found, wall, cpu = fastest(lambda given=given: network.predict(image, given))
-            base = base or (found, wall, cpu)
-            boxes = (found.boxes - base[0].boxes).abs().max()
-            keypoints = (found.keypoints[:, :, :9] - base[0].keypoints).abs().max()
+            predictions, wall, cpu = measure_fastest(lambda given=given: network.predict(image, given))
+            base = base or (predictions, wall, cpu)
+            boxes = (predictions.boxes - base[0].boxes).abs().max()
+            keypoints = (predictions.keypoints[:, :, :9] - base[0].keypoints).abs().max()
             print(
                 f"{name:30s} {wall:6.2f} s ({wall / base[1]:.2f}), processor {cpu:6.2f} s ({cpu / base[2]:.2f}), "
                 f"boxes differ by {boxes:.1e}, keypoints by {keypoints:.1e}"

@@ -8,12 +8,12 @@ import pytest
 from joyvasa.errors import ModelError
 from joyvasa.faces import haar
 from joyvasa.faces.animal_cascade import AnimalCascadeDetector
-from joyvasa.faces.square import reference_points
+from joyvasa.faces.square import compute_reference_points
 from joyvasa.media.image import read_image, resize_to_limit
 from tests.joyvasa.faces.animals import CAT_EYES, draw_cat
 from tests.media import MEDIA
 
-# Where the eyes are, by eye.
+# Positions of the eyes, annotated by hand.
 EYES = {
     "joyvasa_001.jpg": ((399, 296), (597, 290)),
     "s30.jpg": ((96, 113), (158, 113)),
@@ -29,7 +29,7 @@ def detector() -> AnimalCascadeDetector:
 
 
 def eyes_of(face) -> np.ndarray:
-    """The picture's left eye, then its right one."""
+    """Return the centers of the left and the right eye of the picture."""
     return np.stack([face.landmarks[2:4].mean(axis=0), face.landmarks[:2].mean(axis=0)])
 
 
@@ -38,7 +38,7 @@ def roll_of(eyes) -> float:
     return math.degrees(math.atan2(across[1], across[0]))
 
 
-def test_a_drawn_cat_is_found_with_nine_landmarks_in_the_order_of_the_animal_detector(detector):
+def test_a_drawn_cat_is_detected_with_nine_landmarks_in_the_order_of_xpose(detector):
     (face,) = detector.detect(draw_cat())
     assert face.landmarks.shape == (9, 2)
     np.testing.assert_allclose(eyes_of(face), CAT_EYES, atol=16)
@@ -46,13 +46,13 @@ def test_a_drawn_cat_is_found_with_nine_landmarks_in_the_order_of_the_animal_det
     assert first_right[0] > first_left[0] > second_right[0] > second_left[0]
     assert lip_right[0] > nose[0] > lip_left[0]
     assert lower[1] > upper[1] > nose[1] > first_left[1]
-    eyes, mouth = reference_points(face.landmarks)
+    eyes, mouth = compute_reference_points(face.landmarks)
     np.testing.assert_allclose(mouth - eyes, [0, mouth[1] - eyes[1]], atol=1)
     assert face.lip_ratio is None
 
 
 @pytest.mark.parametrize("degrees", [-20, 20])
-def test_the_tilt_of_a_head_is_followed_and_the_crop_is_upright(detector, degrees):
+def test_the_roll_is_detected_and_the_crop_is_upright(detector, degrees):
     image = draw_cat(degrees=degrees)
     (face,) = detector.detect(image)
     assert roll_of(eyes_of(face)) == pytest.approx(degrees, abs=11)
@@ -91,22 +91,22 @@ def test_threads_may_share_a_detector(detector):
     np.testing.assert_array_equal(actual, expected)
 
 
-def test_opencv_without_cascades_is_a_clear_error(monkeypatch):
+def test_opencv_without_cascades_is_an_error(monkeypatch):
     monkeypatch.setattr(haar.cv2.data, "haarcascades", "/nowhere")
     with pytest.raises(ModelError, match="detector cascade is not available"):
         AnimalCascadeDetector()
 
 
 @pytest.mark.parametrize("name", EYES)
-def test_eyes_of_real_cats_and_dogs_are_where_they_are(detector, name):
+def test_eyes_of_real_cats_and_dogs_are_located(detector, name):
     image = resize_to_limit(read_image(MEDIA / "animals" / name), max_side=1280, division=2)
     (face,) = detector.detect(image)
     assert np.abs(eyes_of(face) - EYES[name]).max() < 0.12 * face.side
     assert roll_of(eyes_of(face)) == pytest.approx(roll_of(EYES[name]), abs=8)
 
 
-def test_the_muzzle_of_an_alpaca_is_taken_for_its_face(detector):
-    """A known limit: its nostrils look like a cat's eyes. A face crop without detector is the way out."""
+def test_the_muzzle_of_an_alpaca_is_mistaken_for_its_face(detector):
+    """A known limitation: the nostrils look like the eyes of a cat. Users can give a face crop without detector."""
     (face,) = detector.detect(read_image(MEDIA / "animals/joyvasa_002.jpg"))
     eyes_y, mouth_y = 320, 425
     assert eyes_y < face.landmarks[:, 1].min()

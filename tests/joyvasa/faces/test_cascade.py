@@ -12,7 +12,7 @@ from joyvasa.faces import haar
 from joyvasa.faces.cascade import CascadeDetector, build_face_from_eyes
 from joyvasa.faces.detection import choose_face
 from joyvasa.faces.geometry import CropConfig
-from joyvasa.faces.square import face_square
+from joyvasa.faces.square import compute_face_square
 from joyvasa.media.image import read_image
 from tests.media import MEDIA, MORE_MEDIA, needs_more_media
 
@@ -34,7 +34,7 @@ def roll_of(face) -> float:
     return math.degrees(math.atan2(across[1], across[0]))
 
 
-def test_one_face_is_found_with_its_eyes(detector, portrait):
+def test_one_face_is_detected_with_its_eyes(detector, portrait):
     (face,) = detector.detect(portrait)
     np.testing.assert_allclose(face.landmarks[:2], EYES, atol=6)
     assert face.landmarks.shape == (5, 2)
@@ -63,10 +63,10 @@ def test_roll_follows_the_eyes(detector, portrait, degrees):
 def test_without_a_pair_of_eyes_the_box_gives_an_upright_face(detector, portrait):
     covered = portrait.copy()
     covered[140:185, 140:180] = covered[230, 180]
-    found = detector.detect(covered)
-    assert found
-    assert roll_of(found[0]) == 0
-    np.testing.assert_allclose(found[0].landmarks[:2].mean(axis=0), np.mean(EYES, axis=0), atol=16)
+    faces = detector.detect(covered)
+    assert faces
+    assert roll_of(faces[0]) == 0
+    np.testing.assert_allclose(faces[0].landmarks[:2].mean(axis=0), np.mean(EYES, axis=0), atol=16)
 
 
 def test_no_face_is_an_error(detector, portrait):
@@ -76,7 +76,7 @@ def test_no_face_is_an_error(detector, portrait):
         choose_face(detector.detect(jacket))
 
 
-def test_largest_of_several_faces_is_taken_and_the_number_is_told(detector, portrait):
+def test_the_largest_of_several_faces_is_chosen_and_candidates_are_counted(detector, portrait):
     small = cv2.resize(portrait, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
     picture = np.zeros((500, 375 + small.shape[1], 3), dtype=np.uint8)
     picture[: small.shape[0], : small.shape[1]] = small
@@ -97,7 +97,7 @@ def test_small_face_is_an_error_with_its_size(detector, portrait):
         choose_face(detector.detect(picture))
 
 
-def test_face_at_the_border_is_cropped_with_black_and_the_part_is_told(detector, portrait):
+def test_a_crop_at_the_border_is_black_outside_and_the_fraction_is_counted(detector, portrait):
     narrow = np.ascontiguousarray(portrait[85:300, 95:290])
     (face,) = detector.detect(narrow)
     crop = face.crop(narrow)
@@ -107,7 +107,7 @@ def test_face_at_the_border_is_cropped_with_black_and_the_part_is_told(detector,
     assert whole.outside_fraction < 0.05
 
 
-def test_grey_picture_of_one_color_has_no_face(detector):
+def test_a_uniform_picture_has_no_face(detector):
     assert detector.detect(np.full((200, 300, 3), 128, dtype=np.uint8)) == []
 
 
@@ -130,7 +130,7 @@ def test_threads_may_share_a_detector(detector, portrait):
     np.testing.assert_array_equal(actual, expected)
 
 
-def test_opencv_without_cascades_is_a_clear_error(monkeypatch):
+def test_opencv_without_cascades_is_an_error(monkeypatch):
     monkeypatch.setattr(haar.cv2.data, "haarcascades", "/nowhere")
     with pytest.raises(ModelError, match="detector cascade is not available"):
         CascadeDetector()
@@ -143,26 +143,28 @@ def test_crops_of_portraits_agree_with_crops_from_annotated_points(detector):
     for name, annotation in json.loads((MEDIA / "faces.json").read_text()).items():
         left, right, mouth = (np.array(annotation[key], np.float32) for key in ("left_eye", "right_eye", "mouth"))
         annotated = build_face_from_eyes(left, right, mouth, box=np.array(annotation["box"]), score=0.0)
-        found = detector.detect(read_image(MEDIA / "portraits" / name))
-        if not found:
+        faces = detector.detect(read_image(MEDIA / "portraits" / name))
+        if not faces:
             report.append(f"{name}: no face")
             continue
-        # On the outline, which is what crops are made from, and on the five points alone.
+
+        # Compare squares of the outline, from which crops are made, and of the five points alone.
         figures = []
         for outlined in (True, False):
             expected, actual = (
-                face_square(
+                compute_face_square(
                     face.landmarks,
                     scale=config.scale,
                     vy_ratio=config.vy_ratio,
                     extent=face.extent if outlined else None,
                 )
-                for face in (annotated, found[0])
+                for face in (annotated, faces[0])
             )
             figures.append((math.dist(expected.center, actual.center) / expected.side, actual.side / expected.side - 1))
-        good += len(found) == 1 and all(center <= 0.15 and abs(size) <= 0.25 for center, size in figures)
+        good += len(faces) == 1 and all(center <= 0.15 and abs(size) <= 0.25 for center, size in figures)
         listed = ", ".join(f"center {center:.3f} size {size:+.1%}" for center, size in figures)
-        report.append(f"{name}: {len(found)} faces, {listed}")
+        report.append(f"{name}: {len(faces)} faces, {listed}")
+
     assert len(report) == 9
     assert good >= 8, "\n".join(report)
 

@@ -29,13 +29,13 @@ def test_faces_are_sorted(order, lefts):
     assert choose_face(FACES, order=order, index=1).face.box[0] == lefts[1]
 
 
-def test_largest_of_several_is_taken_and_the_number_is_told():
+def test_the_largest_of_several_is_chosen_and_candidates_are_counted():
     choice = choose_face([*FACES, face(0, 0, 20)])
     assert choice.face is FACES[1]
     assert (choice.count, choice.ignored) == (3, 1)
 
 
-def test_small_faces_do_not_count_even_when_the_smallest_is_wanted():
+def test_small_faces_are_ignored_in_every_order():
     assert choose_face([*FACES, face(0, 0, 20)], order="small-large").face is FACES[2]
 
 
@@ -61,7 +61,7 @@ def test_impossible_choices_are_refused():
         choose_face(FACES, order="best")
 
 
-def test_ratios_are_known_with_203_landmarks_only():
+def test_ratios_need_203_landmarks():
     plain = face(0, 0, 100)
     assert plain.lip_ratio is None
     assert plain.eye_ratios is None

@@ -1,4 +1,4 @@
-"""The chain of networks with small ONNX files whose outputs are planted."""
+"""The InsightFace detector with small ONNX files that have given outputs."""
 
 import sys
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tests.joyvasa.faces.planted import write_network
 
 
 def detector_outputs(faces: Sequence[tuple[int, int, int, float]], batch: bool = False) -> list[np.ndarray]:
-    """Nine outputs with faces at (stride, row, column, score): 4 strides to each side, keypoints on their anchor."""
+    """Return nine outputs with faces (stride, row, column, score): 4 strides to each side, keypoints at the anchor."""
     scores, boxes, keypoints = [], [], []
     for stride in STRIDES:
         cells = 512 // stride
@@ -41,9 +41,9 @@ def points_on_a_grid(count: int, low: float, high: float) -> np.ndarray:
 
 @pytest.fixture
 def files(tmp_path) -> dict[str, Path]:
-    """One face at stride 32, row 6, column 8, so in a 512 pixel picture at (256, 192), 256 wide."""
+    """Files for one face at stride 32, row 6, column 8: at (256, 192) in a picture of 512 pixels, 256 wide."""
     points_106 = points_on_a_grid(106, -0.5, 0.5)
-    # An upright face: the eyes above the corners of the mouth.
+    # Upright face with the eyes above the corners of the mouth.
     points_106[[33, 35, 40, 39]], points_106[[87, 89, 94, 93]] = (-0.3, -0.2), (0.3, -0.2)
     points_106[[52]], points_106[[61]] = (-0.2, 0.3), (0.2, 0.3)
     points_106[0], points_106[1] = (-0.5, -0.5), (0.5, 0.5)
@@ -69,16 +69,16 @@ def picture() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
 
 
-def test_planted_face_is_found_with_all_its_landmarks(files, picture):
+def test_a_face_is_detected_with_all_landmarks(files, picture):
     (face,) = InsightFaceDetector(files=files, threads=1).detect(picture)
     np.testing.assert_allclose(face.box, [128, 64, 384, 320], atol=1e-3)
     assert face.score == pytest.approx(0.9)
     anchor, offsets = np.array([256, 192]), np.arange(10).reshape(5, 2) / 10 * 32
     np.testing.assert_allclose(face.landmarks5, anchor + offsets, atol=1e-3)
-    # The 106-point network sees a square of 1.5 times the box, about its center.
+    # The input of the 106-point network is a square of 1.5 times the box, about its center.
     points_106 = [256, 192] + planted(files["landmarks106"]).reshape(106, 2) * (1.5 * 256 / 2)
     np.testing.assert_allclose(face.landmarks, points_106, atol=1e-2)
-    # The 203-point network sees a square of 1.5 times the box of the 106 points, shifted up by a tenth.
+    # The input of the 203-point network is a square of 1.5 times the box of the 106 points, shifted up by a tenth.
     side = 1.5 * np.ptp(points_106, axis=0).max()
     middle = (points_106.max(axis=0) + points_106.min(axis=0)) / 2 - [0, 0.1 * side]
     points_203 = middle + (planted(files["landmarks203"], 2).reshape(203, 2) - 0.5) * side
@@ -99,7 +99,7 @@ def test_wide_picture_is_letterboxed(files, picture):
     np.testing.assert_allclose(face.box, [256, 128, 768, 640], atol=1e-3)
 
 
-def test_networks_see_rgb_in_their_ranges(tmp_path, files):
+def test_networks_receive_rgb_in_their_ranges(tmp_path, files):
     red, blue = np.zeros((2, 512, 512, 3), dtype=np.uint8)
     red[..., 0], blue[..., 2] = 255, 255
     plain = InsightFaceDetector(files=files).detect(red)[0]
@@ -108,13 +108,13 @@ def test_networks_see_rgb_in_their_ranges(tmp_path, files):
     faces = [InsightFaceDetector(files=files).detect(image)[0] for image in (red, blue)]
     assert faces[0].score == pytest.approx(0.5 + 0.001 * 127.5 / 128)
     assert faces[1].score == pytest.approx(0.5 - 0.001 * 127.5 / 128)
-    # 255 * 1e-4 of 96 pixels, twice as large in the picture, plus the wider box.
+    # 255 * 1e-4 of 96 pixels, twice as large in the picture, plus the effect of the wider box.
     shift = (faces[0].landmarks - plain.landmarks).mean()
     assert shift == pytest.approx(255e-4 * 192, rel=0.05)
     assert (faces[1].landmarks - plain.landmarks).mean() == pytest.approx(0, abs=0.1)
 
 
-def test_203_point_network_sees_values_up_to_one(files):
+def test_the_203_point_network_receives_values_up_to_one(files):
     white = np.full((512, 512, 3), 255, dtype=np.uint8)
     plain = InsightFaceDetector(files=files).detect(white)[0]
     outputs = [planted(files["landmarks203"], number) for number in range(3)]
@@ -128,8 +128,8 @@ def test_203_point_network_sees_values_up_to_one(files):
 def test_several_faces_come_largest_first_without_overlaps(files, picture, batch):
     faces = [(32, 6, 3, 0.6), (32, 6, 4, 0.8), (16, 4, 26, 0.95), (8, 60, 60, 0.05)]
     write_network(files["face_detector"], detector_outputs(faces, batch), [1, 3, "h", "w"])
-    found = InsightFaceDetector(files=files).detect(picture)
-    assert [round(face.score, 2) for face in found] == [0.8, 0.95]
+    detected = InsightFaceDetector(files=files).detect(picture)
+    assert [round(face.score, 2) for face in detected] == [0.8, 0.95]
     (nearest,) = InsightFaceDetector(files=files, config=InsightFaceConfig(max_faces=1)).detect(picture)
     assert nearest.score == pytest.approx(0.8)
     strict = InsightFaceConfig(threshold=0.9)
@@ -188,15 +188,15 @@ def test_damaged_file_is_named(files):
         InsightFaceDetector(files=files)
 
 
-def test_exchanged_files_are_told_apart(files):
+def test_swapped_files_are_refused(files):
     files["landmarks106"], files["landmarks203"] = files["landmarks203"], files["landmarks106"]
     with pytest.raises(ModelError, match="model_mismatch"):
         InsightFaceDetector(files=files)
 
 
-@pytest.mark.parametrize("kept", [3, 6])
-def test_detector_without_keypoints_is_refused(files, kept):
-    write_network(files["face_detector"], detector_outputs([])[:kept], [1, 3, "h", "w"])
+@pytest.mark.parametrize("n_outputs", [3, 6])
+def test_detector_without_keypoints_is_refused(files, n_outputs):
+    write_network(files["face_detector"], detector_outputs([])[:n_outputs], [1, 3, "h", "w"])
     with pytest.raises(ModelError, match=r"model_mismatch: .*outputs of sizes \[8192, 2048, 512"):
         InsightFaceDetector(files=files)
 

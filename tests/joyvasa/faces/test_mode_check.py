@@ -16,12 +16,12 @@ def check() -> ModeCheck:
     return ModeCheck()
 
 
-def suspected(check: ModeCheck, mode: str, folder: Path) -> list[str]:
+def list_suspects(check: ModeCheck, mode: str, folder: Path) -> list[str]:
     pictures = sorted(folder.iterdir())
     return [p.name for p in pictures if check.contradicts(mode, resize_to_limit(read_image(p), max_side=1280))]
 
 
-def test_an_animal_contradicts_the_mode_for_people_alone(check):
+def test_an_animal_contradicts_only_the_mode_for_people(check):
     assert check.contradicts("human", draw_cat())
     assert not check.contradicts("animal", draw_cat())
 
@@ -36,20 +36,20 @@ def test_a_photograph_of_a_person_contradicts_the_mode_for_animals(check):
 
 
 @pytest.mark.parametrize("mode", ["human", "animal"])
-def test_a_picture_of_nothing_contradicts_no_mode(check, mode):
+def test_a_uniform_picture_contradicts_no_mode(check, mode):
     assert not check.contradicts(mode, np.full((300, 400, 3), 128, np.uint8))
 
 
-def test_real_animals_are_told_from_people(check):
-    assert len(suspected(check, "human", MEDIA / "animals")) >= 5  # of 6
-    assert suspected(check, "animal", MEDIA / "animals") == []
-    assert suspected(check, "human", MEDIA / "portraits") == []
-    assert len(suspected(check, "animal", MEDIA / "portraits")) >= 5  # of 9
+def test_real_animals_are_distinguished_from_people(check):
+    assert len(list_suspects(check, "human", MEDIA / "animals")) >= 5  # of 6
+    assert list_suspects(check, "animal", MEDIA / "animals") == []
+    assert list_suspects(check, "human", MEDIA / "portraits") == []
+    assert len(list_suspects(check, "animal", MEDIA / "portraits")) >= 5  # of 9
 
 
 @needs_more_media
 @pytest.mark.media
 @pytest.mark.slow
-def test_few_of_many_people_are_taken_for_animals(check):
-    assert len(suspected(check, "human", MORE_MEDIA / "training/portraits")) <= 4  # of 80
-    assert len(suspected(check, "animal", MORE_MEDIA / "training/portraits")) >= 50
+def test_few_of_many_people_are_mistaken_for_animals(check):
+    assert len(list_suspects(check, "human", MORE_MEDIA / "training/portraits")) <= 4  # of 80
+    assert len(list_suspects(check, "animal", MORE_MEDIA / "training/portraits")) >= 50

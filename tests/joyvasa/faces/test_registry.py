@@ -1,4 +1,4 @@
-"""The registry of detectors, and what adding one takes: a class and an entry."""
+"""The registry of detectors, and adding a detector: a class and an entry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces.animal_cascade import AnimalCascadeDetector
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.faces.detection import Face
-from joyvasa.faces.registry import DETECTORS, DetectorSource, DetectorSpec, build_detector, detector_names
+from joyvasa.faces.registry import DETECTORS, DetectorSource, DetectorSpec, build_detector, list_detectors
 from joyvasa.models import AnimationConfig, Models, list_required_roles
 
 README = Path(__file__).parents[3] / "joyvasa/faces/README.md"
@@ -33,18 +33,18 @@ def source_of(folder: Path) -> DetectorSource:
 
 
 class CenterDetector:
-    """Take the middle of every picture for a face."""
+    """Detector that returns the center of every picture as a face."""
 
-    def __init__(self, part: float) -> None:
-        self.part = part
+    def __init__(self, fraction: float) -> None:
+        self.fraction = fraction
 
     @classmethod
     def create(cls, source: DetectorSource) -> CenterDetector:
-        return cls(part=source.threshold)
+        return cls(fraction=source.threshold)
 
     def detect(self, image: np.ndarray) -> list[Face]:
         height, width = image.shape[:2]
-        middle, half = np.array([width, height]) / 2, min(height, width) * self.part / 2
+        middle, half = np.array([width, height]) / 2, min(height, width) * self.fraction / 2
         corners = np.concatenate([middle - half, middle + half]).astype(np.float32)
         landmarks = middle + half * np.array([[-0.5, -0.4], [0.5, -0.4], [0, 0], [-0.4, 0.5], [0.4, 0.5]])
         return [Face(corners, 1.0, landmarks.astype(np.float32))]
@@ -81,15 +81,15 @@ def test_a_registered_detector_is_an_option_and_reads_pictures(picture):
 
 
 @pytest.mark.usefixtures("center")
-def test_a_registered_detector_may_be_that_of_a_bundle():
+def test_a_bundle_can_select_a_registered_detector():
     assert Switches(detector="center").detector == "center"
     with pytest.raises(ValueError, match="animal_detector is 'center'; expected one of xpose, cascade"):
         Switches(animal_detector="center")
 
 
 @pytest.mark.usefixtures("center")
-def test_a_registered_detector_serves_its_modes_only():
-    assert detector_names("human") == ("insightface", "cascade", "center")
+def test_a_registered_detector_supports_only_its_modes():
+    assert list_detectors("human") == ("insightface", "cascade", "center")
     with pytest.raises(ConfigError, match="expected one of bundle, xpose, cascade, none: center is for the other mode"):
         config("mode=animal", "face.detector=center")
 
@@ -112,7 +112,7 @@ def test_detectors_are_built_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name, spec in DETECTORS.items() if spec.roles])
-def test_licenses_are_those_of_the_published_weights(name):
+def test_licenses_match_the_published_bundle(name):
     licenses = open_bundle("joyvasa").licenses(DETECTORS[name].roles)
     assert DETECTORS[name].license in {license.name for license in licenses.values()}
 

@@ -9,12 +9,12 @@ from joyvasa.networks import build
 from joyvasa.networks.xpose import Predictions
 from tests.golden.reference import GOLDEN
 
-# A dog's face that fills the lower half of a picture: nine landmarks as parts of the picture.
+# Nine landmarks of a dog's face in the lower half of a picture, as fractions of the picture.
 NINE = [(0.3, 0.6), (0.4, 0.6), (0.6, 0.6), (0.7, 0.6), (0.5, 0.7), (0.4, 0.8), (0.6, 0.8), (0.5, 0.78), (0.5, 0.85)]
 
 
-class Planted(nn.Module):
-    """A network that answers the same boxes whatever it sees."""
+class FixedNetwork(nn.Module):
+    """Network that returns the same boxes for every picture."""
 
     def __init__(self, *boxes, keypoints=NINE):
         super().__init__()
@@ -29,7 +29,7 @@ class Planted(nn.Module):
 
 SMALL_BOX = ([0.2, 0.2, 0.1, 0.1], 0.9)
 LARGE_BOX = ([0.5, 0.7, 0.4, 0.4], 0.6)
-BESIDE_LARGE = ([0.55, 0.7, 0.4, 0.4], 0.5)
+NEXT_TO_LARGE = ([0.55, 0.7, 0.4, 0.4], 0.5)
 FAINT = ([0.9, 0.1, 0.1, 0.1], 0.01)
 
 
@@ -39,7 +39,7 @@ def picture():
 
 
 def test_the_best_face_is_returned_in_pixels_of_the_picture(picture):
-    (face,) = XposeDetector(network=Planted(LARGE_BOX, SMALL_BOX, FAINT)).detect(picture)
+    (face,) = XposeDetector(network=FixedNetwork(LARGE_BOX, SMALL_BOX, FAINT)).detect(picture)
     assert face.score == pytest.approx(0.9)
     assert face.box.tolist() == pytest.approx([60, 30, 100, 50])
     assert face.box.dtype == face.landmarks.dtype == np.float32
@@ -47,20 +47,20 @@ def test_the_best_face_is_returned_in_pixels_of_the_picture(picture):
 
 
 def test_all_faces_come_largest_first_without_overlap(picture):
-    network = Planted(SMALL_BOX, BESIDE_LARGE, LARGE_BOX, FAINT)
+    network = FixedNetwork(SMALL_BOX, NEXT_TO_LARGE, LARGE_BOX, FAINT)
     detector = XposeDetector(network=network, config=XposeDetectorConfig(max_faces=0, threshold=0.1))
     assert [face.score for face in detector.detect(picture)] == pytest.approx([0.6, 0.9])
     loose = XposeDetector(network=network, config=XposeDetectorConfig(max_faces=0, overlap=0.9))
     assert sorted(face.score for face in loose.detect(picture)) == pytest.approx([0.01, 0.5, 0.6, 0.9])
 
 
-def test_no_face_above_the_threshold_is_no_face(picture):
-    detector = XposeDetector(network=Planted(SMALL_BOX), config=XposeDetectorConfig(threshold=0.95))
+def test_faces_below_the_threshold_are_dropped(picture):
+    detector = XposeDetector(network=FixedNetwork(SMALL_BOX), config=XposeDetectorConfig(threshold=0.95))
     assert detector.detect(picture) == []
 
 
 def test_a_face_can_be_cropped_from_its_nine_landmarks(picture):
-    (face,) = XposeDetector(network=Planted(LARGE_BOX)).detect(picture)
+    (face,) = XposeDetector(network=FixedNetwork(LARGE_BOX)).detect(picture)
     crop = face.crop(picture)
     assert crop.image.shape == (512, 512, 3)
     assert ((crop.landmarks > 0) & (crop.landmarks < 512)).all()
@@ -69,8 +69,8 @@ def test_a_face_can_be_cropped_from_its_nine_landmarks(picture):
     assert eyes[1] < mouth[1]
 
 
-def test_the_network_gets_the_prompts_of_the_wanted_layout(picture):
-    network = Planted(LARGE_BOX)
+def test_the_network_receives_the_prompts_of_the_requested_layout(picture):
+    network = FixedNetwork(LARGE_BOX)
     XposeDetector(network=network).detect(picture)
     assert network.prompts.instances.shape == (1, 512)
     assert network.prompts.keypoints.shape == (9, 512)
@@ -79,7 +79,7 @@ def test_the_network_gets_the_prompts_of_the_wanted_layout(picture):
 
 
 @pytest.mark.parametrize("prompts", ["9", "68"])
-def test_prompts_are_the_published_ones(prompts):
+def test_prompts_equal_the_published_ones(prompts):
     stored = np.load(GOLDEN / f"xpose_prompts_{prompts}.npz")
     loaded = load_prompts(prompts)
     np.testing.assert_array_equal(loaded.instances, stored["instance"])
@@ -94,7 +94,7 @@ def test_prompts_are_the_published_ones(prompts):
         ((1200, 1600), (800, 1066)),
         ((390, 317), (984, 800)),
         ((800, 800), (800, 800)),
-        ((4000, 1000), (1332, 333)),  # 1333 / 4 rounded, then four times that
+        ((4000, 1000), (1332, 333)),  # 1333 / 4 rounded, times four
         ((500, 4000), (167, 1336)),
         ((8192, 32), (1280, 5)),
         ((1, 60_000), (1, 60_000)),
@@ -113,7 +113,7 @@ def test_colors_are_those_of_imagenet():
     assert blob.amin((0, 2, 3)).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_left_stays_left_and_top_stays_top():
+def test_the_orientation_of_the_picture_is_preserved():
     image = np.zeros((100, 200, 3), dtype=np.uint8)
     image[:50, :100, 0] = 255
     red = prepare_xpose_input(image)[0, 0]
@@ -129,10 +129,10 @@ def test_bad_options_are_refused(options):
 
 def test_unknown_prompts_are_refused():
     with pytest.raises(ConfigError, match="face_detector: xpose: prompts are '5'; expected 9 or 68"):
-        XposeDetector(network=Planted(LARGE_BOX), prompts="5")
+        XposeDetector(network=FixedNetwork(LARGE_BOX), prompts="5")
 
 
-def test_a_real_network_finds_the_same_in_every_call(picture):
+def test_a_real_network_is_deterministic(picture):
     torch.manual_seed(1)
     network = build(
         "xpose",

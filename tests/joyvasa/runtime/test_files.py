@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all."""
+"""Files and folders are written atomically."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ def fail(*_):
     raise OSError(28, "disk full")
 
 
-def test_a_file_appears_when_it_is_whole_and_replaces_an_older_one(tmp_path):
+def test_a_file_appears_when_it_is_complete_and_replaces_an_older_one(tmp_path):
     path = tmp_path / "clip.mp4"
     atomic_write(path, b"old")
     with atomic_file(path) as temporary:
@@ -29,7 +29,7 @@ def test_a_file_appears_when_it_is_whole_and_replaces_an_older_one(tmp_path):
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, step):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch, step):
     path = tmp_path / "file"
     atomic_write(path, b"old")
     monkeypatch.setattr(os, step, fail)
@@ -39,18 +39,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_an_exception_of_the_block_leaves_nothing(tmp_path):
+def test_an_exception_in_the_block_leaves_no_file(tmp_path):
     with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "file") as temporary:
         temporary.write_bytes(b"0" * (1 // 0))
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_is_as_open_to_others_as_any_new_file(tmp_path):
-    (tmp_path / "usual").touch()
+def test_a_file_has_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "reference").touch()
     with atomic_file(tmp_path / "file") as temporary:
-        temporary.unlink()  # as writers do that put a private file in its place
+        temporary.unlink()  # like writers that replace the file with a private one
         os.close(os.open(temporary, os.O_CREAT, 0o600))
-    assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "reference").stat().st_mode
 
 
 def test_a_name_as_long_as_the_file_system_allows_can_be_written(tmp_path):
@@ -59,24 +59,24 @@ def test_a_name_as_long_as_the_file_system_allows_can_be_written(tmp_path):
     assert path.read_bytes() == b"{}"
 
 
-def test_a_folder_appears_when_it_is_whole_and_takes_the_name_of_an_empty_one(tmp_path):
+def test_a_folder_appears_when_it_is_complete_and_replaces_an_empty_one(tmp_path):
     path = tmp_path / "parent/bundle"
     path.mkdir(parents=True)
-    with atomic_folder(path) as building:
-        (building / "a").write_text("a")
+    with atomic_folder(path) as temporary:
+        (temporary / "a").write_text("a")
         assert os.listdir(path) == []
     assert os.listdir(path) == ["a"]
     assert os.listdir(path.parent) == ["bundle"]
 
 
-def test_a_folder_that_fails_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "bundle") as building:
-        (building / "a").write_bytes(b"0" * (1 // 0))
+def test_a_failed_folder_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "bundle") as temporary:
+        (temporary / "a").write_bytes(b"0" * (1 // 0))
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(28, "disk_full"), (122, "disk_full"), (30, "output_unwritable")])
-def test_what_a_full_or_read_only_disk_says_is_one_sentence(tmp_path, number, code):
+def test_errors_of_full_and_read_only_disks_are_one_sentence(tmp_path, number, code):
     with pytest.raises(OutputError, match=rf"{code}: .*out\.mp4: ") as caught, output_errors(tmp_path / "out.mp4"):
         raise OSError(number, os.strerror(number))
     assert isinstance(caught.value.__cause__, OSError)
@@ -88,6 +88,6 @@ def test_the_hash_is_that_of_the_content(tmp_path):
     assert hash_file(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
-def test_it_loads_no_heavy_library():
+def test_importing_files_loads_no_heavy_library():
     code = "import sys, joyvasa.runtime.files; sys.exit(bool({'torch', 'numpy', 'cv2'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,11 +1,11 @@
-"""Freed memory is used again: large arrays cost no page faults but the first."""
+"""Freed memory is reused: large arrays cause page faults only once."""
 
 import subprocess
 import sys
 
 import pytest
 
-from joyvasa.runtime import memory as allocation
+from joyvasa.runtime import memory
 
 PAGES = """
 import resource, sys
@@ -16,27 +16,27 @@ def faults():
     for _ in range(4):
         torch.ones(12_000_000)  # 48 MB
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-usual = faults()
-possible = keep_freed_memory()
+default_faults = faults()
+supported = keep_freed_memory()
 for _ in range(8):
     faults()
-kept = faults()
+reused_faults = faults()
 with default_allocation():
-    again = faults()
-print(int(possible), usual, kept, again)
+    suspended_faults = faults()
+print(int(supported), default_faults, reused_faults, suspended_faults)
 """
 
 
 def test_large_arrays_reuse_memory():
     printed = subprocess.run([sys.executable, "-c", PAGES], check=True, capture_output=True, text=True).stdout
-    possible, usual, kept, again = map(int, printed.split())
-    if not possible:
+    supported, default_faults, reused_faults, suspended_faults = map(int, printed.split())
+    if not supported:
         pytest.skip("this system's malloc has no such setting")
-    assert usual > 10_000  # pages of 4 KiB; an array has 11,700
-    assert kept < usual / 10
-    assert again > 10_000
+    assert default_faults > 10_000  # pages of 4 KiB; an array has 11,700
+    assert reused_faults < default_faults / 10
+    assert suspended_faults > 10_000
 
 
-def test_elsewhere_nothing_happens(monkeypatch):
-    monkeypatch.setattr(allocation.sys, "platform", "darwin")
-    assert not allocation.keep_freed_memory()
+def test_other_systems_are_not_supported(monkeypatch):
+    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    assert not memory.keep_freed_memory()
