@@ -149,6 +149,7 @@ def build_executor(config: RunConfig, pipeline: Pipeline) -> Executor:
         address=cluster.address,
         num_cpus=count_offered_cpus(pipeline) if cluster.address is None else None,
         num_gpus=cluster.gpus if cluster.address is None else None,
+        required_cpus=sum(spec.workers * spec.num_cpus for spec in pipeline.stages),
         object_store_bytes=cluster.object_store_bytes,
         dashboard=cluster.dashboard,
     )

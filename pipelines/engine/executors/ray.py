@@ -130,7 +130,7 @@ class RayExecutor:
             self._cpu_scale = _fit_cpus(self._config.required_cpus)
             return
         config, address = self._config, _cluster_address(self._config)
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is None:
             options |= {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "address": "local"}
             options |= {"object_store_memory": config.object_store_bytes, "include_dashboard": config.dashboard}

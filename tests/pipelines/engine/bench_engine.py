@@ -1,4 +1,4 @@
-"""What the engine itself costs: run by `make bench`, never by `make test`."""
+"""Overhead of the engine; run by `make bench`, never by `make test`."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage
-from tests.pipelines.engine.toys import Draw
+from tests.pipelines.engine.toy_stages import Draw
 
 pytestmark = pytest.mark.bench
 ROOT = Path(__file__).parents[3]
@@ -34,8 +34,8 @@ def rows(n):
     return (Record(id=f"record-{i:06d}", image=f"{i}.jpg", seed=i) for i in range(n))
 
 
-def rate(pipeline, n, executor, config=None):
-    """Records per second and the statistics; the start of the workers is not counted."""
+def measure_rate(pipeline, n, executor, config=None):
+    """Return the records per second, without the start of the workers, and the statistics."""
     times, finished = [], 0
 
     def on_finished(_record):
@@ -49,14 +49,14 @@ def rate(pipeline, n, executor, config=None):
 
 
 @pytest.mark.parametrize("name", ["local", "ray"])
-def test_ten_thousand_records_through_stages_that_do_nothing(cluster, name):
+def test_ten_thousand_records_pass_empty_stages(cluster, name):
     figure = measure_executor(name, 10_000)
     print(f"\n{name}: {figure.records_per_s:.0f} records/s (five stages, batches of 16)")
     assert figure.records_per_s >= 500
 
 
 class Produce(Stage):
-    """Arrays of a given size."""
+    """Return arrays of a given size."""
 
     def __init__(self, n_bytes):
         self.n_bytes = n_bytes
@@ -66,7 +66,7 @@ class Produce(Stage):
 
 
 class Consume(Stage):
-    """Looks at them."""
+    """Check the arrays."""
 
     def run(self, batch):
         assert all(item.inputs["portrait"][0] == 0 for item in batch)
@@ -82,7 +82,7 @@ def test_payloads_of_several_sizes(cluster, n_bytes):
         )
     )
     n = 500 if n_bytes > 1 << 20 else 4000
-    per_s, _ = rate(pipeline, n, RayExecutor(), EngineConfig(max_bytes=512 << 20))
+    per_s, _ = measure_rate(pipeline, n, RayExecutor(), EngineConfig(max_bytes=512 << 20))
     print(f"\npayloads of {n_bytes >> 10} KiB: {per_s:.0f} records/s, {per_s * n_bytes / 1e6:.0f} MB/s")
 
 
@@ -91,7 +91,7 @@ def test_a_slow_stage_is_kept_busy(cluster):
         StageSpec(name="motion", stage=Draw("motion"), batch_size=8, num_cpus=0.1),
         StageSpec(name="render", stage=Draw("render", seconds=0.1), inputs=("motion",), batch_size=4, num_cpus=0.1),
     )
-    _, statistics = rate(Pipeline(stages), 1000, RayExecutor())
+    _, statistics = measure_rate(Pipeline(stages), 1000, RayExecutor())
     print(f"\nslow stage busy {statistics.stages['render'].busy_fraction:.1%} of the time while records wait")
     assert statistics.stages["render"].busy_fraction >= 0.9
 
@@ -102,7 +102,7 @@ from pathlib import Path
 from pipelines.engine.loop import run_pipeline
 from pipelines.engine.executors import create_executor
 from tests.pipelines.engine.bench_engine import rows
-from tests.pipelines.engine.toys import Nothing, diamond
+from tests.pipelines.engine.toy_stages import Nothing, diamond
 
 def status(name):
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))

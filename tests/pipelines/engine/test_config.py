@@ -1,4 +1,4 @@
-"""Options of the engine are checked before a run starts."""
+"""Options of the engine are validated."""
 
 import pytest
 
@@ -16,6 +16,6 @@ def test_an_option_out_of_range_is_refused_by_name(option):
 
 
 @pytest.mark.parametrize("option", [{"solo_failures": 0}, {"solo_failures": 6}, {"solo_failures_max": 1}])
-def test_a_record_must_be_convicted_some_time(option):
+def test_a_record_must_be_quarantined_eventually(option):
     with pytest.raises(ConfigError, match=r"engine_option: solo_failures is .*; expected"):
         EngineConfig(**option)

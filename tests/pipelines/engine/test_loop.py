@@ -1,4 +1,4 @@
-"""The loop, with everything in this process; what needs real workers is in test_executors and tests/faults."""
+"""The loop with the local executor; tests with worker processes are in test_executors and tests/faults."""
 
 import itertools
 import json
@@ -23,13 +23,13 @@ from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage, classify_exception
-from tests.pipelines.engine.toys import BrokenSetup, Draw, Nothing, Shared, Trouble, diamond, noted, records
+from tests.pipelines.engine.toy_stages import BrokenSetup, Draw, Nothing, Shared, Trouble, diamond, read_notes, records
 
 QUICK = EngineConfig(io_backoff_s=0.01, verdict_s=0.1)
 
 
 def finish(pipeline, rows, config=QUICK, executor=None, on_event=None):
-    """Runs all and returns the finished records by id; fails if one is handed on twice."""
+    """Run all records and return them by id; fail if one is finished twice."""
     finished = {}
 
     def on_finished(record):
@@ -42,7 +42,7 @@ def finish(pipeline, rows, config=QUICK, executor=None, on_event=None):
     return finished, statistics
 
 
-def one_stage(stage, **options):
+def single_stage(stage, **options):
     return Pipeline((StageSpec(name="only", stage=stage, **options),))
 
 
@@ -50,7 +50,7 @@ def values(finished):
     return {name: record.facts["commit"]["value"] for name, record in finished.items()}
 
 
-def test_every_record_reaches_the_sink_exactly_once_with_the_facts_of_all_stages():
+def test_every_record_is_finished_exactly_once_with_the_facts_of_all_stages():
     finished, statistics = finish(diamond(batch_size=4), records(50))
     assert finished.keys() == {f"r{i}" for i in range(50)}
     assert all(record.status is Status.OK and record.attempts == 1 for record in finished.values())
@@ -61,34 +61,34 @@ def test_every_record_reaches_the_sink_exactly_once_with_the_facts_of_all_stages
     assert statistics.stages["render"].records == 50
 
 
-def test_no_records_make_no_worker_start():
-    _, statistics = finish(one_stage(BrokenSetup()), [])
+def test_without_records_no_worker_starts():
+    _, statistics = finish(single_stage(BrokenSetup()), [])
     assert statistics.admitted == 0
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
-def test_batch_make_up_and_order_change_no_result(batch_size):
+def test_batch_size_and_order_change_no_result(batch_size):
     expected, _ = finish(diamond(batch_size=3), records(40))
     finished, _ = finish(diamond(batch_size=batch_size), reversed(records(40)))
     assert values(finished) == values(expected)
 
 
 def test_records_that_share_a_key_are_computed_once(tmp_path):
-    pipeline = one_stage(Shared(tmp_path), share=lambda record, facts: record.image, batch_size=4)
+    pipeline = single_stage(Shared(tmp_path), share=lambda record, facts: record.image, batch_size=4)
     rows = records(60, image={i: f"face{i % 3}" for i in range(60)})
     finished, statistics = finish(pipeline, rows)
-    assert sorted(noted(tmp_path / "shared")) == ["face0", "face1", "face2"]
+    assert sorted(read_notes(tmp_path / "shared")) == ["face0", "face1", "face2"]
     assert all(record.status is Status.OK for record in finished.values())
     assert (statistics.stages["only"].records, statistics.stages["only"].shared) == (3, 57)
 
 
 @pytest.mark.parametrize("bound", [{"cache_entries": 2}, {"cache_bytes": 250}])
-def test_a_result_that_left_the_bounded_cache_is_computed_again(tmp_path, bound):
-    pipeline = one_stage(Shared(tmp_path, n_bytes=100), share=lambda record, facts: record.image, **bound)
+def test_an_evicted_result_is_computed_again(tmp_path, bound):
+    pipeline = single_stage(Shared(tmp_path, n_bytes=100), share=lambda record, facts: record.image, **bound)
     order = ["a", "b", "a", "c", "a", "b"]  # when c comes, b is the least recently used of two
     rows = records(6, image=dict(enumerate(order)))
     finish(pipeline, rows, EngineConfig(max_records=1))
-    assert noted(tmp_path / "shared") == ["a", "b", "c", "b"]
+    assert read_notes(tmp_path / "shared") == ["a", "b", "c", "b"]
 
 
 def test_a_failed_shared_computation_fails_each_of_its_records_with_the_same_reason(tmp_path):
@@ -105,7 +105,7 @@ def test_a_failed_shared_computation_fails_each_of_its_records_with_the_same_rea
     (reason,) = reasons
     assert (reason.status, reason.stage, reason.code) == (Status.FAILED, "portrait", "image_unreadable")
     assert all(record.status is Status.OK for name, record in finished.items() if not int(name[1:]) % 2)
-    assert noted(tmp_path / "shared").count("bad") == 1
+    assert read_notes(tmp_path / "shared").count("bad") == 1
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
@@ -125,31 +125,31 @@ def test_a_failed_shared_computation_fails_each_of_its_records_with_the_same_rea
         ("sys_exit", Status.QUARANTINED, "worker_exited", None),
     ],
 )
-def test_the_failure_of_one_record_is_that_record_s_alone(tmp_path, trouble, status, code, runs, batch_size):
-    pipeline = one_stage(Trouble(tmp_path), batch_size=batch_size)
+def test_a_failure_is_isolated_to_its_record(tmp_path, trouble, status, code, runs, batch_size):
+    pipeline = single_stage(Trouble(tmp_path), batch_size=batch_size)
     finished, _ = finish(pipeline, records(20, trouble={7: trouble}))
     guilty = finished.pop("r7")
     assert guilty.status is status
     if code:
         assert (guilty.rejection.code, guilty.rejection.stage) == (code, "only")
     if runs:
-        assert guilty.attempts == runs == noted(tmp_path / "trouble").count("r7")
+        assert guilty.attempts == runs == read_notes(tmp_path / "trouble").count("r7")
     assert len(finished) == 19
     assert all(record.status is Status.OK for record in finished.values())
 
 
-def test_waiting_for_a_service_holds_up_nobody_else(tmp_path):
+def test_waiting_for_a_service_delays_no_other_record(tmp_path):
     config = EngineConfig(io_backoff_s=0.5)
     order = []
-    pipeline = one_stage(Trouble(tmp_path))
+    pipeline = single_stage(Trouble(tmp_path))
     rows = records(20, trouble={0: "io_twice"})
     run_pipeline(pipeline, rows, lambda record: order.append(record.record.id), executor=LocalExecutor(), config=config)
     assert order[-1] == "r0"
 
 
-def test_a_full_disk_stops_the_run_and_blames_no_record(tmp_path):
+def test_a_full_disk_stops_the_run_and_fails_no_record(tmp_path):
     finished = []
-    pipeline = one_stage(Trouble(tmp_path))
+    pipeline = single_stage(Trouble(tmp_path))
     with pytest.raises(RunStopped, match="No space left"):
         run_pipeline(pipeline, records(20, trouble={9: "disk_full"}), finished.append, executor=LocalExecutor())
     assert len(finished) == 9
@@ -158,24 +158,24 @@ def test_a_full_disk_stops_the_run_and_blames_no_record(tmp_path):
 
 def test_setup_that_always_fails_stops_the_run_with_its_reason():
     with pytest.raises(RunStopped, match=r"stage only: setup failed 3 times in a row.*weights\.safetensors"):
-        finish(one_stage(BrokenSetup()), records(3))
+        finish(single_stage(BrokenSetup()), records(3))
 
 
 def test_a_stage_that_fails_for_every_record_stops_the_run(tmp_path):
-    pipeline = one_stage(Trouble(tmp_path))
+    pipeline = single_stage(Trouble(tmp_path))
     rows = records(100, trouble=dict.fromkeys(range(100), "nan"))
     with pytest.raises(RunStopped, match="the first 16 records were all quarantined"):
         finish(pipeline, rows)
 
 
-def test_priority_decides_within_the_window_and_the_order_of_rows_otherwise():
+def test_priority_orders_records_within_the_window():
     rows = [Record(id=str(i), seed=i, priority=priority) for i, priority in enumerate([0, 0, 5, 0, 0, 0, 9, 5])]
     config = EngineConfig(max_records=1, look_ahead=5)
-    order = list(finish(one_stage(Nothing()), rows, config)[0])
-    assert order == ["2", "0", "6", "7", "1", "3", "4", "5"]  # row 6 comes into sight after the second
+    order = list(finish(single_stage(Nothing()), rows, config)[0])
+    assert order == ["2", "0", "6", "7", "1", "3", "4", "5"]  # row 6 enters the window after the second record
 
 
-def test_the_manifest_is_read_no_faster_than_there_is_room():
+def test_the_manifest_is_read_only_as_room_becomes_free():
     n_read = 0
     n_finished = 0
 
@@ -195,7 +195,7 @@ def test_the_manifest_is_read_no_faster_than_there_is_room():
     assert n_finished == 500
 
 
-def test_payloads_in_flight_stay_below_the_bound(monkeypatch):
+def test_payloads_in_flight_stay_below_the_limit(monkeypatch):
     pipeline = Pipeline(
         (
             StageSpec(name="make", stage=Draw("make", n_bytes=1000), batch_size=4),
@@ -216,7 +216,7 @@ def test_payloads_in_flight_stay_below_the_bound(monkeypatch):
     assert statistics.bytes_in_flight == 0
 
 
-def test_a_batch_holds_only_records_of_one_bucket_and_is_full_where_it_can_be():
+def test_a_batch_contains_records_of_one_bucket_and_is_full_if_possible():
     batches = []
 
     class Watch(Stage):
@@ -241,18 +241,18 @@ def test_a_batch_holds_only_records_of_one_bucket_and_is_full_where_it_can_be():
     assert sorted(map(len, batches)) == [1] * 3 + [4] * 15
 
 
-def test_a_partial_batch_is_sent_at_once_when_nothing_else_is_coming_and_after_a_while_otherwise():
+def test_a_partial_batch_is_sent_immediately_if_no_other_record_follows_and_after_a_delay_otherwise():
     start = time.monotonic()
-    finish(one_stage(Nothing(), batch_size=16, batch_wait_s=60), records(3))
+    finish(single_stage(Nothing(), batch_size=16, batch_wait_s=60), records(3))
     assert time.monotonic() - start < 10
     finished, _ = finish(
-        one_stage(Nothing(), batch_size=16, batch_wait_s=0.02), records(9), EngineConfig(max_records=3)
+        single_stage(Nothing(), batch_size=16, batch_wait_s=0.02), records(9), EngineConfig(max_records=3)
     )
     assert len(finished) == 9
 
 
 class LosingExecutor(LocalExecutor):
-    """Loses the payload of one record on its way to a stage, some times; that of one stage, or of any."""
+    """Lose a payload of one record several times; that of a given stage, or of any."""
 
     def __init__(self, record, times, lost=None):
         super().__init__()
@@ -279,8 +279,8 @@ def test_a_lost_payload_is_computed_again(tmp_path, batch_size):
     expected, _ = finish(pipeline, records(20))
     finished, _ = finish(pipeline, records(20), executor=LosingExecutor("r7", 3))
     assert {k: v.facts["c"] for k, v in finished.items()} == {k: v.facts["c"] for k, v in expected.items()}
-    assert noted(tmp_path / "a").count("r7") >= 4
-    assert max(noted(tmp_path / "a").count(f"r{i}") for i in range(20) if i != 7) == 2  # once for each run
+    assert read_notes(tmp_path / "a").count("r7") >= 4
+    assert max(read_notes(tmp_path / "a").count(f"r{i}") for i in range(20) if i != 7) == 2  # once for each run
 
 
 def test_a_shared_payload_that_is_lost_is_computed_again_for_all(tmp_path):
@@ -293,7 +293,7 @@ def test_a_shared_payload_that_is_lost_is_computed_again_for_all(tmp_path):
     rows = records(12, image=dict.fromkeys(range(12), "face"))
     finished, _ = finish(pipeline, rows, executor=LosingExecutor("r5", 1))
     assert all(record.status is Status.OK for record in finished.values())
-    assert len(noted(tmp_path / "shared")) == 2
+    assert len(read_notes(tmp_path / "shared")) == 2
 
 
 def test_a_record_whose_payloads_are_always_lost_is_quarantined():
@@ -303,8 +303,8 @@ def test_a_record_whose_payloads_are_always_lost_is_quarantined():
     assert finished["r5"].rejection.code == "payload_lost"
 
 
-def test_results_are_shared_by_what_the_stages_above_found_out(tmp_path):
-    class Identify(Stage):
+def test_results_are_shared_by_the_facts_of_earlier_stages(tmp_path):
+    class HashContent(Stage):
         def run(self, batch):
             return [Ok("never sent on", {"content": item.record.image[0]}) for item in batch]
 
@@ -315,12 +315,12 @@ def test_results_are_shared_by_what_the_stages_above_found_out(tmp_path):
 
     pipeline = Pipeline(
         (
-            StageSpec(name="identify", stage=Identify(), batch_size=4),
+            StageSpec(name="hash_content", stage=HashContent(), batch_size=4),
             StageSpec(
                 name="portrait",
                 stage=Alone(tmp_path),
-                after=("identify",),
-                share=lambda record, facts: facts["identify"]["content"],
+                after=("hash_content",),
+                share=lambda record, facts: facts["hash_content"]["content"],
             ),
         )
     )
@@ -328,11 +328,11 @@ def test_results_are_shared_by_what_the_stages_above_found_out(tmp_path):
     finished, statistics = finish(pipeline, records(4, image=dict(enumerate(names))))
     assert len(finished) == 4
     assert (statistics.stages["portrait"].records, statistics.stages["portrait"].shared) == (2, 2)
-    assert len(noted(tmp_path / "shared")) == 2
+    assert len(read_notes(tmp_path / "shared")) == 2
 
 
-def kinds(*stages, n_bytes=0):
-    """A stage for each kind of record, with one output, then one for all; the kind is the rest of seed / 3."""
+def with_alternatives(*stages, n_bytes=0):
+    """Return a pipeline with one alternative for each remainder of seed / 3, between stages for all records."""
 
     def spec(number, stage):
         def only(record):
@@ -350,11 +350,11 @@ def kinds(*stages, n_bytes=0):
 
 
 def test_a_record_passes_the_one_alternative_that_is_for_it(tmp_path):
-    pipeline = kinds(*(Draw(f"kind{n}", tmp_path, n_bytes=10) for n in range(3)), n_bytes=10)
+    pipeline = with_alternatives(*(Draw(f"kind{n}", tmp_path, n_bytes=10) for n in range(3)), n_bytes=10)
     finished, statistics = finish(pipeline, records(40))
     for number in range(3):
         ids = {f"r{i}" for i in range(number, 40, 3)}
-        assert sorted(noted(tmp_path / f"kind{number}")) == sorted(ids)
+        assert sorted(read_notes(tmp_path / f"kind{number}")) == sorted(ids)
         assert statistics.stages[f"portrait-{number}"].records == len(ids)
     for record in finished.values():
         assert record.facts.keys() == record.seconds.keys() == {"speech", "portrait", "render"}
@@ -363,7 +363,7 @@ def test_a_record_passes_the_one_alternative_that_is_for_it(tmp_path):
 
 
 def test_an_alternative_that_fails_harms_only_its_own_records(tmp_path):
-    pipeline = kinds(Draw("kind0"), Trouble(tmp_path), Draw("kind2"))
+    pipeline = with_alternatives(Draw("kind0"), Trouble(tmp_path), Draw("kind2"))
     rows = records(30, trouble={i: "nan" if i % 2 else "bad_input" for i in (1, 4, 7)})
     finished, statistics = finish(pipeline, rows)
     bad = {name: record.rejection for name, record in finished.items() if record.rejection}
@@ -374,12 +374,12 @@ def test_an_alternative_that_fails_harms_only_its_own_records(tmp_path):
 
 
 @pytest.mark.parametrize("seed", [7, 8])
-def test_a_payload_that_is_lost_comes_again_from_the_same_alternative(tmp_path, seed):
-    pipeline = kinds(*(Draw(f"kind{n}", tmp_path) for n in range(3)))
+def test_a_lost_payload_is_computed_again_by_the_same_alternative(tmp_path, seed):
+    pipeline = with_alternatives(*(Draw(f"kind{n}", tmp_path) for n in range(3)))
     finished, _ = finish(pipeline, records(12), executor=LosingExecutor(f"r{seed}", 2, "portrait"))
     assert all(record.status is Status.OK for record in finished.values())
-    assert noted(tmp_path / f"kind{seed % 3}").count(f"r{seed}") == 3
-    assert all(len(noted(tmp_path / f"kind{n}")) == 4 for n in range(3) if n != seed % 3)
+    assert read_notes(tmp_path / f"kind{seed % 3}").count(f"r{seed}") == 3
+    assert all(len(read_notes(tmp_path / f"kind{n}")) == 4 for n in range(3) if n != seed % 3)
 
 
 def optional(stage):
@@ -392,7 +392,7 @@ def optional(stage):
     )
 
 
-def test_a_record_that_an_optional_stage_rejects_goes_on_without_its_result(tmp_path):
+def test_a_record_that_an_optional_stage_rejects_continues_without_its_result(tmp_path):
     rows = records(20, trouble={3: "bad_input", 8: "nan", 11: "raise"})
     finished, statistics = finish(optional(Trouble(tmp_path)), rows)
     assert (statistics.ok, statistics.failed, statistics.quarantined) == (20, 0, 0)
@@ -402,22 +402,22 @@ def test_a_record_that_an_optional_stage_rejects_goes_on_without_its_result(tmp_
     assert values(finished) == values(expected)
 
 
-def test_the_payload_of_an_optional_stage_is_for_nobody():
+def test_no_stage_may_need_the_payload_of_an_optional_stage():
     pipeline = optional(Nothing()).stages
     with pytest.raises(ConfigError, match="needs the payload of score, which is optional"):
         Pipeline((*pipeline[:2], StageSpec(name="commit", stage=Nothing(), inputs=("render", "score"))))
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_a_record_that_no_alternative_or_more_than_one_is_for_ends_the_run(number):
-    one, two = kinds(Nothing(), Nothing()), kinds(Nothing(), Nothing(), Nothing())
+def test_a_record_that_passes_none_or_several_alternatives_ends_the_run(number):
+    two_way, three_way = with_alternatives(Nothing(), Nothing()), with_alternatives(Nothing(), Nothing(), Nothing())
     extra = StageSpec(name="extra", stage=Nothing(), output="portrait", only=lambda record: record.seed == 2)
-    pipeline = one if number == 0 else Pipeline((*two.stages, extra))
+    pipeline = two_way if number == 0 else Pipeline((*three_way.stages, extra))
     with pytest.raises(ConfigError, match=f"record r2: {number} of the stages that make portrait"):
         finish(pipeline, records(9))
 
 
-def test_what_the_sink_raises_ends_the_run_and_closes_the_executor():
+def test_an_exception_of_the_callback_ends_the_run_and_closes_the_executor():
     class Closing(LocalExecutor):
         closed = False
 
@@ -436,7 +436,7 @@ def test_what_the_sink_raises_ends_the_run_and_closes_the_executor():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_promptly(number):
     before = signal.getsignal(number)
-    pipeline = one_stage(Draw("slow", seconds=20))
+    pipeline = single_stage(Draw("slow", seconds=20))
     threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
     start = time.monotonic()
     with pytest.raises(RunInterrupted, match=number.name):
@@ -445,9 +445,9 @@ def test_a_signal_ends_the_run_promptly(number):
     assert signal.getsignal(number) is before
 
 
-def test_events_tell_of_every_rejected_record_and_of_the_end(tmp_path):
+def test_events_report_every_rejected_record_and_the_end(tmp_path):
     events = []
-    pipeline = one_stage(Trouble(tmp_path))
+    pipeline = single_stage(Trouble(tmp_path))
     finish(pipeline, records(10, trouble={3: "nan", 4: "bad_input"}), on_event=events.append)
     rejected = [event.data for event in events if event.kind is EventKind.RECORD_REJECTED]
     assert {(data["record"], data["status"], data["code"]) for data in rejected} == {
@@ -460,23 +460,23 @@ def test_events_tell_of_every_rejected_record_and_of_the_end(tmp_path):
     assert events[-1].data["stages"]["only"]["quarantined"] == 1
 
 
-def test_the_last_event_says_what_ended_the_run_early(tmp_path):
+def test_the_last_event_states_why_the_run_ended_early(tmp_path):
     events = []
     with pytest.raises(RunStopped):
-        finish(one_stage(Trouble(tmp_path)), records(9, trouble={3: "disk_full"}), on_event=events.append)
+        finish(single_stage(Trouble(tmp_path)), records(9, trouble={3: "disk_full"}), on_event=events.append)
     assert events[-1].kind is EventKind.RUN_ENDED
     assert "No space left" in events[-1].data["error"]
 
 
 def test_events_are_plain_values(tmp_path):
     finish(
-        one_stage(Trouble(tmp_path), batch_size=4),
+        single_stage(Trouble(tmp_path), batch_size=4),
         records(20, trouble={3: "raise", 8: "sys_exit"}),
         on_event=lambda event: json.dumps([event.kind, event.stage, dict(event.data)]),
     )
 
 
-def test_running_in_this_process_needs_no_ray():
+def test_the_local_executor_does_not_import_ray():
     code = "import sys, pipelines.engine.loop, pipelines.engine.executors.local; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -496,25 +496,25 @@ def test_a_pipeline_that_cannot_run_is_refused(specs, text):
         Pipeline(tuple(StageSpec(name=name, stage=Nothing(), inputs=inputs) for name, inputs in specs))
 
 
-def test_two_stages_for_all_records_have_no_common_output():
+def test_two_stages_for_all_records_with_the_same_output_are_refused():
     specs = [StageSpec(name=name, stage=Nothing(), output="portrait") for name in "ab"]
     with pytest.raises(ConfigError, match="two stages make portrait of all records"):
         Pipeline(tuple(specs))
 
 
 @pytest.mark.parametrize("num_gpus", [0.3, 0.18, 1.25, -1])
-def test_a_share_of_a_gpu_that_does_not_fill_it_is_refused(num_gpus):
+def test_an_inexact_share_of_a_gpu_is_refused(num_gpus):
     with pytest.raises(ConfigError, match="num_gpus"):
         StageSpec(name="a", stage=Nothing(), num_gpus=num_gpus)
 
 
 @pytest.mark.parametrize("num_gpus", [0, 0.25, 1 / 3, 0.5, 1, 2])
-def test_an_exact_share_of_a_gpu_is_taken(num_gpus):
+def test_an_exact_share_of_a_gpu_is_accepted(num_gpus):
     StageSpec(name="a", stage=Nothing(), num_gpus=num_gpus)
 
 
-def test_outcomes_of_records_that_have_left_are_ignored(tmp_path):
-    """Speech fails a record while its portrait is still to come back."""
+def test_outcomes_of_finished_records_are_ignored(tmp_path):
+    """Speech fails a record while its portrait is still running."""
 
     class Reversed(LocalExecutor):
         def submit(self, worker, ticket, entries):
@@ -544,7 +544,7 @@ class _Miscounting(LocalExecutor):
 
 
 class Interrupted(Stage):
-    """Gets a signal in the middle of a record, and turns every exception into an outcome."""
+    """Receive a signal in the middle of a record, and convert every exception to an outcome."""
 
     def run(self, batch):
         try:
@@ -556,7 +556,7 @@ class Interrupted(Stage):
 
 
 class _Compiled(LocalExecutor):
-    """Waits as an extension module does, that a signal reaches during the call."""
+    """Behave like an extension module that is interrupted by a signal during a call."""
 
     def wait(self, timeout_s):
         try:
@@ -566,15 +566,15 @@ class _Compiled(LocalExecutor):
             raise SystemError("returned a result with an exception set") from error
 
 
-def test_a_signal_that_reaches_compiled_code_is_told_as_one():
+def test_a_signal_during_compiled_code_is_reported_as_one():
     events = []
     with pytest.raises(RunInterrupted, match="SIGTERM"):
         run_pipeline(diamond(), records(4), print, executor=_Compiled(), config=QUICK, on_event=events.append)
     assert "SIGTERM" in events[-1].data["error"]
 
 
-def test_a_signal_that_a_stage_swallows_is_no_failure_of_its_record():
+def test_a_signal_that_a_stage_swallows_fails_no_record():
     finished = []
     with pytest.raises(RunInterrupted):
-        run_pipeline(one_stage(Interrupted()), records(4), finished.append, executor=LocalExecutor(), config=QUICK)
+        run_pipeline(single_stage(Interrupted()), records(4), finished.append, executor=LocalExecutor(), config=QUICK)
     assert finished == []

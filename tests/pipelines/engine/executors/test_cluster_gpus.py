@@ -1,4 +1,4 @@
-"""On how many GPUs a run works where nobody says."""
+"""The number of GPUs of a run that does not configure it."""
 
 import pytest
 import ray
@@ -10,12 +10,12 @@ from pipelines.engine import executors
 from pipelines.runs.config import RunConfig
 from pipelines.runs.generate import build_video_pipeline
 from pipelines.runs.resources import count_run_gpus
-from tests.pipelines.runs.running import configured
+from tests.pipelines.runs.small_runs import make_config
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head without GPUs, as this machine, and two workers that have some."""
+    """Start a cluster with a head node without GPUs, like this machine, and two worker nodes with GPUs."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
     for num_gpus in (2, 1):
         cluster.add_node(num_cpus=1, num_gpus=num_gpus, object_store_memory=100 << 20)
@@ -23,21 +23,21 @@ def cluster():
     cluster.shutdown()
 
 
-def test_with_an_address_the_cluster_is_asked_and_left_again(cluster, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)  # of this machine, which does no work
-    config = configured("executor=ray", f"ray.address={cluster.address}")
+def test_with_an_address_the_gpus_of_the_cluster_count(cluster, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)  # this machine runs no workers
+    config = make_config("executor=ray", f"ray.address={cluster.address}")
     assert count_run_gpus(config) == 3
     assert not ray.is_initialized()
     assert build_video_pipeline(config, "/run", ("human",), gpus=count_run_gpus(config)).by_name["render"].workers == 3
-    assert count_run_gpus(configured("executor=ray", f"ray.address={cluster.address}", "ray.gpus=5")) == 5
+    assert count_run_gpus(make_config("executor=ray", f"ray.address={cluster.address}", "ray.gpus=5")) == 5
 
 
-def test_inside_a_submitted_job_the_cluster_is_that_of_the_job(cluster, monkeypatch):
+def test_inside_a_submitted_job_the_cluster_of_the_job_counts(cluster, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     assert count_run_gpus(RunConfig()) == 3
 
 
-def test_a_ray_that_is_connected_already_is_asked_and_stays(cluster):
+def test_an_existing_connection_to_ray_is_used_and_kept_open(cluster):
     ray.init(address=cluster.address, log_to_driver=False)
     try:
         assert count_run_gpus(RunConfig()) == 3
@@ -46,13 +46,13 @@ def test_a_ray_that_is_connected_already_is_asked_and_stays(cluster):
         ray.shutdown()
 
 
-def test_without_a_cluster_it_is_those_of_this_machine(monkeypatch):
+def test_without_a_cluster_the_gpus_of_this_machine_count(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     assert count_run_gpus(RunConfig()) == 8
-    assert count_run_gpus(configured("executor=local")) == 0
+    assert count_run_gpus(make_config("executor=local")) == 0
 
 
-def test_an_unknown_executor_has_none():
+def test_an_unknown_executor_is_refused():
     with pytest.raises(ConfigError, match="expected local or ray"):
         executors.count_gpus("slurm")

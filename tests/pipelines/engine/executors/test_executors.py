@@ -1,4 +1,4 @@
-"""Workers as Ray actors: the same results as in this process, and nothing left behind."""
+"""Workers as Ray actors give the same results as in this process, and leave nothing behind."""
 
 import os
 import re
@@ -23,7 +23,17 @@ from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage
-from tests.pipelines.engine.toys import Big, BrokenSetup, Draw, Shared, Trouble, diamond, note, noted, records
+from tests.pipelines.engine.toy_stages import (
+    Big,
+    BrokenSetup,
+    Draw,
+    Shared,
+    Trouble,
+    diamond,
+    note,
+    read_notes,
+    records,
+)
 
 ROOT = Path(__file__).parents[4]
 QUICK = EngineConfig(io_backoff_s=0.01, verdict_s=0.1)
@@ -49,7 +59,7 @@ def finish(pipeline, rows, executor=None, config=QUICK, on_event=None):
     return finished, statistics
 
 
-def one_stage(stage, **options):
+def single_stage(stage, **options):
     return Pipeline((StageSpec(name="only", stage=stage, num_cpus=0.1, **options),))
 
 
@@ -68,8 +78,8 @@ def test_failures_are_those_of_the_local_executor(tmp_path):
     rows = records(40, trouble={3 * i: trouble for i, trouble in enumerate(troubles)})
     (tmp_path / "ray").mkdir()
     (tmp_path / "local").mkdir()
-    over_ray, _ = finish(one_stage(Trouble(tmp_path / "ray"), batch_size=8), rows)
-    local, _ = finish(one_stage(Trouble(tmp_path / "local"), batch_size=8), rows, LocalExecutor())
+    over_ray, _ = finish(single_stage(Trouble(tmp_path / "ray"), batch_size=8), rows)
+    local, _ = finish(single_stage(Trouble(tmp_path / "local"), batch_size=8), rows, LocalExecutor())
     assert sum(record.status is not Status.OK for record in local.values()) == 7
 
     def reason(record):
@@ -95,7 +105,7 @@ def test_a_shared_result_is_computed_once_and_serves_all(tmp_path):
     rows = records(64, image={i: "ab"[i % 2] for i in range(64)})
     finished, _ = finish(pipeline, rows)
     assert len(finished) == 64
-    assert sorted(noted(tmp_path / "shared")) == ["a", "b"]
+    assert sorted(read_notes(tmp_path / "shared")) == ["a", "b"]
 
 
 def test_a_slow_stage_is_busy_while_records_wait():
@@ -118,7 +128,7 @@ def test_a_payload_that_does_not_pickle_is_the_record_s_failure():
         def run(self, batch):
             return [Ok(threading.Lock() if item.record.seed == 3 else 1) for item in batch]
 
-    finished, _ = finish(one_stage(Unpicklable(), batch_size=4), records(12))
+    finished, _ = finish(single_stage(Unpicklable(), batch_size=4), records(12))
     assert {name for name, record in finished.items() if record.status is Status.QUARANTINED} == {"r3"}
 
 
@@ -154,7 +164,7 @@ def test_setup_that_fails_everywhere_stops_the_run_with_one_sentence(exception, 
 
     start = time.monotonic()
     with pytest.raises(RunStopped, match="stage only: setup failed 3 times in a row") as stopped:
-        finish(one_stage(BrokenSetup() if exception else Dies(), workers=2), records(4))
+        finish(single_stage(BrokenSetup() if exception else Dies(), workers=2), records(4))
     assert time.monotonic() - start < 30
     assert "\n" not in str(stopped.value)
 
@@ -162,31 +172,31 @@ def test_setup_that_fails_everywhere_stops_the_run_with_one_sentence(exception, 
 def test_workers_that_are_killed_while_they_set_up_are_replaced_with_more_patience(tmp_path):
     class KilledFiveTimes(Draw):
         def setup(self):
-            if note(tmp_path / "setup", "begun") <= 5:
+            if note(tmp_path / "setup", "started") <= 5:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    finished, statistics = finish(one_stage(KilledFiveTimes("only")), records(4))
+    finished, statistics = finish(single_stage(KilledFiveTimes("only")), records(4))
     assert all(record.status is Status.OK for record in finished.values())
     assert statistics.stages["only"].worker_crashes == 5
 
 
-def test_a_stage_that_cannot_be_made_where_the_workers_are_stops_the_run(monkeypatch):
+def test_a_stage_that_cannot_be_unpickled_by_the_workers_stops_the_run(monkeypatch):
     class Elsewhere(Draw):
         def __reduce__(self):
             return __import__, ("no_such_package",)
 
     with pytest.raises(RunStopped, match=r"setup failed 3 times in a row.*no_such_package"):
-        finish(one_stage(Elsewhere("only")), records(4))
+        finish(single_stage(Elsewhere("only")), records(4))
 
 
-def test_workers_that_never_get_a_place_stop_the_run_and_say_what_they_ask_for():
+def test_workers_that_cannot_be_scheduled_stop_the_run_and_the_error_states_their_resources():
     pipeline = Pipeline((StageSpec(name="render", stage=Draw("render"), num_gpus=1),))
     config = EngineConfig(start_limit_s=1)
     with pytest.raises(RunStopped, match=r"stage render: none of 1 workers was ready within 1 s.*1 GPU"):
         finish(pipeline, records(4), config=config)
 
 
-def test_ray_that_was_running_before_stays_and_the_actors_are_gone():
+def test_a_ray_that_was_already_running_stays_without_the_actors():
     finish(diamond(), records(3))
     assert ray.is_initialized()
     deadline = time.monotonic() + 20
@@ -206,7 +216,7 @@ from pipelines.engine.loop import run_pipeline
 from pipelines.engine.errors import RunInterrupted
 from pipelines.engine.executors import create_executor
 from pipelines.engine.executors.base import ExecutorConfig
-from tests.pipelines.engine.toys import Draw, diamond, records
+from tests.pipelines.engine.toy_stages import Draw, diamond, records
 import ray
 executor = create_executor("ray", ExecutorConfig(num_cpus=2, object_store_bytes=100 << 20))
 seconds = float(sys.argv[1])
@@ -231,7 +241,7 @@ def start_script(seconds):
     )
 
 
-def test_ray_is_started_where_there_is_none_and_ended_with_the_run():
+def test_ray_is_started_if_necessary_and_shut_down_with_the_run():
     output, errors = start_script(0.0).communicate(timeout=60)
     assert output.splitlines() == ["finished"] * 5 + ["whole", "ray False"], errors
 

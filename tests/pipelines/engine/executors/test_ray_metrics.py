@@ -1,4 +1,4 @@
-"""What the Ray dashboard and Prometheus see of a run, read where Prometheus reads it."""
+"""Metrics of a run for the Ray dashboard and Prometheus, read from the endpoint of Prometheus."""
 
 import re
 import time
@@ -14,16 +14,16 @@ from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
 from stages.base import Failed, FailureKind, Ok, Stage
-from tests.pipelines.engine.toys import records
+from tests.pipelines.engine.toy_stages import records
 
-LIMIT_S = 60.0  # Ray hands on metrics every ten seconds
+LIMIT_S = 60.0  # Ray exports metrics every ten seconds
 SAMPLE = re.compile(r"^ray_joyvasa_(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 GAUGES = {"queue_depth", "workers", "batch_fill", "busy_fraction"}
 
 
 class Frames(Stage):
-    """Five frames a record; the records r0, r10, ... fail."""
+    """Report five frames per record; the records r0, r10, ... fail."""
 
     def run(self, batch):
         bad = Failed(FailureKind.BAD_INPUT, "bad", "bad")
@@ -31,7 +31,7 @@ class Frames(Stage):
 
 
 class Dies(Stage):
-    """Counts nothing of what a dead worker did: the first process ends within its second batch."""
+    """End the first process within its second batch, whose records then must not be counted twice."""
 
     def __init__(self, log):
         self.log = log
@@ -53,8 +53,8 @@ def endpoint():
 
 
 def scrape(endpoint: str) -> dict[str, dict[str, float]]:
-    """Values by name and stage; buckets of histograms are left out."""
-    found = defaultdict(dict)
+    """Return the values by name and stage, without the buckets of histograms."""
+    series = defaultdict(dict)
     try:
         text = urllib.request.urlopen(endpoint, timeout=10).read().decode()
     except (urllib.error.URLError, TimeoutError):
@@ -62,8 +62,8 @@ def scrape(endpoint: str) -> dict[str, dict[str, float]]:
     for name, labels, value in SAMPLE.findall(text):
         tags = dict(LABEL.findall(labels))
         if "le" not in tags:
-            found[name][tags["stage"]] = found[name].get(tags["stage"], 0.0) + float(value)
-    return dict(found)
+            series[name][tags["stage"]] = series[name].get(tags["stage"], 0.0) + float(value)
+    return dict(series)
 
 
 def test_prometheus_finds_every_series_by_stage_with_the_right_counts(endpoint, tmp_path):
@@ -86,14 +86,17 @@ def test_prometheus_finds_every_series_by_stage_with_the_right_counts(endpoint, 
     }
     start = time.monotonic()
     while True:
-        found = scrape(endpoint)
-        if all(found.get(name) == values for name, values in expected.items()) and found.keys() >= GAUGES:
+        series = scrape(endpoint)
+        if (
+            all(series.get(name) == values for name, values in expected.items())
+            and series.keys() >= GAUGES
+        ):
             break
-        assert time.monotonic() - start < LIMIT_S, found
+        assert time.monotonic() - start < LIMIT_S, series
         time.sleep(0.5)
     for name in GAUGES:
-        assert found[name] == {
+        assert series[name] == {
             stage: pytest.approx(statistics["stages"][stage][name]) for stage in ("motion", "commit")
         }
-    for stage, seconds in found["busy_seconds_total"].items():
+    for stage, seconds in series["busy_seconds_total"].items():
         assert seconds == pytest.approx(statistics["stages"][stage]["busy_s"])

@@ -1,4 +1,4 @@
-"""An executor is one file and one line of the registry."""
+"""A new executor needs one file and one line in the registry."""
 
 import pytest
 
@@ -10,13 +10,13 @@ from pipelines.runs.config import RunConfig
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resources import count_run_gpus
 from tests.media import EXAMPLES, write_tone
-from tests.pipelines.runs.running import configured, rows_of, write_manifest
+from tests.pipelines.runs.small_runs import make_config, read_rows, write_manifest
 
 SUBMITTED = []
 
 
 class LoggingExecutor(LocalExecutor):
-    """Runs stages in this process and notes the size of every batch."""
+    """Run stages in this process and log the size of every batch."""
 
     def submit(self, worker, ticket, entries):
         SUBMITTED.append(len(entries))
@@ -32,10 +32,10 @@ def registered(monkeypatch):
 def test_a_registered_executor_runs_a_pipeline(tmp_path):
     image, audio = EXAMPLES / "portrait.jpg", write_tone(tmp_path / "tone.wav", seconds=0.4)
     manifest = write_manifest(tmp_path / "pairs.csv", [{"record_id": "a", "image": image, "audio": audio}])
-    config = configured("executor=logging")
+    config = make_config("executor=logging")
     assert count_run_gpus(config) == 0
     assert generate_videos(manifest, tmp_path / "run", config).all_ok
-    assert rows_of(tmp_path / "run")["a"]["status"] == "ok"
+    assert read_rows(tmp_path / "run")["a"]["status"] == "ok"
     assert len(SUBMITTED) >= 5  # one batch for each stage
 
 

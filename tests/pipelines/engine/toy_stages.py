@@ -1,4 +1,4 @@
-"""Stages that need no model, for tests of what runs them."""
+"""Stages without models, for tests of the engine."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from stages.base import Failed, FailureKind, Item, Ok, Outcome, Stage, classify_
 
 
 class Nothing(Stage):
-    """Does nothing."""
+    """Do nothing."""
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         return [Ok() for _ in batch]
 
 
 class Draw(Stage):
-    """Adds a number drawn with the record's seed to what it gets from upstream; can log each run to a folder."""
+    """Add a random number, seeded by the record, to the sum of the inputs; optionally log each run to a folder."""
 
     def __init__(self, name: str, log: Path | None = None, seconds: float = 0.0, n_bytes: int = 0) -> None:
         self.name, self.log, self.seconds, self.n_bytes = name, log, seconds, n_bytes
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         wait(self.seconds)
-        return [self._one(item) for item in batch]
+        return [self._process(item) for item in batch]
 
-    def _one(self, item: Item) -> Outcome:
+    def _process(self, item: Item) -> Outcome:
         if self.log:
             note(self.log / self.name, item.record.id)
         before = sum(sorted(item.inputs.values()))
@@ -48,15 +48,15 @@ class Draw(Stage):
 
 
 class Shared(Stage):
-    """A result that depends on the row's `portrait` alone."""
+    """Return a result that depends only on the `image` of the row."""
 
     def __init__(self, log: Path, n_bytes: int = 0) -> None:
         self.log, self.n_bytes = log, n_bytes
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        return [self._one(item.record.image) for item in batch]
+        return [self._process(item.record.image) for item in batch]
 
-    def _one(self, portrait: str) -> Outcome:
+    def _process(self, portrait: str) -> Outcome:
         note(self.log / "shared", portrait)
         if portrait.startswith("bad"):
             return Failed(FailureKind.BAD_INPUT, "image_unreadable", f"{portrait}: no picture")
@@ -64,7 +64,7 @@ class Shared(Stage):
 
 
 class Big(Stage):
-    """Gives 2 MB per record, and checks what it gets."""
+    """Return 2 MB per record, and check the inputs."""
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         for item in batch:
@@ -74,7 +74,7 @@ class Big(Stage):
 
 
 class Trouble(Stage):
-    """Does to its worker what the row's `trouble` says; `log` counts the runs of each record."""
+    """Cause the failure named by `motion` of the record; `log` counts the runs of each record."""
 
     def __init__(self, log: Path, memory_bytes: int | None = None) -> None:
         self.log, self.memory_bytes = log, memory_bytes
@@ -87,9 +87,9 @@ class Trouble(Stage):
             resource.setrlimit(resource.RLIMIT_AS, (size + self.memory_bytes, size + self.memory_bytes))
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        return [self._one(item, alone=len(batch) == 1) for item in batch]
+        return [self._process(item, alone=len(batch) == 1) for item in batch]
 
-    def _one(self, item: Item, *, alone: bool) -> Outcome:
+    def _process(self, item: Item, *, alone: bool) -> Outcome:
         trouble = item.record.motion
         runs = note(self.log / "trouble", item.record.id)
         match trouble:
@@ -135,19 +135,19 @@ class Trouble(Stage):
 
 
 class Gpu(Stage):
-    """A GPU that fails at some rows, after which its process gets nothing but errors; `log` says which processes do."""
+    """Simulate a GPU that fails at some records, after which every call in the process fails; `log` lists these."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         broken = self.log / f"broken-{os.getpid()}"
-        if note(broken, "run") > 1 and "failed" in noted(broken):
+        if note(broken, "run") > 1 and "failed" in read_notes(broken):
             note(broken, "again")
             raise RuntimeError("CUDA error: device-side assert triggered")
-        return [self._one(item, broken) for item in batch]
+        return [self._process(item, broken) for item in batch]
 
-    def _one(self, item: Item, broken: Path) -> Outcome:
+    def _process(self, item: Item, broken: Path) -> Outcome:
         trouble = item.record.motion
         runs = note(self.log / "gpu", item.record.id)
         if trouble is None or (trouble == "once" and runs > 1):
@@ -167,7 +167,7 @@ class Gpu(Stage):
 
 
 class BrokenSetup(Stage):
-    """Never gets ready."""
+    """Fail in `setup`."""
 
     def setup(self) -> None:
         raise FileNotFoundError("weights.safetensors: no such file")
@@ -177,34 +177,34 @@ class BrokenSetup(Stage):
 
 
 def note(file: Path, text: str) -> int:
-    """Adds a line to a file that many processes write; returns how many equal lines there are now."""
+    """Append a line to a file that several processes write; return the number of equal lines."""
     with file.open("a") as stream:
         stream.write(f"{text}\n")
-    return noted(file).count(text)
+    return read_notes(file).count(text)
 
 
-def noted(file: Path) -> list[str]:
-    """All lines so far."""
+def read_notes(file: Path) -> list[str]:
+    """Return all lines of the file."""
     return file.read_text().splitlines() if file.exists() else []
 
 
 def wait(seconds: float) -> None:
-    """Work that takes time."""
+    """Sleep, if there is any time to sleep."""
     if seconds:
         time.sleep(seconds)
 
 
 def records(n: int, *, image: dict[int, str] | None = None, trouble: dict[int, str] | None = None) -> list[Record]:
-    """Records r0, r1, ...; portraits by record number, and in the place of a motion the trouble that a toy makes."""
+    """Return records r0, r1, ...; `image` by number of the record, and in `motion` the failure to cause."""
     return [Record(id=f"r{i}", image=(image or {}).get(i), motion=(trouble or {}).get(i), seed=i) for i in range(n)]
 
 
 def diamond(stage: type[Stage] | None = None, **options: object) -> Pipeline:
-    """Portrait and speech side by side, then motion, render, commit; few processes."""
+    """Return the pipeline portrait and speech -> motion -> render -> commit."""
 
     def spec(name: str, *inputs: str) -> StageSpec:
-        made = stage() if stage else Draw(name)
-        return StageSpec(name=name, stage=made, inputs=inputs, **{"num_cpus": 0.1, **options})  # type: ignore[arg-type]
+        stage_object = stage() if stage else Draw(name)
+        return StageSpec(name=name, stage=stage_object, inputs=inputs, **{"num_cpus": 0.1, **options})  # type: ignore[arg-type]
 
     return Pipeline(
         (

@@ -1,0 +1,81 @@
+"""A running Ray that is smaller than the run, or gone: it is used as it is, or named in a sentence."""
+
+import socket
+import tempfile
+from dataclasses import replace
+
+import pytest
+import ray
+
+from joyvasa.errors import EnvironmentFault
+from pipelines.engine.config import EngineConfig
+from pipelines.engine.errors import RunStopped
+from pipelines.engine.events import EventKind
+from pipelines.engine.executors import ray as ray_module
+from pipelines.engine.executors.base import ExecutorConfig
+from pipelines.engine.executors.ray import RayExecutor
+from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.loop import run_pipeline
+from tests.pipelines.engine.toy_stages import diamond, records
+
+
+@pytest.fixture(scope="module")
+def one_cpu():
+    ray.init(num_cpus=1, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def test_a_machine_with_fewer_cpus_than_workers_runs_all_stages_at_once(one_cpu):
+    pipeline = Pipeline(tuple(replace(spec, num_cpus=1) for spec in diamond(batch_size=4).stages))
+    required = sum(spec.workers * spec.num_cpus for spec in pipeline.stages)
+    assert required > 1
+    finished = []
+    executor = RayExecutor(ExecutorConfig(required_cpus=required))
+    run_pipeline(pipeline, records(8), finished.append, executor=executor)
+    assert len(finished) == 8
+
+
+def test_a_stage_without_worker_says_what_it_waits_for(one_cpu, monkeypatch):
+    monkeypatch.setattr("pipelines.engine.loop.WAITING_S", 0.5)
+    stage = diamond(batch_size=4).stages[0].stage
+    pipeline = Pipeline((StageSpec(name="only", stage=stage, num_cpus=64),))
+    events = []
+    with pytest.raises(RunStopped, match=r"no_worker.*needs 64 CPU and 0 GPU; Ray offers 1 CPU \(1 free\) and 0 GPU"):
+        run_pipeline(
+            pipeline, records(1), events.append, executor=RayExecutor(), on_event=events.append,
+            config=EngineConfig(start_limit_s=3),
+        )  # fmt: skip
+    waiting = [event for event in events if event.kind is EventKind.WAITING]
+    assert 3 <= len(waiting) <= 6
+    assert "needs 64 CPU" in waiting[0].data["sentence"]
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(ray_module.ray, "is_initialized", lambda: False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    for given in (address, f"ray://{address}"):
+        with pytest.raises(EnvironmentFault, match=rf"ray_unreachable: .*no answer from {address} .*running cluster"):
+            RayExecutor(ExecutorConfig(address=given)).open()
+
+
+def test_a_cluster_that_ended_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_module.ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray/ray_current_cluster").write_text("127.0.0.1:9\n")
+    with pytest.raises(EnvironmentFault, match=r"Ray at auto: no answer from 127.0.0.1:9"):
+        RayExecutor(ExecutorConfig(address="auto")).open()
+
+
+def test_a_long_temporary_folder_is_replaced_by_a_short_one(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("x" * 80)))
+    assert ray_module._short_temporary_folder() == {"_temp_dir": "/tmp/ray"}
+    monkeypatch.setattr(ray_module.os, "access", lambda path, mode: False)
+    with pytest.raises(EnvironmentFault, match=r"ray_folder: .*set RAY_TMPDIR to a shorter folder"):
+        ray_module._short_temporary_folder()
+    monkeypatch.setenv("TMPDIR", tempfile.gettempdir()[:30])
+    assert ray_module._short_temporary_folder() == {}
