@@ -52,7 +52,7 @@ def find_finished_tables(run: str | os.PathLike[str]) -> list[str]:
     store, root = url_to_fs(location)
     store.invalidate_cache()  # another process may have written to the folder
     if not store.exists(f"{root}/run.yaml"):
-        raise InputError("run_missing", f"{location}: holds no run.yaml; expected a run folder: check the path")
+        raise InputError("run_missing", f"{location}: contains no run.yaml; expected a run folder: check the path")
     try:
         names = sorted(entry.rstrip("/").rpartition("/")[2] for entry in store.ls(f"{root}/{SHARDS}", detail=False))
     except FileNotFoundError:  # no shard is finished

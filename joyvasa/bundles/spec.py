@@ -62,9 +62,7 @@ class Switches(_Strict):
     detector: str = "cascade"
     animal_detector: str = "cascade"
     positional_encoding: Literal["per_token", "constant_row"] = "per_token"
-    absolute_expression: bool = (
-        False  # expressions contain no traits of the person, so they are used without the source's
-    )
+    absolute_expression: bool = False  # expressions are free of identity and used as absolute values
     audio_normalization: Literal["none", "zero_mean_unit_variance"] = "none"
     audio_padding_samples: tuple[int, int] = (0, 0)  # zeros before and after the sound, at 16 kHz
     frames_per_second: int = Field(default=25, gt=0)

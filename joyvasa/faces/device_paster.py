@@ -42,9 +42,8 @@ class DevicePaster:
         coverage = (blend.visible.reshape(-1, 1) > 0).astype(np.float32)
         coverage[blend.blended] = blend.weight
         self._coverage = torch.from_numpy(coverage).to(device)
-        self._under = torch.from_numpy((1 - coverage) * paster.picture[top:bottom, left:right].reshape(-1, 3)).to(
-            device
-        )
+        region = paster.picture[top:bottom, left:right].reshape(-1, 3)
+        self._under = torch.from_numpy((1 - coverage) * region).to(device)
         self._black = torch.zeros(1, 3, dtype=torch.uint8, device=device)
 
     def paste(self, frames: Tensor) -> Tensor:

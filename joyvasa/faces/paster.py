@@ -161,12 +161,11 @@ class Paster:
         """
         left, top, right, bottom = self.rectangle
         height, width = self.picture.shape[:2]
-        pixel = (
-            np.sqrt(abs(np.linalg.det(self._to_original[:2, :2]))) * self.crop_size / side
-        )  # size of a pixel of the frame
+        scale = np.sqrt(abs(np.linalg.det(self._to_original[:2, :2])))
+        pixel_size = scale * self.crop_size / side  # size of a pixel of the frame in the picture
         x, y = np.arange(left, right), np.arange(top, bottom)
-        near = np.minimum(np.minimum(y, height - 1 - y)[:, None], np.minimum(x, width - 1 - x))
-        return (255 * np.clip(near / (_BORDER_RIM * pixel), 0, 1)).astype(np.uint8)
+        distance = np.minimum(np.minimum(y, height - 1 - y)[:, None], np.minimum(x, width - 1 - x))
+        return (255 * np.clip(distance / (_BORDER_RIM * pixel_size), 0, 1)).astype(np.uint8)
 
     def _crop_bounds(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Return the bounding box of the crop in the picture, with a margin of one pixel."""

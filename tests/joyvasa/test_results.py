@@ -27,7 +27,8 @@ ROWS = [
 def outcome(record):
     """Outcome of a record: only records of the first shard have a `beat`, and one in seven fails."""
     k = int(record.id[1:])
-    return failed_outcome(record) if k % 7 == 3 else ok_outcome(record, sharpness=k / 2, **({"beat": 1.0} if k < 8 else {}))
+    metrics = {"sharpness": k / 2} | ({"beat": 1.0} if k < 8 else {})
+    return failed_outcome(record) if k % 7 == 3 else ok_outcome(record, **metrics)
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_a_run_without_finished_shards_has_no_rows(tmp_path):
 
 
 def test_a_folder_without_a_run_is_one_sentence(tmp_path):
-    with pytest.raises(InputError, match=r"run_missing: .*holds no run\.yaml"):
+    with pytest.raises(InputError, match=r"run_missing: .*contains no run\.yaml"):
         joyvasa.results(tmp_path)
 
 
