@@ -66,7 +66,7 @@ def generate_motion(
     return GeneratedMotion(clip_id=clip.clip_id, true=clip.motion[:n_frames], generated=motion[:n_frames])
 
 
-def motion_correlation(motion: GeneratedMotion, template: MotionTemplate) -> float:
+def compute_motion_correlation(motion: GeneratedMotion, template: MotionTemplate) -> float:
     """Compute Pearson's correlation of true and generated motion over time, averaged over all numbers that move."""
     size = len(template.expression_mean) + POSE_SIZE
     true, generated = (_centered(normalize_motion(item, template, size)) for item in (motion.true, motion.generated))

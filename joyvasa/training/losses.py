@@ -52,12 +52,12 @@ class LossConfig:
         return {"prediction": 1.0} | {name: getattr(self, name) for name in names}
 
 
-def loss_part_names(target: Target) -> list[str]:
-    """Return the names of the parts that `weighted_loss` returns, in order."""
+def list_loss_parts(target: Target) -> list[str]:
+    """Return the names of the parts that `combine_loss_terms` returns, in order."""
     return list(LossConfig().weights) if target == "sample" else ["prediction"]
 
 
-def loss_terms(
+def compute_loss_terms(
     prediction: Tensor,
     clean: Tensor,
     *,
@@ -93,7 +93,7 @@ def loss_terms(
     valid = torch.arange(n_frames, device=clean.device) < end[:, None]  # (B, n)
     if target == "noise":
         assert noise is not None
-        return {"prediction": masked_mean(difference(prediction[:, before:], noise), valid)}
+        return {"prediction": compute_masked_mean(difference(prediction[:, before:], noise), valid)}
     if previous is None:
         prediction = prediction[:, before:]
     else:
@@ -102,7 +102,7 @@ def loss_terms(
             prediction = torch.cat([previous, prediction[:, before:]], dim=1)
         clean, valid = torch.cat([previous, clean], dim=1), torch.cat([previous_valid, valid], dim=1)
 
-    terms = {"prediction": masked_mean(difference(prediction, clean), valid)}
+    terms = {"prediction": compute_masked_mean(difference(prediction, clean), valid)}
     pose = slice(expression_size, expression_size + POSE_SIZE)
     for names, predicted, true in (
         (EXPRESSION_TERMS, _without(prediction, pose), _without(clean, pose)),
@@ -111,9 +111,9 @@ def loss_terms(
         velocity, true_velocity = predicted.diff(dim=1), true.diff(dim=1)
         acceleration = velocity.diff(dim=1)
         terms |= {
-            names[0]: masked_mean(difference(predicted, true), valid),
-            names[1]: masked_mean(difference(velocity, true_velocity), valid[:, 1:]),
-            names[2]: masked_mean(difference(acceleration, torch.zeros_like(acceleration)), valid[:, 2:]),
+            names[0]: compute_masked_mean(difference(predicted, true), valid),
+            names[1]: compute_masked_mean(difference(velocity, true_velocity), valid[:, 1:]),
+            names[2]: compute_masked_mean(difference(acceleration, torch.zeros_like(acceleration)), valid[:, 2:]),
         }
     if previous is not None:
         joint = slice(before - JOINT_FRAMES, before), slice(before, before + JOINT_FRAMES)
@@ -122,7 +122,7 @@ def loss_terms(
     return terms
 
 
-def weighted_loss(
+def combine_loss_terms(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], config: LossConfig | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Combine the terms of a pair of windows.
@@ -158,7 +158,7 @@ def absolute_difference(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs()
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+def compute_masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Compute the mean over the frames of a mask and all their numbers; 0 if the mask is empty.
 
     Args:
@@ -187,4 +187,4 @@ def _transition(frames: Tensor, end: Tensor, difference: Difference) -> Tensor:
     across = difference(velocity[:, 2:4], velocity[:, 1:3])
     jerk = difference(acceleration[:, 1:], acceleration[:, :-1])
     frame = torch.arange(JOINT_FRAMES, device=end.device) < end[:, None]  # (B, 3)
-    return masked_mean(across, frame[:, : across.shape[1]]) + masked_mean(jerk, frame)
+    return compute_masked_mean(across, frame[:, : across.shape[1]]) + compute_masked_mean(jerk, frame)

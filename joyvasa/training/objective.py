@@ -9,13 +9,13 @@ from torch import Tensor
 
 from joyvasa.networks.motion_generator import MotionGenerator
 from joyvasa.runtime.device import Precision, autocast
-from joyvasa.training.losses import LossConfig, loss_terms, weighted_loss
-from joyvasa.training.samples import WINDOWS, Batch, truncate_windows
+from joyvasa.training.losses import LossConfig, combine_loss_terms, compute_loss_terms
+from joyvasa.training.samples import WINDOWS, TrainingBatch, truncate_windows
 
 
-def pair_loss(
+def compute_pair_loss(
     network: MotionGenerator,
-    batch: Batch,
+    batch: TrainingBatch,
     *,
     expression_size: int,
     config: LossConfig | None = None,
@@ -65,7 +65,7 @@ def pair_loss(
 
     chunks = (values.chunk(WINDOWS) for values in (prediction, motion, end, noise))
     first, second = (
-        loss_terms(
+        compute_loss_terms(
             window_prediction.float(),
             window_motion,
             expression_size=expression_size,
@@ -79,11 +79,11 @@ def pair_loss(
             *chunks, (None, previous_motion), strict=True
         )
     )
-    return weighted_loss(first, second, config)
+    return combine_loss_terms(first, second, config)
 
 
 @torch.no_grad()
-def _untruncated_features(network: MotionGenerator, batch: Batch, features: Tensor) -> Tensor:
+def _untruncated_features(network: MotionGenerator, batch: TrainingBatch, features: Tensor) -> Tensor:
     """Recompute the features of truncated first windows from their whole sound, shape (B, n, dim)."""
     rows = (batch.end[:, 0] < batch.motion.shape[2]).nonzero()[:, 0]
     if not len(rows):

@@ -27,7 +27,7 @@ _ORDER, _SAMPLE = range(2)  # purposes of random number generators
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class TrainingBatch:
     """B training samples of two windows each; a window has S samples of sound and n frames of D numbers.
 
     Args:
@@ -49,17 +49,17 @@ class Batch:
     def __len__(self) -> int:
         return len(self.audio)
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> TrainingBatch:
         """Move to a device, asynchronously from pinned memory."""
         moved = {item.name: getattr(self, item.name).to(device, non_blocking=True) for item in fields(self)}
-        return Batch(**moved)
+        return TrainingBatch(**moved)
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> TrainingBatch:
         """Copy to pinned memory."""
-        return Batch(**{item.name: getattr(self, item.name).pin_memory() for item in fields(self)})
+        return TrainingBatch(**{item.name: getattr(self, item.name).pin_memory() for item in fields(self)})
 
     @classmethod
-    def concatenate(cls, batches: list[Batch]) -> Batch:
+    def concatenate(cls, batches: list[TrainingBatch]) -> TrainingBatch:
         """Concatenate batches."""
         return cls(**{item.name: torch.cat([getattr(batch, item.name) for batch in batches]) for item in fields(cls)})
 
@@ -125,7 +125,7 @@ class SampleStream:
         """Return the number of epochs before a position."""
         return position / len(self.locations)
 
-    def sample(self, position: int) -> Batch:
+    def sample(self, position: int) -> TrainingBatch:
         """Build one sample, as a batch of size 1.
 
         Args:
@@ -154,7 +154,7 @@ class SampleStream:
                 end[window] = int(ends[window])
         steps = generator.integers(1, sizes.n_diff_steps + 1, WINDOWS)
         without_audio = generator.random(WINDOWS) < (self.config.guidance_dropout if self.shuffle else 0)
-        return Batch(
+        return TrainingBatch(
             audio=audio[None],
             motion=motion[None],
             end=end[None],
@@ -163,9 +163,9 @@ class SampleStream:
             without_audio=torch.from_numpy(without_audio)[None],
         )
 
-    def batch(self, start: int, size: int) -> Batch:
+    def batch(self, start: int, size: int) -> TrainingBatch:
         """Build the samples of `size` positions from `start`."""
-        return Batch.concatenate([self.sample(position) for position in range(start, start + size)])
+        return TrainingBatch.concatenate([self.sample(position) for position in range(start, start + size)])
 
     def read_clip(self, number: int) -> ClipRecord:
         """Read a clip of the split by its number."""

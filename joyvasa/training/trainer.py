@@ -24,15 +24,15 @@ from joyvasa.training.checkpoint import Checkpoints, TrainingProgress, select_pr
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.file_store import FileStore
-from joyvasa.training.generation import generate_motion, motion_correlation
+from joyvasa.training.generation import compute_motion_correlation, generate_motion
 from joyvasa.training.initialization import build_initial_network
 from joyvasa.training.loader import prefetch_results
 from joyvasa.training.log import TrainingLog
-from joyvasa.training.losses import loss_part_names
+from joyvasa.training.losses import list_loss_parts
 from joyvasa.training.motion_plot import encode_png, plot_motion
-from joyvasa.training.objective import pair_loss
+from joyvasa.training.objective import compute_pair_loss
 from joyvasa.training.optimizer import Optimizer, compute_learning_rate
-from joyvasa.training.samples import Batch, SampleStream
+from joyvasa.training.samples import SampleStream, TrainingBatch
 from joyvasa.training.worker_group import WorkerGroup
 
 PICTURES = "pictures"
@@ -96,7 +96,7 @@ class Trainer:
         self.config, self.dataset, self.run_files = config, dataset, run
         self.group, self.stop, self.on_step = group or WorkerGroup(), stop, on_step
         self.device = choose_device(config.device)
-        self.loss_names = ["loss", *loss_part_names(config.network.target)]
+        self.loss_names = ["loss", *list_loss_parts(config.network.target)]
 
         self.template = dataset.load_template()
         self.template_arrays = {name: torch.from_numpy(item) for name, item in dataset.load_template_arrays().items()}
@@ -173,7 +173,7 @@ class Trainer:
             compute_share=1 - waited_s / busy_s if busy_s else 1.0,
         )
 
-    def load_batches(self, first_step: int) -> Generator[Batch]:
+    def load_batches(self, first_step: int) -> Generator[TrainingBatch]:
         """Yield the micro-batches of this process, in order, starting with a step."""
         config, size = self.config, self.config.micro_batch_size or self.config.batch_size
         starts = (
@@ -183,7 +183,7 @@ class Trainer:
         )
         return self._prefetch(self.train_stream, ((start, size) for start in starts))
 
-    def train_step(self, step: int, batches: Iterator[Batch]) -> tuple[dict[str, float], bool]:
+    def train_step(self, step: int, batches: Iterator[TrainingBatch]) -> tuple[dict[str, float], bool]:
         """Run a training step of the whole group.
 
         Args:
@@ -270,8 +270,8 @@ class Trainer:
     def _own_micro_batches(self) -> range:
         return range(self.group.rank, self.config.micro_batches, self.group.size)
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        return pair_loss(
+    def _loss(self, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        return compute_pair_loss(
             self.network,
             batch,
             expression_size=len(self.template.expression_mean),
@@ -280,10 +280,10 @@ class Trainer:
             precision=self.config.precision,
         )
 
-    def _prefetch(self, stream: SampleStream, ranges: Iterator[tuple[int, int]]) -> Generator[Batch]:
+    def _prefetch(self, stream: SampleStream, ranges: Iterator[tuple[int, int]]) -> Generator[TrainingBatch]:
         """Yield the batches of a stream for pairs of start and size."""
 
-        def make(start_and_size: tuple[int, int]) -> Batch:
+        def make(start_and_size: tuple[int, int]) -> TrainingBatch:
             batch = stream.batch(*start_and_size)
             return batch.pin_memory() if self.device.type == "cuda" else batch
 
@@ -324,7 +324,7 @@ class Trainer:
         with self.evaluation_mode():
             for number in range(min(limit, len(stream.locations))):
                 motion = generate_motion(self.network, stream.read_clip(number), self.template, seed=self.config.seed)
-                correlation = motion_correlation(motion, self.template)
+                correlation = compute_motion_correlation(motion, self.template)
                 title = f"{motion.clip_id}   step {self.progress.step}   correlation {correlation:.2f}"
                 name = f"{PICTURES}/{self.progress.step:08d}/{motion.clip_id}.png"
                 self.run_files.write(name, encode_png(plot_motion(motion, title)))

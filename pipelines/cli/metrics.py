@@ -20,16 +20,16 @@ MetricModels = Annotated[
 
 
 @app.callback()
-def group() -> None:
+def _group() -> None:
     """List the metrics of videos."""
 
 
 @app.command("list")
-def list_command(models: MetricModels = "metrics", as_json: AsJson = False) -> None:
+def list_metrics_command(models: MetricModels = "metrics", as_json: AsJson = False) -> None:
     """List all metrics with their columns, required weights and licenses, and whether they are available."""
     from joyvasa.bundles import open_bundle
 
-    rows = metric_rows(open_bundle(models))
+    rows = list_metric_rows(open_bundle(models))
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -49,7 +49,7 @@ def list_command(models: MetricModels = "metrics", as_json: AsJson = False) -> N
         console.print(f"  needs {needs}; {license}", soft_wrap=True, markup=False, highlight=False)
 
 
-def metric_rows(bundle: Bundle) -> list[dict[str, Any]]:
+def list_metric_rows(bundle: Bundle) -> list[dict[str, Any]]:
     """Return a row of plain values for each metric.
 
     Args:

@@ -76,7 +76,7 @@ def _role_rows(bundle: Bundle) -> list[dict[str, Any]]:
 
 
 @app.command("list")
-def list_command(
+def list_models_command(
     models: Annotated[
         str | None, typer.Argument(metavar="BUNDLE", help="Name or folder of a model bundle; all by default.")
     ] = None,
@@ -121,7 +121,7 @@ def list_command(
 
 
 @app.command("fetch")
-def fetch_command(
+def fetch_models_command(
     models: BundleName,
     roles: Roles = None,
     mode: ModeName = "human",
@@ -163,7 +163,7 @@ def fetch_command(
 
 
 @app.command("verify")
-def verify_command(
+def verify_models_command(
     models: BundleName,
     roles: Roles = None,
     mode: ModeName = "human",
@@ -214,7 +214,7 @@ def verify_command(
 
 
 @app.command("convert")
-def convert_command(
+def convert_models_command(
     models: BundleName,
     roles: Roles = None,
     mode: ModeName = "all",

@@ -11,12 +11,12 @@ app = typer.Typer(help="Convert motion files, which can drive any portrait.", no
 
 
 @app.callback()
-def group() -> None:
+def _group() -> None:
     """Convert motion files, which can drive any portrait."""
 
 
 @app.command("convert")
-def convert_command(
+def convert_motion_command(
     file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Motion file of LivePortrait.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Motion file to write, such as wave.safetensors.")],
 ) -> None:

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from joyvasa.training.config import OptimizerConfig
-from joyvasa.training.losses import LossConfig, loss_terms
-from joyvasa.training.objective import pair_loss
+from joyvasa.training.losses import LossConfig, compute_loss_terms
+from joyvasa.training.objective import compute_pair_loss
 from joyvasa.training.optimizer import Optimizer, compute_learning_rate
-from joyvasa.training.samples import Batch, truncate_windows
+from joyvasa.training.samples import TrainingBatch, truncate_windows
 from tests.golden.reference import Section, base_seed
 
 TOLERANCE = 1e-5
@@ -57,7 +57,7 @@ def listed(terms):
 @pytest.mark.parametrize("case", CASES)
 def test_terms_match(section, case, size):
     second, end, options = CASES[case]
-    terms = loss_terms(
+    terms = compute_loss_terms(
         section.input(f"target_{size}"),
         section.input(f"gt_{size}"),
         expression_size=63,
@@ -74,7 +74,7 @@ def test_the_stored_ends_of_truncated_windows_are_used(section):
 
 @pytest.mark.parametrize("size", [70, 73])
 def test_terms_of_a_network_that_predicts_noise_match(section, size):
-    terms = loss_terms(
+    terms = compute_loss_terms(
         section.input(f"target_{size}"),
         section.input(f"gt_{size}"),
         expression_size=63,
@@ -117,7 +117,7 @@ class StandIn(torch.nn.Module):
 @pytest.mark.parametrize("case", ["notrunc", "trunc"])
 def test_one_iteration_of_training_matches(section, case):
     network = StandIn(section)
-    batch = Batch(
+    batch = TrainingBatch(
         audio=torch.stack([section.input(f"train_audio{window}") for window in range(2)], dim=1),
         motion=torch.stack([section.input(f"train_motion{window}") for window in range(2)], dim=1),
         end=draw_ends(truncate=case == "trunc"),
@@ -126,7 +126,7 @@ def test_one_iteration_of_training_matches(section, case):
         without_audio=torch.zeros(4, 2, dtype=torch.bool),
     )
     config = LossConfig(losses="reference")
-    loss, parts = pair_loss(network, batch, expression_size=63, config=config)
+    loss, parts = compute_pair_loss(network, batch, expression_size=63, config=config)
     optimizer = Optimizer(network, OptimizerConfig(), steps=50_000)
     optimizer.backward(loss)
     optimizer.step(0)

@@ -21,7 +21,7 @@ from joyvasa.training.clips import ClipRecord, to_pcm16
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.dataset_files import DatasetWriter
-from joyvasa.training.generation import generate_motion, motion_correlation
+from joyvasa.training.generation import compute_motion_correlation, generate_motion
 from joyvasa.training.trainer import Trainer
 from manifests.storage import open_storage
 from tests.media import MEDIA
@@ -123,11 +123,10 @@ def test_training_learns(tmp_path):
     with trainer.evaluation_mode():
         for number, clip in enumerate(clips):
             other = clips[(number + len(clips) // 2) % len(clips)].waveform()
-            own.append(
-                motion_correlation(generate_motion(trainer.network, clip, trainer.template, seed=1), trainer.template)
-            )
-            generated = generate_motion(trainer.network, clip, trainer.template, seed=1, sound=other)
-            shuffled.append(motion_correlation(generated, trainer.template))
+            motion = generate_motion(trainer.network, clip, trainer.template, seed=1)
+            own.append(compute_motion_correlation(motion, trainer.template))
+            motion = generate_motion(trainer.network, clip, trainer.template, seed=1, sound=other)
+            shuffled.append(compute_motion_correlation(motion, trainer.template))
     print(
         f"correlation with the true motion: {np.mean(own):.3f}; for the sound of another clip: {np.mean(shuffled):.3f}"
     )

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from joyvasa.errors import ConfigError
-from joyvasa.training.losses import EXPRESSION_TERMS, LossConfig, loss_terms, weighted_loss
+from joyvasa.training.losses import EXPRESSION_TERMS, LossConfig, combine_loss_terms, compute_loss_terms
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def frames():
 def compute_terms(frames, end=(10, 10), config=None, **changes):
     arguments = {**frames, **changes}
     prediction, clean = arguments.pop("prediction"), arguments.pop("clean")
-    return loss_terms(prediction, clean, expression_size=63, end=torch.tensor(end), config=config, **arguments)
+    return compute_loss_terms(prediction, clean, expression_size=63, end=torch.tensor(end), config=config, **arguments)
 
 
 def test_a_perfect_prediction_costs_only_its_own_motion(frames):
@@ -53,7 +53,7 @@ def test_only_the_second_window_has_a_joint(frames):
 
 def test_both_windows_have_equal_weight(frames):
     first, second = compute_terms(frames, previous=None), compute_terms(frames)
-    total, parts = weighted_loss(first, second)
+    total, parts = combine_loss_terms(first, second)
     for name in second:
         both = (first[name] + second[name]) / 2 if name in first else second[name]
         assert parts[name].item() == pytest.approx((LossConfig().weights[name] * both).item())
@@ -63,8 +63,8 @@ def test_both_windows_have_equal_weight(frames):
 def test_the_reference_loses_the_expression_of_the_first_window(frames):
     first, second = compute_terms(frames, previous=None), compute_terms(frames)
     config = LossConfig(losses="reference")
-    _, parts = weighted_loss({name: 0 * value for name, value in first.items()}, second, config)
-    _, with_first = weighted_loss(first, second, config)
+    _, parts = combine_loss_terms({name: 0 * value for name, value in first.items()}, second, config)
+    _, with_first = combine_loss_terms(first, second, config)
     for name in EXPRESSION_TERMS:
         assert parts[name] == with_first[name]
     assert parts["prediction"] != with_first["prediction"]
