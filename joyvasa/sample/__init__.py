@@ -1,1 +1,1 @@
-"""The built-in model: its networks, its training, and its measurement."""
+"""The built-in model: its networks, training and measurement."""

@@ -1,4 +1,4 @@
-"""Whether eyes blink, and shut when they do."""
+"""Number and depth of blinks."""
 
 from __future__ import annotations
 
@@ -7,82 +7,85 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from joyvasa.sample.measurement.films import Film
+from joyvasa.sample.measurement.face_reader import FaceReader
 from joyvasa.sample.measurement.signals import CLOSED_LIDS, RATE, count_blinks
 from joyvasa.sample.measurement.subjects import FACE, Subject
 from joyvasa.sample.measurement.table import Bar, Row
-from joyvasa.sample.measurement.watcher import Watcher
+from joyvasa.sample.measurement.videos import MeasuredVideo
 from joyvasa.sample.training.head import Expression
-from joyvasa.sample.training.pictures import SIZE
-from joyvasa.sample.training.scenes import render
+from joyvasa.sample.training.scene_rendering import render_scene
+from joyvasa.sample.training.training_media import SIZE
 
-LEFT = 0.25  # of the way from shut to open lids, at most, in a blink
-TELLING = 0.6  # of the open eye, at most, that shut eyes of a portrait must read to be told from lowered ones
-ENOUGH, PER_S = Bar("at least", 1.0), 6.0
+MAX_LEFT = 0.25  # maximum opening in a blink, as a share of the range from shut to open
+DISTINCT = 0.6  # maximum reading of shut eyes, as a share of open eyes, for which the two can be distinguished
+MIN_BLINKS, INTERVAL_S = Bar("at least", 1.0), 6.0
 
 
 @dataclass(frozen=True)
-class Lids:
-    """What the teacher reads in a portrait, height over width of an eye.
+class EyeOpenings:
+    """Readings of a portrait by the teacher, height over width of an eye.
 
     Args:
-        open: in the portrait itself.
-        shut: in the portrait with its eyes shut as the renderer's lessons show it.
+        open: reading of the portrait itself.
+        shut: reading of the portrait with shut eyes, as rendered for training.
     """
 
     open: float
     shut: float
 
     @property
-    def told_apart(self) -> bool:
-        """Whether shut eyes are read as such; in drawings and in the shade they are not."""
-        return self.shut <= TELLING * self.open
+    def distinct(self) -> bool:
+        """Whether shut eyes can be distinguished from open ones; in drawings and shadow they cannot."""
+        return self.shut <= DISTINCT * self.open
 
 
-def blink_rows(films: Sequence[Film], watcher: Watcher) -> list[Row]:
-    """Over all films together.
+def blink_rows(videos: Sequence[MeasuredVideo], reader: FaceReader) -> list[Row]:
+    """Return the figures over all videos together.
 
     Args:
-        films: with readings.
-        watcher: the teacher, that reads the portraits' open and shut eyes.
+        videos: generated videos with readings.
+        reader: reader of the portraits' open and shut eyes.
     """
-    count, n_frames, n_told, below, n_seen = 0, 0, 0, 0, 0
-    least: dict[str, float] = {}
-    for film in films:
-        lids, read = lids_of(film.subject, watcher), film.reading.lids
-        if lids is None or not np.isfinite(read).any():
+    deep_count, deep_frames, deep_videos, low_count, n_frames = 0, 0, 0, 0, 0
+    lowest: dict[str, float] = {}
+    for video in videos:
+        openings, lids = read_eye_openings(video.subject, reader), video.reading.lids
+        if openings is None or not np.isfinite(lids).any():
             continue
-        least[film.path.stem] = float(np.nanmin(read) / lids.open)
-        below += count_blinks(read / lids.open)
-        n_seen += len(read)
-        if lids.told_apart:
-            count += count_blinks((read - lids.shut) / (lids.open - lids.shut), shut=LEFT)
-            n_frames += len(read)
-            n_told += 1
-    deep = f"Blinks in six seconds that go {1 - LEFT:.0%} of the way to shut eyes of the same portrait"
-    lower = f"the same in which the lids come below {CLOSED_LIDS:g} of the open eye"
-    lowest = "Least opening of the lids in a video, of the portrait's open eye; the median of the videos"
-    inputs = f"{len(least)} videos, {n_seen / RATE:.0f} s"
-    told = f"{n_told} videos, {n_frames / RATE:.0f} s, in which shut eyes are told from open ones"
+        lowest[video.path.stem] = float(np.nanmin(lids) / openings.open)
+        low_count += count_blinks(lids / openings.open)
+        n_frames += len(lids)
+        if openings.distinct:
+            deep_count += count_blinks((lids - openings.shut) / (openings.open - openings.shut), shut=MAX_LEFT)
+            deep_frames += len(lids)
+            deep_videos += 1
+
+    deep = f"Blinks in six seconds that go {1 - MAX_LEFT:.0%} of the way to shut eyes of the same portrait"
+    low = f"Blinks in six seconds in which the lids come below {CLOSED_LIDS:g} of the open eye"
+    least = "Smallest opening of the lids in a video, relative to the portrait's open eye; median of the videos"
+    inputs = f"{len(lowest)} videos, {n_frames / RATE:.0f} s"
+    distinct = f"{deep_videos} videos, {deep_frames / RATE:.0f} s, in which shut eyes read differently from open ones"
     return [
-        Row("blinks", deep, _in_six_seconds(count, n_frames), "", ENOUGH, told, f"{count} blinks"),
-        Row("blinks_below", lower, _in_six_seconds(below, n_seen), "", None, inputs, f"{below} blinks"),
-        Row("lids_at_least", lowest, float(np.median([*least.values()] or [np.nan])), "", None, inputs),
+        Row("blinks", deep, _per_interval(deep_count, deep_frames), "", MIN_BLINKS, distinct, f"{deep_count} blinks"),
+        Row("blinks_below", low, _per_interval(low_count, n_frames), "", None, inputs, f"{low_count} blinks"),
+        Row("lids_at_least", least, float(np.median([*lowest.values()] or [np.nan])), "", None, inputs),
     ]
 
 
-def _in_six_seconds(count: int, n_frames: int) -> float:
-    return count * PER_S * RATE / n_frames if n_frames else float("nan")
+def _per_interval(count: int, n_frames: int) -> float:
+    return count * INTERVAL_S * RATE / n_frames if n_frames else float("nan")
 
 
-def lids_of(subject: Subject, watcher: Watcher) -> Lids | None:
-    """How a portrait's open and shut eyes are read; None where the teacher sees no face in one of both."""
-    found = watcher.find(subject.face, FACE * SIZE)
-    if found is None:
+def read_eye_openings(subject: Subject, reader: FaceReader) -> EyeOpenings | None:
+    """Read a portrait's open eyes and its rendered shut eyes; None if the teacher does not find both faces."""
+    points = reader.mesh.detect(subject.face, FACE * SIZE)
+    if points is None:
         return None
-    head = watcher.head(found, SIZE)
+    head = reader.build_head(points, SIZE)
     expression = Expression(jaw=max(0.0, head.gap), blink=(1.0, 1.0))
-    person = (255 * watcher.person(subject.face)).astype(np.uint8)
-    picture = render(subject.face, head, expression, head.pose, person=person).picture.astype(np.uint8)
-    again = watcher.find(picture, FACE * SIZE)
-    return None if again is None else Lids(watcher.lids(subject.face, found), watcher.lids(picture, again))
+    person = (255 * reader.persons.segment(subject.face)).astype(np.uint8)
+    shut = render_scene(subject.face, head, expression, head.pose, person=person).picture.astype(np.uint8)
+    shut_points = reader.mesh.detect(shut, FACE * SIZE)
+    if shut_points is None:
+        return None
+    return EyeOpenings(reader.read_eye_opening(subject.face, points), reader.read_eye_opening(shut, shut_points))

@@ -1,4 +1,4 @@
-"""Whether M finds keypoints where the teacher has them."""
+"""Errors of M's keypoints against the teacher."""
 
 from __future__ import annotations
 
@@ -7,59 +7,59 @@ from collections.abc import Sequence
 import numpy as np
 
 from joyvasa.metrics.mouth_sound import pearson
+from joyvasa.sample.measurement.face_reader import FaceReader
 from joyvasa.sample.measurement.subjects import FACE, Subject
 from joyvasa.sample.measurement.table import Bar, Row, mean_row
 from joyvasa.sample.measurement.tracks import Track
-from joyvasa.sample.measurement.watcher import Watcher
 from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS
 
-MOST_ERROR, LEAST_CORRELATION = Bar("at most", 4.0), Bar("at least", 0.9)
+MAX_ERROR, MIN_CORRELATION = Bar("at most", 4.0), Bar("at least", 0.9)
 PERCENT = "% of the distance between the eyes"
 
 
-def keypoint_row(subjects: Sequence[Subject], watcher: Watcher) -> Row:
-    """Return the mean error on the portraits in which the teacher sees a face."""
+def keypoint_row(subjects: Sequence[Subject], reader: FaceReader) -> Row:
+    """Return the mean error on the portraits in which the teacher finds a face."""
     errors = {}
     for subject in subjects:
         size = len(subject.crop.image)
-        mesh = watcher.find(subject.crop.image, FACE * size)
+        mesh = reader.mesh.detect(subject.crop.image, FACE * size)
         if mesh is None:
             continue
-        head = watcher.head(mesh, size)
-        wanted = (head.keypoints(head.face, (0, 0), head.pose)[:, :2] + 0.5) * 2 / size - 1
-        found = subject.keypoints[0, :, :2].cpu().numpy()
-        errors[subject.name] = 100 * float(point_errors(found, wanted).mean())
+        head = reader.build_head(mesh, size)
+        expected = (head.keypoints(head.face, (0, 0), head.pose)[:, :2] + 0.5) * 2 / size - 1
+        actual = subject.keypoints[0, :, :2].cpu().numpy()
+        errors[subject.name] = 100 * float(point_errors(actual, expected).mean())
     what = "Keypoints of M against the teacher, mean error"
-    return mean_row("keypoint_error", what, errors, PERCENT, MOST_ERROR, inputs="portraits", worst=max)
+    return mean_row("keypoint_error", what, errors, PERCENT, MAX_ERROR, inputs="portraits", worst=max)
 
 
-def point_errors(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Distance of each point from where it should be, in distances between the eyes, (21,).
+def point_errors(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return the distance of each keypoint from its expected position in eye distances, (21,).
 
     Args:
-        found: shape (21, 2), in any unit.
-        wanted: likewise.
+        actual: shape (21, 2), in any unit.
+        expected: shape (21, 2), in the same unit.
     """
-    apart = np.linalg.norm(wanted[list(RIGHT_LIDS)].mean(0) - wanted[list(LEFT_LIDS)].mean(0))
-    return np.linalg.norm(found - wanted, axis=1) / apart
+    eye_distance = np.linalg.norm(expected[list(RIGHT_LIDS)].mean(0) - expected[list(LEFT_LIDS)].mean(0))
+    return np.linalg.norm(actual - expected, axis=1) / eye_distance
 
 
 def gap_row(tracks: Sequence[Track]) -> Row:
-    """Return the correlation over the frames of all videos, with that of each video as the note."""
-    each = [f"{track.name} {pearson(*track.gaps):.2f} (gap varies by {track.gaps[1].std():.3f})" for track in tracks]
+    """Return the correlation over the frames of all videos, with that of each video in the note."""
+    notes = [f"{track.name} {pearson(*track.gaps):.2f} (gap varies by {track.gaps[1].std():.3f})" for track in tracks]
     what = "Gap between the lips, M against the teacher over all videos, correlation"
     value = pooled_correlation([track.gaps for track in tracks]) if tracks else float("nan")
-    return Row("mouth_gap_correlation", what, value, "", LEAST_CORRELATION, f"{len(tracks)} videos", "; ".join(each))
+    return Row("mouth_gap_correlation", what, value, "", MIN_CORRELATION, f"{len(tracks)} videos", "; ".join(notes))
 
 
 def pooled_correlation(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Correlation of two signals over several videos, each measured from its own mean in every video.
+    """Return the correlation of two signals over several videos, after subtracting their means per video.
 
-    So a video weighs as much as its signals move: one in which nothing happens is noise against noise.
+    Videos are thus weighted by the variation of their signals; a still mouth, whose signals are noise, hardly counts.
 
     Args:
-        pairs: of each video, both of shape (n,).
+        pairs: both signals of each video, shape (n,) each.
     """
-    centred = [(a - a.mean(), b - b.mean()) for a, b in pairs]
-    a, b = (np.concatenate(side) for side in zip(*centred, strict=True))
+    centerd = [(a - a.mean(), b - b.mean()) for a, b in pairs]
+    a, b = (np.concatenate(side) for side in zip(*centerd, strict=True))
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))

@@ -1,4 +1,4 @@
-"""Everything that is measured of a bundle, in order, into one folder."""
+"""Measurement of a bundle, with all results in one folder."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from joyvasa.animator import Animator
 from joyvasa.errors import InputError
 from joyvasa.models import AnimationConfig, Models
 from joyvasa.motion.driving import DrivingConfig
-from joyvasa.sample.measurement.articulation import articulation_rows, spoken
+from joyvasa.sample.measurement.articulation import articulation_rows, synthesize_sentences
 from joyvasa.sample.measurement.background import background_rows
 from joyvasa.sample.measurement.blinks import blink_rows
-from joyvasa.sample.measurement.films import Studio, pairs, shorten, speed_row, write_sound
+from joyvasa.sample.measurement.face_reader import FaceReader
 from joyvasa.sample.measurement.identity import identity_row
-from joyvasa.sample.measurement.inputs import unseen_inputs
+from joyvasa.sample.measurement.inputs import find_unseen_inputs
 from joyvasa.sample.measurement.keypoint_errors import gap_row, keypoint_row
 from joyvasa.sample.measurement.lip_sync import lip_sync_rows
-from joyvasa.sample.measurement.poses import Poses
+from joyvasa.sample.measurement.pose_renderer import PoseRenderer
 from joyvasa.sample.measurement.reenactment import reenactment_rows
-from joyvasa.sample.measurement.sheets import detail_sheet, sheet_row, write_sheet
+from joyvasa.sample.measurement.sheets import draw_detail_sheet, sheet_row, write_sheet
 from joyvasa.sample.measurement.subjects import find_subjects
 from joyvasa.sample.measurement.table import Row, write_table
 from joyvasa.sample.measurement.tracks import read_track
-from joyvasa.sample.measurement.watcher import Watcher
+from joyvasa.sample.measurement.videos import VideoMaker, choose_pairs, shorten_recording, speed_row, write_sound
 
-VIDEOS = 7  # that are looked at
-FILMS, SOUNDS, SHEET = "films", "sounds", "details.png"
+MAX_REAL_VIDEOS = 7
+VIDEOS, SOUNDS, SHEET = "videos", "sounds", "details.png"
 
 
-def measure(
+def measure_bundle(
     bundle: str,
     media: Path,
     mean: np.ndarray,
@@ -45,18 +45,18 @@ def measure(
 ) -> list[Row]:
     """Measure a bundle of the compact family and write `quality.json`, `quality.md` and a sheet of mouths.
 
-    It takes 5 to 10 minutes on two free cores.
+    Takes 5 to 10 minutes on two free cores.
 
     Args:
         bundle: name or folder of the bundle.
-        media: folder that it was trained from; only the held-out files are used.
-        mean: mean head, as in training; see `mean_head`.
-        out: folder for all results; the videos too.
-        others: folders of the shape of `media`, nothing of which was trained on.
-        log: called with what is being done.
+        media: folder that the bundle was trained from; only the held-out files are used.
+        mean: mean head of the training, see `mean_head`.
+        out: folder for all results, including videos.
+        others: folders of the same layout that training did not use.
+        log: callback, called with the name of each step.
 
     Returns:
-        The rows of the table; one without a value says what it needs.
+        The rows of the table.
 
     Raises:
         ModelError: the bundle is unknown, files are missing, or it is of another family.
@@ -68,51 +68,53 @@ def measure(
     load = os.getloadavg()[0]
     config = AnimationConfig(models=bundle)
     models = Models(config)
-    config = replace(config, driving=DrivingConfig(stitching=models.bundle.has("stitching")))
+    config = replace(config, driving=DrivingConfig(stitching=models.bundle.has_role("stitching")))
     models = models.with_config(config)
-    inputs = unseen_inputs(media, others)
+    inputs = find_unseen_inputs(media, others)
+
     log("portraits")
-    subjects, lost = find_subjects(models, inputs.portraits)
+    subjects, rejected = find_subjects(models, inputs.portraits)
     if not subjects:
         raise InputError("no_faces", f"{media}/portraits: no face in a held-out picture; expected some: add portraits")
-    watcher, poses = Watcher(mean), Poses(models)
+    reader, poses = FaceReader(mean), PoseRenderer(models)
 
     log("videos")
-    read = [read_track(path, models, watcher) for path in inputs.videos[:VIDEOS]]
-    tracks = [track for track in read if track is not None]
+    real_videos = inputs.videos[:MAX_REAL_VIDEOS]
+    tracks = [track for path in real_videos if (track := read_track(path, models, reader)) is not None]
 
-    log("films")
-    studio = Studio(Animator(config, loaded=models), watcher, out / FILMS)
-    films = [
-        studio.film(subjects[number], shorten(inputs.speech[recording], out / SOUNDS))
-        for number, recording in pairs(len(subjects), len(inputs.speech))
+    log("generated videos")
+    maker = VideoMaker(Animator(config, models=models), reader, out / VIDEOS)
+    videos = [
+        maker.make_video(subjects[number], shorten_recording(inputs.speech[recording], out / SOUNDS))
+        for number, recording in choose_pairs(len(subjects), len(inputs.speech))
     ]
-    said = []
-    for number, text in enumerate(spoken()):
-        sound = write_sound(out / SOUNDS / f"{text.name}.wav", text.samples)
-        said.append((text, studio.film(subjects[number % len(subjects)], sound)))
+    synthetic = []
+    for number, speech in enumerate(synthesize_sentences()):
+        sound = write_sound(out / SOUNDS / f"{speech.name}.wav", speech.samples)
+        synthetic.append((speech, maker.make_video(subjects[number % len(subjects)], sound)))
 
     log("figures")
-    write_sheet(out / SHEET, detail_sheet(subjects, poses))
+    write_sheet(out / SHEET, draw_detail_sheet(subjects, poses))
     rows = [
-        keypoint_row(subjects, watcher),
+        keypoint_row(subjects, reader),
         gap_row(tracks),
         *reenactment_rows(tracks, models),
-        *lip_sync_rows(films),
-        *articulation_rows(said),
-        *blink_rows(films, watcher),
+        *lip_sync_rows(videos),
+        *articulation_rows(synthetic),
+        *blink_rows(videos, reader),
         identity_row(subjects, poses),
-        *background_rows(films, models, watcher, out / FILMS),
+        *background_rows(videos, models, reader, out / VIDEOS),
         sheet_row(subjects, out / SHEET),
-        speed_row(films, load),
+        speed_row(videos, load),
     ]
     about = {
         "bundle": f"{models.bundle.name} ({models.fingerprint[:12]})",
-        "machine": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, load {load:.1f} before it began",
+        "machine": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "load average before the measurement": f"{load:.1f}",
         "portraits": [subject.name for subject in subjects],
-        "portraits in which the bundle's detector finds no face": lost,
+        "portraits in which the bundle's detector finds no face": rejected,
         "recordings": [path.name for path in inputs.speech],
-        "videos": [path.name for path in inputs.videos[:VIDEOS]],
+        "videos": [path.name for path in real_videos],
     }
     write_table(out, rows, about)
     return rows

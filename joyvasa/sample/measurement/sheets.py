@@ -1,4 +1,4 @@
-"""The contact sheet on which teeth are counted by eye."""
+"""Contact sheet of mouths and eyes for visual inspection."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ import numpy as np
 
 from joyvasa.errors import OutputError
 from joyvasa.media.image import Image
-from joyvasa.sample.measurement.poses import WIDEST, Poses
+from joyvasa.sample.measurement.pose_renderer import MAX_OPENING, PoseRenderer
 from joyvasa.sample.measurement.subjects import Subject
 from joyvasa.sample.measurement.table import Row
 from joyvasa.sample.networks.points import LEFT_CORNER, LEFT_LIDS, RIGHT_CORNER, RIGHT_LIDS
-from joyvasa.sample.training.pictures import SIZE
+from joyvasa.sample.training.training_media import SIZE
 
 CAPTION = 16  # pixels
-MOUTHS = (0.0, 0.1, 0.2, WIDEST)  # openings
-DETAIL = (288, 216)  # pixels of an enlarged mouth, or of enlarged eyes
-REACH = 0.19  # half width of what they show, in sides of the crop
-CHIN = 0.06  # how much further down a mouth is shown than its corners are, in half sides
+MOUTHS = (0.0, 0.1, 0.2, MAX_OPENING)  # openings
+DETAIL = (288, 216)  # pixels of an enlarged part
+REACH = 0.19  # half width of an enlarged part, in sides of the crop
+CHIN = 0.06  # offset of a mouth's part below the corners of the mouth, in half sides
 CORNERS, LIDS = (RIGHT_CORNER, LEFT_CORNER), (*RIGHT_LIDS, *LEFT_LIDS)
 
 
-def detail_sheet(subjects: Sequence[Subject], poses: Poses) -> Image:
-    """Return a row for each portrait: its mouth, then closed and opened further and further; its eyes, shut."""
+def draw_detail_sheet(subjects: Sequence[Subject], poses: PoseRenderer) -> Image:
+    """Return one row per portrait: its mouth in the source and with increasing openings, and its shut eyes."""
     rows = []
     for subject in subjects:
-        # Lips and lids stay about where they are.
+        # Lips and lids hardly change their position.
         mouth_at, eyes_at = (subject.keypoints[0, list(points), :2].mean(0).cpu().numpy() for points in (CORNERS, LIDS))
         driven = [subject.face, *(poses.render(subject, mouth=mouth).numpy() for mouth in MOUTHS)]
-        tiles = [enlarged(face, mouth_at + np.array([0, CHIN])) for face in driven]
-        tiles.append(enlarged(poses.render(subject, blink=1.0).numpy(), eyes_at))
+        tiles = [enlarge(face, mouth_at + np.array([0, CHIN])) for face in driven]
+        tiles.append(enlarge(poses.render(subject, blink=1.0).numpy(), eyes_at))
+
         row = np.hstack(tiles)
         caption = np.full((CAPTION, row.shape[1], 3), 255, np.uint8)
         text = f"{subject.name}: source; openings {', '.join(f'{mouth:g}' for mouth in MOUTHS)}; eyes shut"
@@ -42,9 +43,9 @@ def detail_sheet(subjects: Sequence[Subject], poses: Poses) -> Image:
 
 
 def sheet_row(subjects: Sequence[Subject], path: Path) -> Row:
-    """Return the row of what no program counts."""
-    what = "Teeth or a dark cavity with an edge, no smear: by looking at the sheet"
-    return Row("sheet", what, inputs=f"{len(subjects)} portraits", note=path.name, missing="somebody who looks at it")
+    """Return the row for visual inspection."""
+    what = "Teeth or a dark cavity with an edge, no smear: by visual inspection of the sheet"
+    return Row("sheet", what, inputs=f"{len(subjects)} portraits", note=path.name, missing="visual inspection")
 
 
 def write_sheet(path: Path, sheet: Image) -> None:
@@ -57,15 +58,15 @@ def write_sheet(path: Path, sheet: Image) -> None:
         raise OutputError("output_unwritable", f"{path}: could not be written; expected a folder with free space")
 
 
-def enlarged(face: Image, where: np.ndarray) -> Image:
+def enlarge(face: Image, center: np.ndarray) -> Image:
     """Enlarge a part of a face crop to `DETAIL`.
 
     Args:
         face: uint8 (SIZE, SIZE, 3).
-        where: its middle, x and y in -1 to 1.
+        center: center of the part, x and y in -1 to 1.
     """
-    center = (where + 1) / 2 * SIZE - 0.5
+    x, y = (center + 1) / 2 * SIZE - 0.5
     width, height = DETAIL
     scale = width / (2 * REACH * SIZE)
-    matrix = np.array([[scale, 0, width / 2 - scale * center[0]], [0, scale, height / 2 - scale * center[1]]])
+    matrix = np.array([[scale, 0, width / 2 - scale * x], [0, scale, height / 2 - scale * y]])
     return np.asarray(cv2.warpAffine(face, matrix, DETAIL, flags=cv2.INTER_CUBIC), np.uint8)

@@ -1,4 +1,4 @@
-"""Portraits as the whole chain takes them: found by its detector, read by its motion extractor."""
+"""Portraits as the whole chain processes them: with the bundle's own detector and motion extractor."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from joyvasa.media.image import Image
 from joyvasa.models import Models
 from joyvasa.motion.keypoints import transform_keypoints
 from joyvasa.rendering.portrait import Portrait
-from joyvasa.sample.training.pictures import SIZE
+from joyvasa.sample.training.training_media import SIZE
 
-FACE = np.array([0.25, 0.25, 0.75, 0.78])  # about where a crop has its face, in sides of it
+FACE = np.array([0.25, 0.25, 0.75, 0.78])  # approximate box of the face in a crop, in sides of the crop
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A portrait in which a face was found.
+    """A portrait in which a face was detected.
 
     Args:
-        path: of the picture.
+        path: path of the picture.
         portrait: feature and keypoints.
-        crop: where its face is.
-        keypoints: of M, as the portrait is, (1, 21, 3).
+        crop: crop around the face.
+        keypoints: keypoints by M, (1, 21, 3).
     """
 
     path: Path
@@ -40,37 +40,50 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """For rows and sheets."""
+        """Name in rows and sheets."""
         return self.path.stem
 
     @property
     def face(self) -> Image:
-        """The crop as the networks see it, uint8 (SIZE, SIZE, 3)."""
+        """Input of the networks, uint8 (SIZE, SIZE, 3)."""
         return np.asarray(cv2.resize(self.crop.image, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
 
     @property
     def box(self) -> np.ndarray:
-        """About where the face is in the picture: left, top, right, bottom, pixels."""
+        """Approximate box of the face in the picture: left, top, right, bottom in pixels."""
         side = len(self.crop.image)
         corners = transform_points(FACE[[[0, 1], [2, 1], [2, 3], [0, 3]]] * side, self.crop.to_original)
         return np.concatenate([corners.min(0), corners.max(0)])
 
 
 def find_subjects(models: Models, paths: Sequence[Path]) -> tuple[list[Subject], list[str]]:
-    """Subjects, and the names of pictures in which no face was found.
+    """Return the subjects, and the names of pictures in which no face was detected.
 
     Args:
-        models: of the bundle.
-        paths: of pictures.
+        models: models of the bundle.
+        paths: paths of pictures.
     """
-    subjects, lost = [], []
+    subjects, rejected = [], []
     for path in paths:
         try:
             picture = models.read_picture(path)
         except InputError:
-            lost.append(path.name)
+            rejected.append(path.name)
             continue
         portrait = models.encoder.encode([picture])[0]
-        assert picture.crop is not None  # the detector of the bundle cuts one
+        assert picture.crop is not None  # the bundle has a detector
         subjects.append(Subject(path, portrait, picture.crop, transform_keypoints(portrait.keypoints)))
-    return subjects, lost
+    return subjects, rejected
+
+
+def face_slices(points: np.ndarray, margin: float) -> tuple[slice, slice]:
+    """Return the rows and columns of a face crop that enclose points.
+
+    Args:
+        points: shape (n, 2 or more), x and y in pixels.
+        margin: margin on each side, in sides of the bounding box.
+    """
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    left, top = np.floor((low - margin * (high - low)).clip(0, SIZE)).astype(int)
+    right, bottom = np.ceil((high + margin * (high - low)).clip(0, SIZE)).astype(int)
+    return slice(top, bottom), slice(left, right)

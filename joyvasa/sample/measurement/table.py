@@ -1,4 +1,4 @@
-"""Rows of figures: what was measured, against which bar, on how many inputs."""
+"""Table of figures with their limits and inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-NOTHING = "inputs in which it can be read"
+NO_VALUES = "inputs from which it can be read"
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Row:
     Args:
         name: key in `quality.json`.
         what: description of the figure.
-        value: the figure; None, or NaN which becomes None, where there is none.
+        value: value of the figure; None if it is not available. NaN becomes None.
         unit: unit of value and bar.
-        bar: the limit; None where the figure is only stated.
-        inputs: what it was measured on, for example `15 portraits`.
-        note: the spread, the worst input, how it was measured.
-        missing: what the figure needs where it has no value.
+        bar: limit; None if the figure is informative only.
+        inputs: description of the inputs, for example `15 portraits`.
+        note: additional information, such as the spread or the worst input.
+        missing: requirement that is missing if there is no value.
     """
 
     name: str
@@ -60,11 +60,11 @@ class Row:
     def __post_init__(self) -> None:
         if self.value is not None and not math.isfinite(self.value):
             object.__setattr__(self, "value", None)
-            object.__setattr__(self, "missing", self.missing or NOTHING)
+            object.__setattr__(self, "missing", self.missing or NO_VALUES)
 
     @property
     def holds(self) -> bool | None:
-        """Whether the bar is reached; None without a bar or a figure."""
+        """Whether the value reaches the bar; None without a bar or a value."""
         return None if self.bar is None or self.value is None else self.bar.holds(self.value)
 
     @property
@@ -85,37 +85,38 @@ def mean_row(
     inputs: str,
     worst: Any,
 ) -> Row:
-    """Return the row of a mean over inputs, with the worst input as its note.
+    """Return the row of a mean over inputs, with the worst input in its note.
 
     Args:
         name: see `Row`.
         what: see `Row`.
-        values: value of each input; NaN is left out.
+        values: value of each input; NaN is ignored.
         unit: see `Row`.
         bar: see `Row`.
-        inputs: what the inputs are, in the plural.
+        inputs: kind of the inputs, in the plural.
         worst: `min` or `max`.
     """
-    known = {key: value for key, value in values.items() if math.isfinite(value)}
-    if not known:
-        return Row(name, what, missing=NOTHING)
-    key = worst(known, key=lambda key: known[key])
-    note = f"worst {key}: {known[key]:.2f}"
-    return Row(name, what, float(np.mean(list(known.values()))), unit, bar, f"{len(known)} {inputs}", note)
+    finite = {key: value for key, value in values.items() if math.isfinite(value)}
+    if not finite:
+        return Row(name, what, missing=NO_VALUES)
+    key = worst(finite, key=lambda key: finite[key])
+    note = f"worst {key}: {finite[key]:.2f}"
+    return Row(name, what, float(np.mean(list(finite.values()))), unit, bar, f"{len(finite)} {inputs}", note)
 
 
 def write_table(folder: Path, rows: Sequence[Row], about: Mapping[str, Any]) -> None:
     """Write `quality.json` and `quality.md`.
 
     Args:
-        folder: folder of both.
-        rows: rows in their order.
-        about: bundle, machine, inputs; strings, numbers, lists of them.
+        folder: folder of both files.
+        rows: rows in order.
+        about: description of bundle, machine and inputs; strings, numbers and lists of them.
     """
     entries = [asdict(row) | {"bar": str(row.bar) if row.bar else None, "holds": row.holds} for row in rows]
     content = json.dumps({"about": dict(about), "rows": entries}, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "quality.json").write_text(content + "\n", encoding="utf-8")
-    said = {None: "", True: "yes", False: "NO"}
+
+    holds = {None: "", True: "yes", False: "NO"}
     lines = ["# Measured quality", ""]
     lines += [
         f"- {name}: {(', '.join(value) or 'none') if isinstance(value, list) else value}"
@@ -123,6 +124,6 @@ def write_table(folder: Path, rows: Sequence[Row], about: Mapping[str, Any]) -> 
     ]
     lines += ["", "| what | figure | bar | holds | on | note |", "|---|---|---|---|---|---|"]
     for row in rows:
-        bar = f"{row.bar} {row.unit}".rstrip() if row.bar else "to be stated"
-        lines.append("| " + " | ".join((row.what, row.figure, bar, said[row.holds], row.inputs, row.note)) + " |")
+        bar = f"{row.bar} {row.unit}".rstrip() if row.bar else "none"
+        lines.append("| " + " | ".join((row.what, row.figure, bar, holds[row.holds], row.inputs, row.note)) + " |")
     (folder / "quality.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

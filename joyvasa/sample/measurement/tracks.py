@@ -1,4 +1,4 @@
-"""Talking faces of real videos, cut out as `joyvasa prepare` cuts them, with what M and the teacher find in them."""
+"""Talking faces of real videos, cropped as by `joyvasa prepare`, with readings of M and of the teacher."""
 
 from __future__ import annotations
 
@@ -20,29 +20,28 @@ from joyvasa.media.video_reader import stream_video
 from joyvasa.models import Models
 from joyvasa.motion.keypoints import KeypointInfo, transform_keypoints
 from joyvasa.rendering.renderer import to_network_input
+from joyvasa.sample.measurement.face_reader import FaceReader
 from joyvasa.sample.measurement.subjects import FACE
-from joyvasa.sample.measurement.watcher import Watcher
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP
-from joyvasa.sample.training.face_mesh import box_of
-from joyvasa.sample.training.pictures import SIZE
-from joyvasa.training.tracking import Look, clip_square, follow_face
+from joyvasa.sample.training.training_media import SIZE
+from joyvasa.training.tracking import FaceDetections, average_clip_square, track_face
 
-RATE, MAX_FRAMES = 12.5, 125  # of what is looked at: ten seconds
-LOOK_FRAMES = 12  # between two searches for the face
-CUT_SIZE = 512  # pixels of the crop, before it shrinks to what the networks take
+RATE, MAX_FRAMES = 12.5, 125  # frames per second and number of frames that are read: ten seconds
+DETECTION_FRAMES = 12  # frames between two face detections
+CROP_SIZE = 512  # pixels of the crop, before it is reduced to the size of the networks
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class Track:
-    """A face; the frames in which the teacher sees it.
+    """One face in the frames in which the teacher finds it.
 
     Args:
-        name: of the video.
+        name: name of the video.
         frames: uint8 (n, SIZE, SIZE, 3).
-        meshes: of the teacher, (n, 468, 3), pixels of the frames.
-        keypoints: of M, (n, 21, 3).
-        gaps: between the lips, distances between the eyes, of M and of the teacher, (n,) each.
+        meshes: face meshes of the teacher, (n, 468, 3), pixels of the frames.
+        keypoints: keypoints of M, (n, 21, 3).
+        gaps: gap between the lips in eye distances, by M and by the teacher, (n,) each.
     """
 
     name: str
@@ -52,62 +51,59 @@ class Track:
     gaps: tuple[np.ndarray, np.ndarray]
 
 
-def read_track(path: Path, models: Models, watcher: Watcher) -> Track | None:
-    """The face of a video; None where the detector or the teacher follows none.
+def read_track(path: Path, models: Models, reader: FaceReader) -> Track | None:
+    """Return the face of a video; None if the detector or the teacher does not find one throughout.
 
     Args:
-        path: of the video.
-        models: whose detector and motion extractor look at it.
-        watcher: the teacher.
+        path: path of the video.
+        models: models with the detector and the motion extractor.
+        reader: reader of the teacher's meshes.
 
     Raises:
-        InputError: what `stream_video` raises.
+        InputError: see `stream_video`.
     """
     assert models.detector is not None
-    square = _square(path, models.detector)
+    square = _find_square(path, models.detector)
     if square is None:
         return None
+
     frames, meshes = [], []
-    last = box = FACE * CUT_SIZE
-    for image in _frames(path):
-        crop = crop_square(image, square, CUT_SIZE, landmarks=np.zeros((0, 2))).image
-        points = watcher.find(crop, last, looks=2 if last is not box else 4)
-        if points is None:
-            last = box
-            continue
-        last = box_of(points)
-        frames.append(np.asarray(cv2.resize(crop, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8))
-        meshes.append(points * (SIZE / CUT_SIZE))
+    crops = (crop_square(image, square, CROP_SIZE, landmarks=np.zeros((0, 2))).image for image in _frames(path))
+    for crop, points in reader.mesh.track(crops, FACE * CROP_SIZE):
+        if points is not None:
+            frames.append(np.asarray(cv2.resize(crop, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8))
+            meshes.append(points * (SIZE / CROP_SIZE))
     if len(frames) < RATE:
         return None
-    infos = list(_extracted(models, frames))
-    read = np.concatenate([mouth_gap(info) for info in infos])
-    seen = np.array([watcher.head(mesh, SIZE).gap for mesh in meshes])
-    points = torch.cat([transform_keypoints(info) for info in infos])
-    return Track(path.name, np.stack(frames), np.stack(meshes), points, (read, seen))
+
+    infos = list(_extract_keypoints(models, frames))
+    gaps = np.concatenate([mouth_gap(info) for info in infos])
+    teacher_gaps = np.array([reader.build_head(mesh, SIZE).gap for mesh in meshes])
+    keypoints = torch.cat([transform_keypoints(info) for info in infos])
+    return Track(path.name, np.stack(frames), np.stack(meshes), keypoints, (gaps, teacher_gaps))
 
 
 def mouth_gap(info: KeypointInfo) -> np.ndarray:
-    """Between the lips, in the head's frame, distances between the eyes, (n,)."""
-    own = info.canonical + info.expression @ info.rotation.transpose(1, 2)
-    return (own[:, INNER_LOWER_LIP, 1] - own[:, INNER_UPPER_LIP, 1]).cpu().numpy()
+    """Return the gap between the lips in the frame of the head, in eye distances, (n,)."""
+    points = info.canonical + info.expression @ info.rotation.transpose(1, 2)
+    return (points[:, INNER_LOWER_LIP, 1] - points[:, INNER_UPPER_LIP, 1]).cpu().numpy()
 
 
 @torch.inference_mode()
-def _extracted(models: Models, frames: list[np.ndarray]) -> Iterator[KeypointInfo]:
+def _extract_keypoints(models: Models, frames: list[np.ndarray]) -> Iterator[KeypointInfo]:
     extractor = models.network("motion_extractor")
     for start in range(0, len(frames), BATCH):
         batch = torch.cat([to_network_input(frame, SIZE) for frame in frames[start : start + BATCH]])
         yield KeypointInfo.from_heads(extractor(batch.to(models.device)))
 
 
-def _square(path: Path, detector: FaceDetector) -> Square | None:
-    looks = [
-        Look.at(number, detector.detect(frame), min_side=MIN_FACE_SIDE)
+def _find_square(path: Path, detector: FaceDetector) -> Square | None:
+    detections = [
+        FaceDetections.from_faces(number, detector.detect(frame), min_side=MIN_FACE_SIDE)
         for number, frame in enumerate(_frames(path))
-        if number % LOOK_FRAMES == 0
+        if number % DETECTION_FRAMES == 0
     ]
-    return clip_square(follow_face(looks, max_gap=len(looks)))
+    return average_clip_square(track_face(detections, max_gap=len(detections)))
 
 
 def _frames(path: Path) -> Iterator[Image]:

@@ -1,5 +1,5 @@
-"""How the built-in bundle `sample` is made: from still portraits, a few videos and text-to-speech.
+"""Training of the built-in bundle `sample` from still portraits, a few videos and synthetic speech.
 
-A face mesh (MediaPipe's, Apache-2.0) is the teacher. It turns each portrait into a head that can be turned and that
-can speak; pictures of it, with keypoints and motion known exactly, are what the compact networks learn from.
+MediaPipe's face mesh (Apache-2.0) is the teacher. It turns each portrait into a head that can move and speak; the
+compact networks learn from pictures of this head, whose keypoints and motion are known exactly.
 """

@@ -1,4 +1,4 @@
-"""`python -m joyvasa.sample.training`: train the bundle `sample`, the built-in model, from portraits and videos."""
+"""`python -m joyvasa.sample.training`: train the built-in bundle `sample` from portraits and videos."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ from safetensors.torch import save_file
 
 from joyvasa.config import load_config
 from joyvasa.errors import JoyvasaError
-from joyvasa.sample.measurement.measurement import measure
+from joyvasa.sample.measurement.measurement import measure_bundle
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractorConfig, KeypointFinder
 from joyvasa.sample.training.bundle import write_sample_bundle
-from joyvasa.sample.training.folder import FolderFiles
 from joyvasa.sample.training.keypoints_task import KeypointsTask
-from joyvasa.sample.training.learning import LearningConfig, Task, averaged_weights, learn
+from joyvasa.sample.training.local_file_store import LocalFileStore
 from joyvasa.sample.training.painter_task import PainterTask
-from joyvasa.sample.training.pictures import Clip, Pictures, Portrait, held_out
 from joyvasa.sample.training.renderer_task import RendererTask
 from joyvasa.sample.training.sounds_task import SoundsTask
-from joyvasa.sample.training.speech import write_speech
+from joyvasa.sample.training.speech_dataset import write_speech_dataset
+from joyvasa.sample.training.training_loop import LearningConfig, TrainingTask, load_averaged_weights, train_task
+from joyvasa.sample.training.training_media import TrainingClip, TrainingMedia, TrainingPortrait, is_held_out
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
-from joyvasa.training.export import load_trained
+from joyvasa.training.export import load_trained_generator
 from joyvasa.training.trainer import StepValues, Trainer
 
 Media = Annotated[Path, typer.Argument(help="Folder with portraits/ and, for real motion, videos/.")]
-Work = Annotated[Path, typer.Option("--out", help="Folder for all results; a stopped training resumes there.")]
-Part = Annotated[str | None, typer.Option("--part", help="Run one part alone (default: all, in order).")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for all results; an interrupted training resumes from it.")]
+Part = Annotated[str | None, typer.Option("--part", help="Run a single part (default: all, in order).")]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="Training threads (default: all cores but one, which makes pictures)."),
+    typer.Option("--threads", min=1, help="Training threads (default: all cores but one, which renders pictures)."),
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")]
-Unseen = Annotated[list[Path] | None, typer.Option("--unseen", help="Folder like MEDIA that is only measured with.")]
+Device = Annotated[str, typer.Option("--device", help="Training device: cpu, cuda, cuda:1, ...")]
+Unseen = Annotated[
+    list[Path] | None, typer.Option("--unseen", help="Folder like MEDIA that is used for measurement only.")
+]
 
-# Steps of the parts that `learn` trains, and hours of synthetic speech: those of the bundle that is shipped.
+# Steps of the parts that `train_task` trains, and hours of synthetic speech, as for the shipped bundle.
 STEPS = {"keypoints": 5500, "renderer": 22800, "painter": 3200, "sounds": 1500}
-LEARNING_RATES = {"painter": 1e-3}  # others: the default of `LearningConfig`
+LEARNING_RATES = {"painter": 1e-3}  # other parts: the default of `LearningConfig`
 SPEECH_HOURS = 3.0
 SPEECH, MOTION, BUNDLE, ENCODER, QUALITY = "speech", "motion", "sample", "sounds.safetensors", "quality"  # below --out
-LICENCE = "MIT"
 LOG_EVERY = 20  # steps of the motion generator
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -56,23 +57,23 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def train_sample(
     media: Media,
-    out: Work = Path("sample-training"),
+    out: Out = Path("sample-training"),
     part: Part = None,
     threads: Threads = None,
     device: Device = "cpu",
     unseen: Unseen = None,
 ) -> None:
-    """Train the built-in model again, from a folder of portraits, and measure it; resumable."""
+    """Train the built-in model from a folder of portraits, and measure it; resumable."""
     recipe = Recipe(media, out, threads, device)
     parts: dict[str, Callable[[], None]] = {
         "keypoints": recipe.train_keypoints,
         "renderer": recipe.train_renderer,
         "painter": recipe.train_painter,
-        "speech": recipe.write_speech,
+        "speech": recipe.write_speech_dataset,
         "sounds": recipe.train_sounds,
         "motion": recipe.train_motion,
         "bundle": recipe.write_bundle,
-        "measure": lambda: recipe.measure(unseen or []),
+        "measure": lambda: recipe.measure_bundle(unseen or []),
     }
     if part is not None and part not in parts:
         raise typer.BadParameter(f"{part}: expected one of {', '.join(parts)}", param_hint="--part")
@@ -82,45 +83,45 @@ def train_sample(
 
 
 class Recipe:
-    """The parts of the training, each of which resumes from what lies in the work folder.
+    """Parts of the training; each resumes from the files in the output folder.
 
     Args:
         media: folder with portraits and videos.
-        out: the work folder.
-        threads: number of training threads; None for all cores but those that make pictures.
-        device: device that trains.
+        out: output folder.
+        threads: number of training threads; None for all cores but those that render pictures.
+        device: training device.
     """
 
     def __init__(self, media: Path, out: Path, threads: int | None, device: str) -> None:
         self._media, self._out, self._threads, self._device = media, out, threads, device
-        self._pictures = Pictures(media, out / "pictures")
-        self._speech, self._motion = FolderFiles(out / SPEECH), FolderFiles(out / MOTION)
+        self._training_media = TrainingMedia(media, out / "pictures")
+        self._speech, self._motion = LocalFileStore(out / SPEECH), LocalFileStore(out / MOTION)
         out.mkdir(parents=True, exist_ok=True)
 
     def train_keypoints(self) -> None:
-        """Train M, which finds keypoints."""
-        self._learn(KeypointsTask(*self._seen(), self._mean))
+        """Train M, the motion extractor."""
+        self._train(KeypointsTask(*self._load_media(), self._mean_head))
 
     def train_renderer(self) -> None:
-        """Train F, W and G together."""
-        self._learn(RendererTask(*self._seen(), self._mean, self._finder()))
+        """Train F, W and G (appearance, warping, generator) together."""
+        self._train(RendererTask(*self._load_media(), self._mean_head, self._load_finder()))
 
     def train_painter(self) -> None:
-        """Train G alone, at mouths and eyes."""
-        trained = averaged_weights(self._out, "renderer")
-        self._learn(PainterTask(self._seen()[0], self._mean, self._finder(), trained))
+        """Fine-tune G at mouths and eyes."""
+        trained = load_averaged_weights(self._out, "renderer")
+        self._train(PainterTask(self._load_media()[0], self._mean_head, self._load_finder(), trained))
 
-    def write_speech(self) -> None:
+    def write_speech_dataset(self) -> None:
         """Write the data set of synthetic speakers."""
-        card = write_speech(self._speech, self._mean, hours=SPEECH_HOURS)
+        card = write_speech_dataset(self._speech, self._mean_head, hours=SPEECH_HOURS)
         typer.echo(f"{card.hours:.1f} hours of speech")
 
     def train_sounds(self) -> None:
         """Train the sound encoder."""
-        compact = self._motion_config().network.compact_encoder
-        assert compact
-        task = SoundsTask(self._speech, compact)
-        self._learn(task)
+        encoder = self._motion_config().network.compact_encoder
+        assert encoder
+        task = SoundsTask(self._speech, encoder)
+        self._train(task)
         save_file(task.encoder.state_dict(), self._out / ENCODER)
 
     def train_motion(self) -> None:
@@ -130,56 +131,58 @@ class Recipe:
             if step % LOG_EVERY == 0:
                 typer.echo(f"{step:>6}  loss {values['loss']:.4f}")
 
-        Trainer(self._motion_config(), Dataset(self._speech), self._motion, listener=log).run()
+        Trainer(self._motion_config(), Dataset(self._speech), self._motion, on_step=log).run()
 
     def write_bundle(self) -> None:
-        """Write the bundle."""
-        trained = load_trained(self._motion)
-        made = write_sample_bundle(self._out, trained, self._mean, self._out / BUNDLE, licence=LICENCE)
-        typer.echo(f"{made.folder}: {sum(file.stat().st_size for file in made.folder.iterdir()) / 1e6:.1f} MB")
+        """Write the bundle `sample` from all trained parts."""
+        trained = load_trained_generator(self._motion)
+        bundle = write_sample_bundle(self._out, trained, self._mean_head, self._out / BUNDLE)
+        typer.echo(f"{bundle.folder}: {sum(file.stat().st_size for file in bundle.folder.iterdir()) / 1e6:.1f} MB")
 
-    def measure(self, unseen: Sequence[Path]) -> None:
-        """Measure the bundle on what training never saw, and in `unseen`, folders like the media folder."""
+    def measure_bundle(self, unseen: Sequence[Path]) -> None:
+        """Measure the bundle on held-out files of the media folder and on all files of `unseen`."""
         torch.set_num_threads(self._threads or _usable_cores())
-        place = self._out / QUALITY
-        rows = measure(str(self._out / BUNDLE), self._media, self._mean, place, others=unseen, log=typer.echo)
+        folder = self._out / QUALITY
+        rows = measure_bundle(
+            str(self._out / BUNDLE), self._media, self._mean_head, folder, others=unseen, log=typer.echo
+        )
         for row in rows:
             bar = {None: "", True: f" ({row.bar}: yes)", False: f" ({row.bar}: NO)"}[row.holds]
             typer.echo(f"{row.what}: {row.figure}{bar}")
-        typer.echo(f"{place}/quality.md")
+        typer.echo(f"{folder}/quality.md")
 
     @cached_property
-    def _mean(self) -> np.ndarray:
-        return self._pictures.mean()
+    def _mean_head(self) -> np.ndarray:
+        return self._training_media.mean_head()
 
     def _motion_config(self) -> TrainingConfig:
         settings = [f"speech_encoder={self._out / ENCODER}", f"device={self._device}"]
         config = load_config(TrainingConfig, file=Path(__file__).with_name("motion.yaml"), settings=settings)
         return config.for_workers(1)
 
-    def _finder(self) -> KeypointFinder:
+    def _load_finder(self) -> KeypointFinder:
         finder = KeypointFinder(CompactMotionExtractorConfig())
-        finder.load_state_dict(averaged_weights(self._out, "keypoints"))
+        finder.load_state_dict(load_averaged_weights(self._out, "keypoints"))
         return finder
 
-    def _seen(self) -> tuple[list[Portrait], list[Clip]]:
+    def _load_media(self) -> tuple[list[TrainingPortrait], list[TrainingClip]]:
         """Return the portraits and videos that are not held out."""
-        portraits = [portrait for portrait in self._pictures.portraits() if not held_out(portrait.name)]
-        clips = [clip for clip in self._pictures.clips() if not held_out(clip.name)]
+        portraits = [portrait for portrait in self._training_media.portraits() if not is_held_out(portrait.name)]
+        clips = [clip for clip in self._training_media.clips() if not is_held_out(clip.name)]
         typer.echo(f"{len(portraits)} portraits, {len(clips)} videos")
         return portraits, clips
 
-    def _learn(self, task: Task) -> None:
+    def _train(self, task: TrainingTask) -> None:
         rate = LEARNING_RATES.get(task.name, LearningConfig.learning_rate)
-        # A thread that shares its core with the process that makes pictures keeps the others waiting at every layer:
-        # on two cores a step of two threads takes up to fourteen times as long as one of a single thread.
+        # A thread that shares its core with the process that renders pictures delays all threads at every layer: on
+        # two cores a step with two threads takes up to fourteen times as long as with one.
         threads = self._threads or max(1, _usable_cores() - LearningConfig.producers)
         config = LearningConfig(steps=STEPS[task.name], learning_rate=rate, threads=threads, device=self._device)
 
         def log(step: int, figures: dict[str, float]) -> None:
             typer.echo(f"{step:>6}  " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
-        learn(task, config, self._out, log)
+        train_task(task, config, self._out, log)
 
 
 def _usable_cores() -> int:
@@ -187,7 +190,7 @@ def _usable_cores() -> int:
 
 
 def main() -> None:
-    """Run the command line; an error that a user can act on becomes one sentence and exit code 1."""
+    """Run the command line; an error that the user can fix is printed as one sentence, with exit code 1."""
     try:
         app()
     except JoyvasaError as error:

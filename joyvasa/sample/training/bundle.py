@@ -1,4 +1,4 @@
-"""What was trained becomes the bundle `sample`."""
+"""Write the bundle `sample` from the trained networks."""
 
 from __future__ import annotations
 
@@ -20,68 +20,69 @@ from joyvasa.bundles.registry import SPEC_NAME
 from joyvasa.bundles.spec import BundleSpec
 from joyvasa.errors import OutputError
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
-from joyvasa.runtime.files import sha256_of
+from joyvasa.runtime.files import hash_file
 from joyvasa.sample.training.corpus import FaceBasis
-from joyvasa.sample.training.learning import averaged_weights
-from joyvasa.training.export import GENERATOR_ROLE, Trained
+from joyvasa.sample.training.training_loop import load_averaged_weights
+from joyvasa.training.export import GENERATOR_ROLE, TrainedGenerator
 
-# Roles, their networks, and where their weights stand in the checkpoints of `learn`.
+# Network of each role, and the task and prefix of its weights in the checkpoints of `train_task`.
 ROLES = {
     "appearance_feature_extractor": ("compact_appearance", "renderer", "appearance."),
     "motion_extractor": ("compact_motion_extractor", "keypoints", ""),
     "warping_module": ("compact_warping", "renderer", "warping."),
     "spade_generator": ("compact_generator", "painter", ""),
 }
-# Warped pixels fit the shoulders, and closed lips have no expression: there is nothing to correct.
+# Warped pixels fit the shoulders, and closed lips have no expression, so stitching and lip correction do nothing.
 CORRECT_NOTHING = {"format": "generated", "config": {"hidden": [1]}, "constants": {"*": 0.0}}
-LICENCE = "project"
-HEAD, FINDER = "head.", "finder."  # parts of the motion extractor; only the second one is trained
+LICENSE = "project"
+TERMS = {"name": "MIT", "commercial": "yes", "note": "See README.md next to the weights"}
+HEAD, FINDER = "head.", "finder."  # parts of the motion extractor; only the finder is trained
 
 
-def write_sample_bundle(work: Path, trained: Trained, mean: np.ndarray, out: Path, *, licence: str) -> Bundle:
-    """Writes the bundle folder; a bundle that is there is replaced.
+def write_sample_bundle(work: Path, trained: TrainedGenerator, mean: np.ndarray, out: Path) -> Bundle:
+    """Write the bundle folder; an existing bundle is replaced, except for its *.md files.
 
-    Matrices are kept in half precision, which halves the files and moves no keypoint by a hundredth of a pixel.
+    Matrices are stored in half precision, which halves the file size and moves keypoints by less than 0.01 pixels.
 
     Args:
-        work: folder of the checkpoints of `learn`.
-        trained: the motion generator.
-        mean: of `mean_head`.
-        out: the folder.
-        licence: name of the terms of the weights.
+        work: folder of the checkpoints of `train_task`.
+        trained: trained motion generator.
+        mean: mean head, see `mean_head`.
+        out: folder of the bundle.
 
     Raises:
-        ModelError: `checkpoint_missing`, or what opening the bundle raises.
-        OutputError: `output_exists` if the folder holds something else.
+        ModelError: `checkpoint_missing`, or any error of opening the bundle.
+        OutputError: `output_exists` if the folder exists and is not a bundle.
     """
     if out.exists() and not (out / SPEC_NAME).is_file():
-        raise OutputError("output_exists", f"{out}: is there and no bundle: choose another folder")
+        raise OutputError("output_exists", f"{out}: exists and is no bundle: choose another folder")
     building = out.with_name(f".{out.name}.part")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
+
     basis = FaceBasis(mean)
     roles: dict[str, Any] = {}
     for role, (network, task, prefix) in ROLES.items():
-        state = averaged_weights(work, task, prefix)
+        state = load_averaged_weights(work, task, prefix)
         if role == "motion_extractor":
             state = {FINDER + name: value for name, value in state.items()}
             state[HEAD + "mean"] = torch.from_numpy(basis.neutral).float()
             state[HEAD + "opening"] = torch.from_numpy(basis.parts["jaw"]).float()
-        roles[role] = {"network": network} | _save(building, role, state)
-    sizes, usual = asdict(trained.sizes), asdict(MotionGeneratorConfig())
-    stated = {name: value for name, value in sizes.items() if value != usual[name] and name != "positional_encoding"}
-    roles[GENERATOR_ROLE] = {"network": "motion_generator", "config": stated} | _save(
-        building, GENERATOR_ROLE, trained.state
-    )
-    roles[TEMPLATE_ROLE] = _save(building, TEMPLATE_ROLE, trained.template)
+        roles[role] = {"network": network} | _save_weights(building, role, state)
+    sizes, defaults = asdict(trained.sizes), asdict(MotionGeneratorConfig())
+    stated = {name: value for name, value in sizes.items() if value != defaults[name] and name != "positional_encoding"}
+    entry = _save_weights(building, GENERATOR_ROLE, trained.state)
+    roles[GENERATOR_ROLE] = {"network": "motion_generator", "config": stated} | entry
+    roles[TEMPLATE_ROLE] = _save_weights(building, TEMPLATE_ROLE, trained.template)
     roles |= {role: {"network": role} | CORRECT_NOTHING for role in ("stitching", "lip")}
     for role in roles.values():
-        role |= {"licence": LICENCE, "modes": ["human", "animal"]}
+        role |= {"license": LICENSE, "modes": ["human", "animal"]}
+
     content = {
         "format_version": 1,
         "name": "sample",
         "description": "Small networks trained by this project, for trials without a download",
-        "licences": {LICENCE: {"name": licence, "commercial": "yes", "note": "See README.md beside the weights"}},
+        "licenses": {LICENSE: TERMS},
         "switches": {
             "absolute_expression": True,
             "input_size": 256,
@@ -90,27 +91,28 @@ def write_sample_bundle(work: Path, trained: Trained, mean: np.ndarray, out: Pat
         },
         "roles": roles,
     }
-    spec = BundleSpec.model_validate(json.loads(json.dumps(content)))  # YAML of this format knows lists and no tuples
+    spec = BundleSpec.model_validate(json.loads(json.dumps(content)))  # tuples become lists
     text = yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=120)
     (building / SPEC_NAME).write_text(text, encoding="utf-8")
+
     if out.exists():
-        for kept in out.glob("*.md"):
-            shutil.copyfile(kept, building / kept.name)
+        for document in out.glob("*.md"):
+            shutil.copyfile(document, building / document.name)
         shutil.rmtree(out)
     building.replace(out)
     return open_bundle(str(out))
 
 
-def _save(folder: Path, role: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _save_weights(folder: Path, role: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     from safetensors.torch import save_file
 
-    def packed(tensor: Tensor) -> Tensor:
-        # Vectors stay as they are: among them are variances, which half precision would round to nothing.
-        small = tensor.half() if tensor.ndim > 1 and tensor.dtype == torch.float32 else tensor
-        return small.clone().contiguous()
+    def pack(tensor: Tensor) -> Tensor:
+        # Vectors keep their precision: they include variances, which half precision would round to zero.
+        packed = tensor.half() if tensor.ndim > 1 and tensor.dtype == torch.float32 else tensor
+        return packed.clone().contiguous()
 
     path = folder / f"{role}.safetensors"
     exact = role == TEMPLATE_ROLE
-    save_file({name: value.clone() if exact else packed(value) for name, value in tensors.items()}, path)
-    path.chmod(0o644)  # safetensors makes private files
-    return {"format": "safetensors", "file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    save_file({name: value.clone() if exact else pack(value) for name, value in tensors.items()}, path)
+    path.chmod(0o644)  # safetensors creates private files
+    return {"format": "safetensors", "file": path.name, "bytes": path.stat().st_size, "sha256": hash_file(path)}

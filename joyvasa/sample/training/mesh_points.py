@@ -1,4 +1,4 @@
-"""Names for points of the face mesh."""
+"""Named points of the face mesh."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ N_POINTS = 468
 
 @dataclass(frozen=True)
 class MeshPoints:
-    """Numbers of mesh points; int arrays, see `mesh_points.yaml`."""
+    """Indices of mesh points as int arrays; see `mesh_points.yaml`."""
 
-    lips_upper: np.ndarray  # (4, 11) from the inner to the outer edge
+    lips_upper: np.ndarray  # (4, 11), from the inner to the outer edge
     lips_lower: np.ndarray
     right_eye_upper: np.ndarray  # (9,)
     right_eye_lower: np.ndarray
@@ -41,12 +41,12 @@ class MeshPoints:
 
     @property
     def eyes(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Upper and lower lids of the right and the left eye."""
+        """Upper and lower lid of the right and of the left eye."""
         return (self.right_eye_upper, self.right_eye_lower), (self.left_eye_upper, self.left_eye_lower)
 
 
 @cache
-def mesh_points() -> MeshPoints:
-    """Reads the numbers."""
+def load_mesh_points() -> MeshPoints:
+    """Read `mesh_points.yaml`."""
     content = yaml.safe_load(Path(__file__).with_name("mesh_points.yaml").read_text(encoding="utf-8"))
     return MeshPoints(**{field.name: np.array(content[field.name]) for field in fields(MeshPoints)})

@@ -1,4 +1,4 @@
-"""G learns on alone, close to mouths and eyes, while F and W stay as they are."""
+"""Fine-tuning of G on cutouts at mouths and eyes, with F and W frozen."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from joyvasa.sample.training.renderer_task import (
 from joyvasa.sample.training.training_loop import TrainingTask
 from joyvasa.sample.training.training_media import SIZE, TrainingPortrait
 
-CUT = 32  # side of what G sees of a feature, which is a quarter of it
-RIM = 6  # of that on each side, which counts for nothing: there G sees beyond the edge
-KEPT, LEARNED = 512, 24  # cuts that are kept, and of a step: to make one takes ten times as long as to learn from it
-DOUBT = 0.3  # of what keypoints are off by: teeth that may be anywhere would have no edge
-AT_EYES, ANYWHERE = 0.35, 0.15  # shares of the cuts; the others are at mouths
+CUT = 32  # side of a cutout of the feature, half the side of the feature
+RIM = 6  # width of the rim of a cutout that the loss ignores, because there G sees the padding
+BUFFER, BATCH = 512, 24  # cutouts in the buffer and per step: computing one takes ten times as long as training on it
+NOISE = 0.3  # factor on the keypoint noise: teeth at random positions would be blurred
+AT_EYES, ANYWHERE = 0.35, 0.15  # shares of the cutouts; the others are at mouths
 
 
 class PainterTask(TrainingTask):
-    """Pictures must equal the driven ones around mouths and eyes.
+    """Task that compares cutouts of pictures around mouths and eyes.
 
-    The inside of a mouth is a hundredth of a picture and a tenth of what is seen of a speaker. In a second G sees ten
-    times as many mouths here as beside F and W. Its batch norm stays as it is: cuts have other means than pictures.
-    Frames of videos are left out, as nothing tells which teeth they show.
+    The inside of a mouth is a hundredth of a picture but attracts much more attention. G sees ten times as many mouths
+    per second here as in `RendererTask`. Its batch norm is frozen, because cutouts have other means than pictures.
+    Frames of videos are not used, because their teeth are unknown.
 
     Args:
         portraits, mean: see `PairSampler`.
-        finder: of M.
-        trained: the three networks as `RendererTask` left them, averaged weights.
+        finder: trained keypoint finder of M.
+        trained: averaged weights of `RendererTask`.
     """
 
     name = "painter"
@@ -58,71 +58,74 @@ class PainterTask(TrainingTask):
         self._renderer = RendererTask(portraits, [], mean, finder)
         self._renderer.network.load_state_dict(trained)
         self._renderer.network.eval().requires_grad_(False)
-        self._kept: deque[tuple[Tensor, ...]] = deque(maxlen=KEPT)
+        self._buffer: deque[tuple[Tensor, ...]] = deque(maxlen=BUFFER)
         self.network = self.generator = self._renderer.generator.requires_grad_(True)
 
     def batches(self, seed: int) -> RendererBatches:
-        """See `RendererBatches`."""
+        """Return `RendererBatches`."""
         return self._renderer.batches(seed)
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
-        """See the class."""
+        """Return the weighted sum of color, edge and paint losses of cutouts."""
         source, target, source_points, target_points, _, painted = batch
         source, target = source.float() / 255, target.float() / 255
         self.generator.eval()
         with torch.no_grad(), torch.autocast(source.device.type, torch.bfloat16):
-            feature = self._renderer.warped(source, source_points, target_points, doubt=DOUBT)["out"]
+            feature = self._renderer.warp(source, source_points, target_points, noise=NOISE)["out"]
         near = gaussian_heatmaps(target_points[:, list(FINE)], SIZE, FINE_SIGMA).amax(1, keepdim=True)
         lids = around_shut_lids(source_points, target_points)
-        corners = cut_corners(target_points)
-        fresh = [_cut(feature, corners, 1, 0).bfloat16()]
-        fresh += [_cut(x, corners, FOLD, RIM) for x in (target, painted, near, lids)]
-        feature, target, painted, near, lids = self._with_older(fresh)
+
+        corners = draw_corners(target_points)
+        cutouts = [_cut_out(feature, corners, 1, 0).bfloat16()]
+        cutouts += [_cut_out(x, corners, FOLD, RIM) for x in (target, painted, near, lids)]
+        feature, target, painted, near, lids = self._extend_batch(cutouts)
         with torch.autocast(source.device.type, torch.bfloat16):
             picture, _, brush = self.generator.forward_layers(feature)  # type: ignore[operator]
         inner = slice(RIM * FOLD, -RIM * FOLD)
         picture, brush = picture[..., inner, inner], brush[..., inner, inner]
-        wrong, known = (picture - target).abs(), 1 - painted
-        colour = wrong.mean() + weighted_mean(wrong, near) + 2 * weighted_mean(wrong, painted)
-        colour = colour + weighted_mean(wrong, lids)
+
+        error, visible = (picture - target).abs(), 1 - painted
+        color = error.mean() + weighted_mean(error, near) + 2 * weighted_mean(error, painted)
+        color = color + weighted_mean(error, lids)
         edges = edge_difference_at_scales(SCALES, picture, target) + 3 * edge_difference(picture, target, painted)
-        paint = 0.2 * (brush * known).mean() + 0.1 * weighted_mean(1 - brush, painted)
-        loss = colour + 0.5 * edges + paint
-        numbers = {"colour": colour, "mouth": weighted_mean(wrong, painted), "brush": brush.mean()}
+        paint = 0.2 * (brush * visible).mean() + 0.1 * weighted_mean(1 - brush, painted)
+        loss = color + 0.5 * edges + paint
+        numbers = {"color": color, "mouth": weighted_mean(error, painted), "brush": brush.mean()}
         return loss, {name: float(value.detach()) for name, value in numbers.items()}
 
-    def _with_older(self, fresh: list[Tensor]) -> list[Tensor]:
-        """Fresh cuts, and older ones at random; each list (B, ...)."""
-        cuts = list(zip(*fresh, strict=True))
-        self._kept.extend(cuts)
-        older = torch.randint(len(self._kept), (LEARNED - len(cuts),)).tolist()
-        return [torch.stack(column) for column in zip(*cuts, *(self._kept[i] for i in older), strict=True)]
+    def _extend_batch(self, cutouts: list[Tensor]) -> list[Tensor]:
+        """Add the cutouts to the buffer, and random ones from the buffer to the batch; tensors of shape (B, ...)."""
+        new = list(zip(*cutouts, strict=True))
+        self._buffer.extend(new)
+        older = torch.randint(len(self._buffer), (BATCH - len(new),)).tolist()
+        return [torch.stack(column) for column in zip(*new, *(self._buffer[i] for i in older), strict=True)]
 
 
-def cut_corners(points: Tensor) -> list[tuple[int, int]]:
-    """Row and column in the feature where each cut begins, at random: at mouths, open or closed, at eyes, or anywhere.
+def draw_corners(points: Tensor) -> list[tuple[int, int]]:
+    """Draw the row and column in the feature of each cutout: at the mouth, at an eye, or anywhere.
 
     Args:
-        points: shape (B, keypoints, 3), in -1 to 1.
+        points: keypoints, shape (B, keypoints, 3), in -1 to 1.
     """
     last = SIZE // FOLD - CUT
     corners = []
-    for own in points[..., :2]:
+    for keypoints in points[..., :2]:
         chance, eye = torch.rand(2).tolist()
         if chance < ANYWHERE:
             row, column = torch.randint(last + 1, (2,)).tolist()
         else:
             lid = (LEFT_LIDS if eye < 0.5 else RIGHT_LIDS)[1]
-            centre = own[lid] if chance < ANYWHERE + AT_EYES else own[list(LIPS)].mean(0)
-            column, row = ((centre + 1) * SIZE / FOLD / 2 - CUT / 2).tolist()
+            center = keypoints[lid] if chance < ANYWHERE + AT_EYES else keypoints[list(LIPS)].mean(0)
+            column, row = ((center + 1) * SIZE / FOLD / 2 - CUT / 2).tolist()
         corners.append((min(max(round(row), 0), last), min(max(round(column), 0), last)))
     return corners
 
 
-def _cut(pictures: Tensor, corners: Sequence[tuple[int, int]], scale: int, rim: int) -> Tensor:
-    """The cuts, (B, C, side, side), of pictures that are `scale` times as large as the feature, without a rim."""
+def _cut_out(pictures: Tensor, corners: Sequence[tuple[int, int]], scale: int, rim: int) -> Tensor:
+    """Return cutouts (B, C, side, side) without their rim, of pictures `scale` times as large as the feature."""
     side = (CUT - 2 * rim) * scale
-    starts = [((row + rim) * scale, (column + rim) * scale) for row, column in corners]
-    return torch.stack(
-        [one[:, row : row + side, column : column + side] for one, (row, column) in zip(pictures, starts, strict=True)]
-    )
+    cutouts = []
+    for picture, (row, column) in zip(pictures, corners, strict=True):
+        top, left = (row + rim) * scale, (column + rim) * scale
+        cutouts.append(picture[:, top : top + side, left : left + side])
+    return torch.stack(cutouts)

@@ -1,4 +1,4 @@
-"""The sound encoder learns to hear what the mouth does, before the motion generator learns to move it."""
+"""Pretraining of the sound encoder to predict the motion of the lips."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from joyvasa.media.audio import SAMPLE_RATE
 from joyvasa.networks.speech_encoder import pad_to_frames
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, LIPS
 from joyvasa.sample.networks.sound_encoder import CompactSoundEncoder, CompactSoundEncoderConfig
-from joyvasa.sample.training.learning import Batch, Task
+from joyvasa.sample.training.training_loop import Batch, TrainingTask
 from joyvasa.sample.training.visemes import RATE
 from joyvasa.training.clips import ClipRecord
 from joyvasa.training.dataset import Dataset
-from joyvasa.training.files import Files
+from joyvasa.training.file_store import FileStore
 
-BATCH, CLIPS, FRAMES = 24, 8, 100  # windows of 4 s, as long as those of the motion generator, from few clips at once
-JAW = 3 * LIPS.index(INNER_LOWER_LIP) + 1  # of the numbers that are read: how far the mouth is open
+BATCH, CLIPS, FRAMES = 24, 8, 100  # windows per batch, clips per batch, frames per window (4 s, as in generation)
+JAW = 3 * LIPS.index(INNER_LOWER_LIP) + 1  # index of the opening of the mouth in the predicted numbers
 
 
 @dataclass(frozen=True)
 class SoundBatches:
-    """Batches of sound, and of how the lips move in it in standard deviations.
+    """Batches of sound and of the motion of the lips in standard deviations.
 
     Args:
-        files: a finished data set of `write_speech`.
-        seed: of the order.
+        files: data set of `write_speech_dataset`.
+        seed: seed of the order.
     """
 
-    files: Files
+    files: FileStore
     seed: int
 
     def __iter__(self) -> Iterator[Batch]:
         dataset, r = Dataset(self.files), np.random.default_rng(self.seed)
-        places, template = dataset.clips("train"), dataset.template()
+        locations, template = dataset.clips("train"), dataset.load_template()
         mean, deviation = template.expression_mean.numpy(), template.expression_std.numpy()
         while True:
-            clips = [dataset.read(places[n]) for n in r.integers(len(places), size=CLIPS)]
-            windows = [_window(clip, mean, deviation, r) for clip in clips for _ in range(BATCH // CLIPS)]
+            clips = [dataset.read(locations[n]) for n in r.integers(len(locations), size=CLIPS)]
+            windows = [_draw_window(clip, mean, deviation, r) for clip in clips for _ in range(BATCH // CLIPS)]
             yield tuple(np.stack(arrays) for arrays in zip(*windows, strict=True))
 
 
-class SoundsTask(Task):
-    """A linear layer must read the lips from the encoder.
+class SoundsTask(TrainingTask):
+    """Task that predicts the motion of the lips from the encoder by a linear layer.
 
     Args:
         files: see `SoundBatches`.
@@ -55,34 +55,34 @@ class SoundsTask(Task):
 
     name = "sounds"
 
-    def __init__(self, files: Files, config: CompactSoundEncoderConfig) -> None:
+    def __init__(self, files: FileStore, config: CompactSoundEncoderConfig) -> None:
         self._files = files
         self.encoder = CompactSoundEncoder(config)
-        self.read = nn.Linear(config.hidden_size, 3 * len(LIPS))
-        self.network = nn.ModuleDict({"encoder": self.encoder, "read": self.read})
+        self.head = nn.Linear(config.hidden_size, 3 * len(LIPS))
+        self.network = nn.ModuleDict({"encoder": self.encoder, "read": self.head})
 
     def batches(self, seed: int) -> SoundBatches:
-        """See `SoundBatches`."""
+        """Return `SoundBatches`."""
         return SoundBatches(self._files, seed)
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
-        """Squared errors of place and speed; `jaw` is the correlation of the opening."""
+        """Return the squared error of position and speed; the figure `jaw` is the correlation of the opening."""
         sound, lips = batch
         encoder = self.encoder.config
         padded = pad_to_frames(sound, stride=encoder.stride, receptive_field=encoder.receptive_field)
-        # Frames of 50 Hz in pairs, as the motion generator takes them.
+        # Frames of 50 Hz are averaged in pairs, as in the motion generator.
         hidden = self.encoder(padded, frames_per_second=RATE, n_frames=2 * FRAMES)
-        found = self.read(hidden.unflatten(1, (FRAMES, 2)).mean(2))  # (B, FRAMES, numbers)
-        place = (found - lips).square().mean()
-        speed = (found.diff(dim=1) - lips.diff(dim=1)).square().mean()
-        jaws = torch.stack([found[..., JAW].flatten(), lips[..., JAW].flatten()]).detach()
-        return place + speed, {"place": float(place.detach()), "jaw": float(torch.corrcoef(jaws)[0, 1])}
+        predicted = self.head(hidden.unflatten(1, (FRAMES, 2)).mean(2))  # (B, FRAMES, numbers)
+        position = (predicted - lips).square().mean()
+        speed = (predicted.diff(dim=1) - lips.diff(dim=1)).square().mean()
+        jaws = torch.stack([predicted[..., JAW].flatten(), lips[..., JAW].flatten()]).detach()
+        return position + speed, {"position": float(position.detach()), "jaw": float(torch.corrcoef(jaws)[0, 1])}
 
 
-def _window(
+def _draw_window(
     clip: ClipRecord, mean: np.ndarray, deviation: np.ndarray, r: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sound (samples,) float32 and lips (FRAMES, numbers) float32 from anywhere in a clip."""
+    """Draw a window of a clip: sound (samples,) float32 and lips (FRAMES, numbers) float32."""
     start, size = int(r.integers(clip.n_frames - FRAMES + 1)), SAMPLE_RATE // RATE
     sound = clip.sound[start * size : (start + FRAMES) * size].astype(np.float32) / 32768
     moved = clip.motion.expression[start : start + FRAMES].flatten(1).numpy() - mean

@@ -7,12 +7,12 @@ import numpy as np
 from joyvasa.motion.sequence import POSE_LAYOUT
 from joyvasa.sample.training.corpus import CLIP_S, Corpus, FaceBasis
 from joyvasa.training.dataset_files import TEMPLATE, DatasetCard, DatasetWriter
-from joyvasa.training.file_store import Files
+from joyvasa.training.file_store import FileStore
 
 SHARD_CLIPS = 20
 
 
-def write_speech_dataset(files: Files, mean: np.ndarray, *, hours: float, seed: int = 0) -> DatasetCard:
+def write_speech_dataset(files: FileStore, mean: np.ndarray, *, hours: float, seed: int = 0) -> DatasetCard:
     """Write the data set; existing shards are kept.
 
     Args:
@@ -34,7 +34,7 @@ def write_speech_dataset(files: Files, mean: np.ndarray, *, hours: float, seed: 
     return card
 
 
-def _scale_poses(files: Files) -> None:
+def _scale_poses(files: FileStore) -> None:
     """Replace the range of poses in the template, so that normalized poses have a standard deviation of 1.
 
     The motion generator normalizes expressions by their deviation and poses by their range. Poses that vary by only

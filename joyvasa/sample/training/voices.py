@@ -1,4 +1,4 @@
-"""Speech synthesizers that tell when they say what: flite and espeak-ng."""
+"""Speech synthesizers that report the times of phonemes: flite and espeak-ng."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from joyvasa.errors import EnvironmentFault
-from joyvasa.sample.training.visemes import Sound, sounds_of, visemes
+from joyvasa.sample.training.visemes import TimedViseme, load_visemes, split_evenly
 
 FLITE_VOICES = ("kal16", "awb", "rms", "slt")
 ESPEAK_LANGUAGES = (
@@ -28,21 +28,21 @@ _RATE, _PITCH, _RANGE = 1, 3, 4  # parameters of espeak-ng
 
 @dataclass(frozen=True)
 class Utterance:
-    """Something said.
+    """Synthesized speech.
 
     Args:
         samples: float32 (n,).
         rate: samples per second.
-        sounds: with their times.
+        sounds: speech sounds with their times.
     """
 
     samples: np.ndarray
     rate: int
-    sounds: list[Sound]
+    sounds: list[TimedViseme]
 
 
 class Flite:
-    """The synthesizer flite, a program.
+    """The program flite.
 
     Raises:
         EnvironmentFault: `program_missing`.
@@ -52,25 +52,26 @@ class Flite:
         if not shutil.which("flite"):
             raise EnvironmentFault("program_missing", "no flite on PATH: run `apt-get install flite`")
 
-    def say(self, text: str, r: np.random.Generator) -> Utterance:
-        """Says a text in some voice."""
+    def synthesize(self, text: str, r: np.random.Generator) -> Utterance:
+        """Synthesize a text with a random voice."""
         with tempfile.TemporaryDirectory(prefix="joyvasa-flite-") as folder:
-            file = Path(folder, "said.wav")
+            file = Path(folder, "speech.wav")
             settings = {
                 "duration_stretch": f"{r.uniform(0.75, 1.35):.2f}",
                 "int_f0_target_mean": f"{r.uniform(80, 230):.0f}",
             }
             options = [part for name, value in settings.items() for part in ("--setf", f"{name}={value}")]
             command = ["flite", "-voice", str(r.choice(FLITE_VOICES)), "-psdur", *options, "-t", text, "-o", str(file)]
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            durations = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             with wave.open(str(file)) as sound:
                 samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16).astype(np.float32) / 32768
                 rate = sound.getframerate()
-        sounds: list[Sound] = []
+
+        sounds: list[TimedViseme] = []
         start_s = 0.0
-        for entry in said.split():  # `ae:0.742`: when it ends
+        for entry in durations.split():  # phoneme and end in seconds, `ae:0.742`
             name, _, end = entry.rpartition(":")
-            sounds += sounds_of(visemes().cmu.get(name, ["schwa"]), start_s, float(end))
+            sounds += split_evenly(load_visemes().cmu.get(name, ["schwa"]), start_s, float(end))
             start_s = float(end)
         return Utterance(samples, rate, sounds)
 
@@ -80,7 +81,7 @@ class _Id(ctypes.Union):
 
 
 class _Event(ctypes.Structure):
-    """espeak_EVENT of speak_lib.h."""
+    """`espeak_EVENT` of speak_lib.h."""
 
     _fields_ = [
         ("type", ctypes.c_int), ("unique_identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
@@ -90,7 +91,7 @@ class _Event(ctypes.Structure):
 
 
 class Espeak:
-    """The synthesizer espeak-ng, a library; one of it in a process.
+    """The library espeak-ng; only one instance per process.
 
     Raises:
         EnvironmentFault: `program_missing`.
@@ -103,37 +104,39 @@ class Espeak:
             raise EnvironmentFault("program_missing", "no libespeak-ng: run `apt-get install espeak-ng`") from None
         self._rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, _EVENTS_IN_IPA)
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-        self._listener = kind(self._hear)  # kept alive with this object
-        self._library.espeak_SetSynthCallback(self._listener)
-        self._heard: list[np.ndarray] = []
+        self._callback = kind(self._on_samples)  # must stay alive as long as this object
+        self._library.espeak_SetSynthCallback(self._callback)
+        self._blocks: list[np.ndarray] = []
         self._phonemes: list[tuple[float, str]] = []
 
-    def say(self, text: str, r: np.random.Generator) -> Utterance:
-        """Says a text in some voice of some language."""
-        self._heard, self._phonemes = [], []
+    def synthesize(self, text: str, r: np.random.Generator) -> Utterance:
+        """Synthesize a text with a random voice of a random language."""
+        self._blocks, self._phonemes = [], []
         voice = f"{r.choice(ESPEAK_LANGUAGES)}{r.choice(ESPEAK_VARIANTS)}"
         self._library.espeak_SetVoiceByName(voice.encode())
         for parameter, low, high in ((_RATE, 120, 230), (_PITCH, 20, 80), (_RANGE, 20, 80)):
             self._library.espeak_SetParameter(parameter, int(r.integers(low, high)), 0)
+
         content = text.encode()
         self._library.espeak_Synth(content, len(content) + 1, 0, 0, 0, _UTF8, None, None)
         self._library.espeak_Synchronize()
-        samples = np.concatenate([*self._heard, np.zeros(0, np.int16)]).astype(np.float32) / 32768
+
+        samples = np.concatenate([*self._blocks, np.zeros(0, np.int16)]).astype(np.float32) / 32768
         ends = [start for start, _ in self._phonemes[1:]] + [len(samples) / self._rate]
-        sounds: list[Sound] = []
+        sounds: list[TimedViseme] = []
         for (start_s, name), end_s in zip(self._phonemes, ends, strict=True):
-            if end_s > start_s and not name.startswith("("):  # "(en)": another language begins
-                shapes = [visemes().ipa[letter] for letter in name if letter in visemes().ipa]
-                sounds += sounds_of(shapes or ["silence"], start_s, end_s)
+            if end_s > start_s and not name.startswith("("):  # "(en)" marks a change of language
+                shapes = [load_visemes().ipa[letter] for letter in name if letter in load_visemes().ipa]
+                sounds += split_evenly(shapes or ["silence"], start_s, end_s)
         return Utterance(samples, self._rate, sounds)
 
-    def _hear(self, samples: Any, n_samples: int, events: Any) -> int:
+    def _on_samples(self, samples: Any, n_samples: int, events: Any) -> int:
         if n_samples > 0:
-            self._heard.append(np.ctypeslib.as_array(samples, (n_samples,)).copy())
-        at = 0
-        while events[at].type:
-            if events[at].type == _PHONEME_EVENT:
-                name = events[at].id.string.decode("utf-8", "ignore")
-                self._phonemes.append((events[at].audio_position_ms / 1000, name))
-            at += 1
+            self._blocks.append(np.ctypeslib.as_array(samples, (n_samples,)).copy())
+        number = 0
+        while events[number].type:
+            if events[number].type == _PHONEME_EVENT:
+                name = events[number].id.string.decode("utf-8", "ignore")
+                self._phonemes.append((events[number].audio_position_ms / 1000, name))
+            number += 1
         return 0

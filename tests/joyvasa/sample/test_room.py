@@ -1,4 +1,4 @@
-"""The built-in model's training and measurement serve nobody but themselves."""
+"""No other code depends on the training and measurement of the built-in model."""
 
 import ast
 import subprocess
@@ -19,7 +19,7 @@ def imported_modules(file):
 
 
 def test_nothing_else_imports_the_training_or_the_measurement_of_the_built_in_model():
-    found = []
+    imports = []
     for room in ("joyvasa", "stages", "manifests", "pipelines"):
         for file in (ROOT / room).rglob("*.py"):
             if (
@@ -27,8 +27,8 @@ def test_nothing_else_imports_the_training_or_the_measurement_of_the_built_in_mo
                 .as_posix()
                 .startswith(("joyvasa/sample/training/", "joyvasa/sample/measurement/"))
             ):
-                found += [(file.name, name) for name in imported_modules(file) if name.startswith(APART)]
-    assert found == []
+                imports += [(file.name, name) for name in imported_modules(file) if name.startswith(APART)]
+    assert imports == []
 
 
 def test_training_and_measurement_are_not_in_the_wheel():
@@ -40,10 +40,10 @@ def test_training_and_measurement_are_not_in_the_wheel():
 
 def test_the_training_has_a_command():
     command = [sys.executable, "-m", "joyvasa.sample.training"]
-    said = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert all(option in said for option in ("--out", "--part", "--threads", "--device", "--unseen"))
-    refused = subprocess.run(
+    output = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert all(option in output for option in ("--out", "--part", "--threads", "--device", "--unseen"))
+    rejected = subprocess.run(
         [*command, "media", "--part", "all"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert refused.returncode == 2
-    assert "keypoints, renderer, painter, speech, sounds, motion" in " ".join(refused.stderr.replace("│", "").split())
+    assert rejected.returncode == 2
+    assert "keypoints, renderer, painter, speech, sounds, motion" in " ".join(rejected.stderr.replace("│", "").split())

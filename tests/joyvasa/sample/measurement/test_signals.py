@@ -20,7 +20,7 @@ N = 200
 
 @pytest.fixture
 def level():
-    """Of a sound whose values at different times have nothing to do with each other."""
+    """Level of a sound with independent values."""
     return np.random.default_rng(0).normal(size=N)
 
 
@@ -30,7 +30,7 @@ def test_a_mouth_that_follows_the_sound_within_two_frames_correlates(level, lag)
 
 
 @pytest.mark.parametrize("lag", [-4, 3, 8])
-def test_a_mouth_that_is_later_or_earlier_than_that_does_not(level, lag):
+def test_a_mouth_with_a_larger_lag_does_not_correlate(level, lag):
     assert correlation_near_zero(np.roll(level, lag), level) < 0.3
 
 
@@ -38,23 +38,23 @@ def test_a_mouth_that_opens_in_silence_correlates_negatively(level):
     assert correlation_near_zero(-np.repeat(level, 5), np.repeat(level, 5)) < 0
 
 
-def test_frames_without_a_face_are_left_out(level):
+def test_frames_without_a_face_are_ignored(level):
     seen = level.copy()
     seen[::7] = np.nan
     assert correlation_near_zero(seen, level) > 0.99
 
 
-def test_a_longer_sound_is_cut_to_the_mouth(level):
+def test_a_longer_sound_is_truncated(level):
     assert correlation_near_zero(level[:100], level) > 0.99
 
 
 @pytest.mark.parametrize("mouth", [np.zeros(N), np.full(N, np.nan)])
-def test_what_does_not_move_has_no_correlation(level, mouth):
+def test_a_still_mouth_has_no_correlation(level, mouth):
     assert np.isnan(correlation_near_zero(mouth, level))
 
 
 @pytest.mark.parametrize(("rest", "level"), [(-0.02, 0.005), (0.01, 0.035), (0.04, CLOSED_LIPS), (0.2, CLOSED_LIPS)])
-def test_lips_meet_near_their_rest_and_never_wide_open(rest, level):
+def test_the_closed_level_is_near_the_rest_of_the_lips_and_limited(rest, level):
     mouth = np.full(100, rest)
     mouth[50:] += 0.2
     mouth[7] = np.nan
@@ -90,7 +90,7 @@ def test_lips_part_in_a_vowel_or_not():
     assert opened_share(np.zeros(100), [(1.6, 1.8)]) == 0
 
 
-def test_lips_that_were_not_seen_did_not_close():
+def test_lips_that_were_not_found_did_not_close():
     assert closed_share(np.full(100, np.nan), [(1.0, 1.1)]) == 0
 
 
@@ -99,7 +99,7 @@ def test_sounds_after_the_end_of_the_video_do_not_count():
     assert np.isnan(closed_share(closing_at(10), [(9.0, 9.1)]))
 
 
-def test_the_mean_is_that_of_the_middle_of_a_sound():
+def test_the_mean_covers_the_middle_of_a_sound():
     mouth = np.zeros(100)
     mouth[45:55] = 0.3
     assert mean_during(mouth, [(40 / RATE, 60 / RATE)]) == pytest.approx(0.3)
@@ -107,11 +107,11 @@ def test_the_mean_is_that_of_the_middle_of_a_sound():
 
 
 def lids(*blinks):
-    """Open eyes that shut to `least` for some frames from `at` on."""
-    opening = np.ones(150)
-    for at, frames, least in blinks:
-        opening[at : at + frames] = least
-    return opening
+    """Open eyes that shut to `opening` for some frames from frame `at`."""
+    lids = np.ones(150)
+    for at, frames, opening in blinks:
+        lids[at : at + frames] = opening
+    return lids
 
 
 @pytest.mark.parametrize(
@@ -122,24 +122,24 @@ def lids(*blinks):
         (lids((30, 3, CLOSED_LIDS + 0.05)), 0),  # a squint
         (lids((30, 40, 0.1)), 0),  # shut eyes
         (lids((30, 2, 0.1), (33, 2, 0.1)), 2),
-        (lids((148, 5, 0.1)), 0),  # nobody knows whether they open again
+        (lids((148, 5, 0.1)), 0),  # unknown whether they open again
         (np.full(150, np.nan), 0),
     ],
 )
-def test_a_blink_shuts_the_eyes_and_opens_them_again(opening, count):
+def test_a_blink_shuts_and_opens_the_eyes(opening, count):
     assert count_blinks(opening) == count
 
 
-def test_a_blink_is_as_deep_as_is_asked_for():
+def test_the_depth_of_a_blink_is_an_argument():
     assert [count_blinks(lids((30, 3, 0.3)), shut=shut) for shut in (0.25, 0.35)] == [0, 1]
 
 
-def test_flicker_is_measured_against_the_still_picture():
+def test_flicker_is_relative_to_the_still_picture():
     assert flicker_ratio(np.full(10, 0.44), np.full(10, 0.4)) == pytest.approx(1.1)
     assert np.isnan(flicker_ratio(np.full(10, 0.4), np.zeros(10)))
 
 
-def test_a_video_in_which_nothing_moves_weighs_nothing_in_a_correlation_over_videos(level):
+def test_a_still_video_has_no_weight_in_the_pooled_correlation(level):
     moving, still = (level, level + 0.1), (1e-3 * level, 5 - 1e-3 * np.roll(level, 7))
     assert pooled_correlation([moving, still]) > 0.99
     assert pooled_correlation([moving, moving]) == pytest.approx(1)

@@ -24,7 +24,7 @@ def test_a_bar_is_reached_or_not(kind, value, holds):
     assert Bar(kind, 0.5).holds(value) is holds
 
 
-def test_what_is_not_there_is_never_a_number(tmp_path):
+def test_missing_values_are_never_numbers(tmp_path):
     rows = [
         Row("made", "something", 0.612, "dB", Bar("at least", 0.5), "3 videos"),
         Row("lost", "something else", missing="the teacher: no package"),
@@ -42,12 +42,12 @@ def test_what_is_not_there_is_never_a_number(tmp_path):
     assert "a.mp4, b.mp4" in table
 
 
-def test_a_row_that_fails_says_so(tmp_path):
+def test_a_row_below_its_bar_is_marked(tmp_path):
     write_table(tmp_path, [Row("made", "something", 0.4, "", Bar("at least", 0.5))], {})
     assert "| 0.4 | at least 0.5 | NO |" in (tmp_path / "quality.md").read_text(encoding="utf-8")
 
 
-def test_a_mean_names_its_worst_input_and_leaves_out_what_cannot_be_read():
+def test_a_mean_names_its_worst_input_and_ignores_missing_values():
     row = mean_row("name", "what", {"a": 1.0, "b": float("nan"), "c": 2.0}, "dB", inputs="videos", worst=max)
     assert (row.value, row.inputs, row.note) == (1.5, "2 videos", "worst c: 2.00")
     nothing = mean_row("name", "what", {"b": float("nan")}, inputs="videos", worst=min)

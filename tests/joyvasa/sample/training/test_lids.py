@@ -1,12 +1,12 @@
-"""What a blink of the teacher's pictures leaves of an eye."""
+"""Lids of the head in blinks."""
 
 import numpy as np
 import pytest
 
 from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS
 from joyvasa.sample.training.head import LID_OPENING, Expression, Head
-from joyvasa.sample.training.mesh_points import mesh_points
-from joyvasa.sample.training.pictures import EYES_APART, EYES_AT, SIZE
+from joyvasa.sample.training.mesh_points import load_mesh_points
+from joyvasa.sample.training.training_media import EYES_APART, EYES_AT, SIZE
 from tests.media import DATA
 
 
@@ -18,16 +18,16 @@ def head():
 
 
 def test_shut_lids_are_a_slit_and_never_the_same_points(head):
-    """Points that coincide lose their triangles, and the eye is seen through them."""
-    shut = head.making(Expression(blink=(1.0, 1.0)))
-    for upper, lower in mesh_points().eyes:
+    """Coinciding points would lose their triangles, and the eye would be visible between the lids."""
+    shut = head.apply_expression(Expression(blink=(1.0, 1.0)))
+    for upper, lower in load_mesh_points().eyes:
         opening = (shut[lower] - shut[upper])[1:-1, 1]
         assert (opening > 0.005).all()
         assert (opening < 0.05).all()
 
 
 def test_the_mesh_covers_all_of_an_eyeball(head):
-    for n, (upper, lower) in enumerate(mesh_points().eyes):
+    for n, (upper, lower) in enumerate(load_mesh_points().eyes):
         assert (head.face[lower[4]] - head.face[upper[4]])[1] > head.eyes_open[n]
 
 

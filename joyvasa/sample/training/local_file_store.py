@@ -1,4 +1,4 @@
-"""A folder of this machine in which files appear whole or not at all."""
+"""Atomic files in a local folder."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import BinaryIO
 from joyvasa.runtime.files import atomic_file
 
 
-class FolderFiles:
-    """Implement `joyvasa.training.files.Files` for a local folder.
+class LocalFileStore:
+    """Implement `joyvasa.training.file_store.FileStore` for a local folder.
 
     Args:
-        folder: the root; it is created by the first file.
+        folder: root folder; created when the first file is written.
     """
 
     local = True
@@ -32,9 +32,9 @@ class FolderFiles:
     @contextmanager
     def staging(self, path: str) -> Iterator[Path]:
         """Yield a new file to write; it becomes `path` when the block ends without an exception."""
-        place = self._folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(place) as staged:
+        file = self._folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(file) as staged:
             yield staged
 
     def write(self, path: str, content: bytes) -> None:
@@ -52,8 +52,8 @@ class FolderFiles:
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names in a folder; an empty list if it does not exist."""
-        place = self._folder / folder
-        return sorted(os.listdir(place)) if place.is_dir() else []
+        path = self._folder / folder
+        return sorted(os.listdir(path)) if path.is_dir() else []
 
     def exists(self, path: str) -> bool:
         """Return whether a file exists."""
@@ -61,8 +61,8 @@ class FolderFiles:
 
     def remove(self, path: str) -> None:
         """Remove a file or a folder; do nothing if it does not exist."""
-        place = self._folder / path
-        if place.is_dir():
-            shutil.rmtree(place)
+        target = self._folder / path
+        if target.is_dir():
+            shutil.rmtree(target)
         else:
-            place.unlink(missing_ok=True)
+            target.unlink(missing_ok=True)

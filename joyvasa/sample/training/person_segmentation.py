@@ -1,4 +1,4 @@
-"""Where a picture shows a person: what moves with a head, and what stands still behind it."""
+"""Segmentation of a person from the background."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ import numpy as np
 from scipy.special import expit
 
 from joyvasa.media.image import Image
-from joyvasa.sample.training.litert import open_network, teacher_file
+from joyvasa.sample.training.litert import find_network_file, load_litert_network
 
 INPUT_SIZE = 256  # pixels
 MODEL = "modules/selfie_segmentation/selfie_segmentation.tflite"
 
 
-class PersonFinder:
-    """Runs the segmentation network of the package `mediapipe` 0.10.14 (Apache-2.0) with LiteRT on the CPU.
+class PersonSegmenter:
+    """Run the segmentation network of the package `mediapipe` 0.10.14 (Apache-2.0) with LiteRT on the CPU.
 
-    The last layer of that network is of a kind that only MediaPipe's own runtime knows: a transposed convolution of
-    2x2 with stride 2, so every place becomes four. It is taken off, and computed here.
+    The last layer, a transposed convolution of 2x2 with stride 2, is a custom operation that only MediaPipe's own
+    runtime supports. It is removed from the network and computed here.
 
     Raises:
         EnvironmentFault: `extra_missing`.
     """
 
     def __init__(self) -> None:
-        content, self._kernel, self._bias = _without_last_layer(teacher_file("mediapipe", MODEL).read_bytes())
-        self._network = open_network(content)
+        content, self._kernel, self._bias = _without_last_layer(find_network_file("mediapipe", MODEL).read_bytes())
+        self._network = load_litert_network(content)
         self._input = self._network.get_input_details()[0]["index"]
         self._output = self._network.get_output_details()[0]["index"]
 
-    def find(self, image: Image) -> np.ndarray:
-        """How much of each pixel is person, float32 (H, W) in 0 to 1.
+    def segment(self, image: Image) -> np.ndarray:
+        """Return the person mask, float32 (H, W) in 0 to 1.
 
         Args:
-            image: uint8 RGB (H, W, 3), about square, the head in its middle.
+            image: uint8 RGB (H, W, 3), approximately square, with the head in its center.
         """
         height, width = image.shape[:2]
-        seen = cv2.resize(image, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        self._network.set_tensor(self._input, seen[None])
+        resized = cv2.resize(image, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        self._network.set_tensor(self._input, resized[None])
         self._network.invoke()
         features = self._network.get_tensor(self._output)[0]  # (128, 128, 16)
-        fours = np.einsum("yxc,ijc->yixj", features, self._kernel)
-        logits = fours.reshape(INPUT_SIZE, INPUT_SIZE) + self._bias
+        upsampled = np.einsum("yxc,ijc->yixj", features, self._kernel)
+        logits = upsampled.reshape(INPUT_SIZE, INPUT_SIZE) + self._bias
         return cv2.resize(expit(logits), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _without_last_layer(content: bytes) -> tuple[bytes, np.ndarray, float]:
-    """The network up to its last two operations, transposed convolution and sigmoid; kernel (2, 2, C) and bias."""
+    """Return the network without its transposed convolution and sigmoid, the kernel (2, 2, C) and the bias."""
     import flatbuffers  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
     from ai_edge_litert import schema_py_generated as schema  # pyright: ignore[reportMissingImports]
 
@@ -56,10 +56,10 @@ def _without_last_layer(content: bytes) -> tuple[bytes, np.ndarray, float]:
     graph = model.subgraphs[0]
     custom = [bool(model.operatorCodes[operator.opcodeIndex].customCode) for operator in graph.operators]
     last = graph.operators[custom.index(True)]
-    made_by = {int(operator.outputs[0]): operator for operator in graph.operators}
+    producers = {int(operator.outputs[0]): operator for operator in graph.operators}
 
     def constant(tensor: int) -> np.ndarray:
-        stored = graph.tensors[int(made_by[tensor].inputs[0])]  # half precision, made single by one operation
+        stored = graph.tensors[int(producers[tensor].inputs[0])]  # half precision, dequantized by one operation
         return np.frombuffer(bytes(model.buffers[stored.buffer].data), np.float16).reshape(stored.shape)
 
     features, kernel, bias = (int(tensor) for tensor in last.inputs)
@@ -67,6 +67,7 @@ def _without_last_layer(content: bytes) -> tuple[bytes, np.ndarray, float]:
     graph.operators = [o for o, is_custom in zip(graph.operators, custom, strict=True) if not is_custom]
     graph.operators = [o for o in graph.operators if int(last.outputs[0]) not in o.inputs]
     graph.outputs = np.array([features], np.int32)
+
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output()), weights, offset

@@ -1,4 +1,4 @@
-"""A training loop that may be killed at any moment: batches from other processes, averaged weights, checkpoints."""
+"""Resumable training loop: batches from worker processes, averaged weights, checkpoints."""
 
 from __future__ import annotations
 
@@ -19,54 +19,55 @@ from torch import Tensor, nn
 from joyvasa.errors import ModelError
 from joyvasa.runtime.files import atomic_file
 
-QUEUED = 8  # batches that wait
+QUEUED = 8  # batches in the queue
+LOG_STEPS = 20
 CHECKPOINT_STEPS = 100
 Batch = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningConfig:
-    """How a network is trained."""
+    """Options of the training loop."""
 
     steps: int
     learning_rate: float = 2e-3
     warm_up_steps: int = 200
     weight_decay: float = 1e-4
-    averaging: float = 0.005  # weight of each step in the averaged weights, which are the result
-    producers: int = 1  # processes that make batches
+    averaging: float = 0.005  # weight of each step in the averaged weights
+    producers: int = 1  # processes that compute batches
     threads: int = 2
     device: str = "cpu"
     seed: int = 0
 
 
-class Task(ABC):
-    """What is learned."""
+class TrainingTask(ABC):
+    """A network with its training data and loss."""
 
     name: str
     network: nn.Module
 
     @abstractmethod
     def batches(self, seed: int) -> Iterable[Batch]:
-        """Batches without end, others for each seed; pickled and iterated in a process of its own."""
+        """Return an endless iterable of batches for a seed; it is pickled and iterated in a worker process."""
 
     @abstractmethod
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a batch, and figures for the log."""
+        """Return the loss of a batch, and figures for the log."""
 
 
-def learn(
-    task: Task, config: LearningConfig, folder: Path, on_log: Callable[[int, dict[str, float]], None]
+def train_task(
+    task: TrainingTask, config: LearningConfig, folder: Path, on_log: Callable[[int, dict[str, float]], None]
 ) -> nn.Module:
-    """Trains, or goes on with what was begun in the folder.
+    """Train a network, or resume from its checkpoint.
 
     Args:
-        task: with a network on the CPU.
-        config: how.
-        folder: for the checkpoint `<task>.pt`.
-        on_log: told the step and mean figures every 20 steps.
+        task: task whose network is on the CPU.
+        config: options of the loop.
+        folder: folder of the checkpoint `<task>.pt`.
+        on_log: callback, called with the step and mean figures every `LOG_STEPS` steps.
 
     Returns:
-        the network with averaged weights.
+        The network with averaged weights.
     """
     torch.set_num_threads(config.threads)
     device = torch.device(config.device)
@@ -75,26 +76,27 @@ def learn(
         network.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
     averaged = {name: value.clone() for name, value in network.state_dict().items()}
-    place, step = folder / f"{task.name}.pt", 0
-    if place.exists():
-        kept = torch.load(place, map_location=device)
-        network.load_state_dict(kept["network"])
-        optimizer.load_state_dict(kept["optimizer"])
-        averaged, step = kept["averaged"], kept["step"]
+    checkpoint, step = folder / f"{task.name}.pt", 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        averaged, step = state["averaged"], state["step"]
 
     # A forked process would inherit locks of threads that it does not have.
     context = multiprocessing.get_context("spawn")
-    waiting: Any = context.Queue(QUEUED)
-    # Other batches than before the last kill.
+    batches: Any = context.Queue(QUEUED)
+    # After a resume the seeds differ, so that batches are not repeated.
     seeds = [config.seed + 1000 * step + number for number in range(config.producers)]
-    producers = [context.Process(target=_produce, args=(task.batches(seed), waiting), daemon=True) for seed in seeds]
+    producers = [context.Process(target=_produce, args=(task.batches(seed), batches), daemon=True) for seed in seeds]
     for producer in producers:
         producer.start()
+
     figures: list[dict[str, float]] = []
     started = time.monotonic()
     try:
         while step < config.steps:
-            batch = tuple(torch.from_numpy(array).to(device) for array in waiting.get())
+            batch = tuple(torch.from_numpy(array).to(device) for array in batches.get())
             rate = config.learning_rate * min(1, (step + 1) / config.warm_up_steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate * (0.01 + 0.5 * (1 + math.cos(math.pi * step / config.steps)))
@@ -104,15 +106,16 @@ def learn(
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             step += 1
-            _average(averaged, network, config.averaging if step > 500 else 0.05)
+            _update_average(averaged, network, config.averaging if step > 500 else 0.05)
+
             figures.append({"loss": float(loss.detach()), **numbers})
-            if len(figures) == 20:
+            if len(figures) == LOG_STEPS:
                 means = {name: float(np.mean([entry[name] for entry in figures])) for name in figures[0]}
                 on_log(step, means | {"seconds": (time.monotonic() - started) / len(figures)})
                 figures, started = [], time.monotonic()
             if step % CHECKPOINT_STEPS == 0 or step == config.steps:
                 state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-                with atomic_file(place) as staged:
+                with atomic_file(checkpoint) as staged:
                     torch.save(state | {"averaged": averaged, "step": step}, staged)
     finally:
         for producer in producers:
@@ -121,20 +124,26 @@ def learn(
     return network.eval()
 
 
-def averaged_weights(folder: Path, task: str, prefix: str = "") -> dict[str, Tensor]:
-    """Averaged weights of what a task trained, or of the part of it whose names begin with a prefix.
+def load_averaged_weights(folder: Path, task: str, prefix: str = "") -> dict[str, Tensor]:
+    """Return the averaged weights from the checkpoint of a task.
+
+    Args:
+        folder: folder of the checkpoint.
+        task: name of the task.
+        prefix: only return weights whose names start with this prefix, which is removed.
 
     Raises:
         ModelError: `checkpoint_missing`.
     """
-    place = folder / f"{task}.pt"
-    if not place.exists():
-        raise ModelError("checkpoint_missing", f"{place}: not there; expected a checkpoint: train {task} first")
-    state = torch.load(place, map_location="cpu")["averaged"]
+    checkpoint = folder / f"{task}.pt"
+    if not checkpoint.exists():
+        raise ModelError("checkpoint_missing", f"{checkpoint}: not found; expected a checkpoint: train {task} first")
+    state = torch.load(checkpoint, map_location="cpu")["averaged"]
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _produce(batches: Iterable[Batch], waiting: Any) -> None:
+def _produce(batches: Iterable[Batch], batch_queue: Any) -> None:
+    """Put batches into a queue until the parent process ends."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -143,16 +152,16 @@ def _produce(batches: Iterable[Batch], waiting: Any) -> None:
     for batch in batches:
         while True:
             try:
-                waiting.put(batch, timeout=5)
+                batch_queue.put(batch, timeout=5)
                 break
             except queue.Full:
                 if parent is None or not parent.is_alive():
-                    waiting.cancel_join_thread()  # it was killed: nobody takes what is in the pipe
+                    batch_queue.cancel_join_thread()  # killed: no process reads the pipe
                     return
 
 
 @torch.no_grad()
-def _average(averaged: dict[str, Tensor], network: nn.Module, weight: float) -> None:
+def _update_average(averaged: dict[str, Tensor], network: nn.Module, weight: float) -> None:
     for name, value in network.state_dict().items():
         if value.dtype.is_floating_point:
             averaged[name].lerp_(value, weight)

@@ -1,16 +1,16 @@
-"""A folder in which files appear whole or not at all."""
+"""Atomic files in a local folder."""
 
 import pytest
 
-from joyvasa.sample.training.folder import FolderFiles
+from joyvasa.sample.training.local_file_store import LocalFileStore
 from joyvasa.training.dataset import Dataset
-from joyvasa.training.export import load_trained
+from joyvasa.training.export import load_trained_generator
 from joyvasa.training.trainer import Trainer
 from tests.joyvasa.training.small import small_config, small_dataset
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path):
-    files = FolderFiles(tmp_path / "new")
+def test_a_file_appears_when_it_is_complete(tmp_path):
+    files = LocalFileStore(tmp_path / "new")
     assert files.names("") == []
     with files.staging("shards/0.parquet") as staged:
         staged.write_bytes(b"whole")
@@ -20,8 +20,8 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
     assert files.read("shards/0.parquet") == files.open("shards/0.parquet").read() == b"whole"
 
 
-def test_a_failure_leaves_what_was_there(tmp_path):
-    files = FolderFiles(tmp_path)
+def test_a_failure_keeps_the_old_file(tmp_path):
+    files = LocalFileStore(tmp_path)
     files.write("card", b"before")
 
     def write_half():
@@ -35,18 +35,18 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     assert files.names("") == ["card"]
 
 
-def test_what_is_removed_is_gone_and_may_be_removed_again(tmp_path):
-    files = FolderFiles(tmp_path)
+def test_removing_a_missing_file_does_nothing(tmp_path):
+    files = LocalFileStore(tmp_path)
     files.write("a/b", b"")
     for name in ("a/b", "a", "a"):
         files.remove(name)
     assert files.names("") == []
 
 
-def test_a_motion_generator_is_trained_there_and_resumes(tmp_path):
+def test_a_motion_generator_trains_and_resumes_in_a_folder(tmp_path):
     small_dataset(tmp_path / "speech")
-    speech, run = FolderFiles(tmp_path / "speech"), FolderFiles(tmp_path / "motion")
+    speech, run = LocalFileStore(tmp_path / "speech"), LocalFileStore(tmp_path / "motion")
     config = small_config(steps=3)
     assert Trainer(config, Dataset(speech), run).run().step == 3
-    assert load_trained(run).progress.step == 3
+    assert load_trained_generator(run).progress.step == 3
     assert Trainer(config, Dataset(speech), run).progress.step == 3

@@ -1,4 +1,4 @@
-"""Keypoints that make a portrait do one thing, without any sound."""
+"""Rendering of portraits with a given opening of mouth and eyes, without sound."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from joyvasa.sample.measurement.subjects import Subject
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
 from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS
 
-WIDEST = 0.32  # opening of a loud open vowel, distances between the eyes
+MAX_OPENING = 0.32  # opening of the mouth in a loud open vowel, in eye distances
 
 
-class Poses:
-    """Drives portraits of a compact bundle.
+class PoseRenderer:
+    """Renders portraits with a bundle of the compact family.
 
     Args:
-        models: of the bundle.
+        models: models of the bundle.
 
     Raises:
         ModelError: `bundle_unsuitable`.
@@ -29,19 +29,17 @@ class Poses:
         self._renderer = models.renderer
         extractor = models.network("motion_extractor")
         if not isinstance(extractor, CompactMotionExtractor):
-            found = f"bundle {models.bundle.name}: its motion extractor is {type(extractor).__name__}"
-            raise ModelError(
-                "bundle_unsuitable", f"{found}; expected one of the compact family: measure another bundle"
-            )
+            kind = f"bundle {models.bundle.name}: its motion extractor is {type(extractor).__name__}"
+            raise ModelError("bundle_unsuitable", f"{kind}; expected one of the compact family: measure another bundle")
         self._opening = extractor.head.opening
 
     def render(self, subject: Subject, *, mouth: float = 0.0, blink: float = 0.0) -> Tensor:
-        """The driven face, uint8 (SIZE, SIZE, 3).
+        """Return the driven face, uint8 (SIZE, SIZE, 3).
 
         Args:
-            subject: that is driven.
-            mouth: opening, distances between the eyes; 0 closes it whatever it does in the picture.
-            blink: 1 shuts the eyes.
+            subject: portrait to drive.
+            mouth: opening of the mouth in eye distances; 0 closes a mouth that is open in the picture.
+            blink: closure of the eyes, 0 to 1.
         """
         info = subject.portrait.keypoints
         expression = torch.zeros_like(info.canonical)

@@ -1,0 +1,71 @@
+"""Reading of mouth and eyes in pictures and videos by the teacher's networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from joyvasa.media.image import Image
+from joyvasa.media.video_reader import stream_video
+from joyvasa.sample.training.face_mesh import FaceMeshDetector
+from joyvasa.sample.training.head import Head
+from joyvasa.sample.training.lids import LidReader
+from joyvasa.sample.training.person_segmentation import PersonSegmenter
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Readings of one face in the frames of a video; NaN where the face was not found.
+
+    Args:
+        mouth: gap between the lips in eye distances, shape (n,).
+        lids: height over width of the eye that is further open, shape (n,).
+    """
+
+    mouth: np.ndarray
+    lids: np.ndarray
+
+
+class FaceReader:
+    """Reads faces with the face mesh, the iris network and the person segmentation.
+
+    Args:
+        mean: mean head, see `mean_head`.
+
+    Raises:
+        EnvironmentFault: `extra_missing`.
+    """
+
+    def __init__(self, mean: np.ndarray) -> None:
+        self.mesh, self.persons = FaceMeshDetector(), PersonSegmenter()
+        self._mean, self._lids = mean, LidReader()
+
+    def build_head(self, points: np.ndarray, size: int) -> Head:
+        """Return the head of a mesh in a square picture."""
+        return Head(points, self._mean, size)
+
+    def read_eye_opening(self, image: Image, points: np.ndarray) -> float:
+        """Return height over width of the eye that is further open."""
+        return float(self._lids.read_openings(image, points).max())
+
+    def read_video(self, path: Path, box: np.ndarray, *, frames_per_second: float) -> Reading:
+        """Track and read the face of a video.
+
+        Args:
+            path: path of the video.
+            box: box of the face in the first frame.
+            frames_per_second: rate of the readings.
+        """
+        mouth: list[float] = []
+        lids: list[float] = []
+        frames = (image for batch in stream_video(path, frames_per_second=frames_per_second) for image in batch)
+        for image, points in self.mesh.track(frames, box):
+            if points is None:
+                mouth.append(np.nan)
+                lids.append(np.nan)
+            else:
+                mouth.append(self.build_head(points, max(image.shape[:2])).gap)
+                lids.append(self.read_eye_opening(image, points))
+        return Reading(np.array(mouth), np.array(lids))
