@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,8 +61,7 @@ class CostEstimate:
     @property
     def total_gpu_hours(self) -> float | None:
         """GPU hours of all stages, None if one is not known."""
-        known = [hours for hours in self.gpu_hours.values() if hours is not None]
-        return sum(known) if len(known) == len(self.gpu_hours) else None
+        return _sum(self.gpu_hours.values())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as a mapping, for JSON."""
@@ -129,18 +128,25 @@ def estimate_cost(stats: ManifestStats, profile: RateProfile) -> CostEstimate:
         gpu_hours[name] = None if hours is None else hours * rate.gpus
 
     sizes = [None if (n := units[unit]) is None else n * size for unit, size in profile.disk.items()]
-    known = [size for size in sizes if size is not None]
-    return CostEstimate(
-        profile.machine, gpu_hours, worker_hours, sum(known) if sizes and len(known) == len(sizes) else None
-    )
+    return CostEstimate(profile.machine, gpu_hours, worker_hours, _sum(sizes) if sizes else None)
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """Return the sum of values, None if one of them is not known."""
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
 
 
 _AMOUNTS = (("seconds", None), ("gpus", 0.0))
 
 
-def _amount(path: str, what: str, value: object) -> float:
+def _amount(path: str, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise _invalid(path, f"{safe_text(what)} is {value!r}; expected a number that is not negative")
+        raise _invalid(path, f"{safe_text(name)} is {value!r}; expected a number that is not negative")
     return float(value)
 
 

@@ -34,9 +34,9 @@ class HashIndex:
         keys = np.frombuffer(digests, dtype=np.uint64)
         numbers = np.full(len(keys), -1, dtype=np.int64)
         for run, run_numbers in self._runs:
-            at = np.minimum(np.searchsorted(run, keys), len(run) - 1)
-            hit = run[at] == keys
-            numbers[hit] = run_numbers[at[hit]]
+            indices = np.minimum(np.searchsorted(run, keys), len(run) - 1)
+            hit = run[indices] == keys
+            numbers[hit] = run_numbers[indices[hit]]
 
         new = np.flatnonzero(numbers < 0)
         if len(new):

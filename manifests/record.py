@@ -68,7 +68,7 @@ class Record:
         return location
 
 
-def content_text(
+def encode_content(
     image: str | None,
     audio: str | None,
     motion: str | None,

@@ -17,7 +17,7 @@ from manifests.hash_index import HashIndex
 from manifests.manifest import Manifest, open_readers, resolve_location, unify_extra_schemas
 from manifests.media_files import MediaFileCheck
 from manifests.problems import Problem, ScanSummary, ValueFault, safe_text
-from manifests.record import Record, content_text, derive_record_id
+from manifests.record import Record, derive_record_id, encode_content
 from manifests.schema import COLUMN_NAMES, MANIFEST_COLUMNS, parse_record_id
 
 MEDIA_COLUMNS = ("image", "audio", "motion", "video")
@@ -80,6 +80,7 @@ class Scan:
                 self._count(scanned)
                 yield scanned
             self._note_near_misses(reader.extra_schema().names)
+
         if not self.summary.rows:
             name = safe_text(self.manifest.uri, 200)
             raise ManifestError(
@@ -98,14 +99,15 @@ class Scan:
         if self._files:
             self._check_files(self._files, block, records, faults)
         self._check_duplicates(file_index, reader.row_unit, block, records, faults)
+
         name = safe_text(file)
         problems = [
             Problem(name, block.numbers[index], column, safe_text(value), fault.code, fault.sentence)
             for index in sorted(faults)
             for column, value, fault in faults[index]
         ]
-        usable = [None if index in faults else record for index, record in enumerate(records)] if faults else records
-        return ScannedBlock(reader.row_unit, block, usable, problems)
+        valid = [None if index in faults else record for index, record in enumerate(records)] if faults else records
+        return ScannedBlock(reader.row_unit, block, valid, problems)
 
     def _check_required(self, records: list[Record | None], faults: Faults) -> None:
         """Check that valid rows have the columns that the run needs."""
@@ -135,12 +137,7 @@ class Scan:
                 faults.setdefault(index, []).append((column, block.columns[column][index], fault))
 
     def _check_duplicates(
-        self,
-        file_index: int,
-        row_unit: str,
-        block: RowBlock,
-        records: list[Record | None],
-        faults: Faults,
+        self, file_index: int, row_unit: str, block: RowBlock, records: list[Record | None], faults: Faults
     ) -> None:
         given = block.columns.get("record_id") or [None] * len(block)
         named: list[tuple[int, str]] = []
@@ -155,6 +152,7 @@ class Scan:
                 self._first_rows.append(block.numbers[index])
                 self._first_files.append(file_index)
                 continue
+
             row, first_file = self._first_rows[number], self._first_files[number]
             first = f"{row_unit} {row}"
             if first_file != file_index:
@@ -190,6 +188,7 @@ def parse_block(block: RowBlock, folder: str, faults: Faults) -> list[Record | N
     """
     absent = [None] * len(block)
     columns = [block.columns.get(name, absent) for name in COLUMN_NAMES]
+
     records: list[Record | None] = []
     for index, raw in enumerate(zip(*columns, strict=True)):
         bad: list[tuple[str, Any, ValueFault]] = []
@@ -226,7 +225,7 @@ def _parse_row(number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[s
 
     mode = mode or DEFAULT_MODE
     if record_id is None:
-        record_id = derive_record_id(content_text(image, audio, motion, mode, seed, cfg_scale, video))
+        record_id = derive_record_id(encode_content(image, audio, motion, mode, seed, cfg_scale, video))
     image, audio, motion, video = (path and resolve_location(folder, path) for path in (image, audio, motion, video))
     return Record(
         id=record_id,

@@ -115,6 +115,7 @@ def _integer(value: object, low: int, high: int) -> int:
         number = int(value)
     else:
         number = value
+
     if not low <= number <= high:
         raise ValueFault("out_of_range", f"expected {low} to {high}")
     return number

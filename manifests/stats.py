@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -82,8 +82,7 @@ class StatsCollector:
         self._pool = ThreadPoolExecutor(self._probes.threads, thread_name_prefix="probe")
         self._pending: deque[tuple[_Lengths, int, str, Future[float]]] = deque()
         self._failures: Counter[str] = Counter()
-        self._examples: Counter[str] = Counter()
-        self._example_texts: list[str] = []
+        self._examples: list[str] = []
 
     def __enter__(self) -> StatsCollector:
         return self
@@ -115,14 +114,14 @@ class StatsCollector:
 
         sound, distinct, frames, windows = self._recordings.sums(self._sizes)
         motion_frames = self._motions.sums(self._sizes)[2]
-        return ManifestStats(
-            **{name: getattr(counts, name) for name in ("records", "portraits", "recordings", "motions")},
+        return replace(
+            counts,
             sound_s=sound,
             distinct_sound_s=distinct,
             frames=frames + motion_frames,
             windows=windows,
             probe_failures=dict(self._failures.most_common()),
-            probe_examples=self._example_texts,
+            probe_examples=self._examples,
         )
 
     def _submit(self, lengths: _Lengths, paths: list[str], sampled: list[bool], *, counted: bool = True) -> None:
@@ -140,9 +139,8 @@ class StatsCollector:
         except Exception as error:  # failed probes are counted, whatever the decoder raises
             code = str(getattr(error, "code", type(error).__name__))
             self._failures[code] += 1
-            self._examples[code] += 1
-            if self._examples[code] <= MAX_EXAMPLES:
-                self._example_texts.append(f"{safe_text(path, 120)}: {safe_text(error, 200)}")
+            if self._failures[code] <= MAX_EXAMPLES:
+                self._examples.append(f"{safe_text(path, 120)}: {safe_text(error, 200)}")
 
 
 class _Lengths:

@@ -111,6 +111,6 @@ def check_columns(name: str, columns: tuple[str, ...]) -> None:
     raise ManifestError("manifest_columns", f"{name}: {reason}")
 
 
-def extra_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
+def select_extra_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
     """Return the columns that are passed through."""
     return tuple(column for column in columns if column not in COLUMN_NAMES)

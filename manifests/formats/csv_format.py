@@ -8,8 +8,16 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from manifests.errors import ManifestError
-from manifests.formats.block import OpenFile, Reader, RowBlock, RowFault, batch_rows, check_columns, extra_columns
-from manifests.formats.lines import Lines, text_start
+from manifests.formats.block import (
+    OpenFile,
+    Reader,
+    RowBlock,
+    RowFault,
+    batch_rows,
+    check_columns,
+    select_extra_columns,
+)
+from manifests.formats.lines import Lines, find_text_start
 from manifests.schema import COLUMN_NAMES
 
 
@@ -23,7 +31,7 @@ class CsvReader(Reader):
         super().__init__(name, open_file)
         self._delimiter = delimiter
         with open_file() as file:
-            lines = Lines(file, offset=text_start(name, file))
+            lines = Lines(file, offset=find_text_start(name, file))
             try:
                 header = next((row for row in csv.reader(lines, delimiter=delimiter, strict=True) if row), [])
             except csv.Error as error:
@@ -42,7 +50,7 @@ class CsvReader(Reader):
 
     def extra_schema(self) -> pa.Schema:
         """See `Reader`; text in every column."""
-        return pa.schema([(column, pa.string()) for column in extra_columns(self._columns)])
+        return pa.schema([(column, pa.string()) for column in select_extra_columns(self._columns)])
 
     def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """See `Reader`."""

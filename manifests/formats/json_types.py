@@ -64,7 +64,7 @@ class JsonTypes:
         )
 
 
-def json_array(values: list[Any], field: pa.Field) -> pa.Array:
+def build_json_array(values: list[Any], field: pa.Field) -> pa.Array:
     """Convert JSON values to a column of `JsonTypes.schema`."""
     if field.metadata == JSON_TEXT:
         values = [None if value is None else json.dumps(value, sort_keys=True) for value in values]

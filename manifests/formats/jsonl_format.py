@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from manifests.errors import ManifestError
 from manifests.formats.block import OpenFile, Reader, RowBlock, RowFault, batch_rows
-from manifests.formats.json_types import JsonTypes, json_array
-from manifests.formats.lines import Lines, text_start
+from manifests.formats.json_types import JsonTypes, build_json_array
+from manifests.formats.lines import Lines, find_text_start
 from manifests.problems import safe_text
 from manifests.schema import COLUMN_NAMES
 
@@ -24,7 +24,7 @@ class JsonLinesReader(Reader):
         self._types = JsonTypes(name)
         self._types_complete = False  # whether all rows were read
         with open_file() as file:
-            self._start = text_start(name, file)
+            self._start = find_text_start(name, file)
             file.seek(self._start)
             if file.read(256).lstrip().startswith(b"["):
                 sentence = (
@@ -92,6 +92,6 @@ class JsonLinesReader(Reader):
 
         table = None
         if schema is not None:
-            arrays = [json_array([content.get(column.name) for content in objects], column) for column in schema]
+            arrays = [build_json_array([content.get(column.name) for content in objects], column) for column in schema]
             table = pa.table(arrays, schema=schema)
         return RowBlock(list(numbers), columns, faults, table)

@@ -64,7 +64,7 @@ class Lines(Iterator[str]):
                 return
 
 
-def text_start(name: str, file: BinaryIO) -> int:
+def find_text_start(name: str, file: BinaryIO) -> int:
     """Return the offset of the text: 3 after a UTF-8 byte order mark, otherwise 0.
 
     Raises:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as is_type
 
 from manifests.errors import ManifestError
-from manifests.formats.block import BLOCK_ROWS, OpenFile, Reader, RowBlock, check_columns, extra_columns
+from manifests.formats.block import BLOCK_ROWS, OpenFile, Reader, RowBlock, check_columns, select_extra_columns
 from manifests.schema import COLUMN_NAMES
 
 NUMBER_COLUMNS = ("seed", "cfg_scale", "priority")
@@ -39,11 +39,11 @@ class ParquetReader(Reader):
 
     def extra_schema(self) -> pa.Schema:
         """See `Reader`."""
-        return pa.schema([self._schema.field(column) for column in extra_columns(self.columns())])
+        return pa.schema([self._schema.field(column) for column in select_extra_columns(self.columns())])
 
     def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """See `Reader`."""
-        passed = extra_columns(self.columns()) if extra else ()
+        passed = select_extra_columns(self.columns()) if extra else ()
         columns = None if passed else [name for name in COLUMN_NAMES if name in self._schema.names]
         number = 1
         with self._open() as file:

@@ -86,13 +86,13 @@ class RunDescription:
             values = yaml.safe_load(content)
             if values["layout"] != LAYOUT_VERSION:
                 raise ValueError(f"layout is {values['layout']}, expected {LAYOUT_VERSION}")
-            known = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
-            if known.get("kind", "generate") not in get_args(RunKind):
-                raise ValueError(f"kind is {known['kind']!r}, expected {' or '.join(get_args(RunKind))}")
+            settings = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
+            if settings.get("kind", "generate") not in get_args(RunKind):
+                raise ValueError(f"kind is {settings['kind']!r}, expected {' or '.join(get_args(RunKind))}")
             source = ManifestSource(**values["manifest"])
             if not source.modes or not set(source.modes) <= set(MODES):
                 raise ValueError(f"manifest.modes is {source.modes!r}, expected some of {', '.join(MODES)}")
-            return cls(**{**known, "manifest": replace(source, modes=tuple(source.modes))})
+            return cls(**{**settings, "manifest": replace(source, modes=tuple(source.modes))})
         except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
             reason = safe_text(error, 200)
             raise ManifestError("run_unreadable", f"run.yaml cannot be read ({reason}): restore it") from None
@@ -114,7 +114,7 @@ class SettingChange:
         return f"{self.name}: {safe_text(self.old)} → {safe_text(self.new)}"
 
 
-def changed_settings(old: RunDescription, new: RunDescription) -> list[SettingChange]:
+def find_changed_settings(old: RunDescription, new: RunDescription) -> list[SettingChange]:
     """Return the changed settings that affect results, in the order of the old description."""
     before, after = dict(_flat(old._result_settings())), dict(_flat(new._result_settings()))
     names = [*before, *(name for name in after if name not in before)]
@@ -128,7 +128,7 @@ def require_same_settings(old: RunDescription, new: RunDescription) -> None:
     Raises:
         ManifestError: `run_changed`, with the changes.
     """
-    changes = changed_settings(old, new)
+    changes = find_changed_settings(old, new)
     if changes:
         shown = "; ".join(map(str, changes[:MAX_SHOWN_CHANGES]))
         more = f"; and {len(changes) - MAX_SHOWN_CHANGES} more" if len(changes) > MAX_SHOWN_CHANGES else ""

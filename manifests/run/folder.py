@@ -144,13 +144,13 @@ class RunFolder:
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
-    def started_shards(self) -> list[int]:
+    def list_started_shards(self) -> list[int]:
         """Return the numbers of the shards that have a folder, finished or not."""
         return sorted(int(name) for name in self.storage.names(SHARDS) if name.isdecimal())
 
     def read_done_markers(self) -> dict[int, DoneMarker]:
         """Return the markers of all finished shards, by number."""
-        shards = self.started_shards()
+        shards = self.list_started_shards()
         with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
             marks = pool.map(self.read_done_marker, shards)
             return {shard: mark for shard, mark in zip(shards, marks, strict=True) if mark}
@@ -161,7 +161,7 @@ class RunFolder:
         statuses: Counter[str] = Counter()
         for mark in done.values():
             statuses.update(mark.statuses)
-        for shard in self.started_shards():
+        for shard in self.list_started_shards():
             if shard not in done:
                 statuses.update(outcome.status for outcome in self.read_saved_outcomes(shard).values())
         return RunCounts(len(manifest), len(done), manifest.records, dict(statuses))
@@ -261,6 +261,7 @@ class RunFolder:
         outcomes = list(
             outcomes_from_table(self.read_records(shard)) if finished else self.read_saved_outcomes(shard).values()
         )
+
         remaining = [outcome for outcome in outcomes if outcome.status not in retry]
         if len(remaining) < len(outcomes):
             self.save_outcomes(shard, remaining)

@@ -126,7 +126,7 @@ class RunManifest:
 def write_manifest(
     scan: Scan, path: Path, *, shard_size: int = SHARD_RECORDS, on_problem: Callable[[Problem], None] | None = None
 ) -> None:
-    """Scan a manifest and write its usable rows as the manifest of a run, in order.
+    """Scan a manifest and write its valid rows as the manifest of a run, in order.
 
     Memory is limited to one block of rows and one shard, so rows are not sorted by portrait.
 

@@ -46,7 +46,7 @@ class RecordOutcome:
     audio_sha256: str | None = None  # SHA-256 of the recording
     motion_sha256: str | None = None  # SHA-256 of the motion file of the row
     n_faces: int | None = None  # number of faces in the portrait; one of them is animated
-    warnings: str | None = None  # warnings about the portrait, sentences separated by `; `
+    warnings: str | None = None  # warnings about the inputs, sentences separated by `; `
     warning_codes: str | None = None  # codes of the warnings, separated by commas
     bundle: str | None = None  # name and fingerprint of the model bundle
     licenses: tuple[str, ...] = ()  # licenses of the weights

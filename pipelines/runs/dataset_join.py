@@ -77,7 +77,7 @@ def join_shards(folder: RunFolder, n_shards: int, bundle: Bundle, *, on_shard: C
         stats.add(pq.read_table(io.BytesIO(storage.read(clip_rows_path(folder, number)))))
 
     writer = DatasetWriter(storage, frames_per_second=FRAMES_PER_SECOND, keypoints=keypoints)
-    extractor = {"name": bundle.name, "fingerprint": bundle.fingerprint(["motion_extractor"])}
+    extractor = {"name": bundle.name, "fingerprint": bundle.compute_fingerprint(["motion_extractor"])}
     try:
         card = writer.finish(extractor=extractor, about=stats.as_dict())
     except InputError as error:

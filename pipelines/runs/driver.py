@@ -207,7 +207,7 @@ def process_records(
     manifest = folder.read_manifest()
     build_row = definition.build_outcomes(config, description.manifest.modes)
     with folder.lock() as lock, EventLog(folder.storage) as log:
-        for number in folder.started_shards() if retry else ():
+        for number in folder.list_started_shards() if retry else ():
             folder.reopen_shard(number, retry)
         writer = ShardWriter(
             folder,

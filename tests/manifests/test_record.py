@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.record import content_text, derive_record_id, derive_seed, file_stem
+from manifests.record import derive_record_id, derive_seed, encode_content, file_stem
 
 ANY_ID = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=400)
 WINDOWS_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.I | re.S)
@@ -76,7 +76,7 @@ def test_similar_ids_have_different_stems_ignoring_case(one, other):
 
 
 def test_ids_seeds_and_stems_are_stable():  # values from `b2sum -l 96` and `b2sum -l 64`
-    content = content_text("a.png", "b.wav", None, "human", None, 2.5)
+    content = encode_content("a.png", "b.wav", None, "human", None, 2.5)
     assert content == '["a.png","b.wav",null,"human",null,2.5]'
     assert derive_record_id(content) == "803b866375f7b3983a8352f0"
     assert derive_seed(0, "r1") == 4778656030244113506

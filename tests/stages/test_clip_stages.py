@@ -10,7 +10,7 @@ from joyvasa.training.dataset_files import DatasetWriter
 from joyvasa.training.shard_reader import read_shard_clips
 from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok
-from stages.extract_motion import ExtractMotionConfig, ExtractMotionStage, clip_id_for
+from stages.extract_motion import ExtractMotionConfig, ExtractMotionStage, make_clip_id
 from stages.find_clips import FindClipsConfig, FindClipsStage
 from stages.recording_files import RecordingFiles
 from tests.joyvasa.training.recordings import recording, talking
@@ -49,7 +49,7 @@ def test_a_recording_is_split_into_clips_and_rejected_segments_are_reported(segm
     assert "talk.mp4: 2.2" in outcome.facts["warnings"]
     rows, stored = clips(folder, source)
     assert [row.code for row in rows] == [None, "frozen", None]
-    assert [clip.clip_id for clip in stored] == [clip_id_for(source.id, 0), clip_id_for(source.id, 1)]
+    assert [clip.clip_id for clip in stored] == [make_clip_id(source.id, 0), make_clip_id(source.id, 1)]
     assert [round(clip.start_s * 25) + clip.n_frames for clip in stored] == [round(rows[1].start_s * 25), 130]
     assert all(len(clip.sound) == clip.n_frames * 640 for clip in stored)
 
@@ -121,7 +121,7 @@ def test_motion_that_is_not_finite_rejects_only_its_clip(segmented, monkeypatch)
     assert outcome.facts["warning_codes"] == "motion_not_finite,frozen"
     rows, stored = clips(folder, source)
     assert [row.code for row in rows] == ["motion_not_finite", "frozen", None]
-    assert [clip.clip_id for clip in stored] == [clip_id_for(source.id, 1)]
+    assert [clip.clip_id for clip in stored] == [make_clip_id(source.id, 1)]
 
 
 def test_a_recording_that_changed_between_the_stages_fails(segmented, tmp_path):
@@ -133,6 +133,6 @@ def test_a_recording_that_changed_between_the_stages_fails(segmented, tmp_path):
 
 
 def test_clip_ids_are_safe_and_unique():
-    names = {clip_id_for(record_id, 0) for record_id in ("a/b.mp4", "a_b.mp4", "A_b.mp4", "ü.mp4", "../x", "a/b.mp4 ")}
+    names = {make_clip_id(record_id, 0) for record_id in ("a/b.mp4", "a_b.mp4", "A_b.mp4", "ü.mp4", "../x", "a/b.mp4 ")}
     assert len(names) == 6
     assert all(name.isascii() and len(name) <= 120 and "/" not in name and "~" not in name for name in names)

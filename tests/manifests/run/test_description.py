@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from manifests.errors import ManifestError
-from manifests.run.description import ManifestSource, RunDescription, changed_settings, require_same_settings
+from manifests.run.description import ManifestSource, RunDescription, find_changed_settings, require_same_settings
 
 RUN = RunDescription(
     configuration={"seed": 1, "sampling": {"steps": 50, "scales": (1, 2)}, "name": "Jörg"},
@@ -20,7 +20,7 @@ def test_a_description_can_be_written_and_read():
     assert again.configuration == {"seed": 1, "sampling": {"steps": 50, "scales": [1, 2]}, "name": "Jörg"}
     assert again.created.endswith("+00:00")
     assert again.fingerprint() == RUN.fingerprint()
-    assert changed_settings(RUN, again) == []
+    assert find_changed_settings(RUN, again) == []
 
 
 def test_an_older_file_without_modes_has_mode_human():
@@ -28,7 +28,7 @@ def test_an_older_file_without_modes_has_mode_human():
     assert content["manifest"].pop("modes") == ["animal"]
     again = RunDescription.from_yaml(yaml.safe_dump(content).encode())
     assert again.manifest.modes == ("human",)
-    assert changed_settings(RUN, again) == []
+    assert find_changed_settings(RUN, again) == []
 
 
 @pytest.mark.parametrize("modes", [[], ["plant"], "human", None, 3])
@@ -46,7 +46,7 @@ def test_every_changed_setting_is_named_with_both_values():
         manifest=replace(RUN.manifest, fingerprint="ef"),
         bundles={"sample": {"motion": "cc"}},
     )
-    assert [str(change) for change in changed_settings(RUN, new)] == [
+    assert [str(change) for change in find_changed_settings(RUN, new)] == [
         "configuration.sampling.steps: 50 → 10",
         "manifest.fingerprint: ab → ef",
         "bundles.sample.motion: cd → cc",

@@ -1,0 +1,205 @@
+"""The outcome rows of a run, shard by shard, with a cache of columns."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from joyvasa.errors import InputError
+from joyvasa.result_tables import read_schema, read_table
+from manifests.run.folder import RunFolder
+from manifests.run.outcome_table import METRIC_COLUMN_PREFIX, METRIC_REASONS, RESULT_FIELDS
+from manifests.storage import LocalStorage
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """Rows of a shard that is finished or has saved outcomes.
+
+    Attributes:
+        shard: number of the shard.
+        stamp: value that changes when the rows change.
+        n_rows: number of rows.
+        statuses: number of rows by status.
+        saved: rows of an unfinished shard; None if the shard is finished.
+    """
+
+    shard: int
+    stamp: tuple[Any, ...]
+    n_rows: int
+    statuses: Counter[str]
+    saved: pa.Table | None = None
+
+
+class ColumnCache:
+    """A thread-safe cache of columns that evicts the least recently used ones.
+
+    Args:
+        limit: maximum size in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._bytes = limit, 0
+        self._arrays: OrderedDict[tuple[Any, ...], pa.Array] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[Any, ...]) -> pa.Array | None:
+        """Return a cached array, or None."""
+        with self._lock:
+            array = self._arrays.get(key)
+            if array is not None:
+                self._arrays.move_to_end(key)
+            return array
+
+    def put(self, key: tuple[Any, ...], array: pa.Array) -> None:
+        """Add an array."""
+        with self._lock:
+            if key not in self._arrays:
+                self._bytes += array.nbytes
+                self._arrays[key] = array
+            while self._bytes > self._limit and self._arrays:
+                self._bytes -= self._arrays.popitem(last=False)[1].nbytes
+
+
+class RunRows:
+    """Reads the rows of a run while it grows; unchanged shards are not read again.
+
+    Args:
+        folder: run folder.
+        cache: cache for columns; several runs may share it.
+    """
+
+    def __init__(self, folder: RunFolder, cache: ColumnCache) -> None:
+        assert isinstance(folder.storage, LocalStorage), "the page reads local runs only"
+        self._folder, self._storage, self._cache = folder, folder.storage, cache
+        self._by_shard: dict[int, ShardRows] = {}
+        self.shards: list[ShardRows] = []
+        self.columns: dict[str, pa.DataType] = {}
+
+    def refresh(self) -> None:
+        """Look for new rows.
+
+        Raises:
+            InputError: `records_unreadable`.
+        """
+        by_shard: dict[int, ShardRows] = {}
+        for number in self._folder.list_started_shards():
+            shard = self._find_shard(number)
+            if shard and shard.n_rows:
+                by_shard[number] = shard
+
+        changed = by_shard != self._by_shard
+        self._by_shard, self.shards = by_shard, [by_shard[number] for number in sorted(by_shard)]
+        if changed and self.shards:
+            best = next((shard for shard in self.shards if shard.saved is None), self.shards[0])
+            schema = read_schema([self._file(best)]) if best.saved is None else best.saved.schema
+            self.columns = {entry.name: entry.type for entry in schema}
+
+    @property
+    def statuses(self) -> Counter[str]:
+        """Number of records by status."""
+        return sum((shard.statuses for shard in self.shards), Counter())
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metric columns."""
+        return [name for name in self.columns if name.startswith(METRIC_COLUMN_PREFIX) and name != METRIC_REASONS]
+
+    def read_columns(self, names: Iterable[str]) -> pa.Table:
+        """Return whole columns, in the order of the manifest; null for shards that lack a column."""
+        schema = pa.schema([(name, self.columns[name]) for name in dict.fromkeys(names) if name in self.columns])
+        tables = {shard.shard: self._cached_table(shard, schema) for shard in self.shards}
+
+        missing = [shard for shard in self.shards if tables[shard.shard] is None]
+        table = self._read(missing, schema)
+        for shard in missing:
+            tables[shard.shard], table = table.slice(0, shard.n_rows), table.slice(shard.n_rows)
+            for name in schema.names:
+                self._cache.put(self._key(shard, name), tables[shard.shard].column(name).combine_chunks())
+        return pa.concat_tables([schema.empty_table(), *tables.values()])
+
+    def read_rows(self, positions: Sequence[int]) -> list[dict[str, Any]]:
+        """Return rows with all their columns, by their positions in the columns, in the given order."""
+        ends = np.cumsum([shard.n_rows for shard in self.shards])
+        by_index: dict[int, list[int]] = {}
+        for position in positions:
+            by_index.setdefault(int(np.searchsorted(ends, position, side="right")), []).append(position)
+
+        by_position: dict[int, dict[str, Any]] = {}
+        for index, selected in by_index.items():
+            shard = self.shards[index]
+            table = self._read([shard]) if shard.saved is None else shard.saved
+            rows = table.take([position - ends[index] + shard.n_rows for position in selected]).to_pylist()
+            for position, row in zip(selected, rows, strict=True):
+                by_position[position] = {**row, "shard": shard.shard}
+        return [by_position[position] for position in positions]
+
+    def _find_shard(self, shard: int) -> ShardRows | None:
+        old = self._by_shard.get(shard)
+        try:
+            status = self._storage.path(self._folder.done_path(shard)).stat()
+        except OSError:
+            return self._find_unfinished(shard, old)
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if old and old.stamp == stamp:
+            return old
+        marker = self._folder.read_done_marker(shard)
+        return ShardRows(shard, stamp, marker.records, Counter(marker.statuses)) if marker else None
+
+    def _find_unfinished(self, shard: int, old: ShardRows | None) -> ShardRows | None:
+        stamp = tuple(self._file_names(f"{self._folder.shard_folder(shard)}/saved"))
+        if not stamp:
+            return None
+        if old and old.stamp == stamp:
+            return old
+
+        outcomes = [*self._folder.read_saved_outcomes(shard).values()]
+        fields = [entry for entry in RESULT_FIELDS if entry.name != "licenses"]
+        columns: dict[str, pa.Array] = {
+            entry.name: pa.array([getattr(outcome, entry.name) for outcome in outcomes], entry.type) for entry in fields
+        }
+        for name in sorted({name for outcome in outcomes for name in outcome.metrics}):
+            columns[METRIC_COLUMN_PREFIX + name] = pa.array(
+                [outcome.metrics.get(name) for outcome in outcomes], pa.float64()
+            )
+        statuses = Counter(outcome.status for outcome in outcomes)
+        return ShardRows(shard, stamp, len(outcomes), Counter(statuses), pa.table(columns))
+
+    def _file_names(self, folder: str) -> list[str]:
+        try:
+            return self._storage.names(folder)
+        except FileNotFoundError:
+            return []
+
+    def _cached_table(self, shard: ShardRows, schema: pa.Schema) -> Any:
+        """Return columns of a shard as a table; None if they must be read."""
+        if shard.saved is not None:
+            saved = shard.saved.select([name for name in schema.names if name in shard.saved.column_names])
+            return pa.concat_tables([schema.empty_table(), saved], promote_options="permissive")
+        arrays = {name: self._cache.get(self._key(shard, name)) for name in schema.names}
+        return None if None in arrays.values() else pa.table(arrays)
+
+    def _key(self, shard: ShardRows, name: str) -> tuple[Any, ...]:
+        return (self._folder.storage.root, shard.shard, shard.stamp, name)
+
+    def _read(self, shards: Sequence[ShardRows], schema: pa.Schema | None = None) -> pa.Table:
+        """Read finished shards, the columns of a schema or all."""
+        table = read_table([self._file(shard) for shard in shards], schema)
+        if table.num_rows != (expected := sum(shard.n_rows for shard in shards)):  # a shard is being replaced
+            sentence = f"{self._storage.root}: has {table.num_rows} rows; expected {expected}: refresh in a moment"
+            raise InputError("records_unreadable", sentence)
+        return table
+
+    def _file(self, shard: ShardRows) -> str:
+        path = self._folder.records_path(shard.shard)
+        try:
+            return str(self._storage.path(path))
+        except FileNotFoundError:  # removed, or a link to a file outside of the root
+            sentence = f"{self._storage.location(path)}: cannot be read (not below the root)"
+            raise InputError("records_unreadable", f"{sentence}: restore it or run the shard again") from None
