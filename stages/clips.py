@@ -21,7 +21,7 @@ from stages.video_output import VideoPayload
 
 
 @contextmanager
-def generated_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
+def open_generated_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
     """Yield the clip of a video that this run generated.
 
     Args:
@@ -36,6 +36,7 @@ def generated_clip(item: Item, storage: Storage, models: Models) -> Generator[Cl
     portrait: PortraitPayload = item.inputs["portrait"]
     motion: MotionPayload = item.inputs["motion"]
     record = item.record
+
     with ExitStack() as files:
         yield build_clip(
             portrait.picture,
@@ -55,7 +56,7 @@ def generated_clip(item: Item, storage: Storage, models: Models) -> Generator[Cl
 
 
 @contextmanager
-def existing_clip(item: Item) -> Generator[Clip]:
+def open_existing_clip(item: Item) -> Generator[Clip]:
     """Yield the clip of an existing video.
 
     Args:
@@ -67,6 +68,7 @@ def existing_clip(item: Item) -> Generator[Clip]:
     """
     video: ExistingVideo = item.inputs["read_video"]
     record = item.record
+
     with ExitStack() as files:
         yield Clip(
             video=files.enter_context(local_file(record.require("video"))),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from joyvasa.errors import InputError
-from joyvasa.faces.registry import detector_roles
+from joyvasa.faces.registry import list_detector_roles
 from joyvasa.models import AnimationConfig, Models, resolve_detector
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
 from joyvasa.training.clips import ClipRecord, assign_split
@@ -70,7 +70,7 @@ class ExtractMotionStage(Stage):
             device=models.device,
             precision=animation.precision,
             batch_frames=animation.batch_frames,
-            landmarks=models.detector if "landmarks203" in detector_roles(detector) else None,
+            landmarks=models.detector if "landmarks203" in list_detector_roles(detector) else None,
         )
         self._files = RecordingFiles(open_storage(self.config.run))
 
@@ -83,7 +83,7 @@ class ExtractMotionStage(Stage):
         shard, record_id = item.record.shard, item.record.id
         split = assign_split(video.sha256, self.config.clips.validation_share)
         accepted = [segment for segment in video.segments if segment.code is None]
-        clip_ids = [clip_id_for(record_id, number) for number in range(len(accepted))]
+        clip_ids = [make_clip_id(record_id, number) for number in range(len(accepted))]
         errors: dict[str, InputError] = {}
         n_frames = 0
 
@@ -131,6 +131,6 @@ class ExtractMotionStage(Stage):
         )
 
 
-def clip_id_for(record_id: str, number: int) -> str:
+def make_clip_id(record_id: str, number: int) -> str:
     """Return the id of a clip: letters, digits and `._-`; unique if record ids are."""
     return f"{file_stem(record_id).replace('~', '--')}-{number:05d}"

@@ -148,7 +148,7 @@ class MotionStage(Stage):
         self._models = Models(self.config.animation)
         _ = self._models.motion_model, self._models.template
         bundle = self._models.bundle
-        self._provenance = {"bundle": bundle.name, "fingerprint": bundle.fingerprint(MOTION_ROLES)}
+        self._provenance = {"bundle": bundle.name, "fingerprint": bundle.compute_fingerprint(MOTION_ROLES)}
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Read motion files one at a time; sample the other motions together."""

@@ -186,6 +186,7 @@ class RenderStage(Stage):
             return job.failure or Failed(
                 FailureKind.POISON, "frames_missing", "video: some of its frames were not rendered"
             )
+
         video = job.payload
         facts = {
             "video": video.video,

@@ -19,7 +19,7 @@ from joyvasa.models import AnimationConfig, Models
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from stages.base import Fact, Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
-from stages.clips import existing_clip, generated_clip
+from stages.clips import open_existing_clip, open_generated_clip
 from stages.isolation import classify_for_record, map_each
 
 
@@ -105,9 +105,9 @@ class ScoreStage(Stage):
 
     def _clip(self, item: Item) -> AbstractContextManager[Clip]:
         if "read_video" in item.inputs:
-            return existing_clip(item)
+            return open_existing_clip(item)
         assert self._models is not None, "set if there are metrics"
-        return generated_clip(item, self._folder.storage, self._models)
+        return open_generated_clip(item, self._folder.storage, self._models)
 
 
 def encode_features(features: Mapping[str, np.ndarray]) -> bytes:

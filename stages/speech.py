@@ -124,6 +124,7 @@ class SpeechStage(Stage):
             windows_per_call=self.config.windows_per_call,
             device=self._models.device,
         )
+
         try:
             with autocast(self._models.device, self.config.animation.precision):
                 for number, window in enumerate(features):

@@ -117,6 +117,7 @@ class VideoOutput:
         assert self._writer is not None, "no frame was written"
         writer, self._writer = self._writer, None
         writer.__exit__(None, None, None)
+
         payload = VideoPayload(
             video=self._plan.video,
             video_bytes=writer.path.stat().st_size,
@@ -126,6 +127,7 @@ class VideoOutput:
             width=self._composer.width,
             height=self._composer.height,
         )
+
         with self._storage.staging(self._plan.video) as staged:
             shutil.copyfile(writer.path, staged)
         self.close()

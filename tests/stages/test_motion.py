@@ -13,7 +13,7 @@ from stages.base import FailureKind, Item
 from stages.hash_inputs import InputHashes
 from stages.motion import MotionConfig, MotionStage
 from stages.speech import SpeechConfig, SpeechPayload, SpeechStage
-from tests.media import tone
+from tests.media import write_tone
 from tests.stages.items import make_record, max_difference, options, payloads, same_bytes, set_up
 
 
@@ -22,7 +22,7 @@ def items(tmp_path_factory):
     """Four records of one window, one of them without guidance, and one record of two windows."""
     folder = tmp_path_factory.mktemp("speech")
     lengths = (0.4, 1.0, 2.0, 0.7, 4.3)
-    sounds = [tone(folder / f"{length}.wav", seconds=length) for length in lengths]
+    sounds = [write_tone(folder / f"{length}.wav", seconds=length) for length in lengths]
     scales = (None, 1.5, 1.0, None, None)
     records = [
         make_record(str(seed), seed=seed, audio=sound, cfg_scale=scale)

@@ -16,7 +16,7 @@ from stages.base import Failed, FailureKind, Item, Ok
 from stages.motion import MotionPayload
 from stages.render import RenderConfig, RenderStage
 from tests.joyvasa.media.test_video_writer import read_frames, small_disk
-from tests.media import tone
+from tests.media import write_tone
 from tests.stages.items import PORTRAIT, UpstreamStages, make_record, options, payloads, set_up, transfer
 
 SETTINGS = ("batch_frames=8", "encoding.crf=0")
@@ -27,7 +27,7 @@ def records(tmp_path_factory):
     """Two portraits of different sizes, three recordings of 3, 13 and 20 frames."""
     folder = tmp_path_factory.mktemp("media")
     cv2.imwrite(str(folder / "small.png"), cv2.resize(cv2.imread(str(PORTRAIT)), (256, 256)))
-    sounds = [tone(folder / f"{seconds}.wav", seconds=seconds) for seconds in (0.12, 0.52, 0.8)]
+    sounds = [write_tone(folder / f"{seconds}.wav", seconds=seconds) for seconds in (0.12, 0.52, 0.8)]
     pictures = (PORTRAIT, folder / "small.png", PORTRAIT)
     pairs = enumerate(zip(pictures, sounds, strict=True))
     return [make_record(f"r{seed}", seed=seed, image=picture, audio=sound) for seed, (picture, sound) in pairs]

@@ -18,8 +18,8 @@ from stages.read_video import ReadVideoConfig, ReadVideoStage
 from stages.score import ScoreConfig, ScoreStage
 from stages.video_output import VideoOutput, VideoPlan
 from tests.joyvasa.media.test_video_reader import write
-from tests.joyvasa.metrics.clips import noise
-from tests.media import tone
+from tests.joyvasa.metrics.clips import moving_noise
+from tests.media import write_tone
 from tests.stages.items import PORTRAIT, UpstreamStages, make_record, options, set_up, transfer
 
 SETTINGS = ("picture.max_side=256",)
@@ -34,7 +34,7 @@ def no_weights(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def item(tmp_path_factory):
     """A record with its portrait and motion, 80 frames."""
-    sound = tone(tmp_path_factory.mktemp("sound") / "sound.wav", seconds=N_FRAMES / 25)
+    sound = write_tone(tmp_path_factory.mktemp("sound") / "sound.wav", seconds=N_FRAMES / 25)
     (rendered,) = UpstreamStages(options(*SETTINGS))([make_record("r", image=PORTRAIT, audio=sound)])
     return rendered
 
@@ -217,7 +217,7 @@ def portrait_video(folder: Path) -> Path:
     picture = cv2.resize(picture, (320, 320))
     cv2.imwrite(str(folder / "still.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     return write(
-        folder / "video.mp4", np.repeat(picture[None], 60, axis=0), sound=tone(folder / "tone.wav", seconds=2.4)
+        folder / "video.mp4", np.repeat(picture[None], 60, axis=0), sound=write_tone(folder / "tone.wav", seconds=2.4)
     )
 
 
@@ -233,13 +233,13 @@ def test_a_video_of_another_system_is_scored_without_motion(tmp_path):
 
 
 def test_a_video_without_a_face_has_no_face_metrics(tmp_path):
-    scores = facts(stage(tmp_path / "run"), existing(write(tmp_path / "noise.mp4", noise(50))))
+    scores = facts(stage(tmp_path / "run"), existing(write(tmp_path / "noise.mp4", moving_noise(50))))
     assert scores["metric.sharpness.reason"].startswith("face_unknown: ")
     assert scores["metric.temporal_flickering"] > 0
 
 
 def test_an_existing_video_that_is_truncated_fails(tmp_path):
-    path = write(tmp_path / "video.mp4", noise(50))
+    path = write(tmp_path / "video.mp4", moving_noise(50))
     item = existing(path)
     path.write_bytes(path.read_bytes()[:-3000])
     (outcome,) = stage(tmp_path / "run", "flicker").run([item])
@@ -250,7 +250,7 @@ def test_an_existing_video_that_is_truncated_fails(tmp_path):
 @pytest.mark.parametrize(("name", "code"), [("none.mp4", "video_missing"), ("text.mp4", "video_unreadable")])
 def test_an_invalid_video_fails_alone(tmp_path, name, code):
     (tmp_path / "text.mp4").write_text("text")
-    good = make_record("good", video=write(tmp_path / "good.mp4", noise(30)))
+    good = make_record("good", video=write(tmp_path / "good.mp4", moving_noise(30)))
     bad = make_record("bad", video=tmp_path / name)
     first, second = set_up(ReadVideoStage(ReadVideoConfig())).run([Item(bad), Item(good)])
     assert isinstance(first, Failed)

@@ -6,7 +6,7 @@ from joyvasa.animator import Animator
 from joyvasa.media.audio import probe_audio
 from stages.base import Failed, FailureKind, Item
 from stages.speech import SpeechConfig, SpeechStage
-from tests.media import tone
+from tests.media import write_tone
 from tests.stages.items import make_record, options, payloads, set_up
 
 
@@ -15,7 +15,9 @@ def recordings(tmp_path_factory):
     """Recordings of one, three and two windows."""
     folder = tmp_path_factory.mktemp("speech")
     lengths = {"short": 0.4, "long": 8.5, "middle": 4.3}
-    return [make_record(name, audio=tone(folder / f"{name}.wav", seconds=length)) for name, length in lengths.items()]
+    return [
+        make_record(name, audio=write_tone(folder / f"{name}.wav", seconds=length)) for name, length in lengths.items()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def test_audio_of_a_row_with_a_motion_file_is_measured_and_not_encoded(stage, re
 
 def test_bad_recordings_fail_alone(stage, recordings, tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
-    tone(tmp_path / "silent.wav", volume=0)
+    write_tone(tmp_path / "silent.wav", volume=0)
     names = ("text", "silent", "absent")
     bad = [make_record(name, audio=tmp_path / f"{name}.wav") for name in names]
     outcomes = stage.run([Item(record) for record in (bad[0], recordings[0], *bad[1:], recordings[2])])
@@ -92,7 +94,7 @@ def test_bad_recordings_fail_alone(stage, recordings, tmp_path):
 
 
 def test_a_recording_that_changes_while_it_is_read_fails_alone(stage, recordings, tmp_path, monkeypatch):
-    changing = tone(tmp_path / "changing.wav", seconds=4.3)
+    changing = write_tone(tmp_path / "changing.wav", seconds=4.3)
     sound = stage._models.stream_sound
 
     def shorter(path):
