@@ -146,10 +146,10 @@ def require_models(config: AnimationConfig, bundle: Bundle) -> None:
 def require_weights(config: AnimationConfig, bundle: Bundle, used: Sequence[str]) -> None:
     """Check the weights of the given roles; see `require_models`."""
     if config.licenses == "commercial":
-        refused = {role: license for role, license in bundle.licenses(used).items() if license.commercial != "yes"}
+        refused = {role: license for role, license in bundle.get_licenses(used).items() if license.commercial != "yes"}
         if refused:
             raise _license_error(config, bundle, refused)
-    bundle.require(used)
+    bundle.require_roles(used)
 
 
 def _license_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, License]) -> ConfigError:
@@ -232,7 +232,7 @@ class Models:
         source = DetectorSource(
             device=self.device,
             threshold=self.config.face.threshold,
-            file=self.bundle.file,
+            file=self.bundle.find_file,
             network=self.network,
         )
         return build_detector(name, self.config.mode, source)
@@ -295,7 +295,7 @@ class Models:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the weights and switches that the options use."""
-        return self.bundle.fingerprint(self.config.roles)
+        return self.bundle.compute_fingerprint(self.config.roles)
 
     def stream_sound(self, path: str | Path) -> Iterator[np.ndarray]:
         """Stream a recording in the form that the motion model expects.

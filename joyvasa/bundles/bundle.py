@@ -63,24 +63,24 @@ class Bundle:
         """Whether the weights are random; every output is then marked."""
         return self.switches.synthetic
 
-    def has(self, role: str) -> bool:
+    def has_role(self, role: str) -> bool:
         """Return whether a role can be loaded: it is part of the bundle and its file exists."""
         entry = self.spec.roles.get(role)
         return entry is not None and (entry.file is None or self._resolve_file(role).is_file())
 
-    def stated_bytes(self, roles: Iterable[str]) -> int | None:
+    def sum_stated_bytes(self, roles: Iterable[str]) -> int | None:
         """Return the total stated size of the files of roles; None if a size is unknown or weights are generated."""
         sizes = [entry.bytes if (entry := self.spec.roles.get(role)) else None for role in roles]
         return sum(sizes) if None not in sizes else None  # type: ignore[arg-type]
 
-    def require(self, roles: Iterable[str]) -> None:
+    def require_roles(self, roles: Iterable[str]) -> None:
         """Check that roles are available.
 
         Raises:
             ModelError: `models_missing`, with the missing files and the command that fetches them, or the roles that
                 the bundle does not define.
         """
-        missing = [role for role in roles if not self.has(role)]
+        missing = [role for role in roles if not self.has_role(role)]
         if undefined := [role for role in missing if role not in self.spec.roles]:
             raise ModelError(
                 "models_missing",
@@ -94,7 +94,7 @@ class Bundle:
         """Return the sentence about missing roles: `not available: needs FILE (joyvasa models fetch NAME)`."""
         roles = list(roles)
         entries = [self.spec.roles.get(role) for role in roles]
-        files = dict.fromkeys(str(self.path(entry)) for entry in entries if entry and entry.file)
+        files = dict.fromkeys(str(self.published_path(entry)) for entry in entries if entry and entry.file)
         unknown = [role for role in roles if role not in self.spec.roles]
         wanted = [*files, *(f"a file for the role {role}, which bundle.yaml does not have" for role in unknown)]
         if not all(entry and entry.source for entry in entries):
@@ -103,7 +103,7 @@ class Bundle:
         option = f" --mode {mode}" if mode else ""
         return f"not available: needs {', '.join(wanted)} (joyvasa models fetch {self.name}{option})"
 
-    def file(self, role: str) -> Path:
+    def find_file(self, role: str) -> Path:
         """Return the path of the file that a role is loaded from.
 
         Args:
@@ -117,12 +117,12 @@ class Bundle:
         """
         if self._entry(role).file is None:
             raise ModelError("models_missing", f"bundle {self.name}: {role} is generated and has no file")
-        self.require([role])
+        self.require_roles([role])
         path = self._resolve_file(role)
-        self.check_inside(path)
+        self.check_path_inside(path)
 
         entry = self._entry(role)
-        if entry.sha256 and path == self.path(entry):
+        if entry.sha256 and path == self.published_path(entry):
             actual = self.cache.sha256(path)
             if actual != entry.sha256:
                 raise ModelError(
@@ -162,8 +162,8 @@ class Bundle:
 
     def load_weights(self, role: str) -> Weights:
         """Read the tensors of a role from its file, without executing code from it."""
-        path, entry = self.file(role), self._entry(role)
-        converted = path != self.path(entry)
+        path, entry = self.find_file(role), self._entry(role)
+        converted = path != self.published_path(entry)
         return read_weights(path, "safetensors" if converted else entry.format, None if converted else entry.entry)
 
     def build_network(self, role: str, weights: Weights) -> nn.Module:
@@ -195,16 +195,16 @@ class Bundle:
             return make_template_arrays()
         from joyvasa.bundles.template_pickle import read_template_pickle
 
-        path = self.file(TEMPLATE_ROLE)
-        if path == self.path(entry) and entry.format == "template-pickle":
+        path = self.find_file(TEMPLATE_ROLE)
+        if path == self.published_path(entry) and entry.format == "template-pickle":
             return dict(read_template_pickle(path))
         return {name: tensor.numpy() for name, tensor in read_weights(path, "safetensors").state.items()}
 
-    def licenses(self, roles: Iterable[str] | None = None) -> dict[str, License]:
+    def get_licenses(self, roles: Iterable[str] | None = None) -> dict[str, License]:
         """Return the license of each role; of all available roles by default."""
         return {role: self.spec.licenses[self._entry(role).license] for role in self._select_roles(roles)}
 
-    def hashes(self, roles: Iterable[str] | None = None) -> dict[str, str]:
+    def hash_roles(self, roles: Iterable[str] | None = None) -> dict[str, str]:
         """Return the SHA-256 of the published file of each role; of its bundle.yaml entry if weights are generated.
 
         Hashes are cached by file size and modification time.
@@ -215,25 +215,25 @@ class Bundle:
             if entry.file is None:
                 result[role] = hashlib.sha256(json.dumps(entry.model_dump(), sort_keys=True).encode()).hexdigest()
             else:
-                path = self.file(role)
-                converted = path != self.path(entry)
+                path = self.find_file(role)
+                converted = path != self.published_path(entry)
                 result[role] = entry.sha256 if converted and entry.sha256 else self.cache.sha256(path)
         return result
 
-    def fingerprint(self, roles: Iterable[str] | None = None) -> str:
+    def compute_fingerprint(self, roles: Iterable[str] | None = None) -> str:
         """Return a hash of weights, switches and sizes, equal only for bundles that compute the same."""
         selected = self._select_roles(roles)
         configs = {role: self._entry(role).config for role in selected}
-        content = [self.hashes(selected), self.switches.model_dump(), configs]
+        content = [self.hash_roles(selected), self.switches.model_dump(), configs]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def path(self, entry: Role) -> Path:
+    def published_path(self, entry: Role) -> Path:
         """Return the path of the published file of a role; it does not have to exist."""
         return self.folder / str(entry.file)
 
     def converted_path(self, role: str) -> Path:
         """Return the path of the safetensors file that `joyvasa models convert` writes next to the original."""
-        return self.path(self._entry(role)).with_name(f"{role}.safetensors")
+        return self.published_path(self._entry(role)).with_name(f"{role}.safetensors")
 
     def _entry(self, role: str) -> Role:
         if role not in self.spec.roles:
@@ -244,7 +244,7 @@ class Bundle:
         return self.spec.roles[role]
 
     def _select_roles(self, roles: Iterable[str] | None) -> list[str]:
-        return [role for role in self.spec.roles if self.has(role)] if roles is None else list(roles)
+        return [role for role in self.spec.roles if self.has_role(role)] if roles is None else list(roles)
 
     def _resolve_file(self, role: str) -> Path:
         """Return the converted file if it was made from the pinned original, else the original."""
@@ -253,9 +253,9 @@ class Bundle:
         if entry.format in ("pytorch", "template-pickle") and entry.sha256 and converted.is_file():
             if read_source_hash(converted) == entry.sha256:
                 return converted
-        return self.path(entry)
+        return self.published_path(entry)
 
-    def check_inside(self, path: Path) -> None:
+    def check_path_inside(self, path: Path) -> None:
         """Reject a path that leads out of the folder through a symbolic link.
 
         Raises:

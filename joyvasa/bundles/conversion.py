@@ -61,13 +61,13 @@ def convert_in_place(
     converted = []
     for name in _available_roles(bundle, roles):
         role = bundle.spec.roles[name]
-        if role.format not in PICKLES or bundle.file(name) != bundle.path(role):
+        if role.format not in PICKLES or bundle.find_file(name) != bundle.published_path(role):
             continue
         if role.sha256 is None:
             raise ModelError(
                 "models_not_pinned",
-                f"{bundle.path(role)}: not one of the published files, so a converted file next to it could not be "
-                "matched to it: convert to a separate folder (--out)",
+                f"{bundle.published_path(role)}: not one of the published files, so a converted file next to it could "
+                "not be matched to it: convert to a separate folder (--out)",
             )
 
         if on_role:
@@ -137,7 +137,7 @@ def model_write_errors(path: Path) -> Generator[None]:
 
 
 def _available_roles(bundle: Bundle, roles: Iterable[str]) -> list[str]:
-    return [name for name in roles if bundle.has(name)]
+    return [name for name in roles if bundle.has_role(name)]
 
 
 def _add_role(bundle: Bundle, name: str, folder: Path) -> Role:
@@ -152,7 +152,7 @@ def _add_role(bundle: Bundle, name: str, folder: Path) -> Role:
         changes |= {"format": "safetensors", "entry": None}
     else:
         target = folder / f"{name}{Path(role.file).suffix}"
-        shutil.copyfile(bundle.file(name), target)
+        shutil.copyfile(bundle.find_file(name), target)
     changes |= {"file": target.name, "bytes": target.stat().st_size, "sha256": hash_file(target)}
     return role.model_copy(update=changes)
 
@@ -162,7 +162,7 @@ def _write_safetensors(bundle: Bundle, name: str, target: Path) -> None:
     from safetensors.torch import save_file
 
     role = bundle.spec.roles[name]
-    source = bundle.file(name)
+    source = bundle.find_file(name)
     origin = read_source_hash(source) if source.suffix == ".safetensors" else bundle.cache.sha256(source)
     metadata = {"format": "pt", "role": name, "source_file": str(role.file), "source_sha256": origin or ""}
 

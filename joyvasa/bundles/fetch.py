@@ -70,7 +70,7 @@ def plan_fetch(bundle: Bundle, roles: Iterable[str], *, commercial_only: bool = 
     pending: dict[str, Role] = {}
     settled: list[FetchResult] = []
     for name in roles:
-        license = bundle.licenses([name])[name]  # raises for unknown roles
+        license = bundle.get_licenses([name])[name]  # raises for unknown roles
         role = bundle.spec.roles[name]
         file = role.file
         if file is None:
@@ -78,7 +78,7 @@ def plan_fetch(bundle: Bundle, roles: Iterable[str], *, commercial_only: bool = 
 
         if commercial_only and license.commercial != "yes":
             settled.append(FetchResult(name, file, "refused", role.bytes))
-        elif _is_valid(bundle.path(role), role, bundle.cache):
+        elif _is_valid(bundle.published_path(role), role, bundle.cache):
             settled.append(FetchResult(name, file, "present", role.bytes))
         elif role.source is None:
             settled.append(FetchResult(name, file, "no_source", role.bytes))
@@ -119,11 +119,11 @@ def fetch_files(
         with FileLock(incoming / "lock"):  # another process waits here, then finds the files complete
             for name, role in plan.pending.items():
                 file = str(role.file)
-                if file not in sizes and not _is_valid(bundle.path(role), role, bundle.cache):
+                if file not in sizes and not _is_valid(bundle.published_path(role), role, bundle.cache):
                     if on_file:
                         on_file(name, role)
                     _fetch_file(bundle, role, incoming, revisions)
-                sizes[file] = bundle.path(role).stat().st_size
+                sizes[file] = bundle.published_path(role).stat().st_size
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
         raise OutputError(
@@ -148,7 +148,7 @@ def _is_valid(path: Path, role: Role, hashes: HashCache) -> bool:
 def _reject_links(bundle: Bundle, plan: FetchPlan, incoming: Path) -> None:
     """Reject links in the bundle folder, so that the transfer cannot write outside of it."""
     for role in plan.pending.values():
-        bundle.check_inside(bundle.path(role).parent)
+        bundle.check_path_inside(bundle.published_path(role).parent)
     for path in (incoming, *incoming.iterdir()):
         if path.is_symlink():
             raise ModelError("bundle_invalid", f"{path}: a link where unfinished files belong: remove it")
@@ -168,7 +168,7 @@ def _check_disk_space(folder: Path, plan: FetchPlan, incoming: Path) -> None:
 
 def _fetch_file(bundle: Bundle, role: Role, incoming: Path, revisions: dict[tuple[str, str], str]) -> None:
     """Transfer one file to the folder of unfinished files, verify it, and move it into place."""
-    source, target = role.source, bundle.path(role)
+    source, target = role.source, bundle.published_path(role)
     assert source is not None  # ensured by plan_fetch
     part = incoming / f"{(role.sha256 or 'unpinned')[:16]}-{target.name}.part"
     _transfer(source, part, role.bytes, revisions)

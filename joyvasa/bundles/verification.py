@@ -74,9 +74,9 @@ def verify_bundle(
 
 
 def _check_role(bundle: Bundle, name: str, load: bool) -> FileCheck:
-    license = bundle.licenses([name])[name]
+    license = bundle.get_licenses([name])[name]
     role = bundle.spec.roles[name]
-    path = bundle.path(role) if role.file else None
+    path = bundle.published_path(role) if role.file else None
     actual_bytes, digest = role.bytes, None
 
     def result(status: FileStatus, problem: str = "", loads: bool | None = None) -> FileCheck:
@@ -93,7 +93,7 @@ def _check_role(bundle: Bundle, name: str, load: bool) -> FileCheck:
             problem=problem,
         )
 
-    if not bundle.has(name):
+    if not bundle.has_role(name):
         return result("absent" if role.optional else "missing", bundle.describe_missing([name]))
     if path is not None and path.is_file():  # otherwise only the converted file exists
         actual_bytes = path.stat().st_size
@@ -119,7 +119,7 @@ def _load_role(bundle: Bundle, name: str) -> None:
     elif name == TEMPLATE_ROLE:
         bundle.load_template()
     elif role.format == "onnx":
-        _load_onnx(bundle.file(name))
+        _load_onnx(bundle.find_file(name))
 
 
 def _load_onnx(path: Path) -> None:

@@ -65,10 +65,10 @@ def test_the_error_for_an_unknown_bundle_lists_all_bundles(
 
 def test_missing_files_are_named_with_the_command_that_fetches_them() -> None:
     bundle = open_bundle("joyvasa")
-    assert not bundle.has("warping_module")
-    assert not bundle.has("no_such_role")
+    assert not bundle.has_role("warping_module")
+    assert not bundle.has_role("no_such_role")
     with pytest.raises(ModelError) as caught:
-        bundle.require(["warping_module", "stitching", "lip"])
+        bundle.require_roles(["warping_module", "stitching", "lip"])
     assert caught.value.code == "models_missing"
     sentence = caught.value.sentence
     assert "not available: needs " in sentence
@@ -76,9 +76,9 @@ def test_missing_files_are_named_with_the_command_that_fetches_them() -> None:
     assert sentence.endswith("(joyvasa models fetch joyvasa)")
 
     with pytest.raises(ModelError, match=r"--mode animal\)"):
-        bundle.require(["animal_landmarks"])
+        bundle.require_roles(["animal_landmarks"])
     with pytest.raises(ModelError, match="has no no_such_role; expected"):
-        bundle.require(["no_such_role"])
+        bundle.require_roles(["no_such_role"])
     with pytest.raises(ModelError, match=r"needs .*warping_module\.pth"):
         bundle.load_network("warping_module")
 
@@ -102,26 +102,26 @@ def test_invalid_network_sizes_are_an_error(tmp_path: Path, folder: Path) -> Non
 
 
 def test_the_fingerprint_depends_only_on_weights_and_switches(folder: Path, tmp_path: Path) -> None:
-    first = open_bundle(folder).fingerprint()
-    assert open_bundle(folder).fingerprint() == first
+    first = open_bundle(folder).compute_fingerprint()
+    assert open_bundle(folder).compute_fingerprint() == first
     moved = tmp_path / "moved"
     shutil.copytree(folder, moved)
-    assert open_bundle(moved).fingerprint() == first
+    assert open_bundle(moved).compute_fingerprint() == first
 
     spec = small_spec(folder)
     write_bundle(moved, spec.model_copy(update={"description": "another text"}))
-    assert open_bundle(moved).fingerprint() == first
+    assert open_bundle(moved).compute_fingerprint() == first
     switches = spec.switches.model_copy(update={"audio_padding_samples": (1, 2), "frames_per_second": 30})
     write_bundle(moved, spec.model_copy(update={"switches": switches}))
-    assert open_bundle(moved).fingerprint() != first
+    assert open_bundle(moved).compute_fingerprint() != first
 
     path = moved / "liveportrait/base_models/warping_module.pth"
     state = torch.load(path, weights_only=True)
     state["fourth.bias"] += 1
     torch.save(state, path)
     write_bundle(moved, small_spec(moved))
-    assert open_bundle(moved).fingerprint() != first
-    assert open_bundle(moved).fingerprint(["lip"]) == open_bundle(folder).fingerprint(["lip"])
+    assert open_bundle(moved).compute_fingerprint() != first
+    assert open_bundle(moved).compute_fingerprint(["lip"]) == open_bundle(folder).compute_fingerprint(["lip"])
 
 
 def test_a_file_is_hashed_again_only_after_it_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,14 +133,14 @@ def test_a_file_is_hashed_again_only_after_it_changed(folder: Path, monkeypatch:
 
     original = hashing.hash_file
     monkeypatch.setattr(hashing, "hash_file", count)
-    first = open_bundle(folder).hashes()
+    first = open_bundle(folder).hash_roles()
     n_files = len({role.file for role in open_bundle(folder).spec.roles.values() if role.file and role.sha256})
     assert len(computed) == n_files
-    assert open_bundle(folder).hashes() == first
+    assert open_bundle(folder).hash_roles() == first
     assert len(computed) == n_files
     path = folder / "liveportrait/base_models/warping_module.pth"
     os.utime(path, (1, 1))
-    assert open_bundle(folder).hashes() == first
+    assert open_bundle(folder).hash_roles() == first
     assert len(computed) == n_files + 1
 
 
@@ -157,10 +157,10 @@ def test_an_unusable_hash_cache_is_ignored(tmp_path: Path) -> None:
 
 def test_licenses_are_returned_by_role(folder: Path) -> None:
     bundle = open_bundle("joyvasa")
-    licenses = bundle.licenses(["face_detector", "warping_module"])
+    licenses = bundle.get_licenses(["face_detector", "warping_module"])
     assert {role: license.commercial for role, license in licenses.items()} == {
         "face_detector": "no",
         "warping_module": "yes",
     }
-    assert bundle.licenses() == {}  # no file exists
-    assert set(open_bundle(folder).licenses()) >= {"warping_module", "motion_generator"}
+    assert bundle.get_licenses() == {}  # no file exists
+    assert set(open_bundle(folder).get_licenses()) >= {"warping_module", "motion_generator"}

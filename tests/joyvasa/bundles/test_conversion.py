@@ -55,7 +55,7 @@ def test_a_converted_folder_is_a_complete_bundle_with_the_same_tensors(bundle: B
     converted = open_bundle(out)
     assert_same_tensors(bundle, converted)
     assert converted.switches == bundle.switches
-    assert converted.licenses() == bundle.licenses()
+    assert converted.get_licenses() == bundle.get_licenses()
     assert all(check.status == "ok" for check in verify_bundle(converted, converted.spec.roles))
     assert not list(out.parent.glob(".converted*"))
 
@@ -75,16 +75,16 @@ def test_a_converted_file_contains_the_hash_of_its_source_and_the_arguments_in_u
 
 
 def test_files_converted_in_place_are_used_and_can_replace_the_pickles(bundle: Bundle, published: Path) -> None:
-    fingerprint = bundle.fingerprint()
+    fingerprint = bundle.compute_fingerprint()
     written = convert_in_place(bundle, bundle.spec.roles)
     assert {item.role for item in written} == {*LOADED, "motion_template"}
     for path in list(bundle.folder.rglob("*")):
         if path.suffix in (".pth", ".pt", ".pkl"):
             path.unlink()
     again = open_bundle(bundle.folder)
-    assert again.file("lip").suffix == ".safetensors"
+    assert again.find_file("lip").suffix == ".safetensors"
     assert_same_tensors(open_bundle(published), again)
-    assert again.fingerprint() == fingerprint
+    assert again.compute_fingerprint() == fingerprint
     assert all(check.status == "ok" for check in verify_bundle(again, again.spec.roles))
 
 
@@ -93,7 +93,7 @@ def test_a_file_converted_from_another_source_is_not_used(bundle: Bundle) -> Non
     role = bundle.spec.roles["lip"].model_copy(update={"sha256": "0" * 64})
     other = bundle.spec.model_copy(update={"roles": bundle.spec.roles | {"lip": role}})
     with pytest.raises(ModelError, match="expected 000"):
-        Bundle(other, bundle.folder, bundle.cache).file("lip")
+        Bundle(other, bundle.folder, bundle.cache).find_file("lip")
 
 
 def test_a_pickle_that_does_not_fit_is_not_converted(bundle: Bundle, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_files_are_complete_and_no_temporary_file_is_left(hub: Hub, bundle: Bund
     results = fetch_roles(bundle)
     assert {result.role: result.outcome for result in results} == dict.fromkeys(("big", "small", "detector"), "fetched")
     assert visible_files(bundle) == {"sub/big.onnx", "small.onnx", "detector.onnx"}
-    assert bundle.file("big").read_bytes() == BIG
+    assert bundle.find_file("big").read_bytes() == BIG
     assert not (bundle.folder / INCOMING).exists()
 
 
@@ -104,7 +104,7 @@ def test_a_deleted_revision_falls_back_to_main(hub: Hub, tmp_path: Path) -> None
     source = {"repository": "owner/model", "revision": "0000000", "path": "folder/small.onnx"}
     bundle = open_bundle(write_bundle(tmp_path / "served", spec(small={"source": source})))
     fetch_roles(bundle, "small")
-    assert bundle.file("small").read_bytes() == SMALL
+    assert bundle.find_file("small").read_bytes() == SMALL
 
 
 def test_valid_files_are_not_fetched_again(hub: Hub, bundle: Bundle) -> None:
@@ -118,13 +118,13 @@ def test_valid_files_are_not_fetched_again(hub: Hub, bundle: Bundle) -> None:
 def test_a_damaged_file_is_replaced(hub: Hub, bundle: Bundle) -> None:
     (bundle.folder / "small.onnx").write_bytes(b"A" + SMALL[1:])
     assert fetch_roles(bundle, "small")[0].outcome == "fetched"
-    assert bundle.file("small").read_bytes() == SMALL
+    assert bundle.find_file("small").read_bytes() == SMALL
 
 
 def test_an_interrupted_transfer_is_resumed_in_the_same_run(hub: Hub, bundle: Bundle) -> None:
     hub.breaks, hub.break_at = 1, 12 << 20
     fetch_roles(bundle, "big")
-    assert bundle.file("big").read_bytes() == BIG
+    assert bundle.find_file("big").read_bytes() == BIG
     assert hub.ranges() == [None, f"bytes={CHUNK}-"]
 
 
@@ -144,7 +144,7 @@ def test_a_failed_transfer_is_resumed_by_the_next_run(
     hub.breaks = 0
     n_downloads = len(hub.ranges())
     fetch_roles(bundle, "big")
-    assert bundle.file("big").read_bytes() == BIG
+    assert bundle.find_file("big").read_bytes() == BIG
     assert hub.ranges()[n_downloads:] == [f"bytes={CHUNK}-"]
     assert not (bundle.folder / INCOMING).exists()
 
@@ -168,7 +168,7 @@ def test_a_wrong_file_of_unknown_size_is_refused(hub: Hub, tmp_path: Path) -> No
     assert visible_files(bundle) == set()
     hub.files["owner/model/folder/small.onnx"] = SMALL
     fetch_roles(bundle, "small")
-    assert bundle.file("small").read_bytes() == SMALL
+    assert bundle.find_file("small").read_bytes() == SMALL
 
 
 def test_a_partial_file_with_wrong_content_is_refused(hub: Hub, bundle: Bundle) -> None:
@@ -180,7 +180,7 @@ def test_a_partial_file_with_wrong_content_is_refused(hub: Hub, bundle: Bundle) 
         fetch_roles(bundle, "big")
     assert not part.exists()
     fetch_roles(bundle, "big")
-    assert bundle.file("big").read_bytes() == BIG
+    assert bundle.find_file("big").read_bytes() == BIG
 
 
 def test_commercial_only_skips_restricted_weights(hub: Hub, bundle: Bundle) -> None:
@@ -303,14 +303,14 @@ def test_a_killed_fetch_leaves_no_visible_file_and_the_next_run_completes(hub: H
         process.wait()
 
     assert visible_files(bundle) == set()
-    assert not bundle.has("big")
+    assert not bundle.has_role("big")
     (part,) = (bundle.folder / INCOMING).glob("*.part")
     offset = part.stat().st_size
     assert 0 < offset < len(BIG)
 
     hub.slow = 0
     fetch_roles(bundle, "big")
-    assert bundle.file("big").read_bytes() == BIG
+    assert bundle.find_file("big").read_bytes() == BIG
     assert hub.ranges()[-1] == f"bytes={offset}-"
     assert not (bundle.folder / INCOMING).exists()
 
@@ -332,6 +332,6 @@ def test_a_fetched_published_bundle_loads_by_its_name(
     changed = published.model_copy(update={"roles": published.roles | {"lip": role}})
     monkeypatch.setattr("joyvasa.bundles.registry.read_spec", lambda _: changed)
     bundle = open_bundle("joyvasa")
-    assert not bundle.has("lip")
+    assert not bundle.has_role("lip")
     fetch_roles(bundle, "lip")
     assert open_bundle("joyvasa").load_network("lip")

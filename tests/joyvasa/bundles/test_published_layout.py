@@ -228,9 +228,9 @@ def test_the_folder_of_the_reference_needs_no_bundle_yaml(tmp_path: Path) -> Non
     bundle = open_bundle(tmp_path)
     assert bundle.load_network("lip")
     assert bundle.load_network("appearance_feature_extractor")
-    assert not bundle.has("motion_generator")
+    assert not bundle.has_role("motion_generator")
     with pytest.raises(ModelError, match=r"needs .*motion_generator_hubert_chinese\.pt"):
-        bundle.require(["lip", "motion_generator"])
+        bundle.require_roles(["lip", "motion_generator"])
 
 
 @pytest.mark.slow
@@ -331,7 +331,7 @@ def test_networks_for_animals_have_one_version(
     folders = {Path(str(bundle.spec.roles[f"animal_{name}"].file)).parent.name for name in ANIMALS}
     assert folders == {selected}
     assert any(note.startswith("animals: using version") for note in bundle.notes) == noted
-    available = {name for name in ANIMALS if bundle.has(f"animal_{name}")}
+    available = {name for name in ANIMALS if bundle.has_role(f"animal_{name}")}
     assert available == set(files[selected])
 
 
@@ -345,4 +345,4 @@ def test_the_reference_folder_may_link_to_files_elsewhere_but_a_bundle_may_not(f
     with pytest.raises(ModelError, match="link that leads out of the bundle"):
         open_bundle(linked).load_network("lip")
     (linked / "bundle.yaml").unlink()
-    assert open_bundle(linked).file("lip") == path
+    assert open_bundle(linked).find_file("lip") == path

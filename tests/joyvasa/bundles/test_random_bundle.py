@@ -21,10 +21,10 @@ def bundle() -> Bundle:
 def test_the_bundle_is_synthetic_and_needs_no_file(bundle: Bundle) -> None:
     assert bundle.synthetic
     assert not open_bundle("joyvasa").synthetic
-    bundle.require(bundle.spec.roles_for_mode("human"))
-    bundle.require(bundle.spec.roles_for_mode("animal"))
+    bundle.require_roles(bundle.spec.roles_for_mode("human"))
+    bundle.require_roles(bundle.spec.roles_for_mode("animal"))
     with pytest.raises(ModelError, match="generated and has no file"):
-        bundle.file("lip")
+        bundle.find_file("lip")
 
 
 def test_weights_are_independent_of_the_order_of_loading_and_of_the_global_seed(bundle: Bundle) -> None:
@@ -44,7 +44,7 @@ def test_loading_does_not_change_the_global_random_state(bundle: Bundle) -> None
 
 
 def test_the_fingerprint_is_stable(bundle: Bundle) -> None:
-    assert bundle.fingerprint() == open_bundle("random").fingerprint()
+    assert bundle.compute_fingerprint() == open_bundle("random").compute_fingerprint()
 
 
 @pytest.fixture(scope="module")
@@ -114,5 +114,5 @@ def test_the_template_has_the_published_arrays(bundle: Bundle) -> None:
 
 def test_no_file_is_written(bundle: Bundle, models_home: Path) -> None:
     bundle.load_network("lip")
-    bundle.fingerprint()
+    bundle.compute_fingerprint()
     assert not models_home.exists()

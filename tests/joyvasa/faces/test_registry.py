@@ -113,7 +113,7 @@ def test_detectors_are_built_by_name(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name, spec in DETECTORS.items() if spec.roles])
 def test_licenses_match_the_published_bundle(name):
-    licenses = open_bundle("joyvasa").licenses(DETECTORS[name].roles)
+    licenses = open_bundle("joyvasa").get_licenses(DETECTORS[name].roles)
     assert DETECTORS[name].license in {license.name for license in licenses.values()}
 
 

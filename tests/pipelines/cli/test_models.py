@@ -103,7 +103,7 @@ def test_convert_writes_a_valid_bundle(folder: Path, tmp_path: Path) -> None:
     assert [item["path"] for item in converted] == [str(out / "appearance_feature_extractor.safetensors")]
     assert json.loads(run("verify", str(out), "--json").stdout)["ok"]
     assert str(folder) in run("convert", str(folder)).stdout
-    assert open_bundle(folder).file("appearance_feature_extractor").suffix == ".safetensors"
+    assert open_bundle(folder).find_file("appearance_feature_extractor").suffix == ".safetensors"
     assert "nothing to convert" in run("convert", "joyvasa").stdout
 
 
