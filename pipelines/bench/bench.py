@@ -1,4 +1,4 @@
-"""Measures the sections that were asked for."""
+"""Run the selected sections of the benchmark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.bench.config import BenchConfig
 from pipelines.bench.document import Document
 from pipelines.bench.encoding import measure_encoding
 from pipelines.bench.engine import measure_engine
-from pipelines.bench.machine import describe
+from pipelines.bench.machine import describe_machine
 from pipelines.bench.networks import measure_networks
 from pipelines.bench.scaling import measure_scaling
 
@@ -27,11 +27,11 @@ MEASURES: dict[str, Callable[[BenchConfig], Any]] = {
 
 
 def run_bench(config: BenchConfig, on_section: Callable[[str], object] = lambda name: None) -> Document:
-    """Measures.
+    """Measure the sections of a configuration.
 
     Args:
-        config: what, and how much of it.
-        on_section: hears the name of each section when it begins.
+        config: sections and amounts.
+        on_section: callback, called with the name of each section before it is measured.
 
     Raises:
         ModelError: the bundle is unknown, or files are missing.
@@ -40,9 +40,10 @@ def run_bench(config: BenchConfig, on_section: Callable[[str], object] = lambda 
     animation = config.run.animation
     bundle = open_bundle(animation.models)
     require_models(animation, bundle)
-    found = {}
+    sections = {}
     for name in MEASURES:
         if name in config.sections:
             on_section(name)
-            found[name] = MEASURES[name](config)
-    return Document(machine=describe(choose_device(animation.device)), models=bundle.name, config=config, **found)
+            sections[name] = MEASURES[name](config)
+    machine = describe_machine(choose_device(animation.device))
+    return Document(machine=machine, models=bundle.name, config=config, **sections)

@@ -1,4 +1,4 @@
-"""The stages, each alone and all together: what of the speed of the slowest one arrives at the end."""
+"""Throughput of each stage alone and of the whole chain, and how much of the slowest stage's rate the chain reaches."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from manifests.record import Record
+from manifests.scratch import scratch_folder
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
-from pipelines.bench.observed import AGAIN, FedStage
-from pipelines.bench.passage import Passage, pass_through, scratch
+from pipelines.bench.instrumented import REPEAT_MARK, ReplayStage
+from pipelines.bench.timed_run import TimedRun, run_once
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.runs.config import RunConfig
-from pipelines.runs.resources import build_executor, count_gpus
-from pipelines.runs.video_pipeline import video_pipeline
+from pipelines.runs.generate import build_video_pipeline
+from pipelines.runs.resources import build_executor, count_run_gpus
 
-ALONE_BATCHES = 3  # full ones for each worker of a stage that runs alone; the first one is not counted
+ALONE_BATCHES = 3  # full batches per worker of a stage that runs alone; the first one is not counted
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageFigure:
-    """One stage.
+    """Figures of one stage.
 
     Attributes:
-        stage: its name.
-        workers, batch_size: as in the chain.
-        records_per_s: alone, with full batches, its first batch not counted.
-        setup_s: until a worker has loaded its models, in the chain.
-        first_batch_s, later_batch_s: of a worker in the chain, the later ones as median; None if there was no other.
-        busy_s: in the chain, of all workers.
-        share_of_busy: of `busy_s` in that of all stages.
-        batch_fill: how full its batches were in the chain, 0 to 1.
-        peak_memory_bytes: largest of a worker's process; of all stages together with `executor=local`.
+        stage: name of the stage.
+        workers, batch_size: number of workers and batch size, as in the chain.
+        records_per_s: rate of the stage alone, with full batches; the first batch is not counted.
+        setup_s: time of a worker to load its models, in the chain.
+        first_batch_s, later_batch_s: time of a worker's first batch and median of its later ones in the chain; None if
+            there was only one batch.
+        busy_s: busy time of all workers in the chain.
+        share_of_busy: `busy_s` divided by the busy time of all stages.
+        batch_fill: mean number of records per batch in the chain divided by the batch size, 0 to 1.
+        peak_memory_bytes: peak memory of the largest worker process; of all stages together with `executor=local`.
     """
 
     stage: str
@@ -53,17 +55,17 @@ class StageFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class ChainFigure:
-    """The whole chain, as `joyvasa generate` runs it, metrics included.
+    """Figures of the whole chain, run as `joyvasa generate` runs it, including metrics.
 
     Attributes:
-        records, frames: that were made.
+        records, frames: number of records and of frames of their videos.
         sound_s: seconds of sound of each record.
-        elapsed_s: from warm workers to the last record.
-        records_per_s: from the first finished records on, so that the filling of the stages is not counted.
+        elapsed_s: time from ready workers to the last record.
+        records_per_s: rate after the first finished batch, so that filling the pipeline is not counted.
         frames_per_s: `records_per_s * frames / records`.
-        real_time_factor: seconds of video made in a second, `frames_per_s` over that of the video.
-        slowest_stage: the one with the least `records_per_s` alone.
-        efficiency: `records_per_s` over that of the slowest stage alone.
+        real_time_factor: seconds of video generated per second, `frames_per_s` divided by the video's frame rate.
+        slowest_stage: stage with the lowest `records_per_s` alone.
+        efficiency: `records_per_s` divided by that of the slowest stage alone.
     """
 
     records: int
@@ -79,12 +81,12 @@ class ChainFigure:
 
 @dataclass(frozen=True)
 class ChainSection:
-    """The stages, and the chain that they form.
+    """The stages and the chain that they form.
 
     Attributes:
-        stages: in the order of the chain.
-        chain: all of them at work.
-        statistics: of the engine for that run, `RunStatistics.as_dict`; `joyvasa plan --profile` reckons with them.
+        stages: figures of the stages, in the order of the chain.
+        chain: figures of the whole chain.
+        statistics: engine statistics of that run, `RunStatistics.as_dict`; `joyvasa plan --profile` uses them.
     """
 
     stages: tuple[StageFigure, ...]
@@ -93,46 +95,49 @@ class ChainSection:
 
 
 def build_pipeline(config: RunConfig, run: Path) -> Pipeline:
-    """The stages of a run over pictures of people."""
-    return video_pipeline(config, str(run), ("human",), gpus=count_gpus(config))
+    """Return the pipeline of a run over pictures of people."""
+    return build_video_pipeline(config, str(run), ("human",), gpus=count_run_gpus(config))
 
 
 def measure_chain(config: BenchConfig) -> ChainSection:
-    """Runs the chain once to keep what each stage gets, then each stage alone with that, then the chain again.
+    """Run the chain to record the inputs of each stage, then each stage alone on these inputs, then the chain again.
 
-    So the two sides of the efficiency lie close together in time.
+    The two rates that the efficiency compares are thus measured close together in time.
     """
-    with scratch() as folder:
+    with scratch_folder() as folder:
         records = make_records(folder / "media", config.chain_records, config.sound_s)
         pipeline = build_pipeline(config.run, folder / "run")
-        kept = folder / "kept"
-        kept.mkdir()
-        # The first run warms up the machine; its figures are not used.
-        n_kept = min(len(records), max(spec.batch_size for spec in pipeline.stages))
-        pass_through(pipeline, records[:n_kept], build_executor(config.run, pipeline), folder / "first", keep=kept)
+        recording = folder / "recording"
+        recording.mkdir()
+
+        # The first run also warms up the machine; its figures are not used.
+        n_recorded = min(len(records), max(spec.batch_size for spec in pipeline.stages))
+        recorded = records[:n_recorded]
+        run_once(pipeline, recorded, build_executor(config.run, pipeline), folder / "first", recording=recording)
         alone = {
-            spec.name: run_alone(config.run, spec, records[:n_kept], kept, folder / f"alone-{spec.name}")
+            spec.name: run_alone(config.run, spec, recorded, recording, folder / f"alone-{spec.name}")
             for spec in pipeline.order
         }
-        together = pass_through(pipeline, records, build_executor(config.run, pipeline), folder / "chain")
-        rates = {name: passage.steady_records_per_s for name, passage in alone.items()}
-        stages, chain = _stage_figures(pipeline, rates, together), _chain_figure(config, rates, together)
-        return ChainSection(stages, chain, together.statistics.as_dict())
+
+        chain = run_once(pipeline, records, build_executor(config.run, pipeline), folder / "chain")
+        rates = {name: run.steady_records_per_s for name, run in alone.items()}
+        stages = _stage_figures(pipeline, rates, chain)
+        return ChainSection(stages, _chain_figure(config, rates, chain), chain.statistics.as_dict())
 
 
-def run_alone(config: RunConfig, spec: StageSpec, records: Sequence[Record], kept: Path, folder: Path) -> Passage:
-    """One stage without the others, with what it got before.
+def run_alone(config: RunConfig, spec: StageSpec, records: Sequence[Record], recording: Path, folder: Path) -> TimedRun:
+    """Run one stage without the others, on recorded inputs.
 
     Args:
-        config: of the run.
-        spec: of the stage.
-        records: whose inputs were kept.
-        kept: where.
-        folder: for notes; made.
+        config: options of the run.
+        spec: stage to run.
+        records: records whose inputs were recorded.
+        recording: folder of the recorded inputs.
+        folder: new folder for the log of the workers.
     """
-    fed = dataclasses.replace(
+    replay = dataclasses.replace(
         spec,
-        stage=FedStage(spec.stage, spec.name, kept),
+        stage=ReplayStage(spec.stage, spec.name, recording),
         output="",
         only=None,
         inputs=(),
@@ -141,23 +146,24 @@ def run_alone(config: RunConfig, spec: StageSpec, records: Sequence[Record], kep
         bucket=None,
         optional=False,
     )
-    pipeline = Pipeline((fed,))
+    pipeline = Pipeline((replay,))
     executor = build_executor(config, pipeline)
-    n_records = ALONE_BATCHES * spec.batch_size * executor.workers_of(fed)
+
     repeated = []
-    for number in range(n_records):
+    for number in range(ALONE_BATCHES * spec.batch_size * executor.count_workers(replay)):
         record = records[number % len(records)]
-        again = f"{record.id}{AGAIN}{number}" if spec.output == "render" else record.id  # a video of its own
-        repeated.append(dataclasses.replace(record, id=again))
-    return pass_through(pipeline, repeated, executor, folder)
+        # Each repetition of the render stage writes a video of its own.
+        name = f"{record.id}{REPEAT_MARK}{number}" if spec.output == "render" else record.id
+        repeated.append(dataclasses.replace(record, id=name))
+    return run_once(pipeline, repeated, executor, folder)
 
 
-def _stage_figures(pipeline: Pipeline, rates: dict[str, float], together: Passage) -> tuple[StageFigure, ...]:
-    all_busy_s = sum(stage.busy_s for stage in together.statistics.stages.values())
+def _stage_figures(pipeline: Pipeline, rates: dict[str, float], chain: TimedRun) -> tuple[StageFigure, ...]:
+    all_busy_s = sum(stage.busy_s for stage in chain.statistics.stages.values())
     figures = []
     for spec in pipeline.order:
-        counted = together.statistics.stages[spec.name]
-        workers = together.watch.entries(spec.name)
+        statistic = chain.statistics.stages[spec.name]
+        workers = chain.log.entries(spec.name)
         batches = [entries[1:] for entries in workers if len(entries) > 1]
         later = [batch["seconds"] for worker in batches for batch in worker[1:]]
         peaks = [batch["peak_bytes"] for worker in batches for batch in worker if batch["peak_bytes"]]
@@ -170,26 +176,25 @@ def _stage_figures(pipeline: Pipeline, rates: dict[str, float], together: Passag
                 setup_s=max(entries[0]["setup_s"] for entries in workers),
                 first_batch_s=max(worker[0]["seconds"] for worker in batches),
                 later_batch_s=statistics.median(later) if later else None,
-                busy_s=counted.busy_s,
-                share_of_busy=counted.busy_s / all_busy_s,
-                batch_fill=counted.batch_fill,
+                busy_s=statistic.busy_s,
+                share_of_busy=statistic.busy_s / all_busy_s,
+                batch_fill=statistic.batch_fill,
                 peak_memory_bytes=max(peaks, default=None),
             )
         )
     return tuple(figures)
 
 
-def _chain_figure(config: BenchConfig, rates: dict[str, float], together: Passage) -> ChainFigure:
+def _chain_figure(config: BenchConfig, rates: dict[str, float], chain: TimedRun) -> ChainFigure:
     slowest = min(rates, key=lambda name: rates[name])
-    n_records, rate = len(together.finished_at), together.steady_records_per_s
-    frames_per_s = rate * together.frames_per_record
+    rate = chain.steady_records_per_s
     return ChainFigure(
-        records=n_records,
-        frames=together.frames,
+        records=len(chain.finished_at),
+        frames=chain.frames,
         sound_s=config.sound_s,
-        elapsed_s=together.elapsed_s,
+        elapsed_s=chain.elapsed_s,
         records_per_s=rate,
-        frames_per_s=frames_per_s,
+        frames_per_s=rate * chain.frames_per_record,
         real_time_factor=rate * config.sound_s,
         slowest_stage=slowest,
         efficiency=rate / rates[slowest],

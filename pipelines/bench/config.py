@@ -1,4 +1,4 @@
-"""What is measured, and how much of it."""
+"""Sections and amounts of a benchmark."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pipelines.runs.config import RunConfig
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
-    """Amounts; the defaults are those of the published figures.
+    """What to measure and how much of it; the defaults are those of the published figures.
 
     Attributes:
-        run: options of the runs that are measured.
-        sections: of `SECTIONS`.
-        batches: items of one call of a network, and of one batch of a stage.
-        precisions: that networks are measured in.
-        torch_compile: whether networks are measured compiled, too: in the precision of the run, with the largest batch.
-        case_s: calls of one case are repeated for so long.
-        chain_records: of the chain alone, enough for all stages to work at the same time.
+        run: options of the measured runs.
+        sections: names from `SECTIONS`.
+        batches: batch sizes of networks and of stages.
+        precisions: precisions of the networks.
+        torch_compile: also measure compiled networks, in the precision of the run and with the largest batch.
+        case_s: measuring time per case in seconds.
+        chain_records: number of records of the chain alone; enough to keep all stages busy at the same time.
         sound_s: seconds of sound of each record.
-        sound_lengths_s: of one recording, to see how time grows with it.
+        sound_lengths_s: lengths of one recording, to measure how time grows with length.
         actors: numbers of render workers.
-        encoding_frames: of the video that is encoded in each way.
-        empty_records: through stages that do nothing.
+        encoding_frames: number of frames of the encoded video.
+        empty_records: number of records that run through stages that do nothing.
     """
 
     run: RunConfig = field(default_factory=RunConfig)
@@ -48,7 +48,7 @@ class BenchConfig:
             raise ConfigError("bench_section", f"section {unknown[0]!r} is unknown; expected {', '.join(SECTIONS)}")
 
     def quick(self) -> BenchConfig:
-        """The same with less of everything: shows ratios, and which figures there are, on a slow machine."""
+        """Return this configuration with smaller amounts, for slow machines; ratios stay meaningful."""
         return dataclasses.replace(
             self,
             batches=(1, 4),

@@ -1,4 +1,4 @@
-"""The result of a bench, as JSON."""
+"""Result of a benchmark, as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from joyvasa.config import plain
+from joyvasa.config import config_to_dict
 from joyvasa.runtime.files import atomic_write
 from pipelines.bench.chain import ChainSection
 from pipelines.bench.config import BenchConfig
@@ -23,14 +23,14 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """All figures of one bench; a section that was not asked for is None.
+    """All figures of one benchmark; a section that was not selected is None.
 
     Attributes:
-        machine: where.
+        machine: description of the machine.
         models: name of the bundle.
         config: amounts and options.
-        networks, chain, engine, scaling, encoding: the sections.
-        format_version: of this layout.
+        networks, chain, engine, scaling, encoding: figures of the sections.
+        format_version: version of this layout.
     """
 
     machine: Machine
@@ -44,8 +44,8 @@ class Document:
     format_version: int = FORMAT_VERSION
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, by the names of the fields."""
-        return dataclasses.asdict(self) | {"config": plain(self.config)}
+        """Return plain values by field name."""
+        return dataclasses.asdict(self) | {"config": config_to_dict(self.config)}
 
     def write(self, path: Path) -> None:
         """Write the document as JSON."""

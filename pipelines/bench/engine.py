@@ -1,4 +1,4 @@
-"""What the engine itself costs: records through stages that do nothing."""
+"""Overhead of the engine: records through stages that do nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manifests.record import Record
+from manifests.scratch import scratch_folder
 from pipelines.bench.config import BenchConfig
-from pipelines.bench.passage import pass_through, scratch
+from pipelines.bench.timed_run import run_once
 from pipelines.engine import executors
 from pipelines.engine.graph import Pipeline, StageSpec
 from stages.base import Item, Ok, Outcome, Stage
@@ -17,12 +18,12 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class EngineFigure:
-    """The engine with one executor and five stages in the shape of the chain.
+    """Figures of the engine with one executor and five stages connected as in the chain.
 
     Attributes:
         executor: `local` or `ray`.
-        records: that went through.
-        elapsed_s: from warm workers to the last record.
+        records: number of records.
+        elapsed_s: time from ready workers to the last record.
         records_per_s: `records / elapsed_s`.
         ms_per_record: `1000 elapsed_s / records`.
     """
@@ -35,15 +36,15 @@ class EngineFigure:
 
 
 class EmptyStage(Stage):
-    """Does nothing."""
+    """Stage that does nothing."""
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Passes all records on."""
+        """Pass all records on."""
         return [Ok() for _ in batch]
 
 
 def empty_pipeline() -> Pipeline:
-    """Portrait and speech side by side, then motion, render, commit."""
+    """Return five empty stages: portrait and speech in parallel, then motion, render, commit."""
 
     def spec(name: str, *inputs: str) -> StageSpec:
         return StageSpec(name=name, stage=EmptyStage(), inputs=inputs, batch_size=BATCH, num_cpus=0.1)
@@ -60,18 +61,18 @@ def empty_pipeline() -> Pipeline:
 
 
 def measure_engine(config: BenchConfig) -> tuple[EngineFigure, ...]:
-    """Runs empty records through both executors."""
+    """Run empty records with both executors."""
     return tuple(measure_executor(name, config.empty_records) for name in ("local", "ray"))
 
 
 def measure_executor(name: str, n_records: int) -> EngineFigure:
-    """Runs empty records through one executor.
+    """Run empty records with one executor.
 
     Args:
         name: `local` or `ray`.
-        n_records: how many.
+        n_records: number of records.
     """
     records = [Record(id=f"record-{number:06d}", seed=number) for number in range(n_records)]
-    with scratch() as folder:
-        elapsed_s = pass_through(empty_pipeline(), records, executors.make(name), folder / "notes").elapsed_s
+    with scratch_folder() as folder:
+        elapsed_s = run_once(empty_pipeline(), records, executors.create_executor(name), folder / "log").elapsed_s
     return EngineFigure(name, n_records, elapsed_s, n_records / elapsed_s, 1000 * elapsed_s / n_records)

@@ -1,4 +1,4 @@
-"""The machine: what it is, and what its largest simple computations reach."""
+"""Description of the machine, and the speed that large simple computations reach on it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import torch
 from torch.nn.functional import conv2d
 
 from joyvasa.runtime.device import PRECISIONS, Precision
-from pipelines.bench.clock import repeated, synchronise
-from pipelines.runs.resources import usable_cores
+from pipelines.bench.timing import time_function
+from pipelines.runs.resources import count_usable_cores
 
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 CONVOLUTION_BATCH = {"cpu": 1, "cuda": 32}
-CONVOLUTION_CHANNELS, CONVOLUTION_SIDE = 256, 128  # as in the generator's last but one block
+CONVOLUTION_CHANNELS, CONVOLUTION_SIDE = 256, 128  # as in the second last block of the generator
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the figures were measured.
+    """Description of the machine.
 
     Attributes:
-        processor: its name.
-        cores: that this process may use.
-        threads: of PyTorch in this process.
-        memory_bytes: of the machine.
-        device: name of what the networks computed on.
+        processor: name of the processor.
+        cores: number of cores that this process may use.
+        threads: number of PyTorch threads of this process.
+        memory_bytes: size of the main memory.
+        device: name of the device that the networks computed on.
         torch, python: versions.
     """
 
@@ -43,13 +43,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class Limit:
-    """What a large computation reaches here.
+    """Speed that a large computation reaches on this machine.
 
     Attributes:
         computation: `matrix_product` or `convolution` (3x3).
-        precision: of its numbers.
-        flops: floating-point operations of one call, a multiplication and an addition counted as two.
-        seconds: median of one call.
+        precision: precision of the numbers.
+        flops: floating-point operations of one call; a multiply-add counts as two.
+        seconds: median time of one call.
         flops_per_s: `flops / seconds`.
     """
 
@@ -60,36 +60,36 @@ class Limit:
     flops_per_s: float
 
 
-def describe(device: torch.device) -> Machine:
-    """This machine."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
+def describe_machine(device: torch.device) -> Machine:
+    """Return a description of this machine and of a device."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
     return Machine(
-        processor=_processor(),
-        cores=usable_cores(),
+        processor=_processor_name(),
+        cores=count_usable_cores(),
         threads=torch.get_num_threads(),
-        memory_bytes=pages,
+        memory_bytes=memory,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         torch=torch.__version__,
         python=platform.python_version(),
     )
 
 
-def _processor() -> str:
+def _processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def measure_limits(device: torch.device, precision: Precision, *, for_s: float) -> list[Limit]:
-    """What a large matrix product and a 3x3 convolution reach on the device.
+    """Measure a large matrix product and a 3x3 convolution on a device.
 
     Args:
-        device: that is measured.
-        precision: of the numbers; one that `precision_unavailable` has nothing against.
-        for_s: seconds for each.
+        device: device to measure.
+        precision: precision of the numbers; must be available on the device, see `precision_unavailable`.
+        for_s: measuring time of each in seconds.
     """
     dtype = PRECISIONS[precision]
     side = MATRIX_SIDE.get(device.type, MATRIX_SIDE["cpu"])
@@ -105,18 +105,18 @@ def measure_limits(device: torch.device, precision: Precision, *, for_s: float) 
             2 * batch * 9 * channels**2 * CONVOLUTION_SIDE**2,
         ),
     }
+
     limits = []
     with torch.inference_mode():
         for name, (function, flops) in computations.items():
-            function()
-            synchronise(device)
-            seconds = repeated(function, device, for_s=for_s).median_s
+            function()  # warm-up
+            seconds = time_function(function, device, for_s=for_s).median_s
             limits.append(Limit(name, precision, flops, seconds, flops / seconds))
     return limits
 
 
 def precision_unavailable(device: torch.device, precision: Precision) -> str | None:
-    """Why a precision is not measured on a device; None where it is."""
+    """Return why a precision cannot be measured on a device; None if it can."""
     if precision == "fp32" or device.type not in ("cpu", "cuda"):
         return None
     if device.type == "cuda":
@@ -124,4 +124,4 @@ def precision_unavailable(device: torch.device, precision: Precision) -> str | N
     else:
         probe = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")
         supported = bool(probe())
-    return None if supported else f"{describe(device).processor} does not compute in {precision}"
+    return None if supported else f"{describe_machine(device).processor} does not compute in {precision}"

@@ -1,4 +1,4 @@
-"""The networks of a bundle, one by one: how long a call takes, plain and accelerated, and what the machine can do."""
+"""Speed of each network of a bundle, plain and accelerated, compared with the limits of the machine."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from joyvasa.models import Models
 from joyvasa.networks.motion_generator import MotionGenerator
-from joyvasa.runtime.device import Precision, autocast, compiler_missing
-from pipelines.bench.clock import PeakMemory, repeated_in_turns, synchronise
+from joyvasa.runtime.device import Precision, autocast, find_missing_compiler
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.machine import Limit, measure_limits, precision_unavailable
+from pipelines.bench.timing import PeakMemory, synchronize, time_in_turns
 
 KEYPOINTS = 21
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFigure:
-    """One network with one number of items a call.
+    """Figures of one network with one batch size.
 
     Attributes:
-        network: name of the role, and of the method where it is not the call itself.
-        item: what is counted: a picture, a frame, a window, a window at one step of the sampler.
-        batch: items of one call.
-        precision: that it computes in.
-        compiled: by `torch.compile`.
-        skipped: why there are no figures; all below is None then.
-        first_call_s: with everything that happens once, such as compiling.
-        seconds: median of the calls after it.
-        calls: how many that were.
-        plain_seconds: as `seconds`, of the network without `joyvasa.networks.cpu.accelerate`, called in turns with it;
-            None if that changes nothing in it, and if it is compiled.
+        network: name of the role, followed by the name of the method if a method is measured.
+        item: unit of the batch: a picture, a frame, a window, or a window at one step of the sampler.
+        batch: number of items per call.
+        precision: precision of the computation.
+        torch_compile: whether the network is compiled by `torch.compile`.
+        skipped: reason why the case was skipped; all fields below are None then.
+        first_call_s: time of the first call, including one-time work such as compilation.
+        seconds: median time of the later calls.
+        calls: number of the later calls.
+        plain_seconds: like `seconds`, of the network without `joyvasa.networks.cpu.accelerate`, called in turns with
+            it; None if acceleration does not change the network, or if it is compiled.
         gain: `plain_seconds / seconds`.
-        flops: floating-point operations of one call, a multiplication and an addition counted as two.
-        memory_bytes: that the first call needed on top of the weights and its arguments.
+        flops: floating-point operations of one call; a multiply-add counts as two.
+        memory_bytes: peak memory of the first call, in addition to the weights and arguments.
         ms_per_item: `1000 seconds / batch`.
         items_per_s: `batch / seconds`.
         flops_per_s: `flops / seconds`.
-        share_of_matrix_product, share_of_convolution: `flops_per_s` over that of the `Limit` in this precision.
+        share_of_matrix_product, share_of_convolution: `flops_per_s` divided by that of the `Limit` in this precision.
     """
 
     network: str
     item: str
     batch: int
     precision: Precision
-    compiled: bool
+    torch_compile: bool
     skipped: str | None = None
     first_call_s: float | None = None
     seconds: float | None = None
@@ -69,7 +69,7 @@ class NetworkFigure:
 
 @dataclass(frozen=True)
 class NetworksSection:
-    """Figures of the networks, and the limits that they are compared with."""
+    """Figures of the networks, and the limits of the machine."""
 
     limits: tuple[Limit, ...]
     networks: tuple[NetworkFigure, ...]
@@ -81,90 +81,92 @@ class _Call:
     item: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    plain: Callable[..., Any] | None = None  # where acceleration changes something
+    plain: Callable[..., Any] | None = None  # None if acceleration does not change the network
 
 
 class _PlainNetworks:
-    """The networks of a bundle without acceleration, where it changes something; each loads when first needed."""
+    """The networks of a bundle without acceleration, loaded on first use."""
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._kept: dict[str, Any] = {}
+        self._networks: dict[str, Any] = {}
 
     def network(self, role: str) -> Any:
-        """Return the network of a role; None if it has no faster form."""
-        if role not in self._kept:
-            plain = self._models.bundle.network(role, self._models.device)
+        """Return the network of a role; None if acceleration does not change it."""
+        if role not in self._networks:
+            plain = self._models.bundle.load_network(role, self._models.device)
             kinds, fast = ([*map(type, network.modules())] for network in (plain, self._models.network(role)))
-            self._kept[role] = None if kinds == fast else plain
-        return self._kept[role]
+            self._networks[role] = None if kinds == fast else plain
+        return self._networks[role]
 
 
 def measure_networks(config: BenchConfig) -> NetworksSection:
-    """Measures all networks that make a video of a person."""
+    """Measure all networks that are used for a video of a person."""
     models = Models(config.run.animation)
     plain = _PlainNetworks(models)
     limits: list[Limit] = []
     figures: list[NetworkFigure] = []
     for precision in config.precisions:
         reason = precision_unavailable(models.device, precision)
-        found = [] if reason else measure_limits(models.device, precision, for_s=config.case_s)
-        limits += found
+        own_limits = [] if reason else measure_limits(models.device, precision, for_s=config.case_s)
+        limits += own_limits
+        measure = partial(
+            _measure_call, precision=precision, device=models.device, limits=own_limits, for_s=config.case_s
+        )
         for batch in config.batches:
-            for call in _calls(models, plain, batch):
-                figures.append(_figure(call, batch, precision, models.device, found, config.case_s, skipped=reason))
-        if config.compiled and precision == config.run.animation.precision:
-            lacking = compiler_missing(models.device)
-            missing = reason or (lacking and f"not available: needs {lacking}")
+            figures += [measure(call, batch, skipped=reason) for call in _calls(models, plain, batch)]
+
+        if config.torch_compile and precision == config.run.animation.precision:
+            compiler = find_missing_compiler(models.device)
+            missing = reason or (compiler and f"not available: needs {compiler}")
             batch = max(config.batches)
-            for call in _calls(models, plain, batch):
-                figure = _figure(
-                    call, batch, precision, models.device, found, config.case_s, skipped=missing, compiled=True
-                )
-                figures.append(figure)
+            calls = _calls(models, plain, batch)
+            figures += [measure(call, batch, skipped=missing, torch_compile=True) for call in calls]
     return NetworksSection(tuple(limits), tuple(figures))
 
 
-def _figure(
+def _measure_call(
     call: _Call,
     batch: int,
+    *,
     precision: Precision,
     device: torch.device,
     limits: Sequence[Limit],
     for_s: float,
-    *,
     skipped: str | None,
-    compiled: bool = False,
+    torch_compile: bool = False,
 ) -> NetworkFigure:
     case: dict[str, Any] = {"network": call.name, "item": call.item, "batch": batch}
-    case |= {"precision": precision, "compiled": compiled}
+    case |= {"precision": precision, "torch_compile": torch_compile}
     if skipped:
         return NetworkFigure(**case, skipped=skipped)
+
     flops = _count_flops(call, device, precision)
-    function = torch.compile(call.function) if compiled else call.function
+    function = torch.compile(call.function) if torch_compile else call.function
 
     def run(form: Callable[..., Any]) -> None:
         with torch.inference_mode(), autocast(device, precision):
             form(*call.arguments)
 
-    ways = {"here": partial(run, function)}
-    if call.plain and not compiled:
-        ways["plain"] = partial(run, call.plain)
+    functions = {"accelerated": partial(run, function)}
+    if call.plain and not torch_compile:
+        functions["plain"] = partial(run, call.plain)
     started = time.perf_counter()
     try:
         with PeakMemory(device) as memory:
-            ways["here"]()
-            synchronise(device)
-    except Exception as error:  # of a compiler, or for lack of memory: no reason to lose the other figures
+            functions["accelerated"]()
+            synchronize(device)
+    except Exception as error:  # from the compiler, or out of memory: keep the other figures
         text = str(error).strip().splitlines()
         return NetworkFigure(**case, skipped=f"{type(error).__name__}: {text[0] if text else 'no reason given'}"[:200])
     first_call_s = time.perf_counter() - started
-    if "plain" in ways:
-        ways["plain"]()  # warm, as the other way is
-    timings = repeated_in_turns(ways, device, for_s=for_s)
-    timing, seconds = timings["here"], timings["here"].median_s
+    if "plain" in functions:
+        functions["plain"]()  # warm-up
+
+    timings = time_in_turns(functions, device, for_s=for_s)
+    timing, seconds = timings["accelerated"], timings["accelerated"].median_s
     plain_seconds = timings["plain"].median_s if "plain" in timings else None
-    reached = {limit.computation: limit.flops_per_s for limit in limits}
+    limit_of = {limit.computation: limit.flops_per_s for limit in limits}
     return NetworkFigure(
         **case,
         first_call_s=first_call_s,
@@ -177,13 +179,13 @@ def _figure(
         ms_per_item=1000 * seconds / batch,
         items_per_s=batch / seconds,
         flops_per_s=flops / seconds,
-        share_of_matrix_product=flops / seconds / reached["matrix_product"],
-        share_of_convolution=flops / seconds / reached["convolution"],
+        share_of_matrix_product=flops / seconds / limit_of["matrix_product"],
+        share_of_convolution=flops / seconds / limit_of["convolution"],
     )
 
 
 def _count_flops(call: _Call, device: torch.device, precision: Precision) -> int:
-    """Of one call as it is written, compiled or not."""
+    """Return the floating-point operations of one call of the uncompiled network."""
     attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
     with (
         torch.no_grad(),
@@ -195,13 +197,13 @@ def _count_flops(call: _Call, device: torch.device, precision: Precision) -> int
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    """PyTorch counts attention on the GPU only; arguments are shapes."""
+    """Count attention on the CPU, which PyTorch counts on GPUs only; arguments are shapes."""
     return sdpa_flop_count(query, key, value)
 
 
 @torch.no_grad()
 def _calls(models: Models, plain: _PlainNetworks, batch: int) -> Iterator[_Call]:
-    """Each network with arguments as large as in a run; their values do not matter."""
+    """Yield each network with random arguments of the sizes of a run."""
     device, size = models.device, models.bundle.switches.input_size
     appearance, warping = models.network("appearance_feature_extractor"), models.network("warping_module")
     pictures = torch.rand(batch, 3, size, size, device=device)
@@ -214,9 +216,9 @@ def _calls(models: Models, plain: _PlainNetworks, batch: int) -> Iterator[_Call]
     posed = (feature, keypoints[:1], keypoints)
     yield _Call("warping_module", "frame", warping, posed, plain.network("warping_module"))
     warped: Tensor = warping(feature, keypoints[:1], keypoints[:1])["out"]
-    painter, features = "spade_generator", warped.repeat(batch, 1, 1, 1)
-    yield _Call(painter, "frame", models.network(painter), (features,), plain.network(painter))
-    if models.bundle.has("stitching"):
+    spade, features = "spade_generator", warped.repeat(batch, 1, 1, 1)
+    yield _Call(spade, "frame", models.network(spade), (features,), plain.network(spade))
+    if models.bundle.has_role("stitching"):
         pairs = torch.rand(batch, 2 * KEYPOINTS * 3, device=device)
         yield _Call("stitching", "frame", models.network("stitching"), (pairs,))
 
@@ -228,10 +230,10 @@ def _calls(models: Models, plain: _PlainNetworks, batch: int) -> Iterator[_Call]
     sizes = generator.config
     motion = torch.randn(batch, sizes.n_motions, sizes.motion_feat_dim, device=device)
     audio = torch.randn(batch, sizes.n_motions, sizes.feature_dim, device=device)
-    before = torch.randn(batch, sizes.n_prev_motions, sizes.motion_feat_dim, device=device)
-    sound_before = torch.randn(batch, sizes.n_prev_motions, sizes.feature_dim, device=device)
+    prev_motion = torch.randn(batch, sizes.n_prev_motions, sizes.motion_feat_dim, device=device)
+    prev_audio = torch.randn(batch, sizes.n_prev_motions, sizes.feature_dim, device=device)
     step = torch.full((batch,), sizes.n_diff_steps, device=device)
-    arguments = (motion, audio, before, sound_before, step)
-    plainly = plain.network("motion_generator")
-    denoise = plainly and plainly.denoise
-    yield _Call("motion_generator.denoise", "window at one step", generator.denoise, arguments, denoise)
+    arguments = (motion, audio, prev_motion, prev_audio, step)
+    plain_generator = plain.network("motion_generator")
+    plain_denoise = plain_generator and plain_generator.denoise
+    yield _Call("motion_generator.denoise", "window at one step", generator.denoise, arguments, plain_denoise)

@@ -1,4 +1,4 @@
-"""How the speed changes with the size of batches, the length of the sound and the number of actors."""
+"""Throughput by batch size, by length of the sound, and by number of render workers."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from manifests.scratch import scratch_folder
 from pipelines.bench.chain import build_pipeline, run_alone
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
-from pipelines.bench.passage import pass_through, scratch
+from pipelines.bench.timed_run import run_once
 from pipelines.runs.resources import build_executor
 
-MOST_S = 900.0  # of one case; longer ones are left out, as far as the case before lets that be foreseen
+MAX_CASE_S = 900.0  # a case that is expected to take longer, judging by the previous one, is skipped
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingFigure:
-    """One case.
+    """Figures of one case.
 
     Attributes:
-        over: what changes: `batch_size` of a stage, `sound_s` of one recording, `actors` of the render stage.
-        stage: that ran alone; `chain` for all of them.
-        value: of what changes.
-        skipped: why there are no figures; all below is None then.
-        records_per_s: of the stage alone; of the recording by its whole time in the chain.
-        ratio: `records_per_s` over that of the first case of the same kind.
-        real_time_factor: seconds of video made in a second.
-        peak_memory_bytes: of the largest process of a worker.
+        over: quantity that varies: `batch_size` of a stage, `sound_s` of one recording, `actors` of the render stage.
+        stage: stage that ran alone; `chain` for the whole chain.
+        value: value of that quantity.
+        skipped: reason why the case was skipped; all fields below are None then.
+        records_per_s: rate of the stage alone; for `sound_s`, one record over its whole time in the chain.
+        ratio: `records_per_s` divided by that of the first case of the same kind.
+        real_time_factor: seconds of video generated per second.
+        peak_memory_bytes: peak memory of the largest worker process.
     """
 
     over: str
@@ -42,9 +43,9 @@ class ScalingFigure:
 
 
 def measure_scaling(config: BenchConfig) -> tuple[ScalingFigure, ...]:
-    """All three."""
-    with scratch() as folder:
-        figures = [*_batch_sizes_and_actors(config, folder / "alone"), *_lengths(config, folder / "lengths")]
+    """Measure all cases and relate each to the first one of its kind."""
+    with scratch_folder() as folder:
+        figures = [*_batch_sizes_and_actors(config, folder / "alone"), *_sound_lengths(config, folder / "lengths")]
     first = {}
     for figure in figures:
         if figure.records_per_s:
@@ -60,9 +61,10 @@ def measure_scaling(config: BenchConfig) -> tuple[ScalingFigure, ...]:
 def _batch_sizes_and_actors(config: BenchConfig, folder: Path) -> Iterator[ScalingFigure]:
     records = make_records(folder / "media", max(config.batches), config.sound_s)
     pipeline = build_pipeline(config.run, folder / "run")
-    kept = folder / "kept"
-    kept.mkdir()
-    pass_through(pipeline, records, build_executor(config.run, pipeline), folder / "first", keep=kept)
+    recording = folder / "recording"
+    recording.mkdir()
+    run_once(pipeline, records, build_executor(config.run, pipeline), folder / "first", recording=recording)
+
     cases = [
         ("batch_size", dataclasses.replace(pipeline.by_name[name], batch_size=size), size)
         for name in ("portrait", "speech", "motion", "render")
@@ -70,42 +72,40 @@ def _batch_sizes_and_actors(config: BenchConfig, folder: Path) -> Iterator[Scali
     ]
     render = pipeline.by_name["render"]
     if config.run.executor != "local":
-        cases += [("actors", dataclasses.replace(render, workers=n, num_gpus=_share(render.num_gpus, n)), n)
-                  for n in config.actors]  # fmt: skip
+        for n_actors in config.actors:
+            share = min(render.num_gpus, 1 / n_actors) if render.num_gpus else 0.0
+            cases.append(("actors", dataclasses.replace(render, workers=n_actors, num_gpus=share), n_actors))
+
     for number, (over, spec, value) in enumerate(cases):
-        passage = run_alone(config.run, spec, records, kept, folder / f"notes-{number}")
-        rate = passage.steady_records_per_s
+        run = run_alone(config.run, spec, records, recording, folder / f"log-{number}")
+        rate = run.steady_records_per_s
         yield ScalingFigure(
             over=over,
             stage=spec.name,
             value=value,
             records_per_s=rate,
             real_time_factor=rate * config.sound_s,
-            peak_memory_bytes=passage.peak_bytes,
+            peak_memory_bytes=run.peak_bytes,
         )
 
 
-def _share(num_gpus: float, n_actors: int) -> float:
-    """Of a GPU for each of several actors, where there is one."""
-    return min(num_gpus, 1 / n_actors) if num_gpus else 0.0
-
-
-def _lengths(config: BenchConfig, folder: Path) -> Iterator[ScalingFigure]:
-    per_second_s = 0.0  # of sound
+def _sound_lengths(config: BenchConfig, folder: Path) -> Iterator[ScalingFigure]:
+    s_per_sound_s = 0.0
     for number, sound_s in enumerate(config.sound_lengths_s):
-        if per_second_s * sound_s > MOST_S:
-            foreseen = f"{per_second_s * sound_s / 60:.0f} minutes foreseen, more than {MOST_S / 60:.0f}"
-            yield ScalingFigure(over="sound_s", stage="chain", value=sound_s, skipped=foreseen)
+        if s_per_sound_s * sound_s > MAX_CASE_S:
+            reason = f"{s_per_sound_s * sound_s / 60:.0f} minutes expected, more than {MAX_CASE_S / 60:.0f}"
+            yield ScalingFigure(over="sound_s", stage="chain", value=sound_s, skipped=reason)
             continue
+
         records = make_records(folder / f"media-{number}", 1, sound_s)
         pipeline = build_pipeline(config.run, folder / f"run-{number}")
-        passage = pass_through(pipeline, records, build_executor(config.run, pipeline), folder / f"notes-{number}")
-        per_second_s = passage.elapsed_s / sound_s
+        run = run_once(pipeline, records, build_executor(config.run, pipeline), folder / f"log-{number}")
+        s_per_sound_s = run.elapsed_s / sound_s
         yield ScalingFigure(
             over="sound_s",
             stage="chain",
             value=sound_s,
-            records_per_s=passage.records_per_s,
-            real_time_factor=1 / per_second_s,
-            peak_memory_bytes=passage.peak_bytes,
+            records_per_s=run.records_per_s,
+            real_time_factor=1 / s_per_sound_s,
+            peak_memory_bytes=run.peak_bytes,
         )

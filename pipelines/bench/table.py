@@ -1,4 +1,4 @@
-"""The figures as tables on a terminal."""
+"""Tables of the figures for a terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipelines.bench.document import Document
 from pipelines.bench.networks import NetworksSection
 
 
-def tables(document: Document) -> Iterator[Table]:
-    """One table a section, in the order of measuring."""
+def build_tables(document: Document) -> Iterator[Table]:
+    """Yield the tables of each section, in the order of measurement."""
     machine = document.machine
     memory = f"{machine.memory_bytes / 2**30:.0f} GiB" if machine.memory_bytes else "unknown memory"
     yield _table(
@@ -21,65 +21,69 @@ def tables(document: Document) -> Iterator[Table]:
         ("processor", "cores", "threads", "memory", "device", "PyTorch", "models"),
         [(machine.processor, machine.cores, machine.threads, memory, machine.device, machine.torch, document.models)],
     )
+
     if document.networks:
         yield from _networks(document.networks)
     if document.chain:
         yield from _chain(document.chain)
     if document.engine:
-        rows = [(one.executor, one.records, one.records_per_s, one.ms_per_record) for one in document.engine]
+        rows = [
+            (figure.executor, figure.records, figure.records_per_s, figure.ms_per_record) for figure in document.engine
+        ]
         yield _table("Engine with empty stages", ("executor", "records", "records/s", "ms/record"), rows)
     if document.scaling:
         columns = ("over", "stage", "value", "records/s", "ratio", "real time", "memory")
         rows = [
             (
-                one.over,
-                one.stage,
-                one.value,
-                one.skipped or one.records_per_s,
-                one.ratio,
-                one.real_time_factor,
-                _mebibytes(one.peak_memory_bytes),
+                figure.over,
+                figure.stage,
+                figure.value,
+                figure.skipped or figure.records_per_s,
+                figure.ratio,
+                figure.real_time_factor,
+                _mebibytes(figure.peak_memory_bytes),
             )
-            for one in document.scaling
+            for figure in document.scaling
         ]
         yield _table("Scaling", columns, rows)
     if document.encoding:
         columns = ("preset", "threads", "frame", "frames/s", "processor ms/frame", "bytes/frame", "PSNR dB")
         rows = [
             (
-                one.preset,
-                one.threads,
-                f"{one.width}x{one.height}",
-                one.frames_per_s,
-                one.processor_ms_per_frame,
-                one.bytes_per_frame,
-                one.psnr_db,
+                figure.preset,
+                figure.threads,
+                f"{figure.width}x{figure.height}",
+                figure.frames_per_s,
+                figure.processor_ms_per_frame,
+                figure.bytes_per_frame,
+                figure.psnr_db,
             )
-            for one in document.encoding
+            for figure in document.encoding
         ]
         yield _table("Encoding", columns, rows)
 
 
 def _networks(section: NetworksSection) -> Iterator[Table]:
-    rows = [(one.computation, one.precision, one.flops_per_s / 1e9) for one in section.limits]
+    rows = [(figure.computation, figure.precision, figure.flops_per_s / 1e9) for figure in section.limits]
     yield _table("Limits", ("computation", "precision", "GFLOP/s"), rows)
+
     columns = ("network", "batch", "precision", "compiled", "ms/item", "plain ms/item", "gain", "items/s", "GFLOP/s")
     rows = [
         (
-            one.network,
-            one.batch,
-            one.precision,
-            "yes" if one.compiled else "no",
-            one.skipped or one.ms_per_item,
-            one.plain_seconds and 1000 * one.plain_seconds / one.batch,
-            one.gain,
-            one.items_per_s,
-            one.flops_per_s and one.flops_per_s / 1e9,
-            _percent(one.share_of_matrix_product),
-            _percent(one.share_of_convolution),
-            _mebibytes(one.memory_bytes),
+            figure.network,
+            figure.batch,
+            figure.precision,
+            figure.torch_compile,
+            figure.skipped or figure.ms_per_item,
+            figure.plain_seconds and 1000 * figure.plain_seconds / figure.batch,
+            figure.gain,
+            figure.items_per_s,
+            figure.flops_per_s and figure.flops_per_s / 1e9,
+            _percent(figure.share_of_matrix_product),
+            _percent(figure.share_of_convolution),
+            _mebibytes(figure.memory_bytes),
         )
-        for one in section.networks
+        for figure in section.networks
     ]
     yield _table("Networks", (*columns, "of matrix product", "of convolution", "memory"), rows)
 
@@ -88,24 +92,26 @@ def _chain(section: ChainSection) -> Iterator[Table]:
     columns = ("stage", "workers", "batch", "records/s alone", "set-up s", "first batch s", "later s", "of busy time")
     rows = [
         (
-            one.stage,
-            one.workers,
-            one.batch_size,
-            one.records_per_s,
-            one.setup_s,
-            one.first_batch_s,
-            one.later_batch_s,
-            _percent(one.share_of_busy),
-            _percent(one.batch_fill),
-            _mebibytes(one.peak_memory_bytes),
+            figure.stage,
+            figure.workers,
+            figure.batch_size,
+            figure.records_per_s,
+            figure.setup_s,
+            figure.first_batch_s,
+            figure.later_batch_s,
+            _percent(figure.share_of_busy),
+            _percent(figure.batch_fill),
+            _mebibytes(figure.peak_memory_bytes),
         )
-        for one in section.stages
+        for figure in section.stages
     ]
     yield _table("Stages", (*columns, "batch fill", "memory"), rows)
-    one = section.chain
+
+    chain = section.chain
     columns = ("records", "frames", "s", "records/s", "frames/s", "real time", "slowest stage", "efficiency")
-    row = (one.records, one.frames, one.elapsed_s, one.records_per_s, one.frames_per_s, one.real_time_factor)
-    yield _table("Chain", columns, [(*row, one.slowest_stage, _percent(one.efficiency))])
+    row = (chain.records, chain.frames, chain.elapsed_s, chain.records_per_s, chain.frames_per_s)
+    shares = (chain.real_time_factor, chain.slowest_stage, _percent(chain.efficiency))
+    yield _table("Chain", columns, [(*row, *shares)])
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:

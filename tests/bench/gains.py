@@ -183,7 +183,7 @@ def _measure_motion(animation: AnimationConfig, amounts: Amounts, baseline: Base
             assert payload.features is not None, "and no motion file"
             features = [torch.from_numpy(window) for window in payload.features]
             motion = baseline.sampler.sample(payload.plan, features, record.seed)
-            motions.append(MotionPayload.from_motion(motion, {}))
+            motions.append(MotionPayload.from_motion(motion, {}, sound_channels=1))
         results["baseline"] = motions
 
     functions = {"baseline": run_baseline, "ours": run_ours}

@@ -1,4 +1,4 @@
-"""Measure how far the few-step sampler lands from full sampling: `python -m tests.bench.sampler_study`."""
+"""Measure the distance of the few-step sampler from full sampling: `python -m tests.bench.sampler_study`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class SamplerDistances:
     """Distances between motions of the same sound, relative to the root mean square of the full deterministic one.
 
     Args:
-        few_steps: of `ddim` from its own full run, by number of steps.
-        ancestral: of an ancestral run from the full deterministic run of the same start.
-        seeds: between two ancestral runs of different seeds; what is below it is less than chance changes.
+        few_steps: distance of `ddim` from its own full run, by number of steps.
+        ancestral: distance of an ancestral run from the full deterministic run with the same start.
+        seeds: distance between two ancestral runs with different seeds; smaller distances are below chance variation.
     """
 
     few_steps: dict[int, float]
@@ -36,39 +36,39 @@ def few_step_distance(
     cfg_scale: float = 2.8,
     seed: int = 0,
 ) -> SamplerDistances:
-    """Compares samplers on one batch of windows.
+    """Compare samplers on one batch of windows.
 
     Args:
-        network: in eval mode.
+        network: motion generator in eval mode.
         audio: waveforms (B, samples) or features (B, n_motions, dim), on the network's device.
-        steps: for the few-step sampler.
-        cfg_scale: of all runs.
-        seed: of the starts and of the ancestral noise.
+        steps: numbers of steps of the few-step sampler.
+        cfg_scale: guidance scale of all runs.
+        seed: seed of the starts and of the ancestral noise.
     """
     if audio.ndim == 2:
         with torch.no_grad():
             audio = network.audio_features(audio)
 
-    def sampled(generator_seed: int, **options: object) -> Tensor:
+    def sample(generator_seed: int, **options: object) -> Tensor:
         generator = torch.Generator().manual_seed(generator_seed)  # its first draw is the start
         return network.sample(audio, cfg_scale=cfg_scale, generator=generator, **options)  # pyright: ignore
 
-    full = sampled(seed, sampler="ddim")
-    ancestral, other = sampled(seed), sampled(seed + 1)
+    full = sample(seed, sampler="ddim")
+    ancestral, other = sample(seed), sample(seed + 1)
     scale = _root_mean_square(full)
     return SamplerDistances(
-        few_steps={n: _root_mean_square(sampled(seed, sampler="ddim", steps=n) - full) / scale for n in steps},
+        few_steps={n: _root_mean_square(sample(seed, sampler="ddim", steps=n) - full) / scale for n in steps},
         ancestral=_root_mean_square(ancestral - full) / scale,
         seeds=_root_mean_square(ancestral - other) / scale,
     )
 
 
 def markdown_table(distances: SamplerDistances, n_full: int) -> str:
-    """The distances as a table.
+    """Return the distances as a Markdown table.
 
     Args:
-        distances: of `few_step_distance`.
-        n_full: steps of the full run.
+        distances: result of `few_step_distance`.
+        n_full: number of steps of the full run.
     """
     rows = [
         *((f"`ddim`, {n} steps", value) for n, value in distances.few_steps.items()),
@@ -86,7 +86,7 @@ def _root_mean_square(values: Tensor) -> float:
 
 
 def _synthetic_speech(batch: int, n_samples: int, rate: int, seed: int) -> Tensor:
-    """Noise under the rhythm of syllables, four to six a second; shape (batch, n_samples)."""
+    """Return noise modulated by a rhythm of four to six syllables per second; shape (batch, n_samples)."""
     generator = torch.Generator().manual_seed(seed)
     time = torch.arange(n_samples) / rate
     syllables = 4 + 2 * torch.rand(batch, 1, generator=generator)
@@ -95,10 +95,10 @@ def _synthetic_speech(batch: int, n_samples: int, rate: int, seed: int) -> Tenso
 
 
 def main() -> None:
-    """Prints the table for the published sizes with seeded weights."""
+    """Print the table for the published sizes with seeded weights."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of weights, sound and starts")
-    parser.add_argument("--windows", type=int, default=2, help="windows of sound that are compared")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, sound and starts")
+    parser.add_argument("--windows", type=int, default=2, help="number of windows of sound")
     parser.add_argument("--cfg-scale", type=float, default=2.8)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
@@ -111,7 +111,7 @@ def main() -> None:
     print(markdown_table(distances, config.n_diff_steps))
     print(
         f"\nRoot mean square over {options.windows} windows, published sizes, guidance {options.cfg_scale:g}. The "
-        "weights are random (seeded), not trained; distances depend on the weights: measure again with those you use."
+        "weights are random (seeded), not trained; distances depend on the weights."
     )
 
 

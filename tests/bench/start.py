@@ -1,4 +1,4 @@
-"""Measure how long the program takes to start: `python -m tests.bench.start`."""
+"""Measure the start-up time of the program: `python -m tests.bench.start`."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from dataclasses import dataclass
 ROUNDS = 3
 _STARTS = {
     "joyvasa --help": [sys.executable, "-c", "from pipelines.cli.main import main; main()", "--help"],
-    "import of all stages": [sys.executable, "-c", "import pipelines.runs.video_pipeline"],
+    "import of all stages": [sys.executable, "-c", "import pipelines.runs.generate"],
     "import of ray": [sys.executable, "-c", "import pipelines.engine.executors.ray"],
 }
 
 
 @dataclass(frozen=True)
 class StartFigure:
-    """One program until it has done what it is for; set-up of models is in the figures of the stages.
+    """Run time of one program.
 
     Attributes:
-        what: the program.
-        seconds, processor_s: medians of some starts.
+        program: description of the program.
+        seconds, processor_s: median wall-clock and processor time of several runs.
     """
 
-    what: str
+    program: str
     seconds: float
     processor_s: float
 
 
 def measure_start(rounds: int) -> list[StartFigure]:
-    """Start each program `rounds` times, after one start that fills the cache of the disk."""
+    """Run each program `rounds` times, after one run that fills the disk cache."""
     figures = []
-    for what, command in _STARTS.items():
-        times = [_run(command) for _ in range(1 + rounds)][1:]
+    for program, command in _STARTS.items():
+        times = [_time_process(command) for _ in range(1 + rounds)][1:]
         wall, processor = (statistics.median(column) for column in zip(*times, strict=True))
-        figures.append(StartFigure(what, wall, processor))
+        figures.append(StartFigure(program, wall, processor))
     return figures
 
 
-def _run(command: list[str]) -> tuple[float, float]:
+def _time_process(command: list[str]) -> tuple[float, float]:
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    complaints = process.stderr.read() if process.stderr else ""
+    errors = process.stderr.read() if process.stderr else ""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, stderr=complaints)
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=errors)
     return time.perf_counter() - started, usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":
     for figure in measure_start(ROUNDS):
-        print(f"{figure.what}: {figure.seconds:.2f} s, {figure.processor_s:.2f} s of processor time")
+        print(f"{figure.program}: {figure.seconds:.2f} s, {figure.processor_s:.2f} s of processor time")

@@ -1,4 +1,4 @@
-"""The benchmarks that justify a design run."""
+"""Benchmarks outside of the package run on small inputs."""
 
 import pickle
 
@@ -11,7 +11,7 @@ from joyvasa.networks import build
 from manifests.record import Record
 from pipelines.runs.config import RunConfig
 from stages.base import Item
-from tests.bench.ray_data_job import Job, StageCall, TroubledStage, write_rows
+from tests.bench.ray_data_job import FaultyStage, Job, StageCall, write_rows
 from tests.bench.sampler_study import few_step_distance, markdown_table
 from tests.bench.start import measure_start
 from tests.joyvasa.small_generator import SMALL
@@ -33,20 +33,20 @@ def test_a_stage_runs_as_a_callable_of_ray_data(tmp_path):
         StageCall(Double(refuse="b"), "first", (), None)(tables[0])
 
 
-def test_the_culprit_spoils_its_batch_and_no_other():
-    stage = TroubledStage(Double(), "raises", "b")
+def test_the_faulty_record_fails_its_batch_and_no_other():
+    stage = FaultyStage(Double(), "raises", "b")
     assert stage.run([Item(Record(id="a", seed=1))])[0].payload == 2
-    with pytest.raises(RuntimeError, match="b: never seen before"):
+    with pytest.raises(RuntimeError, match="b: injected fault"):
         stage.run([Item(Record(id="a")), Item(Record(id="b"))])
 
 
 def test_help_starts_quickly():
-    starts = {one.what: one for one in measure_start(1)}
+    starts = {figure.program: figure for figure in measure_start(1)}
     assert "joyvasa --help" in starts
-    assert all(0 < one.processor_s for one in starts.values())
+    assert all(0 < figure.processor_s for figure in starts.values())
 
 
-def test_study_finds_no_distance_at_all_steps_and_prints_every_row():
+def test_the_sampler_study_is_zero_for_the_full_number_of_steps():
     torch.manual_seed(0)
     network = build("motion_generator", **SMALL)
     distances = few_step_distance(network, torch.zeros(1, 12_800), steps=(2, 6))

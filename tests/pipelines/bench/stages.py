@@ -1,17 +1,21 @@
-"""A stage for tests of what measures."""
+"""Stage for tests of the benchmark."""
 
-from stages.base import Failed, Kind, Ok, Stage
+from stages.base import Failed, FailureKind, Ok, Stage
 
 
 class Double(Stage):
-    """Twice the number of the record; odd ones may be refused."""
+    """Return twice the seed of the record plus its inputs.
+
+    Args:
+        refuse: id of a record that fails.
+    """
 
     def __init__(self, refuse=None):
         self.refuse = refuse
 
     def run(self, batch):
         return [
-            Failed(Kind.BAD_INPUT, "refused", "number: odd")
+            Failed(FailureKind.BAD_INPUT, "refused", "number: odd")
             if item.record.id == self.refuse
             else Ok(2 * item.record.seed + sum(item.inputs.values()))
             for item in batch

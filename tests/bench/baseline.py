@@ -1,4 +1,4 @@
-"""The plain way from a pair to a video: one pair at a time, batch 1, eager, float32, one frame after the other."""
+"""Baseline of the speed measurements: one pair at a time, batch size 1, eager, float32, one frame after the other."""
 
 from __future__ import annotations
 
@@ -12,77 +12,74 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from joyvasa.faces.paste import mask_template
+from joyvasa.faces.paster import create_blend_mask
 from joyvasa.media.audio import probe_audio
 from joyvasa.media.ffmpeg import ffmpeg_executable
-from joyvasa.models import AnimationConfig, Models, role_of
-from joyvasa.motion.sampling import speech_windows
+from joyvasa.models import AnimationConfig, Models, resolve_role
+from joyvasa.motion.sampling import encode_recording
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.rendering.portrait import Picture, Portrait
 from joyvasa.rendering.renderer import to_uint8
-from tests.bench.plain_motion import PlainSampler
+from tests.bench.baseline_sampler import BaselineSampler
 
 
-class PlainModels(Models):
-    """Models whose networks are as the papers draw them."""
+class BaselineModels(Models):
+    """Models with plain networks, as in the papers."""
 
     def network(self, role: str) -> nn.Module:
-        """Load the network of a role and do not accelerate it."""
-        kept = role_of(self.config.mode, role)
-        if kept not in self._networks:
-            self._networks[kept] = self.bundle.network(kept, self.device)
-        return self._networks[kept]
+        """Return the network of a role without acceleration."""
+        resolved = resolve_role(self.config.mode, role)
+        if resolved not in self._networks:
+            self._networks[resolved] = self.bundle.load_network(resolved, self.device)
+        return self._networks[resolved]
 
 
-class PlainWay:
-    """What every gain is compared with. Its networks are loaded once; only the work on a pair counts.
+class Baseline:
+    """Baseline with networks that are loaded once and are not part of the measured time.
 
     Args:
-        config: every option; the precision is float32 in any case.
+        config: all options; the precision is always float32.
     """
 
     def __init__(self, config: AnimationConfig) -> None:
-        self.models = PlainModels(replace(config, precision="fp32"))
+        self.models = BaselineModels(replace(config, precision="fp32"))
         self._warping = self.models.network("warping_module")
         self._generator = self.models.network("spade_generator")
-        self.sampler = PlainSampler(self.models)
+        self.sampler = BaselineSampler(self.models)
 
-    def animate(self, image: Path, audio: Path, output: Path, seed: int) -> int:
-        """Makes one video; gives its number of frames."""
+    def animate(self, image: Path, audio: Path, output: Path, seed: int) -> None:
+        """Generate one video."""
         models = self.models
-        info = probe_audio(audio)
-        plan = models.plan_speech(info.n_samples)
+        plan = models.plan_speech(probe_audio(audio).n_samples)
         portrait = models.encoder.encode([models.read_picture(image)])[0]
-        features = [*speech_windows(models.motion_model, models.sound(audio), plan, device=models.device)]
+        features = [*encode_recording(models.motion_model, models.stream_sound(audio), plan, device=models.device)]
         self.render(portrait, self.sampler.sample(plan, features, seed), audio, output)
-        return plan.n_frames
 
     @torch.inference_mode()
     def render(self, portrait: Portrait, motion: MotionSequence, sound: Path | None, output: Path) -> None:
-        """Renders, fetches, pastes and hands over one frame after the other to the encoder."""
-        driver = self.models.driver(portrait, motion)
+        """Render, fetch, paste and encode one frame after the other."""
+        driver = self.models.build_driver(portrait, motion)
         picture = portrait.picture
         paste = _Paste(picture, self.models.bundle.switches.output_size)
-        process = _encoder(self.models.config, paste.size, motion.frames_per_second, sound, output)
+        process = _start_encoder(self.models.config, paste.size, motion.frames_per_second, sound, output)
         sink = cast("IO[bytes]", process.stdin)
         with sink:
             for number in range(len(motion)):
-                crop = self.frame(
-                    portrait.feature, driver.source_keypoints, driver.keypoints(motion[number : number + 1])
-                )
+                keypoints = driver.keypoints(motion[number : number + 1])
+                crop = self.render_frame(portrait.feature, driver.source_keypoints, keypoints)
                 sink.write(paste(crop[0].cpu().numpy()).tobytes())
                 sink.flush()
         if process.wait():
             raise subprocess.CalledProcessError(process.returncode, process.args)
 
-    def frame(self, feature: Tensor, source_keypoints: Tensor, keypoints: Tensor) -> Tensor:
-        """One frame: uint8 (1, side, side, 3), on the device."""
+    def render_frame(self, feature: Tensor, source_keypoints: Tensor, keypoints: Tensor) -> Tensor:
+        """Return one frame, uint8 (1, side, side, 3), on the device."""
         warped = self._warping(feature, source_keypoints, keypoints)["out"]
         return to_uint8(self._generator(warped))
 
 
 class _Paste:
-    """The whole crop warped into the whole picture, blended in float."""
+    """Warp the whole crop into the whole picture and blend in float32."""
 
     def __init__(self, picture: Picture, side: int) -> None:
         self._picture, self._crop = picture.image, picture.crop
@@ -92,7 +89,7 @@ class _Paste:
             ratio = len(self._crop.image) / side
             to_crop = np.array([[ratio, 0, (ratio - 1) / 2], [0, ratio, (ratio - 1) / 2], [0, 0, 1]])
             self._matrix = (self._crop.to_original @ to_crop)[:2]
-            mask = cv2.warpAffine(mask_template(len(self._crop.image)), self._crop.to_original[:2], self.size)
+            mask = cv2.warpAffine(create_blend_mask(len(self._crop.image)), self._crop.to_original[:2], self.size)
             self._mask = mask[..., None].astype(np.float32) / 255
 
     def __call__(self, crop: np.ndarray) -> np.ndarray:
@@ -102,10 +99,10 @@ class _Paste:
         return np.clip(self._mask * warped + (1 - self._mask) * self._picture, 0, 255).astype(np.uint8)
 
 
-def _encoder(
+def _start_encoder(
     config: AnimationConfig, size: tuple[int, int], frames_per_second: float, sound: Path | None, output: Path
 ) -> subprocess.Popen[bytes]:
-    """Ffmpeg with the same quality as a run."""
+    """Start ffmpeg with the quality options of a run."""
     width, height = size
     command = [ffmpeg_executable(), "-nostdin", "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     command += ["-s", f"{width}x{height}", "-r", str(frames_per_second), "-i", "pipe:0"]

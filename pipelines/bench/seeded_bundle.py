@@ -1,4 +1,4 @@
-"""A bundle with the published sizes and seeded weights: speed does not depend on what a network has learned."""
+"""A bundle with the published sizes and seeded random weights, which compute as fast as trained ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 from joyvasa.bundles import open_bundle
 
 NAME = "published-sizes"
-# The same as for the bundle `random`: a head of ordinary size that looks ahead, whatever the weights.
+# As in the bundle `random`: gives a head of ordinary size that looks ahead, whatever the weights.
 _FACE = {
     "scales": {"detector.fc_scale.weight": 0.01, "detector.fc_exp.*": 0.05, "detector.fc_t.*": 0.05},
     "constants": {"detector.fc_scale.bias": 1.4},
@@ -17,24 +17,24 @@ _FACE = {
 
 
 def write_seeded_bundle(folder: Path) -> None:
-    """Describes the networks of the bundle `joyvasa` for people, to be made when they are loaded.
+    """Write a bundle with the networks of the bundle `joyvasa` for people, initialized randomly on loading.
 
     Args:
-        folder: to be made; `--models FOLDER` takes it.
+        folder: new folder of the bundle, to be passed as `--models FOLDER`.
     """
     published = open_bundle("joyvasa").spec
     roles = {}
-    for name in published.of_mode("human"):
+    for name in published.roles_for_mode("human"):
         role = published.roles[name]
         if role.network or name == "motion_template":
-            roles[name] = {"format": "generated", "licence": "none", "modes": ["human"], "optional": role.optional}
+            roles[name] = {"format": "generated", "license": "none", "modes": ["human"], "optional": role.optional}
             roles[name] |= {"network": role.network, "config": role.config} if role.network else {}
     roles["motion_extractor"] |= _FACE
     content = {
         "format_version": 1,
         "name": NAME,
         "description": "Published sizes, seeded untrained weights; for measuring speed",
-        "licences": {"none": {"name": "none needed", "commercial": "yes"}},
+        "licenses": {"none": {"name": "none needed", "commercial": "yes"}},
         "switches": {"synthetic": True, "detector": "cascade"},
         "roles": roles,
     }
