@@ -1,4 +1,4 @@
-"""What ffmpeg reports about an audio stream while it decodes it: holes, damage, an early end."""
+"""Messages of ffmpeg about an audio stream: holes, damage, an early end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much neighbouring frames differ: VBench's temporal flickering."""
+"""Temporal flickering of VBench: similarity of neighboring frames."""
 
 from __future__ import annotations
 

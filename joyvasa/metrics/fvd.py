@@ -70,8 +70,8 @@ class FvdConfig:
         }
         for name, (good, expected) in limits.items():
             if not good:
-                found = getattr(self, name)
-                raise ConfigError("fvd_config", f"FvdConfig.{name}: found {found!r}; expected {expected}: correct it")
+                value = getattr(self, name)
+                raise ConfigError("fvd_config", f"FvdConfig.{name}: found {value!r}; expected {expected}: correct it")
 
 
 class FvdMetric(Metric):
@@ -135,7 +135,7 @@ def compute_fvd(real: FvdSet, generated: FvdSet) -> FvdResult:
     for name in sorted({*real.choices, *generated.choices}):
         ours, theirs = generated.choices.get(name), real.choices.get(name)
         if ours != theirs:
-            sentence = f"the two sets were made with {name} {ours!r} and {theirs!r}: score one of them again"
+            sentence = f"the two sets were computed with {name} {ours!r} and {theirs!r}: score one of them again"
             return FvdResult(NotMeasured("choices_differ", sentence), choices)
     return FvdResult(frechet_distance(real.moments, generated.moments, ddof=int(choices["ddof"])), choices)
 
@@ -157,7 +157,7 @@ def collect_fvd_choices(bundle: Bundle, config: FvdConfig = FvdMetric.config) ->
         "features": f"{N_FEATURES} logits of I3D, mean over time",
         "side": SIDE,
         "batch_norm_epsilon": I3dConfig(**bundle.spec.roles[ROLE].config).batch_norm_epsilon,
-        "weights_sha256": bundle.hashes([ROLE])[ROLE],
+        "weights_sha256": bundle.hash_roles([ROLE])[ROLE],
     }
 
 

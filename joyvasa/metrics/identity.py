@@ -86,7 +86,7 @@ class IdentityMetric(Metric):
             "higher",
         ),
         MetricColumn(
-            "identity_faces", "Frames with a face", "share of these frames in which a face was found", "", "higher"
+            "identity_faces", "Frames with a face", "share of these frames with a detected face", "", "higher"
         ),
     )
     roles: ClassVar[tuple[str, ...]] = ("arcface", "scrfd")
@@ -100,7 +100,7 @@ class IdentityMetric(Metric):
         import torch
 
         device, threads = str(models.device), torch.get_num_threads()  # the worker's thread limit
-        overlap, file = self._config.overlap, models.bundle.file
+        overlap, file = self._config.overlap, models.bundle.find_file
         detector = load_scrfd(file("scrfd"), side=DETECTOR_SIDE, overlap=overlap, device=device, threads=threads)
         arcface = load_arcface(file("arcface"), device=device, threads=threads)
         self._recognizer = FaceRecognizer(detector, arcface, self._config)

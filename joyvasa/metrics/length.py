@@ -1,4 +1,4 @@
-"""Whether picture and sound have the same length."""
+"""Lengths of picture, sound and recording."""
 
 from __future__ import annotations
 

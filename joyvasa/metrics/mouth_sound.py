@@ -1,4 +1,4 @@
-"""Whether the mouth follows the sound: mouth opening against loudness of the voice."""
+"""Correlation of mouth opening and loudness of the voice."""
 
 from __future__ import annotations
 

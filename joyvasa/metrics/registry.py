@@ -70,9 +70,9 @@ def check_availability(metric: Metric, bundle: Bundle, *, commercial: bool = Fal
     """
     if commercial:
         roles = [role for role in metric.roles if role in bundle.spec.roles]
-        for license in bundle.licenses(roles).values():
+        for license in bundle.get_licenses(roles).values():
             if license.commercial != "yes":
                 sentence = f"its weights are under {license.name!r}; expected a commercial license"
                 return NotMeasured("license_forbids", sentence)
-    missing = [role for role in metric.roles if not bundle.has(role)]
+    missing = [role for role in metric.roles if not bundle.has_role(role)]
     return NotMeasured("weights_missing", bundle.describe_missing(missing)) if missing else None

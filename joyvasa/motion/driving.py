@@ -54,7 +54,7 @@ class DrivingConfig:
             landmarks, which only people have.
         multiplier: strength of the motion; 0 holds still.
         keep_scale: keep the size of the portrait's head. None: for animals only.
-        lip_indices: keypoints of the lips. For `all` and `exp` they take the expression of the motion
+        lip_indices: keypoints of the lips. For `all` and `exp` they use the expression of the motion
             itself instead of its change since the first frame, but not in an animal. None: those of the
             published weights where the portrait has 21 keypoints, else none.
         eye_indices: keypoints of the eyelids, in the same way.

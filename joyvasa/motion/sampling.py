@@ -31,7 +31,7 @@ class SamplingConfig:
     """
 
     cfg_scale: float = 2.8  # strength of classifier-free guidance by the sound; 1 turns it off and halves the time
-    sampler: Sampler = "ancestral"  # `ddim` needs fewer steps and is deterministic for a given start
+    sampler: Sampler = "ancestral"  # `ddim` needs fewer steps and is deterministic for given initial noise
     steps: int | None = None  # steps of `ddim`; null: as many as the model was trained with
     flexibility: float = 0.0  # noise of the ancestral sampler, 0 (least) to 1 (most)
     # quantile, lower and upper bound for clipping predictions; null: no clipping

@@ -47,10 +47,10 @@ def load_one_align(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> 
     with torch.device("meta"):
         model = MplugOwl2(config)
     state: dict[str, torch.Tensor] = {}
-    for path in dict.fromkeys(bundle.file(role) for role in ROLES):
+    for path in dict.fromkeys(bundle.find_file(role) for role in ROLES):
         for name, tensor in _read_tensors(path, {*model.state_dict()} - {*state}, device, dtype):
             state[name] = tensor
-    state = fit_state_dict(state, model, str(bundle.file(ROLES[0]).parent))
+    state = fit_state_dict(state, model, str(bundle.find_file(ROLES[0]).parent))
     model.load_state_dict(state, strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -119,12 +119,12 @@ def adjacent_file(bundle: Bundle, name: str) -> Path:
     Raises:
         ModelError: `models_missing`, or the file is a link that leads out of the bundle.
     """
-    path = bundle.file(ROLES[0]).with_name(name)
+    path = bundle.find_file(ROLES[0]).with_name(name)
     if not path.is_file():
         raise ModelError(
             "models_missing", f"{path}: no such file: download it from the source of the weights in this folder"
         )
-    bundle.check_inside(path)
+    bundle.check_path_inside(path)
     return path
 
 

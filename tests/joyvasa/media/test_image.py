@@ -161,9 +161,7 @@ def test_empty_file_is_rejected(tmp_path):
     assert error_of(tmp_path / "a.png").code == "image_empty"
 
 
-@pytest.mark.parametrize(
-    "content", [b"not a picture\n" * 40, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n"]
-)
+@pytest.mark.parametrize("content", [b"not a picture\n" * 40, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n"])
 def test_text_and_postscript_are_rejected(tmp_path, content, capfd):
     (tmp_path / "a.png").write_bytes(content)
     assert error_of(tmp_path / "a.png").code == "image_unreadable"

@@ -1,4 +1,4 @@
-"""What the networks of the metrics cost: run by `make bench`, never by `make test`."""
+"""Speed of the networks of metrics; run by `make bench`."""
 
 import time
 
@@ -10,7 +10,7 @@ from joyvasa.metrics.fvd import FvdMetric
 from joyvasa.metrics.smoothness import SmoothnessMetric
 from joyvasa.metrics.support.q_align import QAlign
 from joyvasa.networks import build
-from tests.joyvasa.metrics.seeded import clip_of, fed, models, put_weights
+from tests.joyvasa.metrics.seeded import feed, make_silent_clip, metric_models, write_seeded_weights
 
 pytestmark = pytest.mark.bench
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -21,7 +21,7 @@ def video(n_frames, side=512):
 
 
 def seconds(function):
-    """The second call's; the first one warms up. Wall clock and processor."""
+    """Return wall-clock and processor time of a call, after a first call to warm up."""
     for _ in range(2):
         start = time.perf_counter(), time.process_time()
         function()
@@ -30,30 +30,30 @@ def seconds(function):
     return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
-def show(name, count, what, spent):
-    wall, processor = spent
-    print(f"\n{name} on {DEVICE.type}, {torch.get_num_threads()} threads: {1000 * wall / count:.0f} ms a {what}, "
+def show(name, count, unit, times):
+    wall, processor = times
+    print(f"\n{name} on {DEVICE.type}, {torch.get_num_threads()} threads: {1000 * wall / count:.0f} ms per {unit}, "
           f"{1000 * processor / count:.0f} ms of processor time")  # fmt: skip
 
 
 def test_smoothness_of_512_pixels():
-    put_weights("amt_s")
+    write_seeded_weights("amt_s")
     metric = SmoothnessMetric()
-    metric.setup(models(device=DEVICE))
+    metric.setup(metric_models(device=DEVICE))
     frames = video(9)
-    show("AMT-S", 4, "pair", seconds(lambda: fed(metric.start(clip_of(frames)), frames).finish()))
+    show("AMT-S", 4, "pair", seconds(lambda: feed(metric.start(make_silent_clip(frames)), frames).finish()))
 
 
 def test_features_of_clips_of_25_frames():
-    put_weights("i3d")
+    write_seeded_weights("i3d")
     metric = FvdMetric()
-    metric.setup(models(device=DEVICE))
+    metric.setup(metric_models(device=DEVICE))
     frames = video(100)
-    show("I3D", 4, "clip", seconds(lambda: fed(metric.start(clip_of(frames)), frames).features()))
+    show("I3D", 4, "clip", seconds(lambda: feed(metric.start(make_silent_clip(frames)), frames).features()))
 
 
 def test_frames_for_q_align():
-    """The whole model where a GPU holds it; on a CPU the eyes alone, and the rest is far slower."""
+    """Time the whole model on a GPU; on a CPU, only the vision encoder."""
     whole = DEVICE.type == "cuda"
     with torch.device("meta"):
         model = build("mplug_owl2", language={} if whole else {"num_hidden_layers": 1})

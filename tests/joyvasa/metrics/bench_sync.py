@@ -1,4 +1,4 @@
-"""How fast faces are found and lips are compared: run by `make bench`, never by `make test`."""
+"""Speed of face detection and of SyncNet; run by `make bench`."""
 
 import time
 
@@ -28,35 +28,35 @@ def frames() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (FRAMES, 512, 512, 3), dtype=np.uint8)
 
 
-def report(what: str, device: torch.device, work) -> None:
-    work()
+def print_speed(title: str, device: torch.device, call) -> None:
+    call()
     times = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        work()
+        call()
         times.append(time.perf_counter() - start)
-    print(f"\n{what} on {device}, {torch.get_num_threads()} threads: {FRAMES / min(times):.1f} frames/s")
+    print(f"\n{title} on {device}, {torch.get_num_threads()} threads: {FRAMES / min(times):.1f} frames/s")
 
 
 @pytest.mark.parametrize("batch", [1, 16])
-def test_faces_found_per_second(device, frames, batch):
+def test_faces_per_second(device, frames, batch):
     finder = FaceBoxFinder(build("s3fd").to(device), device)
 
-    def work() -> None:
+    def call() -> None:
         for start in range(0, FRAMES, batch):
             finder.find(frames[start : start + batch])
 
-    report(f"S3FD, frames of 512x512, {batch} at once", device, work)
+    print_speed(f"S3FD, frames of 512x512, {batch} at once", device, call)
 
 
 @pytest.mark.parametrize("batch", [1, 16])
-def test_lips_compared_per_second(device, frames, batch):
+def test_lips_per_second(device, frames, batch):
     network = build("syncnet").to(device)
     sound = np.random.default_rng(1).integers(-3000, 3000, 640 * FRAMES, dtype=np.int16)
     track = FaceTrack(0, np.tile([150.0, 150.0, 350.0, 350.0], (FRAMES, 1)))
 
-    def work() -> None:
+    def call() -> None:
         batches = (frames[start : start + batch] for start in range(0, FRAMES, batch))
         assert score_face(network, crop_faces(track, batches), SoundWindows([sound]), device)
 
-    report(f"SyncNet with crops and sound, {batch} frames at once", device, work)
+    print_speed(f"SyncNet with crops and sound, {batch} frames at once", device, call)

@@ -1,4 +1,4 @@
-"""Every test has a models folder of its own."""
+"""Separate models folder for each test."""
 
 from pathlib import Path
 

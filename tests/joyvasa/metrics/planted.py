@@ -1,4 +1,4 @@
-"""Networks whose answers are known, in the place of published weights."""
+"""Networks with known outputs, as replacements of the published ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL_S3FD = {"widths": [4, 4, 4, 4, 4], "dense_width": 8, "extra_widths": [4, 8
 
 @dataclass
 class PlantedBundle:
-    """Gives the networks that it was made with."""
+    """Bundle of given networks."""
 
     networks: dict[str, nn.Module] = field(default_factory=dict)
 
@@ -31,16 +31,16 @@ class PlantedBundle:
         return self.networks[role].to(device).eval()
 
 
-def models(**networks: nn.Module) -> MetricModels:
+def planted_models(**networks: nn.Module) -> MetricModels:
     return MetricModels(bundle=PlantedBundle(networks), device=torch.device("cpu"))
 
 
-def seeded(name: str, **config: object) -> nn.Module:
-    """A network with weights that no constructor makes, the running means of batch norms too."""
+def build_seeded(name: str, **config: object) -> nn.Module:
+    """Build a network with seeded random weights, including running means of batch norms."""
     network = build(name, **config)
-    numbers = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(5)
     state = {
-        key: torch.rand(value.shape, generator=numbers) - (0 if key.endswith("running_var") else 0.5)
+        key: torch.rand(value.shape, generator=generator) - (0 if key.endswith("running_var") else 0.5)
         for key, value in network.state_dict().items()
         if value.is_floating_point()
     }
@@ -49,11 +49,11 @@ def seeded(name: str, **config: object) -> nn.Module:
 
 
 class CentralFace(nn.Module):
-    """One face in the middle that moves and grows a little with the brightness of the picture.
+    """Detector of one central face whose position and size depend on the brightness of the picture.
 
     Args:
-        side: of the face in parts of the picture's sides.
-        score: of the face.
+        side: side of the face relative to the picture.
+        score: score of the face.
     """
 
     def __init__(self, side: float = 0.6, score: float = 0.99) -> None:
@@ -69,7 +69,7 @@ class CentralFace(nn.Module):
 
 
 class LoudMouth(nn.Module):
-    """Lips are as open as the face is bright, and sound that fits is twice as loud for every `STEP` grey levels.
+    """SyncNet for which sound matches a face if its level doubles with every `STEP` gray levels of the face.
 
     Both embeddings are the five values of the window.
     """
@@ -78,8 +78,8 @@ class LoudMouth(nn.Module):
     BRIGHTEST, AMPLITUDE = 220.0, 8000.0
 
     def embed_lips(self, frames: Tensor) -> Tensor:
-        grey = frames[..., 90:110, 100:124].mean(dim=(1, 3, 4))  # (B, n)
-        return grey.unfold(1, WINDOW_FRAMES, 1)
+        gray = frames[..., 90:110, 100:124].mean(dim=(1, 3, 4))  # (B, n)
+        return gray.unfold(1, WINDOW_FRAMES, 1)
 
     def embed_sound(self, coefficients: Tensor) -> Tensor:
         # The energy of a column of white noise of deviation d is about 400 / 2 * d^2.

@@ -1,4 +1,4 @@
-"""Published files with seeded weights, where the bundle `metrics` looks for them."""
+"""Files with seeded weights in the layout of the bundle `metrics`."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from joyvasa.metrics.base import Clip, Measurement, MetricModels
 from joyvasa.networks import build
 
 
-def put_weights(role: str, seed: int = 5, **config: Any) -> torch.nn.Module:
-    """Writes the file of a role and gives the network that it was taken from."""
+def write_seeded_weights(role: str, seed: int = 5, **config: Any) -> torch.nn.Module:
+    """Write the file of a role with random weights; return the network."""
     bundle = open_bundle("metrics")
     entry = bundle.spec.roles[role]
     torch.manual_seed(seed)
     network = build(str(entry.network), **config)
     for parameter in network.parameters():
-        if parameter.ndim > 1:  # so that differences of the input reach the output
+        if parameter.ndim > 1:  # so that the output depends on the input
             torch.nn.init.kaiming_normal_(parameter)
-    path = bundle.path(entry)
+    path = bundle.published_path(entry)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({entry.entry: network.state_dict()} if entry.entry else network.state_dict(), path)
     return network
 
 
-def models(bundle: Bundle | None = None, device: torch.device | None = None) -> MetricModels:
-    """On the CPU unless another device is given."""
+def metric_models(bundle: Bundle | None = None, device: torch.device | None = None) -> MetricModels:
+    """Return the models of a bundle, by default `metrics` on the CPU."""
     return MetricModels(bundle=bundle or open_bundle("metrics"), device=device or torch.device("cpu"))
 
 
@@ -40,42 +40,41 @@ class _Stub:
         self.stub = network
 
     def load_network(self, role: str, device: torch.device) -> Any:
-        """Whatever the role."""
         return self.stub
 
 
 def stub_models(network: Any) -> Any:
-    """A bundle with one network for every role."""
+    """Return models with the same network for every role."""
     return MetricModels(bundle=_Stub(network), device=torch.device("cpu"))  # type: ignore[arg-type]
 
 
-def clip_of(frames: np.ndarray, frames_per_second: float = 25.0) -> Clip:
-    """What is known of a silent video with these frames."""
+def make_silent_clip(frames: np.ndarray, frames_per_second: float = 25.0) -> Clip:
+    """Return a clip of a silent video with given frames."""
     height, width = frames.shape[1:3]
     path = Path("video.mp4")
     return Clip(video=path, frames_per_second=frames_per_second, width=width, height=height, has_sound=False)
 
 
-def fed(measurement: Measurement, frames: np.ndarray, batch: int = 16) -> Measurement:
-    """The measurement after it has seen all frames."""
-    for part in batches(frames, batch):
+def feed(measurement: Measurement, frames: np.ndarray, batch: int = 16) -> Measurement:
+    """Return the measurement after processing all frames."""
+    for part in split_batches(frames, batch):
         measurement.update(part)
     return measurement
 
 
-def batches(frames: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Read-only, as from a reader."""
+def split_batches(frames: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yield read-only batches, like a video reader."""
     for start in range(0, len(frames), size):
         part = frames[start : start + size].copy()
         part.setflags(write=False)
         yield part
 
 
-def real_frames(path: Path, n_frames: int, side: int) -> tuple[np.ndarray, float]:
-    """The first frames of a video, scaled to a square, and their rate."""
-    found: list[np.ndarray] = []
+def read_frames(path: Path, n_frames: int, side: int) -> tuple[np.ndarray, float]:
+    """Return the first frames of a video, scaled to a square, and their rate."""
+    frames: list[np.ndarray] = []
     for batch in stream_video(path, size=(side, side)):
-        found.extend(batch)
-        if len(found) >= n_frames:
+        frames.extend(batch)
+        if len(frames) >= n_frames:
             break
-    return np.stack(found[:n_frames]), float(probe_video(path).frames_per_second)
+    return np.stack(frames[:n_frames]), float(probe_video(path).frames_per_second)

@@ -8,7 +8,14 @@ from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.fvd import FvdConfig, FvdMetric, FvdSet, collect_fvd_choices, compute_fvd, preprocess_frames
 from joyvasa.metrics.metric_set import explain_exception, measure_clip
 from joyvasa.metrics.support.frechet import FeatureMoments, frechet_distance
-from tests.joyvasa.metrics.seeded import clip_of, fed, models, put_weights, real_frames, stub_models
+from tests.joyvasa.metrics.seeded import (
+    feed,
+    make_silent_clip,
+    metric_models,
+    read_frames,
+    stub_models,
+    write_seeded_weights,
+)
 from tests.media import MEDIA
 
 
@@ -18,14 +25,14 @@ def samples(n, d=24, seed=0):
     return mixed.astype(np.float32)
 
 
-def assert_same(one, other):
+def assert_equal_moments(one, other):
     assert one.count == other.count
     np.testing.assert_allclose(one.mean, other.mean, rtol=1e-12)
     np.testing.assert_allclose(one.scatter, other.scatter, rtol=1e-12, atol=1e-12 * np.abs(other.scatter).max())
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_moments_of_shards_join_to_those_of_all_in_any_order(seed):
+def test_moments_of_shards_merge_in_any_order(seed):
     features = samples(500)
     generator = np.random.default_rng(seed)
     cuts = np.sort(generator.choice(500, 12, replace=True))  # with empty shards
@@ -33,29 +40,29 @@ def test_moments_of_shards_join_to_those_of_all_in_any_order(seed):
     joined = FeatureMoments.empty(24)
     for index in generator.permutation(len(shards)):
         joined.merge(shards[index])
-    assert_same(joined, FeatureMoments.from_features(features))
+    assert_equal_moments(joined, FeatureMoments.from_features(features))
 
 
-def test_moments_gathered_sample_by_sample_are_those_of_all():
+def test_moments_of_single_samples_merge():
     features = samples(60)
     moments = FeatureMoments.empty(24)
     for row in features:
         moments.add(row[None])
-    assert_same(moments, FeatureMoments.from_features(features))
+    assert_equal_moments(moments, FeatureMoments.from_features(features))
     values = features.astype(np.float64)
     np.testing.assert_allclose(moments.covariance(1), np.cov(values.T), rtol=1e-9)
 
 
-def test_joining_leaves_the_shards_as_they_were():
+def test_merging_does_not_change_the_arguments():
     first, second = FeatureMoments.from_features(samples(5)), FeatureMoments.from_features(samples(7, seed=1))
     joined = FeatureMoments.empty(24)
     joined.merge(first)
     joined.merge(second)
-    assert_same(first, FeatureMoments.from_features(samples(5)))
-    assert_same(second, FeatureMoments.from_features(samples(7, seed=1)))
+    assert_equal_moments(first, FeatureMoments.from_features(samples(5)))
+    assert_equal_moments(second, FeatureMoments.from_features(samples(7, seed=1)))
 
 
-def test_a_set_is_at_no_distance_from_itself_and_distance_has_no_direction():
+def test_the_distance_is_symmetric_and_zero_for_equal_sets():
     one, other = FeatureMoments.from_features(samples(100)), FeatureMoments.from_features(samples(80, seed=1))
     assert frechet_distance(one, one, ddof=1) < 1e-6 * np.trace(one.covariance(1))
     forth, back = frechet_distance(one, other, ddof=1), frechet_distance(other, one, ddof=1)
@@ -70,11 +77,11 @@ def test_sets_without_covariance_have_no_distance(counts):
     assert f"{min(counts)} samples" in distance.sentence
 
 
-def test_moments_come_back_from_a_file(tmp_path):
+def test_moments_are_restored_from_a_file(tmp_path):
     moments = FeatureMoments.from_features(samples(9))
     np.savez(tmp_path / "m.npz", **moments.to_arrays())
     with np.load(tmp_path / "m.npz") as arrays:
-        assert_same(FeatureMoments.from_arrays(arrays, "m.npz"), moments)
+        assert_equal_moments(FeatureMoments.from_arrays(arrays, "m.npz"), moments)
 
 
 @pytest.mark.parametrize(
@@ -88,18 +95,18 @@ def test_moments_come_back_from_a_file(tmp_path):
         {"scatter": np.array([[None]])},
     ],
 )
-def test_a_damaged_file_of_moments_is_refused(damage):
+def test_a_damaged_file_of_moments_is_rejected(damage):
     with pytest.raises(InputError, match=r"moments_damaged: m\.npz"):
         FeatureMoments.from_arrays(FeatureMoments.from_features(samples(9)).to_arrays() | damage, "m.npz")
 
 
-def test_a_file_of_moments_without_an_array_is_refused():
+def test_a_file_of_moments_without_an_array_is_rejected():
     with pytest.raises(InputError, match="scatter"):
         FeatureMoments.from_arrays({"count": np.int64(1), "mean": np.zeros(3)}, "m.npz")
 
 
 class FirstPixels:
-    """Features that say which frames a clip has: the red of their first pixels, as bytes."""
+    """Network whose features are the indices of the frames: the red values of their first pixels."""
 
     def __init__(self):
         self.batches = []
@@ -113,12 +120,12 @@ class FirstPixels:
 
 @pytest.fixture
 def small(monkeypatch):
-    """Frames for the network as small as they come."""
+    """Reduce the input size of the network to that of the frames."""
     monkeypatch.setattr("joyvasa.metrics.fvd.SIDE", 16)
 
 
 def clips_of(n_frames, frames_per_second=25.0, batch=16, **config):
-    """Frames in each clip of a video, by number, and the sizes of the batches."""
+    """Return the frame indices of each clip of a video, and the batch sizes."""
 
     class Configured(FvdMetric):
         pass
@@ -127,13 +134,13 @@ def clips_of(n_frames, frames_per_second=25.0, batch=16, **config):
     network, metric = FirstPixels(), Configured()
     metric.setup(stub_models(network))
     frames = np.broadcast_to(np.arange(n_frames, dtype=np.uint8)[:, None, None, None], (n_frames, 16, 16, 3))
-    measurement = fed(metric.start(clip_of(frames, frames_per_second)), frames, batch)
-    counted = measurement.finish()["fvd_clips"]
+    measurement = feed(metric.start(make_silent_clip(frames, frames_per_second)), frames, batch)
+    n_clips = measurement.finish()["fvd_clips"]
     features = measurement.features()["fvd"]
     if len(features):
-        assert counted == len(features)
+        assert n_clips == len(features)
     else:
-        assert counted.code == "too_short"
+        assert n_clips.code == "too_short"
     assert features.dtype == np.float32
     assert features.shape[1] == 400
     numbers = np.rint(features[:, : Configured.config.clip_frames]).astype(int).tolist()
@@ -142,14 +149,14 @@ def clips_of(n_frames, frames_per_second=25.0, batch=16, **config):
 
 @pytest.mark.parametrize("batch", [1, 7, 200])
 @pytest.mark.usefixtures("small")
-def test_clips_are_25_frames_in_a_row_up_to_the_limit(batch):
+def test_clips_are_25_consecutive_frames_up_to_the_limit(batch):
     clips, batches = clips_of(130, batch=batch)
     assert clips == [list(range(start, start + 25)) for start in (0, 25, 50, 75)]
     assert batches == [4]
 
 
 @pytest.mark.usefixtures("small")
-def test_a_rest_that_is_no_whole_clip_does_not_count():
+def test_an_incomplete_clip_is_dropped():
     assert len(clips_of(99)[0]) == 3
     assert clips_of(24) == ([], [])
 
@@ -161,7 +168,7 @@ def test_clips_may_overlap_or_leave_gaps():
 
 
 @pytest.mark.usefixtures("small")
-def test_a_video_of_another_rate_gives_the_frames_that_stand_at_25_a_second():
+def test_videos_of_another_rate_are_sampled_at_25_fps():
     (fast, *_), _ = clips_of(60, frames_per_second=30.0)
     assert fast == [i * 30 // 25 for i in range(25)]
     (slow, *_), _ = clips_of(25, frames_per_second=12.5)
@@ -169,17 +176,17 @@ def test_a_video_of_another_rate_gives_the_frames_that_stand_at_25_a_second():
 
 
 @pytest.mark.usefixtures("small")
-def test_many_clips_go_through_the_network_in_batches():
+def test_clips_are_batched():
     assert clips_of(250, clips_per_video=9)[1] == [4, 4, 1]
 
 
-def test_streaming_gives_the_features_of_the_whole_clip(monkeypatch):
-    network = put_weights("i3d")
+def test_streaming_equals_the_whole_clip(monkeypatch):
+    network = write_seeded_weights("i3d")
     monkeypatch.setattr(FvdMetric, "config", FvdConfig(clip_frames=9, stride_frames=9, clips_per_video=2))
     metric = FvdMetric()
-    metric.setup(models())
-    frames, _ = real_frames(MEDIA / "videos/d12.mp4", 20, 256)
-    streamed = fed(metric.start(clip_of(frames)), frames, 7).features()["fvd"]
+    metric.setup(metric_models())
+    frames, _ = read_frames(MEDIA / "videos/d12.mp4", 20, 256)
+    streamed = feed(metric.start(make_silent_clip(frames)), frames, 7).features()["fvd"]
     clips = preprocess_frames(torch.from_numpy(frames[:18]), "short_side").unflatten(0, (2, 9)).transpose(1, 2)
     with torch.inference_mode():
         whole = network(clips).numpy()
@@ -188,19 +195,19 @@ def test_streaming_gives_the_features_of_the_whole_clip(monkeypatch):
 
 
 @pytest.mark.usefixtures("small")
-def test_weights_that_give_no_numbers_are_told():
+def test_features_that_are_not_finite_are_reported():
     metric = FvdMetric()
     metric.setup(stub_models(lambda clips: torch.full((len(clips), 400), float("nan"))))
     frames = np.zeros((25, 16, 16, 3), np.uint8)
     with pytest.raises(ModelError, match="features_not_finite"):
-        fed(metric.start(clip_of(frames)), frames).features()
-    scores = measure_clip(clip_of(frames), [metric], [frames], explain=explain_exception)
+        feed(metric.start(make_silent_clip(frames)), frames).features()
+    scores = measure_clip(make_silent_clip(frames), [metric], [frames], explain=explain_exception)
     assert scores.values == {"fvd_clips": None}
     assert scores.reasons["fvd_clips"].code == "features_not_finite"
 
 
-def test_the_value_comes_with_every_choice_behind_it():
-    put_weights("i3d")
+def test_the_value_is_reported_with_all_choices():
+    write_seeded_weights("i3d")
     choices = collect_fvd_choices(open_bundle("metrics"))
     sets = [FvdSet(FeatureMoments.from_features(samples(n, seed=n)), choices) for n in (30, 40)]
     result = compute_fvd(*sets)
@@ -222,7 +229,7 @@ def test_the_value_comes_with_every_choice_behind_it():
     assert len(str(result.choices["weights_sha256"])) == 64
 
 
-def test_sets_made_with_other_choices_have_no_distance():
+def test_sets_with_different_choices_have_no_distance():
     one, other = (
         FvdSet(FeatureMoments.from_features(samples(30)), {"ddof": 1, "stride_frames": stride}) for stride in (25, 5)
     )
@@ -243,6 +250,6 @@ def test_sets_made_with_other_choices_have_no_distance():
         ("frames_per_second", 0),
     ],
 )
-def test_a_choice_that_makes_no_sense_is_refused(name, value):
+def test_invalid_choices_are_rejected(name, value):
     with pytest.raises(ConfigError, match=f"FvdConfig.{name}"):
         FvdConfig(**{name: value})

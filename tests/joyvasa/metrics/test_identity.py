@@ -1,4 +1,4 @@
-"""Identity similarity through ONNX Runtime, with small files whose answers are known."""
+"""Identity similarity through ONNX Runtime, with small files of known outputs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from joyvasa.metrics.identity import (
 )
 from tests.golden import metric_recipe
 from tests.golden.metric_reference import meta
-from tests.joyvasa.metrics.clips import clip_of, measured
+from tests.joyvasa.metrics.clips import make_clip, measure_values
 
 SIDE = 640
-STRIDE, ROW, COLUMN = 32, 10, 10  # of the cell with the face
+STRIDE, ROW, COLUMN = 32, 10, 10  # cell with the face
 
 
 def save(path: Path, nodes: list, constants: dict[str, np.ndarray], entry: list, outputs: list) -> Path:
-    """Writes an ONNX file."""
+    """Write an ONNX file."""
     graph = helper.make_graph(
         nodes,
         "planted",
@@ -45,7 +45,7 @@ def save(path: Path, nodes: list, constants: dict[str, np.ndarray], entry: list,
 
 
 def write_detector(path: Path, keypoints: np.ndarray) -> Path:
-    """SCRFD's nine outputs: one face of 320 pixels in the middle, unless the picture is black."""
+    """Write a detector with SCRFD's nine outputs: a central face of 320 pixels, unless the picture is black."""
     constants: dict[str, np.ndarray] = {"zero": np.array(0, np.int64), "dark": np.array(-0.9, np.float32)}
     nodes = [
         helper.make_node("ReduceMean", ["input"], ["mean"], axes=[0, 1, 2, 3], keepdims=0),
@@ -72,7 +72,7 @@ def write_detector(path: Path, keypoints: np.ndarray) -> Path:
 
 
 def write_arcface(path: Path, batch: int | str = "batch") -> Path:
-    """Features that are the means of 8 x 64 pieces of the face's red and green channels, 512 numbers."""
+    """Write a network whose 512 features are means of blocks of the red and green channels."""
     constants = {
         "channels": np.array([0, 1], np.int64),
         "shape": np.array([-1 if batch == "batch" else batch, 512], np.int64),
@@ -85,16 +85,16 @@ def write_arcface(path: Path, batch: int | str = "batch") -> Path:
     return save(path, nodes, constants, [batch, 3, 112, 112], [("features", [batch, 512])])
 
 
-KEYPOINTS = (TEMPLATE - 56) * 2 + 320  # an upright face, twice as large as ArcFace wants it
+KEYPOINTS = (TEMPLATE - 56) * 2 + 320  # an upright face of twice the size of ArcFace's template
 
 
 @dataclass
 class Files:
-    """What a metric asks a bundle for."""
+    """Bundle of given files."""
 
     paths: dict[str, Path]
 
-    def file(self, role: str) -> Path:
+    def find_file(self, role: str) -> Path:
         return self.paths[role]
 
 
@@ -122,7 +122,7 @@ BLACK = np.zeros((SIDE, SIDE, 3), np.uint8)
 
 
 def expected_cosine(image: np.ndarray, other: np.ndarray) -> float:
-    """From the middle 224 pixels, halved, as the planted keypoints say."""
+    """Compute the cosine from the central 224 pixels at half size, as aligned by the planted keypoints."""
     features = []
     for picture in (image, other):
         matrix = np.array([[0.5, 0, 56 - 160], [0, 0.5, 56 - 160]])
@@ -131,11 +131,11 @@ def expected_cosine(image: np.ndarray, other: np.ndarray) -> float:
     return float(features[0] @ features[1] / np.linalg.norm(features[0]) / np.linalg.norm(features[1]))
 
 
-def test_same_face_is_one_and_another_is_what_arcface_says(files):
+def test_the_same_face_has_similarity_one_and_another_its_cosine(files):
     source, other = portrait(1), portrait(2)
     frames = np.stack([source] * 25 + [other] * 25)
-    values = measured(metric_with(files), clip_of(frames, reference_frame=source), frames)
-    # Two frames a second: 0, 12, 25, 37, so half of those looked at show the other face.
+    values = measure_values(metric_with(files), make_clip(frames, reference_frame=source), frames)
+    # Two frames per second: 0, 12, 25, 37, half of which show the other face.
     assert values["identity"] == pytest.approx((1 + expected_cosine(source, other)) / 2, abs=1e-3)
     assert values["identity_faces"] == 1
     assert expected_cosine(source, other) < 0.5
@@ -143,12 +143,12 @@ def test_same_face_is_one_and_another_is_what_arcface_says(files):
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
 @pytest.mark.parametrize("batch_faces", [1, 16])
-def test_batches_change_nothing(files, batch, batch_faces):
+def test_results_do_not_depend_on_batches(files, batch, batch_faces):
     source = portrait(1)
     frames = np.stack([np.roll(source, shift, axis=1) for shift in range(30)])
-    clip = clip_of(frames, reference_frame=source)
-    whole = measured(metric_with(files, samples_per_second=5), clip, frames)
-    parts = measured(metric_with(files, samples_per_second=5, batch_faces=batch_faces), clip, frames, batch=batch)
+    clip = make_clip(frames, reference_frame=source)
+    whole = measure_values(metric_with(files, samples_per_second=5), clip, frames)
+    parts = measure_values(metric_with(files, samples_per_second=5, batch_faces=batch_faces), clip, frames, batch=batch)
     assert parts["identity"] == pytest.approx(whole["identity"], abs=1e-6)
     assert parts["identity_faces"] == 1
 
@@ -156,34 +156,34 @@ def test_batches_change_nothing(files, batch, batch_faces):
 def test_frames_without_a_face_are_skipped_and_counted(files):
     source = portrait(1)
     frames = np.stack([source] * 30 + [BLACK] * 20)
-    values = measured(metric_with(files), clip_of(frames, reference_frame=source), frames)
+    values = measure_values(metric_with(files), make_clip(frames, reference_frame=source), frames)
     assert values["identity"] == pytest.approx(1, abs=1e-5)
     assert values["identity_faces"] == pytest.approx(3 / 4)
 
 
 def test_video_without_any_face_has_a_reason(files):
     frames = np.stack([BLACK] * 25)
-    values = measured(metric_with(files), clip_of(frames, reference_frame=portrait(1)), frames)
+    values = measure_values(metric_with(files), make_clip(frames, reference_frame=portrait(1)), frames)
     assert values["identity"] == "no_face"
     assert values["identity_faces"] == 0
 
 
 @pytest.mark.parametrize(
-    ("known", "code"),
+    ("fields", "code"),
     [
         ({"reference_frame": BLACK}, "no_source_face"),
         ({}, "no_still"),
         ({"reference_frame": portrait(1), "mode": "animal"}, "not_human"),
     ],
 )
-def test_what_cannot_be_compared_has_a_reason(files, known, code):
+def test_clips_that_cannot_be_compared_have_a_reason(files, fields, code):
     frames = np.stack([portrait(1)] * 3)
-    values = measured(metric_with(files), clip_of(frames, **known), frames)
+    values = measure_values(metric_with(files), make_clip(frames, **fields), frames)
     assert values["identity"] == values["identity_faces"] == code
 
 
-def test_largest_face_is_taken(files, tmp_path):
-    """A second, smaller and more certain face changes nothing."""
+def test_the_largest_face_is_compared(files, tmp_path):
+    """Check that a second, smaller face with a higher score changes nothing."""
     model = onnx.load(files["scrfd"])
     for item in model.graph.initializer:
         values = numpy_helper.to_array(item).copy()
@@ -196,9 +196,9 @@ def test_largest_face_is_taken(files, tmp_path):
     source = portrait(1)
     frames = np.stack([source, portrait(2)])
     values = [
-        measured(
+        measure_values(
             metric_with({**files, "scrfd": path}, samples_per_second=25),
-            clip_of(frames, reference_frame=source),
+            make_clip(frames, reference_frame=source),
             frames,
         )
         for path in (files["scrfd"], tmp_path / "two.onnx")
@@ -225,20 +225,20 @@ def test_a_mirrored_face_is_not_mirrored_back():
     assert np.linalg.det(matrix[:, :2]) > 0
 
 
-def test_cosines_match_the_stored_ones():
+def test_cosines_equal_the_stored_ones():
     draws = metric_recipe.seeded_randn(21190, 20, 512)
     reference = metric_recipe.seeded_randn(21191, 512) + draws.mean(0) * 6
-    found = cosine_similarities((draws + 0.8 * reference).numpy(), reference.numpy())
-    np.testing.assert_allclose(found, meta()["csim"]["per_frame"], atol=1e-6)
-    assert found.mean() == pytest.approx(meta()["csim"]["mean"], abs=1e-6)
+    cosines = cosine_similarities((draws + 0.8 * reference).numpy(), reference.numpy())
+    np.testing.assert_allclose(cosines, meta()["csim"]["per_frame"], atol=1e-6)
+    assert cosines.mean() == pytest.approx(meta()["csim"]["mean"], abs=1e-6)
 
 
-def test_exchanged_files_are_told_apart(files):
+def test_exchanged_files_are_rejected(files):
     with pytest.raises(ModelError, match="model_mismatch"):
         metric_with({"scrfd": files["arcface"], "arcface": files["scrfd"]})
 
 
-def test_file_that_takes_one_face_only_is_refused(files, tmp_path):
+def test_a_file_with_a_fixed_batch_size_is_rejected(files, tmp_path):
     single = write_arcface(tmp_path / "single.onnx", batch=1)
     with pytest.raises(ModelError, match="model_mismatch"):
         metric_with({**files, "arcface": single})
@@ -252,6 +252,6 @@ def test_damaged_file_is_named(files, tmp_path):
 
 
 @pytest.mark.parametrize("values", [{"samples_per_second": 0}, {"threshold": 0}, {"overlap": 2}, {"batch_faces": 0}])
-def test_impossible_values_are_refused(values):
+def test_invalid_options_are_rejected(values):
     with pytest.raises(ConfigError, match="identity_config"):
         IdentityConfig(**values)

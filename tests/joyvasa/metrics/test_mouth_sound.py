@@ -1,4 +1,4 @@
-"""Mouth against sound, and the head's beats, on series made for them."""
+"""Correlation of mouth and sound, and beat alignment, on synthetic series."""
 
 import numpy as np
 import pytest
@@ -8,45 +8,44 @@ from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.beat import beat_alignment, sound_beats
 from joyvasa.metrics.mouth_sound import MAX_LAG, MouthSoundMetric, best_correlation
 from joyvasa.metrics.support.sound import FLOOR, RATE, read_soundtrack
-from tests.joyvasa.metrics.clips import clip_of, noise, speaking
+from tests.joyvasa.metrics.clips import make_clip, make_speaking_motion, moving_noise
 from tests.media import ffmpeg, write_tone
 
 
 def syllables(n_values: int, seed: int = 0) -> np.ndarray:
-    """A series that goes up and down irregularly, some four times a second."""
+    """Return a series with about four irregular peaks per second."""
     steps = np.random.default_rng(seed).standard_normal(n_values + 20)
     return np.convolve(steps, np.hanning(6), "valid")[:n_values]
 
 
 @pytest.mark.parametrize("lag", [0, 5, -5, MAX_LAG, -MAX_LAG])
-def test_a_lag_is_found_with_its_sign(lag):
+def test_the_lag_has_the_right_sign(lag):
     series = syllables(400)
     mouth, level = series[50 : 50 + 300], series[50 + lag : 50 + lag + 300]  # the mouth is `lag` frames behind
-    found = best_correlation(mouth, level)
-    assert found == (pytest.approx(1), lag)
+    assert best_correlation(mouth, level) == (pytest.approx(1), lag)
 
 
-def test_unrelated_series_correlate_little_although_the_best_lag_is_taken():
+def test_unrelated_series_have_low_correlation_at_the_best_lag():
     best = [best_correlation(syllables(500, 2 * seed), syllables(500, 2 * seed + 1))[0] for seed in range(20)]
     assert 0 < np.mean(best) < 0.3
 
 
 @pytest.mark.parametrize("fault", ["mouth", "level"])
-def test_what_does_not_vary_has_no_correlation(fault):
+def test_constant_series_have_no_correlation(fault):
     series = {"mouth": syllables(200), "level": syllables(200, 1), fault: np.full(200, 0.3)}
-    found = best_correlation(series["mouth"], series["level"])
-    assert isinstance(found, NotMeasured)
-    assert found.code == "nothing_moves"
+    reason = best_correlation(series["mouth"], series["level"])
+    assert isinstance(reason, NotMeasured)
+    assert reason.code == "nothing_moves"
 
 
 def test_a_short_clip_has_no_correlation():
     assert best_correlation(syllables(70), syllables(70)).code == "too_short"
 
 
-def test_a_mouth_that_opens_with_the_sound_of_the_file_is_measured_so(tmp_path):
-    sound = loud_and_soft(tmp_path / "sound.wav", 6.0)
+def test_a_mouth_that_follows_the_sound_of_the_file(tmp_path):
+    sound = write_gated_tone(tmp_path / "sound.wav", 6.0)
     opening = 0.2 + 0.1 * (np.arange(150) % 25 < 12)
-    clip = clip_of(noise(1), has_sound=True, motion=speaking(np.roll(opening, 3)))
+    clip = make_clip(moving_noise(1), has_sound=True, motion=make_speaking_motion(np.roll(opening, 3)))
     object.__setattr__(clip, "video", sound)
     measurement = MouthSoundMetric().start(clip)
     values = measurement.finish()
@@ -57,10 +56,10 @@ def test_a_mouth_that_opens_with_the_sound_of_the_file_is_measured_so(tmp_path):
     assert best_correlation(*pair)[1] == 3
 
 
-def test_a_motion_at_another_rate_is_brought_to_that_of_the_sound(tmp_path):
-    sound = loud_and_soft(tmp_path / "sound.wav", 6.0)
+def test_a_motion_is_resampled_to_the_rate_of_the_sound(tmp_path):
+    sound = write_gated_tone(tmp_path / "sound.wav", 6.0)
     opening = 0.2 + 0.1 * (np.arange(360) % 60 < 29)
-    clip = clip_of(noise(1), has_sound=True, motion=speaking(opening, rate=60.0))
+    clip = make_clip(moving_noise(1), has_sound=True, motion=make_speaking_motion(opening, rate=60.0))
     object.__setattr__(clip, "video", sound)
     assert MouthSoundMetric().start(clip).finish()["mouth_sound_lag"] == 0
 
@@ -79,7 +78,7 @@ def test_silence_has_the_lowest_level_and_no_onset(tmp_path):
     assert not len(sound_beats(track.onset_strength))
 
 
-def test_onsets_are_found_where_the_sound_sets_in(tmp_path):
+def test_onsets_are_at_the_starts_of_sounds(tmp_path):
     gate = "volume='exp(-6*mod(t,1))':eval=frame"
     source = f"sine=frequency=300:sample_rate=16000:duration=8,asetnsamples=64,{gate}"
     ffmpeg("-f", "lavfi", "-i", source, tmp_path / "strokes.wav")
@@ -98,8 +97,8 @@ def test_beats_that_coincide_score_1_and_far_ones_0():
     assert beat_alignment(beats, np.zeros(0)) is None
 
 
-def loud_and_soft(path, seconds):
-    """A tone that sounds for the first half of each second."""
+def write_gated_tone(path, seconds):
+    """Write a tone that is loud in the first half of each second."""
     gate = "volume='if(lt(mod(t,1),0.48),1,0.001)':eval=frame"
     source = f"sine=frequency=300:sample_rate=16000:duration={seconds},asetnsamples=64,{gate}"
     ffmpeg("-f", "lavfi", "-i", source, path)

@@ -1,4 +1,4 @@
-"""Faults planted into real talking videos: the numbers that should see one move, and no others."""
+"""Faults planted in real talking videos change the metrics that should detect them, and no others."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from joyvasa.metrics import METRIC_NAMES, build_metric
 from joyvasa.metrics.base import Clip
 from joyvasa.metrics.metric_set import explain_exception, measure_clip
 from joyvasa.metrics.support.motion_readout import resample_series
-from tests.joyvasa.metrics.clips import speaking
+from tests.joyvasa.metrics.clips import make_speaking_motion
 from tests.media import DATA, MEDIA, ffmpeg
 
 SIDE, SECONDS, RATE = 224, 7, 25
 WITHOUT_WEIGHTS = [name for name in METRIC_NAMES if not build_metric(name).roles]
 
-# How far a number may move although nothing happened that it should see.
+# Tolerated change of a number without a fault that it should detect.
 NOISE = {
-    "sharpness": 0.04,  # of its value
+    "sharpness": 0.04,  # relative, as listed below
     "sharpness_worst": 0.06,
     "brightness_drift": 0.3,
     "color_drift": 0.4,
@@ -46,7 +46,7 @@ RELATIVE = ("sharpness", "sharpness_worst")
 
 @dataclass(frozen=True)
 class Talk:
-    """A real talking video at 25 frames a second, what was heard, and how its mouth was seen to open."""
+    """A real talking video at 25 fps with its sound and the measured opening of the mouth."""
 
     frames: np.ndarray
     sound: Path
@@ -73,8 +73,10 @@ def load(name: str, folder: Path) -> Talk:
     return Talk(frames, folder / "sound.wav", opening[: len(frames)], (quarter, quarter // 2, 3 * quarter, 3 * quarter))
 
 
-def score(talk: Talk, path: Path, *, frames: np.ndarray | None = None, sound: Path | None = None, **known: Any) -> dict:
-    """All numbers that need no weights, of a video that is written with these frames and this sound."""
+def score(
+    talk: Talk, path: Path, *, frames: np.ndarray | None = None, sound: Path | None = None, **fields: Any
+) -> dict:
+    """Write a video with given frames and sound; return its metrics that need no weights."""
     frames = talk.frames if frames is None else frames
     size = {"width": SIDE, "height": SIDE, "frames_per_second": RATE, "n_frames": len(frames)}
     with VideoWriter(path, sound=sound or talk.sound, **size) as writer:
@@ -87,8 +89,8 @@ def score(talk: Talk, path: Path, *, frames: np.ndarray | None = None, sound: Pa
         has_sound=probe_video(path).has_sound,
         sound=talk.sound,
         face_box=talk.face_box,
-        motion=speaking(talk.mouth),
-        **{"reference_frame": talk.frames[0], **known},
+        motion=make_speaking_motion(talk.mouth),
+        **{"reference_frame": talk.frames[0], **fields},
     )
     scores = measure_clip(
         clip, [build_metric(name) for name in WITHOUT_WEIGHTS], stream_video(path), explain=explain_exception
@@ -97,110 +99,117 @@ def score(talk: Talk, path: Path, *, frames: np.ndarray | None = None, sound: Pa
 
 
 @pytest.fixture(scope="module")
-def sane(talk, tmp_path_factory) -> dict:
-    return score(talk, tmp_path_factory.mktemp("sane") / "video.mp4")
+def baseline(talk, tmp_path_factory) -> dict:
+    return score(talk, tmp_path_factory.mktemp("baseline") / "video.mp4")
 
 
-def moved(before: dict, after: dict) -> set[str]:
-    """Numbers that moved by more than noise."""
+def changed_metrics(before: dict, after: dict) -> set[str]:
+    """Return the names of metrics that changed by more than the tolerance."""
     change = {name: abs(after[name] - before[name]) for name in NOISE}
     return {name for name in NOISE if change[name] > NOISE[name] * (before[name] if name in RELATIVE else 1)}
 
 
-def test_a_sane_video_has_sane_numbers(sane):
-    assert None not in sane.values()
-    assert sane["frozen_share"] == 0
-    assert sane["first_frame_ssim"] > 0.9
-    assert abs(sane["picture_minus_sound_s"]) < 0.06
+def test_a_video_without_faults_has_plausible_numbers(baseline):
+    assert None not in baseline.values()
+    assert baseline["frozen_share"] == 0
+    assert baseline["first_frame_ssim"] > 0.9
+    assert abs(baseline["picture_minus_sound_s"]) < 0.06
 
 
-def test_a_second_encoding_moves_nothing_but_fine_detail(talk, sane, tmp_path):
-    frames = np.concatenate(list(stream_video(_written(talk, tmp_path / "first.mp4"))))
-    found = moved(sane, score(talk, tmp_path / "second.mp4", frames=frames))
-    assert {name for name in found if not name.startswith(("sharpness", "first_"))} == set()
+def test_a_second_encoding_changes_only_fine_detail(talk, baseline, tmp_path):
+    frames = np.concatenate(list(stream_video(_write_video(talk, tmp_path / "first.mp4"))))
+    changed_names = changed_metrics(baseline, score(talk, tmp_path / "second.mp4", frames=frames))
+    assert {name for name in changed_names if not name.startswith(("sharpness", "first_"))} == set()
 
 
-def test_a_frozen_second_is_seen_as_frozen(talk, sane, tmp_path):
+def test_a_frozen_second_is_detected(talk, baseline, tmp_path):
     frames = talk.frames.copy()
     frames[60:85] = frames[60]
     after = score(talk, tmp_path / "video.mp4", frames=frames)
-    seen = {"duplicate_share", "frozen_share", "longest_freeze_s"}
-    assert seen <= moved(sane, after) <= seen | {"temporal_flickering"}
+    expected = {"duplicate_share", "frozen_share", "longest_freeze_s"}
+    assert expected <= changed_metrics(baseline, after) <= expected | {"temporal_flickering"}
     assert after["frozen_share"] == pytest.approx(25 / len(frames), abs=3 / len(frames))
     assert after["longest_freeze_s"] == pytest.approx(1, abs=0.12)
-    assert after["temporal_flickering"] >= sane["temporal_flickering"]
+    assert after["temporal_flickering"] >= baseline["temporal_flickering"]
 
 
-def test_a_blurred_second_is_seen_as_blurred(talk, sane, tmp_path):
+def test_a_blurred_second_is_detected(talk, baseline, tmp_path):
     frames = talk.frames.copy()
     frames[50:75] = [cv2.GaussianBlur(frame, (0, 0), 4) for frame in frames[50:75]]
     after = score(talk, tmp_path / "video.mp4", frames=frames)
-    assert moved(sane, after) == {"sharpness", "sharpness_worst"}
-    assert after["sharpness_worst"] < 0.4 * sane["sharpness_worst"]
+    assert changed_metrics(baseline, after) == {"sharpness", "sharpness_worst"}
+    assert after["sharpness_worst"] < 0.4 * baseline["sharpness_worst"]
 
 
-def test_a_face_that_grows_lighter_is_seen_as_drift(talk, sane, tmp_path):
+def test_a_face_that_becomes_lighter_is_detected_as_drift(talk, baseline, tmp_path):
     frames = talk.frames.copy()
-    for at in range(100, len(frames)):
-        frames[at] = cv2.add(frames[at], (0.5 * (at - 100),) * 3)
+    for index in range(100, len(frames)):
+        frames[index] = cv2.add(frames[index], (0.5 * (index - 100),) * 3)
     after = score(talk, tmp_path / "video.mp4", frames=frames)
-    assert {"brightness_drift"} <= moved(sane, after) <= {"brightness_drift", "color_drift"}
-    assert after["brightness_drift"] > sane["brightness_drift"] + 5
+    assert {"brightness_drift"} <= changed_metrics(baseline, after) <= {"brightness_drift", "color_drift"}
+    assert after["brightness_drift"] > baseline["brightness_drift"] + 5
 
 
-def test_a_face_that_changes_its_color_is_seen_as_drift_of_color(talk, sane, tmp_path):
+def test_a_change_of_color_is_detected_as_color_drift(talk, baseline, tmp_path):
     frames = talk.frames.copy()
     frames[100:] = [cv2.transform(frame, np.diag([1.2, 0.98, 0.7])) for frame in frames[100:]]
     after = score(talk, tmp_path / "video.mp4", frames=frames)
-    assert "color_drift" in moved(sane, after)
-    assert after["color_drift"] > sane["color_drift"] + 8
+    assert "color_drift" in changed_metrics(baseline, after)
+    assert after["color_drift"] > baseline["color_drift"] + 8
 
 
-def test_another_person_in_the_source_picture_is_seen_in_the_first_frame(talk, sane, tmp_path):
+def test_another_person_in_the_source_picture_changes_the_first_frame_metrics(talk, baseline, tmp_path):
     other = load("d9", tmp_path)
     after = score(talk, tmp_path / "video.mp4", reference_frame=other.frames[0])
-    assert moved(sane, after) == {"first_frame_ssim", "first_frame_psnr", "first_face_ssim", "first_face_psnr"}
+    assert changed_metrics(baseline, after) == {
+        "first_frame_ssim",
+        "first_frame_psnr",
+        "first_face_ssim",
+        "first_face_psnr",
+    }
     assert after["first_face_ssim"] < 0.6
 
 
 @pytest.mark.parametrize("name", ["d20", pytest.param("d10", marks=SLOW)])  # in d12 two lags are equally good
-def test_sound_shifted_by_five_frames_moves_the_lag_by_five(name, tmp_path):
+def test_sound_shifted_by_five_frames_changes_the_lag_by_five(name, tmp_path):
     talk = load(name, tmp_path)
-    sane = score(talk, tmp_path / "sane.mp4")
+    baseline = score(talk, tmp_path / "baseline.mp4")
     for frames_late in (5, -5):
-        after = score(talk, tmp_path / "late.mp4", sound=shifted(talk.sound, frames_late, tmp_path / "shifted.wav"))
-        assert {"mouth_sound_lag"} <= moved(sane, after) <= {"mouth_sound_lag", "mouth_sound_correlation"}
-        assert after["mouth_sound_lag"] == sane["mouth_sound_lag"] - frames_late
+        after = score(
+            talk, tmp_path / "late.mp4", sound=shift_sound(talk.sound, frames_late, tmp_path / "shift_sound.wav")
+        )
+        assert {"mouth_sound_lag"} <= changed_metrics(baseline, after) <= {"mouth_sound_lag", "mouth_sound_correlation"}
+        assert after["mouth_sound_lag"] == baseline["mouth_sound_lag"] - frames_late
 
 
-def shifted(sound: Path, frames_late: int, target: Path) -> Path:
+def shift_sound(sound: Path, frames_late: int, target: Path) -> Path:
     seconds = abs(frames_late) / RATE
     shift = ("-af", f"adelay={seconds * 1000:.0f}:all=1") if frames_late > 0 else ("-ss", seconds)
     ffmpeg("-i", sound, *shift, target)
     return target
 
 
-def test_sound_that_ends_early_is_seen_in_the_lengths(talk, sane, tmp_path):
-    _written(talk, tmp_path / "whole.mp4")
+def test_sound_that_ends_early_changes_the_lengths(talk, baseline, tmp_path):
+    _write_video(talk, tmp_path / "whole.mp4")
     ffmpeg("-i", tmp_path / "whole.mp4", "-c", "copy", "-map", "0:v", tmp_path / "silent.mp4")
     ffmpeg("-i", talk.sound, "-t", SECONDS - 2, tmp_path / "short.wav")
     path = tmp_path / "cut.mp4"
     ffmpeg("-i", tmp_path / "silent.mp4", "-i", tmp_path / "short.wav", "-c:v", "copy", path)
     clip = replace(_clip(talk, path), sound=talk.sound)
-    found = measure_clip(clip, [build_metric("length")], stream_video(path), explain=explain_exception).values
-    assert found["picture_minus_sound_s"] == pytest.approx(2, abs=0.06)
-    assert found["recording_missing_s"] == pytest.approx(2, abs=0.06)
+    values = measure_clip(clip, [build_metric("length")], stream_video(path), explain=explain_exception).values
+    assert values["picture_minus_sound_s"] == pytest.approx(2, abs=0.06)
+    assert values["recording_missing_s"] == pytest.approx(2, abs=0.06)
 
 
 @SLOW
 @pytest.mark.parametrize("name", ["d9", "d20"])
-def test_the_sound_of_another_video_loses_the_mouth(name, tmp_path):
+def test_the_sound_of_another_video_lowers_the_correlation(name, tmp_path):
     own = load(name, tmp_path)
     right = score(own, tmp_path / "right.mp4")
     for other in {"d9", "d10", "d12", "d20"} - {name}:
         (tmp_path / other).mkdir()
         wrong = score(own, tmp_path / f"{other}.mp4", sound=load(other, tmp_path / other).sound)
-        assert moved(right, wrong) - {"recording_missing_s", "picture_minus_sound_s"} <= {
+        assert changed_metrics(right, wrong) - {"recording_missing_s", "picture_minus_sound_s"} <= {
             "mouth_sound_correlation",
             "mouth_sound_lag",
         }
@@ -211,7 +220,7 @@ def _clip(talk: Talk, path: Path) -> Clip:
     return Clip(video=path, frames_per_second=RATE, width=SIDE, height=SIDE, has_sound=True)
 
 
-def _written(talk: Talk, path: Path) -> Path:
+def _write_video(talk: Talk, path: Path) -> Path:
     size = {"width": SIDE, "height": SIDE, "frames_per_second": RATE, "n_frames": len(talk.frames)}
     with VideoWriter(path, sound=talk.sound, **size) as writer:
         writer.write(talk.frames)

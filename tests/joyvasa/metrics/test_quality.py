@@ -23,7 +23,7 @@ from joyvasa.metrics.support.q_align import (
 )
 from joyvasa.networks import build
 from joyvasa.networks.metrics.mplug_owl2 import IMAGE_TOKEN
-from tests.joyvasa.metrics.seeded import clip_of, fed, models, real_frames
+from tests.joyvasa.metrics.seeded import feed, make_silent_clip, metric_models, read_frames
 from tests.media import MEDIA
 
 LANGUAGE = {
@@ -52,8 +52,8 @@ ABSTRACTOR = {
 START = 1
 
 
-def letters(text):
-    """A token a letter, after that for the beginning."""
+def tokenize_letters(text):
+    """Tokenize text letter by letter, after the begin-of-sequence token."""
     return [START, *text.encode()]
 
 
@@ -65,9 +65,9 @@ def model():
 
 @pytest.fixture
 def published(model):
-    """The published files, small: two files of tensors and the configuration."""
+    """Write small versions of the published files: two files of tensors and the configuration."""
     bundle = open_bundle("metrics")
-    paths = [bundle.path(bundle.spec.roles[role]) for role in one_align.ROLES]
+    paths = [bundle.published_path(bundle.spec.roles[role]) for role in one_align.ROLES]
     paths[0].parent.mkdir(parents=True)
     state = model.state_dict()
     names = sorted(state)
@@ -83,25 +83,25 @@ def load(bundle, dtype=torch.float32):
     return one_align.load_one_align(bundle, torch.device("cpu"), dtype)
 
 
-def test_the_published_files_give_the_model(published, model):
+def test_the_published_files_are_loaded(published, model):
     loaded = load(published[0])
     assert loaded.config == model.config
     frames = np.random.default_rng(0).integers(0, 255, (2, 60, 80, 3), np.uint8)
-    judges = QAlign(loaded, letters), QAlign(model, letters)
+    judges = QAlign(loaded, tokenize_letters), QAlign(model, tokenize_letters)
     ours, theirs = (judge.image_logits(judge.encode_frames(list(frames))) for judge in judges)
     assert torch.equal(ours, theirs)
     assert {p.dtype for p in load(published[0], torch.float16).parameters()} == {torch.float16}
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_file_that_is_missing_is_named(published, number):
+def test_a_missing_file_is_named(published, number):
     bundle, paths = published
     paths[number].unlink()
     with pytest.raises(ModelError, match=f"models_missing.*{paths[number].name}"):
         load(bundle)
 
 
-def test_a_model_without_its_configuration_is_refused(published):
+def test_a_missing_configuration_is_reported(published):
     bundle, paths = published
     (paths[0].parent / "config.json").unlink()
     with pytest.raises(ModelError, match=r"models_missing.*config\.json"):
@@ -109,23 +109,23 @@ def test_a_model_without_its_configuration_is_refused(published):
 
 
 @pytest.mark.parametrize(
-    ("change", "found"),
+    ("change", "message"),
     [
         ({"extra": torch.zeros(1)}, "extra"),
         ({"lm_head.weight": torch.zeros(3, 3)}, r"lm_head\.weight has \(3, 3\)"),
         ({"lm_head.weight": None}, r"1 key missing \(lm_head\.weight\)"),
     ],
 )
-def test_tensors_that_do_not_fit_are_named(published, model, change, found):
+def test_tensors_that_do_not_fit_are_named(published, model, change, message):
     bundle, paths = published
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     first = {name: state[name] for name in sorted(state)[:40]} | change
     save_file({name: tensor for name, tensor in first.items() if tensor is not None}, paths[0])
-    with pytest.raises(ModelError, match=f"weights_mismatch.*{found}"):
+    with pytest.raises(ModelError, match=f"weights_mismatch.*{message}"):
         load(bundle)
 
 
-def test_a_file_that_is_cut_short_is_refused(published):
+def test_a_truncated_file_is_rejected(published):
     bundle, paths = published
     paths[1].write_bytes(paths[1].read_bytes()[:-100])
     with pytest.raises(ModelError, match="weights_damaged"):
@@ -144,14 +144,14 @@ def test_a_file_that_is_cut_short_is_refused(published):
         json.dumps({"visual_config": {"visual_model": {"hidden_size": 1021}}}),
     ],
 )
-def test_a_configuration_that_makes_no_sense_is_refused(tmp_path, text):
+def test_an_invalid_configuration_is_rejected(tmp_path, text):
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(ModelError, match=r"weights_damaged: .*config\.json"):
         one_align.read_model_config(path)
 
 
-def test_what_a_configuration_does_not_say_is_as_published(tmp_path):
+def test_missing_entries_have_the_published_values(tmp_path):
     path = tmp_path / "config.json"
     path.write_text('{"rms_norm_eps": 1e-5}')
     config = one_align.read_model_config(path)
@@ -163,12 +163,12 @@ def test_what_a_configuration_does_not_say_is_as_published(tmp_path):
     )
 
 
-def test_no_gpu_means_no_number(published):
+def test_a_gpu_is_required(published):
     with pytest.raises(EnvironmentFault, match=r"quality_needs_gpu: .*minutes per frame"):
-        QualityMetric().setup(models(published[0]))
+        QualityMetric().setup(metric_models(published[0]))
 
 
-def test_a_missing_sentencepiece_is_told(tmp_path, monkeypatch):
+def test_a_missing_sentencepiece_is_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     with pytest.raises(EnvironmentFault, match=r"install joyvasa\[quality\]"):
         one_align.read_tokenizer(tmp_path / "tokenizer.model")
@@ -181,26 +181,26 @@ def test_prompts_are_the_published_ones():
 
 
 @pytest.mark.parametrize("subject", ["image", "video"])
-def test_a_question_begins_once_and_has_one_place_for_pictures(subject):
-    ids = Question.about(subject, letters).token_ids
+def test_a_question_has_one_start_token_and_one_image_token(subject):
+    ids = Question.about(subject, tokenize_letters).token_ids
     assert ids[0] == START
     assert ids.count(START) == ids.count(IMAGE_TOKEN) == 1
     text = "".join("<|image|>" if token == IMAGE_TOKEN else chr(token) for token in ids[1:])
     assert text == PROMPT.format(subject, subject)
 
 
-def test_levels_that_the_tokenizer_does_not_tell_apart_are_refused(model):
+def test_levels_with_equal_tokens_are_rejected(model):
     with pytest.raises(ModelError, match="weights_mismatch: Q-Align"):
         QAlign(model, lambda text: [START, 7])
 
 
-def test_scores_reach_from_bad_to_excellent():
+def test_scores_range_from_bad_to_excellent():
     sure = 50 * torch.eye(len(LEVELS))
     assert level_score(sure).tolist() == pytest.approx([1, 0.75, 0.5, 0.25, 0])
     assert level_score(torch.zeros(5)).item() == pytest.approx(0.5)
 
 
-def test_pictures_become_square_with_a_grey_border():
+def test_pictures_are_padded_to_squares():
     frame = np.full((10, 30, 3), 255, np.uint8)
     pixels = preprocess_frame(frame, 30)
     levels = pixels * np.array(DEVIATION)[:, None, None] + np.array(MEAN)[:, None, None]
@@ -208,14 +208,14 @@ def test_pictures_become_square_with_a_grey_border():
     assert levels[:, 0] * 255 == pytest.approx(np.repeat(np.array(BORDER, float)[:, None], 30, 1), abs=1e-4)
 
 
-def test_a_slow_video_gives_each_frame_once():
+def test_each_frame_of_a_slow_video_is_selected_once():
     seconds = SecondSampler(1e-9)
     frames = np.arange(5)[:, None]
     assert [int(frame[0]) for frame in [*seconds.select(frames), *seconds.flush()]] == [0, 1, 2, 3, 4]
 
 
 class Counting:
-    """A judge that sees the number of a frame in its first pixel, and notes what it is asked."""
+    """Model that reads the index of a frame from its first pixel and records its calls."""
 
     max_video_frames = 4
 
@@ -226,22 +226,22 @@ class Counting:
         self.batches.append(len(frames))
         return torch.tensor([[[float(frame[0, 0, 0])]] for frame in frames])
 
-    def image_logits(self, seen):
-        return torch.nn.functional.one_hot(torch.zeros(len(seen), dtype=torch.long), 5) * seen[:, 0]
+    def image_logits(self, tokens):
+        return torch.nn.functional.one_hot(torch.zeros(len(tokens), dtype=torch.long), 5) * tokens[:, 0]
 
-    def video_logits(self, seen):
-        self.video = seen.flatten().int().tolist()
+    def video_logits(self, tokens):
+        self.video = tokens.flatten().int().tolist()
         return torch.zeros(5)
 
 
 @pytest.mark.parametrize(
-    ("n_frames", "kept"), [(3, [0, 1, 2]), (4, [0, 1, 2, 3]), (5, [0, 2, 4]), (9, [0, 4, 8]), (16, [0, 4, 8, 12])]
+    ("n_frames", "expected"), [(3, [0, 1, 2]), (4, [0, 1, 2, 3]), (5, [0, 2, 4]), (9, [0, 4, 8]), (16, [0, 4, 8, 12])]
 )
-def test_a_long_video_is_thinned_out_evenly(n_frames, kept):
+def test_long_videos_are_subsampled_evenly(n_frames, expected):
     judge = Counting()
     frames = np.broadcast_to(np.arange(n_frames, dtype=np.uint8)[:, None, None, None], (n_frames, 4, 4, 3))
-    values = fed(_QualityMeasurement(judge, 1.0, batch_frames=3), frames, 5).finish()
-    assert judge.video == kept
+    values = feed(_QualityMeasurement(judge, 1.0, batch_frames=3), frames, 5).finish()
+    assert judge.video == expected
     assert sum(judge.batches) == n_frames
     assert max(judge.batches) <= 3
     assert values["iqa"] == pytest.approx(level_score(torch.tensor([frames[:, 0, 0, 0].mean(), 0, 0, 0, 0])).item())
@@ -252,17 +252,17 @@ def test_a_video_without_a_frame_has_no_number():
     assert {value.code for value in values.values()} == {"too_short"}
 
 
-def test_streaming_gives_the_numbers_of_the_whole_clip(model):
-    judge = QAlign(model, letters)
+def test_streaming_equals_the_whole_clip(model):
+    judge = QAlign(model, tokenize_letters)
     metric = QualityMetric()
     metric._model = judge
-    frames, rate = real_frames(MEDIA / "videos/d6.mp4", 130, 96)
-    seen = torch.cat([judge.encode_frames([frames[int(rate * second)]]) for second in range(int(len(frames) / rate))])
-    assert 1 < len(seen) <= judge.max_video_frames
+    frames, rate = read_frames(MEDIA / "videos/d6.mp4", 130, 96)
+    tokens = torch.cat([judge.encode_frames([frames[int(rate * second)]]) for second in range(int(len(frames) / rate))])
+    assert 1 < len(tokens) <= judge.max_video_frames
     expected = {
-        "iqa": level_score(judge.image_logits(seen).mean(0)).item(),
-        "vqa": level_score(judge.video_logits(seen)).item(),
+        "iqa": level_score(judge.image_logits(tokens).mean(0)).item(),
+        "vqa": level_score(judge.video_logits(tokens)).item(),
     }
-    found = fed(metric.start(clip_of(frames, rate)), frames, 16).finish()
-    assert found == pytest.approx(expected, abs=1e-5)
-    assert abs(found["iqa"] - found["vqa"]) > 1e-4
+    values = feed(metric.start(make_silent_clip(frames, rate)), frames, 16).finish()
+    assert values == pytest.approx(expected, abs=1e-5)
+    assert abs(values["iqa"] - values["vqa"]) > 1e-4

@@ -1,4 +1,4 @@
-"""Sync-C and Sync-D with networks whose answers are known, on real and on made videos."""
+"""Sync-C and Sync-D with networks of known outputs, on real and synthetic videos."""
 
 import weakref
 from pathlib import Path
@@ -21,13 +21,20 @@ from joyvasa.metrics.support.frame_rate import FrameRateConverter
 from joyvasa.metrics.support.mfcc import mfcc
 from joyvasa.metrics.support.sound_windows import SoundWindows, stream_video_sound
 from joyvasa.metrics.sync import SyncConfig, SyncMetric
-from tests.joyvasa.metrics.planted import SMALL_S3FD, SMALL_SYNCNET, CentralFace, LoudMouth, models, seeded
+from tests.joyvasa.metrics.planted import (
+    SMALL_S3FD,
+    SMALL_SYNCNET,
+    CentralFace,
+    LoudMouth,
+    build_seeded,
+    planted_models,
+)
 from tests.media import MEDIA, ffmpeg
 
-SIZE = 160  # pixels; of made videos
+SIZE = 160  # pixels, of synthetic videos
 
 
-def open_clip(path: Path, **known: object) -> Clip:
+def open_clip(path: Path, **fields: object) -> Clip:
     info = probe_video(path)
     return Clip(
         video=path,
@@ -35,7 +42,7 @@ def open_clip(path: Path, **known: object) -> Clip:
         width=info.width,
         height=info.height,
         has_sound=info.has_sound,
-        **known,
+        **fields,
     )
 
 
@@ -46,59 +53,59 @@ def run(metric: SyncMetric, clip: Clip) -> dict[str, float | NotMeasured]:
     return dict(measurement.finish())
 
 
-def planted(config: SyncConfig | None = None, **networks: torch.nn.Module) -> SyncMetric:
+def make_metric(config: SyncConfig | None = None, **networks: torch.nn.Module) -> SyncMetric:
     metric = SyncMetric(config)
-    metric.setup(models(**{"syncnet": LoudMouth(), "s3fd": CentralFace(0.75), **networks}))
+    metric.setup(planted_models(**{"syncnet": LoudMouth(), "s3fd": CentralFace(0.75), **networks}))
     return metric
 
 
-def write_video(path: Path, grey: np.ndarray, sound: np.ndarray | None, rate: int = 25) -> Path:
-    """Frames of one grey level each, and sound as it is."""
+def write_video(path: Path, gray: np.ndarray, sound: np.ndarray | None, rate: int = 25) -> Path:
+    """Write uniform frames of given gray levels, and sound without compression."""
     raw = path.with_suffix(".raw")
-    raw.write_bytes(np.broadcast_to(grey.astype(np.uint8)[:, None, None], (len(grey), SIZE, SIZE)).tobytes())
+    raw.write_bytes(np.broadcast_to(gray.astype(np.uint8)[:, None, None], (len(gray), SIZE, SIZE)).tobytes())
     picture = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{SIZE}x{SIZE}", "-r", rate, "-i", raw]
     if sound is None:
         ffmpeg(*picture, "-c:v", "ffv1", path)
         return path
     pcm = path.with_suffix(".pcm")
     pcm.write_bytes(sound.astype("<i2").tobytes())
-    heard = ["-f", "s16le", "-ar", SAMPLE_RATE, "-ac", 1, "-i", pcm]
-    ffmpeg(*picture, *heard, "-c:v", "ffv1", "-c:a", "pcm_s16le", path)
+    audio = ["-f", "s16le", "-ar", SAMPLE_RATE, "-ac", 1, "-i", pcm]
+    ffmpeg(*picture, *audio, "-c:v", "ffv1", "-c:a", "pcm_s16le", path)
     return path
 
 
 def talk(n_frames: int, late: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Grey levels at 25 a second, and noise that is loud where they are bright, `late` frames later."""
+    """Return gray levels at 25 fps, and noise whose level follows them `late` frames later."""
     random = np.random.default_rng(3)
-    grey = random.uniform(60, LoudMouth.BRIGHTEST, n_frames + 40).round()
-    amplitude = LoudMouth.AMPLITUDE * np.exp((grey - LoudMouth.BRIGHTEST) / 40)
+    gray = random.uniform(60, LoudMouth.BRIGHTEST, n_frames + 40).round()
+    amplitude = LoudMouth.AMPLITUDE * np.exp((gray - LoudMouth.BRIGHTEST) / 40)
     loudness = amplitude[20 - late : 20 - late + n_frames].repeat(SAMPLE_RATE // 25)
     sound = np.clip(loudness * random.standard_normal(len(loudness)), -32768, 32767)
-    return grey[20 : 20 + n_frames], sound.astype(np.int16)
+    return gray[20 : 20 + n_frames], sound.astype(np.int16)
 
 
 @pytest.mark.parametrize("late", [0, 5, -5])
 def test_sound_late_by_k_frames_has_the_offset_minus_k(tmp_path, late):
-    values = run(planted(), open_clip(write_video(tmp_path / "talk.mkv", *talk(120, late))))
+    values = run(make_metric(), open_clip(write_video(tmp_path / "talk.mkv", *talk(120, late))))
     assert values["sync_offset"] == -late
     assert values["sync_tracks"] == 1
     assert values["sync_d"] < 0.5 * values["sync_d_mean"]
-    # The 31 shifts have two levels only, one that fits and others that do not.
+    # One of the 31 shifts fits, the others have about the same distance.
     assert values["sync_c"] + values["sync_d"] == pytest.approx(values["sync_d_mean"], rel=0.15)
 
 
-def test_sound_that_the_file_starts_later_is_late(tmp_path):
-    made = write_video(tmp_path / "talk.mkv", *talk(120))
+def test_sound_that_starts_later_in_the_file_is_late(tmp_path):
+    original = write_video(tmp_path / "talk.mkv", *talk(120))
     shifted = tmp_path / "shifted.mkv"
-    ffmpeg("-i", made, "-itsoffset", 0.2, "-i", made, "-map", "0:v", "-map", "1:a", "-c", "copy", shifted)
-    assert run(planted(), open_clip(shifted))["sync_offset"] == -5
+    ffmpeg("-i", original, "-itsoffset", 0.2, "-i", original, "-map", "0:v", "-map", "1:a", "-c", "copy", shifted)
+    assert run(make_metric(), open_clip(shifted))["sync_offset"] == -5
 
 
-def test_video_of_another_rate_is_seen_at_25_frames_a_second(tmp_path):
-    grey, sound = talk(120)
-    fast = write_video(tmp_path / "fast.mkv", grey.repeat(2), sound, rate=50)
+def test_video_of_another_rate_is_converted_to_25_fps(tmp_path):
+    gray, sound = talk(120)
+    fast = write_video(tmp_path / "fast.mkv", gray.repeat(2), sound, rate=50)
     detector = CentralFace(0.75)
-    values = run(planted(s3fd=detector), open_clip(fast))
+    values = run(make_metric(s3fd=detector), open_clip(fast))
     assert values["sync_offset"] == 0
     assert sum(shape[0] for shape in detector.batches) == 120
 
@@ -114,12 +121,12 @@ def test_video_of_another_rate_is_seen_at_25_frames_a_second(tmp_path):
         (10, [0, 0, 1, 1, 2, 2]),
     ],
 )
-def test_nearest_frames_are_taken_in_any_batches(rate, expected, batch_frames):
-    frames, chosen = np.arange(90)[:, None], FrameRateConverter(rate)
+def test_nearest_frames_are_selected_for_any_batch_size(rate, expected, batch_frames):
+    frames, converter = np.arange(90)[:, None], FrameRateConverter(rate)
     batches = [frames[start : start + batch_frames] for start in range(0, 90, batch_frames)]
-    taken = [part for batch in batches for part in chosen.convert(batch)]
-    assert max(map(len, taken)) <= batch_frames
-    numbers = np.concatenate(taken)[:, 0]
+    converted = [part for batch in batches for part in converter.convert(batch)]
+    assert max(map(len, converted)) <= batch_frames
+    numbers = np.concatenate(converted)[:, 0]
     assert numbers[:6].tolist() == expected
     assert len(numbers) == pytest.approx(90 * 25 / rate, abs=1.5)
     assert np.abs(numbers / rate - np.arange(len(numbers)) / 25).max() <= 0.5001 / rate
@@ -132,9 +139,9 @@ def real_clip(tmp_path_factory) -> Clip:
     return open_clip(part)
 
 
-def test_streamed_numbers_are_those_of_the_whole_clip_at_once(real_clip):
-    syncnet, detector = seeded("syncnet", **SMALL_SYNCNET), CentralFace()
-    values = run(planted(syncnet=syncnet, s3fd=detector), real_clip)
+def test_streaming_equals_the_whole_clip(real_clip):
+    syncnet, detector = build_seeded("syncnet", **SMALL_SYNCNET), CentralFace()
+    values = run(make_metric(syncnet=syncnet, s3fd=detector), real_clip)
     assert max(shape[0] for shape in detector.batches) == 16
     expected = whole_clip(real_clip.video, syncnet)
     for name, number in expected.items():
@@ -143,7 +150,7 @@ def test_streamed_numbers_are_those_of_the_whole_clip_at_once(real_clip):
 
 @torch.inference_mode()
 def whole_clip(video: Path, network: torch.nn.Module) -> dict[str, float]:
-    """The protocol written down plainly: all frames, all crops and all distances in memory."""
+    """Compute the protocol with all frames, crops and distances in memory."""
     frames = np.concatenate(list(stream_video(video)))
     finder = FaceBoxFinder(CentralFace(), torch.device("cpu"))
     (track,) = track_faces([finder.find(frame[None])[0] for frame in frames])
@@ -174,26 +181,26 @@ def whole_clip(video: Path, network: torch.nn.Module) -> dict[str, float]:
     }
 
 
-def test_frames_are_let_go_batch_by_batch(real_clip, monkeypatch):
-    given: list[weakref.ref] = []
-    most = 0
+def test_at_most_two_batches_of_frames_are_in_memory(real_clip, monkeypatch):
+    batches: list[weakref.ref] = []
+    peak = 0
 
-    def counted(*args, **options):
-        nonlocal most
+    def stream_tracked(*args, **options):
+        nonlocal peak
         for frames in stream_video(*args, **options):
-            given.append(weakref.ref(frames))
-            most = max(most, sum(reference() is not None for reference in given))
+            batches.append(weakref.ref(frames))
+            peak = max(peak, sum(reference() is not None for reference in batches))
             yield frames
 
-    monkeypatch.setattr(sync, "stream_video", counted)
-    metric = planted(syncnet=seeded("syncnet", **SMALL_SYNCNET), s3fd=CentralFace())
+    monkeypatch.setattr(sync, "stream_video", stream_tracked)
+    metric = make_metric(syncnet=build_seeded("syncnet", **SMALL_SYNCNET), s3fd=CentralFace())
     measurement = metric.start(real_clip)
-    for frames in counted(real_clip.video):
+    for frames in stream_tracked(real_clip.video):
         measurement.update(frames)
     del frames
     assert isinstance(measurement.finish()["sync_c"], float)
-    assert len(given) > 10
-    assert most <= 2  # the last batch and the one before it
+    assert len(batches) > 10
+    assert peak <= 2  # the last two batches
 
 
 def test_several_faces_are_averaged_and_the_offset_is_that_of_the_clearest(tmp_path, monkeypatch):
@@ -201,7 +208,7 @@ def test_several_faces_are_averaged_and_the_offset_is_that_of_the_clearest(tmp_p
     scores = iter([sync.SyncScore(2.0, 8.0, 10.0, 4), sync.SyncScore(6.0, 6.0, 12.0, -1), None])
     monkeypatch.setattr(sync, "track_faces", lambda *_: [sync.FaceTrack(0, np.ones((30, 4)))] * 3)
     monkeypatch.setattr(sync, "score_face", lambda *_: next(scores))
-    values = run(planted(), clip)
+    values = run(make_metric(), clip)
     assert values == {"sync_c": 4.0, "sync_d": 7.0, "sync_d_mean": 11.0, "sync_offset": -1.0, "sync_tracks": 2.0}
 
 
@@ -211,98 +218,94 @@ def reasons(values: dict[str, float | NotMeasured]) -> set[str]:
 
 def test_video_without_sound_has_a_reason(tmp_path):
     clip = open_clip(write_video(tmp_path / "mute.mkv", talk(30)[0], None))
-    assert reasons(run(planted(), clip)) == {"no_sound"}
+    assert reasons(run(make_metric(), clip)) == {"no_sound"}
 
 
-def test_digital_silence_has_a_reason_and_costs_no_detection(tmp_path):
-    grey, sound = talk(30)
+def test_digital_silence_has_a_reason_without_detection(tmp_path):
+    gray, sound = talk(30)
     detector = CentralFace()
-    clip = open_clip(write_video(tmp_path / "silent.mkv", grey, np.zeros_like(sound)))
-    assert reasons(run(planted(s3fd=detector), clip)) == {"sound_silent"}
+    clip = open_clip(write_video(tmp_path / "silent.mkv", gray, np.zeros_like(sound)))
+    assert reasons(run(make_metric(s3fd=detector), clip)) == {"sound_silent"}
     assert detector.batches == []
 
 
 def test_clip_under_six_frames_has_a_reason(tmp_path):
-    assert reasons(run(planted(), open_clip(write_video(tmp_path / "five.mkv", *talk(5))))) == {"too_short"}
+    assert reasons(run(make_metric(), open_clip(write_video(tmp_path / "five.mkv", *talk(5))))) == {"too_short"}
 
 
-def test_four_seconds_are_too_short_for_the_protocol_and_it_says_so(tmp_path):
+def test_four_seconds_are_too_short_for_the_protocol(tmp_path):
     clip = open_clip(write_video(tmp_path / "short.mkv", *talk(100)))
-    values = run(planted(), clip)
+    values = run(make_metric(), clip)
     assert reasons(values) == {"no_face_track"}
     assert values["sync_tracks"] == 0
     assert "in 100 of 100 frames" in values["sync_c"].sentence
     assert "more than 100" in values["sync_c"].sentence
     shorter = SyncConfig(tracks=TrackConfig(min_boxes=50))
-    assert run(planted(shorter), clip)["sync_offset"] == 0
+    assert run(make_metric(shorter), clip)["sync_offset"] == 0
 
 
 @pytest.mark.parametrize("face", [CentralFace(0.75, score=0.8), CentralFace(0.5)])
-def test_uncertain_and_small_faces_are_not_followed(tmp_path, face):
+def test_uncertain_and_small_faces_are_not_tracked(tmp_path, face):
     clip = open_clip(write_video(tmp_path / "talk.mkv", *talk(110)))
-    assert reasons(run(planted(s3fd=face), clip)) == {"no_face_track"}
+    assert reasons(run(make_metric(s3fd=face), clip)) == {"no_face_track"}
 
 
 def test_sound_that_ends_at_once_has_a_reason(tmp_path):
-    grey, sound = talk(110)
-    clip = open_clip(write_video(tmp_path / "cut.mkv", grey, sound[: 640 * 5]))
-    assert reasons(run(planted(), clip)) == {"sound_too_short"}
+    gray, sound = talk(110)
+    clip = open_clip(write_video(tmp_path / "cut.mkv", gray, sound[: 640 * 5]))
+    assert reasons(run(make_metric(), clip)) == {"sound_too_short"}
 
 
 def test_animals_are_not_measured(tmp_path):
     clip = open_clip(write_video(tmp_path / "talk.mkv", *talk(10)), mode="animal")
-    assert reasons(run(planted(), clip)) == {"not_human"}
+    assert reasons(run(make_metric(), clip)) == {"not_human"}
 
 
 def test_damaged_sound_is_an_error_with_a_code(tmp_path):
     broken = tmp_path / "broken.mkv"
-    broken.write_bytes(b"no video at all")
+    broken.write_bytes(b"not a video")
     with pytest.raises(InputError, match="audio_unreadable"):
         list(stream_video_sound(broken))
 
 
-def test_sound_windows_begin_at_the_first_frame_of_a_face():
+def test_sound_windows_start_at_the_first_frame_of_a_face():
     samples = np.random.default_rng(0).integers(-3000, 3000, 640 * 40, dtype=np.int16)
     blocks = np.array_split(samples, 11)
     late, cut = SoundWindows(blocks, first=7), SoundWindows([samples[640 * 7 :]])
     np.testing.assert_array_equal(late.next_windows(3), cut.next_windows(3))
-    rest = late.next_windows(1000)
-    assert len(rest) == 40 - 7 - 5 - 3
-    np.testing.assert_allclose(rest, cut.next_windows(1000), atol=1e-4)
-    assert (
-        len(late.next_windows(5))
-        == len(SoundWindows(blocks, first=41).next_windows(5))
-        == len(late.next_windows(0))
-        == 0
-    )
+    remaining = late.next_windows(1000)
+    assert len(remaining) == 40 - 7 - 5 - 3
+    np.testing.assert_allclose(remaining, cut.next_windows(1000), atol=1e-4)
+    assert len(late.next_windows(5)) == len(late.next_windows(0)) == 0
+    assert len(SoundWindows(blocks, first=41).next_windows(5)) == 0
 
 
 @pytest.mark.parametrize(
     ("size", "scale"),
     [((512, 512), 0.25), ((1280, 720), 0.25), ((256, 256), 0.5), ((480, 640), 128 / 480), ((96, 96), 1)],
 )
-def test_small_frames_are_searched_at_128_pixels(size, scale):
+def test_small_frames_are_scaled_to_128_pixels(size, scale):
     assert FaceBoxConfig().scale_for(*size) == pytest.approx(scale)
 
 
 @pytest.mark.parametrize("values", [{"scale": 0}, {"threshold": 2}, {"batch_frames": 0}])
-def test_impossible_detection_is_refused(values):
+def test_invalid_detection_options_are_rejected(values):
     with pytest.raises(ConfigError, match="face_boxes"):
         FaceBoxConfig(**values)
 
 
 @pytest.mark.parametrize("values", [{"min_boxes": 6}, {"max_gap": 0}, {"min_overlap": 1}])
-def test_impossible_tracking_is_refused(values):
+def test_invalid_tracking_options_are_rejected(values):
     with pytest.raises(ConfigError, match="face_tracks"):
         TrackConfig(**values)
 
 
 def write_bundle(folder: Path, missing: str = "") -> Path:
-    """The two files as published: SyncNet in the old format and without counters of batches."""
+    """Write the two files in the published layout: in the old format and without batch counters."""
     folder.mkdir()
     roles = {}
     for name, config in (("syncnet", SMALL_SYNCNET), ("s3fd", SMALL_S3FD)):
-        state = seeded(name, **config).state_dict()
+        state = build_seeded(name, **config).state_dict()
         state = {
             key: value for key, value in state.items() if not key.endswith(("num_batches_tracked", missing or "?"))
         }
@@ -314,14 +317,17 @@ def write_bundle(folder: Path, missing: str = "") -> Path:
     return folder
 
 
-def test_published_files_load_without_counters_of_batches(tmp_path):
+def test_published_files_load_without_batch_counters(tmp_path):
     bundle = open_bundle(write_bundle(tmp_path / "small"))
     SyncMetric().setup(sync.MetricModels(bundle=bundle, device=torch.device("cpu")))
-    loaded, expected = bundle.load_network("syncnet").state_dict(), seeded("syncnet", **SMALL_SYNCNET).state_dict()
+    loaded, expected = (
+        bundle.load_network("syncnet").state_dict(),
+        build_seeded("syncnet", **SMALL_SYNCNET).state_dict(),
+    )
     assert all(torch.equal(loaded[key], expected[key]) for key in expected)
 
 
-def test_any_other_missing_name_is_refused(tmp_path):
+def test_other_missing_keys_are_rejected(tmp_path):
     bundle = open_bundle(write_bundle(tmp_path / "small", missing="netcnnlip.1.running_mean"))
     with pytest.raises(ModelError, match=r"1 key missing \(netcnnlip\.1\.running_mean\)"):
         bundle.load_network("syncnet")

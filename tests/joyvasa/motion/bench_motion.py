@@ -1,4 +1,4 @@
-"""Time of one denoising step, published sizes, against one record and half of the guidance at a time: `make bench`."""
+"""Speed of a batched denoising step at published sizes, compared with single evaluations; run by `make bench`."""
 
 from copy import deepcopy
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def windows_of_records():
-    """A plain network of published sizes; motion, audio, and both before the window, of each record."""
+    """Return a network of published sizes, and motion, audio and previous frames of each record."""
     torch.manual_seed(0)
     network = build("motion_generator")
     sizes = network.config
@@ -34,28 +34,29 @@ def test_a_denoising_step_of_many_records(precision, bound):
     plain, motion, audio, prev_motion, prev_audio = windows_of_records()
     network, n_motions = accelerate(deepcopy(plain)), plain.config.n_motions
     with autocast(CPU, precision):
-        predict = network._predictor(audio, prev_motion, prev_audio, SCALE, None)  # of a window: its 50 steps share it
+        predict = network._predictor(audio, prev_motion, prev_audio, SCALE, None)  # shared by the 50 steps of a window
 
     @default_allocation()
-    def plainly():
+    def run_plain():
         results, step = [], torch.tensor([STEP])
         for i in range(RECORDS):
-            x, sound, before, sound_before = (each[i : i + 1] for each in (motion, audio, prev_motion, prev_audio))
-            heard = plain.denoise(x, sound, before, sound_before, step)
-            unheard = plain.denoise(x, network.null_audio_feat.expand_as(sound), before, sound_before, step)
-            results.append((unheard + SCALE * (heard - unheard))[:, -n_motions:])
+            x, sound, before, sound_before = (tensor[i : i + 1] for tensor in (motion, audio, prev_motion, prev_audio))
+            conditional = plain.denoise(x, sound, before, sound_before, step)
+            unconditional = plain.denoise(x, network.null_audio_feat.expand_as(sound), before, sound_before, step)
+            results.append((unconditional + SCALE * (conditional - unconditional))[:, -n_motions:])
         return torch.cat(results)
 
-    def here():
+    def run_fast():
         with autocast(CPU, precision):
             return predict(motion, STEP)
 
     keep_freed_memory()
-    found = compare_speed(plainly, here, rounds=ROUNDS)
-    wall, fast_wall = found.plain.median_s, found.fast.median_s
+    comparison = compare_speed(run_plain, run_fast, rounds=ROUNDS)
+    plain_run, fast_run = comparison.plain, comparison.fast
     print(
-        f"\n{RECORDS} records, {precision}, {torch.get_num_threads()} threads: {wall:.3f} s plainly, "
-        f"{fast_wall:.3f} s here, {wall / fast_wall:.2f} times as fast; "
-        f"processor {found.plain.median_processor_s / found.fast.median_processor_s:.2f}; apart by {found.relative_error:.1e}"
+        f"\n{RECORDS} records, {precision}, {torch.get_num_threads()} threads: {plain_run.median_s:.3f} s plain, "
+        f"{fast_run.median_s:.3f} s fast, speed-up {plain_run.median_s / fast_run.median_s:.2f}; "
+        f"processor {plain_run.median_processor_s / fast_run.median_processor_s:.2f}; "
+        f"relative error {comparison.relative_error:.1e}"
     )
-    assert found.relative_error <= bound
+    assert comparison.relative_error <= bound

@@ -52,7 +52,7 @@ def driver(config, source=None, motion=None, **extra):
 
 
 def changed_expression(config):
-    """Which keypoints follow a motion that is all expression."""
+    """Return the indices of keypoints that follow a motion of expressions only."""
     motion = make_motion()
     still = {name: getattr(motion, name)[:1].expand_as(getattr(motion, name)) for name in
              ("scale", "translation", "pitch", "yaw", "roll")}  # fmt: skip
@@ -61,7 +61,7 @@ def changed_expression(config):
     return {i for i in range(21) if (x[1:, i] - x[0, i]).abs().max() > 1e-4}
 
 
-EVERY_FORM = [
+CONFIGS = [
     DrivingConfig(),
     DrivingConfig(region="lip", multiplier=0.7),
     DrivingConfig(relative=True, stitching=True, normalize_lip=True),
@@ -70,8 +70,8 @@ EVERY_FORM = [
 ]
 
 
-@pytest.mark.parametrize("config", EVERY_FORM)
-def test_slices_of_a_motion_give_the_frames_of_the_whole(config):
+@pytest.mark.parametrize("config", CONFIGS)
+def test_slices_of_a_motion_equal_the_whole(config):
     motion = make_motion()
     sliced = driver(config, source_lip_ratio=0.4, **small_networks())
     whole = sliced.keypoints(motion)
@@ -81,15 +81,15 @@ def test_slices_of_a_motion_give_the_frames_of_the_whole(config):
         torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("config", EVERY_FORM)
-def test_autocast_does_not_touch_driving(config):
+@pytest.mark.parametrize("config", CONFIGS)
+def test_autocast_does_not_affect_driving(config):
     motion, extra = make_motion(), {"source_lip_ratio": 0.4, **small_networks()}
     expected = driver(config, **extra).keypoints(motion)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(driver(config, **extra).keypoints(motion), expected)
 
 
-def test_the_formula_of_a_plain_motion():
+def test_the_formula_of_an_absolute_motion():
     source, motion = make_source(), make_motion()
     x = driver(DrivingConfig(multiplier=1.0)).keypoints(motion)
 
@@ -99,14 +99,14 @@ def test_the_formula_of_a_plain_motion():
     turn = turn @ head_rotation(*(angle[:1] for angle in angles))[0].T @ source.rotation[0]
     expression = source.expression[0] + motion.expression[i] - motion.expression[0]
     expression[list(LIP_INDICES)] = motion.expression[i, list(LIP_INDICES)]
-    place = source.translation[0] + motion.translation[i] - motion.translation[0]
-    place[2] = 0
+    translation = source.translation[0] + motion.translation[i] - motion.translation[0]
+    translation[2] = 0
     scale = source.scale[0] * motion.scale[i] / motion.scale[0]
-    torch.testing.assert_close(x[i], scale * (source.canonical[0] @ turn + expression) + place)
+    torch.testing.assert_close(x[i], scale * (source.canonical[0] @ turn + expression) + translation)
 
 
-def test_absolute_expressions_do_not_depend_on_the_first_frame_but_an_animals_do():
-    """A motion that begins with a blink must not open the eyes too far afterwards."""
+def test_absolute_expressions_do_not_depend_on_the_first_frame_except_for_animals():
+    """Check that a motion which starts with a blink does not open the eyes too far afterwards."""
     source, motion = make_source(), make_motion()
     config = DrivingConfig(multiplier=1.0)
     x = driver(config, absolute_expression=True).keypoints(motion)
@@ -121,7 +121,7 @@ def test_absolute_expressions_do_not_depend_on_the_first_frame_but_an_animals_do
 
 @pytest.mark.parametrize("option", ["expression-friendly", "pose-friendly"])
 @pytest.mark.parametrize("region", ["lip", "eyes", "pose", "scale_and_translation"])
-def test_a_motion_starts_at_the_portrait(option, region):
+def test_a_relative_motion_starts_at_the_portrait(option, region):
     relative = driver(DrivingConfig(relative=True, relative_mode=option, region=region))
     torch.testing.assert_close(relative.keypoints(make_motion()[:1]), relative.source_keypoints)
 
@@ -146,7 +146,7 @@ def test_a_region_moves_its_keypoints_only(region, follow):
     assert changed_expression(DrivingConfig(region=region)) == follow
 
 
-def test_index_sets_can_be_replaced():
+def test_index_sets_are_configurable():
     assert changed_expression(DrivingConfig(region="lip", lip_indices=[0, 1])) == {0, 1}
     assert changed_expression(DrivingConfig(region="eyes", eye_indices=(2,))) == {2}
 
@@ -160,7 +160,7 @@ def test_the_head_turns_in_the_regions_all_and_pose_only(region):
         assert torch.equal(driver(config).keypoints(turned), driver(config).keypoints(motion)) == (name == region)
 
 
-def test_the_scale_of_the_motion_can_be_left_out():
+def test_the_scale_of_the_motion_can_be_ignored():
     motion = make_motion()
     larger = dataclasses.replace(motion, scale=motion.scale * torch.linspace(1, 2, 7)[:, None])
     for keep in (True, False):
@@ -189,7 +189,7 @@ def test_open_lips_are_closed_by_the_same_shift_in_every_frame(ratio, closes):
 
 
 @pytest.mark.parametrize("keypoints", [10, 30])
-def test_other_numbers_of_keypoints_work_and_know_no_lips(keypoints):
+def test_other_numbers_of_keypoints_have_no_lips(keypoints):
     source, motion = make_source(keypoints), make_motion(keypoints=keypoints)
     config = DrivingConfig(relative=True, stitching=True, normalize_lip=True)
     x = driver(config, source, motion, source_lip_ratio=0.4, **small_networks(keypoints)).keypoints(motion)
@@ -209,7 +209,7 @@ def test_keypoints_of_portrait_and_motion_must_agree():
     ("config", "network"),
     [(DrivingConfig(stitching=True), "stitching"), (DrivingConfig(relative=True, normalize_lip=True), "lip")],
 )
-def test_options_that_need_an_absent_network_are_refused(config, network):
+def test_options_that_require_a_missing_network_are_rejected(config, network):
     with pytest.raises(ConfigError, match=f"network_missing: .*no network {network}"):
         driver(config)
 
@@ -224,18 +224,18 @@ def test_options_that_need_an_absent_network_are_refused(config, network):
         {"normalize_lip": True},
     ],
 )
-def test_options_out_of_range_or_without_effect_are_refused(options):
+def test_options_out_of_range_or_without_effect_are_rejected(options):
     (name,) = options
     with pytest.raises(ConfigError, match=f"bad_driving_option: driving option {name}: found .*; expected "):
         DrivingConfig(**options)
 
 
-def test_indices_beyond_the_keypoints_are_refused():
+def test_indices_out_of_range_are_rejected():
     with pytest.raises(ConfigError, match=r"lip_indices: found \(21,\); expected numbers from 0 to 20"):
         driver(DrivingConfig(lip_indices=(21,)))
 
 
-def test_keypoints_that_are_no_numbers_are_refused():
+def test_keypoints_that_are_not_finite_are_rejected():
     source = dataclasses.replace(make_source(), scale=torch.tensor([[math.nan]]))
     with pytest.raises(ModelError, match="keypoints_not_finite"):
         driver(DrivingConfig(relative=True), source)

@@ -43,19 +43,19 @@ def arrays(n_frames=5):
 @pytest.mark.parametrize("keypoints", [1, 21, 68])
 @pytest.mark.parametrize("rate", [25.0, 29.97, 30.0])
 @pytest.mark.parametrize("n_frames", [1, 7])
-def test_what_is_saved_is_read_again(tmp_path, keypoints, rate, n_frames):
+def test_a_saved_motion_is_restored(tmp_path, keypoints, rate, n_frames):
     motion, provenance = sequence(n_frames, keypoints, rate), {"seed": "3", "bundle": "random", "source": "Ä"}
     save_motion(tmp_path / "m.safetensors", motion, provenance)
-    found = load_motion(tmp_path / "m.safetensors")
-    assert_equal(found.motion, motion)
-    assert found.provenance == provenance
+    loaded = load_motion(tmp_path / "m.safetensors")
+    assert_equal(loaded.motion, motion)
+    assert loaded.provenance == provenance
 
 
-def test_the_same_motion_is_the_same_file(tmp_path):
+def test_equal_motions_give_equal_files(tmp_path):
     assert serialize_motion(sequence(), {"a": "1", "b": "2"}) == serialize_motion(sequence(), {"a": "1", "b": "2"})
 
 
-def test_any_program_that_reads_safetensors_reads_a_motion_file(tmp_path):
+def test_motion_files_are_readable_by_safetensors(tmp_path):
     motion = sequence()
     save_motion(tmp_path / "m.safetensors", motion, {"seed": "3"})
     with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
@@ -64,12 +64,12 @@ def test_any_program_that_reads_safetensors_reads_a_motion_file(tmp_path):
         assert set(file.keys()) == set(motion_file.TENSORS)
 
 
-def test_provenance_cannot_change_what_the_format_states(tmp_path):
+def test_provenance_cannot_override_reserved_metadata(tmp_path):
     save_motion(tmp_path / "m.safetensors", sequence(), {"format_version": "9", "frames_per_second": "1"})
     assert load_motion(tmp_path / "m.safetensors").motion.frames_per_second == 25
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
+def test_files_are_written_atomically(tmp_path):
     save_motion(tmp_path / "m.safetensors", sequence(seed=1))
     save_motion(tmp_path / "m.safetensors", sequence(seed=2))
     assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
@@ -80,11 +80,11 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 @pytest.mark.parametrize("compress", [False, True])
 def test_a_file_of_liveportrait_is_converted(tmp_path, compress):
     (np.savez_compressed if compress else np.savez)(tmp_path / "wave.npz", **arrays(), lip_ratio=np.zeros(5))
-    made = convert_motion(tmp_path / "wave.npz", tmp_path / "wave.safetensors")
-    found = load_motion(tmp_path / "wave.safetensors")
-    assert_equal(found.motion, made.motion)
-    assert found.provenance == {"source": "wave.npz"}
-    assert_equal(load_motion(tmp_path / "wave.npz").motion, found.motion)
+    converted = convert_motion(tmp_path / "wave.npz", tmp_path / "wave.safetensors")
+    loaded = load_motion(tmp_path / "wave.safetensors")
+    assert_equal(loaded.motion, converted.motion)
+    assert loaded.provenance == {"source": "wave.npz"}
+    assert_equal(load_motion(tmp_path / "wave.npz").motion, loaded.motion)
 
 
 @pytest.mark.parametrize("path", MOTIONS, ids=lambda path: path.stem)
@@ -115,26 +115,26 @@ def archive(path, **members):
     return path
 
 
-class Armed:
-    """Runs code where it is unpickled."""
+class MaliciousObject:
+    """Object that runs code when it is unpickled."""
 
     def __reduce__(self):
         return (exec, ("raise SystemExit('code of the file was run')",))
 
 
-def test_pickled_objects_are_refused_and_not_run(tmp_path):
-    pickled = np.array([Armed()], dtype=object)
+def test_pickled_objects_are_rejected(tmp_path):
+    pickled = np.array([MaliciousObject()], dtype=object)
     with pytest.raises(InputError, match="motion_unreadable"):
         load_motion(archive(tmp_path / "m.npz", **{**arrays(), "fps": pickled}))
 
 
-def test_a_header_that_claims_more_than_the_file_holds_is_refused(tmp_path):
+def test_a_header_that_exceeds_the_file_is_rejected(tmp_path):
     claim = npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 21, 3), }")
     with pytest.raises(InputError, match="motion_unreadable"):
         load_motion(archive(tmp_path / "m.npz", **{**arrays(), "exp": claim}))
 
 
-def test_archives_that_unpack_to_too_much_are_refused(tmp_path, monkeypatch):
+def test_archives_that_unpack_to_too_much_are_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(motion_file, "MAX_BYTES", 100_000)
     large = archive(tmp_path / "m.npz", **{**arrays(), "exp": np.zeros((5, 21 * 100, 3), np.float32)})
     assert large.stat().st_size < 100_000
@@ -142,7 +142,7 @@ def test_archives_that_unpack_to_too_much_are_refused(tmp_path, monkeypatch):
         load_motion(large)
 
 
-def test_large_files_are_refused_before_they_are_read_whole(tmp_path, monkeypatch):
+def test_large_files_are_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(motion_file, "MAX_BYTES", 1000)
     save_motion(tmp_path / "m.safetensors", sequence())
     with pytest.raises(InputError, match="motion_too_large"):
@@ -150,7 +150,7 @@ def test_large_files_are_refused_before_they_are_read_whole(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("n_bytes", [0, 1, 7, 8, 100, 500, 2000])
-def test_truncated_files_are_refused(tmp_path, n_bytes):
+def test_truncated_files_are_rejected(tmp_path, n_bytes):
     np.savez(tmp_path / "whole.npz", **arrays())
     for content in (serialize_motion(sequence()), (tmp_path / "whole.npz").read_bytes()):
         (tmp_path / "m").write_bytes(content[:n_bytes])
@@ -179,7 +179,7 @@ def with_header(header, data) -> bytes:
         ({"frames_per_second": "fast"}, "motion_shape"),
     ],
 )
-def test_metadata_that_do_not_fit_are_refused(tmp_path, change, code):
+def test_invalid_metadata_are_rejected(tmp_path, change, code):
     header, data = header_of(serialize_motion(sequence()))
     header["__metadata__"] |= change
     (tmp_path / "m").write_bytes(with_header(header, data))
@@ -188,13 +188,13 @@ def test_metadata_that_do_not_fit_are_refused(tmp_path, change, code):
 
 
 @pytest.mark.parametrize("header", [[], 3, None, {"__metadata__": []}, {"x": {"dtype": "F32"}}])
-def test_headers_of_another_shape_are_refused(tmp_path, header):
+def test_invalid_headers_are_rejected(tmp_path, header):
     (tmp_path / "m").write_bytes(with_header(header, bytes(100)))
     with pytest.raises(InputError, match="motion_unreadable"):
         load_motion(tmp_path / "m")
 
 
-def broken(**change):
+def serialize_changed(**change):
     motion = sequence()
     tensors = {name: getattr(motion, name) for name in motion_file.TENSORS} | change
     metadata = {"format": "joyvasa-motion", "format_version": "1", "frames_per_second": "25"}
@@ -213,13 +213,13 @@ def broken(**change):
         ({"translation": torch.full((7, 3), torch.inf)}, "motion_not_finite"),
     ],
 )
-def test_tensors_that_are_no_motion_are_refused(tmp_path, change, code):
-    (tmp_path / "m").write_bytes(broken(**change))
+def test_invalid_tensors_are_rejected(tmp_path, change, code):
+    (tmp_path / "m").write_bytes(serialize_changed(**change))
     with pytest.raises(InputError, match=code):
         load_motion(tmp_path / "m")
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_paths_that_are_not_files_are_rejected(tmp_path):
     with pytest.raises(InputError, match="motion_missing"):
         load_motion(tmp_path / "absent")
     with pytest.raises(InputError, match="motion_unreadable"):

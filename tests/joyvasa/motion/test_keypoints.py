@@ -20,20 +20,20 @@ def rotation(pitch=0.0, yaw=0.0, roll=0.0):
     return head_rotation(*(torch.tensor([[angle]]) for angle in (pitch, yaw, roll)))[0]
 
 
-def test_one_certain_bin_is_its_angle():
+def test_a_single_bin_gives_its_angle():
     bins = torch.full((3, 66), -1e4)
     for row, index in enumerate((0, 32, 65)):
         bins[row, index] = 1e4
     assert degrees_from_bins(bins).tolist() == [[-97.5], [-1.5], [97.5]]
 
 
-def test_equal_bins_are_zero_degrees_in_float32_whatever_comes_in():
+def test_equal_bins_are_zero_degrees_in_float32():
     degrees = degrees_from_bins(torch.zeros(1, 66, dtype=torch.bfloat16))
     assert degrees.dtype == torch.float32
     assert degrees.item() == pytest.approx(0, abs=1e-4)
 
 
-def test_anything_but_66_bins_passes_through():
+def test_tensors_of_other_widths_are_returned_unchanged():
     degrees = torch.tensor([[12.5], [-3.0]])
     assert degrees_from_bins(degrees) is degrees
 
@@ -45,10 +45,10 @@ def test_anything_but_66_bins_passes_through():
         ({"yaw": 90.0}, (0, 0, 1), (1, 0, 0)),
         ({"roll": 90.0}, (1, 0, 0), (0, 1, 0)),
         ({"pitch": 90.0, "roll": 90.0}, (1, 0, 0), (0, 1, 0)),
-        ({"pitch": 90.0, "yaw": 90.0}, (0, 1, 0), (1, 0, 0)),  # first about x, then about y
+        ({"pitch": 90.0, "yaw": 90.0}, (0, 1, 0), (1, 0, 0)),  # about x, then about y
     ],
 )
-def test_row_vectors_turn_right_handed(angles, point, expected):
+def test_rotations_are_right_handed(angles, point, expected):
     turned = torch.tensor(point, dtype=torch.float32) @ rotation(**angles)
     torch.testing.assert_close(turned, torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0)
 
@@ -68,7 +68,7 @@ def test_keypoints_are_rotated_then_displaced_then_scaled_then_moved():
     torch.testing.assert_close(keypoints, expected)
 
 
-def test_autocast_does_not_touch_keypoints():
+def test_autocast_does_not_affect_keypoints():
     torch.manual_seed(0)
     info = KeypointInfo.from_heads(
         {
@@ -89,7 +89,7 @@ def test_autocast_does_not_touch_keypoints():
     assert torch.equal(stitched, stitch_keypoints(network, exact, exact))
 
 
-def test_heads_of_any_number_of_keypoints_become_points():
+def test_any_number_of_keypoints_is_supported():
     heads = build("motion_extractor", keypoints=10, depths=[1], widths=[8])(torch.rand(3, 3, 32, 32))
     info = KeypointInfo.from_heads(heads)
     assert len(info) == 3
@@ -99,7 +99,7 @@ def test_heads_of_any_number_of_keypoints_become_points():
     assert transform_keypoints(info).shape == (3, 10, 3)
 
 
-def test_stitching_moves_each_keypoint_and_all_of_them_in_x_and_y():
+def test_stitching_adds_displacements_and_a_common_shift():
     def network(features):
         assert features.shape == (2, 12)
         assert features[1].tolist() == [*range(6), *range(12, 18)]  # the source, then the driving keypoints
@@ -111,7 +111,7 @@ def test_stitching_moves_each_keypoint_and_all_of_them_in_x_and_y():
     assert moved.tolist() == [[[10, 20, 0], [10, 20, 1]]] * 2
 
 
-def test_retargeting_sees_keypoints_then_ratios():
+def test_retargeting_receives_keypoints_then_ratios():
     keypoints, ratios = torch.arange(6.0).view(1, 2, 3), torch.tensor([[0.25, math.pi]])
     delta = retargeting_delta(lambda features: features[:, 2:], keypoints, ratios)
     torch.testing.assert_close(delta, torch.tensor([[[2.0, 3, 4], [5, 0.25, math.pi]]]))
@@ -126,7 +126,7 @@ def test_the_motion_multiplier_is_the_root_of_the_volume_ratio():
 @pytest.mark.parametrize(
     "directions", [torch.zeros(2, 3), torch.eye(2, 3), torch.tensor([[0.3, -0.8, 0.5], [0.7, 0.1, -0.6]])]
 )
-def test_a_flat_face_keeps_the_size_of_the_motion(directions):
+def test_a_flat_face_has_multiplier_one(directions):
     solid = torch.rand(1, 21, 3, generator=torch.Generator().manual_seed(0))
     flat = solid[..., :2] @ directions
     assert motion_multiplier(flat, solid) == motion_multiplier(solid, flat) == 1.0

@@ -29,7 +29,7 @@ def template():
     return MotionTemplate.from_arrays(arrays)
 
 
-def of_sound(network, n_samples, blocks, seed=0, *, windows_per_call=1, **options):
+def encode_blocks(network, n_samples, blocks, seed=0, *, windows_per_call=1, **options):
     plan = plan_windows(n_samples, network.sizes)
     features = encode_recording(network, blocks, plan, windows_per_call=windows_per_call)
     return Recording(plan, features, torch.Generator().manual_seed(seed), **options)
@@ -37,7 +37,7 @@ def of_sound(network, n_samples, blocks, seed=0, *, windows_per_call=1, **option
 
 def recording(network, seed, n_samples, **options):
     waveform = 0.1 * np.random.default_rng(seed).standard_normal(n_samples, dtype=np.float32)
-    return of_sound(network, n_samples, np.array_split(waveform, 3), seed, **options)
+    return encode_blocks(network, n_samples, np.array_split(waveform, 3), seed, **options)
 
 
 def assert_same(left, right, tolerance=1e-5):
@@ -81,7 +81,7 @@ def test_results_are_aligned_with_the_sound(network, template):
 
 def test_seed_and_sound_change_the_motion(network, template):
     first, again, other_seed, other_sound = (
-        sample_motion(network, [of_sound(network, 5000, [sound], seed)], template)[0]
+        sample_motion(network, [encode_blocks(network, 5000, [sound], seed)], template)[0]
         for sound, seed in (
             (np.zeros(5000, np.float32), 1),
             (np.zeros(5000, np.float32), 1),
@@ -94,7 +94,7 @@ def test_seed_and_sound_change_the_motion(network, template):
     assert (first.expression - other_sound.expression).abs().max() > 1e-3
 
 
-def test_guidance_of_a_recording_replaces_the_one_of_the_batch(network, template):
+def test_guidance_of_a_recording_overrides_the_configuration(network, template):
     mixed = sample_motion(network, [recording(network, 0, 5000, cfg_scale=1.0), recording(network, 1, 5000)], template)
     (plain,) = sample_motion(network, [recording(network, 0, 5000)], template, SamplingConfig(cfg_scale=1.0))
     (guided,) = sample_motion(network, [recording(network, 0, 5000)], template)
@@ -102,10 +102,10 @@ def test_guidance_of_a_recording_replaces_the_one_of_the_batch(network, template
     assert (plain.expression - guided.expression).abs().max() > 1e-3
 
 
-def test_later_windows_continue_from_the_one_before(network, template):
+def test_later_windows_continue_the_previous_one(network, template):
     calls = []
 
-    class Watched:
+    class RecordingModel:
         sizes = network.sizes
 
         @staticmethod
@@ -115,28 +115,30 @@ def test_later_windows_continue_from_the_one_before(network, template):
             return motion
 
     sample_motion(
-        Watched(), [recording(network, 0, 30_000), recording(network, 1, 5000), recording(network, 2, 61_234)], template
+        RecordingModel(),
+        [recording(network, 0, 30_000), recording(network, 1, 5000), recording(network, 2, 61_234)],
+        template,
     )
     assert [len(audio) for audio, _, _ in calls] == [3, 2, 2, 1, 1]
     assert calls[0][1]["prev_motion"] is None
     assert calls[0][1]["prev_audio"] is None
-    still_there = [[0, 2], [0, 1], [1], [0]]  # of the batch before
-    for before, call, kept in zip(calls, calls[1:], still_there, strict=False):
-        torch.testing.assert_close(call[1]["prev_motion"], before[2][kept, -4:])
-        torch.testing.assert_close(call[1]["prev_audio"], before[0][kept, -4:])
-        torch.testing.assert_close(call[1]["noise"], before[1]["noise"][kept])
+    remaining = [[0, 2], [0, 1], [1], [0]]  # rows of the previous batch
+    for before, call, rows in zip(calls, calls[1:], remaining, strict=False):
+        torch.testing.assert_close(call[1]["prev_motion"], before[2][rows, -4:])
+        torch.testing.assert_close(call[1]["prev_audio"], before[0][rows, -4:])
+        torch.testing.assert_close(call[1]["noise"], before[1]["noise"][rows])
 
 
 def test_progress_counts_the_windows_of_all_recordings(network, template):
-    seen = []
+    calls = []
     sample_motion(
         network,
         [recording(network, *entry) for entry in enumerate(LENGTHS)],
         template,
         SamplingConfig(sampler="ddim", steps=1),
-        on_window=lambda done, total: seen.append((done, total)),
+        on_window=lambda done, total: calls.append((done, total)),
     )
-    assert seen == [(4, 11), (7, 11), (9, 11), (10, 11), (11, 11)]
+    assert calls == [(4, 11), (7, 11), (9, 11), (10, 11), (11, 11)]
 
 
 def test_memory_does_not_grow_with_the_recording(network, template):
@@ -145,29 +147,29 @@ def test_memory_does_not_grow_with_the_recording(network, template):
         config = SamplingConfig(1.0, sampler="ddim", steps=1)
         gc.collect()
         tracemalloc.start()
-        sample_motion(network, [of_sound(network, 16_000 * n_blocks, blocks)], template, config)
-        _, most = tracemalloc.get_traced_memory()
+        sample_motion(network, [encode_blocks(network, 16_000 * n_blocks, blocks)], template, config)
+        _, peak_bytes = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        return most
+        return peak_bytes
 
     peak(2)
     assert peak(60) < peak(6) + 64_000 * 4  # numpy's share; one second of sound is 64,000 bytes
 
 
 @pytest.mark.parametrize("windows_per_call", [2, 3, 8])
-def test_windows_encoded_together_give_the_same_features_and_motion(network, template, windows_per_call):
+def test_batches_of_windows_give_the_same_features_and_motion(network, template, windows_per_call):
     waveform = 0.1 * np.random.default_rng(0).standard_normal(61_234, dtype=np.float32)
     plan = plan_windows(len(waveform), network.sizes)
     alone = list(encode_recording(network, [waveform], plan))
     together = list(encode_recording(network, [waveform], plan, windows_per_call=windows_per_call))
     assert len(alone) == len(together) == plan.n_windows
     torch.testing.assert_close(torch.stack(together), torch.stack(alone), rtol=0, atol=1e-5)
-    (one,) = sample_motion(network, [recording(network, 0, 61_234)], template)
+    (single,) = sample_motion(network, [recording(network, 0, 61_234)], template)
     (many,) = sample_motion(network, [recording(network, 0, 61_234, windows_per_call=windows_per_call)], template)
-    assert_same(one, many)
+    assert_same(single, many)
 
 
-def test_no_more_windows_are_read_than_are_encoded_at_once(network):
+def test_only_the_windows_of_a_batch_are_read(network):
     n_read = 0
 
     def blocks():
@@ -181,7 +183,7 @@ def test_no_more_windows_are_read_than_are_encoded_at_once(network):
     assert n_read <= 4
 
 
-def test_encoded_sound_serves_many_motions(network, template):
+def test_encoded_sound_can_be_reused(network, template):
     plan = plan_windows(30_000, network.sizes)
     waveform = 0.1 * np.random.default_rng(0).standard_normal(30_000, dtype=np.float32)
     features = list(encode_recording(network, [waveform], plan))
@@ -191,15 +193,15 @@ def test_encoded_sound_serves_many_motions(network, template):
     assert (first.expression - second.expression).abs().max() > 1e-3
 
 
-def test_errors_of_the_sound_reach_the_caller(network, template):
+def test_errors_of_the_sound_are_raised(network, template):
     with pytest.raises(InputError, match="audio_length_changed"):
-        sample_motion(network, [of_sound(network, 5000, [np.zeros(10, np.float32)])], template)
+        sample_motion(network, [encode_blocks(network, 5000, [np.zeros(10, np.float32)])], template)
 
 
 @pytest.mark.parametrize(
     "option",
     [{"sampler": "euler"}, {"steps": 0}, {"flexibility": 2.0}, {"timing": "late"}, {"dynamic_threshold": (2, 1, 3)}],
 )
-def test_bad_options_are_refused_by_name(option):
+def test_invalid_options_are_rejected_by_name(option):
     with pytest.raises(ConfigError, match=next(iter(option))):
         SamplingConfig(**option)

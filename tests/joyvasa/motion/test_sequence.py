@@ -22,7 +22,7 @@ def template_arrays():
     return arrays
 
 
-def test_slices_keep_all_parts_and_the_frame_rate():
+def test_slices_have_all_tensors_and_the_frame_rate():
     part = motion()[2:5]
     assert len(part) == 3
     assert part.frames_per_second == 30.0
@@ -30,7 +30,7 @@ def test_slices_keep_all_parts_and_the_frame_rate():
     torch.testing.assert_close(part.rotation, motion().rotation[2:5])
 
 
-def test_arrays_and_back_is_the_same_motion():
+def test_a_motion_is_restored_from_its_arrays():
     back = MotionSequence.from_arrays(motion_to_arrays(motion()))
     torch.testing.assert_close(back.pose, motion().pose)
     torch.testing.assert_close(back.expression, motion().expression)
@@ -47,10 +47,10 @@ def test_motion_files_without_angles_give_the_same_rotation():
     assert back.frames_per_second == 25.0
 
 
-def test_angles_survive_a_straight_turn():
+def test_angles_of_a_right_angle_are_finite():
     rotation = MotionSequence.from_pose(
         torch.zeros(1, 1, 3), torch.tensor([[1.0, 0, 0, 0, 0, 90, 0]])
-    ).rotation  # rounding may put the sine above 1
+    ).rotation  # the sine may be rounded above 1
     assert head_angles(rotation)[1].isfinite().all()
 
 
@@ -65,14 +65,14 @@ def test_angles_survive_a_straight_turn():
         ({"yaw": np.full((6, 1), np.nan)}, "motion_not_finite"),
     ],
 )
-def test_bad_motion_files_are_refused_by_name(change, code):
+def test_invalid_motion_files_are_rejected_by_name(change, code):
     arrays = {name: value for name, value in (motion_to_arrays(motion()) | change).items() if value is not None}
     with pytest.raises(InputError, match=rf"{code}: clip\.npz: ") as caught:
         MotionSequence.from_arrays(arrays, name="clip.npz")
     assert next(iter(change)) in caught.value.sentence
 
 
-def test_template_scales_expression_and_pose_and_ignores_the_rest():
+def test_template_scales_expression_and_pose_only():
     template = MotionTemplate.from_arrays(template_arrays())
     coefficients = torch.cat([torch.ones(4, 3 * KEYPOINTS), torch.full((4, 7), 0.25), torch.full((4, 3), 99.0)], dim=1)
     sequence = template.denormalize(coefficients)
@@ -81,7 +81,7 @@ def test_template_scales_expression_and_pose_and_ignores_the_rest():
     assert sequence.pose.dtype == torch.float32
 
 
-def test_template_of_other_keypoints_than_the_network_is_refused():
+def test_template_with_more_keypoints_than_the_network_is_rejected():
     with pytest.raises(ModelError, match="21 numbers per frame; expected at least 22"):
         MotionTemplate.from_arrays(template_arrays()).denormalize(torch.zeros(4, 21))
 
@@ -90,7 +90,7 @@ def test_template_of_other_keypoints_than_the_network_is_refused():
     "change",
     [{"std_exp": None}, {"std_exp": np.ones(3)}, {"max_t": np.ones(2)}, {"min_yaw": [np.nan]}, {"mean_exp": []}],
 )
-def test_incomplete_templates_are_refused(change):
+def test_incomplete_templates_are_rejected(change):
     arrays = {name: value for name, value in (template_arrays() | change).items() if value is not None}
     with pytest.raises(ModelError, match=next(iter(change))):
         MotionTemplate.from_arrays(arrays)

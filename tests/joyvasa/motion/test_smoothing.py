@@ -25,7 +25,7 @@ def roughness(values):
 
 
 @pytest.mark.parametrize("method", ["ema", "median", "mean"])
-def test_pose_is_smoothed_and_expression_is_left(method):
+def test_pose_is_smoothed_and_expression_is_unchanged(method):
     motion = noisy_motion()
     smoothed = smooth_motion(motion, SmoothingConfig(method))
     assert roughness(smoothed.pose) < roughness(motion.pose)
@@ -47,7 +47,7 @@ def test_none_returns_the_motion():
 
 @pytest.mark.parametrize("method", ["ema", "median", "mean", "kalman"])
 @pytest.mark.parametrize("n_frames", [1, 2, 3])
-def test_short_and_still_motion_stays_as_it_is(method, n_frames):
+def test_short_and_still_motion_is_unchanged(method, n_frames):
     frame = noisy_motion(1)
     still = MotionSequence.from_pose(frame.expression.expand(n_frames, -1, -1), frame.pose.expand(n_frames, -1))
     smoothed = smooth_motion(still, SmoothingConfig(method))
@@ -55,14 +55,14 @@ def test_short_and_still_motion_stays_as_it_is(method, n_frames):
     torch.testing.assert_close(smoothed.expression, still.expression)
 
 
-def test_windows_trail_and_are_shorter_at_the_start():
+def test_windows_are_trailing_and_shorter_at_the_start():
     values = np.array([[1.0], [5.0], [3.0], [100.0]])
     np.testing.assert_allclose(trailing_median(values, 3)[:, 0], [1, 3, 3, 5])
     np.testing.assert_allclose(trailing_mean(values, 2)[:, 0], [1, 3, 4, 51.5])
     np.testing.assert_allclose(moving_average(values, 0.25)[:, 0], [1, 2, 2.25, 26.6875])
 
 
-def test_kalman_equals_the_direct_solution_of_the_walk():
+def test_kalman_equals_the_direct_solution():
     # The posterior mean of a Gaussian random walk: one linear system over all frames.
     values = np.random.default_rng(0).normal(size=(8, 3))
     process, observation = 0.3, 0.7
@@ -70,16 +70,16 @@ def test_kalman_equals_the_direct_solution_of_the_walk():
     precision[0, 0] += 1.0  # first frame: mean values[0], variance 1
     for frame in range(7):
         precision[frame : frame + 2, frame : frame + 2] += np.array([[1, -1], [-1, 1]]) / process
-    right = values / observation
-    right[0] += values[0]
+    target = values / observation
+    target[0] += values[0]
     np.testing.assert_allclose(
-        kalman_smooth(values, process, observation), np.linalg.solve(precision, right), atol=1e-12
+        kalman_smooth(values, process, observation), np.linalg.solve(precision, target), atol=1e-12
     )
 
 
 @pytest.mark.parametrize(
     "option", [{"method": "blur"}, {"ema_weight": 0.0}, {"mean_frames": 0}, {"kalman_process_variance": -1.0}]
 )
-def test_bad_options_are_refused_by_name(option):
+def test_invalid_options_are_rejected_by_name(option):
     with pytest.raises(ConfigError, match=next(iter(option))):
         SmoothingConfig(**option)

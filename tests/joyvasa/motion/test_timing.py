@@ -18,32 +18,32 @@ def test_the_same_rate_changes_nothing():
 
 
 @pytest.mark.parametrize(("rate", "n_frames"), [(20.0, 93), (30.0, 148), (24.0, 1), (60.0, 601)])
-def test_speed_and_duration_are_kept(rate, n_frames):
-    found = resample_motion(ramp(n_frames, rate), 25.0)
-    assert found.frames_per_second == 25
-    assert len(found) / 25 == pytest.approx(n_frames / rate, abs=1 / 50)
-    expected = np.minimum(np.arange(len(found)) / 25, (n_frames - 1) / rate)
-    np.testing.assert_allclose(found.pitch[:, 0], expected, atol=1e-5)
+def test_speed_and_duration_are_preserved(rate, n_frames):
+    resampled = resample_motion(ramp(n_frames, rate), 25.0)
+    assert resampled.frames_per_second == 25
+    assert len(resampled) / 25 == pytest.approx(n_frames / rate, abs=1 / 50)
+    expected = np.minimum(np.arange(len(resampled)) / 25, (n_frames - 1) / rate)
+    np.testing.assert_allclose(resampled.pitch[:, 0], expected, atol=1e-5)
 
 
-def test_frames_that_fall_on_one_another_are_equal():
+def test_frames_at_the_same_time_are_equal():
     motion = sequence(20, rate=50.0)
-    found = resample_motion(motion, 25.0)
-    assert_equal(found, resample_motion(motion, 25.0))
-    torch.testing.assert_close(found.expression, motion.expression[::2])
+    resampled = resample_motion(motion, 25.0)
+    assert_equal(resampled, resample_motion(motion, 25.0))
+    torch.testing.assert_close(resampled.expression, motion.expression[::2])
 
 
-def test_angles_go_the_shorter_way_around():
+def test_angles_are_interpolated_along_the_shorter_arc():
     motion = sequence(2, rate=1.0)
     motion.roll[:, 0] = torch.tensor([170.0, -170.0])
     assert resample_motion(motion, 2.0).roll[1].item() == pytest.approx(180)
 
 
 @pytest.mark.parametrize("n_frames", [1, 5, 7, 12])
-def test_a_motion_is_cut_or_its_last_frame_held(n_frames):
+def test_a_motion_is_truncated_or_its_last_frame_repeated(n_frames):
     motion = sequence(7)
-    found = fit_motion_length(motion, n_frames)
-    assert len(found) == n_frames
-    kept = min(n_frames, 7)
-    assert_equal(found[:kept], motion[:kept])
-    assert all(found.expression[frame].equal(motion.expression[-1]) for frame in range(7, n_frames))
+    fitted = fit_motion_length(motion, n_frames)
+    assert len(fitted) == n_frames
+    n_common = min(n_frames, 7)
+    assert_equal(fitted[:n_common], motion[:n_common])
+    assert all(fitted.expression[frame].equal(motion.expression[-1]) for frame in range(7, n_frames))

@@ -1,4 +1,4 @@
-"""Time of the networks that render, published sizes, against the same as the papers have them: run by `make bench`."""
+"""Speed of the rendering networks at published sizes, compared with plain ones; run by `make bench`."""
 
 from copy import deepcopy
 
@@ -33,7 +33,7 @@ def test_frames_of_one_portrait(precision, bound):
             return warping(feature, source, driving)["out"]
 
     @default_allocation()
-    def warp_plainly():
+    def warp_plain():
         return torch.cat([plain_warping(feature, source, frame[None])["out"] for frame in driving])
 
     def paint(warped):
@@ -41,29 +41,30 @@ def test_frames_of_one_portrait(precision, bound):
             return generator(warped)
 
     @default_allocation()
-    def paint_plainly(warped):
+    def paint_plain(warped):
         return torch.cat([plain_generator(frame[None]) for frame in warped])
 
     print(
         f"\n{FRAMES} frames, {precision}, {torch.get_num_threads()} threads; seconds of wall-clock and of the processor"
     )
     with torch.inference_mode():
-        warped, warped_s = compared("warping module", warp_plainly, warp, bound)
-        pictures, painted_s = compared("generator", lambda: paint_plainly(warped), lambda: paint(warped), bound)
+        warped, warped_s = print_comparison("warping module", warp_plain, warp, bound)
+        pictures, painted_s = print_comparison("generator", lambda: paint_plain(warped), lambda: paint(warped), bound)
     assert len(to_uint8(pictures)) == FRAMES
     whole = {way: warped_s[way] + painted_s[way] for way in warped_s}
     print(f"together        {whole['plain'] / whole['fast']:.2f} times as fast")
 
 
-def compared(name, plain, fast, bound):
-    """Prints times and how far the results lie apart; gives the plain result, and seconds of each."""
-    found = compare_speed(plain, fast, rounds=ROUNDS)
-    ways = found.plain, found.fast
-    # The least, as others may use the machine.
+def print_comparison(name, plain, fast, bound):
+    """Print times and the relative error; return the plain result, and the seconds of both."""
+    comparison = compare_speed(plain, fast, rounds=ROUNDS)
+    ways = comparison.plain, comparison.fast
+    # The minimum is least affected by other processes.
     wall, processor = [min(way.seconds) for way in ways], [min(way.processor_s) for way in ways]
     print(
-        f"{name:15s} plain {wall[0]:6.2f} {processor[0]:6.2f}, here {wall[1]:6.2f} {processor[1]:6.2f}: "
-        f"{wall[0] / wall[1]:.2f} and {processor[0] / processor[1]:.2f} times as fast; apart by {found.relative_error:.1e}"
+        f"{name:15s} plain {wall[0]:6.2f} {processor[0]:6.2f}, fast {wall[1]:6.2f} {processor[1]:6.2f}: "
+        f"speed-up {wall[0] / wall[1]:.2f} and {processor[0] / processor[1]:.2f}; "
+        f"relative error {comparison.relative_error:.1e}"
     )
-    assert found.relative_error <= bound
-    return found.result, dict(zip(("plain", "fast"), wall, strict=True))
+    assert comparison.relative_error <= bound
+    return comparison.result, dict(zip(("plain", "fast"), wall, strict=True))

@@ -16,7 +16,7 @@ def small_renderer():
     return Renderer(warping, generator)
 
 
-def test_pixels_are_cut_off_not_rounded_and_clipped():
+def test_pixels_are_truncated_and_clipped():
     image = torch.tensor([-0.5, 0.0, 0.9999 / 255, 1.9999 / 255, 254.9 / 255, 1.0, 7.0]).expand(1, 3, 1, 7)
     pixels = to_uint8(image)
     assert pixels.dtype == torch.uint8
@@ -24,11 +24,11 @@ def test_pixels_are_cut_off_not_rounded_and_clipped():
     assert pixels[0, 0, :, 0].tolist() == [0, 0, 0, 1, 254, 255, 255]
 
 
-def test_pixels_lie_in_memory_as_an_encoder_reads_them():
+def test_pixels_are_contiguous():
     assert to_uint8(torch.rand(2, 3, 4, 6)).is_contiguous()
 
 
-def test_pictures_go_in_as_rgb_planes_between_0_and_1():
+def test_network_inputs_are_rgb_planes_between_0_and_1():
     image = np.zeros((256, 256, 3), np.uint8)
     image[0, 1] = 255, 51, 0
     tensor = to_network_input(image, 256)
@@ -44,23 +44,23 @@ def test_crops_shrink_by_area_without_moire():
 
 def test_whole_pictures_shrink_bilinearly():
     fine = np.zeros((1024, 1024, 3), np.uint8)
-    fine[::4] = 200  # rows that a bilinear sample at a quarter of the size never meets
+    fine[::4] = 200  # rows between the samples of bilinear scaling to a quarter
     assert not to_network_input(fine, 256, cropped=False).any()
     assert to_network_input(fine, 256).any()
 
 
-def test_frames_that_are_not_numbers_are_refused():
+def test_frames_that_are_not_finite_are_rejected():
     renderer = small_renderer()
     feature, source = torch.full((1, 4, 2, 16, 16), torch.nan), torch.zeros(1, 5, 3)
     with pytest.raises(ModelError, match="frames_not_finite"):
         renderer.render(feature, source, source)
 
 
-def test_small_pictures_grow():
+def test_small_pictures_are_enlarged():
     assert to_network_input(np.full((90, 100, 3), 51, np.uint8), size=128).allclose(torch.tensor(0.2))
 
 
-def test_frames_do_not_depend_on_their_neighbours_in_the_batch():
+def test_frames_do_not_depend_on_the_batch():
     renderer = small_renderer()
     feature, source = torch.rand(1, 4, 2, 16, 16), torch.rand(1, 5, 3) - 0.5
     driving = source + 0.3 * torch.randn(3, 5, 3)

@@ -1,4 +1,4 @@
-"""Metrics of whole runs, against the same computed at once from all features."""
+"""Metrics of whole runs match the values computed from all features at once."""
 
 import dataclasses
 from pathlib import Path
@@ -18,20 +18,20 @@ from stages.score import encode_features
 from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.metrics.clips import moving_noise
 from tests.joyvasa.metrics.test_mouth_sound import syllables
-from tests.pipelines.runs.test_evaluate import configured, manifest
+from tests.pipelines.runs.test_evaluate import make_config, write_video_manifest
 
 CHOICES = {"ddof": 1, "clip_frames": 25}
 N_RECORDS = 5
 
 
-def made_run(folder: Path, features: dict[str, dict[str, np.ndarray]], choices: dict | None = None) -> Path:
-    """A finished run of two shards whose records have left these features; the last record failed."""
+def write_run(folder: Path, features: dict[str, dict[str, np.ndarray]], choices: dict | None = None) -> Path:
+    """Write a finished run of two shards whose records have these features; the last record failed."""
     folder.mkdir()
     write(folder / "v.mp4", moving_noise(3))
     names = [f"r{number}" for number in range(N_RECORDS)]
     rows = [{"record_id": name, "video": "v.mp4"} for name in names]
     rows.append({"record_id": "failed", "video": "none.mp4"})
-    evaluate_videos(manifest(folder, rows), folder / "run", "X", configured("metrics=[flicker]"))
+    evaluate_videos(write_video_manifest(folder, rows), folder / "run", "X", make_config("metrics=[flicker]"))
     run = RunFolder(open_storage(folder / "run"))
     for shard in run.read_done_markers():
         for name in [*names, "failed"]:
@@ -44,7 +44,7 @@ def made_run(folder: Path, features: dict[str, dict[str, np.ndarray]], choices: 
 
 
 def clips(seed: int, shift: float = 0.0) -> dict[str, dict[str, np.ndarray]]:
-    """Features of one to five clips a record, and of a record that failed, which must not count."""
+    """Return features of one to five clips per record, and of a failed record, which must not count."""
     random = np.random.default_rng(seed)
     sizes = {"r0": 3, "r1": 1, "r3": 5, "r4": 4, "failed": 9}  # r2 was too short
     return {
@@ -52,7 +52,7 @@ def clips(seed: int, shift: float = 0.0) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def at_once(features: dict[str, dict[str, np.ndarray]]) -> FeatureMoments:
+def all_moments(features: dict[str, dict[str, np.ndarray]]) -> FeatureMoments:
     return FeatureMoments.from_features(
         np.concatenate([arrays["fvd"] for name, arrays in features.items() if name != "failed"])
     )
@@ -61,53 +61,53 @@ def at_once(features: dict[str, dict[str, np.ndarray]]) -> FeatureMoments:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    sets = {"made": clips(0), "real": clips(1, 0.5)}
-    return {name: (made_run(folder / name, found, CHOICES), found) for name, found in sets.items()}
+    sets = {"generated": clips(0), "real": clips(1, 0.5)}
+    return {name: (write_run(folder / name, features, CHOICES), features) for name, features in sets.items()}
 
 
-@pytest.mark.parametrize("time", ["first", "from what was kept"])
-def test_fvd_over_shards_is_that_of_all_features_at_once(runs, time):
-    (made, ours), (real, theirs) = runs["made"], runs["real"]
-    found = compute_run_fvd(str(made), str(real))
-    assert found.value == pytest.approx(frechet_distance(at_once(theirs), at_once(ours), ddof=1), rel=1e-10)
-    assert found.choices == {**CHOICES, "real_clips": 13, "generated_clips": 13}
-    assert len(list(made.glob("shards/*/moments/fvd-*.npz"))) == 2
+@pytest.mark.parametrize("time", ["first", "cached"])
+def test_fvd_over_shards_equals_that_of_all_features_at_once(runs, time):
+    (generated, ours), (real, theirs) = runs["generated"], runs["real"]
+    result = compute_run_fvd(str(generated), str(real))
+    assert result.value == pytest.approx(frechet_distance(all_moments(theirs), all_moments(ours), ddof=1), rel=1e-10)
+    assert result.choices == {**CHOICES, "real_clips": 13, "generated_clips": 13}
+    assert len(list(generated.glob("shards/*/moments/fvd-*.npz"))) == 2
 
 
 def test_damaged_moments_are_computed_again(runs):
-    made, _ours = runs["made"]
-    folder = RunFolder(open_storage(made))
+    generated, _ours = runs["generated"]
+    folder = RunFolder(open_storage(generated))
     mark = folder.read_done_marker(0)
     expected = load_moments(folder, 0, mark, "fvd")
-    for path in made.glob("shards/00000/moments/*.npz"):
+    for path in generated.glob("shards/00000/moments/*.npz"):
         path.write_bytes(b"PK\x03\x04 damaged")
-    found = load_moments(folder, 0, mark, "fvd")
-    np.testing.assert_array_equal(found.scatter, expected.scatter)
+    moments = load_moments(folder, 0, mark, "fvd")
+    np.testing.assert_array_equal(moments.scatter, expected.scatter)
 
 
-def test_moments_are_those_of_the_outcomes_that_were_finished(runs):
-    made, _ = runs["made"]
-    folder = RunFolder(open_storage(made))
+def test_moments_belong_to_the_finished_outcomes(runs):
+    generated, _ = runs["generated"]
+    folder = RunFolder(open_storage(generated))
     mark = folder.read_done_marker(0)
     load_moments(folder, 0, mark, "fvd")
     other = dataclasses.replace(mark, records_sha256="0" * 64)  # as after a retry
     load_moments(folder, 0, other, "fvd")
-    assert len(list(made.glob("shards/00000/moments/fvd-*.npz"))) == 2
-    for path in made.glob("shards/00000/moments/fvd-0000*.npz"):
+    assert len(list(generated.glob("shards/00000/moments/fvd-*.npz"))) == 2
+    for path in generated.glob("shards/00000/moments/fvd-0000*.npz"):
         path.unlink()
 
 
 def test_without_features_or_reference_there_is_a_reason(runs, tmp_path):
-    made, _ = runs["made"]
-    bare = made_run(tmp_path / "bare", {})
+    generated, _ = runs["generated"]
+    bare = write_run(tmp_path / "bare", {})
     for reference, code in ((bare, "features_missing"), (tmp_path / "nothing", "reference_missing")):
-        found = compute_run_fvd(str(made), str(reference))
-        assert isinstance(found.value, NotMeasured)
-        assert found.value.code == code
+        result = compute_run_fvd(str(generated), str(reference))
+        assert isinstance(result.value, NotMeasured)
+        assert result.value.code == code
 
 
 def test_a_hostile_feature_file_is_refused_and_runs_nothing(runs, tmp_path):
-    run = made_run(tmp_path / "bad", clips(2), CHOICES)
+    run = write_run(tmp_path / "bad", clips(2), CHOICES)
     path = run / "shards/00000/features/r0.npz"
     with path.open("wb") as file:
         np.savez(file, fvd=np.array([{"a": 1}], dtype=object))
@@ -128,26 +128,26 @@ def test_the_null_pairs_mouths_with_other_sounds_only(tmp_path):
         "r3": series(sounds[2], sounds[2]),
         "r4": series(sounds[2], sounds[2]),  # no other sound in its shard
     }
-    found = compute_mouth_sound_null(str(made_run(tmp_path / "mouths", features)))
+    result = compute_mouth_sound_null(str(write_run(tmp_path / "mouths", features)))
     expected = {
         "r0": best_correlation(sounds[0][:150], sounds[1][:150])[0],
         "r1": best_correlation(sounds[0][:150], sounds[1][:150])[0],
         "r2": best_correlation(sounds[1][:150], sounds[0][:150])[0],
     }
-    assert found.values == pytest.approx(expected, abs=1e-5)
-    assert found.reason is None
+    assert result.values == pytest.approx(expected, abs=1e-5)
+    assert result.reason is None
 
 
-def test_the_null_is_told_by_its_mean_and_95th_percentile():
+def test_the_null_distribution_has_a_mean_and_a_95th_percentile():
     null = MouthSoundNull({str(number): number**2 / 400 for number in range(21)})
     assert null.mean == pytest.approx(2870 / 21 / 400)
     assert null.high == pytest.approx(19**2 / 400)
 
 
-def test_without_other_sounds_there_is_no_null(tmp_path):
+def test_without_different_sounds_there_is_no_null_distribution(tmp_path):
     sound = syllables(200)
-    found = compute_mouth_sound_null(
-        str(made_run(tmp_path / "one", {"r0": series(sound, sound), "r1": series(sound, sound)}))
+    result = compute_mouth_sound_null(
+        str(write_run(tmp_path / "one", {"r0": series(sound, sound), "r1": series(sound, sound)}))
     )
-    assert (found.values, found.mean, found.high) == ({}, None, None)
-    assert found.reason.code == "no_other_sound"
+    assert (result.values, result.mean, result.high) == ({}, None, None)
+    assert result.reason.code == "no_other_sound"

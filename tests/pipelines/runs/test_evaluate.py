@@ -1,4 +1,4 @@
-"""Videos of other systems, measure_values into a run folder; in this process."""
+"""Videos of other systems are scored into a run folder, with the local executor."""
 
 import csv
 import json
@@ -38,25 +38,27 @@ def no_weights(tmp_path_factory):
         yield
 
 
-def configured(*settings: str) -> RunConfig:
+def make_config(*settings: str) -> RunConfig:
     return load_config(RunConfig, settings=["executor=local", "shard_size=3", "stages.score.batch_size=1", *settings])
 
 
-def rows_of(run: Path) -> dict[str, dict]:
+def read_rows(run: Path) -> dict[str, dict]:
     return {
         row["record_id"]: row for table in RunFolder(open_storage(run)).iterate_tables() for row in table.to_pylist()
     }
 
 
-def numbers_of(run: Path) -> dict[str, dict]:
-    """All but what differs from run to run: seconds and attempts."""
-    kept = {}
-    for name, row in rows_of(run).items():
-        kept[name] = {key: value for key, value in row.items() if not key.startswith("seconds_") and key != "attempts"}
-    return kept
+def read_numbers(run: Path) -> dict[str, dict]:
+    """Return the outcome rows without values that differ between runs: seconds and attempts."""
+    numbers = {}
+    for name, row in read_rows(run).items():
+        numbers[name] = {
+            key: value for key, value in row.items() if not key.startswith("seconds_") and key != "attempts"
+        }
+    return numbers
 
 
-def manifest(folder: Path, rows: list[dict], name: str = "videos.csv") -> Path:
+def write_video_manifest(folder: Path, rows: list[dict], name: str = "videos.csv") -> Path:
     with (folder / name).open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -66,24 +68,24 @@ def manifest(folder: Path, rows: list[dict], name: str = "videos.csv") -> Path:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
-    """A manifest of four videos."""
+    """Write a manifest of four videos."""
     folder = tmp_path_factory.mktemp("videos")
     sound = write_tone(folder / "tone.wav", seconds=1.2)
     for number in range(4):
         write(folder / f"v{number}.mp4", moving_noise(30 + number, seed=number), sound=sound if number % 2 else None)
     rows = [{"record_id": f"v{n}", "video": f"v{n}.mp4", "audio": "tone.wav", "city": f"c{n}"} for n in range(4)]
-    return manifest(folder, rows)
+    return write_video_manifest(folder, rows)
 
 
 @pytest.fixture(scope="module")
-def measure_values(videos, tmp_path_factory) -> Path:
+def scored_run(videos, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("run") / "run"
-    assert evaluate_videos(videos, run, "Hallo", configured()).all_ok
+    assert evaluate_videos(videos, run, "Hallo", make_config()).all_ok
     return run
 
 
-def test_each_video_has_a_row_with_numbers_and_reasons(measure_values):
-    rows = rows_of(measure_values)
+def test_each_video_has_a_row_with_numbers_and_reasons(scored_run):
+    rows = read_rows(scored_run)
     assert list(rows) == ["v0", "v1", "v2", "v3"]
     columns = {f"metric_{column.name}" for name in METRIC_NAMES for column in build_metric(name).columns}
     for number, row in enumerate(rows.values()):
@@ -100,15 +102,15 @@ def test_each_video_has_a_row_with_numbers_and_reasons(measure_values):
     assert "no_sound: " in json.loads(rows["v0"]["metric_reasons"])["picture_minus_sound_s"]
 
 
-def test_the_folder_says_whose_videos_these_are(measure_values):
-    description = RunFolder(open_storage(measure_values)).read_description()
+def test_the_run_folder_names_the_system(scored_run):
+    description = RunFolder(open_storage(scored_run)).read_description()
     assert (description.kind, description.name) == ("evaluate", "Hallo")
 
 
 KILLED_WHILE_SCORING = """
 import os, signal, sys
 from joyvasa.metrics.metric_set import MetricSet
-from tests.pipelines.runs.test_evaluate import configured, generated
+from tests.pipelines.runs.test_evaluate import make_config, generate_run
 
 measure, calls = MetricSet.measure, []
 
@@ -119,110 +121,112 @@ def measure_one(*arguments, **more):
     return measure(*arguments, **more)
 
 MetricSet.measure = measure_one
-generated(sys.argv[1], sys.argv[2])
+generate_run(sys.argv[1], sys.argv[2])
 """
 
 
-def generated(pairs: str | Path, run: str | Path) -> None:
-    """A run that makes its videos."""
+def generate_run(pairs: str | Path, run: str | Path) -> None:
+    """Run a manifest of pairs."""
     settings = ("animation.device=cpu", "animation.picture.max_side=128")
-    generate_videos(pairs, run, configured(*settings, "stages.render.batch_size=1"))
+    generate_videos(pairs, run, make_config(*settings, "stages.render.batch_size=1"))
 
 
 def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path):
     portrait = EXAMPLES / "portrait.jpg"
     write_tone(videos.parent / "short.wav", seconds=0.4)
     rows = [{"record_id": f"r{n}", "image": portrait, "audio": "short.wav"} for n in range(3)]
-    pairs = manifest(videos.parent, rows, "pairs.csv")
-    generated(pairs, tmp_path / "whole")
+    pairs = write_video_manifest(videos.parent, rows, "pairs.csv")
+    generate_run(pairs, tmp_path / "whole")
     command = [sys.executable, "-c", KILLED_WHILE_SCORING, str(pairs), str(tmp_path / "killed")]
     assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -signal.SIGKILL
     before = RunFolder(open_storage(tmp_path / "killed"))
     assert before.count_records(before.read_manifest()).pending > 0
     assert resume_run(tmp_path / "killed").all_ok
-    expected = numbers_of(tmp_path / "whole")
-    assert numbers_of(tmp_path / "killed") == expected
+    expected = read_numbers(tmp_path / "whole")
+    assert read_numbers(tmp_path / "killed") == expected
     assert all(row["metric_head_speed"] > 0 for row in expected.values())
 
 
-def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, measure_values, tmp_path, monkeypatch):
-    take, taken = ShardWriter.record_outcome, []
+def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, scored_run, tmp_path, monkeypatch):
+    record_outcome, calls = ShardWriter.record_outcome, []
 
-    def take_one(*arguments):
-        take(*arguments)
-        taken.append(arguments)
-        if len(taken) == 1:
+    def interrupt_after_one(*arguments):
+        record_outcome(*arguments)
+        calls.append(arguments)
+        if len(calls) == 1:
             raise RunInterrupted("interrupted", "by the test")
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(ShardWriter, "record_outcome", take_one)
+        patch.setattr(ShardWriter, "record_outcome", interrupt_after_one)
         with pytest.raises(RunInterrupted):
-            evaluate_videos(videos, run, "Hallo", configured())
+            evaluate_videos(videos, run, "Hallo", make_config())
     folder = RunFolder(open_storage(run))
     assert folder.count_records(folder.read_manifest()).statuses == {"ok": 1}
     assert resume_run(run).all_ok
-    assert numbers_of(run) == numbers_of(measure_values)
+    assert read_numbers(run) == read_numbers(scored_run)
 
 
-def test_a_finished_evaluation_is_left_as_it_is(measure_values):
-    before = {path: path.stat().st_mtime_ns for path in measure_values.rglob("shards/**/*") if path.is_file()}
-    assert resume_run(measure_values).all_ok
-    assert {path: path.stat().st_mtime_ns for path in measure_values.rglob("shards/**/*") if path.is_file()} == before
+def test_a_finished_evaluation_is_not_changed_by_a_resume(scored_run):
+    before = {path: path.stat().st_mtime_ns for path in scored_run.rglob("shards/**/*") if path.is_file()}
+    assert resume_run(scored_run).all_ok
+    assert {path: path.stat().st_mtime_ns for path in scored_run.rglob("shards/**/*") if path.is_file()} == before
 
 
 def test_a_bad_video_fails_alone(videos, tmp_path):
     (videos.parent / "text.mp4").write_text("no video")
     rows = [{"record_id": name, "video": f"{name}.mp4"} for name in ("v0", "text", "none")]
     result = evaluate_videos(
-        manifest(videos.parent, rows, "bad.csv"), tmp_path / "run", "X", configured("metrics=[flicker]")
+        write_video_manifest(videos.parent, rows, "bad.csv"), tmp_path / "run", "X", make_config("metrics=[flicker]")
     )
     assert result.counts.statuses == {"ok": 1, "failed": 2}
-    found = rows_of(tmp_path / "run")
-    assert found["text"]["error_code"] == "video_unreadable"
-    assert found["none"]["error_code"] == "video_missing"
-    assert found["none"]["stage"] == "read_video"
-    assert found["v0"]["metric_temporal_flickering"] > 0
+    outcomes = read_rows(tmp_path / "run")
+    assert outcomes["text"]["error_code"] == "video_unreadable"
+    assert outcomes["none"]["error_code"] == "video_missing"
+    assert outcomes["none"]["stage"] == "read_video"
+    assert outcomes["v0"]["metric_temporal_flickering"] > 0
 
 
 def test_only_chosen_metrics_are_computed(videos, tmp_path):
-    evaluate_videos(videos, tmp_path / "run", "X", configured("metrics=[freeze]"))
-    metrics = {name for name in rows_of(tmp_path / "run")["v0"] if name.startswith("metric_")} - {"metric_reasons"}
+    evaluate_videos(videos, tmp_path / "run", "X", make_config("metrics=[freeze]"))
+    metrics = {name for name in read_rows(tmp_path / "run")["v0"] if name.startswith("metric_")} - {"metric_reasons"}
     assert metrics == {f"metric_{column.name}" for column in build_metric("freeze").columns}
 
 
 def test_rows_without_a_video_are_refused(videos, tmp_path):
-    path = manifest(videos.parent, [{"record_id": "a", "audio": "tone.wav", "image": "a.png"}], "without.csv")
+    path = write_video_manifest(
+        videos.parent, [{"record_id": "a", "audio": "tone.wav", "image": "a.png"}], "without.csv"
+    )
     with pytest.raises(
         ManifestError, match=r"manifest_rows.*row 2: video is empty; expected the path or URI of a finished video"
     ):
-        evaluate_videos(path, tmp_path / "run", "X", configured())
+        evaluate_videos(path, tmp_path / "run", "X", make_config())
     assert not (tmp_path / "run").exists()
 
 
-def test_rows_with_a_video_alone_are_nothing_to_generate_from(videos, tmp_path):
+def test_rows_with_only_a_video_cannot_be_generated(videos, tmp_path):
     with pytest.raises(ManifestError, match="manifest_rows"):
         generate_videos(videos, tmp_path / "run", load_config(RunConfig))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 81])
-def test_a_name_that_no_table_can_show_is_refused(videos, tmp_path, name):
+def test_an_unprintable_or_long_name_is_refused(videos, tmp_path, name):
     with pytest.raises(ConfigError, match="config_invalid: name"):
-        evaluate_videos(videos, tmp_path / "run", name, configured())
+        evaluate_videos(videos, tmp_path / "run", name, make_config())
 
 
 @pytest.mark.parametrize(
     ("setting", "code"), [("metrics=none", "config_invalid"), ("metrics=[sharp]", "metric_unknown")]
 )
-def test_metrics_that_make_no_sense_are_refused(videos, tmp_path, setting, code):
+def test_invalid_metrics_are_refused(videos, tmp_path, setting, code):
     with pytest.raises(ConfigError, match=code):
-        evaluate_videos(videos, tmp_path / "run", "X", configured(setting))
+        evaluate_videos(videos, tmp_path / "run", "X", make_config(setting))
 
 
-def test_the_command_measures_and_tells_how_it_ended(videos, tmp_path):
+def test_the_command_scores_videos_and_prints_the_result(videos, tmp_path):
     arguments = ["evaluate", str(videos), "--name", "Hallo", "--out", str(tmp_path / "run"), "--executor", "local"]
     result = CliRunner().invoke(app, [*arguments, "--set", "metrics=[flicker]", "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["statuses"] == {"ok": 4}
-    assert np.isfinite([row["metric_temporal_flickering"] for row in rows_of(tmp_path / "run").values()]).all()
+    assert np.isfinite([row["metric_temporal_flickering"] for row in read_rows(tmp_path / "run").values()]).all()
