@@ -98,7 +98,8 @@ class FailureRules:
                 return StopRun(failed)
             case FailureKind.IO:
                 if task.io_failures < self._config.io_retries:
-                    delay_s = min(self._config.io_backoff_s * 2**task.io_failures, self._config.io_backoff_max_s)
+                    delay_s = max(self._config.io_backoff_s * 2**task.io_failures, failed.retry_after_s)
+                    delay_s = min(delay_s, self._config.io_backoff_max_s)
                     task.io_failures += 1
                     return Retry([task], delay_s)
                 return Reject(task, Status.FAILED, failed.code, failed.sentence, lasting=False)

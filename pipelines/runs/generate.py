@@ -52,7 +52,8 @@ def generate_videos(
         JoyvasaError: missing models, or the run stopped.
     """
     config = (config or RunConfig()).with_absolute_paths()
-    open_bundle(config.animation.models).require(MOTION_ROLES)  # all modes need them: fail before reading many rows
+    # All modes need these roles: fail before reading many rows.
+    open_bundle(config.animation.models).require_roles(MOTION_ROLES)
     return start_run(GenerateRun(), RunFolder(open_storage(str(out))), manifest, config, on_event=on_event)
 
 
@@ -70,7 +71,7 @@ class GenerateRun(RunDefinition):
             animation = config.animation_for(mode)
             require_models(animation, bundle)
             roles |= {*list_required_roles(animation, bundle)}
-        return {bundle.name: bundle.fingerprint(roles), **hash_metric_weights(config)}
+        return {bundle.name: bundle.compute_fingerprint(roles), **hash_metric_weights(config)}
 
     def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
         """Build the video pipeline."""

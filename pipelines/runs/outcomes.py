@@ -39,9 +39,10 @@ class ModeWeights:
     def for_mode(cls, config: RunConfig, bundle: Bundle, mode: Mode) -> ModeWeights:
         """Return the weights that a run uses in one mode."""
         roles = list_required_roles(config.animation_for(mode), bundle)
-        metric_licenses = open_bundle(config.metric_models).licenses(find_metric_roles(config))
-        licenses = [*bundle.licenses(roles).values(), *metric_licenses.values()]
-        return cls(f"{bundle.name} {bundle.fingerprint(roles)}", tuple(sorted({license.name for license in licenses})))
+        metric_licenses = open_bundle(config.metric_models).get_licenses(find_metric_roles(config))
+        licenses = [*bundle.get_licenses(roles).values(), *metric_licenses.values()]
+        names = sorted({license.name for license in licenses})
+        return cls(f"{bundle.name} {bundle.compute_fingerprint(roles)}", tuple(names))
 
 
 def build_outcome(
@@ -133,7 +134,7 @@ def hash_metric_weights(config: RunConfig) -> dict[str, Any]:
     bundle, roles = open_bundle(config.metric_models), find_metric_roles(config)
     if not roles:
         return {}
-    hashes: dict[str, Any] = {"metrics": bundle.fingerprint(roles)}
+    hashes: dict[str, Any] = {"metrics": bundle.compute_fingerprint(roles)}
     if FVD in config.metric_names and set(build_metric(FVD).roles) <= set(roles):
         from joyvasa.metrics.fvd import collect_fvd_choices
 

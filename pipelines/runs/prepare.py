@@ -46,7 +46,7 @@ class PrepareRun(RunDefinition):
             problem = "the manifest has rows of mode animal; expected human"
             raise InputError("mode_unsupported", f"{problem}: training only supports human motion, remove the others")
         bundle, roles = _require_extraction_weights(config)
-        return {bundle.name: bundle.fingerprint(roles)}
+        return {bundle.name: bundle.compute_fingerprint(roles)}
 
     def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
         """Build the stages that find clips and extract their motion."""

@@ -99,7 +99,7 @@ class SpecBuilder:
 def has_light_renderer(config: RunConfig, modes: Sequence[Mode]) -> bool:
     """Return whether the renderer's networks are small."""
     bundle = open_bundle(config.animation.models)
-    sizes = [bundle.stated_bytes(resolve_role(mode, network) for network in RENDERER_ROLES) for mode in modes]
+    sizes = [bundle.sum_stated_bytes(resolve_role(mode, network) for network in RENDERER_ROLES) for mode in modes]
     return all(size is not None and size <= LIGHT_BYTES for size in sizes)
 
 

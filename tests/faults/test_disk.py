@@ -1,4 +1,4 @@
-"""The disk fills up or becomes read-only while the real stages write: one sentence, and `resume` finishes the run."""
+"""The disk fills up or becomes read-only during a run: it stops with one sentence, and `resume` finishes it."""
 
 import csv
 import hashlib
@@ -21,10 +21,10 @@ from manifests.storage import LocalStorage, open_storage
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
 from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import EXAMPLES, ffmpeg, fill
-from tests.pipelines.runs.running import configured, rows_of
+from tests.media import EXAMPLES, ffmpeg, fill_disk
+from tests.pipelines.runs.small_runs import make_config, read_rows
 
-# Strict: the same bytes whatever the batches of the second part.
+# Strict, so that the resumed run gives the same bytes.
 SETTINGS = ("metrics=all", "determinism=strict", "shard_size=2", "animation.batch_frames=5")
 LIMIT_S = 240.0
 PAGE = 4096
@@ -32,7 +32,7 @@ PAGE = 4096
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """As in Ray's actors: the same bytes need the same number of threads."""
+    """Use one thread, as Ray actors do: bit-identical results need the same number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -41,7 +41,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory) -> Path:
-    """Four of the example's rows, with smaller pictures and 0.4 s of each recording."""
+    """A manifest with four example rows, smaller pictures and 0.4 s of each recording."""
     folder = tmp_path_factory.mktemp("inputs")
     rows = list(csv.DictReader((EXAMPLES / "pairs.csv").open()))[:4]
     for name in {row["image"] for row in rows}:
@@ -56,24 +56,24 @@ def manifest(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(manifest, tmp_path_factory) -> Path:
-    run = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert generate_videos(manifest, run, configured(*SETTINGS)).all_ok
+def reference(manifest, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("reference") / "run"
+    assert generate_videos(manifest, run, make_config(*SETTINGS)).all_ok
     return run
 
 
 def pages_of(run: Path) -> int:
-    """Pages of 4 kB that a run takes on a tmpfs, of which each file and each folder has its own."""
+    """Return the number of 4 kB pages of a run on a tmpfs, where every file uses whole pages."""
     return sum(-(-path.stat().st_size // PAGE) for path in run.rglob("*") if path.is_file())
 
 
 @contextmanager
 def disk(folder: Path, size: int = 64 << 20):
-    """A file system of its own; skips where that may not be mounted."""
+    """Mount a tmpfs; skip the test if that is not permitted."""
     folder.mkdir()
     done = mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
     if done.returncode:
-        pytest.skip(f"may not mount a file system here: {done.stderr.strip()}")
+        pytest.skip(f"mounting a file system is not permitted: {done.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -86,7 +86,7 @@ def mount(*arguments) -> subprocess.CompletedProcess:
 
 @contextmanager
 def read_only(folder: Path):
-    """Makes a folder read-only for all that look it up from now on, whoever works in it."""
+    """Make a folder read-only for all processes."""
     assert mount("--bind", folder, folder).returncode == 0
     assert mount("-o", "remount,bind,ro", folder).returncode == 0
     try:
@@ -96,7 +96,7 @@ def read_only(folder: Path):
 
 
 def command(*arguments, **environment: str) -> subprocess.Popen:
-    """`joyvasa` in a process of its own."""
+    """Start `joyvasa` as a subprocess."""
     return subprocess.Popen(
         [sys.executable, "-c", "from pipelines.cli.main import main; main()", *map(str, arguments)],
         cwd=Path(__file__).parents[2],
@@ -113,7 +113,7 @@ def options(executor: str = "local") -> list[str]:
 
 
 def expect_one_sentence(process: subprocess.Popen) -> str:
-    """Waits for the end; the sentence that it gives as its reason."""
+    """Wait for the process to fail and return its error sentence."""
     _, errors = process.communicate(timeout=LIMIT_S)
     lines = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert process.returncode == 1, errors
@@ -122,8 +122,8 @@ def expect_one_sentence(process: subprocess.Popen) -> str:
     return lines[0]
 
 
-def expect_nothing_half_visible(run: Path) -> None:
-    """What a worker was writing when it was ended may be left, under its hidden name, until the run is resumed."""
+def expect_only_complete_files(run: Path) -> None:
+    """Check that visible files are complete; hidden partial files may remain until the run is resumed."""
     for video in run.rglob("[!.]*.mp4"):
         assert len(read_frames(video)) == 10
     folder = RunFolder(open_storage(run))
@@ -132,13 +132,13 @@ def expect_nothing_half_visible(run: Path) -> None:
         assert hashlib.sha256(content).hexdigest() == mark.records_sha256
 
 
-def expect_same_rows(run: Path, undisturbed: Path) -> None:
-    """All but what tells of the way there."""
-    found, expected = rows_of(run), rows_of(undisturbed)
-    assert found.keys() == expected.keys()
+def expect_same_rows(run: Path, reference: Path) -> None:
+    """Compare the outcome rows, except for attempts and times."""
+    rows, expected = read_rows(run), read_rows(reference)
+    assert rows.keys() == expected.keys()
     for name, row in expected.items():
         for column in row.keys() - {"attempts"}:
-            assert column.startswith("seconds_") or found[name][column] == row[column], (name, column)
+            assert column.startswith("seconds_") or rows[name][column] == row[column], (name, column)
         assert hashlib.sha256((run / row["video"]).read_bytes()).hexdigest() == row["sha256"]
     assert not [path for path in run.rglob("*") if path.name.startswith(PARTIAL)]
     videos = {str(path.relative_to(run)) for path in run.rglob("*.mp4")}
@@ -146,33 +146,33 @@ def expect_same_rows(run: Path, undisturbed: Path) -> None:
 
 
 def finish(manifest: Path, run: Path, **environment: str) -> None:
-    """Goes on where the run was begun; begins it where there was not even space for that."""
+    """Resume the run, or start it if `run.yaml` could not be written."""
     arguments = ["resume", run] if (run / "run.yaml").exists() else ["generate", manifest, "--out", run, *options()]
     process = command(*arguments, **environment)
     _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, errors
 
 
-def many(*values):
-    """The first one in each test run, the others in the long one."""
+def first_is_fast(*values):
+    """Return parameters of which all but the first are marked as slow."""
     return [values[0], *(pytest.param(value, marks=pytest.mark.slow) for value in values[1:])]
 
 
-@pytest.mark.parametrize("part", many(0.5, 0.02, 0.15, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 0.97))
-def test_a_full_disk_ends_the_run_with_one_sentence_and_resume_finishes_it(manifest, undisturbed, tmp_path, part):
-    with disk(tmp_path / "disk", PAGE * max(1, int(part * pages_of(undisturbed)))) as folder:
+@pytest.mark.parametrize("part", first_is_fast(0.5, 0.02, 0.15, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 0.97))
+def test_a_full_disk_stops_the_run_with_one_sentence_and_resume_finishes_it(manifest, reference, tmp_path, part):
+    with disk(tmp_path / "disk", PAGE * max(1, int(part * pages_of(reference)))) as folder:
         sentence = expect_one_sentence(command("generate", manifest, "--out", folder / "run", *options()))
         assert "No space left" in sentence
         assert "free" in sentence
-        expect_nothing_half_visible(folder / "run")
+        expect_only_complete_files(folder / "run")
         assert mount("-o", "remount,size=64m", folder).returncode == 0
         finish(manifest, folder / "run")
-        expect_same_rows(folder / "run", undisturbed)
+        expect_same_rows(folder / "run", reference)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["local", "ray"])
-def test_a_run_folder_that_becomes_read_only_half_way_ends_the_run(manifest, undisturbed, tmp_path, executor):
+def test_a_run_folder_that_becomes_read_only_stops_the_run(manifest, reference, tmp_path, executor):
     with disk(tmp_path / "disk") as folder:
         run = folder / "run"
         process = command("generate", manifest, "--out", run, *options(executor), "--set", "stages.render.batch_size=1")
@@ -182,55 +182,55 @@ def test_a_run_folder_that_becomes_read_only_half_way_ends_the_run(manifest, und
             time.sleep(0.02)
         with read_only(run):
             assert "Read-only" in expect_one_sentence(process)
-            expect_nothing_half_visible(run)
+            expect_only_complete_files(run)
             assert "Read-only" in expect_one_sentence(command("resume", run))
         finish(manifest, run)
-        expect_same_rows(run, undisturbed)
+        expect_same_rows(run, reference)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("executor", "free_pages"), [("local", 2), ("ray", 3)])  # room for the rows
-def test_a_full_folder_for_temporary_files_ends_the_run(manifest, undisturbed, tmp_path, executor, free_pages):
-    with disk(tmp_path / "disk") as folder:  # quite without space Python would take another folder
+@pytest.mark.parametrize(("executor", "free_pages"), [("local", 2), ("ray", 3)])  # space for the rows
+def test_a_full_temporary_folder_stops_the_run(manifest, reference, tmp_path, executor, free_pages):
+    with disk(tmp_path / "disk") as folder:  # without any free space Python would use another folder
         (folder / "reserve").write_bytes(bytes(PAGE * free_pages))
-        fill(folder)
+        fill_disk(folder)
         (folder / "reserve").unlink()
-        places = {"TMPDIR": str(folder), "RAY_TMPDIR": "/tmp"}
+        environment = {"TMPDIR": str(folder), "RAY_TMPDIR": "/tmp"}
         run = tmp_path / "run"
-        process = command("generate", manifest, "--out", run, *options(executor), **places)
+        process = command("generate", manifest, "--out", run, *options(executor), **environment)
         sentence = expect_one_sentence(process)
         assert "free" in sentence
         assert PREFIX in sentence
-        expect_nothing_half_visible(run)
+        expect_only_complete_files(run)
         events = (run / "events.jsonl").read_text()
         assert "record_rejected" not in events
         (folder / "filler").unlink()
-        finish(manifest, run, **places)
-        expect_same_rows(run, undisturbed)
+        finish(manifest, run, **environment)
+        expect_same_rows(run, reference)
         assert not list(folder.glob(f"{PREFIX}*"))
 
 
-@pytest.mark.parametrize("whole", many(6, 0, 1, 2, 3, 4, 5, 7, 8, 9))
-def test_whatever_file_meets_the_full_disk_resume_goes_on(manifest, undisturbed, tmp_path, monkeypatch, whole):
-    """As above where nothing may be mounted: files after the first `whole` go to a device that is always full."""
+@pytest.mark.parametrize("whole", first_is_fast(6, 0, 1, 2, 3, 4, 5, 7, 8, 9))
+def test_a_run_can_be_resumed_whichever_file_did_not_fit(manifest, reference, tmp_path, monkeypatch, whole):
+    """Without mounting a disk: files after the first `whole` are written to a device that is always full."""
     run, stage, staged = tmp_path / "run", LocalStorage._stage, []
 
     @contextmanager
     def full(self, path):
-        with stage(self, path) as place:
+        with stage(self, path) as target:
             staged.append(path)
             if len(staged) > whole:
-                place.unlink(missing_ok=True)
-                place.symlink_to("/dev/full")
-            yield place
+                target.unlink(missing_ok=True)
+                target.symlink_to("/dev/full")
+            yield target
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "_stage", full)
-        with pytest.raises(JoyvasaError, match="No space left") as ended:
-            generate_videos(manifest, run, configured(*SETTINGS))
-        assert "\n" not in str(ended.value)
-        assert staged[whole] in str(ended.value), "the first file that did not fit is the reason"
-    expect_nothing_half_visible(run)
-    done = resume_run(run) if (run / "run.yaml").exists() else generate_videos(manifest, run, configured(*SETTINGS))
-    assert done.all_ok
-    expect_same_rows(run, undisturbed)
+        with pytest.raises(JoyvasaError, match="No space left") as error:
+            generate_videos(manifest, run, make_config(*SETTINGS))
+        assert "\n" not in str(error.value)
+        assert staged[whole] in str(error.value), "the first file that did not fit is the reason"
+    expect_only_complete_files(run)
+    result = resume_run(run) if (run / "run.yaml").exists() else generate_videos(manifest, run, make_config(*SETTINGS))
+    assert result.all_ok
+    expect_same_rows(run, reference)

@@ -1,4 +1,4 @@
-"""The driver is killed at random moments; `resume` brings the run to the same end."""
+"""The driver is killed at random moments; a resumed run has the same results."""
 
 import os
 import random
@@ -16,27 +16,27 @@ from manifests.storage import open_storage
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
 from tests.media import EXAMPLES
-from tests.pipelines.runs.running import configured, motions_of, rows_of
+from tests.pipelines.runs.small_runs import make_config, read_motions, read_rows
 
 KILLS = 5
-LIMIT_S = 240.0  # for one part of the run
+LIMIT_S = 240.0  # for one attempt
 
 DRIVE = """
 import sys
 from pathlib import Path
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
-from tests.pipelines.runs.running import configured
+from tests.pipelines.runs.small_runs import make_config
 run, settings = Path(sys.argv[1]), sys.argv[2:]
 if (run / "run.yaml").exists():
     resume_run(run)
 else:
-    generate_videos("manifests/examples/pairs.csv", run, configured(*settings))
+    generate_videos("manifests/examples/pairs.csv", run, make_config(*settings))
 """
 
 
-def begun(run: Path) -> int:
-    """Files of the run so far; grows while it works."""
+def count_files(run: Path) -> int:
+    """Return the number of files of the run, which grows during the run."""
     return sum(1 for path in run.rglob("*") if path.is_file())
 
 
@@ -44,9 +44,9 @@ def begun(run: Path) -> int:
 @pytest.mark.parametrize("determinism", ["fast", "strict"])
 def test_a_driver_killed_at_five_random_moments_loses_nothing(tmp_path, determinism):
     settings = ["executor=ray", "save_motion=true", f"determinism={determinism}", "stages.render.batch_size=1"]
-    undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
-    assert generate_videos(EXAMPLES / "pairs.csv", undisturbed, configured(*settings)).all_ok
-    chance = random.Random(7)
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    assert generate_videos(EXAMPLES / "pairs.csv", reference, make_config(*settings)).all_ok
+    generator = random.Random(7)
     finished: dict[Path, int] = {}
     for _ in range(KILLS):
         driver = subprocess.Popen(
@@ -55,8 +55,8 @@ def test_a_driver_killed_at_five_random_moments_loses_nothing(tmp_path, determin
             start_new_session=True,
             stderr=subprocess.DEVNULL,
         )
-        files, wanted, started = begun(run), chance.randint(1, 4), time.monotonic()
-        while driver.poll() is None and begun(run) < files + wanted and time.monotonic() - started < LIMIT_S:
+        files, expected, started = count_files(run), generator.randint(1, 4), time.monotonic()
+        while driver.poll() is None and count_files(run) < files + expected and time.monotonic() - started < LIMIT_S:
             time.sleep(0.05)
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
@@ -66,15 +66,15 @@ def test_a_driver_killed_at_five_random_moments_loses_nothing(tmp_path, determin
         finished = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}
     assert resume_run(run).all_ok
     assert all(path.stat().st_mtime_ns == changed for path, changed in finished.items())
-    one, two = rows_of(undisturbed), rows_of(run)
-    changing = {name for name in next(iter(one.values())) if name.startswith("seconds_")} | {"attempts"}
+    before, after = read_rows(reference), read_rows(run)
+    changing = {name for name in next(iter(before.values())) if name.startswith("seconds_")} | {"attempts"}
     if determinism == "fast":
         changing.add("sha256")
-        expected = motions_of(undisturbed)
-        for name, motion in motions_of(run).items():
+        expected = read_motions(reference)
+        for name, motion in read_motions(run).items():
             assert np.abs(motion - expected[name]).max() <= 1e-4
-    for name, row in one.items():
+    for name, row in before.items():
         assert {key: value for key, value in row.items() if key not in changing} == {
-            key: value for key, value in two[name].items() if key not in changing
+            key: value for key, value in after[name].items() if key not in changing
         }
     assert not list(run.rglob(".partial-*"))

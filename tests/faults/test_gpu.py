@@ -1,4 +1,4 @@
-"""A record breaks the GPU context of its process: the process goes, the record is named, the others come through."""
+"""Records that break the GPU context of their process are quarantined; all others succeed."""
 
 import pytest
 import ray
@@ -12,10 +12,10 @@ from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
 from stages.base import Item, Ok, Outcome, Stage
-from tests.pipelines.engine.toys import Draw, Gpu, noted, records
+from tests.pipelines.engine.toy_stages import Draw, Gpu, read_notes, records
 
 CONFIG = EngineConfig(verdict_s=1.0)
-TROUBLES = ("assert", "wrapped", "outcome")
+FAULTS = ("assert", "wrapped", "outcome")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,32 +42,32 @@ def finish(stage: Stage, rows, executor, **options):
     return finished, statistics
 
 
-def test_the_process_is_replaced_and_the_record_that_does_it_again_alone_is_quarantined(tmp_path):
-    troubles = {2 + 4 * i: trouble for i, trouble in enumerate(TROUBLES)}
-    rows = records(16, trouble={**troubles, 15: "once"})
+def test_the_process_is_replaced_and_a_record_that_fails_again_alone_is_quarantined(tmp_path):
+    faults = {2 + 4 * i: fault for i, fault in enumerate(FAULTS)}
+    rows = records(16, trouble={**faults, 15: "once"})
     finished, statistics = finish(Gpu(tmp_path), rows, RayExecutor(), batch_size=2, workers=2)
     bad = {name: record.rejection for name, record in finished.items() if record.status is not Status.OK}
-    assert bad.keys() == {f"r{i}" for i in troubles}
+    assert bad.keys() == {f"r{i}" for i in faults}
     for rejection in bad.values():
         assert (rejection.status, rejection.stage, rejection.code) == (Status.QUARANTINED, "motion", "gpu_failed")
         assert "broke the GPU context" in rejection.sentence
         assert "CUDA error" in rejection.sentence
     assert len(finished) == 16
     assert finished["r15"].attempts > 1
-    processes = [noted(path) for path in tmp_path.glob("broken-*")]
+    processes = [read_notes(path) for path in tmp_path.glob("broken-*")]
     failed = [lines for lines in processes if "failed" in lines]
-    assert statistics.stages["motion"].worker_crashes == len(failed) >= 2 * len(TROUBLES)
+    assert statistics.stages["motion"].worker_crashes == len(failed) >= 2 * len(FAULTS)
     assert not [lines for lines in failed if "again" in lines], "a broken process was given another batch"
 
 
-def test_in_this_process_the_run_stops_as_nothing_could_be_trusted(tmp_path):
-    with pytest.raises(RunStopped, match=r"gpu_failed: .*device-side assert.*resume") as stopped:
+def test_with_the_local_executor_the_run_stops(tmp_path):
+    with pytest.raises(RunStopped, match=r"gpu_failed: .*device-side assert.*resume") as error:
         finish(Gpu(tmp_path), records(20, trouble={7: "assert"}), LocalExecutor(), batch_size=4)
-    assert "\n" not in str(stopped.value)
+    assert "\n" not in str(error.value)
 
 
 class OutOfBounds(Stage):
-    """Uses an index that its table on the GPU does not have."""
+    """Indexes a table on the GPU out of bounds."""
 
     def run(self, batch: list[Item]) -> list[Outcome]:
         table = torch.zeros(4, device="cuda")
@@ -78,7 +78,7 @@ class OutOfBounds(Stage):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_real_failed_assertion_on_the_device_costs_its_record_alone():
+def test_a_real_device_side_assertion_fails_only_its_record():
     finished, _ = finish(OutOfBounds(), records(20, trouble={7: "x"}), RayExecutor(), batch_size=4)
     assert [name for name, record in finished.items() if record.status is not Status.OK] == ["r7"]
     assert finished["r7"].rejection.code == "gpu_failed"

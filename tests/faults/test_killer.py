@@ -1,4 +1,4 @@
-"""Somebody kills workers while they work: no record is lost, doubled or blamed."""
+"""Workers are killed during a run: no record is lost, duplicated or rejected."""
 
 import os
 import random
@@ -15,11 +15,11 @@ from pipelines.engine.events import EventKind
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
-from tests.pipelines.engine.toys import Draw, records
+from tests.pipelines.engine.toy_stages import Draw, records
 
 
 class Killer(threading.Thread):
-    """Kills one process of a folder of process numbers, again and again."""
+    """Repeatedly kills one of the processes whose ids are in a folder."""
 
     def __init__(self, folder, every_s):
         super().__init__(daemon=True)
@@ -37,8 +37,8 @@ class Killer(threading.Thread):
                     pass
 
 
-class Registered(Draw):
-    """Writes down in which process it runs."""
+class RegisteredStage(Draw):
+    """Writes its process id into a folder."""
 
     def setup(self):
         (self.folder / str(os.getpid())).touch()
@@ -55,16 +55,16 @@ def cluster():
     ray.shutdown()
 
 
-def survive(folder, n, every_s, seconds, batch_size):
-    def spec(name, *inputs, work_s=0.0):
-        stage = Registered(name, folder, work_s)
+def run_with_killer(folder, n, every_s, seconds, batch_size):
+    def spec(name, *inputs, duration_s=0.0):
+        stage = RegisteredStage(name, folder, duration_s)
         return StageSpec(name=name, stage=stage, inputs=inputs, num_cpus=0.1, batch_size=batch_size)
 
     pipeline = Pipeline(
         (
             spec("portrait"),
             spec("motion"),
-            spec("render", "portrait", "motion", work_s=seconds),
+            spec("render", "portrait", "motion", duration_s=seconds),
             spec("commit", "render"),
         )
     )
@@ -91,7 +91,7 @@ def survive(folder, n, every_s, seconds, batch_size):
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_every_record_ends_ok_while_a_worker_is_killed_every_second(tmp_path, batch_size):
-    kills, lost = survive(tmp_path, 24, every_s=1.0, seconds=0.2 * batch_size, batch_size=batch_size)
+    kills, lost = run_with_killer(tmp_path, 24, every_s=1.0, seconds=0.2 * batch_size, batch_size=batch_size)
     assert kills >= 3
     assert kills - 1 <= lost <= kills
 
@@ -99,6 +99,6 @@ def test_every_record_ends_ok_while_a_worker_is_killed_every_second(tmp_path, ba
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_two_hundred_records_end_ok_while_a_worker_is_killed_every_three_seconds(tmp_path, batch_size):
-    kills, lost = survive(tmp_path, 200, every_s=3.0, seconds=0.2 * batch_size, batch_size=batch_size)
+    kills, lost = run_with_killer(tmp_path, 200, every_s=3.0, seconds=0.2 * batch_size, batch_size=batch_size)
     assert kills >= 10
     assert kills - 1 <= lost <= kills

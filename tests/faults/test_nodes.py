@@ -1,4 +1,4 @@
-"""A machine goes, another one comes: the run goes on."""
+"""A node is removed and another one added: the run continues."""
 
 import os
 import threading
@@ -18,18 +18,18 @@ from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage
-from tests.pipelines.engine.toys import records
+from tests.pipelines.engine.toy_stages import records
 
 
 class Feature(Stage):
-    """2 MB per record, which lie on the machine of the worker."""
+    """Returns 2 MB per record, which are stored on the node of the worker."""
 
     def run(self, batch):
         return [Ok(np.full(1 << 18, item.record.seed, np.float64), {"bytes": 1 << 21}) for item in batch]
 
 
 class Render(Stage):
-    """Says which GPU it has and from when to when it used it."""
+    """Reports its GPU and when it used it."""
 
     def setup(self):
         self.gpu = f"{ray.get_runtime_context().get_node_id()}/{os.environ['CUDA_VISIBLE_DEVICES']}"
@@ -52,9 +52,9 @@ def cluster():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("graceful", [True, False])
-def test_the_run_survives_a_machine_and_uses_a_new_one(cluster, graceful):
+def test_the_run_survives_the_loss_of_a_node_and_uses_a_new_one(cluster, graceful):
     worker_node = {"num_cpus": 4, "num_gpus": 2, "object_store_memory": 100 << 20}
-    doomed = cluster.add_node(**worker_node)
+    removed = cluster.add_node(**worker_node)
     cluster.add_node(**worker_node)
     ray.init(address=cluster.address, log_to_driver=False)
     pipeline = Pipeline(
@@ -65,7 +65,7 @@ def test_the_run_survives_a_machine_and_uses_a_new_one(cluster, graceful):
     )
     finished, lost = [], []
 
-    removal = threading.Thread(target=cluster.remove_node, args=(doomed,), kwargs={"allow_graceful": graceful})
+    removal = threading.Thread(target=cluster.remove_node, args=(removed,), kwargs={"allow_graceful": graceful})
 
     def on_finished(record):
         finished.append(record)
@@ -89,7 +89,7 @@ def test_the_run_survives_a_machine_and_uses_a_new_one(cluster, graceful):
     for record in finished:
         facts = record.facts["render"]
         used[facts["gpu"]].append((facts["start"], facts["end"], facts["pid"]))
-    assert len(used) == 6, f"three machines of two GPUs each: {used.keys()}"
+    assert len(used) == 6, f"three nodes with two GPUs each: {used.keys()}"
     for spans in used.values():
         for (_, end, pid), (start, _, next_pid) in pairwise(sorted(spans)):
             assert end <= start, f"processes {pid} and {next_pid} on one GPU at a time"

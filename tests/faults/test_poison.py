@@ -1,4 +1,4 @@
-"""Records that bring down their worker are found, named and set aside; the others come through."""
+"""Records that crash their worker are identified and quarantined; all others succeed."""
 
 import pytest
 import ray
@@ -8,7 +8,7 @@ from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
-from tests.pipelines.engine.toys import Draw, Trouble, noted, records
+from tests.pipelines.engine.toy_stages import Draw, Trouble, read_notes, records
 
 CODES = {
     "exit": "worker_died",
@@ -51,29 +51,29 @@ def finish(log, rows, *, workers, batch_size, time_limit_s=3.0):
     return {record.record.id: record for record in finished}, statistics
 
 
-def test_these_and_only_these_are_quarantined_with_stage_and_reason(tmp_path):
-    troubles = {5 + 9 * i: trouble for i, trouble in enumerate(CODES)}
-    finished, statistics = finish(tmp_path, records(60, trouble=troubles), workers=2, batch_size=8)
+def test_exactly_the_faulty_records_are_quarantined_with_stage_and_reason(tmp_path):
+    faults = {5 + 9 * i: fault for i, fault in enumerate(CODES)}
+    finished, statistics = finish(tmp_path, records(60, trouble=faults), workers=2, batch_size=8)
     bad = {name: record.rejection for name, record in finished.items() if record.status is not Status.OK}
-    assert bad.keys() == {f"r{i}" for i in troubles}
-    for i, trouble in troubles.items():
+    assert bad.keys() == {f"r{i}" for i in faults}
+    for i, fault in faults.items():
         rejection = bad[f"r{i}"]
         assert (rejection.status, rejection.stage) == (Status.QUARANTINED, "motion")
-        assert rejection.code == CODES[trouble], rejection
+        assert rejection.code == CODES[fault], rejection
         assert rejection.sentence
-    assert all(finished[f"r{i}"].facts["commit"]["value"] >= i for i in range(60) if i not in troubles)
+    assert all(finished[f"r{i}"].facts["commit"]["value"] >= i for i in range(60) if i not in faults)
     assert statistics.stages["motion"].worker_crashes >= 8
-    assert statistics.stages["motion"].lost_s > 2 * 3.0  # the one that hangs, at least twice
+    assert statistics.stages["motion"].lost_s > 2 * 3.0  # the batch that hangs runs at least twice
 
 
-def test_a_neighbour_is_not_blamed_and_runs_few_times_more(tmp_path):
+def test_other_records_of_the_batch_are_not_rejected_and_rerun_few_times(tmp_path):
     finished, _ = finish(tmp_path, records(16, trouble={3: "exit"}), workers=1, batch_size=16)
     assert [name for name, record in finished.items() if record.status is not Status.OK] == ["r3"]
-    runs = noted(tmp_path / "trouble")
+    runs = read_notes(tmp_path / "trouble")
     assert max(runs.count(f"r{i}") for i in range(16) if i != 3) <= 5  # log2(16) halvings and the first run
 
 
-def test_a_record_whose_worker_was_killed_once_is_fine(tmp_path):
+def test_a_record_whose_worker_was_killed_once_succeeds(tmp_path):
     finished, _ = finish(tmp_path, records(6, trouble={2: "kill_once"}), workers=1, batch_size=1)
     assert all(record.status is Status.OK for record in finished.values())
     assert finished["r2"].attempts == 2

@@ -1,4 +1,4 @@
-"""The actors of the real stages are killed again and again: every record ends ok, once, and nothing is left lying."""
+"""Actors of the real stages are killed repeatedly: every record is ok and no temporary file remains."""
 
 import contextlib
 import csv
@@ -20,17 +20,17 @@ from manifests.storage import open_storage
 from pipelines.runs.generate import generate_videos
 from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import EXAMPLES, ffmpeg
-from tests.pipelines.runs.running import configured
+from tests.pipelines.runs.small_runs import make_config
 
 RECORDS = 200
 EVERY_S = 3.0
-FEWEST = 3  # actors that stay, of the seven of a run
+MIN_ACTORS = 3  # minimum number of running actors, of the seven of a run
 PORTRAITS = ("portrait.jpg", "portrait_2.jpg", "officer.jpg")
 RECORDINGS = ("speech.flac", "speech_2.flac")
 
 
 def actors() -> list[int]:
-    """Processes that run stages and have their models, among the descendants of this process."""
+    """Return the descendants of this process that run stages and have loaded their models."""
     parents: dict[int, int] = {}
     workers = set()
     for folder in Path("/proc").glob("[0-9]*"):
@@ -39,7 +39,7 @@ def actors() -> list[int]:
             title = (folder / "cmdline").read_bytes()
             if title.startswith(b"ray::StageWorker") and b".setup" not in title and b".__init__" not in title:
                 workers.add(int(folder.name))
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has ended
             continue
     own = {os.getpid()}
     while more := {pid for pid, parent in parents.items() if parent in own} - own:
@@ -48,7 +48,7 @@ def actors() -> list[int]:
 
 
 class Killer(threading.Thread):
-    """Kills one actor after another; waits where the machine is too slow to replace so many."""
+    """Kills one actor at a time; waits if too few are running."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -56,15 +56,15 @@ class Killer(threading.Thread):
 
     def run(self) -> None:
         while not self.stop.wait(EVERY_S):
-            if len(found := actors()) > FEWEST:
+            if len(running := actors()) > MIN_ACTORS:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.random.choice(found), signal.SIGKILL)
+                    os.kill(self.random.choice(running), signal.SIGKILL)
                     self.kills += 1
 
 
 @pytest.fixture
 def manifest(tmp_path) -> Path:
-    """Small pictures, and parts of the bundled recordings."""
+    """A manifest with small pictures and parts of the bundled recordings."""
     for name in PORTRAITS:
         cv2.imwrite(str(tmp_path / name), cv2.resize(cv2.imread(str(EXAMPLES / name)), (128, 128)))
     for name in RECORDINGS:
@@ -79,7 +79,7 @@ def manifest(tmp_path) -> Path:
 
 
 @pytest.mark.slow
-def test_two_hundred_videos_are_made_while_an_actor_is_killed_every_three_seconds(manifest, tmp_path, monkeypatch):
+def test_two_hundred_videos_are_generated_while_an_actor_is_killed_every_three_seconds(manifest, tmp_path, monkeypatch):
     run, temporary = tmp_path / "run", tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
@@ -94,7 +94,7 @@ def test_two_hundred_videos_are_made_while_an_actor_is_killed_every_three_second
     killer, start = Killer(), time.monotonic()
     killer.start()
     try:
-        result = generate_videos(manifest, run, configured(*settings))
+        result = generate_videos(manifest, run, make_config(*settings))
     finally:
         killer.stop.set()
         killer.join()

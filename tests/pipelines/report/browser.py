@@ -1,4 +1,4 @@
-"""Chromium without a window, driven through its debugging pipe: no driver, no port."""
+"""Headless Chromium, driven through its debugging pipe, without a driver or a port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-LIMIT_S = 120.0  # seconds, on a machine with much else to do
+LIMIT_S = 120.0  # seconds, on a busy machine
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",  # for root, in containers
@@ -30,7 +30,7 @@ OPTIONS = (
 
 
 class Browser:
-    """One tab. `complaints` gathers errors and warnings of the console, exceptions and blocked requests."""
+    """One tab. `complaints` collects errors and warnings of the console, exceptions and blocked requests."""
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._to, self._from = to_browser, from_browser
@@ -48,20 +48,20 @@ class Browser:
         self.loaded = False
         self.call("Page.navigate", url=page.as_uri())
         while not self.loaded:
-            self._take()
+            self._receive()
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression; a promise is waited for."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in found, found["exceptionDetails"]
-        return found["result"].get("value")
+        """Return the value of a JavaScript expression; promises are awaited."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
 
     def click(self, selector: str) -> None:
-        """A click with the mouse, in the middle of the first element that fits."""
+        """Click the center of the first element that matches a selector."""
         expression = f"""(() => {{
-            const found = document.querySelector({json.dumps(selector)});
-            found.scrollIntoView({{block: "center"}});
-            const box = found.getBoundingClientRect();
+            const element = document.querySelector({json.dumps(selector)});
+            element.scrollIntoView({{block: "center"}});
+            const box = element.getBoundingClientRect();
             return [box.x + box.width / 2, box.y + box.height / 2];
         }})()"""
         x, y = self.evaluate(expression)
@@ -75,12 +75,12 @@ class Browser:
             message["sessionId"] = self._session
         os.write(self._to, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._take()
+            answer = self._receive()
             if answer.get("id") == number:
                 assert "error" not in answer, answer["error"]
                 return answer["result"]
 
-    def _take(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         deadline = time.monotonic() + LIMIT_S
         while b"\0" not in self._rest:
             ready, _, _ = select.select([self._from], [], [], max(0.0, deadline - time.monotonic()))
@@ -89,11 +89,11 @@ class Browser:
             assert data, "Chromium has ended"
             self._rest += data
         message, _, self._rest = self._rest.partition(b"\0")
-        found = json.loads(message)
-        self._hear(found.get("method"), found.get("params", {}))
-        return found
+        content = json.loads(message)
+        self._handle_event(content.get("method"), content.get("params", {}))
+        return content
 
-    def _hear(self, event: str | None, data: dict[str, Any]) -> None:
+    def _handle_event(self, event: str | None, data: dict[str, Any]) -> None:
         if event == "Page.loadEventFired":
             self.loaded = True
         elif event == "Runtime.exceptionThrown":
@@ -103,35 +103,35 @@ class Browser:
         elif event == "Runtime.consoleAPICalled" and data["type"] in ("error", "warning", "assert"):
             self.complaints.append(json.dumps(data["args"]))
         elif event == "Network.requestWillBeSent" and not data["request"]["url"].startswith(("file:", "data:")):
-            self.complaints.append(f"asks for {data['request']['url'][:200]}")
+            self.complaints.append(f"requests {data['request']['url'][:200]}")
 
 
 @contextlib.contextmanager
 def chromium(profile: Path) -> Generator[Browser]:
-    """A browser for one test; skips it where there is none.
+    """Start a browser for one test; skip the test if Chromium is not installed.
 
     Args:
-        profile: an empty folder.
+        profile: empty folder for the profile.
     """
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("Chromium is not on PATH: install Debian's package chromium")
     commands, answers = os.pipe(), os.pipe()
-    theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (commands[0], answers[1])]
+    browser_ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (commands[0], answers[1])]
 
-    def place() -> None:  # where the pipe is expected
-        for number, end in zip((3, 4), theirs, strict=True):
+    def assign_pipes() -> None:  # Chromium expects the pipes at file descriptors 3 and 4
+        for number, end in zip((3, 4), browser_ends, strict=True):
             os.dup2(end, number)
 
     process = subprocess.Popen(
         [program, *OPTIONS, f"--user-data-dir={profile}"],
         pass_fds=(3, 4),
-        preexec_fn=place,
+        preexec_fn=assign_pipes,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    for end in (commands[0], answers[1], *theirs):
+    for end in (commands[0], answers[1], *browser_ends):
         os.close(end)
     try:
         yield Browser(commands[1], answers[0])

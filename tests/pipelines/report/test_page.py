@@ -19,7 +19,7 @@ from pipelines.report.page import MAX_BYTES, format_number, format_seconds, form
 from pipelines.report.report import build_report, write_report
 from tests.joyvasa.media.test_video_reader import FRAMES, write
 from tests.pipelines.report.browser import chromium
-from tests.pipelines.report.runs import bad, good, made_run, numbers, statistics
+from tests.pipelines.report.run_folders import failed_outcome, numbers, ok_outcome, statistics, write_run
 
 HOSTILE = "<script>document.title='taken'</script>"
 IDS = [HOSTILE, '"><img src=x onerror="document.title=1">', "</style></script>'", "{{ 7*7 }}", "a&amp;b", *"bcdefg"]
@@ -42,12 +42,12 @@ def evaluated(videos):
     def outcome(record):
         k = IDS.index(record.id)
         if k == 4:
-            return bad(record, "<u>code</u>", f"<b>{HOSTILE}</b>")
+            return failed_outcome(record, "<u>code</u>", f"<b>{HOSTILE}</b>")
         scores = {"sharpness": VALUES[k], "brightness_drift": None if k else 1.0, "head_jerk": 1295.0 + k}
-        return good(record, **scores, first_frame_psnr=13.0 + k, longest_freeze_s=-2e-6)
+        return ok_outcome(record, **scores, first_frame_psnr=13.0 + k, longest_freeze_s=-2e-6)
 
     rows = [{"record_id": name, "video": FILE, COLUMN: f"<u>{k % 2}</u>"} for k, name in enumerate(IDS)]
-    made_run(videos / "run", rows, outcome, manifests=videos, name="<b>Hallo</b>", parts=[statistics(busy_s=5.0)])
+    write_run(videos / "run", rows, outcome, manifests=videos, name="<b>Hallo</b>", parts=[statistics(busy_s=5.0)])
     return str(videos / "run")
 
 
@@ -69,7 +69,7 @@ class Tags(HTMLParser):
         self.text.append(data)
 
     def values(self, tag, attribute):
-        return [found[attribute] for name, found in self.tags if name == tag and attribute in found]
+        return [attributes[attribute] for name, attributes in self.tags if name == tag and attribute in attributes]
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +80,13 @@ def parsed(files):
 def test_no_text_of_a_run_becomes_markup(parsed):
     names = [tag for tag, _ in parsed.tags]
     assert names.count("script") == 1
-    assert not {"img", "i", "u", "iframe", "object"} & {name for name, found in parsed.tags if "class" not in found}
-    assert not [found for _, found in parsed.tags for name in found if name.startswith("on")]
+    assert not {"img", "i", "u", "iframe", "object"} & {
+        name for name, attributes in parsed.tags if "class" not in attributes
+    }
+    assert not [name for _, attributes in parsed.tags for name in attributes if name.startswith("on")]
     text = "".join(parsed.text)
-    for wanted in (*IDS, "<b>Hallo</b>", COLUMN, "<u>0</u>", "<u>code</u>", f"<b>{HOSTILE}</b>"):
-        assert wanted in text
+    for expected in (*IDS, "<b>Hallo</b>", COLUMN, "<u>0</u>", "<u>code</u>", f"<b>{HOSTILE}</b>"):
+        assert expected in text
 
 
 def test_the_policy_allows_the_script_of_the_page_and_nothing_else(files):
@@ -97,11 +99,11 @@ def test_the_policy_allows_the_script_of_the_page_and_nothing_else(files):
     assert "unsafe-eval" not in policy
 
 
-def test_the_page_names_nothing_on_the_network(parsed):
-    places = [*parsed.values("a", "href"), *parsed.values("link", "href"), *parsed.values("button", "data-video")]
-    assert places
-    assert not [place for place in places if re.match(r"[a-z]+:", place) and not place.startswith("data:,")]
-    assert not {tag for tag, found in parsed.tags if "src" in found}
+def test_the_page_references_nothing_on_the_network(parsed):
+    links = [*parsed.values("a", "href"), *parsed.values("link", "href"), *parsed.values("button", "data-video")]
+    assert links
+    assert not [link for link in links if re.match(r"[a-z]+:", link) and not link.startswith("data:,")]
+    assert not {tag for tag, attributes in parsed.tags if "src" in attributes}
 
 
 def test_links_lead_to_the_videos(parsed, videos):
@@ -110,16 +112,16 @@ def test_links_lead_to_the_videos(parsed, videos):
     assert (videos / "run/report" / unquote(links.pop())).exists()
 
 
-def test_a_path_that_is_a_script_is_no_link(tmp_path):
+def test_a_script_as_a_path_is_not_linked(tmp_path):
     rows = [
         {"record_id": "js", "video": "javascript:alert(1)"},
         {"record_id": "s3", "video": "s3://bucket/a.mp4"},
         {"record_id": "web", "video": 'https://example.org/a "b".mp4'},
     ]
-    made_run(
+    write_run(
         tmp_path / "run",
         rows,
-        lambda record: good(record, sharpness=float(record.row)),
+        lambda record: ok_outcome(record, sharpness=float(record.row)),
         manifests=tmp_path,
         name="X",
     )
@@ -134,10 +136,10 @@ def make_report_without_videos(run):
         return build_report(str(run))
 
 
-def test_a_row_cannot_lead_to_files_outside_of_the_run(tmp_path):
+def test_a_row_cannot_link_to_files_outside_of_the_run(tmp_path):
     rows = [{"record_id": name, "image": "p.png", "audio": "s.wav"} for name in ("a", "B/../c")]
-    folder = made_run(
-        tmp_path / "run", rows, lambda record: good(record, sharpness=float(record.row)), manifests=tmp_path
+    folder = write_run(
+        tmp_path / "run", rows, lambda record: ok_outcome(record, sharpness=float(record.row)), manifests=tmp_path
     )
     table = folder.read_records(0)
     table = table.set_column(table.column_names.index("video"), "video", [["../../secret.mp4"] * 2])
@@ -156,8 +158,8 @@ def test_a_contact_sheet_shows_frames_of_the_whole_video(tmp_path):
         Image.open(io.BytesIO(make_contact_sheet(VideoSource(str(path), 1.0), SheetConfig(), max_s=30.0)))
     )
     assert sheet.shape == (80, 5 * 120, 3)
-    found = [sheet[:, k * 120 + 20 : k * 120 + 100].mean() for k in range(5)]
-    assert found == pytest.approx([0, 40, 80, 120, 160], abs=8)
+    brightness = [sheet[:, k * 120 + 20 : k * 120 + 100].mean() for k in range(5)]
+    assert brightness == pytest.approx([0, 40, 80, 120, 160], abs=8)
 
 
 def test_a_long_video_is_not_read_to_its_end(tmp_path):
@@ -168,14 +170,14 @@ def test_a_long_video_is_not_read_to_its_end(tmp_path):
     assert sheet[:, -100:].mean() > 50  # the second half of the video is black
 
 
-def test_a_video_that_is_gone_or_broken_has_no_sheet(tmp_path):
+def test_a_missing_or_damaged_video_has_no_contact_sheet(tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    good_one = write(tmp_path / "good.mp4", FRAMES)
-    paths = {1: tmp_path / "gone.mp4", 2: tmp_path / "broken.mp4", 3: good_one}
+    readable = write(tmp_path / "good.mp4", FRAMES)
+    paths = {1: tmp_path / "gone.mp4", 2: tmp_path / "broken.mp4", 3: readable}
     assert [*make_contact_sheets({key: VideoSource(str(path), None) for key, path in paths.items()})] == [3]
 
 
-def test_sheets_are_left_out_where_the_page_would_grow_too_large(evaluated, monkeypatch):
+def test_contact_sheets_are_omitted_if_the_page_would_be_too_large(evaluated, monkeypatch):
     report = build_report(evaluated)
     whole = render_page(report)
     assert whole.count(b"data:image/jpeg") == len(report.sheets) == len(IDS) - 1
@@ -204,7 +206,7 @@ def test_sheets_are_left_out_where_the_page_would_grow_too_large(evaluated, monk
         (shorten, "x" * 500, "x" * 399 + "…"),
     ],
 )
-def test_figures_are_written_for_people(function, value, text):
+def test_numbers_are_formatted_for_people(function, value, text):
     assert function(value) == text
 
 
@@ -241,14 +243,14 @@ def test_a_browser_shows_the_page(files, tmp_path):
         assert browser.complaints == []
 
 
-def test_a_browser_draws_frames_that_the_page_does_not_hold(evaluated, tmp_path, monkeypatch):
+def test_a_browser_draws_frames_that_the_page_does_not_contain(evaluated, tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.report.records.MAX_SHEETS", 1)
-    place = tmp_path / "page.html"
+    page_file = tmp_path / "page.html"
     text = render_page(build_report(evaluated)).decode()
-    place.write_text(text.replace("../../a%20b", f"{evaluated}/report/../../a%20b"), encoding="utf-8")
+    page_file.write_text(text.replace("../../a%20b", f"{evaluated}/report/../../a%20b"), encoding="utf-8")
     (tmp_path / "profile").mkdir()
     with chromium(tmp_path / "profile") as browser:
-        browser.open(place)
+        browser.open(page_file)
         left = "document.querySelectorAll('details.videos[open] [data-frames]').length"
         browser.evaluate(
             f"new Promise(done => {{ (function look() {{ {left} ? setTimeout(look, 50) : done(); }})() }})"

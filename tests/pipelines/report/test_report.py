@@ -13,7 +13,7 @@ from joyvasa.errors import ConfigError
 from manifests.errors import ManifestError
 from pipelines.cli.main import app
 from pipelines.report.report import build_report, write_report
-from tests.pipelines.report.runs import bad, good, made_run, numbers
+from tests.pipelines.report.run_folders import failed_outcome, numbers, ok_outcome, write_run
 
 N = 50
 SHARPNESS, DRIFT = numbers(N, 1), numbers(N, 2, mean=1.0)
@@ -36,30 +36,30 @@ def rows(n=N):
 def outcome(record, *, shift=0.0):
     k = int(record.id[1:])
     if k == 7:
-        return bad(record)
+        return failed_outcome(record)
     if k in (8, 9):
-        return bad(record, "worker_died", "it killed its worker", "quarantined")
+        return failed_outcome(record, "worker_died", "it killed its worker", "quarantined")
     metrics = {"sharpness": SHARPNESS[k] + shift, "brightness_drift": DRIFT[k] if k % 2 else None, "smooth": None}
-    return good(record, **metrics)
+    return ok_outcome(record, **metrics)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    made_run(folder / "ours", rows(), outcome, manifests=folder)
+    write_run(folder / "ours", rows(), outcome, manifests=folder)
     return str(folder / "ours")
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
-    """Has 40 of the records, each less sharp by 0.2, in another order and in shards of another size."""
+    """A run with 40 of the records, whose sharpness is lower by 0.2, in another order and with another shard size."""
     folder = tmp_path_factory.mktemp("other")
     mixed = [*reversed(rows(40)), {"record_id": "r99", "image": "p.png", "audio": "s.wav"}]
 
     def theirs(record):
-        return bad(record) if record.id == "r99" else outcome(record, shift=-0.2)
+        return failed_outcome(record) if record.id == "r99" else outcome(record, shift=-0.2)
 
-    made_run(folder / "theirs", mixed, theirs, manifests=folder, shard_size=7)
+    write_run(folder / "theirs", mixed, theirs, manifests=folder, shard_size=7)
     return str(folder / "theirs")
 
 
@@ -69,42 +69,42 @@ def report(run):
 
 
 def figure(report, name):
-    return next(one for one in report.metrics if one.column.name == name)
+    return next(figures for figures in report.metrics if figures.column.name == name)
 
 
-def good_ones():
+def ok_numbers():
     return np.array([k for k in range(N) if k not in (7, 8, 9)])
 
 
 def test_means_are_those_of_the_videos(report):
-    found = figure(report, "sharpness")
-    assert (found.summary.n, found.videos, found.coverage) == (47, 47, 1.0)
-    assert found.summary.mean == pytest.approx(SHARPNESS[good_ones()].mean())
-    assert found.summary.median == pytest.approx(np.median(SHARPNESS[good_ones()]))
+    figures = figure(report, "sharpness")
+    assert (figures.summary.n, figures.videos, figures.coverage) == (47, 47, 1.0)
+    assert figures.summary.mean == pytest.approx(SHARPNESS[ok_numbers()].mean())
+    assert figures.summary.median == pytest.approx(np.median(SHARPNESS[ok_numbers()]))
 
 
 def test_missing_numbers_are_counted_by_reason(report):
-    found = figure(report, "brightness_drift")
-    assert found.summary.n == 23
-    assert [(reason.code, reason.count) for reason in found.reasons] == [("weights_missing", 24)]
-    nothing = figure(report, "smooth")
-    assert (nothing.summary.n, nothing.coverage, nothing.reasons[0].count) == (0, 0.0, 47)
+    figures = figure(report, "brightness_drift")
+    assert figures.summary.n == 23
+    assert [(reason.code, reason.count) for reason in figures.reasons] == [("weights_missing", 24)]
+    empty = figure(report, "smooth")
+    assert (empty.summary.n, empty.coverage, empty.reasons[0].count) == (0, 0.0, 47)
     assert "smooth" not in report.plots
 
 
 def test_metrics_are_broken_down_by_mode_and_by_columns_with_few_values(report):
     groups = figure(report, "sharpness").groups
     assert groups.keys() == {"mode", "speaker"}
-    animals = [k for k in good_ones() if k % 5 == 0]
-    found = {group.value: group.summary for group in groups["mode"]}
-    assert found["animal"].mean == pytest.approx(SHARPNESS[animals].mean())
-    assert found["animal"].n + found["human"].n == 47
+    animals = [k for k in ok_numbers() if k % 5 == 0]
+    by_mode = {group.value: group.summary for group in groups["mode"]}
+    assert by_mode["animal"].mean == pytest.approx(SHARPNESS[animals].mean())
+    assert by_mode["animal"].n + by_mode["human"].n == 47
 
 
 def test_the_ends_of_a_metric_are_its_worst_and_best_videos(report):
     for name, values, better in (("sharpness", SHARPNESS, "higher"), ("brightness_drift", DRIFT, "lower")):
         one = figure(report, name)
-        have = [k for k in good_ones() if name == "sharpness" or k % 2]
+        have = [k for k in ok_numbers() if name == "sharpness" or k % 2]
         order = sorted(have, key=lambda k: values[k], reverse=better == "lower")
         worst = [report.views[row_index].record_id for row_index, _ in one.worst]
         assert worst == [f"r{k:02d}" for k in order[: len(worst)]]
@@ -122,14 +122,14 @@ def test_failures_come_by_code_with_examples_and_advice(report):
 
 
 def test_pairs_are_matched_by_id_whatever_their_order(run, other):
-    (found,) = build_report(run, [other]).comparisons
-    assert found.shared == 40
-    pair = next(pair for pair in found.pairs if pair.column.name == "sharpness")
+    (comparison,) = build_report(run, [other]).comparisons
+    assert comparison.shared == 40
+    pair = next(pair for pair in comparison.pairs if pair.column.name == "sharpness")
     assert pair.difference.n == 37  # three of the forty have no video
     assert pair.difference.mean == pytest.approx(0.2)
     assert pair.difference.low == pytest.approx(0.2)
     assert (pair.ours_better, pair.verdict) == (1.0, "better")
-    same = next(pair for pair in found.pairs if pair.column.name == "brightness_drift")
+    same = next(pair for pair in comparison.pairs if pair.column.name == "brightness_drift")
     assert (same.difference.mean, same.verdict) == (pytest.approx(0.0), "no clear difference")
 
 
@@ -146,7 +146,7 @@ def test_more_runs_than_colours_are_refused(run):
 
 def test_the_paper_stands_beside_the_run_in_its_units(run, tmp_path):
     scores = {"iqa": 0.71, "sync_d": 7.0, "sync_d_mean": 13.9}
-    made_run(tmp_path / "run", rows(3), lambda record: good(record, **scores), manifests=tmp_path)
+    write_run(tmp_path / "run", rows(3), lambda record: ok_outcome(record, **scores), manifests=tmp_path)
     table = build_report(str(tmp_path / "run")).published[0]
     ours = dict(zip([one["title"] for one in table.columns], table.ours["run"], strict=True))
     assert (ours["IQA"], ours["Sync-D"], ours["VQA"]) == (pytest.approx(71.0), pytest.approx(13.9), None)
@@ -158,15 +158,15 @@ def test_the_paper_stands_beside_the_run_in_its_units(run, tmp_path):
 def test_tables_hold_the_figures_of_the_page(run, other):
     files = write_report(run, [other])
     table = pq.read_table(files.parquet)
-    found = {(r["section"], r["name"], r["group_value"]): r for r in table.to_pylist()}
-    mean = found["metric", "sharpness", None]
+    rows_by_key = {(r["section"], r["name"], r["group_value"]): r for r in table.to_pylist()}
+    mean = rows_by_key["metric", "sharpness", None]
     assert (mean["n"], mean["of"], mean["better"]) == (47, 47, "higher")
     assert mean["low"] < mean["value"] < mean["high"]
-    assert found["run", "ok", None]["value"] == 47
-    assert found["missing", "smooth", "weights_missing"]["n"] == 47
-    assert found["group", "sharpness", "animal"]["group_column"] == "mode"
-    assert found["difference", "sharpness", None]["value"] == pytest.approx(0.2)
-    assert found["failure", "worker_died", "portrait"]["n"] == 2
+    assert rows_by_key["run", "ok", None]["value"] == 47
+    assert rows_by_key["missing", "smooth", "weights_missing"]["n"] == 47
+    assert rows_by_key["group", "sharpness", "animal"]["group_column"] == "mode"
+    assert rows_by_key["difference", "sharpness", None]["value"] == pytest.approx(0.2)
+    assert rows_by_key["failure", "worker_died", "portrait"]["n"] == 2
     assert {r["run"] for r in table.to_pylist() if r["section"] == "published"} >= {"EchoMimic", "Hallo", "JoyHallo"}
     again = pa_csv.read_csv(files.csv)
     assert again.num_rows == table.num_rows
@@ -179,13 +179,13 @@ def test_the_same_run_gives_the_same_page(run):
 
 
 def test_an_unfinished_run_says_what_is_left_out(tmp_path):
-    made_run(tmp_path / "run", rows(20), outcome, manifests=tmp_path, shards=1)
+    write_run(tmp_path / "run", rows(20), outcome, manifests=tmp_path, shards=1)
     report = build_report(str(tmp_path / "run"))
     assert (report.headline.records, report.headline.pending) == (20, 12)
 
 
 def test_a_run_in_which_nothing_is_finished_has_a_page(tmp_path):
-    made_run(tmp_path / "run", rows(3), outcome, manifests=tmp_path, shards=0)
+    write_run(tmp_path / "run", rows(3), outcome, manifests=tmp_path, shards=0)
     page = open(write_report(str(tmp_path / "run")).page, encoding="utf-8").read()
     assert "3 of 3 records are not in this report" in page
 
@@ -193,23 +193,23 @@ def test_a_run_in_which_nothing_is_finished_has_a_page(tmp_path):
 def test_columns_that_later_shards_bring_or_lack_are_padded(tmp_path):
     def uneven(record):
         k = int(record.id[1:])
-        return good(record, **({"sharpness": float(k)} if k < 8 else {"identity": float(k)}))
+        return ok_outcome(record, **({"sharpness": float(k)} if k < 8 else {"identity": float(k)}))
 
-    made_run(tmp_path / "run", rows(24), uneven, manifests=tmp_path)
+    write_run(tmp_path / "run", rows(24), uneven, manifests=tmp_path)
     report = build_report(str(tmp_path / "run"))
     assert (figure(report, "sharpness").summary.n, figure(report, "sharpness").summary.maximum) == (8, 7.0)
     assert (figure(report, "identity").summary.n, figure(report, "identity").summary.minimum) == (16, 8.0)
 
 
 def test_infinite_numbers_are_none(tmp_path):
-    made_run(tmp_path / "run", rows(4), lambda r: good(r, sharpness=float("inf")), manifests=tmp_path)
-    found = figure(build_report(str(tmp_path / "run")), "sharpness")
-    assert found.summary.n == 0
-    assert [(reason.code, reason.count) for reason in found.reasons] == [("not_finite", 4)]
+    write_run(tmp_path / "run", rows(4), lambda r: ok_outcome(r, sharpness=float("inf")), manifests=tmp_path)
+    figures = figure(build_report(str(tmp_path / "run")), "sharpness")
+    assert figures.summary.n == 0
+    assert [(reason.code, reason.count) for reason in figures.reasons] == [("not_finite", 4)]
 
 
 def test_a_report_lies_whole_in_an_object_store(s3_bucket, tmp_path):
-    made_run(f"{s3_bucket}/run", rows(12), outcome, manifests=tmp_path)
+    write_run(f"{s3_bucket}/run", rows(12), outcome, manifests=tmp_path)
     files = write_report(f"{s3_bucket}/run")
     assert files.page == f"{s3_bucket}/run/report/index.html"
     store = fsspec.filesystem("s3")

@@ -1,4 +1,4 @@
-"""The page of a long run stays small and is made quickly: 2,000 rows as a test, 100,000 with `make bench`."""
+"""The page of a long run stays small and is written quickly: 2,000 rows as a test, 100,000 with `make bench`."""
 
 import time
 from pathlib import Path
@@ -12,22 +12,22 @@ from pipelines.report.metrics import all_metric_columns
 from pipelines.report.page import MAX_BYTES
 from pipelines.report.report import write_report
 from tests.media import ffmpeg
-from tests.pipelines.report.runs import bad, good, made_run, statistics
+from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, statistics, write_run
 
 SHARD = 256
 LIMIT_S = 60.0
-N_LABELS = 11  # columns that videos are sorted by, beside the mode
+N_LABELS = 11  # columns by which videos are grouped, in addition to the mode
 
 
-def long_run(folder: Path, n_rows: int) -> str:
-    """A run with all metrics but two, whose videos are all there, as links to one."""
+def write_long_run(folder: Path, n_rows: int) -> str:
+    """Write a run with all metrics except two, whose videos are links to one file."""
     columns = all_metric_columns()
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=512x512:rate=25:duration=5", "-crf", "23", folder / "video.mp4")
 
     def outcome(record):
         if record.row % 50 == 0:
-            return bad(record, ("face_not_found", "audio_unreadable", "image_truncated")[record.row % 3])
-        return good(record, video=None, **{name: None if name in ("iqa", "vqa") else 1.0 for name in columns})
+            return failed_outcome(record, ("face_not_found", "audio_unreadable", "image_truncated")[record.row % 3])
+        return ok_outcome(record, video=None, **{name: None if name in ("iqa", "vqa") else 1.0 for name in columns})
 
     rows = [
         {
@@ -40,7 +40,7 @@ def long_run(folder: Path, n_rows: int) -> str:
         }
         for k in range(n_rows)
     ]
-    run = made_run(
+    run = write_run(
         folder / "run",
         rows,
         outcome,
@@ -54,8 +54,8 @@ def long_run(folder: Path, n_rows: int) -> str:
         for at, name in enumerate(table.column_names):
             if name.startswith(METRIC_COLUMN_PREFIX) and pa.types.is_floating(table.schema.field(name).type):
                 values = random.gamma(3.0, 1.0, table.num_rows)
-                kept = table.column(name).is_valid().to_numpy() & (random.random(table.num_rows) < 0.98)
-                table = table.set_column(at, name, pa.array(values, mask=~kept))
+                valid = table.column(name).is_valid().to_numpy() & (random.random(table.num_rows) < 0.98)
+                table = table.set_column(at, name, pa.array(values, mask=~valid))
         paths = [run.video_path(shard, name) for name in table.column("record_id").to_pylist()]
         table = table.set_column(table.column_names.index("video"), "video", pa.array(paths))
         run.storage.write(run.records_path(shard), encode_parquet(table))
@@ -66,21 +66,21 @@ def long_run(folder: Path, n_rows: int) -> str:
     return str(folder / "run")
 
 
-def test_the_page_of_many_rows_is_below_its_limit(tmp_path, monkeypatch):
+def test_the_page_of_many_rows_is_below_the_size_limit(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.report.records.MAX_SHEETS", 4)
-    page = Path(write_report(long_run(tmp_path, 2000)).page)
+    page = Path(write_report(write_long_run(tmp_path, 2000)).page)
     text = page.read_text(encoding="utf-8")
     assert text.count("<svg") == len(all_metric_columns()) - 2
     assert text.count("<li>") > 20 * (len(all_metric_columns()) - 2)
-    assert len(text.encode()) < MAX_BYTES * 0.6  # contact sheets fill what is left
+    assert len(text.encode()) < MAX_BYTES * 0.6  # contact sheets fill the rest
 
 
 @pytest.mark.bench
-def test_100000_rows_make_a_page_below_5_mb_within_a_minute(tmp_path):
-    run = long_run(tmp_path, 100_000)
-    started = time.monotonic()
+def test_the_page_of_100000_rows_is_below_5_mb_within_a_minute(tmp_path):
+    run = write_long_run(tmp_path, 100_000)
+    start = time.monotonic()
     page = Path(write_report(run).page)
-    elapsed_s = time.monotonic() - started
+    elapsed_s = time.monotonic() - start
     size = page.stat().st_size
     sheets = page.read_bytes().count(b"data:image/jpeg")
     print(f"100,000 rows: {elapsed_s:.1f} s, {size / 1e6:.2f} MB, {sheets} contact sheets")

@@ -1,4 +1,4 @@
-"""Runs over small manifests with the built-in model, in this process."""
+"""Runs over small manifests with the built-in model and the local executor."""
 
 import csv
 import hashlib
@@ -30,7 +30,7 @@ from pipelines.runs.resume import resume_run
 from pipelines.runs.shard_writer import ShardWriter
 from tests.joyvasa.media.test_video_writer import read_frames
 from tests.media import DATA, EXAMPLES, write_tone
-from tests.pipelines.runs.running import configured, motions_of, rows_of, write_manifest
+from tests.pipelines.runs.small_runs import make_config, read_motions, read_rows, write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +57,14 @@ def manifest(inputs) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(manifest, tmp_path_factory) -> Path:
-    """A run that nothing disturbed."""
+    """Return a run that was not interrupted."""
     run = tmp_path_factory.mktemp("run") / "run"
-    assert generate_videos(manifest, run, configured("save_motion=true")).all_ok
+    assert generate_videos(manifest, run, make_config("save_motion=true")).all_ok
     return run
 
 
 def test_every_row_has_its_outcome_and_its_video(finished):
-    rows = rows_of(finished)
+    rows = read_rows(finished)
     assert list(rows) == ["r0", "r1", "r2", "r3", "r4"]
     for name, row in rows.items():
         video = finished / row["video"]
@@ -77,7 +77,7 @@ def test_every_row_has_its_outcome_and_its_video(finished):
     assert len({row["seed"] for row in rows.values()}) == 5
 
 
-def test_the_folder_tells_what_was_run(finished):
+def test_the_run_folder_describes_the_run(finished):
     description = RunFolder(open_storage(finished)).read_description()
     assert description.configuration["animation"]["models"] == "sample"
     assert description.manifest.records == 5
@@ -87,23 +87,23 @@ def test_the_folder_tells_what_was_run(finished):
 
 
 def test_portraits_and_recordings_are_computed_once(manifest, tmp_path):
-    stages = generate_videos(manifest, tmp_path / "run", configured()).statistics["stages"]
+    stages = generate_videos(manifest, tmp_path / "run", make_config()).statistics["stages"]
     assert (stages["portrait"]["records"], stages["portrait"]["shared"]) == (2, 3)
     assert (stages["speech"]["records"], stages["speech"]["shared"]) == (2, 3)
     assert stages["motion"]["records"] == stages["render"]["records"] == 5
 
 
-def test_files_of_one_content_are_one_whatever_they_are_called(inputs, tmp_path):
+def test_files_with_equal_content_are_computed_once(inputs, tmp_path):
     (inputs / "twin.jpg").write_bytes((inputs / "a.jpg").read_bytes())
     (inputs / "twin.wav").write_bytes((inputs / "short.wav").read_bytes())
     pairs = [("a", "short"), ("twin", "short"), ("a", "twin"), ("b", "twin")]
     rows = [{"record_id": f"r{n}", "image": f"{a}.jpg", "audio": f"{b}.wav"} for n, (a, b) in enumerate(pairs)]
-    result = generate_videos(write_manifest(inputs / "twins.csv", rows), tmp_path / "run", configured())
+    result = generate_videos(write_manifest(inputs / "twins.csv", rows), tmp_path / "run", make_config())
     assert result.all_ok
     stages = result.statistics["stages"]
     assert (stages["portrait"]["records"], stages["portrait"]["shared"]) == (2, 2)
     assert (stages["speech"]["records"], stages["speech"]["shared"]) == (1, 3)
-    for n, row in enumerate(rows_of(tmp_path / "run").values()):
+    for n, row in enumerate(read_rows(tmp_path / "run").values()):
         image, audio = (inputs / rows[n][column] for column in ("image", "audio"))
         assert row["image_sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
         assert row["audio_sha256"] == hashlib.sha256(audio.read_bytes()).hexdigest()
@@ -113,9 +113,9 @@ def test_files_of_one_content_are_one_whatever_they_are_called(inputs, tmp_path)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_batch_sizes_change_motion_by_rounding_at_most(manifest, finished, tmp_path, batch):
     sizes = [f"stages.{stage}.batch_size={batch}" for stage in ("portrait", "speech", "motion", "render")]
-    generate_videos(manifest, tmp_path / "run", configured("save_motion=true", *sizes))
-    expected = motions_of(finished)
-    for name, motion in motions_of(tmp_path / "run").items():
+    generate_videos(manifest, tmp_path / "run", make_config("save_motion=true", *sizes))
+    expected = read_motions(finished)
+    for name, motion in read_motions(tmp_path / "run").items():
         assert np.abs(motion - expected[name]).max() <= 1e-4
 
 
@@ -123,23 +123,23 @@ def test_strict_runs_give_the_same_bytes_in_any_order(manifest, inputs, tmp_path
     rows = list(csv.DictReader(manifest.open()))
     backwards = write_manifest(inputs / "backwards.csv", rows[::-1])
     strict = ("determinism=strict", "save_motion=true")
-    generate_videos(manifest, tmp_path / "one", configured(*strict))
-    generate_videos(backwards, tmp_path / "two", configured(*strict, "shard_size=2", "stages.render.batch_size=1"))
-    one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
+    generate_videos(manifest, tmp_path / "one", make_config(*strict))
+    generate_videos(backwards, tmp_path / "two", make_config(*strict, "shard_size=2", "stages.render.batch_size=1"))
+    one, two = read_rows(tmp_path / "one"), read_rows(tmp_path / "two")
     assert {name: row["sha256"] for name, row in one.items()} == {name: row["sha256"] for name, row in two.items()}
 
 
-def test_a_bad_record_fails_alone_and_can_be_tried_again(inputs, tmp_path):
+def test_a_bad_record_fails_alone_and_can_be_retried(inputs, tmp_path):
     rows = [
         {"record_id": "good", "image": "a.jpg", "audio": "short.wav"},
         {"record_id": "no-picture", "image": "later.jpg", "audio": "short.wav"},
         {"record_id": "no-sound", "image": "a.jpg", "audio": "none.wav"},
     ]
     path = write_manifest(inputs / "bad.csv", rows)
-    result = generate_videos(path, tmp_path / "run", configured())
+    result = generate_videos(path, tmp_path / "run", make_config())
     assert not result.all_ok
     assert result.counts.statuses == {"ok": 1, "failed": 2}
-    outcomes = rows_of(tmp_path / "run")
+    outcomes = read_rows(tmp_path / "run")
     assert outcomes["no-picture"]["error_code"] == "image_missing"
     assert (outcomes["no-picture"]["stage"], outcomes["no-picture"]["seed"]) == ("hash_inputs", None)
     assert outcomes["no-sound"]["error_code"] == "audio_missing"
@@ -151,28 +151,28 @@ def test_a_bad_record_fails_alone_and_can_be_tried_again(inputs, tmp_path):
 
 def test_an_interrupted_run_is_resumed_and_loses_nothing(manifest, finished, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    take, taken = ShardWriter.record_outcome, []
+    record_outcome, calls = ShardWriter.record_outcome, []
 
-    def take_two(*arguments):
-        take(*arguments)
-        taken.append(arguments)
-        if len(taken) == 2:
+    def interrupt_after_two(*arguments):
+        record_outcome(*arguments)
+        calls.append(arguments)
+        if len(calls) == 2:
             raise RunInterrupted("interrupted", "by the test")
 
-    monkeypatch.setattr(ShardWriter, "record_outcome", take_two)
+    monkeypatch.setattr(ShardWriter, "record_outcome", interrupt_after_two)
     with pytest.raises(RunInterrupted):
-        generate_videos(manifest, run, configured("save_motion=true", "stages.render.batch_size=1"))
+        generate_videos(manifest, run, make_config("save_motion=true", "stages.render.batch_size=1"))
     counts = RunFolder(open_storage(run)).count_records(RunFolder(open_storage(run)).read_manifest())
     assert counts.statuses == {"ok": 2}
-    kept = {run / outcome[2].video: (run / outcome[2].video).stat().st_mtime_ns for outcome in taken}
+    written = {run / outcome[2].video: (run / outcome[2].video).stat().st_mtime_ns for outcome in calls}
     assert resume_run(run).all_ok
-    assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
-    expected = motions_of(finished)
-    for name, motion in motions_of(run).items():
+    assert all(path.stat().st_mtime_ns == changed for path, changed in written.items())
+    expected = read_motions(finished)
+    for name, motion in read_motions(run).items():
         assert np.abs(motion - expected[name]).max() <= 1e-4
 
 
-def test_a_finished_run_is_left_as_it_is(finished):
+def test_a_finished_run_is_not_changed_by_a_resume(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("shards/**/*") if path.is_file()}
     assert resume_run(finished).all_ok
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("shards/**/*") if path.is_file()} == before
@@ -180,13 +180,13 @@ def test_a_finished_run_is_left_as_it_is(finished):
 
 def test_a_run_with_other_settings_is_refused_with_the_difference(manifest, finished):
     with pytest.raises(ManifestError, match=r"run_changed.*configuration\.animation\.seed: 0 → 9"):
-        generate_videos(manifest, finished, configured("save_motion=true", "animation.seed=9"))
+        generate_videos(manifest, finished, make_config("save_motion=true", "animation.seed=9"))
     with pytest.raises(ManifestError, match="run_exists"):
-        generate_videos(manifest, finished, configured("save_motion=true"))
+        generate_videos(manifest, finished, make_config("save_motion=true"))
 
 
 @pytest.mark.parametrize("change", ["edited", "deleted"])
-def test_a_run_needs_its_manifest_no_more_once_it_has_started(inputs, tmp_path, monkeypatch, change):
+def test_a_started_run_does_not_need_its_manifest(inputs, tmp_path, monkeypatch, change):
     rows = [{"record_id": f"x{n}", "image": "a.jpg", "audio": "short.wav", "note": f"n{n}"} for n in range(4)]
     path = write_manifest(inputs / "changing.csv", rows)
 
@@ -196,44 +196,44 @@ def test_a_run_needs_its_manifest_no_more_once_it_has_started(inputs, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "record_outcome", interrupted)
         with pytest.raises(RunInterrupted):
-            generate_videos(path, tmp_path / "run", configured())
+            generate_videos(path, tmp_path / "run", make_config())
     if change == "edited":
         path.write_text(path.read_text().replace("short", "none"))
     else:
         path.unlink()
     assert resume_run(tmp_path / "run").all_ok
-    outcomes = rows_of(tmp_path / "run")
+    outcomes = read_rows(tmp_path / "run")
     assert [(name, row["image"], row["note"]) for name, row in outcomes.items()] == [
         (f"x{n}", "a.jpg", f"n{n}") for n in range(4)
     ]
 
 
-def test_bad_rows_are_refused_before_any_work_unless_they_may_be_skipped(inputs, tmp_path):
+def test_bad_rows_are_refused_before_processing_unless_they_may_be_skipped(inputs, tmp_path):
     rows = [{"record_id": "x", "image": "a.jpg", "audio": "short.wav"}, {"record_id": "y", "audio": "short.wav"}]
     path = write_manifest(inputs / "rows.csv", rows)
     with pytest.raises(
         ManifestError, match=r"manifest_rows.*1 of 2 rows are bad \(row 3: image is empty; expected a path or URI\)"
     ):
-        generate_videos(path, tmp_path / "run", configured())
+        generate_videos(path, tmp_path / "run", make_config())
     assert not (tmp_path / "run").exists()
-    assert generate_videos(path, tmp_path / "run", configured("skip_bad_rows=true")).all_ok
-    assert list(rows_of(tmp_path / "run")) == ["x"]
+    assert generate_videos(path, tmp_path / "run", make_config("skip_bad_rows=true")).all_ok
+    assert list(read_rows(tmp_path / "run")) == ["x"]
 
 
 def test_a_saved_motion_plays_on_another_portrait_with_and_without_sound(finished, inputs, tmp_path):
-    motion = finished / rows_of(finished)["r0"]["motion_file"]
+    motion = finished / read_rows(finished)["r0"]["motion_file"]
     rows = [
         {"record_id": "silent", "image": "b.jpg", "motion": motion},
-        {"record_id": "heard", "image": "b.jpg", "motion": motion, "audio": "other.wav"},
+        {"record_id": "with-sound", "image": "b.jpg", "motion": motion, "audio": "other.wav"},
     ]
     result = generate_videos(
-        write_manifest(inputs / "motions.csv", rows), tmp_path / "run", configured("save_motion=true")
+        write_manifest(inputs / "motions.csv", rows), tmp_path / "run", make_config("save_motion=true")
     )
     assert result.all_ok
-    outcomes = rows_of(tmp_path / "run")
+    outcomes = read_rows(tmp_path / "run")
     assert outcomes["silent"]["frames"] == 10
-    assert outcomes["heard"]["frames"] == 15
-    np.testing.assert_array_equal(motions_of(tmp_path / "run")["silent"], motions_of(finished)["r0"])
+    assert outcomes["with-sound"]["frames"] == 15
+    np.testing.assert_array_equal(read_motions(tmp_path / "run")["silent"], read_motions(finished)["r0"])
 
 
 def test_shared_motion_is_one_per_content_of_a_recording_and_seed(inputs, tmp_path):
@@ -243,9 +243,9 @@ def test_shared_motion_is_one_per_content_of_a_recording_and_seed(inputs, tmp_pa
             enumerate(sounds.items())]  # fmt: skip
     rows[-1]["seed"] = 7
     path = write_manifest(inputs / "copies.csv", rows)
-    result = generate_videos(path, tmp_path / "run", configured("share_motion=true", "save_motion=true"))
+    result = generate_videos(path, tmp_path / "run", make_config("share_motion=true", "save_motion=true"))
     assert result.statistics["stages"]["motion"]["records"] == 3
-    motions, outcomes = motions_of(tmp_path / "run"), rows_of(tmp_path / "run")
+    motions, outcomes = read_motions(tmp_path / "run"), read_rows(tmp_path / "run")
     assert np.array_equal(motions["one"], motions["two"])
     assert not np.array_equal(motions["one"], motions["seeded"])
     assert outcomes["one"]["seed"] == outcomes["two"]["seed"] == derive_seed(0, outcomes["one"]["audio_sha256"])
@@ -263,33 +263,33 @@ def test_the_result_reads_as_json(finished):
 def test_bad_stage_options_are_refused_before_anything_is_written(manifest, tmp_path):
     for option in ("stages.render.batch_size=0", "stages.motion.workers=0", "stages.render.num_gpus=0.3"):
         with pytest.raises(ConfigError, match="stage_option"):
-            generate_videos(manifest, tmp_path / "run", configured(option))
+            generate_videos(manifest, tmp_path / "run", make_config(option))
     assert not (tmp_path / "run").exists()
 
 
-def test_failed_records_of_an_unfinished_shard_are_tried_again(inputs, tmp_path, monkeypatch):
+def test_failed_records_of_an_unfinished_shard_are_retried(inputs, tmp_path, monkeypatch):
     names = ("appears.jpg", "a.jpg", "b.jpg")
     rows = [{"record_id": name, "image": name, "audio": "short.wav"} for name in names]
     path = write_manifest(inputs / "unfinished.csv", rows)
-    take, taken = ShardWriter.record_outcome, []
+    record_outcome, calls = ShardWriter.record_outcome, []
 
-    def take_two(*arguments):
-        take(*arguments)
-        taken.append(arguments)
-        if len(taken) == 2:
+    def interrupt_after_two(*arguments):
+        record_outcome(*arguments)
+        calls.append(arguments)
+        if len(calls) == 2:
             raise RunInterrupted("interrupted", "by the test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ShardWriter, "record_outcome", take_two)
+        patch.setattr(ShardWriter, "record_outcome", interrupt_after_two)
         with pytest.raises(RunInterrupted):
-            generate_videos(path, tmp_path / "run", configured("stages.render.batch_size=1"))
+            generate_videos(path, tmp_path / "run", make_config("stages.render.batch_size=1"))
     folder = RunFolder(open_storage(tmp_path / "run"))
     assert folder.count_records(folder.read_manifest()).statuses == {"failed": 1, "ok": 1}
     (inputs / "appears.jpg").write_bytes((inputs / "a.jpg").read_bytes())
     assert resume_run(tmp_path / "run", retry=["failed"]).all_ok
 
 
-def test_a_run_without_modes_in_its_description_is_one_of_people(finished, tmp_path):
+def test_a_run_without_modes_in_its_description_has_mode_human(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     file = tmp_path / "run/run.yaml"
     content = yaml.safe_load(file.read_text())
@@ -301,19 +301,19 @@ def test_a_run_without_modes_in_its_description_is_one_of_people(finished, tmp_p
 
 def test_the_mode_of_a_run_is_that_of_its_rows():
     with pytest.raises(ConfigError, match=r"animation\.mode is animal.*expected the column mode"):
-        configured("animation.mode=animal")
+        make_config("animation.mode=animal")
 
 
-def test_a_folder_of_models_is_noted_by_its_absolute_path(manifest, tmp_path, monkeypatch):
+def test_a_folder_of_models_is_stored_by_its_absolute_path(manifest, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=str(tmp_path / "weights")):
-        generate_videos(manifest, tmp_path / "run", configured("animation.models=weights"))
+        generate_videos(manifest, tmp_path / "run", make_config("animation.models=weights"))
 
 
 def test_finished_videos_are_exported_as_webdataset_shards(finished, tmp_path):
     written = list(export_webdataset(str(finished), str(tmp_path / "tars")))
     assert [(Path(path).name, count) for path, count in written] == [("00000.tar", 3), ("00001.tar", 2)]
-    rows = rows_of(finished)
+    rows = read_rows(finished)
     with tarfile.open(tmp_path / "tars/00000.tar") as tar:
         assert tar.getnames() == [f"00000-{n:05d}.{kind}" for n in range(3) for kind in ("mp4", "json")]
         for n, name in enumerate(("r0", "r1", "r2")):
@@ -326,14 +326,14 @@ def test_finished_videos_are_exported_as_webdataset_shards(finished, tmp_path):
     assert (tmp_path / "tars/00001.tar").read_bytes() == before
 
 
-def test_manifest_media_and_run_may_lie_in_an_object_store(inputs, manifest, finished, s3_bucket):
+def test_manifest_media_and_run_may_be_in_an_object_store(inputs, manifest, finished, s3_bucket):
     store = fsspec.filesystem("s3")
     for path in (manifest, *inputs.glob("[ab].jpg"), *inputs.glob("*.wav")):
         store.put(str(path), f"{s3_bucket}/in/{path.name}")
     run = f"{s3_bucket}/run"
-    assert generate_videos(f"{s3_bucket}/in/{manifest.name}", run, configured("save_motion=true")).all_ok
-    expected = rows_of(finished)
-    for name, row in rows_of(run).items():
+    assert generate_videos(f"{s3_bucket}/in/{manifest.name}", run, make_config("save_motion=true")).all_ok
+    expected = read_rows(finished)
+    for name, row in read_rows(run).items():
         assert row["seed"] == expected[name]["seed"]
         assert hashlib.sha256(store.cat(f"{run}/{row['video']}")).hexdigest() == row["sha256"]
     assert resume_run(run).all_ok
@@ -350,7 +350,7 @@ def test_an_engine_option_given_by_set_reaches_the_engine(manifest, tmp_path, mo
 
     monkeypatch.setattr(loop, "run_pipeline", stop)
     with pytest.raises(RunStopped):
-        generate_videos(manifest, tmp_path / "run", configured("engine.io_retries=7", "engine.max_records=5"))
+        generate_videos(manifest, tmp_path / "run", make_config("engine.io_retries=7", "engine.max_records=5"))
     with pytest.raises(RunStopped):
         resume_run(tmp_path / "run")
     assert configs == [EngineConfig(io_retries=7, max_records=5)] * 2

@@ -1,4 +1,4 @@
-"""Ten minutes of sound take no more memory than ten seconds."""
+"""Ten minutes of sound need no more memory than ten seconds."""
 
 import subprocess
 import sys
@@ -16,8 +16,8 @@ print(animation.n_frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def peak(folder, seconds: int) -> tuple[int, int]:
-    """Frames of the video, and the largest memory of the program in KiB."""
+def measure_peak(folder, seconds: int) -> tuple[int, int]:
+    """Return the number of frames of the video, and the peak memory of the program in KiB."""
     sound = write_tone(folder / f"{seconds}.wav", seconds=seconds)
     command = [sys.executable, "-c", ANIMATE, EXAMPLES / "portrait.jpg", sound, folder / f"{seconds}.mp4"]
     printed = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
@@ -26,9 +26,9 @@ def peak(folder, seconds: int) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_ten_minutes_of_sound_take_no_more_memory_than_ten_seconds(tmp_path):
-    short_frames, short_memory = peak(tmp_path, 10)
-    long_frames, long_memory = peak(tmp_path, 600)
+def test_ten_minutes_of_sound_need_no_more_memory_than_ten_seconds(tmp_path):
+    short_frames, short_memory = measure_peak(tmp_path, 10)
+    long_frames, long_memory = measure_peak(tmp_path, 600)
     print(f"\n10 s: {short_memory >> 10} MiB; 600 s: {long_memory >> 10} MiB")
     assert (short_frames, long_frames) == (250, 15_000)
     assert long_memory < short_memory * 1.05

@@ -1,4 +1,4 @@
-"""People and animals in one manifest, with the `random` models."""
+"""Manifests with people and animals, with the `random` models."""
 
 import dataclasses
 import os
@@ -19,18 +19,18 @@ from pipelines.runs.generate import build_video_pipeline, generate_videos
 from pipelines.runs.resume import resume_run
 from stages.base import Ok, Stage
 from tests.media import EXAMPLES, write_tone
-from tests.pipelines.runs.running import configured, rows_of, write_manifest
+from tests.pipelines.runs.small_runs import make_config, read_rows, write_manifest
 
 NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
 
 
-def options(*settings):
-    # Smaller, no detector of animals finds the face; of the bundles without a download `random` alone knows animals.
-    return configured("animation.models=random", "animation.picture.max_side=320", *settings)
+def make_animal_config(*settings):
+    # In smaller pictures no animal detector finds the face; without a download only `random` supports animals.
+    return make_config("animation.models=random", "animation.picture.max_side=320", *settings)
 
 
-class Watched(Stage):
-    """Tells with each result which process gave it, and which networks that process has loaded."""
+class InstrumentedStage(Stage):
+    """Add facts to each result: its process, and the networks that the process has loaded."""
 
     def __init__(self, stage):
         self.stage = stage
@@ -47,8 +47,8 @@ class Watched(Stage):
         return [Ok(o.payload, {**o.facts, **facts}) if isinstance(o, Ok) else o for o in outcomes]
 
 
-def watched(pipeline):
-    return Pipeline(tuple(dataclasses.replace(spec, stage=Watched(spec.stage)) for spec in pipeline.stages))
+def instrument(pipeline):
+    return Pipeline(tuple(dataclasses.replace(spec, stage=InstrumentedStage(spec.stage)) for spec in pipeline.stages))
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +62,21 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def manifest(inputs):
-    """The pictures show people: that makes no difference to networks, and the detector says so."""
+    """Write a manifest whose pictures all show people: networks accept them, and the detector warns."""
     rows = [
         {"record_id": "person", "image": "face.jpg", "mode": "human"},
         {"record_id": "animal", "image": "face.jpg", "mode": "animal"},
         {"record_id": "another", "image": "other.jpg"},
         {"record_id": "again", "image": "face.jpg", "mode": "animal"},
-        {"record_id": "nobody", "image": "short.wav", "mode": "animal"},
+        {"record_id": "broken", "image": "short.wav", "mode": "animal"},
     ]
     return write_manifest(inputs / "mixed.csv", [{**row, "audio": "short.wav"} for row in rows])
 
 
 def check_rows(run):
-    rows = rows_of(run)
-    assert {name: row["status"] for name, row in rows.items() if row["status"] != "ok"} == {"nobody": "failed"}
-    assert (rows["nobody"]["stage"], rows["nobody"]["error_code"]) == ("portrait", "image_unreadable")
+    rows = read_rows(run)
+    assert {name: row["status"] for name, row in rows.items() if row["status"] != "ok"} == {"broken": "failed"}
+    assert (rows["broken"]["stage"], rows["broken"]["error_code"]) == ("portrait", "image_unreadable")
     for row in rows.values():
         assert {"seconds_portrait", "seconds_render"} <= row.keys()
         assert not any("animal" in column for column in row)
@@ -90,8 +90,8 @@ def check_rows(run):
     return rows
 
 
-def test_each_row_is_made_with_the_networks_of_its_mode(manifest, tmp_path):
-    result = generate_videos(manifest, tmp_path / "run", options())
+def test_each_row_uses_the_networks_of_its_mode(manifest, tmp_path):
+    result = generate_videos(manifest, tmp_path / "run", make_animal_config())
     check_rows(tmp_path / "run")
     stages = result.statistics["stages"]
     assert (stages["portrait"]["records"], stages["portrait"]["shared"]) == (2, 0)
@@ -105,7 +105,7 @@ def test_each_row_is_made_with_the_networks_of_its_mode(manifest, tmp_path):
 
 def test_animals_alone_need_no_network_for_people(manifest, inputs, tmp_path):
     rows = [{"record_id": "animal", "image": "face.jpg", "audio": "short.wav", "mode": "animal"}]
-    result = generate_videos(write_manifest(inputs / "animals.csv", rows), tmp_path / "run", options())
+    result = generate_videos(write_manifest(inputs / "animals.csv", rows), tmp_path / "run", make_animal_config())
     assert result.all_ok
     assert not {"portrait", "render"} & result.statistics["stages"].keys()
     assert RunFolder(open_storage(tmp_path / "run")).read_description().manifest.modes == ("animal",)
@@ -116,7 +116,7 @@ def row(inputs, number, **more):
 
 
 def test_a_worker_loads_the_networks_of_one_mode_only(inputs):
-    whole = watched(build_video_pipeline(options(), "/nowhere", ("human", "animal")))
+    whole = instrument(build_video_pipeline(make_animal_config(), "/nowhere", ("human", "animal")))
     first = Pipeline(tuple(spec for spec in whole.stages if spec.output in ("hash_inputs", "portrait")))
     records = [row(inputs, n, mode=mode) for n, mode in enumerate(["human", "animal"] * 2)]
     ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
@@ -136,25 +136,25 @@ def test_a_worker_loads_the_networks_of_one_mode_only(inputs):
 
 
 @pytest.mark.slow
-def test_people_and_animals_go_through_workers_of_their_own(manifest, tmp_path, monkeypatch):
-    pipelines, taken = [], []
+def test_people_and_animals_use_separate_workers(manifest, tmp_path, monkeypatch):
+    pipelines, finished_records = [], []
 
     def build(*arguments, **options):
-        pipelines.append(watched(build_video_pipeline(*arguments, **options)))
+        pipelines.append(instrument(build_video_pipeline(*arguments, **options)))
         return pipelines[-1]
 
     original = runs.build_outcome
 
     def note(finished, **options):
-        taken.append(finished)
+        finished_records.append(finished)
         return original(finished, **options)
 
     monkeypatch.setattr(runs, "build_video_pipeline", build)
     monkeypatch.setattr(runs, "build_outcome", note)
-    generate_videos(manifest, tmp_path / "run", options("executor=ray"))
+    generate_videos(manifest, tmp_path / "run", make_animal_config("executor=ray"))
     check_rows(tmp_path / "run")
     processes = {}
-    for finished in taken:
+    for finished in finished_records:
         if finished.status is Status.OK:
             prefix = "animal_" if finished.record.mode == "animal" else ""
             for output, facts in finished.facts.items():

@@ -1,4 +1,4 @@
-"""A new stage is one file and one line of the pipeline: options, columns, sizing and rates follow from it."""
+"""A new stage needs one file and one line: options, columns, resources and rates follow from its declaration."""
 
 import dataclasses
 import importlib
@@ -15,7 +15,7 @@ from pipelines.runs.generate import build_video_pipeline, generate_videos
 from pipelines.runs.rates import read_run_rates
 from pipelines.runs.resources import SpecBuilder
 from tests.media import DATA, write_tone
-from tests.pipelines.runs.running import configured, rows_of, write_manifest
+from tests.pipelines.runs.small_runs import make_config, read_rows, write_manifest
 
 STAGE = """
     from stages.base import Ok, Resources, Stage
@@ -38,7 +38,7 @@ STAGE = """
 
 @pytest.fixture
 def loudness_stage(tmp_path, monkeypatch):
-    """The class, in a module that workers can import."""
+    """Return the stage class, in a module that workers can import."""
     folder = tmp_path / "modules"
     folder.mkdir()
     (folder / "loudness.py").write_text(textwrap.dedent(STAGE))
@@ -50,7 +50,7 @@ def loudness_stage(tmp_path, monkeypatch):
 
 @pytest.fixture
 def with_loudness(loudness_stage, monkeypatch):
-    """The video pipeline, with one more line."""
+    """Replace the video pipeline by one with the new stage."""
 
     def build(config, run, modes, *, gpus):
         pipeline = build_video_pipeline(dataclasses.replace(config, stages={}), run, modes, gpus=gpus)
@@ -72,14 +72,14 @@ def manifest(tmp_path):
 
 @pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_a_new_stage_runs_and_its_facts_become_columns(with_loudness, manifest, tmp_path, executor):
-    config = configured(f"executor={executor}", "stages.loudness.batch_size=1")
+    config = make_config(f"executor={executor}", "stages.loudness.batch_size=1")
     result = generate_videos(manifest, tmp_path / "run", config)
     assert result.counts.statuses == {"ok": 1, "failed": 1}
     numbers = result.statistics["stages"]["loudness"]
     assert (numbers["batch_size"], numbers["unit"]) == (1, "frame")
-    rows = rows_of(tmp_path / "run")
+    rows = read_rows(tmp_path / "run")
     assert (rows["good"]["loudness_db"], rows["good"]["voices"], rows["good"]["verdict"]) == (-20.5, 4, None)
-    assert rows["good"]["n_faces"] == 1, "the first stage that states a value counts"
+    assert rows["good"]["n_faces"] == 1, "the value of the first stage counts"
     assert rows["good"]["seconds_loudness"] >= 0
     assert rows["bad"]["loudness_db"] in (-20.5, None)
     (table,) = RunFolder(open_storage(tmp_path / "run")).iterate_tables()
@@ -89,18 +89,18 @@ def test_a_new_stage_runs_and_its_facts_become_columns(with_loudness, manifest, 
 
 
 def test_facts_of_a_new_stage_survive_a_retry_of_other_records(with_loudness, manifest, tmp_path):
-    generate_videos(manifest, tmp_path / "run", configured())
+    generate_videos(manifest, tmp_path / "run", make_config())
     folder = RunFolder(open_storage(tmp_path / "run"))
     assert folder.reopen_shard(0, ["failed"]) == 1
     assert folder.read_saved_outcomes(0)["good"].facts == {"loudness_db": -20.5, "voices": 4}
 
 
 def test_a_new_stage_declares_its_size_and_options_are_checked(with_loudness):
-    spec = with_loudness(configured(), "/run", ("human",), gpus=2).by_name["loudness"]
+    spec = with_loudness(make_config(), "/run", ("human",), gpus=2).by_name["loudness"]
     assert (spec.batch_size, spec.num_cpus, spec.workers, spec.num_gpus) == (5, 0.2, 1, 0.0)
     with pytest.raises(ConfigError, match=r"no option stages\.loudnes; did you mean stages\.loudness"):
-        with_loudness(configured("stages.loudness.workers=2", "stages.loudnes.workers=2"), "/run", ("human",), gpus=0)
+        with_loudness(make_config("stages.loudness.workers=2", "stages.loudnes.workers=2"), "/run", ("human",), gpus=0)
     with pytest.raises(
         ConfigError, match=r"no option stages\.loudness\.worker; did you mean stages\.loudness\.workers"
     ):
-        configured("stages.loudness.worker=2")
+        make_config("stages.loudness.worker=2")

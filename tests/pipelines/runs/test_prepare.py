@@ -1,4 +1,4 @@
-"""Recordings become a data set: what is kept, what is rejected and why, and that no kill changes any of it."""
+"""Data sets are prepared from recordings: clips, rejected segments and reasons, also after a crash."""
 
 import csv
 import shutil
@@ -33,22 +33,22 @@ SETTINGS = ("executor=local", "animation.models=random", "animation.device=cpu",
 FEW = ("cut.mp4", "good.mp4", "other.mp4", "silent.mp4")
 
 
-def configured(*settings: str) -> RunConfig:
+def make_config(*settings: str) -> RunConfig:
     return load_config(RunConfig, settings=[*SETTINGS, "shard_size=4", *settings])
 
 
-def outcomes(folder: Path) -> dict[str, dict]:
+def read_outcomes(folder: Path) -> dict[str, dict]:
     return {
         row["record_id"]: row for table in RunFolder(open_storage(folder)).iterate_tables() for row in table.to_pylist()
     }
 
 
-def clip_rows(folder: Path) -> list[dict]:
+def read_clip_rows(folder: Path) -> list[dict]:
     return [row for path in sorted(folder.glob("shards/*/clips.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
-def content(folder: Path | str) -> dict[str, bytes]:
-    """What a data set is, whatever its shards are."""
+def read_content(folder: Path | str) -> dict[str, bytes]:
+    """Return the content of a data set independently of its shards."""
     dataset = Dataset(open_storage(folder))
     clips = {}
     for split in ("train", "validation"):
@@ -67,9 +67,9 @@ def videos(tmp_path_factory) -> tuple[Path, dict[str, str | None]]:
 
 
 @pytest.fixture(scope="module")
-def made(videos, tmp_path_factory) -> Path:
+def dataset_folder(videos, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("dataset") / "out"
-    result, prepared = prepare_dataset(videos[0], out, configured())
+    result, prepared = prepare_dataset(videos[0], out, make_config())
     assert result.counts.statuses == {"ok": 2, "failed": len(videos[1]) - 2}
     assert sum(prepared.card.clips.values()) == 2
     return out
@@ -77,23 +77,23 @@ def made(videos, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def few(videos, tmp_path_factory) -> Path:
-    """Both good recordings and two others."""
+    """Return a folder with the two good recordings and two others."""
     folder = tmp_path_factory.mktemp("few")
     for name in FEW:
         shutil.copy(videos[0] / name, folder)
     return folder
 
 
-def test_every_planted_recording_is_told_from_the_good_ones(videos, made):
-    rows = outcomes(made)
+def test_every_planted_fault_is_detected(videos, dataset_folder):
+    rows = read_outcomes(dataset_folder)
     assert {name: row["error_code"] for name, row in rows.items()} == videos[1]
     assert all(row["error"].count(name) >= 1 for name, row in rows.items() if row["error"])
     assert rows["good.mp4"]["frames"] == 75
     assert rows["good.mp4"]["duration_s"] == 3
 
 
-def test_each_clip_and_each_rejected_part_has_a_row(videos, made):
-    rows = clip_rows(made)
+def test_each_clip_and_each_rejected_part_has_a_row(videos, dataset_folder):
+    rows = read_clip_rows(dataset_folder)
     assert {row["record_id"] for row in rows} == set(videos[1])
     for row in rows:
         assert (row["status"] == "ok") == (row["clip_id"] is not None) == (row["code"] is None)
@@ -101,10 +101,10 @@ def test_each_clip_and_each_rejected_part_has_a_row(videos, made):
     assert [row["code"] for row in rows if row["record_id"] == "cut.mp4"] == ["clip_cut", "clip_cut"]
 
 
-def test_the_built_in_model_reads_motion_too(videos, tmp_path):
+def test_the_built_in_model_also_extracts_motion(videos, tmp_path):
     (tmp_path / "in").mkdir()
     shutil.copy(videos[0] / "good.mp4", tmp_path / "in")
-    _, prepared = prepare_dataset(tmp_path / "in", tmp_path / "out", configured("animation.models=sample"))
+    _, prepared = prepare_dataset(tmp_path / "in", tmp_path / "out", make_config("animation.models=sample"))
     dataset = Dataset(open_storage(tmp_path / "out"))
     (clip,) = [dataset.read(place) for split in ("train", "validation") for place in dataset.clips(split)]
     assert clip.motion.expression.shape == (75, 21, 3)
@@ -112,8 +112,8 @@ def test_the_built_in_model_reads_motion_too(videos, tmp_path):
     assert prepared.card.extractor["name"] == "sample"
 
 
-def test_clips_hold_motion_and_sound_of_the_recording(videos, made):
-    dataset = Dataset(open_storage(made))
+def test_clips_hold_motion_and_sound_of_the_recording(videos, dataset_folder):
+    dataset = Dataset(open_storage(dataset_folder))
     clips = [dataset.read(place) for split in ("train", "validation") for place in dataset.clips(split)]
     for clip in clips:
         assert clip.n_frames == 75
@@ -124,23 +124,25 @@ def test_clips_hold_motion_and_sound_of_the_recording(videos, made):
         assert clip.split == assign_split(clip.source)
 
 
-def test_the_card_tells_counts_hours_and_reasons(made):
-    text = (made / "README.md").read_text()
+def test_the_card_states_counts_hours_and_reasons(dataset_folder):
+    text = (dataset_folder / "README.md").read_text()
     assert "2 clips, 0.00 hours" in text
     assert "from 2 of 13 recordings" in text
     for code in ("clip_cut", "silent", "frozen", "several_faces", "video_unreadable"):
         assert f"| {code} |" in text
-    about = yaml.safe_load((made / "dataset.yaml").read_text())["about"]
+    about = yaml.safe_load((dataset_folder / "dataset.yaml").read_text())["about"]
     assert about["recordings"] == {"ok": 2, "failed": 11, "quarantined": 0}
     assert about["rejected"]["clip_cut"]["stretches"] == 2
 
 
-def test_nothing_is_left_of_the_making(made):
-    assert [path for path in made.rglob("*") if path.name == "parts" or path.name.startswith(".partial")] == []
+def test_no_temporary_files_remain(dataset_folder):
+    assert [
+        path for path in dataset_folder.rglob("*") if path.name == "parts" or path.name.startswith(".partial")
+    ] == []
 
 
-def test_the_statistics_are_those_of_all_frames_at_once(made):
-    dataset = Dataset(open_storage(made))
+def test_the_statistics_are_those_of_all_frames_at_once(dataset_folder):
+    dataset = Dataset(open_storage(dataset_folder))
     clips = [dataset.read(place) for split in ("train", "validation") for place in dataset.clips(split)]
     frames = np.concatenate([clip.motion.expression.flatten(1).numpy() for clip in clips]).astype(np.float64)
     template = dataset.load_template_arrays()
@@ -150,17 +152,17 @@ def test_the_statistics_are_those_of_all_frames_at_once(made):
     np.testing.assert_array_equal(template["max_exp"], frames.max(axis=0))
 
 
-def test_shards_of_another_size_and_another_order_give_the_same_data_set(few, made, tmp_path):
+def test_shards_of_another_size_and_another_order_give_the_same_data_set(few, dataset_folder, tmp_path):
     with (tmp_path / "videos.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("record_id", "video"), *((name, few / name) for name in reversed(FEW))])
-    prepare_dataset(tmp_path / "videos.csv", tmp_path / "out", configured("shard_size=1"))
-    assert content(tmp_path / "out") == content(made)
+    prepare_dataset(tmp_path / "videos.csv", tmp_path / "out", make_config("shard_size=1"))
+    assert read_content(tmp_path / "out") == read_content(dataset_folder)
 
 
-def test_a_data_set_in_a_bucket_is_the_same(few, made, s3_bucket):
-    result, _ = prepare_dataset(few, f"{s3_bucket}/out", configured())
+def test_a_data_set_in_a_bucket_is_the_same(few, dataset_folder, s3_bucket):
+    result, _ = prepare_dataset(few, f"{s3_bucket}/out", make_config())
     assert result.counts.statuses == {"ok": 2, "failed": 2}
-    assert content(f"{s3_bucket}/out") == content(made)
+    assert read_content(f"{s3_bucket}/out") == read_content(dataset_folder)
     assert open_storage(f"{s3_bucket}/out").names("shards/00000") == ["_done.json", "clips.parquet", "records.parquet"]
 
 
@@ -168,7 +170,7 @@ KILLED = """
 import os, signal, sys
 import pipelines.runs.dataset_join as join
 from stages.extract_motion import ExtractMotionStage
-from tests.pipelines.runs.test_prepare import configured
+from tests.pipelines.runs.test_prepare import make_config
 from pipelines.runs.prepare import prepare_dataset
 
 places = {"part": (ExtractMotionStage, "_extract"), "shard": (join, "_table"), "join": (join, "_join")}
@@ -183,33 +185,35 @@ def call(*arguments, **more):
     return result
 
 setattr(holder, name, call)
-prepare_dataset(sys.argv[1], sys.argv[2], configured("shard_size=2"))
+prepare_dataset(sys.argv[1], sys.argv[2], make_config("shard_size=2"))
 """
 
 
 @pytest.mark.parametrize("place", ["part", "shard", "join"])
-def test_a_run_killed_at_any_place_is_resumed_to_the_same_data_set(few, made, tmp_path, place):
+def test_a_run_killed_at_any_step_is_resumed_to_the_same_data_set(few, dataset_folder, tmp_path, place):
     command = [sys.executable, "-c", KILLED, str(few), str(tmp_path / "out"), place]
     assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "out/dataset.yaml").exists()
     resume_run(tmp_path / "out")
-    assert content(tmp_path / "out") == content(made)
-    assert clip_rows(tmp_path / "out") == [row for row in clip_rows(made) if row["record_id"] in FEW]
+    assert read_content(tmp_path / "out") == read_content(dataset_folder)
+    assert read_clip_rows(tmp_path / "out") == [
+        row for row in read_clip_rows(dataset_folder) if row["record_id"] in FEW
+    ]
     assert not list((tmp_path / "out").rglob("parts"))
 
 
-def test_recordings_that_were_repaired_are_tried_again_and_join_the_others(videos, made, tmp_path):
+def test_repaired_recordings_are_retried_and_join_the_others(videos, dataset_folder, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     for name in ("good.mp4", "other.mp4"):
         shutil.copy(videos[0] / name, folder)
     (folder / "late.mp4").write_bytes(b"not yet")
-    prepare_dataset(folder, tmp_path / "out", configured())
-    before = content(tmp_path / "out")
+    prepare_dataset(folder, tmp_path / "out", make_config())
+    before = read_content(tmp_path / "out")
     recording(folder / "late.mp4", talking(60, phase=1))
     result = resume_run(tmp_path / "out", retry=["failed"])
     assert result.counts.statuses == {"ok": 3}
-    after = content(tmp_path / "out")
+    after = read_content(tmp_path / "out")
     clips = {name for name in before if name.startswith(("good", "other"))}
     assert len(clips) == 2
     assert {name: before[name] for name in clips} == {name: after[name] for name in clips}
@@ -220,55 +224,55 @@ def test_the_split_of_a_recording_stays_when_others_are_added(videos, tmp_path):
     few = tmp_path / "few"
     few.mkdir()
     shutil.copy(videos[0] / "other.mp4", few)
-    prepare_dataset(few, tmp_path / "out", configured("clips.validation_share=0.5"))
-    (alone,) = clip_rows(tmp_path / "out")
+    prepare_dataset(few, tmp_path / "out", make_config("clips.validation_share=0.5"))
+    (alone,) = read_clip_rows(tmp_path / "out")
     shutil.copy(videos[0] / "good.mp4", few / "a.mp4")
     shutil.copy(videos[0] / "other.mp4", few / "z copy.mp4")
-    _, prepared = prepare_dataset(few, tmp_path / "more", configured("clips.validation_share=0.5"))
-    splits = {row["record_id"]: row["split"] for row in clip_rows(tmp_path / "more")}
+    _, prepared = prepare_dataset(few, tmp_path / "more", make_config("clips.validation_share=0.5"))
+    splits = {row["record_id"]: row["split"] for row in read_clip_rows(tmp_path / "more")}
     assert splits["other.mp4"] == splits["z copy.mp4"] == alone["split"]
     assert prepared.stats.repeated == 1
 
 
-def test_recordings_without_any_clip_end_in_one_sentence_and_rows(videos, tmp_path):
+def test_recordings_without_any_clip_give_one_error_and_rows(videos, tmp_path):
     with pytest.raises(InputError, match=r"dataset_empty: .*1 recordings \(silent 1\)"):
-        prepare_dataset(videos[0] / "silent.mp4", tmp_path / "out", configured())
+        prepare_dataset(videos[0] / "silent.mp4", tmp_path / "out", make_config())
     assert not (tmp_path / "out/dataset.yaml").exists()
-    assert outcomes(tmp_path / "out")["silent.mp4"]["error_code"] == "silent"
+    assert read_outcomes(tmp_path / "out")["silent.mp4"]["error_code"] == "silent"
 
 
 def test_animals_are_refused_before_anything_is_written(videos, tmp_path):
     rows = tmp_path / "rows.csv"
     rows.write_text(f"video,mode\n{videos[0] / 'good.mp4'},human\n{videos[0] / 'other.mp4'},animal\n")
     with pytest.raises(InputError, match=r"mode_unsupported: .*animal"):
-        prepare_dataset(rows, tmp_path / "out", configured())
+        prepare_dataset(rows, tmp_path / "out", make_config())
     assert not (tmp_path / "out/run.yaml").exists()
 
 
-def test_an_ok_recording_whose_clips_were_lost_is_told(made, tmp_path):
-    shutil.copytree(made, tmp_path / "out")
+def test_lost_clips_of_an_ok_recording_are_reported(dataset_folder, tmp_path):
+    shutil.copytree(dataset_folder, tmp_path / "out")
     for path in (tmp_path / "out/shards").glob("*/clips.parquet"):
         path.unlink()
     with pytest.raises(InputError, match=r"clips_lost: .*is ok and has no clips"):
         resume_run(tmp_path / "out")
 
 
-def test_a_folder_that_holds_a_run_is_refused(videos, made):
+def test_a_folder_that_holds_a_run_is_refused(videos, dataset_folder):
     with pytest.raises(ManifestError, match="run_exists"):
-        prepare_dataset(videos[0], made, configured())
+        prepare_dataset(videos[0], dataset_folder, make_config())
     with pytest.raises(ManifestError, match="run_changed"):
-        prepare_dataset(videos[0], made, configured("clips.min_s=3"))
+        prepare_dataset(videos[0], dataset_folder, make_config("clips.min_s=3"))
 
 
 def test_bad_options_are_refused_before_anything_is_written(videos, tmp_path):
     with pytest.raises(ConfigError, match="min_s"):
-        configured("clips.min_s=0")
+        make_config("clips.min_s=0")
     with pytest.raises(ManifestError, match="no video found"):
-        prepare_dataset(tmp_path / "*.mp4", tmp_path / "out", configured())
+        prepare_dataset(tmp_path / "*.mp4", tmp_path / "out", make_config())
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_tells_what_was_made_and_that_some_failed(videos, tmp_path):
+def test_the_command_prints_the_clips_and_the_failures(videos, tmp_path):
     few = tmp_path / "few"
     few.mkdir()
     for name in ("good.mp4", "silent.mp4"):
@@ -286,6 +290,6 @@ def test_real_recordings_become_clips(tmp_path):
     for name, start in (("d9", 2), ("d10", 3)):
         cut = ("-ss", start, "-t", 3, "-vf", "scale=256:-2")
         ffmpeg("-i", MEDIA / f"videos/{name}.mp4", *cut, folder / f"{name}.mp4")
-    result, prepared = prepare_dataset(folder, tmp_path / "out", configured())
+    result, prepared = prepare_dataset(folder, tmp_path / "out", make_config())
     assert result.all_ok
     assert sum(prepared.card.frames.values()) == pytest.approx(150, abs=4)

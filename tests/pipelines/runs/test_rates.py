@@ -34,7 +34,7 @@ PARTS = [
 ]
 
 
-def test_rates_are_seconds_of_work_by_the_unit_that_the_work_grows_with():
+def test_rates_are_busy_seconds_per_unit_of_work():
     profile = build_profile(PARTS, machine="here")
     rates = {name: (rate.per, rate.seconds, rate.gpus) for name, rate in profile.stages.items()}
     assert rates == {
@@ -52,7 +52,7 @@ def test_a_run_in_one_process_counts_the_whole_gpu_for_stages_that_use_it():
     assert (rates["render"].gpus, rates["verify_output"].gpus) == (1.0, 0.0)
 
 
-def test_a_shared_motion_is_reckoned_by_the_recording():
+def test_the_rate_of_a_shared_motion_is_per_recording():
     shared = {"stages": {"motion": stage(2, 20.0, "second", shared=8, seconds=100.0)}}
     assert build_profile([shared], machine="here").stages["motion"].per == "distinct_second"
 
@@ -65,7 +65,7 @@ def manifest(tmp_path_factory):
     return write(folder / "m.csv", rows)
 
 
-def test_a_plan_measures_this_machine_and_says_so(manifest, tmp_path):
+def test_a_plan_measures_this_machine(manifest, tmp_path):
     arguments = ["plan", str(manifest), "--measure", "--json"]
     result = CliRunner().invoke(app, [*arguments, *(part for entry in SETTINGS for part in ("--set", entry))])
     assert result.exit_code == 0, result.output

@@ -20,7 +20,7 @@ def test_the_workers_fill_each_gpu_exactly(modes, gpus):
     assert {spec.output for spec in with_networks.values()} == {"portrait", "speech", "motion", "render"}
     assert all(spec.workers == gpus for spec in with_networks.values())
     shares = [spec.num_gpus for spec in with_networks.values()]
-    assert shares == sorted(shares), "smaller ones start first: so none is left without a place"
+    assert shares == sorted(shares), "small shares start first, so that all workers fit"
 
 
 @pytest.mark.parametrize("modes", MODES)
@@ -30,19 +30,19 @@ def test_only_stages_of_modes_that_occur_are_built(modes):
     assert [name in names for name in ("animal_portrait", "animal_render")] == ["animal" in modes] * 2
 
 
-def specs(modes, gpus=0, *, stages=None, cores=1, light=False, monkeypatch):
-    """The stages of a pipeline on a machine with so many cores."""
+def build_specs(modes, gpus=0, *, stages=None, cores=1, light=False, monkeypatch):
+    """Build the stages of a pipeline on a machine with a given number of cores."""
     monkeypatch.setattr("pipelines.runs.generate.count_rendering_cores", lambda config: cores)
     monkeypatch.setattr("pipelines.runs.generate.has_light_renderer", lambda config, modes: light)
     return build_video_pipeline(RunConfig(stages=stages or {}), "/run", modes, gpus=gpus).by_name
 
 
-def test_what_is_configured_stays(monkeypatch):
+def test_options_override_declarations(monkeypatch):
     stages = {"animal_render": StageOptions(workers=5, num_gpus=1.0)}
-    made = specs(("human", "animal"), 2, stages=stages, monkeypatch=monkeypatch)
-    assert (made["animal_render"].workers, made["animal_render"].num_gpus) == (5, 1.0)
-    workers = [made[name].workers for name in ("render", "score", "hash_inputs")]
-    assert (workers, made["score"].num_gpus) == ([2, 2, 1], 0.0)
+    specs_by_name = build_specs(("human", "animal"), 2, stages=stages, monkeypatch=monkeypatch)
+    assert (specs_by_name["animal_render"].workers, specs_by_name["animal_render"].num_gpus) == (5, 1.0)
+    workers = [specs_by_name[name].workers for name in ("render", "score", "hash_inputs")]
+    assert (workers, specs_by_name["score"].num_gpus) == ([2, 2, 1], 0.0)
 
 
 def test_an_option_of_a_stage_that_no_pipeline_has_is_refused():
@@ -51,36 +51,41 @@ def test_an_option_of_a_stage_that_no_pipeline_has_is_refused():
     build_video_pipeline(RunConfig(stages={"animal_render": StageOptions(workers=1)}), "/run", ("human",))
 
 
-def test_without_a_gpu_every_worker_gets_its_place_on_this_machine():
+def test_without_a_gpu_all_workers_fit_on_this_machine():
     pipeline = build_video_pipeline(RunConfig(), "/run", ("human", "animal"))
     assert not any(spec.num_gpus for spec in pipeline.stages)
     assert count_offered_cpus(pipeline) >= sum(spec.workers * spec.num_cpus for spec in pipeline.stages)
 
 
-def test_without_a_gpu_rendering_takes_all_cores_of_this_machine_and_what_is_configured_stays(monkeypatch):
+def test_without_a_gpu_rendering_uses_all_cores_unless_configured_otherwise(monkeypatch):
     stages = {"animal_render": StageOptions(num_cpus=3)}
-    made = specs(("human", "animal"), stages=stages, cores=8, monkeypatch=monkeypatch)
-    assert [made[name].num_cpus for name in ("render", "animal_render", "motion", "hash_inputs")] == [8, 3, 1, 0.1]
-    assert (made["render"].workers, made["motion"].workers) == (1, 1)
-    assert specs(("human",), 1, cores=8, monkeypatch=monkeypatch)["render"].num_cpus == 1
+    specs_by_name = build_specs(("human", "animal"), stages=stages, cores=8, monkeypatch=monkeypatch)
+    assert [specs_by_name[name].num_cpus for name in ("render", "animal_render", "motion", "hash_inputs")] == [
+        8,
+        3,
+        1,
+        0.1,
+    ]
+    assert (specs_by_name["render"].workers, specs_by_name["motion"].workers) == (1, 1)
+    assert build_specs(("human",), 1, cores=8, monkeypatch=monkeypatch)["render"].num_cpus == 1
 
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(1, 1, 1), (8, 8, 1), (16, 16, 1), (64, 16, 4)])
-def test_small_networks_render_other_videos_on_each_core(cores, workers, threads, monkeypatch):
+def test_small_networks_render_a_separate_video_on_each_core(cores, workers, threads, monkeypatch):
     stages = {"animal_render": StageOptions(workers=3)}
-    made = specs(("human", "animal"), stages=stages, cores=cores, light=True, monkeypatch=monkeypatch)
-    render = made["render"]
-    assert (render.workers, render.num_cpus, made["animal_render"].workers) == (workers, threads, 3)
-    assert specs(("human",), 1, cores=cores, light=True, monkeypatch=monkeypatch)["render"].workers == 1
+    specs_by_name = build_specs(("human", "animal"), stages=stages, cores=cores, light=True, monkeypatch=monkeypatch)
+    render = specs_by_name["render"]
+    assert (render.workers, render.num_cpus, specs_by_name["animal_render"].workers) == (workers, threads, 3)
+    assert build_specs(("human",), 1, cores=cores, light=True, monkeypatch=monkeypatch)["render"].workers == 1
 
 
 @pytest.mark.parametrize(("models", "light"), [("sample", True), ("joyvasa", False), ("random", False)])
-def test_the_built_in_model_is_small_and_the_published_one_is_not(models, light):
+def test_the_built_in_model_is_small_but_the_published_one_is_not(models, light):
     config = load_config(RunConfig, settings=[f"animation.models={models}"])
     assert has_light_renderer(config, ("human",)) == light
     assert not has_light_renderer(config, ("human", "animal"))
 
 
-def test_cores_of_a_cluster_are_not_known():
+def test_cores_of_a_cluster_are_unknown():
     assert count_rendering_cores(RunConfig()) >= 1
     assert count_rendering_cores(RunConfig(ray=RayOptions(address="auto"))) == 1

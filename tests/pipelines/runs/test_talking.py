@@ -1,4 +1,4 @@
-"""The built-in model, end to end: a portrait of the package says what a recording of the package says."""
+"""The built-in model, end to end: a portrait of the package speaks with a recording of the package."""
 
 from pathlib import Path
 
@@ -29,37 +29,37 @@ def animator():
 
 
 @pytest.fixture(scope="module")
-def synthesize_sentences(animator, tmp_path_factory):
+def talking_video(animator, tmp_path_factory):
     return animator.animate(EXAMPLES / "officer.jpg", EXAMPLES / "speech.flac", tmp_path_factory.mktemp("t") / "o.mp4")
 
 
 @pytest.fixture(scope="module")
-def frames(synthesize_sentences):
-    return np.concatenate(list(stream_video(synthesize_sentences.path, frames_per_second=25))).astype(np.float32)
+def frames(talking_video):
+    return np.concatenate(list(stream_video(talking_video.path, frames_per_second=25))).astype(np.float32)
 
 
 def box(picture, left, top, right, bottom):
-    """A part of pictures, sides of the face crop from 0 to 1."""
+    """Return the index of a region of pictures, in fractions of the face crop."""
     corners = np.array([[left, top], [right, bottom]]) * len(picture.crop.image)
     to_picture = picture.crop.to_original
     (x0, y0), (x1, y1) = (corners @ to_picture[:2, :2].T + to_picture[:2, 2]).round().astype(int)
     return slice(None), slice(y0, y1), slice(x0, x1)
 
 
-def test_it_is_what_runs_where_nothing_is_said(animator):
+def test_it_is_the_default_model(animator):
     assert animator.bundle.name == "sample"
     assert not animator.bundle.synthetic
 
 
-def test_it_is_small_free_and_described():
+def test_it_is_small_freely_licensed_and_documented():
     bundle = open_bundle("sample")
     assert sum(file.stat().st_size for file in bundle.folder.iterdir()) < MAX_BYTES
-    assert {license.commercial for license in bundle.licenses().values()} == {"yes"}
+    assert {license.commercial for license in bundle.get_licenses().values()} == {"yes"}
     assert "## Training" in (bundle.folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_mouth_opens_with_the_sound(synthesize_sentences):
-    opening = estimate_mouth_opening(synthesize_sentences.motion, COMPACT)
+def test_the_mouth_opens_with_the_sound(talking_video):
+    opening = estimate_mouth_opening(talking_video.motion, COMPACT)
     level = np.maximum(read_soundtrack(EXAMPLES / "speech.flac").level, -50)[: len(opening)]
     opening = opening[: len(level)]
     lags = [np.corrcoef(np.roll(opening, -lag)[2:-2], level[2:-2])[0, 1] for lag in range(-2, 3)]
@@ -68,23 +68,23 @@ def test_the_mouth_opens_with_the_sound(synthesize_sentences):
     assert np.percentile(opening, 10) < 0.05
 
 
-def test_the_picture_shows_it(synthesize_sentences, frames):
-    """Where lips part in the motion, red gives way to teeth and a dark mouth; the wall behind the head stays."""
-    mouth = frames[box(synthesize_sentences.picture, 0.46, 0.58, 0.54, 0.68)]
+def test_the_mouth_opens_in_the_picture(talking_video, frames):
+    """Open lips in the motion replace red by teeth and a dark mouth; the wall behind the head does not change."""
+    mouth = frames[box(talking_video.picture, 0.46, 0.58, 0.54, 0.68)]
     red = (mouth[..., 0] - mouth[..., 2]).mean((1, 2))
-    assert np.corrcoef(red, estimate_mouth_opening(synthesize_sentences.motion, COMPACT))[0, 1] < -0.6
+    assert np.corrcoef(red, estimate_mouth_opening(talking_video.motion, COMPACT))[0, 1] < -0.6
     wall = frames[:, :40, -60:]
     assert np.abs(wall - wall[0]).mean() < 0.5
 
 
-def test_the_person_stays_who_they_are(synthesize_sentences, frames):
-    rest = frames[np.argmin(estimate_mouth_opening(synthesize_sentences.motion, COMPACT))]
-    still = synthesize_sentences.picture.image[: frames.shape[1], : frames.shape[2]].astype(np.float32)
-    face = box(synthesize_sentences.picture, 0.3, 0.3, 0.7, 0.75)[1:]
+def test_the_identity_of_the_person_is_preserved(talking_video, frames):
+    rest = frames[np.argmin(estimate_mouth_opening(talking_video.motion, COMPACT))]
+    still = talking_video.picture.image[: frames.shape[1], : frames.shape[2]].astype(np.float32)
+    face = box(talking_video.picture, 0.3, 0.3, 0.7, 0.75)[1:]
     assert np.corrcoef(rest[face].ravel(), still[face].ravel())[0, 1] > 0.8
 
 
-def test_a_mouth_is_shut_in_silence(animator, tmp_path):
+def test_the_mouth_is_closed_in_silence(animator, tmp_path):
     config = load_config(AnimationConfig, settings=["device=cpu", "audio.allow_silence=true"])
     silence = write_tone(tmp_path / "silence.wav", seconds=1.0, volume=1e-4)
     quiet = Animator(config, models=animator.models).animate(EXAMPLES / "portrait.jpg", silence, tmp_path / "quiet.mp4")
@@ -92,7 +92,7 @@ def test_a_mouth_is_shut_in_silence(animator, tmp_path):
 
 
 def test_eyes_blink_and_open_again(animator, tmp_path):
-    """In half a minute of motion; its frames need not be rendered."""
+    """Check half a minute of motion without rendering its frames."""
     from joyvasa.media.audio import probe_audio
 
     long = tmp_path / "long.wav"
@@ -104,7 +104,7 @@ def test_eyes_blink_and_open_again(animator, tmp_path):
 
 
 @pytest.mark.parametrize("portrait", ["officer.jpg", "astronaut.jpg"])
-def test_lids_that_shut_meet_in_the_picture(animator, portrait):
+def test_closed_lids_meet_in_the_picture(animator, portrait):
     subjects, _ = find_subjects(animator.models, [EXAMPLES / portrait])
     poses, finder = PoseRenderer(animator.models), animator.models.network("motion_extractor").finder
 

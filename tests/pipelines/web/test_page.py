@@ -1,4 +1,4 @@
-"""The page in a browser: a pair becomes a video that plays, errors are sentences, and nothing is fetched."""
+"""The page in a browser: videos play, errors are sentences, and nothing is fetched from elsewhere."""
 
 import os
 import shutil
@@ -8,11 +8,11 @@ import pytest
 
 from pipelines.web.limits import Limits
 from tests.media import DATA, EXAMPLES, MEDIA, ffmpeg
-from tests.pipelines.report.runs import bad, good, made_run
-from tests.pipelines.web.server import LIMIT_S, served
+from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write_run
+from tests.pipelines.web.server import LIMIT_S, serve_root
 
 HOSTILE = "<img src=x onerror=alert(1)> ${document.title='taken'} {{ 7*7 }}"
-SEEN = """(async () => {
+PLAY_VIDEO = """(async () => {
   const video = document.querySelector("#jv-result video");
   if (video.readyState < 2) await new Promise((done) => video.addEventListener("loadeddata", done));
   const canvas = document.createElement("canvas");
@@ -31,7 +31,7 @@ SEEN = """(async () => {
   return {width: video.videoWidth, duration: video.duration, time: video.currentTime,
           loudest: Math.max(...sound.getChannelData(0).map(Math.abs)),
           frames: video.getVideoPlaybackQuality().totalVideoFrames,
-          colours: Math.min(new Set(first).size, new Set(last).size)};
+          colors: Math.min(new Set(first).size, new Set(last).size)};
 })()"""
 
 
@@ -57,43 +57,43 @@ def root(tmp_path_factory):
 
     def outcome(record):
         if record.id == HOSTILE:
-            return bad(record, "face_not_found", f"{HOSTILE}: no face")
+            return failed_outcome(record, "face_not_found", f"{HOSTILE}: no face")
         number = int(record.id)
         path = f"shards/{number // 8:05d}/videos/{record.id}.mp4"
-        return good(record, video=path, sharpness=float(number * 7 % 40), blinks=2.0)
+        return ok_outcome(record, video=path, sharpness=float(number * 7 % 40), blinks=2.0)
 
     ids = [*(str(number) for number in range(39)), HOSTILE]
     rows = [{"record_id": name, "image": "a", "audio": "b"} for name in ids]
-    run = made_run(base / "root/run", rows, outcome, manifests=base, video=video.read_bytes())
+    run = write_run(base / "root/run", rows, outcome, manifests=base, video=video.read_bytes())
     run.storage.write("report/index.html", b"<!doctype html><title>r</title><h1>The report</h1>")
     return base / "root"
 
 
 @pytest.fixture(scope="module")
 def server(root):
-    with served(root, limits=Limits(upload_bytes=2_000_000, sound_s=5.0)) as running:
+    with serve_root(root, limits=Limits(upload_bytes=2_000_000, sound_s=5.0)) as running:
         yield running
 
 
 @pytest.fixture
 def page(browser, server):
-    """The page in a new tab; at the end there must be no error in the console, and no request to elsewhere."""
+    """The page in a new tab; fails if there is an error in the console or a request to elsewhere."""
     tab = browser.new_page(viewport={"width": 1280, "height": 900})
     tab.set_default_timeout(LIMIT_S * 1000)
-    complaints = []
-    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("response", lambda response: complaints.append(response.url) if response.status >= 400 else None)
+    problems = []
+    tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.on("response", lambda response: problems.append(response.url) if response.status >= 400 else None)
     local = (server.address, "data:", "blob:")
-    tab.on("request", lambda request: None if request.url.startswith(local) else complaints.append(request.url))
+    tab.on("request", lambda request: None if request.url.startswith(local) else problems.append(request.url))
     tab.goto(server.address)
     tab.wait_for_selector("#jv-start")
     yield tab
     tab.close()
-    assert complaints == []
+    assert problems == []
 
 
-def choose(page, portrait, sound):
+def select_files(page, portrait, sound):
     page.set_input_files("#jv-portrait input[type=file]", portrait)
     page.wait_for_selector("#jv-portrait img")
     page.set_input_files("#jv-sound input[type=file]", sound)
@@ -105,63 +105,63 @@ def open_runs(page):
     page.wait_for_selector("#jv-records article")
 
 
-def left_in_temporary_folder():
+def list_job_folders():
     return {path.name for path in Path(os.environ["GRADIO_TEMP_DIR"]).glob("job-*")}
 
 
-def test_a_real_portrait_and_a_real_sound_become_a_video_that_plays(page, tmp_path):
+def test_a_real_portrait_and_recording_give_a_video_that_plays(page, tmp_path):
     ffmpeg("-ss", "0.5", "-i", EXAMPLES / "speech.flac", "-t", "0.6", tmp_path / "talk.wav")
-    page.get_by_role("button", name="Options").click()  # now, as Gradio sets fields once more just after they appear
+    page.get_by_role("button", name="Options").click()  # now, because Gradio sets fields again just after they appear
     page.wait_for_selector("#jv-seed input")
-    choose(page, MEDIA / "portraits/s9.jpg", tmp_path / "talk.wav")
+    select_files(page, MEDIA / "portraits/s9.jpg", tmp_path / "talk.wav")
     page.fill("#jv-seed input", "7")
     page.click("#jv-start")
     page.wait_for_selector("#jv-status [role=status]")
     page.wait_for_selector("#jv-result video", timeout=3 * LIMIT_S * 1000)
-    seen = page.evaluate(SEEN)
-    assert seen["width"] > 200
-    assert seen["duration"] == pytest.approx(0.6, abs=0.05)
-    assert seen["time"] == pytest.approx(seen["duration"], abs=0.05)
-    assert seen["frames"] > 5
-    assert seen["colours"] > 50
-    assert seen["loudest"] > 0.01
+    played = page.evaluate(PLAY_VIDEO)
+    assert played["width"] > 200
+    assert played["duration"] == pytest.approx(0.6, abs=0.05)
+    assert played["time"] == pytest.approx(played["duration"], abs=0.05)
+    assert played["frames"] > 5
+    assert played["colors"] > 50
+    assert played["loudest"] > 0.01
     assert page.locator("#jv-result img").evaluate("image => image.naturalWidth") > 200
     text = page.inner_text("#jv-result")
     command = "joyvasa animate s9.jpg talk.wav -o out.mp4 --seed 7 --device cpu"
     assert f"{command} --set picture.max_side=400" in text
     assert "Sharpness" in text
-    (job,) = left_in_temporary_folder()
+    (job,) = list_job_folders()
     assert {path.name for path in Path(os.environ["GRADIO_TEMP_DIR"], job).iterdir()} == {"video.mp4", "source.jpg"}
 
 
-def test_a_text_file_as_portrait_gives_the_sentence(page, tmp_path):
+def test_a_text_file_as_portrait_shows_the_error(page, tmp_path):
     (tmp_path / "portrait.jpg").write_text("this is a text")
     ffmpeg("-i", EXAMPLES / "speech.flac", "-t", "1", tmp_path / "talk.wav")
-    choose(page, tmp_path / "portrait.jpg", tmp_path / "talk.wav")
+    select_files(page, tmp_path / "portrait.jpg", tmp_path / "talk.wav")
     page.click("#jv-start")
     sentence = page.inner_text("#jv-status [role=alert]")
     assert sentence.startswith("image_unreadable: portrait.jpg: not a picture (starts with b'this is ')")
     assert page.locator("#jv-start").is_enabled()
 
 
-def test_what_is_missing_or_too_long_gives_the_sentence(page, tmp_path):
+def test_missing_and_long_files_show_the_error(page, tmp_path):
     page.click("#jv-start")
     assert "there is no portrait yet" in page.inner_text("#jv-status [role=alert]")
     ffmpeg("-i", EXAMPLES / "speech.flac", "-t", "5.5", tmp_path / "long.wav")
-    choose(page, DATA / "portrait.jpg", tmp_path / "long.wav")
+    select_files(page, DATA / "portrait.jpg", tmp_path / "long.wav")
     page.click("#jv-start")
     page.wait_for_selector("#jv-status >> text=long.wav: is longer than 5 s")
 
 
 def test_a_video_can_be_cancelled(page, tmp_path):
     ffmpeg("-i", EXAMPLES / "speech.flac", "-t", "4.5", tmp_path / "talk.wav")
-    choose(page, DATA / "portrait.jpg", tmp_path / "talk.wav")
-    before = left_in_temporary_folder()
+    select_files(page, DATA / "portrait.jpg", tmp_path / "talk.wav")
+    before = list_job_folders()
     page.click("#jv-start")
     page.click("#jv-cancel")
     page.wait_for_selector("#jv-status >> text=Cancelled")
     page.wait_for_selector("#jv-start:enabled")
-    assert left_in_temporary_folder() <= before
+    assert list_job_folders() <= before
 
 
 def test_a_run_with_failures_shows_them(page):
@@ -190,8 +190,8 @@ def test_records_are_paged_sorted_and_filtered(page):
         == 64
     )
     page.click("#jv-forward")
-    page.wait_for_selector("#jv-place >> text=page 2 of 4")
-    page.click("#jv-look >> text=Table")
+    page.wait_for_selector("#jv-position >> text=page 2 of 4")
+    page.click("#jv-view >> text=Table")
     page.wait_for_selector("#jv-records table")
     page.click("#jv-records [data-sort=metric_sharpness]")
     page.wait_for_selector("#jv-records th[aria-sort=ascending]")
@@ -199,11 +199,11 @@ def test_records_are_paged_sorted_and_filtered(page):
     page.wait_for_selector("#jv-records th[aria-sort=descending]")
     page.wait_for_selector("#jv-records tbody tr:first-child >> text=17")  # 17 * 7 % 40 is the largest
     page.fill("#jv-text input, #jv-text textarea", "onerror")
-    page.wait_for_selector("#jv-place >> text=1 records, page 1 of 1")
+    page.wait_for_selector("#jv-position >> text=1 records, page 1 of 1")
     assert HOSTILE in page.inner_text("#jv-records tbody th")
 
 
-def test_a_run_is_followed_while_it_grows(page, root):
+def test_a_growing_run_is_updated(page, root):
     open_runs(page)
     folder = root / "run/shards/00000"
     (folder / "_done.json").rename(folder / "away.json")
@@ -212,7 +212,7 @@ def test_a_run_is_followed_while_it_grows(page, root):
     page.wait_for_selector("#jv-state >> text=0 pending")
 
 
-def test_it_fits_a_phone(browser, server):
+def test_the_page_fits_a_phone(browser, server):
     tab = browser.new_page(viewport={"width": 390, "height": 844})
     tab.set_default_timeout(LIMIT_S * 1000)
     tab.goto(server.address)

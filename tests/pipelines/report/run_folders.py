@@ -1,4 +1,4 @@
-"""Run folders for tests of reports: written by the code that writes real ones, without any network."""
+"""Run folders for tests of reports, written by the code that writes real ones, but without networks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIGURATION = {"animation": {"models": "random", "seed": 0}, "metrics": "all"}
 MISSING = "weights_missing: not available: needs amt-s.pth"
 
 
-def made_run(
+def write_run(
     root: str | Path,
     rows: Iterable[Mapping[str, Any]],
     outcome: Callable[[Record], RecordOutcome],
@@ -36,18 +36,18 @@ def made_run(
     name: str = "",
     parts: Iterable[Mapping[str, Any]] = (),
 ) -> RunFolder:
-    """A run whose records have these outcomes.
+    """Write a run whose records have given outcomes.
 
     Args:
-        root: the run folder.
-        rows: of the manifest.
-        outcome: of a record.
+        root: run folder.
+        rows: rows of the manifest.
+        outcome: function that returns the outcome of a record.
         manifests: folder for the manifest.
-        shard_size: records of a shard.
-        video: content of the videos of good records; nothing writes none.
-        shards: finished ones; None for all.
-        name: of the system whose videos were measured; empty for a run that makes its own.
-        parts: statistics, see `statistics`; of an unfinished part `error` is missing.
+        shard_size: records per shard.
+        video: content of the videos of ok records; empty for no videos.
+        shards: number of finished shards; None for all.
+        name: name of the system whose videos are scored; empty for a run that generates videos.
+        parts: statistics of the parts, see `statistics`; without `error` for a part that crashed.
     """
     manifest = open_manifest(write(manifests / "pairs.jsonl", list(rows)))
     scan = Scan(manifest, videos=bool(name))
@@ -66,15 +66,15 @@ def made_run(
     for number in range(len(copied) if shards is None else shards):
         shard = copied.read_shard(number)
         outcomes = [outcome(record) for record in shard.records]
-        for one in outcomes:
-            if one.video and video:
-                folder.storage.write(one.video, video)
+        for outcome_row in outcomes:
+            if outcome_row.video and video:
+                folder.storage.write(outcome_row.video, video)
         folder.finish_shard(shard, outcomes, run_fingerprint=description.fingerprint())
     return folder
 
 
-def good(record: Record, *, video: str | None = None, **metrics: float | None) -> RecordOutcome:
-    """A video of 4 s; metrics that are None lack their weights."""
+def ok_outcome(record: Record, *, video: str | None = None, **metrics: float | None) -> RecordOutcome:
+    """Return the outcome of a video of 4 s; metrics that are None lack their weights."""
     return RecordOutcome(
         record_id=record.id,
         status="ok",
@@ -90,24 +90,26 @@ def good(record: Record, *, video: str | None = None, **metrics: float | None) -
     )
 
 
-def bad(record: Record, code: str = "face_not_found", error: str = "", status: Any = "failed") -> RecordOutcome:
-    """A record that has no video."""
+def failed_outcome(
+    record: Record, code: str = "face_not_found", error: str = "", status: Any = "failed"
+) -> RecordOutcome:
+    """Return the outcome of a record without a video."""
     sentence = error or f"{record.image}: no face found; expected one"
     return RecordOutcome(record_id=record.id, status=status, stage="portrait", error_code=code, error=sentence)
 
 
 def statistics(*, elapsed_s: float = 100.0, ended: bool = True, gpus: float = 0.0, **render: Any) -> dict[str, Any]:
-    """Of a part of a run with the stages `motion` and `render`; `render` gives figures of that stage."""
+    """Return statistics of a part of a run with the stages `motion` and `render`; `render` sets its fields."""
     stages = {
         "motion": StageStatistics(
             batch_size=16, num_gpus=gpus / 4, workers=1, records=10, batches=1, filled=8, busy_s=10
         ),
         "render": StageStatistics(batch_size=4, num_gpus=3 * gpus / 4, workers=1, records=10, **render),
     }
-    found = RunStatistics(stages, elapsed_s=elapsed_s).as_dict()
-    return {**found, "error": None} if ended else found
+    run_statistics = RunStatistics(stages, elapsed_s=elapsed_s).as_dict()
+    return {**run_statistics, "error": None} if ended else run_statistics
 
 
 def numbers(n: int, seed: int = 0, mean: float = 5.0) -> np.ndarray:
-    """Normal numbers with a deviation of 1."""
+    """Return normally distributed values with a deviation of 1."""
     return np.random.default_rng(seed).normal(mean, 1.0, n)

@@ -1,0 +1,41 @@
+"""Configurations of small runs, their manifests and their outcomes."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from joyvasa.config import load_config
+from joyvasa.motion.file import load_motion
+from manifests.run.folder import RunFolder
+from manifests.storage import open_storage
+from pipelines.runs.config import RunConfig
+
+COLUMNS = ("record_id", "image", "audio", "motion", "mode", "seed", "note")
+
+
+def make_config(*settings: str) -> RunConfig:
+    """Return options for the local executor, the built-in model and small pictures, without metrics."""
+    defaults = ["executor=local", "animation.models=sample", "animation.picture.max_side=192", "shard_size=3"]
+    defaults += ["metrics=none"]  # tested in tests/pipelines/runs/test_evaluate.py and tests/stages/test_score.py
+    return load_config(RunConfig, settings=[*defaults, *settings])
+
+
+def write_manifest(path: Path, rows: list[dict]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def read_rows(run: Path) -> dict[str, dict]:
+    return {
+        row["record_id"]: row for table in RunFolder(open_storage(run)).iterate_tables() for row in table.to_pylist()
+    }
+
+
+def read_motions(run: Path) -> dict[str, np.ndarray]:
+    return {
+        name: load_motion(run / row["motion_file"]).motion.expression.numpy() for name, row in read_rows(run).items()
+    }
