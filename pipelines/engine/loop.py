@@ -131,7 +131,7 @@ class _Engine:
                 pool.start_due_workers(now)
             self._launch(now)
             self._observe(now)
-            reports = self._executor.wait(self._timeout(now))
+            reports = self._executor.wait(self._compute_timeout(now))
             interrupts.check()  # an interrupt that a stage swallowed must not become the failure of a record
             for report in reports:
                 self._handle(report)
@@ -174,7 +174,7 @@ class _Engine:
                 len(self._flow.queues[name]) or self._pools[name].n_running
                 for name in self._pipeline.ancestors[spec.name]
             )
-            while free := pool.free_worker():
+            while free := pool.find_free_worker():
                 number, idle = free
                 batch_due = queue.next_batch(now, more_coming=more_coming, worker_idle=idle)
                 if batch_due is None:
@@ -192,7 +192,7 @@ class _Engine:
     def _handle(self, report: WorkerReport) -> None:
         now = time.monotonic()
         if isinstance(report, WorkerReady):
-            pool = self._pool_of(report.worker)
+            pool = self._find_pool(report.worker)
             pool.set_ready(report.worker)
             self._on_event(Event(EventKind.WORKER_READY, pool.spec.name, {"worker": report.worker}))
             return
@@ -232,13 +232,13 @@ class _Engine:
         if not self._executor.parallel:
             return
         for pool in self._pools.values():
-            for number in pool.overdue(now):
+            for number in pool.find_overdue(now):
                 self._executor.kill_worker(number)
                 self._lose_worker(number, LossCause.TIME_LIMIT, f"no result within {pool.spec.time_limit_s:g} s")
 
     def _lose_worker(self, number: int, cause: LossCause, sentence: str) -> None:
         now = time.monotonic()
-        pool = self._pool_of(number)
+        pool = self._find_pool(number)
         batches = pool.remove(number, cause, sentence, now)
         for batch in batches:
             del self._batches[batch.ticket]
@@ -246,8 +246,8 @@ class _Engine:
 
     # -- time and statistics
 
-    def _timeout(self, now: float) -> float:
-        times = [queue.next_time(now) for queue in self._flow.queues.values()]
+    def _compute_timeout(self, now: float) -> float:
+        times = [queue.find_next_time(now) for queue in self._flow.queues.values()]
         return min([MAX_WAIT_S, *(time - now for time in times if time is not None)])
 
     def _observe(self, now: float, *, last: bool = False) -> None:
@@ -256,7 +256,7 @@ class _Engine:
                 now - self._last_observed,
                 workers=pool.ready,
                 running=pool.n_running,
-                running_s=pool.running_s(now),
+                running_s=pool.compute_running_s(now),
                 queue_depth=len(self._flow.queues[name]),
             )
         self._report_waiting(now)
@@ -271,14 +271,14 @@ class _Engine:
 
     def _report_waiting(self, now: float) -> None:
         """Report, once a minute, the stages that have no worker."""
-        waiting = [pool for pool in self._pools.values() if pool.waiting_s(now) >= WAITING_S]
+        waiting = [pool for pool in self._pools.values() if pool.compute_waiting_s(now) >= WAITING_S]
         if not waiting or now - self._last_waiting < WAITING_S:
             return
         self._last_waiting = now
         resources = self._executor.describe_resources()
         for pool in waiting:
-            sentence = f"no worker for {pool.waiting_s(now):.0f} s; {pool.demand}; {resources}"
+            sentence = f"no worker for {pool.compute_waiting_s(now):.0f} s; {pool.demand}; {resources}"
             self._on_event(Event(EventKind.WAITING, pool.spec.name, {"sentence": sentence}))
 
-    def _pool_of(self, worker: int) -> WorkerPool:
+    def _find_pool(self, worker: int) -> WorkerPool:
         return next(pool for pool in self._pools.values() if worker in pool)

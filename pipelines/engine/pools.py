@@ -81,7 +81,7 @@ class WorkerPool:
         """Number of batches that were submitted and are not finished."""
         return sum(len(worker.batches) for worker in self._workers.values())
 
-    def running_s(self, now: float) -> float:
+    def compute_running_s(self, now: float) -> float:
         """Return the elapsed seconds of the batches that are running now."""
         heads = (worker.batches[0].started for worker in self._workers.values() if worker.batches)
         return sum(now - started for started in heads if started is not None)
@@ -109,13 +109,13 @@ class WorkerPool:
                 f"{self.demand}; {self._executor.describe_resources()}: add machines, or configure less",
             )
 
-    def waiting_s(self, now: float) -> float:
+    def compute_waiting_s(self, now: float) -> float:
         """Return the time that the stage has been without a ready worker; 0 if it has one."""
         return 0.0 if self._without_since is None else now - self._without_since
 
     @property
     def demand(self) -> str:
-        """What each worker of the stage needs."""
+        """The resources that each worker of the stage needs."""
         return f"each worker needs {self.spec.num_cpus:g} CPU and {self.spec.num_gpus:g} GPU"
 
     def set_ready(self, number: int) -> None:
@@ -124,7 +124,7 @@ class WorkerPool:
         self._setup_failures = self._setup_crashes = 0
         self._without_since = None
 
-    def free_worker(self) -> tuple[int, bool] | None:
+    def find_free_worker(self) -> tuple[int, bool] | None:
         """Return the ready worker with the most free slots and whether it is idle; None if no slot is free."""
         best, load = -1, self.spec.slots
         for number, worker in self._workers.items():
@@ -161,7 +161,7 @@ class WorkerPool:
         if batches and batches[0].started is None:
             batches[0].started = now
 
-    def overdue(self, now: float) -> list[int]:
+    def find_overdue(self, now: float) -> list[int]:
         """Return the workers whose running batch exceeds its time limit."""
         return [number for number, worker in self._workers.items() if worker.batches and self._hangs(worker, now)]
 

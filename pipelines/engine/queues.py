@@ -159,7 +159,7 @@ class StageQueue:
         self._n_tasks -= len(group)
         return group
 
-    def next_time(self, now: float) -> float | None:
+    def find_next_time(self, now: float) -> float | None:
         """Return the time of the next change that no event announces."""
         times = [tasks[0].waiting_since + self._spec.batch_wait_s for tasks in self._buckets.values()]
         if self._delayed:
