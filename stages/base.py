@@ -66,11 +66,13 @@ class Failed:
         kind: kind of the failure.
         code: stable code, lower case with underscores, for example `audio_unreadable`.
         sentence: one sentence that names the object, what was found, what was expected and what to do.
+        retry_after_s: shortest wait before a retry that a server asks for, seconds.
     """
 
     kind: FailureKind
     code: str
     sentence: str
+    retry_after_s: float = 0.0
 
 
 Outcome: TypeAlias = "Ok | Failed"
@@ -207,7 +209,8 @@ def classify_exception(error: BaseException) -> Failed:
     if isinstance(error, ConfigError):  # the same for every record
         return Failed(FailureKind.STOP, error.code, error.sentence)
     if isinstance(error, OSError | OutputError) or isinstance(error.__cause__, OSError):
-        return Failed(FailureKind.IO, *_code_and_sentence(error, "io_error"))
+        retry_after_s = getattr(error, "retry_after_s", 0.0)
+        return Failed(FailureKind.IO, *_code_and_sentence(error, "io_error"), retry_after_s=retry_after_s)
     return Failed(FailureKind.POISON, *_code_and_sentence(error, "unexpected_error"))
 
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 from joyvasa.errors import ConfigError
 from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.isolation import map_each
-from stages.media import CHUNK_BYTES, MAX_BYTES, local_file, open_stream
+from stages.media import CHUNK_BYTES, MAX_BYTES, RemoteError, host_of, local_file, open_stream
 
 CACHED_HASHES = 1 << 16  # per worker; about 20 MB
 
@@ -77,10 +77,22 @@ class HashInputsStage(Stage):
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Hash the distinct files of all rows in parallel."""
         files = list(dict.fromkeys(file for item in batch for file in _files(item)))
+        silent: dict[str | None, RemoteError] = {}  # hosts that did not answer, so that each costs one time limit
         with ThreadPoolExecutor(self.config.threads, thread_name_prefix="hash") as pool:
-            results = pool.map(lambda file: map_each([file], lambda entry: self._hash(*entry))[0], files)
+            results = pool.map(lambda file: map_each([file], lambda entry: self._hash_file(*entry, silent))[0], files)
             hashes = dict(zip(files, results, strict=True))
         return [_outcome({column: hashes[column, location] for column, location in _files(item)}) for item in batch]
+
+    def _hash_file(self, column: str, location: str, silent: dict[str | None, RemoteError]) -> str | None:
+        host = host_of(location)
+        if host in silent:
+            raise RemoteError(f"{location}: not tried, as {host} did not answer ({silent[host]})")
+        try:
+            return self._hash(column, location)
+        except RemoteError as error:
+            if host and not error.answered:
+                silent[host] = error
+            raise
 
 
 def _files(item: Item) -> list[tuple[str, str]]:

@@ -6,10 +6,11 @@ import errno
 import os
 import posixpath
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 from fsspec.core import url_to_fs
 
@@ -19,6 +20,10 @@ from manifests.scratch import scratch_folder
 
 MAX_BYTES = 4 << 30  # maximum size of a fetched file, so that one row cannot fill the disk
 CHUNK_BYTES = 1 << 20
+CONNECT_S = 10.0  # time limit for a connection to an HTTP server, seconds
+READ_S = 20.0  # time limit without a byte from an HTTP server, seconds
+MISSING_STATUS = (404, 410)  # HTTP: not found, gone
+RETRIED_STATUS = (408, 425, 429)  # HTTP: request timeout, too early, too many requests
 
 
 @contextmanager
@@ -29,7 +34,7 @@ def local_file(location: str) -> Generator[Path]:
         location: absolute local path or URI.
 
     Raises:
-        InputError: `file_missing` or `file_too_large`, for a URI. A missing local file is reported by its reader.
+        InputError: `file_missing`, `file_refused` or `file_too_large`, for a URI. A missing local file is reported by its reader.
         OSError: the download failed; a retry may help.
     """
     if not is_remote(location):
@@ -40,7 +45,7 @@ def local_file(location: str) -> Generator[Path]:
         target = Path(folder, name if name.strip(".") else "file")
 
         with _standard_errors(location):
-            fs, path = url_to_fs(location)
+            fs, path = _open_filesystem(location)
             with fs.open(path, "rb") as source, target.open("wb") as file:
                 while chunk := cast(BinaryIO, source).read(CHUNK_BYTES):
                     file.write(chunk)
@@ -58,12 +63,12 @@ def open_stream(location: str) -> Generator[BinaryIO]:
         location: absolute local path or URI.
 
     Raises:
-        InputError: `file_missing`, for a URI.
+        InputError: `file_missing` or `file_refused`, for a URI.
         OSError: the file cannot be opened or read; ENXIO if it is not a regular file, for example a pipe.
     """
     if is_remote(location):
         with _standard_errors(location):
-            fs, path = url_to_fs(location)
+            fs, path = _open_filesystem(location)
             with fs.open(path, "rb") as stream:
                 yield cast(BinaryIO, stream)
         return
@@ -73,16 +78,82 @@ def open_stream(location: str) -> Generator[BinaryIO]:
         yield cast(BinaryIO, stream)
 
 
+def host_of(location: str) -> str | None:
+    """Return the host of an HTTP address; None for other locations."""
+    parts = urlsplit(location)
+    return parts.netloc if parts.scheme in ("http", "https") else None
+
+
+def _open_filesystem(location: str) -> tuple[Any, str]:
+    """Return the file system of a URI and the path in it; HTTP requests get time limits."""
+    options = {}
+    if host_of(location):
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
+        options["client_kwargs"] = {"timeout": timeout}
+    return url_to_fs(location, **options)
+
+
 @contextmanager
 def _standard_errors(location: str) -> Generator[None]:
-    """Convert errors of object stores, which have classes of their own, into InputError and OSError."""
+    """Convert errors of object stores and HTTP servers into InputError (permanent) and OSError (a retry may help)."""
     try:
         yield
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError("file_missing", f"{location}: no such file: check the address") from None
-    except OSError:
-        raise
     except Exception as error:
-        raise OSError(f"{location}: cannot be fetched ({type(error).__name__}: {error})") from error
+        raise _standard_error(location, error) from error
+
+
+def _standard_error(location: str, error: Exception) -> Exception:
+    # fsspec raises FileNotFoundError for every failure of an HTTP request; the cause says what happened.
+    chain = list(_causes(error))
+    answer = next((cause for cause in chain if isinstance(getattr(cause, "status", None), int)), None)
+    status = answer.status if answer else None  # type: ignore[attr-defined]
+    network = next((cause for cause in chain if type(cause).__module__.partition(".")[0] == "aiohttp"), None)
+    timed_out = next((cause for cause in chain if isinstance(cause, TimeoutError)), None)
+
+    if status in MISSING_STATUS or (isinstance(error, FileNotFoundError) and not (status or network or timed_out)):
+        return InputError("file_missing", f"{location}: no such file: check the address")
+    if isinstance(error, PermissionError) or (status and 400 <= status < 500 and status not in RETRIED_STATUS):
+        reason = f"HTTP {status}" if status else error
+        return InputError(
+            "file_refused", f"{location}: access refused ({reason}); expected a readable file: check the credentials"
+        )
+    if status:
+        headers = getattr(answer, "headers", None) or {}
+        sentence = f"{location}: HTTP {status}: the server cannot deliver it now"
+        return RemoteError(sentence, answered=True, retry_after=headers.get("Retry-After"))
+    if timed_out:
+        return RemoteError(f"{location}: no answer within {READ_S:g} s")
+    if network:
+        return RemoteError(f"{location}: cannot be fetched ({type(network).__name__}: {network})")
+    if isinstance(error, OSError):
+        return error
+    return OSError(f"{location}: cannot be fetched ({type(error).__name__}: {error})")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+class RemoteError(OSError):
+    """A server did not deliver a file; a retry may help.
+
+    Args:
+        sentence: description of the failure.
+        answered: whether the server answered.
+        retry_after: value of the HTTP header `Retry-After`; only seconds are understood.
+
+    Attributes:
+        answered: whether the server answered.
+        retry_after_s: time that the server asks to wait, seconds.
+    """
+
+    def __init__(self, sentence: str, *, answered: bool = False, retry_after: str | None = None) -> None:
+        super().__init__(sentence)
+        self.answered = answered
+        self.retry_after_s = float(retry_after) if retry_after and retry_after.strip().isdecimal() else 0.0

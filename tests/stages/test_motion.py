@@ -151,7 +151,7 @@ def test_a_motion_file_is_resampled_to_the_rate_of_the_video(stage, tmp_path):
 def test_a_motion_file_is_cut_or_extended_to_the_length_of_the_audio(stage, items, tmp_path, seconds, n_frames):
     save_motion(tmp_path / "waves.safetensors", waves(30, 25.0))
     speech = next(item.inputs["speech"] for item in items if item.inputs["speech"].plan.n_frames == n_frames)
-    row = make_record("m", motion=tmp_path / "waves.safetensors", audio="there.wav")
+    row = make_record("m", motion=tmp_path / "waves.safetensors", audio="a.wav")
     motion = stage.run([Item(row, {"speech": SpeechPayload(speech.plan)})])[0].payload.to_motion()
     assert len(motion) == n_frames
     expected = waves(30, 25.0).pitch[np.minimum(np.arange(n_frames), 29), 0]
