@@ -25,7 +25,7 @@ def is_pretrained_folder(folder: Path) -> bool:
 
 
 def open_pretrained_folder(folder: Path, published: BundleSpec, cache: HashCache) -> Bundle:
-    """Create the bundle of such a folder.
+    """Open a `pretrained_weights` folder as a bundle.
 
     Files with a published hash keep it. A motion generator with another name or content, trained by the user, is used
     without a pinned hash.

@@ -12,6 +12,7 @@ from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces.animal_cascade import AnimalCascadeDetector
 from joyvasa.faces.cascade import CascadeDetector
+from joyvasa.faces.xpose import XposeDetector
 from joyvasa.models import AnimationConfig, Models, list_required_roles, require_models, resolve_detector
 from joyvasa.motion.driving import DrivingConfig
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
@@ -60,18 +61,14 @@ def test_the_cascade_detector_depends_on_the_mode(mode, kind):
     assert isinstance(Models(config("models=random", f"mode={mode}")).detector, kind)
 
 
-def test_the_animal_detector_gets_its_network(monkeypatch):
+def test_the_animal_detector_receives_its_network(monkeypatch):
     arguments = {}
-
-    def detector(*, network, device):
-        arguments.update(network=network, device=device)
-        return arguments
-
-    monkeypatch.setattr("joyvasa.faces.xpose.XposeDetector.__new__", lambda kind, **parts: detector(**parts))
+    monkeypatch.setattr(XposeDetector, "__init__", lambda self, **given: arguments.update(given))
     models = Models(config("models=random", "mode=animal", "face.detector=xpose"))
     networks = {"animal_landmarks": torch.nn.Identity()}
     monkeypatch.setattr(type(models.bundle), "load_network", lambda self, role, device: networks[role])
-    assert models.detector == {"network": networks["animal_landmarks"], "device": models.device}
+    assert isinstance(models.detector, XposeDetector)
+    assert arguments == {"network": networks["animal_landmarks"], "device": models.device}
 
 
 def test_networks_depend_on_the_mode():
