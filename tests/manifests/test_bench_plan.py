@@ -31,12 +31,12 @@ result = {"records": run.records, "shards": len(run), "last": len(last.records)}
 """
 MEASURE = r"""
 import json, pathlib, re, sys, time
-begin = time.monotonic()
+start = time.monotonic()
 from manifests.manifest import open_manifest
 {}
 # not getrusage, whose peak includes that of the parent at the time of the fork
 peak = int(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]) * 1024
-figures = {{"seconds": time.monotonic() - begin, "cpu_s": time.process_time(), "peak_bytes": peak}}
+figures = {{"seconds": time.monotonic() - start, "cpu_s": time.process_time(), "peak_bytes": peak}}
 print(json.dumps({{**figures, **result}}))
 """
 
