@@ -136,6 +136,7 @@ class Pipeline:
             raise ConfigError("stage_name", f"two stages are named {name}; expected a name of its own for each")
         if output := _first_duplicate([spec.output for spec in self.stages if spec.only is None]):
             raise ConfigError("stage_output", f"two stages make {output} of all records; expected `only` for each")
+
         for spec in self.stages:
             optional = [name for name in spec.inputs if any(stage.optional for stage in self.producers.get(name, ()))]
             if optional:

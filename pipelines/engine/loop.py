@@ -89,10 +89,12 @@ class _Engine:
     ) -> None:
         self._pipeline, self._executor, self._config, self._on_event = pipeline, executor, config, on_event
         self._on_finished = on_finished
+
         numbers = itertools.count()
         self._pools = {s.name: WorkerPool(s, executor, numbers, config.start_limit_s) for s in pipeline.stages}
         self._batches: dict[int, Batch] = {}
         self._statistics = RunStatistics({spec.name: StageStatistics.for_stage(spec) for spec in pipeline.order})
+
         credits = {s.name: executor.count_workers(s) * s.slots * s.batch_size for s in pipeline.stages}
         self._admission = Admission(
             records,
@@ -214,6 +216,7 @@ class _Engine:
         statistics = self._statistics.stages[batch.stage]
         statistics.add_batch(len(batch.tasks), done.seconds)
         share = done.seconds / len(batch.tasks)
+
         out_of_memory: list[tuple[StageTask, Failed]] = []
         for task, outcome, reference in zip(batch.tasks, done.outcomes, done.references, strict=True):
             if isinstance(outcome, Ok):
@@ -224,6 +227,7 @@ class _Engine:
                 out_of_memory.append((task, outcome))
             else:
                 self._recovery.handle_failed_outcome(task, outcome)
+
         if out_of_memory:
             tasks = [task for task, _ in out_of_memory]
             self._recovery.handle_failed_batch(batch, tasks, out_of_memory[0][1], share * len(tasks))
@@ -260,6 +264,7 @@ class _Engine:
                 queue_depth=len(self._flow.queues[name]),
             )
         self._report_waiting(now)
+
         self._last_observed = now
         self._statistics.elapsed_s = now - self._started
         self._statistics.in_flight = self._flow.in_flight

@@ -73,6 +73,7 @@ def compare_runs(ours: RunRows, theirs: RunRows, name: str, bootstrap: Bootstrap
     # Index of each record in the other run, null if it is not there.
     matches = pc.index_in(ours.read_record_ids(), value_set=theirs.read_record_ids())
     left, right = np.flatnonzero(matches.is_valid()), matches.drop_null().to_numpy()
+
     columns = all_metric_columns()
     pairs = []
     for metric in dict.fromkeys([*columns, *ours.metrics, *theirs.metrics]):

@@ -118,6 +118,7 @@ def _headline_rows(report: Report) -> Iterator[dict[str, Any]]:
     }
     for name, value in values.items():
         yield {"section": "run", "name": name, "value": None if value is None else float(value)}
+
     for stage in head.stages:
         share = stage.busy_s / head.busy_s if head.busy_s else None
         values = {"busy_s": stage.busy_s, "share": share, "batch_fill": stage.batch_fill, "lost_s": stage.lost_s}

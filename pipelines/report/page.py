@@ -52,6 +52,7 @@ def render_page(report: Report) -> bytes:
 def _render(report: Report, rules: list[Markup], shown: set[int] | None = None) -> bytes:
     script = _asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
     environment = Environment(
         loader=PackageLoader("pipelines.report"),
         autoescape=True,
@@ -60,6 +61,7 @@ def _render(report: Report, rules: list[Markup], shown: set[int] | None = None) 
         lstrip_blocks=True,
     )
     environment.filters |= {**FORMAT_FILTERS, "by_reason": group_by_reason}
+
     page = environment.get_template("page.html").render(
         report=report,
         policy=POLICY.format(digest),

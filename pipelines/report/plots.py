@@ -103,6 +103,7 @@ def _to_element(svg: str, label: str) -> Markup:
     body = re.sub(r"\s*\n\s*", " ", body)
     for name, color in {**COLORS, **RUN_COLORS}.items():
         body = body.replace(color, f"var(--{name})")
+
     view = re.search(r'viewBox="([^"]*)"', body)
     inner = body[body.index(">") + 1 :]
     start = Markup(

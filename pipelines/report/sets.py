@@ -66,6 +66,7 @@ def _compute_null_figures(run: str, figures: Sequence[MetricFigures]) -> list[Se
     n = next((metric.summary.n for metric in figures if metric.column.name == CORRELATION), 0)
     if not n:
         return []
+
     titles = {"mean": "Mouth and sound by chance, mean", "high": "Mouth and sound by chance, 95th percentile"}
     names = {kind: f"mouth_sound_null_{kind}" for kind in titles}
     if n > MAX_NULL_RECORDS:
@@ -76,6 +77,7 @@ def _compute_null_figures(run: str, figures: Sequence[MetricFigures]) -> list[Se
         null = set_metrics.compute_mouth_sound_null(run)
     except JoyvasaError as error:
         return [SetFigure(names[kind], title, "", None, str(error)) for kind, title in titles.items()]
+
     reason = f"{null.reason.code}: {null.reason.sentence}" if null.reason else ""
     choices = {"pairs": len(null.values), "partner": "the next record of the shard with another sound"}
     values = {"mean": null.mean, "high": null.high}

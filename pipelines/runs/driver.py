@@ -10,10 +10,10 @@ import dataclasses
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 from joyvasa import __version__
 from joyvasa.config import config_to_dict
@@ -26,23 +26,18 @@ from manifests.run.description import ManifestSource, RunDescription, RunKind, r
 from manifests.run.events import EventLog
 from manifests.run.folder import RunCounts, RunFolder
 from manifests.run.manifest_file import RunManifest, write_manifest
-from manifests.run.outcome import RecordOutcome
 from manifests.scan import Scan
 from manifests.scratch import scratch_folder
 from pipelines.engine import loop
 from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.engine.graph import Pipeline
-from pipelines.engine.tasks import FinishedRecord
 from pipelines.runs.config import RunConfig
-from pipelines.runs.outcomes import build_outcome, metric_columns
+from pipelines.runs.outcomes import OutcomeBuilder, build_outcome, metric_columns
 from pipelines.runs.resources import build_executor, count_run_gpus
 from pipelines.runs.shard_writer import ShardWriter
 
 LOGGED_PROGRESS_S = 30.0  # between two progress lines in events.jsonl; each has about 3 kB
 SHOWN_PROBLEMS = 3  # number of bad rows that the error message quotes
-
-OutcomeBuilder: TypeAlias = Callable[[FinishedRecord, Pipeline], RecordOutcome]
-"""Build the outcome row of a record that has left the pipeline."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +139,7 @@ def start_run(
             kind=definition.kind,
             name=name,
         )
+
         # Refuse bad options before anything is written.
         pipeline = build_run_pipeline(definition, folder, config, description)
         if folder.storage.exists(RunFolder.RUN):
@@ -165,6 +161,7 @@ def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generat
             shard_size=config.shard_size,
             on_problem=lambda p: problems.append(p) if len(problems) < SHOWN_PROBLEMS else None,
         )
+
         if scan.summary.bad_rows and not config.skip_bad_rows:
             shown = "; ".join(f"row {problem.row}: {problem.text}" for problem in problems)
             raise ManifestError(
@@ -234,14 +231,11 @@ def process_records(
             if on_event:
                 on_event(event)
 
-        def handle_finished(finished: FinishedRecord) -> None:
-            writer.record_outcome(finished.record, build_row(finished, pipeline))
-
         try:
             statistics = loop.run_pipeline(
                 pipeline,
                 writer.records(),
-                handle_finished,
+                lambda finished: writer.record_outcome(finished.record, build_row(finished, pipeline)),
                 executor=build_executor(config, pipeline),
                 config=config.engine,
                 on_event=handle_event,

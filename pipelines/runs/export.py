@@ -35,6 +35,7 @@ def export_webdataset(run: str, out: str) -> Iterator[tuple[str, int]]:
         rows = [row for row in folder.read_records(shard).to_pylist() if row["status"] == "ok"]
         if not rows:
             continue
+
         name = f"{shard:05d}.tar"
         with target.staging(name) as path, tarfile.open(path, "w") as tar:
             for number, row in enumerate(rows):

@@ -24,8 +24,15 @@ from pipelines.engine.events import EventCallback
 from pipelines.engine.graph import Facts, Pipeline
 from pipelines.engine.tasks import FinishedRecord
 from pipelines.runs.config import RunConfig
-from pipelines.runs.driver import OutcomeBuilder, RunDefinition, RunResult, start_run
-from pipelines.runs.outcomes import ModeWeights, build_outcome, build_score_stage, hash_metric_weights, metric_columns
+from pipelines.runs.driver import RunDefinition, RunResult, start_run
+from pipelines.runs.outcomes import (
+    ModeWeights,
+    OutcomeBuilder,
+    build_outcome,
+    build_score_stage,
+    hash_metric_weights,
+    metric_columns,
+)
 from pipelines.runs.resources import SpecBuilder, count_rendering_cores, has_light_renderer
 from stages.config import StageConfig
 from stages.hash_inputs import HashInputsConfig, HashInputsStage

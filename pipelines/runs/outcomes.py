@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.metrics import FVD, build_metric, check_availability
@@ -21,6 +21,9 @@ from stages.warnings import SEPARATORS
 METRIC_PREFIX = "metric."  # prefix of facts that are metrics
 REASON_SUFFIX = ".reason"  # suffix of facts that state why a metric has no number
 STANDARD_COLUMNS = frozenset(field.name for field in RESULT_FIELDS)
+
+OutcomeBuilder: TypeAlias = Callable[[FinishedRecord, Pipeline], RecordOutcome]
+"""Build the outcome row of a record that has left the pipeline."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class RayExecutor:
 
     @staticmethod
     def count_gpus(config: ExecutorConfig) -> int:
-        """Count the GPUs of the running cluster, or those of this machine where Ray is to be started here.
+        """Count the GPUs of the running cluster, or those of this machine if Ray is to be started here.
 
         Raises:
             EnvironmentFault: no cluster answers at the address.
@@ -110,6 +110,7 @@ class RayExecutor:
             import torch
 
             return torch.cuda.device_count()
+
         executor = RayExecutor(config)
         executor.open()
         try:
