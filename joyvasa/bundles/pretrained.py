@@ -107,9 +107,15 @@ def _select_file(folder: Path, name: str, role: Role, cache: HashCache, notes: l
                 return version.model_copy(update={"file": file})
 
     file = candidates[0]
-    same_path = next((version for version in role.versions if version.file == file), role)
-    notes.append(f"{name}: using {file}, which is not a published file, of {', '.join(candidates)}")
-    return PublishedFile(version="unpublished", file=file, switches=same_path.switches)
+    note = f"{name}: using {file}, which is not a published file, of {', '.join(candidates)}"
+    if role.switches:  # the name says nothing about the conventions: training writes the names of published files, too
+        conventions = ", ".join(f"{switch}={value}" for switch, value in role.switches.items())
+        note += (
+            f"; assuming {conventions}: if it was trained otherwise, run `joyvasa models convert {folder} --out NEW`, "
+            "change the switches in NEW/bundle.yaml and use NEW"
+        )
+    notes.append(note)
+    return PublishedFile(version="unpublished", file=file, switches=role.switches)
 
 
 def _matches(version: PublishedFile, path: Path, cache: HashCache) -> bool:

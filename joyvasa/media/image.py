@@ -143,9 +143,9 @@ def resize_to_limit(image: Image, max_side: int = 1280, division: int = 2) -> Im
     height, width = image.shape[:2]
     if 0 < max_side < max(height, width):
         if height > width:
-            height, width = max_side, int(width * max_side / height)
+            height, width = max_side, int(width * (max_side / height))  # the factor is rounded first, as in LivePortrait
         else:
-            height, width = int(height * max_side / width), max_side
+            height, width = int(height * (max_side / width)), max_side
         size = (max(width, 1), max(height, 1))
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     height, width = (side - side % division for side in image.shape[:2])

@@ -279,6 +279,7 @@ def _with_generators(folder: Path, **files: bytes) -> Path:
             "zero_mean_unit_variance",
         ),
         ({"iter_0009000": b"mine", "iter_0050000": b"mine too"}, "iter_0050000", "unpublished", "none"),
+        ({"iter_0020000": b"mine"}, "iter_0020000", "unpublished", "none"),  # the name of a published file
     ],
 )
 def test_the_newest_published_generator_of_a_folder_is_used(
@@ -303,6 +304,10 @@ def test_the_newest_published_generator_of_a_folder_is_used(
     assert bundle.name == "pretrained_weights"
     if len(files) > 1 or version != "v2":
         assert any(selected in note for note in bundle.notes)
+    if version == "unpublished":
+        (note,) = (note for note in bundle.notes if note.startswith("motion_generator"))
+        assert "assuming positional_encoding=constant_row, audio_normalization=none" in note
+        assert f"joyvasa models convert {folder} --out NEW" in note
 
 
 ANIMALS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
