@@ -36,6 +36,7 @@ from joyvasa.rendering.renderer import Renderer
 from joyvasa.runtime.device import Precision, choose_device, find_missing_compiler
 from joyvasa.runtime.memory import keep_freed_memory
 
+LIP_ROLE = "landmarks203"  # of a detector that measures the mouth opening
 MOTION_ROLES = ("motion_generator", "motion_template")
 FRAME_ROLES = ("warping_module", "spade_generator")  # run once per frame
 COMPILED_ROLES = (*FRAME_ROLES, "motion_generator")
@@ -137,9 +138,17 @@ def require_models(config: AnimationConfig, bundle: Bundle) -> None:
     Unclear terms count as non-commercial.
 
     Raises:
-        ConfigError: `license_refused`, with the weights and an alternative.
+        ConfigError: `license_refused`, with the weights and an alternative; `config_invalid` if the lips are to be
+            normalized with a detector that does not measure them.
         ModelError: `models_missing`.
     """
+    detector = resolve_detector(config, bundle)
+    if config.driving.normalize_lip and LIP_ROLE not in list_detector_roles(detector):
+        raise ConfigError(
+            "config_invalid",
+            f"driving.normalize_lip is true with the face detector {detector}; expected a detector that finds the 203 "
+            "landmarks from which the mouth opening is measured: use face.detector=insightface, or turn it off",
+        )
     require_weights(config, bundle, list_required_roles(config, bundle))
 
 

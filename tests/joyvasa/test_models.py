@@ -188,3 +188,10 @@ def test_a_motion_model_for_another_sample_rate_is_refused(monkeypatch):
     monkeypatch.setattr(MotionGeneratorConfig, "sample_rate", 8000)
     with pytest.raises(ModelError, match=r"MotionGenerator for sound of 8000 Hz; expected .* 16000 Hz"):
         _ = models.motion_model
+
+
+@pytest.mark.parametrize("detector", ["none", "cascade"])
+def test_lips_are_not_normalized_with_a_detector_that_does_not_measure_them(detector):
+    options = config(f"face.detector={detector}", "driving.relative=true", "driving.normalize_lip=true")
+    with pytest.raises(ConfigError, match=rf"normalize_lip is true with the face detector {detector}; .*insightface"):
+        require_models(options, open_bundle("random"))
