@@ -147,6 +147,20 @@ def test_targets_modules_and_tests_that_it_names_exist():
     assert [path for path in re.findall(r"\btests/[\w/.]+", code) if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_source_files_that_it_names_exist(name):
+    text, folder = re.sub(r"```python.*?```", "", TEXTS[name], flags=re.DOTALL), (ROOT / name).parent
+    files = [file for file in re.findall(r"`([\w/]+\.py)`", text) if not re.search(r"\b(my_detector|nodding)\b", file)]
+    assert [file for file in files if not any((base / file).exists() for base in (folder, ROOT))] == []
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_names_that_its_python_blocks_import_exist(name):
+    blocks = re.findall(r"^```python\n(.*?)^```$", TEXTS[name], re.MULTILINE | re.DOTALL)
+    for line in re.findall(r"^(?:from [\w.]+ )?import .*", "\n".join(blocks), re.MULTILINE):
+        exec(line, {})
+
+
 def test_extras_that_it_names_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert set(re.findall(r"joyvasa\[([\w-]+)\]", UNION)) <= extras.keys()

@@ -13,7 +13,7 @@ import pkgutil
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -45,7 +45,12 @@ def fill_tables(text: str) -> str:
 
 
 def render_table(name: str) -> str:
-    """Return a table in Markdown: `stages`, `manifest`, `records`, or the options of a command in `OPTIONS`."""
+    """Return a table in Markdown.
+
+    Args:
+        name: `stages`, `manifest`, `records`, a command in `OPTIONS` for its options, or `classes_COMMAND`
+            for the classes that declare them.
+    """
     if name == "stages":
         heads = ("stage", "`batch_size`", "workers", "`num_cpus`", "`num_gpus`", "`time_limit_s`")
         rows = [_stage_row(stage) for stage in find_stages()]
@@ -55,6 +60,9 @@ def render_table(name: str) -> str:
     elif name == "records":
         heads, comments = ("column", "type", "meaning"), field_comments(RecordOutcome)
         rows = [(f"`{field.name}`", f"`{field.type}`", comments[field.name]) for field in RESULT_FIELDS]
+    elif name.startswith("classes_"):
+        heads = ("options", "class", "file")
+        rows = list(class_rows(*OPTIONS[name.removeprefix("classes_")]))
     else:
         heads = ("option", "default", "values", "meaning")
         rows = list(option_rows(*OPTIONS[name]))
@@ -71,15 +79,35 @@ def option_rows(config: Any, prefix: str = "") -> Iterator[Sequence[str]]:
         prefix: path of the configuration in its parent, with a dot at its end.
     """
     hints, meanings = get_type_hints(type(config)), field_comments(type(config))
+    parts = {item.name: part for item, *part in nested_configs(config, prefix)}
 
     for item in fields(config):
-        name, hint, value = f"{prefix}{item.name}", hints[item.name], getattr(config, item.name)
-        if get_origin(hint) is Mapping:  # options by the name of a stage
-            yield from option_rows(get_args(hint)[1](), f"{name}.NAME.")
+        value = getattr(config, item.name)
+        if item.name in parts:
+            yield from option_rows(*parts[item.name])
         elif not is_dataclass(value):
-            yield f"`{name}`", f"`{_as_yaml(value)}`", _values(hint), meanings.get(item.name, "")
-        elif not isinstance(value, (AnimationConfig, ClipConfig)):
-            yield from option_rows(value, f"{name}.")
+            values, meaning = _values(hints[item.name]), meanings.get(item.name, "")
+            yield f"`{prefix}{item.name}`", f"`{_as_yaml(value)}`", values, meaning
+
+
+def class_rows(config: Any, prefix: str = "") -> Iterator[Sequence[str]]:
+    """Yield the options, the name and the file of a configuration class and of those nested in it."""
+    file = Path(inspect.getfile(type(config))).relative_to(ROOT)
+    yield f"`{prefix}*`", f"`{type(config).__name__}`", f"`{file}`"
+    for _, value, path in nested_configs(config, prefix):
+        yield from class_rows(value, path)
+
+
+def nested_configs(config: Any, prefix: str) -> Iterator[tuple[Field[Any], Any, str]]:
+    """Yield field, value and prefix of each nested configuration that has no table of its own."""
+    hints = get_type_hints(type(config))
+
+    for item in fields(config):
+        hint, value = hints[item.name], getattr(config, item.name)
+        if get_origin(hint) is Mapping:  # options by the name of a stage
+            yield item, get_args(hint)[1](), f"{prefix}{item.name}.NAME."
+        elif is_dataclass(value) and not isinstance(value, (AnimationConfig, ClipConfig)):
+            yield item, value, f"{prefix}{item.name}."
 
 
 def field_comments(config: type) -> dict[str, str]:
