@@ -20,12 +20,12 @@ EXAMPLES = Path(__file__).parents[1] / "manifests/examples"
 
 
 def ffmpeg(*arguments: object) -> None:
-    """Runs ffmpeg, quietly; for making test files."""
+    """Run ffmpeg quietly, to create test files."""
     subprocess.run([ffmpeg_executable(), "-y", "-v", "error", *map(str, arguments)], check=True)
 
 
-def tone(path: Path, *, seconds: float = 1.0, volume: float = 0.5, rate: int = 16_000, channels: int = 1) -> Path:
-    """A sine of 220 Hz in any format that the file's suffix names."""
+def write_tone(path: Path, *, seconds: float = 1.0, volume: float = 0.5, rate: int = 16_000, channels: int = 1) -> Path:
+    """Write a sine of 220 Hz in the format of the file's suffix."""
     source = (
         f"sine=frequency=220:sample_rate={rate}:duration={seconds},volume={volume * 8}"  # ffmpeg's sine peaks at 1/8
     )
@@ -33,8 +33,8 @@ def tone(path: Path, *, seconds: float = 1.0, volume: float = 0.5, rate: int = 1
     return path
 
 
-def fill(folder: Path) -> None:
-    """Takes all space that is left on the file system of a folder."""
+def fill_disk(folder: Path) -> None:
+    """Fill the file system of a folder."""
     with (folder / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(bytes(4096)):
             pass

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def arrays_of(motion):
+def motion_to_arrays(motion):
     """Return the arrays of a motion by the names of LivePortrait's motion files."""
     names = {"exp": "expression", "scale": "scale", "t": "translation", "R": "rotation"}
     names |= {name: name for name in ("pitch", "yaw", "roll")}

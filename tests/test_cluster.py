@@ -1,4 +1,4 @@
-"""cluster.yaml: what `ray up`, the autoscaler and EC2 would refuse, and what a run needs of the nodes."""
+"""cluster.yaml is accepted by `ray up`, the autoscaler and EC2, and its nodes have what a run needs."""
 
 import copy
 import importlib.metadata
@@ -35,7 +35,7 @@ def workers(cluster):
 
 @pytest.fixture(scope="module")
 def schema():
-    (ray_folder,) = importlib.util.find_spec("ray").submodule_search_locations  # found, not imported
+    (ray_folder,) = importlib.util.find_spec("ray").submodule_search_locations  # located without importing it
     return json.loads((Path(ray_folder) / "autoscaler/ray-schema.json").read_text())
 
 
@@ -49,7 +49,7 @@ def ec2_problems(node_config, launch_parameters):
     return ParamValidator().validate({**node_config, **counts}, launch_parameters).generate_report()
 
 
-def commands_of(cluster):
+def list_commands(cluster):
     return [line for key, lines in cluster.items() if key.endswith("_commands") for line in lines]
 
 
@@ -78,7 +78,7 @@ def test_a_misspelled_key_of_a_node_type_is_refused(cluster, schema):
         jsonschema.validate(cluster, schema)
 
 
-def test_ec2_knows_every_key_of_the_nodes(cluster, launch_parameters):
+def test_ec2_accepts_every_key_of_the_nodes(cluster, launch_parameters):
     for kind in cluster["available_node_types"].values():
         assert ec2_problems(kind["node_config"], launch_parameters) == ""
 
@@ -94,16 +94,17 @@ def test_ray_fills_in_its_defaults_and_still_accepts_the_file(cluster):
 
     prepared = prepare_config(copy.deepcopy(cluster))
     validate_config(prepared)
-    assert {*pip_installs(commands_of(prepared))} == {*pip_installs(commands_of(cluster))}  # Ray's own would add boto3
+    # Ray's defaults would add boto3.
+    assert {*pip_installs(list_commands(prepared))} == {*pip_installs(list_commands(cluster))}
 
 
-def test_the_head_does_no_work_and_is_never_spot(cluster):
+def test_the_head_runs_no_stage_and_is_never_spot(cluster):
     head = cluster["available_node_types"][cluster["head_node_type"]]
     assert head["resources"] == {"CPU": 0}
     assert "InstanceMarketOptions" not in head["node_config"]
 
 
-def test_workers_state_gpus_and_grow_from_none(cluster, workers):
+def test_workers_state_gpus_and_scale_from_zero(cluster, workers):
     for kind in workers.values():
         assert kind["resources"]["GPU"] >= 1
         assert kind["min_workers"] == 0 < kind["max_workers"]
@@ -111,7 +112,7 @@ def test_workers_state_gpus_and_grow_from_none(cluster, workers):
     assert cluster["idle_timeout_minutes"] > 0
 
 
-def test_a_worker_has_the_cpus_that_the_stages_of_its_gpus_and_the_driver_ask_for(workers):
+def test_a_worker_has_the_cpus_for_the_stages_of_its_gpus_and_the_driver(workers):
     for kind in workers.values():
         stages = build_video_pipeline(RunConfig(), "/run", ("human", "animal"), gpus=kind["resources"]["GPU"]).stages
         assert kind["resources"]["CPU"] >= DRIVER_CPUS + sum(stage.workers * stage.num_cpus for stage in stages)
@@ -134,8 +135,8 @@ def test_the_autoscaler_starts_spot_for_stages_and_on_demand_for_the_driver(clus
         get_nodes_for,
     )
 
-    def score(*given):
-        return _default_utilization_scorer(*given, node_availability_summary=NodeAvailabilitySummary({}))
+    def score(*arguments):
+        return _default_utilization_scorer(*arguments, node_availability_summary=NodeAvailabilitySummary({}))
 
     head = cluster["head_node_type"]
     nodes, unmet = get_nodes_for(cluster["available_node_types"], {head: 1}, head, 10, [demand], score)
@@ -144,14 +145,14 @@ def test_the_autoscaler_starts_spot_for_stages_and_on_demand_for_the_driver(clus
 
 def test_nodes_install_as_the_makefile_does_and_from_the_gpu_lock(cluster):
     recipe = (ROOT / "Makefile").read_text().replace("$(LOCK)", LOCK).replace("$$", "$").splitlines()
-    assert pip_installs(commands_of(cluster)) == pip_installs(recipe)
-    torch_first, lock, _ = pip_installs(commands_of(cluster))
+    assert pip_installs(list_commands(cluster)) == pip_installs(recipe)
+    torch_first, lock, _ = pip_installs(list_commands(cluster))
     assert "torch" in torch_first
     assert "--no-deps" not in torch_first
     assert shlex.split(lock)[-3:] == ["--no-deps", "-r", LOCK]
 
 
-def test_the_lock_brings_the_dashboard_which_takes_jobs():
+def test_the_lock_includes_the_dashboard_which_accepts_jobs():
     assert {"aiohttp-cors", "colorful", "opencensus", "prometheus-client", "virtualenv"} <= PINNED.keys()
 
 
@@ -174,7 +175,7 @@ def test_nodes_start_the_installed_ray_with_autoscaling_and_enough_files(cluster
         assert line.startswith("ulimit -n 65536; ~/joyvasa/.venv/bin/ray start ")
 
 
-def test_the_file_names_no_key_and_no_image_of_anybody():
+def test_the_file_contains_no_credentials_and_no_image_id():
     text = (ROOT / "cluster.yaml").read_text()
     assert not re.search(
         r"AKIA|BEGIN|aws_secret|ami-[0-9a-f]{8}|\b\d{1,3}(\.\d{1,3}){3}\b", text.replace("127.0.0.1", "")

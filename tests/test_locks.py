@@ -1,4 +1,4 @@
-"""The pinned environments: one OpenCV below 5, one ONNX Runtime, and everything that the project asks for."""
+"""The locks pin one OpenCV below 5, one ONNX Runtime, and everything that the project requires."""
 
 import re
 import tomllib
@@ -27,21 +27,21 @@ def test_there_is_one_opencv_below_5_and_one_onnx_runtime(lock):
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
-def test_the_lock_holds_all_that_the_project_asks_for(kind):
+def test_the_lock_contains_everything_that_the_project_requires(kind):
     extras = PROJECT["optional-dependencies"]
     groups = CONTENT["dependency-groups"]
-    wanted = [*PROJECT["dependencies"], *extras[kind], *extras["dev"], *extras["insightface"], *groups["insightface"]]
-    names = {re.split(r"[\[<>=! ]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
+    required = [*PROJECT["dependencies"], *extras[kind], *extras["dev"], *extras["insightface"], *groups["insightface"]]
+    names = {re.split(r"[\[<>=! ]", requirement)[0].lower().replace("_", "-") for requirement in required}
     assert names <= set(pinned(f"requirements-{kind}.lock"))
 
 
-def test_the_cpu_lock_brings_no_cuda_packages():
+def test_the_cpu_lock_contains_no_cuda_packages():
     assert not [name for name in pinned("requirements-cpu.lock") if name.startswith(("nvidia", "triton"))]
 
 
-def test_no_extra_brings_a_package_that_asks_for_a_second_opencv():
-    wanted = [
+def test_no_extra_requires_a_second_opencv():
+    required = [
         *PROJECT["dependencies"],
         *(name for extra in PROJECT["optional-dependencies"].values() for name in extra),
     ]
-    assert not [name for name in wanted if name.startswith(("insightface", "mediapipe"))]
+    assert not [name for name in required if name.startswith(("insightface", "mediapipe"))]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("joyvasa", "manifests", "stages", "pipelines")
-# From the ground up: a module imports modules of its own floor and of those below.
-FLOORS = (
+# From the bottom up: a module imports modules of its own layer and of lower ones.
+LAYERS = (
     ("joyvasa.errors", "joyvasa.mode", "joyvasa"),
     ("joyvasa.config", "joyvasa.runtime"),
     ("joyvasa.media",),
@@ -34,7 +34,7 @@ FLOORS = (
     ("pipelines.cli",),
     ("pipelines",),
 )
-# Manifests are tables: of the method they know its errors, its modes and how files are written.
+# Manifests are tables: of the method they use only its errors, its modes and its file functions.
 MANIFESTS_MAY_IMPORT = ("joyvasa.errors", "joyvasa.mode", "joyvasa.runtime.files", "joyvasa.result_tables")
 
 
@@ -46,28 +46,28 @@ def modules() -> dict[str, Path]:
 
 @cache
 def imports(module: str) -> set[str]:
-    """Names of everything that a module imports, wherever in its text."""
-    found = set()
+    """Return the names of everything that a module imports, also inside functions."""
+    names = set()
     for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} imports by a relative name"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def imported_modules(module: str) -> set[str]:
-    known = modules()
-    return {name if name in known else name.rpartition(".")[0] for name in imports(module)} & known.keys() - {module}
+    existing = modules().keys()
+    return {name if name in existing else name.rpartition(".")[0] for name in imports(module)} & existing - {module}
 
 
-def floor(module: str) -> int:
+def layer_of(module: str) -> int:
     def matches(prefix: str) -> bool:
         return module == prefix or module.startswith(f"{prefix}.")
 
     return max(
-        ((len(prefix), level) for level, prefixes in enumerate(FLOORS) for prefix in prefixes if matches(prefix))
+        ((len(prefix), level) for level, prefixes in enumerate(LAYERS) for prefix in prefixes if matches(prefix))
     )[1]
 
 
@@ -76,7 +76,7 @@ def test_imports_point_downwards():
         f"{module} imports {other}"
         for module in modules()
         for other in imported_modules(module)
-        if floor(other) > floor(module)
+        if layer_of(other) > layer_of(module)
     ]
     assert upwards == []
 
@@ -89,10 +89,11 @@ def test_no_two_modules_import_each_other():
         raise AssertionError(" -> ".join(error.args[1])) from None
 
 
-def test_manifests_know_little_of_the_method():
-    found = {other for module in modules() if floor(module) == floor("manifests") for other in imported_modules(module)}
-    allowed = {other for other in found if not other.startswith("joyvasa")} | {*MANIFESTS_MAY_IMPORT}
-    assert found <= allowed
+def test_manifests_import_little_of_the_method():
+    room = [module for module in modules() if layer_of(module) == layer_of("manifests")]
+    imported = {other for module in room for other in imported_modules(module)}
+    allowed = {other for other in imported if not other.startswith("joyvasa")} | {*MANIFESTS_MAY_IMPORT}
+    assert imported <= allowed
 
 
 def test_only_pipelines_imports_ray_and_nothing_imports_tests():

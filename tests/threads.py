@@ -1,4 +1,4 @@
-"""How many threads tests of small networks use."""
+"""The number of threads in tests of small networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture(scope="package", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Run small networks on one thread, which is faster, and does not stall where others use the machine."""
+    """Run small networks on one thread, which is faster and does not stall on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
