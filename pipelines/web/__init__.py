@@ -1,1 +1,1 @@
-"""`joyvasa web`: a page to try one pair on, and to look at runs."""
+"""`joyvasa web`: a page to try one pair and to browse runs."""

@@ -1,4 +1,4 @@
-"""What is refused before the page sees it: strangers, pages of other sites, and what is not used of Gradio."""
+"""Refuse requests without the password, from other sites, and to endpoints of Gradio that the page does not use."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.web.password import is_loopback, knows_password
+from pipelines.web.password import is_loopback, password_matches
 
-# Of Gradio: what its page fetches, and no more. What is left out, among others: a proxy to other addresses, calls by
-# name, server-side recording, the history of calls.
-USED = re.compile(
+# The endpoints that Gradio's page fetches, and no others. Blocked are, among others, a proxy to other addresses, calls
+# by name, server-side recording and the history of calls.
+ALLOWED_PATHS = re.compile(
     r"/|/(assets|static|svelte)/.+|/(config|theme\.css|favicon\.ico|manifest\.json|pwa_icon)|/gradio_api/"
     r"(queue/(join|data)|upload|upload_progress|heartbeat/\w+|reset|cancel|startup-events|info|app_id|theme\.css|file=.+)"
     r"|/(results|files)/.+"
@@ -26,21 +26,21 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "x-frame-options": "SAMEORIGIN",
-    # The page and its parts come from here; a browser must not fetch anything from elsewhere.
+    # A browser must fetch everything from this server.
     "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'",
 }
 
 
 class Guard:
-    """Stands before an ASGI application.
+    """Middleware that refuses requests before they reach an ASGI application.
 
     Args:
-        app: that is guarded.
-        host: address that it listens on; on a loopback address only requests to this machine's own names are answered,
-            so that no page of another site gets in by pointing its name here.
-        password: that every request must bring; None for none.
-        allows_file: whether a file that Gradio is asked for may be shown.
-        has_room: whether another upload may be taken.
+        app: guarded application.
+        host: address of the server. On a loopback address only requests to this machine's own names are answered, so
+            that another site cannot get access by resolving its name to this machine.
+        password: password that every request must have; None for no password.
+        allows_file: returns whether Gradio may serve a file.
+        has_room: returns whether another upload is accepted.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Guard:
         self._has_room = has_room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers or passes on."""
+        """Answer a request, or pass it to the application."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
@@ -73,30 +73,32 @@ class Guard:
         headers, path = Headers(scope=scope), scope["path"]
         if self._local and not is_loopback(_name(headers.get("host", ""))):
             return PlainTextResponse("this page is at http://127.0.0.1", 421)
-        if self._password is not None and not knows_password(headers.get("authorization"), self._password):
+        if self._password is not None and not password_matches(headers.get("authorization"), self._password):
             ask = {"WWW-Authenticate": 'Basic realm="joyvasa", charset="UTF-8"'}
             return PlainTextResponse("the password is missing or wrong", 401, headers=ask)
         origin = headers.get("origin")
         if scope["method"] not in ("GET", "HEAD") and origin and urlsplit(origin).netloc != headers.get("host"):
             return PlainTextResponse("this request comes from another site", 403)
-        if not USED.fullmatch(path) or (path.startswith(FILE) and not self._allows_file(path.removeprefix(FILE))):
-            return PlainTextResponse("there is nothing here", 404)
+        if not ALLOWED_PATHS.fullmatch(path) or (
+            path.startswith(FILE) and not self._allows_file(path.removeprefix(FILE))
+        ):
+            return PlainTextResponse("not found", 404)
         if path == UPLOAD and not self._has_room():
             return PlainTextResponse("the folder for uploads is full: try again later", 507)
         return None
 
 
 def _name(host: str) -> str:
-    """The name in the header `Host`, without port and brackets."""
+    """Return the name in the header `Host`, without port and brackets."""
     return urlsplit(f"//{host}").hostname or ""
 
 
 def _with_headers(send: Send) -> Callable[[Message], Any]:
-    async def sending(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            there = {name.lower() for name, _ in message["headers"]}
-            added = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in there]
+            present = {name.lower() for name, _ in message["headers"]}
+            added = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in present]
             message["headers"] = [*message["headers"], *added]
         await send(message)
 
-    return sending
+    return send_with_headers

@@ -1,4 +1,4 @@
-"""The line of pairs that wait for a device, and what becomes of them."""
+"""The queue of pairs that wait for a device."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from joyvasa.errors import InputError, JoyvasaError
 from joyvasa.models import AnimationConfig
 from pipelines.web.limits import Limits
-from pipelines.web.measuring import Measured
+from pipelines.web.measurement import MetricResult
 
 
-class State(StrEnum):
-    """Where a job is."""
+class JobState(StrEnum):
+    """State of a job."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -28,25 +28,25 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-ENDED = frozenset({State.DONE, State.FAILED, State.CANCELLED})
+ENDED = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
 
 
-class CancelledJob(Exception):  # noqa: N818 (no error)
-    """Raised within a job that nobody wants any more."""
+class JobCancelled(Exception):  # noqa: N818 (no error)
+    """Raised within a job that was cancelled."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """A video and what is known of it.
+class FinishedVideo:
+    """A finished video with its metrics.
 
     Attributes:
-        video: file.
-        source: the picture as it was animated, a JPEG file.
-        n_frames, duration_s, width, height: of the video.
-        elapsed_s: making it; measuring not counted.
-        measured: its metrics.
-        warnings: one sentence each.
-        command: that makes the same in a shell.
+        video: video file.
+        source: picture as it was animated, a JPEG file.
+        n_frames, duration_s, width, height: properties of the video.
+        elapsed_s: seconds that the video took, without metrics.
+        metrics: results of all metrics.
+        warnings: sentences about the picture.
+        command: shell command that makes the same video.
     """
 
     video: Path
@@ -56,29 +56,30 @@ class Made:
     width: int
     height: int
     elapsed_s: float
-    measured: Sequence[Measured]
+    metrics: Sequence[MetricResult]
     warnings: Sequence[str]
     command: str
 
 
 @dataclass
 class Job:
-    """One pair.
+    """A pair to animate.
 
     Attributes:
-        id: not to be guessed, as it gives access to the video.
-        session: of the browser that asked for it.
-        folder: its own, removed with it.
+        session: session of the browser that submitted the job.
+        folder: folder of the job, removed with it.
         portrait, sound: files in that folder.
-        names: of the portrait and the sound, as the visitor knows them.
-        duration_s: of the sound.
-        config: every option.
-        state: where it is.
-        step: what is done now; one of `pace.STEPS`, or what comes before them.
-        done, total: of this step.
-        step_since: when it began, monotonic seconds.
-        made: where it is done.
-        error: a sentence where it has failed.
+        names: original names of the portrait and the sound.
+        duration_s: length of the sound.
+        config: options of the animation.
+        id: random, because it gives access to the video.
+        state: current state.
+        step: current step; one of `time_estimate.STEPS`, or a step before them.
+        done, total: progress of this step.
+        step_started: start of this step, monotonic seconds.
+        result: finished video, if the job is done.
+        error: sentence, if the job failed.
+        cancel_requested: set when the job should stop.
     """
 
     session: str
@@ -89,55 +90,55 @@ class Job:
     duration_s: float
     config: AnimationConfig
     id: str = field(default_factory=lambda: secrets.token_hex(16))
-    state: State = State.WAITING
+    state: JobState = JobState.WAITING
     step: str = ""
     done: int = 0
     total: int = 0
-    step_since: float = 0.0
-    made: Made | None = None
+    step_started: float = 0.0
+    result: FinishedVideo | None = None
     error: str = ""
-    unwanted: threading.Event = field(default_factory=threading.Event)
+    cancel_requested: threading.Event = field(default_factory=threading.Event)
 
     def advance(self, step: str, done: int, total: int) -> None:
-        """Notes how far it is.
+        """Record the progress.
 
         Raises:
-            CancelledJob: nobody wants it any more.
+            JobCancelled: the job was cancelled.
         """
-        if self.unwanted.is_set():
-            raise CancelledJob
+        if self.cancel_requested.is_set():
+            raise JobCancelled
         if step != self.step:
-            self.step, self.step_since = step, time.monotonic()
+            self.step, self.step_started = step, time.monotonic()
         self.done, self.total = done, total
 
 
-Maker = Callable[[Job], Made]
+MakeVideo = Callable[[Job], FinishedVideo]
 """Makes the video of a job on one device; calls `Job.advance` often."""
 
 
 class JobQueue:
-    """Jobs wait in one line; each device takes the next one when it is free.
+    """A queue of jobs; each device runs the next job when it is free.
 
     Args:
-        makers: one for each device.
-        limits: how many may wait, and how many finished ones are kept.
+        makers: function of each device.
+        limits: numbers of jobs that may wait, and of finished jobs to keep.
     """
 
-    def __init__(self, makers: Sequence[Maker], limits: Limits) -> None:
+    def __init__(self, makers: Sequence[MakeVideo], limits: Limits) -> None:
         self._limits = limits
-        self._jobs: dict[str, Job] = {}  # in order of their coming
-        self._line: deque[Job] = deque()
+        self._jobs: dict[str, Job] = {}  # in order of submission
+        self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._threads = [
-            threading.Thread(target=self._work, args=(maker,), name=f"device {number}", daemon=True)
+            threading.Thread(target=self._run_jobs, args=(maker,), name=f"device {number}", daemon=True)
             for number, maker in enumerate(makers)
         ]
         for thread in self._threads:
             thread.start()
 
     def submit(self, job: Job) -> None:
-        """Puts a job at the end of the line; one that the same browser still has in it is cancelled.
+        """Append a job to the queue and cancel an unfinished one of the same browser.
 
         Raises:
             InputError: `queue_full`.
@@ -146,39 +147,39 @@ class JobQueue:
             for other in list(self._jobs.values()):
                 if other.session == job.session and other.state not in ENDED:
                     self._cancel(other)
-            if len(self._line) >= self._limits.waiting:
-                raise InputError("queue_full", f"{len(self._line)} videos are waiting: try again later")
+            if len(self._waiting) >= self._limits.max_waiting:
+                raise InputError("queue_full", f"{len(self._waiting)} videos are waiting: try again later")
             self._jobs[job.id] = job
-            self._line.append(job)
-            self._forget_old()
+            self._waiting.append(job)
+            self._remove_oldest()
             self._changed.notify()
 
     def find(self, job_id: str) -> Job | None:
-        """The job with this id; None where it was removed."""
+        """Return the job with this id; None if it was removed."""
         return self._jobs.get(job_id)
 
-    def ahead(self, job: Job) -> list[Job]:
-        """Jobs that come first: those that run, then those that wait longer."""
+    def jobs_ahead(self, job: Job) -> list[Job]:
+        """Return the jobs before a waiting job: running ones, then those that were submitted earlier."""
         with self._changed:
-            waiting = list(self._line)
-            running = [other for other in self._jobs.values() if other.state is State.RUNNING]
+            waiting = list(self._waiting)
+            running = [other for other in self._jobs.values() if other.state is JobState.RUNNING]
         return [*running, *waiting[: waiting.index(job)]] if job in waiting else []
 
     def cancel(self, job_id: str) -> None:
-        """Takes a job out of the line, or ends it at its next step."""
+        """Remove a job from the queue, or stop it at its next step."""
         with self._changed:
             if job := self._jobs.get(job_id):
                 self._cancel(job)
 
-    def leave(self, session: str) -> None:
-        """Forgets all jobs of a browser that has gone."""
+    def remove_session(self, session: str) -> None:
+        """Cancel and remove all jobs of a browser that has disconnected."""
         with self._changed:
             for job in [job for job in self._jobs.values() if job.session == session]:
                 self._cancel(job)
-                self._forget(job)
+                self._remove(job)
 
     def close(self) -> None:
-        """Ends all jobs, and waits for them."""
+        """Cancel all jobs and wait for them."""
         with self._changed:
             self._closed = True
             for job in list(self._jobs.values()):
@@ -188,54 +189,54 @@ class JobQueue:
             thread.join()
 
     def _cancel(self, job: Job) -> None:
-        job.unwanted.set()
-        if job.state is State.WAITING:
-            self._line.remove(job)
-            job.state = State.CANCELLED
-            self._forget(job)
+        job.cancel_requested.set()
+        if job.state is JobState.WAITING:
+            self._waiting.remove(job)
+            job.state = JobState.CANCELLED
+            self._remove(job)
 
-    def _forget(self, job: Job) -> None:
-        if job.state in ENDED:  # one that runs is forgotten when it has ended
+    def _remove(self, job: Job) -> None:
+        if job.state in ENDED:  # a running job is removed when it has ended
             self._jobs.pop(job.id, None)
             shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _forget_old(self) -> None:
+    def _remove_oldest(self) -> None:
         ended = [job for job in self._jobs.values() if job.state in ENDED]
-        for job in ended[: max(0, len(ended) - self._limits.kept)]:
-            self._forget(job)
+        for job in ended[: max(0, len(ended) - self._limits.max_finished)]:
+            self._remove(job)
 
-    def _work(self, maker: Maker) -> None:
+    def _run_jobs(self, maker: MakeVideo) -> None:
         while job := self._next():
-            state, made, error = State.DONE, None, ""
+            state, result, error = JobState.DONE, None, ""
             try:
-                made = maker(job)
-            except CancelledJob:
-                state = State.CANCELLED
+                result = maker(job)
+            except JobCancelled:
+                state = JobState.CANCELLED
             except JoyvasaError as failure:
-                state, error = State.FAILED, _named(str(failure), job)
-            except Exception as failure:  # told to the visitor; the next job may fare better
+                state, error = JobState.FAILED, _with_original_names(str(failure), job)
+            except Exception as failure:  # shown to the visitor; the next job may succeed
                 text = " ".join(f"{type(failure).__name__}: {failure}".split())[:300]
-                state, error = State.FAILED, _named(f"unexpected_error: {text}", job)
+                state, error = JobState.FAILED, _with_original_names(f"unexpected_error: {text}", job)
             with self._changed:
                 for upload in (job.portrait, job.sound):
                     upload.unlink(missing_ok=True)
-                job.made, job.error, job.state = made, error, state
-                if job.unwanted.is_set():
-                    self._forget(job)
+                job.result, job.error, job.state = result, error, state
+                if job.cancel_requested.is_set():
+                    self._remove(job)
 
     def _next(self) -> Job | None:
         with self._changed:
-            while not self._line and not self._closed:
+            while not self._waiting and not self._closed:
                 self._changed.wait()
             if self._closed:
                 return None
-            job = self._line.popleft()
-            job.state = State.RUNNING
+            job = self._waiting.popleft()
+            job.state = JobState.RUNNING
             return job
 
 
-def _named(sentence: str, job: Job) -> str:
-    """A sentence with the names that the visitor gave, in the place of those of the temporary folder."""
+def _with_original_names(sentence: str, job: Job) -> str:
+    """Replace paths in the temporary folder with the names that the visitor knows."""
     for path, name in zip((job.portrait, job.sound), job.names, strict=True):
         sentence = sentence.replace(str(path), name)
     return sentence

@@ -1,4 +1,4 @@
-"""What the page accepts, and how much it keeps."""
+"""Limits of what the page accepts and stores."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ MIB = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds of disk, memory and waiting; none of them grows with the number of visitors.
+    """Limits of disk, memory and queue; none of them grows with the number of visitors.
 
     Attributes:
-        upload_bytes: of one file.
-        uploads_bytes: of all files in the temporary folder, from where on nothing more is taken.
-        upload_age_s: after which an upload is removed.
-        sound_s: of a recording.
-        waiting: pairs that may wait at once.
-        kept: finished videos; older ones are removed.
-        runs: run folders that are listed.
-        folders: that are looked through for them.
-        depth: of folders below the root in which runs are looked for.
-        column_bytes: of columns of runs that are kept in memory.
-        gallery, table: records on one page of them.
+        upload_bytes: largest upload.
+        uploads_bytes: size of the temporary folder above which uploads are refused.
+        upload_age_s: age at which an upload is removed.
+        sound_s: longest recording.
+        max_waiting: pairs in the queue.
+        max_finished: finished videos to keep; older ones are removed.
+        runs: listed run folders.
+        folders: folders searched for runs.
+        depth: depth below the root to which runs are searched for.
+        column_bytes: memory for cached columns of runs.
+        gallery, table: records per page.
     """
 
     upload_bytes: int = 64 * MIB
     uploads_bytes: int = 4096 * MIB
     upload_age_s: int = 3600
     sound_s: float = 300.0
-    waiting: int = 16
-    kept: int = 32
+    max_waiting: int = 16
+    max_finished: int = 32
     runs: int = 500
     folders: int = 20_000
     depth: int = 4

@@ -17,11 +17,11 @@ MIN_CHARACTERS = 8
 
 
 def read_password(file: Path | None, environment: Mapping[str, str] = os.environ) -> str | None:
-    """The password, from the file if one is named, else from `JOYVASA_WEB_PASSWORD`; None where there is none.
+    """Read the password from a file, or else from `JOYVASA_WEB_PASSWORD`; return None if neither is given.
 
     Args:
-        file: its first line is the password.
-        environment: of the process.
+        file: file whose first line is the password, or None.
+        environment: environment variables.
 
     Raises:
         ConfigError: `password_unreadable` or `password_weak`.
@@ -30,7 +30,7 @@ def read_password(file: Path | None, environment: Mapping[str, str] = os.environ
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not a text"
+            reason = getattr(error, "strerror", None) or "not text"
             raise ConfigError(
                 "password_unreadable", f"{file}: cannot be read ({reason}): check --password-file"
             ) from None
@@ -46,7 +46,7 @@ def read_password(file: Path | None, environment: Mapping[str, str] = os.environ
 
 
 def require_password(host: str, password: str | None) -> None:
-    """Refuses to be reached from other machines without a password.
+    """Refuse to listen for other machines without a password.
 
     Raises:
         ConfigError: `password_missing`.
@@ -60,7 +60,7 @@ def require_password(host: str, password: str | None) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is reached from this machine alone."""
+    """Return whether an address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -69,11 +69,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def knows_password(header: str | None, password: str) -> bool:
-    """Whether the header `Authorization` of a request brings the password, with any user name.
-
-    Takes equally long for all wrong ones.
-    """
+def password_matches(header: str | None, password: str) -> bool:
+    """Return whether the header `Authorization` has the password, with any user name; compares in constant time."""
     scheme, _, encoded = (header or "").partition(" ")
     if scheme.lower() != "basic":
         return False

@@ -1,4 +1,4 @@
-"""Which runs lie below the root."""
+"""Find the runs below the root."""
 
 from __future__ import annotations
 
@@ -7,56 +7,55 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from manifests.run.folder import RunFolder
-from pipelines.web.confined import ConfinedStorage, Root
+from pipelines.web.confinement import ConfinedStorage, RunsRoot
 from pipelines.web.limits import Limits
 
 
 @dataclass(frozen=True)
-class FoundRun:
-    """A run folder.
+class ListedRun:
+    """A run folder in the list of runs.
 
     Attributes:
-        path: below the root; `.` is the root itself.
-        begun: when its `run.yaml` was written, seconds since 1970.
+        path: path relative to the root; `.` is the root itself.
+        started: time when its `run.yaml` was written, seconds since 1970.
     """
 
     path: str
-    begun: float
+    started: float
 
 
-def find_runs(root: Root, limits: Limits) -> list[FoundRun]:
-    """Run folders, the newest first; links are not followed, and nothing is looked for within a run.
+def find_runs(root: RunsRoot, limits: Limits) -> list[ListedRun]:
+    """Return run folders, the newest first; links are not followed, and run folders are not searched.
 
     Args:
-        root: below which they lie.
-        limits: how far is looked.
+        root: folder to search.
+        limits: limits of the search.
     """
-    found = list(_runs(root, limits))
-    return sorted(found, key=lambda run: (-run.begun, run.path))[: limits.runs]
+    return sorted(_iterate_runs(root, limits), key=lambda run: (-run.started, run.path))[: limits.runs]
 
 
-def open_run(root: Root, path: str) -> RunFolder | None:
-    """A run folder by its path below the root, as `find_runs` gives it; None if there is none."""
-    found = root.find(path)
-    if found is None or not (found / RunFolder.RUN).is_file():
+def open_run(root: RunsRoot, path: str) -> RunFolder | None:
+    """Open a run folder by its path relative to the root; return None if there is none."""
+    folder = root.find(path)
+    if folder is None or not (folder / RunFolder.RUN).is_file():
         return None
     return RunFolder(ConfinedStorage(root, path))
 
 
-def _runs(root: Root, limits: Limits) -> Iterator[FoundRun]:
-    level, seen = [""], 0
+def _iterate_runs(root: RunsRoot, limits: Limits) -> Iterator[ListedRun]:
+    level, searched = [""], 0
     for _ in range(limits.depth + 1):
         below: list[str] = []
         for path in level:
-            seen += 1
-            if seen > limits.folders:
+            searched += 1
+            if searched > limits.folders:
                 return
             try:
                 entries = {entry.name: entry for entry in os.scandir(root.folder / path)}
                 if RunFolder.RUN in entries and RunFolder.MANIFEST in entries:
-                    yield FoundRun(path or ".", entries[RunFolder.RUN].stat().st_mtime)
+                    yield ListedRun(path or ".", entries[RunFolder.RUN].stat().st_mtime)
                     continue
-            except OSError:  # gone meanwhile, or not to be read
+            except OSError:  # removed meanwhile, or not readable
                 continue
             below += [
                 os.path.join(path, name)

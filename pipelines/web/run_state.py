@@ -1,4 +1,4 @@
-"""How far a run is: what its folder says while it works, and afterwards."""
+"""Progress of a run, from the files in its folder."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from manifests.run.events import EVENTS
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
 from pipelines.engine.events import EventKind
-from pipelines.web.run_parts import RunParts
+from pipelines.web.run_rows import RunRows
 
-TAIL_BYTES = 512 * 1024  # of the events, from the end; a line has about 3 kB
-SILENCE_S = 100.0  # a run that works writes a line every 30 seconds
+TAIL_BYTES = 512 * 1024  # read from the end of the event log; a line has about 3 kB
+SILENCE_S = 100.0  # a running driver writes a line every 30 seconds
 
 
 @dataclass(frozen=True)
 class StageState:
-    """One stage of the part of a run that works, or worked last.
+    """Progress of one stage since the run was last started or resumed.
 
     Attributes:
-        name: of the stage.
-        done: records that passed it.
-        total: records of this part.
-        waiting: records before it.
-        workers: that are ready.
-        busy: part of the time in which they worked, 0 to 1.
-        ended: records that failed there.
+        name: name of the stage.
+        done: records that passed the stage.
+        total: all records.
+        waiting: records in its queue.
+        workers: workers that are ready.
+        busy: share of the time that workers were busy, 0 to 1.
+        failed: records that failed or were quarantined there.
     """
 
     name: str
@@ -43,29 +43,29 @@ class StageState:
     waiting: int
     workers: int
     busy: float
-    ended: int
+    failed: int
 
 
 @dataclass(frozen=True)
 class RunState:
-    """A run in a few words.
+    """Progress of a run.
 
     Attributes:
-        word: `running`, `finished`, `stopped` or `silent`.
-        sentence: what more there is to say of that; may be empty.
-        kind: what it does.
-        begun: date and time, UTC.
-        models: bundle that the videos are made with.
-        records: of the manifest.
-        statuses: of those with an outcome.
-        left_s: seconds until the end, where it works.
-        stages: in order; none where nothing was written down.
+        activity: `running`, `finished`, `stopped` or `silent`.
+        sentence: details of the activity; may be empty.
+        kind: kind of the run, such as `generate`.
+        started: date and time, UTC.
+        models: model bundle.
+        records: number of records.
+        statuses: number of records by status.
+        left_s: estimated seconds until the end, while the run is active.
+        stages: progress of the stages in order; empty if none was logged.
     """
 
-    word: str
+    activity: str
     sentence: str
     kind: str
-    begun: str
+    started: str
     models: str
     records: int
     statuses: Mapping[str, int]
@@ -78,47 +78,48 @@ class RunState:
         return max(0, self.records - sum(self.statuses.values()))
 
 
-def run_state(
-    folder: RunFolder, description: RunDescription, manifest: RunManifest, parts: RunParts, *, now: float | None = None
+def read_run_state(
+    folder: RunFolder, description: RunDescription, manifest: RunManifest, rows: RunRows, *, now: float | None = None
 ) -> RunState:
-    """Reads how far a run is.
+    """Read the progress of a run.
 
     Args:
-        folder: of the run.
-        description: of the run.
+        folder: run folder.
+        description: description of the run.
         manifest: rows of the run.
-        parts: its outcome rows, refreshed.
-        now: seconds since 1970; None asks the clock.
+        rows: outcome rows of the run, refreshed.
+        now: seconds since 1970; None for the current time.
     """
-    statuses = dict(parts.statuses)
-    last, note = None, None
+    statuses = dict(rows.statuses)
+
+    last, progress = None, None
     for event in _last_events(folder):
         last = last or event
         if event.get("event") in (EventKind.PROGRESS, EventKind.RUN_ENDED) and isinstance(event.get("stages"), dict):
-            note = event
-        if note or event.get("event") == EventKind.RUN_STARTED:
+            progress = event
+        if progress or event.get("event") == EventKind.RUN_STARTED:
             break
     pending = manifest.records - sum(statuses.values())
-    word, sentence = _word(last, pending, time.time() if now is None else now)
+    activity, sentence = _describe_activity(last, pending, time.time() if now is None else now)
     animation = description.configuration.get("animation")
     return RunState(
-        word=word,
+        activity=activity,
         sentence=sentence,
         kind=description.kind,
-        begun=description.created[:16].replace("T", " "),
+        started=description.created[:16].replace("T", " "),
         models=str(animation.get("models", "")) if isinstance(animation, Mapping) else "",
         records=manifest.records,
         statuses=statuses,
-        left_s=_left(note, pending) if word == "running" else None,
-        stages=_stages(note) if note else [],
+        left_s=_estimate_left(progress, pending) if activity == "running" else None,
+        stages=_stage_states(progress) if progress else [],
     )
 
 
-def _word(last: Mapping[str, Any] | None, pending: int, now: float) -> tuple[str, str]:
+def _describe_activity(last: Mapping[str, Any] | None, pending: int, now: float) -> tuple[str, str]:
     if pending <= 0:
         return "finished", ""
     if last is None:
-        return "silent", "it has not begun to work"
+        return "silent", "it has not started yet"
     if last.get("event") == EventKind.RUN_ENDED:
         reason = last.get("error")
         return "stopped", safe_text(reason, 400) if reason else "it ended before all records were done"
@@ -128,35 +129,35 @@ def _word(last: Mapping[str, Any] | None, pending: int, now: float) -> tuple[str
         age = float("inf")
     if age <= SILENCE_S:
         return "running", ""
-    return "silent", f"nothing was heard of it for {age / 60:,.0f} minutes; joyvasa resume goes on with it"
+    return "silent", f"no event for {age / 60:,.0f} minutes; if its process is gone, continue with joyvasa resume"
 
 
-def _left(note: Mapping[str, Any] | None, pending: int) -> float | None:
-    if not note:
+def _estimate_left(progress: Mapping[str, Any] | None, pending: int) -> float | None:
+    if not progress:
         return None
-    finished = sum(_whole(note.get(name)) for name in ("ok", "failed", "quarantined"))
-    return pending * float(note.get("elapsed_s", 0.0)) / finished if finished else None
+    finished = sum(_whole_number(progress.get(name)) for name in ("ok", "failed", "quarantined"))
+    return pending * float(progress.get("elapsed_s", 0.0)) / finished if finished else None
 
 
-def _stages(note: Mapping[str, Any]) -> list[StageState]:
-    total = max(_whole(note.get("records")), _whole(note.get("admitted")))
-    found = []
-    for name, numbers in note["stages"].items():
+def _stage_states(progress: Mapping[str, Any]) -> list[StageState]:
+    total = max(_whole_number(progress.get("records")), _whole_number(progress.get("admitted")))
+    states = []
+    for name, numbers in progress["stages"].items():
         if isinstance(numbers, Mapping):
-            ended = _whole(numbers.get("failed")) + _whole(numbers.get("quarantined"))
-            done = _whole(numbers.get("records")) + _whole(numbers.get("shared"))
-            waiting, workers = _whole(numbers.get("queue_depth")), _whole(numbers.get("workers"))
+            failed = _whole_number(numbers.get("failed")) + _whole_number(numbers.get("quarantined"))
+            done = _whole_number(numbers.get("records")) + _whole_number(numbers.get("shared"))
+            waiting, workers = _whole_number(numbers.get("queue_depth")), _whole_number(numbers.get("workers"))
             busy = float(numbers.get("busy_fraction") or 0.0)
-            found.append(StageState(safe_text(name, 40), done, total, waiting, workers, busy, ended))
-    return found
+            states.append(StageState(safe_text(name, 40), done, total, waiting, workers, busy, failed))
+    return states
 
 
-def _whole(value: Any) -> int:
+def _whole_number(value: Any) -> int:
     return int(value) if isinstance(value, int | float) else 0
 
 
 def _last_events(folder: RunFolder) -> Iterator[dict[str, Any]]:
-    """Events from the last one backwards, as far as the tail of the file reaches."""
+    """Yield the events in the tail of the log, the last one first."""
     try:
         with folder.storage.open(EVENTS) as file:
             size = file.seek(0, io.SEEK_END)
@@ -167,7 +168,7 @@ def _last_events(folder: RunFolder) -> Iterator[dict[str, Any]]:
     for line in reversed(lines):
         try:
             event = json.loads(line)
-        except ValueError:  # torn at the beginning of the tail, or just being written
+        except ValueError:  # cut at the start of the tail, or being written
             continue
         if isinstance(event, dict):
             yield event

@@ -18,7 +18,7 @@ from manifests.run.manifest_file import RunManifest
 from pipelines.report.failures import explain_failures
 from pipelines.web.confinement import RunsRoot
 from pipelines.web.limits import Limits
-from pipelines.web.records import Query, find_records, group_failures, is_numeric, list_codes, list_sort_columns
+from pipelines.web.records import Query, collect_failures, find_records, is_numeric, list_codes, list_sort_columns
 from pipelines.web.run_list import find_runs, open_run
 from pipelines.web.run_rows import ColumnCache, RunRows
 from pipelines.web.run_state import read_run_state
@@ -152,8 +152,8 @@ class RunsBrowser:
     def render_failures(self, run: OpenedRun) -> str:
         """Render the failures by code, with what to do."""
         with run.lock:
-            groups = group_failures(run.rows)
-        return render_template("failures", group_failures=explain_failures(groups, run.folder.storage.root))
+            groups = collect_failures(run.rows)
+        return render_template("failures", failures=explain_failures(groups, run.folder.storage.root))
 
     def render_report(self, run: OpenedRun) -> str:
         """Render the page that `joyvasa report` wrote, or the command that writes it."""

@@ -1,4 +1,4 @@
-"""The page's second tab: runs below the root."""
+"""The second tab of the page: runs below the root."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from joyvasa.errors import JoyvasaError
 from manifests.problems import safe_text
 from manifests.run.outcome import STATUSES
 from pipelines.web.records import Query
-from pipelines.web.render import asset, heading, render
-from pipelines.web.runs_browser import OpenRun, RunsBrowser
+from pipelines.web.runs_browser import OpenedRun, RunsBrowser
+from pipelines.web.templating import column_heading, read_asset, render_template
 
 TICK_S = 3.0
 ALL = ("all", "")
 IN_ORDER = ("order of the manifest", "")
 GALLERY, TABLE = "Gallery", "Table"
-Seen = dict[str, str]  # what the browser shows, by part: hashes
+ShownHashes = dict[str, str]  # hash of each part that the browser shows, by name
 
 
 @dataclass(frozen=True)
 class RunsPage:
-    """What the tab works with.
+    """The tab with runs.
 
     Attributes:
-        browser: of the runs.
+        browser: renders the runs.
     """
 
     browser: RunsBrowser
 
     def build(self, tab: gr.Tab) -> None:
-        """Puts the tab's parts into the `gr.Blocks` that is being built."""
+        """Add the components of the tab to the current `gr.Blocks`."""
         with gr.Row():
             run = gr.Dropdown([], label="Run", scale=6, elem_id="jv-run-choice")
-            again = gr.Button("Look again", scale=1, min_width=110, size="sm")
+            refresh = gr.Button("Refresh", scale=1, min_width=110, size="sm")
         state = gr.HTML(elem_id="jv-state")
         with gr.Tabs():
             with gr.Tab("Records"):
@@ -47,49 +47,49 @@ class RunsPage:
                         [ALL, *((name, name) for name in STATUSES)], value="", label="Status", min_width=140
                     )
                     code = gr.Dropdown([ALL], value="", label="Error or warning", min_width=140, elem_id="jv-code")
-                    sort = gr.Dropdown([IN_ORDER], value="", label="Sorted by", min_width=140, elem_id="jv-sort")
+                    sort = gr.Dropdown([IN_ORDER], value="", label="Sort by", min_width=140, elem_id="jv-sort")
                 with gr.Row(equal_height=True):
                     low = gr.Textbox(max_lines=1, label="Value from", min_width=90, elem_id="jv-low")
                     high = gr.Textbox(max_lines=1, label="Value to", min_width=90)
                     descending = gr.Checkbox(False, label="Largest first", min_width=140, elem_id="jv-descending")
-                    look = gr.Radio([GALLERY, TABLE], value=GALLERY, label="Show as", elem_id="jv-look", min_width=200)
-                records = gr.HTML(js_on_load=asset("page.js"), elem_id="jv-records")
+                    view = gr.Radio([GALLERY, TABLE], value=GALLERY, label="Show as", elem_id="jv-view", min_width=200)
+                records = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-records")
                 with gr.Row():
                     back = gr.Button("Previous", size="sm", scale=0, min_width=90, interactive=False, elem_id="jv-back")
-                    place = gr.HTML(elem_classes="jv-pages", elem_id="jv-place")
+                    position = gr.HTML(elem_classes="jv-pages", elem_id="jv-position")
                     forward = gr.Button(
                         "Next", size="sm", scale=0, min_width=90, interactive=False, elem_id="jv-forward"
                     )
             with gr.Tab("Failures", elem_id="jv-failures-tab"):
-                failures = gr.HTML(js_on_load=asset("page.js"), elem_id="jv-failures")
+                failures = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-failures")
             with gr.Tab("Report"):
-                report = gr.HTML(js_on_load=asset("page.js"), elem_id="jv-report-view")
-        page, seen = gr.State(0), gr.State({})
+                report = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-report-view")
+        page, shown = gr.State(0), gr.State({})
         timer = gr.Timer(TICK_S, active=False)
 
-        inputs = [run, text, status, code, sort, descending, low, high, look, page, seen]
-        outputs = [state, records, failures, report, place, back, forward, page, code, sort, seen]
+        inputs = [run, text, status, code, sort, descending, low, high, view, page, shown]
+        outputs = [state, records, failures, report, position, back, forward, page, code, sort, shown]
         quiet: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "concurrency_limit": None}
 
-        def show(event: Any, step: Any) -> None:
-            event(step, inputs, outputs, **quiet)
+        def update_on(event: Any, function: Any) -> None:
+            event(function, inputs, outputs, **quiet)
 
-        tab.select(self._list, [run], [run, timer], **quiet).then(self._tick, inputs, outputs, **quiet)
-        again.click(self._list, [run], [run, timer], **quiet).then(self._tick, inputs, outputs, **quiet)
-        show(timer.tick, self._tick)
-        show(run.input, self._first)
-        for one in (text, status, code, sort, descending, low, high, look):
-            one.input(self._first, inputs, outputs, trigger_mode="always_last", **quiet)
-        show(back.click, self._back)
-        show(forward.click, self._forward)
+        tab.select(self._list_runs, [run], [run, timer], **quiet).then(self._tick, inputs, outputs, **quiet)
+        refresh.click(self._list_runs, [run], [run, timer], **quiet).then(self._tick, inputs, outputs, **quiet)
+        update_on(timer.tick, self._tick)
+        update_on(run.input, self._first)
+        for field in (text, status, code, sort, descending, low, high, view):
+            field.input(self._first, inputs, outputs, trigger_mode="always_last", **quiet)
+        update_on(back.click, self._back)
+        update_on(forward.click, self._forward)
         records.click(self._sort_by, [sort, descending], [sort, descending], **quiet).then(
             self._first, inputs, outputs, **quiet
         )
 
-    def _list(self, chosen: Any) -> tuple[Any, Any]:
-        paths = self.browser.paths()
-        choices = [("(the root itself)" if path == "." else path, path) for path in paths]
-        value = chosen if chosen in paths else next(iter(paths), None)
+    def _list_runs(self, selected: Any) -> tuple[Any, Any]:
+        paths = self.browser.list_paths()
+        choices = [("(this folder)" if path == "." else path, path) for path in paths]
+        value = selected if selected in paths else next(iter(paths), None)
         return gr.update(choices=choices, value=value), gr.update(active=True)
 
     def _first(self, *values: Any) -> list[Any]:
@@ -105,86 +105,86 @@ class RunsPage:
         return self._show(values, 0, turn=True)
 
     def _sort_by(self, sort: Any, descending: Any, event: gr.EventData) -> tuple[Any, Any]:
-        chosen = event._data.get("sort") if isinstance(event._data, dict) else None
-        if not isinstance(chosen, str):
+        column = event._data.get("sort") if isinstance(event._data, dict) else None
+        if not isinstance(column, str):
             return gr.skip(), gr.skip()
-        return chosen, not descending if chosen == sort else False
+        return column, not descending if column == sort else False
 
     def _show(self, values: tuple[Any, ...], step: int, *, turn: bool = False) -> list[Any]:
-        """All parts of the tab that differ from what the browser shows.
+        """Return the parts of the tab that differ from what the browser shows.
 
         Args:
-            values: of the inputs, from anybody.
-            step: pages to turn.
-            turn: from the page that is shown; else from the first.
+            values: values of the inputs; untrusted.
+            step: pages to move by.
+            turn: move from the current page; else from the first one.
         """
-        path, *fields, look, page, seen = values
-        seen = seen if isinstance(seen, dict) else {}
+        path, *fields, view, page, shown = values
+        shown = shown if isinstance(shown, dict) else {}
         query = _query(fields, (page if isinstance(page, int) and turn else 0) + step)
         try:
             if not isinstance(path, str) or not path:
-                empty = render("message", kind="quiet", text="There is no run below the root yet.")
-                return _parts(seen, {"state": empty})
+                empty = render_template("message", kind="quiet", text="There are no runs in this folder yet.")
+                return _changed_parts(shown, {"state": empty})
             run = self.browser.open(path)
-            return _parts(seen, self._contents(run, query, table=look == TABLE))
+            return _changed_parts(shown, self._contents(run, query, table=view == TABLE))
         except JoyvasaError as error:
-            return _parts(seen, {"state": render("message", kind="error", text=str(error))})
-        except Exception as error:  # a run folder may hold anything
+            return _changed_parts(shown, {"state": render_template("message", kind="error", text=str(error))})
+        except Exception as error:  # a run folder may contain anything
             text = safe_text(f"{type(error).__name__}: {error}", 300)
             sentence = f"run_unreadable: {path}: cannot be shown ({text}): choose another run"
-            return _parts(seen, {"state": render("message", kind="error", text=sentence)})
+            return _changed_parts(shown, {"state": render_template("message", kind="error", text=sentence)})
 
-    def _contents(self, run: OpenRun, query: Query, *, table: bool) -> dict[str, Any]:
+    def _contents(self, run: OpenedRun, query: Query, *, table: bool) -> dict[str, Any]:
         browser = self.browser
-        records = browser.records(run, query, table=table)
-        codes, columns = browser.choices(run)
+        records = browser.render_records(run, query, table=table)
+        list_codes, columns = browser.list_choices(run)
         return {
-            "state": browser.state(run),
+            "state": browser.render_state(run),
             "records": records.html,
-            "failures": browser.failures(run),
-            "report": browser.report(run),
-            "place": records.place,
+            "failures": browser.render_failures(run),
+            "report": browser.render_report(run),
+            "position": records.position,
             "back": gr.update(interactive=not records.first),
             "forward": gr.update(interactive=not records.last),
             "page": records.page,
-            "code": gr.update(choices=[ALL, *((code, code) for code in codes)]),
-            "sort": gr.update(choices=[IN_ORDER, *((heading(name).capitalize(), name) for name in columns)]),
+            "code": gr.update(choices=[ALL, *((code, code) for code in list_codes)]),
+            "sort": gr.update(choices=[IN_ORDER, *((column_heading(name).capitalize(), name) for name in columns)]),
         }
 
 
-PARTS = ("state", "records", "failures", "report", "place", "back", "forward", "page", "code", "sort")
+PARTS = ("state", "records", "failures", "report", "position", "back", "forward", "page", "code", "sort")
 
 
-def _parts(seen: Seen, contents: dict[str, Any]) -> list[Any]:
-    """Values of the outputs; a part that the browser has already is left as it is, so that its video plays on."""
-    now = {name: hashlib.sha256(repr(value).encode()).hexdigest() for name, value in contents.items()}
-    shown = [contents[name] if name in contents and now[name] != seen.get(name) else gr.skip() for name in PARTS]
-    changed = {name: digest for name, digest in now.items() if digest != seen.get(name)}
-    return [*shown, {**seen, **changed} if changed else gr.skip()]
+def _changed_parts(shown: ShownHashes, contents: dict[str, Any]) -> list[Any]:
+    """Return the values of the outputs; unchanged parts are skipped, so that their videos keep playing."""
+    hashes = {name: hashlib.sha256(repr(value).encode()).hexdigest() for name, value in contents.items()}
+    changed = {name: digest for name, digest in hashes.items() if digest != shown.get(name)}
+    values = [contents[name] if name in changed else gr.skip() for name in PARTS]
+    return [*values, {**shown, **changed} if changed else gr.skip()]
 
 
 def _query(fields: list[Any], page: int) -> Query:
     text, status, code, sort, descending, low, high = fields
     return Query(
-        text=_text(text),
-        status=_text(status),
-        code=_text(code),
-        sort=_text(sort),
+        text=_as_text(text),
+        status=_as_text(status),
+        code=_as_text(code),
+        sort=_as_text(sort),
         descending=descending is True,
-        low=_number(low),
-        high=_number(high),
+        low=_as_number(low),
+        high=_as_number(high),
         page=page,
     )
 
 
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _number(value: Any) -> float | None:
-    """What a visitor typed as a number; None where it is none."""
+def _as_number(value: Any) -> float | None:
+    """Return what a visitor typed as a number; None if it is not one."""
     try:
-        number = float(_text(value))
+        number = float(_as_text(value))
     except ValueError:
         return None
     return number if math.isfinite(number) else None

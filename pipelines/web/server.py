@@ -1,4 +1,4 @@
-"""The web server: the page, videos and files of runs, behind the guard."""
+"""The web server: the page, videos and files of runs, protected by the guard."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from joyvasa.animator import Animator
 from joyvasa.errors import EnvironmentFault
 from joyvasa.models import AnimationConfig
 from manifests.scratch import scratch_folder, sweep_scratch
-from pipelines.web.confined import Root
+from pipelines.web.confinement import RunsRoot
+from pipelines.web.device_worker import DeviceWorker
 from pipelines.web.guard import Guard
 from pipelines.web.jobs import JobQueue
 from pipelines.web.limits import Limits
-from pipelines.web.pace import Pace
-from pipelines.web.page import build_page, theme
-from pipelines.web.render import FILES, RESULTS, asset
+from pipelines.web.page import build_page, build_theme
 from pipelines.web.runs_browser import RunsBrowser
 from pipelines.web.runs_page import RunsPage
-from pipelines.web.studio import Studio
+from pipelines.web.templating import FILES, RESULTS, read_asset
+from pipelines.web.time_estimate import TimeEstimator
 from pipelines.web.try_page import TryPage
 from pipelines.web.uploads import Uploads
 
-LEAVE_S = 3  # seconds for open connections at the end
-# A report brings scripts of its own; where it comes from anybody's run folder it must not act as this page.
+SHUTDOWN_S = 3  # time for open connections to finish
+# A report has scripts of its own; it may come from an untrusted run folder and must not act as this page.
 SANDBOX = {"content-security-policy": "sandbox allow-scripts allow-popups", "x-content-type-options": "nosniff"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebConfig:
-    """What is served, and where.
+    """Options of the web server.
 
     Attributes:
         root: folder whose runs are shown.
-        animation: options that the page does not show, and the defaults of those that it does.
-        devices: each makes one video at a time.
-        host, port: to listen on; port 0 takes any that is free.
-        password: that every request must bring; None for none.
-        limits: of what is accepted and kept.
+        animation: options of animations; the page shows some of them as fields.
+        devices: devices, each of which makes one video at a time.
+        host, port: address to listen on; port 0 selects a free one.
+        password: password that every request must have; None for no password.
+        limits: limits of what is accepted and stored.
     """
 
     root: str
@@ -58,28 +58,28 @@ class WebConfig:
     limits: Limits = field(default_factory=Limits)
 
 
-def serve(config: WebConfig) -> None:
-    """Serves the page until the process is told to end, and prints its address when it is about to answer.
+def serve_page(config: WebConfig) -> None:
+    """Print the address of the page and serve it until the process is stopped.
 
     Args:
-        config: what and where.
+        config: options of the server.
 
     Raises:
         JoyvasaError: `root_invalid`, `address_unavailable`, missing models.
     """
-    with listening(config.host, config.port) as listener, application(config) as app:
+    with open_listener(config.host, config.port) as listener, create_app(config) as app:
         port = listener.getsockname()[1]
         host = f"[{config.host}]" if ":" in config.host else config.host
         server = uvicorn.Server(
-            uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=LEAVE_S)
+            uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=SHUTDOWN_S)
         )
         print(f"http://{host}:{port}", flush=True)
         server.run(sockets=[listener])
 
 
 @contextmanager
-def listening(host: str, port: int) -> Generator[socket.socket]:
-    """A socket that is bound, so that a taken port is told before models load.
+def open_listener(host: str, port: int) -> Generator[socket.socket]:
+    """Bind a socket, so that a port in use is reported before models load.
 
     Raises:
         EnvironmentFault: `address_unavailable`.
@@ -98,47 +98,46 @@ def listening(host: str, port: int) -> Generator[socket.socket]:
 
 
 @contextmanager
-def application(config: WebConfig) -> Generator[ASGIApp]:
-    """All that answers requests; its temporary folder is gone when the block ends.
+def create_app(config: WebConfig) -> Generator[ASGIApp]:
+    """Create the application; its temporary folder is removed when the block ends.
 
     Raises:
         JoyvasaError: `root_invalid`, missing models.
     """
-    root = Root(config.root)
-    first = Animator(replace(config.animation, device=config.devices[0]))  # missing models are told now
-    del first
+    root = RunsRoot(config.root)
+    Animator(replace(config.animation, device=config.devices[0]))  # reports missing models now
     sweep_scratch()
     with scratch_folder() as scratch:
-        uploads, pace = Uploads(scratch, config.limits), Pace()
-        os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)  # Gradio takes it from nowhere else
-        queue = JobQueue([Studio(device, pace).make for device in config.devices], config.limits)
+        uploads, estimator = Uploads(scratch, config.limits), TimeEstimator()
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)  # Gradio reads it only from here
+        queue = JobQueue([DeviceWorker(device, estimator).make_video for device in config.devices], config.limits)
         try:
-            try_page = TryPage(config.animation, queue, pace, uploads)
+            try_page = TryPage(config.animation, queue, estimator, uploads)
             blocks = build_page(try_page, RunsPage(RunsBrowser(root, config.limits)), config.limits)
             yield Guard(
                 _routes(config, blocks, root, queue),
                 host=config.host,
                 password=config.password,
-                allows_file=uploads.holds,
+                allows_file=uploads.contains,
                 has_room=uploads.has_room,
             )
         finally:
             queue.close()
 
 
-def _routes(config: WebConfig, blocks: gr.Blocks, root: Root, queue: JobQueue) -> fastapi.FastAPI:
+def _routes(config: WebConfig, blocks: gr.Blocks, root: RunsRoot, queue: JobQueue) -> fastapi.FastAPI:
     app = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.get(RESULTS + "/{job_id}/{name}")
-    def result(job_id: str, name: str) -> Response:
+    def serve_result(job_id: str, name: str) -> Response:
         job = queue.find(job_id)
-        files = {"video.mp4": job.made.video, "source.jpg": job.made.source} if job and job.made else {}
-        return FileResponse(files[name]) if name in files and files[name].is_file() else _nothing()
+        files = {"video.mp4": job.result.video, "source.jpg": job.result.source} if job and job.result else {}
+        return FileResponse(files[name]) if name in files and files[name].is_file() else _not_found()
 
     @app.get(FILES + "/{path:path}")
-    def file(path: str) -> Response:
-        found = root.shown_file(path)
-        return FileResponse(found, headers=SANDBOX) if found else _nothing()
+    def serve_file(path: str) -> Response:
+        shown = root.shown_file(path)
+        return FileResponse(shown, headers=SANDBOX) if shown else _not_found()
 
     return gr.mount_gradio_app(
         app,
@@ -155,10 +154,10 @@ def _routes(config: WebConfig, blocks: gr.Blocks, root: Root, queue: JobQueue) -
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=theme(),
-        css=asset("page.css"),
+        theme=build_theme(),
+        css=read_asset("page.css"),
     )
 
 
-def _nothing() -> Response:
-    return PlainTextResponse("there is nothing here", 404)
+def _not_found() -> Response:
+    return PlainTextResponse("not found", 404)

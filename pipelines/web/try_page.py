@@ -1,4 +1,4 @@
-"""The page's first tab: one portrait and one recording become one video."""
+"""The first tab of the page: make one video from a portrait and a recording."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from joyvasa.models import AnimationConfig
 from joyvasa.motion.driving import DrivingRegion
 from joyvasa.motion.smoothing import SmoothingMethod
 from manifests.examples import PAIRS
-from pipelines.web.jobs import ENDED, Job, JobQueue, State
-from pipelines.web.pace import STEPS, Pace, TimeLeft
-from pipelines.web.render import RESULTS, asset, render
+from pipelines.web.jobs import ENDED, Job, JobQueue, JobState
+from pipelines.web.templating import RESULTS, read_asset, render_template
+from pipelines.web.time_estimate import STEPS, RemainingTime, TimeEstimator
 from pipelines.web.uploads import Uploads
 
 POLL_S = 0.25
-INVITATION = "Choose a portrait and a sound; the video appears here."
-WORDS = {"": "Loading the networks", "loading": "Loading the networks", "motion": "Drawing the motion"}
-WORDS |= {"frames": "Rendering", "metrics": "Measuring"}
+INVITATION = "Choose a portrait and a recording; the video appears here."
+STEP_TITLES = {"": "Loading models", "loading": "Loading models", "motion": "Sampling motion"}
+STEP_TITLES |= {"frames": "Rendering", "metrics": "Computing metrics"}
 UNITS = {"motion": "windows", "frames": "frames", "metrics": "frames"}
 
-# The page's fields, in order, and where their values stand among the options of an animation.
+# The options of the fields of the page, in order.
 FIELDS = (
     "mode",
     "sampling.cfg_scale",
@@ -46,22 +46,22 @@ FIELDS = (
 
 @dataclass(frozen=True)
 class TryPage:
-    """What the tab works with.
+    """The tab that makes one video.
 
     Attributes:
-        config: options that the page does not show, and the defaults of those that it does.
-        queue: takes the pairs.
-        pace: how long they take.
-        uploads: where their files come from.
+        config: options of animations, with the defaults of the fields.
+        queue: queue of jobs.
+        estimator: estimates the remaining time.
+        uploads: uploaded files.
     """
 
     config: AnimationConfig
     queue: JobQueue
-    pace: Pace
+    estimator: TimeEstimator
     uploads: Uploads
 
     def build(self) -> None:
-        """Puts the tab's parts into the `gr.Blocks` that is being built."""
+        """Add the components of the tab to the current `gr.Blocks`."""
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 portrait = gr.Image(
@@ -72,40 +72,40 @@ class TryPage:
                     buttons=[],
                     elem_id="jv-portrait",
                 )
-                _examples(portrait, "image", "Take a portrait")
+                _add_examples(portrait, "image", "Example portraits")
                 sound = gr.Audio(
                     type="filepath",
-                    label="Sound",
+                    label="Recording",
                     sources=["upload", "microphone"],
                     editable=False,
                     buttons=[],
                     elem_id="jv-sound",
                 )
-                _examples(sound, "audio", "Take a recording")
-                fields = self._fields()
+                _add_examples(sound, "audio", "Example recordings")
+                fields = self._build_fields()
                 with gr.Row():
-                    start = gr.Button("Make the video", variant="primary", elem_id="jv-start")
+                    start = gr.Button("Make video", variant="primary", elem_id="jv-start")
                     cancel = gr.Button("Cancel", visible=False, elem_id="jv-cancel")
             with gr.Column(scale=3, min_width=300):
-                status = gr.HTML(render("message", kind="quiet", text=INVITATION), elem_id="jv-status")
-                result = gr.HTML(js_on_load=asset("page.js"), elem_id="jv-result")
+                status = gr.HTML(render_template("message", kind="quiet", text=INVITATION), elem_id="jv-status")
+                result = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-result")
         job_id = gr.State("")
         start.click(
-            self._make,
+            self._make_video,
             [portrait, sound, *fields],
             [status, result, job_id, start, cancel],
             preprocess=False,
             show_progress="hidden",
-            concurrency_limit=None,  # they wait in the line of the queue
+            concurrency_limit=None,  # jobs wait in the queue
         )
         cancel.click(self.queue.cancel, [job_id], None, show_progress="hidden", concurrency_limit=None)
 
-    def leave(self, request: gr.Request) -> None:
-        """Forgets the videos of a browser that has gone."""
+    def remove_session(self, request: gr.Request) -> None:
+        """Remove the videos of a browser that has disconnected."""
         if request.session_hash:
-            self.queue.leave(request.session_hash)
+            self.queue.remove_session(request.session_hash)
 
-    def _fields(self) -> list[Any]:
+    def _build_fields(self) -> list[Any]:
         config = self.config
         mode = gr.Radio(list(MODES), value=config.mode, label="The picture shows", elem_id="jv-mode")
         with gr.Accordion("Options", open=False):
@@ -114,47 +114,47 @@ class TryPage:
                 crop = gr.Slider(1.5, 3.5, value=config.crop.scale, step=0.1, label="Crop scale")
             with gr.Row():
                 regions, methods = list(get_args(DrivingRegion)), list(get_args(SmoothingMethod))
-                region = gr.Dropdown(regions, value=config.driving.region, label="What moves")
+                region = gr.Dropdown(regions, value=config.driving.region, label="Motion region")
                 smoothing = gr.Dropdown(methods, value=config.smoothing.method, label="Smoothing")
             with gr.Row():
                 paste = gr.Checkbox(config.paste_back, label="Paste back into the picture")
                 seed = gr.Number(config.seed, label="Seed", precision=0, minimum=0, elem_id="jv-seed")
         return [mode, guidance, region, smoothing, crop, paste, seed]
 
-    async def _make(
+    async def _make_video(
         self, request: gr.Request, portrait: Any, sound: Any, *values: Any
     ) -> AsyncIterator[tuple[Any, Any, Any, Any, Any]]:
-        """Puts a pair into the line and tells how far it is, until the video is there."""
-        busy, free = gr.update(interactive=False), gr.update(interactive=True)
-        shown, hidden = gr.update(visible=True), gr.update(visible=False)
+        """Submit a pair and yield its progress until the video is finished."""
+        disabled, enabled = gr.update(interactive=False), gr.update(interactive=True)
+        visible, hidden = gr.update(visible=True), gr.update(visible=False)
         try:
-            job = await run_in_threadpool(self._job, portrait, sound, values, str(request.session_hash))
+            job = await run_in_threadpool(self._submit_job, portrait, sound, values, str(request.session_hash))
         except JoyvasaError as error:
-            yield render("message", kind="error", text=str(error)), "", "", free, hidden
+            yield render_template("message", kind="error", text=str(error)), "", "", enabled, hidden
             return
         try:
-            yield self._progress(job), "", job.id, busy, shown
+            yield self._render_progress(job), "", job.id, disabled, visible
             while job.state not in ENDED:
                 await asyncio.sleep(POLL_S)
-                yield self._progress(job), gr.skip(), gr.skip(), gr.skip(), gr.skip()
-            yield *_ending(job), gr.skip(), free, hidden
+                yield self._render_progress(job), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            yield *_render_ending(job), gr.skip(), enabled, hidden
         finally:
-            if job.state not in ENDED:  # the browser has gone
+            if job.state not in ENDED:  # the browser has disconnected
                 self.queue.cancel(job.id)
 
-    def _job(self, portrait: Any, sound: Any, values: tuple[Any, ...], session: str) -> Job:
-        """Checks what a browser sent, and puts it into the line.
+    def _submit_job(self, portrait: Any, sound: Any, values: tuple[Any, ...], session: str) -> Job:
+        """Check the untrusted values from a browser and submit a job.
 
         Raises:
-            JoyvasaError: one sentence, as of `joyvasa animate`.
+            JoyvasaError: the same errors as `joyvasa animate`.
         """
-        config = self._chosen(values)
+        config = self._read_options(values)
         folder = self.uploads.new_folder()
-        names = _name(portrait, "portrait.png"), _name(sound, "sound.wav")
+        names = _original_name(portrait, "portrait.png"), _original_name(sound, "sound.wav")
         try:
             files = (
-                self.uploads.take(_path(portrait), folder / "portrait", "portrait"),
-                self.uploads.take(_path(sound), folder / "sound", "sound"),
+                self.uploads.store(_upload_path(portrait), folder / "portrait", "portrait"),
+                self.uploads.store(_upload_path(sound), folder / "sound", "sound"),
             )
             try:
                 duration_s = self.uploads.check_length(files[1])
@@ -167,68 +167,68 @@ class TryPage:
             raise
         return job
 
-    def _chosen(self, values: tuple[Any, ...]) -> AnimationConfig:
+    def _read_options(self, values: tuple[Any, ...]) -> AnimationConfig:
         tree = config_to_dict(self.config)
         for name, value in zip(FIELDS, values, strict=True):
             *path, last = name.split(".")
-            place = tree
-            for step in path:
-                place = place[step]
-            place[last] = value
+            branch = tree
+            for level in path:
+                branch = branch[level]
+            branch[last] = value
         return config_from_dict(AnimationConfig, tree, where="the page")
 
-    def _progress(self, job: Job) -> str:
-        if job.state is State.WAITING:
-            ahead = self.queue.ahead(job)
-            times = [self._left(other) for other in ahead] + [self.pace.left(job.duration_s)]
-            known = [time for time in times if time]
-            left = TimeLeft(sum(time.seconds for time in known), all(times)) if known else None
-            what = f"Waiting, {len(ahead)} ahead" if ahead else "Waiting"
-            return render("progress", what=what, share=None, left=_left_words(left))
+    def _render_progress(self, job: Job) -> str:
+        if job.state is JobState.WAITING:
+            jobs_ahead = self.queue.jobs_ahead(job)
+            estimates = [self._estimate(other) for other in jobs_ahead] + [self.estimator.estimate(job.duration_s)]
+            timed = [estimate for estimate in estimates if estimate]
+            left = RemainingTime(sum(estimate.seconds for estimate in timed), all(estimates)) if timed else None
+            title = f"Waiting, {len(jobs_ahead)} ahead" if jobs_ahead else "Waiting"
+            return render_template("progress", title=title, share=None, left=_format_estimate(left))
         share = job.done / job.total if job.total else None
-        what = WORDS.get(job.step, job.step)
+        title = STEP_TITLES.get(job.step, job.step)
         if job.total:
-            what += f", {job.done:,} of {job.total:,} {UNITS[job.step]}"
-        return render("progress", what=what, share=share, left=_left_words(self._left(job)))
+            title += f", {job.done:,} of {job.total:,} {UNITS[job.step]}"
+        return render_template("progress", title=title, share=share, left=_format_estimate(self._estimate(job)))
 
-    def _left(self, job: Job) -> TimeLeft | None:
+    def _estimate(self, job: Job) -> RemainingTime | None:
         if job.step not in STEPS:
-            return self.pace.left(job.duration_s)
+            return self.estimator.estimate(job.duration_s)
         share = job.done / job.total if job.total else 0.0
-        return self.pace.left(job.duration_s, job.step, share, time.monotonic() - job.step_since)
+        return self.estimator.estimate(job.duration_s, job.step, share, time.monotonic() - job.step_started)
 
 
-def _ending(job: Job) -> tuple[str, str]:
-    """Status and result of a job that has ended."""
-    if job.state is State.CANCELLED:
-        return render("message", kind="quiet", text="Cancelled."), ""
-    if job.made is None:
-        return render("message", kind="error", text=job.error), ""
+def _render_ending(job: Job) -> tuple[str, str]:
+    """Render status and result of a job that has ended."""
+    if job.state is JobState.CANCELLED:
+        return render_template("message", kind="quiet", text="Cancelled."), ""
+    if job.result is None:
+        return render_template("message", kind="error", text=job.error), ""
     name = f"{Path(job.names[0]).stem}-{Path(job.names[1]).stem}"
-    return "", render("result", made=job.made, base=f"{RESULTS}/{job.id}", name=name)
+    return "", render_template("result", video=job.result, base=f"{RESULTS}/{job.id}", name=name)
 
 
-def _left_words(left: TimeLeft | None) -> str:
+def _format_estimate(left: RemainingTime | None) -> str:
     if left is None or left.seconds < 1:
         return ""
     text = f"{left.seconds:.0f} s" if left.seconds < 120 else f"{left.seconds / 60:.0f} min"
-    return f"about {text} left" if left.whole else f"more than {text} left"
+    return f"about {text} left" if left.complete else f"more than {text} left"
 
 
-def _path(upload: Any) -> str | None:
+def _upload_path(upload: Any) -> str | None:
     path = upload.get("path") if isinstance(upload, Mapping) else None
     return path if isinstance(path, str) else None
 
 
-def _name(upload: Any, default: str) -> str:
-    """The name that a file has at the visitor's."""
-    found = upload.get("orig_name") if isinstance(upload, Mapping) else None
-    name = Path(found).name if isinstance(found, str) else ""
+def _original_name(upload: Any, default: str) -> str:
+    """Return the name of a file on the visitor's machine."""
+    path = upload.get("orig_name") if isinstance(upload, Mapping) else None
+    name = Path(path).name if isinstance(path, str) else ""
     return name if name and name.isprintable() else default
 
 
-def _examples(target: Any, column: str, label: str) -> None:
-    """Files of the bundled manifest, to be taken with one click."""
+def _add_examples(target: Any, column: str, label: str) -> None:
+    """Add the files of the bundled manifest as examples."""
     folder = PAIRS.parent
     with PAIRS.open(encoding="utf-8", newline="") as file:
         names = dict.fromkeys(row[column] for row in csv.DictReader(file))

@@ -1,4 +1,4 @@
-"""One job a device, the others in line; what is cancelled or left behind takes no time and no disk."""
+"""Each device runs one job, the others wait; cancelled jobs use no time and no disk."""
 
 import threading
 import time
@@ -9,58 +9,58 @@ import pytest
 
 from joyvasa.errors import InputError
 from joyvasa.models import AnimationConfig
-from pipelines.web.jobs import ENDED, Job, JobQueue, Made, State
+from pipelines.web.jobs import ENDED, FinishedVideo, Job, JobQueue, JobState
 from pipelines.web.limits import Limits
 
 LIMIT_S = 20.0
 
 
-def until(condition):
+def wait_until(condition):
     deadline = time.monotonic() + LIMIT_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-class Device:
-    """Works on a job until it is told to finish it."""
+class FakeDevice:
+    """A device that runs a job until `go` is set."""
 
     def __init__(self):
         self.running: list[Job] = []
-        self.most = 0
+        self.max_running = 0
         self.go = threading.Event()
 
-    def make(self, job):
+    def make_video(self, job):
         self.running.append(job)
-        self.most = max(self.most, len(self.running))
+        self.max_running = max(self.max_running, len(self.running))
         try:
             while not self.go.wait(0.005):
                 job.advance("frames", 1, 2)
-            return made(job)
+            return finished_video(job)
         finally:
             self.running.remove(job)
 
 
-def made(job):
+def finished_video(job):
     video = job.folder / "video.mp4"
     video.write_bytes(b"video")
-    return Made(video, video, 2, 0.08, 64, 64, 0.1, [], [], "")
+    return FinishedVideo(video, video, 2, 0.08, 64, 64, 0.1, [], [], "")
 
 
 @pytest.fixture
 def device():
-    return Device()
+    return FakeDevice()
 
 
 @pytest.fixture
 def queue(device):
-    queue = JobQueue([device.make], Limits(waiting=3, kept=2))
+    queue = JobQueue([device.make_video], Limits(max_waiting=3, max_finished=2))
     yield queue
     queue.close()
 
 
 @pytest.fixture
-def job(tmp_path):
+def make_job(tmp_path):
     numbers = iter(range(1000))
 
     def make(session="a"):
@@ -74,92 +74,92 @@ def job(tmp_path):
     return make
 
 
-def test_a_device_works_on_one_job_at_a_time_in_the_order_of_their_coming(queue, device, job):
-    jobs = [job(str(number)) for number in range(4)]
-    for one in jobs:
-        queue.submit(one)
-        until(lambda: device.running)
-    assert [one.state for one in jobs] == [State.RUNNING, State.WAITING, State.WAITING, State.WAITING]
-    assert queue.ahead(jobs[3]) == jobs[:3]
-    assert queue.ahead(jobs[0]) == []
+def test_a_device_runs_one_job_at_a_time_in_order_of_submission(queue, device, make_job):
+    jobs = [make_job(str(number)) for number in range(4)]
+    for job in jobs:
+        queue.submit(job)
+        wait_until(lambda: device.running)
+    assert [job.state for job in jobs] == [JobState.RUNNING, JobState.WAITING, JobState.WAITING, JobState.WAITING]
+    assert queue.jobs_ahead(jobs[3]) == jobs[:3]
+    assert queue.jobs_ahead(jobs[0]) == []
     device.go.set()
-    until(lambda: all(one.state is State.DONE for one in jobs))
-    assert device.most == 1
+    wait_until(lambda: all(job.state is JobState.DONE for job in jobs))
+    assert device.max_running == 1
 
 
-def test_two_devices_work_on_two_jobs(job):
-    devices = [Device(), Device()]
-    queue = JobQueue([device.make for device in devices], Limits())
-    jobs = [job(str(number)) for number in range(3)]
-    for one in jobs:
-        queue.submit(one)
-    until(lambda: all(device.running for device in devices))
-    assert [one.state for one in jobs] == [State.RUNNING, State.RUNNING, State.WAITING]
+def test_two_devices_run_two_jobs(make_job):
+    devices = [FakeDevice(), FakeDevice()]
+    queue = JobQueue([device.make_video for device in devices], Limits())
+    jobs = [make_job(str(number)) for number in range(3)]
+    for job in jobs:
+        queue.submit(job)
+    wait_until(lambda: all(device.running for device in devices))
+    assert [job.state for job in jobs] == [JobState.RUNNING, JobState.RUNNING, JobState.WAITING]
     queue.close()
 
 
-def test_a_full_line_is_told(queue, device, job):
+def test_a_full_queue_refuses_a_job(queue, device, make_job):
     for number in range(4):
-        queue.submit(job(str(number)))
-        until(lambda: device.running)
+        queue.submit(make_job(str(number)))
+        wait_until(lambda: device.running)
     with pytest.raises(InputError, match="3 videos are waiting"):
-        queue.submit(job("late"))
+        queue.submit(make_job("late"))
 
 
-def test_a_browser_has_one_job_at_a_time(queue, device, job):
-    first, second = job("a"), job("a")
+def test_a_browser_has_one_job_at_a_time(queue, device, make_job):
+    first, second = make_job("a"), make_job("a")
     queue.submit(first)
-    until(lambda: device.running)
+    wait_until(lambda: device.running)
     queue.submit(second)
-    until(lambda: first.state is State.CANCELLED and second.state is State.RUNNING)
+    wait_until(lambda: first.state is JobState.CANCELLED and second.state is JobState.RUNNING)
 
 
-def test_a_cancelled_job_ends_at_its_next_step_and_leaves_no_file(queue, device, job):
-    running, waiting = job("a"), job("b")
+def test_a_cancelled_job_ends_at_its_next_step_and_leaves_no_file(queue, device, make_job):
+    running, waiting = make_job("a"), make_job("b")
     queue.submit(running)
-    until(lambda: device.running)
+    wait_until(lambda: device.running)
     queue.submit(waiting)
-    for one in (waiting, running):
-        queue.cancel(one.id)
-    until(lambda: running.state is State.CANCELLED)
-    assert waiting.state is State.CANCELLED
-    until(lambda: not running.folder.exists())
+    for job in (waiting, running):
+        queue.cancel(job.id)
+    wait_until(lambda: running.state is JobState.CANCELLED)
+    assert waiting.state is JobState.CANCELLED
+    wait_until(lambda: not running.folder.exists())
     assert not waiting.folder.exists()
     assert queue.find(running.id) is None
 
 
-def test_uploads_are_gone_when_the_video_is_there_and_the_video_when_its_browser_leaves(queue, device, job):
+def test_uploads_are_removed_with_the_finished_job_and_the_video_when_its_browser_disconnects(queue, device, make_job):
     device.go.set()
-    one, other = job("a"), job("b")
-    queue.submit(one)
-    queue.submit(other)
-    until(lambda: one.state is State.DONE and other.state is State.DONE)
-    assert [path.name for path in one.folder.iterdir()] == ["video.mp4"]
-    queue.leave("a")
-    assert not one.folder.exists()
-    assert queue.find(one.id) is None
-    assert queue.find(other.id) is other
+    first, second = make_job("a"), make_job("b")
+    queue.submit(first)
+    queue.submit(second)
+    wait_until(lambda: first.state is JobState.DONE and second.state is JobState.DONE)
+    assert [path.name for path in first.folder.iterdir()] == ["video.mp4"]
+    queue.remove_session("a")
+    assert not first.folder.exists()
+    assert queue.find(first.id) is None
+    assert queue.find(second.id) is second
 
 
-def test_a_browser_that_leaves_takes_its_running_job_along(queue, device, job):
-    one = job("a")
-    queue.submit(one)
-    until(lambda: device.running)
-    queue.leave("a")
-    until(lambda: one.state in ENDED and not one.folder.exists())
-    assert queue.find(one.id) is None
+def test_a_disconnected_browser_cancels_its_running_job(queue, device, make_job):
+    job = make_job("a")
+    queue.submit(job)
+    wait_until(lambda: device.running)
+    queue.remove_session("a")
+    wait_until(lambda: job.state in ENDED and not job.folder.exists())
+    assert queue.find(job.id) is None
 
 
-def test_only_the_newest_videos_are_kept(queue, device, job):
+def test_only_the_newest_videos_are_kept(queue, device, make_job):
     device.go.set()
-    jobs = [job(str(number)) for number in range(5)]
-    for one in jobs:
-        queue.submit(one)
-        until(lambda: one.state is State.DONE)  # noqa: B023 (called within this turn)
-    assert [one.folder.exists() for one in jobs] == [False, False, True, True, True]
+    jobs = [make_job(str(number)) for number in range(5)]
+    for job in jobs:
+        queue.submit(job)
+        wait_until(lambda: job.state is JobState.DONE)  # noqa: B023 (called within this iteration)
+    assert [job.folder.exists() for job in jobs] == [False, False, True, True, True]
 
 
-def test_a_failure_is_told_with_the_names_that_the_visitor_knows(job):
+def test_an_error_shows_the_names_that_the_visitor_knows(make_job):
     def fail(job):
         raise InputError("image_unreadable", f"{job.portrait}: not a picture")
 
@@ -167,26 +167,26 @@ def test_a_failure_is_told_with_the_names_that_the_visitor_knows(job):
         raise ValueError(f"odd sample in {job.sound}")
 
     queue = JobQueue([lambda job: fail(job) if job.session == "fail" else crash(job)], Limits())
-    failed, crashed = job("fail"), job("crash")
-    for one in (failed, crashed):
-        queue.submit(one)
-    until(lambda: failed.state is State.FAILED and crashed.state is State.FAILED)
+    failed, crashed = make_job("fail"), make_job("crash")
+    for job in (failed, crashed):
+        queue.submit(job)
+    wait_until(lambda: failed.state is JobState.FAILED and crashed.state is JobState.FAILED)
     assert failed.error == "image_unreadable: me.jpg: not a picture"
     assert crashed.error == "unexpected_error: ValueError: odd sample in talk.wav"
     queue.close()
 
 
-def test_ids_cannot_be_guessed(job):
-    assert len({job().id for _ in range(50)}) == 50
-    assert len(job().id) == 32
+def test_ids_cannot_be_guessed(make_job):
+    assert len({make_job().id for _ in range(50)}) == 50
+    assert len(make_job().id) == 32
 
 
-def test_closing_ends_running_and_waiting_jobs(device, job):
-    queue = JobQueue([device.make], Limits())
-    jobs = [job("a"), job("b")]
-    for one in jobs:
-        queue.submit(one)
+def test_closing_ends_running_and_waiting_jobs(device, make_job):
+    queue = JobQueue([device.make_video], Limits())
+    jobs = [make_job("a"), make_job("b")]
+    for job in jobs:
+        queue.submit(job)
     queue.close()
-    assert [one.state for one in jobs] == [State.CANCELLED, State.CANCELLED]
-    assert not any(Path(one.folder).exists() for one in jobs)
-    assert replace(jobs[0]).unwanted.is_set()
+    assert [job.state for job in jobs] == [JobState.CANCELLED, JobState.CANCELLED]
+    assert not any(Path(job.folder).exists() for job in jobs)
+    assert replace(jobs[0]).cancel_requested.is_set()

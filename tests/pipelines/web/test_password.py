@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from joyvasa.errors import ConfigError
-from pipelines.web.password import is_loopback, knows_password, read_password, require_password
+from pipelines.web.password import is_loopback, password_matches, read_password, require_password
 
 
 def basic(text):
@@ -37,7 +37,7 @@ def test_a_file_without_a_usable_password_is_refused(tmp_path, content):
         *((host, False) for host in ("0.0.0.0", "::", "192.168.1.4", "example.org", "")),
     ],
 )
-def test_other_addresses_than_loopback_want_a_password(host, local):
+def test_other_addresses_than_loopback_require_a_password(host, local):
     assert is_loopback(host) == local
     require_password(host, "correct horse")
     if local:
@@ -60,9 +60,9 @@ def test_other_addresses_than_loopback_want_a_password(host, local):
         (None, False),
     ],
 )
-def test_a_request_must_bring_it(header, known):
-    assert knows_password(header, "correct horse") == known
+def test_a_request_must_have_the_password(header, known):
+    assert password_matches(header, "correct horse") == known
 
 
 def test_a_password_may_hold_any_characters():
-    assert knows_password(basic("x:ünï:cödé"), "ünï:cödé")
+    assert password_matches(basic("x:ünï:cödé"), "ünï:cödé")

@@ -1,4 +1,4 @@
-"""What real requests get: the page, videos below the root, and nothing else of this machine."""
+"""Real requests get the page and videos below the root, and nothing else of this machine."""
 
 import base64
 import json
@@ -10,15 +10,15 @@ import pytest
 
 from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
 from pipelines.web.limits import Limits
-from tests.pipelines.web.server import served
+from tests.pipelines.web.server import serve_root
 
 PASSWORD = "correct horse"
-SECRET = b"nobody may read this"
+SECRET = b"a private file"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A root with a run and a report, and links that lead out of it."""
+    """A root with a run and a report, and links that point outside of it."""
     base = tmp_path_factory.mktemp("served")
     (base / "secret.mp4").write_bytes(SECRET)
     (base / "secret").mkdir()
@@ -41,32 +41,32 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(root):
-    with served(root, limits=Limits(upload_bytes=20_000)) as running:
+    with serve_root(root, limits=Limits(upload_bytes=20_000)) as running:
         yield running
 
 
 def upload(server, content, name="x.jpg", **headers):
     head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
     body = head.encode() + content + b"\r\n--b--\r\n"
-    return server.ask(
+    return server.request(
         "/gradio_api/upload", method="POST", body=body, Content_Type="multipart/form-data; boundary=b", **headers
     )
 
 
 def test_videos_and_reports_below_the_root_are_served(server):
-    whole = server.ask("/files/run/shards/00000/videos/x.mp4")
+    whole = server.request("/files/run/shards/00000/videos/x.mp4")
     assert (whole.status, whole.body, whole.headers["content-type"]) == (200, bytes(range(200)), "video/mp4")
-    part = server.ask("/files/run/shards/00000/videos/x.mp4", Range="bytes=10-19")
+    part = server.request("/files/run/shards/00000/videos/x.mp4", Range="bytes=10-19")
     assert (part.status, part.body) == (206, bytes(range(10, 20)))
-    odd = server.ask("/files/run/shards/00000/videos/a%20%23%3F%2541%26%C3%A9.mp4")
+    odd = server.request("/files/run/shards/00000/videos/a%20%23%3F%2541%26%C3%A9.mp4")
     assert (odd.status, odd.body) == (200, b"odd name")
 
 
 def test_a_report_cannot_act_as_the_page(server):
-    found = server.ask("/files/run/report/index.html")
-    assert found.status == 200
-    assert found.headers["content-security-policy"].startswith("sandbox ")
-    assert "allow-same-origin" not in found.headers["content-security-policy"]
+    answer = server.request("/files/run/report/index.html")
+    assert answer.status == 200
+    assert answer.headers["content-security-policy"].startswith("sandbox ")
+    assert "allow-same-origin" not in answer.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_report_cannot_act_as_the_page(server):
 )
 def test_nothing_else_can_be_read(server, root, path):
     path = path.replace("BASE", str(root.parent).lstrip("/") if "/BASE" in path else str(root.parent))
-    answer = server.ask(path.replace("TEMP", os.environ["GRADIO_TEMP_DIR"]))
+    answer = server.request(path.replace("TEMP", os.environ["GRADIO_TEMP_DIR"]))
     assert answer.status in (400, 403, 404), answer
     assert SECRET not in answer.body
     assert Path("/etc/hostname").read_bytes().strip() not in answer.body
@@ -119,55 +119,55 @@ def test_nothing_else_can_be_read(server, root, path):
         *("/gradio_api/vibe-edit", "/gradio_api/openapi.json", "/monitoring", "/docs", "/openapi.json"),
     ],
 )
-def test_what_the_page_does_not_use_of_gradio_is_not_there(server, path):
+def test_endpoints_of_gradio_that_the_page_does_not_use_are_blocked(server, path):
     for method in ("GET", "POST"):
-        assert server.ask(path, method=method, body=b"{}").status == 404
+        assert server.request(path, method=method, body=b"{}").status == 404
 
 
-def test_an_upload_is_seen_by_nobody_but_through_its_name_and_is_limited(server):
+def test_an_upload_is_served_by_its_name_only_and_is_limited(server):
     answer = upload(server, b"a picture")
     assert answer.status == 200
     (path,) = json.loads(answer.body)
-    assert server.ask(f"/gradio_api/file={path}").body == b"a picture"
+    assert server.request(f"/gradio_api/file={path}").body == b"a picture"
     assert Path(path).is_relative_to(os.environ["GRADIO_TEMP_DIR"])
     assert upload(server, bytes(30_000)).status == 413
-    left = [p for p in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*") if p.is_file() and p.stat().st_size > 15_000]
-    assert all("examples" in str(p) or p.suffix in (".jpg", ".flac") for p in left)
+    large = [p for p in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*") if p.is_file() and p.stat().st_size > 15_000]
+    assert all("examples" in str(p) or p.suffix in (".jpg", ".flac") for p in large)
 
 
-def test_pages_of_other_sites_get_nothing(server):
-    assert server.ask("/", host="127.0.0.1:80").status == 200
-    assert server.ask("/", host="[::1]:80").status == 200
-    assert server.ask("/", host="localhost").status == 200
+def test_requests_from_other_sites_are_refused(server):
+    assert server.request("/", host="127.0.0.1:80").status == 200
+    assert server.request("/", host="[::1]:80").status == 200
+    assert server.request("/", host="localhost").status == 200
     for name in ("evil.example", "127.0.0.1.evil.example", "evil.example:7862", ""):
-        assert server.ask("/", host=name).status == 421
+        assert server.request("/", host=name).status == 421
     assert upload(server, b"x", Origin="http://evil.example").status == 403
     assert upload(server, b"x", Origin="null").status == 403
     assert upload(server, b"x", Origin=server.address).status == 200
 
 
-def test_a_page_is_told_to_stay_within_this_site(server):
-    headers = server.ask("/").headers
+def test_headers_restrict_the_page_to_this_site(server):
+    headers = server.request("/").headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["content-security-policy"].startswith("default-src 'self'")
     assert "http" not in headers["content-security-policy"]
 
 
 def test_with_a_password_nothing_is_served_without_it(root):
-    given = "Basic " + base64.b64encode(f"x:{PASSWORD}".encode()).decode()
-    with served(root, password=PASSWORD) as server:
+    credentials = "Basic " + base64.b64encode(f"x:{PASSWORD}".encode()).decode()
+    with serve_root(root, password=PASSWORD) as server:
         video = "/files/run/shards/00000/videos/x.mp4"
         for path in ("/", "/config", "/theme.css", "/assets/x.js", "/gradio_api/info", "/gradio_api/queue/join", video):
-            answer = server.ask(path)
+            answer = server.request(path)
             assert (answer.status, "www-authenticate" in answer.headers) == (401, True), path
-        assert server.ask("/", Authorization="Basic eDp5").status == 401
+        assert server.request("/", Authorization="Basic eDp5").status == 401
         assert upload(server, b"x").status == 401
         for path in ("/", "/config", video):
-            assert server.ask(path, Authorization=given).status == 200
+            assert server.request(path, Authorization=credentials).status == 200
 
 
-def test_the_temporary_folder_goes_with_the_server(root):
-    with served(root) as server:
+def test_the_temporary_folder_is_removed_with_the_server(root):
+    with serve_root(root) as server:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         (path,) = json.loads(upload(server, b"a picture").body)
         assert Path(path).exists()
@@ -175,10 +175,10 @@ def test_the_temporary_folder_goes_with_the_server(root):
     assert not folder.exists()
 
 
-def test_no_file_is_written_where_the_command_was_called(root, tmp_path, monkeypatch):
+def test_no_file_is_written_to_the_working_directory(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with served(root) as server:
-        assert server.ask("/").status == 200
+    with serve_root(root) as server:
+        assert server.request("/").status == 200
     assert list(tmp_path.iterdir()) == []
 
 
@@ -186,19 +186,19 @@ def test_no_file_is_written_where_the_command_was_called(root, tmp_path, monkeyp
     ("options", "error"),
     [({"models": "joyvasa"}, ModelError), ({"devices": ["cuda:77"]}, EnvironmentFault)],
 )
-def test_what_is_missing_is_told_at_once(root, tmp_path, monkeypatch, options, error):
+def test_missing_models_and_devices_are_reported_at_once(root, tmp_path, monkeypatch, options, error):
     monkeypatch.setenv("JOYVASA_MODELS", str(tmp_path))
-    with pytest.raises(error), served(root, **options):
+    with pytest.raises(error), serve_root(root, **options):
         pass
 
 
-def test_a_taken_port_is_told_at_once(server):
-    from pipelines.web.server import listening
+def test_a_port_in_use_is_reported_at_once(server):
+    from pipelines.web.server import open_listener
 
-    with pytest.raises(EnvironmentFault, match="choose another --port"), listening("127.0.0.1", server.port):
+    with pytest.raises(EnvironmentFault, match="choose another --port"), open_listener("127.0.0.1", server.port):
         pass
 
 
-def test_a_root_that_is_not_there_is_told_at_once(root):
-    with pytest.raises(ConfigError), served(root / "nothing"):
+def test_a_missing_root_is_reported_at_once(root):
+    with pytest.raises(ConfigError), serve_root(root / "nothing"):
         pass

@@ -1,4 +1,4 @@
-"""One device with its models, which stay loaded from one video to the next."""
+"""Make videos on one device; models stay loaded from one video to the next."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from joyvasa.errors import EnvironmentFault
 from joyvasa.metrics import FVD, METRIC_NAMES
 from joyvasa.metrics.metric_set import MetricSet
 from joyvasa.models import AnimationConfig, Models
-from pipelines.web.jobs import Job, Made
-from pipelines.web.measuring import measure_animation
-from pipelines.web.pace import Pace
-from pipelines.web.shell import animate_command
+from pipelines.web.jobs import FinishedVideo, Job
+from pipelines.web.measurement import measure_animation
+from pipelines.web.shell_command import build_animate_command
+from pipelines.web.time_estimate import TimeEstimator
 
 LOADING = "loading"
 
 
-class Studio:
+class DeviceWorker:
     """Makes videos on one device, one after the other.
 
     Args:
-        device: as of an animation.
-        pace: learns how long it takes.
+        device: name of the device, as in the option `device`.
+        estimator: records how long each step takes.
     """
 
-    def __init__(self, device: str, pace: Pace) -> None:
-        self._device, self._pace = device, pace
+    def __init__(self, device: str, estimator: TimeEstimator) -> None:
+        self._device, self._estimator = device, estimator
         self._loaded: dict[str, Models] = {}  # by mode
         self._metrics: MetricSet | None = None
 
-    def make(self, job: Job) -> Made:
-        """Makes and measures the video of a job.
+    def make_video(self, job: Job) -> FinishedVideo:
+        """Make the video of a job and compute its metrics.
 
         Raises:
-            JoyvasaError: as `joyvasa animate`.
-            CancelledJob: nobody wants it any more.
+            JoyvasaError: the same errors as `joyvasa animate`.
+            JobCancelled: the job was cancelled.
         """
         config = replace(job.config, device=self._device)
         job.advance(LOADING, 0, 0)
         try:
-            return self._make(job, self._animator(config))
+            return self._run_job(job, self._load_animator(config))
         except RuntimeError as error:
             if "out of memory" not in str(error).lower():
                 raise
@@ -51,14 +51,14 @@ class Studio:
             sentence = f"{self._device}: out of memory: use a shorter recording, or a lower batch_frames"
             raise EnvironmentFault("out_of_memory", sentence) from error
 
-    def _animator(self, config: AnimationConfig) -> Animator:
-        known = self._loaded.get(config.mode) or next(iter(self._loaded.values()), None)
-        animator = Animator(config, models=known)
+    def _load_animator(self, config: AnimationConfig) -> Animator:
+        loaded = self._loaded.get(config.mode) or next(iter(self._loaded.values()), None)
+        animator = Animator(config, models=loaded)
         models = self._loaded[config.mode] = animator.models
-        _ = models.detector, models.encoder, models.motion_model, models.renderer  # they load when first asked for
+        _ = models.detector, models.encoder, models.motion_model, models.renderer  # they load on first access
         return animator
 
-    def _make(self, job: Job, animator: Animator) -> Made:
+    def _run_job(self, job: Job, animator: Animator) -> FinishedVideo:
         config, started = animator.config, time.monotonic()
         job.advance("motion", 0, 0)
         step = job.step
@@ -66,29 +66,31 @@ class Studio:
         def advance(name: str, done: int, total: int) -> None:
             nonlocal step
             if name != step:
-                self._pace.learn(step, time.monotonic() - job.step_since, job.duration_s)
+                self._estimator.record(step, time.monotonic() - job.step_started, job.duration_s)
                 step = name
             job.advance(name, done, total)
 
         animation = animator.animate(job.portrait, job.sound, job.folder / "video.mp4", on_progress=advance)
         elapsed_s = time.monotonic() - started
+
         advance("metrics", 0, animation.n_frames)
         self._metrics = self._metrics or MetricSet(
             [name for name in METRIC_NAMES if name != FVD],
             device=self._device,
             commercial=config.licenses == "commercial",
         )
-        measured = measure_animation(
+        results = measure_animation(
             self._metrics,
             animation,
             job.sound,
             animator.models,
             lambda done: advance("metrics", done, animation.n_frames),
         )
-        self._pace.learn("metrics", time.monotonic() - job.step_since, job.duration_s)
+        self._estimator.record("metrics", time.monotonic() - job.step_started, job.duration_s)
+
         source = job.folder / "source.jpg"
         Image.fromarray(animation.picture.image).save(source, quality=90)
-        return Made(
+        return FinishedVideo(
             video=animation.path,
             source=source,
             n_frames=animation.n_frames,
@@ -96,7 +98,7 @@ class Studio:
             width=animation.width,
             height=animation.height,
             elapsed_s=elapsed_s,
-            measured=measured,
+            metrics=results,
             warnings=animation.warnings,
-            command=animate_command(*job.names, job.config),
+            command=build_animate_command(*job.names, job.config),
         )

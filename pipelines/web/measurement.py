@@ -1,4 +1,4 @@
-"""Numbers of one video that was just made."""
+"""Metrics of one finished video."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from joyvasa.models import Models
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One number, or why there is none.
+class MetricResult:
+    """Value of one metric column, or the reason why it is missing.
 
     Attributes:
-        column: what was measured.
-        value: of this video.
-        reason: for no value, one sentence.
+        column: metric column.
+        value: value for this video; None if it is missing.
+        reason: sentence, if the value is missing.
     """
 
     column: MetricColumn
@@ -30,15 +30,15 @@ class Measured:
 
 def measure_animation(
     metrics: MetricSet, animation: Animation, sound: Path, models: Models, on_frames: Callable[[int], object]
-) -> list[Measured]:
-    """Measure a video; numbers that cannot be had here come last.
+) -> list[MetricResult]:
+    """Compute the metrics of a video.
 
     Args:
-        metrics: metrics to measure.
-        animation: what was made.
-        sound: sound that it was made with.
-        models: models that made it.
-        on_frames: called with the number of frames seen so far; what it raises ends the measurement.
+        metrics: metrics to compute.
+        animation: finished animation.
+        sound: recording of the animation.
+        models: models of the animation.
+        on_frames: called with the number of frames read so far; an exception stops the measurement.
     """
     clip = build_clip(
         animation.picture,
@@ -57,4 +57,6 @@ def measure_animation(
     )
     scores = metrics.measure(clip, on_frames=on_frames)
     reasons = {name: reason.sentence for name, reason in scores.reasons.items()}
-    return [Measured(one, scores.values[one.name], reasons.get(one.name, "")) for one in metrics.columns]
+    return [
+        MetricResult(column, scores.values[column.name], reasons.get(column.name, "")) for column in metrics.columns
+    ]

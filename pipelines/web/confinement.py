@@ -1,4 +1,4 @@
-"""Paths that stay below one folder, whatever they say and whatever links lie there."""
+"""Access to files below one folder only, whatever paths and links say."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from joyvasa.errors import ConfigError
 from manifests.manifest import is_remote
 from manifests.storage import LocalStorage
 
-SHOWN = re.compile(r"report/(index\.html|metrics\.csv|metrics\.parquet)")  # of a run folder
+REPORT_FILES = re.compile(r"report/(index\.html|metrics\.csv|metrics\.parquet)")  # in a run folder
 VIDEOS = (".mp4", ".m4v", ".mov", ".webm")
 
 
-class Root:
+class RunsRoot:
     """The folder whose runs are shown.
 
     Args:
-        folder: local.
+        folder: local folder.
 
     Raises:
         ConfigError: `root_invalid`.
@@ -32,10 +32,10 @@ class Root:
             raise ConfigError("root_invalid", f"{folder}: no such folder; expected one with runs: check the path")
 
     def find(self, path: str) -> Path | None:
-        """A file or folder below the root, with all links followed; None if it is not there or leads elsewhere.
+        """Return the real path of a file or folder below the root; None if it is missing or outside of the root.
 
         Args:
-            path: relative to the root, from anybody.
+            path: path relative to the root; untrusted.
         """
         if "\0" in path or os.path.isabs(path):
             return None
@@ -43,36 +43,35 @@ class Root:
         return real if real.is_relative_to(self.folder) and real.exists() else None
 
     def shown_file(self, path: str) -> Path | None:
-        """A file that a browser may have: a video, or what `joyvasa report` wrote into a run folder."""
-        found = self.find(path)
-        if found is None or not found.is_file():
+        """Return a file that a browser may load: a video, or a file that `joyvasa report` wrote into a run folder."""
+        file = self.find(path)
+        if file is None or not file.is_file():
             return None
-        parts = Path(path).parts
-        report = SHOWN.fullmatch("/".join(parts[-2:])) and (found.parent.parent / "run.yaml").is_file()
-        return found if report or found.suffix.lower() in VIDEOS else None
 
-    def address(self, location: str | Path) -> str | None:
-        """The path below the root of a local file, as `find` takes it; None if it lies elsewhere."""
+        is_report = REPORT_FILES.fullmatch("/".join(Path(path).parts[-2:])) and (file.parents[1] / "run.yaml").is_file()
+        return file if is_report or file.suffix.lower() in VIDEOS else None
+
+    def relative_path(self, location: str | Path) -> str | None:
+        """Return the path of a local file relative to the root; None if it is outside of the root."""
         real = Path(os.path.realpath(location))
         return real.relative_to(self.folder).as_posix() if real.is_relative_to(self.folder) else None
 
 
 class ConfinedStorage(LocalStorage):
-    """A run folder that is read only as far as its files lie below the root.
+    """Storage of a run folder that gives access to files below the root only.
 
     Args:
-        root: below which all must lie.
-        folder: of the run, relative to it.
+        root: folder that all files must be in.
+        folder: run folder, relative to the root.
     """
 
-    def __init__(self, root: Root, folder: str) -> None:
+    def __init__(self, root: RunsRoot, folder: str) -> None:
         super().__init__(str(root.folder / folder))
         self._root = root
 
     def path(self, path: str) -> Path:
-        """The file as a path; FileNotFoundError if it is not there, or leads out of the root."""
-        relative = os.path.relpath(os.path.join(self.root, path), self._root.folder)
-        found = self._root.find(relative)
-        if found is None:
+        """Return the real path of a file; FileNotFoundError if it is missing or outside of the root."""
+        file = self._root.find(os.path.relpath(os.path.join(self.root, path), self._root.folder))
+        if file is None:
             raise FileNotFoundError(path)
-        return found
+        return file

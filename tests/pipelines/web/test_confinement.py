@@ -1,18 +1,18 @@
-"""Nothing outside the root is found, by whatever path or link."""
+"""Nothing outside of the root can be read, by any path or link."""
 
 import os
 
 import pytest
 
 from joyvasa.errors import ConfigError
-from pipelines.web.confined import ConfinedStorage, Root
+from pipelines.web.confinement import ConfinedStorage, RunsRoot
 from pipelines.web.limits import Limits
 from pipelines.web.run_list import find_runs, open_run
 
 
 @pytest.fixture
 def root(tmp_path):
-    """A root with a run, and beside it a secret that links of the run lead to."""
+    """A root with a run, and a secret outside of it that links of the run point to."""
     secret = tmp_path / "secret"
     (secret / "shards/00000").mkdir(parents=True)
     for name in ("secret.mp4", "run.yaml", "manifest.parquet"):
@@ -27,7 +27,7 @@ def root(tmp_path):
     (run / "shards/00001").symlink_to(secret / "shards/00000")
     (run / "loop").symlink_to("loop")
     (tmp_path / "root/outside").symlink_to(secret)
-    return Root(str(tmp_path / "root"))
+    return RunsRoot(str(tmp_path / "root"))
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def root(tmp_path):
         "",
     ],
 )
-def test_no_path_leads_out(root, path):
+def test_no_path_leaves_the_root(root, path):
     assert root.shown_file(path) is None
 
 
-def test_absolute_paths_lead_nowhere(root, tmp_path):
+def test_absolute_paths_are_refused(root, tmp_path):
     assert root.find(str(tmp_path / "secret/secret.mp4")) is None
     assert root.find(str(tmp_path / "root/a/run/other.txt")) is None
 
@@ -59,7 +59,7 @@ def test_videos_and_reports_are_shown_and_nothing_else(root):
         assert root.shown_file(path) is None
 
 
-def test_a_page_that_is_no_report_of_a_run_is_not_shown(root):
+def test_a_page_outside_of_a_run_is_not_shown(root):
     (root.folder / "report").mkdir()
     (root.folder / "report/index.html").write_bytes(b"no run here")
     assert root.shown_file("report/index.html") is None
@@ -105,5 +105,5 @@ def test_the_newest_run_comes_first(root, tmp_path):
 @pytest.mark.parametrize("folder", ["s3://bucket/runs", "/no/such/folder"])
 def test_a_root_that_is_no_local_folder_is_refused(folder):
     with pytest.raises(ConfigError) as caught:
-        Root(folder)
+        RunsRoot(folder)
     assert caught.value.code == "root_invalid"

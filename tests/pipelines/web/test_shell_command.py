@@ -1,4 +1,4 @@
-"""The command does what the page did."""
+"""The shell command makes the same video as the page."""
 
 import shlex
 
@@ -6,11 +6,11 @@ import pytest
 
 from joyvasa.config import load_config
 from joyvasa.models import AnimationConfig
-from pipelines.web.shell import animate_command
+from pipelines.web.shell_command import build_animate_command
 
 
-def test_defaults_are_left_out():
-    words = animate_command("me.jpg", "talk.wav", AnimationConfig())
+def test_defaults_are_omitted():
+    words = build_animate_command("me.jpg", "talk.wav", AnimationConfig())
     assert words == "joyvasa animate me.jpg talk.wav -o out.mp4"
 
 
@@ -25,14 +25,14 @@ def test_defaults_are_left_out():
 )
 def test_the_options_of_the_command_are_those_of_the_page(settings):
     config = load_config(AnimationConfig, settings=settings)
-    words = shlex.split(animate_command("me.jpg", "talk.wav", config))[6:]
-    given = []
+    words = shlex.split(build_animate_command("me.jpg", "talk.wav", config))[6:]
+    printed = []
     for option, value in zip(words[::2], words[1::2], strict=True):
         name = option.removeprefix("--")
-        given.append(value if name == "set" else f"{name}={value if name == 'seed' else repr(value)}")
-    assert load_config(AnimationConfig, settings=given) == config
+        printed.append(value if name == "set" else f"{name}={value if name == 'seed' else repr(value)}")
+    assert load_config(AnimationConfig, settings=printed) == config
 
 
 def test_file_names_are_quoted():
-    words = shlex.split(animate_command("-my $(face).jpg", "a'b.wav", AnimationConfig()))
+    words = shlex.split(build_animate_command("-my $(face).jpg", "a'b.wav", AnimationConfig()))
     assert words[2:4] == ["./-my $(face).jpg", "a'b.wav"]

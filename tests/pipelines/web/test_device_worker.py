@@ -1,0 +1,28 @@
+"""A device worker makes a video and computes its metrics, without a browser."""
+
+import shutil
+
+from joyvasa.config import load_config
+from joyvasa.metrics import FVD, METRIC_NAMES, build_metric
+from joyvasa.models import AnimationConfig
+from pipelines.web.device_worker import DeviceWorker
+from pipelines.web.jobs import Job
+from pipelines.web.time_estimate import STEPS, TimeEstimator
+from tests.media import EXAMPLES, write_tone
+
+
+def test_a_job_gives_a_video_and_a_value_or_a_reason_for_each_metric(tmp_path):
+    portrait = shutil.copy(EXAMPLES / "portrait.jpg", tmp_path)
+    sound = write_tone(tmp_path / "speech.wav", seconds=0.4)
+    config = load_config(AnimationConfig, settings=["models=random", "picture.max_side=320"])
+    job = Job("session", tmp_path, portrait, sound, ("portrait.jpg", "speech.wav"), 0.4, config)
+    estimator = TimeEstimator()
+    finished = DeviceWorker("cpu", estimator).make_video(job)
+    assert finished.video.stat().st_size
+    assert (job.step, job.done) == ("metrics", finished.n_frames)
+    assert estimator.estimate(0.4, STEPS[0]).complete
+    columns = {column.name for name in METRIC_NAMES if name != FVD for column in build_metric(name).columns}
+    assert {metric.column.name for metric in finished.metrics} == columns
+    assert all((metric.value is None) == bool(metric.reason) for metric in finished.metrics)
+    numbers = {metric.column.name for metric in finished.metrics if metric.value is not None}
+    assert "sharpness" in numbers
