@@ -167,6 +167,7 @@ def _stage_figures(pipeline: Pipeline, rates: dict[str, float], chain: TimedRun)
         batches = [entries[1:] for entries in workers if len(entries) > 1]
         later = [batch["seconds"] for worker in batches for batch in worker[1:]]
         peaks = [batch["peak_bytes"] for worker in batches for batch in worker if batch["peak_bytes"]]
+
         figures.append(
             StageFigure(
                 stage=spec.name,

@@ -13,7 +13,7 @@ from pipelines.runs.config import RunConfig
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
-    """What to measure and how much of it; the defaults are those of the published figures.
+    """Sections and amounts of a benchmark; the defaults are those of the published figures.
 
     Attributes:
         run: options of the measured runs.

@@ -9,7 +9,7 @@ import yaml
 from joyvasa.bundles import open_bundle
 
 NAME = "published-sizes"
-# As in the bundle `random`: gives a head of ordinary size that looks ahead, whatever the weights.
+# As in the bundle `random`: gives a head of ordinary size that looks ahead, for any weights.
 _FACE = {
     "scales": {"detector.fc_scale.weight": 0.01, "detector.fc_exp.*": 0.05, "detector.fc_t.*": 0.05},
     "constants": {"detector.fc_scale.bias": 1.4},
@@ -30,6 +30,7 @@ def write_seeded_bundle(folder: Path) -> None:
             roles[name] = {"format": "generated", "license": "none", "modes": ["human"], "optional": role.optional}
             roles[name] |= {"network": role.network, "config": role.config} if role.network else {}
     roles["motion_extractor"] |= _FACE
+
     content = {
         "format_version": 1,
         "name": NAME,

@@ -25,8 +25,9 @@ FRAMES, ROUNDS, BOUND = 4, 3, 1e-5
 def compare_times(title, plain, fast):
     """Print a row of the README's table."""
     comparison = compare_speed(plain, fast, rounds=ROUNDS)
-    without, here = min(comparison.plain.seconds), min(comparison.fast.seconds)  # the machine may be shared
-    print(f"\n| {title} | {without:.3g} s | {here:.3g} s | {without / here:.2f} | {comparison.relative_error:.0e} |")
+    without, with_all = min(comparison.plain.seconds), min(comparison.fast.seconds)  # the machine may be shared
+    times = f"{without:.3g} s | {with_all:.3g} s | {without / with_all:.2f}"
+    print(f"\n| {title} | {times} | {comparison.relative_error:.0e} |")
     assert comparison.relative_error <= BOUND
 
 
@@ -212,7 +213,7 @@ def cat_in_any_format(*pictures):
 
 def forward_whole(self, *parts):
     """Compute `ConvNormRelu.forward_parts` on the whole batch."""
-    batch, channels = max(len(x) for x, _ in parts), [channel for _, own in parts for channel in own]
+    batch, channels = max(len(x) for x, _ in parts), [channel for _, indices in parts for channel in indices]
     x = torch.cat([x.expand(batch, -1, -1, -1) for x, _ in parts], 1)
     return self(x[:, torch.tensor(channels).argsort()])
 

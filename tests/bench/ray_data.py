@@ -225,6 +225,7 @@ def _kill_driver(
     while process.poll() is None and len(_videos(job)) < half and time.perf_counter() - started < DRIVER_LIMIT_S:
         time.sleep(_POLL_S)
     _kill(process)
+
     before = _videos(job)
     ended = _wait(again(), job, limit_s=DRIVER_LIMIT_S)
     after = _videos(job)

@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=2, help="number of windows of sound")
     parser.add_argument("--cfg-scale", type=float, default=2.8)
     options = parser.parse_args()
+
     torch.manual_seed(options.seed)
     network = build("motion_generator")
     assert isinstance(network, MotionGenerator)

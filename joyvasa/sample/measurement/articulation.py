@@ -1,4 +1,4 @@
-"""Lip closure in bilabials, opening in vowels and rest in silence, on synthetic speech with known times."""
+"""Lip closure in bilabials, opening in vowels and rest in silence, on synthetic speech with phoneme times."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Background:
     Args:
         box: face crop in the frame: left, top, right, bottom in pixels, within the frame.
         mask: background mask of the box, bool (SIDE, SIDE).
-        still: frame that shows the unmoved picture.
+        still: frame that shows the source picture.
     """
 
     box: tuple[int, int, int, int]

@@ -35,7 +35,7 @@ class EyeOpenings:
 
     @property
     def distinct(self) -> bool:
-        """Whether shut eyes can be distinguished from open ones; in drawings and shadow they cannot."""
+        """True if shut eyes can be distinguished from open ones; in drawings and shadow they cannot."""
         return self.shut <= DISTINCT * self.open
 
 

@@ -19,5 +19,5 @@ def identity_row(subjects: Sequence[Subject], poses: PoseRenderer) -> Row:
     for subject in subjects:
         face = face_slices((subject.keypoints[0].cpu().numpy() + 1) / 2 * SIZE, MARGIN)
         values[subject.name] = ssim(poses.render(subject).numpy()[face], subject.face[face])
-    what = "SSIM of the face at rest, mouth closed and eyes open, against the source"
-    return mean_row("identity", what, values, inputs="portraits", worst=min)
+    description = "SSIM of the face at rest, mouth closed and eyes open, against the source"
+    return mean_row("identity", description, values, inputs="portraits", worst=min)

@@ -29,8 +29,8 @@ def keypoint_row(subjects: Sequence[Subject], reader: FaceReader) -> Row:
         expected = (head.keypoints(head.face, (0, 0), head.pose)[:, :2] + 0.5) * 2 / size - 1
         actual = subject.keypoints[0, :, :2].cpu().numpy()
         errors[subject.name] = 100 * float(point_errors(actual, expected).mean())
-    what = "Keypoints of M against the teacher, mean error"
-    return mean_row("keypoint_error", what, errors, PERCENT, MAX_ERROR, inputs="portraits", worst=max)
+    description = "Keypoints of M against the teacher, mean error"
+    return mean_row("keypoint_error", description, errors, PERCENT, MAX_ERROR, inputs="portraits", worst=max)
 
 
 def point_errors(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -47,9 +47,11 @@ def point_errors(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
 def gap_row(tracks: Sequence[Track]) -> Row:
     """Return the correlation over the frames of all videos, with that of each video in the note."""
     notes = [f"{track.name} {pearson(*track.gaps):.2f} (gap varies by {track.gaps[1].std():.3f})" for track in tracks]
-    what = "Gap between the lips, M against the teacher over all videos, correlation"
+    description = "Gap between the lips, M against the teacher over all videos, correlation"
     value = pooled_correlation([track.gaps for track in tracks]) if tracks else float("nan")
-    return Row("mouth_gap_correlation", what, value, "", MIN_CORRELATION, f"{len(tracks)} videos", "; ".join(notes))
+    return Row(
+        "mouth_gap_correlation", description, value, "", MIN_CORRELATION, f"{len(tracks)} videos", "; ".join(notes)
+    )
 
 
 def pooled_correlation(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:

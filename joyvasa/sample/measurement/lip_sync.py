@@ -13,7 +13,7 @@ from joyvasa.sample.measurement.signals import correlation_near_zero
 from joyvasa.sample.measurement.table import Bar, Row, mean_row
 from joyvasa.sample.measurement.videos import MeasuredVideo
 
-OWN, OTHER = Bar("at least", 0.5), Bar("at most", 0.2)
+MATCHING, OTHER = Bar("at least", 0.5), Bar("at most", 0.2)
 
 
 def lip_sync_rows(videos: Sequence[MeasuredVideo]) -> list[Row]:
@@ -27,7 +27,7 @@ def lip_sync_rows(videos: Sequence[MeasuredVideo]) -> list[Row]:
         return float(np.nan_to_num(correlation_near_zero(video.reading.mouth, level(sound))))
 
     sounds = sorted({video.sound for video in videos})
-    own = {video.path.stem: correlation(video, video.sound) for video in videos}
+    matching = {video.path.stem: correlation(video, video.sound) for video in videos}
     other = {
         f"{video.path.stem} with {sound.stem}": correlation(video, sound)
         for video in videos
@@ -35,9 +35,9 @@ def lip_sync_rows(videos: Sequence[MeasuredVideo]) -> list[Row]:
         if sound != video.sound
     }
 
-    what = "Opening of the mouth against the level of the sound, human speech, best within two frames of lag 0"
+    description = "Opening of the mouth against the level of the sound, human speech, best within two frames of lag 0"
     return [
-        mean_row("lip_sync", what, own, "", OWN, inputs="videos", worst=min),
+        mean_row("lip_sync", description, matching, "", MATCHING, inputs="videos", worst=min),
         mean_row(
             "lip_sync_other_sound",
             "The same mouth against the sound of other recordings",

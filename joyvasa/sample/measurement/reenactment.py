@@ -31,10 +31,10 @@ def reenactment_rows(tracks: Sequence[Track], models: Models) -> list[Row]:
         scores = np.array([_score_pair(track, models, source, driven) for source, driven in pairs])
         gains[track.name] = scores[:, 0].mean(0) - scores[:, 1].mean(0)  # (PSNR or SSIM,)
     psnr_gains, ssim_gains = ({name: float(gain[n]) for name, gain in gains.items()} for n in (0, 1))
-    what = "Real pairs of frames driven by M: face PSNR above that of copying the source"
+    description = "Real pairs of frames driven by M: face PSNR above that of copying the source"
     shared: Any = {"inputs": f"videos, {PAIRS} pairs each", "worst": min}
     return [
-        mean_row("reenactment_psnr_gain", what, psnr_gains, "dB", MIN_GAIN, **shared),
+        mean_row("reenactment_psnr_gain", description, psnr_gains, "dB", MIN_GAIN, **shared),
         mean_row("reenactment_ssim_gain", "The same, face SSIM", ssim_gains, "", MIN_GAIN, **shared),
     ]
 

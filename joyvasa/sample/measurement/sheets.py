@@ -44,8 +44,8 @@ def draw_detail_sheet(subjects: Sequence[Subject], poses: PoseRenderer) -> Image
 
 def sheet_row(subjects: Sequence[Subject], path: Path) -> Row:
     """Return the row for visual inspection."""
-    what = "Teeth or a dark cavity with an edge, no smear: by visual inspection of the sheet"
-    return Row("sheet", what, inputs=f"{len(subjects)} portraits", note=path.name, missing="visual inspection")
+    description = "Teeth or a dark cavity with an edge, no smear: by visual inspection of the sheet"
+    return Row("sheet", description, inputs=f"{len(subjects)} portraits", note=path.name, missing="visual inspection")
 
 
 def write_sheet(path: Path, sheet: Image) -> None:

@@ -64,12 +64,12 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the value reaches the bar; None without a bar or a value."""
+        """True if the value reaches the bar; None without a bar or a value."""
         return None if self.bar is None or self.value is None else self.bar.holds(self.value)
 
     @property
     def figure(self) -> str:
-        """The figure as text."""
+        """Value and unit, or what is missing, as text."""
         if self.value is None:
             return f"not available: needs {self.missing}"
         return f"{self.value:.3g} {self.unit}".rstrip()

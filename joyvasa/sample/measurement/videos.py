@@ -17,7 +17,6 @@ from joyvasa.sample.measurement.face_reader import FaceReader, Reading
 from joyvasa.sample.measurement.signals import RATE
 from joyvasa.sample.measurement.subjects import Subject
 from joyvasa.sample.measurement.table import Bar, Row
-from joyvasa.training.clips import to_pcm16
 
 MAX_PORTRAITS, MAX_VIDEOS, DURATION_S = 6, 9, 8.0
 MIN_SPEED = Bar("at least", 8.0)
@@ -102,7 +101,7 @@ def shorten_recording(recording: Path, folder: Path) -> Path:
 def write_sound(path: Path, samples: np.ndarray) -> Path:
     """Write float32 samples (n,) at 16 kHz to a WAV file and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    wavfile.write(path, SAMPLE_RATE, to_pcm16(samples))
+    wavfile.write(path, SAMPLE_RATE, (samples.clip(-1, 1) * 32767).astype(np.int16))
     return path
 
 
@@ -113,10 +112,10 @@ def speed_row(videos: Sequence[MeasuredVideo], load: float) -> Row:
         videos: generated videos.
         load: load average of the machine before the measurement.
     """
-    name, what = "frames_per_second", "Speed of the whole chain, from the picture's file to the video's"
+    name, description = "frames_per_second", "Speed of the whole chain, from the picture's file to the video's"
     speeds = [video.frames_per_second for video in videos if video.frames_per_second]
     if not speeds:
-        return Row(name, what, missing="at least two videos, because networks load during the first one")
+        return Row(name, description, missing="at least two videos, because networks load during the first one")
     note = f"{min(speeds):.1f} to {max(speeds):.1f}; load average before the measurement {load:.1f}"
     inputs = f"{len(speeds)} videos, {torch.get_num_threads()} threads"
-    return Row(name, what, float(np.median(speeds)), "frames/s", MIN_SPEED, inputs, note)
+    return Row(name, description, float(np.median(speeds)), "frames/s", MIN_SPEED, inputs, note)

@@ -1,4 +1,4 @@
-"""Synthetic speech with known motion, the training data of the sample bundle's motion generator."""
+"""Synthetic speech with motion, the training data of the sample bundle's motion generator."""
 
 from __future__ import annotations
 
@@ -139,11 +139,13 @@ class Corpus:
             knots = np.sort(np.concatenate([[0], r.random(5), [1]]))
             decibels = np.interp(np.linspace(0, 1, len(spectrum)), knots, r.normal(0, 5, 7))
             sound = np.fft.irfft(spectrum * 10 ** (decibels / 20), n)
+
         if r.random() < 0.4:  # echo
             echo = np.exp(-np.arange(4000) / (SAMPLE_RATE * r.uniform(0.02, 0.08))) * r.normal(0, 1, 4000)
             echo *= r.uniform(0.05, 0.3) / np.sqrt((echo**2).sum())
             echo[0] = 1
             sound = np.fft.irfft(np.fft.rfft(sound, n + 4000) * np.fft.rfft(echo, n + 4000), n + 4000)[:n]
+
         if r.random() < 0.7:  # white or pink noise
             noise = r.normal(0, 1, n)
             if r.random() < 0.6:

@@ -149,11 +149,11 @@ class Head:
         shuts the eyes of every person.
         """
         points = load_mesh_points()
-        own = face[points.keypoints].copy()
+        keypoints = face[points.keypoints].copy()
         for shut, below, (above, under) in zip(blink, self._lower_lids, (RIGHT_LIDS, LEFT_LIDS), strict=True):
-            own[under] = below
-            own[above] = own[under] - [0, LID_OPENING * (1 - shut), 0]
-        placed = pose.to_image(own)
+            keypoints[under] = below
+            keypoints[above] = keypoints[under] - [0, LID_OPENING * (1 - shut), 0]
+        placed = pose.to_image(keypoints)
         placed[:, 2] -= pose.to_image(PIVOT)[2]
         return placed
 

@@ -67,8 +67,8 @@ class KeypointsTask(TrainingTask):
         gap = (_gaps(near) - _gaps(points)).abs().mean()
         loss = position[0] + position[1] + 0.5 * depth + 2 * gap
 
-        apart = (points[:, list(RIGHT_LIDS), :2].mean(1) - points[:, list(LEFT_LIDS), :2].mean(1)).norm(dim=-1)
-        error = (near - points)[..., :2].norm(dim=-1).mean(1) / apart
+        eye_distance = (points[:, list(RIGHT_LIDS), :2].mean(1) - points[:, list(LEFT_LIDS), :2].mean(1)).norm(dim=-1)
+        error = (near - points)[..., :2].norm(dim=-1).mean(1) / eye_distance
         return loss, {
             "error": float(error.detach().mean()),
             "gap_px": float(gap.detach()) * SIZE / 2,

@@ -208,6 +208,7 @@ class PairSampler:
         shut = 0.0 if eyes < 0.35 else r.uniform(1.0, self._max_blink) if eyes < 0.65 else r.random()
         brow = r.normal(0, 0.07) * (r.random() < 0.4)
         raised = r.random() < 0.4
+
         return Expression(
             jaw=max(0.0, gap) if kind < 0.15 else 0.0 if kind < 0.35 else 0.5 * r.beta(1.2, 3),
             wide=r.normal(0, 0.07) * (r.random() < 0.5),

@@ -15,7 +15,7 @@ from joyvasa.sample.training.mouth import fill_polygon, paint_mouth
 
 FLOW_STEP = 2  # pixels between samples of the flow; the mesh is much coarser
 FRINGE = 5  # pixels around a person that move with it, for ends of hair
-SPARSE, FULL = 1e-4, 0.5  # regularization of sparse weights, and weight that counts as fully known
+SPARSE, FULL = 1e-4, 0.5  # regularization of small weights, and weight of full confidence
 EYE_REACH = 0.4  # radius of an eyeball in eye distances
 
 
@@ -74,9 +74,9 @@ def _foreground_mask(person: np.ndarray) -> np.ndarray:
 
 
 def _fill_background(portrait: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Extend the background smoothly behind the person, by a pyramid of known pixels."""
-    known = 1 - cv2.dilate(mask, np.ones((3, 3)))
-    levels = [(portrait.astype(np.float32) * known[..., None], known)]
+    """Extend the background smoothly behind the person, by a pyramid of visible pixels."""
+    visible = 1 - cv2.dilate(mask, np.ones((3, 3)))
+    levels = [(portrait.astype(np.float32) * visible[..., None], visible)]
     while min(levels[-1][1].shape) > 2:
         colors, weights = levels[-1]
         levels.append((cv2.pyrDown(colors), cv2.pyrDown(weights)))

@@ -13,7 +13,7 @@ SHARD_CLIPS = 20
 
 
 def write_speech_dataset(files: FileStore, mean: np.ndarray, *, hours: float, seed: int = 0) -> DatasetCard:
-    """Write the data set; existing shards are kept.
+    """Write the data set; existing shards are not written again.
 
     Args:
         files: folder of the data set.

@@ -136,6 +136,7 @@ class TrainingMedia:
     def _cached(self, path: Path, compute: Callable[[Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         file = self._cache / f"{path.name}-{path.stat().st_size}-{compute.__name__.strip('_')}.npz"
         if not file.exists():
+            self._cache.mkdir(parents=True, exist_ok=True)
             self._teachers = self._teachers or _Teachers(FaceMeshDetector(), LidReader(), PersonSegmenter())
             with atomic_file(file) as staged:
                 np.savez(staged, **compute(path))  # type: ignore[arg-type]
@@ -181,6 +182,7 @@ class TrainingMedia:
             frames.append(crop_image(image, matrix))
             if len(frames) == MAX_VIDEO_FRAMES:
                 break
+
         return {
             "frames": np.array(frames, np.uint8).reshape(-1, SIZE, SIZE, 3),
             "meshes": np.array(meshes, np.float32).reshape(-1, N_POINTS, 3),

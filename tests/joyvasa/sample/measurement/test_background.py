@@ -12,7 +12,7 @@ N_FRAMES = 20
 
 @pytest.fixture
 def scene():
-    """A textured wall behind a reddish head."""
+    """Picture with a textured wall behind a reddish head, and the mask of the head."""
     r = np.random.default_rng(0)
     grain = cv2.GaussianBlur(r.uniform(0, 255, (SIDE, SIDE)).astype(np.float32), (0, 0), 2.5)
     wall = ((grain - grain.min()) / np.ptp(grain) * 120 + 60)[..., None] * [0.7, 0.9, 1.0]

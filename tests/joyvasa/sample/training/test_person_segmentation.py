@@ -1,4 +1,4 @@
-"""Person segmentation, if its network is installed, and closure of eyes."""
+"""Person segmentation, if its network is installed."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,6 @@ import pytest
 
 from joyvasa.errors import EnvironmentFault
 from joyvasa.sample.training.person_segmentation import PersonSegmenter
-from joyvasa.sample.training.training_media import TrainingClip, measure_eye_closure
 from tests.media import EXAMPLES
 
 
@@ -27,14 +26,3 @@ def test_a_missing_package_is_reported_with_the_command_to_install_it(monkeypatc
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault, match=r"pip install --no-deps mediapipe==0\.10\.14"):
         PersonSegmenter()
-
-
-def test_eye_closure_is_relative_to_the_open_eyes_of_the_video():
-    lids = np.full((20, 2), 0.3, np.float32)
-    lids[7:9], lids[12] = 0.3 * 0.25, 0.3 * 0.625
-    shut = measure_eye_closure(
-        TrainingClip("a.mp4", np.zeros((20, 1, 1, 3), np.uint8), np.zeros((20, 468, 3), np.float32), lids)
-    )
-    assert shut[[7, 8]] == pytest.approx(1)
-    assert shut[12] == pytest.approx(0.5)
-    assert np.abs(shut[:7]).max() < 1e-6

@@ -25,7 +25,7 @@ def mean():
 
 @pytest.fixture
 def head(mean):
-    """A face in the center of a crop."""
+    """Head whose face is in the center of a crop."""
     mesh = mean * EYES_APART * SIZE + np.array([*(np.array(EYES_AT) * SIZE), 0])
     return Head(mesh, mean, SIZE)
 
