@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from joyvasa.errors import OutputError
 from joyvasa.media.audio import AudioInfo, probe_audio
 from joyvasa.media.video_writer import VideoWriter, check_encoder, check_output_path
 from joyvasa.models import AnimationConfig, Models, require_models
@@ -88,6 +90,7 @@ class Animator:
         seed = self.config.seed if seed is None else seed
         output = Path(output)
         check_output_path(output)
+        _refuse_overwriting(output, (Path(image), Path(audio)))
 
         info = probe_audio(audio, allow_silence=self.config.audio.allow_silence)
         picture = self.read_picture(image)
@@ -179,3 +182,17 @@ class Animator:
                 if on_progress:
                     on_progress("frames", min(start + self.config.batch_frames, len(motion)), len(motion))
         return composer.width, composer.height
+
+
+def _refuse_overwriting(output: Path, inputs: Sequence[Path]) -> None:
+    """Check that the output is none of the inputs, also by a link.
+
+    Raises:
+        OutputError: `output_is_input`.
+    """
+    for path in inputs:
+        with contextlib.suppress(OSError, ValueError):  # a missing file is reported by its reader
+            if output.samefile(path):
+                raise OutputError(
+                    "output_is_input", f"{output}: the same file as the input {path}; expected a new file: rename it"
+                )

@@ -215,9 +215,12 @@ def open_storage(root: str | os.PathLike[str]) -> Storage:
     Access to object stores is configured as for fsspec: with its configuration files and environment variables.
 
     Raises:
-        ManifestError: `storage_unknown` if the scheme is unknown or its package is not installed.
+        ManifestError: `storage_unknown` if the scheme is unknown or its package is not installed, `storage_empty` if
+            the path is empty.
     """
     text = os.fspath(root)
+    if not text.strip():
+        raise ManifestError("storage_empty", f"folder: found {text!r}; expected a path or URI: name a folder")
     if not is_remote(text):
         return LocalStorage(os.path.abspath(text.removeprefix("file://").removeprefix("local://")))
     try:

@@ -28,6 +28,9 @@ MIN_GAP_S = 0.02  # seconds; shorter holes in timestamps are rounding errors of 
 MESSAGE_CHARACTERS = 200  # limit of a message in an error sentence
 MAX_LINE_BYTES = 4096  # longer messages are cut
 Clock = Literal["samples", "file"]
+# Bytes that are not UTF-8 are surrogates in Python; they travel as characters for private use.
+_TO_UTF8 = {0xDC00 + byte: 0x10FE00 + byte for byte in range(0x80, 0x100)}
+_FROM_UTF8 = {private: surrogate for surrogate, private in _TO_UTF8.items()}
 _ERROR = re.compile(r"\[(error|fatal|panic)\]")
 _TAGS = re.compile(r"^(\[[^\]]*\] )+")  # component and level
 STREAM_LINE = re.compile(r"Stream #\S+: (Video|Audio|Subtitle|Data|Attachment): (\w+)")
@@ -101,7 +104,7 @@ def input_stream(path: Path, kind: Literal["audio", "video"]) -> Any:
     """
     import ffmpeg
 
-    return ffmpeg.input(filename=f"file:{path}", protocol_whitelist="file")[f"{kind[0]}:0"]
+    return ffmpeg.input(filename=f"file:{to_utf8(path)}", protocol_whitelist="file")[f"{kind[0]}:0"]
 
 
 def audio_stream(path: Path, clock: Clock) -> Any:
@@ -135,7 +138,16 @@ def compile_command(output: Any, *, overwrite: bool = False, log_level: str = "e
     Raises:
         EnvironmentFault: `ffmpeg_missing`.
     """
-    return output.global_args(*OPTIONS, log_level).compile(cmd=ffmpeg_executable(), overwrite_output=overwrite)
+    command = output.global_args(*OPTIONS, log_level).compile(cmd=ffmpeg_executable(), overwrite_output=overwrite)
+    return [argument.translate(_FROM_UTF8) for argument in command]
+
+
+def to_utf8(path: Path) -> str:
+    """Return a path as text for the package `ffmpeg`, which refuses names that are not UTF-8.
+
+    `compile_command` restores the bytes of such a name.
+    """
+    return str(path).translate(_TO_UTF8)
 
 
 def run_ffmpeg(arguments: Sequence[str]) -> tuple[int, str]:

@@ -143,7 +143,7 @@ def resize_to_limit(image: Image, max_side: int = 1280, division: int = 2) -> Im
     height, width = image.shape[:2]
     if 0 < max_side < max(height, width):
         if height > width:
-            height, width = max_side, int(width * (max_side / height))  # the factor is rounded first, as in LivePortrait
+            height, width = max_side, int(width * (max_side / height))  # the factor is rounded first
         else:
             height, width = int(height * (max_side / width)), max_side
         size = (max(width, 1), max(height, 1))

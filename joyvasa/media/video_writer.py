@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, Self
 import numpy as np
 
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
-from joyvasa.media.ffmpeg import FfmpegSink, audio_stream, compile_command, last_message, run_ffmpeg
+from joyvasa.media.ffmpeg import FfmpegSink, audio_stream, compile_command, last_message, run_ffmpeg, to_utf8
 from joyvasa.runtime.files import FULL_DISK, StagedFile, build_output_error, output_errors
 
 QUEUED_BATCHES = 2  # maximum number of batches that wait for the encoder; bounds memory
@@ -250,4 +250,4 @@ def _command(
         streams.append(soundtrack)
         options |= {"acodec": "aac", "audio_bitrate": f"{config.audio_bitrate_k}k", "t": f"{duration_s:.6f}"}
     options |= {f"metadata:g:{i}": f"{key}={value}" for i, (key, value) in enumerate(metadata.items())}
-    return compile_command(ffmpeg.output(*streams, str(path), **options), overwrite=True)
+    return compile_command(ffmpeg.output(*streams, to_utf8(path), **options), overwrite=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from types import FrameType
@@ -50,6 +51,9 @@ app.add_typer(motion.app, name="motion")
 
 def main() -> NoReturn:
     """Run the command line; print errors that a user can act on as one sentence and exit with 1."""
+    for stream in (sys.stdout, sys.stderr):  # names and sentences may hold what the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)  # an exception, so that partial files are removed
     try:
         app()

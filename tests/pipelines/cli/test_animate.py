@@ -21,7 +21,7 @@ from tests.joyvasa.media.test_audio import (
     zero_length,
 )
 from tests.joyvasa.media.test_video_writer import read_frames, small_disk
-from tests.media import EXAMPLES, write_tone
+from tests.media import EXAMPLES, MEDIA, ffmpeg, write_tone
 
 PORTRAIT = EXAMPLES / "portrait.jpg"
 
@@ -208,3 +208,39 @@ def test_impossible_options_are_an_error_of_one_sentence(tmp_path, joyvasa, spee
     monkeypatch.chdir(tmp_path)
     expect_one_sentence(joyvasa("animate", PORTRAIT, speech, *options), code)
     assert not list(tmp_path.glob("*.*"))
+
+
+@pytest.mark.parametrize("link", [None, os.symlink, os.link])
+def test_an_input_is_never_replaced_by_the_output(joyvasa, tmp_path, link):
+    recording = tmp_path / "talk.mp4"
+    recording.write_bytes((MEDIA / "videos/d12.mp4").read_bytes())
+    output = recording if link is None else tmp_path / "out.mp4"
+    if link:
+        link(recording, output)
+    before = recording.read_bytes()
+    code, _, errors = joyvasa("animate", PORTRAIT, recording, "-o", output)
+    assert code == 1
+    assert f"output_is_input: {output}: the same file as the input {recording}" in errors
+    assert recording.read_bytes() == before
+
+
+@pytest.mark.parametrize("address", ["http://example.org/a.png", "s3://bucket/a.png", "file:///a.png"])
+def test_an_address_is_refused_with_the_way_to_use_it(joyvasa, address):
+    code, _, errors = joyvasa("animate", address, "speech.wav")
+    assert code == 1
+    assert "path_remote" in errors
+    assert "expected a local file" in errors
+
+
+def test_names_that_are_not_utf8_are_read_and_written(joyvasa, tmp_path):
+    folder = tmp_path / os.fsdecode(b"d\xe9r")
+    folder.mkdir()
+    portrait, speech = folder / os.fsdecode(b"caf\xe9.jpg"), folder / os.fsdecode(b"caf\xe9.wav")
+    portrait.write_bytes(PORTRAIT.read_bytes())
+    ffmpeg("-i", EXAMPLES / "speech.flac", "-t", 0.3, tmp_path / "speech.wav")
+    (tmp_path / "speech.wav").rename(speech)
+    output = folder / os.fsdecode(b"o\xe9.mp4")
+    code, printed, errors = joyvasa("animate", portrait, speech, "-o", output, "--set", "picture.max_side=192")
+    assert (code, errors) == (0, "")
+    assert "frames" in printed
+    assert len(read_frames(output)) > 0
