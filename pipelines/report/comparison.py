@@ -13,7 +13,7 @@ import yaml
 
 from joyvasa.metrics.base import MetricColumn
 from pipelines.report.metrics import all_metric_columns
-from pipelines.report.rows import RunRows
+from pipelines.report.rows import OutcomeRows
 from pipelines.report.statistics import Bootstrap, Summary
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
@@ -61,7 +61,7 @@ class Comparison:
     pairs: list[PairedMetric]
 
 
-def compare_runs(ours: RunRows, theirs: RunRows, name: str, bootstrap: Bootstrap) -> Comparison:
+def compare_runs(ours: OutcomeRows, theirs: OutcomeRows, name: str, bootstrap: Bootstrap) -> Comparison:
     """Compare all metrics of two runs.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.engine.events import EventKind
-from pipelines.report.rows import RunRows
+from pipelines.report.rows import OutcomeRows
 
 FRAME_STAGES = ("render", "animal_render")  # stages that generate frames
 SCORE_STAGE = "score"  # the stage that counts frames in runs that generate none
@@ -118,11 +118,11 @@ class Headline:
         return sum((stage.batch_fill or 0) * stage.busy_s for stage in stages) / busy if busy else None
 
 
-def build_headline(rows: RunRows, events: Iterable[Mapping[str, Any]], *, records: int) -> Headline:
+def build_headline(rows: OutcomeRows, events: Iterable[Mapping[str, Any]], *, records: int) -> Headline:
     """Compute the headline from outcome rows and the statistics of all parts of a run.
 
     Args:
-        rows: outcome rows, after `RunRows.read`.
+        rows: outcome rows, after `OutcomeRows.read`.
         events: content of `events.jsonl`.
         records: number of records of the manifest.
     """

@@ -9,7 +9,7 @@ import numpy as np
 
 from joyvasa.metrics import METRIC_NAMES, build_metric
 from joyvasa.metrics.base import MetricColumn
-from pipelines.report.rows import RunRows
+from pipelines.report.rows import OutcomeRows
 from pipelines.report.statistics import Bootstrap, Summary
 
 EXTREMES = 20  # number of best and of worst videos
@@ -71,7 +71,7 @@ def all_metric_columns() -> dict[str, MetricColumn]:
     return {column.name: column for name in METRIC_NAMES for column in build_metric(name).columns}
 
 
-def compute_metric_figures(rows: RunRows, bootstrap: Bootstrap) -> list[MetricFigures]:
+def compute_metric_figures(rows: OutcomeRows, bootstrap: Bootstrap) -> list[MetricFigures]:
     """Compute the figures of all metrics of a run."""
     columns = all_metric_columns()
     videos = int(rows.find_videos().sum())
@@ -87,7 +87,7 @@ def compute_metric_figures(rows: RunRows, bootstrap: Bootstrap) -> list[MetricFi
     return figures
 
 
-def _add_groups(rows: RunRows, figures: Sequence[MetricFigures], bootstrap: Bootstrap) -> None:
+def _add_groups(rows: OutcomeRows, figures: Sequence[MetricFigures], bootstrap: Bootstrap) -> None:
     for grouping in rows.find_groupings():
         for metric in figures:
             metric.groups[grouping.column] = []
@@ -110,7 +110,7 @@ def _find_extremes(values: np.ndarray, column: MetricColumn) -> tuple[list[tuple
     return (high, low) if column.better == "lower" else (low, high)
 
 
-def _list_reasons(rows: RunRows, name: str, missing: int) -> list[MissingReason]:
+def _list_reasons(rows: OutcomeRows, name: str, missing: int) -> list[MissingReason]:
     """Return the reasons for missing numbers, most frequent first; videos without a stated reason are one of them."""
     stated = rows.reasons.get(name, {})
     reasons = [MissingReason(code, count, sentence) for code, (count, sentence) in stated.items()]

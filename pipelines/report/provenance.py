@@ -17,7 +17,7 @@ from joyvasa.errors import JoyvasaError
 from joyvasa.metrics import METRIC_NAMES, build_metric
 from manifests.run.description import RunDescription
 from pipelines.report.metrics import MetricFigures
-from pipelines.report.rows import RunRows
+from pipelines.report.rows import OutcomeRows
 
 LIBRARIES = ("matplotlib", "numpy", "pyarrow", "torch")
 
@@ -45,12 +45,14 @@ class Provenance:
     configuration: str
 
 
-def build_provenance(description: RunDescription, rows: RunRows, figures: list[MetricFigures], run: str) -> Provenance:
+def build_provenance(
+    description: RunDescription, rows: OutcomeRows, figures: list[MetricFigures], run: str
+) -> Provenance:
     """Collect the origin of the results of a run.
 
     Args:
         description: content of `run.yaml`.
-        rows: outcome rows, after `RunRows.read`.
+        rows: outcome rows, after `OutcomeRows.read`.
         figures: figures of the metrics.
         run: run folder.
     """

@@ -13,7 +13,7 @@ from manifests.run.folder import RunFolder
 from manifests.storage import LocalStorage
 from pipelines.report.contact_sheets import VideoSource
 from pipelines.report.metrics import MetricFigures
-from pipelines.report.rows import RunRows
+from pipelines.report.rows import OutcomeRows
 
 REPORT = "report"  # folder of the page in the run folder
 COLUMNS = ("record_id", "row", "shard", "video", "input_video", "duration_s")
@@ -41,7 +41,7 @@ class RecordView:
 
 
 def build_record_views(
-    rows: RunRows, folder: RunFolder, description: RunDescription, row_indices: Iterable[int]
+    rows: OutcomeRows, folder: RunFolder, description: RunDescription, row_indices: Iterable[int]
 ) -> dict[int, RecordView]:
     """Return the records by row index.
 

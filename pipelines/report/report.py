@@ -29,7 +29,7 @@ from pipelines.report.page import render_page
 from pipelines.report.plots import RUN_COLORS, Plot, draw_distribution
 from pipelines.report.provenance import build_provenance
 from pipelines.report.records import REPORT, build_record_views, rank_by_importance, select_sheet_sources
-from pipelines.report.rows import ProgressCallback, RunRows, ignore_progress
+from pipelines.report.rows import OutcomeRows, ProgressCallback, ignore_progress
 from pipelines.report.sets import SetFigure, compute_set_figures
 from pipelines.report.statistics import Bootstrap, compute_histogram, compute_histogram_edges
 
@@ -52,7 +52,7 @@ class _Run:
     location: str
     folder: RunFolder
     description: RunDescription
-    rows: RunRows
+    rows: OutcomeRows
 
 
 def write_report(
@@ -115,7 +115,7 @@ def build_report(run: str, compared: Sequence[str] = (), *, on_progress: Progres
 def _read_run(location: str, stack: ExitStack, on_progress: ProgressCallback) -> _Run:
     folder = RunFolder(open_storage(location))
     description = folder.read_description()
-    rows = RunRows(folder, stack.enter_context(scratch_folder()))
+    rows = OutcomeRows(folder, stack.enter_context(scratch_folder()))
     rows.read(on_progress)
     name = description.name or posixpath.basename(folder.storage.root) or folder.storage.root
     return _Run(name, location, folder, description, rows)

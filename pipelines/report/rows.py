@@ -48,11 +48,11 @@ ProgressCallback = Callable[[str, int, int], None]
 """Callback for progress: name of the step, number of finished items, total number of items."""
 
 
-def ignore_progress(what: str, done: int, total: int) -> None:
+def ignore_progress(step: str, done: int, total: int) -> None:
     """Do nothing."""
 
 
-class RunRows:
+class OutcomeRows:
     """The outcome rows of all finished shards, read once.
 
     Args:

@@ -1,7 +1,7 @@
 import pytest
 
 from pipelines.report.headline import build_headline
-from pipelines.report.rows import RunRows
+from pipelines.report.rows import OutcomeRows
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, statistics, write_run
 
 ROWS = [{"record_id": f"r{n}", "image": "p.png", "audio": "s.wav"} for n in range(10)]
@@ -20,7 +20,7 @@ def read(tmp_path):
             shards=shards,
         )
         (tmp_path / "columns").mkdir()
-        rows = RunRows(folder, tmp_path / "columns")
+        rows = OutcomeRows(folder, tmp_path / "columns")
         rows.read()
         return rows, folder
 

@@ -103,19 +103,19 @@ def test_metrics_are_broken_down_by_mode_and_by_columns_with_few_values(report):
 
 def test_the_ends_of_a_metric_are_its_worst_and_best_videos(report):
     for name, values, better in (("sharpness", SHARPNESS, "higher"), ("brightness_drift", DRIFT, "lower")):
-        one = figure(report, name)
+        figures = figure(report, name)
         have = [k for k in ok_numbers() if name == "sharpness" or k % 2]
         order = sorted(have, key=lambda k: values[k], reverse=better == "lower")
-        worst = [report.views[row_index].record_id for row_index, _ in one.worst]
+        worst = [report.views[row_index].record_id for row_index, _ in figures.worst]
         assert worst == [f"r{k:02d}" for k in order[: len(worst)]]
-        assert report.views[one.best[0][0]].record_id == f"r{order[-1]:02d}"
-        assert not {row_index for row_index, _ in one.worst} & {row_index for row_index, _ in one.best}
+        assert report.views[figures.best[0][0]].record_id == f"r{order[-1]:02d}"
+        assert not {row_index for row_index, _ in figures.worst} & {row_index for row_index, _ in figures.best}
     assert len(figure(report, "sharpness").worst) == 20
 
 
 def test_failures_come_by_code_with_examples_and_advice(report):
-    by_code = {one.group.code: one for one in report.failures}
-    assert {code: one.group.count for code, one in by_code.items()} == {"worker_died": 2, "face_not_found": 1}
+    by_code = {failure.group.code: failure for failure in report.failures}
+    assert {code: failure.group.count for code, failure in by_code.items()} == {"worker_died": 2, "face_not_found": 1}
     assert by_code["worker_died"].command.endswith("--retry quarantined")
     assert by_code["face_not_found"].group.examples[0]["record_id"] == "r07"
     assert "picture" in by_code["face_not_found"].advice
@@ -148,7 +148,7 @@ def test_the_paper_stands_beside_the_run_in_its_units(run, tmp_path):
     scores = {"iqa": 0.71, "sync_d": 7.0, "sync_d_mean": 13.9}
     write_run(tmp_path / "run", rows(3), lambda record: ok_outcome(record, **scores), manifests=tmp_path)
     table = build_report(str(tmp_path / "run")).published[0]
-    ours = dict(zip([one["title"] for one in table.columns], table.ours["run"], strict=True))
+    ours = dict(zip([column["title"] for column in table.columns], table.ours["run"], strict=True))
     assert (ours["IQA"], ours["Sync-D"], ours["VQA"]) == (pytest.approx(71.0), pytest.approx(13.9), None)
     published = {row["name"]: row["values"] for row in table.rows}
     assert published["JoyVASA"] == [68.97, 72.42, 4.85, 13.53, 459.04, 99.60]

@@ -52,10 +52,10 @@ def read_content(folder: Path | str) -> dict[str, bytes]:
     dataset = Dataset(open_storage(folder))
     clips = {}
     for split in ("train", "validation"):
-        for place in dataset.clips(split):
-            clip = dataset.read(place)
-            clips[place.clip_id] = clip.motion.expression.numpy().tobytes() + clip.motion.pose.numpy().tobytes()
-            clips[place.clip_id] += clip.sound.tobytes() + f"{split} {clip.start_s} {clip.source}".encode()
+        for location in dataset.clips(split):
+            clip = dataset.read(location)
+            clips[location.clip_id] = clip.motion.expression.numpy().tobytes() + clip.motion.pose.numpy().tobytes()
+            clips[location.clip_id] += clip.sound.tobytes() + f"{split} {clip.start_s} {clip.source}".encode()
     template = {name: values.tobytes() for name, values in dataset.load_template_arrays().items()}
     return {**clips, **template, "fingerprint": dataset.card.fingerprint.encode()}
 
@@ -106,7 +106,7 @@ def test_the_built_in_model_also_extracts_motion(videos, tmp_path):
     shutil.copy(videos[0] / "good.mp4", tmp_path / "in")
     _, prepared = prepare_dataset(tmp_path / "in", tmp_path / "out", make_config("animation.models=sample"))
     dataset = Dataset(open_storage(tmp_path / "out"))
-    (clip,) = [dataset.read(place) for split in ("train", "validation") for place in dataset.clips(split)]
+    (clip,) = [dataset.read(location) for split in ("train", "validation") for location in dataset.clips(split)]
     assert clip.motion.expression.shape == (75, 21, 3)
     assert clip.motion.expression.std(dim=0).max() > 0
     assert prepared.card.extractor["name"] == "sample"
@@ -114,7 +114,7 @@ def test_the_built_in_model_also_extracts_motion(videos, tmp_path):
 
 def test_clips_hold_motion_and_sound_of_the_recording(videos, dataset_folder):
     dataset = Dataset(open_storage(dataset_folder))
-    clips = [dataset.read(place) for split in ("train", "validation") for place in dataset.clips(split)]
+    clips = [dataset.read(location) for split in ("train", "validation") for location in dataset.clips(split)]
     for clip in clips:
         assert clip.n_frames == 75
         assert len(clip.sound) == 48_000
@@ -143,7 +143,7 @@ def test_no_temporary_files_remain(dataset_folder):
 
 def test_the_statistics_are_those_of_all_frames_at_once(dataset_folder):
     dataset = Dataset(open_storage(dataset_folder))
-    clips = [dataset.read(place) for split in ("train", "validation") for place in dataset.clips(split)]
+    clips = [dataset.read(location) for split in ("train", "validation") for location in dataset.clips(split)]
     frames = np.concatenate([clip.motion.expression.flatten(1).numpy() for clip in clips]).astype(np.float64)
     template = dataset.load_template_arrays()
     np.testing.assert_allclose(template["mean_exp"], frames.mean(axis=0), rtol=1e-12, atol=1e-15)
@@ -173,8 +173,8 @@ from stages.extract_motion import ExtractMotionStage
 from tests.pipelines.runs.test_prepare import make_config
 from pipelines.runs.prepare import prepare_dataset
 
-places = {"part": (ExtractMotionStage, "_extract"), "shard": (join, "_table"), "join": (join, "_join")}
-holder, name = places[sys.argv[3]]
+steps = {"part": (ExtractMotionStage, "_extract"), "shard": (join, "_table"), "join": (join, "_join")}
+holder, name = steps[sys.argv[3]]
 before, calls = getattr(holder, name), []
 
 def call(*arguments, **more):
@@ -189,9 +189,9 @@ prepare_dataset(sys.argv[1], sys.argv[2], make_config("shard_size=2"))
 """
 
 
-@pytest.mark.parametrize("place", ["part", "shard", "join"])
-def test_a_run_killed_at_any_step_is_resumed_to_the_same_data_set(few, dataset_folder, tmp_path, place):
-    command = [sys.executable, "-c", KILLED, str(few), str(tmp_path / "out"), place]
+@pytest.mark.parametrize("step", ["part", "shard", "join"])
+def test_a_run_killed_at_any_step_is_resumed_to_the_same_data_set(few, dataset_folder, tmp_path, step):
+    command = [sys.executable, "-c", KILLED, str(few), str(tmp_path / "out"), step]
     assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "out/dataset.yaml").exists()
     resume_run(tmp_path / "out")
