@@ -14,7 +14,7 @@ from typing import ClassVar
 from joyvasa.errors import ConfigError
 from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.isolation import map_each
-from stages.media import CHUNK_BYTES, MAX_BYTES, RemoteError, host_of, local_file, open_stream
+from stages.media import CHUNK_BYTES, MAX_BYTES, RemoteError, parse_host, local_file, open_stream
 
 CACHED_HASHES = 1 << 16  # per worker; about 20 MB
 
@@ -84,7 +84,7 @@ class HashInputsStage(Stage):
         return [_outcome({column: hashes[column, location] for column, location in _files(item)}) for item in batch]
 
     def _hash_file(self, column: str, location: str, silent: dict[str | None, RemoteError]) -> str | None:
-        host = host_of(location)
+        host = parse_host(location)
         if host in silent:
             raise RemoteError(f"{location}: not tried, as {host} did not answer ({silent[host]})")
         try:

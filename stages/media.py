@@ -34,7 +34,8 @@ def local_file(location: str) -> Generator[Path]:
         location: absolute local path or URI.
 
     Raises:
-        InputError: `file_missing`, `file_refused` or `file_too_large`, for a URI. A missing local file is reported by its reader.
+        InputError: `file_missing`, `file_refused` or `file_too_large`, for a URI. A missing local file is reported by
+            its reader.
         OSError: the download failed; a retry may help.
     """
     if not is_remote(location):
@@ -78,7 +79,7 @@ def open_stream(location: str) -> Generator[BinaryIO]:
         yield cast(BinaryIO, stream)
 
 
-def host_of(location: str) -> str | None:
+def parse_host(location: str) -> str | None:
     """Return the host of an HTTP address; None for other locations."""
     parts = urlsplit(location)
     return parts.netloc if parts.scheme in ("http", "https") else None
@@ -87,7 +88,7 @@ def host_of(location: str) -> str | None:
 def _open_filesystem(location: str) -> tuple[Any, str]:
     """Return the file system of a URI and the path in it; HTTP requests get time limits."""
     options = {}
-    if host_of(location):
+    if parse_host(location):
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
@@ -103,11 +104,14 @@ def _standard_errors(location: str) -> Generator[None]:
     except InputError:
         raise
     except Exception as error:
-        raise _standard_error(location, error) from error
+        converted = _standard_error(location, error)
+        if converted is error:  # it must not become its own cause: the chain of causes would have no end
+            raise
+        raise converted from error
 
 
 def _standard_error(location: str, error: Exception) -> Exception:
-    # fsspec raises FileNotFoundError for every failure of an HTTP request; the cause says what happened.
+    # fsspec raises FileNotFoundError for every failed HTTP request; the chain of causes has the actual error.
     chain = list(_causes(error))
     answer = next((cause for cause in chain if isinstance(getattr(cause, "status", None), int)), None)
     status = answer.status if answer else None  # type: ignore[attr-defined]

@@ -71,9 +71,7 @@ def test_motion_of_a_frame_does_not_depend_on_the_start_of_its_clip(segmented):
     _, (first, _) = clips(folder, source)
     later = payload.segments[0].__class__(10, 20, payload.segments[0].square)
     extractor, path = extract._extractor, folder / "talk.mp4"
-    (part,) = extractor.extract_clips(
-        path, payload.info, [later], names=["x"], source="ab" * 32, split="train"
-    )
+    (part,) = extractor.extract_clips(path, payload.info, [later], names=["x"], source="ab" * 32, split="train")
     torch.testing.assert_close(part.motion.expression, first.motion.expression[10:30], atol=1e-5, rtol=1e-4)
     np.testing.assert_array_equal(part.sound, first.sound[6400 : 30 * 640])
 

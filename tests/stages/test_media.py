@@ -1,5 +1,6 @@
-"""Remote media: what is missing or refused is final, what a server cannot deliver now is retried."""
+"""Remote media: missing or refused files fail for good, other errors of servers are retried."""
 
+import errno
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,12 +11,12 @@ from joyvasa.errors import InputError
 from stages import media
 from stages.base import Failed, FailureKind, Item, classify_exception
 from stages.hash_inputs import HashInputsConfig, HashInputsStage
-from stages.media import RemoteError, local_file, open_stream
+from stages.media import RemoteError
 from tests.stages.items import make_record
 
 
 class _Server(BaseHTTPRequestHandler):
-    """Answer `/STATUS` with that status, `/slow` never, anything else with a few bytes."""
+    """Answers `/STATUS` with that status, `/slow` never, and other paths with a few bytes."""
 
     released = threading.Event()
 
@@ -33,7 +34,7 @@ class _Server(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(b"media")
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 (name required by the base class)
 
     def log_message(self, *_):
         pass
@@ -62,22 +63,22 @@ def test_a_file_is_read(server, read):
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_only_what_a_server_does_not_have_is_missing(server, read, status):
+def test_a_file_that_the_server_does_not_have_is_missing(server, read, status):
     with pytest.raises(InputError, match=r"file_missing: .*check the address"):
         read(f"{server}/{status}")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 451])
-def test_what_a_server_refuses_is_final_and_says_so(server, read, status):
+def test_a_refused_request_is_permanent(server, read, status):
     with pytest.raises(InputError, match=rf"file_refused: .*\(HTTP {status}\).*credentials"):
         read(f"{server}/{status}")
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_what_a_server_cannot_deliver_now_is_retried(server, read, status):
-    with pytest.raises(RemoteError, match=f"HTTP {status}") as caught:
+def test_a_failing_server_is_retried(server, read, status):
+    with pytest.raises(RemoteError, match=f"HTTP {status}") as error:
         read(f"{server}/{status}")
-    failed = classify_exception(caught.value)
+    failed = classify_exception(error.value)
     assert failed.kind is FailureKind.IO
     assert failed.retry_after_s == (7 if status == 429 else 0)
 
@@ -91,14 +92,25 @@ def test_a_refused_connection_and_an_unknown_host_are_retried(read):
             read(location)
 
 
-def test_a_silent_server_is_given_up_after_the_time_limit(server, read, monkeypatch):
+def test_an_io_error_of_a_store_is_retried(read, monkeypatch):
+    class BrokenFileSystem:
+        def open(self, path, mode):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(media, "_open_filesystem", lambda location: (BrokenFileSystem(), "a.png"))
+    with pytest.raises(OSError, match="Input/output error") as error:
+        read("s3://bucket/a.png")
+    assert classify_exception(error.value).kind is FailureKind.IO
+
+
+def test_a_silent_server_times_out(server, read, monkeypatch):
     monkeypatch.setattr(media, "READ_S", 0.3)
-    with pytest.raises(RemoteError, match=r"no answer within 0.3 s") as caught:
+    with pytest.raises(RemoteError, match=r"no answer within 0.3 s") as error:
         read(f"{server}/slow")
-    assert classify_exception(caught.value).kind is FailureKind.IO
+    assert classify_exception(error.value).kind is FailureKind.IO
 
 
-def test_many_files_of_a_silent_host_cost_one_time_limit_and_the_others_are_read(server, tmp_path, monkeypatch):
+def test_a_silent_host_costs_one_time_limit_and_other_files_are_read(server, tmp_path, monkeypatch):
     monkeypatch.setattr(media, "READ_S", 0.3)
     (tmp_path / "a.png").write_bytes(b"picture")
     stage = HashInputsStage(HashInputsConfig(threads=1))
