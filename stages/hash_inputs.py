@@ -14,7 +14,7 @@ from typing import ClassVar
 from joyvasa.errors import ConfigError
 from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.isolation import map_each
-from stages.media import CHUNK_BYTES, MAX_BYTES, RemoteError, parse_host, local_file, open_stream
+from stages.media import CHUNK_BYTES, MAX_BYTES, RemoteError, local_file, open_stream, parse_host
 
 CACHED_HASHES = 1 << 16  # per worker; about 20 MB
 
