@@ -14,7 +14,7 @@ from joyvasa.faces.detection import MIN_FACE_SIDE, choose_face
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.media.image import Image, read_image
 from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
-from joyvasa.metrics.support.reference_frame import Box, face_box
+from joyvasa.metrics.support.reference_frame import Box, compute_face_box
 from joyvasa.runtime.files import hash_file
 from stages.base import Item, Ok, Outcome, Stage
 from stages.isolation import map_each
@@ -108,4 +108,4 @@ class ReadVideoStage(Stage):
         except InputError:  # no face, or too small; reported by the metrics that need one
             return None
         height, width = frame.shape[:2]
-        return face_box(choice.face.crop(frame, self.config.crop), width=width, height=height, pasted=True)
+        return compute_face_box(choice.face.crop(frame, self.config.crop), width=width, height=height, pasted=True)

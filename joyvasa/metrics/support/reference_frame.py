@@ -49,13 +49,13 @@ def build_clip(picture: Picture, composer: FrameComposer, switches: Switches, *,
     """
     return Clip(
         reference_frame=compose_reference_frame(picture, composer, switches.output_size),
-        face_box=face_box(picture.crop, width=fields["width"], height=fields["height"], pasted=pasted),
+        face_box=compute_face_box(picture.crop, width=fields["width"], height=fields["height"], pasted=pasted),
         absolute_expression=switches.absolute_expression,
         **fields,
     )
 
 
-def face_box(crop: FaceCrop | None, *, width: int, height: int, pasted: bool) -> Box:
+def compute_face_box(crop: FaceCrop | None, *, width: int, height: int, pasted: bool) -> Box:
     """Compute the area of a frame covered by the face crop: left, top, right, bottom in pixels.
 
     The area may exceed the frame.

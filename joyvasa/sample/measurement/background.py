@@ -14,7 +14,7 @@ import numpy as np
 from joyvasa.media.image import Image
 from joyvasa.media.video_reader import stream_video
 from joyvasa.media.video_writer import VideoWriter
-from joyvasa.metrics.support.reference_frame import compose_reference_frame, face_box
+from joyvasa.metrics.support.reference_frame import compose_reference_frame, compute_face_box
 from joyvasa.models import Models
 from joyvasa.sample.measurement.face_reader import FaceReader
 from joyvasa.sample.measurement.signals import RATE, flicker_ratio
@@ -60,7 +60,9 @@ def find_background(subject: Subject, models: Models, reader: FaceReader) -> Bac
     picture = subject.portrait.picture
     still = compose_reference_frame(picture, models.build_composer(picture), models.bundle.switches.output_size)
     height, width = still.shape[:2]
-    left, top, right, bottom = face_box(subject.crop, width=width, height=height, pasted=models.config.paste_back)
+    left, top, right, bottom = compute_face_box(
+        subject.crop, width=width, height=height, pasted=models.config.paste_back
+    )
     box = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     background = Background(box, np.zeros((SIDE, SIDE), bool), still)
     background.mask[:] = background_mask(reader.persons.segment(background.crop_frame(still)))
