@@ -41,7 +41,7 @@ class Gain:
     Attributes:
         name: `render`, `motion` or `chain`.
         description: one line of text.
-        items: number of frames or records.
+
         baseline_s, ours_s: time of each round, without loading models.
         ratio: median of `baseline_s` divided by the median of `ours_s`.
         processor_ratio: the same ratio of processor times, more stable on a shared machine; None for the chain, whose
@@ -52,7 +52,6 @@ class Gain:
 
     name: str
     description: str
-    items: int
     baseline_s: tuple[float, ...]
     ours_s: tuple[float, ...]
     ratio: float
@@ -101,7 +100,6 @@ def measure_gains(run: RunConfig, amounts: Amounts) -> tuple[Gain, ...]:
 def _gain(
     name: str,
     description: str,
-    items: int,
     timings: Mapping[str, Timing],
     difference: float | None,
     *,
@@ -111,7 +109,6 @@ def _gain(
     return Gain(
         name=name,
         description=description,
-        items=items,
         baseline_s=baseline.seconds,
         ours_s=ours.seconds,
         ratio=baseline.median_s / ours.median_s,
@@ -142,7 +139,7 @@ def _measure_render(animation: AnimationConfig, amounts: Amounts, baseline: Base
     run_ours(_first_frames(motion, 1))
     timings = time_in_turns({"baseline": run_baseline, "ours": run_ours}, device, rounds=amounts.rounds)
     description = f"render of {n_frames} frames, pasted and encoded"
-    return _gain("render", description, n_frames, timings, difference, in_process=True)
+    return _gain("render", description, timings, difference, in_process=True)
 
 
 def _first_frames(motion: MotionPayload, n_frames: int) -> MotionPayload:
@@ -194,7 +191,7 @@ def _measure_motion(animation: AnimationConfig, amounts: Amounts, baseline: Base
         for name in ours.arrays
     )
     description = f"motion of {len(records)} records of {amounts.motion_s:g} s"
-    return _gain("motion", description, len(records), timings, difference, in_process=True)
+    return _gain("motion", description, timings, difference, in_process=True)
 
 
 def _measure_chain(config: RunConfig, amounts: Amounts, baseline: Baseline, folder: Path) -> Gain:
@@ -221,7 +218,7 @@ def _measure_chain(config: RunConfig, amounts: Amounts, baseline: Baseline, fold
     timings = time_in_turns(functions, baseline.models.device, rounds=amounts.rounds)
     timings["ours"] = Timing(tuple(ours_s), timings["ours"].processor_s)  # from ready workers
     description = f"whole chain, {len(records)} records of {amounts.sound_s:g} s"
-    return _gain("chain", description, len(records), timings, None, in_process=False)
+    return _gain("chain", description, timings, None, in_process=False)
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ BROW = 0.05  # half the height of an eyebrow
 RINGS = (1.15, 1.35, 1.65, 2.1, 2.7)  # rings of vertices around the face, in sizes of its outline
 HAIR_FOLLOWS = (1.0, 0.96, 0.75, 0.3, 0.0)  # share of the outline's motion that each ring follows
 NECK_FOLLOWS = (0.72, 0.42, 0.18, 0.04, 0.0)
+ALIGNMENT_ROUNDS = 5  # of the mean head
 BORDER_POINTS = 9  # on each side of the fixed border around the picture
 
 
@@ -63,11 +64,11 @@ def align_mesh(model: np.ndarray, points: np.ndarray) -> Pose:
     return Pose(float(scale), rotation[0].numpy(), shift[0].numpy())
 
 
-def mean_head(meshes: Sequence[np.ndarray], rounds: int = 5) -> np.ndarray:
+def mean_head(meshes: Sequence[np.ndarray]) -> np.ndarray:
     """Return the mean of many meshes in the frame of the head, (468, 3)."""
     points, bony = load_mesh_points(), load_mesh_points().bony
     mean = meshes[0].astype(np.float64)
-    for _ in range(rounds):
+    for _ in range(ALIGNMENT_ROUNDS):
         aligned = [align_mesh(mesh[bony], mean[bony]).to_image(mesh) for mesh in meshes]
         mean = np.mean(aligned, 0)
 

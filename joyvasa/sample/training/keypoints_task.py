@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from joyvasa.networks import build
-from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
+from joyvasa.sample.networks.motion_extractor import CompactMotionExtractorConfig, KeypointFinder
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP, KEYPOINTS, LEFT_LIDS, LIPS, RIGHT_LIDS
-from joyvasa.sample.training.pairs import PairSampler, PairSource, channels_first, to_keypoint_units
+from joyvasa.sample.training.pairs import PairData, PairSampler, channels_first, to_keypoint_units
 from joyvasa.sample.training.training_loop import Batch, TrainingTask
 from joyvasa.sample.training.training_media import SIZE, TrainingClip, TrainingPortrait
 
@@ -23,12 +22,16 @@ GAPS = ((INNER_UPPER_LIP, INNER_LOWER_LIP), RIGHT_LIDS, LEFT_LIDS)  # distances 
 
 
 @dataclass(frozen=True)
-class KeypointBatches(PairSource):
+class KeypointBatches:
     """Batches of pictures and keypoints."""
+
+    data: PairData
+    seed: int
 
     def __iter__(self) -> Iterator[Batch]:
         # Enlarged and blank eyes would teach M to read shut eyes behind glasses as open.
-        samples = _draw_samples(self.sampler(augment_eyes=False), np.random.default_rng(self.seed + 1))
+        sampler = PairSampler(*self.data, seed=self.seed, augment_eyes=False)
+        samples = _draw_samples(sampler, np.random.default_rng(self.seed + 1))
         while True:
             pictures, points = zip(*(next(samples) for _ in range(BATCH)), strict=True)
             yield channels_first(pictures), np.stack(points).astype(np.float32)
@@ -45,16 +48,14 @@ class KeypointsTask(TrainingTask):
 
     def __init__(self, portraits: Sequence[TrainingPortrait], clips: Sequence[TrainingClip], mean: np.ndarray) -> None:
         self._data = portraits, clips, mean
-        extractor = build("compact_motion_extractor")
-        assert isinstance(extractor, CompactMotionExtractor)
-        self.extractor, self.network = extractor, extractor.finder
+        self.network = KeypointFinder(CompactMotionExtractorConfig())
         weights = torch.ones(KEYPOINTS)
         weights[[*LIPS, *RIGHT_LIDS, *LEFT_LIDS]] = 2
         self._weights = weights
 
     def batches(self, seed: int) -> KeypointBatches:
         """Return `KeypointBatches`."""
-        return KeypointBatches(*self._data, seed)
+        return KeypointBatches(self._data, seed)
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
         """Return the weighted sum of position, depth and opening losses."""

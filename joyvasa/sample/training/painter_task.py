@@ -15,7 +15,6 @@ from joyvasa.sample.networks.motion_extractor import KeypointFinder
 from joyvasa.sample.networks.points import FINE, LEFT_LIDS, LIPS, RIGHT_LIDS
 from joyvasa.sample.training.renderer_task import (
     FINE_SIGMA,
-    SCALES,
     RendererBatches,
     RendererTask,
     around_shut_lids,
@@ -87,7 +86,7 @@ class PainterTask(TrainingTask):
         error, visible = (picture - target).abs(), 1 - painted
         color = error.mean() + weighted_mean(error, near) + 2 * weighted_mean(error, painted)
         color = color + weighted_mean(error, lids)
-        edges = edge_difference_at_scales(SCALES, picture, target) + 3 * edge_difference(picture, target, painted)
+        edges = edge_difference_at_scales(picture, target) + 3 * edge_difference(picture, target, painted)
         paint = 0.2 * (brush * visible).mean() + 0.1 * weighted_mean(1 - brush, painted)
         loss = color + 0.5 * edges + paint
         numbers = {"color": color, "mouth": weighted_mean(error, painted), "brush": brush.mean()}

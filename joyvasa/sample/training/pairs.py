@@ -36,6 +36,7 @@ BLANK_EYES = 0.2  # share of rendered pairs without iris and color, as statues
 GRAY = 0.15  # share of all pairs without color
 TURN_DEGREES = (7.0, 10.0, 6.0)  # standard deviations of pitch, yaw, roll
 MAX_DEGREES = 18.0
+PairData = tuple[Sequence[TrainingPortrait], Sequence[TrainingClip], np.ndarray]  # arguments of `PairSampler`
 _SWAPPED = list(range(21))
 for _a, _b in MIRRORED:
     _SWAPPED[_a], _SWAPPED[_b] = _b, _a
@@ -58,26 +59,6 @@ class TrainingPair:
     target_points: np.ndarray
     origin: np.ndarray
     painted: np.ndarray
-
-
-@dataclass(frozen=True)
-class PairSource:
-    """Arguments of a `PairSampler`, to be pickled for a worker process.
-
-    Args:
-        portraits, clips, mean, seed: see `PairSampler`.
-    """
-
-    portraits: Sequence[TrainingPortrait]
-    clips: Sequence[TrainingClip]
-    mean: np.ndarray
-    seed: int
-
-    def sampler(self, *, max_blink: float = 1.0, augment_eyes: bool = True) -> PairSampler:
-        """Return a new sampler; see `PairSampler`."""
-        return PairSampler(
-            self.portraits, self.clips, self.mean, seed=self.seed, max_blink=max_blink, augment_eyes=augment_eyes
-        )
 
 
 class PairSampler:

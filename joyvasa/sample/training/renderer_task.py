@@ -14,7 +14,7 @@ from joyvasa.networks import build
 from joyvasa.sample.networks.layers import gaussian_heatmaps, pixel_centers
 from joyvasa.sample.networks.motion_extractor import KeypointFinder
 from joyvasa.sample.networks.points import FINE, LEFT_LIDS, RIGHT_LIDS
-from joyvasa.sample.training.pairs import PairSource, channels_first
+from joyvasa.sample.training.pairs import PairData, PairSampler, channels_first
 from joyvasa.sample.training.training_loop import Batch, TrainingTask
 from joyvasa.sample.training.training_media import SIZE, TrainingClip, TrainingPortrait
 
@@ -31,11 +31,14 @@ SCALES = (1, 2, 4)  # reductions at which edges are compared
 
 
 @dataclass(frozen=True)
-class RendererBatches(PairSource):
+class RendererBatches:
     """Batches of sources, targets, their keypoints, origins of pixels, and painted areas; see `TrainingPair`."""
 
+    data: PairData
+    seed: int
+
     def __iter__(self) -> Iterator[Batch]:
-        sampler = self.sampler(max_blink=MAX_BLINK)
+        sampler = PairSampler(*self.data, seed=self.seed, max_blink=MAX_BLINK)
         while True:
             pairs = [sampler.draw() for _ in range(BATCH)]
             pictures = [channels_first([getattr(p, side) for p in pairs]) for side in ("source", "target")]
@@ -77,7 +80,7 @@ class RendererTask(TrainingTask):
 
     def batches(self, seed: int) -> RendererBatches:
         """Return `RendererBatches`."""
-        return RendererBatches(*self._data, seed)
+        return RendererBatches(self._data, seed)
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
         """Return the weighted sum of color, edge, flow, motion and paint losses."""
@@ -95,7 +98,7 @@ class RendererTask(TrainingTask):
         color = error.mean() + weighted_mean(error, near) + weighted_mean(error, painted)
         color = color + weighted_mean(error, around_shut_lids(source_points, target_points))
         moved = (warp_error * visible).mean() + weighted_mean(warp_error, near * visible)
-        edges = edge_difference_at_scales(SCALES, picture, target) + 3 * edge_difference(picture * near, target * near)
+        edges = edge_difference_at_scales(picture, target) + 3 * edge_difference(picture * near, target * near)
         edges = edges + edge_difference(picture, target, painted)  # edges of teeth
 
         has_origin, clear = ~origin.isnan(), avg_pool2d(visible, 2)
@@ -178,9 +181,9 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / (weights.sum() + 1)
 
 
-def edge_difference_at_scales(scales: Sequence[int], a: Tensor, b: Tensor) -> Tensor:
-    """Return the sum of `edge_difference` of two pictures reduced by each scale, weighted by the scale."""
-    return torch.stack([k * edge_difference(avg_pool2d(a, k), avg_pool2d(b, k)) for k in scales]).sum()
+def edge_difference_at_scales(a: Tensor, b: Tensor) -> Tensor:
+    """Return the sum of `edge_difference` of two pictures reduced by each of `SCALES`, weighted by the scale."""
+    return torch.stack([k * edge_difference(avg_pool2d(a, k), avg_pool2d(b, k)) for k in SCALES]).sum()
 
 
 def edge_difference(a: Tensor, b: Tensor, weights: Tensor | None = None) -> Tensor:
