@@ -82,6 +82,7 @@ def probe_audio(path: str | Path, *, allow_silence: bool = False) -> AudioInfo:
             peak = max(peak, float(np.abs(_mix(block)).max()))
             channel_peak = max(channel_peak, float(np.abs(block).max()))
         log = DecoderLog.parse(decoder.pipe.messages(), decoder.rate)
+
     n_samples = _resampled_length(n_source, decoder.rate)
     duration_s = n_samples / SAMPLE_RATE
     if duration_s < MIN_DURATION_S:
@@ -107,6 +108,7 @@ def probe_audio(path: str | Path, *, allow_silence: bool = False) -> AudioInfo:
             "audio_out_of_range",
             f"{path}: samples reach {peak:.0f}; expected floats within -1 and 1: divide by the full scale",
         )
+
     return AudioInfo(
         n_samples=n_samples,
         peak=peak,

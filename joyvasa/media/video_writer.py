@@ -112,6 +112,7 @@ class VideoWriter:
         self._shape = (height, width, 3)
         with output_errors(self.path):
             self._staged = StagedFile(self.path)
+
         self._queue: queue.Queue[np.ndarray | None] = queue.Queue(QUEUED_BATCHES)
         self._failure: BaseException | None = None
         try:
