@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 
 from joyvasa.errors import InputError, suggest_name
+from joyvasa.locations import open_filesystem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ def read_results(
         if name not in schema.names:
             hint = suggest_name(name, schema.names)
             raise InputError("column_unknown", f"{os.fspath(run)}: no outcome column {name!r}; {hint}")
-    return read_table(files, schema, columns, filter).to_pandas(types_mapper=_nullable)
+    return _to_pandas(read_table(files, schema, columns, filter))
 
 
 def find_finished_tables(run: str | os.PathLike[str]) -> list[str]:
@@ -49,7 +49,7 @@ def find_finished_tables(run: str | os.PathLike[str]) -> list[str]:
         InputError: `run_missing` if the folder contains no run.
     """
     location = os.fspath(run).rstrip("/")
-    store, root = url_to_fs(location)
+    store, root = open_filesystem(location)
     store.invalidate_cache()  # another process may have written to the folder
     if not store.exists(f"{root}/run.yaml"):
         raise InputError("run_missing", f"{location}: contains no run.yaml; expected a run folder: check the path")
@@ -143,7 +143,7 @@ def _read_file_schema(file: str) -> pa.Schema:
 
 def _resolve_paths(files: Sequence[str]) -> tuple[Any, list[str]]:
     """Return the file system of the files and their paths on it."""
-    resolved = [url_to_fs(file) for file in files]
+    resolved = [open_filesystem(file) for file in files]
     return resolved[0][0], [path for _, path in resolved]
 
 
@@ -152,6 +152,26 @@ def _unreadable(file: str, error: Exception) -> InputError:
         return InputError("records_unreadable", f"{file}: does not exist: run the shard again")
     reason = " ".join(f"{error}".split())[:200]
     return InputError("records_unreadable", f"{file}: cannot be read ({reason}): restore it or run the shard again")
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Convert a table; columns that pandas cannot hold, such as times before the year 1, keep their Arrow types."""
+    import pandas as pd
+
+    try:
+        return table.to_pandas(types_mapper=_nullable)
+    except Exception:  # pandas and time zone packages have error classes of their own
+        columns = {name: _to_series(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+        return pd.DataFrame(columns)
+
+
+def _to_series(column: pa.ChunkedArray) -> pd.Series[Any]:
+    import pandas as pd
+
+    try:
+        return column.to_pandas(types_mapper=_nullable)
+    except Exception:  # see above
+        return pd.Series(pd.array(column, dtype=pd.ArrowDtype(column.type)))
 
 
 def _nullable(kind: pa.DataType) -> Any:

@@ -5,25 +5,26 @@ from __future__ import annotations
 import io
 import os
 import posixpath
-import re
+import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, cast
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
-from fsspec.core import url_to_fs
 
+from joyvasa.locations import get_local_path, is_remote, open_filesystem
 from manifests.errors import ManifestError
 from manifests.formats.block import Reader
 from manifests.formats.csv_format import CsvReader
+from manifests.formats.json_types import JsonTypes
 from manifests.formats.jsonl_format import JsonLinesReader
 from manifests.formats.parquet_format import ParquetReader
+from manifests.formats.partitions import PartitionReader, parse_partitions
 from manifests.problems import safe_text
+from manifests.scratch import scratch_folder
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 READ_BYTES = 1 << 20  # size of one read from a file or an object store
-
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,12 @@ class Manifest:
     uri: str  # path or URI as given by the user
     location: str  # absolute path or URI
     folder: str  # local path or URI, without a trailing slash
-    files: tuple[str, ...]  # names in `folder`, sorted
+    files: tuple[str, ...]  # paths in `folder`, sorted
     format: str  # parquet, csv, tsv or jsonl
+    _json_types: JsonTypes = field(init=False, repr=False, compare=False)  # of the columns of all JSON Lines files
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_json_types", JsonTypes(safe_text(self.uri, 200)))
 
     def open_reader(self, file: str) -> Reader:
         """Return a reader for one of the files.
@@ -48,19 +53,24 @@ class Manifest:
             return open_binary(resolve_location(self.folder, file))
 
         name = safe_text(file)
+        reader: Reader
         if self.format == "parquet":
-            return ParquetReader(name, open_file)
-        if self.format == "jsonl":
-            return JsonLinesReader(name, open_file)
-        return CsvReader(name, open_file, delimiter="\t" if self.format == "tsv" else ",")
+            reader = ParquetReader(name, open_file)
+        elif self.format == "jsonl":
+            reader = JsonLinesReader(name, open_file, self._json_types)
+        else:
+            reader = CsvReader(name, open_file, delimiter="\t" if self.format == "tsv" else ",")
+        partitions = parse_partitions(file)
+        return PartitionReader(reader, partitions) if partitions else reader
 
 
 def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
     """Find the file or files of a manifest.
 
-    A folder stands for all its table files, which must have one format. Files whose names start with `_` or `.` are
-    skipped, because table writers use them for metadata. Access to object stores is configured as for fsspec: with its
-    configuration files and environment variables.
+    A folder stands for all its table files, which must have one format, and for those in subfolders named
+    `column=value`, whose rows have that value. Names that start with `_` or `.` are skipped, because table writers use
+    them for metadata. Access to object stores is configured as for fsspec: with its configuration files and environment
+    variables.
 
     Args:
         uri: local path or fsspec URI.
@@ -69,29 +79,31 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
         ManifestError: `manifest_missing`, `manifest_unreadable` or `manifest_format`.
     """
     text = os.fspath(uri)
-    path = text if is_remote(text) else os.path.abspath(_local_path(text))
+    path = text if is_remote(text) else os.path.abspath(get_local_path(text))
     shown = safe_text(text, 200)
     try:
-        fs, inner = url_to_fs(path)
-        if fs.isdir(inner):
-            names = sorted(posixpath.basename(name.rstrip("/")) for name in fs.ls(inner, detail=False))
-            files = tuple(name for name in names if _format(name) and name[0] not in "_.")
-            if len({_format(name) for name in files}) != 1:
-                sentence = f"{shown}: is a folder with {len(files)} table files; expected files of one format in it"
-                raise ManifestError("manifest_format", sentence)
-            return Manifest(text, path, path.rstrip("/"), files, _format(files[0]))
-        if not fs.exists(inner):
-            raise ManifestError("manifest_missing", f"{shown}: no such file: check the path")
+        fs, inner = open_filesystem(path)
+        # HTTP has no folders: a table with links would look like one. Whether the file exists is seen when it is read.
+        if not _is_http(path):
+            if fs.isdir(inner):
+                files = tuple(sorted(_find_tables(fs, inner)))
+                if len({_format(name) for name in files}) != 1:
+                    sentence = f"{shown}: is a folder with {len(files)} table files; expected files of one format in it"
+                    raise ManifestError("manifest_format", sentence)
+                return Manifest(text, path, path.rstrip("/"), files, _format(files[0]))
+            if not fs.exists(inner):
+                raise ManifestError("manifest_missing", f"{shown}: no such file: check the path")
     except ManifestError:
         raise
     except Exception as error:  # object stores have error classes of their own
         raise _unreadable(shown, error) from None
 
-    folder, _, name = path.rpartition("/")
+    address, mark, query = path.partition("?") if _is_http(path) else (path, "", "")
+    folder, _, name = address.rpartition("/")
     if not _format(name):
         sentence = f"{shown}: unknown file format; expected one of {', '.join(FORMATS)}: rename it"
         raise ManifestError("manifest_format", sentence)
-    return Manifest(text, path, folder, (name,), _format(name))
+    return Manifest(text, path, folder, (name + mark + query,), _format(name))
 
 
 def open_readers(manifest: Manifest) -> Iterator[tuple[str, Reader]]:
@@ -101,29 +113,24 @@ def open_readers(manifest: Manifest) -> Iterator[tuple[str, Reader]]:
 
 
 def unify_extra_schemas(schemas: list[pa.Schema]) -> pa.Schema:
-    """Merge the schemas of passed-through columns of several files.
+    """Merge the schemas of passed-through columns of several files; the type of a column can hold all its values.
 
     Raises:
         ManifestError: `manifest_columns` if a column has conflicting types.
     """
     try:
-        return pa.unify_schemas(schemas, promote_options="default")
+        return pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:
         reason = str(error).splitlines()[0]
         sentence = f"the files of the manifest disagree about a column ({reason}): give it one type"
         raise ManifestError("manifest_columns", sentence) from None
 
 
-def is_remote(path: str) -> bool:
-    """Return whether a path is a URI that does not refer to a local file."""
-    return bool(_SCHEME.match(path)) and not path.startswith(("file://", "local://"))
-
-
 def resolve_location(folder: str, path: str) -> str:
     """Resolve a path relative to a folder, including `..` and `.`; absolute paths and URIs do not use the folder."""
     if is_remote(path):
         return path
-    path = _local_path(path)
+    path = get_local_path(path)
     if path.startswith("/"):
         return posixpath.normpath(path)
     if not is_remote(folder):
@@ -141,18 +148,45 @@ def open_binary(path: str) -> BinaryIO:
     shown = safe_text(path, 200)
     try:
         if not is_remote(path):
+            if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would block
+                problem = "is not a regular file; expected one, because it is read more than once"
+                raise ManifestError("manifest_unreadable", f"{shown}: {problem}: copy its content to a file")
             return open(path, "rb", buffering=READ_BYTES)
-        fs, inner = url_to_fs(path)
+        fs, inner = open_filesystem(path)
+        if _is_http(path):  # many servers cannot send parts of a file
+            return _download(fs, inner)
         file = cast(io.RawIOBase, fs.open(inner, "rb"))
-        return cast(BinaryIO, io.BufferedReader(file, READ_BYTES))
+        return cast(BinaryIO, io.BufferedReader(file, READ_BYTES)) if file.seekable() else _download(fs, inner)
+    except ManifestError:
+        raise
     except FileNotFoundError:
         raise ManifestError("manifest_missing", f"{shown}: no such file: check the path") from None
     except Exception as error:  # object stores have error classes of their own
         raise _unreadable(shown, error) from None
 
 
-def _local_path(path: str) -> str:
-    return re.sub(r"^(file|local)://", "", path) if "://" in path else path
+def _find_tables(fs: Any, folder: str, prefix: str = "") -> Iterator[str]:
+    """Yield the paths of table files in a folder and in its subfolders `column=value`, relative to the folder."""
+    for entry in fs.ls(folder, detail=True):
+        name = posixpath.basename(entry["name"].rstrip("/"))
+        if not name or name[0] in "_.":
+            continue
+        if fs.isdir(entry["name"]):
+            if "=" in name:
+                yield from _find_tables(fs, entry["name"], f"{prefix}{name}/")
+        elif _format(name):
+            yield prefix + name
+
+
+def _download(fs: Any, path: str) -> BinaryIO:
+    with scratch_folder() as folder:
+        target = folder / "table"
+        fs.get_file(path, str(target))
+        return target.open("rb", buffering=READ_BYTES)  # the open file outlives its name
+
+
+def _is_http(location: str) -> bool:
+    return location.lower().startswith(("http://", "https://"))
 
 
 def _format(name: str) -> str:

@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from fsspec.core import url_to_fs
 
+from joyvasa.locations import is_remote, open_filesystem
 from manifests.hash_index import HashIndex
-from manifests.manifest import is_remote
 from manifests.problems import ValueFault
 
 _FAULTS = (
@@ -80,7 +79,7 @@ class MediaFileCheck:
 
 def _remote_state(uri: str) -> int:
     try:
-        fs, path = url_to_fs(uri)
+        fs, path = open_filesystem(uri)
         info = fs.info(path)
     except FileNotFoundError:
         return _MISSING

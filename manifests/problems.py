@@ -28,11 +28,22 @@ class Problem:
     """A reason why a row cannot be used."""
 
     file: str  # name of the manifest file, without its folder
-    row: int  # line of a text file or row of a Parquet file, counted from 1
+    row_unit: str  # `line` of a text file or `row` of a Parquet file
+    row: int  # number of the line or row, counted from 1
     column: str  # "" if the problem concerns the whole row
     value: str  # shortened and escaped for terminals
     code: str
     sentence: str
+
+    @property
+    def place(self) -> str:
+        """Return file and row, for example `pairs.csv, line 3`."""
+        return f"{self.file}, {self.row_place}"
+
+    @property
+    def row_place(self) -> str:
+        """Return the row, for example `line 3`."""
+        return f"{self.row_unit} {self.row}"
 
     @property
     def text(self) -> str:

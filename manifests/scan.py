@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -31,7 +31,6 @@ Faults: TypeAlias = dict[int, list[tuple[str, Any, ValueFault]]]
 class ScannedBlock:
     """Checked rows of one file."""
 
-    row_unit: str  # see `Reader.row_unit`
     block: RowBlock
     records: list[Record | None]  # None where the row has a problem
     problems: list[Problem]
@@ -52,6 +51,7 @@ class Scan:
         self.summary = ScanSummary()
         self._files = files
         self._readers: list[tuple[str, Reader]] = []  # opened by `extra_schema`
+        self._extra: pa.Schema | None = None  # result of `extra_schema`
         self._ids = HashIndex()
         self._first_rows = array("q")  # by number of the id in `_ids`
         self._first_files = array("i")
@@ -62,20 +62,29 @@ class Scan:
         Raises:
             ManifestError: `manifest_columns` if a column has conflicting types, or see `Manifest.open_reader`.
         """
-        self._readers = list(open_readers(self.manifest))
-        return unify_extra_schemas([reader.extra_schema() for _, reader in self._readers])
+        if self._extra is None:
+            self._readers = list(open_readers(self.manifest))
+            for _, reader in self._readers:
+                reader.extra_schema()  # the files of JSON Lines share their types: all must be read first
+            self._extra = unify_extra_schemas([reader.extra_schema() for _, reader in self._readers])
+        return self._extra
 
     def blocks(self, *, extra: bool = False) -> Iterator[ScannedBlock]:
         """Yield the checked rows in order; `summary` is updated with each block and complete at the end.
 
         Args:
-            extra: whether to read the passed-through columns, see `Reader.blocks`.
+            extra: whether to read the passed-through columns; each block has all of them, with the types of
+                `extra_schema`.
 
         Raises:
-            ManifestError: the manifest as a whole cannot be read, or has no rows (`manifest_empty`).
+            ManifestError: the manifest as a whole cannot be read, has no rows (`manifest_empty`), or a passed-through
+                value does not fit the common type of its column (`manifest_columns`).
         """
+        schema = self.extra_schema() if extra else None
         for index, (file, reader) in enumerate(self._readers or open_readers(self.manifest)):
             for block in reader.blocks(extra=extra):
+                if schema is not None:
+                    block = replace(block, extra=_with_schema(file, block, schema))
                 scanned = self._check(index, file, reader, block)
                 self._count(scanned)
                 yield scanned
@@ -102,12 +111,12 @@ class Scan:
 
         name = safe_text(file)
         problems = [
-            Problem(name, block.numbers[index], column, safe_text(value), fault.code, fault.sentence)
+            Problem(name, reader.row_unit, block.numbers[index], column, safe_text(value), fault.code, fault.sentence)
             for index in sorted(faults)
             for column, value, fault in faults[index]
         ]
         valid = [None if index in faults else record for index, record in enumerate(records)] if faults else records
-        return ScannedBlock(reader.row_unit, block, valid, problems)
+        return ScannedBlock(block, valid, problems)
 
     def _check_required(self, records: list[Record | None], faults: Faults) -> None:
         """Check that valid rows have the columns that the run needs."""
@@ -250,6 +259,29 @@ def _missing_of_pair(image: object, audio: object, motion: object) -> list[tuple
         fault = ValueFault("missing_value", "is empty; expected a path or URI here or in motion")
         missing.append(("audio", fault))
     return missing
+
+
+def _with_schema(file: str, block: RowBlock, schema: pa.Schema) -> pa.Table:
+    """Return the passed-through columns of a block with the types of a schema; missing columns are null.
+
+    Raises:
+        ManifestError: `manifest_columns`.
+    """
+    table = block.extra if block.extra is not None else pa.table({})
+    columns = []
+    for entry in schema:
+        if entry.name not in table.column_names:
+            columns.append(pa.nulls(len(block), entry.type))
+            continue
+        column = table.column(entry.name)
+        try:
+            columns.append(column if column.type == entry.type else column.cast(entry.type))
+        except pa.ArrowException as error:
+            problem = f"column {safe_text(entry.name)} is {column.type}, and {entry.type} in all files together"
+            reason = safe_text(str(error).splitlines()[0], 200)
+            sentence = f"{safe_text(file)}: {problem}, which cannot hold its values ({reason}): give it one type"
+            raise ManifestError("manifest_columns", sentence) from None
+    return pa.table(columns, schema=schema)
 
 
 def _readable_id(value: Any) -> str | None:

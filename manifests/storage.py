@@ -13,11 +13,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from fsspec.core import url_to_fs
-
+from joyvasa.locations import get_local_path, is_remote, open_filesystem
 from joyvasa.runtime.files import atomic_file
 from manifests.errors import ManifestError
-from manifests.manifest import is_remote
 from manifests.problems import safe_text
 from manifests.scratch import scratch_folder
 
@@ -159,7 +157,7 @@ class ObjectStorage(Storage):
     def __init__(self, root: str) -> None:
         super().__init__(root)
         self._fs: Any
-        self._fs, self._prefix = url_to_fs(root)
+        self._fs, self._prefix = open_filesystem(root)
 
     def _full(self, path: str) -> str:
         return f"{self._prefix.rstrip('/')}/{path}" if path else self._prefix
@@ -222,7 +220,7 @@ def open_storage(root: str | os.PathLike[str]) -> Storage:
     if not text.strip():
         raise ManifestError("storage_empty", f"folder: found {text!r}; expected a path or URI: name a folder")
     if not is_remote(text):
-        return LocalStorage(os.path.abspath(text.removeprefix("file://").removeprefix("local://")))
+        return LocalStorage(os.path.abspath(get_local_path(text)))
     try:
         return ObjectStorage(text.rstrip("/"))
     except (ValueError, ImportError) as error:

@@ -6,10 +6,9 @@ import json
 import posixpath
 from pathlib import Path
 
-from fsspec.core import url_to_fs
-
+from joyvasa.locations import get_local_path, is_remote, open_filesystem
 from manifests.errors import ManifestError
-from manifests.manifest import FORMATS, is_remote
+from manifests.manifest import FORMATS
 from manifests.problems import safe_text
 
 SUFFIXES = frozenset(".avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
@@ -31,7 +30,7 @@ def find_videos(videos: str) -> list[str]:
     Args:
         videos: folder, which is searched recursively except for hidden files and folders, glob, or file.
     """
-    fs, path = url_to_fs(videos if is_remote(videos) else posixpath.abspath(Path(videos).expanduser().as_posix()))
+    fs, path = open_filesystem(videos if is_remote(videos) else Path(get_local_path(videos)).expanduser().as_posix())
     if _is_glob(videos) and not fs.exists(path):
         names = [name for name in fs.glob(path) if not fs.isdir(name)]
     elif fs.isdir(path):

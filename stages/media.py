@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from fsspec.core import url_to_fs
 
 from joyvasa.errors import InputError
-from manifests.manifest import is_remote
+from joyvasa.locations import is_remote
 from manifests.scratch import scratch_folder
 
 MAX_BYTES = 4 << 30  # maximum size of a fetched file, so that one row cannot fill the disk

@@ -35,7 +35,13 @@ LAYERS = (
     ("pipelines",),
 )
 # Manifests are tables: of the method they use only its errors, its modes and its file functions.
-MANIFESTS_MAY_IMPORT = ("joyvasa.errors", "joyvasa.mode", "joyvasa.runtime.files", "joyvasa.result_tables")
+MANIFESTS_MAY_IMPORT = (
+    "joyvasa.errors",
+    "joyvasa.mode",
+    "joyvasa.runtime.files",
+    "joyvasa.locations",
+    "joyvasa.result_tables",
+)
 
 
 @cache

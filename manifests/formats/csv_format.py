@@ -17,7 +17,7 @@ from manifests.formats.block import (
     check_columns,
     select_extra_columns,
 )
-from manifests.formats.lines import Lines, find_text_start
+from manifests.formats.lines import Lines, find_text
 from manifests.schema import COLUMN_NAMES
 
 
@@ -28,10 +28,11 @@ class CsvReader(Reader):
     """
 
     def __init__(self, name: str, open_file: OpenFile, delimiter: str = ",") -> None:
-        super().__init__(name, open_file)
+        start, open_text = find_text(name, open_file)
+        super().__init__(name, open_text)
         self._delimiter = delimiter
-        with open_file() as file:
-            lines = Lines(file, offset=find_text_start(name, file))
+        with open_text() as file:
+            lines = Lines(file, offset=start)
             try:
                 header = next((row for row in csv.reader(lines, delimiter=delimiter, strict=True) if row), [])
             except csv.Error as error:

@@ -11,20 +11,26 @@ import pyarrow as pa
 from manifests.errors import ManifestError
 from manifests.formats.block import OpenFile, Reader, RowBlock, RowFault, batch_rows
 from manifests.formats.json_types import JsonTypes, build_json_array
-from manifests.formats.lines import Lines, find_text_start
+from manifests.formats.lines import Lines, find_text
 from manifests.problems import safe_text
 from manifests.schema import COLUMN_NAMES
 
 
 class JsonLinesReader(Reader):
-    """Reads `.jsonl` and `.ndjson`; the number of a row is that of its line, and blank lines are skipped."""
+    """Reads `.jsonl` and `.ndjson`; the number of a row is that of its line, and blank lines are skipped.
 
-    def __init__(self, name: str, open_file: OpenFile) -> None:
-        super().__init__(name, open_file)
-        self._types = JsonTypes(name)
+    Args:
+        name: name of the file, for messages.
+        open_file: function that opens the file for reading.
+        types: types of the columns; all files of a manifest share them.
+    """
+
+    def __init__(self, name: str, open_file: OpenFile, types: JsonTypes) -> None:
+        self._start, open_text = find_text(name, open_file)
+        super().__init__(name, open_text)
+        self._types = types
         self._types_complete = False  # whether all rows were read
-        with open_file() as file:
-            self._start = find_text_start(name, file)
+        with open_text() as file:
             file.seek(self._start)
             if file.read(256).lstrip().startswith(b"["):
                 sentence = (
@@ -72,7 +78,10 @@ class JsonLinesReader(Reader):
 
     def _parse(self, line: str) -> dict[str, Any] | RowFault:
         try:
-            content = json.loads(line)
+            content = json.loads(line, object_pairs_hook=_unique_names)
+        except _RepeatedName as error:
+            sentence = f"has the name {safe_text(error.name)} twice: remove one"
+            return RowFault("malformed_json", sentence, line.rstrip())
         except (ValueError, RecursionError) as error:
             reason = str(error).partition(": line 1")[0]
             position = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
@@ -95,3 +104,18 @@ class JsonLinesReader(Reader):
             arrays = [build_json_array([content.get(column.name) for content in objects], column) for column in schema]
             table = pa.table(arrays, schema=schema)
         return RowBlock(list(numbers), columns, faults, table)
+
+
+class _RepeatedName(Exception):  # noqa: N818 (becomes a row fault)
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the content of a JSON object; raise `_RepeatedName` if a name occurs twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        seen: set[str] = set()
+        raise _RepeatedName(next(name for name, _ in pairs if name in seen or seen.add(name)))
+    return content

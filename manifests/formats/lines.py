@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from manifests.errors import ManifestError
-from manifests.formats.block import RowFault
+from manifests.formats.block import OpenFile, RowFault
 
 MAX_LINE_BYTES = 1 << 20  # a row of paths has some hundred bytes; bounds memory for broken files
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -64,16 +65,58 @@ class Lines(Iterator[str]):
                 return
 
 
-def find_text_start(name: str, file: BinaryIO) -> int:
-    """Return the offset of the text: 3 after a UTF-8 byte order mark, otherwise 0.
+def find_text(name: str, open_file: OpenFile) -> tuple[int, OpenFile]:
+    """Find the start of the text and the form of its line ends.
+
+    Args:
+        name: name of the file, for messages.
+        open_file: function that opens the file.
+
+    Returns:
+        Offset of the text: 3 after a UTF-8 byte order mark, otherwise 0; and a function that opens the file with line
+        feeds at the ends of lines, also where they are carriage returns.
 
     Raises:
         ManifestError: `manifest_encoding` for UTF-16, `manifest_empty` for an empty file.
     """
-    head = file.read(4)
+    with open_file() as file:
+        head = file.readline(MAX_LINE_BYTES)
     if not head:
         raise ManifestError("manifest_empty", f"{name}: holds no byte; expected rows: check how it was created")
     for mark, encoding in OTHER_ENCODINGS:
         if head.startswith(mark):
             raise ManifestError("manifest_encoding", f"{name}: is {encoding}; expected UTF-8: save it as UTF-8")
-    return len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0
+
+    first, carriage_return, rest = head.partition(b"\r")
+    is_line_end = carriage_return and rest[:1] != b"\n" and first.count(b'"') % 2 == 0
+    start = len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0
+    return start, (lambda: _open_with_line_feeds(open_file)) if is_line_end else open_file
+
+
+class _LineFeeds(io.RawIOBase):
+    """Replaces carriage returns by line feeds, so that all offsets stay the same."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        content = self._file.read(len(buffer)).replace(b"\r", b"\n")
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _open_with_line_feeds(open_file: OpenFile) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(_LineFeeds(open_file()), MAX_LINE_BYTES))

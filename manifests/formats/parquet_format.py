@@ -1,4 +1,4 @@
-"""Manifests in Parquet; passed-through columns keep their types."""
+"""Manifests in Parquet; passed-through columns keep their types, see `plain_types` for exceptions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow.types as is_type
 
 from manifests.errors import ManifestError
 from manifests.formats.block import BLOCK_ROWS, OpenFile, Reader, RowBlock, check_columns, select_extra_columns
+from manifests.formats.plain_types import plain_batch, plain_schema
 from manifests.schema import COLUMN_NAMES
 
 NUMBER_COLUMNS = ("seed", "cfg_scale", "priority")
@@ -25,7 +26,7 @@ class ParquetReader(Reader):
         super().__init__(name, open_file)
         with open_file() as file:
             try:
-                self._schema: pa.Schema = pq.ParquetFile(file).schema_arrow
+                self._schema = plain_schema(pq.ParquetFile(file).schema_arrow)
             except (pa.ArrowException, OSError) as error:
                 raise _unreadable(name, error) from None
         check_columns(name, self.columns())
@@ -50,7 +51,7 @@ class ParquetReader(Reader):
             try:
                 parquet = pq.ParquetFile(file, pre_buffer=False)
                 for batch in parquet.iter_batches(BLOCK_ROWS, columns=columns):
-                    yield self._block(batch, number, passed)
+                    yield self._block(plain_batch(batch), number, passed)
                     number += len(batch)
             except (pa.ArrowException, OSError) as error:
                 raise _unreadable(self.name, error) from None
@@ -76,15 +77,15 @@ def _decoded(value: bytes | None) -> str | bytes | None:
 
 
 def _check_type(name: str, column: pa.Field) -> None:
-    kind = column.type.value_type if is_type.is_dictionary(column.type) else column.type
-    text = is_type.is_string(kind) or is_type.is_large_string(kind) or is_type.is_string_view(kind)
+    kind = column.type
+    text = is_type.is_string(kind) or is_type.is_large_string(kind)
     number = is_type.is_integer(kind) or is_type.is_floating(kind)
     if text or is_type.is_null(kind):
         return
     if (number and column.name in NUMBER_COLUMNS) or (is_type.is_integer(kind) and column.name == "record_id"):
         return
     expected = "numbers" if column.name in NUMBER_COLUMNS else "text"
-    sentence = f"{name}: column {column.name} is {column.type}; expected {expected}: convert the column"
+    sentence = f"{name}: column {column.name} is {kind}; expected {expected}: convert the column"
     raise ManifestError("manifest_columns", sentence)
 
 

@@ -149,7 +149,7 @@ def write_manifest(
     with _Writer(path, schema, shard_size) as writer:
         pending = schema.empty_table()
         for scanned in scan.blocks(extra=True):
-            pending = pa.concat_tables([pending, _valid_rows(scanned, extra, schema)])
+            pending = pa.concat_tables([pending, _valid_rows(scanned, schema)])
             whole = pending.num_rows - pending.num_rows % shard_size
             writer.write(pending.slice(0, whole))
             pending = pending.slice(whole)
@@ -204,12 +204,11 @@ def _passthrough_names(names: Sequence[str]) -> list[str]:
     return unique
 
 
-def _valid_rows(scanned: ScannedBlock, extra: pa.Schema, schema: pa.Schema) -> pa.Table:
+def _valid_rows(scanned: ScannedBlock, schema: pa.Schema) -> pa.Table:
     """Return the valid rows as a table.
 
     Args:
         scanned: checked rows.
-        extra: passed-through columns with their names in the source manifest; some may be missing in this block.
         schema: schema of the table.
     """
     valid = [index for index, record in enumerate(scanned.records) if record]
@@ -224,10 +223,9 @@ def _valid_rows(scanned: ScannedBlock, extra: pa.Schema, schema: pa.Schema) -> p
             pa.array([written[index] or None for index in valid] if written else [None] * len(valid), pa.string())
         )
 
-    passed = scanned.block.extra or pa.table({})
-    if len(valid) < passed.num_rows:
+    passed = scanned.block.extra
+    assert passed is not None, "passed-through columns were not requested"
+    if len(valid) < len(scanned.records):
         passed = passed.take(pa.array(valid, pa.int64()))
-    for field in extra:
-        present = field.name in passed.column_names
-        columns.append(passed.column(field.name).cast(field.type) if present else pa.nulls(len(valid), field.type))
+    columns += passed.columns
     return pa.table(columns, schema=schema)

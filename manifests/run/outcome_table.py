@@ -112,10 +112,16 @@ def build_outcome_table(
     return pa.table(arrays, schema=pa.schema(schema, metadata=metadata))
 
 
+def find_own_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns of an outcome table that are not passed through; Python can hold their values."""
+    own = {*RESERVED_NAMES, INPUT_PREFIX + "video", *_fact_names(schema)}
+    return [name for name in schema.names if name in own or name.startswith((SECONDS_PREFIX, METRIC_COLUMN_PREFIX))]
+
+
 def outcomes_from_table(table: pa.Table) -> Iterator[RecordOutcome]:
     """Yield the outcomes in a table that `build_outcome_table` returned."""
-    facts = json.loads((table.schema.metadata or {}).get(FACTS.encode(), b"[]"))
-    for row in table.to_pylist():
+    facts = _fact_names(table.schema)
+    for row in table.select(find_own_columns(table.schema)).to_pylist():
         values = {entry.name: row.get(entry.name) for entry in RESULT_FIELDS}  # older tables have fewer columns
         yield RecordOutcome.from_dict(
             {
@@ -142,6 +148,10 @@ def passthrough_name(name: str, used: Iterable[str] = ()) -> str:
     while name in taken or name.startswith((SECONDS_PREFIX, METRIC_COLUMN_PREFIX)):
         name = INPUT_PREFIX + name
     return name
+
+
+def _fact_names(schema: pa.Schema) -> list[str]:
+    return json.loads((schema.metadata or {}).get(FACTS.encode(), b"[]"))
 
 
 def _exactly_one(shard: ShardRecords, outcomes: Iterable[RecordOutcome]) -> dict[str, RecordOutcome]:

@@ -71,11 +71,11 @@ def validate_command(
     shown: list[dict[str, Any]] = []
     with _reading_progress(as_json) as progress, MediaFileCheck(MediaFileCheckConfig(remote=remote)) as check:
         scan = Scan(open_manifest(manifest), files=check if files else None, videos=videos)
-        for scanned in scan.blocks():
+        for scanned in scan.blocks(extra=True):  # as a run reads it
             for problem in scanned.problems[: max(0, max_report - len(shown))]:
                 shown.append(problem.as_dict())
                 if not as_json:
-                    typer.echo(_describe_problem(problem, scanned.row_unit))
+                    typer.echo(_describe_problem(problem))
             progress.update(READING, scan.summary.rows)
     problems = sum(scan.summary.by_code.values())
     if as_json:
@@ -183,8 +183,8 @@ def _reading_progress(as_json: bool) -> ProgressDisplay:
     return ProgressDisplay(enabled=not as_json and sys.stdout.isatty())
 
 
-def _describe_problem(problem: Problem, row_unit: str) -> str:
-    return f"{problem.file}, {row_unit} {problem.row}: {problem.text} ({problem.code})"
+def _describe_problem(problem: Problem) -> str:
+    return f"{problem.place}: {problem.text} ({problem.code})"
 
 
 def _print_summary(summary: ScanSummary) -> None:

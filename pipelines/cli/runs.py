@@ -136,10 +136,13 @@ def export_command(run: Run, out: TarFolder) -> None:
     from pipelines.runs.export import export_webdataset
 
     n_records = 0
-    for path, count in export_webdataset(run, out):
+    notes: list[str] = []
+    for path, count in export_webdataset(run, out, on_note=notes.append):
         typer.echo(f"{path}: {count:,} records")
         n_records += count
     typer.echo(f"{out}: {n_records:,} records")
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 def print_run_result(result: RunResult, *, as_json: bool = False) -> None:

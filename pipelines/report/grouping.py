@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from manifests.run.json_rows import decode_text
 from manifests.run.outcome_table import INPUT_PREFIX, METRIC_COLUMN_PREFIX, RESERVED_NAMES, SECONDS_PREFIX
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
@@ -59,6 +60,9 @@ def find_grouping(name: str, column: pa.ChunkedArray) -> Grouping | None:
     """Group rows by the values of a column; return None if it has too many values, or too long ones."""
     texts = pc.fill_null(column.cast(pa.string()), NO_VALUE)
     values = pc.unique(texts)
-    if len(values) > MAX_GROUPS or any(len(text) > MAX_GROUP_CHARACTERS for text in values.to_pylist()):
+    if len(values) > MAX_GROUPS:
         return None
-    return Grouping(name, tuple(values.to_pylist()), pc.index_in(texts, value_set=values).to_numpy().astype(np.int8))
+    labels = tuple(decode_text(values))
+    if any(len(label) > MAX_GROUP_CHARACTERS for label in labels):
+        return None
+    return Grouping(name, labels, pc.index_in(texts, value_set=values).to_numpy().astype(np.int8))

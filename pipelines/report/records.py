@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from manifests.manifest import is_remote, resolve_location
+from joyvasa.locations import is_remote
+from manifests.manifest import resolve_location
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.storage import LocalStorage

@@ -163,7 +163,8 @@ def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generat
         )
 
         if scan.summary.bad_rows and not config.skip_bad_rows:
-            shown = "; ".join(f"row {problem.row}: {problem.text}" for problem in problems)
+            single = len(source.files) == 1
+            shown = "; ".join(f"{p.row_place if single else p.place}: {p.text}" for p in problems)
             raise ManifestError(
                 "manifest_rows",
                 f"{source.uri}: {scan.summary.bad_rows} of {scan.summary.rows} rows are bad ({shown}): "

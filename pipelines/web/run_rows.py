@@ -14,7 +14,7 @@ import pyarrow as pa
 from joyvasa.errors import InputError
 from joyvasa.result_tables import read_schema, read_table
 from manifests.run.folder import RunFolder
-from manifests.run.outcome_table import METRIC_COLUMN_PREFIX, METRIC_REASONS, RESULT_FIELDS
+from manifests.run.outcome_table import METRIC_COLUMN_PREFIX, METRIC_REASONS, RESULT_FIELDS, find_own_columns
 from manifests.storage import LocalStorage
 
 
@@ -125,7 +125,7 @@ class RunRows:
         return pa.concat_tables([schema.empty_table(), *tables.values()])
 
     def read_rows(self, positions: Sequence[int]) -> list[dict[str, Any]]:
-        """Return rows with all their columns, by their positions in the columns, in the given order."""
+        """Return rows by their positions in the columns, in the given order; without passed-through columns."""
         ends = np.cumsum([shard.n_rows for shard in self.shards])
         by_index: dict[int, list[int]] = {}
         for position in positions:
@@ -135,6 +135,7 @@ class RunRows:
         for index, selected in by_index.items():
             shard = self.shards[index]
             table = self._read([shard]) if shard.saved is None else shard.saved
+            table = table.select(find_own_columns(table.schema))
             rows = table.take([position - ends[index] + shard.n_rows for position in selected]).to_pylist()
             for position, row in zip(selected, rows, strict=True):
                 by_position[position] = {**row, "shard": shard.shard}

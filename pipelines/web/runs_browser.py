@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from joyvasa.locations import is_remote
 from manifests.errors import ManifestError
-from manifests.manifest import is_remote, resolve_location
+from manifests.manifest import resolve_location
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest

@@ -1,6 +1,5 @@
 """Videos of other systems are scored into a run folder, with the local executor."""
 
-import csv
 import json
 import signal
 import subprocess
@@ -24,11 +23,9 @@ from pipelines.runs.evaluate import evaluate_videos
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
 from pipelines.runs.shard_writer import ShardWriter
-from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.metrics.clips import moving_noise
-from tests.media import EXAMPLES, write_tone
-
-COLUMNS = ("record_id", "video", "audio", "image", "city")
+from tests.media import EXAMPLES, write_tone, write_video
+from tests.pipelines.runs.evaluating import generate_run, make_config, write_video_manifest
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,10 +33,6 @@ def no_weights(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JOYVASA_MODELS", str(tmp_path_factory.mktemp("models")))
         yield
-
-
-def make_config(*settings: str) -> RunConfig:
-    return load_config(RunConfig, settings=["executor=local", "shard_size=3", "stages.score.batch_size=1", *settings])
 
 
 def read_rows(run: Path) -> dict[str, dict]:
@@ -58,21 +51,15 @@ def read_numbers(run: Path) -> dict[str, dict]:
     return numbers
 
 
-def write_video_manifest(folder: Path, rows: list[dict], name: str = "videos.csv") -> Path:
-    with (folder / name).open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder / name
-
-
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
     """Write a manifest of four videos."""
     folder = tmp_path_factory.mktemp("videos")
     sound = write_tone(folder / "tone.wav", seconds=1.2)
     for number in range(4):
-        write(folder / f"v{number}.mp4", moving_noise(30 + number, seed=number), sound=sound if number % 2 else None)
+        write_video(
+            folder / f"v{number}.mp4", moving_noise(30 + number, seed=number), sound=sound if number % 2 else None
+        )
     rows = [{"record_id": f"v{n}", "video": f"v{n}.mp4", "audio": "tone.wav", "city": f"c{n}"} for n in range(4)]
     return write_video_manifest(folder, rows)
 
@@ -110,7 +97,7 @@ def test_the_run_folder_names_the_system(scored_run):
 KILLED_WHILE_SCORING = """
 import os, signal, sys
 from joyvasa.metrics.metric_set import MetricSet
-from tests.pipelines.runs.test_evaluate import make_config, generate_run
+from tests.pipelines.runs.evaluating import generate_run
 
 measure, calls = MetricSet.measure, []
 
@@ -123,12 +110,6 @@ def measure_one(*arguments, **more):
 MetricSet.measure = measure_one
 generate_run(sys.argv[1], sys.argv[2])
 """
-
-
-def generate_run(pairs: str | Path, run: str | Path) -> None:
-    """Run a manifest of pairs."""
-    settings = ("animation.device=cpu", "animation.picture.max_side=128")
-    generate_videos(pairs, run, make_config(*settings, "stages.render.batch_size=1"))
 
 
 def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path):
@@ -198,7 +179,7 @@ def test_rows_without_a_video_are_refused(videos, tmp_path):
         videos.parent, [{"record_id": "a", "audio": "tone.wav", "image": "a.png"}], "without.csv"
     )
     with pytest.raises(
-        ManifestError, match=r"manifest_rows.*row 2: video is empty; expected the path or URI of a finished video"
+        ManifestError, match=r"manifest_rows.*line 2: video is empty; expected the path or URI of a finished video"
     ):
         evaluate_videos(path, tmp_path / "run", "X", make_config())
     assert not (tmp_path / "run").exists()

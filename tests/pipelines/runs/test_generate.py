@@ -28,8 +28,7 @@ from pipelines.runs.export import export_webdataset
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
 from pipelines.runs.shard_writer import ShardWriter
-from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import DATA, EXAMPLES, write_tone
+from tests.media import DATA, EXAMPLES, read_frames, write_tone
 from tests.pipelines.runs.small_runs import make_config, read_motions, read_rows, write_manifest
 
 
@@ -214,7 +213,7 @@ def test_bad_rows_are_refused_before_processing_unless_they_may_be_skipped(input
     rows = [{"record_id": "x", "image": "a.jpg", "audio": "short.wav"}, {"record_id": "y", "audio": "short.wav"}]
     path = write_manifest(inputs / "rows.csv", rows)
     with pytest.raises(
-        ManifestError, match=r"manifest_rows.*1 of 2 rows are bad \(row 3: image is empty; expected a path or URI\)"
+        ManifestError, match=r"manifest_rows.*1 of 2 rows are bad \(line 3: image is empty; expected a path or URI\)"
     ):
         generate_videos(path, tmp_path / "run", make_config())
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,43 @@
+"""Locations of files: local paths, `file:` URIs, and URIs of other file systems."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+from urllib.parse import unquote
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_LOCAL_SCHEME = re.compile(r"(?:file|local)://", re.IGNORECASE)
+_FILE_URI = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.IGNORECASE)  # RFC 8089
+
+
+def is_remote(location: str) -> bool:
+    """Return whether a location is a URI that does not refer to a local file."""
+    return bool(_SCHEME.match(location)) and not _LOCAL_SCHEME.match(location)
+
+
+def get_local_path(location: str) -> str:
+    """Return the path in a `file:` URI, with its percent-encoding removed; other locations are returned unchanged."""
+    if match := _FILE_URI.match(location):
+        path = unquote(location[match.end() :])
+        return location if "\0" in path else path
+    scheme = _LOCAL_SCHEME.match(location)
+    return location[scheme.end() :] if scheme else location
+
+
+def open_filesystem(location: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a location and the path on it.
+
+    A local path may contain `::`, with which fsspec chains URIs.
+
+    Raises:
+        ValueError: the scheme of the URI is unknown.
+        ImportError: the package for the scheme is not installed.
+    """
+    from fsspec.core import url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
+
+    if is_remote(location):
+        return url_to_fs(location)
+    return LocalFileSystem(), os.path.abspath(get_local_path(location))

@@ -1,0 +1,131 @@
+"""Rows of Arrow tables as values that JSON can hold."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from itertools import islice, pairwise
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.types as is_type
+
+from manifests.formats.json_types import replace_infinite
+
+pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
+
+
+class JsonRows:
+    """Converts the rows of tables to values for JSON; a value that JSON cannot hold becomes text.
+
+    Times are written as Arrow prints them, in UTC if their zone is unknown; binary values in Base64; text that is not
+    UTF-8 with escaped bytes; NaN and infinite numbers as `NaN`, `Infinity`, `-Infinity`. Values that Python's types
+    cannot hold, such as the year 0, are converted too.
+
+    Attributes:
+        columns_as_text: names of the columns in which a value became text.
+    """
+
+    def __init__(self) -> None:
+        self.columns_as_text: dict[str, None] = {}
+
+    def convert(self, table: pa.Table) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a table."""
+        columns = []
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            values, as_text = [], False
+            for chunk in column.chunks:
+                converted, changed = _convert(chunk)
+                values += converted
+                as_text |= changed
+            columns.append(values)
+            if as_text:
+                self.columns_as_text[name] = None
+        for row in zip(*columns, strict=True):
+            yield dict(zip(table.column_names, row, strict=True))
+
+
+def decode_text(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
+    """Return texts; bytes that are not UTF-8 are escaped."""
+    try:
+        return array.to_pylist()
+    except UnicodeDecodeError:
+        values = array.cast(pa.large_binary()).to_pylist()
+        return [None if value is None else value.decode("utf-8", "backslashreplace") for value in values]
+
+
+def _convert(array: pa.Array) -> tuple[list[Any], bool]:
+    """Return the values of an array, and whether one of them became text."""
+    kind = array.type
+    if is_type.is_null(kind) or is_type.is_boolean(kind) or is_type.is_integer(kind):
+        return array.to_pylist(), False
+    if is_type.is_floating(kind):
+        values = [replace_infinite(value) for value in array.to_pylist()]
+        return values, any(isinstance(value, str) for value in values)
+    if is_type.is_string(kind) or is_type.is_large_string(kind):
+        values = decode_text(array)
+        return values, any(value is not None and "\\" in value for value in values) and not _is_utf8(array)
+    if is_type.is_struct(kind):
+        return _convert_struct(array)
+    if is_type.is_list(kind) or is_type.is_large_list(kind) or is_type.is_fixed_size_list(kind):
+        return _convert_lists(array)
+    if is_type.is_map(kind):
+        return _convert_maps(array)
+    if isinstance(kind, pa.BaseExtensionType) and kind != pa.uuid():
+        return _convert(array.storage)
+    return _format(array), array.null_count < len(array)
+
+
+def _is_utf8(array: pa.Array) -> bool:
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _convert_struct(array: pa.StructArray) -> tuple[list[Any], bool]:
+    names = [entry.name for entry in array.type]
+    fields = [_convert(array.field(index)) for index in range(len(names))]
+    rows = zip(*(values for values, _ in fields), strict=True) if fields else [()] * len(array)
+    values = [
+        dict(zip(names, row, strict=True)) if valid else None
+        for row, valid in zip(rows, array.is_valid().to_pylist(), strict=True)
+    ]
+    return values, any(as_text for _, as_text in fields)
+
+
+def _convert_lists(array: Any) -> tuple[list[Any], bool]:
+    lengths = pc.list_value_length(array).to_pylist()  # None for null
+    entries, as_text = _convert(array.flatten())
+    remaining = iter(entries)
+    return [None if length is None else [*islice(remaining, length)] for length in lengths], as_text
+
+
+def _convert_maps(array: pa.MapArray) -> tuple[list[Any], bool]:
+    """Convert maps to lists of pairs, because a key may be no text or occur twice."""
+    (keys, keys_as_text), (items, items_as_text) = _convert(array.keys), _convert(array.items)
+    ranges = zip(pairwise(array.offsets.to_pylist()), array.is_valid().to_pylist(), strict=True)
+    values = [[[keys[n], items[n]] for n in range(*bounds)] if valid else None for bounds, valid in ranges]
+    return values, keys_as_text or items_as_text
+
+
+def _format(array: Any) -> list[str | None]:
+    """Return the values of a type that JSON lacks as texts."""
+    kind = array.type
+    if is_type.is_timestamp(kind):
+        try:
+            return array.cast(pa.string()).to_pylist()
+        except pa.ArrowInvalid:  # unknown time zone
+            return array.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.string()).to_pylist()
+    if is_type.is_duration(kind):
+        return [None if n is None else f"{n} {kind.unit}" for n in array.cast(pa.int64()).to_pylist()]
+    if is_type.is_binary(kind) or is_type.is_large_binary(kind) or is_type.is_fixed_size_binary(kind):
+        return [None if value is None else base64.b64encode(value).decode() for value in array.to_pylist()]
+    if kind == pa.uuid():
+        return [None if value is None else str(value) for value in array.to_pylist()]
+    try:
+        return array.cast(pa.string()).to_pylist()
+    except pa.ArrowNotImplementedError:
+        return [None if value is None else str(value) for value in array.to_pylist()]
