@@ -7,7 +7,7 @@ PIN := uv pip compile --quiet --python-version 3.11 --python-platform linux --no
 
 .PHONY: demo test test-all lint bench locks clean
 
-demo: .venv/installed  ## run a small manifest to the end: sample media beside the checkout, else what the package brings
+demo: .venv/installed  ## run a small manifest to the end: sample media of MEDIA if it exists, else the bundled examples
 	$(BIN)/joyvasa demo $(if $(wildcard $(MEDIA)/portraits),--media $(MEDIA))
 
 test: .venv/installed  ## what must always hold; under 15 minutes on two cores
