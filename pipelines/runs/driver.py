@@ -163,8 +163,7 @@ def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generat
         )
 
         if scan.summary.bad_rows and not config.skip_bad_rows:
-            single = len(source.files) == 1
-            shown = "; ".join(f"{p.row_place if single else p.place}: {p.text}" for p in problems)
+            shown = "; ".join(f"{p.row_place if len(source.files) == 1 else p.place}: {p.text}" for p in problems)
             raise ManifestError(
                 "manifest_rows",
                 f"{source.uri}: {scan.summary.bad_rows} of {scan.summary.rows} rows are bad ({shown}): "

@@ -87,10 +87,7 @@ def test_prometheus_finds_every_series_by_stage_with_the_right_counts(endpoint, 
     start = time.monotonic()
     while True:
         series = scrape(endpoint)
-        if (
-            all(series.get(name) == values for name, values in expected.items())
-            and series.keys() >= GAUGES
-        ):
+        if all(series.get(name) == values for name, values in expected.items()) and series.keys() >= GAUGES:
             break
         assert time.monotonic() - start < LIMIT_S, series
         time.sleep(0.5)
