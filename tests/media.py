@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from joyvasa.media.ffmpeg import ffmpeg_executable
+from joyvasa.media.video_writer import VideoWriter
+from tests.joyvasa.metrics.clips import moving_noise
 
 DATA = Path(__file__).parent / "data"
 MEDIA = DATA / "media"
@@ -38,3 +43,36 @@ def fill_disk(folder: Path) -> None:
     with (folder / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(bytes(4096)):
             pass
+
+
+def read_frames(path) -> np.ndarray:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (result := capture.read())[0]:
+        frames.append(result[1][..., ::-1])
+    capture.release()
+    return np.stack(frames)
+
+
+@contextmanager
+def small_disk(folder: Path, *options: str):
+    """Mount a file system of one megabyte."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", ",".join(["size=1m", *options]), "tmpfs", str(folder)]
+    if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("cannot mount a small file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+NOISE_FRAMES = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in moving_noise(30, height=64, width=96)])
+
+
+def write_video(path, frames=NOISE_FRAMES, rate=25.0, sound=None, config=None):
+    height, width = frames.shape[1:3]
+    size = {"width": width, "height": height, "frames_per_second": rate, "n_frames": len(frames)}
+    with VideoWriter(path, sound=sound, config=config, **size) as writer:
+        writer.write(frames)
+    return path

@@ -1,6 +1,9 @@
-"""Motions as arrays."""
+"""Motions for tests, and their arrays."""
 
 import numpy as np
+import torch
+
+from joyvasa.motion.sequence import MotionSequence
 
 
 def motion_to_arrays(motion):
@@ -9,3 +12,26 @@ def motion_to_arrays(motion):
     names |= {name: name for name in ("pitch", "yaw", "roll")}
     arrays = {name: getattr(motion, attribute).numpy() for name, attribute in names.items()}
     return arrays | {"fps": np.array(motion.frames_per_second)}
+
+
+def random_motion(n_frames=7, keypoints=21, rate=25.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    pose = torch.randn(n_frames, 7, generator=generator)
+    return MotionSequence.from_pose(torch.randn(n_frames, keypoints, 3, generator=generator), pose, rate)
+
+
+def assert_equal_motions(left, right):
+    assert left.frames_per_second == right.frames_per_second
+    assert left.expression.equal(right.expression)
+    assert left.pose.equal(right.pose)
+
+
+def neutral_arrays(n_frames=5):
+    rotation = np.broadcast_to(np.eye(3, dtype=np.float32), (n_frames, 3, 3))
+    return {
+        "exp": np.zeros((n_frames, 21, 3), np.float32),
+        "scale": np.ones(n_frames, np.float32),
+        "t": np.zeros((n_frames, 3), np.float32),
+        "R": rotation,
+        "fps": np.array(25),
+    }

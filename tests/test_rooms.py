@@ -1,6 +1,7 @@
 """Imports point downwards, no two modules import each other, and only `pipelines` imports Ray."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -107,6 +108,13 @@ def test_only_pipelines_imports_ray_and_nothing_imports_tests():
         packages = {name.split(".")[0] for name in imports(module)}
         assert "tests" not in packages, module
         assert module.startswith("pipelines") or "ray" not in packages, module
+
+
+def test_tests_import_helpers_and_no_other_tests():
+    pattern = re.compile(r"^\s*(?:from|import) tests\.(?:\w+\.)*(?:test|bench)_\w+", re.MULTILINE)
+    files = (ROOT / "tests").rglob("*.py")
+    found = {str(file.relative_to(ROOT)): pattern.findall(file.read_text(encoding="utf-8")) for file in files}
+    assert {file: imports for file, imports in found.items() if imports} == {}
 
 
 def test_help_loads_no_heavy_library():

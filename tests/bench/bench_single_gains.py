@@ -14,7 +14,7 @@ from joyvasa.networks.cpu.tensor_cache import TensorCache
 from joyvasa.runtime.memory import default_allocation, keep_freed_memory
 from joyvasa.sample.networks import generator, layers, warping
 from joyvasa.sample.networks.layers import ConvNormRelu
-from tests.joyvasa.motion.bench_motion import RECORDS, SCALE, STEP, windows_of_records
+from tests.joyvasa.motion.windows import RECORDS, SCALE, STEP, windows_of_records
 from tests.joyvasa.speed_comparison import compare_speed
 
 pytestmark = pytest.mark.bench

@@ -20,8 +20,7 @@ from manifests.scratch import PREFIX
 from manifests.storage import LocalStorage, open_storage
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
-from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import EXAMPLES, ffmpeg, fill_disk
+from tests.media import EXAMPLES, ffmpeg, fill_disk, read_frames
 from tests.pipelines.runs.small_runs import make_config, read_rows
 
 # Strict, so that the resumed run gives the same bytes.

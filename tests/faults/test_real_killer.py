@@ -18,8 +18,7 @@ from joyvasa.runtime.files import PARTIAL
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.runs.generate import generate_videos
-from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import EXAMPLES, ffmpeg
+from tests.media import EXAMPLES, ffmpeg, read_frames
 from tests.pipelines.runs.small_runs import make_config
 
 RECORDS = 200

@@ -111,3 +111,9 @@ class Section:
         difference = np.abs(array.astype(np.float64) - stored.astype(np.float64)).max(initial=0.0)
         bound = absolute if absolute is not None else relative * np.abs(stored.astype(np.float64)).max(initial=0.0)
         assert difference <= bound, f"{self.name}/{name}: max difference {difference:.3g}, allowed {bound:.3g}"
+
+
+def landmarks_of(section: Section, count: int, occurrence: int = 0) -> np.ndarray:
+    lmk = [value for name, value in section.input_list if name == f"lmk{count}"][occurrence]
+    shift = [value for name, value in section.input_list if name == f"lmk{count}_shift"][occurrence]
+    return (lmk.numpy() * np.array([1, 1.15], dtype=np.float32) + shift).astype(np.float32)

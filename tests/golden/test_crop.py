@@ -6,7 +6,7 @@ from joyvasa.faces.geometry import CropConfig, compute_average_square, crop_face
 from joyvasa.faces.paster import Paster, create_blend_mask
 from joyvasa.faces.square import compute_face_square, compute_reference_points, transform_points
 from joyvasa.rendering.renderer import to_network_input, to_uint8
-from tests.golden.reference import Section
+from tests.golden.reference import Section, landmarks_of
 
 LAYOUTS = (5, 9, 68, 101, 106, 203)
 # Images were warped by OpenCV 4.10 and 5.0, whose fixed-point arithmetic differs.
@@ -16,12 +16,6 @@ VARIANT = "_cv410" if int(cv2.__version__.split(".")[0]) < 5 else ""
 @pytest.fixture(scope="module")
 def section() -> Section:
     return Section("crop", VARIANT)
-
-
-def landmarks_of(section: Section, count: int, occurrence: int = 0) -> np.ndarray:
-    lmk = [value for name, value in section.input_list if name == f"lmk{count}"][occurrence]
-    shift = [value for name, value in section.input_list if name == f"lmk{count}_shift"][occurrence]
-    return (lmk.numpy() * np.array([1, 1.15], dtype=np.float32) + shift).astype(np.float32)
 
 
 def check_image(section: Section, name: str, actual: np.ndarray, level: float = 1) -> None:

@@ -4,8 +4,7 @@ import numpy as np
 
 from joyvasa.faces.detection import Face
 from joyvasa.training.tracking import FaceDetections, average_clip_square, track_face
-from tests.golden.reference import Section
-from tests.golden.test_crop import landmarks_of
+from tests.golden.reference import Section, landmarks_of
 
 
 def test_the_square_of_a_clip_is_the_mean_box():

@@ -11,8 +11,7 @@ from joyvasa.config import load_config
 from joyvasa.errors import InputError
 from joyvasa.media.image import read_image
 from tests.joyvasa.faces.animals import draw_cat
-from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import DATA, MEDIA, write_tone
+from tests.media import DATA, MEDIA, read_frames, write_tone
 
 
 @pytest.fixture(scope="module")

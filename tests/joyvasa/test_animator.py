@@ -7,8 +7,7 @@ import pytest
 from joyvasa.animator import AnimationConfig, Animator
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, InputError
-from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import EXAMPLES, MEDIA, ffmpeg, write_tone
+from tests.media import EXAMPLES, MEDIA, ffmpeg, read_frames, write_tone
 
 PORTRAIT = EXAMPLES / "portrait.jpg"
 

@@ -6,8 +6,7 @@ import pytest
 from joyvasa.motion.file import convert_motion, load_motion, serialize_motion
 from stages.base import Item
 from stages.render import RenderConfig, RenderStage
-from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import MEDIA, ffmpeg
+from tests.media import MEDIA, ffmpeg, read_frames
 from tests.stages.items import UpstreamStages, make_record, options, payloads, set_up
 
 MAX_FRAMES = 50  # rendered frames per motion

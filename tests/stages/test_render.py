@@ -15,8 +15,7 @@ from joyvasa.rendering import compose
 from stages.base import Failed, FailureKind, Item, Ok
 from stages.motion import MotionPayload
 from stages.render import RenderConfig, RenderStage
-from tests.joyvasa.media.test_video_writer import read_frames, small_disk
-from tests.media import write_tone
+from tests.media import read_frames, small_disk, write_tone
 from tests.stages.items import PORTRAIT, UpstreamStages, make_record, options, payloads, set_up, transfer
 
 SETTINGS = ("batch_frames=8", "encoding.crf=0")

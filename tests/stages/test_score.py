@@ -17,9 +17,8 @@ from stages.base import Failed, FailureKind, Item, Ok
 from stages.read_video import ReadVideoConfig, ReadVideoStage
 from stages.score import ScoreConfig, ScoreStage
 from stages.video_output import VideoOutput, VideoPlan
-from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.metrics.clips import moving_noise
-from tests.media import write_tone
+from tests.media import write_tone, write_video
 from tests.stages.items import PORTRAIT, UpstreamStages, make_record, options, set_up, transfer
 
 SETTINGS = ("picture.max_side=256",)
@@ -216,7 +215,7 @@ def portrait_video(folder: Path) -> Path:
     picture = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)
     picture = cv2.resize(picture, (320, 320))
     cv2.imwrite(str(folder / "still.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    return write(
+    return write_video(
         folder / "video.mp4", np.repeat(picture[None], 60, axis=0), sound=write_tone(folder / "tone.wav", seconds=2.4)
     )
 
@@ -233,13 +232,13 @@ def test_a_video_of_another_system_is_scored_without_motion(tmp_path):
 
 
 def test_a_video_without_a_face_has_no_face_metrics(tmp_path):
-    scores = facts(stage(tmp_path / "run"), existing(write(tmp_path / "noise.mp4", moving_noise(50))))
+    scores = facts(stage(tmp_path / "run"), existing(write_video(tmp_path / "noise.mp4", moving_noise(50))))
     assert scores["metric.sharpness.reason"].startswith("face_unknown: ")
     assert scores["metric.temporal_flickering"] > 0
 
 
 def test_an_existing_video_that_is_truncated_fails(tmp_path):
-    path = write(tmp_path / "video.mp4", moving_noise(50))
+    path = write_video(tmp_path / "video.mp4", moving_noise(50))
     item = existing(path)
     path.write_bytes(path.read_bytes()[:-3000])
     (outcome,) = stage(tmp_path / "run", "flicker").run([item])
@@ -250,7 +249,7 @@ def test_an_existing_video_that_is_truncated_fails(tmp_path):
 @pytest.mark.parametrize(("name", "code"), [("none.mp4", "video_missing"), ("text.mp4", "video_unreadable")])
 def test_an_invalid_video_fails_alone(tmp_path, name, code):
     (tmp_path / "text.mp4").write_text("text")
-    good = make_record("good", video=write(tmp_path / "good.mp4", moving_noise(30)))
+    good = make_record("good", video=write_video(tmp_path / "good.mp4", moving_noise(30)))
     bad = make_record("bad", video=tmp_path / name)
     first, second = set_up(ReadVideoStage(ReadVideoConfig())).run([Item(bad), Item(good)])
     assert isinstance(first, Failed)

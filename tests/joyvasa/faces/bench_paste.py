@@ -8,7 +8,7 @@ from joyvasa.faces.device_paster import DevicePaster
 from joyvasa.faces.paster import Paster
 from joyvasa.faces.square import Square, compute_crop_matrix
 from pipelines.bench.timing import time_in_turns
-from tests.joyvasa.faces.test_paster import noise
+from tests.joyvasa.faces.pictures import noise
 
 pytestmark = pytest.mark.bench
 

@@ -5,7 +5,7 @@ import torch
 from joyvasa.faces.device_paster import DevicePaster
 from joyvasa.faces.paster import Paster
 from joyvasa.faces.square import compute_crop_matrix
-from tests.joyvasa.faces.test_paster import SQUARES, noise
+from tests.joyvasa.faces.pictures import SQUARES, noise
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 

@@ -7,10 +7,7 @@ import pytest
 from joyvasa.errors import ConfigError
 from joyvasa.faces.paster import Paster, create_blend_mask
 from joyvasa.faces.square import Square, compute_crop_matrix
-
-
-def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+from tests.joyvasa.faces.pictures import SQUARES, noise
 
 
 def paste_over_whole_picture(picture: np.ndarray, frame: np.ndarray, to_original: np.ndarray) -> np.ndarray:
@@ -20,16 +17,6 @@ def paste_over_whole_picture(picture: np.ndarray, frame: np.ndarray, to_original
     mask = cv2.warpAffine(template, to_original[:2], size).astype(np.float32) / 255
     warped = cv2.warpAffine(frame, to_original[:2], size)
     return np.clip(mask * warped + (1 - mask) * picture, 0, 255).astype(np.uint8)
-
-
-SQUARES = {
-    "upright": Square((330.3, 250.7), 200.3, 0.0),
-    "turned": Square((330.3, 250.7), 260.9, 0.37),
-    "upside down": Square((300.0, 200.0), 311.0, 2.9),
-    "over the top left corner": Square((20.0, 30.0), 350.0, -0.2),
-    "over the bottom right corner": Square((610.0, 470.0), 350.0, 0.2),
-    "larger than the picture": Square((320.0, 240.0), 1500.0, 0.1),
-}
 
 
 @pytest.mark.parametrize("square", SQUARES.values(), ids=SQUARES.keys())

@@ -1,19 +1,26 @@
 import os
-import struct
 
 import numpy as np
 import pytest
 
 from joyvasa.errors import EnvironmentFault, InputError
 from joyvasa.media.audio import SAMPLE_RATE, load_audio, probe_audio, stream_audio, stream_normalized
+from tests.joyvasa.media.bad_sounds import (
+    a_folder,
+    concat_script,
+    digital_silence,
+    empty,
+    integers_as_floats,
+    missing,
+    nan_samples,
+    playlist,
+    text,
+    twenty_milliseconds,
+    video_without_sound,
+    write_float_wav,
+    zero_length,
+)
 from tests.media import MORE_MEDIA, ffmpeg, needs_more_media, write_tone
-
-
-def write_float_wav(path, samples, rate=SAMPLE_RATE):
-    data = np.asarray(samples, "<f4").tobytes()
-    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 3, 1, rate, rate * 4, 4, 32)
-    path.write_bytes(head + struct.pack("<4sI", b"data", len(data)) + data)
-    return path
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mp3", "flac", "ogg", "m4a", "mkv"])
@@ -56,64 +63,6 @@ def test_sound_of_a_video_is_read(tmp_path):
     path = tmp_path / "clip.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc=d=1:s=64x64:r=25", "-f", "lavfi", "-i", "sine=d=1,volume=4", path)
     assert probe_audio(path).duration_s == pytest.approx(1.0, abs=0.08)
-
-
-def missing(folder):
-    return folder / "none.wav"
-
-
-def empty(folder):
-    (folder / "empty.wav").touch()
-    return folder / "empty.wav"
-
-
-def a_folder(folder):
-    (folder / "folder.wav").mkdir()
-    return folder / "folder.wav"
-
-
-def text(folder):
-    (folder / "text.wav").write_text("this is not a sound\n" * 50)
-    return folder / "text.wav"
-
-
-def playlist(folder):
-    write_tone(folder / "inner.wav")
-    (folder / "list.wav").write_text(f"#EXTM3U\n#EXTINF:1,\n{folder}/inner.wav\n#EXT-X-ENDLIST\n")
-    return folder / "list.wav"
-
-
-def concat_script(folder):
-    write_tone(folder / "inner.wav")
-    (folder / "list.mp3").write_text("ffconcat version 1.0\nfile inner.wav\n")
-    return folder / "list.mp3"
-
-
-def video_without_sound(folder):
-    ffmpeg("-f", "lavfi", "-i", "testsrc=d=1:s=64x64:r=25", folder / "mute.mp4")
-    return folder / "mute.mp4"
-
-
-def zero_length(folder):
-    return write_float_wav(folder / "zero.wav", [])
-
-
-def twenty_milliseconds(folder):
-    return write_tone(folder / "short.wav", seconds=0.02)
-
-
-def digital_silence(folder):
-    return write_float_wav(folder / "silent.wav", np.zeros(SAMPLE_RATE))
-
-
-def nan_samples(folder):
-    samples = np.sin(np.arange(SAMPLE_RATE) / 20)
-    samples[5000] = np.nan
-    return write_float_wav(folder / "nan.wav", samples)
-
-
-def integers_as_floats(folder):
-    return write_float_wav(folder / "loud.wav", 20_000 * np.sin(np.arange(SAMPLE_RATE) / 20))
 
 
 BAD = [

@@ -2,35 +2,22 @@ import os
 import subprocess
 from fractions import Fraction
 
-import cv2
 import numpy as np
 import pytest
 
 from joyvasa.errors import InputError
 from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
-from joyvasa.media.video_writer import VideoWriter
-from tests.joyvasa.metrics.clips import moving_noise
-from tests.media import MEDIA, ffmpeg, write_tone
-
-FRAMES = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in moving_noise(30, height=64, width=96)])
-
-
-def write(path, frames=FRAMES, rate=25.0, sound=None, config=None):
-    height, width = frames.shape[1:3]
-    size = {"width": width, "height": height, "frames_per_second": rate, "n_frames": len(frames)}
-    with VideoWriter(path, sound=sound, config=config, **size) as writer:
-        writer.write(frames)
-    return path
+from tests.media import MEDIA, NOISE_FRAMES, ffmpeg, write_tone, write_video
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("video") / "video.mp4")
+    return write_video(tmp_path_factory.mktemp("video") / "video.mp4")
 
 
 def test_properties_of_a_file_are_read(video, tmp_path):
     assert probe_video(video) == VideoInfo(96, 64, Fraction(25), False)
-    with_sound = write(tmp_path / "sound.mp4", rate=30000 / 1001, sound=write_tone(tmp_path / "tone.wav"))
+    with_sound = write_video(tmp_path / "sound.mp4", rate=30000 / 1001, sound=write_tone(tmp_path / "tone.wav"))
     info = probe_video(with_sound)
     assert info.has_sound
     assert float(info.frames_per_second) == pytest.approx(30000 / 1001, abs=1e-3)
@@ -41,16 +28,16 @@ def test_frames_are_read_in_order_and_in_batches(video, batch):
     batches = list(stream_video(video, batch_frames=batch))
     assert [len(frames) for frames in batches[:-1]] == [batch] * (len(batches) - 1)
     frames = np.concatenate(batches)
-    assert frames.shape == FRAMES.shape
+    assert frames.shape == NOISE_FRAMES.shape
     assert frames.dtype == np.uint8
     assert not batches[0].flags.writeable
-    assert np.abs(frames.astype(int) - FRAMES).mean() < 6  # compression noise
+    assert np.abs(frames.astype(int) - NOISE_FRAMES).mean() < 6  # compression noise
 
 
 def test_known_properties_are_not_read_again(video, monkeypatch):
     info = probe_video(video)
     monkeypatch.setattr("joyvasa.media.video_reader.probe_video", lambda path: pytest.fail("read again"))
-    assert sum(map(len, stream_video(video, info=info))) == len(FRAMES)
+    assert sum(map(len, stream_video(video, info=info))) == len(NOISE_FRAMES)
 
 
 def test_another_rate_repeats_or_drops_frames_and_another_size_scales(video):

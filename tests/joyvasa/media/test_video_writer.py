@@ -1,9 +1,6 @@
 import os
-import subprocess
-from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -11,36 +8,14 @@ from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.media.audio import load_audio
 from joyvasa.media.ffmpeg import list_streams
 from joyvasa.media.video_writer import QUEUED_BATCHES, EncodingConfig, VideoWriter, check_encoder
-from tests.media import write_tone
+from tests.media import read_frames, small_disk, write_tone
 
 SIZE = {"width": 64, "height": 48, "frames_per_second": 25}
-
-
-def read_frames(path) -> np.ndarray:
-    capture = cv2.VideoCapture(str(path))
-    frames = []
-    while (result := capture.read())[0]:
-        frames.append(result[1][..., ::-1])
-    capture.release()
-    return np.stack(frames)
 
 
 def gray_ramp(n_frames: int) -> np.ndarray:
     levels = np.linspace(30, 220, n_frames).astype(np.uint8)
     return np.broadcast_to(levels[:, None, None, None], (n_frames, 48, 64, 3)).copy()
-
-
-@contextmanager
-def small_disk(folder: Path, *options: str):
-    """Mount a file system of one megabyte."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", ",".join(["size=1m", *options]), "tmpfs", str(folder)]
-    if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("cannot mount a small file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_frames_have_their_order_and_colors(tmp_path):

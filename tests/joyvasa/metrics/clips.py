@@ -60,3 +60,9 @@ def make_speaking_motion(opening: np.ndarray, rate: float = 25.0) -> MotionSeque
     expression = np.zeros((len(opening), 21, 3))
     expression[:, LOWER_LIP, 1] = (opening - LIVEPORTRAIT.mouth_intercept) / LIVEPORTRAIT.mouth_slope
     return make_motion(len(opening), rate=rate, expression=expression)
+
+
+def syllables(n_values: int, seed: int = 0) -> np.ndarray:
+    """Return a series with about four irregular peaks per second."""
+    steps = np.random.default_rng(seed).standard_normal(n_values + 20)
+    return np.convolve(steps, np.hanning(6), "valid")[:n_values]

@@ -8,14 +8,8 @@ from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.beat import beat_alignment, sound_beats
 from joyvasa.metrics.mouth_sound import MAX_LAG, MouthSoundMetric, best_correlation
 from joyvasa.metrics.support.sound import FLOOR, RATE, read_soundtrack
-from tests.joyvasa.metrics.clips import make_clip, make_speaking_motion, moving_noise
+from tests.joyvasa.metrics.clips import make_clip, make_speaking_motion, moving_noise, syllables
 from tests.media import ffmpeg, write_tone
-
-
-def syllables(n_values: int, seed: int = 0) -> np.ndarray:
-    """Return a series with about four irregular peaks per second."""
-    steps = np.random.default_rng(seed).standard_normal(n_values + 20)
-    return np.convolve(steps, np.hanning(6), "valid")[:n_values]
 
 
 @pytest.mark.parametrize("lag", [0, 5, -5, MAX_LAG, -MAX_LAG])

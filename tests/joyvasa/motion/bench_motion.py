@@ -5,27 +5,16 @@ from copy import deepcopy
 import pytest
 import torch
 
-from joyvasa.networks import build
 from joyvasa.networks.cpu import accelerate
 from joyvasa.runtime.device import autocast
 from joyvasa.runtime.memory import default_allocation, keep_freed_memory
+from tests.joyvasa.motion.windows import RECORDS, SCALE, STEP, windows_of_records
 from tests.joyvasa.speed_comparison import compare_speed
 
 pytestmark = pytest.mark.bench
 
-RECORDS, ROUNDS, STEP, SCALE = 16, 5, 25, 2.8
+ROUNDS = 5
 CPU = torch.device("cpu")
-
-
-def windows_of_records():
-    """Return a network of published sizes, and motion, audio and previous frames of each record."""
-    torch.manual_seed(0)
-    network = build("motion_generator")
-    sizes = network.config
-    audio, motion = torch.randn(RECORDS, 100, sizes.feature_dim), torch.randn(RECORDS, 100, sizes.motion_feat_dim)
-    prev_motion = torch.randn(RECORDS, sizes.n_prev_motions, sizes.motion_feat_dim)
-    prev_audio = torch.randn(RECORDS, sizes.n_prev_motions, sizes.feature_dim)
-    return network, motion, audio, prev_motion, prev_audio
 
 
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-5), ("bf16", 0.05)])

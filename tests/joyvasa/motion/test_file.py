@@ -11,52 +11,31 @@ from safetensors.torch import save
 from joyvasa.errors import InputError, OutputError
 from joyvasa.motion import file as motion_file
 from joyvasa.motion.file import convert_motion, load_motion, save_motion, serialize_motion
-from joyvasa.motion.sequence import MotionSequence
 from tests.media import MEDIA
+from tests.motions import assert_equal_motions, neutral_arrays, random_motion
 
 MOTIONS = sorted((MEDIA / "motion").glob("*.npz"))
-
-
-def sequence(n_frames=7, keypoints=21, rate=25.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    pose = torch.randn(n_frames, 7, generator=generator)
-    return MotionSequence.from_pose(torch.randn(n_frames, keypoints, 3, generator=generator), pose, rate)
-
-
-def assert_equal(left, right):
-    assert left.frames_per_second == right.frames_per_second
-    assert left.expression.equal(right.expression)
-    assert left.pose.equal(right.pose)
-
-
-def arrays(n_frames=5):
-    rotation = np.broadcast_to(np.eye(3, dtype=np.float32), (n_frames, 3, 3))
-    return {
-        "exp": np.zeros((n_frames, 21, 3), np.float32),
-        "scale": np.ones(n_frames, np.float32),
-        "t": np.zeros((n_frames, 3), np.float32),
-        "R": rotation,
-        "fps": np.array(25),
-    }
 
 
 @pytest.mark.parametrize("keypoints", [1, 21, 68])
 @pytest.mark.parametrize("rate", [25.0, 29.97, 30.0])
 @pytest.mark.parametrize("n_frames", [1, 7])
 def test_a_saved_motion_is_restored(tmp_path, keypoints, rate, n_frames):
-    motion, provenance = sequence(n_frames, keypoints, rate), {"seed": "3", "bundle": "random", "source": "Ä"}
+    motion, provenance = random_motion(n_frames, keypoints, rate), {"seed": "3", "bundle": "random", "source": "Ä"}
     save_motion(tmp_path / "m.safetensors", motion, provenance)
     loaded = load_motion(tmp_path / "m.safetensors")
-    assert_equal(loaded.motion, motion)
+    assert_equal_motions(loaded.motion, motion)
     assert loaded.provenance == provenance
 
 
 def test_equal_motions_give_equal_files(tmp_path):
-    assert serialize_motion(sequence(), {"a": "1", "b": "2"}) == serialize_motion(sequence(), {"a": "1", "b": "2"})
+    assert serialize_motion(random_motion(), {"a": "1", "b": "2"}) == serialize_motion(
+        random_motion(), {"a": "1", "b": "2"}
+    )
 
 
 def test_motion_files_are_readable_by_safetensors(tmp_path):
-    motion = sequence()
+    motion = random_motion()
     save_motion(tmp_path / "m.safetensors", motion, {"seed": "3"})
     with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
         assert file.metadata()["seed"] == "3"
@@ -65,26 +44,26 @@ def test_motion_files_are_readable_by_safetensors(tmp_path):
 
 
 def test_provenance_cannot_override_reserved_metadata(tmp_path):
-    save_motion(tmp_path / "m.safetensors", sequence(), {"format_version": "9", "frames_per_second": "1"})
+    save_motion(tmp_path / "m.safetensors", random_motion(), {"format_version": "9", "frames_per_second": "1"})
     assert load_motion(tmp_path / "m.safetensors").motion.frames_per_second == 25
 
 
 def test_files_are_written_atomically(tmp_path):
-    save_motion(tmp_path / "m.safetensors", sequence(seed=1))
-    save_motion(tmp_path / "m.safetensors", sequence(seed=2))
+    save_motion(tmp_path / "m.safetensors", random_motion(seed=1))
+    save_motion(tmp_path / "m.safetensors", random_motion(seed=2))
     assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
     with pytest.raises(OutputError, match="output_unwritable"):
-        save_motion(tmp_path / "absent" / "m.safetensors", sequence())
+        save_motion(tmp_path / "absent" / "m.safetensors", random_motion())
 
 
 @pytest.mark.parametrize("compress", [False, True])
 def test_a_file_of_liveportrait_is_converted(tmp_path, compress):
-    (np.savez_compressed if compress else np.savez)(tmp_path / "wave.npz", **arrays(), lip_ratio=np.zeros(5))
+    (np.savez_compressed if compress else np.savez)(tmp_path / "wave.npz", **neutral_arrays(), lip_ratio=np.zeros(5))
     converted = convert_motion(tmp_path / "wave.npz", tmp_path / "wave.safetensors")
     loaded = load_motion(tmp_path / "wave.safetensors")
-    assert_equal(loaded.motion, converted.motion)
+    assert_equal_motions(loaded.motion, converted.motion)
     assert loaded.provenance == {"source": "wave.npz"}
-    assert_equal(load_motion(tmp_path / "wave.npz").motion, loaded.motion)
+    assert_equal_motions(load_motion(tmp_path / "wave.npz").motion, loaded.motion)
 
 
 @pytest.mark.parametrize("path", MOTIONS, ids=lambda path: path.stem)
@@ -125,18 +104,18 @@ class MaliciousObject:
 def test_pickled_objects_are_rejected(tmp_path):
     pickled = np.array([MaliciousObject()], dtype=object)
     with pytest.raises(InputError, match="motion_unreadable"):
-        load_motion(archive(tmp_path / "m.npz", **{**arrays(), "fps": pickled}))
+        load_motion(archive(tmp_path / "m.npz", **{**neutral_arrays(), "fps": pickled}))
 
 
 def test_a_header_that_exceeds_the_file_is_rejected(tmp_path):
     claim = npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 21, 3), }")
     with pytest.raises(InputError, match="motion_unreadable"):
-        load_motion(archive(tmp_path / "m.npz", **{**arrays(), "exp": claim}))
+        load_motion(archive(tmp_path / "m.npz", **{**neutral_arrays(), "exp": claim}))
 
 
 def test_archives_that_unpack_to_too_much_are_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(motion_file, "MAX_BYTES", 100_000)
-    large = archive(tmp_path / "m.npz", **{**arrays(), "exp": np.zeros((5, 21 * 100, 3), np.float32)})
+    large = archive(tmp_path / "m.npz", **{**neutral_arrays(), "exp": np.zeros((5, 21 * 100, 3), np.float32)})
     assert large.stat().st_size < 100_000
     with pytest.raises(InputError, match="motion_too_large"):
         load_motion(large)
@@ -144,15 +123,15 @@ def test_archives_that_unpack_to_too_much_are_rejected(tmp_path, monkeypatch):
 
 def test_large_files_are_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(motion_file, "MAX_BYTES", 1000)
-    save_motion(tmp_path / "m.safetensors", sequence())
+    save_motion(tmp_path / "m.safetensors", random_motion())
     with pytest.raises(InputError, match="motion_too_large"):
         load_motion(tmp_path / "m.safetensors")
 
 
 @pytest.mark.parametrize("n_bytes", [0, 1, 7, 8, 100, 500, 2000])
 def test_truncated_files_are_rejected(tmp_path, n_bytes):
-    np.savez(tmp_path / "whole.npz", **arrays())
-    for content in (serialize_motion(sequence()), (tmp_path / "whole.npz").read_bytes()):
+    np.savez(tmp_path / "whole.npz", **neutral_arrays())
+    for content in (serialize_motion(random_motion()), (tmp_path / "whole.npz").read_bytes()):
         (tmp_path / "m").write_bytes(content[:n_bytes])
         with pytest.raises(InputError, match="motion_unreadable"):
             load_motion(tmp_path / "m")
@@ -180,7 +159,7 @@ def with_header(header, data) -> bytes:
     ],
 )
 def test_invalid_metadata_are_rejected(tmp_path, change, code):
-    header, data = header_of(serialize_motion(sequence()))
+    header, data = header_of(serialize_motion(random_motion()))
     header["__metadata__"] |= change
     (tmp_path / "m").write_bytes(with_header(header, data))
     with pytest.raises(InputError, match=code):
@@ -195,7 +174,7 @@ def test_invalid_headers_are_rejected(tmp_path, header):
 
 
 def serialize_changed(**change):
-    motion = sequence()
+    motion = random_motion()
     tensors = {name: getattr(motion, name) for name in motion_file.TENSORS} | change
     metadata = {"format": "joyvasa-motion", "format_version": "1", "frames_per_second": "25"}
     return save({name: tensor.clone() for name, tensor in tensors.items() if tensor is not None}, metadata)

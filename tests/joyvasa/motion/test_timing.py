@@ -3,17 +3,17 @@ import pytest
 import torch
 
 from joyvasa.motion.timing import fit_motion_length, resample_motion
-from tests.joyvasa.motion.test_file import assert_equal, sequence
+from tests.motions import assert_equal_motions, random_motion
 
 
 def ramp(n_frames, rate):
-    motion = sequence(n_frames, rate=rate)
+    motion = random_motion(n_frames, rate=rate)
     motion.pitch[:, 0] = torch.arange(n_frames) / rate
     return motion
 
 
 def test_the_same_rate_changes_nothing():
-    motion = sequence()
+    motion = random_motion()
     assert resample_motion(motion, 25.0) is motion
 
 
@@ -27,23 +27,23 @@ def test_speed_and_duration_are_preserved(rate, n_frames):
 
 
 def test_frames_at_the_same_time_are_equal():
-    motion = sequence(20, rate=50.0)
+    motion = random_motion(20, rate=50.0)
     resampled = resample_motion(motion, 25.0)
-    assert_equal(resampled, resample_motion(motion, 25.0))
+    assert_equal_motions(resampled, resample_motion(motion, 25.0))
     torch.testing.assert_close(resampled.expression, motion.expression[::2])
 
 
 def test_angles_are_interpolated_along_the_shorter_arc():
-    motion = sequence(2, rate=1.0)
+    motion = random_motion(2, rate=1.0)
     motion.roll[:, 0] = torch.tensor([170.0, -170.0])
     assert resample_motion(motion, 2.0).roll[1].item() == pytest.approx(180)
 
 
 @pytest.mark.parametrize("n_frames", [1, 5, 7, 12])
 def test_a_motion_is_truncated_or_its_last_frame_repeated(n_frames):
-    motion = sequence(7)
+    motion = random_motion(7)
     fitted = fit_motion_length(motion, n_frames)
     assert len(fitted) == n_frames
     n_common = min(n_frames, 7)
-    assert_equal(fitted[:n_common], motion[:n_common])
+    assert_equal_motions(fitted[:n_common], motion[:n_common])
     assert all(fitted.expression[frame].equal(motion.expression[-1]) for frame in range(7, n_frames))

@@ -10,8 +10,7 @@ import numpy as np
 
 from joyvasa.media.image import read_image
 from joyvasa.media.video_writer import EncodingConfig
-from tests.joyvasa.media.test_video_reader import write
-from tests.media import EXAMPLES, ffmpeg, write_tone
+from tests.media import EXAMPLES, ffmpeg, write_tone, write_video
 
 SIDE = 240
 
@@ -45,7 +44,7 @@ def recording(
     """Write a video with a tone, which may end before the picture."""
     picture, wav = path.with_suffix(".silent.mp4"), path.with_suffix(".wav")
     # High quality: at a lower one, a still picture sharpens over some frames, close to the threshold of the detector.
-    write(picture, frames, rate=rate, config=EncodingConfig(crf=8))
+    write_video(picture, frames, rate=rate, config=EncodingConfig(crf=8))
     write_tone(wav, seconds=len(frames) / rate if sound_s is None else sound_s, volume=volume)
     ffmpeg("-i", picture, "-i", wav, "-c:v", "copy", "-c:a", "aac", path)
     picture.unlink()
@@ -66,7 +65,7 @@ def planted(folder: Path) -> dict[str, str | None]:
     recording(folder / "short.mp4", face[:40])
     recording(folder / "quiet_end.mp4", face, sound_s=1.2)
     recording(folder / "no_face.mp4", empty(75))
-    write(folder / "mute.mp4", face)
+    write_video(folder / "mute.mp4", face)
     (folder / "broken.mp4").write_bytes((folder / "good.mp4").read_bytes()[:2000])
     (folder / "text.mp4").write_text("no video")
     (folder / "nothing.mp4").touch()

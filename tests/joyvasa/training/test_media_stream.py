@@ -11,9 +11,8 @@ from joyvasa.media.video_reader import probe_video
 from joyvasa.training import media_stream
 from joyvasa.training.clip_config import SAMPLES_PER_FRAME, ClipConfig
 from joyvasa.training.media_stream import FrameStream, SoundStream, measure_windows
-from tests.joyvasa.media.test_video_reader import write
 from tests.joyvasa.training.recordings import recording, talking
-from tests.media import ffmpeg
+from tests.media import ffmpeg, write_video
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +28,7 @@ def write_flash_and_click(path, *, picture_s, sound_s):
     frames = np.zeros((75, 64, 64, 3), np.uint8)
     frames[round((FLASH_S - picture_s) * 25)] = 255
     silent, wav = path.with_suffix(".mp4"), path.with_suffix(".wav")
-    write(silent, frames)
+    write_video(silent, frames)
     samples = np.zeros(48_000, np.int16)
     samples[round((FLASH_S - sound_s) * 16_000) :][:160] = 20_000
     wavfile.write(wav, 16_000, samples)

@@ -11,7 +11,7 @@ from manifests.run.description import ManifestSource, RunDescription
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import write_manifest
 from manifests.scan import Scan
-from tests.manifests.run.test_outcome_table import failed, outcome
+from tests.manifests.run.outcomes import failed_outcome, make_outcome
 from tests.manifests.tables import pair, write
 
 CONFIGURATION = {"seed": 1, "sampling": {"steps": 50, "kinds": ["a"]}}
@@ -39,11 +39,11 @@ class Run:
     def render(self, number, record_id):
         path = self.folder.video_path(number, record_id)
         self.folder.storage.write(path, b"video of " + record_id.encode())
-        return outcome(record_id, video=path)
+        return make_outcome(record_id, video=path)
 
     def finish(self, number, *, bad=()):
         records = self.shard(number).records
-        outcomes = [failed(r.id) if r.id in bad else self.render(number, r.id) for r in records]
+        outcomes = [failed_outcome(r.id) if r.id in bad else self.render(number, r.id) for r in records]
         return self.folder.finish_shard(self.shard(number), outcomes, run_fingerprint=self.description.fingerprint())
 
 
@@ -123,7 +123,7 @@ def test_tables_of_all_finished_shards_stream_in_order(run):
 
 def test_an_incomplete_shard_or_a_missing_video_is_not_finished(run):
     outcomes = [run.render(0, record.id) for record in run.shard(0).records]
-    for wrong in (outcomes[:3], [*outcomes[:3], outcome("r0003", video="shards/00000/videos/none.mp4")]):
+    for wrong in (outcomes[:3], [*outcomes[:3], make_outcome("r0003", video="shards/00000/videos/none.mp4")]):
         with pytest.raises(ManifestError, match=r"outcomes_incomplete|video_missing: .*none\.mp4"):
             run.folder.finish_shard(run.shard(0), wrong, run_fingerprint="")
         assert run.folder.read_done_markers() == {}
@@ -131,11 +131,11 @@ def test_an_incomplete_shard_or_a_missing_video_is_not_finished(run):
 
 
 def test_outcomes_of_an_unfinished_shard_are_saved_and_later_ones_win(run):
-    run.folder.save_outcomes(0, [run.render(0, "r0000"), failed("r0001")])
+    run.folder.save_outcomes(0, [run.render(0, "r0000"), failed_outcome("r0001")])
     run.folder.save_outcomes(0, [run.render(0, "r0001")])
     saved = RunFolder(run.folder.storage).read_saved_outcomes(0)
     assert {record_id: record.status for record_id, record in saved.items()} == {"r0000": "ok", "r0001": "ok"}
-    assert saved["r0000"] == outcome("r0000")
+    assert saved["r0000"] == make_outcome("r0000")
     assert run.folder.count_records(run.manifest).statuses == {"ok": 2}
     run.folder.storage.remove(run.folder.video_path(0, "r0000"))
     assert set(run.folder.read_saved_outcomes(0)) == {"r0001"}

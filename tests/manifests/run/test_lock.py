@@ -7,8 +7,7 @@ import pytest
 from manifests.errors import ManifestError
 from manifests.run.lock import LeaseLock, LocalLock, create_run_lock
 from manifests.storage import open_storage
-from tests.joyvasa.media.test_video_writer import small_disk
-from tests.media import fill_disk
+from tests.media import fill_disk, small_disk
 
 HOLD = (
     "import sys\nfrom manifests.run.lock import create_run_lock\nfrom manifests.storage import open_storage\n"

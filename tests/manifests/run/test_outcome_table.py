@@ -8,22 +8,8 @@ from joyvasa.result_tables import read_table
 from manifests.errors import ManifestError
 from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import build_outcome_table, encode_parquet, outcomes_from_table, passthrough_name
+from tests.manifests.run.outcomes import failed_outcome, make_outcome
 from tests.manifests.tables import copied, pair, write
-
-
-def outcome(record_id, **more):
-    values = {
-        "status": "ok", "stage": "render", "seconds": {"render": 1.5, "motion": 0.5}, "frames": 25, "duration_s": 1.0,
-        "seed": 2**63 - 1, "video": f"shards/00000/videos/{record_id}.mp4", "sha256": "ab", "bundle": "sample",
-        "licenses": ("MIT", "CC0"), "metrics": {"sync": 0.25}, "image_sha256": "cd", "n_faces": 2,
-        "warnings": "p.png: 2 faces found", "warning_codes": "several_faces",
-    }  # fmt: skip
-    return RecordOutcome(record_id=record_id, **{**values, **more})
-
-
-def failed(record_id, **more):
-    values = {"stage": "portrait", "error_code": "no_face", "error": "p.png: no face found", "attempts": 2}
-    return RecordOutcome(record_id=record_id, status="failed", **{**values, **more})
 
 
 @pytest.fixture
@@ -38,7 +24,7 @@ def read_back(folder, table):
 
 
 def test_there_is_one_row_per_record_in_manifest_order_with_all_columns(shard):
-    outcomes = [failed("r0002"), outcome("r0001"), outcome("r0000", attempts=3)]
+    outcomes = [failed_outcome("r0002"), make_outcome("r0001"), make_outcome("r0000", attempts=3)]
     table = build_outcome_table(shard, outcomes, stages=["portrait", "render"], metrics=["identity"])
     rows = table.to_pylist()
     assert [row["record_id"] for row in rows] == ["r0000", "r0001", "r0002"]
@@ -58,7 +44,7 @@ def test_there_is_one_row_per_record_in_manifest_order_with_all_columns(shard):
 
 def test_reasons_for_missing_numbers_are_stored_in_the_row(shard, tmp_path):
     reasons = {"sync": "weights_missing: not available: needs syncnet_v2.model", "blink": "no_motion: «unknown»"}
-    outcomes = [outcome("r0000", metrics={}, metric_reasons=reasons), outcome("r0001"), outcome("r0002")]
+    outcomes = [make_outcome("r0000", metrics={}, metric_reasons=reasons), make_outcome("r0001"), make_outcome("r0002")]
     table = read_back(tmp_path, build_outcome_table(shard, outcomes, metrics=["sync"]))
     assert json.loads(table.column("metric_reasons")[0].as_py()) == reasons
     assert table.column("metric_reasons")[1].as_py() is None
@@ -68,7 +54,7 @@ def test_reasons_for_missing_numbers_are_stored_in_the_row(shard, tmp_path):
 def test_a_video_of_the_manifest_has_its_own_column(tmp_path):
     path = write(tmp_path / "m.csv", [pair(0, video="real.mp4"), pair(1)])
     shard = copied(path, tmp_path / "run").read_shard(0)
-    rows = build_outcome_table(shard, [outcome("r0000"), outcome("r0001")]).to_pylist()
+    rows = build_outcome_table(shard, [make_outcome("r0000"), make_outcome("r0001")]).to_pylist()
     assert [(row["input_video"], row["video"][-9:]) for row in rows] == [
         ("real.mp4", "r0000.mp4"),
         (None, "r0001.mp4"),
@@ -76,14 +62,14 @@ def test_a_video_of_the_manifest_has_its_own_column(tmp_path):
 
 
 def test_outcomes_can_be_written_and_read(shard, tmp_path):
-    outcomes = [outcome("r0000"), outcome("r0001", metrics={}), failed("r0002")]
+    outcomes = [make_outcome("r0000"), make_outcome("r0001", metrics={}), failed_outcome("r0002")]
     table = read_back(tmp_path, build_outcome_table(shard, outcomes))
     assert list(outcomes_from_table(table)) == outcomes
     assert [RecordOutcome.from_dict(outcome.as_dict()) for outcome in outcomes] == outcomes
 
 
 def test_outcomes_can_be_read_from_an_older_table_with_fewer_columns(shard):
-    outcomes = [outcome("r0000"), outcome("r0001"), failed("r0002")]
+    outcomes = [make_outcome("r0000"), make_outcome("r0001"), failed_outcome("r0002")]
     new = ["image_sha256", "audio_sha256", "motion_sha256", "n_faces", "warnings", "warning_codes"]
     older = build_outcome_table(shard, outcomes).drop_columns(new)
     assert list(outcomes_from_table(older)) == [replace(outcome, **dict.fromkeys(new)) for outcome in outcomes]
@@ -94,7 +80,7 @@ def test_outcomes_can_be_read_from_an_older_table_with_fewer_columns(shard):
 )
 def test_any_other_number_of_rows_is_refused(shard, ids):
     with pytest.raises(ManifestError, match="outcomes_incomplete: shard 0: "):
-        build_outcome_table(shard, map(outcome, ids))
+        build_outcome_table(shard, map(make_outcome, ids))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from joyvasa.media.ffmpeg import list_streams
 from joyvasa.media.video_reader import probe_video
 from pipelines.cli.main import main
 from tests.joyvasa.faces.animals import draw_cat
-from tests.joyvasa.media.test_audio import (
+from tests.joyvasa.media.bad_sounds import (
     digital_silence,
     empty,
     missing,
@@ -21,8 +21,7 @@ from tests.joyvasa.media.test_audio import (
     video_without_sound,
     zero_length,
 )
-from tests.joyvasa.media.test_video_writer import read_frames, small_disk
-from tests.media import EXAMPLES, MEDIA, ffmpeg, write_tone
+from tests.media import EXAMPLES, MEDIA, ffmpeg, read_frames, small_disk, write_tone
 
 PORTRAIT = EXAMPLES / "portrait.jpg"
 

@@ -5,11 +5,11 @@ from typer.testing import CliRunner
 from joyvasa.errors import InputError
 from joyvasa.motion.file import load_motion
 from pipelines.cli.motion import app
-from tests.joyvasa.motion.test_file import arrays
+from tests.motions import neutral_arrays
 
 
 def test_a_file_is_converted_and_described(tmp_path):
-    np.savez(tmp_path / "wave.npz", **arrays(50))
+    np.savez(tmp_path / "wave.npz", **neutral_arrays(50))
     result = CliRunner().invoke(app, ["convert", str(tmp_path / "wave.npz"), str(tmp_path / "wave.safetensors")])
     assert result.exit_code == 0
     assert "50 frames, 2.00 s at 25/s, 21 keypoints" in result.stdout

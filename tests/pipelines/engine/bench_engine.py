@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import ray
 
-from manifests.record import Record
 from pipelines.bench.engine import measure_executor
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage
-from tests.pipelines.engine.toy_stages import Draw
+from tests.pipelines.engine.toy_stages import Draw, number_rows
 
 pytestmark = pytest.mark.bench
 ROOT = Path(__file__).parents[3]
@@ -30,10 +29,6 @@ def cluster():
     ray.shutdown()
 
 
-def rows(n):
-    return (Record(id=f"record-{i:06d}", image=f"{i}.jpg", seed=i) for i in range(n))
-
-
 def measure_rate(pipeline, n, executor, config=None):
     """Return the records per second, without the start of the workers, and the statistics."""
     times, finished = [], 0
@@ -43,7 +38,7 @@ def measure_rate(pipeline, n, executor, config=None):
         finished += 1
         times.append(time.perf_counter())
 
-    statistics = run_pipeline(pipeline, rows(n), on_finished, executor=executor, config=config)
+    statistics = run_pipeline(pipeline, number_rows(n), on_finished, executor=executor, config=config)
     assert finished == n
     return (n - 1) / (times[-1] - times[0]), statistics
 
@@ -101,7 +96,7 @@ import sys
 from pathlib import Path
 from pipelines.engine.loop import run_pipeline
 from pipelines.engine.executors import create_executor
-from tests.pipelines.engine.bench_engine import rows
+from tests.pipelines.engine.toy_stages import number_rows
 from tests.pipelines.engine.toy_stages import Nothing, diamond
 
 def status(name):
@@ -113,7 +108,7 @@ def on_finished(_record):
     global count
     count += 1
 executor = create_executor(sys.argv[1])
-run_pipeline(diamond(Nothing, batch_size=16), rows(int(sys.argv[2])), on_finished, executor=executor)
+run_pipeline(diamond(Nothing, batch_size=16), number_rows(int(sys.argv[2])), on_finished, executor=executor)
 print(count, status("VmHWM"))
 """
 

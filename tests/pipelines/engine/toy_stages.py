@@ -215,3 +215,7 @@ def diamond(stage: type[Stage] | None = None, **options: object) -> Pipeline:
             spec("commit", "render"),
         )
     )
+
+
+def number_rows(n):
+    return (Record(id=f"record-{i:06d}", image=f"{i}.jpg", seed=i) for i in range(n))

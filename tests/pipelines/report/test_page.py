@@ -17,7 +17,7 @@ from pipelines.report import page
 from pipelines.report.contact_sheets import SheetConfig, VideoSource, make_contact_sheet, make_contact_sheets
 from pipelines.report.page import MAX_BYTES, format_number, format_seconds, format_share, render_page, shorten
 from pipelines.report.report import build_report, write_report
-from tests.joyvasa.media.test_video_reader import FRAMES, write
+from tests.media import NOISE_FRAMES, write_video
 from tests.pipelines.report.browser import chromium
 from tests.pipelines.report.run_folders import failed_outcome, numbers, ok_outcome, statistics, write_run
 
@@ -31,7 +31,7 @@ COLUMN = "<i>column</i>"
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
-    write(folder / FILE, FRAMES)
+    write_video(folder / FILE, NOISE_FRAMES)
     return folder
 
 
@@ -153,7 +153,7 @@ def test_a_row_cannot_link_to_files_outside_of_the_run(tmp_path):
 
 def test_a_contact_sheet_shows_frames_of_the_whole_video(tmp_path):
     shades = [np.full((64, 96, 3), 40 * k, np.uint8) for k in range(5) for _ in range(5)]
-    path = write(tmp_path / "v.mp4", np.stack(shades))
+    path = write_video(tmp_path / "v.mp4", np.stack(shades))
     sheet = np.asarray(
         Image.open(io.BytesIO(make_contact_sheet(VideoSource(str(path), 1.0), SheetConfig(), max_s=30.0)))
     )
@@ -163,7 +163,7 @@ def test_a_contact_sheet_shows_frames_of_the_whole_video(tmp_path):
 
 
 def test_a_long_video_is_not_read_to_its_end(tmp_path):
-    path = write(tmp_path / "v.mp4", np.concatenate([FRAMES, 0 * FRAMES]))
+    path = write_video(tmp_path / "v.mp4", np.concatenate([NOISE_FRAMES, 0 * NOISE_FRAMES]))
     sheet = np.asarray(
         Image.open(io.BytesIO(make_contact_sheet(VideoSource(str(path), 2.4), SheetConfig(), max_s=1.0)))
     )
@@ -172,7 +172,7 @@ def test_a_long_video_is_not_read_to_its_end(tmp_path):
 
 def test_a_missing_or_damaged_video_has_no_contact_sheet(tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    readable = write(tmp_path / "good.mp4", FRAMES)
+    readable = write_video(tmp_path / "good.mp4", NOISE_FRAMES)
     paths = {1: tmp_path / "gone.mp4", 2: tmp_path / "broken.mp4", 3: readable}
     assert [*make_contact_sheets({key: VideoSource(str(path), None) for key, path in paths.items()})] == [3]
 
@@ -236,7 +236,7 @@ def test_a_browser_shows_the_page(files, tmp_path):
             "v.videoWidth ? done(v.videoWidth) : v.addEventListener('loadedmetadata', () => done(v.videoWidth)); "
             "v.addEventListener('error', () => done(v.error.message)); })"
         )
-        assert width == FRAMES.shape[2]
+        assert width == NOISE_FRAMES.shape[2]
 
         browser.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
         assert browser.evaluate("document.documentElement.scrollWidth") <= 390

@@ -15,10 +15,9 @@ from manifests.storage import open_storage
 from pipelines.report.set_metrics import MouthSoundNull, compute_mouth_sound_null, compute_run_fvd, load_moments
 from pipelines.runs.evaluate import evaluate_videos
 from stages.score import encode_features
-from tests.joyvasa.media.test_video_reader import write
-from tests.joyvasa.metrics.clips import moving_noise
-from tests.joyvasa.metrics.test_mouth_sound import syllables
-from tests.pipelines.runs.test_evaluate import make_config, write_video_manifest
+from tests.joyvasa.metrics.clips import moving_noise, syllables
+from tests.media import write_video
+from tests.pipelines.runs.evaluating import make_config, write_video_manifest
 
 CHOICES = {"ddof": 1, "clip_frames": 25}
 N_RECORDS = 5
@@ -27,7 +26,7 @@ N_RECORDS = 5
 def write_run(folder: Path, features: dict[str, dict[str, np.ndarray]], choices: dict | None = None) -> Path:
     """Write a finished run of two shards whose records have these features; the last record failed."""
     folder.mkdir()
-    write(folder / "v.mp4", moving_noise(3))
+    write_video(folder / "v.mp4", moving_noise(3))
     names = [f"r{number}" for number in range(N_RECORDS)]
     rows = [{"record_id": name, "video": "v.mp4"} for name in names]
     rows.append({"record_id": "failed", "video": "none.mp4"})

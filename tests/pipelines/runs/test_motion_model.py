@@ -25,8 +25,7 @@ from joyvasa.motion.model import MotionModel
 from joyvasa.networks import NETWORKS, NetworkEntry
 from pipelines.cli.manifest import plan_command
 from pipelines.runs.generate import generate_videos
-from tests.joyvasa.media.test_video_writer import read_frames
-from tests.media import DATA
+from tests.media import DATA, read_frames
 from tests.pipelines.runs.small_runs import make_config, read_rows, write_manifest
 
 ROOT = Path(__file__).parents[3]

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, InputError
 from joyvasa.training.clips import assign_split
 from joyvasa.training.dataset import Dataset
@@ -21,20 +20,13 @@ from manifests.errors import ManifestError
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.cli.main import app
-from pipelines.runs.config import RunConfig
 from pipelines.runs.prepare import prepare_dataset
 from pipelines.runs.resume import resume_run
 from tests.joyvasa.training.recordings import planted, recording, talking
 from tests.media import MEDIA, ffmpeg
-
-SETTINGS = ("executor=local", "animation.models=random", "animation.device=cpu", "clips.min_s=2")
-
+from tests.pipelines.runs.preparing import SETTINGS, make_config
 
 FEW = ("cut.mp4", "good.mp4", "other.mp4", "silent.mp4")
-
-
-def make_config(*settings: str) -> RunConfig:
-    return load_config(RunConfig, settings=[*SETTINGS, "shard_size=4", *settings])
 
 
 def read_outcomes(folder: Path) -> dict[str, dict]:
@@ -170,7 +162,7 @@ KILLED = """
 import os, signal, sys
 import pipelines.runs.dataset_join as join
 from stages.extract_motion import ExtractMotionStage
-from tests.pipelines.runs.test_prepare import make_config
+from tests.pipelines.runs.preparing import make_config
 from pipelines.runs.prepare import prepare_dataset
 
 steps = {"part": (ExtractMotionStage, "_extract"), "shard": (join, "_table"), "join": (join, "_join")}

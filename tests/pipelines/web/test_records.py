@@ -19,7 +19,7 @@ from pipelines.web.run_rows import ColumnCache, RunRows
 from pipelines.web.run_state import SILENCE_S, read_run_state
 from pipelines.web.runs_browser import RunsBrowser
 from pipelines.web.templating import render_template
-from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write_run, statistics
+from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, statistics, write_run
 
 N = 30
 VALUES = np.random.default_rng(0).permutation(N).astype(float)
