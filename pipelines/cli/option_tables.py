@@ -25,6 +25,8 @@ from joyvasa.training.config import TrainingConfig
 from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import RESULT_FIELDS
 from manifests.schema import MANIFEST_COLUMNS
+from pipelines.bench.config import BenchConfig
+from pipelines.bench.document import Document
 from pipelines.runs.config import RunConfig
 from stages.base import Stage
 
@@ -48,7 +50,7 @@ def render_table(name: str) -> str:
     """Return a table in Markdown.
 
     Args:
-        name: `stages`, `manifest`, `records`, a command in `OPTIONS` for its options, or `classes_COMMAND`
+        name: `stages`, `manifest`, `records`, `bench`, a command in `OPTIONS` for its options, or `classes_COMMAND`
             for the classes that declare them.
     """
     if name == "stages":
@@ -60,6 +62,9 @@ def render_table(name: str) -> str:
     elif name == "records":
         heads, comments = ("column", "type", "meaning"), field_comments(RecordOutcome)
         rows = [(f"`{field.name}`", f"`{field.type}`", comments[field.name]) for field in RESULT_FIELDS]
+    elif name == "bench":
+        heads = ("entry", "meaning")
+        rows = list(document_rows(Document))
     elif name.startswith("classes_"):
         heads = ("options", "class", "file")
         rows = list(class_rows(*OPTIONS[name.removeprefix("classes_")]))
@@ -110,15 +115,36 @@ def nested_configs(config: Any, prefix: str) -> Iterator[tuple[Field[Any], Any, 
             yield item, value, f"{prefix}{item.name}."
 
 
+def document_rows(document: type, path: str = "") -> Iterator[Sequence[str]]:
+    """Yield path and meaning of each entry of a JSON document that a dataclass describes; `[]` is an item of a list."""
+    hints, meanings = get_type_hints(document), field_comments(document)
+
+    for item in fields(document):
+        hint, name = hints[item.name], f"{path}{item.name}"
+        nested = next((part for part in _walk_hint(hint) if is_dataclass(part) and part is not BenchConfig), None)
+        if nested is None:
+            yield f"`{name}`", meanings.get(item.name, "")
+        else:
+            is_list = any(get_origin(part) in (tuple, Sequence) for part in (hint, *get_args(hint)))
+            yield from document_rows(nested, f"{name}[]." if is_list else f"{name}.")  # type: ignore[arg-type]
+
+
+def _walk_hint(hint: Any) -> Iterator[Any]:
+    yield hint
+    for part in get_args(hint):
+        yield from _walk_hint(part)
+
+
 def field_comments(config: type) -> dict[str, str]:
     """Return what the source of a dataclass says about each field.
 
-    That is the entry under `Args:` in its docstring, or the comment above the field and at the end of its line.
+    That is the entry under `Args:` or `Attributes:` in its docstring, or the comment above the field and at the end of
+    its line.
     """
     source = textwrap.dedent(inspect.getsource(config))
     lines, tree = source.splitlines(), ast.parse(source).body[0]
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", inspect.getdoc(config) or "", re.MULTILINE)
-    comments = {name: re.sub(r"\s+", " ", text) for name, text in entries}
+    entries = re.findall(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", inspect.getdoc(config) or "", re.MULTILINE)
+    comments = {name: re.sub(r"\s+", " ", text) for names, text in entries for name in names.split(", ")}
 
     for node in tree.body:  # type: ignore[attr-defined]  (a class by contract)
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
