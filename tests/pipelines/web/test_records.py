@@ -175,7 +175,8 @@ def test_the_activity_of_a_run_is_shown(run, rows, tmp_path, age_s, error, activ
 
 
 def test_a_finished_run_is_shown_as_finished(tmp_path):
-    write_run(tmp_path / "root/run", [{"record_id": "id-1", "image": "a", "audio": "b"}], ok_outcome, manifests=tmp_path)
+    rows = [{"record_id": "id-1", "image": "a", "audio": "b"}]
+    write_run(tmp_path / "root/run", rows, ok_outcome, manifests=tmp_path)
     browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
     assert browser.list_paths() == ["run"]
     assert "finished" in browser.render_state(browser.open("run"))
