@@ -44,6 +44,7 @@ class Batch:
 class _Worker:
     ready: bool = False
     batches: deque[Batch] = field(default_factory=deque)  # the first one is running
+    bucket: int | None = None  # number of its batches if it accepts another one
 
 
 class WorkerPool:
@@ -63,28 +64,24 @@ class WorkerPool:
         self._executor, self._numbers, self._start_limit_s = executor, numbers, start_limit_s
         self._size = executor.count_workers(spec)
         self._workers: dict[int, _Worker] = {}
+        # Workers with a free slot by number of batches, the one that has been there longest first. Counts are kept and
+        # deadlines are in a heap, so that each dispatch takes the same time for any number of workers.
+        self._free: list[dict[int, None]] = [{} for _ in range(spec.slots)]
+        self._deadlines: list[tuple[float, int, int]] = []  # heap of time, worker and ticket; of batches that started
+        self.ready = 0
+        self.n_running = 0
+        self._n_started, self._sum_started = 0, 0.0  # of the batches that are running now
         self._starts: list[float] = []  # heap of the start times of workers to come
         self._setup_failures = 0  # workers in a row whose `setup` raised
         self._setup_crashes = 0  # workers in a row that vanished during `setup`
         self._without_since: float | None = None
 
-    @property
-    def ready(self) -> int:
-        """Number of ready workers."""
-        return sum(worker.ready for worker in self._workers.values())
-
     def __contains__(self, number: int) -> bool:
         return number in self._workers
 
-    @property
-    def n_running(self) -> int:
-        """Number of batches that were submitted and are not finished."""
-        return sum(len(worker.batches) for worker in self._workers.values())
-
     def compute_running_s(self, now: float) -> float:
         """Return the elapsed seconds of the batches that are running now."""
-        heads = (worker.batches[0].started for worker in self._workers.values() if worker.batches)
-        return sum(now - started for started in heads if started is not None)
+        return self._n_started * now - self._sum_started
 
     def start(self, now: float) -> None:
         """Schedule the start of all workers."""
@@ -120,18 +117,42 @@ class WorkerPool:
 
     def set_ready(self, number: int) -> None:
         """Mark a worker as ready."""
-        self._workers[number].ready = True
+        worker = self._workers[number]
+        worker.ready = True
+        self.ready += 1
+        self._update_bucket(number, worker)
         self._setup_failures = self._setup_crashes = 0
         self._without_since = None
 
     def find_free_worker(self) -> tuple[int, bool] | None:
         """Return the ready worker with the most free slots and whether it is idle; None if no slot is free."""
-        best, load = -1, self.spec.slots
-        for number, worker in self._workers.items():
-            used = self.spec.slots if worker.batches and worker.batches[0].alone else len(worker.batches)
-            if worker.ready and used < load:
-                best, load = number, used
-        return (best, load == 0) if best >= 0 else None
+        for load, numbers in enumerate(self._free):
+            if numbers:
+                return next(iter(numbers)), load == 0
+        return None
+
+    def _update_bucket(self, number: int, worker: _Worker) -> None:
+        """File a worker whose batches have changed under its number of batches."""
+        if worker.bucket is not None:
+            del self._free[worker.bucket][number]
+        alone = bool(worker.batches) and worker.batches[0].alone
+        accepts = worker.ready and not alone and len(worker.batches) < self.spec.slots
+        worker.bucket = len(worker.batches) if accepts else None
+        if worker.bucket is not None:
+            self._free[worker.bucket][number] = None
+
+    def _start_head(self, worker: _Worker, now: float) -> None:
+        """Note that the first batch of a worker is running now."""
+        head = worker.batches[0]
+        head.started = now
+        self._n_started += 1
+        self._sum_started += now
+        heapq.heappush(self._deadlines, (now + self.spec.time_limit_s, head.worker, head.ticket))
+
+    def _stop_head(self, batch: Batch) -> None:
+        if batch.started is not None:
+            self._n_started -= 1
+            self._sum_started = self._sum_started - batch.started if self._n_started else 0.0
 
     def submit(self, number: int, tasks: list[StageTask], now: float, *, alone: bool) -> Batch:
         """Send a batch to a worker with a free slot.
@@ -143,8 +164,12 @@ class WorkerPool:
             alone: whether the worker gets no other batch until this one is finished.
         """
         worker = self._workers[number]
-        batch = Batch(next(self._numbers), self.spec.name, number, tasks, alone, None if worker.batches else now)
+        batch = Batch(next(self._numbers), self.spec.name, number, tasks, alone)
         worker.batches.append(batch)
+        self.n_running += 1
+        if len(worker.batches) == 1:
+            self._start_head(worker, now)
+        self._update_bucket(number, worker)
         for task in tasks:
             task.runs += 1
         entries = [
@@ -156,18 +181,23 @@ class WorkerPool:
 
     def finish_batch(self, batch: Batch, now: float) -> None:
         """Remove a finished batch."""
-        batches = self._workers[batch.worker].batches
-        batches.remove(batch)
-        if batches and batches[0].started is None:
-            batches[0].started = now
+        worker = self._workers[batch.worker]
+        worker.batches.remove(batch)
+        self.n_running -= 1
+        self._stop_head(batch)
+        if worker.batches and worker.batches[0].started is None:
+            self._start_head(worker, now)
+        self._update_bucket(batch.worker, worker)
 
     def find_overdue(self, now: float) -> list[int]:
         """Return the workers whose running batch exceeds its time limit."""
-        return [number for number, worker in self._workers.items() if worker.batches and self._hangs(worker, now)]
-
-    def _hangs(self, worker: _Worker, now: float) -> bool:
-        started = worker.batches[0].started
-        return started is not None and now - started > self.spec.time_limit_s
+        overdue = []
+        while self._deadlines and self._deadlines[0][0] < now:
+            _, number, ticket = heapq.heappop(self._deadlines)
+            worker = self._workers.get(number)
+            if worker and worker.batches and worker.batches[0].ticket == ticket:
+                overdue.append(number)
+        return overdue
 
     def remove(self, number: int, cause: LossCause, sentence: str, now: float) -> list[Batch]:
         """Remove a lost worker and schedule the start of its replacement.
@@ -185,6 +215,12 @@ class WorkerPool:
             RunStopped: no worker of the stage gets through `setup`.
         """
         worker = self._workers.pop(number)
+        if worker.bucket is not None:
+            del self._free[worker.bucket][number]
+        self.ready -= worker.ready
+        self.n_running -= len(worker.batches)
+        for batch in worker.batches:
+            self._stop_head(batch)
         start = now
         if not worker.ready and cause is not LossCause.NODE:
             start += self._count_failed_setup(cause, sentence)

@@ -1,0 +1,103 @@
+"""The pool of a stage finds free and overdue workers, in the same time for any number of workers."""
+
+import itertools
+import random
+
+import pytest
+
+from pipelines.engine.executors.base import LossCause
+from pipelines.engine.graph import StageSpec
+from pipelines.engine.pools import WorkerPool
+
+
+class _Executor:
+    """An executor whose workers exist only by number."""
+
+    def __init__(self, n_workers):
+        self.n_workers = n_workers
+
+    def count_workers(self, spec):
+        return self.n_workers
+
+    def start_worker(self, worker, spec):
+        pass
+
+    def submit(self, worker, ticket, entries):
+        pass
+
+
+def make_pool(n_workers, **options):
+    spec = StageSpec(name="only", stage=None, output="only", workers=n_workers, **options)
+    pool = WorkerPool(spec, _Executor(n_workers), itertools.count(), 1800.0)
+    pool.start(0.0)
+    pool.start_due_workers(0.0)
+    return pool
+
+
+def test_the_worker_with_the_fewest_batches_is_next_and_full_or_lone_ones_are_not():
+    pool = make_pool(2)
+    assert pool.find_free_worker() is None  # none is ready
+    pool.set_ready(0)
+    pool.set_ready(1)
+    assert pool.find_free_worker() == (0, True)
+    first = pool.submit(0, [], 0.0, alone=False)
+    assert pool.find_free_worker() == (1, True)
+    lone = pool.submit(1, [], 0.0, alone=True)
+    for _ in range(pool.spec.slots - 1):
+        assert pool.find_free_worker() == (0, False)
+        pool.submit(0, [], 0.0, alone=False)
+    assert pool.find_free_worker() is None
+    pool.finish_batch(lone, 1.0)
+    assert pool.find_free_worker() == (1, True)
+    pool.finish_batch(first, 1.0)
+    assert pool.find_free_worker() == (1, True)
+
+
+def test_only_the_running_batch_of_a_worker_can_be_overdue():
+    pool = make_pool(1, time_limit_s=10.0)
+    pool.set_ready(0)
+    first = pool.submit(0, [], 0.0, alone=False)
+    second = pool.submit(0, [], 0.0, alone=False)
+    assert pool.find_overdue(10.0) == []
+    pool.finish_batch(first, 9.0)
+    assert pool.find_overdue(18.0) == []  # the second batch has run since 9
+    assert pool.find_overdue(19.5) == [0]
+    assert second.started == 9.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_counts_are_those_of_the_batches_whatever_happens(seed):
+    draw, pool = random.Random(seed), make_pool(8, time_limit_s=5.0)
+    batches, alive, now = [], set(range(8)), 0.0
+    for number in alive:
+        pool.set_ready(number)
+    for _ in range(500):
+        now += draw.random()
+        action = draw.random()
+        if action < 0.5 and (free := pool.find_free_worker()):
+            batches.append(pool.submit(free[0], [], now, alone=free[1] and draw.random() < 0.2))
+        elif action < 0.95 and batches:
+            batch = draw.choice([batch for batch in batches if batch.started is not None])
+            batches.remove(batch)
+            pool.finish_batch(batch, now)
+        elif alive:
+            number = draw.choice(sorted(alive))
+            alive.discard(number)
+            lost = pool.remove(number, LossCause.DIED, "gone", now)
+            assert [batch for batch in batches if batch.worker == number] == lost
+            batches = [batch for batch in batches if batch.worker != number]
+            pool.start_due_workers(now)
+            new = max(number for number in range(10_000) if number in pool)
+            pool.set_ready(new)
+            alive.add(new)
+        running = [batch for batch in batches if batch.started is not None]
+        assert pool.ready == len(alive)
+        assert pool.n_running == len(batches)
+        assert pool.compute_running_s(now) == pytest.approx(sum(now - batch.started for batch in running))
+        loads = {number: sum(batch.worker == number for batch in batches) for number in alive}
+        lone = {batch.worker for batch in batches if batch.alone}
+        open_loads = [n for number, n in loads.items() if number not in lone and n < pool.spec.slots]
+        free = pool.find_free_worker()
+        assert (free is None) == (not open_loads)
+        if free:
+            assert loads[free[0]] == min(open_loads)
