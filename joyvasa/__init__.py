@@ -38,7 +38,8 @@ def results(
     | all others | other columns of the manifest; `input_<name>` if the name is taken |
 
     A column that exists in only some shards is NA in the rows of the others. Integer and boolean columns have the
-    nullable pandas types, text columns the string type of the installed pandas, all other numbers float64.
+    nullable pandas types, text columns the string type of the installed pandas, all other numbers float64. Columns of
+    the manifest with values that pandas cannot hold, such as the year 0 in a time zone, are text.
 
     Args:
         run: run folder, a local path or any fsspec URI (`s3://`, `gs://` ...).

@@ -9,15 +9,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from joyvasa.arrow_text import format_values
 from joyvasa.errors import InputError, suggest_name
 from joyvasa.locations import open_filesystem
 
 if TYPE_CHECKING:
     import pandas as pd
 
+pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
 SHARDS = "shards"  # folder of a run that contains one folder per shard
 RECORDS = "records.parquet"  # outcome table of a shard
 DONE = "_done.json"  # marks a finished shard; written last
@@ -155,23 +158,22 @@ def _unreadable(file: str, error: Exception) -> InputError:
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:
-    """Convert a table; columns that pandas cannot hold, such as times before the year 1, keep their Arrow types."""
     import pandas as pd
 
-    try:
-        return table.to_pandas(types_mapper=_nullable)
-    except Exception:  # pandas and time zone packages have error classes of their own
-        columns = {name: _to_series(column) for name, column in zip(table.column_names, table.columns, strict=True)}
-        return pd.DataFrame(columns)
+    return pd.DataFrame({name: _to_series(table.column(name)) for name in table.column_names})
 
 
 def _to_series(column: pa.ChunkedArray) -> pd.Series[Any]:
+    """Convert a column; values that pandas cannot hold or print, such as the year 0 in a time zone, become text."""
     import pandas as pd
 
     try:
+        if pa.types.is_timestamp(column.type) and column.type.tz:
+            pc.min_max(column).as_py()  # raises if Python has no such time, which pandas could not print
         return column.to_pandas(types_mapper=_nullable)
-    except Exception:  # see above
-        return pd.Series(pd.array(column, dtype=pd.ArrowDtype(column.type)))
+    except Exception:  # pandas and time zone packages have error classes of their own
+        nested = pa.types.is_nested(column.type)
+        return pd.Series(pd.array(column, pd.ArrowDtype(column.type)) if nested else format_values(column))
 
 
 def _nullable(kind: pa.DataType) -> Any:

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from joyvasa.errors import escape_unprintable
+
 SHOWN_CHARACTERS = 60  # of a bad value: enough to find it, short enough for one line
 
 
@@ -88,8 +90,7 @@ def safe_text(value: object, limit: int = SHOWN_CHARACTERS) -> str:
         text = value if len(value) <= 8 * limit else value[: 4 * limit] + value[-4 * limit :]
     else:
         text = repr(value)
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    text = escape_unprintable(text)
     if len(text) <= limit:
         return text
     head = (limit - 1) * 2 // 3

@@ -41,6 +41,7 @@ MANIFESTS_MAY_IMPORT = (
     "joyvasa.mode",
     "joyvasa.runtime.files",
     "joyvasa.locations",
+    "joyvasa.arrow_text",
     "joyvasa.result_tables",
 )
 

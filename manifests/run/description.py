@@ -64,6 +64,7 @@ class RunDescription:
     name: str = ""  # name of the system that generated existing videos; empty for generated videos
     created: str = ""  # time of creation, UTC, ISO 8601
     layout: int = LAYOUT_VERSION
+    folder: str = ""  # location of the run folder when the run was created
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of what determines the results: configuration, manifest and bundles."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import shutil
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 
+from joyvasa.locations import is_remote
 from joyvasa.result_tables import DONE, RECORDS, SHARDS, read_schema, read_table
 from joyvasa.runtime.files import PARTIAL
 from manifests.errors import ManifestError
@@ -125,7 +127,7 @@ class RunFolder:
                 self.storage.remove(name)
         with self.storage.staging(MANIFEST) as staged:
             shutil.copyfile(manifest, staged)
-        self.storage.write(self.RUN, description.to_yaml())
+        self.storage.write(self.RUN, replace(description, folder=self.storage.root).to_yaml())
 
     def read_description(self) -> RunDescription:
         """Read `run.yaml`; raises ManifestError `run_missing` or `run_unreadable`."""
@@ -135,7 +137,17 @@ class RunFolder:
         """Open the rows of the run; raises ManifestError `run_missing` or `run_unreadable`."""
         if not self.storage.exists(MANIFEST):
             raise self._missing(MANIFEST)
-        return RunManifest(self.storage)
+        description = self.read_description()
+        source_folder = self.find_source_folder(description)
+        return RunManifest(self.storage, source_folder if source_folder != description.manifest.folder else None)
+
+    def find_source_folder(self, description: RunDescription) -> str:
+        """Return the folder that relative paths in rows refer to, also if it was moved together with the run folder."""
+        old = description.manifest.folder
+        if not description.folder or any(map(is_remote, (old, description.folder, self.storage.root))):
+            return old
+        moved = os.path.normpath(os.path.join(self.storage.root, os.path.relpath(old, description.folder)))
+        return moved if not os.path.isdir(old) and os.path.isdir(moved) else old
 
     def read_done_marker(self, shard: int) -> DoneMarker | None:
         """Return the marker of a shard, None if it is missing or unreadable."""

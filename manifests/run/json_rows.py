@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from itertools import islice, pairwise
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types as is_type
 
+from joyvasa.arrow_text import decode_text, format_values
 from manifests.formats.json_types import replace_infinite
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
@@ -19,9 +19,8 @@ pc: Any = pyarrow.compute  # defines its functions dynamically, which type check
 class JsonRows:
     """Converts the rows of tables to values for JSON; a value that JSON cannot hold becomes text.
 
-    Times are written as Arrow prints them, in UTC if their zone is unknown; binary values in Base64; text that is not
-    UTF-8 with escaped bytes; NaN and infinite numbers as `NaN`, `Infinity`, `-Infinity`. Values that Python's types
-    cannot hold, such as the year 0, are converted too.
+    NaN and infinite numbers become `NaN`, `Infinity`, `-Infinity`; for others see `format_values`. Values that Python's
+    types cannot hold, such as the year 0, are converted too.
 
     Attributes:
         columns_as_text: names of the columns in which a value became text.
@@ -46,15 +45,6 @@ class JsonRows:
             yield dict(zip(table.column_names, row, strict=True))
 
 
-def decode_text(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
-    """Return texts; bytes that are not UTF-8 are escaped."""
-    try:
-        return array.to_pylist()
-    except UnicodeDecodeError:
-        values = array.cast(pa.large_binary()).to_pylist()
-        return [None if value is None else value.decode("utf-8", "backslashreplace") for value in values]
-
-
 def _convert(array: pa.Array) -> tuple[list[Any], bool]:
     """Return the values of an array, and whether one of them became text."""
     kind = array.type
@@ -74,7 +64,7 @@ def _convert(array: pa.Array) -> tuple[list[Any], bool]:
         return _convert_maps(array)
     if isinstance(kind, pa.BaseExtensionType) and kind != pa.uuid():
         return _convert(array.storage)
-    return _format(array), array.null_count < len(array)
+    return format_values(array), array.null_count < len(array)
 
 
 def _is_utf8(array: pa.Array) -> bool:
@@ -109,23 +99,3 @@ def _convert_maps(array: pa.MapArray) -> tuple[list[Any], bool]:
     ranges = zip(pairwise(array.offsets.to_pylist()), array.is_valid().to_pylist(), strict=True)
     values = [[[keys[n], items[n]] for n in range(*bounds)] if valid else None for bounds, valid in ranges]
     return values, keys_as_text or items_as_text
-
-
-def _format(array: Any) -> list[str | None]:
-    """Return the values of a type that JSON lacks as texts."""
-    kind = array.type
-    if is_type.is_timestamp(kind):
-        try:
-            return array.cast(pa.string()).to_pylist()
-        except pa.ArrowInvalid:  # unknown time zone
-            return array.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.string()).to_pylist()
-    if is_type.is_duration(kind):
-        return [None if n is None else f"{n} {kind.unit}" for n in array.cast(pa.int64()).to_pylist()]
-    if is_type.is_binary(kind) or is_type.is_large_binary(kind) or is_type.is_fixed_size_binary(kind):
-        return [None if value is None else base64.b64encode(value).decode() for value in array.to_pylist()]
-    if kind == pa.uuid():
-        return [None if value is None else str(value) for value in array.to_pylist()]
-    try:
-        return array.cast(pa.string()).to_pylist()
-    except pa.ArrowNotImplementedError:
-        return [None if value is None else str(value) for value in array.to_pylist()]

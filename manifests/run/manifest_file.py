@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.errors import ManifestError
+from manifests.manifest import resolve_location
 from manifests.problems import Problem, safe_text
 from manifests.record import Record
 from manifests.scan import MEDIA_COLUMNS, Scan, ScannedBlock
@@ -75,13 +76,15 @@ class RunManifest:
 
     Args:
         storage: storage of the run folder.
+        source_folder: folder of the source manifest, if it was moved together with the run folder; None if not.
 
     Raises:
         ManifestError: `run_unreadable`.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, source_folder: str | None = None) -> None:
         self._storage = storage
+        self._source_folder = source_folder
         with self._open() as file:
             self._metadata = pq.read_metadata(file)
             if self._metadata.schema.names[: len(_OWN_FIELDS)] != [field.name for field in _OWN_FIELDS]:
@@ -105,10 +108,16 @@ class RunManifest:
         """
         with self._open() as file:
             table = pq.ParquetFile(file, metadata=self._metadata).read_row_group(number)
-            columns = [table.column(name).to_pylist() for name in _RECORD_COLUMNS]
+            columns = [self._read_column(table, name) for name in _RECORD_COLUMNS]
         rows: list[dict[str, Any]] = [dict(zip(_ATTRIBUTES, row, strict=True)) for row in zip(*columns, strict=True)]
         records = [Record(shard=number, **row) for row in rows]
         return ShardRecords(number, records, table)
+
+    def _read_column(self, table: pa.Table, name: str) -> list[Any]:
+        if self._source_folder is None or name not in MEDIA_COLUMNS:
+            return table.column(name).to_pylist()
+        written = table.column(WRITTEN_PREFIX + name).to_pylist()
+        return [path and resolve_location(self._source_folder, path) for path in written]
 
     @contextmanager
     def _open(self) -> Generator[BinaryIO]:

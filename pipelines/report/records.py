@@ -52,7 +52,7 @@ def build_record_views(
         description: content of `run.yaml`, with the folder to which paths in rows are relative.
         row_indices: indices of the rows in the run.
     """
-    views = {}
+    views, source_folder = {}, folder.find_source_folder(description)
     ordered = sorted(set(row_indices))
     for row_index, row in zip(ordered, rows.read_rows(ordered, COLUMNS), strict=True):
         location, href = "", ""
@@ -60,7 +60,7 @@ def build_record_views(
             path = folder.video_path(row["shard"], row["record_id"])
             location, href = folder.storage.location(path), quote(f"../{path}")
         elif row.get("input_video") and description.kind == "evaluate":
-            location = resolve_location(description.manifest.folder, row["input_video"])
+            location = resolve_location(source_folder, row["input_video"])
             href = link_path(location, folder)
         source = VideoSource(location, row.get("duration_s")) if location else None
         views[row_index] = RecordView(row_index, row["record_id"], row.get("row"), href, source)

@@ -104,7 +104,8 @@ class OutcomeRows:
 
         # Texts that differ from row to row, such as transcripts, are not copied; the first shard reveals them.
         sample = read_table(files[:1], schema, find_group_columns(schema))
-        self._group_columns = [name for name in sample.column_names if find_grouping(name, sample.column(name))]
+        names = [name for name in sample.column_names if name != ROW_INDEX]
+        self._group_columns = [name for name in names if find_grouping(name, sample.column(name))]
         copied = [*dict.fromkeys([*COPIED, *self._group_columns])]
         numbers = [
             *(METRIC_COLUMN_PREFIX + name for name in self.metrics),

@@ -172,7 +172,7 @@ class RunsBrowser:
             path = posixpath.normpath(posixpath.join(run.path, run.folder.video_path(row["shard"], row["record_id"])))
             return path if self._root.shown_file(path) else None
         location = row.get("input_video")
-        folder = run.description.manifest.folder
+        folder = run.folder.find_source_folder(run.description)
         if not location or is_remote(location) or is_remote(folder):
             return None
         path = self._root.relative_path(resolve_location(folder, location))

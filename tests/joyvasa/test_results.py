@@ -15,6 +15,7 @@ from joyvasa import result_tables
 from joyvasa.errors import InputError
 from joyvasa.result_tables import iterate_tables, read_schema, read_table
 from manifests.run.outcome_table import encode_parquet
+from tests.manifests.tables import write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write_run
 
 N = 20
@@ -171,3 +172,14 @@ def test_the_damaged_one_of_many_tables_is_named(tmp_path):
 def test_importing_joyvasa_loads_no_table_library():
     code = "import sys, joyvasa; sys.exit(bool({'pandas', 'pyarrow', 'fsspec'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_columns_that_pandas_cannot_hold_are_text_and_can_be_printed(tmp_path):
+    write_run(tmp_path / "run", write_odd_table(tmp_path / "m.parquet"), ok_outcome, manifests=tmp_path)
+    table = joyvasa.results(tmp_path / "run")
+    for name in table.columns:
+        assert repr(table[name])
+    assert table.year_0[0] == "-0001-12-31 19:03:58.000000-0456"
+    assert table.latin[0] == "caf\\xe9"
+    assert table.zone[0] == "1970-01-01 00:00:00.000001Z"
+    assert table.ns[0] == pd.Timestamp(1)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -54,3 +55,29 @@ def copied(source, folder, size=4):
 
 def shards_of(rows):
     return [rows.read_shard(number) for number in range(len(rows))]
+
+
+def write_odd_table(path):
+    """Write a Parquet manifest of two rows whose other columns hold what Python or JSON cannot."""
+    year_0 = -62_167_219_200_000_000
+    columns = {
+        "year_0": pa.array([year_0, None], pa.timestamp("us", "America/New_York")),
+        "infinity": pa.array([2**63 - 1, None], pa.timestamp("us", "UTC")),
+        "zone": pa.array([1, None], pa.timestamp("us", "Mars/Phobos")),
+        "ns": pa.array([1, None], pa.timestamp("ns")),
+        "day": pa.array([2**31 - 1, None], pa.int32()).cast(pa.date32()),
+        "clock": pa.array([1, None], pa.time64("ns")),
+        "latin": pa.array([b"caf\xe9", None], pa.binary()).view(pa.string()),
+        "nan": [float("nan"), float("inf")],
+        "price": pa.array([Decimal("1.50"), None]),
+        "raw": [b"\xff", None],
+        "key": pa.array([bytes(16), None], pa.uuid()),
+        "view": pa.array(["a", None], pa.string_view()),
+        "nested": pa.array([[{"x": float("-inf")}], None]),
+        "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
+        "row_index": [1, 1],
+        "speaker": ["anna", "ben"],
+    }
+    rows = {"record_id": ["r0", "r1"], "image": ["p.png"] * 2, "audio": ["s.wav"] * 2}
+    pq.write_table(pa.table({**rows, **columns}), path)
+    return path

@@ -11,8 +11,10 @@ from manifests.run.description import ManifestSource, RunDescription
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import write_manifest
 from manifests.scan import Scan
+from manifests.storage import open_storage
 from tests.manifests.run.outcomes import failed_outcome, make_outcome
-from tests.manifests.tables import pair, write
+from tests.manifests.tables import pair, write, write_odd_table
+from tests.pipelines.report.run_folders import write_run
 
 CONFIGURATION = {"seed": 1, "sampling": {"steps": 50, "kinds": ["a"]}}
 
@@ -56,7 +58,7 @@ def test_a_new_run_can_be_opened_again(run):
     again = RunFolder(run.folder.storage)
     assert (len(again.read_manifest()), again.read_manifest().records) == (3, 10)
     assert again.read_manifest().read_shard(1).table.equals(run.shard(1).table)
-    assert dataclasses.replace(again.read_description(), created="") == run.description
+    assert dataclasses.replace(again.read_description(), created="", folder="") == run.description
     assert again.read_description().fingerprint() == run.description.fingerprint()
     with pytest.raises(ManifestError, match="run_exists"):
         again.create(run.description, run.rows)
@@ -224,3 +226,37 @@ def test_a_marker_is_readable_json(run):
     run.finish(2)
     content = json.loads(run.folder.storage.read("shards/00002/_done.json"))
     assert content["statuses"] == {"ok": 2}
+
+
+def test_a_shard_is_reopened_whatever_its_passed_through_columns_hold(tmp_path):
+    folder = write_run(
+        tmp_path / "run",
+        write_odd_table(tmp_path / "m.parquet"),
+        lambda record: failed_outcome(record.id) if record.id == "r1" else make_outcome(record.id, video=None),
+        manifests=tmp_path,
+    )
+    assert folder.reopen_shard(0, {"failed"}) == 1
+    assert [*folder.read_saved_outcomes(0)] == ["r0"]
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_relative_paths_are_found_after_the_run_moved_together_with_its_manifest(tmp_path, moved):
+    project = tmp_path / "project"
+    (project / "set").mkdir(parents=True)
+    rows = write(project / "set" / "m.csv", [pair(0), pair(1, image="/data/p.png", audio="s3://b/s.wav")])
+    write_run(project / "runs/one", rows, lambda record: failed_outcome(record.id), manifests=tmp_path)
+    if moved:
+        project = project.rename(tmp_path / "elsewhere")
+    folder = RunFolder(open_storage(project / "runs/one"))
+    first, second = folder.read_manifest().read_shard(0).records
+    assert first.image == f"{project}/set/p0.png"
+    assert (second.image, second.audio) == ("/data/p.png", "s3://b/s.wav")
+    assert folder.find_source_folder(folder.read_description()) == f"{project}/set"
+
+
+def test_paths_stay_valid_if_the_run_folder_moves_alone(tmp_path):
+    rows = write(tmp_path / "m.csv", [pair(0)])
+    write_run(tmp_path / "runs/one", rows, lambda record: failed_outcome(record.id), manifests=tmp_path)
+    moved = (tmp_path / "runs/one").rename(tmp_path / "archive")
+    (record,) = RunFolder(open_storage(moved)).read_manifest().read_shard(0).records
+    assert record.image == f"{tmp_path}/p0.png"

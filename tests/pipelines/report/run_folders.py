@@ -26,7 +26,7 @@ MISSING = "weights_missing: not available: needs amt-s.pth"
 
 def write_run(
     root: str | Path,
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]] | Path,
     outcome: Callable[[Record], RecordOutcome],
     *,
     manifests: Path,
@@ -40,7 +40,7 @@ def write_run(
 
     Args:
         root: run folder.
-        rows: rows of the manifest.
+        rows: rows of the manifest, or a manifest file.
         outcome: function that returns the outcome of a record.
         manifests: folder for the manifest.
         shard_size: records per shard.
@@ -49,7 +49,8 @@ def write_run(
         name: name of the system whose videos are scored; empty for a run that generates videos.
         parts: statistics of the parts, see `statistics`; without `error` for a part that crashed.
     """
-    manifest = open_manifest(write(manifests / "pairs.jsonl", list(rows)))
+    file = rows if isinstance(rows, Path) else write(manifests / "pairs.jsonl", list(rows))
+    manifest = open_manifest(file)
     scan = Scan(manifest, videos=bool(name))
     copy = manifests / "rows.parquet"
     write_manifest(scan, copy, shard_size=shard_size)

@@ -13,6 +13,7 @@ from joyvasa.errors import ConfigError
 from manifests.errors import ManifestError
 from pipelines.cli.main import app
 from pipelines.report.report import build_report, write_report
+from tests.manifests.tables import write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, numbers, ok_outcome, write_run
 
 N = 50
@@ -229,3 +230,12 @@ def test_the_command_tells_where_the_report_is(run):
     result = CliRunner().invoke(app, ["report", run, "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["page"] == f"{run}/report/index.html"
+
+
+def test_a_run_is_reported_whatever_its_passed_through_columns_hold(tmp_path):
+    rows = write_odd_table(tmp_path / "m.parquet")
+    write_run(tmp_path / "run", rows, lambda record: ok_outcome(record, sharpness=1.0), manifests=tmp_path)
+    report = build_report(str(tmp_path / "run"))
+    (metric,) = [metric for metric in report.metrics if metric.summary.n]
+    assert [group.value for group in metric.groups["latin"]] == ["caf\\xe9", "(none)"]
+    assert [group.value for group in metric.groups["speaker"]] == ["anna", "ben"]

@@ -19,6 +19,7 @@ from pipelines.web.run_rows import ColumnCache, RunRows
 from pipelines.web.run_state import SILENCE_S, read_run_state
 from pipelines.web.runs_browser import RunsBrowser
 from pipelines.web.templating import render_template
+from tests.manifests.tables import write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, statistics, write_run
 
 N = 30
@@ -235,3 +236,11 @@ def test_a_root_may_be_a_run(run, tmp_path):
     assert browser.list_paths() == ["."]
     assert 'src="/files/shards/' in browser.render_records(browser.open("."), Query(), table=False).html
     assert ConfinedStorage(RunsRoot(str(tmp_path / "root/run")), ".").exists("run.yaml")
+
+
+def test_records_are_shown_whatever_their_passed_through_columns_hold(tmp_path):
+    rows = write_odd_table(tmp_path / "m.parquet")
+    write_run(tmp_path / "root/run", rows, ok_outcome, manifests=tmp_path)
+    browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
+    for table in (True, False):
+        assert "r1" in browser.render_records(browser.open("run"), Query(), table=table).html
