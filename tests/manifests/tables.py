@@ -18,6 +18,7 @@ FORMATS = ("csv", "tsv", "jsonl", "parquet")
 def write(path, rows, *, row_group_size=None):
     """Write rows, which are mappings; missing values are empty in CSV and null elsewhere."""
     names = list(dict.fromkeys(name for row in rows for name in row))
+    path.parent.mkdir(parents=True, exist_ok=True)
     suffix = path.suffix
     if suffix == ".jsonl":
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -10,7 +10,7 @@ from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
 from manifests.run.manifest_file import write_manifest
 from manifests.scan import Scan
-from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write
+from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write, write_odd_table
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(
     lambda t: not t.isspace()
@@ -108,6 +108,8 @@ def test_a_broken_csv_line_is_one_bad_row_and_the_next_is_good(tmp_path, line, c
         (b"[" * 100_000 + b"\n", "malformed_json"),
         (b'{"n": ' + b"9" * 5000 + b"}\n", "malformed_json"),
         (b'{"\\ud800": 1}\n', "malformed_json"),
+        (b'{"image": "a", "audio": "b", "audio": "c"}\n', "malformed_json"),
+        (b'{"image": "a", "audio": "b", "note": {"x": 1, "x": 2}}\n', "malformed_json"),
         (b'{"image": "a\\ud800.png", "audio": "b"}\n', "control_character"),
         (b'{"image": "a\\u0000.png", "audio": "b"}\n', "control_character"),
         (b'{"image": 7, "audio": "b"}\n', "wrong_type"),
@@ -250,3 +252,58 @@ def test_json_lines_that_change_while_they_are_read_give_one_sentence(tmp_path, 
     monkeypatch.setattr(Scan, "extra_schema", changed)
     with pytest.raises(ManifestError, match=r"manifest_unreadable: m\.jsonl: was changed while it was read"):
         write_manifest(scan, tmp_path / "run.parquet")
+
+
+def test_the_name_that_occurs_twice_in_a_json_line_is_stated(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"image": "a", "audio": "b", "image": "c"}')
+    _, (problem,), _ = scanned(tmp_path / "m.jsonl")
+    assert problem.sentence == "has the name image twice: remove one"
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("last", [b"\r", b""])
+def test_lines_may_end_with_carriage_returns(tmp_path, mark, last):
+    (tmp_path / "m.csv").write_bytes(mark + b'image,audio,note\ra.png,b.wav,"two\rlines"\rc.png,b.wav,x' + last)
+    (tmp_path / "m.jsonl").write_bytes(
+        mark + b'{"image": "a.png", "audio": "b"}\r{"image": "c.png", "audio": "b"}' + last
+    )
+    (shard,) = shards_of(copied(tmp_path / "m.csv", tmp_path / "csv"))
+    assert [(record.image, record.row) for record in shard.records] == [
+        (f"{tmp_path}/a.png", 2),
+        (f"{tmp_path}/c.png", 4),
+    ]
+    assert shard.extra.column("note").to_pylist() == ["two\nlines", "x"]
+    records, problems, _ = scanned(tmp_path / "m.jsonl")
+    assert [(record.image, record.row) for record in records] == [(f"{tmp_path}/a.png", 1), (f"{tmp_path}/c.png", 2)]
+    assert problems == []
+
+
+def test_numbers_that_json_lacks_are_text_inside_of_json(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"image": "a", "audio": "b", "note": {"x": [NaN, -Infinity, 1.5]}}')
+    (shard,) = shards_of(copied(tmp_path / "m.jsonl", tmp_path / "run"))
+    assert shard.extra.column("note").to_pylist() == ['{"x": ["NaN", "-Infinity", 1.5]}']
+
+
+def test_odd_columns_are_copied_with_their_values(tmp_path):
+    source = pq.read_table(write_odd_table(tmp_path / "m.parquet")).drop_columns(["record_id", "image", "audio"])
+    shards = shards_of(copied(tmp_path / "m.parquet", tmp_path / "run", 1))
+    passed = pa.concat_tables(shard.extra for shard in shards).combine_chunks()
+    assert passed.drop_columns(["view", "nan"]).equals(source.drop_columns(["view", "nan"]))
+    assert passed.schema.field("view").type == pa.string()
+    assert passed.column("view").to_pylist() == ["a", None]
+
+
+def test_bad_rows_are_left_out_of_every_type_of_column(tmp_path):
+    table = pq.read_table(write_odd_table(tmp_path / "m.parquet")).set_column(1, "image", [["p.png", None]])
+    pq.write_table(table, tmp_path / "m.parquet")
+    (shard,) = shards_of(copied(tmp_path / "m.parquet", tmp_path / "run"))
+    assert [record.id for record in shard.records] == ["r0"]
+    assert shard.extra.num_rows == 1
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_standard_columns_may_have_any_type_of_text(tmp_path, kind):
+    columns = {"image": pa.array(["a", "b"]).cast(kind), "audio": pa.array(["c", "d"]).cast(kind)}
+    pq.write_table(pa.table(columns), tmp_path / "m.parquet")
+    (shard,) = shards_of(copied(tmp_path / "m.parquet", tmp_path / "run"))
+    assert [record.audio for record in shard.records] == [f"{tmp_path}/c", f"{tmp_path}/d"]

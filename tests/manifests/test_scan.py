@@ -1,6 +1,8 @@
 import json
 import os
+import threading
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
 from manifests.problems import safe_text
 from manifests.record import derive_record_id
 from manifests.scan import Scan
-from tests.manifests.tables import FORMATS, pair, scanned, write
+from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write
 
 BAD_VALUES = [
     ("image", "", "missing_value"),
@@ -214,3 +216,124 @@ def test_reported_values_are_short_and_contain_no_control_characters(value):
     assert len(text) <= 60
     assert text.isprintable()
     json.dumps(text).encode()
+
+
+def test_part_files_may_have_different_types_of_numbers(tmp_path):
+    write(tmp_path / "set/a.parquet", [pair(0, score=1)])
+    write(tmp_path / "set/b.parquet", [pair(1, score=1.5)])
+    (shard,) = shards_of(copied(tmp_path / "set", tmp_path / "run"))
+    assert shard.extra.column("score").to_pylist() == [1.0, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sentence"),
+    [
+        (1, "one", r"the files of the manifest disagree about a column \(.*score"),
+        (2**53 + 1, 1.5, r"a\.parquet: column score is int64, and double in all files together, which cannot hold its"),
+    ],
+)
+def test_values_without_a_common_type_are_refused_by_every_reader(tmp_path, first, second, sentence):
+    write(tmp_path / "set/a.parquet", [pair(0, score=first)])
+    write(tmp_path / "set/b.parquet", [pair(1, score=second)])
+    with pytest.raises(ManifestError, match=f"manifest_columns: {sentence}"):
+        copied(tmp_path / "set", tmp_path / "run")
+    with pytest.raises(ManifestError, match=f"manifest_columns: {sentence}"):
+        list(Scan(open_manifest(tmp_path / "set")).blocks(extra=True))
+
+
+def test_the_types_of_json_lines_are_those_of_all_files(tmp_path):
+    for name, note in (("a", 1), ("b", "one"), ("c", [1])):
+        write(tmp_path / f"set/{name}.jsonl", [pair(ord(name), note=note)])
+    (shard,) = shards_of(copied(tmp_path / "set", tmp_path / "run"))
+    assert shard.extra.column("note").to_pylist() == ["1", '"one"', "[1]"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_names_of_folders_give_columns(tmp_path, suffix):
+    write(tmp_path / f"set/mode=animal/voice=a%2Fb/p.{suffix}", [pair(0, note="x"), pair(1, note="y", voice="own")])
+    write(tmp_path / f"set/mode=human/voice=__HIVE_DEFAULT_PARTITION__/p.{suffix}", [pair(2, note="z")])
+    write(tmp_path / f"set/other/p.{suffix}", [pair(3)])
+    (shard,) = shards_of(copied(tmp_path / "set", tmp_path / "run"))
+    assert [(record.id, record.mode) for record in shard.records] == [
+        ("r0000", "animal"),
+        ("r0001", "animal"),
+        ("r0002", "human"),
+    ]
+    assert shard.extra.column("note").to_pylist() == ["x", "y", "z"]
+    assert shard.records[0].image == f"{tmp_path}/set/p0.png"
+
+
+def test_the_columns_of_folders_are_text_where_files_lack_them(tmp_path):
+    write(tmp_path / "set/voice=a%2Fb/p.parquet", [pair(0)])
+    write(tmp_path / "set/voice=__HIVE_DEFAULT_PARTITION__/p.parquet", [pair(1)])
+    (shard,) = shards_of(copied(tmp_path / "set", tmp_path / "run"))
+    assert shard.extra.column("voice").to_pylist() == [None, "a/b"]
+
+
+def test_a_bad_value_of_a_folder_is_a_problem_of_each_row(tmp_path):
+    write(tmp_path / "set/mode=fish/p.csv", [pair(0)])
+    _, (problem,), _ = scanned(tmp_path / "set")
+    assert (problem.place, problem.code, problem.value) == ("mode=fish/p.csv, line 2", "unknown_mode", "fish")
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "m.csv")
+    with pytest.raises(ManifestError, match=r"manifest_unreadable: .*m\.csv: is not a regular file; expected one"):
+        scanned(tmp_path / "m.csv")
+
+
+def test_a_manifest_in_a_folder_with_two_colons_is_read(tmp_path):
+    records, problems, _ = scanned(write(tmp_path / "a::b" / "m.csv", [pair(0, image="c::d.png")]))
+    assert (problems, records[0].image) == ([], f"{tmp_path}/a::b/c::d.png")
+
+
+@pytest.mark.parametrize("start", ["file://", "file:", "file://localhost"])
+def test_file_uris_are_percent_encoded(tmp_path, start):
+    path = write(tmp_path / "my set" / "m.csv", [pair(0, image=f"{start}/my%20pic.png")])
+    records, problems, _ = scanned(start + str(path).replace(" ", "%20"))
+    assert (problems, records[0].image) == ([], "/my pic.png")
+
+
+class _PlainServer(BaseHTTPRequestHandler):
+    """A server without ranges that returns the query of an address with its status."""
+
+    content = b""
+
+    def do_GET(self):
+        status = int(self.path.partition("?")[2] or 200)
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    do_HEAD = do_GET  # noqa: N815 (name required by the base class)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def web(monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), _PlainServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def serve(content):
+            monkeypatch.setattr(_PlainServer, "content", content)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield serve
+        server.shutdown()
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_manifest_is_read_from_a_server_without_ranges(tmp_path, web, suffix):
+    rows = [pair(n, note='<a href="https://host/page.html">', image="https://host/p.png") for n in range(3)]
+    address = web(write(tmp_path / f"m.{suffix}", rows).read_bytes())
+    records, problems, _ = scanned(f"{address}/set/m.{suffix}")
+    assert (len(records), problems) == (3, [])
+    assert records[1].audio == f"{address}/set/s1.wav"
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "manifest_missing"), (403, "manifest_unreadable")])
+def test_the_refusal_of_a_server_is_stated(web, status, code):
+    with pytest.raises(ManifestError, match=rf"{code}: .*(no such file|{status})"):
+        scanned(f"{web(b'')}/m.csv?{status}")

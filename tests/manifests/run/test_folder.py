@@ -188,6 +188,21 @@ def test_a_reopened_shard_discards_failed_outcomes_only(run):
     assert mark.statuses == {"ok": 4}
 
 
+def test_records_with_missing_files_are_found_and_reopened(run):
+    run.finish(0)
+    run.finish(1)
+    assert run.folder.find_missing_files() == []
+    assert run.folder.count_retries({"missing"}) == 0
+    lost = run.folder.video_path(0, "r0002")
+    run.folder.storage.remove(lost)
+    assert run.folder.find_missing_files() == [lost]
+    assert run.folder.count_retries({"failed"}) == 0
+    assert run.folder.count_retries({"failed", "missing"}) == 1
+    assert run.folder.reopen_shard(0, {"missing"}) == 1
+    assert run.folder.reopen_shard(1, {"missing"}) == 0
+    assert sorted(run.folder.read_saved_outcomes(0)) == ["r0000", "r0001", "r0003"]
+
+
 def test_the_marker_is_written_last(run, monkeypatch):
     written = []
     write_file = type(run.folder.storage).write

@@ -103,3 +103,17 @@ def test_a_missing_manifest_is_an_error(tmp_path, command):
     result = call(command, tmp_path / "none.csv")
     assert isinstance(result.exception, ManifestError)
     assert result.exception.code == "manifest_missing"
+
+
+def test_validate_refuses_what_a_run_cannot_copy(media):
+    write(media / "set/a.parquet", [pair(0, image="../p0.png", audio="../s0.wav", score=1)])
+    write(media / "set/b.parquet", [pair(1, image="../p0.png", audio="../s1.wav", score="one")])
+    result = call("validate", media / "set")
+    assert isinstance(result.exception, ManifestError)
+    assert result.exception.code == "manifest_columns"
+
+
+def test_problems_of_a_folder_name_their_file(media):
+    write(media / "set/a.jsonl", [pair(0, image="../p0.png", audio="../s0.wav", mode="fish")])
+    write(media / "set/b.jsonl", [pair(1, image="../p0.png", audio="../s1.wav")])
+    assert call("validate", media / "set").stdout.startswith("a.jsonl, line 1: mode 'fish' expected human or animal")
