@@ -139,7 +139,7 @@ def test_an_unknown_column_is_refused_with_the_nearest_names(text, problem):
     ("text", "problem"),
     [
         ("", "expected one such as"),
-        ("frames = 3", "=="),
+        ("frames = 3", "equality is =="),
         ("frames >= 3 && good", "invalid syntax"),
         ("frames", "is no comparison"),
         ("1 < 2", "is no comparison"),
