@@ -79,8 +79,9 @@ def _convert_struct(array: pa.StructArray) -> tuple[list[Any], bool]:
     names = [entry.name for entry in array.type]
     fields = [_convert(array.field(index)) for index in range(len(names))]
     rows = zip(*(values for values, _ in fields), strict=True) if fields else [()] * len(array)
+    build = dict if len({*names}) == len(names) else list  # pairs, if a name occurs twice
     values = [
-        dict(zip(names, row, strict=True)) if valid else None
+        build(zip(names, row, strict=True)) if valid else None
         for row, valid in zip(rows, array.is_valid().to_pylist(), strict=True)
     ]
     return values, any(as_text for _, as_text in fields)

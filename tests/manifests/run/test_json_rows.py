@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.run.json_rows import JsonRows
@@ -30,3 +31,12 @@ def test_rows_of_plain_values_name_no_column(tmp_path):
     table = pq.read_table(write_odd_table(tmp_path / "m.parquet"), columns=["record_id", "map", "row_index"])
     assert list(rows.convert(table.slice(1))) == [{"record_id": "r1", "map": None, "row_index": 1}]
     assert not rows.columns_as_text
+
+
+def test_fields_of_one_name_are_written_as_pairs():
+    struct = pa.StructArray.from_arrays([pa.array([1, None]), pa.array(["a", "b"])], ["x", "x"])
+    rows = JsonRows().convert(pa.table({"s": struct}))
+    assert [json.loads(json.dumps(row)) for row in rows] == [
+        {"s": [["x", 1], ["x", "a"]]},
+        {"s": [["x", None], ["x", "b"]]},
+    ]
