@@ -13,7 +13,7 @@ from joyvasa.errors import ConfigError
 from manifests.errors import ManifestError
 from pipelines.cli.main import app
 from pipelines.report.report import build_report, write_report
-from tests.manifests.tables import write_odd_table
+from tests.manifests.tables import write, write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, numbers, ok_outcome, write_run
 
 N = 50
@@ -239,3 +239,13 @@ def test_a_run_is_reported_whatever_its_passed_through_columns_hold(tmp_path):
     (metric,) = [metric for metric in report.metrics if metric.summary.n]
     assert [group.value for group in metric.groups["latin"]] == ["caf\\xe9", "(none)"]
     assert [group.value for group in metric.groups["speaker"]] == ["anna", "ben"]
+
+
+def test_scored_videos_are_linked_after_the_run_moved_together_with_them(tmp_path):
+    project = tmp_path / "project"
+    rows = write(project / "m.csv", [{"record_id": "r0", "video": "v.mp4"}, {"record_id": "r1", "video": "w.mp4"}])
+    values = {"r0": 1.0, "r1": 2.0}
+    write_run(project / "run", rows, lambda r: ok_outcome(r, sharpness=values[r.id]), manifests=tmp_path, name="other")
+    moved = project.rename(tmp_path / "elsewhere")
+    views = build_report(str(moved / "run")).views
+    assert {view.source.location for view in views.values()} == {f"{moved}/v.mp4", f"{moved}/w.mp4"}

@@ -19,7 +19,7 @@ from pipelines.web.run_rows import ColumnCache, RunRows
 from pipelines.web.run_state import SILENCE_S, read_run_state
 from pipelines.web.runs_browser import RunsBrowser
 from pipelines.web.templating import render_template
-from tests.manifests.tables import write_odd_table
+from tests.manifests.tables import write, write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, statistics, write_run
 
 N = 30
@@ -244,3 +244,13 @@ def test_records_are_shown_whatever_their_passed_through_columns_hold(tmp_path):
     browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
     for table in (True, False):
         assert "r1" in browser.render_records(browser.open("run"), Query(), table=table).html
+
+
+def test_scored_videos_are_shown_after_the_run_moved_together_with_them(tmp_path):
+    project = tmp_path / "root/project"
+    rows = write(project / "m.csv", [{"record_id": "r0", "video": "v.mp4"}])
+    (project / "v.mp4").write_bytes(b"video")
+    write_run(project / "run", rows, lambda record: ok_outcome(record), manifests=tmp_path, name="other system")
+    project.rename(tmp_path / "root/elsewhere")
+    browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
+    assert "elsewhere/v.mp4" in browser.render_records(browser.open("elsewhere/run"), Query(), table=False).html
