@@ -47,6 +47,7 @@ class RateProfile:
     machine: str
     stages: Mapping[str, StageRate]
     disk: Mapping[str, float] = field(default_factory=dict)  # bytes per unit
+    models: str | None = None  # model bundle of the measured run, if known
 
 
 @dataclass(frozen=True)

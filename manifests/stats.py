@@ -20,21 +20,11 @@ Probe = Callable[[str], float]  # maps an absolute path or URI to seconds; raise
 
 
 @dataclass(frozen=True)
-class Probes:
-    """Functions that measure the duration of media, and how many run at once."""
-
-    audio: Probe | None = None  # for recordings
-    motion: Probe | None = None  # for motion files
-    threads: int = 2  # decoders are separate processes
-    pending: int = 64  # maximum number of pending probes; bounds memory
-
-
-@dataclass(frozen=True)
 class VideoSizes:
-    """Frame rate of videos and size of motion windows; the defaults are those of the built-in model."""
+    """Frame rate of videos and size of motion windows, which depend on the motion model."""
 
-    frames_per_second: int = 25
-    frames_per_window: int = 100
+    frames_per_second: int
+    frames_per_window: int
     silent_frames: int = 0  # frames before the audio, in the first window
 
     def frames(self, seconds: np.ndarray) -> np.ndarray:
@@ -44,6 +34,17 @@ class VideoSizes:
     def windows(self, frames: np.ndarray) -> np.ndarray:
         """Return the number of motion windows for numbers of frames, shape (n,), int64."""
         return np.where(frames, -(-(frames + self.silent_frames) // self.frames_per_window), 0)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Functions that measure the duration of media, and how many run at once."""
+
+    sizes: VideoSizes  # for the number of frames and windows
+    audio: Probe  # for recordings
+    motion: Probe | None = None  # for motion files
+    threads: int = 2  # decoders are separate processes
+    pending: int = 64  # maximum number of pending probes; bounds memory
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,13 @@ class StatsCollector:
     Use it as a context manager, which stops the threads on exit. Memory: about 40 bytes per distinct file.
     """
 
-    def __init__(self, probes: Probes | None = None, sizes: VideoSizes | None = None) -> None:
-        self._probes = probes or Probes()
-        self._sizes = sizes or VideoSizes()
+    def __init__(self, probes: Probes | None = None) -> None:
+        self._probes = probes
         self._records = 0
         self._portraits = HashIndex()
-        self._recordings = _Lengths(self._probes.audio)
-        self._motions = _Lengths(self._probes.motion)
-        self._pool = ThreadPoolExecutor(self._probes.threads, thread_name_prefix="probe")
+        self._recordings = _Lengths(probes and probes.audio)
+        self._motions = _Lengths(probes and probes.motion)
+        self._pool = ThreadPoolExecutor(probes.threads if probes else 1, thread_name_prefix="probe")
         self._pending: deque[tuple[_Lengths, int, str, Future[float]]] = deque()
         self._failures: Counter[str] = Counter()
         self._examples: list[str] = []
@@ -109,11 +109,11 @@ class StatsCollector:
         while self._pending:
             self._collect_probe()
         counts = ManifestStats(self._records, len(self._portraits), len(self._recordings), len(self._motions))
-        if self._probes.audio is None:
+        if self._probes is None:
             return counts
 
-        sound, distinct, frames, windows = self._recordings.sums(self._sizes)
-        motion_frames = self._motions.sums(self._sizes)[2]
+        sound, distinct, frames, windows = self._recordings.sums(self._probes.sizes)
+        motion_frames = self._motions.sums(self._probes.sizes)[2]
         return replace(
             counts,
             sound_s=sound,
@@ -126,7 +126,7 @@ class StatsCollector:
 
     def _submit(self, lengths: _Lengths, paths: list[str], sampled: list[bool], *, counted: bool = True) -> None:
         for number, path in lengths.add(paths, sampled, counted=counted):
-            if lengths.probe is None:
+            if self._probes is None or lengths.probe is None:
                 continue
             if len(self._pending) >= self._probes.pending:
                 self._collect_probe()

@@ -23,7 +23,7 @@ class ManifestSummary:
     shard_size: int
     scan: ScanSummary
     stats: ManifestStats
-    sizes: VideoSizes
+    sizes: VideoSizes | None  # those of the probes
     estimate: CostEstimate | None
 
     @property
@@ -38,7 +38,7 @@ class ManifestSummary:
             "shard_size": self.shard_size,
             **self.scan.as_dict(),
             **self.stats.as_dict(),
-            "sizes": asdict(self.sizes),
+            "sizes": asdict(self.sizes) if self.sizes else None,
             "estimate": self.estimate.as_dict() if self.estimate else NO_PROFILE,
         }
 
@@ -49,7 +49,6 @@ def summarize_manifest(
     shard_size: int = SHARD_RECORDS,
     files: MediaFileCheckConfig | None = None,
     probes: Probes | None = None,
-    sizes: VideoSizes | None = None,
     profile: RateProfile | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> ManifestSummary:
@@ -60,21 +59,20 @@ def summarize_manifest(
         shard_size: records per shard.
         files: lookup of media files; None skips it.
         probes: probes of durations; None reads no media.
-        sizes: frame rate and windows of the motion model; None uses those of the built-in model.
         profile: measured rates; None gives no estimate.
         on_progress: callback with the number of rows read, after each block.
 
     Raises:
         ManifestError: see `Scan.blocks`.
     """
-    sizes = sizes or VideoSizes()
     with ExitStack() as stack:
         check = stack.enter_context(MediaFileCheck(files)) if files else None
-        collector = stack.enter_context(StatsCollector(probes, sizes))
+        collector = stack.enter_context(StatsCollector(probes))
         scan = Scan(manifest, files=check)
         for scanned in scan.blocks():
             collector.add([record for record in scanned.records if record])
             if on_progress:
                 on_progress(scan.summary.rows)
         stats = collector.finish()
-    return ManifestSummary(shard_size, scan.summary, stats, sizes, estimate_cost(stats, profile) if profile else None)
+    estimate = estimate_cost(stats, profile) if profile else None
+    return ManifestSummary(shard_size, scan.summary, stats, probes.sizes if probes else None, estimate)

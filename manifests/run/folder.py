@@ -31,6 +31,7 @@ from manifests.run.outcome_table import build_outcome_table, encode_parquet, out
 from manifests.storage import Storage
 
 LOOKUP_THREADS = 16  # markers read at once; each is one short request on an object store
+MISSING = "missing"  # retried like a status: records whose video or motion file is missing
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,18 @@ class RunFolder:
                 statuses.update(outcome.status for outcome in self.read_saved_outcomes(shard).values())
         return RunCounts(len(manifest), len(done), manifest.records, dict(statuses))
 
+    def find_missing_files(self) -> list[str]:
+        """Return the paths of videos and motion files that rows of finished shards name and that do not exist."""
+        with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
+            missing = pool.map(self._find_missing_in_shard, sorted(self.read_done_markers()))
+            return [path for paths in missing for path in paths]
+
+    def _find_missing_in_shard(self, shard: int) -> list[str]:
+        present = self._media(shard)
+        table = self.read_records(shard, ("video", "motion_file"))
+        named = (path for column in table.columns for path in column.to_pylist() if path)
+        return [path for path in named if path not in present]
+
     def save_outcomes(self, shard: int, outcomes: Sequence[RecordOutcome]) -> None:
         """Save outcomes of an unfinished shard, so that a crash of the driver does not lose them.
 
@@ -262,27 +275,39 @@ class RunFolder:
 
         Args:
             shard: number of the shard.
-            retry: statuses to run again, such as `failed`.
+            retry: statuses to run again, such as `failed`; `missing` for records whose files are missing.
 
         Returns:
             Number of records that will run again; with 0 the shard is not changed.
         """
         folder = f"{self.shard_folder(shard)}/saved"
         old_files = self.storage.names(folder)
-        finished = self.read_done_marker(shard) is not None
-        outcomes = list(
-            outcomes_from_table(self.read_records(shard)) if finished else self.read_saved_outcomes(shard).values()
-        )
-
-        remaining = [outcome for outcome in outcomes if outcome.status not in retry]
-        if len(remaining) < len(outcomes):
+        remaining, n_again = self._split_outcomes(shard, retry)
+        if n_again:
+            finished = self.read_done_marker(shard) is not None
             self.save_outcomes(shard, remaining)
             for name in old_files:
                 self.storage.remove(f"{folder}/{name}")
             if finished:
                 self.storage.remove(self.done_path(shard))
                 self.storage.remove(self.records_path(shard))
-        return len(outcomes) - len(remaining)
+        return n_again
+
+    def count_retries(self, retry: Collection[str]) -> int:
+        """Return the number of records that `reopen_shard` would run again in all shards."""
+        return sum(self._split_outcomes(shard, retry)[1] for shard in self.list_started_shards()) if retry else 0
+
+    def _split_outcomes(self, shard: int, retry: Collection[str]) -> tuple[list[RecordOutcome], int]:
+        """Return the outcomes of a shard that stay, and the number of those to run again."""
+        finished = self.read_done_marker(shard) is not None
+        outcomes = list(
+            outcomes_from_table(self.read_records(shard)) if finished else self.read_saved_outcomes(shard).values()
+        )
+        remaining = [outcome for outcome in outcomes if outcome.status not in retry]
+        if MISSING in retry:
+            present = self._media(shard)
+            remaining = [outcome for outcome in remaining if _files(outcome) <= present]
+        return remaining, len(outcomes) - len(remaining)
 
     def clean_shard(self, shard: int) -> list[str]:
         """Remove files that a crashed driver left in an unfinished shard, except for saved outcomes and their files.

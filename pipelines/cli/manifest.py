@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pipelines.runs.config import RunConfig
 
 READING = "rows read"  # title of the progress bar
+TIME_UNITS = {"h": 1, "min": 60, "s": 3600, "ms": 3_600_000}
+DISK_UNITS = {"GB": 1, "MB": 1e3, "kB": 1e6, "B": 1e9}
 
 MaxReport = Annotated[
     int, typer.Option("--max-report", min=0, help="Maximum number of problems to print; all are counted.")
@@ -43,7 +46,9 @@ Measure = Annotated[
 ModelsName = Annotated[
     str | None,
     typer.Option(
-        "--models", metavar="BUNDLE", help="Model bundle that sets frame rate and window size (default: sample)."
+        "--models",
+        metavar="BUNDLE",
+        help="Model bundle that sets frame rate and window size (default: that of the run of --profile, or sample).",
     ),
 ]
 ConfigFile = Annotated[
@@ -109,14 +114,15 @@ def plan_command(
 
     run_config = _measure_config(profile, models, measure=measure, config=config, settings=settings or [])
     rates = _get_rates(manifest, profile, run_config)
-    bundle = run_config.animation.models if run_config else models
+    probes = None
+    if not no_probe:
+        probes = Probes(_read_sizes(models or (rates.models if rates else None)), audio=_probe_duration)
     with _reading_progress(as_json) as progress:
         result = summarize_manifest(
             open_manifest(manifest),
             shard_size=shard_size or SHARD_RECORDS,
             files=None if no_probe else MediaFileCheckConfig(),
-            probes=None if no_probe else Probes(audio=_probe_duration),
-            sizes=_read_sizes(bundle) if bundle else None,
+            probes=probes,
             profile=rates,
             on_progress=lambda rows: progress.update(READING, rows),
         )
@@ -162,12 +168,17 @@ def _get_rates(manifest: str, profile: str | None, run_config: RunConfig | None)
     return read_bench_rates(profile) if profile.lower().endswith(".json") else read_run_rates(profile)
 
 
-def _read_sizes(bundle: str) -> VideoSizes:
-    """Return the sizes of a bundle's motion model, which is loaded because only its checkpoint states them."""
+def _read_sizes(bundle: str | None) -> VideoSizes:
+    """Return the sizes of a bundle's motion model, which is loaded because only its checkpoint states them.
+
+    Args:
+        bundle: name or folder of the bundle; None for the default one.
+    """
     from joyvasa.models import AnimationConfig, Models
     from manifests.stats import VideoSizes
 
-    models = Models(AnimationConfig(models=bundle, device="cpu"))
+    config = AnimationConfig(device="cpu")
+    models = Models(replace(config, models=bundle) if bundle else config)
     plan = models.plan_speech(1)
     return VideoSizes(models.motion_model.sizes.frames_per_second, plan.frames_per_window, plan.first_frame)
 
@@ -209,8 +220,8 @@ def _print_plan(result: ManifestSummary) -> None:
         ("distinct recordings", totals.recordings),
         ("distinct motion files", totals.motions),
         ("seconds of sound", totals.sound_s),
-        (f"video frames ({sizes.frames_per_second}/s)", totals.frames),
-        (f"windows ({sizes.frames_per_window} frames)", totals.windows),
+        (f"video frames ({sizes.frames_per_second}/s)" if sizes else "video frames", totals.frames),
+        (f"windows ({sizes.frames_per_window} frames)" if sizes else "windows", totals.windows),
     ]
     for name, value in figures:
         text = value if isinstance(value, str) else "not read" if value is None else f"{value:,.0f}"
@@ -226,15 +237,30 @@ def _print_plan(result: ManifestSummary) -> None:
         return
     if result.estimate.machine:
         typer.echo(f"{'measured by':22} {result.estimate.machine}")
-    _print_hours("GPU hours", result.estimate.gpu_hours)
-    _print_hours("worker hours", result.estimate.worker_hours)
+    _print_hours("GPU time", result.estimate.gpu_hours)
+    _print_hours("worker time", result.estimate.worker_hours)
     disk = result.estimate.disk_bytes
-    typer.echo(f"{'disk':22} {'unknown' if disk is None else f'{disk / 1e9:,.2f} GB'}")
+    typer.echo(f"{'disk':22} {'unknown' if disk is None else _format_amount(disk / 1e9, DISK_UNITS)}")
 
 
 def _print_hours(title: str, by_stage: Mapping[str, float | None]) -> None:
+    """Print the hours of all stages together and of each stage that needs some."""
     estimates = list(by_stage.values())
-    total = "unknown without lengths" if None in estimates else f"{sum(filter(None, estimates)):,.2f}"
-    typer.echo(f"{title:22} {total}")
+    known = sum(filter(None, estimates))
+    typer.echo(f"{title:22} {'unknown without lengths' if None in estimates else _format_amount(known, TIME_UNITS)}")
     for stage, hours in by_stage.items():
-        typer.echo(f"  {stage:20} {'?' if hours is None else f'{hours:,.2f}'}")
+        if hours != 0:
+            typer.echo(f"  {stage:20} {'?' if hours is None else _format_amount(hours, TIME_UNITS)}")
+
+
+def _format_amount(amount: float, units: Mapping[str, float]) -> str:
+    """Format an amount in the largest unit of which there is at least one, so that small ones do not become 0.00.
+
+    Args:
+        amount: amount in the first unit.
+        units: how many of each unit make one of the first, in increasing order.
+    """
+    if not amount:
+        return "0"
+    unit = next((name for name, size in units.items() if amount * size >= 1), [*units][-1])
+    return f"{amount * units[unit]:,.2f} {unit}"

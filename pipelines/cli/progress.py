@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from joyvasa.training.trainer import StepCallback, StepValues
 
 LINE_S = 10.0  # interval of lines without a terminal
+SHOWN_FAILURES = 5  # failures of each reason that are printed as they happen; all are counted
 
 
 class ProgressDisplay:
@@ -78,17 +80,23 @@ class ProgressDisplay:
 
 @contextmanager
 def run_progress() -> Iterator[EventCallback]:
-    """Show a run over a manifest: bars for records and stages, or a line at intervals; each failure as a line.
+    """Show a run over a manifest: bars for records and stages, or a line at intervals.
+
+    The first failures of each reason are lines; at the end, all failures are counted by reason.
 
     Yields:
         Callback for the events of the engine.
     """
     shown_at = time.monotonic()
+    failures: Counter[tuple[str, ...]] = Counter()  # by status, stage and code
 
     def on_event(event: Event) -> None:
         nonlocal shown_at
         if event.kind is EventKind.RECORD_REJECTED:
-            display.print_line(_describe_rejection(event), style="yellow")
+            reason = (event.data["status"], event.stage or "", event.data["code"])
+            failures[reason] += 1
+            if failures[reason] <= SHOWN_FAILURES:
+                display.print_line(_describe_rejection(event), style="yellow")
         elif event.kind is EventKind.WAITING:
             display.print_line(f"waiting: stage {event.stage}: {event.data['sentence']}", style="yellow")
         elif event.kind is EventKind.PROGRESS and display.visible:
@@ -98,7 +106,11 @@ def run_progress() -> Iterator[EventCallback]:
             display.print_line(_describe_run_progress(event.data))
 
     with ProgressDisplay(keep=True) as display:
-        yield on_event
+        try:
+            yield on_event
+        finally:
+            for line in _format_failures(failures):
+                display.print_line(line, style="yellow")
 
 
 @contextmanager
@@ -141,6 +153,16 @@ def _describe_run_progress(data: Mapping[str, Any]) -> str:
     stages = ", ".join(f"{name} {stage['records']}" for name, stage in data["stages"].items())
     done = [f"{finished} of {data['records']} records", format_rate(finished, data["elapsed_s"])]
     return f"{', '.join(filter(None, done))}; {stages}"
+
+
+def _format_failures(failures: Counter[tuple[str, ...]]) -> list[str]:
+    """Return a table of the reasons of failures with their counts, the most frequent ones first."""
+    if not failures:
+        return []
+    rows = [(f"{count:,}", *reason) for reason, count in failures.most_common()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (f"{row[0]:>{widths[0]}}  " + "  ".join(map(str.ljust, row[1:], widths[1:])) for row in rows)
+    return [f"failures by reason: {failures.total():,}", *(f"  {line.rstrip()}" for line in lines)]
 
 
 def _describe_rejection(event: Event) -> str:

@@ -37,7 +37,9 @@ Name = Annotated[str, typer.Option("--name", help="Name of the system that gener
 SaveMotion = Annotated[bool, typer.Option("--save-motion", help="Also save the motion of each record as a file.")]
 Retry = Annotated[
     list[str] | None,
-    typer.Option("--retry", help="Retry records with this status: failed or quarantined; may be repeated."),
+    typer.Option(
+        "--retry", help="Retry records: failed, quarantined, or missing (their files are lost); may be repeated."
+    ),
 ]
 
 
@@ -66,11 +68,13 @@ def generate_command(
 
 def resume_command(run: Run, retry: Retry = None, as_json: AsJson = False) -> None:
     """Resume a run of generate, evaluate, prepare or train. Exits with 3 if some rows failed."""
+    from manifests.run.folder import MISSING, RunFolder
+    from manifests.storage import open_storage
     from pipelines.runs.resume import resume_run
     from pipelines.training.run_file import is_training_run
 
-    if wrong := set(retry or ()) - {"failed", "quarantined"}:
-        raise typer.BadParameter(f"{min(wrong)}: expected failed or quarantined", param_hint="--retry")
+    if wrong := set(retry or ()) - {"failed", "quarantined", MISSING}:
+        raise typer.BadParameter(f"{min(wrong)}: expected failed, quarantined or missing", param_hint="--retry")
     if is_training_run(run):
         if retry or as_json:
             option = "--retry" if retry else "--json"
@@ -80,6 +84,8 @@ def resume_command(run: Run, retry: Retry = None, as_json: AsJson = False) -> No
 
     with run_progress() as on_event:
         result = resume_run(run, retry=retry or (), on_event=on_event)
+    if result.already_finished and (missing := len(RunFolder(open_storage(run)).find_missing_files())):
+        typer.echo(f"note: missing files: {missing:,}; --retry {MISSING} makes them again", err=True)
     print_run_result(result, as_json=as_json)
 
 
@@ -122,12 +128,14 @@ def _read_run_status(run: str) -> dict[str, int]:
 
     folder = RunFolder(open_storage(run))
     counts = folder.count_records(folder.read_manifest())
+    missing = len(folder.find_missing_files())
     return {
         "records": counts.records,
         "pending": counts.pending,
         **{name: counts.statuses.get(name, 0) for name in STATUSES},
         "shards": counts.shards,
         "finished_shards": counts.finished_shards,
+        "missing_files": missing,  # of finished shards; `resume --retry missing` makes them again
     }
 
 
@@ -154,7 +162,8 @@ def print_run_result(result: RunResult, *, as_json: bool = False) -> None:
         typer.echo(json.dumps({"run": result.folder, "statuses": counts.statuses, **result.statistics}, indent=2))
     else:
         statuses = ", ".join(f"{counts.statuses.get(name, 0):,} {name}" for name in STATUSES)
-        typer.echo(f"{result.folder}: {counts.records:,} records: {statuses}; {result.statistics['elapsed_s']:.1f} s")
+        end = "finished already" if result.already_finished else f"{result.statistics['elapsed_s']:.1f} s"
+        typer.echo(f"{result.folder}: {counts.records:,} records: {statuses}; {end}")
         for name, stage in result.statistics["stages"].items():
             print(
                 f"  {name:15} {stage['records']:>7,} computed, {stage['shared']:>7,} shared, "

@@ -49,12 +49,14 @@ class RunResult:
         counts: number of records by status.
         statistics: `RunStatistics.as_dict` of this part of the run.
         product: return value of `RunDefinition.finish`.
+        already_finished: whether every record had its outcome before, so that nothing was started.
     """
 
     folder: str
     counts: RunCounts
     statistics: dict[str, Any]
     product: Any = None
+    already_finished: bool = False
 
     @property
     def all_ok(self) -> bool:
@@ -199,7 +201,7 @@ def process_records(
         config: options of the run.
         pipeline: stages of the run.
         on_event: callback for every event.
-        retry: statuses of finished records to run again.
+        retry: what to run again, see `RunFolder.reopen_shard`.
     """
     manifest = folder.read_manifest()
     build_row = definition.build_outcomes(config, description.manifest.modes)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import tarfile
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import pyarrow.compute
 
+from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.run.folder import RunFolder
 from manifests.run.json_rows import JsonRows
@@ -35,11 +37,15 @@ def export_webdataset(
         Location and number of records of each tar file, once it is written.
 
     Raises:
-        ManifestError: `run_missing` or `output_unwritable`.
+        ManifestError: `run_missing`, `video_missing` before anything is written, or `output_unwritable`.
         InputError: `records_unreadable`.
     """
     folder, target = RunFolder(open_storage(run)), open_storage(out)
     folder.read_description()  # raises `run_missing`
+    if missing := folder.find_missing_files():
+        problem = f"files of finished records are missing: {len(missing):,}, such as {missing[0]}"
+        todo = f"expected all: make them again with joyvasa resume {shlex.quote(run)} --retry missing"
+        raise ManifestError("video_missing", f"{safe_text(folder.storage.root, 200)}: {problem}; {todo}")
     json_rows = JsonRows()
     for shard in sorted(folder.read_done_markers()):
         records = folder.read_records(shard)

@@ -45,12 +45,13 @@ def read_run_rates(run: str, *, machine: str = "", whole_gpu: bool = False) -> R
         ManifestError: `run_missing`, or `rates_unknown` if no part of the run has ended.
     """
     folder = RunFolder(open_storage(run))
-    models = ", ".join(folder.read_description().bundles)
+    description = folder.read_description()
+    models = ", ".join(description.bundles)
     parts = [event for event in read_events(folder.storage) if event.get("event") == EventKind.RUN_ENDED]
     profile = build_profile(parts, machine=machine or f"{run}, models {models}", whole_gpu=whole_gpu)
     if not profile.stages:
         raise ManifestError("rates_unknown", f"{run}: no record is finished yet: let the run end, or resume it")
-    return profile
+    return dataclasses.replace(profile, models=description.configuration["animation"]["models"])
 
 
 def read_bench_rates(path: str) -> RateProfile:

@@ -11,6 +11,7 @@ from manifests.run.description import require_same_settings
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.engine.events import EventCallback
+from pipelines.engine.statistics import RunStatistics
 from pipelines.runs.config import RunConfig
 from pipelines.runs.driver import RunResult, build_run_pipeline, process_records
 from pipelines.runs.evaluate import EvaluateRun
@@ -25,8 +26,11 @@ def resume_run(run: str | Path, *, retry: Collection[str] = (), on_event: EventC
 
     Args:
         run: run folder; a path or URI.
-        retry: statuses of finished records to run again: `failed`, `quarantined`.
+        retry: finished records to run again: `failed`, `quarantined`, or `missing` for those whose files are missing.
         on_event: callback for every event.
+
+    Returns:
+        Result of the run; if it is finished and there is nothing to run again, no worker is started.
 
     Raises:
         ManifestError: `run_missing`, `run_unreadable`, `run_locked`, or `run_changed` if the models differ from those
@@ -37,6 +41,12 @@ def resume_run(run: str | Path, *, retry: Collection[str] = (), on_event: EventC
     description = folder.read_description()
     definition = DEFINITIONS[description.kind]()
     config = config_from_dict(RunConfig, description.configuration)
+
+    manifest = folder.read_manifest()
+    counts = folder.count_records(manifest)
+    if counts.finished_shards == counts.shards and not folder.count_retries(retry):
+        product = definition.finish(folder, manifest, config)
+        return RunResult(folder.storage.root, counts, RunStatistics({}).as_dict(), product, already_finished=True)
 
     hashes = definition.hash_weights(config, description.manifest.modes)
     require_same_settings(description, dataclasses.replace(description, bundles=hashes))

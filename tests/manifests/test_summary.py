@@ -12,6 +12,7 @@ from manifests.stats import Probes, VideoSizes
 from manifests.summary import summarize_manifest
 from tests.manifests.tables import pair, write
 
+SIZES = VideoSizes(frames_per_second=25, frames_per_window=100)
 PROFILE = {
     "machine": "a test",
     "stages": {
@@ -41,7 +42,7 @@ class FakeProbe:
 def test_each_recording_is_probed_once_and_counted_for_every_row(tmp_path):
     probe = FakeProbe()
     path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
-    stats = summarize_manifest(open_manifest(path), probes=Probes(audio=probe, pending=2)).stats
+    stats = summarize_manifest(open_manifest(path), probes=Probes(SIZES, audio=probe, pending=2)).stats
     assert probe.calls == {f"s{n}.wav": 1 for n in range(5)}
     assert (stats.records, stats.portraits, stats.recordings) == (70, 7, 5)
     assert stats.sound_s == 14 * (0 + 1 + 2 + 3 + 4)
@@ -52,7 +53,7 @@ def test_each_recording_is_probed_once_and_counted_for_every_row(tmp_path):
 
 def test_a_row_with_motion_needs_no_window_and_motion_files_have_frames(tmp_path):
     rows = [pair(0, audio="s4.wav"), pair(1, audio="s4.wav", motion="m2.npz"), pair(2, audio=None, motion="m2.npz")]
-    probes = Probes(audio=FakeProbe(), motion=FakeProbe())
+    probes = Probes(SIZES, audio=FakeProbe(), motion=FakeProbe())
     stats = summarize_manifest(open_manifest(write(tmp_path / "m.csv", rows)), probes=probes).stats
     assert (stats.recordings, stats.motions) == (1, 1)
     assert (stats.frames, stats.windows) == (100 + 100 + 50, 1)
@@ -60,7 +61,7 @@ def test_a_row_with_motion_needs_no_window_and_motion_files_have_frames(tmp_path
 
 def test_unreadable_media_are_counted_by_reason(tmp_path):
     path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
-    probes = Probes(audio=FakeProbe(bad=("s2.wav", "s3.wav")))
+    probes = Probes(SIZES, audio=FakeProbe(bad=("s2.wav", "s3.wav")))
     stats = summarize_manifest(open_manifest(path), probes=probes).stats
     assert stats.probe_failures == {"audio_empty": 2}
     assert len(stats.probe_examples) == 2
@@ -87,7 +88,7 @@ def test_the_estimate_is_amount_times_rate(tmp_path):
     (tmp_path / "rates.yaml").write_text(yaml.safe_dump(PROFILE))
     manifest = open_manifest(write(tmp_path / "m.csv", [pair(n) for n in range(70)]))
     profile = read_profile(str(tmp_path / "rates.yaml"))
-    estimate = summarize_manifest(manifest, probes=Probes(audio=FakeProbe()), profile=profile).estimate
+    estimate = summarize_manifest(manifest, probes=Probes(SIZES, audio=FakeProbe()), profile=profile).estimate
     assert estimate.gpu_hours == pytest.approx({"portrait": 7 * 0.0005, "render": 3500 * 0.0001, "score": 0})
     assert estimate.total_gpu_hours == pytest.approx(0.3535)
     assert estimate.worker_hours["score"] == pytest.approx(0.7)
@@ -112,16 +113,16 @@ def test_a_bad_profile_gives_one_sentence(tmp_path, content):
 
 
 def test_frames_cover_the_audio():
-    frames = VideoSizes().frames(np.array([0, 0.04, 0.041, 4, 4.01, 8.0]))
+    frames = SIZES.frames(np.array([0, 0.04, 0.041, 4, 4.01, 8.0]))
     assert frames.tolist() == [0, 1, 2, 100, 101, 200]
-    assert VideoSizes().windows(frames).tolist() == [0, 1, 1, 1, 2, 2]
-    assert VideoSizes(silent_frames=2).windows(frames).tolist() == [0, 1, 1, 2, 2, 3]
+    assert SIZES.windows(frames).tolist() == [0, 1, 1, 1, 2, 2]
+    assert VideoSizes(25, 100, silent_frames=2).windows(frames).tolist() == [0, 1, 1, 2, 2, 3]
 
 
 def test_frames_and_windows_are_those_of_the_motion_model(tmp_path):
     path = write(tmp_path / "m.csv", [pair(n) for n in range(70)])
     sizes = VideoSizes(frames_per_second=20, frames_per_window=30, silent_frames=2)
-    result = summarize_manifest(open_manifest(path), probes=Probes(audio=FakeProbe()), sizes=sizes)
+    result = summarize_manifest(open_manifest(path), probes=Probes(sizes, audio=FakeProbe()))
     assert result.stats.frames == 14 * 20 * 10
     assert result.stats.windows == 14 * (1 + 2 + 3 + 3)  # 22, 42, 62 and 82 frames
     assert result.as_dict()["sizes"] == {"frames_per_second": 20, "frames_per_window": 30, "silent_frames": 2}

@@ -6,7 +6,7 @@ import typer
 from typer.testing import CliRunner
 
 from manifests.errors import ManifestError
-from manifests.estimate import NO_PROFILE
+from manifests.estimate import NO_PROFILE, RateProfile, StageRate
 from manifests.stats import VideoSizes
 from pipelines.cli.manifest import plan_command, validate_command
 from tests.manifests.tables import pair, write
@@ -77,7 +77,7 @@ def test_a_plan_counts_the_sound_of_the_files(media):
 def test_a_plan_uses_the_motion_model_of_the_bundle(media, models, silent_frames):
     path = write(media / "m.csv", [pair(n) for n in range(10)])
     content = json.loads(call("plan", path, "--models", models, "--json").stdout)
-    assert content["sizes"] == asdict(VideoSizes(silent_frames=silent_frames))
+    assert content["sizes"] == asdict(VideoSizes(25, 100, silent_frames))
     # four seconds and two more frames need another window
     assert content["windows"] == 2 * (4 + 2 + (silent_frames > 0))
     assert call("plan", path, "--models", models).stdout.count("windows (100 frames)") == 1
@@ -94,8 +94,32 @@ def test_a_profile_adds_hours_and_disk_space(media):
     rates = media / "rates.yaml"
     rates.write_text("stages: {render: {per: frame, seconds: 4.8, gpus: 0.5}}\ndisk: {frame: 2000000}")
     result = call("plan", write(media / "m.csv", [pair(n) for n in range(10)]), "--profile", rates)
-    assert "GPU hours              0.50\n" in result.stdout
+    assert "GPU time               30.00 min\n" in result.stdout
     assert "disk                   1.50 GB\n" in result.stdout
+
+
+def test_a_small_plan_has_no_rows_of_zeros(media):
+    rates = media / "fast.yaml"
+    stages = "render: {per: frame, seconds: 0.01, gpus: 1}, score: {per: record, seconds: 0.0002}"
+    rates.write_text(f"stages: {{{stages}}}\ndisk: {{frame: 2000}}")
+    shown = call("plan", write(media / "m.csv", [pair(n) for n in range(10)]), "--profile", rates).stdout
+    assert shown.splitlines()[-6:] == [
+        "GPU time               7.50 s",
+        "  render               7.50 s",
+        "worker time            7.50 s",
+        "  render               7.50 s",
+        "  score                2.00 ms",
+        "disk                   1.50 MB",
+    ]
+
+
+def test_a_plan_uses_the_models_of_the_measured_run(media, monkeypatch):
+    profile = RateProfile("here", {"render": StageRate("frame", 1.0)}, models="random")
+    monkeypatch.setattr("pipelines.runs.rates.read_run_rates", lambda _: profile)
+    path = write(media / "m.csv", [pair(0)])
+    assert json.loads(call("plan", path, "--profile", "RUN", "--json").stdout)["sizes"]["silent_frames"] == 2
+    result = call("plan", path, "--profile", "RUN", "--models", "sample", "--json")
+    assert json.loads(result.stdout)["sizes"]["silent_frames"] == 0
 
 
 @pytest.mark.parametrize("command", ["validate", "plan"])

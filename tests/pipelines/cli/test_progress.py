@@ -68,6 +68,23 @@ def test_a_run_is_shown_as_lines(monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines() == [
         "failed: r1: portrait: image_empty: a[0].png: is empty",
         "3 of 10 records, 0.50/s; portrait 4",
+        "failures by reason: 1",
+        "  1  failed  portrait  image_empty",
+    ]
+
+
+def test_many_failures_are_counted_by_reason_and_the_first_ones_are_printed(capsys):
+    lost = REJECTED | {"status": "quarantined", "code": "worker_lost"}
+    with run_progress() as on_event:
+        for _ in range(1200):
+            on_event(Event(EventKind.RECORD_REJECTED, stage="portrait", data=REJECTED))
+        on_event(Event(EventKind.RECORD_REJECTED, stage="render", data=lost))
+    assert capsys.readouterr().err.splitlines() == [
+        *["failed: r1: portrait: image_empty: a[0].png: is empty"] * 5,
+        "quarantined: r1: render: worker_lost: a[0].png: is empty",
+        "failures by reason: 1,201",
+        "  1,200  failed       portrait  image_empty",
+        "      1  quarantined  render    worker_lost",
     ]
 
 

@@ -13,6 +13,7 @@ import fsspec
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from joyvasa.errors import ConfigError, ModelError
 from manifests.errors import ManifestError
@@ -20,10 +21,12 @@ from manifests.record import derive_seed
 from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
+from pipelines.cli.main import app
 from pipelines.engine import loop
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.errors import RunInterrupted, RunStopped
 from pipelines.engine.events import EventKind
+from pipelines.runs import resume
 from pipelines.runs.export import export_webdataset
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
@@ -177,6 +180,39 @@ def test_a_finished_run_is_not_changed_by_a_resume(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("shards/**/*") if path.is_file()}
     assert resume_run(finished).all_ok
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("shards/**/*") if path.is_file()} == before
+
+
+def test_a_finished_run_is_resumed_without_starting_a_worker(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "run_pipeline", lambda *_, **__: pytest.fail("the engine was started"))
+    monkeypatch.setattr(resume, "build_run_pipeline", lambda *_, **__: pytest.fail("a pipeline was built"))
+    for retry in ((), ("failed", "quarantined", "missing")):  # nothing of the kind
+        result = resume_run(finished, retry=retry)
+        assert result.already_finished
+        assert result.all_ok
+
+
+def test_a_missing_video_is_reported_and_made_again(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    row = read_rows(run)["r1"]
+    (run / row["video"]).unlink()
+    others = {path: path.stat().st_mtime_ns for path in run.rglob("*.mp4")}
+
+    assert RunFolder(open_storage(run)).find_missing_files() == [row["video"]]
+    status = CliRunner().invoke(app, ["status", str(run), "--json"])
+    assert json.loads(status.output)["missing_files"] == 1
+    expected = rf"video_missing: {run}: .* missing: 1, such as {row['video']}; .* joyvasa resume {run} --retry missing"
+    with pytest.raises(ManifestError, match=expected):
+        next(export_webdataset(str(run), str(tmp_path / "tars")))
+    assert not (tmp_path / "tars").exists()
+    assert "note: missing files: 1; --retry missing" in CliRunner().invoke(app, ["resume", str(run)]).output
+
+    result = resume_run(run, retry=["missing"])
+    assert result.all_ok
+    assert result.statistics["stages"]["render"]["records"] == 1
+    assert {path: path.stat().st_mtime_ns for path in others} == others
+    assert hashlib.sha256((run / row["video"]).read_bytes()).hexdigest() == read_rows(run)["r1"]["sha256"]
+    assert len(list(export_webdataset(str(run), str(tmp_path / "tars")))) == 2
 
 
 def test_a_run_with_other_settings_is_refused_with_the_difference(manifest, finished):
