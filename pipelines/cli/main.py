@@ -6,39 +6,44 @@ import io
 import signal
 import sys
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from joyvasa import __version__
 from joyvasa.errors import JoyvasaError
 from pipelines.cli import FAILED, manifest, metrics, models, motion, runs, train
 from pipelines.cli.animate import animate_command
 from pipelines.cli.bench import bench_command
 from pipelines.cli.demo import demo_command
+from pipelines.cli.export import export_command
 from pipelines.cli.option_listing import options_command
+from pipelines.cli.pair import pair_command
 from pipelines.cli.prepare import prepare_command
 from pipelines.cli.report import report_command
+from pipelines.cli.select import select_command
 from pipelines.cli.web import web_command
 
 app = typer.Typer(
     name="joyvasa",
     help="Generate talking-head videos from portraits and recordings.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 app.command("animate")(animate_command)
 app.command("options")(options_command)
 app.command("demo")(demo_command)
+app.command("pair")(pair_command)
 app.command("validate")(manifest.validate_command)
 app.command("plan")(manifest.plan_command)
 app.command("generate")(runs.generate_command)
 app.command("evaluate")(runs.evaluate_command)
 app.command("resume")(runs.resume_command)
 app.command("status")(runs.status_command)
-app.command("export")(runs.export_command)
+app.command("export")(export_command)
 app.command("report")(report_command)
+app.command("select")(select_command)
 app.command("web")(web_command)
 app.command("prepare")(prepare_command)
 app.command("train")(train.train_command)
@@ -47,6 +52,21 @@ app.command("bench")(bench_command)
 app.add_typer(models.app, name="models")
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(motion.app, name="motion")
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"joyvasa {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> NoReturn:

@@ -1,0 +1,1 @@
+"""Selections: the rows of finished runs that meet criteria, divided into splits."""

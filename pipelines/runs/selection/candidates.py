@@ -1,0 +1,169 @@
+"""What a selection needs of each row: whether it meets the conditions, its rank, and hashes of some values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.types as is_type
+
+from joyvasa.arrow_text import format_values
+from joyvasa.errors import InputError
+from manifests.expressions import Condition
+from manifests.problems import safe_text
+from pipelines.runs.selection.criteria import Criteria
+from pipelines.runs.selection.run_tables import RunTables
+
+pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
+MIXER = np.uint64(0x9E3779B97F4A7C15)  # odd, so that combined hashes depend on every part
+
+
+@dataclass(frozen=True)
+class CandidateColumns:
+    """The columns that a selection reads in its first pass.
+
+    Attributes:
+        conditions: conditions with the index of their criterion.
+        rank: column with the rank of rows.
+        keys: columns whose values are hashed, by name of the key; the first one that has a value counts.
+        distinct: columns that are hashed together; empty for none.
+    """
+
+    conditions: Sequence[tuple[int, Condition]] = ()
+    rank: str | None = None
+    keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    distinct: Sequence[str] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all columns, without duplicates."""
+        names = [name for _, condition in self.conditions for name in condition.columns]
+        names += [name for columns in self.keys.values() for name in columns]
+        return [*dict.fromkeys([*names, *self.distinct, *([self.rank] if self.rank else [])])]
+
+
+@dataclass
+class Candidates:
+    """The rows of a selection as arrays, with 2 bytes for the code and 8 bytes for each rank or key.
+
+    Attributes:
+        codes: code of the criterion that dropped each row, see `Criteria.drop`; int16.
+        ranks: rank of each row, NaN for missing ones, float64; None without a column for it.
+        keys: hash of a value of each row by name of the key, 0 for missing ones; uint64.
+        distinct: hash of the columns that are hashed together, 0 if no input is known; uint64.
+    """
+
+    codes: np.ndarray
+    ranks: np.ndarray | None
+    keys: dict[str, np.ndarray]
+    distinct: np.ndarray
+
+
+def read_candidates(
+    tables: RunTables, columns: CandidateColumns, criteria: Criteria, *, on_rows: Callable[[int], object]
+) -> Candidates:
+    """Read what a selection needs of each row, and apply the conditions.
+
+    Args:
+        tables: rows.
+        columns: columns to read.
+        criteria: criteria; the counts of the conditions are updated.
+        on_rows: callback with the number of rows so far.
+
+    Raises:
+        InputError: `records_unreadable`.
+    """
+    codes, ranks, distinct = [], [], []
+    keys: dict[str, list[np.ndarray]] = {name: [] for name in columns.keys}
+    n_rows = 0
+    for _, table in tables.iterate(columns.names):
+        codes.append(_apply_conditions(columns.conditions, criteria, table))
+        ranks.append(_read_numbers(table.column(columns.rank)) if columns.rank else np.empty(0))
+        for name, sources in columns.keys.items():
+            keys[name].append(_first_key(hash_values(table.column(source)) for source in sources))
+        if columns.distinct:
+            distinct.append(_combine_keys([hash_values(table.column(source)) for source in columns.distinct]))
+        n_rows += table.num_rows
+        on_rows(n_rows)
+
+    return Candidates(
+        np.concatenate([np.empty(0, np.int16), *codes]),
+        np.concatenate([np.empty(0), *ranks]) if columns.rank else None,
+        {name: np.concatenate([np.empty(0, np.uint64), *parts]) for name, parts in keys.items()},
+        np.concatenate([np.empty(0, np.uint64), *distinct]),
+    )
+
+
+def hash_values(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a 64-bit hash of each value as text: uint64, shape (rows,); 0 for null."""
+    if column.num_chunks == 0:
+        return np.empty(0, np.uint64)
+    encoded = column.combine_chunks().dictionary_encode()
+    texts = format_values(encoded.dictionary)
+    hashes = np.frombuffer(b"\0" * 8 + b"".join(map(_digest, texts)), np.uint64)  # the first one is for null
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return hashes[codes.astype(np.int64) + 1]
+
+
+def check_hashable(name: str, kind: pa.DataType) -> None:
+    """Check that the values of a column can be compared with each other.
+
+    Raises:
+        InputError: `column_type`.
+    """
+    if is_type.is_nested(kind):
+        sentence = f"column {safe_text(name)} has values of type {safe_text(kind)}; expected text, numbers or times"
+        raise InputError("column_type", sentence)
+
+
+def check_rankable(name: str, kind: pa.DataType) -> None:
+    """Check that the values of a column have an order that numbers can represent.
+
+    Raises:
+        InputError: `column_type`.
+    """
+    numeric = is_type.is_integer(kind) or is_type.is_floating(kind) or is_type.is_decimal(kind)
+    if not (numeric or is_type.is_boolean(kind) or is_type.is_timestamp(kind) or is_type.is_null(kind)):
+        sentence = f"column {safe_text(name)} has values of type {safe_text(kind)}; expected numbers to rank rows by"
+        raise InputError("column_type", sentence)
+
+
+def _apply_conditions(conditions: Sequence[tuple[int, Condition]], criteria: Criteria, table: pa.Table) -> np.ndarray:
+    codes = np.zeros(table.num_rows, np.int16)
+    for index, condition in conditions:
+        result = condition.evaluate(table)
+        failed = pc.invert(result).fill_null(False).to_numpy()
+        criteria.drop(index, codes, failed, result.is_null().to_numpy())
+    return codes
+
+
+def _read_numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column as float64, NaN for null."""
+    if is_type.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    return column.cast(pa.float64(), safe=False).to_numpy()
+
+
+def _first_key(parts: Iterable[np.ndarray]) -> np.ndarray:
+    first, *others = parts
+    for other in others:
+        first = np.where(first == 0, other, first)
+    return first
+
+
+def _combine_keys(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Combine the hashes of image, audio, motion and seed; 0 if the image, or both sound and motion, are unknown."""
+    image, audio, motion, _ = parts
+    combined = np.zeros(len(image), np.uint64)
+    for part in parts:
+        combined = combined * MIXER + part
+    return np.where((image == 0) | ((audio == 0) & (motion == 0)), np.uint64(0), combined)
+
+
+def _digest(text: str | None) -> bytes:
+    return b"\0" * 8 if text is None else hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()

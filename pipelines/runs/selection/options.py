@@ -1,0 +1,62 @@
+"""The options of a selection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from joyvasa.errors import ConfigError
+from manifests.run.outcome import STATUSES
+from pipelines.runs.selection.splits import check_shares
+
+PORTRAIT, RECORDING = "portrait", "recording"
+CONTENTS = {PORTRAIT: ("image_sha256", "image"), RECORDING: ("audio_sha256", "audio")}
+"""Columns that identify a portrait and a recording; the first that has a value counts."""
+SAME_INPUTS = ("image_sha256", "audio_sha256", "motion_sha256", "seed")  # columns that rows with one video share
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """The criteria of a selection, in the order in which they apply.
+
+    Attributes:
+        statuses: statuses of rows to select from.
+        where: conditions, see `manifests.expressions`.
+        split: share of each split by its name; empty for no splits.
+        disjoint: columns whose values occur in one split only, or `portrait` and `recording`, see `CONTENTS`.
+        seed: seed of the splits.
+        distinct: whether to select one of several rows with the same inputs and seed, see `SAME_INPUTS`.
+        per: largest number of rows for each value of a column, by column or key of `CONTENTS`.
+        top: number of rows to select; None for all.
+        by: column with the rank of rows; without one, earlier rows come first.
+        ascending: whether lower values of `by` come first.
+
+    Raises:
+        ConfigError: `config_invalid`.
+    """
+
+    statuses: tuple[str, ...] = ("ok",)
+    where: tuple[str, ...] = ()
+    split: Mapping[str, float] = field(default_factory=dict)
+    disjoint: tuple[str, ...] = (PORTRAIT,)
+    seed: int = 0
+    distinct: bool = False
+    per: Mapping[str, int] = field(default_factory=dict)
+    top: int | None = None
+    by: str | None = None
+    ascending: bool = False
+
+    def __post_init__(self) -> None:
+        check_shares(self.split)
+        for status in self.statuses:
+            if status not in STATUSES:
+                raise ConfigError("config_invalid", f"status {status!r}; expected one of {', '.join(STATUSES)}")
+        for column, limit in {**self.per, "top": self.top or 1}.items():
+            if limit < 1:
+                raise ConfigError("config_invalid", f"{column}={limit}; expected at least 1 row")
+        if self.top is not None and self.by is None:
+            raise ConfigError("config_invalid", f"top {self.top} has no column; expected one: name the rank with by")
+        if self.by is not None and not (self.top or self.per or self.distinct):
+            raise ConfigError("config_invalid", f"by {self.by} has no effect; expected top, per or distinct with it")
+        if self.split and not self.disjoint:
+            raise ConfigError("config_invalid", "disjoint is empty; expected at least one column, such as portrait")

@@ -1,0 +1,94 @@
+"""The outcome rows of several runs as one table that is read in pieces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from joyvasa.errors import InputError
+from joyvasa.result_tables import find_finished_tables, iterate_tables, read_schema
+from manifests.expressions import NamedColumns
+from manifests.problems import safe_text
+from manifests.run.folder import RunFolder
+from manifests.run.outcome_table import FACTS, METRIC_COLUMN_PREFIX
+from manifests.storage import open_storage
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """The outcome tables of the finished shards of several runs.
+
+    Attributes:
+        runs: run folders; absolute paths or URIs.
+        files: outcome tables of each run, in manifest order.
+        unfinished: number of unfinished shards of each run, whose rows are not among them.
+        schema: columns of all runs; those that a run lacks are null in its rows.
+    """
+
+    runs: tuple[str, ...]
+    files: tuple[tuple[str, ...], ...]
+    unfinished: tuple[int, ...]
+    schema: pa.Schema
+
+    @property
+    def columns(self) -> NamedColumns:
+        """The columns by name; the metric `sync_c` is `sync_c` and `metric_sync_c`."""
+        names = self.schema.names
+        metrics = {name.removeprefix(METRIC_COLUMN_PREFIX): name for name in names}
+        return NamedColumns(self.schema, {short: name for short, name in metrics.items() if short not in names})
+
+    def iterate(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """Yield the rows in order, as pairs of a run and a table with some of its rows.
+
+        Args:
+            columns: columns to read; None reads all.
+
+        Raises:
+            InputError: `records_unreadable`.
+        """
+        for run, files in zip(self.runs, self.files, strict=True):
+            for table in iterate_tables(files, self.schema, columns):
+                yield run, table
+
+
+def open_run_tables(runs: Sequence[str]) -> RunTables:
+    """Find the outcome tables of runs.
+
+    Args:
+        runs: run folders; paths or URIs.
+
+    Raises:
+        ManifestError: `run_missing`.
+        InputError: `run_missing`, `run_repeated`, `records_unreadable`, `rows_missing` if no shard is finished, or
+            `columns_conflict` if a column has types in two runs that have no common type.
+    """
+    folders = [RunFolder(open_storage(run)) for run in runs]
+    roots = [folder.storage.root for folder in folders]
+    if repeated := next((root for root in roots if roots.count(root) > 1), None):
+        raise InputError("run_repeated", f"{safe_text(repeated, 200)}: is given twice; expected different runs")
+    files = [find_finished_tables(root) for root in roots]
+    if not any(files):
+        shown = ", ".join(safe_text(root, 200) for root in roots)
+        raise InputError("rows_missing", f"{shown}: no shard is finished; expected at least one: resume the run")
+
+    shards = [len(folder.read_manifest()) for folder in folders]
+    unfinished = (total - len(finished) for total, finished in zip(shards, files, strict=True))
+    return RunTables((*roots,), tuple(map(tuple, files)), (*unfinished,), _merge_schemas(roots, files))
+
+
+def _merge_schemas(roots: Sequence[str], files: Sequence[Sequence[str]]) -> pa.Schema:
+    merged, facts = pa.schema([]), {}
+    for root, schema in zip(roots, map(read_schema, files), strict=True):
+        try:
+            merged = pa.unify_schemas([merged, schema], promote_options="permissive")
+        except pa.ArrowException as error:
+            reason = safe_text(str(error).splitlines()[0], 200)
+            sentence = f"{safe_text(root, 200)}: has a column of another type than the runs before it ({reason})"
+            raise InputError("columns_conflict", f"{sentence}; expected one type: select from each run alone") from None
+        metadata = schema.metadata or {}
+        facts |= dict.fromkeys(json.loads(metadata.get(FACTS.encode(), b"[]")))
+        merged = merged.with_metadata({**metadata, FACTS: json.dumps([*facts])} if schema.names else merged.metadata)
+    return merged

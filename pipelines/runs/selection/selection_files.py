@@ -1,0 +1,139 @@
+"""Write the selected rows as one Parquet file, and why the others were left out as another."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from joyvasa.errors import InputError
+from joyvasa.locations import get_local_path, is_remote
+from manifests.problems import safe_text
+from manifests.run.outcome_table import passthrough_name
+from manifests.storage import Storage, open_storage
+from pipelines.runs.selection.selection import Selection
+
+pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
+SUFFIX = ".parquet"
+REJECTED = ".rejected.parquet"  # suffix of the file with the rows that were left out
+RUN, SPLIT = "run", "split"  # columns of a selection that outcome tables lack
+REJECTED_SCHEMA = pa.schema([("record_id", pa.string()), ("run", pa.string()), ("reason", pa.string())])
+STATUS_CODE = 1  # code of rows whose status is not accepted, see `Criteria.drop`
+
+
+def check_selection_path(path: str) -> None:
+    """Check the path of a selection before rows are read.
+
+    Raises:
+        InputError: `output_format`.
+    """
+    if not path.endswith(SUFFIX) or path.endswith(REJECTED) or posixpath.basename(path) == SUFFIX:
+        raise InputError("output_format", f"{safe_text(path, 200)}: expected a name that ends with {SUFFIX}: rename it")
+
+
+def write_selection(
+    selection: Selection,
+    path: str,
+    split_names: Sequence[str] = (),
+    *,
+    on_rows: Callable[[int], object] = lambda rows: None,
+) -> tuple[str, str]:
+    """Write a selection: all outcome columns of the selected rows, `run`, and `split` if there are splits.
+
+    A passed-through column named `run` or `split` becomes `input_run` or `input_split`.
+
+    Args:
+        selection: selection with at least one row.
+        path: Parquet file to write; a path or URI.
+        split_names: names of the splits.
+        on_rows: callback with the number of rows read.
+
+    Returns:
+        The locations of the selection and of the rejected rows, `<path without suffix>.rejected.parquet`.
+
+    Raises:
+        InputError: `output_format`, `selection_empty`, `records_unreadable`, or `rows_changed` if a run changed
+            meanwhile.
+        ManifestError: `output_unwritable`.
+    """
+    check_selection_path(path)
+    if not selection.selected:
+        raise InputError("selection_empty", "no row meets the criteria; expected at least one: relax the conditions")
+    storage, name = _open_parent(path)
+    rejected_name = name.removesuffix(SUFFIX) + REJECTED
+    schema = _selection_schema(selection.tables.schema, has_splits=selection.split is not None)
+    reasons = pa.array(selection.criteria.reasons)
+
+    # The rejected rows become visible first, so that a visible selection is complete.
+    with (
+        storage.staging(name) as selected_path,
+        storage.staging(rejected_name) as rejected_path,
+        pq.ParquetWriter(selected_path, schema, compression="zstd") as selected_file,
+        pq.ParquetWriter(rejected_path, REJECTED_SCHEMA, compression="zstd") as rejected_file,
+    ):
+        start = 0
+        for run, table in selection.tables.iterate():
+            rows = slice(start, start + table.num_rows)
+            start = rows.stop
+            codes = selection.candidates.codes[rows]
+            if len(codes) < table.num_rows:
+                break
+            selected = codes == 0
+            if selected.any():
+                splits = selection.split.splits[rows] if selection.split else None
+                selected_file.write_table(_selected_rows(table, schema, run, selected, splits, split_names))
+            if not selected.all():
+                rejected_file.write_table(_rejected_rows(table, run, codes, reasons))
+            on_rows(start)
+        if start != len(selection.candidates.codes):
+            raise InputError("rows_changed", "a run changed while its rows were read; expected no change: select again")
+    return storage.location(name), storage.location(rejected_name)
+
+
+def _open_parent(path: str) -> tuple[Storage, str]:
+    location = path if is_remote(path) else get_local_path(path)
+    parent, name = posixpath.split(location)
+    return open_storage(parent or "."), name
+
+
+def _selection_schema(schema: pa.Schema, *, has_splits: bool) -> pa.Schema:
+    own = [pa.field(RUN, pa.string(), nullable=False)]
+    own += [pa.field(SPLIT, pa.string(), nullable=False)] if has_splits else []
+    taken = {*(name for name in schema.names if name not in (RUN, SPLIT)), RUN, SPLIT}
+    fields = []
+    for entry in schema:
+        name = entry.name if entry.name not in (RUN, SPLIT) else passthrough_name(entry.name, taken)
+        taken.add(name)
+        fields.append(entry.with_name(name))
+    return pa.schema([*fields, *own], metadata=schema.metadata)
+
+
+def _selected_rows(
+    table: pa.Table,
+    schema: pa.Schema,
+    run: str,
+    selected: np.ndarray,
+    splits: np.ndarray | None,
+    split_names: Sequence[str],
+) -> pa.Table:
+    rows = table.filter(pa.array(selected))
+    columns: list[Any] = [*rows.columns, pa.repeat(run, rows.num_rows)]
+    if splits is not None:
+        columns.append(pa.array(split_names, pa.string()).take(pa.array(splits[selected])))
+    return pa.table(columns, schema=schema)
+
+
+def _rejected_rows(table: pa.Table, run: str, codes: np.ndarray, reasons: pa.Array) -> pa.Table:
+    """Return id, run and reason of the rows that were left out; failed rows have the code of their error, too."""
+    rows = table.filter(pa.array(codes != 0))
+    codes = codes[codes != 0]
+    why = reasons.take(pa.array(codes))
+    errors = rows.column("error_code").combine_chunks().cast(pa.string())
+    with_error = pc.binary_join_element_wise(why, errors, ": ", null_handling="skip")
+    reason = pc.if_else(pa.array(codes == STATUS_CODE), with_error, why)
+    return pa.table([rows.column("record_id"), pa.repeat(run, len(codes)), reason], schema=REJECTED_SCHEMA)

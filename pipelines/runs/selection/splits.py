@@ -1,0 +1,139 @@
+"""Splits of a data set in which no value of some columns, such as a portrait, occurs twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from joyvasa.errors import ConfigError
+
+MAX_GROUP_SHARE = 0.5  # a group with more rows would take most of the data into one split
+NO_SPLIT, NO_VALUE = -1, -2  # rows whose values are in different splits, and rows without a value
+SPLIT_NAME = re.compile(r"[A-Za-z0-9_]{1,40}")  # a folder name on every system, and a split of Hugging Face data sets
+
+
+@dataclass(frozen=True)
+class SplitAssignment:
+    """The split of each row.
+
+    Attributes:
+        rule: how rows were assigned, see `assign_splits`.
+        splits: index of the split of each row, or `NO_SPLIT`, or `NO_VALUE`; int8, shape (rows,).
+    """
+
+    rule: Literal["groups", "values"]
+    splits: np.ndarray
+
+
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Check names and shares of splits.
+
+    Raises:
+        ConfigError: `config_invalid`.
+    """
+    for name, share in shares.items():
+        if not SPLIT_NAME.fullmatch(name):
+            raise ConfigError("config_invalid", f"split {name!r}; expected a name of letters, digits and _")
+        if not 0 < share <= 1:
+            raise ConfigError("config_invalid", f"split {name}={share:g}; expected a share above 0, at most 1")
+    if len({name.casefold() for name in shares}) < len(shares):
+        raise ConfigError("config_invalid", f"splits {', '.join(shares)}; expected different names")
+    if shares and abs(sum(shares.values()) - 1) > 1e-6:
+        total = sum(shares.values())
+        raise ConfigError("config_invalid", f"the shares of the splits add up to {total:g}; expected 1")
+
+
+def assign_splits(columns: Sequence[np.ndarray], shares: Sequence[float], *, seed: int = 0) -> SplitAssignment:
+    """Assign rows to splits, so that no value of a column occurs in two splits.
+
+    With the rule `groups`, rows that share a value, directly or through other rows, are a group, and a hash of the
+    first value of the group determines the split. No row is lost. Rows that are added after the others change the split
+    of a row only if they connect two groups.
+
+    If more than half of the rows are in one group that is larger than the rows of any value, as when portraits and
+    voices are combined at random, the rule is `values`: a hash of each value determines its split, and a row whose
+    values are in different splits has none. Added rows never change the split of a row. The shares of values are such
+    that those of the rows are as given.
+
+    Args:
+        columns: hashes of the values of each column, uint64, shape (rows,); 0 for missing values.
+        shares: share of each split; they add up to 1.
+        seed: seed of the hashes.
+    """
+    n_rows = len(columns[0])
+    missing = np.logical_and.reduce([column == 0 for column in columns])
+    groups = _find_groups(columns)
+    largest = np.bincount(groups[~missing], minlength=1).max()
+    largest_value = max(_largest_count(column[column != 0]) for column in columns)
+    limit = max(MAX_GROUP_SHARE * np.count_nonzero(~missing), largest_value)
+
+    rule: Literal["groups", "values"] = "groups"
+    splits = np.full(n_rows, NO_VALUE, np.int8)
+    if largest > limit:
+        rule = "values"
+        by_value = np.asarray(shares) ** (1 / len(columns))
+        for column in columns:
+            chosen = _choose(column, by_value, seed)
+            agreed = np.where((splits == NO_VALUE) | (splits == chosen), chosen, np.int8(NO_SPLIT))
+            splits = np.where(column == 0, splits, agreed)
+    elif not missing.all():
+        first_value = _first_values(columns)
+        _, first_row, group = np.unique(groups[~missing], return_index=True, return_inverse=True)
+        splits[~missing] = _choose(first_value[~missing][first_row], np.asarray(shares), seed)[group]
+    return SplitAssignment(rule, splits)
+
+
+def _find_groups(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Return a number for the group of each row, int64; 0 for rows without values."""
+    nodes, offset = [], 0  # number of each value among the values of all columns
+    for column in columns:
+        distinct, codes = np.unique(column, return_inverse=True)
+        nodes.append(codes + offset)
+        offset += len(distinct)
+
+    pairs = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for index, column in enumerate(columns):
+        for other in range(index):
+            both = (column != 0) & (columns[other] != 0)
+            pairs.append((nodes[other][both], nodes[index][both]))
+    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    graph = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(offset, offset))
+    _, labels = connected_components(graph.tocsr(), directed=False)
+
+    groups = np.zeros(len(columns[0]), np.int64)
+    for column, codes in reversed([*zip(columns, nodes, strict=True)]):
+        groups = np.where(column == 0, groups, labels[codes])
+    return groups
+
+
+def _largest_count(values: np.ndarray) -> int:
+    """Return how often the most frequent value occurs."""
+    return int(np.unique(values, return_counts=True)[1].max(initial=0))
+
+
+def _first_values(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the hash of the first value that each row has."""
+    values = np.zeros(len(columns[0]), np.uint64)
+    for column in reversed(columns):
+        values = np.where(column == 0, values, column)
+    return values
+
+
+def _choose(hashes: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
+    """Return the index of the split for each hash, int8, with probabilities in proportion to weights."""
+    bounds = np.cumsum(weights / weights.sum())[:-1]
+    return np.searchsorted(bounds, _mix(hashes, seed), side="right").astype(np.int8)
+
+
+def _mix(hashes: np.ndarray, seed: int) -> np.ndarray:
+    """Return uniform numbers from 0 to 1 for hashes and a seed: the finalizer of SplitMix64."""
+    mixed = hashes ^ np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (mixed ^ (mixed >> np.uint64(31))).astype(np.float64) / 2.0**64
