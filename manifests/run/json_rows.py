@@ -12,6 +12,7 @@ import pyarrow.types as is_type
 
 from joyvasa.arrow_text import decode_text, format_values
 from manifests.formats.json_types import replace_infinite
+from manifests.formats.plain_types import plain_batch
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
 
@@ -31,18 +32,15 @@ class JsonRows:
 
     def convert(self, table: pa.Table) -> Iterator[dict[str, Any]]:
         """Yield the rows of a table."""
-        columns = []
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            values, as_text = [], False
-            for chunk in column.chunks:
-                converted, changed = _convert(chunk)
-                values += converted
-                as_text |= changed
-            columns.append(values)
-            if as_text:
-                self.columns_as_text[name] = None
-        for row in zip(*columns, strict=True):
-            yield dict(zip(table.column_names, row, strict=True))
+        for batch in map(plain_batch, table.to_batches()):
+            names, columns = batch.schema.names, []
+            for name, array in zip(names, batch.columns, strict=True):
+                values, as_text = _convert(array)
+                columns.append(values)
+                if as_text:
+                    self.columns_as_text[name] = None
+            for row in zip(*columns, strict=True):
+                yield dict(zip(names, row, strict=True))
 
 
 def _convert(array: pa.Array) -> tuple[list[Any], bool]:
