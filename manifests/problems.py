@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -63,9 +64,23 @@ class ScanSummary:
 
     rows: int = 0
     bad_rows: int = 0
-    modes: Counter[str] = field(default_factory=Counter)  # of good rows
+    left_out: int = 0  # good rows that do not meet the conditions of a run
+    modes: Counter[str] = field(default_factory=Counter)  # of good rows that are not left out
     by_code: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)  # hints about the manifest as a whole
+
+    def add(self, records: Sequence[object], problems: Sequence[Problem], modes: Iterable[str]) -> None:
+        """Add a block of rows.
+
+        Args:
+            records: record of each row; None for bad ones.
+            problems: problems of the rows.
+            modes: modes of the rows that are used.
+        """
+        self.rows += len(records)
+        self.bad_rows += sum(record is None for record in records)
+        self.modes.update(modes)
+        self.by_code.update(problem.code for problem in problems)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as a mapping, for JSON."""

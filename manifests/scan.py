@@ -22,6 +22,10 @@ from manifests.schema import COLUMN_NAMES, MANIFEST_COLUMNS, parse_record_id
 
 MEDIA_COLUMNS = ("image", "audio", "motion", "video")
 DEFAULT_MODE: Mode = "human"
+TEXT_WITHOUT_SOUND = ValueFault(
+    "text_without_sound",
+    "is empty, and text is not spoken; expected a recording: synthesize the speech first, then name its file here",
+)
 
 Faults: TypeAlias = dict[int, list[tuple[str, Any, ValueFault]]]
 """Column, value and fault of every bad value, by index of the row in its block."""
@@ -86,7 +90,8 @@ class Scan:
                 if schema is not None:
                     block = replace(block, extra=_with_schema(file, block, schema))
                 scanned = self._check(index, file, reader, block)
-                self._count(scanned)
+                modes = (record.mode for record in scanned.records if record)
+                self.summary.add(scanned.records, scanned.problems, modes)
                 yield scanned
             self._note_near_misses(reader.extra_schema().names)
 
@@ -105,6 +110,7 @@ class Scan:
         faults: Faults = {}
         records = parse_block(block, self.manifest.folder, faults)
         self._check_required(records, faults)
+        _explain_texts(block, faults)
         if self._files:
             self._check_files(self._files, block, records, faults)
         self._check_duplicates(file_index, reader.row_unit, block, records, faults)
@@ -171,12 +177,6 @@ class Scan:
             else:
                 fault = ValueFault("duplicate_record_id", f"already used in {first}: give every row a unique id")
             faults.setdefault(index, []).append(("record_id", record_id, fault))
-
-    def _count(self, scanned: ScannedBlock) -> None:
-        self.summary.rows += len(scanned.records)
-        self.summary.bad_rows += sum(record is None for record in scanned.records)
-        self.summary.modes.update(record.mode for record in scanned.records if record)
-        self.summary.by_code.update(problem.code for problem in scanned.problems)
 
     def _note_near_misses(self, extras: list[str]) -> None:
         standard = {_normalize(name): name for name in COLUMN_NAMES}
@@ -259,6 +259,17 @@ def _missing_of_pair(image: object, audio: object, motion: object) -> list[tuple
         fault = ValueFault("missing_value", "is empty; expected a path or URI here or in motion")
         missing.append(("audio", fault))
     return missing
+
+
+def _explain_texts(block: RowBlock, faults: Faults) -> None:
+    """Replace the fault of a missing recording in rows with a text, because speech is not synthesized."""
+    if not faults or block.extra is None or "text" not in block.extra.column_names:
+        return
+    texts = block.extra.column("text")
+    for index, row_faults in faults.items():
+        for position, (column, value, fault) in enumerate(row_faults):
+            if (column, fault.code) == ("audio", "missing_value") and texts[index].as_py():
+                row_faults[position] = (column, value, TEXT_WITHOUT_SOUND)
 
 
 def _with_schema(file: str, block: RowBlock, schema: pa.Schema) -> pa.Table:

@@ -32,8 +32,9 @@ class ManifestSource:
     folder: str  # folder that paths in outcome rows are relative to, see `Manifest.folder`
     format: str  # format of the source manifest
     fingerprint: str  # SHA-256 of the run's `manifest.parquet`
-    rows: int
+    rows: int  # rows read: those up to `limit`
     records: int
+    left_out: int = 0  # good rows among them that do not meet the conditions `where`
     modes: tuple[Mode, ...] = (DEFAULT_MODE,)  # modes of the records; the run loads their networks
 
     @classmethod
@@ -43,13 +44,21 @@ class ManifestSource:
         Args:
             manifest: source manifest.
             rows: local file with the rows.
-            summary: summary of the scan.
+            summary: summary of these rows.
         """
         with rows.open("rb") as file:
             fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
         modes: tuple[Mode, ...] = tuple(mode for mode in MODES if summary.modes[mode]) or (DEFAULT_MODE,)
-        n_records = summary.rows - summary.bad_rows
-        return cls(manifest.location, manifest.folder, manifest.format, fingerprint, summary.rows, n_records, modes)
+        return cls(
+            uri=manifest.location,
+            folder=manifest.folder,
+            format=manifest.format,
+            fingerprint=fingerprint,
+            rows=summary.rows,
+            records=summary.rows - summary.bad_rows - summary.left_out,
+            left_out=summary.left_out,
+            modes=modes,
+        )
 
 
 @dataclass(frozen=True)

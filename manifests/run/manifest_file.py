@@ -25,9 +25,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.errors import ManifestError
+from manifests.expressions import NamedColumns
 from manifests.manifest import resolve_location
-from manifests.problems import Problem, safe_text
+from manifests.problems import Problem, ScanSummary, safe_text
 from manifests.record import Record
+from manifests.row_filter import RowFilter
 from manifests.scan import MEDIA_COLUMNS, Scan, ScannedBlock
 from manifests.storage import Storage, unwritable_error
 
@@ -133,20 +135,33 @@ class RunManifest:
 
 
 def write_manifest(
-    scan: Scan, path: Path, *, shard_size: int = SHARD_RECORDS, on_problem: Callable[[Problem], None] | None = None
-) -> None:
+    scan: Scan,
+    path: Path,
+    *,
+    shard_size: int = SHARD_RECORDS,
+    where: Sequence[str] = (),
+    limit: int | None = None,
+    on_problem: Callable[[Problem], None] | None = None,
+) -> ScanSummary:
     """Scan a manifest and write its valid rows as the manifest of a run, in order.
 
     Memory is limited to one block of rows and one shard, so rows are not sorted by portrait.
 
     Args:
-        scan: new scan; its summary is complete afterwards.
+        scan: new scan.
         path: local file to write.
         shard_size: records per shard; the last shard may be smaller.
+        where: conditions that the written rows meet, see `expressions`; media are as in the source.
+        limit: maximum number of rows to write; rows after the last one are not read.
         on_problem: callback for each problem, in order; rows with problems are skipped.
 
+    Returns:
+        The summary of the rows up to the limit.
+
     Raises:
-        ManifestError: `shard_size`, `output_unwritable`, or see `Scan.blocks` and `Scan.extra_schema`.
+        ManifestError: `shard_size`, `output_unwritable`, `rows_missing` if no row meets the conditions, or see
+            `Scan.blocks` and `Scan.extra_schema`.
+        InputError: `condition_invalid` or `column_unknown`.
     """
     if shard_size < 1:
         raise ManifestError("shard_size", f"shard size is {shard_size}; expected at least 1")
@@ -154,18 +169,41 @@ def write_manifest(
     names = _passthrough_names(extra.names)
     passed = [field.with_name(name).with_nullable(True) for field, name in zip(extra, names, strict=True)]
     schema = pa.schema([*_OWN_FIELDS, *passed])
+    row_filter = RowFilter(where, limit, NamedColumns(schema, {name: WRITTEN_PREFIX + name for name in MEDIA_COLUMNS}))
 
+    summary = ScanSummary(notes=scan.summary.notes)
     with _Writer(path, schema, shard_size) as writer:
         pending = schema.empty_table()
         for scanned in scan.blocks(extra=True):
-            pending = pa.concat_tables([pending, _valid_rows(scanned, schema)])
+            selected, n_read = row_filter.select(_valid_rows(scanned, schema))
+            if row_filter.is_full:
+                scanned = _cut_block(scanned, n_read)
+            summary.add(scanned.records, scanned.problems, selected.column("mode").to_pylist())
+            pending = pa.concat_tables([pending, selected])
             whole = pending.num_rows - pending.num_rows % shard_size
             writer.write(pending.slice(0, whole))
             pending = pending.slice(whole)
             if on_problem:
                 for problem in scanned.problems:
                     on_problem(problem)
+            if row_filter.is_full:
+                break
         writer.write(pending)
+
+    summary.left_out = row_filter.left_out
+    if where and not summary.modes.total() and summary.rows > summary.bad_rows:
+        shown = f"{safe_text(scan.manifest.uri, 200)}: none of {summary.rows:,} rows meets {' and '.join(where)}"
+        raise ManifestError("rows_missing", f"{shown}; expected at least one: check the conditions")
+    return summary
+
+
+def _cut_block(scanned: ScannedBlock, n_valid: int) -> ScannedBlock:
+    """Return the rows of a block up to a number of valid ones."""
+    valid = [index for index, record in enumerate(scanned.records) if record]
+    end = valid[n_valid - 1] + 1
+    last = scanned.block.numbers[end - 1]
+    problems = [problem for problem in scanned.problems if problem.row <= last]
+    return ScannedBlock(scanned.block, scanned.records[:end], problems)
 
 
 class _Writer:

@@ -58,6 +58,8 @@ class RunConfig:
     # from the content of the recording
     share_motion: bool = False
     skip_bad_rows: bool = False  # run the good rows of a manifest that has bad ones
+    where: tuple[str, ...] = ()  # conditions on columns of the manifest; the run uses the rows that meet all of them
+    limit: int | None = None  # largest number of rows that the run uses, the first that meet the conditions
     # metrics to compute for each video; a metric whose weights are missing gives null and a reason
     metrics: Literal["all", "none"] | tuple[str, ...] = "all"
     metric_models: str = METRICS_BUNDLE  # bundle with the weights of metrics: a name or a folder
@@ -72,6 +74,8 @@ class RunConfig:
         check_executor(self.executor)
         if self.shard_size < 1:
             raise ConfigError("config_invalid", f"shard_size is {self.shard_size}; expected at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError("config_invalid", f"limit is {self.limit}; expected at least 1")
         if self.animation.mode != "human":
             problem = f"animation.mode is {self.animation.mode}, but a run reads the mode of each row"
             raise ConfigError("config_invalid", f"{problem}; expected the column mode in the manifest: set it there")

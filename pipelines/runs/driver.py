@@ -157,21 +157,23 @@ def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generat
     scan = Scan(source, videos=videos)
     with scratch_folder() as scratch:
         rows = scratch / RunFolder.MANIFEST
-        write_manifest(
+        summary = write_manifest(
             scan,
             rows,
             shard_size=config.shard_size,
+            where=config.where,
+            limit=config.limit,
             on_problem=lambda p: problems.append(p) if len(problems) < SHOWN_PROBLEMS else None,
         )
 
-        if scan.summary.bad_rows and not config.skip_bad_rows:
+        if summary.bad_rows and not config.skip_bad_rows:
             shown = "; ".join(f"{p.row_place if len(source.files) == 1 else p.place}: {p.text}" for p in problems)
             raise ManifestError(
                 "manifest_rows",
-                f"{source.uri}: {scan.summary.bad_rows} of {scan.summary.rows} rows are bad ({shown}): "
+                f"{source.uri}: {summary.bad_rows} of {summary.rows} rows are bad ({shown}): "
                 f"see joyvasa validate{' --videos' if videos else ''}, or run the others with --set skip_bad_rows=true",
             )
-        yield rows, ManifestSource.from_scan(source, rows, scan.summary)
+        yield rows, ManifestSource.from_scan(source, rows, summary)
 
 
 def build_run_pipeline(
