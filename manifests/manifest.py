@@ -36,6 +36,7 @@ class Manifest:
     folder: str  # local path or URI, without a trailing slash
     files: tuple[str, ...]  # paths in `folder`, sorted
     format: str  # parquet, csv, tsv or jsonl
+    required: str | None = None  # the only standard column that its tables must have; None for those of a manifest
     _json_types: JsonTypes = field(init=False, repr=False, compare=False)  # of the columns of all JSON Lines files
 
     def __post_init__(self) -> None:
@@ -55,11 +56,11 @@ class Manifest:
         name = safe_text(file)
         reader: Reader
         if self.format == "parquet":
-            reader = ParquetReader(name, open_file)
+            reader = ParquetReader(name, open_file, required=self.required)
         elif self.format == "jsonl":
             reader = JsonLinesReader(name, open_file, self._json_types)
         else:
-            reader = CsvReader(name, open_file, delimiter="\t" if self.format == "tsv" else ",")
+            reader = CsvReader(name, open_file, "\t" if self.format == "tsv" else ",", required=self.required)
         partitions = parse_partitions(file)
         return PartitionReader(reader, partitions) if partitions else reader
 

@@ -55,10 +55,19 @@ class AudioInfo:
 
 
 @dataclass(frozen=True)
-class _Decoder:
+class AudioDecoder:
+    """A recording that is being decoded at its own rate.
+
+    Attributes:
+        rate: sample rate, Hz.
+        channels: number of channels.
+        blocks: samples in blocks of shape (n, channels), float32; can be read once.
+        pipe: process of ffmpeg.
+    """
+
     rate: int
     channels: int
-    blocks: Iterator[np.ndarray]  # (n, channels) float32, at `rate`
+    blocks: Iterator[np.ndarray]
     pipe: FfmpegPipe
 
 
@@ -76,7 +85,7 @@ def probe_audio(path: str | Path, *, allow_silence: bool = False) -> AudioInfo:
     """
     path = Path(path)
     n_source, peak, channel_peak = 0, 0.0, 0.0
-    with _decode(path, report=True) as decoder:
+    with decode_audio(path, report=True) as decoder:
         for block in decoder.blocks:
             n_source += len(block)
             peak = max(peak, float(np.abs(_mix(block)).max()))
@@ -168,7 +177,7 @@ def stream_audio(path: str | Path, *, clock: Clock = "samples") -> Iterator[np.n
     """
     import soxr
 
-    with _decode(Path(path), clock) as decoder:
+    with decode_audio(Path(path), clock) as decoder:
         blocks = map(_mix, decoder.blocks)
         if decoder.rate == SAMPLE_RATE:
             yield from blocks
@@ -211,13 +220,16 @@ def load_audio(path: str | Path) -> np.ndarray:
 
 
 @contextmanager
-def _decode(path: Path, clock: Clock = "samples", *, report: bool = False) -> Generator[_Decoder]:
+def decode_audio(path: Path, clock: Clock = "samples", *, report: bool = False) -> Generator[AudioDecoder]:
     """Decode the first audio stream of a file at its own rate.
 
     Args:
         path: media file.
         clock: treatment of a late start and holes.
         report: whether ffmpeg's messages are to contain what `DecoderLog` reads.
+
+    Raises:
+        InputError: as `probe_audio`, except for length, level and silence; also while the blocks are read.
     """
     check_media(path, "audio")
     # Sun's AU container: a fixed header with rate and channels, then plain big-endian floats.
@@ -233,7 +245,7 @@ def _decode(path: Path, clock: Clock = "samples", *, report: bool = False) -> Ge
                 "audio_unreadable", f"{path}: claims {rate} Hz; expected at most {MAX_RATE}: export it again"
             )
         pipe.stdout.read(offset - AU_HEADER.size)
-        yield _Decoder(rate, channels, _read_blocks(pipe, path, rate, channels), pipe)
+        yield AudioDecoder(rate, channels, _read_blocks(pipe, path, rate, channels), pipe)
 
 
 def _add_gap_report(path: Path, output: Any) -> Any:

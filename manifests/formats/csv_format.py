@@ -27,7 +27,9 @@ class CsvReader(Reader):
     The number of a row is the number of its first line, as an editor shows it.
     """
 
-    def __init__(self, name: str, open_file: OpenFile, delimiter: str = ",") -> None:
+    def __init__(
+        self, name: str, open_file: OpenFile, delimiter: str = ",", *, required: str | None = None
+    ) -> None:
         start, open_text = find_text(name, open_file)
         super().__init__(name, open_text)
         self._delimiter = delimiter
@@ -43,7 +45,7 @@ class CsvReader(Reader):
 
         # pandas writes an empty name for an index column
         self._columns = tuple(column.strip() or f"column_{index}" for index, column in enumerate(header, start=1))
-        check_columns(name, self._columns)
+        check_columns(name, self._columns, required)
 
     def columns(self) -> tuple[str, ...]:
         """See `Reader`."""

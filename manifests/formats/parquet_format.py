@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,14 +22,17 @@ class ParquetReader(Reader):
 
     row_unit = "row"
 
-    def __init__(self, name: str, open_file: OpenFile) -> None:
+    def __init__(self, name: str, open_file: OpenFile, *, required: str | None = None) -> None:
         super().__init__(name, open_file)
         with open_file() as file:
             try:
-                self._schema = plain_schema(pq.ParquetFile(file).schema_arrow)
+                self._schema = plain_schema(_open_parquet(file).schema_arrow)
+            except UnicodeDecodeError:
+                sentence = f"{name}: the name of a column is not UTF-8; expected UTF-8: rename it"
+                raise ManifestError("manifest_encoding", sentence) from None
             except (pa.ArrowException, OSError) as error:
                 raise _unreadable(name, error) from None
-        check_columns(name, self.columns())
+        check_columns(name, self.columns(), required)
         for column in self._schema:
             if column.name in COLUMN_NAMES:
                 _check_type(name, column)
@@ -49,7 +52,7 @@ class ParquetReader(Reader):
         number = 1
         with self._open() as file:
             try:
-                parquet = pq.ParquetFile(file, pre_buffer=False)
+                parquet = _open_parquet(file)
                 for batch in parquet.iter_batches(BLOCK_ROWS, columns=columns):
                     yield self._block(plain_batch(batch), number, passed)
                     number += len(batch)
@@ -60,6 +63,11 @@ class ParquetReader(Reader):
         columns = {name: _values(batch.column(name)) for name in COLUMN_NAMES if name in batch.schema.names}
         table = pa.Table.from_batches([batch.select(passed)]) if passed else None
         return RowBlock(list(range(number, number + len(batch))), columns, extra=table)
+
+
+def _open_parquet(file: BinaryIO) -> pq.ParquetFile:
+    # The 96-bit times of Spark have microseconds; as nanoseconds, times before 1677 or after 2262 would be others.
+    return pq.ParquetFile(file, pre_buffer=False, coerce_int96_timestamp_unit="us")
 
 
 def _values(array: pa.Array) -> list[Any]:
