@@ -7,6 +7,9 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
+CONNECT_S = 10.0  # time limit for a connection to an HTTP server, seconds
+READ_S = 20.0  # time limit without a byte from an HTTP server, seconds
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _LOCAL_SCHEME = re.compile(r"(?:file|local)://", re.IGNORECASE)
 _FILE_URI = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.IGNORECASE)  # RFC 8089
@@ -15,6 +18,11 @@ _FILE_URI = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.IGNORECA
 def is_remote(location: str) -> bool:
     """Return whether a location is a URI that does not refer to a local file."""
     return bool(_SCHEME.match(location)) and not _LOCAL_SCHEME.match(location)
+
+
+def is_http(location: str) -> bool:
+    """Return whether a location is an HTTP address."""
+    return location.lower().startswith(("http://", "https://"))
 
 
 def get_local_path(location: str) -> str:
@@ -27,7 +35,7 @@ def get_local_path(location: str) -> str:
 
 
 def open_filesystem(location: str) -> tuple[Any, str]:
-    """Return the fsspec file system of a location and the path on it.
+    """Return the fsspec file system of a location and the path on it; HTTP requests get time limits.
 
     A local path may contain `::`, with which fsspec chains URIs.
 
@@ -38,6 +46,11 @@ def open_filesystem(location: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
 
+    if is_http(location):
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
+        return url_to_fs(location, client_kwargs={"timeout": timeout})
     if is_remote(location):
         return url_to_fs(location)
     return LocalFileSystem(), os.path.abspath(get_local_path(location))

@@ -9,19 +9,16 @@ import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
-from fsspec.core import url_to_fs
-
+from joyvasa import locations
 from joyvasa.errors import InputError
-from joyvasa.locations import is_remote
+from joyvasa.locations import is_remote, open_filesystem
 from manifests.scratch import scratch_folder
 
 MAX_BYTES = 4 << 30  # maximum size of a fetched file, so that one row cannot fill the disk
 CHUNK_BYTES = 1 << 20
-CONNECT_S = 10.0  # time limit for a connection to an HTTP server, seconds
-READ_S = 20.0  # time limit without a byte from an HTTP server, seconds
 MISSING_STATUS = (404, 410)  # HTTP: not found, gone
 RETRIED_STATUS = (408, 425, 429)  # HTTP: request timeout, too early, too many requests
 
@@ -46,7 +43,7 @@ def local_file(location: str) -> Generator[Path]:
         target = Path(folder, name if name.strip(".") else "file")
 
         with _standard_errors(location):
-            fs, path = _open_filesystem(location)
+            fs, path = open_filesystem(location)
             with fs.open(path, "rb") as source, target.open("wb") as file:
                 while chunk := cast(BinaryIO, source).read(CHUNK_BYTES):
                     file.write(chunk)
@@ -69,7 +66,7 @@ def open_stream(location: str) -> Generator[BinaryIO]:
     """
     if is_remote(location):
         with _standard_errors(location):
-            fs, path = _open_filesystem(location)
+            fs, path = open_filesystem(location)
             with fs.open(path, "rb") as stream:
                 yield cast(BinaryIO, stream)
         return
@@ -83,17 +80,6 @@ def parse_host(location: str) -> str | None:
     """Return the host of an HTTP address; None for other locations."""
     parts = urlsplit(location)
     return parts.netloc if parts.scheme in ("http", "https") else None
-
-
-def _open_filesystem(location: str) -> tuple[Any, str]:
-    """Return the file system of a URI and the path in it; HTTP requests get time limits."""
-    options = {}
-    if parse_host(location):
-        import aiohttp
-
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
-        options["client_kwargs"] = {"timeout": timeout}
-    return url_to_fs(location, **options)
 
 
 @contextmanager
@@ -130,7 +116,7 @@ def _standard_error(location: str, error: Exception) -> Exception:
         sentence = f"{location}: HTTP {status}: the server cannot deliver it now"
         return RemoteError(sentence, answered=True, retry_after=headers.get("Retry-After"))
     if timed_out:
-        return RemoteError(f"{location}: no answer within {READ_S:g} s")
+        return RemoteError(f"{location}: no answer within {locations.READ_S:g} s")
     if network:
         return RemoteError(f"{location}: cannot be fetched ({type(network).__name__}: {network})")
     if isinstance(error, OSError):

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from joyvasa import locations
 from joyvasa.errors import InputError
 from stages import media
 from stages.base import Failed, FailureKind, Item, classify_exception
@@ -97,21 +98,21 @@ def test_an_io_error_of_a_store_is_retried(read, monkeypatch):
         def open(self, path, mode):
             raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(media, "_open_filesystem", lambda location: (BrokenFileSystem(), "a.png"))
+    monkeypatch.setattr(media, "open_filesystem", lambda location: (BrokenFileSystem(), "a.png"))
     with pytest.raises(OSError, match="Input/output error") as error:
         read("s3://bucket/a.png")
     assert classify_exception(error.value).kind is FailureKind.IO
 
 
 def test_a_silent_server_times_out(server, read, monkeypatch):
-    monkeypatch.setattr(media, "READ_S", 0.3)
+    monkeypatch.setattr(locations, "READ_S", 0.3)
     with pytest.raises(RemoteError, match=r"no answer within 0.3 s") as error:
         read(f"{server}/slow")
     assert classify_exception(error.value).kind is FailureKind.IO
 
 
 def test_a_silent_host_costs_one_time_limit_and_other_files_are_read(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(media, "READ_S", 0.3)
+    monkeypatch.setattr(locations, "READ_S", 0.3)
     (tmp_path / "a.png").write_bytes(b"picture")
     stage = HashInputsStage(HashInputsConfig(threads=1))
     stage.setup()

@@ -15,7 +15,8 @@ def test_values_that_json_cannot_hold_become_text_and_their_columns_are_named(tm
     first, second = (json.loads(json.dumps(row, allow_nan=False)) for row in rows.convert(table))
     assert first == {
         "record_id": "r0", "image": "p.png", "audio": "s.wav", "row_index": 1, "speaker": "anna",
-        "view": "a", "year_0": "-0001-12-31 19:03:58.000000-0456", "infinity": "<value out of range: 9223372036854775807>",
+        "view": "a", "year_0": "-0001-12-31 19:03:58.000000-0456",
+        "infinity": "<value out of range: 9223372036854775807>",
         "zone": "1970-01-01 00:00:00.000001Z", "ns": "1970-01-01 00:00:00.000000001",
         "day": "<value out of range: 2147483647>", "clock": "00:00:00.000000001", "latin": "caf\\xe9", "nan": "NaN",
         "price": "1.50", "raw": "/w==", "key": "00000000-0000-0000-0000-000000000000",
