@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from joyvasa.locations import get_local_path, is_remote, open_filesystem
+from joyvasa.locations import get_local_path, is_http, is_remote, open_filesystem
 from manifests.errors import ManifestError
 from manifests.formats.block import Reader
 from manifests.formats.csv_format import CsvReader
@@ -85,7 +85,7 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
     try:
         fs, inner = open_filesystem(path)
         # HTTP has no folders: a table with links would look like one. Whether the file exists is seen when it is read.
-        if not _is_http(path):
+        if not is_http(path):
             if fs.isdir(inner):
                 files = tuple(sorted(_find_tables(fs, inner)))
                 if len({_format(name) for name in files}) != 1:
@@ -99,7 +99,7 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
     except Exception as error:  # object stores have error classes of their own
         raise _unreadable(shown, error) from None
 
-    address, mark, query = path.partition("?") if _is_http(path) else (path, "", "")
+    address, mark, query = path.partition("?") if is_http(path) else (path, "", "")
     folder, _, name = address.rpartition("/")
     if not _format(name):
         sentence = f"{shown}: unknown file format; expected one of {', '.join(FORMATS)}: rename it"
@@ -154,7 +154,7 @@ def open_binary(path: str) -> BinaryIO:
                 raise ManifestError("manifest_unreadable", f"{shown}: {problem}: copy its content to a file")
             return open(path, "rb", buffering=READ_BYTES)
         fs, inner = open_filesystem(path)
-        if _is_http(path):  # many servers cannot send parts of a file
+        if is_http(path):  # many servers cannot send parts of a file
             return _download(fs, inner)
         file = cast(io.RawIOBase, fs.open(inner, "rb"))
         return cast(BinaryIO, io.BufferedReader(file, READ_BYTES)) if file.seekable() else _download(fs, inner)
@@ -184,10 +184,6 @@ def _download(fs: Any, path: str) -> BinaryIO:
         target = folder / "table"
         fs.get_file(path, str(target))
         return target.open("rb", buffering=READ_BYTES)  # the open file outlives its name
-
-
-def _is_http(location: str) -> bool:
-    return location.lower().startswith(("http://", "https://"))
 
 
 def _format(name: str) -> str:

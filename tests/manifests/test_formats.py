@@ -307,3 +307,18 @@ def test_standard_columns_may_have_any_type_of_text(tmp_path, kind):
     pq.write_table(pa.table(columns), tmp_path / "m.parquet")
     (shard,) = shards_of(copied(tmp_path / "m.parquet", tmp_path / "run"))
     assert [record.audio for record in shard.records] == [f"{tmp_path}/c", f"{tmp_path}/d"]
+
+
+def test_old_times_of_spark_keep_their_values(tmp_path):
+    when = pa.array([-(10**16), 9 * 10**15], pa.timestamp("us"))  # the years 1653 and 2255
+    table = pa.table({"image": ["a", "b"], "audio": ["c", "d"], "when": when})
+    pq.write_table(table, tmp_path / "m.parquet", use_deprecated_int96_timestamps=True)
+    (shard,) = shards_of(copied(tmp_path / "m.parquet", tmp_path / "run"))
+    assert shard.extra.column("when").combine_chunks().equals(when)
+
+
+def test_a_parquet_column_whose_name_is_not_utf8_gives_one_sentence(tmp_path):
+    names = [pa.field(name, pa.string()) for name in ("image", "audio", b"caf\xe9")]
+    pq.write_table(pa.table([["a"], ["b"], ["c"]], schema=pa.schema(names)), tmp_path / "m.parquet")
+    with pytest.raises(ManifestError, match=r"manifest_encoding: m\.parquet: the name of a column is not UTF-8"):
+        scanned(tmp_path / "m.parquet")
