@@ -47,6 +47,7 @@ def summarize_manifest(
     manifest: Manifest,
     *,
     shard_size: int = SHARD_RECORDS,
+    videos: bool = False,
     files: MediaFileCheckConfig | None = None,
     probes: Probes | None = None,
     profile: RateProfile | None = None,
@@ -57,6 +58,7 @@ def summarize_manifest(
     Args:
         manifest: manifest to read.
         shard_size: records per shard.
+        videos: whether rows have existing videos, see `Scan`.
         files: lookup of media files; None skips it.
         probes: probes of durations; None reads no media.
         profile: measured rates; None gives no estimate.
@@ -68,7 +70,7 @@ def summarize_manifest(
     with ExitStack() as stack:
         check = stack.enter_context(MediaFileCheck(files)) if files else None
         collector = stack.enter_context(StatsCollector(probes))
-        scan = Scan(manifest, files=check)
+        scan = Scan(manifest, files=check, videos=videos)
         for scanned in scan.blocks():
             collector.add([record for record in scanned.records if record])
             if on_progress:

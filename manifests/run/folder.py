@@ -120,15 +120,19 @@ class RunFolder:
         Raises:
             ManifestError: `run_exists` or `output_unwritable`.
         """
-        if self.storage.exists(self.RUN):
-            sentence = f"{self.storage.root}: holds a run already: use joyvasa resume, or another folder"
-            raise ManifestError("run_exists", sentence)
+        self.require_new()
         for name in self.storage.names(""):  # left by a killed process
             if name.startswith(PARTIAL):
                 self.storage.remove(name)
         with self.storage.staging(MANIFEST) as staged:
             shutil.copyfile(manifest, staged)
         self.storage.write(self.RUN, replace(description, folder=self.storage.root).to_yaml())
+
+    def require_new(self) -> None:
+        """Check that the folder contains no run; raises ManifestError `run_exists`."""
+        if self.storage.exists(self.RUN):
+            sentence = f"{self.storage.root}: holds a run already: use joyvasa resume, or another folder"
+            raise ManifestError("run_exists", sentence)
 
     def read_description(self) -> RunDescription:
         """Read `run.yaml`; raises ManifestError `run_missing` or `run_unreadable`."""

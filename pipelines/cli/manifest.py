@@ -116,7 +116,7 @@ def plan_command(
     rates = _get_rates(manifest, profile, run_config)
     probes = None
     if not no_probe:
-        probes = Probes(_read_sizes(models or (rates.models if rates else None)), audio=_probe_duration)
+        probes = Probes(read_sizes(models or (rates.models if rates else None)), audio=probe_duration)
     with _reading_progress(as_json) as progress:
         result = summarize_manifest(
             open_manifest(manifest),
@@ -130,7 +130,7 @@ def plan_command(
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2))
     else:
-        _print_plan(result)
+        print_plan(result)
     if result.scan.bad_rows:
         raise typer.Exit(ROWS_FAILED)
 
@@ -168,7 +168,7 @@ def _get_rates(manifest: str, profile: str | None, run_config: RunConfig | None)
     return read_bench_rates(profile) if profile.lower().endswith(".json") else read_run_rates(profile)
 
 
-def _read_sizes(bundle: str | None) -> VideoSizes:
+def read_sizes(bundle: str | None) -> VideoSizes:
     """Return the sizes of a bundle's motion model, which is loaded because only its checkpoint states them.
 
     Args:
@@ -183,7 +183,8 @@ def _read_sizes(bundle: str | None) -> VideoSizes:
     return VideoSizes(models.motion_model.sizes.frames_per_second, plan.frames_per_window, plan.first_frame)
 
 
-def _probe_duration(path: str) -> float:
+def probe_duration(path: str) -> float:
+    """Return the duration of a recording in seconds."""
     from joyvasa.media.audio import probe_audio
 
     return probe_audio(path).duration_s
@@ -208,7 +209,8 @@ def _print_summary(summary: ScanSummary) -> None:
         typer.echo(f"note: {note}")
 
 
-def _print_plan(result: ManifestSummary) -> None:
+def print_plan(result: ManifestSummary) -> None:
+    """Print the counts of a manifest and the estimated cost of its run."""
     from manifests.estimate import NO_PROFILE
 
     _print_summary(result.scan)

@@ -35,6 +35,13 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Set an option, see `joyvasa options`; may be repeated.", metavar="KEY=VALUE"),
 ]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", metavar="EXPR", help="Use rows that meet a condition, such as 'voice == \"anna\"'; may be repeated."
+    ),
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Use N rows at most.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 

@@ -1,4 +1,4 @@
-"""`joyvasa generate`, `evaluate`, `resume`, `status` and `export`: run the pipeline on manifests."""
+"""`joyvasa generate`, `evaluate`, `resume` and `status`: run the pipeline on manifests."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli import ROWS_FAILED, train
+from pipelines.cli.dry_run import print_dry_run
 from pipelines.cli.options import (
     AsJson,
     ConfigFile,
     Executor,
+    Limit,
     ManifestPath,
     Models,
     Run,
     RunOut,
     Seed,
     Settings,
+    Where,
     merge_options,
 )
 from pipelines.cli.progress import run_progress
@@ -26,7 +29,6 @@ from pipelines.cli.progress import run_progress
 if TYPE_CHECKING:
     from pipelines.runs.driver import RunResult
 
-TarFolder = Annotated[str, typer.Option("--out", help="Folder for the tar files; a path or URI.", show_default=False)]
 VideoManifest = Annotated[
     str,
     typer.Argument(
@@ -35,6 +37,7 @@ VideoManifest = Annotated[
 ]
 Name = Annotated[str, typer.Option("--name", help="Name of the system that generated the videos.", show_default=False)]
 SaveMotion = Annotated[bool, typer.Option("--save-motion", help="Also save the motion of each record as a file.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check rows, files and options, print the plan, and stop.")]
 Retry = Annotated[
     list[str] | None,
     typer.Option(
@@ -50,17 +53,23 @@ def generate_command(
     seed: Seed = None,
     executor: Executor = None,
     save_motion: SaveMotion = False,
+    where: Where = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Generate a video for each row of a manifest. Exits with 3 if some rows failed."""
     from pipelines.runs.config import RunConfig
-    from pipelines.runs.generate import generate_videos
+    from pipelines.runs.generate import GenerateRun, generate_videos
 
-    flags = {"animation.models": models, "animation.seed": seed, "executor": executor}
-    flags |= {"save_motion": save_motion or None}  # without the flag, --config and --set decide
+    flags = {"animation.models": models, "animation.seed": seed, "executor": executor, "limit": limit}
+    flags |= {"save_motion": save_motion or None, "where": where or None}  # else --config and --set decide
     resolved = merge_options(RunConfig, config=config, settings=settings, flags=flags)
+    if dry_run:
+        print_dry_run(GenerateRun(), manifest, out, resolved, as_json=as_json)
+        return
     with run_progress() as on_event:
         result = generate_videos(manifest, out, resolved, on_event=on_event)
     print_run_result(result, as_json=as_json)
@@ -94,15 +103,23 @@ def evaluate_command(
     name: Name,
     out: RunOut,
     executor: Executor = None,
+    where: Where = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Compute metrics for existing videos, from any system. Exits with 3 if some rows failed."""
     from pipelines.runs.config import RunConfig
-    from pipelines.runs.evaluate import evaluate_videos
+    from pipelines.runs.evaluate import EvaluateRun, check_evaluation, evaluate_videos
 
-    resolved = merge_options(RunConfig, config=config, settings=settings, flags={"executor": executor})
+    flags = {"executor": executor, "where": where or None, "limit": limit}
+    resolved = merge_options(RunConfig, config=config, settings=settings, flags=flags)
+    if dry_run:
+        check_evaluation(name, resolved)
+        print_dry_run(EvaluateRun(), manifest, out, resolved, name=name, as_json=as_json)
+        return
     with run_progress() as on_event:
         result = evaluate_videos(manifest, out, name, resolved, on_event=on_event)
     print_run_result(result, as_json=as_json)
@@ -137,20 +154,6 @@ def _read_run_status(run: str) -> dict[str, int]:
         "finished_shards": counts.finished_shards,
         "missing_files": missing,  # of finished shards; `resume --retry missing` makes them again
     }
-
-
-def export_command(run: Run, out: TarFolder) -> None:
-    """Export the videos of finished shards as WebDataset tar files, one per shard."""
-    from pipelines.runs.export import export_webdataset
-
-    n_records = 0
-    notes: list[str] = []
-    for path, count in export_webdataset(run, out, on_note=notes.append):
-        typer.echo(f"{path}: {count:,} records")
-        n_records += count
-    typer.echo(f"{out}: {n_records:,} records")
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
 
 
 def print_run_result(result: RunResult, *, as_json: bool = False) -> None:

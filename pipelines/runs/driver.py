@@ -106,6 +106,56 @@ class RunDefinition(ABC):
         """Complete the run folder once every record has an outcome; called again after a resume."""
 
 
+@dataclass(frozen=True)
+class RunPlan:
+    """A run whose folder does not exist yet.
+
+    Attributes:
+        rows: temporary file with the rows of the run, a valid manifest.
+        description: content of `run.yaml`.
+        pipeline: stages of the run.
+    """
+
+    rows: Path
+    description: RunDescription
+    pipeline: Pipeline
+
+
+@contextlib.contextmanager
+def plan_run(
+    definition: RunDefinition, folder: RunFolder, manifest: str | Path, config: RunConfig, *, name: str = ""
+) -> Generator[RunPlan]:
+    """Check rows, weights and options of a run, without writing anything; the rows exist until the block ends.
+
+    Args:
+        definition: kind of the run.
+        folder: run folder that contains no run yet, or this one.
+        manifest: Parquet, CSV or JSON Lines file, or a folder of these; a path or URI.
+        config: options of the run, with absolute paths.
+        name: name of the system that generated the videos; empty if this run generates them.
+
+    Raises:
+        InputError: `condition_invalid` or `column_unknown` in `where`.
+        ManifestError: bad rows (`manifest_rows`), or `run_changed` if the folder contains another run.
+        JoyvasaError: missing models, no usable ffmpeg, or invalid options.
+    """
+    ffmpeg_executable()  # before any work: the workers need it
+    source = open_manifest(manifest)
+    with _check_rows(source, config, videos=definition.reads_videos) as (rows, manifest_source):
+        description = RunDescription(
+            configuration=config_to_dict(config),
+            manifest=manifest_source,
+            bundles=definition.hash_weights(config, manifest_source.modes),
+            versions={"joyvasa": __version__, "python": platform.python_version()},
+            kind=definition.kind,
+            name=name,
+        )
+        pipeline = build_run_pipeline(definition, folder, config, description)
+        if folder.storage.exists(RunFolder.RUN):
+            require_same_settings(folder.read_description(), description)
+        yield RunPlan(rows, description, pipeline)
+
+
 def start_run(
     definition: RunDefinition,
     folder: RunFolder,
@@ -120,34 +170,18 @@ def start_run(
     Args:
         definition: kind of the run.
         folder: run folder that contains no run yet.
-        manifest: Parquet, CSV or JSON Lines file, or a folder of these; a path or URI.
+        manifest: see `plan_run`.
         config: options of the run, with absolute paths.
-        name: name of the system that generated the videos; empty if this run generates them.
+        name: see `plan_run`.
         on_event: callback for every event.
 
     Raises:
-        ManifestError: bad rows (`manifest_rows`), `run_exists` if the folder contains this run, `run_changed` if it
-            contains another one, `run_locked`, `output_unwritable`.
-        JoyvasaError: missing models, no usable ffmpeg, or the run stopped.
+        ManifestError: `run_exists` if the folder contains this run, `run_locked`, `output_unwritable`.
+        JoyvasaError: see `plan_run`, or the run stopped.
     """
-    ffmpeg_executable()  # before any work: the workers need it
-    source = open_manifest(manifest)
-    with _check_rows(source, config, videos=definition.reads_videos) as (rows, manifest_source):
-        description = RunDescription(
-            configuration=config_to_dict(config),
-            manifest=manifest_source,
-            bundles=definition.hash_weights(config, manifest_source.modes),
-            versions={"joyvasa": __version__, "python": platform.python_version()},
-            kind=definition.kind,
-            name=name,
-        )
-
-        # Refuse bad options before anything is written.
-        pipeline = build_run_pipeline(definition, folder, config, description)
-        if folder.storage.exists(RunFolder.RUN):
-            require_same_settings(folder.read_description(), description)
-        folder.create(description, rows)
-    return process_records(definition, folder, description, config, pipeline, on_event)
+    with plan_run(definition, folder, manifest, config, name=name) as plan:
+        folder.create(plan.description, plan.rows)
+    return process_records(definition, folder, plan.description, config, plan.pipeline, on_event)
 
 
 @contextlib.contextmanager

@@ -67,11 +67,20 @@ def evaluate_videos(
         ManifestError: see `pipelines.runs.generate.generate_videos`.
         JoyvasaError: the run stopped.
     """
+    config = (config or RunConfig()).with_absolute_paths()
+    check_evaluation(name, config)
+    folder = RunFolder(open_storage(str(out)))
+    return start_run(EvaluateRun(), folder, manifest, config, name=name, on_event=on_event)
+
+
+def check_evaluation(name: str, config: RunConfig) -> None:
+    """Check the options of an evaluation.
+
+    Raises:
+        ConfigError: `config_invalid` if the name is invalid or no metric is selected.
+    """
     if not name.strip() or not name.isprintable() or len(name) > MAX_NAME_CHARACTERS:
         expected = f"1 to {MAX_NAME_CHARACTERS} printable characters"
         raise ConfigError("config_invalid", f"name is {name[:MAX_NAME_CHARACTERS]!r}; expected {expected}")
-    config = (config or RunConfig()).with_absolute_paths()
     if not config.metric_names:
         raise ConfigError("config_invalid", "metrics is none; expected at least one metric: omit the option for all")
-    folder = RunFolder(open_storage(str(out)))
-    return start_run(EvaluateRun(), folder, manifest, config, name=name, on_event=on_event)

@@ -1,0 +1,97 @@
+"""Check a run and add up its work, without writing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifests.manifest import open_manifest
+from manifests.media_files import MediaFileCheckConfig
+from manifests.run.description import RunDescription
+from manifests.run.folder import RunFolder
+from manifests.stats import Probes
+from manifests.storage import open_storage
+from manifests.summary import ManifestSummary, summarize_manifest
+from pipelines.engine.graph import Pipeline
+from pipelines.runs.config import RunConfig
+from pipelines.runs.driver import RunDefinition, plan_run
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """A run that was checked and not started.
+
+    Attributes:
+        folder: run folder; an absolute path or URI.
+        description: what `run.yaml` would contain.
+        pipeline: stages of the run.
+        summary: counts of the rows that the run would use.
+    """
+
+    folder: str
+    description: RunDescription
+    pipeline: Pipeline
+    summary: ManifestSummary
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all figures as plain values, for JSON."""
+        manifest, configuration = self.description.manifest, self.description.configuration
+        counts = {
+            "rows": manifest.rows,
+            "left_out": manifest.left_out,
+            "bad_rows": manifest.rows - manifest.left_out - manifest.records,
+            "records": manifest.records,
+        }
+        used = self.summary.as_dict()
+        fields = ("name", "workers", "batch_size", "num_cpus", "num_gpus")
+        return {
+            "run": self.folder,
+            "where": configuration["where"],
+            "limit": configuration["limit"],
+            **counts,
+            "unusable_records": used.pop("bad_rows"),
+            **{name: value for name, value in used.items() if name not in counts},
+            "stages": [{field: getattr(spec, field) for field in fields} for spec in self.pipeline.stages],
+        }
+
+
+def check_run(
+    definition: RunDefinition,
+    manifest: str | Path,
+    out: str,
+    config: RunConfig,
+    *,
+    name: str = "",
+    probes: Probes | None = None,
+    on_rows: Callable[[int], None] | None = None,
+) -> DryRun:
+    """Check rows, media files, weights and options of a run as its start does, and add up its work.
+
+    Args:
+        definition: kind of the run.
+        manifest: see `plan_run`.
+        out: run folder; a path or URI.
+        config: options of the run.
+        name: see `plan_run`.
+        probes: probes of durations; None reads no media.
+        on_rows: callback with the number of rows whose files were checked.
+
+    Raises:
+        ManifestError: `run_exists`, or see `plan_run`.
+        JoyvasaError: see `plan_run`.
+    """
+    config = config.with_absolute_paths()
+    folder = RunFolder(open_storage(out))
+    with plan_run(definition, folder, manifest, config, name=name) as plan:
+        folder.require_new()
+        summary = summarize_manifest(
+            open_manifest(plan.rows),
+            shard_size=config.shard_size,
+            videos=definition.reads_videos,
+            files=MediaFileCheckConfig(),
+            probes=probes,
+            on_progress=on_rows,
+        )
+    return DryRun(folder.storage.root, plan.description, plan.pipeline, summary)
