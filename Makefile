@@ -1,27 +1,29 @@
-# Makes its own environment in .venv from a pinned lock; needs only make and Python 3.11 or 3.12.
-PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
+# Makes its own environment in .venv from pinned locks; needs only make and Python 3.11 or newer.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do $$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 LOCK ?= $(if $(shell command -v nvidia-smi),requirements-gpu.lock,requirements-cpu.lock)
 BIN := .venv/bin
 MEDIA ?= ../shared/media
-PIN := uv pip compile --quiet --python-version 3.11 --python-platform linux --no-header --no-annotate --extra dev --extra s3 --extra train --extra quality --extra web --extra insightface --group insightface
+UV := $(BIN)/uv pip install --quiet --python .venv
+CUDA := ^(torch|triton|cuda-|nvidia-)
+PIN := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header --no-annotate --extra s3 --extra cluster --extra train --extra quality --extra web --extra insightface --group insightface pyproject.toml
 
 .PHONY: demo test test-all lint bench locks clean
 
 demo: .venv/installed  ## run a small manifest to the end: sample media of MEDIA if it exists, else the bundled examples
 	$(BIN)/joyvasa demo $(if $(wildcard $(MEDIA)/portraits),--media $(MEDIA))
 
-test: .venv/installed  ## what must always hold; under 15 minutes on two cores
+test: .venv/tools  ## what must always hold; under 15 minutes on two cores
 	$(BIN)/pytest -m "not slow and not bench"
 
-test-all: .venv/installed  ## everything, the long checks too
+test-all: .venv/tools  ## everything, the long checks too
 	$(BIN)/pytest -m "not bench"
 
-lint: .venv/installed
+lint: .venv/tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: .venv/installed  ## how fast this machine is: the published sizes, the sample bundle, then single parts; hours without a GPU
+bench: .venv/tools  ## how fast this machine is: the published sizes, the sample bundle, then single parts; hours without a GPU
 	$(BIN)/joyvasa bench $(if $(shell command -v nvidia-smi),,--quick)
 	$(BIN)/joyvasa bench --models sample
 	$(BIN)/joyvasa bench --models sample --only chain --set animation.precision=bf16
@@ -32,19 +34,33 @@ bench: .venv/installed  ## how fast this machine is: the published sizes, the sa
 	$(BIN)/python -m tests.bench.start
 	$(BIN)/pytest -m bench -s
 
-locks: pyproject.toml  ## pin anew; needs uv, and for the CPU lock UV_FIND_LINKS with a CPU build of torch
-	$(PIN) --extra cpu pyproject.toml | sed 's/+cpu//' > requirements-cpu.lock
-	UV_FIND_LINKS= $(PIN) --extra gpu pyproject.toml > requirements-gpu.lock
+locks: .venv/installed  ## pin anew, for Python 3.11 and newer: what users need, with and without CUDA, then tools
+	$(PIN) --extra cpu --extra dev > .venv/all.lock
+	$(PIN) --extra gpu --constraint .venv/all.lock > requirements-gpu.lock
+	$(PIN) --extra cpu --constraint .venv/all.lock | grep -vE '^(triton|cuda-|nvidia-)' > requirements-cpu.lock
+	grep -vE '$(CUDA)' .venv/all.lock | grep -vxFf requirements-cpu.lock > requirements-tools.lock
 
 clean:
 	rm -rf .venv
 
-# torch comes first and with what it needs (its CUDA builds bring their libraries as packages).
-# The rest comes from the lock alone: resolving anew could add a second OpenCV or ONNX Runtime.
+# The lock alone decides: resolving anew could add a second OpenCV or ONNX Runtime. Where uv finds no index, such as
+# that of a mirror which only pip knows, pip does the same. PyTorch comes last, with the libraries of its CUDA build, if
+# any: from its own index in the build for this machine, else the build that pip's configuration offers.
 .venv/installed: $(LOCK) pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 not found: install one, or run make PYTHON=/path/to/python3.12"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet "$$(sed -n 's/^\(torch==[^ ;]*\).*/\1/p' $(LOCK))"
-	$(BIN)/pip install --quiet --no-deps -r $(LOCK)
-	$(BIN)/pip install --quiet --no-deps --editable .
-	touch $@
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with ensurepip not found: install one (Debian: python3-venv), or run make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Installing joyvasa into .venv: one minute, a few more where $(if $(findstring gpu,$(LOCK)),5,1.5) GB must be downloaded first"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet uv
+	@grep -vE '$(CUDA)' $(LOCK) > .venv/packages.lock
+	@$(UV) --no-deps -r .venv/packages.lock || $(BIN)/pip install --quiet --no-deps -r .venv/packages.lock
+	@$(UV) --no-deps --editable . || $(BIN)/pip install --quiet --no-deps --editable .
+	@torch="$$(sed -n 's/^\(torch==[^ ;]*\).*/\1/p' $(LOCK))"; \
+	if UV_HTTP_TIMEOUT=5 UV_HTTP_RETRIES=0 $(UV) --dry-run --torch-backend=auto --constraint $(LOCK) "$$torch" 2>/dev/null; \
+	then $(UV) --torch-backend=auto --constraint $(LOCK) "$$torch"; \
+	else $(BIN)/pip install --quiet --no-compile --constraint $(LOCK) "$$torch"; fi
+	@touch $@
+
+.venv/tools: .venv/installed requirements-tools.lock
+	@echo "Adding the tools of tests to .venv: half a minute"
+	@$(UV) --no-deps -r requirements-tools.lock || $(BIN)/pip install --quiet --no-deps -r requirements-tools.lock
+	@touch $@

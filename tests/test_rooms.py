@@ -31,9 +31,10 @@ LAYERS = (
     ("pipelines.engine",),
     ("pipelines.runs", "pipelines.training"),
     ("pipelines.report",),
+    ("pipelines.runs.export",),
     ("pipelines.web", "pipelines.bench"),
     ("pipelines.cli",),
-    ("pipelines",),
+    ("pipelines", "joyvasa.__main__"),
 )
 # Manifests are tables: of the method they use only its errors, its modes and its file functions.
 MANIFESTS_MAY_IMPORT = (

@@ -33,6 +33,7 @@ _OPENCV_HEADERS = (
     re.compile(rb"P7\n(?=(?:.*\n)*?WIDTH (?P<width>\d+)\n)(?=(?:.*\n)*?HEIGHT (?P<height>\d+)\n)(?:.*\n)*?ENDHDR\n"),
 )
 _HEADER_BYTES = 4096
+_YCBCR = 6  # photometric interpretation of a TIFF
 
 _QUIET = threading.Lock()
 
@@ -171,7 +172,7 @@ def _quiet() -> Iterator[None]:
 def _decode_with_pillow(data: bytes, name: str, max_pixels: int, min_side: int) -> Image | None:
     """Decode with Pillow; return None if it does not support the format."""
     from PIL import Image as Pillow
-    from PIL import ImageOps, UnidentifiedImageError
+    from PIL import ImageOps, TiffImagePlugin, UnidentifiedImageError
 
     try:
         picture = Pillow.open(io.BytesIO(data), formats=_FORMATS)
@@ -182,6 +183,9 @@ def _decode_with_pillow(data: bytes, name: str, max_pixels: int, min_side: int) 
         raise InputError("image_too_large", f"{name}: picture is too large; expected {limit}: shrink it") from None
     with picture:
         _check_size(picture.size, name, max_pixels, min_side)
+        if isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tile[0][0] == "raw":
+            if picture.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _YCBCR:
+                return None  # Pillow 12 reads it as RGB
         picture.load()
         upright = ImageOps.exif_transpose(picture)
     if upright.mode.startswith("I") or upright.mode == "F":
