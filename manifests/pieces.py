@@ -125,7 +125,7 @@ class PieceFolder:
                 if isinstance(result, str):
                     problems.append(result)
                 else:
-                    n_unused += not result.pieces
+                    n_unused += not (result.whole or result.pieces)
                     pieces += self._list_pieces(audio, row, result)
                 if on_progress:
                     on_progress(row + 1)
@@ -154,7 +154,7 @@ class PieceFolder:
         except InputError as error:
             self._storage.remove(folder)
             return str(error)
-        spans = [[0.0, 0.0]] if pieces is None else [[*span] for span in pieces]
+        spans = [[*span] for span in pieces or ()]
         index = CutIndex(state, self._min_s, self._max_s, pieces is None, spans)
         self._storage.write(f"{folder}/{INDEX}", json.dumps(asdict(index)).encode())
         return index
