@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,16 +13,23 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from joyvasa.errors import ConfigError, suggest_name
-from joyvasa.runtime.validation import explain_validation_error
+from joyvasa.runtime.parsing import parse_yaml
+from joyvasa.runtime.validation import explain_validation_error, format_value
 
 T = TypeVar("T")
 
+MAX_WHOLE_NUMBER = 2**63 - 1
+MAX_REASON = 200  # characters of a message of the YAML parser
 
-def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[str] = ()) -> T:
-    """Load a configuration: defaults, overridden by a YAML file, overridden by settings.
+
+def load_config(
+    kind: type[T], *, preset: Mapping[str, Any] | None = None, file: Path | None = None, settings: Sequence[str] = ()
+) -> T:
+    """Load a configuration: defaults, overridden by a preset, a YAML file and settings, in this order.
 
     Args:
         kind: frozen dataclass with a default for every field; fields may be such dataclasses.
+        preset: any part of the tree of options.
         file: YAML file with any part of the tree of options.
         settings: `key=value` strings with dots between levels, for example `crop.scale=2.0`; values are YAML.
 
@@ -29,6 +37,8 @@ def load_config(kind: type[T], *, file: Path | None = None, settings: Sequence[s
         ConfigError: `config_unreadable`, `config_unknown_option` or `config_invalid`.
     """
     tree = dataclasses.asdict(kind())  # type: ignore[call-overload]  (a dataclass by contract)
+    if preset is not None:
+        _merge(kind, tree, preset, where="preset", prefix="")
     if file is not None:
         _merge(kind, tree, _read(file), where=str(file), prefix="")
 
@@ -64,10 +74,21 @@ def _validated(kind: type[T], tree: dict[str, Any]) -> T:
     for key, value in _leaves(tree):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError("config_invalid", f"{key} is {value}; expected a finite number")
+        if isinstance(value, int) and abs(value) > MAX_WHOLE_NUMBER:
+            raise ConfigError("config_invalid", f"{key} is {value}; expected a whole number below 2^63")
     try:
-        return TypeAdapter(kind).validate_python(tree)
+        config = TypeAdapter(kind).validate_python(tree)
     except ValidationError as error:
         raise ConfigError("config_invalid", explain_validation_error(error, tree, root="configuration")[0]) from None
+
+    # What pydantic converts to a number: `true`, and text such as 1e400.
+    found = dict(_leaves(tree))
+    for key, value in _leaves(config_to_dict(config)):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError("config_invalid", f"{key} is {found.get(key)}; expected a finite number")
+        if isinstance(found.get(key), bool) and not isinstance(value, bool):
+            raise ConfigError("config_invalid", f"{key} is {json.dumps(found[key])}; expected a number")
+    return config
 
 
 def dump_config(config: Any) -> str:
@@ -117,7 +138,8 @@ def _merge(kind: Any, tree: dict[str, Any], changes: Mapping[str, Any], *, where
             for name, part in value.items():
                 path = f"{prefix}{key}.{name}"
                 if not isinstance(part, Mapping):
-                    raise ConfigError("config_invalid", f"{where}: {path} is {part!r}; expected a mapping of options")
+                    problem = f"{where}: {path} is {format_value(part)}; expected a mapping of options"
+                    raise ConfigError("config_invalid", problem)
                 _merge(get_args(inner)[1], tree[key].setdefault(name, {}), part, where=where, prefix=f"{path}.")
         else:
             tree[key] = value
@@ -138,7 +160,6 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        line = str(error).splitlines()[0]
-        raise ConfigError("config_invalid", f"{where}: not valid YAML ({line})") from None
+        return parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError("config_invalid", f"{where}: not valid YAML ({str(error)[:MAX_REASON]})") from None

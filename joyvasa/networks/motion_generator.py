@@ -61,6 +61,11 @@ class MotionGeneratorConfig:
         if isinstance(self.compact_encoder, Mapping):
             object.__setattr__(self, "compact_encoder", CompactSoundEncoderConfig(**self.compact_encoder))
 
+        for name in ("motion_feat_dim", "n_diff_steps", "decoder_layers", "decoder_heads", "decoder_hidden"):
+            if getattr(self, name) < 1:
+                self._refuse(name, "at least 1")
+        if not 0 <= self.dropout < 1:
+            self._refuse("dropout", "0 to below 1")
         if not 1 <= self.n_prev_motions <= self.n_motions:
             self._refuse("n_prev_motions", f"1 to {self.n_motions}, the frames of a window")
         if self.n_tokens >= POSITION_ROWS:

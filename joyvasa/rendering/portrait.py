@@ -49,6 +49,13 @@ class FaceConfig:
     index: int = 0  # position of the selected face in this order; 0 is the first
     min_side: int = MIN_FACE_SIDE  # smaller faces are ignored, pixels
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ConfigError("config_invalid", f"face.threshold is {self.threshold}; expected 0 to 1")
+        for name in ("index", "min_side"):
+            if (value := getattr(self, name)) < 0:
+                raise ConfigError("config_invalid", f"face.{name} is {value}; expected at least 0")
+
 
 @dataclass(frozen=True)
 class Picture:

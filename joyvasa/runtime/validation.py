@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from pydantic import ValidationError
@@ -87,7 +88,7 @@ def _format_sentence(name: str, items: Sequence[ErrorDetails]) -> str:
     if kind == "value_error":
         return f"{name}: {context['error']}"
     expected = ", or ".join(dict.fromkeys(map(_describe_expected, items)))
-    return f"{name} is {_format_value(items[0]['input'])}; expected {expected}"
+    return f"{name} is {format_value(items[0]['input'])}; expected {expected}"
 
 
 def _describe_expected(item: ErrorDetails) -> str:
@@ -98,7 +99,8 @@ def _describe_expected(item: ErrorDetails) -> str:
     return item["msg"] if phrase is None else phrase.format(**context)
 
 
-def _format_value(value: object) -> str:
-    """Format a value as in YAML, on one line of limited length."""
-    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
+def format_value(value: object) -> str:
+    """Format a value, on one line of limited length, as JSON has it where Python's notation differs."""
+    plain = value is None or isinstance(value, bool | date)
+    text = json.dumps(value, default=str) if plain else repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"

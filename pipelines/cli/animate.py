@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from joyvasa.errors import InputError
-from pipelines.cli.options import ConfigFile, Device, Models, Precision, Seed, Settings, merge_options
+from pipelines.cli.options import ConfigFile, Device, Models, Precision, Preset, Seed, Settings, merge_options
 from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def animate_command(
     seed: Seed = None,
     device: Device = None,
     precision: Precision = None,
+    preset: Preset = None,
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
@@ -41,7 +42,8 @@ def animate_command(
     for path in (image, audio, output):
         _require_local(path)
     flags = {"models": models, "mode": mode, "seed": seed, "device": device, "precision": precision}
-    animator = Animator(merge_options(AnimationConfig, config=config, settings=settings, flags=flags))
+    options = merge_options(AnimationConfig, preset=preset, config=config, settings=settings, flags=flags)
+    animator = Animator(options)
     with ProgressDisplay() as progress:
         animation = animator.animate(image, audio, output, on_progress=progress.update)
     print_animation(animation, output)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, get_type_hints
 
 import typer
 
@@ -27,6 +27,10 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Random seed (default: 
 Device = Annotated[str | None, typer.Option("--device", help="auto (default), cpu, cuda, cuda:1, mps, ...")]
 Precision = Annotated[str | None, typer.Option("--precision", help="fp32 (default), fp16 or bf16.")]
 Executor = Annotated[str | None, typer.Option("--executor", help="ray (default), or local to run in this process.")]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help="joyvasa-cli or joyvasa-web: options of JoyVASA's inference.py or app.py."),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="YAML file with options, see `joyvasa options`.", show_default=False),
@@ -48,22 +52,28 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 def merge_options(
     kind: type[T],
     *,
+    preset: str | None = None,
     config: Path | None = None,
     settings: Sequence[str] | None = None,
     flags: Mapping[str, object] | None = None,
 ) -> T:
-    """Build a configuration from its defaults, --config, --set and other options, in increasing precedence.
+    """Build a configuration from its defaults, --preset, --config, --set and other options, in increasing precedence.
 
     Args:
         kind: configuration class, see `joyvasa.config.load_config`.
+        preset: value of --preset; its options are those of `animation` where a run is configured.
         config: value of --config.
         settings: values of --set.
         flags: values of the other options, by the name of the setting; None if an option was not given.
 
     Raises:
-        ConfigError: `config_unreadable`, `config_unknown_option` or `config_invalid`.
+        ConfigError: `preset_unknown`, `config_unreadable`, `config_unknown_option` or `config_invalid`.
     """
     from joyvasa.config import load_config
+    from joyvasa.presets import read_preset
 
+    options = read_preset(preset) if preset else None
+    if options and "animation" in get_type_hints(kind):
+        options = {"animation": options}
     flag_settings = [f"{name}={json.dumps(value)}" for name, value in (flags or {}).items() if value is not None]
-    return load_config(kind, file=config, settings=[*(settings or ()), *flag_settings])
+    return load_config(kind, preset=options, file=config, settings=[*(settings or ()), *flag_settings])

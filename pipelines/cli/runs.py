@@ -17,6 +17,7 @@ from pipelines.cli.options import (
     Limit,
     ManifestPath,
     Models,
+    Preset,
     Run,
     RunOut,
     Seed,
@@ -53,6 +54,7 @@ def generate_command(
     seed: Seed = None,
     executor: Executor = None,
     save_motion: SaveMotion = False,
+    preset: Preset = None,
     where: Where = None,
     limit: Limit = None,
     dry_run: DryRun = False,
@@ -66,7 +68,7 @@ def generate_command(
 
     flags = {"animation.models": models, "animation.seed": seed, "executor": executor, "limit": limit}
     flags |= {"save_motion": save_motion or None, "where": where or None}  # else --config and --set decide
-    resolved = merge_options(RunConfig, config=config, settings=settings, flags=flags)
+    resolved = merge_options(RunConfig, preset=preset, config=config, settings=settings, flags=flags)
     if dry_run:
         print_dry_run(GenerateRun(), manifest, out, resolved, as_json=as_json)
         return

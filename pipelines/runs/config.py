@@ -17,6 +17,8 @@ from manifests.run.manifest_file import SHARD_RECORDS
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors import check_executor
 
+MIN_OBJECT_STORE_BYTES = 75 * 2**20  # Ray starts no smaller one
+
 
 @dataclass(frozen=True)
 class StageOptions:
@@ -39,6 +41,12 @@ class RayOptions:
     gpus: int | None = None
     dashboard: bool = False  # start Ray's dashboard, where Ray is started here
     object_store_bytes: int | None = None  # size of the object store, where Ray is started here; null: Ray's default
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("gpus", 0), ("object_store_bytes", MIN_OBJECT_STORE_BYTES)):
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                raise ConfigError("config_invalid", f"ray.{name} is {value}; expected at least {lowest}, or null")
 
 
 @dataclass(frozen=True)

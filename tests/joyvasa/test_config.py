@@ -71,6 +71,11 @@ def test_a_dumped_configuration_can_be_loaded(tmp_path):
         ("metrics=[sync, 5]", "metrics.1 is 5; expected text"),
         (f"seed={'x' * 200}", "xxx…; expected a whole number"),
         ("crop.scale=.nan", "crop.scale is nan; expected a finite number"),
+        ("crop.scale=1e400", "crop.scale is 1e400; expected a finite number"),
+        ("crop.scale=true", "crop.scale is true; expected a number"),
+        ("seed=true", "seed is true; expected a number"),
+        ("seed=99999999999999999999", "seed is 99999999999999999999; expected a whole number below 2^63"),
+        ("name=2026-01-01", 'name is "2026-01-01"; expected text'),
         ("seed={", "not valid YAML"),
     ],
 )

@@ -125,25 +125,31 @@ class RayExecutor:
         worker then reserves less.
 
         Raises:
-            EnvironmentFault: no cluster answers at the address.
+            EnvironmentFault: `ray_unreachable` if no cluster answers at the address or it refuses the connection,
+                `ray_start` if Ray does not start on this machine.
         """
         if ray.is_initialized():
             self._cpu_scale = _fit_cpus(self._config.required_cpus)
             return
         config, address = self._config, _cluster_address(self._config)
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        gcs_address = ""
         if address is None:
             options |= {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "address": "local"}
             options |= {"object_store_memory": config.object_store_bytes, "include_dashboard": config.dashboard}
             options |= _short_temporary_folder()
         else:
-            _require_answer(address)
+            gcs_address = _require_answer(address)
             options["address"] = address
         try:
             ray.init(**options)
-        except (ConnectionError, TimeoutError, ray.exceptions.RayError) as error:
-            text = f"Ray at {address or 'this machine'}: {error}; expected a running cluster: see `ray status` there"
-            raise EnvironmentFault("ray_unreachable", text) from error
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            if address is None:
+                text = (
+                    f"Ray on this machine: does not start ({_first_sentence(error)}): mend that, or use executor=local"
+                )
+                raise EnvironmentFault("ray_start", text) from error
+            raise EnvironmentFault("ray_unreachable", _describe_refusal(address, gcs_address, error)) from error
         self._started_ray = True
         if address is not None:
             self._cpu_scale = _fit_cpus(config.required_cpus)
@@ -290,8 +296,39 @@ def _fit_cpus(required: float) -> float:
     return offered / required
 
 
-def _require_answer(address: str) -> None:
+def _describe_refusal(address: str, gcs_address: str, error: Exception) -> str:
+    """Return a sentence about a cluster that `ray.init` could not connect to.
+
+    Args:
+        address: address of the cluster as given.
+        gcs_address: host and port of its control service; empty if unknown. It is asked for the reason, because the
+            error of `ray.init` does not say when it refuses the authentication token.
+        error: error of `ray.init`.
+    """
+    if gcs_address and isinstance(error, ConnectionError) and not address.startswith("ray://"):
+        try:
+            ray._raylet.GcsClient(address=gcs_address)  # not public
+        except Exception as reason:
+            error = reason
+    if isinstance(error, ray.exceptions.AuthenticationError):
+        expected = (
+            "expected the token of the cluster: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+        )
+    else:
+        expected = "expected a running cluster, `auto` or HOST:PORT: see `ray status` there"
+    return f"Ray at {address}: {_first_sentence(error)}; {expected}"
+
+
+def _first_sentence(error: Exception) -> str:
+    """Return the first sentence of an error message on one line; the others are hints of Ray's own."""
+    return " ".join(str(error).split()).partition(". ")[0].removesuffix(".")
+
+
+def _require_answer(address: str) -> str:
     """Check that something listens at the address of a cluster; Ray itself would try for a quarter of an hour.
+
+    Returns:
+        Host and port of the cluster; empty if Ray resolves the address.
 
     Raises:
         EnvironmentFault: `ray_unreachable`.
@@ -302,7 +339,7 @@ def _require_answer(address: str) -> None:
             target = Path(_ray_temporary_folder(), "ray/ray_current_cluster").read_text().strip()
     host, _, port = target.rpartition(":")
     if not host or not port.isdecimal():
-        return  # `auto` without a running cluster, `local`: Ray answers at once
+        return ""  # `auto` without a running cluster, `local`: Ray answers at once
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except OSError as error:
@@ -310,6 +347,7 @@ def _require_answer(address: str) -> None:
             f"Ray at {address}: no answer from {target} ({error}); expected a running cluster: see `ray status` there"
         )
         raise EnvironmentFault("ray_unreachable", text) from None
+    return target
 
 
 def _ray_temporary_folder() -> str:

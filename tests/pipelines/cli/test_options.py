@@ -2,13 +2,16 @@
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import is_dataclass
 from importlib import import_module
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from joyvasa.errors import ConfigError
+from joyvasa.errors import ConfigError, JoyvasaError
 from joyvasa.models import AnimationConfig
 from joyvasa.training.config import TrainingConfig
 from pipelines.bench.bench import MEASURES
@@ -100,3 +103,27 @@ def test_options_of_an_unknown_command_are_refused():
     result = CliRunner().invoke(app, ["options", "validate"])
     assert result.exit_code == 2
     assert "expected one of animate" in " ".join(result.output.replace("│", " ").split())
+
+
+def list_options(kind, prefix=""):
+    """Yield the names of all options, with those nested in them."""
+    for name, hint in get_type_hints(kind).items():
+        inner, path = hint, f"{prefix}{name}"
+        if get_origin(hint) is Mapping:
+            inner, path = get_args(hint)[1], f"{path}.render"
+        yield path
+        if is_dataclass(inner):
+            yield from list_options(inner, f"{path}.")
+
+
+@pytest.mark.parametrize("kind", [RunConfig, TrainingConfig])
+def test_wrong_values_are_refused_in_plain_words(kind):
+    own_words = re.compile(r"literal\[|union|tuple\[|Input should|datetime|\bclass\b|\n")
+    for name in list_options(kind):
+        for value in ("nothing", "[[1], {a: b}]", "{a: 1}", "-1", "2026-01-01"):
+            sentence = ""
+            try:
+                merge_options(kind, settings=[f"{name}={value}"])
+            except JoyvasaError as error:  # anything else is a traceback for the user
+                sentence = error.sentence
+            assert not own_words.search(sentence), f"{name}={value}: {sentence}"

@@ -79,3 +79,51 @@ def test_a_long_temporary_folder_is_replaced_by_a_short_one(tmp_path, monkeypatc
         ray_module._short_temporary_folder()
     monkeypatch.setenv("TMPDIR", tempfile.gettempdir()[:30])
     assert ray_module._short_temporary_folder() == {}
+
+
+def _refuse(error):
+    def refuse(**_):
+        raise error
+
+    return refuse
+
+
+@pytest.fixture
+def listening(monkeypatch):
+    """Yield the address of a socket that takes connections, with no Ray behind it and none in this process."""
+    monkeypatch.setattr(ray_module.ray, "is_initialized", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_cluster_that_refuses_the_token_is_reported_with_its_reason(monkeypatch, listening):
+    monkeypatch.setattr(ray_module.ray, "init", _refuse(ConnectionError("Failed to connect to Ray cluster")))
+    reason = (
+        "RPC error: InvalidAuthToken: Authentication token is missing or incorrect. Ensure that the token is there."
+    )
+    monkeypatch.setattr(ray_module.ray._raylet, "GcsClient", _refuse(ray.exceptions.AuthenticationError(reason)))
+    with pytest.raises(EnvironmentFault) as caught:
+        RayExecutor(ExecutorConfig(address=listening)).open()
+    assert str(caught.value) == (
+        f"ray_unreachable: Ray at {listening}: RPC error: InvalidAuthToken: Authentication token is missing or "
+        "incorrect; "
+        "expected the token of the cluster: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+    )
+
+
+def test_a_cluster_of_another_version_is_reported_as_one_sentence(monkeypatch, listening):
+    mismatch = "Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.10.1"
+    monkeypatch.setattr(ray_module.ray, "init", _refuse(RuntimeError(mismatch)))
+    with pytest.raises(
+        EnvironmentFault, match=r"ray_unreachable: .* started with: Ray: 2\.9\.0 Python: 3\.10\.1; expected"
+    ):
+        RayExecutor(ExecutorConfig(address=listening)).open()
+
+
+@pytest.mark.parametrize("error", [ValueError("too little memory"), OSError(30, "Read-only file system")])
+def test_a_ray_that_does_not_start_here_is_reported_as_one_sentence(monkeypatch, error):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_module.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_module.ray, "init", _refuse(error))
+    with pytest.raises(EnvironmentFault, match=r"ray_start: Ray on this machine: does not start \(.*executor=local"):
+        RayExecutor(ExecutorConfig()).open()
