@@ -11,7 +11,8 @@ class JoyvasaError(Exception):
     """Error with a code for scripts and a sentence for people.
 
     The sentence names the object, what was found, what was expected and what to do:
-    `audio_unreadable: clip.mp3: no audio stream (found: video/h264)`.
+    `audio_unreadable: clip.mp3: no audio stream (found: video/h264)`. It is one line: names and messages of libraries
+    may contain line feeds and terminal control sequences, which are escaped.
 
     Args:
         code: stable identifier in snake case, for example `audio_unreadable`.
@@ -19,6 +20,7 @@ class JoyvasaError(Exception):
     """
 
     def __init__(self, code: str, sentence: str) -> None:
+        sentence = escape_unprintable(sentence)
         super().__init__(code, sentence)
         self.code = code
         self.sentence = sentence
@@ -47,6 +49,13 @@ class EnvironmentFault(JoyvasaError):  # noqa: N818 (EnvironmentError is a built
     """The machine lacks something: a program, a device, memory."""
 
 
+def escape_unprintable(text: str) -> str:
+    r"""Escape control, format and unpaired surrogate characters: `\n`, `\x1b`, `\u202e`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def suggest_name(name: str, valid_names: Collection[str], *, prefix: str = "") -> str:
     """Suggest the closest existing name, or list all names if none is close.
 
@@ -65,8 +74,11 @@ class InputWarning:
 
     Attributes:
         code: stable identifier, for example `several_faces`.
-        sentence: explanation for the user, without the code.
+        sentence: explanation for the user, without the code; one line, see `JoyvasaError`.
     """
 
     code: str
     sentence: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", escape_unprintable(self.sentence))

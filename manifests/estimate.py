@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from joyvasa.runtime.parsing import parse_yaml
 from manifests.errors import ManifestError
 from manifests.manifest import open_binary
 from manifests.problems import safe_text
@@ -86,9 +85,9 @@ def read_profile(path: str) -> RateProfile:
     """
     with open_binary(path) as file:
         try:
-            content = yaml.safe_load(file.read())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise _invalid(path, f"is not valid YAML ({str(error).splitlines()[0]})") from None
+            content = parse_yaml(file.read())
+        except ValueError as error:
+            raise _invalid(path, f"is not valid YAML ({safe_text(error, 200)})") from None
     if not isinstance(content, Mapping) or not isinstance(content.get("stages"), Mapping) or not content["stages"]:
         raise _invalid(path, "has no stages; expected `stages: {render: {per: frame, seconds: 0.01, gpus: 1}}`")
 

@@ -6,12 +6,12 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from joyvasa.errors import ModelError
 from joyvasa.faces.registry import list_detectors
 from joyvasa.mode import Mode
+from joyvasa.runtime.parsing import parse_yaml
 from joyvasa.runtime.validation import explain_validation_error
 
 MAX_SPEC_BYTES = 1 << 20  # a usual bundle.yaml has a few kilobytes
@@ -148,22 +148,6 @@ class BundleSpec(_Strict):
         return [name for name, role in self.roles.items() if mode == "all" or mode in role.modes]
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """YAML loader that rejects aliases (a few lines of them can expand to gigabytes) and duplicate keys."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed in this format")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        duplicates = {name for name in names if isinstance(name, str) and names.count(name) > 1}
-        if duplicates:
-            raise yaml.YAMLError(f"key {min(duplicates)!r} occurs twice")
-        return super().construct_mapping(node, deep)
-
-
 def read_spec(path: Path) -> BundleSpec:
     """Read and validate a `bundle.yaml`.
 
@@ -179,10 +163,9 @@ def read_spec(path: Path) -> BundleSpec:
         raise ModelError("bundle_invalid", f"{path}: larger than {MAX_SPEC_BYTES} bytes; expected a bundle.yaml")
 
     try:
-        content = yaml.load(data, Loader=_PlainLoader)  # _PlainLoader is a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError("bundle_invalid", f"{path}: not valid YAML for a bundle.yaml: {reason}") from None
+        content = parse_yaml(data)
+    except ValueError as error:
+        raise ModelError("bundle_invalid", f"{path}: not valid YAML for a bundle.yaml: {error}") from None
 
     try:
         return BundleSpec.model_validate(content)

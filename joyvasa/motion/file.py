@@ -178,7 +178,7 @@ def _safetensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[st
         raise _unreadable(path, "neither a safetensors file nor a zip archive", "a motion file")
     try:
         header = json.loads(content[8 : 8 + length])
-        metadata = header.get("__metadata__", {})
+        metadata = header.get("__metadata__") or {}
         tensors = load(content)
     except (SafetensorError, ValueError, AttributeError, KeyError, RuntimeError, RecursionError) as error:
         raise _unreadable(path, f"damaged ({str(error).splitlines()[0][:120]})", "a motion file") from None

@@ -92,7 +92,9 @@ class MotionSequence:
                 "scale, t, and R or pitch, yaw, roll: use a motion file of this program or of LivePortrait",
             )
 
-        tensors = {key: torch.as_tensor(np.asarray(arrays[key]), dtype=torch.float32) for key in needed}
+        with np.errstate(over="ignore"):  # refused as infinite below
+            # NumPy converts from any byte order, torch does not
+            tensors = {key: torch.as_tensor(np.asarray(arrays[key], dtype=np.float32)) for key in needed}
         n_frames = tensors["exp"].shape[0] if tensors["exp"].ndim else 0
         sizes = {"scale": 1, "t": 3, "R": 9, "pitch": 1, "yaw": 1, "roll": 1}
         for key, tensor in tensors.items():

@@ -38,7 +38,6 @@ do not depend on how the clips are distributed over shards.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections import Counter
@@ -54,6 +53,7 @@ import yaml
 
 from joyvasa.errors import InputError
 from joyvasa.networks.speech_encoder import SAMPLE_RATE
+from joyvasa.runtime.parsing import parse_yaml
 from joyvasa.training.clips import SPLITS, ClipRecord
 from joyvasa.training.file_store import FileStore
 from joyvasa.training.moments import ExactMoments, merge_moments, moments_from_json, moments_to_json
@@ -303,7 +303,7 @@ def read_card(files: FileStore) -> DatasetCard:
         ) from None
 
     try:
-        content = yaml.safe_load(io.BytesIO(data))
+        content = parse_yaml(data)
         if [content.pop(key, None) for key in ("format", "format_version")] != [FORMAT, VERSION]:
             raise ValueError(f"not {FORMAT} {VERSION}")
         content.pop("hours", None)
@@ -311,7 +311,7 @@ def read_card(files: FileStore) -> DatasetCard:
         numbers = [card.frames_per_second, card.keypoints, card.shards, *card.clips.values(), *card.frames.values()]
         if not all(isinstance(number, int) and number >= 0 for number in numbers) or card.frames_per_second < 1:
             raise ValueError("counts that are not whole numbers")
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise damaged_dataset_error(where, error) from None
     if SAMPLE_RATE % card.frames_per_second:
         raise damaged_dataset_error(where, f"{card.frames_per_second} frames per second do not divide {SAMPLE_RATE}")

@@ -14,6 +14,7 @@ import yaml
 
 from joyvasa.config import config_from_dict, config_to_dict
 from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError
+from joyvasa.runtime.parsing import parse_yaml
 from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
@@ -109,12 +110,12 @@ def read_training_run(storage: Storage) -> TrainingRun:
     """
     try:
         with storage.open(RUN_FILE) as stream:
-            content = yaml.safe_load(stream.read(MAX_RUN_FILE_BYTES))
+            content = parse_yaml(stream.read(MAX_RUN_FILE_BYTES))
         if content["layout"] != LAYOUT or not isinstance(content["dataset"], str) or content["workers"] < 1:
             raise ValueError("written by another program")
         config = config_from_dict(TrainingConfig, content["config"], where=storage.location(RUN_FILE))
         return TrainingRun(dataset=content["dataset"], workers=content["workers"], config=config)
-    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise InputError(
             "run_unreadable", f"{storage.location(RUN_FILE)}: cannot be read ({reason}); expected a training run"

@@ -37,6 +37,13 @@ def test_a_motion_is_restored_from_its_arrays():
     assert back.frames_per_second == 30.0
 
 
+@pytest.mark.parametrize("kind", [">f4", ">f8", ">i2", "<u8", "g"])
+def test_arrays_of_any_byte_order_and_size_are_read(kind):
+    arrays = {name: np.round(array).astype(kind) for name, array in motion_to_arrays(motion()).items()}
+    back = MotionSequence.from_arrays(arrays)
+    np.testing.assert_array_equal(back.translation, arrays["t"].astype(np.float32))
+
+
 def test_motion_files_without_angles_give_the_same_rotation():
     arrays = motion_to_arrays(motion())
     arrays = {"exp": arrays["exp"][:, None], "scale": arrays["scale"][:, 0], "t": arrays["t"], "R": arrays["R"]}
@@ -63,6 +70,7 @@ def test_angles_of_a_right_angle_are_finite():
         ({"exp": np.zeros((0, 5, 3))}, "motion_shape"),
         ({"scale": np.zeros(12)}, "motion_shape"),
         ({"yaw": np.full((6, 1), np.nan)}, "motion_not_finite"),
+        ({"yaw": np.full((6, 1), 1e300)}, "motion_not_finite"),
     ],
 )
 def test_invalid_motion_files_are_rejected_by_name(change, code):

@@ -1,0 +1,62 @@
+"""Parsing of YAML and JSON from files that may be damaged: the only exception is a ValueError with one line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+MAX_BITS = 1024  # of a whole number, those of the largest float; Python prints at most 4300 digits
+# What PyYAML raises beside its own errors, for a value that does not fit its tag or is nested too deeply.
+_PARSER_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+def parse_yaml(data: str | bytes) -> Any:
+    """Parse YAML without running code.
+
+    Raises:
+        ValueError: not YAML, a value that does not exist (February 30), a key that occurs twice, or an alias, because a
+            few lines of aliases can expand to gigabytes.
+    """
+    try:
+        return yaml.load(data, Loader=_PlainLoader)  # _PlainLoader is a SafeLoader
+    except _PARSER_ERRORS as error:
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def parse_json(data: str | bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: not JSON, not UTF-8, or nested too deeply.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML loader that rejects aliases, duplicate keys and numbers that Python cannot print."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed in this format")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        duplicates = {name for name in names if isinstance(name, str) and names.count(name) > 1}
+        if duplicates:
+            raise yaml.YAMLError(f"key {min(duplicates)!r} occurs twice")
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: Any) -> int:
+        number = super().construct_yaml_int(node)
+        if number.bit_length() > MAX_BITS:
+            raise yaml.YAMLError(f"a number of {number.bit_length()} bits")
+        return number
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
