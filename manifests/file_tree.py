@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-from joyvasa.locations import get_local_path, is_remote, open_filesystem
+from joyvasa.locations import get_local_path, is_http, is_remote, open_filesystem
 from manifests.errors import ManifestError
+from manifests.manifest import open_binary
 from manifests.problems import ValueFault, safe_text
 from manifests.schema import parse_path
 
@@ -41,7 +42,7 @@ class FileTree:
         self._uri, self._archive = _resolve_archive(source)
         self._root = ""  # folder that `relative_path` starts from
         self.chosen = False
-        self._texts: dict[str, tuple[str, int]] = {}  # path and size of text files, by path without suffix
+        self._texts: dict[str, str] = {}  # paths of text files, by path without suffix
         shown = safe_text(source, 200)
         try:
             self._fs: Any
@@ -75,8 +76,7 @@ class FileTree:
         """Return the content of the `.txt` file with the same stem next to each file, None if there is none.
 
         Raises:
-            ManifestError: `text_too_long` or `text_not_utf8`.
-            OSError: a file cannot be read.
+            ManifestError: `text_too_long`, `text_not_utf8`, or see `open_binary`.
         """
         texts = [self._texts.get(posixpath.splitext(name)[0]) for name in names]
         if self._archive or not any(texts):  # the reader of an archive has one position
@@ -101,7 +101,10 @@ class FileTree:
             self._fs.info(path)
             self._root = posixpath.dirname(path)
             names = [path]
-        for folder in sorted({posixpath.dirname(name) for name in names}):
+        folders = (
+            set() if is_http(self._uri) else {posixpath.dirname(name) for name in names}
+        )  # servers list no folders
+        for folder in sorted(folders):
             self._add_texts(self._fs.ls(folder, detail=True))
         return names
 
@@ -113,17 +116,19 @@ class FileTree:
         for entry in entries:
             stem, suffix = posixpath.splitext(entry["name"])
             if suffix.lower() == ".txt" and entry["type"] != "directory":
-                self._texts[stem] = entry["name"], entry.get("size") or 0
+                self._texts[stem] = entry["name"]
 
-    def _read_text(self, file: tuple[str, int] | None) -> str | None:
-        if file is None:
+    def _read_text(self, name: str | None) -> str | None:
+        if name is None:
             return None
-        shown = safe_text(file[0], 200)
-        if file[1] > MAX_TEXT_BYTES:
-            sentence = f"{shown}: {file[1]:,} bytes; expected the words of a recording, at most {MAX_TEXT_BYTES:,}"
+        shown = safe_text(name, 200)
+        with self._fs.open(name, "rb") if self._archive else open_binary(self.location(name)) as file:
+            content = file.read(MAX_TEXT_BYTES + 1)
+        if len(content) > MAX_TEXT_BYTES:
+            sentence = f"{shown}: more than {MAX_TEXT_BYTES:,} bytes; expected the words of a recording"
             raise ManifestError("text_too_long", f"{sentence}: rename the file if it is something else")
         try:
-            return self._fs.cat_file(file[0]).decode("utf-8-sig").strip() or None
+            return content.decode("utf-8-sig").strip() or None
         except UnicodeDecodeError as error:
             sentence = f"{shown}: not UTF-8 (byte {error.start + 1}); expected the words of a recording"
             raise ManifestError("text_not_utf8", f"{sentence}: save it as UTF-8") from None
@@ -142,4 +147,4 @@ def _resolve_archive(source: str) -> tuple[str, str]:
 
 
 def _absolute_path(path: str) -> str:
-    return str(Path(get_local_path(path)).expanduser().absolute())
+    return os.path.abspath(os.path.expanduser(get_local_path(path)))

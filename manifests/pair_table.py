@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ def open_output(output: str, inputs: list[str]) -> tuple[Storage, str]:
     shown = safe_text(output, 200)
     if posixpath.splitext(output)[1].lower() != ".parquet":
         raise ManifestError("output_format", f"{shown}: expected a name that ends in .parquet: rename it")
-    location = output if is_remote(output) else str(Path(get_local_path(output)).expanduser().absolute())
+    location = output if is_remote(output) else os.path.abspath(os.path.expanduser(get_local_path(output)))
     for source in inputs:
         same = source == output if is_remote(source) or is_remote(output) else _is_same_file(location, source)
         if same:

@@ -1,3 +1,4 @@
+import os
 import tarfile
 import zipfile
 
@@ -6,6 +7,7 @@ import pytest
 
 from manifests.errors import ManifestError
 from manifests.media_lists import open_media_list
+from manifests.pairing import plan_pairs
 from stages.media import local_file
 from tests.manifests.tables import write
 
@@ -127,6 +129,30 @@ def test_a_text_next_to_a_sound_is_its_caption(tmp_path):
         audio = open_media_list(source, "audio")
         assert audio.columns["text"].to_pylist()[:3] == ["Grüße, Welt", None, None]
     assert open_media_list(str(fill(tmp_path / "images", "a.png", "a.txt")), "image").columns.num_columns == 0
+
+
+def test_a_caption_that_is_a_pipe_does_not_block(tmp_path):
+    fill(tmp_path, "a.wav")
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(ManifestError, match="is not a regular file"):
+        open_media_list(str(tmp_path), "audio")
+
+
+def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path):
+    fill(tmp_path, "in/sub/a.png", "b.png")
+    (tmp_path / "in/sub/up").symlink_to("../..")
+    (tmp_path / "in/link.png").symlink_to("../b.png")
+    assert open_media_list(str(tmp_path / "in"), "image").names == ["link", "sub_a"]
+
+
+def test_one_archive_may_hold_both_sides_which_match_by_their_stems(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for name in ("0.jpg", "0.wav", "1.jpg", "1.wav", "1.txt"):
+            file.writestr(name, "words")
+    images, audio = (open_media_list(str(tmp_path / "a.zip"), kind) for kind in ("image", "audio"))
+    plan = plan_pairs(images, audio, match=[("stem", "stem")])
+    assert [indices.tolist() for indices in plan.compute_pairs(0, 9)] == [[0, 1], [0, 1]]
+    assert audio.columns["text"].to_pylist() == [None, "words"]
 
 
 @pytest.mark.parametrize(("content", "code"), [(b"\xff\xfe", "text_not_utf8"), (bytes(1 << 21), "text_too_long")])
