@@ -101,11 +101,9 @@ class FileTree:
             self._fs.info(path)
             self._root = posixpath.dirname(path)
             names = [path]
-        folders = (
-            set() if is_http(self._uri) else {posixpath.dirname(name) for name in names}
-        )  # servers list no folders
-        for folder in sorted(folders):
-            self._add_texts(self._fs.ls(folder, detail=True))
+        if not is_http(self._uri):  # servers list no folders
+            for folder in sorted({posixpath.dirname(name) for name in names}):
+                self._add_texts(self._fs.ls(folder, detail=True))
         return names
 
     def _is_visible(self, name: str) -> bool:

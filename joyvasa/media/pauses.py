@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -47,14 +46,6 @@ class Span:
 
     start_s: float
     end_s: float
-
-
-class OpenPiece(Protocol):
-    """Function that opens a file for a piece: it yields a local path to write."""
-
-    def __call__(self, index: int) -> AbstractContextManager[Path]:
-        """Return a context manager for the piece with a number, counted from 0."""
-        ...
 
 
 def measure_loudness(path: Path) -> Loudness:
@@ -107,13 +98,13 @@ def find_pieces(loudness: Loudness, min_s: float, max_s: float) -> list[Span]:
     ]
 
 
-def write_pieces(path: Path, pieces: Sequence[Span], open_piece: OpenPiece) -> None:
+def write_pieces(path: Path, pieces: Sequence[Span], open_piece: Callable[[int], AbstractContextManager[Path]]) -> None:
     """Decode a recording once and write its pieces as 16-bit WAV files, with the recording's rate and channels.
 
     Args:
         path: recording.
         pieces: pieces in order, without overlap.
-        open_piece: function that opens the file of a piece.
+        open_piece: function that opens the file of a piece, by its number from 0: yields a local path to write.
 
     Raises:
         InputError: see `decode_audio`.
