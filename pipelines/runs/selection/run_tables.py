@@ -13,7 +13,7 @@ from joyvasa.result_tables import find_finished_tables, iterate_tables, read_sch
 from manifests.expressions import NamedColumns
 from manifests.problems import safe_text
 from manifests.run.folder import RunFolder
-from manifests.run.outcome_table import FACTS, METRIC_COLUMN_PREFIX
+from manifests.run.outcome_table import FACTS, INPUT_FIELDS, METRIC_COLUMN_PREFIX, RESULT_FIELDS
 from manifests.storage import open_storage
 
 
@@ -80,7 +80,7 @@ def open_run_tables(runs: Sequence[str]) -> RunTables:
 
 
 def _merge_schemas(roots: Sequence[str], files: Sequence[Sequence[str]]) -> pa.Schema:
-    merged, facts = pa.schema([]), {}
+    merged, facts = pa.schema([*RESULT_FIELDS, *INPUT_FIELDS]), {}  # older tables have fewer columns
     for root, schema in zip(roots, map(read_schema, files), strict=True):
         try:
             merged = pa.unify_schemas([merged, schema], promote_options="permissive")
@@ -90,5 +90,5 @@ def _merge_schemas(roots: Sequence[str], files: Sequence[Sequence[str]]) -> pa.S
             raise InputError("columns_conflict", f"{sentence}; expected one type: select from each run alone") from None
         metadata = schema.metadata or {}
         facts |= dict.fromkeys(json.loads(metadata.get(FACTS.encode(), b"[]")))
-        merged = merged.with_metadata({**metadata, FACTS: json.dumps([*facts])} if schema.names else merged.metadata)
+        merged = merged.with_metadata({**metadata, FACTS: json.dumps([*facts])} if metadata else merged.metadata)
     return merged

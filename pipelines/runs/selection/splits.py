@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +14,7 @@ from joyvasa.errors import ConfigError
 
 MAX_GROUP_SHARE = 0.5  # a group with more rows would take most of the data into one split
 NO_SPLIT, NO_VALUE = -1, -2  # rows whose values are in different splits, and rows without a value
-SPLIT_NAME = re.compile(r"[A-Za-z0-9_]{1,40}")  # a folder name on every system, and a split of Hugging Face data sets
+SPLITS = ("train", "val", "test")  # names of splits
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,10 @@ def check_shares(shares: Mapping[str, float]) -> None:
         ConfigError: `config_invalid`.
     """
     for name, share in shares.items():
-        if not SPLIT_NAME.fullmatch(name):
-            raise ConfigError("config_invalid", f"split {name!r}; expected a name of letters, digits and _")
+        if name not in SPLITS:
+            raise ConfigError("config_invalid", f"split {name!r}; expected {', '.join(SPLITS)}")
         if not 0 < share <= 1:
             raise ConfigError("config_invalid", f"split {name}={share:g}; expected a share above 0, at most 1")
-    if len({name.casefold() for name in shares}) < len(shares):
-        raise ConfigError("config_invalid", f"splits {', '.join(shares)}; expected different names")
     if shares and abs(sum(shares.values()) - 1) > 1e-6:
         total = sum(shares.values())
         raise ConfigError("config_invalid", f"the shares of the splits add up to {total:g}; expected 1")

@@ -12,13 +12,16 @@ from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write
 INPUTS = ("record_id", "image", "audio", "voice", "note", "run", "split")
 
 
-def write_finished_run(root: Path, rows: Iterable[Mapping[str, Any]], *, shards: int | None = None) -> RunFolder:
-    """Write a run with four records per shard.
+def write_finished_run(
+    root: Path, rows: Iterable[Mapping[str, Any]], *, shards: int | None = None, shard_size: int = 4
+) -> RunFolder:
+    """Write a run.
 
     Args:
         root: run folder.
         rows: columns of the manifest, `status`, `seed`, and metrics by their names.
         shards: number of finished shards; None for all.
+        shard_size: records per shard.
     """
     by_id = {row["record_id"]: row for row in rows}
 
@@ -37,7 +40,7 @@ def write_finished_run(root: Path, rows: Iterable[Mapping[str, Any]], *, shards:
     manifest_rows = [{name: row[name] for name in INPUTS if name in row} for row in by_id.values()]
     manifests = root.with_name(f"{root.name}-manifest")
     manifests.mkdir()
-    return write_run(root, manifest_rows, outcome, manifests=manifests, shard_size=4, shards=shards)
+    return write_run(root, manifest_rows, outcome, manifests=manifests, shard_size=shard_size, shards=shards)
 
 
 def make_row(number: int, **values: Any) -> dict[str, Any]:
