@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from joyvasa.locations import get_local_path, is_remote
 from manifests.errors import ManifestError
-from manifests.media_lists import MediaList, take_rows
+from manifests.media_lists import PASSED_COLUMNS, MediaList, take_rows
 from manifests.pairing import PairPlan
 from manifests.problems import safe_text
 from manifests.storage import Storage, open_storage
@@ -93,8 +93,9 @@ def write_pairs(
     """Write the pairs of a plan, with the columns of both lists.
 
     Local paths below the folder of the table are written relative to it, others absolute. A column that both lists have
-    gets the prefix `image_` or `audio_`; so does one with the name of a column of pairs, and `text` of portraits,
-    because `text` are the words of a recording. The table is visible when it is complete.
+    gets the prefix `image_` or `audio_`, and so does one with the name of a column of pairs. Exceptions: `text` is
+    always that of recordings, and options of a row, such as `mode`, are those of portraits if both lists have them. The
+    table is visible when it is complete.
 
     Args:
         plan: pairs of indices.
@@ -130,9 +131,8 @@ def write_pairs(
 
 def _side_table(media: MediaList, other: MediaList, storage: Storage) -> pa.Table:
     """Return path and passed-through columns of one side, with the names that they have in the pairs."""
-    taken = {*RESERVED_COLUMNS, *other.columns.column_names, *(["text"] if media.kind == "image" else [])}
-    if media.kind == "audio":
-        taken -= {"text"}
+    taken = {*RESERVED_COLUMNS, *other.columns.column_names}
+    taken = (taken | {"text"}) - PASSED_COLUMNS.keys() if media.kind == "image" else taken - {"text"}
     names = [f"{media.kind}_{name}" if name in taken else name for name in media.columns.column_names]
     paths = pa.array([get_written_path(location, storage) for location in media.locations], pa.string())
     table = pa.table({media.kind: paths})

@@ -82,6 +82,25 @@ def test_columns_of_both_sides_get_a_prefix_and_the_text_is_that_of_the_sound(tm
     ]
 
 
+def test_the_mode_is_that_of_the_portrait(tmp_path):
+    rows = [{"image": "cat.png", "audio": "a.wav", "mode": "animal"}, {"image": "b.png", "audio": "b.wav"}]
+    manifest = write(tmp_path / "old.jsonl", rows)
+    table, _ = write_table(manifest, manifest, tmp_path / "pairs.parquet")
+    assert table.select(["image", "mode"]).to_pylist()[::2] == [
+        {"image": "cat.png", "mode": "animal"},
+        {"image": "b.png", "mode": None},
+    ]
+    assert table["audio_mode"].to_pylist() == ["animal", None] * 2
+
+
+def test_a_bucket_gets_the_table_and_absolute_paths(media):
+    lists = open_media_list(str(media / "faces"), "image"), open_media_list(str(media / "voices"), "audio")
+    write_pairs(plan_pairs(*lists), *lists, *open_output("memory://bucket/pairs.parquet", []))
+    scan = Scan(open_manifest("memory://bucket/pairs.parquet"))
+    records = [record for block in scan.blocks() for record in block.records]
+    assert (len(records), records[0].audio) == (6, str(media / "voices/1.wav"))
+
+
 def test_a_prefixed_name_that_exists_is_refused(tmp_path):
     images = write(tmp_path / "i.csv", [{"image": "a.png", "speaker": "anna", "image_speaker": "x"}])
     audio = write(tmp_path / "a.csv", [{"audio": "b.wav", "speaker": "ben"}])
