@@ -15,7 +15,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from joyvasa.errors import ConfigError, ModelError
+from joyvasa.errors import ConfigError, InputError, ModelError
 from manifests.errors import ManifestError
 from manifests.record import derive_seed
 from manifests.run.events import read_events
@@ -27,7 +27,8 @@ from pipelines.engine.config import EngineConfig
 from pipelines.engine.errors import RunInterrupted, RunStopped
 from pipelines.engine.events import EventKind
 from pipelines.runs import resume
-from pipelines.runs.export import export_webdataset
+from pipelines.runs.export.config import ExportConfig
+from pipelines.runs.export.export import export_dataset
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
 from pipelines.runs.shard_writer import ShardWriter
@@ -202,8 +203,8 @@ def test_a_missing_video_is_reported_and_made_again(finished, tmp_path):
     status = CliRunner().invoke(app, ["status", str(run), "--json"])
     assert json.loads(status.output)["missing_files"] == 1
     expected = rf"video_missing: {run}: .* missing: 1, such as {row['video']}; .* joyvasa resume {run} --retry missing"
-    with pytest.raises(ManifestError, match=expected):
-        next(export_webdataset(str(run), str(tmp_path / "tars")))
+    with pytest.raises(InputError, match=expected):
+        export_dataset(str(run), str(tmp_path / "tars"))
     assert not (tmp_path / "tars").exists()
     assert "note: missing files: 1; --retry missing" in CliRunner().invoke(app, ["resume", str(run)]).output
 
@@ -212,7 +213,7 @@ def test_a_missing_video_is_reported_and_made_again(finished, tmp_path):
     assert result.statistics["stages"]["render"]["records"] == 1
     assert {path: path.stat().st_mtime_ns for path in others} == others
     assert hashlib.sha256((run / row["video"]).read_bytes()).hexdigest() == read_rows(run)["r1"]["sha256"]
-    assert len(list(export_webdataset(str(run), str(tmp_path / "tars")))) == 2
+    assert export_dataset(str(run), str(tmp_path / "tars")).records == 5
 
 
 def test_a_run_with_other_settings_is_refused_with_the_difference(manifest, finished):
@@ -348,19 +349,16 @@ def test_a_folder_of_models_is_stored_by_its_absolute_path(manifest, tmp_path, m
 
 
 def test_finished_videos_are_exported_as_webdataset_shards(finished, tmp_path):
-    written = list(export_webdataset(str(finished), str(tmp_path / "tars")))
-    assert [(Path(path).name, count) for path, count in written] == [("00000.tar", 3), ("00001.tar", 2)]
+    assert export_dataset(str(finished), str(tmp_path / "tars")).splits == {"train": 5}
     rows = read_rows(finished)
-    with tarfile.open(tmp_path / "tars/00000.tar") as tar:
-        assert tar.getnames() == [f"00000-{n:05d}.{kind}" for n in range(3) for kind in ("mp4", "json")]
-        for n, name in enumerate(("r0", "r1", "r2")):
-            row = json.loads(tar.extractfile(f"00000-{n:05d}.json").read())
+    with tarfile.open(tmp_path / "tars/train/00000.tar") as tar:
+        assert tar.getnames() == [f"r{n}.{kind}" for n in range(5) for kind in ("mp4", "json")]
+        for name in rows:
+            row = json.loads(tar.extractfile(f"{name}.json").read())
             assert (row["record_id"], row["note"]) == (name, rows[name]["note"])
-            content = tar.extractfile(f"00000-{n:05d}.mp4").read()
+            content = tar.extractfile(f"{name}.mp4").read()
             assert hashlib.sha256(content).hexdigest() == row["sha256"]
-    before = (tmp_path / "tars/00001.tar").read_bytes()
-    list(export_webdataset(str(finished), str(tmp_path / "tars")))
-    assert (tmp_path / "tars/00001.tar").read_bytes() == before
+    assert (tmp_path / "tars/contact_sheet.jpg").read_bytes()[:2] == b"\xff\xd8"
 
 
 def test_manifest_media_and_run_may_be_in_an_object_store(inputs, manifest, finished, s3_bucket):
@@ -374,7 +372,8 @@ def test_manifest_media_and_run_may_be_in_an_object_store(inputs, manifest, fini
         assert row["seed"] == expected[name]["seed"]
         assert hashlib.sha256(store.cat(f"{run}/{row['video']}")).hexdigest() == row["sha256"]
     assert resume_run(run).all_ok
-    assert sum(count for _, count in export_webdataset(run, f"{s3_bucket}/tars")) == 5
+    assert export_dataset(run, f"{s3_bucket}/tars", ExportConfig(format="parquet")).records == 5
+    assert store.cat(f"{s3_bucket}/tars/checksums.sha256").count(b"\n") == 3  # one shard, the data card, the picture
     assert not [path for path in store.find(run) if "partial" in path]
 
 

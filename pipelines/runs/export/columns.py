@@ -1,0 +1,113 @@
+"""Columns of an exported data set: those of the rows, without paths of this machine."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.types as is_type
+
+from joyvasa.arrow_text import decode_text
+from joyvasa.locations import is_remote
+from manifests.run.manifest_file import INPUT_PREFIX
+from manifests.run.outcome_table import METRIC_REASONS
+from pipelines.runs.export.names import name_column
+
+RUN = "run"
+SOURCES = {name: f"source_{name}" for name in ("image", "audio", "motion")} | {f"{INPUT_PREFIX}video": "source_video"}
+DROPPED = frozenset({"video", "motion_file", "error", "error_code"})  # replaced, not exported, or null in ok rows
+
+
+@dataclass(frozen=True)
+class PublishedColumn:
+    """A column of the data set.
+
+    Args:
+        source: name in the rows.
+        name: name in the data set.
+        type: type in the data set.
+    """
+
+    source: str
+    name: str
+    type: pa.DataType
+
+
+class PublishedColumns:
+    """The columns of a data set and the conversion of rows to them.
+
+    Locations of portraits, recordings, motions and scored videos are named `source_<column>`; of absolute ones only the
+    file name is published. `run` becomes the short name of the run, `metric_reasons` lists codes only, because its
+    sentences contain paths. Columns that hold nothing but null are text.
+
+    Args:
+        schema: columns of the rows.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.columns = [PublishedColumn(RUN, RUN, pa.string())]
+        used = {RUN, *SOURCES.values()}
+        for entry in schema:
+            if entry.name in DROPPED or entry.name == RUN:
+                continue
+            if entry.name in SOURCES:
+                column = PublishedColumn(entry.name, SOURCES[entry.name], pa.string())
+            else:
+                kind = pa.string() if is_type.is_null(entry.type) else entry.type
+                column = PublishedColumn(entry.name, name_column(entry.name, used), kind)
+            self.columns.append(column)
+            used.add(column.name)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the data set, without media."""
+        return pa.schema([(column.name, column.type) for column in self.columns])
+
+    def convert(self, table: pa.Table, runs: list[str]) -> pa.Table:
+        """Convert rows.
+
+        Args:
+            table: rows with the columns of the source.
+            runs: name of the run of each row.
+        """
+        arrays = [self._convert(table, column, runs) for column in self.columns]
+        return pa.table(arrays, schema=self.schema)
+
+    def _convert(self, table: pa.Table, column: PublishedColumn, runs: list[str]) -> Any:
+        if column.source == RUN:
+            return pa.array(runs, pa.string())
+        values = table.column(column.source)
+        if column.source in SOURCES:
+            return pa.array([_shorten(value) for value in decode_text(values)], pa.string())
+        if column.source == METRIC_REASONS and is_type.is_string(column.type):
+            return pa.array([_keep_codes(value) for value in decode_text(values)], pa.string())
+        if is_type.is_string(values.type) and not _is_utf8(values):
+            return pa.array(decode_text(values), pa.string())
+        return values if values.type == column.type else values.cast(column.type)
+
+
+def _is_utf8(values: pa.ChunkedArray) -> bool:
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _shorten(location: str | None) -> str | None:
+    if not location or not (location.startswith("/") or is_remote(location) or ":" in location[:9]):
+        return location
+    return posixpath.basename(location.partition("?")[0].replace("\\", "/").rstrip("/"))
+
+
+def _keep_codes(reasons: str | None) -> str | None:
+    try:
+        values = json.loads(reasons or "null")
+    except ValueError:
+        return None
+    if not isinstance(values, dict):
+        return None
+    return json.dumps({name: str(text).partition(":")[0] for name, text in values.items()}, ensure_ascii=False)

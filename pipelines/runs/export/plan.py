@@ -1,0 +1,96 @@
+"""The plan of an export: which rows belong to which shard, decided before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.runs.export.media import MediaFile
+from pipelines.runs.export.statistics import DatasetStatistics
+
+MEDIA_KINDS = ("video", "portrait", "audio")
+MAX_FOLDER_RECORDS = 10_000  # files per folder that the hub accepts
+
+# Columns of the scratch tables before those of the data set: name of the record, then the location, size and expected
+# hash of each kind of media. They are read by position, because names of columns may collide.
+OWN_FIELDS = [pa.field("name", pa.string())]
+for _kind in MEDIA_KINDS:
+    OWN_FIELDS += [pa.field(f"{_kind}_location", pa.string()), pa.field(f"{_kind}_bytes", pa.int64())]
+    OWN_FIELDS += [pa.field(f"{_kind}_sha256", pa.string())]
+
+
+@dataclass(frozen=True)
+class PlannedRecord:
+    """The files of a record.
+
+    Args:
+        name: name of its files, without suffix; safe and unique.
+        video: its video.
+        portrait, audio: its inputs; None if they are not exported or not readable.
+    """
+
+    name: str
+    video: MediaFile
+    portrait: MediaFile | None
+    audio: MediaFile | None
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """Rows that are written together.
+
+    Args:
+        split: name of the split.
+        number: number within the split, from 0.
+        table: scratch file with the rows.
+        records: number of rows.
+        digest: hash of the rows and of the options that affect the shard's files.
+    """
+
+    split: str
+    number: int
+    table: Path
+    records: int
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Name of the shard, for example `train/00000`."""
+        return f"{self.split}/{self.number:05d}"
+
+    def iterate_rows(self) -> Iterator[tuple[list[PlannedRecord], pa.Table]]:
+        """Yield records and their rows with the columns of the data set, a small number at a time."""
+        with pa.memory_map(str(self.table)) as source, pa.ipc.open_file(source) as reader:
+            names = reader.schema.names[len(OWN_FIELDS) :]
+            for index in range(reader.num_record_batches):
+                batch = reader.get_batch(index)
+                own = [batch.column(position).to_pylist() for position in range(len(OWN_FIELDS))]
+                rows = pa.table(batch.columns[len(OWN_FIELDS) :], names=names)
+                yield [_build_record(values) for values in zip(*own, strict=True)], rows
+
+
+@dataclass
+class ExportPlan:
+    """The shards of an export and the figures of their rows.
+
+    Attributes:
+        schema: columns of the data set, without media.
+        shards: shards by split, in order.
+        statistics: figures of all rows.
+        samples: a few videos for the contact sheet, with their durations.
+    """
+
+    schema: pa.Schema
+    statistics: DatasetStatistics = field(default_factory=DatasetStatistics)
+    shards: dict[str, list[PlannedShard]] = field(default_factory=dict)
+    samples: list[tuple[str, float | None]] = field(default_factory=list)
+
+
+def _build_record(values: tuple[Any, ...]) -> PlannedRecord:
+    media = [MediaFile(*values[start : start + 3]) if values[start] else None for start in range(1, len(OWN_FIELDS), 3)]
+    assert media[0] is not None  # checked by the plan
+    return PlannedRecord(values[0], media[0], media[1], media[2])

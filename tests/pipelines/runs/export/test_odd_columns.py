@@ -1,0 +1,44 @@
+"""Rows are exported whatever the manifest contains."""
+
+import json
+import tarfile
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.runs.export.config import ExportConfig
+from pipelines.runs.export.export import export_dataset
+from tests.manifests.tables import write_odd_table
+from tests.pipelines.report.run_folders import ok_outcome, write_run
+
+
+def render(record):
+    return ok_outcome(record, video=f"shards/{record.shard:05d}/videos/{record.id}.mp4", sharpness=float("nan"))
+
+
+@pytest.fixture
+def odd_run(tmp_path):
+    rows = write_odd_table(tmp_path / "m.parquet")
+    write_run(tmp_path / "run", rows, render, manifests=tmp_path, shard_size=1, video=b"video")
+    return str(tmp_path / "run")
+
+
+def test_odd_columns_become_numbers_or_text_in_json(odd_run, tmp_path):
+    export_dataset(odd_run, str(tmp_path / "tars"), ExportConfig(accept_licenses=True))
+    with tarfile.open(tmp_path / "tars/train/00000.tar") as tar:
+        rows = [json.loads(tar.extractfile(f"r{n}.json").read()) for n in range(2)]
+    assert rows[0]["view"] == "a"
+    assert rows[0]["latin"] == "caf\\xe9"
+    assert rows[0]["year_0"].startswith("-0001-12-31")
+    assert str(rows[0]["nan"]) == "nan"
+    assert rows[1]["nan"] == float("inf")
+    assert rows[1]["raw"] == rows[1]["nested"] == ""
+    assert {"view", "raw", "nested", "zone"} <= {*json.loads(rows[1]["null_columns"])}
+    assert {name: type(value) for name, value in rows[0].items()} == {n: type(value) for n, value in rows[1].items()}
+
+
+def test_odd_columns_keep_their_types_in_parquet(odd_run, tmp_path):
+    export_dataset(odd_run, str(tmp_path / "data"), ExportConfig(format="parquet", accept_licenses=True))
+    table = pq.read_table(tmp_path / "data/train/00000.parquet")
+    assert str(table.schema.field("price").type) == "decimal128(3, 2)"
+    assert table.column("latin").to_pylist() == ["caf\\xe9", None]
