@@ -51,9 +51,10 @@ class SelectionOptions:
         for status in self.statuses:
             if status not in STATUSES:
                 raise ConfigError("config_invalid", f"status {status!r}; expected one of {', '.join(STATUSES)}")
-        for column, limit in {**self.per, "top": self.top or 1}.items():
+        limits = [*self.per.items(), *([("top", self.top)] if self.top is not None else [])]
+        for name, limit in limits:
             if limit < 1:
-                raise ConfigError("config_invalid", f"{column}={limit}; expected at least 1 row")
+                raise ConfigError("config_invalid", f"{name}={limit}; expected at least 1 row")
         if self.top is not None and self.by is None:
             raise ConfigError("config_invalid", f"top {self.top} has no column; expected one: name the rank with by")
         if self.by is not None and not (self.top or self.per or self.distinct):

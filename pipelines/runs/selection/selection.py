@@ -171,8 +171,8 @@ def _drop_excess(options: SelectionOptions, criteria: Criteria, rows: Candidates
     indices = {}
     for column, limit in options.per.items():
         shown = safe_text(column)
-        reason = f"more than {limit} rows have this {shown}"
-        indices[column] = criteria.add(Criterion(f"at most {limit} per {shown}", reason, f"has no {shown}"))
+        label = f"at most {limit:,} per {shown}"
+        indices[column] = criteria.add(Criterion(label, f"exceeds {label}", f"has no {shown}"))
     missing = {column: rows.keys[column] == 0 for column in options.per}
     order = _order(options, rows)
     order = order[~np.logical_or.reduce([*missing.values()])[order]]

@@ -101,7 +101,7 @@ def test_limits_per_value_keep_the_best_rows_and_drop_rows_without_a_value(run, 
     assert select_ids(tmp_path, run, per={"voice": 1}) == ["r0", "r3"]
     assert select_ids(tmp_path, run, per={"voice": 1}, by="sync_c", ascending=True) == ["r1", "r4"]
     reasons = read_reasons(tmp_path)
-    assert (reasons["r0"], reasons["r6"]) == ("more than 1 rows have this voice", "has no voice")
+    assert (reasons["r0"], reasons["r6"]) == ("exceeds at most 1 per voice", "has no voice")
 
 
 def test_a_row_counts_towards_a_limit_only_if_it_meets_all_of_them(tmp_path):
@@ -183,6 +183,7 @@ def test_unusable_columns_are_refused_before_rows_are_read(run, options, problem
     ("options", "problem"),
     [
         ({"top": 1}, "top 1 has no column"),
+        ({"top": 0, "by": "sync_c"}, "top=0"),
         ({"by": "sync_c"}, "no effect"),
         ({"per": {"voice": 0}}, "voice=0"),
         ({"statuses": ("fine",)}, "status 'fine'"),
