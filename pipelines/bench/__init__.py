@@ -3,4 +3,4 @@
 `pipelines.bench.document.Document` describes the JSON result.
 """
 
-SECTIONS = ("networks", "chain", "engine", "scaling", "encoding")
+SECTIONS = ("networks", "chain", "engine", "simulation", "scaling", "encoding")

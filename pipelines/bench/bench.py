@@ -16,11 +16,13 @@ from pipelines.bench.engine import measure_engine
 from pipelines.bench.machine import describe_machine
 from pipelines.bench.networks import measure_networks
 from pipelines.bench.scaling import measure_scaling
+from pipelines.bench.simulation import measure_simulation
 
 MEASURES: dict[str, Callable[[BenchConfig], Any]] = {
     "networks": measure_networks,
     "chain": measure_chain,
     "engine": measure_engine,
+    "simulation": measure_simulation,
     "scaling": measure_scaling,
     "encoding": measure_encoding,
 }

@@ -28,6 +28,7 @@ class BenchConfig:
         actors: numbers of render workers.
         encoding_frames: number of frames of the encoded video.
         empty_records: number of records that run through stages that do nothing.
+        simulated_gpus: numbers of GPUs that one driver is simulated with.
     """
 
     run: RunConfig = field(default_factory=RunConfig)
@@ -42,6 +43,7 @@ class BenchConfig:
     actors: tuple[int, ...] = (1, 2, 4)
     encoding_frames: int = 100
     empty_records: int = 10_000
+    simulated_gpus: tuple[int, ...] = (256, 1000)
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.sections if name not in SECTIONS]:
@@ -59,4 +61,5 @@ class BenchConfig:
             actors=(1, 2),
             encoding_frames=25,
             empty_records=1_000,
+            simulated_gpus=(64,),
         )

@@ -17,6 +17,7 @@ from pipelines.bench.engine import EngineFigure
 from pipelines.bench.machine import Machine
 from pipelines.bench.networks import NetworksSection
 from pipelines.bench.scaling import ScalingFigure
+from pipelines.bench.simulation import SimulationFigure
 
 FORMAT_VERSION = 1
 
@@ -29,7 +30,7 @@ class Document:
         machine: description of the machine.
         models: name of the bundle.
         config: amounts and options.
-        networks, chain, engine, scaling, encoding: figures of the sections.
+        networks, chain, engine, simulation, scaling, encoding: figures of the sections.
         format_version: version of this layout.
     """
 
@@ -39,6 +40,7 @@ class Document:
     networks: NetworksSection | None = None
     chain: ChainSection | None = None
     engine: tuple[EngineFigure, ...] | None = None
+    simulation: tuple[SimulationFigure, ...] | None = None
     scaling: tuple[ScalingFigure, ...] | None = None
     encoding: tuple[EncodingFigure, ...] | None = None
     format_version: int = FORMAT_VERSION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -31,6 +32,10 @@ def build_tables(document: Document) -> Iterator[Table]:
             (figure.executor, figure.records, figure.records_per_s, figure.ms_per_record) for figure in document.engine
         ]
         yield _table("Engine with empty stages", ("executor", "records", "records/s", "ms/record"), rows)
+    if document.simulation:
+        columns = ("GPUs", "deaths", "records/s", "used", "driver, cores", "memory, MiB", "longest idle, s")
+        rows = [dataclasses.astuple(figure) for figure in document.simulation]
+        yield _table("One driver with simulated GPUs", columns, rows)
     if document.scaling:
         columns = ("over", "stage", "value", "records/s", "ratio", "real time", "memory")
         rows = [

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from manifests.record import Record
 from pipelines.engine.graph import Pipeline, StageSpec
@@ -22,6 +21,11 @@ class RecordFlow:
         admission: counter of the memory that payloads hold.
         statistics: statistics by stage.
         finish: called with every finished record.
+
+    Attributes:
+        queues: waiting tasks by stage.
+        in_flight: number of records.
+        now: current time, which the loop sets before it passes anything here.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class RecordFlow:
             if spec.share
         }
         self.in_flight = 0
+        self.now = 0.0
 
     @property
     def cached_bytes(self) -> int:
@@ -48,18 +53,19 @@ class RecordFlow:
     def enter(self, record: Record) -> None:
         """Start a new record."""
         self.in_flight += 1
-        self._advance(RecordState(record, self._pipeline.route(record)))
+        state = RecordState(record, self._pipeline.route(record))
+        self._advance(state, state.route.starts)
 
-    def _advance(self, state: RecordState) -> None:
-        """Request all results that the record can get now, or finish it."""
-        for spec in state.route.order:
+    def _advance(self, state: RecordState, candidates: Sequence[StageSpec]) -> None:
+        """Request the results of the candidates that the record can get now, or finish it."""
+        for spec in candidates:
             if state.closed:
                 return
             if (
                 spec.output not in state.done
                 and spec.output not in state.pending
                 and state.done.issuperset(spec.after)
-                and all(name in state.payloads for name in spec.inputs)
+                and state.payloads.keys() >= set(spec.inputs)
             ):
                 self._request(state, spec)
         if not state.closed and len(state.done) == len(state.route.order):
@@ -75,6 +81,7 @@ class RecordFlow:
         if isinstance(shared, Payload):
             self._statistics[spec.name].shared += 1
             self._complete_stage(state, spec, shared)
+            self._advance(state, state.route.followers[spec.output])
             return
 
         state.pending.add(spec.output)
@@ -89,7 +96,7 @@ class RecordFlow:
             inputs={name: state.payloads[name] for name in spec.inputs},
             key=key,
             bucket=spec.bucket(state.record, state.facts) if spec.bucket else None,
-            waiting_since=time.monotonic(),
+            waiting_since=self.now,
         )
         if key is not None:
             self._shared[spec.name].start(key, task)
@@ -127,7 +134,7 @@ class RecordFlow:
             if not state.closed:
                 state.attempts = max(state.attempts, task.runs)
                 self._complete_stage(state, spec, payload)
-                self._advance(state)
+                self._advance(state, state.route.followers[spec.output])
 
     def reject(self, task: StageTask, rejection: Rejection, *, lasting: bool) -> None:
         """End all records that wait for a task; if the stage is optional, they continue without its result.
@@ -162,7 +169,7 @@ class RecordFlow:
                 state.pending.discard(spec.output)
                 for name in spec.inputs:
                     self._undo_stage(state, name)
-                self._advance(state)
+                self._advance(state, state.route.order)
 
     def _undo_stage(self, state: RecordState, output: str) -> None:
         """Mark a stage as not done for a record, with the stages above it whose payloads are lost."""

@@ -107,6 +107,16 @@ class Route:
         return {spec.output: spec for spec in self.order}
 
     @cached_property
+    def starts(self) -> tuple[StageSpec, ...]:
+        """The stages that need no other stage."""
+        return tuple(spec for spec in self.order if not spec.needs)
+
+    @cached_property
+    def followers(self) -> dict[str, tuple[StageSpec, ...]]:
+        """The stages that need the payload or the facts of each output."""
+        return {output: tuple(spec for spec in self.order if output in spec.needs) for output in self.producers}
+
+    @cached_property
     def consumers(self) -> dict[str, frozenset[str]]:
         """The outputs of the stages that need the payload of each output."""
         return {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from manifests.run.outcome import Status
 from pipelines.engine.config import EngineConfig
@@ -35,6 +34,7 @@ class Recovery:
         flow: records in flight.
         statistics: statistics by stage.
         on_event: callback for every failure.
+        clock: function that returns the current time in seconds.
     """
 
     def __init__(
@@ -43,7 +43,9 @@ class Recovery:
         flow: RecordFlow,
         statistics: Mapping[str, StageStatistics],
         on_event: EventCallback,
+        clock: Callable[[], float],
     ) -> None:
+        self._clock = clock
         self._config, self._flow, self._statistics, self._on_event = config, flow, statistics, on_event
         self._rules = FailureRules(config)
         self._deferred: dict[StageTask, DeferVerdict] = {}
@@ -102,7 +104,7 @@ class Recovery:
             self._carry_out([self._rules.decide_deferred(deferred)])
 
     def _carry_out(self, decisions: Sequence[Decision]) -> None:
-        now = time.monotonic()
+        now = self._clock()
         for decision in decisions:
             match decision:
                 case Retry(tasks=tasks, delay_s=delay_s):

@@ -120,9 +120,10 @@ class StageTask:
     @property
     def wanted(self) -> bool:
         """Whether a record still needs it."""
-        return any(not state.closed for state in self.waiters)
+        return not self.leader.closed
 
     @property
     def leader(self) -> RecordState:
         """The record whose inputs the task uses."""
-        return next((state for state in self.waiters if not state.closed), self.waiters[0])
+        first = self.waiters[0]
+        return next((state for state in self.waiters if not state.closed), first) if first.closed else first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Sequence
@@ -138,6 +139,7 @@ class RayExecutor:
             options |= {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "address": "local"}
             options |= {"object_store_memory": config.object_store_bytes, "include_dashboard": config.dashboard}
             options |= _short_temporary_folder()
+            _provide_token()
         else:
             gcs_address = _require_answer(address)
             options["address"] = address
@@ -352,6 +354,18 @@ def _require_answer(address: str) -> str:
 
 def _ray_temporary_folder() -> str:
     return os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+
+
+def _provide_token() -> None:
+    """Set an authentication token for a Ray of this machine if it cannot save one in the user's home folder."""
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        return
+    folder = Path(os.path.expanduser("~"), ".ray")
+    with contextlib.suppress(OSError):
+        if folder.is_absolute():  # there is a home folder
+            folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # its processes inherit it
 
 
 def _short_temporary_folder() -> dict[str, str]:

@@ -68,6 +68,7 @@ def test_each_section_has_a_measurement():
     assert {field.name for field in dataclasses.fields(Document)} >= set(SECTIONS)
 
 
+@pytest.mark.slow
 def test_the_document_holds_the_selected_sections(document):
     assert all(getattr(document, name) for name in HERE)
     assert document.engine is None

@@ -246,6 +246,7 @@ def test_ray_is_started_if_necessary_and_shut_down_with_the_run():
     assert output.splitlines() == ["finished"] * 5 + ["whole", "ray False"], errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_actors_and_driver_promptly(number):
     process = start_script(0.5)
