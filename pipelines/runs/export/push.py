@@ -48,7 +48,7 @@ def push_dataset(
     check_repository(repository)
     files = _read_checksums(folder)
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
-    with _hub_errors(repository):
+    with _hub_errors(repository), _no_progress_bars():
         url = str(api.create_repo(repository, repo_type="dataset", private=not public, exist_ok=True))
         present = _list_hashes(api, repository)
         if foreign := sorted(path for path in present if path.split("/")[0] in SPLITS and path not in files):
@@ -107,6 +107,21 @@ def _commit(api: Any, repository: str, folder: str, paths: Any, message: str) ->
         sources = {path: stack.enter_context(local_file(storage.location(path))) for path in paths}
         operations = [CommitOperationAdd(path, str(source)) for path, source in sources.items()]
         api.create_commit(repository, operations, commit_message=message, repo_type="dataset")
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Switch off the progress bars of the library, one per file, during the block."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 @contextmanager

@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.hub.files[value["path"]] = self.hub.stored[value["oid"]]
                 paths.append(value["path"])
         self.hub.commits.append(paths)
-        url = f"{self.hub.url}/datasets/commit/{COMMIT}"
+        url = f"{self.hub.url}{self.path.partition('/api')[2].rpartition('/')[0]}/{COMMIT}"
         self._send({"commitUrl": url, "commitOid": COMMIT, "pullRequestUrl": None, "success": True})
 
     def _read(self) -> bytes:

@@ -1,6 +1,6 @@
 """A data set is uploaded whole, in commits that an interrupted upload does not repeat."""
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 
 from joyvasa.errors import ConfigError, InputError, OutputError
