@@ -40,6 +40,7 @@ def test_the_faulty_record_fails_its_batch_and_no_other():
         stage.run([Item(Record(id="a")), Item(Record(id="b"))])
 
 
+@pytest.mark.slow
 def test_help_starts_quickly():
     starts = {figure.program: figure for figure in measure_start(1)}
     assert "joyvasa --help" in starts

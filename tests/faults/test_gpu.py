@@ -76,6 +76,7 @@ class OutOfBounds(Stage):
         return [Ok(float(value)) for value in values]
 
 
+@pytest.mark.slow
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_real_device_side_assertion_fails_only_its_record():

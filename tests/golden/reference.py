@@ -16,7 +16,8 @@ from tests.golden import recipe
 
 GOLDEN = Path(__file__).parents[1] / "data/golden"
 
-FORMS = ("plain", "accelerated")  # a network as built, and as accelerated for inference on CPUs
+# A network as built, and as accelerated for inference on CPUs, which is what runs use.
+FORMS = (pytest.param("plain", marks=pytest.mark.slow), "accelerated")
 
 
 @cache

@@ -158,6 +158,7 @@ def test_sampling_with_a_network_that_predicts_noise_matches(section, network, f
     section.check("noise_target_motion", other.sample(features[0], noise=tape, cfg_scale=2.0, steps=8), SAMPLING)
 
 
+@pytest.mark.slow
 def test_sampling_with_the_trained_schedule_matches(section, network, features):
     motion = network.sample(features[0], noise=section.tape("noise_full50"), cfg_scale=2.0)
     section.check("full50_motion", motion, SAMPLING)

@@ -42,6 +42,7 @@ def test_one_denoising_call(form):
     assert mean < 0.004
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_motion_in_all_fifty_steps(form):
     section = Section("dit")

@@ -115,6 +115,7 @@ def test_without_a_detector_the_mode_is_not_checked(folder):
     assert (picture.n_faces, picture.crop, picture.warnings) == (None, None, ())
 
 
+@pytest.mark.slow
 def test_every_real_animal_becomes_a_video(tmp_path):
     animator = Animator(options("picture.max_side=320"))
     write_tone(tmp_path / "speech.wav", seconds=0.4)
@@ -124,6 +125,7 @@ def test_every_real_animal_becomes_a_video(tmp_path):
         assert not any("mode" in warning for warning in animation.warnings[1:])
 
 
+@pytest.mark.slow
 def test_real_animals_in_human_mode_are_refused_or_cause_a_warning():
     animator = Animator(options(mode="human"))
     ambiguous = {"joyvasa_002", "s30"}  # the cascade for people detects a face in these

@@ -118,6 +118,7 @@ def test_configuration_is_frozen():
         AnimationConfig().seed = 3
 
 
+@pytest.mark.slow
 def test_every_portrait_with_real_speech_becomes_a_video(tmp_path):
     animator = Animator(load_config(AnimationConfig, settings=["picture.max_side=512"]))
     ffmpeg("-i", MEDIA / "speech/joyvasa_002.flac", "-t", 0.8, tmp_path / "speech.wav")

@@ -9,6 +9,8 @@ from stages.render import RenderConfig, RenderStage
 from tests.media import MEDIA, ffmpeg, read_frames
 from tests.stages.items import UpstreamStages, make_record, options, payloads, set_up
 
+pytestmark = pytest.mark.slow
+
 MAX_FRAMES = 50  # rendered frames per motion
 SETTINGS = ("picture.max_side=256", "sampling.cfg_scale=1", "encoding.preset=ultrafast")
 

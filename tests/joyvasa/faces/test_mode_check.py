@@ -40,6 +40,7 @@ def test_a_uniform_picture_contradicts_no_mode(check, mode):
     assert not check.contradicts(mode, np.full((300, 400, 3), 128, np.uint8))
 
 
+@pytest.mark.slow
 def test_real_animals_are_distinguished_from_people(check):
     assert len(list_suspects(check, "human", MEDIA / "animals")) >= 5  # of 6
     assert list_suspects(check, "animal", MEDIA / "animals") == []

@@ -62,6 +62,7 @@ def test_a_missing_compiler_is_named(monkeypatch):
         models("torch_compile=true")
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_compiled_steps_give_the_same_motion():
     torch.manual_seed(0)

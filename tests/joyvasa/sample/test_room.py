@@ -6,6 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 APART = ("joyvasa.sample.training", "joyvasa.sample.measurement")
 
@@ -38,6 +40,7 @@ def test_training_and_measurement_are_not_in_the_wheel():
     assert all((ROOT / name.replace(".", "/") / "__init__.py").is_file() for name in APART)
 
 
+@pytest.mark.slow
 def test_the_training_has_a_command():
     command = [sys.executable, "-m", "joyvasa.sample.training"]
     output = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

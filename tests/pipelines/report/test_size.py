@@ -66,6 +66,7 @@ def write_long_run(folder: Path, n_rows: int) -> str:
     return str(folder / "run")
 
 
+@pytest.mark.slow
 def test_the_page_of_many_rows_is_below_the_size_limit(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.report.records.MAX_SHEETS", 4)
     page = Path(write_report(write_long_run(tmp_path, 2000)).page)

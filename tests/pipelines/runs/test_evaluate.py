@@ -112,6 +112,7 @@ generate_run(sys.argv[1], sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path):
     portrait = EXAMPLES / "portrait.jpg"
     write_tone(videos.parent / "short.wav", seconds=0.4)

@@ -1,6 +1,7 @@
 """Pretraining of the sound encoder."""
 
 import numpy as np
+import pytest
 import torch
 
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, LIPS
@@ -31,6 +32,7 @@ def test_windows_align_sound_and_lips(tmp_path):
         assert np.corrcoef(expected, moved[:, JAW])[0, 1] > 0.999
 
 
+@pytest.mark.slow
 def test_training_resumes_and_the_loss_falls(tmp_path):
     small_dataset(tmp_path / "data", train=2, validation=1, n_frames=130)
     losses = []

@@ -60,6 +60,7 @@ def config(steps):
     return LearningConfig(steps=steps, learning_rate=0.1, warm_up_steps=1, threads=1)
 
 
+@pytest.mark.slow
 def test_training_resumes_from_its_checkpoint(tmp_path):
     torch.manual_seed(0)
     steps = []
@@ -73,6 +74,7 @@ def test_training_resumes_from_its_checkpoint(tmp_path):
     assert float(averaged["weight"]) == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.slow
 def test_producers_end_when_the_training_process_is_killed(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(
