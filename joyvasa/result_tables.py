@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from joyvasa.arrow_text import format_values
 from joyvasa.errors import InputError, suggest_name
 from joyvasa.locations import open_filesystem
+from joyvasa.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,43 @@ DONE = "_done.json"  # marks a finished shard; written last
 SCHEMA_VERSION = "1"  # metadata entry `joyvasa.schema_version` of every table
 LOOKUPS = 16  # concurrent file lookups; each is a short request to the object store
 FILES_AT_ONCE = 64  # tables per read; bounds the memory of their footers, about 0.2 MiB each
+
+SECONDS_PREFIX = "seconds_"  # prefix of columns with the seconds of a stage
+METRIC_COLUMN_PREFIX = "metric_"  # prefix of columns with a metric
+METRIC_REASONS = "metric_reasons"  # column with the reasons for missing numbers, as a JSON object
+FACTS = "joyvasa.facts"  # metadata key with the names of the columns from `RecordOutcome.facts`
+
+RESULT_FIELDS = (
+    pa.field("record_id", pa.string(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("stage", pa.string()),
+    pa.field("error_code", pa.string()),
+    pa.field("error", pa.string()),
+    pa.field("attempts", pa.int32()),
+    pa.field("frames", pa.int64()),
+    pa.field("duration_s", pa.float64()),
+    pa.field("seed", pa.int64()),
+    pa.field("video", pa.string()),
+    pa.field("sha256", pa.string()),
+    pa.field("motion_file", pa.string()),
+    pa.field("image_sha256", pa.string()),
+    pa.field("audio_sha256", pa.string()),
+    pa.field("motion_sha256", pa.string()),
+    pa.field("n_faces", pa.int32()),
+    pa.field("warnings", pa.string()),
+    pa.field("warning_codes", pa.string()),
+    pa.field("bundle", pa.string()),
+    pa.field("licenses", pa.list_(pa.string())),
+)
+INPUT_FIELDS = (  # values as written in the source manifest
+    pa.field("image", pa.string()),
+    pa.field("audio", pa.string()),
+    pa.field("motion", pa.string()),
+    pa.field("mode", pa.string()),
+    pa.field("cfg_scale", pa.float64()),
+    pa.field("priority", pa.int32()),
+    pa.field("row", pa.int64()),
+)
 
 
 def read_results(
@@ -78,7 +117,15 @@ def read_schema(files: Sequence[str]) -> pa.Schema:
     """
     with ThreadPoolExecutor(LOOKUPS) as pool:
         schemas = dict.fromkeys(pool.map(_read_file_schema, files))  # few distinct schemas
-    return pa.unify_schemas([*schemas], promote_options="permissive") if schemas else pa.schema([])
+    try:
+        return pa.unify_schemas([*schemas], promote_options="permissive") if schemas else pa.schema([])
+    except pa.ArrowException as error:
+        raise _unreadable(files[0], error) from None
+
+
+def read_fact_names(schema: pa.Schema) -> list[str]:
+    """Return the columns of an outcome table that stages declared as facts."""
+    return parse_json((schema.metadata or {}).get(FACTS.encode(), b"[]"))
 
 
 def iterate_tables(
@@ -136,12 +183,29 @@ def _read_file_schema(file: str) -> pa.Schema:
     try:
         schema = pq.read_schema(path, filesystem=store)
         version = (schema.metadata or {})[b"joyvasa.schema_version"].decode()
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise _unreadable(file, error) from error
     if version != SCHEMA_VERSION:
         sentence = f"{file}: has version {version}; expected {SCHEMA_VERSION}: use a newer version of joyvasa"
         raise InputError("records_unreadable", sentence)
+    try:
+        _check_columns(schema)
+    except ValueError as error:
+        raise _unreadable(file, error) from None
     return schema
+
+
+def _check_columns(schema: pa.Schema) -> None:
+    """Check the columns that a run writes itself; raises ValueError."""
+    kinds = {entry.name: entry.type for entry in (*RESULT_FIELDS, *INPUT_FIELDS)} | {METRIC_REASONS: pa.string()}
+    for entry in schema:
+        number = entry.name.startswith((SECONDS_PREFIX, METRIC_COLUMN_PREFIX))
+        kind = kinds.get(entry.name, pa.float64() if number else entry.type)
+        if entry.type != kind:
+            raise ValueError(f"column {entry.name} is {entry.type}, expected {kind}")
+    twice = [name for name, count in Counter(schema.names).items() if count > 1]
+    if twice or not set(read_fact_names(schema)) <= set(schema.names):
+        raise ValueError(f"column {twice[0]} occurs twice" if twice else "columns are missing")
 
 
 def _resolve_paths(files: Sequence[str]) -> tuple[Any, list[str]]:

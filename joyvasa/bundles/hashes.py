@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyvasa.runtime.files import atomic_write, hash_file
+from joyvasa.runtime.parsing import parse_json
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class HashCache:
 
     def _read(self) -> dict[str, object]:
         try:
-            entries = json.loads(self.path.read_bytes())
+            entries = parse_json(self.path.read_bytes())
         except (OSError, ValueError):
             return {}
         return entries if isinstance(entries, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import re
 import zipfile
@@ -12,6 +11,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from joyvasa.errors import ModelError
+from joyvasa.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,7 +150,7 @@ def _read_safetensors(path: Path) -> Weights:
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
         raise _damaged(path, f"cannot be read as safetensors ({_reason(error)})") from None
     try:
-        arguments = json.loads(metadata.get("arguments", "{}"))
+        arguments = parse_json(metadata.get("arguments", "{}"))
     except ValueError:
         arguments = None
     if not isinstance(arguments, dict):
@@ -163,10 +163,11 @@ def read_source_hash(path: Path) -> str | None:
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if length <= MAX_HEADER_BYTES else {}
-        return header.get("__metadata__", {}).get("source_sha256")
+            header = parse_json(stream.read(length)) if length <= MAX_HEADER_BYTES else {}
+        source = header.get("__metadata__", {}).get("source_sha256")
     except (OSError, ValueError, AttributeError):
         return None
+    return source if isinstance(source, str) else None
 
 
 def _check_state(content: Any, where: str, file_bytes: int) -> dict[str, Tensor]:

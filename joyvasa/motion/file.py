@@ -31,6 +31,7 @@ import torch
 from joyvasa.errors import InputError
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.runtime.files import atomic_write, output_errors
+from joyvasa.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -177,10 +178,10 @@ def _safetensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[st
     if len(content) < 8 or not 2 <= length <= min(MAX_HEADER_BYTES, len(content) - 8):
         raise _unreadable(path, "neither a safetensors file nor a zip archive", "a motion file")
     try:
-        header = json.loads(content[8 : 8 + length])
+        header = parse_json(content[8 : 8 + length])
         metadata = header.get("__metadata__") or {}
         tensors = load(content)
-    except (SafetensorError, ValueError, AttributeError, KeyError, RuntimeError, RecursionError) as error:
+    except (SafetensorError, ValueError, AttributeError, KeyError, RuntimeError) as error:
         raise _unreadable(path, f"damaged ({str(error).splitlines()[0][:120]})", "a motion file") from None
     return tensors, metadata
 

@@ -161,7 +161,7 @@ class MotionTemplate:
                     "that belongs to the motion generator",
                 )
 
-            values = torch.as_tensor(np.asarray(arrays[key]), dtype=torch.float64).flatten()
+            values = torch.as_tensor(np.asarray(arrays[key], dtype=np.float64)).flatten()
             fits = len(values) % 3 == 0 if size is None else len(values) == size
             if not len(values) or not fits or not values.isfinite().all():
                 raise ModelError(

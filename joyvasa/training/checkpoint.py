@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from joyvasa.errors import ModelError
+from joyvasa.runtime.parsing import parse_json
 from joyvasa.training.file_store import FileStore
 
 FOLDER = "checkpoints"
@@ -110,9 +111,9 @@ class Checkpoints:
                 length = int.from_bytes(stream.read(8), "little")
                 if length > MAX_HEADER_BYTES:
                     raise ValueError("its header is too long")
-                metadata = json.loads(stream.read(length))["__metadata__"]
+                metadata = parse_json(stream.read(length))["__metadata__"]
             return self._parse_progress(step, metadata)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(step, error) from None
 
     def load(self, step: int) -> tuple[TrainingProgress, dict[str, Tensor]]:
@@ -133,7 +134,7 @@ class Checkpoints:
     def _parse_progress(self, step: int, metadata: Mapping[str, str]) -> TrainingProgress:
         if (metadata.get("format"), metadata.get("format_version")) != (FORMAT, VERSION):
             raise ValueError("not a checkpoint of this program")
-        progress = TrainingProgress(**json.loads(metadata["training"]))
+        progress = TrainingProgress(**parse_json(metadata["training"]))
         if progress.step != step:
             raise ValueError(f"holds step {progress.step}")
         return progress

@@ -53,7 +53,7 @@ import yaml
 
 from joyvasa.errors import InputError
 from joyvasa.networks.speech_encoder import SAMPLE_RATE
-from joyvasa.runtime.parsing import parse_yaml
+from joyvasa.runtime.parsing import parse_json, parse_yaml
 from joyvasa.training.clips import SPLITS, ClipRecord
 from joyvasa.training.file_store import FileStore
 from joyvasa.training.moments import ExactMoments, merge_moments, moments_from_json, moments_to_json
@@ -237,9 +237,9 @@ class DatasetWriter:
             with self.files.open(path) as stream:
                 metadata = pq.read_metadata(stream).metadata or {}
             expected = [FORMAT, VERSION, self.frames_per_second, self.keypoints]
-            if (actual := json.loads(metadata.get(b"joyvasa.format", b"null"))) != expected:
+            if (actual := parse_json(metadata.get(b"joyvasa.format", b"null"))) != expected:
                 raise ValueError(f"built for {actual}, expected {expected}")
-            return json.loads(metadata[b"joyvasa.clips"]), moments_from_json(metadata[b"joyvasa.moments"].decode())
+            return parse_json(metadata[b"joyvasa.clips"]), moments_from_json(metadata[b"joyvasa.moments"].decode())
         except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:
             raise damaged_dataset_error(self.files.location(path), error) from None
 

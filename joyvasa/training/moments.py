@@ -14,6 +14,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from joyvasa.runtime.parsing import parse_json
+
 UNIT_BITS = 173  # sums count multiples of 2**-173; every float32 is one, as the smallest is 2**-149
 
 
@@ -87,7 +89,7 @@ def moments_from_json(text: str) -> dict[str, ExactMoments]:
         ValueError: the text has another format.
     """
     result = {}
-    for name, item in json.loads(text).items():
+    for name, item in parse_json(text).items():
         count, *lists = (item[field.name] for field in fields(ExactMoments))
         if not isinstance(count, int) or len({len(values) for values in lists}) != 1:
             raise ValueError(f"moments of {name} differ in length")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from joyvasa.runtime.parsing import parse_json
 from joyvasa.training.clips import ClipRecord, motion_from_arrays
 from joyvasa.training.dataset_files import NUMBERS, damaged_dataset_error
 from joyvasa.training.file_store import FileStore
@@ -30,8 +30,8 @@ def read_shard_clips(files: FileStore, path: str, *, only: frozenset[str]) -> It
         try:
             shard = pq.ParquetFile(stream)
             metadata = shard.metadata.metadata or {}
-            rate = json.loads(metadata[b"joyvasa.format"])[2]
-            for number, clip in enumerate(json.loads(metadata[b"joyvasa.clips"])):
+            rate = parse_json(metadata[b"joyvasa.format"])[2]
+            for number, clip in enumerate(parse_json(metadata[b"joyvasa.clips"])):
                 if clip["clip_id"] in only:
                     yield read_clip(shard, number, rate)
         except (pa.ArrowException, KeyError, ValueError, TypeError) as error:

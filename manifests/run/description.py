@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from joyvasa.mode import MODES, Mode
+from joyvasa.runtime.parsing import parse_yaml
+from joyvasa.runtime.validation import explain_validation_error
 from manifests.errors import ManifestError
 from manifests.manifest import Manifest
 from manifests.problems import ScanSummary, safe_text
@@ -79,6 +82,12 @@ class RunDescription:
         """Return the SHA-256 of what determines the results: configuration, manifest and bundles."""
         return hashlib.sha256(json.dumps(self._result_settings(), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def models(self) -> str:
+        """Name or folder of the model bundle; empty if the options do not state it."""
+        animation = self.configuration.get("animation")
+        return str(animation.get("models", "")) if isinstance(animation, Mapping) else ""
+
     def to_yaml(self) -> bytes:
         """Return the description as YAML."""
         content = {**asdict(self), "created": self.created or datetime.now(UTC).isoformat(timespec="seconds")}
@@ -93,23 +102,26 @@ class RunDescription:
             ManifestError: `run_unreadable`.
         """
         try:
-            values = yaml.safe_load(content)
-            if values["layout"] != LAYOUT_VERSION:
-                raise ValueError(f"layout is {values['layout']}, expected {LAYOUT_VERSION}")
-            settings = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
-            if settings.get("kind", "generate") not in get_args(RunKind):
-                raise ValueError(f"kind is {settings['kind']!r}, expected {' or '.join(get_args(RunKind))}")
-            source = ManifestSource(**values["manifest"])
-            if not source.modes or not set(source.modes) <= set(MODES):
-                raise ValueError(f"manifest.modes is {source.modes!r}, expected some of {', '.join(MODES)}")
-            return cls(**{**settings, "manifest": replace(source, modes=tuple(source.modes))})
-        except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
-            reason = safe_text(error, 200)
-            raise ManifestError("run_unreadable", f"run.yaml cannot be read ({reason}): restore it") from None
+            values = parse_yaml(content)
+            if not isinstance(values, dict) or values.get("layout") != LAYOUT_VERSION:
+                raise ValueError(f"it has no `layout: {LAYOUT_VERSION}`")
+            description = _ADAPTER.validate_python(values)
+            if not description.manifest.modes:
+                raise ValueError(f"manifest.modes is empty, expected some of {', '.join(MODES)}")
+        except ValidationError as error:
+            reason = explain_validation_error(error, values, root="run.yaml")[0]
+        except ValueError as error:
+            reason = str(error)
+        else:
+            return description
+        raise ManifestError("run_unreadable", f"run.yaml cannot be read ({safe_text(reason, 200)}): restore it")
 
     def _result_settings(self) -> dict[str, Any]:
         content = asdict(self)
         return json.loads(json.dumps({name: content[name] for name in ("configuration", "manifest", "bundles")}))
+
+
+_ADAPTER = TypeAdapter(RunDescription)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.storage import LocalStorage, Storage, unwritable_error
 
@@ -97,7 +98,7 @@ def read_events(storage: Storage) -> Iterator[dict[str, Any]]:
         with storage.open(path) as file:
             for line in file:
                 try:
-                    event = json.loads(line)
+                    event = parse_json(line)
                 except ValueError:
                     continue
                 if isinstance(event, dict):

@@ -11,15 +11,18 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from joyvasa.locations import is_remote
 from joyvasa.result_tables import DONE, RECORDS, SHARDS, read_schema, read_table
 from joyvasa.runtime.files import PARTIAL
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.record import file_stem
@@ -44,6 +47,18 @@ class DoneMarker:
     records_sha256: str  # of records.parquet
     run_fingerprint: str  # `RunDescription.fingerprint`
     finished: str  # UTC, ISO 8601
+
+    @classmethod
+    def parse(cls, content: bytes, shard: int) -> DoneMarker:
+        """Parse the file of a shard; raises ValueError if it is damaged."""
+        marker = _MARKER.validate_python(parse_json(content))
+        counts = [*marker.statuses.values()]
+        if marker.shard != shard or min(counts, default=0) < 0 or sum(counts) != marker.records:
+            raise ValueError("contradicts itself")
+        return marker
+
+
+_MARKER = TypeAdapter(DoneMarker)
 
 
 @dataclass(frozen=True)
@@ -144,7 +159,12 @@ class RunFolder:
             raise self._missing(MANIFEST)
         description = self.read_description()
         source_folder = self.find_source_folder(description)
-        return RunManifest(self.storage, source_folder if source_folder != description.manifest.folder else None)
+        manifest = RunManifest(self.storage, source_folder if source_folder != description.manifest.folder else None)
+        if manifest.records != description.manifest.records:
+            location = safe_text(self.storage.location(MANIFEST), 200)
+            found = f"has {manifest.records} rows; expected {description.manifest.records}, as run.yaml says"
+            raise ManifestError("run_unreadable", f"{location}: {found}: restore it")
+        return manifest
 
     def find_source_folder(self, description: RunDescription) -> str:
         """Return the folder that relative paths in rows refer to, also if it was moved together with the run folder."""
@@ -157,8 +177,8 @@ class RunFolder:
     def read_done_marker(self, shard: int) -> DoneMarker | None:
         """Return the marker of a shard, None if it is missing or unreadable."""
         try:
-            return DoneMarker(**json.loads(self.storage.read(self.done_path(shard))))
-        except (FileNotFoundError, ValueError, TypeError):
+            return DoneMarker.parse(self.storage.read(self.done_path(shard)), shard)
+        except (FileNotFoundError, ValueError):
             return None
 
     def list_started_shards(self) -> list[int]:
@@ -205,7 +225,10 @@ class RunFolder:
         self.storage.write(f"{self.shard_folder(shard)}/saved/{name}", lines.encode())
 
     def read_saved_outcomes(self, shard: int) -> dict[str, RecordOutcome]:
-        """Return saved outcomes by record id, except for those whose video or motion file is missing."""
+        """Return saved outcomes by record id, except for those whose video or motion file is missing.
+
+        A damaged line is skipped: its record runs again.
+        """
         folder = f"{self.shard_folder(shard)}/saved"
         saved: dict[str, RecordOutcome] = {}
         for name in self.storage.names(folder):
@@ -215,9 +238,10 @@ class RunFolder:
                 lines = self.storage.read(f"{folder}/{name}").splitlines()
             except FileNotFoundError:  # the shard has been finished in the meantime
                 continue
-            saved.update(
-                (outcome.record_id, outcome) for outcome in map(RecordOutcome.from_dict, map(json.loads, lines))
-            )
+            for line in lines:
+                with suppress(ValueError, ManifestError):
+                    outcome = RecordOutcome.from_dict(parse_json(line))
+                    saved[outcome.record_id] = outcome
 
         present = self._media(shard) if saved else set()
         return {record_id: outcome for record_id, outcome in saved.items() if _files(outcome) <= present}

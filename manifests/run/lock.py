@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.storage import LocalStorage, Storage, unwritable_error
 
@@ -144,7 +145,7 @@ def create_run_lock(storage: Storage) -> RunLock:
 
 def _read(storage: Storage) -> dict[str, Any]:
     try:
-        content = json.loads(storage.read(".lock"))
+        content = parse_json(storage.read(".lock"))
     except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -158,6 +159,7 @@ def _holder(**more: Any) -> bytes:
 def _locked(storage: Storage, holder: bytes) -> ManifestError:
     values: dict[str, Any] = {}
     with contextlib.suppress(ValueError):
-        values = json.loads(holder) or {}
+        content = parse_json(holder)
+        values = content if isinstance(content, dict) else {}
     process = f"process {values.get('pid', '?')} on {values.get('host', '?')} since {values.get('since', '?')}"
     return ManifestError("run_locked", f"{storage.root}: is being written by {process}: wait for it, or stop it")

@@ -89,13 +89,14 @@ class RunManifest:
         self._source_folder = source_folder
         with self._open() as file:
             self._metadata = pq.read_metadata(file)
-            if self._metadata.schema.names[: len(_OWN_FIELDS)] != [field.name for field in _OWN_FIELDS]:
+            own = [*self._metadata.schema.to_arrow_schema()][: len(_OWN_FIELDS)]
+            if [(field.name, field.type) for field in own] != [(field.name, field.type) for field in _OWN_FIELDS]:
                 raise ValueError("has other columns")
             groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
-            priority = _RECORD_COLUMNS.index("priority")
-            self.priorities: list[int] = [
-                group.column(priority).statistics.max for group in groups
-            ]  # highest, by shard
+            statistics = [group.column(_RECORD_COLUMNS.index("priority")).statistics for group in groups]
+            if not all(entry and entry.has_min_max for entry in statistics):
+                raise ValueError("has no statistics")
+            self.priorities: list[int] = [entry.max for entry in statistics]  # highest, by shard
             self.records: int = self._metadata.num_rows  # of all shards
 
     def __len__(self) -> int:

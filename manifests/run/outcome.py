@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from manifests.errors import ManifestError
 
@@ -68,10 +70,16 @@ class RecordOutcome:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RecordOutcome:
-        """Create an outcome from the result of `as_dict`; entries of a newer version are ignored."""
-        names = {entry.name for entry in fields(cls)}
-        known = {name: value for name, value in values.items() if name in names}
-        return cls(**{**known, "licenses": tuple(known.get("licenses", ()))})
+        """Create an outcome from the result of `as_dict`; entries of a newer version are ignored.
+
+        Raises:
+            ValueError: an entry is missing or has the wrong type.
+            ManifestError: `outcome_invalid`.
+        """
+        return _ADAPTER.validate_python(values)
 
     def _invalid(self, reason: str) -> ManifestError:
         return ManifestError("outcome_invalid", f"outcome of {self.record_id!r}: {reason}")
+
+
+_ADAPTER = TypeAdapter(RecordOutcome)

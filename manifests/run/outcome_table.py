@@ -10,49 +10,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from joyvasa.result_tables import SCHEMA_VERSION
+from joyvasa.errors import InputError
+from joyvasa.result_tables import (
+    FACTS,
+    INPUT_FIELDS,
+    METRIC_COLUMN_PREFIX,
+    METRIC_REASONS,
+    RECORDS,
+    RESULT_FIELDS,
+    SCHEMA_VERSION,
+    SECONDS_PREFIX,
+    read_fact_names,
+)
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.run.manifest_file import INPUT_PREFIX, WRITTEN_PREFIX, ShardRecords
 from manifests.run.outcome import RecordOutcome
 
-SECONDS_PREFIX = "seconds_"  # prefix of columns with the seconds of a stage
-METRIC_COLUMN_PREFIX = "metric_"  # prefix of columns with a metric
 COLUMN_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}  # types of further columns
-METRIC_REASONS = "metric_reasons"  # column with the reasons for missing numbers, as a JSON object
-FACTS = "joyvasa.facts"  # metadata key with the names of the columns from `RecordOutcome.facts`
-
-RESULT_FIELDS = (
-    pa.field("record_id", pa.string(), nullable=False),
-    pa.field("status", pa.string(), nullable=False),
-    pa.field("stage", pa.string()),
-    pa.field("error_code", pa.string()),
-    pa.field("error", pa.string()),
-    pa.field("attempts", pa.int32()),
-    pa.field("frames", pa.int64()),
-    pa.field("duration_s", pa.float64()),
-    pa.field("seed", pa.int64()),
-    pa.field("video", pa.string()),
-    pa.field("sha256", pa.string()),
-    pa.field("motion_file", pa.string()),
-    pa.field("image_sha256", pa.string()),
-    pa.field("audio_sha256", pa.string()),
-    pa.field("motion_sha256", pa.string()),
-    pa.field("n_faces", pa.int32()),
-    pa.field("warnings", pa.string()),
-    pa.field("warning_codes", pa.string()),
-    pa.field("bundle", pa.string()),
-    pa.field("licenses", pa.list_(pa.string())),
-)
-INPUT_FIELDS = (  # values as written in the source manifest
-    pa.field("image", pa.string()),
-    pa.field("audio", pa.string()),
-    pa.field("motion", pa.string()),
-    pa.field("mode", pa.string()),
-    pa.field("cfg_scale", pa.float64()),
-    pa.field("priority", pa.int32()),
-    pa.field("row", pa.int64()),
-)
 RESERVED_NAMES = frozenset(entry.name for entry in (*RESULT_FIELDS, *INPUT_FIELDS)) | {"shard"}
 
 
@@ -114,13 +90,25 @@ def build_outcome_table(
 
 def find_own_columns(schema: pa.Schema) -> list[str]:
     """Return the columns of an outcome table that are not passed through; Python can hold their values."""
-    own = {*RESERVED_NAMES, INPUT_PREFIX + "video", *_fact_names(schema)}
+    own = {*RESERVED_NAMES, INPUT_PREFIX + "video", *read_fact_names(schema)}
     return [name for name in schema.names if name in own or name.startswith((SECONDS_PREFIX, METRIC_COLUMN_PREFIX))]
 
 
 def outcomes_from_table(table: pa.Table) -> Iterator[RecordOutcome]:
-    """Yield the outcomes in a table that `build_outcome_table` returned."""
-    facts = _fact_names(table.schema)
+    """Yield the outcomes in a table that `build_outcome_table` returned.
+
+    Raises:
+        InputError: `records_unreadable` if a value is damaged.
+    """
+    try:
+        yield from _parse_outcomes(table)
+    except (ValueError, ManifestError) as error:  # UnicodeDecodeError, too
+        sentence = f"outcome rows are damaged ({safe_text(error, 200)}): restore {RECORDS} or run the shard again"
+        raise InputError("records_unreadable", sentence) from None
+
+
+def _parse_outcomes(table: pa.Table) -> Iterator[RecordOutcome]:
+    facts = read_fact_names(table.schema)
     for row in table.select(find_own_columns(table.schema)).to_pylist():
         values = {entry.name: row.get(entry.name) for entry in RESULT_FIELDS}  # older tables have fewer columns
         yield RecordOutcome.from_dict(
@@ -130,7 +118,7 @@ def outcomes_from_table(table: pa.Table) -> Iterator[RecordOutcome]:
                 "seconds": _prefixed(row, SECONDS_PREFIX),
                 "facts": {name: row[name] for name in facts if row[name] is not None},
                 "metrics": _prefixed(row, METRIC_COLUMN_PREFIX),
-                "metric_reasons": json.loads(row.get(METRIC_REASONS) or "{}"),
+                "metric_reasons": parse_json(row.get(METRIC_REASONS) or "{}"),
             }
         )
 
@@ -148,10 +136,6 @@ def passthrough_name(name: str, used: Iterable[str] = ()) -> str:
     while name in taken or name.startswith((SECONDS_PREFIX, METRIC_COLUMN_PREFIX)):
         name = INPUT_PREFIX + name
     return name
-
-
-def _fact_names(schema: pa.Schema) -> list[str]:
-    return json.loads((schema.metadata or {}).get(FACTS.encode(), b"[]"))
 
 
 def _exactly_one(shard: ShardRecords, outcomes: Iterable[RecordOutcome]) -> dict[str, RecordOutcome]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ import pyarrow.compute
 import pyarrow.dataset as ds
 
 from joyvasa.result_tables import iterate_tables, read_schema, read_table
+from joyvasa.runtime.parsing import parse_json
 from manifests.run.folder import RunFolder
 from manifests.run.outcome_table import (
     INPUT_FIELDS,
@@ -191,7 +191,7 @@ class OutcomeRows:
         self.duration_s += float(np.nansum(_floats(videos, "duration_s")))
         for text, count in _value_counts(videos.column(METRIC_REASONS)):  # few distinct texts: most records share them
             try:
-                reasons = json.loads(text)
+                reasons = parse_json(text)
             except ValueError:
                 continue
             for metric, reason in reasons.items() if isinstance(reasons, dict) else ():

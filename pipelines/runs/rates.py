@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.estimate import RateProfile, StageRate
 from manifests.manifest import open_binary, open_manifest
@@ -51,7 +52,7 @@ def read_run_rates(run: str, *, machine: str = "", whole_gpu: bool = False) -> R
     profile = build_profile(parts, machine=machine or f"{run}, models {models}", whole_gpu=whole_gpu)
     if not profile.stages:
         raise ManifestError("rates_unknown", f"{run}: no record is finished yet: let the run end, or resume it")
-    return dataclasses.replace(profile, models=description.configuration["animation"]["models"])
+    return dataclasses.replace(profile, models=description.models)
 
 
 def read_bench_rates(path: str) -> RateProfile:
@@ -65,7 +66,7 @@ def read_bench_rates(path: str) -> RateProfile:
     """
     with open_binary(path) as file:
         try:
-            content = json.loads(file.read())
+            content = parse_json(file.read())
             machine, statistics = content["machine"], content["chain"]["statistics"]
             description = f"{machine['processor']}, {machine['device']}, models {content['models']}"
             return build_profile([statistics], machine=description)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.run.description import RunDescription
@@ -101,13 +101,12 @@ def read_run_state(
             break
     pending = manifest.records - sum(statuses.values())
     activity, sentence = _describe_activity(last, pending, time.time() if now is None else now)
-    animation = description.configuration.get("animation")
     return RunState(
         activity=activity,
         sentence=sentence,
         kind=description.kind,
         started=description.created[:16].replace("T", " "),
-        models=str(animation.get("models", "")) if isinstance(animation, Mapping) else "",
+        models=description.models,
         records=manifest.records,
         statuses=statuses,
         left_s=_estimate_left(progress, pending) if activity == "running" else None,
@@ -167,7 +166,7 @@ def _last_events(folder: RunFolder) -> Iterator[dict[str, Any]]:
         return
     for line in reversed(lines):
         try:
-            event = json.loads(line)
+            event = parse_json(line)
         except ValueError:  # cut at the start of the tail, or being written
             continue
         if isinstance(event, dict):

@@ -161,6 +161,26 @@ def test_a_table_of_a_newer_version_is_refused(tmp_path):
         read_schema([str(tmp_path / "a.parquet")])
 
 
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (pa.table({"status": [1]}), "column status is int64, expected string"),
+        (pa.table({"metric_sync": ["x"]}), "column metric_sync is string, expected double"),
+        (pa.table([[1], [2]], ["a", "a"]), "column a occurs twice"),
+    ],
+)
+def test_tables_with_columns_of_other_types_are_refused(tmp_path, table, sentence):
+    with pytest.raises(InputError, match=f"records_unreadable: .*{sentence}"):
+        read_schema([table_file(tmp_path / "a.parquet", table)])
+
+
+def test_tables_whose_columns_have_no_common_type_are_refused(tmp_path):
+    tables = [pa.table({"a": [1]}), pa.table({"a": [["x"]]})]
+    files = [table_file(tmp_path / f"{n}.parquet", table) for n, table in enumerate(tables)]
+    with pytest.raises(InputError, match=r"records_unreadable: .*0\.parquet"):
+        read_schema(files)
+
+
 def test_the_damaged_one_of_many_tables_is_named(tmp_path):
     files = [table_file(tmp_path / f"{n}.parquet", pa.table({"n": [n]})) for n in range(5)]
     schema = read_schema(files)

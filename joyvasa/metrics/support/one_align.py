@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import import_module
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
+from joyvasa.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
     import torch
@@ -69,8 +69,8 @@ def read_model_config(path: Path) -> MplugOwl2Config:
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_CONFIG_BYTES + 1)
-        content = json.loads(data) if len(data) <= MAX_CONFIG_BYTES else None
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(data) if len(data) <= MAX_CONFIG_BYTES else None
+    except (OSError, ValueError) as error:
         raise ModelError("weights_damaged", f"{path}: cannot be read ({type(error).__name__}): get it again") from None
     if not isinstance(content, dict):
         raise ModelError("weights_damaged", f"{path}: no JSON object of a few kilobytes: get it again")

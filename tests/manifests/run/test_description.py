@@ -75,6 +75,23 @@ def test_a_damaged_description_gives_one_sentence(content):
         RunDescription.from_yaml(content)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"configuration": 3},
+        {"bundles": None},
+        {"versions": []},
+        {"kind": "x"},
+        {"created": {}},
+        {"manifest": {"rows": 1}},
+    ],
+)
+def test_values_of_other_types_are_refused(change):
+    content = yaml.safe_load(RUN.to_yaml()) | change
+    with pytest.raises(ManifestError, match=f"run_unreadable: .*{next(iter(change))}"):
+        RunDescription.from_yaml(yaml.safe_dump(content).encode())
+
+
 def test_a_description_cannot_run_code():
     text = RUN.to_yaml() + b"x: !!python/object/apply:os.getcwd []\n"
     with pytest.raises(ManifestError, match="run_unreadable"):

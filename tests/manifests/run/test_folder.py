@@ -3,13 +3,16 @@ import json
 from contextlib import contextmanager
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from joyvasa.errors import InputError
 from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
 from manifests.run.description import ManifestSource, RunDescription
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import write_manifest
+from manifests.run.outcome_table import encode_parquet
 from manifests.scan import Scan
 from manifests.storage import open_storage
 from tests.manifests.run.outcomes import failed_outcome, make_outcome
@@ -173,6 +176,53 @@ def test_an_incomplete_marker_is_ignored(run):
     run.folder.storage.write(run.folder.done_path(0), b'{"shard": 0, ')
     assert run.folder.read_done_markers() == {}
     assert run.folder.done_path(0) in run.folder.clean_shard(0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"records": "x"},
+        {"records": 7},
+        {"shard": 3},
+        {"statuses": None},
+        {"statuses": {"ok": -1}},
+        {"statuses": {"ok": 1e400}},
+    ],
+)
+def test_a_damaged_marker_is_ignored(run, change):
+    run.finish(0)
+    marker = json.loads(run.folder.storage.read(run.folder.done_path(0)))
+    run.folder.storage.write(run.folder.done_path(0), json.dumps(marker | change).encode())
+    assert run.folder.read_done_marker(0) is None
+    assert run.folder.count_records(run.manifest).finished_shards == 0
+
+
+def test_a_damaged_line_of_saved_outcomes_loses_no_other(run):
+    run.folder.save_outcomes(0, [run.render(0, f"r000{n}") for n in range(3)])
+    (name,) = run.folder.storage.names("shards/00000/saved")
+    lines = run.folder.storage.read(f"shards/00000/saved/{name}").splitlines()
+    damaged = [lines[1].replace(b'"ok"', b'"o"'), lines[1].replace(b'"metrics": {', b'"metrics": 3, "x": {')]
+    for line in (*damaged, lines[1][:50], b"null", b"[" * 100_000, b"\xff"):
+        run.folder.storage.write(f"shards/00000/saved/{name}", b"\n".join([lines[0], line, lines[2]]))
+        assert [*run.folder.read_saved_outcomes(0)] == ["r0000", "r0002"]
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"ok2"])
+def test_damaged_outcome_rows_give_one_sentence(run, value):
+    run.finish(0)
+    table = run.folder.read_records(0)
+    statuses = pa.array([value] * len(table), pa.binary()).view(pa.string())
+    table = table.set_column(table.column_names.index("status"), table.schema.field("status"), statuses)
+    run.folder.storage.write(run.folder.records_path(0), encode_parquet(table))
+    with pytest.raises(InputError, match=r"records_unreadable: .*run the shard again"):
+        run.folder.reopen_shard(0, ["failed"])
+
+
+def test_the_rows_of_another_run_are_refused(run):
+    table = pq.read_table(run.rows)
+    run.folder.storage.write(run.folder.MANIFEST, encode_parquet(table.slice(0, 4)))
+    with pytest.raises(ManifestError, match=r"run_unreadable: .*manifest\.parquet"):
+        run.folder.read_manifest()
 
 
 def test_a_reopened_shard_discards_failed_outcomes_only(run):
