@@ -2,6 +2,7 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do $$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 LOCK ?= $(if $(shell command -v nvidia-smi),requirements-gpu.lock,requirements-cpu.lock)
 BIN := .venv/bin
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 MEDIA ?= ../shared/media
 UV := $(BIN)/uv pip install --quiet --python .venv
 CUDA := ^(torch|triton|cuda-|nvidia-)
@@ -12,11 +13,11 @@ PIN := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python
 demo: .venv/installed  ## run a small manifest to the end: sample media of MEDIA if it exists, else the bundled examples
 	$(BIN)/joyvasa demo $(if $(wildcard $(MEDIA)/portraits),--media $(MEDIA))
 
-test: .venv/tools  ## what must always hold; under 15 minutes on two cores
-	$(BIN)/pytest -m "not slow and not bench"
+test: .venv/tools  ## what must always hold; about 5 minutes on two cores
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not bench"
 
-test-all: .venv/tools  ## everything, the long checks too
-	$(BIN)/pytest -m "not bench"
+test-all: .venv/tools  ## the long checks, which `make test` leaves out
+	$(BIN)/pytest $(PARALLEL) -m "slow and not bench"
 
 lint: .venv/tools
 	$(BIN)/ruff check .

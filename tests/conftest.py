@@ -1,9 +1,14 @@
 """An S3-compatible server on the loopback address, for tests of several rooms."""
 
+import os
 import uuid
 
 import fsspec
 import pytest
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
