@@ -22,6 +22,7 @@ MIN_DURATION_S = 0.1  # two to three video frames; shorter sounds contain no spe
 SILENCE_PEAK = 1e-3  # -60 dBFS: below the noise floor of any recorded voice
 MAX_PEAK = 16.0  # float files may slightly exceed 1; integers stored as floats exceed this
 NORMALIZATION_EPSILON = 1e-5  # avoids division by zero in silence; the reference's value
+MIN_RATE = 1_000  # Hz; lower rates hold no speech, and a damaged header would stretch a file to hours
 MAX_RATE = 768_000  # Hz; highest rate of recorders, so that a block of samples fits into memory
 MIN_REPORTED_S = 0.05  # seconds; shorter holes are the padding of codecs
 STATED_TOLERANCE_S = 0.15  # seconds; headers count whole packets
@@ -240,9 +241,9 @@ def decode_audio(path: Path, clock: Clock = "samples", *, report: bool = False) 
         magic, offset, _, _, rate, channels = AU_HEADER.unpack(_read_header(pipe.stdout, path))
         if magic != b".snd" or rate < 1 or channels < 1:
             raise _unreadable(path)
-        if rate > MAX_RATE:
+        if not MIN_RATE <= rate <= MAX_RATE:
             raise InputError(
-                "audio_unreadable", f"{path}: claims {rate} Hz; expected at most {MAX_RATE}: export it again"
+                "audio_unreadable", f"{path}: claims {rate} Hz; expected {MIN_RATE} to {MAX_RATE}: export it again"
             )
         pipe.stdout.read(offset - AU_HEADER.size)
         yield AudioDecoder(rate, channels, _read_blocks(pipe, path, rate, channels), pipe)
