@@ -24,6 +24,7 @@ from joyvasa.runtime.files import hash_file, move_into_place
 
 INCOMING = ".incoming"  # folder for unfinished files, inside the bundle folder and so on the same disk
 DISK_RESERVE_BYTES = 64 << 20  # disk space to leave free
+CONTACT_S = 4.0  # time limit for the first answer of the hub
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def fetch_files(
         incoming.mkdir(parents=True, exist_ok=True)
         _reject_links(bundle, plan, incoming)
         _check_disk_space(bundle.folder, plan, incoming)
+        _require_answer(next(iter(plan.pending.values())))
         with FileLock(incoming / "lock"):  # another process waits here, then finds the files complete
             for name, role in plan.pending.items():
                 file = str(role.file)
@@ -233,6 +235,18 @@ def _transfer(source: HubSource, part: Path, expected: int | None, revisions: di
         raise _unreachable(where, error) from None
     except Exception as error:  # exception types differ between versions of the HTTP libraries
         raise _unreachable(where, error) from None
+
+
+def _require_answer(role: Role) -> None:
+    """Contact the hub once, because without a network its client would retry for half a minute."""
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.utils import get_session
+
+    assert role.source is not None  # ensured by plan_fetch
+    try:
+        get_session().head(os.environ.get("HF_ENDPOINT") or ENDPOINT, timeout=CONTACT_S)
+    except Exception as error:  # exception types differ between versions of the HTTP libraries
+        raise _unreachable(f"{role.source.repository}/{role.source.path}", error) from None
 
 
 def _is_network_error(error: OSError) -> bool:

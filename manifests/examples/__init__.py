@@ -1,6 +1,7 @@
-"""Portraits and recordings that come with the package, and a manifest that pairs them."""
+"""Portraits and recordings that come with the package, and manifests that pair them."""
 
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-PAIRS = FOLDER / "pairs.csv"
+PAIRS = FOLDER / "pairs.csv"  # every portrait with every recording
+DEMO = FOLDER / "demo.csv"  # every portrait with one recording

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from manifests.examples import PAIRS
+from manifests.examples import DEMO
 from pipelines.cli.options import merge_options
 from pipelines.cli.progress import run_progress
 from pipelines.cli.runs import print_run_result
 
 BUNDLE = "sample"  # needs no download
-N_PORTRAITS, N_RECORDINGS = 4, 2  # files used from a media folder; a minute on two cores
+N_VIDEOS = 4  # made from a media folder; half a minute on two cores
 
 Out = Annotated[Path, typer.Option("--out", help="Run folder to create; an unfinished one is resumed.")]
 ExecutorName = Annotated[
@@ -39,7 +38,7 @@ def demo_command(out: Out = Path("demo"), executor: ExecutorName = "ray", media:
         if (out / RunFolder.RUN).exists():
             result = resume_run(out, on_event=on_event)
         else:
-            manifest = _write_pairs(media, out / "pairs.csv") if media else PAIRS
+            manifest = _write_pairs(media, out / "pairs.csv") if media else DEMO
             config = merge_options(RunConfig, flags={"animation.models": BUNDLE, "executor": executor})
             result = generate_videos(manifest, out, config, on_event=on_event)
 
@@ -50,16 +49,15 @@ def demo_command(out: Out = Path("demo"), executor: ExecutorName = "ray", media:
 
 
 def _write_pairs(media: Path, path: Path) -> Path:
-    """Write a manifest that pairs the first portraits of a media folder with its shortest recordings."""
+    """Write a manifest that pairs the first portraits of a media folder with its shortest recording."""
     from joyvasa.media.audio import probe_audio
 
-    portraits = _list_files(media / "portraits")[:N_PORTRAITS]
-    recordings = sorted(_list_files(media / "speech"), key=lambda file: probe_audio(file).n_samples)[:N_RECORDINGS]
+    audio = min(_list_files(media / "speech"), key=lambda file: probe_audio(file).n_samples)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["record_id", "image", "audio"])
-        for image, audio in product(portraits, recordings):
+        for image in _list_files(media / "portraits")[:N_VIDEOS]:
             writer.writerow([f"{image.stem}-{audio.stem}", image, audio])
     return path
 
