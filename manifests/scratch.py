@@ -27,8 +27,10 @@ def scratch_folder() -> Generator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(handle)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(handle)  # after a second Ctrl-C, too: without the lock, `sweep_scratch` removes the rest
 
 
 def sweep_scratch() -> None:

@@ -168,6 +168,7 @@ class Stage(ABC):
         """
 
 
+MAX_CHARACTERS = 500  # of the text of an exception
 _DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}  # disk full, read-only, quota: not the fault of a record
 _ACCESS = {errno.EACCES, errno.EPERM}  # on output paths no record is at fault; on input paths one may be
 _OUTPUT_CODES = {"disk_full", "output_unwritable"}
@@ -248,8 +249,8 @@ def _code_and_sentence(error: BaseException, code: str) -> tuple[str, str]:
     return code, _one_line(error)
 
 
-def _one_line(error: BaseException, limit: int = 500) -> str:
-    """Return the type and the text of an exception on one line of at most `limit` characters."""
+def _one_line(error: BaseException) -> str:
+    """Return the type and the text of an exception on one line of at most `MAX_CHARACTERS`."""
     text = " ".join(str(error).split())
     name = type(error).__name__
-    return (f"{name}: {text}" if text else name)[:limit]
+    return (f"{name}: {text}" if text else name)[:MAX_CHARACTERS]

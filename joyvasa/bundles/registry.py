@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from joyvasa.bundles.bundle import Bundle
@@ -20,16 +21,21 @@ def get_models_folder() -> Path:
     """Return the folder of fetched files, with one folder per bundle.
 
     This is `$JOYVASA_MODELS` if set, else `joyvasa/models` in the user's data folder: `$XDG_DATA_HOME` or
-    `~/.local/share` on Linux, `~/Library/Application Support` on macOS, `%LOCALAPPDATA%` on Windows.
+    `~/.local/share` on Linux, `~/Library/Application Support` on macOS, `%LOCALAPPDATA%` on Windows. A user without a
+    home folder, as in some containers, has it in the folder for temporary files.
     """
     if folder := os.environ.get("JOYVASA_MODELS"):
         return Path(folder).expanduser()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return Path(tempfile.gettempdir(), f"joyvasa-models-{os.getuid()}")
     if sys.platform == "darwin":
-        data = Path.home() / "Library/Application Support"
+        data = home / "Library/Application Support"
     elif sys.platform == "win32":
-        data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+        data = Path(os.environ.get("LOCALAPPDATA") or home / "AppData/Local")
     else:
-        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+        data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
     return data / "joyvasa/models"
 
 

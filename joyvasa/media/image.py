@@ -35,6 +35,17 @@ _OPENCV_HEADERS = (
 _HEADER_BYTES = 4096
 _YCBCR = 6  # photometric interpretation of a TIFF
 
+# Other files that are given as pictures: start of the content, kind, what to do.
+_OTHER_KINDS = (
+    (rb"(?s)....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)", "a HEIC picture", "convert it with `magick IN.heic OUT.png`"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL picture", "convert it with `djxl IN.jxl OUT.png`"),
+    (rb"(?s)....ftyp|\x1aE\xdf\xa3|RIFF....AVI ", "a video", "save one of its frames as PNG"),
+    (rb"version https://git-lfs", "a pointer of Git LFS", "fetch the picture with `git lfs pull`"),
+    (rb"(?i)(?s)\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<svg", "an SVG drawing", "export it as PNG"),
+    (rb"(?i)\s*<(?:!doctype|html|\?xml)", "a web page", "download the picture itself"),
+    (rb"%PDF|8BPS", "a document of PDF or Photoshop", "export it as PNG"),
+)
+
 _QUIET = threading.Lock()
 
 # Signature -> marker near the end of every complete file of the format.
@@ -117,8 +128,11 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, min_si
         return image
     if _ends_early(data, None):
         raise InputError("image_truncated", f"{name}: picture ends within its header: copy or download it again")
-    sentence = f"{name}: not a picture (starts with {data[:8]!r}); expected JPEG, PNG, WebP, TIFF, BMP or similar"
-    raise InputError("image_unreadable", sentence)
+    expected = "expected JPEG, PNG, WebP, TIFF, BMP or similar"
+    for start, kind, advice in _OTHER_KINDS:
+        if re.match(start, data[:_HEADER_BYTES]):
+            raise InputError("image_unreadable", f"{name}: this is {kind}; {expected}: {advice}")
+    raise InputError("image_unreadable", f"{name}: not a picture (starts with {data[:8]!r}); {expected}")
 
 
 def resize_to_limit(image: Image, max_side: int = 1280, division: int = 2) -> Image:

@@ -140,12 +140,11 @@ def compute_fvd(real: FvdSet, generated: FvdSet) -> FvdResult:
     return FvdResult(frechet_distance(real.moments, generated.moments, ddof=int(choices["ddof"])), choices)
 
 
-def collect_fvd_choices(bundle: Bundle, config: FvdConfig = FvdMetric.config) -> dict[str, str | int | float]:
+def collect_fvd_choices(bundle: Bundle) -> dict[str, str | int | float]:
     """Return the choices that features depend on, for the report and to detect sets that are not comparable.
 
     Args:
         bundle: bundle with the role `i3d`.
-        config: configuration of the metric.
 
     Raises:
         ModelError: the weights are missing.
@@ -153,7 +152,7 @@ def collect_fvd_choices(bundle: Bundle, config: FvdConfig = FvdMetric.config) ->
     from joyvasa.networks.metrics.i3d import I3dConfig
 
     return {
-        **asdict(config),
+        **asdict(FvdMetric.config),
         "features": f"{N_FEATURES} logits of I3D, mean over time",
         "side": SIDE,
         "batch_norm_epsilon": I3dConfig(**bundle.spec.roles[ROLE].config).batch_norm_epsilon,

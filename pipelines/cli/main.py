@@ -12,6 +12,7 @@ import typer
 
 from joyvasa import __version__
 from joyvasa.errors import JoyvasaError
+from manifests.scratch import sweep_scratch
 from pipelines.cli import FAILED, manifest, metrics, models, motion, runs, train
 from pipelines.cli.animate import animate_command
 from pipelines.cli.bench import bench_command
@@ -84,6 +85,8 @@ def main() -> NoReturn:
         where = error.filename or "file system"
         print(f"error: io_error: {where}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(FAILED) from None
+    finally:
+        sweep_scratch()  # what a second Ctrl-C left
     raise SystemExit(0)
 
 

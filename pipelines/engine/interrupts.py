@@ -12,7 +12,10 @@ from pipelines.engine.errors import RunInterrupted
 
 
 class Interrupts:
-    """Raise `RunInterrupted` on the first signal, anywhere in the program; a second Ctrl-C has its usual effect."""
+    """Raise `RunInterrupted` on the first signal, anywhere in the program.
+
+    A second Ctrl-C has its usual effect, except in a `defer_ctrl_c` block.
+    """
 
     def __init__(self) -> None:
         self._received: str | None = None
@@ -39,6 +42,18 @@ class Interrupts:
         except SystemError:
             self.check()
             raise
+
+    @contextlib.contextmanager
+    def defer_ctrl_c(self) -> Iterator[None]:
+        """Ignore Ctrl-C until the end of the block, which removes what the run would leave behind."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     @contextlib.contextmanager
     def handle_signals(self) -> Iterator[None]:

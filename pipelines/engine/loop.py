@@ -78,7 +78,8 @@ def run_pipeline(
         with interrupts.handle_signals(), _rare_collections():
             return engine.run(interrupts)
     finally:
-        executor.close()
+        with interrupts.defer_ctrl_c():
+            executor.close()
 
 
 @contextlib.contextmanager

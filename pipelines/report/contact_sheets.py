@@ -55,7 +55,6 @@ class VideoSource:
 
 def make_contact_sheets(
     sources: Mapping[int, VideoSource],
-    config: SheetConfig | None = None,
     *,
     on_progress: ProgressCallback = ignore_progress,
 ) -> dict[int, bytes]:
@@ -63,10 +62,9 @@ def make_contact_sheets(
 
     Args:
         sources: videos.
-        config: layout of the sheets.
         on_progress: callback for progress.
     """
-    config = config or SheetConfig()
+    config = SheetConfig()
     max_s = min(config.max_s, config.total_s / max(1, len(sources)))
     sheets: dict[int, bytes] = {}
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:

@@ -71,7 +71,7 @@ def test_the_table_of_flags_names_options_that_exist():
     (table,) = re.findall(r"<!-- flags of the reference -->\n(.*?)<!-- end of flags -->", text, re.DOTALL)
     rows = [[cell.strip() for cell in line.strip("| \n").split(" | ")] for line in table.splitlines()[2:]]
     named = {name for row in rows for name in re.findall(r"`([a-z_.]+)`", row[-1]) if "." in name or "_" in name}
-    assert named - {"scale_and_translation", "inference.py"} <= set(list_options(AnimationConfig()))
+    assert named - {"scale_and_translation"} <= set(list_options(AnimationConfig()))
 
     # What a preset sets is in the table, except for what no flag of the reference changes.
     for name in PRESETS:

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,3 +52,19 @@ def test_only_folders_of_killed_processes_are_removed(temporary):
         assert (temporary / used / "video.mp4").exists()
         sweep_scratch()
         assert {path.name for path in temporary.iterdir()} == others | {own.name}
+
+
+def test_what_a_second_ctrl_c_leaves_is_removed_by_the_next_sweep(temporary, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    def write():
+        with scratch_folder() as folder:
+            (folder / "video.mp4").write_bytes(b"half")
+            patch.setattr(shutil, "rmtree", interrupt)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        write()
+    assert len([*temporary.iterdir()]) == 1
+    sweep_scratch()
+    assert not [*temporary.iterdir()]

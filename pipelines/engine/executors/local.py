@@ -99,6 +99,7 @@ class LocalExecutor:
         """Do nothing: there is no dashboard."""
 
     def close(self) -> None:
-        """Drop all workers and batches."""
+        """Drop all workers and batches, and remove the scratch files of an interrupted one."""
         self._stages.clear()
         self._batches.clear()
+        sweep_scratch()

@@ -63,6 +63,16 @@ def test_the_error_for_an_unknown_bundle_lists_all_bundles(
         open_bundle(name)
 
 
+def test_a_user_without_a_home_folder_has_the_bundles_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("JOYVASA_MODELS", raising=False)
+    monkeypatch.setattr(Path, "home", fail)
+    assert get_models_folder().is_absolute()
+    assert open_bundle("sample").has_role("motion_generator")
+
+
 def test_missing_files_are_named_with_the_command_that_fetches_them() -> None:
     bundle = open_bundle("joyvasa")
     assert not bundle.has_role("warping_module")

@@ -270,3 +270,23 @@ def test_threads_do_not_change_the_settings_of_the_process(tmp_path, picture):
         images = list(pool.map(read_image, [tmp_path / "a.png"] * 40))
     assert (list(warnings.filters), cv2.utils.logging.getLogLevel()) == before
     assert all((image == picture).all() for image in images)
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"\0\0\0\x24ftypheic\0\0\0\0mif1heic", "a HEIC picture; .*: convert it with `magick"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heic", "a HEIC picture"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
+        (b"\xff\x0a\xfa\x1f", "a JPEG XL picture"),
+        (b"\0\0\0\x20ftypisom\0\0\x02\0", "a video; .*: save one of its frames"),
+        (b"\x1aE\xdf\xa3\x9fB\x86\x81", "a video"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a", "a pointer of Git LFS; .*git lfs pull"),
+        (b'<?xml version="1.0"?>\n<svg width="9">', "an SVG drawing"),
+        (b"<!DOCTYPE html><html><body>404", "a web page"),
+        (b"%PDF-1.7\n", "a document of PDF or Photoshop"),
+    ],
+)
+def test_other_kinds_of_files_are_named_with_what_to_do(start, words):
+    with pytest.raises(InputError, match=rf"image_unreadable: me: this is {words}"):
+        decode_image(start + bytes(400), name="me")

@@ -445,6 +445,23 @@ def test_a_signal_ends_the_run_promptly(number):
     assert signal.getsignal(number) is before
 
 
+def test_a_second_ctrl_c_does_not_interrupt_the_removal_of_scratch_files():
+    class Closing(LocalExecutor):
+        closed = False
+
+        def close(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            super().close()
+            Closing.closed = True
+
+    before = signal.getsignal(signal.SIGINT)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(RunInterrupted, match="SIGINT"):
+        run_pipeline(single_stage(Draw("slow", seconds=20)), records(5), lambda _: None, executor=Closing())
+    assert Closing.closed
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_events_report_every_rejected_record_and_the_end(tmp_path):
     events = []
     pipeline = single_stage(Trouble(tmp_path))

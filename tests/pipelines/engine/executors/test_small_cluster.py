@@ -1,5 +1,6 @@
 """A running Ray that is smaller than the run, or gone: it is used as it is, or named in a sentence."""
 
+import os
 import socket
 import tempfile
 from dataclasses import replace
@@ -118,6 +119,17 @@ def test_a_cluster_of_another_version_is_reported_as_one_sentence(monkeypatch, l
         EnvironmentFault, match=r"ray_unreachable: .* started with: Ray: 2\.9\.0 Python: 3\.10\.1; expected"
     ):
         RayExecutor(ExecutorConfig(address=listening)).open()
+
+
+def test_a_ray_of_this_machine_starts_without_a_home_folder_that_can_be_written(monkeypatch):
+    monkeypatch.setenv("HOME", "/proc/none")
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ray_module.ray, "is_initialized", lambda: False)
+    tokens = []
+    monkeypatch.setattr(ray_module.ray, "init", lambda **_: tokens.append(os.environ.get("RAY_AUTH_TOKEN")))
+    RayExecutor(ExecutorConfig()).open()
+    assert len(tokens[0]) == 64
 
 
 @pytest.mark.parametrize("error", [ValueError("too little memory"), OSError(30, "Read-only file system")])
