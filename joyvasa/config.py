@@ -19,7 +19,7 @@ from joyvasa.runtime.validation import explain_validation_error, format_value
 T = TypeVar("T")
 
 MAX_WHOLE_NUMBER = 2**63 - 1
-MAX_REASON = 200  # characters of a message of the YAML parser
+MAX_SHOWN = 200  # characters of a setting, or of a message of the YAML parser
 
 
 def load_config(
@@ -44,12 +44,13 @@ def load_config(
 
     for setting in settings:
         key, equals, text = setting.partition("=")
+        where = f"--set {setting if len(setting) <= MAX_SHOWN else setting[: MAX_SHOWN - 1] + '…'}"
         if not equals:
-            raise ConfigError("config_invalid", f"--set {setting}: no '='; expected key=value, such as seed=3")
-        nested: Any = _parse(text, f"--set {setting}")
+            raise ConfigError("config_invalid", f"{where}: no '='; expected key=value, such as seed=3")
+        nested: Any = _parse(text, where)
         for name in reversed(key.strip().split(".")):
             nested = {name: nested}
-        _merge(kind, tree, nested, where=f"--set {setting}", prefix="")
+        _merge(kind, tree, nested, where=where, prefix="")
 
     return _validated(kind, tree)
 
@@ -162,4 +163,4 @@ def _parse(text: str, where: str) -> Any:
     try:
         return parse_yaml(text)
     except ValueError as error:
-        raise ConfigError("config_invalid", f"{where}: not valid YAML ({str(error)[:MAX_REASON]})") from None
+        raise ConfigError("config_invalid", f"{where}: not valid YAML ({str(error)[:MAX_SHOWN]})") from None

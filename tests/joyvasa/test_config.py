@@ -77,6 +77,11 @@ def test_a_dumped_configuration_can_be_loaded(tmp_path):
         ("seed=99999999999999999999", "seed is 99999999999999999999; expected a whole number below 2^63"),
         ("name=2026-01-01", 'name is "2026-01-01"; expected text'),
         ("seed={", "not valid YAML"),
+        ("seed=2001-99-99", "not valid YAML"),
+        ("seed=!!timestamp x", "not valid YAML"),
+        ("crop=&a {scale: *a}", "aliases are not allowed"),
+        (f"seed={'[' * 5000}", "[[…: not valid YAML"),
+        (f"seed={'9' * 5000}", "99…: not valid YAML"),
     ],
 )
 def test_a_bad_setting_is_named_in_one_sentence(setting, words):
@@ -84,9 +89,20 @@ def test_a_bad_setting_is_named_in_one_sentence(setting, words):
         load_config(Options, settings=[setting])
     assert words in caught.value.sentence
     assert "\n" not in caught.value.sentence
+    assert len(caught.value.sentence) < 600
 
 
-@pytest.mark.parametrize("content", [b"- a list", b"seed: [", b"\xff\xfe\x00", b"seed: !!python/object:os.system x"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"- a list",
+        b"seed: [",
+        b"seed: 1\nseed: 2",
+        b"seed: 2001-99-99",
+        b"\xff\xfe\x00",
+        b"seed: !!python/object:os.system x",
+    ],
+)
 def test_a_bad_file_is_named_and_executes_nothing(tmp_path, content):
     file = tmp_path / "options.yaml"
     file.write_bytes(content)

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from joyvasa.bundles.template_pickle import read_template_pickle
-from joyvasa.bundles.weights import ALLOWED_GLOBALS, read_checkpoint, read_weights
+from joyvasa.bundles.weights import ALLOWED_GLOBALS, read_checkpoint, read_source_hash, read_weights
 from joyvasa.errors import ModelError
 
 
@@ -273,6 +274,21 @@ def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
 def test_damaged_safetensors_are_refused_in_one_sentence(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(data)
+    assert_refused(lambda: read_weights(path, "safetensors"), path, "weights_damaged")
+
+
+@pytest.mark.parametrize(
+    "header", [b"[" * 100_000, b'{"__metadata__": {"source_sha256": 3}}', b'{"__metadata__": null}', b"\xff"]
+)
+def test_a_damaged_header_states_no_source(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    assert read_source_hash(path) is None
+
+
+def test_arguments_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({"w": torch.zeros(1)}, path, {"arguments": "[" * 100_000})
     assert_refused(lambda: read_weights(path, "safetensors"), path, "weights_damaged")
 
 

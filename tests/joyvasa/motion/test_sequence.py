@@ -89,6 +89,12 @@ def test_template_scales_expression_and_pose_only():
     assert sequence.pose.dtype == torch.float32
 
 
+@pytest.mark.parametrize("kind", [">f8", ">f4", "g", "<f2"])
+def test_templates_of_any_byte_order_and_size_are_read(kind):
+    template = MotionTemplate.from_arrays({name: array.astype(kind) for name, array in template_arrays().items()})
+    assert template.expression_std.tolist() == [2.0] * 3 * KEYPOINTS
+
+
 def test_template_with_more_keypoints_than_the_network_is_rejected():
     with pytest.raises(ModelError, match="21 numbers per frame; expected at least 22"):
         MotionTemplate.from_arrays(template_arrays()).denormalize(torch.zeros(4, 21))
