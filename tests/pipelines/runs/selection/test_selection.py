@@ -276,3 +276,13 @@ def test_the_command_refuses_malformed_options(run, option):
     result = CliRunner().invoke(app, ["select", run, *option])
     assert result.exit_code == 2
     assert "expected" in result.output or "only allowed" in result.output
+
+
+def test_runs_are_read_from_object_stores(run, tmp_path):
+    fsspec.filesystem("memory").put(run, "/runs/first", recursive=True)
+    location = "memory://runs/first"
+    selection = select([location, run], where=("sync_c >= 5",))
+    path, _ = write_selection(selection, str(tmp_path / "selection.parquet"))
+    rows = pq.read_table(path)
+    assert rows["record_id"].to_pylist() == ["r0", "r6"] * 2
+    assert rows["run"].unique().to_pylist() == [location, run]
