@@ -24,6 +24,7 @@ from pipelines.runs.export.statistics import DatasetStatistics
 
 CARD = "README.md"
 SHOWN_CHARACTERS = 200  # of a text of a row
+MACHINE_OPTIONS = ("executor", "ray", "engine", "stages")  # options of a run that do not affect its results
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 SIZES += ((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))
 _ACTIVE = re.compile(r"[\\|`<>\[\]*&]")  # characters with a meaning in Markdown or HTML
@@ -154,9 +155,8 @@ def _list_metrics(statistics: DatasetStatistics) -> list[tuple[str, ...]]:
 
 def _describe_run(run: SourceRun) -> dict[str, Any]:
     description = run.description
-    options = yaml.safe_dump(
-        _without_paths(json.loads(json.dumps(description.configuration))), sort_keys=False, allow_unicode=True
-    )
+    content = json.loads(json.dumps({k: v for k, v in description.configuration.items() if k not in MACHINE_OPTIONS}))
+    options = yaml.safe_dump(_without_paths(content), sort_keys=False, allow_unicode=True)
     return {
         "name": run.name,
         "kind": "Videos generated" if description.kind == "generate" else "Existing videos, scored",

@@ -45,13 +45,14 @@ class PublishedColumns:
 
     Args:
         schema: columns of the rows.
+        has_runs: whether the column `run` holds locations of runs; otherwise it is one of the manifest.
     """
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(self, schema: pa.Schema, *, has_runs: bool) -> None:
         self.columns = [PublishedColumn(RUN, RUN, pa.string())]
         used = {RUN, *SOURCES.values()}
         for entry in schema:
-            if entry.name in DROPPED or entry.name == RUN:
+            if entry.name in DROPPED or (entry.name == RUN and has_runs):
                 continue
             if entry.name in SOURCES:
                 column = PublishedColumn(entry.name, SOURCES[entry.name], pa.string())
@@ -73,12 +74,10 @@ class PublishedColumns:
             table: rows with the columns of the source.
             runs: name of the run of each row.
         """
-        arrays = [self._convert(table, column, runs) for column in self.columns]
+        arrays = [pa.array(runs, pa.string()), *(self._convert(table, column) for column in self.columns[1:])]
         return pa.table(arrays, schema=self.schema)
 
-    def _convert(self, table: pa.Table, column: PublishedColumn, runs: list[str]) -> Any:
-        if column.source == RUN:
-            return pa.array(runs, pa.string())
+    def _convert(self, table: pa.Table, column: PublishedColumn) -> Any:
         values = table.column(column.source)
         if column.source in SOURCES:
             return pa.array([_shorten(value) for value in decode_text(values)], pa.string())

@@ -89,6 +89,8 @@ def export_dataset(
     with scratch_folder() as scratch:
         plan = plan_export(rows, config, scratch, on_progress=on_progress)
         licenses = _check_licenses(plan, config, note)
+        if left_out := rows.count_records() - plan.statistics.records:
+            note(f"{left_out:,} records of the run have no video yet, or failed; they are left out")
         for kind, count in plan.statistics.missing_inputs.items():
             if count:
                 note(f"{count:,} rows have no readable {kind} with the hash of the run; it is null there")

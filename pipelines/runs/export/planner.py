@@ -51,7 +51,7 @@ def plan_export(
         ManifestError: `run_missing` or `run_unreadable`.
     """
     source.open_runs()  # names of files depend on the number of runs
-    columns = PublishedColumns(source.schema)
+    columns = PublishedColumns(source.schema, has_runs=source.is_selection)
     plan = ExportPlan(columns.schema)
     tables = ShardTables(
         scratch,

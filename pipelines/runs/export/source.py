@@ -110,6 +110,12 @@ class ExportSource:
                     if batch.num_rows:
                         yield pa.Table.from_batches([batch])
 
+    def count_records(self) -> int:
+        """Return the number of records of a run, or of rows of a selection."""
+        if self.is_selection:
+            return self._open_selection().metadata.num_rows
+        return self.runs[self.location].description.manifest.records
+
     def open_runs(self) -> None:
         """Open all runs, in the order of their rows.
 
