@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from manifests.run.outcome import Status
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.tasks import Rejection
@@ -153,3 +155,19 @@ class RunStatistics:
         for name, stage in self.stages.items():
             data["stages"][name] |= {"batch_fill": stage.batch_fill, "busy_fraction": stage.busy_fraction}
         return data
+
+
+_ADAPTER = TypeAdapter(RunStatistics)
+
+
+def has_statistics(event: Mapping[str, Any]) -> bool:
+    """Return whether an event from a log contains statistics; those of a damaged line may have any type.
+
+    Args:
+        event: event as plain values; one of an older version may lack some figures.
+    """
+    try:
+        _ADAPTER.validate_python(event)
+    except ValidationError:
+        return False
+    return True

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.engine.events import EventKind
+from pipelines.engine.statistics import has_statistics
 from pipelines.report.rows import OutcomeRows
 
 FRAME_STAGES = ("render", "animal_render")  # stages that generate frames
@@ -170,7 +171,7 @@ def _split_parts(events: Iterable[Mapping[str, Any]]) -> list[_Part]:
         kind = event.get("event")
         if kind == EventKind.RUN_STARTED:
             parts.append(_Part())
-        elif kind in (EventKind.PROGRESS, EventKind.RUN_ENDED) and parts and isinstance(event.get("stages"), dict):
+        elif kind in (EventKind.PROGRESS, EventKind.RUN_ENDED) and parts and has_statistics(event):
             part = parts[-1]
             gpus = sum(stage.get("num_gpus", 0) * stage.get("workers", 0) for stage in event["stages"].values())
             part.last, part.gpus, part.ended = event, max(part.gpus, gpus), kind == EventKind.RUN_ENDED

@@ -19,6 +19,7 @@ from manifests.run.folder import RunFolder
 from manifests.scan import MEDIA_COLUMNS, Scan
 from manifests.storage import open_storage
 from pipelines.engine.events import EventKind
+from pipelines.engine.statistics import has_statistics
 
 if TYPE_CHECKING:
     from pipelines.runs.config import RunConfig
@@ -48,7 +49,8 @@ def read_run_rates(run: str, *, machine: str = "", whole_gpu: bool = False) -> R
     folder = RunFolder(open_storage(run))
     description = folder.read_description()
     models = ", ".join(description.bundles)
-    parts = [event for event in read_events(folder.storage) if event.get("event") == EventKind.RUN_ENDED]
+    ended = (event for event in read_events(folder.storage) if event.get("event") == EventKind.RUN_ENDED)
+    parts = [event for event in ended if has_statistics(event)]
     profile = build_profile(parts, machine=machine or f"{run}, models {models}", whole_gpu=whole_gpu)
     if not profile.stages:
         raise ManifestError("rates_unknown", f"{run}: no record is finished yet: let the run end, or resume it")
@@ -68,9 +70,11 @@ def read_bench_rates(path: str) -> RateProfile:
         try:
             content = parse_json(file.read())
             machine, statistics = content["machine"], content["chain"]["statistics"]
+            if not has_statistics(statistics):
+                raise ValueError("no statistics")
             description = f"{machine['processor']}, {machine['device']}, models {content['models']}"
             return build_profile([statistics], machine=description)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError):
             problem = "is not a file of joyvasa bench with the section chain"
             text = f"{path}: {problem}: measure again with joyvasa bench --out"
             raise ManifestError("profile_invalid", text) from None

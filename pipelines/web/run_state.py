@@ -17,6 +17,7 @@ from manifests.run.events import EVENTS
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
 from pipelines.engine.events import EventKind
+from pipelines.engine.statistics import has_statistics
 from pipelines.web.run_rows import RunRows
 
 TAIL_BYTES = 512 * 1024  # read from the end of the event log; a line has about 3 kB
@@ -95,7 +96,7 @@ def read_run_state(
     last, progress = None, None
     for event in _last_events(folder):
         last = last or event
-        if event.get("event") in (EventKind.PROGRESS, EventKind.RUN_ENDED) and isinstance(event.get("stages"), dict):
+        if event.get("event") in (EventKind.PROGRESS, EventKind.RUN_ENDED) and has_statistics(event):
             progress = event
         if progress or event.get("event") == EventKind.RUN_STARTED:
             break
@@ -124,7 +125,7 @@ def _describe_activity(last: Mapping[str, Any] | None, pending: int, now: float)
         return "stopped", safe_text(reason, 400) if reason else "it ended before all records were done"
     try:
         age = now - datetime.fromisoformat(str(last["time"])).timestamp()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         age = float("inf")
     if age <= SILENCE_S:
         return "running", ""

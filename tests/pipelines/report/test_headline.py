@@ -69,6 +69,13 @@ def test_a_part_whose_driver_crashed_counts_with_its_last_progress_event(read):
     assert (headline.parts, headline.torn_parts, headline.elapsed_s) == (2, 1, 50.0)
 
 
+@pytest.mark.parametrize("change", [{"elapsed_s": "x"}, {"stages": []}, {"stages": {"render": 3}}])
+def test_a_damaged_event_is_skipped(read, change):
+    events = [*log_events(statistics(elapsed_s=20)), {"event": "progress", **statistics(elapsed_s=30), **change}]
+    headline = compute_headline(read, events)
+    assert (headline.parts, headline.torn_parts, headline.elapsed_s) == (1, 0, 20.0)
+
+
 def test_without_events_the_seconds_of_stages_come_from_the_rows(read):
     headline = compute_headline(read, [])
     assert {stage.name: stage.busy_s for stage in headline.stages} == {"motion": 4.5, "render": 18.0}
