@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -170,3 +171,53 @@ def test_the_file_contains_no_credentials_and_no_image_id():
         r"AKIA|BEGIN|aws_secret|ami-[0-9a-f]{8}|\b\d{1,3}(\.\d{1,3}){3}\b", text.replace("127.0.0.1", "")
     )
     assert set(re.findall(r"arn:aws:iam::(\d+)", text)) == {"000000000000"}
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """Run the batch script of the README with stand-ins that print what they are called with."""
+    readme = (ROOT / "pipelines/README.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"(?s)```bash\n(#!/bin/bash\n#SBATCH.*?)```", readme)
+    activate = tmp_path / "joyvasa/.venv/bin/activate"
+    activate.parent.mkdir(parents=True)
+    activate.touch()
+    (tmp_path / "run").mkdir()
+    stand_ins = {
+        "scontrol": '[ "$*" = "show hostnames node[07-08]" ] && printf "node07\\nnode08\\n"',
+        "joyvasa": f'[ "$*" = "status {tmp_path}/run" ] && [ -e {tmp_path}/run/run.yaml ]',
+        "sleep": 'echo "sleep $*"',
+        "srun": 'echo "srun $*"',
+    }
+    (tmp_path / "bin").mkdir()
+    for name, body in stand_ins.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    job = {"SLURM_JOB_NODELIST": "node[07-08]", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "48"}
+    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", **job}
+
+    def run():
+        command = ["bash", "-c", script.replace("/shared", str(tmp_path))]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()
+
+    return run
+
+
+def test_the_slurm_job_generates_first_and_resumes_after_an_interruption(slurm, tmp_path):
+    start = "srun ray symmetric-run --address node07:6379 --min-nodes 2 --num-cpus 48 --num-gpus 4 -- joyvasa"
+    settings = "--set ray.address=auto"
+    assert slurm() == [f"{start} generate {tmp_path}/pairs.parquet --out {tmp_path}/run {settings}"]
+    (tmp_path / "run/run.yaml").touch()
+    assert slurm() == ["sleep 120", f"{start} resume {tmp_path}/run"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_commands_of_ray_in_the_readme_exist():
+    from ray.scripts.scripts import cli
+
+    readme = (ROOT / "pipelines/README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"(?m)^(?:srun )?ray ((?:start|stop|get-auth-token|symmetric-run)\b[^#\n\\]*)", readme)
+    assert {line.split()[0] for line in commands} == {"start", "stop", "get-auth-token", "symmetric-run"}
+    for line in commands:
+        name, *arguments = shlex.split(line)
+        options = {option for parameter in cli.commands[name].params for option in parameter.opts}
+        assert {argument.split("=")[0] for argument in arguments if argument.startswith("--")} <= options
