@@ -92,7 +92,7 @@ def export_command(
     hours, kept = result.duration_s / 3600, f", {result.kept:,} of them kept" if result.kept else ""
     typer.echo(
         f"{result.folder}: {result.records:,} records ({splits}), {hours:,.2f} hours, {result.bytes:,} bytes of video, "
-        f"{result.shards:,} shards{kept}"
+        f"{result.shards:,} shard{'' if result.shards == 1 else 's'}{kept}"
     )
     if url:
         typer.echo(url)

@@ -90,10 +90,10 @@ def export_dataset(
         plan = plan_export(rows, config, scratch, on_progress=on_progress)
         licenses = _check_licenses(plan, config, note)
         if left_out := rows.count_records() - plan.statistics.records:
-            note(f"{left_out:,} records of the run have no video yet, or failed; they are left out")
+            note(f"records of the run that failed or have no video yet, and are left out: {left_out:,}")
         for kind, count in plan.statistics.missing_inputs.items():
             if count:
-                note(f"{count:,} rows have no readable {kind} with the hash of the run; it is null there")
+                note(f"rows whose {kind} cannot be read or is missing, and is null: {count:,}")
 
         markers.begin(config.format)
         markers.discard_outdated(plan.shards)

@@ -49,7 +49,7 @@ class StatedLicense:
     verdict: Verdict
 
     def __str__(self) -> str:
-        return f"{safe_text(self.name, 100)} ({safe_text(self.where)}, {self.records:,} records, {self.verdict})"
+        return f"{safe_text(self.name, 100)} ({safe_text(self.where)}, {self.verdict}; records: {self.records:,})"
 
 
 def find_license_columns(schema: pa.Schema) -> list[str]:

@@ -33,7 +33,7 @@ def test_the_result_is_one_line_and_notes_go_to_standard_error(run, tmp_path):
     assert result.stdout == f"{tmp_path}/data: 8 records (train 8), 0.01 hours, 5,200 bytes of video, 2 shards\n"
     assert [line[:30] for line in result.stderr.splitlines()] == [
         "note: the rows state no licens",
-        "note: 1 records of the run hav",
+        "note: records of the run that ",
     ]
     again = invoke(run, "--out", tmp_path / "data", "--format", "parquet", "--shard-size", "20KB")
     assert again.stdout.endswith("2 shards, 2 of them kept\n")

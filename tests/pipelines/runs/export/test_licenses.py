@@ -46,9 +46,9 @@ def test_a_license_is_judged_by_its_name(name, verdict):
 def test_licenses_of_weights_and_sources_must_be_accepted(tmp_path):
     run = make_licensed_run(tmp_path / "run", "CC BY 4.0", "CC BY-ND 4.0", None, weights=["MIT", "CC BY-NC 4.0"])
     expected = (
-        r"license_not_accepted: .*CC BY-NC 4\.0 \(weights, 3 records, restricted\); "
-        r"CC BY-ND 4\.0 \(image_license, 1 records, forbidden\); "
-        r"\(not stated\) \(image_license, 1 records, unclear\): .*--accept-licenses.*nothing was written"
+        r"license_not_accepted: .*CC BY-NC 4\.0 \(weights, restricted; records: 3\); "
+        r"CC BY-ND 4\.0 \(image_license, forbidden; records: 1\); "
+        r"\(not stated\) \(image_license, unclear; records: 1\): .*--accept-licenses.*nothing was written"
     )
     with pytest.raises(InputError, match=expected):
         export_dataset(run, str(tmp_path / "data"))
