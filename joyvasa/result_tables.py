@@ -198,6 +198,7 @@ def _read_file_schema(file: str) -> pa.Schema:
 def _check_columns(schema: pa.Schema) -> None:
     """Check the columns that a run writes itself; raises ValueError."""
     kinds = {entry.name: entry.type for entry in (*RESULT_FIELDS, *INPUT_FIELDS)} | {METRIC_REASONS: pa.string()}
+    kinds |= {"shard": pa.int32(), "input_video": pa.string()}
     for entry in schema:
         number = entry.name.startswith((SECONDS_PREFIX, METRIC_COLUMN_PREFIX))
         kind = kinds.get(entry.name, pa.float64() if number else entry.type)

@@ -89,8 +89,9 @@ class RunManifest:
         self._source_folder = source_folder
         with self._open() as file:
             self._metadata = pq.read_metadata(file)
-            own = [*self._metadata.schema.to_arrow_schema()][: len(_OWN_FIELDS)]
-            if [(field.name, field.type) for field in own] != [(field.name, field.type) for field in _OWN_FIELDS]:
+            schema = self._metadata.schema.to_arrow_schema()
+            own = [(entry.name, entry.type) for entry in schema][: len(_OWN_FIELDS)]
+            if own != [(entry.name, entry.type) for entry in _OWN_FIELDS] or len({*schema.names}) < len(schema):
                 raise ValueError("has other columns")
             groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
             statistics = [group.column(_RECORD_COLUMNS.index("priority")).statistics for group in groups]

@@ -165,6 +165,7 @@ def test_a_table_of_a_newer_version_is_refused(tmp_path):
     ("table", "sentence"),
     [
         (pa.table({"status": [1]}), "column status is int64, expected string"),
+        (pa.table({"shard": [["x"]]}), "column shard is list<.*>, expected int32"),
         (pa.table({"metric_sync": ["x"]}), "column metric_sync is string, expected double"),
         (pa.table([[1], [2]], ["a", "a"]), "column a occurs twice"),
     ],

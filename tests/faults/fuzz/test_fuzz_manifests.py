@@ -182,19 +182,19 @@ def check(files):
             ]
 
 
-@fuzz(120)
+@fuzz(50)
 @given(mutated(CSV, [JSONL, *EDGES]), st.sampled_from(["m.csv", "m.tsv", "mode=human/m.csv"]))
 def test_damaged_csv(content, name):
     check({name: content})
 
 
-@fuzz(120)
+@fuzz(50)
 @given(mutated(JSONL, [CSV, *EDGES]))
 def test_damaged_json_lines(content):
     check({"m.jsonl": content})
 
 
-@fuzz(150)
+@fuzz(60)
 @given(st.sampled_from(PARQUET).flatmap(mutated))
 def test_damaged_parquet(content):
     check({"m.parquet": content})
@@ -203,7 +203,7 @@ def test_damaged_parquet(content):
 CELL = st.one_of(st.sampled_from(CELLS), st.text(max_size=5))
 
 
-@fuzz(150)
+@fuzz(60)
 @given(
     st.lists(st.sampled_from(NAMES), max_size=6),
     st.lists(st.lists(CELL, max_size=8), max_size=8),
@@ -223,7 +223,7 @@ def test_csv_of_any_content(names, rows, separator, end, start, file):
 JSON_VALUE = st.one_of(st.sampled_from(CELLS), st.sampled_from(ODD_VALUES))
 
 
-@fuzz(150)
+@fuzz(60)
 @given(
     st.lists(st.dictionaries(st.sampled_from(NAMES), JSON_VALUE, max_size=5), min_size=1, max_size=6),
     st.lists(
@@ -272,7 +272,7 @@ RAW = [
 RAW += [{"a": "x", "b": 1}, [("k", [1])], "é" * 100, 2**62]
 
 
-@fuzz(200)
+@fuzz(80)
 @given(
     st.dictionaries(
         st.sampled_from([name for name in NAMES if name not in ("image", "audio")]),
@@ -319,14 +319,14 @@ PARTS = {
 }  # fmt: skip
 
 
-@fuzz(150)
+@fuzz(60)
 @given(st.lists(st.sampled_from(sorted(PARTS)), min_size=2, max_size=4, unique=True))
 def test_folders_of_any_files(names):
     if not {"p.csv/q", "p.csv"} <= set(names):
         check({name: PARTS[name] for name in names})
 
 
-@fuzz(60)
+@fuzz(20)
 @given(
     st.sampled_from([CSV, JSONL, PARQUET[0]]),
     st.sampled_from(

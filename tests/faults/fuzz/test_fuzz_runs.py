@@ -131,14 +131,14 @@ def check_command(command):
 
 
 @pytest.mark.parametrize("file", [*RUN_FILES, SAVED])
-@fuzz(12)
+@fuzz(5)
 @given(st.data())
 def test_damaged_bytes_in_a_run(run, file, data):
     check(run, file, data.draw(mutated((run / file).read_bytes())), data.draw(USES))
 
 
 @pytest.mark.parametrize("file", ["events.jsonl", "shards/00000/_done.json", ".lock", SAVED])
-@fuzz(20)
+@fuzz(6)
 @given(st.data())
 def test_changed_values_in_json_files_of_a_run(run, file, data):
     lines = (run / file).read_bytes().splitlines() if file.endswith(".jsonl") else [(run / file).read_bytes()]
@@ -147,7 +147,7 @@ def test_changed_values_in_json_files_of_a_run(run, file, data):
     check(run, file, b"\n".join(lines), data.draw(USES))
 
 
-@fuzz(40)
+@fuzz(12)
 @given(st.data())
 def test_changed_values_in_a_description(run, data):
     content = yaml.safe_load((run / "run.yaml").read_text())
@@ -155,14 +155,14 @@ def test_changed_values_in_a_description(run, data):
     check(run, "run.yaml", text.encode("utf-8", "replace"), data.draw(USES))
 
 
-@fuzz(40)
+@fuzz(12)
 @given(st.data())
 def test_odd_yaml_in_a_description(run, data):
     check(run, "run.yaml", data.draw(mutated_yaml((run / "run.yaml").read_text())), data.draw(USES))
 
 
 @pytest.mark.parametrize("file", ["manifest.parquet", "shards/00000/records.parquet"])
-@fuzz(25)
+@fuzz(8)
 @given(st.data())
 def test_tables_with_other_columns(run, file, data):
     table = pq.read_table(run / file)
@@ -223,7 +223,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@fuzz(150)
+@fuzz(60)
 @given(st.data())
 def test_settings_of_any_value(kind, data):
     names = st.one_of(
@@ -237,7 +237,7 @@ def test_settings_of_any_value(kind, data):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@fuzz(80)
+@fuzz(30)
 @given(st.data())
 def test_files_with_any_options(kind, data):
     text = dump_config(kind())
@@ -276,7 +276,7 @@ BENCH = {
 }
 
 
-@fuzz(80)
+@fuzz(30)
 @given(
     st.one_of(
         mutated_yaml(PROFILE),
@@ -289,7 +289,7 @@ def test_profiles_of_any_content(content):
         call(lambda: read_profile(f"{folder}/p.yaml"))
 
 
-@fuzz(60)
+@fuzz(40)
 @given(st.one_of(mutated_tree(BENCH).map(lambda tree: json.dumps(tree).encode()), mutated(json.dumps(BENCH).encode())))
 def test_bench_files_of_any_content(content):
     with tempfile.TemporaryDirectory() as folder:
@@ -297,7 +297,7 @@ def test_bench_files_of_any_content(content):
         call(lambda: read_bench_rates(f"{folder}/b.json"))
 
 
-@fuzz(60)
+@fuzz(40)
 @given(
     st.one_of(
         mutated_yaml(TRAINING),

@@ -220,9 +220,17 @@ def test_damaged_outcome_rows_give_one_sentence(run, value):
 
 def test_the_rows_of_another_run_are_refused(run):
     table = pq.read_table(run.rows)
-    run.folder.storage.write(run.folder.MANIFEST, encode_parquet(table.slice(0, 4)))
-    with pytest.raises(ManifestError, match=r"run_unreadable: .*manifest\.parquet"):
-        run.folder.read_manifest()
+    numbers = table.set_column(table.column_names.index("row"), "row", table.column("row").cast(pa.string()))
+    for other in (
+        table.slice(0, 4),
+        table.append_column("image", table.column("image")),
+        numbers,
+        table.drop(["mode"]),
+    ):
+        pq.write_table(other, run.rows)
+        run.folder.storage.write(run.folder.MANIFEST, run.rows.read_bytes())
+        with pytest.raises(ManifestError, match=r"run_unreadable: .*manifest\.parquet"):
+            run.folder.read_manifest()
 
 
 def test_a_reopened_shard_discards_failed_outcomes_only(run):
