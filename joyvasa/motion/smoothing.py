@@ -74,9 +74,10 @@ def moving_average(values: np.ndarray, weight: float) -> np.ndarray:
         values: series, shape (T, ...), float64.
         weight: weight of the current frame.
     """
-    from scipy.signal import lfilter
-
-    smoothed, _ = lfilter([weight], [1, weight - 1], values, axis=0, zi=(1 - weight) * values[:1])
+    smoothed = np.empty_like(values)
+    last = values[0]
+    for frame, value in enumerate(values):  # scipy.signal takes longer to import than long motions to loop over
+        smoothed[frame] = last = weight * value + (1 - weight) * last
     return smoothed
 
 

@@ -9,7 +9,6 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import medfilt
 
 from joyvasa.errors import ConfigError
 from joyvasa.faces.boxes import compute_iou
@@ -146,6 +145,8 @@ def smooth_squares(boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArra
     Returns:
         Half sides, x and y, shape (frames,).
     """
+    from scipy.signal import medfilt  # slow to import
+
     half_sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / 2
     x, y = ((boxes[:, :2] + boxes[:, 2:]) / 2).T
     half_sides, x, y = (medfilt(values, MEDIAN_FRAMES) for values in (half_sides, x, y))

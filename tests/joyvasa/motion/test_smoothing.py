@@ -1,6 +1,10 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lfilter
 
 from joyvasa.errors import ConfigError
 from joyvasa.motion.sequence import MotionSequence
@@ -60,6 +64,22 @@ def test_windows_are_trailing_and_shorter_at_the_start():
     np.testing.assert_allclose(trailing_median(values, 3)[:, 0], [1, 3, 3, 5])
     np.testing.assert_allclose(trailing_mean(values, 2)[:, 0], [1, 3, 4, 51.5])
     np.testing.assert_allclose(moving_average(values, 0.25)[:, 0], [1, 2, 2.25, 26.6875])
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.5, 1.0])
+def test_the_moving_average_equals_a_recursive_filter(weight):
+    values = np.random.default_rng(0).normal(size=(200, 7))
+    expected, _ = lfilter([weight], [1, weight - 1], values, axis=0, zi=(1 - weight) * values[:1])
+    np.testing.assert_array_equal(moving_average(values, weight), expected)
+
+
+def test_animating_does_not_import_scipy_signal():
+    code = (
+        "import sys, numpy, joyvasa.animator, joyvasa.motion.smoothing as smoothing\n"
+        "smoothing.moving_average(numpy.ones((3, 7)), 0.5)\n"
+        "print('scipy.signal' in sys.modules)"  # a second of the start of every worker
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "False\n"
 
 
 def test_kalman_equals_the_direct_solution():
