@@ -22,7 +22,7 @@ from pipelines.runs.export.planner import plan_export
 from pipelines.runs.export.source import ExportSource
 
 NO_SOURCE_LICENSE = (
-    "the rows state no licenses of portraits and recordings (no column such as image_license): make sure that you may "
+    "the rows state no licenses of portraits and recordings (no column such as image_license): check that you may "
     "publish them"
 )
 
