@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import signal
 import sys
@@ -77,17 +78,28 @@ def main() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)  # an exception, so that partial files are removed
     try:
+        status = _run_app()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        gc.collect()  # files that the frames of an exception hold open
+        sweep_scratch()  # what a second Ctrl-C left
+    raise SystemExit(status)
+
+
+def _run_app() -> int | str | None:
+    """Run the command; return the exit status."""
+    try:
         app()
+    except SystemExit as end:
+        return end.code
     except JoyvasaError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(FAILED) from None
+        return FAILED
     except OSError as error:
         where = error.filename or "file system"
         print(f"error: io_error: {where}: {error.strerror or error}", file=sys.stderr)
-        raise SystemExit(FAILED) from None
-    finally:
-        sweep_scratch()  # what a second Ctrl-C left
-    raise SystemExit(0)
+        return FAILED
+    return 0
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -68,3 +68,21 @@ def test_what_a_second_ctrl_c_leaves_is_removed_by_the_next_sweep(temporary, mon
     assert len([*temporary.iterdir()]) == 1
     sweep_scratch()
     assert not [*temporary.iterdir()]
+
+
+def test_the_command_line_leaves_no_scratch_folder_of_a_stage_that_was_interrupted(temporary):
+    code = """
+from contextlib import ExitStack
+from joyvasa.errors import InputError
+from manifests.scratch import scratch_folder
+from pipelines.cli import main
+def app():
+    open_files = ExitStack()
+    (open_files.enter_context(scratch_folder()) / "video.mp4").write_bytes(b"half")
+    raise InputError("interrupted", "by the test")
+main.app = app
+main.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "error: interrupted: by the test\n")
+    assert not [*temporary.iterdir()]
