@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from joyvasa.arrow_text import format_values
 from joyvasa.errors import InputError, suggest_name
 from joyvasa.locations import open_filesystem
-from joyvasa.runtime.parsing import parse_json
+from joyvasa.parsing import parse_json
 
 if TYPE_CHECKING:
     import pandas as pd

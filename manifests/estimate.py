@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from joyvasa.runtime.parsing import parse_yaml
+from joyvasa.parsing import parse_yaml
 from manifests.errors import ManifestError
 from manifests.manifest import open_binary
 from manifests.problems import safe_text

@@ -36,12 +36,14 @@ LAYERS = (
     ("pipelines.cli",),
     ("pipelines", "joyvasa.__main__"),
 )
-# Manifests are tables: of the method they use only its errors, its modes and its file functions.
+# Manifests are tables: of the method they use only its errors, its modes, its parsers and its file functions.
 MANIFESTS_MAY_IMPORT = (
     "joyvasa.errors",
     "joyvasa.mode",
     "joyvasa.runtime.files",
+    "joyvasa.runtime.validation",
     "joyvasa.locations",
+    "joyvasa.parsing",
     "joyvasa.arrow_text",
     "joyvasa.result_tables",
 )

@@ -1,6 +1,6 @@
 import pytest
 
-from joyvasa.runtime.parsing import parse_json, parse_yaml
+from joyvasa.parsing import parse_json, parse_yaml
 
 
 def test_plain_values_are_read():
@@ -11,7 +11,8 @@ def test_plain_values_are_read():
 @pytest.mark.parametrize(
     "text",
     [
-        "2001-99-99", "!!int ''", "!!bool x", "!!timestamp x", "!!binary 'é'", "&a [*a]", "{a: 1, a: 2}", "[" * 3000, "{[a]: b}",
+        "2001-99-99", "!!int ''", "!!bool x", "!!timestamp x", "!!binary 'é'", "&a [*a]", "{a: 1, a: 2}",
+        "[" * 3000, "{[a]: b}",
         "9" * 5000, "0x" + "f" * 5000, "!!python/object:os.x {}", "\x00", "a: b: c", b"\xff",
     ],
 )  # fmt: skip
