@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from joyvasa.arrow_text import format_values
@@ -21,6 +20,7 @@ from joyvasa.parsing import parse_json
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow.dataset as ds
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
 SHARDS = "shards"  # folder of a run that contains one folder per shard
@@ -145,6 +145,8 @@ def iterate_tables(
     Raises:
         InputError: `records_unreadable`.
     """
+    import pyarrow.dataset as ds  # imports pandas, which workers do without
+
     if schema is None:
         schema = read_schema(files)
     columns = None if columns is None else [*columns]

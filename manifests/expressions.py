@@ -28,7 +28,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.dataset as ds
 
 from joyvasa.errors import InputError
 from manifests.operands import SEARCHES, Kind, Operand, compare, drop_nan, find_in, make_column, make_constant, search
@@ -97,6 +96,8 @@ class Condition:
         Args:
             table: table with the columns of the condition.
         """
+        import pyarrow.dataset as ds  # imports pandas, which workers do without
+
         return ds.dataset(table.select(self.columns)).to_table(columns={"result": self.expression}).column(0)
 
 

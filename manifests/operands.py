@@ -21,7 +21,6 @@ pc: Any = pyarrow.compute  # defines its functions dynamically, which type check
 ORDER = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 EQUALITY = {ast.Eq: operator.eq, ast.NotEq: operator.ne}
 SEARCHES = {"startswith": pc.starts_with, "contains": pc.match_substring}
-UNKNOWN = pc.scalar(pa.scalar(None, pa.bool_()))  # neither true nor false
 SEPARATOR = "\n"  # between the texts of a list that is searched
 
 
@@ -126,7 +125,7 @@ def compare(left: Operand, comparison: ast.cmpop, right: Operand) -> Any:
     if type(comparison) not in ORDER | EQUALITY:
         raise ValueError(f"{right.source} follows is; expected null there: write == for other values")
     if Kind.NULL in (left.kind, right.kind):  # a column without values
-        return UNKNOWN
+        return _unknown()
 
     left, right = _convert_time(left, right), _convert_time(right, left)
     if unordered := next((value for value in (left, right) if value.kind in (Kind.TEXTS, Kind.OTHER)), None):
@@ -153,7 +152,7 @@ def find_in(value: Operand, entries: Sequence[Operand]) -> Any:
         if entry.kind is not value.kind and value.kind is not Kind.NULL:
             raise ValueError(f"{entry.source} is {entry.kind} and {value.source} is {value.kind}; expected one kind")
     if value.kind is Kind.NULL:
-        return UNKNOWN
+        return _unknown()
 
     if value.kind is Kind.TEXT:
         texts = pa.array([entry.constant for entry in entries], pa.string())
@@ -175,10 +174,15 @@ def search(function: str, value: Operand, text: Operand) -> Any:
     if not isinstance(text.constant, str):
         raise ValueError(f"{text.source} is not a constant text; expected text in quotation marks")
     if value.kind is Kind.NULL:
-        return UNKNOWN
+        return _unknown()
     if value.kind is Kind.TEXTS and function == "contains":
         return pc.match_substring(pc.binary_join(value.expression, SEPARATOR), text.constant)
     return SEARCHES[function](value.require(Kind.TEXT), text.constant)
+
+
+def _unknown() -> Any:
+    """Return the expression of a value that is neither true nor false."""
+    return pc.scalar(pa.scalar(None, pa.bool_()))  # imports pandas, which workers do without
 
 
 def _compare_with_null(operand: Operand, comparison: ast.cmpop) -> Any:

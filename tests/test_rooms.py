@@ -128,3 +128,13 @@ def test_help_loads_no_heavy_library():
     )
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert loaded.split() == []
+
+
+def test_workers_load_only_what_they_use():
+    slow = ("pandas", "scipy", "transformers", "matplotlib", "onnxruntime", "huggingface_hub")
+    code = (
+        "import sys, stages.motion, stages.portrait, stages.render, stages.score, stages.speech\n"
+        f"print(*(name for name in {slow} if name in sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert loaded.split() == []
