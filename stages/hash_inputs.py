@@ -79,11 +79,12 @@ class HashInputsStage(Stage):
         files = list(dict.fromkeys(file for item in batch for file in _files(item)))
         silent: dict[str | None, RemoteError] = {}  # hosts that did not answer, so that each costs one time limit
         with ThreadPoolExecutor(self.config.threads, thread_name_prefix="hash") as pool:
-            results = pool.map(lambda file: map_each([file], lambda entry: self._hash_file(*entry, silent))[0], files)
+            results = pool.map(lambda file: map_each([file], lambda entry: self._hash_file(entry, silent))[0], files)
             hashes = dict(zip(files, results, strict=True))
         return [_outcome({column: hashes[column, location] for column, location in _files(item)}) for item in batch]
 
-    def _hash_file(self, column: str, location: str, silent: dict[str | None, RemoteError]) -> str | None:
+    def _hash_file(self, file: tuple[str, str], silent: dict[str | None, RemoteError]) -> str | None:
+        column, location = file
         host = parse_host(location)
         if host in silent:
             raise RemoteError(f"{location}: not tried, as {host} did not answer ({silent[host]})")

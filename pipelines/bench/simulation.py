@@ -22,6 +22,7 @@ from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.base import (
     BatchDone,
     BatchEntry,
+    ExecutorConfig,
     LossCause,
     WorkerLost,
     WorkerReady,
@@ -107,25 +108,23 @@ class _Worker:
 
 
 class SimulatedExecutor:
-    """An executor whose workers take a random time per batch on a virtual clock and fail on schedule.
-
-    Args:
-        clock: clock of the run.
-        deaths: whether workers and nodes die.
-    """
+    """An executor whose workers take a random time per batch on a virtual clock and fail on schedule."""
 
     parallel = True
 
-    def __init__(self, clock: VirtualClock, *, deaths: bool) -> None:
-        self._clock, self._draw = clock, random.Random(0)
+    def __init__(self, config: ExecutorConfig | None = None) -> None:
+        self._clock, self._draw = VirtualClock(), random.Random(0)
         self._workers: dict[int, _Worker] = {}
         self._events: list[tuple[float, int, str]] = []  # heap of time, worker and kind
         self._started = 0
         self.rendered_capacity = self.longest_idle_s = 0.0
         self._ready_renderers, self._counted_until = 0, WARM_UP_S
+
+    def simulate(self, clock: VirtualClock, *, deaths: bool) -> None:
+        """Set the clock of the run, and whether workers and nodes die."""
+        self._clock = clock
         if deaths:
-            self._events += [(WARM_UP_S / 2, -1, "death"), (WARM_UP_S, -1, "node")]
-            heapq.heapify(self._events)
+            self._events = [(WARM_UP_S / 2, -1, "death"), (WARM_UP_S, -1, "node")]
 
     @staticmethod
     def count_gpus(config: object) -> int:
@@ -270,9 +269,10 @@ def simulate(gpus: int, *, deaths: bool) -> SimulationFigure:
         deaths: whether a worker dies every second and a node every minute.
     """
     clock = VirtualClock()
-    executor = SimulatedExecutor(clock, deaths=deaths)
+    executor = SimulatedExecutor()
+    executor.simulate(clock, deaths=deaths)
     finished = 0
-    driver_before: list[float] = []
+    driver_s: list[float] = []  # processor time at the first and the last finished record
 
     def records() -> Iterator[Record]:
         number = 0
@@ -283,14 +283,12 @@ def simulate(gpus: int, *, deaths: bool) -> SimulationFigure:
     def count(_record: object) -> None:
         nonlocal finished
         if WARM_UP_S <= clock() < WARM_UP_S + MEASURED_S:
-            driver_before or driver_before.append(clock.driver_s)
             finished += 1
-            driver_now[0] = clock.driver_s
+            driver_s.append(clock.driver_s)
+            del driver_s[1:-1]  # the first and the last
 
-    driver_now = [0.0]
-    run_pipeline(
-        simulated_pipeline(gpus), records(), count, executor=executor, config=EngineConfig(verdict_s=1.0), clock=clock
-    )
+    config = EngineConfig(verdict_s=1.0)
+    run_pipeline(simulated_pipeline(gpus), records(), count, executor=executor, config=config, clock=clock)
     executor.finish_counting()
 
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
@@ -299,7 +297,7 @@ def simulate(gpus: int, *, deaths: bool) -> SimulationFigure:
         deaths=deaths,
         records_per_s=finished / MEASURED_S,
         used=finished * TIMES["render"][0] / executor.rendered_capacity,
-        driver_share=(driver_now[0] - driver_before[0]) / MEASURED_S,
+        driver_share=(driver_s[-1] - driver_s[0]) / MEASURED_S,
         memory_mib=memory,
         longest_idle_s=executor.longest_idle_s,
     )

@@ -62,7 +62,7 @@ def find_grouping(name: str, column: pa.ChunkedArray) -> Grouping | None:
     values = pc.unique(texts)
     if len(values) > MAX_GROUPS:
         return None
-    labels = tuple(decode_text(values))
+    labels = tuple(label or "" for label in decode_text(values))
     if any(len(label) > MAX_GROUP_CHARACTERS for label in labels):
         return None
     return Grouping(name, labels, pc.index_in(texts, value_set=values).to_numpy().astype(np.int8))

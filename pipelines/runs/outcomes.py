@@ -68,7 +68,7 @@ def build_outcome(
             if values.get(name) is None:
                 values |= {name: facts[name]} if name in facts else {}
             elif name in SEPARATORS and facts.get(name):
-                values[name] = SEPARATORS[name].join((values[name], facts[name]))
+                values[name] = SEPARATORS[name].join((values[name], str(facts[name])))
 
     return RecordOutcome(
         record_id=finished.record.id,

@@ -229,7 +229,7 @@ def mirror_pair(pair: TrainingPair) -> TrainingPair:
 
 def channels_first(pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     """Stack pictures (H, W, C) to a batch (B, C, H, W)."""
-    return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
+    return np.ascontiguousarray(np.stack([*pictures]).transpose(0, 3, 1, 2))
 
 
 def to_keypoint_units(pixels: np.ndarray) -> np.ndarray:

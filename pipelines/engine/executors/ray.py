@@ -309,7 +309,7 @@ def _describe_refusal(address: str, gcs_address: str, error: Exception) -> str:
     """
     if gcs_address and isinstance(error, ConnectionError) and not address.startswith("ray://"):
         try:
-            ray._raylet.GcsClient(address=gcs_address)  # not public
+            ray._raylet.GcsClient(address=gcs_address)  # type: ignore[attr-defined]  # not public
         except Exception as reason:
             error = reason
     if isinstance(error, ray.exceptions.AuthenticationError):
