@@ -105,7 +105,7 @@ class _RowPlanner:
         Raises:
             InputError: `selection_invalid` or `video_missing`.
         """
-        rows = batch.select([name for name in READ_COLUMNS if name in batch.column_names]).to_pylist()
+        rows: list[dict[str, Any]] = batch.select([name for name in READ_COLUMNS if name in batch.column_names]).to_pylist()
         runs = [self._source.find_run(row) for row in rows]
         self._check(rows, runs)
 
