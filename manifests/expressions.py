@@ -66,7 +66,8 @@ class NamedColumns:
             return self.aliases[name]
         if name in self.schema.names:
             return name
-        names = [*dict.fromkeys([*self.aliases, *self.schema.names])]
+        others = (column for column in self.schema.names if column not in self.aliases.values())
+        names = [*dict.fromkeys([*self.aliases, *others])]
         similar = difflib.get_close_matches(name, names, n=SUGGESTIONS)
         if similar:
             hint = f"did you mean {' or '.join(map(safe_text, similar))}?"
