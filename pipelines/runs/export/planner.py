@@ -105,7 +105,8 @@ class _RowPlanner:
         Raises:
             InputError: `selection_invalid` or `video_missing`.
         """
-        rows: list[dict[str, Any]] = batch.select([name for name in READ_COLUMNS if name in batch.column_names]).to_pylist()
+        columns = [name for name in READ_COLUMNS if name in batch.column_names]
+        rows: list[dict[str, Any]] = batch.select(columns).to_pylist()
         runs = [self._source.find_run(row) for row in rows]
         self._check(rows, runs)
 
