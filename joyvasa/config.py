@@ -13,7 +13,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from joyvasa.errors import ConfigError, suggest_name
-from joyvasa.parsing import parse_yaml
+from joyvasa.runtime.parsing import parse_yaml
 from joyvasa.runtime.validation import explain_validation_error, format_value
 
 T = TypeVar("T")

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from joyvasa.arrow_text import format_values
 from joyvasa.errors import InputError, suggest_name
-from joyvasa.locations import open_filesystem
-from joyvasa.parsing import parse_json
+from joyvasa.runtime.arrow_text import format_values
+from joyvasa.runtime.locations import open_filesystem
+from joyvasa.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
     import pandas as pd

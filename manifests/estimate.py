@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from joyvasa.parsing import parse_yaml
+from joyvasa.runtime.parsing import parse_yaml
 from manifests.errors import ManifestError
 from manifests.manifest import open_binary
 from manifests.problems import safe_text
@@ -96,7 +96,8 @@ def read_profile(path: str) -> RateProfile:
         if not isinstance(rate, Mapping) or set(rate) - {"per", "seconds", "gpus"}:
             raise _invalid(path, f"stage {safe_text(name)} is not of the form {{per, seconds, gpus}}")
         if rate.get("per") not in UNITS:
-            raise _invalid(path, f"stage {safe_text(name)}: per is {rate.get('per')!r}; expected {', '.join(UNITS)}")
+            found = safe_text(repr(rate.get("per")))
+            raise _invalid(path, f"stage {safe_text(name)}: per is {found}; expected {', '.join(UNITS)}")
         amounts = [_amount(path, f"stage {name}: {key}", rate.get(key, default)) for key, default in _AMOUNTS]
         stages[str(name)] = StageRate(str(rate["per"]), *amounts)
 
@@ -146,7 +147,7 @@ _AMOUNTS = (("seconds", None), ("gpus", 0.0))
 
 def _amount(path: str, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise _invalid(path, f"{safe_text(name)} is {value!r}; expected a number that is not negative")
+        raise _invalid(path, f"{safe_text(name)} is {safe_text(repr(value))}; expected a number that is not negative")
     return float(value)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from joyvasa.locations import get_local_path, is_http, is_remote, open_filesystem
+from joyvasa.runtime.locations import get_local_path, is_http, is_remote, open_filesystem
 from manifests.errors import ManifestError
 from manifests.manifest import open_binary
 from manifests.problems import ValueFault, safe_text

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from joyvasa.locations import get_local_path, is_http, is_remote, open_filesystem
+from joyvasa.runtime.locations import get_local_path, is_http, is_remote, open_filesystem
 from manifests.errors import ManifestError
 from manifests.formats.block import Reader
 from manifests.formats.csv_format import CsvReader

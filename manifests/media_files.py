@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from joyvasa.locations import is_remote, open_filesystem
+from joyvasa.runtime.locations import is_remote, open_filesystem
 from manifests.hash_index import HashIndex
 from manifests.problems import ValueFault
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from joyvasa.locations import is_remote
+from joyvasa.runtime.locations import is_remote
 from manifests.errors import ManifestError
 from manifests.file_tree import ARCHIVES, FileTree
 from manifests.manifest import FORMATS, open_manifest, resolve_location

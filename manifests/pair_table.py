@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from joyvasa.locations import get_local_path, is_remote
+from joyvasa.runtime.locations import get_local_path, is_remote
 from manifests.errors import ManifestError
 from manifests.media_lists import PASSED_COLUMNS, MediaList, take_rows
 from manifests.pairing import PairPlan

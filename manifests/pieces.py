@@ -18,7 +18,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from joyvasa.errors import InputError
-from joyvasa.locations import open_filesystem
+from joyvasa.runtime.locations import open_filesystem
 from manifests.errors import ManifestError
 from manifests.media_lists import MediaList
 from manifests.pair_table import get_written_path

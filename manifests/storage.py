@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from joyvasa.locations import get_local_path, is_remote, open_filesystem
 from joyvasa.runtime.files import atomic_file
+from joyvasa.runtime.locations import get_local_path, is_remote, open_filesystem
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.scratch import scratch_folder

@@ -6,7 +6,7 @@ import json
 import posixpath
 from pathlib import Path
 
-from joyvasa.locations import get_local_path, is_remote, open_filesystem
+from joyvasa.runtime.locations import get_local_path, is_remote, open_filesystem
 from manifests.errors import ManifestError
 from manifests.manifest import FORMATS
 from manifests.problems import safe_text

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
-from joyvasa import locations
 from joyvasa.errors import InputError
-from joyvasa.locations import is_remote, open_filesystem
+from joyvasa.runtime import locations
+from joyvasa.runtime.locations import is_remote, open_filesystem
 from manifests.scratch import scratch_folder
 
 MAX_BYTES = 4 << 30  # maximum size of a fetched file, so that one row cannot fill the disk

@@ -6,7 +6,6 @@ import uuid
 import fsspec
 import pytest
 
-
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("joyvasa", "manifests", "stages", "pipelines")
 # From the bottom up: a module imports modules of its own layer and of lower ones.
 LAYERS = (
-    ("joyvasa.errors", "joyvasa.mode", "joyvasa"),
-    ("joyvasa.config", "joyvasa.runtime"),
+    ("joyvasa.errors", "joyvasa.mode"),
+    ("joyvasa.config", "joyvasa.runtime", "joyvasa.result_tables", "joyvasa"),
     ("joyvasa.media",),
     ("joyvasa.networks", "joyvasa.sample.networks", "joyvasa.sample"),
     ("joyvasa.motion", "joyvasa.faces"),
@@ -42,9 +42,9 @@ MANIFESTS_MAY_IMPORT = (
     "joyvasa.mode",
     "joyvasa.runtime.files",
     "joyvasa.runtime.validation",
-    "joyvasa.locations",
-    "joyvasa.parsing",
-    "joyvasa.arrow_text",
+    "joyvasa.runtime.locations",
+    "joyvasa.runtime.parsing",
+    "joyvasa.runtime.arrow_text",
     "joyvasa.result_tables",
 )
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from joyvasa.parsing import parse_json
 from joyvasa.runtime.files import atomic_write, hash_file
+from joyvasa.runtime.parsing import parse_json
 
 
 @dataclass(frozen=True)

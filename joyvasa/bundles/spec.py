@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from joyvasa.errors import ModelError
 from joyvasa.faces.registry import list_detectors
 from joyvasa.mode import Mode
-from joyvasa.parsing import parse_yaml
+from joyvasa.runtime.parsing import parse_yaml
 from joyvasa.runtime.validation import explain_validation_error
 
 MAX_SPEC_BYTES = 1 << 20  # a usual bundle.yaml has a few kilobytes

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from joyvasa.errors import ModelError
-from joyvasa.parsing import parse_json
+from joyvasa.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor

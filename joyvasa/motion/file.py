@@ -30,8 +30,8 @@ import torch
 
 from joyvasa.errors import InputError
 from joyvasa.motion.sequence import MotionSequence
-from joyvasa.parsing import parse_json
 from joyvasa.runtime.files import atomic_write, output_errors
+from joyvasa.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from joyvasa.errors import ModelError
-from joyvasa.parsing import parse_json
+from joyvasa.runtime.parsing import parse_json
 from joyvasa.training.file_store import FileStore
 
 FOLDER = "checkpoints"

@@ -53,7 +53,7 @@ import yaml
 
 from joyvasa.errors import InputError
 from joyvasa.networks.speech_encoder import SAMPLE_RATE
-from joyvasa.parsing import parse_json, parse_yaml
+from joyvasa.runtime.parsing import parse_json, parse_yaml
 from joyvasa.training.clips import SPLITS, ClipRecord
 from joyvasa.training.file_store import FileStore
 from joyvasa.training.moments import ExactMoments, merge_moments, moments_from_json, moments_to_json

@@ -115,7 +115,7 @@ def write_bundle(trained: TrainedGenerator, out: Path, *, base: str | None = Non
     with model_write_errors(out), atomic_folder(out) as folder:
         if base is not None:
             source = open_bundle(base)
-            source.require(PORTRAIT_ROLES)
+            source.require_roles(PORTRAIT_ROLES)
             used = {role for mode in ("human", "animal") for role in source.spec.roles_for_mode(mode)}
             used -= {GENERATOR_ROLE, TEMPLATE_ROLE}
             convert_to_folder(source, [role for role in source.spec.roles if role in used], folder)

@@ -55,7 +55,7 @@ def read_encoder_weights(name: str) -> Weights:
     if path.suffix in WEIGHT_FILES:
         return read_weights(path, WEIGHT_FILES[path.suffix])
     bundle = open_bundle(name)
-    bundle.require([ENCODER_ROLE])
+    bundle.require_roles([ENCODER_ROLE])
     return bundle.load_weights(ENCODER_ROLE)
 
 

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from joyvasa.parsing import parse_json
+from joyvasa.runtime.parsing import parse_json
 
 UNIT_BITS = 173  # sums count multiples of 2**-173; every float32 is one, as the smallest is 2**-149
 

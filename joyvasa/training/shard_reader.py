@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from joyvasa.parsing import parse_json
+from joyvasa.runtime.parsing import parse_json
 from joyvasa.training.clips import ClipRecord, motion_from_arrays
 from joyvasa.training.dataset_files import NUMBERS, damaged_dataset_error
 from joyvasa.training.file_store import FileStore

@@ -27,9 +27,7 @@ class CsvReader(Reader):
     The number of a row is the number of its first line, as an editor shows it.
     """
 
-    def __init__(
-        self, name: str, open_file: OpenFile, delimiter: str = ",", *, required: str | None = None
-    ) -> None:
+    def __init__(self, name: str, open_file: OpenFile, delimiter: str = ",", *, required: str | None = None) -> None:
         start, open_text = find_text(name, open_file)
         super().__init__(name, open_text)
         self._delimiter = delimiter

@@ -14,7 +14,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from joyvasa.mode import MODES, Mode
-from joyvasa.parsing import parse_yaml
+from joyvasa.runtime.parsing import parse_yaml
 from joyvasa.runtime.validation import explain_validation_error
 from manifests.errors import ManifestError
 from manifests.manifest import Manifest

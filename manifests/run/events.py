@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from joyvasa.parsing import parse_json
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.storage import LocalStorage, Storage, unwritable_error
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types as is_type
 
-from joyvasa.arrow_text import decode_text, format_values
+from joyvasa.runtime.arrow_text import decode_text, format_values
 from manifests.formats.json_types import replace_infinite
 from manifests.formats.plain_types import plain_batch
 

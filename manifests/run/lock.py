@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from joyvasa.parsing import parse_json
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.storage import LocalStorage, Storage, unwritable_error
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from joyvasa.errors import InputError
-from joyvasa.parsing import parse_json
 from joyvasa.result_tables import (
     FACTS,
     INPUT_FIELDS,
@@ -23,6 +22,7 @@ from joyvasa.result_tables import (
     SECONDS_PREFIX,
     read_fact_names,
 )
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.run.manifest_file import INPUT_PREFIX, WRITTEN_PREFIX, ShardRecords

@@ -33,7 +33,7 @@ def _select_roles(bundle: Bundle, roles: list[str] | None, mode: str) -> list[st
     selected = roles or bundle.spec.roles_for_mode(mode)
     if not selected:
         raise typer.BadParameter(f"bundle {bundle.name} has no roles for mode {mode!r}", param_hint="--mode")
-    bundle.licenses(selected)  # raises for unknown roles
+    bundle.get_licenses(selected)  # raises for unknown roles
     return selected
 
 
@@ -68,8 +68,8 @@ def _role_rows(bundle: Bundle) -> list[dict[str, Any]]:
                 "bytes": role.bytes,
                 "license": license.name,
                 "commercial": license.commercial,
-                "available": bundle.has(name),
-                "needs": "" if bundle.has(name) else bundle.describe_missing([name]),
+                "available": bundle.has_role(name),
+                "needs": "" if bundle.has_role(name) else bundle.describe_missing([name]),
             }
         )
     return rows

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from joyvasa.arrow_text import decode_text
+from joyvasa.runtime.arrow_text import decode_text
 from manifests.run.outcome_table import INPUT_PREFIX, METRIC_COLUMN_PREFIX, RESERVED_NAMES, SECONDS_PREFIX
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see

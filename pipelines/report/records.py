@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from joyvasa.locations import is_remote
+from joyvasa.runtime.locations import is_remote
 from manifests.manifest import resolve_location
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder

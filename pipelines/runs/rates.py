@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from joyvasa.parsing import parse_json
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.estimate import RateProfile, StageRate
 from manifests.manifest import open_binary, open_manifest

@@ -14,7 +14,7 @@ import yaml
 
 from joyvasa.config import config_from_dict, config_to_dict
 from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError
-from joyvasa.parsing import parse_yaml
+from joyvasa.runtime.parsing import parse_yaml
 from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset

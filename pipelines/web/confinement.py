@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from joyvasa.errors import ConfigError
-from joyvasa.locations import is_remote
+from joyvasa.runtime.locations import is_remote
 from manifests.storage import LocalStorage
 
 REPORT_FILES = re.compile(r"report/(index\.html|metrics\.csv|metrics\.parquet)")  # in a run folder

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from joyvasa.parsing import parse_json
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.run.description import RunDescription

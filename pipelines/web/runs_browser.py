@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from joyvasa.locations import is_remote
+from joyvasa.runtime.locations import is_remote
 from manifests.errors import ManifestError
 from manifests.manifest import resolve_location
 from manifests.run.description import RunDescription

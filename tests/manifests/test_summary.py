@@ -103,12 +103,14 @@ def test_the_estimate_is_amount_times_rate(tmp_path):
         "", "- 1", "a: [", "stages: {}", "stages: {render: 3}", "stages: {render: {per: day, seconds: 1}}",
         "stages: {render: {per: frame, seconds: -1}}", "stages: {render: {per: frame}}",
         "stages: {render: {per: frame, seconds: .nan}}", "stages: {render: {per: frame, seconds: 1, gpu: 1}}",
+        f"stages: {{render: {{per: frame, seconds: {'x' * 5000}}}}}", f"stages: {{render: {{per: {'x' * 5000}}}}}",
+        "stages: {render: {per: frame, seconds: 2001-99-99}}",
         "stages: {render: {per: frame, seconds: 1}}\ndisk: {day: 3}",
     ],
 )  # fmt: skip
 def test_a_bad_profile_gives_one_sentence(tmp_path, content):
     (tmp_path / "rates.yaml").write_text(content)
-    with pytest.raises(ManifestError, match=r"profile_invalid: .*rates\.yaml"):
+    with pytest.raises(ManifestError, match=r"^profile_invalid: .*rates\.yaml.{1,300}$"):
         read_profile(str(tmp_path / "rates.yaml"))
 
 

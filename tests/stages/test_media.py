@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from joyvasa import locations
 from joyvasa.errors import InputError
+from joyvasa.runtime import locations
 from stages import media
 from stages.base import Failed, FailureKind, Item, classify_exception
 from stages.hash_inputs import HashInputsConfig, HashInputsStage

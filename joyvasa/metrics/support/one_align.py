@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
-from joyvasa.parsing import parse_json
+from joyvasa.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
     import torch

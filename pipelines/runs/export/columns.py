@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as is_type
 
-from joyvasa.arrow_text import decode_text
-from joyvasa.locations import is_remote
+from joyvasa.runtime.arrow_text import decode_text
+from joyvasa.runtime.locations import is_remote
 from manifests.run.manifest_file import INPUT_PREFIX
 from manifests.run.outcome_table import METRIC_REASONS
 from pipelines.runs.export.names import name_column

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyvasa.errors import InputError
-from joyvasa.locations import is_remote, open_filesystem
+from joyvasa.runtime.locations import is_remote, open_filesystem
 from manifests.problems import safe_text
 from stages.media import open_stream
 

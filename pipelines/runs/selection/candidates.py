@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types as is_type
 
-from joyvasa.arrow_text import format_values
 from joyvasa.errors import InputError
+from joyvasa.runtime.arrow_text import format_values
 from manifests.expressions import Condition
 from manifests.problems import safe_text
 from pipelines.runs.selection.criteria import Criteria

@@ -12,7 +12,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from joyvasa.errors import InputError
-from joyvasa.locations import get_local_path, is_remote
+from joyvasa.runtime.locations import get_local_path, is_remote
 from manifests.problems import safe_text
 from manifests.run.outcome_table import passthrough_name
 from manifests.storage import Storage, open_storage

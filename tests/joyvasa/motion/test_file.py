@@ -166,7 +166,9 @@ def test_invalid_metadata_are_rejected(tmp_path, change, code):
         load_motion(tmp_path / "m")
 
 
-@pytest.mark.parametrize("header", [[], 3, None, {}, {"__metadata__": []}, {"__metadata__": None}, {"x": {"dtype": "F32"}}])
+@pytest.mark.parametrize(
+    "header", [[], 3, None, {}, {"__metadata__": []}, {"__metadata__": None}, {"x": {"dtype": "F32"}}]
+)
 def test_invalid_headers_are_rejected(tmp_path, header):
     (tmp_path / "m").write_bytes(with_header(header, bytes(100)))
     with pytest.raises(InputError, match="motion_unreadable"):

@@ -37,7 +37,7 @@ def test_the_bundle_holds_the_trained_weights_and_their_switches(run, dataset, t
     assert network.config.positional_encoding == bundle.switches.positional_encoding == "constant_row"
     assert (bundle.switches.audio_normalization, bundle.switches.audio_padding_samples) == ("none", (0, 0))
     assert torch.equal(bundle.load_template().expression_mean, dataset.load_template().expression_mean)
-    assert bundle.licenses(["motion_generator"])["motion_generator"].commercial == "unclear"
+    assert bundle.get_licenses(["motion_generator"])["motion_generator"].commercial == "unclear"
 
 
 def test_averaged_weights_are_exported(run):
@@ -87,8 +87,8 @@ def test_a_bundle_based_on_a_bundle_is_identical(run, tmp_path):
     first = write_bundle(load_trained_generator(run), tmp_path / "one", base="random")
     again = write_bundle(load_trained_generator(run), tmp_path / "two", base=str(tmp_path / "one"))
     roles = ["motion_generator", "motion_template", "spade_generator"]
-    assert first.hashes(roles) == again.hashes(roles)
-    assert open_bundle(tmp_path / "two").fingerprint(roles) == first.fingerprint(roles)
+    assert first.hash_roles(roles) == again.hash_roles(roles)
+    assert open_bundle(tmp_path / "two").compute_fingerprint(roles) == first.compute_fingerprint(roles)
 
 
 def test_training_starts_from_the_weights_of_an_encoder(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from joyvasa.locations import get_local_path, is_remote, open_filesystem
+from joyvasa.runtime.locations import get_local_path, is_remote, open_filesystem
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from joyvasa.parsing import parse_json, parse_yaml
+from joyvasa.runtime.parsing import parse_json, parse_yaml
 
 
 def test_plain_values_are_read():
