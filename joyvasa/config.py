@@ -133,9 +133,13 @@ def _merge(kind: Any, tree: dict[str, Any], changes: Mapping[str, Any], *, where
             raise ConfigError("config_unknown_option", f"{where}: no option {prefix}{key}; {hint}")
 
         inner = options[key]
-        if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+        is_group, is_mapping = dataclasses.is_dataclass(inner), get_origin(inner) is Mapping
+        if (is_group or is_mapping) and not isinstance(value, Mapping):
+            problem = f"{where}: {prefix}{key} is {format_value(value)}; expected a mapping of options"
+            raise ConfigError("config_invalid", problem)
+        if is_group:
             _merge(inner, tree[key], value, where=where, prefix=f"{prefix}{key}.")
-        elif get_origin(inner) is Mapping and isinstance(value, Mapping):
+        elif is_mapping:
             for name, part in value.items():
                 path = f"{prefix}{key}.{name}"
                 if not isinstance(part, Mapping):

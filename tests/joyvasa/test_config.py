@@ -92,6 +92,11 @@ def test_a_bad_setting_is_named_in_one_sentence(setting, words):
     assert len(caught.value.sentence) < 600
 
 
+def test_a_bad_group_of_options_is_named_although_a_later_setting_is_good():
+    with pytest.raises(ConfigError, match="crop is null; expected a mapping"):
+        load_config(Options, settings=["crop=null", "crop.scale=1"])
+
+
 @pytest.mark.parametrize(
     "content",
     [
