@@ -52,6 +52,7 @@ def tiny(**amounts):
         "actors": (1,),
         "encoding_frames": 3,
         "empty_records": 50,
+        "simulated_gpus": (4,),
     }
     return BenchConfig(run=load_config(RunConfig, settings=settings), **(defaults | amounts))
 

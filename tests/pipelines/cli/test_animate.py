@@ -74,6 +74,7 @@ def test_an_animal_needs_its_mode(tmp_path, joyvasa, speech):
     assert "use mode=animal" in result[2]
 
 
+@pytest.mark.slow
 def test_motion_depends_on_the_seed(tmp_path, joyvasa, speech):
     videos = []
     for seed in (1, 1, 2):

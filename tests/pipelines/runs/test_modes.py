@@ -119,7 +119,7 @@ def test_a_worker_loads_the_networks_of_one_mode_only(inputs):
     whole = instrument(build_video_pipeline(make_animal_config(), "/nowhere", ("human", "animal")))
     first = Pipeline(tuple(spec for spec in whole.stages if spec.output in ("hash_inputs", "portrait")))
     records = [row(inputs, n, mode=mode) for n, mode in enumerate(["human", "animal"] * 2)]
-    ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     try:
         finished = []
         statistics = run_pipeline(first, records, finished.append, executor=RayExecutor())

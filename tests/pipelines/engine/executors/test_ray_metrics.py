@@ -46,7 +46,7 @@ class Dies(Stage):
 
 @pytest.fixture(scope="module")
 def endpoint():
-    ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     node = ray.nodes()[0]
     yield f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     ray.shutdown()

@@ -22,7 +22,7 @@ from tests.pipelines.engine.toy_stages import diamond, records
 
 @pytest.fixture(scope="module")
 def one_cpu():
-    ray.init(num_cpus=1, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     yield
     ray.shutdown()
 
