@@ -230,7 +230,7 @@ def _to_pandas(table: pa.Table) -> pd.DataFrame:
     return pd.DataFrame({name: _to_series(table.column(name)) for name in table.column_names})
 
 
-def _to_series(column: pa.ChunkedArray) -> pd.Series[Any]:
+def _to_series(column: pa.ChunkedArray) -> pd.Series:
     """Convert a column; values that pandas cannot hold or print, such as the year 0 in a time zone, become text."""
     import pandas as pd
 

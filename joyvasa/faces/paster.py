@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -112,11 +113,11 @@ class Paster:
 
         left, top, right, bottom = self.rectangle
         blend = self.get_blend(frames.shape[1])
-        result = np.empty((len(frames), *self.picture.shape), dtype=np.uint8)
+        result: Any = np.empty((len(frames), *self.picture.shape), dtype=np.uint8)
         for frame, canvas in zip(frames, result, strict=True):
             canvas[:] = self.picture
             warped = np.asarray(cv2.remap(frame, *blend.maps, cv2.INTER_LINEAR))
-            pixels = warped.reshape(-1, 3)
+            pixels: Any = warped.reshape(-1, 3)
             pixels[blend.blended] = np.clip(blend.weight * pixels[blend.blended] + blend.under, 0, 255)
             cv2.copyTo(warped, blend.visible, canvas[top:bottom, left:right])
         return result

@@ -181,7 +181,7 @@ class PairSampler:
         inside = np.concatenate([lips.lips_upper[0], lips.lips_lower[0][::-1][1:-1]])
         unknown = np.full((SIZE, SIZE, 2), np.nan, np.float32)
         painted = fill_polygon(SIZE, meshes[1][inside, :2])
-        return TrainingPair(*pictures, *points, unknown, painted)
+        return TrainingPair(pictures[0], pictures[1], points[0], points[1], unknown, painted)
 
     def _draw_expression(self, gap: float) -> Expression:
         r = self._random

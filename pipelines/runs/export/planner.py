@@ -116,7 +116,8 @@ class _RowPlanner:
         arrays = [pa.array(names, pa.string()), *own, *(column.combine_chunks() for column in published.columns)]
         table = pa.Table.from_arrays(arrays, schema=pa.schema([*OWN_FIELDS, *published.schema]))
 
-        sizes = sum(pc.fill_null(own[3 * kind + 1], 0).to_numpy() for kind in range(len(MEDIA_KINDS))) + RECORD_BYTES
+        media_sizes = [pc.fill_null(own[3 * kind + 1], 0).to_numpy() for kind in range(len(MEDIA_KINDS))]
+        sizes = np.sum(media_sizes, axis=0) + RECORD_BYTES
         splits = np.array([row["split"] if self._source.has_splits else SPLITS[0] for row in rows])
         for split in dict.fromkeys(splits.tolist()):
             indices = np.flatnonzero(splits == split)
