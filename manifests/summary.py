@@ -23,7 +23,7 @@ class ManifestSummary:
     shard_size: int
     scan: ScanSummary
     stats: ManifestStats
-    sizes: VideoSizes | None  # those of the probes
+    sizes: VideoSizes | None  # sizes used by the probes
     estimate: CostEstimate | None
 
     @property

@@ -28,7 +28,7 @@ MIN_GAP_S = 0.02  # seconds; shorter holes in timestamps are rounding errors of 
 MESSAGE_CHARACTERS = 200  # limit of a message in an error sentence
 MAX_LINE_BYTES = 4096  # longer messages are cut
 Clock = Literal["samples", "file"]
-# Bytes that are not UTF-8 are surrogates in Python; they travel as characters for private use.
+# Bytes that are not UTF-8 are surrogates in Python; they are mapped to private-use characters.
 _TO_UTF8 = {0xDC00 + byte: 0x10FE00 + byte for byte in range(0x80, 0x100)}
 _FROM_UTF8 = {private: surrogate for surrogate, private in _TO_UTF8.items()}
 _ERROR = re.compile(r"\[(error|fatal|panic)\]")

@@ -39,7 +39,7 @@ class FreezeMetric(Metric):
 class _Freeze(Measurement):
     def __init__(self, frames_per_second: float) -> None:
         self._frames_per_second = frames_per_second
-        self._min_frames = max(2, round(FROZEN_S * frames_per_second))  # of a frozen period
+        self._min_frames = max(2, round(FROZEN_S * frames_per_second))  # minimum length of a frozen period
         self._last: np.ndarray | None = None
         self._reference = np.zeros(0)
         self._n_frames = self._n_duplicates = self._n_frozen = self._still_frames = self._longest = 0

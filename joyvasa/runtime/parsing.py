@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 MAX_BITS = 1023  # of a whole number, which then fits into a float; Python prints at most 4300 digits
-# What PyYAML raises beside its own errors, for a value that does not fit its tag or is nested too deeply.
+# Exceptions of PyYAML besides its own, for a value that does not fit its tag or is nested too deeply.
 _PARSER_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 

@@ -19,7 +19,7 @@ DataSetFolder = Annotated[
     str, typer.Option("--out", help="Folder of the data set; a path or URI.", metavar="DEST", show_default=False)
 ]
 Format = Annotated[str, typer.Option("--format", help="webdataset, parquet or folder.")]
-Media = Annotated[str, typer.Option("--media", help="Videos of parquet: embed (bytes in the table) or files.")]
+Media = Annotated[str, typer.Option("--media", help="How parquet exports store videos: embed or files.")]
 ShardSize = Annotated[str, typer.Option("--shard-size", help="Size at which a shard ends; records are not divided.")]
 Inputs = Annotated[
     bool | None,
@@ -30,7 +30,7 @@ Inputs = Annotated[
     ),
 ]
 AcceptLicenses = Annotated[
-    bool, typer.Option("--accept-licenses", help="Export although a license is restrictive, unclear or not stated.")
+    bool, typer.Option("--accept-licenses", help="Export even if a license is restrictive, unclear or not stated.")
 ]
 License = Annotated[
     str | None,
@@ -39,7 +39,7 @@ License = Annotated[
 Push = Annotated[
     str | None, typer.Option("--push", help="Upload to this data set of the Hugging Face hub.", metavar="OWNER/NAME")
 ]
-Public = Annotated[bool, typer.Option("--public", help="Create the repository of --push as public, not private.")]
+Public = Annotated[bool, typer.Option("--public", help="Make the repository created by --push public.")]
 
 
 def export_command(

@@ -31,7 +31,7 @@ MaxReport = Annotated[
 ]
 Files = Annotated[bool, typer.Option("--files/--no-files", help="Check that local files exist.")]
 Videos = Annotated[bool, typer.Option("--videos", help="Check a manifest of finished videos, for evaluate or prepare.")]
-Remote = Annotated[bool, typer.Option("--remote", help="Check that URIs exist, too.")]
+Remote = Annotated[bool, typer.Option("--remote", help="Also check that URIs exist.")]
 ShardSize = Annotated[int | None, typer.Option("--shard-size", min=1, help="Rows per shard (default: 256).")]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not open media files; their lengths are not counted.")]
 ProfilePath = Annotated[

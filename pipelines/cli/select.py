@@ -42,7 +42,7 @@ Disjoint = Annotated[
     typer.Option(
         "--disjoint",
         metavar="COLUMN,...",
-        help="Columns whose values occur in one split only, such as portrait,voice (default: portrait).",
+        help="Columns whose values must not be shared across splits, such as portrait,voice (default: portrait).",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the splits.")]

@@ -20,7 +20,8 @@ Devices = Annotated[
 PasswordFile = Annotated[
     Path | None,
     typer.Option(
-        "--password-file", help="File with the password in its first line (default: variable JOYVASA_WEB_PASSWORD)."
+        "--password-file",
+        help="File with the password in its first line (default: environment variable JOYVASA_WEB_PASSWORD).",
     ),
 ]
 

@@ -24,7 +24,7 @@ class EngineConfig:
     io_backoff_max_s: float = 60.0  # longest wait
     solo_failures: int = 2  # failures alone in a batch before a record is quarantined
     solo_failures_max: int = 5  # the same while workers are also lost for other reasons
-    verdict_s: float = 10.0  # delay of this decision after a worker vanished or its GPU failed
+    verdict_s: float = 10.0  # delay before quarantining after a worker vanished or its GPU failed
     give_up_after: int = 16  # quarantined records of a stage that has never succeeded before the run stops
 
     def __post_init__(self) -> None:

@@ -70,7 +70,7 @@ class WorkerPool:
         self._deadlines: list[tuple[float, int, int]] = []  # heap of time, worker and ticket; of batches that started
         self.ready = 0
         self.n_running = 0
-        self._n_started, self._sum_started = 0, 0.0  # of the batches that are running now
+        self._n_started, self._sum_started = 0, 0.0  # number and summed start times of running batches
         self._starts: list[float] = []  # heap of the start times of workers to come
         self._setup_failures = 0  # workers in a row whose `setup` raised
         self._setup_crashes = 0  # workers in a row that vanished during `setup`

@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN on CPUs."""
+"""Linear layers for CPUs, using oneDNN."""
 
 from __future__ import annotations
 

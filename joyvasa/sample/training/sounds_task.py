@@ -46,7 +46,7 @@ class SoundBatches:
 
 
 class SoundsTask(TrainingTask):
-    """Task that predicts the motion of the lips from the encoder by a linear layer.
+    """Predict lip motion from encoder features with a linear layer.
 
     Args:
         files: see `SoundBatches`.

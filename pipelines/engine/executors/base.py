@@ -141,7 +141,7 @@ class Executor(Protocol):
         ...
 
     def describe_resources(self) -> str:
-        """Describe what is there for workers, for a stage that waits for one."""
+        """Describe the resources available to a stage that waits for a worker."""
         ...
 
     def start_worker(self, worker: int, spec: StageSpec) -> None:

@@ -369,7 +369,7 @@ def _provide_token() -> None:
 
 
 def _short_temporary_folder() -> dict[str, str]:
-    """Return the option for a shorter folder if Ray's sockets, whose paths are limited, would not fit.
+    """Return the option for a shorter folder if the paths of Ray's sockets would be too long.
 
     Raises:
         EnvironmentFault: `ray_folder` if there is no shorter folder.
