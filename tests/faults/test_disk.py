@@ -189,7 +189,7 @@ def test_a_run_folder_that_becomes_read_only_stops_the_run(manifest, reference, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("executor", "free_pages"), [("local", 2), ("ray", 3)])  # space for the rows
+@pytest.mark.parametrize(("executor", "free_pages"), [("local", 2), ("ray", 2)])  # space for the rows
 def test_a_full_temporary_folder_stops_the_run(manifest, reference, tmp_path, executor, free_pages):
     with disk(tmp_path / "disk") as folder:  # without any free space Python would use another folder
         (folder / "reserve").write_bytes(bytes(PAGE * free_pages))
