@@ -3,6 +3,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 from joyvasa.animator import AnimationConfig, Animator
 from joyvasa.config import load_config
@@ -50,7 +51,13 @@ def test_large_pictures_are_shrunk(frames_of):
     assert frames_of("picture.max_side=256").shape == (10, 256, 256, 3)
 
 
-@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])
+HALF_CONVOLUTIONS = pytest.mark.skipif(
+    "AVX512" not in torch.backends.cpu.get_cpu_capability(),
+    reason="convolutions in half precision take minutes on this processor",
+)
+
+
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=[pytest.mark.slow, HALF_CONVOLUTIONS])])
 def test_reduced_precision_is_near_full_precision(frames_of, precision):
     full, reduced = frames_of("paste_back=false"), frames_of("paste_back=false", f"precision={precision}")
     assert 0 < np.abs(full - reduced).mean() < 6
