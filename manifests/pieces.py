@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from joyvasa.errors import InputError
 from joyvasa.runtime.locations import open_filesystem
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.media_lists import MediaList
 from manifests.pair_table import get_written_path
@@ -161,7 +162,7 @@ class PieceFolder:
 
     def _read_index(self, path: str) -> CutIndex | None:
         try:
-            return CutIndex(**json.loads(self._storage.read(path)))
+            return CutIndex(**parse_json(self._storage.read(path)))
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 

@@ -294,8 +294,10 @@ class _Engine:
 
     def _report_waiting(self, now: float) -> None:
         """Report, once a minute, the stages that have no worker."""
+        if now - self._last_waiting < WAITING_S:
+            return
         waiting = [pool for pool in self._pools.values() if pool.compute_waiting_s(now) >= WAITING_S]
-        if not waiting or now - self._last_waiting < WAITING_S:
+        if not waiting:
             return
         self._last_waiting = now
         resources = self._executor.describe_resources()

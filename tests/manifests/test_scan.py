@@ -1,8 +1,7 @@
 import json
 import os
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from hypothesis import given
@@ -14,6 +13,7 @@ from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
 from manifests.problems import safe_text
 from manifests.record import derive_record_id
 from manifests.scan import Scan
+from tests.http_server import serve_http
 from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write
 
 BAD_VALUES = [
@@ -313,15 +313,13 @@ class _PlainServer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web(monkeypatch):
-    with ThreadingHTTPServer(("127.0.0.1", 0), _PlainServer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serve_http(_PlainServer) as address:
 
         def serve(content):
             monkeypatch.setattr(_PlainServer, "content", content)
-            return f"http://127.0.0.1:{server.server_port}"
+            return address
 
         yield serve
-        server.shutdown()
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -3,7 +3,7 @@
 import errno
 import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -13,6 +13,7 @@ from stages import media
 from stages.base import Failed, FailureKind, Item, classify_exception
 from stages.hash_inputs import HashInputsConfig, HashInputsStage
 from stages.media import RemoteError
+from tests.http_server import serve_http
 from tests.stages.items import make_record
 
 
@@ -43,11 +44,9 @@ class _Server(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+    with serve_http(_Server) as address:
+        yield address
         _Server.released.set()
-        server.shutdown()
 
 
 @pytest.fixture(params=["local_file", "open_stream"])

@@ -12,6 +12,7 @@ import pyarrow.types as is_type
 
 from joyvasa.runtime.arrow_text import decode_text
 from joyvasa.runtime.locations import is_remote
+from joyvasa.runtime.parsing import parse_json
 from manifests.run.manifest_file import INPUT_PREFIX
 from manifests.run.outcome_table import METRIC_REASONS
 from pipelines.runs.export.names import name_column
@@ -104,7 +105,7 @@ def _shorten(location: str | None) -> str | None:
 
 def _keep_codes(reasons: str | None) -> str | None:
     try:
-        values = json.loads(reasons or "null")
+        values = parse_json(reasons or "null")
     except ValueError:
         return None
     if not isinstance(values, dict):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from joyvasa.runtime.files import PARTIAL
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.storage import Storage
@@ -50,7 +51,7 @@ class ExportMarkers:
         if not names:
             return
         try:
-            header = json.loads(self._storage.read(HEADER))
+            header = parse_json(self._storage.read(HEADER))
             found = f"a data set in format {header['format']}, layout {header['layout']}"
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             header, found = None, f"other files, such as {safe_text(names[0])}"
@@ -122,7 +123,7 @@ class ExportMarkers:
 
     def _read(self, path: str) -> tuple[str, list[WrittenFile]] | None:
         try:
-            content = json.loads(self._storage.read(path))
+            content = parse_json(self._storage.read(path))
             files = [WrittenFile(**values) for values in content["files"]]
             return content["digest"], [file for file in files if _is_inside(file.path)]
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
@@ -228,3 +229,9 @@ def mutated_yaml(text: str) -> st.SearchStrategy[bytes]:
         return "\n".join(changed).encode()
 
     return st.one_of(st.lists(place, min_size=1, max_size=2).map(change), mutated(text.encode()))
+
+
+def mutated_yaml_file(text: str) -> st.SearchStrategy[bytes]:
+    """Change lines, bytes or entries of a YAML file."""
+    trees = mutated_tree(yaml.safe_load(text)).map(lambda tree: yaml.safe_dump(tree).encode("utf-8", "replace"))
+    return st.one_of(mutated_yaml(text), trees)

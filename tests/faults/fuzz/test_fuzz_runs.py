@@ -31,7 +31,7 @@ from pipelines.web.confinement import RunsRoot
 from pipelines.web.limits import Limits
 from pipelines.web.records import Query
 from pipelines.web.runs_browser import RunsBrowser
-from tests.faults.fuzz.fuzzing import ODD_YAML, call, fuzz, mutated, mutated_tree, mutated_yaml
+from tests.faults.fuzz.fuzzing import ODD_YAML, call, fuzz, mutated, mutated_tree, mutated_yaml, mutated_yaml_file
 from tests.manifests.tables import pair
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, statistics, write_run
 
@@ -277,12 +277,7 @@ BENCH = {
 
 
 @fuzz(30)
-@given(
-    st.one_of(
-        mutated_yaml(PROFILE),
-        mutated_tree(yaml.safe_load(PROFILE)).map(lambda tree: yaml.safe_dump(tree).encode("utf-8", "replace")),
-    )
-)
+@given(mutated_yaml_file(PROFILE))
 def test_profiles_of_any_content(content):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "p.yaml").write_bytes(content)
@@ -298,12 +293,7 @@ def test_bench_files_of_any_content(content):
 
 
 @fuzz(40)
-@given(
-    st.one_of(
-        mutated_yaml(TRAINING),
-        mutated_tree(yaml.safe_load(TRAINING)).map(lambda tree: yaml.safe_dump(tree).encode("utf-8", "replace")),
-    )
-)
+@given(mutated_yaml_file(TRAINING))
 def test_training_runs_of_any_content(content):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "train.yaml").write_bytes(content)

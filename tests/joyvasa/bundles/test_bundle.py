@@ -13,19 +13,7 @@ from joyvasa.bundles import get_models_folder, list_bundle_names, open_bundle
 from joyvasa.bundles import hashes as hashing
 from joyvasa.bundles.hashes import HashCache
 from joyvasa.errors import ModelError
-from tests.joyvasa.bundles.published import small_spec, write_bundle, write_published
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_published(tmp_path_factory.mktemp("published"))
-    return write_bundle(folder, small_spec(folder))
-
-
-@pytest.fixture
-def folder(published: Path, tmp_path: Path) -> Path:
-    shutil.copytree(published, tmp_path / "bundle")
-    return tmp_path / "bundle"
+from tests.joyvasa.bundles.published import small_spec, write_bundle
 
 
 def test_builtin_bundles_have_names(models_home: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +13,12 @@ from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.conversion import convert_in_place, convert_to_folder
 from joyvasa.bundles.verification import verify_bundle
 from joyvasa.errors import ModelError, OutputError
-from tests.joyvasa.bundles.published import LOADED, small_spec, write_bundle, write_published
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_published(tmp_path_factory.mktemp("published"))
-    return write_bundle(folder, small_spec(folder))
+from tests.joyvasa.bundles.published import LOADED, small_spec, write_bundle
 
 
 @pytest.fixture
-def bundle(published: Path, tmp_path: Path) -> Bundle:
-    shutil.copytree(published, tmp_path / "bundle")
-    return open_bundle(tmp_path / "bundle")
+def bundle(folder: Path) -> Bundle:
+    return open_bundle(folder)
 
 
 def assert_same_tensors(first: Bundle, second: Bundle) -> None:

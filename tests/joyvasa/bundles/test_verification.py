@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,21 +9,9 @@ import torch
 
 from joyvasa.bundles import open_bundle
 from joyvasa.bundles.verification import FileCheck, verify_bundle
-from tests.joyvasa.bundles.published import small_spec, write_bundle, write_published
+from tests.joyvasa.bundles.published import small_spec, write_bundle
 
 WARPING = "liveportrait/base_models/warping_module.pth"
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_published(tmp_path_factory.mktemp("published"))
-    return write_bundle(folder, small_spec(folder))
-
-
-@pytest.fixture
-def folder(published: Path, tmp_path: Path) -> Path:
-    shutil.copytree(published, tmp_path / "bundle")
-    return tmp_path / "bundle"
 
 
 def verify_roles(folder: Path, *, load: bool = True) -> dict[str, FileCheck]:
