@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import secrets
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ray
 import ray.exceptions
 
-from joyvasa.errors import EnvironmentFault
 from manifests.record import Record
 from manifests.scratch import sweep_scratch
 from pipelines.engine.executors.base import (
@@ -31,14 +24,13 @@ from pipelines.engine.executors.base import (
     WorkerReport,
     run_batch,
 )
+from pipelines.engine.executors.ray_connection import connect_to_ray, find_address
 from pipelines.engine.executors.ray_metrics import RayMetrics
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
 from stages.base import Failed, Item, Stage, classify_exception
 
 _BATCH_ERRORS = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
-CONNECT_S = 10.0  # time limit for the first contact with a cluster
-MAX_FOLDER_BYTES = 37  # paths of Unix sockets have at most 107 bytes, of which Ray's own part takes 70
 CPU_STEP = 1e-4  # Ray counts CPUs in steps of this size
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState
 
@@ -107,7 +99,7 @@ class RayExecutor:
         Raises:
             EnvironmentFault: no cluster answers at the address.
         """
-        if _cluster_address(config) is None and not ray.is_initialized():
+        if find_address(config) is None and not ray.is_initialized():
             import torch
 
             return torch.cuda.device_count()
@@ -132,29 +124,10 @@ class RayExecutor:
         if ray.is_initialized():
             self._cpu_scale = _fit_cpus(self._config.required_cpus)
             return
-        config, address = self._config, _cluster_address(self._config)
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        gcs_address = ""
-        if address is None:
-            options |= {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "address": "local"}
-            options |= {"object_store_memory": config.object_store_bytes, "include_dashboard": config.dashboard}
-            options |= _short_temporary_folder()
-            _provide_token()
-        else:
-            gcs_address = _require_answer(address)
-            options["address"] = address
-        try:
-            ray.init(**options)
-        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-            if address is None:
-                text = (
-                    f"Ray on this machine: does not start ({_first_sentence(error)}): mend that, or use executor=local"
-                )
-                raise EnvironmentFault("ray_start", text) from error
-            raise EnvironmentFault("ray_unreachable", _describe_refusal(address, gcs_address, error)) from error
+        connect_to_ray(self._config)
         self._started_ray = True
-        if address is not None:
-            self._cpu_scale = _fit_cpus(config.required_cpus)
+        if find_address(self._config) is not None:
+            self._cpu_scale = _fit_cpus(self._config.required_cpus)
 
     def count_workers(self, spec: StageSpec) -> int:
         """Return the configured number of workers."""
@@ -281,11 +254,6 @@ class RayExecutor:
         sweep_scratch()  # files of the last worker that was killed
 
 
-def _cluster_address(config: ExecutorConfig) -> str | None:
-    """Return the address of the running cluster; None if Ray is to be started on this machine."""
-    return config.address or os.environ.get("RAY_ADDRESS")  # set inside `ray job submit`
-
-
 def _fit_cpus(required: float) -> float:
     """Return the factor by which workers of a single machine reserve fewer CPUs, so that all of them can start.
 
@@ -296,94 +264,6 @@ def _fit_cpus(required: float) -> float:
     if len(nodes) != 1 or not 0 < offered < required:
         return 1.0
     return offered / required
-
-
-def _describe_refusal(address: str, gcs_address: str, error: Exception) -> str:
-    """Return a sentence about a cluster that `ray.init` could not connect to.
-
-    Args:
-        address: address of the cluster as given.
-        gcs_address: host and port of its control service; empty if unknown. It is asked for the reason, because the
-            error of `ray.init` does not say when it refuses the authentication token.
-        error: error of `ray.init`.
-    """
-    if gcs_address and isinstance(error, ConnectionError) and not address.startswith("ray://"):
-        try:
-            ray._raylet.GcsClient(address=gcs_address)  # type: ignore[attr-defined]  # not public
-        except Exception as reason:
-            error = reason
-    if isinstance(error, ray.exceptions.AuthenticationError):
-        expected = (
-            "expected the token of the cluster: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
-        )
-    else:
-        expected = "expected a running cluster, `auto` or HOST:PORT: see `ray status` there"
-    return f"Ray at {address}: {_first_sentence(error)}; {expected}"
-
-
-def _first_sentence(error: Exception) -> str:
-    """Return the first sentence of an error message on one line; the others are hints of Ray's own."""
-    return " ".join(str(error).split()).partition(". ")[0].removesuffix(".")
-
-
-def _require_answer(address: str) -> str:
-    """Check that something listens at the address of a cluster; Ray itself would try for a quarter of an hour.
-
-    Returns:
-        Host and port of the cluster; empty if Ray resolves the address.
-
-    Raises:
-        EnvironmentFault: `ray_unreachable`.
-    """
-    target = address.removeprefix("ray://")
-    if target == "auto":
-        with contextlib.suppress(OSError):
-            target = Path(_ray_temporary_folder(), "ray/ray_current_cluster").read_text().strip()
-    host, _, port = target.rpartition(":")
-    if not host or not port.isdecimal():
-        return ""  # `auto` without a running cluster, `local`: Ray answers at once
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
-    except OSError as error:
-        text = (
-            f"Ray at {address}: no answer from {target} ({error}); expected a running cluster: see `ray status` there"
-        )
-        raise EnvironmentFault("ray_unreachable", text) from None
-    return target
-
-
-def _ray_temporary_folder() -> str:
-    return os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-
-
-def _provide_token() -> None:
-    """Set an authentication token for a Ray of this machine if it cannot save one in the user's home folder."""
-    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        return
-    folder = Path(os.path.expanduser("~"), ".ray")
-    with contextlib.suppress(OSError):
-        if folder.is_absolute():  # there is a home folder
-            folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # its processes inherit it
-
-
-def _short_temporary_folder() -> dict[str, str]:
-    """Return the option for a shorter folder if the paths of Ray's sockets would be too long.
-
-    Raises:
-        EnvironmentFault: `ray_folder` if there is no shorter folder.
-    """
-    folder = _ray_temporary_folder()
-    if len(os.fsencode(folder)) <= MAX_FOLDER_BYTES:
-        return {}
-    if os.access("/tmp", os.W_OK):
-        return {"_temp_dir": "/tmp/ray"}
-    raise EnvironmentFault(
-        "ray_folder",
-        f"{folder}: {len(os.fsencode(folder))} bytes long; expected at most {MAX_FOLDER_BYTES} for the sockets of Ray: "
-        "set RAY_TMPDIR to a shorter folder",
-    )
 
 
 @dataclass(slots=True)

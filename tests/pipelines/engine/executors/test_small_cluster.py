@@ -3,8 +3,10 @@
 import os
 import socket
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import grpc
 import pytest
 import ray
 
@@ -12,7 +14,7 @@ from joyvasa.errors import EnvironmentFault
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.errors import RunStopped
 from pipelines.engine.events import EventKind
-from pipelines.engine.executors import ray as ray_module
+from pipelines.engine.executors import ray_connection
 from pipelines.engine.executors.base import ExecutorConfig
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
@@ -53,7 +55,7 @@ def test_a_stage_without_worker_says_what_it_waits_for(one_cpu, monkeypatch):
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once(monkeypatch):
-    monkeypatch.setattr(ray_module.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -63,7 +65,7 @@ def test_an_address_where_nothing_listens_is_refused_at_once(monkeypatch):
 
 
 def test_a_cluster_that_ended_is_refused_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_module.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray/ray_current_cluster").write_text("127.0.0.1:9\n")
@@ -74,12 +76,12 @@ def test_a_cluster_that_ended_is_refused_at_once(tmp_path, monkeypatch):
 def test_a_long_temporary_folder_is_replaced_by_a_short_one(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv("TMPDIR", str(tmp_path / ("x" * 80)))
-    assert ray_module._short_temporary_folder() == {"_temp_dir": "/tmp/ray"}
-    monkeypatch.setattr(ray_module.os, "access", lambda path, mode: False)
+    assert ray_connection._short_temporary_folder() == {"_temp_dir": "/tmp/ray"}
+    monkeypatch.setattr(ray_connection.os, "access", lambda path, mode: False)
     with pytest.raises(EnvironmentFault, match=r"ray_folder: .*set RAY_TMPDIR to a shorter folder"):
-        ray_module._short_temporary_folder()
+        ray_connection._short_temporary_folder()
     monkeypatch.setenv("TMPDIR", tempfile.gettempdir()[:30])
-    assert ray_module._short_temporary_folder() == {}
+    assert ray_connection._short_temporary_folder() == {}
 
 
 def _refuse(error):
@@ -91,18 +93,29 @@ def _refuse(error):
 
 @pytest.fixture
 def listening(monkeypatch):
-    """Yield the address of a socket that takes connections, with no Ray behind it and none in this process."""
-    monkeypatch.setattr(ray_module.ray, "is_initialized", lambda: False)
+    """Yield the address of a gRPC server without services; no Ray runs in this process."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None)
+
+
+def test_a_server_of_another_kind_is_refused_within_the_time_limit(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_connection, "CONNECT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"127.0.0.1:{server.getsockname()[1]}"
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(EnvironmentFault, match=rf"ray_unreachable: .*{address} does not speak Ray's protocol"):
+            RayExecutor(ExecutorConfig(address=address)).open()
 
 
 def test_a_cluster_that_refuses_the_token_is_reported_with_its_reason(monkeypatch, listening):
-    monkeypatch.setattr(ray_module.ray, "init", _refuse(ConnectionError("Failed to connect to Ray cluster")))
     reason = (
         "RPC error: InvalidAuthToken: Authentication token is missing or incorrect. Ensure that the token is there."
     )
-    monkeypatch.setattr(ray_module.ray._raylet, "GcsClient", _refuse(ray.exceptions.AuthenticationError(reason)))
+    monkeypatch.setattr(ray._raylet, "GcsClient", _refuse(ray.exceptions.AuthenticationError(reason)))
     with pytest.raises(EnvironmentFault) as caught:
         RayExecutor(ExecutorConfig(address=listening)).open()
     assert str(caught.value) == (
@@ -113,8 +126,9 @@ def test_a_cluster_that_refuses_the_token_is_reported_with_its_reason(monkeypatc
 
 
 def test_a_cluster_of_another_version_is_reported_as_one_sentence(monkeypatch, listening):
+    monkeypatch.setattr(ray._raylet, "GcsClient", lambda **_: None)
     mismatch = "Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.10.1"
-    monkeypatch.setattr(ray_module.ray, "init", _refuse(RuntimeError(mismatch)))
+    monkeypatch.setattr(ray, "init", _refuse(RuntimeError(mismatch)))
     with pytest.raises(
         EnvironmentFault, match=r"ray_unreachable: .* started with: Ray: 2\.9\.0 Python: 3\.10\.1; expected"
     ):
@@ -126,9 +140,9 @@ def test_a_ray_of_this_machine_starts_without_a_home_folder_that_can_be_written(
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.setenv(name, "")  # so that what the executor sets is undone
         monkeypatch.delenv(name)
-    monkeypatch.setattr(ray_module.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     tokens = []
-    monkeypatch.setattr(ray_module.ray, "init", lambda **_: tokens.append(os.environ.get("RAY_AUTH_TOKEN")))
+    monkeypatch.setattr(ray, "init", lambda **_: tokens.append(os.environ.get("RAY_AUTH_TOKEN")))
     RayExecutor(ExecutorConfig()).open()
     assert len(tokens[0]) == 64
 
@@ -136,7 +150,7 @@ def test_a_ray_of_this_machine_starts_without_a_home_folder_that_can_be_written(
 @pytest.mark.parametrize("error", [ValueError("too little memory"), OSError(30, "Read-only file system")])
 def test_a_ray_that_does_not_start_here_is_reported_as_one_sentence(monkeypatch, error):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(ray_module.ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray_module.ray, "init", _refuse(error))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", _refuse(error))
     with pytest.raises(EnvironmentFault, match=r"ray_start: Ray on this machine: does not start \(.*executor=local"):
         RayExecutor(ExecutorConfig()).open()
