@@ -99,6 +99,11 @@ class Job:
     error: str = ""
     cancel_requested: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def file_name(self) -> str:
+        """Name for the downloaded video."""
+        return "-".join(Path(name).stem for name in self.names) + ".mp4"
+
     def advance(self, step: str, done: int, total: int) -> None:
         """Record the progress.
 
@@ -125,7 +130,7 @@ class JobQueue:
     """
 
     def __init__(self, makers: Sequence[MakeVideo], limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._jobs: dict[str, Job] = {}  # in order of submission
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
@@ -147,16 +152,20 @@ class JobQueue:
             for other in list(self._jobs.values()):
                 if other.session == job.session and other.state not in ENDED:
                     self._cancel(other)
-            if len(self._waiting) >= self._limits.max_waiting:
+            if len(self._waiting) >= self.limits.max_waiting:
                 raise InputError("queue_full", f"{len(self._waiting)} videos are waiting: try again later")
             self._jobs[job.id] = job
             self._waiting.append(job)
-            self._remove_oldest()
             self._changed.notify()
 
     def find(self, job_id: str) -> Job | None:
         """Return the job with this id; None if it was removed."""
         return self._jobs.get(job_id)
+
+    def list_finished(self, session: str) -> list[Job]:
+        """Return the jobs of a browser that have a video, the newest first."""
+        with self._changed:
+            return [job for job in reversed(self._jobs.values()) if job.session == session and job.result]
 
     def jobs_ahead(self, job: Job) -> list[Job]:
         """Return the jobs before a waiting job: running ones, then those that were submitted earlier."""
@@ -200,9 +209,11 @@ class JobQueue:
             self._jobs.pop(job.id, None)
             shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _remove_oldest(self) -> None:
+    def _remove_oldest(self, session: str) -> None:
+        """Remove the oldest videos beyond the limits of this session and of all."""
         ended = [job for job in self._jobs.values() if job.state in ENDED]
-        for job in ended[: max(0, len(ended) - self._limits.max_finished)]:
+        own = [job for job in ended if job.session == session]
+        for job in own[: -self.limits.results] + ended[: -self.limits.max_finished]:
             self._remove(job)
 
     def _run_jobs(self, maker: MakeVideo) -> None:
@@ -221,8 +232,9 @@ class JobQueue:
                 for upload in (job.portrait, job.sound):
                     upload.unlink(missing_ok=True)
                 job.result, job.error, job.state = result, error, state
-                if job.cancel_requested.is_set():
+                if job.cancel_requested.is_set() or result is None:
                     self._remove(job)
+                self._remove_oldest(job.session)
 
     def _next(self) -> Job | None:
         with self._changed:

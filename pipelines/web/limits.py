@@ -17,7 +17,8 @@ class Limits:
         upload_age_s: age at which an upload is removed.
         sound_s: longest recording.
         max_waiting: pairs in the queue.
-        max_finished: finished videos to keep; older ones are removed.
+        results: finished videos to keep for each browser, which shows them side by side.
+        max_finished: finished videos to keep for all browsers; older ones are removed.
         runs: listed run folders.
         folders: folders searched for runs.
         depth: depth below the root to which runs are searched for.
@@ -30,6 +31,7 @@ class Limits:
     upload_age_s: int = 3600
     sound_s: float = 300.0
     max_waiting: int = 16
+    results: int = 6
     max_finished: int = 32
     runs: int = 500
     folders: int = 20_000

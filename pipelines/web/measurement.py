@@ -11,6 +11,7 @@ from joyvasa.metrics.base import MetricColumn
 from joyvasa.metrics.metric_set import MetricSet
 from joyvasa.metrics.support.reference_frame import build_clip
 from joyvasa.models import Models
+from pipelines.web.columns import get_rank
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class MetricResult:
 def measure_animation(
     metrics: MetricSet, animation: Animation, sound: Path, models: Models, on_frames: Callable[[int], object]
 ) -> list[MetricResult]:
-    """Compute the metrics of a video.
+    """Compute the metrics of a video, in the order in which the page shows them.
 
     Args:
         metrics: metrics to compute.
@@ -57,6 +58,5 @@ def measure_animation(
     )
     scores = metrics.measure(clip, on_frames=on_frames)
     reasons = {name: reason.sentence for name, reason in scores.reasons.items()}
-    return [
-        MetricResult(column, scores.values[column.name], reasons.get(column.name, "")) for column in metrics.columns
-    ]
+    columns = sorted(metrics.columns, key=lambda column: get_rank(column.name))
+    return [MetricResult(column, scores.values[column.name], reasons.get(column.name, "")) for column in columns]

@@ -45,9 +45,15 @@ def build_page(try_page: TryPage, runs_page: RunsPage, limits: Limits) -> gr.Blo
 
 
 def build_theme() -> themes.Base:
-    """Build the theme; it uses system fonts, so that none is downloaded."""
-    return themes.Base(
+    """Build the theme; it uses system fonts, so that none is downloaded, and colors with the contrast of WCAG AA."""
+    theme = themes.Base(
         primary_hue="blue", neutral_hue="slate", spacing_size="md", radius_size="md", font=FONTS, font_mono=MONO
+    )
+    return theme.set(
+        body_text_color_subdued="*neutral_500",
+        color_accent="*primary_600",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
     )
 
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from joyvasa.animator import Animator
 from joyvasa.errors import EnvironmentFault
 from joyvasa.models import AnimationConfig
+from manifests.examples import FOLDER as EXAMPLES
 from manifests.scratch import scratch_folder, sweep_scratch
 from pipelines.web.confinement import RunsRoot
 from pipelines.web.device_worker import DeviceWorker
@@ -147,7 +148,7 @@ def _routes(config: WebConfig, blocks: gr.Blocks, root: RunsRoot, queue: JobQueu
         server_port=config.port,
         footer_links=[],
         run_history=False,
-        allowed_paths=[],
+        allowed_paths=[str(EXAMPLES)],
         show_error=True,
         max_file_size=config.limits.upload_bytes,
         ssr_mode=False,

@@ -22,7 +22,7 @@ def build_animate_command(portrait: str, sound: str, config: AnimationConfig) ->
         config: options of the animation.
     """
     words = ["joyvasa", "animate", _quote_dash(portrait), _quote_dash(sound), "-o", "out.mp4"]
-    changed = dict(_changed_options(config_to_dict(AnimationConfig()), config_to_dict(config)))
+    changed = changed_options(AnimationConfig(), config)
     for name in FLAGS:
         if name in changed:
             words += [f"--{name}", str(changed.pop(name))]
@@ -31,15 +31,25 @@ def build_animate_command(portrait: str, sound: str, config: AnimationConfig) ->
     return shlex.join(words)
 
 
+def changed_options(default: AnimationConfig, config: AnimationConfig) -> dict[str, Any]:
+    """Return the options that differ from the defaults, by their names with dots.
+
+    Args:
+        default: options to compare with.
+        config: options of the animation.
+    """
+    return dict(_iterate_changes(config_to_dict(default), config_to_dict(config)))
+
+
 def _quote_dash(name: str) -> str:
     return f"./{name}" if name.startswith("-") else name
 
 
-def _changed_options(
+def _iterate_changes(
     default: Mapping[str, Any], config: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
     for name, value in config.items():
         if isinstance(value, Mapping) and isinstance(default[name], Mapping):
-            yield from _changed_options(default[name], value, f"{prefix}{name}.")
+            yield from _iterate_changes(default[name], value, f"{prefix}{name}.")
         elif value != default[name]:
             yield f"{prefix}{name}", value

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import csv
+import io
 import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
+from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from joyvasa.config import config_from_dict, config_to_dict
@@ -20,28 +23,33 @@ from joyvasa.mode import MODES
 from joyvasa.models import AnimationConfig
 from joyvasa.motion.driving import DrivingRegion
 from joyvasa.motion.smoothing import SmoothingMethod
-from manifests.examples import PAIRS
+from manifests.examples import FOLDER, PAIRS
+from pipelines.report.page import format_seconds
 from pipelines.web.jobs import ENDED, Job, JobQueue, JobState
+from pipelines.web.shell_command import changed_options
 from pipelines.web.templating import RESULTS, read_asset, render_template
 from pipelines.web.time_estimate import STEPS, RemainingTime, TimeEstimator
 from pipelines.web.uploads import Uploads
 
 POLL_S = 0.25
-INVITATION = "Choose a portrait and a recording; the video appears here."
+DEMO_PICTURE = FOLDER / "demo.jpg"  # portraits and frames of their videos
+BOX_PIXELS = 236  # height of the boxes for uploads
+INVITATION = "Choose a portrait and a recording, or select examples."
 STEP_TITLES = {"": "Loading models", "loading": "Loading models", "motion": "Sampling motion"}
 STEP_TITLES |= {"frames": "Rendering", "metrics": "Computing metrics"}
 UNITS = {"motion": "windows", "frames": "frames", "metrics": "frames"}
 
-# The options of the fields of the page, in order.
-FIELDS = (
-    "mode",
-    "sampling.cfg_scale",
-    "driving.region",
-    "smoothing.method",
-    "crop.scale",
-    "paste_back",
-    "seed",
-)
+# The options of the fields of the page, in order, with their labels.
+FIELDS = {
+    "mode": "The picture shows",
+    "seed": "Seed",
+    "face.index": "Face",
+    "sampling.cfg_scale": "Guidance",
+    "crop.scale": "Crop scale",
+    "driving.region": "Motion region",
+    "smoothing.method": "Smoothing",
+    "paste_back": "Paste back into the picture",
+}
 
 
 @dataclass(frozen=True)
@@ -62,17 +70,19 @@ class TryPage:
 
     def build(self) -> None:
         """Add the components of the tab to the current `gr.Blocks`."""
-        with gr.Row():
-            with gr.Column(scale=2, min_width=300):
+        with gr.Row(elem_id="jv-inputs"):
+            with gr.Column(min_width=280):
                 portrait = gr.Image(
                     type="filepath",
                     label="Portrait",
                     sources=["upload", "clipboard"],
-                    height=260,
+                    height=BOX_PIXELS,
                     buttons=[],
+                    placeholder="Drop a picture with a face\nor click to choose one",
                     elem_id="jv-portrait",
                 )
-                _add_examples(portrait, "image", "Example portraits")
+                _add_examples(portrait, "image", "Example portraits", pictures=True)
+            with gr.Column(min_width=280):
                 sound = gr.Audio(
                     type="filepath",
                     label="Recording",
@@ -82,13 +92,15 @@ class TryPage:
                     elem_id="jv-sound",
                 )
                 _add_examples(sound, "audio", "Example recordings")
+            with gr.Column(min_width=280):
                 fields = self._build_fields()
-                with gr.Row():
-                    start = gr.Button("Make video", variant="primary", elem_id="jv-start")
-                    cancel = gr.Button("Cancel", visible=False, elem_id="jv-cancel")
-            with gr.Column(scale=3, min_width=300):
-                status = gr.HTML(render_template("message", kind="quiet", text=INVITATION), elem_id="jv-status")
-                result = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-result")
+        with gr.Row(elem_id="jv-actions", equal_height=True):
+            start = gr.Button("Make video", variant="primary", scale=0, min_width=150, elem_id="jv-start")
+            cancel = gr.Button("Cancel", visible=False, scale=0, min_width=110, elem_id="jv-cancel")
+            status = gr.HTML(render_template("message", kind="quiet", text=INVITATION), elem_id="jv-status")
+        demo = _inline_picture(DEMO_PICTURE, 920)
+        invitation = render_template("invitation", picture=demo, count=self.queue.limits.results)
+        result = gr.HTML(invitation, js_on_load=read_asset("page.js"), elem_id="jv-result")
         job_id = gr.State("")
         start.click(
             self._make_video,
@@ -106,20 +118,27 @@ class TryPage:
             self.queue.remove_session(request.session_hash)
 
     def _build_fields(self) -> list[Any]:
-        config = self.config
-        mode = gr.Radio(list(MODES), value=config.mode, label="The picture shows", elem_id="jv-mode")
-        with gr.Accordion("Options", open=False):
-            with gr.Row():
-                guidance = gr.Slider(1, 6, value=config.sampling.cfg_scale, step=0.1, label="Guidance")
-                crop = gr.Slider(1.5, 3.5, value=config.crop.scale, step=0.1, label="Crop scale")
+        """Add the fields for options and return them in the order of `FIELDS`."""
+        config, label = self.config, FIELDS
+        with gr.Row():
+            mode = gr.Radio(
+                list(MODES), value=config.mode, label=label["mode"], scale=2, min_width=190, elem_id="jv-mode"
+            )
+            seed = gr.Number(
+                config.seed, label=label["seed"], precision=0, minimum=0, scale=1, min_width=90, elem_id="jv-seed"
+            )
+        with gr.Accordion("Options", open=False, elem_id="jv-options"):
+            face = gr.Number(config.face.index, label=label["face.index"], precision=0, minimum=0, elem_id="jv-face")
+            guidance = gr.Slider(1, 6, value=config.sampling.cfg_scale, step=0.1, label=label["sampling.cfg_scale"])
+            crop = gr.Slider(1.5, 3.5, value=config.crop.scale, step=0.1, label=label["crop.scale"])
             with gr.Row():
                 regions, methods = list(get_args(DrivingRegion)), list(get_args(SmoothingMethod))
-                region = gr.Dropdown(regions, value=config.driving.region, label="Motion region")
-                smoothing = gr.Dropdown(methods, value=config.smoothing.method, label="Smoothing")
-            with gr.Row():
-                paste = gr.Checkbox(config.paste_back, label="Paste back into the picture")
-                seed = gr.Number(config.seed, label="Seed", precision=0, minimum=0, elem_id="jv-seed")
-        return [mode, guidance, region, smoothing, crop, paste, seed]
+                region = gr.Dropdown(regions, value=config.driving.region, label=label["driving.region"], min_width=130)
+                smoothing = gr.Dropdown(
+                    methods, value=config.smoothing.method, label=label["smoothing.method"], min_width=130
+                )
+            paste = gr.Checkbox(config.paste_back, label=label["paste_back"])
+        return [mode, seed, face, guidance, crop, region, smoothing, paste]
 
     async def _make_video(
         self, request: gr.Request, portrait: Any, sound: Any, *values: Any
@@ -130,14 +149,15 @@ class TryPage:
         try:
             job = await run_in_threadpool(self._submit_job, portrait, sound, values, str(request.session_hash))
         except JoyvasaError as error:
-            yield render_template("message", kind="error", text=str(error)), "", "", enabled, hidden
+            yield render_template("message", kind="error", text=str(error)), gr.skip(), "", enabled, hidden
             return
         try:
-            yield self._render_progress(job), "", job.id, disabled, visible
+            yield self._render_progress(job), gr.skip(), job.id, disabled, visible
             while job.state not in ENDED:
                 await asyncio.sleep(POLL_S)
                 yield self._render_progress(job), gr.skip(), gr.skip(), gr.skip(), gr.skip()
-            yield *_render_ending(job), gr.skip(), enabled, hidden
+            results = self._render_results(job.session) if job.result else gr.skip()
+            yield _render_ending(job), results, gr.skip(), enabled, hidden
         finally:
             if job.state not in ENDED:  # the browser has disconnected
                 self.queue.cancel(job.id)
@@ -191,6 +211,15 @@ class TryPage:
             title += f", {job.done:,} of {job.total:,} {UNITS[job.step]}"
         return render_template("progress", title=title, share=share, left=_format_estimate(self._estimate(job)))
 
+    def _render_results(self, session: str) -> str:
+        """Render the last videos of a browser, with the settings that differ from those of the page."""
+        jobs = self.queue.list_finished(session)
+        settings = {}
+        for job in jobs:
+            changed = {"seed": job.config.seed, **changed_options(self.config, job.config)}
+            settings[job.id] = [(FIELDS.get(name, name), value) for name, value in changed.items()]
+        return render_template("results", jobs=jobs, settings=settings, base_path=RESULTS)
+
     def _estimate(self, job: Job) -> RemainingTime | None:
         if job.step not in STEPS:
             return self.estimator.estimate(job.duration_s)
@@ -198,14 +227,13 @@ class TryPage:
         return self.estimator.estimate(job.duration_s, job.step, share, time.monotonic() - job.step_started)
 
 
-def _render_ending(job: Job) -> tuple[str, str]:
-    """Render status and result of a job that has ended."""
+def _render_ending(job: Job) -> str:
+    """Render the status of a job that has ended."""
     if job.state is JobState.CANCELLED:
-        return render_template("message", kind="quiet", text="Cancelled."), ""
+        return render_template("message", kind="quiet", text="Cancelled.")
     if job.result is None:
-        return render_template("message", kind="error", text=job.error), ""
-    name = f"{Path(job.names[0]).stem}-{Path(job.names[1]).stem}"
-    return "", render_template("result", video=job.result, base=f"{RESULTS}/{job.id}", name=name)
+        return render_template("message", kind="error", text=job.error)
+    return render_template("message", kind="quiet", text=f"Finished in {format_seconds(job.result.elapsed_s)}.")
 
 
 def _format_estimate(left: RemainingTime | None) -> str:
@@ -227,9 +255,37 @@ def _original_name(upload: Any, default: str) -> str:
     return name if name and name.isprintable() else default
 
 
-def _add_examples(target: Any, column: str, label: str) -> None:
-    """Add the files of the bundled manifest as examples."""
-    folder = PAIRS.parent
+def _add_examples(target: Any, column: str, label: str, *, pictures: bool = False) -> None:
+    """Add buttons that select the files of a column of the bundled manifest.
+
+    Args:
+        target: component that receives the selected file.
+        column: column of the manifest.
+        label: label of the buttons.
+        pictures: whether the files are pictures, which are shown.
+    """
     with PAIRS.open(encoding="utf-8", newline="") as file:
-        names = dict.fromkeys(row[column] for row in csv.DictReader(file))
-    gr.Examples([[str(folder / name)] for name in names], [target], label=label, cache_examples=False)
+        files = [FOLDER / name for name in dict.fromkeys(row[column] for row in csv.DictReader(file))]
+    examples = [{"name": file.stem, "picture": _inline_picture(file, 128) if pictures else ""} for file in files]
+    html = render_template("examples", label=label, examples=examples)
+
+    def select_example(event: gr.EventData) -> Any:
+        number = event._data.get("example") if isinstance(event._data, dict) else None
+        return str(files[number]) if number in range(len(files)) else gr.skip()
+
+    buttons = gr.HTML(html, js_on_load=read_asset("page.js"))
+    buttons.click(select_example, None, target, show_progress="hidden", concurrency_limit=None)
+
+
+def _inline_picture(file: Path, side: int) -> str:
+    """Return a small version of a picture as a data URL.
+
+    Args:
+        file: picture file of the package.
+        side: longest side in pixels.
+    """
+    buffer = io.BytesIO()
+    with Image.open(file) as picture:
+        picture.thumbnail((side, side))
+        picture.save(buffer, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

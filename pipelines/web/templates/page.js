@@ -6,6 +6,15 @@ element.addEventListener("click", (event) => {
     if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, () => {});
     else getSelection().selectAllChildren(copy.parentElement.querySelector("code"));
   }
+  if (event.target.closest("[data-play]")) {
+    element.querySelectorAll("video").forEach((video, index) => {  // one of them is heard
+      video.currentTime = 0;
+      video.muted = index > 0;
+      video.play();
+    });
+  }
+  const example = event.target.closest("[data-example]");
+  if (example) trigger("click", {example: Number(example.dataset.example)});
   const sort = event.target.closest("[data-sort]");
   if (sort) trigger("click", {sort: sort.dataset.sort});
 });

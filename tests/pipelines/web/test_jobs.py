@@ -54,7 +54,7 @@ def device():
 
 @pytest.fixture
 def queue(device):
-    queue = JobQueue([device.make_video], Limits(max_waiting=3, max_finished=2))
+    queue = JobQueue([device.make_video], Limits(max_waiting=3, results=2, max_finished=3))
     yield queue
     queue.close()
 
@@ -150,13 +150,29 @@ def test_a_disconnected_browser_cancels_its_running_job(queue, device, make_job)
     assert queue.find(job.id) is None
 
 
-def test_only_the_newest_videos_are_kept(queue, device, make_job):
+@pytest.mark.parametrize(("sessions", "kept"), [("aaaaa", 2), ("abcde", 3)])
+def test_only_the_newest_videos_of_a_browser_and_of_all_are_kept(queue, device, make_job, sessions, kept):
     device.go.set()
-    jobs = [make_job(str(number)) for number in range(5)]
+    jobs = [make_job(session) for session in sessions]
     for job in jobs:
         queue.submit(job)
         wait_until(lambda: job.state is JobState.DONE)  # noqa: B023 (called within this iteration)
-    assert [job.folder.exists() for job in jobs] == [False, False, True, True, True]
+    wait_until(lambda: [job.folder.exists() for job in jobs] == [False] * (5 - kept) + [True] * kept)
+    own = [job for job in reversed(jobs[-kept:]) if job.session == sessions[-1]]
+    assert queue.list_finished(sessions[-1]) == own
+
+
+def test_a_failed_job_leaves_no_file_and_keeps_its_error(make_job):
+    def fail(job):
+        raise InputError("image_unreadable", "not a picture")
+
+    queue = JobQueue([fail], Limits())
+    job = make_job()
+    queue.submit(job)
+    wait_until(lambda: job.state is JobState.FAILED and not job.folder.exists())
+    assert queue.find(job.id) is None
+    assert job.error == "image_unreadable: not a picture"
+    queue.close()
 
 
 def test_an_error_shows_the_names_that_the_visitor_knows(make_job):

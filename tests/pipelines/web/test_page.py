@@ -75,10 +75,13 @@ def server(root):
         yield running
 
 
-@pytest.fixture
-def page(browser, server):
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(params=[DESKTOP], ids=["desktop"])
+def page(browser, server, request):
     """The page in a new tab; fails if there is an error in the console or a request to elsewhere."""
-    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    tab = browser.new_page(viewport=request.param)
     tab.set_default_timeout(LIMIT_S * 1000)
     problems = []
     tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
@@ -118,6 +121,7 @@ def test_a_real_portrait_and_recording_give_a_video_that_plays(page, tmp_path):
     page.click("#jv-start")
     page.wait_for_selector("#jv-status [role=status]")
     page.wait_for_selector("#jv-result video", timeout=3 * LIMIT_S * 1000)
+    assert page.inner_text("#jv-status").startswith("Finished in")
     played = page.evaluate(PLAY_VIDEO)
     assert played["width"] > 200
     assert played["duration"] == pytest.approx(0.6, abs=0.05)
@@ -125,13 +129,70 @@ def test_a_real_portrait_and_recording_give_a_video_that_plays(page, tmp_path):
     assert played["frames"] > 5
     assert played["colors"] > 50
     assert played["loudest"] > 0.01
-    assert page.locator("#jv-result img").evaluate("image => image.naturalWidth") > 200
-    text = page.inner_text("#jv-result")
+    assert page.locator("#jv-result img").first.evaluate("image => image.naturalWidth") > 200
+    text = page.text_content("#jv-result")
     command = "joyvasa animate s9.jpg talk.wav -o out.mp4 --seed 7 --device cpu"
     assert f"{command} --set picture.max_side=400" in text
     assert "Sharpness" in text
     (job,) = list_job_folders()
     assert {path.name for path in Path(os.environ["GRADIO_TEMP_DIR"], job).iterdir()} == {"video.mp4", "source.jpg"}
+
+
+def test_the_last_videos_are_side_by_side_with_their_settings(page, tmp_path):
+    ffmpeg("-ss", "0.5", "-i", EXAMPLES / "speech.flac", "-t", "0.3", tmp_path / "talk.wav")
+    select_files(page, DATA / "portrait.jpg", tmp_path / "talk.wav")
+    for seed in ("1", "2"):
+        page.fill("#jv-seed input", seed)
+        page.click("#jv-start")
+        page.wait_for_selector(f"#jv-result article:first-of-type .jv-settings >> text=Seed {seed}")
+        page.wait_for_selector("#jv-start:enabled")
+    first, second = (page.locator("#jv-result article").nth(number).bounding_box() for number in (0, 1))
+    assert first["y"] == second["y"]
+    assert first["x"] < second["x"]
+    page.click("#jv-result >> text=Play all")
+    page.wait_for_function("[...document.querySelectorAll('#jv-result video')].every(video => video.currentTime > 0)")
+
+
+def test_examples_are_selected_by_a_click(page):
+    page.get_by_role("button", name="officer").click()
+    page.wait_for_selector("#jv-portrait img")
+    page.get_by_role("button", name="speech_2").click()
+    page.wait_for_selector("#jv-sound button[aria-label=Clear]")
+
+
+@pytest.mark.parametrize("page", [DESKTOP, PHONE], ids=["desktop", "phone"], indirect=True)
+def test_button_and_progress_are_visible_without_scrolling(page):
+    height = page.viewport_size["height"]
+    button, status = (page.locator(name).bounding_box() for name in ("#jv-start", "#jv-status"))
+    assert button["y"] + button["height"] <= height
+    assert abs(button["y"] + button["height"] / 2 - status["y"] - status["height"] / 2) < 20
+    assert status["x"] >= button["x"] + button["width"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", [DESKTOP, PHONE], ids=["desktop", "phone"], indirect=True)
+def test_the_page_is_accessible(page, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+
+    def list_violations():
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+        found = axe.Axe().run(page, options={"runOnly": tags}).response["violations"]
+        return {violation["id"]: [node["html"] for node in violation["nodes"]] for violation in found}
+
+    page.emulate_media(color_scheme=scheme)
+    page.get_by_role("button", name="speech_2").click()
+    page.wait_for_selector("#jv-sound button[aria-label=Clear]")
+    page.get_by_role("button", name="Options").click()
+    page.wait_for_selector("#jv-face input")
+    assert list_violations() == {}
+    open_runs(page)
+    assert list_violations() == {}
+    page.click("#jv-view >> text=Table")
+    page.wait_for_selector("#jv-records table")
+    assert list_violations() == {}
+    page.get_by_role("tab", name="Failures").click()
+    page.wait_for_selector("#jv-failures article")
+    assert list_violations() == {}
 
 
 def test_a_text_file_as_portrait_shows_the_error(page, tmp_path):
@@ -212,12 +273,8 @@ def test_a_growing_run_is_updated(page, root):
     page.wait_for_selector("#jv-state >> text=0 pending")
 
 
-def test_the_page_fits_a_phone(browser, server):
-    tab = browser.new_page(viewport={"width": 390, "height": 844})
-    tab.set_default_timeout(LIMIT_S * 1000)
-    tab.goto(server.address)
-    tab.wait_for_selector("#jv-start")
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-    open_runs(tab)
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-    tab.close()
+@pytest.mark.parametrize("page", [PHONE], ids=["phone"], indirect=True)
+def test_the_page_fits_a_phone(page):
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    open_runs(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
