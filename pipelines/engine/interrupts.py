@@ -12,8 +12,9 @@ from pipelines.engine.errors import RunInterrupted
 
 
 class Interrupts:
-    """Raise `RunInterrupted` on the first signal, anywhere in the program.
+    """End a run with `RunInterrupted` on the first signal.
 
+    The signal raises `KeyboardInterrupt`, which passes stages that turn every `Exception` into the failure of a record.
     A second Ctrl-C has its usual effect, except in a `defer_ctrl_c` block.
     """
 
@@ -32,14 +33,14 @@ class Interrupts:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._received = signal.Signals(number).name
-        self.check()
+        raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def unwrap_system_errors(self) -> Iterator[None]:
-        """Raise `RunInterrupted` instead of the `SystemError` that compiled code raises on a signal during a call."""
+    def raise_run_interrupted(self) -> Iterator[None]:
+        """Raise `RunInterrupted` for what a signal raises: `KeyboardInterrupt`, or `SystemError` in compiled code."""
         try:
             yield
-        except SystemError:
+        except (KeyboardInterrupt, SystemError):
             self.check()
             raise
 

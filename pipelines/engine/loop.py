@@ -128,7 +128,7 @@ class _Engine:
     def run(self, interrupts: Interrupts) -> RunStatistics:
         self._on_event(Event(EventKind.RUN_STARTED, data={"stages": [spec.name for spec in self._pipeline.order]}))
         try:
-            with interrupts.unwrap_system_errors():
+            with interrupts.raise_run_interrupted():
                 self._loop(interrupts)
         except BaseException as error:
             with contextlib.suppress(Exception):  # a failing callback must not hide the original error

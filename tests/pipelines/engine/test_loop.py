@@ -23,6 +23,7 @@ from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage, classify_exception
+from stages.isolation import map_batch
 from tests.pipelines.engine.toy_stages import BrokenSetup, Draw, Nothing, Shared, Trouble, diamond, read_notes, records
 
 QUICK = EngineConfig(io_backoff_s=0.01, verdict_s=0.1)
@@ -567,9 +568,31 @@ class Interrupted(Stage):
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0)  # the handler runs between two instructions
-        except Exception as error:
-            return [classify_exception(error) for _ in batch]
+        except BaseException as error:
+            return [classify_exception(RuntimeError(repr(error))) for _ in batch]
         return [Ok() for _ in batch]
+
+
+CALLS: list[int] = []
+
+
+class Isolating(Stage):
+    """Repeat the entries of a failed batch one at a time; a signal arrives during the first call."""
+
+    def run(self, batch):
+        return map_batch(batch, self._call)
+
+    def _call(self, entries):
+        CALLS.append(len(entries))
+        os.kill(os.getpid(), signal.SIGINT)
+        return [Ok() for _ in entries]
+
+
+def test_a_signal_during_a_batch_is_no_failure_after_which_its_records_run_one_at_a_time():
+    CALLS.clear()
+    with pytest.raises(RunInterrupted):
+        run_pipeline(single_stage(Isolating(), batch_size=4), records(4), print, executor=LocalExecutor(), config=QUICK)
+    assert CALLS == [4]
 
 
 class _Compiled(LocalExecutor):
@@ -579,7 +602,7 @@ class _Compiled(LocalExecutor):
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0)
-        except RunInterrupted as error:
+        except KeyboardInterrupt as error:
             raise SystemError("returned a result with an exception set") from error
 
 
