@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -33,6 +34,11 @@ def choose_device(name: str = "auto") -> torch.device:
             "device_unavailable", f"device {name}: cannot be used here ({reason}); expected auto, cpu, or cuda:N"
         ) from None
     return device
+
+
+def count_usable_cores() -> int:
+    """Return the number of processor cores of this machine that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -15,11 +15,10 @@ import torch
 from joyvasa.media.video_reader import stream_video
 from joyvasa.media.video_writer import EncodingConfig, VideoWriter
 from joyvasa.models import AnimationConfig, Models
-from joyvasa.runtime.device import autocast
+from joyvasa.runtime.device import autocast, count_usable_cores
 from manifests.scratch import scratch_folder
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records, render_inputs
-from pipelines.runs.resources import count_usable_cores
 
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium")
 RATE = 25

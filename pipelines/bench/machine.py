@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 from torch.nn.functional import conv2d
 
-from joyvasa.runtime.device import PRECISIONS, Precision
+from joyvasa.runtime.device import PRECISIONS, Precision, count_usable_cores
 from pipelines.bench.timing import time_function
-from pipelines.runs.resources import count_usable_cores
 
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 CONVOLUTION_BATCH = {"cpu": 1, "cuda": 32}

@@ -13,6 +13,7 @@ from joyvasa.bundles import open_bundle
 from joyvasa.errors import ConfigError, suggest_name
 from joyvasa.mode import MODES, Mode
 from joyvasa.models import RENDERER_ROLES, resolve_role
+from joyvasa.runtime.device import count_usable_cores
 from pipelines.engine import executors
 from pipelines.engine.executors.base import Executor, ExecutorConfig
 from pipelines.engine.graph import Pipeline, StageSpec
@@ -108,11 +109,6 @@ def count_rendering_cores(config: RunConfig) -> int:
     if config.executor != "local" and config.ray.address:
         return 1
     return count_usable_cores()
-
-
-def count_usable_cores() -> int:
-    """Return the number of cores of this machine that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count_offered_cpus(pipeline: Pipeline) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 
 from joyvasa.config import load_config
 from joyvasa.errors import JoyvasaError
+from joyvasa.runtime.device import count_usable_cores
 from joyvasa.sample.measurement.measurement import measure_bundle
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractorConfig, KeypointFinder
 from joyvasa.sample.training.bundle import write_sample_bundle
@@ -141,7 +141,7 @@ class Recipe:
 
     def measure_bundle(self, unseen: Sequence[Path]) -> None:
         """Measure the bundle on held-out files of the media folder and on all files of `unseen`."""
-        torch.set_num_threads(self._threads or _usable_cores())
+        torch.set_num_threads(self._threads or count_usable_cores())
         folder = self._out / QUALITY
         rows = measure_bundle(
             str(self._out / BUNDLE), self._media, self._mean_head, folder, others=unseen, log=typer.echo
@@ -176,17 +176,13 @@ class Recipe:
         rate = LEARNING_RATES.get(task.name, LearningConfig.learning_rate)
         # A thread that shares its core with the process that renders pictures delays all threads at every layer: on
         # two cores a step with two threads takes up to fourteen times as long as with one.
-        threads = self._threads or max(1, _usable_cores() - LearningConfig.producers)
+        threads = self._threads or max(1, count_usable_cores() - LearningConfig.producers)
         config = LearningConfig(steps=STEPS[task.name], learning_rate=rate, threads=threads, device=self._device)
 
         def log(step: int, figures: dict[str, float]) -> None:
             typer.echo(f"{step:>6}  " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
         train_task(task, config, self._out, log)
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:
