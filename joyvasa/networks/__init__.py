@@ -59,6 +59,9 @@ NETWORKS: dict[str, NetworkEntry] = {
     "syncnet": NetworkEntry("joyvasa.networks.metrics.syncnet", "SyncNet", "SyncNetConfig"),
     "s3fd": NetworkEntry("joyvasa.networks.metrics.s3fd", "S3fd", "S3fdConfig"),
     "xpose": NetworkEntry("joyvasa.networks.xpose", "Xpose", "XposeConfig"),
+    "blazeface_short_range": NetworkEntry("joyvasa.networks.faces.blazeface", "ShortRange", "BlazeFaceConfig"),
+    "blazeface_full_range": NetworkEntry("joyvasa.networks.faces.blazeface", "FullRange", "BlazeFaceConfig"),
+    "face_mesh": NetworkEntry("joyvasa.networks.faces.face_mesh", "FaceMesh", "FaceMeshConfig"),
     "compact_appearance": NetworkEntry(
         "joyvasa.sample.networks.appearance", "CompactAppearance", "CompactAppearanceConfig"
     ),

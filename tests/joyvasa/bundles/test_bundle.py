@@ -17,7 +17,7 @@ from tests.joyvasa.bundles.published import small_spec, write_bundle
 
 
 def test_builtin_bundles_have_names(models_home: Path) -> None:
-    assert list_bundle_names()[:4] == ["joyvasa", "metrics", "random", "sample"]
+    assert list_bundle_names()[:5] == ["faces", "joyvasa", "metrics", "random", "sample"]
     assert get_models_folder() == models_home
     assert open_bundle("joyvasa").folder == models_home / "joyvasa"
 
@@ -47,7 +47,7 @@ def test_the_error_for_an_unknown_bundle_lists_all_bundles(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=r"one of joyvasa, metrics, random, sample, a folder with bundle\.yaml"):
+    with pytest.raises(ModelError, match=r"one of faces, joyvasa, metrics, random, sample, a folder with bundle\.yaml"):
         open_bundle(name)
 
 

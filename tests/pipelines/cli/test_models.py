@@ -52,7 +52,7 @@ def test_list_shows_roles_licenses_and_missing_files() -> None:
 
 def test_list_as_json_is_one_document() -> None:
     bundles = json.loads(run("list", "--json").stdout)
-    assert [bundle["name"] for bundle in bundles] == ["joyvasa", "metrics", "random", "sample"]
+    assert [bundle["name"] for bundle in bundles] == ["faces", "joyvasa", "metrics", "random", "sample"]
     roles = {row["role"]: row for row in bundles[0]["roles"]}
     assert roles["face_detector"]["commercial"] == "no"
     assert not roles["face_detector"]["available"]

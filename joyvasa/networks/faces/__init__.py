@@ -1,0 +1,1 @@
+"""Networks of MediaPipe that detect faces and their landmarks."""
