@@ -8,22 +8,25 @@ import posixpath
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from joyvasa.runtime.locations import get_local_path, is_http, is_remote, open_filesystem
+from joyvasa.runtime.locations import get_local_path, is_http, is_remote, open_filesystem, split_member
 from manifests.errors import ManifestError
+from manifests.formats.arrow_format import ArrowReader
 from manifests.formats.block import Reader
 from manifests.formats.csv_format import CsvReader
 from manifests.formats.json_types import JsonTypes
 from manifests.formats.jsonl_format import JsonLinesReader
 from manifests.formats.parquet_format import ParquetReader
 from manifests.formats.partitions import PartitionReader, parse_partitions
+from manifests.formats.webdataset_format import WebDatasetIndex, WebDatasetReader
 from manifests.problems import safe_text
 from manifests.scratch import scratch_folder
+from manifests.table_files import FORMATS, find_format, find_split, find_tables
 
-FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 READ_BYTES = 1 << 20  # size of one read from a file or an object store
 
 
@@ -35,12 +38,14 @@ class Manifest:
     location: str  # absolute path or URI
     folder: str  # local path or URI, without a trailing slash
     files: tuple[str, ...]  # paths in `folder`, sorted
-    format: str  # parquet, csv, tsv or jsonl
+    format: str  # a value of `FORMATS`
     required: str | None = None  # the only standard column that its tables must have; None for those of a manifest
     _json_types: JsonTypes = field(init=False, repr=False, compare=False)  # of the columns of all JSON Lines files
+    _samples: WebDatasetIndex = field(init=False, repr=False, compare=False)  # rows of all tar files
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_json_types", JsonTypes(safe_text(self.uri, 200)))
+        object.__setattr__(self, "_samples", WebDatasetIndex())
 
     def open_reader(self, file: str) -> Reader:
         """Return a reader for one of the files.
@@ -56,12 +61,19 @@ class Manifest:
         name = safe_text(file)
         reader: Reader
         if self.format == "parquet":
-            reader = ParquetReader(name, open_file, required=self.required)
+            reader = ParquetReader(name, open_file, file=file, remote=is_remote(self.location), required=self.required)
+        elif self.format == "arrow":
+            path = Path(resolve_location(self.folder, file))
+            reader = ArrowReader(name, open_file, path, file=file, required=self.required)
+        elif self.format == "webdataset":
+            reader = WebDatasetReader(name, open_file, self._json_types, index=self._samples, file=file)
         elif self.format == "jsonl":
             reader = JsonLinesReader(name, open_file, self._json_types)
         else:
             reader = CsvReader(name, open_file, "\t" if self.format == "tsv" else ",", required=self.required)
         partitions = parse_partitions(file)
+        if (split := find_split(file)) and "split" not in partitions:
+            partitions = {**partitions, "split": split}
         return PartitionReader(reader, partitions) if partitions else reader
 
 
@@ -69,7 +81,8 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
     """Find the file or files of a manifest.
 
     A folder stands for all its table files, which must have one format, and for those in subfolders named
-    `column=value`, whose rows have that value. Names that start with `_` or `.` are skipped, because table writers use
+    `column=value`, whose rows have that value. A folder that `datasets` wrote stands for its splits, see `find_tables`;
+    the column `split` has their names. Names that start with `_` or `.` are skipped, because table writers use
     them for metadata. Access to object stores is configured as for fsspec: with its configuration files and environment
     variables.
 
@@ -87,11 +100,11 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
         # HTTP has no folders: a table with links would look like one. Whether the file exists is seen when it is read.
         if not is_http(path):
             if fs.isdir(inner):
-                files = tuple(sorted(_find_tables(fs, inner)))
-                if len({_format(name) for name in files}) != 1:
+                files = tuple(find_tables(fs, inner.rstrip("/") or inner))
+                if len({find_format(name) for name in files}) != 1:
                     sentence = f"{shown}: is a folder with {len(files)} table files; expected files of one format in it"
                     raise ManifestError("manifest_format", sentence)
-                return Manifest(text, path, path.rstrip("/"), files, _format(files[0]))
+                return _check_local(Manifest(text, path, path.rstrip("/"), files, find_format(files[0])))
             if not fs.exists(inner):
                 raise ManifestError("manifest_missing", f"{shown}: no such file: check the path")
     except ManifestError:
@@ -101,10 +114,18 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
 
     address, mark, query = path.partition("?") if is_http(path) else (path, "", "")
     folder, _, name = address.rpartition("/")
-    if not _format(name):
+    if not find_format(name):
         sentence = f"{shown}: unknown file format; expected one of {', '.join(FORMATS)}: rename it"
         raise ManifestError("manifest_format", sentence)
-    return Manifest(text, path, folder, (name + mark + query,), _format(name))
+    return _check_local(Manifest(text, path, folder, (name + mark + query,), find_format(name)))
+
+
+def _check_local(manifest: Manifest) -> Manifest:
+    """Refuse Arrow files that are not on a local disk, because finding their rows would read all their bytes."""
+    if manifest.format == "arrow" and is_remote(manifest.location):
+        sentence = f"{safe_text(manifest.uri, 200)}: Arrow files are read from local disks only; expected Parquet"
+        raise ManifestError("manifest_format", f"{sentence}: copy the folder, or write it with to_parquet")
+    return manifest
 
 
 def open_readers(manifest: Manifest) -> Iterator[tuple[str, Reader]]:
@@ -128,7 +149,12 @@ def unify_extra_schemas(schemas: list[pa.Schema]) -> pa.Schema:
 
 
 def resolve_location(folder: str, path: str) -> str:
-    """Resolve a path relative to a folder, including `..` and `.`; absolute paths and URIs do not use the folder."""
+    """Resolve a path relative to a folder, including `..` and `.`; absolute paths and URIs do not use the folder.
+
+    The path of a member, `tar://a.png::faces.tar`, is that of its archive.
+    """
+    if parts := split_member(path):
+        return f"{path.removesuffix(parts[2])}{resolve_location(folder, parts[2])}"
     if is_remote(path):
         return path
     path = get_local_path(path)
@@ -166,28 +192,11 @@ def open_binary(path: str) -> BinaryIO:
         raise _unreadable(shown, error) from None
 
 
-def _find_tables(fs: Any, folder: str, prefix: str = "") -> Iterator[str]:
-    """Yield the paths of table files in a folder and in its subfolders `column=value`, relative to the folder."""
-    for entry in fs.ls(folder, detail=True):
-        name = posixpath.basename(entry["name"].rstrip("/"))
-        if not name or name[0] in "_.":
-            continue
-        if fs.isdir(entry["name"]):
-            if "=" in name:
-                yield from _find_tables(fs, entry["name"], f"{prefix}{name}/")
-        elif _format(name):
-            yield prefix + name
-
-
 def _download(fs: Any, path: str) -> BinaryIO:
     with scratch_folder() as folder:
         target = folder / "table"
         fs.get_file(path, str(target))
         return target.open("rb", buffering=READ_BYTES)  # the open file outlives its name
-
-
-def _format(name: str) -> str:
-    return FORMATS.get(posixpath.splitext(name)[1].lower(), "")
 
 
 def _unreadable(shown: str, error: Exception) -> ManifestError:

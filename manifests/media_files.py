@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from joyvasa.runtime.locations import is_remote, open_filesystem
+from joyvasa.runtime.locations import is_remote, open_filesystem, split_member
 from manifests.hash_index import HashIndex
 from manifests.problems import ValueFault
 
@@ -64,6 +64,8 @@ class MediaFileCheck:
         return [_FAULTS[state] for state in self._states[numbers]]
 
     def _state(self, path: str) -> int:
+        while parts := split_member(path):  # the members themselves are checked when they are read
+            path = parts[2]
         if is_remote(path):
             return _remote_state(path) if self.config.remote else _OK
         try:

@@ -17,18 +17,19 @@ import pyarrow as pa
 from joyvasa.runtime.locations import is_remote
 from manifests.errors import ManifestError
 from manifests.file_tree import ARCHIVES, FileTree
-from manifests.manifest import FORMATS, open_manifest, resolve_location
+from manifests.manifest import open_manifest, resolve_location
+from manifests.media_suffixes import IMAGES, SOUNDS, VIDEOS
 from manifests.problems import Problem, safe_text
 from manifests.record import HASH_CHARACTERS
 from manifests.scan import Scan
 from manifests.schema import MANIFEST_COLUMNS
-from manifests.video_files import SUFFIXES as VIDEO_SUFFIXES
+from manifests.table_files import FORMATS
 
 Kind = Literal["image", "audio"]
 
 SUFFIXES: Mapping[Kind, frozenset[str]] = {
-    "image": frozenset(".avif .bmp .gif .hdr .jp2 .jpeg .jpg .pam .pfm .pgm .png .pnm .ppm .tif .tiff .webp".split()),
-    "audio": frozenset(".aac .aif .aiff .au .caf .flac .m4a .mka .mp3 .oga .ogg .opus .wav .wma".split()),
+    "image": IMAGES,
+    "audio": SOUNDS,
 }
 NOUNS: Mapping[Kind, str] = {"image": "picture", "audio": "sound file"}
 # Standard columns of a table that are passed through, with their types.
@@ -104,7 +105,7 @@ def open_media_list(source: str, kind: Kind) -> MediaList:
     Raises:
         ManifestError: see `list_media_files` and `read_media_table`.
     """
-    if posixpath.splitext(source)[1].lower() in FORMATS:
+    if posixpath.splitext(source)[1].lower() in {*FORMATS} - {*ARCHIVES}:
         return read_media_table(source, kind)
     try:
         return list_media_files(source, kind)
@@ -132,7 +133,7 @@ def list_media_files(source: str, kind: Kind) -> MediaList:
         ManifestError: `manifest_missing`, `manifest_unreadable`, `media_none`, `text_too_long` or `text_not_utf8`.
     """
     tree = FileTree(source)
-    suffixes = SUFFIXES[kind] | (VIDEO_SUFFIXES if kind == "audio" and tree.chosen else frozenset())
+    suffixes = SUFFIXES[kind] | (VIDEOS if kind == "audio" and tree.chosen else frozenset())
     names = [name for name in tree.names if posixpath.splitext(name)[1].lower() in suffixes]
     usable = [name for name in names if tree.is_usable(name)]
     if not usable:

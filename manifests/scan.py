@@ -13,6 +13,7 @@ import pyarrow as pa
 from joyvasa.mode import Mode
 from manifests.errors import ManifestError
 from manifests.formats.block import Reader, RowBlock
+from manifests.formats.media_columns import MEDIA_COLUMNS
 from manifests.hash_index import HashIndex
 from manifests.manifest import Manifest, open_readers, resolve_location, unify_extra_schemas
 from manifests.media_files import MediaFileCheck
@@ -20,7 +21,6 @@ from manifests.problems import Problem, ScanSummary, ValueFault, safe_text
 from manifests.record import Record, derive_record_id, encode_content
 from manifests.schema import COLUMN_NAMES, MANIFEST_COLUMNS, parse_record_id
 
-MEDIA_COLUMNS = ("image", "audio", "motion", "video")
 DEFAULT_MODE: Mode = "human"
 TEXT_WITHOUT_SOUND = ValueFault(
     "text_without_sound",
@@ -93,6 +93,7 @@ class Scan:
                 modes = (record.mode for record in scanned.records if record)
                 self.summary.add(scanned.records, scanned.problems, modes)
                 yield scanned
+            self._note(reader.notes)
             self._note_near_misses(reader.extra_schema().names)
 
         if not self.summary.rows:
@@ -183,8 +184,10 @@ class Scan:
         for column in extras:
             if name := standard.get(_normalize(column)):
                 note = f"column {safe_text(column)} is passed through; rename it if {name} is meant"
-                if note not in self.summary.notes:
-                    self.summary.notes.append(note)
+                self._note([note])
+
+    def _note(self, notes: list[str]) -> None:
+        self.summary.notes += [note for note in notes if note not in self.summary.notes]
 
 
 def parse_block(block: RowBlock, folder: str, faults: Faults) -> list[Record | None]:

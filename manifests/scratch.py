@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -31,6 +33,54 @@ def scratch_folder() -> Generator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(handle)  # after a second Ctrl-C, too: without the lock, `sweep_scratch` removes the rest
+
+
+class SharedScratch:
+    """A local folder that processes of this user share by its name.
+
+    The processes hold a shared lock on it. The last one that closes it removes it; if that one is killed,
+    `sweep_scratch` does.
+
+    Args:
+        name: name of the folder, any text.
+
+    Attributes:
+        folder: the folder.
+
+    Raises:
+        OSError: the folder for temporary files is full, cannot be written, or contains such a folder of another user.
+    """
+
+    def __init__(self, name: str) -> None:
+        import fcntl
+
+        digest = hashlib.blake2b(f"{os.getuid()}:{name}".encode(), digest_size=8).hexdigest()
+        self.folder = Path(tempfile.gettempdir(), f"{PREFIX}shared-{digest}")
+        while True:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            try:
+                self._handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                continue  # removed by another process before it was locked
+            status = os.fstat(self._handle)
+            if status.st_uid != os.getuid():
+                os.close(self._handle)
+                raise PermissionError(errno.EACCES, "belongs to another user", str(self.folder))
+            with contextlib.suppress(OSError):  # file systems without locks are not swept
+                fcntl.flock(self._handle, fcntl.LOCK_SH)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(status, os.stat(self.folder)):
+                    return
+            os.close(self._handle)
+
+    def close(self) -> None:
+        """Remove the folder, unless another process uses it."""
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._handle)
 
 
 def sweep_scratch() -> None:

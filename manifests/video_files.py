@@ -8,10 +8,9 @@ from pathlib import Path
 
 from joyvasa.runtime.locations import get_local_path, is_remote, open_filesystem
 from manifests.errors import ManifestError
-from manifests.manifest import FORMATS
+from manifests.media_suffixes import VIDEOS
 from manifests.problems import safe_text
-
-SUFFIXES = frozenset(".avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
+from manifests.table_files import FORMATS
 
 
 def is_video_source(videos: str) -> bool:
@@ -19,7 +18,7 @@ def is_video_source(videos: str) -> bool:
     suffix = posixpath.splitext(videos)[1].lower()
     if suffix in FORMATS:
         return False
-    if suffix in SUFFIXES or _is_glob(videos):
+    if suffix in VIDEOS or _is_glob(videos):
         return True
     return bool(find_videos(videos))
 
@@ -34,7 +33,7 @@ def find_videos(videos: str) -> list[str]:
     if _is_glob(videos) and not fs.exists(path):
         names = [name for name in fs.glob(path) if not fs.isdir(name)]
     elif fs.isdir(path):
-        names = [name for name in fs.find(path) if posixpath.splitext(name)[1].lower() in SUFFIXES]
+        names = [name for name in fs.find(path) if posixpath.splitext(name)[1].lower() in VIDEOS]
         names = [name for name in names if "/." not in name.removeprefix(path)]
     else:
         names = [path] if fs.exists(path) else []

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError
 from manifests.errors import ManifestError
 from manifests.record import Record
+from stages.media_cache import MediaCacheConfig
 
 Fact: TypeAlias = "int | float | str | bool | None"
 """A small value about a record that leaves the worker: a count, a duration, a hash, a file name. Never a tensor."""
@@ -131,6 +132,7 @@ class Stage(ABC):
             declare a column, the first value wins.
         output_columns: the same for facts about the output files of a record; null if the record fails in a later
             stage.
+        media_cache: cache for copies of media that are no local files; set by the pipeline. None keeps no copies.
     """
 
     name: ClassVar[str] = ""
@@ -139,6 +141,7 @@ class Stage(ABC):
     unit: ClassVar[WorkUnit] = "record"
     columns: ClassVar[Mapping[str, type]] = {}
     output_columns: ClassVar[Mapping[str, type]] = {}
+    media_cache: MediaCacheConfig | None = None
 
     def copy_declaration(self, stage: Stage) -> None:
         """Copy the declaration of another stage, for a stage that wraps it."""

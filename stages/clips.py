@@ -14,6 +14,7 @@ from manifests.scratch import scratch_folder
 from manifests.storage import LocalStorage, Storage
 from stages.base import Item
 from stages.media import local_file
+from stages.media_cache import MediaCacheConfig
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
 from stages.read_video import ExistingVideo
@@ -21,13 +22,16 @@ from stages.video_output import VideoPayload
 
 
 @contextmanager
-def open_generated_clip(item: Item, storage: Storage, models: Models) -> Generator[Clip]:
+def open_generated_clip(
+    item: Item, storage: Storage, models: Models, cache: MediaCacheConfig | None
+) -> Generator[Clip]:
     """Yield the clip of a video that this run generated.
 
     Args:
         item: item with the payloads `portrait`, `motion` and `render`.
         storage: storage of the run folder.
         models: models that the video was generated with; no network is loaded.
+        cache: cache for copies of media, see `stages.media.local_file`.
 
     Raises:
         OSError: the video or the audio cannot be fetched.
@@ -48,7 +52,7 @@ def open_generated_clip(item: Item, storage: Storage, models: Models) -> Generat
             width=video.width,
             height=video.height,
             has_sound=bool(record.audio),
-            sound=files.enter_context(local_file(record.audio)) if record.audio else None,
+            sound=files.enter_context(local_file(record.audio, cache)) if record.audio else None,
             motion=motion.to_motion(),
             mode=record.mode,
             seed=record.seed,
@@ -56,11 +60,12 @@ def open_generated_clip(item: Item, storage: Storage, models: Models) -> Generat
 
 
 @contextmanager
-def open_existing_clip(item: Item) -> Generator[Clip]:
+def open_existing_clip(item: Item, cache: MediaCacheConfig | None) -> Generator[Clip]:
     """Yield the clip of an existing video.
 
     Args:
         item: item with the payload `read_video`.
+        cache: cache for copies of media, see `stages.media.local_file`.
 
     Raises:
         OSError: the video or the audio cannot be fetched.
@@ -71,12 +76,12 @@ def open_existing_clip(item: Item) -> Generator[Clip]:
 
     with ExitStack() as files:
         yield Clip(
-            video=files.enter_context(local_file(record.require("video"))),
+            video=files.enter_context(local_file(record.require("video"), cache)),
             frames_per_second=float(video.info.frames_per_second),
             width=video.info.width,
             height=video.info.height,
             has_sound=video.info.has_sound,
-            sound=files.enter_context(local_file(record.audio)) if record.audio else None,
+            sound=files.enter_context(local_file(record.audio, cache)) if record.audio else None,
             reference_frame=video.image,
             face_box=video.face_box,
             mode=record.mode,

@@ -99,7 +99,7 @@ class ExtractMotionStage(Stage):
                     n_frames += clip.n_frames
                     yield clip
 
-        with local_file(item.record.require("video")) as path:
+        with local_file(item.record.require("video"), self.media_cache) as path:
             n_clips = self._files.write_clips(shard, record_id, extract_clips(), keypoints=self._keypoints)
             file_name = path.name
 

@@ -87,7 +87,7 @@ class FindClipsStage(Stage):
 
     def _find(self, item: Item) -> Outcome:
         record = item.record
-        with local_file(record.require("video")) as path:
+        with local_file(record.require("video"), self.media_cache) as path:
             info = probe_video(path)
             if not info.has_sound:
                 raise InputError("sound_missing", f"{path}: no sound stream; expected a video with speech: add it")

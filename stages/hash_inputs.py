@@ -7,14 +7,16 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import ClassVar
 
 from joyvasa.errors import ConfigError
 from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.isolation import map_each
-from stages.media import CHUNK_BYTES, MAX_BYTES, RemoteError, local_file, open_stream, parse_host
+from stages.media import CHUNK_BYTES, MAX_BYTES, local_file, open_stream, parse_host
+from stages.media_cache import MediaCacheConfig
+from stages.remote_errors import RemoteError
 
 CACHED_HASHES = 1 << 16  # per worker; about 20 MB
 
@@ -55,8 +57,8 @@ class HashInputsStage(Stage):
     Payload: `InputHashes`; its fields are also the facts. The result depends on the locations of the files only, so it
     can be shared.
 
-    Files are streamed. A local file is then in the page cache for the stages that decode it; a remote file is read once
-    more. A worker caches hashes, so that a portrait used by many rows is read once.
+    Files are streamed. A local file is then in the page cache for the stages that decode it, a remote one in the cache
+    of the run. A worker caches hashes, so that a portrait used by many rows is read once.
 
     Args:
         config: configuration of the stage.
@@ -72,7 +74,7 @@ class HashInputsStage(Stage):
 
     def setup(self) -> None:
         """Create the cache of hashes."""
-        self._hash = lru_cache(CACHED_HASHES)(_hash_content)  # failures are not cached
+        self._hash = lru_cache(CACHED_HASHES)(partial(_hash_content, cache=self.media_cache))  # failures are not cached
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Hash the distinct files of all rows in parallel."""
@@ -110,7 +112,7 @@ def _outcome(hashes: Mapping[str, str | Failed | None]) -> Outcome:
     return Ok(payload, asdict(payload))
 
 
-def _hash_content(column: str, location: str) -> str | None:
+def _hash_content(column: str, location: str, *, cache: MediaCacheConfig | None) -> str | None:
     """Hash a file; return None if it is too large.
 
     Raises:
@@ -119,7 +121,7 @@ def _hash_content(column: str, location: str) -> str | None:
     """
     digest, n_bytes = hashlib.sha256(), 0
     try:
-        with open_stream(location) as stream:
+        with open_stream(location, cache) as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 n_bytes += len(chunk)
                 if n_bytes > MAX_BYTES:
@@ -130,7 +132,7 @@ def _hash_content(column: str, location: str) -> str | None:
             raise
         n_bytes = 0
     if not n_bytes:
-        with local_file(location) as path:
+        with local_file(location, cache) as path:
             _READERS[column](path)
         raise OSError(f"{location}: could not be read at first, then could: it is being written")
     return digest.hexdigest()

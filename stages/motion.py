@@ -180,7 +180,7 @@ class MotionStage(Stage):
         return derive_seed(self.config.animation.seed, hashes.audio_sha256 or item.record.require("audio"))
 
     def _read(self, location: str, speech: SpeechPayload) -> MotionPayload:
-        with local_file(location) as path:
+        with local_file(location, self.media_cache) as path:
             file = load_motion(path)
         motion = resample_motion(file.motion, self._models.motion_model.sizes.frames_per_second)
         if speech.plan:

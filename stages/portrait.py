@@ -98,7 +98,7 @@ class PortraitStage(Stage):
             raise ConfigError(
                 "mode_misrouted", f"mode is {mode!r}; expected {expected}, which this stage was built for"
             )
-        with local_file(item.record.require("image")) as path:
+        with local_file(item.record.require("image"), self.media_cache) as path:
             return self._models.read_picture(path)
 
     def _pack(self, portrait: Portrait) -> Ok:

@@ -79,14 +79,14 @@ class ReadVideoStage(Stage):
 
     def _read(self, item: Item) -> Outcome:
         record = item.record
-        with local_file(record.require("video")) as path:
+        with local_file(record.require("video"), self.media_cache) as path:
             info = probe_video(path)
             first = next(iter(stream_video(path, info=info, batch_frames=1)))[0]
             digest = hash_file(path)
 
         image = None
         if record.image:
-            with local_file(record.image) as path:
+            with local_file(record.image, self.media_cache) as path:
                 image = read_image(path)
 
         box = None if record.mode == "animal" else self._find_face_box(first)

@@ -116,7 +116,7 @@ class RenderStage(Stage):
             )
 
         audio = record.audio
-        sound = open_files.enter_context(local_file(audio)) if audio else None
+        sound = open_files.enter_context(local_file(audio, self.media_cache)) if audio else None
         shard = record.shard
         plan = VideoPlan(
             video=self._folder.video_path(shard, record.id),

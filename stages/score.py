@@ -105,9 +105,9 @@ class ScoreStage(Stage):
 
     def _clip(self, item: Item) -> AbstractContextManager[Clip]:
         if "read_video" in item.inputs:
-            return open_existing_clip(item)
+            return open_existing_clip(item, self.media_cache)
         assert self._models is not None, "set if there are metrics"
-        return open_generated_clip(item, self._folder.storage, self._models)
+        return open_generated_clip(item, self._folder.storage, self._models, self.media_cache)
 
 
 def encode_features(features: Mapping[str, np.ndarray]) -> bytes:

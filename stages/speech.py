@@ -111,7 +111,7 @@ class SpeechStage(Stage):
         record = item.record
         if not record.audio:
             return None
-        path = files.enter_context(local_file(record.audio))
+        path = files.enter_context(local_file(record.audio, self.media_cache))
         info = probe_audio(path, allow_silence=self.config.animation.audio.allow_silence)
         return _Job(path, self._models.plan_speech(info.n_samples), not record.motion, info)
 

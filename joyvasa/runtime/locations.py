@@ -34,6 +34,20 @@ def get_local_path(location: str) -> str:
     return location[scheme.end() :] if scheme else location
 
 
+def split_member(location: str) -> tuple[str, str, str] | None:
+    """Split the location of a member of a container, `tar://faces/a.png::/data/faces.tar`.
+
+    Returns:
+        Scheme, member and location of the container; None if the location has no container. A local path may contain
+        `::`.
+    """
+    head, chained, container = location.partition("::")
+    if not (chained and is_remote(head)):
+        return None
+    scheme, _, member = head.partition("://")
+    return scheme.lower(), member, container
+
+
 def open_filesystem(location: str) -> tuple[Any, str]:
     """Return the fsspec file system of a location and the path on it; HTTP requests get time limits.
 

@@ -62,6 +62,7 @@ class Reader(ABC):
     def __init__(self, name: str, open_file: OpenFile) -> None:
         self.name = name
         self._open = open_file
+        self.notes: list[str] = []  # sentences about the columns
 
     @abstractmethod
     def columns(self) -> tuple[str, ...] | None:

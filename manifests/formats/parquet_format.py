@@ -6,97 +6,88 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
-import pyarrow.types as is_type
 
-from manifests.errors import ManifestError
-from manifests.formats.block import BLOCK_ROWS, OpenFile, Reader, RowBlock, check_columns, select_extra_columns
-from manifests.formats.plain_types import plain_batch, plain_schema
+from manifests.cells import media_values
+from manifests.formats.block import BLOCK_ROWS, RowBlock, select_extra_columns
+from manifests.formats.media_columns import MediaColumn
+from manifests.formats.typed_reader import TypedReader, read_values, unreadable_table
 from manifests.schema import COLUMN_NAMES
 
-NUMBER_COLUMNS = ("seed", "cfg_scale", "priority")
+pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
+NULL_CHECK_ROWS = 16  # decoded at once where only some rows of a row group have bytes
 
 
-class ParquetReader(Reader):
-    """Reads `.parquet`; rows are numbered from 1."""
+class ParquetReader(TypedReader):
+    """Reads `.parquet`; rows are numbered from 1. The bytes of media are not read."""
 
-    row_unit = "row"
-
-    def __init__(self, name: str, open_file: OpenFile, *, required: str | None = None) -> None:
-        super().__init__(name, open_file)
-        with open_file() as file:
-            try:
-                self._schema = plain_schema(_open_parquet(file).schema_arrow)
-            except UnicodeDecodeError:
-                sentence = f"{name}: the name of a column is not UTF-8; expected UTF-8: rename it"
-                raise ManifestError("manifest_encoding", sentence) from None
-            except (pa.ArrowException, OSError) as error:
-                raise _unreadable(name, error) from None
-        check_columns(name, self.columns(), required)
-        for column in self._schema:
-            if column.name in COLUMN_NAMES:
-                _check_type(name, column)
-
-    def columns(self) -> tuple[str, ...]:
-        """See `Reader`."""
-        return tuple(self._schema.names)
-
-    def extra_schema(self) -> pa.Schema:
-        """See `Reader`."""
-        return pa.schema([self._schema.field(column) for column in select_extra_columns(self.columns())])
+    def _read_schema(self) -> pa.Schema:
+        with self._open() as file:
+            return _open_parquet(file).schema_arrow
 
     def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """See `Reader`."""
         passed = select_extra_columns(self.columns()) if extra else ()
-        columns = None if passed else [name for name in COLUMN_NAMES if name in self._schema.names]
+        names = [name for name in self._schema.names if passed or name in COLUMN_NAMES]
         number = 1
         with self._open() as file:
             try:
                 parquet = _open_parquet(file)
-                for batch in parquet.iter_batches(BLOCK_ROWS, columns=columns):
-                    yield self._block(plain_batch(batch), number, passed)
-                    number += len(batch)
+                if not self._columns.media:
+                    for batch in parquet.iter_batches(BLOCK_ROWS, columns=None if passed else names):
+                        yield self.build_block(batch, number, passed, {})
+                        number += len(batch)
+                    return
+                for group in range(parquet.metadata.num_row_groups):
+                    for block in self._read_group(parquet, group, number, names, passed):
+                        yield block
+                        number += len(block)
             except (pa.ArrowException, OSError) as error:
-                raise _unreadable(self.name, error) from None
+                raise unreadable_table(self.name, error) from None
 
-    def _block(self, batch: pa.RecordBatch, number: int, passed: tuple[str, ...]) -> RowBlock:
-        columns = {name: _values(batch.column(name)) for name in COLUMN_NAMES if name in batch.schema.names}
-        table = pa.Table.from_batches([batch.select(passed)]) if passed else None
-        return RowBlock(list(range(number, number + len(batch))), columns, extra=table)
+    def _read_group(
+        self, parquet: pq.ParquetFile, group: int, number: int, names: list[str], passed: tuple[str, ...]
+    ) -> Iterator[RowBlock]:
+        """Yield the blocks of a row group; of media, only paths are read."""
+        n_rows = parquet.metadata.row_group(group).num_rows
+        media = self._columns.media
+        has_bytes = {name: _find_bytes(parquet, group, column) for name, column in media.items()}
+        leaves = [*names, *(f"{column.source}.path" for column in media.values() if column.has_path)]
+        batches: Iterator[pa.RecordBatch | None] = iter([None])
+        if leaves:
+            batches = parquet.iter_batches(BLOCK_ROWS, row_groups=[group], columns=leaves)
+        start = 0
+        for batch in batches:
+            end = start + (len(batch) if batch is not None else n_rows)
+            found = {}
+            for name, column in media.items():
+                paths = [None] * (end - start)
+                if batch is not None and column.has_path:
+                    paths = read_values(pc.struct_field(batch.column(column.source), "path"))
+                found[name] = has_bytes[name][start:end], paths
+            others = batch.select(names) if batch is not None and names else None
+            yield self.build_block(others, number + start, passed, found)
+            start = end
+
+
+def _find_bytes(parquet: pq.ParquetFile, group: int, column: MediaColumn) -> list[bool]:
+    """Return which rows of a row group have bytes.
+
+    The statistics of most files state that all have, or none. Otherwise the values are decoded, a few at a time.
+    """
+    metadata = parquet.metadata
+    n_rows = metadata.row_group(group).num_rows
+    leaf = next(n for n in range(metadata.num_columns) if metadata.schema.column(n).path == column.bytes_leaf)
+    statistics = metadata.row_group(group).column(leaf).statistics
+    if statistics and statistics.has_null_count and statistics.null_count in (0, n_rows):
+        return [statistics.null_count == 0] * n_rows
+    found: list[bool] = []
+    for batch in parquet.iter_batches(NULL_CHECK_ROWS, row_groups=[group], columns=[column.bytes_leaf]):
+        found += media_values(batch.column(0)).is_valid().to_pylist()
+    return found
 
 
 def _open_parquet(file: BinaryIO) -> pq.ParquetFile:
     # The 96-bit times of Spark have microseconds; as nanoseconds, times before 1677 or after 2262 would be others.
     return pq.ParquetFile(file, pre_buffer=False, coerce_int96_timestamp_unit="us")
-
-
-def _values(array: pa.Array) -> list[Any]:
-    try:
-        return array.to_pylist()
-    except UnicodeDecodeError:  # writers do not always check for UTF-8; bad bytes are reported per row
-        return [_decoded(value) for value in array.cast(pa.large_binary()).to_pylist()]
-
-
-def _decoded(value: bytes | None) -> str | bytes | None:
-    try:
-        return None if value is None else value.decode()
-    except UnicodeDecodeError:
-        return value
-
-
-def _check_type(name: str, column: pa.Field) -> None:
-    kind = column.type
-    text = is_type.is_string(kind) or is_type.is_large_string(kind)
-    number = is_type.is_integer(kind) or is_type.is_floating(kind)
-    if text or is_type.is_null(kind):
-        return
-    if (number and column.name in NUMBER_COLUMNS) or (is_type.is_integer(kind) and column.name == "record_id"):
-        return
-    expected = "numbers" if column.name in NUMBER_COLUMNS else "text"
-    sentence = f"{name}: column {column.name} is {kind}; expected {expected}: convert the column"
-    raise ManifestError("manifest_columns", sentence)
-
-
-def _unreadable(name: str, error: Exception) -> ManifestError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ManifestError("manifest_unreadable", f"{name}: cannot be read as Parquet ({reason}): write it again")

@@ -33,6 +33,7 @@ class PartitionReader(Reader):
         super().__init__(reader.name, reader._open)
         self.row_unit = reader.row_unit
         self._reader = reader
+        self.notes = reader.notes
         self._standard = {name: value for name, value in values.items() if name in COLUMN_NAMES}
         self._extra = {name: value for name, value in values.items() if name not in COLUMN_NAMES}
 

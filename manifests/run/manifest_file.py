@@ -26,11 +26,12 @@ import pyarrow.parquet as pq
 
 from manifests.errors import ManifestError
 from manifests.expressions import NamedColumns
+from manifests.formats.media_columns import MEDIA_COLUMNS
 from manifests.manifest import resolve_location
 from manifests.problems import Problem, ScanSummary, safe_text
 from manifests.record import Record
 from manifests.row_filter import RowFilter
-from manifests.scan import MEDIA_COLUMNS, Scan, ScannedBlock
+from manifests.scan import Scan, ScannedBlock
 from manifests.storage import Storage, unwritable_error
 
 # The results of a shard become visible together, with one table and one marker. 256 records of ten seconds are 43

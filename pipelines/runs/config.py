@@ -16,6 +16,7 @@ from joyvasa.training.clip_config import ClipConfig
 from manifests.run.manifest_file import SHARD_RECORDS
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors import check_executor
+from stages.media_cache import CACHE_BYTES, MediaCacheConfig
 
 MIN_OBJECT_STORE_BYTES = 75 * 2**20  # Ray starts no smaller one
 
@@ -73,6 +74,8 @@ class RunConfig:
     metric_models: str = METRICS_BUNDLE  # bundle with the weights of metrics: a name or a folder
     metric_device: str = "auto"  # device of the metrics
     shard_size: int = SHARD_RECORDS  # rows per shard; the videos of a shard become visible together
+    # size of the cache on each machine for media that are no local files: URIs, members of archives, cells of tables
+    media_cache_bytes: int = CACHE_BYTES
     clips: ClipConfig = field(default_factory=ClipConfig)  # of `joyvasa prepare`
     stages: Mapping[str, StageOptions] = field(default_factory=dict)  # by the name of the stage
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -82,6 +85,8 @@ class RunConfig:
         check_executor(self.executor)
         if self.shard_size < 1:
             raise ConfigError("config_invalid", f"shard_size is {self.shard_size}; expected at least 1")
+        if self.media_cache_bytes < 0:
+            raise ConfigError("config_invalid", f"media_cache_bytes is {self.media_cache_bytes}; expected 0 or more")
         if self.limit is not None and self.limit < 1:
             raise ConfigError("config_invalid", f"limit is {self.limit}; expected at least 1")
         if self.animation.mode != "human":
@@ -100,6 +105,14 @@ class RunConfig:
     def animation_for(self, mode: Mode) -> AnimationConfig:
         """Return the options of the method for rows of one mode."""
         return replace(self.animation, mode=mode)
+
+    def build_media_cache(self, run: str) -> MediaCacheConfig:
+        """Return the configuration of the cache for media of a run.
+
+        Args:
+            run: run folder; an absolute path or URI.
+        """
+        return MediaCacheConfig(run, self.media_cache_bytes)
 
     def with_absolute_paths(self) -> RunConfig:
         """Return the options with absolute paths of model folders, which are valid in any working directory."""

@@ -37,7 +37,7 @@ class EvaluateRun(RunDefinition):
 
     def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
         """Build the stages that read and score videos."""
-        builder = SpecBuilder(config.stages, gpus)
+        builder = SpecBuilder(config.stages, gpus, media_cache=config.build_media_cache(run))
         video = builder.build(ReadVideoStage(ReadVideoConfig(crop=config.animation.crop)))
         score = builder.build(build_score_stage(config, run, config.animation), inputs=("read_video",))
         return builder.join((video, score))

@@ -106,7 +106,13 @@ def build_video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, 
         modes: modes of the rows: `human`, `animal`.
         gpus: number of GPUs to use.
     """
-    builder = SpecBuilder(config.stages, gpus, count_rendering_cores(config), has_light_renderer(config, modes))
+    builder = SpecBuilder(
+        config.stages,
+        gpus,
+        count_rendering_cores(config),
+        has_light_renderer(config, modes),
+        config.build_media_cache(run),
+    )
     common: dict[str, Any] = {"animation": config.animation_for(modes[0]), "determinism": config.determinism}
     motion = MotionConfig(**common, shared=config.share_motion, strict_batch=builder.batch_size(MotionStage))
     motion_inputs = ("speech", "hash_inputs") if config.share_motion else ("speech",)

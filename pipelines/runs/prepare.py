@@ -51,7 +51,7 @@ class PrepareRun(RunDefinition):
     def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
         """Build the stages that find clips and extract their motion."""
         common: dict[str, Any] = {"run": run, "animation": config.animation, "clips": config.clips}
-        builder = SpecBuilder(config.stages, gpus)
+        builder = SpecBuilder(config.stages, gpus, media_cache=config.build_media_cache(run))
         find = builder.build(FindClipsStage(FindClipsConfig(**common)))
         extract = builder.build(ExtractMotionStage(ExtractMotionConfig(**common)), inputs=("find_clips",))
         return builder.join((find, extract))

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.estimate import RateProfile, StageRate
+from manifests.formats.media_columns import MEDIA_COLUMNS
 from manifests.manifest import open_binary, open_manifest
 from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
-from manifests.scan import MEDIA_COLUMNS, Scan
+from manifests.scan import Scan
 from manifests.storage import open_storage
 from pipelines.engine.events import EventKind
 from pipelines.engine.statistics import has_statistics

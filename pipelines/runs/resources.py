@@ -19,6 +19,7 @@ from pipelines.engine.executors.base import Executor, ExecutorConfig
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.runs.config import RunConfig, StageOptions
 from stages.base import Stage
+from stages.media_cache import MediaCacheConfig
 
 LIGHT_BYTES = 64 << 20  # maximum size of the weights of small networks; the published ones are seven times as large
 MAX_RENDERERS = 16  # each process loads PyTorch and the networks; with more cores, each gets more threads
@@ -42,12 +43,14 @@ class SpecBuilder:
         gpus: number of GPUs of the run; 0 to run on CPUs.
         cores: number of cores for rendering, see `count_rendering_cores`.
         light: whether the renderer's networks are small, see `has_light_renderer`.
+        media_cache: cache of media that all stages use.
     """
 
     options: Mapping[str, StageOptions]
     gpus: int = 0
     cores: int = 1
     light: bool = False
+    media_cache: MediaCacheConfig | None = None
 
     def batch_size(self, stage: type[Stage]) -> int:
         """Return the maximum number of records in one call of a stage."""
@@ -64,6 +67,7 @@ class SpecBuilder:
             mode: mode of this stage.
             **fields: further fields of `StageSpec`.
         """
+        stage.media_cache = self.media_cache
         declared, name = stage.resources, stage_name(stage.name, mode)
         workers, cpus = (max(1, self.gpus) if declared.workers == "per_gpu" else 1), declared.cpu
         if declared.all_cores and not self.gpus:

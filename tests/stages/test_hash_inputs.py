@@ -37,9 +37,9 @@ def opened(monkeypatch):
     """Locations that were opened, in any order."""
     locations, original = [], media.open_stream
 
-    def open_and_log(location):
+    def open_and_log(location, cache):
         locations.append(location)
-        return original(location)
+        return original(location, cache)
 
     monkeypatch.setattr(hash_inputs, "open_stream", open_and_log)
     return locations

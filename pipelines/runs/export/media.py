@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyvasa.errors import InputError
-from joyvasa.runtime.locations import is_remote, open_filesystem
+from joyvasa.runtime.locations import is_remote, open_filesystem, split_member
 from manifests.problems import safe_text
-from stages.media import open_stream
+from stages.media import local_file, open_stream
+from stages.media_cache import MediaCacheConfig
 
 CHUNK_BYTES = 1 << 20
 LOOKUP_THREADS = 16
@@ -54,7 +55,7 @@ class MediaFile:
             OSError: the file cannot be read.
         """
         digest, size = hashlib.sha256(), 0
-        with open_stream(self.location) as stream:
+        with open_stream(self.location, build_export_cache()) as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 digest.update(chunk)
                 size += len(chunk)
@@ -90,11 +91,19 @@ class FileSizes:
         return [sizes[location] if location else None for location in locations]
 
 
+def build_export_cache() -> MediaCacheConfig:
+    """Return the configuration of the cache for media that are no local files, of this process."""
+    return MediaCacheConfig(f"export {os.getpid()}")
+
+
 def _find_size(location: str) -> int | None:
     try:
         if not is_remote(location):
             status = os.stat(location)
             return status.st_size if stat.S_ISREG(status.st_mode) else None
+        if split_member(location):
+            with local_file(location, build_export_cache()) as file:
+                return file.stat().st_size
         fs, path = open_filesystem(location)
         info = fs.info(path)
         return None if info["type"] == "directory" or info.get("size") is None else int(info["size"])

@@ -1,0 +1,199 @@
+"""A bounded cache of media files on the local disk, shared by the processes of a run on one machine."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from manifests.scratch import SharedScratch
+
+CACHE_BYTES = 16 << 30  # enough for the shards that are in progress on one machine
+CHECKED_SHARE = 1 / 16  # share of its size that a process adds before it looks at the size of the cache again
+LOCKS = 256  # files that processes lock while they make entries
+PARTIAL = ".partial-"  # name prefix of entries that are being written
+LOCK = ".lock-"  # name prefix of the locked files
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class MediaCacheConfig:
+    """Configuration of `MediaCache`.
+
+    Attributes:
+        name: name of the cache; processes on one machine with the same name share it. A run uses its folder.
+        max_bytes: size of the cache. It may be exceeded by files in use, and by a sixteenth for each process.
+    """
+
+    name: str
+    max_bytes: int = CACHE_BYTES
+
+
+class MediaCache:
+    """Files on the local disk, each made once; the ones that were not used for the longest time are removed.
+
+    The folder is removed with the last process that uses it.
+
+    Args:
+        config: configuration of the cache.
+
+    Raises:
+        OSError: the folder for temporary files cannot be written.
+    """
+
+    def __init__(self, config: MediaCacheConfig) -> None:
+        self.config = config
+        self._scratch = SharedScratch(f"media:{config.name}")
+        self.folder = self._scratch.folder
+        self._unchecked_bytes = config.max_bytes  # written since the size was looked at; other processes may have begun
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Stop using the cache."""
+        atexit.unregister(self.close)
+        self._scratch.close()
+
+    @contextmanager
+    def entry(self, key: str, make: Callable[[Path], object], *, lock: str = "") -> Generator[Path]:
+        """Yield the file of a key; it is not removed before the block ends.
+
+        Args:
+            key: location of the content.
+            make: function that writes the content to a new file. It is called if the file does not exist. Two processes
+                do not make the same file at once.
+            lock: name of a group of keys of which one is made at a time; the key itself by default.
+        """
+        path = self._path(key)
+        with self._locked(lock or key):
+            handle = self._open(path)
+            if handle is None:
+                handle = self._make(path, make)
+        try:
+            yield path
+        finally:
+            os.close(handle)
+
+    def add(self, contents: Iterable[tuple[str, bytes | memoryview]]) -> None:
+        """Write the files of several keys, unless they exist."""
+        for key, content in contents:
+            path = self._path(key)
+            if not path.exists():
+                os.close(self._make(path, lambda partial, content=content: partial.write_bytes(content)))
+
+    def _path(self, key: str) -> Path:
+        """Return the path of an entry; it ends with the name of the file in the key, which error messages show."""
+        head = key.partition("::")[0]
+        name = _UNSAFE.sub("_", head.rstrip("/").rpartition("/")[2])[-64:].strip(".") or "file"
+        return self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}-{name}"
+
+    @contextmanager
+    def _locked(self, name: str) -> Generator[None]:
+        import fcntl
+
+        number = hashlib.blake2b(name.encode(), digest_size=2).digest()[0] % LOCKS
+        handle = os.open(self.folder / f"{LOCK}{number}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            with contextlib.suppress(OSError):  # file systems without locks: two processes may make the same file
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _open(self, path: Path) -> int | None:
+        """Open and lock an entry, so that it is not removed; return None if it does not exist."""
+        while True:
+            try:
+                handle = _lock_shared(path)
+            except FileNotFoundError:
+                return None
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), os.stat(path)):  # else it was removed before it was locked
+                    os.utime(path)
+                    return handle
+            os.close(handle)
+
+    def _make(self, path: Path, make: Callable[[Path], object]) -> int:
+        """Make an entry and return a handle that locks it."""
+        partial = self.folder / f"{PARTIAL}{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            make(partial)
+            self._make_room(partial.stat().st_size)
+            handle = _lock_shared(partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return handle
+
+    def _make_room(self, n_bytes: int) -> None:
+        """Remove the oldest entries that are not in use, if the cache may have become too large."""
+        self._unchecked_bytes += n_bytes
+        if self._unchecked_bytes <= self.config.max_bytes * CHECKED_SHARE:
+            return
+        self._unchecked_bytes = 0
+        entries = []
+        for entry in os.scandir(self.folder):
+            with contextlib.suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                if not entry.name.startswith(LOCK):
+                    entries.append((status.st_mtime_ns, status.st_size, entry))
+        excess = sum(size for _, size, _ in entries) - self.config.max_bytes
+        for _, size, entry in sorted(entries, key=lambda item: item[0]):
+            if excess <= 0:
+                break
+            if not _is_being_written(entry.name) and _remove_unused(entry.path):
+                excess -= size
+
+
+def _lock_shared(path: Path) -> int:
+    """Open a file and lock it against `_remove_unused`."""
+    import fcntl
+
+    handle = os.open(path, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
+
+
+def _is_being_written(name: str) -> bool:
+    """Return whether a file is a partial one whose process is alive."""
+    if not name.startswith(PARTIAL):
+        return False
+    try:
+        os.kill(int(name.removeprefix(PARTIAL).partition("-")[0]), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _remove_unused(path: str) -> bool:
+    """Remove an entry unless a process uses it; return whether it was removed."""
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    except OSError:  # in use, or a file system without locks
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+@lru_cache(8)
+def open_cache(config: MediaCacheConfig) -> MediaCache:
+    """Return the cache of a run in this process."""
+    return MediaCache(config)

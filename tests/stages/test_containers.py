@@ -1,0 +1,165 @@
+"""Members of archives: they are found, bounded, and fetched once; damaged archives give one sentence."""
+
+import gzip
+import http.server
+import io
+import tarfile
+import zipfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from joyvasa.errors import InputError
+from stages import media
+from stages.media import local_file, open_stream
+from stages.media_cache import MediaCacheConfig
+from tests.http_server import serve_http
+
+MEMBERS = {"faces/a.png": b"picture a", "b.wav": b"sound b" * 1000}
+SUFFIXES = {"zip": ".zip", "tar": ".tar", "tar.gz": ".tar.gz"}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    return MediaCacheConfig(str(tmp_path), 10_000_000)
+
+
+def build_archive(kind, members=MEMBERS):
+    sink = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    else:
+        with tarfile.open(fileobj=sink, mode="w") as archive:
+            for name, content in members.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    return gzip.compress(sink.getvalue()) if kind.endswith("gz") else sink.getvalue()
+
+
+def build_table():
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"image": [b"picture %d" % i for i in range(50)]}), sink)
+    return sink.getvalue()
+
+
+def read(location, cache=None):
+    with local_file(location, cache) as path:
+        content = path.read_bytes()
+    with open_stream(location, cache) as stream:
+        assert stream.read() == content
+    return content
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server of `content`, whose requests are counted by path."""
+    content, requests = {}, []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            found = content.get(self.path)
+            self.send_response(200 if found is not None else 404)
+            self.send_header("Content-Length", str(len(found or b"")))
+            self.end_headers()
+            if self.command == "GET":
+                requests.append(self.path)
+                self.wfile.write(found or b"")
+
+        do_HEAD = do_GET  # noqa: N815 (name required by the base class)
+
+        def log_message(self, *_):
+            pass
+
+    with serve_http(Handler) as address:
+        yield address, content, requests
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+@pytest.mark.parametrize("cached", [False, True])
+def test_members_of_archives_are_read(tmp_path, cache, kind, cached):
+    path = tmp_path / f"set{SUFFIXES[kind]}"
+    path.write_bytes(build_archive(kind))
+    for name, content in MEMBERS.items():
+        location = f"{kind.partition('.')[0]}://{name}::{path}"
+        assert read(location, cache if cached else None) == content
+
+
+def test_a_member_of_a_member_is_read(tmp_path, cache):
+    (tmp_path / "outer.zip").write_bytes(build_archive("zip", {"inner.tar": build_archive("tar")}))
+    assert read(f"tar://b.wav::zip://inner.tar::{tmp_path}/outer.zip", cache) == MEMBERS["b.wav"]
+
+
+def test_remote_files_archives_and_tables_are_fetched_once(server, cache):
+    address, content, requests = server
+    content |= {"/a.png": b"face", "/set.tar.gz": build_archive("tar.gz"), "/set.parquet": build_table()}
+    for _ in range(3):
+        assert read(f"{address}/a.png", cache) == b"face"
+        for name, member in MEMBERS.items():
+            assert read(f"tar://{name}::{address}/set.tar.gz", cache) == member
+        for row in (1, 20, 50):
+            assert read(f"cell://image/{row}::{address}/set.parquet", cache) == b"picture %d" % (row - 1)
+    assert sorted(requests) == ["/a.png", "/set.parquet", "/set.tar.gz"]
+
+
+def test_the_cells_of_a_row_group_are_decoded_once(tmp_path, cache, monkeypatch):
+    (tmp_path / "set.parquet").write_bytes(build_table())
+    calls, original = [], media.read_cells
+    monkeypatch.setattr(media, "read_cells", lambda *a: calls.append(a) or original(*a))
+    for row in range(50, 0, -1):
+        assert read(f"cell://image/{row}::{tmp_path}/set.parquet", cache) == b"picture %d" % (row - 1)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("name", ["c.png", "../b.wav", "faces", "/etc/passwd", ""])
+def test_a_member_that_is_not_there_is_missing(tmp_path, kind, name):
+    path = tmp_path / f"set.{kind}"
+    path.write_bytes(build_archive(kind))
+    with pytest.raises(InputError, match=r"file_missing: .*the archive has no such file"):
+        read(f"{kind}://{name}::{path}")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+@pytest.mark.parametrize("damage", ["cut", "noise", "empty"])
+def test_a_damaged_archive_is_named(tmp_path, cache, kind, damage):
+    content = build_archive(kind)
+    content = {"cut": content[: len(content) // 2], "noise": b"\x1f\x8bnoise" * 300, "empty": b""}[damage]
+    path = tmp_path / f"set{SUFFIXES[kind]}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"archive_unreadable|file_missing"):
+        read(f"{kind.partition('.')[0]}://b.wav::{path}", cache)
+
+
+def test_an_archive_that_does_not_exist_and_an_encrypted_one_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"file_missing: .*no such archive"):
+        read(f"zip://a.png::{tmp_path}/none.zip")
+    content = bytearray(build_archive("zip", {"a.png": b"face"}))
+    for header, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(header) + offset] |= 1  # the flag of encryption
+    (tmp_path / "locked.zip").write_bytes(content)
+    with pytest.raises(InputError, match=r"archive_unreadable: .*encrypted"):
+        read(f"zip://a.png::{tmp_path}/locked.zip")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_huge_member_is_refused(tmp_path, cache, kind, monkeypatch):
+    monkeypatch.setattr(media, "MAX_BYTES", 1 << 20)
+    path = tmp_path / f"bomb.{kind}"
+    path.write_bytes(build_archive(kind, {"a.png": bytes(2 << 20)}))
+    with pytest.raises(InputError, match=r"file_too_large: .*more than"):
+        read(f"{kind}://a.png::{path}", cache)
+
+
+def test_an_archive_that_unpacks_to_more_than_the_cache_is_refused(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(media, "MAX_BYTES", 1 << 20)
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(bytes(20_000_000)))
+    with pytest.raises(InputError, match="file_too_large"):
+        read(f"tar://a.png::{path}", cache)
+    assert sum(file.stat().st_size for file in (tmp_path / "tmp").rglob("*") if file.is_file()) == 0
