@@ -75,15 +75,19 @@ def parse_cfg_scale(value: object) -> float:
 
 
 MANIFEST_COLUMNS = (
-    ManifestColumn("image", parse_path, "portrait: path or URI, relative to the manifest's folder unless absolute"),
-    ManifestColumn("audio", parse_path, "recording: path or URI; optional if motion is given"),
-    ManifestColumn("motion", parse_path, "motion file: path or URI, used instead of sampled motion"),
+    ManifestColumn(
+        "image", parse_path, "portrait: path or URI, relative to the manifest's folder unless absolute; or bytes"
+    ),
+    ManifestColumn("audio", parse_path, "recording: path or URI, or bytes; optional if motion is given"),
+    ManifestColumn("motion", parse_path, "motion file: path or URI, or bytes; used instead of sampled motion"),
     ManifestColumn("record_id", parse_record_id, "unique name; default: derived from the content of the row"),
     ManifestColumn("mode", parse_mode, "human (default) or animal"),
     ManifestColumn("seed", parse_seed, "0 to 2^63-1; default: derived from the run's seed and the record id"),
     ManifestColumn("cfg_scale", parse_cfg_scale, "guidance scale of the audio; default: the option of the run"),
     ManifestColumn("priority", parse_priority, "whole number, higher first; default 0"),
-    ManifestColumn("video", parse_path, "existing video: path or URI; input of joyvasa evaluate and joyvasa prepare"),
+    ManifestColumn(
+        "video", parse_path, "existing video: path or URI, or bytes; input of joyvasa evaluate and joyvasa prepare"
+    ),
 )
 COLUMN_NAMES = tuple(column.name for column in MANIFEST_COLUMNS)
 

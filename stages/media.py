@@ -18,6 +18,7 @@ from joyvasa.errors import InputError
 from joyvasa.runtime.locations import is_remote, open_filesystem, split_member
 from manifests.cells import SCHEME as CELL
 from manifests.cells import read_cells
+from manifests.problems import safe_text
 from manifests.scratch import scratch_folder
 from stages.containers import BAD_ARCHIVE, SCHEMES, find_decompressor, open_member, unreadable_archive
 from stages.media_cache import MediaCacheConfig, open_cache
@@ -46,8 +47,23 @@ def local_file(location: str, cache: MediaCacheConfig | None = None) -> Generato
     if not is_remote(location):
         yield Path(location)
         return
-    with ExitStack() as stack:
-        yield stack.enter_context(_open_copy(location, MAX_BYTES, cache))
+    with _open_copy(location, MAX_BYTES, cache) as path, named_errors(path, location):
+        yield path
+
+
+@contextmanager
+def named_errors(path: Path, location: str) -> Generator[None]:
+    """Let errors about a copy name its location, which the user knows, instead of its path.
+
+    Args:
+        path: local file of `local_file`.
+        location: location of the media.
+    """
+    try:
+        yield
+    except InputError as error:
+        sentence = error.sentence.replace(str(path), safe_text(location, 200))
+        raise InputError(error.code, sentence) from error
 
 
 @contextmanager

@@ -89,9 +89,8 @@ class MediaCache:
                 os.close(self._make(path, lambda partial, content=content: partial.write_bytes(content)))
 
     def _path(self, key: str) -> Path:
-        """Return the path of an entry; it ends with the name of the file in the key, which error messages show."""
-        head = key.partition("::")[0]
-        name = _UNSAFE.sub("_", head.rstrip("/").rpartition("/")[2])[-64:].strip(".") or "file"
+        """Return the path of an entry; it ends like the key, so that the file has its suffix."""
+        name = _UNSAFE.sub("_", key.partition("::")[0].partition("://")[2])[-64:].strip(".") or "file"
         return self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}-{name}"
 
     @contextmanager

@@ -22,7 +22,7 @@ from stages.arrays import to_array
 from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
 from stages.isolation import classify_for_record, map_each
-from stages.media import local_file
+from stages.media import local_file, named_errors
 from stages.warnings import WARNING_COLUMNS, warning_facts
 
 
@@ -112,7 +112,8 @@ class SpeechStage(Stage):
         if not record.audio:
             return None
         path = files.enter_context(local_file(record.audio, self.media_cache))
-        info = probe_audio(path, allow_silence=self.config.animation.audio.allow_silence)
+        with named_errors(path, record.audio):
+            info = probe_audio(path, allow_silence=self.config.animation.audio.allow_silence)
         return _Job(path, self._models.plan_speech(info.n_samples), not record.motion, info)
 
     def _encode(self, jobs: list[_Job]) -> None:

@@ -70,6 +70,7 @@ def test_a_data_set_becomes_videos_and_a_data_set_that_is_read_again(source, med
         assert rows[f"r{number}"]["audio_sha256"] == sha256(sounds[number]).hexdigest()
     assert [rows[f"r{number}"]["text"] for number in range(3)] == ["naïve", None, "x"]
     assert rows["r2"]["error_code"] == "image_unreadable"
+    assert rows["r2"]["error"].startswith(("cell://image/3::", "tar://2.jpg::"))
     assert f"::{source.name}" in rows["r0"]["image"]
     assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.suffix == ".jpg"]
 
