@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import signal
 import sys
 from types import FrameType
@@ -73,6 +74,10 @@ def _global_options(
 
 def main() -> NoReturn:
     """Run the command line; print errors that a user can act on as one sentence and exit with 1."""
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:  # files have names that it cannot express
+        os.environ["PYTHONUTF8"] = "1"  # worker processes inherit it
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     for stream in (sys.stdout, sys.stderr):  # names and sentences may hold what the terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

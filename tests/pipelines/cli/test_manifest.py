@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -141,3 +144,13 @@ def test_problems_of_a_folder_name_their_file(media):
     write(media / "set/a.jsonl", [pair(0, image="../p0.png", audio="../s0.wav", mode="fish")])
     write(media / "set/b.jsonl", [pair(1, image="../p0.png", audio="../s1.wav")])
     assert call("validate", media / "set").stdout.startswith("a.jsonl, line 1: mode 'fish' expected human or animal")
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path):
+    write(tmp_path / "pairs.csv", [{"record_id": "\u8a71", "image": str(tmp_path / "\u9854.png"), "audio": "no.wav"}])
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    command = [sys.executable, "-m", "joyvasa", "validate", str(tmp_path / "pairs.csv")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="latin-1", check=False)
+    assert result.returncode == 3, result.stderr
+    assert "\\u9854.png" in result.stdout
+    assert result.stderr == ""
