@@ -160,6 +160,7 @@ class Animator:
     ) -> tuple[int, int]:
         """Render and encode the video frame by frame; return its width and height."""
         models = self.models
+        motion = models.build_controller().shape(motion, seed)
         driver, composer = models.build_driver(portrait, motion), models.build_composer(portrait.picture)
 
         with VideoWriter(

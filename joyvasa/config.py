@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -20,6 +21,44 @@ T = TypeVar("T")
 
 MAX_WHOLE_NUMBER = 2**63 - 1
 MAX_SHOWN = 200  # characters of a setting, or of a message of the YAML parser
+
+
+def ranged(default: float | None, low: float, high: float, unit: str) -> Any:
+    """Declare a numeric option with its range; the JSON Schema of the options states range and unit.
+
+    Args:
+        default: default value; None if the option may be null.
+        low: smallest value.
+        high: largest value.
+        unit: unit of the value.
+    """
+    return field(default=default, metadata={"ge": low, "le": high, "json_schema_extra": {"unit": unit}})
+
+
+def check_ranges(config: Any, prefix: str = "") -> None:
+    """Check the options that `ranged` declares.
+
+    Args:
+        config: configuration to check.
+        prefix: path of the configuration, with a dot at its end.
+
+    Raises:
+        ConfigError: `config_invalid`.
+    """
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if "ge" not in entry.metadata or value is None:
+            continue
+        if not entry.metadata["ge"] <= value <= entry.metadata["le"]:
+            raise ConfigError("config_invalid", f"{prefix}{entry.name} is {value}; expected {format_range(entry)}")
+
+
+def format_range(entry: dataclasses.Field[Any]) -> str:
+    """Return the range of an option as text, such as `-30 to 30 degrees`; empty if it has none."""
+    if "ge" not in entry.metadata:
+        return ""
+    unit = entry.metadata["json_schema_extra"]["unit"]
+    return f"{entry.metadata['ge']:g} to {entry.metadata['le']:g} {unit}"
 
 
 def load_config(

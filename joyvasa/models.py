@@ -13,9 +13,10 @@ from torch import nn
 
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.spec import License
+from joyvasa.config import check_ranges, ranged
 from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
 from joyvasa.faces.detection import FaceDetector
-from joyvasa.faces.geometry import CropConfig
+from joyvasa.faces.geometry import CropConfig, FramingControls
 from joyvasa.faces.mode_check import ModeCheck
 from joyvasa.faces.registry import DETECTORS, DetectorSource, build_detector, list_detector_roles, list_detectors
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio, stream_normalized
@@ -23,6 +24,16 @@ from joyvasa.media.ffmpeg import ffmpeg_warnings
 from joyvasa.media.provenance import video_comment
 from joyvasa.media.video_writer import EncodingConfig
 from joyvasa.mode import MODES, Mode
+from joyvasa.motion.controller import MotionController, any_facial, find_unsupported
+from joyvasa.motion.controls import (
+    SMILES,
+    BlinkControls,
+    ExpressionControls,
+    EyeControls,
+    GazeControls,
+    MouthControls,
+    PoseControls,
+)
 from joyvasa.motion.driving import DrivingConfig, PortraitDriver
 from joyvasa.motion.model import MotionModel
 from joyvasa.motion.sampling import SamplingConfig
@@ -75,13 +86,26 @@ class AnimationConfig:
     picture: PictureConfig = field(default_factory=PictureConfig)
     face: FaceConfig = field(default_factory=FaceConfig)
     crop: CropConfig = field(default_factory=CropConfig)
+    framing: FramingControls = field(default_factory=FramingControls)
     audio: AudioConfig = field(default_factory=AudioConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     driving: DrivingConfig = field(default_factory=lambda: DrivingConfig(stitching=True))
+    pose: PoseControls = field(default_factory=PoseControls)
+    expression: ExpressionControls = field(default_factory=ExpressionControls)
+    mouth: MouthControls = field(default_factory=MouthControls)
+    eyes: EyeControls = field(default_factory=EyeControls)
+    blink: BlinkControls = field(default_factory=BlinkControls)
+    gaze: GazeControls = field(default_factory=GazeControls)
+    # smile in addition to the motion; negative lowers the corners of the mouth
+    smile: float = ranged(0.0, *SMILES, "of a broad smile")
+    brow: float = ranged(0.0, -1.0, 1.0, "of the largest")  # height of the eyebrows in addition to the motion
+    # closure of one eye: positive of the person's right eye, negative of the left one
+    wink: float = ranged(0.0, -1.0, 1.0, "of a closed eye")
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.batch_frames < 1:
             raise ConfigError("config_invalid", f"batch_frames is {self.batch_frames}; expected at least 1")
         if not 0 <= self.seed < 2**63:
@@ -129,7 +153,43 @@ def resolve_detector(config: AnimationConfig, bundle: Bundle) -> str:
 
 def list_required_roles(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
     """Return the roles of the bundle that these options need in their mode, including those of the detector."""
-    return (*config.roles, *list_detector_roles(resolve_detector(config, bundle)))
+    roles = (*config.roles, *list_retargeting_roles(config, bundle))
+    return (*dict.fromkeys(roles), *list_detector_roles(resolve_detector(config, bundle)))
+
+
+def uses_retargeting(config: AnimationConfig, bundle: Bundle) -> bool:
+    """Return whether networks apply `mouth.open` and `eyes.open`; otherwise the expression does."""
+    return config.mode == "human" and not bundle.switches.absolute_expression
+
+
+def list_retargeting_roles(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
+    """Return the roles of the networks that apply `mouth.open` and `eyes.open`."""
+    wanted = [("lip", config.mouth.open), ("eye", config.eyes.open)]
+    return tuple(role for role, ratio in wanted if ratio is not None and uses_retargeting(config, bundle))
+
+
+def require_controls(config: AnimationConfig, bundle: Bundle) -> None:
+    """Check that the bundle and the face detector can apply the controls.
+
+    Raises:
+        ConfigError: `control_unsupported`, or `license_refused`.
+        ModelError: `models_missing`.
+    """
+    if not any_facial(config):
+        return
+    found = find_unsupported(config, bundle.layout, animal=config.mode == "animal")
+    retargeting = list_retargeting_roles(config, bundle)
+    detector = resolve_detector(config, bundle)
+    if not found and retargeting and LIP_ROLE not in list_detector_roles(detector):
+        name = "mouth.open" if "lip" in retargeting else "eyes.open"
+        found = name, f"the face detector {detector} does not find the 203 landmarks that measure the opening"
+    if found:
+        raise ConfigError(
+            "control_unsupported",
+            f"{found[0]} is set, mode {config.mode}: the bundle {bundle.name} cannot apply it, because {found[1]}; "
+            "expected a bundle that can: remove it, or use another bundle or detector",
+        )
+    require_weights(config, bundle, retargeting)
 
 
 def require_models(config: AnimationConfig, bundle: Bundle) -> None:
@@ -139,7 +199,7 @@ def require_models(config: AnimationConfig, bundle: Bundle) -> None:
 
     Raises:
         ConfigError: `license_refused`, with the weights and an alternative; `config_invalid` if the lips are to be
-            normalized with a detector that does not measure them.
+            normalized with a detector that does not measure them; `control_unsupported`.
         ModelError: `models_missing`.
     """
     detector = resolve_detector(config, bundle)
@@ -149,6 +209,7 @@ def require_models(config: AnimationConfig, bundle: Bundle) -> None:
             f"driving.normalize_lip is true with the face detector {detector}; expected a detector that finds the 203 "
             "landmarks from which the mouth opening is measured: use face.detector=insightface, or turn it off",
         )
+    require_controls(config, bundle)
     require_weights(config, bundle, list_required_roles(config, bundle))
 
 
@@ -250,15 +311,20 @@ class Models:
     def _mode_check(self) -> ModeCheck:
         return ModeCheck()
 
-    def read_picture(self, path: str | Path) -> Picture:
+    def read_picture(self, path: str | Path, options: AnimationConfig | None = None) -> Picture:
         """Read a picture, detect its face and crop it.
+
+        Args:
+            path: picture file.
+            options: options of this picture; None for those of the models.
 
         Raises:
             InputError: see `joyvasa.rendering.portrait.read_picture`.
         """
-        options, detector = self.config, self.detector
+        options, detector = options or self.config, self.detector
         check = self._mode_check if detector else None
-        return read_picture(path, detector, options.picture, options.face, options.crop, mode=options.mode, check=check)
+        crop = options.framing.apply(options.crop)
+        return read_picture(path, detector, options.picture, options.face, crop, mode=options.mode, check=check)
 
     @cached_property
     def encoder(self) -> PortraitEncoder:
@@ -324,28 +390,50 @@ class Models:
             timing=self.config.sampling.timing,
         )
 
-    def build_driver(self, portrait: Portrait, motion: MotionSequence) -> PortraitDriver:
+    def build_controller(self, options: AnimationConfig | None = None) -> MotionController:
+        """Create the object that applies the controls of a video; `options` as for `build_driver`."""
+        options = options or self.config
+        return MotionController(
+            options, self.bundle.layout, self.template, lips_by_network=uses_retargeting(options, self.bundle)
+        )
+
+    def build_driver(
+        self, portrait: Portrait, motion: MotionSequence, options: AnimationConfig | None = None
+    ) -> PortraitDriver:
         """Create the driver that applies a motion to a portrait.
+
+        Args:
+            portrait: portrait to drive.
+            motion: motion that drives it, as `MotionController.shape` returns it.
+            options: options of this video; None for those of the models.
 
         Raises:
             InputError: `keypoints_mismatch`.
         """
-        driving = self.config.driving.for_mode(self.config.mode)
+        options = options or self.config
+        driving = options.driving.for_mode(options.mode)
+        retargeting = list_retargeting_roles(options, self.bundle)
+        picture = portrait.picture
         return PortraitDriver(
             driving,
             source=portrait.keypoints,
             first_frame=motion[:1],
             stitching=self.network("stitching") if driving.stitching else None,
-            lip=self.network("lip") if driving.normalize_lip else None,
-            source_lip_ratio=portrait.picture.lip_ratio,
+            lip=self.network("lip") if driving.normalize_lip or "lip" in retargeting else None,
+            source_lip_ratio=picture.lip_ratio,
+            target_lip_ratio=options.mouth.open if "lip" in retargeting else None,
+            eye=self.network("eye") if "eye" in retargeting else None,
+            source_eye_ratios=picture.eye_ratios,
+            target_eye_ratio=options.eyes.open if "eye" in retargeting else None,
+            controller=self.build_controller(options),
             absolute_expression=self.bundle.switches.absolute_expression,
         )
 
-    def build_composer(self, picture: Picture) -> FrameComposer:
-        """Create the composer that turns rendered crops into frames of the video."""
+    def build_composer(self, picture: Picture, options: AnimationConfig | None = None) -> FrameComposer:
+        """Create the composer that turns rendered crops into frames of the video; `options` as for `build_driver`."""
         return FrameComposer(
             picture,
-            paste_back=self.config.paste_back,
+            paste_back=(options or self.config).paste_back,
             output_size=self.bundle.switches.output_size,
             device=self.device,
             mark=f"{self.bundle.name} weights" if self.bundle.synthetic else None,

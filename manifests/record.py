@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from manifests.errors import ManifestError
 
@@ -25,6 +25,11 @@ _WINDOWS_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?"
 _UNSAFE_RUN = re.compile(r"[^A-Za-z0-9_-]+")
 
 
+OptionValue: TypeAlias = float | int | bool | str
+Options: TypeAlias = tuple[tuple[str, OptionValue], ...]
+"""Names and values of options that a row sets, sorted by name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A checked row of a manifest, the unit of work of a run; media are absolute paths or URIs.
@@ -37,6 +42,7 @@ class Record:
         given_seed: seed in the row, if any.
         cfg_scale: guidance scale in the row, if any.
         priority: records with a higher value are processed earlier.
+        options: options of the method that the row sets, see `joyvasa.record_options`.
         row: number of the row in its manifest, see `Problem.row`.
         seed: seed of the record's random generator, so that results do not depend on batches, order and retries; 0
             until a run sets it.
@@ -52,6 +58,7 @@ class Record:
     given_seed: int | None = None
     cfg_scale: float | None = None
     priority: int = 0
+    options: Options = ()
     row: int = 0
     seed: int = 0
     shard: int = 0
@@ -76,6 +83,7 @@ def encode_content(
     seed: int | None,
     cfg_scale: float | None,
     video: str | None = None,
+    options: Options = (),
 ) -> str:
     """Return the values that determine a record's result as one text.
 
@@ -83,6 +91,8 @@ def encode_content(
     `2.80` in a CSV file and 2.8 in a Parquet file give the same text.
     """
     values = (image, audio, motion, mode, seed, cfg_scale)
+    if options:
+        return _encode((*values, video, dict(options)))
     return _encode(values if video is None else (*values, video))
 
 

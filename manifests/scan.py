@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -17,8 +17,9 @@ from manifests.formats.media_columns import MEDIA_COLUMNS
 from manifests.hash_index import HashIndex
 from manifests.manifest import Manifest, open_readers, resolve_location, unify_extra_schemas
 from manifests.media_files import MediaFileCheck
+from manifests.option_columns import OptionColumns
 from manifests.problems import Problem, ScanSummary, ValueFault, safe_text
-from manifests.record import Record, derive_record_id, encode_content
+from manifests.record import Options, OptionValue, Record, derive_record_id, encode_content
 from manifests.schema import COLUMN_NAMES, MANIFEST_COLUMNS, parse_record_id
 
 DEFAULT_MODE: Mode = "human"
@@ -47,10 +48,19 @@ class Scan:
         manifest: manifest to read.
         files: lookup of the media files of rows; None skips it.
         videos: whether rows must have an existing video; otherwise they must have a portrait and a recording or motion.
+        options: columns that set options; None passes them through.
     """
 
-    def __init__(self, manifest: Manifest, *, files: MediaFileCheck | None = None, videos: bool = False) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        files: MediaFileCheck | None = None,
+        videos: bool = False,
+        options: OptionColumns | None = None,
+    ) -> None:
         self.manifest = manifest
+        self.options = options
         self._videos = videos
         self.summary = ScanSummary()
         self._files = files
@@ -86,10 +96,11 @@ class Scan:
         """
         schema = self.extra_schema() if extra else None
         for index, (file, reader) in enumerate(self._readers or open_readers(self.manifest)):
-            for block in reader.blocks(extra=extra):
+            names = self._find_options(file, reader)
+            for block in reader.blocks(extra=extra or bool(names)):
                 if schema is not None:
                     block = replace(block, extra=_with_schema(file, block, schema))
-                scanned = self._check(index, file, reader, block)
+                scanned = self._check(index, file, reader, block, names)
                 modes = (record.mode for record in scanned.records if record)
                 self.summary.add(scanned.records, scanned.problems, modes)
                 yield scanned
@@ -107,9 +118,27 @@ class Scan:
         for scanned in self.blocks():
             yield from scanned.problems
 
-    def _check(self, file_index: int, file: str, reader: Reader, block: RowBlock) -> ScannedBlock:
+    def _find_options(self, file: str, reader: Reader) -> list[str]:
+        """Return the columns of a file that set options.
+
+        Raises:
+            ManifestError: `option_unknown`.
+        """
+        if self.options is None:
+            return []
+        columns = reader.extra_schema().names
+        names = sorted(name for name in columns if name in self.options.specs)
+        notes = self.options.check_names(safe_text(file), [name for name in columns if name not in names])
+        self.summary.notes += [note for note in notes if note not in self.summary.notes]
+        return names
+
+    def _check(
+        self, file_index: int, file: str, reader: Reader, block: RowBlock, option_names: Sequence[str]
+    ) -> ScannedBlock:
         faults: Faults = {}
-        records = parse_block(block, self.manifest.folder, faults)
+        options = self._parse_options(block, option_names, faults)
+        records = parse_block(block, self.manifest.folder, faults, options)
+        self._check_options(records, faults)
         self._check_required(records, faults)
         _explain_texts(block, faults)
         if self._files:
@@ -124,6 +153,31 @@ class Scan:
         ]
         valid = [None if index in faults else record for index, record in enumerate(records)] if faults else records
         return ScannedBlock(block, valid, problems)
+
+    def _parse_options(self, block: RowBlock, names: Sequence[str], faults: Faults) -> list[Options]:
+        """Return the options of each row of a block."""
+        if not names or self.options is None or block.extra is None:
+            return [()] * len(block)
+        found: list[list[tuple[str, OptionValue]]] = [[] for _ in range(len(block))]
+        for name in names:
+            for index, value in enumerate(block.extra.column(name).to_pylist()):
+                if value is None or value == "":
+                    continue
+                try:
+                    found[index].append((name, self.options.parse(name, value)))
+                except ValueFault as fault:
+                    faults.setdefault(index, []).append((name, value, fault))
+        return [*map(tuple, found)]
+
+    def _check_options(self, records: list[Record | None], faults: Faults) -> None:
+        """Check the options of each valid row together."""
+        for index, record in enumerate(records):
+            if self.options is None or record is None or not record.options:
+                continue
+            try:
+                self.options.check(record.mode, record.options)
+            except ValueFault as fault:
+                faults.setdefault(index, []).append(("", "", fault))
 
     def _check_required(self, records: list[Record | None], faults: Faults) -> None:
         """Check that valid rows have the columns that the run needs."""
@@ -190,13 +244,16 @@ class Scan:
         self.summary.notes += [note for note in notes if note not in self.summary.notes]
 
 
-def parse_block(block: RowBlock, folder: str, faults: Faults) -> list[Record | None]:
+def parse_block(
+    block: RowBlock, folder: str, faults: Faults, options: Sequence[Options] | None = None
+) -> list[Record | None]:
     """Parse each row on its own, with the parsers in `schema`.
 
     Args:
         block: raw rows.
         folder: see `Manifest.folder`.
         faults: faults of bad values; this function adds to it.
+        options: options of each row; None if no row has any.
     """
     absent = [None] * len(block)
     columns = [block.columns.get(name, absent) for name in COLUMN_NAMES]
@@ -209,14 +266,16 @@ def parse_block(block: RowBlock, folder: str, faults: Faults) -> list[Record | N
             bad.append(("", row_fault.value, ValueFault(row_fault.code, row_fault.sentence)))
             record = None
         else:
-            record = _parse_row(block.numbers[index], raw, folder, bad)
+            record = _parse_row(block.numbers[index], raw, folder, bad, options[index] if options else ())
         if bad:
-            faults[index] = bad
+            faults.setdefault(index, []).extend(bad)
         records.append(record)
     return records
 
 
-def _parse_row(number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[str, Any, ValueFault]]) -> Record | None:
+def _parse_row(
+    number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[str, Any, ValueFault]], options: Options
+) -> Record | None:
     values: list[Any] = []
     for column, value in zip(MANIFEST_COLUMNS, raw, strict=True):
         if value is None or value == "":
@@ -237,7 +296,7 @@ def _parse_row(number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[s
 
     mode = mode or DEFAULT_MODE
     if record_id is None:
-        record_id = derive_record_id(encode_content(image, audio, motion, mode, seed, cfg_scale, video))
+        record_id = derive_record_id(encode_content(image, audio, motion, mode, seed, cfg_scale, video, options))
     image, audio, motion, video = (path and resolve_location(folder, path) for path in (image, audio, motion, video))
     return Record(
         id=record_id,
@@ -249,6 +308,7 @@ def _parse_row(number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[s
         given_seed=seed,
         cfg_scale=cfg_scale,
         priority=priority or 0,
+        options=options,
         row=number,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from manifests.estimate import NO_PROFILE, CostEstimate, RateProfile, estimate_cost
 from manifests.manifest import Manifest
 from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
+from manifests.option_columns import OptionColumns
 from manifests.problems import ScanSummary
 from manifests.run.manifest_file import SHARD_RECORDS
 from manifests.scan import Scan
@@ -51,6 +52,7 @@ def summarize_manifest(
     files: MediaFileCheckConfig | None = None,
     probes: Probes | None = None,
     profile: RateProfile | None = None,
+    options: OptionColumns | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> ManifestSummary:
     """Check a manifest and add up its rows, without writing anything.
@@ -62,6 +64,7 @@ def summarize_manifest(
         files: lookup of media files; None skips it.
         probes: probes of durations; None reads no media.
         profile: measured rates; None gives no estimate.
+        options: columns that set options, see `Scan`.
         on_progress: callback with the number of rows read, after each block.
 
     Raises:
@@ -70,7 +73,7 @@ def summarize_manifest(
     with ExitStack() as stack:
         check = stack.enter_context(MediaFileCheck(files)) if files else None
         collector = stack.enter_context(StatsCollector(probes))
-        scan = Scan(manifest, files=check, videos=videos)
+        scan = Scan(manifest, files=check, videos=videos, options=options)
         for scanned in scan.blocks():
             collector.add([record for record in scanned.records if record])
             if on_progress:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from joyvasa.metrics.base import Clip
 from joyvasa.metrics.support.reference_frame import build_clip
+from joyvasa.mode import Mode
 from joyvasa.models import Models
+from joyvasa.record_options import apply_options
 from manifests.scratch import scratch_folder
 from manifests.storage import LocalStorage, Storage
 from stages.base import Item
@@ -40,20 +43,23 @@ def open_generated_clip(
     portrait: PortraitPayload = item.inputs["portrait"]
     motion: MotionPayload = item.inputs["motion"]
     record = item.record
+    mode: Mode = record.mode  # type: ignore[assignment]  (checked by the scan)
+    options = apply_options(replace(models.config, mode=mode), record.options)
+    controller = models.build_controller(options)
 
     with ExitStack() as files:
         yield build_clip(
             portrait.picture,
-            models.build_composer(portrait.picture),
+            models.build_composer(portrait.picture, options),
             models.bundle.switches,
-            pasted=models.config.paste_back,
+            pasted=options.paste_back,
             video=files.enter_context(_stored_file(storage, video.video)),
             frames_per_second=video.frames_per_second,
             width=video.width,
             height=video.height,
             has_sound=bool(record.audio),
             sound=files.enter_context(local_file(record.audio, cache)) if record.audio else None,
-            motion=motion.to_motion(),
+            motion=controller.displace(controller.shape(motion.to_motion(), record.seed)),
             mode=record.mode,
             seed=record.seed,
         )

@@ -7,6 +7,8 @@ from typing import Literal
 
 from joyvasa.errors import ConfigError
 from joyvasa.models import AnimationConfig
+from joyvasa.record_options import apply_options
+from manifests.record import Record
 
 Determinism = Literal["fast", "strict"]
 
@@ -31,6 +33,10 @@ class StageConfig:
     def __post_init__(self) -> None:
         if self.determinism not in ("fast", "strict"):
             raise ConfigError("config_invalid", f"determinism is {self.determinism!r}; expected fast or strict")
+
+    def for_record(self, record: Record) -> AnimationConfig:
+        """Return the options of the method with those that the row sets."""
+        return apply_options(self.animation, record.options)
 
     @property
     def strict(self) -> bool:

@@ -14,7 +14,7 @@ from joyvasa.models import MOTION_ROLES, Models
 from joyvasa.motion.file import load_motion
 from joyvasa.motion.sampling import Recording, sample_motion
 from joyvasa.motion.sequence import MotionSequence
-from joyvasa.motion.smoothing import smooth_motion
+from joyvasa.motion.smoothing import SmoothingConfig, smooth_motion
 from joyvasa.motion.timing import fit_motion_length, resample_motion
 from joyvasa.motion.windows import WindowPlan
 from joyvasa.runtime.device import autocast
@@ -98,6 +98,7 @@ class _SamplingJob:
     features: np.ndarray  # (windows, n, dim)
     seed: int
     cfg_scale: float
+    smoothing: SmoothingConfig
     sound_channels: int
 
     @property
@@ -117,15 +118,15 @@ class _SamplingJob:
 
     def silent(self) -> _SamplingJob:
         """Return a silent job of the same shape, which pads a batch."""
-        return _SamplingJob(self.plan, np.zeros_like(self.features), 0, self.cfg_scale, 0)
+        return _SamplingJob(self.plan, np.zeros_like(self.features), 0, self.cfg_scale, self.smoothing, 0)
 
 
 class MotionStage(Stage):
     """Sample motion from the `SpeechPayload` of a row, or read it from `motion`.
 
     Payload: `MotionPayload`. Facts: `frames`, `seconds`, `seed`, `bytes`. The result depends on the content of the
-    recording, on `motion`, `cfg_scale` and the seed, so it can be shared. With `shared`, the stage also needs the
-    `InputHashes` of the row.
+    recording, on `motion`, `cfg_scale`, the seed and the options of the row for this stage, so it can be
+    shared. With `shared`, the stage also needs the `InputHashes` of the row.
 
     A motion file is resampled to the frame rate of the motion model, which is that of all videos of a run; if the row
     has audio too, the motion is cut to its length, or its last frame is repeated. Only sampled motion is smoothed.
@@ -170,7 +171,8 @@ class MotionStage(Stage):
             raise InputError("motion_missing", "row: neither audio nor motion; expected one of them: name a file")
         scale = record.cfg_scale
         scale = self.config.animation.sampling.cfg_scale if scale is None else float(scale)
-        return _SamplingJob(speech.plan, speech.features, self._seed(item), scale, speech.channels)
+        smoothing = self.config.for_record(record).smoothing
+        return _SamplingJob(speech.plan, speech.features, self._seed(item), scale, smoothing, speech.channels)
 
     def _seed(self, item: Item) -> int:
         record = item.record
@@ -210,7 +212,7 @@ class MotionStage(Stage):
             )
         return [
             MotionPayload.from_motion(
-                smooth_motion(motion, options.smoothing),
+                smooth_motion(motion, job.smoothing),
                 {**self._provenance, **job.provenance},
                 job.seed,
                 sound_channels=job.sound_channels,

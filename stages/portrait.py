@@ -61,7 +61,7 @@ class PortraitStage(Stage):
     """Extract the portrait in `image` of a row.
 
     Payload: `PortraitPayload`. Facts: `width`, `height`, `n_faces`, `warnings`, `warning_codes`, `bytes`. The result
-    depends on the content of the picture only, so it can be shared.
+    depends on the content of the picture and on the options of the row for this stage, so it can be shared.
 
     The stage accepts rows of one mode, that of its configuration; another instance processes the other mode.
 
@@ -99,7 +99,7 @@ class PortraitStage(Stage):
                 "mode_misrouted", f"mode is {mode!r}; expected {expected}, which this stage was built for"
             )
         with local_file(item.record.require("image"), self.media_cache) as path:
-            return self._models.read_picture(path)
+            return self._models.read_picture(path, self.config.for_record(item.record))
 
     def _pack(self, portrait: Portrait) -> Ok:
         payload = PortraitPayload.from_portrait(portrait, half=self.config.animation.precision != "fp32")

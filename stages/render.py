@@ -107,8 +107,10 @@ class RenderStage(Stage):
         portrait_payload: PortraitPayload = item.inputs["portrait"]
         motion_payload: MotionPayload = item.inputs["motion"]
         portrait, motion = portrait_payload.to_portrait(models.device), motion_payload.to_motion()
-        driver = models.build_driver(portrait, motion)
-        keypoints = driver.keypoints(motion)
+        options = self.config.for_record(record)
+        shaped = models.build_controller(options).shape(motion, record.seed)
+        driver = models.build_driver(portrait, shaped, options)
+        keypoints = driver.keypoints(shaped)
         if not keypoints.isfinite().all():
             raise ModelError(
                 "keypoints_not_finite",
@@ -126,8 +128,8 @@ class RenderStage(Stage):
             sound_channels=motion_payload.sound_channels,
             comment=models.describe_video(record.seed if motion_payload.seed is None else motion_payload.seed),
         )
-        composer = models.build_composer(portrait.picture)
-        output = VideoOutput(plan, composer, self._folder.storage, self.config.animation.encoding)
+        composer = models.build_composer(portrait.picture, options)
+        output = VideoOutput(plan, composer, self._folder.storage, options.encoding)
         open_files.callback(output.close)
 
         motion_file = None

@@ -113,7 +113,7 @@ class SpeechStage(Stage):
             return None
         path = files.enter_context(local_file(record.audio, self.media_cache))
         with named_errors(path, record.audio):
-            info = probe_audio(path, allow_silence=self.config.animation.audio.allow_silence)
+            info = probe_audio(path, allow_silence=self.config.for_record(record).audio.allow_silence)
         return _Job(path, self._models.plan_speech(info.n_samples), not record.motion, info)
 
     def _encode(self, jobs: list[_Job]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from joyvasa.motion.layouts import KeypointLayout
     from joyvasa.motion.sequence import MotionTemplate
 
 TEMPLATE_ROLE = "motion_template"
@@ -185,6 +186,14 @@ class Bundle:
             return MotionTemplate.from_arrays(arrays)
         except ModelError as error:
             raise ModelError(error.code, f"bundle {self.name}: {error.sentence}") from None
+
+    @cached_property
+    def layout(self) -> KeypointLayout | None:
+        """Layout of the keypoints, as the motion template shows their number; None if it is unknown."""
+        from joyvasa.motion.layouts import find_layout
+
+        n_keypoints = len(self.load_template().expression_mean) // 3
+        return find_layout(n_keypoints, absolute_expression=self.switches.absolute_expression)
 
     def load_template_arrays(self) -> dict[str, Any]:
         """Load the arrays of the motion template by their published names."""

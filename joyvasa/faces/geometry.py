@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from joyvasa.config import check_ranges, ranged
 from joyvasa.errors import ConfigError
 from joyvasa.faces.square import Points, Square, compute_crop_matrix, compute_face_square, transform_points
 from joyvasa.media.image import Image
@@ -48,6 +49,32 @@ class CropConfig:
             raise ConfigError("crop_shift", f"crop shift (vx_ratio, vy_ratio) is {shift}; expected values in [-1, 1]")
         if not 16 <= self.size <= 4096:
             raise ConfigError("crop_size", f"crop size is {self.size} pixels; expected 16 to 4096, usually 512")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramingControls:
+    """Controls of the square around a face, relative to `CropConfig`.
+
+    Args:
+        scale: size of the square relative to `crop.scale`; larger values show more of the surroundings.
+        x: shift of the square along the eyes, in addition to `crop.vx_ratio`; positive is to the right.
+        y: shift of the square towards the mouth, in addition to `crop.vy_ratio`; negative is towards the forehead.
+
+    Raises:
+        ConfigError: `config_invalid`.
+    """
+
+    scale: float = ranged(1.0, 0.5, 2.0, "times")
+    x: float = ranged(0.0, -0.4, 0.4, "sides of the square")
+    y: float = ranged(0.0, -0.4, 0.4, "sides of the square")
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "framing.")
+
+    def apply(self, crop: CropConfig) -> CropConfig:
+        """Return the crop with this framing."""
+        x, y = (max(-1.0, min(1.0, ratio)) for ratio in (crop.vx_ratio + self.x, crop.vy_ratio + self.y))
+        return replace(crop, scale=crop.scale * self.scale, vx_ratio=x, vy_ratio=y)
 
 
 @dataclass(frozen=True, eq=False)

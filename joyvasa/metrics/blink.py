@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured
-from joyvasa.metrics.support.motion_readout import estimate_eye_opening, require_readable_motion, select_opening_fit
+from joyvasa.metrics.support.motion_readout import require_readable_motion, select_opening_fit
+from joyvasa.motion.openings import estimate_eye_opening, find_closings
 
 MIN_S = 2.0
 # Share of the clip's median opening below which eyes count as closed. The usual 0.7 of the eye aspect ratio is too high
@@ -46,16 +47,3 @@ def count_motion_blinks(opening: np.ndarray, frames_per_second: float) -> int:
     lengths_s = lengths / frames_per_second
     slack = 0.5 / frames_per_second  # lengths are whole frames
     return int(((lengths_s > BLINK_S[0] - slack) & (lengths_s < BLINK_S[1] + slack)).sum())
-
-
-def find_closings(closed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the periods in which the eyes are closed.
-
-    Args:
-        closed: whether the eyes are closed, bool (T,).
-
-    Returns:
-        Length of each period and the index of the frame after it, int64 (periods,).
-    """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(np.int8)))
-    return edges[1::2] - edges[::2], edges[1::2]

@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured
-from joyvasa.metrics.support.motion_readout import estimate_mouth_opening, require_readable_motion, select_opening_fit
+from joyvasa.metrics.support.motion_readout import require_readable_motion, select_opening_fit
+from joyvasa.motion.openings import estimate_mouth_opening
 
 MIN_S = 1.0
 PERCENTILES = (5, 95)  # ends of the range of the opening

@@ -8,14 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured, Values
-from joyvasa.metrics.support.motion_readout import (
-    Series,
-    estimate_mouth_opening,
-    require_readable_motion,
-    resample_series,
-    select_opening_fit,
-)
+from joyvasa.metrics.support.motion_readout import require_readable_motion, resample_series, select_opening_fit
 from joyvasa.metrics.support.sound import RATE, Soundtrack
+from joyvasa.motion.openings import Series, estimate_mouth_opening
 
 MIN_S = 3.0  # shortest clip; in less, a few syllables dominate
 MAX_LAG = 15  # frames at 25 Hz in either direction

@@ -26,6 +26,7 @@ from joyvasa.motion.keypoints import (
 from joyvasa.networks.layers import full_precision
 
 if TYPE_CHECKING:
+    from joyvasa.motion.controller import MotionController
     from joyvasa.motion.sequence import MotionSequence
 
 PUBLISHED_KEYPOINTS = 21  # of LivePortrait's weights, to which the indices below apply
@@ -116,9 +117,14 @@ class PortraitDriver:
         source: keypoints of one portrait, on the device of all results.
         first_frame: first frame of the motion, `motion[:1]`, even if driving starts later.
         stitching: network for `config.stitching`.
-        lip: network for `config.normalize_lip`.
+        lip: network for `config.normalize_lip` and `target_lip_ratio`.
         source_lip_ratio: height / width of the portrait's mouth opening; None without landmarks, lips are then not
             normalized.
+        target_lip_ratio: opening of the mouth at rest, instead of the portrait's own; needs `source_lip_ratio`.
+        eye: network for `target_eye_ratio`.
+        source_eye_ratios: height / width of the portrait's left and right eye.
+        target_eye_ratio: opening of the eyes at rest, instead of the portrait's own; needs `source_eye_ratios`.
+        controller: adds offsets to the frames; the multiplier does not apply to them.
         absolute_expression: whether expressions are free of identity, so that for `all` and `exp` all keypoints use the
             expression of the motion itself, as lips do. Ignored for animals.
 
@@ -138,11 +144,17 @@ class PortraitDriver:
         stitching: nn.Module | None = None,
         lip: nn.Module | None = None,
         source_lip_ratio: float | None = None,
+        target_lip_ratio: float | None = None,
+        eye: nn.Module | None = None,
+        source_eye_ratios: tuple[float, float] | None = None,
+        target_eye_ratio: float | None = None,
+        controller: MotionController | None = None,
         absolute_expression: bool = False,
     ) -> None:
         _check_pair(source, first_frame)
         self._config = config
         self._source = source
+        self._controller = controller
         self._stitching = _require(stitching, "stitching", "stitching") if config.stitching else None
         self.source_keypoints = transform_keypoints(source)
 
@@ -174,15 +186,19 @@ class PortraitDriver:
 
         self._first_keypoints = None
         if config.relative and config.relative_mode == "expression-friendly":
-            self._first_keypoints = self._posed(first)
+            self._first_keypoints = self._posed(first, first)
             self._motion_multiplier = motion_multiplier(self.source_keypoints, self._first_keypoints)
 
-        self._lip_delta = None
-        if config.normalize_lip:
-            lip = _require(lip, "lip", "normalize_lip")
-            if source_lip_ratio is not None and source_lip_ratio >= LIP_OPEN_RATIO:
-                ratios = torch.tensor([[source_lip_ratio, 0.0]], dtype=torch.float32, device=device)
+        self._lip_delta = self._eye_delta = None
+        if config.normalize_lip or target_lip_ratio is not None:
+            lip = _require(lip, "lip", "normalize_lip" if target_lip_ratio is None else "mouth.open")
+            is_closed = source_lip_ratio is not None and source_lip_ratio < LIP_OPEN_RATIO and not target_lip_ratio
+            if source_lip_ratio is not None and not is_closed:
+                ratios = torch.tensor([[source_lip_ratio, target_lip_ratio or 0.0]], device=device)
                 self._lip_delta = retargeting_delta(lip, self.source_keypoints, ratios)
+        if target_eye_ratio is not None and source_eye_ratios is not None:
+            ratios = torch.tensor([[*source_eye_ratios, target_eye_ratio]], device=device)
+            self._eye_delta = retargeting_delta(_require(eye, "eye", "eyes.open"), self.source_keypoints, ratios)
 
     @torch.inference_mode()
     def keypoints(self, motion: MotionSequence) -> Tensor:
@@ -194,25 +210,40 @@ class PortraitDriver:
         Returns:
             Driving keypoints, shape (frames, keypoints, 3), float32, on the portrait's device.
         """
-        source = self.source_keypoints
-        x = self._posed(_Frames(motion, source.device))
+        source, config = self.source_keypoints, self._config
+        frames = _Frames(motion, source.device)
+        displaced = self._controller.displace(motion) if self._controller else motion
+        x = self._posed(frames, frames if displaced is motion else _Frames(displaced, source.device))
+        displacement = None if displaced is motion else x - self._posed(frames, frames)
         if self._first_keypoints is not None:
             x = source + (x - self._first_keypoints) * self._motion_multiplier
         if self._stitching is not None:
             x = stitch_keypoints(self._stitching, source, x)
         if self._lip_delta is not None:
             x = x + self._lip_delta
-        return source + (x - source) * self._config.multiplier
+        if self._eye_delta is not None:
+            x = x + self._eye_delta
+        driven = source + (x - source) * config.multiplier
+        return driven if displacement is None else driven - (config.multiplier - 1) * displacement
 
-    def _posed(self, frames: _Frames) -> Tensor:
-        """Compute the source's keypoints with pose and expression of the frames, shape (frames, keypoints, 3)."""
+    def _posed(self, frames: _Frames, displaced: _Frames) -> Tensor:
+        """Compute the source's keypoints with pose and expression of the frames, shape (frames, keypoints, 3).
+
+        Args:
+            frames: frames of the motion.
+            displaced: the same frames with the offsets of the controls, which apply in every region.
+        """
         source = self._source
         rotation = self._rotation
-        if self._config.region in ("all", "pose"):
-            with full_precision(rotation):
-                rotation = frames.rotation @ self._rotation_factor
+        with full_precision(rotation):
+            if self._config.region in ("all", "pose"):
+                rotation = displaced.rotation @ self._rotation_factor
+            elif displaced is not frames:
+                rotation = rotation @ (frames.rotation.transpose(1, 2) @ displaced.rotation)
         expression = torch.where(self._following, frames.expression + self._expression_offset, source.expression)
         expression = torch.where(self._absolute, frames.expression, expression)
+        if displaced is not frames:
+            expression = expression + (displaced.expression - frames.expression)
         scale = source.scale if self._config.keep_scale else frames.scale * self._scale_factor
         translation = frames.translation + self._translation_offset
         return pose_keypoints(source.canonical, rotation, expression, scale, translation)

@@ -45,7 +45,7 @@ class FaceConfig:
     # (both), or `none` for a picture that is a face crop already
     detector: str = "bundle"
     threshold: float = 0.15  # lowest score of a face for `insightface`, 0 to 1
-    order: FaceOrder = "large-small"  # how faces are sorted to select one of several
+    select: FaceOrder = "large-small"  # order of the faces, of which `index` selects one
     index: int = 0  # position of the selected face in this order; 0 is the first
     min_side: int = MIN_FACE_SIDE  # smaller faces are ignored, pixels
 
@@ -65,6 +65,7 @@ class Picture:
         image: picture, uint8 RGB (height, width, 3), scaled to the configured limit.
         crop: face crop; None if the whole picture is the crop.
         lip_ratio: height / width of the mouth opening; None without 203 landmarks.
+        eye_ratios: height / width of the left and the right eye; None without 203 landmarks.
         n_faces: number of detected faces of any size; None without detection.
         warnings: warnings for the user.
     """
@@ -72,6 +73,7 @@ class Picture:
     image: np.ndarray
     crop: FaceCrop | None
     lip_ratio: float | None = None
+    eye_ratios: tuple[float, float] | None = None
     n_faces: int | None = None
     warnings: tuple[InputWarning, ...] = ()
 
@@ -123,19 +125,20 @@ def read_picture(
     mismatch = _mismatch(mode) if check and check.contradicts(mode, image) else None
     if mismatch and not faces:
         raise InputError("face_not_found", f"{path}: no face found; {mismatch}")
-    choice = choose_face(faces, order=face.order, index=face.index, min_side=face.min_side, name=str(path))
+    choice = choose_face(faces, order=face.select, index=face.index, min_side=face.min_side, name=str(path))
     cut = choice.face.crop(image, crop)
 
     warnings = [InputWarning("mode_mismatch_suspected", f"{path}: {mismatch}")] if mismatch else []
     if choice.count > 1:
-        selected = f"number {face.index} in order {face.order} is animated"
-        sentence = f"{path}: {choice.count} faces found; {selected}; choose another with face.index"
+        selected = f"number {face.index} in order {face.select} is animated"
+        sentence = f"{path}: {choice.count} faces found; {selected}; choose another with face.index or face.select"
         warnings.append(InputWarning("several_faces", sentence))
     if cut.outside_fraction > OUTSIDE_WARNING:
         share = f"{cut.outside_fraction:.0%}"
         sentence = f"{path}: {share} of the crop lies outside the picture and is black; use a wider picture"
         warnings.append(InputWarning("crop_outside", sentence))
-    return Picture(image, cut, choice.face.lip_ratio, len(faces), tuple(warnings))
+    found = choice.face
+    return Picture(image, cut, found.lip_ratio, found.eye_ratios, len(faces), tuple(warnings))
 
 
 def _mismatch(mode: Mode) -> str:

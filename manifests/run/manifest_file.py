@@ -8,6 +8,7 @@ have no effect. Columns:
     mode, seed, cfg_scale, priority
     row                           number of the row in the source manifest, see `Problem.row`
     written_image, ...            image, audio, motion and video as written in the source manifest
+    (name of an option)           option of the row, or that of the run if the row has none
     (any other)                   passed-through columns with their types; `input_<name>` if the name is taken
 
 The file is a valid manifest for another run.
@@ -28,6 +29,7 @@ from manifests.errors import ManifestError
 from manifests.expressions import NamedColumns
 from manifests.formats.media_columns import MEDIA_COLUMNS
 from manifests.manifest import resolve_location
+from manifests.option_columns import OptionColumns, is_option
 from manifests.problems import Problem, ScanSummary, safe_text
 from manifests.record import Record
 from manifests.row_filter import RowFilter
@@ -98,6 +100,7 @@ class RunManifest:
             statistics = [group.column(_RECORD_COLUMNS.index("priority")).statistics for group in groups]
             if not all(entry and entry.has_min_max for entry in statistics):
                 raise ValueError("has no statistics")
+            self._options = sorted(entry.name for entry in schema if is_option(entry))
             self.priorities: list[int] = [entry.max for entry in statistics]  # highest, by shard
             self.records: int = self._metadata.num_rows  # of all shards
 
@@ -115,7 +118,18 @@ class RunManifest:
             table = pq.ParquetFile(file, metadata=self._metadata).read_row_group(number)
             columns = [self._read_column(table, name) for name in _RECORD_COLUMNS]
         rows: list[dict[str, Any]] = [dict(zip(_ATTRIBUTES, row, strict=True)) for row in zip(*columns, strict=True)]
-        records = [Record(shard=number, **row) for row in rows]
+        options = [table.column(name).to_pylist() for name in self._options]
+        set_by_row = zip(*options, strict=True) if options else [()] * len(rows)
+        records = [
+            Record(
+                shard=number,
+                options=tuple(
+                    (name, value) for name, value in zip(self._options, values, strict=True) if value is not None
+                ),
+                **row,
+            )
+            for row, values in zip(rows, set_by_row, strict=True)
+        ]
         return ShardRecords(number, records, table)
 
     def _read_column(self, table: pa.Table, name: str) -> list[Any]:
@@ -170,7 +184,11 @@ def write_manifest(
         raise ManifestError("shard_size", f"shard size is {shard_size}; expected at least 1")
     extra = scan.extra_schema()
     names = _passthrough_names(extra.names)
-    passed = [field.with_name(name).with_nullable(True) for field, name in zip(extra, names, strict=True)]
+    options = scan.options
+    passed = [
+        options.field(name) if options and name in options.specs else field.with_name(name).with_nullable(True)
+        for field, name in zip(extra, names, strict=True)
+    ]
     schema = pa.schema([*_OWN_FIELDS, *passed])
     row_filter = RowFilter(where, limit, NamedColumns(schema, {name: WRITTEN_PREFIX + name for name in MEDIA_COLUMNS}))
 
@@ -178,7 +196,7 @@ def write_manifest(
     with _Writer(path, schema, shard_size) as writer:
         pending = schema.empty_table()
         for scanned in scan.blocks(extra=True):
-            selected, n_read = row_filter.select(_valid_rows(scanned, schema))
+            selected, n_read = row_filter.select(_valid_rows(scanned, schema, options))
             if row_filter.is_full:
                 scanned = _cut_block(scanned, n_read)
             summary.add(scanned.records, scanned.problems, selected.column("mode").to_pylist())
@@ -254,12 +272,13 @@ def _passthrough_names(names: Sequence[str]) -> list[str]:
     return unique
 
 
-def _valid_rows(scanned: ScannedBlock, schema: pa.Schema) -> pa.Table:
+def _valid_rows(scanned: ScannedBlock, schema: pa.Schema, options: OptionColumns | None) -> pa.Table:
     """Return the valid rows as a table.
 
     Args:
         scanned: checked rows.
         schema: schema of the table.
+        options: columns that set options.
     """
     valid = [index for index, record in enumerate(scanned.records) if record]
     records = [record for record in scanned.records if record]
@@ -277,5 +296,9 @@ def _valid_rows(scanned: ScannedBlock, schema: pa.Schema) -> pa.Table:
     assert passed is not None, "passed-through columns were not requested"
     if len(valid) < len(scanned.records):
         passed = passed.take(pa.array(valid, pa.int64()))
-    columns += passed.columns
+    given = [dict(record.options) for record in records]
+    columns += [
+        options.array(name, [row.get(name) for row in given]) if options and name in options.specs else column
+        for name, column in zip(passed.column_names, passed.columns, strict=True)
+    ]
     return pa.table(columns, schema=schema)

@@ -17,6 +17,7 @@ from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from manifests.estimate import RateProfile
+    from manifests.option_columns import OptionColumns
     from manifests.problems import Problem, ScanSummary
     from manifests.stats import VideoSizes
     from manifests.summary import ManifestSummary
@@ -75,7 +76,8 @@ def validate_command(
 
     shown: list[dict[str, Any]] = []
     with _reading_progress(as_json) as progress, MediaFileCheck(MediaFileCheckConfig(remote=remote)) as check:
-        scan = Scan(open_manifest(manifest), files=check if files else None, videos=videos)
+        options = None if videos else _option_columns()
+        scan = Scan(open_manifest(manifest), files=check if files else None, videos=videos, options=options)
         for scanned in scan.blocks(extra=True):  # as a run reads it
             for problem in scanned.problems[: max(0, max_report - len(shown))]:
                 shown.append(problem.as_dict())
@@ -124,6 +126,7 @@ def plan_command(
             files=None if no_probe else MediaFileCheckConfig(),
             probes=probes,
             profile=rates,
+            options=_option_columns(),
             on_progress=lambda rows: progress.update(READING, rows),
         )
 
@@ -133,6 +136,14 @@ def plan_command(
         print_plan(result)
     if result.scan.bad_rows:
         raise typer.Exit(ROWS_FAILED)
+
+
+def _option_columns() -> OptionColumns:
+    """Return the columns that set options, with the defaults of the configuration."""
+    from joyvasa.models import AnimationConfig
+    from pipelines.runs.row_options import build_option_columns
+
+    return build_option_columns(AnimationConfig())
 
 
 def _measure_config(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import stages
+from joyvasa.config import format_range
 from joyvasa.models import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
 from joyvasa.training.config import TrainingConfig
@@ -91,7 +92,9 @@ def option_rows(config: Any, prefix: str = "") -> Iterator[Sequence[str]]:
         if item.name in parts:
             yield from option_rows(*parts[item.name])
         elif not is_dataclass(value):
-            values, meaning = _values(hints[item.name]), meanings.get(item.name, "")
+            values, meaning = format_range(item) or _values(hints[item.name]), meanings.get(item.name, "")
+            if "ge" in item.metadata and value is None:
+                values = f"{values}, `null`"
             yield f"`{prefix}{item.name}`", f"`{_as_yaml(value)}`", values, meaning
 
 

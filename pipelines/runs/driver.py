@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from joyvasa import __version__
+from joyvasa.bundles import open_bundle
 from joyvasa.config import config_to_dict
 from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.mode import Mode
@@ -34,6 +35,7 @@ from pipelines.engine.graph import Pipeline
 from pipelines.runs.config import RunConfig
 from pipelines.runs.outcomes import OutcomeBuilder, build_outcome, metric_columns
 from pipelines.runs.resources import build_executor, count_run_gpus
+from pipelines.runs.row_options import build_option_columns
 from pipelines.runs.shard_writer import ShardWriter
 
 LOGGED_PROGRESS_S = 30.0  # between two progress lines in events.jsonl; each has about 3 kB
@@ -188,7 +190,8 @@ def start_run(
 def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generator[tuple[Path, ManifestSource]]:
     """Check all rows and copy them to a temporary file; yield the file and its description."""
     problems: list[Problem] = []
-    scan = Scan(source, videos=videos)
+    options = None if videos else build_option_columns(config.animation, open_bundle(config.animation.models))
+    scan = Scan(source, videos=videos, options=options)
     with scratch_folder() as scratch:
         rows = scratch / RunFolder.MANIFEST
         summary = write_manifest(

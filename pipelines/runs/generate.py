@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from joyvasa.bundles import open_bundle
 from joyvasa.mode import Mode
 from joyvasa.models import MOTION_ROLES, list_required_roles, require_models
+from joyvasa.record_options import select_options
 from manifests.record import Record
 from manifests.run.description import RunKind
 from manifests.run.folder import RunFolder
@@ -115,8 +116,8 @@ def build_video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, 
     )
     common: dict[str, Any] = {"animation": config.animation_for(modes[0]), "determinism": config.determinism}
     motion = MotionConfig(**common, shared=config.share_motion, strict_batch=builder.batch_size(MotionStage))
-    motion_inputs = ("speech", "hash_inputs") if config.share_motion else ("speech",)
-    motion_key = _motion_key if config.share_motion else None
+    motion_inputs, after = (("speech", "hash_inputs"), ()) if config.share_motion else (("speech",), ("hash_inputs",))
+    motion_key = _shared_motion_key if config.share_motion else _motion_key
     score = build_score_stage(config, run, common["animation"])
 
     specs = [builder.build(HashInputsStage(HashInputsConfig()), share=_locations)]
@@ -126,7 +127,7 @@ def build_video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, 
         specs.append(builder.build(portrait, after=("hash_inputs",), share=_portrait_key, **alternative))
     specs += [
         builder.build(SpeechStage(SpeechConfig(**common)), after=("hash_inputs",), share=_speech_key),
-        builder.build(MotionStage(motion), inputs=motion_inputs, bucket=_window_count, share=motion_key),
+        builder.build(MotionStage(motion), inputs=motion_inputs, after=after, bucket=_window_count, share=motion_key),
     ]
     for mode in modes:
         settings: dict[str, Any] = {"animation": config.animation_for(mode), "determinism": config.determinism}
@@ -149,16 +150,23 @@ def _locations(record: Record, _facts: Facts) -> Hashable:
 
 
 def _portrait_key(record: Record, facts: Facts) -> Hashable:
-    return _content_key("image", record, facts), record.mode
+    return _content_key("image", record, facts), record.mode, select_options(record.options, "portrait")
 
 
 def _speech_key(record: Record, facts: Facts) -> Hashable | None:
-    return (_content_key("audio", record, facts), record.motion is not None) if record.audio else None
+    if not record.audio:
+        return None
+    return _content_key("audio", record, facts), record.motion is not None, select_options(record.options, "speech")
 
 
 def _motion_key(record: Record, facts: Facts) -> Hashable:
+    """Return the key of a motion; rows share it if they have the same recording, and the same seed or motion file."""
+    return _shared_motion_key(record, facts), None if record.motion else record.seed
+
+
+def _shared_motion_key(record: Record, facts: Facts) -> Hashable:
     contents = (_content_key(column, record, facts) for column in ("audio", "motion"))
-    return (*contents, record.cfg_scale, record.given_seed)
+    return (*contents, record.cfg_scale, record.given_seed, select_options(record.options, "motion"))
 
 
 def _content_key(column: str, record: Record, facts: Facts) -> Hashable:

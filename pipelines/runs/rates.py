@@ -98,7 +98,7 @@ def measure_rates(manifest: str, config: RunConfig) -> RateProfile:
 
     with tempfile.TemporaryDirectory(prefix="joyvasa-rates-") as folder:
         sample = Path(folder, "sample.jsonl")
-        sample.write_text("".join(json.dumps(row) + "\n" for row in _first_rows(manifest)), encoding="utf-8")
+        sample.write_text("".join(json.dumps(row) + "\n" for row in _first_rows(manifest, config)), encoding="utf-8")
         run = str(Path(folder, "run"))
         result = generate_videos(sample, run, dataclasses.replace(config, executor="local"))
         if not result.counts.statuses.get("ok"):
@@ -113,9 +113,12 @@ def measure_rates(manifest: str, config: RunConfig) -> RateProfile:
         return read_run_rates(run, machine=machine, whole_gpu=has_gpu)
 
 
-def _first_rows(manifest: str) -> list[dict[str, Any]]:
+def _first_rows(manifest: str, config: RunConfig) -> list[dict[str, Any]]:
     """Return the first good rows of a manifest with absolute paths."""
-    good = (record for block in Scan(open_manifest(manifest)).blocks() for record in block.records if record)
+    from pipelines.runs.row_options import build_option_columns
+
+    scan = Scan(open_manifest(manifest), options=build_option_columns(config.animation))
+    good = (record for block in scan.blocks() for record in block.records if record)
     rows = []
     for record in islice(good, SAMPLE_RECORDS):
         media = {name: getattr(record, name) for name in MEDIA_COLUMNS}
@@ -124,6 +127,7 @@ def _first_rows(manifest: str) -> list[dict[str, Any]]:
             "mode": record.mode,
             "seed": record.given_seed,
             "cfg_scale": record.cfg_scale,
+            **dict(record.options),
         }
         rows.append({name: value for name, value in (media | options).items() if value is not None})
     return rows

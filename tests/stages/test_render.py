@@ -173,7 +173,7 @@ def test_out_of_memory_while_pasting_fails_only_its_record(items, tmp_path, monk
     def raise_out_of_memory(crops):
         raise torch.OutOfMemoryError("no memory")
 
-    def build(picture):
+    def build(picture, options=None):
         built = composer(picture)
         if picture is items[0].inputs["portrait"].picture:
             monkeypatch.setattr(built, "prepare", raise_out_of_memory)

@@ -1,49 +1,13 @@
-"""Openings of mouth and eyes, estimated from the keypoints of a motion without any picture.
-
-Of LivePortrait's 21 keypoints, 20 is on the upper lip and 19 on the lower one; 11 and 15 are on the upper lids, 13 and
-16 below them. They were identified by correlating all pairs with the opening ratios (height over width, by landmarks)
-stored in five of LivePortrait's motion files, 633 frames: the vertical distance of the lips follows the mouth ratio
-with r = 0.91, that of the lids the mean eye ratio with r = 0.97. Slopes and intercepts are least-squares fits to the
-same frames. The openings are estimates, suitable for ranges, blinks and rhythm, not for absolute openings.
-
-The compact networks use the same keypoint indices for lips and lids, and the eye distance as the unit of length.
-"""
+"""Readout of a motion for metrics, without any picture."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
 from joyvasa.metrics.base import Clip, NotMeasured
+from joyvasa.motion.driving import PUBLISHED_KEYPOINTS
+from joyvasa.motion.openings import COMPACT, LIVEPORTRAIT, OpeningFit, Series
 from joyvasa.motion.sequence import MotionSequence
-
-KEYPOINTS = 21
-UPPER_LIP, LOWER_LIP = 20, 19
-UPPER_LIDS, LOWER_LIDS = (11, 15), (13, 16)  # both eyes
-
-Series = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class OpeningFit:
-    """Linear map from vertical distances between keypoints to openings (height over width).
-
-    Args:
-        mouth_slope, mouth_intercept: coefficients for the lips.
-        eye_slope, eye_intercept: coefficients for the lids.
-    """
-
-    mouth_slope: float
-    mouth_intercept: float
-    eye_slope: float
-    eye_intercept: float
-
-
-LIVEPORTRAIT = OpeningFit(5.216, 0.1515, 17.14, 0.2717)
-# Mean face of the compact networks: mouth width 0.69, eye width 0.457, eye opening 0.22.
-COMPACT = OpeningFit(1 / 0.69, 0.0, 1 / 0.457, 0.22 / 0.457)
 
 
 def select_opening_fit(clip: Clip) -> OpeningFit:
@@ -63,23 +27,11 @@ def require_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured:
 
 def require_readable_motion(clip: Clip, *, min_s: float) -> MotionSequence | NotMeasured:
     """Return the clip's motion as `require_motion` if its keypoints are those of the published weights."""
-    n_keypoints = KEYPOINTS if clip.motion is None else clip.motion.expression.shape[1]
-    if n_keypoints != KEYPOINTS:
-        sentence = f"motion of {n_keypoints} keypoints; expected the {KEYPOINTS} of the published weights"
+    n_keypoints = PUBLISHED_KEYPOINTS if clip.motion is None else clip.motion.expression.shape[1]
+    if n_keypoints != PUBLISHED_KEYPOINTS:
+        sentence = f"motion of {n_keypoints} keypoints; expected the {PUBLISHED_KEYPOINTS} of the published weights"
         return NotMeasured("keypoints_unknown", sentence)
     return require_motion(clip, min_s=min_s)
-
-
-def estimate_mouth_opening(motion: MotionSequence, fit: OpeningFit = LIVEPORTRAIT) -> Series:
-    """Estimate the mouth opening, height over width, shape (T,); 0 is closed, negative is pressed."""
-    height = motion.expression[:, :, 1].double().numpy()
-    return fit.mouth_intercept + fit.mouth_slope * (height[:, LOWER_LIP] - height[:, UPPER_LIP])
-
-
-def estimate_eye_opening(motion: MotionSequence, fit: OpeningFit = LIVEPORTRAIT) -> Series:
-    """Estimate the eye opening, height over width, mean of both eyes, shape (T,); 0 is closed."""
-    height = motion.expression[:, :, 1].double().numpy()
-    return fit.eye_intercept + fit.eye_slope * (height[:, LOWER_LIDS] - height[:, UPPER_LIDS]).mean(axis=1)
 
 
 def resample_series(series: Series, frames_per_second: float, rate: float) -> Series:

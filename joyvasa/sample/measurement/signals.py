@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from joyvasa.metrics.blink import find_closings
 from joyvasa.metrics.mouth_sound import pearson
+from joyvasa.motion.openings import find_closings
 
 RATE = 25  # frames per second of all series
 MAX_LAG = 2  # frames between mouth and sound

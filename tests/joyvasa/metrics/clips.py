@@ -55,7 +55,7 @@ def make_motion(n_frames: int = 100, *, n_keypoints: int = 21, rate: float = 25.
 
 def make_speaking_motion(opening: np.ndarray, rate: float = 25.0) -> MotionSequence:
     """Return a motion with a given mouth opening."""
-    from joyvasa.metrics.support.motion_readout import LIVEPORTRAIT, LOWER_LIP
+    from joyvasa.motion.openings import LIVEPORTRAIT, LOWER_LIP
 
     expression = np.zeros((len(opening), 21, 3))
     expression[:, LOWER_LIP, 1] = (opening - LIVEPORTRAIT.mouth_intercept) / LIVEPORTRAIT.mouth_slope

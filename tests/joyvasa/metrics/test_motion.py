@@ -8,16 +8,8 @@ import torch
 
 from joyvasa.metrics import build_metric
 from joyvasa.metrics.blink import count_motion_blinks
-from joyvasa.metrics.support.motion_readout import (
-    COMPACT,
-    KEYPOINTS,
-    LOWER_LIP,
-    UPPER_LIDS,
-    estimate_eye_opening,
-    estimate_mouth_opening,
-    resample_series,
-    select_opening_fit,
-)
+from joyvasa.metrics.support.motion_readout import resample_series, select_opening_fit
+from joyvasa.motion.openings import COMPACT, LOWER_LIP, UPPER_LIDS, estimate_eye_opening, estimate_mouth_opening
 from joyvasa.motion.sequence import MotionSequence
 from tests.joyvasa.metrics.clips import make_clip, make_motion, make_speaking_motion, measure_values, moving_noise
 from tests.media import MEDIA
@@ -117,7 +109,7 @@ def test_mouth_opening_and_its_range():
 
 @pytest.mark.parametrize("name", ["mouth", "blink", "mouth_sound"])
 def test_other_numbers_of_keypoints_have_no_openings(name):
-    assert set(measure_motion(name, make_motion(n_keypoints=KEYPOINTS + 1)).values()) == {"keypoints_unknown"}
+    assert set(measure_motion(name, make_motion(n_keypoints=22)).values()) == {"keypoints_unknown"}
 
 
 @pytest.mark.parametrize("name", ["head", "mouth", "blink", "mouth_sound", "beat"])

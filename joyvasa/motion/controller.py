@@ -1,0 +1,170 @@
+"""Application of controls to a motion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from joyvasa.motion.blinks import change_blinks
+from joyvasa.motion.controls import Controls
+from joyvasa.motion.layouts import KeypointLayout
+from joyvasa.motion.openings import LOWER_LIP, UPPER_LIP
+from joyvasa.motion.sequence import MotionSequence, MotionTemplate
+
+NO_LAYOUT = "its keypoints are unknown"
+FACIAL = ("mouth.amount", "mouth.open", "eyes.open", "blink.rate", "blink.amount")  # need to know lips and lids
+DIRECTED = ("gaze.x", "gaze.y", "smile", "brow", "wink")  # need a direction of the layout
+FOR_PEOPLE = ("eyes.open", "blink.rate", "blink.amount", *DIRECTED)
+
+
+class MotionController:
+    """Applies controls to motions with the keypoints of one bundle.
+
+    Strengths and blinks change the motion itself, see `shape`. Offsets are added to its frames but not to the first
+    frame that a relative motion refers to, where they would cancel, see `displace`.
+
+    Args:
+        controls: controls of a record; those that `find_unsupported` returns must be neutral.
+        layout: layout of the keypoints; None if it is unknown.
+        template: template of the bundle's motion.
+        lips_by_network: whether the network `lip` applies `mouth.open`, and `eye` applies `eyes.open`, to the portrait.
+    """
+
+    def __init__(
+        self,
+        controls: Controls,
+        layout: KeypointLayout | None,
+        template: MotionTemplate,
+        *,
+        lips_by_network: bool,
+    ) -> None:
+        self._controls = controls
+        self._layout = layout
+        self._neutral = _neutral_expression(layout, template)
+        self._by_network = lips_by_network
+        self._offset = _sum_offsets(controls, layout, opens_mouth=not lips_by_network)
+
+    def shape(self, motion: MotionSequence, seed: int) -> MotionSequence:
+        """Apply strengths and blinks to a whole motion.
+
+        Args:
+            motion: all frames of the motion.
+            seed: seed of added blinks.
+        """
+        pose, mouth, blink = self._controls.pose, self._controls.mouth, self._controls.blink
+        layout, neutral = self._layout, self._neutral
+        if pose.amount != 1:
+            names = ("pitch", "yaw", "roll", "scale", "translation")
+            values = {name: getattr(motion, name) for name in names}
+            scaled = {name: value[:1] + pose.amount * (value - value[:1]) for name, value in values.items()}
+            motion = replace(motion, **scaled)
+        if (amount := self._controls.expression.amount) != 1:
+            motion = replace(motion, expression=neutral + amount * (motion.expression - neutral))
+        if layout and mouth.amount != 1:
+            expression, index = motion.expression.clone(), list(layout.mouth)
+            expression[:, index] = neutral[index] + mouth.amount * (expression[:, index] - neutral[index])
+            motion = replace(motion, expression=expression)
+        if layout and (blink.rate is not None or blink.amount != 1):
+            motion = change_blinks(motion, layout, rate=blink.rate, amount=blink.amount, seed=seed)
+        return motion
+
+    def displace(self, motion: MotionSequence) -> MotionSequence:
+        """Add offsets to frames of a motion; the motion itself if there are none."""
+        pose, layout = self._controls.pose, self._layout
+        if self._offset is not None:
+            motion = replace(motion, expression=motion.expression + self._offset)
+        if layout and layout.name == "compact":
+            motion = replace(motion, expression=self._set_compact_lids(motion.expression, layout))
+
+        if pose.yaw or pose.pitch or pose.roll:
+            turned = replace(
+                motion, pitch=motion.pitch + pose.pitch, yaw=motion.yaw + pose.yaw, roll=motion.roll + pose.roll
+            )
+            if layout and layout.name == "compact":  # its expression has the axes of the picture, not of the head
+                turn = motion.rotation.transpose(1, 2) @ turned.rotation
+                turned = replace(turned, expression=turned.expression @ turn)
+            motion = turned
+        return motion
+
+    def _set_compact_lids(self, expression: Tensor, layout: KeypointLayout) -> Tensor:
+        """Apply `eyes.open` and `wink`; rest and closed eyes are the same for everyone."""
+        target, wink = self._controls.eyes.open, self._controls.wink
+        if target is None and not wink:
+            return expression
+        before = layout.eye_openings(expression)
+        after = before
+        if target is not None:
+            closed = layout.closed_eye
+            after = closed + (after - closed) * (target - closed) / (layout.fit.eye_intercept - closed)
+        closure = torch.tensor([max(wink, 0.0), max(-wink, 0.0)], dtype=after.dtype)
+        after = after + closure * (layout.closed_eye - after).clamp(max=0)
+        return layout.shift_lids(expression, after - before)
+
+
+def find_unsupported(controls: Controls, layout: KeypointLayout | None, *, animal: bool) -> tuple[str, str] | None:
+    """Return the first control that is set and cannot be applied, and the reason, or None.
+
+    Args:
+        controls: controls of a record.
+        layout: layout of the keypoints of the bundle; None if it is unknown.
+        animal: whether the portrait shows an animal.
+    """
+    for name in (*FACIAL, *DIRECTED):
+        if not is_set(controls, name):
+            continue
+        if layout is None:
+            return name, NO_LAYOUT
+        if animal and name in FOR_PEOPLE:
+            return name, "eyes, brows and smiles can be controlled for people only"
+        if name in DIRECTED and name not in layout.directions:
+            return name, "none of its keypoints follows the irises" if "gaze" in name else "it has no direction for it"
+    return None
+
+
+def any_facial(controls: Controls) -> bool:
+    """Return whether a control is set that depends on the layout of the keypoints."""
+    return any(is_set(controls, name) for name in (*FACIAL, *DIRECTED))
+
+
+def is_set(controls: Controls, name: str) -> bool:
+    """Return whether a control differs from the value that changes nothing."""
+    value: object = controls
+    for part in name.split("."):
+        value = getattr(value, part)
+    neutral = 1.0 if name.endswith(".amount") else None if name.endswith((".open", ".rate")) else 0.0
+    return value != neutral
+
+
+def _neutral_expression(layout: KeypointLayout | None, template: MotionTemplate) -> Tensor:
+    """Return the expression of a neutral face with closed lips, shape (keypoints, 3).
+
+    For the compact networks that is no expression. Otherwise it is the mean of the training motion, with the lower lip
+    where the estimated opening is 0.
+    """
+    mean = template.expression_mean.unflatten(0, (-1, 3)).float()
+    if layout is None:
+        return mean
+    if layout.name == "compact":
+        return torch.zeros_like(mean)
+    neutral = mean.clone()
+    neutral[LOWER_LIP, 1] = neutral[UPPER_LIP, 1] - layout.fit.mouth_intercept / layout.fit.mouth_slope
+    return neutral
+
+
+def _sum_offsets(controls: Controls, layout: KeypointLayout | None, *, opens_mouth: bool) -> Tensor | None:
+    """Return the offset of the expression, shape (keypoints, 3), or None if there is none."""
+    if layout is None:
+        return None
+    values = {
+        "gaze.x": controls.gaze.x,
+        "gaze.y": controls.gaze.y,
+        "smile": controls.smile,
+        "brow": controls.brow,
+        "wink": controls.wink,
+    }
+    offsets = [layout.directions[name].offset(value) for name, value in values.items() if value]
+    if controls.mouth.open and opens_mouth:
+        offsets.append(layout.opening.offset(controls.mouth.open))
+    return torch.stack(offsets).sum(0) if offsets else None

@@ -1,0 +1,123 @@
+"""Layouts of 21 keypoints: which of them are lips and lids, and the directions in which controls move them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from joyvasa.motion.openings import COMPACT, LIVEPORTRAIT, OpeningFit
+from joyvasa.runtime.parsing import parse_yaml
+
+KEYPOINTS = 21
+_FITS = {"liveportrait": LIVEPORTRAIT, "compact": COMPACT}
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """Offset of the expression for one control.
+
+    Args:
+        both: offset in proportion to the control, shape (keypoints, 3).
+        positive: offset for positive values, in proportion to their size.
+        negative: offset for negative values, in proportion to their size.
+    """
+
+    both: Tensor
+    positive: Tensor
+    negative: Tensor
+
+    def offset(self, value: float) -> Tensor:
+        """Return the offset for a value of the control, shape (keypoints, 3)."""
+        one_sided = self.positive if value > 0 else self.negative
+        return self.both * value + one_sided * abs(value)
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointLayout:
+    """A layout of 21 keypoints.
+
+    Args:
+        name: `liveportrait` for the published weights, `compact` for those of this project.
+        fit: map from distances between keypoints to openings.
+        mouth: keypoints that move when the mouth does.
+        upper_lids, lower_lids: keypoints of the person's right and left eye.
+        upper_share: share of the upper lid in the closing of an eye.
+        closed_eye: opening of a closed eye, as `fit` estimates it.
+        opening: offset that opens the mouth by its width, for `mouth.open` without a network.
+        directions: offsets of the controls that the layout supports, by the names of their options.
+    """
+
+    name: str
+    fit: OpeningFit
+    mouth: tuple[int, ...]
+    upper_lids: tuple[int, int]
+    lower_lids: tuple[int, int]
+    upper_share: float
+    closed_eye: float
+    opening: Direction
+    directions: Mapping[str, Direction]
+
+    def shift_lids(self, expression: Tensor, change: Tensor) -> Tensor:
+        """Return an expression whose eyes are open further.
+
+        Args:
+            expression: expression of the frames, shape (T, keypoints, 3).
+            change: change of the opening of the person's right and left eye, shape (T, 2) or (T, 1) for both.
+        """
+        distance = (change / self.fit.eye_slope).to(expression).expand(-1, 2)
+        moved = expression.clone()
+        moved[:, list(self.upper_lids), 1] -= self.upper_share * distance
+        moved[:, list(self.lower_lids), 1] += (1 - self.upper_share) * distance
+        return moved
+
+    def eye_openings(self, expression: Tensor) -> Tensor:
+        """Estimate the opening of the person's right and left eye, shape (T, 2), float64."""
+        height = expression[:, :, 1].double()
+        distance = height[:, list(self.lower_lids)] - height[:, list(self.upper_lids)]
+        return self.fit.eye_intercept + self.fit.eye_slope * distance
+
+
+@cache
+def load_layout(name: str) -> KeypointLayout:
+    """Return a layout by its name, `liveportrait` or `compact`."""
+    content: Any = parse_yaml(Path(__file__).with_name("layouts.yaml").read_text(encoding="utf-8"))
+    entry = content[name]
+    return KeypointLayout(
+        name=name,
+        fit=_FITS[name],
+        mouth=tuple(entry["mouth"]),
+        upper_lids=tuple(entry["upper_lids"]),
+        lower_lids=tuple(entry["lower_lids"]),
+        upper_share=entry["upper_share"],
+        closed_eye=entry["closed_eye"],
+        opening=_direction(entry["opening"]),
+        directions={control: _direction(parts) for control, parts in entry["directions"].items()},
+    )
+
+
+def find_layout(n_keypoints: int, *, absolute_expression: bool) -> KeypointLayout | None:
+    """Return the layout of a bundle's keypoints, or None if it is unknown.
+
+    Args:
+        n_keypoints: number of keypoints of the bundle.
+        absolute_expression: switch of the bundle; the compact networks have it.
+    """
+    if n_keypoints != KEYPOINTS:
+        return None
+    return load_layout("compact" if absolute_expression else "liveportrait")
+
+
+def _direction(parts: Mapping[str, Mapping[int, list[float]]]) -> Direction:
+    tensors = []
+    for part in ("both", "positive", "negative"):
+        offset = torch.zeros(KEYPOINTS, 3)
+        for keypoint, values in parts.get(part, {}).items():
+            offset[keypoint] = torch.tensor(values)
+        tensors.append(offset)
+    return Direction(*tensors)

@@ -1,0 +1,141 @@
+"""Options that may differ between the records of a run, and the stages that apply them.
+
+A column of a manifest sets the option of its name, the path below `animation`, for its row. These options are listed in
+`STAGE_OPTIONS`: whatever decides which weights a run loads, on which device, or how network calls are batched, is the
+same for all records.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+
+from joyvasa.models import AnimationConfig
+
+OptionValue: TypeAlias = float | int | bool | str
+Options: TypeAlias = tuple[tuple[str, OptionValue], ...]
+"""Names and values of options, sorted by name."""
+
+OptionStage = Literal["portrait", "speech", "motion", "render"]
+
+# Options, or groups of them, by the stage that applies them. Records share the result of a stage if they agree in its
+# inputs and in these options.
+STAGE_OPTIONS: Mapping[OptionStage, tuple[str, ...]] = {
+    "portrait": ("picture", "face.select", "face.index", "face.min_side", "crop", "framing"),
+    "speech": ("audio",),
+    "motion": ("smoothing",),
+    "render": (
+        *("pose", "expression", "mouth", "eyes", "blink", "gaze", "smile", "brow", "wink"),
+        *("driving", "paste_back", "encoding"),
+    ),
+}
+# Options in these groups that are the same for all records: they need other weights, or another encoder.
+RUN_OPTIONS = ("driving.stitching", "driving.normalize_lip", "encoding.encoder", "encoding.threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOption:
+    """An option that may differ between records.
+
+    Attributes:
+        name: path of the option below `animation`.
+        kind: type of its values: float, int, bool or str.
+        nullable: whether it may be null.
+        choices: the values it may have; empty if any value of its type is allowed.
+        low, high, unit: range and unit of its values, if it declares them.
+        default: its value in the configuration.
+        stage: stage that applies it.
+    """
+
+    name: str
+    kind: type
+    nullable: bool
+    choices: tuple[str, ...]
+    low: float | None
+    high: float | None
+    unit: str
+    default: OptionValue | None
+    stage: OptionStage
+
+
+def list_record_options(config: AnimationConfig) -> dict[str, RecordOption]:
+    """Return the options that may differ between records, by name, with the values of a configuration as defaults."""
+    stages: dict[str, OptionStage] = {}
+    for stage, prefixes in STAGE_OPTIONS.items():
+        stages |= dict.fromkeys(prefixes, stage)
+    found = {}
+    for name, kind, entry, value in _walk(config):
+        stage = stages.get(name) or stages.get(name.partition(".")[0])
+        described = _describe_kind(kind)
+        if stage is None or described is None or name in RUN_OPTIONS:
+            continue
+        metadata = entry.metadata
+        found[name] = RecordOption(
+            name=name,
+            kind=described[0],
+            nullable=described[1],
+            choices=described[2],
+            low=metadata.get("ge"),
+            high=metadata.get("le"),
+            unit=metadata.get("json_schema_extra", {}).get("unit", ""),
+            default=value,
+            stage=stage,
+        )
+    return found
+
+
+def list_animation_options(config: AnimationConfig) -> list[str]:
+    """Return the names of all options of an animation."""
+    return [name for name, *_ in _walk(config)]
+
+
+@lru_cache(4096)
+def apply_options(config: AnimationConfig, options: Options) -> AnimationConfig:
+    """Return a configuration with the options of a record.
+
+    Args:
+        config: options of the run.
+        options: options of the record, from `list_record_options`.
+
+    Raises:
+        ConfigError: an option is out of range, or in conflict with another one.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    changes: dict[str, Any] = {}
+    for name, value in options:
+        group, _, leaf = name.rpartition(".")
+        (groups.setdefault(group, {}) if group else changes)[leaf] = value
+    for group, values in groups.items():
+        changes[group] = dataclasses.replace(getattr(config, group), **values)
+    return dataclasses.replace(config, **changes) if changes else config
+
+
+def select_options(options: Options, stage: OptionStage) -> Options:
+    """Return those options that a stage applies."""
+    prefixes = STAGE_OPTIONS[stage]
+    return tuple(option for option in options if option[0] in prefixes or option[0].partition(".")[0] in prefixes)
+
+
+def _walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any], Any]]:
+    """Yield name, type, field and value of all options of a configuration."""
+    hints = get_type_hints(type(config))
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if dataclasses.is_dataclass(value):
+            yield from _walk(value, f"{prefix}{entry.name}.")
+        else:
+            yield f"{prefix}{entry.name}", hints[entry.name], entry, value
+
+
+def _describe_kind(hint: Any) -> tuple[type, bool, tuple[str, ...]] | None:
+    """Return type, whether null is allowed, and choices of an option; None if its values are no single values."""
+    if get_origin(hint) is Literal:
+        return str, False, get_args(hint)
+    if hint in (float, int, bool, str):
+        return hint, False, ()
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    described = _describe_kind(parts[0]) if len(parts) == 1 and get_origin(hint) is not tuple else None
+    return described and (described[0], True, described[2])

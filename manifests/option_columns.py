@@ -1,0 +1,194 @@
+"""Columns that set options of the method for their row, such as `pose.yaw`."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
+
+import pyarrow as pa
+
+from joyvasa.errors import JoyvasaError
+from manifests.errors import ManifestError
+from manifests.problems import ValueFault, safe_text
+from manifests.record import Options, OptionValue
+
+ARROW_TYPES = {float: pa.float64(), int: pa.int64(), bool: pa.bool_(), str: pa.string()}
+OPTION_MARK = b"joyvasa.option"  # metadata of a field of a run's manifest whose column sets an option
+NEAR = 0.8  # similarity (difflib) from which a column counts as a misspelled option
+DISTINCT_CHARACTERS = 8  # from this length on the last part of an option, such as `multiplier`, stands for the option
+GUIDANCE = "sampling.cfg_scale"  # has a standard column
+
+_TRUTH = {"true": True, "false": False}
+
+
+class OptionSpec(Protocol):
+    """Description of an option, see `joyvasa.record_options.RecordOption`."""
+
+    @property
+    def kind(self) -> type: ...  # noqa: D102
+    @property
+    def choices(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def low(self) -> float | None: ...  # noqa: D102
+    @property
+    def high(self) -> float | None: ...  # noqa: D102
+    @property
+    def unit(self) -> str: ...  # noqa: D102
+    @property
+    def default(self) -> OptionValue | None: ...  # noqa: D102
+
+
+class OptionColumns:
+    """The columns of a manifest that set options.
+
+    Args:
+        specs: options that a row may set, by name.
+        run_options: names of all options, also of those that are the same for all rows.
+        check: function that is called with the mode and the options of a row, and raises `JoyvasaError` if they cannot
+            be used together.
+    """
+
+    def __init__(
+        self,
+        specs: Mapping[str, OptionSpec],
+        run_options: Collection[str],
+        check: Callable[[str, Options], object] = lambda _mode, _options: None,
+    ) -> None:
+        self.specs = specs
+        self._run_options = run_options
+        self._check = check
+        self._groups = {name.partition(".")[0] for name in run_options if "." in name}
+        self._by_leaf: dict[str, list[str]] = {}
+        for name in specs:
+            self._by_leaf.setdefault(name.rpartition(".")[2], []).append(name)
+
+    def parse(self, name: str, value: object) -> OptionValue:
+        """Return a value of a column with the type of its option.
+
+        Args:
+            name: name of the option.
+            value: value of the manifest, not empty.
+
+        Raises:
+            ValueFault: `wrong_type` or `out_of_range`.
+        """
+        spec = self.specs[name]
+        if spec.kind is bool:
+            return _parse_truth(value)
+        if spec.kind is str:
+            if not isinstance(value, str) or (spec.choices and value not in spec.choices):
+                raise ValueFault("out_of_range", f"expected {' or '.join(spec.choices) or 'text'}")
+            return value
+        number = _parse_number(value, whole=spec.kind is int)
+        if spec.low is not None and spec.high is not None and not spec.low <= number <= spec.high:
+            raise ValueFault("out_of_range", f"expected {spec.low:g} to {spec.high:g} {spec.unit}".rstrip())
+        return number
+
+    def check(self, mode: str, options: Options) -> None:
+        """Check that the options of a row can be used together, and by the models of the run.
+
+        Raises:
+            ValueFault: the code and the sentence of the error.
+        """
+        try:
+            self._check(mode, options)
+        except JoyvasaError as error:
+            raise ValueFault(error.code, error.sentence) from None
+
+    def array(self, name: str, values: list[OptionValue | None]) -> pa.Array:
+        """Return the values of a column; a row without one has the value of the run."""
+        default = self.specs[name].default
+        return pa.array([default if value is None else value for value in values], ARROW_TYPES[self.specs[name].kind])
+
+    def field(self, name: str) -> pa.Field:
+        """Return the field of a column in the manifest of a run, marked as an option."""
+        return pa.field(name, ARROW_TYPES[self.specs[name].kind], metadata={OPTION_MARK: b"1"})
+
+    def check_names(self, file: str, columns: Collection[str]) -> list[str]:
+        """Check that no column looks like an option without being one.
+
+        Args:
+            file: name of the table, for messages.
+            columns: columns that are neither standard ones nor options.
+
+        Returns:
+            Notes about columns that pass through although they have the name of an option, or the last part of one.
+
+        Raises:
+            ManifestError: `option_unknown`.
+        """
+        notes = []
+        for column in columns:
+            if sentence := self._explain(column):
+                raise ManifestError("option_unknown", f"{file}: column {safe_text(column)}: {sentence}")
+            if column in self._run_options:
+                notes.append(f"column {column} is passed through; the option {column} is the same for all rows")
+            elif names := self._by_leaf.get(column.casefold()):
+                meant = " or ".join(names)
+                notes.append(f"column {safe_text(column)} is passed through and sets no option; {meant} would")
+        return notes
+
+    def _explain(self, column: str) -> str | None:
+        """Return what is wrong with a column that looks like an option, or None."""
+        if column == GUIDANCE:
+            return "no option of a row; the column cfg_scale sets it: rename it"
+        if column in self._run_options and "." in column:
+            return "this option is the same for all rows; expected it in the options of the run: remove the column"
+        if column in self._groups:
+            inside = ", ".join(name for name in self.specs if name.startswith(f"{column}."))
+            expected = f"expected one of {inside}" if inside else "its options are the same for all rows"
+            return f"a group of options; {expected}: use a column for each option, or rename it"
+
+        plain = {_plain(name): name for name in self.specs}
+        near = plain.get(_plain(column))
+        is_own = column in self._run_options
+        if not near and not is_own and (matches := difflib.get_close_matches(column, self.specs, n=1, cutoff=NEAR)):
+            near = matches[0]
+        if not near and not is_own and len(column) >= DISTINCT_CHARACTERS:
+            leaves = difflib.get_close_matches(column.casefold(), self._by_leaf, n=1, cutoff=0.9)
+            near = " or ".join(self._by_leaf[leaves[0]]) if leaves else None
+        if near:
+            return f"no option, but much like {near}: correct the name, or choose another one for your own column"
+        group = column.partition(".")[0]
+        if "." in column and group in self._groups:
+            inside = [name for name in self.specs if name.startswith(f"{group}.")]
+            expected = f"expected one of {', '.join(inside)}" if inside else f"{group} has none that a row may set"
+            return f"no option; {expected}: correct the name, or choose another one for your own column"
+        return None
+
+
+def is_option(entry: pa.Field) -> bool:
+    """Return whether a column in the manifest of a run sets an option."""
+    return OPTION_MARK in (entry.metadata or {})
+
+
+def _parse_truth(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().casefold() in _TRUTH:
+        return _TRUTH[value.strip().casefold()]
+    raise ValueFault("wrong_type", "expected true or false")
+
+
+def _parse_number(value: object, *, whole: bool) -> float | int:
+    kind = "a whole number" if whole else "a number"
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueFault("wrong_type", f"expected {kind}")
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise ValueFault("wrong_type", f"expected {kind}") from None
+    if not math.isfinite(number):
+        raise ValueFault("out_of_range", f"expected {kind} that is finite")
+    if not whole:
+        return number
+    if not number.is_integer() or abs(number) > 2**53:
+        raise ValueFault("wrong_type", "expected a whole number")
+    return int(number)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())

@@ -1,0 +1,29 @@
+"""The columns of a manifest that set options of the method for their row."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from joyvasa.bundles import Bundle
+from joyvasa.mode import MODES
+from joyvasa.models import AnimationConfig, require_controls
+from joyvasa.record_options import apply_options, list_animation_options, list_record_options
+from manifests.option_columns import OptionColumns
+from manifests.record import Options
+
+
+def build_option_columns(config: AnimationConfig, bundle: Bundle | None = None) -> OptionColumns:
+    """Return the columns that set options, with the values of a configuration as defaults.
+
+    Args:
+        config: options of the run.
+        bundle: bundle that must be able to apply the controls of each row; None to check ranges alone.
+    """
+    by_mode: dict[str, AnimationConfig] = {mode: dataclasses.replace(config, mode=mode) for mode in MODES}
+
+    def check(mode: str, options: Options) -> None:
+        animation = apply_options(by_mode[mode], options)
+        if bundle:
+            require_controls(animation, bundle)
+
+    return OptionColumns(list_record_options(config), list_animation_options(config), check)
