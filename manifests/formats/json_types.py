@@ -13,7 +13,7 @@ from manifests.schema import MAX_COLUMNS
 
 # A column of lists or objects, or without a common type, is passed through as JSON text.
 ARROW_TYPES = {
-    "null": pa.string(),
+    "null": pa.null(),
     "boolean": pa.bool_(),
     "integer": pa.int64(),
     "number": pa.float64(),

@@ -165,8 +165,8 @@ def test_a_missing_manifest_and_an_unknown_scheme_give_one_sentence(tmp_path):
     ("column", "values"),
     [
         ("image", pa.array([1, 2])),
-        ("image", pa.array([b"a", b"b"])),
-        ("audio", pa.array([{"bytes": b"", "path": "a"}] * 2)),
+        ("image", pa.array([[b"a"], [b"b"]])),
+        ("audio", pa.array([{"bytes": b"", "other": "a"}] * 2)),
         ("seed", pa.array([[1], [2]])),
         ("record_id", pa.array([1.0, 2.0])),
     ],
@@ -230,7 +230,7 @@ def test_json_values_get_the_narrowest_common_type(tmp_path):
     shards = shards_of(copied(path, tmp_path / "run", 1))
     assert {field.name: str(field.type) for field in shards[0].extra.schema} == {
         "n": "int64", "x": "double", "flag": "bool", "mixed": "string",
-        "list": "string", "gap": "string", "big": "string", "late": "string",
+        "list": "string", "gap": "null", "big": "string", "late": "string",
     }  # fmt: skip
     first, second = (shard.extra.to_pylist()[0] for shard in shards)
     assert (first["n"], first["x"], first["flag"], first["mixed"], first["list"]) == (1, 1.0, True, '"a"', "[1]")
@@ -322,3 +322,13 @@ def test_a_parquet_column_whose_name_is_not_utf8_gives_one_sentence(tmp_path):
     pq.write_table(pa.table([["a"], ["b"], ["c"]], schema=pa.schema(names)), tmp_path / "m.parquet")
     with pytest.raises(ManifestError, match=r"manifest_encoding: m\.parquet: the name of a column is not UTF-8"):
         scanned(tmp_path / "m.parquet")
+
+
+def test_a_column_that_is_null_in_one_json_manifest_keeps_the_type_of_others(tmp_path):
+    for name, age in (("a", None), ("b", 30)):
+        rows = [pair(n, age=age) for n in range(3)]
+        write(tmp_path / f"{name}.jsonl", rows)
+    schemas = [Scan(open_manifest(tmp_path / f"{name}.jsonl")).extra_schema() for name in "ab"]
+    assert pa.unify_schemas(schemas, promote_options="permissive").field("age").type == pa.int64()
+    (shard,) = shards_of(copied(tmp_path / "a.jsonl", tmp_path / "run"))
+    assert shard.extra.column("age").to_pylist() == [None] * 3

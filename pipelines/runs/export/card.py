@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from joyvasa.errors import escape_unprintable
 from joyvasa.metrics import METRIC_NAMES, build_metric
 from manifests.problems import safe_text
 from pipelines.runs.export.config import ExportConfig
@@ -187,8 +188,13 @@ def _format_commands(source: ExportSource, runs: Sequence[SourceRun], config: Ex
             shlex.join(["joyvasa", description.kind, safe_text(manifest, 200), *name, *options, "--out", run.name])
         )
 
-    given = posixpath.basename(source.location) if source.is_selection else runs[0].name
-    command = ["joyvasa", "export", safe_text(given, 200), "--out", "DEST", "--format", config.format]
+    given = safe_text(posixpath.basename(source.location) if source.is_selection else runs[0].name, 200)
+    if source.selection_options:
+        criteria = map(escape_unprintable, source.selection_options.to_arguments())
+        lines.append(shlex.join(["joyvasa", "select", *(run.name for run in runs), *criteria, "-o", given]))
+    elif source.is_selection:
+        lines.append(f"# {given}: rows of {'this run' if len(runs) == 1 else 'these runs'} that another program chose")
+    command = ["joyvasa", "export", given, "--out", "DEST", "--format", config.format]
     command += ["--media", config.media] if config.media != "embed" else []
     command += ["--shard-size", str(config.shard_bytes)]
     command += [] if config.inputs is None else ["--inputs" if config.inputs else "--no-inputs"]

@@ -24,6 +24,8 @@ from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.storage import Storage, open_storage
 from pipelines.runs.export.names import name_run
+from pipelines.runs.selection.options import SelectionOptions
+from pipelines.runs.selection.selection_files import OPTIONS
 
 BATCH_ROWS = 1024
 SPLITS = ("train", "val", "test")
@@ -76,6 +78,7 @@ class ExportSource:
 
     Attributes:
         schema: columns of the rows; always with `run` if it is a selection.
+        selection_options: criteria of the selection, if its file has them.
         is_selection: whether the rows come from a selection.
         runs: runs by their location, known once their rows were read.
     """
@@ -84,6 +87,7 @@ class ExportSource:
         storage = open_storage(location)
         self.location = storage.root
         self.is_selection = not storage.exists(RunFolder.RUN)
+        self.selection_options: SelectionOptions | None = None
         self.runs: dict[str, SourceRun] = {}
         self._files: list[str] = []
         if self.is_selection:
@@ -171,6 +175,8 @@ class ExportSource:
         if missing := [name for name in (*REQUIRED, "run") if name not in schema.names]:
             sentence = f"{shown}: has no column {', '.join(missing)}; expected a Parquet file of joyvasa select"
             raise InputError("selection_invalid", sentence)
+        options = (schema.metadata or {}).get(OPTIONS.encode())
+        self.selection_options = SelectionOptions.from_json(options) if options else None
         schema = plain_schema(schema.remove_metadata())
         for name, (is_expected, expected) in COLUMN_TYPES.items():
             if name in schema.names and not is_expected(kind := schema.field(name).type):

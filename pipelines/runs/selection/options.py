@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+
+from pydantic import TypeAdapter
 
 from joyvasa.errors import ConfigError
+from joyvasa.runtime.parsing import parse_json
 from manifests.run.outcome import STATUSES
 from pipelines.runs.selection.splits import check_shares
 
@@ -61,3 +65,29 @@ class SelectionOptions:
             raise ConfigError("config_invalid", f"by {self.by} has no effect; expected top, per or distinct with it")
         if self.split and not self.disjoint:
             raise ConfigError("config_invalid", "disjoint is empty; expected at least one column, such as portrait")
+
+    def to_json(self) -> str:
+        """Return the options as JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> SelectionOptions | None:
+        """Return the options in the output of `to_json`; None if it is damaged."""
+        try:
+            return TypeAdapter(cls).validate_python(parse_json(content))
+        except (ValueError, ConfigError):  # errors of pydantic are ValueErrors
+            return None
+
+    def to_arguments(self) -> list[str]:
+        """Return the options as arguments of `joyvasa select`; defaults are left out."""
+        arguments = [] if self.statuses == ("ok",) else [f"--status={status}" for status in self.statuses]
+        arguments += [argument for text in self.where for argument in ("--where", text)]
+        if self.split:
+            arguments += ["--split", ",".join(f"{name}={share}" for name, share in self.split.items())]
+            arguments += [] if self.disjoint == (PORTRAIT,) else ["--disjoint", ",".join(self.disjoint)]
+            arguments += ["--seed", str(self.seed)] if self.seed else []
+        arguments += ["--distinct"] if self.distinct else []
+        arguments += [argument for name, limit in self.per.items() for argument in ("--per", f"{name}={limit}")]
+        arguments += ["--top", str(self.top)] if self.top is not None else []
+        arguments += ["--by", f"{self.by}:asc" if self.ascending else self.by] if self.by else []
+        return arguments

@@ -50,6 +50,7 @@ class Selection:
     """Selected rows of runs.
 
     Attributes:
+        options: criteria as given.
         tables: rows of the runs.
         criteria: criteria in the order in which they were applied, with their effects.
         candidates: rows as arrays; a row with code 0 is selected.
@@ -57,6 +58,7 @@ class Selection:
         counts: number of selected rows by split.
     """
 
+    options: SelectionOptions
     tables: RunTables
     criteria: Criteria
     candidates: Candidates
@@ -119,7 +121,7 @@ def select_rows(
         _drop_excess(options, criteria, rows)
     if options.top is not None:
         _drop_below_top(options, criteria, rows)
-    return Selection(tables, criteria, rows, split, _count_splits(options, rows, split))
+    return Selection(options, tables, criteria, rows, split, _count_splits(options, rows, split))
 
 
 def _add_conditions(options: SelectionOptions, names: NamedColumns, criteria: Criteria) -> list[tuple[int, Condition]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ SUFFIX = ".parquet"
 REJECTED = ".rejected.parquet"  # suffix of the file with the rows that were left out
 RUN, SPLIT = "run", "split"  # columns of a selection that outcome tables lack
 REJECTED_SCHEMA = pa.schema([("record_id", pa.string()), ("run", pa.string()), ("reason", pa.string())])
+OPTIONS = "joyvasa.selection"  # metadata key with the options, as JSON
 STATUS_CODE = 1  # code of rows whose status is not accepted, see `Criteria.drop`
 
 
@@ -45,10 +47,13 @@ def write_selection(
 ) -> tuple[str, str]:
     """Write a selection: all outcome columns of the selected rows, `run`, and `split` if there are splits.
 
+    The metadata of the file have the options. If no row is selected, only the reasons are written, and an older file is
+    removed.
+
     A passed-through column named `run` or `split` becomes `input_run` or `input_split`.
 
     Args:
-        selection: selection with at least one row.
+        selection: selection to write.
         path: Parquet file to write; a path or URI.
         split_names: names of the splits.
         on_rows: callback with the number of rows read.
@@ -62,20 +67,23 @@ def write_selection(
         ManifestError: `output_unwritable`.
     """
     check_selection_path(path)
-    if not selection.selected:
-        raise InputError("selection_empty", "no row meets the criteria; expected at least one: relax the conditions")
     storage, name = _open_parent(path)
     rejected_name = name.removesuffix(SUFFIX) + REJECTED
     schema = _selection_schema(selection.tables.schema, has_splits=selection.split is not None)
+    schema = schema.with_metadata({**(schema.metadata or {}), OPTIONS: selection.options.to_json()})
     reasons = pa.array(selection.criteria.reasons)
 
+    if not selection.selected:
+        storage.remove(name)
     # The rejected rows become visible first, so that a visible selection is complete.
-    with (
-        storage.staging(name) as selected_path,
-        storage.staging(rejected_name) as rejected_path,
-        pq.ParquetWriter(selected_path, schema, compression="zstd") as selected_file,
-        pq.ParquetWriter(rejected_path, REJECTED_SCHEMA, compression="zstd") as rejected_file,
-    ):
+    with contextlib.ExitStack() as files:
+
+        def open_file(file: str, schema: pa.Schema) -> pq.ParquetWriter:
+            path = files.enter_context(storage.staging(file))
+            return files.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
+
+        selected_file = open_file(name, schema) if selection.selected else None
+        rejected_file = open_file(rejected_name, REJECTED_SCHEMA)
         start = 0
         for run, table in selection.tables.iterate():
             rows = slice(start, start + table.num_rows)
@@ -84,7 +92,7 @@ def write_selection(
             if len(codes) < table.num_rows:
                 break
             selected = codes == 0
-            if selected.any():
+            if selected_file and selected.any():
                 splits = selection.split.splits[rows] if selection.split else None
                 selected_file.write_table(_selected_rows(table, schema, run, selected, splits, split_names))
             if not selected.all():
@@ -92,6 +100,9 @@ def write_selection(
             on_rows(start)
         if start != len(selection.candidates.codes):
             raise InputError("rows_changed", "a run changed while its rows were read; expected no change: select again")
+    if not selection.selected:
+        sentence = f"no row meets the criteria; expected at least one: {safe_text(rejected_name, 200)} says why"
+        raise InputError("selection_empty", f"{sentence}, relax the conditions")
     return storage.location(name), storage.location(rejected_name)
 
 

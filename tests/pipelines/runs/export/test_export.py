@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -16,6 +17,9 @@ from manifests.errors import ManifestError
 from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.export import export_dataset
 from pipelines.runs.export.formats import webdataset
+from pipelines.runs.selection.options import SelectionOptions
+from pipelines.runs.selection.selection import select_rows
+from pipelines.runs.selection.selection_files import write_selection as write_selection_file
 from tests.pipelines.runs.export.made_runs import (
     NAMES,
     SYNC_MISSING_ROWS,
@@ -287,10 +291,24 @@ def test_the_card_has_metadata_figures_and_the_command(selection, tmp_path):
     n_bytes = sum(len(cell["bytes"]) for cell in pq.read_table(tmp_path / "train").column("video").to_pylist())
     assert f"| train | 14 | 0.016 | 1,400 | 4 | {n_bytes:,} |" in card
     assert "joyvasa export selection.parquet --out DEST --format parquet --shard-size 20000 --license cc-by-4.0" in card
+    assert "# selection.parquet: rows of these runs that another program chose" in card
     values = [1.0 + index for index in range(13) if index != 2] + [1.0 + index for index in range(9)]
     mean = sum(values) / len(values)
     half = 1.96 * (sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values)) ** 0.5
     assert f"| {mean:.4g} | {mean - half:.4g} to {mean + half:.4g} | 1 | 13 | 21 |" in card
+
+
+def test_the_card_repeats_the_selection(tmp_path):
+    make_run(tmp_path / "run", [make_row(number, inputs_folder(tmp_path / "run")) for number in range(4)])
+    options = SelectionOptions(where=("frames > 1", "record_id != '```'"), per={"portrait": 3}, by="frames", top=2)
+    write_selection_file(select_rows([str(tmp_path / "run")], options), str(tmp_path / "best.parquet"), [])
+    export(tmp_path / "best.parquet", tmp_path / "data")
+    card = (tmp_path / "data/README.md").read_text()
+    (line,) = [line for line in card.splitlines() if line.startswith("joyvasa select")]
+    assert shlex.split(line) == [
+        *("joyvasa", "select", "run", "--where", "frames > 1", "--where", "record_id != '''''"),
+        *("--per", "portrait=3", "--top", "2", "--by", "frames", "-o", "best.parquet"),
+    ]
 
 
 def test_texts_of_rows_are_no_markup_in_the_card(tmp_path):

@@ -207,10 +207,30 @@ def test_folders_that_hold_no_rows_are_refused(run, tmp_path):
         select(empty)
 
 
-def test_nothing_is_written_if_no_row_is_selected_or_a_run_changes(run, tmp_path):
-    target = tmp_path / "out" / "selection.parquet"
-    with pytest.raises(InputError, match="selection_empty"):
+def test_an_empty_selection_removes_an_older_one_and_says_why(run, tmp_path):
+    target = tmp_path / "selection.parquet"
+    write_selection(select(run), str(target))
+    with pytest.raises(InputError, match=r"selection_empty: .*selection\.rejected\.parquet says why"):
         write_selection(select(run, where=("sync_c > 99",)), str(target))
+    assert [path.name for path in tmp_path.glob("selection*")] == ["selection.rejected.parquet"]
+    reasons = pq.read_table(tmp_path / "selection.rejected.parquet").column("reason").to_pylist()
+    assert len(reasons) == len(ROWS)
+    assert "does not meet sync_c > 99" in reasons
+
+
+def test_options_in_the_metadata_of_a_selection_are_the_arguments_of_its_command(run, tmp_path):
+    options = SelectionOptions(split={"train": 0.5, "test": 0.5}, disjoint=("portrait", "voice"), seed=3, distinct=True)
+    assert options.to_arguments() == [
+        *("--split", "train=0.5,test=0.5", "--disjoint", "portrait,voice", "--seed", "3", "--distinct")
+    ]
+    path, _ = write_selection(select(run, where=("frames > 0",)), str(tmp_path / "s.parquet"))
+    stored = pq.read_schema(path).metadata[b"joyvasa.selection"]
+    assert SelectionOptions.from_json(stored) == SelectionOptions(where=("frames > 0",))
+    assert SelectionOptions.from_json(b'{"top": 0}') is SelectionOptions.from_json(b"[") is None
+
+
+def test_nothing_is_written_if_a_run_changes(run, tmp_path):
+    target = tmp_path / "out" / "selection.parquet"
     with pytest.raises(InputError, match="output_format"):
         write_selection(select(run), str(tmp_path / "selection.csv"))
 
