@@ -23,6 +23,8 @@ from pipelines.runs.resume import resume_run
 from tests.media import EXAMPLES, ffmpeg, fill_disk, read_frames
 from tests.pipelines.runs.small_runs import make_config, read_rows
 
+pytestmark = pytest.mark.slow
+
 # Strict, so that the resumed run gives the same bytes.
 SETTINGS = ("metrics=all", "determinism=strict", "shard_size=2", "animation.batch_frames=5")
 LIMIT_S = 240.0
@@ -152,12 +154,6 @@ def finish(manifest: Path, run: Path, **environment: str) -> None:
     assert process.returncode == 0, errors
 
 
-def first_is_fast(*values):
-    """Return parameters of which all but the first are marked as slow."""
-    return [values[0], *(pytest.param(value, marks=pytest.mark.slow) for value in values[1:])]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("part", [0.5, 0.02, 0.15, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 0.97])
 def test_a_full_disk_stops_the_run_with_one_sentence_and_resume_finishes_it(manifest, reference, tmp_path, part):
     with disk(tmp_path / "disk", PAGE * max(1, int(part * pages_of(reference)))) as folder:
@@ -170,7 +166,6 @@ def test_a_full_disk_stops_the_run_with_one_sentence_and_resume_finishes_it(mani
         expect_same_rows(folder / "run", reference)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["local", "ray"])
 def test_a_run_folder_that_becomes_read_only_stops_the_run(manifest, reference, tmp_path, executor):
     with disk(tmp_path / "disk") as folder:
@@ -188,7 +183,6 @@ def test_a_run_folder_that_becomes_read_only_stops_the_run(manifest, reference, 
         expect_same_rows(run, reference)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("executor", "free_pages"), [("local", 2), ("ray", 2)])  # space for the rows
 def test_a_full_temporary_folder_stops_the_run(manifest, reference, tmp_path, executor, free_pages):
     with disk(tmp_path / "disk") as folder:  # without any free space Python would use another folder
@@ -210,7 +204,7 @@ def test_a_full_temporary_folder_stops_the_run(manifest, reference, tmp_path, ex
         assert not list(folder.glob(f"{PREFIX}*"))
 
 
-@pytest.mark.parametrize("whole", first_is_fast(6, 0, 1, 2, 3, 4, 5, 7, 8, 9))
+@pytest.mark.parametrize("whole", range(10))
 def test_a_run_can_be_resumed_whichever_file_did_not_fit(manifest, reference, tmp_path, monkeypatch, whole):
     """Without mounting a disk: files after the first `whole` are written to a device that is always full."""
     run, stage, staged = tmp_path / "run", LocalStorage._stage, []

@@ -18,6 +18,8 @@ from pipelines.runs.resume import resume_run
 from tests.media import EXAMPLES
 from tests.pipelines.runs.small_runs import make_config, read_motions, read_rows
 
+pytestmark = pytest.mark.slow
+
 KILLS = 5
 LIMIT_S = 240.0  # for one attempt
 
@@ -40,7 +42,6 @@ def count_files(run: Path) -> int:
     return sum(1 for path in run.rglob("*") if path.is_file())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("determinism", ["fast", "strict"])
 def test_a_driver_killed_at_five_random_moments_loses_nothing(tmp_path, determinism):
     settings = ["executor=ray", "save_motion=true", f"determinism={determinism}", "stages.render.batch_size=1"]

@@ -14,6 +14,8 @@ from pipelines.engine.loop import run_pipeline
 from stages.base import Item, Ok, Outcome, Stage
 from tests.pipelines.engine.toy_stages import Draw, Gpu, read_notes, records
 
+pytestmark = pytest.mark.slow
+
 CONFIG = EngineConfig(verdict_s=1.0)
 FAULTS = ("assert", "wrapped", "outcome")
 
@@ -76,7 +78,6 @@ class OutOfBounds(Stage):
         return [Ok(float(value)) for value in values]
 
 
-@pytest.mark.slow
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_real_device_side_assertion_fails_only_its_record():

@@ -17,6 +17,8 @@ from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
 from tests.pipelines.engine.toy_stages import Draw, records
 
+pytestmark = pytest.mark.slow
+
 
 class Killer(threading.Thread):
     """Repeatedly kills one of the processes whose ids are in a folder."""
@@ -96,7 +98,6 @@ def test_every_record_ends_ok_while_a_worker_is_killed_every_second(tmp_path, ba
     assert kills - 1 <= lost <= kills
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_two_hundred_records_end_ok_while_a_worker_is_killed_every_three_seconds(tmp_path, batch_size):
     kills, lost = run_with_killer(tmp_path, 200, every_s=3.0, seconds=0.2 * batch_size, batch_size=batch_size)

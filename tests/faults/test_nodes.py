@@ -20,6 +20,8 @@ from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage
 from tests.pipelines.engine.toy_stages import records
 
+pytestmark = pytest.mark.slow
+
 
 class Feature(Stage):
     """Returns 2 MB per record, which are stored on the node of the worker."""
@@ -50,7 +52,6 @@ def cluster():
     cluster.shutdown()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("graceful", [True, False])
 def test_the_run_survives_the_loss_of_a_node_and_uses_a_new_one(cluster, graceful):
     worker_node = {"num_cpus": 4, "num_gpus": 2, "object_store_memory": 100 << 20}

@@ -10,6 +10,8 @@ from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
 from tests.pipelines.engine.toy_stages import Draw, Trouble, read_notes, records
 
+pytestmark = pytest.mark.slow
+
 CODES = {
     "exit": "worker_died",
     "segv": "worker_died",

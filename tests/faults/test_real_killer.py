@@ -21,6 +21,8 @@ from pipelines.runs.generate import generate_videos
 from tests.media import EXAMPLES, ffmpeg, read_frames
 from tests.pipelines.runs.small_runs import make_config
 
+pytestmark = pytest.mark.slow
+
 RECORDS = 200
 EVERY_S = 3.0
 MIN_ACTORS = 3  # minimum number of running actors, of the seven of a run
@@ -77,7 +79,6 @@ def manifest(tmp_path) -> Path:
     return tmp_path / "pairs.csv"
 
 
-@pytest.mark.slow
 def test_two_hundred_videos_are_generated_while_an_actor_is_killed_every_three_seconds(manifest, tmp_path, monkeypatch):
     run, temporary = tmp_path / "run", tmp_path / "temporary"
     temporary.mkdir()
