@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from joyvasa.errors import ModelError
+from joyvasa.networks.cpu.compact_rendering import fuse_renderer
 
 
 def to_network_input(image: np.ndarray, size: int, *, cropped: bool = True) -> Tensor:
@@ -50,8 +51,8 @@ class Renderer:
     """
 
     def __init__(self, warping: nn.Module, generator: nn.Module) -> None:
-        self._warping = warping
-        self._generator = generator
+        self._warping, self._generator = warping, generator
+        self._fused = fuse_renderer(warping, generator)
 
     @torch.inference_mode()
     def render(self, feature: Tensor, source_keypoints: Tensor, driving_keypoints: Tensor) -> Tensor:
@@ -69,8 +70,10 @@ class Renderer:
         Raises:
             ModelError: `frames_not_finite`.
         """
-        warped = self._warping(feature, source_keypoints, driving_keypoints)
-        image = self._generator(warped["out"])
+        if self._fused:
+            image = self._fused(feature, source_keypoints, driving_keypoints)
+        else:
+            image = self._generator(self._warping(feature, source_keypoints, driving_keypoints)["out"])
         if not image.isfinite().all():
             raise ModelError(
                 "frames_not_finite",

@@ -11,10 +11,12 @@ from joyvasa.networks import build
 from manifests.record import Record
 from pipelines.runs.config import RunConfig
 from stages.base import Item
+from tests.bench.before_after import ROOT, compare_checkouts
 from tests.bench.ray_data_job import FaultyStage, Job, StageCall, write_rows
 from tests.bench.sampler_study import few_step_distance, markdown_table
 from tests.bench.start import measure_start
 from tests.joyvasa.small_generator import SMALL
+from tests.media import EXAMPLES
 from tests.pipelines.bench.stages import Double
 
 
@@ -55,3 +57,14 @@ def test_the_sampler_study_is_zero_for_the_full_number_of_steps():
     assert distances.few_steps[2] > 0
     assert distances.seeds > 0
     assert markdown_table(distances, 6).count("\n") == 5
+
+
+@pytest.mark.slow
+def test_two_checkouts_are_compared_in_turns():
+    sound = EXAMPLES / "speech.flac"
+    other, this, difference = compare_checkouts(
+        ROOT, EXAMPLES / "portrait.jpg", sound, threads=1, rounds=1, settings=["sampling.steps=2"]
+    )
+    assert min(other.frames_per_s, this.frames_per_s, other.processor_ms, this.processor_ms) > 0
+    assert difference.largest == 0
+    assert difference.psnr_db == float("inf")

@@ -63,20 +63,26 @@ class CompactGenerator(nn.Module):
         painted = self.paint(self.fine(self.merge(x))).float()  # (B, 16, 2N, 2N)
 
         color, brush = torch.sigmoid(pixel_shuffle(painted, 2)).split([3, 1], 1)  # (B, 3 and 1, 4N, 4N)
-        color = _add_teeth(color, torch.sigmoid(self.teeth(coarse).float()), teeth)
-        brush = (brush - BRUSH_THRESHOLD).clamp(min=0) / (1 - BRUSH_THRESHOLD)
+        tone = interpolate(torch.sigmoid(self.teeth(coarse).float()), scale_factor=FOLD, mode="bilinear")
+        color = add_teeth(color, tone, pixel_shuffle(cat_channels_last(teeth), FOLD))
+        brush = threshold_brush(brush)
         return pixels + brush * (color - pixels), pixels, brush
 
 
-def _add_teeth(color: Tensor, tone: Tensor, teeth: Tensor) -> Tensor:
-    """Blend teeth over the painted mouth, shape (B, 3, 4N, 4N).
+def threshold_brush(brush: Tensor) -> Tensor:
+    """Return the opacity of the paint, in [0, 1]: 0 below `BRUSH_THRESHOLD`."""
+    return (brush - BRUSH_THRESHOLD).clamp(min=0) / (1 - BRUSH_THRESHOLD)
+
+
+def add_teeth(color: Tensor, tone: Tensor, teeth: Tensor) -> Tensor:
+    """Blend teeth over the painted mouth, shape (B, 3, H, W).
 
     Args:
-        color: painted colors, shape (B, 3, 4N, 4N).
-        tone: color of the teeth and opacity of upper and lower teeth in [0, 1], shape (B, 5, N, N).
-        teeth: folded maps of `draw_teeth`, shape (B, 48, N, N).
+        color: painted colors, shape (B, 3, H, W).
+        tone: color of the teeth and opacity of upper and lower teeth in [0, 1], shape (B, 5, H, W).
+        teeth: maps of `draw_teeth`, shape (B, 3, H, W).
     """
-    white, upper_opacity, lower_opacity = interpolate(tone, scale_factor=FOLD, mode="bilinear").split([3, 1, 1], 1)
-    upper, lines, lower = pixel_shuffle(cat_channels_last(teeth), FOLD).split(1, 1)
+    white, upper_opacity, lower_opacity = tone.split([3, 1, 1], 1)
+    upper, lines, lower = teeth.split(1, 1)
     color = color + lower_opacity * lower * (LOWER_TONE * white - color)
     return color + upper_opacity * upper * ((1 - LINE_TONE * lines) * white - color)

@@ -38,11 +38,16 @@ def draw_teeth(points: Tensor, size: int) -> Tensor:
     Returns:
         Maps in [0, 1], shape (B, 3, size, size), channels last.
     """
+    return draw_teeth_at(points, pixel_centers(size, points.device))
+
+
+def draw_teeth_at(points: Tensor, positions: Tensor) -> Tensor:
+    """Draw the maps of `draw_teeth` at given positions, shape (H, W, 2); the result has the shape (B, 3, H, W)."""
     along = points[:, LEFT_LOWER_LID, :2] - points[:, RIGHT_LOWER_LID, :2]
     along = along / along.square().sum(-1, keepdim=True).clamp(min=1e-4)
 
-    # Coordinates of all pixels relative to the inner upper and the inner lower lip, each (B, size, size).
-    u, v = _to_face_frame(pixel_centers(size, points.device)[None], along[:, None, None])
+    # Coordinates of all positions relative to the inner upper and the inner lower lip, each (B, H, W).
+    u, v = _to_face_frame(positions[None], along[:, None, None])
     (upper_u, upper_v), (lower_u, lower_v) = (
         _to_face_frame(points[:, lip, :2], along) for lip in (INNER_UPPER_LIP, INNER_LOWER_LIP)
     )

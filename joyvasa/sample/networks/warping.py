@@ -86,7 +86,7 @@ class CompactWarping(nn.Module):
             heatmaps = gaussian_heatmaps(driving, n, COARSE_SIGMA)  # (B, K, N, N)
             heatmap_changes = heatmaps - gaussian_heatmaps(source, n, COARSE_SIGMA)
             depth = heatmaps.permute(0, 2, 3, 1) @ back[:, None, :, 2:]  # (B, N, N, 1)
-            head_positions = _head_motion(source, driving, centers)  # (B, N, N, 2)
+            head_positions = head_motion(source, driving, centers)  # (B, N, N, 2)
             turned = sample_at(small, head_positions)  # (B, 3, N, N)
             frame = cat_channels_last(heatmap_changes, heatmaps, depth.permute(0, 3, 1, 2), turned)
             portrait = cat_channels_last(features, small)
@@ -115,7 +115,7 @@ class CompactWarping(nn.Module):
 
         with full_precision(feature):
             motion = torch.sigmoid(moving) * (doubled - identity + FINE_REACH * torch.tanh(free))
-            deformation = identity + _suppress_small(motion)
+            deformation = identity + suppress_small(motion)
             occlusion = torch.sigmoid(occluded - 2)
 
             pixels = sample_at(image, upsample_2x(deformation).permute(0, 2, 3, 1))  # (B, 3, 4N, 4N)
@@ -141,7 +141,7 @@ class CompactWarping(nn.Module):
             self.refined.bias[3] = INITIAL_MOVING_BIAS  # type: ignore[index]
 
 
-def _head_motion(source: Tensor, driving: Tensor, centers: Tensor) -> Tensor:
+def head_motion(source: Tensor, driving: Tensor, centers: Tensor) -> Tensor:
     """Return the source positions of pixel centers, (N, N, 2), under the affine motion of the head, (B, N, N, 2)."""
     head = list(HEAD)
     ones = torch.ones_like(driving[:, head, :1])
@@ -149,10 +149,11 @@ def _head_motion(source: Tensor, driving: Tensor, centers: Tensor) -> Tensor:
     ridge = RIDGE * torch.eye(3, device=source.device)
     moments = points.transpose(1, 2) @ points + ridge
     affine = torch.linalg.solve(moments, points.transpose(1, 2) @ source[:, head, :2] + ridge[:, :2])  # (B, 3, 2)
-    return centers @ affine[:, None, :2] + affine[:, None, None, 2]
+    turned = centers.flatten(0, 1) @ affine[:, :2]  # (B, N * N, 2)
+    return turned.unflatten(1, centers.shape[:2]) + affine[:, None, None, 2]
 
 
-def _suppress_small(motion: Tensor) -> Tensor:
+def suppress_small(motion: Tensor) -> Tensor:
     """Suppress motion, (B, 2, H, W), below `MIN_MOTION`, so that the background is perfectly static.
 
     L. Breiman (1995), "Better subset regression using the nonnegative garrote".

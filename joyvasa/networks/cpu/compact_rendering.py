@@ -1,0 +1,137 @@
+"""Rendering by the compact networks on CPUs: each part of the image gets only the computation that can change it.
+
+The coarse motion is estimated for the whole image, refined where anything moves, and paint is computed around lips and
+lids only. All else is a copy of the portrait. What depends on the portrait alone is computed once. Frames are rendered
+one by one, so that boxes, and therefore pixels, do not depend on the batch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from joyvasa.networks.cpu.boxes import Box
+from joyvasa.networks.cpu.compact_warping import CompactPortrait, CompactWarper, WarpedFrame
+from joyvasa.networks.cpu.folded import FoldedConv, FoldedResidualBlock, fold, stack_maps
+from joyvasa.networks.layers import full_precision
+from joyvasa.sample.networks.appearance import FOLD
+from joyvasa.sample.networks.generator import CompactGenerator, add_teeth, threshold_brush
+from joyvasa.sample.networks.layers import gaussian_heatmaps, sample_at
+from joyvasa.sample.networks.points import FINE
+from joyvasa.sample.networks.teeth import draw_teeth_at
+from joyvasa.sample.networks.warping import OUTPUT_SIGMA, CompactWarping
+
+PAINT_MARGIN = 0.1  # largest distance of paint from lips and lids; the image spans 2
+PAINT_CONTEXT = 2  # cells around painted ones that the networks see
+
+
+class CompactPainter:
+    """`CompactGenerator` for one frame at a time, restricted to lips and lids; weights are copied.
+
+    Args:
+        network: network in eval mode.
+    """
+
+    def __init__(self, network: CompactGenerator) -> None:
+        self._enter = fold(network.enter)
+        self._blocks = [FoldedResidualBlock(block) for block in network.blocks]  # type: ignore[arg-type]
+        self._grow = FoldedConv.from_layers(network.grow, relu=False)
+        self._merge, self._fine = fold(network.merge), fold(network.fine)
+        self._paint = FoldedConv.from_layers(network.paint, relu=False)
+        self._teeth = FoldedConv.from_layers(network.teeth, relu=False)
+
+    def paint(self, portrait: CompactPortrait, driving: Tensor, warped: WarpedFrame, box: Box) -> None:
+        """Paint a box of cells of a warped frame, in place.
+
+        Args:
+            portrait: portrait.
+            driving: driving keypoints, shape (1, keypoints, 3).
+            warped: warped frame.
+            box: cells to paint.
+        """
+        outer = box.grow(PAINT_CONTEXT, portrait.side)
+        pixels = outer.cut(warped.pixels, FOLD)
+        with full_precision(driving):
+            n = portrait.side
+            coarse = outer.cut(warped.coarse.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            parts = [
+                F.pixel_unshuffle(pixels, FOLD),
+                sample_at(portrait.features, coarse),
+                outer.cut(gaussian_heatmaps(driving[:, list(FINE)], n, OUTPUT_SIGMA)),
+                outer.cut(warped.context),
+                F.pixel_unshuffle(outer.cut(warped.occlusion, 2), 2),
+            ]
+            feature = stack_maps(*parts)
+            background = F.pixel_unshuffle(pixels, 2) * 2 - 1
+
+        coarse = self._enter(feature)
+        for block in self._blocks:
+            coarse = block(coarse)
+        x = self._merge(stack_maps(background, F.pixel_shuffle(self._grow(coarse), 2)))
+        painted, tone = self._paint(self._fine(x)), self._teeth(coarse)
+
+        with full_precision(driving):
+            inner = box.within(outer)
+            positions = box.cut(portrait.grids.positions.permute(2, 0, 1), FOLD).permute(1, 2, 0)
+            color, brush = torch.sigmoid(F.pixel_shuffle(inner.cut(painted.float(), 2), 2)).split([3, 1], 1)
+            tone = F.interpolate(torch.sigmoid(tone.float()), scale_factor=FOLD, mode="bilinear")
+            color = add_teeth(color, inner.cut(tone, FOLD), draw_teeth_at(driving, positions))
+            canvas = box.cut(warped.pixels, FOLD)
+            canvas += threshold_brush(brush) * (color - canvas)
+
+
+class CompactRendering:
+    """Warping module and generator of the compact networks in one call, for inference on CPUs; weights are copied.
+
+    Args:
+        warping: warping module in eval mode.
+        generator: generator in eval mode.
+    """
+
+    def __init__(self, warping: CompactWarping, generator: CompactGenerator) -> None:
+        self._warper, self._painter = CompactWarper(warping), CompactPainter(generator)
+        self._portrait: CompactPortrait | None = None  # of the previous frame
+
+    def __call__(self, feature: Tensor, kp_source: Tensor, kp_driving: Tensor) -> Tensor:
+        """Render frames.
+
+        Args:
+            feature: feature of the portrait, shape (1 or B, 48 + channels, N, N).
+            kp_source: source keypoints, x and y in [-1, 1], shape (1 or B, keypoints, 3).
+            kp_driving: driving keypoints, shape (B, keypoints, 3).
+
+        Returns:
+            RGB images in [0, 1], shape (B, 3, 4N, 4N).
+        """
+        batch = len(kp_driving)
+        frames = zip(
+            feature.float().expand(batch, -1, -1, -1).split(1),
+            kp_source.float().expand(batch, -1, -1).split(1),
+            kp_driving.float().split(1),
+            strict=True,
+        )
+        return torch.cat([self._render(*frame) for frame in frames])
+
+    def _render(self, feature: Tensor, source: Tensor, driving: Tensor) -> Tensor:
+        portrait = self._portrait
+        if portrait is None or not portrait.equals(feature, source):
+            portrait = self._portrait = self._warper.prepare(feature, source)
+
+        n = feature.shape[-1]
+        fine = (driving[0, list(FINE), :2] + 1) * n / 2  # in cells
+        margin = PAINT_MARGIN * n / 2
+        box = Box.around((fine.amin(0) - margin).tolist(), (fine.amax(0) + margin).tolist(), n)
+        warped = self._warper.warp(portrait, driving)
+        if not box.empty:
+            self._painter.paint(portrait, driving, warped, box)
+        return warped.pixels
+
+
+def fuse_renderer(warping: nn.Module, generator: nn.Module) -> CompactRendering | None:
+    """Return a faster equivalent of both networks in one call, or None if there is none for them and their device."""
+    if not isinstance(warping, CompactWarping) or not isinstance(generator, CompactGenerator):
+        return None
+    if next(warping.parameters()).device.type != "cpu" or warping._compiled_call_impl is not None:
+        return None
+    return CompactRendering(warping, generator)
