@@ -23,8 +23,8 @@ from manifests.scratch import scratch_folder
 from tests.media import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
-# Makes one video for every line of input, `time` or `compare`; prints its time, the processor time including ffmpeg, and
-# the number of frames. Videos to compare are nearly lossless, so that the encoder neither hides nor adds differences.
+# For every line of input, `time` or `compare`, makes a video, and prints its time, its processor time including ffmpeg,
+# and the number of frames. Videos to compare are nearly lossless: the encoder neither hides nor adds differences.
 _WORKER = """
 import json, os, sys, time
 import torch

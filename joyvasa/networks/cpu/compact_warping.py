@@ -96,8 +96,8 @@ class CompactWarper:
     """
 
     def __init__(self, network: CompactWarping) -> None:
-        entry, n_inputs = fold(network.pyramid.enter), network.pyramid.enter[0].in_channels
-        parts = [KEYPOINTS, KEYPOINTS, n_inputs - 2 * KEYPOINTS - 4, 4]
+        entry = fold(network.pyramid.enter)
+        parts = [KEYPOINTS, KEYPOINTS, entry.weight.shape[1] - 2 * KEYPOINTS - 4, 4]
         changes, heatmaps, portrait, frame = entry.weight.split(parts, 1)
         # `changes` are the heatmaps of the driving keypoints minus those of the source keypoints.
         self._portrait_entry, self._entry = entry.split((-changes, portrait), (changes + heatmaps, frame))
