@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -83,6 +83,10 @@ WorkUnit: TypeAlias = Literal["record", "portrait", "second", "distinct_second",
 """Unit in which the cost of a stage is measured and estimated; see `manifests.estimate`."""
 
 
+ProgressCallback: TypeAlias = Callable[[float, float], None]
+"""Callback of a running batch: finished fraction, 0 to 1, and amount of finished work in the unit of the stage."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resources:
     """Resources of the workers of a stage; options `stages.<name>.*` override them.
@@ -143,6 +147,8 @@ class Stage(ABC):
     output_columns: ClassVar[Mapping[str, type]] = {}
     media_cache: MediaCacheConfig | None = None
 
+    on_progress: ProgressCallback | None = None  # set by the worker while a batch runs
+
     def copy_declaration(self, stage: Stage) -> None:
         """Copy the declaration of another stage, for a stage that wraps it."""
         names = ("name", "resources", "batch_size", "unit", "columns", "output_columns")
@@ -169,6 +175,16 @@ class Stage(ABC):
             One outcome per item, in the order of the batch. Bad input is an outcome, not an exception; an exception
             fails the whole batch, which is then retried in halves until the faulty record is isolated.
         """
+
+    def report_progress(self, fraction: float, units: float) -> None:
+        """Report how much of the running batch is done, in the thread of `run`; at most one report a second is sent.
+
+        Args:
+            fraction: fraction of the batch, 0 to 1.
+            units: amount of finished work in the batch, in `unit`.
+        """
+        if self.on_progress:
+            self.on_progress(fraction, units)
 
 
 MAX_CHARACTERS = 500  # of the text of an exception

@@ -52,6 +52,7 @@ class ExtractMotionStage(Stage):
     name = "extract_motion"
     resources = Resources(gpu=1 / 2, workers="per_gpu", time_limit_s=14_400.0)
     batch_size = 1
+    unit = "frame"
     output_columns: ClassVar = {"frames": int, "duration_s": float, "warnings": str, "warning_codes": str}
 
     def __init__(self, config: ExtractMotionConfig) -> None:
@@ -85,7 +86,7 @@ class ExtractMotionStage(Stage):
         accepted = [segment for segment in video.segments if segment.code is None]
         clip_ids = [make_clip_id(record_id, number) for number in range(len(accepted))]
         errors: dict[str, InputError] = {}
-        n_frames = 0
+        n_frames, n_accepted = 0, sum(segment.n_frames for segment in accepted)
 
         def extract_clips() -> Iterator[ClipRecord]:
             nonlocal n_frames
@@ -97,6 +98,7 @@ class ExtractMotionStage(Stage):
                     errors[clip_id] = clip
                 else:
                     n_frames += clip.n_frames
+                    self.report_progress(n_frames / n_accepted, n_frames)
                     yield clip
 
         with local_file(item.record.require("video"), self.media_cache) as path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -156,8 +157,17 @@ class MotionStage(Stage):
         prepared = map_each(batch, self._prepare)
         motions = {n: entry for n, entry in enumerate(prepared) if not isinstance(entry, _SamplingJob)}
         jobs = {n: entry for n, entry in enumerate(prepared) if isinstance(entry, _SamplingJob)}
+        n_frames = sum(job.plan.n_frames for job in jobs.values())
+        seconds = n_frames / self._models.motion_model.sizes.frames_per_second
         for numbers in self._groups(jobs):
-            sampled = map_batch([jobs[number] for number in numbers], self._sample)
+            n_done, n_group = len(motions), len(numbers)
+
+            def report_windows(n: int, total: int, n_done: int = n_done, n_group: int = n_group) -> None:
+                fraction = (n_done + n_group * n / total) / len(batch)
+                self.report_progress(fraction, fraction * seconds)
+
+            sample = partial(self._sample, on_window=report_windows)
+            sampled = map_batch([jobs[number] for number in numbers], sample)
             motions |= dict(zip(numbers, sampled, strict=True))
         return map_each((motions[number] for number in range(len(batch))), _outcome)
 
@@ -202,13 +212,18 @@ class MotionStage(Stage):
             for start in range(0, len(numbers), self.config.strict_batch):
                 yield numbers[start : start + self.config.strict_batch]
 
-    def _sample(self, jobs: list[_SamplingJob]) -> list[MotionPayload]:
+    def _sample(self, jobs: list[_SamplingJob], on_window: Callable[[int, int], object]) -> list[MotionPayload]:
         options, models = self.config.animation, self._models
         n_padding = self.config.strict_batch - len(jobs) if self.config.strict else 0
         recordings = [job.recording() for job in (*jobs, *[jobs[0].silent()] * n_padding)]
         with autocast(models.device, options.precision):
             motions = sample_motion(
-                models.motion_model, recordings, models.template, options.sampling, device=models.device
+                models.motion_model,
+                recordings,
+                models.template,
+                options.sampling,
+                device=models.device,
+                on_window=on_window,
             )
         return [
             MotionPayload.from_motion(

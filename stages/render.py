@@ -146,6 +146,7 @@ class RenderStage(Stage):
 
     def _render(self, jobs: list[_Job]) -> None:
         options = self.config.animation
+        n_frames, n_rendered = sum(job.n_frames for job in jobs), 0
         pending: deque[Future[None]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="compose") as pool:
             for parts in split_into_batches(jobs, options.batch_frames, mixed=not self.config.strict):
@@ -154,6 +155,8 @@ class RenderStage(Stage):
                     pixels = self._fetch(part.job, crops)
                     if pixels is not None:
                         pending.append(pool.submit(self._write, part.job, pixels))
+                    n_rendered += len(part)
+                    self.report_progress(n_rendered / n_frames, n_rendered)
                 while len(pending) > MAX_QUEUED_BATCHES:
                     pending.popleft().result()
             for future in pending:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -21,6 +21,7 @@ from manifests.storage import open_storage
 from stages.base import Fact, Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
 from stages.clips import open_existing_clip, open_generated_clip
 from stages.isolation import classify_for_record, map_each
+from stages.video_output import VideoPayload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +83,26 @@ class ScoreStage(Stage):
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Measure one video at a time."""
-        return map_each(batch, self._score)
+        n_frames = [0] * len(batch)  # measured frames of each video
 
-    def _score(self, item: Item) -> Outcome:
+        def score(numbered: tuple[int, Item]) -> Outcome:
+            number, item = numbered
+            video: VideoPayload | None = item.inputs.get("render")  # the length of existing videos is unknown
+
+            def count_frames(n: int) -> None:
+                n_frames[number] = n
+                self.report_progress((number + (n / video.frames if video else 0)) / len(batch), sum(n_frames))
+
+            return self._score(item, count_frames)
+
+        return map_each(enumerate(batch), score)
+
+    def _score(self, item: Item, on_frames: Callable[[int], object]) -> Outcome:
         if not self._metrics.metrics:
             return Ok(facts=_facts(self._metrics.empty_scores()))
         with self._clip(item) as clip:
             try:
-                scores = self._metrics.measure(clip, batch_frames=self.config.batch_frames)
+                scores = self._metrics.measure(clip, batch_frames=self.config.batch_frames, on_frames=on_frames)
             except InputError as error:
                 if "read_video" in item.inputs:
                     return Failed(FailureKind.BAD_INPUT, error.code, error.sentence)

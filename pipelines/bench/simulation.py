@@ -24,6 +24,7 @@ from pipelines.engine.executors.base import (
     BatchEntry,
     ExecutorConfig,
     LossCause,
+    ProgressCallback,
     WorkerLost,
     WorkerReady,
     WorkerReport,
@@ -157,7 +158,7 @@ class SimulatedExecutor:
             self._note_idle(state)
             self._start_batch(worker, state)
 
-    def wait(self, timeout_s: float) -> list[WorkerReport]:
+    def wait(self, timeout_s: float, on_progress: ProgressCallback) -> list[WorkerReport]:
         """Advance the clock to the next event and report all events that are due."""
         self._clock.update()
         limit = self._clock() + timeout_s

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -35,7 +34,7 @@ def print_dry_run(
     from pipelines.runs.dry_run import check_run
 
     probes = None if definition.reads_videos else Probes(read_sizes(config.animation.models), audio=probe_duration)
-    with ProgressDisplay(enabled=not as_json and sys.stdout.isatty()) as progress:
+    with ProgressDisplay(enabled=not as_json) as progress:
         checked = check_run(
             definition,
             manifest,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 from pipelines.cli import ROWS_FAILED
 from pipelines.cli.options import AsJson, ManifestPath, merge_options
-from pipelines.cli.progress import ProgressDisplay
+from pipelines.cli.progress import ProgressDisplay, run_progress
 
 if TYPE_CHECKING:
     from manifests.estimate import RateProfile
@@ -75,7 +74,7 @@ def validate_command(
     from manifests.scan import Scan
 
     shown: list[dict[str, Any]] = []
-    with _reading_progress(as_json) as progress, MediaFileCheck(MediaFileCheckConfig(remote=remote)) as check:
+    with ProgressDisplay(enabled=not as_json) as progress, MediaFileCheck(MediaFileCheckConfig(remote=remote)) as check:
         options = None if videos else _option_columns()
         scan = Scan(open_manifest(manifest), files=check if files else None, videos=videos, options=options)
         for scanned in scan.blocks(extra=True):  # as a run reads it
@@ -119,7 +118,7 @@ def plan_command(
     probes = None
     if not no_probe:
         probes = Probes(read_sizes(models or (rates.models if rates else None)), audio=probe_duration)
-    with _reading_progress(as_json) as progress:
+    with ProgressDisplay(enabled=not as_json) as progress:
         result = summarize_manifest(
             open_manifest(manifest),
             shard_size=shard_size or SHARD_RECORDS,
@@ -167,7 +166,8 @@ def _get_rates(manifest: str, profile: str | None, run_config: RunConfig | None)
     if run_config:
         from pipelines.runs.rates import measure_rates
 
-        return measure_rates(manifest, run_config)
+        with run_progress() as on_event:
+            return measure_rates(manifest, run_config, on_event=on_event)
     if not profile:
         return None
     if profile.lower().endswith((".yaml", ".yml")):
@@ -199,11 +199,6 @@ def probe_duration(path: str) -> float:
     from joyvasa.media.audio import probe_audio
 
     return probe_audio(path).duration_s
-
-
-def _reading_progress(as_json: bool) -> ProgressDisplay:
-    """Build the progress display of a command that prints lines; it is disabled if standard output is redirected."""
-    return ProgressDisplay(enabled=not as_json and sys.stdout.isatty())
 
 
 def _describe_problem(problem: Problem) -> str:

@@ -232,15 +232,16 @@ def convert_models_command(
 
     bundle = open_bundle(models)
     console = Console(stderr=as_json)
-    selected = _select_roles(bundle, roles, mode)
+    selected, done = _select_roles(bundle, roles, mode), count()
+    with ProgressDisplay() as progress:
 
-    def show(name: str) -> None:
-        console.print(f"converting {name}", soft_wrap=True)
+        def show(name: str) -> None:
+            progress.update("converting", next(done), len(selected), name)
 
-    if out:
-        converted = convert_to_folder(bundle, selected, out, on_role=show)
-    else:
-        converted = convert_in_place(bundle, selected, on_role=show)
+        if out:
+            converted = convert_to_folder(bundle, selected, out, on_role=show)
+        else:
+            converted = convert_in_place(bundle, selected, on_role=show)
     if as_json:
         _print_json([{"role": item.role, "path": str(item.path), "copied": item.copied} for item in converted])
     elif converted:

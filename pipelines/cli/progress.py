@@ -12,33 +12,46 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from pipelines.engine.estimate import Estimate
 from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.training.step_printer import StepPrinter, describe_step
+from stages.base import WorkUnit
 
 if TYPE_CHECKING:
     from joyvasa.training.trainer import StepCallback, StepValues
 
 LINE_S = 10.0  # interval of lines without a terminal
+UNIT_NAMES: Mapping[WorkUnit, str] = {
+    "record": "records",
+    "portrait": "portraits",
+    "second": "s of sound",
+    "distinct_second": "s of sound",
+    "frame": "frames",
+}
 SHOWN_FAILURES = 5  # failures of each reason that are printed as they happen; all are counted
 
 
 class ProgressDisplay:
-    """Context manager that shows progress bars on standard error.
+    """Context manager that shows progress on standard error: bars on a terminal, otherwise a line at intervals.
 
     Args:
         keep: whether to leave the bars on the screen at the end.
-        enabled: whether to show bars if standard error is a terminal.
+        enabled: whether to show progress.
+        times: whether bars show a remaining time of their own.
     """
 
-    def __init__(self, *, keep: bool = False, enabled: bool = True) -> None:
+    def __init__(self, *, keep: bool = False, enabled: bool = True, times: bool = True) -> None:
         console = Console(stderr=True)
         self.visible = enabled and console.is_terminal
+        self._lines = enabled and not console.is_terminal
+        self._line_at = time.monotonic()
+        self._starts: dict[str, tuple[float, float]] = {}  # time and count of the first update of each step
         self._bars = Progress(
             TextColumn("{task.description:15}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
+            *([TimeRemainingColumn()] if times else []),
             console=console,
             transient=not keep,
             disable=not self.visible,
@@ -52,8 +65,8 @@ class ProgressDisplay:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def update(self, name: str, done: int, total: int | None = None, note: str | None = None) -> None:
-        """Update the bar of a step; a step that starts again gets a new bar.
+    def update(self, name: str, done: float, total: int | None = None, note: str | None = None) -> None:
+        """Update a step; one that starts again gets a new bar.
 
         Args:
             name: name of the step, the title of its bar.
@@ -61,6 +74,8 @@ class ProgressDisplay:
             total: total number of units; None if unknown.
             note: text next to the bar; None for the rate since the first update of the bar.
         """
+        if self._lines:
+            self._print_step(name, done, total, note)
         if not self.visible:
             return
 
@@ -69,6 +84,18 @@ class ProgressDisplay:
         task = self._tasks[name]
         shown = format_rate(done, self._bars.tasks[task].elapsed or 0.0) if note is None else note
         self._bars.update(task, completed=done, total=total, note=shown)
+
+    def _print_step(self, name: str, done: float, total: int | None, note: str | None) -> None:
+        now = time.monotonic()
+        start, first = self._starts.setdefault(name, (now, done))
+        if now - self._line_at < LINE_S:
+            return
+        self._line_at = now
+        of = f" of {total:,}" if total is not None else ""
+        parts = [f"{name}: {done:,.0f}{of}", format_rate(done - first, now - start) if note is None else note]
+        if total and done > first:
+            parts.append(f"{format_duration((total - done) * (now - start) / (done - first))} left")
+        self.print_line(", ".join(filter(None, parts)))
 
     def print_line(self, line: str, style: str | None = None) -> None:
         """Print a line above the bars."""
@@ -89,6 +116,7 @@ def run_progress() -> Iterator[EventCallback]:
     """
     shown_at = time.monotonic()
     failures: Counter[tuple[str, ...]] = Counter()  # by status, stage and code
+    shown: dict[str, float] = {}  # count of each bar; a batch that is retried starts again, its bar does not
 
     def on_event(event: Event) -> None:
         nonlocal shown_at
@@ -100,12 +128,12 @@ def run_progress() -> Iterator[EventCallback]:
         elif event.kind is EventKind.WAITING:
             display.print_line(f"waiting: stage {event.stage}: {event.data['sentence']}", style="yellow")
         elif event.kind is EventKind.PROGRESS and display.visible:
-            _update_run_bars(display, event.data)
+            _update_run_bars(display, event.data, shown)
         elif event.kind is EventKind.PROGRESS and time.monotonic() - shown_at >= LINE_S:
             shown_at = time.monotonic()
             display.print_line(_describe_run_progress(event.data))
 
-    with ProgressDisplay(keep=True) as display:
+    with ProgressDisplay(keep=True, times=False) as display:
         try:
             yield on_event
         finally:
@@ -136,23 +164,60 @@ def training_progress(steps: int | None) -> Iterator[StepCallback]:
         yield on_step
 
 
-def format_rate(done: int, elapsed_s: float) -> str:
+def format_rate(done: float, elapsed_s: float) -> str:
     """Format a rate in units per second; empty if it is unknown."""
     return f"{done / elapsed_s:.2f}/s" if done and elapsed_s > 0 else ""
 
 
-def _update_run_bars(display: ProgressDisplay, data: Mapping[str, Any]) -> None:
-    counts = {"records": data["ok"] + data["failed"] + data["quarantined"]}
-    counts |= {name: stage["records"] + stage["shared"] for name, stage in data["stages"].items()}
-    for name, done in counts.items():
-        display.update(name, done, data["records"], format_rate(done, data["elapsed_s"]))
+def format_duration(seconds: float) -> str:
+    """Format a duration in the two largest units: `24 s`, `1 min 24 s`, `2 h 05 min`, `3 d 4 h`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if hours < 1:
+        return f"{minutes:.0f} min {seconds % 60:02.0f} s"
+    if days < 1:
+        return f"{hours:.0f} h {minutes % 60:02.0f} min"
+    return f"{days:,.0f} d {hours % 24:.0f} h"
+
+
+def describe_estimate(estimate: Estimate) -> dict[str, str]:
+    """Return what is known about the rate and the remaining time of a run: `slowest stage` and `time left`."""
+    described = {}
+    if estimate.slowest:
+        unit = UNIT_NAMES[estimate.unit]
+        rate = f", {estimate.units_per_s:.3g} {unit}/s" if estimate.units_per_s else ""
+        described["slowest stage"] = f"{estimate.slowest}, {estimate.units:,.0f} {unit}{rate}"
+    if estimate.left_s is not None:
+        described["time left"] = ("at least " if estimate.at_least else "") + format_duration(estimate.left_s)
+    return described
+
+
+def _update_run_bars(display: ProgressDisplay, data: Mapping[str, Any], shown: dict[str, float]) -> None:
+    estimate = describe_estimate(Estimate(**data["estimate"]))
+    left = f"{estimate['time left']} left" if "time left" in estimate else ""
+    display.update("records", _count_finished(data), data["records"], left)
+    for name, stage in data["stages"].items():
+        note = estimate.get("slowest stage", "") if name == data["estimate"]["slowest"] else ""
+        done = stage["records"] + stage["shared"] + stage["partial_records"]
+        shown[name] = max(done, shown.get(name, 0.0))
+        display.update(name, shown[name], data["records"], note.partition(", ")[2])
 
 
 def _describe_run_progress(data: Mapping[str, Any]) -> str:
-    finished = data["ok"] + data["failed"] + data["quarantined"]
-    stages = ", ".join(f"{name} {stage['records']}" for name, stage in data["stages"].items())
-    done = [f"{finished} of {data['records']} records", format_rate(finished, data["elapsed_s"])]
-    return f"{', '.join(filter(None, done))}; {stages}"
+    estimate = describe_estimate(Estimate(**data["estimate"]))
+    parts = [f"{format_duration(data['elapsed_s'])}: {_count_finished(data):,} of {data['records']:,} records"]
+    if "slowest stage" in estimate:
+        parts.append(f"slowest stage {estimate['slowest stage']}")
+    elif data["first_batch_s"] is None:
+        parts.append("workers are starting")
+    if "time left" in estimate:
+        parts.append(f"{estimate['time left']} left")
+    return "; ".join(parts)
+
+
+def _count_finished(data: Mapping[str, Any]) -> int:
+    return data["ok"] + data["failed"] + data["quarantined"]
 
 
 def _format_failures(failures: Counter[tuple[str, ...]]) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +26,8 @@ from pipelines.cli.options import (
     Where,
     merge_options,
 )
-from pipelines.cli.progress import run_progress
+from pipelines.cli.progress import describe_estimate, run_progress
+from pipelines.engine.estimate import Estimate
 
 if TYPE_CHECKING:
     from pipelines.runs.driver import RunResult
@@ -45,6 +47,9 @@ Retry = Annotated[
         "--retry", help="Retry records: failed, quarantined, or missing (their files are lost); may be repeated."
     ),
 ]
+
+Watch = Annotated[bool, typer.Option("--watch", help="Follow a running run until it ends.")]
+WATCH_S = 2.0  # between two looks at the events of a run
 
 
 def generate_command(
@@ -127,34 +132,66 @@ def evaluate_command(
     print_run_result(result, as_json=as_json)
 
 
-def status_command(run: Run, as_json: AsJson = False) -> None:
+def status_command(run: Run, watch: Watch = False, as_json: AsJson = False) -> None:
     """Show the progress of a running or finished run."""
     from pipelines.training.run_file import is_training_run
 
-    values = train.read_training_status(run) if is_training_run(run) else _read_run_status(run)
+    is_training = is_training_run(run)
+    if watch and is_training:
+        raise typer.BadParameter(f"{run} is a training run; expected one over a manifest", param_hint="--watch")
+    if watch:
+        _watch_run(run)
+    values = train.read_training_status(run) if is_training else _read_run_status(run)
     if as_json:
         typer.echo(json.dumps({"run": run, **values}, indent=2))
         return
+    if estimate := values.pop("estimate", None):
+        values |= describe_estimate(Estimate(**estimate))
     for name, value in values.items():
-        text = "-" if value is None else f"{value:,.4f}" if isinstance(value, float) else f"{value:,}"
-        typer.echo(f"{name.replace('_', ' '):16} {text}")
+        typer.echo(f"{name.replace('_', ' '):16} {_format_status(value)}")
 
 
-def _read_run_status(run: str) -> dict[str, int]:
+def _format_status(value: str | float | None) -> str:
+    if value is None or isinstance(value, str):
+        return value or "-"
+    return f"{value:,.4f}" if isinstance(value, float) else f"{value:,}"
+
+
+def _watch_run(run: str) -> None:
+    """Show the progress of a run while it is running."""
+    from manifests.storage import open_storage
+    from pipelines.engine.events import Event, EventKind
+    from pipelines.runs.activity import read_activity
+
+    storage, shown = open_storage(run), None
+    with run_progress() as on_event:
+        # The events alone show that a run has ended; its shards are not read again and again.
+        while (activity := read_activity(storage, pending=1)).kind == "running":
+            if activity.progress and activity.estimate and activity.progress != shown:
+                shown = activity.progress
+                on_event(Event(EventKind.PROGRESS, data=shown))
+            time.sleep(WATCH_S)
+
+
+def _read_run_status(run: str) -> dict[str, Any]:
     from manifests.run.folder import RunFolder
     from manifests.run.outcome import STATUSES
     from manifests.storage import open_storage
+    from pipelines.runs.activity import read_activity
 
     folder = RunFolder(open_storage(run))
     counts = folder.count_records(folder.read_manifest())
+    activity = read_activity(folder.storage, pending=counts.pending)
     missing = len(folder.find_missing_files())
     return {
+        "activity": f"{activity.kind}: {activity.sentence}" if activity.sentence else activity.kind,
         "records": counts.records,
         "pending": counts.pending,
         **{name: counts.statuses.get(name, 0) for name in STATUSES},
         "shards": counts.shards,
         "finished_shards": counts.finished_shards,
         "missing_files": missing,  # of finished shards; `resume --retry missing` makes them again
+        "estimate": activity.estimate.as_dict() if activity.estimate else None,
     }
 
 

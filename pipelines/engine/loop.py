@@ -10,7 +10,7 @@ import contextlib
 import gc
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from manifests.record import Record
 from pipelines.engine.config import EngineConfig
@@ -18,6 +18,7 @@ from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.engine.executors.base import (
     BatchDone,
     BatchFailed,
+    BatchProgress,
     Executor,
     LossCause,
     PayloadLost,
@@ -151,7 +152,7 @@ class _Engine:
                 pool.start_due_workers(now)
             self._launch(now)
             self._observe(now)
-            reports = self._executor.wait(self._compute_timeout(now))
+            reports = self._executor.wait(self._compute_timeout(now), self._on_batch_progress)
             interrupts.check()  # an interrupt that a stage swallowed must not become the failure of a record
             for report in reports:
                 self._handle(report)
@@ -205,6 +206,8 @@ class _Engine:
                     if not task.wanted:
                         self._flow.cancel(task)
                 if tasks:
+                    if self._statistics.first_batch_s is None:
+                        self._statistics.first_batch_s = now - self._started
                     self._statistics.stages[spec.name].wait_s += sum(now - task.waiting_since for task in tasks)
                     batch = pool.submit(number, tasks, now, alone=alone)
                     self._batches[batch.ticket] = batch
@@ -229,6 +232,12 @@ class _Engine:
                 self._recovery.handle_failed_batch(batch, batch.tasks, failure, seconds)
             case PayloadLost(sentence=sentence):
                 self._recovery.handle_lost_payload(batch, sentence)
+
+    def _on_batch_progress(self, reports: Sequence[BatchProgress]) -> None:
+        for report in reports:
+            if batch := self._batches.get(report.ticket):
+                batch.progress = report
+        self._observe(self._clock())
 
     def _handle_outcomes(self, batch: Batch, done: BatchDone) -> None:
         statistics = self._statistics.stages[batch.stage]
@@ -289,8 +298,19 @@ class _Engine:
         self._statistics.bytes_in_flight = self._admission.held_bytes
         if last or now - self._last_progress >= PROGRESS_S:
             self._last_progress = now
+            self._sum_partial_work()
             self._executor.publish(self._statistics)
             self._on_event(Event(EventKind.PROGRESS, data=self._statistics.as_dict()))
+
+    def _sum_partial_work(self) -> None:
+        for statistics in self._statistics.stages.values():
+            statistics.partial_records = statistics.partial_units = statistics.partial_s = 0.0
+        for batch in self._batches.values():
+            if progress := batch.progress:
+                statistics = self._statistics.stages[batch.stage]
+                statistics.partial_records += progress.fraction * len(batch.tasks)
+                statistics.partial_units += progress.units
+                statistics.partial_s += progress.seconds
 
     def _report_waiting(self, now: float) -> None:
         """Report, once a minute, the stages that have no worker."""

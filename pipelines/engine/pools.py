@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from pipelines.engine.errors import RunStopped
-from pipelines.engine.executors.base import BatchEntry, Executor, LossCause
+from pipelines.engine.executors.base import BatchEntry, BatchProgress, Executor, LossCause
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.tasks import StageTask
 
@@ -30,6 +30,7 @@ class Batch:
         tasks: tasks of the batch.
         alone: whether the worker gets no other batch until this one is finished.
         started: start time; None while the batch waits behind another one.
+        progress: last report on the running batch.
     """
 
     ticket: int
@@ -38,6 +39,7 @@ class Batch:
     tasks: list[StageTask]
     alone: bool = False
     started: float | None = None
+    progress: BatchProgress | None = None
 
 
 @dataclass(slots=True, eq=False)

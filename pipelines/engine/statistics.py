@@ -17,6 +17,15 @@ from stages.base import Fact, WorkUnit
 # Facts that are additive over records, unlike e.g. the width of a picture.
 ADDITIVE_FACTS = frozenset({"frames", "seconds", "windows", "bytes", "video_bytes"})
 
+# The sum in the statistics of a stage that counts its units of work.
+UNIT_COUNTS: Mapping[WorkUnit, str] = {
+    "record": "records",
+    "portrait": "records",
+    "second": "seconds",
+    "distinct_second": "seconds",
+    "frame": "frames",
+}
+
 
 @dataclass
 class StageStatistics:
@@ -25,6 +34,7 @@ class StageStatistics:
     Attributes:
         batch_size, num_gpus: configured batch size, and GPUs of one worker.
         unit, uses_gpu: declarations of the stage, for estimates.
+        output: output of the stage; alternative stages have the same one.
         workers: number of ready workers.
         records: number of results; a result that several records share counts once.
         batches: number of finished batches.
@@ -41,12 +51,15 @@ class StageStatistics:
         queue_depth, queue_depth_max: number of waiting records, now and at most.
         running: number of batches that were submitted and are not finished.
         totals: sums of the facts named in `ADDITIVE_FACTS`.
+        partial_records, partial_units, partial_s: finished share of the running batches as their workers report it:
+            records (fractions of a batch), work in `unit`, and elapsed seconds.
     """
 
     batch_size: int = 1
     num_gpus: float = 0.0
     unit: WorkUnit = "record"
     uses_gpu: bool = False
+    output: str = ""
     workers: int = 0
     records: int = 0
     batches: int = 0
@@ -65,19 +78,28 @@ class StageStatistics:
     queue_depth_max: int = 0
     running: int = 0
     totals: dict[str, float] = field(default_factory=dict)
+    partial_records: float = 0.0
+    partial_units: float = 0.0
+    partial_s: float = 0.0
 
     @classmethod
     def for_stage(cls, spec: StageSpec) -> StageStatistics:
         """Return empty statistics of a stage."""
         declared = spec.stage
         uses_gpu = declared.resources.gpu > 0
-        return cls(batch_size=spec.batch_size, num_gpus=spec.num_gpus, unit=declared.unit, uses_gpu=uses_gpu)
+        return cls(spec.batch_size, spec.num_gpus, declared.unit, uses_gpu, spec.output)
 
     def add_batch(self, n_records: int, seconds: float) -> None:
         """Count a finished batch."""
         self.batches += 1
         self.filled += n_records
         self.busy_s += seconds
+
+    @property
+    def units(self) -> float:
+        """Finished work in `unit`, running batches included."""
+        finished = self.records if UNIT_COUNTS[self.unit] == "records" else self.totals.get(UNIT_COUNTS[self.unit], 0.0)
+        return finished + self.partial_units
 
     @property
     def batch_fill(self) -> float:
@@ -118,6 +140,7 @@ class RunStatistics:
     Attributes:
         stages: statistics by name of the stage, in order.
         elapsed_s: seconds since the start of the run.
+        first_batch_s: seconds from the start of the run to the first batch, when a worker was ready; None before it.
         admitted: number of records admitted from the manifest.
         in_flight: number of records between the first and the last stage.
         bytes_in_flight: size of the payloads that they hold, as far as stages report `bytes`.
@@ -126,6 +149,7 @@ class RunStatistics:
 
     stages: dict[str, StageStatistics]
     elapsed_s: float = 0.0
+    first_batch_s: float | None = None
     admitted: int = 0
     in_flight: int = 0
     bytes_in_flight: int = 0
@@ -160,14 +184,18 @@ class RunStatistics:
 _ADAPTER = TypeAdapter(RunStatistics)
 
 
-def has_statistics(event: Mapping[str, Any]) -> bool:
-    """Return whether an event from a log contains statistics; those of a damaged line may have any type.
+def parse_statistics(event: Mapping[str, Any]) -> RunStatistics | None:
+    """Return the statistics in an event; None if it has none, or if a damaged line has values of another type.
 
     Args:
         event: event as plain values; one of an older version may lack some figures.
     """
     try:
-        _ADAPTER.validate_python(event)
+        return _ADAPTER.validate_python(event)
     except ValidationError:
-        return False
-    return True
+        return None
+
+
+def has_statistics(event: Mapping[str, Any]) -> bool:
+    """Return whether an event contains statistics; see `parse_statistics`."""
+    return parse_statistics(event) is not None

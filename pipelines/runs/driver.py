@@ -10,7 +10,7 @@ import dataclasses
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,15 +30,19 @@ from manifests.run.manifest_file import RunManifest, write_manifest
 from manifests.scan import Scan
 from manifests.scratch import scratch_folder
 from pipelines.engine import loop
+from pipelines.engine.estimate import estimate_run
 from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.engine.graph import Pipeline
+from pipelines.engine.statistics import parse_statistics
 from pipelines.runs.config import RunConfig
 from pipelines.runs.outcomes import OutcomeBuilder, build_outcome, metric_columns
 from pipelines.runs.resources import build_executor, count_run_gpus
 from pipelines.runs.row_options import build_option_columns
 from pipelines.runs.shard_writer import ShardWriter
 
-LOGGED_PROGRESS_S = 30.0  # between two progress lines in events.jsonl; each has about 3 kB
+LOGGED_PROGRESS_S = 30.0  # longest time between two progress lines in events.jsonl; each has about 4 kB
+FIRST_LOGGED_S = 2.0  # shortest time, at the start of a run
+LOGGED_SHARE = 0.02  # of the elapsed time, in between
 SHOWN_PROBLEMS = 3  # number of bad rows that the error message quotes
 
 
@@ -265,8 +269,9 @@ def process_records(
             is_progress = event.kind is EventKind.PROGRESS
             if is_progress:
                 writer.flush_if_due()
-                event = dataclasses.replace(event, data={**event.data, "records": writer.remaining})
-            if not is_progress or now - logged_at >= LOGGED_PROGRESS_S:
+                event = dataclasses.replace(event, data=_with_estimate(event.data, writer.remaining))
+            due_s = min(LOGGED_PROGRESS_S, max(FIRST_LOGGED_S, LOGGED_SHARE * event.data.get("elapsed_s", 0.0)))
+            if not is_progress or now - logged_at >= due_s:
                 log.write(event.kind.value, stage=event.stage, **event.data)
                 logged_at = now if is_progress else logged_at
             if on_event:
@@ -289,3 +294,10 @@ def process_records(
 
     product = definition.finish(folder, manifest, config)
     return RunResult(folder.storage.root, counts, statistics.as_dict(), product)
+
+
+def _with_estimate(data: Mapping[str, Any], records: int) -> dict[str, Any]:
+    """Add the number of records of this part of the run, and `Estimate.as_dict`, to the data of a progress event."""
+    statistics = parse_statistics(data)
+    assert statistics is not None, "progress events hold statistics"
+    return {**data, "records": records, "estimate": estimate_run(statistics, records).as_dict()}

@@ -19,21 +19,13 @@ from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
 from manifests.scan import Scan
 from manifests.storage import open_storage
-from pipelines.engine.events import EventKind
-from pipelines.engine.statistics import has_statistics
+from pipelines.engine.events import EventCallback, EventKind
+from pipelines.engine.statistics import UNIT_COUNTS, has_statistics
 
 if TYPE_CHECKING:
     from pipelines.runs.config import RunConfig
 
 SAMPLE_RECORDS = 4  # number of rows that `measure_rates` runs
-# The sum in the statistics of a stage that counts its units of work.
-UNIT_COUNTS = {
-    "record": "records",
-    "portrait": "records",
-    "second": "seconds",
-    "distinct_second": "seconds",
-    "frame": "frames",
-}
 
 
 def read_run_rates(run: str, *, machine: str = "", whole_gpu: bool = False) -> RateProfile:
@@ -81,12 +73,13 @@ def read_bench_rates(path: str) -> RateProfile:
             raise ManifestError("profile_invalid", text) from None
 
 
-def measure_rates(manifest: str, config: RunConfig) -> RateProfile:
+def measure_rates(manifest: str, config: RunConfig, *, on_event: EventCallback | None = None) -> RateProfile:
     """Measure the rates of this machine: run the first good rows of a manifest in this process, discard the videos.
 
     Args:
         manifest: manifest; a path or URI.
         config: options of the run; the executor is ignored.
+        on_event: callback for every event of the run.
 
     Raises:
         ManifestError: the manifest cannot be read, or `rates_unknown` if none of these rows produced a video.
@@ -100,7 +93,7 @@ def measure_rates(manifest: str, config: RunConfig) -> RateProfile:
         sample = Path(folder, "sample.jsonl")
         sample.write_text("".join(json.dumps(row) + "\n" for row in _first_rows(manifest, config)), encoding="utf-8")
         run = str(Path(folder, "run"))
-        result = generate_videos(sample, run, dataclasses.replace(config, executor="local"))
+        result = generate_videos(sample, run, dataclasses.replace(config, executor="local"), on_event=on_event)
         if not result.counts.statuses.get("ok"):
             raise ManifestError(
                 "rates_unknown",

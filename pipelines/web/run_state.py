@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from joyvasa.runtime.parsing import parse_json
-from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.run.description import RunDescription
-from manifests.run.events import EVENTS
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
-from pipelines.engine.events import EventKind
-from pipelines.engine.statistics import has_statistics
+from pipelines.runs.activity import read_activity
 from pipelines.web.run_rows import RunRows
-
-TAIL_BYTES = 512 * 1024  # read from the end of the event log; a line has about 3 kB
-SILENCE_S = 100.0  # a running driver writes a line every 30 seconds
 
 
 @dataclass(frozen=True)
@@ -92,51 +82,18 @@ def read_run_state(
         now: seconds since 1970; None for the current time.
     """
     statuses = dict(rows.statuses)
-
-    last, progress = None, None
-    for event in _last_events(folder):
-        last = last or event
-        if event.get("event") in (EventKind.PROGRESS, EventKind.RUN_ENDED) and has_statistics(event):
-            progress = event
-        if progress or event.get("event") == EventKind.RUN_STARTED:
-            break
-    pending = manifest.records - sum(statuses.values())
-    activity, sentence = _describe_activity(last, pending, time.time() if now is None else now)
+    activity = read_activity(folder.storage, pending=manifest.records - sum(statuses.values()), now=now)
     return RunState(
-        activity=activity,
-        sentence=sentence,
+        activity=activity.kind,
+        sentence=activity.sentence,
         kind=description.kind,
         started=description.created[:16].replace("T", " "),
         models=description.models,
         records=manifest.records,
         statuses=statuses,
-        left_s=_estimate_left(progress, pending) if activity == "running" else None,
-        stages=_stage_states(progress) if progress else [],
+        left_s=activity.estimate.left_s if activity.estimate else None,
+        stages=_stage_states(activity.progress) if activity.progress else [],
     )
-
-
-def _describe_activity(last: Mapping[str, Any] | None, pending: int, now: float) -> tuple[str, str]:
-    if pending <= 0:
-        return "finished", ""
-    if last is None:
-        return "silent", "it has not started yet"
-    if last.get("event") == EventKind.RUN_ENDED:
-        reason = last.get("error")
-        return "stopped", safe_text(reason, 400) if reason else "it ended before all records were done"
-    try:
-        age = now - datetime.fromisoformat(str(last["time"])).timestamp()
-    except (KeyError, ValueError, OverflowError):
-        age = float("inf")
-    if age <= SILENCE_S:
-        return "running", ""
-    return "silent", f"no event for {age / 60:,.0f} minutes; if its process is gone, continue with joyvasa resume"
-
-
-def _estimate_left(progress: Mapping[str, Any] | None, pending: int) -> float | None:
-    if not progress:
-        return None
-    finished = sum(_whole_number(progress.get(name)) for name in ("ok", "failed", "quarantined"))
-    return pending * float(progress.get("elapsed_s", 0.0)) / finished if finished else None
 
 
 def _stage_states(progress: Mapping[str, Any]) -> list[StageState]:
@@ -154,21 +111,3 @@ def _stage_states(progress: Mapping[str, Any]) -> list[StageState]:
 
 def _whole_number(value: Any) -> int:
     return int(value) if isinstance(value, int | float) else 0
-
-
-def _last_events(folder: RunFolder) -> Iterator[dict[str, Any]]:
-    """Yield the events in the tail of the log, the last one first."""
-    try:
-        with folder.storage.open(EVENTS) as file:
-            size = file.seek(0, io.SEEK_END)
-            file.seek(max(0, size - TAIL_BYTES))
-            lines = file.read().splitlines()
-    except (OSError, ManifestError):
-        return
-    for line in reversed(lines):
-        try:
-            event = parse_json(line)
-        except ValueError:  # cut at the start of the tail, or being written
-            continue
-        if isinstance(event, dict):
-            yield event

@@ -59,8 +59,12 @@ def test_a_video_equals_that_of_the_animator(items, records, tmp_path):
 
 
 def test_facts_describe_the_file(items, tmp_path):
-    outcomes = render_stage(tmp_path).run(items)
+    stage, progress = render_stage(tmp_path), []
+    stage.on_progress = lambda *done: progress.append(done)
+    outcomes = stage.run(items)
     assert [outcome.facts["frames"] for outcome in outcomes] == [3, 13, 20]
+    assert [units for _, units in progress] == sorted(36 * fraction for fraction, _ in progress)
+    assert progress[-1] == (1.0, 36)
     for outcome, sides in zip(outcomes, ((320, 320), (256, 256), (320, 320)), strict=True):
         content = (tmp_path / outcome.facts["video"]).read_bytes()
         assert outcome.facts["sha256"] == hashlib.sha256(content).hexdigest()

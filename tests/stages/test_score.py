@@ -84,7 +84,10 @@ def test_the_reference_frame_equals_a_frame_without_motion(item, tmp_path, setti
 
 
 def test_every_metric_has_a_number_or_a_reason(item, tmp_path):
-    scores = facts(stage(tmp_path), with_video(item, tmp_path))
+    scoring, progress = stage(tmp_path), []
+    scoring.on_progress = lambda *done: progress.append(done)
+    scores = facts(scoring, with_video(item, tmp_path))
+    assert progress[-1] == (1.0, scores["frames"])
     columns = [column.name for name in METRIC_NAMES for column in build_metric(name).columns]
     for column in columns:
         reason = scores.get(f"metric.{column}.reason")

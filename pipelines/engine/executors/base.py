@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
@@ -12,6 +12,8 @@ from manifests.record import Record
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
 from stages.base import Failed, FailureKind, Item, Ok, Outcome, Stage, classify_exception
+
+PROGRESS_S = 1.0  # between two reports on a running batch
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,27 @@ class PayloadLost:
 WorkerReport: TypeAlias = WorkerReady | WorkerLost | BatchDone | BatchFailed | PayloadLost
 
 
+@dataclass(frozen=True)
+class BatchProgress:
+    """The state of a running batch.
+
+    Attributes:
+        ticket: number of the batch.
+        fraction: finished fraction of the batch, 0 to 1.
+        units: amount of finished work, in the unit of the stage.
+        seconds: time since the start of `run`.
+    """
+
+    ticket: int
+    fraction: float
+    units: float
+    seconds: float
+
+
+ProgressCallback: TypeAlias = Callable[[Sequence[BatchProgress]], None]
+"""Callback for the state of running batches."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExecutorConfig:
     """The location of the workers; an executor ignores options that it does not support.
@@ -152,8 +175,13 @@ class Executor(Protocol):
         """Send a batch to a ready worker, which runs its batches one by one in the order of submission."""
         ...
 
-    def wait(self, timeout_s: float) -> list[WorkerReport]:
-        """Return reports as soon as there are any, at the latest after `timeout_s`."""
+    def wait(self, timeout_s: float, on_progress: ProgressCallback) -> list[WorkerReport]:
+        """Return reports as soon as there are any, at the latest after `timeout_s`.
+
+        Args:
+            timeout_s: maximum time to wait.
+            on_progress: callback for the state of running batches, called meanwhile, about once a second.
+        """
         ...
 
     def kill_worker(self, worker: int) -> None:
@@ -190,23 +218,38 @@ class BatchResult:
         return BatchDone(ticket, self.outcomes, ok_references, self.seconds)
 
 
-def run_batch(stage: Stage, items: Sequence[Item]) -> tuple[BatchResult, list[Any]]:
+def run_batch(
+    stage: Stage, items: Sequence[Item], ticket: int, send: Callable[[BatchProgress], None]
+) -> tuple[BatchResult, list[Any]]:
     """Run a batch inside a worker; all executors use this function.
 
     Args:
         stage: stage after `setup`.
         items: items of the batch.
+        ticket: number of the batch.
+        send: function that sends the state of the running batch to the engine, called at most once a second.
 
     Returns:
         The result without payloads, and one payload per item (None for failed records).
     """
-    start = time.perf_counter()
+    start = sent = time.perf_counter()
+
+    def report_progress(fraction: float, units: float) -> None:
+        nonlocal sent
+        now = time.perf_counter()
+        if now - sent >= PROGRESS_S:
+            sent = now
+            send(BatchProgress(ticket, fraction, units, now - start))
+
+    stage.on_progress = report_progress
     try:
         outcomes = stage.run(items)
         failure = _check_contract(stage, items, outcomes)
         failure = failure or next((o for o in outcomes if isinstance(o, Failed) and o.kind is FailureKind.BROKEN), None)
     except Exception as error:
         outcomes, failure = [], classify_exception(error)
+    finally:
+        stage.on_progress = None
     seconds = time.perf_counter() - start
     if failure:
         return BatchResult((), failure, seconds), [None] * len(items)

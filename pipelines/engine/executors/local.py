@@ -11,8 +11,10 @@ from manifests.scratch import sweep_scratch
 from pipelines.engine.executors.base import (
     BatchEntry,
     BatchFailed,
+    BatchProgress,
     ExecutorConfig,
     LossCause,
+    ProgressCallback,
     WorkerLost,
     WorkerReady,
     WorkerReport,
@@ -70,21 +72,38 @@ class LocalExecutor:
         """Queue a batch."""
         self._batches.append((worker, ticket, entries))
 
-    def wait(self, timeout_s: float) -> list[WorkerReport]:
-        """Run the next batch to its end, regardless of the timeout."""
+    def wait(self, timeout_s: float, on_progress: ProgressCallback) -> list[WorkerReport]:
+        """Run the next batch to its end, regardless of the timeout.
+
+        Raises:
+            Exception: raised by `on_progress`.
+        """
         if not self._reports and self._batches:
-            self._reports.append(self._run(*self._batches.popleft()))
+            self._reports.append(self._run(*self._batches.popleft(), on_progress))
         elif not self._reports:
             time.sleep(timeout_s)
         reports, self._reports = self._reports, []
         return reports
 
-    def _run(self, worker: int, ticket: int, entries: Sequence[BatchEntry]) -> WorkerReport:
+    def _run(
+        self, worker: int, ticket: int, entries: Sequence[BatchEntry], on_progress: ProgressCallback
+    ) -> WorkerReport:
+        errors: list[Exception] = []  # of the driver, such as a full disk; a stage must not take them for its own
+
+        def send(progress: BatchProgress) -> None:
+            try:
+                on_progress([progress])
+            except Exception as error:
+                errors.append(error)
+
+        items = [Item(entry.record, entry.references) for entry in entries]
         try:
-            result, payloads = run_batch(self._stages[worker], [Item(e.record, e.references) for e in entries])
+            result, payloads = run_batch(self._stages[worker], items, ticket, send)
         except SystemExit as error:
             self.kill_worker(worker)
             return WorkerLost(worker, LossCause.EXITED, f"the stage called sys.exit({error.code!r})")
+        if errors:
+            raise errors[0]
         if broken := result.broken:
             text = f"{broken.sentence}: this process is unusable: resume, or use executor=ray, which restarts workers"
             return BatchFailed(ticket, Failed(FailureKind.STOP, broken.code, text), result.seconds)

@@ -13,12 +13,15 @@ import ray.exceptions
 from manifests.record import Record
 from manifests.scratch import sweep_scratch
 from pipelines.engine.executors.base import (
+    PROGRESS_S,
     BatchEntry,
     BatchFailed,
+    BatchProgress,
     BatchResult,
     ExecutorConfig,
     LossCause,
     PayloadLost,
+    ProgressCallback,
     WorkerLost,
     WorkerReady,
     WorkerReport,
@@ -35,11 +38,32 @@ CPU_STEP = 1e-4  # Ray counts CPUs in steps of this size
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState
 
 
-class StageWorker:
-    """The actor class: one stage, whose models are loaded once."""
+class ProgressBoard:
+    """An actor to which all workers send the state of their batches, so that the driver asks one process for it."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self) -> None:
+        self._latest: dict[int, BatchProgress] = {}
+
+    def put(self, progress: BatchProgress) -> None:
+        """Store the state of a batch; it replaces the previous one."""
+        self._latest[progress.ticket] = progress
+
+    def take(self) -> list[BatchProgress]:
+        """Return the states that arrived since the last call."""
+        latest, self._latest = self._latest, {}
+        return [*latest.values()]
+
+
+class StageWorker:
+    """The actor class: one stage, whose models are loaded once.
+
+    Args:
+        stage: the stage.
+        board: handle of the `ProgressBoard`.
+    """
+
+    def __init__(self, stage: Stage, board: Any) -> None:
+        self._stage, self._board = stage, board
         self._broken: BatchResult | None = None
 
     def setup(self) -> Failed | str:
@@ -51,10 +75,11 @@ class StageWorker:
             return classify_exception(error)
         return ray.get_runtime_context().get_node_id()
 
-    def run(self, entries: Sequence[tuple[Record, dict[str, int]]], *payloads: Any) -> tuple[Any, ...]:
+    def run(self, ticket: int, entries: Sequence[tuple[Record, dict[str, int]]], *payloads: Any) -> tuple[Any, ...]:
         """Run a batch.
 
         Args:
+            ticket: number of the batch.
             entries: records with, by upstream stage, the position of their payload in `payloads`.
             payloads: distinct payloads; Ray fetches them to this node before the call.
 
@@ -65,7 +90,7 @@ class StageWorker:
         items = [Item(record, {name: payloads[at] for name, at in inputs.items()}) for record, inputs in entries]
         if self._broken:  # the driver does not know yet; further results of this process cannot be trusted
             return *[None] * len(items), self._broken
-        result, returned = run_batch(self._stage, items)
+        result, returned = run_batch(self._stage, items, ticket, self._board.put.remote)
         if result.broken:
             self._broken = result
         return *returned, result
@@ -91,6 +116,9 @@ class RayExecutor:
         self._nodes: dict[int, str] = {}
         self._calls: dict[Any, _Call] = {}  # by the reference to the result
         self._metrics: RayMetrics | None = None
+        self._board: Any = None
+        self._asked_at = 0.0
+        self._answer: Any = None  # reference to the answer of the board that is awaited
 
     @staticmethod
     def count_gpus(config: ExecutorConfig) -> int:
@@ -145,7 +173,7 @@ class RayExecutor:
         actor_class = ray.remote(StageWorker).options(
             num_cpus=cpus, num_gpus=spec.num_gpus, max_restarts=0, max_task_retries=0
         )
-        actor = actor_class.remote(spec.stage)
+        actor = actor_class.remote(spec.stage, self._require_board())
         self._actors[worker] = actor
         self._stages[worker] = spec.name
         self._calls[actor.setup.remote()] = _Call(worker, None)
@@ -158,11 +186,12 @@ class RayExecutor:
             for e in entries
         ]
         method = self._actors[worker].run.options(num_returns=1 + len(entries))
-        *payloads, result = method.remote(entries_with_positions, *positions)
+        *payloads, result = method.remote(ticket, entries_with_positions, *positions)
         self._calls[result] = _Call(worker, ticket, payloads)
 
-    def wait(self, timeout_s: float) -> list[WorkerReport]:
+    def wait(self, timeout_s: float, on_progress: ProgressCallback) -> list[WorkerReport]:
         """Wait until a call ends, then report all calls that have ended."""
+        self._read_board(on_progress)
         if not self._calls:
             time.sleep(timeout_s)
         else:
@@ -194,6 +223,24 @@ class RayExecutor:
             if _is_dead(self._actors[worker]):
                 lost.setdefault(worker, ray.exceptions.ActorDiedError())
         return reports + [self._report_lost(worker, error) for worker, error in lost.items()]
+
+    def _require_board(self) -> Any:
+        if self._board is None:
+            self._board = ray.remote(ProgressBoard).options(num_cpus=0, max_restarts=-1).remote()
+        return self._board
+
+    def _read_board(self, on_progress: ProgressCallback) -> None:
+        """Ask the board once a second, without waiting for its answer."""
+        now = time.monotonic()
+        if self._answer is None and now - self._asked_at >= PROGRESS_S:
+            self._answer, self._asked_at = self._require_board().take.remote(), now
+        elif self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
+            answer, self._answer = self._answer, None
+            try:
+                reports = ray.get(answer)
+            except ray.exceptions.RayError:  # the board restarts after the loss of its node
+                return
+            on_progress(reports)
 
     def _find_ended_calls(self) -> list[Any]:
         calls = list(self._calls)
@@ -248,6 +295,9 @@ class RayExecutor:
         if ray.is_initialized():
             for worker in list(self._actors):
                 self.kill_worker(worker)
+            if self._board is not None:
+                ray.kill(self._board)
+                self._board = self._answer = None
             if self._started_ray:
                 ray.shutdown()
                 self._started_ray = False

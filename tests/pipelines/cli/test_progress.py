@@ -3,7 +3,8 @@
 import pytest
 
 from pipelines.cli import progress
-from pipelines.cli.progress import ProgressDisplay, run_progress, training_progress
+from pipelines.cli.progress import ProgressDisplay, format_duration, run_progress, training_progress
+from pipelines.engine.estimate import Estimate
 from pipelines.engine.events import Event, EventKind
 from pipelines.training import step_printer
 
@@ -13,8 +14,11 @@ STATISTICS = {
     "quarantined": 0,
     "records": 10,
     "elapsed_s": 6.0,
-    "stages": {"portrait": {"records": 4, "shared": 3}},
+    "first_batch_s": 1.0,
+    "stages": {"portrait": {"records": 4, "shared": 3, "partial_records": 0.5}},
+    "estimate": Estimate(84.0, True, "portrait", "frame", 1234.0, 12.34).as_dict(),
 }
+STARTING = STATISTICS | {"ok": 0, "failed": 0, "first_batch_s": None, "estimate": Estimate().as_dict()}
 REJECTED = {"status": "failed", "record": "r1", "code": "image_empty", "sentence": "a[0].png: is empty"}
 
 
@@ -53,6 +57,18 @@ def test_without_a_terminal_only_lines_are_printed(capsys):
     assert capsys.readouterr().err == "a line\na line\n"
 
 
+def test_without_a_terminal_a_long_step_is_a_line_at_intervals(monkeypatch, capsys):
+    times = iter([0.0, 0.0, 10.0, 15.0, 20.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    with ProgressDisplay() as display:
+        for done in (0, 500, 600, 1000):
+            display.update("rows", done, 4000)
+    assert capsys.readouterr().err.splitlines() == [
+        "rows: 500 of 4,000, 50.00/s, 1 min 10 s left",
+        "rows: 1,000 of 4,000, 50.00/s, 1 min 00 s left",
+    ]
+
+
 def test_a_display_can_be_disabled_on_a_terminal(terminal, capsys):
     with ProgressDisplay(enabled=False) as display:
         display.update("frames", 1, 9)
@@ -64,10 +80,12 @@ def test_a_run_is_shown_as_lines(monkeypatch, capsys):
         on_event(Event(EventKind.PROGRESS, data=STATISTICS))  # too soon for a line
         on_event(Event(EventKind.RECORD_REJECTED, stage="portrait", data=REJECTED))
         monkeypatch.setattr(progress, "LINE_S", 0.0)
+        on_event(Event(EventKind.PROGRESS, data=STARTING))
         on_event(Event(EventKind.PROGRESS, data=STATISTICS))
     assert capsys.readouterr().err.splitlines() == [
         "failed: r1: portrait: image_empty: a[0].png: is empty",
-        "3 of 10 records, 0.50/s; portrait 4",
+        "6 s: 0 of 10 records; workers are starting",
+        "6 s: 3 of 10 records; slowest stage portrait, 1,234 frames, 12.3 frames/s; at least 1 min 24 s left",
         "failures by reason: 1",
         "  1  failed  portrait  image_empty",
     ]
@@ -94,8 +112,16 @@ def test_a_run_is_shown_as_bars(terminal, capsys):
         on_event(Event(EventKind.RECORD_REJECTED, stage="portrait", data=REJECTED))
     shown = capsys.readouterr().err
     assert "failed: r1: portrait: image_empty: a[0].png: is empty" in shown
-    assert "3/10 0.50/s" in shown.replace("  ", " ")
-    assert "7/10 1.17/s" in shown.replace("  ", " ")
+    assert "3/10 at least 1 min 24 s left" in shown.replace("  ", " ")
+    assert "7/10 1,234 frames, 12.3 frames/s" in shown.replace("  ", " ")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59, "59 s"), (84, "1 min 24 s"), (7500, "2 h 05 min"), (273_600, "3 d 4 h")],
+)
+def test_durations_have_two_units(seconds, text):
+    assert format_duration(seconds) == text
 
 
 def test_training_is_shown_as_lines_at_intervals_and_at_validations(monkeypatch, capsys):

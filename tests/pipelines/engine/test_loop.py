@@ -1,5 +1,6 @@
 """The loop with the local executor; tests with worker processes are in test_executors and tests/faults."""
 
+import errno
 import itertools
 import json
 import os
@@ -18,13 +19,24 @@ from pipelines.engine import loop
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.errors import RunInterrupted, RunStopped
 from pipelines.engine.events import EventKind
+from pipelines.engine.executors import base as executor_base
 from pipelines.engine.executors.base import BatchDone, PayloadLost
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage, classify_exception
 from stages.isolation import map_batch
-from tests.pipelines.engine.toy_stages import BrokenSetup, Draw, Nothing, Shared, Trouble, diamond, read_notes, records
+from tests.pipelines.engine.toy_stages import (
+    BrokenSetup,
+    Draw,
+    Nothing,
+    Shared,
+    Slow,
+    Trouble,
+    diamond,
+    read_notes,
+    records,
+)
 
 QUICK = EngineConfig(io_backoff_s=0.01, verdict_s=0.1)
 
@@ -557,8 +569,30 @@ def test_the_executor_reports_one_outcome_per_entry():
 
 
 class _Miscounting(LocalExecutor):
-    def wait(self, timeout_s):
-        return [BatchDone(r.ticket, (), (), 0.0) if isinstance(r, BatchDone) else r for r in super().wait(timeout_s)]
+    def wait(self, timeout_s, on_progress):
+        reports = super().wait(timeout_s, on_progress)
+        return [BatchDone(r.ticket, (), (), 0.0) if isinstance(r, BatchDone) else r for r in reports]
+
+
+def test_an_error_of_the_driver_during_a_batch_ends_the_run_and_fails_no_record(monkeypatch, tmp_path):
+    monkeypatch.setattr(loop, "PROGRESS_S", 0.0)
+    monkeypatch.setattr(executor_base, "PROGRESS_S", 0.0)
+    finished = []
+
+    def on_event(event):
+        if event.kind is EventKind.PROGRESS and event.data["stages"]["only"]["partial_records"]:
+            (tmp_path / "seen").touch()
+            raise OSError(errno.ENOSPC, "disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        run_pipeline(
+            single_stage(Slow(tmp_path / "seen")),
+            records(4),
+            finished.append,
+            executor=LocalExecutor(),
+            on_event=on_event,
+        )
+    assert finished == []
 
 
 class Interrupted(Stage):
@@ -598,7 +632,7 @@ def test_a_signal_during_a_batch_is_no_failure_after_which_its_records_run_one_a
 class _Compiled(LocalExecutor):
     """Behave like an extension module that is interrupted by a signal during a call."""
 
-    def wait(self, timeout_s):
+    def wait(self, timeout_s, on_progress):
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0)

@@ -47,6 +47,23 @@ class Draw(Stage):
         return Ok(value, facts)
 
 
+class Slow(Stage):
+    """Report the progress of a batch of 1000 frames per record, and finish it when a file exists."""
+
+    unit = "frame"
+
+    def __init__(self, seen: Path) -> None:
+        self.seen = seen
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        for step in range(1, 1000):
+            self.report_progress(step / 1000, step * len(batch))
+            if self.seen.exists():
+                break
+            wait(0.1)
+        return [Ok(facts={"frames": 1000}) for _ in batch]
+
+
 class Shared(Stage):
     """Return a result that depends only on the `image` of the row."""
 

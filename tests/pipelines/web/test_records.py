@@ -10,13 +10,15 @@ from joyvasa.errors import InputError
 from manifests.errors import ManifestError
 from manifests.run.events import EventLog
 from manifests.run.outcome import RecordOutcome
+from pipelines.engine.estimate import Estimate
 from pipelines.report.failures import explain_failures
+from pipelines.runs.activity import SILENCE_S
 from pipelines.web.confinement import ConfinedStorage, RunsRoot
 from pipelines.web.limits import Limits
 from pipelines.web.records import Query, collect_failures, find_records, list_codes, list_sort_columns
 from pipelines.web.run_list import open_run
 from pipelines.web.run_rows import ColumnCache, RunRows
-from pipelines.web.run_state import SILENCE_S, read_run_state
+from pipelines.web.run_state import read_run_state
 from pipelines.web.runs_browser import RunsBrowser
 from pipelines.web.templating import render_template
 from tests.manifests.tables import write, write_odd_table
@@ -163,6 +165,7 @@ def test_the_activity_of_a_run_is_shown(run, rows, tmp_path, age_s, error, activ
     with EventLog(run.storage) as log:
         log.write("run_started", stage=None)
         progress = {**statistics(busy_s=10), "records": N, "ok": 10, "elapsed_s": 100.0}
+        progress["estimate"] = Estimate(60.0, False, "render").as_dict()
         log.write("progress", **progress) if error is ... else log.write("run_ended", **{**progress, "error": error})
     last = json.loads(run.storage.read("events.jsonl").splitlines()[-1])
     time = datetime.fromisoformat(last["time"]).timestamp()

@@ -28,6 +28,7 @@ from tests.pipelines.engine.toy_stages import (
     BrokenSetup,
     Draw,
     Shared,
+    Slow,
     Trouble,
     diamond,
     note,
@@ -152,6 +153,24 @@ def test_a_worker_that_dies_idle_is_replaced_before_it_is_needed():
     finished, _ = finish(pipeline, records(4), executor, on_event=on_event)
     assert lost == [("idle", [])]
     assert all(record.attempts == 1 for record in finished.values())
+
+
+@pytest.mark.parametrize("executor", [LocalExecutor, RayExecutor])
+def test_progress_inside_a_running_batch_is_reported(executor, tmp_path):
+    inside = []
+
+    def on_event(event):
+        if event.kind is EventKind.PROGRESS and (stage := event.data["stages"]["only"])["partial_units"]:
+            inside.append((stage["partial_records"], stage["partial_units"], stage["records"]))
+            if inside[0] < inside[-1]:
+                (tmp_path / "seen").touch()
+
+    pipeline = single_stage(Slow(tmp_path / "seen"), batch_size=2)
+    _, statistics = finish(pipeline, records(2), executor(), on_event=on_event)
+    assert inside[0] < inside[-1]
+    assert all(0 < n_records < 2 and units == 1000 * n_records and done == 0 for n_records, units, done in inside)
+    assert statistics.stages["only"].partial_records == 0
+    assert statistics.stages["only"].units == 2000
 
 
 @pytest.mark.parametrize("exception", [True, False])
