@@ -141,7 +141,7 @@ def status_command(run: Run, watch: Watch = False, as_json: AsJson = False) -> N
         raise typer.BadParameter(f"{run} is a training run; expected one over a manifest", param_hint="--watch")
     if watch:
         _watch_run(run)
-    values = train.read_training_status(run) if is_training else _read_run_status(run)
+    values: dict[str, Any] = {**(train.read_training_status(run) if is_training else _read_run_status(run))}
     if as_json:
         typer.echo(json.dumps({"run": run, **values}, indent=2))
         return
