@@ -306,7 +306,7 @@ def test_the_card_repeats_the_selection(tmp_path):
     card = (tmp_path / "data/README.md").read_text()
     (line,) = [line for line in card.splitlines() if line.startswith("joyvasa select")]
     assert shlex.split(line) == [
-        *("joyvasa", "select", "run", "--where", "frames > 1", "--where", "record_id != '''''"),
+        *("joyvasa", "select", "run", "--where", "frames > 1", "--where", "record_id != '```'"),
         *("--per", "portrait=3", "--top", "2", "--by", "frames", "-o", "best.parquet"),
     ]
 
