@@ -68,7 +68,7 @@ class SelectionOptions:
 
     def to_json(self) -> str:
         """Return the options as JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, content: bytes) -> SelectionOptions | None:
