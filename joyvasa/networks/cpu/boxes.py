@@ -45,6 +45,17 @@ class Box:
             min(n, self.bottom + margin),
         )
 
+    def unite(self, other: Box) -> Box:
+        """Return the smallest box that contains both; empty boxes count for nothing."""
+        if self.empty or other.empty:
+            return other if self.empty else self
+        return Box(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
     def within(self, outer: Box) -> Box:
         """Return the box relative to an outer one."""
         return Box(self.left - outer.left, self.top - outer.top, self.right - outer.left, self.bottom - outer.top)

@@ -1,8 +1,7 @@
 """Rendering by the compact networks on CPUs: each part of the image gets only the computation that can change it.
 
-The coarse motion is estimated for the whole image, refined where anything moves, and paint is computed around lips and
-lids only. All else is a copy of the portrait. What depends on the portrait alone is computed once. Frames are rendered
-one by one, so that boxes, and therefore pixels, do not depend on the batch.
+Motion is refined only in the box that may move, and paint is computed around lips and lids only. What depends on the
+portrait alone is computed once. Frames are rendered one by one: boxes, and therefore pixels, do not depend on the batch.
 """
 
 from __future__ import annotations
@@ -54,22 +53,24 @@ class CompactPainter:
         pixels = outer.cut(warped.pixels, FOLD)
         with full_precision(driving):
             n = portrait.side
-            coarse = outer.cut(warped.coarse.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            coarse = warped.coarse
+            near = outer.within(coarse.near)
             parts = [
                 F.pixel_unshuffle(pixels, FOLD),
-                sample_at(portrait.features, coarse),
+                sample_at(portrait.features, near.cut(coarse.positions).permute(0, 2, 3, 1)),
                 outer.cut(gaussian_heatmaps(driving[:, list(FINE)], n, OUTPUT_SIGMA)),
-                outer.cut(warped.context),
-                F.pixel_unshuffle(outer.cut(warped.occlusion, 2), 2),
+                near.cut(coarse.context),
+                F.pixel_unshuffle(outer.within(coarse.box).cut(warped.occlusion, 2), 2),
             ]
             feature = stack_maps(*parts)
             background = F.pixel_unshuffle(pixels, 2) * 2 - 1
 
-        coarse = self._enter(feature)
+        x = self._enter(feature)
         for block in self._blocks:
-            coarse = block(coarse)
-        x = self._merge(stack_maps(background, F.pixel_shuffle(self._grow(coarse), 2)))
-        painted, tone = self._paint(self._fine(x)), self._teeth(coarse)
+            x = block(x)
+        tone = self._teeth(x)
+        x = self._merge(stack_maps(background, F.pixel_shuffle(self._grow(x), 2)))
+        painted = self._paint(self._fine(x))
 
         with full_precision(driving):
             inner = box.within(outer)
@@ -122,7 +123,7 @@ class CompactRendering:
         fine = (driving[0, list(FINE), :2] + 1) * n / 2  # in cells
         margin = PAINT_MARGIN * n / 2
         box = Box.around((fine.amin(0) - margin).tolist(), (fine.amax(0) + margin).tolist(), n)
-        warped = self._warper.warp(portrait, driving)
+        warped = self._warper.warp(portrait, driving, box.grow(PAINT_CONTEXT, n))
         if not box.empty:
             self._painter.paint(portrait, driving, warped, box)
         return warped.pixels

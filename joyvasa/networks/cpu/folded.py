@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from joyvasa.networks.cpu.boxes import Box
 from joyvasa.networks.cpu.dispatch import use_cpu_kernel
 from joyvasa.sample.networks.layers import ConvNormRelu, ResidualBlock, UNet, upsample_2x
 
@@ -97,15 +98,31 @@ class FoldedUNet:
         self._down = [(fold(down), FoldedResidualBlock(block)) for down, block in network.down]  # type: ignore[misc]
         self._up = [_split_up(block) for block in network.up]  # type: ignore[arg-type]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Apply everything after `enter`; keep the shape (B, widths[0], H, W)."""
+    def __call__(self, x: Tensor, box: Box | None = None) -> Tensor:
+        """Apply everything after `enter`.
+
+        Args:
+            x: result of `enter`, shape (B, widths[0], H, W).
+            box: the pixels to compute; None for all.
+
+        Returns:
+            Map, shape (B, widths[0], height of the box, width of the box).
+        """
         levels = [x]
         for down, block in self._down:
             levels.append(block(down(levels[-1])))
         x = levels.pop()
         for upper, skipped in self._up:
-            x = skipped(levels.pop(), upper(upsample_2x(x)))
-        return x
+            x, level = upsample_2x(x), levels.pop()
+            outer = Box(0, 0, x.shape[-1], x.shape[-2])
+            if box is not None and not levels:
+                outer = box.grow(1, x.shape[-1])
+            x = skipped(_contiguous(outer.cut(level)), upper(_contiguous(outer.cut(x))))
+        return x if box is None else box.within(outer).cut(x)
+
+
+def _contiguous(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _split_up(block: ConvNormRelu) -> tuple[FoldedConv, FoldedConv]:
