@@ -43,7 +43,7 @@ class BenchConfig:
     actors: tuple[int, ...] = (1, 2, 4)
     encoding_frames: int = 100
     empty_records: int = 10_000
-    simulated_gpus: tuple[int, ...] = (256, 1000)
+    simulated_gpus: tuple[int, ...] = (1000, 4000)
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.sections if name not in SECTIONS]:

@@ -1,7 +1,7 @@
 """Rendering by the compact networks on CPUs: each part of the image gets only the computation that can change it.
 
 Motion is refined only in the box that may move, and paint is computed around lips and lids only. What depends on the
-portrait alone is computed once. Frames are rendered one by one: boxes, and therefore pixels, do not depend on the batch.
+portrait alone is computed once. Frames are rendered one by one, so that their pixels do not depend on the batch.
 """
 
 from __future__ import annotations
