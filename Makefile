@@ -11,7 +11,7 @@ PIN := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python
 .PHONY: demo test test-all lint bench locks clean
 
 demo: .venv/installed  ## run a small manifest to the end: sample media of MEDIA if it exists, else the bundled examples
-	@echo "Making four short videos and their report: a minute on two cores"
+	@echo "Making five short videos and their report: a minute on two cores"
 	@$(BIN)/joyvasa demo $(if $(wildcard $(MEDIA)/portraits),--media $(MEDIA))
 
 test: .venv/tools  ## what must always hold; about 5 minutes on two cores

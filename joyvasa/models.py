@@ -226,7 +226,8 @@ def _license_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, L
     weights = ", ".join(f"{role} ({license.name})" for role, license in refused.items())
     detector = resolve_detector(config, bundle)
     if refused.keys() <= set(list_detector_roles(detector)):
-        weights, remedy = f"the detector {detector}: {weights}", "use face.detector=cascade, or none for a face crop"
+        free = next(name for name in list_detectors(config.mode) if not list_detector_roles(name))
+        weights, remedy = f"the detector {detector}: {weights}", f"use face.detector={free}, or none for a face crop"
     else:
         remedy = "use another bundle"
     return ConfigError(

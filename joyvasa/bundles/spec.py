@@ -60,7 +60,7 @@ class Switches(_Strict):
 
     synthetic: bool = False  # random, untrained weights; every output is marked
     detector: str = "cascade"
-    animal_detector: str = "cascade"
+    animal_detector: str = "compact"
     positional_encoding: Literal["per_token", "constant_row"] = "per_token"
     absolute_expression: bool = False  # expressions are free of identity and used as absolute values
     audio_normalization: Literal["none", "zero_mean_unit_variance"] = "none"

@@ -1,10 +1,10 @@
-"""Estimate with two cascades whether a picture shows a person or an animal."""
+"""Estimate with two detectors whether a picture shows a person or an animal."""
 
 from __future__ import annotations
 
 import threading
 
-from joyvasa.faces.animal_cascade import AnimalCascadeDetector
+from joyvasa.faces.animals import AnimalDetector, load_animal_network
 from joyvasa.faces.haar import load_cascade, rgb_to_gray, search_cascade, shrink_to_side
 from joyvasa.media.image import Image
 from joyvasa.mode import Mode
@@ -13,24 +13,24 @@ from joyvasa.mode import Mode
 # photographs of people score above 56.5; scores in between are inconclusive.
 _WEAK_PERSON = 56.0
 _CERTAIN_PERSON = 56.5
+_CERTAIN_ANIMAL = 0.5  # score of the detector for animals
 _WORKING_SIDES = (320, 800)  # pixels; the larger size is used only if the smaller one has no certain face
 
 
 class ModeCheck:
-    """Compare a picture with its mode, using the cascade for people and, if that is inconclusive, the one for cats.
+    """Compare a picture with its mode: the cascade for people, and the detector for animals if that is inconclusive.
 
-    The result is an indication that justifies a warning, not an error. The cat cascade also responds to large eyes in
-    drawings of people, so it is used only if the cascade for people has a low score.
+    The result is an indication that justifies a warning, not an error.
 
     Calls from several threads run one at a time, because OpenCV's classifiers are not thread-safe.
 
     Raises:
-        ModelError: OpenCV is installed without its cascades.
+        ModelError: OpenCV is installed without its cascades, or the package without its network for animals.
     """
 
     def __init__(self) -> None:
         self._people = load_cascade("haarcascade_frontalface_alt2.xml")
-        self._animals = AnimalCascadeDetector()
+        self._animals = AnimalDetector(load_animal_network())
         self._lock = threading.Lock()
 
     def contradicts(self, mode: Mode, image: Image) -> bool:
@@ -38,7 +38,7 @@ class ModeCheck:
         score = self._score_person(image)
         if mode == "animal":
             return score >= _CERTAIN_PERSON
-        return score < _WEAK_PERSON and bool(self._animals.detect(image))
+        return score < _WEAK_PERSON and self._animals.score_best(image) >= _CERTAIN_ANIMAL
 
     def _score_person(self, image: Image) -> float:
         """Return the highest score of a person's face; 0 if none is detected."""

@@ -66,11 +66,10 @@ DETECTORS: dict[str, DetectorSpec] = {
         license="IDEA non-commercial research",
     ),
     "cascade": DetectorSpec(
-        constructors={
-            "human": "joyvasa.faces.cascade:CascadeDetector",
-            "animal": "joyvasa.faces.animal_cascade:AnimalCascadeDetector",
-        },
-        license="Intel License, BSD-style",
+        constructors={"human": "joyvasa.faces.cascade:CascadeDetector"}, license="Intel License, BSD-style"
+    ),
+    "compact": DetectorSpec(
+        constructors={"animal": "joyvasa.faces.animals:AnimalDetector"}, license="MIT and Apache-2.0"
     ),
 }
 

@@ -68,7 +68,16 @@ NETWORKS: dict[str, NetworkEntry] = {
     "compact_motion_extractor": NetworkEntry(
         "joyvasa.sample.networks.motion_extractor", "CompactMotionExtractor", "CompactMotionExtractorConfig"
     ),
+    "compact_animal_motion_extractor": NetworkEntry(
+        "joyvasa.sample.networks.animal_motion_extractor", "AnimalMotionExtractor", "AnimalLandmarksConfig"
+    ),
+    "compact_animal_warping": NetworkEntry(
+        "joyvasa.sample.networks.warping", "CompactAnimalWarping", "CompactWarpingConfig"
+    ),
     "compact_warping": NetworkEntry("joyvasa.sample.networks.warping", "CompactWarping", "CompactWarpingConfig"),
+    "compact_animal_generator": NetworkEntry(
+        "joyvasa.sample.networks.generator", "CompactAnimalGenerator", "CompactGeneratorConfig"
+    ),
     "compact_generator": NetworkEntry(
         "joyvasa.sample.networks.generator", "CompactGenerator", "CompactGeneratorConfig"
     ),

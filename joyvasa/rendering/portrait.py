@@ -41,8 +41,8 @@ class PictureConfig:
 class FaceConfig:
     """Options of face selection."""
 
-    # `bundle`: the detector that the model bundle names; else `insightface` (people), `xpose` (animals), `cascade`
-    # (both), or `none` for a picture that is a face crop already
+    # `bundle`: the detector that the model bundle names; else `insightface` or `cascade` (people), `xpose` or
+    # `compact` (animals), or `none` for a picture that is a face crop already
     detector: str = "bundle"
     threshold: float = 0.15  # lowest score of a face for `insightface`, 0 to 1
     select: FaceOrder = "large-small"  # order of the faces, of which `index` selects one

@@ -14,7 +14,7 @@ from pipelines.cli.progress import run_progress
 from pipelines.cli.runs import print_run_result
 
 BUNDLE = "sample"  # needs no download
-N_VIDEOS = 4  # made from a media folder; half a minute on two cores
+N_PORTRAITS = 4  # people that are used of a media folder, besides one animal; less than a minute on two cores
 
 Out = Annotated[Path, typer.Option("--out", help="Run folder to create; an unfinished one is resumed.")]
 ExecutorName = Annotated[
@@ -22,7 +22,9 @@ ExecutorName = Annotated[
 ]
 Media = Annotated[
     Path | None,
-    typer.Option("--media", help="Folder with portraits/ and speech/ to use instead of the bundled inputs."),
+    typer.Option(
+        "--media", help="Folder with portraits/, speech/ and perhaps animals/ to use instead of the bundled inputs."
+    ),
 ]
 
 
@@ -49,16 +51,18 @@ def demo_command(out: Out = Path("demo"), executor: ExecutorName = "ray", media:
 
 
 def _write_pairs(media: Path, path: Path) -> Path:
-    """Write a manifest that pairs the first portraits of a media folder with its shortest recording."""
+    """Write a manifest that pairs the first portraits and the first animal of a folder with its shortest recording."""
     from joyvasa.media.audio import probe_audio
 
     audio = min(_list_files(media / "speech"), key=lambda file: probe_audio(file).n_samples)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["record_id", "image", "audio"])
-        for image in _list_files(media / "portraits")[:N_VIDEOS]:
-            writer.writerow([f"{image.stem}-{audio.stem}", image, audio])
+        writer.writerow(["record_id", "image", "audio", "mode"])
+        animals = _list_files(media / "animals")[:1] if (media / "animals").is_dir() else []
+        for mode, images in (("human", _list_files(media / "portraits")[:N_PORTRAITS]), ("animal", animals)):
+            for image in images:
+                writer.writerow([f"{image.stem}-{audio.stem}", image, audio, mode])
     return path
 
 

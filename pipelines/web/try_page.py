@@ -23,7 +23,7 @@ from joyvasa.mode import MODES
 from joyvasa.models import AnimationConfig
 from joyvasa.motion.driving import DrivingRegion
 from joyvasa.motion.smoothing import SmoothingMethod
-from manifests.examples import FOLDER, PAIRS
+from manifests.examples import DEMO, FOLDER
 from pipelines.report.page import format_seconds
 from pipelines.web.jobs import ENDED, Job, JobQueue, JobState
 from pipelines.web.shell_command import changed_options
@@ -81,7 +81,7 @@ class TryPage:
                     placeholder="Drop a picture with a face\nor click to choose one",
                     elem_id="jv-portrait",
                 )
-                _add_examples(portrait, "image", "Example portraits", pictures=True)
+                portraits = _add_examples("image", "Example portraits", pictures=True)
             with gr.Column(min_width=280):
                 sound = gr.Audio(
                     type="filepath",
@@ -91,9 +91,11 @@ class TryPage:
                     buttons=[],
                     elem_id="jv-sound",
                 )
-                _add_examples(sound, "audio", "Example recordings")
+                recordings = _add_examples("audio", "Example recordings")
             with gr.Column(min_width=280):
                 fields = self._build_fields()
+        portraits.connect({"image": portrait, "mode": fields[list(FIELDS).index("mode")]})
+        recordings.connect({"audio": sound})
         with gr.Row(elem_id="jv-actions", equal_height=True):
             start = gr.Button("Make video", variant="primary", scale=0, min_width=150, elem_id="jv-start")
             cancel = gr.Button("Cancel", visible=False, scale=0, min_width=110, elem_id="jv-cancel")
@@ -255,26 +257,39 @@ def _original_name(upload: Any, default: str) -> str:
     return name if name and name.isprintable() else default
 
 
-def _add_examples(target: Any, column: str, label: str, *, pictures: bool = False) -> None:
-    """Add buttons that select the files of a column of the bundled manifest.
+@dataclass(frozen=True)
+class _Examples:
+    """Buttons that select rows of the bundled manifest."""
+
+    buttons: Any
+    rows: list[dict[str, str]]
+
+    def connect(self, targets: dict[str, Any]) -> None:
+        """Set the components of these columns to the values of the selected row."""
+
+        def select_example(event: gr.EventData) -> Any:
+            number = event._data.get("example") if isinstance(event._data, dict) else None
+            values = [self.rows[number][column] for column in targets] if number in range(len(self.rows)) else None
+            values = values or [gr.skip()] * len(targets)
+            return values[0] if len(values) == 1 else values
+
+        self.buttons.click(select_example, None, [*targets.values()], show_progress="hidden", concurrency_limit=None)
+
+
+def _add_examples(column: str, label: str, *, pictures: bool = False) -> _Examples:
+    """Add a button for each file of a column of the bundled manifest.
 
     Args:
-        target: component that receives the selected file.
         column: column of the manifest.
         label: label of the buttons.
         pictures: whether the files are pictures, which are shown.
     """
-    with PAIRS.open(encoding="utf-8", newline="") as file:
-        files = [FOLDER / name for name in dict.fromkeys(row[column] for row in csv.DictReader(file))]
+    with DEMO.open(encoding="utf-8", newline="") as file:
+        rows = {row[column]: row | {column: str(FOLDER / row[column])} for row in csv.DictReader(file)}
+    files = [Path(row[column]) for row in rows.values()]
     examples = [{"name": file.stem, "picture": _inline_picture(file, 128) if pictures else ""} for file in files]
     html = render_template("examples", label=label, examples=examples)
-
-    def select_example(event: gr.EventData) -> Any:
-        number = event._data.get("example") if isinstance(event._data, dict) else None
-        return str(files[number]) if number in range(len(files)) else gr.skip()
-
-    buttons = gr.HTML(html, js_on_load=read_asset("page.js"))
-    buttons.click(select_example, None, target, show_progress="hidden", concurrency_limit=None)
+    return _Examples(gr.HTML(html, js_on_load=read_asset("page.js")), list(rows.values()))
 
 
 def _inline_picture(file: Path, side: int) -> str:

@@ -10,7 +10,7 @@ from joyvasa.bundles import open_bundle
 from joyvasa.bundles.spec import License
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, ModelError
-from joyvasa.faces.animal_cascade import AnimalCascadeDetector
+from joyvasa.faces.animals import AnimalDetector
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.faces.xpose import XposeDetector
 from joyvasa.models import AnimationConfig, Models, list_required_roles, require_models, resolve_detector
@@ -42,8 +42,8 @@ def test_animals_have_their_own_renderer_and_share_all_other_networks():
         ("joyvasa", "human", "bundle", "insightface"),
         ("joyvasa", "animal", "bundle", "xpose"),
         ("random", "human", "bundle", "cascade"),
-        ("random", "animal", "bundle", "cascade"),
-        ("joyvasa", "animal", "cascade", "cascade"),
+        ("random", "animal", "bundle", "compact"),
+        ("joyvasa", "animal", "compact", "compact"),
         ("joyvasa", "animal", "none", "none"),
     ],
 )
@@ -56,8 +56,8 @@ def test_the_bundle_selects_a_detector_per_mode(bundle, mode, wanted, detector):
     )
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("human", CascadeDetector), ("animal", AnimalCascadeDetector)])
-def test_the_cascade_detector_depends_on_the_mode(mode, kind):
+@pytest.mark.parametrize(("mode", "kind"), [("human", CascadeDetector), ("animal", AnimalDetector)])
+def test_the_built_in_detector_depends_on_the_mode(mode, kind):
     assert isinstance(Models(config("models=random", f"mode={mode}")).detector, kind)
 
 
@@ -100,7 +100,7 @@ def test_people_have_the_human_driving_defaults():
     ("settings", "words"),
     [
         (["mode=dog"], "mode is 'dog'"),
-        (["mode=animal", "face.detector=insightface"], "expected one of bundle, xpose, cascade, none"),
+        (["mode=animal", "face.detector=insightface"], "expected one of bundle, xpose, compact, none"),
         (["mode=human", "face.detector=xpose"], "expected one of bundle, insightface, cascade, none"),
         (["mode=animal", "driving.relative=true", "driving.normalize_lip=true"], "only people have"),
         (["licenses=free"], "licenses is 'free'"),
@@ -130,31 +130,41 @@ def test_missing_animal_files_are_named_with_the_command_that_fetches_them():
 
 
 @pytest.mark.parametrize(
-    ("mode", "component"),
-    [("human", "InsightFace non-commercial research"), ("animal", "IDEA non-commercial research")],
+    ("mode", "component", "other"),
+    [
+        ("human", "InsightFace non-commercial research", "cascade"),
+        ("animal", "IDEA non-commercial research", "compact"),
+    ],
 )
-def test_commercial_use_refuses_restricted_detectors_and_suggests_another(mode, component):
+def test_commercial_use_refuses_restricted_detectors_and_suggests_another(mode, component, other):
     options = config("models=joyvasa", f"mode={mode}", "licenses=commercial")
     with pytest.raises(ConfigError, match="license_refused") as caught:
         require_models(options, open_bundle("joyvasa"))
     assert component in caught.value.sentence
-    assert "face.detector=cascade" in caught.value.sentence
+    assert f"face.detector={other}" in caught.value.sentence
     assert "\n" not in caught.value.sentence
 
 
-@pytest.mark.parametrize("mode", ["human", "animal"])
-def test_commercial_use_allows_the_cascade(mode):
-    options = config(f"mode={mode}", "licenses=commercial", "face.detector=cascade")
+@pytest.mark.parametrize(("mode", "detector"), [("human", "cascade"), ("animal", "compact")])
+def test_commercial_use_allows_the_built_in_detectors(mode, detector):
+    options = config(f"mode={mode}", "licenses=commercial", f"face.detector={detector}")
     with pytest.raises(ModelError, match="models_missing"):  # the only remaining error
         require_models(options, open_bundle("joyvasa"))
     require_models(dataclasses.replace(options, models="random"), open_bundle("random"))
 
 
 def test_a_bundle_without_animal_roles_is_an_error_in_animal_mode():
+    bundle = open_bundle("sample")
+    roles = {name: role for name, role in bundle.spec.roles.items() if not name.startswith("animal_")}
+    people = dataclasses.replace(bundle, spec=bundle.spec.model_copy(update={"roles": roles}))
     with pytest.raises(
         ModelError, match=r"models_missing: bundle sample: .* no animal_.*use another one, such as --models"
     ):
-        require_models(config("models=sample", "mode=animal"), open_bundle("sample"))
+        require_models(config("models=sample", "mode=animal"), people)
+
+
+def test_the_built_in_bundle_has_all_roles_for_animals_and_may_be_used_commercially():
+    require_models(config("models=sample", "mode=animal", "licenses=commercial"), open_bundle("sample"))
 
 
 def test_unclear_terms_count_as_non_commercial():

@@ -15,10 +15,9 @@ from joyvasa.networks.cpu.compact_warping import CompactPortrait, CompactWarper,
 from joyvasa.networks.cpu.folded import FoldedConv, FoldedResidualBlock, fold, stack_maps
 from joyvasa.networks.layers import full_precision
 from joyvasa.sample.networks.appearance import FOLD
-from joyvasa.sample.networks.generator import CompactGenerator, add_teeth, threshold_brush
+from joyvasa.sample.networks.generator import CompactGenerator
 from joyvasa.sample.networks.layers import gaussian_heatmaps, sample_at
 from joyvasa.sample.networks.points import FINE
-from joyvasa.sample.networks.teeth import draw_teeth_at
 from joyvasa.sample.networks.warping import OUTPUT_SIGMA, CompactWarping
 
 PAINT_MARGIN = 0.1  # largest distance of paint from lips and lids; the image spans 2
@@ -30,9 +29,11 @@ class CompactPainter:
 
     Args:
         network: network in eval mode.
+        warping: warping module, which draws the maps of the mouth.
     """
 
-    def __init__(self, network: CompactGenerator) -> None:
+    def __init__(self, network: CompactGenerator, warping: CompactWarping) -> None:
+        self._draw_mouth_at, self._fill_mouth = warping.draw_mouth_at, network.fill_mouth
         self._enter = fold(network.enter)
         self._blocks = [FoldedResidualBlock(block) for block in network.blocks]  # type: ignore[arg-type]
         self._grow = FoldedConv.from_layers(network.grow, relu=False)
@@ -77,9 +78,10 @@ class CompactPainter:
             positions = box.cut(portrait.grids.positions.permute(2, 0, 1), FOLD).permute(1, 2, 0)
             color, brush = torch.sigmoid(F.pixel_shuffle(inner.cut(painted.float(), 2), 2)).split([3, 1], 1)
             tone = F.interpolate(torch.sigmoid(tone.float()), scale_factor=FOLD, mode="bilinear")
-            color = add_teeth(color, inner.cut(tone, FOLD), draw_teeth_at(driving, positions))
+            mouth = self._draw_mouth_at(portrait.source, driving, positions)
+            color, brush = self._fill_mouth(color, brush, inner.cut(tone, FOLD), mouth, warped.pixels)
             canvas = box.cut(warped.pixels, FOLD)
-            canvas += threshold_brush(brush) * (color - canvas)
+            canvas += brush * (color - canvas)
 
 
 class CompactRendering:
@@ -91,7 +93,7 @@ class CompactRendering:
     """
 
     def __init__(self, warping: CompactWarping, generator: CompactGenerator) -> None:
-        self._warper, self._painter = CompactWarper(warping), CompactPainter(generator)
+        self._warper, self._painter = CompactWarper(warping), CompactPainter(generator, warping)
         self._portrait: CompactPortrait | None = None  # of the previous frame
 
     def __call__(self, feature: Tensor, kp_source: Tensor, kp_driving: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pixel_shuffle, pixel_unshuffle
 
 from joyvasa.networks.config import NetworkConfig
+from joyvasa.sample.networks.animal_mouth import color_mouth
 from joyvasa.sample.networks.appearance import FOLD, PIXEL_CHANNELS
 from joyvasa.sample.networks.layers import ConvNormRelu, ResidualBlock, cat_channels_last
 from joyvasa.sample.networks.points import FINE
@@ -55,7 +56,7 @@ class CompactGenerator(nn.Module):
 
     def forward_layers(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the image, the warped pixels, and the opacity of the paint, shape (B, 1, 4N, 4N)."""
-        feature, teeth = feature.split([feature.shape[1] - TEETH_MAPS * FOLD**2, TEETH_MAPS * FOLD**2], 1)
+        feature, mouth = feature.split([feature.shape[1] - TEETH_MAPS * FOLD**2, TEETH_MAPS * FOLD**2], 1)
         pixels = pixel_shuffle(feature[:, :PIXEL_CHANNELS], FOLD)  # (B, 3, 4N, 4N)
         coarse = self.blocks(self.enter(cat_channels_last(feature)))  # (B, width, N, N)
         background = (pixel_unshuffle(pixels, 2) * 2 - 1).to(coarse.dtype)  # (B, 12, 2N, 2N)
@@ -64,9 +65,35 @@ class CompactGenerator(nn.Module):
 
         color, brush = torch.sigmoid(pixel_shuffle(painted, 2)).split([3, 1], 1)  # (B, 3 and 1, 4N, 4N)
         tone = interpolate(torch.sigmoid(self.teeth(coarse).float()), scale_factor=FOLD, mode="bilinear")
-        color = add_teeth(color, tone, pixel_shuffle(cat_channels_last(teeth), FOLD))
-        brush = threshold_brush(brush)
+        color, brush = self.fill_mouth(color, brush, tone, pixel_shuffle(cat_channels_last(mouth), FOLD), pixels)
         return pixels + brush * (color - pixels), pixels, brush
+
+    def fill_mouth(
+        self, color: Tensor, brush: Tensor, tone: Tensor, maps: Tensor, pixels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Finish the paint with the inside of the mouth.
+
+        Args:
+            color: painted colors, shape (B, 3, H, W).
+            brush: opacity of the paint before its threshold, shape (B, 1, H, W).
+            tone: see `add_teeth`, shape (B, 5, H, W).
+            maps: maps of the warping module, shape (B, 3, H, W).
+            pixels: warped pixels of the whole image, which may be larger, shape (B, 3, 4N, 4N).
+
+        Returns:
+            Colors and opacity.
+        """
+        return add_teeth(color, tone, maps), threshold_brush(brush)
+
+
+class CompactAnimalGenerator(CompactGenerator):
+    """Generator for animals: that of people, with the mouth of an animal."""
+
+    def fill_mouth(
+        self, color: Tensor, brush: Tensor, tone: Tensor, maps: Tensor, pixels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Finish the paint with a dark cavity and a tongue; see `CompactGenerator.fill_mouth`."""
+        return color_mouth(color, threshold_brush(brush), pixels, maps)
 
 
 def threshold_brush(brush: Tensor) -> Tensor:
@@ -80,7 +107,7 @@ def add_teeth(color: Tensor, tone: Tensor, teeth: Tensor) -> Tensor:
     Args:
         color: painted colors, shape (B, 3, H, W).
         tone: color of the teeth and opacity of upper and lower teeth in [0, 1], shape (B, 5, H, W).
-        teeth: maps of `draw_teeth`, shape (B, 3, H, W).
+        teeth: maps of `draw_teeth_at`, shape (B, 3, H, W).
     """
     white, upper_opacity, lower_opacity = tone.split([3, 1, 1], 1)
     upper, lines, lower = teeth.split(1, 1)

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
-from joyvasa.sample.networks.layers import cat_channels_last, pixel_centers
+from joyvasa.sample.networks.layers import cat_channels_last
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP, LEFT_LOWER_LID, RIGHT_LOWER_LID
 
 # Lengths are in distances between the eyes (62 mm). Widths: M. M. Ash, S. J. Nelson, "Wheeler's Dental Anatomy".
@@ -25,7 +25,7 @@ SOFT, LINE = 0.048, 0.025  # width of an edge and half the width of a gap; a pix
 TEETH_MAPS = 3  # upper teeth, gaps, lower teeth
 
 
-def draw_teeth(points: Tensor, size: int) -> Tensor:
+def draw_teeth_at(points: Tensor, positions: Tensor) -> Tensor:
     """Draw maps of upper teeth, gaps between teeth, and lower teeth.
 
     A row continues behind its own lip, because the generator knows what covers it, and ends at the other lip, so that
@@ -33,16 +33,11 @@ def draw_teeth(points: Tensor, size: int) -> Tensor:
 
     Args:
         points: driving keypoints, x and y in [-1, 1], shape (B, keypoints, 3).
-        size: side of the maps in pixels.
+        positions: x and y in [-1, 1], shape (H, W, 2).
 
     Returns:
-        Maps in [0, 1], shape (B, 3, size, size), channels last.
+        Maps in [0, 1], shape (B, 3, H, W), channels last.
     """
-    return draw_teeth_at(points, pixel_centers(size, points.device))
-
-
-def draw_teeth_at(points: Tensor, positions: Tensor) -> Tensor:
-    """Draw the maps of `draw_teeth` at given positions, shape (H, W, 2); the result has the shape (B, 3, H, W)."""
     along = points[:, LEFT_LOWER_LID, :2] - points[:, RIGHT_LOWER_LID, :2]
     along = along / along.square().sum(-1, keepdim=True).clamp(min=1e-4)
 

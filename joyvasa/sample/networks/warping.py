@@ -10,6 +10,7 @@ from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 
 from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
+from joyvasa.sample.networks.animal_mouth import draw_mouth_at
 from joyvasa.sample.networks.appearance import FOLD, PIXEL_CHANNELS
 from joyvasa.sample.networks.layers import (
     UNet,
@@ -20,7 +21,7 @@ from joyvasa.sample.networks.layers import (
     upsample_2x,
 )
 from joyvasa.sample.networks.points import FINE, HEAD, KEYPOINTS
-from joyvasa.sample.networks.teeth import draw_teeth
+from joyvasa.sample.networks.teeth import draw_teeth_at
 
 COARSE_SIGMA, FINE_SIGMA, OUTPUT_SIGMA = 0.07, 0.03, 0.04  # of heatmaps: 9, 4 and 5 pixels of a 256-pixel image
 COARSE_REACH, FINE_REACH = 0.1, 0.06  # limits of the motion that the network adds to that of the keypoints
@@ -125,9 +126,15 @@ class CompactWarping(nn.Module):
                 gaussian_heatmaps(driving[:, fine], n, OUTPUT_SIGMA),
                 context,
                 pixel_unshuffle(cat_channels_last(occlusion), 2),
-                pixel_unshuffle(cat_channels_last(draw_teeth(driving, FOLD * n)), FOLD),
+                pixel_unshuffle(
+                    cat_channels_last(self.draw_mouth_at(source, driving, pixel_centers(FOLD * n, source.device))), FOLD
+                ),
             )
         return {"out": out, "deformation": deformation, "occlusion_map": occlusion, "moving": moving}
+
+    def draw_mouth_at(self, source: Tensor, driving: Tensor, positions: Tensor) -> Tensor:
+        """Return the last maps of the output at some positions, (H, W, 2) to (B, 3, H, W)."""
+        return draw_teeth_at(driving, positions)
 
     def _init_head_motion(self) -> None:
         """Initialize the motion: pixels follow the head or are static, with almost no free motion."""
@@ -139,6 +146,14 @@ class CompactWarping(nn.Module):
             self.choose.bias[KEYPOINTS : KEYPOINTS + 2] = torch.tensor([2.0, 1.0])  # type: ignore[index]
             self.refined.weight.zero_()
             self.refined.bias[3] = INITIAL_MOVING_BIAS  # type: ignore[index]
+
+
+class CompactAnimalWarping(CompactWarping):
+    """Warping of an animal's feature: that of people, with the mouth of an animal."""
+
+    def draw_mouth_at(self, source: Tensor, driving: Tensor, positions: Tensor) -> Tensor:
+        """Return the maps of `joyvasa.sample.networks.animal_mouth.draw_mouth_at`."""
+        return draw_mouth_at(source, driving, positions)
 
 
 def head_motion(source: Tensor, driving: Tensor, centers: Tensor) -> Tensor:

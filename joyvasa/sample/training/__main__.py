@@ -18,6 +18,8 @@ from joyvasa.errors import JoyvasaError
 from joyvasa.runtime.device import count_usable_cores
 from joyvasa.sample.measurement.measurement import measure_bundle
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractorConfig, KeypointFinder
+from joyvasa.sample.training.animal_media import load_animals
+from joyvasa.sample.training.animals_task import AnimalsTask, load_backbone
 from joyvasa.sample.training.bundle import write_sample_bundle
 from joyvasa.sample.training.keypoints_task import KeypointsTask
 from joyvasa.sample.training.local_file_store import LocalFileStore
@@ -32,7 +34,7 @@ from joyvasa.training.dataset import Dataset
 from joyvasa.training.export import load_trained_generator
 from joyvasa.training.trainer import StepValues, Trainer
 
-Media = Annotated[Path, typer.Argument(help="Folder with portraits/ and, for real motion, videos/.")]
+Media = Annotated[Path, typer.Argument(help="Folder with portraits/, animals/ and, for real motion, videos/.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for all results; an interrupted training resumes from it.")]
 Part = Annotated[str | None, typer.Option("--part", help="Run a single part (default: all, in order).")]
 Threads = Annotated[
@@ -45,8 +47,8 @@ Unseen = Annotated[
 ]
 
 # Steps of the parts that `train_task` trains, and hours of synthetic speech, as for the shipped bundle.
-STEPS = {"keypoints": 5500, "renderer": 22800, "painter": 3200, "sounds": 1500}
-LEARNING_RATES = {"painter": 1e-3}  # other parts: the default of `LearningConfig`
+STEPS = {"keypoints": 5500, "renderer": 22800, "painter": 3200, "sounds": 1500, "animals": 1500}
+LEARNING_RATES = {"painter": 1e-3, "animals": 1e-3}  # other parts: the default of `LearningConfig`
 SPEECH_HOURS = 3.0
 SPEECH, MOTION, BUNDLE, ENCODER, QUALITY = "speech", "motion", "sample", "sounds.safetensors", "quality"  # below --out
 LOG_EVERY = 20  # steps of the motion generator
@@ -72,6 +74,7 @@ def train_sample(
         "speech": recipe.write_speech_dataset,
         "sounds": recipe.train_sounds,
         "motion": recipe.train_motion,
+        "animals": recipe.train_animals,
         "bundle": recipe.write_bundle,
         "measure": lambda: recipe.measure_bundle(unseen or []),
     }
@@ -132,6 +135,12 @@ class Recipe:
                 typer.echo(f"{step:>6}  loss {values['loss']:.4f}")
 
         Trainer(self._motion_config(), Dataset(self._speech), self._motion, on_step=log).run()
+
+    def train_animals(self) -> None:
+        """Train the detector and the landmarks of animals."""
+        animals = [animal for animal in load_animals(self._media / "animals") if not animal.held_out]
+        typer.echo(f"{len(animals)} pictures of animals")
+        self._train(AnimalsTask(animals, self._load_media()[0], load_backbone()))
 
     def write_bundle(self) -> None:
         """Write the bundle `sample` from all trained parts."""

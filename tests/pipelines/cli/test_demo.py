@@ -8,7 +8,7 @@ from joyvasa.media.audio import probe_audio
 from manifests.examples import DEMO, PAIRS
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.cli.demo import N_VIDEOS, _write_pairs
+from pipelines.cli.demo import N_PORTRAITS, _write_pairs
 from pipelines.cli.main import app
 from tests.media import DATA, write_tone
 
@@ -59,9 +59,12 @@ def test_the_files_of_the_bundled_manifests_exist(manifest):
 def test_a_demo_makes_one_short_video_of_each_portrait(media, tmp_path):
     with DEMO.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len({row["image"] for row in rows}) == N_VIDEOS
+    assert len(rows) == len({row["image"] for row in rows})
+    assert [row["mode"] for row in rows] == ["human"] * N_PORTRAITS + ["animal"]
     for name in ("two", "three", "four", "five"):
         (media / f"portraits/{name}.jpg").write_bytes((media / "portraits/one.jpg").read_bytes())
+    (media / "animals").mkdir()
+    (media / "animals/cat.jpg").touch()
     with _write_pairs(media, tmp_path / "pairs.csv").open(newline="") as file:
-        ids = [row["record_id"] for row in csv.DictReader(file)]
-    assert ids == ["five-s0.3", "four-s0.3", "one-s0.3", "three-s0.3"]
+        ids = [(row["record_id"], row["mode"]) for row in csv.DictReader(file)]
+    assert ids == [(f"{name}-s0.3", "human") for name in ("five", "four", "one", "three")] + [("cat-s0.3", "animal")]

@@ -160,6 +160,13 @@ def test_examples_are_selected_by_a_click(page):
     page.wait_for_selector("#jv-sound button[aria-label=Clear]")
 
 
+def test_an_example_sets_what_the_picture_shows(page):
+    page.get_by_role("button", name="cat").click()
+    page.wait_for_function("document.querySelector('#jv-mode input[value=animal]').checked")
+    page.get_by_role("button", name="officer").click()
+    page.wait_for_function("document.querySelector('#jv-mode input[value=human]').checked")
+
+
 @pytest.mark.parametrize("page", [DESKTOP, PHONE], ids=["desktop", "phone"], indirect=True)
 def test_button_and_progress_are_visible_without_scrolling(page):
     height = page.viewport_size["height"]

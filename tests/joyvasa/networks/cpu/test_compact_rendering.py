@@ -29,10 +29,10 @@ def randomize_norms(network):
     return network.eval()
 
 
-@pytest.fixture(scope="module")
-def networks():
+@pytest.fixture(scope="module", params=["compact", "compact_animal"])
+def networks(request):
     torch.manual_seed(0)
-    return [randomize_norms(build(f"compact_{name}")) for name in ("warping", "generator")]
+    return [randomize_norms(build(f"{request.param}_{name}")) for name in ("warping", "generator")]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, KEYPOINTS, LEFT_LOWER_LID, RIGHT_LOWER_LID
-from joyvasa.sample.networks.teeth import BETWEEN_TEETH, LOWER_SHOWN, ROOT, UPPER_SHOWN, draw_teeth
+from joyvasa.sample.networks.layers import pixel_centers
+from joyvasa.sample.networks.teeth import BETWEEN_TEETH, LOWER_SHOWN, ROOT, UPPER_SHOWN, draw_teeth_at
 
 SIZE, EYES = 512, 0.5  # distance between the eyes in an image that spans 2
 PIXEL = 2 / SIZE
@@ -19,7 +20,7 @@ def face(*, jaw=0.0, angle=0.0):
 
 
 def teeth_maps(points):
-    return draw_teeth(points, SIZE)[0]
+    return draw_teeth_at(points, pixel_centers(SIZE, points.device))[0]
 
 
 def row_ends(teeth):

@@ -47,6 +47,8 @@ def work(tmp_path):
             module = module.finder if task == "keypoints" else module
             state |= {prefix + name: value for name, value in module.state_dict().items()}
         torch.save({"averaged": state}, tmp_path / f"{task}.pt")
+    landmarks = build("compact_animal_motion_extractor").landmarks.state_dict()
+    torch.save({"averaged": landmarks}, tmp_path / "animals.pt")
     return tmp_path
 
 
@@ -58,6 +60,10 @@ def test_every_role_loads_with_the_trained_weights(work, trained, mean):
         if task in states:
             for name, value in loaded.items():
                 torch.testing.assert_close(value, states[task][prefix + name], rtol=1e-3, atol=1e-4)
+    landmarks = bundle.load_network("animal_motion_extractor").landmarks.state_dict()
+    for name, value in torch.load(work / "animals.pt")["averaged"].items():
+        torch.testing.assert_close(landmarks[name], value, rtol=1e-3, atol=1e-4)
+    assert bundle.spec.roles["animal_warping_module"].file == bundle.spec.roles["warping_module"].file
     assert bundle.load_network("motion_generator").config == trained.sizes
     assert bundle.load_template().expression_std.tolist() == [1.0] * 63
     assert bundle.get_licenses(["warping_module"])["warping_module"].commercial == "yes"

@@ -1,0 +1,216 @@
+"""`python -m joyvasa.sample.measurement.animals`: animate pictures of animals and measure the videos."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import torch
+import typer
+
+from joyvasa.animator import Animator
+from joyvasa.errors import InputError, JoyvasaError
+from joyvasa.faces.animals import AnimalDetector
+from joyvasa.media.image import Image
+from joyvasa.media.video_reader import stream_video
+from joyvasa.metrics.support.sound import read_soundtrack
+from joyvasa.models import AnimationConfig
+from joyvasa.motion.driving import DrivingConfig
+from joyvasa.rendering.renderer import to_network_input
+from joyvasa.sample.measurement.sheets import write_sheet
+from joyvasa.sample.measurement.signals import RATE, correlation_near_zero
+from joyvasa.sample.measurement.videos import shorten_recording
+from joyvasa.sample.networks.animal_motion_extractor import EXPRESSION_GAIN, AnimalMotionExtractor
+from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP
+from joyvasa.sample.training.animal_media import annotated_points, eye_centers, measure_unit
+from joyvasa.sample.training.training_media import PICTURES, SIZE
+
+TILE, CAPTION, FRAMES = 160, 16, 8  # pixels of a tile of the sheet and of its caption; frames of each video
+SHEET, TABLE, VIDEOS = "animals.png", "animals.md", "videos"
+RIM = 0.05  # width of the rim of the crop that should not change, sides of the crop
+CHANGED = 16  # difference of a channel, of 255, from which a pixel counts as changed; encoding stays below
+SILENT, LOUD = 18.0, 6.0  # decibels below the 95th percentile of the level: silence, at most; loud sound, at least
+BATCH = 16
+
+Folders = Annotated[list[Path], typer.Argument(help="Folders with pictures of animals.")]
+Speech = Annotated[Path, typer.Option("--speech", help="Recording of speech; its first eight seconds are used.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the table, the sheet and the videos.")]
+BundleName = Annotated[str, typer.Option("--models", help="Model bundle.")]
+
+
+@dataclass(frozen=True)
+class AnimalResult:
+    """Figures of one picture; NaN where something is unknown.
+
+    Args:
+        name: name of the file.
+        score: score of the detector; None if no face was found.
+        error: mean distance of eyes, nose and mouth from the annotation, in units of the face.
+        correlation: of the mouth's opening with the level of the sound, best within two frames of lag 0.
+        silent, loud: mean opening beyond that of the portrait in silence and in loud sound, in units of the face.
+        changed: largest share of the rim of the crop that changes in a frame.
+    """
+
+    name: str
+    score: float | None
+    error: float = float("nan")
+    correlation: float = float("nan")
+    silent: float = float("nan")
+    loud: float = float("nan")
+    changed: float = float("nan")
+
+
+def measure_animal(animator: Animator, picture: Path, sound: Path, out: Path) -> tuple[AnimalResult, list[Image]]:
+    """Animate one picture and measure the video.
+
+    The opening of the mouth is read from the frames of the video by the network that finds landmarks.
+
+    Returns:
+        The figures, and the tiles of the sheet: the portrait, then `FRAMES` frames.
+    """
+    detector, extractor = animator.models.detector, animator.models.network("motion_extractor")
+    assert isinstance(detector, AnimalDetector)
+    assert isinstance(extractor, AnimalMotionExtractor)
+    try:
+        prepared = animator.read_picture(picture)
+    except InputError:
+        return AnimalResult(picture.name, None), []
+    assert prepared.crop is not None
+    face = detector.detect(prepared.image)[0]
+    error = _landmark_error(picture, prepared.image, face.landmarks)
+
+    video = animator.animate(picture, sound, out / f"{picture.stem}.mp4")
+    crops = []
+    for frames in stream_video(video.path, frames_per_second=RATE):
+        size = prepared.image.shape[1], prepared.image.shape[0]
+        for frame in frames:
+            frame = frame if frame.shape[1::-1] == size else cv2.resize(frame, size)
+            matrix = prepared.crop.to_crop[:2] * (SIZE / len(prepared.crop.image))
+            crops.append(np.asarray(cv2.warpAffine(frame, matrix, (SIZE, SIZE), flags=cv2.INTER_AREA), np.uint8))
+
+    source = np.asarray(cv2.resize(prepared.crop.image, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+    openings = _read_openings(extractor, [source, *crops])
+    opened, level = openings[1:] - openings[0], read_soundtrack(sound).level[: len(crops)]
+    opened = opened[: len(level)]
+    usual = np.percentile(level, 95)
+    result = AnimalResult(
+        name=picture.name,
+        score=face.score,
+        error=error,
+        correlation=correlation_near_zero(opened, level),
+        silent=_mean(opened[level < usual - SILENT]),
+        loud=_mean(opened[level > usual - LOUD]),
+        changed=max(_changed_share(crops[0], crop) for crop in crops),
+    )
+    chosen = np.linspace(0, len(crops) - 1, FRAMES).round().astype(int)
+    return result, [source, *(crops[number] for number in chosen)]
+
+
+def _landmark_error(picture: Path, image: Image, landmarks: np.ndarray) -> float:
+    points = annotated_points(picture)
+    if points is None:
+        return float("nan")
+    original = cv2.imread(str(picture))
+    assert original is not None
+    points = points * (image.shape[1] / original.shape[1])
+    eyes = eye_centers(points)
+    expected = np.array([eyes[1], eyes[0], points[4], points[6], points[5]])
+    found = np.array([landmarks[:2].mean(0), landmarks[2:4].mean(0), landmarks[4], landmarks[5], landmarks[6]])
+    return float(np.linalg.norm(found - expected, axis=1).mean() / measure_unit(points))
+
+
+@torch.inference_mode()
+def _read_openings(extractor: AnimalMotionExtractor, crops: list[Image]) -> np.ndarray:
+    """Return the opening of the mouth in each crop, in units of the face, (n,)."""
+    openings = []
+    for start in range(0, len(crops), BATCH):
+        images = torch.cat([to_network_input(crop, SIZE) for crop in crops[start : start + BATCH]])
+        heads = extractor(images)
+        points = heads["kp"].unflatten(1, (-1, 3)) * EXPRESSION_GAIN
+        openings.append((points[:, INNER_LOWER_LIP, 1] - points[:, INNER_UPPER_LIP, 1]).numpy())
+    return np.concatenate(openings)
+
+
+def _changed_share(first: Image, crop: Image) -> float:
+    rim = np.ones((SIZE, SIZE), bool)
+    width = round(RIM * SIZE)
+    rim[width:-width, width:-width] = False
+    difference = np.abs(first.astype(int) - crop)[rim].max(-1)
+    return float((difference > CHANGED).mean())
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def format_table(results: list[AnimalResult]) -> str:
+    """Return the figures as a table in Markdown."""
+    lines = [
+        "| picture | score | landmarks, units | correlation | open in silence | open in loud sound | rim changed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        if r.score is None:
+            lines.append(f"| {r.name} | no face | | | | | |")
+            continue
+        figures = (r.score, r.error, r.correlation, r.silent, r.loud)
+        cells = ["" if np.isnan(value) else f"{value:.2f}" for value in figures]
+        lines.append(f"| {r.name} | {' | '.join(cells)} | {r.changed:.1%} |")
+    found = [r for r in results if r.score is not None]
+    correlations = [r.correlation for r in found if not np.isnan(r.correlation)]
+    reached = sum(value >= 0.5 for value in correlations)
+    lines.append("")
+    lines.append(
+        f"Found: {len(found)} of {len(results)}. Correlation of at least 0.5: {reached} of {len(correlations)}."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def draw_sheet(rows: list[tuple[str, list[Image]]]) -> Image:
+    """Draw a contact sheet with one row per animal: the portrait, then frames."""
+    strips = []
+    for name, tiles in rows:
+        strip = np.hstack([cv2.resize(tile, (TILE, TILE), interpolation=cv2.INTER_AREA) for tile in tiles])
+        caption = np.full((CAPTION, strip.shape[1], 3), 255, np.uint8)
+        cv2.putText(caption, name, (4, CAPTION - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+        strips += [caption, strip]
+    return np.vstack(strips).astype(np.uint8)
+
+
+def measure_animals(
+    folders: Folders, speech: Speech, out: Out = Path("animals-measured"), models: BundleName = "sample"
+) -> None:
+    """Animate all pictures of the folders with one recording; write a table, a contact sheet and the videos."""
+    (out / VIDEOS).mkdir(parents=True, exist_ok=True)
+    sound = shorten_recording(speech, out)
+    animator = Animator(AnimationConfig(models=models, mode="animal", driving=DrivingConfig(stitching=True)))
+    results, rows = [], []
+    for path in sorted(path for folder in folders for path in folder.iterdir() if path.suffix.lower() in PICTURES):
+        result, tiles = measure_animal(animator, path, sound, out / VIDEOS)
+        results.append(result)
+        if tiles:
+            rows.append((path.name, tiles))
+    table = format_table(results)
+    (out / TABLE).write_text(table, encoding="utf-8")
+    if rows:
+        write_sheet(out / SHEET, draw_sheet(rows))
+    typer.echo(table)
+
+
+def main() -> None:
+    """Run the command line; an error that the user can fix is printed as one sentence, with exit code 1."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(measure_animals)
+    try:
+        app()
+    except JoyvasaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
