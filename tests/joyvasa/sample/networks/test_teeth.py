@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from joyvasa.sample.networks.points import INNER_LOWER_LIP, KEYPOINTS, LEFT_LOWER_LID, RIGHT_LOWER_LID
 from joyvasa.sample.networks.layers import pixel_centers
+from joyvasa.sample.networks.points import INNER_LOWER_LIP, KEYPOINTS, LEFT_LOWER_LID, RIGHT_LOWER_LID
 from joyvasa.sample.networks.teeth import BETWEEN_TEETH, LOWER_SHOWN, ROOT, UPPER_SHOWN, draw_teeth_at
 
 SIZE, EYES = 512, 0.5  # distance between the eyes in an image that spans 2
