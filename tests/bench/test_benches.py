@@ -49,6 +49,7 @@ def test_help_starts_quickly():
     assert all(0 < figure.processor_s for figure in starts.values())
 
 
+@pytest.mark.slow
 def test_the_sampler_study_is_zero_for_the_full_number_of_steps():
     torch.manual_seed(0)
     network = build("motion_generator", **SMALL)

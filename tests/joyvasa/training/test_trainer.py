@@ -122,7 +122,8 @@ def kill_after(dataset, folder, steps, n_checkpoints):
     return process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 4])
 def test_a_killed_and_resumed_run_has_the_same_losses(dataset, tmp_path, kills):
     steps = 40 + 80 * (kills - 1)
     config = small_config(steps=steps, checkpoints={"every_steps": 2})

@@ -20,6 +20,8 @@ from pipelines.bench.table import build_tables
 from pipelines.runs.config import RunConfig
 from pipelines.runs.rates import read_bench_rates
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = {
     "appearance_feature_extractor",
     "motion_extractor",
@@ -69,7 +71,6 @@ def test_each_section_has_a_measurement():
     assert {field.name for field in dataclasses.fields(Document)} >= set(SECTIONS)
 
 
-@pytest.mark.slow
 def test_the_document_holds_the_selected_sections(document):
     assert all(getattr(document, name) for name in HERE)
     assert document.engine is None

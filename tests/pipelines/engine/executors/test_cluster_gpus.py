@@ -12,6 +12,8 @@ from pipelines.runs.generate import build_video_pipeline
 from pipelines.runs.resources import count_run_gpus
 from tests.pipelines.runs.small_runs import make_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cluster():

@@ -89,6 +89,7 @@ def test_failures_are_those_of_the_local_executor(tmp_path):
     assert {name: reason(r) for name, r in over_ray.items()} == {name: reason(r) for name, r in local.items()}
 
 
+@pytest.mark.slow
 def test_large_payloads_go_from_worker_to_worker_and_are_freed():
     pipeline = diamond(Big, batch_size=4)
     finished, _ = finish(pipeline, records(60), config=EngineConfig(max_bytes=100 << 20))  # 600 MB in all, room for 200
@@ -215,6 +216,7 @@ def test_workers_that_cannot_be_scheduled_stop_the_run_and_the_error_states_thei
         finish(pipeline, records(4), config=config)
 
 
+@pytest.mark.slow
 def test_a_ray_that_was_already_running_stays_without_the_actors():
     finish(diamond(), records(3))
     assert ray.is_initialized()

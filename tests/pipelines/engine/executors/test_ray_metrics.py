@@ -16,6 +16,8 @@ from pipelines.engine.loop import run_pipeline
 from stages.base import Failed, FailureKind, Ok, Stage
 from tests.pipelines.engine.toy_stages import records
 
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 60.0  # Ray exports metrics every ten seconds
 SAMPLE = re.compile(r"^ray_joyvasa_(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
