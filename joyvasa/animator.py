@@ -1,26 +1,31 @@
-"""Animate one portrait with one recording."""
+"""Animate one portrait with a recording, a motion file or a driving video."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from joyvasa.errors import OutputError
+from joyvasa.errors import InputError, InputWarning, OutputError
 from joyvasa.media.audio import AudioInfo, probe_audio
+from joyvasa.media.ffmpeg import Clock
 from joyvasa.media.video_writer import VideoWriter, check_encoder, check_output_path
 from joyvasa.models import AnimationConfig, Models, require_models
+from joyvasa.motion.mixing import mix_motions
 from joyvasa.motion.sampling import Recording, encode_recording, sample_motion
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.smoothing import smooth_motion
+from joyvasa.motion.timing import fit_motion_length, resample_motion
 from joyvasa.rendering.portrait import Picture, Portrait
+from joyvasa.rendering.source_video import is_source_video
 from joyvasa.runtime.device import autocast
 
-Progress = Callable[[str, int, int], object]  # step, done, total
+Progress = Callable[[str, int, int | None], object]  # step, done, total
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,15 @@ class Animation:
     def duration_s(self) -> float:
         """Duration of the video in seconds."""
         return self.n_frames / self.frames_per_second
+
+
+@dataclass(frozen=True)
+class _Soundtrack:
+    """A file whose sound becomes that of the video."""
+
+    path: Path
+    channels: int
+    clock: Clock
 
 
 class Animator:
@@ -67,21 +81,25 @@ class Animator:
     def animate(
         self,
         image: str | Path,
-        audio: str | Path,
+        audio: str | Path | None,
         output: str | Path,
         *,
+        motion: str | Path | None = None,
         seed: int | None = None,
         on_progress: Progress | None = None,
     ) -> Animation:
         """Make one video. On failure no file is left behind.
 
         Args:
-            image: picture file with the portrait.
-            audio: media file with a sound stream.
+            image: picture file with the portrait, or a video whose face is animated in every frame.
+            audio: media file with a sound stream; None if there is a `motion`.
             output: `*.mp4` file; an existing one is replaced once the new video is complete.
+            motion: motion file, or video whose face drives the portrait; with `audio`, the option `driving.mouth_from`
+                decides what the lips follow, and the motion gets the length of the recording. Without `audio`, a video
+                also gives the sound.
             seed: seed of the motion; the seed of the configuration by default.
-            on_progress: callback that receives the step (`motion`, counted in windows, or `frames`), the number of
-                finished units and the total.
+            on_progress: callback that receives the step (`faces` and `video frames` of a driving video, `motion`,
+                counted in windows, or `frames`), the number of finished units and the total, None if unknown.
 
         Raises:
             JoyvasaError: bad input, missing models, or an output that cannot be written.
@@ -90,25 +108,37 @@ class Animator:
         seed = self.config.seed if seed is None else seed
         output = Path(output)
         check_output_path(output)
-        _refuse_overwriting(output, (Path(image), Path(audio)))
+        if audio is None and motion is None:
+            raise InputError("motion_missing", "neither a recording nor a motion; expected one of them: name a file")
+        given = [Path(path) for path in (image, audio, motion) if path is not None]
+        _refuse_overwriting(output, given)
 
-        info = probe_audio(audio, allow_silence=self.config.audio.allow_silence)
-        picture = self.read_picture(image)
-        portrait = self.encode_portraits([picture])[0]
-        motion = self.sample_motions([self.prepare_recording(audio, info, seed)], on_progress)[0]
-        width, height = self._render(portrait, motion, Path(audio), info.channels, output, seed, on_progress)
+        info = None if audio is None else probe_audio(audio, allow_silence=self.config.audio.allow_silence)
+        source = self.models.read_source_video(image, on_progress=on_progress) if is_source_video(image) else None
+        picture = self.models.first_picture(source) if source else self.read_picture(image)
+        portrait = None if source else self.encode_portraits([picture])[0]
+        sequence, soundtrack, warnings = self._make_motion(audio, info, motion, seed, on_progress)
+        if source:
+            sequence, length_warnings = source.fit_motion(sequence)
+            warnings = (*source.warnings, *warnings, *length_warnings)
+            shaped = self.models.build_controller().shape(sequence, seed)
+            frames = self.models.render_source_video(source, shaped)
+        else:
+            assert portrait is not None
+            frames = self._render_portrait(portrait, self.models.build_controller().shape(sequence, seed))
+        width, height = self._write(frames, picture, sequence, soundtrack, output, seed, on_progress)
 
         return Animation(
             path=output,
-            n_frames=len(motion),
-            frames_per_second=motion.frames_per_second,
+            n_frames=len(sequence),
+            frames_per_second=sequence.frames_per_second,
             width=width,
             height=height,
             seed=seed,
             elapsed_s=time.monotonic() - started,
-            warnings=(*self.models.warnings, *(warning.sentence for warning in (*picture.warnings, *info.warnings))),
+            warnings=(*self.models.warnings, *(warning.sentence for warning in (*picture.warnings, *warnings))),
             picture=picture,
-            motion=motion,
+            motion=sequence,
         )
 
     def read_picture(self, path: str | Path) -> Picture:
@@ -148,40 +178,77 @@ class Animator:
             )
         return [smooth_motion(motion, self.config.smoothing) for motion in motions]
 
-    def _render(
+    def _make_motion(
         self,
-        portrait: Portrait,
+        audio: str | Path | None,
+        info: AudioInfo | None,
+        motion: str | Path | None,
+        seed: int,
+        on_progress: Progress | None,
+    ) -> tuple[MotionSequence, _Soundtrack | None, tuple[InputWarning, ...]]:
+        """Return the motion, the soundtrack and warnings."""
+        driving = None if motion is None else self.models.read_motion(motion, on_progress)
+        warnings = (*(info.warnings if info else ()), *(driving.warnings if driving else ()))
+
+        if audio is None or info is None:
+            assert driving is not None
+            assert motion is not None
+            sequence = resample_motion(driving.file.motion, self.bundle.switches.frames_per_second)
+            soundtrack = _Soundtrack(Path(motion), driving.sound_channels, "file") if driving.sound_channels else None
+            return sequence, soundtrack, warnings
+
+        soundtrack = _Soundtrack(Path(audio), info.channels, "samples")
+        sampled = None
+        if driving is None or self.config.driving.mixes_mouth:
+            sampled = self.sample_motions([self.prepare_recording(audio, info, seed)], on_progress)[0]
+        if driving is None:
+            assert sampled is not None
+            return sampled, soundtrack, warnings
+        n_frames = self.models.plan_speech(info.n_samples).n_frames
+        sequence = resample_motion(driving.file.motion, self.models.motion_model.sizes.frames_per_second)
+        sequence = fit_motion_length(sequence, n_frames)
+        return mix_motions(sequence, sampled or sequence, self.config.driving), soundtrack, warnings
+
+    def _render_portrait(self, portrait: Portrait, motion: MotionSequence) -> Iterator[np.ndarray]:
+        """Yield the frames of a portrait in batches, uint8 RGB (batch, height, width, 3)."""
+        models = self.models
+        driver, composer = models.build_driver(portrait, motion), models.build_composer(portrait.picture)
+        for start in range(0, len(motion), self.config.batch_frames):
+            keypoints = driver.keypoints(motion[start : start + self.config.batch_frames])
+            with autocast(models.device, self.config.precision):
+                crops = models.renderer.render(portrait.feature, driver.source_keypoints, keypoints)
+            yield composer.frames(crops)
+
+    def _write(
+        self,
+        frames: Iterator[np.ndarray],
+        picture: Picture,
         motion: MotionSequence,
-        sound: Path,
-        sound_channels: int,
+        soundtrack: _Soundtrack | None,
         output: Path,
         seed: int,
         on_progress: Progress | None,
     ) -> tuple[int, int]:
-        """Render and encode the video frame by frame; return its width and height."""
-        models = self.models
-        motion = models.build_controller().shape(motion, seed)
-        driver, composer = models.build_driver(portrait, motion), models.build_composer(portrait.picture)
-
+        """Render and encode the video batch by batch; return its width and height."""
+        composer = self.models.build_composer(picture)
         with VideoWriter(
             output,
             width=composer.width,
             height=composer.height,
             frames_per_second=motion.frames_per_second,
             n_frames=len(motion),
-            sound=sound,
-            sound_channels=sound_channels,
+            sound=soundtrack.path if soundtrack else None,
+            sound_channels=soundtrack.channels if soundtrack else 0,
+            sound_clock=soundtrack.clock if soundtrack else "samples",
             config=self.config.encoding,
-            metadata={"comment": models.describe_video(seed)},
+            metadata={"comment": self.models.describe_video(seed)},
         ) as writer:
-            for start in range(0, len(motion), self.config.batch_frames):
-                keypoints = driver.keypoints(motion[start : start + self.config.batch_frames])
-                with autocast(models.device, self.config.precision):
-                    crops = models.renderer.render(portrait.feature, driver.source_keypoints, keypoints)
-                writer.write(composer.frames(crops))
-
+            n_written = 0
+            for batch in frames:
+                writer.write(batch)
+                n_written += len(batch)
                 if on_progress:
-                    on_progress("frames", min(start + self.config.batch_frames, len(motion)), len(motion))
+                    on_progress("frames", n_written, len(motion))
         return composer.width, composer.height
 
 

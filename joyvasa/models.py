@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -19,9 +19,11 @@ from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.geometry import CropConfig, FramingControls
 from joyvasa.faces.mode_check import ModeCheck
 from joyvasa.faces.registry import DETECTORS, DetectorSource, build_detector, list_detector_roles, list_detectors
+from joyvasa.faces.video import FaceFollower, Progress, VideoFrames
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio, stream_normalized
 from joyvasa.media.ffmpeg import ffmpeg_warnings
 from joyvasa.media.provenance import video_comment
+from joyvasa.media.video_reader import probe_video
 from joyvasa.media.video_writer import EncodingConfig
 from joyvasa.mode import MODES, Mode
 from joyvasa.motion.controller import MotionController, any_facial, find_unsupported
@@ -35,15 +37,19 @@ from joyvasa.motion.controls import (
     PoseControls,
 )
 from joyvasa.motion.driving import DrivingConfig, PortraitDriver
+from joyvasa.motion.extraction import CropMotionReader
+from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.model import MotionModel
 from joyvasa.motion.sampling import SamplingConfig
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 from joyvasa.motion.smoothing import SmoothingConfig
+from joyvasa.motion.video import DrivingMotion, DrivingVideoConfig, DrivingVideoReader, read_driving_motion
 from joyvasa.motion.windows import WindowPlan, plan_windows
 from joyvasa.networks.cpu import accelerate
 from joyvasa.rendering.compose import FrameComposer
 from joyvasa.rendering.portrait import FaceConfig, Picture, PictureConfig, Portrait, PortraitEncoder, read_picture
 from joyvasa.rendering.renderer import Renderer
+from joyvasa.rendering.source_video import SourceVideo, SourceVideoConfig, SourceVideoRenderer
 from joyvasa.runtime.device import Precision, choose_device, find_missing_compiler
 from joyvasa.runtime.memory import keep_freed_memory
 
@@ -102,6 +108,8 @@ class AnimationConfig:
     brow: float = ranged(0.0, -1.0, 1.0, "of the largest")  # height of the eyebrows in addition to the motion
     # closure of one eye: positive of the person's right eye, negative of the left one
     wink: float = ranged(0.0, -1.0, 1.0, "of a closed eye")
+    driving_video: DrivingVideoConfig = field(default_factory=DrivingVideoConfig)
+    source_video: SourceVideoConfig = field(default_factory=SourceVideoConfig)
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
 
     def __post_init__(self) -> None:
@@ -339,6 +347,63 @@ class Models:
         )
 
     @cached_property
+    def motion_reader(self) -> CropMotionReader:
+        """Reader of the motion in face crops, with the motion extractor."""
+        return CropMotionReader(
+            self.network("motion_extractor"),
+            input_size=self.bundle.switches.input_size,
+            device=self.device,
+            precision=self.config.precision,
+            batch_frames=self.config.batch_frames,
+        )
+
+    def read_motion(
+        self, path: str | Path, on_progress: Progress | None = None, options: AnimationConfig | None = None
+    ) -> DrivingMotion:
+        """Read the motion in a motion file, at its own frame rate, or in a video of a person, at that of the bundle.
+
+        Args:
+            path: motion file or video; its content decides which.
+            on_progress: see `DrivingVideoReader.read`.
+            options: options for this file; None for those of the models.
+
+        Raises:
+            InputError: see `joyvasa.motion.video.read_driving_motion`.
+            ConfigError: `license_refused`.
+            ModelError: `models_missing`.
+        """
+        return read_driving_motion(path, lambda: self.build_video_reader(options), on_progress)
+
+    def build_video_reader(self, options: AnimationConfig | None = None) -> DrivingVideoReader:
+        """Create the reader of the motion in videos of people, which also drive animals.
+
+        Args:
+            options: options for the video; None for those of the models.
+
+        Raises:
+            ConfigError: `license_refused`.
+            ModelError: `models_missing`.
+        """
+        options = options or self.config
+        models = self if self.config.mode == "human" else self._human_models
+        detector = resolve_detector(models.config, self.bundle) if options.driving_video.crop else "none"
+        roles = ("motion_extractor", *list_detector_roles(detector))
+        require_weights(models.config, self.bundle, roles)
+        return DrivingVideoReader(
+            None if detector == "none" else models.detector,
+            models.motion_reader,
+            options.driving_video,
+            frames_per_second=self.bundle.switches.frames_per_second,
+            min_side=options.face.min_side,
+            provenance={"bundle": self.bundle.name, "fingerprint": self.bundle.compute_fingerprint(roles)},
+        )
+
+    @cached_property
+    def _human_models(self) -> Models:
+        face = replace(self.config.face, detector="bundle")
+        return self.with_config(replace(self.config, mode="human", face=face))
+
+    @cached_property
     def motion_model(self) -> MotionModel:
         """Model that generates motion from sound.
 
@@ -429,6 +494,82 @@ class Models:
             controller=self.build_controller(options),
             absolute_expression=self.bundle.switches.absolute_expression,
         )
+
+    def read_source_video(
+        self, path: str | Path, options: AnimationConfig | None = None, on_progress: Progress | None = None
+    ) -> SourceVideo:
+        """Follow the face of a video that is to be animated.
+
+        Args:
+            path: video file.
+            options: options of this video; None for those of the models.
+            on_progress: see `FaceFollower.follow`.
+
+        Raises:
+            InputError: see `FaceFollower.follow`.
+        """
+        options = options or self.config
+        face, crop = options.face, options.framing.apply(options.crop)
+        info = probe_video(path)
+        width, height = options.picture.limit_size(info.width, info.height)
+        frames = VideoFrames(Path(path), info, info.frames_per_second, width, height)
+        follower = FaceFollower(
+            detector=self.detector,
+            index=face.index,
+            option="face.index",
+            min_side=face.min_side,
+            scale=crop.scale,
+            vx_ratio=crop.vx_ratio,
+            vy_ratio=crop.vy_ratio,
+        )
+        followed = follower.follow(frames, on_progress)
+        warnings = follower.describe(
+            frames, followed, hidden="these frames stay as they are", cut="the face is followed in each scene"
+        )
+        return SourceVideo(frames, followed, warnings)
+
+    def first_picture(self, source: SourceVideo, options: AnimationConfig | None = None) -> Picture:
+        """Return the first frame of a source video that shows the face."""
+        return source.first_picture((options or self.config).crop, whole=self.detector is None)
+
+    def render_source_video(
+        self, source: SourceVideo, motion: MotionSequence, options: AnimationConfig | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield the frames of a source video with another motion, see `SourceVideoRenderer.render`.
+
+        Args:
+            source: source video.
+            motion: motion at the rate of the video, as `MotionController.shape` returns it.
+            options: options of this video; None for those of the models.
+        """
+        options = options or self.config
+        driving = replace(options.driving, region=options.source_video.region, normalize_lip=False)
+        driving = driving.for_mode(options.mode)
+        controller = self.build_controller(options)
+
+        def build_driver(keypoints: KeypointInfo) -> PortraitDriver:
+            return PortraitDriver(
+                driving,
+                source=keypoints,
+                first_frame=motion[:1],
+                stitching=self.network("stitching") if driving.stitching else None,
+                controller=controller,
+                absolute_expression=self.bundle.switches.absolute_expression,
+                source_moves=True,
+            )
+
+        renderer = SourceVideoRenderer(
+            self.encoder,
+            self.renderer,
+            build_driver=build_driver,
+            build_composer=lambda picture: self.build_composer(picture, options),
+            crop=options.crop,
+            whole=self.detector is None,
+            batch_frames=options.batch_frames,
+            device=self.device,
+            precision=options.precision,
+        )
+        return renderer.render(source, motion)
 
     def build_composer(self, picture: Picture, options: AnimationConfig | None = None) -> FrameComposer:
         """Create the composer that turns rendered crops into frames of the video; `options` as for `build_driver`."""

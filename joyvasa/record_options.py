@@ -11,25 +11,27 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from joyvasa.models import AnimationConfig
 
+T = TypeVar("T")
 OptionValue: TypeAlias = float | int | bool | str
 Options: TypeAlias = tuple[tuple[str, OptionValue], ...]
 """Names and values of options, sorted by name."""
 
-OptionStage = Literal["portrait", "speech", "motion", "render"]
+OptionStage = Literal["portrait", "speech", "read_motion", "motion", "render"]
 
 # Options, or groups of them, by the stage that applies them. Records share the result of a stage if they agree in its
 # inputs and in these options.
 STAGE_OPTIONS: Mapping[OptionStage, tuple[str, ...]] = {
     "portrait": ("picture", "face.select", "face.index", "face.min_side", "crop", "framing"),
-    "speech": ("audio",),
-    "motion": ("smoothing",),
+    "speech": ("audio", "driving.mouth_from"),
+    "read_motion": ("driving_video",),
+    "motion": ("smoothing", "driving.mouth_from"),
     "render": (
         *("pose", "expression", "mouth", "eyes", "blink", "gaze", "smile", "brow", "wink"),
-        *("driving", "paste_back", "encoding"),
+        *("driving", "source_video", "paste_back", "encoding"),
     ),
 }
 # Options in these groups that are the same for all records: they need other weights, or another encoder.
@@ -93,24 +95,27 @@ def list_animation_options(config: AnimationConfig) -> list[str]:
 
 
 @lru_cache(4096)
-def apply_options(config: AnimationConfig, options: Options) -> AnimationConfig:
+def apply_options(config: T, options: Options) -> T:
     """Return a configuration with the options of a record.
 
     Args:
-        config: options of the run.
+        config: options of the run, or a group of them.
         options: options of the record, from `list_record_options`.
 
     Raises:
         ConfigError: an option is out of range, or in conflict with another one.
     """
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, list[tuple[str, OptionValue]]] = {}
     changes: dict[str, Any] = {}
     for name, value in options:
-        group, _, leaf = name.rpartition(".")
-        (groups.setdefault(group, {}) if group else changes)[leaf] = value
-    for group, values in groups.items():
-        changes[group] = dataclasses.replace(getattr(config, group), **values)
-    return dataclasses.replace(config, **changes) if changes else config
+        group, _, rest = name.partition(".")
+        if rest:
+            groups.setdefault(group, []).append((rest, value))
+        else:
+            changes[name] = value
+    for group, entries in groups.items():
+        changes[group] = apply_options(getattr(config, group), tuple(entries))
+    return dataclasses.replace(cast(Any, config), **changes) if changes else config
 
 
 def select_options(options: Options, stage: OptionStage) -> Options:

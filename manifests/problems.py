@@ -66,20 +66,25 @@ class ScanSummary:
     bad_rows: int = 0
     left_out: int = 0  # good rows that do not meet the conditions of a run
     modes: Counter[str] = field(default_factory=Counter)  # of good rows that are not left out
+    motions: int = 0  # good rows that are not left out and have a motion
     by_code: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)  # hints about the manifest as a whole
 
-    def add(self, records: Sequence[object], problems: Sequence[Problem], modes: Iterable[str]) -> None:
+    def add(
+        self, records: Sequence[object], problems: Sequence[Problem], modes: Iterable[str], motions: int = 0
+    ) -> None:
         """Add a block of rows.
 
         Args:
             records: record of each row; None for bad ones.
             problems: problems of the rows.
             modes: modes of the rows that are used.
+            motions: number of these rows that have a motion.
         """
         self.rows += len(records)
         self.bad_rows += sum(record is None for record in records)
         self.modes.update(modes)
+        self.motions += motions
         self.by_code.update(problem.code for problem in problems)
 
     def as_dict(self) -> dict[str, Any]:

@@ -76,10 +76,14 @@ def parse_cfg_scale(value: object) -> float:
 
 MANIFEST_COLUMNS = (
     ManifestColumn(
-        "image", parse_path, "portrait: path or URI, relative to the manifest's folder unless absolute; or bytes"
+        "image",
+        parse_path,
+        "portrait or video of a face: path or URI, relative to the manifest's folder unless absolute; or bytes",
     ),
     ManifestColumn("audio", parse_path, "recording: path or URI, or bytes; optional if motion is given"),
-    ManifestColumn("motion", parse_path, "motion file: path or URI, or bytes; used instead of sampled motion"),
+    ManifestColumn(
+        "motion", parse_path, "motion file or driving video: path or URI, or bytes; used instead of sampled motion"
+    ),
     ManifestColumn("record_id", parse_record_id, "unique name; default: derived from the content of the row"),
     ManifestColumn("mode", parse_mode, "human (default) or animal"),
     ManifestColumn("seed", parse_seed, "0 to 2^63-1; default: derived from the run's seed and the record id"),

@@ -46,6 +46,9 @@ def open_generated_clip(
     mode: Mode = record.mode  # type: ignore[assignment]  (checked by the scan)
     options = apply_options(replace(models.config, mode=mode), record.options)
     controller = models.build_controller(options)
+    sound, sequence = motion.find_sound(record), motion.to_motion()
+    if portrait.source:
+        sequence, _ = portrait.source.fit_motion(sequence)
 
     with ExitStack() as files:
         yield build_clip(
@@ -57,9 +60,9 @@ def open_generated_clip(
             frames_per_second=video.frames_per_second,
             width=video.width,
             height=video.height,
-            has_sound=bool(record.audio),
-            sound=files.enter_context(local_file(record.audio, cache)) if record.audio else None,
-            motion=controller.displace(controller.shape(motion.to_motion(), record.seed)),
+            has_sound=sound is not None,
+            sound=files.enter_context(local_file(sound, cache)) if sound else None,
+            motion=controller.displace(controller.shape(sequence, record.seed)),
             mode=record.mode,
             seed=record.seed,
         )

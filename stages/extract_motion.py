@@ -62,15 +62,10 @@ class ExtractMotionStage(Stage):
         """Load the motion extractor, and the detector if its landmarks give the openings of eyes and lips."""
         animation = self.config.animation
         models = Models(animation)
-        network = models.network("motion_extractor")
         detector = resolve_detector(animation, models.bundle)
-        self._keypoints = count_keypoints(network)
+        self._keypoints = count_keypoints(models.network("motion_extractor"))
         self._extractor = ClipExtractor(
-            network,
-            input_size=models.bundle.switches.input_size,
-            device=models.device,
-            precision=animation.precision,
-            batch_frames=animation.batch_frames,
+            models.motion_reader,
             landmarks=models.detector if "landmarks203" in list_detector_roles(detector) else None,
         )
         self._files = RecordingFiles(open_storage(self.config.run))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from joyvasa.errors import InputError
-from joyvasa.faces.cascade import CascadeDetector
-from joyvasa.faces.detection import FaceDetector
+from joyvasa.faces.cascade import skip_small_faces
 from joyvasa.media.video_reader import VideoInfo, probe_video
 from joyvasa.models import AnimationConfig, Models
 from joyvasa.runtime.files import hash_file
@@ -105,13 +104,6 @@ class FindClipsStage(Stage):
 
     def _find_segments(self, path: Path, info: VideoInfo) -> list[Segment]:
         clips, min_side = self.config.clips, self.config.animation.face.min_side
-        windows = measure_windows(path, info, self._detector_for(info), clips, min_side=min_side)
+        detector = skip_small_faces(self._detector, min_side / min(info.width, info.height))
+        windows = measure_windows(path, info, detector, clips, min_side=min_side)
         return [segment for window in windows for segment in find_segments(window, clips, name=path.name)]
-
-    def _detector_for(self, info: VideoInfo) -> FaceDetector | None:
-        if not isinstance(self._detector, CascadeDetector):
-            return self._detector
-        # A cascade spends most of its time on the smallest faces, which are ignored here.
-        config = self._detector.config
-        min_fraction = self.config.animation.face.min_side / min(info.width, info.height)
-        return CascadeDetector(replace(config, min_fraction=max(config.min_fraction, min_fraction)))

@@ -1,9 +1,9 @@
-"""Stage `motion`: sample motion from audio features for many records at once, or read it from a file."""
+"""Stage `motion`: sample motion from audio features for many records at once, and join it with driving motion."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -12,23 +12,22 @@ import torch
 
 from joyvasa.errors import ConfigError, InputError, ModelError
 from joyvasa.models import MOTION_ROLES, Models
-from joyvasa.motion.file import load_motion
+from joyvasa.motion.driving import DrivingConfig
+from joyvasa.motion.mixing import mix_motions
 from joyvasa.motion.sampling import Recording, sample_motion
-from joyvasa.motion.sequence import MotionSequence
+from joyvasa.motion.sequence import MOTION_FIELDS, MotionSequence
 from joyvasa.motion.smoothing import SmoothingConfig, smooth_motion
 from joyvasa.motion.timing import fit_motion_length, resample_motion
 from joyvasa.motion.windows import WindowPlan
 from joyvasa.runtime.device import autocast
-from manifests.record import derive_seed
+from manifests.record import Record, derive_seed
 from stages.arrays import to_array, to_tensor
 from stages.base import Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
 from stages.hash_inputs import InputHashes
 from stages.isolation import map_batch, map_each
-from stages.media import local_file
+from stages.read_motion import DrivingPayload
 from stages.speech import SpeechPayload
-
-MOTION_FIELDS = tuple(entry.name for entry in fields(MotionSequence) if entry.name != "frames_per_second")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,7 @@ class MotionPayload:
         frames_per_second: frame rate of the video.
         provenance: origin of the motion, stored in motion files.
         seed: seed that the motion was sampled with; None if it was read from a file.
-        sound_channels: number of channels of the row's recording.
+        sound_channels: number of channels of the sound of the video; 0 without sound.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -85,6 +84,10 @@ class MotionPayload:
         arrays = {name: to_array(getattr(motion, name)) for name in MOTION_FIELDS}
         return cls(arrays, motion.frames_per_second, dict(provenance), seed, sound_channels)
 
+    def find_sound(self, record: Record) -> str | None:
+        """Return the location of the sound of the video: the row's recording, its driving video, or None."""
+        return record.audio or (record.motion if self.sound_channels else None)
+
     def to_motion(self) -> MotionSequence:
         """Return the motion sequence."""
         tensors = {name: to_tensor(array) for name, array in self.arrays.items()}
@@ -93,7 +96,11 @@ class MotionPayload:
 
 @dataclass(frozen=True)
 class _SamplingJob:
-    """A motion to sample."""
+    """A motion to sample.
+
+    `driving` is the motion of the row's file, of the length of the recording, whose lips follow the sampled motion as
+    `mixing` says.
+    """
 
     plan: WindowPlan
     features: np.ndarray  # (windows, n, dim)
@@ -101,6 +108,8 @@ class _SamplingJob:
     cfg_scale: float
     smoothing: SmoothingConfig
     sound_channels: int
+    driving: MotionSequence | None = None
+    mixing: DrivingConfig | None = None
 
     @property
     def shape(self) -> tuple[int, bool]:
@@ -110,12 +119,17 @@ class _SamplingJob:
     @property
     def provenance(self) -> dict[str, str]:
         """Origin of the motion, stored in motion files."""
-        return {"source": "sound", "seed": str(self.seed), "cfg_scale": repr(self.cfg_scale)}
+        source = "sound" if self.driving is None else "sound and motion"
+        return {"source": source, "seed": str(self.seed), "cfg_scale": repr(self.cfg_scale)}
 
     def recording(self) -> Recording:
         """Return the input of the sampler; new for each call, because its generator has state."""
         generator = torch.Generator().manual_seed(self.seed)
         return Recording(self.plan, to_tensor(self.features), generator, self.cfg_scale)
+
+    def mix(self, sampled: MotionSequence) -> MotionSequence:
+        """Return the motion of the row: the sampled motion, or the driving motion with lips from it."""
+        return mix_motions(self.driving, sampled, self.mixing) if self.driving and self.mixing else sampled
 
     def silent(self) -> _SamplingJob:
         """Return a silent job of the same shape, which pads a batch."""
@@ -123,14 +137,15 @@ class _SamplingJob:
 
 
 class MotionStage(Stage):
-    """Sample motion from the `SpeechPayload` of a row, or read it from `motion`.
+    """Sample motion from the `SpeechPayload` of a row, or take the `DrivingPayload` of its `motion`.
 
     Payload: `MotionPayload`. Facts: `frames`, `seconds`, `seed`, `bytes`. The result depends on the content of the
     recording, on `motion`, `cfg_scale`, the seed and the options of the row for this stage, so it can be
     shared. With `shared`, the stage also needs the `InputHashes` of the row.
 
-    A motion file is resampled to the frame rate of the motion model, which is that of all videos of a run; if the row
-    has audio too, the motion is cut to its length, or its last frame is repeated. Only sampled motion is smoothed.
+    The motion of a file is resampled to the frame rate of the motion model, which is that of all videos of a run; if
+    the row has audio too, the motion is cut to its length, or its last frame is repeated, and `driving.mouth_from`
+    decides whether the lips follow the sound. Only sampled motion is smoothed.
 
     Args:
         config: configuration of the stage.
@@ -153,7 +168,7 @@ class MotionStage(Stage):
         self._provenance = {"bundle": bundle.name, "fingerprint": bundle.compute_fingerprint(MOTION_ROLES)}
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Read motion files one at a time; sample the other motions together."""
+        """Fit driving motions one at a time; sample the other motions together."""
         prepared = map_each(batch, self._prepare)
         motions = {n: entry for n, entry in enumerate(prepared) if not isinstance(entry, _SamplingJob)}
         jobs = {n: entry for n, entry in enumerate(prepared) if isinstance(entry, _SamplingJob)}
@@ -172,17 +187,34 @@ class MotionStage(Stage):
         return map_each((motions[number] for number in range(len(batch))), _outcome)
 
     def _prepare(self, item: Item) -> _SamplingJob | MotionPayload:
-        """Return the motion in the row's file, or the job that samples it."""
+        """Return the driving motion of the row, or the job that samples its motion."""
         record = item.record
         speech: SpeechPayload = item.inputs["speech"]
-        if record.motion:
-            return self._read(record.motion, speech)
+        driving: DrivingPayload | None = item.inputs.get("read_motion")
+        fitted = None
+        if driving:
+            fitted = resample_motion(driving.to_motion(), self._models.motion_model.sizes.frames_per_second)
+            if speech.plan:
+                fitted = fit_motion_length(fitted, speech.plan.n_frames)
+            if not self.config.for_record(record).driving.mixes_mouth or speech.features is None:
+                channels = speech.channels or driving.sound_channels
+                return MotionPayload.from_motion(fitted, driving.provenance, sound_channels=channels)
         if speech.plan is None or speech.features is None:
             raise InputError("motion_missing", "row: neither audio nor motion; expected one of them: name a file")
         scale = record.cfg_scale
         scale = self.config.animation.sampling.cfg_scale if scale is None else float(scale)
-        smoothing = self.config.for_record(record).smoothing
-        return _SamplingJob(speech.plan, speech.features, self._seed(item), scale, smoothing, speech.channels)
+        options = self.config.for_record(record)
+        mixing = options.driving if fitted else None
+        return _SamplingJob(
+            plan=speech.plan,
+            features=speech.features,
+            seed=self._seed(item),
+            cfg_scale=scale,
+            smoothing=options.smoothing,
+            sound_channels=speech.channels,
+            driving=fitted,
+            mixing=mixing,
+        )
 
     def _seed(self, item: Item) -> int:
         record = item.record
@@ -190,14 +222,6 @@ class MotionStage(Stage):
             return item.record.seed
         hashes: InputHashes = item.inputs["hash_inputs"]
         return derive_seed(self.config.animation.seed, hashes.audio_sha256 or item.record.require("audio"))
-
-    def _read(self, location: str, speech: SpeechPayload) -> MotionPayload:
-        with local_file(location, self.media_cache) as path:
-            file = load_motion(path)
-        motion = resample_motion(file.motion, self._models.motion_model.sizes.frames_per_second)
-        if speech.plan:
-            motion = fit_motion_length(motion, speech.plan.n_frames)
-        return MotionPayload.from_motion(motion, file.provenance, sound_channels=speech.channels)
 
     def _groups(self, jobs: Mapping[int, _SamplingJob]) -> Iterator[list[int]]:
         """Yield the numbers of jobs that are sampled together."""
@@ -227,7 +251,7 @@ class MotionStage(Stage):
             )
         return [
             MotionPayload.from_motion(
-                smooth_motion(motion, job.smoothing),
+                job.mix(smooth_motion(motion, job.smoothing)),
                 {**self._provenance, **job.provenance},
                 job.seed,
                 sound_channels=job.sound_channels,

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from joyvasa.errors import ConfigError, ModelError
+from joyvasa.errors import ConfigError, InputWarning, ModelError
 from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.media.video_writer import check_encoder
-from joyvasa.models import Models
+from joyvasa.models import AnimationConfig, Models
 from joyvasa.motion.file import SUFFIX, serialize_motion
+from joyvasa.motion.sequence import MotionSequence
+from joyvasa.rendering.portrait import Picture
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
@@ -27,6 +29,7 @@ from stages.media import local_file
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
 from stages.video_output import VideoOutput, VideoPayload, VideoPlan
+from stages.warnings import WARNING_COLUMNS, warning_facts
 
 MAX_QUEUED_BATCHES = 2  # rendered batches that wait for the composing thread; bounds memory
 
@@ -53,23 +56,41 @@ class RenderConfig(StageConfig):
 
 
 @dataclass(eq=False, kw_only=True)
-class _Job(RenderJob):
-    """A record with its output."""
+class _Output:
+    """The output of a record."""
 
     output: VideoOutput
     motion_file: tuple[str, bytes] | None  # path and content
+    warnings: tuple[InputWarning, ...] = ()
     n_written: int = 0
     payload: VideoPayload | None = None
 
 
+@dataclass(eq=False, kw_only=True)
+class _Job(RenderJob, _Output):
+    """A portrait to animate."""
+
+
+@dataclass(eq=False, kw_only=True)
+class _VideoJob(_Output):
+    """A source video to animate, frame by frame."""
+
+    frames: Iterator[np.ndarray]
+    n_frames: int
+    failure: Failed | None = None
+
+
 class RenderStage(Stage):
-    """Render the video of a row from its `PortraitPayload` and `MotionPayload`, with `audio` as the soundtrack.
+    """Render the video of a row from its `PortraitPayload` and `MotionPayload`, and add its soundtrack.
+
+    The soundtrack is `audio`, or the sound of the driving video.
 
     Payload: `VideoPayload`. Facts: `video`, `video_bytes`, `sha256`, `frames`, `duration_s`, `width`, `height`,
-    `motion_file`, `bytes`. Motion is saved here instead of in the motion stage because records of many shards can share
-    a sampled motion, and each shard has its own files.
+    `motion_file`, `warnings`, `warning_codes`, `bytes`. Motion is saved here instead of in the motion stage because
+    records of many shards can share a sampled motion, and each shard has its own files.
 
-    While the networks render a batch, a thread composes and encodes the previous one.
+    While the networks render a batch, a thread composes and encodes the previous one. A source video is rendered alone,
+    in batches of its frames.
 
     Args:
         config: configuration of the stage.
@@ -79,6 +100,7 @@ class RenderStage(Stage):
     resources = Resources(gpu=1 / 2, workers="per_gpu", all_cores=True)  # takes nearly all of the time
     batch_size = 4
     unit = "frame"
+    columns: ClassVar = WARNING_COLUMNS
     output_columns: ClassVar = {"frames": int, "duration_s": float, "video": str, "sha256": str, "motion_file": str}
 
     def __init__(self, config: RenderConfig) -> None:
@@ -100,25 +122,50 @@ class RenderStage(Stage):
         with ExitStack() as open_files:
             jobs = map_each(batch, lambda item: self._prepare(item, open_files))
             self._render([job for job in jobs if isinstance(job, _Job)])
+            for job in jobs:
+                if isinstance(job, _VideoJob):
+                    self._render_video(job)
         return map_each(jobs, self._outcome)
 
-    def _prepare(self, item: Item, open_files: ExitStack) -> _Job:
-        record, models = item.record, self._models
+    def _prepare(self, item: Item, open_files: ExitStack) -> _Job | _VideoJob:
         portrait_payload: PortraitPayload = item.inputs["portrait"]
         motion_payload: MotionPayload = item.inputs["motion"]
-        portrait, motion = portrait_payload.to_portrait(models.device), motion_payload.to_motion()
-        options = self.config.for_record(record)
-        shaped = models.build_controller(options).shape(motion, record.seed)
-        driver = models.build_driver(portrait, shaped, options)
+        options = self.config.for_record(item.record)
+        controller = self._models.build_controller(options)
+        source, motion = portrait_payload.source, motion_payload.to_motion()
+        if source:
+            path = open_files.enter_context(local_file(item.record.require("image"), self.media_cache))
+            source = replace(source, frames=replace(source.frames, path=path))
+            motion, warnings = source.fit_motion(motion)
+            frames = self._models.render_source_video(source, controller.shape(motion, item.record.seed), options)
+            picture = replace(portrait_payload.picture, crop=None)  # frames are composed already
+            fields = self._open_output(item, options, picture, motion, open_files)
+            return _VideoJob(frames=frames, n_frames=len(motion), warnings=warnings, **fields)
+
+        portrait = portrait_payload.to_portrait(self._models.device)
+        shaped = controller.shape(motion, item.record.seed)
+        driver = self._models.build_driver(portrait, shaped, options)
         keypoints = driver.keypoints(shaped)
         if not keypoints.isfinite().all():
             raise ModelError(
                 "keypoints_not_finite",
                 "driving keypoints: found NaN or infinity; expected finite coordinates: check the motion",
             )
+        return _Job(
+            feature=portrait.feature,
+            source_keypoints=driver.source_keypoints,
+            keypoints=keypoints,
+            **self._open_output(item, options, portrait.picture, motion, open_files),
+        )
 
-        audio = record.audio
-        sound = open_files.enter_context(local_file(audio, self.media_cache)) if audio else None
+    def _open_output(
+        self, item: Item, options: AnimationConfig, picture: Picture, motion: MotionSequence, open_files: ExitStack
+    ) -> dict[str, Any]:
+        """Return the fields of `_Output` of a record."""
+        record, models = item.record, self._models
+        motion_payload: MotionPayload = item.inputs["motion"]
+        location = motion_payload.find_sound(record)
+        sound = open_files.enter_context(local_file(location, self.media_cache)) if location else None
         shard = record.shard
         plan = VideoPlan(
             video=self._folder.video_path(shard, record.id),
@@ -126,9 +173,10 @@ class RenderStage(Stage):
             frames_per_second=motion.frames_per_second,
             sound=sound,
             sound_channels=motion_payload.sound_channels,
+            sound_clock="samples" if record.audio else "file",
             comment=models.describe_video(record.seed if motion_payload.seed is None else motion_payload.seed),
         )
-        composer = models.build_composer(portrait.picture, options)
+        composer = models.build_composer(picture, options)
         output = VideoOutput(plan, composer, self._folder.storage, options.encoding)
         open_files.callback(output.close)
 
@@ -136,13 +184,18 @@ class RenderStage(Stage):
         if self.config.save_motion:
             path = self._folder.motion_path(shard, record.id, SUFFIX)
             motion_file = path, serialize_motion(motion, motion_payload.provenance)
-        return _Job(
-            feature=portrait.feature,
-            source_keypoints=driver.source_keypoints,
-            keypoints=keypoints,
-            output=output,
-            motion_file=motion_file,
-        )
+        return {"output": output, "motion_file": motion_file}
+
+    def _render_video(self, job: _VideoJob) -> None:
+        """Render a source video; an error is that of its record."""
+        try:
+            for frames in job.frames:
+                self._write(job, frames)
+                if job.failure:
+                    return
+        except Exception as error:
+            job.failure = classify_for_record(error)
+            job.output.close()
 
     def _render(self, jobs: list[_Job]) -> None:
         options = self.config.animation
@@ -171,7 +224,7 @@ class RenderStage(Stage):
                 job.failure = classify_for_record(error)
         return None
 
-    def _write(self, job: _Job, pixels: np.ndarray) -> None:
+    def _write(self, job: _Job | _VideoJob, pixels: np.ndarray) -> None:
         """Compose and encode frames, in the thread; publish the video after the last one."""
         if job.failure:
             return
@@ -186,7 +239,7 @@ class RenderStage(Stage):
             job.failure = classify_for_record(error)
             job.output.close()
 
-    def _outcome(self, job: _Job) -> Outcome:
+    def _outcome(self, job: _Job | _VideoJob) -> Outcome:
         if job.failure or not job.payload:
             return job.failure or Failed(
                 FailureKind.POISON, "frames_missing", "video: some of its frames were not rendered"
@@ -202,6 +255,7 @@ class RenderStage(Stage):
             "width": video.width,
             "height": video.height,
             "motion_file": job.motion_file[0] if job.motion_file else None,
+            **warning_facts(job.warnings),
             "bytes": 0,
         }
         return Ok(video, facts)

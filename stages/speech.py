@@ -51,7 +51,7 @@ class SpeechPayload:
 
     Attributes:
         plan: windows of the recording; None if the row has no audio.
-        features: audio features, shape (windows, n, dim), float32; None if the row's motion comes from a file.
+        features: audio features, shape (windows, n, dim), float32; None if the row's motion comes from a file alone.
         channels: number of channels of the recording.
     """
 
@@ -77,8 +77,8 @@ class SpeechStage(Stage):
 
     Payload: `SpeechPayload`. Facts: `windows` (0 if no motion is to be sampled), `frames`, `seconds`, `warnings`,
     `warning_codes`, `bytes`. The result depends on the content of the recording and on whether the row has a `motion`,
-    so it can be shared. For a row with a motion file only the length of the recording is measured. A row without audio
-    gets an empty payload.
+    so it can be shared. For a row with a motion, from which the lips do not take their motion, only the length of the
+    recording is measured. A row without audio gets an empty payload.
 
     Args:
         config: configuration of the stage.
@@ -113,8 +113,10 @@ class SpeechStage(Stage):
             return None
         path = files.enter_context(local_file(record.audio, self.media_cache))
         with named_errors(path, record.audio):
-            info = probe_audio(path, allow_silence=self.config.for_record(record).audio.allow_silence)
-        return _Job(path, self._models.plan_speech(info.n_samples), not record.motion, info)
+            options = self.config.for_record(record)
+            info = probe_audio(path, allow_silence=options.audio.allow_silence)
+        encode = not record.motion or options.driving.mixes_mouth
+        return _Job(path, self._models.plan_speech(info.n_samples), encode, info)
 
     def _encode(self, jobs: list[_Job]) -> None:
         """Set the features, or the failure, of each job."""

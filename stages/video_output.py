@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from joyvasa.media.ffmpeg import Clock
 from joyvasa.media.video_writer import EncodingConfig, VideoWriter
 from joyvasa.rendering.compose import FrameComposer
 from joyvasa.runtime.files import hash_file
@@ -54,6 +55,7 @@ class VideoPlan:
         frames_per_second: frame rate.
         sound: file of the soundtrack, or None.
         sound_channels: number of channels of `sound`.
+        sound_clock: clock of the soundtrack, see `VideoWriter`.
         comment: comment tag in the file.
     """
 
@@ -63,6 +65,7 @@ class VideoPlan:
     sound: Path | None
     sound_channels: int
     comment: str
+    sound_clock: Clock = "samples"
 
 
 class VideoOutput:
@@ -102,6 +105,7 @@ class VideoOutput:
                 n_frames=self._plan.n_frames,
                 sound=self._plan.sound,
                 sound_channels=self._plan.sound_channels,
+                sound_clock=self._plan.sound_clock,
                 config=self._encoding,
                 metadata={"comment": self._plan.comment},
             )

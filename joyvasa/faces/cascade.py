@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.faces.detection import Face, sort_faces
+from joyvasa.faces.detection import Face, FaceDetector, sort_faces
 from joyvasa.faces.haar import load_cascade, rgb_to_gray, search_cascade, shrink_to_side
 from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
@@ -146,6 +146,18 @@ class CascadeDetector:
                 x, y, width, height = hits[int(np.argmax(weights))]
                 return np.array([left + x + width / 2, top + y + height / 2], dtype=np.float32) / _EYE_SIDE
         return None
+
+
+def skip_small_faces(detector: FaceDetector | None, min_fraction: float) -> FaceDetector | None:
+    """Return a faster detector for frames in which small faces are ignored.
+
+    Args:
+        detector: detector, or None. A cascade spends most of its time on the smallest faces; others are returned.
+        min_fraction: side of the smallest face that counts, relative to the shorter side of the frames.
+    """
+    if not isinstance(detector, CascadeDetector) or min_fraction <= detector.config.min_fraction:
+        return detector
+    return CascadeDetector(replace(detector.config, min_fraction=min_fraction))
 
 
 def build_face_from_eyes(

@@ -102,7 +102,7 @@ def _measure_rate(path: Path) -> Fraction | None:
 def stream_video(
     path: str | Path,
     *,
-    frames_per_second: float | None = None,
+    frames_per_second: float | Fraction | None = None,
     size: tuple[int, int] | None = None,
     batch_frames: int = BATCH_FRAMES,
     info: VideoInfo | None = None,

@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, Self
 import numpy as np
 
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
-from joyvasa.media.ffmpeg import FfmpegSink, audio_stream, compile_command, last_message, run_ffmpeg, to_utf8
+from joyvasa.media.ffmpeg import Clock, FfmpegSink, audio_stream, compile_command, last_message, run_ffmpeg, to_utf8
 from joyvasa.runtime.files import FULL_DISK, StagedFile, build_output_error, output_errors
 
 QUEUED_BATCHES = 2  # maximum number of batches that wait for the encoder; bounds memory
@@ -84,8 +84,9 @@ class VideoWriter:
         width, height: size of the frames, even, pixels.
         frames_per_second: frame rate.
         n_frames: number of frames; the sound is truncated or padded with silence to the same length.
-        sound: file whose first audio stream becomes the soundtrack, sample after sample, or None.
+        sound: file whose first audio stream becomes the soundtrack, or None.
         sound_channels: number of channels of `sound`; streams of more than 8 have no standard mix, and are averaged.
+        sound_clock: clock of the soundtrack, see `joyvasa.media.ffmpeg.audio_stream`.
         config: options of compression; None for the defaults.
         metadata: tags of the file, for example `{"comment": "..."}`.
 
@@ -103,6 +104,7 @@ class VideoWriter:
         n_frames: int,
         sound: Path | None = None,
         sound_channels: int = 2,
+        sound_clock: Clock = "samples",
         config: EncodingConfig | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
@@ -121,7 +123,7 @@ class VideoWriter:
                 size=f"{width}x{height}",
                 frames_per_second=frames_per_second,
                 duration_s=n_frames / frames_per_second,
-                soundtrack=_mix_soundtrack(sound, sound_channels) if sound else None,
+                soundtrack=_mix_soundtrack(sound, sound_channels, sound_clock) if sound else None,
                 config=config or EncodingConfig(),
                 metadata=metadata or {},
             )
@@ -209,9 +211,9 @@ def _disk_trouble(path: Path, messages: str) -> OutputError | None:
     return next((build_output_error(path, number) for number in numbers), None)
 
 
-def _mix_soundtrack(path: Path, channels: int) -> Any:
-    """Open a recording on the clock of the motion that it drives, mixed to mono or stereo and followed by silence."""
-    stream = audio_stream(path, "samples")
+def _mix_soundtrack(path: Path, channels: int, clock: Clock) -> Any:
+    """Open a recording, mixed to mono or stereo and followed by silence."""
+    stream = audio_stream(path, clock)
     if channels <= MAX_LAYOUT_CHANNELS:
         return stream.filter("aformat", channel_layouts="mono|stereo").filter("apad")
     mean = "+".join(f"{1 / channels:.6f}*c{channel}" for channel in range(channels))

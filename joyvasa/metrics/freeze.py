@@ -7,11 +7,11 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
+from joyvasa.media.scenes import STILL
 from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, Values
 
 GRID = 64  # cells per side; averages out compression noise, while the lips still cover several cells
 SAME = 1.5  # gray levels of 255; a frame in which no cell changes by more repeats the previous one
-STILL = 4.0  # gray levels; largest change of a cell since the first frame of a frozen period
 FROZEN_S = 0.2  # shortest frozen period; speakers never hold that still for that long
 
 

@@ -36,6 +36,7 @@ LIP_OPEN_RATIO = 0.03  # LivePortrait: minimum height over width of an open mout
 
 DrivingRegion = Literal["all", "exp", "pose", "lip", "eyes", "scale_and_translation"]
 RelativeMode = Literal["expression-friendly", "pose-friendly"]
+MouthSource = Literal["motion", "sound", "mix"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,11 @@ class DrivingConfig:
             itself instead of its change since the first frame, but not in an animal. None: those of the
             published weights where the portrait has 21 keypoints, else none.
         eye_indices: keypoints of the eyelids, in the same way.
+        mouth_from: what the lips follow if both a motion and a recording are given: `motion`, the `sound`, or the
+            mean of both (`mix`). Head pose and the rest of the face follow the motion.
+        absolute: use rotation, position and expression of the motion itself instead of their changes since its first
+            frame, as LivePortrait's absolute motion does; the size of the head is the portrait's. Not with `relative`;
+            no effect on animals.
 
     Raises:
         ConfigError: `bad_driving_option`.
@@ -73,6 +79,13 @@ class DrivingConfig:
     keep_scale: bool | None = None
     lip_indices: tuple[int, ...] | None = None
     eye_indices: tuple[int, ...] | None = None
+    mouth_from: MouthSource = "motion"
+    absolute: bool = False
+
+    @property
+    def mixes_mouth(self) -> bool:
+        """Whether the lips of a motion follow a recording, which must then be sampled too."""
+        return self.mouth_from != "motion"
 
     def for_mode(self, mode: Mode) -> DrivingConfig:
         """Resolve the defaults that depend on the mode.
@@ -85,6 +98,7 @@ class DrivingConfig:
         return replace(
             self,
             relative=True,
+            absolute=False,
             relative_mode="expression-friendly",
             keep_scale=self.keep_scale is None or self.keep_scale,
             lip_indices=() if self.region in ("all", "exp") else self.lip_indices,
@@ -94,12 +108,18 @@ class DrivingConfig:
         for name in ("lip_indices", "eye_indices"):
             if isinstance(indices := getattr(self, name), list):  # read from YAML
                 object.__setattr__(self, name, tuple(indices))
-        for name, choices in (("relative_mode", get_args(RelativeMode)), ("region", get_args(DrivingRegion))):
+        for name, choices in (
+            ("relative_mode", get_args(RelativeMode)),
+            ("region", get_args(DrivingRegion)),
+            ("mouth_from", get_args(MouthSource)),
+        ):
             value = getattr(self, name)
             if value not in choices:
                 raise _bad_option(name, repr(value), f"one of {', '.join(choices)}", "choose one")
         if not (math.isfinite(self.multiplier) and self.multiplier >= 0):
             raise _bad_option("multiplier", str(self.multiplier), "a number of at least 0", "correct it")
+        if self.absolute and self.relative:
+            raise _bad_option("absolute", "true with relative: true", "one of them", "switch one off")
         if self.normalize_lip and not self.relative:
             raise _bad_option(
                 "normalize_lip", "true with relative: false", "relative: true", "switch relative on, or this off"
@@ -110,11 +130,12 @@ class PortraitDriver:
     """Computes the driving keypoints of a portrait, human or animal.
 
     Attributes:
-        source_keypoints: keypoints of the portrait itself, shape (1, keypoints, 3).
+        source_keypoints: keypoints of the portrait itself, shape (1, keypoints, 3), or of each frame of a source video.
 
     Args:
         config: options of driving, resolved by `DrivingConfig.for_mode`.
-        source: keypoints of one portrait, on the device of all results.
+        source: keypoints of one portrait, on the device of all results; or of consecutive frames of a source video,
+            shape (frames, ...), to which the same frames of the motion belong.
         first_frame: first frame of the motion, `motion[:1]`, even if driving starts later.
         stitching: network for `config.stitching`.
         lip: network for `config.normalize_lip` and `target_lip_ratio`.
@@ -127,6 +148,9 @@ class PortraitDriver:
         controller: adds offsets to the frames; the multiplier does not apply to them.
         absolute_expression: whether expressions are free of identity, so that for `all` and `exp` all keypoints use the
             expression of the motion itself, as lips do. Ignored for animals.
+        source_moves: whether the source is a video: its face keeps its own motion, lips follow that of the motion
+            itself also in the region `lip`, and size and position of the head follow the motion only in the regions
+            `all` and `scale_and_translation`.
 
     Raises:
         ConfigError: `network_missing`, `bad_driving_option` if a region has no keypoints.
@@ -150,8 +174,9 @@ class PortraitDriver:
         target_eye_ratio: float | None = None,
         controller: MotionController | None = None,
         absolute_expression: bool = False,
+        source_moves: bool = False,
     ) -> None:
-        _check_pair(source, first_frame)
+        _check_pair(source, first_frame, source_moves=source_moves)
         self._config = config
         self._source = source
         self._controller = controller
@@ -174,7 +199,10 @@ class PortraitDriver:
         device = self.source_keypoints.device
         self._following = following.to(device)  # keypoints whose expression changes with the motion
         absolute = all_keypoints if absolute_expression and lips.any() else lips
-        self._absolute = (absolute if config.region in ("all", "exp") else none).to(device)
+        is_absolute = config.region in ("all", "exp") or (source_moves and config.region == "lip")
+        absolute = following if config.absolute else absolute & following if is_absolute else none
+        self._absolute = absolute.to(device)
+        self._holds_position = source_moves and config.region not in ("all", "scale_and_translation")
 
         self._rotation = source.rotation
         first = _Frames(first_frame, device)
@@ -237,13 +265,17 @@ class PortraitDriver:
         rotation = self._rotation
         with full_precision(rotation):
             if self._config.region in ("all", "pose"):
-                rotation = displaced.rotation @ self._rotation_factor
+                rotation = displaced.rotation if self._config.absolute else displaced.rotation @ self._rotation_factor
             elif displaced is not frames:
                 rotation = rotation @ (frames.rotation.transpose(1, 2) @ displaced.rotation)
         expression = torch.where(self._following, frames.expression + self._expression_offset, source.expression)
         expression = torch.where(self._absolute, frames.expression, expression)
         if displaced is not frames:
             expression = expression + (displaced.expression - frames.expression)
+        if self._holds_position:
+            return pose_keypoints(source.canonical, rotation, expression, source.scale, source.translation)
+        if self._config.absolute:
+            return pose_keypoints(source.canonical, rotation, expression, source.scale, frames.translation)
         scale = source.scale if self._config.keep_scale else frames.scale * self._scale_factor
         translation = frames.translation + self._translation_offset
         return pose_keypoints(source.canonical, rotation, expression, scale, translation)
@@ -259,6 +291,23 @@ class _Frames:
         self.translation = motion.translation.to(device)  # (T, 3)
 
 
+def lip_mask(config: DrivingConfig, n_keypoints: int) -> Tensor:
+    """Return the mask of the lip keypoints, shape (keypoints, 1), bool.
+
+    Raises:
+        ConfigError: `bad_driving_option` if they are unknown.
+    """
+    lips = _index_mask("lip_indices", config.lip_indices, LIP_INDICES, n_keypoints)
+    if not lips.any():
+        raise _bad_option(
+            "mouth_from",
+            f"{config.mouth_from} for a motion of {n_keypoints} keypoints",
+            f"{PUBLISHED_KEYPOINTS} keypoints, or indices",
+            "name the keypoints in lip_indices, or use motion",
+        )
+    return lips
+
+
 def _index_mask(name: str, indices: tuple[int, ...] | None, published: tuple[int, ...], n_keypoints: int) -> Tensor:
     """Return the mask of the keypoints of an index set, shape (keypoints, 1), bool."""
     if indices is None:
@@ -270,10 +319,10 @@ def _index_mask(name: str, indices: tuple[int, ...] | None, published: tuple[int
     return mask
 
 
-def _check_pair(source: KeypointInfo, first_frame: MotionSequence) -> None:
-    portraits, n_keypoints = source.canonical.shape[:2]
-    if portraits != 1 or len(first_frame) != 1:
-        raise ValueError(f"one portrait and one first frame are expected, not {portraits} and {len(first_frame)}")
+def _check_pair(source: KeypointInfo, first_frame: MotionSequence, *, source_moves: bool) -> None:
+    n_keypoints = source.canonical.shape[1]
+    if (len(source) != 1 and not source_moves) or len(first_frame) != 1:
+        raise ValueError(f"one portrait and one first frame are expected, not {len(source)} and {len(first_frame)}")
     in_motion = first_frame.expression.shape[1]
     if in_motion != n_keypoints:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Motion files: reading and writing of joyvasa's format, and reading of LivePortrait's.
+"""Motion files: reading and writing of joyvasa's format and of LivePortrait's.
 
 A motion file is a safetensors file, so reading it executes no code. T frames of K keypoints:
 
@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,9 @@ import numpy as np
 import torch
 
 from joyvasa.errors import InputError
-from joyvasa.motion.sequence import MotionSequence
+from joyvasa.motion.liveportrait import ArraysTooLarge, read_npz, read_template, serialize_npz, serialize_template
+from joyvasa.motion.sequence import MOTION_FIELDS, MotionSequence
+from joyvasa.runtime.array_pickle import PickleRefused
 from joyvasa.runtime.files import atomic_write, output_errors
 from joyvasa.runtime.parsing import parse_json
 
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "joyvasa-motion", "1"
 SUFFIX = ".safetensors"
-TENSORS = tuple(entry.name for entry in fields(MotionSequence) if entry.name != "frames_per_second")
+TENSORS = MOTION_FIELDS
 MAX_BYTES = 1 << 28  # 256 MiB: ten hours at 25 frames per second and 21 keypoints; more is no motion
 MAX_HEADER_BYTES = 1 << 20
 MAX_METADATA = 64  # entries; further ones are dropped
 MAX_RATE = 1000.0  # frames per second
 ZIP_MAGIC = b"PK\x03\x04"
+START_BYTES = 9  # bytes that show the format
+FOREIGN_WRITERS = {".npz": serialize_npz, ".pkl": serialize_template}  # by suffix
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def save_motion(path: str | Path, motion: MotionSequence, provenance: Mapping[st
 
 
 def load_motion(path: str | Path) -> MotionFile:
-    """Read a motion file of joyvasa or LivePortrait (`.npz`); the format is detected from the first bytes.
+    """Read a motion file of joyvasa or LivePortrait (`.npz`, `.pkl`); the first bytes show the format.
 
     Args:
         path: path of the file.
@@ -109,8 +112,8 @@ def load_motion(path: str | Path) -> MotionFile:
     """
     path = Path(path)
     content = _read(path)
-    if content.startswith(ZIP_MAGIC):
-        return MotionFile(MotionSequence.from_arrays(_npz_arrays(path), name=str(path)))
+    if _is_foreign(content):
+        return MotionFile(MotionSequence.from_arrays(_read_foreign(content, path), name=str(path)))
 
     tensors, metadata = _safetensors(content, path)
     if metadata.get("format") != FORMAT or metadata.get("format_version") != VERSION:
@@ -134,15 +137,22 @@ def load_motion(path: str | Path) -> MotionFile:
     return MotionFile(MotionSequence.from_arrays(arrays, name=str(path)), provenance)
 
 
-def convert_motion(path: str | Path, out: str | Path) -> MotionFile:
-    """Convert a motion file of LivePortrait to the format of joyvasa.
+def is_motion_file(path: str | Path) -> bool:
+    """Return whether the first bytes of a file are those of a motion file of joyvasa or LivePortrait."""
+    with Path(path).open("rb") as stream:
+        start = stream.read(START_BYTES)
+    return _is_safetensors(start) or _is_foreign(start)
 
-    Uses `exp`, `scale`, `t`, `R` (or `pitch`, `yaw`, `roll` in degrees) and `fps`, by default 25; ratios of lips and
-    eyes are dropped, as they describe the picture, not the motion.
+
+def convert_motion(path: str | Path, out: str | Path) -> MotionFile:
+    """Convert a motion file to another format: that of joyvasa, or one of LivePortrait's.
+
+    Of LivePortrait's files, `exp`, `scale`, `t`, `R` (or `pitch`, `yaw`, `roll` in degrees) and the frame rate are
+    used; ratios of lips and eyes are dropped, as they describe the picture, not the motion.
 
     Args:
-        path: `.npz` file with LivePortrait's array names.
-        out: path of the new file.
+        path: motion file of any of these formats.
+        out: path of the new file; `.npz` and `.pkl` give LivePortrait's formats, which hold no provenance.
 
     Returns:
         The written motion and provenance.
@@ -151,10 +161,41 @@ def convert_motion(path: str | Path, out: str | Path) -> MotionFile:
         InputError: see `load_motion`.
         OutputError: see `save_motion`.
     """
-    converted = load_motion(path)
-    converted = MotionFile(converted.motion, {"source": Path(path).name, **converted.provenance})
+    out, loaded = Path(out), load_motion(path)
+    if writer := FOREIGN_WRITERS.get(out.suffix.lower()):
+        with output_errors(out):
+            atomic_write(out, writer(loaded.motion))
+        return MotionFile(loaded.motion)
+    converted = MotionFile(loaded.motion, {"source": Path(path).name, **loaded.provenance})
     save_motion(out, converted.motion, converted.provenance)
     return converted
+
+
+def _is_safetensors(start: bytes) -> bool:
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER_BYTES
+
+
+def _is_foreign(start: bytes) -> bool:
+    """Return whether the first bytes are those of a zip archive or of a pickle of protocol 2 to 5."""
+    is_pickle = start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5")
+    return start.startswith(ZIP_MAGIC) or (is_pickle and not _is_safetensors(start))
+
+
+def _read_foreign(content: bytes, path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file of LivePortrait."""
+    try:
+        is_archive = content.startswith(ZIP_MAGIC)
+        arrays = read_npz(path, MAX_BYTES) if is_archive else read_template(content, MAX_BYTES)
+    except ArraysTooLarge as error:
+        raise _too_large(path, error.limit) from None
+    except PickleRefused as error:
+        raise _unreadable(path, f"the file asks for {error} and was not loaded", "arrays of numbers") from None
+    except Exception as error:  # a damaged pickle may raise any exception
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise _unreadable(path, reason, "arrays of numbers") from None
+    if "fps" in arrays:
+        arrays["fps"] = np.array(_rate(arrays["fps"], path))
+    return arrays
 
 
 def _read(path: Path) -> bytes:
@@ -165,7 +206,7 @@ def _read(path: Path) -> bytes:
     with path.open("rb") as stream:  # the caller may retry after an OSError
         content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise _too_large(path, f"more than {MAX_BYTES} bytes")
+        raise _too_large(path, MAX_BYTES)
     return content
 
 
@@ -186,47 +227,6 @@ def _safetensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[st
     return tensors, metadata
 
 
-def _npz_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a motion from an archive, without pickles and up to the size limit."""
-    names = ("exp", "scale", "t", "R", "pitch", "yaw", "roll", "fps")
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-            if sum(sizes.get(f"{name}.npy", 0) for name in names) > MAX_BYTES:
-                raise _too_large(path, f"arrays of more than {MAX_BYTES} bytes")
-            for name in names:
-                if f"{name}.npy" in sizes:
-                    arrays[name] = _npy_array(archive, f"{name}.npy", sizes[f"{name}.npy"])
-    except InputError:
-        raise
-    # Damaged archives raise almost any error inside zipfile, zlib and numpy.
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise _unreadable(path, f"cannot be read as a NumPy archive ({reason})", "arrays of numbers") from None
-
-    if "fps" in arrays:
-        arrays["fps"] = np.array(_rate(arrays["fps"], path))
-    return arrays
-
-
-def _npy_array(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
-    """Read an array after checking its header against the size, as NumPy allocates what the header claims."""
-    with archive.open(name) as stream:
-        version = np.lib.format.read_magic(stream)
-        readers: dict[Any, Any] = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        if version not in readers:
-            raise ValueError(f"{name}: format version {version}")
-        shape, _, dtype = readers[version](stream)
-        if dtype.kind not in "fiu" or math.prod(shape) * dtype.itemsize > size:
-            raise ValueError(f"{name}: {dtype} of shape {shape} in {size} bytes")
-    with archive.open(name) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
-
-
 def _rate(value: Any, path: Path) -> float:
     try:
         rate = float(np.asarray(value, dtype=np.float64).item())
@@ -244,5 +244,6 @@ def _unreadable(path: Path, found: str, expected: str) -> InputError:
     return InputError("motion_unreadable", sentence)
 
 
-def _too_large(path: Path, found: str) -> InputError:
-    return InputError("motion_too_large", f"{path}: {found}; expected at most {MAX_BYTES}: cut it into parts")
+def _too_large(path: Path, limit: int) -> InputError:
+    sentence = f"{path}: more than {limit} bytes of motion; expected at most that: cut it into parts"
+    return InputError("motion_too_large", sentence)

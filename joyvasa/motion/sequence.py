@@ -203,6 +203,9 @@ class MotionTemplate:
         return MotionSequence.from_pose(expression.unflatten(1, (-1, 3)), pose, frames_per_second)
 
 
+MOTION_FIELDS = tuple(field.name for field in fields(MotionSequence) if field.name != "frames_per_second")
+
+
 def head_angles(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Compute pitch, yaw and roll of rotations, the inverse of `head_rotation`.
 

@@ -32,7 +32,7 @@ class FrameComposer:
     def __init__(
         self, picture: Picture, *, paste_back: bool, output_size: int, device: torch.device, mark: str | None = None
     ) -> None:
-        self._mark, self._device = mark, device
+        self._picture, self._mark, self._device = picture, mark, device
         self._paster = self._device_paster = None
 
         self.height = self.width = output_size
@@ -53,6 +53,17 @@ class FrameComposer:
     def frames(self, crops: Tensor) -> np.ndarray:
         """Compose the frames of crops in one call: `compose(prepare(crops))`."""
         return self.compose(self.prepare(crops))
+
+    def original_frame(self) -> np.ndarray:
+        """Return the frame without a rendered crop, uint8 RGB, shape (1, height, width, 3)."""
+        picture = self._picture
+        whole = picture.crop is None or self._paster is not None
+        image = picture.image if whole or picture.crop is None else picture.crop.image
+        size = (self.width, self.height)
+        frames = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)[None]
+        if self._mark:
+            stamp_frames(frames, self._mark)
+        return frames
 
     def prepare(self, crops: Tensor) -> np.ndarray:
         """Copy the input of `compose` from the device to the host.

@@ -17,7 +17,7 @@ from joyvasa.faces.mode_check import ModeCheck
 from joyvasa.media.image import MIN_SIDE, read_image, resize_to_limit
 from joyvasa.mode import Mode
 from joyvasa.motion.keypoints import KeypointInfo
-from joyvasa.rendering.renderer import to_network_input
+from joyvasa.networks.pictures import to_network_input
 from joyvasa.runtime.device import Precision, autocast
 
 OUTSIDE_WARNING = 0.1  # share of the crop outside the picture above which a warning is issued
@@ -35,6 +35,12 @@ class PictureConfig:
             raise ConfigError("config_invalid", f"picture.max_side is {self.max_side}; expected at least {MIN_SIDE}")
         if self.division < 2 or self.division % 2:
             raise ConfigError("config_invalid", f"picture.division is {self.division}; expected an even number")
+
+    def limit_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height of the frames of a video, scaled and cropped as pictures are."""
+        scale = min(1.0, self.max_side / max(width, height))
+        width, height = (max(self.division, int(side * scale)) for side in (width, height))
+        return width - width % self.division, height - height % self.division
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from joyvasa.errors import InputError
 from joyvasa.faces.detection import FaceDetector
@@ -16,11 +15,9 @@ from joyvasa.faces.geometry import warp_image
 from joyvasa.faces.square import Square, compute_crop_matrix
 from joyvasa.media.image import Image
 from joyvasa.media.video_reader import VideoInfo
-from joyvasa.motion.keypoints import KeypointInfo
+from joyvasa.motion.extraction import CropMotionReader
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks.motion_extractor import MotionExtractor
-from joyvasa.rendering.renderer import to_network_input
-from joyvasa.runtime.device import Precision, autocast
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, SAMPLES_PER_FRAME
 from joyvasa.training.clips import ClipRecord, Split, to_pcm16
@@ -34,29 +31,12 @@ class ClipExtractor:
     """Extracts clips from recordings.
 
     Args:
-        network: motion extractor, on `device`.
-        input_size: side of the network's input pictures, pixels.
-        device: device of the network.
-        precision: precision of the forward pass.
-        batch_frames: frames per batch.
+        reader: reader of the motion in crops.
         landmarks: detector with 203 landmarks, to measure the openness of eyes and lips; None to skip it.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        input_size: int,
-        device: torch.device,
-        precision: Precision,
-        batch_frames: int,
-        landmarks: FaceDetector | None = None,
-    ) -> None:
-        self._network = network
-        self._input_size = input_size
-        self._device = device
-        self._precision: Precision = precision
-        self._batch_frames = batch_frames
+    def __init__(self, reader: CropMotionReader, *, landmarks: FaceDetector | None = None) -> None:
+        self._reader = reader
         self._landmarks = landmarks
 
     def extract_clips(
@@ -94,7 +74,7 @@ class ClipExtractor:
             samples = sound.read(segment.n_frames * SAMPLES_PER_FRAME)
 
             if not (motion.pose.isfinite().all() and motion.expression.isfinite().all()):
-                problem = f"{segment.describe(path.name)}: motion has NaN or infinity in {self._precision}"
+                problem = f"{segment.describe(path.name)}: motion has NaN or infinity"
                 yield InputError("motion_not_finite", f"{problem}; expected finite numbers: use precision fp32")
                 continue
             yield ClipRecord(
@@ -111,31 +91,17 @@ class ClipExtractor:
     def _extract_motion(self, frames: Iterable[Image], square: Square) -> tuple[MotionSequence, np.ndarray | None]:
         """Return the motion, and the openness of the left eye, the right eye and the lips, float32 (T, 3)."""
         matrix = compute_crop_matrix(square, CROP_SIDE, rotate=False)
-        parts: list[tuple[Tensor, Tensor]] = []  # expression and pose
         ratios: list[tuple[float, float, float]] = []
-        batch: list[Tensor] = []
 
-        for frame in frames:
-            crop = warp_image(frame, matrix, (CROP_SIDE, CROP_SIDE))
-            batch.append(to_network_input(crop, self._input_size))
-            if self._landmarks:
-                ratios.append(_measure_openness(self._landmarks, crop))
-            if len(batch) == self._batch_frames:
-                parts.append(self._run_network(batch))
-                batch = []
-        if batch:
-            parts.append(self._run_network(batch))
+        def crop_frames() -> Iterator[Image]:
+            for frame in frames:
+                crop = warp_image(frame, matrix, (CROP_SIDE, CROP_SIDE))
+                if self._landmarks:
+                    ratios.append(_measure_openness(self._landmarks, crop))
+                yield crop
 
-        expression, pose = (torch.cat(columns) for columns in zip(*parts, strict=True))
-        motion = MotionSequence.from_pose(expression, pose, FRAMES_PER_SECOND)
+        motion = self._reader.read(crop_frames(), FRAMES_PER_SECOND)
         return motion, _interpolate_gaps(np.array(ratios, np.float32)) if ratios else None
-
-    @torch.inference_mode()
-    def _run_network(self, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        with autocast(self._device, self._precision):
-            info = KeypointInfo.from_heads(self._network(torch.cat(list(pictures)).to(self._device)))
-        pose = torch.cat([info.scale, info.translation, info.pitch, info.yaw, info.roll], dim=1)
-        return info.expression.float().cpu(), pose.float().cpu()
 
 
 def count_keypoints(network: nn.Module) -> int:

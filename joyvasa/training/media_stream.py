@@ -9,13 +9,13 @@ import numpy as np
 
 from joyvasa.errors import InputError
 from joyvasa.faces.detection import FaceDetector
+from joyvasa.faces.tracking import FaceDetections
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio
 from joyvasa.media.image import Image
+from joyvasa.media.scenes import FrameMeter
 from joyvasa.media.video_reader import BATCH_FRAMES, VideoInfo, stream_video
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, ClipConfig
-from joyvasa.training.scenes import FrameMeter
 from joyvasa.training.segments import RecordingWindow
-from joyvasa.training.tracking import FaceDetections
 
 WINDOW_S = 600  # length of a `RecordingWindow`, which holds a few numbers per frame
 BATCH_BYTES = 64 << 20  # maximum size of a batch of decoded frames

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.faces.square import Square
+from joyvasa.faces.tracking import FaceDetections, TrackedFace, TrackState, average_clip_square, track_face
 from joyvasa.media.audio import SILENCE_PEAK
+from joyvasa.media.scenes import find_frozen_frames, find_scene_starts
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
 from joyvasa.training.clips import MAX_CLIP_S
-from joyvasa.training.scenes import find_frozen_frames, find_scene_starts
-from joyvasa.training.tracking import FaceDetections, TrackedFace, TrackState, average_clip_square, track_face
 
 MIN_REPORTED_S = 0.5  # shorter rejected segments are not reported: rounding at the ends of picture and sound
 

@@ -39,6 +39,7 @@ class ManifestSource:
     records: int
     left_out: int = 0  # good rows among them that do not meet the conditions `where`
     modes: tuple[Mode, ...] = (DEFAULT_MODE,)  # modes of the records; the run loads their networks
+    motions: int = 0  # records with a motion
 
     @classmethod
     def from_scan(cls, manifest: Manifest, rows: Path, summary: ScanSummary) -> ManifestSource:
@@ -61,6 +62,7 @@ class ManifestSource:
             records=summary.rows - summary.bad_rows - summary.left_out,
             left_out=summary.left_out,
             modes=modes,
+            motions=summary.motions,
         )
 
 

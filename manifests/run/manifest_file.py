@@ -199,7 +199,8 @@ def write_manifest(
             selected, n_read = row_filter.select(_valid_rows(scanned, schema, options))
             if row_filter.is_full:
                 scanned = _cut_block(scanned, n_read)
-            summary.add(scanned.records, scanned.problems, selected.column("mode").to_pylist())
+            motions = selected.num_rows - selected.column("motion").null_count
+            summary.add(scanned.records, scanned.problems, selected.column("mode").to_pylist(), motions)
             pending = pa.concat_tables([pending, selected])
             whole = pending.num_rows - pending.num_rows % shard_size
             writer.write(pending.slice(0, whole))

@@ -1,31 +1,88 @@
-"""`joyvasa motion`: convert motion files."""
+"""`joyvasa motion`: read motion from videos, and convert motion files."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(help="Convert motion files, which can drive any portrait.", no_args_is_help=True)
+from pipelines.cli.options import ConfigFile, Device, Models, Precision, Settings, merge_options, require_local
+from pipelines.cli.progress import ProgressDisplay
+
+if TYPE_CHECKING:
+    from joyvasa.motion.sequence import MotionSequence
+
+DESCRIPTION = "Read motion from videos and convert motion files, which can drive any portrait."
+app = typer.Typer(help=DESCRIPTION, no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Convert motion files, which can drive any portrait."""
+    """Read motion from videos and convert motion files, which can drive any portrait."""
+
+
+@app.command("extract")
+def extract_motion_command(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="Video of a talking person.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Motion file to write, *.safetensors.")] = Path(
+        "motion.safetensors"
+    ),
+    face: Annotated[
+        int | None, typer.Option("--face", metavar="N", help="Face to follow; 0 (default) is the largest.")
+    ] = None,
+    sound: Annotated[
+        Path | None,
+        typer.Option("--sound", metavar="FILE", help="Also write the sound, such as speech.wav.", show_default=False),
+    ] = None,
+    models: Models = None,
+    device: Device = None,
+    precision: Precision = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Read the motion of one face in a video."""
+    from joyvasa.media.soundtrack import check_sound, save_sound
+    from joyvasa.models import AnimationConfig
+    from joyvasa.models import Models as LoadedModels
+    from joyvasa.motion.file import save_motion
+
+    for path in (video, output, *([sound] if sound else [])):
+        require_local(path)
+    flags = {"models": models, "device": device, "precision": precision, "driving_video.face_index": face}
+    options = merge_options(AnimationConfig, config=config, settings=settings, flags=flags)
+    if sound:
+        check_sound(video, sound)
+
+    loaded = LoadedModels(options)
+    with ProgressDisplay() as progress:
+        motion = loaded.build_video_reader().read(video, progress.update)
+    for warning in (*loaded.warnings, *(warning.sentence for warning in motion.warnings)):
+        print(f"warning: {warning}", file=sys.stderr)
+    save_motion(output, motion.file.motion, motion.file.provenance)
+    print_motion(output, motion.file.motion)
+    if sound:
+        save_sound(video, sound)
+        typer.echo(f"{sound}: the sound of {video.name}")
 
 
 @app.command("convert")
 def convert_motion_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Motion file of LivePortrait.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Motion file to write, such as wave.safetensors.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Motion file; LivePortrait's are *.npz and *.pkl.")],
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="Motion file to write: *.safetensors, or *.npz or *.pkl for LivePortrait."),
+    ],
 ) -> None:
-    """Convert a motion file of LivePortrait."""
+    """Convert motion files from and to LivePortrait's formats."""
     from joyvasa.motion.file import convert_motion
 
-    sequence = convert_motion(file, out).motion
-    n_frames, n_keypoints = sequence.expression.shape[:2]
-    seconds = n_frames / sequence.frames_per_second
-    typer.echo(
-        f"{out}: {n_frames} frames, {seconds:.2f} s at {sequence.frames_per_second:g}/s, {n_keypoints} keypoints"
-    )
+    print_motion(out, convert_motion(file, out).motion)
+
+
+def print_motion(path: Path, motion: MotionSequence) -> None:
+    """Print the length, the rate and the number of keypoints of a motion file."""
+    n_frames, n_keypoints = motion.expression.shape[:2]
+    seconds = n_frames / motion.frames_per_second
+    typer.echo(f"{path}: {n_frames} frames, {seconds:.2f} s at {motion.frames_per_second:g}/s, {n_keypoints} keypoints")

@@ -7,11 +7,14 @@ Help texts repeat defaults of the configuration classes, because importing the c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar, get_type_hints
 
 import typer
+
+from joyvasa.errors import InputError
 
 T = TypeVar("T")
 
@@ -47,6 +50,21 @@ Where = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Use N rows at most.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # two slashes of an address are one in a path
+
+
+def require_local(path: Path) -> None:
+    """Check that a path is not an address.
+
+    Raises:
+        InputError: `path_remote`.
+    """
+    if _ADDRESS.match(str(path)):
+        raise InputError(
+            "path_remote", f"{path}: an address; expected a local file: download it, or use a manifest with `generate`"
+        )
 
 
 def merge_options(

@@ -94,13 +94,13 @@ class RunDefinition(ABC):
         """
 
     @abstractmethod
-    def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
+    def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages.
 
         Args:
             config: options of the run.
             run: run folder; an absolute path or URI.
-            modes: modes of the rows.
+            rows: description of the rows.
             gpus: number of GPUs to use.
         """
 
@@ -221,8 +221,8 @@ def build_run_pipeline(
     definition: RunDefinition, folder: RunFolder, config: RunConfig, description: RunDescription
 ) -> Pipeline:
     """Build the stages of a run on the GPUs that it can use."""
-    modes = description.manifest.modes
-    return definition.build_pipeline(config, folder.storage.root, modes, gpus=count_run_gpus(config))
+    rows = description.manifest
+    return definition.build_pipeline(config, folder.storage.root, rows, gpus=count_run_gpus(config))
 
 
 def process_records(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from joyvasa.errors import ConfigError
 from joyvasa.mode import Mode
-from manifests.run.description import RunKind
+from manifests.run.description import ManifestSource, RunKind
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.engine.events import EventCallback
@@ -35,7 +35,7 @@ class EvaluateRun(RunDefinition):
         """Hash the weights of the metrics."""
         return hash_metric_weights(config)
 
-    def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
+    def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages that read and score videos."""
         builder = SpecBuilder(config.stages, gpus, media_cache=config.build_media_cache(run))
         video = builder.build(ReadVideoStage(ReadVideoConfig(crop=config.animation.crop)))

@@ -2,6 +2,8 @@
 
 The video pipeline is: hash_inputs -> portrait and speech -> motion -> render -> score -> verify_output
 
+If rows have motion files or driving videos, `read_motion` runs before `motion`.
+
 Portrait and render have different networks for each mode (people, animals). These are separate stages with one
 output, so that a worker loads the networks of one mode only; speech and motion serve both.
 """
@@ -17,7 +19,7 @@ from joyvasa.mode import Mode
 from joyvasa.models import MOTION_ROLES, list_required_roles, require_models
 from joyvasa.record_options import select_options
 from manifests.record import Record
-from manifests.run.description import RunKind
+from manifests.run.description import ManifestSource, RunKind
 from manifests.run.folder import RunFolder
 from manifests.run.outcome import RecordOutcome
 from manifests.storage import open_storage
@@ -39,6 +41,7 @@ from stages.config import StageConfig
 from stages.hash_inputs import HashInputsConfig, HashInputsStage
 from stages.motion import MotionConfig, MotionStage
 from stages.portrait import PortraitStage
+from stages.read_motion import ReadMotionStage
 from stages.render import RenderConfig, RenderStage
 from stages.speech import SpeechConfig, SpeechStage
 from stages.verify_output import VerifyOutputConfig, VerifyOutputStage
@@ -81,9 +84,9 @@ class GenerateRun(RunDefinition):
             roles |= {*list_required_roles(animation, bundle)}
         return {bundle.name: bundle.compute_fingerprint(roles), **hash_metric_weights(config)}
 
-    def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
+    def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the video pipeline."""
-        return build_video_pipeline(config, run, modes, gpus=gpus)
+        return build_video_pipeline(config, run, rows.modes, gpus=gpus, motions=rows.motions > 0)
 
     def build_outcomes(self, config: RunConfig, modes: Sequence[Mode]) -> OutcomeBuilder:
         """Return a function whose rows also state the weights and licenses of the record's mode."""
@@ -98,7 +101,9 @@ class GenerateRun(RunDefinition):
         return build
 
 
-def build_video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int = 0) -> Pipeline:
+def build_video_pipeline(
+    config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int = 0, motions: bool = False
+) -> Pipeline:
     """Build the stages that generate videos.
 
     Args:
@@ -106,6 +111,7 @@ def build_video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, 
         run: run folder; an absolute path or URI.
         modes: modes of the rows: `human`, `animal`.
         gpus: number of GPUs to use.
+        motions: whether rows have motion files or driving videos.
     """
     builder = SpecBuilder(
         config.stages,
@@ -116,7 +122,9 @@ def build_video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, 
     )
     common: dict[str, Any] = {"animation": config.animation_for(modes[0]), "determinism": config.determinism}
     motion = MotionConfig(**common, shared=config.share_motion, strict_batch=builder.batch_size(MotionStage))
-    motion_inputs, after = (("speech", "hash_inputs"), ()) if config.share_motion else (("speech",), ("hash_inputs",))
+    driving = ("read_motion",) if motions else ()
+    motion_inputs = ("speech", *driving, "hash_inputs") if config.share_motion else ("speech", *driving)
+    after = () if config.share_motion else ("hash_inputs",)
     motion_key = _shared_motion_key if config.share_motion else _motion_key
     score = build_score_stage(config, run, common["animation"])
 
@@ -127,8 +135,18 @@ def build_video_pipeline(config: RunConfig, run: str, modes: Sequence[Mode], *, 
         specs.append(builder.build(portrait, after=("hash_inputs",), share=_portrait_key, **alternative))
     specs += [
         builder.build(SpeechStage(SpeechConfig(**common)), after=("hash_inputs",), share=_speech_key),
-        builder.build(MotionStage(motion), inputs=motion_inputs, after=after, bucket=_window_count, share=motion_key),
+        builder.build(
+            MotionStage(motion),
+            gpu=MotionStage.resources.gpu - ReadMotionStage.resources.gpu if motions else None,
+            inputs=motion_inputs,
+            after=after,
+            bucket=_window_count,
+            share=motion_key,
+        ),
     ]
+    if motions:
+        read_motion = ReadMotionStage(StageConfig(**common))
+        specs.append(builder.build(read_motion, after=("hash_inputs",), share=_driving_key))
     for mode in modes:
         settings: dict[str, Any] = {"animation": config.animation_for(mode), "determinism": config.determinism}
         render = RenderStage(RenderConfig(**settings, run=run, save_motion=config.save_motion))
@@ -159,14 +177,21 @@ def _speech_key(record: Record, facts: Facts) -> Hashable | None:
     return _content_key("audio", record, facts), record.motion is not None, select_options(record.options, "speech")
 
 
+def _driving_key(record: Record, facts: Facts) -> Hashable | None:
+    if not record.motion:
+        return None
+    return _content_key("motion", record, facts), select_options(record.options, "read_motion")
+
+
 def _motion_key(record: Record, facts: Facts) -> Hashable:
-    """Return the key of a motion; rows share it if they have the same recording, and the same seed or motion file."""
-    return _shared_motion_key(record, facts), None if record.motion else record.seed
+    """Return the key of a motion; rows share it if they have the same recording, and the same seed or only a motion."""
+    return _shared_motion_key(record, facts), None if record.motion and not record.audio else record.seed
 
 
 def _shared_motion_key(record: Record, facts: Facts) -> Hashable:
     contents = (_content_key(column, record, facts) for column in ("audio", "motion"))
-    return (*contents, record.cfg_scale, record.given_seed, select_options(record.options, "motion"))
+    options = (select_options(record.options, stage) for stage in ("read_motion", "motion"))
+    return (*contents, record.cfg_scale, record.given_seed, *options)
 
 
 def _content_key(column: str, record: Record, facts: Facts) -> Hashable:

@@ -12,7 +12,7 @@ from joyvasa.errors import InputError
 from joyvasa.faces.registry import list_detector_roles
 from joyvasa.mode import Mode
 from joyvasa.models import require_weights, resolve_detector
-from manifests.run.description import RunKind
+from manifests.run.description import ManifestSource, RunKind
 from manifests.run.events import EventLog
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
@@ -48,7 +48,7 @@ class PrepareRun(RunDefinition):
         bundle, roles = _require_extraction_weights(config)
         return {bundle.name: bundle.compute_fingerprint(roles)}
 
-    def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
+    def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages that find clips and extract their motion."""
         common: dict[str, Any] = {"run": run, "animation": config.animation, "clips": config.clips}
         builder = SpecBuilder(config.stages, gpus, media_cache=config.build_media_cache(run))

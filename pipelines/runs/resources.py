@@ -57,7 +57,13 @@ class SpecBuilder:
         return self.options.get(stage.name, StageOptions()).batch_size or stage.batch_size
 
     def build(
-        self, stage: Stage, *, modes: Sequence[str] = ("human",), mode: str = "human", **fields: Any
+        self,
+        stage: Stage,
+        *,
+        modes: Sequence[str] = ("human",),
+        mode: str = "human",
+        gpu: float | None = None,
+        **fields: Any,
     ) -> StageSpec:
         """Build one stage of a pipeline.
 
@@ -65,6 +71,7 @@ class SpecBuilder:
             stage: the stage.
             modes: modes for which the pipeline has such a stage; they divide its share of a GPU.
             mode: mode of this stage.
+            gpu: share of a GPU; None for the declared one.
             **fields: further fields of `StageSpec`.
         """
         stage.media_cache = self.media_cache
@@ -78,7 +85,7 @@ class SpecBuilder:
             "batch_size": stage.batch_size,
             "workers": workers,
             "num_cpus": cpus,
-            "num_gpus": declared.gpu / len(modes) if self.gpus else 0.0,
+            "num_gpus": (declared.gpu if gpu is None else gpu) / len(modes) if self.gpus else 0.0,
             "time_limit_s": declared.time_limit_s,
         }
         overrides = dataclasses.asdict(self.options.get(name, StageOptions()))

@@ -18,8 +18,8 @@ from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.models import AnimationConfig, Models, resolve_role
 from joyvasa.motion.sampling import encode_recording
 from joyvasa.motion.sequence import MotionSequence
+from joyvasa.networks.pictures import to_uint8
 from joyvasa.rendering.portrait import Picture, Portrait
-from joyvasa.rendering.renderer import to_uint8
 from tests.bench.baseline_sampler import BaselineSampler
 
 

@@ -5,7 +5,7 @@ import pytest
 from joyvasa.faces.geometry import CropConfig, compute_average_square, crop_face, crop_square
 from joyvasa.faces.paster import Paster, create_blend_mask
 from joyvasa.faces.square import compute_face_square, compute_reference_points, transform_points
-from joyvasa.rendering.renderer import to_network_input, to_uint8
+from joyvasa.networks.pictures import to_network_input, to_uint8
 from tests.golden.reference import Section, landmarks_of
 
 LAYOUTS = (5, 9, 68, 101, 106, 203)

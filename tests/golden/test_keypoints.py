@@ -13,7 +13,8 @@ from joyvasa.motion.keypoints import (
     transform_keypoints,
 )
 from joyvasa.networks import build
-from joyvasa.rendering.renderer import Renderer, to_network_input
+from joyvasa.networks.pictures import to_network_input
+from joyvasa.rendering.renderer import Renderer
 from tests.golden.reference import FORMS, Section, fill
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from joyvasa.faces.detection import Face
-from joyvasa.training.tracking import FaceDetections, average_clip_square, track_face
+from joyvasa.faces.tracking import FaceDetections, average_clip_square, track_face
 from tests.golden.reference import Section, landmarks_of
 
 

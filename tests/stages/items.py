@@ -15,6 +15,7 @@ from stages.base import Item, Ok
 from stages.config import StageConfig
 from stages.motion import MotionConfig, MotionStage
 from stages.portrait import PortraitStage
+from stages.read_motion import ReadMotionStage
 from stages.speech import SpeechConfig, SpeechStage
 from tests.media import EXAMPLES
 
@@ -55,13 +56,18 @@ class UpstreamStages:
         common = {"animation": config, "determinism": determinism}
         self.portrait = set_up(PortraitStage(StageConfig(**common)))
         self.speech = set_up(SpeechStage(SpeechConfig(**common)))
+        self.read_motion = set_up(ReadMotionStage(StageConfig(**common)))
         self.motion = set_up(MotionStage(MotionConfig(**common, strict_batch=4)))
 
     def __call__(self, records: list[Record]) -> list[Item]:
         """Return items for the render stage."""
         items = [Item(record) for record in records]
         portraits, speech = payloads(self.portrait.run(items)), payloads(self.speech.run(items))
-        inputs = [Item(record, {"speech": payload}) for record, payload in zip(records, speech, strict=True)]
+        driving = payloads(self.read_motion.run(items))
+        inputs = [
+            Item(record, {"speech": sound, "read_motion": motion})
+            for record, sound, motion in zip(records, speech, driving, strict=True)
+        ]
         motions = payloads(self.motion.run(inputs))
         rows = zip(records, portraits, motions, strict=True)
         return [Item(record, {"portrait": portrait, "motion": motion}) for record, portrait, motion in rows]

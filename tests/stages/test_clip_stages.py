@@ -106,14 +106,14 @@ def test_openings_of_eyes_and_lips_are_stored_if_there_are_landmarks(segmented, 
 
 def test_motion_that_is_not_finite_rejects_only_its_clip(segmented, monkeypatch):
     folder, source, payload, extract = segmented
-    calls, run_network = [], extract._extractor._run_network
+    calls, run_network = [], extract._extractor._reader._run_network
 
     def broken(pictures):
         expression, pose = run_network(pictures)
         calls.append(1)
         return (expression * float("nan"), pose) if len(calls) == 1 else (expression, pose)
 
-    monkeypatch.setattr(extract._extractor, "_run_network", broken)
+    monkeypatch.setattr(extract._extractor._reader, "_run_network", broken)
     (outcome,) = extract.run([Item(source, {"find_clips": payload})])
     assert outcome.facts["clips"] == 1
     assert outcome.facts["warning_codes"] == "motion_not_finite,frozen"

@@ -6,12 +6,15 @@ import torch
 
 from joyvasa.animator import Animator
 from joyvasa.media.audio import probe_audio
+from joyvasa.motion.driving import LIP_INDICES
 from joyvasa.motion.file import save_motion
 from joyvasa.motion.sequence import MotionSequence
 from manifests.record import Record, derive_seed
 from stages.base import FailureKind, Item
+from stages.config import StageConfig
 from stages.hash_inputs import InputHashes
 from stages.motion import MotionConfig, MotionStage
+from stages.read_motion import ReadMotionStage
 from stages.speech import SpeechConfig, SpeechPayload, SpeechStage
 from tests.media import write_tone
 from tests.stages.items import make_record, max_difference, options, payloads, same_bytes, set_up
@@ -137,9 +140,21 @@ def test_a_shared_motion_is_seeded_by_the_content_of_the_recording_or_by_its_row
     assert seed_of("1", None) == derive_seed(5, "1.wav")
 
 
-def test_a_motion_file_is_resampled_to_the_rate_of_the_video(stage, tmp_path):
-    save_motion(tmp_path / "waves.safetensors", waves(30, 30.0))
-    (outcome,) = stage.run([Item(make_record("m", motion=tmp_path / "waves.safetensors"), {"speech": SpeechPayload()})])
+@pytest.fixture
+def driving(tmp_path):
+    """Return a function that saves a motion and returns the payload of `read_motion`."""
+    reader = set_up(ReadMotionStage(StageConfig(animation=options())))
+
+    def read(motion):
+        save_motion(tmp_path / "waves.safetensors", motion)
+        return payloads(reader.run([Item(make_record("m", motion=tmp_path / "waves.safetensors"))]))[0]
+
+    return read
+
+
+def test_a_motion_file_is_resampled_to_the_rate_of_the_video(stage, driving):
+    row = make_record("m", motion="waves.safetensors")
+    (outcome,) = stage.run([Item(row, {"speech": SpeechPayload(), "read_motion": driving(waves(30, 30.0))})])
     motion = outcome.payload.to_motion()
     assert outcome.facts["seed"] is None
     assert len(motion) == 25
@@ -148,23 +163,32 @@ def test_a_motion_file_is_resampled_to_the_rate_of_the_video(stage, tmp_path):
 
 
 @pytest.mark.parametrize(("seconds", "n_frames"), [(0.4, 10), (2.0, 50)])
-def test_a_motion_file_is_cut_or_extended_to_the_length_of_the_audio(stage, items, tmp_path, seconds, n_frames):
-    save_motion(tmp_path / "waves.safetensors", waves(30, 25.0))
+def test_a_motion_file_is_cut_or_extended_to_the_length_of_the_audio(stage, items, driving, seconds, n_frames):
     speech = next(item.inputs["speech"] for item in items if item.inputs["speech"].plan.n_frames == n_frames)
-    row = make_record("m", motion=tmp_path / "waves.safetensors", audio="a.wav")
-    motion = stage.run([Item(row, {"speech": SpeechPayload(speech.plan)})])[0].payload.to_motion()
+    row = make_record("m", motion="waves.safetensors", audio="a.wav")
+    inputs = {"speech": SpeechPayload(speech.plan), "read_motion": driving(waves(30, 25.0))}
+    motion = stage.run([Item(row, inputs)])[0].payload.to_motion()
     assert len(motion) == n_frames
     expected = waves(30, 25.0).pitch[np.minimum(np.arange(n_frames), 29), 0]
     np.testing.assert_allclose(motion.pitch[:, 0], expected, atol=1e-5)
 
 
-def test_a_bad_motion_file_fails_alone(stage, items, tmp_path):
-    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 and nothing")
-    bad = Item(make_record("bad", motion=tmp_path / "bad.npz"), {"speech": SpeechPayload()})
+def test_lips_follow_the_sound_and_the_head_the_motion(items, driving):
+    stage = set_up(MotionStage(MotionConfig(animation=options("driving.mouth_from=sound"))))
+    (sampled,) = payloads(stage.run(items[:1]))
+    row = dataclasses.replace(items[0].record, motion="waves.safetensors")
+    payload = driving(waves(10, 25.0))
+    (mixed,) = payloads(stage.run([Item(row, {**items[0].inputs, "read_motion": payload})]))
+    lips = np.isin(np.arange(21), LIP_INDICES)
+    np.testing.assert_allclose(mixed.arrays["expression"][:, lips], sampled.arrays["expression"][:, lips], atol=1e-6)
+    assert (mixed.arrays["expression"][:, ~lips] == payload.arrays["expression"][:, ~lips]).all()
+    assert (mixed.arrays["pitch"] == payload.arrays["pitch"]).all()
+    assert mixed.provenance["source"] == "sound and motion"
+    assert mixed.find_sound(row) == row.audio
+
+
+def test_a_row_without_sound_and_motion_fails_alone(stage, items):
     neither = Item(make_record("neither"), {"speech": SpeechPayload()})
-    outcomes = stage.run([items[0], bad, neither])
-    assert [(outcome.kind, outcome.code) for outcome in outcomes[1:]] == [
-        (FailureKind.BAD_INPUT, "motion_unreadable"),
-        (FailureKind.BAD_INPUT, "motion_missing"),
-    ]
-    payloads(outcomes[:1])
+    first, failed = stage.run([items[0], neither])
+    assert (failed.kind, failed.code) == (FailureKind.BAD_INPUT, "motion_missing")
+    payloads([first])

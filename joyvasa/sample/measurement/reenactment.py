@@ -10,7 +10,7 @@ import torch
 
 from joyvasa.metrics.first_frame import psnr, ssim
 from joyvasa.models import Models
-from joyvasa.rendering.renderer import to_network_input
+from joyvasa.networks.pictures import to_network_input
 from joyvasa.sample.measurement.subjects import face_slices
 from joyvasa.sample.measurement.table import Bar, Row, mean_row
 from joyvasa.sample.measurement.tracks import Track

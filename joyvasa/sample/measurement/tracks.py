@@ -15,16 +15,16 @@ from torch import Tensor
 from joyvasa.faces.detection import MIN_FACE_SIDE, FaceDetector
 from joyvasa.faces.geometry import crop_square
 from joyvasa.faces.square import Square
+from joyvasa.faces.tracking import FaceDetections, average_clip_square, track_face
 from joyvasa.media.image import Image
 from joyvasa.media.video_reader import stream_video
 from joyvasa.models import Models
 from joyvasa.motion.keypoints import KeypointInfo, transform_keypoints
-from joyvasa.rendering.renderer import to_network_input
+from joyvasa.networks.pictures import to_network_input
 from joyvasa.sample.measurement.face_reader import FaceReader
 from joyvasa.sample.measurement.subjects import FACE
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP
 from joyvasa.sample.training.training_media import SIZE
-from joyvasa.training.tracking import FaceDetections, average_clip_square, track_face
 
 RATE, MAX_FRAMES = 12.5, 125  # frames per second and number of frames that are read: ten seconds
 DETECTION_FRAMES = 12  # frames between two face detections

@@ -239,3 +239,47 @@ def test_keypoints_that_are_not_finite_are_rejected():
     source = dataclasses.replace(make_source(), scale=torch.tensor([[math.nan]]))
     with pytest.raises(ModelError, match="keypoints_not_finite"):
         driver(DrivingConfig(relative=True), source)
+
+
+def test_absolute_motion_does_not_depend_on_its_first_frame():
+    motion, source = make_motion(), make_source()
+    config = DrivingConfig(absolute=True, multiplier=1.0)
+    driven = driver(config, source, motion).keypoints(motion[2:])
+    assert driven.equal(driver(config, source, motion[3:]).keypoints(motion[2:]))
+    pose = {"pitch": motion.pitch[4:5], "yaw": motion.yaw[4:5], "roll": motion.roll[4:5]}
+    expected = dataclasses.replace(
+        source, expression=motion.expression[4:5], translation=motion.translation[4:5], **pose
+    )
+    torch.testing.assert_close(driven[2:3], transform_keypoints(expected))
+
+
+def test_motion_is_not_relative_and_absolute_at_once():
+    with pytest.raises(ConfigError, match="driving option absolute: found true with relative: true"):
+        DrivingConfig(absolute=True, relative=True)
+    assert not DrivingConfig(absolute=True).for_mode("animal").absolute
+
+
+def repeat(info, n_frames):
+    fields = {
+        field.name: getattr(info, field.name).repeat_interleave(n_frames, 0) for field in dataclasses.fields(info)
+    }
+    return KeypointInfo(**fields)
+
+
+def test_a_source_video_keeps_its_motion_and_gets_the_lips_of_the_motion():
+    motion, frames = make_motion(), repeat(make_source(), 7)
+    frames = dataclasses.replace(frames, yaw=torch.linspace(-20, 20, 7)[:, None])
+    config = DrivingConfig(region="lip", multiplier=1.0)
+    driven = PortraitDriver(config, source=frames, first_frame=motion[:1], source_moves=True).keypoints(motion)
+    lips = torch.zeros(21, 1, dtype=torch.bool)
+    lips[list(LIP_INDICES)] = True
+    expected = dataclasses.replace(frames, expression=torch.where(lips, motion.expression, frames.expression))
+    torch.testing.assert_close(driven, transform_keypoints(expected))
+
+
+def test_a_source_video_adds_the_motion_of_the_head_in_the_region_all():
+    motion, source = make_motion(), make_source()
+    config = DrivingConfig(multiplier=1.0)
+    still = driver(config, source, motion).keypoints(motion)
+    video = PortraitDriver(config, source=repeat(source, 7), first_frame=motion[:1], source_moves=True)
+    torch.testing.assert_close(video.keypoints(motion), still)

@@ -7,7 +7,7 @@ import torch
 
 from joyvasa.networks import build
 from joyvasa.networks.cpu import accelerate
-from joyvasa.rendering.renderer import to_uint8
+from joyvasa.networks.pictures import to_uint8
 from joyvasa.runtime.device import autocast
 from joyvasa.runtime.memory import default_allocation, keep_freed_memory
 from tests.joyvasa.speed_comparison import compare_speed

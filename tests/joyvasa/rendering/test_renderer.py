@@ -4,7 +4,8 @@ import torch
 
 from joyvasa.errors import ModelError
 from joyvasa.networks import build
-from joyvasa.rendering.renderer import Renderer, to_network_input, to_uint8
+from joyvasa.networks.pictures import to_network_input, to_uint8
+from joyvasa.rendering.renderer import Renderer
 
 
 def small_renderer():

@@ -5,7 +5,7 @@ from joyvasa.errors import ConfigError
 from joyvasa.faces.square import Square
 from joyvasa.training.clip_config import ClipConfig
 from joyvasa.training.segments import RecordingWindow, Segment, find_segments, summarize_rejections
-from tests.joyvasa.training.faces import ELSEWHERE, FACE, OTHER, detect
+from tests.joyvasa.faces.detections import ELSEWHERE, FACE, OTHER, detect
 
 CONFIG = ClipConfig()
 

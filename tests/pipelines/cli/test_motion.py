@@ -3,8 +3,11 @@ import pytest
 from typer.testing import CliRunner
 
 from joyvasa.errors import InputError
+from joyvasa.media.audio import load_audio
 from joyvasa.motion.file import load_motion
 from pipelines.cli.motion import app
+from tests.joyvasa.training.recordings import recording, talking
+from tests.media import write_video
 from tests.motions import neutral_arrays
 
 
@@ -22,3 +25,27 @@ def test_an_invalid_file_is_an_error(tmp_path):
     assert isinstance(result.exception, InputError)
     with pytest.raises(InputError, match="motion_unreadable"):
         raise result.exception
+
+
+def test_motion_and_sound_of_a_video_are_written(tmp_path):
+    video = recording(tmp_path / "talk.mp4", talking(20))
+    out, sound = tmp_path / "talk.safetensors", tmp_path / "talk.wav"
+    result = CliRunner().invoke(app, ["extract", str(video), "-o", str(out), "--sound", str(sound)])
+    assert result.exit_code == 0, result.exception
+    assert f"{out}: 20 frames, 0.80 s at 25/s, 21 keypoints" in result.stdout
+    file = load_motion(out)
+    assert file.provenance["source"] == "video"
+    assert len(file.motion) == 20
+    assert len(load_audio(sound)) == pytest.approx(0.8 * 16_000, abs=640)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [(("--sound", "talk.txt"), "output_unwritable"), (("--sound", "talk.wav"), "sound_missing")],
+)
+def test_sound_that_cannot_be_written_is_an_error_before_the_work(tmp_path, arguments, error):
+    write_video(tmp_path / "talk.mp4", talking(5))
+    out = tmp_path / "talk.safetensors"
+    command = ["extract", str(tmp_path / "talk.mp4"), "-o", str(out), arguments[0], str(tmp_path / arguments[1])]
+    assert error in str(CliRunner().invoke(app, command).exception)
+    assert not out.exists()

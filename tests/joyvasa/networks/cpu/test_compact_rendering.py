@@ -10,7 +10,7 @@ from joyvasa.networks.cpu import compact_rendering
 from joyvasa.networks.cpu.boxes import Box
 from joyvasa.networks.cpu.compact_rendering import CompactRendering, fuse_renderer
 from joyvasa.networks.cpu.folded import FoldedUNet, fold
-from joyvasa.rendering.renderer import to_uint8
+from joyvasa.networks.pictures import to_uint8
 from joyvasa.runtime.device import autocast
 from joyvasa.sample.networks.layers import ConvNormRelu, UNet
 from joyvasa.sample.networks.points import KEYPOINTS

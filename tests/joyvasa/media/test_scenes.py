@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from joyvasa.training.scenes import FrameMeter, find_frozen_frames, find_scene_starts
+from joyvasa.media.scenes import FrameMeter, find_frozen_frames, find_scene_starts
 from tests.joyvasa.training.recordings import empty, talking
 
 

@@ -3,8 +3,8 @@ import pytest
 
 from joyvasa.faces.detection import Face
 from joyvasa.faces.square import Square
-from joyvasa.training.tracking import FaceDetections, TrackedFace, TrackState, average_clip_square, track_face
-from tests.joyvasa.training.faces import ELSEWHERE, FACE, OTHER, detect
+from joyvasa.faces.tracking import FaceDetections, TrackedFace, TrackState, average_clip_square, track_face
+from tests.joyvasa.faces.detections import ELSEWHERE, FACE, OTHER, detect
 
 
 def states(detections: list[FaceDetections], max_gap: int = 2) -> str:

@@ -46,12 +46,30 @@ class FaceDetections:
     squares: tuple[Square, ...]
 
     @classmethod
-    def from_faces(cls, frame: int, faces: Sequence[Face], *, min_side: float) -> FaceDetections:
-        """Build from the faces of a detector, largest first, without those smaller than `min_side`."""
+    def from_faces(
+        cls,
+        frame: int,
+        faces: Sequence[Face],
+        *,
+        min_side: float,
+        scale: float = CROP_SCALE,
+        vx_ratio: float = 0.0,
+        vy_ratio: float = CROP_VY,
+    ) -> FaceDetections:
+        """Build from the faces of a detector, largest first.
+
+        Args:
+            frame: number of the frame.
+            faces: faces of the frame.
+            min_side: smaller faces are left out, pixels.
+            scale: enlargement of the crops, as for `compute_face_square`.
+            vx_ratio: shift of the crops along the eyes.
+            vy_ratio: shift of the crops towards the mouth.
+        """
         faces = sorted((face for face in faces if face.side >= min_side), key=lambda face: -face.side)
         boxes = np.array([face.box for face in faces], np.float64).reshape(-1, 4)
         squares = [
-            compute_face_square(face.landmarks, scale=CROP_SCALE, vy_ratio=CROP_VY, extent=face.extent)
+            compute_face_square(face.landmarks, scale=scale, vx_ratio=vx_ratio, vy_ratio=vy_ratio, extent=face.extent)
             for face in faces
         ]
         return cls(frame, boxes, tuple(squares))
@@ -82,14 +100,16 @@ class TrackedFace:
     square: Square | None
 
 
-def track_face(detections: Sequence[FaceDetections], *, max_gap: int) -> list[TrackedFace]:
-    """Track the largest face of a scene.
+def track_face(detections: Sequence[FaceDetections], *, max_gap: int, index: int = 0) -> list[TrackedFace]:
+    """Track one face of a scene.
 
     Args:
         detections: detections of the scene, in order.
         max_gap: number of detections in a row that may miss the face or show a second one without an effect.
+        index: number of the face when it first appears; 0 is the largest. If the face is lost for longer than
+            `max_gap`, the largest one is tracked from then on, or the nearest one if `index` is not 0.
     """
-    faces = _match_detections(detections, max_gap)
+    faces = _match_detections(detections, max_gap, index)
     states = [face.state for face in faces]
     tracks = [face.track for face in faces]
 
@@ -104,7 +124,7 @@ def track_face(detections: Sequence[FaceDetections], *, max_gap: int) -> list[Tr
     return [replace(face, state=state, track=track) for face, state, track in zip(faces, states, tracks, strict=True)]
 
 
-def _match_detections(detections: Sequence[FaceDetections], max_gap: int) -> list[TrackedFace]:
+def _match_detections(detections: Sequence[FaceDetections], max_gap: int, first: int) -> list[TrackedFace]:
     faces: list[TrackedFace] = []
     last_box: FloatArray | None = None
     track, missed = -1, 0
@@ -114,8 +134,11 @@ def _match_detections(detections: Sequence[FaceDetections], max_gap: int) -> lis
         if last_box is not None and len(item.boxes):
             overlaps = compute_iou(last_box, item.boxes)
             index = int(overlaps.argmax()) if overlaps.max() > MIN_OVERLAP else None
-        if index is None and len(item.boxes) and (last_box is None or missed > max_gap):
-            index, track = 0, track + 1
+        if index is None and len(item.boxes) > first and last_box is None:
+            index, track = first, track + 1
+        elif index is None and len(item.boxes) and last_box is not None and missed > max_gap:
+            distances = np.abs(item.boxes - last_box).sum(axis=1)
+            index, track = int(distances.argmin()) if first else 0, track + 1
         if index is None:
             missed += 1
             faces.append(TrackedFace(item.frame, TrackState.LOST, track, None, None))

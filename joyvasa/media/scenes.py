@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.media.image import Image
-from joyvasa.metrics.freeze import STILL
 
 # A scene change as in PySceneDetect's AdaptiveDetector (Breakthrough/PySceneDetect, default values): the mean change of
 # hue, saturation and value is large, and stands out from the two frames before and after.
 NEIGHBORS = 2
 MIN_RATIO = 3.0
 MIN_CHANGE = 15.0  # on a scale of 255
+
+STILL = 4.0  # gray levels; largest change of a cell since the first frame of a frozen period
 
 THUMBNAIL = 128  # side in pixels of the measured picture; averages out noise and compression
 

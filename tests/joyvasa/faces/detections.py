@@ -3,7 +3,7 @@
 import numpy as np
 
 from joyvasa.faces.square import Square
-from joyvasa.training.tracking import FaceDetections
+from joyvasa.faces.tracking import FaceDetections
 
 
 def detect(frame: int, *boxes: tuple[float, float, float]) -> FaceDetections:

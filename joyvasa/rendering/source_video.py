@@ -1,0 +1,177 @@
+"""Videos as the source: the face of every frame is rendered anew, in bounded memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+
+from joyvasa.errors import ConfigError, InputWarning
+from joyvasa.faces.following import FacePath
+from joyvasa.faces.geometry import CropConfig, crop_square
+from joyvasa.faces.video import VideoFrames
+from joyvasa.media.ffmpeg import is_playlist, list_streams
+from joyvasa.motion.driving import DrivingRegion, PortraitDriver
+from joyvasa.motion.keypoints import KeypointInfo
+from joyvasa.motion.sequence import MotionSequence
+from joyvasa.motion.timing import resample_motion
+from joyvasa.rendering.compose import FrameComposer
+from joyvasa.rendering.portrait import Picture, Portrait, PortraitEncoder
+from joyvasa.rendering.renderer import Renderer
+from joyvasa.runtime.device import Precision, autocast
+
+NO_LANDMARKS = np.zeros((0, 2), np.float32)
+
+
+@dataclass(frozen=True)
+class SourceVideoConfig:
+    """Options of videos whose face is animated."""
+
+    # what follows the motion; the rest of the face keeps its own motion, and so does the head, except in `all` and
+    # `pose`, where the motion is added to its own. See `driving.region`
+    region: DrivingRegion = "lip"
+
+    def __post_init__(self) -> None:
+        if self.region not in (choices := get_args(DrivingRegion)):
+            found = f"source_video.region is {self.region!r}"
+            raise ConfigError("config_invalid", f"{found}; expected one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceVideo:
+    """A video whose face is animated.
+
+    Args:
+        frames: frames of the video.
+        face: crop of the face in each frame.
+        warnings: warnings for the user.
+    """
+
+    frames: VideoFrames
+    face: FacePath
+    warnings: tuple[InputWarning, ...] = ()
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frame rate of the video, which is that of the result."""
+        return float(self.frames.rate)
+
+    def pictures(self, crop: CropConfig, *, whole: bool) -> Iterator[Picture]:
+        """Yield each frame with the crop of its face, also where the face is not visible.
+
+        Args:
+            crop: size of the crops.
+            whole: whether the frames are face crops already.
+        """
+        for frame, square in zip(self.frames, self.face.squares(), strict=False):
+            cut = None if whole else crop_square(frame, square, crop.size, landmarks=NO_LANDMARKS, rotate=False)
+            yield Picture(frame, cut)
+
+    def fit_motion(self, motion: MotionSequence) -> tuple[MotionSequence, tuple[InputWarning, ...]]:
+        """Return a motion at the rate of the video and at most as long, and a warning if the motion was longer."""
+        fitted = resample_motion(motion, self.frames_per_second)
+        n_frames = len(self.face)
+        if len(fitted) <= n_frames + 1:  # lengths are rounded to frames
+            return fitted[:n_frames], ()
+        lengths = [n / self.frames_per_second for n in (n_frames, len(fitted))]
+        sentence = f"{self.frames.path}: {lengths[0]:.2f} s of video for {lengths[1]:.2f} s of motion"
+        warning = InputWarning("source_video_short", f"{sentence}; the result ends with the video: use a longer one")
+        return fitted[:n_frames], (warning,)
+
+    def first_picture(self, crop: CropConfig, *, whole: bool) -> Picture:
+        """Return the first frame that shows the face."""
+        first = int(np.flatnonzero(self.face.visible)[0])
+        return next(itertools.islice(self.pictures(crop, whole=whole), first, None))
+
+
+def is_source_video(path: str | Path) -> bool:
+    """Return whether a file is a video and not a picture; False for files that are neither."""
+    import cv2  # slow to import
+
+    path = Path(path)
+    if not path.is_file() or cv2.haveImageReader(str(path)) or is_playlist(path):
+        return False
+    return any(stream.startswith("video/") for stream in list_streams(path))
+
+
+class SourceVideoRenderer:
+    """Renders the frames of a source video with the motion of another.
+
+    Args:
+        encoder: encoder of pictures.
+        renderer: renderer of crops.
+        build_driver: function from the keypoints of frames to their driver.
+        build_composer: function from a picture to the composer of its frame.
+        crop: size of the crops.
+        whole: whether the frames are face crops already.
+        batch_frames: frames rendered at once.
+        device: device of the networks.
+        precision: precision of the computation.
+    """
+
+    def __init__(
+        self,
+        encoder: PortraitEncoder,
+        renderer: Renderer,
+        *,
+        build_driver: Callable[[KeypointInfo], PortraitDriver],
+        build_composer: Callable[[Picture], FrameComposer],
+        crop: CropConfig,
+        whole: bool,
+        batch_frames: int,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        self._encoder, self._renderer = encoder, renderer
+        self._build_driver, self._build_composer = build_driver, build_composer
+        self._crop, self._whole, self._batch_frames = crop, whole, batch_frames
+        self._device, self._precision = device, precision
+
+    def render(self, source: SourceVideo, motion: MotionSequence) -> Iterator[np.ndarray]:
+        """Yield the frames of the result in batches; frames without a visible face stay as they are.
+
+        Args:
+            source: source video.
+            motion: motion at the frame rate of the source, at most as long.
+
+        Yields:
+            Frames, uint8 RGB, shape (batch, height, width, 3).
+        """
+        pictures = itertools.islice(source.pictures(self._crop, whole=self._whole), len(motion))
+        for start, batch in _batches(pictures, self._batch_frames):
+            yield np.concatenate(list(self._render_batch(batch, source, motion, start)))
+
+    def _render_batch(
+        self, pictures: list[Picture], source: SourceVideo, motion: MotionSequence, start: int
+    ) -> Iterator[np.ndarray]:
+        stop = start + len(pictures)
+        portraits = self._encoder.encode(pictures)
+        driver = self._build_driver(_join_keypoints(portraits))
+        features = torch.cat([portrait.feature for portrait in portraits])
+        keypoints = driver.keypoints(motion[start:stop])
+        with autocast(self._device, self._precision):
+            crops = self._renderer.render(features, driver.source_keypoints, keypoints)
+        for number, picture in enumerate(pictures):
+            composer = self._build_composer(picture)
+            shown = source.face.visible[start + number]
+            yield composer.frames(crops[number : number + 1]) if shown else composer.original_frame()
+
+
+def _batches(pictures: Iterator[Picture], size: int) -> Iterator[tuple[int, list[Picture]]]:
+    """Yield the number of the first picture of each batch, and the batch."""
+    start = 0
+    while batch := list(itertools.islice(pictures, size)):
+        yield start, batch
+        start += len(batch)
+
+
+def _join_keypoints(portraits: list[Portrait]) -> KeypointInfo:
+    names = KeypointInfo.__dataclass_fields__
+    return KeypointInfo(
+        **{name: torch.cat([getattr(portrait.keypoints, name) for portrait in portraits]) for name in names}
+    )

@@ -1,0 +1,85 @@
+"""Stage `read_motion`: read the motion in a motion file or a driving video, once for all rows that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from joyvasa.models import Models
+from joyvasa.motion.sequence import MOTION_FIELDS, MotionSequence
+from stages.arrays import to_array, to_tensor
+from stages.base import Item, Ok, Outcome, Resources, Stage
+from stages.config import StageConfig
+from stages.isolation import map_each
+from stages.media import local_file
+from stages.warnings import WARNING_COLUMNS, warning_facts
+
+
+@dataclass(frozen=True)
+class DrivingPayload:
+    """A motion that was read from a file or a video.
+
+    Attributes:
+        arrays: tensors of `MotionSequence` by name, float32.
+        frames_per_second: frame rate of the motion.
+        provenance: origin of the motion.
+        sound_channels: number of channels of the sound of the video; 0 if there is none, or it is not used.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    frames_per_second: float
+    provenance: Mapping[str, str]
+    sound_channels: int = 0
+
+    def to_motion(self) -> MotionSequence:
+        """Return the motion sequence."""
+        tensors = {name: to_tensor(array) for name, array in self.arrays.items()}
+        return MotionSequence(**tensors, frames_per_second=self.frames_per_second)
+
+
+class ReadMotionStage(Stage):
+    """Read the motion in `motion` of a row, a motion file or a video of a person.
+
+    Payload: `DrivingPayload`, or None for a row without a motion. Facts: `frames`, `seconds`, `warnings`,
+    `warning_codes`, `bytes`. The result depends on the content of the file and on the options of the row for this
+    stage, so it can be shared. Networks are loaded for the first video, as motion files need none.
+
+    Args:
+        config: configuration of the stage.
+    """
+
+    name = "read_motion"
+    resources = Resources(gpu=1 / 8, workers="per_gpu", time_limit_s=14_400.0)
+    batch_size = 1
+    columns: ClassVar = WARNING_COLUMNS
+
+    def __init__(self, config: StageConfig) -> None:
+        self.config = config
+
+    def setup(self) -> None:
+        """Open the bundle."""
+        self._models = Models(self.config.animation)
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        """Read one file at a time."""
+        return map_each(batch, self._read)
+
+    def _read(self, item: Item) -> Outcome:
+        location = item.record.motion
+        if not location:
+            return Ok(None, {"frames": 0, "seconds": 0.0, "bytes": 0})
+        with local_file(location, self.media_cache) as path:
+            driving = self._models.read_motion(path, options=self.config.for_record(item.record))
+        motion = driving.file.motion
+        payload = DrivingPayload(
+            {name: to_array(getattr(motion, name)) for name in MOTION_FIELDS},
+            motion.frames_per_second,
+            dict(driving.file.provenance),
+            driving.sound_channels,
+        )
+        n_bytes = sum(array.nbytes for array in payload.arrays.values())
+        facts = {"frames": len(motion), "seconds": len(motion) / motion.frames_per_second, "bytes": n_bytes}
+        return Ok(payload, facts | warning_facts(driving.warnings))
