@@ -43,6 +43,7 @@ class Record:
         cfg_scale: guidance scale in the row, if any.
         priority: records with a higher value are processed earlier.
         options: options of the method that the row sets, see `joyvasa.record_options`.
+        text: text to speak, of a row with neither recording nor motion. In a run, `audio` is the file of the speech.
         row: number of the row in its manifest, see `Problem.row`.
         seed: seed of the record's random generator, so that results do not depend on batches, order and retries; 0
             until a run sets it.
@@ -59,6 +60,7 @@ class Record:
     cfg_scale: float | None = None
     priority: int = 0
     options: Options = ()
+    text: str | None = None
     row: int = 0
     seed: int = 0
     shard: int = 0
@@ -84,6 +86,7 @@ def encode_content(
     cfg_scale: float | None,
     video: str | None = None,
     options: Options = (),
+    text: str | None = None,
 ) -> str:
     """Return the values that determine a record's result as one text.
 
@@ -91,6 +94,8 @@ def encode_content(
     `2.80` in a CSV file and 2.8 in a Parquet file give the same text.
     """
     values = (image, audio, motion, mode, seed, cfg_scale)
+    if text is not None:
+        return _encode((*values, video, dict(options), text))
     if options:
         return _encode((*values, video, dict(options)))
     return _encode(values if video is None else (*values, video))
@@ -102,6 +107,11 @@ def derive_record_id(content: str) -> str:
     Rows with equal content get the same id; all but the first are duplicates.
     """
     return hashlib.blake2b(content.encode(), digest_size=DERIVED_ID_BYTES).hexdigest()
+
+
+def speech_path(text: str) -> str:
+    """Return the path of the speech of a text within the run folder; rows with equal texts share it."""
+    return f"speech/{hashlib.blake2b(text.encode(), digest_size=DERIVED_ID_BYTES).hexdigest()}.wav"
 
 
 def derive_seed(run_seed: int, record_id: str) -> int:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.types as is_type
 
 from joyvasa.mode import Mode
+from joyvasa.runtime.arrow_text import decode_text
 from manifests.errors import ManifestError
 from manifests.formats.block import Reader, RowBlock
 from manifests.formats.media_columns import MEDIA_COLUMNS
@@ -23,9 +25,12 @@ from manifests.record import Options, OptionValue, Record, derive_record_id, enc
 from manifests.schema import COLUMN_NAMES, MANIFEST_COLUMNS, parse_record_id
 
 DEFAULT_MODE: Mode = "human"
+TEXT = "text"  # passed-through column with the words of a recording
+MAX_SPOKEN_CHARACTERS = 10_000  # ten minutes of speech; a longer text is a book
 TEXT_WITHOUT_SOUND = ValueFault(
     "text_without_sound",
-    "is empty, and text is not spoken; expected a recording: synthesize the speech first, then name its file here",
+    "is empty, and text is not spoken without a speech synthesizer; expected a recording: name one here, or set the "
+    "option tts",
 )
 
 Faults: TypeAlias = dict[int, list[tuple[str, Any, ValueFault]]]
@@ -49,6 +54,7 @@ class Scan:
         files: lookup of the media files of rows; None skips it.
         videos: whether rows must have an existing video; otherwise they must have a portrait and a recording or motion.
         options: columns that set options; None passes them through.
+        speak: whether rows with a text and neither recording nor motion are good, because their text is spoken.
     """
 
     def __init__(
@@ -58,8 +64,10 @@ class Scan:
         files: MediaFileCheck | None = None,
         videos: bool = False,
         options: OptionColumns | None = None,
+        speak: bool = False,
     ) -> None:
         self.manifest = manifest
+        self._speak = speak and not videos
         self.options = options
         self._videos = videos
         self.summary = ScanSummary()
@@ -97,7 +105,7 @@ class Scan:
         schema = self.extra_schema() if extra else None
         for index, (file, reader) in enumerate(self._readers or open_readers(self.manifest)):
             names = self._find_options(file, reader)
-            for block in reader.blocks(extra=extra or bool(names)):
+            for block in reader.blocks(extra=extra or bool(names) or self._speak):
                 if schema is not None:
                     block = replace(block, extra=_with_schema(file, block, schema))
                 scanned = self._check(index, file, reader, block, names)
@@ -137,7 +145,8 @@ class Scan:
     ) -> ScannedBlock:
         faults: Faults = {}
         options = self._parse_options(block, option_names, faults)
-        records = parse_block(block, self.manifest.folder, faults, options)
+        texts = read_texts(block.extra) if self._speak else None
+        records = parse_block(block, self.manifest.folder, faults, options, texts)
         self._check_options(records, faults)
         self._check_required(records, faults)
         _explain_texts(block, faults)
@@ -188,7 +197,7 @@ class Scan:
                 fault = ValueFault("missing_value", "is empty; expected the path or URI of a finished video")
                 faults.setdefault(index, []).append(("video", "", fault))
             elif not self._videos:
-                for column, fault in _missing_of_pair(record.image, record.audio, record.motion):
+                for column, fault in _missing_of_pair(record.image, record.audio or record.text, record.motion):
                     faults.setdefault(index, []).append((column, "", fault))
 
     def _check_files(
@@ -245,7 +254,11 @@ class Scan:
 
 
 def parse_block(
-    block: RowBlock, folder: str, faults: Faults, options: Sequence[Options] | None = None
+    block: RowBlock,
+    folder: str,
+    faults: Faults,
+    options: Sequence[Options] | None = None,
+    texts: Sequence[str | None] | None = None,
 ) -> list[Record | None]:
     """Parse each row on its own, with the parsers in `schema`.
 
@@ -254,6 +267,7 @@ def parse_block(
         folder: see `Manifest.folder`.
         faults: faults of bad values; this function adds to it.
         options: options of each row; None if no row has any.
+        texts: text of each row, which is spoken if it has neither recording nor motion; None to speak none.
     """
     absent = [None] * len(block)
     columns = [block.columns.get(name, absent) for name in COLUMN_NAMES]
@@ -266,7 +280,8 @@ def parse_block(
             bad.append(("", row_fault.value, ValueFault(row_fault.code, row_fault.sentence)))
             record = None
         else:
-            record = _parse_row(block.numbers[index], raw, folder, bad, options[index] if options else ())
+            text = texts[index] if texts else None
+            record = _parse_row(block.numbers[index], raw, folder, bad, options[index] if options else (), text)
         if bad:
             faults.setdefault(index, []).extend(bad)
         records.append(record)
@@ -274,7 +289,12 @@ def parse_block(
 
 
 def _parse_row(
-    number: int, raw: tuple[Any, ...], folder: str, bad: list[tuple[str, Any, ValueFault]], options: Options
+    number: int,
+    raw: tuple[Any, ...],
+    folder: str,
+    bad: list[tuple[str, Any, ValueFault]],
+    options: Options,
+    text: str | None,
 ) -> Record | None:
     values: list[Any] = []
     for column, value in zip(MANIFEST_COLUMNS, raw, strict=True):
@@ -288,15 +308,20 @@ def _parse_row(
             values.append(None)
 
     image, audio, motion, record_id, mode, seed, cfg_scale, priority, video = values
+    spoken = text if not any((*raw[1:3], raw[-1])) else None
     if video is None and not raw[-1]:
-        given = (value or None for value in raw[:3])
-        bad += [(column, "", fault) for column, fault in _missing_of_pair(*given)]
+        bad += [(column, "", fault) for column, fault in _missing_of_pair(raw[0] or None, raw[1] or spoken, raw[2])]
+    if spoken and len(spoken) > MAX_SPOKEN_CHARACTERS:
+        sentence = f"has {len(spoken):,} characters; expected at most {MAX_SPOKEN_CHARACTERS:,}: divide it"
+        bad.append((TEXT, spoken, ValueFault("too_long", sentence)))
     if bad:
         return None
 
     mode = mode or DEFAULT_MODE
     if record_id is None:
-        record_id = derive_record_id(encode_content(image, audio, motion, mode, seed, cfg_scale, video, options))
+        record_id = derive_record_id(
+            encode_content(image, audio, motion, mode, seed, cfg_scale, video, options, spoken)
+        )
     image, audio, motion, video = (path and resolve_location(folder, path) for path in (image, audio, motion, video))
     return Record(
         id=record_id,
@@ -309,6 +334,7 @@ def _parse_row(
         cfg_scale=cfg_scale,
         priority=priority or 0,
         options=options,
+        text=spoken,
         row=number,
     )
 
@@ -318,20 +344,30 @@ def _missing_of_pair(image: object, audio: object, motion: object) -> list[tuple
     missing = []
     if image is None:
         missing.append(("image", ValueFault("missing_value", "is empty; expected a path or URI")))
-    if audio is None and motion is None:
+    if not audio and not motion:
         fault = ValueFault("missing_value", "is empty; expected a path or URI here or in motion")
         missing.append(("audio", fault))
     return missing
 
 
+def read_texts(table: pa.Table | None) -> list[str | None] | None:
+    """Return the text of each row of a table, None where it is empty; None if there is no such column."""
+    if table is None or TEXT not in table.column_names:
+        return None
+    texts = table.column(TEXT)
+    if not (is_type.is_string(texts.type) or is_type.is_large_string(texts.type)):
+        return None
+    return [text if text and text.strip() else None for text in decode_text(texts)]
+
+
 def _explain_texts(block: RowBlock, faults: Faults) -> None:
     """Replace the fault of a missing recording in rows with a text, because speech is not synthesized."""
-    if not faults or block.extra is None or "text" not in block.extra.column_names:
+    texts = read_texts(block.extra) if faults else None
+    if not texts:
         return
-    texts = block.extra.column("text")
     for index, row_faults in faults.items():
         for position, (column, value, fault) in enumerate(row_faults):
-            if (column, fault.code) == ("audio", "missing_value") and texts[index].as_py():
+            if (column, fault.code) == ("audio", "missing_value") and texts[index]:
                 row_faults[position] = (column, value, TEXT_WITHOUT_SOUND)
 
 

@@ -99,8 +99,8 @@ class StatsCollector:
         self._submit(self._recordings, [record.audio or "" for record in with_audio], sampled)
 
         # The video is as long as the audio; motion files count only in rows without audio.
-        silent = [record for record in records if record.audio is None]
-        self._submit(self._motions, [record.motion or "" for record in silent], [False] * len(silent))
+        silent = [record.motion for record in records if record.audio is None and record.motion is not None]
+        self._submit(self._motions, silent, [False] * len(silent))
         uncounted = [record.motion for record in with_audio if record.motion is not None]
         self._submit(self._motions, uncounted, [], counted=False)
 

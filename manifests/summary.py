@@ -53,6 +53,7 @@ def summarize_manifest(
     probes: Probes | None = None,
     profile: RateProfile | None = None,
     options: OptionColumns | None = None,
+    speak: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> ManifestSummary:
     """Check a manifest and add up its rows, without writing anything.
@@ -65,6 +66,7 @@ def summarize_manifest(
         probes: probes of durations; None reads no media.
         profile: measured rates; None gives no estimate.
         options: columns that set options, see `Scan`.
+        speak: whether texts are spoken, see `Scan`.
         on_progress: callback with the number of rows read, after each block.
 
     Raises:
@@ -73,7 +75,7 @@ def summarize_manifest(
     with ExitStack() as stack:
         check = stack.enter_context(MediaFileCheck(files)) if files else None
         collector = stack.enter_context(StatsCollector(probes))
-        scan = Scan(manifest, files=check, videos=videos, options=options)
+        scan = Scan(manifest, files=check, videos=videos, options=options, speak=speak)
         for scanned in scan.blocks():
             collector.add([record for record in scanned.records if record])
             if on_progress:

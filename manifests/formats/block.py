@@ -110,12 +110,14 @@ def check_columns(name: str, columns: tuple[str, ...], required: str | None = No
         reason = f"has the column {safe_text(duplicates[0])} twice: rename one"
     elif required and required not in columns:
         reason = f"has the columns {names}; expected {required}: rename or add it"
-    elif not required and "video" not in columns and ("image" not in columns or not {"audio", "motion"} & set(columns)):
+    elif (
+        not required
+        and "video" not in columns
+        and ("image" not in columns or not {"audio", "motion", "text"} & set(columns))
+    ):
         reason = f"has the columns {names}; expected image and audio (or motion): rename or add them"
         if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
             reason = f"has one column named {names}; expected commas between columns: save it with commas"
-        elif "image" in columns and "text" in columns:
-            reason = f"has the columns {names} and no sound; text is not spoken: synthesize the speech, add audio"
     else:
         return
     raise ManifestError("manifest_columns", f"{name}: {reason}")

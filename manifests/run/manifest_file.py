@@ -31,9 +31,9 @@ from manifests.formats.media_columns import MEDIA_COLUMNS
 from manifests.manifest import resolve_location
 from manifests.option_columns import OptionColumns, is_option
 from manifests.problems import Problem, ScanSummary, safe_text
-from manifests.record import Record
+from manifests.record import Record, speech_path
 from manifests.row_filter import RowFilter
-from manifests.scan import Scan, ScannedBlock
+from manifests.scan import Scan, ScannedBlock, read_texts
 from manifests.storage import Storage, unwritable_error
 
 # The results of a shard become visible together, with one table and one marker. 256 records of ten seconds are 43
@@ -118,6 +118,9 @@ class RunManifest:
             table = pq.ParquetFile(file, metadata=self._metadata).read_row_group(number)
             columns = [self._read_column(table, name) for name in _RECORD_COLUMNS]
         rows: list[dict[str, Any]] = [dict(zip(_ATTRIBUTES, row, strict=True)) for row in zip(*columns, strict=True)]
+        for row, text in zip(rows, read_texts(table) or [None] * len(rows), strict=True):
+            if text and not (row["audio"] or row["motion"] or row["video"]):
+                row |= {"text": text, "audio": self._storage.location(speech_path(text))}
         options = [table.column(name).to_pylist() for name in self._options]
         set_by_row = zip(*options, strict=True) if options else [()] * len(rows)
         records = [

@@ -17,6 +17,7 @@ from manifests.run.manifest_file import SHARD_RECORDS
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors import check_executor
 from stages.media_cache import CACHE_BYTES, MediaCacheConfig
+from stages.speak import parse_command
 
 MIN_OBJECT_STORE_BYTES = 75 * 2**20  # Ray starts no smaller one
 
@@ -66,6 +67,9 @@ class RunConfig:
     # sample one motion per recording and seed, and play it on all portraits that use it; rows without a seed get one
     # from the content of the recording
     share_motion: bool = False
+    # speak the texts of rows with a column `text` and neither recording nor motion: `flite`, or the command of another
+    # speech synthesizer, with `{text}` for the text file to read and `{sound}` for the WAV file to write
+    tts: str | None = None
     skip_bad_rows: bool = False  # run the good rows of a manifest that has bad ones
     where: tuple[str, ...] = ()  # conditions on columns of the manifest; the run uses the rows that meet all of them
     limit: int | None = None  # largest number of rows that the run uses, the first that meet the conditions
@@ -85,6 +89,8 @@ class RunConfig:
         check_executor(self.executor)
         if self.shard_size < 1:
             raise ConfigError("config_invalid", f"shard_size is {self.shard_size}; expected at least 1")
+        if self.tts is not None:
+            parse_command(self.tts)
         if self.media_cache_bytes < 0:
             raise ConfigError("config_invalid", f"media_cache_bytes is {self.media_cache_bytes}; expected 0 or more")
         if self.limit is not None and self.limit < 1:

@@ -2,7 +2,7 @@
 
 The video pipeline is: hash_inputs -> portrait and speech -> motion -> render -> score -> verify_output
 
-If rows have motion files or driving videos, `read_motion` runs before `motion`.
+If rows have motion files or driving videos, `read_motion` runs before `motion`. With a speech synthesizer, the stage `speak` comes first.
 
 Portrait and render have different networks for each mode (people, animals). These are separate stages with one
 output, so that a worker loads the networks of one mode only; speech and motion serve both.
@@ -43,6 +43,7 @@ from stages.motion import MotionConfig, MotionStage
 from stages.portrait import PortraitStage
 from stages.read_motion import ReadMotionStage
 from stages.render import RenderConfig, RenderStage
+from stages.speak import SpeakConfig, SpeakStage
 from stages.speech import SpeechConfig, SpeechStage
 from stages.verify_output import VerifyOutputConfig, VerifyOutputStage
 
@@ -128,7 +129,11 @@ def build_video_pipeline(
     motion_key = _shared_motion_key if config.share_motion else _motion_key
     score = build_score_stage(config, run, common["animation"])
 
-    specs = [builder.build(HashInputsStage(HashInputsConfig()), share=_locations)]
+    specs = []
+    if config.tts:
+        specs.append(builder.build(SpeakStage(SpeakConfig(run=run, tts=config.tts)), share=_text))
+    spoken = ("speak",) if config.tts else ()
+    specs.append(builder.build(HashInputsStage(HashInputsConfig()), after=spoken, share=_locations))
     for mode in modes:
         portrait = PortraitStage(StageConfig(animation=config.animation_for(mode), determinism=config.determinism))
         alternative: dict[str, Any] = {"modes": modes, "mode": mode, "only": _has_mode(mode)}
@@ -161,6 +166,10 @@ def build_video_pipeline(
 
 def _has_mode(mode: Mode) -> Callable[[Record], bool]:
     return lambda record: record.mode == mode
+
+
+def _text(record: Record, _facts: Facts) -> Hashable | None:
+    return record.text
 
 
 def _locations(record: Record, _facts: Facts) -> Hashable:

@@ -11,8 +11,10 @@ from manifests.errors import ManifestError
 from manifests.manifest import open_manifest, resolve_location
 from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
 from manifests.problems import safe_text
-from manifests.record import derive_record_id
+from manifests.record import derive_record_id, speech_path
+from manifests.run.manifest_file import MANIFEST, RunManifest, write_manifest
 from manifests.scan import Scan
+from manifests.storage import open_storage
 from tests.http_server import serve_http
 from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write
 
@@ -335,3 +337,37 @@ def test_a_manifest_is_read_from_a_server_without_ranges(tmp_path, web, suffix):
 def test_the_refusal_of_a_server_is_stated(web, status, code):
     with pytest.raises(ManifestError, match=rf"{code}: .*(no such file|{status})"):
         scanned(f"{web(b'')}/m.csv?{status}")
+
+
+def test_a_text_is_spoken_only_in_rows_without_sound_and_decides_their_id(tmp_path):
+    rows = [
+        {"image": "a.png", "text": "Hello"},
+        {"image": "a.png", "text": "Hello there"},
+        {"image": "a.png", "text": "Hello", "audio": "a.wav"},
+        {"image": "a.png", "text": " ", "audio": None},
+        {"image": "a.png", "text": "x" * 10_001},
+    ]
+    for suffix in FORMATS:
+        scan = Scan(open_manifest(write(tmp_path / f"m.{suffix}", rows)), speak=True)
+        (block,) = scan.blocks(extra=True)
+        assert [record and record.text for record in block.records] == ["Hello", "Hello there", None, None, None]
+        assert len({record.id for record in block.records[:3]}) == 3
+        assert [(problem.column, problem.code) for problem in block.problems] == [
+            ("audio", "missing_value"),
+            ("text", "too_long"),
+        ]
+        assert {problem.code for problem in Scan(open_manifest(tmp_path / f"m.{suffix}")).problems()} <= {
+            "text_without_sound",
+            "missing_value",
+        }
+
+
+def test_a_row_to_speak_names_the_file_of_its_speech_in_the_run_folder(tmp_path):
+    write(
+        tmp_path / "m.csv", [{"image": "a.png", "text": "Hello", "audio": None}, {"image": "a.png", "audio": "a.wav"}]
+    )
+    (tmp_path / "run").mkdir()
+    write_manifest(Scan(open_manifest(tmp_path / "m.csv"), speak=True), tmp_path / "run" / MANIFEST)
+    first, second = RunManifest(open_storage(tmp_path / "run")).read_shard(0).records
+    assert (first.text, first.audio) == ("Hello", str(tmp_path / "run" / speech_path("Hello")))
+    assert (second.text, second.audio) == (None, str(tmp_path / "a.wav"))

@@ -17,6 +17,7 @@ from joyvasa.errors import InputError
 from joyvasa.runtime.files import hash_file
 from manifests.hash_index import HashIndex
 from manifests.problems import safe_text
+from manifests.scan import read_texts
 from pipelines.report.rows import ProgressCallback
 from pipelines.runs.export.columns import PublishedColumns
 from pipelines.runs.export.config import ExportConfig
@@ -107,6 +108,8 @@ class _RowPlanner:
         """
         columns = [name for name in READ_COLUMNS if name in batch.column_names]
         rows: list[dict[str, Any]] = batch.select(columns).to_pylist()
+        for row, text in zip(rows, read_texts(batch) or (), strict=False):
+            row["text"] = text
         runs = [self._source.find_run(row) for row in rows]
         self._check(rows, runs)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from joyvasa.errors import InputError
 from manifests.problems import safe_text
+from manifests.record import speech_path
 from pipelines.runs.export.media import FileSizes
 from pipelines.runs.export.plan import MEDIA_KINDS
 from pipelines.runs.export.source import SourceRun
@@ -44,6 +45,12 @@ class RowMedia:
     def find(self, rows: Sequence[dict[str, Any]], runs: Sequence[SourceRun]) -> list[pa.Array]:
         """Return location, size and hash of each kind of media, as in `OWN_FIELDS`.
 
+        The recording of a row without one is the speech of its text.
+
+        Args:
+            rows: values of `MEDIA_COLUMNS`, and `text`.
+            runs: run of each row.
+
         Raises:
             InputError: `video_missing`.
         """
@@ -64,6 +71,8 @@ class RowMedia:
         digest = row.get(f"{INPUT_COLUMNS[kind]}_sha256")
         if not self.with_inputs or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             return None, None
+        if kind == "audio" and not row.get("audio") and (text := row.get("text")):
+            return run.folder.storage.location(speech_path(text)), digest
         return run.locate_input(row.get(INPUT_COLUMNS[kind])), digest
 
 

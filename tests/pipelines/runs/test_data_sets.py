@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+import sys
 import tarfile
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import manifests
+from manifests.errors import ManifestError
+from manifests.record import speech_path
 from pipelines.runs.evaluate import evaluate_videos
 from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.export import export_dataset
@@ -58,6 +62,31 @@ def source(request, media, tmp_path):
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
     return tmp_path / "set.tar"
+
+
+def test_texts_without_sound_are_spoken_once_and_exported(media, tmp_path):
+    shutil.copy(EXAMPLES / "officer.jpg", tmp_path / "a.jpg")
+    (tmp_path / "s.wav").write_bytes(media[1][0])
+    speaker = f"import sys, shutil; open({str(tmp_path / 'log')!r}, 'a').write(open(sys.argv[1]).read() + '|')"
+    (tmp_path / "speaker.py").write_text(f"{speaker}; shutil.copy({str(tmp_path / 's.wav')!r}, sys.argv[2])")
+    (tmp_path / "m.csv").write_text(
+        'record_id,image,audio,text\na,a.jpg,,"Hi, you"\nb,a.jpg,,"Hi, you"\nc,a.jpg,s.wav,\n'
+    )
+
+    config = make_config(f"tts='{sys.executable} {tmp_path}/speaker.py {{text}} {{sound}}'")
+    assert generate_videos(tmp_path / "m.csv", tmp_path / "run", config).counts.statuses == {"ok": 3}
+    assert (tmp_path / "log").read_text() == "Hi, you|"
+    assert [path.name for path in (tmp_path / "run" / "speech").iterdir()] == [Path(speech_path("Hi, you")).name]
+    rows = read_rows(tmp_path / "run")
+    assert [rows[name]["audio"] for name in "abc"] == [None, None, "s.wav"]
+    assert {row["audio_sha256"] for row in rows.values()} == {sha256(media[1][0]).hexdigest()}
+    assert rows["a"]["seconds_speak"] is not None
+
+    export_dataset(str(tmp_path / "run"), str(tmp_path / "set"), ExportConfig("parquet"))
+    table = pq.read_table(tmp_path / "set" / "train" / "00000.parquet")
+    assert [value["bytes"] for value in table.column("audio").to_pylist()] == [media[1][0]] * 3
+    with pytest.raises(ManifestError, match=r"2 of 3 rows are bad .*text is not spoken"):
+        generate_videos(tmp_path / "m.csv", tmp_path / "other", make_config())
 
 
 def test_a_data_set_becomes_videos_and_a_data_set_that_is_read_again(source, media, tmp_path):
