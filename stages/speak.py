@@ -72,8 +72,8 @@ class SpeakConfig:
 class SpeakStage(Stage):
     """Synthesize the speech of `text` of a row into the run folder, where `audio` of the row refers to it.
 
-    No payload. Facts: `seconds` of the new speech. The result depends on the text only, so it can be shared. A text that
-    was spoken before is not spoken again, so that a resumed run uses the same speech.
+    No payload. Facts: `seconds` of the new speech. The result depends on the text only, so it can be shared. A text
+    that was spoken before is not spoken again, so that a resumed run uses the same speech.
 
     Args:
         config: configuration of the stage.
