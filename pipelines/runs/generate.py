@@ -2,7 +2,8 @@
 
 The video pipeline is: hash_inputs -> portrait and speech -> motion -> render -> score -> verify_output
 
-If rows have motion files or driving videos, `read_motion` runs before `motion`. With a speech synthesizer, the stage `speak` comes first.
+If rows have motion files or driving videos, `read_motion` runs before `motion`. With a speech synthesizer, the stage
+`speak` comes first.
 
 Portrait and render have different networks for each mode (people, animals). These are separate stages with one
 output, so that a worker loads the networks of one mode only; speech and motion serve both.
