@@ -14,8 +14,9 @@ import torch
 from joyvasa.errors import InputError, InputWarning, OutputError
 from joyvasa.media.audio import AudioInfo, probe_audio
 from joyvasa.media.ffmpeg import Clock
+from joyvasa.media.image import Image
 from joyvasa.media.video_writer import VideoWriter, check_encoder, check_output_path
-from joyvasa.models import AnimationConfig, Models, require_models
+from joyvasa.models import AnimationConfig, Models, require_controls, require_models
 from joyvasa.motion.mixing import mix_motions
 from joyvasa.motion.sampling import Recording, encode_recording, sample_motion
 from joyvasa.motion.sequence import MotionSequence
@@ -141,9 +142,33 @@ class Animator:
             motion=sequence,
         )
 
-    def read_picture(self, path: str | Path) -> Picture:
-        """Read a picture, detect its face and crop it."""
-        return self.models.read_picture(path)
+    def preview(self, portrait: Portrait, options: AnimationConfig | None = None) -> Image:
+        """Render one frame that shows a portrait at rest, with the controls of a configuration.
+
+        Args:
+            portrait: result of `encode_portraits`; if options of face, crop or framing change, encode it again.
+            options: options of the frame, with the models of this animator; None for those of the animator.
+
+        Returns:
+            The frame as in a video, uint8 RGB (height, width, 3).
+
+        Raises:
+            ConfigError: `control_unsupported`.
+        """
+        options, models = options or self.config, self.models
+        require_controls(options, self.bundle)
+        rest = models.build_controller(options).rest(portrait.keypoints)
+        driver, composer = (
+            models.build_driver(portrait, rest, options),
+            models.build_composer(portrait.picture, options),
+        )
+        with autocast(models.device, self.config.precision):
+            crops = models.renderer.render(portrait.feature, driver.source_keypoints, driver.keypoints(rest))
+        return composer.frames(crops)[0]
+
+    def read_picture(self, path: str | Path, options: AnimationConfig | None = None) -> Picture:
+        """Read a picture, detect its face and crop it; `options` as for `preview`."""
+        return self.models.read_picture(path, options)
 
     def encode_portraits(self, pictures: Sequence[Picture]) -> list[Portrait]:
         """Compute appearance features and keypoints of pictures."""

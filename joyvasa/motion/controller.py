@@ -9,6 +9,7 @@ from torch import Tensor
 
 from joyvasa.motion.blinks import change_blinks
 from joyvasa.motion.controls import Controls
+from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.layouts import KeypointLayout
 from joyvasa.motion.openings import LOWER_LIP, UPPER_LIP
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
@@ -46,6 +47,21 @@ class MotionController:
         self._by_network = lips_by_network
         self._offset = _sum_offsets(controls, layout, opens_mouth=not lips_by_network)
 
+    def rest(self, portrait: KeypointInfo) -> MotionSequence:
+        """Return one frame that shows a portrait with a neutral expression in its own pose.
+
+        Args:
+            portrait: keypoints of one portrait.
+        """
+        return MotionSequence(
+            expression=self._neutral[None],
+            scale=portrait.scale.cpu(),
+            translation=portrait.translation.cpu(),
+            pitch=portrait.pitch.cpu(),
+            yaw=portrait.yaw.cpu(),
+            roll=portrait.roll.cpu(),
+        )
+
     def shape(self, motion: MotionSequence, seed: int) -> MotionSequence:
         """Apply strengths and blinks to a whole motion.
 
@@ -79,9 +95,12 @@ class MotionController:
             motion = replace(motion, expression=self._set_compact_lids(motion.expression, layout))
 
         if pose.yaw or pose.pitch or pose.roll:
-            turned = replace(
-                motion, pitch=motion.pitch + pose.pitch, yaw=motion.yaw + pose.yaw, roll=motion.roll + pose.roll
-            )
+            gain = layout.turn if layout else {}
+            angles = {
+                name: getattr(motion, name) + gain.get(name, 1.0) * getattr(pose, name)
+                for name in ("pitch", "yaw", "roll")
+            }
+            turned = replace(motion, **angles)
             if layout and layout.name == "compact":  # its expression has the axes of the picture, not of the head
                 turn = motion.rotation.transpose(1, 2) @ turned.rotation
                 turned = replace(turned, expression=turned.expression @ turn)

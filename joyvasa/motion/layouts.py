@@ -49,6 +49,7 @@ class KeypointLayout:
         upper_lids, lower_lids: keypoints of the person's right and left eye.
         upper_share: share of the upper lid in the closing of an eye.
         closed_eye: opening of a closed eye, as `fit` estimates it.
+        turn: degrees by which keypoints turn so that the rendered head turns by one, for pitch, yaw and roll.
         opening: offset that opens the mouth by its width, for `mouth.open` without a network.
         directions: offsets of the controls that the layout supports, by the names of their options.
     """
@@ -60,6 +61,7 @@ class KeypointLayout:
     lower_lids: tuple[int, int]
     upper_share: float
     closed_eye: float
+    turn: Mapping[str, float]
     opening: Direction
     directions: Mapping[str, Direction]
 
@@ -96,6 +98,7 @@ def load_layout(name: str) -> KeypointLayout:
         lower_lids=tuple(entry["lower_lids"]),
         upper_share=entry["upper_share"],
         closed_eye=entry["closed_eye"],
+        turn=entry["turn"],
         opening=_direction(entry["opening"]),
         directions={control: _direction(parts) for control, parts in entry["directions"].items()},
     )
