@@ -18,7 +18,7 @@ from pipelines.web.password import is_loopback, password_matches
 ALLOWED_PATHS = re.compile(
     r"/|/(assets|static|svelte)/.+|/(config|theme\.css|favicon\.ico|manifest\.json|pwa_icon)|/gradio_api/"
     r"(queue/(join|data)|upload|upload_progress|heartbeat/\w+|reset|cancel|startup-events|info|app_id|theme\.css|file=.+)"
-    r"|/(results|files)/.+"
+    r"|/(results|files|posters|selections)/.+"
 )
 UPLOAD = "/gradio_api/upload"
 FILE = "/gradio_api/file="

@@ -23,6 +23,7 @@ class Limits:
         folders: folders searched for runs.
         depth: depth below the root to which runs are searched for.
         column_bytes: memory for cached columns of runs.
+        poster_bytes: memory for posters of videos.
         gallery, table: records per page.
     """
 
@@ -37,5 +38,6 @@ class Limits:
     folders: int = 20_000
     depth: int = 4
     column_bytes: int = 256 * MIB
+    poster_bytes: int = 32 * MIB
     gallery: int = 12
     table: int = 50

@@ -1,4 +1,4 @@
-"""One page of the records of a run, filtered and sorted; only its rows are read in full."""
+"""One page of the records of a run, selected and sorted; only its rows are read in full."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
 from pipelines.report.failures import MAX_CODES, FailureGroup, group_failures
+from pipelines.runs.selection.candidates import apply_conditions
+from pipelines.runs.selection.criteria import Criteria, Criterion
+from pipelines.runs.selection.options import SelectionOptions
+from pipelines.runs.selection.run_tables import name_columns
+from pipelines.runs.selection.selection import add_conditions
 from pipelines.web.run_rows import RunRows
 
 pc: Any = pyarrow.compute  # creates its functions at import, which type checkers cannot see
@@ -20,25 +24,18 @@ SORTABLE = ("record_id", "status", "error_code", "duration_s", "frames", "attemp
 
 @dataclass(frozen=True)
 class Query:
-    """A filter and an order of records.
+    """A selection of records, and an order.
 
     Attributes:
-        text: text that the record id contains, ignoring case.
-        status: status to select; empty for all.
-        code: code of an error or a warning to select; empty for all.
+        options: criteria of the selection, of which statuses and conditions are used.
         sort: column to sort by; empty for the order of the manifest.
         descending: sort the largest values first.
-        low, high: bounds of the sorted column, if it is numeric.
         page: number of the page, from 0.
     """
 
-    text: str = ""
-    status: str = ""
-    code: str = ""
+    options: SelectionOptions = field(default_factory=SelectionOptions)
     sort: str = ""
     descending: bool = False
-    low: float | None = None
-    high: float | None = None
     page: int = 0
 
 
@@ -48,15 +45,17 @@ class Page:
 
     Attributes:
         rows: records with all their columns.
-        total: number of records that match the query.
+        total: number of selected records.
         number: number of the page, from 0.
         pages: number of pages, at least 1.
+        criteria: criteria of the selection, with the number of records that each one drops.
     """
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    total: int = 0
-    number: int = 0
-    pages: int = 1
+    rows: list[dict[str, Any]]
+    total: int
+    number: int
+    pages: int
+    criteria: list[Criterion]
 
 
 def find_records(rows: RunRows, query: Query, size: int) -> Page:
@@ -64,14 +63,25 @@ def find_records(rows: RunRows, query: Query, size: int) -> Page:
 
     Args:
         rows: rows of the run, refreshed.
-        query: filter, order and page; a page that does not exist becomes the last one.
+        query: selection, order and page; a page that does not exist becomes the last one.
         size: records per page.
+
+    Raises:
+        InputError: `condition_invalid` or `column_unknown`; `records_unreadable`.
     """
-    positions = _matching_positions(rows, query)
+    criteria = Criteria()
+    conditions = add_conditions(query.options, name_columns(rows.schema), criteria)
+    sort = query.sort if query.sort in list_sort_columns(rows) else ""
+    names = [name for _, condition in conditions for name in condition.columns]
+    table = rows.read_columns([*names, *([sort] if sort else [])])
+
+    positions = np.flatnonzero(apply_conditions(conditions, criteria, table) == 0)
+    if sort:
+        positions = _sort_positions(table.column(sort).take(positions), positions, query.descending)
     pages = max(1, -(-len(positions) // size))
     number = min(max(0, query.page), pages - 1)
     selected = positions[number * size : (number + 1) * size]
-    return Page(rows.read_rows(selected.tolist()), len(positions), number, pages)
+    return Page(rows.read_rows(selected.tolist()), len(positions), number, pages, criteria.applied)
 
 
 def collect_failures(rows: RunRows) -> list[FailureGroup]:
@@ -95,52 +105,13 @@ def list_codes(rows: RunRows) -> list[str]:
 
 def list_sort_columns(rows: RunRows) -> list[str]:
     """Return the columns that records can be sorted by."""
-    return [*(name for name in SORTABLE if name in rows.columns), *rows.metrics]
+    return [*SORTABLE, *rows.metrics]
 
 
 def is_numeric(rows: RunRows, column: str) -> bool:
     """Return whether a column is numeric."""
-    kind = rows.columns.get(column)
-    return column.startswith(METRIC_COLUMN_PREFIX) or (
-        kind is not None and (pa.types.is_integer(kind) or pa.types.is_floating(kind))
-    )
-
-
-def _matching_positions(rows: RunRows, query: Query) -> np.ndarray:
-    """Return the positions of the records that match, in order."""
-    sort = query.sort if query.sort in list_sort_columns(rows) else ""
-    filters = {"record_id": query.text, "status": query.status, "error_code": query.code, "warning_codes": query.code}
-    names = [name for name, value in filters.items() if value and name in rows.columns]
-    table = rows.read_columns([*names, *([sort] if sort else [])])
-
-    masks: list[Any] = []
-    if query.text:
-        masks.append(pc.match_substring(table.column("record_id"), query.text, ignore_case=True))
-    if query.status:
-        masks.append(pc.equal(table.column("status"), query.status))
-    if query.code:
-        mask = pc.fill_null(pc.equal(table.column("error_code"), query.code), False)
-        if "warning_codes" in names:
-            listed = pc.split_pattern(pc.fill_null(table.column("warning_codes"), ""), ",")
-            mask = pc.or_(mask, _any_equal(listed, query.code, table.num_rows))
-        masks.append(mask)
-    if sort and is_numeric(rows, sort):
-        values = table.column(sort)
-        masks += [pc.greater_equal(values, query.low)] if query.low is not None else []
-        masks += [pc.less_equal(values, query.high)] if query.high is not None else []
-
-    matches = np.ones(sum(shard.n_rows for shard in rows.shards), bool)
-    for mask in masks:
-        matches &= pc.fill_null(mask, False).to_numpy()
-    positions = np.flatnonzero(matches)
-    return _sort_positions(table.column(sort).take(positions), positions, query.descending) if sort else positions
-
-
-def _any_equal(lists: pa.ChunkedArray, code: str, n_rows: int) -> pa.Array:
-    matches = np.zeros(n_rows, bool)
-    same = pc.equal(pc.list_flatten(lists), code).to_numpy(zero_copy_only=False)
-    matches[pc.list_parent_indices(lists).to_numpy()[same]] = True
-    return pa.array(matches)
+    kind = rows.schema.field(column).type
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def _sort_positions(values: pa.ChunkedArray, positions: np.ndarray, descending: bool) -> np.ndarray:

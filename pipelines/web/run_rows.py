@@ -14,8 +14,17 @@ import pyarrow as pa
 from joyvasa.errors import InputError
 from joyvasa.result_tables import read_schema, read_table
 from manifests.run.folder import RunFolder
-from manifests.run.outcome_table import METRIC_COLUMN_PREFIX, METRIC_REASONS, RESULT_FIELDS, find_own_columns
+from manifests.run.outcome_table import (
+    INPUT_FIELDS,
+    METRIC_COLUMN_PREFIX,
+    METRIC_REASONS,
+    RESULT_FIELDS,
+    find_own_columns,
+)
 from manifests.storage import LocalStorage
+from pipelines.runs.selection.run_tables import RunTables
+
+OWN_SCHEMA = pa.schema([*RESULT_FIELDS, *INPUT_FIELDS])  # older tables have fewer columns
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class RunRows:
         self._folder, self._storage, self._cache = folder, folder.storage, cache
         self._by_shard: dict[int, ShardRows] = {}
         self.shards: list[ShardRows] = []
-        self.columns: dict[str, pa.DataType] = {}
+        self.schema = OWN_SCHEMA
 
     def refresh(self) -> None:
         """Look for new rows.
@@ -99,7 +108,21 @@ class RunRows:
         if changed and self.shards:
             best = next((shard for shard in self.shards if shard.saved is None), self.shards[0])
             schema = read_schema([self._file(best)]) if best.saved is None else best.saved.schema
-            self.columns = {entry.name: entry.type for entry in schema}
+            self.schema = pa.unify_schemas([OWN_SCHEMA, schema], promote_options="permissive")
+
+    @property
+    def tables(self) -> RunTables:
+        """The tables of finished shards, of which `joyvasa select` selects rows.
+
+        Raises:
+            InputError: `rows_missing` if no shard is finished; `records_unreadable`.
+        """
+        files = [self._file(shard) for shard in self.shards if shard.saved is None]
+        root = self._storage.root
+        if not files:
+            raise InputError("rows_missing", f"{root}: no shard is finished; expected at least one: wait for the run")
+        schema = pa.unify_schemas([OWN_SCHEMA, read_schema(files)], promote_options="permissive")
+        return RunTables((root,), (tuple(files),), (len(self.shards) - len(files),), schema)
 
     @property
     def statuses(self) -> Counter[str]:
@@ -109,11 +132,11 @@ class RunRows:
     @property
     def metrics(self) -> list[str]:
         """Names of the metric columns."""
-        return [name for name in self.columns if name.startswith(METRIC_COLUMN_PREFIX) and name != METRIC_REASONS]
+        return [name for name in self.schema.names if name.startswith(METRIC_COLUMN_PREFIX) and name != METRIC_REASONS]
 
     def read_columns(self, names: Iterable[str]) -> pa.Table:
-        """Return whole columns, in the order of the manifest; null for shards that lack a column."""
-        schema = pa.schema([(name, self.columns[name]) for name in dict.fromkeys(names) if name in self.columns])
+        """Return whole columns of `schema`, in the order of the manifest; null for shards that lack a column."""
+        schema = pa.schema([self.schema.field(name).with_nullable(True) for name in dict.fromkeys(names)])
         tables = {shard.shard: self._cached_table(shard, schema) for shard in self.shards}
 
         missing = [shard for shard in self.shards if tables[shard.shard] is None]

@@ -6,9 +6,12 @@ import posixpath
 import shlex
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from joyvasa.runtime.locations import is_remote
 from manifests.errors import ManifestError
@@ -16,18 +19,31 @@ from manifests.manifest import resolve_location
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
+from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
 from pipelines.report.failures import explain_failures
+from pipelines.runs.selection.command import build_select_command
+from pipelines.runs.selection.criteria import Criterion
+from pipelines.runs.selection.options import SelectionOptions
+from pipelines.runs.selection.selection import select_from_tables
+from pipelines.runs.selection.selection_files import write_selection
+from pipelines.web.columns import get_rank
 from pipelines.web.confinement import RunsRoot
 from pipelines.web.limits import Limits
+from pipelines.web.marks import Marks
 from pipelines.web.records import Query, collect_failures, find_records, is_numeric, list_codes, list_sort_columns
 from pipelines.web.run_list import find_runs, open_run
 from pipelines.web.run_rows import ColumnCache, RunRows
 from pipelines.web.run_state import read_run_state
-from pipelines.web.templating import render_template
+from pipelines.web.sliders import build_sliders
+from pipelines.web.templating import SELECTIONS, render_stateful, render_template
 
 OPEN_RUNS = 8  # runs kept open
+SLIDERS = 8  # shown first, the others on request
 COLUMNS = ("record_id", "status", "error_code", "error", "warnings", "duration_s", "frames", "attempts")
+INTERNAL_COLUMNS = ("sha256", "motion_file", "seconds_", "reasons", "row", "shard", "priority")
 REPORT = "report/index.html"
+SELECTION_FILE = "selection.parquet"
+NO_MARKS = Marks()
 
 
 @dataclass(frozen=True)
@@ -36,16 +52,22 @@ class RecordsView:
 
     Attributes:
         html: gallery or table.
+        key: text that changes with the records, but not with ticks, which the browser shows already.
         page: number of the page, from 0.
         position: number of records and of the page, as text.
         first, last: whether it is the first or the last page.
+        total: number of selected records.
+        criteria: criteria of the selection, with the number of records that each one drops.
     """
 
     html: str
+    key: str
     page: int
     position: str
     first: bool
     last: bool
+    total: int
+    criteria: Sequence[Criterion]
 
 
 @dataclass
@@ -120,14 +142,24 @@ class RunsBrowser:
         with run.lock:
             return list_codes(run.rows), list_sort_columns(run.rows)
 
-    def render_records(self, run: OpenedRun, query: Query, *, table: bool) -> RecordsView:
-        """Render a page of records, as a table or as a gallery."""
+    def render_records(self, run: OpenedRun, query: Query, marks: Marks = NO_MARKS, *, table: bool) -> RecordsView:
+        """Render a page of records, as a table or as a gallery.
+
+        Args:
+            run: run.
+            query: selection, order and page.
+            marks: ticked records.
+            table: whether to render a table.
+
+        Raises:
+            InputError: `condition_invalid` or `column_unknown`; `records_unreadable`.
+        """
         with run.lock:
             page = find_records(run.rows, query, self._limits.table if table else self._limits.gallery)
-            sortable, metrics = list_sort_columns(run.rows), run.rows.metrics
+            sortable, metrics = list_sort_columns(run.rows), sorted(run.rows.metrics, key=get_rank)
             filled = {name for row in page.rows for name, value in row.items() if value is not None}
             columns = [name for name in (*COLUMNS, *metrics) if name in filled or name == query.sort]
-            numbers = {name for name in columns if is_numeric(run.rows, name)}
+            numbers = [name for name in columns if is_numeric(run.rows, name)]
         if query.sort in metrics:
             metrics = [query.sort, *(name for name in metrics if name != query.sort)]
         cards = [
@@ -138,17 +170,58 @@ class RunsBrowser:
             }
             for row in page.rows
         ]
-        html = render_template(
-            "table" if table else "gallery",
-            cards=cards,
-            sort=query.sort,
-            descending=query.descending,
-            columns=columns,
-            numbers=numbers,
-            sortable=sortable,
+        values = {"cards": cards, "sort": query.sort, "descending": query.descending}
+        values |= {"columns": columns, "numbers": numbers, "sortable": sortable}
+        html = render_stateful("table" if table else "gallery", marks.reset, **values, ticks=marks.ticks)
+        return RecordsView(
+            html=html,
+            key=repr((table, marks.reset, values)),
+            page=page.number,
+            position=f"{page.total:,} records, page {page.number + 1:,} of {page.pages:,}",
+            first=page.number == 0,
+            last=page.number + 1 >= page.pages,
+            total=page.total,
+            criteria=page.criteria,
         )
-        position = f"{page.total:,} records, page {page.number + 1:,} of {page.pages:,}"
-        return RecordsView(html, page.number, position, page.number == 0, page.number + 1 >= page.pages)
+
+    def render_sliders(self, run: OpenedRun, marks: Marks) -> str:
+        """Render sliders for numeric columns, at the positions of their bounds."""
+        with run.lock:
+            sliders = build_sliders(run.rows)
+        return render_stateful("sliders", marks.reset, sliders=sliders, first=SLIDERS, bounds=marks.bounds)
+
+    def render_selection(self, run: OpenedRun, options: SelectionOptions, records: RecordsView, marks: Marks) -> str:
+        """Render the number of selected records, what each criterion costs, the command, and the ticks."""
+        query = [("run", run.path), *(("status", status) for status in options.statuses)]
+        query += [("where", text) for text in options.where]
+        with run.lock:
+            unfinished = sum(shard.n_rows for shard in run.rows.shards if shard.saved is not None)
+        return render_template(
+            "selection",
+            selected=records.total,
+            criteria=records.criteria,
+            command=build_select_command([run.folder.storage.root], options, SELECTION_FILE),
+            url=f"{SELECTIONS}/{SELECTION_FILE}?{urlencode(query)}",
+            unfinished=unfinished,
+            marks=marks,
+            columns=self._list_columns(run),
+        )
+
+    def write_selection(self, path: str, options: SelectionOptions, target: Path) -> None:
+        """Write a selection of a run as `joyvasa select` does.
+
+        Args:
+            path: path of the run.
+            options: criteria.
+            target: Parquet file to write.
+
+        Raises:
+            JoyvasaError: see `open`, `select_from_tables` and `write_selection`.
+        """
+        run = self.open(path)
+        with run.lock:
+            tables = run.rows.tables
+        write_selection(select_from_tables(tables, options), str(target))
 
     def render_failures(self, run: OpenedRun) -> str:
         """Render the failures by code, with what to do."""
@@ -165,6 +238,11 @@ class RunsBrowser:
             return render_template("report", path="", written="", command=command)
         written = datetime.fromtimestamp(file.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M")
         return render_template("report", path=path, written=written, command=command)
+
+    def _list_columns(self, run: OpenedRun) -> list[str]:
+        """Return the columns that conditions can name, without those that only the program needs."""
+        names = (name.removeprefix(METRIC_COLUMN_PREFIX) for name in run.rows.schema.names)
+        return [name for name in names if not name.startswith(INTERNAL_COLUMNS)]
 
     def _video_path(self, run: OpenedRun, row: dict[str, Any]) -> str | None:
         """Return the path of a record's video relative to the root; None if a browser may not load it."""

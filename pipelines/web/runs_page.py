@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from joyvasa.errors import JoyvasaError
+from joyvasa.errors import InputError, JoyvasaError
 from manifests.problems import safe_text
 from manifests.run.outcome import STATUSES
+from pipelines.runs.selection.options import SelectionOptions
+from pipelines.web.columns import get_column_title
+from pipelines.web.marks import Marks, quote_text
 from pipelines.web.records import Query
 from pipelines.web.runs_browser import OpenedRun, RunsBrowser
-from pipelines.web.templating import column_heading, read_asset, render_template
+from pipelines.web.templating import read_asset, render_template
 
 TICK_S = 3.0
 ALL = ("all", "")
 IN_ORDER = ("order of the manifest", "")
 GALLERY, TABLE = "Gallery", "Table"
+OK = "ok"
+CONDITION_EXAMPLE = "such as sharpness > 50 and duration_s >= 2"
+CONDITION_ERRORS = ("condition_invalid", "column_unknown")
+PARTS = ("state", "sliders", "selection", "records", "failures", "report", "position")
+PARTS += ("back", "forward", "page", "code", "sort")  # in the order of the outputs
 ShownHashes = dict[str, str]  # hash of each part that the browser shows, by name
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the tab.
+
+    Attributes:
+        value: value of the component, or a function that computes it.
+        key: text that changes when the browser must show the value; empty for the value itself.
+    """
+
+    value: Any
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,15 +62,28 @@ class RunsPage:
         with gr.Tabs():
             with gr.Tab("Records"):
                 with gr.Row():
+                    where = gr.Textbox(
+                        max_lines=1,
+                        label="Condition",
+                        placeholder=CONDITION_EXAMPLE,
+                        scale=2,
+                        min_width=280,
+                        elem_id="jv-where",
+                    )
                     text = gr.Textbox(max_lines=1, label="Id contains", min_width=140, elem_id="jv-text")
                     status = gr.Dropdown(
-                        [ALL, *((name, name) for name in STATUSES)], value="", label="Status", min_width=140
+                        [ALL, *((name, name) for name in STATUSES)],
+                        value=OK,
+                        label="Status",
+                        min_width=140,
+                        elem_id="jv-status-choice",
                     )
                     code = gr.Dropdown([ALL], value="", label="Error or warning", min_width=140, elem_id="jv-code")
-                    sort = gr.Dropdown([IN_ORDER], value="", label="Sort by", min_width=140, elem_id="jv-sort")
+                with gr.Accordion("Thresholds", open=False, elem_id="jv-thresholds") as thresholds:
+                    sliders = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-sliders")
+                selection = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-selection")
                 with gr.Row(equal_height=True):
-                    low = gr.Textbox(max_lines=1, label="Value from", min_width=90, elem_id="jv-low")
-                    high = gr.Textbox(max_lines=1, label="Value to", min_width=90)
+                    sort = gr.Dropdown([IN_ORDER], value="", label="Sort by", min_width=200, elem_id="jv-sort")
                     descending = gr.Checkbox(False, label="Largest first", min_width=140, elem_id="jv-descending")
                     view = gr.Radio([GALLERY, TABLE], value=GALLERY, label="Show as", elem_id="jv-view", min_width=200)
                 records = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-records")
@@ -64,27 +97,34 @@ class RunsPage:
                 failures = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-failures")
             with gr.Tab("Report"):
                 report = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-report-view")
-        page, shown = gr.State(0), gr.State({})
+        page, marks, shown, opened = gr.State(0), gr.State(Marks()), gr.State({}), gr.State(False)
         timer = gr.Timer(TICK_S, active=False)
 
-        inputs = [run, text, status, code, sort, descending, low, high, view, page, shown]
-        outputs = [state, records, failures, report, position, back, forward, page, code, sort, shown]
+        inputs = [run, where, text, status, code, sort, descending, view, opened, page, marks, shown]
+        outputs = [state, sliders, selection, records, failures, report, position]
+        outputs += [back, forward, page, code, sort, shown]
         quiet: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "concurrency_limit": None}
 
-        def update_on(event: Any, function: Any) -> None:
-            event(function, inputs, outputs, **quiet)
+        def update_on(event: Any, function: Any, **options: Any) -> None:
+            event(function, inputs, outputs, **quiet, **options)
 
         tab.select(self._list_runs, [run], [run, timer], **quiet).then(self._tick, inputs, outputs, **quiet)
         refresh.click(self._list_runs, [run], [run, timer], **quiet).then(self._tick, inputs, outputs, **quiet)
         update_on(timer.tick, self._tick)
         update_on(run.input, self._first)
-        for field in (text, status, code, sort, descending, low, high, view):
-            field.input(self._first, inputs, outputs, trigger_mode="always_last", **quiet)
+        update_on(where.submit, self._first)
+        update_on(where.blur, self._first)
+        for field in (text, status, code, sort, descending, view):
+            update_on(field.input, self._first, trigger_mode="always_last")
+        thresholds.expand(lambda: True, None, opened, **quiet).then(self._tick, inputs, outputs, **quiet)
         update_on(back.click, self._back)
         update_on(forward.click, self._forward)
-        records.click(self._sort_by, [sort, descending], [sort, descending], **quiet).then(
-            self._first, inputs, outputs, **quiet
-        )
+
+        act: dict[str, Any] = {"inputs": [run, marks, sort, descending, page], "trigger_mode": "multiple", **quiet}
+        for part in (records, selection, sliders):
+            part.click(self._act, outputs=[marks, sort, descending, page], **act).then(
+                self._tick, inputs, outputs, **quiet
+            )
 
     def _list_runs(self, selected: Any) -> tuple[Any, Any]:
         paths = self.browser.list_paths()
@@ -104,11 +144,15 @@ class RunsPage:
     def _tick(self, *values: Any) -> list[Any]:
         return self._show(values, 0, turn=True)
 
-    def _sort_by(self, sort: Any, descending: Any, event: gr.EventData) -> tuple[Any, Any]:
-        column = event._data.get("sort") if isinstance(event._data, dict) else None
-        if not isinstance(column, str):
-            return gr.skip(), gr.skip()
-        return column, not descending if column == sort else False
+    def _act(
+        self, path: Any, marks: Any, sort: Any, descending: Any, page: Any, event: gr.EventData
+    ) -> tuple[Any, Any, Any, Any]:
+        """Apply a click on a heading, a tick, a slider or a button of the selection."""
+        data = event._data if isinstance(event._data, dict) else {}
+        marks = _marks_of(path, marks)
+        if isinstance(column := data.get("sort"), str):
+            return marks, column, not descending if column == sort else False, 0
+        return marks.apply(data), gr.skip(), gr.skip(), page if "tick" in data else 0
 
     def _show(self, values: tuple[Any, ...], step: int, *, turn: bool = False) -> list[Any]:
         """Return the parts of the tab that differ from what the browser shows.
@@ -118,73 +162,84 @@ class RunsPage:
             step: pages to move by.
             turn: move from the current page; else from the first one.
         """
-        path, *fields, view, page, shown = values
+        path, *fields, sort, descending, view, opened, page, marks, shown = values
         shown = shown if isinstance(shown, dict) else {}
-        query = _query(fields, (page if isinstance(page, int) and turn else 0) + step)
+        number = (page if isinstance(page, int) and turn else 0) + step
         try:
             if not isinstance(path, str) or not path:
                 empty = render_template("message", kind="quiet", text="There are no runs in this folder yet.")
-                return _changed_parts(shown, {"state": empty})
-            run = self.browser.open(path)
-            return _changed_parts(shown, self._contents(run, query, table=view == TABLE))
+                return _changed_parts(shown, {"state": Part(empty)})
+            run, marks = self.browser.open(path), _marks_of(path, marks)
+            query = Query(_read_options(fields, marks), _as_text(sort), descending is True, number)
+            return _changed_parts(shown, self._contents(run, query, marks, table=view == TABLE, opened=opened is True))
         except JoyvasaError as error:
-            return _changed_parts(shown, {"state": render_template("message", kind="error", text=str(error))})
+            return _changed_parts(shown, {"state": _error(str(error))})
         except Exception as error:  # a run folder may contain anything
             text = safe_text(f"{type(error).__name__}: {error}", 300)
             sentence = f"run_unreadable: {path}: cannot be shown ({text}): choose another run"
-            return _changed_parts(shown, {"state": render_template("message", kind="error", text=sentence)})
+            return _changed_parts(shown, {"state": _error(sentence)})
 
-    def _contents(self, run: OpenedRun, query: Query, *, table: bool) -> dict[str, Any]:
+    def _contents(self, run: OpenedRun, query: Query, marks: Marks, *, table: bool, opened: bool) -> dict[str, Part]:
+        """Return the parts of the tab; if a condition is invalid, the records stay as they are."""
         browser = self.browser
-        records = browser.render_records(run, query, table=table)
         list_codes, columns = browser.list_choices(run)
-        return {
-            "state": browser.render_state(run),
-            "records": records.html,
-            "failures": browser.render_failures(run),
-            "report": browser.render_report(run),
-            "position": records.position,
-            "back": gr.update(interactive=not records.first),
-            "forward": gr.update(interactive=not records.last),
-            "page": records.page,
-            "code": gr.update(choices=[ALL, *((code, code) for code in list_codes)]),
-            "sort": gr.update(choices=[IN_ORDER, *((column_heading(name).capitalize(), name) for name in columns)]),
+        parts = {
+            "state": Part(browser.render_state(run)),
+            "failures": Part(browser.render_failures(run)),
+            "report": Part(browser.render_report(run)),
+            "code": Part(gr.update(choices=[ALL, *((code, code) for code in list_codes)])),
+            "sort": Part(gr.update(choices=[IN_ORDER, *((get_column_title(name), name) for name in columns)])),
+        }
+        if opened:  # ranges change while a run is active, but a slider that is being moved must not be replaced
+            key = f"{run.path} {marks.reset} {columns}"
+            parts["sliders"] = Part(lambda: browser.render_sliders(run, marks), key)
+        try:
+            records = browser.render_records(run, query, marks, table=table)
+        except InputError as error:
+            if error.code not in CONDITION_ERRORS:
+                raise
+            return parts | {"selection": _error(str(error))}
+        return parts | {
+            "selection": Part(browser.render_selection(run, query.options, records, marks)),
+            "records": Part(records.html, records.key),
+            "position": Part(records.position),
+            "back": Part(gr.update(interactive=not records.first)),
+            "forward": Part(gr.update(interactive=not records.last)),
+            "page": Part(records.page),
         }
 
 
-PARTS = ("state", "records", "failures", "report", "position", "back", "forward", "page", "code", "sort")
-
-
-def _changed_parts(shown: ShownHashes, contents: dict[str, Any]) -> list[Any]:
+def _changed_parts(shown: ShownHashes, parts: dict[str, Part]) -> list[Any]:
     """Return the values of the outputs; unchanged parts are skipped, so that their videos keep playing."""
-    hashes = {name: hashlib.sha256(repr(value).encode()).hexdigest() for name, value in contents.items()}
+    hashes = {name: hashlib.sha256((part.key or repr(part.value)).encode()).hexdigest() for name, part in parts.items()}
     changed = {name: digest for name, digest in hashes.items() if digest != shown.get(name)}
-    values = [contents[name] if name in changed else gr.skip() for name in PARTS]
-    return [*values, {**shown, **changed} if changed else gr.skip()]
+    values = (parts[name].value if name in changed else gr.skip() for name in PARTS)
+    return [
+        *(value() if callable(value) else value for value in values),
+        {**shown, **changed} if changed else gr.skip(),
+    ]
 
 
-def _query(fields: list[Any], page: int) -> Query:
-    text, status, code, sort, descending, low, high = fields
-    return Query(
-        text=_as_text(text),
-        status=_as_text(status),
-        code=_as_text(code),
-        sort=_as_text(sort),
-        descending=descending is True,
-        low=_as_number(low),
-        high=_as_number(high),
-        page=page,
-    )
+def _error(sentence: str) -> Part:
+    return Part(render_template("message", kind="error", text=sentence))
+
+
+def _read_options(fields: list[Any], marks: Marks) -> SelectionOptions:
+    """Return the selection of the fields of the tab and of the marks."""
+    where, text, status, code = map(_as_text, fields)
+    conditions = [where.strip()] if where.strip() else []
+    if text:
+        conditions.append(f"contains(record_id, {quote_text(text)})")
+    if code:
+        conditions.append(f"error_code == {quote_text(code)} or contains(warning_codes, {quote_text(code)})")
+    statuses = (status,) if status in STATUSES else STATUSES
+    return SelectionOptions(statuses=(*statuses,), where=(*conditions, *marks.conditions))
+
+
+def _marks_of(path: Any, marks: Any) -> Marks:
+    """Return the marks of a run; another run has none."""
+    return marks if isinstance(marks, Marks) and marks.run == path else Marks(_as_text(path))
 
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _as_number(value: Any) -> float | None:
-    """Return what a visitor typed as a number; None if it is not one."""
-    try:
-        number = float(_as_text(value))
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

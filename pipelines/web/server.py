@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
 
 import fastapi
 import gradio as gr
 import uvicorn
+from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from joyvasa.animator import Animator
-from joyvasa.errors import EnvironmentFault
+from joyvasa.errors import EnvironmentFault, JoyvasaError
 from joyvasa.models import AnimationConfig
 from manifests.examples import FOLDER as EXAMPLES
 from manifests.scratch import scratch_folder, sweep_scratch
-from pipelines.web.confinement import RunsRoot
+from pipelines.runs.selection.options import SelectionOptions
+from pipelines.web.confinement import VIDEOS, RunsRoot
 from pipelines.web.device_worker import DeviceWorker
 from pipelines.web.guard import Guard
 from pipelines.web.jobs import JobQueue
 from pipelines.web.limits import Limits
 from pipelines.web.page import build_page, build_theme
-from pipelines.web.runs_browser import RunsBrowser
+from pipelines.web.posters import Posters
+from pipelines.web.runs_browser import SELECTION_FILE, RunsBrowser
 from pipelines.web.runs_page import RunsPage
-from pipelines.web.templating import FILES, RESULTS, read_asset
+from pipelines.web.templating import FILES, POSTERS, RESULTS, SELECTIONS, read_asset
 from pipelines.web.time_estimate import TimeEstimator
 from pipelines.web.try_page import TryPage
 from pipelines.web.uploads import Uploads
@@ -114,9 +122,14 @@ def create_app(config: WebConfig) -> Generator[ASGIApp]:
         queue = JobQueue([DeviceWorker(device, estimator).make_video for device in config.devices], config.limits)
         try:
             try_page = TryPage(config.animation, queue, estimator, uploads)
-            blocks = build_page(try_page, RunsPage(RunsBrowser(root, config.limits)), config.limits)
+            browser = RunsBrowser(root, config.limits)
+            blocks = build_page(try_page, RunsPage(browser), config.limits)
+            app = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+            _add_results(app, queue)
+            _add_run_files(app, root, config.limits)
+            _add_selections(app, browser, scratch)
             yield Guard(
-                _routes(config, blocks, root, queue),
+                _mount_page(app, blocks, config),
                 host=config.host,
                 password=config.password,
                 allows_file=uploads.contains,
@@ -126,8 +139,8 @@ def create_app(config: WebConfig) -> Generator[ASGIApp]:
             queue.close()
 
 
-def _routes(config: WebConfig, blocks: gr.Blocks, root: RunsRoot, queue: JobQueue) -> fastapi.FastAPI:
-    app = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+def _add_results(app: fastapi.FastAPI, queue: JobQueue) -> None:
+    """Add the route of finished videos."""
 
     @app.get(RESULTS + "/{job_id}/{name}")
     def serve_result(job_id: str, name: str) -> Response:
@@ -135,11 +148,51 @@ def _routes(config: WebConfig, blocks: gr.Blocks, root: RunsRoot, queue: JobQueu
         files = {"video.mp4": job.result.video, "source.jpg": job.result.source} if job and job.result else {}
         return FileResponse(files[name]) if name in files and files[name].is_file() else _not_found()
 
+
+def _add_run_files(app: fastapi.FastAPI, root: RunsRoot, limits: Limits) -> None:
+    """Add the routes of the files of runs, and of posters of their videos."""
+    posters = Posters(limits.poster_bytes)
+
     @app.get(FILES + "/{path:path}")
     def serve_file(path: str) -> Response:
         shown = root.shown_file(path)
         return FileResponse(shown, headers=SANDBOX) if shown else _not_found()
 
+    @app.get(POSTERS + "/{path:path}")
+    def serve_poster(path: str) -> Response:
+        video = root.shown_file(path)
+        if video is None or video.suffix.lower() not in VIDEOS:
+            return _not_found()
+        poster = posters.find(video)
+        return Response(poster, 200 if poster else 204, {"cache-control": "max-age=60"}, "image/jpeg")
+
+
+def _add_selections(app: fastapi.FastAPI, browser: RunsBrowser, scratch: Path) -> None:
+    """Add the route of selections of runs, which are written one at a time."""
+    lock = threading.Lock()
+
+    @app.get(SELECTIONS + "/" + SELECTION_FILE)
+    def serve_selection(
+        run: str,
+        status: Annotated[list[str], fastapi.Query()],
+        where: Annotated[list[str] | None, fastapi.Query()] = None,
+    ) -> Response:
+        if not lock.acquire(blocking=False):
+            return PlainTextResponse("another selection is being written: try again in a moment", 503)
+        folder = Path(tempfile.mkdtemp(prefix="selection-", dir=scratch))
+        try:
+            options = SelectionOptions(statuses=tuple(status), where=tuple(where or ()))
+            browser.write_selection(run, options, folder / SELECTION_FILE)
+        except JoyvasaError as error:
+            shutil.rmtree(folder)
+            return PlainTextResponse(str(error), 400)
+        finally:
+            lock.release()
+        background = BackgroundTask(shutil.rmtree, folder)
+        return FileResponse(folder / SELECTION_FILE, filename=SELECTION_FILE, background=background)
+
+
+def _mount_page(app: fastapi.FastAPI, blocks: gr.Blocks, config: WebConfig) -> fastapi.FastAPI:
     return gr.mount_gradio_app(
         app,
         blocks,

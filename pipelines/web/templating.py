@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
 from pipelines.report.page import FORMAT_FILTERS
+from pipelines.web.columns import get_column_title
 
-FILES, RESULTS = "/files", "/results"  # URL paths of the files of runs, and of finished videos
+# URL paths of the files of runs, of the posters of their videos, of their selections, and of finished videos.
+FILES, POSTERS, SELECTIONS, RESULTS = "/files", "/posters", "/selections", "/results"
 
 
 def render_template(template: str, **values: Any) -> str:
@@ -22,6 +24,22 @@ def render_template(template: str, **values: Any) -> str:
         values: variables of the template.
     """
     return _environment().get_template(f"{template}.html").render(**values)
+
+
+def render_stateful(template: str, version: int = 0, **values: Any) -> str:
+    """Render a part with checkboxes, sliders or videos.
+
+    Gradio changes the elements of a page in place, which would leave the tick of one record at another one. Elements
+    with another name are replaced, so the part gets a name that depends on its content.
+
+    Args:
+        template: name of the template file, without `.html`.
+        version: number that replaces the part although its content is the same.
+        values: variables of the template.
+    """
+    html = render_template(template, **values)
+    name = f"jv-{hashlib.sha256(html.encode()).hexdigest()[:16]}-{version}"
+    return f'<{name} class="jv-part">{html}</{name}>'
 
 
 def read_asset(name: str) -> str:
@@ -40,7 +58,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {**FORMAT_FILTERS, "file_url": file_url, "column_heading": column_heading}
+    environment.filters |= {
+        **FORMAT_FILTERS,
+        "file_url": file_url,
+        "poster_url": poster_url,
+        "column_title": get_column_title,
+    }
     return environment
 
 
@@ -49,6 +72,6 @@ def file_url(path: str) -> str:
     return f"{FILES}/{quote(path)}"
 
 
-def column_heading(column: str) -> str:
-    """Return the display name of a column."""
-    return column.removeprefix(METRIC_COLUMN_PREFIX).replace("_", " ")
+def poster_url(path: str) -> str:
+    """Return the URL path of the poster of a video below the root."""
+    return f"{POSTERS}/{quote(path)}"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import csv
-import io
 import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +11,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
-from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from joyvasa.config import config_from_dict, config_to_dict
@@ -23,11 +19,12 @@ from joyvasa.mode import MODES
 from joyvasa.models import AnimationConfig
 from joyvasa.motion.driving import DrivingRegion
 from joyvasa.motion.smoothing import SmoothingMethod
-from manifests.examples import DEMO, FOLDER
+from manifests.examples import FOLDER
 from pipelines.report.page import format_seconds
+from pipelines.web.examples import add_examples, inline_picture
 from pipelines.web.jobs import ENDED, Job, JobQueue, JobState
 from pipelines.web.shell_command import changed_options
-from pipelines.web.templating import RESULTS, read_asset, render_template
+from pipelines.web.templating import RESULTS, read_asset, render_stateful, render_template
 from pipelines.web.time_estimate import STEPS, RemainingTime, TimeEstimator
 from pipelines.web.uploads import Uploads
 
@@ -81,7 +78,7 @@ class TryPage:
                     placeholder="Drop a picture with a face\nor click to choose one",
                     elem_id="jv-portrait",
                 )
-                portraits = _add_examples("image", "Example portraits", pictures=True)
+                portraits = add_examples("image", "Example portraits", pictures=True)
             with gr.Column(min_width=280):
                 sound = gr.Audio(
                     type="filepath",
@@ -91,7 +88,7 @@ class TryPage:
                     buttons=[],
                     elem_id="jv-sound",
                 )
-                recordings = _add_examples("audio", "Example recordings")
+                recordings = add_examples("audio", "Example recordings")
             with gr.Column(min_width=280):
                 fields = self._build_fields()
         portraits.connect({"image": portrait, "mode": fields[list(FIELDS).index("mode")]})
@@ -100,7 +97,7 @@ class TryPage:
             start = gr.Button("Make video", variant="primary", scale=0, min_width=150, elem_id="jv-start")
             cancel = gr.Button("Cancel", visible=False, scale=0, min_width=110, elem_id="jv-cancel")
             status = gr.HTML(render_template("message", kind="quiet", text=INVITATION), elem_id="jv-status")
-        demo = _inline_picture(DEMO_PICTURE, 920)
+        demo = inline_picture(DEMO_PICTURE, 920)
         invitation = render_template("invitation", picture=demo, count=self.queue.limits.results)
         result = gr.HTML(invitation, js_on_load=read_asset("page.js"), elem_id="jv-result")
         job_id = gr.State("")
@@ -220,7 +217,7 @@ class TryPage:
         for job in jobs:
             changed = {"seed": job.config.seed, **changed_options(self.config, job.config)}
             settings[job.id] = [(FIELDS.get(name, name), value) for name, value in changed.items()]
-        return render_template("results", jobs=jobs, settings=settings, base_path=RESULTS)
+        return render_stateful("results", jobs=jobs, settings=settings, base_path=RESULTS)
 
     def _estimate(self, job: Job) -> RemainingTime | None:
         if job.step not in STEPS:
@@ -255,52 +252,3 @@ def _original_name(upload: Any, default: str) -> str:
     path = upload.get("orig_name") if isinstance(upload, Mapping) else None
     name = Path(path).name if isinstance(path, str) else ""
     return name if name and name.isprintable() else default
-
-
-@dataclass(frozen=True)
-class _Examples:
-    """Buttons that select rows of the bundled manifest."""
-
-    buttons: Any
-    rows: list[dict[str, str]]
-
-    def connect(self, targets: dict[str, Any]) -> None:
-        """Set the components of these columns to the values of the selected row."""
-
-        def select_example(event: gr.EventData) -> Any:
-            number = event._data.get("example") if isinstance(event._data, dict) else None
-            values = [self.rows[number][column] for column in targets] if number in range(len(self.rows)) else None
-            values = values or [gr.skip()] * len(targets)
-            return values[0] if len(values) == 1 else values
-
-        self.buttons.click(select_example, None, [*targets.values()], show_progress="hidden", concurrency_limit=None)
-
-
-def _add_examples(column: str, label: str, *, pictures: bool = False) -> _Examples:
-    """Add a button for each file of a column of the bundled manifest.
-
-    Args:
-        column: column of the manifest.
-        label: label of the buttons.
-        pictures: whether the files are pictures, which are shown.
-    """
-    with DEMO.open(encoding="utf-8", newline="") as file:
-        rows = {row[column]: row | {column: str(FOLDER / row[column])} for row in csv.DictReader(file)}
-    files = [Path(row[column]) for row in rows.values()]
-    examples = [{"name": file.stem, "picture": _inline_picture(file, 128) if pictures else ""} for file in files]
-    html = render_template("examples", label=label, examples=examples)
-    return _Examples(gr.HTML(html, js_on_load=read_asset("page.js")), list(rows.values()))
-
-
-def _inline_picture(file: Path, side: int) -> str:
-    """Return a small version of a picture as a data URL.
-
-    Args:
-        file: picture file of the package.
-        side: longest side in pixels.
-    """
-    buffer = io.BytesIO()
-    with Image.open(file) as picture:
-        picture.thumbnail((side, side))
-        picture.save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

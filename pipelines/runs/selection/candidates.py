@@ -82,7 +82,7 @@ def read_candidates(
     keys: dict[str, list[np.ndarray]] = {name: [] for name in columns.keys}
     n_rows = 0
     for _, table in tables.iterate(columns.names):
-        codes.append(_apply_conditions(columns.conditions, criteria, table))
+        codes.append(apply_conditions(columns.conditions, criteria, table))
         ranks.append(_read_numbers(table.column(columns.rank)) if columns.rank else np.empty(0))
         for name, sources in columns.keys.items():
             keys[name].append(_first_key(hash_values(table.column(source)) for source in sources))
@@ -97,6 +97,22 @@ def read_candidates(
         {name: np.concatenate([np.empty(0, np.uint64), *parts]) for name, parts in keys.items()},
         np.concatenate([np.empty(0, np.uint64), *distinct]),
     )
+
+
+def apply_conditions(conditions: Sequence[tuple[int, Condition]], criteria: Criteria, table: pa.Table) -> np.ndarray:
+    """Apply conditions to rows, and return the code of each row, see `Criteria.drop`; int16, shape (rows,).
+
+    Args:
+        conditions: conditions with the index of their criterion.
+        criteria: criteria; their counts are updated.
+        table: rows with the columns of the conditions.
+    """
+    codes = np.zeros(table.num_rows, np.int16)
+    for index, condition in conditions:
+        result = condition.evaluate(table)
+        failed = pc.invert(result).fill_null(False).to_numpy()
+        criteria.drop(index, codes, failed, result.is_null().to_numpy())
+    return codes
 
 
 def hash_values(column: pa.ChunkedArray) -> np.ndarray:
@@ -131,15 +147,6 @@ def check_rankable(name: str, kind: pa.DataType) -> None:
     if not (numeric or is_type.is_boolean(kind) or is_type.is_timestamp(kind) or is_type.is_null(kind)):
         sentence = f"column {safe_text(name)} has values of type {safe_text(kind)}; expected numbers to rank rows by"
         raise InputError("column_type", sentence)
-
-
-def _apply_conditions(conditions: Sequence[tuple[int, Condition]], criteria: Criteria, table: pa.Table) -> np.ndarray:
-    codes = np.zeros(table.num_rows, np.int16)
-    for index, condition in conditions:
-        result = condition.evaluate(table)
-        failed = pc.invert(result).fill_null(False).to_numpy()
-        criteria.drop(index, codes, failed, result.is_null().to_numpy())
-    return codes
 
 
 def _read_numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -35,10 +35,8 @@ class RunTables:
 
     @property
     def columns(self) -> NamedColumns:
-        """The columns by name; the metric `sync_c` is `sync_c` and `metric_sync_c`."""
-        names = self.schema.names
-        metrics = {name.removeprefix(METRIC_COLUMN_PREFIX): name for name in names}
-        return NamedColumns(self.schema, {short: name for short, name in metrics.items() if short not in names})
+        """The columns by name, see `name_columns`."""
+        return name_columns(self.schema)
 
     def iterate(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         """Yield the rows in order, as pairs of a run and a table with some of its rows.
@@ -52,6 +50,12 @@ class RunTables:
         for run, files in zip(self.runs, self.files, strict=True):
             for table in iterate_tables(files, self.schema, columns):
                 yield run, table
+
+
+def name_columns(schema: pa.Schema) -> NamedColumns:
+    """Return the columns that conditions can name; the metric `sync_c` is `sync_c` and `metric_sync_c`."""
+    metrics = {name.removeprefix(METRIC_COLUMN_PREFIX): name for name in schema.names}
+    return NamedColumns(schema, {short: name for short, name in metrics.items() if short not in schema.names})
 
 
 def open_run_tables(runs: Sequence[str]) -> RunTables:

@@ -95,14 +95,29 @@ def select_rows(
         on_rows: callback with the number of rows read.
 
     Raises:
-        InputError: `condition_invalid`, `column_unknown` or `column_type`, before any row is read;
-            `records_unreadable`, or see `open_run_tables`.
+        InputError: see `select_from_tables` and `open_run_tables`.
     """
-    tables = open_run_tables(runs)
+    return select_from_tables(open_run_tables(runs), options, on_rows=on_rows)
+
+
+def select_from_tables(
+    tables: RunTables, options: SelectionOptions, *, on_rows: Callable[[int], object] = lambda rows: None
+) -> Selection:
+    """Select rows of outcome tables.
+
+    Args:
+        tables: outcome tables of runs.
+        options: criteria.
+        on_rows: callback with the number of rows read.
+
+    Raises:
+        InputError: `condition_invalid`, `column_unknown` or `column_type`, before any row is read;
+            `records_unreadable`.
+    """
     names, criteria = tables.columns, Criteria()
     keys = [*options.per, *(options.disjoint if options.split else ())]
     columns = CandidateColumns(
-        conditions=_add_conditions(options, names, criteria),
+        conditions=add_conditions(options, names, criteria),
         rank=names.find(options.by) if options.by else None,
         keys={name: _find_sources(name, names) for name in keys},
         distinct=[names.find(name) for name in SAME_INPUTS] if options.distinct else (),
@@ -124,7 +139,17 @@ def select_rows(
     return Selection(options, tables, criteria, rows, split, _count_splits(options, rows, split))
 
 
-def _add_conditions(options: SelectionOptions, names: NamedColumns, criteria: Criteria) -> list[tuple[int, Condition]]:
+def add_conditions(options: SelectionOptions, names: NamedColumns, criteria: Criteria) -> list[tuple[int, Condition]]:
+    """Add the conditions on rows to criteria, and return them with the index of their criterion.
+
+    Args:
+        options: criteria, of which `statuses` and `where` are used.
+        names: columns that conditions can name.
+        criteria: criteria, modified in place.
+
+    Raises:
+        InputError: `condition_invalid` or `column_unknown`.
+    """
     statuses = " or ".join(options.statuses)
     status = Condition("status", ("status",), pc.field("status").isin([*options.statuses]))
     label = f"status is {statuses}"

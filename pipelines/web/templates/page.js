@@ -17,4 +17,29 @@ element.addEventListener("click", (event) => {
   if (example) trigger("click", {example: Number(example.dataset.example)});
   const sort = event.target.closest("[data-sort]");
   if (sort) trigger("click", {sort: sort.dataset.sort});
+  const tick = event.target.closest("[data-tick]");
+  if (tick) trigger("click", {tick: tick.dataset.tick, on: tick.checked});
+  const use = event.target.closest("[data-use]");
+  if (use) trigger("click", {use: use.dataset.use});
+  if (event.target.closest("[data-reset]")) trigger("click", {reset: true});
+});
+
+// Sliders: the ends of a slider are no bounds; the server gets all bounds when a slider rests.
+let rest;
+element.addEventListener("input", (event) => {
+  if (!event.target.matches("[data-bound]")) return;
+  const bounds = {};
+  for (const slider of element.querySelectorAll("[data-column]")) {
+    const low = Number(slider.dataset.low), width = Number(slider.dataset.high) - low;
+    const pair = [null, null];
+    for (const input of slider.querySelectorAll("[data-bound]")) {
+      const end = input.dataset.bound === "0" ? input.min : input.max;
+      const value = input.value === end ? null : Number((low + width * input.value / 100).toPrecision(4));
+      pair[Number(input.dataset.bound)] = value;
+      input.parentElement.querySelector("output").value = value === null ? "any" : value;
+    }
+    if (pair[0] !== null || pair[1] !== null) bounds[slider.dataset.column] = pair;
+  }
+  clearTimeout(rest);
+  rest = setTimeout(() => trigger("click", {bounds}), 150);
 });

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from pipelines.runs.selection.options import SelectionOptions
 from pipelines.web.confinement import RunsRoot
 from pipelines.web.limits import Limits
 from pipelines.web.records import Query
@@ -34,8 +35,8 @@ def test_measure_100_000_records(tmp_path):
         ("first sort by a metric", Query(sort="metric_number_3", descending=True)),
         ("its page 4,000", Query(sort="metric_number_3", descending=True, page=3999)),
         ("sort by another", Query(sort="metric_number_4")),
-        ("filter by status", Query(status="failed")),
-        ("filter by id", Query(text="777")),
+        ("filter by status", Query(SelectionOptions(statuses=("failed",)))),
+        ("select by two conditions", Query(SelectionOptions(where=("number_5 >= 500", "number_6 < 9000")))),
     ):
         started, cpu = time.monotonic(), time.process_time()
         run = browser.open("run")

@@ -1,9 +1,11 @@
 """The page in a browser: videos play, errors are sentences, and nothing is fetched from elsewhere."""
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.web.limits import Limits
@@ -106,6 +108,11 @@ def select_files(page, portrait, sound):
 def open_runs(page):
     page.get_by_role("tab", name="Runs").click()
     page.wait_for_selector("#jv-records article")
+
+
+def choose_status(page, status):
+    page.click("#jv-status-choice input")
+    page.get_by_role("option", name=status, exact=True).click()
 
 
 def list_job_folders():
@@ -250,13 +257,13 @@ def test_a_run_with_failures_shows_them(page):
 def test_records_are_paged_sorted_and_filtered(page):
     open_runs(page)
     assert page.locator("#jv-records article").count() == Limits().gallery
+    video = page.locator("#jv-records video").first
     assert (
-        page.locator("#jv-records video").first.evaluate(
-            "video => new Promise(done => video.readyState ? done(video.videoWidth) "
-            ": video.addEventListener('loadedmetadata', () => done(video.videoWidth)))"
-        )
-        == 64
+        video.evaluate("video => fetch(video.poster).then(answer => answer.blob()).then(blob => blob.type)")
+        == "image/jpeg"
     )
+    size = "video => new Promise(done => { video.onloadedmetadata = () => done(video.videoWidth); video.load(); })"
+    assert video.evaluate(size.replace("video.load()", "video.preload = 'metadata'; video.load()")) == 64
     page.click("#jv-forward")
     page.wait_for_selector("#jv-position >> text=page 2 of 4")
     page.click("#jv-view >> text=Table")
@@ -266,9 +273,50 @@ def test_records_are_paged_sorted_and_filtered(page):
     page.click("#jv-records [data-sort=metric_sharpness]")
     page.wait_for_selector("#jv-records th[aria-sort=descending]")
     page.wait_for_selector("#jv-records tbody tr:first-child >> text=17")  # 17 * 7 % 40 is the largest
+    choose_status(page, "all")
     page.fill("#jv-text input, #jv-text textarea", "onerror")
     page.wait_for_selector("#jv-position >> text=1 records, page 1 of 1")
     assert HOSTILE in page.inner_text("#jv-records tbody th")
+
+
+def test_records_are_selected_by_sliders_conditions_and_ticks(page, tmp_path):
+    open_runs(page)
+    page.wait_for_selector("#jv-selection >> text=keeps 39 of 40 records")
+    page.get_by_role("button", name="Thresholds").click()
+    page.get_by_label("Sharpness, at least").focus()
+    for _ in range(3):
+        page.keyboard.press("PageUp")  # a tenth of the range of 0 to 39
+    page.wait_for_selector("#jv-selection >> text=keeps 27 of 40 records")  # the bound is 11.7, and no record has 33
+    page.fill("#jv-where input, #jv-where textarea", "sharpness < 20 and duration_s == 4")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#jv-selection >> text=keeps 8 of 40 records")
+    page.locator("#jv-records [data-tick='2']").check()
+    page.wait_for_selector("#jv-selection >> text=1 ticked")
+    assert page.locator("#jv-records article").count() == 8
+    page.click("#jv-selection >> text=only these")
+    page.wait_for_selector("#jv-selection >> text=keeps 1 of 40 records")
+    assert page.locator("#jv-records [data-tick]").is_checked()
+    page.locator("#jv-selection summary").first.click()
+    command = shlex.split(page.inner_text("#jv-selection code"))
+    assert command[:2] == ["joyvasa", "select"]
+    assert [*command[3::2]] == ["--where"] * 3 + ["-o"]
+    with page.expect_download() as started:
+        page.click("#jv-selection >> text=Download the table")
+    started.value.save_as(tmp_path / "selection.parquet")
+    assert pq.read_table(tmp_path / "selection.parquet").column("record_id").to_pylist() == ["2"]
+    page.click("#jv-selection >> text=Remove ticks and thresholds")
+    page.wait_for_selector("#jv-selection >> text=keeps 20 of 40 records")
+    assert page.get_by_label("Sharpness, at least").input_value() == "0"
+    assert page.locator("#jv-records [data-tick]:checked").count() == 0
+
+
+def test_an_invalid_condition_is_explained_and_the_records_stay(page):
+    open_runs(page)
+    page.fill("#jv-where input, #jv-where textarea", "sharpnes > 3")
+    page.keyboard.press("Enter")
+    sentence = page.inner_text("#jv-selection [role=alert]")
+    assert "no column sharpnes; did you mean sharpness" in sentence
+    assert page.locator("#jv-records article").count() == Limits().gallery
 
 
 def test_a_growing_run_is_updated(page, root):

@@ -1,25 +1,33 @@
 """Records are paged, filtered and sorted, also while the run is active."""
 
 import json
+import shlex
 from datetime import datetime
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from joyvasa.errors import InputError
 from manifests.errors import ManifestError
 from manifests.run.events import EventLog
-from manifests.run.outcome import RecordOutcome
+from manifests.run.outcome import STATUSES, RecordOutcome
+from pipelines.cli.main import app
 from pipelines.engine.estimate import Estimate
 from pipelines.report.failures import explain_failures
 from pipelines.runs.activity import SILENCE_S
+from pipelines.runs.selection.command import build_select_command
+from pipelines.runs.selection.options import SelectionOptions
 from pipelines.web.confinement import ConfinedStorage, RunsRoot
 from pipelines.web.limits import Limits
+from pipelines.web.marks import Marks
 from pipelines.web.records import Query, collect_failures, find_records, list_codes, list_sort_columns
 from pipelines.web.run_list import open_run
 from pipelines.web.run_rows import ColumnCache, RunRows
 from pipelines.web.run_state import read_run_state
 from pipelines.web.runs_browser import RunsBrowser
+from pipelines.web.sliders import build_sliders
 from pipelines.web.templating import render_template
 from tests.manifests.tables import write, write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, statistics, write_run
@@ -58,12 +66,16 @@ def rows(run, tmp_path):
     return run_rows
 
 
+def query(*where, status="ok", **options):
+    return Query(SelectionOptions(statuses=(status,) if status else STATUSES, where=where), **options)
+
+
 def ids(page):
     return [row["record_id"] for row in page.rows]
 
 
 def test_pages_are_in_the_order_of_the_manifest(rows):
-    first, last = (find_records(rows, Query(page=number), 10) for number in (0, 99))
+    first, last = (find_records(rows, query(status="", page=number), 10) for number in (0, 99))
     assert ids(first) == [f"id-{number}" for number in range(10)]
     assert (first.total, first.pages) == (24, 3)
     assert (last.number, ids(last)) == (2, [f"id-{number}" for number in range(20, 24)])
@@ -71,7 +83,7 @@ def test_pages_are_in_the_order_of_the_manifest(rows):
 
 @pytest.mark.parametrize("descending", [False, True])
 def test_records_without_a_value_come_last(rows, descending):
-    page = find_records(rows, Query(sort="metric_sharpness", descending=descending), 100)
+    page = find_records(rows, query(status="", sort="metric_sharpness", descending=descending), 100)
     values = [row["metric_sharpness"] for row in page.rows]
     present = [value for value in values if value is not None]
     assert present == sorted(present, reverse=descending)
@@ -79,20 +91,55 @@ def test_records_without_a_value_come_last(rows, descending):
     assert len(present) == 19
 
 
-def test_records_are_filtered(rows):
-    assert ids(find_records(rows, Query(status="failed"), 10)) == ["id-3", "id-13", "id-23"]
-    assert ids(find_records(rows, Query(code="worker_died"), 10)) == ["id-7", "id-17"]
-    assert find_records(rows, Query(code="crop_outside"), 10).total == 7
-    assert ids(find_records(rows, Query(text="D-1", status="ok", page=-3), 3)) == ["id-1", "id-10", "id-11"]
-    assert find_records(rows, Query(text=".*"), 10).total == 0
-    bounded = find_records(rows, Query(sort="metric_sharpness", low=5, high=8), 50)
+def test_records_are_selected_by_status_and_conditions(rows):
+    assert ids(find_records(rows, query(status="failed"), 10)) == ["id-3", "id-13", "id-23"]
+    assert ids(find_records(rows, query('error_code == "worker_died"', status=""), 10)) == ["id-7", "id-17"]
+    assert find_records(rows, query('contains(warning_codes, "crop_outside")'), 10).total == 7
+    assert ids(find_records(rows, query('contains(record_id, "d-1")', page=-3), 3)) == ["id-1", "id-10", "id-11"]
+    bounded = find_records(rows, query("sharpness >= 5", "metric_sharpness <= 8", sort="metric_sharpness"), 50)
     assert [row["metric_sharpness"] for row in bounded.rows] == sorted(
         v for v in VALUES[[i for i in range(24) if i % 10 not in (3, 7)]] if 5 <= v <= 8
     )
+    assert [(one.label, one.before) for one in bounded.criteria] == [
+        ("status is ok", 24),
+        ("sharpness >= 5", 19),
+        ("metric_sharpness <= 8", 19 - bounded.criteria[1].dropped),
+    ]
+
+
+def test_the_page_selects_the_rows_that_the_command_selects(rows, run, tmp_path):
+    options = SelectionOptions(where=("sharpness >= 5", 'not contains(record_id, "id-1")'))
+    browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
+    browser.write_selection("run", options, tmp_path / "selection.parquet")
+    written = pq.read_table(tmp_path / "selection.parquet")
+    assert written.column("record_id").to_pylist() == ids(find_records(rows, Query(options), 50))
+    words = shlex.split(build_select_command([run.storage.root], options, str(tmp_path / "same.parquet")))
+    assert words[0] == "joyvasa"
+    result = CliRunner().invoke(app, words[1:])
+    assert result.exit_code == 0, result.output
+    assert pq.read_table(tmp_path / "same.parquet").equals(written)
+
+
+def test_an_unknown_column_is_an_error_with_similar_names(rows):
+    with pytest.raises(InputError, match="did you mean sharpness"):
+        find_records(rows, query("sharpnes > 1"), 10)
+
+
+def test_sliders_have_the_range_of_the_values(rows):
+    (slider,) = build_sliders(rows)
+    values = [v for i, v in enumerate(VALUES[:24]) if i % 10 not in (3, 7)]
+    assert (slider.column, slider.title, slider.low, slider.high) == (
+        "metric_sharpness",
+        "Sharpness",
+        min(values),
+        max(values),
+    )
+    assert slider.better == "higher"
+    assert max(slider.heights) == 1
 
 
 def test_columns_that_are_not_sortable_are_ignored(rows):
-    assert ids(find_records(rows, Query(sort="error", low=3.0), 3)) == ["id-0", "id-1", "id-2"]
+    assert ids(find_records(rows, Query(sort="error"), 3)) == ["id-0", "id-1", "id-2"]
     assert {"record_id", "metric_sharpness", "duration_s"} <= set(list_sort_columns(rows))
 
 
@@ -114,26 +161,26 @@ def test_new_outcomes_of_an_active_run_appear(rows, run):
         3, [RecordOutcome(record_id="id-24", status="failed", stage="render", error_code="odd", error="why")]
     )
     rows.refresh()
-    assert ids(find_records(rows, Query(status="failed"), 10))[-1] == "id-24"
+    assert ids(find_records(rows, query(status="failed"), 10))[-1] == "id-24"
     assert rows.statuses["failed"] == 4
     run.save_outcomes(
         3, [RecordOutcome(record_id="id-25", status="failed", stage="render", error_code="odd", error="why")]
     )
     rows.refresh()
-    assert find_records(rows, Query(code="odd"), 10).total == 2
+    assert find_records(rows, query('error_code == "odd"', status="failed"), 10).total == 2
 
 
 def test_a_shard_that_is_run_again_is_read_again(rows, run):
     run.reopen_shard(0, {"failed"})
     rows.refresh()
-    assert find_records(rows, Query(status="failed"), 10).total == 2
-    assert find_records(rows, Query(), 10).total == 23
+    assert find_records(rows, query(status="failed"), 10).total == 2
+    assert find_records(rows, query(status=""), 10).total == 23
 
 
 def test_a_damaged_shard_is_an_error(rows, run):
     run.storage.path(run.records_path(1)).write_bytes(b"PAR1 nonsense")
     with pytest.raises(InputError, match="restore it"):
-        find_records(rows, Query(status="ok"), 10)
+        find_records(rows, query("sharpness > 3"), 10)
 
 
 def test_a_table_outside_of_the_root_is_not_read(rows, run, tmp_path):
@@ -141,14 +188,14 @@ def test_a_table_outside_of_the_root_is_not_read(rows, run, tmp_path):
     path.rename(tmp_path / "elsewhere.parquet")
     path.symlink_to(tmp_path / "elsewhere.parquet")
     with pytest.raises(InputError, match="cannot be read"):
-        find_records(rows, Query(), 30)
+        find_records(rows, query(status=""), 30)
 
 
 def test_the_cache_of_columns_is_limited(run, tmp_path):
     cache = ColumnCache(300)
     rows = RunRows(open_run(RunsRoot(str(tmp_path / "root")), "run"), cache)
     rows.refresh()
-    assert find_records(rows, Query(sort="metric_sharpness", status="ok"), 50).total == 19
+    assert find_records(rows, query(sort="metric_sharpness"), 50).total == 19
     assert sum(array.nbytes for array in cache._arrays.values()) <= 300
 
 
@@ -190,7 +237,7 @@ def test_only_videos_below_the_root_are_shown(run, tmp_path):
     browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits(gallery=100))
     shown = browser.render_records(browser.open("run"), Query(), table=False).html
     assert shown.count("<video ") == 19
-    assert 'src="/files/run/shards/00000/videos/id-0.mp4#t=0.1"' in shown
+    assert 'src="/files/run/shards/00000/videos/id-0.mp4"' in shown
     for path in (tmp_path / "root/run/shards/00000/videos").iterdir():
         path.unlink()
         path.symlink_to(tmp_path / "pairs.jsonl")
@@ -206,7 +253,7 @@ def test_evaluated_videos_below_the_root_are_shown(tmp_path):
     write_run(tmp_path / "root/run", rows, lambda r: ok_outcome(r), manifests=tmp_path / "root", name="Hallo")
     browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
     shown = browser.render_records(browser.open("run"), Query(), table=False).html
-    assert 'src="/files/in/a.mp4#t=0.1"' in shown
+    assert 'src="/files/in/a.mp4"' in shown
     assert shown.count("<video ") == 1
     assert shown.count("outside of the folder") == 2
 
@@ -217,7 +264,9 @@ def test_texts_of_a_run_are_escaped(tmp_path):
     browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
     run = browser.open("run")
     for table in (False, True):
-        assert "<img" not in browser.render_records(run, Query(), table=table).html
+        shown = browser.render_records(run, query(status=""), Marks(ticks=(HOSTILE,)), table=table).html
+        assert "<img" not in shown
+        assert " checked" in shown
     assert "<img" not in browser.render_failures(run)
 
 

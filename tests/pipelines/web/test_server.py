@@ -99,6 +99,16 @@ def test_a_report_cannot_act_as_the_page(server):
         "/static/..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc/hostname",
         "/assets/..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc/hostname",
         "/svelte/..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc/hostname",
+        "/posters/run/shards/00000/videos/link.mp4",
+        "/posters/../secret.mp4",
+        "/posters/run/run.yaml",
+        "/posters/run/report/index.html",
+        "/selections/../files/run/run.yaml",
+        "/selections/other.parquet?run=run&status=ok",
+        "/selections/selection.parquet?run=..&status=ok",
+        "/selections/selection.parquet?run=BASE&status=ok",
+        "/selections/selection.parquet?run=linked&status=ok",
+        "/selections/selection.parquet?run=run&status=ok",
         "/results/../files/run/run.yaml",
         "/results/none/video.mp4",
         "/results/..%2f..%2fsecret.mp4/video.mp4",
@@ -133,6 +143,11 @@ def test_an_upload_is_served_by_its_name_only_and_is_limited(server):
     assert upload(server, bytes(30_000)).status == 413
     large = [p for p in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*") if p.is_file() and p.stat().st_size > 15_000]
     assert all("examples" in str(p) or p.suffix in (".jpg", ".flac") for p in large)
+
+
+def test_a_video_that_cannot_be_decoded_has_an_empty_poster(server):
+    answer = server.request("/posters/run/shards/00000/videos/x.mp4")
+    assert (answer.status, answer.body) == (204, b"")
 
 
 def test_requests_from_other_sites_are_refused(server):

@@ -1,0 +1,99 @@
+"""What a visitor has marked in a run: bounds of sliders and ticked records, as conditions of a selection.
+
+The values come from a browser, so they are untrusted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from keyword import iskeyword
+from typing import Any
+
+from manifests.expressions import CONSTANTS
+from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
+
+MAX_TICKS = 1000  # more would not fit into a condition
+MAX_TEXT = 1000  # characters of an id or of the name of a column
+USES = ("", "only", "without")  # ticked records are not used, the only ones, or left out
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Bounds and ticks of one run.
+
+    Attributes:
+        run: path of the run.
+        bounds: smallest and largest value by column; None for no bound.
+        ticks: ids of ticked records, in order.
+        use: use of the ticks, see `USES`.
+        reset: number of times that the marks were removed; a new number makes the browser show it.
+    """
+
+    run: str = ""
+    bounds: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    ticks: tuple[str, ...] = ()
+    use: str = ""
+    reset: int = 0
+
+    @property
+    def conditions(self) -> list[str]:
+        """Conditions, see `manifests.expressions`."""
+        result = []
+        for column, (low, high) in self.bounds.items():
+            name = quote_column(column.removeprefix(METRIC_COLUMN_PREFIX))
+            result += [f"{name} >= {low!r}"] if low is not None else []
+            result += [f"{name} <= {high!r}"] if high is not None else []
+        if self.ticks and self.use:
+            ids = ", ".join(map(quote_text, self.ticks))
+            result.append(f"record_id {'in' if self.use == 'only' else 'not in'} [{ids}]")
+        return result
+
+    def apply(self, action: Any) -> Marks:
+        """Return the marks after an action in the browser; an invalid one changes nothing.
+
+        Args:
+            action: mapping with one of `bounds`, `tick` (an id, with `on`), `use` or `reset`.
+        """
+        if not isinstance(action, Mapping):
+            return self
+        if isinstance(bounds := action.get("bounds"), Mapping):
+            checked = {name: _check_bounds(pair) for name, pair in bounds.items() if _is_short(name)}
+            return replace(self, bounds={name: pair for name, pair in checked.items() if pair != (None, None)})
+        if _is_short(tick := action.get("tick")):
+            others = tuple(name for name in self.ticks if name != tick)
+            ticks = (*others, tick)[:MAX_TICKS] if action.get("on") is True else others
+            return replace(self, ticks=ticks, use=self.use if ticks else "")
+        if (use := action.get("use")) in USES and self.ticks:
+            return replace(self, use="" if use == self.use else use)
+        if action.get("reset") is True:
+            return Marks(self.run, reset=self.reset + 1)
+        return self
+
+
+def quote_text(text: str) -> str:
+    """Return a text as a constant of a condition."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def quote_column(name: str) -> str:
+    """Return the name of a column in a condition."""
+    plain = all(part.isidentifier() and not iskeyword(part) for part in name.split(".")) and name not in CONSTANTS
+    return name if plain else f"`{name}`"
+
+
+def _is_short(text: Any) -> bool:
+    return isinstance(text, str) and 0 < len(text) <= MAX_TEXT
+
+
+def _check_bounds(pair: Any) -> tuple[float | None, float | None]:
+    low, high = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
+    return _check_number(low), _check_number(high)
+
+
+def _check_number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
