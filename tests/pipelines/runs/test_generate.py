@@ -113,7 +113,7 @@ def test_files_with_equal_content_are_computed_once(inputs, tmp_path):
         assert row["motion_sha256"] is None
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_batch_sizes_change_motion_by_rounding_at_most(manifest, finished, tmp_path, batch):
     sizes = [f"stages.{stage}.batch_size={batch}" for stage in ("portrait", "speech", "motion", "render")]
     generate_videos(manifest, tmp_path / "run", make_config("save_motion=true", *sizes))
@@ -122,6 +122,7 @@ def test_batch_sizes_change_motion_by_rounding_at_most(manifest, finished, tmp_p
         assert np.abs(motion - expected[name]).max() <= 1e-4
 
 
+@pytest.mark.slow
 def test_strict_runs_give_the_same_bytes_in_any_order(manifest, inputs, tmp_path):
     rows = list(csv.DictReader(manifest.open()))
     backwards = write_manifest(inputs / "backwards.csv", rows[::-1])
@@ -223,7 +224,7 @@ def test_a_run_with_other_settings_is_refused_with_the_difference(manifest, fini
         generate_videos(manifest, finished, make_config("save_motion=true"))
 
 
-@pytest.mark.parametrize("change", ["edited", "deleted"])
+@pytest.mark.parametrize("change", [pytest.param("edited", marks=pytest.mark.slow), "deleted"])
 def test_a_started_run_does_not_need_its_manifest(inputs, tmp_path, monkeypatch, change):
     rows = [{"record_id": f"x{n}", "image": "a.jpg", "audio": "short.wav", "note": f"n{n}"} for n in range(4)]
     path = write_manifest(inputs / "changing.csv", rows)

@@ -181,7 +181,9 @@ prepare_dataset(sys.argv[1], sys.argv[2], make_config("shard_size=2"))
 """
 
 
-@pytest.mark.parametrize("step", ["part", "shard", "join"])
+@pytest.mark.parametrize(
+    "step", ["part", pytest.param("shard", marks=pytest.mark.slow), pytest.param("join", marks=pytest.mark.slow)]
+)
 def test_a_run_killed_at_any_step_is_resumed_to_the_same_data_set(few, dataset_folder, tmp_path, step):
     command = [sys.executable, "-c", KILLED, str(few), str(tmp_path / "out"), step]
     assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -signal.SIGKILL
