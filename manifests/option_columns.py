@@ -25,7 +25,7 @@ _TRUTH = {"true": True, "false": False}
 
 
 class OptionSpec(Protocol):
-    """Description of an option, see `joyvasa.record_options.RecordOption`."""
+    """Description of an option, see `stages.record_options.RecordOption`."""
 
     @property
     def kind(self) -> type: ...  # noqa: D102

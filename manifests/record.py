@@ -42,7 +42,7 @@ class Record:
         given_seed: seed in the row, if any.
         cfg_scale: guidance scale in the row, if any.
         priority: records with a higher value are processed earlier.
-        options: options of the method that the row sets, see `joyvasa.record_options`.
+        options: options of the method that the row sets, see `stages.record_options`.
         text: text to speak, of a row with neither recording nor motion. In a run, `audio` is the file of the speech.
         row: number of the row in its manifest, see `Problem.row`.
         seed: seed of the record's random generator, so that results do not depend on batches, order and retries; 0

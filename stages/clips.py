@@ -12,7 +12,6 @@ from joyvasa.metrics.base import Clip
 from joyvasa.metrics.support.reference_frame import build_clip
 from joyvasa.mode import Mode
 from joyvasa.models import Models
-from joyvasa.record_options import apply_options
 from manifests.scratch import scratch_folder
 from manifests.storage import LocalStorage, Storage
 from stages.base import Item
@@ -21,6 +20,7 @@ from stages.media_cache import MediaCacheConfig
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
 from stages.read_video import ExistingVideo
+from stages.record_options import apply_options
 from stages.video_output import VideoPayload
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from joyvasa.errors import ConfigError
 from joyvasa.models import AnimationConfig
-from joyvasa.record_options import apply_options
 from manifests.record import Record
+from stages.record_options import apply_options
 
 Determinism = Literal["fast", "strict"]
 

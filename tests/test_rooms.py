@@ -20,7 +20,7 @@ LAYERS = (
     ("joyvasa.rendering",),
     ("joyvasa.bundles",),
     ("joyvasa.metrics",),
-    ("joyvasa.models", "joyvasa.record_options"),
+    ("joyvasa.models", "stages.record_options"),
     ("joyvasa.animator",),
     ("joyvasa.training",),
     ("joyvasa.sample.training",),

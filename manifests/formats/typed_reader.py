@@ -81,7 +81,7 @@ class TypedReader(Reader):
             batch: columns other than media; None if there are none.
             number: number of the first row.
             passed: names of the passed-through columns.
-            media: for each column of media, whether its rows have bytes, and their paths.
+            media: whether the rows have bytes, and their paths, for each column of media.
         """
         columns: dict[str, list[Any]] = {}
         table, n_rows = None, max((len(paths) for _, paths in media.values()), default=0)

@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 from joyvasa.bundles import open_bundle
 from joyvasa.mode import Mode
 from joyvasa.models import MOTION_ROLES, list_required_roles, require_models
-from joyvasa.record_options import select_options
 from manifests.record import Record
 from manifests.run.description import ManifestSource, RunKind
 from manifests.run.folder import RunFolder
@@ -43,6 +42,7 @@ from stages.hash_inputs import HashInputsConfig, HashInputsStage
 from stages.motion import MotionConfig, MotionStage
 from stages.portrait import PortraitStage
 from stages.read_motion import ReadMotionStage
+from stages.record_options import select_options
 from stages.render import RenderConfig, RenderStage
 from stages.speak import SpeakConfig, SpeakStage
 from stages.speech import SpeechConfig, SpeechStage

@@ -7,9 +7,9 @@ import dataclasses
 from joyvasa.bundles import Bundle
 from joyvasa.mode import MODES
 from joyvasa.models import AnimationConfig, require_controls
-from joyvasa.record_options import apply_options, list_animation_options, list_record_options
 from manifests.option_columns import OptionColumns
 from manifests.record import Options
+from stages.record_options import apply_options, list_animation_options, list_record_options
 
 
 def build_option_columns(config: AnimationConfig, bundle: Bundle | None = None) -> OptionColumns:
