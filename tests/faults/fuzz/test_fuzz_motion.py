@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from joyvasa.errors import JoyvasaError
 from joyvasa.motion.file import TENSORS, load_motion, serialize_motion
+from joyvasa.motion.liveportrait import serialize_template
 from tests.faults.fuzz.fuzzing import ODD_VALUES, call, fuzz, mutated, mutated_tree
 from tests.motions import motion_to_arrays, neutral_arrays, random_motion
 
@@ -103,6 +104,12 @@ def test_damaged_motion_files(content):
 @fuzz(150)
 @given(st.sampled_from(NPZ).flatmap(mutated))
 def test_damaged_archives(content):
+    check(content)
+
+
+@fuzz(150)
+@given(mutated(serialize_template(random_motion(3))))
+def test_damaged_templates(content):
     check(content)
 
 
