@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from joyvasa.errors import InputError, InputWarning, OutputError
+from joyvasa.faces.video import Progress
 from joyvasa.media.audio import AudioInfo, probe_audio
 from joyvasa.media.ffmpeg import Clock
 from joyvasa.media.image import Image
@@ -25,8 +26,6 @@ from joyvasa.motion.timing import fit_motion_length, resample_motion
 from joyvasa.rendering.portrait import Picture, Portrait
 from joyvasa.rendering.source_video import is_source_video
 from joyvasa.runtime.device import autocast
-
-Progress = Callable[[str, int, int | None], object]  # step, done, total
 
 
 @dataclass(frozen=True)

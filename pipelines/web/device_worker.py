@@ -63,12 +63,12 @@ class DeviceWorker:
         job.advance("motion", 0, 0)
         step = job.step
 
-        def advance(name: str, done: int, total: int) -> None:
+        def advance(name: str, done: int, total: int | None) -> None:
             nonlocal step
             if name != step:
                 self._estimator.record(step, time.monotonic() - job.step_started, job.duration_s)
                 step = name
-            job.advance(name, done, total)
+            job.advance(name, done, total or 0)
 
         animation = animator.animate(job.portrait, job.sound, job.folder / "video.mp4", on_progress=advance)
         elapsed_s = time.monotonic() - started
