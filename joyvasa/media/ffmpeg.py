@@ -33,6 +33,8 @@ _TO_UTF8 = {0xDC00 + byte: 0x10FE00 + byte for byte in range(0x80, 0x100)}
 _FROM_UTF8 = {private: surrogate for surrogate, private in _TO_UTF8.items()}
 _ERROR = re.compile(r"\[(error|fatal|panic)\]")
 _TAGS = re.compile(r"^(\[[^\]]*\] )+")  # component and level
+PICTURE_FORMAT = re.compile(r"^Input #0, (image2|\w+_pipe)\b", re.MULTILINE)
+STILL_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif")  # of the containers of HEIF and AVIF pictures
 STREAM_LINE = re.compile(r"Stream #\S+: (Video|Audio|Subtitle|Data|Attachment): (\w+)")
 
 
@@ -216,6 +218,25 @@ def list_streams(path: Path) -> list[str]:
     """Return the streams of a file as `kind/codec`, for example `["video/h264"]`; empty if it is not a media file."""
     text = inspect_file(path)
     return [f"{kind.lower()}/{codec}" for kind, codec in STREAM_LINE.findall(text)]
+
+
+def holds_moving_pictures(path: Path) -> bool:
+    """Return whether a file is a video, and not a picture, a sound, a playlist or something else.
+
+    Args:
+        path: any path; missing files hold nothing.
+    """
+    if not path.is_file() or is_playlist(path):
+        return False
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:12] in STILL_BRANDS:
+        return False
+    text = inspect_file(path)
+    if PICTURE_FORMAT.search(text):
+        return False
+    streams = [(STREAM_LINE.search(line), line) for line in text.splitlines()]
+    return any(match and match[1] == "Video" and "(attached pic)" not in line for match, line in streams)
 
 
 class FfmpegPipe:

@@ -18,7 +18,7 @@ from joyvasa.faces.square import compute_crop_matrix
 from joyvasa.faces.tracking import CROP_SCALE, CROP_VY
 from joyvasa.faces.video import FaceFollower, Progress, VideoFrames
 from joyvasa.media.audio import probe_audio
-from joyvasa.media.ffmpeg import is_playlist, list_streams
+from joyvasa.media.ffmpeg import holds_moving_pictures
 from joyvasa.media.image import Image
 from joyvasa.media.video_reader import probe_video
 from joyvasa.motion.extraction import CropMotionReader
@@ -80,9 +80,7 @@ class DrivingMotion:
 def is_video(path: str | Path) -> bool:
     """Return whether a file is a video rather than a motion file; False for files that are neither."""
     path = Path(path)
-    if not path.is_file() or is_motion_file(path) or is_playlist(path):
-        return False
-    return any(stream.startswith("video/") for stream in list_streams(path))
+    return path.is_file() and not is_motion_file(path) and holds_moving_pictures(path)
 
 
 class DrivingVideoReader:

@@ -15,7 +15,7 @@ from joyvasa.errors import ConfigError, InputWarning
 from joyvasa.faces.following import FacePath
 from joyvasa.faces.geometry import CropConfig, crop_square
 from joyvasa.faces.video import VideoFrames
-from joyvasa.media.ffmpeg import is_playlist, list_streams
+from joyvasa.media.ffmpeg import holds_moving_pictures
 from joyvasa.motion.driving import DrivingRegion, PortraitDriver
 from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.sequence import MotionSequence
@@ -94,9 +94,7 @@ def is_source_video(path: str | Path) -> bool:
     import cv2  # slow to import
 
     path = Path(path)
-    if not path.is_file() or cv2.haveImageReader(str(path)) or is_playlist(path):
-        return False
-    return any(stream.startswith("video/") for stream in list_streams(path))
+    return path.is_file() and not cv2.haveImageReader(str(path)) and holds_moving_pictures(path)
 
 
 class SourceVideoRenderer:

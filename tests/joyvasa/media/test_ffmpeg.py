@@ -1,4 +1,4 @@
-"""An ffmpeg that cannot do the work is found before any work starts."""
+"""An ffmpeg that cannot do the work is found before any work starts; videos are told from other files."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 from joyvasa.errors import EnvironmentFault
 from joyvasa.media import ffmpeg as ffmpeg_module
 from joyvasa.media.audio import probe_audio
-from joyvasa.media.ffmpeg import ffmpeg_executable, ffmpeg_warnings
-from tests.media import write_tone
+from joyvasa.media.ffmpeg import ffmpeg_executable, ffmpeg_warnings, holds_moving_pictures
+from tests.media import MEDIA, ffmpeg, write_tone, write_video
 
 
 @pytest.fixture
@@ -56,3 +56,16 @@ def test_without_a_usable_ffmpeg_the_reasons_and_the_remedy_are_named(first_on_p
     monkeypatch.setattr(ffmpeg_module, "_bundled_ffmpeg", lambda: None)
     with pytest.raises(EnvironmentFault, match=r"ffmpeg_unusable: .*no encoder.*pip install imageio-ffmpeg"):
         ffmpeg_executable()
+
+
+def test_pictures_covers_and_texts_are_no_videos(tmp_path):
+    video = write_video(tmp_path / "video.mp4")
+    picture = MEDIA / "portraits/s10.jpg"
+    ffmpeg("-i", picture, tmp_path / "picture.avif")
+    write_tone(tmp_path / "tone.mp3")
+    ffmpeg("-i", tmp_path / "tone.mp3", "-i", picture, "-map", 0, "-map", 1, "-c", "copy", tmp_path / "cover.mp3")
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "list.mp4").write_text("#EXTM3U\nvideo.mp4")
+    assert holds_moving_pictures(video)
+    names = ("picture.avif", "tone.mp3", "cover.mp3", "text.mp4", "list.mp4", "absent.mp4")
+    assert not any(holds_moving_pictures(path) for path in (picture, *(tmp_path / name for name in names)))
