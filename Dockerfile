@@ -4,9 +4,9 @@
 # Without weights in it, mount a folder of models on /models.
 FROM python:3.13-slim-bookworm
 
-# torch_compile needs gcc, the head of `ray up` openssh-client and rsync, the probes of KubeRay wget.
+# The option tts=flite needs flite, torch_compile gcc, the head of `ray up` openssh-client and rsync, the probes of KubeRay wget.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends gcc libc6-dev openssh-client rsync wget \
+    && apt-get install --yes --no-install-recommends flite gcc libc6-dev openssh-client rsync wget \
     && rm -rf /var/lib/apt/lists/*
 
 # Compiled to byte code here, since the user of the image cannot write it.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from joyvasa.runtime.files import FULL_DISK
 from manifests.scratch import SharedScratch
 
 CACHE_BYTES = 16 << 30  # enough for the shards that are in progress on one machine
@@ -123,7 +124,14 @@ class MediaCache:
         """Make an entry and return a handle that locks it."""
         partial = self.folder / f"{PARTIAL}{os.getpid()}-{secrets.token_hex(8)}"
         try:
-            make(partial)
+            try:
+                make(partial)
+            except OSError as error:
+                if error.errno not in FULL_DISK:
+                    raise
+                partial.unlink(missing_ok=True)
+                self._shrink(0)  # the disk is full before the cache is
+                make(partial)
             self._make_room(partial.stat().st_size)
             handle = _lock_shared(partial)
             os.replace(partial, path)
@@ -137,13 +145,17 @@ class MediaCache:
         if self._unchecked_bytes <= self.config.max_bytes * CHECKED_SHARE:
             return
         self._unchecked_bytes = 0
+        self._shrink(self.config.max_bytes)
+
+    def _shrink(self, n_bytes: int) -> None:
+        """Remove entries that are not in use, the oldest first, until the others have at most `n_bytes`."""
         entries = []
         for entry in os.scandir(self.folder):
             with contextlib.suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
                 if not entry.name.startswith(LOCK):
                     entries.append((status.st_mtime_ns, status.st_size, entry))
-        excess = sum(size for _, size, _ in entries) - self.config.max_bytes
+        excess = sum(size for _, size, _ in entries) - n_bytes
         for _, size, entry in sorted(entries, key=lambda item: item[0]):
             if excess <= 0:
                 break

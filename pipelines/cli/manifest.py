@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from joyvasa.errors import InputError
 from pipelines.cli import ROWS_FAILED
 from pipelines.cli.options import AsJson, ManifestPath, merge_options
 from pipelines.cli.progress import ProgressDisplay, run_progress
@@ -194,11 +196,22 @@ def read_sizes(bundle: str | None) -> VideoSizes:
     return VideoSizes(models.motion_model.sizes.frames_per_second, plan.frames_per_window, plan.first_frame)
 
 
-def probe_duration(path: str) -> float:
-    """Return the duration of a recording in seconds."""
-    from joyvasa.media.audio import probe_audio
+def probe_duration(location: str) -> float:
+    """Return the duration of a recording in seconds.
 
-    return probe_audio(path).duration_s
+    Raises:
+        InputError: the recording cannot be read, or `not_fetched` if it is at a URI, or in an archive or table there.
+    """
+    from joyvasa.media.audio import probe_audio
+    from joyvasa.runtime.locations import is_remote
+    from stages.media import local_file
+    from stages.media_cache import MediaCacheConfig
+
+    if is_remote(location.rpartition("::")[2]):
+        problem = "recordings at URIs are not fetched to measure their length; expected local files"
+        raise InputError("not_fetched", f"{location}: {problem}: estimate from some rows that were copied")
+    with local_file(location, MediaCacheConfig(f"plan {os.getpid()}")) as path:
+        return probe_audio(path).duration_s
 
 
 def _describe_problem(problem: Problem) -> str:

@@ -1,5 +1,6 @@
 """The cache of media: files are made once, the oldest unused ones are removed, the last process removes the folder."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -93,6 +94,25 @@ def test_a_file_in_use_stays_even_if_the_cache_is_too_small(temporary):
     keep(cache, "c")
     assert stored(cache) == {"c"}
     cache.close()
+
+
+def test_a_full_disk_empties_the_cache_before_it_fails(cache):
+    keep(cache, "old")
+
+    def write(path):
+        if "old" in stored(cache):
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_bytes(b"new")
+
+    with cache.entry("new", write) as path:
+        assert path.read_bytes() == b"new"
+    with pytest.raises(OSError, match="No space left"), cache.entry("other", always_full):
+        pass
+
+
+def always_full(path):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_partial_file_of_a_killed_process_is_removed_and_that_of_a_living_one_is_not(cache):

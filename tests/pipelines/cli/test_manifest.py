@@ -4,6 +4,8 @@ import subprocess
 import sys
 from dataclasses import asdict
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -77,6 +79,16 @@ def test_a_plan_counts_the_sound_of_the_files(media):
 
 
 @pytest.mark.parametrize(("models", "silent_frames"), [("sample", 0), ("random", 2)])
+def test_a_plan_measures_sounds_in_tables_and_fetches_none(media):
+    sounds = [(media / f"s{number}.wav").read_bytes() for number in range(2)]
+    pq.write_table(pa.table({"image": ["p0.png"] * 2, "audio": sounds}), media / "m.parquet")
+    counts = json.loads(call("plan", media / "m.parquet", "--json").stdout)
+    assert (counts["sound_s"], counts["recordings"], counts["probe_failures"]) == (3.0, 2, {})
+    write(media / "remote.csv", [{"image": "p0.png", "audio": "https://host.invalid/a.wav"}])
+    counts = json.loads(call("plan", media / "remote.csv", "--json").stdout)
+    assert counts["probe_failures"] == {"not_fetched": 1}
+
+
 def test_a_plan_uses_the_motion_model_of_the_bundle(media, models, silent_frames):
     path = write(media / "m.csv", [pair(n) for n in range(10)])
     content = json.loads(call("plan", path, "--models", models, "--json").stdout)
