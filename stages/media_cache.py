@@ -91,7 +91,7 @@ class MediaCache:
 
     def _path(self, key: str) -> Path:
         """Return the path of an entry; it ends like the key, so that the file has its suffix."""
-        name = _UNSAFE.sub("_", key.partition("::")[0].partition("://")[2])[-64:].strip(".") or "file"
+        name = _UNSAFE.sub("_", key.partition("::")[0].rpartition("://")[2])[-64:].strip(".") or "file"
         return self.folder / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}-{name}"
 
     @contextmanager

@@ -78,7 +78,6 @@ def test_a_plan_counts_the_sound_of_the_files(media):
     assert content["estimate"] == NO_PROFILE
 
 
-@pytest.mark.parametrize(("models", "silent_frames"), [("sample", 0), ("random", 2)])
 def test_a_plan_measures_sounds_in_tables_and_fetches_none(media):
     sounds = [(media / f"s{number}.wav").read_bytes() for number in range(2)]
     pq.write_table(pa.table({"image": ["p0.png"] * 2, "audio": sounds}), media / "m.parquet")
@@ -89,6 +88,7 @@ def test_a_plan_measures_sounds_in_tables_and_fetches_none(media):
     assert counts["probe_failures"] == {"not_fetched": 1}
 
 
+@pytest.mark.parametrize(("models", "silent_frames"), [("sample", 0), ("random", 2)])
 def test_a_plan_uses_the_motion_model_of_the_bundle(media, models, silent_frames):
     path = write(media / "m.csv", [pair(n) for n in range(10)])
     content = json.loads(call("plan", path, "--models", models, "--json").stdout)
