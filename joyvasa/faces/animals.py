@@ -65,11 +65,13 @@ class AnimalDetectorConfig:
     Args:
         sides: longer sides to which a picture is resized for the search, pixels; small faces need the larger one.
         min_score: lowest probability of a face.
+        min_share: lowest probability relative to that of the most probable face in the picture.
         max_faces: number of faces, best first, whose landmarks are found.
     """
 
     sides: tuple[int, ...] = (192, 384)
     min_score: float = 0.3
+    min_share: float = 0.6
     max_faces: int = 8
 
 
@@ -118,10 +120,9 @@ class AnimalDetector:
             Faces with nine landmarks, largest first; the score is the probability of a face, 0 to 1.
         """
         hits = [hit for side in self.config.sides for hit in self._search(image, side)]
-        faces: list[Face] = []
-        for hit in _remove_duplicates(hits)[: self.config.max_faces]:
-            faces.append(self._build_face(image, hit))
-        return sort_faces(faces)
+        distinct = _remove_duplicates(hits)[: self.config.max_faces]
+        certain = [hit for hit in distinct if hit.score >= self.config.min_share * distinct[0].score]
+        return sort_faces([self._build_face(image, hit) for hit in certain])
 
     @torch.inference_mode()
     def score_best(self, image: Image) -> float:

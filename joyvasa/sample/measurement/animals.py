@@ -20,21 +20,29 @@ from joyvasa.media.video_reader import stream_video
 from joyvasa.metrics.support.sound import read_soundtrack
 from joyvasa.models import AnimationConfig
 from joyvasa.motion.driving import DrivingConfig
+from joyvasa.motion.keypoints import KeypointInfo, transform_keypoints
 from joyvasa.rendering.renderer import to_network_input
 from joyvasa.sample.measurement.sheets import write_sheet
 from joyvasa.sample.measurement.signals import RATE, correlation_near_zero
 from joyvasa.sample.measurement.videos import shorten_recording
-from joyvasa.sample.networks.animal_motion_extractor import EXPRESSION_GAIN, AnimalMotionExtractor
-from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP
+from joyvasa.sample.networks.animal_motion_extractor import CROP_UNIT, AnimalMotionExtractor
+from joyvasa.sample.networks.points import INNER_UPPER_LIP, LEFT_CORNER, RIGHT_CORNER
 from joyvasa.sample.training.animal_media import annotated_points, eye_centers, measure_unit
 from joyvasa.sample.training.training_media import PICTURES, SIZE
 
 TILE, CAPTION, FRAMES = 160, 16, 8  # pixels of a tile of the sheet and of its caption; frames of each video
+SHOWN = (slice(48, 216), slice(44, 212))  # rows and columns of the crop that the sheet shows
 SHEET, TABLE, VIDEOS = "animals.png", "animals.md", "videos"
 RIM = 0.05  # width of the rim of the crop that should not change, sides of the crop
 CHANGED = 16  # difference of a channel, of 255, from which a pixel counts as changed; encoding stays below
 SILENT, LOUD = 18.0, 6.0  # decibels below the 95th percentile of the level: silence, at most; loud sound, at least
-BATCH = 16
+UNIT = CROP_UNIT * SIZE  # pixels of the crop
+MUZZLE = (
+    0.1,
+    -0.1,
+    0.6,
+)  # area whose dark pixels count: beyond the corners of the mouth, above and below the lip, units
+CAVITY = 20.0  # brightness of the inside of a mouth, of 255
 
 Folders = Annotated[list[Path], typer.Argument(help="Folders with pictures of animals.")]
 Speech = Annotated[Path, typer.Option("--speech", help="Recording of speech; its first eight seconds are used.")]
@@ -50,8 +58,9 @@ class AnimalResult:
         name: name of the file.
         score: score of the detector; None if no face was found.
         error: mean distance of eyes, nose and mouth from the annotation, in units of the face.
-        correlation: correlation of mouth opening and sound level, the best within two frames of lag 0.
-        silent, loud: mean opening beyond that of the portrait in silence and in loud sound, in units of the face.
+        correlation: of the dark area of the muzzle with the level of the sound, best within two frames of lag 0.
+        silent, loud: mean dark area of the muzzle beyond that of the portrait, in silence and in loud sound, in square
+            units of the face.
         changed: largest share of the rim of the crop that changes in a frame.
     """
 
@@ -66,8 +75,6 @@ class AnimalResult:
 
 def measure_animal(animator: Animator, picture: Path, sound: Path, out: Path) -> tuple[AnimalResult, list[Image]]:
     """Animate one picture and measure the video.
-
-    The opening of the mouth is read from the frames of the video by the network that finds landmarks.
 
     Returns:
         The figures, and the tiles of the sheet: the portrait, then `FRAMES` frames.
@@ -93,7 +100,10 @@ def measure_animal(animator: Animator, picture: Path, sound: Path, out: Path) ->
             crops.append(np.asarray(cv2.warpAffine(frame, matrix, (SIZE, SIZE), flags=cv2.INTER_AREA), np.uint8))
 
     source = np.asarray(cv2.resize(prepared.crop.image, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
-    openings = _read_openings(extractor, [source, *crops])
+    with torch.inference_mode():
+        info = KeypointInfo.from_heads(extractor(to_network_input(source, SIZE).to(animator.models.device)))
+    points = (transform_keypoints(info)[0, :, :2].cpu().numpy() + 1) * SIZE / 2 - 0.5
+    openings = _read_openings(points, [source, *crops])
     opened, level = openings[1:] - openings[0], read_soundtrack(sound).level[: len(crops)]
     opened = opened[: len(level)]
     usual = np.percentile(level, 95)
@@ -107,7 +117,7 @@ def measure_animal(animator: Animator, picture: Path, sound: Path, out: Path) ->
         changed=max(_changed_share(crops[0], crop) for crop in crops),
     )
     chosen = np.linspace(0, len(crops) - 1, FRAMES).round().astype(int)
-    return result, [source, *(crops[number] for number in chosen)]
+    return result, [crop[SHOWN[0], SHOWN[1]] for crop in (source, *(crops[number] for number in chosen))]
 
 
 def _landmark_error(picture: Path, image: Image, landmarks: np.ndarray) -> float:
@@ -123,16 +133,22 @@ def _landmark_error(picture: Path, image: Image, landmarks: np.ndarray) -> float
     return float(np.linalg.norm(found - expected, axis=1).mean() / measure_unit(points))
 
 
-@torch.inference_mode()
-def _read_openings(extractor: AnimalMotionExtractor, crops: list[Image]) -> np.ndarray:
-    """Return the opening of the mouth in each crop, in units of the face, (n,)."""
-    openings = []
-    for start in range(0, len(crops), BATCH):
-        images = torch.cat([to_network_input(crop, SIZE) for crop in crops[start : start + BATCH]])
-        heads = extractor(images)
-        points = heads["kp"].unflatten(1, (-1, 3)) * EXPRESSION_GAIN
-        openings.append((points[:, INNER_LOWER_LIP, 1] - points[:, INNER_UPPER_LIP, 1]).numpy())
-    return np.concatenate(openings)
+def _read_openings(points: np.ndarray, crops: list[Image]) -> np.ndarray:
+    """Return the dark area of the muzzle in each crop, in square units of the face, (n,).
+
+    The inside of a mouth is darker than the fur around it; an area is easier to read than an edge below whiskers.
+
+    Args:
+        points: keypoints of the portrait, (21, 2), pixels of the crop.
+        crops: crops of the portrait or of frames.
+    """
+    lip, corners = points[INNER_UPPER_LIP], points[[RIGHT_CORNER, LEFT_CORNER]]
+    half = float(np.abs(corners[:, 0] - lip[0]).max()) + MUZZLE[0] * UNIT
+    left, right = (int(np.clip(lip[0] + side * half, 0, SIZE)) for side in (-1, 1))
+    top, bottom = (int(np.clip(lip[1] + edge * UNIT, 0, SIZE)) for edge in MUZZLE[1:])
+    muzzles = np.stack([crop[top:bottom, left:right].mean(-1) for crop in crops])
+    limit = (float(np.median(muzzles[0])) + CAVITY) / 2
+    return (muzzles < limit).sum((1, 2)) / UNIT**2
 
 
 def _changed_share(first: Image, crop: Image) -> float:
@@ -150,7 +166,7 @@ def _mean(values: np.ndarray) -> float:
 def format_table(results: list[AnimalResult]) -> str:
     """Return the figures as a table in Markdown."""
     lines = [
-        "| picture | score | landmarks, units | correlation | open in silence | open in loud sound | rim changed |",
+        "| picture | score | landmarks, units | correlation | dark area in silence | in loud sound | rim changed |",
         "|---|---|---|---|---|---|---|",
     ]
     for r in results:

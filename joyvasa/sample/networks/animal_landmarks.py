@@ -17,7 +17,7 @@ from joyvasa.networks.config import NetworkConfig
 from joyvasa.networks.layers import full_precision
 from joyvasa.sample.networks.layers import upsample_2x
 
-LANDMARKS = (
+LANDMARKS: tuple[str, ...] = (
     "right_upper_lid",
     "right_lower_lid",
     "left_upper_lid",
