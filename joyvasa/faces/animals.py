@@ -70,7 +70,7 @@ class AnimalDetectorConfig:
     """
 
     sides: tuple[int, ...] = (192, 384)
-    min_score: float = 0.3
+    min_score: float = 0.4
     min_share: float = 0.6
     max_faces: int = 8
 

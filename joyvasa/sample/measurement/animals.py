@@ -26,7 +26,7 @@ from joyvasa.sample.measurement.sheets import write_sheet
 from joyvasa.sample.measurement.signals import RATE, correlation_near_zero
 from joyvasa.sample.measurement.videos import shorten_recording
 from joyvasa.sample.networks.animal_motion_extractor import CROP_UNIT, AnimalMotionExtractor
-from joyvasa.sample.networks.points import INNER_UPPER_LIP, LEFT_CORNER, RIGHT_CORNER
+from joyvasa.sample.networks.points import INNER_LOWER_LIP, LEFT_CORNER, NOSE_TIP, RIGHT_CORNER
 from joyvasa.sample.training.animal_media import annotated_points, eye_centers, measure_unit
 from joyvasa.sample.training.training_media import PICTURES, SIZE
 
@@ -37,12 +37,9 @@ RIM = 0.05  # width of the rim of the crop that should not change, sides of the 
 CHANGED = 16  # difference of a channel, of 255, from which a pixel counts as changed; encoding stays below
 SILENT, LOUD = 18.0, 6.0  # decibels below the 95th percentile of the level: silence, at most; loud sound, at least
 UNIT = CROP_UNIT * SIZE  # pixels of the crop
-MUZZLE = (
-    0.1,
-    -0.1,
-    0.6,
-)  # area whose dark pixels count: beyond the corners of the mouth, above and below the lip, units
-CAVITY = 20.0  # brightness of the inside of a mouth, of 255
+# Patches: below the lip, half its smallest width, half the side at the nose, units.
+JAW, MIN_HALF, NOSE = (0.03, 0.42), 0.25, 0.28
+SEARCH, ZOOM = 0.45, 3  # how far a patch may move, units; magnification, for fractions of pixels
 
 Folders = Annotated[list[Path], typer.Argument(help="Folders with pictures of animals.")]
 Speech = Annotated[Path, typer.Option("--speech", help="Recording of speech; its first eight seconds are used.")]
@@ -58,9 +55,8 @@ class AnimalResult:
         name: name of the file.
         score: score of the detector; None if no face was found.
         error: mean distance of eyes, nose and mouth from the annotation, in units of the face.
-        correlation: of the dark area of the muzzle with the level of the sound, best within two frames of lag 0.
-        silent, loud: mean dark area of the muzzle beyond that of the portrait, in silence and in loud sound, in square
-            units of the face.
+        correlation: of the opening of the muzzle with the level of the sound, best within two frames of lag 0.
+        silent, loud: mean opening beyond that of the portrait in silence and in loud sound, in units of the face.
         changed: largest share of the rim of the crop that changes in a frame.
     """
 
@@ -103,7 +99,7 @@ def measure_animal(animator: Animator, picture: Path, sound: Path, out: Path) ->
     with torch.inference_mode():
         info = KeypointInfo.from_heads(extractor(to_network_input(source, SIZE).to(animator.models.device)))
     points = (transform_keypoints(info)[0, :, :2].cpu().numpy() + 1) * SIZE / 2 - 0.5
-    openings = _read_openings(points, [source, *crops])
+    openings = read_openings(points, [source, *crops])
     opened, level = openings[1:] - openings[0], read_soundtrack(sound).level[: len(crops)]
     opened = opened[: len(level)]
     usual = np.percentile(level, 95)
@@ -133,22 +129,38 @@ def _landmark_error(picture: Path, image: Image, landmarks: np.ndarray) -> float
     return float(np.linalg.norm(found - expected, axis=1).mean() / measure_unit(points))
 
 
-def _read_openings(points: np.ndarray, crops: list[Image]) -> np.ndarray:
-    """Return the dark area of the muzzle in each crop, in square units of the face, (n,).
+def read_openings(points: np.ndarray, crops: list[Image]) -> np.ndarray:
+    """Return how far the jaw is below its place in the portrait, relative to the nose, in units of the face, (n,).
 
-    The inside of a mouth is darker than the fur around it; an area is easier to read than an edge below whiskers.
+    Patches of the portrait at the nose and below the mouth are found again in each crop by their correlation.
 
     Args:
         points: keypoints of the portrait, (21, 2), pixels of the crop.
-        crops: crops of the portrait or of frames.
+        crops: the portrait, then frames, in the same crop.
     """
-    lip, corners = points[INNER_UPPER_LIP], points[[RIGHT_CORNER, LEFT_CORNER]]
-    half = float(np.abs(corners[:, 0] - lip[0]).max()) + MUZZLE[0] * UNIT
-    left, right = (int(np.clip(lip[0] + side * half, 0, SIZE)) for side in (-1, 1))
-    top, bottom = (int(np.clip(lip[1] + edge * UNIT, 0, SIZE)) for edge in MUZZLE[1:])
-    muzzles = np.stack([crop[top:bottom, left:right].mean(-1) for crop in crops])
-    limit = (float(np.median(muzzles[0])) + CAVITY) / 2
-    return (muzzles < limit).sum((1, 2)) / UNIT**2
+    lip, nose = points[INNER_LOWER_LIP], points[NOSE_TIP]
+    half = max(float(np.abs(points[[RIGHT_CORNER, LEFT_CORNER], 0] - lip[0]).max()), MIN_HALF * UNIT)
+    jaw_box = lip[0] - half, lip[1] + JAW[0] * UNIT, lip[0] + half, lip[1] + JAW[1] * UNIT
+    nose_box = nose[0] - NOSE * UNIT, nose[1] - NOSE * UNIT, nose[0] + NOSE * UNIT, nose[1] + NOSE * UNIT
+    jaw, anchor = (_follow_patch(box, crops) for box in (jaw_box, nose_box))
+    return (jaw - anchor) / UNIT
+
+
+def _follow_patch(box: tuple[float, ...], crops: list[Image]) -> np.ndarray:
+    """Return how far down a patch of the first crop is in each crop, pixels, (n,)."""
+    large = [cv2.cvtColor(cv2.resize(crop, None, fx=ZOOM, fy=ZOOM), cv2.COLOR_RGB2GRAY) for crop in crops]
+    left, top, right, bottom = (int(np.clip(edge * ZOOM, 0, SIZE * ZOOM)) for edge in box)
+    patch = large[0][top:bottom, left:right]
+    if min(patch.shape) < ZOOM * 4:
+        return np.full(len(crops), np.nan)
+    reach = int(SEARCH * UNIT * ZOOM)
+    first = max(0, top - reach)
+    down = []
+    for crop in large:
+        area = crop[first : bottom + 2 * reach, max(0, left - reach) : right + reach]
+        _, _, _, best = cv2.minMaxLoc(cv2.matchTemplate(area, patch, cv2.TM_CCOEFF_NORMED))
+        down.append((best[1] + first - top) / ZOOM)
+    return np.array(down)
 
 
 def _changed_share(first: Image, crop: Image) -> float:
@@ -166,7 +178,7 @@ def _mean(values: np.ndarray) -> float:
 def format_table(results: list[AnimalResult]) -> str:
     """Return the figures as a table in Markdown."""
     lines = [
-        "| picture | score | landmarks, units | correlation | dark area in silence | in loud sound | rim changed |",
+        "| picture | score | landmarks, units | correlation | open in silence, units | in loud sound | rim changed |",
         "|---|---|---|---|---|---|---|",
     ]
     for r in results:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from joyvasa.sample.measurement.animals import FRAMES, TILE, AnimalResult, draw_sheet, format_table
+from joyvasa.sample.measurement.animals import FRAMES, TILE, UNIT, AnimalResult, draw_sheet, format_table, read_openings
+from joyvasa.sample.networks.points import INNER_LOWER_LIP, LEFT_CORNER, NOSE_TIP, RIGHT_CORNER
 
 
 def test_the_table_names_animals_without_a_face_and_counts_the_others():
@@ -20,3 +21,15 @@ def test_the_sheet_has_a_row_per_animal():
     sheet = draw_sheet([("a", tiles), ("b", tiles)])
     assert sheet.shape[1] == (FRAMES + 1) * TILE
     assert sheet.shape[0] > 2 * TILE
+
+
+def test_the_opening_is_the_motion_of_the_jaw_relative_to_the_nose():
+    draw = np.random.default_rng(0)
+    noise = np.repeat(np.repeat(draw.integers(0, 255, (64, 64, 3), dtype=np.uint8), 4, 0), 4, 1)
+    points = np.zeros((21, 2))
+    points[NOSE_TIP], points[INNER_LOWER_LIP] = (128, 130), (128, 160)
+    points[RIGHT_CORNER], points[LEFT_CORNER] = (110, 160), (146, 160)
+    opened, turned = noise.copy(), np.roll(noise, 5, axis=0)
+    opened[168:230] = noise[160:222]
+    openings = read_openings(points, [noise, opened, turned])
+    np.testing.assert_allclose(openings, [0, 8 / UNIT, 0], atol=1 / UNIT)
