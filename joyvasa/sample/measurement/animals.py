@@ -55,7 +55,7 @@ class AnimalResult:
         name: name of the file.
         score: score of the detector; None if no face was found.
         error: mean distance of eyes, nose and mouth from the annotation, in units of the face.
-        correlation: of the opening of the muzzle with the level of the sound, best within two frames of lag 0.
+        correlation: correlation of mouth opening and sound level, the best within two frames of lag 0.
         silent, loud: mean opening beyond that of the portrait in silence and in loud sound, in units of the face.
         changed: largest share of the rim of the crop that changes in a frame.
     """
