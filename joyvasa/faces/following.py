@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from joyvasa.faces.square import Square
 from joyvasa.faces.tracking import FaceDetections, TrackedFace, TrackState, average_clip_square, track_face
 
-FOLLOW_S = 2.0  # length of the moving average of a crop that follows a face that does not stay in a fixed one
+FOLLOW_S = 2.0  # seconds over which the path of a crop is smoothed that follows a face
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +121,14 @@ def _find_crops(seen: Sequence[TrackedFace], start: int, end: int, window: int) 
     columns = np.array(squares).T
     frames = [face.frame for face in seen]
     followed = np.stack([np.interp(np.arange(start, end), frames, column) for column in columns], axis=1)
-    padded = np.pad(followed, ((window // 2, window - window // 2 - 1), (0, 0)), mode="edge")
-    smooth = np.lib.stride_tricks.sliding_window_view(padded, window, axis=0).mean(axis=-1)
+    smooth = _smooth_lines(followed, window)
     return smooth[:, :2], smooth[:, 2]
+
+
+def _smooth_lines(values: NDArray, window: int) -> NDArray:
+    """Fit lines to windows around each row of (frames, n); a steady walk is then followed without a lag."""
+    from scipy.signal import savgol_filter  # slow to import
+
+    length = min(window, len(values))
+    length -= 1 - length % 2  # an odd number
+    return values if length < 3 else savgol_filter(values, length, polyorder=1, axis=0, mode="interp")
