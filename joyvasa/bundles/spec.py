@@ -87,6 +87,7 @@ class PublishedFile(_Strict):
     version: str = ""
     file: RelativePath | None = None
     bytes: int | None = Field(default=None, ge=0)  # null: the exact size is not published
+    about_bytes: int | None = Field(default=None, ge=0)  # approximate size if the exact one is not published
     sha256: Sha256 | None = None
     source: HubSource | None = None
     switches: dict[str, Any] = {}  # override switches of the bundle if this file is used
@@ -99,6 +100,7 @@ class Role(PublishedFile):
     license: str
     modes: list[RoleMode] = ["human"]
     optional: bool = False  # whether the mode runs without it
+    instructions: str = ""  # how to get a file that `joyvasa models fetch` does not fetch
     network: Identifier | None = None  # name for `joyvasa.networks.build`
     entry: str | None = None  # key of the state dict inside the file
     config: dict[str, Any] = {}  # sizes that differ from the published ones

@@ -37,9 +37,9 @@ def _select_roles(bundle: Bundle, roles: list[str] | None, mode: str) -> list[st
     return selected
 
 
-def _format_size(n_bytes: int | None) -> str:
+def _format_size(n_bytes: int | None, about_bytes: int | None = None) -> str:
     if n_bytes is None:
-        return "?"
+        return "?" if about_bytes is None else f"about {_format_size(about_bytes)}"
     return f"{n_bytes / 1e6:,.1f} MB" if n_bytes >= 100_000 else f"{n_bytes:,} B"
 
 
@@ -66,6 +66,7 @@ def _role_rows(bundle: Bundle) -> list[dict[str, Any]]:
                 "optional": role.optional,
                 "file": role.file,
                 "bytes": role.bytes,
+                "about_bytes": role.about_bytes,
                 "license": license.name,
                 "commercial": license.commercial,
                 "available": bundle.has_role(name),
@@ -108,7 +109,7 @@ def list_models_command(
         table = _build_table("role", "size", "license", "state")
         missing: dict[str, None] = {}
         for row in _role_rows(bundle):
-            size = "generated" if row["file"] is None else _format_size(row["bytes"])
+            size = "generated" if row["file"] is None else _format_size(row["bytes"], row["about_bytes"])
             state = "available" if row["available"] else "missing"
             table.add_row(row["role"], size, row["license"], state)
             if not row["available"]:
@@ -157,7 +158,9 @@ def fetch_models_command(
             "no_source": "cannot be fetched: no source in bundle.yaml",
         }
         for result in results:
-            console.print(f"{result.role}: {messages[result.outcome]}", soft_wrap=True)
+            instructions = bundle.spec.roles[result.role].instructions if result.outcome == "no_source" else ""
+            text = f"get it by hand: {instructions}" if instructions else messages[result.outcome]
+            console.print(f"{result.role}: {text}", soft_wrap=True, markup=False, highlight=False)
     if any(result.outcome == "no_source" for result in results):
         raise typer.Exit(FAILED)
 

@@ -27,12 +27,15 @@ class PairedMetric:
         column: column of the metric.
         theirs: summary over all videos of the other run.
         difference: summary of this run minus the other one, over the records that have a number in both.
+        ours_mean, theirs_mean: means of this run and of the other one over the same records; None if there are none.
         ours_better: fraction of these records for which this run is better; None if neither direction is better.
     """
 
     column: MetricColumn
     theirs: Summary
     difference: Summary
+    ours_mean: float | None
+    theirs_mean: float | None
     ours_better: float | None
 
     @property
@@ -82,13 +85,16 @@ def compare_runs(ours: OutcomeRows, theirs: OutcomeRows, name: str, bootstrap: B
         if not (np.isfinite(a).any() or np.isfinite(b).any()):
             continue
         difference = a[left] - b[right]
-        difference = difference[np.isfinite(difference)]
+        paired = np.isfinite(difference)
+        difference = difference[paired]
         wins = difference > 0 if column.better == "higher" else difference < 0
         pairs.append(
             PairedMetric(
                 column,
                 bootstrap.summarize(b),
                 bootstrap.summarize(difference),
+                float(a[left][paired].mean()) if len(difference) else None,
+                float(b[right][paired].mean()) if len(difference) else None,
                 float(wins.mean()) if column.better and len(difference) else None,
             )
         )

@@ -1,4 +1,4 @@
-"""Contact sheets: a few frames of a video in a row, as one small picture."""
+"""Contact sheets: the face in a few frames of a video in a row, as one small picture."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from joyvasa.errors import InputError
+from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.media.video_reader import probe_video, stream_video
 from pipelines.report.rows import ProgressCallback, ignore_progress
 from stages.media import local_file
 
 MAX_ASPECT = 2.0  # maximum width over height of a frame; wider frames are squeezed
 MAX_THREADS = 8  # each thread runs a decoder
+SEARCH_HEIGHT = 360  # height of the decoded frames, in which the face is searched
+FACE_MARGIN = 1.4  # side of the square over side of the face
 FALLBACK_S = 4.0  # assumed length of a video whose row states none
 
 
@@ -93,18 +96,41 @@ def make_contact_sheet(source: VideoSource, config: SheetConfig, *, max_s: float
 
     with local_file(source.location) as path:
         info = probe_video(path)
-        width = max(2, round(config.height * min(info.width / info.height, MAX_ASPECT)))
+        height = max(2, min(SEARCH_HEIGHT, info.height))
+        width = max(2, round(height * min(info.width / info.height, MAX_ASPECT)))
         length_s = min(source.duration_s or FALLBACK_S, max_s)
         rate = config.frames / max(length_s, 1 / float(info.frames_per_second))
         stream = stream_video(
             path,
             frames_per_second=min(rate, float(info.frames_per_second)),
-            size=(width, config.height),
+            size=(width, height),
             batch_frames=1,
             info=info,
         )
         frames = [batch[0] for batch, _ in zip(stream, range(config.frames), strict=False)]
 
+    left, top, right, bottom = _find_face_square(frames[0])
+    size = (max(1, round(config.height * (right - left) / (bottom - top))), config.height)
+    cropped = [Image.fromarray(frame[top:bottom, left:right]) for frame in frames]
+    pictures = [np.asarray(picture.resize(size, Image.Resampling.LANCZOS)) for picture in cropped]
     sink = io.BytesIO()
-    Image.fromarray(np.concatenate(frames, axis=1)).save(sink, "JPEG", quality=config.quality, optimize=True)
+    Image.fromarray(np.concatenate(pictures, axis=1)).save(sink, "JPEG", quality=config.quality, optimize=True)
     return sink.getvalue()
+
+
+def _find_face_square(frame: np.ndarray) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of a square around the largest face; the whole frame if there is none.
+
+    Args:
+        frame: uint8 RGB (height, width, 3).
+    """
+    height, width = frame.shape[:2]
+    faces = CascadeDetector().detect(frame)
+    if not faces:
+        return 0, 0, width, height
+    face = max(faces, key=lambda face: face.side)
+    side = int(min(FACE_MARGIN * face.side, width, height))
+    center_x, center_y = (face.box[:2] + face.box[2:]) / 2
+    left = int(np.clip(center_x - side / 2, 0, width - side))
+    top = int(np.clip(center_y - side / 2, 0, height - side))
+    return left, top, left + side, top + side

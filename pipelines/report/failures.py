@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import yaml
+
+from pipelines.report.paths import quote_path
 
 MAX_CODES = 40  # maximum number of groups
 EXAMPLES = 5  # number of examples per group
@@ -26,7 +27,7 @@ class FailureGroup:
         status: status of the records; empty for warnings.
         stage: stage where they ended; empty for warnings.
         count: number of records.
-        examples: some of them: `record_id`, `row`, `text`.
+        examples: some of them: `record_id`, `row`, `row_index`, `text`.
     """
 
     code: str
@@ -78,8 +79,8 @@ def group_failures(
             key["stage"] or "",
             len(row_indices),
             [
-                {"record_id": row["record_id"], "row": row.get("row"), "text": row.get(text) or ""}
-                for row in (rows[int(row_index)] for row_index in row_indices[:EXAMPLES])
+                {"record_id": row["record_id"], "row": row.get("row"), "row_index": at, "text": row.get(text) or ""}
+                for at, row in ((int(at), rows[int(at)]) for at in row_indices[:EXAMPLES])
             ],
         )
         for key, row_indices in groups
@@ -96,7 +97,7 @@ def explain_failures(groups: Iterable[FailureGroup], run: str) -> list[FailureFi
     text = resources.files("pipelines.report").joinpath("advice.yaml").read_text(encoding="utf-8")
     advice: Mapping[str, Mapping[str, str]] = yaml.safe_load(text)
     return [
-        FailureFigure(group, _find_advice(advice, group), f"joyvasa resume {shlex.quote(run)} --retry {group.status}")
+        FailureFigure(group, _find_advice(advice, group), f"joyvasa resume {quote_path(run)} --retry {group.status}")
         for group in groups
     ]
 

@@ -61,6 +61,11 @@ class MetricFigures:
     best: list[tuple[int, float]] = field(default_factory=list)
 
     @property
+    def constant(self) -> bool:
+        """Whether several videos have the same number."""
+        return self.summary.n > 1 and self.summary.minimum == self.summary.maximum
+
+    @property
     def coverage(self) -> float | None:
         """Fraction of the videos that have a number."""
         return self.summary.n / self.videos if self.videos else None

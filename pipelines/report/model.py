@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from joyvasa.metrics.base import MetricColumn
+from joyvasa.metrics.weights import MetricWeights
 from manifests.run.description import RunDescription
 from pipelines.report.comparison import Comparison, PublishedTable
 from pipelines.report.failures import FailureFigure, FailureGroup
+from pipelines.report.gallery import GalleryData
 from pipelines.report.headline import Headline
 from pipelines.report.metrics import MetricFigures
 from pipelines.report.plots import Plot
@@ -15,6 +17,7 @@ from pipelines.report.provenance import Provenance
 from pipelines.report.records import RecordView
 from pipelines.report.sets import SetFigure
 from pipelines.report.statistics import Summary
+from pipelines.report.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Report:
         comparisons: comparisons with other runs.
         published: tables of the paper.
         provenance: origin of the videos and numbers.
+        verdict: which videos are usable.
+        gallery: data of all rows.
+        weights: files that metrics need.
     """
 
     name: str
@@ -49,6 +55,14 @@ class Report:
     comparisons: list[Comparison]
     published: list[PublishedTable]
     provenance: Provenance
+    verdict: Verdict
+    gallery: GalleryData
+    weights: list[MetricWeights]
+
+    @property
+    def constants(self) -> list[MetricFigures]:
+        """Metrics that have the same number for all of several videos."""
+        return [metric for metric in self.metrics if metric.constant]
 
     @property
     def run_names(self) -> list[str]:

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from joyvasa.metrics.base import MetricColumn
 from pipelines.report.metrics import MetricFigures, MissingReason
 from pipelines.report.model import Report
+from pipelines.report.paths import shorten_home
 
 MAX_BYTES = 5_000_000
 SHOWN_CHARACTERS = 400  # maximum length of a text of a run
@@ -50,7 +51,7 @@ def render_page(report: Report) -> bytes:
 
 
 def _render(report: Report, rules: list[Markup], shown: set[int] | None = None) -> bytes:
-    script = _asset("page.js")
+    script = _asset("tables.js") + _asset("gallery.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
     environment = Environment(
@@ -87,15 +88,15 @@ def group_by_reason(figures: list[MetricFigures]) -> list[tuple[MissingReason, l
 
 
 def format_number(value: float | None) -> str:
-    """Format four significant digits: `12,346`, `0.9975`, `-0.03000`; a dash for None."""
+    """Format three significant digits: `12,346`, `0.998`, `-0.0300`; a dash for None."""
     if value is None or math.isnan(value):
         return "–"
     if value == 0:
         return "0"
     size = math.floor(math.log10(abs(value)))
     if size >= 7 or size < -4:
-        return f"{value:.3e}"
-    return f"{value:,.{max(0, 3 - size)}f}"
+        return f"{value:.2e}"
+    return f"{value:,.{max(0, 2 - size)}f}"
 
 
 def format_count(value: float) -> str:
@@ -133,5 +134,6 @@ FORMAT_FILTERS: Mapping[str, Callable[..., str]] = {
     "share": format_share,
     "seconds": format_seconds,
     "short": shorten,
+    "home": lambda text: shorten_home(str(text)),
 }
 """Filters of templates by name."""

@@ -13,6 +13,7 @@ from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.storage import LocalStorage
 from pipelines.report.contact_sheets import VideoSource
+from pipelines.report.gallery import VideoLinks
 from pipelines.report.metrics import MetricFigures
 from pipelines.report.rows import OutcomeRows
 
@@ -65,6 +66,16 @@ def build_record_views(
         source = VideoSource(location, row.get("duration_s")) if location else None
         views[row_index] = RecordView(row_index, row["record_id"], row.get("row"), href, source)
     return views
+
+
+def find_video_links(rows: OutcomeRows, folder: RunFolder, description: RunDescription) -> VideoLinks:
+    """Return the links from the page to the videos of all rows; arguments as in `build_record_views`."""
+    if description.kind != "evaluate":
+        return VideoLinks(None, rows.read_shards())
+    source_folder = folder.find_source_folder(description)
+    locations = (row.get("input_video") for row in rows.read_rows(range(rows.n_rows), ("input_video",)))
+    hrefs = [link_path(resolve_location(source_folder, at), folder) if at else "" for at in locations]
+    return VideoLinks(hrefs, rows.read_shards())
 
 
 def link_path(location: str, folder: RunFolder) -> str:

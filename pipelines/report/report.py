@@ -10,8 +10,10 @@ from itertools import count
 
 import numpy as np
 
+from joyvasa.bundles import open_bundle
 from joyvasa.errors import ConfigError
-from joyvasa.metrics import FVD
+from joyvasa.metrics import FVD, METRICS_BUNDLE
+from joyvasa.metrics.weights import list_weights
 from manifests.run.description import RunDescription
 from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
@@ -22,16 +24,26 @@ from pipelines.report.comparison import compare_runs, load_published_tables
 from pipelines.report.contact_sheets import make_contact_sheets
 from pipelines.report.failures import explain_failures
 from pipelines.report.figures import build_figure_table, table_to_csv
+from pipelines.report.gallery import GalleryData, encode_gallery
 from pipelines.report.headline import build_headline
 from pipelines.report.metrics import MetricFigures, compute_metric_figures
 from pipelines.report.model import Report
 from pipelines.report.page import render_page
-from pipelines.report.plots import RUN_COLORS, Plot, draw_distribution
+from pipelines.report.paths import quote_path
+from pipelines.report.plots import DOTS_BELOW, RUN_COLORS, Plot, draw_distribution, draw_dots
 from pipelines.report.provenance import build_provenance
-from pipelines.report.records import REPORT, build_record_views, rank_by_importance, select_sheet_sources
+from pipelines.report.records import (
+    MAX_SHEETS,
+    REPORT,
+    build_record_views,
+    find_video_links,
+    rank_by_importance,
+    select_sheet_sources,
+)
 from pipelines.report.rows import OutcomeRows, ProgressCallback, ignore_progress
 from pipelines.report.sets import SetFigure, compute_set_figures
 from pipelines.report.statistics import Bootstrap, compute_histogram, compute_histogram_edges
+from pipelines.report.verdict import Verdict, judge_run, load_checks
 
 MAX_COMPARED = len(RUN_COLORS) - 1
 PAGE, CSV, PARQUET = f"{REPORT}/index.html", f"{REPORT}/metrics.csv", f"{REPORT}/metrics.parquet"
@@ -91,7 +103,12 @@ def build_report(run: str, compared: Sequence[str] = (), *, on_progress: Progres
         bootstrap = Bootstrap()
         n_records = ours.folder.read_manifest().records
         metrics = compute_metric_figures(ours.rows, bootstrap)
+        failures = explain_failures(ours.rows.find_failures(), run)
+        verdict = judge_run(ours.rows, metrics, failures, load_checks())
+        gallery = _encode_rows(ours, run, metrics, verdict)
         order = rank_by_importance(metrics)
+        if ours.rows.n_rows <= MAX_SHEETS:  # all videos have a strip
+            order = [*dict.fromkeys([*order, *np.flatnonzero(ours.rows.find_videos()).tolist()])]
         views = build_record_views(ours.rows, ours.folder, ours.description, order)
         sets = compute_set_figures(run, [(other.name, other.location) for other in others], metrics)
 
@@ -103,12 +120,15 @@ def build_report(run: str, compared: Sequence[str] = (), *, on_progress: Progres
             plots=dict(_draw_plots(metrics, ours, others)),
             views=views,
             sheets=make_contact_sheets(select_sheet_sources(views, order), on_progress=on_progress),
-            failures=explain_failures(ours.rows.find_failures(), run),
+            failures=failures,
             warnings=ours.rows.find_warnings(),
             sets=sets,
             comparisons=[compare_runs(ours.rows, other.rows, other.name, bootstrap) for other in others],
             published=load_published_tables(_collect_means(ours, others, metrics, sets)),
             provenance=build_provenance(ours.description, ours.rows, metrics, ours.folder.storage.root),
+            verdict=verdict,
+            gallery=gallery,
+            weights=list_weights(open_bundle(METRICS_BUNDLE)),
         )
 
 
@@ -119,6 +139,22 @@ def _read_run(location: str, stack: ExitStack, on_progress: ProgressCallback) ->
     rows.read(on_progress)
     name = description.name or posixpath.basename(folder.storage.root) or folder.storage.root
     return _Run(name, location, folder, description, rows)
+
+
+def _encode_rows(run: _Run, location: str, metrics: Sequence[MetricFigures], verdict: Verdict) -> GalleryData:
+    rows = run.rows
+    measured = [metric for metric in metrics if metric.summary.n]
+    groupings = [*rows.find_status_groupings(), *rows.find_groupings()]
+    return encode_gallery(
+        rows.read_record_ids(),
+        {metric.column.name: rows.read_metric(metric.column.name) for metric in measured},
+        measured,
+        groupings,
+        rows.get_types(grouping.column for grouping in groupings),
+        find_video_links(rows, run.folder, run.description),
+        verdict,
+        f"joyvasa select {quote_path(location)}",
+    )
 
 
 def _rename_duplicates(ours: _Run, others: Sequence[_Run]) -> list[_Run]:
@@ -138,10 +174,13 @@ def _rename_duplicates(ours: _Run, others: Sequence[_Run]) -> list[_Run]:
 def _draw_plots(metrics: Sequence[MetricFigures], ours: _Run, others: Sequence[_Run]) -> Iterator[tuple[str, Plot]]:
     for metric in metrics:
         sets = [run.rows.read_metric(metric.column.name) for run in (ours, *others)]
+        label = f"Distribution of {metric.column.title}"
+        if metric.summary.n and all(np.isfinite(values).sum() < DOTS_BELOW for values in sets):
+            yield metric.column.name, draw_dots(sets, metric.summary, label=label)
+            continue
         edges = compute_histogram_edges(sets)
         if metric.summary.n and edges is not None:
             first, *rest = [compute_histogram(values, edges) for values in sets]
-            label = f"Distribution of {metric.column.title}"
             yield metric.column.name, draw_distribution(first, metric.summary, rest, label=label)
 
 

@@ -145,6 +145,19 @@ class OutcomeRows:
         groupings = (find_grouping(name, self._column(name)) for name in self._group_columns)
         return [grouping for grouping in groupings if grouping and len(grouping.values) > 1][:MAX_GROUP_COLUMNS]
 
+    def find_status_groupings(self) -> list[Grouping]:
+        """Return the groupings of all rows by status and, unless there are too many, by code of the error."""
+        groupings = (find_grouping(name, self._column(name)) for name in ("status", "error_code"))
+        return [grouping for grouping in groupings if grouping]
+
+    def get_types(self, columns: Iterable[str]) -> dict[str, pa.DataType]:
+        """Return the types of columns."""
+        return {name: self._copy.schema.field(name).type for name in columns}
+
+    def read_shards(self) -> np.ndarray:
+        """Return the number of the shard of each row: int32, shape (rows,)."""
+        return self._column("shard").to_numpy()
+
     def read_rows(self, row_indices: Iterable[int], columns: Sequence[str] = COPIED) -> list[dict[str, Any]]:
         """Return some rows.
 

@@ -92,3 +92,20 @@ for (const list of document.querySelectorAll("details.videos")) {
   fill(list);
   list.addEventListener("toggle", () => fill(list));
 }
+
+// Tables that are wider than their frame say so.
+function markOverflow() {
+  for (const frame of document.querySelectorAll(".scroll")) frame.classList.toggle("wide", frame.scrollWidth > frame.clientWidth + 1);
+}
+markOverflow();
+addEventListener("resize", markOverflow);
+document.addEventListener("toggle", markOverflow, true);
+
+// A link to something in a folded part unfolds it.
+function unfold() {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
+  if (target) target.scrollIntoView();
+}
+addEventListener("hashchange", unfold);
+unfold();

@@ -1,0 +1,149 @@
+"""The verdict of a report: which videos are usable, by the thresholds of `verdict.yaml`, and what the others lack."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import yaml
+
+from joyvasa.metrics.base import MetricColumn
+from pipelines.report.failures import FailureFigure
+from pipelines.report.metrics import MetricFigures
+from pipelines.report.rows import OutcomeRows
+
+SHOWN_PROBLEMS = 3
+EXAMPLES = 5  # records named per problem
+OPERATORS: Mapping[str, Callable[[np.ndarray, float], np.ndarray]] = {">=": operator.ge, "<=": operator.le}
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition that usable videos meet.
+
+    Args:
+        metric: name of the metric column.
+        sign: `>=` or `<=`.
+        threshold: limit of the metric.
+        problem: what a video that fails the check looks like.
+        advice: advice for the user.
+        reason: origin of the threshold.
+        unless: metric that replaces the check if the run has numbers of it; empty for none.
+    """
+
+    metric: str
+    sign: str
+    threshold: float
+    problem: str
+    advice: str
+    reason: str
+    unless: str = ""
+
+    @property
+    def condition(self) -> str:
+        """The condition in the grammar of `joyvasa select`."""
+        return f"{self.metric} {self.sign} {self.threshold:g}"
+
+    def find_passing(self, values: np.ndarray) -> np.ndarray:
+        """Return which numbers pass; NaN, a missing number, does not: bool, shape (rows,)."""
+        return OPERATORS[self.sign](values, self.threshold)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A reason why records are not usable.
+
+    Args:
+        text: what is wrong.
+        advice: advice for the user.
+        count: number of records.
+        examples: row index and id of some of them.
+        condition: condition that the records fail; empty if they have no video.
+    """
+
+    text: str
+    advice: str
+    count: int
+    examples: list[tuple[int, str]]
+    condition: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a run.
+
+    Args:
+        records: number of records in the report.
+        videos: number of videos.
+        usable: number of videos that pass all checks.
+        checks: checks whose metrics have numbers.
+        skipped: columns of the checks that could not be made.
+        problems: the most common problems, the largest first.
+    """
+
+    records: int
+    videos: int
+    usable: int
+    checks: list[Check]
+    skipped: list[MetricColumn]
+    problems: list[Problem]
+
+    @property
+    def share(self) -> float | None:
+        """Share of the records that are usable."""
+        return self.usable / self.records if self.records else None
+
+
+def load_checks() -> list[Check]:
+    """Return the checks of `verdict.yaml`."""
+    text = resources.files("pipelines.report").joinpath("verdict.yaml").read_text(encoding="utf-8")
+    return [_parse_check(entry) for entry in yaml.safe_load(text)["checks"]]
+
+
+def _parse_check(entry: dict[str, Any]) -> Check:
+    sign, _, threshold = entry.pop("keep").partition(" ")
+    return Check(sign=sign, threshold=float(threshold), **entry)
+
+
+def judge_run(
+    rows: OutcomeRows, figures: Sequence[MetricFigures], failures: Sequence[FailureFigure], checks: Sequence[Check]
+) -> Verdict:
+    """Judge the videos of a run.
+
+    Args:
+        rows: outcome rows, after `OutcomeRows.read`.
+        figures: figures of the metrics.
+        failures: groups of records without a video.
+        checks: all checks.
+    """
+    measured = {metric.column.name: metric.column for metric in figures if metric.summary.n}
+    columns = {metric.column.name: metric.column for metric in figures}
+    wanted = [check for check in checks if check.unless not in measured]
+    used = [check for check in wanted if check.metric in measured]
+
+    videos = rows.find_videos()
+    usable = videos.copy()
+    problems = [
+        Problem(
+            f"no video: {failure.group.code}",
+            failure.advice,
+            failure.group.count,
+            [(example["row_index"], example["record_id"]) for example in failure.group.examples],
+        )
+        for failure in failures
+    ]
+    for check in used:
+        fails = videos & ~check.find_passing(rows.read_metric(check.metric))
+        usable &= ~fails
+        if count := int(fails.sum()):
+            shown = np.flatnonzero(fails)[:EXAMPLES].tolist()
+            examples = [(at, row["record_id"]) for at, row in zip(shown, rows.read_rows(shown), strict=True)]
+            problems.append(Problem(check.problem, check.advice, count, examples, check.condition))
+
+    skipped = [columns[check.metric] for check in wanted if check.metric not in measured and check.metric in columns]
+    problems.sort(key=lambda problem: -problem.count)
+    return Verdict(rows.n_rows, int(videos.sum()), int(usable.sum()), used, skipped, problems[:SHOWN_PROBLEMS])

@@ -1,0 +1,189 @@
+"""Verdict, gallery and thresholds: the page counts as `joyvasa select` does."""
+
+import base64
+import gzip
+import json
+import shlex
+import struct
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from manifests.record import file_stem
+from pipelines.cli.main import app
+from pipelines.report import gallery, paths
+from pipelines.report.gallery import VideoLinks, encode_gallery
+from pipelines.report.metrics import MetricFigures, all_metric_columns
+from pipelines.report.report import build_report, write_report
+from pipelines.report.statistics import Bootstrap
+from pipelines.report.verdict import Verdict, load_checks
+from tests.media import NOISE_FRAMES, write_video
+from tests.pipelines.report.browser import chromium
+from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write_run
+
+N = 70
+SHARPNESS = np.random.default_rng(3).uniform(10, 100, N)
+CORRELATION = np.random.default_rng(4).uniform(0, 0.6, N)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of 70 records: every tenth failed, every seventh has no sharpness."""
+    folder = tmp_path_factory.mktemp("run")
+    video = write_video(folder / "v.mp4", NOISE_FRAMES)
+
+    def outcome(record):
+        k = record.row - 1
+        if k % 10 == 9:
+            return failed_outcome(record)
+        path = f"shards/{record.shard:05d}/videos/{file_stem(record.id)}.mp4"
+        sharpness = None if k % 7 == 6 else float(SHARPNESS[k])
+        return ok_outcome(
+            record, video=path, sharpness=sharpness, mouth_sound_correlation=float(CORRELATION[k]), frozen_share=0.0
+        )
+
+    rows = [
+        {"record_id": f"clip {k:02d}", "image": "p.png", "audio": "s.wav", "the voice": f"v'{k % 3}"} for k in range(N)
+    ]
+    write_run(folder / "run", rows, outcome, manifests=folder, video=video.read_bytes())
+    return str(folder / "run")
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return Path(write_report(run).page)
+
+
+def expected_kept():
+    kept = []
+    for k in range(N):
+        good = k % 10 != 9 and k % 7 != 6 and SHARPNESS[k] >= 30 and CORRELATION[k] >= 0.2
+        kept += [k] if good else []
+    return kept
+
+
+def decode(text):
+    content = gzip.decompress(base64.b64decode(text))
+    size = struct.unpack("<I", content[:4])[0]
+    return json.loads(content[4 : 4 + size]), content[4 + size :]
+
+
+def test_the_verdict_counts_usable_videos_and_names_the_most_common_problems(run):
+    verdict = build_report(run).verdict
+    assert (verdict.records, verdict.videos, verdict.usable) == (N, 63, len(expected_kept()))
+    assert [column.name for column in verdict.skipped] == []
+    counts = {problem.text: problem.count for problem in verdict.problems}
+    assert counts["no video: face_not_found"] == 7
+    assert counts["the mouth does not follow the sound"] == sum(k % 10 != 9 and CORRELATION[k] < 0.2 for k in range(N))
+    assert [problem.count for problem in verdict.problems] == sorted(counts.values(), reverse=True)
+    assert all(problem.examples for problem in verdict.problems)
+
+
+def test_every_check_names_a_metric_and_its_reason():
+    columns = all_metric_columns()
+    checks = load_checks()
+    assert len(checks) >= 4
+    for check in checks:
+        assert check.metric in columns
+        assert not check.unless or check.unless in columns
+        assert check.sign in (">=", "<=")
+        assert (check.sign == ">=") == (columns[check.metric].better == "higher")
+        assert all([check.problem, check.advice, check.reason])
+
+
+def test_small_runs_have_exact_numbers(run):
+    report = build_report(run)
+    header, arrays = decode(report.gallery.text)
+    assert header["exact"]
+    names = [metric["name"] for metric in header["metrics"]]
+    values = np.frombuffer(arrays, "<f8", N, 8 * N * names.index("mouth_sound_correlation"))
+    good = [k for k in range(N) if k % 10 != 9]
+    assert np.array_equal(values[good], CORRELATION[good])
+    assert np.isnan(values[9])
+
+
+def make_figures(values):
+    column = all_metric_columns()["sharpness"]
+    return MetricFigures(column, Bootstrap().summarize(values), len(values), [])
+
+
+def test_large_runs_have_three_digits_and_leave_out_what_does_not_fit(monkeypatch):
+    monkeypatch.setattr(gallery, "EXACT_ROWS", 10)
+    values = np.random.default_rng(0).gamma(2.0, 1e6, 1000)
+    values[3] = np.nan
+    ids = pa.chunked_array([[f"c{k}" for k in range(1000)]])
+    links, verdict = VideoLinks(None, np.zeros(1000, np.int32)), Verdict(1000, 1000, 1000, [], [], [])
+    arguments = (ids, {"sharpness": values}, [make_figures(values)], [], {}, links, verdict, "joyvasa select run")
+    data = encode_gallery(*arguments)
+    header, arrays = decode(data.text)
+    planes = np.frombuffer(arrays, np.uint8).reshape(2, 1000)
+    halves = (planes[0].astype(np.uint16) << 8 | planes[1]).view(np.float16).astype(float)
+    assert not data.exact
+    large = np.abs(values) > 1e-3 * np.nanmax(values)
+    assert np.allclose((halves * header["metrics"][0]["scale"])[large], values[large], rtol=1e-3)
+
+    monkeypatch.setattr(gallery, "MAX_BYTES", 3000)
+    smaller = encode_gallery(*arguments)
+    assert [column.name for column in smaller.omitted] == ["sharpness"]
+
+
+def test_paths_of_the_page_do_not_name_the_home_folder(monkeypatch):
+    monkeypatch.setattr(paths.Path, "home", lambda: Path("/home/anna"))
+    assert paths.shorten_home("needs /home/anna/w.pth") == "needs ~/w.pth"
+    assert paths.quote_path("/home/anna/my run") == "~/'my run'"
+    assert paths.quote_path("/data/run") == "/data/run"
+
+
+def test_a_browser_filters_sorts_and_counts_as_the_command_does(page, run, tmp_path):
+    def text(part):
+        return browser.evaluate(f"document.querySelector('[data-part=\"{part}\"]').textContent")
+
+    def choose(selector, value):
+        browser.evaluate(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.value = {json.dumps(value)};"
+            "for (const name of ['input', 'change']) e.dispatchEvent(new Event(name, {bubbles: true}));"
+            "return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))); })()"
+        )
+
+    names = "[...document.querySelectorAll('.record .name bdi')].map(name => name.textContent)"
+    with chromium(tmp_path) as browser:
+        browser.open(page)
+        browser.evaluate("ready.then(() => 1)")
+        assert text("kept") == f"keeps {len(expected_kept())} of {N}"
+        assert len(browser.evaluate(names)) == 60
+        assert text("range") == f"1–60 of {N} shown"
+        browser.click('[data-part="next"]')
+        assert browser.evaluate(names) == [f"clip {k}" for k in range(60, N)]
+
+        choose('[data-part="show"]', "kept")
+        assert browser.evaluate(names) == [f"clip {k:02d}" for k in expected_kept()]
+        choose('[data-part="sort"]', "-1 sharpness")
+        best = sorted(expected_kept(), key=lambda k: -SHARPNESS[k])
+        assert browser.evaluate(names) == [f"clip {k:02d}" for k in best]
+
+        choose('.slider input[type="number"]', "0.31")
+        choose("[data-group]:last-of-type, label:last-of-type > [data-group]", "1")
+        browser.evaluate("document.querySelector('.thresholds').open = true")
+        kept = int(text("kept").split()[1])
+        command = shlex.split(text("command"))
+        assert command[:2] == ["joyvasa", "select"]
+        result = CliRunner().invoke(app, [*command[1:-2], "--json"])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["selected"] == kept > 0
+
+        browser.evaluate("document.querySelector('.record .frame').scrollIntoView()")
+        browser.click(".play")
+        playing = browser.evaluate(
+            "new Promise(done => { const v = document.querySelector('.frame video[controls]'); "
+            "v.readyState ? done(v.videoWidth) : v.addEventListener('loadedmetadata', () => done(v.videoWidth)); })"
+        )
+        assert playing == NOISE_FRAMES.shape[2]
+        browser.click("#verdict [data-row]")
+        assert len(browser.evaluate(names)) == 1
+        browser.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
+        assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+        assert browser.evaluate("getComputedStyle(document.querySelector('nav')).position") == "sticky"
+        assert browser.complaints == []
