@@ -105,7 +105,6 @@ def test_the_page_of_100000_rows_is_below_5_mb_within_a_minute(tmp_path):
     sheets = page.read_bytes().count(b"data:image/jpeg")
     print(f"100,000 rows: {elapsed_s:.1f} s, {size / 1e6:.2f} MB, {sheets} contact sheets")
     assert size < MAX_BYTES
-    assert elapsed_s < LIMIT_S
 
     (tmp_path / "profile").mkdir()
     with chromium(tmp_path / "profile") as browser:
@@ -115,5 +114,6 @@ def test_the_page_of_100000_rows_is_below_5_mb_within_a_minute(tmp_path):
         opened_s = time.monotonic() - start
         frame_ms, update_ms = browser.evaluate(SCROLL)
     print(f"opens in {opened_s:.2f} s; frames while scrolling {frame_ms:.0f} ms, a threshold {update_ms:.0f} ms")
+    assert elapsed_s < LIMIT_S
     assert opened_s < OPEN_S
     assert frame_ms < FRAME_MS
