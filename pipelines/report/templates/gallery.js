@@ -201,7 +201,8 @@ class Gallery {
         else all = false;
       }
       inGroups[row] = groups.every(([group, code]) => group.codes[row] === code);
-      if (all && inGroups[row]) {
+      // A status or an error code is a view on the records, not a part of the selection.
+      if (all && groups.every(([group, code]) => !group.conditions[code] || group.codes[row] === code)) {
         kept[row] = 1;
         n++;
       }

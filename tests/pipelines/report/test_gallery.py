@@ -165,7 +165,7 @@ def test_a_browser_filters_sorts_and_counts_as_the_command_does(page, run, tmp_p
         assert browser.evaluate(names) == [f"clip {k:02d}" for k in best]
 
         choose('.slider input[type="number"]', "0.31")
-        choose("[data-group]:last-of-type, label:last-of-type > [data-group]", "1")
+        choose('[data-group="2"]', "1")  # `the voice`
         browser.evaluate("document.querySelector('.thresholds').open = true")
         kept = int(text("kept").split()[1])
         command = shlex.split(text("command"))
@@ -173,6 +173,11 @@ def test_a_browser_filters_sorts_and_counts_as_the_command_does(page, run, tmp_p
         result = CliRunner().invoke(app, [*command[1:-2], "--json"])
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["selected"] == kept > 0
+
+        choose('[data-group="0"]', "1")  # failed records: shown, but not a part of the selection
+        assert int(text("kept").split()[1]) == kept
+        assert browser.evaluate(names) == []  # none of them is kept
+        choose('[data-group="0"]', "")
 
         browser.evaluate("document.querySelector('.record .frame').scrollIntoView()")
         browser.click(".play")
