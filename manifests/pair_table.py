@@ -21,6 +21,7 @@ from manifests.media_lists import PASSED_COLUMNS, MediaList, take_rows
 from manifests.pairing import PairPlan
 from manifests.problems import safe_text
 from manifests.storage import Storage, open_storage
+from manifests.variations import Variation
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
 
@@ -88,6 +89,7 @@ def write_pairs(
     storage: Storage,
     name: str,
     *,
+    variations: Sequence[Variation] = (),
     on_progress: Callable[[int], None] | None = None,
 ) -> PairSummary:
     """Write the pairs of a plan, with the columns of both lists.
@@ -103,6 +105,7 @@ def write_pairs(
         audio: recordings.
         storage: folder of the table.
         name: name of the table.
+        variations: options that are drawn for each row.
         on_progress: callback for the number of rows written so far.
 
     Raises:
@@ -110,7 +113,7 @@ def write_pairs(
     """
     sides = [_side_table(media, other, storage) for media, other in ((images, audio), (audio, images))]
     names = [pa.array(media.names, pa.string()) for media in (images, audio)]
-    schema = _join_schemas(sides)
+    schema = _join_schemas(sides, variations)
     counts = [np.zeros(len(media), np.int64) for media in (images, audio)]
 
     with storage.staging(name) as staged, pq.ParquetWriter(staged, schema, compression="zstd") as writer:
@@ -120,6 +123,8 @@ def write_pairs(
                 *(texts.take(pa.array(rows)) for texts, rows in zip(names, indices, strict=True)), SEPARATOR
             )
             columns = {"record_id": ids}
+            if variations:
+                columns |= {variation.name: variation.draw(ids.to_pylist()) for variation in variations}
             for side, rows, count in zip(sides, indices, counts, strict=True):
                 columns |= zip(side.column_names, take_rows(side, rows).columns, strict=True)
                 count += np.bincount(rows, minlength=len(count))
@@ -141,17 +146,21 @@ def _side_table(media: MediaList, other: MediaList, storage: Storage) -> pa.Tabl
     return table.combine_chunks()
 
 
-def _join_schemas(sides: Sequence[pa.Table]) -> pa.Schema:
-    """Return the schema of the pairs: id, both paths, passed-through columns.
+def _join_schemas(sides: Sequence[pa.Table], variations: Sequence[Variation]) -> pa.Schema:
+    """Return the schema of the pairs: id, both paths, passed-through columns, drawn options.
 
     Raises:
         ManifestError: `manifest_columns`.
     """
     fields = [pa.field("record_id", pa.string()), *(side.schema.field(0) for side in sides)]
     fields += [side.schema.field(index) for side in sides for index in range(1, side.num_columns)]
+    fields += [variation.field for variation in variations]
     counts = Counter(field.name for field in fields)
     if clashes := [safe_text(name) for name, count in counts.items() if count > 1]:
-        sentence = f"pairs would have the column {clashes[0]} twice, once by its prefix image_ or audio_"
+        reason = "once by its prefix image_ or audio_"
+        if clashes[0] in {variation.name for variation in variations}:
+            reason = "once by --vary"
+        sentence = f"pairs would have the column {clashes[0]} twice, {reason}"
         raise ManifestError("manifest_columns", f"{sentence}; expected one: rename it in its table")
     return pa.schema(fields)
 

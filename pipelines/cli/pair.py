@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from manifests.pair_table import PairSummary, Usage
     from manifests.pieces import OpenPiece
     from manifests.storage import Storage
+    from manifests.variations import Variation
 
 MIN_PIECE_S = 0.5  # a syllable or two; shorter pieces are no speech
 NOUNS = {"image": "portrait", "audio": "recording"}
@@ -43,7 +44,15 @@ Sample = Annotated[
     int | None,
     typer.Option("--sample", metavar="N", min=1, help="Draw N pairs; portraits and recordings are used equally often."),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Random seed of --sample.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Random seed of --sample and --vary.")]
+Vary = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vary",
+        metavar="NAME=LOW:HIGH",
+        help="Draw an option, such as pose.yaw=-15:15, for each row; NAME=A,B for choices; may be repeated.",
+    ),
+]
 MatchColumns = Annotated[
     list[str] | None,
     typer.Option(
@@ -67,6 +76,7 @@ def pair_command(
     sample: Sample = None,
     seed: Seed = 0,
     match_column: MatchColumns = None,
+    vary: Vary = None,
     take_seconds: TakeSeconds = None,
     check: Check = False,
     as_json: AsJson = False,
@@ -80,6 +90,7 @@ def pair_command(
         raise typer.BadParameter("expected one of --all and --sample N", param_hint="--all, --sample")
     match = [_parse_match(text) for text in match_column or ()]
     durations = _parse_durations(take_seconds) if take_seconds else None
+    variations = _parse_variations(vary, seed) if vary else ()
 
     storage, name = open_output(output, [images, audio])
     portraits, recordings = open_media_list(images, "image"), open_media_list(audio, "audio")
@@ -97,6 +108,7 @@ def pair_command(
             recordings,
             storage,
             name,
+            variations=variations,
             on_progress=lambda rows: progress.update("pairs", rows, len(plan)),
         )
     _print_summary(output, summary, (portraits, recordings), problems, as_json=as_json)
@@ -109,6 +121,15 @@ def _parse_match(text: str) -> tuple[str, str]:
     if not (mark and left and right):
         raise typer.BadParameter(f"found {text!r}; expected LEFT=RIGHT", param_hint="--match-column")
     return left, right
+
+
+def _parse_variations(texts: list[str], seed: int) -> list[Variation]:
+    from joyvasa.models import AnimationConfig
+    from manifests.variations import parse_variation
+    from pipelines.runs.row_options import build_option_columns
+
+    options = build_option_columns(AnimationConfig())
+    return [parse_variation(text, options, seed=seed) for text in texts]
 
 
 def _parse_durations(text: str) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from manifests.errors import ManifestError
 from pipelines.cli.manifest import validate_command
 from pipelines.cli.pair import pair_command
 from tests.media import EXAMPLES, write_tone
@@ -116,3 +117,24 @@ def test_a_text_without_a_sound_is_refused_with_what_to_do(media):
     assert lines[1].endswith("(missing_value)")
     (media / "m.csv").write_text("image,text\nfaces/portrait.jpg,Hello\n")
     assert "(text_without_sound)" in call("validate", media / "m.csv").stdout
+
+
+def test_options_are_drawn_for_each_pair_and_pass_validation(media):
+    command = ("pair", media / "faces", media / "voices", "-o", media / "pairs.parquet", "--all")
+    vary = ("--vary", "pose.yaw=-15:15", "--vary", "expression.amount=0.8:1.3", "--vary", "driving.region=all,lip")
+    call(*command, *vary)
+    drawn = rows(media)
+    assert len({row["pose.yaw"] for row in drawn}) == 4
+    assert all(0.8 <= row["expression.amount"] <= 1.3 for row in drawn)
+    assert call("validate", media / "pairs.parquet").stdout == "4 rows, 0 bad\n"
+    call(*command, *vary)
+    assert rows(media) == drawn
+    call(*command, *vary, "--seed", 1)
+    assert rows(media) != drawn
+
+
+def test_a_column_is_not_drawn_a_second_time(media):
+    (media / "faces.csv").write_text("image,pose.yaw\nfaces/portrait.jpg,3\n")
+    command = ("pair", media / "faces.csv", media / "voices", "-o", media / "pairs.parquet", "--all")
+    with pytest.raises(ManifestError, match=r"manifest_columns: .*pose.yaw twice, once by --vary"):
+        call(*command, "--vary", "pose.yaw=-15:15")

@@ -1,0 +1,308 @@
+"""Measure what each control changes in finished videos, and draw a contact sheet of each.
+
+    python -m joyvasa.sample.measurement.control_effects OUT
+
+All videos are driven by one motion that is sampled from the example recording. A video that exists in OUT is not made
+again, so that an interrupted measurement continues.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+
+import manifests
+from joyvasa.animator import Animator
+from joyvasa.errors import ConfigError, JoyvasaError
+from joyvasa.media.audio import SAMPLE_RATE, probe_audio, stream_audio
+from joyvasa.media.image import Image
+from joyvasa.metrics.blink import count_motion_blinks
+from joyvasa.metrics.first_frame import ssim
+from joyvasa.models import AnimationConfig
+from joyvasa.motion.file import save_motion
+from joyvasa.record_options import OptionValue, apply_options
+from joyvasa.sample.measurement.control_reader import ControlReader, FaceReadings
+from joyvasa.sample.measurement.videos import write_sound
+from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
+
+EXAMPLES = Path(manifests.__file__).parent / "examples"
+PORTRAITS = (EXAMPLES / "astronaut.jpg", EXAMPLES / "portrait.jpg")
+SECONDS, BLINK_SECONDS = 1.2, 8.0  # of the recording; blinks need longer ones
+RATE = 25.0
+TILE, CAPTION = 160, 16  # pixels
+JPEG_QUALITY = 82
+
+Measure = Callable[[FaceReadings], float]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A value of a control, and what it should change.
+
+    Args:
+        control: name of the option.
+        value: its value.
+        measure: function that reads a number from a video.
+        what: what the number is, and its unit.
+        low, high: range that the number should be in.
+        change: whether the number of the video without the control is subtracted (`minus`), divides it (`times`), or
+            neither (empty).
+        frame: the frame of the sheet: that with the widest mouth, the most closed eyes, or at rest.
+    """
+
+    control: str
+    value: OptionValue
+    measure: Measure
+    what: str
+    low: float
+    high: float
+    change: str = ""
+    frame: str = "rest"
+
+
+def _mean(name: str) -> Measure:
+    return lambda readings: float(np.nanmean(getattr(readings, name)))
+
+
+def _sway(readings: FaceReadings) -> float:
+    return float(np.std(readings.yaw))
+
+
+def _widest_mouth(readings: FaceReadings) -> float:
+    return float(np.nanpercentile(readings.teacher_mouth, 95))
+
+
+def _widest_mouth_by_m(readings: FaceReadings) -> float:
+    return float(np.percentile(readings.mouth, 95))
+
+
+def _rest_mouth(readings: FaceReadings) -> float:
+    return float(np.percentile(readings.mouth, 10))
+
+
+def _rest_eyes(readings: FaceReadings) -> float:
+    return float(np.median(readings.eyes))
+
+
+def _rest_eyes_by_teacher(readings: FaceReadings) -> float:
+    return float(np.nanmedian(readings.teacher_eyes))
+
+
+def _least_eyes(readings: FaceReadings) -> float:
+    eyes = readings.eyes.mean(1)
+    return float(eyes.min() / np.median(eyes))
+
+
+def _blinks(readings: FaceReadings) -> float:
+    eyes = readings.eyes.mean(1)
+    return count_motion_blinks(eyes, RATE) / (len(eyes) / RATE) * 60
+
+
+def _right_eye(readings: FaceReadings) -> float:
+    return float(np.median(readings.eyes[:, 0]) / np.median(readings.eyes[:, 1]))
+
+
+def _center(axis: int) -> Measure:
+    return lambda readings: float(np.nanmedian(readings.center[:, axis]))
+
+
+MOUTH, EYES = "mouth", "eyes"
+TRIALS = (
+    Trial("pose.yaw", 15.0, _mean("yaw"), "yaw by M, degrees", 12, 18, "minus"),
+    Trial("pose.yaw", -15.0, _mean("yaw"), "yaw by M, degrees", -18, -12, "minus"),
+    Trial("pose.pitch", 15.0, _mean("pitch"), "pitch by M, degrees", 12, 18, "minus"),
+    Trial("pose.pitch", -15.0, _mean("pitch"), "pitch by M, degrees", -18, -12, "minus"),
+    Trial("pose.roll", 15.0, _mean("roll"), "roll by M, degrees", 12, 18, "minus"),
+    Trial("pose.roll", -15.0, _mean("roll"), "roll by M, degrees", -18, -12, "minus"),
+    Trial("pose.amount", 0.0, _sway, "standard deviation of yaw by M", 0, 0.35, "times"),
+    Trial("pose.amount", 2.0, _sway, "standard deviation of yaw by M", 1.6, 2.4, "times"),
+    Trial("expression.amount", 0.0, _widest_mouth, "widest mouth by face mesh, eye distances", 0, 0.05, "", MOUTH),
+    Trial("expression.amount", 0.5, _widest_mouth_by_m, "widest mouth by M", 0.35, 0.65, "times", MOUTH),
+    Trial("expression.amount", 1.5, _widest_mouth_by_m, "widest mouth by M", 1.3, 1.7, "times", MOUTH),
+    Trial("mouth.amount", 0.0, _widest_mouth, "widest mouth by face mesh, eye distances", 0, 0.05, "", MOUTH),
+    Trial("mouth.amount", 0.5, _widest_mouth_by_m, "widest mouth by M", 0.35, 0.65, "times", MOUTH),
+    Trial("mouth.amount", 1.5, _widest_mouth_by_m, "widest mouth by M", 1.3, 1.7, "times", MOUTH),
+    Trial("mouth.open", 0.2, _rest_mouth, "mouth at rest by M, height / width", 0.15, 0.25),
+    Trial("mouth.open", 0.4, _rest_mouth, "mouth at rest by M, height / width", 0.32, 0.48),
+    Trial("eyes.open", 0.3, _rest_eyes, "eyes at rest by M, height / width", 0.24, 0.36),
+    Trial("eyes.open", 0.6, _rest_eyes, "eyes at rest by M, height / width", 0.54, 0.66),
+    Trial("blink.rate", 0.0, _blinks, "blinks per minute by M", 0, 0, "", EYES),
+    Trial("blink.rate", 15.0, _blinks, "blinks per minute by M", 10, 20, "", EYES),
+    Trial("blink.rate", 30.0, _blinks, "blinks per minute by M", 25, 35, "", EYES),
+    Trial("blink.amount", 0.0, _least_eyes, "least opening of the eyes, of that at rest, by M", 0.85, 1.1, "", EYES),
+    Trial("blink.amount", 0.5, _least_eyes, "least opening of the eyes, of that at rest, by M", 0.3, 0.75, "", EYES),
+    Trial("smile", 1.0, _mean("corners"), "corners of the mouth by face mesh, eye distances", 0.04, 0.2, "minus"),
+    Trial("smile", -0.3, _mean("corners"), "corners of the mouth by face mesh, eye distances", -0.1, -0.01, "minus"),
+    Trial("brow", 1.0, _mean("brows"), "brows by face mesh, eye distances", 0.05, 0.2, "minus"),
+    Trial("brow", -1.0, _mean("brows"), "brows by face mesh, eye distances", -0.2, -0.05, "minus"),
+    Trial("wink", 1.0, _right_eye, "right eye relative to the left by M", 0, 0.4),
+    Trial("wink", -1.0, _right_eye, "right eye relative to the left by M", 2.5, 99),
+    Trial("framing.scale", 1.25, _mean("eye_distance"), "size of the face by face mesh", 0.76, 0.84, "times"),
+    Trial("framing.scale", 0.8, _mean("eye_distance"), "size of the face by face mesh", 1.2, 1.3, "times"),
+    Trial("framing.x", 0.1, _center(0), "face to the right by face mesh, sides of the crop", -0.12, -0.08, "minus"),
+    Trial("framing.y", 0.1, _center(1), "face downwards by face mesh, sides of the crop", -0.12, -0.08, "minus"),
+)
+UNSUPPORTED = (("gaze.x", 0.5), ("gaze.y", 0.5))
+
+
+@dataclass(frozen=True)
+class Result:
+    """The numbers of a trial, one of each portrait."""
+
+    trial: Trial
+    values: Sequence[float]
+    similarities: Sequence[float]  # of the first face to that of the video without the control, SSIM
+
+    @property
+    def holds(self) -> bool:
+        """Whether the numbers of all portraits are in the range."""
+        return all(self.trial.low <= value <= self.trial.high for value in self.values)
+
+
+class ControlMeasurement:
+    """Makes and reads the videos of one portrait.
+
+    Args:
+        portrait: picture of a person.
+        out: folder for the videos.
+        animator: animator of the compact networks.
+        motions: motion file by its duration in seconds.
+    """
+
+    def __init__(self, portrait: Path, out: Path, animator: Animator, motions: Mapping[float, Path]) -> None:
+        self._portrait, self._out, self._animator, self._motions = portrait, out, animator, motions
+        extractor = animator.models.network("motion_extractor")
+        assert isinstance(extractor, CompactMotionExtractor)
+        self._reader = ControlReader(extractor)
+        self._plain: dict[tuple[float, bool], FaceReadings] = {}
+
+    def measure(self, trial: Trial) -> tuple[float, float, list[Image]]:
+        """Return the number, the similarity of the first face, and a frame without and one with the control."""
+        seconds = BLINK_SECONDS if trial.control == "blink.rate" else SECONDS
+        pasted = not trial.control.startswith("framing")
+        if (seconds, pasted) not in self._plain:
+            self._plain[seconds, pasted] = self._read({}, seconds, pasted)
+        plain = self._plain[seconds, pasted]
+        readings = self._read({trial.control: trial.value}, seconds, pasted)
+
+        value, before = trial.measure(readings), trial.measure(plain)
+        value = value - before if trial.change == "minus" else value / before if trial.change == "times" else value
+        chosen = [_choose_frame(plain, trial.frame)] * 2
+        if trial.frame == EYES:
+            chosen[1] = _choose_frame(readings, EYES)
+        frames = [plain.crops[chosen[0]], readings.crops[chosen[1]]]
+        return value, ssim(readings.crops[0], plain.crops[0]), frames
+
+    def _read(self, options: Mapping[str, OptionValue], seconds: float, pasted: bool) -> FaceReadings:
+        config = apply_options(self._animator.config, (("paste_back", pasted), *options.items()))
+        name = "-".join([self._portrait.stem, f"{seconds:g}", *(f"{k}={v:g}" for k, v in options.items())])
+        path = self._out / f"{name}{'' if pasted else '-crop'}.mp4"
+        animator = Animator(config, models=self._animator.models)
+        if not path.exists():
+            animator.animate(self._portrait, None, path, motion=self._motions[seconds])
+        return self._reader.read(path, animator.read_picture(self._portrait), pasted=pasted)
+
+
+def sample_motion_file(animator: Animator, out: Path, seconds: float) -> Path:
+    """Sample the motion of the example recording, repeated to a duration, and write it to a file."""
+    sound = out / f"{seconds:g}.wav"
+    samples = np.concatenate([*stream_audio(EXAMPLES / "speech.flac")])
+    repeated = np.tile(samples, int(seconds * SAMPLE_RATE / len(samples)) + 1)[: int(seconds * SAMPLE_RATE)]
+    write_sound(sound, repeated)
+    recording = animator.prepare_recording(sound, probe_audio(sound), animator.config.seed)
+    path = sound.with_suffix(".safetensors")
+    save_motion(path, animator.sample_motions([recording])[0])
+    return path
+
+
+def _choose_frame(readings: FaceReadings, kind: str) -> int:
+    if kind == MOUTH:
+        return int(np.argmax(readings.mouth))
+    eyes = readings.eyes.mean(1)
+    if kind == EYES:
+        return int(np.argmin(eyes))
+    return int(np.argmin(readings.mouth - 2 * np.minimum(eyes, np.median(eyes))))
+
+
+def draw_sheet(captions: Sequence[str], rows: Sequence[Sequence[Image]]) -> Image:
+    """Return a sheet with one row per portrait, and a caption above each column."""
+    head = np.full((CAPTION, TILE * len(captions), 3), 255, np.uint8)
+    for number, caption in enumerate(captions):
+        place = (number * TILE + 4, CAPTION - 4)
+        cv2.putText(head, caption, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 1, cv2.LINE_AA)
+    tiles = [np.hstack([cv2.resize(tile, (TILE, TILE), interpolation=cv2.INTER_AREA) for tile in row]) for row in rows]
+    return np.vstack([head, *tiles])
+
+
+def write_results(out: Path, results: Sequence[Result], refused: Mapping[str, str], portraits: Sequence[str]) -> str:
+    """Write `controls.md` and return its text."""
+    lines = [f"| control | value | measured | aim | {' | '.join(portraits)} | first face, SSIM | holds |"]
+    lines += [f"|{'---|' * (6 + len(portraits))}"]
+    for result in results:
+        trial = result.trial
+        change = {"minus": ", change", "times": ", times"}.get(trial.change, "")
+        values = " | ".join(f"{value:.2f}" for value in result.values)
+        aim = f"{trial.low:g} to {trial.high:g}" if trial.high < 99 else f"at least {trial.low:g}"
+        similarity = f"{min(result.similarities):.2f}"
+        cells = (f"`{trial.control}`", f"{trial.value:g}", trial.what + change, aim, values, similarity)
+        lines.append(f"| {' | '.join(cells)} | {'yes' if result.holds else 'NO'} |")
+    for name, sentence in refused.items():
+        lines.append(f"| `{name}` | 0.5 | refused: {sentence} |{' |' * (4 + len(portraits))}")
+    text = "\n".join(lines) + "\n"
+    (out / "controls.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def measure_controls(
+    out: Annotated[Path, typer.Argument(help="Folder for the videos, the table controls.md and the sheets.")],
+    portraits: Annotated[list[Path] | None, typer.Option("--portrait", help="Picture of a person; repeatable.")] = None,
+    only: Annotated[str, typer.Option(help="Measure the controls whose names start with this text.")] = "",
+) -> None:
+    """Measure each control of the built-in model on finished videos, print a table and write a sheet per control."""
+    out.mkdir(parents=True, exist_ok=True)
+    animator = Animator(AnimationConfig(device="cpu", seed=2))
+    paths = portraits or [*PORTRAITS]
+    motions = {seconds: sample_motion_file(animator, out, seconds) for seconds in (SECONDS, BLINK_SECONDS)}
+    measured = [ControlMeasurement(path, out, animator, motions) for path in paths]
+    results: list[Result] = []
+    names = [path.stem for path in paths]
+    trials = [trial for trial in TRIALS if trial.control.startswith(only)]
+    for control in dict.fromkeys(trial.control for trial in trials):
+        captions, rows = ["without"], [[] for _ in measured]
+        for trial in (trial for trial in trials if trial.control == control):
+            found = [entry.measure(trial) for entry in measured]
+            results.append(Result(trial, [entry[0] for entry in found], [entry[1] for entry in found]))
+            captions.append(f"{control}={trial.value:g}")
+            for row, (_, _, frames) in zip(rows, found, strict=True):
+                row += frames[1:] if row else frames
+        sheet = cv2.cvtColor(draw_sheet(captions, rows), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(out / f"{control}.jpg"), sheet, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        write_results(out, results, {}, names)
+
+    refused = {}
+    for name, value in UNSUPPORTED:
+        try:
+            Animator(apply_options(animator.config, ((name, value),)), models=animator.models)
+        except ConfigError as error:
+            refused[name] = error.sentence
+    typer.echo(write_results(out, results, refused, names), nl=False)
+
+
+def main() -> None:
+    """Run the command; a known error is one line."""
+    try:
+        typer.run(measure_controls)
+    except JoyvasaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
