@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from joyvasa.models import AnimationConfig
+from joyvasa.record_options import list_record_options
+from joyvasa.sample.measurement.control_effects import CAPTION, TILE, TRIALS, Result, draw_sheet, write_results
+
+OPTIONS = list_record_options(AnimationConfig())
+
+
+@pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: f"{trial.control}={trial.value:g}")
+def test_trials_set_values_that_a_row_may_have(trial):
+    option = OPTIONS[trial.control]
+    assert option.low <= trial.value <= option.high
+    assert trial.value != option.default
+
+
+def test_the_table_marks_controls_that_miss_their_aim(tmp_path):
+    trial = TRIALS[0]
+    inside, outside = (trial.low + trial.high) / 2, trial.high + 1
+    results = [Result(trial, [inside, inside], [0.9, 0.8]), Result(trial, [inside, outside], [0.9, 0.8])]
+    text = write_results(tmp_path, results, {"gaze.x": "no irises"}, ["anna", "ben"])
+    lines = text.splitlines()
+    assert [line.rsplit("|", 2)[1].strip() for line in lines[2:4]] == ["yes", "NO"]
+    assert "refused: no irises" in lines[4]
+    assert len({line.count("|") for line in lines}) == 1
+    assert (tmp_path / "controls.md").read_text() == text
+
+
+def test_a_sheet_has_a_caption_and_a_row_per_portrait():
+    tile = np.full((64, 64, 3), 7, np.uint8)
+    sheet = draw_sheet(["without", "smile=1"], [[tile, tile], [tile, tile], [tile, tile]])
+    assert sheet.shape == (CAPTION + 3 * TILE, 2 * TILE, 3)
