@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from joyvasa.record_options import list_record_options
 
 from joyvasa.models import AnimationConfig
-from joyvasa.record_options import list_record_options
 from joyvasa.sample.measurement.control_effects import CAPTION, TILE, TRIALS, Result, draw_sheet, write_results
 
 OPTIONS = list_record_options(AnimationConfig())
