@@ -1,8 +1,8 @@
 """Measure what each control changes in finished videos, and draw a contact sheet of each.
 
-    python -m joyvasa.sample.measurement.control_effects OUT
+    python -m joyvasa.sample.measurement.control_effects PORTRAIT... --speech FILE --out OUT
 
-All videos are driven by one motion that is sampled from the example recording. A video that exists in OUT is not made
+All videos are driven by one motion that is sampled from the recording. A video that exists in OUT is not made
 again, so that an interrupted measurement continues.
 """
 
@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import typer
 
-import manifests
 from joyvasa.animator import Animator
 from joyvasa.errors import ConfigError, JoyvasaError
 from joyvasa.media.audio import SAMPLE_RATE, probe_audio, stream_audio
@@ -32,8 +31,6 @@ from joyvasa.sample.measurement.control_reader import ControlReader, FaceReading
 from joyvasa.sample.measurement.videos import write_sound
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
 
-EXAMPLES = Path(manifests.__file__).parent / "examples"
-PORTRAITS = (EXAMPLES / "astronaut.jpg", EXAMPLES / "portrait.jpg")
 SECONDS, BLINK_SECONDS = 1.2, 8.0  # of the recording; blinks need longer ones
 RATE = 25.0
 TILE, CAPTION = 160, 16  # pixels
@@ -210,10 +207,10 @@ class ControlMeasurement:
         return self._reader.read(path, animator.read_picture(self._portrait), pasted=pasted)
 
 
-def sample_motion_file(animator: Animator, out: Path, seconds: float) -> Path:
-    """Sample the motion of the example recording, repeated to a duration, and write it to a file."""
+def sample_motion_file(animator: Animator, speech: Path, out: Path, seconds: float) -> Path:
+    """Sample the motion of a recording, repeated to a duration, and write it to a file."""
     sound = out / f"{seconds:g}.wav"
-    samples = np.concatenate([*stream_audio(EXAMPLES / "speech.flac")])
+    samples = np.concatenate([*stream_audio(speech)])
     repeated = np.tile(samples, int(seconds * SAMPLE_RATE / len(samples)) + 1)[: int(seconds * SAMPLE_RATE)]
     write_sound(sound, repeated)
     recording = animator.prepare_recording(sound, probe_audio(sound), animator.config.seed)
@@ -261,18 +258,18 @@ def write_results(out: Path, results: Sequence[Result], refused: Mapping[str, st
 
 
 def measure_controls(
-    out: Annotated[Path, typer.Argument(help="Folder for the videos, the table controls.md and the sheets.")],
-    portraits: Annotated[list[Path] | None, typer.Option("--portrait", help="Picture of a person; repeatable.")] = None,
+    portraits: Annotated[list[Path], typer.Argument(help="Pictures of people.")],
+    speech: Annotated[Path, typer.Option(help="Recording of a voice.")],
+    out: Annotated[Path, typer.Option(help="Folder for the videos, the table controls.md and the sheets.")],
     only: Annotated[str, typer.Option(help="Measure the controls whose names start with this text.")] = "",
 ) -> None:
     """Measure each control of the built-in model on finished videos, print a table and write a sheet per control."""
     out.mkdir(parents=True, exist_ok=True)
     animator = Animator(AnimationConfig(device="cpu", seed=2))
-    paths = portraits or [*PORTRAITS]
-    motions = {seconds: sample_motion_file(animator, out, seconds) for seconds in (SECONDS, BLINK_SECONDS)}
-    measured = [ControlMeasurement(path, out, animator, motions) for path in paths]
+    motions = {seconds: sample_motion_file(animator, speech, out, seconds) for seconds in (SECONDS, BLINK_SECONDS)}
+    measured = [ControlMeasurement(path, out, animator, motions) for path in portraits]
     results: list[Result] = []
-    names = [path.stem for path in paths]
+    names = [path.stem for path in portraits]
     trials = [trial for trial in TRIALS if trial.control.startswith(only)]
     for control in dict.fromkeys(trial.control for trial in trials):
         captions, rows = ["without"], [[] for _ in measured]
