@@ -55,6 +55,7 @@ class ManifestStats:
     portraits: int  # distinct
     recordings: int  # distinct
     motions: int  # distinct motion files
+    texts: int  # rows whose text is spoken; the length of their speech is not known
     sound_s: float | None = None  # seconds of audio, summed over rows
     distinct_sound_s: float | None = None  # seconds of audio, summed over distinct recordings
     frames: int | None = None
@@ -76,6 +77,7 @@ class StatsCollector:
     def __init__(self, probes: Probes | None = None) -> None:
         self._probes = probes
         self._records = 0
+        self._texts = 0
         self._portraits = HashIndex()
         self._recordings = _Lengths(probes and probes.audio)
         self._motions = _Lengths(probes and probes.motion)
@@ -93,6 +95,7 @@ class StatsCollector:
     def add(self, records: Sequence[Record]) -> None:
         """Add records; blocks while too many probes are pending."""
         self._records += len(records)
+        self._texts += sum(record.text is not None for record in records)
         self._portraits.add([record.image for record in records if record.image is not None])
         with_audio = [record for record in records if record.audio is not None]
         sampled = [record.motion is None for record in with_audio]
@@ -108,7 +111,9 @@ class StatsCollector:
         """Wait for all probes and return the sums."""
         while self._pending:
             self._collect_probe()
-        counts = ManifestStats(self._records, len(self._portraits), len(self._recordings), len(self._motions))
+        counts = ManifestStats(
+            self._records, len(self._portraits), len(self._recordings), len(self._motions), self._texts
+        )
         if self._probes is None:
             return counts
 

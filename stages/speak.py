@@ -96,7 +96,8 @@ class SpeakStage(Stage):
         found = shutil.which(program)
         if not found:
             problem = f"{program}: no such program; expected the speech synthesizer of the option tts"
-            raise EnvironmentFault("tts_missing", f"{problem}: install it on each machine (Debian: apt install flite)")
+            hint = " (Debian: apt install flite)" if self.config.tts in ENGINES else ""
+            raise EnvironmentFault("tts_missing", f"{problem}: install it on each machine{hint}")
         self._program = found
         self._storage = open_storage(self.config.run)
 

@@ -240,6 +240,7 @@ def print_plan(result: ManifestSummary) -> None:
         ("distinct portraits", totals.portraits),
         ("distinct recordings", totals.recordings),
         ("distinct motion files", totals.motions),
+        *([("texts to speak", totals.texts)] if totals.texts else []),
         ("seconds of sound", totals.sound_s),
         (f"video frames ({sizes.frames_per_second}/s)" if sizes else "video frames", totals.frames),
         (f"windows ({sizes.frames_per_window} frames)" if sizes else "windows", totals.windows),
