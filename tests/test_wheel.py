@@ -60,7 +60,7 @@ def test_its_commands_run_from_outside_of_the_checkout(installed):
     assert module == str(installed / "pipelines/__init__.py")
     assert run(installed, "-m", "joyvasa", "--version").stdout.startswith("joyvasa 0.")
     assert (
-        "4 rows, 0 bad"
+        "5 rows, 0 bad"
         in run(installed, "-m", "joyvasa", "validate", str(installed / "manifests/examples/demo.csv")).stdout
     )
     for command in ("animate", "generate", "report", "web", "train", "prepare", "evaluate"):
