@@ -8,16 +8,18 @@ from dataclasses import replace
 from PIL import Image
 
 from joyvasa.animator import Animator
-from joyvasa.errors import EnvironmentFault
+from joyvasa.errors import EnvironmentFault, InputError
 from joyvasa.metrics import FVD, METRIC_NAMES
 from joyvasa.metrics.metric_set import MetricSet
 from joyvasa.models import AnimationConfig, Models
 from pipelines.web.jobs import FinishedVideo, Job
+from pipelines.web.limits import Limits
 from pipelines.web.measurement import measure_animation
 from pipelines.web.shell_command import build_animate_command
 from pipelines.web.time_estimate import TimeEstimator
 
 LOADING = "loading"
+MAX_RATE = 60  # frames per second; a motion with more frames than the longest recording has is refused
 
 
 class DeviceWorker:
@@ -26,10 +28,12 @@ class DeviceWorker:
     Args:
         device: name of the device, as in the option `device`.
         estimator: records how long each step takes.
+        limits: limits of what is accepted.
     """
 
-    def __init__(self, device: str, estimator: TimeEstimator) -> None:
+    def __init__(self, device: str, estimator: TimeEstimator, limits: Limits) -> None:
         self._device, self._estimator = device, estimator
+        self._max_frames = round(limits.sound_s * MAX_RATE)
         self._loaded: dict[str, Models] = {}  # by mode
         self._metrics: MetricSet | None = None
 
@@ -65,12 +69,19 @@ class DeviceWorker:
 
         def advance(name: str, done: int, total: int | None) -> None:
             nonlocal step
+            if max(done, total or 0) > self._max_frames:
+                limit = f"{self._max_frames:,} frames, the limit of this page"
+                raise InputError("upload_too_long", f"{job.files['motion']}: has more than {limit}: cut it")
             if name != step:
                 self._estimator.record(step, time.monotonic() - job.step_started, job.duration_s)
                 step = name
             job.advance(name, done, total or 0)
 
-        animation = animator.animate(job.portrait, job.sound, job.folder / "video.mp4", on_progress=advance)
+        files = job.files
+        output = job.folder / "video.mp4"
+        animation = animator.animate(
+            files["portrait"], files.get("sound"), output, motion=files.get("motion"), on_progress=advance
+        )
         elapsed_s = time.monotonic() - started
 
         advance("metrics", 0, animation.n_frames)
@@ -82,7 +93,7 @@ class DeviceWorker:
         results = measure_animation(
             self._metrics,
             animation,
-            job.sound,
+            files.get("sound"),
             animator.models,
             lambda done: advance("metrics", done, animation.n_frames),
         )
@@ -100,5 +111,5 @@ class DeviceWorker:
             elapsed_s=elapsed_s,
             metrics=results,
             warnings=animation.warnings,
-            command=build_animate_command(*job.names, job.config),
+            command=build_animate_command(job.names, job.config),
         )

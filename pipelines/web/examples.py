@@ -33,9 +33,8 @@ class Examples:
 
         def select_example(event: gr.EventData) -> Any:
             number = event._data.get("example") if isinstance(event._data, dict) else None
-            known = isinstance(number, int) and number in range(len(self.rows))
-            values = [self.rows[number][column] for column in targets] if known else None
-            values = values or [gr.skip()] * len(targets)
+            row = self.rows[number] if isinstance(number, int) and number in range(len(self.rows)) else None
+            values = [row[column] if row else gr.skip() for column in targets]
             return values[0] if len(values) == 1 else values
 
         self.buttons.click(select_example, None, [*targets.values()], show_progress="hidden", concurrency_limit=None)

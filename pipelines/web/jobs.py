@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -68,9 +68,9 @@ class Job:
     Attributes:
         session: session of the browser that submitted the job.
         folder: folder of the job, removed with it.
-        portrait, sound: files in that folder.
-        names: original names of the portrait and the sound.
-        duration_s: length of the sound.
+        files: files in that folder by input: `portrait`, and `sound` or `motion` or both.
+        names: original names of the files.
+        duration_s: length of the sound; 0 without one.
         config: options of the animation.
         id: random, because it gives access to the video.
         state: current state.
@@ -84,9 +84,8 @@ class Job:
 
     session: str
     folder: Path
-    portrait: Path
-    sound: Path
-    names: tuple[str, str]
+    files: Mapping[str, Path]
+    names: Mapping[str, str]
     duration_s: float
     config: AnimationConfig
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -102,7 +101,7 @@ class Job:
     @property
     def file_name(self) -> str:
         """Name for the downloaded video."""
-        return "-".join(Path(name).stem for name in self.names) + ".mp4"
+        return "-".join(Path(name).stem for name in self.names.values()) + ".mp4"
 
     def advance(self, step: str, done: int, total: int) -> None:
         """Record the progress.
@@ -229,7 +228,7 @@ class JobQueue:
                 text = " ".join(f"{type(failure).__name__}: {failure}".split())[:300]
                 state, error = JobState.FAILED, _with_original_names(f"unexpected_error: {text}", job)
             with self._changed:
-                for upload in (job.portrait, job.sound):
+                for upload in job.files.values():
                     upload.unlink(missing_ok=True)
                 job.result, job.error, job.state = result, error, state
                 if job.cancel_requested.is_set() or result is None:
@@ -249,6 +248,6 @@ class JobQueue:
 
 def _with_original_names(sentence: str, job: Job) -> str:
     """Replace paths in the temporary folder with the names that the visitor knows."""
-    for path, name in zip((job.portrait, job.sound), job.names, strict=True):
-        sentence = sentence.replace(str(path), name)
+    for name, path in job.files.items():
+        sentence = sentence.replace(str(path), job.names[name])
     return sentence

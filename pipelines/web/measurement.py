@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from joyvasa.animator import Animation
+from joyvasa.media.video_reader import probe_video
 from joyvasa.metrics.base import MetricColumn
 from joyvasa.metrics.metric_set import MetricSet
 from joyvasa.metrics.support.reference_frame import build_clip
@@ -30,14 +31,14 @@ class MetricResult:
 
 
 def measure_animation(
-    metrics: MetricSet, animation: Animation, sound: Path, models: Models, on_frames: Callable[[int], object]
+    metrics: MetricSet, animation: Animation, sound: Path | None, models: Models, on_frames: Callable[[int], object]
 ) -> list[MetricResult]:
     """Compute the metrics of a video, in the order in which the page shows them.
 
     Args:
         metrics: metrics to compute.
         animation: finished animation.
-        sound: recording of the animation.
+        sound: recording of the animation; None if a motion drives it.
         models: models of the animation.
         on_frames: called with the number of frames read so far; an exception stops the measurement.
     """
@@ -50,7 +51,7 @@ def measure_animation(
         frames_per_second=animation.frames_per_second,
         width=animation.width,
         height=animation.height,
-        has_sound=True,
+        has_sound=sound is not None or probe_video(animation.path).has_sound,
         sound=sound,
         motion=animation.motion,
         mode=models.config.mode,

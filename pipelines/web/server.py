@@ -27,12 +27,14 @@ from manifests.examples import FOLDER as EXAMPLES
 from manifests.scratch import scratch_folder, sweep_scratch
 from pipelines.runs.selection.options import SelectionOptions
 from pipelines.web.confinement import VIDEOS, RunsRoot
+from pipelines.web.controls_panel import ControlsPanel
 from pipelines.web.device_worker import DeviceWorker
 from pipelines.web.guard import Guard
 from pipelines.web.jobs import JobQueue
 from pipelines.web.limits import Limits
 from pipelines.web.page import build_page, build_theme
 from pipelines.web.posters import Posters
+from pipelines.web.previewer import Previewer
 from pipelines.web.runs_browser import SELECTION_FILE, RunsBrowser
 from pipelines.web.runs_page import RunsPage
 from pipelines.web.templating import FILES, POSTERS, RESULTS, SELECTIONS, read_asset
@@ -119,9 +121,13 @@ def create_app(config: WebConfig) -> Generator[ASGIApp]:
     with scratch_folder() as scratch:
         uploads, estimator = Uploads(scratch, config.limits), TimeEstimator()
         os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)  # Gradio reads it only from here
-        queue = JobQueue([DeviceWorker(device, estimator).make_video for device in config.devices], config.limits)
+        queue = JobQueue(
+            [DeviceWorker(device, estimator, config.limits).make_video for device in config.devices], config.limits
+        )
         try:
-            try_page = TryPage(config.animation, queue, estimator, uploads)
+            previewer = Previewer(replace(config.animation, device=config.devices[0]))
+            panel = ControlsPanel(config.animation, previewer, uploads)
+            try_page = TryPage(config.animation, queue, estimator, uploads, panel)
             browser = RunsBrowser(root, config.limits)
             blocks = build_page(try_page, RunsPage(browser), config.limits)
             app = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)

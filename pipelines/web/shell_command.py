@@ -13,15 +13,16 @@ from joyvasa.models import AnimationConfig
 FLAGS = ("models", "mode", "seed", "device", "precision")
 
 
-def build_animate_command(portrait: str, sound: str, config: AnimationConfig) -> str:
+def build_animate_command(names: Mapping[str, str], config: AnimationConfig) -> str:
     """Build a `joyvasa animate` command with all options that differ from the defaults.
 
     Args:
-        portrait: name of the picture file.
-        sound: name of the sound file.
+        names: names of the files by input: `portrait`, and `sound` or `motion` or both.
         config: options of the animation.
     """
-    words = ["joyvasa", "animate", _quote_dash(portrait), _quote_dash(sound), "-o", "out.mp4"]
+    words = ["joyvasa", "animate", *(_quote_dash(names[name]) for name in ("portrait", "sound") if name in names)]
+    words += ["--motion", _quote_dash(names["motion"])] if "motion" in names else []
+    words += ["-o", "out.mp4"]
     changed = changed_options(AnimationConfig(), config)
     for name in FLAGS:
         if name in changed:
@@ -38,18 +39,22 @@ def changed_options(default: AnimationConfig, config: AnimationConfig) -> dict[s
         default: options to compare with.
         config: options of the animation.
     """
-    return dict(_iterate_changes(config_to_dict(default), config_to_dict(config)))
+    defaults = flatten_options(default)
+    return {name: value for name, value in flatten_options(config).items() if value != defaults[name]}
+
+
+def flatten_options(config: AnimationConfig) -> dict[str, Any]:
+    """Return all options by their names with dots."""
+    return dict(_iterate_options(config_to_dict(config)))
+
+
+def _iterate_options(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _iterate_options(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _quote_dash(name: str) -> str:
     return f"./{name}" if name.startswith("-") else name
-
-
-def _iterate_changes(
-    default: Mapping[str, Any], config: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, Mapping) and isinstance(default[name], Mapping):
-            yield from _iterate_changes(default[name], value, f"{prefix}{name}.")
-        elif value != default[name]:
-            yield f"{prefix}{name}", value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -17,16 +17,18 @@ from joyvasa.config import config_from_dict, config_to_dict
 from joyvasa.errors import JoyvasaError
 from joyvasa.mode import MODES
 from joyvasa.models import AnimationConfig
-from joyvasa.motion.driving import DrivingRegion
+from joyvasa.motion.driving import DrivingRegion, MouthSource
 from joyvasa.motion.smoothing import SmoothingMethod
 from manifests.examples import FOLDER
 from pipelines.report.page import format_seconds
+from pipelines.web.controls import read_controls
+from pipelines.web.controls_panel import ControlsPanel
 from pipelines.web.examples import add_examples, inline_picture
 from pipelines.web.jobs import ENDED, Job, JobQueue, JobState
 from pipelines.web.shell_command import changed_options
 from pipelines.web.templating import RESULTS, read_asset, render_stateful, render_template
 from pipelines.web.time_estimate import STEPS, RemainingTime, TimeEstimator
-from pipelines.web.uploads import Uploads
+from pipelines.web.uploads import Uploads, original_name
 
 POLL_S = 0.25
 DEMO_PICTURE = FOLDER / "demo.jpg"  # portraits and frames of their videos
@@ -34,7 +36,9 @@ BOX_PIXELS = 236  # height of the boxes for uploads
 INVITATION = "Choose a portrait and a recording, or select examples."
 STEP_TITLES = {"": "Loading models", "loading": "Loading models", "motion": "Sampling motion"}
 STEP_TITLES |= {"frames": "Rendering", "metrics": "Computing metrics"}
-UNITS = {"motion": "windows", "frames": "frames", "metrics": "frames"}
+STEP_TITLES |= {"faces": "Following the face of the video", "video frames": "Reading the video"}
+DEFAULT_NAMES = {"portrait": "portrait.png", "sound": "sound.wav", "motion": "motion.safetensors"}
+INPUT_TITLES = {"portrait": "portrait", "sound": "recording or motion", "motion": "motion"}
 
 # The options of the fields of the page, in order, with their labels.
 FIELDS = {
@@ -42,10 +46,10 @@ FIELDS = {
     "seed": "Seed",
     "face.index": "Face",
     "sampling.cfg_scale": "Guidance",
-    "crop.scale": "Crop scale",
     "driving.region": "Motion region",
     "smoothing.method": "Smoothing",
     "paste_back": "Paste back into the picture",
+    "driving.mouth_from": "Lips follow",
 }
 
 
@@ -58,12 +62,14 @@ class TryPage:
         queue: queue of jobs.
         estimator: estimates the remaining time.
         uploads: uploaded files.
+        panel: controls with their preview, and the choice of a face.
     """
 
     config: AnimationConfig
     queue: JobQueue
     estimator: TimeEstimator
     uploads: Uploads
+    panel: ControlsPanel
 
     def build(self) -> None:
         """Add the components of the tab to the current `gr.Blocks`."""
@@ -79,6 +85,7 @@ class TryPage:
                     elem_id="jv-portrait",
                 )
                 portraits = add_examples("image", "Example portraits", pictures=True)
+                faces = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-faces")
             with gr.Column(min_width=280):
                 sound = gr.Audio(
                     type="filepath",
@@ -91,6 +98,14 @@ class TryPage:
                 recordings = add_examples("audio", "Example recordings")
             with gr.Column(min_width=280):
                 fields = self._build_fields()
+                with gr.Accordion("Motion from a file or a video", open=False, elem_id="jv-motion-panel"):
+                    motion = gr.File(label="Motion file, or video to imitate", height=110, elem_id="jv-motion")
+                    sources = list(get_args(MouthSource))
+                    mouth = gr.Radio(
+                        sources, value=self.config.driving.mouth_from, label="With a recording, the lips follow"
+                    )
+                fields.append(mouth)
+        controls = self.panel.build(portrait, faces, fields, read_options=self._read_options)
         portraits.connect({"image": portrait, "mode": fields[list(FIELDS).index("mode")]})
         recordings.connect({"audio": sound})
         with gr.Row(elem_id="jv-actions", equal_height=True):
@@ -103,7 +118,7 @@ class TryPage:
         job_id = gr.State("")
         start.click(
             self._make_video,
-            [portrait, sound, *fields],
+            [portrait, sound, motion, controls, *fields],
             [status, result, job_id, start, cancel],
             preprocess=False,
             show_progress="hidden",
@@ -129,7 +144,6 @@ class TryPage:
         with gr.Accordion("Options", open=False, elem_id="jv-options"):
             face = gr.Number(config.face.index, label=label["face.index"], precision=0, minimum=0, elem_id="jv-face")
             guidance = gr.Slider(1, 6, value=config.sampling.cfg_scale, step=0.1, label=label["sampling.cfg_scale"])
-            crop = gr.Slider(1.5, 3.5, value=config.crop.scale, step=0.1, label=label["crop.scale"])
             with gr.Row():
                 regions, methods = list(get_args(DrivingRegion)), list(get_args(SmoothingMethod))
                 region = gr.Dropdown(regions, value=config.driving.region, label=label["driving.region"], min_width=130)
@@ -137,16 +151,18 @@ class TryPage:
                     methods, value=config.smoothing.method, label=label["smoothing.method"], min_width=130
                 )
             paste = gr.Checkbox(config.paste_back, label=label["paste_back"])
-        return [mode, seed, face, guidance, crop, region, smoothing, paste]
+        return [mode, seed, face, guidance, region, smoothing, paste]
 
     async def _make_video(
-        self, request: gr.Request, portrait: Any, sound: Any, *values: Any
+        self, request: gr.Request, portrait: Any, sound: Any, motion: Any, controls: Any, *values: Any
     ) -> AsyncIterator[tuple[Any, Any, Any, Any, Any]]:
-        """Submit a pair and yield its progress until the video is finished."""
+        """Submit a job and yield its progress until the video is finished."""
+        uploads = {"portrait": portrait, "sound": sound, "motion": motion}
+        session = str(request.session_hash)
         disabled, enabled = gr.update(interactive=False), gr.update(interactive=True)
         visible, hidden = gr.update(visible=True), gr.update(visible=False)
         try:
-            job = await run_in_threadpool(self._submit_job, portrait, sound, values, str(request.session_hash))
+            job = await run_in_threadpool(self._submit_job, uploads, controls, values, session)
         except JoyvasaError as error:
             yield render_template("message", kind="error", text=str(error)), gr.skip(), "", enabled, hidden
             return
@@ -161,34 +177,48 @@ class TryPage:
             if job.state not in ENDED:  # the browser has disconnected
                 self.queue.cancel(job.id)
 
-    def _submit_job(self, portrait: Any, sound: Any, values: tuple[Any, ...], session: str) -> Job:
+    def _submit_job(self, uploads: Mapping[str, Any], controls: Any, values: Sequence[Any], session: str) -> Job:
         """Check the untrusted values from a browser and submit a job.
 
         Raises:
             JoyvasaError: the same errors as `joyvasa animate`.
         """
-        config = self._read_options(values)
+        config = self._read_options(values, controls)
+        given = {name: upload for name, upload in uploads.items() if upload or name == "portrait"}
+        if len(given) == 1:
+            given["sound"] = None  # whose error says what to do
         folder = self.uploads.new_folder()
-        names = _original_name(portrait, "portrait.png"), _original_name(sound, "sound.wav")
+        names = {name: original_name(upload, DEFAULT_NAMES[name]) for name, upload in given.items()}
         try:
-            files = (
-                self.uploads.store(_upload_path(portrait), folder / "portrait", "portrait"),
-                self.uploads.store(_upload_path(sound), folder / "sound", "sound"),
-            )
-            try:
-                duration_s = self.uploads.check_length(files[1])
-            except JoyvasaError as error:
-                raise type(error)(error.code, error.sentence.replace(str(files[1]), names[1])) from None
-            job = Job(session, folder, *files, names, duration_s, config)
+            files = {
+                name: self.uploads.store(upload, folder / name, INPUT_TITLES[name]) for name, upload in given.items()
+            }
+            duration_s = self._measure_sound(files["sound"], names["sound"]) if "sound" in files else 0.0
+            job = Job(session, folder, files, names, duration_s, config)
             self.queue.submit(job)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return job
 
-    def _read_options(self, values: tuple[Any, ...]) -> AnimationConfig:
+    def _measure_sound(self, sound: Path, name: str) -> float:
+        try:
+            return self.uploads.check_length(sound)
+        except JoyvasaError as error:
+            raise type(error)(error.code, error.sentence.replace(str(sound), name)) from None
+
+    def _read_options(self, values: Sequence[Any], controls: Any) -> AnimationConfig:
+        """Return the options of fields and controls.
+
+        Args:
+            values: values of the fields in the order of `FIELDS`; untrusted.
+            controls: values of controls by name; untrusted.
+
+        Raises:
+            ConfigError: `config_invalid`.
+        """
         tree = config_to_dict(self.config)
-        for name, value in zip(FIELDS, values, strict=True):
+        for name, value in [*zip(FIELDS, values, strict=True), *read_controls(controls).items()]:
             *path, last = name.split(".")
             branch = tree
             for level in path:
@@ -207,7 +237,7 @@ class TryPage:
         share = job.done / job.total if job.total else None
         title = STEP_TITLES.get(job.step, job.step)
         if job.total:
-            title += f", {job.done:,} of {job.total:,} {UNITS[job.step]}"
+            title += f", {job.done:,} of {job.total:,} {'windows' if job.step == 'motion' else 'frames'}"
         return render_template("progress", title=title, share=share, left=_format_estimate(self._estimate(job)))
 
     def _render_results(self, session: str) -> str:
@@ -240,15 +270,3 @@ def _format_estimate(left: RemainingTime | None) -> str:
         return ""
     text = f"{left.seconds:.0f} s" if left.seconds < 120 else f"{left.seconds / 60:.0f} min"
     return f"about {text} left" if left.complete else f"more than {text} left"
-
-
-def _upload_path(upload: Any) -> str | None:
-    path = upload.get("path") if isinstance(upload, Mapping) else None
-    return path if isinstance(path, str) else None
-
-
-def _original_name(upload: Any, default: str) -> str:
-    """Return the name of a file on the visitor's machine."""
-    path = upload.get("orig_name") if isinstance(upload, Mapping) else None
-    name = Path(path).name if isinstance(path, str) else ""
-    return name if name and name.isprintable() else default

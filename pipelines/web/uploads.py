@@ -6,7 +6,9 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from joyvasa.errors import InputError
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio
@@ -46,27 +48,40 @@ class Uploads:
         real = Path(os.path.realpath(path))
         return real.is_relative_to(self.folder) and real.is_file()
 
-    def store(self, path: str | None, target: Path, what: str) -> Path:
-        """Copy an upload for a job, under a name that does not depend on the visitor.
+    def find(self, upload: Any, what: str) -> Path:
+        """Return the file of an upload.
 
         Args:
-            path: path of the upload as the browser states it; untrusted.
-            target: path of the copy, which gets the suffix of the upload.
+            upload: upload as the browser states it, a mapping with `path`; untrusted.
             what: kind of the file, for errors.
 
         Raises:
             InputError: `upload_missing` or `upload_too_large`.
         """
-        if not path:
+        path = upload.get("path") if isinstance(upload, Mapping) else None
+        if not isinstance(path, str) or not path:
             raise InputError("upload_missing", f"there is no {what} yet: choose one, or select an example")
         if not self.contains(path):
             raise InputError("upload_missing", f"the {what} was removed: choose it again")
-        source = Path(path)
-        size = source.stat().st_size
+        size = Path(path).stat().st_size
         if size > self._limits.upload_bytes:
-            found = f"{source.name}: has {size / MIB:.0f} MiB"
+            found = f"{Path(path).name}: has {size / MIB:.0f} MiB"
             raise InputError("upload_too_large", f"{found}; expected at most {self._limits.upload_bytes / MIB:.0f} MiB")
-        suffix = "".join(character for character in source.suffix[:8] if character.isalnum())
+        return Path(path)
+
+    def store(self, upload: Any, target: Path, what: str) -> Path:
+        """Copy an upload for a job, under a name that does not depend on the visitor.
+
+        Args:
+            upload: see `find`.
+            target: path of the copy, which gets the suffix of the upload.
+            what: kind of the file, for errors.
+
+        Raises:
+            InputError: see `find`.
+        """
+        source = self.find(upload, what)
+        suffix = "".join(character for character in source.suffix[:12] if character.isalnum())
         copy = target.with_suffix(f".{suffix}") if suffix else target
         shutil.copyfile(source, copy)
         return copy
@@ -91,3 +106,15 @@ def _size(path: Path) -> int:
         return path.lstat().st_size
     except FileNotFoundError:  # removed meanwhile
         return 0
+
+
+def original_name(upload: Any, default: str) -> str:
+    """Return the name of an upload on the visitor's machine.
+
+    Args:
+        upload: upload as the browser states it; untrusted.
+        default: name of uploads without a printable one.
+    """
+    path = upload.get("orig_name") if isinstance(upload, Mapping) else None
+    name = Path(path).name if isinstance(path, str) else ""
+    return name if name and name.isprintable() else default

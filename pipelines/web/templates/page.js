@@ -15,6 +15,15 @@ element.addEventListener("click", (event) => {
   }
   const example = event.target.closest("[data-example]");
   if (example) trigger("click", {example: Number(example.dataset.example)});
+  const face = event.target.closest("[data-face]");
+  if (face) {
+    for (const other of element.querySelectorAll("[data-face]")) other.setAttribute("aria-pressed", other === face);
+    trigger("click", {face: Number(face.dataset.face)});
+  }
+  if (event.target.closest("[data-start-again]")) {
+    for (const input of element.querySelectorAll("[data-control]")) input.value = input.dataset.start;
+    readControls();
+  }
   const sort = event.target.closest("[data-sort]");
   if (sort) trigger("click", {sort: sort.dataset.sort});
   const tick = event.target.closest("[data-tick]");
@@ -27,6 +36,7 @@ element.addEventListener("click", (event) => {
 // Sliders: the ends of a slider are no bounds; the server gets all bounds when a slider rests.
 let rest;
 element.addEventListener("input", (event) => {
+  if (event.target.matches("[data-control]")) readControls();
   if (!event.target.matches("[data-bound]")) return;
   const bounds = {};
   for (const slider of element.querySelectorAll("[data-column]")) {
@@ -43,3 +53,15 @@ element.addEventListener("input", (event) => {
   clearTimeout(rest);
   rest = setTimeout(() => trigger("click", {bounds}), 150);
 });
+
+// Controls: those that are not where they started; the left end of an optional one leaves it to the motion.
+function readControls() {
+  const controls = {};
+  for (const input of element.querySelectorAll("[data-control]")) {
+    const unset = "optional" in input.dataset && Number(input.value) <= Number(input.min);
+    input.parentElement.querySelector("output").value = unset ? "of the motion" : input.value;
+    if (!unset && Number(input.value) !== Number(input.dataset.start)) controls[input.dataset.control] = Number(input.value);
+  }
+  clearTimeout(rest);
+  rest = setTimeout(() => trigger("click", {controls}), 150);
+}

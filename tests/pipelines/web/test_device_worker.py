@@ -2,22 +2,29 @@
 
 import shutil
 
+import pytest
+
 from joyvasa.config import load_config
+from joyvasa.errors import InputError
 from joyvasa.metrics import FVD, METRIC_NAMES, build_metric
 from joyvasa.models import AnimationConfig
+from joyvasa.motion.file import save_motion
 from pipelines.web.device_worker import DeviceWorker
 from pipelines.web.jobs import Job
+from pipelines.web.limits import Limits
 from pipelines.web.time_estimate import STEPS, TimeEstimator
 from tests.media import EXAMPLES, write_tone
+from tests.motions import random_motion
 
 
 def test_a_job_gives_a_video_and_a_value_or_a_reason_for_each_metric(tmp_path):
     portrait = shutil.copy(EXAMPLES / "portrait.jpg", tmp_path)
     sound = write_tone(tmp_path / "speech.wav", seconds=0.4)
     config = load_config(AnimationConfig, settings=["models=random", "picture.max_side=320"])
-    job = Job("session", tmp_path, portrait, sound, ("portrait.jpg", "speech.wav"), 0.4, config)
+    files, names = {"portrait": portrait, "sound": sound}, {"portrait": "portrait.jpg", "sound": "speech.wav"}
+    job = Job("session", tmp_path, files, names, 0.4, config)
     estimator = TimeEstimator()
-    finished = DeviceWorker("cpu", estimator).make_video(job)
+    finished = DeviceWorker("cpu", estimator, Limits()).make_video(job)
     assert finished.video.stat().st_size
     assert (job.step, job.done) == ("metrics", finished.n_frames)
     assert estimator.estimate(0.4, STEPS[0]).complete
@@ -26,3 +33,12 @@ def test_a_job_gives_a_video_and_a_value_or_a_reason_for_each_metric(tmp_path):
     assert all((metric.value is None) == bool(metric.reason) for metric in finished.metrics)
     numbers = {metric.column.name for metric in finished.metrics if metric.value is not None}
     assert "sharpness" in numbers
+
+
+def test_a_motion_that_is_longer_than_the_longest_recording_is_refused(tmp_path):
+    portrait = shutil.copy(EXAMPLES / "portrait.jpg", tmp_path)
+    save_motion(tmp_path / "motion.safetensors", random_motion(n_frames=20, keypoints=21))
+    files = {"portrait": portrait, "motion": tmp_path / "motion.safetensors"}
+    job = Job("session", tmp_path, files, dict.fromkeys(files, "x"), 0.0, AnimationConfig(models="random"))
+    with pytest.raises(InputError, match="more than 12 frames"):
+        DeviceWorker("cpu", TimeEstimator(), Limits(sound_s=0.2)).make_video(job)

@@ -66,10 +66,11 @@ def make_job(tmp_path):
     def make(session="a"):
         folder = tmp_path / f"job{next(numbers)}"
         folder.mkdir()
-        portrait, sound = folder / "portrait.jpg", folder / "sound.wav"
-        for file in (portrait, sound):
+        files = {"portrait": folder / "portrait.jpg", "sound": folder / "sound.wav"}
+        for file in files.values():
             file.write_bytes(b"upload")
-        return Job(session, folder, portrait, sound, ("me.jpg", "talk.wav"), 1.0, AnimationConfig(models="random"))
+        names = {"portrait": "me.jpg", "sound": "talk.wav"}
+        return Job(session, folder, files, names, 1.0, AnimationConfig(models="random"))
 
     return make
 
@@ -177,10 +178,10 @@ def test_a_failed_job_leaves_no_file_and_keeps_its_error(make_job):
 
 def test_an_error_shows_the_names_that_the_visitor_knows(make_job):
     def fail(job):
-        raise InputError("image_unreadable", f"{job.portrait}: not a picture")
+        raise InputError("image_unreadable", f"{job.files['portrait']}: not a picture")
 
     def crash(job):
-        raise ValueError(f"odd sample in {job.sound}")
+        raise ValueError(f"odd sample in {job.files['sound']}")
 
     queue = JobQueue([lambda job: fail(job) if job.session == "fail" else crash(job)], Limits())
     failed, crashed = make_job("fail"), make_job("crash")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipelines.web.limits import Limits
 from tests.media import DATA, EXAMPLES, MEDIA, ffmpeg
@@ -78,6 +79,7 @@ def server(root):
 
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SIZES = ("desktop", "phone")
 
 
 @pytest.fixture(params=[DESKTOP], ids=["desktop"])
@@ -161,10 +163,10 @@ def test_the_last_videos_are_side_by_side_with_their_settings(page, tmp_path):
 
 
 def test_examples_are_selected_by_a_click(page):
-    page.get_by_role("button", name="officer").click()
-    page.wait_for_selector("#jv-portrait img")
     page.get_by_role("button", name="speech_2").click()
     page.wait_for_selector("#jv-sound button[aria-label=Clear]")
+    page.get_by_role("button", name="officer").click()
+    page.wait_for_selector("#jv-portrait img")
 
 
 def test_an_example_sets_what_the_picture_shows(page):
@@ -174,7 +176,49 @@ def test_an_example_sets_what_the_picture_shows(page):
     page.wait_for_function("document.querySelector('#jv-mode input[value=human]').checked")
 
 
-@pytest.mark.parametrize("page", [DESKTOP, PHONE], ids=["desktop", "phone"], indirect=True)
+def test_controls_change_the_preview_and_one_of_several_faces_is_chosen(page, tmp_path):
+    with Image.open(DATA / "portrait.jpg") as face:
+        pair = Image.new("RGB", (2 * face.width, face.height))
+        pair.paste(face, (0, 0))
+        pair.paste(face, (face.width, 0))
+    pair.save(tmp_path / "pair.jpg")
+    page.set_input_files("#jv-portrait input[type=file]", tmp_path / "pair.jpg")
+    page.wait_for_selector("#jv-faces [data-face='1']")
+    page.get_by_role("button", name="Controls").click()
+    page.wait_for_selector("#jv-preview img")
+    changed = "old => { const image = document.querySelector('#jv-preview img'); return image && image.src !== old; }"
+    first = page.locator("#jv-preview img").get_attribute("src")
+    page.get_by_role("button", name="face 2").click()
+    page.wait_for_function(changed, arg=first)
+    assert page.locator("[data-face='1']").get_attribute("aria-pressed") == "true"
+    second = page.locator("#jv-preview img").get_attribute("src")
+    page.get_by_label("pose.yaw, degrees").focus()
+    page.keyboard.press("PageUp")
+    page.wait_for_function(changed, arg=second)
+    ffmpeg("-i", EXAMPLES / "speech.flac", "-t", "0.3", tmp_path / "talk.wav")
+    page.set_input_files("#jv-sound input[type=file]", tmp_path / "talk.wav")
+    page.wait_for_selector("#jv-sound button[aria-label=Clear]")
+    page.click("#jv-start")
+    page.wait_for_selector("#jv-result article")
+    command = page.text_content("#jv-result code")
+    assert "face.index=1" in command
+    assert "pose.yaw=6.0" in command
+
+
+def test_a_video_drives_a_portrait_without_a_recording(page, tmp_path):
+    page.set_input_files("#jv-portrait input[type=file]", DATA / "portrait.jpg")
+    page.wait_for_selector("#jv-portrait img")
+    page.get_by_role("button", name="Motion from").click()
+    still = ("-loop", "1", "-i", EXAMPLES / "portrait.jpg", "-t", "0.4", "-r", "25", "-pix_fmt", "yuv420p")
+    ffmpeg(*still, tmp_path / "drive.mp4")
+    page.set_input_files("#jv-motion input[type=file]", tmp_path / "drive.mp4")
+    page.wait_for_selector("#jv-motion >> text=drive")
+    page.click("#jv-start")
+    page.wait_for_selector("#jv-result article")
+    assert "--motion drive.mp4" in page.text_content("#jv-result code")
+
+
+@pytest.mark.parametrize("page", [DESKTOP, PHONE], ids=SIZES, indirect=True)
 def test_button_and_progress_are_visible_without_scrolling(page):
     height = page.viewport_size["height"]
     button, status = (page.locator(name).bounding_box() for name in ("#jv-start", "#jv-status"))
@@ -184,7 +228,7 @@ def test_button_and_progress_are_visible_without_scrolling(page):
 
 
 @pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
-@pytest.mark.parametrize("page", [DESKTOP, PHONE], ids=["desktop", "phone"], indirect=True)
+@pytest.mark.parametrize("page", [DESKTOP, PHONE], ids=SIZES, indirect=True)
 def test_the_page_is_accessible(page, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
@@ -198,6 +242,9 @@ def test_the_page_is_accessible(page, scheme):
     page.wait_for_selector("#jv-sound button[aria-label=Clear]")
     page.get_by_role("button", name="Options").click()
     page.wait_for_selector("#jv-face input")
+    page.get_by_role("button", name="Motion from").click()
+    page.get_by_role("button", name="Controls").click()
+    page.wait_for_selector("#jv-preview [role=status]")
     assert list_violations() == {}
     open_runs(page)
     assert list_violations() == {}

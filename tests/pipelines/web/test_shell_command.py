@@ -8,10 +8,18 @@ from joyvasa.config import load_config
 from joyvasa.models import AnimationConfig
 from pipelines.web.shell_command import build_animate_command
 
+NAMES = {"portrait": "me.jpg", "sound": "talk.wav"}
+
 
 def test_defaults_are_omitted():
-    words = build_animate_command("me.jpg", "talk.wav", AnimationConfig())
-    assert words == "joyvasa animate me.jpg talk.wav -o out.mp4"
+    assert build_animate_command(NAMES, AnimationConfig()) == "joyvasa animate me.jpg talk.wav -o out.mp4"
+
+
+def test_a_motion_replaces_the_sound_or_goes_with_it():
+    moved = build_animate_command({"portrait": "me.jpg", "motion": "-d.mp4"}, AnimationConfig())
+    assert moved == "joyvasa animate me.jpg --motion ./-d.mp4 -o out.mp4"
+    both = build_animate_command(NAMES | {"motion": "d.mp4"}, AnimationConfig())
+    assert both == "joyvasa animate me.jpg talk.wav --motion d.mp4 -o out.mp4"
 
 
 @pytest.mark.parametrize(
@@ -25,7 +33,7 @@ def test_defaults_are_omitted():
 )
 def test_the_options_of_the_command_are_those_of_the_page(settings):
     config = load_config(AnimationConfig, settings=settings)
-    words = shlex.split(build_animate_command("me.jpg", "talk.wav", config))[6:]
+    words = shlex.split(build_animate_command(NAMES, config))[6:]
     printed = []
     for option, value in zip(words[::2], words[1::2], strict=True):
         name = option.removeprefix("--")
@@ -34,5 +42,5 @@ def test_the_options_of_the_command_are_those_of_the_page(settings):
 
 
 def test_file_names_are_quoted():
-    words = shlex.split(build_animate_command("-my $(face).jpg", "a'b.wav", AnimationConfig()))
+    words = shlex.split(build_animate_command({"portrait": "-my $(face).jpg", "sound": "a'b.wav"}, AnimationConfig()))
     assert words[2:4] == ["./-my $(face).jpg", "a'b.wav"]

@@ -28,14 +28,15 @@ def test_files_from_elsewhere_are_refused(uploads, tmp_path):
     outside = ["/etc/hostname", str(tmp_path / "secret.jpg"), str(uploads.folder / "../secret.jpg")]
     for path in [*outside, str(uploads.folder / "link.jpg"), str(uploads.folder), "x\0y", "http://127.0.0.1/x.jpg"]:
         assert not uploads.contains(path)
-        assert_refused(lambda: uploads.store(path, target, "portrait"), "upload_missing")  # noqa: B023
-    assert_refused(lambda: uploads.store(None, target, "portrait"), "upload_missing")
+        assert_refused(lambda: uploads.store({"path": path}, target, "portrait"), "upload_missing")  # noqa: B023
+    for upload in (None, "", [], {"path": 3}, {"path": None}, str(tmp_path / "secret.jpg")):
+        assert_refused(lambda: uploads.store(upload, target, "portrait"), "upload_missing")  # noqa: B023
 
 
 def test_an_upload_is_stored_under_a_safe_name(uploads):
     (uploads.folder / "my face; rm -rf.JPG").write_bytes(b"picture")
     folder = uploads.new_folder()
-    stored = uploads.store(str(uploads.folder / "my face; rm -rf.JPG"), folder / "portrait", "portrait")
+    stored = uploads.store({"path": str(uploads.folder / "my face; rm -rf.JPG")}, folder / "portrait", "portrait")
     assert stored == folder / "portrait.JPG"
     assert stored.read_bytes() == b"picture"
 
@@ -44,7 +45,7 @@ def test_a_large_upload_is_refused_with_its_size(uploads):
     (uploads.folder / "x.jpg").write_bytes(bytes(1001))
     target = uploads.new_folder() / "portrait"
     sentence = assert_refused(
-        lambda: uploads.store(str(uploads.folder / "x.jpg"), target, "portrait"), "upload_too_large"
+        lambda: uploads.store({"path": str(uploads.folder / "x.jpg")}, target, "portrait"), "upload_too_large"
     )
     assert sentence.startswith("x.jpg: ")
 

@@ -1,0 +1,124 @@
+"""The controls of the first tab, with a preview of one frame, and the choice of a face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from joyvasa.errors import JoyvasaError
+from joyvasa.models import AnimationConfig
+from pipelines.web.controls import FRAMING, Control, list_controls, read_controls
+from pipelines.web.previewer import Previewer
+from pipelines.web.shell_command import flatten_options
+from pipelines.web.templating import read_asset, render_template
+from pipelines.web.uploads import Uploads, original_name
+
+MODE, FACE = 0, 2  # positions of fields
+ReadOptions = Callable[[Sequence[Any], Any], AnimationConfig]
+"""Returns the options of the values of fields, and of controls."""
+
+
+@dataclass(frozen=True)
+class ControlsPanel:
+    """The controls of the first tab.
+
+    Attributes:
+        config: options of animations, with the defaults of the controls.
+        previewer: makes previews.
+        uploads: uploaded files.
+    """
+
+    config: AnimationConfig
+    previewer: Previewer
+    uploads: Uploads
+
+    def build(self, portrait: Any, faces: Any, fields: Sequence[Any], *, read_options: ReadOptions) -> gr.State:
+        """Add the components of the panel to the current `gr.Blocks`.
+
+        Args:
+            portrait: component with the portrait.
+            faces: component that shows the faces of the portrait.
+            fields: fields for options, with the mode and the number of the face at `MODE` and `FACE`.
+            read_options: reads the options from the values of the fields and of the controls.
+
+        Returns:
+            State with the values of the controls that were set, by name.
+        """
+        with gr.Accordion("Controls: pose, expression, eyes, framing", open=False, elem_id="jv-controls") as panel:
+            with gr.Row():
+                with gr.Column(scale=1, min_width=240):
+                    preview = gr.HTML(elem_id="jv-preview")
+                with gr.Column(scale=3, min_width=280):
+                    sliders = gr.HTML(self._render_sliders(), js_on_load=read_asset("page.js"))
+        controls, opened = gr.State({}), gr.State(False)
+        mode, face = fields[MODE], fields[FACE]
+        quiet: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "concurrency_limit": None}
+
+        def preview_with(portrait: Any, opened: Any, controls: Any, values: Sequence[Any]) -> Any:
+            return self._render_preview(portrait, lambda: read_options(values, controls)) if opened else gr.skip()
+
+        def open_panel(portrait: Any, _: Any, controls: Any, *values: Any) -> tuple[bool, Any]:
+            return True, preview_with(portrait, True, controls, values)
+
+        def set_controls(event: gr.EventData, portrait: Any, opened: Any, _: Any, *values: Any) -> tuple[Any, Any]:
+            controls = read_controls(event._data.get("controls") if isinstance(event._data, dict) else None)
+            return controls, preview_with(portrait, opened, controls, values)
+
+        def choose_face(
+            event: gr.EventData, portrait: Any, opened: Any, controls: Any, *values: Any
+        ) -> tuple[Any, Any]:
+            number = event._data.get("face") if isinstance(event._data, dict) else None
+            return number, preview_with(portrait, opened, controls, _with_face(values, number))
+
+        def show_faces(portrait: Any, opened: Any, controls: Any, *values: Any) -> tuple[Any, Any, Any]:
+            values = _with_face(values, 0)
+            faces = self._render_faces(portrait, lambda: read_options(values, controls))
+            return faces, 0, preview_with(portrait, opened, controls, values)
+
+        inputs = [portrait, opened, controls, *fields]
+        panel.expand(open_panel, inputs, [opened, preview], **quiet)
+        last: dict[str, Any] = {"trigger_mode": "always_last", **quiet}
+        sliders.click(set_controls, inputs, [controls, preview], **last)
+        faces.click(choose_face, inputs, [face, preview], **last)
+        for changed in (portrait.change, mode.change):
+            changed(show_faces, inputs, [faces, face, preview], **last)
+        return controls
+
+    def _render_sliders(self) -> str:
+        by_group: dict[str, list[Control]] = {}
+        for control in sorted(list_controls(), key=lambda control: control.group == FRAMING):
+            by_group.setdefault(control.group, []).append(control)
+        return render_template("controls", groups=by_group.items(), values=flatten_options(self.config))
+
+    def _render_preview(self, portrait: Any, read_options: Callable[[], AnimationConfig]) -> str:
+        if not portrait:
+            return render_template("message", kind="quiet", text="Choose a portrait to see one frame of it.")
+        try:
+            path = self.uploads.find(portrait, "portrait")
+            try:
+                return render_template("preview", picture=self.previewer.render(path, read_options()))
+            except JoyvasaError as error:
+                raise type(error)(error.code, _with_name(error.sentence, path, portrait)) from None
+        except JoyvasaError as error:
+            return render_template("message", kind="error", text=str(error))
+
+    def _render_faces(self, portrait: Any, read_options: Callable[[], AnimationConfig]) -> str:
+        """Render the faces of a portrait; empty if there are less than two, or if it cannot be read."""
+        try:
+            faces = self.previewer.find_faces(self.uploads.find(portrait, "portrait"), read_options())
+        except JoyvasaError:  # the preview and the video explain it
+            return ""
+        return render_template("faces", faces=faces, index=0) if len(faces) > 1 else ""
+
+
+def _with_face(values: Sequence[Any], number: Any) -> tuple[Any, ...]:
+    """Return the values of the fields with another number of the face."""
+    return (*values[:FACE], number, *values[FACE + 1 :])
+
+
+def _with_name(sentence: str, path: Any, upload: Any) -> str:
+    """Replace the path of an upload with the name that the visitor knows."""
+    return sentence.replace(str(path), original_name(upload, "portrait.png"))
