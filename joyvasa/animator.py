@@ -237,8 +237,8 @@ class Animator:
         """Yield the frames of a portrait in batches, uint8 RGB (batch, height, width, 3)."""
         models = self.models
         driver, composer = models.build_driver(portrait, motion), models.build_composer(portrait.picture)
-        for start in range(0, len(motion), self.config.batch_frames):
-            keypoints = driver.keypoints(motion[start : start + self.config.batch_frames])
+        for start in range(0, len(motion), models.batch_frames):
+            keypoints = driver.keypoints(motion[start : start + models.batch_frames])
             with autocast(models.device, self.config.precision):
                 crops = models.renderer.render(portrait.feature, driver.source_keypoints, keypoints)
             yield composer.frames(crops)

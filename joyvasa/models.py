@@ -51,7 +51,7 @@ from joyvasa.rendering.portrait import FaceConfig, Picture, PictureConfig, Portr
 from joyvasa.rendering.renderer import Renderer
 from joyvasa.rendering.source_video import SourceVideo, SourceVideoConfig, SourceVideoRenderer
 from joyvasa.runtime.device import Precision, choose_device, find_missing_compiler
-from joyvasa.runtime.memory import keep_freed_memory
+from joyvasa.runtime.memory import choose_batch_frames, keep_freed_memory
 
 LIP_ROLE = "landmarks203"  # of a detector that measures the mouth opening
 MOTION_ROLES = ("motion_generator", "motion_template")
@@ -87,7 +87,8 @@ class AnimationConfig:
     # run the networks of each denoising step and frame through `torch.compile`, on a GPU with one CUDA graph per
     # denoising step; compiling takes minutes, so this is for long runs on a GPU
     torch_compile: bool = False
-    batch_frames: int = 8  # frames rendered at once; memory grows with it
+    # frames rendered at once, for which memory grows; null: 1 if a CPU renders with large networks, otherwise 8
+    batch_frames: int | None = None
     paste_back: bool = True  # paste the face back into the picture; if false, the video shows the crop alone
     picture: PictureConfig = field(default_factory=PictureConfig)
     face: FaceConfig = field(default_factory=FaceConfig)
@@ -114,7 +115,7 @@ class AnimationConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.batch_frames < 1:
+        if self.batch_frames is not None and self.batch_frames < 1:
             raise ConfigError("config_invalid", f"batch_frames is {self.batch_frames}; expected at least 1")
         if not 0 <= self.seed < 2**63:
             raise ConfigError("config_invalid", f"seed is {self.seed}; expected 0 to 2^63 - 1")
@@ -302,6 +303,12 @@ class Models:
                 network.compile()  # networks with more entry points than `forward` override `compile`
         return self._networks[mode_role]
 
+    def count_batch_frames(self, *roles: str) -> int:
+        """Return the number of frames that the networks of these roles compute in one call."""
+        parameters = [parameter for role in roles for parameter in self.network(role).parameters()]
+        weight_bytes = sum(parameter.nbytes for parameter in parameters)
+        return self.config.batch_frames or choose_batch_frames(self.device, weight_bytes)
+
     @cached_property
     def detector(self) -> FaceDetector | None:
         """Face detector; None if the whole picture is used as the face crop."""
@@ -354,7 +361,7 @@ class Models:
             input_size=self.bundle.switches.input_size,
             device=self.device,
             precision=self.config.precision,
-            batch_frames=self.config.batch_frames,
+            batch_frames=self.count_batch_frames("motion_extractor"),
         )
 
     def read_motion(
@@ -432,6 +439,11 @@ class Models:
     def renderer(self) -> Renderer:
         """Renderer of frames from keypoints."""
         return Renderer(self.network("warping_module"), self.network("spade_generator"))
+
+    @cached_property
+    def batch_frames(self) -> int:
+        """Number of frames to render in one call."""
+        return self.count_batch_frames(*FRAME_ROLES)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -565,7 +577,7 @@ class Models:
             build_composer=lambda picture: self.build_composer(picture, options),
             crop=options.crop,
             whole=self.detector is None,
-            batch_frames=options.batch_frames,
+            batch_frames=self.batch_frames,
             device=self.device,
             precision=options.precision,
         )

@@ -115,7 +115,7 @@ class RenderStage(Stage):
         self._models = Models(options)
         _ = self._models.renderer, self._models.fingerprint
         fixed_shape = self.config.strict or options.torch_compile  # every shape is compiled anew
-        self._renderer = FrameRenderer(self._models, options.batch_frames, fixed_shape=fixed_shape)
+        self._renderer = FrameRenderer(self._models, self._models.batch_frames, fixed_shape=fixed_shape)
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Render frames of several records in one call; in `strict` mode those of one record."""
@@ -198,11 +198,10 @@ class RenderStage(Stage):
             job.output.close()
 
     def _render(self, jobs: list[_Job]) -> None:
-        options = self.config.animation
         n_frames, n_rendered = sum(job.n_frames for job in jobs), 0
         pending: deque[Future[None]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="compose") as pool:
-            for parts in split_into_batches(jobs, options.batch_frames, mixed=not self.config.strict):
+            for parts in split_into_batches(jobs, self._models.batch_frames, mixed=not self.config.strict):
                 for part, crops in self._renderer.render(parts):
                     assert isinstance(part.job, _Job)
                     pixels = self._fetch(part.job, crops)

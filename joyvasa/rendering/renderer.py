@@ -23,7 +23,9 @@ class Renderer:
         self._fused = fuse_renderer(warping, generator)
 
     @torch.inference_mode()
-    def render(self, feature: Tensor, source_keypoints: Tensor, driving_keypoints: Tensor) -> Tensor:
+    def render(
+        self, feature: Tensor, source_keypoints: Tensor, driving_keypoints: Tensor, *, moving_portrait: bool = False
+    ) -> Tensor:
         """Render frames; memory grows with their number.
 
         Args:
@@ -31,6 +33,7 @@ class Renderer:
                 shape (frames, 32, 16, 64, 64).
             source_keypoints: source keypoints, shape (1 or frames, keypoints, 3).
             driving_keypoints: driving keypoints, shape (frames, keypoints, 3).
+            moving_portrait: whether each frame has a portrait of its own, so that none is worth preparing.
 
         Returns:
             Frames, uint8 RGB, shape (frames, 512, 512, 3), on the device of the networks.
@@ -39,7 +42,7 @@ class Renderer:
             ModelError: `frames_not_finite`.
         """
         if self._fused:
-            image = self._fused(feature, source_keypoints, driving_keypoints)
+            image = self._fused(feature, source_keypoints, driving_keypoints, moving_portrait=moving_portrait)
         else:
             image = self._generator(self._warping(feature, source_keypoints, driving_keypoints)["out"])
         if not image.isfinite().all():

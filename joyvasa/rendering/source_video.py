@@ -153,7 +153,7 @@ class SourceVideoRenderer:
         features = torch.cat([portrait.feature for portrait in portraits])
         keypoints = driver.keypoints(motion[start:stop])
         with autocast(self._device, self._precision):
-            crops = self._renderer.render(features, driver.source_keypoints, keypoints)
+            crops = self._renderer.render(features, driver.source_keypoints, keypoints, moving_portrait=True)
         for number, picture in enumerate(pictures):
             composer = self._build_composer(picture)
             shown = source.face.visible[start + number]

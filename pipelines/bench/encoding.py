@@ -71,7 +71,7 @@ def _render_frames(animation: AnimationConfig, n_frames: int, folder: Path) -> n
 
     def batches() -> Iterator[np.ndarray]:
         with autocast(models.device, animation.precision):
-            for batch in torch.split(keypoints, animation.batch_frames):
+            for batch in torch.split(keypoints, models.batch_frames):
                 crops = models.renderer.render(portrait.feature, driver.source_keypoints, batch)
                 yield composer.frames(crops)
 

@@ -14,6 +14,7 @@ from joyvasa.errors import ConfigError, suggest_name
 from joyvasa.mode import MODES, Mode
 from joyvasa.models import RENDERER_ROLES, resolve_role
 from joyvasa.runtime.device import count_usable_cores
+from joyvasa.runtime.memory import SMALL_NETWORK_BYTES
 from pipelines.engine import executors
 from pipelines.engine.executors.base import Executor, ExecutorConfig
 from pipelines.engine.graph import Pipeline, StageSpec
@@ -21,7 +22,6 @@ from pipelines.runs.config import RunConfig, StageOptions
 from stages.base import Stage
 from stages.media_cache import MediaCacheConfig
 
-LIGHT_BYTES = 64 << 20  # maximum size of the weights of small networks; the published ones are seven times as large
 MAX_RENDERERS = 16  # each process loads PyTorch and the networks; with more cores, each gets more threads
 
 
@@ -112,7 +112,7 @@ def has_light_renderer(config: RunConfig, modes: Sequence[Mode]) -> bool:
     """Return whether the renderer's networks are small."""
     bundle = open_bundle(config.animation.models)
     sizes = [bundle.sum_stated_bytes(resolve_role(mode, network) for network in RENDERER_ROLES) for mode in modes]
-    return all(size is not None and size <= LIGHT_BYTES for size in sizes)
+    return all(size is not None and size <= SMALL_NETWORK_BYTES for size in sizes)
 
 
 def count_rendering_cores(config: RunConfig) -> int:

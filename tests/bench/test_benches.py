@@ -12,6 +12,7 @@ from manifests.record import Record
 from pipelines.runs.config import RunConfig
 from stages.base import Item
 from tests.bench.before_after import ROOT, compare_checkouts
+from tests.bench.peak_memory import FEW_STEPS, measure_memory
 from tests.bench.ray_data_job import FaultyStage, Job, StageCall, write_rows
 from tests.bench.sampler_study import few_step_distance, markdown_table
 from tests.bench.start import measure_start
@@ -64,8 +65,21 @@ def test_the_sampler_study_is_zero_for_the_full_number_of_steps():
 def test_two_checkouts_are_compared_in_turns():
     sound = EXAMPLES / "speech.flac"
     other, this, difference = compare_checkouts(
-        ROOT, EXAMPLES / "portrait.jpg", sound, threads=1, rounds=1, settings=["sampling.steps=2"]
+        ROOT,
+        EXAMPLES / "portrait.jpg",
+        sound,
+        threads=1,
+        rounds=1,
+        settings=["sampling.sampler=ddim", "sampling.steps=2"],
     )
     assert min(other.frames_per_s, this.frames_per_s, other.processor_ms, this.processor_ms) > 0
     assert difference.largest == 0
     assert difference.psnr_db == float("inf")
+
+
+@pytest.mark.slow
+def test_memory_of_a_video_is_measured_in_a_process_of_its_own():
+    figure = measure_memory("sample", EXAMPLES / "portrait.jpg", EXAMPLES / "speech.flac", *FEW_STEPS, "batch_frames=3")
+    assert figure.batch_frames == 3
+    assert figure.peak_bytes > 100 << 20
+    assert figure.n_frames > 100

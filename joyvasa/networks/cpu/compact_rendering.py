@@ -96,13 +96,17 @@ class CompactRendering:
         self._warper, self._painter = CompactWarper(warping), CompactPainter(generator, warping)
         self._portrait: CompactPortrait | None = None  # of the previous frame
 
-    def __call__(self, feature: Tensor, kp_source: Tensor, kp_driving: Tensor) -> Tensor:
+    def __call__(
+        self, feature: Tensor, kp_source: Tensor, kp_driving: Tensor, *, moving_portrait: bool = False
+    ) -> Tensor:
         """Render frames.
 
         Args:
             feature: feature of the portrait, shape (1 or B, 48 + channels, N, N).
             kp_source: source keypoints, x and y in [-1, 1], shape (1 or B, keypoints, 3).
             kp_driving: driving keypoints, shape (B, keypoints, 3).
+            moving_portrait: whether each frame has a portrait of its own; motion is then refined everywhere, because it
+                takes a frame's time to find what may move.
 
         Returns:
             RGB images in [0, 1], shape (B, 3, 4N, 4N).
@@ -114,13 +118,16 @@ class CompactRendering:
             kp_driving.float().split(1),
             strict=True,
         )
-        return torch.cat([self._render(*frame) for frame in frames])
+        return torch.cat([self._render(*frame, moving_portrait) for frame in frames])
 
-    def _render(self, feature: Tensor, source: Tensor, driving: Tensor) -> Tensor:
-        portrait = self._portrait
-        if portrait is None or not portrait.equals(feature, source):
-            portrait = self._portrait = self._warper.prepare(feature, source)
+    def _find_portrait(self, feature: Tensor, source: Tensor) -> CompactPortrait:
+        if self._portrait is None or not self._portrait.equals(feature, source):
+            self._portrait = self._warper.find_movable(self._warper.prepare(feature, source))
+        return self._portrait
 
+    def _render(self, feature: Tensor, source: Tensor, driving: Tensor, moving_portrait: bool) -> Tensor:
+        find = self._warper.prepare if moving_portrait else self._find_portrait
+        portrait = find(feature, source)
         n = feature.shape[-1]
         fine = (driving[0, list(FINE), :2] + 1) * n / 2  # in cells
         margin = PAINT_MARGIN * n / 2

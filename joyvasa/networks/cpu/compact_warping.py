@@ -56,7 +56,7 @@ class CompactPortrait:
         features: features without pixels, shape (1, channels, N, N).
         small, half: pixels at a quarter and at half of the resolution.
         entry, details: shares of the portrait in the results of the first layers of both U-Nets.
-        movable: box of cells that the network considers as moving in the still portrait.
+        movable: box of cells that may move; all until `CompactWarper.find_movable`.
     """
 
     feature: Tensor
@@ -149,7 +149,7 @@ class CompactWarper:
             small, half = F.avg_pool2d(image, FOLD), F.avg_pool2d(image, 2)
             heatmaps = gaussian_heatmaps(source, n, COARSE_SIGMA)
             fine_heatmaps = gaussian_heatmaps(source[:, list(FINE)], 2 * n, FINE_SIGMA)
-        portrait = CompactPortrait(
+        return CompactPortrait(
             feature=feature,
             source=source,
             grids=grids,
@@ -161,7 +161,11 @@ class CompactWarper:
             details=self._portrait_details(stack_maps(fine_heatmaps, half)),
             movable=Box(0, 0, n, n),
         )
-        refined = self._refine_motion(portrait, source, self._estimate_coarse(portrait, source, portrait.movable))[0]
+
+    def find_movable(self, portrait: CompactPortrait) -> CompactPortrait:
+        """Return the portrait with the box of what the network considers as moving."""
+        coarse = self._estimate_coarse(portrait, portrait.source, portrait.movable)
+        refined, _ = self._refine_motion(portrait, portrait.source, coarse)
         return replace(portrait, movable=_find_box(refined[0, 3] > 0))
 
     def warp(self, portrait: CompactPortrait, driving: Tensor, needed: Box) -> WarpedFrame:

@@ -1,9 +1,10 @@
-"""Freed memory is reused: large arrays cause page faults only once."""
+"""Calls are as large as the device needs; freed memory is reused: large arrays cause page faults only once."""
 
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from joyvasa.runtime import memory
 
@@ -40,3 +41,10 @@ def test_large_arrays_reuse_memory():
 def test_other_systems_are_not_supported(monkeypatch):
     monkeypatch.setattr(memory.sys, "platform", "darwin")
     assert not memory.keep_freed_memory()
+
+
+def test_only_a_cpu_with_large_networks_computes_single_frames():
+    large, cpu, gpu = memory.SMALL_NETWORK_BYTES + 1, torch.device("cpu"), torch.device("cuda")
+    assert memory.choose_batch_frames(cpu, large) == 1
+    assert memory.choose_batch_frames(cpu, memory.SMALL_NETWORK_BYTES) > 1
+    assert memory.choose_batch_frames(gpu, large) > 1

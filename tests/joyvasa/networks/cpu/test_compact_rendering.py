@@ -99,6 +99,16 @@ def test_frames_are_identical_for_every_batch_also_of_several_portraits(networks
 
 
 @torch.inference_mode()
+def test_motion_of_moving_portraits_is_refined_everywhere(networks, portraits, driving, monkeypatch):
+    monkeypatch.setattr(compact_rendering, "PAINT_MARGIN", 9.0)
+    feature, source = (part[torch.tensor([0, 1, 0])] for part in portraits)
+    rendering = CompactRendering(*networks)
+    frames = rendering(feature, source, driving, moving_portrait=True)
+    assert (frames - render_plain(networks, feature, source, driving)).abs().max() < 1e-4
+    assert rendering._portrait is None
+
+
+@torch.inference_mode()
 def test_the_built_in_model_renders_nearly_the_same_pixels():
     models = Models(AnimationConfig(device="cpu"))
     portrait = models.encoder.encode([models.read_picture(EXAMPLES / "portrait.jpg")])[0]
