@@ -8,7 +8,7 @@ UV := $(BIN)/uv pip install --quiet --python .venv
 CUDA := ^(torch|triton|cuda-|nvidia-)
 PIN := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header --no-annotate --extra s3 --extra cluster --extra train --extra quality --extra web --extra insightface --group insightface pyproject.toml
 
-.PHONY: demo test test-all lint bench locks clean
+.PHONY: demo test test-all lint bench gpu-check locks clean
 
 demo: .venv/installed  ## run a small manifest to the end: sample media of MEDIA if it exists, else the bundled examples
 	@echo "Making five short videos and their report: a minute on two cores"
@@ -35,6 +35,9 @@ bench: .venv/tools  ## how fast this machine is: the published sizes, the sample
 	$(BIN)/python -m tests.bench.ray_data --models sample
 	$(BIN)/python -m tests.bench.start
 	$(BIN)/pytest -m bench -s
+
+gpu-check: .venv/tools  ## check the GPU of this machine in eight minutes: tests, networks against the CPU, speed, memory
+	$(BIN)/python -m tests.bench.gpu_check
 
 locks: .venv/installed  ## pin anew, for Python 3.11 and newer: what users need, with and without CUDA, then tools
 	$(PIN) --extra cpu --extra dev > .venv/all.lock

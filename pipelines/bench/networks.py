@@ -76,15 +76,17 @@ class NetworksSection:
 
 
 @dataclass(frozen=True)
-class _Call:
+class NetworkCall:
+    """A network with arguments; `plain` is the network without acceleration, None if it is the same."""
+
     name: str
     item: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    plain: Callable[..., Any] | None = None  # None if acceleration does not change the network
+    plain: Callable[..., Any] | None = None
 
 
-class _PlainNetworks:
+class PlainNetworks:
     """The networks of a bundle without acceleration, loaded on first use."""
 
     def __init__(self, models: Models) -> None:
@@ -103,7 +105,7 @@ class _PlainNetworks:
 def measure_networks(config: BenchConfig) -> NetworksSection:
     """Measure all networks that are used for a video of a person."""
     models = Models(config.run.animation)
-    plain = _PlainNetworks(models)
+    plain = PlainNetworks(models)
     limits: list[Limit] = []
     figures: list[NetworkFigure] = []
     for precision in config.precisions:
@@ -114,19 +116,21 @@ def measure_networks(config: BenchConfig) -> NetworksSection:
             _measure_call, precision=precision, device=models.device, limits=own_limits, for_s=config.case_s
         )
         for batch in config.batches:
-            figures += [measure(call, batch, skipped=reason) for call in _calls(models, plain, batch)]
+            figures += [
+                measure(call, batch, skipped=reason) for call in list_network_calls(models, batch=batch, plain=plain)
+            ]
 
         if config.torch_compile and precision == config.run.animation.precision:
             compiler = find_missing_compiler(models.device)
             missing = reason or (compiler and f"not available: needs {compiler}")
             batch = max(config.batches)
-            calls = _calls(models, plain, batch)
+            calls = list_network_calls(models, batch=batch, plain=plain)
             figures += [measure(call, batch, skipped=missing, torch_compile=True) for call in calls]
     return NetworksSection(tuple(limits), tuple(figures))
 
 
 def _measure_call(
-    call: _Call,
+    call: NetworkCall,
     batch: int,
     *,
     precision: Precision,
@@ -184,7 +188,7 @@ def _measure_call(
     )
 
 
-def _count_flops(call: _Call, device: torch.device, precision: Precision) -> int:
+def _count_flops(call: NetworkCall, device: torch.device, precision: Precision) -> int:
     """Return the floating-point operations of one call of the uncompiled network."""
     attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
     with (
@@ -202,29 +206,36 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
 
 
 @torch.no_grad()
-def _calls(models: Models, plain: _PlainNetworks, batch: int) -> Iterator[_Call]:
-    """Yield each network with random arguments of the sizes of a run."""
+def list_network_calls(models: Models, *, batch: int, plain: PlainNetworks | None = None) -> Iterator[NetworkCall]:
+    """Yield each network with random arguments of the sizes of a run.
+
+    Args:
+        models: models on the device to use.
+        batch: number of items per call.
+        plain: networks to compare with; None for no comparison.
+    """
+    plain_network = plain.network if plain else lambda role: None
     device, size = models.device, models.bundle.switches.input_size
     appearance, warping = models.network("appearance_feature_extractor"), models.network("warping_module")
     pictures = torch.rand(batch, 3, size, size, device=device)
-    yield _Call("appearance_feature_extractor", "picture", appearance, (pictures,))
+    yield NetworkCall("appearance_feature_extractor", "picture", appearance, (pictures,))
     extractor = "motion_extractor"
-    yield _Call(extractor, "picture", models.network(extractor), (pictures,), plain.network(extractor))
+    yield NetworkCall(extractor, "picture", models.network(extractor), (pictures,), plain_network(extractor))
 
     feature = appearance(pictures[:1]).float()
     keypoints = torch.rand(batch, KEYPOINTS, 3, device=device) - 0.5
     posed = (feature, keypoints[:1], keypoints)
-    yield _Call("warping_module", "frame", warping, posed, plain.network("warping_module"))
+    yield NetworkCall("warping_module", "frame", warping, posed, plain_network("warping_module"))
     warped: Tensor = warping(feature, keypoints[:1], keypoints[:1])["out"]
     spade, features = "spade_generator", warped.repeat(batch, 1, 1, 1)
-    yield _Call(spade, "frame", models.network(spade), (features,), plain.network(spade))
+    yield NetworkCall(spade, "frame", models.network(spade), (features,), plain_network(spade))
     if models.bundle.has_role("stitching"):
         pairs = torch.rand(batch, 2 * KEYPOINTS * 3, device=device)
-        yield _Call("stitching", "frame", models.network("stitching"), (pairs,))
+        yield NetworkCall("stitching", "frame", models.network("stitching"), (pairs,))
 
     generator = models.motion_model
     waveform = torch.randn(batch, generator.sizes.samples_per_window, device=device) / 10
-    yield _Call("motion_generator.encode", "window", generator.encode, (waveform,))
+    yield NetworkCall("motion_generator.encode", "window", generator.encode, (waveform,))
     if not isinstance(generator, MotionGenerator):
         return
     sizes = generator.config
@@ -234,6 +245,6 @@ def _calls(models: Models, plain: _PlainNetworks, batch: int) -> Iterator[_Call]
     prev_audio = torch.randn(batch, sizes.n_prev_motions, sizes.feature_dim, device=device)
     step = torch.full((batch,), sizes.n_diff_steps, device=device)
     arguments = (motion, audio, prev_motion, prev_audio, step)
-    plain_generator = plain.network("motion_generator")
+    plain_generator = plain_network("motion_generator")
     plain_denoise = plain_generator and plain_generator.denoise
-    yield _Call("motion_generator.denoise", "window at one step", generator.denoise, arguments, plain_denoise)
+    yield NetworkCall("motion_generator.denoise", "window at one step", generator.denoise, arguments, plain_denoise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from pipelines.engine.statistics import RunStatistics
 from stages.base import Failed, Item, Stage, classify_exception
 
 _BATCH_ERRORS = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
+IDLE_CHECK_S = 1.0  # between two checks of the workers without calls
 CPU_STEP = 1e-4  # Ray counts CPUs in steps of this size
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState
 
@@ -114,6 +116,7 @@ class RayExecutor:
         self._actors: dict[int, Any] = {}
         self._stages: dict[int, str] = {}
         self._nodes: dict[int, str] = {}
+        self._checked_idle_at = -math.inf
         self._calls: dict[Any, _Call] = {}  # by the reference to the result
         self._metrics: RayMetrics | None = None
         self._board: Any = None
@@ -192,17 +195,20 @@ class RayExecutor:
     def wait(self, timeout_s: float, on_progress: ProgressCallback) -> list[WorkerReport]:
         """Wait until a call ends, then report all calls that have ended."""
         self._read_board(on_progress)
-        if not self._calls:
+        ended = self._find_ended_calls()
+        if not ended and not self._calls:
             time.sleep(timeout_s)
-        else:
+        elif not ended:
             ray.wait(list(self._calls), num_returns=1, timeout=timeout_s, fetch_local=False)
+            ended = self._find_ended_calls()
 
         reports: list[WorkerReport] = []
         lost: dict[int, Exception | Failed] = {}
-        for reference in self._find_ended_calls():
+        for reference, result in zip(ended, _fetch_results(ended), strict=True):
             call = self._calls.pop(reference)
             try:
-                result = ray.get(reference)
+                if isinstance(result, ray.exceptions.RayError):
+                    raise result
                 broken = result.broken if isinstance(result, BatchResult) else None
                 if broken:
                     lost.setdefault(call.worker, broken)
@@ -218,10 +224,8 @@ class RayExecutor:
                 else:
                     lost.setdefault(call.worker, error)
 
-        idle = self._actors.keys() - {call.worker for call in self._calls.values()}
-        for worker in idle:
-            if _is_dead(self._actors[worker]):
-                lost.setdefault(worker, ray.exceptions.ActorDiedError())
+        for worker in self._find_dead_idle_workers():
+            lost.setdefault(worker, ray.exceptions.ActorDiedError())
         return reports + [self._report_lost(worker, error) for worker, error in lost.items()]
 
     def _require_board(self) -> Any:
@@ -245,6 +249,15 @@ class RayExecutor:
     def _find_ended_calls(self) -> list[Any]:
         calls = list(self._calls)
         return ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)[0] if calls else []
+
+    def _find_dead_idle_workers(self) -> list[int]:
+        """Return the workers that died without a call, which would have reported it; look for them once a second."""
+        now = time.monotonic()
+        if now - self._checked_idle_at < IDLE_CHECK_S:
+            return []
+        self._checked_idle_at = now
+        idle = self._actors.keys() - {call.worker for call in self._calls.values()}
+        return [worker for worker in idle if _is_dead(self._actors[worker])]
 
     def _report(self, call: _Call, result: object) -> WorkerReport:
         if isinstance(result, BatchResult) and call.ticket is not None:
@@ -323,6 +336,21 @@ class _Call:
     worker: int
     ticket: int | None
     payloads: list[Any] = field(default_factory=list)
+
+
+def _fetch_results(references: list[Any]) -> list[Any]:
+    """Return the results of calls that have ended, or the errors of those that failed."""
+    try:
+        return ray.get(references)  # one request for all
+    except ray.exceptions.RayError:
+        return [_fetch_result(reference) for reference in references]
+
+
+def _fetch_result(reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        return error
 
 
 def _is_dead(actor: Any) -> bool:
