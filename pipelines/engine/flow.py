@@ -115,7 +115,7 @@ class RecordFlow:
             if state.done.issuperset(consumers[name]):
                 state.payloads.pop(name, None)
 
-    def succeed(self, task: StageTask, ok: Ok, reference: object, seconds: float) -> None:
+    def succeed(self, task: StageTask, ok: Ok, reference: object, seconds: float, node: str | None = None) -> None:
         """Give the result of a task to all records that wait for it.
 
         Args:
@@ -123,8 +123,9 @@ class RecordFlow:
             ok: outcome of the task.
             reference: reference to the payload.
             seconds: the leader's share of the duration of the batch.
+            node: node that stores the payload; None if unknown.
         """
-        payload = Payload(reference, ok.facts)
+        payload = Payload(reference, ok.facts, node)
         self._admission.track(payload)
         if task.key is not None:
             self._shared[task.stage].finish(task.key, payload)

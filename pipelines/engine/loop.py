@@ -209,6 +209,8 @@ class _Engine:
                     if self._statistics.first_batch_s is None:
                         self._statistics.first_batch_s = now - self._started
                     self._statistics.stages[spec.name].wait_s += sum(now - task.waiting_since for task in tasks)
+                    number = pool.find_nearest_worker(number, tasks)
+                    self._statistics.stages[spec.name].moved_bytes += pool.count_moved_bytes(number, tasks)
                     batch = pool.submit(number, tasks, now, alone=alone)
                     self._batches[batch.ticket] = batch
 
@@ -216,7 +218,7 @@ class _Engine:
         now = self._flow.now = self._clock()
         if isinstance(report, WorkerReady):
             pool = self._find_pool(report.worker)
-            pool.set_ready(report.worker)
+            pool.set_ready(report.worker, report.node)
             self._on_event(Event(EventKind.WORKER_READY, pool.spec.name, {"worker": report.worker}))
             return
         if isinstance(report, WorkerLost):
@@ -224,10 +226,11 @@ class _Engine:
             return
 
         batch = self._batches.pop(report.ticket)
-        self._pools[batch.stage].finish_batch(batch, now)
+        pool = self._pools[batch.stage]
+        pool.finish_batch(batch, now)
         match report:
             case BatchDone():
-                self._handle_outcomes(batch, report)
+                self._handle_outcomes(batch, report, pool.find_node(batch.worker))
             case BatchFailed(failure=failure, seconds=seconds):
                 self._recovery.handle_failed_batch(batch, batch.tasks, failure, seconds)
             case PayloadLost(sentence=sentence):
@@ -239,7 +242,7 @@ class _Engine:
                 batch.progress = report
         self._observe(self._clock())
 
-    def _handle_outcomes(self, batch: Batch, done: BatchDone) -> None:
+    def _handle_outcomes(self, batch: Batch, done: BatchDone, node: str | None) -> None:
         statistics = self._statistics.stages[batch.stage]
         statistics.add_batch(len(batch.tasks), done.seconds)
         share = done.seconds / len(batch.tasks)
@@ -249,7 +252,7 @@ class _Engine:
             if isinstance(outcome, Ok):
                 statistics.records += 1
                 statistics.add_facts(outcome.facts)
-                self._flow.succeed(task, outcome, reference, share)
+                self._flow.succeed(task, outcome, reference, share, node)
             elif outcome.kind is FailureKind.OUT_OF_MEMORY:
                 out_of_memory.append((task, outcome))
             else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipelines.engine.errors import RunStopped
 from pipelines.engine.executors.base import BatchEntry, BatchProgress, Executor, LossCause
 from pipelines.engine.graph import StageSpec
-from pipelines.engine.tasks import StageTask
+from pipelines.engine.tasks import Payload, StageTask
 
 _SETUP_BACKOFF_S = 0.1  # doubled with each failure in a row
 _SETUP_BACKOFF_MAX_S = 60.0
@@ -45,6 +46,7 @@ class Batch:
 @dataclass(slots=True, eq=False)
 class _Worker:
     ready: bool = False
+    node: str | None = None
     batches: deque[Batch] = field(default_factory=deque)  # the first one is running
     bucket: int | None = None  # number of its batches if it accepts another one
 
@@ -69,6 +71,7 @@ class WorkerPool:
         # Workers with a free slot by number of batches, the one that has been there longest first. Counts are kept and
         # deadlines are in a heap, so that each dispatch takes the same time for any number of workers.
         self._free: list[dict[int, None]] = [{} for _ in range(spec.slots)]
+        self._free_on: list[dict[str, dict[int, None]]] = [{} for _ in range(spec.slots)]  # the same by node
         self._deadlines: list[tuple[float, int, int]] = []  # heap of time, worker and ticket; of batches that started
         self.ready = 0
         self.n_running = 0
@@ -117,10 +120,10 @@ class WorkerPool:
         """The resources that each worker of the stage needs."""
         return f"each worker needs {self.spec.num_cpus:g} CPU and {self.spec.num_gpus:g} GPU"
 
-    def set_ready(self, number: int) -> None:
-        """Mark a worker as ready."""
+    def set_ready(self, number: int, node: str | None = None) -> None:
+        """Mark a worker on a node as ready."""
         worker = self._workers[number]
-        worker.ready = True
+        worker.ready, worker.node = True, node
         self.ready += 1
         self._update_bucket(number, worker)
         self._setup_failures = self._setup_crashes = 0
@@ -135,13 +138,46 @@ class WorkerPool:
 
     def _update_bucket(self, number: int, worker: _Worker) -> None:
         """File a worker whose batches have changed under its number of batches."""
-        if worker.bucket is not None:
-            del self._free[worker.bucket][number]
+        self._remove_from_bucket(number, worker)
         alone = bool(worker.batches) and worker.batches[0].alone
         accepts = worker.ready and not alone and len(worker.batches) < self.spec.slots
         worker.bucket = len(worker.batches) if accepts else None
         if worker.bucket is not None:
             self._free[worker.bucket][number] = None
+            if worker.node is not None:
+                self._free_on[worker.bucket].setdefault(worker.node, {})[number] = None
+
+    def _remove_from_bucket(self, number: int, worker: _Worker) -> None:
+        if worker.bucket is not None:
+            del self._free[worker.bucket][number]
+            if worker.node is not None:
+                del self._free_on[worker.bucket][worker.node][number]
+
+    def find_nearest_worker(self, number: int, tasks: Sequence[StageTask]) -> int:
+        """Return a worker that can do as much as a free one, on the node that stores most of the inputs of the tasks.
+
+        Args:
+            number: number of the free worker, which is returned if no other one is nearer.
+            tasks: tasks of the batch.
+        """
+        worker, stored = self._workers[number], Counter[str]()
+        for payload in _distinct_inputs(tasks):
+            if payload.node is not None:
+                stored[payload.node] += payload.n_bytes
+        if worker.bucket is None or not stored or worker.node is None:
+            return number
+        node, n_bytes = stored.most_common(1)[0]
+        nearer = self._free_on[worker.bucket].get(node) if n_bytes > stored[worker.node] else None
+        return next(iter(nearer)) if nearer else number
+
+    def count_moved_bytes(self, number: int, tasks: Sequence[StageTask]) -> int:
+        """Return the size of the inputs that other nodes than that of the worker store."""
+        node = self._workers[number].node
+        return sum(p.n_bytes for p in _distinct_inputs(tasks) if p.node is not None and p.node != node)
+
+    def find_node(self, number: int) -> str | None:
+        """Return the node of a worker; None if unknown."""
+        return self._workers[number].node
 
     def _start_head(self, worker: _Worker, now: float) -> None:
         """Note that the first batch of a worker is running now."""
@@ -217,8 +253,7 @@ class WorkerPool:
             RunStopped: no worker of the stage gets through `setup`.
         """
         worker = self._workers.pop(number)
-        if worker.bucket is not None:
-            del self._free[worker.bucket][number]
+        self._remove_from_bucket(number, worker)
         self.ready -= worker.ready
         self.n_running -= len(worker.batches)
         for batch in worker.batches:
@@ -244,3 +279,7 @@ class WorkerPool:
             raise RunStopped("setup_failed", text)
         longest = _SETUP_BACKOFF_MAX_S if cause is LossCause.SETUP else _CRASH_BACKOFF_MAX_S
         return min(_SETUP_BACKOFF_S * 2**n_lost, longest)
+
+
+def _distinct_inputs(tasks: Sequence[StageTask]) -> dict[Payload, None]:
+    return dict.fromkeys(payload for task in tasks for payload in task.inputs.values())

@@ -46,6 +46,7 @@ class StageStatistics:
         demand_s: seconds during which a ready worker had a batch to run, whether running or waiting.
         wait_s: seconds that records waited for a worker or for their batch to fill.
         lost_s: seconds without a result: batches that raised, or were lost with their worker.
+        moved_bytes: size of the inputs that workers got from other nodes, as far as stages report `bytes`.
         retries: number of records that were run again.
         worker_crashes: number of lost workers.
         queue_depth, queue_depth_max: number of waiting records, now and at most.
@@ -72,6 +73,7 @@ class StageStatistics:
     demand_s: float = 0.0
     wait_s: float = 0.0
     lost_s: float = 0.0
+    moved_bytes: int = 0
     retries: int = 0
     worker_crashes: int = 0
     queue_depth: int = 0

@@ -49,10 +49,11 @@ class FinishedRecord:
 class Payload:
     """A result that is stored by the workers; the reference that the driver holds keeps it alive."""
 
-    __slots__ = ("__weakref__", "facts", "lost", "n_bytes", "reference")
+    __slots__ = ("__weakref__", "facts", "lost", "n_bytes", "node", "reference")
 
-    def __init__(self, reference: Any, facts: Mapping[str, Fact]) -> None:
+    def __init__(self, reference: Any, facts: Mapping[str, Fact], node: str | None = None) -> None:
         self.reference = reference
+        self.node = node  # the node that stores it; None if unknown
         self.facts = facts
         size = facts.get("bytes")
         self.n_bytes = int(size) if isinstance(size, int | float) else 0

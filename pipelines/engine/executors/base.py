@@ -43,9 +43,15 @@ class LossCause(StrEnum):
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """A worker has loaded its models and accepts batches."""
+    """A worker has loaded its models and accepts batches.
+
+    Attributes:
+        worker: number of the worker.
+        node: node on which it runs and stores payloads; None if all workers share one.
+    """
 
     worker: int
+    node: str | None = None
 
 
 @dataclass(frozen=True)

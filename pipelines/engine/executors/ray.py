@@ -267,7 +267,7 @@ class RayExecutor:
             self.kill_worker(call.worker)
             return WorkerLost(call.worker, LossCause.SETUP, result.sentence)
         self._nodes[call.worker] = str(result)
-        return WorkerReady(call.worker)
+        return WorkerReady(call.worker, self._nodes[call.worker])
 
     def _report_lost(self, worker: int, error: Exception | Failed) -> WorkerLost:
         node = self._nodes.get(worker)

@@ -5,9 +5,11 @@ import random
 
 import pytest
 
+from manifests.record import Record
 from pipelines.engine.executors.base import LossCause
-from pipelines.engine.graph import StageSpec
+from pipelines.engine.graph import Route, StageSpec
 from pipelines.engine.pools import WorkerPool
+from pipelines.engine.tasks import Payload, RecordState, StageTask
 
 
 class _Executor:
@@ -51,6 +53,36 @@ def test_the_worker_with_the_fewest_batches_is_next_and_full_or_lone_ones_are_no
     assert pool.find_free_worker() == (1, True)
     pool.finish_batch(first, 1.0)
     assert pool.find_free_worker() == (1, True)
+
+
+def make_task(*payloads):
+    inputs = {str(at): Payload(None, {"bytes": n_bytes}, node) for at, (n_bytes, node) in enumerate(payloads)}
+    record = RecordState(Record(id="r"), Route(()))
+    return StageTask("only", [record], inputs, key=None, bucket=None, waiting_since=0.0)
+
+
+def test_a_batch_goes_to_a_free_worker_on_the_node_that_stores_most_of_its_inputs():
+    pool = make_pool(4)
+    for number, node in enumerate("abbc"):
+        pool.set_ready(number, node)
+    task = make_task((100, "a"), (300, "b"), (200, "c"))
+    assert pool.find_nearest_worker(0, [task]) == 1
+    assert pool.count_moved_bytes(1, [task, task]) == 300  # one fetch serves both
+    pool.submit(1, [task], 0.0, alone=False)
+    assert pool.find_nearest_worker(0, [task]) == 2
+    pool.submit(2, [task], 0.0, alone=False)
+    assert pool.find_nearest_worker(0, [task]) == 0  # the workers on that node are busy
+    pool.remove(1, LossCause.NODE, "", 0.0)
+    pool.remove(2, LossCause.NODE, "", 0.0)
+    assert pool.find_nearest_worker(3, [task]) == 3
+
+
+def test_without_known_nodes_nothing_moves():
+    pool = make_pool(2)
+    pool.set_ready(0)
+    task = make_task((100, None), (200, "a"))
+    assert pool.find_nearest_worker(0, [task]) == 0
+    assert pool.count_moved_bytes(0, [make_task((100, None))]) == 0
 
 
 def test_only_the_running_batch_of_a_worker_can_be_overdue():
