@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from joyvasa.errors import JoyvasaError
 from joyvasa.models import AnimationConfig, Models
 from joyvasa.runtime.device import Precision, autocast, choose_device
 from manifests.scratch import scratch_folder
@@ -41,8 +42,9 @@ CASE_S = 2.0  # of one case, after its first call
 COMPILE_S = 90.0  # time that a compiled case may need for its first call
 BATCHES = (1, 8, 32)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
-# Largest error of a network relative to the largest value of its result on the CPU in float32.
-TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 0.1, "fp16": 0.03}
+# Largest error of a network relative to the largest value of its result on the CPU in float32. In float32, cuDNN rounds
+# the inputs of convolutions to the 10 bits of TF32.
+TOLERANCES: dict[Precision, float] = {"fp32": 5e-3, "bf16": 0.1, "fp16": 0.03}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,7 +312,10 @@ def main() -> None:
         if options.models is None:
             write_seeded_bundle(folder / "published-sizes")
         animation = AnimationConfig(models=options.models or str(folder / "published-sizes"), device=options.device)
-        check = check_gpu(animation, budget, tests=["-m", "gpu", "-p", "no:cacheprovider"])
+        try:
+            check = check_gpu(animation, budget, tests=["-m", "gpu", "-p", "no:cacheprovider"])
+        except JoyvasaError as error:  # there is no such device
+            sys.exit(f"error: {error}")
     document = dataclasses.asdict(check) | {"verdict": check.verdict}
     options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     for figure in check.rendering:
