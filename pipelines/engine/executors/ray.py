@@ -35,7 +35,7 @@ from pipelines.engine.statistics import RunStatistics
 from stages.base import Failed, Item, Stage, classify_exception
 
 _BATCH_ERRORS = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
-IDLE_CHECK_S = 1.0  # between two checks of the workers without calls
+IDLE_CHECK_S = 0.2  # between two checks of the workers without calls
 CPU_STEP = 1e-4  # Ray counts CPUs in steps of this size
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState
 
@@ -251,7 +251,7 @@ class RayExecutor:
         return ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)[0] if calls else []
 
     def _find_dead_idle_workers(self) -> list[int]:
-        """Return the workers that died without a call, which would have reported it; look for them once a second."""
+        """Return the workers that died without a call, which would have reported it."""
         now = time.monotonic()
         if now - self._checked_idle_at < IDLE_CHECK_S:
             return []

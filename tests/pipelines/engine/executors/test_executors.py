@@ -92,8 +92,10 @@ def test_failures_are_those_of_the_local_executor(tmp_path):
 @pytest.mark.slow
 def test_large_payloads_go_from_worker_to_worker_and_are_freed():
     pipeline = diamond(Big, batch_size=4)
-    finished, _ = finish(pipeline, records(60), config=EngineConfig(max_bytes=100 << 20))  # 600 MB in all, room for 200
+    # 600 MB in all, room for 200
+    finished, statistics = finish(pipeline, records(60), config=EngineConfig(max_bytes=100 << 20))
     assert all(record.status is Status.OK for record in finished.values())
+    assert not any(stage.moved_bytes for stage in statistics.stages.values())  # there is one node
 
 
 def test_a_shared_result_is_computed_once_and_serves_all(tmp_path):
