@@ -47,6 +47,7 @@ class DoneMarker:
     records_sha256: str  # of records.parquet
     run_fingerprint: str  # `RunDescription.fingerprint`
     finished: str  # UTC, ISO 8601
+    files: int | None = None  # videos and motion files of the shard; None if unknown
 
     @classmethod
     def parse(cls, content: bytes, shard: int) -> DoneMarker:
@@ -206,11 +207,14 @@ class RunFolder:
     def find_missing_files(self) -> list[str]:
         """Return the paths of videos and motion files that rows of finished shards name and that do not exist."""
         with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
-            missing = pool.map(self._find_missing_in_shard, sorted(self.read_done_markers()))
+            missing = pool.map(self._find_missing_in_shard, sorted(self.read_done_markers().items()))
             return [path for paths in missing for path in paths]
 
-    def _find_missing_in_shard(self, shard: int) -> list[str]:
+    def _find_missing_in_shard(self, marked: tuple[int, DoneMarker]) -> list[str]:
+        shard, marker = marked
         present = self._media(shard)
+        if len(present) == marker.files:  # a finished shard has no other files, so its rows need not be read
+            return []
         table = self.read_records(shard, ("video", "motion_file"))
         named = (path for column in table.columns for path in column.to_pylist() if path)
         return [path for path in named if path not in present]
@@ -291,6 +295,7 @@ class RunFolder:
             records_sha256=hashlib.sha256(content).hexdigest(),
             run_fingerprint=run_fingerprint,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            files=len(wanted),
         )
         self.storage.write(self.done_path(number), json.dumps(asdict(marker), indent=1).encode())
         self.storage.remove(f"{self.shard_folder(number)}/saved")
