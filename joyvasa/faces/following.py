@@ -131,4 +131,4 @@ def _smooth_lines(values: NDArray, window: int) -> NDArray:
 
     length = min(window, len(values))
     length -= 1 - length % 2  # an odd number
-    return values if length < 3 else savgol_filter(values, length, polyorder=1, axis=0, mode="interp")
+    return values if length < 3 else np.asarray(savgol_filter(values, length, polyorder=1, axis=0, mode="interp"))

@@ -117,7 +117,8 @@ def read_template(content: bytes, max_bytes: int) -> dict[str, np.ndarray]:
 def serialize_npz(motion: MotionSequence) -> bytes:
     """Return a motion as an archive with `exp`, `scale`, `t`, `R` and `fps`."""
     stream = io.BytesIO()
-    np.savez_compressed(stream, **_to_arrays(motion), fps=np.array(motion.frames_per_second))
+    arrays: dict[str, Any] = {**_to_arrays(motion), "fps": np.array(motion.frames_per_second)}
+    np.savez_compressed(stream, **arrays)
     return stream.getvalue()
 
 

@@ -128,7 +128,8 @@ class SourceVideoRenderer:
         self._encoder, self._renderer = encoder, renderer
         self._build_driver, self._build_composer = build_driver, build_composer
         self._crop, self._whole, self._batch_frames = crop, whole, batch_frames
-        self._device, self._precision = device, precision
+        self._device = device
+        self._precision: Precision = precision
 
     def render(self, source: SourceVideo, motion: MotionSequence) -> Iterator[np.ndarray]:
         """Yield the frames of the result in batches; frames without a visible face stay as they are.
