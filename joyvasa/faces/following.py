@@ -126,9 +126,7 @@ def _find_crops(seen: Sequence[TrackedFace], start: int, end: int, window: int) 
 
 
 def _smooth_lines(values: NDArray, window: int) -> NDArray:
-    """Fit lines to windows around each row of (frames, n); a steady walk is then followed without a lag."""
-    from scipy.signal import savgol_filter  # slow to import
-
-    length = min(window, len(values))
-    length -= 1 - length % 2  # an odd number
-    return values if length < 3 else np.asarray(savgol_filter(values, length, polyorder=1, axis=0, mode="interp"))
+    """Average windows around each row of (frames, n); a steady walk is followed without a lag, also at its ends."""
+    reach = min(window // 2, len(values) - 1)
+    padded = np.pad(values, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
+    return np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0).mean(axis=-1)
