@@ -52,7 +52,7 @@ def test_the_crop_follows_a_face_that_walks_away():
     path = follow(sequence(*walk))
     assert path.visible.all()
     faces = 140 + 6 * np.arange(len(path))
-    assert np.abs(path.centers[:116, 0] - faces[:116]).max() < 20  # the last detection is at frame 115
+    assert np.abs(path.centers[:, 0] - faces).max() < 25  # after the last detection, at frame 115, nothing is known
 
 
 def test_the_crop_does_not_follow_quick_motions_of_a_face_that_walks():
