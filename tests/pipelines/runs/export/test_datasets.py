@@ -9,6 +9,7 @@ from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.export import export_dataset
 from tests.pipelines.runs.export.made_runs import SYNC_MISSING_ROWS, make_numbered_run, read_video, write_selection
 
+pytestmark = pytest.mark.slow  # `datasets` alone takes seconds to import
 REASON = "not installed: pip install datasets webdataset"
 OPTIONS = [("webdataset", "embed"), ("parquet", "embed"), ("parquet", "files"), ("folder", "embed")]
 EACH_FORMAT = pytest.mark.parametrize(("format", "media"), OPTIONS)
