@@ -6,19 +6,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
+import torch
 from torch import nn
 
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.spec import License
 from joyvasa.config import check_ranges, ranged
 from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
-from joyvasa.faces.detection import FaceDetector
+from joyvasa.faces.blazeface import BlazeFaceDetector
+from joyvasa.faces.detection import Face, FaceDetector, detect_faces
 from joyvasa.faces.geometry import CropConfig, FramingControls
 from joyvasa.faces.mode_check import ModeCheck
-from joyvasa.faces.registry import DETECTORS, DetectorSource, build_detector, list_detector_roles, list_detectors
+from joyvasa.faces.registry import (
+    DETECTORS,
+    DetectorSource,
+    build_detector,
+    list_detector_roles,
+    list_detectors,
+    measures_openings,
+)
 from joyvasa.faces.video import FaceFollower, Progress, VideoFrames
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio, stream_normalized
 from joyvasa.media.ffmpeg import ffmpeg_warnings
@@ -47,13 +56,20 @@ from joyvasa.motion.video import DrivingMotion, DrivingVideoConfig, DrivingVideo
 from joyvasa.motion.windows import WindowPlan, plan_windows
 from joyvasa.networks.cpu import accelerate
 from joyvasa.rendering.compose import FrameComposer
-from joyvasa.rendering.portrait import FaceConfig, Picture, PictureConfig, Portrait, PortraitEncoder, read_picture
+from joyvasa.rendering.portrait import (
+    FaceConfig,
+    Picture,
+    PictureConfig,
+    Portrait,
+    PortraitEncoder,
+    crop_portrait,
+    read_portrait_image,
+)
 from joyvasa.rendering.renderer import Renderer
 from joyvasa.rendering.source_video import SourceVideo, SourceVideoConfig, SourceVideoRenderer
 from joyvasa.runtime.device import Precision, choose_device, find_missing_compiler
 from joyvasa.runtime.memory import choose_batch_frames, keep_freed_memory
 
-LIP_ROLE = "landmarks203"  # of a detector that measures the mouth opening
 MOTION_ROLES = ("motion_generator", "motion_template")
 FRAME_ROLES = ("warping_module", "spade_generator")  # run once per frame
 COMPILED_ROLES = (*FRAME_ROLES, "motion_generator")
@@ -154,10 +170,21 @@ def resolve_role(mode: Mode, network: str) -> str:
 
 
 def resolve_detector(config: AnimationConfig, bundle: Bundle) -> str:
-    """Return the name of the face detector for these options and this bundle, or `none`."""
+    """Return the name of the face detector for these options and this bundle, or `none`.
+
+    With `licenses=commercial`, a detector of the bundle whose weights are refused is replaced by one of the program.
+    """
     if config.face.detector != "bundle":
         return config.face.detector
-    return bundle.switches.animal_detector if config.mode == "animal" else bundle.switches.detector
+    name = bundle.switches.animal_detector if config.mode == "animal" else bundle.switches.detector
+    is_refused = config.licenses == "commercial" and _find_refused(bundle, list_detector_roles(name))
+    return _find_free_detector(config.mode) if is_refused else name
+
+
+def find_detector_bundle(config: AnimationConfig, bundle: Bundle) -> Bundle | None:
+    """Return the bundle of the program with the weights of the face detector; None if it uses roles of `bundle`."""
+    spec = DETECTORS.get(resolve_detector(config, bundle))
+    return open_bundle(spec.bundle) if spec and spec.bundle else None
 
 
 def list_required_roles(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
@@ -189,9 +216,9 @@ def require_controls(config: AnimationConfig, bundle: Bundle) -> None:
     found = find_unsupported(config, bundle.layout, animal=config.mode == "animal")
     retargeting = list_retargeting_roles(config, bundle)
     detector = resolve_detector(config, bundle)
-    if not found and retargeting and LIP_ROLE not in list_detector_roles(detector):
+    if not found and retargeting and not measures_openings(detector):
         name = "mouth.open" if "lip" in retargeting else "eyes.open"
-        found = name, f"the face detector {detector} does not find the 203 landmarks that measure the opening"
+        found = name, f"the face detector {detector} does not measure the opening"
     if found:
         raise ConfigError(
             "control_unsupported",
@@ -212,11 +239,11 @@ def require_models(config: AnimationConfig, bundle: Bundle) -> None:
         ModelError: `models_missing`.
     """
     detector = resolve_detector(config, bundle)
-    if config.driving.normalize_lip and LIP_ROLE not in list_detector_roles(detector):
+    if config.driving.normalize_lip and not measures_openings(detector):
         raise ConfigError(
             "config_invalid",
-            f"driving.normalize_lip is true with the face detector {detector}; expected a detector that finds the 203 "
-            "landmarks from which the mouth opening is measured: use face.detector=insightface, or turn it off",
+            f"driving.normalize_lip is true with the face detector {detector}; expected a detector that measures the "
+            "mouth opening: use face.detector=blazeface, or turn it off",
         )
     require_controls(config, bundle)
     require_weights(config, bundle, list_required_roles(config, bundle))
@@ -225,18 +252,27 @@ def require_models(config: AnimationConfig, bundle: Bundle) -> None:
 def require_weights(config: AnimationConfig, bundle: Bundle, used: Sequence[str]) -> None:
     """Check the weights of the given roles; see `require_models`."""
     if config.licenses == "commercial":
-        refused = {role: license for role, license in bundle.get_licenses(used).items() if license.commercial != "yes"}
-        if refused:
+        if refused := _find_refused(bundle, used):
             raise _license_error(config, bundle, refused)
     bundle.require_roles(used)
+
+
+def _find_refused(bundle: Bundle, roles: Sequence[str]) -> dict[str, License]:
+    """Return the licenses of roles that do not clearly permit commercial use."""
+    return {role: license for role, license in bundle.get_licenses(roles).items() if license.commercial != "yes"}
+
+
+def _find_free_detector(mode: Mode) -> str:
+    """Return the detector of a mode that needs no weights of a bundle, and has no restricted license."""
+    return next(name for name in list_detectors(mode) if not list_detector_roles(name))
 
 
 def _license_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, License]) -> ConfigError:
     weights = ", ".join(f"{role} ({license.name})" for role, license in refused.items())
     detector = resolve_detector(config, bundle)
     if refused.keys() <= set(list_detector_roles(detector)):
-        free = next(name for name in list_detectors(config.mode) if not list_detector_roles(name))
-        weights, remedy = f"the detector {detector}: {weights}", f"use face.detector={free}, or none for a face crop"
+        other = _find_free_detector(config.mode)
+        weights, remedy = f"the detector {detector}: {weights}", f"use face.detector={other}, or none for a face crop"
     else:
         remedy = "use another bundle"
     return ConfigError(
@@ -244,6 +280,33 @@ def _license_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, L
         f"licenses is commercial, mode {config.mode}: found {weights}; expected weights that may clearly be used "
         f"commercially: {remedy}",
     )
+
+
+def load_builtin_detector(name: str, mode: Mode, device: torch.device) -> FaceDetector:
+    """Load a face detector whose weights are part of the program.
+
+    Args:
+        name: name of the detector; its entry in `DETECTORS` has a bundle.
+        mode: what the pictures show.
+        device: device of its networks.
+
+    Raises:
+        ConfigError: `face_detector` if the detector does not support the mode.
+        ModelError: a file of the bundle is damaged.
+    """
+    bundle = open_bundle(str(DETECTORS[name].bundle))
+    source = DetectorSource(
+        device=device,
+        threshold=FaceConfig.threshold,
+        file=bundle.find_file,
+        network=lambda role: bundle.load_network(role, device),
+    )
+    return build_detector(name, mode, source)
+
+
+def load_people_detector(device: torch.device | None = None) -> BlazeFaceDetector:
+    """Load BlazeFace, the detector for people that is part of the program; on the CPU by default."""
+    return cast(BlazeFaceDetector, load_builtin_detector("blazeface", "human", device or torch.device("cpu")))
 
 
 class Models:
@@ -315,6 +378,8 @@ class Models:
         name = resolve_detector(self.config, self.bundle)
         if name == "none":
             return None
+        if DETECTORS[name].bundle:
+            return load_builtin_detector(name, self.config.mode, self.device)
         source = DetectorSource(
             device=self.device,
             threshold=self.config.face.threshold,
@@ -325,7 +390,8 @@ class Models:
 
     @cached_property
     def _mode_check(self) -> ModeCheck:
-        return ModeCheck()
+        shared = self.detector if isinstance(self.detector, BlazeFaceDetector) else None
+        return ModeCheck(shared or load_people_detector(self.device))
 
     def read_picture(self, path: str | Path, options: AnimationConfig | None = None) -> Picture:
         """Read a picture, detect its face and crop it.
@@ -335,12 +401,41 @@ class Models:
             options: options of this picture; None for those of the models.
 
         Raises:
-            InputError: see `joyvasa.rendering.portrait.read_picture`.
+            InputError: the picture cannot be read, or has no suitable face.
+        """
+        image = read_portrait_image(path, (options or self.config).picture)
+        return self.crop_portrait(image, self.detect_faces([image])[0], name=str(path), options=options)
+
+    def detect_faces(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
+        """Detect the faces of pictures, none if the whole picture is used as the face crop.
+
+        Args:
+            images: results of `read_portrait_image`.
+        """
+        return detect_faces(self.detector, images) if self.detector else [[] for _ in images]
+
+    def crop_portrait(
+        self, image: np.ndarray, faces: Sequence[Face], *, name: str, options: AnimationConfig | None = None
+    ) -> Picture:
+        """Crop the selected face of a picture.
+
+        Args:
+            image: result of `read_portrait_image`.
+            faces: faces of the picture, by `detect_faces`.
+            name: name of the picture in errors and warnings.
+            options: options of this picture; None for those of the models.
+
+        Raises:
+            InputError: the picture has no suitable face.
         """
         options, detector = options or self.config, self.detector
-        check = self._mode_check if detector else None
+        if detector is None:
+            return Picture(image, crop=None)
+        check = self._mode_check
+        people = faces if check.people is detector else None
+        is_mismatch = check.contradicts(options.mode, image, people)
         crop = options.framing.apply(options.crop)
-        return read_picture(path, detector, options.picture, options.face, crop, mode=options.mode, check=check)
+        return crop_portrait(image, faces, options.face, crop, name=name, mode=options.mode, is_mismatch=is_mismatch)
 
     @cached_property
     def encoder(self) -> PortraitEncoder:

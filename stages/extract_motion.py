@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from joyvasa.errors import InputError
-from joyvasa.faces.registry import list_detector_roles
+from joyvasa.faces.registry import measures_openings
 from joyvasa.models import AnimationConfig, Models, resolve_detector
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
 from joyvasa.training.clips import ClipRecord, assign_split
@@ -59,14 +59,14 @@ class ExtractMotionStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Load the motion extractor, and the detector if its landmarks give the openings of eyes and lips."""
+        """Load the motion extractor, and the detector if it measures the openings of eyes and lips."""
         animation = self.config.animation
         models = Models(animation)
-        detector = resolve_detector(animation, models.bundle)
         self._keypoints = count_keypoints(models.network("motion_extractor"))
+        measured = measures_openings(resolve_detector(animation, models.bundle))
         self._extractor = ClipExtractor(
             models.motion_reader,
-            landmarks=models.detector if "landmarks203" in list_detector_roles(detector) else None,
+            landmarks=models.detector if measured else None,
         )
         self._files = RecordingFiles(open_storage(self.config.run))
 

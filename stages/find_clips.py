@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from joyvasa.errors import InputError
-from joyvasa.faces.cascade import skip_small_faces
 from joyvasa.media.video_reader import VideoInfo, probe_video
 from joyvasa.models import AnimationConfig, Models
 from joyvasa.runtime.files import hash_file
@@ -104,6 +103,5 @@ class FindClipsStage(Stage):
 
     def _find_segments(self, path: Path, info: VideoInfo) -> list[Segment]:
         clips, min_side = self.config.clips, self.config.animation.face.min_side
-        detector = skip_small_faces(self._detector, min_side / min(info.width, info.height))
-        windows = measure_windows(path, info, detector, clips, min_side=min_side)
+        windows = measure_windows(path, info, self._detector, clips, min_side=min_side)
         return [segment for window in windows for segment in find_segments(window, clips, name=path.name)]

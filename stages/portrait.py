@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
 
 from joyvasa.errors import ConfigError
-from joyvasa.models import Models
+from joyvasa.faces.detection import Face
+from joyvasa.models import AnimationConfig, Models
 from joyvasa.motion.keypoints import KeypointInfo
-from joyvasa.rendering.portrait import Picture, Portrait
+from joyvasa.rendering.portrait import Picture, Portrait, read_portrait_image
 from joyvasa.rendering.source_video import SourceVideo, is_source_video
 from stages.arrays import to_array, to_tensor
-from stages.base import Item, Ok, Outcome, Resources, Stage
+from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
 from stages.isolation import map_batch, map_each
 from stages.media import local_file
 from stages.warnings import WARNING_COLUMNS, warning_facts
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,11 @@ class PortraitPayload:
 
 @dataclass(frozen=True)
 class _Input:
-    """A picture, or the first frame of a source video that shows the face."""
+    """A picture, or the cropped first frame of a source video that shows the face, with the options of its row."""
 
-    picture: Picture
+    name: str
+    options: AnimationConfig
+    shown: np.ndarray | Picture
     source: SourceVideo | None = None
 
 
@@ -96,17 +102,16 @@ class PortraitStage(Stage):
         _ = self._models.detector, self._models.encoder
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Find faces one picture at a time, then encode all portraits at once; one at a time in `strict` mode."""
-        inputs = map_each(batch, self._read)
-        if self.config.strict:
-            portraits = map_each(inputs, lambda entry: self._encode([entry])[0])
-        else:
-            portraits = map_batch(inputs, self._encode)
+        """Find the faces of all pictures and encode all portraits at once; one at a time in `strict` mode."""
+        detected = self._map(map_each(batch, self._read), self._detect)
+        portraits = self._map(map_each(detected, self._crop), self._encode)
         return map_each(portraits, self._pack)
 
-    def _encode(self, inputs: Sequence[_Input]) -> list[tuple[Portrait, SourceVideo | None]]:
-        portraits = self._models.encoder.encode([entry.picture for entry in inputs])
-        return [(portrait, entry.source) for portrait, entry in zip(portraits, inputs, strict=True)]
+    def _map(self, entries: Sequence[T | Failed], function: Callable[[list[T]], Sequence[R]]) -> list[R | Failed]:
+        """Call a function with all entries at once, or with one at a time in `strict` mode."""
+        if self.config.strict:
+            return map_each(entries, lambda entry: function([entry])[0])
+        return map_batch(entries, function)
 
     def _read(self, item: Item) -> _Input:
         mode, expected = item.record.mode, self.config.animation.mode
@@ -116,10 +121,27 @@ class PortraitStage(Stage):
             )
         with local_file(item.record.require("image"), self.media_cache) as path:
             options = self.config.for_record(item.record)
-            if not is_source_video(path):
-                return _Input(self._models.read_picture(path, options))
-            source = self._models.read_source_video(path, options)
-            return _Input(self._models.first_picture(source, options), source)
+            if is_source_video(path):
+                source = self._models.read_source_video(path, options)
+                return _Input(str(path), options, self._models.first_picture(source, options), source)
+            return _Input(str(path), options, read_portrait_image(path, options.picture))
+
+    def _detect(self, inputs: Sequence[_Input]) -> list[tuple[_Input, list[Face]]]:
+        """Detect the faces of pictures; those of source videos are known."""
+        found = iter(self._models.detect_faces([entry.shown for entry in inputs if isinstance(entry.shown, np.ndarray)]))
+        return [(entry, next(found) if isinstance(entry.shown, np.ndarray) else []) for entry in inputs]
+
+    def _crop(self, detected: tuple[_Input, list[Face]]) -> tuple[Picture, SourceVideo | None]:
+        entry, faces = detected
+        if isinstance(entry.shown, Picture):
+            return entry.shown, entry.source
+        return self._models.crop_portrait(entry.shown, faces, name=entry.name, options=entry.options), None
+
+    def _encode(
+        self, pictures: Sequence[tuple[Picture, SourceVideo | None]]
+    ) -> list[tuple[Portrait, SourceVideo | None]]:
+        portraits = self._models.encoder.encode([picture for picture, _ in pictures])
+        return [(portrait, source) for portrait, (_, source) in zip(portraits, pictures, strict=True)]
 
     def _pack(self, encoded: tuple[Portrait, SourceVideo | None]) -> Ok:
         portrait, source = encoded

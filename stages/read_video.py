@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 
 from joyvasa.errors import InputError
-from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.faces.detection import MIN_FACE_SIDE, choose_face
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.media.image import Image, read_image
 from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
 from joyvasa.metrics.support.reference_frame import Box, compute_face_box
+from joyvasa.models import load_people_detector
 from joyvasa.runtime.files import hash_file
 from stages.base import Item, Ok, Outcome, Stage
 from stages.isolation import map_each
@@ -57,7 +57,7 @@ class ReadVideoStage(Stage):
 
     Payload: `ExistingVideo`. Facts: `sha256`, `width`, `height`, `frames_per_second`, `bytes`.
 
-    Faces are found with OpenCV's cascades, which need no weights; in mode `animal` no face is searched.
+    Faces are found with BlazeFace, which is part of the program; in mode `animal` no face is searched.
 
     Args:
         config: configuration of the stage.
@@ -70,8 +70,8 @@ class ReadVideoStage(Stage):
         self.config = config
 
     def setup(self) -> None:
-        """Load the cascades."""
-        self._detector = CascadeDetector()
+        """Load the face detector."""
+        self._detector = load_people_detector()
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Read one video at a time."""

@@ -59,7 +59,7 @@ class Switches(_Strict):
     """Settings that the weights were trained for and that checkpoints do not contain."""
 
     synthetic: bool = False  # random, untrained weights; every output is marked
-    detector: str = "cascade"
+    detector: str = "blazeface"
     animal_detector: str = "compact"
     positional_encoding: Literal["per_token", "constant_row"] = "per_token"
     absolute_expression: bool = False  # expressions are free of identity and used as absolute values

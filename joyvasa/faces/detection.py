@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError, InputError
 from joyvasa.faces.geometry import CropConfig, FaceCrop, crop_face
-from joyvasa.faces.ratios import compute_eye_ratios, compute_lip_ratios
 from joyvasa.media.image import Image
 
 FloatArray = NDArray[np.floating]
@@ -42,6 +41,8 @@ class Face:
         landmarks203: landmarks in the 203-point layout, float32 (203, 2); None if the detector has no network for them.
         extent: outline for the crop if `landmarks` do not extend from the brows to the chin, float32 (points, 2);
             otherwise None.
+        lip_ratio: opening of the lips, height over width; None if the detector does not measure it.
+        eye_ratios: opening of the left and the right eye, height over width; None if the detector does not measure it.
     """
 
     box: FloatArray
@@ -50,24 +51,13 @@ class Face:
     landmarks5: FloatArray | None = None
     landmarks203: FloatArray | None = None
     extent: FloatArray | None = None
+    lip_ratio: float | None = None
+    eye_ratios: tuple[float, float] | None = None
 
     @property
     def side(self) -> float:
         """Longer side of the box, pixels."""
         return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
-
-    @property
-    def lip_ratio(self) -> float | None:
-        """Opening of the lips, height over width; None without the 203 landmarks."""
-        return None if self.landmarks203 is None else float(compute_lip_ratios(self.landmarks203)[0, 0])
-
-    @property
-    def eye_ratios(self) -> tuple[float, float] | None:
-        """Opening of the left and the right eye, height over width; None without the 203 landmarks."""
-        if self.landmarks203 is None:
-            return None
-        left, right = compute_eye_ratios(self.landmarks203)[0]
-        return float(left), float(right)
 
     def crop(self, image: Image, config: CropConfig | None = None) -> FaceCrop:
         """Crop the face from its picture; see `joyvasa.faces.geometry.crop_face`."""
@@ -80,6 +70,27 @@ class FaceDetector(Protocol):
     def detect(self, image: Image) -> list[Face]:
         """Return all faces of a uint8 RGB (height, width, 3) picture, largest first."""
         ...
+
+
+@runtime_checkable
+class BatchFaceDetector(FaceDetector, Protocol):
+    """Interface of detectors that search several pictures faster than one after another."""
+
+    def detect_batch(self, images: Sequence[Image]) -> list[list[Face]]:
+        """Return all faces of each picture, as `detect` does."""
+        ...
+
+
+def detect_faces(detector: FaceDetector, images: Sequence[Image]) -> list[list[Face]]:
+    """Return all faces of each picture, found in one batch if the detector can.
+
+    Args:
+        detector: face detector.
+        images: uint8 RGB (height, width, 3), of any sizes.
+    """
+    if isinstance(detector, BatchFaceDetector):
+        return detector.detect_batch(images)
+    return [detector.detect(image) for image in images]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from joyvasa.faces.insightface_networks import (
     load_landmarks106,
     load_scrfd,
 )
+from joyvasa.faces.ratios import compute_eye_ratios, compute_lip_ratios
 from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 from joyvasa.runtime.onnx import OnnxNetwork
@@ -84,7 +85,7 @@ class InsightFaceDetector:
             raise ModelError(
                 "model_missing",
                 f"detector insightface is not available: needs {', '.join(missing)}; fetch a model bundle that has "
-                "it or use the detector cascade",
+                "it or use the detector blazeface",
             )
 
         paths = {role: Path(files[role]) for role in _FILES}
@@ -129,7 +130,16 @@ class InsightFaceDetector:
         points_106 = detect_landmarks106(self._landmarks106, image, box)
         crop, to_original = landmarks203.prepare_landmarks_input(image, points_106)
         points_203 = landmarks203.decode_landmarks(self._landmarks203(crop)[2], to_original)
-        return Face(box, float(scored_box[4]), points_106, keypoints, points_203)
+        left_eye, right_eye = compute_eye_ratios(points_203)[0].tolist()
+        return Face(
+            box,
+            float(scored_box[4]),
+            points_106,
+            landmarks5=keypoints,
+            landmarks203=points_203,
+            lip_ratio=float(compute_lip_ratios(points_203)[0, 0]),
+            eye_ratios=(left_eye, right_eye),
+        )
 
 
 def _exists(path: Path | None) -> bool:

@@ -26,8 +26,8 @@ class DetectorSource:
         device: device of the detector's networks.
         threshold: lowest score of a face, 0 to 1; detectors without scores ignore it.
         threads: CPU threads of each ONNX session; 0 uses the default of ONNX Runtime.
-        file: function that returns the path of the file of a bundle role.
-        network: function that returns the loaded network of a bundle role, in eval mode.
+        file: function that returns the path of the file of a role.
+        network: function that returns the loaded network of a role, on the device, in eval mode.
     """
 
     device: torch.device
@@ -45,11 +45,16 @@ class DetectorSpec:
         constructors: `module:Class` by mode. The module is imported when the detector is built; the class implements
             `FaceDetector` and has a class method `create(source: DetectorSource)`.
         roles: roles of the model bundle that the detector needs.
+        bundle: name of a bundle that is part of the program and has all weights of the detector; None if they are roles
+            of the model bundle, or if there are none.
+        measures_openings: whether its faces have the openings of lips and eyes.
         license: name of the license of its weights, as in bundles.
     """
 
     constructors: Mapping[Mode, str]
     roles: tuple[str, ...] = ()
+    bundle: str | None = None
+    measures_openings: bool = False
     license: str
 
 
@@ -58,15 +63,19 @@ DETECTORS: dict[str, DetectorSpec] = {
     "insightface": DetectorSpec(
         constructors={"human": "joyvasa.faces.insightface:InsightFaceDetector"},
         roles=("face_detector", "landmarks106", "landmarks203"),
+        measures_openings=True,
         license="InsightFace non-commercial research",
+    ),
+    "blazeface": DetectorSpec(
+        constructors={"human": "joyvasa.faces.blazeface:BlazeFaceDetector"},
+        bundle="faces",
+        measures_openings=True,
+        license="Apache-2.0",
     ),
     "xpose": DetectorSpec(
         constructors={"animal": "joyvasa.faces.xpose:XposeDetector"},
         roles=("animal_landmarks",),
         license="IDEA non-commercial research",
-    ),
-    "cascade": DetectorSpec(
-        constructors={"human": "joyvasa.faces.cascade:CascadeDetector"}, license="Intel License, BSD-style"
     ),
     "compact": DetectorSpec(
         constructors={"animal": "joyvasa.faces.animals:AnimalDetector"}, license="MIT and Apache-2.0"
@@ -82,6 +91,11 @@ def list_detectors(mode: Mode) -> tuple[str, ...]:
 def list_detector_roles(name: str) -> tuple[str, ...]:
     """Return the roles of the model bundle that a detector needs; nothing for `none`."""
     return DETECTORS[name].roles if name in DETECTORS else ()
+
+
+def measures_openings(name: str) -> bool:
+    """Return whether the faces of a detector have the openings of lips and eyes; false for `none`."""
+    return name in DETECTORS and DETECTORS[name].measures_openings
 
 
 def build_detector(name: str, mode: Mode, source: DetectorSource) -> FaceDetector:

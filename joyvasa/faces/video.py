@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from joyvasa.errors import InputError, InputWarning
-from joyvasa.faces.cascade import skip_small_faces
 from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.following import FacePath, follow_face
 from joyvasa.faces.tracking import FaceDetections
@@ -88,7 +87,6 @@ class FaceFollower:
             InputError: see `stream_video`; `face_not_found`, `face_index`, `video_too_long`, or `face_lost` if the face
                 is visible in less than half of the frames.
         """
-        detector = skip_small_faces(self.detector, self.min_side / min(frames.width, frames.height))
         interval = max(1, round(float(frames.rate) / DETECTIONS_PER_S))
         meter = FrameMeter()
         changes: list[float] = []
@@ -98,9 +96,9 @@ class FaceFollower:
             if number == MAX_FRAMES:
                 sentence = f"{frames.path}: more than {MAX_FRAMES} frames; expected less: cut the video"
                 raise InputError("video_too_long", sentence)
-            changes.append(meter.measure(frame)[0] if detector else 0.0)
+            changes.append(meter.measure(frame)[0] if self.detector else 0.0)
             if number % interval == 0:
-                detections.append(self._detect(detector, number, frame))
+                detections.append(self._detect(number, frame))
                 if on_progress:
                     on_progress("faces", number + 1, None)
 
@@ -139,13 +137,13 @@ class FaceFollower:
             warnings.append(InputWarning("several_faces", f"{found}; choose another with {self.option}"))
         return tuple(warnings)
 
-    def _detect(self, detector: FaceDetector | None, number: int, frame: Image) -> FaceDetections:
+    def _detect(self, number: int, frame: Image) -> FaceDetections:
         height, width = frame.shape[:2]
-        if detector is None:
+        if self.detector is None:
             return FaceDetections.whole_frame(number, width, height)
         return FaceDetections.from_faces(
             number,
-            detector.detect(frame),
+            self.detector.detect(frame),
             min_side=self.min_side,
             scale=self.scale,
             vx_ratio=self.vx_ratio,

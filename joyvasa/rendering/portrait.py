@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError, InputError, InputWarning, ModelError
-from joyvasa.faces.detection import MIN_FACE_SIDE, FaceDetector, FaceOrder, choose_face
+from joyvasa.faces.detection import MIN_FACE_SIDE, Face, FaceOrder, choose_face
 from joyvasa.faces.geometry import CropConfig, FaceCrop
-from joyvasa.faces.mode_check import ModeCheck
 from joyvasa.media.image import MIN_SIDE, read_image, resize_to_limit
 from joyvasa.mode import Mode
 from joyvasa.motion.keypoints import KeypointInfo
@@ -47,7 +46,7 @@ class PictureConfig:
 class FaceConfig:
     """Options of face selection."""
 
-    # `bundle`: the detector that the model bundle names; else `insightface` or `cascade` (people), `xpose` or
+    # `bundle`: the detector that the model bundle names; else `blazeface` or `insightface` (people), `xpose` or
     # `compact` (animals), or `none` for a picture that is a face crop already
     detector: str = "bundle"
     threshold: float = 0.15  # lowest score of a face for `insightface`, 0 to 1
@@ -70,8 +69,8 @@ class Picture:
     Args:
         image: picture, uint8 RGB (height, width, 3), scaled to the configured limit.
         crop: face crop; None if the whole picture is the crop.
-        lip_ratio: height / width of the mouth opening; None without 203 landmarks.
-        eye_ratios: height / width of the left and the right eye; None without 203 landmarks.
+        lip_ratio: height / width of the mouth opening; None if the detector does not measure it.
+        eye_ratios: height / width of the left and the right eye; None if the detector does not measure it.
         n_faces: number of detected faces of any size; None without detection.
         warnings: warnings for the user.
     """
@@ -99,49 +98,57 @@ class Portrait:
     keypoints: KeypointInfo
 
 
-def read_picture(
-    path: str | Path,
-    detector: FaceDetector | None,
-    picture: PictureConfig,
-    face: FaceConfig,
-    crop: CropConfig,
-    *,
-    mode: Mode = "human",
-    check: ModeCheck | None = None,
-) -> Picture:
-    """Read a picture and crop its face.
+def read_portrait_image(path: str | Path, config: PictureConfig) -> np.ndarray:
+    """Read a picture and scale it to the configured limit.
 
     Args:
         path: picture file.
-        detector: face detector; None if the whole picture is the crop.
-        picture: options of picture scaling.
-        face: options of face selection.
-        crop: options of cropping.
-        mode: mode of the detector.
-        check: check whether the picture fits the other mode better; None for no check.
+        config: options of picture scaling.
 
     Raises:
-        InputError: raised by `read_image`, the detector or the face selection.
+        InputError: raised by `read_image`.
     """
-    image = resize_to_limit(read_image(path), max_side=picture.max_side, division=picture.division)
-    if detector is None:
-        return Picture(image, crop=None)
+    return resize_to_limit(read_image(path), max_side=config.max_side, division=config.division)
 
-    faces = detector.detect(image)
-    mismatch = _mismatch(mode) if check and check.contradicts(mode, image) else None
+
+def crop_portrait(
+    image: np.ndarray,
+    faces: Sequence[Face],
+    face: FaceConfig,
+    crop: CropConfig,
+    *,
+    name: str,
+    mode: Mode = "human",
+    is_mismatch: bool = False,
+) -> Picture:
+    """Crop the selected face of a picture.
+
+    Args:
+        image: picture, result of `read_portrait_image`.
+        faces: detected faces of the picture.
+        face: options of face selection.
+        crop: options of cropping.
+        name: name of the picture in errors and warnings.
+        mode: mode of the detector.
+        is_mismatch: whether the picture seems to show the subject of the other mode.
+
+    Raises:
+        InputError: raised by the face selection.
+    """
+    mismatch = _mismatch(mode) if is_mismatch else None
     if mismatch and not faces:
-        raise InputError("face_not_found", f"{path}: no face found; {mismatch}")
-    choice = choose_face(faces, order=face.select, index=face.index, min_side=face.min_side, name=str(path))
+        raise InputError("face_not_found", f"{name}: no face found; {mismatch}")
+    choice = choose_face(faces, order=face.select, index=face.index, min_side=face.min_side, name=name)
     cut = choice.face.crop(image, crop)
 
-    warnings = [InputWarning("mode_mismatch_suspected", f"{path}: {mismatch}")] if mismatch else []
+    warnings = [InputWarning("mode_mismatch_suspected", f"{name}: {mismatch}")] if mismatch else []
     if choice.count > 1:
         selected = f"number {face.index} in order {face.select} is animated"
-        sentence = f"{path}: {choice.count} faces found; {selected}; choose another with face.index or face.select"
+        sentence = f"{name}: {choice.count} faces found; {selected}; choose another with face.index or face.select"
         warnings.append(InputWarning("several_faces", sentence))
     if cut.outside_fraction > OUTSIDE_WARNING:
         share = f"{cut.outside_fraction:.0%}"
-        sentence = f"{path}: {share} of the crop lies outside the picture and is black; use a wider picture"
+        sentence = f"{name}: {share} of the crop lies outside the picture and is black; use a wider picture"
         warnings.append(InputWarning("crop_outside", sentence))
     found = choice.face
     return Picture(image, cut, found.lip_ratio, found.eye_ratios, len(faces), tuple(warnings))

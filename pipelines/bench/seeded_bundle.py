@@ -36,7 +36,7 @@ def write_seeded_bundle(folder: Path) -> None:
         "name": NAME,
         "description": "Published sizes, seeded untrained weights; for measuring speed",
         "licenses": {"none": {"name": "none needed", "commercial": "yes"}},
-        "switches": {"synthetic": True, "detector": "cascade"},
+        "switches": {"synthetic": True, "detector": "blazeface"},
         "roles": roles,
     }
     folder.mkdir(parents=True)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from joyvasa.bundles import open_bundle
 from joyvasa.mode import Mode
-from joyvasa.models import MOTION_ROLES, list_required_roles, require_models
+from joyvasa.models import MOTION_ROLES, find_detector_bundle, list_required_roles, require_models
 from manifests.record import Record
 from manifests.run.description import ManifestSource, RunKind
 from manifests.run.folder import RunFolder
@@ -80,11 +80,14 @@ class GenerateRun(RunDefinition):
         """Hash the weights used in these modes and those of the metrics."""
         bundle = open_bundle(config.animation.models)
         roles: set[str] = set()
+        detectors: dict[str, str] = {}
         for mode in modes:
             animation = config.animation_for(mode)
             require_models(animation, bundle)
             roles |= {*list_required_roles(animation, bundle)}
-        return {bundle.name: bundle.compute_fingerprint(roles), **hash_metric_weights(config)}
+            if detector := find_detector_bundle(animation, bundle):
+                detectors[detector.name] = detector.compute_fingerprint()
+        return {bundle.name: bundle.compute_fingerprint(roles), **detectors, **hash_metric_weights(config)}
 
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the video pipeline."""

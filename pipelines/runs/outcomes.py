@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.metrics import FVD, build_metric, check_availability
 from joyvasa.mode import Mode
-from joyvasa.models import AnimationConfig, list_required_roles
+from joyvasa.models import AnimationConfig, find_detector_bundle, list_required_roles
 from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import RESULT_FIELDS
 from pipelines.engine.graph import Pipeline
@@ -41,9 +41,12 @@ class ModeWeights:
     @classmethod
     def for_mode(cls, config: RunConfig, bundle: Bundle, mode: Mode) -> ModeWeights:
         """Return the weights that a run uses in one mode."""
-        roles = list_required_roles(config.animation_for(mode), bundle)
+        animation = config.animation_for(mode)
+        roles = list_required_roles(animation, bundle)
         metric_licenses = open_bundle(config.metric_models).get_licenses(find_metric_roles(config))
+        detector = find_detector_bundle(animation, bundle)
         licenses = [*bundle.get_licenses(roles).values(), *metric_licenses.values()]
+        licenses += detector.get_licenses().values() if detector else []
         names = sorted({license.name for license in licenses})
         return cls(f"{bundle.name} {bundle.compute_fingerprint(roles)}", tuple(names))
 

@@ -11,7 +11,7 @@ from joyvasa.bundles.spec import License
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces.animals import AnimalDetector
-from joyvasa.faces.cascade import CascadeDetector
+from joyvasa.faces.blazeface import BlazeFaceDetector
 from joyvasa.faces.xpose import XposeDetector
 from joyvasa.models import AnimationConfig, Models, list_required_roles, require_models, resolve_detector
 from joyvasa.motion.driving import DrivingConfig
@@ -41,7 +41,7 @@ def test_animals_have_their_own_renderer_and_share_all_other_networks():
     [
         ("joyvasa", "human", "bundle", "insightface"),
         ("joyvasa", "animal", "bundle", "xpose"),
-        ("random", "human", "bundle", "cascade"),
+        ("random", "human", "bundle", "blazeface"),
         ("random", "animal", "bundle", "compact"),
         ("joyvasa", "animal", "compact", "compact"),
         ("joyvasa", "animal", "none", "none"),
@@ -56,7 +56,7 @@ def test_the_bundle_selects_a_detector_per_mode(bundle, mode, wanted, detector):
     )
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("human", CascadeDetector), ("animal", AnimalDetector)])
+@pytest.mark.parametrize(("mode", "kind"), [("human", BlazeFaceDetector), ("animal", AnimalDetector)])
 def test_the_built_in_detector_depends_on_the_mode(mode, kind):
     assert isinstance(Models(config("models=random", f"mode={mode}")).detector, kind)
 
@@ -101,7 +101,7 @@ def test_people_have_the_human_driving_defaults():
     [
         (["mode=dog"], "mode is 'dog'"),
         (["mode=animal", "face.detector=insightface"], "expected one of bundle, xpose, compact, none"),
-        (["mode=human", "face.detector=xpose"], "expected one of bundle, insightface, cascade, none"),
+        (["mode=human", "face.detector=xpose"], "expected one of bundle, insightface, blazeface, none"),
         (["mode=animal", "driving.relative=true", "driving.normalize_lip=true"], "only people have"),
         (["licenses=free"], "licenses is 'free'"),
     ],
@@ -130,14 +130,14 @@ def test_missing_animal_files_are_named_with_the_command_that_fetches_them():
 
 
 @pytest.mark.parametrize(
-    ("mode", "component", "other"),
+    ("mode", "detector", "component", "other"),
     [
-        ("human", "InsightFace non-commercial research", "cascade"),
-        ("animal", "IDEA non-commercial research", "compact"),
+        ("human", "insightface", "InsightFace non-commercial research", "blazeface"),
+        ("animal", "xpose", "IDEA non-commercial research", "compact"),
     ],
 )
-def test_commercial_use_refuses_restricted_detectors_and_suggests_another(mode, component, other):
-    options = config("models=joyvasa", f"mode={mode}", "licenses=commercial")
+def test_commercial_use_refuses_restricted_detectors_and_suggests_another(mode, detector, component, other):
+    options = config("models=joyvasa", f"mode={mode}", "licenses=commercial", f"face.detector={detector}")
     with pytest.raises(ConfigError, match="license_refused") as caught:
         require_models(options, open_bundle("joyvasa"))
     assert component in caught.value.sentence
@@ -145,9 +145,10 @@ def test_commercial_use_refuses_restricted_detectors_and_suggests_another(mode, 
     assert "\n" not in caught.value.sentence
 
 
-@pytest.mark.parametrize(("mode", "detector"), [("human", "cascade"), ("animal", "compact")])
-def test_commercial_use_allows_the_built_in_detectors(mode, detector):
-    options = config(f"mode={mode}", "licenses=commercial", f"face.detector={detector}")
+@pytest.mark.parametrize(("mode", "detector"), [("human", "blazeface"), ("animal", "compact")])
+def test_commercial_use_selects_detectors_of_the_program(mode, detector):
+    options = config("models=joyvasa", f"mode={mode}", "licenses=commercial")
+    assert resolve_detector(options, open_bundle("joyvasa")) == detector
     with pytest.raises(ModelError, match="models_missing"):  # the only remaining error
         require_models(options, open_bundle("joyvasa"))
     require_models(dataclasses.replace(options, models="random"), open_bundle("random"))
@@ -200,8 +201,8 @@ def test_a_motion_model_for_another_sample_rate_is_refused(monkeypatch):
         _ = models.motion_model
 
 
-@pytest.mark.parametrize("detector", ["none", "cascade"])
+@pytest.mark.parametrize("detector", ["none"])
 def test_lips_are_not_normalized_with_a_detector_that_does_not_measure_them(detector):
     options = config(f"face.detector={detector}", "driving.relative=true", "driving.normalize_lip=true")
-    with pytest.raises(ConfigError, match=rf"normalize_lip is true with the face detector {detector}; .*insightface"):
+    with pytest.raises(ConfigError, match=rf"normalize_lip is true with the face detector {detector}; .*blazeface"):
         require_models(options, open_bundle("random"))

@@ -127,7 +127,7 @@ def test_faces_and_warnings_are_facts(stage, animal_stage, pictures, cat):
     assert "use mode=animal" in outcome.sentence
 
 
-def test_a_suspected_mode_is_a_warning_and_no_failure(stage):
-    (outcome,) = stage.run([Item(make_record("dog", image=MEDIA / "animals/s30.jpg"))])
+def test_a_suspected_mode_is_a_warning_and_no_failure(animal_stage):
+    (outcome,) = animal_stage.run([Item(make_record("woman", image=MEDIA / "portraits/s9.jpg", mode="animal"))])
     assert "mode_mismatch_suspected" in outcome.facts["warning_codes"].split(",")
-    assert "use mode=animal" in outcome.facts["warnings"]
+    assert "use mode=human" in outcome.facts["warnings"]

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def to_channels_last(network: nn.Module) -> nn.Module:
+    """Store the kernels of a network, in place, in the order in which these narrow networks are fastest on CPUs."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 class SameConv2d(nn.Conv2d):

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from joyvasa.errors import InputError, JoyvasaError
-from joyvasa.faces.cascade import CascadeDetector
 from joyvasa.media.image import read_image
 from joyvasa.media.video_reader import stream_video
+from joyvasa.models import load_people_detector
 from joyvasa.runtime.files import atomic_file
 from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE, FaceMeshDetector, bounding_box
 from joyvasa.sample.training.head import mean_head
@@ -107,7 +107,7 @@ class TrainingMedia:
     def __init__(self, media: Path, cache: Path) -> None:
         self._media, self._cache = media, cache
         self._teachers: _Teachers | None = None
-        self._detector = CascadeDetector()
+        self._detector = load_people_detector()
 
     def portraits(self) -> list[TrainingPortrait]:
         """Return all pictures in which the detector and the teacher find a face."""

@@ -91,7 +91,7 @@ def test_paths_that_leave_the_bundle_are_refused(tmp_path: Path, file: str) -> N
         ({"modes": ["fish"]}, "roles.lip.modes.0 is 'fish'; expected human, animal or training"),
         ({"file": None}, "roles.lip: a role has a file"),
         ({"network": "../lip"}, "network"),
-        ({"switches": {"detector": "guess"}}, "detector is 'guess'; expected one of insightface, cascade"),
+        ({"switches": {"detector": "guess"}}, "detector is 'guess'; expected one of insightface, blazeface"),
         ({"switches": {"color": 1}}, "color"),
         ({"source": {"repository": "http://host/x", "path": "y"}}, "repository"),
         ({"source": {"repository": "a/b", "path": "y", "revision": "../x"}}, "revision"),

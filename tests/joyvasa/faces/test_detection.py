@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.faces.detection import Face, choose_face, sort_faces
+from joyvasa.faces.detection import Face, choose_face, detect_faces, sort_faces
 
 
 def face(left: float, top: float, side: float) -> Face:
@@ -61,11 +61,17 @@ def test_impossible_choices_are_refused():
         choose_face(FACES, order="best")
 
 
-def test_ratios_need_203_landmarks():
-    plain = face(0, 0, 100)
-    assert plain.lip_ratio is None
-    assert plain.eye_ratios is None
-    points = np.random.default_rng(0).random((203, 2)).astype(np.float32)
-    dense = Face(plain.box, 1.0, plain.landmarks, landmarks203=points)
-    assert dense.lip_ratio > 0
-    assert len(dense.eye_ratios) == 2
+class OneByOne:
+    def detect(self, image):
+        return [face(0, 0, len(image))]
+
+
+class AtOnce(OneByOne):
+    def detect_batch(self, images):
+        return [[face(1, 1, len(image))] for image in images]
+
+
+def test_detectors_for_batches_receive_all_pictures_at_once():
+    images = [np.zeros((size, 8, 3), np.uint8) for size in (10, 20)]
+    assert [faces[0].side for faces in detect_faces(OneByOne(), images)] == [10, 20]
+    assert [tuple(faces[0].box[:2]) for faces in detect_faces(AtOnce(), images)] == [(1, 1), (1, 1)]

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
 from joyvasa.faces.insightface import InsightFaceConfig, InsightFaceDetector
 from joyvasa.faces.insightface_networks import STRIDES
+from joyvasa.faces.ratios import compute_eye_ratios, compute_lip_ratios
 from joyvasa.faces.registry import DetectorSource, build_detector
 from tests.joyvasa.faces.planted import write_network
 
@@ -83,8 +84,8 @@ def test_a_face_is_detected_with_all_landmarks(files, picture):
     middle = (points_106.max(axis=0) + points_106.min(axis=0)) / 2 - [0, 0.1 * side]
     points_203 = middle + (planted(files["landmarks203"], 2).reshape(203, 2) - 0.5) * side
     np.testing.assert_allclose(face.landmarks203, points_203, atol=1e-2)
-    assert face.lip_ratio is not None
-    assert face.eye_ratios is not None
+    assert face.lip_ratio == pytest.approx(compute_lip_ratios(points_203)[0, 0], rel=1e-3)
+    assert face.eye_ratios == pytest.approx(tuple(compute_eye_ratios(points_203)[0]), rel=1e-3)
 
 
 def test_landmarks_scale_with_the_picture(files, picture):

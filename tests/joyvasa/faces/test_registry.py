@@ -15,10 +15,10 @@ from joyvasa.bundles.spec import Switches
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces.animals import AnimalDetector
-from joyvasa.faces.cascade import CascadeDetector
+from joyvasa.faces.blazeface import BlazeFaceDetector
 from joyvasa.faces.detection import Face
 from joyvasa.faces.registry import DETECTORS, DetectorSource, DetectorSpec, build_detector, list_detectors
-from joyvasa.models import AnimationConfig, Models, list_required_roles
+from joyvasa.models import AnimationConfig, Models, list_required_roles, load_builtin_detector
 
 README = Path(__file__).parents[3] / "joyvasa/faces/README.md"
 
@@ -89,7 +89,7 @@ def test_a_bundle_can_select_a_registered_detector():
 
 @pytest.mark.usefixtures("center")
 def test_a_registered_detector_supports_only_its_modes():
-    assert list_detectors("human") == ("insightface", "cascade", "center")
+    assert list_detectors("human") == ("insightface", "blazeface", "center")
     with pytest.raises(ConfigError, match="expected one of bundle, xpose, compact, none: center is for the other mode"):
         config("mode=animal", "face.detector=center")
 
@@ -102,11 +102,11 @@ def test_unknown_detectors_are_refused():
 
 def test_detectors_are_built_by_name(tmp_path):
     source = source_of(tmp_path)
-    assert isinstance(build_detector("cascade", "human", source), CascadeDetector)
+    assert isinstance(load_builtin_detector("blazeface", "human", torch.device("cpu")), BlazeFaceDetector)
     assert isinstance(build_detector("compact", "animal", source), AnimalDetector)
     with pytest.raises(ModelError, match=r"not available: needs .*face_detector\.onnx, .*landmarks203\.onnx"):
         build_detector("insightface", "human", source)
-    for name, mode in (("none", "human"), ("xpose", "human"), ("insightface", "animal")):
+    for name, mode in (("none", "human"), ("compact", "human"), ("xpose", "human"), ("insightface", "animal")):
         with pytest.raises(ConfigError, match="face_detector"):
             build_detector(name, mode, source)
 

@@ -198,7 +198,10 @@ def test_missing_ffmpeg_is_an_error(tmp_path, joyvasa, speech, monkeypatch):
         (["--mode", "fish"], "config_invalid"),
         (["--mode", "animal", "--models", "joyvasa"], "models_missing"),
         (["--mode", "animal", "--set", "face.detector=insightface"], "config_invalid"),
-        (["--models", "joyvasa", "--set", "licenses=commercial"], "license_refused"),
+        (
+            ["--models", "joyvasa", "--set", "licenses=commercial", "--set", "face.detector=insightface"],
+            "license_refused",
+        ),
         (["--device", "abacus"], "device_unavailable"),
         (["--device", "cuda:77"], "device_unavailable"),
         (["-o", "out.avi"], "output_unwritable"),

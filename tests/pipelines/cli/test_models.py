@@ -53,11 +53,11 @@ def test_list_shows_roles_licenses_and_missing_files() -> None:
 def test_list_as_json_is_one_document() -> None:
     bundles = json.loads(run("list", "--json").stdout)
     assert [bundle["name"] for bundle in bundles] == ["faces", "joyvasa", "metrics", "random", "sample"]
-    roles = {row["role"]: row for row in bundles[0]["roles"]}
+    roles = {row["role"]: row for row in bundles[1]["roles"]}
     assert roles["face_detector"]["commercial"] == "no"
     assert not roles["face_detector"]["available"]
-    assert bundles[2]["synthetic"]
-    assert all(row["available"] for row in bundles[2]["roles"])
+    assert bundles[3]["synthetic"]
+    assert all(row["available"] for row in bundles[3]["roles"])
 
 
 def test_verify_of_a_complete_bundle_exits_with_0(folder: Path) -> None:
@@ -86,7 +86,7 @@ def test_verify_of_missing_files_exits_with_1() -> None:
     result = json.loads(run("verify", "joyvasa", "--json", "--no-load", code=1).stdout)
     statuses = {file["role"]: file["status"] for file in result["files"]}
     assert statuses["warping_module"] == "missing"
-    assert statuses["face_detector"] == "absent"  # not needed by the cascade
+    assert statuses["face_detector"] == "absent"  # not needed by blazeface
     assert "animal_landmarks" not in statuses
 
 

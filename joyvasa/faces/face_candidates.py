@@ -1,0 +1,185 @@
+"""Search pictures for faces with BlazeFace, at short and at full range and in four orientations."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from joyvasa.faces.boxes import compute_iou
+from joyvasa.media.image import Image
+from joyvasa.networks.faces.blocks import to_channels_last
+
+FloatArray = NDArray[np.floating]
+
+SHORT_SIDE = 128  # longer side of the input at short range, pixels; faces from 17 to 90 pixels are detected
+FULL_SIDES = (192, 512)  # range of the longer side of the input at full range, pixels; faces from 19 pixels
+FULL_SCALE = 0.4  # scale at full range within these limits: 19 pixels of the smallest face of 48
+_MULTIPLE = 32  # pixels; sides of inputs are multiples of it
+_EYES = slice(2, 4)  # of the eight pairs of numbers: center and size of the box, eyes, nose, mouth, ears
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A square in a picture that probably shows a face.
+
+    Args:
+        center: center of the square, (x, y) in pixels.
+        side: side of the square, pixels.
+        angle: roll of the face, radians; positive is clockwise on screen.
+        score: probability of a face, 0 to 1.
+    """
+
+    center: FloatArray
+    side: float
+    angle: float
+    score: float
+
+    @property
+    def box(self) -> FloatArray:
+        """Left, top, right, bottom of the square without rotation."""
+        return np.concatenate([self.center - self.side / 2, self.center + self.side / 2])
+
+
+class CandidateFinder:
+    """Runs both networks of BlazeFace over whole pictures.
+
+    Each network detects faces with a roll of up to about 45 degrees, so that four orientations cover all angles.
+
+    Args:
+        short_range: network for faces that fill at least a seventh of the picture, on `device`.
+        full_range: network for smaller faces.
+        device: device to compute on.
+        threshold: lowest probability of a face, 0 to 1.
+        max_candidates: number of candidates per picture, the most probable ones.
+        batch_size: number of inputs per run of a network; by default 16 on a GPU, and 1 on a CPU, where batches are not
+            faster and change results by rounding.
+    """
+
+    def __init__(
+        self,
+        short_range: nn.Module,
+        full_range: nn.Module,
+        *,
+        device: torch.device,
+        threshold: float = 0.5,
+        max_candidates: int = 32,
+        batch_size: int | None = None,
+    ) -> None:
+        self._networks = [to_channels_last(network) for network in (short_range, full_range)]
+        self._device, self._threshold = device, threshold
+        self._max_candidates, self._batch_size = max_candidates, batch_size or choose_batch_size(device)
+
+    def find(self, images: Sequence[Image], turns: Sequence[int] = (0,)) -> list[list[Candidate]]:
+        """Find candidates.
+
+        Args:
+            images: uint8 RGB (height, width, 3), of any sizes.
+            turns: orientations to search: number of counterclockwise turns of the pictures by 90 degrees.
+
+        Returns:
+            Candidates per picture that overlap by at most 0.3, most probable first.
+        """
+        found: list[list[tuple[FloatArray, FloatArray]]] = [[] for _ in images]  # values and scores
+        for network, limits in zip(self._networks, ((SHORT_SIDE, SHORT_SIDE), FULL_SIDES), strict=True):
+            inputs = [(index, *_shrink(image, limits)) for index, image in enumerate(images)]
+            jobs = [(index, np.rot90(small, turn), scale, turn) for index, small, scale in inputs for turn in turns]
+            by_shape = defaultdict(list)
+            for job in jobs:
+                by_shape[job[1].shape].append(job)
+            for group in by_shape.values():
+                for start in range(0, len(group), self._batch_size):
+                    batch = group[start : start + self._batch_size]
+                    for (index, small, scale, turn), (values, scores) in zip(
+                        batch, self._run(network, [job[1] for job in batch]), strict=True
+                    ):
+                        found[index].append((_turn_back(values, small.shape, turn) / scale, scores))
+        return [self._select(parts) for parts in found]
+
+    def _run(self, network: nn.Module, pictures: Sequence[Image]) -> list[tuple[FloatArray, FloatArray]]:
+        """Return positions and sizes (n, 8, 2) in pixels of the input, and probabilities above the threshold (n,)."""
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1
+            values, logits = network(batch.contiguous(memory_format=torch.channels_last))
+        values, scores = values.cpu().numpy(), logits.sigmoid().cpu().numpy()
+        anchors = _list_anchors(network.anchors, pictures[0].shape[0], pictures[0].shape[1])  # type: ignore[arg-type]
+        results = []
+        for row, probabilities in zip(values.reshape(len(values), -1, 8, 2), scores, strict=True):
+            high = probabilities > self._threshold
+            pairs, origin = row[high], anchors[high]
+            pairs[:, 0] += origin
+            pairs[:, 2:] += origin[:, None]
+            results.append((pairs, probabilities[high]))
+        return results
+
+    def _select(self, parts: Sequence[tuple[FloatArray, FloatArray]]) -> list[Candidate]:
+        """Merge overlapping detections by their weighted mean, as MediaPipe does."""
+        pairs = np.concatenate([values for values, _ in parts])
+        scores = np.concatenate([scores for _, scores in parts])
+        order = np.argsort(-scores, kind="stable")
+        pairs, scores = pairs[order], scores[order]
+        boxes = np.concatenate([pairs[:, 0] - abs(pairs[:, 1]) / 2, pairs[:, 0] + abs(pairs[:, 1]) / 2], axis=1)
+
+        candidates = []
+        rest = np.arange(len(pairs))
+        while rest.size and len(candidates) < self._max_candidates:
+            overlaps = compute_iou(boxes[rest[0]], boxes[rest]) > 0.3
+            overlaps[0] = True
+            group, rest = rest[overlaps], rest[~overlaps]
+            # Angles of other orientations would cancel each other.
+            eyes = pairs[group][:, _EYES]
+            across = eyes[:, 1] - eyes[:, 0]
+            same = group[across @ across[0] > 0]
+            mean = np.average(pairs[same], axis=0, weights=scores[same])
+            across = mean[3] - mean[2]
+            angle = float(np.arctan2(across[1], across[0]))
+            candidates.append(Candidate(mean[0], float(abs(mean[1]).max()), angle, float(scores[group[0]])))
+        return candidates
+
+
+def choose_batch_size(device: torch.device) -> int:
+    """Return the number of inputs per run of a network: 16, or 1 on a CPU."""
+    return 1 if device.type == "cpu" else 16
+
+
+def _shrink(image: Image, limits: tuple[int, int]) -> tuple[Image, float]:
+    """Scale a picture to an input of a network; return it, padded to a multiple of 32 pixels, and the scale."""
+    height, width = image.shape[:2]
+    low, high = limits
+    target = min(max(max(height, width) * FULL_SCALE, low), high)
+    scale = target / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image, size, interpolation=interpolation)
+    padding = [(-side) % _MULTIPLE for side in small.shape[:2]]
+    padded = cv2.copyMakeBorder(small, 0, padding[0], 0, padding[1], cv2.BORDER_CONSTANT)
+    return np.asarray(padded, dtype=np.uint8), scale
+
+
+def _list_anchors(levels: Sequence[tuple[int, int]], height: int, width: int) -> FloatArray:
+    """Return the positions of the anchors, (x, y) in pixels of the input, float32 (anchors, 2)."""
+    positions = []
+    for stride, count in levels:
+        y, x = np.mgrid[0 : height // stride, 0 : width // stride]
+        centers = (np.stack([x.ravel(), y.ravel()], axis=1) + 0.5) * stride
+        positions.append(np.repeat(centers, count, axis=0))
+    return np.concatenate(positions).astype(np.float32)
+
+
+def _turn_back(pairs: FloatArray, shape: tuple[int, ...], turn: int) -> FloatArray:
+    """Map positions and sizes in a turned picture of a shape (height, width, ...) to the picture before it was turned.
+
+    A counterclockwise turn maps (x, y) in a picture of width W to (y, W - x).
+    """
+    height, width = shape[:2]
+    for _ in range(turn % 4):
+        turned = np.stack([height - pairs[..., 1], pairs[..., 0]], axis=-1)
+        turned[:, 1] = pairs[:, 1, ::-1]  # sizes have no direction
+        pairs, (height, width) = turned, (width, height)
+    return pairs

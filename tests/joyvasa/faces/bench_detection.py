@@ -1,0 +1,93 @@
+"""Accuracy and speed of the detector for people; `pytest -s -m bench tests/joyvasa/faces/bench_detection.py`."""
+
+import json
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from joyvasa.faces.detection import FaceDetector
+from joyvasa.faces.square import compute_face_square
+from joyvasa.media.image import read_image, resize_to_limit
+from joyvasa.models import load_people_detector
+from pipelines.bench.timing import time_in_turns
+from tests.media import DATA, MEDIA, MORE_MEDIA
+
+pytestmark = pytest.mark.bench
+
+ROUNDS = 3
+# Outline that landmark layouts span, from averages of adult faces (Farkas, Anthropometry of the Head and Face): pupils
+# 63 mm apart, mouth 67 mm below them, brows 25 mm above them, chin 45 mm below the mouth, face 137 mm wide.
+BROWS, CHIN, HALF_WIDTH = -25 / 67, (67 + 45) / 67, 137 / 63 / 2
+
+
+def list_sets() -> dict[str, tuple[Path, dict[str, dict[str, list[float]]]]]:
+    sets = {"portraits": (MEDIA / "portraits", json.loads((MEDIA / "faces.json").read_text()))}
+    if MORE_MEDIA.is_dir():
+        points = json.loads((DATA / "face_points.json").read_text())
+        sets["training portraits"] = (MORE_MEDIA / "training/portraits", points)
+    return sets
+
+
+def measure(detector: FaceDetector, folder: Path, points: dict[str, dict[str, list[float]]]) -> list[str]:
+    """Return found faces, and median and largest errors of eyes, mouth, and center and side of the crop."""
+    errors = []
+    for name, annotation in points.items():
+        left, right, mouth = (np.array(annotation[key], np.float32) for key in ("left_eye", "right_eye", "mouth"))
+        faces = detector.detect(read_image(folder / name))
+        apart = math.dist(left, right)
+        best = min(faces, key=lambda face: math.dist(face.landmarks[:2].mean(axis=0), (left + right) / 2), default=None)
+        if best is None or math.dist(best.landmarks[:2].mean(axis=0), (left + right) / 2) > apart:
+            continue
+        eyes = max(math.dist(best.landmarks[0], left), math.dist(best.landmarks[1], right)) / apart
+        mouth_error = math.dist(best.landmarks[3:5].mean(axis=0), mouth) / apart
+
+        down = mouth - (left + right) / 2
+        across = np.array([down[1], -down[0]]) / np.linalg.norm(down) * apart * HALF_WIDTH
+        outline = [(left + right) / 2 + side * across + y * down for side in (-1, 1) for y in (BROWS, CHIN)]
+        annotated = np.stack([left, right, mouth, mouth, mouth])
+        expected = compute_face_square(annotated, scale=2.3, vy_ratio=-0.125, extent=np.stack(outline))
+        actual = compute_face_square(best.landmarks, scale=2.3, vy_ratio=-0.125, extent=best.extent)
+        center = math.dist(expected.center, actual.center) / expected.side
+        errors.append((eyes, mouth_error, center, actual.side / expected.side - 1))
+    table = np.array(errors)
+    figures = [f"{np.median(column):.3f} ({np.abs(column).max():.2f})" for column in table.T]
+    return [f"{len(errors)} of {len(points)}", *figures]
+
+
+def test_accuracy():
+    detector = load_people_detector()
+    print("\nset | found | eyes | mouth | center of the crop | side of the crop")
+    for name, (folder, points) in list_sets().items():
+        print(" | ".join([name, *measure(detector, folder, points)]))
+
+
+def test_speed():
+    """Compare with the search of OpenCV's cascade for frontal faces, which had the same task before."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    detector = load_people_detector()
+    cascades = Path(getattr(getattr(cv2, "data", None), "haarcascades", ""))
+    path = cascades / "haarcascade_frontalface_alt2.xml"
+    pictures = [resize_to_limit(read_image(path), max_side=1280) for path in sorted((MEDIA / "portraits").iterdir())]
+
+    def search_cascade() -> None:
+        for picture in pictures:
+            gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+            factor = min(1.0, 800 / max(gray.shape))
+            small = cv2.resize(gray, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            side = int(min(small.shape) * 0.05)
+            cascade.detectMultiScale(small, 1.1, 4, 0, (side, side))
+
+    functions = {"blazeface": lambda: detector.detect_batch(pictures)}
+    if path.is_file():
+        cascade = cv2.CascadeClassifier(str(path))
+        functions["cascade"] = search_cascade
+    timings = time_in_turns(functions, torch.device("cpu"), rounds=ROUNDS)
+    for name, timing in timings.items():
+        print(f"\n{name}: {1000 * timing.median_s / len(pictures):.0f} ms a picture", end="")
+    if "cascade" in timings:
+        print(f"\nblazeface takes {timings['blazeface'].median_s / timings['cascade'].median_s:.2f} of the time")
