@@ -146,8 +146,8 @@ class AnimationConfig:
         if self.mode == "animal" and self.driving.normalize_lip:
             raise ConfigError(
                 "config_invalid",
-                "driving.normalize_lip is true in mode animal; expected false: it needs 203 landmarks, which "
-                "only people have",
+                "driving.normalize_lip is true in mode animal; expected false: it needs the opening of the lips, "
+                "which is measured in people only",
             )
         if self.sampling.sampler == "ancestral" and self.sampling.steps is not None:
             raise ConfigError(

@@ -128,7 +128,8 @@ class PortraitStage(Stage):
 
     def _detect(self, inputs: Sequence[_Input]) -> list[tuple[_Input, list[Face]]]:
         """Detect the faces of pictures; those of source videos are known."""
-        found = iter(self._models.detect_faces([entry.shown for entry in inputs if isinstance(entry.shown, np.ndarray)]))
+        images = [entry.shown for entry in inputs if isinstance(entry.shown, np.ndarray)]
+        found = iter(self._models.detect_faces(images))
         return [(entry, next(found) if isinstance(entry.shown, np.ndarray) else []) for entry in inputs]
 
     def _crop(self, detected: tuple[_Input, list[Face]]) -> tuple[Picture, SourceVideo | None]:

@@ -52,8 +52,8 @@ class DrivingConfig:
             (`pose`), `lip`, or `eyes`. Size and position of the head follow it in every region;
             `scale_and_translation` is limited to these, which is what JoyVASA does for `eyes`.
         stitching: correct the keypoints so that the face still fits the shoulders.
-        normalize_lip: close the lips of a portrait with an open mouth first; needs `relative` and 203
-            landmarks, which only people have.
+        normalize_lip: close the lips of a portrait with an open mouth first; needs `relative` and a
+            detector for people that measures the opening.
         multiplier: strength of the motion; 0 holds still.
         keep_scale: keep the size of the portrait's head. None: for animals only.
         lip_indices: keypoints of the lips. For `all` and `exp` they use the expression of the motion

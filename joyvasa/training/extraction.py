@@ -32,7 +32,7 @@ class ClipExtractor:
 
     Args:
         reader: reader of the motion in crops.
-        landmarks: detector with 203 landmarks, to measure the openness of eyes and lips; None to skip it.
+        landmarks: detector that measures the openness of eyes and lips; None to skip it.
     """
 
     def __init__(self, reader: CropMotionReader, *, landmarks: FaceDetector | None = None) -> None:

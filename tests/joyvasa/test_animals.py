@@ -126,13 +126,9 @@ def test_every_real_animal_becomes_a_video(tmp_path):
 
 
 @pytest.mark.slow
-def test_real_animals_in_human_mode_are_refused_or_cause_a_warning():
+def test_real_animals_in_human_mode_are_refused():
     animator = Animator(options(mode="human"))
-    ambiguous = {"joyvasa_002", "s30"}  # the cascade for people detects a face in these
     for picture in sorted((MEDIA / "animals").iterdir()):
-        if picture.stem in ambiguous:
-            assert "mode_mismatch_suspected" in codes(animator.read_picture(picture))
-            continue
         with pytest.raises(InputError, match=r"face_not_found: .*use mode=animal"):
             animator.read_picture(picture)
 

@@ -102,7 +102,7 @@ def test_people_have_the_human_driving_defaults():
         (["mode=dog"], "mode is 'dog'"),
         (["mode=animal", "face.detector=insightface"], "expected one of bundle, xpose, compact, none"),
         (["mode=human", "face.detector=xpose"], "expected one of bundle, insightface, blazeface, none"),
-        (["mode=animal", "driving.relative=true", "driving.normalize_lip=true"], "only people have"),
+        (["mode=animal", "driving.relative=true", "driving.normalize_lip=true"], "in people only"),
         (["licenses=free"], "licenses is 'free'"),
     ],
 )
