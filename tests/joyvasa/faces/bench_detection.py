@@ -65,6 +65,44 @@ def test_accuracy():
         print(" | ".join([name, *measure(detector, folder, points)]))
 
 
+def test_rolls_and_sizes():
+    """Count faces found at their place in rotated pictures, and in small copies in pictures of 1280x960."""
+    detector = load_people_detector()
+    folder, points = list_sets()["portraits"]
+    found: dict[str, int] = {}
+    for name, annotation in points.items():
+        portrait = resize_to_limit(read_image(folder / name), max_side=640)
+        scale = portrait.shape[0] / annotation["size"][1]
+        eyes = np.array([annotation["left_eye"], annotation["right_eye"]]) * scale
+        height, width = portrait.shape[:2]
+        side = math.ceil(math.hypot(height, width))
+        for degrees in range(0, 360, 30):
+            matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+            matrix[:, 2] += (side - width) / 2, (side - height) / 2
+            picture = cv2.warpAffine(portrait, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+            key = f"rolled by {degrees} degrees"
+            found[key] = found.get(key, 0) + is_found(detector, picture, eyes @ matrix[:, :2].T + matrix[:, 2])
+
+        box = np.array(annotation["box"]) * scale
+        for pixels in (40, 48, 64, 96):
+            factor = pixels / (box[2] - box[0])
+            small = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            small = small[:900, :1200]
+            picture = np.full((960, 1280, 3), 96, np.uint8)
+            picture[40 : 40 + small.shape[0], 60 : 60 + small.shape[1]] = small
+            key = f"face of {pixels} pixels"
+            found[key] = found.get(key, 0) + is_found(detector, picture, eyes * factor + [60, 40])
+    for key, count in found.items():
+        print(f"\n{key}: {count} of {len(points)}", end="")
+
+
+def is_found(detector: FaceDetector, picture: np.ndarray, eyes: np.ndarray) -> bool:
+    """Return whether a face has both eyes within a quarter of their distance."""
+    limit = math.dist(*eyes) / 4
+    faces = detector.detect(picture)
+    return any(all(math.dist(eye, at) < limit for eye, at in zip(face.landmarks, eyes, strict=False)) for face in faces)
+
+
 def test_speed():
     """Compare with the search of OpenCV's cascade for frontal faces, which had the same task before."""
     torch.set_num_threads(1)
