@@ -23,10 +23,11 @@ from joyvasa.faces.mode_check import ModeCheck
 from joyvasa.faces.registry import (
     DETECTORS,
     DetectorSource,
+    Opening,
     build_detector,
     list_detector_roles,
     list_detectors,
-    measures_openings,
+    measures,
 )
 from joyvasa.faces.video import FaceFollower, Progress, VideoFrames
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio, stream_normalized
@@ -216,9 +217,10 @@ def require_controls(config: AnimationConfig, bundle: Bundle) -> None:
     found = find_unsupported(config, bundle.layout, animal=config.mode == "animal")
     retargeting = list_retargeting_roles(config, bundle)
     detector = resolve_detector(config, bundle)
-    if not found and retargeting and not measures_openings(detector):
-        name = "mouth.open" if "lip" in retargeting else "eyes.open"
-        found = name, f"the face detector {detector} does not measure the opening"
+    openings: tuple[tuple[str, Opening, str], ...] = (("lip", "lips", "mouth.open"), ("eye", "eyes", "eyes.open"))
+    for role, opening, name in openings:
+        if not found and role in retargeting and not measures(detector, opening):
+            found = name, f"the face detector {detector} does not measure the opening of the {opening}"
     if found:
         raise ConfigError(
             "control_unsupported",
@@ -239,7 +241,7 @@ def require_models(config: AnimationConfig, bundle: Bundle) -> None:
         ModelError: `models_missing`.
     """
     detector = resolve_detector(config, bundle)
-    if config.driving.normalize_lip and not measures_openings(detector):
+    if config.driving.normalize_lip and not measures(detector, "lips"):
         raise ConfigError(
             "config_invalid",
             f"driving.normalize_lip is true with the face detector {detector}; expected a detector that measures the "

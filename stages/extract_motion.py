@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from joyvasa.errors import InputError
-from joyvasa.faces.registry import measures_openings
+from joyvasa.faces.registry import measures
 from joyvasa.models import AnimationConfig, Models, resolve_detector
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
 from joyvasa.training.clips import ClipRecord, assign_split
@@ -63,7 +63,8 @@ class ExtractMotionStage(Stage):
         animation = self.config.animation
         models = Models(animation)
         self._keypoints = count_keypoints(models.network("motion_extractor"))
-        measured = measures_openings(resolve_detector(animation, models.bundle))
+        detector = resolve_detector(animation, models.bundle)
+        measured = measures(detector, "lips") and measures(detector, "eyes")
         self._extractor = ClipExtractor(
             models.motion_reader,
             landmarks=models.detector if measured else None,

@@ -1,4 +1,4 @@
-"""Fit the face mesh to faces of any roll, and read landmarks, outline and openings from it."""
+"""Fit the face mesh to faces of any roll, and read landmarks, outline and the opening of the lips from it."""
 
 from __future__ import annotations
 
@@ -120,9 +120,10 @@ class MeshFitter:
 
 
 def build_face(fit: MeshFit) -> Face:
-    """Build a face from a mesh, with five landmarks, the outline from the brows to the chin, and all openings.
+    """Build a face from a mesh, with five landmarks, the outline from the brows to the chin, and `lip_ratio`.
 
-    The openings are those of the 203 landmarks: height over width of the inner lips and of the eyelids.
+    The opening of the lips is defined as for 203 landmarks: height of the inner lips over the width of the mouth. The
+    openings of the eyes are not measured, because the eyelids of the mesh hardly follow a blink.
     """
     flat = fit.points[:, :2]
     left, right = flat[_LEFT_EYE].mean(axis=0), flat[_RIGHT_EYE].mean(axis=0)
@@ -135,10 +136,6 @@ def build_face(fit: MeshFit) -> Face:
         landmarks5=landmarks,
         extent=brows + _OUTLINE_SCALE * (flat[_OUTLINE] - brows),
         lip_ratio=_ratio(flat, (_UPPER_LIP, _LOWER_LIP), (_LEFT_CORNER, _RIGHT_CORNER)),
-        eye_ratios=(
-            _ratio(flat, (_LEFT_EYE[2], _LEFT_EYE[3]), (_LEFT_EYE[0], _LEFT_EYE[1])),
-            _ratio(flat, (_RIGHT_EYE[2], _RIGHT_EYE[3]), (_RIGHT_EYE[0], _RIGHT_EYE[1])),
-        ),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from joyvasa.errors import ConfigError
 from joyvasa.mode import Mode
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from joyvasa.faces.detection import FaceDetector
+
+Opening = Literal["lips", "eyes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +49,14 @@ class DetectorSpec:
         roles: roles of the model bundle that the detector needs.
         bundle: name of a bundle that is part of the program and has all weights of the detector; None if they are roles
             of the model bundle, or if there are none.
-        measures_openings: whether its faces have the openings of lips and eyes.
+        measures: openings that its faces have: `lips` for `Face.lip_ratio`, `eyes` for `Face.eye_ratios`.
         license: name of the license of its weights, as in bundles.
     """
 
     constructors: Mapping[Mode, str]
     roles: tuple[str, ...] = ()
     bundle: str | None = None
-    measures_openings: bool = False
+    measures: tuple[Opening, ...] = ()
     license: str
 
 
@@ -63,13 +65,13 @@ DETECTORS: dict[str, DetectorSpec] = {
     "insightface": DetectorSpec(
         constructors={"human": "joyvasa.faces.insightface:InsightFaceDetector"},
         roles=("face_detector", "landmarks106", "landmarks203"),
-        measures_openings=True,
+        measures=("lips", "eyes"),
         license="InsightFace non-commercial research",
     ),
     "blazeface": DetectorSpec(
         constructors={"human": "joyvasa.faces.blazeface:BlazeFaceDetector"},
         bundle="faces",
-        measures_openings=True,
+        measures=("lips",),
         license="Apache-2.0",
     ),
     "xpose": DetectorSpec(
@@ -93,9 +95,9 @@ def list_detector_roles(name: str) -> tuple[str, ...]:
     return DETECTORS[name].roles if name in DETECTORS else ()
 
 
-def measures_openings(name: str) -> bool:
-    """Return whether the faces of a detector have the openings of lips and eyes; false for `none`."""
-    return name in DETECTORS and DETECTORS[name].measures_openings
+def measures(name: str, opening: Opening) -> bool:
+    """Return whether the faces of a detector have an opening; false for `none`."""
+    return name in DETECTORS and opening in DETECTORS[name].measures
 
 
 def build_detector(name: str, mode: Mode, source: DetectorSource) -> FaceDetector:

@@ -8,7 +8,6 @@ from stages.base import Failed, FailureKind, Item
 from stages.config import StageConfig
 from stages.portrait import PortraitStage
 from tests.joyvasa.faces.animals import draw_cat
-from tests.media import MEDIA
 from tests.stages.items import PORTRAIT, make_record, options, payloads, same_bytes, set_up
 
 
@@ -127,7 +126,9 @@ def test_faces_and_warnings_are_facts(stage, animal_stage, pictures, cat):
     assert "use mode=animal" in outcome.sentence
 
 
-def test_a_suspected_mode_is_a_warning_and_no_failure(animal_stage):
-    (outcome,) = animal_stage.run([Item(make_record("woman", image=MEDIA / "portraits/s9.jpg", mode="animal"))])
+def test_a_suspected_mode_is_a_warning_and_no_failure(animal_stage, tmp_path):
+    person, animal = (cv2.resize(picture, (400, 500)) for picture in (cv2.imread(str(PORTRAIT)), draw_cat()[..., ::-1]))
+    cv2.imwrite(str(tmp_path / "both.png"), np.hstack([person, animal]))
+    (outcome,) = animal_stage.run([Item(make_record("both", image=tmp_path / "both.png", mode="animal"))])
     assert "mode_mismatch_suspected" in outcome.facts["warning_codes"].split(",")
     assert "use mode=human" in outcome.facts["warnings"]
