@@ -81,7 +81,8 @@ class BlazeFaceDetector:
             image: uint8 RGB (height, width, 3).
 
         Returns:
-            Faces, largest first, with five landmarks, outline and opening of the lips; the score is the logit of the mesh network.
+            Faces, largest first, with five landmarks, outline and opening of the lips; the score is the logit of the
+            mesh network.
         """
         return self.detect_batch([image])[0]
 
