@@ -13,7 +13,14 @@ from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces.animals import AnimalDetector
 from joyvasa.faces.blazeface import BlazeFaceDetector
 from joyvasa.faces.xpose import XposeDetector
-from joyvasa.models import AnimationConfig, Models, list_required_roles, require_models, resolve_detector
+from joyvasa.models import (
+    AnimationConfig,
+    Models,
+    find_detector_bundle,
+    list_required_roles,
+    require_models,
+    resolve_detector,
+)
 from joyvasa.motion.driving import DrivingConfig
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
 
@@ -54,6 +61,15 @@ def test_the_bundle_selects_a_detector_per_mode(bundle, mode, wanted, detector):
     assert landmarks == {"insightface": {"landmarks106", "landmarks203"}, "xpose": {"animal_landmarks"}}.get(
         detector, set()
     )
+
+
+@pytest.mark.parametrize(("wanted", "found"), [("blazeface", "faces"), ("insightface", None), ("none", None)])
+def test_the_weights_of_a_detector_of_the_program_are_a_bundle(wanted, found):
+    bundle = find_detector_bundle(config("models=joyvasa", f"face.detector={wanted}"), open_bundle("joyvasa"))
+    assert (bundle.name if bundle else None) == found
+    if bundle:
+        assert {license.name for license in bundle.get_licenses().values()} == {"Apache-2.0"}
+        assert all(license.commercial == "yes" for license in bundle.get_licenses().values())
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("human", BlazeFaceDetector), ("animal", AnimalDetector)])
