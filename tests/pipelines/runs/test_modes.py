@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 import cv2
+import numpy as np
 import pytest
 import ray
 
@@ -18,6 +19,7 @@ from pipelines.runs import generate as runs
 from pipelines.runs.generate import build_video_pipeline, generate_videos
 from pipelines.runs.resume import resume_run
 from stages.base import Ok, Stage
+from tests.joyvasa.faces.animals import draw_cat
 from tests.media import EXAMPLES, write_tone
 from tests.pipelines.runs.small_runs import make_config, read_rows, write_manifest
 
@@ -25,8 +27,7 @@ NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module"
 
 
 def make_animal_config(*settings):
-    # In smaller pictures no animal detector finds the face; without a download only `random` supports animals.
-    return make_config("animation.models=random", "animation.picture.max_side=320", *settings)
+    return make_config("animation.models=random", "animation.picture.max_side=480", *settings)
 
 
 class InstrumentedStage(Stage):
@@ -54,7 +55,9 @@ def instrument(pipeline):
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("modes")
-    cv2.imwrite(str(folder / "face.jpg"), cv2.imread(str(EXAMPLES / "portrait.jpg")))
+    person = cv2.resize(cv2.imread(str(EXAMPLES / "portrait.jpg")), (400, 400))
+    both = np.hstack([person, draw_cat()[..., ::-1]])
+    cv2.imwrite(str(folder / "face.jpg"), cv2.copyMakeBorder(both, 80, 80, 80, 80, cv2.BORDER_REPLICATE))
     cv2.imwrite(str(folder / "other.jpg"), cv2.imread(str(EXAMPLES / "portrait_2.jpg")))
     write_tone(folder / "short.wav", seconds=0.4)
     return folder
@@ -62,7 +65,7 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def manifest(inputs):
-    """Write a manifest whose pictures all show people: networks accept them, and the detector warns."""
+    """Write a manifest whose pictures suit both modes; in mode `animal` the person in them causes a warning."""
     rows = [
         {"record_id": "person", "image": "face.jpg", "mode": "human"},
         {"record_id": "animal", "image": "face.jpg", "mode": "animal"},
