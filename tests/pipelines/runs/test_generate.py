@@ -76,7 +76,7 @@ def test_every_row_has_its_outcome_and_its_video(finished):
         assert len(read_frames(video)) == row["frames"] == (15 if name in ("r2", "r3") else 10)
         assert row["note"] == f"n{name[1]}"
         assert row["bundle"].startswith("sample ")
-        assert row["licenses"] == ["MIT"]
+        assert row["licenses"] == ["Apache-2.0", "MIT"]
     assert len({row["seed"] for row in rows.values()}) == 5
 
 
