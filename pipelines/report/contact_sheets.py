@@ -8,11 +8,12 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from joyvasa.errors import InputError
-from joyvasa.faces.cascade import CascadeDetector
+from joyvasa.faces.detection import FaceDetector
 from joyvasa.media.video_reader import probe_video, stream_video
 from pipelines.report.rows import ProgressCallback, ignore_progress
 from stages.media import local_file
@@ -118,6 +119,14 @@ def make_contact_sheet(source: VideoSource, config: SheetConfig, *, max_s: float
     return sink.getvalue()
 
 
+@cache
+def _load_detector() -> FaceDetector:
+    """Load the face detector, which all threads share, when the first sheet is made."""
+    from joyvasa.models import load_people_detector
+
+    return load_people_detector()
+
+
 def _find_face_square(frame: np.ndarray) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of a square around the largest face; the whole frame if there is none.
 
@@ -125,7 +134,7 @@ def _find_face_square(frame: np.ndarray) -> tuple[int, int, int, int]:
         frame: uint8 RGB (height, width, 3).
     """
     height, width = frame.shape[:2]
-    faces = CascadeDetector().detect(frame)
+    faces = _load_detector().detect(frame)
     if not faces:
         return 0, 0, width, height
     face = max(faces, key=lambda face: face.side)
