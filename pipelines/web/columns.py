@@ -7,6 +7,7 @@ from functools import cache
 from joyvasa.metrics import METRIC_NAMES, build_metric
 from joyvasa.metrics.base import MetricColumn
 from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
+from pipelines.report.verdict import load_checks
 
 TITLES = {
     "record_id": "Record",
@@ -14,8 +15,6 @@ TITLES = {
     "duration_s": "Duration, s",
     "n_faces": "Faces",
 }
-# Metrics that decide first whether a video is usable: lips, identity, sharpness, freezing.
-LEADING = ("sync_c", "mouth_sound_correlation", "identity", "sharpness", "frozen_share")
 
 
 def find_metric_column(column: str) -> MetricColumn | None:
@@ -33,9 +32,14 @@ def get_column_title(column: str) -> str:
 
 
 def get_rank(column: str) -> int:
-    """Return the rank of a metric column among those shown: `LEADING` first."""
-    name = column.removeprefix(METRIC_COLUMN_PREFIX)
-    return LEADING.index(name) if name in LEADING else len(LEADING)
+    """Return the rank of a metric column among those shown: first the metrics that decide the verdict of a report."""
+    leading, name = _list_leading(), column.removeprefix(METRIC_COLUMN_PREFIX)
+    return leading.index(name) if name in leading else len(leading)
+
+
+@cache
+def _list_leading() -> tuple[str, ...]:
+    return tuple(check.metric for check in load_checks())
 
 
 @cache
