@@ -1,7 +1,8 @@
 // The gallery, the thresholds and the scatter plot. Their data is a compressed text in the page, see gallery.py.
 const PAGE_SIZE = 60;
 const MAX_SLIDERS = 12;
-const DOT = 3; // of the scatter plot, CSS pixels
+const DOT = 3; // radius in the scatter plot, CSS pixels
+const MANY = 3000; // rows from which on dots are squares of two pixels
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -21,7 +22,9 @@ function format(value) {
 }
 
 async function readData() {
-  const bytes = Uint8Array.from(atob(document.querySelector("#rows").textContent), (char) => char.charCodeAt(0));
+  const text = atob(document.querySelector("#rows").textContent);
+  const bytes = new Uint8Array(text.length);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = text.charCodeAt(at);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const content = await new Response(stream).arrayBuffer();
   const headerEnd = 4 + new DataView(content).getUint32(0, true);
@@ -47,7 +50,9 @@ function decodeHalves(bytes, rows, scale) {
     if (exponent === 31) value = fraction ? NaN : Infinity;
     table[code] = (code & 0x8000 ? -value : value) * scale;
   }
-  return Float32Array.from({ length: rows }, (_, row) => table[(bytes[row] << 8) | bytes[rows + row]]);
+  const values = new Float32Array(rows);
+  for (let row = 0; row < rows; row++) values[row] = table[(bytes[row] << 8) | bytes[rows + row]];
+  return values;
 }
 
 function link(data, row) {
@@ -122,29 +127,27 @@ class Gallery {
 
   addSlider(name, sign, limit) {
     const metric = this.data.byName.get(name);
-    const sorted = Float64Array.from(metric.values).filter((value) => !Number.isNaN(value)).sort();
-    const low = sorted[Math.floor(0.001 * (sorted.length - 1))];
-    const high = sorted[Math.ceil(0.999 * (sorted.length - 1))];
+    const [low, high] = range(metric);
     const from = limit === null ? roundOut(low, -1) : Math.min(roundOut(low, -1), limit);
     const to = limit === null ? roundOut(high, 1) : Math.max(roundOut(high, 1), limit);
     const threshold = { metric, sign, limit: limit === null ? (sign === ">=" ? from : to) : limit };
     const position = to > from ? Math.round((1000 * (threshold.limit - from)) / (to - from)) : 500;
-    const range = element("input", { type: "range", min: "0", max: "1000", value: String(position), "aria-label": `threshold of ${metric.title}` });
+    const bar = element("input", { type: "range", min: "0", max: "1000", value: String(position), "aria-label": `threshold of ${metric.title}` });
     const swap = element("button", { type: "button", class: "sign", "aria-label": "other direction" }, sign === ">=" ? "≥" : "≤");
     const number = element("input", { type: "number", step: "any", value: String(threshold.limit), "aria-label": `limit of ${metric.title}` });
     const remove = element("button", { type: "button", class: "remove", "aria-label": `remove ${metric.title}` }, "×");
     const kept = element("small");
     threshold.kept = kept;
-    range.addEventListener("input", () => {
+    bar.addEventListener("input", () => {
       // Three digits, so that the command is short; the ends keep everything.
-      threshold.limit = { 0: from, 1000: to }[range.value] ?? Number((from + ((to - from) * range.value) / 1000).toPrecision(3));
+      threshold.limit = { 0: from, 1000: to }[bar.value] ?? Number((from + ((to - from) * bar.value) / 1000).toPrecision(3));
       number.value = String(threshold.limit);
       this.reset();
     });
     number.addEventListener("input", () => {
       if (number.value === "" || !Number.isFinite(Number(number.value))) return;
       threshold.limit = Number(number.value);
-      range.value = to > from ? (1000 * (threshold.limit - from)) / (to - from) : 500;
+      bar.value = to > from ? (1000 * (threshold.limit - from)) / (to - from) : 500;
       this.reset();
     });
     swap.addEventListener("click", () => {
@@ -152,7 +155,7 @@ class Gallery {
       swap.textContent = threshold.sign === ">=" ? "≥" : "≤";
       this.reset();
     });
-    const line = element("div", { class: "slider" }, element("span", { title: metric.measures }, metric.title), swap, number, range, kept, remove);
+    const line = element("div", { class: "slider" }, element("span", { title: metric.measures }, metric.title), swap, number, bar, kept, remove);
     remove.addEventListener("click", () => {
       line.remove();
       this.thresholds.splice(this.thresholds.indexOf(threshold), 1);
@@ -246,7 +249,7 @@ class Gallery {
     this.find("pages").hidden = pages === 1;
     this.find("previous").disabled = this.page === 0;
     this.find("next").disabled = this.page === pages - 1;
-    if (this.scatter) this.scatter.draw();
+    this.scatter?.invalidate();
   }
 
   card(row, isKept) {
@@ -351,15 +354,28 @@ class Scatter {
       select.value = [...new Set(first)][axis] || names[0] || "";
       select.addEventListener("change", () => this.draw());
     });
+    // Drawn while it is in view only: the cards come first.
+    this.observer = new IntersectionObserver((entries) => {
+      this.inView = entries.at(-1).isIntersecting;
+      if (this.inView && this.stale) this.draw();
+    });
+    this.observer.observe(this.canvas);
+    this.stale = true;
     this.canvas.addEventListener("click", (event) => this.pick(event));
-    addEventListener("resize", () => this.draw());
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    addEventListener("resize", () => this.invalidate());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.invalidate());
+  }
+
+  invalidate() {
+    this.stale = true;
+    if (this.inView) this.draw();
   }
 
   draw() {
     const { data, result } = this.gallery;
     const [x, y] = this.axes.map((select) => data.byName.get(select.value));
     if (!x || !y) return;
+    this.stale = false;
     const ratio = devicePixelRatio || 1;
     const [width, height] = [this.canvas.clientWidth, this.canvas.clientHeight];
     this.canvas.width = width * ratio;
@@ -369,7 +385,7 @@ class Scatter {
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(name).trim();
     const box = { left: 58, top: 10, right: width - 12, bottom: height - 40 };
-    const [ax, ay] = [axis(x.values, box.left, box.right, Math.max(3, Math.floor(width / 110))), axis(y.values, box.bottom, box.top, 5)];
+    const [ax, ay] = [axis(x, box.left, box.right, Math.max(3, Math.floor(width / 110))), axis(y, box.bottom, box.top, 5)];
     context.font = "12px system-ui, sans-serif";
     context.fillStyle = color("--faint");
     context.strokeStyle = color("--edge");
@@ -385,22 +401,25 @@ class Scatter {
       line(context, box.left, ay.place(tick), box.right, ay.place(tick));
     }
     this.points = [];
-    const small = data.n > 3000;
-    const size = small ? 2 : 2 * DOT;
+    const many = data.n > MANY;
+    const drawn = many && new Uint8Array(width * height); // a dot that hides another one is drawn once
     for (const isKept of [0, 1]) {
       context.fillStyle = color(isKept ? "--run-1" : "--failed");
-      context.globalAlpha = small ? 0.35 : 0.85;
+      context.globalAlpha = many ? 0.5 : 0.85;
       for (let row = 0; row < data.n; row++) {
         if (result.kept[row] !== isKept) continue;
         const [px, py] = [ax.place(x.values[row]), ay.place(y.values[row])];
         if (!(px >= box.left - 1 && px <= box.right + 1 && py >= box.top - 1 && py <= box.bottom + 1)) continue;
-        if (small) context.fillRect(px - 1, py - 1, size, size);
-        else {
-          context.beginPath();
-          context.arc(px, py, DOT, 0, 7);
-          context.fill();
-        }
         this.points.push(px, py, row);
+        if (many) {
+          const place = (py >> 1) * width + (px >> 1);
+          if (!drawn[place]) context.fillRect(px - 1, py - 1, 2, 2);
+          drawn[place] = 1;
+          continue;
+        }
+        context.beginPath();
+        context.arc(px, py, DOT, 0, 7);
+        context.fill();
       }
     }
     context.globalAlpha = 1;
@@ -442,11 +461,17 @@ function line(context, x1, y1, x2, y2) {
   context.stroke();
 }
 
-// The range of all values but the most extreme thousandth on either side, and round numbers within it.
-function axis(values, start, end, n) {
-  const sorted = Float64Array.from(values).filter((value) => !Number.isNaN(value)).sort();
-  const low = sorted[Math.floor(0.001 * (sorted.length - 1))];
-  const high = sorted[Math.ceil(0.999 * (sorted.length - 1))];
+// The range of all values of a metric but the most extreme thousandth on either side.
+function range(metric) {
+  if (!metric.range) {
+    const sorted = metric.values.filter((value) => !Number.isNaN(value)).sort();
+    metric.range = [sorted[Math.floor(0.001 * (sorted.length - 1))], sorted[Math.ceil(0.999 * (sorted.length - 1))]];
+  }
+  return metric.range;
+}
+
+function axis(metric, start, end, n) {
+  const [low, high] = range(metric);
   const margin = 0.04 * (high - low) || 1;
   const [from, to] = [low - margin, high + margin];
   const raw = (to - from) / n;
@@ -461,7 +486,6 @@ const ready = readData().then((data) => {
   const gallery = new Gallery(data);
   if (document.querySelector("#scatter")) {
     gallery.scatter = new Scatter(gallery);
-    gallery.scatter.draw();
   }
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-row]");
