@@ -14,8 +14,8 @@ from joyvasa.media.image import Image
 from joyvasa.media.video_reader import stream_video
 from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.openings import COMPACT
+from joyvasa.networks.pictures import to_network_input
 from joyvasa.rendering.portrait import Picture
-from joyvasa.rendering.renderer import to_network_input
 from joyvasa.sample.measurement.subjects import FACE
 from joyvasa.sample.measurement.tracks import BATCH, mouth_gap
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
