@@ -8,6 +8,7 @@ again, so that an interrupted measurement continues.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 import typer
 
 from joyvasa.animator import Animator
+from joyvasa.config import config_to_dict, load_config
 from joyvasa.errors import ConfigError, JoyvasaError
 from joyvasa.media.audio import SAMPLE_RATE, probe_audio, stream_audio
 from joyvasa.media.image import Image
@@ -26,12 +28,11 @@ from joyvasa.metrics.blink import count_motion_blinks
 from joyvasa.metrics.first_frame import ssim
 from joyvasa.models import AnimationConfig
 from joyvasa.motion.file import save_motion
-from joyvasa.record_options import OptionValue, apply_options
 from joyvasa.sample.measurement.control_reader import ControlReader, FaceReadings
 from joyvasa.sample.measurement.videos import write_sound
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
 
-SECONDS, BLINK_SECONDS = 1.2, 8.0  # of the recording; blinks need longer ones
+SECONDS, BLINK_SECONDS = 0.8, 6.0  # of the recording; blinks need longer ones
 RATE = 25.0
 TILE, CAPTION = 160, 16  # pixels
 JPEG_QUALITY = 82
@@ -55,7 +56,7 @@ class Trial:
     """
 
     control: str
-    value: OptionValue
+    value: float
     measure: Measure
     what: str
     low: float
@@ -197,8 +198,8 @@ class ControlMeasurement:
         frames = [plain.crops[chosen[0]], readings.crops[chosen[1]]]
         return value, ssim(readings.crops[0], plain.crops[0]), frames
 
-    def _read(self, options: Mapping[str, OptionValue], seconds: float, pasted: bool) -> FaceReadings:
-        config = apply_options(self._animator.config, (("paste_back", pasted), *options.items()))
+    def _read(self, options: Mapping[str, float], seconds: float, pasted: bool) -> FaceReadings:
+        config = set_options(self._animator.config, {"paste_back": pasted, **options})
         name = "-".join([self._portrait.stem, f"{seconds:g}", *(f"{k}={v:g}" for k, v in options.items())])
         path = self._out / f"{name}{'' if pasted else '-crop'}.mp4"
         animator = Animator(config, models=self._animator.models)
@@ -217,6 +218,12 @@ def sample_motion_file(animator: Animator, speech: Path, out: Path, seconds: flo
     path = sound.with_suffix(".safetensors")
     save_motion(path, animator.sample_motions([recording])[0])
     return path
+
+
+def set_options(config: AnimationConfig, options: Mapping[str, float | bool]) -> AnimationConfig:
+    """Return a configuration with options by their names."""
+    settings = [f"{name}={json.dumps(value)}" for name, value in options.items()]
+    return load_config(AnimationConfig, preset=config_to_dict(config), settings=settings)
 
 
 def _choose_frame(readings: FaceReadings, kind: str) -> int:
@@ -286,7 +293,7 @@ def measure_controls(
     refused = {}
     for name, value in UNSUPPORTED:
         try:
-            Animator(apply_options(animator.config, ((name, value),)), models=animator.models)
+            Animator(set_options(animator.config, {name: value}), models=animator.models)
         except ConfigError as error:
             refused[name] = error.sentence
     typer.echo(write_results(out, results, refused, names), nl=False)
