@@ -7,8 +7,9 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,9 @@ from joyvasa.runtime.parsing import parse_yaml
 from joyvasa.runtime.validation import explain_validation_error, format_value
 
 T = TypeVar("T")
+OptionValue: TypeAlias = float | int | bool | str
+Options: TypeAlias = tuple[tuple[str, OptionValue], ...]
+"""Names and values of options, sorted by name."""
 
 MAX_WHOLE_NUMBER = 2**63 - 1
 MAX_SHOWN = 200  # characters of a setting, or of a message of the YAML parser
@@ -108,6 +112,30 @@ def config_from_dict(kind: type[T], content: Mapping[str, Any], *, where: str = 
     tree = dataclasses.asdict(kind())  # type: ignore[call-overload]  (a dataclass by contract)
     _merge(kind, tree, content, where=where, prefix="")
     return _validated(kind, tree)
+
+
+@lru_cache(4096)
+def apply_options(config: T, options: Options) -> T:
+    """Return a configuration in which some options have other values.
+
+    Args:
+        config: configuration, a frozen dataclass, or a group of its options.
+        options: names, with dots between levels, and values.
+
+    Raises:
+        ConfigError: an option is out of range, or in conflict with another one.
+    """
+    groups: dict[str, list[tuple[str, OptionValue]]] = {}
+    changes: dict[str, Any] = {}
+    for name, value in options:
+        group, _, rest = name.partition(".")
+        if rest:
+            groups.setdefault(group, []).append((rest, value))
+        else:
+            changes[name] = value
+    for group, entries in groups.items():
+        changes[group] = apply_options(getattr(config, group), tuple(entries))
+    return dataclasses.replace(cast(Any, config), **changes) if changes else config
 
 
 def _validated(kind: type[T], tree: dict[str, Any]) -> T:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from joyvasa.config import apply_options
 from joyvasa.metrics.base import Clip
 from joyvasa.metrics.support.reference_frame import build_clip
 from joyvasa.mode import Mode
@@ -20,7 +21,6 @@ from stages.media_cache import MediaCacheConfig
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
 from stages.read_video import ExistingVideo
-from stages.record_options import apply_options
 from stages.video_output import VideoPayload
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from joyvasa.config import apply_options
 from joyvasa.errors import ConfigError
 from joyvasa.models import AnimationConfig
 from manifests.record import Record
-from stages.record_options import apply_options
 
 Determinism = Literal["fast", "strict"]
 

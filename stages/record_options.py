@@ -10,15 +10,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from joyvasa.config import Options, OptionValue
 from joyvasa.models import AnimationConfig
-
-T = TypeVar("T")
-OptionValue: TypeAlias = float | int | bool | str
-Options: TypeAlias = tuple[tuple[str, OptionValue], ...]
-"""Names and values of options, sorted by name."""
 
 OptionStage = Literal["portrait", "speech", "read_motion", "motion", "render"]
 
@@ -92,30 +87,6 @@ def list_record_options(config: AnimationConfig) -> dict[str, RecordOption]:
 def list_animation_options(config: AnimationConfig) -> list[str]:
     """Return the names of all options of an animation."""
     return [name for name, *_ in _walk(config)]
-
-
-@lru_cache(4096)
-def apply_options(config: T, options: Options) -> T:
-    """Return a configuration with the options of a record.
-
-    Args:
-        config: options of the run, or a group of them.
-        options: options of the record, from `list_record_options`.
-
-    Raises:
-        ConfigError: an option is out of range, or in conflict with another one.
-    """
-    groups: dict[str, list[tuple[str, OptionValue]]] = {}
-    changes: dict[str, Any] = {}
-    for name, value in options:
-        group, _, rest = name.partition(".")
-        if rest:
-            groups.setdefault(group, []).append((rest, value))
-        else:
-            changes[name] = value
-    for group, entries in groups.items():
-        changes[group] = apply_options(getattr(config, group), tuple(entries))
-    return dataclasses.replace(cast(Any, config), **changes) if changes else config
 
 
 def select_options(options: Options, stage: OptionStage) -> Options:

@@ -91,10 +91,8 @@ class SourceVideo:
 
 def is_source_video(path: str | Path) -> bool:
     """Return whether a file is a video and not a picture; False for files that are neither."""
-    import cv2  # slow to import
-
     path = Path(path)
-    return path.is_file() and not cv2.haveImageReader(str(path)) and holds_moving_pictures(path)
+    return path.is_file() and not is_image(path) and holds_moving_pictures(path)
 
 
 class SourceVideoRenderer:

@@ -21,6 +21,7 @@ from manifests.scan import Scan
 from manifests.storage import open_storage
 from pipelines.engine.events import EventCallback, EventKind
 from pipelines.engine.statistics import UNIT_COUNTS, has_statistics
+from stages.base import WorkUnit
 
 if TYPE_CHECKING:
     from pipelines.runs.config import RunConfig
@@ -135,7 +136,7 @@ def build_profile(parts: Iterable[Mapping[str, Any]], *, machine: str, whole_gpu
         whole_gpu: whether each worker had a whole GPU.
     """
     stages: dict[str, dict[str, float]] = {}
-    units: dict[str, str] = {}
+    units: dict[str, WorkUnit] = {}
     for statistics in parts:
         for stage, numbers in statistics["stages"].items():
             name = stage.removeprefix("animal_")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from joyvasa.bundles import Bundle
+from joyvasa.config import apply_options
 from joyvasa.mode import MODES
 from joyvasa.models import AnimationConfig, require_controls
 from manifests.option_columns import OptionColumns
 from manifests.record import Options
-from stages.record_options import apply_options, list_animation_options, list_record_options
+from stages.record_options import list_animation_options, list_record_options
 
 
 def build_option_columns(config: AnimationConfig, bundle: Bundle | None = None) -> OptionColumns:

@@ -242,7 +242,7 @@ def draw_sheet(captions: Sequence[str], rows: Sequence[Sequence[Image]]) -> Imag
         place = (number * TILE + 4, CAPTION - 4)
         cv2.putText(head, caption, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 1, cv2.LINE_AA)
     tiles = [np.hstack([cv2.resize(tile, (TILE, TILE), interpolation=cv2.INTER_AREA) for tile in row]) for row in rows]
-    return np.vstack([head, *tiles])
+    return np.vstack([head, *tiles]).astype(np.uint8)
 
 
 def write_results(out: Path, results: Sequence[Result], refused: Mapping[str, str], portraits: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from manifests.storage import open_storage
 from pipelines.cli.main import app
 from pipelines.runs.config import RunConfig
 from pipelines.runs.rates import read_bench_rates, read_run_rates
+from pipelines.runs.selection.options import SelectionOptions
 from pipelines.training.run import read_training_run
 from pipelines.web.confinement import RunsRoot
 from pipelines.web.limits import Limits
@@ -91,7 +92,7 @@ def show(root):
     browser.render_state(opened)
     for column in ["", *browser.list_choices(opened)[1]]:
         browser.render_records(opened, Query(sort=column), table=True)
-    browser.render_records(opened, Query(text="r"), table=False)
+    browser.render_records(opened, Query(SelectionOptions(where=("contains(record_id, 'r')",))), table=False)
     browser.render_failures(opened)
     browser.render_report(opened)
 

@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from joyvasa.animator import Animator
-from joyvasa.config import load_config
+from joyvasa.config import apply_options, load_config
 from joyvasa.errors import ConfigError
 from joyvasa.models import AnimationConfig
 from manifests.errors import ManifestError
 from pipelines.runs.generate import generate_videos
-from stages.record_options import apply_options
 from tests.media import EXAMPLES, read_frames, write_tone
 from tests.pipelines.runs.small_runs import make_config, read_rows
 
