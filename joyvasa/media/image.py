@@ -86,6 +86,18 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS, min_side: int 
     return decode_image(data, name=str(path), max_pixels=max_pixels, min_side=min_side)
 
 
+def is_image(path: Path) -> bool:
+    """Return whether a file starts like a picture that Pillow can decode."""
+    from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
+
+    try:
+        with _quiet(), Pillow.open(path, formats=_FORMATS):
+            return True
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
+        return False
+
+
 def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Image:
     """Decode a picture.
 

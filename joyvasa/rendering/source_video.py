@@ -16,6 +16,7 @@ from joyvasa.faces.following import FacePath
 from joyvasa.faces.geometry import CropConfig, crop_square
 from joyvasa.faces.video import VideoFrames
 from joyvasa.media.ffmpeg import holds_moving_pictures
+from joyvasa.media.image import is_image
 from joyvasa.motion.driving import DrivingRegion, PortraitDriver
 from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.sequence import MotionSequence
