@@ -255,7 +255,7 @@ def write_results(out: Path, results: Sequence[Result], refused: Mapping[str, st
         cells = (f"`{trial.control}`", f"{trial.value:g}", trial.what + change, aim, values, similarity)
         lines.append(f"| {' | '.join(cells)} | {'yes' if result.holds else 'NO'} |")
     for name, sentence in refused.items():
-        lines.append(f"| `{name}` | 0.5 | refused: {sentence} |{' |' * (4 + len(portraits))}")
+        lines.append(f"| `{name}` | 0.5 | refused: {sentence} |{' |' * (3 + len(portraits))}")
     text = "\n".join(lines) + "\n"
     (out / "controls.md").write_text(text, encoding="utf-8")
     return text
