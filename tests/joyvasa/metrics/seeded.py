@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,16 @@ def write_seeded_weights(role: str, seed: int = 5, **config: Any) -> torch.nn.Mo
     return network
 
 
+def open_unpinned() -> Bundle:
+    """Return the bundle `metrics` without the hashes of the published files, which seeded ones do not have."""
+    bundle = open_bundle("metrics")
+    roles = {name: role.model_copy(update={"sha256": None}) for name, role in bundle.spec.roles.items()}
+    return dataclasses.replace(bundle, spec=bundle.spec.model_copy(update={"roles": roles}))
+
+
 def metric_models(bundle: Bundle | None = None, device: torch.device | None = None) -> MetricModels:
-    """Return the models of a bundle, by default `metrics` on the CPU."""
-    return MetricModels(bundle=bundle or open_bundle("metrics"), device=device or torch.device("cpu"))
+    """Return the models of a bundle, by default `metrics` with seeded weights on the CPU."""
+    return MetricModels(bundle=bundle or open_unpinned(), device=device or torch.device("cpu"))
 
 
 class _Stub:

@@ -52,8 +52,8 @@ def loudness_stage(tmp_path, monkeypatch):
 def with_loudness(loudness_stage, monkeypatch):
     """Replace the video pipeline by one with the new stage."""
 
-    def build(config, run, modes, *, gpus):
-        pipeline = build_video_pipeline(dataclasses.replace(config, stages={}), run, modes, gpus=gpus)
+    def build(config, run, modes, *, gpus, **rest):
+        pipeline = build_video_pipeline(dataclasses.replace(config, stages={}), run, modes, gpus=gpus, **rest)
         builder = SpecBuilder(config.stages, gpus)
         return builder.join((*pipeline.stages, builder.build(loudness_stage(), after=("speech",))))
 

@@ -11,7 +11,7 @@ from pipelines.runs.rates import build_profile, measure_rates, read_run_rates
 from tests.manifests.tables import write
 from tests.media import DATA, write_tone
 
-SETTINGS = ["animation.picture.max_side=128"]
+SETTINGS = ["animation.picture.max_side=256"]
 
 
 def stage(records, busy_s, unit="record", *, shared=0, num_gpus=0.0, **totals):
