@@ -67,7 +67,7 @@ class Killer(threading.Thread):
 def manifest(tmp_path) -> Path:
     """A manifest with small pictures and parts of the bundled recordings."""
     for name in PORTRAITS:
-        cv2.imwrite(str(tmp_path / name), cv2.resize(cv2.imread(str(EXAMPLES / name)), (128, 128)))
+        cv2.imwrite(str(tmp_path / name), cv2.resize(cv2.imread(str(EXAMPLES / name)), (192, 192)))
     for name in RECORDINGS:
         for second in range(3):
             ffmpeg("-ss", second, "-t", 0.6, "-i", EXAMPLES / name, tmp_path / f"{second}-{name}")
@@ -87,7 +87,7 @@ def test_two_hundred_videos_are_generated_while_an_actor_is_killed_every_three_s
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     settings = (
         "executor=ray",
-        "animation.picture.max_side=128",
+        "animation.picture.max_side=256",
         "animation.encoding.preset=ultrafast",
         "shard_size=64",
     )
