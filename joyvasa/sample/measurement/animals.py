@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ import torch
 import typer
 
 from joyvasa.animator import Animator
-from joyvasa.errors import InputError, JoyvasaError
+from joyvasa.errors import InputError
 from joyvasa.faces.animals import AnimalDetector
 from joyvasa.media.image import Image
 from joyvasa.media.video_reader import stream_video
@@ -28,6 +27,7 @@ from joyvasa.sample.measurement.videos import shorten_recording
 from joyvasa.sample.networks.animal_motion_extractor import CROP_UNIT, AnimalMotionExtractor
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, LEFT_CORNER, NOSE_TIP, RIGHT_CORNER
 from joyvasa.sample.training.animal_media import annotated_points, eye_centers, measure_unit
+from joyvasa.sample.training.command import run_command
 from joyvasa.sample.training.training_media import PICTURES, SIZE
 
 TILE, CAPTION, FRAMES = 160, 16, 8  # pixels of a tile of the sheet and of its caption; frames of each video
@@ -233,11 +233,7 @@ def main() -> None:
     """Run the command line; an error that the user can fix is printed as one sentence, with exit code 1."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(measure_animals)
-    try:
-        app()
-    except JoyvasaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    run_command(app)
 
 
 if __name__ == "__main__":

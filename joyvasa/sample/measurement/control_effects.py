@@ -9,7 +9,6 @@ again, so that an interrupted measurement continues.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import typer
 
 from joyvasa.animator import Animator
 from joyvasa.config import config_to_dict, load_config
-from joyvasa.errors import ConfigError, JoyvasaError
+from joyvasa.errors import ConfigError
 from joyvasa.media.audio import SAMPLE_RATE, probe_audio, stream_audio
 from joyvasa.media.image import Image
 from joyvasa.metrics.blink import count_motion_blinks
@@ -31,6 +30,7 @@ from joyvasa.motion.file import save_motion
 from joyvasa.sample.measurement.control_reader import ControlReader, FaceReadings
 from joyvasa.sample.measurement.videos import write_sound
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
+from joyvasa.sample.training.command import run_command
 
 SECONDS, LONG_SECONDS = 0.8, 6.0  # of the recording
 LONG = ("pose.amount", "blink.rate", "blink.amount")  # controls of what is slow or rare
@@ -298,11 +298,7 @@ def measure_controls(
 
 def main() -> None:
     """Run the command; a known error is one line."""
-    try:
-        typer.run(measure_controls)
-    except JoyvasaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    run_command(lambda: typer.run(measure_controls))
 
 
 if __name__ == "__main__":

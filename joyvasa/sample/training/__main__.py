@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +13,13 @@ import typer
 from safetensors.torch import save_file
 
 from joyvasa.config import load_config
-from joyvasa.errors import JoyvasaError
 from joyvasa.runtime.device import count_usable_cores
 from joyvasa.sample.measurement.measurement import measure_bundle
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractorConfig, KeypointFinder
 from joyvasa.sample.training.animal_media import load_animals
 from joyvasa.sample.training.animals_task import AnimalsTask, load_backbone
 from joyvasa.sample.training.bundle import write_sample_bundle
+from joyvasa.sample.training.command import run_command
 from joyvasa.sample.training.keypoints_task import KeypointsTask
 from joyvasa.sample.training.local_file_store import LocalFileStore
 from joyvasa.sample.training.painter_task import PainterTask
@@ -196,11 +195,7 @@ class Recipe:
 
 def main() -> None:
     """Run the command line; an error that the user can fix is printed as one sentence, with exit code 1."""
-    try:
-        app()
-    except JoyvasaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    run_command(app)
 
 
 if __name__ == "__main__":

