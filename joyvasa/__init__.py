@@ -49,6 +49,6 @@ def results(
     Raises:
         InputError: `run_missing`, `records_unreadable`, or `column_unknown`.
     """
-    from joyvasa.result_tables import read_results
+    from joyvasa.runtime.result_tables import read_results
 
     return read_results(run, columns, filter)

@@ -11,18 +11,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from joyvasa.bundles.requirements import require_controls, require_models
 from joyvasa.errors import InputError, InputWarning, OutputError
 from joyvasa.faces.video import Progress
 from joyvasa.media.audio import AudioInfo, probe_audio
 from joyvasa.media.ffmpeg import Clock
 from joyvasa.media.image import Image
 from joyvasa.media.video_writer import VideoWriter, check_encoder, check_output_path
-from joyvasa.models import AnimationConfig, Models, require_controls, require_models
+from joyvasa.models import Models
 from joyvasa.motion.mixing import mix_motions
 from joyvasa.motion.sampling import Recording, encode_recording, sample_motion
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.smoothing import smooth_motion
 from joyvasa.motion.timing import fit_motion_length, resample_motion
+from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Picture, Portrait
 from joyvasa.rendering.source_video import is_source_video
 from joyvasa.runtime.device import autocast

@@ -1,314 +1,64 @@
-"""Options of an animation, and the networks and components built from them."""
+"""Networks of a bundle and the components that are built from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
 
 import numpy as np
-import torch
 from torch import nn
 
 from joyvasa.bundles import Bundle, open_bundle
-from joyvasa.bundles.spec import License
-from joyvasa.config import check_ranges, ranged
-from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
+from joyvasa.bundles.detectors import load_builtin_detector, load_people_detector
+from joyvasa.bundles.requirements import (
+    FRAME_ROLES,
+    list_network_roles,
+    list_retargeting_roles,
+    require_weights,
+    resolve_detector,
+    resolve_role,
+    uses_retargeting,
+)
+from joyvasa.errors import EnvironmentFault, ModelError
 from joyvasa.faces.blazeface import BlazeFaceDetector
 from joyvasa.faces.detection import Face, FaceDetector, detect_faces
-from joyvasa.faces.geometry import CropConfig, FramingControls
 from joyvasa.faces.mode_check import ModeCheck
 from joyvasa.faces.registry import (
     DETECTORS,
     DetectorSource,
-    Opening,
     build_detector,
     list_detector_roles,
-    list_detectors,
-    measures,
 )
-from joyvasa.faces.video import FaceFollower, Progress, VideoFrames
+from joyvasa.faces.video import Progress
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio, stream_normalized
 from joyvasa.media.ffmpeg import ffmpeg_warnings
 from joyvasa.media.provenance import video_comment
-from joyvasa.media.video_reader import probe_video
-from joyvasa.media.video_writer import EncodingConfig
-from joyvasa.mode import MODES, Mode
-from joyvasa.motion.controller import MotionController, any_facial, find_unsupported
-from joyvasa.motion.controls import (
-    SMILES,
-    BlinkControls,
-    ExpressionControls,
-    EyeControls,
-    GazeControls,
-    MouthControls,
-    PoseControls,
-)
-from joyvasa.motion.driving import DrivingConfig, PortraitDriver
+from joyvasa.motion.controller import MotionController
+from joyvasa.motion.driving import PortraitDriver
 from joyvasa.motion.extraction import CropMotionReader
 from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.model import MotionModel
-from joyvasa.motion.sampling import SamplingConfig
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
-from joyvasa.motion.smoothing import SmoothingConfig
-from joyvasa.motion.video import DrivingMotion, DrivingVideoConfig, DrivingVideoReader, read_driving_motion
+from joyvasa.motion.video import DrivingMotion, DrivingVideoReader, read_driving_motion
 from joyvasa.motion.windows import WindowPlan, plan_windows
 from joyvasa.networks.cpu import accelerate
+from joyvasa.options import AnimationConfig
 from joyvasa.rendering.compose import FrameComposer
 from joyvasa.rendering.portrait import (
-    FaceConfig,
     Picture,
-    PictureConfig,
     Portrait,
     PortraitEncoder,
     crop_portrait,
     read_portrait_image,
 )
 from joyvasa.rendering.renderer import Renderer
-from joyvasa.rendering.source_video import SourceVideo, SourceVideoConfig, SourceVideoRenderer
-from joyvasa.runtime.device import Precision, choose_device, find_missing_compiler
+from joyvasa.rendering.source_video import SourceVideo, SourceVideoRenderer, open_source_video
+from joyvasa.runtime.device import choose_device, find_missing_compiler
 from joyvasa.runtime.memory import choose_batch_frames, keep_freed_memory
 
-MOTION_ROLES = ("motion_generator", "motion_template")
-FRAME_ROLES = ("warping_module", "spade_generator")  # run once per frame
 COMPILED_ROLES = (*FRAME_ROLES, "motion_generator")
-# Networks that exist once per mode; all others serve both modes.
-RENDERER_ROLES = ("appearance_feature_extractor", "motion_extractor", *FRAME_ROLES)
-
-
-@dataclass(frozen=True)
-class AudioConfig:
-    """Options for reading recordings."""
-
-    allow_silence: bool = False  # animate recordings that are silent instead of refusing them
-
-
-@dataclass(frozen=True)
-class AnimationConfig:
-    """Options of an animation.
-
-    Raises:
-        ConfigError: `config_invalid`, or an error of a nested configuration.
-    """
-
-    models: str = "sample"  # model bundle: a name or a folder; `sample` ships with the program
-    mode: Mode = "human"  # what the picture shows; a run reads it from the column `mode` instead
-    # `commercial` refuses weights whose license does not clearly permit commercial use
-    licenses: Literal["any", "commercial"] = "any"
-    seed: int = 0  # seed of the motion sampler; the same seed gives the same video
-    device: str = "auto"  # `auto` (the best available), `cpu`, `cuda`, `cuda:1`, `mps`
-    # precision of the networks: `fp16` and `bf16` are faster on a GPU, `bf16` also on CPUs that support it
-    precision: Precision = "fp32"
-    # run the networks of each denoising step and frame through `torch.compile`, on a GPU with one CUDA graph per
-    # denoising step; compiling takes minutes, so this is for long runs on a GPU
-    torch_compile: bool = False
-    # frames rendered at once, for which memory grows; null: 1 if a CPU renders with large networks, otherwise 8
-    batch_frames: int | None = None
-    paste_back: bool = True  # paste the face back into the picture; if false, the video shows the crop alone
-    picture: PictureConfig = field(default_factory=PictureConfig)
-    face: FaceConfig = field(default_factory=FaceConfig)
-    crop: CropConfig = field(default_factory=CropConfig)
-    framing: FramingControls = field(default_factory=FramingControls)
-    audio: AudioConfig = field(default_factory=AudioConfig)
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
-    driving: DrivingConfig = field(default_factory=lambda: DrivingConfig(stitching=True))
-    pose: PoseControls = field(default_factory=PoseControls)
-    expression: ExpressionControls = field(default_factory=ExpressionControls)
-    mouth: MouthControls = field(default_factory=MouthControls)
-    eyes: EyeControls = field(default_factory=EyeControls)
-    blink: BlinkControls = field(default_factory=BlinkControls)
-    gaze: GazeControls = field(default_factory=GazeControls)
-    # smile in addition to the motion; negative lowers the corners of the mouth
-    smile: float = ranged(0.0, *SMILES, "of a broad smile")
-    brow: float = ranged(0.0, -1.0, 1.0, "of the largest")  # height of the eyebrows in addition to the motion
-    # closure of one eye: positive of the person's right eye, negative of the left one
-    wink: float = ranged(0.0, -1.0, 1.0, "of a closed eye")
-    driving_video: DrivingVideoConfig = field(default_factory=DrivingVideoConfig)
-    source_video: SourceVideoConfig = field(default_factory=SourceVideoConfig)
-    encoding: EncodingConfig = field(default_factory=EncodingConfig)
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        if self.batch_frames is not None and self.batch_frames < 1:
-            raise ConfigError("config_invalid", f"batch_frames is {self.batch_frames}; expected at least 1")
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError("config_invalid", f"seed is {self.seed}; expected 0 to 2^63 - 1")
-        if self.mode not in MODES:
-            raise ConfigError("config_invalid", f"mode is {self.mode!r}; expected {' or '.join(MODES)}")
-
-        if self.face.detector not in (choices := ("bundle", *list_detectors(self.mode), "none")):
-            actual = f"face.detector is {self.face.detector} in mode {self.mode}"
-            reason = f": {self.face.detector} is for the other mode" if self.face.detector in DETECTORS else ""
-            raise ConfigError("config_invalid", f"{actual}; expected one of {', '.join(choices)}{reason}")
-
-        if self.mode == "animal" and self.driving.normalize_lip:
-            raise ConfigError(
-                "config_invalid",
-                "driving.normalize_lip is true in mode animal; expected false: it needs the opening of the lips, "
-                "which is measured in people only",
-            )
-        if self.sampling.sampler == "ancestral" and self.sampling.steps is not None:
-            raise ConfigError(
-                "config_invalid",
-                f"sampling.steps is {self.sampling.steps} with the ancestral sampler, which runs all trained steps; "
-                "expected sampling.sampler=ddim, or no steps",
-            )
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """Roles of the bundle that these options need in their mode, except those of the face detector."""
-        renderer = (resolve_role(self.mode, role) for role in RENDERER_ROLES)
-        extra = [("stitching", self.driving.stitching), ("lip", self.driving.normalize_lip)]
-        return (*renderer, *MOTION_ROLES, *(role for role, needed in extra if needed))
-
-
-def resolve_role(mode: Mode, network: str) -> str:
-    """Return the role of a network in a mode, for example `animal_warping_module`."""
-    return f"animal_{network}" if mode == "animal" and network in RENDERER_ROLES else network
-
-
-def resolve_detector(config: AnimationConfig, bundle: Bundle) -> str:
-    """Return the name of the face detector for these options and this bundle, or `none`.
-
-    With `licenses=commercial`, a detector of the bundle whose weights are refused is replaced by one of the program.
-    """
-    if config.face.detector != "bundle":
-        return config.face.detector
-    name = bundle.switches.animal_detector if config.mode == "animal" else bundle.switches.detector
-    is_refused = config.licenses == "commercial" and _find_refused(bundle, list_detector_roles(name))
-    return _find_free_detector(config.mode) if is_refused else name
-
-
-def find_detector_bundle(config: AnimationConfig, bundle: Bundle) -> Bundle | None:
-    """Return the bundle of the program with the weights of the face detector; None if it uses roles of `bundle`."""
-    spec = DETECTORS.get(resolve_detector(config, bundle))
-    return open_bundle(spec.bundle) if spec and spec.bundle else None
-
-
-def list_required_roles(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
-    """Return the roles of the bundle that these options need in their mode, including those of the detector."""
-    roles = (*config.roles, *list_retargeting_roles(config, bundle))
-    return (*dict.fromkeys(roles), *list_detector_roles(resolve_detector(config, bundle)))
-
-
-def uses_retargeting(config: AnimationConfig, bundle: Bundle) -> bool:
-    """Return whether networks apply `mouth.open` and `eyes.open`; otherwise the expression does."""
-    return config.mode == "human" and not bundle.switches.absolute_expression
-
-
-def list_retargeting_roles(config: AnimationConfig, bundle: Bundle) -> tuple[str, ...]:
-    """Return the roles of the networks that apply `mouth.open` and `eyes.open`."""
-    wanted = [("lip", config.mouth.open), ("eye", config.eyes.open)]
-    return tuple(role for role, ratio in wanted if ratio is not None and uses_retargeting(config, bundle))
-
-
-def require_controls(config: AnimationConfig, bundle: Bundle) -> None:
-    """Check that the bundle and the face detector can apply the controls.
-
-    Raises:
-        ConfigError: `control_unsupported`, or `license_refused`.
-        ModelError: `models_missing`.
-    """
-    if not any_facial(config):
-        return
-    found = find_unsupported(config, bundle.layout, animal=config.mode == "animal")
-    retargeting = list_retargeting_roles(config, bundle)
-    detector = resolve_detector(config, bundle)
-    openings: tuple[tuple[str, Opening, str], ...] = (("lip", "lips", "mouth.open"), ("eye", "eyes", "eyes.open"))
-    for role, opening, name in openings:
-        if not found and role in retargeting and not measures(detector, opening):
-            found = name, f"the face detector {detector} does not measure the opening of the {opening}"
-    if found:
-        raise ConfigError(
-            "control_unsupported",
-            f"{found[0]} is set, mode {config.mode}: the bundle {bundle.name} cannot apply it, because {found[1]}; "
-            "expected a bundle that can: remove it, or use another bundle or detector",
-        )
-    require_weights(config, bundle, retargeting)
-
-
-def require_models(config: AnimationConfig, bundle: Bundle) -> None:
-    """Check that all weights exist and that their licenses permit the requested use.
-
-    Unclear terms count as non-commercial.
-
-    Raises:
-        ConfigError: `license_refused`, with the weights and an alternative; `config_invalid` if the lips are to be
-            normalized with a detector that does not measure them; `control_unsupported`.
-        ModelError: `models_missing`.
-    """
-    detector = resolve_detector(config, bundle)
-    if config.driving.normalize_lip and not measures(detector, "lips"):
-        raise ConfigError(
-            "config_invalid",
-            f"driving.normalize_lip is true with the face detector {detector}; expected a detector that measures the "
-            "mouth opening: use face.detector=blazeface, or turn it off",
-        )
-    require_controls(config, bundle)
-    require_weights(config, bundle, list_required_roles(config, bundle))
-
-
-def require_weights(config: AnimationConfig, bundle: Bundle, used: Sequence[str]) -> None:
-    """Check the weights of the given roles; see `require_models`."""
-    if config.licenses == "commercial":
-        if refused := _find_refused(bundle, used):
-            raise _license_error(config, bundle, refused)
-    bundle.require_roles(used)
-
-
-def _find_refused(bundle: Bundle, roles: Sequence[str]) -> dict[str, License]:
-    """Return the licenses of roles that do not clearly permit commercial use."""
-    return {role: license for role, license in bundle.get_licenses(roles).items() if license.commercial != "yes"}
-
-
-def _find_free_detector(mode: Mode) -> str:
-    """Return the detector of a mode that needs no weights of a bundle, and has no restricted license."""
-    return next(name for name in list_detectors(mode) if not list_detector_roles(name))
-
-
-def _license_error(config: AnimationConfig, bundle: Bundle, refused: dict[str, License]) -> ConfigError:
-    weights = ", ".join(f"{role} ({license.name})" for role, license in refused.items())
-    detector = resolve_detector(config, bundle)
-    if refused.keys() <= set(list_detector_roles(detector)):
-        other = _find_free_detector(config.mode)
-        weights, remedy = f"the detector {detector}: {weights}", f"use face.detector={other}, or none for a face crop"
-    else:
-        remedy = "use another bundle"
-    return ConfigError(
-        "license_refused",
-        f"licenses is commercial, mode {config.mode}: found {weights}; expected weights that may clearly be used "
-        f"commercially: {remedy}",
-    )
-
-
-def load_builtin_detector(name: str, mode: Mode, device: torch.device) -> FaceDetector:
-    """Load a face detector whose weights are part of the program.
-
-    Args:
-        name: name of the detector; its entry in `DETECTORS` has a bundle.
-        mode: what the pictures show.
-        device: device of its networks.
-
-    Raises:
-        ConfigError: `face_detector` if the detector does not support the mode.
-        ModelError: a file of the bundle is damaged.
-    """
-    bundle = open_bundle(str(DETECTORS[name].bundle))
-    source = DetectorSource(
-        device=device,
-        threshold=FaceConfig.threshold,
-        file=bundle.find_file,
-        network=lambda role: bundle.load_network(role, device),
-    )
-    return build_detector(name, mode, source)
-
-
-def load_people_detector(device: torch.device | None = None) -> BlazeFaceDetector:
-    """Load BlazeFace, the detector for people that is part of the program; on the CPU by default."""
-    return cast(BlazeFaceDetector, load_builtin_detector("blazeface", "human", device or torch.device("cpu")))
 
 
 class Models:
@@ -469,7 +219,7 @@ class Models:
         Args:
             path: motion file or video; its content decides which.
             on_progress: see `DrivingVideoReader.read`.
-            options: options for this file; None for those of the models.
+            options: options of this file; None for those of the models.
 
         Raises:
             InputError: see `joyvasa.motion.video.read_driving_motion`.
@@ -480,9 +230,6 @@ class Models:
 
     def build_video_reader(self, options: AnimationConfig | None = None) -> DrivingVideoReader:
         """Create the reader of the motion in videos of people, which also drive animals.
-
-        Args:
-            options: options for the video; None for those of the models.
 
         Raises:
             ConfigError: `license_refused`.
@@ -545,7 +292,7 @@ class Models:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the weights and switches that the options use."""
-        return self.bundle.compute_fingerprint(self.config.roles)
+        return self.bundle.compute_fingerprint(list_network_roles(self.config))
 
     def stream_sound(self, path: str | Path) -> Iterator[np.ndarray]:
         """Stream a recording in the form that the motion model expects.
@@ -566,7 +313,7 @@ class Models:
         )
 
     def build_controller(self, options: AnimationConfig | None = None) -> MotionController:
-        """Create the object that applies the controls of a video; `options` as for `build_driver`."""
+        """Create the object that applies the controls of a video."""
         options = options or self.config
         return MotionController(
             options, self.bundle.layout, self.template, lips_by_network=uses_retargeting(options, self.bundle)
@@ -618,24 +365,10 @@ class Models:
             InputError: see `FaceFollower.follow`.
         """
         options = options or self.config
-        face, crop = options.face, options.framing.apply(options.crop)
-        info = probe_video(path)
-        width, height = options.picture.limit_size(info.width, info.height)
-        frames = VideoFrames(Path(path), info, info.frames_per_second, width, height)
-        follower = FaceFollower(
-            detector=self.detector,
-            index=face.index,
-            option="face.index",
-            min_side=face.min_side,
-            scale=crop.scale,
-            vx_ratio=crop.vx_ratio,
-            vy_ratio=crop.vy_ratio,
+        crop = options.framing.apply(options.crop)
+        return open_source_video(
+            Path(path), self.detector, picture=options.picture, face=options.face, crop=crop, on_progress=on_progress
         )
-        followed = follower.follow(frames, on_progress)
-        warnings = follower.describe(
-            frames, followed, hidden="these frames stay as they are", cut="the face is followed in each scene"
-        )
-        return SourceVideo(frames, followed, warnings)
 
     def first_picture(self, source: SourceVideo, options: AnimationConfig | None = None) -> Picture:
         """Return the first frame of a source video that shows the face."""
@@ -681,7 +414,7 @@ class Models:
         return renderer.render(source, motion)
 
     def build_composer(self, picture: Picture, options: AnimationConfig | None = None) -> FrameComposer:
-        """Create the composer that turns rendered crops into frames of the video; `options` as for `build_driver`."""
+        """Create the composer that turns rendered crops into frames of the video."""
         return FrameComposer(
             picture,
             paste_back=(options or self.config).paste_back,

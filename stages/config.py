@@ -7,7 +7,7 @@ from typing import Literal
 
 from joyvasa.config import apply_options
 from joyvasa.errors import ConfigError
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from manifests.record import Record
 
 Determinism = Literal["fast", "strict"]

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from joyvasa.bundles.requirements import resolve_detector
 from joyvasa.errors import InputError
 from joyvasa.faces.registry import measures
-from joyvasa.models import AnimationConfig, Models, resolve_detector
+from joyvasa.models import Models
+from joyvasa.options import AnimationConfig
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
 from joyvasa.training.clips import ClipRecord, assign_split
 from joyvasa.training.extraction import ClipExtractor, count_keypoints

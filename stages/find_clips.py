@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from joyvasa.errors import InputError
 from joyvasa.media.video_reader import VideoInfo, probe_video
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
+from joyvasa.options import AnimationConfig
 from joyvasa.runtime.files import hash_file
 from joyvasa.training.clip_config import ClipConfig
 from joyvasa.training.clips import assign_split

@@ -10,8 +10,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from joyvasa.bundles.requirements import MOTION_ROLES
 from joyvasa.errors import ConfigError, InputError, ModelError
-from joyvasa.models import MOTION_ROLES, Models
+from joyvasa.models import Models
 from joyvasa.motion.driving import DrivingConfig
 from joyvasa.motion.mixing import mix_motions
 from joyvasa.motion.sampling import Recording, sample_motion

@@ -11,8 +11,9 @@ import torch
 
 from joyvasa.errors import ConfigError
 from joyvasa.faces.detection import Face
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
 from joyvasa.motion.keypoints import KeypointInfo
+from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Picture, Portrait, read_portrait_image
 from joyvasa.rendering.source_video import SourceVideo, is_source_video
 from stages.arrays import to_array, to_tensor

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from joyvasa.bundles.detectors import load_people_detector
 from joyvasa.errors import InputError
 from joyvasa.faces.detection import MIN_FACE_SIDE, choose_face
 from joyvasa.faces.geometry import CropConfig
 from joyvasa.media.image import Image, read_image
 from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
 from joyvasa.metrics.support.reference_frame import Box, compute_face_box
-from joyvasa.models import load_people_detector
 from joyvasa.runtime.files import hash_file
 from stages.base import Item, Ok, Outcome, Stage
 from stages.isolation import map_each

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from joyvasa.config import Options, OptionValue
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 
 OptionStage = Literal["portrait", "speech", "read_motion", "motion", "render"]
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from joyvasa.errors import ConfigError, InputWarning, ModelError
 from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.media.video_writer import check_encoder
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
 from joyvasa.motion.file import SUFFIX, serialize_motion
 from joyvasa.motion.sequence import MotionSequence
+from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Picture
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage

@@ -15,7 +15,8 @@ from joyvasa.media.video_reader import BATCH_FRAMES
 from joyvasa.metrics import METRICS_BUNDLE
 from joyvasa.metrics.base import Clip, NotMeasured
 from joyvasa.metrics.metric_set import ClipScores, MetricSet, explain_exception
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
+from joyvasa.options import AnimationConfig
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from stages.base import Fact, Failed, FailureKind, Item, Ok, Outcome, Resources, Stage

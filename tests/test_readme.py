@@ -11,8 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from joyvasa.animator import AnimationConfig
 from joyvasa.errors import JoyvasaError
+from joyvasa.options import AnimationConfig
 from joyvasa.training.config import TrainingConfig
 from pipelines.cli.main import app
 from pipelines.cli.option_tables import ROOMS, fill_tables, find_stages

@@ -13,11 +13,12 @@ ROOMS = ("joyvasa", "manifests", "stages", "pipelines")
 # From the bottom up: a module imports modules of its own layer and of lower ones.
 LAYERS = (
     ("joyvasa.errors", "joyvasa.mode"),
-    ("joyvasa.config", "joyvasa.runtime", "joyvasa.result_tables", "joyvasa"),
+    ("joyvasa.config", "joyvasa.runtime", "joyvasa"),
     ("joyvasa.media",),
     ("joyvasa.networks", "joyvasa.sample.networks", "joyvasa.sample"),
     ("joyvasa.motion", "joyvasa.faces"),
     ("joyvasa.rendering",),
+    ("joyvasa.options",),
     ("joyvasa.bundles",),
     ("joyvasa.metrics",),
     ("joyvasa.models", "stages.record_options"),
@@ -45,7 +46,7 @@ MANIFESTS_MAY_IMPORT = (
     "joyvasa.runtime.locations",
     "joyvasa.runtime.parsing",
     "joyvasa.runtime.arrow_text",
-    "joyvasa.result_tables",
+    "joyvasa.runtime.result_tables",
 )
 
 

@@ -12,17 +12,19 @@ import numpy as np
 import torch
 
 from joyvasa.errors import ConfigError, InputWarning
+from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.following import FacePath
 from joyvasa.faces.geometry import CropConfig, crop_square
-from joyvasa.faces.video import VideoFrames
+from joyvasa.faces.video import FaceFollower, Progress, VideoFrames
 from joyvasa.media.ffmpeg import holds_moving_pictures
 from joyvasa.media.image import is_image
+from joyvasa.media.video_reader import probe_video
 from joyvasa.motion.driving import DrivingRegion, PortraitDriver
 from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.timing import resample_motion
 from joyvasa.rendering.compose import FrameComposer
-from joyvasa.rendering.portrait import Picture, Portrait, PortraitEncoder
+from joyvasa.rendering.portrait import FaceConfig, Picture, PictureConfig, Portrait, PortraitEncoder
 from joyvasa.rendering.renderer import Renderer
 from joyvasa.runtime.device import Precision, autocast
 
@@ -94,6 +96,46 @@ def is_source_video(path: str | Path) -> bool:
     """Return whether a file is a video and not a picture; False for files that are neither."""
     path = Path(path)
     return path.is_file() and not is_image(path) and holds_moving_pictures(path)
+
+
+def open_source_video(
+    path: Path,
+    detector: FaceDetector | None,
+    *,
+    picture: PictureConfig,
+    face: FaceConfig,
+    crop: CropConfig,
+    on_progress: Progress | None = None,
+) -> SourceVideo:
+    """Follow the face of a video that is to be animated.
+
+    Args:
+        path: video file.
+        detector: face detector; None if the frames are face crops.
+        picture: options of the size of the frames.
+        face: options of face selection.
+        crop: options of cropping.
+        on_progress: see `FaceFollower.follow`.
+
+    Raises:
+        InputError: see `FaceFollower.follow`.
+    """
+    info = probe_video(path)
+    frames = VideoFrames(path, info, info.frames_per_second, *picture.limit_size(info.width, info.height))
+    follower = FaceFollower(
+        detector=detector,
+        index=face.index,
+        option="face.index",
+        min_side=face.min_side,
+        scale=crop.scale,
+        vx_ratio=crop.vx_ratio,
+        vy_ratio=crop.vy_ratio,
+    )
+    followed = follower.follow(frames, on_progress)
+    warnings = follower.describe(
+        frames, followed, hidden="these frames stay as they are", cut="the face is followed in each scene"
+    )
+    return SourceVideo(frames, followed, warnings)
 
 
 class SourceVideoRenderer:

@@ -19,10 +19,10 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from joyvasa.result_tables import DONE, RECORDS, SHARDS, read_schema, read_table
 from joyvasa.runtime.files import PARTIAL
 from joyvasa.runtime.locations import is_remote
 from joyvasa.runtime.parsing import parse_json
+from joyvasa.runtime.result_tables import DONE, RECORDS, SHARDS, read_schema, read_table
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.record import file_stem

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from joyvasa.errors import InputError
-from joyvasa.result_tables import (
+from joyvasa.runtime.parsing import parse_json
+from joyvasa.runtime.result_tables import (
     FACTS,
     INPUT_FIELDS,
     METRIC_COLUMN_PREFIX,
@@ -22,7 +23,6 @@ from joyvasa.result_tables import (
     SECONDS_PREFIX,
     read_fact_names,
 )
-from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.problems import safe_text
 from manifests.run.manifest_file import INPUT_PREFIX, WRITTEN_PREFIX, ShardRecords

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from joyvasa.bundles import open_bundle
-from joyvasa.models import require_models
+from joyvasa.bundles.requirements import require_models
 from joyvasa.runtime.device import choose_device
 from pipelines.bench.chain import measure_chain
 from pipelines.bench.config import BenchConfig

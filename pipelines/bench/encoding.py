@@ -14,7 +14,8 @@ import torch
 
 from joyvasa.media.video_reader import stream_video
 from joyvasa.media.video_writer import EncodingConfig, VideoWriter
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
+from joyvasa.options import AnimationConfig
 from joyvasa.runtime.device import autocast, count_usable_cores
 from manifests.scratch import scratch_folder
 from pipelines.bench.config import BenchConfig

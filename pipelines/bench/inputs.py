@@ -9,7 +9,7 @@ from scipy.io import wavfile
 
 from joyvasa.media.audio import SAMPLE_RATE, load_audio
 from joyvasa.media.image import read_image
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from joyvasa.training.clips import to_pcm16
 from manifests.examples import FOLDER
 from manifests.record import Record

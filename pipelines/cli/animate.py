@@ -54,7 +54,8 @@ def animate_command(
     settings: Settings = None,
 ) -> None:
     """Animate a portrait of a person or an animal with a recording, a motion file or a driving video."""
-    from joyvasa.animator import AnimationConfig, Animator
+    from joyvasa.animator import Animator
+    from joyvasa.options import AnimationConfig
 
     for path in (image, audio, motion, output):
         if path:

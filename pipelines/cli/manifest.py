@@ -141,7 +141,7 @@ def plan_command(
 
 def _option_columns() -> OptionColumns:
     """Return the columns that set options, with the defaults of the configuration."""
-    from joyvasa.models import AnimationConfig
+    from joyvasa.options import AnimationConfig
     from pipelines.runs.row_options import build_option_columns
 
     return build_option_columns(AnimationConfig())
@@ -187,7 +187,8 @@ def read_sizes(bundle: str | None) -> VideoSizes:
     Args:
         bundle: name or folder of the bundle; None for the default one.
     """
-    from joyvasa.models import AnimationConfig, Models
+    from joyvasa.models import Models
+    from joyvasa.options import AnimationConfig
     from manifests.stats import VideoSizes
 
     config = AnimationConfig(device="cpu")

@@ -44,9 +44,9 @@ def extract_motion_command(
 ) -> None:
     """Read the motion of one face in a video."""
     from joyvasa.media.soundtrack import check_sound, save_sound
-    from joyvasa.models import AnimationConfig
     from joyvasa.models import Models as LoadedModels
     from joyvasa.motion.file import save_motion
+    from joyvasa.options import AnimationConfig
 
     for path in (video, output, *([sound] if sound else [])):
         require_local(path)

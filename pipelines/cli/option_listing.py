@@ -10,7 +10,7 @@ import typer
 
 from pipelines.cli.options import ConfigFile, Settings, merge_options
 
-ANIMATION, RUN = ("joyvasa.models", "AnimationConfig"), ("pipelines.runs.config", "RunConfig")
+ANIMATION, RUN = ("joyvasa.options", "AnimationConfig"), ("pipelines.runs.config", "RunConfig")
 CLASSES = {
     "animate": ANIMATION,
     "generate": RUN,

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import stages
 from joyvasa.config import format_range
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
 from joyvasa.training.config import TrainingConfig
 from manifests.run.outcome import RecordOutcome

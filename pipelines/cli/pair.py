@@ -124,7 +124,7 @@ def _parse_match(text: str) -> tuple[str, str]:
 
 
 def _parse_variations(texts: list[str], seed: int) -> list[Variation]:
-    from joyvasa.models import AnimationConfig
+    from joyvasa.options import AnimationConfig
     from manifests.variations import parse_variation
     from pipelines.runs.row_options import build_option_columns
 

@@ -39,7 +39,7 @@ def web_command(
 ) -> None:
     """Serve a page to animate portraits and browse runs. Requires the extra `web`."""
     from joyvasa.errors import EnvironmentFault
-    from joyvasa.models import AnimationConfig
+    from joyvasa.options import AnimationConfig
     from pipelines.web.password import read_password, require_password
 
     if find_spec("gradio") is None:

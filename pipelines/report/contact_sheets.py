@@ -122,7 +122,7 @@ def make_contact_sheet(source: VideoSource, config: SheetConfig, *, max_s: float
 @cache
 def _load_detector() -> FaceDetector:
     """Load the face detector, which all threads share, when the first sheet is made."""
-    from joyvasa.models import load_people_detector
+    from joyvasa.bundles.detectors import load_people_detector
 
     return load_people_detector()
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.dataset as ds
 
-from joyvasa.result_tables import iterate_tables, read_schema, read_table
 from joyvasa.runtime.parsing import parse_json
+from joyvasa.runtime.result_tables import iterate_tables, read_schema, read_table
 from manifests.run.folder import RunFolder
 from manifests.run.outcome_table import (
     INPUT_FIELDS,

@@ -11,7 +11,7 @@ from joyvasa.bundles import list_bundle_names
 from joyvasa.errors import ConfigError
 from joyvasa.metrics import METRIC_NAMES, METRICS_BUNDLE, check_metric_name
 from joyvasa.mode import Mode
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
 from manifests.run.manifest_file import SHARD_RECORDS
 from pipelines.engine.config import EngineConfig

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from joyvasa.bundles import open_bundle
+from joyvasa.bundles.requirements import MOTION_ROLES, find_detector_bundle, list_required_roles, require_models
 from joyvasa.mode import Mode
-from joyvasa.models import MOTION_ROLES, find_detector_bundle, list_required_roles, require_models
 from manifests.record import Record
 from manifests.run.description import ManifestSource, RunKind
 from manifests.run.folder import RunFolder

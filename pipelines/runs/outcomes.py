@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from joyvasa.bundles import Bundle, open_bundle
+from joyvasa.bundles.requirements import find_detector_bundle, list_required_roles
 from joyvasa.metrics import FVD, build_metric, check_availability
 from joyvasa.mode import Mode
-from joyvasa.models import AnimationConfig, find_detector_bundle, list_required_roles
+from joyvasa.options import AnimationConfig
 from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import RESULT_FIELDS
 from pipelines.engine.graph import Pipeline

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from joyvasa.bundles import Bundle, open_bundle
+from joyvasa.bundles.requirements import require_weights, resolve_detector
 from joyvasa.errors import InputError
 from joyvasa.faces.registry import list_detector_roles
 from joyvasa.mode import Mode
-from joyvasa.models import require_weights, resolve_detector
 from manifests.run.description import ManifestSource, RunKind
 from manifests.run.events import EventLog
 from manifests.run.folder import RunFolder

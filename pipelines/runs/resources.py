@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from joyvasa.bundles import open_bundle
+from joyvasa.bundles.requirements import RENDERER_ROLES, resolve_role
 from joyvasa.errors import ConfigError, suggest_name
 from joyvasa.mode import MODES, Mode
-from joyvasa.models import RENDERER_ROLES, resolve_role
 from joyvasa.runtime.device import count_usable_cores
 from joyvasa.runtime.memory import SMALL_NETWORK_BYTES
 from pipelines.engine import executors

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from joyvasa.bundles import Bundle
+from joyvasa.bundles.requirements import require_controls
 from joyvasa.config import apply_options
 from joyvasa.mode import MODES
-from joyvasa.models import AnimationConfig, require_controls
+from joyvasa.options import AnimationConfig
 from manifests.option_columns import OptionColumns
 from manifests.record import Options
 from stages.record_options import list_animation_options, list_record_options

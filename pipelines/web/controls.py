@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 
 LOOSE_GROUP = "face"  # heading of controls without a group
 FRAMING = "framing"  # group that is shown last

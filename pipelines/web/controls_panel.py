@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from joyvasa.errors import JoyvasaError
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from pipelines.web.controls import FRAMING, Control, list_controls, read_controls
 from pipelines.web.previewer import Previewer
 from pipelines.web.shell_command import flatten_options

@@ -11,7 +11,8 @@ from joyvasa.animator import Animator
 from joyvasa.errors import EnvironmentFault, InputError
 from joyvasa.metrics import FVD, METRIC_NAMES
 from joyvasa.metrics.metric_set import MetricSet
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
+from joyvasa.options import AnimationConfig
 from pipelines.web.jobs import FinishedVideo, Job
 from pipelines.web.limits import Limits
 from pipelines.web.measurement import measure_animation

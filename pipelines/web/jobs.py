@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from joyvasa.errors import InputError, JoyvasaError
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from pipelines.web.limits import Limits
 from pipelines.web.measurement import MetricResult
 

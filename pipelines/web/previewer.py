@@ -16,7 +16,7 @@ from joyvasa.animator import Animator
 from joyvasa.faces.detection import sort_faces
 from joyvasa.media.image import read_image, resize_to_limit
 from joyvasa.mode import Mode
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Portrait
 
 PORTRAITS = 4  # encoded portraits kept

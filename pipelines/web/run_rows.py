@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from joyvasa.errors import InputError
-from joyvasa.result_tables import read_schema, read_table
+from joyvasa.runtime.result_tables import read_schema, read_table
 from manifests.run.folder import RunFolder
 from manifests.run.outcome_table import (
     INPUT_FIELDS,

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from joyvasa.animator import Animator
 from joyvasa.errors import EnvironmentFault, JoyvasaError
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from manifests.examples import FOLDER as EXAMPLES
 from manifests.scratch import scratch_folder, sweep_scratch
 from pipelines.runs.selection.options import SelectionOptions

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from joyvasa.config import config_to_dict
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 
 FLAGS = ("models", "mode", "seed", "device", "precision")
 

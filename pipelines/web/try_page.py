@@ -16,9 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from joyvasa.config import config_from_dict, config_to_dict
 from joyvasa.errors import JoyvasaError
 from joyvasa.mode import MODES
-from joyvasa.models import AnimationConfig
 from joyvasa.motion.driving import DrivingRegion, MouthSource
 from joyvasa.motion.smoothing import SmoothingMethod
+from joyvasa.options import AnimationConfig
 from manifests.examples import FOLDER
 from pipelines.report.page import format_seconds
 from pipelines.web.controls import read_controls

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from joyvasa.bundles.requirements import resolve_role
 from joyvasa.faces.paster import create_blend_mask
 from joyvasa.media.audio import probe_audio
 from joyvasa.media.ffmpeg import ffmpeg_executable
-from joyvasa.models import AnimationConfig, Models, resolve_role
+from joyvasa.models import Models
 from joyvasa.motion.sampling import encode_recording
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks.pictures import to_uint8
+from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Picture, Portrait
 from tests.bench.baseline_sampler import BaselineSampler
 

@@ -6,11 +6,12 @@ import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import nn
 
 from joyvasa.config import load_config
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
 from joyvasa.motion.keypoints import transform_keypoints
 from joyvasa.networks import build, warping_module
 from joyvasa.networks.cpu import accelerate, large_kernels, linear, spade, upsampling, winograd
 from joyvasa.networks.cpu.tensor_cache import TensorCache
+from joyvasa.options import AnimationConfig
 from joyvasa.runtime.memory import default_allocation, keep_freed_memory
 from joyvasa.sample.networks import generator, layers, warping
 from joyvasa.sample.networks.layers import ConvNormRelu

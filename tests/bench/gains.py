@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
+from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Portrait
 from joyvasa.runtime.device import autocast
 from joyvasa.runtime.memory import default_allocation

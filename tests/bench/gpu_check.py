@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from joyvasa.errors import JoyvasaError
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
+from joyvasa.options import AnimationConfig
 from joyvasa.runtime.device import Precision, autocast, choose_device
 from manifests.scratch import scratch_folder
 from pipelines.bench.inputs import make_records, run_stage, set_up

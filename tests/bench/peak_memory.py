@@ -21,7 +21,7 @@ _WORKER = """
 import json, resource, sys, time
 from joyvasa.animator import Animator
 from joyvasa.config import load_config
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 
 animator = Animator(load_config(AnimationConfig, settings=json.loads(sys.argv[4])))
 started, before = time.perf_counter(), time.process_time()

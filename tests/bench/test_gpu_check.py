@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from joyvasa.models import AnimationConfig
 from joyvasa.motion.sampling import SamplingConfig
+from joyvasa.options import AnimationConfig
 from tests.bench import gpu_check
 from tests.bench.gpu_check import GpuCheck, TimeBudget, check_gpu
 

@@ -17,9 +17,9 @@ import torch
 from joyvasa.animator import Animator
 from joyvasa.config import load_config
 from joyvasa.media.audio import probe_audio
-from joyvasa.models import AnimationConfig
 from joyvasa.motion.file import save_motion
 from joyvasa.motion.sequence import MotionSequence
+from joyvasa.options import AnimationConfig
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP
 from tests.media import EXAMPLES
 

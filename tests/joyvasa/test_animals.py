@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from joyvasa.animator import AnimationConfig, Animator
+from joyvasa.animator import Animator
 from joyvasa.config import load_config
 from joyvasa.errors import InputError
 from joyvasa.media.image import read_image
+from joyvasa.options import AnimationConfig
 from tests.joyvasa.faces.animals import draw_cat
 from tests.media import DATA, MEDIA, read_frames, write_tone
 

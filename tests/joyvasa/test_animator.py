@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.animator import AnimationConfig, Animator
+from joyvasa.animator import Animator
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, InputError
+from joyvasa.options import AnimationConfig
 from tests.media import EXAMPLES, MEDIA, ffmpeg, read_frames, write_tone
 
 PORTRAIT = EXAMPLES / "portrait.jpg"

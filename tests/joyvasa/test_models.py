@@ -7,22 +7,23 @@ import torch
 
 from joyvasa.animator import Animator
 from joyvasa.bundles import open_bundle
+from joyvasa.bundles.requirements import (
+    find_detector_bundle,
+    list_network_roles,
+    list_required_roles,
+    require_models,
+    resolve_detector,
+)
 from joyvasa.bundles.spec import License
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, ModelError
 from joyvasa.faces.animals import AnimalDetector
 from joyvasa.faces.blazeface import BlazeFaceDetector
 from joyvasa.faces.xpose import XposeDetector
-from joyvasa.models import (
-    AnimationConfig,
-    Models,
-    find_detector_bundle,
-    list_required_roles,
-    require_models,
-    resolve_detector,
-)
+from joyvasa.models import Models
 from joyvasa.motion.driving import DrivingConfig
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
+from joyvasa.options import AnimationConfig
 
 NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
 SHARED = ("motion_generator", "motion_template", "stitching")
@@ -38,9 +39,9 @@ def models_home(tmp_path, monkeypatch):
 
 
 def test_animals_have_their_own_renderer_and_share_all_other_networks():
-    assert set(config("mode=human").roles) == {*NETWORKS, *SHARED}
-    assert set(config("mode=animal").roles) == {*(f"animal_{name}" for name in NETWORKS), *SHARED}
-    assert "stitching" not in config("mode=animal", "driving.stitching=false").roles
+    assert set(list_network_roles(config("mode=human"))) == {*NETWORKS, *SHARED}
+    assert set(list_network_roles(config("mode=animal"))) == {*(f"animal_{name}" for name in NETWORKS), *SHARED}
+    assert "stitching" not in list_network_roles(config("mode=animal", "driving.stitching=false"))
 
 
 @pytest.mark.parametrize(

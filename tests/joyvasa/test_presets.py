@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from joyvasa.config import config_to_dict, load_config
 from joyvasa.errors import ConfigError
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from joyvasa.presets import FOLDER, PRESETS, read_preset
 from pipelines.cli.main import app
 from pipelines.cli.options import merge_options

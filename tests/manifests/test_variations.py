@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from manifests.errors import ManifestError
 from manifests.variations import parse_variation
 from pipelines.runs.row_options import build_option_columns

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from joyvasa.config import load_config
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from manifests.record import Record
 from stages.base import Item, Ok
 from stages.config import StageConfig

@@ -17,10 +17,10 @@ from joyvasa.faces.animals import AnimalDetector
 from joyvasa.media.image import Image
 from joyvasa.media.video_reader import stream_video
 from joyvasa.metrics.support.sound import read_soundtrack
-from joyvasa.models import AnimationConfig
 from joyvasa.motion.driving import DrivingConfig
 from joyvasa.motion.keypoints import KeypointInfo, transform_keypoints
 from joyvasa.networks.pictures import to_network_input
+from joyvasa.options import AnimationConfig
 from joyvasa.sample.measurement.sheets import write_sheet
 from joyvasa.sample.measurement.signals import RATE, correlation_near_zero
 from joyvasa.sample.measurement.videos import shorten_recording

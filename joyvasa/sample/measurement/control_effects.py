@@ -25,8 +25,8 @@ from joyvasa.media.audio import SAMPLE_RATE, probe_audio, stream_audio
 from joyvasa.media.image import Image
 from joyvasa.metrics.blink import count_motion_blinks
 from joyvasa.metrics.first_frame import ssim
-from joyvasa.models import AnimationConfig
 from joyvasa.motion.file import save_motion
+from joyvasa.options import AnimationConfig
 from joyvasa.sample.measurement.control_reader import ControlReader, FaceReadings
 from joyvasa.sample.measurement.videos import write_sound
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor

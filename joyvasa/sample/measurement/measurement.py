@@ -12,8 +12,9 @@ import torch
 
 from joyvasa.animator import Animator
 from joyvasa.errors import InputError
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
 from joyvasa.motion.driving import DrivingConfig
+from joyvasa.options import AnimationConfig
 from joyvasa.sample.measurement.articulation import articulation_rows, synthesize_sentences
 from joyvasa.sample.measurement.background import background_rows
 from joyvasa.sample.measurement.blinks import blink_rows

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from joyvasa.bundles.detectors import load_people_detector
 from joyvasa.errors import InputError, JoyvasaError
 from joyvasa.media.image import read_image
 from joyvasa.media.video_reader import stream_video
-from joyvasa.models import load_people_detector
 from joyvasa.runtime.files import atomic_file
 from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE, FaceMeshDetector, bounding_box
 from joyvasa.sample.training.head import mean_head

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pyarrow.types as is_type
 
 from joyvasa.errors import InputError
-from joyvasa.result_tables import find_finished_tables, iterate_tables, read_schema
 from joyvasa.runtime.locations import is_remote
+from joyvasa.runtime.result_tables import find_finished_tables, iterate_tables, read_schema
 from manifests.errors import ManifestError
 from manifests.formats.plain_types import plain_batch, plain_schema
 from manifests.manifest import open_binary, resolve_location

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from joyvasa.errors import InputError
-from joyvasa.result_tables import find_finished_tables, iterate_tables, read_schema
+from joyvasa.runtime.result_tables import find_finished_tables, iterate_tables, read_schema
 from manifests.expressions import NamedColumns
 from manifests.problems import safe_text
 from manifests.run.folder import RunFolder

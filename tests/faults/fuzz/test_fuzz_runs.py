@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import joyvasa
 from joyvasa.config import config_from_dict, config_to_dict, dump_config, load_config
 from joyvasa.errors import JoyvasaError
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from joyvasa.training.config import TrainingConfig
 from manifests.estimate import read_profile
 from manifests.run.events import read_events

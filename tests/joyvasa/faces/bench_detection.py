@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from joyvasa.bundles.detectors import load_people_detector
 from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.square import compute_face_square
 from joyvasa.media.image import read_image, resize_to_limit
-from joyvasa.models import load_people_detector
 from pipelines.bench.timing import time_in_turns
 from tests.media import DATA, MEDIA, MORE_MEDIA
 

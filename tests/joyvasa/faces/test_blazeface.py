@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from joyvasa.bundles import open_bundle
+from joyvasa.bundles.detectors import load_people_detector
 from joyvasa.errors import InputError
 from joyvasa.faces.blazeface import BlazeFaceDetector
 from joyvasa.faces.detection import choose_face
@@ -17,7 +18,6 @@ from joyvasa.faces.face_candidates import CandidateFinder
 from joyvasa.faces.face_mesh import MeshFit, build_face
 from joyvasa.faces.square import compute_face_square
 from joyvasa.media.image import read_image
-from joyvasa.models import load_people_detector
 from joyvasa.sample.training.training_media import EYES_APART, EYES_AT
 from tests.media import DATA, MEDIA, MORE_MEDIA, needs_more_media
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from joyvasa.bundles.detectors import load_people_detector
 from joyvasa.faces.mode_check import ModeCheck
 from joyvasa.media.image import read_image, resize_to_limit
-from joyvasa.models import load_people_detector
 from tests.joyvasa.faces.animals import draw_cat
 from tests.media import DATA, EXAMPLES, MEDIA, MORE_MEDIA, needs_more_media
 

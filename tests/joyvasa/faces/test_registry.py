@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from joyvasa.bundles import open_bundle
+from joyvasa.bundles.detectors import load_builtin_detector
+from joyvasa.bundles.requirements import list_network_roles, list_required_roles
 from joyvasa.bundles.spec import Switches
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, ModelError
@@ -18,7 +20,8 @@ from joyvasa.faces.animals import AnimalDetector
 from joyvasa.faces.blazeface import BlazeFaceDetector
 from joyvasa.faces.detection import Face
 from joyvasa.faces.registry import DETECTORS, DetectorSource, DetectorSpec, build_detector, list_detectors
-from joyvasa.models import AnimationConfig, Models, list_required_roles, load_builtin_detector
+from joyvasa.models import Models
+from joyvasa.options import AnimationConfig
 
 README = Path(__file__).parents[3] / "joyvasa/faces/README.md"
 
@@ -77,7 +80,7 @@ def test_a_registered_detector_is_an_option_and_reads_pictures(picture):
     assert read.n_faces == 1
     assert read.crop is not None
     np.testing.assert_allclose(read.crop.landmarks.mean(axis=0), [256, 256], atol=80)
-    assert list_required_roles(models.config, models.bundle) == models.config.roles
+    assert list_required_roles(models.config, models.bundle) == list_network_roles(models.config)
 
 
 @pytest.mark.usefixtures("center")

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from joyvasa.errors import ConfigError
-from joyvasa.models import AnimationConfig
 from joyvasa.motion.controller import MotionController, find_unsupported
 from joyvasa.motion.controls import (
     BlinkControls,
@@ -20,6 +19,7 @@ from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.layouts import load_layout
 from joyvasa.motion.openings import COMPACT, LIVEPORTRAIT, estimate_eye_opening, estimate_mouth_opening, find_closings
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
+from joyvasa.options import AnimationConfig
 
 FITS = {"compact": COMPACT, "liveportrait": LIVEPORTRAIT}
 

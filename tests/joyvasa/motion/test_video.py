@@ -12,11 +12,12 @@ from joyvasa.animator import Animator
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError, InputError
 from joyvasa.media.video_reader import probe_video
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
 from joyvasa.motion.file import load_motion, save_motion
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.timing import resample_motion
 from joyvasa.motion.video import DrivingVideoConfig, is_video
+from joyvasa.options import AnimationConfig
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP
 from tests.joyvasa.training.recordings import empty, talking
 from tests.media import EXAMPLES, MEDIA, ffmpeg, write_tone, write_video

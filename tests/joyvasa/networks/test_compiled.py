@@ -6,8 +6,9 @@ from torch import nn
 
 from joyvasa.config import load_config
 from joyvasa.errors import EnvironmentFault
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
 from joyvasa.networks.motion_generator import MotionGenerator, MotionGeneratorConfig
+from joyvasa.options import AnimationConfig
 from joyvasa.runtime import device as device_module
 from tests.joyvasa.small_generator import SMALL
 

@@ -8,9 +8,9 @@ from joyvasa.animator import Animator
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError
 from joyvasa.media.ffmpeg import list_streams
-from joyvasa.models import AnimationConfig
 from joyvasa.motion.file import save_motion
 from joyvasa.motion.sequence import MotionSequence
+from joyvasa.options import AnimationConfig
 from joyvasa.rendering.source_video import SourceVideoConfig, is_source_video
 from joyvasa.sample.networks.points import INNER_LOWER_LIP
 from tests.joyvasa.training.recordings import empty, talking

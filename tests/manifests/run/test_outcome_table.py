@@ -4,7 +4,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from joyvasa.result_tables import read_table
+from joyvasa.runtime.result_tables import read_table
 from manifests.errors import ManifestError
 from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import build_outcome_table, encode_parquet, outcomes_from_table, passthrough_name

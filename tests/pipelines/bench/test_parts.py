@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from joyvasa.bundles import open_bundle
+from joyvasa.bundles.requirements import require_models
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
-from joyvasa.models import AnimationConfig, require_models
+from joyvasa.options import AnimationConfig
 from manifests.record import Record
 from pipelines.bench import machine
 from pipelines.bench.inputs import make_records

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from joyvasa.errors import ConfigError, JoyvasaError
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from joyvasa.training.config import TrainingConfig
 from pipelines.bench.bench import MEASURES
 from pipelines.cli.main import app

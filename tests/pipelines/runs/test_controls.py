@@ -12,7 +12,7 @@ import torch
 from joyvasa.animator import Animator
 from joyvasa.config import apply_options, load_config
 from joyvasa.errors import ConfigError
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from manifests.errors import ManifestError
 from pipelines.runs.generate import generate_videos
 from tests.media import EXAMPLES, read_frames, write_tone

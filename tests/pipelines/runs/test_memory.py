@@ -10,7 +10,8 @@ from tests.media import EXAMPLES, write_tone
 ANIMATE = """
 import resource, sys
 from pathlib import Path
-from joyvasa.animator import AnimationConfig, Animator
+from joyvasa.animator import Animator
+from joyvasa.options import AnimationConfig
 animation = Animator(AnimationConfig(models="random", paste_back=False)).animate(*sys.argv[1:])
 print(animation.n_frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -16,13 +16,14 @@ from safetensors.torch import save_file
 from typer import Typer
 from typer.testing import CliRunner
 
-from joyvasa.animator import AnimationConfig, Animator
+from joyvasa.animator import Animator
 from joyvasa.bundles import open_bundle
 from joyvasa.config import load_config
 from joyvasa.media.audio import load_audio
 from joyvasa.motion.file import load_motion
 from joyvasa.motion.model import MotionModel
 from joyvasa.networks import NETWORKS, NetworkEntry
+from joyvasa.options import AnimationConfig
 from pipelines.cli.manifest import plan_command
 from pipelines.runs.generate import generate_videos
 from tests.media import DATA, read_frames

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import manifests
-from joyvasa.animator import AnimationConfig, Animator
+from joyvasa.animator import Animator
 from joyvasa.bundles import open_bundle
 from joyvasa.config import load_config
 from joyvasa.media.video_reader import stream_video
 from joyvasa.metrics.blink import count_motion_blinks
 from joyvasa.metrics.support.sound import read_soundtrack
 from joyvasa.motion.openings import COMPACT, estimate_eye_opening, estimate_mouth_opening
+from joyvasa.options import AnimationConfig
 from joyvasa.sample.measurement.pose_renderer import PoseRenderer
 from joyvasa.sample.measurement.subjects import find_subjects
 from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from joyvasa.models import AnimationConfig
 from joyvasa.motion.controls import PoseControls
+from joyvasa.options import AnimationConfig
 from pipelines.web.previewer import Previewer
 from tests.media import EXAMPLES
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import PictureConfig
 
 LIMIT_S = 300.0  # seconds, also on a busy machine

@@ -3,8 +3,8 @@
 import pytest
 
 from joyvasa.errors import ConfigError
-from joyvasa.models import AnimationConfig
 from joyvasa.motion.controls import PoseControls
+from joyvasa.options import AnimationConfig
 from pipelines.web.controls import list_controls, read_controls
 from pipelines.web.limits import Limits
 from pipelines.web.previewer import Previewer

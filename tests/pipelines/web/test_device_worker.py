@@ -7,8 +7,8 @@ import pytest
 from joyvasa.config import load_config
 from joyvasa.errors import InputError
 from joyvasa.metrics import FVD, METRIC_NAMES, build_metric
-from joyvasa.models import AnimationConfig
 from joyvasa.motion.file import save_motion
+from joyvasa.options import AnimationConfig
 from pipelines.web.device_worker import DeviceWorker
 from pipelines.web.jobs import Job
 from pipelines.web.limits import Limits

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from joyvasa.errors import InputError
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from pipelines.web.jobs import ENDED, FinishedVideo, Job, JobQueue, JobState
 from pipelines.web.limits import Limits
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from joyvasa.config import load_config
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from pipelines.web.shell_command import build_animate_command
 
 NAMES = {"portrait": "me.jpg", "sound": "talk.wav"}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
 from joyvasa.motion.keypoints import transform_keypoints
 from joyvasa.networks import build
 from joyvasa.networks.cpu import compact_rendering
@@ -11,6 +11,7 @@ from joyvasa.networks.cpu.boxes import Box
 from joyvasa.networks.cpu.compact_rendering import CompactRendering, fuse_renderer
 from joyvasa.networks.cpu.folded import FoldedUNet, fold
 from joyvasa.networks.pictures import to_uint8
+from joyvasa.options import AnimationConfig
 from joyvasa.runtime.device import autocast
 from joyvasa.sample.networks.layers import ConvNormRelu, UNet
 from joyvasa.sample.networks.points import KEYPOINTS

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from joyvasa.sample.measurement.control_effects import (
     CAPTION,
     TILE,

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from joyvasa.models import AnimationConfig, Models
+from joyvasa.models import Models
 from joyvasa.motion.keypoints import KeypointInfo, head_rotation, transform_keypoints
 from joyvasa.networks import build
+from joyvasa.options import AnimationConfig
 from joyvasa.runtime.device import autocast
 from joyvasa.sample.networks.layers import ConvNormRelu, gaussian_heatmaps, pixel_centers
 from joyvasa.sample.networks.motion_extractor import euler_angles, fit_similarity

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from joyvasa.result_tables import find_finished_tables, read_table
+from joyvasa.runtime.result_tables import find_finished_tables, read_table
 from manifests.record import Record
 from manifests.run.folder import RunFolder
 from manifests.run.outcome import RecordOutcome

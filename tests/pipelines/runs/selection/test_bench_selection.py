@@ -9,7 +9,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from joyvasa.result_tables import SHARDS
+from joyvasa.runtime.result_tables import SHARDS
 from tests.pipelines.runs.selection.outcomes import make_row, write_finished_run
 
 pytestmark = pytest.mark.bench

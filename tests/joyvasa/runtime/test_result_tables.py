@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import joyvasa
-from joyvasa import result_tables
 from joyvasa.errors import InputError
-from joyvasa.result_tables import iterate_tables, read_schema, read_table
+from joyvasa.runtime import result_tables
+from joyvasa.runtime.result_tables import iterate_tables, read_schema, read_table
 from manifests.run.outcome_table import encode_parquet
 from tests.manifests.tables import write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write_run
