@@ -70,15 +70,10 @@ def suggest_name(name: str, valid_names: Collection[str], *, prefix: str = "") -
 
 @dataclass(frozen=True)
 class InputWarning:
-    """A problem of an input that is used all the same.
+    """A problem of an input that is used all the same."""
 
-    Attributes:
-        code: stable identifier, for example `several_faces`.
-        sentence: explanation for the user, without the code; one line, see `JoyvasaError`.
-    """
-
-    code: str
-    sentence: str
+    code: str  # stable identifier, for example `several_faces`
+    sentence: str  # explanation for the user, without the code; one line, see `JoyvasaError`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sentence", escape_unprintable(self.sentence))

@@ -29,21 +29,14 @@ TEMPLATE_ROLE = "motion_template"
 
 @dataclass(frozen=True)
 class Bundle:
-    """Weights, switches and licenses under one name.
+    """Weights, switches and licenses under one name."""
 
-    Args:
-        spec: content of `bundle.yaml`.
-        folder: folder of the files; they do not have to exist yet.
-        cache: cache of file hashes.
-        notes: choices between several suitable files, one sentence per choice.
-        links_allowed: whether a file may be a symbolic link to a file outside the folder. Only for folders whose file
-            names are defined by this program, never for names from a `bundle.yaml` that came with the files.
-    """
-
-    spec: BundleSpec
-    folder: Path
-    cache: HashCache
-    notes: tuple[str, ...] = ()
+    spec: BundleSpec  # content of `bundle.yaml`
+    folder: Path  # folder of the files; they do not have to exist yet
+    cache: HashCache  # cache of file hashes
+    notes: tuple[str, ...] = ()  # choices between several suitable files, one sentence per choice
+    # whether a file may be a symbolic link to a file outside the folder. Only for folders whose file names are defined
+    # by this program, never for names from a `bundle.yaml` that came with the files.
     links_allowed: bool = False
 
     @property

@@ -12,18 +12,13 @@ from joyvasa.bundles.weights import Weights
 
 @dataclass(frozen=True)
 class CheckpointFormat:
-    """How to read the checkpoint of a network. The defaults fit files that contain only the network's tensors.
+    """How to read the checkpoint of a network. The defaults fit files that contain only the network's tensors."""
 
-    Args:
-        dropped: names of tensors that are ignored in the file and may be missing from it.
-        config: function that derives the network configuration from the file and the `config` of its role; None if
-            bundle.yaml states the whole configuration.
-        switches: switches of the bundle that are options of the network.
-    """
-
-    dropped: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()  # names of tensors that are ignored in the file and may be missing from it
+    # function that derives the network configuration from the file and the `config` of its role; None if bundle.yaml
+    # states the whole configuration
     config: Callable[[Weights, Mapping[str, Any]], dict[str, Any]] | None = None
-    switches: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()  # switches of the bundle that are options of the network
 
 
 _DEFAULT = CheckpointFormat()

@@ -28,17 +28,11 @@ PICKLES = ("pytorch", "template-pickle")
 
 @dataclass(frozen=True)
 class ConvertedRole:
-    """A role that was converted.
+    """A role that was converted."""
 
-    Args:
-        role: name of the role, for example `lip`.
-        path: path of the new file.
-        copied: whether the file was copied unchanged.
-    """
-
-    role: str
-    path: Path
-    copied: bool = False
+    role: str  # name of the role, for example `lip`
+    path: Path  # path of the new file
+    copied: bool = False  # whether the file was copied unchanged
 
 
 def convert_in_place(

@@ -29,19 +29,13 @@ CONTACT_S = 4.0  # time limit for the first answer of the hub
 
 @dataclass(frozen=True)
 class FetchResult:
-    """Outcome of fetching one role.
+    """Outcome of fetching one role."""
 
-    Args:
-        role: name of the role, for example `warping_module`.
-        file: path inside the bundle.
-        outcome: `present`: a valid file exists; `refused`: the license forbids it; `no_source`: it cannot be fetched.
-        bytes: size of the file, if known.
-    """
-
-    role: str
-    file: str
+    role: str  # name of the role, for example `warping_module`
+    file: str  # path inside the bundle
+    # `present`: a valid file exists; `refused`: the license forbids it; `no_source`: it cannot be fetched
     outcome: Literal["fetched", "present", "refused", "no_source"]
-    bytes: int | None
+    bytes: int | None  # size of the file, if known
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,9 @@ class HashCache:
     """Cache file hashes by path, size, modification time and inode in a JSON file.
 
     If the JSON file cannot be read or written, hashes are computed each time.
-
-    Args:
-        path: path of the JSON file.
     """
 
-    path: Path
+    path: Path  # path of the JSON file
 
     def sha256(self, file: Path) -> str:
         """Return the hash of a file; computed only if the file changed since the last call."""

@@ -15,31 +15,18 @@ FileStatus = Literal["ok", "absent", "missing", "wrong_size", "wrong_hash", "doe
 
 @dataclass(frozen=True)
 class FileCheck:
-    """Result of the verification of one role.
+    """Result of the verification of one role."""
 
-    Args:
-        role: name of the role, for example `warping_module`.
-        file: path inside the bundle; empty for generated weights.
-        status: result; `absent` is a missing file that is optional.
-        bytes: actual size, or the published size of a missing file.
-        sha256: actual hash.
-        pinned: whether the bundle pins the hash.
-        loads: whether the file could be loaded; None if this was not tried.
-        license: name of the license.
-        commercial: whether the license permits commercial use: yes, no or unclear.
-        problem: sentence about the problem; empty if there is none.
-    """
-
-    role: str
-    file: str
-    status: FileStatus
-    bytes: int | None
-    sha256: str | None
-    pinned: bool
-    loads: bool | None
-    license: str
-    commercial: str
-    problem: str = ""
+    role: str  # name of the role, for example `warping_module`
+    file: str  # path inside the bundle; empty for generated weights
+    status: FileStatus  # result; `absent` is a missing file that is optional
+    bytes: int | None  # actual size, or the published size of a missing file
+    sha256: str | None  # actual hash
+    pinned: bool  # whether the bundle pins the hash
+    loads: bool | None  # whether the file could be loaded; None if this was not tried
+    license: str  # name of the license
+    commercial: str  # whether the license permits commercial use: yes, no or unclear
+    problem: str = ""  # sentence about the problem; empty if there is none
 
     @property
     def passed(self) -> bool:

@@ -40,19 +40,13 @@ ALLOWED_GLOBALS: list[Any] = [
 
 @dataclass(frozen=True)
 class Weights:
-    """Content of a weight file.
+    """Content of a weight file."""
 
-    Args:
-        state: tensors by name, on the CPU.
-        where: name of the file and of the entry in it, for errors.
-        arguments: arguments of the training program, if the file contains them.
-        metadata: metadata of a safetensors file.
-    """
-
-    state: dict[str, Tensor]
-    where: str
+    state: dict[str, Tensor]  # tensors by name, on the CPU
+    where: str  # name of the file and of the entry in it, for errors
+    # arguments of the training program, if the file contains them
     arguments: dict[str, Any] = field(default_factory=dict)
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)  # metadata of a safetensors file
 
 
 def read_weights(path: Path, file_format: str, entry: str | None = None) -> Weights:

@@ -60,19 +60,13 @@ _NINE = [
 
 @dataclass(frozen=True)
 class AnimalDetectorConfig:
-    """Options of the detector.
+    """Options of the detector."""
 
-    Args:
-        sides: longer sides to which a picture is resized for the search, pixels; small faces need the larger one.
-        min_score: lowest probability of a face.
-        min_share: lowest probability relative to that of the most probable face in the picture.
-        max_faces: number of faces, best first, whose landmarks are found.
-    """
-
+    # longer sides to which a picture is resized for the search, pixels; small faces need the larger one
     sides: tuple[int, ...] = (192, 384)
-    min_score: float = 0.4
-    min_share: float = 0.6
-    max_faces: int = 8
+    min_score: float = 0.4  # lowest probability of a face
+    min_share: float = 0.6  # lowest probability relative to that of the most probable face in the picture
+    max_faces: int = 8  # number of faces, best first, whose landmarks are found
 
 
 @dataclass(frozen=True)

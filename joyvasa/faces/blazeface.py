@@ -21,24 +21,18 @@ BATCH_PICTURES = 16  # pictures searched at once; bounds the memory
 
 @dataclass(frozen=True)
 class BlazeFaceOptions:
-    """Options of the detector.
+    """Options of the detector."""
 
-    Args:
-        min_presence: lowest logit of the mesh network for a face. Photographs of people have 25 to 60, drawings and
-            statues 10 to 35, animals at most 8.
-        likely_score, likely_presence: probability by BlazeFace from which a lower logit suffices, and that logit.
-            Animals have a probability of at most 0.8.
-        certain_presence: logit above which a mesh is not compared with an upside-down one.
-        overlap: largest intersection over union of two faces.
-        any_angle: whether pictures without an upright face are searched in three more orientations.
-    """
-
+    # lowest logit of the mesh network for a face. Photographs of people have 25 to 60, drawings and statues 10 to 35,
+    # animals at most 8.
     min_presence: float = 9.0
+    # probability by BlazeFace from which a lower logit suffices, and that logit. Animals have a probability of at most
+    # 0.8.
     likely_score: float = 0.85
     likely_presence: float = 4.0
-    certain_presence: float = 25.0
-    overlap: float = 0.3
-    any_angle: bool = True
+    certain_presence: float = 25.0  # logit above which a mesh is not compared with an upside-down one
+    overlap: float = 0.3  # largest intersection over union of two faces
+    any_angle: bool = True  # whether pictures without an upright face are searched in three more orientations
 
 
 class BlazeFaceDetector:

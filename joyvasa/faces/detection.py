@@ -31,27 +31,18 @@ _ORDERS: dict[str, Callable[[FloatArray], FloatArray]] = {
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A face in a picture. All coordinates are (x, y) in pixels of the picture.
+    """A face in a picture. All coordinates are (x, y) in pixels of the picture."""
 
-    Args:
-        box: left, top, right, bottom, float32 (4,); may exceed the picture.
-        score: confidence of the detector; comparable only between faces of one detector.
-        landmarks: landmarks from which the crop is computed, float32 (points, 2).
-        landmarks5: eyes, nose, corners of the mouth, float32 (5, 2); None if unknown.
-        landmarks203: landmarks in the 203-point layout, float32 (203, 2); None if the detector has no network for them.
-        extent: outline for the crop if `landmarks` do not extend from the brows to the chin, float32 (points, 2);
-            otherwise None.
-        lip_ratio: opening of the lips, height over width; None if the detector does not measure it.
-        eye_ratios: opening of the left and the right eye, height over width; None if the detector does not measure it.
-    """
-
-    box: FloatArray
-    score: float
-    landmarks: FloatArray
-    landmarks5: FloatArray | None = None
+    box: FloatArray  # left, top, right, bottom, float32 (4,); may exceed the picture
+    score: float  # confidence of the detector; comparable only between faces of one detector
+    landmarks: FloatArray  # landmarks from which the crop is computed, float32 (points, 2)
+    landmarks5: FloatArray | None = None  # eyes, nose, corners of the mouth, float32 (5, 2); None if unknown
+    # landmarks in the 203-point layout, float32 (203, 2); None if the detector has no network for them
     landmarks203: FloatArray | None = None
+    # outline for the crop if `landmarks` do not extend from the brows to the chin, float32 (points, 2); otherwise None
     extent: FloatArray | None = None
-    lip_ratio: float | None = None
+    lip_ratio: float | None = None  # opening of the lips, height over width; None if the detector does not measure it
+    # opening of the left and the right eye, height over width; None if the detector does not measure it
     eye_ratios: tuple[float, float] | None = None
 
     @property
@@ -95,17 +86,11 @@ def detect_faces(detector: FaceDetector, images: Sequence[Image]) -> list[list[F
 
 @dataclass(frozen=True)
 class FaceChoice:
-    """The face selected for animation.
+    """The face selected for animation."""
 
-    Args:
-        face: the selected face.
-        count: number of candidates; more than one should be reported as a warning.
-        ignored: number of faces that were too small.
-    """
-
-    face: Face
-    count: int
-    ignored: int
+    face: Face  # the selected face
+    count: int  # number of candidates; more than one should be reported as a warning
+    ignored: int  # number of faces that were too small
 
 
 def sort_faces(faces: Sequence[Face], order: FaceOrder = "large-small") -> list[Face]:

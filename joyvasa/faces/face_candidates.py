@@ -27,19 +27,12 @@ _EYES = slice(2, 4)  # of the eight pairs of numbers: center and size of the box
 
 @dataclass(frozen=True)
 class Candidate:
-    """A square in a picture that probably shows a face.
+    """A square in a picture that probably shows a face."""
 
-    Args:
-        center: center of the square, (x, y) in pixels.
-        side: side of the square, pixels.
-        angle: roll of the face, radians; positive is clockwise on screen.
-        score: probability of a face, 0 to 1.
-    """
-
-    center: FloatArray
-    side: float
-    angle: float
-    score: float
+    center: FloatArray  # center of the square, (x, y) in pixels
+    side: float  # side of the square, pixels
+    angle: float  # roll of the face, radians; positive is clockwise on screen
+    score: float  # probability of a face, 0 to 1
 
     @property
     def box(self) -> FloatArray:

@@ -38,15 +38,11 @@ _OUTLINE_SCALE = 1.085
 
 @dataclass(frozen=True)
 class MeshFit:
-    """A mesh fitted to a face.
+    """A mesh fitted to a face."""
 
-    Args:
-        points: float32 (468, 3); x and y in pixels of the picture, z in the same unit, pointing away from the camera.
-        presence: logit of the presence of a face.
-    """
-
+    # float32 (468, 3); x and y in pixels of the picture, z in the same unit, pointing away from the camera
     points: FloatArray
-    presence: float
+    presence: float  # logit of the presence of a face
 
     @property
     def box(self) -> FloatArray:
@@ -63,19 +59,12 @@ class MeshFit:
 
 @dataclass(frozen=True)
 class MeshTask:
-    """A face to fit the mesh to.
+    """A face to fit the mesh to."""
 
-    Args:
-        image: picture, uint8 RGB (height, width, 3).
-        center: approximate center of the face, (x, y) in pixels.
-        side: approximate side of the square around the face, pixels.
-        angle: approximate roll, radians; errors of up to about 90 degrees are corrected.
-    """
-
-    image: Image
-    center: FloatArray
-    side: float
-    angle: float = 0.0
+    image: Image  # picture, uint8 RGB (height, width, 3)
+    center: FloatArray  # approximate center of the face, (x, y) in pixels
+    side: float  # approximate side of the square around the face, pixels
+    angle: float = 0.0  # approximate roll, radians; errors of up to about 90 degrees are corrected
 
 
 class MeshFitter:

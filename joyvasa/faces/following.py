@@ -17,21 +17,13 @@ FOLLOW_S = 2.0  # seconds over which the path of a crop is smoothed that follows
 
 @dataclass(frozen=True, eq=False)
 class FacePath:
-    """The crop of a face in each frame of a video.
+    """The crop of a face in each frame of a video."""
 
-    Args:
-        centers: centers of the crops (x, y), pixels of the video, shape (frames, 2).
-        sides: sides of the crops, pixels, shape (frames,).
-        visible: whether the face is visible, shape (frames,).
-        scene_starts: frames that start a new scene, except the first.
-        several: whether another large face was seen.
-    """
-
-    centers: NDArray[np.float64]
-    sides: NDArray[np.float64]
-    visible: NDArray[np.bool_]
-    scene_starts: tuple[int, ...]
-    several: bool
+    centers: NDArray[np.float64]  # centers of the crops (x, y), pixels of the video, shape (frames, 2)
+    sides: NDArray[np.float64]  # sides of the crops, pixels, shape (frames,)
+    visible: NDArray[np.bool_]  # whether the face is visible, shape (frames,)
+    scene_starts: tuple[int, ...]  # frames that start a new scene, except the first
+    several: bool  # whether another large face was seen
 
     def __len__(self) -> int:
         return len(self.sides)

@@ -22,24 +22,20 @@ class CropConfig:
 
     The defaults are the published CropConfig values; the command line of the reference uses a scale of 3.0.
 
-    Args:
-        scale: side of the square relative to the larger side of the box of the landmarks; 1.8 to 2.0 gives livelier
-            lips, 3.0 shows more of the surroundings.
-        vx_ratio: shift of the center along the eyes, in sides of the square; positive is to the right. The reference
-            ignores it, which equals the default.
-        vy_ratio: shift of the center towards the mouth, in sides of the square; negative is towards the forehead.
-        size: side of the crop, pixels.
-        rotate: whether to rotate the face upright.
-
     Raises:
         ConfigError: a value is out of range.
     """
 
+    # side of the square relative to the larger side of the box of the landmarks; 1.8 to 2.0 gives livelier lips, 3.0
+    # shows more of the surroundings
     scale: float = 2.3
+    # shift of the center along the eyes, in sides of the square; positive is to the right. The reference ignores it,
+    # which equals the default.
     vx_ratio: float = 0.0
+    # shift of the center towards the mouth, in sides of the square; negative is towards the forehead
     vy_ratio: float = -0.125
-    size: int = 512
-    rotate: bool = True
+    size: int = 512  # side of the crop, pixels
+    rotate: bool = True  # whether to rotate the face upright
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale > 0):
@@ -55,17 +51,15 @@ class CropConfig:
 class FramingControls:
     """Controls of the square around a face, relative to `CropConfig`.
 
-    Args:
-        scale: size of the square relative to `crop.scale`; larger values show more of the surroundings.
-        x: shift of the square along the eyes, in addition to `crop.vx_ratio`; positive is to the right.
-        y: shift of the square towards the mouth, in addition to `crop.vy_ratio`; negative is towards the forehead.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
+    # size of the square relative to `crop.scale`; larger values show more of the surroundings
     scale: float = ranged(1.0, 0.5, 2.0, "times")
+    # shift of the square along the eyes, in addition to `crop.vx_ratio`; positive is to the right
     x: float = ranged(0.0, -0.4, 0.4, "sides of the square")
+    # shift of the square towards the mouth, in addition to `crop.vy_ratio`; negative is towards the forehead
     y: float = ranged(0.0, -0.4, 0.4, "sides of the square")
 
     def __post_init__(self) -> None:
@@ -79,21 +73,13 @@ class FramingControls:
 
 @dataclass(frozen=True, eq=False)
 class FaceCrop:
-    """A face cropped from a picture.
+    """A face cropped from a picture."""
 
-    Args:
-        image: crop, uint8 RGB (size, size, 3); black outside the picture.
-        to_original: matrix from pixels of the crop to pixels of the picture, float32 (3, 3).
-        to_crop: inverse matrix, float32 (3, 3).
-        landmarks: landmarks in pixels of the crop, float32 (points, 2).
-        outside_fraction: fraction of the crop that is outside the picture, 0 to 1.
-    """
-
-    image: Image
-    to_original: NDArray[np.float32]
-    to_crop: NDArray[np.float32]
-    landmarks: NDArray[np.float32]
-    outside_fraction: float
+    image: Image  # crop, uint8 RGB (size, size, 3); black outside the picture
+    to_original: NDArray[np.float32]  # matrix from pixels of the crop to pixels of the picture, float32 (3, 3)
+    to_crop: NDArray[np.float32]  # inverse matrix, float32 (3, 3)
+    landmarks: NDArray[np.float32]  # landmarks in pixels of the crop, float32 (points, 2)
+    outside_fraction: float  # fraction of the crop that is outside the picture, 0 to 1
 
 
 def warp_image(image: Image, matrix: Points, size: tuple[int, int]) -> Image:

@@ -36,17 +36,11 @@ _FILES = {"face_detector": "det_10g.onnx", "landmarks106": "2d106det.onnx", "lan
 
 @dataclass(frozen=True)
 class InsightFaceConfig:
-    """Options of the detector. The defaults are the published values.
+    """Options of the detector. The defaults are the published values."""
 
-    Args:
-        threshold: lowest score of a face, 0 to 1; the command line of the reference uses 0.15.
-        overlap: largest intersection over union of two faces.
-        max_faces: number of faces to return, the largest and most central ones; 0 returns all.
-    """
-
-    threshold: float = 0.1
-    overlap: float = 0.4
-    max_faces: int = 0
+    threshold: float = 0.1  # lowest score of a face, 0 to 1; the command line of the reference uses 0.15
+    overlap: float = 0.4  # largest intersection over union of two faces
+    max_faces: int = 0  # number of faces to return, the largest and most central ones; 0 returns all
 
     def __post_init__(self) -> None:
         if not (0 < self.threshold <= 1 and 0 <= self.overlap <= 1 and self.max_faces >= 0):

@@ -38,21 +38,13 @@ def create_blend_mask(size: int = 512) -> Image:
 
 @dataclass(frozen=True)
 class Blend:
-    """Maps and weights that paste frames of one size into the rectangle.
+    """Maps and weights that paste frames of one size into the rectangle."""
 
-    Args:
-        maps: coordinate maps for `cv2.remap`.
-        visible: mask of the visible part of the frame, uint8 (height, width), 0 or 255.
-        blended: flat indices of pixels that blend frame and picture (n,).
-        weight: weight of the frame at these pixels, float32 (n, 1).
-        under: weighted picture at these pixels (n, 3).
-    """
-
-    maps: tuple[NDArray[np.int16], NDArray[np.uint16]]
-    visible: Image
-    blended: NDArray[np.intp]
-    weight: NDArray[np.float32]
-    under: NDArray[np.floating]
+    maps: tuple[NDArray[np.int16], NDArray[np.uint16]]  # coordinate maps for `cv2.remap`
+    visible: Image  # mask of the visible part of the frame, uint8 (height, width), 0 or 255
+    blended: NDArray[np.intp]  # flat indices of pixels that blend frame and picture (n,)
+    weight: NDArray[np.float32]  # weight of the frame at these pixels, float32 (n, 1)
+    under: NDArray[np.floating]  # weighted picture at these pixels (n, 3)
 
 
 class Paster:

@@ -22,42 +22,30 @@ Opening = Literal["lips", "eyes"]
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSource:
-    """Options and model files from which detectors are created.
+    """Options and model files from which detectors are created."""
 
-    Args:
-        device: device of the detector's networks.
-        threshold: lowest score of a face, 0 to 1; detectors without scores ignore it.
-        threads: CPU threads of each ONNX session; 0 uses the default of ONNX Runtime.
-        file: function that returns the path of the file of a role.
-        network: function that returns the loaded network of a role, on the device, in eval mode.
-    """
-
-    device: torch.device
-    threshold: float
-    threads: int = 0
-    file: Callable[[str], Path]
+    device: torch.device  # device of the detector's networks
+    threshold: float  # lowest score of a face, 0 to 1; detectors without scores ignore it
+    threads: int = 0  # CPU threads of each ONNX session; 0 uses the default of ONNX Runtime
+    file: Callable[[str], Path]  # function that returns the path of the file of a role
+    # function that returns the loaded network of a role, on the device, in eval mode
     network: Callable[[str], nn.Module]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSpec:
-    """Registry entry of a face detector.
+    """Registry entry of a face detector."""
 
-    Args:
-        constructors: `module:Class` by mode. The module is imported when the detector is built; the class implements
-            `FaceDetector` and has a class method `create(source: DetectorSource)`.
-        roles: roles of the model bundle that the detector needs.
-        bundle: name of a bundle that is part of the program and has all weights of the detector; None if they are roles
-            of the model bundle, or if there are none.
-        measures: openings that its faces have: `lips` for `Face.lip_ratio`, `eyes` for `Face.eye_ratios`.
-        license: name of the license of its weights, as in bundles.
-    """
-
+    # `module:Class` by mode. The module is imported when the detector is built; the class implements `FaceDetector` and
+    # has a class method `create(source: DetectorSource)`.
     constructors: Mapping[Mode, str]
-    roles: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()  # roles of the model bundle that the detector needs
+    # name of a bundle that is part of the program and has all weights of the detector; None if they are roles of the
+    # model bundle, or if there are none
     bundle: str | None = None
+    # openings that its faces have: `lips` for `Face.lip_ratio`, `eyes` for `Face.eye_ratios`
     measures: tuple[Opening, ...] = ()
-    license: str
+    license: str  # name of the license of its weights, as in bundles
 
 
 # To add a detector, write its file and add one entry; see README.md.

@@ -33,17 +33,11 @@ class TrackState(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class FaceDetections:
-    """The faces of one frame.
+    """The faces of one frame."""
 
-    Args:
-        frame: number of the frame.
-        boxes: left, top, right, bottom of each face, pixels, shape (faces, 4).
-        squares: crop of each face.
-    """
-
-    frame: int
-    boxes: FloatArray
-    squares: tuple[Square, ...]
+    frame: int  # number of the frame
+    boxes: FloatArray  # left, top, right, bottom of each face, pixels, shape (faces, 4)
+    squares: tuple[Square, ...]  # crop of each face
 
     @classmethod
     def from_faces(
@@ -83,21 +77,13 @@ class FaceDetections:
 
 @dataclass(frozen=True, eq=False)
 class TrackedFace:
-    """The tracked face in a frame.
+    """The tracked face in a frame."""
 
-    Args:
-        frame: number of the frame.
-        state: visibility of the face, after short interruptions are bridged.
-        track: number of the track; entries in state ONE with the same number show the same face.
-        box: box of the face; None if it was not detected.
-        square: crop of the face; None if it was not detected.
-    """
-
-    frame: int
-    state: TrackState
-    track: int
-    box: FloatArray | None
-    square: Square | None
+    frame: int  # number of the frame
+    state: TrackState  # visibility of the face, after short interruptions are bridged
+    track: int  # number of the track; entries in state ONE with the same number show the same face
+    box: FloatArray | None  # box of the face; None if it was not detected
+    square: Square | None  # crop of the face; None if it was not detected
 
 
 def track_face(detections: Sequence[FaceDetections], *, max_gap: int, index: int = 0) -> list[TrackedFace]:

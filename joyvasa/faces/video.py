@@ -29,20 +29,13 @@ Progress = Callable[[str, int, int | None], object]  # step, done, total
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """The frames of a video at one rate and size.
+    """The frames of a video at one rate and size."""
 
-    Args:
-        path: video file; its rotation is applied.
-        info: result of `probe_video`.
-        rate: frames per second.
-        width, height: size of the frames, pixels.
-    """
-
-    path: Path
-    info: VideoInfo
-    rate: Fraction
-    width: int
-    height: int
+    path: Path  # video file; its rotation is applied
+    info: VideoInfo  # result of `probe_video`
+    rate: Fraction  # frames per second
+    width: int  # size of the frames, pixels
+    height: int  # size of the frames, pixels
 
     def __iter__(self) -> Iterator[Image]:
         """Decode the frames, uint8 RGB (height, width, 3)."""
@@ -56,25 +49,15 @@ class VideoFrames:
 
 @dataclass(frozen=True, kw_only=True)
 class FaceFollower:
-    """Finds the crop of one face in each frame of a video.
+    """Finds the crop of one face in each frame of a video."""
 
-    Args:
-        detector: face detector; None if the frames are face crops.
-        index: face to follow; 0 is the largest when it first appears.
-        option: name of the option that selects the face, for warnings.
-        min_side: smaller faces are ignored, pixels.
-        scale: enlargement of the crop, as in `CropConfig`.
-        vx_ratio: shift of the crop along the eyes.
-        vy_ratio: shift of the crop towards the mouth.
-    """
-
-    detector: FaceDetector | None
-    index: int
-    option: str
-    min_side: int
-    scale: float
-    vx_ratio: float
-    vy_ratio: float
+    detector: FaceDetector | None  # face detector; None if the frames are face crops
+    index: int  # face to follow; 0 is the largest when it first appears
+    option: str  # name of the option that selects the face, for warnings
+    min_side: int  # smaller faces are ignored, pixels
+    scale: float  # enlargement of the crop, as in `CropConfig`
+    vx_ratio: float  # shift of the crop along the eyes
+    vy_ratio: float  # shift of the crop towards the mouth
 
     def follow(self, frames: VideoFrames, on_progress: Progress | None = None) -> FacePath:
         """Decode a video and follow the face.

@@ -41,18 +41,13 @@ class XposeDetectorConfig:
 
     With the defaults every picture has exactly one face, the box with the best score, however low.
 
-    Args:
-        threshold: scores of faces are above this value, 0 to 1.
-        overlap: largest intersection over union of two faces, 0 to 1.
-        max_faces: number of faces to return, those with the best scores; 0 returns all.
-
     Raises:
         ConfigError: `face_detector`.
     """
 
-    threshold: float = 0.0
-    overlap: float = 0.0
-    max_faces: int = 1
+    threshold: float = 0.0  # scores of faces are above this value, 0 to 1
+    overlap: float = 0.0  # largest intersection over union of two faces, 0 to 1
+    max_faces: int = 1  # number of faces to return, those with the best scores; 0 returns all
 
     def __post_init__(self) -> None:
         if not (0 <= self.threshold < 1 and 0 <= self.overlap <= 1 and self.max_faces >= 0):

@@ -33,21 +33,13 @@ AU_HEADER = struct.Struct(">4s5I")  # magic, offset of the data, size, encoding,
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Properties of a recording, measured by decoding it once.
+    """Properties of a recording, measured by decoding it once."""
 
-    Attributes:
-        n_samples: number of samples at 16 kHz.
-        peak: largest |sample| of the mono mix; 1 is full scale.
-        source_rate: sample rate of the file, Hz.
-        channels: number of channels of the file.
-        warnings: `audio_gaps` and `audio_damaged`.
-    """
-
-    n_samples: int
-    peak: float
-    source_rate: int
-    channels: int
-    warnings: tuple[InputWarning, ...] = ()
+    n_samples: int  # number of samples at 16 kHz
+    peak: float  # largest |sample| of the mono mix; 1 is full scale
+    source_rate: int  # sample rate of the file, Hz
+    channels: int  # number of channels of the file
+    warnings: tuple[InputWarning, ...] = ()  # `audio_gaps` and `audio_damaged`
 
     @property
     def duration_s(self) -> float:
@@ -57,19 +49,12 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class AudioDecoder:
-    """A recording that is being decoded at its own rate.
+    """A recording that is being decoded at its own rate."""
 
-    Attributes:
-        rate: sample rate, Hz.
-        channels: number of channels.
-        blocks: samples in blocks of shape (n, channels), float32; can be read once.
-        pipe: process of ffmpeg.
-    """
-
-    rate: int
-    channels: int
-    blocks: Iterator[np.ndarray]
-    pipe: FfmpegPipe
+    rate: int  # sample rate, Hz
+    channels: int  # number of channels
+    blocks: Iterator[np.ndarray]  # samples in blocks of shape (n, channels), float32; can be read once
+    pipe: FfmpegPipe  # process of ffmpeg
 
 
 def probe_audio(path: str | Path, *, allow_silence: bool = False) -> AudioInfo:

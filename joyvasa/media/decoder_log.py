@@ -15,19 +15,12 @@ _ERRORS = re.compile(r"\b([1-9]\d*) decode errors")
 
 @dataclass(frozen=True)
 class DecoderLog:
-    """Findings of one decode of an audio file.
+    """Findings of one decode of an audio file."""
 
-    Attributes:
-        late_s: start of the audio stream after the start of the file, seconds.
-        silence_s: late start and holes in the timestamps together, seconds.
-        stated_s: duration that the header states; None if it states none, or that of several streams.
-        damaged: whether packets were corrupt or could not be decoded.
-    """
-
-    late_s: float = 0.0
-    silence_s: float = 0.0
-    stated_s: float | None = None
-    damaged: bool = False
+    late_s: float = 0.0  # start of the audio stream after the start of the file, seconds
+    silence_s: float = 0.0  # late start and holes in the timestamps together, seconds
+    stated_s: float | None = None  # duration that the header states; None if it states none, or that of several streams
+    damaged: bool = False  # whether packets were corrupt or could not be decoded
 
     @classmethod
     def parse(cls, lines: Iterable[str], rate: int) -> DecoderLog:

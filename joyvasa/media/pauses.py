@@ -20,19 +20,12 @@ PAUSE_S = 0.2  # duration of the window in which the energy of a cut is measured
 
 @dataclass(frozen=True)
 class Loudness:
-    """Energy and peak of a recording over time; 16 bytes per 20 ms.
+    """Energy and peak of a recording over time; 16 bytes per 20 ms."""
 
-    Attributes:
-        rate: sample rate of the recording, Hz.
-        n_samples: number of samples.
-        power: mean square of the mono mix per complete hop of 20 ms, shape (hops,), float64.
-        peak: largest |sample| of the mono mix per complete hop, shape (hops,), float64.
-    """
-
-    rate: int
-    n_samples: int
-    power: np.ndarray
-    peak: np.ndarray
+    rate: int  # sample rate of the recording, Hz
+    n_samples: int  # number of samples
+    power: np.ndarray  # mean square of the mono mix per complete hop of 20 ms, shape (hops,), float64
+    peak: np.ndarray  # largest |sample| of the mono mix per complete hop, shape (hops,), float64
 
     @property
     def duration_s(self) -> float:

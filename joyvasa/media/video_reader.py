@@ -20,18 +20,12 @@ MAX_HEADER_BYTES = 256  # of YUV4MPEG2's first line, which has about 80
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Properties of a video file.
+    """Properties of a video file."""
 
-    Args:
-        width, height: displayed size of the frames, pixels; frames of non-square pixels are stretched to it.
-        frames_per_second: nominal frame rate; the mean rate if the nominal one is implausible.
-        has_sound: whether the file has a sound stream.
-    """
-
-    width: int
-    height: int
-    frames_per_second: Fraction
-    has_sound: bool
+    width: int  # displayed size of the frames, pixels; frames of non-square pixels are stretched to it
+    height: int  # displayed size of the frames, pixels; frames of non-square pixels are stretched to it
+    frames_per_second: Fraction  # nominal frame rate; the mean rate if the nominal one is implausible
+    has_sound: bool  # whether the file has a sound stream
 
 
 def probe_video(path: str | Path) -> VideoInfo:

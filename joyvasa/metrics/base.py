@@ -23,34 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MetricColumn:
-    """One number of a metric.
+    """One number of a metric."""
 
-    Args:
-        name: column name in tables, unique among all metrics: `sync_c`.
-        title: name shown to users: `Sync-C`.
-        measures: meaning of the number, one sentence.
-        unit: unit of the number: `dB`, `frames`, `1/s`; empty if dimensionless.
-        better: direction of improvement; None if there is none.
-    """
-
-    name: str
-    title: str
-    measures: str
-    unit: str = ""
-    better: Literal["higher", "lower"] | None = None
+    name: str  # column name in tables, unique among all metrics: `sync_c`
+    title: str  # name shown to users: `Sync-C`
+    measures: str  # meaning of the number, one sentence
+    unit: str = ""  # unit of the number: `dB`, `frames`, `1/s`; empty if dimensionless
+    better: Literal["higher", "lower"] | None = None  # direction of improvement; None if there is none
 
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """Reason for a missing number: it is undefined for this video, or an input is missing.
+    """Reason for a missing number: it is undefined for this video, or an input is missing."""
 
-    Args:
-        code: stable identifier, lower case with underscores: `no_motion`.
-        sentence: what was found and what was expected.
-    """
-
-    code: str
-    sentence: str
+    code: str  # stable identifier, lower case with underscores: `no_motion`
+    sentence: str  # what was found and what was expected
 
 
 Values: TypeAlias = Mapping[str, "float | NotMeasured"]
@@ -59,34 +46,22 @@ Values: TypeAlias = Mapping[str, "float | NotMeasured"]
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A finished video and its known inputs. All fields about the inputs are optional.
+    """A finished video and its known inputs. All fields about the inputs are optional."""
 
-    Args:
-        video: local video file.
-        frames_per_second: frame rate of the video.
-        width, height: size of the frames, pixels.
-        has_sound: whether the video has a sound stream.
-        sound: file with the driving recording; None if unknown.
-        reference_frame: source picture as a frame without motion would show it, uint8 RGB (height, width, 3).
-        face_box: area of the frame covered by the face crop: left, top, right, bottom in pixels; may exceed the frame.
-        motion: motion that drives the video.
-        absolute_expression: whether the expression is free of identity, see `joyvasa.bundles.spec.Switches`.
-        mode: `human` or `animal`.
-        seed: seed of random draws in metrics.
-    """
-
-    video: Path
-    frames_per_second: float
-    width: int
-    height: int
-    has_sound: bool
-    sound: Path | None = None
+    video: Path  # local video file
+    frames_per_second: float  # frame rate of the video
+    width: int  # size of the frames, pixels
+    height: int  # size of the frames, pixels
+    has_sound: bool  # whether the video has a sound stream
+    sound: Path | None = None  # file with the driving recording; None if unknown
+    # source picture as a frame without motion would show it, uint8 RGB (height, width, 3)
     reference_frame: Image | None = None
+    # area of the frame covered by the face crop: left, top, right, bottom in pixels; may exceed the frame
     face_box: tuple[int, int, int, int] | None = None
-    motion: MotionSequence | None = None
-    absolute_expression: bool = False
-    mode: str = "human"
-    seed: int = 0
+    motion: MotionSequence | None = None  # motion that drives the video
+    absolute_expression: bool = False  # whether the expression is free of identity, see `joyvasa.bundles.spec.Switches`
+    mode: str = "human"  # `human` or `animal`
+    seed: int = 0  # seed of random draws in metrics
 
     @cached_property
     def soundtrack(self) -> Soundtrack | None:
@@ -121,15 +96,10 @@ class Measurement(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class MetricModels:
-    """Networks for metrics.
+    """Networks for metrics."""
 
-    Args:
-        bundle: bundle that holds the roles of the metrics.
-        device: device to compute on.
-    """
-
-    bundle: Bundle
-    device: torch.device
+    bundle: Bundle  # bundle that holds the roles of the metrics
+    device: torch.device  # device to compute on
 
 
 class Metric(ABC):

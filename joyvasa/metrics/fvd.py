@@ -36,26 +36,21 @@ Choices: TypeAlias = Mapping[str, "str | int | float"]
 class FvdConfig:
     """Choices that FVD leaves open; only values with equal choices are comparable.
 
-    Args:
-        frames_per_second: frame rate of the clips; other rates are converted by repeating or dropping frames.
-        clip_frames: number of frames per clip.
-        stride_frames: number of frames between the starts of consecutive clips.
-        clips_per_video: maximum number of clips per video, counted from its start. Clips of the same video are similar,
-            and each takes seconds on a CPU; two thousand clips per set are customary.
-        resize: `short_side` scales the shorter side and crops the center (StyleGAN-V, VideoGPT); `squash` scales both
-            sides (cd-fvd). Both are equal for square frames; bilinear without antialiasing.
-        ddof: 1 divides the scatter by n - 1 (TF-GAN), 0 by n (StyleGAN-V); relevant for few clips.
-
     Raises:
         ConfigError: `fvd_config`.
     """
 
+    # frame rate of the clips; other rates are converted by repeating or dropping frames
     frames_per_second: float = 25.0
-    clip_frames: int = 25
-    stride_frames: int = 25
+    clip_frames: int = 25  # number of frames per clip
+    stride_frames: int = 25  # number of frames between the starts of consecutive clips
+    # maximum number of clips per video, counted from its start. Clips of the same video are similar, and each takes
+    # seconds on a CPU; two thousand clips per set are customary.
     clips_per_video: int = 4
+    # `short_side` scales the shorter side and crops the center (StyleGAN-V, VideoGPT); `squash` scales both sides
+    # (cd-fvd). Both are equal for square frames; bilinear without antialiasing.
     resize: Resize = "short_side"
-    ddof: int = 1
+    ddof: int = 1  # 1 divides the scatter by n - 1 (TF-GAN), 0 by n (StyleGAN-V); relevant for few clips
 
     def __post_init__(self) -> None:
         from joyvasa.networks.metrics.i3d import MIN_FRAMES
@@ -101,28 +96,18 @@ class FvdMetric(Metric):
 
 @dataclass(frozen=True)
 class FvdSet:
-    """Clips of a set of videos.
+    """Clips of a set of videos."""
 
-    Args:
-        moments: moments of their features.
-        choices: choices from `collect_fvd_choices` at the time the features were computed.
-    """
-
-    moments: FeatureMoments
-    choices: Choices
+    moments: FeatureMoments  # moments of their features
+    choices: Choices  # choices from `collect_fvd_choices` at the time the features were computed
 
 
 @dataclass(frozen=True)
 class FvdResult:
-    """Distance of two sets, with the choices behind it.
+    """Distance of two sets, with the choices behind it."""
 
-    Args:
-        value: distance, or reason for a missing value.
-        choices: choices that affect the value, including the numbers of clips.
-    """
-
-    value: float | NotMeasured
-    choices: Choices
+    value: float | NotMeasured  # distance, or reason for a missing value
+    choices: Choices  # choices that affect the value, including the numbers of clips
 
 
 def compute_fvd(real: FvdSet, generated: FvdSet) -> FvdResult:

@@ -46,21 +46,16 @@ TEMPLATE = np.array(
 class IdentityConfig:
     """Options of face comparison.
 
-    Args:
-        samples_per_second: number of frames compared per second, starting with the first; heads turn in about half a
-            second, and a frame takes half a second on a CPU.
-        threshold: minimum score of a face; insightface's default.
-        overlap: maximum intersection over union of two faces; insightface's default.
-        batch_faces: batch size of ArcFace.
-
     Raises:
         ConfigError: `identity_config`.
     """
 
+    # number of frames compared per second, starting with the first; heads turn in about half a second, and a frame
+    # takes half a second on a CPU
     samples_per_second: float = 2.0
-    threshold: float = 0.5
-    overlap: float = 0.4
-    batch_faces: int = 16
+    threshold: float = 0.5  # minimum score of a face; insightface's default
+    overlap: float = 0.4  # maximum intersection over union of two faces; insightface's default
+    batch_faces: int = 16  # batch size of ArcFace
 
     def __post_init__(self) -> None:
         if not (self.samples_per_second > 0 and 0 < self.threshold <= 1 and 0 <= self.overlap <= 1 <= self.batch_faces):

@@ -22,19 +22,13 @@ Explain = Callable[[Exception], NotMeasured]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipScores:
-    """Results for one clip.
+    """Results for one clip."""
 
-    Args:
-        values: numbers by column; None if there is no number.
-        reasons: reasons for missing numbers by column.
-        features: features for set metrics, by name of the set metric.
-        n_frames: number of decoded frames; 0 if no metric needs frames.
-    """
-
-    values: Mapping[str, float | None] = field(default_factory=dict)
-    reasons: Mapping[str, NotMeasured] = field(default_factory=dict)
+    values: Mapping[str, float | None] = field(default_factory=dict)  # numbers by column; None if there is no number
+    reasons: Mapping[str, NotMeasured] = field(default_factory=dict)  # reasons for missing numbers by column
+    # features for set metrics, by name of the set metric
     features: Mapping[str, np.ndarray] = field(default_factory=dict)
-    n_frames: int = 0
+    n_frames: int = 0  # number of decoded frames; 0 if no metric needs frames
 
 
 def explain_exception(error: Exception) -> NotMeasured:

@@ -33,15 +33,10 @@ MIN_FRAMES = WINDOW_FRAMES + 1  # the protocol drops the last complete window
 
 @dataclass(frozen=True, kw_only=True)
 class SyncConfig:
-    """Configuration of face detection and tracking; the defaults follow the protocol.
+    """Configuration of face detection and tracking; the defaults follow the protocol."""
 
-    Args:
-        boxes: options of face detection.
-        tracks: options of face tracking.
-    """
-
-    boxes: FaceBoxConfig = field(default_factory=FaceBoxConfig)
-    tracks: TrackConfig = field(default_factory=TrackConfig)
+    boxes: FaceBoxConfig = field(default_factory=FaceBoxConfig)  # options of face detection
+    tracks: TrackConfig = field(default_factory=TrackConfig)  # options of face tracking
 
 
 class SyncMetric(Metric):

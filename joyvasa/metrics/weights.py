@@ -11,25 +11,15 @@ from joyvasa.metrics.registry import METRIC_NAMES, build_metric
 
 @dataclass(frozen=True)
 class MetricWeights:
-    """The weights of a metric.
+    """The weights of a metric."""
 
-    Args:
-        metric: name of the metric.
-        columns: titles of its numbers.
-        files: names and sizes of the files; `about` marks an approximate size.
-        command: command that fetches them; empty if there is none.
-        instructions: how to get them otherwise.
-        license: names of the licenses.
-        present: whether all files exist.
-    """
-
-    metric: str
-    columns: tuple[str, ...]
-    files: tuple[tuple[str, str], ...]
-    command: str
-    instructions: str
-    license: str
-    present: bool
+    metric: str  # name of the metric
+    columns: tuple[str, ...]  # titles of its numbers
+    files: tuple[tuple[str, str], ...]  # names and sizes of the files; `about` marks an approximate size
+    command: str  # command that fetches them; empty if there is none
+    instructions: str  # how to get them otherwise
+    license: str  # names of the licenses
+    present: bool  # whether all files exist
 
 
 def list_weights(bundle: Bundle) -> list[MetricWeights]:

@@ -21,19 +21,16 @@ SMILES = (-0.3, 1.3)  # range of LivePortrait's page
 class PoseControls:
     """Controls of the head.
 
-    Args:
-        yaw: turn of the head in addition to the motion; positive turns the face to the left of the picture.
-        pitch: nod in addition to the motion; positive looks down.
-        roll: tilt in addition to the motion; positive turns the head clockwise in the picture.
-        amount: strength of the motion of the head, that is of its angles, position and size; 0 holds it still.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
+    # turn of the head in addition to the motion; positive turns the face to the left of the picture
     yaw: float = ranged(0.0, -MAX_ANGLE, MAX_ANGLE, "degrees")
-    pitch: float = ranged(0.0, -MAX_ANGLE, MAX_ANGLE, "degrees")
+    pitch: float = ranged(0.0, -MAX_ANGLE, MAX_ANGLE, "degrees")  # nod in addition to the motion; positive looks down
+    # tilt in addition to the motion; positive turns the head clockwise in the picture
     roll: float = ranged(0.0, -MAX_ANGLE, MAX_ANGLE, "degrees")
+    # strength of the motion of the head, that is of its angles, position and size; 0 holds it still
     amount: float = ranged(1.0, 0.0, 2.0, "times")
 
     def __post_init__(self) -> None:
@@ -44,13 +41,11 @@ class PoseControls:
 class ExpressionControls:
     """Controls of the whole face.
 
-    Args:
-        amount: strength of all expressions, those of the mouth included; 0 shows a neutral face.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
+    # strength of all expressions, those of the mouth included; 0 shows a neutral face
     amount: float = ranged(1.0, 0.0, 2.0, "times")
 
     def __post_init__(self) -> None:
@@ -61,15 +56,13 @@ class ExpressionControls:
 class MouthControls:
     """Controls of the mouth.
 
-    Args:
-        amount: strength of the motion of lips and jaw, in addition to `expression.amount`; 0 keeps the mouth closed.
-        open: opening of the mouth at rest; speech opens it further. None: that of the motion.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
+    # strength of the motion of lips and jaw, in addition to `expression.amount`; 0 keeps the mouth closed
     amount: float = ranged(1.0, 0.0, 2.0, "times")
+    # opening of the mouth at rest; speech opens it further. None: that of the motion.
     open: float | None = ranged(None, 0.0, MAX_OPENING, "height / width")
 
     def __post_init__(self) -> None:
@@ -80,13 +73,11 @@ class MouthControls:
 class EyeControls:
     """Controls of the eyelids.
 
-    Args:
-        open: opening of the eyes between blinks, which still close them. None: that of the motion.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
+    # opening of the eyes between blinks, which still close them. None: that of the motion.
     open: float | None = ranged(None, 0.0, MAX_OPENING, "height / width")
 
     def __post_init__(self) -> None:
@@ -97,16 +88,13 @@ class EyeControls:
 class BlinkControls:
     """Controls of blinks.
 
-    Args:
-        rate: number of blinks; surplus ones are removed from the motion, missing ones added. None: those of the motion.
-        amount: depth of blinks; 0 keeps the eyes open.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
+    # number of blinks; surplus ones are removed from the motion, missing ones added. None: those of the motion.
     rate: float | None = ranged(None, 0.0, MAX_BLINK_RATE, "per minute")
-    amount: float = ranged(1.0, 0.0, 1.5, "times")
+    amount: float = ranged(1.0, 0.0, 1.5, "times")  # depth of blinks; 0 keeps the eyes open
 
     def __post_init__(self) -> None:
         check_ranges(self, "blink.")
@@ -116,16 +104,13 @@ class BlinkControls:
 class GazeControls:
     """Controls of the eyeballs.
 
-    Args:
-        x: gaze to the side; positive is to the right of the picture, 1 the largest offset of LivePortrait's page.
-        y: gaze up or down; positive is up.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
+    # gaze to the side; positive is to the right of the picture, 1 the largest offset of LivePortrait's page
     x: float = ranged(0.0, -1.0, 1.0, "of the largest")
-    y: float = ranged(0.0, -1.0, 1.0, "of the largest")
+    y: float = ranged(0.0, -1.0, 1.0, "of the largest")  # gaze up or down; positive is up
 
     def __post_init__(self) -> None:
         check_ranges(self, "gaze.")

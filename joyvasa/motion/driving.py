@@ -43,43 +43,35 @@ MouthSource = Literal["motion", "sound", "mix"]
 class DrivingConfig:
     """Options of driving. The defaults are those of JoyVASA's command line.
 
-    Args:
-        relative: keep the portrait's own expression and pose at the first frame; animals always do.
-        relative_mode: reference of a relative motion: `expression-friendly` adds the displacements of the motion,
-            scaled by face size, to the portrait's keypoints; `pose-friendly` uses the keypoints of pose and
-            expression, as without `relative`.
-        region: what follows the motion: everything (`all`), expressions (`exp`), head rotation
-            (`pose`), `lip`, or `eyes`. Size and position of the head follow it in every region;
-            `scale_and_translation` is limited to these, which is what JoyVASA does for `eyes`.
-        stitching: correct the keypoints so that the face still fits the shoulders.
-        normalize_lip: close the lips of a portrait with an open mouth first; needs `relative` and a
-            detector for people that measures the opening.
-        multiplier: strength of the motion; 0 holds still.
-        keep_scale: keep the size of the portrait's head. None: for animals only.
-        lip_indices: keypoints of the lips. For `all` and `exp` they use the expression of the motion
-            itself instead of its change since the first frame, but not in an animal. None: those of the
-            published weights where the portrait has 21 keypoints, else none.
-        eye_indices: keypoints of the eyelids, in the same way.
-        mouth_from: what the lips follow if both a motion and a recording are given: `motion`, the `sound`, or the
-            mean of both (`mix`). Head pose and the rest of the face follow the motion.
-        absolute: use rotation, position and expression of the motion itself instead of their changes since its first
-            frame, as LivePortrait's absolute motion does; the size of the head is the portrait's. Not with `relative`;
-            no effect on animals.
-
     Raises:
         ConfigError: `bad_driving_option`.
     """
 
-    relative: bool = False
+    relative: bool = False  # keep the portrait's own expression and pose at the first frame; animals always do
+    # reference of a relative motion: `expression-friendly` adds the displacements of the motion, scaled by face size,
+    # to the portrait's keypoints; `pose-friendly` uses the keypoints of pose and expression, as without `relative`
     relative_mode: RelativeMode = "expression-friendly"
+    # what follows the motion: everything (`all`), expressions (`exp`), head rotation (`pose`), `lip`, or `eyes`. Size
+    # and position of the head follow it in every region; `scale_and_translation` is limited to these, which is what
+    # JoyVASA does for `eyes`.
     region: DrivingRegion = "all"
-    stitching: bool = False
+    stitching: bool = False  # correct the keypoints so that the face still fits the shoulders
+    # close the lips of a portrait with an open mouth first; needs `relative` and a detector for people that measures
+    # the opening
     normalize_lip: bool = False
-    multiplier: float = 1.1
-    keep_scale: bool | None = None
+    multiplier: float = 1.1  # strength of the motion; 0 holds still
+    keep_scale: bool | None = None  # keep the size of the portrait's head. None: for animals only.
+    # keypoints of the lips. For `all` and `exp` they use the expression of the motion itself instead of its change
+    # since the first frame, but not in an animal. None: those of the published weights where the portrait has 21
+    # keypoints, else none.
     lip_indices: tuple[int, ...] | None = None
-    eye_indices: tuple[int, ...] | None = None
+    eye_indices: tuple[int, ...] | None = None  # keypoints of the eyelids, in the same way
+    # what the lips follow if both a motion and a recording are given: `motion`, the `sound`, or the mean of both
+    # (`mix`). Head pose and the rest of the face follow the motion.
     mouth_from: MouthSource = "motion"
+    # use rotation, position and expression of the motion itself instead of their changes since its first frame, as
+    # LivePortrait's absolute motion does; the size of the head is the portrait's. Not with `relative`; no effect on
+    # animals.
     absolute: bool = False
 
     @property

@@ -51,15 +51,10 @@ FOREIGN_WRITERS = {".npz": serialize_npz, ".pkl": serialize_template}  # by suff
 
 @dataclass(frozen=True)
 class MotionFile:
-    """A motion and its provenance.
+    """A motion and its provenance."""
 
-    Args:
-        motion: motion sequence.
-        provenance: texts by name, without format, version and rate.
-    """
-
-    motion: MotionSequence
-    provenance: Mapping[str, str] = field(default_factory=dict)
+    motion: MotionSequence  # motion sequence
+    provenance: Mapping[str, str] = field(default_factory=dict)  # texts by name, without format, version and rate
 
 
 def serialize_motion(motion: MotionSequence, provenance: Mapping[str, str] | None = None) -> bytes:

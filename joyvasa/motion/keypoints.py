@@ -26,23 +26,15 @@ FLAT_VOLUME = 1e-6  # maximum volume of a flat convex hull with a longest side o
 
 @dataclass(frozen=True)
 class KeypointInfo:
-    """Pose, expression and canonical keypoints of portraits, from the motion extractor.
+    """Pose, expression and canonical keypoints of portraits, from the motion extractor."""
 
-    Args:
-        pitch, yaw, roll: head angles in degrees, shape (batch, 1).
-        translation: translation of the head, shape (batch, 3); z has no effect.
-        expression: displacement of each keypoint, shape (batch, keypoints, 3).
-        scale: scale of the head, shape (batch, 1).
-        canonical: keypoints without pose and expression, shape (batch, keypoints, 3).
-    """
-
-    pitch: Tensor
-    yaw: Tensor
-    roll: Tensor
-    translation: Tensor
-    expression: Tensor
-    scale: Tensor
-    canonical: Tensor
+    pitch: Tensor  # head angle in degrees, shape (batch, 1)
+    yaw: Tensor  # head angle in degrees, shape (batch, 1)
+    roll: Tensor  # head angle in degrees, shape (batch, 1)
+    translation: Tensor  # translation of the head, shape (batch, 3); z has no effect
+    expression: Tensor  # displacement of each keypoint, shape (batch, keypoints, 3)
+    scale: Tensor  # scale of the head, shape (batch, 1)
+    canonical: Tensor  # keypoints without pose and expression, shape (batch, keypoints, 3)
 
     @classmethod
     def from_heads(cls, heads: Mapping[str, Tensor]) -> KeypointInfo:

@@ -20,17 +20,11 @@ _FITS = {"liveportrait": LIVEPORTRAIT, "compact": COMPACT}
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """Offset of the expression for one control.
+    """Offset of the expression for one control."""
 
-    Args:
-        both: offset in proportion to the control, shape (keypoints, 3).
-        positive: offset for positive values, in proportion to their size.
-        negative: offset for negative values, in proportion to their size.
-    """
-
-    both: Tensor
-    positive: Tensor
-    negative: Tensor
+    both: Tensor  # offset in proportion to the control, shape (keypoints, 3)
+    positive: Tensor  # offset for positive values, in proportion to their size
+    negative: Tensor  # offset for negative values, in proportion to their size
 
     def offset(self, value: float) -> Tensor:
         """Return the offset for a value of the control, shape (keypoints, 3)."""
@@ -40,29 +34,19 @@ class Direction:
 
 @dataclass(frozen=True, eq=False)
 class KeypointLayout:
-    """A layout of 21 keypoints.
+    """A layout of 21 keypoints."""
 
-    Args:
-        name: `liveportrait` for the published weights, `compact` for those of this project.
-        fit: map from distances between keypoints to openings.
-        mouth: keypoints that move when the mouth does.
-        upper_lids, lower_lids: keypoints of the person's right and left eye.
-        upper_share: share of the upper lid in the closing of an eye.
-        closed_eye: opening of a closed eye, as `fit` estimates it.
-        turn: degrees by which keypoints turn so that the rendered head turns by one, for pitch, yaw and roll.
-        opening: offset that opens the mouth by its width, for `mouth.open` without a network.
-        directions: offsets of the controls that the layout supports, by the names of their options.
-    """
-
-    name: str
-    fit: OpeningFit
-    mouth: tuple[int, ...]
-    upper_lids: tuple[int, int]
-    lower_lids: tuple[int, int]
-    upper_share: float
-    closed_eye: float
+    name: str  # `liveportrait` for the published weights, `compact` for those of this project
+    fit: OpeningFit  # map from distances between keypoints to openings
+    mouth: tuple[int, ...]  # keypoints that move when the mouth does
+    upper_lids: tuple[int, int]  # keypoints of the upper lids, of the person's right and left eye
+    lower_lids: tuple[int, int]  # keypoints of the lower lids, of the person's right and left eye
+    upper_share: float  # share of the upper lid in the closing of an eye
+    closed_eye: float  # opening of a closed eye, as `fit` estimates it
+    # degrees by which keypoints turn so that the rendered head turns by one, for pitch, yaw and roll
     turn: Mapping[str, float]
-    opening: Direction
+    opening: Direction  # offset that opens the mouth by its width, for `mouth.open` without a network
+    # offsets of the controls that the layout supports, by the names of their options
     directions: Mapping[str, Direction]
 
     def shift_lids(self, expression: Tensor, change: Tensor) -> Tensor:

@@ -61,19 +61,13 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class Recording:
-    """Encoded sound from which motion is sampled.
+    """Encoded sound from which motion is sampled."""
 
-    Args:
-        plan: plan of its windows.
-        features: output of `encode_recording` for that plan, in order, shape (n, dim); read lazily.
-        generator: random generator of this recording, so that the result does not depend on the rest of the batch.
-        cfg_scale: overrides the guidance of the configuration; None does not.
-    """
-
-    plan: WindowPlan
-    features: Iterable[Tensor]
+    plan: WindowPlan  # plan of its windows
+    features: Iterable[Tensor]  # output of `encode_recording` for that plan, in order, shape (n, dim); read lazily
+    # random generator of this recording, so that the result does not depend on the rest of the batch
     generator: torch.Generator
-    cfg_scale: float | None = None
+    cfg_scale: float | None = None  # overrides the guidance of the configuration; None does not
 
 
 def encode_recording(

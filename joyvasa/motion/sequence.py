@@ -20,23 +20,15 @@ POSE_SIZE = sum(POSE_LAYOUT.values())
 
 @dataclass(frozen=True, kw_only=True)
 class MotionSequence:
-    """Motion of one face, T frames of K keypoints; float32 on the CPU.
+    """Motion of one face, T frames of K keypoints; float32 on the CPU."""
 
-    Args:
-        expression: displacement of each keypoint, shape (T, K, 3).
-        scale: scale of the head, shape (T, 1).
-        translation: translation of the head, shape (T, 3).
-        pitch, yaw, roll: head angles in degrees, shape (T, 1).
-        frames_per_second: frame rate.
-    """
-
-    expression: Tensor
-    scale: Tensor
-    translation: Tensor
-    pitch: Tensor
-    yaw: Tensor
-    roll: Tensor
-    frames_per_second: float = 25.0
+    expression: Tensor  # displacement of each keypoint, shape (T, K, 3)
+    scale: Tensor  # scale of the head, shape (T, 1)
+    translation: Tensor  # translation of the head, shape (T, 3)
+    pitch: Tensor  # head angle in degrees, shape (T, 1)
+    yaw: Tensor  # head angle in degrees, shape (T, 1)
+    roll: Tensor  # head angle in degrees, shape (T, 1)
+    frames_per_second: float = 25.0  # frame rate
 
     def __len__(self) -> int:
         return len(self.expression)
@@ -128,19 +120,12 @@ class MotionSequence:
 
 @dataclass(frozen=True, kw_only=True)
 class MotionTemplate:
-    """Statistics of the training motion; float64, so that scaling adds no rounding error.
+    """Statistics of the training motion; float64, so that scaling adds no rounding error."""
 
-    Args:
-        expression_mean: mean of the expression, shape (3 K,).
-        expression_std: standard deviation of the expression, shape (3 K,).
-        pose_min: minima of scale, translation, pitch, yaw and roll, shape (7,).
-        pose_max: maxima of the same, shape (7,).
-    """
-
-    expression_mean: Tensor
-    expression_std: Tensor
-    pose_min: Tensor
-    pose_max: Tensor
+    expression_mean: Tensor  # mean of the expression, shape (3 K,)
+    expression_std: Tensor  # standard deviation of the expression, shape (3 K,)
+    pose_min: Tensor  # minima of scale, translation, pitch, yaw and roll, shape (7,)
+    pose_max: Tensor  # maxima of the same, shape (7,)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> MotionTemplate:

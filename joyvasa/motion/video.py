@@ -64,17 +64,11 @@ class DrivingVideoConfig:
 
 @dataclass(frozen=True)
 class DrivingMotion:
-    """A motion from a file or a video.
+    """A motion from a file or a video."""
 
-    Args:
-        file: motion and provenance.
-        warnings: `face_lost`, `scene_change`, `several_faces`, and problems of the sound.
-        sound_channels: number of channels of the sound of the video; 0 if there is none, or it is not used.
-    """
-
-    file: MotionFile
-    warnings: tuple[InputWarning, ...] = ()
-    sound_channels: int = 0
+    file: MotionFile  # motion and provenance
+    warnings: tuple[InputWarning, ...] = ()  # `face_lost`, `scene_change`, `several_faces`, and problems of the sound
+    sound_channels: int = 0  # number of channels of the sound of the video; 0 if there is none, or it is not used
 
 
 def is_video(path: str | Path) -> bool:

@@ -17,19 +17,12 @@ from joyvasa.errors import ConfigError
 
 @dataclass(frozen=True)
 class NetworkEntry:
-    """Location of a network. Its module is imported when the network is first built.
+    """Location of a network. Its module is imported when the network is first built."""
 
-    Args:
-        module: full name of the module.
-        network: name of the class; its constructor accepts a configuration.
-        config: name of the configuration, a frozen dataclass.
-        preset: values that replace defaults of the configuration.
-    """
-
-    module: str
-    network: str
-    config: str
-    preset: Mapping[str, Any] = field(default_factory=dict)
+    module: str  # full name of the module
+    network: str  # name of the class; its constructor accepts a configuration
+    config: str  # name of the configuration, a frozen dataclass
+    preset: Mapping[str, Any] = field(default_factory=dict)  # values that replace defaults of the configuration
 
 
 NETWORKS: dict[str, NetworkEntry] = {

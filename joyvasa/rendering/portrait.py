@@ -64,38 +64,24 @@ class FaceConfig:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with its face crop, before any network except the detector.
+    """A picture with its face crop, before any network except the detector."""
 
-    Args:
-        image: picture, uint8 RGB (height, width, 3), scaled to the configured limit.
-        crop: face crop; None if the whole picture is the crop.
-        lip_ratio: height / width of the mouth opening; None if the detector does not measure it.
-        eye_ratios: height / width of the left and the right eye; None if the detector does not measure it.
-        n_faces: number of detected faces of any size; None without detection.
-        warnings: warnings for the user.
-    """
-
-    image: np.ndarray
-    crop: FaceCrop | None
-    lip_ratio: float | None = None
+    image: np.ndarray  # picture, uint8 RGB (height, width, 3), scaled to the configured limit
+    crop: FaceCrop | None  # face crop; None if the whole picture is the crop
+    lip_ratio: float | None = None  # height / width of the mouth opening; None if the detector does not measure it
+    # height / width of the left and the right eye; None if the detector does not measure it
     eye_ratios: tuple[float, float] | None = None
-    n_faces: int | None = None
-    warnings: tuple[InputWarning, ...] = ()
+    n_faces: int | None = None  # number of detected faces of any size; None without detection
+    warnings: tuple[InputWarning, ...] = ()  # warnings for the user
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """Encoded picture, the input of driving and rendering.
+    """Encoded picture, the input of driving and rendering."""
 
-    Args:
-        picture: encoded picture.
-        feature: appearance volume, shape (1, channels, depth, height, width).
-        keypoints: keypoints of the portrait.
-    """
-
-    picture: Picture
-    feature: Tensor
-    keypoints: KeypointInfo
+    picture: Picture  # encoded picture
+    feature: Tensor  # appearance volume, shape (1, channels, depth, height, width)
+    keypoints: KeypointInfo  # keypoints of the portrait
 
 
 def read_portrait_image(path: str | Path, config: PictureConfig) -> np.ndarray:

@@ -47,17 +47,11 @@ class SourceVideoConfig:
 
 @dataclass(frozen=True, eq=False)
 class SourceVideo:
-    """A video whose face is animated.
+    """A video whose face is animated."""
 
-    Args:
-        frames: frames of the video.
-        face: crop of the face in each frame.
-        warnings: warnings for the user.
-    """
-
-    frames: VideoFrames
-    face: FacePath
-    warnings: tuple[InputWarning, ...] = ()
+    frames: VideoFrames  # frames of the video
+    face: FacePath  # crop of the face in each frame
+    warnings: tuple[InputWarning, ...] = ()  # warnings for the user
 
     @property
     def frames_per_second(self) -> float:

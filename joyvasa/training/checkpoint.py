@@ -29,23 +29,14 @@ MAX_HEADER_BYTES = 1 << 26
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingProgress:
-    """Progress of a training run.
+    """Progress of a training run."""
 
-    Args:
-        step: number of finished steps.
-        validation_loss: validation loss of the weights; None if it was not measured.
-        dataset: fingerprint of the data set.
-        config: options of the run, as plain values.
-        scaler: state of the gradient scaler for fp16.
-        pictures_epoch: last epoch whose generated motion was plotted.
-    """
-
-    step: int
-    validation_loss: float | None = None
-    dataset: str = ""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    scaler: Mapping[str, float] = field(default_factory=dict)
-    pictures_epoch: int = 0
+    step: int  # number of finished steps
+    validation_loss: float | None = None  # validation loss of the weights; None if it was not measured
+    dataset: str = ""  # fingerprint of the data set
+    config: Mapping[str, Any] = field(default_factory=dict)  # options of the run, as plain values
+    scaler: Mapping[str, float] = field(default_factory=dict)  # state of the gradient scaler for fp16
+    pictures_epoch: int = 0  # last epoch whose generated motion was plotted
 
 
 class Checkpoints:

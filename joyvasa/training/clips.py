@@ -24,27 +24,17 @@ _PCM_SCALE = 32767  # 16-bit value of a sample of 1.0
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClipRecord:
-    """Motion and sound that start at the same time.
+    """Motion and sound that start at the same time."""
 
-    Args:
-        clip_id: id that is unique in the data set; at most 120 letters, digits and `._-`.
-        source: hash of the recording that the clip was cut from, hexadecimal; it decides the split.
-        split: split of the recording, see `assign_split`.
-        start_s: start of the clip in its recording, seconds.
-        motion: output of the motion extractor, neither smoothed nor normalized.
-        sound: mono at 16 kHz, int16, shape (samples,), at least as long as the motion.
-        eye_ratio: openness of the left and right eye, shape (T, 2), float32; None if not measured.
-        lip_ratio: openness of the lips, shape (T, 1), float32; None if not measured.
-    """
-
-    clip_id: str
-    source: str
-    split: Split
-    motion: MotionSequence
-    sound: np.ndarray
-    start_s: float = 0.0
+    clip_id: str  # id that is unique in the data set; at most 120 letters, digits and `._-`
+    source: str  # hash of the recording that the clip was cut from, hexadecimal; it decides the split
+    split: Split  # split of the recording, see `assign_split`
+    motion: MotionSequence  # output of the motion extractor, neither smoothed nor normalized
+    sound: np.ndarray  # mono at 16 kHz, int16, shape (samples,), at least as long as the motion
+    start_s: float = 0.0  # start of the clip in its recording, seconds
+    # openness of the left and right eye, shape (T, 2), float32; None if not measured
     eye_ratio: np.ndarray | None = None
-    lip_ratio: np.ndarray | None = None
+    lip_ratio: np.ndarray | None = None  # openness of the lips, shape (T, 1), float32; None if not measured
 
     @property
     def n_frames(self) -> int:

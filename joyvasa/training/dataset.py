@@ -32,19 +32,12 @@ OPEN_SHARDS = 32  # open files per thread
 
 @dataclass(frozen=True)
 class ClipLocation:
-    """Location of a clip in a data set.
+    """Location of a clip in a data set."""
 
-    Args:
-        clip_id: id of the clip.
-        shard: number of the shard.
-        row: row in the shard.
-        n_frames: number of frames of the clip.
-    """
-
-    clip_id: str
-    shard: int
-    row: int
-    n_frames: int
+    clip_id: str  # id of the clip
+    shard: int  # number of the shard
+    row: int  # row in the shard
+    n_frames: int  # number of frames of the clip
 
 
 class Dataset:

@@ -84,26 +84,17 @@ INDEX_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetCard:
-    """Content of `dataset.yaml`.
+    """Content of `dataset.yaml`."""
 
-    Args:
-        frames_per_second: frame rate of the motion.
-        keypoints: number of keypoints, K.
-        extractor: bundle of the motion extractor: `name` and `fingerprint`.
-        clips: number of clips, by split.
-        frames: number of frames, by split.
-        shards: number of shards.
-        fingerprint: hash of the index and the statistics; identifies the data set.
-        about: additional plain values, such as counts by reason of rejection.
-    """
-
-    frames_per_second: int = 25
-    keypoints: int = 21
+    frames_per_second: int = 25  # frame rate of the motion
+    keypoints: int = 21  # number of keypoints, K
+    # bundle of the motion extractor: `name` and `fingerprint`
     extractor: Mapping[str, str] = field(default_factory=dict)
-    clips: Mapping[str, int] = field(default_factory=dict)
-    frames: Mapping[str, int] = field(default_factory=dict)
-    shards: int = 0
-    fingerprint: str = ""
+    clips: Mapping[str, int] = field(default_factory=dict)  # number of clips, by split
+    frames: Mapping[str, int] = field(default_factory=dict)  # number of frames, by split
+    shards: int = 0  # number of shards
+    fingerprint: str = ""  # hash of the index and the statistics; identifies the data set
+    # additional plain values, such as counts by reason of rejection
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -39,19 +39,12 @@ TERMS = License(
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A motion generator from a checkpoint of a training run.
+    """A motion generator from a checkpoint of a training run."""
 
-    Args:
-        progress: progress of the run at the checkpoint.
-        sizes: sizes of the network.
-        state: tensors of the network by name; moving averages if the run computed them.
-        template: statistics of the motion by the names of JoyVASA's template.
-    """
-
-    progress: TrainingProgress
-    sizes: MotionGeneratorConfig
-    state: Mapping[str, Tensor]
-    template: Mapping[str, Tensor]
+    progress: TrainingProgress  # progress of the run at the checkpoint
+    sizes: MotionGeneratorConfig  # sizes of the network
+    state: Mapping[str, Tensor]  # tensors of the network by name; moving averages if the run computed them
+    template: Mapping[str, Tensor]  # statistics of the motion by the names of JoyVASA's template
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -20,17 +20,11 @@ MAX_S = 12.0  # maximum length of generated motion: three windows
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedMotion:
-    """True and generated motion of a clip.
+    """True and generated motion of a clip."""
 
-    Args:
-        clip_id: id of the clip.
-        true: motion of the clip.
-        generated: motion generated for the sound.
-    """
-
-    clip_id: str
-    true: MotionSequence
-    generated: MotionSequence
+    clip_id: str  # id of the clip
+    true: MotionSequence  # motion of the clip
+    generated: MotionSequence  # motion generated for the sound
 
 
 def generate_motion(

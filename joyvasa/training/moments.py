@@ -21,21 +21,13 @@ UNIT_BITS = 173  # sums count multiples of 2**-173; every float32 is one, as the
 
 @dataclass(frozen=True)
 class ExactMoments:
-    """Exact sums over the frames of a quantity, for each of its numbers.
+    """Exact sums over the frames of a quantity, for each of its numbers."""
 
-    Args:
-        count: number of frames.
-        sums: sums, in units of 2**-UNIT_BITS.
-        squares: sums of squares, in units of 2**-(2 * UNIT_BITS).
-        least: minimum values.
-        largest: maximum values.
-    """
-
-    count: int
-    sums: tuple[int, ...]
-    squares: tuple[int, ...]
-    least: tuple[float, ...]
-    largest: tuple[float, ...]
+    count: int  # number of frames
+    sums: tuple[int, ...]  # sums, in units of 2**-UNIT_BITS
+    squares: tuple[int, ...]  # sums of squares, in units of 2**-(2 * UNIT_BITS)
+    least: tuple[float, ...]  # minimum values
+    largest: tuple[float, ...]  # maximum values
 
     @classmethod
     def from_values(cls, values: np.ndarray) -> ExactMoments:

@@ -28,23 +28,14 @@ _ORDER, _SAMPLE = range(2)  # purposes of random number generators
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatch:
-    """B training samples of two windows each; a window has S samples of sound and n frames of D numbers.
+    """B training samples of two windows each; a window has S samples of sound and n frames of D numbers."""
 
-    Args:
-        audio: mono in [-1, 1], shape (B, 2, S).
-        motion: normalized motion, shape (B, 2, n, D).
-        end: number of valid frames of each window, 1 to n, shape (B, 2), int64.
-        step: diffusion step, shape (B, 2), int64.
-        noise: standard normal noise, shape (B, 2, n, D).
-        without_audio: windows to train without their sound, shape (B, 2), bool.
-    """
-
-    audio: Tensor
-    motion: Tensor
-    end: Tensor
-    step: Tensor
-    noise: Tensor
-    without_audio: Tensor
+    audio: Tensor  # mono in [-1, 1], shape (B, 2, S)
+    motion: Tensor  # normalized motion, shape (B, 2, n, D)
+    end: Tensor  # number of valid frames of each window, 1 to n, shape (B, 2), int64
+    step: Tensor  # diffusion step, shape (B, 2), int64
+    noise: Tensor  # standard normal noise, shape (B, 2, n, D)
+    without_audio: Tensor  # windows to train without their sound, shape (B, 2), bool
 
     def __len__(self) -> int:
         return len(self.audio)

@@ -34,20 +34,13 @@ REASONS = {
 
 @dataclass(frozen=True, eq=False)
 class RecordingWindow:
-    """Measurements of consecutive frames of a recording, 25 per second.
+    """Measurements of consecutive frames of a recording, 25 per second."""
 
-    Args:
-        first: number of the first frame.
-        changes: differences to the previous frame from `FrameMeter`, shape (frames,).
-        still: numbers of still frames from `FrameMeter`, shape (frames,).
-        peaks: largest |sample| of the sound of each frame, NaN without sound; shape (frames,).
-        detections: faces of every few frames; frame numbers count from the start of the recording.
-    """
-
-    first: int
-    changes: NDArray[np.float32]
-    still: NDArray[np.int32]
-    peaks: NDArray[np.float32]
+    first: int  # number of the first frame
+    changes: NDArray[np.float32]  # differences to the previous frame from `FrameMeter`, shape (frames,)
+    still: NDArray[np.int32]  # numbers of still frames from `FrameMeter`, shape (frames,)
+    peaks: NDArray[np.float32]  # largest |sample| of the sound of each frame, NaN without sound; shape (frames,)
+    # faces of every few frames; frame numbers count from the start of the recording
     detections: tuple[FaceDetections, ...]
 
     def __len__(self) -> int:
@@ -56,21 +49,13 @@ class RecordingWindow:
 
 @dataclass(frozen=True)
 class Segment:
-    """Part of a recording: a clip, or rejected with a reason.
+    """Part of a recording: a clip, or rejected with a reason."""
 
-    Args:
-        first: number of the first frame.
-        n_frames: number of frames.
-        square: crop of the clip; None if it is rejected.
-        code: reason of the rejection, or None.
-        sentence: explanation of the rejection, without the code, or None.
-    """
-
-    first: int
-    n_frames: int
-    square: Square | None = None
-    code: str | None = None
-    sentence: str | None = None
+    first: int  # number of the first frame
+    n_frames: int  # number of frames
+    square: Square | None = None  # crop of the clip; None if it is rejected
+    code: str | None = None  # reason of the rejection, or None
+    sentence: str | None = None  # explanation of the rejection, without the code, or None
 
     @property
     def start_s(self) -> float:

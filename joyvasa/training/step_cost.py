@@ -18,25 +18,15 @@ WARM_UP_STEPS = 2  # not counted: the first steps allocate memory
 
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
-    """Measured cost of a training step.
+    """Measured cost of a training step."""
 
-    Args:
-        steps: number of measured steps.
-        step_s: mean duration of a step, seconds.
-        batch_size: samples per step.
-        compute_share: fraction of the time in which the loop did not wait for data.
-        peak_bytes: peak memory, of the GPU if there is one, else of the process.
-        hours: estimated duration of the whole run.
-        device: name of the device.
-    """
-
-    steps: int
-    step_s: float
-    batch_size: int
-    compute_share: float
-    peak_bytes: int
-    hours: float
-    device: str
+    steps: int  # number of measured steps
+    step_s: float  # mean duration of a step, seconds
+    batch_size: int  # samples per step
+    compute_share: float  # fraction of the time in which the loop did not wait for data
+    peak_bytes: int  # peak memory, of the GPU if there is one, else of the process
+    hours: float  # estimated duration of the whole run
+    device: str  # name of the device
 
 
 def measure_step_cost(config: TrainingConfig, dataset: Dataset, run: FileStore, *, steps: int = 10) -> StepCost:

@@ -44,24 +44,16 @@ StepCallback = Callable[[int, StepValues], object]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """Result of `Trainer.run`.
+    """Result of `Trainer.run`."""
 
-    Args:
-        step: number of finished steps.
-        steps: number of steps of the whole run.
-        loss: loss of the last step; NaN if there was no step left.
-        validation_loss: validation loss of the last step; None if it was not measured, because there is no validation
-            split or the run was stopped between two checkpoints.
-        step_s: mean duration of a step, seconds.
-        compute_share: fraction of the time in which the loop did not wait for data.
-    """
-
-    step: int
-    steps: int
-    loss: float
+    step: int  # number of finished steps
+    steps: int  # number of steps of the whole run
+    loss: float  # loss of the last step; NaN if there was no step left
+    # validation loss of the last step; None if it was not measured, because there is no validation split or the run was
+    # stopped between two checkpoints
     validation_loss: float | None
-    step_s: float
-    compute_share: float
+    step_s: float  # mean duration of a step, seconds
+    compute_share: float  # fraction of the time in which the loop did not wait for data
 
 
 class Trainer:

@@ -13,15 +13,10 @@ BUCKET_NUMBERS = 32 << 20  # numbers per all-reduce: 128 MiB of float32
 
 @dataclass(frozen=True)
 class WorkerGroup:
-    """This process's view of the workers of a run; by default a single process.
+    """This process's view of the workers of a run; by default a single process."""
 
-    Args:
-        rank: rank of this process.
-        size: number of processes.
-    """
-
-    rank: int = 0
-    size: int = 1
+    rank: int = 0  # rank of this process
+    size: int = 1  # number of processes
 
     @classmethod
     def current(cls) -> WorkerGroup:

@@ -30,26 +30,18 @@ MAX_FACES = 750
 class FaceBoxConfig:
     """Options of face detection.
 
-    Args:
-        scale: scale factor of frames; the protocol uses 0.25.
-        min_side: minimum shorter side of scaled frames, pixels. The default keeps the protocol's scale for frames of at
-            least 512 pixels; smaller frames, in which S3FD would miss faces, are scaled to 128 pixels. Frames are never
-            enlarged.
-        threshold: minimum score of a face, 0 to 1.
-        overlap: maximum intersection over union of two candidates.
-        final_overlap: maximum intersection over union of two faces.
-        batch_frames: batch size of the network.
-
     Raises:
         ConfigError: `face_boxes`, a value is out of range.
     """
 
-    scale: float = 0.25
+    scale: float = 0.25  # scale factor of frames; the protocol uses 0.25
+    # minimum shorter side of scaled frames, pixels. The default keeps the protocol's scale for frames of at least 512
+    # pixels; smaller frames, in which S3FD would miss faces, are scaled to 128 pixels. Frames are never enlarged.
     min_side: int = 128
-    threshold: float = 0.9
-    overlap: float = 0.3
-    final_overlap: float = 0.1
-    batch_frames: int = 16
+    threshold: float = 0.9  # minimum score of a face, 0 to 1
+    overlap: float = 0.3  # maximum intersection over union of two candidates
+    final_overlap: float = 0.1  # maximum intersection over union of two faces
+    batch_frames: int = 16  # batch size of the network
 
     def __post_init__(self) -> None:
         parts = (self.scale, self.threshold, self.overlap, self.final_overlap)

@@ -26,21 +26,16 @@ PADDING_GRAY = 110  # gray level outside the frame
 class TrackConfig:
     """Options of face tracking; the defaults follow the protocol.
 
-    Args:
-        max_gap: maximum number of frames without a detection of the face.
-        min_overlap: minimum intersection over union of consecutive boxes.
-        min_boxes: a track needs more boxes than this, so clips of 4 seconds or less have no track. Other users of the
-            protocol set 50; with less than 7 the median filter returns empty boxes.
-        min_side: the mean width or height of the boxes must exceed this, pixels of the video.
-
     Raises:
         ConfigError: `face_tracks`, a value is out of range.
     """
 
-    max_gap: int = 25
-    min_overlap: float = 0.5
+    max_gap: int = 25  # maximum number of frames without a detection of the face
+    min_overlap: float = 0.5  # minimum intersection over union of consecutive boxes
+    # a track needs more boxes than this, so clips of 4 seconds or less have no track. Other users of the protocol set
+    # 50; with less than 7 the median filter returns empty boxes.
     min_boxes: int = 100
-    min_side: float = 100.0
+    min_side: float = 100.0  # the mean width or height of the boxes must exceed this, pixels of the video
 
     def __post_init__(self) -> None:
         if not (self.max_gap >= 1 and 0 <= self.min_overlap < 1 and self.min_boxes >= 7 and self.min_side >= 0):
@@ -50,15 +45,10 @@ class TrackConfig:
 
 @dataclass(frozen=True, eq=False)
 class FaceTrack:
-    """One face in consecutive frames.
+    """One face in consecutive frames."""
 
-    Args:
-        first: index of the first frame.
-        boxes: left, top, right, bottom in each frame, pixels, float64 (frames, 4).
-    """
-
-    first: int
-    boxes: FloatArray
+    first: int  # index of the first frame
+    boxes: FloatArray  # left, top, right, bottom in each frame, pixels, float64 (frames, 4)
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -13,17 +13,11 @@ from joyvasa.metrics.base import NotMeasured
 
 @dataclass(eq=False)
 class FeatureMoments:
-    """Count, mean and scatter of features.
+    """Count, mean and scatter of features."""
 
-    Args:
-        count: number of samples.
-        mean: mean of the features, shape (features,), float64.
-        scatter: sum of outer products of deviations from the mean, shape (features, features), float64.
-    """
-
-    count: int
-    mean: np.ndarray
-    scatter: np.ndarray
+    count: int  # number of samples
+    mean: np.ndarray  # mean of the features, shape (features,), float64
+    scatter: np.ndarray  # sum of outer products of deviations from the mean, shape (features, features), float64
 
     @staticmethod
     def empty(n_features: int) -> FeatureMoments:

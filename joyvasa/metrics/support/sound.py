@@ -21,17 +21,11 @@ _COMPRESSION = 1000.0  # c of log(1 + c |X|), see `onset_strength`
 
 @dataclass(frozen=True)
 class Soundtrack:
-    """Features of a recording at 25 Hz; value i covers 40 ms from i / 25 s.
+    """Features of a recording at 25 Hz; value i covers 40 ms from i / 25 s."""
 
-    Args:
-        n_samples: number of samples at 16 kHz.
-        level: root mean square in dBFS, at least -80, shape (n,).
-        onset_strength: spectral flux since the previous value, shape (n,).
-    """
-
-    n_samples: int
-    level: NDArray[np.float32]
-    onset_strength: NDArray[np.float32]
+    n_samples: int  # number of samples at 16 kHz
+    level: NDArray[np.float32]  # root mean square in dBFS, at least -80, shape (n,)
+    onset_strength: NDArray[np.float32]  # spectral flux since the previous value, shape (n,)
 
     @property
     def duration_s(self) -> float:

@@ -16,19 +16,12 @@ MAX_SHIFT = 15  # frames of 40 ms in either direction
 
 @dataclass(frozen=True)
 class SyncScore:
-    """Agreement of lips and sound of one face.
+    """Agreement of lips and sound of one face."""
 
-    Args:
-        confidence: Sync-C, median minus minimum of the distances over all shifts; higher is better.
-        distance: Sync-D, minimum of the distances; lower is better.
-        mean_distance: mean of the distances.
-        offset: frames by which the sound is early at the minimum; -5 if the sound is 5 frames late.
-    """
-
-    confidence: float
-    distance: float
-    mean_distance: float
-    offset: int
+    confidence: float  # Sync-C, median minus minimum of the distances over all shifts; higher is better
+    distance: float  # Sync-D, minimum of the distances; lower is better
+    mean_distance: float  # mean of the distances
+    offset: int  # frames by which the sound is early at the minimum; -5 if the sound is 5 frames late
 
 
 class ShiftDistances:

@@ -13,16 +13,12 @@ ALIGNMENT = 4  # boxes are multiples of it: few sizes, as oneDNN generates code 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of cells of a map; `right` and `bottom` are exclusive.
+    """A rectangle of cells of a map."""
 
-    Attributes:
-        left, top, right, bottom: borders in cells.
-    """
-
-    left: int
-    top: int
-    right: int
-    bottom: int
+    left: int  # left border, cells
+    top: int  # top border, cells
+    right: int  # right border, cells, exclusive
+    bottom: int  # bottom border, cells, exclusive
 
     @classmethod
     def around(cls, low: Sequence[float], high: Sequence[float], n: int) -> Box:

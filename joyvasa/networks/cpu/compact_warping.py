@@ -46,29 +46,18 @@ class Grids:
 
 @dataclass(frozen=True)
 class CompactPortrait:
-    """Maps that depend on the portrait alone.
+    """Maps that depend on the portrait alone."""
 
-    Attributes:
-        feature: feature of the portrait, float32, shape (1, 48 + channels, N, N).
-        source: source keypoints, float32, shape (1, keypoints, 3).
-        grids: positions of pixels.
-        image: pixels, shape (1, 3, 4N, 4N).
-        features: features without pixels, shape (1, channels, N, N).
-        small, half: pixels at a quarter and at half of the resolution.
-        entry, details: shares of the portrait in the results of the first layers of both U-Nets.
-        movable: box of cells that may move; all until `CompactWarper.find_movable`.
-    """
-
-    feature: Tensor
-    source: Tensor
-    grids: Grids
-    image: Tensor
-    features: Tensor
-    small: Tensor
-    half: Tensor
-    entry: Tensor
-    details: Tensor
-    movable: Box
+    feature: Tensor  # feature of the portrait, float32, shape (1, 48 + channels, N, N)
+    source: Tensor  # source keypoints, float32, shape (1, keypoints, 3)
+    grids: Grids  # positions of pixels
+    image: Tensor  # pixels, shape (1, 3, 4N, 4N)
+    features: Tensor  # features without pixels, shape (1, channels, N, N)
+    small: Tensor  # pixels at a quarter of the resolution
+    half: Tensor  # pixels at half of the resolution
+    entry: Tensor  # shares of the portrait in the results of the first layers of both U-Nets
+    details: Tensor  # shares of the portrait in the results of the first layers of both U-Nets
+    movable: Box  # box of cells that may move; all until `CompactWarper.find_movable`
 
     def equals(self, feature: Tensor, source: Tensor) -> bool:
         """Return whether feature and keypoints are those of this portrait."""
@@ -82,34 +71,21 @@ class CompactPortrait:
 
 @dataclass(frozen=True)
 class CoarseMotion:
-    """Result of the first U-Net.
+    """Result of the first U-Net."""
 
-    Attributes:
-        positions: source positions, x and y in [-1, 1], of the cells of `near`, shape (1, 2, h, w).
-        context: maps for refinement and generator, of the cells of `near`, shape (1, context, h, w).
-        box: cells to be refined.
-        near: the box with the cells next to it.
-    """
-
-    positions: Tensor
-    context: Tensor
-    box: Box
-    near: Box
+    positions: Tensor  # source positions, x and y in [-1, 1], of the cells of `near`, shape (1, 2, h, w)
+    context: Tensor  # maps for refinement and generator, of the cells of `near`, shape (1, context, h, w)
+    box: Box  # cells to be refined
+    near: Box  # the box with the cells next to it
 
 
 @dataclass(frozen=True)
 class WarpedFrame:
-    """A warped portrait.
+    """A warped portrait."""
 
-    Attributes:
-        pixels: warped pixels, shape (1, 3, 4N, 4N).
-        coarse: result of the first U-Net.
-        occlusion: 1 where the portrait has no content, in the box of `coarse`, shape (1, 1, 2h, 2w).
-    """
-
-    pixels: Tensor
-    coarse: CoarseMotion
-    occlusion: Tensor
+    pixels: Tensor  # warped pixels, shape (1, 3, 4N, 4N)
+    coarse: CoarseMotion  # result of the first U-Net
+    occlusion: Tensor  # 1 where the portrait has no content, in the box of `coarse`, shape (1, 1, 2h, 2w)
 
 
 class CompactWarper:

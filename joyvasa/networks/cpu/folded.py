@@ -19,19 +19,12 @@ _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_c
 
 @dataclass(frozen=True)
 class FoldedConv:
-    """Convolution with square kernels and zero padding that keeps the size, optionally with a sum and ReLU.
+    """Convolution with square kernels and zero padding that keeps the size, optionally with a sum and ReLU."""
 
-    Attributes:
-        weight: kernels, shape (outputs, inputs, k, k), stored channels last.
-        bias: bias, shape (outputs,); None for none.
-        stride: stride.
-        relu: whether ReLU follows.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    stride: int = 1
-    relu: bool = False
+    weight: Tensor  # kernels, shape (outputs, inputs, k, k), stored channels last
+    bias: Tensor | None  # bias, shape (outputs,); None for none
+    stride: int = 1  # stride
+    relu: bool = False  # whether ReLU follows
 
     @classmethod
     def from_layers(cls, convolution: nn.Conv2d, norm: nn.BatchNorm2d | None = None, *, relu: bool) -> FoldedConv:

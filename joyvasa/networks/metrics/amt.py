@@ -27,15 +27,11 @@ class AmtConfig(NetworkConfig):
 
 @dataclass(frozen=True)
 class Interpolation:
-    """Result of the network.
+    """Result of the network."""
 
-    Args:
-        image: interpolated image in [0, 1], shape (batch, 3, height, width).
-        flows: flows from the middle to the first and to the second image, in pixels of their level, from coarse (1/8)
-            to fine (1/1); each of shape (batch, 2, height, width), the finest (batch, pairs, 2, height, width).
-    """
-
-    image: Tensor
+    image: Tensor  # interpolated image in [0, 1], shape (batch, 3, height, width)
+    # flows from the middle to the first and to the second image, in pixels of their level, from coarse (1/8) to fine
+    # (1/1); each of shape (batch, 2, height, width), the finest (batch, pairs, 2, height, width)
     flows: Sequence[tuple[Tensor, Tensor]]
 
 

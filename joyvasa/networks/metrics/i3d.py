@@ -33,14 +33,12 @@ _MIXED: dict[str, tuple[int, int, int, int, int, int]] = {
 class I3dConfig:
     """Options that the published weights do not determine.
 
-    Args:
-        batch_norm_epsilon: epsilon of batch norm; 1e-3 in the original (Sonnet's default) and in pytorch-i3d, 1e-5 in
-            VideoGPT, TATS and cd-fvd.
-
     Raises:
         ConfigError: `bad_network_size`.
     """
 
+    # epsilon of batch norm; 1e-3 in the original (Sonnet's default) and in pytorch-i3d, 1e-5 in VideoGPT, TATS and
+    # cd-fvd
     batch_norm_epsilon: float = 1e-3
 
     def __post_init__(self) -> None:

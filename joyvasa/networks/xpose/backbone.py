@@ -31,21 +31,14 @@ class PatchEmbed(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class WindowLayout:
-    """Division of the patches of a feature map into windows.
+    """Division of the patches of a feature map into windows."""
 
-    Args:
-        patches: index of the patch in each slot of each window, shape (windows * size,); arbitrary in empty slots.
-        empty: indices of slots without a patch.
-        slots: index of the slot of each patch, shape (height * width,).
-        mask: mask added to the logits between slots of a window, shape (windows, size, size); None for no mask.
-        size: number of slots per window.
-    """
-
-    patches: Tensor
-    empty: Tensor
-    slots: Tensor
+    patches: Tensor  # index of the patch in each slot of each window, shape (windows * size,); arbitrary in empty slots
+    empty: Tensor  # indices of slots without a patch
+    slots: Tensor  # index of the slot of each patch, shape (height * width,)
+    # mask added to the logits between slots of a window, shape (windows, size, size); None for no mask
     mask: Tensor | None
-    size: int
+    size: int  # number of slots per window
 
     def to(self, device: torch.device) -> WindowLayout:
         """Return a copy on a device."""

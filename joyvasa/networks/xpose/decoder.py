@@ -16,17 +16,11 @@ from joyvasa.networks.xpose.text import Text
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Best boxes of B images for n instance prompts, with k keypoints each.
+    """Best boxes of B images for n instance prompts, with k keypoints each."""
 
-    Args:
-        boxes: center x, center y, width and height as fractions of the image, shape (B, boxes, 4).
-        keypoints: x and y as fractions of the image, shape (B, boxes, k, 2).
-        logits: score of a box for each instance prompt, minus infinity for padding, shape (B, boxes, n).
-    """
-
-    boxes: Tensor
-    keypoints: Tensor
-    logits: Tensor
+    boxes: Tensor  # center x, center y, width and height as fractions of the image, shape (B, boxes, 4)
+    keypoints: Tensor  # x and y as fractions of the image, shape (B, boxes, k, 2)
+    logits: Tensor  # score of a box for each instance prompt, minus infinity for padding, shape (B, boxes, n)
 
 
 class QueryDecoderLayer(nn.Module):

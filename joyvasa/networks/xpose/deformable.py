@@ -72,22 +72,14 @@ class SampleTable:
     Such a sum is a weighted sum of table rows, four per sample. `embedding_bag` computes it in one pass with the
     channels of a head contiguous in memory, whereas `grid_sample` needs separate planes and stores every sample. Each
     map has a border of zeros, so that no sample needs a bounds check.
-
-    Args:
-        values: rows of the table, shape (B * rows, heads, d).
-        rows: number of rows per image.
-        points: samples per head and map.
-        limit_x: width of the map of each sample, shape (heads * levels * points,).
-        limit_y: height of the map of each sample, like `limit_x`.
-        start: first row of the map of each sample, like `limit_x`.
     """
 
-    values: Tensor
-    rows: int
-    points: int
-    limit_x: Tensor
-    limit_y: Tensor
-    start: Tensor
+    values: Tensor  # rows of the table, shape (B * rows, heads, d)
+    rows: int  # number of rows per image
+    points: int  # samples per head and map
+    limit_x: Tensor  # width of the map of each sample, shape (heads * levels * points,)
+    limit_y: Tensor  # height of the map of each sample, like `limit_x`
+    start: Tensor  # first row of the map of each sample, like `limit_x`
 
     @classmethod
     def build(cls, values: Tensor, shapes: Shapes, *, points: int) -> SampleTable:

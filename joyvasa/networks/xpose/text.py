@@ -13,31 +13,20 @@ class Prompts:
     """Text embeddings of prompts by CLIP ViT-B/32.
 
     The published code pads prompts to fixed numbers of rows. Padding only costs time, so it is best omitted.
-
-    Args:
-        instances: embeddings of object names such as "face", shape (n, 512).
-        keypoints: embeddings of keypoint names, shape (k, 512).
-        instances_used: False for padding of `instances`, shape (n,), bool; None without padding.
-        keypoints_used: False for padding of `keypoints`, shape (k,), bool; None without padding.
     """
 
-    instances: Tensor
-    keypoints: Tensor
-    instances_used: Tensor | None = None
-    keypoints_used: Tensor | None = None
+    instances: Tensor  # embeddings of object names such as "face", shape (n, 512)
+    keypoints: Tensor  # embeddings of keypoint names, shape (k, 512)
+    instances_used: Tensor | None = None  # False for padding of `instances`, shape (n,), bool; None without padding
+    keypoints_used: Tensor | None = None  # False for padding of `keypoints`, shape (k,), bool; None without padding
 
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """Instance prompts, encoded together with the image.
+    """Instance prompts, encoded together with the image."""
 
-    Args:
-        tokens: one token per prompt, shape (B, n, dim).
-        used: False for padding, shape (n,), bool; None without padding.
-    """
-
-    tokens: Tensor
-    used: Tensor | None
+    tokens: Tensor  # one token per prompt, shape (B, n, dim)
+    used: Tensor | None  # False for padding, shape (n,), bool; None without padding
 
     @property
     def padding(self) -> Tensor | None:

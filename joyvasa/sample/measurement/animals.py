@@ -49,24 +49,17 @@ BundleName = Annotated[str, typer.Option("--models", help="Model bundle.")]
 
 @dataclass(frozen=True)
 class AnimalResult:
-    """Figures of one picture; NaN where something is unknown.
+    """Figures of one picture; NaN where something is unknown."""
 
-    Args:
-        name: name of the file.
-        score: score of the detector; None if no face was found.
-        error: mean distance of eyes, nose and mouth from the annotation, in units of the face.
-        correlation: correlation of mouth opening and sound level, the best within two frames of lag 0.
-        silent, loud: mean opening beyond that of the portrait in silence and in loud sound, in units of the face.
-        changed: largest share of the rim of the crop that changes in a frame.
-    """
-
-    name: str
-    score: float | None
-    error: float = float("nan")
+    name: str  # name of the file
+    score: float | None  # score of the detector; None if no face was found
+    error: float = float("nan")  # mean distance of eyes, nose and mouth from the annotation, in units of the face
+    # correlation of mouth opening and sound level, the best within two frames of lag 0
     correlation: float = float("nan")
+    # mean opening beyond that of the portrait in silence and in loud sound, in units of the face
     silent: float = float("nan")
     loud: float = float("nan")
-    changed: float = float("nan")
+    changed: float = float("nan")  # largest share of the rim of the crop that changes in a frame
 
 
 def measure_animal(animator: Animator, picture: Path, sound: Path, out: Path) -> tuple[AnimalResult, list[Image]]:

@@ -29,17 +29,11 @@ UNIT = "distances between the eyes"
 
 @dataclass(frozen=True)
 class SyntheticSpeech:
-    """The sentences by one synthesizer, separated by silence.
+    """The sentences by one synthesizer, separated by silence."""
 
-    Args:
-        name: name of the synthesizer.
-        samples: float32 (n,), 16 kHz.
-        sounds: speech sounds, including silence.
-    """
-
-    name: str
-    samples: np.ndarray
-    sounds: tuple[TimedViseme, ...]
+    name: str  # name of the synthesizer
+    samples: np.ndarray  # float32 (n,), 16 kHz
+    sounds: tuple[TimedViseme, ...]  # speech sounds, including silence
 
     def spans(self, *shapes: str) -> list[tuple[float, float]]:
         """Return start and end in seconds of the sounds with the given shapes."""

@@ -35,17 +35,11 @@ STILL, CALM = Bar("below", 1.0), Bar("at most", 1.1)
 
 @dataclass(frozen=True)
 class Background:
-    """Background around a head in the frames of a video.
+    """Background around a head in the frames of a video."""
 
-    Args:
-        box: face crop in the frame: left, top, right, bottom in pixels, within the frame.
-        mask: background mask of the box, bool (SIDE, SIDE).
-        still: frame that shows the source picture.
-    """
-
-    box: tuple[int, int, int, int]
-    mask: np.ndarray
-    still: Image
+    box: tuple[int, int, int, int]  # face crop in the frame: left, top, right, bottom in pixels, within the frame
+    mask: np.ndarray  # background mask of the box, bool (SIDE, SIDE)
+    still: Image  # frame that shows the source picture
 
     def crop_frame(self, frame: Image) -> Image:
         """Return the box of a frame, uint8 (SIDE, SIDE, 3)."""

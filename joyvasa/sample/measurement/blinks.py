@@ -23,15 +23,10 @@ MIN_BLINKS, INTERVAL_S = Bar("at least", 1.0), 6.0
 
 @dataclass(frozen=True)
 class EyeOpenings:
-    """Readings of a portrait by the teacher, height over width of an eye.
+    """Readings of a portrait by the teacher, height over width of an eye."""
 
-    Args:
-        open: reading of the portrait itself.
-        shut: reading of the portrait with shut eyes, as rendered for training.
-    """
-
-    open: float
-    shut: float
+    open: float  # reading of the portrait itself
+    shut: float  # reading of the portrait with shut eyes, as rendered for training
 
     @property
     def distinct(self) -> bool:

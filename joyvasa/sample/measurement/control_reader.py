@@ -30,35 +30,21 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class FaceReadings:
-    """Readings of a face in T frames; those of the teacher are NaN where it finds no face.
+    """Readings of a face in T frames; those of the teacher are NaN where it finds no face."""
 
-    Args:
-        crops: face crop of each frame, uint8 RGB (T, SIZE, SIZE, 3).
-        yaw, pitch, roll: head angles by M, degrees, (T,).
-        eyes: height over width of the right and the left eye by M, (T, 2).
-        mouth: height over width of the mouth by M, (T,).
-        teacher_mouth: gap between the lips by the face mesh, eye distances, (T,).
-        teacher_eyes: height over width of the right and the left eye by the iris network, (T, 2).
-        corners: height of the corners of the mouth above its middle by the face mesh, eye distances, (T,).
-        width: width of the mouth by the face mesh, eye distances, (T,).
-        brows: height of the brows above the eyes by the face mesh, eye distances, (T,).
-        center: middle between the eyes by the face mesh, sides of the crop, (T, 2).
-        eye_distance: distance between the eyes by the face mesh, sides of the crop, (T,).
-    """
-
-    crops: Array
-    yaw: Array
-    pitch: Array
-    roll: Array
-    eyes: Array
-    mouth: Array
-    teacher_mouth: Array
-    teacher_eyes: Array
-    corners: Array
-    width: Array
-    brows: Array
-    center: Array
-    eye_distance: Array
+    crops: Array  # face crop of each frame, uint8 RGB (T, SIZE, SIZE, 3)
+    yaw: Array  # head angle by M, degrees, (T,)
+    pitch: Array  # head angle by M, degrees, (T,)
+    roll: Array  # head angle by M, degrees, (T,)
+    eyes: Array  # height over width of the right and the left eye by M, (T, 2)
+    mouth: Array  # height over width of the mouth by M, (T,)
+    teacher_mouth: Array  # gap between the lips by the face mesh, eye distances, (T,)
+    teacher_eyes: Array  # height over width of the right and the left eye by the iris network, (T, 2)
+    corners: Array  # height of the corners of the mouth above its middle by the face mesh, eye distances, (T,)
+    width: Array  # width of the mouth by the face mesh, eye distances, (T,)
+    brows: Array  # height of the brows above the eyes by the face mesh, eye distances, (T,)
+    center: Array  # middle between the eyes by the face mesh, sides of the crop, (T, 2)
+    eye_distance: Array  # distance between the eyes by the face mesh, sides of the crop, (T,)
 
 
 class ControlReader:

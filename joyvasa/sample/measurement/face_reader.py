@@ -17,15 +17,10 @@ from joyvasa.sample.training.person_segmentation import PersonSegmenter
 
 @dataclass(frozen=True)
 class Reading:
-    """Readings of one face in the frames of a video; NaN where the face was not found.
+    """Readings of one face in the frames of a video; NaN where the face was not found."""
 
-    Args:
-        mouth: gap between the lips in eye distances, shape (n,).
-        lids: height over width of the eye that is further open, shape (n,).
-    """
-
-    mouth: np.ndarray
-    lids: np.ndarray
+    mouth: np.ndarray  # gap between the lips in eye distances, shape (n,)
+    lids: np.ndarray  # height over width of the eye that is further open, shape (n,)
 
 
 class FaceReader:

@@ -24,19 +24,12 @@ FACE = np.array([0.25, 0.25, 0.75, 0.78])  # approximate box of the face in a cr
 
 @dataclass(frozen=True)
 class Subject:
-    """A portrait in which a face was detected.
+    """A portrait in which a face was detected."""
 
-    Args:
-        path: path of the picture.
-        portrait: feature and keypoints.
-        crop: crop around the face.
-        keypoints: keypoints by M, (1, 21, 3).
-    """
-
-    path: Path
-    portrait: Portrait
-    crop: FaceCrop
-    keypoints: Tensor
+    path: Path  # path of the picture
+    portrait: Portrait  # feature and keypoints
+    crop: FaceCrop  # crop around the face
+    keypoints: Tensor  # keypoints by M, (1, 21, 3)
 
     @property
     def name(self) -> str:

@@ -35,27 +35,16 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure.
+    """One figure."""
 
-    Args:
-        name: key in `quality.json`.
-        what: description of the figure.
-        value: value of the figure; None if it is not available. NaN becomes None.
-        unit: unit of value and bar.
-        bar: limit; None if the figure is informative only.
-        inputs: description of the inputs, for example `15 portraits`.
-        note: additional information, such as the spread or the worst input.
-        missing: requirement that is missing if there is no value.
-    """
-
-    name: str
-    what: str
-    value: float | None = None
-    unit: str = ""
-    bar: Bar | None = None
-    inputs: str = ""
-    note: str = ""
-    missing: str = ""
+    name: str  # key in `quality.json`
+    what: str  # description of the figure
+    value: float | None = None  # value of the figure; None if it is not available. NaN becomes None.
+    unit: str = ""  # unit of value and bar
+    bar: Bar | None = None  # limit; None if the figure is informative only
+    inputs: str = ""  # description of the inputs, for example `15 portraits`
+    note: str = ""  # additional information, such as the spread or the worst input
+    missing: str = ""  # requirement that is missing if there is no value
 
     def __post_init__(self) -> None:
         if self.value is not None and not math.isfinite(self.value):

@@ -34,21 +34,13 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Track:
-    """One face in the frames in which the teacher finds it.
+    """One face in the frames in which the teacher finds it."""
 
-    Args:
-        name: name of the video.
-        frames: uint8 (n, SIZE, SIZE, 3).
-        meshes: face meshes of the teacher, (n, 468, 3), pixels of the frames.
-        keypoints: keypoints of M, (n, 21, 3).
-        gaps: gap between the lips in eye distances, by M and by the teacher, (n,) each.
-    """
-
-    name: str
-    frames: np.ndarray
-    meshes: np.ndarray
-    keypoints: Tensor
-    gaps: tuple[np.ndarray, np.ndarray]
+    name: str  # name of the video
+    frames: np.ndarray  # uint8 (n, SIZE, SIZE, 3)
+    meshes: np.ndarray  # face meshes of the teacher, (n, 468, 3), pixels of the frames
+    keypoints: Tensor  # keypoints of M, (n, 21, 3)
+    gaps: tuple[np.ndarray, np.ndarray]  # gap between the lips in eye distances, by M and by the teacher, (n,) each
 
 
 def read_track(path: Path, models: Models, reader: FaceReader) -> Track | None:

@@ -24,23 +24,15 @@ MIN_SPEED = Bar("at least", 8.0)
 
 @dataclass(frozen=True)
 class MeasuredVideo:
-    """A generated video.
+    """A generated video."""
 
-    Args:
-        path: path of the video.
-        subject: subject of the video.
-        sound: path of the recording.
-        reading: readings of the teacher.
-        frames_per_second: speed of the generation; None for the first video, which includes loading networks.
-        n_frames: number of frames.
-    """
-
-    path: Path
-    subject: Subject
-    sound: Path
-    reading: Reading
+    path: Path  # path of the video
+    subject: Subject  # subject of the video
+    sound: Path  # path of the recording
+    reading: Reading  # readings of the teacher
+    # speed of the generation; None for the first video, which includes loading networks
     frames_per_second: float | None
-    n_frames: int
+    n_frames: int  # number of frames
 
 
 class VideoMaker:

@@ -22,21 +22,13 @@ SURE_FACE, SURE_OUTSIDE = 0.85, 3.2  # ellipses around the face: certainly anima
 
 @dataclass(frozen=True)
 class AnimalPicture:
-    """A picture of an animal.
+    """A picture of an animal."""
 
-    Args:
-        name: key in `animal_points.yaml`.
-        image: uint8 RGB (height, width, 3).
-        mask: uint8 (height, width), 255 inside the animal.
-        points: landmarks (15, 2), pixels, in the order of `LANDMARKS`.
-        held_out: whether the picture is used for measurement only.
-    """
-
-    name: str
-    image: np.ndarray
-    mask: np.ndarray
-    points: np.ndarray
-    held_out: bool = False
+    name: str  # key in `animal_points.yaml`
+    image: np.ndarray  # uint8 RGB (height, width, 3)
+    mask: np.ndarray  # uint8 (height, width), 255 inside the animal
+    points: np.ndarray  # landmarks (15, 2), pixels, in the order of `LANDMARKS`
+    held_out: bool = False  # whether the picture is used for measurement only
 
 
 def eye_centers(points: np.ndarray) -> np.ndarray:

@@ -19,17 +19,11 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class AnimalDrawing:
-    """A drawn animal.
+    """A drawn animal."""
 
-    Args:
-        image: uint8 RGB (SIDE, SIDE, 3) on a plain background.
-        mask: uint8 (SIDE, SIDE), 255 inside the animal.
-        points: landmarks (15, 2) in pixels, in the order of `LANDMARKS`.
-    """
-
-    image: Array
-    mask: Array
-    points: Array
+    image: Array  # uint8 RGB (SIDE, SIDE, 3) on a plain background
+    mask: Array  # uint8 (SIDE, SIDE), 255 inside the animal
+    points: Array  # landmarks (15, 2) in pixels, in the order of `LANDMARKS`
 
 
 @dataclass

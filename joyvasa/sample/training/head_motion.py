@@ -21,21 +21,13 @@ OVERSHOOT = 1.15  # keeps lids shut for one or two frames
 
 @dataclass(frozen=True)
 class HeadMotion:
-    """Motion of a head without its mouth, T frames at 25 frames per second.
+    """Motion of a head without its mouth, T frames at 25 frames per second."""
 
-    Args:
-        pose: pitch, yaw and roll in degrees, (T, 3).
-        shift: x and y in half sides of the crop, (T, 2).
-        growth: logarithm of the size, (T,).
-        blink: closure of the lids, 0 (open) to 1 (shut), (T,).
-        brow: height of the brows above rest, in eye distances, (T,).
-    """
-
-    pose: np.ndarray
-    shift: np.ndarray
-    growth: np.ndarray
-    blink: np.ndarray
-    brow: np.ndarray
+    pose: np.ndarray  # pitch, yaw and roll in degrees, (T, 3)
+    shift: np.ndarray  # x and y in half sides of the crop, (T, 2)
+    growth: np.ndarray  # logarithm of the size, (T,)
+    blink: np.ndarray  # closure of the lids, 0 (open) to 1 (shut), (T,)
+    brow: np.ndarray  # height of the brows above rest, in eye distances, (T,)
 
 
 def draw_head_motion(loudness: np.ndarray, r: np.random.Generator) -> HeadMotion:

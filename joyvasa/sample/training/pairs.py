@@ -44,21 +44,14 @@ for _a, _b in MIRRORED:
 
 @dataclass(frozen=True)
 class TrainingPair:
-    """A source and a target picture.
+    """A source and a target picture."""
 
-    Args:
-        source, target: float32 (SIZE, SIZE, 3), 0 to 255.
-        source_points, target_points: keypoints (21, 3), x and y in -1 to 1.
-        origin: position of each target pixel in the source, (SIZE, SIZE, 2), in -1 to 1; NaN where unknown.
-        painted: (SIZE, SIZE), 1 where the content of the target is not in the source.
-    """
-
-    source: np.ndarray
-    target: np.ndarray
-    source_points: np.ndarray
-    target_points: np.ndarray
-    origin: np.ndarray
-    painted: np.ndarray
+    source: np.ndarray  # float32 (SIZE, SIZE, 3), 0 to 255
+    target: np.ndarray  # float32 (SIZE, SIZE, 3), 0 to 255
+    source_points: np.ndarray  # keypoints (21, 3), x and y in -1 to 1
+    target_points: np.ndarray  # keypoints (21, 3), x and y in -1 to 1
+    origin: np.ndarray  # position of each target pixel in the source, (SIZE, SIZE, 2), in -1 to 1; NaN where unknown
+    painted: np.ndarray  # (SIZE, SIZE), 1 where the content of the target is not in the source
 
 
 class PairSampler:

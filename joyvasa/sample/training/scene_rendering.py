@@ -21,20 +21,14 @@ EYE_REACH = 0.4  # radius of an eyeball in eye distances
 
 @dataclass(frozen=True)
 class Scene:
-    """A driven picture.
+    """A driven picture."""
 
-    Args:
-        picture: float32 RGB (size, size, 3), 0 to 255.
-        origin: position of each pixel in the portrait, float32 (size, size, 2), pixels; NaN where the turning head
-            uncovers what it hid.
-        painted: float32 (size, size), 1 in parts of the mouth that the portrait does not show.
-        keypoints: (21, 3), pixels.
-    """
-
-    picture: np.ndarray
+    picture: np.ndarray  # float32 RGB (size, size, 3), 0 to 255
+    # position of each pixel in the portrait, float32 (size, size, 2), pixels; NaN where the turning head uncovers what
+    # it hid
     origin: np.ndarray
-    painted: np.ndarray
-    keypoints: np.ndarray
+    painted: np.ndarray  # float32 (size, size), 1 in parts of the mouth that the portrait does not show
+    keypoints: np.ndarray  # (21, 3), pixels
 
 
 def render_scene(portrait: np.ndarray, head: Head, expression: Expression, pose: Pose, *, person: np.ndarray) -> Scene:

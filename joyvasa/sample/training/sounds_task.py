@@ -25,15 +25,10 @@ JAW = 3 * LIPS.index(INNER_LOWER_LIP) + 1  # index of the opening of the mouth i
 
 @dataclass(frozen=True)
 class SoundBatches:
-    """Batches of sound and of the motion of the lips in standard deviations.
+    """Batches of sound and of the motion of the lips in standard deviations."""
 
-    Args:
-        files: data set of `write_speech_dataset`.
-        seed: seed of the order.
-    """
-
-    files: FileStore
-    seed: int
+    files: FileStore  # data set of `write_speech_dataset`
+    seed: int  # seed of the order
 
     def __iter__(self) -> Iterator[Batch]:
         dataset, r = Dataset(self.files), np.random.default_rng(self.seed)

@@ -28,17 +28,11 @@ _RATE, _PITCH, _RANGE = 1, 3, 4  # parameters of espeak-ng
 
 @dataclass(frozen=True)
 class Utterance:
-    """Synthesized speech.
+    """Synthesized speech."""
 
-    Args:
-        samples: float32 (n,).
-        rate: samples per second.
-        sounds: speech sounds with their times.
-    """
-
-    samples: np.ndarray
-    rate: int
-    sounds: list[TimedViseme]
+    samples: np.ndarray  # float32 (n,)
+    rate: int  # samples per second
+    sounds: list[TimedViseme]  # speech sounds with their times
 
 
 class Flite:

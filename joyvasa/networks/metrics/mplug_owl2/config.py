@@ -52,18 +52,15 @@ class LanguageConfig(NetworkConfig):
 class MplugOwl2Config:
     """Sizes of the three parts.
 
-    Args:
-        vision, abstractor, language: sizes of a part, or a mapping of its fields.
-        rms_norm_eps: epsilon of the norms of the language model.
-
     Raises:
         ConfigError: `bad_network_size`.
     """
 
+    # sizes of each part, or a mapping of its fields
     vision: VisionConfig = field(default_factory=VisionConfig)
     abstractor: AbstractorConfig = field(default_factory=AbstractorConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
-    rms_norm_eps: float = 1e-6
+    rms_norm_eps: float = 1e-6  # epsilon of the norms of the language model
 
     def __post_init__(self) -> None:
         part_classes = {"vision": VisionConfig, "abstractor": AbstractorConfig, "language": LanguageConfig}

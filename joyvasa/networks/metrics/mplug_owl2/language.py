@@ -15,14 +15,10 @@ ROTARY_BASE = 10000.0
 
 
 class TokenIndices(NamedTuple):
-    """Positions of text and image tokens in the sequence, the same for the whole batch.
+    """Positions of text and image tokens in the sequence, the same for the whole batch."""
 
-    Args:
-        text, image: indices, shape (n,).
-    """
-
-    text: Tensor
-    image: Tensor
+    text: Tensor  # indices of tokens of the text, shape (n,)
+    image: Tensor  # indices of tokens of images, shape (n,)
 
 
 class RmsNorm(nn.Module):
