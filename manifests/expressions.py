@@ -46,14 +46,10 @@ _QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`([^`]*)`""", re.DO
 
 @dataclass(frozen=True)
 class NamedColumns:
-    """The columns that a condition can name.
+    """The columns that a condition can name."""
 
-    Attributes:
-        schema: schema of the table.
-        aliases: further names of columns; they take precedence over names in the schema.
-    """
-
-    schema: pa.Schema
+    schema: pa.Schema  # schema of the table
+    # further names of columns; they take precedence over names in the schema
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> str:
@@ -79,17 +75,11 @@ class NamedColumns:
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition on the rows of a table.
+    """A condition on the rows of a table."""
 
-    Attributes:
-        text: condition as written.
-        columns: columns that it reads.
-        expression: condition as an Arrow expression; null where a value is missing.
-    """
-
-    text: str
-    columns: tuple[str, ...]
-    expression: Any
+    text: str  # condition as written
+    columns: tuple[str, ...]  # columns that it reads
+    expression: Any  # condition as an Arrow expression; null where a value is missing
 
     def evaluate(self, table: pa.Table) -> pa.ChunkedArray:
         """Evaluate the condition for each row: true, false, or null where a value is missing.

@@ -45,27 +45,16 @@ NAME_CHARACTERS = 44  # two names, a number and a separator are an id that is sa
 
 @dataclass(frozen=True)
 class MediaList:
-    """The portraits or recordings of one side of a list of pairs.
+    """The portraits or recordings of one side of a list of pairs."""
 
-    Attributes:
-        kind: `image` or `audio`.
-        source: folder, glob, archive or table as given by the user.
-        locations: distinct absolute local paths or URIs.
-        names: unique readable names, parts of record ids.
-        folders: names of the folders that hold the files.
-        stems: names of the files without suffix.
-        columns: passed-through columns.
-        notes: sentences about what was left out.
-    """
-
-    kind: Kind
-    source: str
-    locations: list[str]
-    names: list[str]
-    folders: list[str]
-    stems: list[str]
-    columns: pa.Table
-    notes: tuple[str, ...] = ()
+    kind: Kind  # `image` or `audio`
+    source: str  # folder, glob, archive or table as given by the user
+    locations: list[str]  # distinct absolute local paths or URIs
+    names: list[str]  # unique readable names, parts of record ids
+    folders: list[str]  # names of the folders that hold the files
+    stems: list[str]  # names of the files without suffix
+    columns: pa.Table  # passed-through columns
+    notes: tuple[str, ...] = ()  # sentences about what was left out
 
     def __len__(self) -> int:
         return len(self.locations)

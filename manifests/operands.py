@@ -38,21 +38,13 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Operand:
-    """A value in a condition.
+    """A value in a condition."""
 
-    Attributes:
-        source: text of the value in the condition.
-        kind: kind of the value.
-        expression: value as an Arrow expression; None for the constant null.
-        constant: value of a constant; None for columns and computed values.
-        time_type: type of a time.
-    """
-
-    source: str
-    kind: Kind
-    expression: Any
-    constant: Any = None
-    time_type: pa.DataType | None = None
+    source: str  # text of the value in the condition
+    kind: Kind  # kind of the value
+    expression: Any  # value as an Arrow expression; None for the constant null
+    constant: Any = None  # value of a constant; None for columns and computed values
+    time_type: pa.DataType | None = None  # type of a time
 
     @property
     def number(self) -> Any:

@@ -32,16 +32,11 @@ SEPARATOR = "--"  # between the names of a portrait and a recording, which have 
 
 @dataclass(frozen=True)
 class Usage:
-    """How often the entries of a list occur in the pairs.
+    """How often the entries of a list occur in the pairs."""
 
-    Attributes:
-        entries: number of portraits or recordings of the list.
-        used: number of those that occur.
-        fewest, most: smallest and largest number of pairs of one of those that occur.
-    """
-
-    entries: int
-    used: int
+    entries: int  # number of portraits or recordings of the list
+    used: int  # number of those that occur
+    # fewest, most: smallest and largest number of pairs of one of those that occur
     fewest: int
     most: int
 

@@ -23,23 +23,18 @@ class PairPlan:
     along the diagonals of the table of a group's combinations: pair k has portrait k mod P and recording k mod A, in
     random order. After lcm(P, A) pairs the walk continues on another diagonal. So every pair occurs once, and after any
     number of pairs every portrait, and every recording, was used equally often, give or take one.
-
-    Attributes:
-        images, audio: indices of portraits and of recordings, sorted by group.
-        image_starts, audio_starts: position of the first entry of each group, shape (groups + 1,).
-        sizes: number of pairs per group, shape (groups,).
-        shifts: offset of the recording on each diagonal; those of a group start at its `shift_starts`. None for all
-            combinations.
-        shift_starts: position of the first shift of each group, shape (groups + 1,).
     """
 
+    # images, audio: indices of portraits and of recordings, sorted by group
     images: np.ndarray
     audio: np.ndarray
+    # image_starts, audio_starts: position of the first entry of each group, shape (groups + 1,)
     image_starts: np.ndarray
     audio_starts: np.ndarray
-    sizes: np.ndarray
+    sizes: np.ndarray  # number of pairs per group, shape (groups,)
+    # offset of the recording on each diagonal; those of a group start at its `shift_starts`. None for all combinations
     shifts: np.ndarray | None
-    shift_starts: np.ndarray
+    shift_starts: np.ndarray  # position of the first shift of each group, shape (groups + 1,)
 
     def __len__(self) -> int:
         return int(self.sizes.sum())

@@ -54,20 +54,14 @@ class CutRecording(Protocol):
 
 @dataclass(frozen=True)
 class CutIndex:
-    """Content of the index of a recording's pieces.
+    """Content of the index of a recording's pieces."""
 
-    Attributes:
-        source: state of the recording: its size, time of change and so on, see fsspec's `ukey`.
-        min_s, max_s: minimum and maximum duration of a piece, seconds.
-        whole: whether the whole recording is used, without a file of its own.
-        pieces: start and end of each piece, seconds.
-    """
-
-    source: str
+    source: str  # state of the recording: its size, time of change and so on, see fsspec's `ukey`
+    # min_s, max_s: minimum and maximum duration of a piece, seconds
     min_s: float
     max_s: float
-    whole: bool
-    pieces: list[list[float]]
+    whole: bool  # whether the whole recording is used, without a file of its own
+    pieces: list[list[float]]  # start and end of each piece, seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,38 +32,26 @@ Options: TypeAlias = tuple[tuple[str, OptionValue], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A checked row of a manifest, the unit of work of a run; media are absolute paths or URIs.
+    """A checked row of a manifest, the unit of work of a run; media are absolute paths or URIs."""
 
-    Attributes:
-        id: unique within the run.
-        image, audio, motion: portrait, recording and motion file, or None.
-        video: existing video, or None.
-        mode: `human` or `animal`.
-        given_seed: seed in the row, if any.
-        cfg_scale: guidance scale in the row, if any.
-        priority: records with a higher value are processed earlier.
-        options: options of the method that the row sets, see `stages.record_options`.
-        text: text to speak, of a row with neither recording nor motion. In a run, `audio` is the file of the speech.
-        row: number of the row in its manifest, see `Problem.row`.
-        seed: seed of the record's random generator, so that results do not depend on batches, order and retries; 0
-            until a run sets it.
-        shard: number of the shard in the run.
-    """
-
-    id: str
+    id: str  # unique within the run
+    # image, audio, motion: portrait, recording and motion file, or None
     image: str | None = None
     audio: str | None = None
     motion: str | None = None
-    video: str | None = None
-    mode: str = "human"
-    given_seed: int | None = None
-    cfg_scale: float | None = None
-    priority: int = 0
-    options: Options = ()
+    video: str | None = None  # existing video, or None
+    mode: str = "human"  # `human` or `animal`
+    given_seed: int | None = None  # seed in the row, if any
+    cfg_scale: float | None = None  # guidance scale in the row, if any
+    priority: int = 0  # records with a higher value are processed earlier
+    options: Options = ()  # options of the method that the row sets, see `stages.record_options`
+    # text to speak, of a row with neither recording nor motion. In a run, `audio` is the file of the speech
     text: str | None = None
-    row: int = 0
+    row: int = 0  # number of the row in its manifest, see `Problem.row`
+    # seed of the record's random generator, so that results do not depend on batches, order and retries; 0 until a run
+    # sets it
     seed: int = 0
-    shard: int = 0
+    shard: int = 0  # number of the shard in the run
 
     def require(self, column: Literal["image", "audio", "motion", "video"]) -> str:
         """Return the location in a column, which must not be empty.

@@ -24,21 +24,15 @@ class Variation:
 
     A draw depends on the seed, the name of the option and the record id alone. So it does not change with the order and
     the number of rows, and other options are drawn independently.
-
-    Attributes:
-        name: name of the option.
-        kind: type of its values.
-        low, high: range of numbers, both ends included.
-        choices: values of which one is drawn; empty for a range.
-        seed: seed of the draws.
     """
 
-    name: str
-    kind: type
+    name: str  # name of the option
+    kind: type  # type of its values
+    # low, high: range of numbers, both ends included
     low: float
     high: float
-    choices: tuple[OptionValue, ...]
-    seed: int
+    choices: tuple[OptionValue, ...]  # values of which one is drawn; empty for a range
+    seed: int  # seed of the draws
 
     @property
     def field(self) -> pa.Field:

@@ -21,15 +21,12 @@ Fact: TypeAlias = "int | float | str | bool | None"
 
 @dataclass(frozen=True)
 class Item:
-    """Input of a stage for one record.
+    """Input of a stage for one record."""
 
-    Attributes:
-        record: the record. If records share a result, the stage gets one of them and may use only the columns that the
-            sharing key covers.
-        inputs: payloads, by output of the upstream stage. Their arrays may be read-only.
-    """
-
+    # the record. If records share a result, the stage gets one of them and may use only the columns that the sharing
+    # key covers
     record: Record
+    # payloads, by output of the upstream stage. Their arrays may be read-only
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -46,34 +43,24 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True)
 class Ok:
-    """Successful outcome of a stage for one record.
+    """Successful outcome of a stage for one record."""
 
-    Attributes:
-        payload: input of the stages downstream; any object that pickles, or None. Large data should be NumPy arrays,
-            which are transferred without a copy.
-        facts: small values for buckets, statistics and the outcome row. `bytes`, the size of the payload, counts
-            towards the memory limit of the run; amounts are added up in the statistics.
-    """
-
+    # input of the stages downstream; any object that pickles, or None. Large data should be NumPy arrays, which are
+    # transferred without a copy
     payload: Any = None
+    # small values for buckets, statistics and the outcome row. `bytes`, the size of the payload, counts towards the
+    # memory limit of the run; amounts are added up in the statistics
     facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Failure of a stage for one record.
+    """Failure of a stage for one record."""
 
-    Attributes:
-        kind: kind of the failure.
-        code: stable code, lower case with underscores, for example `audio_unreadable`.
-        sentence: one sentence that names the object, what was found, what was expected and what to do.
-        retry_after_s: shortest wait before a retry that a server asks for, seconds.
-    """
-
-    kind: FailureKind
-    code: str
-    sentence: str
-    retry_after_s: float = 0.0
+    kind: FailureKind  # kind of the failure
+    code: str  # stable code, lower case with underscores, for example `audio_unreadable`
+    sentence: str  # one sentence that names the object, what was found, what was expected and what to do
+    retry_after_s: float = 0.0  # shortest wait before a retry that a server asks for, seconds
 
 
 Outcome: TypeAlias = "Ok | Failed"
@@ -89,21 +76,14 @@ ProgressCallback: TypeAlias = Callable[[float, float], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """Resources of the workers of a stage; options `stages.<name>.*` override them.
+    """Resources of the workers of a stage; options `stages.<name>.*` override them."""
 
-    Attributes:
-        cpu: cores per worker.
-        gpu: GPUs per worker, 1/n or a whole number; used if the run has GPUs. The shares of a pipeline fill a GPU.
-        workers: number of workers: `one`, or `per_gpu` for one per GPU of the run.
-        all_cores: whether the stage uses all cores of the machine if the run has no GPU.
-        time_limit_s: time limit for one batch, seconds; a worker that exceeds it is killed.
-    """
-
-    cpu: float = 1.0
+    cpu: float = 1.0  # cores per worker
+    # GPUs per worker, 1/n or a whole number; used if the run has GPUs. The shares of a pipeline fill a GPU
     gpu: float = 0.0
-    workers: Literal["one", "per_gpu"] = "one"
-    all_cores: bool = False
-    time_limit_s: float = 1800.0
+    workers: Literal["one", "per_gpu"] = "one"  # number of workers: `one`, or `per_gpu` for one per GPU of the run
+    all_cores: bool = False  # whether the stage uses all cores of the machine if the run has no GPU
+    time_limit_s: float = 1800.0  # time limit for one batch, seconds; a worker that exceeds it is killed
 
 
 class Stage(ABC):

@@ -17,17 +17,15 @@ Determinism = Literal["fast", "strict"]
 class StageConfig:
     """Base configuration of the stages that run networks.
 
-    Attributes:
-        animation: every option of the method; each stage uses the ones it needs.
-        determinism: `fast`: records share network calls, which affects results by float rounding. `strict`: the shape
-            of each network call depends on the record alone, so that results are bit-identical in any batch; slower.
-            Only for the same CPU type and thread count.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
+    # every option of the method; each stage uses the ones it needs
     animation: AnimationConfig = field(default_factory=AnimationConfig)
+    # `fast`: records share network calls, which affects results by float rounding. `strict`: the shape of each network
+    # call depends on the record alone, so that results are bit-identical in any batch; slower. Only for the same CPU
+    # type and thread count
     determinism: Determinism = "fast"
 
     def __post_init__(self) -> None:

@@ -28,17 +28,12 @@ MAX_WARNINGS = 3  # sentences in an outcome row; all of them are in clips.parque
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractMotionConfig:
-    """Configuration of `ExtractMotionStage`.
+    """Configuration of `ExtractMotionStage`."""
 
-    Attributes:
-        run: folder of the data set; a path or URI.
-        animation: models, device, precision and batch size in frames.
-        clips: requirements for clips, the same as for `FindClipsStage`.
-    """
-
-    run: str
+    run: str  # folder of the data set; a path or URI
+    # models, device, precision and batch size in frames
     animation: AnimationConfig = field(default_factory=AnimationConfig)
-    clips: ClipConfig = field(default_factory=ClipConfig)
+    clips: ClipConfig = field(default_factory=ClipConfig)  # requirements for clips, the same as for `FindClipsStage`
 
 
 class ExtractMotionStage(Stage):

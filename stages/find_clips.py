@@ -27,32 +27,20 @@ SEGMENT_BYTES = 256  # approximate size of a pickled segment
 
 @dataclass(frozen=True, kw_only=True)
 class FindClipsConfig:
-    """Configuration of `FindClipsStage`.
+    """Configuration of `FindClipsStage`."""
 
-    Attributes:
-        run: folder of the data set; a path or URI.
-        animation: models, device and detector.
-        clips: requirements for clips.
-    """
-
-    run: str
-    animation: AnimationConfig = field(default_factory=AnimationConfig)
-    clips: ClipConfig = field(default_factory=ClipConfig)
+    run: str  # folder of the data set; a path or URI
+    animation: AnimationConfig = field(default_factory=AnimationConfig)  # models, device and detector
+    clips: ClipConfig = field(default_factory=ClipConfig)  # requirements for clips
 
 
 @dataclass(frozen=True)
 class SegmentedVideo:
-    """A recording and its segments.
+    """A recording and its segments."""
 
-    Attributes:
-        sha256: SHA-256 of the file.
-        info: frame size, frame rate and sound of the video.
-        segments: all segments in order, rejected ones included; at least one is accepted.
-    """
-
-    sha256: str
-    info: VideoInfo
-    segments: tuple[Segment, ...]
+    sha256: str  # SHA-256 of the file
+    info: VideoInfo  # frame size, frame rate and sound of the video
+    segments: tuple[Segment, ...]  # all segments in order, rejected ones included; at least one is accepted
 
 
 class FindClipsStage(Stage):

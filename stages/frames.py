@@ -16,19 +16,12 @@ from stages.isolation import classify_for_record
 
 @dataclass(eq=False, kw_only=True)
 class RenderJob:
-    """The frames of one record to render.
+    """The frames of one record to render."""
 
-    Attributes:
-        feature: feature volume of the portrait, shape (1, channels, depth, height, width).
-        source_keypoints: keypoints of the portrait, shape (1, keypoints, 3).
-        keypoints: driving keypoints, shape (frames, keypoints, 3).
-        failure: failure of the record, if any; its remaining frames are skipped.
-    """
-
-    feature: Tensor
-    source_keypoints: Tensor
-    keypoints: Tensor
-    failure: Failed | None = field(default=None)
+    feature: Tensor  # feature volume of the portrait, shape (1, channels, depth, height, width)
+    source_keypoints: Tensor  # keypoints of the portrait, shape (1, keypoints, 3)
+    keypoints: Tensor  # driving keypoints, shape (frames, keypoints, 3)
+    failure: Failed | None = field(default=None)  # failure of the record, if any; its remaining frames are skipped
 
     @property
     def n_frames(self) -> int:

@@ -28,14 +28,11 @@ _PERMANENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EACC
 class HashInputsConfig:
     """Configuration of `HashInputsStage`.
 
-    Attributes:
-        threads: number of files read at once; reading waits for disks and networks, and hashing releases the GIL.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
-    threads: int = 8
+    threads: int = 8  # number of files read at once; reading waits for disks and networks, and hashing releases the GIL
 
     def __post_init__(self) -> None:
         if self.threads < 1:

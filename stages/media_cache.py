@@ -27,14 +27,10 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class MediaCacheConfig:
-    """Configuration of `MediaCache`.
+    """Configuration of `MediaCache`."""
 
-    Attributes:
-        name: name of the cache; processes on one machine with the same name share it. A run uses its folder.
-        max_bytes: size of the cache. It may be exceeded by files in use, and by a sixteenth for each process.
-    """
-
-    name: str
+    name: str  # name of the cache; processes on one machine with the same name share it. A run uses its folder
+    # size of the cache. It may be exceeded by files in use, and by a sixteenth for each process
     max_bytes: int = CACHE_BYTES
 
 

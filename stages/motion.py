@@ -35,17 +35,15 @@ from stages.speech import SpeechPayload
 class MotionConfig(StageConfig):
     """Configuration of `MotionStage`.
 
-    Attributes:
-        shared: whether the seed of a row that has none is derived from the content of its recording instead of its id,
-            so that all rows with that recording share one motion.
-        strict_batch: number of recordings in each network call in `strict` mode, padded with silent ones; use the batch
-            size of the stage.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
+    # whether the seed of a row that has none is derived from the content of its recording instead of its id, so that
+    # all rows with that recording share one motion
     shared: bool = False
+    # number of recordings in each network call in `strict` mode, padded with silent ones; use the batch size of the
+    # stage
     strict_batch: int = 16
 
     def __post_init__(self) -> None:
@@ -56,21 +54,13 @@ class MotionConfig(StageConfig):
 
 @dataclass(frozen=True)
 class MotionPayload:
-    """A motion sequence at the frame rate of the video.
+    """A motion sequence at the frame rate of the video."""
 
-    Attributes:
-        arrays: tensors of `MotionSequence` by name, float32.
-        frames_per_second: frame rate of the video.
-        provenance: origin of the motion, stored in motion files.
-        seed: seed that the motion was sampled with; None if it was read from a file.
-        sound_channels: number of channels of the sound of the video; 0 without sound.
-    """
-
-    arrays: Mapping[str, np.ndarray]
-    frames_per_second: float
-    provenance: Mapping[str, str]
-    seed: int | None = None
-    sound_channels: int = 0
+    arrays: Mapping[str, np.ndarray]  # tensors of `MotionSequence` by name, float32
+    frames_per_second: float  # frame rate of the video
+    provenance: Mapping[str, str]  # origin of the motion, stored in motion files
+    seed: int | None = None  # seed that the motion was sampled with; None if it was read from a file
+    sound_channels: int = 0  # number of channels of the sound of the video; 0 without sound
 
     @classmethod
     def from_motion(

@@ -29,20 +29,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class PortraitPayload:
-    """A portrait, as input of the render stage.
+    """A portrait, as input of the render stage."""
 
-    Attributes:
-        picture: uint8 RGB image with the face crop, its matrices and the lip ratio.
-        feature: appearance volume, shape (1, channels, depth, height, width); float16 if networks run in reduced
-            precision, otherwise float32.
-        keypoints: fields of `KeypointInfo` for one portrait, float32.
-        source: the video whose first frame with a face is the portrait; None for a picture. The path of its frames is
-            valid only in the worker that read it.
-    """
-
-    picture: Picture
+    picture: Picture  # uint8 RGB image with the face crop, its matrices and the lip ratio
+    # appearance volume, shape (1, channels, depth, height, width); float16 if networks run in reduced precision,
+    # otherwise float32
     feature: np.ndarray
-    keypoints: Mapping[str, np.ndarray]
+    keypoints: Mapping[str, np.ndarray]  # fields of `KeypointInfo` for one portrait, float32
+    # the video whose first frame with a face is the portrait; None for a picture. The path of its frames is valid only
+    # in the worker that read it
     source: SourceVideo | None = None
 
     @classmethod

@@ -20,19 +20,12 @@ from stages.warnings import WARNING_COLUMNS, warning_facts
 
 @dataclass(frozen=True)
 class DrivingPayload:
-    """A motion that was read from a file or a video.
+    """A motion that was read from a file or a video."""
 
-    Attributes:
-        arrays: tensors of `MotionSequence` by name, float32.
-        frames_per_second: frame rate of the motion.
-        provenance: origin of the motion.
-        sound_channels: number of channels of the sound of the video; 0 if there is none, or it is not used.
-    """
-
-    arrays: Mapping[str, np.ndarray]
-    frames_per_second: float
-    provenance: Mapping[str, str]
-    sound_channels: int = 0
+    arrays: Mapping[str, np.ndarray]  # tensors of `MotionSequence` by name, float32
+    frames_per_second: float  # frame rate of the motion
+    provenance: Mapping[str, str]  # origin of the motion
+    sound_channels: int = 0  # number of channels of the sound of the video; 0 if there is none, or it is not used
 
     def to_motion(self) -> MotionSequence:
         """Return the motion sequence."""

@@ -23,28 +23,19 @@ from stages.media import local_file
 
 @dataclass(frozen=True, kw_only=True)
 class ReadVideoConfig:
-    """Configuration of `ReadVideoStage`.
+    """Configuration of `ReadVideoStage`."""
 
-    Attributes:
-        crop: geometry of the square around the face; the same as for portraits, so that metrics are comparable.
-    """
-
+    # geometry of the square around the face; the same as for portraits, so that metrics are comparable
     crop: CropConfig = field(default_factory=CropConfig)
 
 
 @dataclass(frozen=True)
 class ExistingVideo:
-    """A video from any system.
+    """A video from any system."""
 
-    Attributes:
-        info: frame size, frame rate and sound of the video.
-        face_box: area of the largest face in the first frame, see `Clip.face_box`; None if there is no face.
-        image: image of the row, if any.
-    """
-
-    info: VideoInfo
-    face_box: Box | None
-    image: Image | None = None
+    info: VideoInfo  # frame size, frame rate and sound of the video
+    face_box: Box | None  # area of the largest face in the first frame, see `Clip.face_box`; None if there is no face
+    image: Image | None = None  # image of the row, if any
 
     @property
     def n_bytes(self) -> int:

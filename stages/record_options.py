@@ -35,27 +35,18 @@ RUN_OPTIONS = ("driving.stitching", "driving.normalize_lip", "encoding.encoder",
 
 @dataclass(frozen=True, kw_only=True)
 class RecordOption:
-    """An option that may differ between records.
+    """An option that may differ between records."""
 
-    Attributes:
-        name: path of the option below `animation`.
-        kind: type of its values: float, int, bool or str.
-        nullable: whether it may be null.
-        choices: the values it may have; empty if any value of its type is allowed.
-        low, high, unit: range and unit of its values, if it declares them.
-        default: its value in the configuration.
-        stage: stage that applies it.
-    """
-
-    name: str
-    kind: type
-    nullable: bool
-    choices: tuple[str, ...]
+    name: str  # path of the option below `animation`
+    kind: type  # type of its values: float, int, bool or str
+    nullable: bool  # whether it may be null
+    choices: tuple[str, ...]  # the values it may have; empty if any value of its type is allowed
+    # low, high, unit: range and unit of its values, if it declares them
     low: float | None
     high: float | None
     unit: str
-    default: OptionValue | None
-    stage: OptionStage
+    default: OptionValue | None  # its value in the configuration
+    stage: OptionStage  # stage that applies it
 
 
 def list_record_options(config: AnimationConfig) -> dict[str, RecordOption]:

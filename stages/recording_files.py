@@ -16,25 +16,15 @@ from manifests.storage import Storage, open_storage
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentRow:
-    """A row of `clips.parquet`: a segment of a recording, accepted as a clip or rejected.
+    """A row of `clips.parquet`: a segment of a recording, accepted as a clip or rejected."""
 
-    Attributes:
-        source: SHA-256 of the recording; None if it could not be read.
-        split: split of the recording; None if it could not be read.
-        clip_id: id of the clip in the data set; None if the segment is rejected.
-        start_s: start of the segment, seconds; None if the row stands for the whole recording.
-        duration_s: duration of the segment, seconds; None if the row stands for the whole recording.
-        code: code of the rejection.
-        sentence: reason of the rejection, without the code.
-    """
-
-    source: str | None = None
-    split: Split | None = None
-    clip_id: str | None = None
-    start_s: float | None = None
-    duration_s: float | None = None
-    code: str | None = None
-    sentence: str | None = None
+    source: str | None = None  # SHA-256 of the recording; None if it could not be read
+    split: Split | None = None  # split of the recording; None if it could not be read
+    clip_id: str | None = None  # id of the clip in the data set; None if the segment is rejected
+    start_s: float | None = None  # start of the segment, seconds; None if the row stands for the whole recording
+    duration_s: float | None = None  # duration of the segment, seconds; None if the row stands for the whole recording
+    code: str | None = None  # code of the rejection
+    sentence: str | None = None  # reason of the rejection, without the code
 
     @classmethod
     def from_segment(cls, segment: Segment, *, source: str, split: Split, clip_id: str | None = None) -> SegmentRow:

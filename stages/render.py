@@ -39,16 +39,12 @@ MAX_QUEUED_BATCHES = 2  # rendered batches that wait for the composing thread; b
 class RenderConfig(StageConfig):
     """Configuration of `RenderStage`.
 
-    Attributes:
-        run: run folder; a path or URI.
-        save_motion: whether to save each motion to a file in the run folder.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
-    run: str = ""
-    save_motion: bool = False
+    run: str = ""  # run folder; a path or URI
+    save_motion: bool = False  # whether to save each motion to a file in the run folder
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -27,23 +27,14 @@ from stages.video_output import VideoPayload
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
-    """Configuration of `ScoreStage`.
+    """Configuration of `ScoreStage`."""
 
-    Attributes:
-        run: run folder; a path or URI.
-        metrics: metric names from `joyvasa.metrics.METRIC_NAMES`.
-        models: bundle with the weights of metrics, a name or a folder.
-        device: device of these weights.
-        animation: options that the videos were generated with.
-        batch_frames: number of frames decoded and measured at once; memory grows with it.
-    """
-
-    run: str
-    metrics: tuple[str, ...] = ()
-    models: str = METRICS_BUNDLE
-    device: str = "auto"
-    animation: AnimationConfig = field(default_factory=AnimationConfig)
-    batch_frames: int = BATCH_FRAMES
+    run: str  # run folder; a path or URI
+    metrics: tuple[str, ...] = ()  # metric names from `joyvasa.metrics.METRIC_NAMES`
+    models: str = METRICS_BUNDLE  # bundle with the weights of metrics, a name or a folder
+    device: str = "auto"  # device of these weights
+    animation: AnimationConfig = field(default_factory=AnimationConfig)  # options that the videos were generated with
+    batch_frames: int = BATCH_FRAMES  # number of frames decoded and measured at once; memory grows with it
 
 
 class ScoreStage(Stage):

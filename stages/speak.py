@@ -54,16 +54,12 @@ def parse_command(tts: str) -> list[str]:
 class SpeakConfig:
     """Configuration of `SpeakStage`.
 
-    Attributes:
-        run: run folder; a path or URI.
-        tts: see `parse_command`.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
-    run: str
-    tts: str
+    run: str  # run folder; a path or URI
+    tts: str  # see `parse_command`
 
     def __post_init__(self) -> None:
         parse_command(self.tts)

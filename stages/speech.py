@@ -30,14 +30,11 @@ from stages.warnings import WARNING_COLUMNS, warning_facts
 class SpeechConfig(StageConfig):
     """Configuration of `SpeechStage`.
 
-    Attributes:
-        windows_per_call: number of windows, of any recordings, in one network call; memory grows with it.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
-    windows_per_call: int = 16
+    windows_per_call: int = 16  # number of windows, of any recordings, in one network call; memory grows with it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,17 +44,12 @@ class SpeechConfig(StageConfig):
 
 @dataclass(frozen=True)
 class SpeechPayload:
-    """Audio features of a recording.
+    """Audio features of a recording."""
 
-    Attributes:
-        plan: windows of the recording; None if the row has no audio.
-        features: audio features, shape (windows, n, dim), float32; None if the row's motion comes from a file alone.
-        channels: number of channels of the recording.
-    """
-
-    plan: WindowPlan | None = None
+    plan: WindowPlan | None = None  # windows of the recording; None if the row has no audio
+    # audio features, shape (windows, n, dim), float32; None if the row's motion comes from a file alone
     features: np.ndarray | None = None
-    channels: int = 0
+    channels: int = 0  # number of channels of the recording
 
 
 @dataclass

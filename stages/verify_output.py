@@ -13,13 +13,9 @@ from stages.video_output import VideoPayload
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOutputConfig:
-    """Configuration of `VerifyOutputStage`.
+    """Configuration of `VerifyOutputStage`."""
 
-    Attributes:
-        run: run folder; a path or URI.
-    """
-
-    run: str
+    run: str  # run folder; a path or URI
 
 
 class VerifyOutputStage(Stage):

@@ -20,22 +20,14 @@ from manifests.storage import Storage
 
 @dataclass(frozen=True)
 class VideoPayload:
-    """A finished video.
+    """A finished video."""
 
-    Attributes:
-        video: path within the run folder.
-        video_bytes: size of the file in bytes.
-        sha256: SHA-256 of the file.
-        frames: number of frames.
-        frames_per_second: frame rate.
-        width, height: size in pixels.
-    """
-
-    video: str
-    video_bytes: int
-    sha256: str
-    frames: int
-    frames_per_second: float
+    video: str  # path within the run folder
+    video_bytes: int  # size of the file in bytes
+    sha256: str  # SHA-256 of the file
+    frames: int  # number of frames
+    frames_per_second: float  # frame rate
+    # width, height: size in pixels
     width: int
     height: int
 
@@ -47,25 +39,15 @@ class VideoPayload:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPlan:
-    """Properties of a video to write.
+    """Properties of a video to write."""
 
-    Attributes:
-        video: path within the run folder.
-        n_frames: number of frames.
-        frames_per_second: frame rate.
-        sound: file of the soundtrack, or None.
-        sound_channels: number of channels of `sound`.
-        sound_clock: clock of the soundtrack, see `VideoWriter`.
-        comment: comment tag in the file.
-    """
-
-    video: str
-    n_frames: int
-    frames_per_second: float
-    sound: Path | None
-    sound_channels: int
-    comment: str
-    sound_clock: Clock = "samples"
+    video: str  # path within the run folder
+    n_frames: int  # number of frames
+    frames_per_second: float  # frame rate
+    sound: Path | None  # file of the soundtrack, or None
+    sound_channels: int  # number of channels of `sound`
+    comment: str  # comment tag in the file
+    sound_clock: Clock = "samples"  # clock of the soundtrack, see `VideoWriter`
 
 
 class VideoOutput:

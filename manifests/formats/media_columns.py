@@ -22,17 +22,11 @@ _FEATURES = {"Image": "image", "Audio": "audio", "Video": "video"}  # types of `
 
 @dataclass(frozen=True)
 class MediaColumn:
-    """A column of a table with media.
+    """A column of a table with media."""
 
-    Attributes:
-        source: name of the column in the table.
-        is_struct: whether its values are structs with the field `bytes`; otherwise they are binary.
-        has_path: whether the structs have the field `path`.
-    """
-
-    source: str
-    is_struct: bool
-    has_path: bool
+    source: str  # name of the column in the table
+    is_struct: bool  # whether its values are structs with the field `bytes`; otherwise they are binary
+    has_path: bool  # whether the structs have the field `path`
 
     @property
     def bytes_leaf(self) -> str:
@@ -42,17 +36,11 @@ class MediaColumn:
 
 @dataclass(frozen=True)
 class TableColumns:
-    """What the columns of a table are.
+    """What the columns of a table are."""
 
-    Attributes:
-        media: columns with media, by column of the manifest.
-        others: names of the columns that are read.
-        notes: sentences about columns that are used under another name, or not passed through.
-    """
-
-    media: dict[str, MediaColumn]
-    others: list[str]
-    notes: list[str]
+    media: dict[str, MediaColumn]  # columns with media, by column of the manifest
+    others: list[str]  # names of the columns that are read
+    notes: list[str]  # sentences about columns that are used under another name, or not passed through
 
     @property
     def names(self) -> tuple[str, ...]:

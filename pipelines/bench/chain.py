@@ -25,72 +25,48 @@ ALONE_BATCHES = 3  # full batches per worker of a stage that runs alone; the fir
 
 @dataclass(frozen=True, kw_only=True)
 class StageFigure:
-    """Figures of one stage.
+    """Figures of one stage."""
 
-    Attributes:
-        stage: name of the stage.
-        workers, batch_size: number of workers and batch size, as in the chain.
-        records_per_s: rate of the stage alone, with full batches; the first batch is not counted.
-        setup_s: time of a worker to load its models, in the chain.
-        first_batch_s, later_batch_s: time of a worker's first batch and median of its later ones in the chain; None if
-            there was only one batch.
-        busy_s: busy time of all workers in the chain.
-        share_of_busy: `busy_s` divided by the busy time of all stages.
-        batch_fill: mean number of records per batch in the chain divided by the batch size, 0 to 1.
-        peak_memory_bytes: peak memory of the largest worker process; of all stages together with `executor=local`.
-    """
-
-    stage: str
+    stage: str  # name of the stage
+    # workers, batch_size: number of workers and batch size, as in the chain
     workers: int
     batch_size: int
-    records_per_s: float
-    setup_s: float
+    records_per_s: float  # rate of the stage alone, with full batches; the first batch is not counted
+    setup_s: float  # time of a worker to load its models, in the chain
+    # first_batch_s, later_batch_s: time of a worker's first batch and median of its later ones in the chain; None if
+    # there was only one batch
     first_batch_s: float
     later_batch_s: float | None
-    busy_s: float
-    share_of_busy: float
-    batch_fill: float
+    busy_s: float  # busy time of all workers in the chain
+    share_of_busy: float  # `busy_s` divided by the busy time of all stages
+    batch_fill: float  # mean number of records per batch in the chain divided by the batch size, 0 to 1
+    # peak memory of the largest worker process; of all stages together with `executor=local`
     peak_memory_bytes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChainFigure:
-    """Figures of the whole chain, run as `joyvasa generate` runs it, including metrics.
+    """Figures of the whole chain, run as `joyvasa generate` runs it, including metrics."""
 
-    Attributes:
-        records, frames: number of records and of frames of their videos.
-        sound_s: seconds of sound of each record.
-        elapsed_s: time from ready workers to the last record.
-        records_per_s: rate after the first finished batch, so that filling the pipeline is not counted.
-        frames_per_s: `records_per_s * frames / records`.
-        real_time_factor: seconds of video generated per second, `frames_per_s` divided by the video's frame rate.
-        slowest_stage: stage with the lowest `records_per_s` alone.
-        efficiency: `records_per_s` divided by that of the slowest stage alone.
-    """
-
+    # records, frames: number of records and of frames of their videos
     records: int
     frames: int
-    sound_s: float
-    elapsed_s: float
-    records_per_s: float
-    frames_per_s: float
-    real_time_factor: float
-    slowest_stage: str
-    efficiency: float
+    sound_s: float  # seconds of sound of each record
+    elapsed_s: float  # time from ready workers to the last record
+    records_per_s: float  # rate after the first finished batch, so that filling the pipeline is not counted
+    frames_per_s: float  # `records_per_s * frames / records`
+    real_time_factor: float  # seconds of video generated per second, `frames_per_s` divided by the video's frame rate
+    slowest_stage: str  # stage with the lowest `records_per_s` alone
+    efficiency: float  # `records_per_s` divided by that of the slowest stage alone
 
 
 @dataclass(frozen=True)
 class ChainSection:
-    """The stages and the chain that they form.
+    """The stages and the chain that they form."""
 
-    Attributes:
-        stages: figures of the stages, in the order of the chain.
-        chain: figures of the whole chain.
-        statistics: engine statistics of that run, `RunStatistics.as_dict`; `joyvasa plan --profile` uses them.
-    """
-
-    stages: tuple[StageFigure, ...]
-    chain: ChainFigure
+    stages: tuple[StageFigure, ...]  # figures of the stages, in the order of the chain
+    chain: ChainFigure  # figures of the whole chain
+    # engine statistics of that run, `RunStatistics.as_dict`; `joyvasa plan --profile` uses them
     statistics: dict[str, Any]
 
 

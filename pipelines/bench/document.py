@@ -24,26 +24,19 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """All figures of one benchmark; a section that was not selected is None.
+    """All figures of one benchmark; a section that was not selected is None."""
 
-    Attributes:
-        machine: description of the machine.
-        models: name of the bundle.
-        config: amounts and options.
-        networks, chain, engine, simulation, scaling, encoding: figures of the sections.
-        format_version: version of this layout.
-    """
-
-    machine: Machine
-    models: str
-    config: BenchConfig
+    machine: Machine  # description of the machine
+    models: str  # name of the bundle
+    config: BenchConfig  # amounts and options
+    # networks, chain, engine, simulation, scaling, encoding: figures of the sections
     networks: NetworksSection | None = None
     chain: ChainSection | None = None
     engine: tuple[EngineFigure, ...] | None = None
     simulation: tuple[SimulationFigure, ...] | None = None
     scaling: tuple[ScalingFigure, ...] | None = None
     encoding: tuple[EncodingFigure, ...] | None = None
-    format_version: int = FORMAT_VERSION
+    format_version: int = FORMAT_VERSION  # version of this layout
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values by field name."""

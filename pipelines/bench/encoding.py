@@ -27,26 +27,20 @@ RATE = 25
 
 @dataclass(frozen=True, kw_only=True)
 class EncodingFigure:
-    """Figures of one preset of libx264.
+    """Figures of one preset of libx264."""
 
-    Attributes:
-        preset, threads: options of the encoder.
-        width, height: frame size in pixels.
-        frames_per_s: rate of one encoder on an otherwise idle machine.
-        processor_ms_per_frame: processor time of all its threads, including color conversion. Multiplied by the frames
-            that a GPU renders per second, it is the number of cores needed for encoding, in thousandths.
-        bytes_per_frame: file size divided by the number of frames.
-        psnr_db: PSNR of the decoded frames against the rendered ones, over all frames.
-    """
-
+    # preset, threads: options of the encoder
     preset: str
     threads: int
+    # width, height: frame size in pixels
     width: int
     height: int
-    frames_per_s: float
+    frames_per_s: float  # rate of one encoder on an otherwise idle machine
+    # processor time of all its threads, including color conversion. Multiplied by the frames that a GPU renders per
+    # second, it is the number of cores needed for encoding, in thousandths
     processor_ms_per_frame: float
-    bytes_per_frame: float
-    psnr_db: float
+    bytes_per_frame: float  # file size divided by the number of frames
+    psnr_db: float  # PSNR of the decoded frames against the rendered ones, over all frames
 
 
 def measure_encoding(config: BenchConfig) -> tuple[EncodingFigure, ...]:

@@ -18,21 +18,13 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class EngineFigure:
-    """Figures of the engine with one executor and five stages connected as in the chain.
+    """Figures of the engine with one executor and five stages connected as in the chain."""
 
-    Attributes:
-        executor: `local` or `ray`.
-        records: number of records.
-        elapsed_s: time from ready workers to the last record.
-        records_per_s: `records / elapsed_s`.
-        ms_per_record: `1000 elapsed_s / records`.
-    """
-
-    executor: str
-    records: int
-    elapsed_s: float
-    records_per_s: float
-    ms_per_record: float
+    executor: str  # `local` or `ray`
+    records: int  # number of records
+    elapsed_s: float  # time from ready workers to the last record
+    records_per_s: float  # `records / elapsed_s`
+    ms_per_record: float  # `1000 elapsed_s / records`
 
 
 class EmptyStage(Stage):

@@ -22,15 +22,10 @@ REPEAT_MARK = "~"  # separates the id of a recorded record from the number of it
 
 @dataclass(frozen=True)
 class WorkerLog:
-    """Log files of the workers of one run.
+    """Log files of the workers of one run."""
 
-    Attributes:
-        folder: local folder of the files.
-        n_workers: number of workers of all stages; the first stage starts when all are ready.
-    """
-
-    folder: Path
-    n_workers: int
+    folder: Path  # local folder of the files
+    n_workers: int  # number of workers of all stages; the first stage starts when all are ready
 
     def write(self, stage: str, worker: str, entry: Mapping[str, Any]) -> None:
         """Append an entry to the log of a worker."""

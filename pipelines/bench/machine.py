@@ -20,43 +20,27 @@ CONVOLUTION_CHANNELS, CONVOLUTION_SIDE = 256, 128  # as in the second last block
 
 @dataclass(frozen=True)
 class Machine:
-    """Description of the machine.
+    """Description of the machine."""
 
-    Attributes:
-        processor: name of the processor.
-        cores: number of cores that this process may use.
-        threads: number of PyTorch threads of this process.
-        memory_bytes: size of the main memory.
-        device: name of the device that the networks computed on.
-        torch, python: versions.
-    """
-
-    processor: str
-    cores: int
-    threads: int
-    memory_bytes: int | None
-    device: str
+    processor: str  # name of the processor
+    cores: int  # number of cores that this process may use
+    threads: int  # number of PyTorch threads of this process
+    memory_bytes: int | None  # size of the main memory
+    device: str  # name of the device that the networks computed on
+    # torch, python: versions
     torch: str
     python: str
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Speed that a large computation reaches on this machine.
+    """Speed that a large computation reaches on this machine."""
 
-    Attributes:
-        computation: `matrix_product` or `convolution` (3x3).
-        precision: precision of the numbers.
-        flops: floating-point operations of one call; a multiply-add counts as two.
-        seconds: median time of one call.
-        flops_per_s: `flops / seconds`.
-    """
-
-    computation: str
-    precision: Precision
-    flops: int
-    seconds: float
-    flops_per_s: float
+    computation: str  # `matrix_product` or `convolution` (3x3)
+    precision: Precision  # precision of the numbers
+    flops: int  # floating-point operations of one call; a multiply-add counts as two
+    seconds: float  # median time of one call
+    flops_per_s: float  # `flops / seconds`
 
 
 def describe_machine(device: torch.device) -> Machine:

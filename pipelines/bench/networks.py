@@ -24,45 +24,27 @@ KEYPOINTS = 21
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFigure:
-    """Figures of one network with one batch size.
+    """Figures of one network with one batch size."""
 
-    Attributes:
-        network: name of the role, followed by the name of the method if a method is measured.
-        item: unit of the batch: a picture, a frame, a window, or a window at one step of the sampler.
-        batch: number of items per call.
-        precision: precision of the computation.
-        torch_compile: whether the network is compiled by `torch.compile`.
-        skipped: reason why the case was skipped; all fields below are None then.
-        first_call_s: time of the first call, including one-time work such as compilation.
-        seconds: median time of the later calls.
-        calls: number of the later calls.
-        plain_seconds: like `seconds`, of the network without `joyvasa.networks.cpu.accelerate`, called in turns with
-            it; None if acceleration does not change the network, or if it is compiled.
-        gain: `plain_seconds / seconds`.
-        flops: floating-point operations of one call; a multiply-add counts as two.
-        memory_bytes: peak memory of the first call, in addition to the weights and arguments.
-        ms_per_item: `1000 seconds / batch`.
-        items_per_s: `batch / seconds`.
-        flops_per_s: `flops / seconds`.
-        share_of_matrix_product, share_of_convolution: `flops_per_s` divided by that of the `Limit` in this precision.
-    """
-
-    network: str
-    item: str
-    batch: int
-    precision: Precision
-    torch_compile: bool
-    skipped: str | None = None
-    first_call_s: float | None = None
-    seconds: float | None = None
-    calls: int | None = None
+    network: str  # name of the role, followed by the name of the method if a method is measured
+    item: str  # unit of the batch: a picture, a frame, a window, or a window at one step of the sampler
+    batch: int  # number of items per call
+    precision: Precision  # precision of the computation
+    torch_compile: bool  # whether the network is compiled by `torch.compile`
+    skipped: str | None = None  # reason why the case was skipped; all fields below are None then
+    first_call_s: float | None = None  # time of the first call, including one-time work such as compilation
+    seconds: float | None = None  # median time of the later calls
+    calls: int | None = None  # number of the later calls
+    # like `seconds`, of the network without `joyvasa.networks.cpu.accelerate`, called in turns with it; None if
+    # acceleration does not change the network, or if it is compiled
     plain_seconds: float | None = None
-    gain: float | None = None
-    flops: int | None = None
-    memory_bytes: int | None = None
-    ms_per_item: float | None = None
-    items_per_s: float | None = None
-    flops_per_s: float | None = None
+    gain: float | None = None  # `plain_seconds / seconds`
+    flops: int | None = None  # floating-point operations of one call; a multiply-add counts as two
+    memory_bytes: int | None = None  # peak memory of the first call, in addition to the weights and arguments
+    ms_per_item: float | None = None  # `1000 seconds / batch`
+    items_per_s: float | None = None  # `batch / seconds`
+    flops_per_s: float | None = None  # `flops / seconds`
+    # share_of_matrix_product, share_of_convolution: `flops_per_s` divided by that of the `Limit` in this precision
     share_of_matrix_product: float | None = None
     share_of_convolution: float | None = None
 

@@ -19,27 +19,17 @@ MAX_CASE_S = 900.0  # a case that is expected to take longer, judging by the pre
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingFigure:
-    """Figures of one case.
+    """Figures of one case."""
 
-    Attributes:
-        over: quantity that varies: `batch_size` of a stage, `sound_s` of one recording, `actors` of the render stage.
-        stage: stage that ran alone; `chain` for the whole chain.
-        value: value of that quantity.
-        skipped: reason why the case was skipped; all fields below are None then.
-        records_per_s: rate of the stage alone; for `sound_s`, one record over its whole time in the chain.
-        ratio: `records_per_s` divided by that of the first case of the same kind.
-        real_time_factor: seconds of video generated per second.
-        peak_memory_bytes: peak memory of the largest worker process.
-    """
-
-    over: str
-    stage: str
-    value: float
-    skipped: str | None = None
+    over: str  # quantity that varies: `batch_size` of a stage, `sound_s` of one recording, `actors` of the render stage
+    stage: str  # stage that ran alone; `chain` for the whole chain
+    value: float  # value of that quantity
+    skipped: str | None = None  # reason why the case was skipped; all fields below are None then
+    # rate of the stage alone; for `sound_s`, one record over its whole time in the chain
     records_per_s: float | None = None
-    ratio: float | None = None
-    real_time_factor: float | None = None
-    peak_memory_bytes: int | None = None
+    ratio: float | None = None  # `records_per_s` divided by that of the first case of the same kind
+    real_time_factor: float | None = None  # seconds of video generated per second
+    peak_memory_bytes: int | None = None  # peak memory of the largest worker process
 
 
 def measure_scaling(config: BenchConfig) -> tuple[ScalingFigure, ...]:

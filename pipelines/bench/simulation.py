@@ -56,25 +56,15 @@ NODE_LOSS_EVERY_S = 60.0  # between two lost nodes
 
 @dataclass(frozen=True)
 class SimulationFigure:
-    """Figures of a simulated run.
+    """Figures of a simulated run."""
 
-    Attributes:
-        gpus: number of simulated GPUs, each able to render one record per second.
-        deaths: whether a worker dies every second and a node every minute.
-        records_per_s: finished records per second.
-        used: finished records divided by those that the ready render workers could have rendered.
-        driver_share: processor time of the driver divided by elapsed time, in cores.
-        memory_mib: peak memory of the process, MiB.
-        longest_idle_s: longest time that a ready render worker stood idle, seconds.
-    """
-
-    gpus: int
-    deaths: bool
-    records_per_s: float
-    used: float
-    driver_share: float
-    memory_mib: float
-    longest_idle_s: float
+    gpus: int  # number of simulated GPUs, each able to render one record per second
+    deaths: bool  # whether a worker dies every second and a node every minute
+    records_per_s: float  # finished records per second
+    used: float  # finished records divided by those that the ready render workers could have rendered
+    driver_share: float  # processor time of the driver divided by elapsed time, in cores
+    memory_mib: float  # peak memory of the process, MiB
+    longest_idle_s: float  # longest time that a ready render worker stood idle, seconds
 
 
 class VirtualClock:

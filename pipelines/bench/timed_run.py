@@ -24,21 +24,13 @@ SAME_BATCH_S = 0.02  # records that finish within this time count as one batch
 
 @dataclass(frozen=True)
 class TimedRun:
-    """Times and statistics of one run.
+    """Times and statistics of one run."""
 
-    Attributes:
-        ready_at: time when the workers of all stages had loaded their models, seconds since the epoch.
-        finished_at: time when each record finished, in order.
-        frames: number of frames of all videos.
-        statistics: statistics of the engine.
-        log: log of the workers.
-    """
-
-    ready_at: float
-    finished_at: tuple[float, ...]
-    frames: int
-    statistics: RunStatistics
-    log: WorkerLog
+    ready_at: float  # time when the workers of all stages had loaded their models, seconds since the epoch
+    finished_at: tuple[float, ...]  # time when each record finished, in order
+    frames: int  # number of frames of all videos
+    statistics: RunStatistics  # statistics of the engine
+    log: WorkerLog  # log of the workers
 
     @property
     def elapsed_s(self) -> float:

@@ -18,15 +18,11 @@ MAX_CALLS = 50  # per function; more calls add no information
 
 @dataclass(frozen=True)
 class Timing:
-    """Execution times of repeated calls of one function.
+    """Execution times of repeated calls of one function."""
 
-    Attributes:
-        seconds: wall-clock time of each call.
-        processor_s: processor time of each call, summed over the threads of this process; more stable than wall-clock
-            time on a shared machine.
-    """
-
-    seconds: tuple[float, ...]
+    seconds: tuple[float, ...]  # wall-clock time of each call
+    # processor time of each call, summed over the threads of this process; more stable than wall-clock time on a shared
+    # machine
     processor_s: tuple[float, ...]
 
     @property

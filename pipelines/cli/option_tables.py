@@ -142,7 +142,7 @@ def field_comments(config: type) -> dict[str, str]:
     """Return what the source of a dataclass says about each field.
 
     That is the entry under `Args:` or `Attributes:` in its docstring, or the comment above the field and at the end of
-    its line.
+    its line; a comment may be shared, as `low, high: range of the numbers`.
     """
     source = textwrap.dedent(inspect.getsource(config))
     lines, tree = source.splitlines(), ast.parse(source).body[0]
@@ -157,7 +157,11 @@ def field_comments(config: type) -> dict[str, str]:
             parts = [line.strip() for line in lines[start : node.lineno - 1]]
             parts += re.findall(r"  (# .*)", lines[(node.end_lineno or 0) - 1])[:1]
             if parts:
-                comments.setdefault(node.target.id, " ".join(part.removeprefix("# ") for part in parts))
+                text = " ".join(part.removeprefix("# ") for part in parts)
+                names, _, shared = text.partition(": ")
+                is_shared = names.startswith(f"{node.target.id}, ")  # `low, high: range`, above the first of them
+                for name in names.split(", ") if is_shared else [node.target.id]:
+                    comments.setdefault(name, shared if is_shared else text)
     return {name: re.sub(r"\bNone\b", "`null`", text).rstrip(".") for name, text in comments.items()}
 
 

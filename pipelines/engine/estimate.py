@@ -14,23 +14,14 @@ from stages.base import WorkUnit
 
 @dataclass(frozen=True)
 class Estimate:
-    """The progress of a run in a few numbers.
+    """The progress of a run in a few numbers."""
 
-    Attributes:
-        left_s: estimated seconds until the end; None before the first result.
-        at_least: whether some stages have no result yet, so that `left_s` is a lower limit.
-        slowest: name of the stage that takes most time per record; None before the first result.
-        unit: unit of its work.
-        units: amount of its work that is finished, running batches included.
-        units_per_s: its rate with the workers that it has now; None before the first result.
-    """
-
-    left_s: float | None = None
-    at_least: bool = True
-    slowest: str | None = None
-    unit: WorkUnit = "record"
-    units: float = 0.0
-    units_per_s: float | None = None
+    left_s: float | None = None  # estimated seconds until the end; None before the first result
+    at_least: bool = True  # whether some stages have no result yet, so that `left_s` is a lower limit
+    slowest: str | None = None  # name of the stage that takes most time per record; None before the first result
+    unit: WorkUnit = "record"  # unit of its work
+    units: float = 0.0  # amount of its work that is finished, running batches included
+    units_per_s: float | None = None  # its rate with the workers that it has now; None before the first result
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -23,17 +23,11 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a run.
+    """One event of a run."""
 
-    Attributes:
-        kind: kind of the event.
-        stage: name of the stage; None if the event concerns the whole run.
-        data: details; plain values for JSON.
-    """
-
-    kind: EventKind
-    stage: str | None = None
-    data: Mapping[str, Any] = field(default_factory=dict)
+    kind: EventKind  # kind of the event
+    stage: str | None = None  # name of the stage; None if the event concerns the whole run
+    data: Mapping[str, Any] = field(default_factory=dict)  # details; plain values for JSON
 
 
 EventCallback: TypeAlias = Callable[[Event], None]

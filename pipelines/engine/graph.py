@@ -17,49 +17,37 @@ Facts: TypeAlias = Mapping[str, Mapping[str, Fact]]
 
 @dataclass(frozen=True, kw_only=True)
 class StageSpec:
-    """A stage and how it runs.
+    """A stage and how it runs."""
 
-    Attributes:
-        name: name of the stage in statistics and events; unique in the pipeline.
-        stage: stage object, before `setup`.
-        output: name of its payload and facts in other stages and in outcome rows; by default the name of the stage.
-            Stages with the same output are alternatives, of which each record passes exactly one.
-        only: predicate that selects the records that pass the stage, a function of the record alone; None for all.
-        inputs: outputs whose payloads the stage needs.
-        after: outputs whose facts `share` and `bucket` need; their payloads are not sent to the stage.
-        optional: whether a record that the stage rejects continues without its result; its facts then are `error_code`
-            and `error`. No other stage may need the payload.
-        share: function that returns the content key of a record, from the record and the facts of earlier stages, or
-            None if its result is not shared. Records with the same key wait for one computation and use its result.
-        cache_entries: maximum number of shared results to cache; the least recently used are evicted first.
-        cache_bytes: maximum size of the cached results, as far as they report `bytes`.
-        bucket: function that returns a value which must be equal within a batch, from the same arguments as `share`.
-        batch_size: maximum number of records in one call.
-        batch_wait_s: maximum time that a record waits for its batch to fill while other records may still arrive.
-        workers: number of worker processes.
-        slots: maximum number of batches at a worker: one is running, the others are queued there.
-        num_cpus, num_gpus: resources of each worker. A GPU share must be 1/n, so that workers fill the GPU exactly.
-        time_limit_s: time limit for one batch; a worker that exceeds it is killed.
-    """
-
-    name: str
-    stage: Stage
+    name: str  # name of the stage in statistics and events; unique in the pipeline
+    stage: Stage  # stage object, before `setup`
+    # name of its payload and facts in other stages and in outcome rows; by default the name of the stage. Stages with
+    # the same output are alternatives, of which each record passes exactly one
     output: str = ""
+    # predicate that selects the records that pass the stage, a function of the record alone; None for all
     only: Callable[[Record], bool] | None = None
-    inputs: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()  # outputs whose payloads the stage needs
+    # outputs whose facts `share` and `bucket` need; their payloads are not sent to the stage
     after: tuple[str, ...] = ()
+    # whether a record that the stage rejects continues without its result; its facts then are `error_code` and `error`.
+    # No other stage may need the payload
     optional: bool = False
+    # function that returns the content key of a record, from the record and the facts of earlier stages, or None if its
+    # result is not shared. Records with the same key wait for one computation and use its result
     share: Callable[[Record, Facts], Hashable | None] | None = None
-    cache_entries: int = 1024
-    cache_bytes: int = 1 << 30
+    cache_entries: int = 1024  # maximum number of shared results to cache; the least recently used are evicted first
+    cache_bytes: int = 1 << 30  # maximum size of the cached results, as far as they report `bytes`
+    # function that returns a value which must be equal within a batch, from the same arguments as `share`
     bucket: Callable[[Record, Facts], Hashable] | None = None
-    batch_size: int = 1
+    batch_size: int = 1  # maximum number of records in one call
+    # maximum time that a record waits for its batch to fill while other records may still arrive
     batch_wait_s: float = 0.5
-    workers: int = 1
-    slots: int = 2
+    workers: int = 1  # number of worker processes
+    slots: int = 2  # maximum number of batches at a worker: one is running, the others are queued there
+    # num_cpus, num_gpus: resources of each worker. A GPU share must be 1/n, so that workers fill the GPU exactly
     num_cpus: float = 1.0
     num_gpus: float = 0.0
-    time_limit_s: float = 600.0
+    time_limit_s: float = 600.0  # time limit for one batch; a worker that exceeds it is killed
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", self.output or self.name)
@@ -93,13 +81,9 @@ def _is_exact_share(num_gpus: float) -> bool:
 
 @dataclass(frozen=True)
 class Route:
-    """The stages that one record passes: one for each output of the pipeline.
+    """The stages that one record passes: one for each output of the pipeline."""
 
-    Attributes:
-        order: the stages in topological order.
-    """
-
-    order: tuple[StageSpec, ...]
+    order: tuple[StageSpec, ...]  # the stages in topological order
 
     @cached_property
     def producers(self) -> dict[str, StageSpec]:
@@ -129,15 +113,12 @@ class Route:
 class Pipeline:
     """An acyclic graph of stages; a record is finished when it has passed all stages of its route.
 
-    Attributes:
-        stages: the stages in any order.
-
     Raises:
         ConfigError: `pipeline_empty`, `stage_name` and `stage_output` for duplicates, `stage_input` for an unknown or
             optional input, `pipeline_circle`.
     """
 
-    stages: tuple[StageSpec, ...]
+    stages: tuple[StageSpec, ...]  # the stages in any order
 
     def __post_init__(self) -> None:
         if not self.stages:

@@ -22,25 +22,15 @@ _CRASH_BACKOFF_MAX_S = 5.0
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Tasks that were sent to a worker together.
+    """Tasks that were sent to a worker together."""
 
-    Attributes:
-        ticket: number of the batch.
-        stage: name of the stage.
-        worker: number of the worker.
-        tasks: tasks of the batch.
-        alone: whether the worker gets no other batch until this one is finished.
-        started: start time; None while the batch waits behind another one.
-        progress: last report on the running batch.
-    """
-
-    ticket: int
-    stage: str
-    worker: int
-    tasks: list[StageTask]
-    alone: bool = False
-    started: float | None = None
-    progress: BatchProgress | None = None
+    ticket: int  # number of the batch
+    stage: str  # name of the stage
+    worker: int  # number of the worker
+    tasks: list[StageTask]  # tasks of the batch
+    alone: bool = False  # whether the worker gets no other batch until this one is finished
+    started: float | None = None  # start time; None while the batch waits behind another one
+    progress: BatchProgress | None = None  # last report on the running batch
 
 
 @dataclass(slots=True, eq=False)

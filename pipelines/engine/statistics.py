@@ -29,57 +29,38 @@ UNIT_COUNTS: Mapping[WorkUnit, str] = {
 
 @dataclass
 class StageStatistics:
-    """Statistics of one stage; seconds are summed over its workers.
+    """Statistics of one stage; seconds are summed over its workers."""
 
-    Attributes:
-        batch_size, num_gpus: configured batch size, and GPUs of one worker.
-        unit, uses_gpu: declarations of the stage, for estimates.
-        output: output of the stage; alternative stages have the same one.
-        workers: number of ready workers.
-        records: number of results; a result that several records share counts once.
-        batches: number of finished batches.
-        filled: number of records in these batches.
-        shared: number of records that reused a result computed for another record.
-        failed, quarantined: number of records that ended at this stage.
-        busy_s: seconds inside `run`, of finished batches.
-        running_s: elapsed seconds of the batches that are running now.
-        demand_s: seconds during which a ready worker had a batch to run, whether running or waiting.
-        wait_s: seconds that records waited for a worker or for their batch to fill.
-        lost_s: seconds without a result: batches that raised, or were lost with their worker.
-        moved_bytes: size of the inputs that workers got from other nodes, as far as stages report `bytes`.
-        retries: number of records that were run again.
-        worker_crashes: number of lost workers.
-        queue_depth, queue_depth_max: number of waiting records, now and at most.
-        running: number of batches that were submitted and are not finished.
-        totals: sums of the facts named in `ADDITIVE_FACTS`.
-        partial_records, partial_units, partial_s: finished share of the running batches as their workers report it:
-            records (fractions of a batch), work in `unit`, and elapsed seconds.
-    """
-
+    # batch_size, num_gpus: configured batch size, and GPUs of one worker
     batch_size: int = 1
     num_gpus: float = 0.0
+    # unit, uses_gpu: declarations of the stage, for estimates
     unit: WorkUnit = "record"
     uses_gpu: bool = False
-    output: str = ""
-    workers: int = 0
-    records: int = 0
-    batches: int = 0
-    filled: int = 0
-    shared: int = 0
+    output: str = ""  # output of the stage; alternative stages have the same one
+    workers: int = 0  # number of ready workers
+    records: int = 0  # number of results; a result that several records share counts once
+    batches: int = 0  # number of finished batches
+    filled: int = 0  # number of records in these batches
+    shared: int = 0  # number of records that reused a result computed for another record
+    # failed, quarantined: number of records that ended at this stage
     failed: int = 0
     quarantined: int = 0
-    busy_s: float = 0.0
-    running_s: float = 0.0
-    demand_s: float = 0.0
-    wait_s: float = 0.0
-    lost_s: float = 0.0
-    moved_bytes: int = 0
-    retries: int = 0
-    worker_crashes: int = 0
+    busy_s: float = 0.0  # seconds inside `run`, of finished batches
+    running_s: float = 0.0  # elapsed seconds of the batches that are running now
+    demand_s: float = 0.0  # seconds during which a ready worker had a batch to run, whether running or waiting
+    wait_s: float = 0.0  # seconds that records waited for a worker or for their batch to fill
+    lost_s: float = 0.0  # seconds without a result: batches that raised, or were lost with their worker
+    moved_bytes: int = 0  # size of the inputs that workers got from other nodes, as far as stages report `bytes`
+    retries: int = 0  # number of records that were run again
+    worker_crashes: int = 0  # number of lost workers
+    # queue_depth, queue_depth_max: number of waiting records, now and at most
     queue_depth: int = 0
     queue_depth_max: int = 0
-    running: int = 0
-    totals: dict[str, float] = field(default_factory=dict)
+    running: int = 0  # number of batches that were submitted and are not finished
+    totals: dict[str, float] = field(default_factory=dict)  # sums of the facts named in `ADDITIVE_FACTS`
+    # partial_records, partial_units, partial_s: finished share of the running batches as their workers report it:
+    # records (fractions of a batch), work in `unit`, and elapsed seconds
     partial_records: float = 0.0
     partial_units: float = 0.0
     partial_s: float = 0.0
@@ -137,24 +118,16 @@ class StageStatistics:
 
 @dataclass
 class RunStatistics:
-    """Statistics of a whole run.
+    """Statistics of a whole run."""
 
-    Attributes:
-        stages: statistics by name of the stage, in order.
-        elapsed_s: seconds since the start of the run.
-        first_batch_s: seconds from the start of the run to the first batch, when a worker was ready; None before it.
-        admitted: number of records admitted from the manifest.
-        in_flight: number of records between the first and the last stage.
-        bytes_in_flight: size of the payloads that they hold, as far as stages report `bytes`.
-        ok, failed, quarantined: number of finished records by status.
-    """
-
-    stages: dict[str, StageStatistics]
-    elapsed_s: float = 0.0
+    stages: dict[str, StageStatistics]  # statistics by name of the stage, in order
+    elapsed_s: float = 0.0  # seconds since the start of the run
+    # seconds from the start of the run to the first batch, when a worker was ready; None before it
     first_batch_s: float | None = None
-    admitted: int = 0
-    in_flight: int = 0
-    bytes_in_flight: int = 0
+    admitted: int = 0  # number of records admitted from the manifest
+    in_flight: int = 0  # number of records between the first and the last stage
+    bytes_in_flight: int = 0  # size of the payloads that they hold, as far as stages report `bytes`
+    # ok, failed, quarantined: number of finished records by status
     ok: int = 0
     failed: int = 0
     quarantined: int = 0

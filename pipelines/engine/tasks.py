@@ -24,21 +24,14 @@ class Rejection:
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedRecord:
-    """A record that has left the pipeline.
+    """A record that has left the pipeline."""
 
-    Attributes:
-        record: the record.
-        rejection: reason of the failure; None if the record is ok.
-        attempts: maximum number of runs that one stage needed; 1 if nothing failed.
-        seconds: the record's share of the duration of its batches, by output; 0 where it shared a result.
-        facts: facts that the stages reported, by output.
-    """
-
-    record: Record
-    rejection: Rejection | None
-    attempts: int
+    record: Record  # the record
+    rejection: Rejection | None  # reason of the failure; None if the record is ok
+    attempts: int  # maximum number of runs that one stage needed; 1 if nothing failed
+    # the record's share of the duration of its batches, by output; 0 where it shared a result
     seconds: Mapping[str, float]
-    facts: Mapping[str, Mapping[str, Fact]]
+    facts: Mapping[str, Mapping[str, Fact]]  # facts that the stages reported, by output
 
     @property
     def status(self) -> Status:
@@ -62,61 +55,37 @@ class Payload:
 
 @dataclass(slots=True, eq=False)
 class RecordState:
-    """A record in flight.
+    """A record in flight."""
 
-    Attributes:
-        record: the record.
-        route: stages that the record passes, one for each output.
-        payloads: payloads that later stages still need, by output.
-        facts, seconds: values for the outcome row, by output.
-        done: outputs of finished stages.
-        pending: outputs of stages that wait for a worker, run, or wait for a shared result.
-        attempts: maximum number of runs that one stage needed.
-        replays: number of times that a payload was lost.
-        closed: whether the record has left the pipeline; results that arrive later are ignored.
-    """
-
-    record: Record
-    route: Route
-    payloads: dict[str, Payload] = field(default_factory=dict)
+    record: Record  # the record
+    route: Route  # stages that the record passes, one for each output
+    payloads: dict[str, Payload] = field(default_factory=dict)  # payloads that later stages still need, by output
+    # facts, seconds: values for the outcome row, by output
     facts: dict[str, Mapping[str, Fact]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    done: set[str] = field(default_factory=set)
+    done: set[str] = field(default_factory=set)  # outputs of finished stages
+    # outputs of stages that wait for a worker, run, or wait for a shared result
     pending: set[str] = field(default_factory=set)
-    attempts: int = 1
-    replays: int = 0
-    closed: bool = False
+    attempts: int = 1  # maximum number of runs that one stage needed
+    replays: int = 0  # number of times that a payload was lost
+    closed: bool = False  # whether the record has left the pipeline; results that arrive later are ignored
 
 
 @dataclass(slots=True, eq=False)
 class StageTask:
-    """One computation of one stage, for one record or for all that share its result.
+    """One computation of one stage, for one record or for all that share its result."""
 
-    Attributes:
-        stage: name of the stage.
-        waiters: records that get the result.
-        inputs: payloads by output.
-        key: key by which the result is shared; None if it is not.
-        bucket: value that all tasks of a batch have in common.
-        waiting_since: time at which the task was queued.
-        runs: number of times that a worker started it.
-        io_failures: number of failures of a file or service.
-        solo_failures: number of times that it crashed its worker, raised or ran out of memory alone in its batch.
-        worker_crashes: number of workers lost by an unknown cause while they ran it.
-        other_crashes: number of workers lost in other tasks at the time when this one was last suspected.
-    """
-
-    stage: str
-    waiters: list[RecordState]
-    inputs: dict[str, Payload]
-    key: Hashable | None
-    bucket: Hashable
-    waiting_since: float
-    runs: int = 0
-    io_failures: int = 0
-    solo_failures: int = 0
-    worker_crashes: int = 0
-    other_crashes: int = 0
+    stage: str  # name of the stage
+    waiters: list[RecordState]  # records that get the result
+    inputs: dict[str, Payload]  # payloads by output
+    key: Hashable | None  # key by which the result is shared; None if it is not
+    bucket: Hashable  # value that all tasks of a batch have in common
+    waiting_since: float  # time at which the task was queued
+    runs: int = 0  # number of times that a worker started it
+    io_failures: int = 0  # number of failures of a file or service
+    solo_failures: int = 0  # number of times that it crashed its worker, raised or ran out of memory alone in its batch
+    worker_crashes: int = 0  # number of workers lost by an unknown cause while they ran it
+    other_crashes: int = 0  # number of workers lost in other tasks at the time when this one was last suspected
 
     @property
     def wanted(self) -> bool:

@@ -21,21 +21,15 @@ pc: Any = pyarrow.compute  # defines its functions dynamically, which type check
 
 @dataclass(frozen=True)
 class PairedMetric:
-    """One metric of two runs.
+    """One metric of two runs."""
 
-    Args:
-        column: column of the metric.
-        theirs: summary over all videos of the other run.
-        difference: summary of this run minus the other one, over the records that have a number in both.
-        ours_mean, theirs_mean: means of this run and of the other one over the same records; None if there are none.
-        ours_better: fraction of these records for which this run is better; None if neither direction is better.
-    """
-
-    column: MetricColumn
-    theirs: Summary
-    difference: Summary
+    column: MetricColumn  # column of the metric
+    theirs: Summary  # summary over all videos of the other run
+    difference: Summary  # summary of this run minus the other one, over the records that have a number in both
+    # ours_mean, theirs_mean: means of this run and of the other one over the same records; None if there are none
     ours_mean: float | None
     theirs_mean: float | None
+    # fraction of these records for which this run is better; None if neither direction is better
     ours_better: float | None
 
     @property
@@ -51,17 +45,11 @@ class PairedMetric:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The comparison of a run with another one.
+    """The comparison of a run with another one."""
 
-    Args:
-        name: name of the other run.
-        shared: number of record ids that are in both runs.
-        pairs: metrics that have numbers in at least one of the runs.
-    """
-
-    name: str
-    shared: int
-    pairs: list[PairedMetric]
+    name: str  # name of the other run
+    shared: int  # number of record ids that are in both runs
+    pairs: list[PairedMetric]  # metrics that have numbers in at least one of the runs
 
 
 def compare_runs(ours: OutcomeRows, theirs: OutcomeRows, name: str, bootstrap: Bootstrap) -> Comparison:
@@ -103,22 +91,15 @@ def compare_runs(ours: OutcomeRows, theirs: OutcomeRows, name: str, bootstrap: B
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A table of a paper, extended with rows for runs.
+    """A table of a paper, extended with rows for runs."""
 
-    Args:
-        title: title of the table.
-        note: remark about its protocol.
-        columns: dictionaries with `title`, `unit`, `better`, `column` (name of our metric), `scale` (factor from our
-            unit to the published one) and `note`.
-        ours: values by run in the units of the table; None for missing values.
-        rows: published rows with `name` and `values`.
-    """
-
-    title: str
-    note: str
+    title: str  # title of the table
+    note: str  # remark about its protocol
+    # dictionaries with `title`, `unit`, `better`, `column` (name of our metric), `scale` (factor from our unit to the
+    # published one) and `note`
     columns: list[dict[str, Any]]
-    ours: dict[str, list[float | None]]
-    rows: list[dict[str, Any]]
+    ours: dict[str, list[float | None]]  # values by run in the units of the table; None for missing values
+    rows: list[dict[str, Any]]  # published rows with `name` and `values`
 
 
 def load_published_tables(runs: Mapping[str, Mapping[str, float]]) -> list[PublishedTable]:

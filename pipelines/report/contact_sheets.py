@@ -27,34 +27,22 @@ FALLBACK_S = 4.0  # assumed length of a video whose row states none
 
 @dataclass(frozen=True)
 class SheetConfig:
-    """The layout of contact sheets.
+    """The layout of contact sheets."""
 
-    Args:
-        frames: number of frames per sheet.
-        height: height of a frame in pixels.
-        quality: JPEG quality.
-        max_s: maximum seconds decoded per video, over which the frames are spread.
-        total_s: maximum seconds decoded of all videos together; with many videos each gets less than `max_s`.
-    """
-
-    frames: int = 5
-    height: int = 80
-    quality: int = 62
-    max_s: float = 30.0
+    frames: int = 5  # number of frames per sheet
+    height: int = 80  # height of a frame in pixels
+    quality: int = 62  # JPEG quality
+    max_s: float = 30.0  # maximum seconds decoded per video, over which the frames are spread
+    # maximum seconds decoded of all videos together; with many videos each gets less than `max_s`
     total_s: float = 1000.0
 
 
 @dataclass(frozen=True)
 class VideoSource:
-    """A video to show.
+    """A video to show."""
 
-    Args:
-        location: absolute local path or URI.
-        duration_s: duration; None if unknown.
-    """
-
-    location: str
-    duration_s: float | None
+    location: str  # absolute local path or URI
+    duration_s: float | None  # duration; None if unknown
 
 
 def make_contact_sheets(

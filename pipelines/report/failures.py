@@ -20,36 +20,22 @@ OTHER = "other"  # code of the group of all remaining failures
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """Records that failed, or have a warning, for one reason.
+    """Records that failed, or have a warning, for one reason."""
 
-    Args:
-        code: stable name of the reason.
-        status: status of the records; empty for warnings.
-        stage: stage where they ended; empty for warnings.
-        count: number of records.
-        examples: some of them: `record_id`, `row`, `row_index`, `text`.
-    """
-
-    code: str
-    status: str
-    stage: str
-    count: int
-    examples: list[dict[str, Any]]
+    code: str  # stable name of the reason
+    status: str  # status of the records; empty for warnings
+    stage: str  # stage where they ended; empty for warnings
+    count: int  # number of records
+    examples: list[dict[str, Any]]  # some of them: `record_id`, `row`, `row_index`, `text`
 
 
 @dataclass(frozen=True)
 class FailureFigure:
-    """A group of failures with advice.
+    """A group of failures with advice."""
 
-    Args:
-        group: group of failures.
-        advice: advice for the user.
-        command: command that runs the records again after the cause is fixed.
-    """
-
-    group: FailureGroup
-    advice: str
-    command: str
+    group: FailureGroup  # group of failures
+    advice: str  # advice for the user
+    command: str  # command that runs the records again after the cause is fixed
 
 
 def group_failures(

@@ -34,30 +34,19 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class GalleryData:
-    """The data of the gallery.
+    """The data of the gallery."""
 
-    Args:
-        text: base64 text; see the module.
-        omitted: metrics that did not fit.
-        exact: whether all numbers are exact.
-    """
-
-    text: str
-    omitted: list[MetricColumn]
-    exact: bool
+    text: str  # base64 text; see the module
+    omitted: list[MetricColumn]  # metrics that did not fit
+    exact: bool  # whether all numbers are exact
 
 
 @dataclass(frozen=True)
 class VideoLinks:
-    """Links from the page to the videos.
+    """Links from the page to the videos."""
 
-    Args:
-        hrefs: link of each row, empty for none; None if videos are in the shards of the run folder.
-        shards: number of the shard of each row, shape (rows,).
-    """
-
-    hrefs: list[str] | None
-    shards: np.ndarray
+    hrefs: list[str] | None  # link of each row, empty for none; None if videos are in the shards of the run folder
+    shards: np.ndarray  # number of the shard of each row, shape (rows,)
 
 
 def encode_gallery(

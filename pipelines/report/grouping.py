@@ -28,17 +28,11 @@ GROUPED_TYPES = (
 
 @dataclass(frozen=True)
 class Grouping:
-    """A column with few values.
+    """A column with few values."""
 
-    Args:
-        column: name of the column.
-        values: values as text, in order of appearance.
-        codes: index into `values` for each row, shape (rows,).
-    """
-
-    column: str
-    values: tuple[str, ...]
-    codes: np.ndarray
+    column: str  # name of the column
+    values: tuple[str, ...]  # values as text, in order of appearance
+    codes: np.ndarray  # index into `values` for each row, shape (rows,)
 
 
 def find_group_columns(schema: pa.Schema) -> list[str]:

@@ -16,31 +16,23 @@ SCORE_STAGE = "score"  # the stage that counts frames in runs that generate none
 
 @dataclass
 class StageFigures:
-    """Figures of one stage over all parts of a run; seconds are summed over its workers.
+    """Figures of one stage over all parts of a run; seconds are summed over its workers."""
 
-    Args:
-        name: name of the stage.
-        busy_s: computing time.
-        lost_s: computing time without a result: batches that raised or were lost with their worker.
-        gpu_s: sum of `busy_s` and `lost_s`, weighted with the GPU share of a worker.
-        records, shared: number of computed results, and of results shared with another record.
-        batches, filled, room: number of batches, of records in them, and of records that would have fitted.
-        retries, worker_crashes: number of records that were run again, and of lost workers.
-        frames: number of frames generated or scored.
-    """
-
-    name: str
-    busy_s: float = 0.0
-    lost_s: float = 0.0
-    gpu_s: float = 0.0
+    name: str  # name of the stage
+    busy_s: float = 0.0  # computing time
+    lost_s: float = 0.0  # computing time without a result: batches that raised or were lost with their worker
+    gpu_s: float = 0.0  # sum of `busy_s` and `lost_s`, weighted with the GPU share of a worker
+    # records, shared: number of computed results, and of results shared with another record
     records: int = 0
     shared: int = 0
+    # batches, filled, room: number of batches, of records in them, and of records that would have fitted
     batches: int = 0
     filled: int = 0
     room: int = 0
+    # retries, worker_crashes: number of records that were run again, and of lost workers
     retries: int = 0
     worker_crashes: int = 0
-    frames: int = 0
+    frames: int = 0  # number of frames generated or scored
 
     @property
     def batch_fill(self) -> float | None:
@@ -50,36 +42,22 @@ class StageFigures:
 
 @dataclass(frozen=True)
 class Headline:
-    """The key figures of a run.
+    """The key figures of a run."""
 
-    Args:
-        records: number of records of the manifest.
-        pending: number of records without an outcome row.
-        statuses: number of the other records by status.
-        video_s, frames: seconds and frames of the finished videos.
-        retried: number of records with more than one attempt.
-        parts: number of times that the run was started or resumed.
-        torn_parts: number of parts that crashed; their figures are those of the last progress event.
-        elapsed_s: elapsed time of all parts.
-        gpus: maximum number of GPUs in use.
-        gpu_s: number of GPUs multiplied by the elapsed time.
-        frames_made: number of frames computed in all parts, including retries of finished records.
-        stages: figures by stage, in order.
-    """
-
-    records: int
-    pending: int
-    statuses: Mapping[str, int]
+    records: int  # number of records of the manifest
+    pending: int  # number of records without an outcome row
+    statuses: Mapping[str, int]  # number of the other records by status
+    # video_s, frames: seconds and frames of the finished videos
     video_s: float
     frames: int
-    retried: int
-    parts: int = 0
-    torn_parts: int = 0
-    elapsed_s: float = 0.0
-    gpus: float = 0.0
-    gpu_s: float = 0.0
-    frames_made: int = 0
-    stages: list[StageFigures] = field(default_factory=list)
+    retried: int  # number of records with more than one attempt
+    parts: int = 0  # number of times that the run was started or resumed
+    torn_parts: int = 0  # number of parts that crashed; their figures are those of the last progress event
+    elapsed_s: float = 0.0  # elapsed time of all parts
+    gpus: float = 0.0  # maximum number of GPUs in use
+    gpu_s: float = 0.0  # number of GPUs multiplied by the elapsed time
+    frames_made: int = 0  # number of frames computed in all parts, including retries of finished records
+    stages: list[StageFigures] = field(default_factory=list)  # figures by stage, in order
 
     @property
     def frames_per_gpu_s(self) -> float | None:

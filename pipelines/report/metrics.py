@@ -17,17 +17,11 @@ EXTREMES = 20  # number of best and of worst videos
 
 @dataclass(frozen=True)
 class MissingReason:
-    """A reason why videos have no number of a metric.
+    """A reason why videos have no number of a metric."""
 
-    Args:
-        code: stable code of the reason.
-        count: number of videos.
-        sentence: sentence of one of these videos.
-    """
-
-    code: str
-    count: int
-    sentence: str
+    code: str  # stable code of the reason
+    count: int  # number of videos
+    sentence: str  # sentence of one of these videos
 
 
 @dataclass(frozen=True)
@@ -40,23 +34,15 @@ class GroupFigure:
 
 @dataclass(frozen=True)
 class MetricFigures:
-    """The figures of one metric of a run.
+    """The figures of one metric of a run."""
 
-    Args:
-        column: column of the metric.
-        summary: summary over all videos.
-        videos: number of videos.
-        reasons: reasons for missing numbers, most frequent first.
-        groups: summaries by column and value.
-        worst, best: row indices and numbers, the most extreme first; lowest and highest if neither direction is better.
-            Empty if all videos have the same number.
-    """
-
-    column: MetricColumn
-    summary: Summary
-    videos: int
-    reasons: list[MissingReason]
-    groups: dict[str, list[GroupFigure]] = field(default_factory=dict)
+    column: MetricColumn  # column of the metric
+    summary: Summary  # summary over all videos
+    videos: int  # number of videos
+    reasons: list[MissingReason]  # reasons for missing numbers, most frequent first
+    groups: dict[str, list[GroupFigure]] = field(default_factory=dict)  # summaries by column and value
+    # worst, best: row indices and numbers, the most extreme first; lowest and highest if neither direction is better.
+    # Empty if all videos have the same number
     worst: list[tuple[int, float]] = field(default_factory=list)
     best: list[tuple[int, float]] = field(default_factory=list)
 

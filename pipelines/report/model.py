@@ -22,42 +22,25 @@ from pipelines.report.verdict import Verdict
 
 @dataclass(frozen=True)
 class Report:
-    """The content of a report.
+    """The content of a report."""
 
-    Args:
-        name: name of the run.
-        description: content of `run.yaml`.
-        headline: key figures.
-        metrics: figures of the metrics of the videos.
-        plots: distribution plots by column; metrics without numbers have none.
-        views: records that the page names, by row index.
-        sheets: contact sheets of their videos as JPEG files, by row index, the most important first.
-        failures, warnings: groups by code.
-        sets: metrics of the run as a whole.
-        comparisons: comparisons with other runs.
-        published: tables of the paper.
-        provenance: origin of the videos and numbers.
-        verdict: which videos are usable.
-        gallery: data of all rows.
-        weights: files that metrics need.
-    """
-
-    name: str
-    description: RunDescription
-    headline: Headline
-    metrics: list[MetricFigures]
-    plots: dict[str, Plot]
-    views: dict[int, RecordView]
-    sheets: dict[int, bytes]
+    name: str  # name of the run
+    description: RunDescription  # content of `run.yaml`
+    headline: Headline  # key figures
+    metrics: list[MetricFigures]  # figures of the metrics of the videos
+    plots: dict[str, Plot]  # distribution plots by column; metrics without numbers have none
+    views: dict[int, RecordView]  # records that the page names, by row index
+    sheets: dict[int, bytes]  # contact sheets of their videos as JPEG files, by row index, the most important first
+    # failures, warnings: groups by code
     failures: list[FailureFigure]
     warnings: list[FailureGroup]
-    sets: list[SetFigure]
-    comparisons: list[Comparison]
-    published: list[PublishedTable]
-    provenance: Provenance
-    verdict: Verdict
-    gallery: GalleryData
-    weights: list[MetricWeights]
+    sets: list[SetFigure]  # metrics of the run as a whole
+    comparisons: list[Comparison]  # comparisons with other runs
+    published: list[PublishedTable]  # tables of the paper
+    provenance: Provenance  # origin of the videos and numbers
+    verdict: Verdict  # which videos are usable
+    gallery: GalleryData  # data of all rows
+    weights: list[MetricWeights]  # files that metrics need
 
     @property
     def constants(self) -> list[MetricFigures]:

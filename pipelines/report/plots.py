@@ -43,15 +43,10 @@ SETTINGS: Any = {  # Matplotlib checks the names
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot.
+    """A plot."""
 
-    Args:
-        svg: SVG element for the page.
-        outside: number of values of all runs outside of the plotted range.
-    """
-
-    svg: Markup
-    outside: int
+    svg: Markup  # SVG element for the page
+    outside: int  # number of values of all runs outside of the plotted range
 
 
 def draw_distribution(histogram: Histogram, summary: Summary, others: Sequence[Histogram] = (), *, label: str) -> Plot:

@@ -24,25 +24,15 @@ LIBRARIES = ("matplotlib", "numpy", "pyarrow", "torch")
 
 @dataclass(frozen=True)
 class Provenance:
-    """The origin of the results.
+    """The origin of the results."""
 
-    Args:
-        notice: notice at the top of the page; empty for none.
-        facts: name and value, in order: manifest, dates, versions.
-        bundles: name and hash.
-        used: bundle with the hash of the files that generated videos, and number of videos.
-        licenses: license of the weights that generated videos, and number of videos.
-        metric_licenses: metric and license of its weights, for metrics with numbers.
-        configuration: options of the run as YAML.
-    """
-
-    notice: str
-    facts: list[tuple[str, str]]
-    bundles: list[tuple[str, str]]
-    used: list[tuple[str, int]]
-    licenses: list[tuple[str, int]]
-    metric_licenses: list[tuple[str, str]]
-    configuration: str
+    notice: str  # notice at the top of the page; empty for none
+    facts: list[tuple[str, str]]  # name and value, in order: manifest, dates, versions
+    bundles: list[tuple[str, str]]  # name and hash
+    used: list[tuple[str, int]]  # bundle with the hash of the files that generated videos, and number of videos
+    licenses: list[tuple[str, int]]  # license of the weights that generated videos, and number of videos
+    metric_licenses: list[tuple[str, str]]  # metric and license of its weights, for metrics with numbers
+    configuration: str  # options of the run as YAML
 
 
 def build_provenance(

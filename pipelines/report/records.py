@@ -25,21 +25,13 @@ LINKED_SCHEMES = ("http", "https")
 
 @dataclass(frozen=True)
 class RecordView:
-    """A record that the page shows.
+    """A record that the page shows."""
 
-    Args:
-        row_index: index of the row in the run.
-        record_id: id of the record.
-        row: number of the row in the manifest.
-        href: escaped link to the video; empty if a browser cannot open it.
-        source: video; None if there is none.
-    """
-
-    row_index: int
-    record_id: str
-    row: int | None
-    href: str
-    source: VideoSource | None
+    row_index: int  # index of the row in the run
+    record_id: str  # id of the record
+    row: int | None  # number of the row in the manifest
+    href: str  # escaped link to the video; empty if a browser cannot open it
+    source: VideoSource | None  # video; None if there is none
 
 
 def build_record_views(

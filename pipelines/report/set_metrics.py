@@ -29,15 +29,10 @@ UNREADABLE = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.
 
 @dataclass(frozen=True)
 class MouthSoundNull:
-    """The null distribution of `mouth_sound_correlation`: mouths paired with the sounds of other records.
+    """The null distribution of `mouth_sound_correlation`: mouths paired with the sounds of other records."""
 
-    Args:
-        values: correlation of the mouth with the sound of another record of the shard, by record id.
-        reason: reason if there are no values.
-    """
-
-    values: dict[str, float]
-    reason: NotMeasured | None = None
+    values: dict[str, float]  # correlation of the mouth with the sound of another record of the shard, by record id
+    reason: NotMeasured | None = None  # reason if there are no values
 
     @property
     def mean(self) -> float | None:

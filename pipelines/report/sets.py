@@ -17,22 +17,15 @@ CORRELATION = "mouth_sound_correlation"
 
 @dataclass(frozen=True)
 class SetFigure:
-    """A metric of a whole run.
+    """A metric of a whole run."""
 
-    Args:
-        name, title: name and title of the metric.
-        against: name of the reference run; empty if the metric needs none.
-        value: value; None if it could not be computed.
-        reason: reason why there is no value.
-        choices: settings on which the value depends.
-    """
-
+    # name, title: name and title of the metric
     name: str
     title: str
-    against: str
-    value: float | None
-    reason: str = ""
-    choices: Mapping[str, object] = field(default_factory=dict)
+    against: str  # name of the reference run; empty if the metric needs none
+    value: float | None  # value; None if it could not be computed
+    reason: str = ""  # reason why there is no value
+    choices: Mapping[str, object] = field(default_factory=dict)  # settings on which the value depends
 
 
 def compute_set_figures(

@@ -37,16 +37,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Histogram:
-    """A histogram.
+    """A histogram."""
 
-    Args:
-        edges: edges of the bins, ascending, shape (bins + 1,).
-        counts: number of values in each bin, shape (bins,).
-        below, above: number of values outside of the bins.
-    """
-
-    edges: np.ndarray
-    counts: np.ndarray
+    edges: np.ndarray  # edges of the bins, ascending, shape (bins + 1,)
+    counts: np.ndarray  # number of values in each bin, shape (bins,)
+    # below, above: number of values outside of the bins
     below: int = 0
     above: int = 0
 

@@ -23,25 +23,15 @@ OPERATORS: Mapping[str, Callable[[np.ndarray, float], np.ndarray]] = {">=": oper
 
 @dataclass(frozen=True)
 class Check:
-    """A condition that usable videos meet.
+    """A condition that usable videos meet."""
 
-    Args:
-        metric: name of the metric column.
-        sign: `>=` or `<=`.
-        threshold: limit of the metric.
-        problem: what a video that fails the check looks like.
-        advice: advice for the user.
-        reason: origin of the threshold.
-        unless: metric that replaces the check if the run has numbers of it; empty for none.
-    """
-
-    metric: str
-    sign: str
-    threshold: float
-    problem: str
-    advice: str
-    reason: str
-    unless: str = ""
+    metric: str  # name of the metric column
+    sign: str  # `>=` or `<=`
+    threshold: float  # limit of the metric
+    problem: str  # what a video that fails the check looks like
+    advice: str  # advice for the user
+    reason: str  # origin of the threshold
+    unless: str = ""  # metric that replaces the check if the run has numbers of it; empty for none
 
     @property
     def condition(self) -> str:
@@ -55,42 +45,25 @@ class Check:
 
 @dataclass(frozen=True)
 class Problem:
-    """A reason why records are not usable.
+    """A reason why records are not usable."""
 
-    Args:
-        text: what is wrong.
-        advice: advice for the user.
-        count: number of records.
-        examples: row index and id of some of them.
-        condition: condition that the records fail; empty if they have no video.
-    """
-
-    text: str
-    advice: str
-    count: int
-    examples: list[tuple[int, str]]
-    condition: str = ""
+    text: str  # what is wrong
+    advice: str  # advice for the user
+    count: int  # number of records
+    examples: list[tuple[int, str]]  # row index and id of some of them
+    condition: str = ""  # condition that the records fail; empty if they have no video
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a run.
+    """The verdict on a run."""
 
-    Args:
-        records: number of records in the report.
-        videos: number of videos.
-        usable: number of videos that pass all checks.
-        checks: checks whose metrics have numbers.
-        skipped: columns of the checks that could not be made.
-        problems: the most common problems, the largest first.
-    """
-
-    records: int
-    videos: int
-    usable: int
-    checks: list[Check]
-    skipped: list[MetricColumn]
-    problems: list[Problem]
+    records: int  # number of records in the report
+    videos: int  # number of videos
+    usable: int  # number of videos that pass all checks
+    checks: list[Check]  # checks whose metrics have numbers
+    skipped: list[MetricColumn]  # columns of the checks that could not be made
+    problems: list[Problem]  # the most common problems, the largest first
 
     @property
     def share(self) -> float | None:

@@ -24,17 +24,13 @@ SILENCE_S = 100.0  # a running driver writes a line at least every 30 seconds
 
 @dataclass(frozen=True)
 class RunActivity:
-    """The activity of a run.
+    """The activity of a run."""
 
-    Attributes:
-        kind: `running`; `finished` if every record has an outcome; `stopped` if it ended before; `silent` if its driver
-            has not written an event for `SILENCE_S`.
-        sentence: details; may be empty.
-        progress: last event with statistics since the run was started or resumed; None if there is none.
-    """
-
+    # `running`; `finished` if every record has an outcome; `stopped` if it ended before; `silent` if its driver has not
+    # written an event for `SILENCE_S`
     kind: Literal["running", "finished", "stopped", "silent"]
-    sentence: str
+    sentence: str  # details; may be empty
+    # last event with statistics since the run was started or resumed; None if there is none
     progress: Mapping[str, Any] | None
 
     @property

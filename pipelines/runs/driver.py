@@ -48,21 +48,13 @@ SHOWN_PROBLEMS = 3  # number of bad rows that the error message quotes
 
 @dataclass(frozen=True)
 class RunResult:
-    """The result of a run.
+    """The result of a run."""
 
-    Attributes:
-        folder: run folder; an absolute path or URI.
-        counts: number of records by status.
-        statistics: `RunStatistics.as_dict` of this part of the run.
-        product: return value of `RunDefinition.finish`.
-        already_finished: whether every record had its outcome before, so that nothing was started.
-    """
-
-    folder: str
-    counts: RunCounts
-    statistics: dict[str, Any]
-    product: Any = None
-    already_finished: bool = False
+    folder: str  # run folder; an absolute path or URI
+    counts: RunCounts  # number of records by status
+    statistics: dict[str, Any]  # `RunStatistics.as_dict` of this part of the run
+    product: Any = None  # return value of `RunDefinition.finish`
+    already_finished: bool = False  # whether every record had its outcome before, so that nothing was started
 
     @property
     def all_ok(self) -> bool:
@@ -114,17 +106,11 @@ class RunDefinition(ABC):
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run whose folder does not exist yet.
+    """A run whose folder does not exist yet."""
 
-    Attributes:
-        rows: temporary file with the rows of the run, a valid manifest.
-        description: content of `run.yaml`.
-        pipeline: stages of the run.
-    """
-
-    rows: Path
-    description: RunDescription
-    pipeline: Pipeline
+    rows: Path  # temporary file with the rows of the run, a valid manifest
+    description: RunDescription  # content of `run.yaml`
+    pipeline: Pipeline  # stages of the run
 
 
 @contextlib.contextmanager

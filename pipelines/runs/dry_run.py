@@ -21,19 +21,12 @@ from pipelines.runs.driver import RunDefinition, plan_run
 
 @dataclass(frozen=True)
 class DryRun:
-    """A run that was checked and not started.
+    """A run that was checked and not started."""
 
-    Attributes:
-        folder: run folder; an absolute path or URI.
-        description: what `run.yaml` would contain.
-        pipeline: stages of the run.
-        summary: counts of the rows that the run would use.
-    """
-
-    folder: str
-    description: RunDescription
-    pipeline: Pipeline
-    summary: ManifestSummary
+    folder: str  # run folder; an absolute path or URI
+    description: RunDescription  # what `run.yaml` would contain
+    pipeline: Pipeline  # stages of the run
+    summary: ManifestSummary  # counts of the rows that the run would use
 
     def as_dict(self) -> dict[str, Any]:
         """Return all figures as plain values, for JSON."""

@@ -29,15 +29,10 @@ OutcomeBuilder: TypeAlias = Callable[[FinishedRecord, Pipeline], RecordOutcome]
 
 @dataclass(frozen=True)
 class ModeWeights:
-    """The weights that generate the videos of one mode, as stated in outcome rows.
+    """The weights that generate the videos of one mode, as stated in outcome rows."""
 
-    Attributes:
-        bundle: name and fingerprint of the bundle.
-        licenses: names of the licenses, those of metrics included.
-    """
-
-    bundle: str
-    licenses: tuple[str, ...]
+    bundle: str  # name and fingerprint of the bundle
+    licenses: tuple[str, ...]  # names of the licenses, those of metrics included
 
     @classmethod
     def for_mode(cls, config: RunConfig, bundle: Bundle, mode: Mode) -> ModeWeights:

@@ -37,20 +37,13 @@ class SpecBuilder:
     Each GPU runs one worker of each stage that has networks. Without a GPU, rendering uses all cores, because it
     accounts for nearly all of the time. Threads that share the layers of a small network mostly wait for each other, so
     with small networks each core renders a separate video.
-
-    Attributes:
-        options: options by name of the stage.
-        gpus: number of GPUs of the run; 0 to run on CPUs.
-        cores: number of cores for rendering, see `count_rendering_cores`.
-        light: whether the renderer's networks are small, see `has_light_renderer`.
-        media_cache: cache of media that all stages use.
     """
 
-    options: Mapping[str, StageOptions]
-    gpus: int = 0
-    cores: int = 1
-    light: bool = False
-    media_cache: MediaCacheConfig | None = None
+    options: Mapping[str, StageOptions]  # options by name of the stage
+    gpus: int = 0  # number of GPUs of the run; 0 to run on CPUs
+    cores: int = 1  # number of cores for rendering, see `count_rendering_cores`
+    light: bool = False  # whether the renderer's networks are small, see `has_light_renderer`
+    media_cache: MediaCacheConfig | None = None  # cache of media that all stages use
 
     def batch_size(self, stage: type[Stage]) -> int:
         """Return the maximum number of records in one call of a stage."""

@@ -32,17 +32,11 @@ RESUMABLE = ("training_diverged", "workers_lost")  # errors after which the run 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """Content of `train.yaml`.
+    """Content of `train.yaml`."""
 
-    Args:
-        dataset: folder or URI of the data set.
-        workers: number of worker processes; it does not affect the losses if `micro_batch_size` is set.
-        config: options of the run.
-    """
-
-    dataset: str
-    workers: int
-    config: TrainingConfig
+    dataset: str  # folder or URI of the data set
+    workers: int  # number of worker processes; it does not affect the losses if `micro_batch_size` is set
+    config: TrainingConfig  # options of the run
 
 
 def start_training(

@@ -18,20 +18,14 @@ STEP, FINE_STEP = 1.0, 0.05
 
 @dataclass(frozen=True)
 class Control:
-    """A control.
+    """A control."""
 
-    Attributes:
-        name: option, such as `pose.yaw`.
-        default: default value; None if the motion decides unless the control is set.
-        low, high: range.
-        unit: unit of the value.
-    """
-
-    name: str
-    default: float | None
+    name: str  # option, such as `pose.yaw`
+    default: float | None  # default value; None if the motion decides unless the control is set
+    # low, high: range
     low: float
     high: float
-    unit: str
+    unit: str  # unit of the value
 
     @property
     def group(self) -> str:

@@ -23,17 +23,11 @@ ReadOptions = Callable[[Sequence[Any], Any], AnimationConfig]
 
 @dataclass(frozen=True)
 class ControlsPanel:
-    """The controls of the first tab.
+    """The controls of the first tab."""
 
-    Attributes:
-        config: options of animations, with the defaults of the controls.
-        previewer: makes previews.
-        uploads: uploaded files.
-    """
-
-    config: AnimationConfig
-    previewer: Previewer
-    uploads: Uploads
+    config: AnimationConfig  # options of animations, with the defaults of the controls
+    previewer: Previewer  # makes previews
+    uploads: Uploads  # uploaded files
 
     def build(self, portrait: Any, faces: Any, fields: Sequence[Any], *, read_options: ReadOptions) -> gr.State:
         """Add the components of the panel to the current `gr.Blocks`.

@@ -18,15 +18,10 @@ from pipelines.web.templating import read_asset, render_template
 
 @dataclass(frozen=True)
 class Examples:
-    """Buttons that select rows of the bundled manifest.
+    """Buttons that select rows of the bundled manifest."""
 
-    Attributes:
-        buttons: component with the buttons.
-        rows: rows by number of the button.
-    """
-
-    buttons: Any
-    rows: list[dict[str, str]]
+    buttons: Any  # component with the buttons
+    rows: list[dict[str, str]]  # rows by number of the button
 
     def connect(self, targets: dict[str, Any]) -> None:
         """Set the components of these columns to the values of the selected row."""

@@ -37,66 +37,41 @@ class JobCancelled(Exception):  # noqa: N818 (no error)
 
 @dataclass(frozen=True)
 class FinishedVideo:
-    """A finished video with its metrics.
+    """A finished video with its metrics."""
 
-    Attributes:
-        video: video file.
-        source: picture as it was animated, a JPEG file.
-        n_frames, duration_s, width, height: properties of the video.
-        elapsed_s: seconds that the video took, without metrics.
-        metrics: results of all metrics.
-        warnings: sentences about the picture.
-        command: shell command that makes the same video.
-    """
-
-    video: Path
-    source: Path
+    video: Path  # video file
+    source: Path  # picture as it was animated, a JPEG file
+    # n_frames, duration_s, width, height: properties of the video
     n_frames: int
     duration_s: float
     width: int
     height: int
-    elapsed_s: float
-    metrics: Sequence[MetricResult]
-    warnings: Sequence[str]
-    command: str
+    elapsed_s: float  # seconds that the video took, without metrics
+    metrics: Sequence[MetricResult]  # results of all metrics
+    warnings: Sequence[str]  # sentences about the picture
+    command: str  # shell command that makes the same video
 
 
 @dataclass
 class Job:
-    """A pair to animate.
+    """A pair to animate."""
 
-    Attributes:
-        session: session of the browser that submitted the job.
-        folder: folder of the job, removed with it.
-        files: files in that folder by input: `portrait`, and `sound` or `motion` or both.
-        names: original names of the files.
-        duration_s: length of the sound; 0 without one.
-        config: options of the animation.
-        id: random, because it gives access to the video.
-        state: current state.
-        step: current step; one of `time_estimate.STEPS`, or a step before them.
-        done, total: progress of this step.
-        step_started: start of this step, monotonic seconds.
-        result: finished video, if the job is done.
-        error: sentence, if the job failed.
-        cancel_requested: set when the job should stop.
-    """
-
-    session: str
-    folder: Path
-    files: Mapping[str, Path]
-    names: Mapping[str, str]
-    duration_s: float
-    config: AnimationConfig
-    id: str = field(default_factory=lambda: secrets.token_hex(16))
-    state: JobState = JobState.WAITING
-    step: str = ""
+    session: str  # session of the browser that submitted the job
+    folder: Path  # folder of the job, removed with it
+    files: Mapping[str, Path]  # files in that folder by input: `portrait`, and `sound` or `motion` or both
+    names: Mapping[str, str]  # original names of the files
+    duration_s: float  # length of the sound; 0 without one
+    config: AnimationConfig  # options of the animation
+    id: str = field(default_factory=lambda: secrets.token_hex(16))  # random, because it gives access to the video
+    state: JobState = JobState.WAITING  # current state
+    step: str = ""  # current step; one of `time_estimate.STEPS`, or a step before them
+    # done, total: progress of this step
     done: int = 0
     total: int = 0
-    step_started: float = 0.0
-    result: FinishedVideo | None = None
-    error: str = ""
-    cancel_requested: threading.Event = field(default_factory=threading.Event)
+    step_started: float = 0.0  # start of this step, monotonic seconds
+    result: FinishedVideo | None = None  # finished video, if the job is done
+    error: str = ""  # sentence, if the job failed
+    cancel_requested: threading.Event = field(default_factory=threading.Event)  # set when the job should stop
 
     @property
     def file_name(self) -> str:

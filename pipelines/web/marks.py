@@ -22,21 +22,14 @@ USES = ("", "only", "without")  # ticked records are not used, the only ones, or
 
 @dataclass(frozen=True)
 class Marks:
-    """Bounds and ticks of one run.
+    """Bounds and ticks of one run."""
 
-    Attributes:
-        run: path of the run.
-        bounds: smallest and largest value by column; None for no bound.
-        ticks: ids of ticked records, in order.
-        use: use of the ticks, see `USES`.
-        reset: number of times that the marks were removed; a new number makes the browser show it.
-    """
-
-    run: str = ""
+    run: str = ""  # path of the run
+    # smallest and largest value by column; None for no bound
     bounds: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
-    ticks: tuple[str, ...] = ()
-    use: str = ""
-    reset: int = 0
+    ticks: tuple[str, ...] = ()  # ids of ticked records, in order
+    use: str = ""  # use of the ticks, see `USES`
+    reset: int = 0  # number of times that the marks were removed; a new number makes the browser show it
 
     @property
     def conditions(self) -> list[str]:

@@ -17,17 +17,11 @@ from pipelines.web.columns import get_rank
 
 @dataclass(frozen=True)
 class MetricResult:
-    """Value of one metric column, or the reason why it is missing.
+    """Value of one metric column, or the reason why it is missing."""
 
-    Attributes:
-        column: metric column.
-        value: value for this video; None if it is missing.
-        reason: sentence, if the value is missing.
-    """
-
-    column: MetricColumn
-    value: float | None
-    reason: str = ""
+    column: MetricColumn  # metric column
+    value: float | None  # value for this video; None if it is missing
+    reason: str = ""  # sentence, if the value is missing
 
 
 def measure_animation(

@@ -24,38 +24,24 @@ SORTABLE = ("record_id", "status", "error_code", "duration_s", "frames", "attemp
 
 @dataclass(frozen=True)
 class Query:
-    """A selection of records, and an order.
+    """A selection of records, and an order."""
 
-    Attributes:
-        options: criteria of the selection, of which statuses and conditions are used.
-        sort: column to sort by; empty for the order of the manifest.
-        descending: sort the largest values first.
-        page: number of the page, from 0.
-    """
-
+    # criteria of the selection, of which statuses and conditions are used
     options: SelectionOptions = field(default_factory=SelectionOptions)
-    sort: str = ""
-    descending: bool = False
-    page: int = 0
+    sort: str = ""  # column to sort by; empty for the order of the manifest
+    descending: bool = False  # sort the largest values first
+    page: int = 0  # number of the page, from 0
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of records.
+    """One page of records."""
 
-    Attributes:
-        rows: records with all their columns.
-        total: number of selected records.
-        number: number of the page, from 0.
-        pages: number of pages, at least 1.
-        criteria: criteria of the selection, with the number of records that each one drops.
-    """
-
-    rows: list[dict[str, Any]]
-    total: int
-    number: int
-    pages: int
-    criteria: list[Criterion]
+    rows: list[dict[str, Any]]  # records with all their columns
+    total: int  # number of selected records
+    number: int  # number of the page, from 0
+    pages: int  # number of pages, at least 1
+    criteria: list[Criterion]  # criteria of the selection, with the number of records that each one drops
 
 
 def find_records(rows: RunRows, query: Query, size: int) -> Page:

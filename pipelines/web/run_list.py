@@ -13,15 +13,10 @@ from pipelines.web.limits import Limits
 
 @dataclass(frozen=True)
 class ListedRun:
-    """A run folder in the list of runs.
+    """A run folder in the list of runs."""
 
-    Attributes:
-        path: path relative to the root; `.` is the root itself.
-        started: time when its `run.yaml` was written, seconds since 1970.
-    """
-
-    path: str
-    started: float
+    path: str  # path relative to the root; `.` is the root itself
+    started: float  # time when its `run.yaml` was written, seconds since 1970
 
 
 def find_runs(root: RunsRoot, limits: Limits) -> list[ListedRun]:

@@ -29,21 +29,13 @@ OWN_SCHEMA = pa.schema([*RESULT_FIELDS, *INPUT_FIELDS])  # older tables have few
 
 @dataclass(frozen=True)
 class ShardRows:
-    """Rows of a shard that is finished or has saved outcomes.
+    """Rows of a shard that is finished or has saved outcomes."""
 
-    Attributes:
-        shard: number of the shard.
-        stamp: value that changes when the rows change.
-        n_rows: number of rows.
-        statuses: number of rows by status.
-        saved: rows of an unfinished shard; None if the shard is finished.
-    """
-
-    shard: int
-    stamp: tuple[Any, ...]
-    n_rows: int
-    statuses: Counter[str]
-    saved: pa.Table | None = None
+    shard: int  # number of the shard
+    stamp: tuple[Any, ...]  # value that changes when the rows change
+    n_rows: int  # number of rows
+    statuses: Counter[str]  # number of rows by status
+    saved: pa.Table | None = None  # rows of an unfinished shard; None if the shard is finished
 
 
 class ColumnCache:

@@ -16,52 +16,30 @@ from pipelines.web.run_rows import RunRows
 
 @dataclass(frozen=True)
 class StageState:
-    """Progress of one stage since the run was last started or resumed.
+    """Progress of one stage since the run was last started or resumed."""
 
-    Attributes:
-        name: name of the stage.
-        done: records that passed the stage.
-        total: all records.
-        waiting: records in its queue.
-        workers: workers that are ready.
-        busy: share of the time that workers were busy, 0 to 1.
-        failed: records that failed or were quarantined there.
-    """
-
-    name: str
-    done: int
-    total: int
-    waiting: int
-    workers: int
-    busy: float
-    failed: int
+    name: str  # name of the stage
+    done: int  # records that passed the stage
+    total: int  # all records
+    waiting: int  # records in its queue
+    workers: int  # workers that are ready
+    busy: float  # share of the time that workers were busy, 0 to 1
+    failed: int  # records that failed or were quarantined there
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Progress of a run.
+    """Progress of a run."""
 
-    Attributes:
-        activity: `running`, `finished`, `stopped` or `silent`.
-        sentence: details of the activity; may be empty.
-        kind: kind of the run, such as `generate`.
-        started: date and time, UTC.
-        models: model bundle.
-        records: number of records.
-        statuses: number of records by status.
-        left_s: estimated seconds until the end, while the run is active.
-        stages: progress of the stages in order; empty if none was logged.
-    """
-
-    activity: str
-    sentence: str
-    kind: str
-    started: str
-    models: str
-    records: int
-    statuses: Mapping[str, int]
-    left_s: float | None = None
-    stages: list[StageState] = field(default_factory=list)
+    activity: str  # `running`, `finished`, `stopped` or `silent`
+    sentence: str  # details of the activity; may be empty
+    kind: str  # kind of the run, such as `generate`
+    started: str  # date and time, UTC
+    models: str  # model bundle
+    records: int  # number of records
+    statuses: Mapping[str, int]  # number of records by status
+    left_s: float | None = None  # estimated seconds until the end, while the run is active
+    stages: list[StageState] = field(default_factory=list)  # progress of the stages in order; empty if none was logged
 
     @property
     def pending(self) -> int:

@@ -48,45 +48,30 @@ NO_MARKS = Marks()
 
 @dataclass(frozen=True)
 class RecordsView:
-    """A page of records.
+    """A page of records."""
 
-    Attributes:
-        html: gallery or table.
-        key: text that changes with the records, but not with ticks, which the browser shows already.
-        page: number of the page, from 0.
-        position: number of records and of the page, as text.
-        first, last: whether it is the first or the last page.
-        total: number of selected records.
-        criteria: criteria of the selection, with the number of records that each one drops.
-    """
-
-    html: str
-    key: str
-    page: int
-    position: str
+    html: str  # gallery or table
+    key: str  # text that changes with the records, but not with ticks, which the browser shows already
+    page: int  # number of the page, from 0
+    position: str  # number of records and of the page, as text
+    # first, last: whether it is the first or the last page
     first: bool
     last: bool
-    total: int
-    criteria: Sequence[Criterion]
+    total: int  # number of selected records
+    criteria: Sequence[Criterion]  # criteria of the selection, with the number of records that each one drops
 
 
 @dataclass
 class OpenedRun:
-    """A run that is being viewed.
+    """A run that is being viewed."""
 
-    Attributes:
-        path: path of the run folder relative to the root.
-        folder, description, manifest: folder, description and manifest of the run.
-        rows: outcome rows.
-        lock: lock of the rows.
-    """
-
-    path: str
+    path: str  # path of the run folder relative to the root
+    # folder, description, manifest: folder, description and manifest of the run
     folder: RunFolder
     description: RunDescription
     manifest: RunManifest
-    rows: RunRows
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    rows: RunRows  # outcome rows
+    lock: threading.Lock = field(default_factory=threading.Lock)  # lock of the rows
 
 
 class RunsBrowser:

@@ -32,26 +32,17 @@ ShownHashes = dict[str, str]  # hash of each part that the browser shows, by nam
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the tab.
+    """A part of the tab."""
 
-    Attributes:
-        value: value of the component, or a function that computes it.
-        key: text that changes when the browser must show the value; empty for the value itself.
-    """
-
-    value: Any
-    key: str = ""
+    value: Any  # value of the component, or a function that computes it
+    key: str = ""  # text that changes when the browser must show the value; empty for the value itself
 
 
 @dataclass(frozen=True)
 class RunsPage:
-    """The tab with runs.
+    """The tab with runs."""
 
-    Attributes:
-        browser: renders the runs.
-    """
-
-    browser: RunsBrowser
+    browser: RunsBrowser  # renders the runs
 
     def build(self, tab: gr.Tab) -> None:
         """Add the components of the tab to the current `gr.Blocks`."""

@@ -49,24 +49,16 @@ SANDBOX = {"content-security-policy": "sandbox allow-scripts allow-popups", "x-c
 
 @dataclass(frozen=True, kw_only=True)
 class WebConfig:
-    """Options of the web server.
+    """Options of the web server."""
 
-    Attributes:
-        root: folder whose runs are shown.
-        animation: options of animations; the page shows some of them as fields.
-        devices: devices, each of which makes one video at a time.
-        host, port: address to listen on; port 0 selects a free one.
-        password: password that every request must have; None for no password.
-        limits: limits of what is accepted and stored.
-    """
-
-    root: str
-    animation: AnimationConfig
-    devices: Sequence[str] = ("auto",)
+    root: str  # folder whose runs are shown
+    animation: AnimationConfig  # options of animations; the page shows some of them as fields
+    devices: Sequence[str] = ("auto",)  # devices, each of which makes one video at a time
+    # host, port: address to listen on; port 0 selects a free one
     host: str = "127.0.0.1"
     port: int = 7862
-    password: str | None = None
-    limits: Limits = field(default_factory=Limits)
+    password: str | None = None  # password that every request must have; None for no password
+    limits: Limits = field(default_factory=Limits)  # limits of what is accepted and stored
 
 
 def serve_page(config: WebConfig) -> None:

@@ -16,24 +16,16 @@ DURATION = "duration_s"
 
 @dataclass(frozen=True)
 class ColumnSlider:
-    """Sliders for the bounds of a column.
+    """Sliders for the bounds of a column."""
 
-    Attributes:
-        column: outcome column.
-        title: title of the column.
-        measures: meaning of the numbers; may be empty.
-        low, high: smallest and largest value.
-        better: direction of improvement, which has one slider; None for two sliders.
-        heights: height of each bin of the distribution, 0 to 1.
-    """
-
-    column: str
-    title: str
-    measures: str
+    column: str  # outcome column
+    title: str  # title of the column
+    measures: str  # meaning of the numbers; may be empty
+    # low, high: smallest and largest value
     low: float
     high: float
-    better: Literal["higher", "lower"] | None
-    heights: list[float]
+    better: Literal["higher", "lower"] | None  # direction of improvement, which has one slider; None for two sliders
+    heights: list[float]  # height of each bin of the distribution, 0 to 1
 
 
 def build_sliders(rows: RunRows) -> list[ColumnSlider]:

@@ -9,15 +9,10 @@ STEPS = ("motion", "frames", "metrics")  # in order; each takes time in proporti
 
 @dataclass(frozen=True)
 class RemainingTime:
-    """An estimate.
+    """An estimate."""
 
-    Attributes:
-        seconds: seconds until the video is finished.
-        complete: whether all remaining steps are included; steps that were never timed are not.
-    """
-
-    seconds: float
-    complete: bool
+    seconds: float  # seconds until the video is finished
+    complete: bool  # whether all remaining steps are included; steps that were never timed are not
 
 
 class TimeEstimator:

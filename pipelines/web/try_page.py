@@ -55,21 +55,13 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class TryPage:
-    """The tab that makes one video.
+    """The tab that makes one video."""
 
-    Attributes:
-        config: options of animations, with the defaults of the fields.
-        queue: queue of jobs.
-        estimator: estimates the remaining time.
-        uploads: uploaded files.
-        panel: controls with their preview, and the choice of a face.
-    """
-
-    config: AnimationConfig
-    queue: JobQueue
-    estimator: TimeEstimator
-    uploads: Uploads
-    panel: ControlsPanel
+    config: AnimationConfig  # options of animations, with the defaults of the fields
+    queue: JobQueue  # queue of jobs
+    estimator: TimeEstimator  # estimates the remaining time
+    uploads: Uploads  # uploaded files
+    panel: ControlsPanel  # controls with their preview, and the choice of a face
 
     def build(self) -> None:
         """Add the components of the tab to the current `gr.Blocks`."""

@@ -18,15 +18,10 @@ PROGRESS_S = 1.0  # between two reports on a running batch
 
 @dataclass(frozen=True)
 class BatchEntry:
-    """One record of a batch as the driver sends it.
+    """One record of a batch as the driver sends it."""
 
-    Attributes:
-        record: the record.
-        references: the executor's references to the payloads, by output of the upstream stage.
-    """
-
-    record: Record
-    references: Mapping[str, Any]
+    record: Record  # the record
+    references: Mapping[str, Any]  # the executor's references to the payloads, by output of the upstream stage
 
 
 class LossCause(StrEnum):
@@ -43,15 +38,10 @@ class LossCause(StrEnum):
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """A worker has loaded its models and accepts batches.
+    """A worker has loaded its models and accepts batches."""
 
-    Attributes:
-        worker: number of the worker.
-        node: node on which it runs and stores payloads; None if all workers share one.
-    """
-
-    worker: int
-    node: str | None = None
+    worker: int  # number of the worker
+    node: str | None = None  # node on which it runs and stores payloads; None if all workers share one
 
 
 @dataclass(frozen=True)
@@ -65,19 +55,12 @@ class WorkerLost:
 
 @dataclass(frozen=True)
 class BatchDone:
-    """A batch is finished.
+    """A batch is finished."""
 
-    Attributes:
-        ticket: number of the batch.
-        outcomes: one outcome per entry, without payloads.
-        references: one reference per entry, to send to the stages downstream; None where the record failed.
-        seconds: duration of `run` in the worker.
-    """
-
-    ticket: int
-    outcomes: Sequence[Outcome]
-    references: Sequence[Any]
-    seconds: float
+    ticket: int  # number of the batch
+    outcomes: Sequence[Outcome]  # one outcome per entry, without payloads
+    references: Sequence[Any]  # one reference per entry, to send to the stages downstream; None where the record failed
+    seconds: float  # duration of `run` in the worker
 
 
 @dataclass(frozen=True)
@@ -102,19 +85,12 @@ WorkerReport: TypeAlias = WorkerReady | WorkerLost | BatchDone | BatchFailed | P
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """The state of a running batch.
+    """The state of a running batch."""
 
-    Attributes:
-        ticket: number of the batch.
-        fraction: finished fraction of the batch, 0 to 1.
-        units: amount of finished work, in the unit of the stage.
-        seconds: time since the start of `run`.
-    """
-
-    ticket: int
-    fraction: float
-    units: float
-    seconds: float
+    ticket: int  # number of the batch
+    fraction: float  # finished fraction of the batch, 0 to 1
+    units: float  # amount of finished work, in the unit of the stage
+    seconds: float  # time since the start of `run`
 
 
 ProgressCallback: TypeAlias = Callable[[Sequence[BatchProgress]], None]
@@ -123,23 +99,16 @@ ProgressCallback: TypeAlias = Callable[[Sequence[BatchProgress]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorConfig:
-    """The location of the workers; an executor ignores options that it does not support.
+    """The location of the workers; an executor ignores options that it does not support."""
 
-    Attributes:
-        address: address of a running cluster (`auto`, `host:6379`, `ray://host:10001`); None starts workers on this
-            machine.
-        num_cpus, num_gpus: resources to offer on this machine; None for all.
-        required_cpus: CPUs that all workers of the run reserve together.
-        object_store_bytes: memory for payloads on this machine; None for the executor's default.
-        dashboard: whether to start a dashboard on this machine.
-    """
-
+    # address of a running cluster (`auto`, `host:6379`, `ray://host:10001`); None starts workers on this machine
     address: str | None = None
+    # num_cpus, num_gpus: resources to offer on this machine; None for all
     num_cpus: int | None = None
     num_gpus: int | None = None
-    required_cpus: float = 0.0
-    object_store_bytes: int | None = None
-    dashboard: bool = False
+    required_cpus: float = 0.0  # CPUs that all workers of the run reserve together
+    object_store_bytes: int | None = None  # memory for payloads on this machine; None for the executor's default
+    dashboard: bool = False  # whether to start a dashboard on this machine
 
 
 class Executor(Protocol):

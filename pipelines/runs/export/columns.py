@@ -24,17 +24,11 @@ DROPPED = frozenset({"video", "motion_file", "error", "error_code"})  # replaced
 
 @dataclass(frozen=True)
 class PublishedColumn:
-    """A column of the data set.
+    """A column of the data set."""
 
-    Args:
-        source: name in the rows.
-        name: name in the data set.
-        type: type in the data set.
-    """
-
-    source: str
-    name: str
-    type: pa.DataType
+    source: str  # name in the rows
+    name: str  # name in the data set
+    type: pa.DataType  # type in the data set
 
 
 class PublishedColumns:

@@ -23,25 +23,19 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # OWNER/NAME
 class ExportConfig:
     """Options of an export.
 
-    Args:
-        format: format of the data set.
-        media: whether a Parquet table holds the videos (`embed`) or their names (`files`).
-        shard_bytes: size at which a shard ends; a record is never divided.
-        inputs: whether portraits and recordings are included; None includes them except in `webdataset`.
-        accept_licenses: whether to export rows whose licenses are restrictive or unclear.
-        license: license of the data set for the hub, for example `cc-by-4.0`; None derives it from the rows.
-        publish: whether the data set is meant to be uploaded, which also requires that sources state licenses.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
-    format: Format = "webdataset"
-    media: Media = "embed"
-    shard_bytes: int = DEFAULT_SHARD_BYTES
+    format: Format = "webdataset"  # format of the data set
+    media: Media = "embed"  # whether a Parquet table holds the videos (`embed`) or their names (`files`)
+    shard_bytes: int = DEFAULT_SHARD_BYTES  # size at which a shard ends; a record is never divided
+    # whether portraits and recordings are included; None includes them except in `webdataset`
     inputs: bool | None = None
-    accept_licenses: bool = False
+    accept_licenses: bool = False  # whether to export rows whose licenses are restrictive or unclear
+    # license of the data set for the hub, for example `cc-by-4.0`; None derives it from the rows
     license: str | None = None
+    # whether the data set is meant to be uploaded, which also requires that sources state licenses
     publish: bool = False
 
     def __post_init__(self) -> None:

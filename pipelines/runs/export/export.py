@@ -29,25 +29,17 @@ NO_SOURCE_LICENSE = (
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The result of an export.
+    """The result of an export."""
 
-    Args:
-        folder: folder of the data set.
-        records, bytes, duration_s: number of records, size and duration of their videos.
-        splits: records by split.
-        shards: number of shards.
-        kept: number of shards that were finished before.
-        notes: remarks, one sentence each.
-    """
-
-    folder: str
+    folder: str  # folder of the data set
+    # records, bytes, duration_s: number of records, size and duration of their videos
     records: int
     bytes: int
     duration_s: float
-    splits: dict[str, int]
-    shards: int
-    kept: int
-    notes: list[str] = field(default_factory=list)
+    splits: dict[str, int]  # records by split
+    shards: int  # number of shards
+    kept: int  # number of shards that were finished before
+    notes: list[str] = field(default_factory=list)  # remarks, one sentence each
 
 
 def export_dataset(

@@ -34,19 +34,12 @@ _HUB_IDS = frozenset(  # identifiers that the hub knows, of the licenses that `_
 
 @dataclass(frozen=True)
 class StatedLicense:
-    """A license that rows state.
+    """A license that rows state."""
 
-    Args:
-        where: `weights`, or the column of the rows.
-        name: name of the license as stated.
-        records: number of records.
-        verdict: whether it allows redistribution.
-    """
-
-    where: str
-    name: str
-    records: int
-    verdict: Verdict
+    where: str  # `weights`, or the column of the rows
+    name: str  # name of the license as stated
+    records: int  # number of records
+    verdict: Verdict  # whether it allows redistribution
 
     def __str__(self) -> str:
         return f"{safe_text(self.name, 100)} ({safe_text(self.where)}, {self.verdict}; records: {self.records:,})"

@@ -22,17 +22,11 @@ LOOKUP_THREADS = 16
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A media file of a row.
+    """A media file of a row."""
 
-    Args:
-        location: absolute local path or URI.
-        bytes: size.
-        sha256: expected hash of the content; None to accept any.
-    """
-
-    location: str
-    bytes: int
-    sha256: str | None
+    location: str  # absolute local path or URI
+    bytes: int  # size
+    sha256: str | None  # expected hash of the content; None to accept any
 
     def read(self) -> bytes:
         """Return the content; see `chunks`."""

@@ -25,37 +25,24 @@ for _kind in MEDIA_KINDS:
 
 @dataclass(frozen=True)
 class PlannedRecord:
-    """The files of a record.
+    """The files of a record."""
 
-    Args:
-        name: name of its files, without suffix; safe and unique.
-        video: its video.
-        portrait, audio: its inputs; None if they are not exported or not readable.
-    """
-
-    name: str
-    video: MediaFile
+    name: str  # name of its files, without suffix; safe and unique
+    video: MediaFile  # its video
+    # portrait, audio: its inputs; None if they are not exported or not readable
     portrait: MediaFile | None
     audio: MediaFile | None
 
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """Rows that are written together.
+    """Rows that are written together."""
 
-    Args:
-        split: name of the split.
-        number: number within the split, from 0.
-        table: scratch file with the rows.
-        records: number of rows.
-        digest: hash of the rows and of the options that affect the shard's files.
-    """
-
-    split: str
-    number: int
-    table: Path
-    records: int
-    digest: str
+    split: str  # name of the split
+    number: int  # number within the split, from 0
+    table: Path  # scratch file with the rows
+    records: int  # number of rows
+    digest: str  # hash of the rows and of the options that affect the shard's files
 
     @property
     def name(self) -> str:
@@ -75,18 +62,12 @@ class PlannedShard:
 
 @dataclass
 class ExportPlan:
-    """The shards of an export and the figures of their rows.
+    """The shards of an export and the figures of their rows."""
 
-    Attributes:
-        schema: columns of the data set, without media.
-        shards: shards by split, in order.
-        statistics: figures of all rows.
-        samples: a few videos for the contact sheet, with their durations.
-    """
-
-    schema: pa.Schema
-    statistics: DatasetStatistics = field(default_factory=DatasetStatistics)
-    shards: dict[str, list[PlannedShard]] = field(default_factory=dict)
+    schema: pa.Schema  # columns of the data set, without media
+    statistics: DatasetStatistics = field(default_factory=DatasetStatistics)  # figures of all rows
+    shards: dict[str, list[PlannedShard]] = field(default_factory=dict)  # shards by split, in order
+    # a few videos for the contact sheet, with their durations
     samples: list[tuple[str, float | None]] = field(default_factory=list)
 
 

@@ -41,19 +41,12 @@ REQUIRED = ("record_id", "shard", "video")  # columns without which a file is no
 
 @dataclass(frozen=True)
 class SourceRun:
-    """A run with exported rows.
+    """A run with exported rows."""
 
-    Args:
-        name: short name, unique within the export.
-        folder: run folder.
-        description: content of `run.yaml`.
-        source_folder: folder that relative paths in rows refer to.
-    """
-
-    name: str
-    folder: RunFolder
-    description: RunDescription
-    source_folder: str
+    name: str  # short name, unique within the export
+    folder: RunFolder  # run folder
+    description: RunDescription  # content of `run.yaml`
+    source_folder: str  # folder that relative paths in rows refer to
 
     def locate_video(self, row: dict[str, Any]) -> str | None:
         """Return the location of a video; the path in a row of a generated video is ignored, it may point anywhere."""

@@ -76,25 +76,16 @@ class SplitStats:
 
 @dataclass
 class DatasetStatistics:
-    """Figures of all exported rows.
+    """Figures of all exported rows."""
 
-    Attributes:
-        splits: sizes by split.
-        metrics: moments by metric.
-        columns: nulls by column.
-        licenses: records by license of the weights.
-        bundles: records by model bundle.
-        source_licenses: records by column and license that the rows state for their sources.
-        missing_inputs: portraits and recordings without a readable file.
-    """
-
-    splits: dict[str, SplitStats] = field(default_factory=dict)
-    metrics: dict[str, Moments] = field(default_factory=dict)
-    columns: dict[str, ColumnStats] = field(default_factory=lambda: defaultdict(ColumnStats))
-    licenses: Counter[str] = field(default_factory=Counter)
-    bundles: Counter[str] = field(default_factory=Counter)
+    splits: dict[str, SplitStats] = field(default_factory=dict)  # sizes by split
+    metrics: dict[str, Moments] = field(default_factory=dict)  # moments by metric
+    columns: dict[str, ColumnStats] = field(default_factory=lambda: defaultdict(ColumnStats))  # nulls by column
+    licenses: Counter[str] = field(default_factory=Counter)  # records by license of the weights
+    bundles: Counter[str] = field(default_factory=Counter)  # records by model bundle
+    # records by column and license that the rows state for their sources
     source_licenses: dict[str, Counter[str]] = field(default_factory=dict)
-    missing_inputs: Counter[str] = field(default_factory=Counter)
+    missing_inputs: Counter[str] = field(default_factory=Counter)  # portraits and recordings without a readable file
 
     @property
     def records(self) -> int:

@@ -25,19 +25,13 @@ MIXER = np.uint64(0x9E3779B97F4A7C15)  # odd, so that combined hashes depend on 
 
 @dataclass(frozen=True)
 class CandidateColumns:
-    """The columns that a selection reads in its first pass.
+    """The columns that a selection reads in its first pass."""
 
-    Attributes:
-        conditions: conditions with the index of their criterion.
-        rank: column with the rank of rows.
-        keys: columns whose values are hashed, by name of the key; the first one that has a value counts.
-        distinct: columns that are hashed together; empty for none.
-    """
-
-    conditions: Sequence[tuple[int, Condition]] = ()
-    rank: str | None = None
+    conditions: Sequence[tuple[int, Condition]] = ()  # conditions with the index of their criterion
+    rank: str | None = None  # column with the rank of rows
+    # columns whose values are hashed, by name of the key; the first one that has a value counts
     keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    distinct: Sequence[str] = ()
+    distinct: Sequence[str] = ()  # columns that are hashed together; empty for none
 
     @property
     def names(self) -> list[str]:
@@ -49,19 +43,12 @@ class CandidateColumns:
 
 @dataclass
 class Candidates:
-    """The rows of a selection as arrays, with 2 bytes for the code and 8 bytes for each rank or key.
+    """The rows of a selection as arrays, with 2 bytes for the code and 8 bytes for each rank or key."""
 
-    Attributes:
-        codes: code of the criterion that dropped each row, see `Criteria.drop`; int16.
-        ranks: rank of each row, NaN for missing ones, float64; None without a column for it.
-        keys: hash of a value of each row by name of the key, 0 for missing ones; uint64.
-        distinct: hash of the columns that are hashed together, 0 if no input is known; uint64.
-    """
-
-    codes: np.ndarray
-    ranks: np.ndarray | None
-    keys: dict[str, np.ndarray]
-    distinct: np.ndarray
+    codes: np.ndarray  # code of the criterion that dropped each row, see `Criteria.drop`; int16
+    ranks: np.ndarray | None  # rank of each row, NaN for missing ones, float64; None without a column for it
+    keys: dict[str, np.ndarray]  # hash of a value of each row by name of the key, 0 for missing ones; uint64
+    distinct: np.ndarray  # hash of the columns that are hashed together, 0 if no input is known; uint64
 
 
 def read_candidates(

@@ -11,23 +11,14 @@ import numpy as np
 
 @dataclass
 class Criterion:
-    """One criterion and its effect.
+    """One criterion and its effect."""
 
-    Attributes:
-        label: criterion in short, for tables.
-        reason: why rows that do not meet it are dropped.
-        missing_reason: why rows are dropped for which it is undecided, because a value is missing.
-        before: number of rows that met all earlier criteria.
-        dropped: number of rows that do not meet it.
-        missing: number of dropped rows for which it is undecided.
-    """
-
-    label: str
-    reason: str
-    missing_reason: str
-    before: int = 0
-    dropped: int = 0
-    missing: int = 0
+    label: str  # criterion in short, for tables
+    reason: str  # why rows that do not meet it are dropped
+    missing_reason: str  # why rows are dropped for which it is undecided, because a value is missing
+    before: int = 0  # number of rows that met all earlier criteria
+    dropped: int = 0  # number of rows that do not meet it
+    missing: int = 0  # number of dropped rows for which it is undecided
 
     def as_dict(self) -> dict[str, Any]:
         """Return label and counts, for JSON."""

@@ -23,32 +23,22 @@ SAME_INPUTS = ("image_sha256", "audio_sha256", "motion_sha256", "seed")  # colum
 class SelectionOptions:
     """The criteria of a selection, in the order in which they apply.
 
-    Attributes:
-        statuses: statuses of rows to select from.
-        where: conditions, see `manifests.expressions`.
-        split: share of each split by its name; empty for no splits.
-        disjoint: columns whose values occur in one split only, or `portrait` and `recording`, see `CONTENTS`.
-        seed: seed of the splits.
-        distinct: whether to select one of several rows with the same inputs and seed, see `SAME_INPUTS`.
-        per: largest number of rows for each value of a column, by column or key of `CONTENTS`.
-        top: number of rows to select; None for all.
-        by: column with the rank of rows; without one, earlier rows come first.
-        ascending: whether lower values of `by` come first.
-
     Raises:
         ConfigError: `config_invalid`.
     """
 
-    statuses: tuple[str, ...] = ("ok",)
-    where: tuple[str, ...] = ()
-    split: Mapping[str, float] = field(default_factory=dict)
+    statuses: tuple[str, ...] = ("ok",)  # statuses of rows to select from
+    where: tuple[str, ...] = ()  # conditions, see `manifests.expressions`
+    split: Mapping[str, float] = field(default_factory=dict)  # share of each split by its name; empty for no splits
+    # columns whose values occur in one split only, or `portrait` and `recording`, see `CONTENTS`
     disjoint: tuple[str, ...] = (PORTRAIT,)
-    seed: int = 0
-    distinct: bool = False
+    seed: int = 0  # seed of the splits
+    distinct: bool = False  # whether to select one of several rows with the same inputs and seed, see `SAME_INPUTS`
+    # largest number of rows for each value of a column, by column or key of `CONTENTS`
     per: Mapping[str, int] = field(default_factory=dict)
-    top: int | None = None
-    by: str | None = None
-    ascending: bool = False
+    top: int | None = None  # number of rows to select; None for all
+    by: str | None = None  # column with the rank of rows; without one, earlier rows come first
+    ascending: bool = False  # whether lower values of `by` come first
 
     def __post_init__(self) -> None:
         check_shares(self.split)

@@ -19,19 +19,12 @@ from manifests.storage import open_storage
 
 @dataclass(frozen=True)
 class RunTables:
-    """The outcome tables of the finished shards of several runs.
+    """The outcome tables of the finished shards of several runs."""
 
-    Attributes:
-        runs: run folders; absolute paths or URIs.
-        files: outcome tables of each run, in manifest order.
-        unfinished: number of unfinished shards of each run, whose rows are not among them.
-        schema: columns of all runs; those that a run lacks are null in its rows.
-    """
-
-    runs: tuple[str, ...]
-    files: tuple[tuple[str, ...], ...]
-    unfinished: tuple[int, ...]
-    schema: pa.Schema
+    runs: tuple[str, ...]  # run folders; absolute paths or URIs
+    files: tuple[tuple[str, ...], ...]  # outcome tables of each run, in manifest order
+    unfinished: tuple[int, ...]  # number of unfinished shards of each run, whose rows are not among them
+    schema: pa.Schema  # columns of all runs; those that a run lacks are null in its rows
 
     @property
     def columns(self) -> NamedColumns:

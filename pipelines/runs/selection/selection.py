@@ -32,38 +32,23 @@ pc: Any = pyarrow.compute  # defines its functions dynamically, which type check
 
 @dataclass(frozen=True)
 class SplitCount:
-    """The selected rows of one split.
+    """The selected rows of one split."""
 
-    Attributes:
-        name: name of the split.
-        rows: number of rows.
-        values: number of distinct values by column of `SelectionOptions.disjoint`.
-    """
-
-    name: str
-    rows: int
-    values: dict[str, int]
+    name: str  # name of the split
+    rows: int  # number of rows
+    values: dict[str, int]  # number of distinct values by column of `SelectionOptions.disjoint`
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Selected rows of runs.
+    """Selected rows of runs."""
 
-    Attributes:
-        options: criteria as given.
-        tables: rows of the runs.
-        criteria: criteria in the order in which they were applied, with their effects.
-        candidates: rows as arrays; a row with code 0 is selected.
-        split: split of each row; None without splits.
-        counts: number of selected rows by split.
-    """
-
-    options: SelectionOptions
-    tables: RunTables
-    criteria: Criteria
-    candidates: Candidates
-    split: SplitAssignment | None
-    counts: tuple[SplitCount, ...]
+    options: SelectionOptions  # criteria as given
+    tables: RunTables  # rows of the runs
+    criteria: Criteria  # criteria in the order in which they were applied, with their effects
+    candidates: Candidates  # rows as arrays; a row with code 0 is selected
+    split: SplitAssignment | None  # split of each row; None without splits
+    counts: tuple[SplitCount, ...]  # number of selected rows by split
 
     @property
     def selected(self) -> int:

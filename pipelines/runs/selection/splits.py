@@ -19,15 +19,10 @@ SPLITS = ("train", "val", "test")  # names of splits
 
 @dataclass(frozen=True)
 class SplitAssignment:
-    """The split of each row.
+    """The split of each row."""
 
-    Attributes:
-        rule: how rows were assigned, see `assign_splits`.
-        splits: index of the split of each row, or `NO_SPLIT`, or `NO_VALUE`; int8, shape (rows,).
-    """
-
-    rule: Literal["groups", "values"]
-    splits: np.ndarray
+    rule: Literal["groups", "values"]  # how rows were assigned, see `assign_splits`
+    splits: np.ndarray  # index of the split of each row, or `NO_SPLIT`, or `NO_VALUE`; int8, shape (rows,)
 
 
 def check_shares(shares: Mapping[str, float]) -> None:

@@ -21,17 +21,11 @@ HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}  # names of
 
 @dataclass(frozen=True)
 class WriterContext:
-    """What a writer needs.
+    """What a writer needs."""
 
-    Args:
-        storage: folder of the data set.
-        config: options of the export.
-        plan: shards and figures of the data set.
-    """
-
-    storage: Storage
-    config: ExportConfig
-    plan: ExportPlan
+    storage: Storage  # folder of the data set
+    config: ExportConfig  # options of the export
+    plan: ExportPlan  # shards and figures of the data set
 
     @property
     def has_captions(self) -> bool:
