@@ -55,29 +55,26 @@ def read_cells(path: Path, member: str) -> Iterator[tuple[str, memoryview]]:
         yield f"{name}/{position + 1}", content
 
 
-def read_arrow_schema(path: Path) -> pa.Schema:
-    """Return the schema of an Arrow file; see `iterate_arrow`."""
-    with pa.memory_map(str(path)) as source:
-        return _open_arrow(source).schema
+def iterate_arrow(source: Any) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of an Arrow file, in the form of a stream or of a file.
 
-
-def iterate_arrow(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of an Arrow file, in the form of a stream or of a file; the file is mapped, not read.
+    Args:
+        source: the file; if it is mapped into memory, bytes of media are not read.
 
     Raises:
         pa.ArrowException: the file cannot be read.
         OSError: the file cannot be read.
     """
-    with pa.memory_map(str(path)) as source:
-        reader = _open_arrow(source)
-        if isinstance(reader, pa.RecordBatchFileReader):
-            for number in range(reader.num_record_batches):
-                yield reader.get_batch(number)
-        else:
-            yield from reader
+    reader = open_arrow(source)
+    if isinstance(reader, pa.RecordBatchFileReader):
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)
+    else:
+        yield from reader
 
 
-def _open_arrow(source: Any) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+def open_arrow(source: Any) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+    """Open an Arrow file in the form of a stream or of a file."""
     magic = source.read(6)
     source.seek(0)
     return pa.ipc.open_file(source) if magic == b"ARROW1" else pa.ipc.open_stream(source)
@@ -130,11 +127,12 @@ def _read_parquet(path: Path, column: str, index: int) -> Iterator[tuple[int, me
 
 def _read_arrow(path: Path, column: str, index: int) -> Iterator[tuple[int, memoryview]]:
     start = 0
-    for batch in iterate_arrow(path):
-        if start <= index < start + len(batch):
-            value = media_values(batch.column(column))[index - start]
-            if value.is_valid:
-                yield index, memoryview(value.as_buffer())
-            return
-        start += len(batch)
+    with pa.memory_map(str(path)) as source:
+        for batch in iterate_arrow(source):
+            if start <= index < start + len(batch):
+                value = media_values(batch.column(column))[index - start]
+                if value.is_valid:
+                    yield index, memoryview(value.as_buffer())
+                return
+            start += len(batch)
     raise LookupError(f"it has {start} rows")

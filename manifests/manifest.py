@@ -63,7 +63,7 @@ class Manifest:
         if self.format == "parquet":
             reader = ParquetReader(name, open_file, file=file, remote=is_remote(self.location), required=self.required)
         elif self.format == "arrow":
-            path = Path(resolve_location(self.folder, file))
+            path = None if is_remote(self.location) else Path(resolve_location(self.folder, file))
             reader = ArrowReader(name, open_file, path, file=file, required=self.required)
         elif self.format == "webdataset":
             reader = WebDatasetReader(name, open_file, self._json_types, index=self._samples, file=file)
@@ -104,7 +104,7 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
                 if len({find_format(name) for name in files}) != 1:
                     sentence = f"{shown}: is a folder with {len(files)} table files; expected files of one format in it"
                     raise ManifestError("manifest_format", sentence)
-                return _check_local(Manifest(text, path, path.rstrip("/"), files, find_format(files[0])))
+                return Manifest(text, path, path.rstrip("/"), files, find_format(files[0]))
             if not fs.exists(inner):
                 raise ManifestError("manifest_missing", f"{shown}: no such file: check the path")
     except ManifestError:
@@ -117,15 +117,7 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
     if not find_format(name):
         sentence = f"{shown}: unknown file format; expected one of {', '.join(FORMATS)}: rename it"
         raise ManifestError("manifest_format", sentence)
-    return _check_local(Manifest(text, path, folder, (name + mark + query,), find_format(name)))
-
-
-def _check_local(manifest: Manifest) -> Manifest:
-    """Refuse Arrow files that are not on a local disk, because finding their rows would read all their bytes."""
-    if manifest.format == "arrow" and is_remote(manifest.location):
-        sentence = f"{safe_text(manifest.uri, 200)}: Arrow files are read from local disks only; expected Parquet"
-        raise ManifestError("manifest_format", f"{sentence}: copy the folder, or write it with to_parquet")
-    return manifest
+    return Manifest(text, path, folder, (name + mark + query,), find_format(name))
 
 
 def open_readers(manifest: Manifest) -> Iterator[tuple[str, Reader]]:

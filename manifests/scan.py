@@ -91,6 +91,10 @@ class Scan:
             self._extra = unify_extra_schemas([reader.extra_schema() for _, reader in self._readers])
         return self._extra
 
+    def list_media_files(self) -> list[str]:
+        """Return the files that may hold media of their rows, once `extra_schema` was called."""
+        return [file for file, reader in self._readers if reader.holds_media]
+
     def blocks(self, *, extra: bool = False) -> Iterator[ScannedBlock]:
         """Yield the checked rows in order; `summary` is updated with each block and complete at the end.
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
-from manifests.cells import iterate_arrow, media_values, read_arrow_schema
+from manifests.cells import iterate_arrow, media_values, open_arrow
 from manifests.formats.block import BLOCK_ROWS, OpenFile, RowBlock, select_extra_columns
 from manifests.formats.typed_reader import TypedReader, read_values, unreadable_table
 from manifests.schema import COLUMN_NAMES
@@ -18,14 +18,15 @@ pc: Any = pyarrow.compute  # defines its functions dynamically, which type check
 
 
 class ArrowReader(TypedReader):
-    """Reads `.arrow` files on a local disk; rows are numbered from 1.
+    """Reads `.arrow` files; rows are numbered from 1.
 
-    The file is mapped into memory, so the bytes of media are not read.
+    A local file is mapped into memory, so the bytes of media are not read. A remote one is read as a whole, one batch
+    at a time, because its form has no table of contents.
 
     Args:
         name: name of the file, for messages.
         open_file: function that opens the file.
-        path: the local file.
+        path: the local file; None if it is remote.
         file: path of the file in the folder of the manifest.
         required: see `check_columns`.
 
@@ -33,12 +34,18 @@ class ArrowReader(TypedReader):
         ManifestError: see `TypedReader`.
     """
 
-    def __init__(self, name: str, open_file: OpenFile, path: Path, *, file: str, required: str | None = None) -> None:
+    def __init__(
+        self, name: str, open_file: OpenFile, path: Path | None, *, file: str, required: str | None = None
+    ) -> None:
         self._path = path
-        super().__init__(name, open_file, file=file, required=required)
+        super().__init__(name, open_file, file=file, remote=path is None, required=required)
+
+    def _open_source(self) -> Any:
+        return pa.memory_map(str(self._path)) if self._path else self._open()
 
     def _read_schema(self) -> pa.Schema:
-        return read_arrow_schema(self._path)
+        with self._open_source() as source:
+            return open_arrow(source).schema
 
     def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """See `Reader`."""
@@ -46,17 +53,21 @@ class ArrowReader(TypedReader):
         names = [name for name in self._schema.names if passed or name in COLUMN_NAMES]
         number = 1
         try:
-            for whole in iterate_arrow(self._path):
-                for start in range(0, len(whole), BLOCK_ROWS):
-                    batch = whole.slice(start, BLOCK_ROWS)
-                    media = {}
-                    for name, column in self._columns.media.items():
-                        array: Any = batch.column(batch.schema.get_field_index(column.source))
-                        paths = [None] * len(batch)
-                        if column.has_path:
-                            paths = read_values(pc.struct_field(array, "path"))
-                        media[name] = media_values(array).is_valid().to_pylist(), paths
-                    yield self.build_block(batch.select(names) if names else None, number, passed, media)
-                    number += len(batch)
+            with self._open_source() as source:
+                for whole in iterate_arrow(source):
+                    for start in range(0, len(whole), BLOCK_ROWS):
+                        batch = whole.slice(start, BLOCK_ROWS)
+                        yield self._read_batch(batch, number, names, passed)
+                        number += len(batch)
         except (pa.ArrowException, OSError) as error:
             raise unreadable_table(self.name, error) from None
+
+    def _read_batch(self, batch: pa.RecordBatch, number: int, names: list[str], passed: tuple[str, ...]) -> RowBlock:
+        media = {}
+        for name, column in self._columns.media.items():
+            array: Any = batch.column(batch.schema.get_field_index(column.source))
+            paths = [None] * len(batch)
+            if column.has_path:
+                paths = read_values(pc.struct_field(array, "path"))
+            media[name] = media_values(array).is_valid().to_pylist(), paths
+        return self.build_block(batch.select(names) if names else None, number, passed, media)

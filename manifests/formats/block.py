@@ -58,6 +58,7 @@ class Reader(ABC):
     """
 
     row_unit = "line"  # unit of `RowBlock.numbers`: `line` of a text file or `row` of a Parquet file
+    holds_media = False  # whether media of the rows may be in the file itself
 
     def __init__(self, name: str, open_file: OpenFile) -> None:
         self.name = name

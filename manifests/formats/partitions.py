@@ -31,7 +31,7 @@ class PartitionReader(Reader):
 
     def __init__(self, reader: Reader, values: Mapping[str, str | None]) -> None:
         super().__init__(reader.name, reader._open)
-        self.row_unit = reader.row_unit
+        self.row_unit, self.holds_media = reader.row_unit, reader.holds_media
         self._reader = reader
         self.notes = reader.notes
         self._standard = {name: value for name, value in values.items() if name in COLUMN_NAMES}

@@ -51,6 +51,7 @@ class TypedReader(Reader):
         except (pa.ArrowException, OSError) as error:
             raise unreadable_table(name, error) from None
         self.notes = self._columns.notes
+        self.holds_media = bool(self._columns.media)
         check_columns(name, self.columns(), required)
         for column in self._schema:
             if column.name in COLUMN_NAMES:

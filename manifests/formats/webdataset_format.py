@@ -67,6 +67,7 @@ class WebDatasetReader(JsonLinesReader):
     """
 
     row_unit = "sample"
+    holds_media = True
 
     def __init__(self, name: str, open_file: OpenFile, types: JsonTypes, *, index: WebDatasetIndex, file: str) -> None:
         try:

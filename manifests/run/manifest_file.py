@@ -11,12 +11,14 @@ have no effect. Columns:
     (name of an option)           option of the row, or that of the run if the row has none
     (any other)                   passed-through columns with their types; `input_<name>` if the name is taken
 
-The file is a valid manifest for another run.
+The file is a valid manifest for another run. Its metadata has the signatures of the files that hold media of the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from joyvasa.runtime.locations import split_member
+from joyvasa.runtime.parsing import parse_json
 from manifests.errors import ManifestError
 from manifests.expressions import NamedColumns
 from manifests.formats.media_columns import MEDIA_COLUMNS
@@ -33,6 +37,7 @@ from manifests.option_columns import OptionColumns, is_option
 from manifests.problems import Problem, ScanSummary, safe_text
 from manifests.record import Record, speech_path
 from manifests.row_filter import RowFilter
+from manifests.run.source_files import require_unchanged_files, sign_files
 from manifests.scan import Scan, ScannedBlock, read_texts
 from manifests.storage import Storage, unwritable_error
 
@@ -43,6 +48,7 @@ SHARD_RECORDS = 256
 MANIFEST = "manifest.parquet"  # in the run folder
 INPUT_PREFIX = "input_"  # prefix of a passed-through column whose name is taken
 WRITTEN_PREFIX = "written_"  # prefix of a column with a location as written in the source manifest
+_SOURCES = b"source_files"  # metadata of the file: folder of the source manifest, and signatures of files in it
 
 RECORD_FIELDS = (
     pa.field("record_id", pa.string(), nullable=False),
@@ -101,6 +107,8 @@ class RunManifest:
             if not all(entry and entry.has_min_max for entry in statistics):
                 raise ValueError("has no statistics")
             self._options = sorted(entry.name for entry in schema if is_option(entry))
+            sources = parse_json((self._metadata.metadata or {}).get(_SOURCES, b'["", {}]'))
+            self._signed_folder, self._signatures = str(sources[0]), dict(sources[1])
             self.priorities: list[int] = [entry.max for entry in statistics]  # highest, by shard
             self.records: int = self._metadata.num_rows  # of all shards
 
@@ -115,7 +123,7 @@ class RunManifest:
             ManifestError: `run_unreadable`.
         """
         with self._open() as file:
-            table = pq.ParquetFile(file, metadata=self._metadata).read_row_group(number)
+            table = pq.ParquetFile(file, metadata=self._metadata).read_row_group(number).replace_schema_metadata()
             columns = [self._read_column(table, name) for name in _RECORD_COLUMNS]
         rows: list[dict[str, Any]] = [dict(zip(_ATTRIBUTES, row, strict=True)) for row in zip(*columns, strict=True)]
         for row, text in zip(rows, read_texts(table) or [None] * len(rows), strict=True):
@@ -134,6 +142,26 @@ class RunManifest:
             for row, values in zip(rows, set_by_row, strict=True)
         ]
         return ShardRecords(number, records, table)
+
+    def require_unchanged_media(self, shards: Collection[int]) -> None:
+        """Check the files of the source manifest that hold media of the rows of some shards.
+
+        Raises:
+            ManifestError: see `require_unchanged_files`.
+        """
+        if not self._signatures:
+            return
+        rows: Counter[str] = Counter()
+        columns = [*MEDIA_COLUMNS, *(WRITTEN_PREFIX + name for name in MEDIA_COLUMNS)]
+        with self._open() as file:
+            parquet = pq.ParquetFile(file, metadata=self._metadata)
+            for number in shards:
+                table = parquet.read_row_group(number, columns)
+                for media in zip(*(self._read_column(table, name) for name in MEDIA_COLUMNS), strict=True):
+                    rows.update({parts[2] for location in media if location and (parts := split_member(location))})
+        folder = self._source_folder or self._signed_folder
+        files = {resolve_location(folder, file): signature for file, signature in self._signatures.items()}
+        require_unchanged_files(files, rows)
 
     def _read_column(self, table: pa.Table, name: str) -> list[Any]:
         if self._source_folder is None or name not in MEDIA_COLUMNS:
@@ -196,7 +224,10 @@ def write_manifest(
     row_filter = RowFilter(where, limit, NamedColumns(schema, {name: WRITTEN_PREFIX + name for name in MEDIA_COLUMNS}))
 
     summary = ScanSummary(notes=scan.summary.notes)
-    with _Writer(path, schema, shard_size) as writer:
+    folder = scan.manifest.folder
+    signatures = sign_files(folder, scan.list_media_files())
+    sources = {_SOURCES: json.dumps([folder, signatures]).encode()} if signatures else None
+    with _Writer(path, schema.with_metadata(sources), shard_size) as writer:
         pending = schema.empty_table()
         for scanned in scan.blocks(extra=True):
             selected, n_read = row_filter.select(_valid_rows(scanned, schema, options))

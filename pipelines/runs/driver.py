@@ -219,6 +219,7 @@ def process_records(
     pipeline: Pipeline,
     on_event: EventCallback | None,
     *,
+    is_resumed: bool = False,
     retry: Collection[str] = (),
 ) -> RunResult:
     """Process all records without an outcome, under the lock of the run folder.
@@ -230,13 +231,20 @@ def process_records(
         config: options of the run.
         pipeline: stages of the run.
         on_event: callback for every event.
+        is_resumed: whether the run was started before; then the files with its media must be unchanged.
         retry: what to run again, see `RunFolder.reopen_shard`.
+
+    Raises:
+        ManifestError: `source_missing` or `source_changed`, and others for files that cannot be used.
+        JoyvasaError: the run stopped.
     """
     manifest = folder.read_manifest()
     build_row = definition.build_outcomes(config, description.manifest.modes)
     with folder.lock() as lock, EventLog(folder.storage) as log:
         for number in folder.list_started_shards() if retry else ():
             folder.reopen_shard(number, retry)
+        if is_resumed:
+            manifest.require_unchanged_media({*range(len(manifest))} - folder.read_done_markers().keys())
         writer = ShardWriter(
             folder,
             manifest,

@@ -33,8 +33,8 @@ def resume_run(run: str | Path, *, retry: Collection[str] = (), on_event: EventC
         Result of the run; if it is finished and there is nothing to run again, no worker is started.
 
     Raises:
-        ManifestError: `run_missing`, `run_unreadable`, `run_locked`, or `run_changed` if the models differ from those
-            of the run.
+        ManifestError: `run_missing`, `run_unreadable`, `run_locked`, `run_changed` if the models differ from those of
+            the run, `source_missing` or `source_changed` if media in a table or archive of the manifest are gone.
         JoyvasaError: missing models, or the run stopped.
     """
     folder = RunFolder(open_storage(str(run)))
@@ -52,4 +52,4 @@ def resume_run(run: str | Path, *, retry: Collection[str] = (), on_event: EventC
     require_same_settings(description, dataclasses.replace(description, bundles=hashes))
 
     pipeline = build_run_pipeline(definition, folder, config, description)
-    return process_records(definition, folder, description, config, pipeline, on_event, retry=retry)
+    return process_records(definition, folder, description, config, pipeline, on_event, is_resumed=True, retry=retry)

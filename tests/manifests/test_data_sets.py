@@ -161,6 +161,35 @@ def test_a_folder_of_save_to_disk_is_read_and_caches_in_it_are_not(tmp_path):
     assert len(scanned(tmp_path / "test")[0]) == 6
 
 
+def test_a_folder_of_save_to_disk_in_an_object_store_is_read_batch_by_batch(tmp_path, s3_bucket):
+    import fsspec
+
+    write_arrow(tmp_path / "set" / "data-00000-of-00001.arrow", media_table(6))
+    (tmp_path / "set" / "state.json").write_text('{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}')
+    fsspec.filesystem("s3").put(str(tmp_path / "set"), f"{s3_bucket}/set", recursive=True)
+    records, problems, _ = scanned(f"{s3_bucket}/set")
+    assert problems == []
+    assert records[5].image == f"cell://image/6::{s3_bucket}/set/data-00000-of-00001.arrow"
+    assert read(records[5].image) == b"picture 5"
+    assert extra(f"{s3_bucket}/set")[0].to_pydict() == {"n": [*range(6)]}
+
+
+@pytest.mark.parametrize("form", [pa.ipc.new_stream, pa.ipc.new_file])
+def test_a_remote_arrow_file_names_no_files_of_this_machine(tmp_path, form):
+    import fsspec
+
+    table = pa.table({"image": pa.array([{"bytes": None, "path": "/etc/passwd"}], MEDIA), "audio": ["s.wav"]})
+    with form(tmp_path / "a.arrow", table.schema) as file:
+        file.write_table(table)
+    fsspec.filesystem("memory").pipe_file("/hostile/a.arrow", (tmp_path / "a.arrow").read_bytes())
+    _, problems, _ = scanned("memory://hostile/a.arrow")
+    assert [problem.code for problem in problems] == ["path_outside"]
+    fsspec.filesystem("memory").pipe_file("/hostile/b.arrow", (tmp_path / "a.arrow").read_bytes()[:-40])
+    if form is pa.ipc.new_file:
+        with pytest.raises(ManifestError, match=r"manifest_unreadable: b\.arrow"):
+            scanned("memory://hostile/b.arrow")
+
+
 @pytest.mark.parametrize("name", ["../../etc/x.arrow", "/etc/x.arrow", "..", 3])
 def test_a_list_of_files_does_not_leave_its_folder(tmp_path, name):
     (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))

@@ -32,7 +32,12 @@ def hub(monkeypatch):
         "audio": [f"audio/{number}.wav" for number in range(80)],
     }
     pq.write_table(pa.table(columns), sink, compression="none")
+    saved = io.BytesIO()
+    with pa.ipc.new_stream(saved, pa.schema([("image", kind), ("audio", pa.string())])) as file:
+        file.write_table(pa.table(columns).slice(0, 5))
     files = {"data/train-00000-of-00001.parquet": sink.getvalue(), "audio/3.wav": b"sound", "README.md": b""}
+    files["saved/data-00000-of-00001.arrow"] = saved.getvalue()
+    files["saved/state.json"] = b'{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}'
     with serve_data_set(files) as (address, downloads):
         monkeypatch.setattr(HfFileSystem, "_instance", None, raising=False)
         HfFileSystem.clear_instance_cache()
@@ -57,6 +62,15 @@ def test_rows_of_a_data_set_on_the_hub_are_read_without_their_media_which_are_fe
     assert sum(size for name, size in downloads if name.endswith("parquet")) <= 80 * PICTURE_BYTES * 1.01
     open_cache(cache).close()
     open_cache.cache_clear()
+
+
+def test_what_save_to_disk_wrote_is_read_on_the_hub(hub):
+    pictures, _ = hub
+    records, problems, _ = scanned("hf://datasets/me/faces/saved")
+    assert (len(records), problems) == (5, [])
+    with local_file(records[4].image) as path:
+        assert path.read_bytes() == pictures[4]
+    assert records[4].audio == "hf://datasets/me/faces/saved/audio/4.wav"
 
 
 def test_a_data_set_that_does_not_exist_is_named(hub):

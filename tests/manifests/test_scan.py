@@ -333,6 +333,19 @@ def test_a_manifest_is_read_from_a_server_without_ranges(tmp_path, web, suffix):
     assert records[1].audio == f"{address}/set/s1.wav"
 
 
+def test_an_arrow_file_is_read_from_a_server_without_ranges(tmp_path, web):
+    import pyarrow as pa
+
+    table = pa.table({"image": [b"picture", b"p"], "audio": ["s.wav", "t.wav"]})
+    with pa.ipc.new_stream(tmp_path / "m.arrow", table.schema) as file:
+        file.write_table(table)
+    address = web((tmp_path / "m.arrow").read_bytes())
+    records, problems, _ = scanned(f"{address}/set/m.arrow")
+    assert problems == []
+    assert [record.image for record in records] == [f"cell://image/{row}::{address}/set/m.arrow" for row in (1, 2)]
+    assert records[1].audio == f"{address}/set/t.wav"
+
+
 @pytest.mark.parametrize(("status", "code"), [(404, "manifest_missing"), (403, "manifest_unreadable")])
 def test_the_refusal_of_a_server_is_stated(web, status, code):
     with pytest.raises(ManifestError, match=rf"{code}: .*(no such file|{status})"):
