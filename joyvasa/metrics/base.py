@@ -130,7 +130,11 @@ class Metric(ABC):
 
     @abstractmethod
     def start(self, clip: Clip) -> Measurement:
-        """Start the measurement of a clip. An exception only invalidates the numbers of this metric."""
+        """Start the measurement of a clip. An exception only invalidates the numbers of this metric.
+
+        Raises:
+            InputError: the clip has no such numbers; code and sentence are the reason, also if `finish` raises it.
+        """
 
     def all_missing(self, code: str, sentence: str) -> Values:
         """Return the same reason for every column."""

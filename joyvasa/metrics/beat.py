@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured
+from joyvasa.errors import InputError
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn
 from joyvasa.metrics.support.motion_readout import require_motion, resample_series
 from joyvasa.metrics.support.sound import RATE
 
@@ -41,18 +42,14 @@ class BeatMetric(Metric):
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
         motion = require_motion(clip, min_s=MIN_S)
-        if isinstance(motion, NotMeasured):
-            return FixedMeasurement(self.all_missing(motion.code, motion.sentence))
         if clip.soundtrack is None:
-            return FixedMeasurement(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
+            raise InputError("no_sound", "the video has no sound; expected a sound stream")
         # The tips of the three unit axes of the head represent points on the head.
         tips = (motion.rotation + motion.translation[:, None]).double().numpy().reshape(len(motion), 9)
         points = np.stack([resample_series(tip, motion.frames_per_second, RATE) for tip in tips.T], axis=1)
         score = beat_alignment(motion_beats(points.reshape(-1, 3, 3)), sound_beats(clip.soundtrack.onset_strength))
         if score is None:
-            return FixedMeasurement(
-                self.all_missing("no_beats", "motion or sound has no beat; expected both to have some")
-            )
+            raise InputError("no_beats", "motion or sound has no beat; expected both to have some")
         return FixedMeasurement({"beat_align": score})
 
 

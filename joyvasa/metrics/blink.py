@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn
 from joyvasa.metrics.support.motion_readout import require_readable_motion, select_opening_fit
 from joyvasa.motion.openings import estimate_eye_opening, find_closings
 
@@ -30,8 +30,6 @@ class BlinkMetric(Metric):
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
         motion = require_readable_motion(clip, min_s=MIN_S)
-        if isinstance(motion, NotMeasured):
-            return FixedMeasurement(self.all_missing(motion.code, motion.sentence))
         n_blinks = count_motion_blinks(estimate_eye_opening(motion, select_opening_fit(clip)), motion.frames_per_second)
         return FixedMeasurement({"blink_rate": n_blinks / (len(motion) / motion.frames_per_second) * 60})
 

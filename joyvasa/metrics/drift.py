@@ -7,7 +7,8 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured, Values
+from joyvasa.errors import InputError
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, Values
 from joyvasa.metrics.support.block_means import BlockMeans
 from joyvasa.metrics.support.region import Region, crop_region, face_region
 
@@ -40,14 +41,12 @@ class DriftMetric(Metric):
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
         region = face_region(clip)
-        if isinstance(region, NotMeasured):
-            return FixedMeasurement(self.all_missing(region.code, region.sentence))
-        return _Drift(self, region, clip.frames_per_second)
+        return _Drift(region, clip.frames_per_second)
 
 
 class _Drift(Measurement):
-    def __init__(self, metric: DriftMetric, region: Region, frames_per_second: float) -> None:
-        self._metric, self._region = metric, region
+    def __init__(self, region: Region, frames_per_second: float) -> None:
+        self._region = region
         self._means = BlockMeans(3, round(frames_per_second))
         self._brightness = self._color = 0.0
 
@@ -58,7 +57,7 @@ class _Drift(Measurement):
     def finish(self) -> Values:
         self._compare(self._means.flush())
         if self._means.n_blocks < 2:
-            return self._metric.all_missing("too_short", "less than one and a half seconds; expected at least that")
+            raise InputError("too_short", "less than one and a half seconds; expected at least that")
         return {"brightness_drift": self._brightness, "color_drift": self._color}
 
     def _compare(self, mean: np.ndarray | None) -> None:

@@ -7,8 +7,9 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
+from joyvasa.errors import InputError
 from joyvasa.media.image import Image
-from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured, Values
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, NotMeasured, Values
 from joyvasa.metrics.support.region import MIN_SIDE, crop_region, face_region
 
 WINDOW, SIGMA = 11, 1.5  # Gaussian window of SSIM, pixels
@@ -46,36 +47,39 @@ class FirstFrameMetric(Metric):
         """Start the measurement of a clip; see `Metric`."""
         if clip.reference_frame is None:
             sentence = "no source picture is known; expected the row's image"
-            return FixedMeasurement(self.all_missing("no_still", sentence))
+            raise InputError("no_still", sentence)
 
         height, width = clip.reference_frame.shape[:2]
         if (height, width) != (clip.height, clip.width):
             sizes = f"source picture of {width}x{height} pixels, frames of {clip.width}x{clip.height}"
-            return FixedMeasurement(self.all_missing("size_differs", f"{sizes}; expected equal sizes"))
+            raise InputError("size_differs", f"{sizes}; expected equal sizes")
         if min(height, width) < MIN_SIDE:
             sentence = f"frames of {clip.width}x{clip.height} pixels; expected at least {MIN_SIDE} a side"
-            return FixedMeasurement(self.all_missing("frame_too_small", sentence))
+            raise InputError("frame_too_small", sentence)
         return _FirstFrame(clip, clip.reference_frame)
 
 
 class _FirstFrame(Measurement):
     def __init__(self, clip: Clip, reference: Image) -> None:
-        self._reference, self._region = reference, face_region(clip)
+        self._reference, self._clip = reference, clip
         self._values: dict[str, float | NotMeasured] | None = None
 
     def update(self, frames: np.ndarray) -> None:
         if self._values is not None:
             return
-        first, region = frames[0], self._region
+        first = frames[0]
         self._values = {
             "first_frame_ssim": ssim(first, self._reference),
             "first_frame_psnr": psnr(first, self._reference),
         }
-        if isinstance(region, NotMeasured):
-            self._values |= {"first_face_ssim": region, "first_face_psnr": region}
-        else:
-            pair = crop_region(first, region), crop_region(self._reference, region)
-            self._values |= {"first_face_ssim": ssim(*pair), "first_face_psnr": psnr(*pair)}
+        try:
+            region = face_region(self._clip)
+        except InputError as error:
+            reason = NotMeasured(error.code, error.sentence)
+            self._values |= {"first_face_ssim": reason, "first_face_psnr": reason}
+            return
+        pair = crop_region(first, region), crop_region(self._reference, region)
+        self._values |= {"first_face_ssim": ssim(*pair), "first_face_psnr": psnr(*pair)}
 
     def finish(self) -> Values:
         return self._values or {}

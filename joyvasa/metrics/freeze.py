@@ -7,6 +7,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
+from joyvasa.errors import InputError
 from joyvasa.media.scenes import STILL
 from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, Values
 
@@ -51,7 +52,7 @@ class _Freeze(Measurement):
     def finish(self) -> Values:
         self._end_period()
         if self._n_frames < 2:
-            return FreezeMetric().all_missing("too_short", "a single frame; expected at least two")
+            raise InputError("too_short", "a single frame; expected at least two")
         return {
             "duplicate_share": self._n_duplicates / (self._n_frames - 1),
             "frozen_share": self._n_frozen / self._n_frames,

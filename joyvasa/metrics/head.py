@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn
 from joyvasa.metrics.support.motion_readout import require_motion
 from joyvasa.motion.sequence import MotionSequence
 
@@ -37,8 +37,6 @@ class HeadMetric(Metric):
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
         motion = require_motion(clip, min_s=MIN_S)
-        if isinstance(motion, NotMeasured):
-            return FixedMeasurement(self.all_missing(motion.code, motion.sentence))
         return FixedMeasurement(
             {
                 "head_range": float(np.ptp(unwrap_angles(motion), axis=0).mean()),

@@ -8,19 +8,17 @@ person usually above 0.4.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.errors import ConfigError
+from joyvasa.errors import InputError
 from joyvasa.faces.insightface_networks import ARCFACE_SIDE, detect_faces, load_arcface, load_scrfd
 from joyvasa.media.image import Image
 from joyvasa.metrics.base import (
     Clip,
-    FixedMeasurement,
     Measurement,
     Metric,
     MetricColumn,
@@ -40,35 +38,16 @@ DETECTOR_SIDE = 640  # pixels; side of the square input of the detector
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class IdentityConfig:
-    """Options of face comparison.
-
-    Raises:
-        ConfigError: `identity_config`.
-    """
-
-    # number of frames compared per second, starting with the first; heads turn in about half a second, and a frame
-    # takes half a second on a CPU
-    samples_per_second: float = 2.0
-    threshold: float = 0.5  # minimum score of a face; insightface's default
-    overlap: float = 0.4  # maximum intersection over union of two faces; insightface's default
-    batch_faces: int = 16  # batch size of ArcFace
-
-    def __post_init__(self) -> None:
-        if not (self.samples_per_second > 0 and 0 < self.threshold <= 1 and 0 <= self.overlap <= 1 <= self.batch_faces):
-            expected = "samples_per_second above 0, threshold in (0, 1], overlap in [0, 1], batch_faces from 1"
-            raise ConfigError("identity_config", f"{self} found; expected {expected}: correct the value")
+# Frames compared per second, starting with the first; heads turn in about half a second, and a frame takes half a
+# second on a CPU.
+SAMPLES_PER_SECOND = 2.0
+THRESHOLD = 0.5  # minimum score of a face; insightface's default
+OVERLAP = 0.4  # maximum intersection over union of two faces; insightface's default
+BATCH_FACES = 16  # batch size of ArcFace
 
 
 class IdentityMetric(Metric):
-    """Mean cosine similarity of ArcFace features between sampled frames and the source picture.
-
-    Args:
-        config: options; None for the defaults.
-    """
+    """Mean cosine similarity of ArcFace features between sampled frames and the source picture."""
 
     name: ClassVar[str] = "identity"
     columns: ClassVar[tuple[MetricColumn, ...]] = (
@@ -87,37 +66,28 @@ class IdentityMetric(Metric):
     roles: ClassVar[tuple[str, ...]] = ("arcface", "scrfd")
     license: ClassVar[str] = "InsightFace non-commercial research"
 
-    def __init__(self, config: IdentityConfig | None = None) -> None:
-        self._config = config or IdentityConfig()
-
     def setup(self, models: MetricModels) -> None:
         """Load SCRFD and ArcFace."""
         import torch
 
         device, threads = str(models.device), torch.get_num_threads()  # the worker's thread limit
-        overlap, file = self._config.overlap, models.bundle.find_file
-        detector = load_scrfd(file("scrfd"), side=DETECTOR_SIDE, overlap=overlap, device=device, threads=threads)
+        file = models.bundle.find_file
+        detector = load_scrfd(file("scrfd"), side=DETECTOR_SIDE, overlap=OVERLAP, device=device, threads=threads)
         arcface = load_arcface(file("arcface"), device=device, threads=threads)
-        self._recognizer = FaceRecognizer(detector, arcface, self._config)
+        self._recognizer = FaceRecognizer(detector, arcface)
 
     def start(self, clip: Clip) -> Measurement:
         """Start a measurement; animals and source pictures without a face have no values."""
         if clip.mode != "human":
-            return FixedMeasurement(
-                self.all_missing("not_human", f"mode {clip.mode}; ArcFace supports human faces only")
-            )
+            raise InputError("not_human", f"mode {clip.mode}; ArcFace supports human faces only")
         if clip.reference_frame is None:
-            return FixedMeasurement(
-                self.all_missing("no_still", "no source picture is known; expected the row's image")
-            )
+            raise InputError("no_still", "no source picture is known; expected the row's image")
 
         face = self._recognizer.crop_face(clip.reference_frame)
         if face is None:
-            return FixedMeasurement(
-                self.all_missing("no_source_face", "no face found in the source picture; expected one")
-            )
+            raise InputError("no_source_face", "no face found in the source picture; expected one")
         source = self._recognizer.compute_features([face])[0]
-        return _Identity(self._recognizer, self._config, source, clip.frames_per_second)
+        return _Identity(self._recognizer, source, clip.frames_per_second)
 
 
 class FaceRecognizer:
@@ -126,11 +96,10 @@ class FaceRecognizer:
     Args:
         detector: SCRFD.
         arcface: ArcFace.
-        config: options of face comparison.
     """
 
-    def __init__(self, detector: SCRFD, arcface: ArcFaceONNX, config: IdentityConfig) -> None:
-        self._detector, self._arcface, self._config = detector, arcface, config
+    def __init__(self, detector: SCRFD, arcface: ArcFaceONNX) -> None:
+        self._detector, self._arcface = detector, arcface
 
     def crop_face(self, image: Image) -> Image | None:
         """Crop and align the largest face.
@@ -141,7 +110,7 @@ class FaceRecognizer:
         Returns:
             Aligned face, uint8 RGB (112, 112, 3); None if no face is found.
         """
-        boxes, keypoints = detect_faces(self._detector, image, side=DETECTOR_SIDE, threshold=self._config.threshold)
+        boxes, keypoints = detect_faces(self._detector, image, side=DETECTOR_SIDE, threshold=THRESHOLD)
         if not len(boxes):
             return None
         largest = int(np.argmax((boxes[:, 2:4] - boxes[:, :2]).prod(axis=1)))
@@ -155,11 +124,9 @@ class FaceRecognizer:
 class _Identity(Measurement):
     """Holds one batch of aligned faces and no frames."""
 
-    def __init__(
-        self, recognizer: FaceRecognizer, config: IdentityConfig, source: FloatArray, frames_per_second: float
-    ) -> None:
-        self._recognizer, self._config, self._source = recognizer, config, source
-        self._step = max(frames_per_second / config.samples_per_second, 1.0)
+    def __init__(self, recognizer: FaceRecognizer, source: FloatArray, frames_per_second: float) -> None:
+        self._recognizer, self._source = recognizer, source
+        self._step = max(frames_per_second / SAMPLES_PER_SECOND, 1.0)
         self._n_frames = self._n_samples = self._n_faces = 0
         self._total = 0.0
         self._faces: list[Image] = []
@@ -171,7 +138,7 @@ class _Identity(Measurement):
                 if (face := self._recognizer.crop_face(frame)) is not None:
                     self._faces.append(face)
             self._n_frames += 1
-            if len(self._faces) == self._config.batch_faces:
+            if len(self._faces) == BATCH_FACES:
                 self._compare()
 
     def finish(self) -> Values:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured
+from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn
 from joyvasa.metrics.support.motion_readout import require_readable_motion, select_opening_fit
 from joyvasa.motion.openings import estimate_mouth_opening
 
@@ -28,8 +28,6 @@ class MouthMetric(Metric):
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
         motion = require_readable_motion(clip, min_s=MIN_S)
-        if isinstance(motion, NotMeasured):
-            return FixedMeasurement(self.all_missing(motion.code, motion.sentence))
         opening = estimate_mouth_opening(motion, select_opening_fit(clip))
         low, high = np.percentile(opening, PERCENTILES)
         return FixedMeasurement({"mouth_opening": float(opening.mean()), "mouth_range": float(high - low)})

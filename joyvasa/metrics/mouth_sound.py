@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured, Values
+from joyvasa.errors import InputError
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, NotMeasured, Values
 from joyvasa.metrics.support.motion_readout import require_readable_motion, resample_series, select_opening_fit
 from joyvasa.metrics.support.sound import RATE, Soundtrack
 from joyvasa.motion.openings import Series, estimate_mouth_opening
@@ -48,26 +49,22 @@ class MouthSoundMetric(Metric):
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
         motion = require_readable_motion(clip, min_s=MIN_S)
-        if isinstance(motion, NotMeasured):
-            return FixedMeasurement(self.all_missing(motion.code, motion.sentence))
         if clip.soundtrack is None:
-            return FixedMeasurement(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
+            raise InputError("no_sound", "the video has no sound; expected a sound stream")
         opening = estimate_mouth_opening(motion, select_opening_fit(clip))
-        return _MouthSound(self, resample_series(opening, motion.frames_per_second, RATE), clip.soundtrack)
+        return _MouthSound(resample_series(opening, motion.frames_per_second, RATE), clip.soundtrack)
 
 
 class _MouthSound(Measurement):
-    def __init__(self, metric: MouthSoundMetric, mouth: Series, sound: Soundtrack) -> None:
-        self._metric = metric
+    def __init__(self, mouth: Series, sound: Soundtrack) -> None:
         n_values = min(len(mouth), len(sound.level))
         self._pair = np.stack([mouth[:n_values], sound.level[:n_values]]).astype(np.float32)
 
     def finish(self) -> Values:
         result = best_correlation(*self._pair)
         if isinstance(result, NotMeasured):
-            return self._metric.all_missing(result.code, result.sentence)
-        correlation, lag = result
-        return {"mouth_sound_correlation": correlation, "mouth_sound_lag": lag}
+            result = result, result
+        return dict(zip(("mouth_sound_correlation", "mouth_sound_lag"), result, strict=True))
 
     def features(self) -> Mapping[str, np.ndarray]:
         return {FEATURE: self._pair}

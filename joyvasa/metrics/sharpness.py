@@ -7,7 +7,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, NotMeasured, Values
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, Values
 from joyvasa.metrics.support.block_means import BlockMeans
 from joyvasa.metrics.support.region import Region, crop_region, face_region
 
@@ -39,8 +39,6 @@ class SharpnessMetric(Metric):
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
         region = face_region(clip)
-        if isinstance(region, NotMeasured):
-            return FixedMeasurement(self.all_missing(region.code, region.sentence))
         return _Sharpness(region, clip.frames_per_second)
 
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor
 
-from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, MetricModels, Values
+from joyvasa.errors import InputError
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, MetricModels, Values
 
 if TYPE_CHECKING:
     from joyvasa.networks.metrics.amt import Amt
@@ -52,19 +53,19 @@ class SmoothnessMetric(Metric):
         size = f"frames of {clip.width}x{clip.height} pixels"
         if min(_padded(clip.width), _padded(clip.height)) < MIN_SIDE:
             sentence = f"{size}; expected at least {MIN_SIDE - MULTIPLE + 1} a side"
-            return FixedMeasurement(self.all_missing("frame_too_small", sentence))
+            raise InputError("frame_too_small", sentence)
         if clip.width * clip.height > MAX_PIXELS:
             sentence = f"{size}; expected at most {MAX_PIXELS / 1e6:.1f} megapixels"
-            return FixedMeasurement(self.all_missing("frame_too_large", sentence))
+            raise InputError("frame_too_large", sentence)
         pairs = max(1, self.BATCH_PIXELS // (clip.width * clip.height))
-        return _SmoothnessMeasurement(self, self._network, self._device, pairs)
+        return _SmoothnessMeasurement(self._network, self._device, pairs)
 
 
 class _SmoothnessMeasurement(Measurement):
     """Holds two frames and a small batch of triples."""
 
-    def __init__(self, metric: SmoothnessMetric, network: Amt, device: torch.device, batch_pairs: int) -> None:
-        self._metric, self._network, self._device, self._batch_pairs = metric, network, device, batch_pairs
+    def __init__(self, network: Amt, device: torch.device, batch_pairs: int) -> None:
+        self._network, self._device, self._batch_pairs = network, device, batch_pairs
         self._n_frames = 0
         self._waiting: list[np.ndarray] = []  # the first frame of a triple, then the second
         self._triples: list[np.ndarray] = []
@@ -87,7 +88,7 @@ class _SmoothnessMeasurement(Measurement):
             self._compare()
         if not self._n_pairs:
             sentence = f"the video has {self._n_frames} frames; expected at least 3"
-            return self._metric.all_missing("too_short", sentence)
+            raise InputError("too_short", sentence)
         return {"smooth": (255 - self._difference / self._n_pairs) / 255}
 
     def _compare(self) -> None:

@@ -9,16 +9,16 @@ directly from the file, so results differ from it in the third digit, and offset
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 
+from joyvasa.errors import InputError
 from joyvasa.media.video_reader import stream_video
-from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn, MetricModels, Values
-from joyvasa.metrics.support.face_boxes import FaceBoxConfig, FaceBoxFinder
-from joyvasa.metrics.support.face_tracks import CROP_SIDE, FaceTrack, TrackConfig, crop_faces, track_faces
+from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, MetricModels, Values
+from joyvasa.metrics.support.face_boxes import FaceBoxFinder
+from joyvasa.metrics.support.face_tracks import CROP_SIDE, MIN_BOXES, MIN_SIDE, FaceTrack, crop_faces, track_faces
 from joyvasa.metrics.support.frame_rate import FRAME_RATE, FrameRateConverter
 from joyvasa.metrics.support.sound import FLOOR
 from joyvasa.metrics.support.sound_windows import SoundWindows, stream_video_sound
@@ -31,20 +31,8 @@ if TYPE_CHECKING:
 MIN_FRAMES = WINDOW_FRAMES + 1  # the protocol drops the last complete window
 
 
-@dataclass(frozen=True, kw_only=True)
-class SyncConfig:
-    """Configuration of face detection and tracking; the defaults follow the protocol."""
-
-    boxes: FaceBoxConfig = field(default_factory=FaceBoxConfig)  # options of face detection
-    tracks: TrackConfig = field(default_factory=TrackConfig)  # options of face tracking
-
-
 class SyncMetric(Metric):
-    """Confidence, distance and offset of lips and sound, averaged over all faces.
-
-    Args:
-        config: options; None follows the protocol.
-    """
+    """Confidence, distance and offset of lips and sound, averaged over all faces."""
 
     name: ClassVar[str] = "sync"
     columns: ClassVar[tuple[MetricColumn, ...]] = (
@@ -70,45 +58,31 @@ class SyncMetric(Metric):
     roles: ClassVar[tuple[str, ...]] = ("syncnet", "s3fd")
     license: ClassVar[str] = "research, CC BY (SyncNet and S3FD, VGG Oxford)"
 
-    def __init__(self, config: SyncConfig | None = None) -> None:
-        self._config = config or SyncConfig()
-
     def setup(self, models: MetricModels) -> None:
         """Load SyncNet and S3FD."""
         self._device = models.device
         self._syncnet: SyncNet = models.bundle.load_network("syncnet", models.device)  # type: ignore[assignment]
         s3fd = models.bundle.load_network("s3fd", models.device)
-        self._finder = FaceBoxFinder(s3fd, models.device, self._config.boxes)  # type: ignore[arg-type]
+        self._finder = FaceBoxFinder(s3fd, models.device)  # type: ignore[arg-type]
 
     def start(self, clip: Clip) -> Measurement:
         """Start a measurement; animals and silent videos have no values."""
         if clip.mode != "human":
-            return FixedMeasurement(
-                self.all_missing("not_human", f"mode {clip.mode}; SyncNet supports human faces only")
-            )
+            raise InputError("not_human", f"mode {clip.mode}; SyncNet supports human faces only")
         if clip.soundtrack is None:
-            return FixedMeasurement(self.all_missing("no_sound", "the video has no sound; expected a sound stream"))
+            raise InputError("no_sound", "the video has no sound; expected a sound stream")
         floor = 20 * np.log10(FLOOR)
         if clip.soundtrack.level.max(initial=floor) <= floor:
             sentence = f"the sound is silent, never above {floor:.0f} dBFS; expected a voice"
-            return FixedMeasurement(self.all_missing("sound_silent", sentence))
-        return _Sync(self, clip, self._finder, self._syncnet, self._device, self._config.tracks)
+            raise InputError("sound_silent", sentence)
+        return _Sync(clip, self._finder, self._syncnet, self._device)
 
 
 class _Sync(Measurement):
     """Holds the boxes of all frames, 40 bytes per face, and frames for one batch."""
 
-    def __init__(
-        self,
-        metric: SyncMetric,
-        clip: Clip,
-        finder: FaceBoxFinder,
-        network: SyncNet,
-        device: torch.device,
-        config: TrackConfig,
-    ) -> None:
-        self._metric, self._clip, self._finder = metric, clip, finder
-        self._network, self._device, self._config = network, device, config
+    def __init__(self, clip: Clip, finder: FaceBoxFinder, network: SyncNet, device: torch.device) -> None:
+        self._clip, self._finder, self._network, self._device = clip, finder, network, device
         self._frames = FrameRateConverter(clip.frames_per_second)
         self._boxes: list[np.ndarray] = []
 
@@ -121,16 +95,16 @@ class _Sync(Measurement):
         """Track the faces and decode the video once more for each track."""
         if len(self._boxes) < MIN_FRAMES:
             sentence = f"{len(self._boxes)} frames at {FRAME_RATE} a second; expected at least {MIN_FRAMES}"
-            return self._metric.all_missing("too_short", sentence)
+            raise InputError("too_short", sentence)
 
-        tracks = track_faces(self._boxes, self._config)
+        tracks = track_faces(self._boxes)
         if not tracks:
-            return {**self._metric.all_missing("no_face_track", self._why_no_track()), "sync_tracks": 0.0}
+            return {**SyncMetric().all_missing("no_face_track", self._why_no_track()), "sync_tracks": 0.0}
 
         scores = [score for track in tracks if (score := self._score(track))]
         if not scores:
             sentence = f"the sound ends before {MIN_FRAMES} frames of a face; expected it to last as long as the video"
-            return self._metric.all_missing("sound_too_short", sentence)
+            raise InputError("sound_too_short", sentence)
         return {
             "sync_c": float(np.mean([score.confidence for score in scores])),
             "sync_d": float(np.mean([score.distance for score in scores])),
@@ -148,10 +122,7 @@ class _Sync(Measurement):
 
     def _why_no_track(self) -> str:
         n_with_face = sum(1 for boxes in self._boxes if len(boxes))
-        config = self._config
-        expected = (
-            f"one tracked through more than {config.min_boxes}, wider or higher than {config.min_side:.0f} pixels"
-        )
+        expected = f"one tracked through more than {MIN_BOXES}, wider or higher than {MIN_SIDE:.0f} pixels"
         return f"a face in {n_with_face} of {len(self._boxes)} frames (at {FRAME_RATE} a second); expected {expected}"
 
 

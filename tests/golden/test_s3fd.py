@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from joyvasa.faces.boxes import suppress_overlaps
-from joyvasa.metrics.support.face_boxes import MEAN_RGB, FaceBoxConfig, FaceBoxFinder, decode_boxes, select_boxes
+from joyvasa.metrics.support import face_boxes
+from joyvasa.metrics.support.face_boxes import MEAN_RGB, FaceBoxFinder, decode_boxes, select_boxes
 from joyvasa.networks import build
 from joyvasa.networks.metrics.s3fd import S3fd, prior_boxes
 from tests.golden.metric_reference import check, fill, meta, pattern_video, published_keys, stored
@@ -37,8 +38,10 @@ def test_network_matches(network, image):
     check(np.roll(best, 1, axis=1), arrays["det_top"], 1e-4)
 
 
-def test_the_finder_returns_the_same_faces_in_pixels(network, image):
-    finder = FaceBoxFinder(network, torch.device("cpu"), FaceBoxConfig(scale=1.0, threshold=0.55))
+def test_the_finder_returns_the_same_faces_in_pixels(network, image, monkeypatch):
+    monkeypatch.setattr(face_boxes, "SCALE", 1.0)
+    monkeypatch.setattr(face_boxes, "THRESHOLD", 0.55)
+    finder = FaceBoxFinder(network, torch.device("cpu"))
     alone, other = finder.find(np.stack([image, image[::-1]]))
     arrays = stored("s3fd_net")
     expected = np.roll(arrays["det_top"], -1, axis=1)

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.errors import ConfigError
 from joyvasa.faces.boxes import compute_iou
 from joyvasa.media.image import Image
 
@@ -20,27 +19,13 @@ CROP_SIDE = 224  # pixels
 CROP_MARGIN = 0.4  # relative to half the box side; added left and right, and twice below
 MEDIAN_FRAMES = 13  # length of the median filter over the boxes of a track
 PADDING_GRAY = 110  # gray level outside the frame
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackConfig:
-    """Options of face tracking; the defaults follow the protocol.
-
-    Raises:
-        ConfigError: `face_tracks`, a value is out of range.
-    """
-
-    max_gap: int = 25  # maximum number of frames without a detection of the face
-    min_overlap: float = 0.5  # minimum intersection over union of consecutive boxes
-    # a track needs more boxes than this, so clips of 4 seconds or less have no track. Other users of the protocol set
-    # 50; with less than 7 the median filter returns empty boxes.
-    min_boxes: int = 100
-    min_side: float = 100.0  # the mean width or height of the boxes must exceed this, pixels of the video
-
-    def __post_init__(self) -> None:
-        if not (self.max_gap >= 1 and 0 <= self.min_overlap < 1 and self.min_boxes >= 7 and self.min_side >= 0):
-            expected = "max_gap from 1, min_overlap in [0, 1), min_boxes from 7, min_side from 0"
-            raise ConfigError("face_tracks", f"{self} found; expected {expected}: correct the value")
+# Limits of the protocol.
+MAX_GAP = 25  # maximum number of frames without a detection of the face
+MIN_OVERLAP = 0.5  # minimum intersection over union of consecutive boxes
+# A track needs more boxes than this, so clips of 4 seconds or less have no track. Other users of the protocol set 50;
+# with less than 7 the median filter returns empty boxes.
+MIN_BOXES = 100
+MIN_SIDE = 100.0  # the mean width or height of the boxes must exceed this, pixels of the video
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,43 +39,41 @@ class FaceTrack:
         return len(self.boxes)
 
 
-def track_faces(detections: Sequence[FloatArray], config: TrackConfig | None = None) -> list[FaceTrack]:
+def track_faces(detections: Sequence[FloatArray]) -> list[FaceTrack]:
     """Join the boxes of consecutive frames to tracks.
 
     Args:
         detections: boxes of each frame, shape (faces, 4 or more), best first.
-        config: options of face tracking; None follows the protocol.
 
     Returns:
         Tracks of sufficient size and length, ordered by first frame; boxes are interpolated in frames without a
         detection.
     """
-    config = config or TrackConfig()
     pool = [list(boxes[:, :4]) for boxes in detections]
     tracks = []
     start = 0
     while (start := next((frame for frame in range(start, len(pool)) if pool[frame]), len(pool))) < len(pool):
-        frames, boxes = _take_track(pool, start, config)
-        if len(boxes) <= config.min_boxes:
+        frames, boxes = _take_track(pool, start)
+        if len(boxes) <= MIN_BOXES:
             continue
         numbers = np.arange(frames[0], frames[-1] + 1)
         filled = np.stack([np.interp(numbers, frames, values) for values in np.transpose(boxes)], axis=1)
-        if max((filled[:, 2:] - filled[:, :2]).mean(axis=0)) > config.min_side:
+        if max((filled[:, 2:] - filled[:, :2]).mean(axis=0)) > MIN_SIDE:
             tracks.append(FaceTrack(frames[0], filled))
     return tracks
 
 
-def _take_track(pool: list[list[FloatArray]], start: int, config: TrackConfig) -> tuple[list[int], list[FloatArray]]:
+def _take_track(pool: list[list[FloatArray]], start: int) -> tuple[list[int], list[FloatArray]]:
     """Remove the boxes of one face from the pool, starting with the first box of frame `start`."""
     frames: list[int] = []
     boxes: list[FloatArray] = []
     for frame in range(start, len(pool)):
-        if frames and frame - frames[-1] > config.max_gap:
+        if frames and frame - frames[-1] > MAX_GAP:
             break
         faces = pool[frame]
         index = 0
         while index < len(faces):
-            if not boxes or compute_iou(boxes[-1], faces[index][None])[0] > config.min_overlap:
+            if not boxes or compute_iou(boxes[-1], faces[index][None])[0] > MIN_OVERLAP:
                 boxes.append(faces.pop(index))
                 frames.append(frame)
             # As in syncnet_python, the box after a removed one is skipped.

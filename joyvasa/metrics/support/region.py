@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from joyvasa.metrics.base import Clip, NotMeasured
+from joyvasa.errors import InputError
+from joyvasa.metrics.base import Clip
 
 MIN_SIDE = 16  # pixels; smaller regions are not measured
 
 Region = tuple[slice, slice]
 
 
-def face_region(clip: Clip) -> Region | NotMeasured:
-    """Return rows and columns of the face box within the frame, or the reason for none."""
+def face_region(clip: Clip) -> Region:
+    """Return rows and columns of the face box within the frame.
+
+    Raises:
+        InputError: `face_unknown` or `face_too_small`.
+    """
     if clip.face_box is None:
-        return NotMeasured("face_unknown", "the position of the face is unknown; expected a face in the first frame")
+        raise InputError("face_unknown", "the position of the face is unknown; expected a face in the first frame")
     left, top, right, bottom = clip.face_box
     rows, columns = slice(max(top, 0), min(bottom, clip.height)), slice(max(left, 0), min(right, clip.width))
     if min(rows.stop - rows.start, columns.stop - columns.start) < MIN_SIDE:
         size = f"face box {clip.face_box} in frames of {clip.width}x{clip.height} pixels"
-        return NotMeasured("face_too_small", f"{size}; expected at least {MIN_SIDE} pixels a side in the frame")
+        raise InputError("face_too_small", f"{size}; expected at least {MIN_SIDE} pixels a side in the frame")
     return rows, columns
 
 

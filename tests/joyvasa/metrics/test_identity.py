@@ -12,12 +12,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from joyvasa.errors import ConfigError, ModelError
+from joyvasa.errors import ModelError
 from joyvasa.faces.insightface_networks import STRIDES
+from joyvasa.metrics import identity
 from joyvasa.metrics.base import MetricModels
 from joyvasa.metrics.identity import (
     TEMPLATE,
-    IdentityConfig,
     IdentityMetric,
     align_face,
     cosine_similarities,
@@ -107,8 +107,8 @@ def files(tmp_path_factory) -> dict[str, Path]:
     }
 
 
-def metric_with(files: dict[str, Path], **config: float) -> IdentityMetric:
-    metric = IdentityMetric(IdentityConfig(**config) if config else None)
+def metric_with(files: dict[str, Path]) -> IdentityMetric:
+    metric = IdentityMetric()
     metric.setup(MetricModels(bundle=Files(files), device=torch.device("cpu")))
     return metric
 
@@ -143,12 +143,14 @@ def test_the_same_face_has_similarity_one_and_another_its_cosine(files):
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
 @pytest.mark.parametrize("batch_faces", [1, 16])
-def test_results_do_not_depend_on_batches(files, batch, batch_faces):
+def test_results_do_not_depend_on_batches(files, batch, batch_faces, monkeypatch):
+    monkeypatch.setattr(identity, "SAMPLES_PER_SECOND", 5.0)
     source = portrait(1)
     frames = np.stack([np.roll(source, shift, axis=1) for shift in range(30)])
     clip = make_clip(frames, reference_frame=source)
-    whole = measure_values(metric_with(files, samples_per_second=5), clip, frames)
-    parts = measure_values(metric_with(files, samples_per_second=5, batch_faces=batch_faces), clip, frames, batch=batch)
+    whole = measure_values(metric_with(files), clip, frames)
+    monkeypatch.setattr(identity, "BATCH_FACES", batch_faces)
+    parts = measure_values(metric_with(files), clip, frames, batch=batch)
     assert parts["identity"] == pytest.approx(whole["identity"], abs=1e-6)
     assert parts["identity_faces"] == 1
 
@@ -182,8 +184,9 @@ def test_clips_that_cannot_be_compared_have_a_reason(files, fields, code):
     assert values["identity"] == values["identity_faces"] == code
 
 
-def test_the_largest_face_is_compared(files, tmp_path):
+def test_the_largest_face_is_compared(files, tmp_path, monkeypatch):
     """Check that a second, smaller face with a higher score changes nothing."""
+    monkeypatch.setattr(identity, "SAMPLES_PER_SECOND", 25.0)
     model = onnx.load(files["scrfd"])
     for item in model.graph.initializer:
         values = numpy_helper.to_array(item).copy()
@@ -197,7 +200,7 @@ def test_the_largest_face_is_compared(files, tmp_path):
     frames = np.stack([source, portrait(2)])
     values = [
         measure_values(
-            metric_with({**files, "scrfd": path}, samples_per_second=25),
+            metric_with({**files, "scrfd": path}),
             make_clip(frames, reference_frame=source),
             frames,
         )
@@ -249,9 +252,3 @@ def test_damaged_file_is_named(files, tmp_path):
     broken.write_bytes(b"no network")
     with pytest.raises(ModelError, match=r"model_damaged: .*broken\.onnx"):
         metric_with({**files, "arcface": broken})
-
-
-@pytest.mark.parametrize("values", [{"samples_per_second": 0}, {"threshold": 0}, {"overlap": 2}, {"batch_faces": 0}])
-def test_invalid_options_are_rejected(values):
-    with pytest.raises(ConfigError, match="identity_config"):
-        IdentityConfig(**values)

@@ -10,17 +10,19 @@ import torch
 import yaml
 
 from joyvasa.bundles import open_bundle
-from joyvasa.errors import ConfigError, InputError, ModelError
+from joyvasa.errors import InputError, ModelError
 from joyvasa.media.audio import SAMPLE_RATE
 from joyvasa.media.video_reader import probe_video, stream_video
 from joyvasa.metrics import sync
 from joyvasa.metrics.base import Clip, NotMeasured
-from joyvasa.metrics.support.face_boxes import FaceBoxConfig, FaceBoxFinder
-from joyvasa.metrics.support.face_tracks import TrackConfig, smooth_squares, track_faces
+from joyvasa.metrics.metric_set import explain_exception, measure_clip
+from joyvasa.metrics.support import face_tracks
+from joyvasa.metrics.support.face_boxes import FaceBoxFinder, choose_scale
+from joyvasa.metrics.support.face_tracks import smooth_squares, track_faces
 from joyvasa.metrics.support.frame_rate import FrameRateConverter
 from joyvasa.metrics.support.mfcc import mfcc
 from joyvasa.metrics.support.sound_windows import SoundWindows, stream_video_sound
-from joyvasa.metrics.sync import SyncConfig, SyncMetric
+from joyvasa.metrics.sync import SyncMetric
 from tests.joyvasa.metrics.planted import (
     SMALL_S3FD,
     SMALL_SYNCNET,
@@ -47,14 +49,12 @@ def open_clip(path: Path, **fields: object) -> Clip:
 
 
 def run(metric: SyncMetric, clip: Clip) -> dict[str, float | NotMeasured]:
-    measurement = metric.start(clip)
-    for frames in stream_video(clip.video):
-        measurement.update(frames)
-    return dict(measurement.finish())
+    scores = measure_clip(clip, [metric], stream_video(clip.video), explain=explain_exception)
+    return {**scores.values, **scores.reasons}
 
 
-def make_metric(config: SyncConfig | None = None, **networks: torch.nn.Module) -> SyncMetric:
-    metric = SyncMetric(config)
+def make_metric(**networks: torch.nn.Module) -> SyncMetric:
+    metric = SyncMetric()
     metric.setup(planted_models(**{"syncnet": LoudMouth(), "s3fd": CentralFace(0.75), **networks}))
     return metric
 
@@ -233,15 +233,15 @@ def test_clip_under_six_frames_has_a_reason(tmp_path):
     assert reasons(run(make_metric(), open_clip(write_video(tmp_path / "five.mkv", *talk(5))))) == {"too_short"}
 
 
-def test_four_seconds_are_too_short_for_the_protocol(tmp_path):
+def test_four_seconds_are_too_short_for_the_protocol(tmp_path, monkeypatch):
     clip = open_clip(write_video(tmp_path / "short.mkv", *talk(100)))
     values = run(make_metric(), clip)
     assert reasons(values) == {"no_face_track"}
     assert values["sync_tracks"] == 0
     assert "in 100 of 100 frames" in values["sync_c"].sentence
     assert "more than 100" in values["sync_c"].sentence
-    shorter = SyncConfig(tracks=TrackConfig(min_boxes=50))
-    assert run(make_metric(shorter), clip)["sync_offset"] == 0
+    monkeypatch.setattr(face_tracks, "MIN_BOXES", 50)
+    assert run(make_metric(), clip)["sync_offset"] == 0
 
 
 @pytest.mark.parametrize("face", [CentralFace(0.75, score=0.8), CentralFace(0.5)])
@@ -285,19 +285,7 @@ def test_sound_windows_start_at_the_first_frame_of_a_face():
     [((512, 512), 0.25), ((1280, 720), 0.25), ((256, 256), 0.5), ((480, 640), 128 / 480), ((96, 96), 1)],
 )
 def test_small_frames_are_scaled_to_128_pixels(size, scale):
-    assert FaceBoxConfig().scale_for(*size) == pytest.approx(scale)
-
-
-@pytest.mark.parametrize("values", [{"scale": 0}, {"threshold": 2}, {"batch_frames": 0}])
-def test_invalid_detection_options_are_rejected(values):
-    with pytest.raises(ConfigError, match="face_boxes"):
-        FaceBoxConfig(**values)
-
-
-@pytest.mark.parametrize("values", [{"min_boxes": 6}, {"max_gap": 0}, {"min_overlap": 1}])
-def test_invalid_tracking_options_are_rejected(values):
-    with pytest.raises(ConfigError, match="face_tracks"):
-        TrackConfig(**values)
+    assert choose_scale(*size) == pytest.approx(scale)
 
 
 def write_bundle(folder: Path, missing: str = "") -> Path:
