@@ -36,6 +36,10 @@ _PREFIX = "landmarks."
 
 _CROP_SIDE = 256  # pixels of the crop in which landmarks are found
 _MULTIPLE = 16  # of the sides of a searched picture
+SIDES = (192, 384)  # longer sides to which a picture is resized for the search, pixels; small faces need the larger one
+MIN_SCORE = 0.4  # lowest probability of a face
+MIN_SHARE = 0.6  # lowest probability relative to that of the most probable face in the picture
+MAX_FACES = 8  # number of faces, best first, whose landmarks are found
 # The default crop is 1 / CROP_UNIT units wide, with the eyes at `CROP_EYES_AT`; `joyvasa.faces.geometry.CropConfig`
 # enlarges this outline by 2.3 and shifts it up by an eighth of the crop.
 _EXTENT = 1 / (2.3 * CROP_UNIT)
@@ -59,17 +63,6 @@ _NINE = [
 
 
 @dataclass(frozen=True)
-class AnimalDetectorConfig:
-    """Options of the detector."""
-
-    # longer sides to which a picture is resized for the search, pixels; small faces need the larger one
-    sides: tuple[int, ...] = (192, 384)
-    min_score: float = 0.4  # lowest probability of a face
-    min_share: float = 0.6  # lowest probability relative to that of the most probable face in the picture
-    max_faces: int = 8  # number of faces, best first, whose landmarks are found
-
-
-@dataclass(frozen=True)
 class _Hit:
     """Rough position of a face: middle of the eyes, and direction to the mouth, as long as the unit of the face."""
 
@@ -86,11 +79,9 @@ class AnimalDetector:
 
     Args:
         network: network with its weights, in eval mode.
-        config: options of the detector.
     """
 
-    def __init__(self, network: AnimalLandmarks, config: AnimalDetectorConfig | None = None) -> None:
-        self.config = config or AnimalDetectorConfig()
+    def __init__(self, network: AnimalLandmarks) -> None:
         self._network = network
         self._device = next(network.parameters()).device
 
@@ -113,21 +104,21 @@ class AnimalDetector:
         Returns:
             Faces with nine landmarks, largest first; the score is the probability of a face, 0 to 1.
         """
-        hits = [hit for side in self.config.sides for hit in self._search(image, side)]
-        distinct = _remove_duplicates(hits)[: self.config.max_faces]
-        certain = [hit for hit in distinct if hit.score >= self.config.min_share * distinct[0].score]
+        hits = [hit for side in SIDES for hit in self._search(image, side)]
+        distinct = _remove_duplicates(hits)[:MAX_FACES]
+        certain = [hit for hit in distinct if hit.score >= MIN_SHARE * distinct[0].score]
         return sort_faces([self._build_face(image, hit) for hit in certain])
 
     @torch.inference_mode()
     def score_best(self, image: Image) -> float:
         """Return the highest probability of a face in a picture, uint8 RGB; 0 below the limit of the detector."""
-        return max((hit.score for side in self.config.sides for hit in self._search(image, side)), default=0.0)
+        return max((hit.score for side in SIDES for hit in self._search(image, side)), default=0.0)
 
     def _search(self, image: Image, side: int) -> list[_Hit]:
         """Search a picture for faces of about a twentieth to a quarter of `side`."""
         height, width = image.shape[:2]
         scale = side / max(height, width)
-        if scale > 1 and side != self.config.sides[0]:
+        if scale > 1 and side != SIDES[0]:
             return []  # nothing to gain from enlarging further
         interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -137,7 +128,7 @@ class AnimalDetector:
 
         maps = self._network.find_faces(_to_tensor(canvas).to(self._device))[0].cpu()
         scores = torch.sigmoid(maps[0])
-        peaks = (scores >= max_pool2d(scores[None], 3, 1, 1)[0]) & (scores >= self.config.min_score)
+        peaks = (scores >= max_pool2d(scores[None], 3, 1, 1)[0]) & (scores >= MIN_SCORE)
         hits = []
         for row, column in peaks.nonzero().tolist():
             offset_x, offset_y, log_unit, down_x, down_y = maps[1:, row, column].tolist()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,22 +16,13 @@ from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 
 BATCH_PICTURES = 16  # pictures searched at once; bounds the memory
-
-
-@dataclass(frozen=True)
-class BlazeFaceOptions:
-    """Options of the detector."""
-
-    # lowest logit of the mesh network for a face. Photographs of people have 25 to 60, drawings and statues 10 to 35,
-    # animals at most 8.
-    min_presence: float = 9.0
-    # probability by BlazeFace from which a lower logit suffices, and that logit. Animals have a probability of at most
-    # 0.8.
-    likely_score: float = 0.85
-    likely_presence: float = 4.0
-    certain_presence: float = 25.0  # logit above which a mesh is not compared with an upside-down one
-    overlap: float = 0.3  # largest intersection over union of two faces
-    any_angle: bool = True  # whether pictures without an upright face are searched in three more orientations
+# Lowest logit of the mesh network for a face. Photographs of people have 25 to 60, drawings and statues 10 to 35,
+# animals at most 8.
+MIN_PRESENCE = 9.0
+# Probability by BlazeFace from which a lower logit suffices, and that logit. Animals have a probability of at most 0.8.
+LIKELY_SCORE, LIKELY_PRESENCE = 0.85, 4.0
+CERTAIN_PRESENCE = 25.0  # logit above which a mesh is not compared with an upside-down one
+OVERLAP = 0.3  # largest intersection over union of two faces
 
 
 class BlazeFaceDetector:
@@ -46,19 +36,9 @@ class BlazeFaceDetector:
         full_range: network `blazeface_full_range`.
         mesh: network `face_mesh`.
         device: device to compute on.
-        options: options of the detector.
     """
 
-    def __init__(
-        self,
-        short_range: nn.Module,
-        full_range: nn.Module,
-        mesh: nn.Module,
-        *,
-        device: torch.device,
-        options: BlazeFaceOptions | None = None,
-    ) -> None:
-        self.options = options or BlazeFaceOptions()
+    def __init__(self, short_range: nn.Module, full_range: nn.Module, mesh: nn.Module, *, device: torch.device) -> None:
         self._finder = CandidateFinder(short_range, full_range, device=device)
         self._fitter = MeshFitter(mesh, device=device)
 
@@ -97,7 +77,7 @@ class BlazeFaceDetector:
     def _detect(self, images: Sequence[Image]) -> list[list[Face]]:
         faces = self._confirm(images, self._finder.find(images))
         missed = [index for index, found in enumerate(faces) if not found]
-        if self.options.any_angle and missed:
+        if missed:
             pictures = [images[index] for index in missed]
             turned = self._confirm(pictures, self._finder.find(pictures, turns=(1, 2, 3)))
             for index, found in zip(missed, turned, strict=True):
@@ -117,7 +97,7 @@ class BlazeFaceDetector:
     def _fit(self, tasks: Sequence[MeshTask]) -> list[MeshFit]:
         """Fit the mesh; it sometimes fits upside down with a low score, so uncertain ones are tried the other way."""
         fits = self._fitter.fit(tasks)
-        uncertain = [index for index, fit in enumerate(fits) if fit.presence < self.options.certain_presence]
+        uncertain = [index for index, fit in enumerate(fits) if fit.presence < CERTAIN_PRESENCE]
         turned = [MeshTask(tasks[i].image, tasks[i].center, tasks[i].side, tasks[i].angle + np.pi) for i in uncertain]
         for index, fit in zip(uncertain, self._fitter.fit(turned), strict=True):
             if fit.presence > fits[index].presence:
@@ -130,10 +110,8 @@ class BlazeFaceDetector:
         if not present:
             return []
         boxes = np.stack([fit.box for fit in present])
-        selected = suppress_overlaps(boxes, overlap=self.options.overlap)
+        selected = suppress_overlaps(boxes, overlap=OVERLAP)
         return sort_faces([build_face(present[index]) for index in selected])
 
     def _is_face(self, candidate: Candidate, fit: MeshFit) -> bool:
-        options = self.options
-        is_likely = candidate.score >= options.likely_score
-        return fit.presence >= (options.likely_presence if is_likely else options.min_presence)
+        return fit.presence >= (LIKELY_PRESENCE if candidate.score >= LIKELY_SCORE else MIN_PRESENCE)

@@ -22,6 +22,8 @@ SHORT_SIDE = 128  # longer side of the input at short range, pixels; faces from 
 FULL_SIDES = (192, 512)  # range of the longer side of the input at full range, pixels; faces from 19 pixels
 FULL_SCALE = 0.4  # scale at full range within these limits: 19 pixels of the smallest face of 48
 _MULTIPLE = 32  # pixels; sides of inputs are multiples of it
+THRESHOLD = 0.5  # lowest probability of a face
+MAX_CANDIDATES = 32  # per picture, the most probable ones
 _EYES = slice(2, 4)  # of the eight pairs of numbers: center and size of the box, eyes, nose, mouth, ears
 
 
@@ -49,8 +51,6 @@ class CandidateFinder:
         short_range: network for faces that fill at least a seventh of the picture, on `device`.
         full_range: network for smaller faces.
         device: device to compute on.
-        threshold: lowest probability of a face, 0 to 1.
-        max_candidates: number of candidates per picture, the most probable ones.
         batch_size: number of inputs per run of a network; by default 16 on a GPU, and 1 on a CPU, where batches are not
             faster and change results by rounding.
     """
@@ -61,13 +61,10 @@ class CandidateFinder:
         full_range: nn.Module,
         *,
         device: torch.device,
-        threshold: float = 0.5,
-        max_candidates: int = 32,
         batch_size: int | None = None,
     ) -> None:
         self._networks = [to_channels_last(network) for network in (short_range, full_range)]
-        self._device, self._threshold = device, threshold
-        self._max_candidates, self._batch_size = max_candidates, batch_size or choose_batch_size(device)
+        self._device, self._batch_size = device, batch_size or choose_batch_size(device)
 
     def find(self, images: Sequence[Image], turns: Sequence[int] = (0,)) -> list[list[Candidate]]:
         """Find candidates.
@@ -104,7 +101,7 @@ class CandidateFinder:
         anchors = _list_anchors(network.anchors, pictures[0].shape[0], pictures[0].shape[1])  # type: ignore[arg-type]
         results = []
         for row, probabilities in zip(values.reshape(len(values), -1, 8, 2), scores, strict=True):
-            high = probabilities > self._threshold
+            high = probabilities > THRESHOLD
             pairs, origin = row[high], anchors[high]
             pairs[:, 0] += origin
             pairs[:, 2:] += origin[:, None]
@@ -121,7 +118,7 @@ class CandidateFinder:
 
         candidates = []
         rest = np.arange(len(pairs))
-        while rest.size and len(candidates) < self._max_candidates:
+        while rest.size and len(candidates) < MAX_CANDIDATES:
             overlaps = compute_iou(boxes[rest[0]], boxes[rest]) > 0.3
             overlaps[0] = True
             group, rest = rest[overlaps], rest[~overlaps]

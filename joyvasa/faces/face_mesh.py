@@ -73,22 +73,16 @@ class MeshFitter:
     Args:
         network: network `face_mesh`, on `device`.
         device: device to compute on.
-        batch_size: number of faces per run of the network; see `CandidateFinder`.
     """
 
-    def __init__(self, network: nn.Module, *, device: torch.device, batch_size: int | None = None) -> None:
+    def __init__(self, network: nn.Module, *, device: torch.device) -> None:
         self._network = to_channels_last(network)
-        self._device, self._batch_size = device, batch_size or choose_batch_size(device)
+        self._device, self._batch_size = device, choose_batch_size(device)
 
-    def fit(self, tasks: Sequence[MeshTask], *, n_passes: int = N_PASSES) -> list[MeshFit]:
-        """Fit the mesh to faces, in order.
-
-        Args:
-            tasks: faces.
-            n_passes: number of passes; each after the first aligns the input to the previous mesh.
-        """
+    def fit(self, tasks: Sequence[MeshTask]) -> list[MeshFit]:
+        """Fit the mesh to faces, in order."""
         fits = self._run(tasks)
-        for _ in range(n_passes - 1):
+        for _ in range(N_PASSES - 1):
             tasks = [_align(task, fit) for task, fit in zip(tasks, fits, strict=True)]
             fits = self._run(tasks)
         return fits

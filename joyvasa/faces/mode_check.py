@@ -10,7 +10,7 @@ from joyvasa.faces.detection import Face
 from joyvasa.media.image import Image
 from joyvasa.mode import Mode
 
-# Logit of the face mesh: faces of animals have at most 8, nearly all faces of people more, see `BlazeFaceOptions`.
+# Logit of the face mesh: faces of animals have at most 8, nearly all faces of people more; see `blazeface.py`.
 _CERTAIN_PERSON = 12.0
 _CERTAIN_ANIMAL = 0.7  # score of the detector for animals; those of people reach 0.5, rarely more
 

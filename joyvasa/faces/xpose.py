@@ -6,7 +6,6 @@ the text embeddings of the prompts (CLIP ViT-B/32, float16).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
@@ -17,8 +16,7 @@ from PIL import Image as PillowImage
 from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError
-from joyvasa.faces.boxes import suppress_overlaps
-from joyvasa.faces.detection import Face, sort_faces
+from joyvasa.faces.detection import Face
 from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 from joyvasa.networks.xpose import Prompts, Xpose
@@ -35,26 +33,6 @@ DEVIATION = (0.229, 0.224, 0.225)
 _PROMPTS = Path(__file__).with_name("xpose_prompts.npz")
 
 
-@dataclass(frozen=True)
-class XposeDetectorConfig:
-    """Options of the detector. The defaults are the published values.
-
-    With the defaults every picture has exactly one face, the box with the best score, however low.
-
-    Raises:
-        ConfigError: `face_detector`.
-    """
-
-    threshold: float = 0.0  # scores of faces are above this value, 0 to 1
-    overlap: float = 0.0  # largest intersection over union of two faces, 0 to 1
-    max_faces: int = 1  # number of faces to return, those with the best scores; 0 returns all
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.threshold < 1 and 0 <= self.overlap <= 1 and self.max_faces >= 0):
-            expected = "threshold in [0, 1), overlap in [0, 1], max_faces from 0"
-            raise ConfigError("face_detector", f"{self} found; expected {expected}: correct it")
-
-
 class XposeDetector:
     """Detect boxes and 9 or 68 landmarks with X-Pose.
 
@@ -65,7 +43,6 @@ class XposeDetector:
         prompts: layout of the landmarks. `9`: corners of the eyes, tip of the nose, corners of the lips, upper and
             lower lip; `68`: the common layout of human faces.
         device: device of the computation; the network is moved to it.
-        config: options of the detector.
 
     Raises:
         ConfigError: `face_detector`.
@@ -77,9 +54,7 @@ class XposeDetector:
         network: nn.Module,
         prompts: PromptSet = "9",
         device: str | torch.device = "cpu",
-        config: XposeDetectorConfig | None = None,
     ) -> None:
-        self.config = config or XposeDetectorConfig()
         self._device = torch.device(device)
         self._network = cast("Xpose", network.to(self._device))
         self._prompts = load_prompts(prompts, device=self._device)
@@ -91,26 +66,23 @@ class XposeDetector:
 
     @torch.inference_mode()
     def detect(self, image: Image) -> list[Face]:
-        """Detect faces.
+        """Detect the most probable face.
 
         Args:
             image: uint8 RGB (height, width, 3).
 
         Returns:
-            Faces, largest first, with 9 or 68 landmarks each.
+            At most one face, with 9 or 68 landmarks.
         """
         predictions = self._network.predict(prepare_xpose_input(image).to(self._device), self._prompts)
         scores = predictions.logits[0].sigmoid().amax(-1).cpu().numpy()
         size = np.array([image.shape[1], image.shape[0]], dtype=np.float32)
-        centers, sides = np.split(predictions.boxes[0].cpu().numpy(), 2, axis=1)
-        boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=1) * np.tile(size, 2)
-        landmarks = predictions.keypoints[0].cpu().numpy() * size
-
-        order = np.argsort(-scores, kind="stable")
-        order = order[scores[order] > self.config.threshold]
-        order = order[suppress_overlaps(boxes[order], overlap=self.config.overlap)]
-        selected = order[: self.config.max_faces] if self.config.max_faces else order
-        return sort_faces([Face(boxes[index], float(scores[index]), landmarks[index]) for index in selected])
+        best = int(scores.argmax())
+        if not scores[best] > 0:
+            return []
+        center, sides = np.split(predictions.boxes[0, best].cpu().numpy(), 2)
+        box = np.concatenate([center - sides / 2, center + sides / 2]) * np.tile(size, 2)
+        return [Face(box, float(scores[best]), predictions.keypoints[0, best].cpu().numpy() * size)]
 
 
 def load_prompts(name: PromptSet, *, device: str | torch.device = "cpu") -> Prompts:
