@@ -7,12 +7,13 @@ from typing import TypeVar
 
 from torch import nn
 
-from joyvasa.networks import denoising_network, motion_extractor, spade_generator, warping_module
+from joyvasa.networks import denoising_network, layers, motion_extractor, spade_generator, warping_module
 from joyvasa.networks.cpu.attention import FastAlignedAttention, FastSelfAttention
 from joyvasa.networks.cpu.large_kernels import FewOutputsConv2d, FourierConv3d
 from joyvasa.networks.cpu.linear import Linear, LinearGelu
 from joyvasa.networks.cpu.spade import FastSpade, FastSpadeBlock, FastSpectralNormConv2d, FastUpSpadeBlock
 from joyvasa.networks.cpu.upsampling import FastUpBlock
+from joyvasa.networks.cpu.winograd import WinogradConv3d, WinogradConvBlock, WinogradDownBlock
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -25,6 +26,8 @@ FAST_MODULES: Mapping[type[nn.Module], type[nn.Module]] = {
     spade_generator.SpadeBlock: FastSpadeBlock,
     spade_generator.UpSpadeBlock: FastUpSpadeBlock,
     warping_module.UpBlock: FastUpBlock,
+    layers.ConvBlock: WinogradConvBlock,
+    layers.DownBlock: WinogradDownBlock,
 }
 # Replacement of the classes of a module's layers, by layer name.
 FAST_LAYERS: Mapping[type[nn.Module], Mapping[str, type[nn.Module]]] = {
@@ -32,6 +35,7 @@ FAST_LAYERS: Mapping[type[nn.Module], Mapping[str, type[nn.Module]]] = {
     denoising_network.AlignedAttention: {"out_proj": Linear},
     denoising_network.DecoderLayer: {"linear1": LinearGelu, "activation": nn.Identity, "linear2": Linear},
     motion_extractor.ConvNextBlock: {"pwconv1": LinearGelu, "activation": nn.Identity, "pwconv2": Linear},
+    warping_module.HourglassDecoder: {"conv": WinogradConv3d},
     warping_module.DenseMotionNetwork: {"mask": FourierConv3d, "occlusion": FewOutputsConv2d},
 }
 

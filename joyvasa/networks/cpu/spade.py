@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from joyvasa.networks.cpu.tensor_cache import TensorCache
 from joyvasa.networks.cpu.upsampling import conv3x3_upsampled
-from joyvasa.networks.cpu.winograd import conv3x3
+from joyvasa.networks.cpu.winograd import conv3x3, conv3x3_each
 from joyvasa.networks.layers import full_precision
 from joyvasa.networks.spade_generator import SLOPE, Spade, SpadeBlock, SpectralNormConv2d
 
@@ -34,19 +34,19 @@ class FastSpade(Spade):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Scale and shift a normalized map, whose size must be a multiple of that of the conditioning map."""
-        hidden = self.hidden(x, condition)
-        shift = conv3x3(hidden, self.mlp_beta.weight, self.mlp_beta.bias)
-        return torch.addcmul(shift, x, self.scale(hidden))
+        scale, shift = self.scale_and_map(self.hidden(x, condition), self.mlp_beta.weight, self.mlp_beta.bias)
+        return torch.addcmul(shift, x, scale)
 
     def hidden(self, x: Tensor, condition: Tensor) -> Tensor:
         """Compute the hidden map of scale and shift without upsampling the conditioning map."""
         shared: nn.Conv2d = self.mlp_shared[0]  # type: ignore[assignment]
         return conv3x3_upsampled(condition, shared.weight, shared.bias, x.shape[-1] // condition.shape[-1], relu=True)
 
-    def scale(self, hidden: Tensor) -> Tensor:
-        """Compute 1 + gamma; the bias of the convolution includes the 1."""
+    def scale_and_map(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute 1 + gamma, whose convolution has the 1 in its bias, and another convolution of the hidden map."""
         assert self.mlp_gamma.bias is not None
-        return conv3x3(hidden, self.mlp_gamma.weight, self.mlp_gamma.bias + 1)
+        scale, other = conv3x3_each(hidden, (self.mlp_gamma.weight, self.mlp_gamma.bias + 1), (weight, bias))
+        return scale, other
 
 
 class FastSpadeBlock(SpadeBlock):
@@ -70,7 +70,8 @@ class FastSpadeBlock(SpadeBlock):
         assert beta.bias is not None
         with full_precision(mix):
             weight, bias = torch.einsum("oi,ihyx->ohyx", mix, beta.weight), mix @ beta.bias
-        return self.conv_s(normalized * norm.scale(hidden)) + conv3x3(hidden, weight, bias)
+        scale, shift = norm.scale_and_map(hidden, weight, bias)
+        return self.conv_s(scale.mul_(normalized)).add_(shift)
 
     def _upsample(self, x: Tensor) -> Tensor:
         return x if self.factor == 1 else F.interpolate(x, scale_factor=self.factor)

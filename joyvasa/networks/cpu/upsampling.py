@@ -52,7 +52,7 @@ def conv3x3_upsampled(x: Tensor, weight: Tensor, bias: Tensor | None, factor: in
     """
     convolution = F.conv2d if x.ndim == 4 else F.conv3d
     if factor == 1:
-        y = conv3x3(x, weight, bias) if x.ndim == 4 else F.conv3d(x, weight, bias, padding=1)
+        y = conv3x3(x, weight, bias)
         return F.relu(y, inplace=True) if relu else y
 
     n_phases, outputs, (height, width) = min(factor, 3), len(weight), x.shape[-2:]

@@ -7,7 +7,7 @@ from torch.nn import functional as F  # noqa: N812 (its usual name)
 from joyvasa.networks.cpu.large_kernels import FewOutputsConv2d, FourierConv3d, next_fast_length
 from joyvasa.networks.cpu.tensor_cache import TensorCache
 from joyvasa.networks.cpu.upsampling import conv3x3_upsampled
-from joyvasa.networks.cpu.winograd import conv3x3, conv3x3_winograd
+from joyvasa.networks.cpu.winograd import conv3x3, conv3x3_each, conv3x3_winograd
 
 
 @pytest.fixture(autouse=True)
@@ -51,12 +51,35 @@ def test_the_upsampled_map_is_not_convolved(monkeypatch):
 
 
 @pytest.mark.parametrize("budget", [1, 32 << 20])  # a strip of one row of squares, and all of them at once
+@pytest.mark.parametrize("size", [(24, 16), (5, 24, 16)])
 @torch.inference_mode()
-def test_winograd(monkeypatch, budget):
+def test_winograd(monkeypatch, budget, size):
     monkeypatch.setattr("joyvasa.networks.cpu.winograd.BUFFER_BYTES", budget)
-    x, weight, bias = torch.randn(2, 20, 24, 16), torch.randn(12, 20, 3, 3), torch.randn(12)
-    assert_equal(conv3x3_winograd(x, weight, bias), F.conv2d(x, weight, bias, padding=1))
-    assert_equal(conv3x3_winograd(x, weight, None), F.conv2d(x, weight, None, padding=1))
+    convolution, kernel = (F.conv2d, (3, 3)) if len(size) == 2 else (F.conv3d, (3, 3, 3))
+    x = torch.randn(2, 20, *size)
+    layers = [(torch.randn(12, 20, *kernel), torch.randn(12)), (torch.randn(7, 20, *kernel), None)]
+    for actual, layer in zip(conv3x3_winograd(x, *layers), layers, strict=True):
+        assert_equal(actual, convolution(x, *layer, padding=1))
+
+
+@torch.inference_mode()
+def test_volumes_use_winograd(monkeypatch):
+    calls = record_calls(monkeypatch, "conv3d")
+    x, weight, bias = torch.randn(1, 64, 2, 32, 32), torch.randn(64, 64, 3, 3, 3), torch.randn(64)
+    actual = conv3x3(x, weight, bias)
+    assert not calls
+    assert_equal(actual, F.conv3d(x, weight, bias, padding=1))
+
+
+@torch.inference_mode()
+def test_convolutions_of_one_input_that_share_its_transform(monkeypatch):
+    calls = record_calls(monkeypatch, "conv2d")
+    x, layers = torch.randn(1, 128, 32, 32), [(torch.randn(64, 128, 3, 3), torch.randn(64)) for _ in range(2)]
+    together = conv3x3_each(x, *layers)
+    assert not calls
+    for actual, layer in zip(together, layers, strict=True):
+        assert_equal(actual, conv3x3(x, *layer))
+    assert len(calls) == 2  # alone, each is too small
 
 
 @pytest.mark.parametrize(
