@@ -76,7 +76,8 @@ class RunConfig:
     # metrics to compute for each video; a metric whose weights are missing gives null and a reason
     metrics: Literal["all", "none"] | tuple[str, ...] = "all"
     metric_models: str = METRICS_BUNDLE  # bundle with the weights of metrics: a name or a folder
-    metric_device: str = "auto"  # device of the metrics
+    # device of the metrics; with Ray, workers of `score` see a GPU only if `stages.score.num_gpus` gives them a share
+    metric_device: str = "auto"
     shard_size: int = SHARD_RECORDS  # rows per shard; the videos of a shard become visible together
     # size of the cache on each machine for media that are no local files: URIs, members of archives, cells of tables
     media_cache_bytes: int = CACHE_BYTES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,7 @@ class StageWorker:
     """
 
     def __init__(self, stage: Stage, board: Any) -> None:
+        _hide_unassigned_gpus()
         self._stage, self._board = stage, board
         self._broken: BatchResult | None = None
 
@@ -96,6 +98,15 @@ class StageWorker:
         if result.broken:
             self._broken = result
         return *returned, result
+
+
+def _hide_unassigned_gpus() -> None:
+    """Hide the GPUs of the node from a worker that has no share of one.
+
+    Ray leaves them visible, and all such workers would use the first GPU, whose memory other workers count on.
+    """
+    if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # read when a process uses CUDA for the first time
 
 
 class RayExecutor:
