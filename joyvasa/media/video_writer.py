@@ -245,7 +245,9 @@ def _command(
         "map_metadata": -1,  # omits the tags of the sound file
     }
     if config.encoder == "nvenc":
-        options |= {"vcodec": "h264_nvenc", "preset": "p4", "rc": "vbr", "cq": config.crf, "video_bitrate": 0}
+        # Its quality 0 means "choose one"; lossless is a mode of its own.
+        quality = {"rc": "vbr", "cq": config.crf} if config.crf else {"tune": "lossless"}
+        options |= {"vcodec": "h264_nvenc", "preset": "p4", "video_bitrate": 0, **quality}
     else:
         options |= {"vcodec": "libx264", "crf": config.crf, "preset": config.preset, "threads": config.threads}
     streams = [picture]

@@ -141,15 +141,25 @@ def test_a_missing_encoder_is_reported_first(tmp_path, monkeypatch):
     check_encoder(EncodingConfig())
 
 
-def test_nvenc_gets_its_own_options(tmp_path, monkeypatch):
-    fake_ffmpeg(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/arguments; cat > /dev/null')
-    check_encoder(EncodingConfig(encoder="nvenc"))
-    config = EncodingConfig(encoder="nvenc", crf=21)
-    with VideoWriter(tmp_path / "a.mp4", width=8, height=8, frames_per_second=25, n_frames=1, config=config) as writer:
+def nvenc_arguments(folder, monkeypatch, crf):
+    """Return the command lines of the probe and of a video of one frame, for a stand-in for ffmpeg."""
+    fake_ffmpeg(folder, monkeypatch, f'echo "$@" >> {folder}/arguments; cat > /dev/null')
+    config = EncodingConfig(encoder="nvenc", crf=crf)
+    check_encoder(config)
+    with VideoWriter(folder / "a.mp4", width=8, height=8, frames_per_second=25, n_frames=1, config=config) as writer:
         writer.write(np.zeros((1, 8, 8, 3), np.uint8))
-    probe, command = (tmp_path / "arguments").read_text().splitlines()
-    assert "-c:v h264_nvenc" in probe
-    arguments = command.split()
+    return [line.split() for line in (folder / "arguments").read_text().splitlines()]
+
+
+def test_nvenc_gets_its_own_options(tmp_path, monkeypatch):
+    probe, arguments = nvenc_arguments(tmp_path, monkeypatch, crf=21)
+    assert probe[probe.index("-c:v") + 1] == "h264_nvenc"
     assert arguments[arguments.index("-vcodec") + 1] == "h264_nvenc"
     assert arguments[arguments.index("-cq") + 1] == "21"
     assert "-crf" not in arguments
+
+
+def test_quality_0_is_lossless_with_nvenc_too(tmp_path, monkeypatch):
+    _, arguments = nvenc_arguments(tmp_path, monkeypatch, crf=0)
+    assert arguments[arguments.index("-tune") + 1] == "lossless"
+    assert "-cq" not in arguments  # 0 would let the encoder choose the quality
