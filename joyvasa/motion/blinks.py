@@ -19,6 +19,9 @@ BLINK_S = (0.08, 0.4)  # time for which the eyes are closed in a blink, as in th
 CLOSING_S, OPENING_S, OVERSHOOT = 0.09, 0.16, 1.15
 PLACE = (0.35, 0.65)  # position of an added blink in the longest pause, drawn from this range
 MIN_RANGE = 0.05  # smallest range of the opening, height over width, that can blink
+PAST_CLOSED = (
+    1 / 8
+)  # part of the motion of lids beyond their meeting that is visible, in renderings of the compact layout
 
 Series = NDArray[np.float64]
 
@@ -52,7 +55,7 @@ def change_blinks(
         draw = np.random.default_rng([seed, 0])
         expected = rate * len(motion) / motion.frames_per_second / 60
         after = _set_count(before, rest, layout.closed_eye, int(expected + draw.random()), motion, draw)
-    after = np.where(after < rest, rest + amount * (after - rest), after)
+    after = _scale_depth(after, rest, amount)
     change = torch.from_numpy(after - before)[:, None]
     return replace(motion, expression=layout.shift_lids(motion.expression, change))
 
@@ -86,6 +89,19 @@ def _set_count(
         closure = _blink((np.arange(len(opening)) + 0.5) / rate - at_s)
         opening = opening + closure * (closed - opening)
     return opening
+
+
+def _scale_depth(opening: Series, rest: float, amount: float) -> Series:
+    """Return openings whose closings are scaled as they look.
+
+    Lids that are driven past their meeting, to openings below 0, look almost like lids that meet. Scaled in proportion,
+    half a blink of the compact layout would close the eyes by two thirds.
+    """
+    seen = np.where(opening < 0, PAST_CLOSED * opening, opening)
+    scaled = rest + amount * (seen - rest)
+    scaled = np.where(scaled < 0, scaled / PAST_CLOSED, scaled)
+    scaled = np.maximum(scaled, rest + amount * (opening - rest))  # amounts above 1 exceed no proportional scaling
+    return np.where(opening < rest, scaled, opening)
 
 
 def _open(opening: Series, start: int, end: int, rest: float) -> None:

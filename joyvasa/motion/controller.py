@@ -11,12 +11,15 @@ from joyvasa.motion.blinks import change_blinks
 from joyvasa.motion.controls import Controls
 from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.layouts import KeypointLayout
-from joyvasa.motion.openings import LOWER_LIP, UPPER_LIP
+from joyvasa.motion.openings import LOWER_LIP, UPPER_LIP, estimate_mouth_opening
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 
 NO_LAYOUT = "its keypoints are unknown"
 FACIAL = ("mouth.amount", "mouth.open", "eyes.open", "blink.rate", "blink.amount")  # need to know lips and lids
 DIRECTED = ("gaze.x", "gaze.y", "smile", "brow", "wink")  # need a direction of the layout
+# A mouth that is open in the portrait closes if its lips are driven past each other by as much as they are apart there,
+# at most by this opening, height over width; less if the motion opens the mouth, not at all from this opening on.
+MAX_CLOSING = 0.145
 FOR_PEOPLE = ("eyes.open", "blink.rate", "blink.amount", *DIRECTED)
 
 
@@ -86,9 +89,16 @@ class MotionController:
             motion = change_blinks(motion, layout, rate=blink.rate, amount=blink.amount, seed=seed)
         return motion
 
-    def displace(self, motion: MotionSequence) -> MotionSequence:
-        """Add offsets to frames of a motion; the motion itself if there are none."""
+    def displace(self, motion: MotionSequence, portrait: KeypointInfo | None = None) -> MotionSequence:
+        """Add offsets to frames of a motion; the motion itself if there are none.
+
+        Args:
+            motion: frames of the motion.
+            portrait: keypoints of the portrait whose mouth the controls may close, or of each frame of a source video.
+        """
         pose, layout = self._controls.pose, self._layout
+        if layout and layout.name == "compact" and portrait is not None and (strength := self._closing):
+            motion = replace(motion, expression=_close_lips(motion, layout, portrait, strength))
         if self._offset is not None:
             motion = replace(motion, expression=motion.expression + self._offset)
         if layout and layout.name == "compact":
@@ -107,6 +117,13 @@ class MotionController:
             motion = turned
         return motion
 
+    @property
+    def _closing(self) -> float:
+        """Share of the opening of the portrait's mouth to remove: the more, the less of the mouth's motion remains."""
+        if self._controls.mouth.open is not None:
+            return float(self._controls.mouth.open == 0)
+        return max(0.0, 1 - self._controls.mouth.amount * self._controls.expression.amount)
+
     def _set_compact_lids(self, expression: Tensor, layout: KeypointLayout) -> Tensor:
         """Apply `eyes.open` and `wink`; rest and closed eyes are the same for everyone."""
         target, wink = self._controls.eyes.open, self._controls.wink
@@ -115,8 +132,10 @@ class MotionController:
         before = layout.eye_openings(expression)
         after = before
         if target is not None:
-            closed = layout.closed_eye
-            after = closed + (after - closed) * (target - closed) / (layout.fit.eye_intercept - closed)
+            closed, rest = layout.closed_eye, layout.fit.eye_intercept
+            if target > rest:
+                target = min(rest + layout.widening * (target - rest), layout.widest_eye)
+            after = closed + (after - closed) * (target - closed) / (rest - closed)
         closure = torch.tensor([max(wink, 0.0), max(-wink, 0.0)], dtype=after.dtype)
         after = after + closure * (layout.closed_eye - after).clamp(max=0)
         return layout.shift_lids(expression, after - before)
@@ -154,6 +173,15 @@ def is_set(controls: Controls, name: str) -> bool:
         value = getattr(value, part)
     neutral = 1.0 if name.endswith(".amount") else None if name.endswith((".open", ".rate")) else 0.0
     return value != neutral
+
+
+def _close_lips(motion: MotionSequence, layout: KeypointLayout, portrait: KeypointInfo, strength: float) -> Tensor:
+    """Return the expression of a motion with lips driven past each other if they are apart in the portrait."""
+    frontal = portrait.expression @ portrait.rotation.transpose(1, 2)  # axes of the head
+    apart = layout.fit.mouth_slope * (frontal[:, LOWER_LIP, 1] - frontal[:, UPPER_LIP, 1])
+    driven = torch.from_numpy(estimate_mouth_opening(motion, layout.fit))
+    closing = strength * apart.double().cpu().clamp(0, MAX_CLOSING) * (1 - driven / MAX_CLOSING).clamp(0, 1)
+    return motion.expression - closing[:, None, None].float() * layout.opening.offset(1.0)
 
 
 def _neutral_expression(layout: KeypointLayout | None, template: MotionTemplate) -> Tensor:

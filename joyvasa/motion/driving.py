@@ -194,6 +194,7 @@ class PortraitDriver:
         is_absolute = config.region in ("all", "exp") or (source_moves and config.region == "lip")
         absolute = following if config.absolute else absolute & following if is_absolute else none
         self._absolute = absolute.to(device)
+        self._closable = source if absolute.any() else None  # else the lips keep the opening of the portrait
         self._holds_position = source_moves and config.region not in ("all", "scale_and_translation")
 
         self._rotation = source.rotation
@@ -232,7 +233,7 @@ class PortraitDriver:
         """
         source, config = self.source_keypoints, self._config
         frames = _Frames(motion, source.device)
-        displaced = self._controller.displace(motion) if self._controller else motion
+        displaced = self._controller.displace(motion, self._closable) if self._controller else motion
         x = self._posed(frames, frames if displaced is motion else _Frames(displaced, source.device))
         displacement = None if displaced is motion else x - self._posed(frames, frames)
         if self._first_keypoints is not None:

@@ -43,6 +43,8 @@ class KeypointLayout:
     lower_lids: tuple[int, int]  # keypoints of the lower lids, of the person's right and left eye
     upper_share: float  # share of the upper lid in the closing of an eye
     closed_eye: float  # opening of a closed eye, as `fit` estimates it
+    widening: float  # motion of the lids that opens eyes beyond rest, in proportion to the change of their opening
+    widest_eye: float  # opening, as `fit` estimates it, beyond which rendered eyes open no further
     # degrees by which keypoints turn so that the rendered head turns by one, for pitch, yaw and roll
     turn: Mapping[str, float]
     opening: Direction  # offset that opens the mouth by its width, for `mouth.open` without a network
@@ -82,6 +84,8 @@ def load_layout(name: str) -> KeypointLayout:
         lower_lids=tuple(entry["lower_lids"]),
         upper_share=entry["upper_share"],
         closed_eye=entry["closed_eye"],
+        widening=entry["widening"],
+        widest_eye=entry["widest_eye"],
         turn=entry["turn"],
         opening=_direction(entry["opening"]),
         directions={control: _direction(parts) for control, parts in entry["directions"].items()},

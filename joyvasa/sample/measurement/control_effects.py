@@ -54,6 +54,7 @@ class Trial:
         change: whether the number of the video without the control is subtracted (`minus`), divides it (`times`), or
             neither (empty).
         frame: the frame of the sheet: that with the widest mouth, the most closed eyes, or at rest.
+        response: name of the curve of `measure_responses` that corrects the number; empty for none.
     """
 
     control: str
@@ -64,6 +65,7 @@ class Trial:
     high: float
     change: str = ""
     frame: str = "rest"
+    response: str = ""
 
 
 def _mean(name: str) -> Measure:
@@ -71,7 +73,7 @@ def _mean(name: str) -> Measure:
 
 
 def _sway(readings: FaceReadings) -> float:
-    return float(np.std(readings.yaw))
+    return float(np.nanstd(readings.teacher_yaw))
 
 
 def _widest_mouth(readings: FaceReadings) -> float:
@@ -91,8 +93,8 @@ def _rest_eyes(readings: FaceReadings) -> float:
 
 
 def _least_eyes(readings: FaceReadings) -> float:
-    eyes = readings.eyes.mean(1)
-    return float(eyes.min() / np.median(eyes))
+    eyes = readings.teacher_eyes.mean(1)
+    return float(np.nanmin(eyes) / np.nanmedian(eyes))
 
 
 def _blinks(readings: FaceReadings) -> float:
@@ -116,8 +118,8 @@ TRIALS = (
     Trial("pose.pitch", -15.0, _mean("pitch"), "pitch by M, degrees", -18, -12, "minus"),
     Trial("pose.roll", 15.0, _mean("roll"), "roll by M, degrees", 12, 18, "minus"),
     Trial("pose.roll", -15.0, _mean("roll"), "roll by M, degrees", -18, -12, "minus"),
-    Trial("pose.amount", 0.0, _sway, "standard deviation of yaw by M", 0, 0.35, "times"),
-    Trial("pose.amount", 2.0, _sway, "standard deviation of yaw by M", 1.6, 2.4, "times"),
+    Trial("pose.amount", 0.0, _sway, "standard deviation of yaw by face mesh", 0, 0.35, "times"),
+    Trial("pose.amount", 2.0, _sway, "standard deviation of yaw by face mesh", 1.6, 2.4, "times"),
     Trial("expression.amount", 0.0, _widest_mouth, "widest mouth by face mesh, eye distances", 0, 0.05, "", MOUTH),
     Trial("expression.amount", 0.5, _widest_mouth_by_m, "widest mouth by M", 0.35, 0.65, "times", MOUTH),
     Trial("expression.amount", 1.5, _widest_mouth_by_m, "widest mouth by M", 1.3, 1.7, "times", MOUTH),
@@ -126,17 +128,55 @@ TRIALS = (
     Trial("mouth.amount", 1.5, _widest_mouth_by_m, "widest mouth by M", 1.3, 1.7, "times", MOUTH),
     Trial("mouth.open", 0.2, _rest_mouth, "mouth at rest by M, height / width", 0.15, 0.25, "minus"),
     Trial("mouth.open", 0.4, _rest_mouth, "mouth at rest by M, height / width", 0.32, 0.48, "minus"),
-    Trial("eyes.open", 0.3, _rest_eyes, "eyes at rest by iris network", 0.5, 0.8, "times"),
+    Trial("eyes.open", 0.3, _rest_eyes, "eyes at rest by iris network", 0.5, 0.8, "times", response=EYES),
     Trial("eyes.open", 0.6, _rest_eyes, "eyes at rest by iris network", 1.1, 1.4, "times"),
     Trial("blink.rate", 0.0, _blinks, "blinks per minute by M", 0, 0, "", EYES),
     Trial("blink.rate", 15.0, _blinks, "blinks per minute by M", 10, 20, "", EYES),
     Trial("blink.rate", 30.0, _blinks, "blinks per minute by M", 25, 35, "", EYES),
-    Trial("blink.amount", 0.0, _least_eyes, "least opening of the eyes, of that at rest, by M", 0.85, 1.1, "", EYES),
-    Trial("blink.amount", 0.5, _least_eyes, "least opening of the eyes, of that at rest, by M", 0.3, 0.75, "", EYES),
-    Trial("smile", 1.0, _mean("corners"), "corners of the mouth by face mesh, eye distances", 0.04, 0.2, "minus"),
-    Trial("smile", -0.3, _mean("corners"), "corners of the mouth by face mesh, eye distances", -0.1, -0.01, "minus"),
-    Trial("brow", 1.0, _mean("brows"), "brows by face mesh, eye distances", 0.05, 0.2, "minus"),
-    Trial("brow", -1.0, _mean("brows"), "brows by face mesh, eye distances", -0.2, -0.05, "minus"),
+    Trial(
+        "blink.amount",
+        0.0,
+        _least_eyes,
+        "least opening of the eyes, of that at rest, by iris network",
+        0.85,
+        1.1,
+        "",
+        EYES,
+        EYES,
+    ),
+    Trial(
+        "blink.amount",
+        0.5,
+        _least_eyes,
+        "least opening of the eyes, of that at rest, by iris network",
+        0.3,
+        0.75,
+        "",
+        EYES,
+        EYES,
+    ),
+    Trial(
+        "smile",
+        1.0,
+        _mean("corners"),
+        "corners of the mouth by face mesh, eye distances",
+        0.04,
+        0.2,
+        "minus",
+        response="corners",
+    ),
+    Trial(
+        "smile",
+        -0.3,
+        _mean("corners"),
+        "corners of the mouth by face mesh, eye distances",
+        -0.1,
+        -0.01,
+        "minus",
+        response="corners",
+    ),
+    Trial("brow", 1.0, _mean("brows"), "brows by face mesh, eye distances", 0.05, 0.2, "minus", response="brows"),
+    Trial("brow", -1.0, _mean("brows"), "brows by face mesh, eye distances", -0.2, -0.05, "minus", response="brows"),
     Trial("wink", 1.0, _right_eye, "right minus left eye by M, height / width", -0.6, -0.25),
     Trial("wink", -1.0, _right_eye, "right minus left eye by M, height / width", 0.25, 0.6),
     Trial("framing.scale", 1.25, _mean("eye_distance"), "size of the face by face mesh", 0.76, 0.84, "times"),
@@ -154,11 +194,22 @@ class Result:
     trial: Trial
     values: Sequence[float]
     similarities: Sequence[float]  # of the first face to that of the video without the control, SSIM
+    readings: Sequence[float] = ()  # before the correction, if there is one
 
     @property
     def holds(self) -> bool:
         """Whether the numbers of all portraits are in the range."""
         return all(self.trial.low <= value <= self.trial.high for value in self.values)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a trial shows on one portrait."""
+
+    value: float  # corrected for the response of the reader
+    reading: float  # as it was read
+    similarity: float  # of the first face to that of the video without the control, SSIM
+    frames: Sequence[Image]  # one without and one with the control
 
 
 class ControlMeasurement:
@@ -176,10 +227,11 @@ class ControlMeasurement:
         extractor = animator.models.network("motion_extractor")
         assert isinstance(extractor, CompactMotionExtractor)
         self._reader = ControlReader(extractor)
+        self._responses = self._reader.measure_responses(animator.read_picture(portrait))
         self._plain: dict[tuple[float, bool], FaceReadings] = {}
 
-    def measure(self, trial: Trial) -> tuple[float, float, list[Image]]:
-        """Return the number, the similarity of the first face, and a frame without and one with the control."""
+    def measure(self, trial: Trial) -> Measured:
+        """Make the video of a trial and read it."""
         seconds = LONG_SECONDS if trial.control in LONG else SECONDS
         pasted = not trial.control.startswith("framing")
         if (seconds, pasted) not in self._plain:
@@ -189,11 +241,17 @@ class ControlMeasurement:
 
         value, before = trial.measure(readings), trial.measure(plain)
         value = value - before if trial.change == "minus" else value / before if trial.change == "times" else value
+        curve = self._responses.get(trial.response)
         chosen = [_choose_frame(plain, trial.frame)] * 2
         if trial.frame == EYES:
             chosen[1] = _choose_frame(readings, EYES)
         frames = [plain.crops[chosen[0]], readings.crops[chosen[1]]]
-        return value, ssim(readings.crops[0], plain.crops[0]), frames
+        return Measured(
+            value=curve.correct(value) if curve else float("nan") if trial.response else value,
+            reading=value,
+            similarity=ssim(readings.crops[0], plain.crops[0]),
+            frames=frames,
+        )
 
     def _read(self, options: Mapping[str, float], seconds: float, pasted: bool) -> FaceReadings:
         config = set_options(self._animator.config, {"paste_back": pasted, **options})
@@ -249,10 +307,13 @@ def write_results(out: Path, results: Sequence[Result], refused: Mapping[str, st
     for result in results:
         trial = result.trial
         change = {"minus": ", change", "times": ", times"}.get(trial.change, "")
-        values = " | ".join(f"{value:.2f}" for value in result.values)
+        values = [f"{value:.2f}" for value in result.values]
+        if result.readings:
+            values = [f"{text} (read {read:.2f})" for text, read in zip(values, result.readings, strict=True)]
         aim = f"{trial.low:g} to {trial.high:g}"
         similarity = f"{min(result.similarities):.2f}"
-        cells = (f"`{trial.control}`", f"{trial.value:g}", trial.what + change, aim, values, similarity)
+        what = trial.what + change + (", corrected" if trial.response else "")
+        cells = (f"`{trial.control}`", f"{trial.value:g}", what, aim, *values, similarity)
         lines.append(f"| {' | '.join(cells)} | {'yes' if result.holds else 'NO'} |")
     for name, sentence in refused.items():
         lines.append(f"| `{name}` | 0.5 | refused: {sentence} |{' |' * (3 + len(portraits))}")
@@ -279,10 +340,12 @@ def measure_controls(
         captions, rows = ["without"], [[] for _ in measured]
         for trial in (trial for trial in trials if trial.control == control):
             found = [entry.measure(trial) for entry in measured]
-            results.append(Result(trial, [entry[0] for entry in found], [entry[1] for entry in found]))
+            values, similarities = [entry.value for entry in found], [entry.similarity for entry in found]
+            readings = [entry.reading for entry in found] if trial.response else ()
+            results.append(Result(trial, values, similarities, readings))
             captions.append(f"{control}={trial.value:g}")
-            for row, (_, _, frames) in zip(rows, found, strict=True):
-                row += frames[1:] if row else frames
+            for row, entry in zip(rows, found, strict=True):
+                row += entry.frames[1:] if row else entry.frames
         sheet = cv2.cvtColor(draw_sheet(captions, rows), cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(out / f"{control}.jpg"), sheet, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         write_results(out, results, {}, names)

@@ -16,6 +16,7 @@ from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.openings import COMPACT
 from joyvasa.networks.pictures import to_network_input
 from joyvasa.rendering.portrait import Picture
+from joyvasa.sample.measurement.reader_response import ResponseCurve, measure_responses
 from joyvasa.sample.measurement.subjects import FACE
 from joyvasa.sample.measurement.tracks import BATCH, mouth_gap
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
@@ -38,6 +39,7 @@ class FaceReadings:
     roll: Array  # head angle by M, degrees, (T,)
     eyes: Array  # height over width of the right and the left eye by M, (T, 2)
     mouth: Array  # height over width of the mouth by M, (T,)
+    teacher_yaw: Array  # angle of the line between the eyes by the face mesh, degrees, (T,)
     teacher_mouth: Array  # gap between the lips by the face mesh, eye distances, (T,)
     teacher_eyes: Array  # height over width of the right and the left eye by the iris network, (T, 2)
     corners: Array  # height of the corners of the mouth above its middle by the face mesh, eye distances, (T,)
@@ -71,7 +73,10 @@ class ControlReader:
         frames = [frame for batch in stream_video(video) for frame in batch]
         matrix = np.eye(3) if not pasted or picture.crop is None else picture.crop.to_crop
         side = len(picture.crop.image) if pasted and picture.crop else frames[0].shape[0]
-        crops = [_cut(frame, matrix, side) for frame in frames]
+        return self.read_crops([_cut(frame, matrix, side) for frame in frames])
+
+    def read_crops(self, crops: Sequence[Image]) -> FaceReadings:
+        """Read the face of consecutive crops, uint8 RGB (SIZE, SIZE, 3)."""
         meshes: list[Array | None] = []
         box = FACE * SIZE
         for crop in crops:
@@ -89,6 +94,13 @@ class ControlReader:
             teacher_eyes=np.array(lids),
             **{name: np.array([entry[name] for entry in by_teacher]) for name in by_teacher[0]},
         )
+
+    def measure_responses(self, picture: Picture) -> dict[str, ResponseCurve]:
+        """Return how the readings of a portrait follow known motions; nothing without a face mesh."""
+        image = picture.image if picture.crop is None else picture.crop.image
+        face = np.asarray(cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+        mesh = self._mesh.detect(face, FACE * SIZE)
+        return {} if mesh is None else measure_responses(face, mesh, lambda crops: vars(self.read_crops(crops)))
 
     @torch.inference_mode()
     def _read_keypoints(self, crops: Sequence[Image]) -> dict[str, Array]:
@@ -113,7 +125,7 @@ def _cut(frame: Image, matrix: Array, side: int) -> Image:
 
 
 def _read_mesh(mesh: Array | None) -> dict[str, Array | float]:
-    names = ("teacher_mouth", "corners", "width", "brows", "eye_distance")
+    names = ("teacher_yaw", "teacher_mouth", "corners", "width", "brows", "eye_distance")
     if mesh is None:
         return {**dict.fromkeys(names, float("nan")), "center": np.full(2, np.nan)}
     points = load_mesh_points()
@@ -127,6 +139,7 @@ def _read_mesh(mesh: Array | None) -> dict[str, Array | float]:
     brows = mesh[[int(points.right_brow), int(points.left_brow)]].mean(0)
     lips = mesh[[points.inner_upper_lip, points.inner_lower_lip]]
     return {
+        "teacher_yaw": float(np.degrees(np.arctan2((left - right)[2], (left - right)[0]))),
         "teacher_mouth": float(np.linalg.norm(lips[1] - lips[0])) / unit,
         "corners": float((middle - corners.mean(0))[:2] @ down) / unit,
         "width": float(np.linalg.norm(corners[1] - corners[0])) / unit,

@@ -1,5 +1,10 @@
 """Videos whose face is animated, with the built-in model."""
 
+import weakref
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +12,15 @@ import torch
 from joyvasa.animator import Animator
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError
+from joyvasa.faces.geometry import CropConfig
+from joyvasa.faces.video import FaceFollower, VideoFrames
 from joyvasa.media.ffmpeg import list_streams
 from joyvasa.motion.file import save_motion
+from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.options import AnimationConfig
-from joyvasa.rendering.source_video import SourceVideoConfig, is_source_video
+from joyvasa.rendering.portrait import Portrait
+from joyvasa.rendering.source_video import SourceVideo, SourceVideoConfig, SourceVideoRenderer, is_source_video
 from joyvasa.sample.networks.points import INNER_LOWER_LIP
 from tests.joyvasa.training.recordings import empty, talking
 from tests.media import EXAMPLES, MEDIA, read_frames, write_tone, write_video
@@ -88,3 +97,53 @@ def test_videos_and_pictures_are_told_apart(source, tmp_path):
 def test_an_unknown_region_is_refused():
     with pytest.raises(ConfigError, match=r"source_video.region is 'nose'"):
         SourceVideoConfig(region="nose")  # type: ignore[arg-type]
+
+
+class FramesInMemory:
+    """Decoder of gray frames that counts those in memory."""
+
+    def __init__(self, n_frames: int) -> None:
+        self.n_frames, self.now, self.most = n_frames, 0, 0
+
+    def stream(self, path, *, size, batch_frames, **_):
+        for start in range(0, self.n_frames, batch_frames):
+            n = min(batch_frames, self.n_frames - start)
+            frames = np.zeros((n, size[1], size[0], 3), np.uint8)
+            self.now += n
+            self.most = max(self.most, self.now)
+            weakref.finalize(frames, self._release, n)
+            yield frames
+
+    def _release(self, n):
+        self.now -= n
+
+
+def count_frames_in_memory(n_frames, batch_frames, monkeypatch):
+    """Return the largest number of decoded frames in memory while a long source video is followed and rendered."""
+    memory, side = FramesInMemory(n_frames), 16
+    monkeypatch.setattr("joyvasa.faces.video.stream_video", memory.stream)
+    frames = VideoFrames(Path("long.mp4"), None, Fraction(25), side, side)
+    follower = FaceFollower(
+        detector=None, index=0, option="face.index", min_side=1, scale=1.0, vx_ratio=0.0, vy_ratio=0.0
+    )
+    one = torch.ones(1, 1)
+    info = KeypointInfo(one, one, one, torch.ones(1, 3), torch.ones(1, 21, 3), one, torch.ones(1, 21, 3))
+    renderer = SourceVideoRenderer(
+        SimpleNamespace(encode=lambda pictures: [Portrait(picture, one, info) for picture in pictures]),
+        SimpleNamespace(render=lambda *_, **__: torch.zeros(batch_frames, side, side, 3)),
+        build_driver=lambda _: SimpleNamespace(source_keypoints=None, keypoints=lambda motion: None),
+        build_composer=lambda picture: SimpleNamespace(frames=lambda crops: picture.image[None]),
+        crop=CropConfig(),
+        whole=True,
+        batch_frames=batch_frames,
+        device=torch.device("cpu"),
+        precision="fp32",
+    )
+    source = SourceVideo(frames, follower.follow(frames))
+    assert sum(len(batch) for batch in renderer.render(source, opening_mouth(n_frames))) == n_frames
+    return memory.most
+
+
+def test_the_number_of_frames_in_memory_does_not_grow_with_the_length_of_the_source(monkeypatch):
+    short, long = (count_frames_in_memory(n_frames, 4, monkeypatch) for n_frames in (100, 1000))
+    assert long == short <= 50

@@ -30,6 +30,12 @@ def test_the_table_marks_controls_that_miss_their_aim(tmp_path):
     assert (tmp_path / "controls.md").read_text() == text
 
 
+def test_the_table_shows_readings_before_their_correction(tmp_path):
+    trial = next(trial for trial in TRIALS if trial.response == "eyes")
+    text = write_results(tmp_path, [Result(trial, [0.62], [0.9], [0.93])], {}, ["anna"])
+    assert "iris network, times, corrected | 0.5 to 0.8 | 0.62 (read 0.93) |" in text
+
+
 def test_a_sheet_has_a_caption_and_a_row_per_portrait():
     tile = np.full((64, 64, 3), 7, np.uint8)
     sheet = draw_sheet(["without", "smile=1"], [[tile, tile], [tile, tile], [tile, tile]])
