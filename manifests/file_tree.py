@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from joyvasa.runtime.locations import get_local_path, is_http, is_remote, open_filesystem
-from manifests.errors import ManifestError
 from manifests.manifest import open_binary
-from manifests.problems import ValueFault, safe_text
+from manifests.problems import ManifestError, ValueFault, safe_text
 from manifests.schema import parse_path
 
 # Suffix -> fsspec scheme of the members. fsspec does not recognize the compression of .tgz.

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from joyvasa.runtime.locations import get_local_path, is_http, is_remote, open_filesystem, split_member
-from manifests.errors import ManifestError
 from manifests.formats.arrow_format import ArrowReader
 from manifests.formats.block import Reader
 from manifests.formats.csv_format import CsvReader
@@ -23,7 +22,7 @@ from manifests.formats.jsonl_format import JsonLinesReader
 from manifests.formats.parquet_format import ParquetReader
 from manifests.formats.partitions import PartitionReader, parse_partitions
 from manifests.formats.webdataset_format import WebDatasetIndex, WebDatasetReader
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.scratch import scratch_folder
 from manifests.table_files import FORMATS, find_format, find_split, find_tables
 

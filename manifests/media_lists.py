@@ -15,14 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from joyvasa.runtime.locations import is_remote
-from manifests.errors import ManifestError
 from manifests.file_tree import ARCHIVES, FileTree
 from manifests.manifest import open_manifest, resolve_location
-from manifests.media_suffixes import IMAGES, SOUNDS, VIDEOS
-from manifests.problems import Problem, safe_text
+from manifests.problems import ManifestError, Problem, safe_text
 from manifests.record import HASH_CHARACTERS
 from manifests.scan import Scan
-from manifests.schema import MANIFEST_COLUMNS
+from manifests.schema import IMAGES, MANIFEST_COLUMNS, SOUNDS, VIDEOS
 from manifests.table_files import FORMATS
 
 Kind = Literal["image", "audio"]

@@ -11,8 +11,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from joyvasa.errors import JoyvasaError
-from manifests.errors import ManifestError
-from manifests.problems import ValueFault, safe_text
+from manifests.problems import ManifestError, ValueFault, safe_text
 from manifests.record import Options, OptionValue
 
 ARROW_TYPES = {float: pa.float64(), int: pa.int64(), bool: pa.bool_(), str: pa.string()}

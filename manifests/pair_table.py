@@ -16,10 +16,9 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from joyvasa.runtime.locations import get_local_path, is_remote
-from manifests.errors import ManifestError
 from manifests.media_lists import PASSED_COLUMNS, MediaList, take_rows
 from manifests.pairing import PairPlan
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.storage import Storage, open_storage
 from manifests.variations import Variation
 

@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from joyvasa.errors import suggest_name
-from manifests.errors import ManifestError
 from manifests.media_lists import MediaList
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,9 @@ import pyarrow as pa
 from joyvasa.errors import InputError
 from joyvasa.runtime.locations import open_filesystem
 from joyvasa.runtime.parsing import parse_json
-from manifests.errors import ManifestError
 from manifests.media_lists import MediaList
 from manifests.pair_table import get_written_path
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.storage import Storage
 
 INDEX = "index.json"  # written last: without it the pieces of a recording are incomplete

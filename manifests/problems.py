@@ -1,4 +1,4 @@
-"""Problems of rows, and their counts."""
+"""Errors of manifests and run folders, problems of rows, and their counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from joyvasa.errors import escape_unprintable
+from joyvasa.errors import JoyvasaError, escape_unprintable
+
+
+class ManifestError(JoyvasaError):
+    """A manifest, a profile or a run folder cannot be read or written."""
+
 
 SHOWN_CHARACTERS = 60  # of a bad value: enough to find it, short enough for one line
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 
 DERIVED_ID_BYTES = 12  # 96 bits: for 10^9 rows the collision probability is 10^-11
 SAFE_ID_CHARACTERS = 100  # leaves room for suffixes below the 255 bytes of common file systems

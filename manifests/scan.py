@@ -13,14 +13,13 @@ import pyarrow.types as is_type
 
 from joyvasa.mode import Mode
 from joyvasa.runtime.arrow_text import decode_text
-from manifests.errors import ManifestError
 from manifests.formats.block import Reader, RowBlock
 from manifests.formats.media_columns import MEDIA_COLUMNS
 from manifests.hash_index import HashIndex
 from manifests.manifest import Manifest, open_readers, resolve_location, unify_extra_schemas
 from manifests.media_files import MediaFileCheck
 from manifests.option_columns import OptionColumns
-from manifests.problems import Problem, ScanSummary, ValueFault, safe_text
+from manifests.problems import ManifestError, Problem, ScanSummary, ValueFault, safe_text
 from manifests.record import Options, OptionValue, Record, derive_record_id, encode_content
 from manifests.schema import COLUMN_NAMES, MANIFEST_COLUMNS, parse_record_id
 

@@ -15,8 +15,7 @@ from typing import Any, BinaryIO, cast
 
 from joyvasa.runtime.files import atomic_file
 from joyvasa.runtime.locations import get_local_path, is_remote, open_filesystem
-from manifests.errors import ManifestError
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.scratch import scratch_folder
 
 

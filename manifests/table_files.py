@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from joyvasa.runtime.parsing import parse_json
-from manifests.errors import ManifestError
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 
 FORMATS = {
     ".parquet": "parquet",

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from joyvasa.errors import suggest_name
-from manifests.errors import ManifestError
 from manifests.option_columns import ARROW_TYPES, OptionColumns
-from manifests.problems import ValueFault, safe_text
+from manifests.problems import ManifestError, ValueFault, safe_text
 from manifests.record import OptionValue
 
 DECIMALS = 4  # of drawn numbers

@@ -7,9 +7,8 @@ import posixpath
 from pathlib import Path
 
 from joyvasa.runtime.locations import get_local_path, is_remote, open_filesystem
-from manifests.errors import ManifestError
-from manifests.media_suffixes import VIDEOS
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
+from manifests.schema import VIDEOS
 from manifests.table_files import FORMATS
 
 

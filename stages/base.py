@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.record import Record
 from stages.media_cache import MediaCacheConfig
 

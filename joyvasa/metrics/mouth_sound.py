@@ -23,7 +23,7 @@ class MouthSoundMetric(Metric):
 
     Both series have 25 Hz. The opening is estimated from the motion (see `motion_readout`), the sound is read from the
     finished file, so that a shift introduced by any step is detected. Since the best of 31 lags is selected, the value
-    is above zero even by chance. `pipelines.report.set_metrics.compute_mouth_sound_null` estimates this chance level of
+    is above zero even by chance. `pipelines.report.sets.compute_mouth_sound_null` estimates this chance level of
     a whole run by pairing each mouth with the sound of another record.
     """
 

@@ -10,8 +10,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 
-from manifests.errors import ManifestError
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.schema import COLUMN_NAMES, MAX_COLUMNS
 
 BLOCK_ROWS = 8192  # a few MB of text; large enough to make the overhead per block negligible

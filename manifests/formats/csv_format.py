@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from manifests.errors import ManifestError
 from manifests.formats.block import (
     OpenFile,
     Reader,
@@ -18,6 +17,7 @@ from manifests.formats.block import (
     select_extra_columns,
 )
 from manifests.formats.lines import Lines, find_text
+from manifests.problems import ManifestError
 from manifests.schema import COLUMN_NAMES
 
 

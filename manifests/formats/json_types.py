@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.schema import MAX_COLUMNS
 
 # A column of lists or objects, or without a common type, is passed through as JSON text.

@@ -8,11 +8,10 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from manifests.errors import ManifestError
 from manifests.formats.block import OpenFile, Reader, RowBlock, RowFault, batch_rows
 from manifests.formats.json_types import JsonTypes, build_json_array
 from manifests.formats.lines import Lines, find_text
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.schema import COLUMN_NAMES
 
 

@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
-from manifests.errors import ManifestError
 from manifests.formats.block import OpenFile, RowFault
+from manifests.problems import ManifestError
 
 MAX_LINE_BYTES = 1 << 20  # a row of paths has some hundred bytes; bounds memory for broken files
 UTF8_BOM = b"\xef\xbb\xbf"

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as is_type
 
-from manifests.errors import ManifestError
 from manifests.formats.block import OpenFile, Reader, RowBlock, check_columns, select_extra_columns
 from manifests.formats.media_columns import TableColumns, classify_columns, locate_media
 from manifests.formats.plain_types import plain_batch, plain_schema
+from manifests.problems import ManifestError
 from manifests.schema import COLUMN_NAMES
 
 NUMBER_COLUMNS = ("seed", "cfg_scale", "priority")

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from typing import IO, Any, BinaryIO, cast
 
 from joyvasa.runtime.parsing import parse_json
-from manifests.errors import ManifestError
 from manifests.formats.block import OpenFile, RowFault
 from manifests.formats.json_types import JsonTypes
 from manifests.formats.jsonl_format import JsonLinesReader
-from manifests.media_suffixes import find_media_column
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
+from manifests.schema import find_media_column
 from manifests.tar_members import BoundedTarInfo, iterate_members
 
 KEY = "__key__"  # passed-through column with the key of the sample, as `webdataset` names it

@@ -16,9 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from joyvasa.mode import MODES, Mode
 from joyvasa.runtime.parsing import parse_yaml
 from joyvasa.runtime.validation import explain_validation_error
-from manifests.errors import ManifestError
 from manifests.manifest import Manifest
-from manifests.problems import ScanSummary, safe_text
+from manifests.problems import ManifestError, ScanSummary, safe_text
 from manifests.scan import DEFAULT_MODE
 
 RunKind = Literal["generate", "evaluate", "prepare"]  # generate videos, score existing videos, prepare a data set

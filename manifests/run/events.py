@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from joyvasa.runtime.parsing import parse_json
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.storage import LocalStorage, Storage, unwritable_error
 
 EVENTS = "events.jsonl"

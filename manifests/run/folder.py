@@ -23,8 +23,7 @@ from joyvasa.runtime.files import PARTIAL
 from joyvasa.runtime.locations import is_remote
 from joyvasa.runtime.parsing import parse_json
 from joyvasa.runtime.result_tables import DONE, RECORDS, SHARDS, read_schema, read_table
-from manifests.errors import ManifestError
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.record import file_stem
 from manifests.run.description import RunDescription
 from manifests.run.lock import RunLock, create_run_lock

@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from joyvasa.runtime.parsing import parse_json
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.storage import LocalStorage, Storage, unwritable_error
 
 LEASE_S = 120.0  # a lease on an object store that was not renewed for this time is expired

@@ -29,14 +29,12 @@ import pyarrow.parquet as pq
 
 from joyvasa.runtime.locations import split_member
 from joyvasa.runtime.parsing import parse_json
-from manifests.errors import ManifestError
-from manifests.expressions import NamedColumns
+from manifests.expressions import NamedColumns, RowFilter
 from manifests.formats.media_columns import MEDIA_COLUMNS
 from manifests.manifest import resolve_location
 from manifests.option_columns import OptionColumns, is_option
-from manifests.problems import Problem, ScanSummary, safe_text
+from manifests.problems import ManifestError, Problem, ScanSummary, safe_text
 from manifests.record import Record, speech_path
-from manifests.row_filter import RowFilter
 from manifests.run.source_files import require_unchanged_files, sign_files
 from manifests.scan import Scan, ScannedBlock, read_texts
 from manifests.storage import Storage, unwritable_error

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 
 
 class Status(StrEnum):

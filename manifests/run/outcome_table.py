@@ -23,8 +23,7 @@ from joyvasa.runtime.result_tables import (
     SECONDS_PREFIX,
     read_fact_names,
 )
-from manifests.errors import ManifestError
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.run.manifest_file import INPUT_PREFIX, WRITTEN_PREFIX, ShardRecords
 from manifests.run.outcome import RecordOutcome
 

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from joyvasa.runtime.locations import is_remote, open_filesystem
-from manifests.errors import ManifestError
 from manifests.manifest import resolve_location
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 
 SAMPLES, SAMPLE_BYTES = 16, 4096  # parts of a local file that are hashed, evenly spaced; the last one is its end
 # Properties of remote files that change with their content, as file systems of fsspec name them.

@@ -1,6 +1,6 @@
 """`joyvasa bench`: measure how fast this machine is.
 
-`pipelines.bench.document.Document` describes the JSON result.
+`pipelines.bench.bench.Document` describes the JSON result.
 """
 
 SECTIONS = ("networks", "chain", "engine", "simulation", "scaling", "encoding")

@@ -1,22 +1,56 @@
-"""Run the selected sections of the benchmark."""
+"""Run the selected sections of the benchmark; the result is a JSON document."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from joyvasa.bundles import open_bundle
 from joyvasa.bundles.requirements import require_models
+from joyvasa.config import config_to_dict
 from joyvasa.runtime.device import choose_device
-from pipelines.bench.chain import measure_chain
+from joyvasa.runtime.files import atomic_write
+from pipelines.bench.chain import ChainSection, measure_chain
 from pipelines.bench.config import BenchConfig
-from pipelines.bench.document import Document
-from pipelines.bench.encoding import measure_encoding
-from pipelines.bench.engine import measure_engine
-from pipelines.bench.machine import describe_machine
-from pipelines.bench.networks import measure_networks
-from pipelines.bench.scaling import measure_scaling
-from pipelines.bench.simulation import measure_simulation
+from pipelines.bench.encoding import EncodingFigure, measure_encoding
+from pipelines.bench.engine import EngineFigure, measure_engine
+from pipelines.bench.machine import Machine, describe_machine
+from pipelines.bench.networks import NetworksSection, measure_networks
+from pipelines.bench.scaling import ScalingFigure, measure_scaling
+from pipelines.bench.simulation import SimulationFigure, measure_simulation
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """All figures of one benchmark; a section that was not selected is None."""
+
+    machine: Machine  # description of the machine
+    models: str  # name of the bundle
+    config: BenchConfig  # amounts and options
+    # networks, chain, engine, simulation, scaling, encoding: figures of the sections
+    networks: NetworksSection | None = None
+    chain: ChainSection | None = None
+    engine: tuple[EngineFigure, ...] | None = None
+    simulation: tuple[SimulationFigure, ...] | None = None
+    scaling: tuple[ScalingFigure, ...] | None = None
+    encoding: tuple[EncodingFigure, ...] | None = None
+    format_version: int = FORMAT_VERSION  # version of this layout
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values by field name."""
+        return dataclasses.asdict(self) | {"config": config_to_dict(self.config)}
+
+    def write(self, path: Path) -> None:
+        """Write the document as JSON."""
+        content = json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n"
+        atomic_write(path, content.encode())
+
 
 MEASURES: dict[str, Callable[[BenchConfig], Any]] = {
     "networks": measure_networks,

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
+from pipelines.bench.bench import Document
 from pipelines.bench.chain import ChainSection
-from pipelines.bench.document import Document
 from pipelines.bench.networks import NetworksSection
 
 

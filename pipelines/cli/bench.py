@@ -40,7 +40,7 @@ def bench_command(
     from manifests.scratch import scratch_folder
     from pipelines.bench.bench import run_bench
     from pipelines.bench.config import BenchConfig
-    from pipelines.bench.seeded_bundle import write_seeded_bundle
+    from pipelines.bench.inputs import write_seeded_bundle
     from pipelines.bench.table import build_tables
     from pipelines.runs.config import RunConfig
 

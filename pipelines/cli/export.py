@@ -1,4 +1,4 @@
-"""`joyvasa export`: write the videos of a run or a selection as a data set."""
+"""`joyvasa export` and `joyvasa report`: write the videos of a run as a data set, or a page and tables about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import AsJson
+from pipelines.cli.options import AsJson, Run
 from pipelines.cli.progress import ProgressDisplay
 
 Source = Annotated[
@@ -96,3 +96,22 @@ def export_command(
     )
     if url:
         typer.echo(url)
+
+
+Compare = Annotated[
+    list[str] | None,
+    typer.Option("--compare", metavar="RUN", help="Run folder to compare with; may be repeated."),
+]
+
+
+def report_command(run: Run, compare: Compare = None, as_json: AsJson = False) -> None:
+    """Write a report of a finished or unfinished run: an HTML page, and its figures as CSV and Parquet."""
+    from pipelines.report.report import write_report
+
+    with ProgressDisplay() as progress:
+        files = write_report(run, compare or (), on_progress=progress.update)
+    if as_json:
+        typer.echo(json.dumps(asdict(files), indent=2))
+        return
+    for path in asdict(files).values():
+        typer.echo(path)

@@ -16,14 +16,13 @@ from joyvasa import __version__
 from joyvasa.errors import JoyvasaError
 from manifests.scratch import sweep_scratch
 from pipelines.cli import FAILED, manifest, metrics, models, motion, runs, train
-from pipelines.cli.animate import animate_command
 from pipelines.cli.bench import bench_command
 from pipelines.cli.demo import demo_command
-from pipelines.cli.export import export_command
-from pipelines.cli.option_listing import options_command
+from pipelines.cli.export import export_command, report_command
+from pipelines.cli.motion import animate_command
+from pipelines.cli.options import options_command
 from pipelines.cli.pair import pair_command
 from pipelines.cli.prepare import prepare_command
-from pipelines.cli.report import report_command
 from pipelines.cli.select import select_command
 from pipelines.cli.web import web_command
 

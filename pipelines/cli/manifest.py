@@ -17,11 +17,10 @@ from pipelines.cli.options import AsJson, ManifestPath, merge_options
 from pipelines.cli.progress import ProgressDisplay, run_progress
 
 if TYPE_CHECKING:
-    from manifests.estimate import RateProfile
+    from manifests.estimate import ManifestSummary, RateProfile
     from manifests.option_columns import OptionColumns
     from manifests.problems import Problem, ScanSummary
     from manifests.stats import VideoSizes
-    from manifests.summary import ManifestSummary
     from pipelines.runs.config import RunConfig
 
 READING = "rows read"  # title of the progress bar
@@ -109,11 +108,11 @@ def plan_command(
     as_json: AsJson = False,
 ) -> None:
     """Estimate the size and cost of a run: shards, portraits, sound, frames, GPU hours, disk space."""
+    from manifests.estimate import summarize_manifest
     from manifests.manifest import open_manifest
     from manifests.media_files import MediaFileCheckConfig
     from manifests.run.manifest_file import SHARD_RECORDS
     from manifests.stats import Probes
-    from manifests.summary import summarize_manifest
 
     run_config = _measure_config(profile, models, measure=measure, config=config, settings=settings or [])
     rates = _get_rates(manifest, profile, run_config)
@@ -142,7 +141,7 @@ def plan_command(
 def _option_columns() -> OptionColumns:
     """Return the columns that set options, with the defaults of the configuration."""
     from joyvasa.options import AnimationConfig
-    from pipelines.runs.row_options import build_option_columns
+    from pipelines.runs.config import build_option_columns
 
     return build_option_columns(AnimationConfig())
 

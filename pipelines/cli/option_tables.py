@@ -26,8 +26,8 @@ from joyvasa.training.config import TrainingConfig
 from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import RESULT_FIELDS
 from manifests.schema import MANIFEST_COLUMNS
+from pipelines.bench.bench import Document
 from pipelines.bench.config import BenchConfig
-from pipelines.bench.document import Document
 from pipelines.runs.config import RunConfig
 from stages.base import Stage
 

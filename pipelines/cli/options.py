@@ -1,4 +1,4 @@
-"""Options shared by several commands, and their merging into a configuration.
+"""Options shared by several commands, their merging into a configuration, and `joyvasa options`, which prints them.
 
 Help texts repeat defaults of the configuration classes, because importing the classes loads torch and would slow down
 `--help`. A test checks that they agree.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, TypeVar, get_type_hints
 
@@ -95,3 +96,38 @@ def merge_options(
         options = {"animation": options}
     flag_settings = [f"{name}={json.dumps(value)}" for name, value in (flags or {}).items() if value is not None]
     return load_config(kind, preset=options, file=config, settings=[*(settings or ()), *flag_settings])
+
+
+ANIMATION, RUN = ("joyvasa.options", "AnimationConfig"), ("pipelines.runs.config", "RunConfig")
+CLASSES = {
+    "animate": ANIMATION,
+    "generate": RUN,
+    "evaluate": RUN,
+    "prepare": RUN,
+    "plan": RUN,
+    "train": ("joyvasa.training.config", "TrainingConfig"),
+    "bench": RUN,
+    "web": ANIMATION,
+}  # module and name, because importing the classes is slow
+
+Command = Annotated[str, typer.Argument(metavar="COMMAND", help=f"One of {', '.join(CLASSES)}.")]
+Schema = Annotated[bool, typer.Option("--schema", help="Print types, choices and values as JSON Schema.")]
+
+
+def options_command(
+    command: Command = "animate", schema: Schema = False, config: ConfigFile = None, settings: Settings = None
+) -> None:
+    """Print all options of a command as YAML, ready for --config."""
+    if command not in CLASSES:
+        raise typer.BadParameter(f"{command}: expected one of {', '.join(CLASSES)}", param_hint="COMMAND")
+    from pydantic import TypeAdapter
+
+    from joyvasa.config import config_to_dict, dump_config
+
+    module, name = CLASSES[command]
+    kind = getattr(import_module(module), name)
+    resolved = merge_options(kind, config=config, settings=settings)
+    if schema:
+        typer.echo(json.dumps({**TypeAdapter(kind).json_schema(), "default": config_to_dict(resolved)}, indent=2))
+    else:
+        typer.echo(dump_config(resolved), nl=False)

@@ -126,7 +126,7 @@ def _parse_match(text: str) -> tuple[str, str]:
 def _parse_variations(texts: list[str], seed: int) -> list[Variation]:
     from joyvasa.options import AnimationConfig
     from manifests.variations import parse_variation
-    from pipelines.runs.row_options import build_option_columns
+    from pipelines.runs.config import build_option_columns
 
     options = build_option_columns(AnimationConfig())
     return [parse_variation(text, options, seed=seed) for text in texts]

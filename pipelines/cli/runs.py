@@ -1,4 +1,4 @@
-"""`joyvasa generate`, `evaluate`, `resume` and `status`: run the pipeline on manifests."""
+"""`joyvasa generate`, `evaluate`, `resume` and `status`: run the pipeline on manifests, or only check it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli import ROWS_FAILED, train
-from pipelines.cli.dry_run import print_dry_run
+from pipelines.cli.manifest import print_plan, probe_duration, read_sizes
 from pipelines.cli.options import (
     AsJson,
     ConfigFile,
@@ -26,11 +26,13 @@ from pipelines.cli.options import (
     Where,
     merge_options,
 )
-from pipelines.cli.progress import describe_estimate, run_progress
+from pipelines.cli.progress import ProgressDisplay, describe_estimate, run_progress
 from pipelines.engine.estimate import Estimate
 
 if TYPE_CHECKING:
-    from pipelines.runs.driver import RunResult
+    from pipelines.runs.config import RunConfig
+    from pipelines.runs.driver import RunDefinition, RunResult
+    from pipelines.runs.dry_run import DryRun
 
 VideoManifest = Annotated[
     str,
@@ -214,3 +216,51 @@ def print_run_result(result: RunResult, *, as_json: bool = False) -> None:
             )
     if not result.all_ok:
         raise typer.Exit(ROWS_FAILED)
+
+
+def print_dry_run(
+    definition: RunDefinition, manifest: str, out: str, config: RunConfig, *, name: str = "", as_json: bool = False
+) -> None:
+    """Check a run and print its rows, its work and its stages; exit with 3 if files are missing.
+
+    Args:
+        definition: kind of the run.
+        manifest: manifest; a path or URI.
+        out: run folder, which is not created; a path or URI.
+        config: options of the run.
+        name: name of the system that generated the videos; empty if the run generates them.
+        as_json: whether to print JSON.
+    """
+    from manifests.stats import Probes
+    from pipelines.runs.dry_run import check_run
+
+    probes = None if definition.reads_videos else Probes(read_sizes(config.animation.models), audio=probe_duration)
+    with ProgressDisplay(enabled=not as_json) as progress:
+        checked = check_run(
+            definition,
+            manifest,
+            out,
+            config,
+            name=name,
+            probes=probes,
+            on_rows=lambda rows: progress.update("rows checked", rows),
+        )
+    if as_json:
+        typer.echo(json.dumps(checked.as_dict(), indent=2))
+    else:
+        _print_plan(checked)
+    if checked.summary.scan.bad_rows:
+        raise typer.Exit(ROWS_FAILED)
+
+
+def _print_plan(checked: DryRun) -> None:
+    counts = checked.as_dict()
+    typer.echo(f"{checked.folder}: not created; a run would use {counts['records']:,} of {counts['rows']:,} rows")
+    for reason, number in (("do not meet --where", counts["left_out"]), ("are bad and skipped", counts["bad_rows"])):
+        if number:
+            typer.echo(f"  {number:,} {reason}")
+    print_plan(checked.summary)
+    typer.echo(f"{'stage':22} {'workers':>7} {'batch':>5} {'CPUs':>5} {'GPUs':>5}")
+    for stage in counts["stages"]:
+        size = f"{stage['workers']:>7} {stage['batch_size']:>5} {stage['num_cpus']:>5g} {stage['num_gpus']:>5.3g}"
+        typer.echo(f"{stage['name']:22} {size}")

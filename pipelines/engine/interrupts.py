@@ -1,4 +1,4 @@
-"""Signals that end a run: Ctrl-C and SIGTERM raise an exception."""
+"""Exceptions that end a run before its last record, and the signals that raise one: Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from pipelines.engine.errors import RunInterrupted
+from joyvasa.errors import JoyvasaError
+
+
+class RunStopped(JoyvasaError):  # noqa: N818 (the name states what happened)
+    """The run cannot continue; finished records stay finished and the run can be resumed."""
+
+
+class RunInterrupted(RunStopped):
+    """The run was ended by a signal: Ctrl-C or SIGTERM."""
 
 
 class Interrupts:

@@ -8,9 +8,9 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipelines.engine.errors import RunStopped
 from pipelines.engine.executors.base import BatchEntry, BatchProgress, Executor, LossCause
 from pipelines.engine.graph import StageSpec
+from pipelines.engine.interrupts import RunStopped
 from pipelines.engine.tasks import Payload, StageTask
 
 _SETUP_BACKOFF_S = 0.1  # doubled with each failure in a row

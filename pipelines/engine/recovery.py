@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from manifests.run.outcome import Status
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.errors import RunStopped
 from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.engine.executors.base import LossCause
 from pipelines.engine.failure_policy import (
@@ -20,6 +19,7 @@ from pipelines.engine.failure_policy import (
     StopRun,
 )
 from pipelines.engine.flow import RecordFlow
+from pipelines.engine.interrupts import RunStopped
 from pipelines.engine.pools import Batch
 from pipelines.engine.statistics import StageStatistics
 from pipelines.engine.tasks import Rejection, StageTask

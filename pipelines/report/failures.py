@@ -1,17 +1,18 @@
-"""Failures and warnings grouped by reason, with advice."""
+"""Failures and warnings grouped by reason, with advice and commands, whose paths do not name home folders."""
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import yaml
-
-from pipelines.report.paths import quote_path
 
 MAX_CODES = 40  # maximum number of groups
 EXAMPLES = 5  # number of examples per group
@@ -95,3 +96,15 @@ def _find_advice(advice: Mapping[str, Mapping[str, str]], group: FailureGroup) -
         if group.code.startswith(prefix):
             return text
     return advice["statuses"].get(group.status, advice["statuses"]["failed"])
+
+
+def shorten_home(text: str) -> str:
+    """Replace the home folder in a path or sentence by `~`."""
+    home = str(Path.home())
+    return text.replace(home + os.sep, "~" + os.sep) if len(home) > 1 else text
+
+
+def quote_path(path: str) -> str:
+    """Return a path for a shell command, with the home folder as `~`."""
+    short = shorten_home(path)
+    return f"~/{shlex.quote(short[2:])}" if short.startswith("~/") else shlex.quote(short)

@@ -17,9 +17,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from joyvasa.metrics.base import MetricColumn
+from pipelines.report.failures import shorten_home
 from pipelines.report.metrics import MetricFigures, MissingReason
 from pipelines.report.model import Report
-from pipelines.report.paths import shorten_home
 
 MAX_BYTES = 5_000_000
 SHOWN_CHARACTERS = 400  # maximum length of a text of a run

@@ -22,14 +22,13 @@ from manifests.scratch import scratch_folder
 from manifests.storage import open_storage
 from pipelines.report.comparison import compare_runs, load_published_tables
 from pipelines.report.contact_sheets import make_contact_sheets
-from pipelines.report.failures import explain_failures
+from pipelines.report.failures import explain_failures, quote_path
 from pipelines.report.figures import build_figure_table, table_to_csv
 from pipelines.report.gallery import GalleryData, encode_gallery
 from pipelines.report.headline import build_headline
 from pipelines.report.metrics import MetricFigures, compute_metric_figures
 from pipelines.report.model import Report
 from pipelines.report.page import render_page
-from pipelines.report.paths import quote_path
 from pipelines.report.plots import DOTS_BELOW, RUN_COLORS, Plot, draw_distribution, draw_dots
 from pipelines.report.provenance import build_provenance
 from pipelines.report.records import (

@@ -10,8 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from joyvasa.runtime.parsing import parse_json
-from manifests.errors import ManifestError
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.run.events import EVENTS, SEGMENTS
 from manifests.storage import Storage
 from pipelines.engine.estimate import Estimate, parse_estimate

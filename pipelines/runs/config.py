@@ -1,22 +1,28 @@
-"""The options of a run over a manifest."""
+"""The options of a run over a manifest, and the columns that set options of the method for their row."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from joyvasa.bundles import list_bundle_names
+from joyvasa.bundles import Bundle, list_bundle_names
+from joyvasa.bundles.requirements import require_controls
+from joyvasa.config import apply_options
 from joyvasa.errors import ConfigError
 from joyvasa.metrics import METRIC_NAMES, METRICS_BUNDLE, check_metric_name
-from joyvasa.mode import Mode
+from joyvasa.mode import MODES, Mode
 from joyvasa.options import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
+from manifests.option_columns import OptionColumns
+from manifests.record import Options
 from manifests.run.manifest_file import SHARD_RECORDS
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors import check_executor
 from stages.media_cache import CACHE_BYTES, MediaCacheConfig
+from stages.record_options import list_animation_options, list_record_options
 from stages.speak import parse_command
 
 MIN_OBJECT_STORE_BYTES = 75 * 2**20  # Ray starts no smaller one
@@ -129,3 +135,20 @@ class RunConfig:
 
 def _resolve_models(models: str) -> str:
     return models if models in list_bundle_names() else str(Path(models).expanduser().resolve())
+
+
+def build_option_columns(config: AnimationConfig, bundle: Bundle | None = None) -> OptionColumns:
+    """Return the columns that set options, with the values of a configuration as defaults.
+
+    Args:
+        config: options of the run.
+        bundle: bundle that must be able to apply the controls of each row; None to check ranges alone.
+    """
+    by_mode: dict[str, AnimationConfig] = {mode: dataclasses.replace(config, mode=mode) for mode in MODES}
+
+    def check(mode: str, options: Options) -> None:
+        animation = apply_options(by_mode[mode], options)
+        if bundle:
+            require_controls(animation, bundle)
+
+    return OptionColumns(list_record_options(config), list_animation_options(config), check)

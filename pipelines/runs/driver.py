@@ -20,9 +20,8 @@ from joyvasa.bundles import open_bundle
 from joyvasa.config import config_to_dict
 from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.mode import Mode
-from manifests.errors import ManifestError
 from manifests.manifest import Manifest, open_manifest
-from manifests.problems import Problem
+from manifests.problems import ManifestError, Problem
 from manifests.run.description import ManifestSource, RunDescription, RunKind, require_same_settings
 from manifests.run.events import EventLog
 from manifests.run.folder import RunCounts, RunFolder
@@ -34,10 +33,9 @@ from pipelines.engine.estimate import estimate_run
 from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.engine.graph import Pipeline
 from pipelines.engine.statistics import parse_statistics
-from pipelines.runs.config import RunConfig
+from pipelines.runs.config import RunConfig, build_option_columns
 from pipelines.runs.outcomes import OutcomeBuilder, build_outcome, metric_columns
 from pipelines.runs.resources import build_executor, count_run_gpus
-from pipelines.runs.row_options import build_option_columns
 from pipelines.runs.shard_writer import ShardWriter
 
 LOGGED_PROGRESS_S = 30.0  # longest time between two progress lines in events.jsonl; each has about 4 kB

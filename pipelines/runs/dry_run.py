@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from manifests.estimate import ManifestSummary, summarize_manifest
 from manifests.manifest import open_manifest
 from manifests.media_files import MediaFileCheckConfig
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.stats import Probes
 from manifests.storage import open_storage
-from manifests.summary import ManifestSummary, summarize_manifest
 from pipelines.engine.graph import Pipeline
 from pipelines.runs.config import RunConfig
 from pipelines.runs.driver import RunDefinition, plan_run

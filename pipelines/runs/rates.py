@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joyvasa.runtime.parsing import parse_json
-from manifests.errors import ManifestError
 from manifests.estimate import RateProfile, StageRate
 from manifests.formats.media_columns import MEDIA_COLUMNS
 from manifests.manifest import open_binary, open_manifest
+from manifests.problems import ManifestError
 from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
 from manifests.scan import Scan
@@ -109,7 +109,7 @@ def measure_rates(manifest: str, config: RunConfig, *, on_event: EventCallback |
 
 def _first_rows(manifest: str, config: RunConfig) -> list[dict[str, Any]]:
     """Return the first good rows of a manifest with absolute paths."""
-    from pipelines.runs.row_options import build_option_columns
+    from pipelines.runs.config import build_option_columns
 
     scan = Scan(open_manifest(manifest), options=build_option_columns(config.animation))
     good = (record for block in scan.blocks() for record in block.records if record)

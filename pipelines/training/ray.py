@@ -21,7 +21,7 @@ from joyvasa.training.dataset import Dataset
 from joyvasa.training.log import read_log
 from joyvasa.training.trainer import StepCallback, StepValues, Trainer, TrainingResult
 from joyvasa.training.worker_group import WorkerGroup
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.lock import RunLock, check_lease
 from manifests.storage import Storage, open_storage
 from pipelines.training.step_printer import StepPrinter

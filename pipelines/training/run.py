@@ -20,7 +20,7 @@ from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.step_cost import StepCost, measure_step_cost
 from joyvasa.training.trainer import StepCallback, StepValues, Trainer, TrainingResult
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.lock import RunLock, create_run_lock
 from manifests.storage import Storage, open_storage
 from pipelines.training.run_file import RUN_FILE

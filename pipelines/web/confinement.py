@@ -1,14 +1,18 @@
-"""Access to files below one folder only, whatever paths and links say."""
+"""Access to runs and files below one folder only, whatever paths and links say."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from joyvasa.errors import ConfigError
 from joyvasa.runtime.locations import is_remote
+from manifests.run.folder import RunFolder
 from manifests.storage import LocalStorage
+from pipelines.web.limits import Limits
 
 REPORT_FILES = re.compile(r"report/(index\.html|metrics\.csv|metrics\.parquet)")  # in a run folder
 VIDEOS = (".mp4", ".m4v", ".mov", ".webm")
@@ -75,3 +79,52 @@ class ConfinedStorage(LocalStorage):
         if file is None:
             raise FileNotFoundError(path)
         return file
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run folder in the list of runs."""
+
+    path: str  # path relative to the root; `.` is the root itself
+    started: float  # time when its `run.yaml` was written, seconds since 1970
+
+
+def find_runs(root: RunsRoot, limits: Limits) -> list[ListedRun]:
+    """Return run folders, the newest first; links are not followed, and run folders are not searched.
+
+    Args:
+        root: folder to search.
+        limits: limits of the search.
+    """
+    return sorted(_iterate_runs(root, limits), key=lambda run: (-run.started, run.path))[: limits.runs]
+
+
+def open_run(root: RunsRoot, path: str) -> RunFolder | None:
+    """Open a run folder by its path relative to the root; return None if there is none."""
+    folder = root.find(path)
+    if folder is None or not (folder / RunFolder.RUN).is_file():
+        return None
+    return RunFolder(ConfinedStorage(root, path))
+
+
+def _iterate_runs(root: RunsRoot, limits: Limits) -> Iterator[ListedRun]:
+    level, searched = [""], 0
+    for _ in range(limits.depth + 1):
+        below: list[str] = []
+        for path in level:
+            searched += 1
+            if searched > limits.folders:
+                return
+            try:
+                entries = {entry.name: entry for entry in os.scandir(root.folder / path)}
+                if RunFolder.RUN in entries and RunFolder.MANIFEST in entries:
+                    yield ListedRun(path or ".", entries[RunFolder.RUN].stat().st_mtime)
+                    continue
+            except OSError:  # removed meanwhile, or not readable
+                continue
+            below += [
+                os.path.join(path, name)
+                for name, entry in sorted(entries.items())
+                if not name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            ]
+        level = below

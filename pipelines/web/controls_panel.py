@@ -1,20 +1,77 @@
-"""The controls of the first tab, with a preview of one frame, and the choice of a face."""
+"""The controls of the first tab as sliders, with a preview of one frame, and the choice of a face."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import gradio as gr
 
 from joyvasa.errors import JoyvasaError
 from joyvasa.options import AnimationConfig
-from pipelines.web.controls import FRAMING, Control, list_controls, read_controls
 from pipelines.web.previewer import Previewer
 from pipelines.web.shell_command import flatten_options
 from pipelines.web.templating import read_asset, render_template
 from pipelines.web.uploads import Uploads, original_name
+
+LOOSE_GROUP = "face"  # heading of controls without a group
+FRAMING = "framing"  # group that is shown last
+WIDE = 20.0  # width of a range with whole steps, such as degrees
+STEP, FINE_STEP = 1.0, 0.05
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control."""
+
+    name: str  # option, such as `pose.yaw`
+    default: float | None  # default value; None if the motion decides unless the control is set
+    # low, high: range
+    low: float
+    high: float
+    unit: str  # unit of the value
+
+    @property
+    def group(self) -> str:
+        """Heading under which the control is shown."""
+        group, dot, _ = self.name.rpartition(".")
+        return group if dot else LOOSE_GROUP
+
+    @property
+    def step(self) -> float:
+        """Step of the slider."""
+        return STEP if self.high - self.low >= WIDE else FINE_STEP
+
+
+@cache
+def list_controls() -> tuple[Control, ...]:
+    """Return all controls, in the order of the options."""
+    return tuple(_iterate_controls(AnimationConfig()))
+
+
+def read_controls(values: Any) -> dict[str, float]:
+    """Return the controls that a browser has set, by name; other values are ignored.
+
+    Args:
+        values: mapping from names to numbers; untrusted, and not compared with the ranges.
+    """
+    given: Mapping[Any, Any] = values if isinstance(values, Mapping) else {}
+    found = ((control.name, given.get(control.name)) for control in list_controls())
+    return {name: value for name, value in found if isinstance(value, int | float) and not isinstance(value, bool)}
+
+
+def _iterate_controls(config: Any, prefix: str = "") -> Iterator[Control]:
+    for entry in dataclasses.fields(config):
+        value, name = getattr(config, entry.name), f"{prefix}{entry.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _iterate_controls(value, f"{name}.")
+        elif "ge" in entry.metadata:
+            unit = entry.metadata["json_schema_extra"]["unit"]
+            yield Control(name, value, entry.metadata["ge"], entry.metadata["le"], unit)
+
 
 MODE, FACE = 0, 2  # positions of fields
 ReadOptions = Callable[[Sequence[Any], Any], AnimationConfig]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from PIL import Image
 
-from joyvasa.animator import Animator
+from joyvasa.animator import Animation, Animator
 from joyvasa.errors import EnvironmentFault, InputError
+from joyvasa.media.video_reader import probe_video
 from joyvasa.metrics import FVD, METRIC_NAMES
 from joyvasa.metrics.metric_set import MetricSet
+from joyvasa.metrics.support.reference_frame import build_clip
 from joyvasa.models import Models
 from joyvasa.options import AnimationConfig
-from pipelines.web.jobs import FinishedVideo, Job
+from pipelines.web.columns import get_rank
+from pipelines.web.jobs import FinishedVideo, Job, MetricResult, TimeEstimator
 from pipelines.web.limits import Limits
-from pipelines.web.measurement import measure_animation
 from pipelines.web.shell_command import build_animate_command
-from pipelines.web.time_estimate import TimeEstimator
 
 LOADING = "loading"
 MAX_RATE = 60  # frames per second; a motion with more frames than the longest recording has is refused
@@ -114,3 +117,36 @@ class DeviceWorker:
             warnings=animation.warnings,
             command=build_animate_command(job.names, job.config),
         )
+
+
+def measure_animation(
+    metrics: MetricSet, animation: Animation, sound: Path | None, models: Models, on_frames: Callable[[int], object]
+) -> list[MetricResult]:
+    """Compute the metrics of a video, in the order in which the page shows them.
+
+    Args:
+        metrics: metrics to compute.
+        animation: finished animation.
+        sound: recording of the animation; None if a motion drives it.
+        models: models of the animation.
+        on_frames: called with the number of frames read so far; an exception stops the measurement.
+    """
+    clip = build_clip(
+        animation.picture,
+        models.build_composer(animation.picture),
+        models.bundle.switches,
+        pasted=models.config.paste_back,
+        video=animation.path,
+        frames_per_second=animation.frames_per_second,
+        width=animation.width,
+        height=animation.height,
+        has_sound=sound is not None or probe_video(animation.path).has_sound,
+        sound=sound,
+        motion=animation.motion,
+        mode=models.config.mode,
+        seed=animation.seed,
+    )
+    scores = metrics.measure(clip, on_frames=on_frames)
+    reasons = {name: reason.sentence for name, reason in scores.reasons.items()}
+    columns = sorted(metrics.columns, key=lambda column: get_rank(column.name))
+    return [MetricResult(column, scores.values[column.name], reasons.get(column.name, "")) for column in columns]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import gradio as gr
 from PIL import Image
 
 from manifests.examples import DEMO, FOLDER
+from pipelines.web.previewer import inline_picture
 from pipelines.web.templating import read_asset, render_template
 
 
@@ -46,20 +45,9 @@ def add_examples(column: str, label: str, *, pictures: bool = False) -> Examples
     with DEMO.open(encoding="utf-8", newline="") as file:
         rows = {row[column]: row | {column: str(FOLDER / row[column])} for row in csv.DictReader(file)}
     files = [Path(row[column]) for row in rows.values()]
-    examples = [{"name": file.stem, "picture": inline_picture(file, 128) if pictures else ""} for file in files]
+    examples = [
+        {"name": file.stem, "picture": inline_picture(Image.open(file), 128, quality=80) if pictures else ""}
+        for file in files
+    ]
     html = render_template("examples", label=label, examples=examples)
     return Examples(gr.HTML(html, js_on_load=read_asset("page.js")), list(rows.values()))
-
-
-def inline_picture(file: Path, side: int) -> str:
-    """Return a small version of a picture as a data URL.
-
-    Args:
-        file: picture file of the package.
-        side: longest side in pixels.
-    """
-    buffer = io.BytesIO()
-    with Image.open(file) as picture:
-        picture.thumbnail((side, side))
-        picture.save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

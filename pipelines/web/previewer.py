@@ -1,4 +1,7 @@
-"""Previews of one frame, and the faces of a portrait. The models are loaded with the first preview and stay loaded."""
+"""Small pictures for the page: previews of one frame, the faces of a portrait, and posters of videos.
+
+The models of previews are loaded with the first one and stay loaded.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,18 @@ import numpy as np
 from PIL import Image
 
 from joyvasa.animator import Animator
+from joyvasa.errors import InputError
 from joyvasa.faces.detection import sort_faces
 from joyvasa.media.image import read_image, resize_to_limit
+from joyvasa.media.video_reader import probe_video, stream_video
 from joyvasa.mode import Mode
 from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Portrait
 
 PORTRAITS = 4  # encoded portraits kept
-SIDE = 480  # longest side of a preview in pixels
+SIDE = 480  # longest side of a preview or poster in pixels
+POSTER_QUALITY = 75  # of the JPEG files, about 20 kB each
+DECODERS = 2  # videos that are decoded at once
 FACE_SIDE, FACE_MARGIN = 96, 0.2  # pixels of the picture of a face; margin around its box, relative to the box
 MAX_FACES = 12  # faces shown
 
@@ -57,7 +64,7 @@ class Previewer:
             while len(self._portraits) > PORTRAITS:
                 self._portraits.popitem(last=False)
             frame = animator.preview(self._portraits[key], replace(config, paste_back=False))
-            return _inline_picture(frame, SIDE)
+            return inline_picture(Image.fromarray(frame), SIDE)
 
     def find_faces(self, picture: Path, config: AnimationConfig) -> list[str]:
         """Return the faces of a picture as data URLs, in the order of `face.index`.
@@ -75,7 +82,7 @@ class Previewer:
             detector = self._find_animator(config.mode).models.detector
             faces = detector.detect(image) if detector else []
         faces = sort_faces([face for face in faces if face.side >= config.face.min_side], config.face.select)
-        return [_inline_picture(_cut(image, face.box), FACE_SIDE) for face in faces[:MAX_FACES]]
+        return [inline_picture(Image.fromarray(_cut(image, face.box)), FACE_SIDE) for face in faces[:MAX_FACES]]
 
     def _find_animator(self, mode: Mode) -> Animator:
         if mode not in self._animators:
@@ -92,10 +99,56 @@ def _cut(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     return image[max(0, round(top - margin)) : round(bottom + margin), columns]
 
 
-def _inline_picture(image: np.ndarray, side: int) -> str:
-    """Return an RGB picture as a data URL, scaled down to a longest side."""
-    picture = Image.fromarray(image)
+def inline_picture(picture: Image.Image, side: int, *, quality: int = 85) -> str:
+    """Return a picture as a data URL, scaled down to a longest side in pixels."""
     picture.thumbnail((side, side))
+    return f"data:image/jpeg;base64,{base64.b64encode(_encode(picture, quality)).decode()}"
+
+
+def _encode(picture: Image.Image, quality: int) -> bytes:
     sink = io.BytesIO()
-    picture.save(sink, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
+    picture.save(sink, "JPEG", quality=quality)
+    return sink.getvalue()
+
+
+class Posters:
+    """A thread-safe cache of posters that evicts the least recently used ones.
+
+    Args:
+        limit: maximum size in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._bytes = limit, 0
+        self._posters: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._lock, self._decoders = threading.Lock(), threading.Semaphore(DECODERS)
+
+    def find(self, video: Path) -> bytes:
+        """Return the poster of a video; empty if the video cannot be read."""
+        status = video.stat()
+        key = (video, status.st_mtime_ns, status.st_size)
+        with self._lock:
+            if key in self._posters:
+                self._posters.move_to_end(key)
+                return self._posters[key]
+
+        with self._decoders:
+            poster = _read_poster(video)
+        with self._lock:
+            if key not in self._posters:
+                self._posters[key] = poster
+                self._bytes += len(poster)
+            while self._bytes > self._limit:
+                self._bytes -= len(self._posters.popitem(last=False)[1])
+        return poster
+
+
+def _read_poster(video: Path) -> bytes:
+    try:
+        info = probe_video(video)
+        scale = min(1.0, SIDE / max(info.width, info.height))
+        size = max(2, round(info.width * scale)), max(2, round(info.height * scale))
+        frame = next(stream_video(video, size=size, batch_frames=1, info=info))[0]
+    except InputError:  # damaged, or being replaced
+        return b""
+    return _encode(Image.fromarray(frame), POSTER_QUALITY)

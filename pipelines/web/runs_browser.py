@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from joyvasa.runtime.locations import is_remote
-from manifests.errors import ManifestError
 from manifests.manifest import resolve_location
+from manifests.problems import ManifestError
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
@@ -26,15 +26,13 @@ from pipelines.runs.selection.criteria import Criterion
 from pipelines.runs.selection.options import SelectionOptions
 from pipelines.runs.selection.selection import select_from_tables
 from pipelines.runs.selection.selection_files import write_selection
-from pipelines.web.columns import get_rank
-from pipelines.web.confinement import RunsRoot
+from pipelines.web.columns import build_sliders, get_rank
+from pipelines.web.confinement import RunsRoot, find_runs, open_run
 from pipelines.web.limits import Limits
 from pipelines.web.marks import Marks
 from pipelines.web.records import Query, collect_failures, find_records, is_numeric, list_codes, list_sort_columns
-from pipelines.web.run_list import find_runs, open_run
 from pipelines.web.run_rows import ColumnCache, RunRows
 from pipelines.web.run_state import read_run_state
-from pipelines.web.sliders import build_sliders
 from pipelines.web.templating import SELECTIONS, render_stateful, render_template
 
 OPEN_RUNS = 8  # runs kept open

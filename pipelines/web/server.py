@@ -1,4 +1,4 @@
-"""The web server: the page, videos and files of runs, protected by the guard."""
+"""The web server: the page with its two tabs, videos and files of runs, protected by the guard."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from typing import Annotated
 import fastapi
 import gradio as gr
 import uvicorn
+from gradio import themes
+from gradio.components import Component
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from joyvasa.animator import Animator
-from joyvasa.errors import EnvironmentFault, JoyvasaError
+from joyvasa.errors import EnvironmentFault, InputError, JoyvasaError
 from joyvasa.options import AnimationConfig
 from manifests.examples import FOLDER as EXAMPLES
 from manifests.scratch import scratch_folder, sweep_scratch
@@ -30,15 +32,12 @@ from pipelines.web.confinement import VIDEOS, RunsRoot
 from pipelines.web.controls_panel import ControlsPanel
 from pipelines.web.device_worker import DeviceWorker
 from pipelines.web.guard import Guard
-from pipelines.web.jobs import JobQueue
+from pipelines.web.jobs import JobQueue, TimeEstimator
 from pipelines.web.limits import Limits
-from pipelines.web.page import build_page, build_theme
-from pipelines.web.posters import Posters
-from pipelines.web.previewer import Previewer
+from pipelines.web.previewer import Posters, Previewer
 from pipelines.web.runs_browser import SELECTION_FILE, RunsBrowser
 from pipelines.web.runs_page import RunsPage
-from pipelines.web.templating import FILES, POSTERS, RESULTS, SELECTIONS, read_asset
-from pipelines.web.time_estimate import TimeEstimator
+from pipelines.web.templating import FILES, POSTERS, RESULTS, SELECTIONS, read_asset, render_template
 from pipelines.web.try_page import TryPage
 from pipelines.web.uploads import Uploads
 
@@ -213,3 +212,60 @@ def _mount_page(app: fastapi.FastAPI, blocks: gr.Blocks, config: WebConfig) -> f
 
 def _not_found() -> Response:
     return PlainTextResponse("not found", 404)
+
+
+CLEAN_EVERY_S = 60
+FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+
+def build_page(try_page: TryPage, runs_page: RunsPage, limits: Limits) -> gr.Blocks:
+    """Build the page.
+
+    Args:
+        try_page: first tab.
+        runs_page: second tab.
+        limits: limits of what is stored.
+    """
+    with gr.Blocks(
+        title="joyvasa",
+        analytics_enabled=False,
+        delete_cache=(CLEAN_EVERY_S, limits.upload_age_s),
+        fill_width=False,
+    ) as blocks:
+        gr.HTML(render_template("title", config=try_page.config))
+        with gr.Tabs():
+            with gr.Tab("Try"):
+                try_page.build()
+            with gr.Tab("Runs", elem_id="jv-runs-tab") as tab:
+                runs_page.build(tab)
+        blocks.unload(try_page.remove_session)
+    for block in blocks.blocks.values():
+        if isinstance(block, Component):
+            block.async_move_resource_to_block_cache = _local_only(block)  # type: ignore[method-assign]
+    return blocks
+
+
+def build_theme() -> themes.Base:
+    """Build the theme; it uses system fonts, so that none is downloaded, and colors with the contrast of WCAG AA."""
+    theme = themes.Base(
+        primary_hue="blue", neutral_hue="slate", spacing_size="md", radius_size="md", font=FONTS, font_mono=MONO
+    )
+    return theme.set(
+        body_text_color_subdued="*neutral_500",
+        color_accent="*primary_600",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+    )
+
+
+def _local_only(block: Component):  # noqa: ANN202 (Gradio's)
+    """Return a method that refuses URLs: Gradio would download them, but this page accepts only uploads."""
+    move_file = block.async_move_resource_to_block_cache
+
+    async def move_upload(path: str | None) -> str | None:
+        if path and "://" in str(path)[:16]:
+            raise InputError("upload_missing", "a URL is not an upload: choose a file")
+        return await move_file(path)
+
+    return move_upload

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
+from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from joyvasa.config import config_from_dict, config_to_dict
@@ -21,13 +22,12 @@ from joyvasa.motion.smoothing import SmoothingMethod
 from joyvasa.options import AnimationConfig
 from manifests.examples import FOLDER
 from pipelines.report.page import format_seconds
-from pipelines.web.controls import read_controls
-from pipelines.web.controls_panel import ControlsPanel
-from pipelines.web.examples import add_examples, inline_picture
-from pipelines.web.jobs import ENDED, Job, JobQueue, JobState
+from pipelines.web.controls_panel import ControlsPanel, read_controls
+from pipelines.web.examples import add_examples
+from pipelines.web.jobs import ENDED, STEPS, Job, JobQueue, JobState, RemainingTime, TimeEstimator
+from pipelines.web.previewer import inline_picture
 from pipelines.web.shell_command import changed_options
 from pipelines.web.templating import RESULTS, read_asset, render_stateful, render_template
-from pipelines.web.time_estimate import STEPS, RemainingTime, TimeEstimator
 from pipelines.web.uploads import Uploads, original_name
 
 POLL_S = 0.25
@@ -104,7 +104,7 @@ class TryPage:
             start = gr.Button("Make video", variant="primary", scale=0, min_width=150, elem_id="jv-start")
             cancel = gr.Button("Cancel", visible=False, scale=0, min_width=110, elem_id="jv-cancel")
             status = gr.HTML(render_template("message", kind="quiet", text=INVITATION), elem_id="jv-status")
-        demo = inline_picture(DEMO_PICTURE, 920)
+        demo = inline_picture(Image.open(DEMO_PICTURE), 920, quality=80)
         invitation = render_template("invitation", picture=demo, count=self.queue.limits.results)
         result = gr.HTML(invitation, js_on_load=read_asset("page.js"), elem_id="jv-result")
         job_id = gr.State("")

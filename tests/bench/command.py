@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from joyvasa.config import load_config
 from manifests.scratch import scratch_folder
-from pipelines.bench.seeded_bundle import write_seeded_bundle
+from pipelines.bench.inputs import write_seeded_bundle
 from pipelines.runs.config import RunConfig
 
 

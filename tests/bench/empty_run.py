@@ -25,9 +25,9 @@ from joyvasa.mode import Mode
 from manifests.run.folder import RunFolder
 from manifests.scratch import scratch_folder
 from manifests.storage import open_storage
-from pipelines.engine.errors import RunInterrupted
 from pipelines.engine.events import Event, EventKind
 from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.interrupts import RunInterrupted
 from pipelines.runs import resume
 from pipelines.runs.config import RunConfig
 from pipelines.runs.driver import start_run

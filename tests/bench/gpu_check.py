@@ -24,10 +24,9 @@ from joyvasa.models import Models
 from joyvasa.options import AnimationConfig
 from joyvasa.runtime.device import Precision, autocast, choose_device
 from manifests.scratch import scratch_folder
-from pipelines.bench.inputs import make_records, run_stage, set_up
+from pipelines.bench.inputs import make_records, run_stage, set_up, write_seeded_bundle
 from pipelines.bench.machine import describe_machine, precision_unavailable
 from pipelines.bench.networks import list_network_calls
-from pipelines.bench.seeded_bundle import write_seeded_bundle
 from pipelines.bench.timing import PeakMemory, synchronize, time_function
 from stages.base import Item
 from stages.config import StageConfig

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.scratch import scratch_folder
-from pipelines.bench.inputs import make_records
-from pipelines.bench.seeded_bundle import write_seeded_bundle
+from pipelines.bench.inputs import make_records, write_seeded_bundle
 
 FEW_STEPS = ("sampling.sampler=ddim", "sampling.steps=5")  # rendering is what is measured
 _WORKER = """

@@ -6,10 +6,10 @@ import torch
 
 from manifests.run.outcome import Status
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.errors import RunStopped
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.interrupts import RunStopped
 from pipelines.engine.loop import run_pipeline
 from stages.base import Item, Ok, Outcome, Stage
 from tests.pipelines.engine.toy_stages import Draw, Gpu, read_notes, records

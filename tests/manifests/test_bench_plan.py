@@ -16,7 +16,7 @@ ROWS, PORTRAITS, RECORDINGS = 1_000_000, 50_000, 20_000
 MAX_SECONDS, MAX_BYTES = 60, 1 << 30  # on two cores
 
 PLAN = """
-from manifests.summary import summarize_manifest
+from manifests.estimate import summarize_manifest
 result = summarize_manifest(open_manifest(sys.argv[1])).stats.as_dict()
 """
 COPY = """

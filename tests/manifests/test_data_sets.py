@@ -11,8 +11,8 @@ import pytest
 
 from joyvasa.errors import InputError
 from manifests.cells import WINDOW_BYTES, read_cells
-from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
+from manifests.problems import ManifestError
 from manifests.scan import Scan
 from stages.media import local_file
 from tests.manifests.tables import copied, scanned

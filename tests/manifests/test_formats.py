@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
+from manifests.problems import ManifestError
 from manifests.run.manifest_file import write_manifest
 from manifests.scan import Scan
 from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write, write_odd_table

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
+from manifests.problems import ManifestError
 from stages.media import local_file
 from stages.media_cache import MediaCacheConfig, open_cache
 from tests.manifests.dataset_hub import serve_data_set

@@ -5,9 +5,9 @@ import zipfile
 import fsspec
 import pytest
 
-from manifests.errors import ManifestError
 from manifests.media_lists import open_media_list
 from manifests.pairing import plan_pairs
+from manifests.problems import ManifestError
 from stages.media import local_file
 from tests.manifests.tables import write
 

@@ -4,9 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from joyvasa.errors import ConfigError
-from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
 from manifests.option_columns import OptionColumns
+from manifests.problems import ManifestError
 from manifests.run.manifest_file import MANIFEST, RunManifest, write_manifest
 from manifests.scan import Scan
 from manifests.storage import open_storage

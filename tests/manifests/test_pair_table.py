@@ -2,11 +2,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from manifests import pair_table
-from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
 from manifests.media_lists import open_media_list
 from manifests.pair_table import open_output, write_pairs
 from manifests.pairing import plan_pairs
+from manifests.problems import ManifestError
 from manifests.scan import Scan
 from tests.manifests.tables import write
 

@@ -4,9 +4,9 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from manifests.errors import ManifestError
 from manifests.media_lists import MediaList
 from manifests.pairing import plan_pairs
+from manifests.problems import ManifestError
 
 SIZES = [(1, 1), (1, 7), (6, 1), (2, 2), (4, 6), (5, 7), (6, 6), (12, 8)]
 

@@ -2,9 +2,9 @@ import pyarrow as pa
 import pytest
 
 from joyvasa.errors import InputError
-from manifests.errors import ManifestError
 from manifests.media_lists import MediaList
 from manifests.pieces import PieceFolder
+from manifests.problems import ManifestError
 from manifests.storage import open_storage
 
 

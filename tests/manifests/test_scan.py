@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.errors import ManifestError
 from manifests.manifest import open_manifest, resolve_location
 from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.record import derive_record_id, speech_path
 from manifests.run.manifest_file import MANIFEST, RunManifest, write_manifest
 from manifests.scan import Scan

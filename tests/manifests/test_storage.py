@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from joyvasa.runtime.files import PARTIAL
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.storage import open_storage
 
 

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import yaml
 
-from manifests.errors import ManifestError
-from manifests.estimate import NO_PROFILE, read_profile
+from manifests.estimate import NO_PROFILE, read_profile, summarize_manifest
 from manifests.manifest import open_manifest
+from manifests.problems import ManifestError
 from manifests.stats import Probes, VideoSizes
-from manifests.summary import summarize_manifest
 from tests.manifests.tables import pair, write
 
 SIZES = VideoSizes(frames_per_second=25, frames_per_window=100)

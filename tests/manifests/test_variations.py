@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from joyvasa.options import AnimationConfig
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.variations import parse_variation
-from pipelines.runs.row_options import build_option_columns
+from pipelines.runs.config import build_option_columns
 
 OPTIONS = build_option_columns(AnimationConfig())
 IDS = [f"record-{n}" for n in range(2000)]

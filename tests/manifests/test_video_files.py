@@ -3,8 +3,8 @@ import json
 import fsspec
 import pytest
 
-from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
+from manifests.problems import ManifestError
 from manifests.scan import Scan
 from manifests.video_files import build_video_manifest, find_videos, is_video_source
 

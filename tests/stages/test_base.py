@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from joyvasa.errors import ConfigError, InputError, ModelError, OutputError
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from stages.base import Failed, FailureKind, classify_exception
 
 

@@ -1,7 +1,8 @@
-"""The data card of a data set: README.md with the metadata that the hub reads."""
+"""The data card of a data set: README.md with the metadata that the hub reads, and its picture."""
 
 from __future__ import annotations
 
+import io
 import json
 import posixpath
 import re
@@ -12,11 +13,11 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from joyvasa.errors import escape_unprintable
+from joyvasa.errors import InputError, escape_unprintable
 from joyvasa.metrics import METRIC_NAMES, build_metric
 from manifests.problems import safe_text
+from pipelines.report.contact_sheets import SheetConfig, VideoSource, make_contact_sheet
 from pipelines.runs.export.config import ExportConfig
-from pipelines.runs.export.contact_sheet import CONTACT_SHEET
 from pipelines.runs.export.formats.writer import CAPTION, HUB_SPLITS
 from pipelines.runs.export.licenses import StatedLicense, find_hub_license
 from pipelines.runs.export.plan import ExportPlan
@@ -201,3 +202,37 @@ def _format_commands(source: ExportSource, runs: Sequence[SourceRun], config: Ex
     command += ["--license", config.license] if config.license else []
     command += ["--accept-licenses"] if config.accept_licenses else []
     return "\n".join([*lines, shlex.join(command)])
+
+
+CONTACT_SHEET = "contact_sheet.jpg"
+LAYOUT = SheetConfig(frames=6, height=128, quality=80)
+MAX_S = 10.0  # seconds decoded of each video
+GAP = 4  # pixels between rows
+
+
+def make_overview(samples: Sequence[tuple[str, float | None]]) -> bytes | None:
+    """Make a picture with one row of frames per video, as a JPEG file; None if no video can be read.
+
+    Args:
+        samples: locations of videos and their durations in seconds.
+    """
+    from PIL import Image
+
+    rows = []
+    for location, duration_s in samples:
+        try:
+            sheet = make_contact_sheet(VideoSource(location, duration_s), LAYOUT, max_s=MAX_S)
+        except (InputError, OSError):
+            continue
+        rows.append(Image.open(io.BytesIO(sheet)).convert("RGB"))
+    if not rows:
+        return None
+
+    size = max(row.width for row in rows), sum(row.height for row in rows) + GAP * (len(rows) - 1)
+    picture, top = Image.new("RGB", size, "white"), 0
+    for row in rows:
+        picture.paste(row, (0, top))
+        top += row.height + GAP
+    sink = io.BytesIO()
+    picture.save(sink, "JPEG", quality=LAYOUT.quality, optimize=True)
+    return sink.getvalue()

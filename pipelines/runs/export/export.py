@@ -10,10 +10,11 @@ from manifests.hash_index import HashIndex
 from manifests.scratch import scratch_folder
 from manifests.storage import Storage, open_storage
 from pipelines.report.rows import ProgressCallback, ignore_progress
-from pipelines.runs.export.card import CARD, write_card
+from pipelines.runs.export.card import CARD, CONTACT_SHEET, make_overview, write_card
 from pipelines.runs.export.config import ExportConfig
-from pipelines.runs.export.contact_sheet import CONTACT_SHEET, make_overview
-from pipelines.runs.export.formats.registry import open_writer
+from pipelines.runs.export.formats.folder import FolderWriter
+from pipelines.runs.export.formats.parquet import ParquetShardWriter
+from pipelines.runs.export.formats.webdataset import TarWriter
 from pipelines.runs.export.formats.writer import FormatWriter, WriterContext, write_whole
 from pipelines.runs.export.licenses import StatedLicense, list_stated_licenses, require_accepted
 from pipelines.runs.export.markers import CHECKSUMS, ExportMarkers, WrittenFile, format_checksums
@@ -172,3 +173,10 @@ def _write_checksums(plan: ExportPlan, markers: ExportMarkers, others: list[Writ
         with staged.open("wb") as output:
             output.writelines(format_checksums(file for file in list_files() if is_new(file.path)))
         markers.remove_inputs(is_new)
+
+
+def open_writer(context: WriterContext) -> FormatWriter:
+    """Return the writer of the format of an export."""
+    if context.config.with_files:
+        return FolderWriter(context)
+    return TarWriter(context) if context.config.format == "webdataset" else ParquetShardWriter(context)

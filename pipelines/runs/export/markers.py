@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 
 from joyvasa.runtime.files import PARTIAL
 from joyvasa.runtime.parsing import parse_json
-from manifests.errors import ManifestError
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.storage import Storage
 from pipelines.runs.export.plan import PlannedShard
 from pipelines.runs.export.source import SPLITS

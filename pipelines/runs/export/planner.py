@@ -24,9 +24,15 @@ from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.formats.json_values import JsonColumns
 from pipelines.runs.export.licenses import find_license_columns
 from pipelines.runs.export.names import name_record
-from pipelines.runs.export.plan import MAX_FOLDER_RECORDS, MEDIA_KINDS, OWN_FIELDS, ExportPlan, PlannedShard
+from pipelines.runs.export.plan import (
+    MAX_FOLDER_RECORDS,
+    MEDIA_KINDS,
+    OWN_FIELDS,
+    ExportPlan,
+    PlannedShard,
+    ShardTables,
+)
 from pipelines.runs.export.row_media import INPUT_COLUMNS, MEDIA_COLUMNS, RowMedia
-from pipelines.runs.export.shard_tables import ShardTables
 from pipelines.runs.export.source import SPLITS, ExportSource, SourceRun
 from pipelines.runs.export.statistics import SplitStats
 

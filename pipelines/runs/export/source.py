@@ -16,10 +16,9 @@ import pyarrow.types as is_type
 from joyvasa.errors import InputError
 from joyvasa.runtime.locations import is_remote
 from joyvasa.runtime.result_tables import find_finished_tables, iterate_tables, read_schema
-from manifests.errors import ManifestError
 from manifests.formats.plain_types import plain_batch, plain_schema
 from manifests.manifest import open_binary, resolve_location
-from manifests.problems import safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.storage import Storage, open_storage

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.description import ManifestSource, RunDescription, find_changed_settings, require_same_settings
 
 RUN = RunDescription(

@@ -1,6 +1,6 @@
 import pytest
 
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.events import EventLog, read_events
 from manifests.storage import LocalStorage, open_storage
 

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from joyvasa.errors import InputError
-from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
+from manifests.problems import ManifestError
 from manifests.run.description import ManifestSource, RunDescription
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import write_manifest

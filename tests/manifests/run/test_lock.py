@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.lock import LeaseLock, LocalLock, create_run_lock
 from manifests.storage import open_storage
 from tests.media import fill_disk, small_disk

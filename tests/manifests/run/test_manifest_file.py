@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from manifests.errors import ManifestError
 from manifests.manifest import open_manifest
+from manifests.problems import ManifestError
 from manifests.run.description import ManifestSource
 from manifests.run.manifest_file import MANIFEST, RunManifest, write_manifest
 from manifests.scan import Scan

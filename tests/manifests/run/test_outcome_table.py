@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from joyvasa.runtime.result_tables import read_table
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import build_outcome_table, encode_parquet, outcomes_from_table, passthrough_name
 from tests.manifests.run.outcomes import failed_outcome, make_outcome

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.source_files import require_unchanged_files, sign_file
 from tests.http_server import serve_http
 from tests.manifests.tables import copied, pair, shards_of, write

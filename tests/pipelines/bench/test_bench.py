@@ -9,11 +9,10 @@ from rich.console import Console
 
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from pipelines.bench import networks
-from pipelines.bench.bench import MEASURES, run_bench
+from pipelines.bench.bench import MEASURES, Document, run_bench
 from pipelines.bench.config import SECTIONS, BenchConfig
-from pipelines.bench.document import Document
 from pipelines.bench.encoding import PRESETS
 from pipelines.bench.engine import measure_executor
 from pipelines.bench.table import build_tables

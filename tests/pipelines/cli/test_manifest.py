@@ -10,8 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from manifests.errors import ManifestError
 from manifests.estimate import NO_PROFILE, RateProfile, StageRate
+from manifests.problems import ManifestError
 from manifests.stats import VideoSizes
 from pipelines.cli.manifest import plan_command, validate_command
 from tests.manifests.tables import pair, write

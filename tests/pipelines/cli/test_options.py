@@ -16,8 +16,7 @@ from joyvasa.options import AnimationConfig
 from joyvasa.training.config import TrainingConfig
 from pipelines.bench.bench import MEASURES
 from pipelines.cli.main import app
-from pipelines.cli.option_listing import CLASSES
-from pipelines.cli.options import merge_options
+from pipelines.cli.options import CLASSES, merge_options
 from pipelines.runs.config import RunConfig
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from pipelines.cli.manifest import validate_command
 from pipelines.cli.pair import pair_command
 from tests.media import EXAMPLES, write_tone

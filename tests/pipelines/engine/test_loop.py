@@ -17,12 +17,12 @@ from manifests.record import Record
 from manifests.run.outcome import Status
 from pipelines.engine import loop
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.errors import RunInterrupted, RunStopped
 from pipelines.engine.events import EventKind
 from pipelines.engine.executors import base as executor_base
 from pipelines.engine.executors.base import BatchDone, PayloadLost
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.interrupts import RunInterrupted, RunStopped
 from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage, classify_exception
 from stages.isolation import map_batch

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from manifests.record import file_stem
 from pipelines.cli.main import app
-from pipelines.report import gallery, paths
+from pipelines.report import failures, gallery
 from pipelines.report.gallery import VideoLinks, encode_gallery
 from pipelines.report.metrics import MetricFigures, all_metric_columns
 from pipelines.report.report import build_report, write_report
@@ -131,10 +131,10 @@ def test_large_runs_have_three_digits_and_leave_out_what_does_not_fit(monkeypatc
 
 
 def test_paths_of_the_page_do_not_name_the_home_folder(monkeypatch):
-    monkeypatch.setattr(paths.Path, "home", lambda: Path("/home/anna"))
-    assert paths.shorten_home("needs /home/anna/w.pth") == "needs ~/w.pth"
-    assert paths.quote_path("/home/anna/my run") == "~/'my run'"
-    assert paths.quote_path("/data/run") == "/data/run"
+    monkeypatch.setattr(failures.Path, "home", lambda: Path("/home/anna"))
+    assert failures.shorten_home("needs /home/anna/w.pth") == "needs ~/w.pth"
+    assert failures.quote_path("/home/anna/my run") == "~/'my run'"
+    assert failures.quote_path("/data/run") == "/data/run"
 
 
 def test_a_browser_filters_sorts_and_counts_as_the_command_does(page, run, tmp_path):

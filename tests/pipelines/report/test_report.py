@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from joyvasa.errors import ConfigError
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from pipelines.cli.main import app
 from pipelines.report.report import build_report, write_report
 from tests.manifests.tables import write, write_odd_table

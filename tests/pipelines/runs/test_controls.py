@@ -13,7 +13,7 @@ from joyvasa.animator import Animator
 from joyvasa.config import apply_options, load_config
 from joyvasa.errors import ConfigError
 from joyvasa.options import AnimationConfig
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from pipelines.runs.generate import generate_videos
 from tests.media import EXAMPLES, read_frames, write_tone
 from tests.pipelines.runs.small_runs import make_config, read_rows

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import manifests
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.record import speech_path
 from pipelines.runs.evaluate import evaluate_videos
 from pipelines.runs.export.config import ExportConfig

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.cli.main import app

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError
 from joyvasa.metrics import METRIC_NAMES, build_metric
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.cli.main import app
-from pipelines.engine.errors import RunInterrupted
+from pipelines.engine.interrupts import RunInterrupted
 from pipelines.runs.config import RunConfig
 from pipelines.runs.evaluate import evaluate_videos
 from pipelines.runs.generate import generate_videos

@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from joyvasa.errors import ConfigError, InputError, ModelError
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.record import derive_seed
 from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
@@ -24,8 +24,8 @@ from manifests.storage import open_storage
 from pipelines.cli.main import app
 from pipelines.engine import loop
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.errors import RunInterrupted, RunStopped
 from pipelines.engine.events import EventKind
+from pipelines.engine.interrupts import RunInterrupted, RunStopped
 from pipelines.runs import resume
 from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.export import export_dataset

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from joyvasa.config import config_from_dict
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.folder import RunFolder
 from manifests.scratch import PREFIX
 from manifests.storage import open_storage

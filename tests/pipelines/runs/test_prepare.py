@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from joyvasa.errors import ConfigError, InputError
 from joyvasa.training.clips import assign_split
 from joyvasa.training.dataset import Dataset
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.cli.main import app

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from joyvasa.config import load_config
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from pipelines.cli.main import app
 from pipelines.runs.config import RunConfig
 from pipelines.runs.rates import build_profile, measure_rates, read_run_rates

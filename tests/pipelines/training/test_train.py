@@ -17,7 +17,7 @@ from joyvasa.config import config_to_dict
 from joyvasa.errors import EnvironmentFault
 from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.log import TrainingLog, read_log
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.lock import LeaseLock
 from manifests.storage import open_storage
 from pipelines.cli.main import app

@@ -5,9 +5,8 @@ import os
 import pytest
 
 from joyvasa.errors import ConfigError
-from pipelines.web.confinement import ConfinedStorage, RunsRoot
+from pipelines.web.confinement import ConfinedStorage, RunsRoot, find_runs, open_run
 from pipelines.web.limits import Limits
-from pipelines.web.run_list import find_runs, open_run
 
 
 @pytest.fixture

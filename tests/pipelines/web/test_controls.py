@@ -5,7 +5,7 @@ import pytest
 from joyvasa.errors import ConfigError
 from joyvasa.motion.controls import PoseControls
 from joyvasa.options import AnimationConfig
-from pipelines.web.controls import list_controls, read_controls
+from pipelines.web.controls_panel import list_controls, read_controls
 from pipelines.web.limits import Limits
 from pipelines.web.previewer import Previewer
 from pipelines.web.try_page import FIELDS, TryPage

@@ -10,9 +10,8 @@ from joyvasa.metrics import FVD, METRIC_NAMES, build_metric
 from joyvasa.motion.file import save_motion
 from joyvasa.options import AnimationConfig
 from pipelines.web.device_worker import DeviceWorker
-from pipelines.web.jobs import Job
+from pipelines.web.jobs import STEPS, Job, TimeEstimator
 from pipelines.web.limits import Limits
-from pipelines.web.time_estimate import STEPS, TimeEstimator
 from tests.media import EXAMPLES, write_tone
 from tests.motions import random_motion
 

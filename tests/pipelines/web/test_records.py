@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from joyvasa.errors import InputError
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from manifests.run.events import EventLog
 from manifests.run.outcome import STATUSES, RecordOutcome
 from pipelines.cli.main import app
@@ -19,15 +19,14 @@ from pipelines.report.failures import explain_failures
 from pipelines.runs.activity import SILENCE_S
 from pipelines.runs.selection.command import build_select_command
 from pipelines.runs.selection.options import SelectionOptions
-from pipelines.web.confinement import ConfinedStorage, RunsRoot
+from pipelines.web.columns import build_sliders
+from pipelines.web.confinement import ConfinedStorage, RunsRoot, open_run
 from pipelines.web.limits import Limits
 from pipelines.web.marks import Marks
 from pipelines.web.records import Query, collect_failures, find_records, list_codes, list_sort_columns
-from pipelines.web.run_list import open_run
 from pipelines.web.run_rows import ColumnCache, RunRows
 from pipelines.web.run_state import read_run_state
 from pipelines.web.runs_browser import RunsBrowser
-from pipelines.web.sliders import build_sliders
 from pipelines.web.templating import render_template
 from tests.manifests.tables import write, write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, statistics, write_run

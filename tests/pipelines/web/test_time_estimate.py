@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.web.time_estimate import RemainingTime, TimeEstimator
+from pipelines.web.jobs import RemainingTime, TimeEstimator
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from joyvasa.errors import ConfigError
 from manifests.run.outcome import Status
 from pipelines.engine import executors, pools
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.errors import RunStopped
 from pipelines.engine.events import EventKind
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.interrupts import RunStopped
 from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage
 from tests.pipelines.engine.toy_stages import (
@@ -236,7 +236,7 @@ def test_an_unknown_executor_is_refused():
 SCRIPT = """
 import sys
 from pipelines.engine.loop import run_pipeline
-from pipelines.engine.errors import RunInterrupted
+from pipelines.engine.interrupts import RunInterrupted
 from pipelines.engine.executors import create_executor
 from pipelines.engine.executors.base import ExecutorConfig
 from tests.pipelines.engine.toy_stages import Draw, diamond, records

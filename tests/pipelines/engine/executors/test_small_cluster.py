@@ -12,12 +12,12 @@ import ray
 
 from joyvasa.errors import EnvironmentFault
 from pipelines.engine.config import EngineConfig
-from pipelines.engine.errors import RunStopped
 from pipelines.engine.events import EventKind
 from pipelines.engine.executors import ray_connection
 from pipelines.engine.executors.base import ExecutorConfig
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.interrupts import RunStopped
 from pipelines.engine.loop import run_pipeline
 from tests.pipelines.engine.toy_stages import diamond, records
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from joyvasa.errors import InputError
-from manifests.errors import ManifestError
+from manifests.problems import ManifestError
 from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.export import export_dataset
 from pipelines.runs.export.formats import webdataset

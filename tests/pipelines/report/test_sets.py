@@ -12,7 +12,7 @@ from joyvasa.metrics.mouth_sound import best_correlation
 from joyvasa.metrics.support.frechet import FeatureMoments, frechet_distance
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.report.set_metrics import MouthSoundNull, compute_mouth_sound_null, compute_run_fvd, load_moments
+from pipelines.report.sets import MouthSoundNull, compute_mouth_sound_null, compute_run_fvd, load_moments
 from pipelines.runs.evaluate import evaluate_videos
 from stages.score import encode_features
 from tests.joyvasa.metrics.clips import moving_noise, syllables
