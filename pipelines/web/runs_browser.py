@@ -21,7 +21,6 @@ from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
 from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
 from pipelines.report.failures import explain_failures
-from pipelines.runs.selection.command import build_select_command
 from pipelines.runs.selection.criteria import Criterion
 from pipelines.runs.selection.options import SelectionOptions
 from pipelines.runs.selection.selection import select_from_tables
@@ -183,7 +182,9 @@ class RunsBrowser:
             "selection",
             selected=records.total,
             criteria=records.criteria,
-            command=build_select_command([run.folder.storage.root], options, SELECTION_FILE),
+            command=shlex.join(
+                ["joyvasa", "select", run.folder.storage.root, *options.to_arguments(), "-o", SELECTION_FILE]
+            ),
             url=f"{SELECTIONS}/{SELECTION_FILE}?{urlencode(query)}",
             unfinished=unfinished,
             marks=marks,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +17,16 @@ from joyvasa.runtime.locations import is_remote
 from joyvasa.runtime.parsing import parse_json
 from manifests.run.manifest_file import INPUT_PREFIX
 from manifests.run.outcome_table import METRIC_REASONS
-from pipelines.runs.export.names import name_column
 
 RUN = "run"
 SOURCES = {name: f"source_{name}" for name in ("image", "audio", "motion")} | {f"{INPUT_PREFIX}video": "source_video"}
 DROPPED = frozenset({"video", "motion_file", "error", "error_code"})  # replaced, not exported, or null in ok rows
+
+# Columns that an export adds; a column of the rows with such a name gets the prefix `input_`.
+RESERVED_COLUMNS = frozenset(
+    {"video", "audio", "portrait", "file_name", "audio_file", "portrait_file", "null_columns", "run"}
+)
+_FILE_NAME = re.compile(r"file_name(s?)$")  # a column whose name ends so is a video for `videofolder`
 
 
 @dataclass(frozen=True)
@@ -105,3 +112,11 @@ def _keep_codes(reasons: str | None) -> str | None:
     if not isinstance(values, dict):
         return None
     return json.dumps({name: str(text).partition(":")[0] for name, text in values.items()}, ensure_ascii=False)
+
+
+def name_column(name: str, used: Iterable[str]) -> str:
+    """Return the name of a passed-through column in the data set."""
+    name = _FILE_NAME.sub(r"filename\1", name)
+    while name in RESERVED_COLUMNS or name in used:
+        name = f"input_{name}"
+    return name

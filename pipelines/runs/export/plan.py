@@ -10,10 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.runs.export.media import MediaFile
+from pipelines.runs.export.media import MEDIA_KINDS, MediaFile
 from pipelines.runs.export.statistics import DatasetStatistics
 
-MEDIA_KINDS = ("video", "portrait", "audio")
 MAX_FOLDER_RECORDS = 10_000  # files per folder that the hub accepts
 
 # Columns of the scratch tables before those of the data set: name of the record, then the location, size and expected

@@ -17,22 +17,21 @@ from joyvasa.errors import InputError
 from joyvasa.runtime.files import hash_file
 from manifests.hash_index import HashIndex
 from manifests.problems import safe_text
+from manifests.record import file_stem
 from manifests.scan import read_texts
 from pipelines.report.rows import ProgressCallback
 from pipelines.runs.export.columns import PublishedColumns
 from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.formats.json_values import JsonColumns
 from pipelines.runs.export.licenses import find_license_columns
-from pipelines.runs.export.names import name_record
+from pipelines.runs.export.media import INPUT_COLUMNS, MEDIA_COLUMNS, MEDIA_KINDS, RowMedia
 from pipelines.runs.export.plan import (
     MAX_FOLDER_RECORDS,
-    MEDIA_KINDS,
     OWN_FIELDS,
     ExportPlan,
     PlannedShard,
     ShardTables,
 )
-from pipelines.runs.export.row_media import INPUT_COLUMNS, MEDIA_COLUMNS, RowMedia
 from pipelines.runs.export.source import SPLITS, ExportSource, SourceRun
 from pipelines.runs.export.statistics import SplitStats
 
@@ -178,3 +177,19 @@ class _RowPlanner:
         position = index if index < SAMPLES else self._random.randrange(index + 1)
         if position < SAMPLES:
             self._plan.samples[position : position + 1] = [(location, duration_s)]
+
+
+def name_record(run: str, record_id: str) -> str:
+    """Return the name of a record's files, without suffix.
+
+    The name is safe on every file system, unique within an export, and has no dots, at which WebDataset ends a key. An
+    id with these properties is its own name.
+
+    Args:
+        run: name of the record's run, unique within the export; empty if there is only one run.
+        record_id: id of the record, any text.
+    """
+    stem = file_stem(record_id)
+    if not run and stem == record_id and "." not in stem:
+        return stem
+    return file_stem(f"{run}/{record_id}")  # hashed because of its slash

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,6 @@ from manifests.problems import ManifestError, safe_text
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.storage import Storage, open_storage
-from pipelines.runs.export.names import name_run
 from pipelines.runs.selection.options import SelectionOptions
 from pipelines.runs.selection.selection_files import OPTIONS
 
@@ -186,3 +187,12 @@ class ExportSource:
         except (pa.ArrowException, OSError) as error:
             sentence = f"{safe_text(self.location, 200)}: cannot be read ({safe_text(str(error), 200)}): select again"
             raise InputError("selection_invalid", sentence) from error
+
+
+def name_run(location: str, used: Iterable[str]) -> str:
+    """Return a short unique name of a run: the last part of its location, numbered if that name is used."""
+    base = re.sub(r"[^\w.-]+", "_", posixpath.basename(location.rstrip("/")))[:48].strip(".") or "run"
+    name, number = base, 2
+    while name in used:
+        name, number = f"{base}-{number}", number + 1
+    return name

@@ -70,14 +70,16 @@ class SelectionOptions:
 
     def to_arguments(self) -> list[str]:
         """Return the options as arguments of `joyvasa select`; defaults are left out."""
-        arguments = [] if self.statuses == ("ok",) else [f"--status={status}" for status in self.statuses]
-        arguments += [argument for text in self.where for argument in ("--where", text)]
+        arguments = (
+            [] if self.statuses == ("ok",) else [word for status in self.statuses for word in ("--status", status)]
+        )
+        arguments += [word for text in self.where for word in ("--where", text)]
         if self.split:
             arguments += ["--split", ",".join(f"{name}={share}" for name, share in self.split.items())]
             arguments += [] if self.disjoint == (PORTRAIT,) else ["--disjoint", ",".join(self.disjoint)]
             arguments += ["--seed", str(self.seed)] if self.seed else []
         arguments += ["--distinct"] if self.distinct else []
-        arguments += [argument for name, limit in self.per.items() for argument in ("--per", f"{name}={limit}")]
+        arguments += [word for name, limit in self.per.items() for word in ("--per", f"{name}={limit}")]
         arguments += ["--top", str(self.top)] if self.top is not None else []
         arguments += ["--by", f"{self.by}:asc" if self.ascending else self.by] if self.by else []
         return arguments

@@ -14,8 +14,7 @@ from joyvasa.runtime.files import hash_file
 from pipelines.runs.export.formats.json_values import JsonColumns
 from pipelines.runs.export.formats.writer import WriterContext, get_captions, write_whole
 from pipelines.runs.export.markers import INPUTS, WrittenFile
-from pipelines.runs.export.media import MediaFile
-from pipelines.runs.export.names import get_suffix
+from pipelines.runs.export.media import MediaFile, get_suffix
 from pipelines.runs.export.plan import MAX_FOLDER_RECORDS, PlannedRecord, PlannedShard
 from pipelines.runs.export.statistics import ColumnStats
 

@@ -13,8 +13,7 @@ from joyvasa.errors import InputError
 from joyvasa.runtime.files import hash_file
 from pipelines.runs.export.formats.writer import WriterContext
 from pipelines.runs.export.markers import WrittenFile
-from pipelines.runs.export.media import MediaFile
-from pipelines.runs.export.names import get_suffix
+from pipelines.runs.export.media import MediaFile, get_suffix
 from pipelines.runs.export.plan import PlannedRecord, PlannedShard
 
 GROUP_BYTES = 64_000_000  # media per row group, which bounds memory
