@@ -182,9 +182,7 @@ class RunsBrowser:
             "selection",
             selected=records.total,
             criteria=records.criteria,
-            command=shlex.join(
-                ["joyvasa", "select", run.folder.storage.root, *options.to_arguments(), "-o", SELECTION_FILE]
-            ),
+            command=options.to_command([run.folder.storage.root], SELECTION_FILE),
             url=f"{SELECTIONS}/{SELECTION_FILE}?{urlencode(query)}",
             unfinished=unfinished,
             marks=marks,

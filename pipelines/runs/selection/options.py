@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from pydantic import TypeAdapter
@@ -83,3 +84,7 @@ class SelectionOptions:
         arguments += ["--top", str(self.top)] if self.top is not None else []
         arguments += ["--by", f"{self.by}:asc" if self.ascending else self.by] if self.by else []
         return arguments
+
+    def to_command(self, runs: Sequence[str], out: str) -> str:
+        """Return the shell command that selects rows of runs with these options and writes them to a file."""
+        return shlex.join(["joyvasa", "select", *runs, *self.to_arguments(), "-o", out])

@@ -17,7 +17,6 @@ from pipelines.cli.main import app
 from pipelines.engine.estimate import Estimate
 from pipelines.report.failures import explain_failures
 from pipelines.runs.activity import SILENCE_S
-from pipelines.runs.selection.command import build_select_command
 from pipelines.runs.selection.options import SelectionOptions
 from pipelines.web.columns import build_sliders
 from pipelines.web.confinement import ConfinedStorage, RunsRoot, open_run
@@ -112,7 +111,7 @@ def test_the_page_selects_the_rows_that_the_command_selects(rows, run, tmp_path)
     browser.write_selection("run", options, tmp_path / "selection.parquet")
     written = pq.read_table(tmp_path / "selection.parquet")
     assert written.column("record_id").to_pylist() == ids(find_records(rows, Query(options), 50))
-    words = shlex.split(build_select_command([run.storage.root], options, str(tmp_path / "same.parquet")))
+    words = shlex.split(options.to_command([run.storage.root], str(tmp_path / "same.parquet")))
     assert words[0] == "joyvasa"
     result = CliRunner().invoke(app, words[1:])
     assert result.exit_code == 0, result.output
