@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from joyvasa.metrics.first_frame import ssim
 from joyvasa.metrics.mouth_sound import pearson
 from joyvasa.sample.measurement.face_reader import FaceReader
-from joyvasa.sample.measurement.subjects import FACE, Subject
+from joyvasa.sample.measurement.pose_renderer import PoseRenderer
+from joyvasa.sample.measurement.subjects import FACE, Subject, face_slices
 from joyvasa.sample.measurement.table import Bar, Row, mean_row
 from joyvasa.sample.measurement.tracks import Track
 from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS
+from joyvasa.sample.training.training_media import SIZE
 
 MAX_ERROR, MIN_CORRELATION = Bar("at most", 4.0), Bar("at least", 0.9)
 PERCENT = "% of the distance between the eyes"
@@ -65,3 +68,16 @@ def pooled_correlation(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     centerd = [(a - a.mean(), b - b.mean()) for a, b in pairs]
     a, b = (np.concatenate(side) for side in zip(*centerd, strict=True))
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+MARGIN = 0.075  # around the keypoints, in sides of their box; the rest of the crop is static
+
+
+def identity_row(subjects: Sequence[Subject], poses: PoseRenderer) -> Row:
+    """Return the mean SSIM; closing the open mouth of a portrait lowers it."""
+    values = {}
+    for subject in subjects:
+        face = face_slices((subject.keypoints[0].cpu().numpy() + 1) / 2 * SIZE, MARGIN)
+        values[subject.name] = ssim(poses.render(subject).numpy()[face], subject.face[face])
+    description = "SSIM of the face at rest, mouth closed and eyes open, against the source"
+    return mean_row("identity", description, values, inputs="portraits", worst=min)

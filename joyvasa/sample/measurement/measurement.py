@@ -19,9 +19,8 @@ from joyvasa.sample.measurement.articulation import articulation_rows, synthesiz
 from joyvasa.sample.measurement.background import background_rows
 from joyvasa.sample.measurement.blinks import blink_rows
 from joyvasa.sample.measurement.face_reader import FaceReader
-from joyvasa.sample.measurement.identity import identity_row
 from joyvasa.sample.measurement.inputs import find_unseen_inputs
-from joyvasa.sample.measurement.keypoint_errors import gap_row, keypoint_row
+from joyvasa.sample.measurement.keypoint_errors import gap_row, identity_row, keypoint_row
 from joyvasa.sample.measurement.lip_sync import lip_sync_rows
 from joyvasa.sample.measurement.pose_renderer import PoseRenderer
 from joyvasa.sample.measurement.reenactment import reenactment_rows

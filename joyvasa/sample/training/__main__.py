@@ -20,12 +20,12 @@ from joyvasa.sample.training.animal_media import load_animals
 from joyvasa.sample.training.animals_task import AnimalsTask, load_backbone
 from joyvasa.sample.training.bundle import write_sample_bundle
 from joyvasa.sample.training.command import run_command
+from joyvasa.sample.training.corpus import write_speech_dataset
 from joyvasa.sample.training.keypoints_task import KeypointsTask
 from joyvasa.sample.training.local_file_store import LocalFileStore
 from joyvasa.sample.training.painter_task import PainterTask
 from joyvasa.sample.training.renderer_task import RendererTask
 from joyvasa.sample.training.sounds_task import SoundsTask
-from joyvasa.sample.training.speech_dataset import write_speech_dataset
 from joyvasa.sample.training.training_loop import LearningConfig, TrainingTask, load_averaged_weights, train_task
 from joyvasa.sample.training.training_media import TrainingClip, TrainingMedia, TrainingPortrait, is_held_out
 from joyvasa.training.config import TrainingConfig

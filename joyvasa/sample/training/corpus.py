@@ -12,13 +12,15 @@ import soxr
 import torch
 
 from joyvasa.media.audio import SAMPLE_RATE
-from joyvasa.motion.sequence import MotionSequence
+from joyvasa.motion.sequence import POSE_LAYOUT, MotionSequence
 from joyvasa.sample.training.head import PIVOT, Expression, Head, Pose
 from joyvasa.sample.training.head_motion import draw_head_motion
 from joyvasa.sample.training.training_media import EYES_APART, EYES_AT, SIZE
 from joyvasa.sample.training.visemes import PARTS, RATE, TimedViseme, mouth_curves
 from joyvasa.sample.training.voices import Espeak, Flite, Utterance
 from joyvasa.training.clips import ClipRecord, assign_split, to_pcm16
+from joyvasa.training.dataset_files import TEMPLATE, DatasetCard, DatasetWriter
+from joyvasa.training.file_store import FileStore
 
 CLIP_S = 30.0
 PAUSES = ((0.5, (0.1, 1.2)), (0.08, (2.0, 6.0)))  # before a sentence: probability, and range of lengths in seconds
@@ -167,3 +169,43 @@ def _words() -> np.ndarray:
     modules = (argparse, collections, decimal, email.message, logging, unittest, re)
     texts = [getattr(getattr(module, name), "__doc__", None) or "" for module in modules for name in dir(module)]
     return np.array(sorted(set(re.findall(r"\b[a-z]{2,10}\b", " ".join(map(str, texts)).lower()))))
+
+
+SHARD_CLIPS = 20
+
+
+def write_speech_dataset(files: FileStore, mean: np.ndarray, *, hours: float, seed: int = 0) -> DatasetCard:
+    """Write the data set; existing shards are not written again.
+
+    Args:
+        files: folder of the data set.
+        mean: mean head, see `mean_head`.
+        hours: hours of speech, rounded up to whole shards of ten minutes.
+        seed: seed of the speakers.
+
+    Raises:
+        EnvironmentFault: `program_missing`.
+    """
+    writer = DatasetWriter(files)
+    basis = FaceBasis(mean)
+    for shard in range(int(np.ceil(hours * 3600 / CLIP_S / SHARD_CLIPS))):
+        if not writer.has_shard(shard):
+            writer.write_shard(shard, Corpus(basis, seed=seed + shard).clips(SHARD_CLIPS))
+    card = writer.finish(extractor={"name": "synthetic speakers", "fingerprint": ""}, about={"seed": seed})
+    _scale_poses(files)
+    return card
+
+
+def _scale_poses(files: FileStore) -> None:
+    """Replace the range of poses in the template, so that normalized poses have a standard deviation of 1.
+
+    The motion generator normalizes expressions by their deviation and poses by their range. Poses that vary by only
+    0.1 drown in the diffusion noise until the last steps, and a small network learns to leave the head still.
+    """
+    from safetensors.numpy import load, save
+
+    arrays = load(files.read(TEMPLATE))
+    for name in POSE_LAYOUT:
+        arrays[f"min_{name}"] = arrays[f"mean_{name}"]
+        arrays[f"max_{name}"] = arrays[f"mean_{name}"] + arrays[f"std_{name}"]
+    files.write(TEMPLATE, save(arrays))
