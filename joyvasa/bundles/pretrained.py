@@ -45,7 +45,8 @@ def open_pretrained_folder(folder: Path, published: BundleSpec, cache: HashCache
         roles[name] = role.model_copy(
             update={**{field: getattr(selected, field) for field in PublishedFile.model_fields}, "older": []}
         )
-    spec = published.model_copy(update={"roles": roles, "name": _bundle_name(folder)})
+    name = re.sub(r"[^\w.-]", "_", folder.resolve().name).lstrip("._-") or "pretrained_weights"
+    spec = published.model_copy(update={"roles": roles, "name": name})
     return Bundle(spec, folder, cache, tuple(notes), links_allowed=True)
 
 
@@ -77,10 +78,6 @@ def _with_file(role: Role, selected: PublishedFile) -> Role:
     update = {field: getattr(selected, field) for field in PublishedFile.model_fields}
     update["older"] = [file.model_copy(update={"file": selected.file}) for file in others]
     return role.model_copy(update=update)
-
-
-def _bundle_name(folder: Path) -> str:
-    return re.sub(r"[^\w.-]", "_", folder.resolve().name).lstrip("._-") or "pretrained_weights"
 
 
 def _candidates(folder: Path, name: str, role: Role) -> list[str]:

@@ -105,13 +105,14 @@ class BlazeFaceDetector:
         return fits
 
     def _select(self, pairs: Sequence[tuple[Candidate, MeshFit]]) -> list[Face]:
-        present = [fit for candidate, fit in pairs if self._is_face(candidate, fit)]
+        present = [
+            fit
+            for candidate, fit in pairs
+            if fit.presence >= (LIKELY_PRESENCE if candidate.score >= LIKELY_SCORE else MIN_PRESENCE)
+        ]
         present.sort(key=lambda fit: -fit.presence)
         if not present:
             return []
         boxes = np.stack([fit.box for fit in present])
         selected = suppress_overlaps(boxes, overlap=OVERLAP)
         return sort_faces([build_face(present[index]) for index in selected])
-
-    def _is_face(self, candidate: Candidate, fit: MeshFit) -> bool:
-        return fit.presence >= (LIKELY_PRESENCE if candidate.score >= LIKELY_SCORE else MIN_PRESENCE)

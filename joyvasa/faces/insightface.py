@@ -74,7 +74,7 @@ class InsightFaceDetector:
         config: InsightFaceConfig | None = None,
     ) -> None:
         self.config = config or InsightFaceConfig()
-        missing = [str(files.get(role, name)) for role, name in _FILES.items() if not _exists(files.get(role))]
+        missing = [str(files.get(role, name)) for role, name in _FILES.items() if not files.get(role, Path()).is_file()]
         if missing:
             raise ModelError(
                 "model_missing",
@@ -134,7 +134,3 @@ class InsightFaceDetector:
             lip_ratio=float(compute_lip_ratios(points_203)[0, 0]),
             eye_ratios=(left_eye, right_eye),
         )
-
-
-def _exists(path: Path | None) -> bool:
-    return path is not None and Path(path).is_file()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from joyvasa.motion.sampling import Recording, SamplingConfig, encode_recording, sample_motion
 from joyvasa.motion.sequence import POSE_SIZE, MotionSequence, MotionTemplate
@@ -63,11 +62,8 @@ def generate_motion(
 def compute_motion_correlation(motion: GeneratedMotion, template: MotionTemplate) -> float:
     """Compute Pearson's correlation of true and generated motion over time, averaged over all numbers that move."""
     size = len(template.expression_mean) + POSE_SIZE
-    true, generated = (_centered(normalize_motion(item, template, size)) for item in (motion.true, motion.generated))
+    true, generated = (normalize_motion(item, template, size) for item in (motion.true, motion.generated))
+    true, generated = true - true.mean(dim=0), generated - generated.mean(dim=0)
     norms = true.norm(dim=0) * generated.norm(dim=0)
     moving = norms > 1e-6
     return float(((true * generated).sum(dim=0)[moving] / norms[moving]).mean()) if bool(moving.any()) else 0.0
-
-
-def _centered(frames: Tensor) -> Tensor:
-    return frames - frames.mean(dim=0)

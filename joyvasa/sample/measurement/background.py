@@ -92,7 +92,8 @@ def background_rows(videos: Sequence[MeasuredVideo], models: Models, reader: Fac
         if background is None:
             continue
         name = video.path.stem
-        still = _encode_still(background, folder / f"{name}-still.mp4", video.n_frames, models)
+        repeated = itertools.repeat(background.still, video.n_frames)
+        still = _encode(folder / f"{name}-still.mp4", repeated, background, video.n_frames, models)
         reference = next(iter(stream_video(still, frames_per_second=RATE)))[0]
         motions[name], differences = _track_background(video.path, background, reference)
         still_differences = _track_background(still, background, reference)[1]
@@ -158,10 +159,6 @@ def _find_corners(still: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if corners is None or len(corners) < MIN_CORNERS:
         return np.zeros((0, 1, 2), np.float32)
     return corners
-
-
-def _encode_still(background: Background, path: Path, n_frames: int, models: Models) -> Path:
-    return _encode(path, itertools.repeat(background.still, n_frames), background, n_frames, models)
 
 
 def _encode_calm(video: MeasuredVideo, background: Background, path: Path, models: Models) -> Path:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from joyvasa.sample.training.training_media import PICTURES, is_held_out
@@ -34,15 +34,11 @@ def find_unseen_inputs(media: Path, others: Sequence[Path] = ()) -> UnseenInputs
     def files(kind: str, suffixes: Sequence[str]) -> tuple[Path, ...]:
         own = [path for path in _files(media / kind, suffixes) if is_held_out(path.name)]
         unseen = [path for other in others for path in _files(other / kind, suffixes)]
-        return tuple(sorted([*own, *unseen], key=lambda path: (_order_key(path.name), path)))
+        # pseudo-random, and always the same
+        return tuple(sorted([*own, *unseen], key=lambda path: (sha256(f"quality {path.name}".encode()).digest(), path)))
 
     return UnseenInputs(files("portraits", PICTURES), files("speech", SOUNDS), files("videos", VIDEOS))
 
 
 def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     return [path for path in folder.glob("*") if path.suffix.lower() in suffixes]
-
-
-def _order_key(name: str) -> str:
-    """Return a sort key that is pseudo-random and always the same."""
-    return hashlib.sha256(f"quality {name}".encode()).hexdigest()

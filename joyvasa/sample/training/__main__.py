@@ -22,7 +22,6 @@ from joyvasa.sample.training.bundle import write_sample_bundle
 from joyvasa.sample.training.command import run_command
 from joyvasa.sample.training.corpus import write_speech_dataset
 from joyvasa.sample.training.keypoints_task import KeypointsTask
-from joyvasa.sample.training.local_file_store import LocalFileStore
 from joyvasa.sample.training.painter_task import PainterTask
 from joyvasa.sample.training.renderer_task import RendererTask
 from joyvasa.sample.training.sounds_task import SoundsTask
@@ -32,6 +31,7 @@ from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.export import load_trained_generator
 from joyvasa.training.trainer import StepValues, Trainer
+from manifests.storage import open_storage
 
 Media = Annotated[Path, typer.Argument(help="Folder with portraits/, animals/ and, for real motion, videos/.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for all results; an interrupted training resumes from it.")]
@@ -97,7 +97,7 @@ class Recipe:
     def __init__(self, media: Path, out: Path, threads: int | None, device: str) -> None:
         self._media, self._out, self._threads, self._device = media, out, threads, device
         self._training_media = TrainingMedia(media, out / "pictures")
-        self._speech, self._motion = LocalFileStore(out / SPEECH), LocalFileStore(out / MOTION)
+        self._speech, self._motion = open_storage(out / SPEECH), open_storage(out / MOTION)
         out.mkdir(parents=True, exist_ok=True)
 
     def train_keypoints(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,23 +31,6 @@ CENTER_REACH = 0.35  # standard deviation of the target around a center, units
 POSITIVE_WEIGHT = 4.0
 FROZEN_STAGES = 2  # of the backbone, besides its first convolution
 FINE_LANDMARKS = [4, 5, 6, 7, 8]  # nose and mouth have double weight
-
-
-@dataclass(frozen=True)
-class AnimalBatches:
-    """Batches of windows, landmarks, scenes, and maps of faces."""
-
-    animals: Sequence[AnimalPicture]
-    portraits: Sequence[TrainingPortrait]
-    seed: int
-
-    def __iter__(self) -> Iterator[Batch]:
-        sampler = AnimalSampler(self.animals, self.portraits, seed=self.seed)
-        while True:
-            windows, points = zip(*(sampler.draw_window() for _ in range(WINDOWS)), strict=True)
-            scenes, faces = zip(*(sampler.draw_scene() for _ in range(SCENES)), strict=True)
-            maps = np.stack([draw_face_maps(found, SCENE_PIXELS // FACE_STRIDE) for found in faces])
-            yield channels_first(windows), np.stack(points).astype(np.float32), channels_first(scenes), maps
 
 
 def draw_face_maps(faces: Sequence[SceneFace], size: int) -> np.ndarray:
@@ -97,16 +79,24 @@ class AnimalsTask(TrainingTask):
         portraits: Sequence[TrainingPortrait],
         backbone: dict[str, Tensor],
     ) -> None:
-        self._data = animals, portraits
+        self.data = animals, portraits
         self.network = AnimalLandmarks(AnimalLandmarksConfig())
         self.network.backbone.load_state_dict(backbone)
         # Edges and textures are the same for all pictures; only what is made of them is trained.
         for layers in (self.network.backbone.stem, *self.network.backbone.stages[:FROZEN_STAGES]):
             layers.requires_grad_(False)
 
-    def batches(self, seed: int) -> AnimalBatches:
-        """Return `AnimalBatches`."""
-        return AnimalBatches(*self._data, seed)
+    @staticmethod
+    def draw_batches(
+        animals: Sequence[AnimalPicture], portraits: Sequence[TrainingPortrait], *, seed: int
+    ) -> Iterator[Batch]:
+        """Yield windows, landmarks, scenes, and maps of faces."""
+        sampler = AnimalSampler(animals, portraits, seed=seed)
+        while True:
+            windows, points = zip(*(sampler.draw_window() for _ in range(WINDOWS)), strict=True)
+            scenes, faces = zip(*(sampler.draw_scene() for _ in range(SCENES)), strict=True)
+            maps = np.stack([draw_face_maps(found, SCENE_PIXELS // FACE_STRIDE) for found in faces])
+            yield channels_first(windows), np.stack(points).astype(np.float32), channels_first(scenes), maps
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
         """Return the weighted sum of the losses of landmarks and faces."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,29 +12,13 @@ from torch import Tensor
 
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractorConfig, KeypointFinder
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP, KEYPOINTS, LEFT_LIDS, LIPS, RIGHT_LIDS
-from joyvasa.sample.training.pairs import PairData, PairSampler, channels_first, to_keypoint_units
+from joyvasa.sample.training.pairs import PairSampler, channels_first, to_keypoint_units
 from joyvasa.sample.training.training_loop import Batch, TrainingTask
 from joyvasa.sample.training.training_media import SIZE, TrainingClip, TrainingPortrait
 
 BATCH = 12
 SOURCES = 0.4  # share of pairs whose source is used in addition to the target
 GAPS = ((INNER_UPPER_LIP, INNER_LOWER_LIP), RIGHT_LIDS, LEFT_LIDS)  # distances that need subpixel accuracy
-
-
-@dataclass(frozen=True)
-class KeypointBatches:
-    """Batches of pictures and keypoints."""
-
-    data: PairData
-    seed: int
-
-    def __iter__(self) -> Iterator[Batch]:
-        # Enlarged and blank eyes would teach M to read shut eyes behind glasses as open.
-        sampler = PairSampler(*self.data, seed=self.seed, augment_eyes=False)
-        samples = _draw_samples(sampler, np.random.default_rng(self.seed + 1))
-        while True:
-            pictures, points = zip(*(next(samples) for _ in range(BATCH)), strict=True)
-            yield channels_first(pictures), np.stack(points).astype(np.float32)
 
 
 class KeypointsTask(TrainingTask):
@@ -47,15 +31,21 @@ class KeypointsTask(TrainingTask):
     name = "keypoints"
 
     def __init__(self, portraits: Sequence[TrainingPortrait], clips: Sequence[TrainingClip], mean: np.ndarray) -> None:
-        self._data = portraits, clips, mean
+        self.data = portraits, clips, mean
         self.network = KeypointFinder(CompactMotionExtractorConfig())
         weights = torch.ones(KEYPOINTS)
         weights[[*LIPS, *RIGHT_LIDS, *LEFT_LIDS]] = 2
         self._weights = weights
 
-    def batches(self, seed: int) -> KeypointBatches:
-        """Return `KeypointBatches`."""
-        return KeypointBatches(self._data, seed)
+    @staticmethod
+    def draw_batches(*data: Any, seed: int) -> Iterator[Batch]:
+        """Yield batches of pictures and keypoints."""
+        # Enlarged and blank eyes would teach M to read shut eyes behind glasses as open.
+        sampler = PairSampler(*data, seed=seed, augment_eyes=False)
+        samples = _draw_samples(sampler, np.random.default_rng(seed + 1))
+        while True:
+            pictures, points = zip(*(next(samples) for _ in range(BATCH)), strict=True)
+            yield channels_first(pictures), np.stack(points).astype(np.float32)
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
         """Return the weighted sum of position, depth and opening losses."""

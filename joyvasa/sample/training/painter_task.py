@@ -15,7 +15,6 @@ from joyvasa.sample.networks.motion_extractor import KeypointFinder
 from joyvasa.sample.networks.points import FINE, LEFT_LIDS, LIPS, RIGHT_LIDS
 from joyvasa.sample.training.renderer_task import (
     FINE_SIGMA,
-    RendererBatches,
     RendererTask,
     around_shut_lids,
     edge_difference,
@@ -46,6 +45,7 @@ class PainterTask(TrainingTask):
     """
 
     name = "painter"
+    draw_batches = staticmethod(RendererTask.draw_batches)
 
     def __init__(
         self,
@@ -55,14 +55,11 @@ class PainterTask(TrainingTask):
         trained: dict[str, Tensor],
     ) -> None:
         self._renderer = RendererTask(portraits, [], mean, finder)
+        self.data = self._renderer.data
         self._renderer.network.load_state_dict(trained)
         self._renderer.network.eval().requires_grad_(False)
         self._buffer: deque[tuple[Tensor, ...]] = deque(maxlen=BUFFER)
         self.network = self.generator = self._renderer.generator.requires_grad_(True)
-
-    def batches(self, seed: int) -> RendererBatches:
-        """Return `RendererBatches`."""
-        return self._renderer.batches(seed)
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
         """Return the weighted sum of color, edge and paint losses of cutouts."""

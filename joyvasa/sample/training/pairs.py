@@ -36,7 +36,6 @@ BLANK_EYES = 0.2  # share of rendered pairs without iris and color, as statues
 GRAY = 0.15  # share of all pairs without color
 TURN_DEGREES = (7.0, 10.0, 6.0)  # standard deviations of pitch, yaw, roll
 MAX_DEGREES = 18.0
-PairData = tuple[Sequence[TrainingPortrait], Sequence[TrainingClip], np.ndarray]  # arguments of `PairSampler`
 _SWAPPED = list(range(21))
 for _a, _b in MIRRORED:
     _SWAPPED[_a], _SWAPPED[_b] = _b, _a

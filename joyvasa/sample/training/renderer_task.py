@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from joyvasa.networks import build
 from joyvasa.sample.networks.layers import gaussian_heatmaps, pixel_centers
 from joyvasa.sample.networks.motion_extractor import KeypointFinder
 from joyvasa.sample.networks.points import FINE, LEFT_LIDS, RIGHT_LIDS
-from joyvasa.sample.training.pairs import PairData, PairSampler, channels_first
+from joyvasa.sample.training.pairs import PairSampler, channels_first
 from joyvasa.sample.training.training_loop import Batch, TrainingTask
 from joyvasa.sample.training.training_media import SIZE, TrainingClip, TrainingPortrait
 
@@ -28,25 +28,6 @@ FINE_SIGMA = 0.09  # width of the weights around lips and lids
 STILL = 0.002  # maximum motion that counts as none, a quarter of a pixel of 256
 BAND = 8  # width of the static band next to motion, pixels of 128
 SCALES = (1, 2, 4)  # reductions at which edges are compared
-
-
-@dataclass(frozen=True)
-class RendererBatches:
-    """Batches of sources, targets, their keypoints, origins of pixels, and painted areas; see `TrainingPair`."""
-
-    data: PairData
-    seed: int
-
-    def __iter__(self) -> Iterator[Batch]:
-        sampler = PairSampler(*self.data, seed=self.seed, max_blink=MAX_BLINK)
-        while True:
-            pairs = [sampler.draw() for _ in range(BATCH)]
-            pictures = [channels_first([getattr(p, side) for p in pairs]) for side in ("source", "target")]
-            points = [np.stack([getattr(p, f"{side}_points") for p in pairs]) for side in ("source", "target")]
-            origin = np.stack([p.origin for p in pairs]).reshape(BATCH, SIZE // 2, 2, SIZE // 2, 2, 2).mean((2, 4))
-            painted = np.stack([p.painted for p in pairs])[:, None]
-            floats = (array.astype(np.float32) for array in (*points, channels_first(origin), painted))
-            yield (*(picture.astype(np.uint8) for picture in pictures), *floats)
 
 
 class RendererTask(TrainingTask):
@@ -69,7 +50,7 @@ class RendererTask(TrainingTask):
         mean: np.ndarray,
         finder: KeypointFinder,
     ) -> None:
-        self._data = portraits, clips, mean
+        self.data = portraits, clips, mean
         self._finder = finder.eval().requires_grad_(False)
         self.appearance = build("compact_appearance")
         self.warping = build("compact_warping")
@@ -78,9 +59,18 @@ class RendererTask(TrainingTask):
             {"appearance": self.appearance, "warping": self.warping, "generator": self.generator}
         )
 
-    def batches(self, seed: int) -> RendererBatches:
-        """Return `RendererBatches`."""
-        return RendererBatches(self._data, seed)
+    @staticmethod
+    def draw_batches(*data: Any, seed: int) -> Iterator[Batch]:
+        """Yield sources, targets, their keypoints, origins of pixels, and painted areas; see `TrainingPair`."""
+        sampler = PairSampler(*data, seed=seed, max_blink=MAX_BLINK)
+        while True:
+            pairs = [sampler.draw() for _ in range(BATCH)]
+            pictures = [channels_first([getattr(p, side) for p in pairs]) for side in ("source", "target")]
+            points = [np.stack([getattr(p, f"{side}_points") for p in pairs]) for side in ("source", "target")]
+            origin = np.stack([p.origin for p in pairs]).reshape(BATCH, SIZE // 2, 2, SIZE // 2, 2, 2).mean((2, 4))
+            painted = np.stack([p.painted for p in pairs])[:, None]
+            floats = (array.astype(np.float32) for array in (*points, channels_first(origin), painted))
+            yield (*(picture.astype(np.uint8) for picture in pictures), *floats)
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
         """Return the weighted sum of color, edge, flow, motion and paint losses."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,42 +22,32 @@ BATCH, CLIPS, FRAMES = 24, 8, 100  # windows per batch, clips per batch, frames 
 JAW = 3 * LIPS.index(INNER_LOWER_LIP) + 1  # index of the opening of the mouth in the predicted numbers
 
 
-@dataclass(frozen=True)
-class SoundBatches:
-    """Batches of sound and of the motion of the lips in standard deviations."""
-
-    files: FileStore  # data set of `write_speech_dataset`
-    seed: int  # seed of the order
-
-    def __iter__(self) -> Iterator[Batch]:
-        dataset, r = Dataset(self.files), np.random.default_rng(self.seed)
-        locations, template = dataset.clips("train"), dataset.load_template()
-        mean, deviation = template.expression_mean.numpy(), template.expression_std.numpy()
-        while True:
-            clips = [dataset.read(locations[n]) for n in r.integers(len(locations), size=CLIPS)]
-            windows = [_draw_window(clip, mean, deviation, r) for clip in clips for _ in range(BATCH // CLIPS)]
-            yield tuple(np.stack(arrays) for arrays in zip(*windows, strict=True))
-
-
 class SoundsTask(TrainingTask):
     """Predict lip motion from encoder features with a linear layer.
 
     Args:
-        files: see `SoundBatches`.
+        files: data set of `write_speech_dataset`.
         config: sizes of the encoder.
     """
 
     name = "sounds"
 
     def __init__(self, files: FileStore, config: CompactSoundEncoderConfig) -> None:
-        self._files = files
+        self.data = (files,)
         self.encoder = CompactSoundEncoder(config)
         self.head = nn.Linear(config.hidden_size, 3 * len(LIPS))
         self.network = nn.ModuleDict({"encoder": self.encoder, "read": self.head})
 
-    def batches(self, seed: int) -> SoundBatches:
-        """Return `SoundBatches`."""
-        return SoundBatches(self._files, seed)
+    @staticmethod
+    def draw_batches(files: FileStore, *, seed: int) -> Iterator[Batch]:
+        """Yield batches of sound and of the motion of the lips in standard deviations."""
+        dataset, r = Dataset(files), np.random.default_rng(seed)
+        locations, template = dataset.clips("train"), dataset.load_template()
+        mean, deviation = template.expression_mean.numpy(), template.expression_std.numpy()
+        while True:
+            clips = [dataset.read(locations[n]) for n in r.integers(len(locations), size=CLIPS)]
+            windows = [_draw_window(clip, mean, deviation, r) for clip in clips for _ in range(BATCH // CLIPS)]
+            yield tuple(np.stack(arrays) for arrays in zip(*windows, strict=True))
 
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
         """Return the squared error of position and speed; the figure `jaw` is the correlation of the opening."""

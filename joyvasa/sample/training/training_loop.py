@@ -7,7 +7,7 @@ import multiprocessing
 import queue
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,12 @@ class TrainingTask(ABC):
 
     name: str
     network: nn.Module
+    data: tuple[Any, ...] = ()  # arguments of `draw_batches`
 
+    @staticmethod
     @abstractmethod
-    def batches(self, seed: int) -> Iterable[Batch]:
-        """Return an endless iterable of batches for a seed; it is pickled and iterated in a worker process."""
+    def draw_batches(*data: Any, seed: int) -> Iterator[Batch]:
+        """Yield batches without end, in a worker process."""
 
     @abstractmethod
     def loss(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
@@ -88,7 +90,10 @@ def train_task(
     batches: Any = context.Queue(QUEUED)
     # After a resume the seeds differ, so that batches are not repeated.
     seeds = [config.seed + 1000 * step + number for number in range(config.producers)]
-    producers = [context.Process(target=_produce, args=(task.batches(seed), batches), daemon=True) for seed in seeds]
+    producers = [
+        context.Process(target=_produce, args=(task.draw_batches, task.data, seed, batches), daemon=True)
+        for seed in seeds
+    ]
     for producer in producers:
         producer.start()
 
@@ -142,14 +147,14 @@ def load_averaged_weights(folder: Path, task: str, prefix: str = "") -> dict[str
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _produce(batches: Iterable[Batch], batch_queue: Any) -> None:
+def _produce(draw_batches: Callable[..., Iterator[Batch]], data: tuple[Any, ...], seed: int, batch_queue: Any) -> None:
     """Put batches into a queue until the parent process ends."""
     import cv2
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
-    for batch in batches:
+    for batch in draw_batches(*data, seed=seed):
         while True:
             try:
                 batch_queue.put(batch, timeout=5)

@@ -25,7 +25,9 @@ class VisualAbstractor(nn.Module):
         super().__init__()
         self.query_embeds = nn.Parameter(torch.randn(1, config.num_learnable_queries, config.hidden_size))
         self.vit_eos = nn.Parameter(torch.randn(1, 1, outputs))
-        self.encoder = _Encoder(config, patches_per_side)
+        layers = (_CrossAttention(config, patches_per_side) for _ in range(config.num_hidden_layers))
+        # The nesting gives the published names.
+        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(nn.ModuleDict({"crossattention": x}) for x in layers)})
         self.visual_fc = nn.Linear(config.hidden_size, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -37,30 +39,10 @@ class VisualAbstractor(nn.Module):
         Returns:
             Tokens, shape (batch, 65, 4096): the queries, then an end-of-image token.
         """
-        x = self.encoder(self.query_embeds.expand(len(features), -1, -1), features)
+        x = self.query_embeds.expand(len(features), -1, -1)
+        for layer in self.encoder["layers"]:  # type: ignore[union-attr]
+            x = layer["crossattention"](x, features)
         return torch.cat([self.visual_fc(x), self.vit_eos.expand(len(features), -1, -1)], dim=1)
-
-
-class _Encoder(nn.Module):
-    def __init__(self, config: AbstractorConfig, patches_per_side: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(_Layer(config, patches_per_side) for _ in range(config.num_hidden_layers))
-
-    def forward(self, query: Tensor, features: Tensor) -> Tensor:
-        for layer in self.layers:
-            query = layer(query, features)
-        return query
-
-
-class _Layer(nn.Module):
-    """Container of the attention, for its published name."""
-
-    def __init__(self, config: AbstractorConfig, patches_per_side: int) -> None:
-        super().__init__()
-        self.crossattention = _CrossAttention(config, patches_per_side)
-
-    def forward(self, query: Tensor, features: Tensor) -> Tensor:
-        return self.crossattention(query, features)
 
 
 class _CrossAttention(nn.Module):

@@ -6,9 +6,9 @@ import torch
 
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, LIPS
 from joyvasa.sample.networks.sound_encoder import CompactSoundEncoderConfig
-from joyvasa.sample.training.local_file_store import LocalFileStore
-from joyvasa.sample.training.sounds_task import BATCH, FRAMES, JAW, SoundBatches, SoundsTask
+from joyvasa.sample.training.sounds_task import BATCH, FRAMES, JAW, SoundsTask
 from joyvasa.sample.training.training_loop import LearningConfig, train_task
+from manifests.storage import open_storage
 from tests.joyvasa.training.small import small_clip, small_dataset
 
 SIZES = CompactSoundEncoderConfig(hidden_size=16, mel_bands=20, dilations=(1, 2))
@@ -17,7 +17,7 @@ SIZES = CompactSoundEncoderConfig(hidden_size=16, mel_bands=20, dilations=(1, 2)
 def test_windows_align_sound_and_lips(tmp_path):
     small_dataset(tmp_path, train=2, validation=1, n_frames=130)
     clips = [small_clip(number, n_frames=130) for number in range(2)]
-    sound, lips = next(iter(SoundBatches(LocalFileStore(tmp_path), seed=0)))
+    sound, lips = next(iter(SoundsTask.draw_batches(open_storage(tmp_path), seed=0)))
     assert sound.shape == (BATCH, FRAMES * 640)
     assert lips.shape == (BATCH, FRAMES, 3 * len(LIPS))
     waveforms = [clip.sound.astype(np.float32) / 32768 for clip in clips]
@@ -39,7 +39,7 @@ def test_training_resumes_and_the_loss_falls(tmp_path):
 
     def train(steps):
         torch.manual_seed(0)
-        task = SoundsTask(LocalFileStore(tmp_path / "data"), SIZES)
+        task = SoundsTask(open_storage(tmp_path / "data"), SIZES)
         config = LearningConfig(steps=steps, threads=1, warm_up_steps=5)
         train_task(task, config, tmp_path, lambda step, figures: losses.append((step, figures["loss"])))
 

@@ -19,18 +19,6 @@ FOLDER = Path(__file__).parents[4]
 LIMIT_S = 60.0
 
 
-class Batches:
-    """Random numbers in batches of one megabyte, more than a pipe holds."""
-
-    def __init__(self, seed):
-        self.seed = seed
-
-    def __iter__(self):
-        r = np.random.default_rng(self.seed)
-        while True:
-            yield (r.normal(size=(1 << 18, 1)).astype(np.float32),)
-
-
 class Doubling(TrainingTask):
     name = "doubling"
 
@@ -38,8 +26,12 @@ class Doubling(TrainingTask):
         self.network = nn.Linear(1, 1)
         self._prints_producers = prints_producers
 
-    def batches(self, seed):
-        return Batches(seed)
+    @staticmethod
+    def draw_batches(*, seed):
+        """Yield random numbers in batches of one megabyte, more than a pipe holds."""
+        r = np.random.default_rng(seed)
+        while True:
+            yield (r.normal(size=(1 << 18, 1)).astype(np.float32),)
 
     def loss(self, batch):
         if self._prints_producers:
