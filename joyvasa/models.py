@@ -8,29 +8,22 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
-from joyvasa.bundles import Bundle, open_bundle
-from joyvasa.bundles.detectors import load_builtin_detector, load_people_detector
+from joyvasa.bundles.detectors import load_people_detector
+from joyvasa.bundles.networks import LoadedNetworks
 from joyvasa.bundles.requirements import (
     FRAME_ROLES,
     list_network_roles,
     list_retargeting_roles,
     require_weights,
     resolve_detector,
-    resolve_role,
     uses_retargeting,
 )
-from joyvasa.errors import EnvironmentFault, ModelError
+from joyvasa.errors import ModelError
 from joyvasa.faces.blazeface import BlazeFaceDetector
-from joyvasa.faces.detection import Face, FaceDetector, detect_faces
+from joyvasa.faces.detection import Face, detect_faces
 from joyvasa.faces.mode_check import ModeCheck
-from joyvasa.faces.registry import (
-    DETECTORS,
-    DetectorSource,
-    build_detector,
-    list_detector_roles,
-)
+from joyvasa.faces.registry import list_detector_roles
 from joyvasa.faces.video import Progress
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio, stream_normalized
 from joyvasa.media.ffmpeg import ffmpeg_warnings
@@ -43,28 +36,15 @@ from joyvasa.motion.model import MotionModel
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 from joyvasa.motion.video import DrivingMotion, DrivingVideoReader, read_driving_motion
 from joyvasa.motion.windows import WindowPlan, plan_windows
-from joyvasa.networks.cpu import accelerate
 from joyvasa.options import AnimationConfig
 from joyvasa.rendering.compose import FrameComposer
-from joyvasa.rendering.portrait import (
-    Picture,
-    Portrait,
-    PortraitEncoder,
-    crop_portrait,
-    read_portrait_image,
-)
+from joyvasa.rendering.portrait import Picture, Portrait, PortraitEncoder, crop_portrait, read_portrait_image
 from joyvasa.rendering.renderer import Renderer
 from joyvasa.rendering.source_video import SourceVideo, SourceVideoRenderer, open_source_video
-from joyvasa.runtime.device import choose_device, find_missing_compiler
-from joyvasa.runtime.memory import choose_batch_frames, keep_freed_memory
-
-COMPILED_ROLES = (*FRAME_ROLES, "motion_generator")
 
 
-class Models:
-    """Networks of one bundle and the components built from them, loaded at first use.
-
-    Only the files of networks in use are needed; `require_models` checks all of them in advance.
+class Models(LoadedNetworks):
+    """Networks of one bundle and the components built from them, all created at first use.
 
     Args:
         config: options of the animation.
@@ -73,72 +53,6 @@ class Models:
         ModelError: the bundle is unknown.
         EnvironmentFault: `device_unavailable`, `compiler_missing`.
     """
-
-    def __init__(self, config: AnimationConfig) -> None:
-        self.config = config
-        self.device = choose_device(config.device)
-        if config.torch_compile and (lacking := find_missing_compiler(self.device)):
-            raise EnvironmentFault(
-                "compiler_missing",
-                f"torch_compile is true: {lacking}: not found; expected what torch.compile needs for "
-                f"{self.device.type}: install it, or set torch_compile=false",
-            )
-        if self.device.type == "cpu":
-            keep_freed_memory()
-        self.bundle: Bundle = open_bundle(config.models)
-        self._networks: dict[str, nn.Module] = {}
-
-    def with_config(self, config: AnimationConfig) -> Models:
-        """Return models for other options. Networks of the same bundle on the same device are shared.
-
-        Args:
-            config: options of the animation.
-
-        Raises:
-            ModelError: the bundle is unknown.
-            EnvironmentFault: `device_unavailable`, `compiler_missing`.
-        """
-        other = Models(config)
-        if (config.models, config.torch_compile, other.device) == (
-            self.config.models,
-            self.config.torch_compile,
-            self.device,
-        ):
-            other._networks = self._networks
-            if (config.mode, config.face) == (self.config.mode, self.config.face) and "detector" in self.__dict__:
-                other.detector = self.detector
-        return other
-
-    def network(self, role: str) -> nn.Module:
-        """Return the network of a role for the configured mode, on the device, in eval mode."""
-        mode_role = resolve_role(self.config.mode, role)
-        if mode_role not in self._networks:
-            network = self._networks[mode_role] = accelerate(self.bundle.load_network(mode_role, self.device))
-            if self.config.torch_compile and role in COMPILED_ROLES:
-                network.compile()  # networks with more entry points than `forward` override `compile`
-        return self._networks[mode_role]
-
-    def count_batch_frames(self, *roles: str) -> int:
-        """Return the number of frames that the networks of these roles compute in one call."""
-        parameters = [parameter for role in roles for parameter in self.network(role).parameters()]
-        weight_bytes = sum(parameter.nbytes for parameter in parameters)
-        return self.config.batch_frames or choose_batch_frames(self.device, weight_bytes)
-
-    @cached_property
-    def detector(self) -> FaceDetector | None:
-        """Face detector; None if the whole picture is used as the face crop."""
-        name = resolve_detector(self.config, self.bundle)
-        if name == "none":
-            return None
-        if DETECTORS[name].bundle:
-            return load_builtin_detector(name, self.config.mode, self.device)
-        source = DetectorSource(
-            device=self.device,
-            threshold=self.config.face.threshold,
-            file=self.bundle.find_file,
-            network=self.network,
-        )
-        return build_detector(name, self.config.mode, source)
 
     @cached_property
     def _mode_check(self) -> ModeCheck:
