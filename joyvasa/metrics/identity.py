@@ -8,6 +8,7 @@ person usually above 0.4.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import cv2
@@ -90,16 +91,12 @@ class IdentityMetric(Metric):
         return _Identity(self._recognizer, source, clip.frames_per_second)
 
 
+@dataclass(frozen=True, eq=False)
 class FaceRecognizer:
-    """Crops the largest face of a picture and computes features of faces.
+    """Crops the largest face of a picture and computes features of faces."""
 
-    Args:
-        detector: SCRFD.
-        arcface: ArcFace.
-    """
-
-    def __init__(self, detector: SCRFD, arcface: ArcFaceONNX) -> None:
-        self._detector, self._arcface = detector, arcface
+    detector: SCRFD  # SCRFD
+    arcface: ArcFaceONNX  # ArcFace
 
     def crop_face(self, image: Image) -> Image | None:
         """Crop and align the largest face.
@@ -110,7 +107,7 @@ class FaceRecognizer:
         Returns:
             Aligned face, uint8 RGB (112, 112, 3); None if no face is found.
         """
-        boxes, keypoints = detect_faces(self._detector, image, side=DETECTOR_SIDE, threshold=THRESHOLD)
+        boxes, keypoints = detect_faces(self.detector, image, side=DETECTOR_SIDE, threshold=THRESHOLD)
         if not len(boxes):
             return None
         largest = int(np.argmax((boxes[:, 2:4] - boxes[:, :2]).prod(axis=1)))
@@ -118,7 +115,7 @@ class FaceRecognizer:
 
     def compute_features(self, faces: list[Image]) -> FloatArray:
         """Compute the features of aligned faces, shape (faces, 512), not normalized."""
-        return np.asarray(self._arcface.get_feat([cv2.cvtColor(face, cv2.COLOR_RGB2BGR) for face in faces]))
+        return np.asarray(self.arcface.get_feat([cv2.cvtColor(face, cv2.COLOR_RGB2BGR) for face in faces]))
 
 
 class _Identity(Measurement):

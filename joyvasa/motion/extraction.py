@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,25 +15,15 @@ from joyvasa.networks.pictures import to_network_input
 from joyvasa.runtime.device import Precision, autocast
 
 
+@dataclass(frozen=True, eq=False)
 class CropMotionReader:
-    """Reads pose and expression of face crops with the motion extractor, in batches.
+    """Reads pose and expression of face crops with the motion extractor, in batches."""
 
-    Args:
-        network: motion extractor, on `device`.
-        input_size: side of the network's input pictures, pixels.
-        device: device of the network.
-        precision: precision of the forward pass.
-        batch_frames: crops per batch.
-    """
-
-    def __init__(
-        self, network: nn.Module, *, input_size: int, device: torch.device, precision: Precision, batch_frames: int
-    ) -> None:
-        self._network = network
-        self._input_size = input_size
-        self._device = device
-        self._precision: Precision = precision
-        self._batch_frames = batch_frames
+    network: nn.Module  # motion extractor, on `device`
+    input_size: int  # side of the network's input pictures, pixels
+    device: torch.device  # device of the network
+    precision: Precision  # precision of the forward pass
+    batch_frames: int  # crops per batch
 
     def read(self, crops: Iterable[Image], frames_per_second: float) -> MotionSequence:
         """Return the motion of consecutive crops; only one batch of them is in memory at a time.
@@ -44,8 +35,8 @@ class CropMotionReader:
         parts: list[tuple[Tensor, Tensor]] = []  # expression and pose
         batch: list[Tensor] = []
         for crop in crops:
-            batch.append(to_network_input(crop, self._input_size))
-            if len(batch) == self._batch_frames:
+            batch.append(to_network_input(crop, self.input_size))
+            if len(batch) == self.batch_frames:
                 parts.append(self._run_network(batch))
                 batch = []
         if batch:
@@ -56,7 +47,7 @@ class CropMotionReader:
 
     @torch.inference_mode()
     def _run_network(self, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        with autocast(self._device, self._precision):
-            info = KeypointInfo.from_heads(self._network(torch.cat(list(pictures)).to(self._device)))
+        with autocast(self.device, self.precision):
+            info = KeypointInfo.from_heads(self.network(torch.cat(list(pictures)).to(self.device)))
         pose = torch.cat([info.scale, info.translation, info.pitch, info.yaw, info.roll], dim=1)
         return info.expression.float().cpu(), pose.float().cpu()

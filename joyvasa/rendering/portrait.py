@@ -145,31 +145,15 @@ def _mismatch(mode: Mode) -> str:
     return f"the picture seems to show {shown} and mode is {mode}; if so, use mode={other}"
 
 
+@dataclass(frozen=True, eq=False)
 class PortraitEncoder:
-    """Extracts appearance and keypoints of pictures in batches.
+    """Extracts appearance and keypoints of pictures in batches."""
 
-    Args:
-        appearance: network `appearance_feature_extractor`.
-        motion: network `motion_extractor`.
-        input_size: input size of both networks, pixels.
-        device: device of both networks.
-        precision: precision of the computation.
-    """
-
-    def __init__(
-        self,
-        appearance: nn.Module,
-        motion: nn.Module,
-        *,
-        input_size: int,
-        device: torch.device,
-        precision: Precision = "fp32",
-    ) -> None:
-        self._appearance = appearance
-        self._motion = motion
-        self._input_size = input_size
-        self._device = device
-        self._precision: Precision = precision
+    appearance: nn.Module  # network `appearance_feature_extractor`
+    motion: nn.Module  # network `motion_extractor`
+    input_size: int  # input size of both networks, pixels
+    device: torch.device  # device of both networks
+    precision: Precision = "fp32"  # precision of the computation
 
     @torch.inference_mode()
     def encode(self, pictures: Sequence[Picture]) -> list[Portrait]:
@@ -178,19 +162,19 @@ class PortraitEncoder:
         Raises:
             ModelError: `portrait_not_finite`.
         """
-        batch = torch.cat([self._network_input(picture) for picture in pictures]).to(self._device)
-        with autocast(self._device, self._precision):
-            features = self._appearance(batch).float()
-            info = KeypointInfo.from_heads(self._motion(batch))
+        batch = torch.cat([self._network_input(picture) for picture in pictures]).to(self.device)
+        with autocast(self.device, self.precision):
+            features = self.appearance(batch).float()
+            info = KeypointInfo.from_heads(self.motion(batch))
         if not features.isfinite().all():
             raise ModelError(
                 "portrait_not_finite",
-                f"appearance features in {self._precision}: found NaN or infinity; expected finite numbers: "
+                f"appearance features in {self.precision}: found NaN or infinity; expected finite numbers: "
                 "use --precision fp32 or bf16",
             )
         return [Portrait(picture, features[i : i + 1], info[i : i + 1]) for i, picture in enumerate(pictures)]
 
     def _network_input(self, picture: Picture) -> Tensor:
         if picture.crop is None:
-            return to_network_input(picture.image, self._input_size, cropped=False)
-        return to_network_input(picture.crop.image, self._input_size)
+            return to_network_input(picture.image, self.input_size, cropped=False)
+        return to_network_input(picture.crop.image, self.input_size)

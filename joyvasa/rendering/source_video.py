@@ -132,39 +132,19 @@ def open_source_video(
     return SourceVideo(frames, followed, warnings)
 
 
+@dataclass(frozen=True, eq=False)
 class SourceVideoRenderer:
-    """Renders the frames of a source video with the motion of another.
+    """Renders the frames of a source video with the motion of another."""
 
-    Args:
-        encoder: encoder of pictures.
-        renderer: renderer of crops.
-        build_driver: function from the keypoints of frames to their driver.
-        build_composer: function from a picture to the composer of its frame.
-        crop: size of the crops.
-        whole: whether the frames are face crops already.
-        batch_frames: frames rendered at once.
-        device: device of the networks.
-        precision: precision of the computation.
-    """
-
-    def __init__(
-        self,
-        encoder: PortraitEncoder,
-        renderer: Renderer,
-        *,
-        build_driver: Callable[[KeypointInfo], PortraitDriver],
-        build_composer: Callable[[Picture], FrameComposer],
-        crop: CropConfig,
-        whole: bool,
-        batch_frames: int,
-        device: torch.device,
-        precision: Precision,
-    ) -> None:
-        self._encoder, self._renderer = encoder, renderer
-        self._build_driver, self._build_composer = build_driver, build_composer
-        self._crop, self._whole, self._batch_frames = crop, whole, batch_frames
-        self._device = device
-        self._precision: Precision = precision
+    encoder: PortraitEncoder  # encoder of pictures
+    renderer: Renderer  # renderer of crops
+    build_driver: Callable[[KeypointInfo], PortraitDriver]  # function from the keypoints of frames to their driver
+    build_composer: Callable[[Picture], FrameComposer]  # function from a picture to the composer of its frame
+    crop: CropConfig  # size of the crops
+    whole: bool  # whether the frames are face crops already
+    batch_frames: int  # frames rendered at once
+    device: torch.device  # device of the networks
+    precision: Precision  # precision of the computation
 
     def render(self, source: SourceVideo, motion: MotionSequence) -> Iterator[np.ndarray]:
         """Yield the frames of the result in batches; frames without a visible face stay as they are.
@@ -176,22 +156,22 @@ class SourceVideoRenderer:
         Yields:
             Frames, uint8 RGB, shape (batch, height, width, 3).
         """
-        pictures = itertools.islice(source.pictures(self._crop, whole=self._whole), len(motion))
-        for start, batch in _batches(pictures, self._batch_frames):
+        pictures = itertools.islice(source.pictures(self.crop, whole=self.whole), len(motion))
+        for start, batch in _batches(pictures, self.batch_frames):
             yield np.concatenate(list(self._render_batch(batch, source, motion, start)))
 
     def _render_batch(
         self, pictures: list[Picture], source: SourceVideo, motion: MotionSequence, start: int
     ) -> Iterator[np.ndarray]:
         stop = start + len(pictures)
-        portraits = self._encoder.encode(pictures)
-        driver = self._build_driver(_join_keypoints(portraits))
+        portraits = self.encoder.encode(pictures)
+        driver = self.build_driver(_join_keypoints(portraits))
         features = torch.cat([portrait.feature for portrait in portraits])
         keypoints = driver.keypoints(motion[start:stop])
-        with autocast(self._device, self._precision):
-            crops = self._renderer.render(features, driver.source_keypoints, keypoints, moving_portrait=True)
+        with autocast(self.device, self.precision):
+            crops = self.renderer.render(features, driver.source_keypoints, keypoints, moving_portrait=True)
         for number, picture in enumerate(pictures):
-            composer = self._build_composer(picture)
+            composer = self.build_composer(picture)
             shown = source.face.visible[start + number]
             yield composer.frames(crops[number : number + 1]) if shown else composer.original_frame()
 

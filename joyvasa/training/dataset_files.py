@@ -103,19 +103,13 @@ class DatasetCard:
         return sum(self.frames.values()) / self.frames_per_second / 3600
 
 
+@dataclass(frozen=True, eq=False)
 class DatasetWriter:
-    """Writer of a data set: any number of processes write shards in any order, and one process finishes it.
+    """Writer of a data set: any number of processes write shards in any order, and one process finishes it."""
 
-    Args:
-        files: file store of the data set.
-        frames_per_second: frame rate of the motion.
-        keypoints: number of keypoints of the motion.
-    """
-
-    def __init__(self, files: FileStore, *, frames_per_second: int = 25, keypoints: int = 21) -> None:
-        self.files = files
-        self.frames_per_second = frames_per_second
-        self.keypoints = keypoints
+    files: FileStore  # file store of the data set
+    frames_per_second: int = 25  # frame rate of the motion
+    keypoints: int = 21  # number of keypoints of the motion
 
     @staticmethod
     def shard_path(shard: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -27,17 +28,12 @@ from joyvasa.training.segments import Segment
 CROP_SIDE = 512  # pixels of the crop, which is then resized for the network
 
 
+@dataclass(frozen=True, eq=False)
 class ClipExtractor:
-    """Extracts clips from recordings.
+    """Extracts clips from recordings."""
 
-    Args:
-        reader: reader of the motion in crops.
-        landmarks: detector that measures the openness of eyes and lips; None to skip it.
-    """
-
-    def __init__(self, reader: CropMotionReader, *, landmarks: FaceDetector | None = None) -> None:
-        self._reader = reader
-        self._landmarks = landmarks
+    reader: CropMotionReader  # reader of the motion in crops
+    landmarks: FaceDetector | None = None  # detector that measures the openness of eyes and lips; None to skip it
 
     def extract_clips(
         self,
@@ -96,11 +92,11 @@ class ClipExtractor:
         def crop_frames() -> Iterator[Image]:
             for frame in frames:
                 crop = warp_image(frame, matrix, (CROP_SIDE, CROP_SIDE))
-                if self._landmarks:
-                    ratios.append(_measure_openness(self._landmarks, crop))
+                if self.landmarks:
+                    ratios.append(_measure_openness(self.landmarks, crop))
                 yield crop
 
-        motion = self._reader.read(crop_frames(), FRAMES_PER_SECOND)
+        motion = self.reader.read(crop_frames(), FRAMES_PER_SECOND)
         return motion, _interpolate_gaps(np.array(ratios, np.float32)) if ratios else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -31,17 +32,12 @@ OVERLAP, FINAL_OVERLAP = 0.3, 0.1  # maximum intersection over union of two cand
 BATCH_FRAMES = 16
 
 
+@dataclass(frozen=True, eq=False)
 class FaceBoxFinder:
-    """Detects faces in frames.
+    """Detects faces in frames."""
 
-    Args:
-        network: S3FD, on `device`.
-        device: device to compute on.
-    """
-
-    def __init__(self, network: S3fd, device: torch.device) -> None:
-        self._network = network
-        self._device = device
+    network: S3fd  # S3FD, on `device`
+    device: torch.device  # device to compute on
 
     def find(self, frames: Sequence[Image] | np.ndarray) -> list[FloatArray]:
         """Detect faces.
@@ -60,9 +56,9 @@ class FaceBoxFinder:
         scale = choose_scale(height, width)
         small = np.stack([cv2.resize(frame, (0, 0), fx=scale, fy=scale) for frame in frames])
         with torch.inference_mode():
-            images = torch.from_numpy(small).to(self._device).permute(0, 3, 1, 2).float()
-            images -= torch.tensor(MEAN_RGB, device=self._device)[:, None, None]
-            locations, scores, priors = self._network(images)
+            images = torch.from_numpy(small).to(self.device).permute(0, 3, 1, 2).float()
+            images -= torch.tensor(MEAN_RGB, device=self.device)[:, None, None]
+            locations, scores, priors = self.network(images)
             boxes = decode_boxes(locations, priors).cpu().numpy()
             face_scores = scores[..., 1].cpu().numpy()
         return [self._faces(*pair, height, width) for pair in zip(boxes, face_scores, strict=True)]
