@@ -15,10 +15,9 @@ from joyvasa.faces.following import FacePath, follow_face
 from joyvasa.faces.tracking import FaceDetections
 from joyvasa.media.image import Image
 from joyvasa.media.scenes import FrameMeter, find_scene_starts
-from joyvasa.media.video_reader import BATCH_FRAMES, VideoInfo, stream_video
+from joyvasa.media.video_reader import VideoInfo, stream_frames
 
 MAX_FRAMES = 1 << 20  # eleven hours at 25 frames per second; a few hundred bytes are kept of each frame
-BATCH_BYTES = 64 << 20  # maximum size of a batch of decoded frames
 DETECTIONS_PER_S = 5.0
 MAX_GAP_S = 0.5  # longest time without a detection in which the face counts as visible
 MIN_VISIBLE = 0.5  # share of the frames that must show the face
@@ -39,12 +38,8 @@ class VideoFrames:
 
     def __iter__(self) -> Iterator[Image]:
         """Decode the frames, uint8 RGB (height, width, 3)."""
-        batch = max(1, min(BATCH_FRAMES, BATCH_BYTES // (self.width * self.height * 3)))
         size = self.width, self.height
-        for frames in stream_video(
-            self.path, frames_per_second=self.rate, size=size, batch_frames=batch, info=self.info
-        ):
-            yield from frames
+        return stream_frames(self.path, frames_per_second=self.rate, size=size, info=self.info)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,12 @@ import numpy as np
 
 from joyvasa.errors import InputError
 from joyvasa.media.ffmpeg import FfmpegPipe, check_media, input_stream, list_streams
+from joyvasa.media.image import Image
 
 MAX_PIXELS = 64_000_000  # per frame; a batch of larger ones would not fit into memory
 MAX_NOMINAL_RATE = 240  # frames per second; a higher rate is the clock of the container
 BATCH_FRAMES = 16
+BATCH_BYTES = 64 << 20  # maximum size of a batch of frames that are used one by one
 MAX_HEADER_BYTES = 256  # of YUV4MPEG2's first line, which has about 80
 
 
@@ -130,6 +132,21 @@ def stream_video(
                 yield np.frombuffer(data, np.uint8, n_whole * frame_bytes).reshape(n_whole, height, width, 3)
         if (message := pipe.failure()) or not n_frames:
             raise InputError("video_unreadable", f"{path}: decoding stopped ({message or 'no frame'}): export it again")
+
+
+def stream_frames(
+    path: str | Path,
+    *,
+    frames_per_second: float | Fraction | None = None,
+    size: tuple[int, int] | None = None,
+    info: VideoInfo | None = None,
+) -> Iterator[Image]:
+    """Decode a video frame by frame, in bounded memory; arguments and errors are those of `stream_video`."""
+    info = info or probe_video(path)
+    width, height = size or (info.width, info.height)
+    batch = max(1, min(BATCH_FRAMES, BATCH_BYTES // (width * height * 3)))
+    for frames in stream_video(path, frames_per_second=frames_per_second, size=size, batch_frames=batch, info=info):
+        yield from frames
 
 
 def _frames(path: Path, *, rate: str | None = None, **output: object) -> FfmpegPipe:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import sys
-from collections.abc import Iterator
 
 import torch
 
 # Numbers of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_DEFAULT, _LARGE = 32 << 20, 1 << 30  # bytes; the first is the upper limit of glibc's dynamic threshold
+_LARGE = 1 << 30  # bytes
 
 
 # Weights of small networks, at most; those of the published renderer are seven times as large.
@@ -42,19 +40,6 @@ def keep_freed_memory() -> bool:
         Whether this is supported, which is the case with glibc, so on most Linux systems.
     """
     return _set_threshold(_LARGE)
-
-
-@contextlib.contextmanager
-def default_allocation() -> Iterator[None]:
-    """Suspend the effect of `keep_freed_memory` for a block, to measure its gain."""
-    library = _glibc()
-    _set_threshold(_DEFAULT)
-    if library is not None:
-        library.malloc_trim(0)
-    try:
-        yield
-    finally:
-        _set_threshold(_LARGE)
 
 
 def _set_threshold(threshold: int) -> bool:

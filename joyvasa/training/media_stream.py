@@ -13,12 +13,11 @@ from joyvasa.faces.tracking import FaceDetections
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio
 from joyvasa.media.image import Image
 from joyvasa.media.scenes import FrameMeter
-from joyvasa.media.video_reader import BATCH_FRAMES, VideoInfo, stream_video
+from joyvasa.media.video_reader import VideoInfo, stream_frames
 from joyvasa.training.clip_config import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, ClipConfig
 from joyvasa.training.segments import RecordingWindow
 
 WINDOW_S = 600  # length of a `RecordingWindow`, which holds a few numbers per frame
-BATCH_BYTES = 64 << 20  # maximum size of a batch of decoded frames
 
 
 class SoundStream:
@@ -63,9 +62,7 @@ class FrameStream:
     """
 
     def __init__(self, path: Path, info: VideoInfo) -> None:
-        batch = max(1, min(BATCH_FRAMES, BATCH_BYTES // (info.width * info.height * 3)))
-        batches = stream_video(path, frames_per_second=FRAMES_PER_SECOND, batch_frames=batch, info=info)
-        self._frames = (frame for frames in batches for frame in frames)
+        self._frames = stream_frames(path, frames_per_second=FRAMES_PER_SECOND, info=info)
         self._path = path
         self._position = 0
 

@@ -12,9 +12,10 @@ from joyvasa.networks import build, warping_module
 from joyvasa.networks.cpu import accelerate, large_kernels, linear, spade, upsampling, winograd
 from joyvasa.networks.cpu.tensor_cache import TensorCache
 from joyvasa.options import AnimationConfig
-from joyvasa.runtime.memory import default_allocation, keep_freed_memory
+from joyvasa.runtime.memory import keep_freed_memory
 from joyvasa.sample.networks import generator, layers, warping
 from joyvasa.sample.networks.layers import ConvNormRelu
+from tests.allocation import default_allocation
 from tests.joyvasa.motion.windows import RECORDS, SCALE, STEP, windows_of_records
 from tests.joyvasa.speed_comparison import compare_speed
 

@@ -19,7 +19,6 @@ from joyvasa.models import Models
 from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Portrait
 from joyvasa.runtime.device import autocast
-from joyvasa.runtime.memory import default_allocation
 from manifests.scratch import scratch_folder
 from pipelines.bench.chain import build_pipeline
 from pipelines.bench.inputs import make_records, render_inputs, run_stage, set_up
@@ -31,6 +30,7 @@ from stages.base import Item
 from stages.motion import MotionConfig, MotionPayload, MotionStage
 from stages.render import RenderConfig, RenderStage
 from stages.speech import SpeechConfig, SpeechPayload, SpeechStage
+from tests.allocation import default_allocation
 from tests.bench.baseline import Baseline
 from tests.bench.command import command_line_run
 

@@ -15,7 +15,7 @@ from joyvasa.animator import Animator
 from joyvasa.errors import InputError
 from joyvasa.faces.animals import AnimalDetector
 from joyvasa.media.image import Image
-from joyvasa.media.video_reader import stream_video
+from joyvasa.media.video_reader import stream_frames
 from joyvasa.metrics.support.sound import read_soundtrack
 from joyvasa.motion.driving import DrivingConfig
 from joyvasa.motion.keypoints import KeypointInfo, transform_keypoints
@@ -81,12 +81,11 @@ def measure_animal(animator: Animator, picture: Path, sound: Path, out: Path) ->
 
     video = animator.animate(picture, sound, out / f"{picture.stem}.mp4")
     crops = []
-    for frames in stream_video(video.path, frames_per_second=RATE):
-        size = prepared.image.shape[1], prepared.image.shape[0]
-        for frame in frames:
-            frame = frame if frame.shape[1::-1] == size else cv2.resize(frame, size)
-            matrix = prepared.crop.to_crop[:2] * (SIZE / len(prepared.crop.image))
-            crops.append(np.asarray(cv2.warpAffine(frame, matrix, (SIZE, SIZE), flags=cv2.INTER_AREA), np.uint8))
+    size = prepared.image.shape[1], prepared.image.shape[0]
+    matrix = prepared.crop.to_crop[:2] * (SIZE / len(prepared.crop.image))
+    for frame in stream_frames(video.path, frames_per_second=RATE):
+        frame = frame if frame.shape[1::-1] == size else cv2.resize(frame, size)
+        crops.append(np.asarray(cv2.warpAffine(frame, matrix, (SIZE, SIZE), flags=cv2.INTER_AREA), np.uint8))
 
     source = np.asarray(cv2.resize(prepared.crop.image, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
     with torch.inference_mode():

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from joyvasa.media.image import Image
-from joyvasa.media.video_reader import stream_video
+from joyvasa.media.video_reader import stream_frames
 from joyvasa.media.video_writer import VideoWriter
 from joyvasa.metrics.support.reference_frame import compose_reference_frame, compute_face_box
 from joyvasa.models import Models
@@ -94,7 +94,7 @@ def background_rows(videos: Sequence[MeasuredVideo], models: Models, reader: Fac
         name = video.path.stem
         repeated = itertools.repeat(background.still, video.n_frames)
         still = _encode(folder / f"{name}-still.mp4", repeated, background, video.n_frames, models)
-        reference = next(iter(stream_video(still, frames_per_second=RATE)))[0]
+        reference = next(stream_frames(still, frames_per_second=RATE))
         motions[name], differences = _track_background(video.path, background, reference)
         still_differences = _track_background(still, background, reference)[1]
         ratios[name] = flicker_ratio(differences, still_differences)
@@ -134,8 +134,7 @@ def _track_background(path: Path, background: Background, reference: Image) -> t
 
     lengths, differences = [], []
     last: Image | None = None
-    frames = (frame for batch in stream_video(path, frames_per_second=RATE) for frame in batch)
-    for number, frame in enumerate(frames):
+    for number, frame in enumerate(stream_frames(path, frames_per_second=RATE)):
         crop = background.crop_frame(frame)
         if last is not None:
             differences.append(float(cv2.absdiff(crop, last)[background.mask].mean()))
@@ -167,7 +166,7 @@ def _encode_calm(video: MeasuredVideo, background: Background, path: Path, model
     moving = np.zeros(background.still.shape[:2], bool)
     mask = cv2.resize(background.mask.astype(np.uint8), (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
     moving[top:bottom, left:right] = mask == 0
-    frames = (frame for batch in stream_video(video.path, frames_per_second=RATE) for frame in batch)
+    frames = stream_frames(video.path, frames_per_second=RATE)
     calm = (np.where(moving[..., None], frame, background.still) for frame in frames)
     return _encode(path, calm, background, video.n_frames, models)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from joyvasa.media.image import Image
-from joyvasa.media.video_reader import stream_video
+from joyvasa.media.video_reader import stream_frames
 from joyvasa.sample.training.face_mesh import FaceMeshDetector
 from joyvasa.sample.training.head import Head
 from joyvasa.sample.training.lids import LidReader
@@ -55,8 +55,7 @@ class FaceReader:
         """
         mouth: list[float] = []
         lids: list[float] = []
-        frames = (image for batch in stream_video(path, frames_per_second=frames_per_second) for image in batch)
-        for image, points in self.mesh.track(frames, box):
+        for image, points in self.mesh.track(stream_frames(path, frames_per_second=frames_per_second), box):
             if points is None:
                 mouth.append(np.nan)
                 lids.append(np.nan)

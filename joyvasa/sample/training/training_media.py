@@ -13,7 +13,7 @@ import numpy as np
 from joyvasa.bundles.detectors import load_people_detector
 from joyvasa.errors import InputError, JoyvasaError
 from joyvasa.media.image import read_image
-from joyvasa.media.video_reader import stream_video
+from joyvasa.media.video_reader import stream_frames
 from joyvasa.runtime.files import atomic_file
 from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE, FaceMeshDetector, bounding_box
 from joyvasa.sample.training.head import mean_head
@@ -194,17 +194,16 @@ class TrainingMedia:
         assert self._teachers is not None
         last: np.ndarray | None = None
         matrix: np.ndarray | None = None
-        for batch in stream_video(path, frames_per_second=VIDEO_RATE):
-            for image in batch:
-                if last is None:
-                    last = self._find_mesh(image)
-                else:
-                    last = self._teachers.meshes.detect(image, bounding_box(last), n_passes=2)
-                if last is None:
-                    continue
-                if matrix is None:
-                    matrix = _shrink_matrix(alignment_matrix(last), VIDEO_SCALE)
-                yield image, last, matrix
+        for image in stream_frames(path, frames_per_second=VIDEO_RATE):
+            if last is None:
+                last = self._find_mesh(image)
+            else:
+                last = self._teachers.meshes.detect(image, bounding_box(last), n_passes=2)
+            if last is None:
+                continue
+            if matrix is None:
+                matrix = _shrink_matrix(alignment_matrix(last), VIDEO_SCALE)
+            yield image, last, matrix
 
     def _find_mesh(self, image: np.ndarray) -> np.ndarray | None:
         assert self._teachers is not None

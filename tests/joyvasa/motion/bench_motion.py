@@ -7,7 +7,8 @@ import torch
 
 from joyvasa.networks.cpu import accelerate
 from joyvasa.runtime.device import autocast
-from joyvasa.runtime.memory import default_allocation, keep_freed_memory
+from joyvasa.runtime.memory import keep_freed_memory
+from tests.allocation import default_allocation
 from tests.joyvasa.motion.windows import RECORDS, SCALE, STEP, windows_of_records
 from tests.joyvasa.speed_comparison import compare_speed
 

@@ -9,7 +9,8 @@ from joyvasa.networks import build
 from joyvasa.networks.cpu import accelerate
 from joyvasa.networks.pictures import to_uint8
 from joyvasa.runtime.device import autocast
-from joyvasa.runtime.memory import default_allocation, keep_freed_memory
+from joyvasa.runtime.memory import keep_freed_memory
+from tests.allocation import default_allocation
 from tests.joyvasa.speed_comparison import compare_speed
 
 pytestmark = pytest.mark.bench

@@ -11,7 +11,8 @@ from joyvasa.runtime import memory
 PAGES = """
 import resource, sys
 import torch
-from joyvasa.runtime.memory import keep_freed_memory, default_allocation
+from joyvasa.runtime.memory import keep_freed_memory
+from tests.allocation import default_allocation
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(4):
