@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from pipelines.engine.estimate import Estimate
 from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.training.step_printer import StepPrinter, describe_step
-from stages.base import WorkUnit
 
 if TYPE_CHECKING:
     from joyvasa.training.trainer import StepCallback, StepValues
+    from stages.base import WorkUnit
 
 LINE_S = 10.0  # interval of lines without a terminal
 UNIT_NAMES: Mapping[WorkUnit, str] = {
@@ -181,20 +180,24 @@ def format_duration(seconds: float) -> str:
     return f"{days:,.0f} d {hours % 24:.0f} h"
 
 
-def describe_estimate(estimate: Estimate) -> dict[str, str]:
-    """Return what is known about the rate and the remaining time of a run: `slowest stage` and `time left`."""
+def describe_estimate(estimate: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is known about the rate and the remaining time of a run: `slowest stage` and `time left`.
+
+    Args:
+        estimate: result of `pipelines.engine.estimate.Estimate.as_dict`.
+    """
     described = {}
-    if estimate.slowest:
-        unit = UNIT_NAMES[estimate.unit]
-        rate = f", {estimate.units_per_s:.3g} {unit}/s" if estimate.units_per_s else ""
-        described["slowest stage"] = f"{estimate.slowest}, {estimate.units:,.0f} {unit}{rate}"
-    if estimate.left_s is not None:
-        described["time left"] = ("at least " if estimate.at_least else "") + format_duration(estimate.left_s)
+    if estimate["slowest"]:
+        unit, rate = UNIT_NAMES[estimate["unit"]], estimate["units_per_s"]
+        shown_rate = f", {rate:.3g} {unit}/s" if rate else ""
+        described["slowest stage"] = f"{estimate['slowest']}, {estimate['units']:,.0f} {unit}{shown_rate}"
+    if estimate["left_s"] is not None:
+        described["time left"] = ("at least " if estimate["at_least"] else "") + format_duration(estimate["left_s"])
     return described
 
 
 def _update_run_bars(display: ProgressDisplay, data: Mapping[str, Any], shown: dict[str, float]) -> None:
-    estimate = describe_estimate(Estimate(**data["estimate"]))
+    estimate = describe_estimate(data["estimate"])
     left = f"{estimate['time left']} left" if "time left" in estimate else ""
     display.update("records", _count_finished(data), data["records"], left)
     for name, stage in data["stages"].items():
@@ -205,7 +208,7 @@ def _update_run_bars(display: ProgressDisplay, data: Mapping[str, Any], shown: d
 
 
 def _describe_run_progress(data: Mapping[str, Any]) -> str:
-    estimate = describe_estimate(Estimate(**data["estimate"]))
+    estimate = describe_estimate(data["estimate"])
     parts = [f"{format_duration(data['elapsed_s'])}: {_count_finished(data):,} of {data['records']:,} records"]
     if "slowest stage" in estimate:
         parts.append(f"slowest stage {estimate['slowest stage']}")

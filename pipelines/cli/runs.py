@@ -27,7 +27,6 @@ from pipelines.cli.options import (
     merge_options,
 )
 from pipelines.cli.progress import ProgressDisplay, describe_estimate, run_progress
-from pipelines.engine.estimate import Estimate
 
 if TYPE_CHECKING:
     from pipelines.runs.config import RunConfig
@@ -148,7 +147,7 @@ def status_command(run: Run, watch: Watch = False, as_json: AsJson = False) -> N
         typer.echo(json.dumps({"run": run, **values}, indent=2))
         return
     if estimate := values.pop("estimate", None):
-        values |= describe_estimate(Estimate(**estimate))
+        values |= describe_estimate(estimate)
     for name, value in values.items():
         typer.echo(f"{name.replace('_', ' '):16} {_format_status(value)}")
 
