@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,10 +24,11 @@ from joyvasa.sample.networks.warping import (
     suppress_small,
 )
 
-# What moved in 14 portraits, driven by up to 9 of 128 pixels, was at most 2.5 cells outside the part that the network
-# considers as moving in the still portrait.
-MOVING_MARGIN = 4  # cells around that part that are refined if keypoints move by at most `USUAL_MOTION`
-USUAL_MOTION = 0.15  # the image spans 2; with larger motion the margin grows
+# The box to be refined is what the network considers as moving in the still portrait and in two shifted ones, with a
+# margin. Frames of 13 portraits in usual motion then differ from those refined everywhere by a PSNR of at least 64 dB.
+MOVING_MARGIN = 4  # cells
+PROBE_SHIFT = 0.1  # in x and y; the image spans 2
+USUAL_MOTION = 0.15  # with keypoints that move by more, everything is refined
 
 
 class Grids:
@@ -139,10 +139,14 @@ class CompactWarper:
         )
 
     def find_movable(self, portrait: CompactPortrait) -> CompactPortrait:
-        """Return the portrait with the box of what the network considers as moving."""
-        coarse = self._estimate_coarse(portrait, portrait.source, portrait.movable)
-        refined, _ = self._refine_motion(portrait, portrait.source, coarse)
-        return replace(portrait, movable=_find_box(refined[0, 3] > 0))
+        """Return the portrait with the box of what the network considers as moving, still and shifted."""
+        box = Box(0, 0, 0, 0)
+        for shift in (0.0, PROBE_SHIFT, -PROBE_SHIFT):
+            driving = portrait.source + portrait.source.new_tensor([shift, shift, 0.0])
+            coarse = self._estimate_coarse(portrait, driving, portrait.movable)
+            refined, _ = self._refine_motion(portrait, driving, coarse)
+            box = box.unite(_find_box(refined[0, 3] > 0))
+        return replace(portrait, movable=box)
 
     def warp(self, portrait: CompactPortrait, driving: Tensor, needed: Box) -> WarpedFrame:
         """Warp the portrait.
@@ -153,9 +157,9 @@ class CompactWarper:
             needed: cells for which all results are needed.
         """
         n = portrait.side
-        motion_size = float((driving - portrait.source)[..., :2].abs().max())
-        margin = MOVING_MARGIN + math.ceil(max(0.0, motion_size - USUAL_MOTION) * n / 2)
-        box = portrait.movable if portrait.movable.empty else portrait.movable.grow(margin, n)
+        box = portrait.movable if portrait.movable.empty else portrait.movable.grow(MOVING_MARGIN, n)
+        if float((driving - portrait.source)[..., :2].abs().max()) > USUAL_MOTION:
+            box = Box(0, 0, n, n)
         coarse = self._estimate_coarse(portrait, driving, box.unite(needed))
         refined, flow = self._refine_motion(portrait, driving, coarse)
         with full_precision(driving):

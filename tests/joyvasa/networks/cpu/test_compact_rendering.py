@@ -1,10 +1,14 @@
 """Both compact networks in one call render the frames that they render one after the other."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from joyvasa.models import Models
+from joyvasa.motion.controls import PoseControls
 from joyvasa.motion.keypoints import transform_keypoints
+from joyvasa.motion.sequence import POSE_SIZE
 from joyvasa.networks import build
 from joyvasa.networks.cpu import compact_rendering
 from joyvasa.networks.cpu.boxes import Box
@@ -14,8 +18,8 @@ from joyvasa.networks.pictures import to_uint8
 from joyvasa.options import AnimationConfig
 from joyvasa.runtime.device import autocast
 from joyvasa.sample.networks.layers import ConvNormRelu, UNet
-from joyvasa.sample.networks.points import KEYPOINTS
-from tests.media import EXAMPLES
+from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP, KEYPOINTS, LOWER_LIP
+from tests.media import EXAMPLES, MEDIA
 
 
 def draw(*shape, seed=0):
@@ -121,6 +125,54 @@ def test_the_built_in_model_renders_nearly_the_same_pixels():
     difference = (actual.int() - expected.int()).abs()
     assert (difference > 1).float().mean() < 1e-3  # next to the box of motion
     assert difference.max() <= 8
+
+
+# Offsets of the pose within usual motion and at the limits of the controls, in degrees.
+POSES = (
+    {},
+    *({"yaw": 8.0}, {"pitch": -8.0}, {"roll": 12.0}),
+    *({"yaw": 30.0}, {"yaw": -30.0}, {"pitch": 30.0}, {"roll": 30.0}, {"yaw": 30.0, "pitch": -30.0, "roll": 30.0}),
+)
+PEOPLE = [*(EXAMPLES / f"{name}.jpg" for name in ("portrait", "portrait_2", "astronaut", "demo")),
+          *sorted((MEDIA / "portraits").glob("*.jpg"))]  # fmt: skip
+
+
+def drive_to_edges(models, portrait, poses):
+    """Return source keypoints and driving ones: in each pose, a neutral face, an open mouth, and strong noise."""
+    coefficients = torch.zeros(3, 3 * KEYPOINTS + POSE_SIZE)
+    coefficients[:, 3 * KEYPOINTS :] = 0.5  # of the range of the training data
+    expressions = coefficients[:, : 3 * KEYPOINTS].unflatten(1, (KEYPOINTS, 3))  # in standard deviations
+    expressions[1, [LOWER_LIP, INNER_LOWER_LIP], 1] = 4
+    expressions[1, INNER_UPPER_LIP, 1] = -3
+    expressions[2] = 2 * draw(KEYPOINTS, 3)
+    motion, driving = models.template.denormalize(coefficients), []
+    for pose in poses:
+        driver = models.build_driver(portrait, motion, replace(models.config, pose=PoseControls(**pose)))
+        driving.append(driver.keypoints(motion))
+    return driver.source_keypoints, torch.cat(driving)
+
+
+def check_frames(models, path, poses):
+    portrait = models.encoder.encode([models.read_picture(path)])[0]
+    source, driving = drive_to_edges(models, portrait, poses)
+    networks = models.network("warping_module"), models.network("spade_generator")
+    for keypoints in driving.split(1):
+        expected = to_uint8(render_plain(networks, portrait.feature, source, keypoints)).int()
+        actual = models.renderer.render(portrait.feature, source, keypoints).int()
+        error = (actual - expected).square().double().mean()
+        assert (actual - expected).abs().max() <= 1 or 10 * torch.log10(255**2 / error) > 60
+
+
+@torch.inference_mode()
+def test_frames_of_a_portrait_are_those_of_the_networks_at_the_edges_of_motion():
+    check_frames(Models(AnimationConfig(device="cpu")), EXAMPLES / "officer.jpg", [{"roll": 12.0}, {"yaw": -30.0}])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [EXAMPLES / "officer.jpg", *PEOPLE], ids=lambda path: path.stem)
+@torch.inference_mode()
+def test_frames_of_every_portrait_are_those_of_the_networks_at_the_edges_of_motion(path):
+    check_frames(Models(AnimationConfig(device="cpu")), path, POSES)
 
 
 def test_only_the_pair_of_compact_networks_is_fused(networks):
