@@ -145,7 +145,7 @@ def _validated(kind: type[T], tree: dict[str, Any]) -> T:
         if isinstance(value, int) and abs(value) > MAX_WHOLE_NUMBER:
             raise ConfigError("config_invalid", f"{key} is {value}; expected a whole number below 2^63")
     try:
-        config = TypeAdapter(kind).validate_python(tree)
+        config = _adapter(kind).validate_python(tree)
     except ValidationError as error:
         raise ConfigError("config_invalid", explain_validation_error(error, tree, root="configuration")[0]) from None
 
@@ -157,6 +157,12 @@ def _validated(kind: type[T], tree: dict[str, Any]) -> T:
         if isinstance(found.get(key), bool) and not isinstance(value, bool):
             raise ConfigError("config_invalid", f"{key} is {json.dumps(found[key])}; expected a number")
     return config
+
+
+@lru_cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    """Build the validator of a configuration, which takes longer than its use."""
+    return TypeAdapter(kind)
 
 
 def dump_config(config: Any) -> str:

@@ -55,6 +55,7 @@ def test_every_package_declares_that_it_has_types(wheel):
     assert {f"{package}/py.typed" for package in WHEEL["packages"]} <= set(wheel.namelist())
 
 
+@pytest.mark.slow
 def test_its_commands_run_from_outside_of_the_checkout(installed):
     module = run(installed, "-c", "import pipelines; print(pipelines.__file__)").stdout.strip()
     assert module == str(installed / "pipelines/__init__.py")

@@ -61,7 +61,7 @@ def test_without_a_usable_ffmpeg_the_reasons_and_the_remedy_are_named(first_on_p
 def test_pictures_covers_and_texts_are_no_videos(tmp_path):
     video = write_video(tmp_path / "video.mp4")
     picture = MEDIA / "portraits/s10.jpg"
-    ffmpeg("-i", picture, tmp_path / "picture.avif")
+    ffmpeg("-i", picture, "-vf", "scale=64:64", tmp_path / "picture.avif")
     write_tone(tmp_path / "tone.mp3")
     ffmpeg("-i", tmp_path / "tone.mp3", "-i", picture, "-map", 0, "-map", 1, "-c", "copy", tmp_path / "cover.mp3")
     (tmp_path / "text.mp4").write_text("no video")

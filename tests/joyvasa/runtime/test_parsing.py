@@ -12,7 +12,7 @@ def test_plain_values_are_read():
     "text",
     [
         "2001-99-99", "!!int ''", "!!bool x", "!!timestamp x", "!!binary 'é'", "&a [*a]", "{a: 1, a: 2}",
-        "[" * 3000, "{[a]: b}",
+        "[" * 3000, "[" * 100_000, "{a: " * 50_000, "- " * 50_000, "[" * 101 + "]" * 101, "{[a]: b}",
         "9" * 5000, "0x" + "f" * 5000, "!!python/object:os.x {}", "\x00", "a: b: c", b"\xff",
     ],
 )  # fmt: skip

@@ -15,8 +15,9 @@ COLUMNS = ("record_id", "image", "audio", "motion", "mode", "seed", "note")
 
 
 def make_config(*settings: str) -> RunConfig:
-    """Return options for the local executor, the built-in model and small pictures, without metrics."""
+    """Return options for the local executor, the built-in model, small pictures and few steps, without metrics."""
     defaults = ["executor=local", "animation.models=sample", "animation.picture.max_side=192", "shard_size=3"]
+    defaults += ["animation.sampling.sampler=ddim", "animation.sampling.steps=8"]
     defaults += ["metrics=none"]  # tested in tests/pipelines/runs/test_evaluate.py and tests/stages/test_score.py
     return load_config(RunConfig, settings=[*defaults, *settings])
 

@@ -42,8 +42,8 @@ def inputs(tmp_path_factory) -> Path:
     for name, source in (("a.jpg", EXAMPLES / "portrait.jpg"), ("b.jpg", DATA / "portrait.jpg")):
         picture = cv2.imread(str(source))
         cv2.imwrite(str(folder / name), cv2.resize(picture, (256, 256 * picture.shape[0] // picture.shape[1])))
-    write_tone(folder / "short.wav", seconds=0.4)
-    write_tone(folder / "other.wav", seconds=0.6)
+    write_tone(folder / "short.wav", seconds=0.24)
+    write_tone(folder / "other.wav", seconds=0.36)
     write_tone(folder / "long.wav", seconds=4.4)  # more than a window
     return folder
 
@@ -73,7 +73,7 @@ def test_every_row_has_its_outcome_and_its_video(finished):
         video = finished / row["video"]
         assert row["status"] == "ok"
         assert hashlib.sha256(video.read_bytes()).hexdigest() == row["sha256"]
-        assert len(read_frames(video)) == row["frames"] == (15 if name in ("r2", "r3") else 10)
+        assert len(read_frames(video)) == row["frames"] == (9 if name in ("r2", "r3") else 6)
         assert row["note"] == f"n{name[1]}"
         assert row["bundle"].startswith("sample ")
         assert row["licenses"] == ["Apache-2.0", "MIT"]
@@ -270,8 +270,8 @@ def test_a_saved_motion_plays_on_another_portrait_with_and_without_sound(finishe
     )
     assert result.all_ok
     outcomes = read_rows(tmp_path / "run")
-    assert outcomes["silent"]["frames"] == 10
-    assert outcomes["with-sound"]["frames"] == 15
+    assert outcomes["silent"]["frames"] == 6
+    assert outcomes["with-sound"]["frames"] == 9
     np.testing.assert_array_equal(read_motions(tmp_path / "run")["silent"], read_motions(finished)["r0"])
 
 

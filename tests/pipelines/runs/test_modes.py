@@ -118,6 +118,7 @@ def row(inputs, number, **more):
     return Record(id=f"r{number}", seed=number, **{"image": str(inputs / "face.jpg"), **more})
 
 
+@pytest.mark.slow
 def test_a_worker_loads_the_networks_of_one_mode_only(inputs):
     whole = instrument(build_video_pipeline(make_animal_config(), "/nowhere", ("human", "animal")))
     first = Pipeline(tuple(spec for spec in whole.stages if spec.output in ("hash_inputs", "portrait")))

@@ -151,6 +151,7 @@ def test_shards_of_another_size_and_another_order_give_the_same_data_set(few, da
     assert read_content(tmp_path / "out") == read_content(dataset_folder)
 
 
+@pytest.mark.slow
 def test_a_data_set_in_a_bucket_is_the_same(few, dataset_folder, s3_bucket):
     result, _ = prepare_dataset(few, f"{s3_bucket}/out", make_config())
     assert result.counts.statuses == {"ok": 2, "failed": 2}
@@ -181,9 +182,8 @@ prepare_dataset(sys.argv[1], sys.argv[2], make_config("shard_size=2"))
 """
 
 
-@pytest.mark.parametrize(
-    "step", ["part", pytest.param("shard", marks=pytest.mark.slow), pytest.param("join", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["part", "shard", "join"])
 def test_a_run_killed_at_any_step_is_resumed_to_the_same_data_set(few, dataset_folder, tmp_path, step):
     command = [sys.executable, "-c", KILLED, str(few), str(tmp_path / "out"), step]
     assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == -signal.SIGKILL

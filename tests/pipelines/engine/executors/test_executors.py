@@ -64,7 +64,10 @@ def single_stage(stage, **options):
     return Pipeline((StageSpec(name="only", stage=stage, num_cpus=0.1, **options),))
 
 
-@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (4, 2), (16, 1)])
+@pytest.mark.parametrize(
+    ("batch_size", "workers"),
+    [pytest.param(1, 1, marks=pytest.mark.slow), (4, 2), pytest.param(16, 1, marks=pytest.mark.slow)],
+)
 def test_results_are_those_of_the_local_executor_for_any_batch_size_order_and_number_of_workers(batch_size, workers):
     expected, _ = finish(diamond(batch_size=4), records(40), LocalExecutor())
     rows = records(40)[::-1] if batch_size == 4 else records(40)
@@ -112,6 +115,7 @@ def test_a_shared_result_is_computed_once_and_serves_all(tmp_path):
     assert sorted(read_notes(tmp_path / "shared")) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_slow_stage_is_busy_while_records_wait():
     pipeline = Pipeline(
         (
@@ -136,6 +140,7 @@ def test_a_payload_that_does_not_pickle_is_the_record_s_failure():
     assert {name for name, record in finished.items() if record.status is Status.QUARANTINED} == {"r3"}
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_idle_is_replaced_before_it_is_needed():
     lost, killed = [], []
 
@@ -176,7 +181,7 @@ def test_progress_inside_a_running_batch_is_reported(executor, tmp_path):
     assert statistics.stages["only"].units == 2000
 
 
-@pytest.mark.parametrize("exception", [True, False])
+@pytest.mark.parametrize("exception", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_setup_that_fails_everywhere_stops_the_run_with_one_sentence(exception, monkeypatch):
     monkeypatch.setattr(pools, "_SETUP_CRASHES", 3)
 
@@ -191,6 +196,7 @@ def test_setup_that_fails_everywhere_stops_the_run_with_one_sentence(exception, 
     assert "\n" not in str(stopped.value)
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_while_they_set_up_are_replaced_with_more_patience(tmp_path):
     class KilledFiveTimes(Draw):
         def setup(self):
@@ -202,6 +208,7 @@ def test_workers_that_are_killed_while_they_set_up_are_replaced_with_more_patien
     assert statistics.stages["only"].worker_crashes == 5
 
 
+@pytest.mark.slow
 def test_a_stage_that_cannot_be_unpickled_by_the_workers_stops_the_run(monkeypatch):
     class Elsewhere(Draw):
         def __reduce__(self):
@@ -264,6 +271,7 @@ def start_script(seconds):
     )
 
 
+@pytest.mark.slow
 def test_ray_is_started_if_necessary_and_shut_down_with_the_run():
     output, errors = start_script(0.0).communicate(timeout=60)
     assert output.splitlines() == ["finished"] * 5 + ["whole", "ray False"], errors
