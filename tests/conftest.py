@@ -1,4 +1,4 @@
-"""An S3-compatible server on the loopback address, for tests of several rooms."""
+"""How tests are spread over processes, and an S3-compatible server for tests of several rooms."""
 
 import os
 import uuid
@@ -8,6 +8,17 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LONGEST = ("tests/pipelines/engine/executors", "tests/pipelines/web", "tests/pipelines/runs", "tests/pipelines")
+
+
+def pytest_xdist_auto_num_workers(config):
+    return min(4, (os.cpu_count() or 1) + 1)  # one more than cores, because tests of Ray wait for its processes
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest modules first, so that no process runs one alone at the end."""
+    items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST])
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,8 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(run):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.report.report.MAX_SHEETS", 0)  # contact sheets of a few records, not of all
+        for module in ("report", "records"):  # contact sheets of a few records, not of all
+            patch.setattr(f"pipelines.report.{module}.MAX_SHEETS", 3)
         return build_report(run)
 
 
