@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -25,20 +25,25 @@ from joyvasa.media.audio import SAMPLE_RATE, probe_audio, stream_audio
 from joyvasa.media.image import Image
 from joyvasa.metrics.blink import count_motion_blinks
 from joyvasa.metrics.first_frame import ssim
+from joyvasa.mode import Mode
 from joyvasa.motion.file import save_motion
 from joyvasa.options import AnimationConfig
+from joyvasa.sample.measurement.animal_reader import AnimalReader, AnimalReadings
 from joyvasa.sample.measurement.control_reader import ControlReader, FaceReadings
+from joyvasa.sample.measurement.reader_response import ResponseCurve
 from joyvasa.sample.measurement.videos import write_sound
+from joyvasa.sample.networks.animal_motion_extractor import AnimalMotionExtractor
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
 from joyvasa.sample.training.command import run_command
 
-SECONDS, LONG_SECONDS = 0.8, 6.0  # of the recording
+SECONDS, LONG_SECONDS = 0.8, 8.0  # of the recording
 LONG = ("pose.amount", "blink.rate", "blink.amount")  # controls of what is slow or rare
 RATE = 25.0
 TILE, CAPTION = 160, 16  # pixels
 JPEG_QUALITY = 82
 
-Measure = Callable[[FaceReadings], float]
+Readings = FaceReadings | AnimalReadings
+Measure = Callable[[Any], float]  # reads a number from `Readings`
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,10 @@ def _blinks(readings: FaceReadings) -> float:
 
 def _right_eye(readings: FaceReadings) -> float:
     return float(np.median(readings.eyes[:, 0] - readings.eyes[:, 1]))
+
+
+def _widest_jaw(readings: AnimalReadings) -> float:
+    return float(np.percentile(readings.mouth, 95) - np.percentile(readings.mouth, 5))
 
 
 def _center(axis: int) -> Measure:
@@ -184,6 +193,16 @@ TRIALS = (
     Trial("framing.x", 0.1, _center(0), "face to the right by face mesh, sides of the crop", -0.12, -0.08, "minus"),
     Trial("framing.y", 0.1, _center(1), "face downwards by face mesh, sides of the crop", -0.12, -0.08, "minus"),
 )
+TURN, JAW = "yaw by the place of the nose, degrees", "widest mouth by patches of the jaw"
+ANIMAL_TRIALS = (
+    Trial("pose.yaw", 15.0, _mean("yaw"), TURN, 12, 18, "minus"),
+    Trial("pose.yaw", -15.0, _mean("yaw"), TURN, -18, -12, "minus"),
+    Trial("mouth.amount", 0.0, _widest_jaw, JAW, -0.1, 0.25, "times", MOUTH),
+    Trial("mouth.amount", 2.0, _widest_jaw, JAW, 1.5, 2.5, "times", MOUTH),
+    Trial("framing.scale", 1.25, _mean("unit"), "size of the face by landmarks", 0.76, 0.84, "times"),
+    Trial("framing.x", 0.1, _center(0), "face to the right by landmarks, sides of the crop", -0.12, -0.08, "minus"),
+    Trial("framing.y", 0.1, _center(1), "face downwards by landmarks, sides of the crop", -0.12, -0.08, "minus"),
+)
 UNSUPPORTED = (("gaze.x", 0.5), ("gaze.y", 0.5))
 
 
@@ -216,7 +235,7 @@ class ControlMeasurement:
     """Makes and reads the videos of one portrait.
 
     Args:
-        portrait: picture of a person.
+        portrait: picture of a person or an animal.
         out: folder for the videos.
         animator: animator of the compact networks.
         motions: motion file by its duration in seconds.
@@ -225,10 +244,14 @@ class ControlMeasurement:
     def __init__(self, portrait: Path, out: Path, animator: Animator, motions: Mapping[float, Path]) -> None:
         self._portrait, self._out, self._animator, self._motions = portrait, out, animator, motions
         extractor = animator.models.network("motion_extractor")
-        assert isinstance(extractor, CompactMotionExtractor)
-        self._reader = ControlReader(extractor)
-        self._responses = self._reader.measure_responses(animator.read_picture(portrait))
-        self._plain: dict[tuple[float, bool], FaceReadings] = {}
+        self._responses: Mapping[str, ResponseCurve] = {}
+        if isinstance(extractor, AnimalMotionExtractor):
+            self._reader = AnimalReader(extractor)
+        else:
+            assert isinstance(extractor, CompactMotionExtractor)
+            self._reader = ControlReader(extractor)
+            self._responses = self._reader.measure_responses(animator.read_picture(portrait))
+        self._plain: dict[tuple[float, bool], Readings] = {}
 
     def measure(self, trial: Trial) -> Measured:
         """Make the video of a trial and read it."""
@@ -253,7 +276,7 @@ class ControlMeasurement:
             frames=frames,
         )
 
-    def _read(self, options: Mapping[str, float], seconds: float, pasted: bool) -> FaceReadings:
+    def _read(self, options: Mapping[str, float], seconds: float, pasted: bool) -> Readings:
         config = set_options(self._animator.config, {"paste_back": pasted, **options})
         name = "-".join([self._portrait.stem, f"{seconds:g}", *(f"{k}={v:g}" for k, v in options.items())])
         path = self._out / f"{name}{'' if pasted else '-crop'}.mp4"
@@ -281,7 +304,7 @@ def set_options(config: AnimationConfig, options: Mapping[str, float | bool]) ->
     return load_config(AnimationConfig, preset=config_to_dict(config), settings=settings)
 
 
-def _choose_frame(readings: FaceReadings, kind: str) -> int:
+def _choose_frame(readings: Readings, kind: str) -> int:
     if kind == MOUTH:
         return int(np.argmax(readings.mouth))
     eyes = readings.eyes.mean(1)
@@ -323,19 +346,20 @@ def write_results(out: Path, results: Sequence[Result], refused: Mapping[str, st
 
 
 def measure_controls(
-    portraits: Annotated[list[Path], typer.Argument(help="Pictures of people.")],
+    portraits: Annotated[list[Path], typer.Argument(help="Pictures of people, or of animals with --mode animal.")],
     speech: Annotated[Path, typer.Option(help="Recording of a voice.")],
     out: Annotated[Path, typer.Option(help="Folder for the videos, the table controls.md and the sheets.")],
     only: Annotated[str, typer.Option(help="Measure the controls whose names start with this text.")] = "",
+    mode: Annotated[Mode, typer.Option(help="What the pictures show.")] = "human",
 ) -> None:
     """Measure each control of the built-in model on finished videos, print a table and write a sheet per control."""
     out.mkdir(parents=True, exist_ok=True)
-    animator = Animator(AnimationConfig(device="cpu", seed=2))
+    animator = Animator(AnimationConfig(device="cpu", seed=2, mode=mode))
     motions = {seconds: sample_motion_file(animator, speech, out, seconds) for seconds in (SECONDS, LONG_SECONDS)}
     measured = [ControlMeasurement(path, out, animator, motions) for path in portraits]
     results: list[Result] = []
     names = [path.stem for path in portraits]
-    trials = [trial for trial in TRIALS if trial.control.startswith(only)]
+    trials = [trial for trial in (TRIALS if mode == "human" else ANIMAL_TRIALS) if trial.control.startswith(only)]
     for control in dict.fromkeys(trial.control for trial in trials):
         captions, rows = ["without"], [[] for _ in measured]
         for trial in (trial for trial in trials if trial.control == control):
@@ -351,7 +375,7 @@ def measure_controls(
         write_results(out, results, {}, names)
 
     refused = {}
-    for name, value in UNSUPPORTED:
+    for name, value in UNSUPPORTED if mode == "human" else ():
         try:
             Animator(set_options(animator.config, {name: value}), models=animator.models)
         except ConfigError as error:

@@ -70,10 +70,7 @@ class ControlReader:
             picture: picture with the crop of the face.
             pasted: whether the video shows the picture; otherwise it shows the crop.
         """
-        frames = [frame for batch in stream_video(video) for frame in batch]
-        matrix = np.eye(3) if not pasted or picture.crop is None else picture.crop.to_crop
-        side = len(picture.crop.image) if pasted and picture.crop else frames[0].shape[0]
-        return self.read_crops([_cut(frame, matrix, side) for frame in frames])
+        return self.read_crops(read_face_crops(video, picture, pasted=pasted))
 
     def read_crops(self, crops: Sequence[Image]) -> FaceReadings:
         """Read the face of consecutive crops, uint8 RGB (SIZE, SIZE, 3)."""
@@ -117,6 +114,14 @@ class ControlReader:
         angles = {name: torch.cat([getattr(info, name)[:, 0] for info in infos]).numpy() for name in ("yaw", "pitch")}
         roll = torch.cat([info.roll[:, 0] for info in infos]).numpy()
         return {**angles, "roll": roll, "eyes": np.concatenate(eyes), "mouth": np.concatenate(mouth)}
+
+
+def read_face_crops(video: Path, picture: Picture, *, pasted: bool) -> list[Image]:
+    """Return the face crops of a video, uint8 RGB (SIZE, SIZE, 3); arguments as for `ControlReader.read`."""
+    frames = [frame for batch in stream_video(video) for frame in batch]
+    matrix = np.eye(3) if not pasted or picture.crop is None else picture.crop.to_crop
+    side = len(picture.crop.image) if pasted and picture.crop else frames[0].shape[0]
+    return [_cut(frame, matrix, side) for frame in frames]
 
 
 def _cut(frame: Image, matrix: Array, side: int) -> Image:

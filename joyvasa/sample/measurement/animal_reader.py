@@ -1,0 +1,79 @@
+"""Readings of an animal's face in the frames of a finished video, by the landmarks of the compact networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from joyvasa.media.image import Image
+from joyvasa.networks.pictures import to_network_input
+from joyvasa.rendering.portrait import Picture
+from joyvasa.sample.measurement.animals import read_openings
+from joyvasa.sample.measurement.control_reader import read_face_crops
+from joyvasa.sample.measurement.tracks import BATCH
+from joyvasa.sample.networks.animal_motion_extractor import (
+    CROP_EYES_AT,
+    CROP_UNIT,
+    DEPTHS,
+    AnimalMotionExtractor,
+    middle_of_eyes,
+    read_landmarks,
+    to_keypoints,
+)
+from joyvasa.sample.networks.points import NOSE_BRIDGE, NOSE_TIP
+from joyvasa.sample.training.training_media import SIZE
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class AnimalReadings:
+    """Readings of an animal in T frames."""
+
+    crops: Array  # face crop of each frame, uint8 RGB (T, SIZE, SIZE, 3)
+    yaw: Array  # turn of the head by the place of the nose between the eyes, degrees, (T,)
+    mouth: Array  # how far the jaw is below its place in the first frame, units of the face, (T,)
+    eyes: Array  # zeros, as no control moves the eyes of animals, (T, 2)
+    center: Array  # middle between the eyes, sides of the crop, (T, 2)
+    unit: Array  # unit of the face, sides of the crop, (T,)
+
+
+class AnimalReader:
+    """Reads animals in videos.
+
+    Args:
+        extractor: M of animals.
+    """
+
+    def __init__(self, extractor: AnimalMotionExtractor) -> None:
+        self._extractor = extractor
+
+    def read(self, video: Path, picture: Picture, *, pasted: bool) -> AnimalReadings:
+        """Read the face of a video; arguments as for `ControlReader.read`."""
+        crops = read_face_crops(video, picture, pasted=pasted)
+        landmarks = self._find_landmarks(crops)
+        points, unit = (part.numpy() for part in to_keypoints(landmarks, self._extractor.depths))
+        depth = DEPTHS[NOSE_BRIDGE] - DEPTHS[NOSE_TIP]
+        nose = (points[:, NOSE_TIP, 0] - points[:, NOSE_BRIDGE, 0]) / unit[:, 0] / depth
+        first = (points[0, :, :2] + 1) * SIZE / 2 - 0.5
+        return AnimalReadings(
+            crops=np.stack(crops),
+            yaw=-np.degrees(np.arcsin(nose.clip(-1, 1))),
+            mouth=read_openings(first, [crops[0], *crops])[1:],
+            eyes=np.zeros((len(crops), 2)),
+            center=(middle_of_eyes(landmarks).numpy() + 1) / 2,
+            unit=unit[:, 0] / 2,
+        )
+
+    @torch.inference_mode()
+    def _find_landmarks(self, crops: list[Image]) -> torch.Tensor:
+        found = []
+        for start in range(0, len(crops), BATCH):
+            image = torch.cat([to_network_input(crop, SIZE) for crop in crops[start : start + BATCH]])
+            eyes = (torch.tensor(CROP_EYES_AT) * 2 - 1).expand(len(image), 2)
+            down = torch.tensor([0.0, 2 * CROP_UNIT]).expand(len(image), 2)
+            found.append(read_landmarks(self._extractor.landmarks, image, eyes, down))
+        return torch.cat(found)
