@@ -62,7 +62,8 @@ class MouthControls:
 
     # strength of the motion of lips and jaw, in addition to `expression.amount`; 0 keeps the mouth closed
     amount: float = ranged(1.0, 0.0, 2.0, "times")
-    # opening of the mouth at rest; speech opens it further. None: that of the motion.
+    # opening of the mouth at rest; speech opens it further, and 0 closes a mouth that is open in the portrait.
+    # None: that of the motion.
     open: float | None = ranged(None, 0.0, MAX_OPENING, "height / width")
 
     def __post_init__(self) -> None:
@@ -77,7 +78,8 @@ class EyeControls:
         ConfigError: `config_invalid`.
     """
 
-    # opening of the eyes between blinks, which still close them. None: that of the motion.
+    # opening of the eyes between blinks, which still close them; with the built-in model 0.48 is that of the portrait,
+    # and eyes open no further from 0.6 on. None: that of the motion.
     open: float | None = ranged(None, 0.0, MAX_OPENING, "height / width")
 
     def __post_init__(self) -> None:
