@@ -4,6 +4,7 @@ import weakref
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +100,10 @@ def test_an_unknown_region_is_refused():
         SourceVideoConfig(region="nose")  # type: ignore[arg-type]
 
 
+def stand_in(**members) -> Any:
+    return SimpleNamespace(**members)
+
+
 class FramesInMemory:
     """Decoder of gray frames that counts those in memory."""
 
@@ -122,17 +127,17 @@ def count_frames_in_memory(n_frames, batch_frames, monkeypatch):
     """Return the largest number of decoded frames in memory while a long source video is followed and rendered."""
     memory, side = FramesInMemory(n_frames), 16
     monkeypatch.setattr("joyvasa.faces.video.stream_video", memory.stream)
-    frames = VideoFrames(Path("long.mp4"), None, Fraction(25), side, side)
+    frames = VideoFrames(Path("long.mp4"), stand_in(), Fraction(25), side, side)
     follower = FaceFollower(
         detector=None, index=0, option="face.index", min_side=1, scale=1.0, vx_ratio=0.0, vy_ratio=0.0
     )
     one = torch.ones(1, 1)
     info = KeypointInfo(one, one, one, torch.ones(1, 3), torch.ones(1, 21, 3), one, torch.ones(1, 21, 3))
     renderer = SourceVideoRenderer(
-        SimpleNamespace(encode=lambda pictures: [Portrait(picture, one, info) for picture in pictures]),
-        SimpleNamespace(render=lambda *_, **__: torch.zeros(batch_frames, side, side, 3)),
-        build_driver=lambda _: SimpleNamespace(source_keypoints=None, keypoints=lambda motion: None),
-        build_composer=lambda picture: SimpleNamespace(frames=lambda crops: picture.image[None]),
+        stand_in(encode=lambda pictures: [Portrait(picture, one, info) for picture in pictures]),
+        stand_in(render=lambda *_, **__: torch.zeros(batch_frames, side, side, 3)),
+        build_driver=lambda _: stand_in(source_keypoints=None, keypoints=lambda motion: None),
+        build_composer=lambda picture: stand_in(frames=lambda crops: picture.image[None]),
         crop=CropConfig(),
         whole=True,
         batch_frames=batch_frames,
