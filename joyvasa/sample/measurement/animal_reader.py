@@ -56,12 +56,10 @@ class AnimalReader:
         crops = read_face_crops(video, picture, pasted=pasted)
         landmarks = self._find_landmarks(crops)
         points, unit = (part.numpy() for part in to_keypoints(landmarks, self._extractor.depths))
-        depth = DEPTHS[NOSE_BRIDGE] - DEPTHS[NOSE_TIP]
-        nose = (points[:, NOSE_TIP, 0] - points[:, NOSE_BRIDGE, 0]) / unit[:, 0] / depth
         first = (points[0, :, :2] + 1) * SIZE / 2 - 0.5
         return AnimalReadings(
             crops=np.stack(crops),
-            yaw=-np.degrees(np.arcsin(nose.clip(-1, 1))),
+            yaw=estimate_turn(points, unit[:, 0]),
             mouth=read_openings(first, [crops[0], *crops])[1:],
             eyes=np.zeros((len(crops), 2)),
             center=(middle_of_eyes(landmarks).numpy() + 1) / 2,
@@ -77,3 +75,15 @@ class AnimalReader:
             down = torch.tensor([0.0, 2 * CROP_UNIT]).expand(len(image), 2)
             found.append(read_landmarks(self._extractor.landmarks, image, eyes, down))
         return torch.cat(found)
+
+
+def estimate_turn(points: Array, unit: Array) -> Array:
+    """Return the turn of heads by the place of the nose between the eyes, degrees, (T,); positive as `pose.yaw`.
+
+    Args:
+        points: keypoints, (T, 21, 3).
+        unit: unit of the face, in the unit of the keypoints, (T,).
+    """
+    depth = DEPTHS[NOSE_BRIDGE] - DEPTHS[NOSE_TIP]
+    aside = (points[:, NOSE_TIP, 0] - points[:, NOSE_BRIDGE, 0]) / unit / depth
+    return -np.degrees(np.arcsin(aside.clip(-1, 1)))

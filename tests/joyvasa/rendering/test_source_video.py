@@ -126,7 +126,7 @@ class FramesInMemory:
 def count_frames_in_memory(n_frames, batch_frames, monkeypatch):
     """Return the largest number of decoded frames in memory while a long source video is followed and rendered."""
     memory, side = FramesInMemory(n_frames), 16
-    monkeypatch.setattr("joyvasa.faces.video.stream_video", memory.stream)
+    monkeypatch.setattr("joyvasa.media.video_reader.stream_video", memory.stream)
     frames = VideoFrames(Path("long.mp4"), stand_in(), Fraction(25), side, side)
     follower = FaceFollower(
         detector=None, index=0, option="face.index", min_side=1, scale=1.0, vx_ratio=0.0, vy_ratio=0.0
