@@ -12,7 +12,7 @@ from joyvasa.media.video_reader import VideoInfo, probe_video
 from joyvasa.models import Models
 from joyvasa.options import AnimationConfig
 from joyvasa.runtime.files import hash_file
-from joyvasa.training.clip_config import ClipConfig
+from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
 from joyvasa.training.clips import assign_split
 from joyvasa.training.media_stream import measure_windows
 from joyvasa.training.segments import Segment, find_segments, summarize_rejections
@@ -46,7 +46,7 @@ class SegmentedVideo:
 class FindClipsStage(Stage):
     """Find segments with one trackable face in `video` of a row.
 
-    Payload: `SegmentedVideo`. Facts: `sha256`, `bytes`.
+    Payload: `SegmentedVideo`. Facts: `sha256`, `bytes`, `seconds` of the recording.
 
     The recording is decoded as a stream. If all its segments are rejected, their rows are written here; otherwise the
     next stage writes them.
@@ -58,6 +58,7 @@ class FindClipsStage(Stage):
     name = "find_clips"
     resources = Resources(gpu=1 / 4, workers="per_gpu", time_limit_s=14_400.0)
     batch_size = 1
+    unit = "second"
     columns: ClassVar = {"sha256": str}
 
     def __init__(self, config: FindClipsConfig) -> None:
@@ -88,9 +89,18 @@ class FindClipsStage(Stage):
             return Failed(FailureKind.BAD_INPUT, *summarize_rejections(segments, path.name))
 
         payload = SegmentedVideo(digest, info, tuple(segments))
-        return Ok(payload, {"sha256": digest, "bytes": SEGMENT_BYTES * len(segments)})
+        seconds = max(segment.first + segment.n_frames for segment in segments) / FRAMES_PER_SECOND
+        return Ok(payload, {"sha256": digest, "bytes": SEGMENT_BYTES * len(segments), "seconds": seconds})
 
     def _find_segments(self, path: Path, info: VideoInfo) -> list[Segment]:
         clips, min_side = self.config.clips, self.config.animation.face.min_side
-        windows = measure_windows(path, info, self._detector, clips, min_side=min_side)
+
+        def report_frames(n_frames: int) -> None:
+            seconds = n_frames / FRAMES_PER_SECOND
+            fraction = (
+                seconds / info.duration_s if info.duration_s else 0.0
+            )  # without a duration, only seconds are shown
+            self.report_progress(min(1.0, fraction), seconds)
+
+        windows = measure_windows(path, info, self._detector, clips, min_side=min_side, on_frames=report_frames)
         return [segment for window in windows for segment in find_segments(window, clips, name=path.name)]

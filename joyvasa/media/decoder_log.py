@@ -13,6 +13,12 @@ _SILENCE = re.compile(r"adding (\d+) audio samples of silence")
 _ERRORS = re.compile(r"\b([1-9]\d*) decode errors")
 
 
+def parse_duration(text: str) -> float | None:
+    """Return the duration in the messages of ffmpeg about a file, seconds; None if its header states none."""
+    match = _DURATION.search(text)
+    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
+
+
 @dataclass(frozen=True)
 class DecoderLog:
     """Findings of one decode of an audio file."""
@@ -43,8 +49,8 @@ class DecoderLog:
                 n_streams += 1
                 if match := _LATE.search(line):
                     late_s = float(match[1])
-            elif match := _DURATION.search(line):
-                stated_s = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+            elif (duration_s := parse_duration(line)) is not None:
+                stated_s = duration_s
             elif match := _SILENCE.search(line):
                 n_silent += int(match[1])
             elif "corrupt input packet" in line or "ended prematurely" in line or _ERRORS.search(line):

@@ -216,7 +216,11 @@ def check_media(path: Path, kind: Literal["audio", "video"]) -> None:
 
 def list_streams(path: Path) -> list[str]:
     """Return the streams of a file as `kind/codec`, for example `["video/h264"]`; empty if it is not a media file."""
-    text = inspect_file(path)
+    return parse_streams(inspect_file(path))
+
+
+def parse_streams(text: str) -> list[str]:
+    """Return the streams in the result of `inspect_file`, see `list_streams`."""
     return [f"{kind.lower()}/{codec}" for kind, codec in STREAM_LINE.findall(text)]
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from joyvasa.errors import InputError
-from joyvasa.media.ffmpeg import FfmpegPipe, check_media, input_stream, list_streams
+from joyvasa.media.decoder_log import parse_duration
+from joyvasa.media.ffmpeg import FfmpegPipe, check_media, input_stream, inspect_file, parse_streams
 from joyvasa.media.image import Image
 
 MAX_PIXELS = 64_000_000  # per frame; a batch of larger ones would not fit into memory
@@ -28,6 +29,7 @@ class VideoInfo:
     height: int  # displayed size of the frames, pixels; frames of non-square pixels are stretched to it
     frames_per_second: Fraction  # nominal frame rate; the mean rate if the nominal one is implausible
     has_sound: bool  # whether the file has a sound stream
+    duration_s: float | None = None  # of the file, as its header states it, seconds; None if it states none
 
 
 def probe_video(path: str | Path) -> VideoInfo:
@@ -42,7 +44,8 @@ def probe_video(path: str | Path) -> VideoInfo:
     """
     path = Path(path)
     check_media(path, "video")
-    streams = list_streams(path)
+    text = inspect_file(path)
+    streams = parse_streams(text)
     if not any(stream.startswith("video/") for stream in streams):
         content = ", ".join(streams) or "no media"
         raise InputError("video_unreadable", f"{path}: no picture stream (found: {content}); expected a video")
@@ -65,7 +68,8 @@ def probe_video(path: str | Path) -> VideoInfo:
             f"{path}: frames of {width}x{height} pixels; expected at most {MAX_PIXELS / 1e6:.0f} megapixels: "
             "use a smaller video",
         )
-    return VideoInfo(width, height, rate, any(stream.startswith("audio/") for stream in streams))
+    has_sound = any(stream.startswith("audio/") for stream in streams)
+    return VideoInfo(width, height, rate, has_sound, parse_duration(text))
 
 
 def _parse_ratio(text: str) -> Fraction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,13 @@ class FrameStream:
 
 
 def measure_windows(
-    path: Path, info: VideoInfo, detector: FaceDetector | None, config: ClipConfig, *, min_side: float
+    path: Path,
+    info: VideoInfo,
+    detector: FaceDetector | None,
+    config: ClipConfig,
+    *,
+    min_side: float,
+    on_frames: Callable[[int], None] | None = None,
 ) -> Iterator[RecordingWindow]:
     """Measure the picture and the sound of a recording.
 
@@ -96,6 +102,7 @@ def measure_windows(
         detector: face detector; None to treat the whole frame as the face.
         config: clip options, for the detection rate.
         min_side: minimum side of a face, pixels.
+        on_frames: callback with the number of frames that were measured, 25 per second, after each.
 
     Yields:
         Windows of 10 minutes; the last one may be shorter.
@@ -134,6 +141,8 @@ def measure_windows(
                 else FaceDetections.from_faces(number, detector.detect(frame), min_side=min_side)
             )
 
+        if on_frames:
+            on_frames(number + 1)
         if len(changes) == WINDOW_S * FRAMES_PER_SECOND:
             yield build_window()
             first = number + 1

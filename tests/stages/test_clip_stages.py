@@ -76,6 +76,17 @@ def test_motion_of_a_frame_does_not_depend_on_the_start_of_its_clip(segmented):
     np.testing.assert_array_equal(part.sound, first.sound[6400 : 30 * 640])
 
 
+def test_the_seconds_read_of_a_long_recording_are_progress(segmented):
+    folder, source, _, _ = segmented
+    config = FindClipsConfig(run=str(folder / "run"), animation=options(), clips=ClipConfig(min_s=1.5))
+    stage, progress = set_up(FindClipsStage(config)), []
+    stage.on_progress = lambda *done: progress.append(done)
+    (outcome,) = stage.run([Item(source)])
+    assert outcome.facts["seconds"] == 5.2
+    assert [seconds for _, seconds in progress] == [number / 25 for number in range(1, 131)]
+    assert [fraction for fraction, _ in progress] == pytest.approx([seconds / 5.2 for _, seconds in progress], rel=0.02)
+
+
 class Landmarks:
     """A detector that misses every third face."""
 

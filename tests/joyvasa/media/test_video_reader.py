@@ -16,7 +16,7 @@ def video(tmp_path_factory):
 
 
 def test_properties_of_a_file_are_read(video, tmp_path):
-    assert probe_video(video) == VideoInfo(96, 64, Fraction(25), False)
+    assert probe_video(video) == VideoInfo(96, 64, Fraction(25), False, 1.2)
     with_sound = write_video(tmp_path / "sound.mp4", rate=30000 / 1001, sound=write_tone(tmp_path / "tone.wav"))
     info = probe_video(with_sound)
     assert info.has_sound
@@ -56,7 +56,7 @@ def test_rotation_metadata_are_applied(video, tmp_path):
 def test_odd_sides_are_read(tmp_path):
     path = tmp_path / "odd.mkv"
     ffmpeg("-f", "lavfi", "-i", "testsrc=size=97x63:rate=10:duration=1", "-c:v", "ffv1", path)
-    assert probe_video(path) == VideoInfo(97, 63, Fraction(10), False)
+    assert probe_video(path) == VideoInfo(97, 63, Fraction(10), False, 1.0)
     assert np.concatenate(list(stream_video(path))).shape == (10, 63, 97, 3)
 
 
