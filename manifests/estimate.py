@@ -15,6 +15,7 @@ from manifests.option_columns import OptionColumns
 from manifests.problems import ManifestError, ScanSummary, safe_text
 from manifests.run.manifest_file import SHARD_RECORDS
 from manifests.scan import Scan
+from manifests.speech import Voices
 from manifests.stats import ManifestStats, Probes, StatsCollector, VideoSizes
 
 UNITS = ("record", "portrait", "recording", "second", "distinct_second", "frame", "window")
@@ -195,7 +196,7 @@ def summarize_manifest(
     probes: Probes | None = None,
     profile: RateProfile | None = None,
     options: OptionColumns | None = None,
-    speak: bool = False,
+    voices: Voices | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> ManifestSummary:
     """Check a manifest and add up its rows, without writing anything.
@@ -208,7 +209,7 @@ def summarize_manifest(
         probes: probes of durations; None reads no media.
         profile: measured rates; None gives no estimate.
         options: columns that set options, see `Scan`.
-        speak: whether texts are spoken, see `Scan`.
+        voices: voices that speak texts, see `Scan`.
         on_progress: callback with the number of rows read, after each block.
 
     Raises:
@@ -217,7 +218,7 @@ def summarize_manifest(
     with ExitStack() as stack:
         check = stack.enter_context(MediaFileCheck(files)) if files else None
         collector = stack.enter_context(StatsCollector(probes))
-        scan = Scan(manifest, files=check, videos=videos, options=options, speak=speak)
+        scan = Scan(manifest, files=check, videos=videos, options=options, voices=voices)
         for scanned in scan.blocks():
             collector.add([record for record in scanned.records if record])
             if on_progress:

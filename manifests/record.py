@@ -47,6 +47,7 @@ class Record:
     options: Options = ()  # options of the method that the row sets, see `stages.record_options`
     # text to speak, of a row with neither recording nor motion. In a run, `audio` is the file of the speech
     text: str | None = None
+    voice: str | None = None  # voice that the row names to speak the text
     row: int = 0  # number of the row in its manifest, see `Problem.row`
     # seed of the record's random generator, so that results do not depend on batches, order and retries; 0 until a run
     # sets it
@@ -75,6 +76,7 @@ def encode_content(
     video: str | None = None,
     options: Options = (),
     text: str | None = None,
+    voice: str | None = None,
 ) -> str:
     """Return the values that determine a record's result as one text.
 
@@ -83,7 +85,7 @@ def encode_content(
     """
     values = (image, audio, motion, mode, seed, cfg_scale)
     if text is not None:
-        return _encode((*values, video, dict(options), text))
+        return _encode((*values, video, dict(options), text, *([voice] if voice else [])))
     if options:
         return _encode((*values, video, dict(options)))
     return _encode(values if video is None else (*values, video))
@@ -97,9 +99,15 @@ def derive_record_id(content: str) -> str:
     return hashlib.blake2b(content.encode(), digest_size=DERIVED_ID_BYTES).hexdigest()
 
 
-def speech_path(text: str) -> str:
-    """Return the path of the speech of a text within the run folder; rows with equal texts share it."""
-    return f"speech/{hashlib.blake2b(text.encode(), digest_size=DERIVED_ID_BYTES).hexdigest()}.wav"
+def speech_path(text: str, voice: str | None = None) -> str:
+    """Return the path of the speech of a text within the run folder; rows with equal texts and voices share it.
+
+    Args:
+        text: spoken text.
+        voice: voice that the row names, at most 64 bytes.
+    """
+    digest = hashlib.blake2b(text.encode(), digest_size=DERIVED_ID_BYTES, key=(voice or "").encode())
+    return f"speech/{digest.hexdigest()}.wav"
 
 
 def derive_seed(run_seed: int, record_id: str) -> int:

@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import pyarrow as pa
-import pyarrow.types as is_type
 
 from joyvasa.mode import Mode
-from joyvasa.runtime.arrow_text import decode_text
 from manifests.formats.block import Reader, RowBlock
 from manifests.formats.media_columns import MEDIA_COLUMNS
 from manifests.hash_index import HashIndex
@@ -22,15 +20,18 @@ from manifests.option_columns import OptionColumns
 from manifests.problems import ManifestError, Problem, ScanSummary, ValueFault, safe_text
 from manifests.record import Options, OptionValue, Record, derive_record_id, encode_content
 from manifests.schema import COLUMN_NAMES, MANIFEST_COLUMNS, parse_record_id
+from manifests.speech import (
+    MAX_SPOKEN_CHARACTERS,
+    TEXT,
+    TEXT_WITHOUT_SOUND,
+    VOICE,
+    Voices,
+    fill_column,
+    read_texts,
+    read_voices,
+)
 
 DEFAULT_MODE: Mode = "human"
-TEXT = "text"  # passed-through column with the words of a recording
-MAX_SPOKEN_CHARACTERS = 10_000  # ten minutes of speech; a longer text is a book
-TEXT_WITHOUT_SOUND = ValueFault(
-    "text_without_sound",
-    "is empty, and text is not spoken without a speech synthesizer; expected a recording: name one here, or set the "
-    "option tts",
-)
 
 Faults: TypeAlias = dict[int, list[tuple[str, Any, ValueFault]]]
 """Column, value and fault of every bad value, by index of the row in its block."""
@@ -53,7 +54,7 @@ class Scan:
         files: lookup of the media files of rows; None skips it.
         videos: whether rows must have an existing video; otherwise they must have a portrait and a recording or motion.
         options: columns that set options; None passes them through.
-        speak: whether rows with a text and neither recording nor motion are good, because their text is spoken.
+        voices: voices that speak the text of rows with neither recording nor motion; without them such rows are bad.
     """
 
     def __init__(
@@ -63,10 +64,10 @@ class Scan:
         files: MediaFileCheck | None = None,
         videos: bool = False,
         options: OptionColumns | None = None,
-        speak: bool = False,
+        voices: Voices | None = None,
     ) -> None:
         self.manifest = manifest
-        self._speak = speak and not videos
+        self._voices = None if videos else voices
         self.options = options
         self._videos = videos
         self.summary = ScanSummary()
@@ -108,7 +109,7 @@ class Scan:
         schema = self.extra_schema() if extra else None
         for index, (file, reader) in enumerate(self._readers or open_readers(self.manifest)):
             names = self._find_options(file, reader)
-            for block in reader.blocks(extra=extra or bool(names) or self._speak):
+            for block in reader.blocks(extra=extra or bool(names) or self._voices is not None):
                 if schema is not None:
                     block = replace(block, extra=_with_schema(file, block, schema))
                 scanned = self._check(index, file, reader, block, names)
@@ -148,9 +149,11 @@ class Scan:
     ) -> ScannedBlock:
         faults: Faults = {}
         options = self._parse_options(block, option_names, faults)
-        texts = read_texts(block.extra) if self._speak else None
-        records = parse_block(block, self.manifest.folder, faults, options, texts)
+        texts = read_texts(block.extra) if self._voices else None
+        voices = read_voices(block.extra) if texts else None
+        records = parse_block(block, self.manifest.folder, faults, options, texts, voices)
         self._check_options(records, faults)
+        self._check_voices(records, faults)
         self._check_required(records, faults)
         _explain_texts(block, faults)
         if self._files:
@@ -190,6 +193,16 @@ class Scan:
                 self.options.check(record.mode, record.options)
             except ValueFault as fault:
                 faults.setdefault(index, []).append(("", "", fault))
+
+    def _check_voices(self, records: list[Record | None], faults: Faults) -> None:
+        """Check that the speech synthesizer has the voices of valid rows."""
+        for index, record in enumerate(records):
+            if self._voices is None or record is None or record.text is None:
+                continue
+            try:
+                self._voices.check(record.voice)
+            except ValueFault as fault:
+                faults.setdefault(index, []).append((VOICE, record.voice or "", fault))
 
     def _check_required(self, records: list[Record | None], faults: Faults) -> None:
         """Check that valid rows have the columns that the run needs."""
@@ -262,6 +275,7 @@ def parse_block(
     faults: Faults,
     options: Sequence[Options] | None = None,
     texts: Sequence[str | None] | None = None,
+    voices: Sequence[str | None] | None = None,
 ) -> list[Record | None]:
     """Parse each row on its own, with the parsers in `schema`.
 
@@ -271,7 +285,9 @@ def parse_block(
         faults: faults of bad values; this function adds to it.
         options: options of each row; None if no row has any.
         texts: text of each row, which is spoken if it has neither recording nor motion; None to speak none.
+        voices: voice of each row.
     """
+    spoken = [*zip(fill_column(texts, len(block)), fill_column(voices, len(block)), strict=True)]
     absent = [None] * len(block)
     columns = [block.columns.get(name, absent) for name in COLUMN_NAMES]
 
@@ -283,8 +299,8 @@ def parse_block(
             bad.append(("", row_fault.value, ValueFault(row_fault.code, row_fault.sentence)))
             record = None
         else:
-            text = texts[index] if texts else None
-            record = _parse_row(block.numbers[index], raw, folder, bad, options[index] if options else (), text)
+            own = options[index] if options else ()
+            record = _parse_row(block.numbers[index], raw, folder, bad, own, *spoken[index])
         if bad:
             faults.setdefault(index, []).extend(bad)
         records.append(record)
@@ -298,6 +314,7 @@ def _parse_row(
     bad: list[tuple[str, Any, ValueFault]],
     options: Options,
     text: str | None,
+    voice: str | None,
 ) -> Record | None:
     values: list[Any] = []
     for column, value in zip(MANIFEST_COLUMNS, raw, strict=True):
@@ -323,7 +340,7 @@ def _parse_row(
     mode = mode or DEFAULT_MODE
     if record_id is None:
         record_id = derive_record_id(
-            encode_content(image, audio, motion, mode, seed, cfg_scale, video, options, spoken)
+            encode_content(image, audio, motion, mode, seed, cfg_scale, video, options, spoken, spoken and voice)
         )
     image, audio, motion, video = (path and resolve_location(folder, path) for path in (image, audio, motion, video))
     return Record(
@@ -338,6 +355,7 @@ def _parse_row(
         priority=priority or 0,
         options=options,
         text=spoken,
+        voice=voice if spoken else None,
         row=number,
     )
 
@@ -351,16 +369,6 @@ def _missing_of_pair(image: object, audio: object, motion: object) -> list[tuple
         fault = ValueFault("missing_value", "is empty; expected a path or URI here or in motion")
         missing.append(("audio", fault))
     return missing
-
-
-def read_texts(table: pa.Table | None) -> list[str | None] | None:
-    """Return the text of each row of a table, None where it is empty; None if there is no such column."""
-    if table is None or TEXT not in table.column_names:
-        return None
-    texts = table.column(TEXT)
-    if not (is_type.is_string(texts.type) or is_type.is_large_string(texts.type)):
-        return None
-    return [text if text and text.strip() else None for text in decode_text(texts)]
 
 
 def _explain_texts(block: RowBlock, faults: Faults) -> None:

@@ -7,31 +7,61 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
 from joyvasa.errors import ConfigError, EnvironmentFault, InputError
 from joyvasa.media.audio import probe_audio
+from manifests.problems import ValueFault
 from manifests.record import speech_path
 from manifests.scratch import scratch_folder
+from manifests.speech import Voices
 from manifests.storage import open_storage
 from stages.base import Item, Ok, Outcome, Resources, Stage
 from stages.isolation import map_each
 
-# Speech synthesizers by name. Flite is under a license like that of BSD, and so are its voices.
-ENGINES = {"flite": "flite -voice slt -f {text} -o {sound}"}
-TEXT, SOUND = "{text}", "{sound}"  # placeholders in a command
-LIMIT_S = 300.0  # for one text; ten minutes of speech take flite a few seconds
+TEXT, SOUND, VOICE = "{text}", "{sound}", "{voice}"  # placeholders in a command
+LIMIT_S = 300.0  # for one text; ten minutes of speech take an engine some seconds
 SHOWN_CHARACTERS = 200  # of the output of a synthesizer
 
 
-def parse_command(tts: str) -> list[str]:
-    """Return the arguments of a speech synthesizer, with the placeholders `{text}` and `{sound}`.
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A speech synthesizer that is known by name."""
 
-    They are names of files: the text itself is never an argument, and no shell is involved, so that no text can change
-    the command.
+    command: tuple[str, ...]
+    voices: tuple[str, ...]  # the default first
+    module: str | None = None  # Python package that it needs
+    installation: str  # how to install it
+
+
+_PICO = str(Path(__file__).with_name("pico_speech.py"))
+# Flite is under a license like that of BSD, SVOX Pico under Apache-2.0, and so are their voices. A further voice of
+# Flite, awb_time, can only say the time.
+ENGINES = {
+    "flite": Engine(
+        command=("flite", "-voice", VOICE, "-f", TEXT, "-o", SOUND),
+        voices=("slt", "awb", "kal", "kal16", "rms"),
+        installation="Debian: apt install flite",
+    ),
+    "pico": Engine(
+        command=(sys.executable, "-P", _PICO, TEXT, SOUND, VOICE),
+        voices=("en-US", "en-GB", "de-DE", "es-ES", "fr-FR", "it-IT"),
+        module="py_nanotts",
+        installation="pip install 'joyvasa[tts]'",
+    ),
+}
+
+
+def parse_command(tts: str) -> list[str]:
+    """Return the arguments of a speech synthesizer, with the placeholders `{text}`, `{sound}` and possibly `{voice}`.
+
+    The first two are names of files: the text itself is never an argument, and no shell is involved, so that no text
+    can change the command.
 
     Args:
         tts: name of an engine in `ENGINES`, or a command as a shell would divide it.
@@ -39,8 +69,10 @@ def parse_command(tts: str) -> list[str]:
     Raises:
         ConfigError: `config_invalid`.
     """
+    if engine := ENGINES.get(tts):
+        return [*engine.command]
     try:
-        arguments = shlex.split(ENGINES.get(tts, tts))
+        arguments = shlex.split(tts)
     except ValueError as error:
         raise ConfigError("config_invalid", f"tts is {tts!r} ({error}); expected a command: close the quotes") from None
     missing = [name for name in (TEXT, SOUND) if not any(name in argument for argument in arguments[1:])]
@@ -48,6 +80,34 @@ def parse_command(tts: str) -> list[str]:
         expected = f"{', '.join(ENGINES)}, or a command with {TEXT}, a text file, and {SOUND}, the WAV file to write"
         raise ConfigError("config_invalid", f"tts is {tts!r}, without {' and '.join(missing)}; expected {expected}")
     return arguments
+
+
+def describe_voices(tts: str | None, voice: str | None = None) -> Voices | None:
+    """Return the voices of a speech synthesizer; None if there is none.
+
+    Args:
+        tts: see `parse_command`.
+        voice: voice of rows that name none; None for the default of the synthesizer.
+
+    Raises:
+        ConfigError: `config_invalid`.
+    """
+    if tts is None:
+        if voice is not None:
+            problem = f"tts_voice is {voice!r}, but texts are not spoken; expected the option tts, too"
+            raise ConfigError("config_invalid", f"{problem}: set it")
+        return None
+    arguments = parse_command(tts)
+    if engine := ENGINES.get(tts):
+        voices = Voices(engine.voices, voice or engine.voices[0])
+    else:
+        voices = Voices(None if any(VOICE in argument for argument in arguments[1:]) else (), voice)
+    if voice is not None:
+        try:
+            voices.check(voice)
+        except ValueFault as fault:
+            raise ConfigError("config_invalid", f"tts_voice is {voice!r}: {fault.sentence}") from None
+    return voices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +120,17 @@ class SpeakConfig:
 
     run: str  # run folder; a path or URI
     tts: str  # see `parse_command`
+    voice: str | None = None  # see `describe_voices`
 
     def __post_init__(self) -> None:
-        parse_command(self.tts)
+        describe_voices(self.tts, self.voice)
 
 
 class SpeakStage(Stage):
     """Synthesize the speech of `text` of a row into the run folder, where `audio` of the row refers to it.
 
-    No payload. Facts: `seconds` of the new speech. The result depends on the text only, so it can be shared. A text
-    that was spoken before is not spoken again, so that a resumed run uses the same speech.
+    No payload. Facts: `seconds` of the new speech, `tts_voice`. The result depends on text and voice only, so it can be
+    shared. A text that was spoken before is not spoken again, so that a resumed run uses the same speech.
 
     Args:
         config: configuration of the stage.
@@ -77,7 +138,7 @@ class SpeakStage(Stage):
 
     name = "speak"
     resources = Resources(cpu=1.0, time_limit_s=3600.0)
-    columns: ClassVar = {}
+    columns: ClassVar = {"tts_voice": str}
 
     def __init__(self, config: SpeakConfig) -> None:
         self.config = config
@@ -89,12 +150,17 @@ class SpeakStage(Stage):
             EnvironmentFault: `tts_missing`.
         """
         program, *self._arguments = parse_command(self.config.tts)
-        found = shutil.which(program)
-        if not found:
-            problem = f"{program}: no such program; expected the speech synthesizer of the option tts"
-            hint = " (Debian: apt install flite)" if self.config.tts in ENGINES else ""
+        engine, found = ENGINES.get(self.config.tts), shutil.which(program)
+        missing = "" if found else f"{program}: no such program"
+        if engine and engine.module and not find_spec(engine.module):
+            missing = f"{engine.module}: no such package"
+        if missing or not found:
+            hint = f" ({engine.installation})" if engine else ""
+            problem = f"{missing}; expected the speech synthesizer of the option tts"
             raise EnvironmentFault("tts_missing", f"{problem}: install it on each machine{hint}")
-        self._program = found
+        self._program, self._name = found, self.config.tts if engine else Path(found).name
+        voices = describe_voices(self.config.tts, self.config.voice)
+        self._voice = voices and voices.default
         self._storage = open_storage(self.config.run)
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
@@ -105,29 +171,31 @@ class SpeakStage(Stage):
         text = item.record.text
         if not text:
             return Ok(facts={"seconds": 0.0})
-        path = speech_path(text)
+        path = speech_path(text, item.record.voice)
+        voice = item.record.voice or self._voice
+        used = {"tts_voice": voice} if voice else {}
         if self._storage.exists(path):
-            return Ok(facts={"seconds": 0.0})
+            return Ok(facts={"seconds": 0.0, **used})
         with scratch_folder() as folder:
             sound = folder / "speech.wav"
-            self._synthesize(text, folder / "text.txt", sound, item.record.id)
+            self._synthesize(text, voice, folder / "text.txt", sound, item.record.id)
             seconds = probe_audio(sound).duration_s
             with self._storage.staging(path) as staged:
                 shutil.copyfile(sound, staged)
-        return Ok(facts={"seconds": seconds})
+        return Ok(facts={"seconds": seconds, **used})
 
-    def _synthesize(self, text: str, text_file: Path, sound: Path, record_id: str) -> None:
+    def _synthesize(self, text: str, voice: str | None, text_file: Path, sound: Path, record_id: str) -> None:
         """Run the synthesizer.
 
         Raises:
             InputError: `speech_failed`.
         """
         text_file.write_text(text, encoding="utf-8")
-        files = {TEXT: str(text_file), SOUND: str(sound)}
+        values = {VOICE: voice or "", TEXT: str(text_file), SOUND: str(sound)}
         command = [self._program]
         for argument in self._arguments:
-            for name, file in files.items():
-                argument = argument.replace(name, file)
+            for name, value in values.items():
+                argument = argument.replace(name, value)
             command.append(argument)
 
         log = text_file.with_name("output.txt")
@@ -150,5 +218,6 @@ class SpeakStage(Stage):
         result = f"did not end within {LIMIT_S:g} s" if code is None else f"exit code {code}"
         if code == 0:
             result = "wrote no sound"
-        problem = f"record {record_id}: {Path(self._program).name} could not speak its text ({result}: {said})"
+        named = f" with voice {voice}" if voice else ""
+        problem = f"record {record_id}: {self._name} could not speak its text{named} ({result}: {said})"
         raise InputError("speech_failed", f"{problem}; expected a WAV file: check the text, or try the command by hand")

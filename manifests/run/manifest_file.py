@@ -36,7 +36,8 @@ from manifests.option_columns import OptionColumns, is_option
 from manifests.problems import ManifestError, Problem, ScanSummary, safe_text
 from manifests.record import Record, speech_path
 from manifests.run.source_files import require_unchanged_files, sign_files
-from manifests.scan import Scan, ScannedBlock, read_texts
+from manifests.scan import Scan, ScannedBlock
+from manifests.speech import fill_column, read_texts, read_voices
 from manifests.storage import Storage, unwritable_error
 
 # The results of a shard become visible together, with one table and one marker. 256 records of ten seconds are 43
@@ -124,9 +125,10 @@ class RunManifest:
             table = pq.ParquetFile(file, metadata=self._metadata).read_row_group(number).replace_schema_metadata()
             columns = [self._read_column(table, name) for name in _RECORD_COLUMNS]
         rows: list[dict[str, Any]] = [dict(zip(_ATTRIBUTES, row, strict=True)) for row in zip(*columns, strict=True)]
-        for row, text in zip(rows, read_texts(table) or [None] * len(rows), strict=True):
+        texts, voices = (fill_column(values, len(rows)) for values in (read_texts(table), read_voices(table)))
+        for row, text, voice in zip(rows, texts, voices, strict=True):
             if text and not (row["audio"] or row["motion"] or row["video"]):
-                row |= {"text": text, "audio": self._storage.location(speech_path(text))}
+                row |= {"text": text, "voice": voice, "audio": self._storage.location(speech_path(text, voice))}
         options = [table.column(name).to_pylist() for name in self._options]
         set_by_row = zip(*options, strict=True) if options else [()] * len(rows)
         records = [

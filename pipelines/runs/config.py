@@ -19,11 +19,12 @@ from joyvasa.training.clip_config import ClipConfig
 from manifests.option_columns import OptionColumns
 from manifests.record import Options
 from manifests.run.manifest_file import SHARD_RECORDS
+from manifests.speech import Voices
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors import check_executor
 from stages.media_cache import CACHE_BYTES, MediaCacheConfig
 from stages.record_options import list_animation_options, list_record_options
-from stages.speak import parse_command
+from stages.speak import describe_voices
 
 MIN_OBJECT_STORE_BYTES = 75 * 2**20  # Ray starts no smaller one
 
@@ -73,9 +74,11 @@ class RunConfig:
     # sample one motion per recording and seed, and play it on all portraits that use it; rows without a seed get one
     # from the content of the recording
     share_motion: bool = False
-    # speak the texts of rows with a column `text` and neither recording nor motion: `flite`, or the command of another
-    # speech synthesizer, with `{text}` for the text file to read and `{sound}` for the WAV file to write
+    # speak the texts of rows with a column `text` and neither recording nor motion: `flite`, `pico`, or the command of
+    # another speech synthesizer, with `{text}` for the text file to read, `{sound}` for the WAV file to write, and, if
+    # it has several voices, `{voice}`
     tts: str | None = None
+    tts_voice: str | None = None  # voice of rows whose column `voice` is empty; null: the default of the synthesizer
     skip_bad_rows: bool = False  # run the good rows of a manifest that has bad ones
     where: tuple[str, ...] = ()  # conditions on columns of the manifest; the run uses the rows that meet all of them
     limit: int | None = None  # largest number of rows that the run uses, the first that meet the conditions
@@ -96,8 +99,7 @@ class RunConfig:
         check_executor(self.executor)
         if self.shard_size < 1:
             raise ConfigError("config_invalid", f"shard_size is {self.shard_size}; expected at least 1")
-        if self.tts is not None:
-            parse_command(self.tts)
+        _ = self.voices
         if self.media_cache_bytes < 0:
             raise ConfigError("config_invalid", f"media_cache_bytes is {self.media_cache_bytes}; expected 0 or more")
         if self.limit is not None and self.limit < 1:
@@ -107,6 +109,15 @@ class RunConfig:
             raise ConfigError("config_invalid", f"{problem}; expected the column mode in the manifest: set it there")
         for name in self.metric_names:
             check_metric_name(name)
+
+    @property
+    def voices(self) -> Voices | None:
+        """Voices that speak the texts of rows; None if texts are not spoken.
+
+        Raises:
+            ConfigError: `config_invalid`.
+        """
+        return describe_voices(self.tts, self.tts_voice)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

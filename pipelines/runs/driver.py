@@ -179,7 +179,7 @@ def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generat
     """Check all rows and copy them to a temporary file; yield the file and its description."""
     problems: list[Problem] = []
     options = None if videos else build_option_columns(config.animation, open_bundle(config.animation.models))
-    scan = Scan(source, videos=videos, options=options, speak=config.tts is not None)
+    scan = Scan(source, videos=videos, options=options, voices=config.voices)
     with scratch_folder() as scratch:
         rows = scratch / RunFolder.MANIFEST
         summary = write_manifest(

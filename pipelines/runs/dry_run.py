@@ -85,7 +85,7 @@ def check_run(
             videos=definition.reads_videos,
             files=MediaFileCheckConfig(),
             probes=probes,
-            speak=config.tts is not None,
+            voices=config.voices,
             on_progress=on_rows,
         )
     return DryRun(folder.storage.root, plan.description, plan.pipeline, summary)

@@ -135,7 +135,9 @@ def build_video_pipeline(
 
     specs = []
     if config.tts:
-        specs.append(builder.build(SpeakStage(SpeakConfig(run=run, tts=config.tts)), share=_text))
+        specs.append(
+            builder.build(SpeakStage(SpeakConfig(run=run, tts=config.tts, voice=config.tts_voice)), share=_speech)
+        )
     spoken = ("speak",) if config.tts else ()
     specs.append(builder.build(HashInputsStage(HashInputsConfig()), after=spoken, share=_locations))
     for mode in modes:
@@ -172,8 +174,8 @@ def _has_mode(mode: Mode) -> Callable[[Record], bool]:
     return lambda record: record.mode == mode
 
 
-def _text(record: Record, _facts: Facts) -> Hashable | None:
-    return record.text
+def _speech(record: Record, _facts: Facts) -> Hashable:
+    return record.text, record.voice
 
 
 def _locations(record: Record, _facts: Facts) -> Hashable:

@@ -13,6 +13,7 @@ from manifests.problems import ManifestError, safe_text
 from manifests.record import derive_record_id, speech_path
 from manifests.run.manifest_file import MANIFEST, RunManifest, write_manifest
 from manifests.scan import Scan
+from manifests.speech import Voices
 from manifests.storage import open_storage
 from tests.http_server import serve_http
 from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write
@@ -360,7 +361,7 @@ def test_a_text_is_spoken_only_in_rows_without_sound_and_decides_their_id(tmp_pa
         {"image": "a.png", "text": "x" * 10_001},
     ]
     for suffix in FORMATS:
-        scan = Scan(open_manifest(write(tmp_path / f"m.{suffix}", rows)), speak=True)
+        scan = Scan(open_manifest(write(tmp_path / f"m.{suffix}", rows)), voices=Voices())
         (block,) = scan.blocks(extra=True)
         assert [record and record.text for record in block.records] == ["Hello", "Hello there", None, None, None]
         assert len({record.id for record in block.records[:3]}) == 3
@@ -379,7 +380,54 @@ def test_a_row_to_speak_names_the_file_of_its_speech_in_the_run_folder(tmp_path)
         tmp_path / "m.csv", [{"image": "a.png", "text": "Hello", "audio": None}, {"image": "a.png", "audio": "a.wav"}]
     )
     (tmp_path / "run").mkdir()
-    write_manifest(Scan(open_manifest(tmp_path / "m.csv"), speak=True), tmp_path / "run" / MANIFEST)
+    write_manifest(Scan(open_manifest(tmp_path / "m.csv"), voices=Voices()), tmp_path / "run" / MANIFEST)
     first, second = RunManifest(open_storage(tmp_path / "run")).read_shard(0).records
     assert (first.text, first.audio) == ("Hello", str(tmp_path / "run" / speech_path("Hello")))
     assert (second.text, second.audio) == (None, str(tmp_path / "a.wav"))
+
+
+def test_the_voice_of_a_row_to_speak_is_checked_and_decides_its_id_and_its_speech(tmp_path):
+    rows = [
+        {"image": "a.png", "text": "Hello"},
+        {"image": "a.png", "text": "Hello", "voice": "slt"},
+        {"image": "a.png", "text": "Hello", "voice": "rms"},
+        {"image": "a.png", "text": "Hello", "voice": "anna"},
+        {"image": "a.png", "text": "Hello", "voice": "anna", "audio": "a.wav"},
+    ]
+    for suffix in FORMATS:
+        path = write(tmp_path / f"m.{suffix}", rows)
+        (block,) = Scan(open_manifest(path), voices=Voices(("slt", "rms"), "slt")).blocks()
+        assert [record and record.voice for record in block.records] == [None, "slt", "rms", None, None]
+        assert len({record.id for record in block.records if record}) == 4
+        (problem,) = block.problems
+        assert problem.text.startswith("voice 'anna' is no voice of the speech synthesizer; expected one of slt, rms")
+
+    (tmp_path / "run").mkdir()
+    write_manifest(Scan(open_manifest(path), voices=Voices(None, "x")), tmp_path / "run" / MANIFEST)
+    records = RunManifest(open_storage(tmp_path / "run")).read_shard(0).records
+    assert [record.voice for record in records] == [None, "slt", "rms", "anna", None]
+    assert len({record.audio for record in records}) == 5
+
+
+@pytest.mark.parametrize(
+    ("voices", "voice", "code"),
+    [
+        (Voices(None), None, "missing_value"),
+        (Voices(None, "a"), None, None),
+        (Voices(None), "en_US-lessac-medium", None),
+        (Voices(None), "--help", "voice_unknown"),
+        (Voices(None), "/etc/passwd", "voice_unknown"),
+        (Voices(), None, None),
+        (Voices(), "a", "voice_unknown"),
+    ],
+)
+def test_voices_are_names_that_the_command_can_use(tmp_path, voices, voice, code):
+    rows = [{"image": "a.png", "text": "Hello", "voice": voice}]
+    (block,) = Scan(open_manifest(write(tmp_path / "m.parquet", rows)), voices=voices).blocks()
+    assert [problem.code for problem in block.problems] == ([code] if code else [])
+
+
+def test_the_numbers_of_speakers_are_voices(tmp_path):
+    rows = [{"image": "a.png", "text": "Hello", "voice": number} for number in (3, 0)]
+    (block,) = Scan(open_manifest(write(tmp_path / "m.parquet", rows)), voices=Voices(None)).blocks()
+    assert [record.voice for record in block.records] == ["3", "0"]

@@ -105,7 +105,7 @@ class RowMedia:
         The recording of a row without one is the speech of its text.
 
         Args:
-            rows: values of `MEDIA_COLUMNS`, and `text`.
+            rows: values of `MEDIA_COLUMNS`, `text` and `voice`.
             runs: run of each row.
 
         Raises:
@@ -136,7 +136,7 @@ class RowMedia:
         if not self.with_inputs or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             return None, None
         if kind == "audio" and not row.get("audio") and (text := row.get("text")):
-            return run.folder.storage.location(speech_path(text)), digest
+            return run.folder.storage.location(speech_path(text, row.get("voice"))), digest
         return run.locate_input(row.get(INPUT_COLUMNS[kind])), digest
 
 

@@ -18,7 +18,7 @@ from joyvasa.runtime.files import hash_file
 from manifests.hash_index import HashIndex
 from manifests.problems import safe_text
 from manifests.record import file_stem
-from manifests.scan import read_texts
+from manifests.speech import fill_column, read_texts, read_voices
 from pipelines.report.rows import ProgressCallback
 from pipelines.runs.export.columns import PublishedColumns
 from pipelines.runs.export.config import ExportConfig
@@ -113,8 +113,9 @@ class _RowPlanner:
         """
         columns = [name for name in READ_COLUMNS if name in batch.column_names]
         rows: list[dict[str, Any]] = batch.select(columns).to_pylist()
-        for row, text in zip(rows, read_texts(batch) or (), strict=False):
-            row["text"] = text
+        texts, voices = (fill_column(values, len(rows)) for values in (read_texts(batch), read_voices(batch)))
+        for row, text, voice in zip(rows, texts, voices, strict=True):
+            row |= {"text": text, "voice": voice}
         runs = [self._source.find_run(row) for row in rows]
         self._check(rows, runs)
 

@@ -24,6 +24,11 @@ from tests.pipelines.runs.small_runs import make_config, read_rows
 
 pytestmark = pytest.mark.slow
 EXAMPLES = Path(manifests.__file__).parent / "examples"
+SPEAKER = """
+import shutil, sys
+open({log!r}, "a").write(f"{{open(sys.argv[1]).read()}} {{sys.argv[3]}}|")
+shutil.copy({sound!r}, sys.argv[2])
+"""
 MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -67,25 +72,28 @@ def source(request, media, tmp_path):
 def test_texts_without_sound_are_spoken_once_and_exported(media, tmp_path):
     shutil.copy(EXAMPLES / "officer.jpg", tmp_path / "a.jpg")
     (tmp_path / "s.wav").write_bytes(media[1][0])
-    speaker = f"import sys, shutil; open({str(tmp_path / 'log')!r}, 'a').write(open(sys.argv[1]).read() + '|')"
-    (tmp_path / "speaker.py").write_text(f"{speaker}; shutil.copy({str(tmp_path / 's.wav')!r}, sys.argv[2])")
+    (tmp_path / "speaker.py").write_text(SPEAKER.format(log=str(tmp_path / "log"), sound=str(tmp_path / "s.wav")))
     (tmp_path / "m.csv").write_text(
-        'record_id,image,audio,text\na,a.jpg,,"Hi, you"\nb,a.jpg,,"Hi, you"\nc,a.jpg,s.wav,\n'
+        "record_id,image,audio,text,voice\n"
+        'a,a.jpg,,"Hi, you",\nb,a.jpg,,"Hi, you",\nc,a.jpg,s.wav,,ann\nd,a.jpg,,"Hi, you",ben\n'
     )
 
-    config = make_config(f"tts='{sys.executable} {tmp_path}/speaker.py {{text}} {{sound}}'")
-    assert generate_videos(tmp_path / "m.csv", tmp_path / "run", config).counts.statuses == {"ok": 3}
-    assert (tmp_path / "log").read_text() == "Hi, you|"
-    assert [path.name for path in (tmp_path / "run" / "speech").iterdir()] == [Path(speech_path("Hi, you")).name]
+    config = make_config(f"tts='{sys.executable} {tmp_path}/speaker.py {{text}} {{sound}} {{voice}}'", "tts_voice=ann")
+    assert generate_videos(tmp_path / "m.csv", tmp_path / "run", config).counts.statuses == {"ok": 4}
+    assert sorted((tmp_path / "log").read_text().split("|")) == ["", "Hi, you ann", "Hi, you ben"]
+    spoken = [speech_path("Hi, you", voice) for voice in (None, "ben")]
+    assert {path.name for path in (tmp_path / "run" / "speech").iterdir()} == {Path(path).name for path in spoken}
     rows = read_rows(tmp_path / "run")
-    assert [rows[name]["audio"] for name in "abc"] == [None, None, "s.wav"]
+    assert [rows[name]["audio"] for name in "abcd"] == [None, None, "s.wav", None]
+    assert [rows[name]["tts_voice"] for name in "abcd"] == ["ann", "ann", None, "ben"]
     assert {row["audio_sha256"] for row in rows.values()} == {sha256(media[1][0]).hexdigest()}
     assert rows["a"]["seconds_speak"] is not None
 
     export_dataset(str(tmp_path / "run"), str(tmp_path / "set"), ExportConfig("parquet"))
     table = pq.read_table(tmp_path / "set" / "train" / "00000.parquet")
-    assert [value["bytes"] for value in table.column("audio").to_pylist()] == [media[1][0]] * 3
-    with pytest.raises(ManifestError, match=r"2 of 3 rows are bad .*text is not spoken"):
+    assert [value["bytes"] for value in table.column("audio").to_pylist()] == [media[1][0]] * 4
+    assert table.column("tts_voice").to_pylist() == ["ann", "ann", None, "ben"]
+    with pytest.raises(ManifestError, match=r"3 of 4 rows are bad .*text is not spoken"):
         generate_videos(tmp_path / "m.csv", tmp_path / "other", make_config())
 
 
