@@ -81,6 +81,7 @@ class OutOfBounds(Stage):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_real_device_side_assertion_fails_only_its_record():
-    finished, _ = finish(OutOfBounds(), records(20, trouble={7: "x"}), RayExecutor(), batch_size=4)
+    rows = records(20, trouble={7: "x"})
+    finished, _ = finish(OutOfBounds(), rows, RayExecutor(), batch_size=4, num_gpus=1)  # without a share it sees none
     assert [name for name, record in finished.items() if record.status is not Status.OK] == ["r7"]
     assert finished["r7"].rejection.code == "gpu_failed"
