@@ -196,8 +196,8 @@ class _Engine:
                 for name in self._pipeline.ancestors[spec.name]
             )
             while free := pool.find_free_worker():
-                number, idle = free
-                batch_due = queue.next_batch(now, more_coming=more_coming, worker_idle=idle)
+                number, idle_workers = free
+                batch_due = queue.next_batch(now, more_coming=more_coming, idle_workers=idle_workers)
                 if batch_due is None:
                     break
                 group, alone = batch_due

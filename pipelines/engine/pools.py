@@ -119,11 +119,11 @@ class WorkerPool:
         self._setup_failures = self._setup_crashes = 0
         self._without_since = None
 
-    def find_free_worker(self) -> tuple[int, bool] | None:
-        """Return the ready worker with the most free slots and whether it is idle; None if no slot is free."""
-        for load, numbers in enumerate(self._free):
+    def find_free_worker(self) -> tuple[int, int] | None:
+        """Return the ready worker with the most free slots, and the number of idle workers; None if no slot is free."""
+        for numbers in self._free:
             if numbers:
-                return next(iter(numbers)), load == 0
+                return next(iter(numbers)), len(self._free[0])
         return None
 
     def _update_bucket(self, number: int, worker: _Worker) -> None:

@@ -127,30 +127,35 @@ class StageQueue:
             return None
         return self._remove(heapq.heappop(self._delayed)[2])
 
-    def next_batch(self, now: float, *, more_coming: bool, worker_idle: bool) -> tuple[list[StageTask], bool] | None:
+    def next_batch(self, now: float, *, more_coming: bool, idle_workers: int) -> tuple[list[StageTask], bool] | None:
         """Return the next batch, if one should start now, and whether it must have its worker to itself.
 
         Args:
             now: current time.
-            more_coming: whether other records may still fill a batch.
-            worker_idle: whether a worker is idle. Only an idle worker gets a batch that is not full: any other could
+            more_coming: whether other records may still fill a batch. If not, idle workers share what is left.
+            idle_workers: number of idle workers. Only an idle worker gets a batch that is not full: any other could
                 not start it yet, and it may still fill.
         """
         if self._returned:
-            return (self._remove(self._returned.popleft()), True) if worker_idle else None
+            return (self._remove(self._returned.popleft()), True) if idle_workers else None
 
         oldest = None
         for bucket, tasks in self._buckets.items():
             full = len(tasks) >= self._spec.batch_size
             waited = now - tasks[0].waiting_since
-            if full or (worker_idle and (not more_coming or waited >= self._spec.batch_wait_s)):
+            if full or (idle_workers and (not more_coming or waited >= self._spec.batch_wait_s)):
                 rank = (not full, tasks[0].waiting_since)
                 oldest = min(oldest, (rank, bucket), key=lambda pair: pair[0]) if oldest else (rank, bucket)
-        return (self._remove(self._pop(oldest[1])), False) if oldest else None
+        if oldest is None:
+            return None
+        share = self._spec.batch_size
+        if idle_workers and not more_coming:
+            share = min(share, -(-sum(map(len, self._buckets.values())) // idle_workers))
+        return self._remove(self._pop(oldest[1], share)), False
 
-    def _pop(self, bucket: Hashable) -> list[StageTask]:
+    def _pop(self, bucket: Hashable, n_tasks: int) -> list[StageTask]:
         tasks = self._buckets[bucket]
-        batch = [tasks.popleft() for _ in range(min(len(tasks), self._spec.batch_size))]
+        batch = [tasks.popleft() for _ in range(min(len(tasks), n_tasks))]
         if not tasks:
             del self._buckets[bucket]
         return batch

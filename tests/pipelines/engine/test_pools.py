@@ -41,18 +41,18 @@ def test_the_worker_with_the_fewest_batches_is_next_and_full_or_lone_ones_are_no
     assert pool.find_free_worker() is None  # none is ready
     pool.set_ready(0)
     pool.set_ready(1)
-    assert pool.find_free_worker() == (0, True)
+    assert pool.find_free_worker() == (0, 2)
     first = pool.submit(0, [], 0.0, alone=False)
-    assert pool.find_free_worker() == (1, True)
+    assert pool.find_free_worker() == (1, 1)
     lone = pool.submit(1, [], 0.0, alone=True)
     for _ in range(pool.spec.slots - 1):
-        assert pool.find_free_worker() == (0, False)
+        assert pool.find_free_worker() == (0, 0)
         pool.submit(0, [], 0.0, alone=False)
     assert pool.find_free_worker() is None
     pool.finish_batch(lone, 1.0)
-    assert pool.find_free_worker() == (1, True)
+    assert pool.find_free_worker() == (1, 1)
     pool.finish_batch(first, 1.0)
-    assert pool.find_free_worker() == (1, True)
+    assert pool.find_free_worker() == (1, 1)
 
 
 def make_task(*payloads):
@@ -107,7 +107,7 @@ def test_counts_are_those_of_the_batches_whatever_happens(seed):
         now += draw.random()
         action = draw.random()
         if action < 0.5 and (free := pool.find_free_worker()):
-            batches.append(pool.submit(free[0], [], now, alone=free[1] and draw.random() < 0.2))
+            batches.append(pool.submit(free[0], [], now, alone=bool(free[1]) and draw.random() < 0.2))
         elif action < 0.95 and batches:
             batch = draw.choice([batch for batch in batches if batch.started is not None])
             batches.remove(batch)
