@@ -55,6 +55,8 @@ def find_missing_compiler(device: torch.device) -> str | None:
             import triton  # noqa: F401  # pyright: ignore[reportMissingImports]
         except ImportError:
             return "the package triton"
+        if not (os.environ.get("CC") or any(shutil.which(name) for name in ("gcc", "clang"))):
+            return "a C compiler, gcc or clang"  # Triton compiles the calls of its kernels
     elif not any(shutil.which(name) for name in ("g++", "clang++")):
         return "a C++ compiler, g++ or clang++"
     return None

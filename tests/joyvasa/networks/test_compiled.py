@@ -1,5 +1,7 @@
 """Compiled networks compute the same."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -61,6 +63,20 @@ def test_a_missing_compiler_is_named(monkeypatch):
     assert device_module.find_missing_compiler(CPU) == "a C++ compiler, g++ or clang++"
     with pytest.raises(EnvironmentFault, match=r"compiler_missing: torch_compile is true: a C\+\+ compiler, g\+\+"):
         models("torch_compile=true")
+
+
+def test_on_a_gpu_triton_and_a_c_compiler_are_needed(monkeypatch):
+    found, gpu = {"gcc"}, torch.device("cuda")
+    monkeypatch.setattr(device_module.shutil, "which", lambda name: name if name in found else None)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setitem(sys.modules, "triton", None)  # cannot be imported
+    assert device_module.find_missing_compiler(gpu) == "the package triton"
+    monkeypatch.setitem(sys.modules, "triton", object())
+    assert device_module.find_missing_compiler(gpu) is None
+    found.clear()
+    assert device_module.find_missing_compiler(gpu) == "a C compiler, gcc or clang"
+    monkeypatch.setenv("CC", "/opt/bin/cc")
+    assert device_module.find_missing_compiler(gpu) is None
 
 
 @pytest.mark.slow
