@@ -192,9 +192,14 @@ class RunFolder:
             marks = pool.map(self.read_done_marker, shards)
             return {shard: mark for shard, mark in zip(shards, marks, strict=True) if mark}
 
-    def count_records(self, manifest: RunManifest) -> RunCounts:
-        """Count records by status; may be called while another process drives the run."""
-        done = self.read_done_markers()
+    def count_records(self, manifest: RunManifest, done: Mapping[int, DoneMarker] | None = None) -> RunCounts:
+        """Count records by status; may be called while another process drives the run.
+
+        Args:
+            manifest: rows of the run.
+            done: result of `read_done_markers`; None to read them.
+        """
+        done = self.read_done_markers() if done is None else done
         statuses: Counter[str] = Counter()
         for mark in done.values():
             statuses.update(mark.statuses)
@@ -203,17 +208,22 @@ class RunFolder:
                 statuses.update(outcome.status for outcome in self.read_saved_outcomes(shard).values())
         return RunCounts(len(manifest), len(done), manifest.records, dict(statuses))
 
-    def find_missing_files(self) -> list[str]:
-        """Return the paths of videos and motion files that rows of finished shards name and that do not exist."""
+    def find_missing_files(self, done: Mapping[int, DoneMarker] | None = None) -> list[str]:
+        """Return the paths of videos and motion files that rows of finished shards name and that do not exist.
+
+        Args:
+            done: result of `read_done_markers`; None to read them.
+        """
+        done = self.read_done_markers() if done is None else done
         with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
-            missing = pool.map(self._find_missing_in_shard, sorted(self.read_done_markers().items()))
+            missing = pool.map(self._find_missing_in_shard, sorted(done.items()))
             return [path for paths in missing for path in paths]
 
     def _find_missing_in_shard(self, marked: tuple[int, DoneMarker]) -> list[str]:
         shard, marker = marked
-        present = self._media(shard)
-        if len(present) == marker.files:  # a finished shard has no other files, so its rows need not be read
+        if len(self._list_media(shard)) == marker.files:  # a finished shard has no other files: its rows are not read
             return []
+        present = self._media(shard)
         table = self.read_records(shard, ("video", "motion_file"))
         named = (path for column in table.columns for path in column.to_pylist() if path)
         return [path for path in named if path not in present]
@@ -374,9 +384,17 @@ class RunFolder:
 
     def _media(self, shard: int, *, partial: bool = False) -> set[str]:
         """Return the paths of the videos and motions of a shard; `partial` includes partial files."""
+        return {f"{folder}/{name}" for folder, name in self._list_media(shard, partial=partial)}
+
+    def _list_media(self, shard: int, *, partial: bool = False) -> list[tuple[str, str]]:
+        """Return the folder and the name of each of these files, which takes less time than their paths."""
         folders = [f"{self.shard_folder(shard)}/{name}" for name in ("videos", "motion")]
-        paths = [(folder, name) for folder in folders for name in self.storage.names(folder)]
-        return {f"{folder}/{name}" for folder, name in paths if partial or not name.startswith(PARTIAL)}
+        return [
+            (folder, name)
+            for folder in folders
+            for name in self.storage.names(folder)
+            if partial or not name.startswith(PARTIAL)
+        ]
 
     def _read(self, path: str) -> bytes:
         try:

@@ -181,9 +181,10 @@ def _read_run_status(run: str) -> dict[str, Any]:
     from pipelines.runs.activity import read_activity
 
     folder = RunFolder(open_storage(run))
-    counts = folder.count_records(folder.read_manifest())
+    done = folder.read_done_markers()
+    counts = folder.count_records(folder.read_manifest(), done)
     activity = read_activity(folder.storage, pending=counts.pending)
-    missing = len(folder.find_missing_files())
+    missing = len(folder.find_missing_files(done))
     return {
         "activity": f"{activity.kind}: {activity.sentence}" if activity.sentence else activity.kind,
         "records": counts.records,
