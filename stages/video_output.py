@@ -6,16 +6,20 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from joyvasa.media.ffmpeg import Clock
 from joyvasa.media.video_writer import EncodingConfig, VideoWriter
-from joyvasa.rendering.compose import FrameComposer
 from joyvasa.runtime.files import hash_file
 from manifests.scratch import scratch_folder
 from manifests.storage import Storage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from joyvasa.rendering.compose import FrameComposer
 
 
 @dataclass(frozen=True)

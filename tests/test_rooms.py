@@ -8,6 +8,8 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("joyvasa", "manifests", "stages", "pipelines")
 # From the bottom up: a module imports modules of its own layer and of lower ones.
@@ -129,11 +131,18 @@ def test_help_loads_no_heavy_library():
     assert loaded.split() == []
 
 
-def test_workers_load_only_what_they_use():
-    slow = ("pandas", "scipy", "transformers", "matplotlib", "onnxruntime", "huggingface_hub")
-    code = (
-        "import sys, stages.motion, stages.portrait, stages.render, stages.score, stages.speech\n"
-        f"print(*(name for name in {slow} if name in sys.modules))"
-    )
+@pytest.mark.parametrize(
+    ("names", "slow"),
+    [
+        (
+            ("motion", "portrait", "render", "score", "speech"),
+            ("pandas", "scipy", "transformers", "matplotlib", "onnxruntime", "huggingface_hub"),
+        ),
+        (("hash_inputs", "verify_output"), ("torch", "cv2", "pandas", "scipy")),
+    ],
+)
+def test_workers_load_only_what_they_use(names, slow):
+    imports = ", ".join(f"stages.{name}" for name in names)
+    code = f"import sys, {imports}\nprint(*(name for name in {slow} if name in sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert loaded.split() == []
