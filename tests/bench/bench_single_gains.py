@@ -74,6 +74,7 @@ def portrait():
 NO_CACHE = TensorCache, "get", lambda self, sources, compute, options=None: compute()
 WARPING_GAINS = {
     "kernels of 7x7x7 by Fourier transforms": [(large_kernels, "use_cpu_kernel", never)],
+    "3x3x3 convolutions with a quarter of the products": [(winograd, "use_cpu_kernel", never)],
     "22 warps as one": [(warping_module, "sample_shifted", warp_one_by_one)],
     "7x7 kernel with one output as a product": [(large_kernels.FewOutputsConv2d, "forward", nn.Conv2d.forward)],
     "convolutions of upsampled maps on the small maps": [(upsampling, "conv3x3_upsampled", upsample_then_convolve)],

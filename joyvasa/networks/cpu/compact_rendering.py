@@ -18,9 +18,10 @@ from joyvasa.sample.networks.appearance import FOLD
 from joyvasa.sample.networks.generator import CompactGenerator
 from joyvasa.sample.networks.layers import gaussian_heatmaps, sample_at
 from joyvasa.sample.networks.points import FINE
-from joyvasa.sample.networks.warping import OUTPUT_SIGMA, CompactWarping
+from joyvasa.sample.networks.warping import OUTPUT_SIGMA, CompactAnimalWarping, CompactWarping
 
-PAINT_MARGIN = 0.1  # largest distance of paint from lips and lids; the image spans 2
+PAINT_MARGIN = 0.1  # largest distance of paint from the lips and lids of people; the image spans 2
+ANIMAL_REACH = 2  # the same for animals, times that of people
 PAINT_CONTEXT = 2  # cells around painted ones that the networks see
 
 
@@ -94,6 +95,7 @@ class CompactRendering:
 
     def __init__(self, warping: CompactWarping, generator: CompactGenerator) -> None:
         self._warper, self._painter = CompactWarper(warping), CompactPainter(generator, warping)
+        self._reach = ANIMAL_REACH if isinstance(warping, CompactAnimalWarping) else 1
         self._portrait: CompactPortrait | None = None  # of the previous frame
 
     def __call__(
@@ -130,7 +132,7 @@ class CompactRendering:
         portrait = find(feature, source)
         n = feature.shape[-1]
         fine = (driving[0, list(FINE), :2] + 1) * n / 2  # in cells
-        margin = PAINT_MARGIN * n / 2
+        margin = PAINT_MARGIN * self._reach * n / 2
         box = Box.around((fine.amin(0) - margin).tolist(), (fine.amax(0) + margin).tolist(), n)
         warped = self._warper.warp(portrait, driving, box.grow(PAINT_CONTEXT, n))
         if not box.empty:

@@ -128,9 +128,9 @@ def test_the_built_in_model_renders_nearly_the_same_pixels():
 
 
 # Offsets of the pose within usual motion and at the limits of the controls, in degrees.
+USUAL_POSES = ({}, {"yaw": 8.0}, {"pitch": -8.0}, {"roll": 12.0})
 POSES = (
-    {},
-    *({"yaw": 8.0}, {"pitch": -8.0}, {"roll": 12.0}),
+    *USUAL_POSES,
     *({"yaw": 30.0}, {"yaw": -30.0}, {"pitch": 30.0}, {"roll": 30.0}, {"yaw": 30.0, "pitch": -30.0, "roll": 30.0}),
 )
 PEOPLE = [*(EXAMPLES / f"{name}.jpg" for name in ("portrait", "portrait_2", "astronaut", "demo")),
@@ -173,6 +173,14 @@ def test_frames_of_a_portrait_are_those_of_the_networks_at_the_edges_of_motion()
 @torch.inference_mode()
 def test_frames_of_every_portrait_are_those_of_the_networks_at_the_edges_of_motion(path):
     check_frames(Models(AnimationConfig(device="cpu")), path, POSES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["joyvasa_001", "joyvasa_002", "s30", "s32"])
+@torch.inference_mode()
+def test_frames_of_animals_are_those_of_the_networks_in_usual_motion(name):
+    models = Models(AnimationConfig(device="cpu", mode="animal"))
+    check_frames(models, MEDIA / f"animals/{name}.jpg", USUAL_POSES)
 
 
 def test_only_the_pair_of_compact_networks_is_fused(networks):
