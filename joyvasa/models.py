@@ -230,7 +230,11 @@ class Models(LoadedNetworks):
         """Create the object that applies the controls of a video."""
         options = options or self.config
         return MotionController(
-            options, self.bundle.layout, self.template, lips_by_network=uses_retargeting(options, self.bundle)
+            options,
+            self.bundle.layout,
+            self.template,
+            animal=options.mode == "animal",
+            lips_by_network=uses_retargeting(options, self.bundle),
         )
 
     def build_driver(

@@ -33,6 +33,7 @@ class MotionController:
         controls: controls of a record; those that `find_unsupported` returns must be neutral.
         layout: layout of the keypoints; None if it is unknown.
         template: template of the bundle's motion.
+        animal: whether the portrait shows an animal.
         lips_by_network: whether the network `lip` applies `mouth.open`, and `eye` applies `eyes.open`, to the portrait.
     """
 
@@ -42,12 +43,14 @@ class MotionController:
         layout: KeypointLayout | None,
         template: MotionTemplate,
         *,
+        animal: bool = False,
         lips_by_network: bool,
     ) -> None:
         self._controls = controls
         self._layout = layout
         self._neutral = _neutral_expression(layout, template)
         self._by_network = lips_by_network
+        self._turn = layout.turn if layout and not animal else {}
         self._offset = _sum_offsets(controls, layout, opens_mouth=not lips_by_network)
 
     def rest(self, portrait: KeypointInfo) -> MotionSequence:
@@ -105,9 +108,8 @@ class MotionController:
             motion = replace(motion, expression=self._set_compact_lids(motion.expression, layout))
 
         if pose.yaw or pose.pitch or pose.roll:
-            gain = layout.turn if layout else {}
             angles = {
-                name: getattr(motion, name) + gain.get(name, 1.0) * getattr(pose, name)
+                name: getattr(motion, name) + self._turn.get(name, 1.0) * getattr(pose, name)
                 for name in ("pitch", "yaw", "roll")
             }
             turned = replace(motion, **angles)

@@ -45,7 +45,7 @@ class KeypointLayout:
     closed_eye: float  # opening of a closed eye, as `fit` estimates it
     widening: float  # motion of the lids that opens eyes beyond rest, in proportion to the change of their opening
     widest_eye: float  # opening, as `fit` estimates it, beyond which rendered eyes open no further
-    # degrees by which keypoints turn so that the rendered head turns by one, for pitch, yaw and roll
+    # degrees by which keypoints turn so that the rendered head of a person turns by one, for pitch, yaw and roll
     turn: Mapping[str, float]
     opening: Direction  # offset that opens the mouth by its width, for `mouth.open` without a network
     # offsets of the controls that the layout supports, by the names of their options

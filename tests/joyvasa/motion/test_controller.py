@@ -296,6 +296,19 @@ def drive(motion, *, region="all", multiplier=1.0, source=None, **controls):
     return driver.source_keypoints, driver.keypoints(motion)
 
 
+def test_heads_of_animals_turn_by_the_angle_itself_and_those_of_people_need_more():
+    motion, controls = make_motion(2, blinks=()), AnimationConfig(pose=PoseControls(yaw=8))
+    template = MotionTemplate(*torch.zeros(2, 63).double(), *torch.zeros(2, 7).double())
+    turns = [
+        MotionController(controls, load_layout("compact"), template, animal=animal, lips_by_network=False)
+        .displace(motion)
+        .yaw
+        - motion.yaw
+        for animal in (True, False)
+    ]
+    assert torch.allclose(torch.stack(turns)[:, 0, 0], torch.tensor([8.0, 10.0]), atol=1e-4)
+
+
 @pytest.mark.parametrize("region", ["all", "exp", "pose", "lip", "eyes", "scale_and_translation"])
 def test_an_offset_of_the_head_turns_the_portrait_in_every_region_and_is_not_multiplied(region):
     motion, zero = make_motion(4, blinks=()), torch.zeros(4, 1)
