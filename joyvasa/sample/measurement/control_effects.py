@@ -302,9 +302,9 @@ def set_options(config: AnimationConfig, options: Mapping[str, float | bool]) ->
 def _choose_frame(readings: Readings, kind: str) -> int:
     if kind == MOUTH:
         return int(np.argmax(readings.mouth))
+    if kind == EYES and isinstance(readings, FaceReadings):
+        return int(np.nanargmin(readings.teacher_eyes.mean(1)))
     eyes = readings.eyes.mean(1)
-    if kind == EYES:
-        return int(np.argmin(eyes))
     return int(np.argmin(readings.mouth - 2 * np.minimum(eyes, np.median(eyes))))
 
 
