@@ -133,7 +133,7 @@ def _describe_group(grouping: Grouping, kind: pa.DataType | None) -> dict[str, A
         elif value == NO_VALUE:
             conditions.append(f"{name} is null")
         else:
-            conditions.append(f"{name} == {json.dumps(value) if is_text else value}")
+            conditions.append(f"{name} == {json.dumps(value, ensure_ascii=False) if is_text else value}")
     return {"name": grouping.column, "values": grouping.values, "conditions": conditions}
 
 

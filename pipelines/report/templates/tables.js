@@ -22,7 +22,6 @@ function sort(head) {
 }
 
 for (const head of document.querySelectorAll("table.sortable thead th")) {
-  if (!head.textContent.trim()) continue;
   head.tabIndex = 0;
   head.addEventListener("click", () => sort(head));
   head.addEventListener("keydown", (event) => {

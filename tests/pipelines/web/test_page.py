@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +10,7 @@ from PIL import Image
 
 from pipelines.web.limits import Limits
 from tests.media import DATA, EXAMPLES, MEDIA, ffmpeg
+from tests.pipelines.accessibility import list_violations
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write_run
 from tests.pipelines.web.server import LIMIT_S, serve_root
 
@@ -36,19 +36,6 @@ PLAY_VIDEO = """(async () => {
           frames: video.getVideoPlaybackQuality().totalVideoFrames,
           colors: Math.min(new Set(first).size, new Set(last).size)};
 })()"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("Chromium is not on PATH: install Debian's package chromium")
-    options = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--autoplay-policy=no-user-gesture-required")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=program, args=[*options])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +69,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SIZES = ("desktop", "phone")
 
 
-@pytest.fixture(params=[DESKTOP], ids=["desktop"])
+@pytest.fixture(params=[DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=SIZES)
 def page(browser, server, request):
     """The page in a new tab; fails if there is an error in the console or a request to elsewhere."""
     tab = browser.new_page(viewport=request.param)
@@ -230,13 +217,6 @@ def test_button_and_progress_are_visible_without_scrolling(page):
 @pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 @pytest.mark.parametrize("page", [DESKTOP, PHONE], ids=SIZES, indirect=True)
 def test_the_page_is_accessible(page, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-
-    def list_violations():
-        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-        found = axe.Axe().run(page, options={"runOnly": tags}).response["violations"]
-        return {violation["id"]: [node["html"] for node in violation["nodes"]] for violation in found}
-
     page.emulate_media(color_scheme=scheme)
     page.get_by_role("button", name="speech_2").click()
     page.wait_for_selector("#jv-sound button[aria-label=Clear]")
@@ -245,15 +225,15 @@ def test_the_page_is_accessible(page, scheme):
     page.get_by_role("button", name="Motion from").click()
     page.get_by_role("button", name="Controls").click()
     page.wait_for_selector("#jv-preview [role=status]")
-    assert list_violations() == {}
+    assert list_violations(page) == {}
     open_runs(page)
-    assert list_violations() == {}
+    assert list_violations(page) == {}
     page.click("#jv-view >> text=Table")
     page.wait_for_selector("#jv-records table")
-    assert list_violations() == {}
+    assert list_violations(page) == {}
     page.get_by_role("tab", name="Failures").click()
     page.wait_for_selector("#jv-failures article")
-    assert list_violations() == {}
+    assert list_violations(page) == {}
 
 
 def test_a_text_file_as_portrait_shows_the_error(page, tmp_path):
