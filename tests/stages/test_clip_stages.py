@@ -1,10 +1,13 @@
 """Stages that turn recordings into clips, in this process, with small random networks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from joyvasa.faces.detection import Face
+from joyvasa.motion.extraction import CropMotionReader
 from joyvasa.training.clip_config import ClipConfig
 from joyvasa.training.dataset_files import DatasetWriter
 from joyvasa.training.shard_reader import read_shard_clips
@@ -103,7 +106,7 @@ class Landmarks:
 
 def test_openings_of_eyes_and_lips_are_stored_if_there_are_landmarks(segmented, monkeypatch):
     folder, source, payload, extract = segmented
-    monkeypatch.setattr(extract._extractor, "_landmarks", Landmarks())
+    monkeypatch.setattr(extract, "_extractor", replace(extract._extractor, landmarks=Landmarks()))
     extract.run([Item(source, {"find_clips": payload})])
     _, (clip, _) = clips(folder, source)
     np.testing.assert_allclose(clip.eye_ratio, np.repeat([[0.3, 0.4]], clip.n_frames, axis=0), atol=1e-5)
@@ -115,14 +118,14 @@ def test_openings_of_eyes_and_lips_are_stored_if_there_are_landmarks(segmented, 
 
 def test_motion_that_is_not_finite_rejects_only_its_clip(segmented, monkeypatch):
     folder, source, payload, extract = segmented
-    calls, run_network = [], extract._extractor._reader._run_network
+    calls, run_network = [], CropMotionReader._run_network
 
-    def broken(pictures):
-        expression, pose = run_network(pictures)
+    def broken(self, pictures):
+        expression, pose = run_network(self, pictures)
         calls.append(1)
         return (expression * float("nan"), pose) if len(calls) == 1 else (expression, pose)
 
-    monkeypatch.setattr(extract._extractor._reader, "_run_network", broken)
+    monkeypatch.setattr(CropMotionReader, "_run_network", broken)
     (outcome,) = extract.run([Item(source, {"find_clips": payload})])
     assert outcome.facts["clips"] == 1
     assert outcome.facts["warning_codes"] == "motion_not_finite,frozen"
