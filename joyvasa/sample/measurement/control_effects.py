@@ -78,7 +78,7 @@ def _mean(name: str) -> Measure:
 
 
 def _sway(readings: FaceReadings) -> float:
-    return float(np.nanstd(readings.teacher_yaw))
+    return float(np.std(readings.yaw))
 
 
 def _widest_mouth(readings: FaceReadings) -> float:
@@ -132,8 +132,8 @@ TRIALS = (
     Trial("pose.pitch", -15.0, _mean("pitch"), "pitch by M, degrees", -18, -12, "minus"),
     Trial("pose.roll", 15.0, _mean("roll"), "roll by M, degrees", 12, 18, "minus"),
     Trial("pose.roll", -15.0, _mean("roll"), "roll by M, degrees", -18, -12, "minus"),
-    Trial("pose.amount", 0.0, _sway, "standard deviation of yaw by face mesh", 0, 0.35, "times"),
-    Trial("pose.amount", 2.0, _sway, "standard deviation of yaw by face mesh", 1.6, 2.4, "times"),
+    Trial("pose.amount", 0.0, _sway, "standard deviation of yaw by M", 0, 0.35, "times"),
+    Trial("pose.amount", 2.0, _sway, "standard deviation of yaw by M", 1.6, 2.4, "times"),
     Trial("expression.amount", 0.0, _widest_mouth, "widest mouth by face mesh, eye distances", 0, 0.05, "", MOUTH),
     Trial("expression.amount", 0.5, _widest_mouth_by_m, "widest mouth by M", 0.35, 0.65, "times", MOUTH),
     Trial("expression.amount", 1.5, _widest_mouth_by_m, "widest mouth by M", 1.3, 1.7, "times", MOUTH),

@@ -39,7 +39,6 @@ class FaceReadings:
     roll: Array  # head angle by M, degrees, (T,)
     eyes: Array  # height over width of the right and the left eye by M, (T, 2)
     mouth: Array  # height over width of the mouth by M, (T,)
-    teacher_yaw: Array  # angle of the line between the eyes by the face mesh, degrees, (T,)
     teacher_mouth: Array  # gap between the lips by the face mesh, eye distances, (T,)
     teacher_eyes: Array  # height over width of the right and the left eye by the iris network, (T, 2)
     corners: Array  # height of the corners of the mouth above its middle by the face mesh, eye distances, (T,)
@@ -130,7 +129,7 @@ def _cut(frame: Image, matrix: Array, side: int) -> Image:
 
 
 def _read_mesh(mesh: Array | None) -> dict[str, Array | float]:
-    names = ("teacher_yaw", "teacher_mouth", "corners", "width", "brows", "eye_distance")
+    names = ("teacher_mouth", "corners", "width", "brows", "eye_distance")
     if mesh is None:
         return {**dict.fromkeys(names, float("nan")), "center": np.full(2, np.nan)}
     points = load_mesh_points()
@@ -144,7 +143,6 @@ def _read_mesh(mesh: Array | None) -> dict[str, Array | float]:
     brows = mesh[[int(points.right_brow), int(points.left_brow)]].mean(0)
     lips = mesh[[points.inner_upper_lip, points.inner_lower_lip]]
     return {
-        "teacher_yaw": float(np.degrees(np.arctan2((left - right)[2], (left - right)[0]))),
         "teacher_mouth": float(np.linalg.norm(lips[1] - lips[0])) / unit,
         "corners": float((middle - corners.mean(0))[:2] @ down) / unit,
         "width": float(np.linalg.norm(corners[1] - corners[0])) / unit,
