@@ -10,7 +10,7 @@ from typing import Any
 
 from joyvasa.runtime.parsing import parse_yaml
 from manifests.manifest import Manifest, open_binary
-from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
+from manifests.media_files import MediaFileCheck
 from manifests.option_columns import OptionColumns
 from manifests.problems import ManifestError, ScanSummary, safe_text
 from manifests.run.manifest_file import SHARD_RECORDS
@@ -192,7 +192,7 @@ def summarize_manifest(
     *,
     shard_size: int = SHARD_RECORDS,
     videos: bool = False,
-    files: MediaFileCheckConfig | None = None,
+    files: bool = False,
     probes: Probes | None = None,
     profile: RateProfile | None = None,
     options: OptionColumns | None = None,
@@ -205,7 +205,7 @@ def summarize_manifest(
         manifest: manifest to read.
         shard_size: records per shard.
         videos: whether rows have existing videos, see `Scan`.
-        files: lookup of media files; None skips it.
+        files: whether to look up media files.
         probes: probes of durations; None reads no media.
         profile: measured rates; None gives no estimate.
         options: columns that set options, see `Scan`.
@@ -216,7 +216,7 @@ def summarize_manifest(
         ManifestError: see `Scan.blocks`.
     """
     with ExitStack() as stack:
-        check = stack.enter_context(MediaFileCheck(files)) if files else None
+        check = stack.enter_context(MediaFileCheck()) if files else None
         collector = stack.enter_context(StatsCollector(probes))
         scan = Scan(manifest, files=check, videos=videos, options=options, voices=voices)
         for scanned in scan.blocks():

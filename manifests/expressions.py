@@ -209,11 +209,8 @@ class _Parser:
             return compare(value, comparison, self._translate(right))
         if not isinstance(right, ast.List | ast.Tuple | ast.Set):
             raise ValueError(f'{self._source(right)} is not a list; expected x in [...], or contains(x, "text")')
-        found = find_in(value, self._translate_all(right.elts))
+        found = find_in(value, [self._translate(node) for node in right.elts])
         return found if isinstance(comparison, ast.In) else ~found
-
-    def _translate_all(self, nodes: Sequence[ast.expr]) -> list[Operand]:
-        return [self._translate(node) for node in nodes]
 
     def _find_column(self, node: ast.expr, source: str) -> Operand:
         """Translate the name of a column, which may contain dots, or of a constant."""

@@ -19,7 +19,7 @@ ARCHIVES = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tar.bz2": "tar", "
 PIECES_SUFFIX = ".pieces"  # of folders that `joyvasa pair` writes; not read as a source of recordings again
 MAX_TEXT_BYTES = 1 << 20  # of a caption; the words of an hour have 60 kB
 TEXT_THREADS = 8  # captions wait for disks and networks
-_GLOB = re.compile(r"[*?\[]")
+GLOB = re.compile(r"[*?\[]")
 
 
 class FileTree:
@@ -92,7 +92,7 @@ class FileTree:
             return names
 
         self.chosen = True
-        magic = _GLOB.search(path)
+        magic = GLOB.search(path)
         if magic and not self._fs.exists(path):
             self._root = posixpath.dirname(path[: magic.start()])
             names = [name for name in self._fs.glob(path) if not self._fs.isdir(name)]

@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from joyvasa.runtime.locations import is_remote, open_filesystem, split_member
 from manifests.hash_index import HashIndex
 from manifests.problems import ValueFault
 
+LOOKUP_THREADS = 8  # lookups wait for disks and networks
 _FAULTS = (
     None,
     ValueFault("file_missing", "no such file; expected a path relative to the manifest's folder, or absolute"),
@@ -24,25 +24,20 @@ _FAULTS = (
 _OK, _MISSING, _EMPTY, _NOT_REGULAR, _UNREADABLE = range(len(_FAULTS))
 
 
-@dataclass(frozen=True)
-class MediaFileCheckConfig:
-    """Configuration of `MediaFileCheck`."""
-
-    remote: bool = False  # look up URIs, too, with one request per distinct URI
-    threads: int = 8  # lookups wait for disks and networks
-
-
 class MediaFileCheck:
     """Looks up files in a thread pool, with 17 bytes of memory per distinct path.
 
     Use it as a context manager, which stops the threads on exit.
+
+    Args:
+        remote: whether to look up URIs, too, with one request per distinct URI.
     """
 
-    def __init__(self, config: MediaFileCheckConfig | None = None) -> None:
-        self.config = config or MediaFileCheckConfig()
+    def __init__(self, *, remote: bool = False) -> None:
+        self._remote = remote
         self._index = HashIndex()
         self._states = np.zeros(1024, dtype=np.int8)
-        self._pool = ThreadPoolExecutor(self.config.threads, thread_name_prefix="file-check")
+        self._pool = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="file-check")
 
     def __enter__(self) -> MediaFileCheck:
         return self
@@ -67,7 +62,7 @@ class MediaFileCheck:
         while parts := split_member(path):  # the members themselves are checked when they are read
             path = parts[2]
         if is_remote(path):
-            return _remote_state(path) if self.config.remote else _OK
+            return _remote_state(path) if self._remote else _OK
         try:
             status = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):

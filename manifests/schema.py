@@ -52,16 +52,6 @@ def parse_mode(value: object) -> str:
     return str(value)
 
 
-def parse_seed(value: object) -> int:
-    """Return a whole number from 0 to 2^63-1."""
-    return _integer(value, 0, MAX_SEED)
-
-
-def parse_priority(value: object) -> int:
-    """Return a signed 32-bit number; higher values are processed first."""
-    return _integer(value, -MAX_PRIORITY - 1, MAX_PRIORITY)
-
-
 def parse_cfg_scale(value: object) -> float:
     """Return a finite number from 0 to 100."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -73,28 +63,6 @@ def parse_cfg_scale(value: object) -> float:
     if not math.isfinite(number) or not 0 <= number <= MAX_CFG_SCALE:
         raise ValueFault("out_of_range", f"expected a number from 0 to {MAX_CFG_SCALE:g}")
     return number
-
-
-MANIFEST_COLUMNS = (
-    ManifestColumn(
-        "image",
-        parse_path,
-        "portrait or video of a face: path or URI, relative to the manifest's folder unless absolute; or bytes",
-    ),
-    ManifestColumn("audio", parse_path, "recording: path or URI, or bytes; optional if motion is given"),
-    ManifestColumn(
-        "motion", parse_path, "motion file or driving video: path or URI, or bytes; used instead of sampled motion"
-    ),
-    ManifestColumn("record_id", parse_record_id, "unique name; default: derived from the content of the row"),
-    ManifestColumn("mode", parse_mode, "human (default) or animal"),
-    ManifestColumn("seed", parse_seed, "0 to 2^63-1; default: derived from the run's seed and the record id"),
-    ManifestColumn("cfg_scale", parse_cfg_scale, "guidance scale of the audio; default: the option of the run"),
-    ManifestColumn("priority", parse_priority, "whole number, higher first; default 0"),
-    ManifestColumn(
-        "video", parse_path, "existing video: path or URI, or bytes; input of joyvasa evaluate and joyvasa prepare"
-    ),
-)
-COLUMN_NAMES = tuple(column.name for column in MANIFEST_COLUMNS)
 
 
 def _text(value: object, limit: int) -> str:
@@ -141,3 +109,33 @@ def find_media_column(name: str) -> str | None:
     """Return the column of a manifest for files with the suffix of a name; None if it is no medium."""
     suffix = posixpath.splitext(name)[1].lower()
     return next((column for column, suffixes in _COLUMNS.items() if suffix in suffixes), None)
+
+
+MANIFEST_COLUMNS = (
+    ManifestColumn(
+        "image",
+        parse_path,
+        "portrait or video of a face: path or URI, relative to the manifest's folder unless absolute; or bytes",
+    ),
+    ManifestColumn("audio", parse_path, "recording: path or URI, or bytes; optional if motion is given"),
+    ManifestColumn(
+        "motion", parse_path, "motion file or driving video: path or URI, or bytes; used instead of sampled motion"
+    ),
+    ManifestColumn("record_id", parse_record_id, "unique name; default: derived from the content of the row"),
+    ManifestColumn("mode", parse_mode, "human (default) or animal"),
+    ManifestColumn(
+        "seed",
+        lambda value: _integer(value, 0, MAX_SEED),
+        "0 to 2^63-1; default: derived from the run's seed and the record id",
+    ),
+    ManifestColumn("cfg_scale", parse_cfg_scale, "guidance scale of the audio; default: the option of the run"),
+    ManifestColumn(
+        "priority",
+        lambda value: _integer(value, -MAX_PRIORITY - 1, MAX_PRIORITY),
+        "whole number, higher first; default 0",
+    ),
+    ManifestColumn(
+        "video", parse_path, "existing video: path or URI, or bytes; input of joyvasa evaluate and joyvasa prepare"
+    ),
+)
+COLUMN_NAMES = tuple(column.name for column in MANIFEST_COLUMNS)

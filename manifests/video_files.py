@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import posixpath
-from pathlib import Path
+from contextlib import suppress
 
-from joyvasa.runtime.locations import get_local_path, is_remote, open_filesystem
+from manifests.file_tree import GLOB, FileTree
 from manifests.problems import ManifestError, safe_text
 from manifests.schema import VIDEOS
 from manifests.table_files import FORMATS
@@ -15,44 +15,37 @@ from manifests.table_files import FORMATS
 def is_video_source(videos: str) -> bool:
     """Return whether an argument is a folder with videos, a glob or a video file, and not a manifest."""
     suffix = posixpath.splitext(videos)[1].lower()
-    if suffix in FORMATS:
-        return False
-    if suffix in VIDEOS or _is_glob(videos):
-        return True
-    return bool(find_videos(videos))
+    if suffix in FORMATS or suffix in VIDEOS or GLOB.search(videos):
+        return suffix not in FORMATS
+    with suppress(ManifestError):
+        return bool(find_videos(videos))
+    return False
 
 
-def find_videos(videos: str) -> list[str]:
-    """Return the locations of video files, sorted, as absolute local paths or URIs.
+def find_videos(videos: str) -> dict[str, str]:
+    """Return video files in order: their locations, by their paths in the source.
 
     Args:
-        videos: folder, which is searched recursively except for hidden files and folders, glob, or file.
+        videos: folder, of which the files with suffixes of videos are found, glob, or file; see `FileTree`.
+
+    Raises:
+        ManifestError: `manifest_missing` or `manifest_unreadable`.
     """
-    fs, path = open_filesystem(videos if is_remote(videos) else Path(get_local_path(videos)).expanduser().as_posix())
-    if _is_glob(videos) and not fs.exists(path):
-        names = [name for name in fs.glob(path) if not fs.isdir(name)]
-    elif fs.isdir(path):
-        names = [name for name in fs.find(path) if posixpath.splitext(name)[1].lower() in VIDEOS]
-        names = [name for name in names if "/." not in name.removeprefix(path)]
-    else:
-        names = [path] if fs.exists(path) else []
-    return sorted(fs.unstrip_protocol(name) if is_remote(videos) else name for name in names)
+    tree = FileTree(videos)
+    names = [name for name in tree.names if tree.chosen or posixpath.splitext(name)[1].lower() in VIDEOS]
+    return {tree.relative_path(name): tree.location(name) for name in names}
 
 
 def build_video_manifest(videos: str) -> bytes:
     """Return a manifest of video files in JSON Lines; record ids are paths relative to the common parent folder.
 
     Raises:
-        ManifestError: `manifest_missing` if there are no videos.
+        ManifestError: `manifest_missing` if there are no videos, or `manifest_unreadable`.
     """
-    locations = find_videos(videos)
-    if not locations:
+    found = find_videos(videos)
+    if not found:
         shown = safe_text(videos, 200)
         raise ManifestError("manifest_missing", f"{shown}: no video found; expected a folder, a glob or a manifest")
-    common = posixpath.commonpath([posixpath.dirname(name) for name in locations])
-    rows = [{"record_id": posixpath.relpath(name, common), "video": name} for name in locations]
+    common = posixpath.commonpath([posixpath.dirname(path) for path in found])
+    rows = [{"record_id": posixpath.relpath(path, common), "video": location} for path, location in found.items()]
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-
-def _is_glob(text: str) -> bool:
-    return any(character in text for character in "*?[")

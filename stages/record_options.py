@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from joyvasa.config import Options, OptionValue
+from joyvasa.config import Options
 from joyvasa.options import AnimationConfig
+from manifests.option_columns import OptionSpec
 
 OptionStage = Literal["portrait", "speech", "read_motion", "motion", "render"]
 
@@ -34,18 +35,11 @@ RUN_OPTIONS = ("driving.stitching", "driving.normalize_lip", "encoding.encoder",
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordOption:
+class RecordOption(OptionSpec):
     """An option that may differ between records."""
 
     name: str  # path of the option below `animation`
-    kind: type  # type of its values: float, int, bool or str
     nullable: bool  # whether it may be null
-    choices: tuple[str, ...]  # the values it may have; empty if any value of its type is allowed
-    # low, high, unit: range and unit of its values, if it declares them
-    low: float | None
-    high: float | None
-    unit: str
-    default: OptionValue | None  # its value in the configuration
     stage: OptionStage  # stage that applies it
 
 
@@ -55,7 +49,7 @@ def list_record_options(config: AnimationConfig) -> dict[str, RecordOption]:
     for stage, prefixes in STAGE_OPTIONS.items():
         stages |= dict.fromkeys(prefixes, stage)
     found = {}
-    for name, kind, entry, value in _walk(config):
+    for name, kind, entry, value in walk_options(config):
         stage = stages.get(name) or stages.get(name.partition(".")[0])
         described = _describe_kind(kind)
         if stage is None or described is None or name in RUN_OPTIONS:
@@ -77,7 +71,7 @@ def list_record_options(config: AnimationConfig) -> dict[str, RecordOption]:
 
 def list_animation_options(config: AnimationConfig) -> list[str]:
     """Return the names of all options of an animation."""
-    return [name for name, *_ in _walk(config)]
+    return [name for name, *_ in walk_options(config)]
 
 
 def select_options(options: Options, stage: OptionStage) -> Options:
@@ -86,13 +80,13 @@ def select_options(options: Options, stage: OptionStage) -> Options:
     return tuple(option for option in options if option[0] in prefixes or option[0].partition(".")[0] in prefixes)
 
 
-def _walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any], Any]]:
+def walk_options(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any], Any]]:
     """Yield name, type, field and value of all options of a configuration."""
     hints = get_type_hints(type(config))
     for entry in dataclasses.fields(config):
         value = getattr(config, entry.name)
         if dataclasses.is_dataclass(value):
-            yield from _walk(value, f"{prefix}{entry.name}.")
+            yield from walk_options(value, f"{prefix}{entry.name}.")
         else:
             yield f"{prefix}{entry.name}", hints[entry.name], entry, value
 

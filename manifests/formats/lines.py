@@ -90,7 +90,11 @@ def find_text(name: str, open_file: OpenFile) -> tuple[int, OpenFile]:
     first, carriage_return, rest = head.partition(b"\r")
     is_line_end = carriage_return and rest[:1] != b"\n" and first.count(b'"') % 2 == 0
     start = len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0
-    return start, (lambda: _open_with_line_feeds(open_file)) if is_line_end else open_file
+
+    def open_with_line_feeds() -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(_LineFeeds(open_file()), MAX_LINE_BYTES))
+
+    return start, open_with_line_feeds if is_line_end else open_file
 
 
 class _LineFeeds(io.RawIOBase):
@@ -116,7 +120,3 @@ class _LineFeeds(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-def _open_with_line_feeds(open_file: OpenFile) -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(_LineFeeds(open_file()), MAX_LINE_BYTES))

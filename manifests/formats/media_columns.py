@@ -28,6 +28,12 @@ class MediaColumn:
     is_struct: bool  # whether its values are structs with the field `bytes`; otherwise they are binary
     has_path: bool  # whether the structs have the field `path`
 
+    @classmethod
+    def for_type(cls, source: str, kind: Any) -> MediaColumn:
+        """Return a column with values of an Arrow type."""
+        is_struct = is_type.is_struct(kind)
+        return cls(source, is_struct, has_path=is_struct and kind.get_field_index("path") >= 0)
+
     @property
     def bytes_leaf(self) -> str:
         """Path of the binary values in a Parquet schema."""
@@ -77,7 +83,7 @@ def classify_columns(schema: pa.Schema) -> TableColumns:
 
     used = {*media.values(), *left_out}
     return TableColumns(
-        {target: _media_column(name, columns[name]) for target, name in media.items()},
+        {target: MediaColumn.for_type(name, columns[name]) for target, name in media.items()},
         [name for name in schema.names if name not in used],
         notes,
     )
@@ -107,12 +113,6 @@ def locate_media(
             problem = f"{safe_text(column.source)} holds no bytes and the path of a file outside of the data set"
             faults[index] = RowFault("path_outside", f"{problem}: store the bytes in the table", path)
     return locations, faults
-
-
-def _media_column(name: str, kind: Any) -> MediaColumn:
-    if not is_type.is_struct(kind):
-        return MediaColumn(name, is_struct=False, has_path=False)
-    return MediaColumn(name, is_struct=True, has_path=kind.get_field_index("path") >= 0)
 
 
 def _stays_in_set(path: str) -> bool:

@@ -71,11 +71,11 @@ def validate_command(
 ) -> None:
     """Check all rows of a manifest and report problems. Exits with 3 if there are any."""
     from manifests.manifest import open_manifest
-    from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
+    from manifests.media_files import MediaFileCheck
     from manifests.scan import Scan
 
     shown: list[dict[str, Any]] = []
-    with ProgressDisplay(enabled=not as_json) as progress, MediaFileCheck(MediaFileCheckConfig(remote=remote)) as check:
+    with ProgressDisplay(enabled=not as_json) as progress, MediaFileCheck(remote=remote) as check:
         options = None if videos else _option_columns()
         scan = Scan(open_manifest(manifest), files=check if files else None, videos=videos, options=options)
         for scanned in scan.blocks(extra=True):  # as a run reads it
@@ -110,7 +110,6 @@ def plan_command(
     """Estimate the size and cost of a run: shards, portraits, sound, frames, GPU hours, disk space."""
     from manifests.estimate import summarize_manifest
     from manifests.manifest import open_manifest
-    from manifests.media_files import MediaFileCheckConfig
     from manifests.run.manifest_file import SHARD_RECORDS
     from manifests.stats import Probes
 
@@ -123,7 +122,7 @@ def plan_command(
         result = summarize_manifest(
             open_manifest(manifest),
             shard_size=shard_size or SHARD_RECORDS,
-            files=None if no_probe else MediaFileCheckConfig(),
+            files=not no_probe,
             probes=probes,
             profile=rates,
             options=_option_columns(),

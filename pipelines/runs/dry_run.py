@@ -9,7 +9,6 @@ from typing import Any
 
 from manifests.estimate import ManifestSummary, summarize_manifest
 from manifests.manifest import open_manifest
-from manifests.media_files import MediaFileCheckConfig
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.stats import Probes
@@ -83,7 +82,7 @@ def check_run(
             open_manifest(plan.rows),
             shard_size=config.shard_size,
             videos=definition.reads_videos,
-            files=MediaFileCheckConfig(),
+            files=True,
             probes=probes,
             voices=config.voices,
             on_progress=on_rows,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,6 +15,7 @@ from pipelines.web.previewer import Previewer
 from pipelines.web.shell_command import flatten_options
 from pipelines.web.templating import read_asset, render_template
 from pipelines.web.uploads import Uploads, original_name
+from stages.record_options import walk_options
 
 LOOSE_GROUP = "face"  # heading of controls without a group
 FRAMING = "framing"  # group that is shown last
@@ -49,7 +49,12 @@ class Control:
 @cache
 def list_controls() -> tuple[Control, ...]:
     """Return all controls, in the order of the options."""
-    return tuple(_iterate_controls(AnimationConfig()))
+    options = ((name, entry.metadata, value) for name, _, entry, value in walk_options(AnimationConfig()))
+    return tuple(
+        Control(name, value, declared["ge"], declared["le"], declared["json_schema_extra"]["unit"])
+        for name, declared, value in options
+        if "ge" in declared
+    )
 
 
 def read_controls(values: Any) -> dict[str, float]:
@@ -61,16 +66,6 @@ def read_controls(values: Any) -> dict[str, float]:
     given: Mapping[Any, Any] = values if isinstance(values, Mapping) else {}
     found = ((control.name, given.get(control.name)) for control in list_controls())
     return {name: value for name, value in found if isinstance(value, int | float) and not isinstance(value, bool)}
-
-
-def _iterate_controls(config: Any, prefix: str = "") -> Iterator[Control]:
-    for entry in dataclasses.fields(config):
-        value, name = getattr(config, entry.name), f"{prefix}{entry.name}"
-        if dataclasses.is_dataclass(value):
-            yield from _iterate_controls(value, f"{name}.")
-        elif "ge" in entry.metadata:
-            unit = entry.metadata["json_schema_extra"]["unit"]
-            yield Control(name, value, entry.metadata["ge"], entry.metadata["le"], unit)
 
 
 MODE, FACE = 0, 2  # positions of fields

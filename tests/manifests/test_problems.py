@@ -3,7 +3,7 @@
 import pytest
 
 from manifests.manifest import open_manifest
-from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
+from manifests.media_files import MediaFileCheck
 from manifests.scan import Scan
 from tests.manifests.tables import pair, write
 
@@ -29,7 +29,7 @@ def test_a_problem_names_its_column_once(tmp_path, column, change, text):
         (tmp_path / name).write_bytes(b"x")
     bad = {**pair(0), "record_id": "b" if change else "a", **change}
     path = write(tmp_path / "m.csv", [{**pair(0), "record_id": "a"}, bad])
-    with MediaFileCheck(MediaFileCheckConfig()) as check:
+    with MediaFileCheck() as check:
         (problem,) = Scan(open_manifest(str(path)), files=check).problems()
     assert problem.column == column
     assert problem.text.startswith(text)

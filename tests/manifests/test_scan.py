@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.manifest import open_manifest, resolve_location
-from manifests.media_files import MediaFileCheck, MediaFileCheckConfig
+from manifests.media_files import MediaFileCheck
 from manifests.problems import ManifestError, safe_text
 from manifests.record import derive_record_id, speech_path
 from manifests.run.manifest_file import MANIFEST, RunManifest, write_manifest
@@ -149,7 +149,7 @@ def test_remote_files_are_looked_up_on_request():
 
     fsspec.filesystem("memory").pipe_file("/check/a.wav", b"x")
     paths = ["memory://check/a.wav", "memory://check/none.wav"]
-    with MediaFileCheck(MediaFileCheckConfig(remote=True)) as check:
+    with MediaFileCheck(remote=True) as check:
         assert [fault and fault.code for fault in check.check(paths)] == [None, "file_missing"]
     with MediaFileCheck() as check:
         assert check.check(paths) == [None, None]

@@ -36,13 +36,13 @@ def test_a_glob_and_a_single_file_are_accepted(folder):
 
 def test_relative_paths_become_absolute(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    assert find_videos("videos")[1] == str(folder / "b.mp4")
+    assert find_videos("videos")["b.mp4"] == str(folder / "b.mp4")
 
 
 def test_a_bucket_gives_uris():
     fs = fsspec.filesystem("memory")
     fs.pipe({"/talks/a.mp4": b"x", "/talks/sub/b.webm": b"x"})
-    assert find_videos("memory://talks") == ["memory:///talks/a.mp4", "memory:///talks/sub/b.webm"]
+    assert [*find_videos("memory://talks").values()] == ["memory:///talks/a.mp4", "memory:///talks/sub/b.webm"]
 
 
 def test_a_manifest_is_not_a_video_source(folder):
