@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError
 from manifests.problems import ManifestError
@@ -63,6 +63,7 @@ class Failed:
     retry_after_s: float = 0.0  # shortest wait before a retry that a server asks for, seconds
 
 
+ConfigT = TypeVar("ConfigT")
 Outcome: TypeAlias = "Ok | Failed"
 
 
@@ -86,26 +87,26 @@ class Resources:
     time_limit_s: float = 1800.0  # time limit for one batch, seconds; a worker that exceeds it is killed
 
 
-class Stage(ABC):
+class Stage(ABC, Generic[ConfigT]):
     """Base class of stages, independent of the executor that runs them.
 
     A stage declares its name and its resources, is built from a frozen configuration dataclass, is sent to its workers,
     and loads its models there:
 
-        class PortraitStage(Stage):
+        class PortraitStage(Stage[PortraitConfig]):
             name = "portrait"
             resources = Resources(gpu=1 / 8, workers="per_gpu")
             batch_size = 8
             columns = {"n_faces": int}
-
-            def __init__(self, config: PortraitConfig) -> None:
-                self.config = config
 
             def setup(self) -> None:
                 self.extractor = open_bundle(self.config.models).load_network("appearance_feature_extractor")
 
             def run(self, batch: Sequence[Item]) -> list[Outcome]:
                 return [self._extract(item) for item in batch]
+
+    Args:
+        config: options of the stage.
 
     Attributes:
         name: name in the pipeline, in options, in statistics, and in the columns of the outcome table.
@@ -129,12 +130,15 @@ class Stage(ABC):
 
     on_progress: ProgressCallback | None = None  # set by the worker while a batch runs
 
+    def __init__(self, config: ConfigT = None) -> None:  # type: ignore[assignment]  (some stages have no options)
+        self.config = config
+
     def copy_declaration(self, stage: Stage) -> None:
         """Copy the declaration of another stage, for a stage that wraps it."""
         names = ("name", "resources", "batch_size", "unit", "columns", "output_columns")
         vars(self).update({name: getattr(stage, name) for name in names})
 
-    def setup(self) -> None:  # noqa: B027 (optional to override)
+    def setup(self) -> None:
         """Load models and open files for `run`; called once in every worker, before the first batch.
 
         Raises:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from joyvasa.bundles.requirements import resolve_detector
 from joyvasa.errors import InputError
 from joyvasa.faces.registry import measures
 from joyvasa.models import Models
-from joyvasa.options import AnimationConfig
-from joyvasa.training.clip_config import FRAMES_PER_SECOND, ClipConfig
+from joyvasa.training.clip_config import FRAMES_PER_SECOND
 from joyvasa.training.clips import ClipRecord, assign_split
 from joyvasa.training.extraction import ClipExtractor, count_keypoints
 from joyvasa.training.segments import summarize_rejections
 from manifests.record import file_stem
 from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
-from stages.find_clips import SegmentedVideo
+from stages.find_clips import ClipStageConfig, SegmentedVideo
 from stages.isolation import map_each
 from stages.media import local_file
 from stages.recording_files import RecordingFiles, SegmentRow
@@ -26,24 +24,11 @@ from stages.recording_files import RecordingFiles, SegmentRow
 MAX_WARNINGS = 3  # sentences in an outcome row; all of them are in clips.parquet
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExtractMotionConfig:
-    """Configuration of `ExtractMotionStage`."""
-
-    run: str  # folder of the data set; a path or URI
-    # models, device, precision and batch size in frames
-    animation: AnimationConfig = field(default_factory=AnimationConfig)
-    clips: ClipConfig = field(default_factory=ClipConfig)  # requirements for clips, the same as for `FindClipsStage`
-
-
-class ExtractMotionStage(Stage):
+class ExtractMotionStage(Stage[ClipStageConfig]):
     """Write the accepted segments of a `SegmentedVideo` as clips, see `RecordingFiles`.
 
     No payload. Facts: `clips`, their `frames` and `duration_s`; `warning_codes` (distinct codes) and `warnings`
     (sentences) of rejected segments.
-
-    Args:
-        config: configuration of the stage.
     """
 
     name = "extract_motion"
@@ -51,9 +36,6 @@ class ExtractMotionStage(Stage):
     batch_size = 1
     unit = "frame"
     output_columns: ClassVar = {"frames": int, "duration_s": float, "warnings": str, "warning_codes": str}
-
-    def __init__(self, config: ExtractMotionConfig) -> None:
-        self.config = config
 
     def setup(self) -> None:
         """Load the motion extractor, and the detector if it measures the openings of eyes and lips."""

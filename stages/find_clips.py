@@ -26,11 +26,11 @@ SEGMENT_BYTES = 256  # approximate size of a pickled segment
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindClipsConfig:
-    """Configuration of `FindClipsStage`."""
+class ClipStageConfig:
+    """Configuration of the stages that prepare a data set."""
 
     run: str  # folder of the data set; a path or URI
-    animation: AnimationConfig = field(default_factory=AnimationConfig)  # models, device and detector
+    animation: AnimationConfig = field(default_factory=AnimationConfig)  # models, device, precision and detector
     clips: ClipConfig = field(default_factory=ClipConfig)  # requirements for clips
 
 
@@ -43,16 +43,13 @@ class SegmentedVideo:
     segments: tuple[Segment, ...]  # all segments in order, rejected ones included; at least one is accepted
 
 
-class FindClipsStage(Stage):
+class FindClipsStage(Stage[ClipStageConfig]):
     """Find segments with one trackable face in `video` of a row.
 
     Payload: `SegmentedVideo`. Facts: `sha256`, `bytes`, `seconds` of the recording.
 
     The recording is decoded as a stream. If all its segments are rejected, their rows are written here; otherwise the
     next stage writes them.
-
-    Args:
-        config: configuration of the stage.
     """
 
     name = "find_clips"
@@ -60,9 +57,6 @@ class FindClipsStage(Stage):
     batch_size = 1
     unit = "second"
     columns: ClassVar = {"sha256": str}
-
-    def __init__(self, config: FindClipsConfig) -> None:
-        self.config = config
 
     def setup(self) -> None:
         """Load the face detector."""

@@ -48,7 +48,7 @@ class InputHashes:
     motion_sha256: str | None = None
 
 
-class HashInputsStage(Stage):
+class HashInputsStage(Stage[HashInputsConfig]):
     """Hash the files in `image`, `audio` and `motion` of a row.
 
     Payload: `InputHashes`; its fields are also the facts. The result depends on the locations of the files only, so it
@@ -56,18 +56,12 @@ class HashInputsStage(Stage):
 
     Files are streamed. A local file is then in the page cache for the stages that decode it, a remote one in the cache
     of the run. A worker caches hashes, so that a portrait used by many rows is read once.
-
-    Args:
-        config: configuration of the stage.
     """
 
     name = "hash_inputs"
     resources = Resources(cpu=0.1)
     batch_size = 32
     columns: ClassVar = {"image_sha256": str, "audio_sha256": str, "motion_sha256": str}
-
-    def __init__(self, config: HashInputsConfig) -> None:
-        self.config = config
 
     def setup(self) -> None:
         """Create the cache of hashes."""

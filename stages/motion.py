@@ -16,13 +16,13 @@ from joyvasa.models import Models
 from joyvasa.motion.driving import DrivingConfig
 from joyvasa.motion.mixing import mix_motions
 from joyvasa.motion.sampling import Recording, sample_motion
-from joyvasa.motion.sequence import MOTION_FIELDS, MotionSequence
+from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.smoothing import SmoothingConfig, smooth_motion
 from joyvasa.motion.timing import fit_motion_length, resample_motion
 from joyvasa.motion.windows import WindowPlan
 from joyvasa.runtime.device import autocast
 from manifests.record import Record, derive_seed
-from stages.arrays import to_array, to_tensor
+from stages.arrays import to_tensor
 from stages.base import Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
 from stages.hash_inputs import InputHashes
@@ -53,36 +53,14 @@ class MotionConfig(StageConfig):
 
 
 @dataclass(frozen=True)
-class MotionPayload:
-    """A motion sequence at the frame rate of the video."""
+class MotionPayload(DrivingPayload):
+    """The motion of a video, at its frame rate."""
 
-    arrays: Mapping[str, np.ndarray]  # tensors of `MotionSequence` by name, float32
-    frames_per_second: float  # frame rate of the video
-    provenance: Mapping[str, str]  # origin of the motion, stored in motion files
     seed: int | None = None  # seed that the motion was sampled with; None if it was read from a file
-    sound_channels: int = 0  # number of channels of the sound of the video; 0 without sound
-
-    @classmethod
-    def from_motion(
-        cls,
-        motion: MotionSequence,
-        provenance: Mapping[str, str],
-        seed: int | None = None,
-        *,
-        sound_channels: int,
-    ) -> MotionPayload:
-        """Convert a motion sequence."""
-        arrays = {name: to_array(getattr(motion, name)) for name in MOTION_FIELDS}
-        return cls(arrays, motion.frames_per_second, dict(provenance), seed, sound_channels)
 
     def find_sound(self, record: Record) -> str | None:
         """Return the location of the sound of the video: the row's recording, its driving video, or None."""
         return record.audio or (record.motion if self.sound_channels else None)
-
-    def to_motion(self) -> MotionSequence:
-        """Return the motion sequence."""
-        tensors = {name: to_tensor(array) for name, array in self.arrays.items()}
-        return MotionSequence(**tensors, frames_per_second=self.frames_per_second)
 
 
 @dataclass(frozen=True)
@@ -127,7 +105,7 @@ class _SamplingJob:
         return _SamplingJob(self.plan, np.zeros_like(self.features), 0, self.cfg_scale, self.smoothing, 0)
 
 
-class MotionStage(Stage):
+class MotionStage(Stage[MotionConfig]):
     """Sample motion from the `SpeechPayload` of a row, or take the `DrivingPayload` of its `motion`.
 
     Payload: `MotionPayload`. Facts: `frames`, `seconds`, `seed`, `bytes`. The result depends on the content of the
@@ -137,9 +115,6 @@ class MotionStage(Stage):
     The motion of a file is resampled to the frame rate of the motion model, which is that of all videos of a run; if
     the row has audio too, the motion is cut to its length, or its last frame is repeated, and `driving.mouth_from`
     decides whether the lips follow the sound. Only sampled motion is smoothed.
-
-    Args:
-        config: configuration of the stage.
     """
 
     name = "motion"
@@ -147,9 +122,6 @@ class MotionStage(Stage):
     batch_size = 16
     unit = "second"
     columns: ClassVar = {"seed": int}
-
-    def __init__(self, config: MotionConfig) -> None:
-        self.config = config
 
     def setup(self) -> None:
         """Load the motion model."""
@@ -243,9 +215,9 @@ class MotionStage(Stage):
         return [
             MotionPayload.from_motion(
                 job.mix(smooth_motion(motion, job.smoothing)),
-                {**self._provenance, **job.provenance},
-                job.seed,
+                self._provenance | job.provenance,
                 sound_channels=job.sound_channels,
+                seed=job.seed,
             )
             for motion, job in zip(motions, jobs, strict=False)  # padding comes last
         ]

@@ -72,25 +72,19 @@ class _Input:
     source: SourceVideo | None = None
 
 
-class PortraitStage(Stage):
+class PortraitStage(Stage[StageConfig]):
     """Extract the portrait in `image` of a row; in a video, follow the face.
 
     Payload: `PortraitPayload`. Facts: `width`, `height`, `n_faces`, `warnings`, `warning_codes`, `bytes`. The result
     depends on the content of the picture and on the options of the row for this stage, so it can be shared.
 
     The stage accepts rows of one mode, that of its configuration; another instance processes the other mode.
-
-    Args:
-        config: configuration of the stage.
     """
 
     name = "portrait"
     resources = Resources(gpu=1 / 8, workers="per_gpu")
     unit = "portrait"
     columns: ClassVar = {"n_faces": int, **WARNING_COLUMNS}
-
-    def __init__(self, config: StageConfig) -> None:
-        self.config = config
 
     def setup(self) -> None:
         """Load the face detector and the networks of the portrait."""

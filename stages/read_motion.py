@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -27,30 +27,32 @@ class DrivingPayload:
     provenance: Mapping[str, str]  # origin of the motion
     sound_channels: int = 0  # number of channels of the sound of the video; 0 if there is none, or it is not used
 
+    @classmethod
+    def from_motion(
+        cls, motion: MotionSequence, provenance: Mapping[str, str], *, sound_channels: int, **fields: Any
+    ) -> Self:
+        """Convert a motion sequence; `fields` are those of subclasses."""
+        arrays = {name: to_array(getattr(motion, name)) for name in MOTION_FIELDS}
+        return cls(arrays, motion.frames_per_second, dict(provenance), sound_channels, **fields)
+
     def to_motion(self) -> MotionSequence:
         """Return the motion sequence."""
         tensors = {name: to_tensor(array) for name, array in self.arrays.items()}
         return MotionSequence(**tensors, frames_per_second=self.frames_per_second)
 
 
-class ReadMotionStage(Stage):
+class ReadMotionStage(Stage[StageConfig]):
     """Read the motion in `motion` of a row, a motion file or a video of a person.
 
     Payload: `DrivingPayload`, or None for a row without a motion. Facts: `frames`, `seconds`, `warnings`,
     `warning_codes`, `bytes`. The result depends on the content of the file and on the options of the row for this
     stage, so it can be shared. Networks are loaded for the first video, as motion files need none.
-
-    Args:
-        config: configuration of the stage.
     """
 
     name = "read_motion"
     resources = Resources(gpu=1 / 8, workers="per_gpu", time_limit_s=14_400.0)
     batch_size = 1
     columns: ClassVar = WARNING_COLUMNS
-
-    def __init__(self, config: StageConfig) -> None:
-        self.config = config
 
     def setup(self) -> None:
         """Open the bundle."""
@@ -67,12 +69,7 @@ class ReadMotionStage(Stage):
         with local_file(location, self.media_cache) as path:
             driving = self._models.read_motion(path, options=self.config.for_record(item.record))
         motion = driving.file.motion
-        payload = DrivingPayload(
-            {name: to_array(getattr(motion, name)) for name in MOTION_FIELDS},
-            motion.frames_per_second,
-            dict(driving.file.provenance),
-            driving.sound_channels,
-        )
+        payload = DrivingPayload.from_motion(motion, driving.file.provenance, sound_channels=driving.sound_channels)
         n_bytes = sum(array.nbytes for array in payload.arrays.values())
         facts = {"frames": len(motion), "seconds": len(motion) / motion.frames_per_second, "bytes": n_bytes}
         return Ok(payload, facts | warning_facts(driving.warnings))

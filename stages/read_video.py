@@ -43,22 +43,16 @@ class ExistingVideo:
         return 0 if self.image is None else self.image.nbytes
 
 
-class ReadVideoStage(Stage):
+class ReadVideoStage(Stage[ReadVideoConfig]):
     """Read `video` and, if given, `image` of a row.
 
     Payload: `ExistingVideo`. Facts: `sha256`, `width`, `height`, `frames_per_second`, `bytes`.
 
     Faces are found with BlazeFace, which is part of the program; in mode `animal` no face is searched.
-
-    Args:
-        config: configuration of the stage.
     """
 
     name = "read_video"
     columns: ClassVar = {"sha256": str}
-
-    def __init__(self, config: ReadVideoConfig) -> None:
-        self.config = config
 
     def setup(self) -> None:
         """Load the face detector."""

@@ -77,7 +77,7 @@ class _VideoJob(_Output):
     failure: Failed | None = None
 
 
-class RenderStage(Stage):
+class RenderStage(Stage[RenderConfig]):
     """Render the video of a row from its `PortraitPayload` and `MotionPayload`, and add its soundtrack.
 
     The soundtrack is `audio`, or the sound of the driving video.
@@ -88,9 +88,6 @@ class RenderStage(Stage):
 
     While the networks render a batch, a thread composes and encodes the previous one. A source video is rendered alone,
     in batches of its frames.
-
-    Args:
-        config: configuration of the stage.
     """
 
     name = "render"
@@ -99,9 +96,6 @@ class RenderStage(Stage):
     unit = "frame"
     columns: ClassVar = WARNING_COLUMNS
     output_columns: ClassVar = {"frames": int, "duration_s": float, "video": str, "sha256": str, "motion_file": str}
-
-    def __init__(self, config: RenderConfig) -> None:
-        self.config = config
 
     def setup(self) -> None:
         """Load the networks that animate and render."""

@@ -126,22 +126,16 @@ class SpeakConfig:
         describe_voices(self.tts, self.voice)
 
 
-class SpeakStage(Stage):
+class SpeakStage(Stage[SpeakConfig]):
     """Synthesize the speech of `text` of a row into the run folder, where `audio` of the row refers to it.
 
     No payload. Facts: `seconds` of the new speech, `tts_voice`. The result depends on text and voice only, so it can be
     shared. A text that was spoken before is not spoken again, so that a resumed run uses the same speech.
-
-    Args:
-        config: configuration of the stage.
     """
 
     name = "speak"
     resources = Resources(cpu=1.0, time_limit_s=3600.0)
     columns: ClassVar = {"tts_voice": str}
-
-    def __init__(self, config: SpeakConfig) -> None:
-        self.config = config
 
     def setup(self) -> None:
         """Find the program of the synthesizer.

@@ -64,25 +64,19 @@ class _Job:
     failure: Failed | None = None
 
 
-class SpeechStage(Stage):
+class SpeechStage(Stage[SpeechConfig]):
     """Encode `audio` of a row.
 
     Payload: `SpeechPayload`. Facts: `windows` (0 if no motion is to be sampled), `frames`, `seconds`, `warnings`,
     `warning_codes`, `bytes`. The result depends on the content of the recording and on whether the row has a `motion`,
     so it can be shared. For a row with a motion, from which the lips do not take their motion, only the length of the
     recording is measured. A row without audio gets an empty payload.
-
-    Args:
-        config: configuration of the stage.
     """
 
     name = "speech"
     resources = Resources(gpu=1 / 8, workers="per_gpu")
     unit = "distinct_second"
     columns: ClassVar = WARNING_COLUMNS
-
-    def __init__(self, config: SpeechConfig) -> None:
-        self.config = config
 
     def setup(self) -> None:
         """Load the motion model, which contains the speech encoder."""

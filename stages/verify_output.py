@@ -18,22 +18,16 @@ class VerifyOutputConfig:
     run: str  # run folder; a path or URI
 
 
-class VerifyOutputStage(Stage):
+class VerifyOutputStage(Stage[VerifyOutputConfig]):
     """Check the file of a `VideoPayload`.
 
     No payload. Fact: `committed`. Outcome rows are written by the driver instead: only it knows attempts, seconds and
     rejected records.
-
-    Args:
-        config: configuration of the stage.
     """
 
     name = "verify_output"
     resources = Resources(cpu=0.1)
     batch_size = 16
-
-    def __init__(self, config: VerifyOutputConfig) -> None:
-        self.config = config
 
     def setup(self) -> None:
         """Open the run folder."""

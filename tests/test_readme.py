@@ -15,9 +15,9 @@ from joyvasa.errors import JoyvasaError
 from joyvasa.options import AnimationConfig
 from joyvasa.training.config import TrainingConfig
 from pipelines.cli.main import app
-from pipelines.cli.option_tables import ROOMS, fill_tables, find_stages
 from pipelines.engine.config import EngineConfig
 from pipelines.runs.config import RayOptions, RunConfig, StageOptions
+from tests.readme_tables import ROOMS, fill_tables, find_stages
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -91,7 +91,7 @@ def test_every_option_of_a_run_is_explained():
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_tables_equal_what_is_generated(name):
-    assert fill_tables(TEXTS[name]) == TEXTS[name], "run python -m pipelines.cli.option_tables"
+    assert fill_tables(TEXTS[name]) == TEXTS[name], "run python -m tests.readme_tables"
 
 
 def test_every_stage_is_explained():

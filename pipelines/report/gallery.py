@@ -22,8 +22,8 @@ import pyarrow as pa
 from joyvasa.metrics.base import MetricColumn
 from joyvasa.runtime.arrow_text import decode_text
 from manifests.record import file_stem
-from pipelines.report.grouping import NO_VALUE, Grouping
 from pipelines.report.metrics import MetricFigures
+from pipelines.report.rows import NO_VALUE, Grouping
 from pipelines.report.verdict import Verdict
 
 EXACT_ROWS = 5000  # runs with more rows have rounded numbers

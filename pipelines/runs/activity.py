@@ -13,9 +13,8 @@ from joyvasa.runtime.parsing import parse_json
 from manifests.problems import ManifestError, safe_text
 from manifests.run.events import EVENTS, SEGMENTS
 from manifests.storage import Storage
-from pipelines.engine.estimate import Estimate, parse_estimate
 from pipelines.engine.events import EventKind
-from pipelines.engine.statistics import has_statistics
+from pipelines.engine.statistics import Estimate, has_statistics, parse_estimate
 
 TAIL_BYTES = 512 * 1024  # read from the end of the event log; a progress line has about 4 kB
 SILENCE_S = 100.0  # a running driver writes a line at least every 30 seconds

@@ -29,10 +29,9 @@ from manifests.run.manifest_file import RunManifest, write_manifest
 from manifests.scan import Scan
 from manifests.scratch import scratch_folder
 from pipelines.engine import loop
-from pipelines.engine.estimate import estimate_run
 from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.engine.graph import Pipeline
-from pipelines.engine.statistics import parse_statistics
+from pipelines.engine.statistics import estimate_run, parse_statistics
 from pipelines.runs.config import RunConfig, build_option_columns
 from pipelines.runs.outcomes import OutcomeBuilder, build_outcome, metric_columns
 from pipelines.runs.resources import build_executor, count_run_gpus

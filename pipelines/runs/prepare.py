@@ -24,8 +24,8 @@ from pipelines.runs.config import RunConfig
 from pipelines.runs.dataset_join import PreparedDataset, join_shards
 from pipelines.runs.driver import RunDefinition, RunResult, start_run
 from pipelines.runs.resources import SpecBuilder
-from stages.extract_motion import ExtractMotionConfig, ExtractMotionStage
-from stages.find_clips import FindClipsConfig, FindClipsStage
+from stages.extract_motion import ExtractMotionStage
+from stages.find_clips import ClipStageConfig, FindClipsStage
 
 VIDEOS = "videos.jsonl"  # manifest that lists the videos of a folder or glob
 
@@ -50,10 +50,10 @@ class PrepareRun(RunDefinition):
 
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages that find clips and extract their motion."""
-        common: dict[str, Any] = {"run": run, "animation": config.animation, "clips": config.clips}
+        stage_config = ClipStageConfig(run=run, animation=config.animation, clips=config.clips)
         builder = SpecBuilder(config.stages, gpus, media_cache=config.build_media_cache(run))
-        find = builder.build(FindClipsStage(FindClipsConfig(**common)))
-        extract = builder.build(ExtractMotionStage(ExtractMotionConfig(**common)), inputs=("find_clips",))
+        find = builder.build(FindClipsStage(stage_config))
+        extract = builder.build(ExtractMotionStage(stage_config), inputs=("find_clips",))
         return builder.join((find, extract))
 
     def finish(self, folder: RunFolder, manifest: RunManifest, config: RunConfig) -> PreparedDataset:

@@ -13,8 +13,8 @@ from joyvasa.training.dataset_files import DatasetWriter
 from joyvasa.training.shard_reader import read_shard_clips
 from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok
-from stages.extract_motion import ExtractMotionConfig, ExtractMotionStage, make_clip_id
-from stages.find_clips import FindClipsConfig, FindClipsStage
+from stages.extract_motion import ExtractMotionStage, make_clip_id
+from stages.find_clips import ClipStageConfig, FindClipsStage
 from stages.recording_files import RecordingFiles
 from tests.joyvasa.training.recordings import recording, talking
 from tests.stages.items import make_record, options, set_up, transfer
@@ -29,8 +29,8 @@ def segmented(tmp_path_factory):
     common = {"run": str(folder / "run"), "animation": options(), "clips": ClipConfig(min_s=1.5)}
     source = make_record("talk/1.mp4", video=recording(folder / "talk.mp4", face))
     watch, extract = (
-        set_up(FindClipsStage(FindClipsConfig(**common))),
-        set_up(ExtractMotionStage(ExtractMotionConfig(**common))),
+        set_up(FindClipsStage(ClipStageConfig(**common))),
+        set_up(ExtractMotionStage(ClipStageConfig(**common))),
     )
     (outcome,) = watch.run([Item(source)])
     return folder, source, transfer(outcome.payload), extract

@@ -4,8 +4,8 @@ import pytest
 
 from pipelines.cli import progress
 from pipelines.cli.progress import ProgressDisplay, format_duration, run_progress, training_progress
-from pipelines.engine.estimate import Estimate
 from pipelines.engine.events import Event, EventKind
+from pipelines.engine.statistics import Estimate
 from pipelines.training import step_printer
 
 STATISTICS = {

@@ -8,8 +8,7 @@ from typer.testing import CliRunner
 from manifests.run.events import EventLog
 from pipelines.cli import progress, runs
 from pipelines.cli.main import app
-from pipelines.engine.estimate import Estimate
-from pipelines.engine.statistics import RunStatistics, StageStatistics
+from pipelines.engine.statistics import Estimate, RunStatistics, StageStatistics
 from tests.pipelines.report.run_folders import ok_outcome, write_run
 
 

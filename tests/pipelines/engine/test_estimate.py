@@ -2,8 +2,7 @@
 
 import pytest
 
-from pipelines.engine.estimate import Estimate, estimate_run, parse_estimate
-from pipelines.engine.statistics import RunStatistics, StageStatistics
+from pipelines.engine.statistics import Estimate, RunStatistics, StageStatistics, estimate_run, parse_estimate
 
 
 def stage(**values):

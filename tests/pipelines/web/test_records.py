@@ -14,7 +14,7 @@ from manifests.problems import ManifestError
 from manifests.run.events import EventLog
 from manifests.run.outcome import STATUSES, RecordOutcome
 from pipelines.cli.main import app
-from pipelines.engine.estimate import Estimate
+from pipelines.engine.statistics import Estimate
 from pipelines.report.failures import explain_failures
 from pipelines.runs.activity import SILENCE_S
 from pipelines.runs.selection.options import SelectionOptions

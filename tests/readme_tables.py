@@ -1,7 +1,7 @@
 """Tables of options, stages and columns in the READMEs, generated from the classes that declare them.
 
 A README marks a table with `<!-- table: NAME -->` and `<!-- end of table -->`. In a checkout,
-`python -m pipelines.cli.option_tables` rewrites all of them.
+`python -m tests.readme_tables` rewrites all of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipelines.bench.config import BenchConfig
 from pipelines.runs.config import RunConfig
 from stages.base import Stage
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 ROOMS = ("joyvasa", "stages", "manifests", "pipelines")
 OPTIONS = {
     "animate": (AnimationConfig(), ""),
