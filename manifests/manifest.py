@@ -15,12 +15,11 @@ import pyarrow as pa
 
 from joyvasa.runtime.locations import get_local_path, is_http, is_remote, open_filesystem, split_member
 from manifests.formats.arrow_format import ArrowReader
-from manifests.formats.block import Reader
+from manifests.formats.block import PartitionReader, Reader, parse_partitions
 from manifests.formats.csv_format import CsvReader
 from manifests.formats.json_types import JsonTypes
 from manifests.formats.jsonl_format import JsonLinesReader
 from manifests.formats.parquet_format import ParquetReader
-from manifests.formats.partitions import PartitionReader, parse_partitions
 from manifests.formats.webdataset_format import WebDatasetIndex, WebDatasetReader
 from manifests.problems import ManifestError, safe_text
 from manifests.scratch import scratch_folder

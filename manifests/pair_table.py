@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from joyvasa.runtime.locations import get_local_path, is_remote
 from manifests.media_lists import PASSED_COLUMNS, MediaList, take_rows
+from manifests.option_columns import Variation
 from manifests.pairing import PairPlan
 from manifests.problems import ManifestError, safe_text
 from manifests.storage import Storage, open_storage
-from manifests.variations import Variation
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
 

@@ -14,9 +14,8 @@ from typing import ClassVar
 from joyvasa.errors import ConfigError
 from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.isolation import map_each
-from stages.media import CHUNK_BYTES, MAX_BYTES, local_file, open_stream, parse_host
+from stages.media import CHUNK_BYTES, MAX_BYTES, RemoteError, local_file, open_stream, parse_host
 from stages.media_cache import MediaCacheConfig
-from stages.remote_errors import RemoteError
 
 CACHED_HASHES = 1 << 16  # per worker; about 20 MB
 

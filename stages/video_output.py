@@ -1,8 +1,9 @@
-"""Composing, encoding and publishing of one video."""
+"""Composing, encoding and publishing of one video, and stage `verify_output`, which checks that it was written."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from joyvasa.media.ffmpeg import Clock
 from joyvasa.media.video_writer import EncodingConfig, VideoWriter
 from joyvasa.runtime.files import hash_file
 from manifests.scratch import scratch_folder
-from manifests.storage import Storage
+from manifests.storage import Storage, open_storage
+from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
+from stages.isolation import map_each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,3 +133,40 @@ class VideoOutput:
             stopped = InterruptedError("cancelled")
             writer.__exit__(type(stopped), stopped, None)
         self._scratch.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOutputConfig:
+    """Configuration of `VerifyOutputStage`."""
+
+    run: str  # run folder; a path or URI
+
+
+class VerifyOutputStage(Stage[VerifyOutputConfig]):
+    """Check the file of a `VideoPayload`.
+
+    No payload. Fact: `committed`. Outcome rows are written by the driver instead: only it knows attempts, seconds and
+    rejected records.
+    """
+
+    name = "verify_output"
+    resources = Resources(cpu=0.1)
+    batch_size = 16
+
+    def setup(self) -> None:
+        """Open the run folder."""
+        self._storage = open_storage(self.config.run)
+
+    def run(self, batch: Sequence[Item]) -> list[Outcome]:
+        """Check one video at a time."""
+        return map_each(batch, self._check)
+
+    def _check(self, item: Item) -> Outcome:
+        video: VideoPayload = item.inputs["render"]
+        size = self._storage.size(video.video)
+        if size != video.video_bytes:
+            state = "is missing" if size is None else f"has {size} bytes"
+            location = self._storage.location(video.video)
+            sentence = f"{location}: {state}; expected {video.video_bytes} bytes: run the record again"
+            return Failed(FailureKind.IO, "video_lost", sentence)
+        return Ok(facts={"committed": True})

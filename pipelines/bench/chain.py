@@ -13,8 +13,7 @@ from manifests.record import Record
 from manifests.scratch import scratch_folder
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.inputs import make_records
-from pipelines.bench.instrumented import REPEAT_MARK, ReplayStage
-from pipelines.bench.timed_run import TimedRun, run_once
+from pipelines.bench.timed_run import REPEAT_MARK, ReplayStage, TimedRun, run_once
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.runs.config import RunConfig
 from pipelines.runs.generate import build_video_pipeline

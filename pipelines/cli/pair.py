@@ -18,10 +18,10 @@ from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from manifests.media_lists import MediaList
+    from manifests.option_columns import Variation
     from manifests.pair_table import PairSummary, Usage
     from manifests.pieces import OpenPiece
     from manifests.storage import Storage
-    from manifests.variations import Variation
 
 MIN_PIECE_S = 0.5  # a syllable or two; shorter pieces are no speech
 NOUNS = {"image": "portrait", "audio": "recording"}
@@ -125,7 +125,7 @@ def _parse_match(text: str) -> tuple[str, str]:
 
 def _parse_variations(texts: list[str], seed: int) -> list[Variation]:
     from joyvasa.options import AnimationConfig
-    from manifests.variations import parse_variation
+    from manifests.option_columns import parse_variation
     from pipelines.runs.config import build_option_columns
 
     options = build_option_columns(AnimationConfig())

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from pipelines.report.failures import MAX_CODES, FailureGroup, group_failures
-from pipelines.runs.selection.candidates import apply_conditions
-from pipelines.runs.selection.criteria import Criteria, Criterion
+from pipelines.runs.selection.candidates import Criteria, Criterion, apply_conditions
 from pipelines.runs.selection.options import SelectionOptions
 from pipelines.runs.selection.run_tables import name_columns
 from pipelines.runs.selection.selection import add_conditions

@@ -21,7 +21,7 @@ from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
 from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
 from pipelines.report.failures import explain_failures
-from pipelines.runs.selection.criteria import Criterion
+from pipelines.runs.selection.candidates import Criterion
 from pipelines.runs.selection.options import SelectionOptions
 from pipelines.runs.selection.selection import select_from_tables
 from pipelines.runs.selection.selection_files import write_selection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import shutil
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,10 +21,9 @@ from joyvasa.mode import MODES
 from joyvasa.motion.driving import DrivingRegion, MouthSource
 from joyvasa.motion.smoothing import SmoothingMethod
 from joyvasa.options import AnimationConfig
-from manifests.examples import FOLDER
+from manifests.examples import DEMO, FOLDER
 from pipelines.report.page import format_seconds
 from pipelines.web.controls_panel import ControlsPanel, read_controls
-from pipelines.web.examples import add_examples
 from pipelines.web.jobs import ENDED, STEPS, Job, JobQueue, JobState, RemainingTime, TimeEstimator
 from pipelines.web.previewer import inline_picture
 from pipelines.web.shell_command import changed_options
@@ -262,3 +262,41 @@ def _format_estimate(left: RemainingTime | None) -> str:
         return ""
     text = f"{left.seconds:.0f} s" if left.seconds < 120 else f"{left.seconds / 60:.0f} min"
     return f"about {text} left" if left.complete else f"more than {text} left"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Buttons that select rows of the bundled manifest."""
+
+    buttons: Any  # component with the buttons
+    rows: list[dict[str, str]]  # rows by number of the button
+
+    def connect(self, targets: dict[str, Any]) -> None:
+        """Set the components of these columns to the values of the selected row."""
+
+        def select_example(event: gr.EventData) -> Any:
+            number = event._data.get("example") if isinstance(event._data, dict) else None
+            row = self.rows[number] if isinstance(number, int) and number in range(len(self.rows)) else None
+            values = [row[column] if row else gr.skip() for column in targets]
+            return values[0] if len(values) == 1 else values
+
+        self.buttons.click(select_example, None, [*targets.values()], show_progress="hidden", concurrency_limit=None)
+
+
+def add_examples(column: str, label: str, *, pictures: bool = False) -> Examples:
+    """Add a button for each file of a column of the bundled manifest.
+
+    Args:
+        column: column of the manifest.
+        label: label of the buttons.
+        pictures: whether the files are pictures, which are shown.
+    """
+    with DEMO.open(encoding="utf-8", newline="") as file:
+        rows = {row[column]: row | {column: str(FOLDER / row[column])} for row in csv.DictReader(file)}
+    files = [Path(row[column]) for row in rows.values()]
+    examples = [
+        {"name": file.stem, "picture": inline_picture(Image.open(file), 128, quality=80) if pictures else ""}
+        for file in files
+    ]
+    html = render_template("examples", label=label, examples=examples)
+    return Examples(gr.HTML(html, js_on_load=read_asset("page.js")), list(rows.values()))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from manifests.record import Record
-from pipelines.bench.instrumented import InstrumentedStage, WorkerLog
+from pipelines.bench.timed_run import InstrumentedStage, WorkerLog
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.runs.config import RunConfig
 from stages.base import Failed, Item, Ok, Outcome, Stage

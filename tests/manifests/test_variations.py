@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from joyvasa.options import AnimationConfig
+from manifests.option_columns import parse_variation
 from manifests.problems import ManifestError
-from manifests.variations import parse_variation
 from pipelines.runs.config import build_option_columns
 
 OPTIONS = build_option_columns(AnimationConfig())

@@ -12,7 +12,7 @@ from joyvasa.runtime import locations
 from stages import media
 from stages.base import Failed, FailureKind, Item, classify_exception
 from stages.hash_inputs import HashInputsConfig, HashInputsStage
-from stages.remote_errors import RemoteError
+from stages.media import RemoteError
 from tests.http_server import serve_http
 from tests.stages.items import make_record
 

@@ -18,11 +18,15 @@ from manifests.problems import safe_text
 from pipelines.runs.selection.candidates import (
     CandidateColumns,
     Candidates,
+    Criteria,
+    Criterion,
     check_hashable,
     check_rankable,
+    find_excess,
+    find_repeated,
+    order_rows,
     read_candidates,
 )
-from pipelines.runs.selection.criteria import Criteria, Criterion, find_excess, find_repeated, order_rows
 from pipelines.runs.selection.options import CONTENTS, SAME_INPUTS, SelectionOptions
 from pipelines.runs.selection.run_tables import RunTables, open_run_tables
 from pipelines.runs.selection.splits import NO_SPLIT, NO_VALUE, SplitAssignment, assign_splits

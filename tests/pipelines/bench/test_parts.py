@@ -17,9 +17,8 @@ from joyvasa.options import AnimationConfig
 from manifests.record import Record
 from pipelines.bench import machine
 from pipelines.bench.inputs import make_records, write_seeded_bundle
-from pipelines.bench.instrumented import REPEAT_MARK, InstrumentedStage, ReplayStage, WorkerLog
 from pipelines.bench.networks import _attention_flops
-from pipelines.bench.timed_run import TimedRun, run_once
+from pipelines.bench.timed_run import REPEAT_MARK, InstrumentedStage, ReplayStage, TimedRun, WorkerLog, run_once
 from pipelines.bench.timing import PeakMemory, time_function, time_in_turns
 from pipelines.cli.bench import bench_command
 from pipelines.engine import executors
