@@ -90,10 +90,10 @@ def open_media_list(source: str, kind: Kind) -> MediaList:
         kind: `image` or `audio`.
 
     Raises:
-        ManifestError: see `list_media_files` and `read_media_table`.
+        ManifestError: see `list_media_files` and `_read_media_table`.
     """
     if posixpath.splitext(source)[1].lower() in {*FORMATS} - {*ARCHIVES}:
-        return read_media_table(source, kind)
+        return _read_media_table(source, kind)
     try:
         return list_media_files(source, kind)
     except ManifestError as error:
@@ -103,7 +103,7 @@ def open_media_list(source: str, kind: Kind) -> MediaList:
             open_manifest(source)
         except ManifestError:
             raise error from None
-    return read_media_table(source, kind)
+    return _read_media_table(source, kind)
 
 
 def list_media_files(source: str, kind: Kind) -> MediaList:
@@ -139,18 +139,11 @@ def list_media_files(source: str, kind: Kind) -> MediaList:
     return _build_list(kind, source, [*map(tree.location, usable)], labels, paths, columns, notes)
 
 
-def read_media_table(source: str, kind: Kind) -> MediaList:
+def _read_media_table(source: str, kind: Kind) -> MediaList:
     """Read the rows of a table with a path in the column `image` or `audio`.
 
     The other columns are passed through, also `mode`, `seed`, `cfg_scale`, `priority` and `motion`. Names are derived
     from `record_id` if the row has one.
-
-    Args:
-        source: table or folder with tables, see `open_manifest`.
-        kind: `image` or `audio`, the column with the paths.
-
-    Raises:
-        ManifestError: the table cannot be read, or the code of the first bad value.
     """
     manifest = replace(open_manifest(source), required=kind)
     scan = Scan(manifest)

@@ -151,7 +151,7 @@ class Scan:
         options = self._parse_options(block, option_names, faults)
         texts = read_texts(block.extra) if self._voices else None
         voices = read_voices(block.extra) if texts else None
-        records = parse_block(block, self.manifest.folder, faults, options, texts, voices)
+        records = _parse_block(block, self.manifest.folder, faults, options, texts, voices)
         self._check_options(records, faults)
         self._check_voices(records, faults)
         self._check_required(records, faults)
@@ -269,7 +269,7 @@ class Scan:
         self.summary.notes += [note for note in notes if note not in self.summary.notes]
 
 
-def parse_block(
+def _parse_block(
     block: RowBlock,
     folder: str,
     faults: Faults,
@@ -277,16 +277,7 @@ def parse_block(
     texts: Sequence[str | None] | None = None,
     voices: Sequence[str | None] | None = None,
 ) -> list[Record | None]:
-    """Parse each row on its own, with the parsers in `schema`.
-
-    Args:
-        block: raw rows.
-        folder: see `Manifest.folder`.
-        faults: faults of bad values; this function adds to it.
-        options: options of each row; None if no row has any.
-        texts: text of each row, which is spoken if it has neither recording nor motion; None to speak none.
-        voices: voice of each row.
-    """
+    """Parse each row on its own, with the parsers in `schema`."""
     spoken = [*zip(fill_column(texts, len(block)), fill_column(voices, len(block)), strict=True)]
     absent = [None] * len(block)
     columns = [block.columns.get(name, absent) for name in COLUMN_NAMES]

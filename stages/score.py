@@ -36,20 +36,10 @@ from stages.video_output import VideoPayload
 
 
 @contextmanager
-def open_generated_clip(
+def _open_generated_clip(
     item: Item, storage: Storage, models: Models, cache: MediaCacheConfig | None
 ) -> Generator[Clip]:
-    """Yield the clip of a video that this run generated.
-
-    Args:
-        item: item with the payloads `portrait`, `motion` and `render`.
-        storage: storage of the run folder.
-        models: models that the video was generated with; no network is loaded.
-        cache: cache for copies of media, see `stages.media.local_file`.
-
-    Raises:
-        OSError: the video or the audio cannot be fetched.
-    """
+    """Yield the clip of a video that this run generated."""
     video: VideoPayload = item.inputs["render"]
     portrait: PortraitPayload = item.inputs["portrait"]
     motion: MotionPayload = item.inputs["motion"]
@@ -80,17 +70,8 @@ def open_generated_clip(
 
 
 @contextmanager
-def open_existing_clip(item: Item, cache: MediaCacheConfig | None) -> Generator[Clip]:
-    """Yield the clip of an existing video.
-
-    Args:
-        item: item with the payload `read_video`.
-        cache: cache for copies of media, see `stages.media.local_file`.
-
-    Raises:
-        OSError: the video or the audio cannot be fetched.
-        InputError: `file_missing`.
-    """
+def _open_existing_clip(item: Item, cache: MediaCacheConfig | None) -> Generator[Clip]:
+    """Yield the clip of an existing video."""
     video: ExistingVideo = item.inputs["read_video"]
     record = item.record
 
@@ -200,9 +181,9 @@ class ScoreStage(Stage[ScoreConfig]):
 
     def _clip(self, item: Item) -> AbstractContextManager[Clip]:
         if "read_video" in item.inputs:
-            return open_existing_clip(item, self.media_cache)
+            return _open_existing_clip(item, self.media_cache)
         assert self._models is not None, "set if there are metrics"
-        return open_generated_clip(item, self._folder.storage, self._models, self.media_cache)
+        return _open_generated_clip(item, self._folder.storage, self._models, self.media_cache)
 
 
 def encode_features(features: Mapping[str, np.ndarray]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,7 +30,7 @@ def list_metrics_command(models: MetricModels = "metrics", as_json: AsJson = Fal
     """List all metrics with their columns, required weights and licenses, and whether they are available."""
     from joyvasa.bundles import open_bundle
 
-    rows = list_metric_rows(open_bundle(models))
+    rows = _list_rows(open_bundle(models))
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -49,36 +50,15 @@ def list_metrics_command(models: MetricModels = "metrics", as_json: AsJson = Fal
         console.print(f"  needs {needs}; {license}", soft_wrap=True, markup=False, highlight=False)
 
 
-def list_metric_rows(bundle: Bundle) -> list[dict[str, Any]]:
-    """Return a row of plain values for each metric.
-
-    Args:
-        bundle: bundle with the weights of metrics.
-    """
+def _list_rows(bundle: Bundle) -> list[dict[str, Any]]:
+    """Return a row of plain values for each metric, with the weights of a bundle."""
     from joyvasa.metrics import METRIC_NAMES, build_metric, check_availability
 
     rows = []
     for metric in map(build_metric, METRIC_NAMES):
         reason = check_availability(metric, bundle)
-        rows.append(
-            {
-                "name": metric.name,
-                "measures": " ".join((type(metric).__doc__ or "").split("\n\n")[0].split()),
-                "columns": [
-                    {
-                        "name": column.name,
-                        "title": column.title,
-                        "measures": column.measures,
-                        "unit": column.unit,
-                        "better": column.better,
-                    }
-                    for column in metric.columns
-                ],
-                "needs": metric.needs,
-                "roles": list(metric.roles),
-                "license": metric.license,
-                "available": reason is None,
-                "reason": reason.sentence if reason else None,
-            }
-        )
+        described = {"name": metric.name, "measures": " ".join((type(metric).__doc__ or "").split("\n\n")[0].split())}
+        described |= {"columns": [asdict(column) for column in metric.columns], "needs": metric.needs}
+        described |= {"roles": list(metric.roles), "license": metric.license}
+        rows.append({**described, "available": reason is None, "reason": reason.sentence if reason else None})
     return rows

@@ -76,7 +76,7 @@ def generate_command(
     flags |= {"save_motion": save_motion or None, "where": where or None}  # else --config and --set decide
     resolved = merge_options(RunConfig, preset=preset, config=config, settings=settings, flags=flags)
     if dry_run:
-        print_dry_run(GenerateRun(), manifest, out, resolved, as_json=as_json)
+        _print_dry_run(GenerateRun(), manifest, out, resolved, as_json=as_json)
         return
     with run_progress() as on_event:
         result = generate_videos(manifest, out, resolved, on_event=on_event)
@@ -126,7 +126,7 @@ def evaluate_command(
     resolved = merge_options(RunConfig, config=config, settings=settings, flags=flags)
     if dry_run:
         check_evaluation(name, resolved)
-        print_dry_run(EvaluateRun(), manifest, out, resolved, name=name, as_json=as_json)
+        _print_dry_run(EvaluateRun(), manifest, out, resolved, name=name, as_json=as_json)
         return
     with run_progress() as on_event:
         result = evaluate_videos(manifest, out, name, resolved, on_event=on_event)
@@ -218,19 +218,10 @@ def print_run_result(result: RunResult, *, as_json: bool = False) -> None:
         raise typer.Exit(ROWS_FAILED)
 
 
-def print_dry_run(
+def _print_dry_run(
     definition: RunDefinition, manifest: str, out: str, config: RunConfig, *, name: str = "", as_json: bool = False
 ) -> None:
-    """Check a run and print its rows, its work and its stages; exit with 3 if files are missing.
-
-    Args:
-        definition: kind of the run.
-        manifest: manifest; a path or URI.
-        out: run folder, which is not created; a path or URI.
-        config: options of the run.
-        name: name of the system that generated the videos; empty if the run generates them.
-        as_json: whether to print JSON.
-    """
+    """Check a run and print its rows, its work and its stages; exit with 3 if files are missing."""
     from manifests.stats import Probes
     from pipelines.runs.dry_run import check_run
 

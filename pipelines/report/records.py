@@ -54,7 +54,7 @@ def build_record_views(
             location, href = folder.storage.location(path), quote(f"../{path}")
         elif row.get("input_video") and description.kind == "evaluate":
             location = resolve_location(source_folder, row["input_video"])
-            href = link_path(location, folder)
+            href = _link_path(location, folder)
         source = VideoSource(location, row.get("duration_s")) if location else None
         views[row_index] = RecordView(row_index, row["record_id"], row.get("row"), href, source)
     return views
@@ -66,17 +66,12 @@ def find_video_links(rows: OutcomeRows, folder: RunFolder, description: RunDescr
         return VideoLinks(None, rows.read_shards())
     source_folder = folder.find_source_folder(description)
     locations = (row.get("input_video") for row in rows.read_rows(range(rows.n_rows), ("input_video",)))
-    hrefs = [link_path(resolve_location(source_folder, at), folder) if at else "" for at in locations]
+    hrefs = [_link_path(resolve_location(source_folder, at), folder) if at else "" for at in locations]
     return VideoLinks(hrefs, rows.read_shards())
 
 
-def link_path(location: str, folder: RunFolder) -> str:
-    """Return a link from the page to a file, relative if both are on this machine; empty if no link is possible.
-
-    Args:
-        location: absolute local path or URI.
-        folder: run folder.
-    """
+def _link_path(location: str, folder: RunFolder) -> str:
+    """Return a link from the page to a file, relative if both are on this machine; empty if no link is possible."""
     if is_remote(location):
         return quote(location, safe=":/?#[]@!$&()*+,;=%~") if urlsplit(location).scheme in LINKED_SCHEMES else ""
     if not isinstance(folder.storage, LocalStorage):

@@ -51,12 +51,8 @@ class Grouping:
     codes: np.ndarray  # index into `values` for each row, shape (rows,)
 
 
-def find_group_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns whose type and meaning allow groups.
-
-    Args:
-        schema: schema of outcome tables.
-    """
+def _find_group_columns(schema: pa.Schema) -> list[str]:
+    """Return the columns whose type and meaning allow groups."""
     excluded = (RESERVED_NAMES | {INPUT_PREFIX + "video"}) - set(ALWAYS_GROUPED)
     names = [
         name
@@ -154,7 +150,7 @@ class OutcomeRows:
         }
 
         # Texts that differ from row to row, such as transcripts, are not copied; the first shard reveals them.
-        sample = read_table(files[:1], schema, find_group_columns(schema))
+        sample = read_table(files[:1], schema, _find_group_columns(schema))
         names = [name for name in sample.column_names if name != ROW_INDEX]
         self._group_columns = [name for name in names if find_grouping(name, sample.column(name))]
         copied = [*dict.fromkeys([*COPIED, *self._group_columns])]

@@ -94,7 +94,7 @@ class DeviceWorker:
             device=self._device,
             commercial=config.licenses == "commercial",
         )
-        results = measure_animation(
+        results = _measure_animation(
             self._metrics,
             animation,
             files.get("sound"),
@@ -119,18 +119,10 @@ class DeviceWorker:
         )
 
 
-def measure_animation(
+def _measure_animation(
     metrics: MetricSet, animation: Animation, sound: Path | None, models: Models, on_frames: Callable[[int], object]
 ) -> list[MetricResult]:
-    """Compute the metrics of a video, in the order in which the page shows them.
-
-    Args:
-        metrics: metrics to compute.
-        animation: finished animation.
-        sound: recording of the animation; None if a motion drives it.
-        models: models of the animation.
-        on_frames: called with the number of frames read so far; an exception stops the measurement.
-    """
+    """Compute the metrics of a video, in the order in which the page shows them."""
     clip = build_clip(
         animation.picture,
         models.build_composer(animation.picture),

@@ -120,7 +120,7 @@ def create_app(config: WebConfig) -> Generator[ASGIApp]:
             panel = ControlsPanel(config.animation, previewer, uploads)
             try_page = TryPage(config.animation, queue, estimator, uploads, panel)
             browser = RunsBrowser(root, config.limits)
-            blocks = build_page(try_page, RunsPage(browser), config.limits)
+            blocks = _build_page(try_page, RunsPage(browser), config.limits)
             app = fastapi.FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
             _add_results(app, queue)
             _add_run_files(app, root, config.limits)
@@ -219,14 +219,8 @@ FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-ser
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
-def build_page(try_page: TryPage, runs_page: RunsPage, limits: Limits) -> gr.Blocks:
-    """Build the page.
-
-    Args:
-        try_page: first tab.
-        runs_page: second tab.
-        limits: limits of what is stored.
-    """
+def _build_page(try_page: TryPage, runs_page: RunsPage, limits: Limits) -> gr.Blocks:
+    """Build the page."""
     with gr.Blocks(
         title="joyvasa",
         analytics_enabled=False,

@@ -76,7 +76,7 @@ class TryPage:
                     placeholder="Drop a picture with a face\nor click to choose one",
                     elem_id="jv-portrait",
                 )
-                portraits = add_examples("image", "Example portraits", pictures=True)
+                portraits = _add_examples("image", "Example portraits", pictures=True)
                 faces = gr.HTML(js_on_load=read_asset("page.js"), elem_id="jv-faces")
             with gr.Column(min_width=280):
                 sound = gr.Audio(
@@ -87,7 +87,7 @@ class TryPage:
                     buttons=[],
                     elem_id="jv-sound",
                 )
-                recordings = add_examples("audio", "Example recordings")
+                recordings = _add_examples("audio", "Example recordings")
             with gr.Column(min_width=280):
                 fields = self._build_fields()
                 with gr.Accordion("Motion from a file or a video", open=False, elem_id="jv-motion-panel"):
@@ -283,14 +283,8 @@ class Examples:
         self.buttons.click(select_example, None, [*targets.values()], show_progress="hidden", concurrency_limit=None)
 
 
-def add_examples(column: str, label: str, *, pictures: bool = False) -> Examples:
-    """Add a button for each file of a column of the bundled manifest.
-
-    Args:
-        column: column of the manifest.
-        label: label of the buttons.
-        pictures: whether the files are pictures, which are shown.
-    """
+def _add_examples(column: str, label: str, *, pictures: bool = False) -> Examples:
+    """Add a button for each file of a column of the bundled manifest."""
     with DEMO.open(encoding="utf-8", newline="") as file:
         rows = {row[column]: row | {column: str(FOLDER / row[column])} for row in csv.DictReader(file)}
     files = [Path(row[column]) for row in rows.values()]

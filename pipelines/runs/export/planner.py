@@ -135,7 +135,7 @@ class _RowPlanner:
         self._plan.statistics.add(published, self._license_columns)
 
     def _name(self, row: dict[str, Any], run: SourceRun) -> str:
-        return name_record(run.name if self._several_runs else "", row["record_id"])
+        return _name_record(run.name if self._several_runs else "", row["record_id"])
 
     def _check(self, rows: Sequence[dict[str, Any]], runs: Sequence[SourceRun]) -> None:
         """Check that every record occurs once, is ok, and is in a known split."""
@@ -180,15 +180,11 @@ class _RowPlanner:
             self._plan.samples[position : position + 1] = [(location, duration_s)]
 
 
-def name_record(run: str, record_id: str) -> str:
+def _name_record(run: str, record_id: str) -> str:
     """Return the name of a record's files, without suffix.
 
     The name is safe on every file system, unique within an export, and has no dots, at which WebDataset ends a key. An
     id with these properties is its own name.
-
-    Args:
-        run: name of the record's run, unique within the export; empty if there is only one run.
-        record_id: id of the record, any text.
     """
     stem = file_stem(record_id)
     if not run and stem == record_id and "." not in stem:
