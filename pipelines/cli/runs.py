@@ -31,7 +31,7 @@ from pipelines.cli.progress import ProgressDisplay, describe_estimate, run_progr
 if TYPE_CHECKING:
     from pipelines.runs.config import RunConfig
     from pipelines.runs.driver import RunDefinition, RunResult
-    from pipelines.runs.dry_run import DryRun
+    from pipelines.runs.dry_run import DryRun as CheckedRun
 
 VideoManifest = Annotated[
     str,
@@ -244,9 +244,9 @@ def _print_dry_run(
         raise typer.Exit(ROWS_FAILED)
 
 
-def _print_plan(checked: DryRun) -> None:
+def _print_plan(checked: CheckedRun) -> None:
     counts = checked.as_dict()
-    typer.echo(f"{checked.folder}: not created; a run would use {counts['records']:,} of {counts['rows']:,} rows")
+    typer.echo(f"{counts['run']}: not created; a run would use {counts['records']:,} of {counts['rows']:,} rows")
     for reason, number in (("do not meet --where", counts["left_out"]), ("are bad and skipped", counts["bad_rows"])):
         if number:
             typer.echo(f"  {number:,} {reason}")

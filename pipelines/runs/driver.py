@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -102,19 +103,94 @@ class RunDefinition(ABC):
 
 
 @dataclass(frozen=True)
-class RunPlan:
-    """A run whose folder does not exist yet."""
+class Run:
+    """A run over a manifest, from its checked rows to its result."""
 
-    rows: Path  # temporary file with the rows of the run, a valid manifest
+    definition: RunDefinition  # kind of the run
+    folder: RunFolder
+    config: RunConfig  # options of the run, with absolute paths
     description: RunDescription  # content of `run.yaml`
-    pipeline: Pipeline  # stages of the run
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """Stages of the run, on the GPUs that it can use."""
+        run, gpus = self.folder.storage.root, count_run_gpus(self.config)
+        return self.definition.build_pipeline(self.config, run, self.description.manifest, gpus=gpus)
+
+    def process_records(
+        self, on_event: EventCallback | None, *, is_resumed: bool = False, retry: Collection[str] = ()
+    ) -> RunResult:
+        """Process all records without an outcome, under the lock of the run folder.
+
+        Args:
+            on_event: callback for every event.
+            is_resumed: whether the run was started before; then the files with its media must be unchanged.
+            retry: what to run again, see `RunFolder.reopen_shard`.
+
+        Raises:
+            ManifestError: `source_missing` or `source_changed`, and others for files that cannot be used.
+            JoyvasaError: the run stopped.
+        """
+        pipeline = self.pipeline  # fails for invalid options, before anything is written
+        manifest = self.folder.read_manifest()
+        build_row = self.definition.build_outcomes(self.config, self.description.manifest.modes)
+        with self.folder.lock() as lock, EventLog(self.folder.storage) as log:
+            for number in self.folder.list_started_shards() if retry else ():
+                self.folder.reopen_shard(number, retry)
+            if is_resumed:
+                manifest.require_unchanged_media({*range(len(manifest))} - self.folder.read_done_markers().keys())
+            writer = ShardWriter(
+                self.folder,
+                manifest,
+                run_seed=self.config.animation.seed,
+                run_fingerprint=self.description.fingerprint(),
+                stages=pipeline.outputs,
+                metrics=metric_columns(self.config),
+                columns=pipeline.columns,
+            )
+            logged_at = 0.0
+
+            def handle_event(event: Event) -> None:
+                nonlocal logged_at
+                lock.renew()
+                now = time.monotonic()
+                is_progress = event.kind is EventKind.PROGRESS
+                if is_progress:
+                    writer.flush_if_due()
+                    event = dataclasses.replace(event, data=_with_estimate(event.data, writer.remaining))
+                due_s = min(LOGGED_PROGRESS_S, max(FIRST_LOGGED_S, LOGGED_SHARE * event.data.get("elapsed_s", 0.0)))
+                if not is_progress or now - logged_at >= due_s:
+                    log.write(event.kind.value, stage=event.stage, **event.data)
+                    logged_at = now if is_progress else logged_at
+                if on_event:
+                    on_event(event)
+
+            try:
+                statistics = loop.run_pipeline(
+                    pipeline,
+                    writer.records(),
+                    lambda finished: writer.record_outcome(finished.record, build_row(finished, pipeline)),
+                    executor=build_executor(self.config, pipeline),
+                    config=self.config.engine,
+                    on_event=handle_event,
+                )
+            except BaseException:
+                with contextlib.suppress(ManifestError):  # a full disk must not hide the original error
+                    writer.flush()
+                raise
+            counts = self.folder.count_records(manifest)
+
+        product = self.definition.finish(self.folder, manifest, self.config)
+        return RunResult(self.folder.storage.root, counts, statistics.as_dict(), product)
 
 
 @contextlib.contextmanager
 def plan_run(
     definition: RunDefinition, folder: RunFolder, manifest: str | Path, config: RunConfig, *, name: str = ""
-) -> Generator[RunPlan]:
-    """Check rows, weights and options of a run, without writing anything; the rows exist until the block ends.
+) -> Generator[tuple[Run, Path]]:
+    """Check rows, weights and options of a run, without writing anything.
+
+    The run is yielded with a temporary file of its rows, a valid manifest, which exists until the block ends.
 
     Args:
         definition: kind of the run.
@@ -139,10 +215,11 @@ def plan_run(
             kind=definition.kind,
             name=name,
         )
-        pipeline = build_run_pipeline(definition, folder, config, description)
+        run = Run(definition, folder, config, description)
+        _ = run.pipeline  # fails for invalid options
         if folder.storage.exists(RunFolder.RUN):
             require_same_settings(folder.read_description(), description)
-        yield RunPlan(rows, description, pipeline)
+        yield run, rows
 
 
 def start_run(
@@ -168,9 +245,9 @@ def start_run(
         ManifestError: `run_exists` if the folder contains this run, `run_locked`, `output_unwritable`.
         JoyvasaError: see `plan_run`, or the run stopped.
     """
-    with plan_run(definition, folder, manifest, config, name=name) as plan:
-        folder.create(plan.description, plan.rows)
-    return process_records(definition, folder, plan.description, config, plan.pipeline, on_event)
+    with plan_run(definition, folder, manifest, config, name=name) as (run, rows):
+        folder.create(run.description, rows)
+    return run.process_records(on_event)
 
 
 @contextlib.contextmanager
@@ -198,93 +275,6 @@ def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generat
                 f"see joyvasa validate{' --videos' if videos else ''}, or run the others with --set skip_bad_rows=true",
             )
         yield rows, ManifestSource.from_scan(source, rows, summary)
-
-
-def build_run_pipeline(
-    definition: RunDefinition, folder: RunFolder, config: RunConfig, description: RunDescription
-) -> Pipeline:
-    """Build the stages of a run on the GPUs that it can use."""
-    rows = description.manifest
-    return definition.build_pipeline(config, folder.storage.root, rows, gpus=count_run_gpus(config))
-
-
-def process_records(
-    definition: RunDefinition,
-    folder: RunFolder,
-    description: RunDescription,
-    config: RunConfig,
-    pipeline: Pipeline,
-    on_event: EventCallback | None,
-    *,
-    is_resumed: bool = False,
-    retry: Collection[str] = (),
-) -> RunResult:
-    """Process all records without an outcome, under the lock of the run folder.
-
-    Args:
-        definition: kind of the run.
-        folder: run folder.
-        description: content of `run.yaml`.
-        config: options of the run.
-        pipeline: stages of the run.
-        on_event: callback for every event.
-        is_resumed: whether the run was started before; then the files with its media must be unchanged.
-        retry: what to run again, see `RunFolder.reopen_shard`.
-
-    Raises:
-        ManifestError: `source_missing` or `source_changed`, and others for files that cannot be used.
-        JoyvasaError: the run stopped.
-    """
-    manifest = folder.read_manifest()
-    build_row = definition.build_outcomes(config, description.manifest.modes)
-    with folder.lock() as lock, EventLog(folder.storage) as log:
-        for number in folder.list_started_shards() if retry else ():
-            folder.reopen_shard(number, retry)
-        if is_resumed:
-            manifest.require_unchanged_media({*range(len(manifest))} - folder.read_done_markers().keys())
-        writer = ShardWriter(
-            folder,
-            manifest,
-            run_seed=config.animation.seed,
-            run_fingerprint=description.fingerprint(),
-            stages=pipeline.outputs,
-            metrics=metric_columns(config),
-            columns=pipeline.columns,
-        )
-        logged_at = 0.0
-
-        def handle_event(event: Event) -> None:
-            nonlocal logged_at
-            lock.renew()
-            now = time.monotonic()
-            is_progress = event.kind is EventKind.PROGRESS
-            if is_progress:
-                writer.flush_if_due()
-                event = dataclasses.replace(event, data=_with_estimate(event.data, writer.remaining))
-            due_s = min(LOGGED_PROGRESS_S, max(FIRST_LOGGED_S, LOGGED_SHARE * event.data.get("elapsed_s", 0.0)))
-            if not is_progress or now - logged_at >= due_s:
-                log.write(event.kind.value, stage=event.stage, **event.data)
-                logged_at = now if is_progress else logged_at
-            if on_event:
-                on_event(event)
-
-        try:
-            statistics = loop.run_pipeline(
-                pipeline,
-                writer.records(),
-                lambda finished: writer.record_outcome(finished.record, build_row(finished, pipeline)),
-                executor=build_executor(config, pipeline),
-                config=config.engine,
-                on_event=handle_event,
-            )
-        except BaseException:
-            with contextlib.suppress(ManifestError):  # a full disk must not hide the original error
-                writer.flush()
-            raise
-        counts = folder.count_records(manifest)
-
-    product = definition.finish(folder, manifest, config)
-    return RunResult(folder.storage.root, counts, statistics.as_dict(), product)
 
 
 def _with_estimate(data: Mapping[str, Any], records: int) -> dict[str, Any]:

@@ -9,27 +9,23 @@ from typing import Any
 
 from manifests.estimate import ManifestSummary, summarize_manifest
 from manifests.manifest import open_manifest
-from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.stats import Probes
 from manifests.storage import open_storage
-from pipelines.engine.graph import Pipeline
 from pipelines.runs.config import RunConfig
-from pipelines.runs.driver import RunDefinition, plan_run
+from pipelines.runs.driver import Run, RunDefinition, plan_run
 
 
 @dataclass(frozen=True)
 class DryRun:
     """A run that was checked and not started."""
 
-    folder: str  # run folder; an absolute path or URI
-    description: RunDescription  # what `run.yaml` would contain
-    pipeline: Pipeline  # stages of the run
+    run: Run
     summary: ManifestSummary  # counts of the rows that the run would use
 
     def as_dict(self) -> dict[str, Any]:
         """Return all figures as plain values, for JSON."""
-        manifest, configuration = self.description.manifest, self.description.configuration
+        manifest, configuration = self.run.description.manifest, self.run.description.configuration
         counts = {
             "rows": manifest.rows,
             "left_out": manifest.left_out,
@@ -39,13 +35,13 @@ class DryRun:
         used = self.summary.as_dict()
         fields = ("name", "workers", "batch_size", "num_cpus", "num_gpus")
         return {
-            "run": self.folder,
+            "run": self.run.folder.storage.root,
             "where": configuration["where"],
             "limit": configuration["limit"],
             **counts,
             "unusable_records": used.pop("bad_rows"),
             **{name: value for name, value in used.items() if name not in counts},
-            "stages": [{field: getattr(spec, field) for field in fields} for spec in self.pipeline.stages],
+            "stages": [{field: getattr(spec, field) for field in fields} for spec in self.run.pipeline.stages],
         }
 
 
@@ -76,10 +72,10 @@ def check_run(
     """
     config = config.with_absolute_paths()
     folder = RunFolder(open_storage(out))
-    with plan_run(definition, folder, manifest, config, name=name) as plan:
+    with plan_run(definition, folder, manifest, config, name=name) as (run, rows):
         folder.require_new()
         summary = summarize_manifest(
-            open_manifest(plan.rows),
+            open_manifest(rows),
             shard_size=config.shard_size,
             videos=definition.reads_videos,
             files=True,
@@ -87,4 +83,4 @@ def check_run(
             voices=config.voices,
             on_progress=on_rows,
         )
-    return DryRun(folder.storage.root, plan.description, plan.pipeline, summary)
+    return DryRun(run, summary)

@@ -13,7 +13,7 @@ from manifests.storage import open_storage
 from pipelines.engine.events import EventCallback
 from pipelines.engine.statistics import RunStatistics
 from pipelines.runs.config import RunConfig
-from pipelines.runs.driver import RunResult, build_run_pipeline, process_records
+from pipelines.runs.driver import Run, RunResult
 from pipelines.runs.evaluate import EvaluateRun
 from pipelines.runs.generate import GenerateRun
 from pipelines.runs.prepare import PrepareRun
@@ -51,5 +51,5 @@ def resume_run(run: str | Path, *, retry: Collection[str] = (), on_event: EventC
     hashes = definition.hash_weights(config, description.manifest.modes)
     require_same_settings(description, dataclasses.replace(description, bundles=hashes))
 
-    pipeline = build_run_pipeline(definition, folder, config, description)
-    return process_records(definition, folder, description, config, pipeline, on_event, is_resumed=True, retry=retry)
+    resumed = Run(definition, folder, config, description)
+    return resumed.process_records(on_event, is_resumed=True, retry=retry)

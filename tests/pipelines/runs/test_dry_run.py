@@ -30,8 +30,8 @@ def manifest(tmp_path):
 
 def create(folder, manifest, *settings):
     config = make_config("shard_size=2", *settings).with_absolute_paths()
-    with plan_run(GenerateRun(), folder, manifest, config) as plan:
-        folder.create(plan.description, plan.rows)
+    with plan_run(GenerateRun(), folder, manifest, config) as (run, rows):
+        folder.create(run.description, rows)
 
 
 def test_the_run_owns_the_rows_that_meet_the_conditions_and_states_them(tmp_path, manifest):

@@ -186,7 +186,7 @@ def test_a_finished_run_is_not_changed_by_a_resume(finished):
 
 def test_a_finished_run_is_resumed_without_starting_a_worker(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "run_pipeline", lambda *_, **__: pytest.fail("the engine was started"))
-    monkeypatch.setattr(resume, "build_run_pipeline", lambda *_, **__: pytest.fail("a pipeline was built"))
+    monkeypatch.setattr(resume.GenerateRun, "build_pipeline", lambda *_, **__: pytest.fail("a pipeline was built"))
     for retry in ((), ("failed", "quarantined", "missing")):  # nothing of the kind
         result = resume_run(finished, retry=retry)
         assert result.already_finished
