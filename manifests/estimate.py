@@ -181,7 +181,7 @@ class ManifestSummary:
             "shards": self.shards,
             "shard_size": self.shard_size,
             **self.scan.as_dict(),
-            **self.stats.as_dict(),
+            **asdict(self.stats),
             "sizes": asdict(self.sizes) if self.sizes else None,
             "estimate": self.estimate.as_dict() if self.estimate else NO_PROFILE,
         }

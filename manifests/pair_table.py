@@ -6,7 +6,7 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,6 @@ class PairSummary:
     pairs: int
     images: Usage
     audio: Usage
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the counts as a mapping, for JSON."""
-        return asdict(self)
 
 
 def open_output(output: str, inputs: list[str]) -> tuple[Storage, str]:

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import pyarrow as pa
 
@@ -32,23 +31,11 @@ OpenPiece = Callable[[int], AbstractContextManager[Path]]
 """Opens the file of a piece, by its number: yields a local path to write."""
 
 
-class CutRecording(Protocol):
-    """Function that cuts a recording at pauses."""
+CutRecording = Callable[[str, OpenPiece], list[tuple[float, float]] | None]
+"""Cuts the recording at a location at pauses and writes its pieces; raises `InputError` if it cannot be used.
 
-    def __call__(self, location: str, open_piece: OpenPiece) -> list[tuple[float, float]] | None:
-        """Write the pieces of a recording.
-
-        Args:
-            location: local path or URI of the recording.
-            open_piece: function that opens the file of a piece.
-
-        Returns:
-            Start and end of each piece in seconds; None if the whole recording is a piece, and nothing was written.
-
-        Raises:
-            InputError: the recording cannot be used.
-        """
-        ...
+Returns start and end of each piece in seconds; None if the whole recording is a piece, and nothing was written.
+"""
 
 
 @dataclass(frozen=True)

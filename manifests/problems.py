@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from joyvasa.errors import JoyvasaError, escape_unprintable
@@ -57,10 +57,6 @@ class Problem:
     def text(self) -> str:
         """Return column, value and sentence, for example `mode 'fish' expected human or animal`."""
         return " ".join(filter(None, (self.column, self.value and repr(self.value), self.sentence)))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the problem as a mapping, for JSON."""
-        return asdict(self)
 
 
 @dataclass

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -62,10 +61,6 @@ class ManifestStats:
     windows: int | None = None  # none for rows with a motion file
     probe_failures: dict[str, int] = field(default_factory=dict)  # number of distinct files, by error code
     probe_examples: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the amounts as a mapping, for JSON."""
-        return asdict(self)
 
 
 class StatsCollector:

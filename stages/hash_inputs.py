@@ -11,31 +11,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import ClassVar
 
-from joyvasa.errors import ConfigError
 from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
 from stages.isolation import map_each
 from stages.media import CHUNK_BYTES, MAX_BYTES, RemoteError, local_file, open_stream, parse_host
 from stages.media_cache import MediaCacheConfig
 
+THREADS = 8  # files read at once; reading waits for disks and networks, and hashing releases the GIL
 CACHED_HASHES = 1 << 16  # per worker; about 20 MB
 
 # Permanent errors; the reader of the column reports them better.
 _PERMANENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP}
-
-
-@dataclass(frozen=True, kw_only=True)
-class HashInputsConfig:
-    """Configuration of `HashInputsStage`.
-
-    Raises:
-        ConfigError: `config_invalid`.
-    """
-
-    threads: int = 8  # number of files read at once; reading waits for disks and networks, and hashing releases the GIL
-
-    def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise ConfigError("config_invalid", f"threads is {self.threads}; expected at least 1")
 
 
 @dataclass(frozen=True)
@@ -47,7 +32,7 @@ class InputHashes:
     motion_sha256: str | None = None
 
 
-class HashInputsStage(Stage[HashInputsConfig]):
+class HashInputsStage(Stage[None]):
     """Hash the files in `image`, `audio` and `motion` of a row.
 
     Payload: `InputHashes`; its fields are also the facts. The result depends on the locations of the files only, so it
@@ -70,7 +55,7 @@ class HashInputsStage(Stage[HashInputsConfig]):
         """Hash the distinct files of all rows in parallel."""
         files = list(dict.fromkeys(file for item in batch for file in _files(item)))
         silent: dict[str | None, RemoteError] = {}  # hosts that did not answer, so that each costs one time limit
-        with ThreadPoolExecutor(self.config.threads, thread_name_prefix="hash") as pool:
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="hash") as pool:
             results = pool.map(lambda file: map_each([file], lambda entry: self._hash_file(entry, silent))[0], files)
             hashes = dict(zip(files, results, strict=True))
         return [_outcome({column: hashes[column, location] for column, location in _files(item)}) for item in batch]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -21,14 +21,6 @@ from stages.isolation import map_each
 from stages.media import local_file
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReadVideoConfig:
-    """Configuration of `ReadVideoStage`."""
-
-    # geometry of the square around the face; the same as for portraits, so that metrics are comparable
-    crop: CropConfig = field(default_factory=CropConfig)
-
-
 @dataclass(frozen=True)
 class ExistingVideo:
     """A video from any system."""
@@ -43,12 +35,15 @@ class ExistingVideo:
         return 0 if self.image is None else self.image.nbytes
 
 
-class ReadVideoStage(Stage[ReadVideoConfig]):
+class ReadVideoStage(Stage[CropConfig]):
     """Read `video` and, if given, `image` of a row.
 
     Payload: `ExistingVideo`. Facts: `sha256`, `width`, `height`, `frames_per_second`, `bytes`.
 
     Faces are found with BlazeFace, which is part of the program; in mode `animal` no face is searched.
+
+    Args:
+        config: geometry of the square around the face; as for portraits, so that metrics are comparable.
     """
 
     name = "read_video"
@@ -93,4 +88,4 @@ class ReadVideoStage(Stage[ReadVideoConfig]):
         except InputError:  # no face, or too small; reported by the metrics that need one
             return None
         height, width = frame.shape[:2]
-        return compute_face_box(choice.face.crop(frame, self.config.crop), width=width, height=height, pasted=True)
+        return compute_face_box(choice.face.crop(frame, self.config), width=width, height=height, pasted=True)

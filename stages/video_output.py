@@ -135,18 +135,14 @@ class VideoOutput:
         self._scratch.close()
 
 
-@dataclass(frozen=True, kw_only=True)
-class VerifyOutputConfig:
-    """Configuration of `VerifyOutputStage`."""
-
-    run: str  # run folder; a path or URI
-
-
-class VerifyOutputStage(Stage[VerifyOutputConfig]):
+class VerifyOutputStage(Stage[str]):
     """Check the file of a `VideoPayload`.
 
     No payload. Fact: `committed`. Outcome rows are written by the driver instead: only it knows attempts, seconds and
     rejected records.
+
+    Args:
+        config: run folder; an absolute path or URI.
     """
 
     name = "verify_output"
@@ -155,7 +151,7 @@ class VerifyOutputStage(Stage[VerifyOutputConfig]):
 
     def setup(self) -> None:
         """Open the run folder."""
-        self._storage = open_storage(self.config.run)
+        self._storage = open_storage(self.config)
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Check one video at a time."""

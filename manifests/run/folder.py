@@ -233,7 +233,7 @@ class RunFolder:
 
         Their videos must have been written. A later outcome of a record replaces the earlier one.
         """
-        lines = "".join(json.dumps(outcome.as_dict()) + "\n" for outcome in outcomes)
+        lines = "".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes)
         name = f"{time.time_ns():020d}-{secrets.token_hex(4)}.jsonl"
         self.storage.write(f"{self.shard_folder(shard)}/saved/{name}", lines.encode())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -63,10 +63,6 @@ class RecordOutcome:
             raise self._invalid(f"status is {self.status} with error code {self.error_code!r} and error {self.error!r}")
         if self.attempts < 1:
             raise self._invalid(f"attempts is {self.attempts}; expected at least 1")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the outcome as plain values, for JSON."""
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RecordOutcome:

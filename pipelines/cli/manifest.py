@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,7 +80,7 @@ def validate_command(
         scan = Scan(open_manifest(manifest), files=check if files else None, videos=videos, options=options)
         for scanned in scan.blocks(extra=True):  # as a run reads it
             for problem in scanned.problems[: max(0, max_report - len(shown))]:
-                shown.append(problem.as_dict())
+                shown.append(asdict(problem))
                 if not as_json:
                     typer.echo(_describe_problem(problem))
             progress.update(READING, scan.summary.rows)

@@ -7,6 +7,7 @@ import os
 import posixpath
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -227,7 +228,7 @@ def _print_summary(
         if unused := usage.entries - usage.used:
             notes.append(f"{media.source}: {unused:,} of {usage.entries:,} {NOUNS[media.kind]}s are in no pair")
     if as_json:
-        typer.echo(json.dumps({"output": output, **summary.as_dict(), "notes": notes, "problems": problems}, indent=2))
+        typer.echo(json.dumps({"output": output, **asdict(summary), "notes": notes, "problems": problems}, indent=2))
         return
     portraits, recordings = _describe_usage("portrait", summary.images), _describe_usage("recording", summary.audio)
     typer.echo(f"{output}: {summary.pairs:,} pairs of {portraits} and {recordings}")

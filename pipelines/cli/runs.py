@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -193,7 +194,7 @@ def _read_run_status(run: str) -> dict[str, Any]:
         "shards": counts.shards,
         "finished_shards": counts.finished_shards,
         "missing_files": missing,  # of finished shards; `resume --retry missing` makes them again
-        "estimate": activity.estimate.as_dict() if activity.estimate else None,
+        "estimate": asdict(activity.estimate) if activity.estimate else None,
     }
 
 

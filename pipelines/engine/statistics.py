@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -186,10 +186,6 @@ class Estimate:
     unit: WorkUnit = "record"  # unit of its work
     units: float = 0.0  # amount of its work that is finished, running batches included
     units_per_s: float | None = None  # its rate with the workers that it has now; None before the first result
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 _ESTIMATE = TypeAdapter(Estimate)

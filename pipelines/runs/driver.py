@@ -281,4 +281,4 @@ def _with_estimate(data: Mapping[str, Any], records: int) -> dict[str, Any]:
     """Add the number of records of this part of the run, and `Estimate.as_dict`, to the data of a progress event."""
     statistics = parse_statistics(data)
     assert statistics is not None, "progress events hold statistics"
-    return {**data, "records": records, "estimate": estimate_run(statistics, records).as_dict()}
+    return {**data, "records": records, "estimate": dataclasses.asdict(estimate_run(statistics, records))}

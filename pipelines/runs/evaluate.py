@@ -17,7 +17,7 @@ from pipelines.runs.config import RunConfig
 from pipelines.runs.driver import RunDefinition, RunResult, start_run
 from pipelines.runs.outcomes import build_score_stage, hash_metric_weights
 from pipelines.runs.resources import SpecBuilder
-from stages.read_video import ReadVideoConfig, ReadVideoStage
+from stages.read_video import ReadVideoStage
 
 MAX_NAME_CHARACTERS = 80
 
@@ -38,7 +38,7 @@ class EvaluateRun(RunDefinition):
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages that read and score videos."""
         builder = SpecBuilder(config.stages, gpus, media_cache=config.build_media_cache(run))
-        video = builder.build(ReadVideoStage(ReadVideoConfig(crop=config.animation.crop)))
+        video = builder.build(ReadVideoStage(config.animation.crop))
         score = builder.build(build_score_stage(config, run, config.animation), inputs=("read_video",))
         return builder.join((video, score))
 

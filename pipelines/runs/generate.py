@@ -38,7 +38,7 @@ from pipelines.runs.outcomes import (
 )
 from pipelines.runs.resources import SpecBuilder, count_rendering_cores, has_light_renderer
 from stages.config import StageConfig
-from stages.hash_inputs import HashInputsConfig, HashInputsStage
+from stages.hash_inputs import HashInputsStage
 from stages.motion import MotionConfig, MotionStage
 from stages.portrait import PortraitStage
 from stages.read_motion import ReadMotionStage
@@ -46,7 +46,7 @@ from stages.record_options import select_options
 from stages.render import RenderConfig, RenderStage
 from stages.speak import SpeakConfig, SpeakStage
 from stages.speech import SpeechConfig, SpeechStage
-from stages.video_output import VerifyOutputConfig, VerifyOutputStage
+from stages.video_output import VerifyOutputStage
 
 
 def generate_videos(
@@ -139,7 +139,7 @@ def build_video_pipeline(
             builder.build(SpeakStage(SpeakConfig(run=run, tts=config.tts, voice=config.tts_voice)), share=_speech)
         )
     spoken = ("speak",) if config.tts else ()
-    specs.append(builder.build(HashInputsStage(HashInputsConfig()), after=spoken, share=_locations))
+    specs.append(builder.build(HashInputsStage(), after=spoken, share=_locations))
     for mode in modes:
         portrait = PortraitStage(StageConfig(animation=config.animation_for(mode), determinism=config.determinism))
         alternative: dict[str, Any] = {"modes": modes, "mode": mode, "only": _has_mode(mode)}
@@ -165,7 +165,7 @@ def build_video_pipeline(
         specs.append(builder.build(render, inputs=("portrait", "motion"), **alternative))
     specs += [
         builder.build(score, inputs=("portrait", "motion", "render"), optional=True),  # a failed metric keeps the video
-        builder.build(VerifyOutputStage(VerifyOutputConfig(run=run)), inputs=("render",), after=("score",)),
+        builder.build(VerifyOutputStage(run), inputs=("render",), after=("score",)),
     ]
     return builder.join(specs)
 

@@ -16,8 +16,9 @@ ROWS, PORTRAITS, RECORDINGS = 1_000_000, 50_000, 20_000
 MAX_SECONDS, MAX_BYTES = 60, 1 << 30  # on two cores
 
 PLAN = """
+from dataclasses import asdict
 from manifests.estimate import summarize_manifest
-result = summarize_manifest(open_manifest(sys.argv[1])).stats.as_dict()
+result = asdict(summarize_manifest(open_manifest(sys.argv[1])).stats)
 """
 COPY = """
 from manifests.run.manifest_file import RunManifest, write_manifest

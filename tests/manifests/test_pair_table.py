@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -34,7 +36,7 @@ def test_pairs_are_a_manifest_with_readable_ids_and_paths_relative_to_it(media):
         {"record_id": "ben--1", "image": "faces/Ben.jpg", "audio": "voices/1.wav", "text": None},
         {"record_id": "ben--2", "image": "faces/Ben.jpg", "audio": "voices/2.flac", "text": "Two."},
     ]
-    assert summary.as_dict() == {
+    assert asdict(summary) == {
         "pairs": 6,
         "images": {"entries": 2, "used": 2, "fewest": 3, "most": 3},
         "audio": {"entries": 3, "used": 3, "fewest": 2, "most": 2},

@@ -15,7 +15,7 @@ import pytest
 from manifests.manifest import open_manifest
 from manifests.scan import Scan
 from stages.base import Item, Ok
-from stages.hash_inputs import HashInputsConfig, HashInputsStage
+from stages.hash_inputs import HashInputsStage
 from stages.media_cache import MediaCacheConfig, open_cache
 
 pytestmark = pytest.mark.bench
@@ -64,7 +64,7 @@ def sources(tmp_path_factory):
 def measure_reading(manifest, name):
     """Return the seconds in which the stage that reads media first hashes all pictures."""
     records = [record for block in Scan(open_manifest(manifest)).blocks() for record in block.records]
-    stage = HashInputsStage(HashInputsConfig())
+    stage = HashInputsStage()
     stage.media_cache = MediaCacheConfig(f"bench {name}")
     stage.setup()
     started = time.perf_counter()

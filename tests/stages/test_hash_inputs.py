@@ -7,13 +7,13 @@ import sys
 import fsspec
 import pytest
 
-from joyvasa.errors import ConfigError, InputError
+from joyvasa.errors import InputError
 from joyvasa.media.audio import probe_audio
 from joyvasa.media.image import read_image
 from joyvasa.motion.file import load_motion
 from stages import hash_inputs, media
 from stages.base import FailureKind, Item, Ok, classify_exception
-from stages.hash_inputs import HashInputsConfig, HashInputsStage, InputHashes
+from stages.hash_inputs import HashInputsStage, InputHashes
 from tests.stages.items import make_record, set_up
 
 READERS = {"image": read_image, "audio": probe_audio, "motion": load_motion}
@@ -29,7 +29,7 @@ def items(*rows):
 
 @pytest.fixture
 def stage():
-    return set_up(HashInputsStage(HashInputsConfig(threads=3)))
+    return set_up(HashInputsStage())
 
 
 @pytest.fixture
@@ -125,8 +125,3 @@ def test_files_in_an_object_store_are_streamed(stage):
 def test_the_worker_imports_no_decoders():
     code = "import sys, stages.hash_inputs; sys.exit(any(name in sys.modules for name in ('torch', 'cv2', 'ffmpeg')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_zero_threads_are_refused():
-    with pytest.raises(ConfigError, match="threads is 0"):
-        HashInputsConfig(threads=0)

@@ -9,9 +9,8 @@ import pytest
 
 from joyvasa.errors import InputError
 from joyvasa.runtime import locations
-from stages import media
+from stages import hash_inputs, media
 from stages.base import Failed, FailureKind, Item, classify_exception
-from stages.hash_inputs import HashInputsConfig, HashInputsStage
 from stages.media import RemoteError
 from tests.http_server import serve_http
 from tests.stages.items import make_record
@@ -113,7 +112,8 @@ def test_a_silent_server_times_out(server, read, monkeypatch):
 def test_a_silent_host_costs_one_time_limit_and_other_files_are_read(server, tmp_path, monkeypatch):
     monkeypatch.setattr(locations, "READ_S", 0.3)
     (tmp_path / "a.png").write_bytes(b"picture")
-    stage = HashInputsStage(HashInputsConfig(threads=1))
+    monkeypatch.setattr(hash_inputs, "THREADS", 1)
+    stage = hash_inputs.HashInputsStage()
     stage.setup()
     rows = [make_record(str(number), image=f"{server}/slow?{number}") for number in range(20)]
     outcomes = stage.run([Item(row) for row in (*rows, make_record("good", image=tmp_path / "a.png"))])

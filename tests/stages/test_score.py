@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from joyvasa.errors import InputError
+from joyvasa.faces.geometry import CropConfig
 from joyvasa.media.video_writer import EncodingConfig
 from joyvasa.metrics import METRIC_NAMES, build_metric, registry
 from joyvasa.metrics.base import Metric, MetricColumn
@@ -14,7 +15,7 @@ from joyvasa.models import Models
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok
-from stages.read_video import ReadVideoConfig, ReadVideoStage
+from stages.read_video import ReadVideoStage
 from stages.score import ScoreConfig, ScoreStage
 from stages.video_output import VideoOutput, VideoPlan
 from tests.joyvasa.metrics.clips import moving_noise
@@ -209,7 +210,7 @@ def test_metrics_whose_license_forbids_it_are_skipped_in_commercial_runs(item, t
 
 def existing(path, **row) -> Item:
     source = make_record("v", video=path, **row)
-    (outcome,) = set_up(ReadVideoStage(ReadVideoConfig())).run([Item(source)])
+    (outcome,) = set_up(ReadVideoStage(CropConfig())).run([Item(source)])
     assert isinstance(outcome, Ok), outcome
     return Item(source, {"read_video": transfer(outcome.payload)})
 
@@ -254,7 +255,7 @@ def test_an_invalid_video_fails_alone(tmp_path, name, code):
     (tmp_path / "text.mp4").write_text("text")
     good = make_record("good", video=write_video(tmp_path / "good.mp4", moving_noise(30)))
     bad = make_record("bad", video=tmp_path / name)
-    first, second = set_up(ReadVideoStage(ReadVideoConfig())).run([Item(bad), Item(good)])
+    first, second = set_up(ReadVideoStage(CropConfig())).run([Item(bad), Item(good)])
     assert isinstance(first, Failed)
     assert (first.kind, first.code) == (FailureKind.BAD_INPUT, code)
     assert isinstance(second, Ok)

@@ -2,7 +2,7 @@ import pytest
 
 from manifests.storage import open_storage
 from stages.base import FailureKind, Item, Ok
-from stages.video_output import VerifyOutputConfig, VerifyOutputStage, VideoPayload
+from stages.video_output import VerifyOutputStage, VideoPayload
 from tests.stages.items import make_record, set_up
 
 VIDEO = VideoPayload("shards/00000/videos/r.mp4", 5, "00", 10, 25.0, 64, 48)
@@ -11,7 +11,7 @@ VIDEO = VideoPayload("shards/00000/videos/r.mp4", 5, "00", 10, 25.0, 64, 48)
 @pytest.mark.parametrize("run", ["local", "memory://verify/run"])
 def test_a_record_is_ok_only_with_its_complete_video(tmp_path, run):
     run = tmp_path if run == "local" else run
-    stage = set_up(VerifyOutputStage(VerifyOutputConfig(run=str(run))))
+    stage = set_up(VerifyOutputStage(str(run)))
     item = Item(make_record("r"), {"render": VIDEO})
 
     def verify():

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pyarrow as pa
 import pytest
@@ -65,7 +65,7 @@ def test_outcomes_can_be_written_and_read(shard, tmp_path):
     outcomes = [make_outcome("r0000"), make_outcome("r0001", metrics={}), failed_outcome("r0002")]
     table = read_back(tmp_path, build_outcome_table(shard, outcomes))
     assert list(outcomes_from_table(table)) == outcomes
-    assert [RecordOutcome.from_dict(outcome.as_dict()) for outcome in outcomes] == outcomes
+    assert [RecordOutcome.from_dict(asdict(outcome)) for outcome in outcomes] == outcomes
 
 
 def test_outcomes_can_be_read_from_an_older_table_with_fewer_columns(shard):

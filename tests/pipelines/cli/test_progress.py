@@ -1,5 +1,7 @@
 """Progress is shown as bars on a terminal, otherwise as lines or not at all."""
 
+from dataclasses import asdict
+
 import pytest
 
 from pipelines.cli import progress
@@ -16,9 +18,9 @@ STATISTICS = {
     "elapsed_s": 6.0,
     "first_batch_s": 1.0,
     "stages": {"portrait": {"records": 4, "shared": 3, "partial_records": 0.5}},
-    "estimate": Estimate(84.0, True, "portrait", "frame", 1234.0, 12.34).as_dict(),
+    "estimate": asdict(Estimate(84.0, True, "portrait", "frame", 1234.0, 12.34)),
 }
-STARTING = STATISTICS | {"ok": 0, "failed": 0, "first_batch_s": None, "estimate": Estimate().as_dict()}
+STARTING = STATISTICS | {"ok": 0, "failed": 0, "first_batch_s": None, "estimate": asdict(Estimate())}
 REJECTED = {"status": "failed", "record": "r1", "code": "image_empty", "sentence": "a[0].png: is empty"}
 
 

@@ -1,6 +1,7 @@
 """`joyvasa status` shows what a run is doing, and follows it."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from typer.testing import CliRunner
@@ -21,7 +22,7 @@ def run(tmp_path):
     statistics = RunStatistics({"render": StageStatistics()}, elapsed_s=60.0, first_batch_s=5.0, ok=1).as_dict()
 
     def write(event, left_s=84.0):
-        estimate = Estimate(left_s, False, "render", "frame", 143.0, 11.93).as_dict()
+        estimate = asdict(Estimate(left_s, False, "render", "frame", 143.0, 11.93))
         log.write(event, **statistics, records=2, estimate=estimate, error=None)
 
     log.write("run_started")

@@ -1,5 +1,7 @@
 """The estimate of the remaining time counts parallel workers, running batches, shared results and lost records."""
 
+from dataclasses import asdict
+
 import pytest
 
 from pipelines.engine.statistics import Estimate, RunStatistics, StageStatistics, estimate_run, parse_estimate
@@ -49,6 +51,6 @@ def test_shared_results_cost_nothing():
 
 def test_the_estimate_of_a_damaged_line_is_ignored():
     estimate = Estimate(3.0, False, "render", "frame", 5.0, 1.0)
-    assert parse_estimate({"estimate": estimate.as_dict()}) == estimate
+    assert parse_estimate({"estimate": asdict(estimate)}) == estimate
     for damaged in ({}, {"estimate": None}, {"estimate": {"left_s": "soon"}}, {"estimate": {"unit": "<b>"}}):
         assert parse_estimate(damaged) is None

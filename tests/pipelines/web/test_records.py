@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import asdict
 from datetime import datetime
 
 import numpy as np
@@ -43,7 +44,7 @@ def outcome(record):
         return failed_outcome(record, "worker_died", "it killed its worker", "quarantined")
     result = ok_outcome(record, video=f"shards/{number // 8:05d}/videos/{record.id}.mp4", sharpness=VALUES[number])
     return (
-        RecordOutcome(**{**result.as_dict(), "warnings": "two faces", "warning_codes": "several_faces,crop_outside"})
+        RecordOutcome(**{**asdict(result), "warnings": "two faces", "warning_codes": "several_faces,crop_outside"})
         if number % 2
         else result
     )
@@ -210,7 +211,7 @@ def test_the_activity_of_a_run_is_shown(run, rows, tmp_path, age_s, error, activ
     with EventLog(run.storage) as log:
         log.write("run_started", stage=None)
         progress = {**statistics(busy_s=10), "records": N, "ok": 10, "elapsed_s": 100.0}
-        progress["estimate"] = Estimate(60.0, False, "render").as_dict()
+        progress["estimate"] = asdict(Estimate(60.0, False, "render"))
         log.write("progress", **progress) if error is ... else log.write("run_ended", **{**progress, "error": error})
     last = json.loads(run.storage.read("events.jsonl").splitlines()[-1])
     time = datetime.fromisoformat(last["time"]).timestamp()
