@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -24,17 +25,21 @@ GUIDANCE = "sampling.cfg_scale"  # has a standard column
 _TRUTH = {"true": True, "false": False}
 
 
-@dataclass(frozen=True, kw_only=True)
-class OptionSpec:
-    """An option that a row may set."""
+class OptionSpec(Protocol):
+    """Description of an option, see `stages.record_options.RecordOption`."""
 
-    kind: type  # type of its values: float, int, bool or str
-    choices: tuple[str, ...]  # the values it may have; empty if any value of its type is allowed
-    # low, high, unit: range and unit of its values, if it declares them
-    low: float | None
-    high: float | None
-    unit: str
-    default: OptionValue | None  # its value in the configuration
+    @property
+    def kind(self) -> type: ...  # noqa: D102
+    @property
+    def choices(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def low(self) -> float | None: ...  # noqa: D102
+    @property
+    def high(self) -> float | None: ...  # noqa: D102
+    @property
+    def unit(self) -> str: ...  # noqa: D102
+    @property
+    def default(self) -> OptionValue | None: ...  # noqa: D102
 
 
 class OptionColumns:

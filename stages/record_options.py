@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from joyvasa.config import Options
+from joyvasa.config import Options, OptionValue
 from joyvasa.options import AnimationConfig
-from manifests.option_columns import OptionSpec
 
 OptionStage = Literal["portrait", "speech", "read_motion", "motion", "render"]
 
@@ -35,11 +34,18 @@ RUN_OPTIONS = ("driving.stitching", "driving.normalize_lip", "encoding.encoder",
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordOption(OptionSpec):
+class RecordOption:
     """An option that may differ between records."""
 
     name: str  # path of the option below `animation`
+    kind: type  # type of its values: float, int, bool or str
     nullable: bool  # whether it may be null
+    choices: tuple[str, ...]  # the values it may have; empty if any value of its type is allowed
+    # low, high, unit: range and unit of its values, if it declares them
+    low: float | None
+    high: float | None
+    unit: str
+    default: OptionValue | None  # its value in the configuration
     stage: OptionStage  # stage that applies it
 
 
