@@ -17,7 +17,7 @@ import pyarrow as pa
 from joyvasa.runtime.locations import is_remote
 from manifests.file_tree import ARCHIVES, FileTree
 from manifests.manifest import open_manifest, resolve_location
-from manifests.problems import ManifestError, Problem, safe_text
+from manifests.problems import ManifestError, safe_text
 from manifests.record import HASH_CHARACTERS
 from manifests.scan import Scan
 from manifests.schema import IMAGES, MANIFEST_COLUMNS, SOUNDS, VIDEOS
@@ -151,7 +151,9 @@ def _read_media_table(source: str, kind: Kind) -> MediaList:
     parsers = {column.name: column.parse for column in MANIFEST_COLUMNS}
     extra = []
     for scanned in scan.blocks(extra=True):
-        _raise_first(scanned.problems, {"", *values})
+        for problem in scanned.problems:  # rows of one side may repeat, because names are made unique
+            if problem.column in {"", *values} and not problem.code.startswith("duplicate_"):
+                raise ManifestError(problem.code, f"{problem.place}: {problem.text}")
         for name, column in values.items():
             raw = scanned.block.columns.get(name) or [None] * len(scanned.block)
             column += [None if value in (None, "") else parsers[name](value) for value in raw]
@@ -176,13 +178,6 @@ def _read_media_table(source: str, kind: Kind) -> MediaList:
 def take_rows(table: pa.Table, indices: Sequence[int] | np.ndarray) -> pa.Table:
     """Return rows of a table, which may have no columns."""
     return table.take(pa.array(indices, pa.int64())) if table.num_columns else table
-
-
-def _raise_first(problems: Iterable[Problem], columns: set[str]) -> None:
-    """Raise the first problem of a column; rows of one side may repeat, because names are made unique."""
-    for problem in problems:
-        if problem.column in columns and not problem.code.startswith("duplicate_"):
-            raise ManifestError(problem.code, f"{problem.place}: {problem.text}")
 
 
 def _build_list(

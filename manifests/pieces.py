@@ -122,7 +122,8 @@ class PieceFolder:
         """Cut a recording if necessary; return its index, or the reason why it cannot be used."""
         location, folder = audio.locations[row], f"{self._folder}/{audio.names[row]}"
         try:
-            state = _read_state(location)
+            fs, path = open_filesystem(location)
+            state = str(fs.ukey(path))
         except OSError as error:
             return f"file_unreadable: {safe_text(location, 200)}: cannot be looked up ({error}): check access to it"
         index = self._read_index(f"{folder}/{INDEX}")
@@ -175,11 +176,6 @@ class PieceFolder:
             columns=pa.table(columns),
             notes=(*audio.notes, *notes),
         )
-
-
-def _read_state(location: str) -> str:
-    fs, path = open_filesystem(location)
-    return str(fs.ukey(path))
 
 
 def _piece_file(number: int) -> str:

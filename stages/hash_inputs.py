@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -75,7 +75,7 @@ class HashInputsStage(Stage[None]):
 
 def _files(item: Item) -> list[tuple[str, str]]:
     """Return the column and the location of each file of a row."""
-    locations = ((column, getattr(item.record, column)) for column in _READERS)
+    locations = ((column, getattr(item.record, column)) for column in ("image", "audio", "motion"))
     return [(column, location) for column, location in locations if location]
 
 
@@ -108,32 +108,22 @@ def _hash_content(column: str, location: str, *, cache: MediaCacheConfig | None)
         n_bytes = 0
     if not n_bytes:
         with local_file(location, cache) as path:
-            _READERS[column](path)
+            _check_content(column, path)
         raise OSError(f"{location}: could not be read at first, then could: it is being written")
     return digest.hexdigest()
 
 
-def _read_image(path: Path) -> object:
-    from joyvasa.media.image import read_image
+def _check_content(column: str, path: Path) -> None:
+    """Read a bad file as the stage of its column does; decoders are imported for these only: the worker stays small."""
+    if column == "image":
+        from joyvasa.media.image import read_image
 
-    return read_image(path)
+        read_image(path)
+    elif column == "audio":
+        from joyvasa.media.audio import probe_audio
 
+        probe_audio(path)
+    else:
+        from joyvasa.motion.file import load_motion
 
-def _read_audio(path: Path) -> object:
-    from joyvasa.media.audio import probe_audio
-
-    return probe_audio(path)
-
-
-def _read_motion(path: Path) -> object:
-    from joyvasa.motion.file import load_motion
-
-    return load_motion(path)
-
-
-# Decoders are imported for bad files only, so that the worker stays small.
-_READERS: Mapping[str, Callable[[Path], object]] = {
-    "image": _read_image,
-    "audio": _read_audio,
-    "motion": _read_motion,
-}
+        load_motion(path)

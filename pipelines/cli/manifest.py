@@ -19,7 +19,7 @@ from pipelines.cli.progress import ProgressDisplay, run_progress
 if TYPE_CHECKING:
     from manifests.estimate import ManifestSummary, RateProfile
     from manifests.option_columns import OptionColumns
-    from manifests.problems import Problem, ScanSummary
+    from manifests.problems import ScanSummary
     from manifests.stats import VideoSizes
     from pipelines.runs.config import RunConfig
 
@@ -82,7 +82,7 @@ def validate_command(
             for problem in scanned.problems[: max(0, max_report - len(shown))]:
                 shown.append(asdict(problem))
                 if not as_json:
-                    typer.echo(_describe_problem(problem))
+                    typer.echo(f"{problem.place}: {problem.text} ({problem.code})")
             progress.update(READING, scan.summary.rows)
     problems = sum(scan.summary.by_code.values())
     if as_json:
@@ -211,10 +211,6 @@ def probe_duration(location: str) -> float:
         raise InputError("not_fetched", f"{location}: {problem}: estimate from some rows that were copied")
     with local_file(location, MediaCacheConfig(f"plan {os.getpid()}")) as path:
         return probe_audio(path).duration_s
-
-
-def _describe_problem(problem: Problem) -> str:
-    return f"{problem.place}: {problem.text} ({problem.code})"
 
 
 def _print_summary(summary: ScanSummary) -> None:

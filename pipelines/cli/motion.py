@@ -22,7 +22,6 @@ from pipelines.cli.options import (
 from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
-    from joyvasa.animator import Animation
     from joyvasa.motion.sequence import MotionSequence
 
 Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="Picture or video of a face.", show_default=False)]
@@ -66,11 +65,6 @@ def animate_command(
     animator = Animator(options)
     with ProgressDisplay() as progress:
         animation = animator.animate(image, audio, output, motion=motion, on_progress=progress.update)
-    print_animation(animation, output)
-
-
-def print_animation(animation: Animation, output: Path) -> None:
-    """Print the size and length of a video, and its warnings on standard error."""
     for warning in animation.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(

@@ -11,7 +11,7 @@ from pipelines.cli.progress import run_progress
 from pipelines.cli.runs import print_run_result
 
 if TYPE_CHECKING:
-    from pipelines.runs.dataset_join import PreparedDataset
+    pass
 
 Videos = Annotated[
     str,
@@ -38,14 +38,9 @@ def prepare_command(
     with run_progress() as on_event:
         result, prepared = prepare_dataset(videos, out, resolved, on_event=on_event)
     if not as_json:
-        print_dataset(out, prepared)
+        card, stats = prepared.card, prepared.stats
+        clips = ", ".join(f"{count:,} {split}" for split, count in card.clips.items())
+        typer.echo(f"{out}: {clips} clips, {card.hours:.3f} hours")
+        for code, count in stats.rejected.most_common():
+            typer.echo(f"  rejected: {count:,} {code}, {stats.rejected_s[code] / 60:.1f} minutes")
     print_run_result(result, as_json=as_json)
-
-
-def print_dataset(out: str, prepared: PreparedDataset) -> None:
-    """Print the size of a data set, and the rejected parts by reason."""
-    card, stats = prepared.card, prepared.stats
-    clips = ", ".join(f"{count:,} {split}" for split, count in card.clips.items())
-    typer.echo(f"{out}: {clips} clips, {card.hours:.3f} hours")
-    for code, count in stats.rejected.most_common():
-        typer.echo(f"  rejected: {count:,} {code}, {stats.rejected_s[code] / 60:.1f} minutes")

@@ -124,7 +124,8 @@ def run_progress() -> Iterator[EventCallback]:
             reason = (event.data["status"], event.stage or "", event.data["code"])
             failures[reason] += 1
             if failures[reason] <= SHOWN_FAILURES:
-                display.print_line(_describe_rejection(event), style="yellow")
+                described = (reason[0], event.data["record"], *reason[1:], event.data["sentence"])
+                display.print_line(": ".join(described), style="yellow")
         elif event.kind is EventKind.WAITING:
             display.print_line(f"waiting: stage {event.stage}: {event.data['sentence']}", style="yellow")
         elif event.kind is EventKind.PROGRESS and display.visible:
@@ -232,8 +233,3 @@ def _format_failures(failures: Counter[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (f"{row[0]:>{widths[0]}}  " + "  ".join(map(str.ljust, row[1:], widths[1:])) for row in rows)
     return [f"failures by reason: {failures.total():,}", *(f"  {line.rstrip()}" for line in lines)]
-
-
-def _describe_rejection(event: Event) -> str:
-    data = event.data
-    return f"{data['status']}: {data['record']}: {event.stage}: {data['code']}: {data['sentence']}"

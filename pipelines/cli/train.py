@@ -12,7 +12,6 @@ from pipelines.cli.options import ConfigFile, Device, Precision, Seed, Settings,
 from pipelines.cli.progress import training_progress
 
 if TYPE_CHECKING:
-    from joyvasa.training.step_cost import StepCost
     from joyvasa.training.trainer import TrainingResult
 
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="Data set folder; a path or URI.")]
@@ -56,7 +55,11 @@ def train_command(
     flags = {"steps": steps, "seed": seed, "device": device, "precision": precision}
     resolved = merge_options(TrainingConfig, config=config, settings=settings, flags=flags)
     if dry_run:
-        print_step_cost(estimate_training_cost(dataset, resolved, steps=DRY_RUN_STEPS), resolved.steps)
+        cost = estimate_training_cost(dataset, resolved, steps=DRY_RUN_STEPS)
+        typer.echo(
+            f"{cost.device}: {cost.step_s:.3f} s per step of {cost.batch_size} samples, {cost.compute_share:.1%} of it "
+            f"compute, {cost.peak_bytes / 2**30:.1f} GiB; {resolved.steps:,} steps take {cost.hours:.1f} hours"
+        )
         return
     if out is None:
         raise typer.BadParameter("expected a folder for the run", param_hint="--out")
@@ -123,11 +126,3 @@ def print_training_result(run: str, result: TrainingResult) -> None:
     if result.step < result.steps:
         typer.echo(f"stopped; continue with `joyvasa resume {run}`", err=True)
         raise typer.Exit(STOPPED)
-
-
-def print_step_cost(cost: StepCost, steps: int) -> None:
-    """Print the time of a step and of the whole run."""
-    typer.echo(
-        f"{cost.device}: {cost.step_s:.3f} s per step of {cost.batch_size} samples, {cost.compute_share:.1%} of it "
-        f"compute, {cost.peak_bytes / 2**30:.1f} GiB; {steps:,} steps take {cost.hours:.1f} hours"
-    )

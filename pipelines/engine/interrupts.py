@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from types import FrameType
 
 from joyvasa.errors import JoyvasaError
@@ -52,27 +53,24 @@ class Interrupts:
             self.check()
             raise
 
-    @contextlib.contextmanager
-    def defer_ctrl_c(self) -> Iterator[None]:
+    def defer_ctrl_c(self) -> AbstractContextManager[None]:
         """Ignore Ctrl-C until the end of the block, which removes what the run would leave behind."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+        return handle_signals(signal.SIG_IGN, signal.SIGINT)
 
-    @contextlib.contextmanager
-    def handle_signals(self) -> Iterator[None]:
-        """Handle signals until the end of the block; does nothing outside of the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def handle_signals(self) -> AbstractContextManager[None]:
+        """Handle signals until the end of the block."""
+        return handle_signals(self._handle, signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def handle_signals(handler: Callable[..., object] | signal.Handlers, *signals: signal.Signals) -> Iterator[None]:
+    """Handle signals until the end of the block; does nothing outside of the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

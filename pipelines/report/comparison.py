@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -112,11 +112,10 @@ def load_published_tables(runs: Mapping[str, Mapping[str, float]]) -> list[Publi
     tables = []
     for table in data["tables"]:
         columns = [{"note": "", **data["columns"][name]} for name in table["columns"]]
-        ours = {name: _scale_means(columns, means) for name, means in runs.items()}
+        ours = {
+            name: [means[c["column"]] * c["scale"] if c["column"] in means else None for c in columns]
+            for name, means in runs.items()
+        }
         rows = [{"name": name, "values": values} for name, values in table["rows"].items()]
         tables.append(PublishedTable(table["title"], data["note"], columns, ours, rows))
     return tables
-
-
-def _scale_means(columns: Sequence[Mapping[str, Any]], means: Mapping[str, float]) -> list[float | None]:
-    return [means[column["column"]] * column["scale"] if column["column"] in means else None for column in columns]

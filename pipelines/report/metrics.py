@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -57,6 +58,7 @@ class MetricFigures:
         return self.summary.n / self.videos if self.videos else None
 
 
+@cache
 def all_metric_columns() -> dict[str, MetricColumn]:
     """Return the columns of all registered metrics by name, in the order of tables."""
     return {column.name: column for name in METRIC_NAMES for column in build_metric(name).columns}

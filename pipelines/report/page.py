@@ -99,11 +99,6 @@ def format_number(value: float | None) -> str:
     return f"{value:,.{max(0, 2 - size)}f}"
 
 
-def format_count(value: float) -> str:
-    """Format a whole number: `100,000`."""
-    return f"{value:,.0f}"
-
-
 def format_share(value: float | None) -> str:
     """Format a fraction as a percentage that is 100 only for 1 and 0 only for 0."""
     if value is None:
@@ -130,7 +125,7 @@ def shorten(text: Any) -> str:
 
 FORMAT_FILTERS: Mapping[str, Callable[..., str]] = {
     "number": format_number,
-    "count": format_count,
+    "count": "{:,.0f}".format,  # a whole number: `100,000`
     "share": format_share,
     "seconds": format_seconds,
     "short": shorten,

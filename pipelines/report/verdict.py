@@ -38,10 +38,6 @@ class Check:
         """The condition in the grammar of `joyvasa select`."""
         return f"{self.metric} {self.sign} {self.threshold:g}"
 
-    def find_passing(self, values: np.ndarray) -> np.ndarray:
-        """Return which numbers pass; NaN, a missing number, does not: bool, shape (rows,)."""
-        return OPERATORS[self.sign](values, self.threshold)
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -110,7 +106,8 @@ def judge_run(
         for failure in failures
     ]
     for check in used:
-        fails = videos & ~check.find_passing(rows.read_metric(check.metric))
+        passes = OPERATORS[check.sign](rows.read_metric(check.metric), check.threshold)  # NaN, no number, does not pass
+        fails = videos & ~passes
         usable &= ~fails
         if count := int(fails.sum()):
             shown = np.flatnonzero(fails)[:EXAMPLES].tolist()

@@ -82,7 +82,10 @@ def format_card(card: DatasetCard, stats: DatasetStats, template: dict[str, np.n
         "",
         *_table(
             ("split", "clips", "hours"),
-            [(name, f"{card.clips[name]:,}", f"{_hours(card, name):.3f}") for name in SPLITS],
+            [
+                (name, f"{card.clips[name]:,}", f"{card.frames[name] / card.frames_per_second / 3600:.3f}")
+                for name in SPLITS
+            ],
         ),
         "The hash of its file alone determines the split of a recording, so adding recordings moves no other.",
     ]
@@ -120,10 +123,6 @@ def format_card(card: DatasetCard, stats: DatasetStats, template: dict[str, np.n
         "recordings allow the intended use.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _hours(card: DatasetCard, split: str) -> float:
-    return card.frames[split] / card.frames_per_second / 3600
 
 
 def _motion_rows(template: dict[str, np.ndarray]) -> list[tuple[str, ...]]:

@@ -132,13 +132,11 @@ def _train_worker(options: dict[str, Any]) -> None:
     group, storage = WorkerGroup.current(), open_storage(options["run"])
     # only the first worker prints and writes
     on_step = (
-        _with_lock_check(StepPrinter(config.steps), storage, options["token"]) if group.rank == 0 else _ignore_step
+        _with_lock_check(StepPrinter(config.steps), storage, options["token"])
+        if group.rank == 0
+        else (lambda step, values: None)
     )
     Trainer(config, Dataset(open_storage(options["dataset"])), storage, group=group, on_step=on_step).run()
-
-
-def _ignore_step(step: int, values: StepValues) -> None:
-    pass
 
 
 def _with_lock_check(on_step: StepCallback, storage: Storage, token: str | None) -> StepCallback:

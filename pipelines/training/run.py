@@ -23,6 +23,7 @@ from joyvasa.training.trainer import StepCallback, StepValues, Trainer, Training
 from manifests.problems import ManifestError
 from manifests.run.lock import RunLock, create_run_lock
 from manifests.storage import Storage, open_storage
+from pipelines.engine.interrupts import handle_signals
 from pipelines.training.run_file import RUN_FILE
 
 LAYOUT = 1
@@ -149,17 +150,10 @@ def _train(storage: Storage, training_run: TrainingRun, lock: RunLock, on_step: 
 def stop_on_signals() -> Iterator[threading.Event]:
     """Yield an event that is set by Ctrl-C and SIGTERM; a second Ctrl-C interrupts as usual."""
     stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
 
     def handle(number: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         stop.set()
 
-    handlers = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handle_signals(handle, signal.SIGINT, signal.SIGTERM):
         yield stop
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from joyvasa.metrics import METRIC_NAMES, build_metric
 from joyvasa.metrics.base import MetricColumn
 from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
+from pipelines.report.metrics import all_metric_columns
 from pipelines.report.verdict import load_checks
 from pipelines.web.run_rows import RunRows
 
@@ -24,7 +24,7 @@ TITLES = {
 
 def find_metric_column(column: str) -> MetricColumn | None:
     """Return the metric of an outcome column; None if it is not one of this version."""
-    return _metric_columns().get(column.removeprefix(METRIC_COLUMN_PREFIX))
+    return all_metric_columns().get(column.removeprefix(METRIC_COLUMN_PREFIX))
 
 
 def get_column_title(column: str) -> str:
@@ -45,11 +45,6 @@ def get_rank(column: str) -> int:
 @cache
 def _list_leading() -> tuple[str, ...]:
     return tuple(check.metric for check in load_checks())
-
-
-@cache
-def _metric_columns() -> dict[str, MetricColumn]:
-    return {column.name: column for name in METRIC_NAMES for column in build_metric(name).columns}
 
 
 BINS = 32  # of a distribution

@@ -147,7 +147,8 @@ class ControlsPanel:
             try:
                 return render_template("preview", picture=self.previewer.render(path, read_options()))
             except JoyvasaError as error:
-                raise type(error)(error.code, _with_name(error.sentence, path, portrait)) from None
+                sentence = error.sentence.replace(str(path), original_name(portrait, "portrait.png"))
+                raise type(error)(error.code, sentence) from None
         except JoyvasaError as error:
             return render_template("message", kind="error", text=str(error))
 
@@ -163,8 +164,3 @@ class ControlsPanel:
 def _with_face(values: Sequence[Any], number: Any) -> tuple[Any, ...]:
     """Return the values of the fields with another number of the face."""
     return (*values[:FACE], number, *values[FACE + 1 :])
-
-
-def _with_name(sentence: str, path: Any, upload: Any) -> str:
-    """Replace the path of an upload with the name that the visitor knows."""
-    return sentence.replace(str(path), original_name(upload, "portrait.png"))

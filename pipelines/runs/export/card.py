@@ -14,9 +14,9 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from joyvasa.errors import InputError, escape_unprintable
-from joyvasa.metrics import METRIC_NAMES, build_metric
 from manifests.problems import safe_text
 from pipelines.report.contact_sheets import SheetConfig, VideoSource, make_contact_sheet
+from pipelines.report.metrics import all_metric_columns
 from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.formats.writer import CAPTION, HUB_SPLITS
 from pipelines.runs.export.licenses import StatedLicense, find_hub_license
@@ -141,7 +141,7 @@ def _format_loading(config: ExportConfig) -> str:
 
 
 def _list_metrics(statistics: DatasetStatistics) -> list[tuple[str, ...]]:
-    columns = {column.name: column for name in METRIC_NAMES for column in build_metric(name).columns}
+    columns = all_metric_columns()
     rows = []
     for name in sorted(statistics.metrics, key=lambda name: ([*columns, name].index(name), name)):
         moments, column = statistics.metrics[name], columns.get(name)

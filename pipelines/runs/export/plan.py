@@ -123,16 +123,14 @@ class ShardTables:
         start = 0
         for index, size in enumerate(sizes):
             table = self._open.get(split) or self._start(split)
-            if table.records and self._is_full(table, size):
+            is_full = table.bytes + size > self._max_bytes or table.records == self._max_records
+            if table.records and is_full:
                 self._append(table, rows.slice(start, index - start))
                 self._close(split)
                 table, start = self._start(split), index
             table.bytes += size
             table.records += 1
         self._append(self._open[split], rows.slice(start))
-
-    def _is_full(self, table: _OpenTable, size: int) -> bool:
-        return table.bytes + size > self._max_bytes or table.records == self._max_records
 
     def _start(self, split: str) -> _OpenTable:
         path = self._folder / f"{split}-{len(self.finished.get(split, ())):05d}.arrow"

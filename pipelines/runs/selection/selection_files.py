@@ -16,7 +16,7 @@ from joyvasa.errors import InputError
 from joyvasa.runtime.locations import get_local_path, is_remote
 from manifests.problems import safe_text
 from manifests.run.outcome_table import passthrough_name
-from manifests.storage import Storage, open_storage
+from manifests.storage import open_storage
 from pipelines.runs.selection.selection import Selection
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
@@ -67,7 +67,8 @@ def write_selection(
         ManifestError: `output_unwritable`.
     """
     check_selection_path(path)
-    storage, name = _open_parent(path)
+    parent, name = posixpath.split(path if is_remote(path) else get_local_path(path))
+    storage = open_storage(parent or ".")
     rejected_name = name.removesuffix(SUFFIX) + REJECTED
     schema = _selection_schema(selection.tables.schema, has_splits=selection.split is not None)
     schema = schema.with_metadata({**(schema.metadata or {}), OPTIONS: selection.options.to_json()})
@@ -104,12 +105,6 @@ def write_selection(
         sentence = f"no row meets the criteria; expected at least one: {safe_text(rejected_name, 200)} says why"
         raise InputError("selection_empty", f"{sentence}, relax the conditions")
     return storage.location(name), storage.location(rejected_name)
-
-
-def _open_parent(path: str) -> tuple[Storage, str]:
-    location = path if is_remote(path) else get_local_path(path)
-    parent, name = posixpath.split(location)
-    return open_storage(parent or "."), name
 
 
 def _selection_schema(schema: pa.Schema, *, has_splits: bool) -> pa.Schema:

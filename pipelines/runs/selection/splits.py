@@ -62,7 +62,8 @@ def assign_splits(columns: Sequence[np.ndarray], shares: Sequence[float], *, see
     missing = np.logical_and.reduce([column == 0 for column in columns])
     groups = _find_groups(columns)
     largest = np.bincount(groups[~missing], minlength=1).max()
-    largest_value = max(_largest_count(column[column != 0]) for column in columns)
+    counts = (np.unique(column[column != 0], return_counts=True)[1] for column in columns)
+    largest_value = max(int(count.max(initial=0)) for count in counts)
     limit = max(MAX_GROUP_SHARE * np.count_nonzero(~missing), largest_value)
 
     rule: Literal["groups", "values"] = "groups"
@@ -102,11 +103,6 @@ def _find_groups(columns: Sequence[np.ndarray]) -> np.ndarray:
     for column, codes in reversed([*zip(columns, nodes, strict=True)]):
         groups = np.where(column == 0, groups, labels[codes])
     return groups
-
-
-def _largest_count(values: np.ndarray) -> int:
-    """Return how often the most frequent value occurs."""
-    return int(np.unique(values, return_counts=True)[1].max(initial=0))
 
 
 def _first_values(columns: Sequence[np.ndarray]) -> np.ndarray:
