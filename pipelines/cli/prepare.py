@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pipelines.cli.options import AsJson, ConfigFile, Executor, Models, Settings, merge_options
 from pipelines.cli.progress import run_progress
 from pipelines.cli.runs import print_run_result
-
-if TYPE_CHECKING:
-    pass
 
 Videos = Annotated[
     str,

@@ -13,26 +13,16 @@ from joyvasa.metrics.base import MetricColumn
 from pipelines.report.model import Report
 from pipelines.report.statistics import Summary
 
+NUMBERS = ("value", "low", "high", "median", "deviation", "minimum", "maximum")
 SCHEMA = pa.schema(
     [
-        pa.field("section", pa.string(), nullable=False),
-        pa.field("run", pa.string(), nullable=False),
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("title", pa.string()),
-        pa.field("unit", pa.string()),
-        pa.field("better", pa.string()),
-        pa.field("group_column", pa.string()),
-        pa.field("group_value", pa.string()),
-        pa.field("against", pa.string()),
-        pa.field("value", pa.float64()),
-        pa.field("low", pa.float64()),
-        pa.field("high", pa.float64()),
-        pa.field("median", pa.float64()),
-        pa.field("deviation", pa.float64()),
-        pa.field("minimum", pa.float64()),
-        pa.field("maximum", pa.float64()),
-        pa.field("n", pa.int64()),
-        pa.field("of", pa.int64()),
+        *(pa.field(name, pa.string(), nullable=False) for name in ("section", "run", "name")),
+        *(
+            pa.field(name, pa.string())
+            for name in ("title", "unit", "better", "group_column", "group_value", "against")
+        ),
+        *(pa.field(name, pa.float64()) for name in NUMBERS),
+        *(pa.field(name, pa.int64()) for name in ("n", "of")),
         pa.field("note", pa.string()),
     ]
 )
@@ -150,5 +140,4 @@ def _metric_fields(column: MetricColumn) -> dict[str, Any]:
 
 
 def _summary_fields(summary: Summary) -> dict[str, Any]:
-    names = ("low", "high", "median", "deviation", "minimum", "maximum", "n")
-    return {"value": summary.mean, **{name: getattr(summary, name) for name in names}}
+    return {"value": summary.mean, **{name: getattr(summary, name) for name in (*NUMBERS[1:], "n")}}
