@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pipelines.engine.events import Event, EventCallback, EventKind
-from pipelines.engine.statistics import Estimate
 from pipelines.training.step_printer import StepPrinter, describe_step
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ def describe_estimate(estimate: Mapping[str, Any]) -> dict[str, str]:
     """Return what is known about the rate and the remaining time of a run: `slowest stage` and `time left`.
 
     Args:
-        estimate: result of `Estimate.as_dict`.
+        estimate: plain values of `pipelines.engine.statistics.Estimate`.
     """
     described = {}
     if estimate["slowest"]:
