@@ -59,25 +59,18 @@ class _Piece:
     end_s: float | None
 
 
+@dataclass(frozen=True)
 class PieceFolder:
     """The pieces of recordings: `<name>/00000.wav` and so on, with an index per recording.
 
     Complete recordings are not cut again, unless they or the durations have changed.
-
-    Args:
-        storage: folder of the table of pairs.
-        folder: name of the folder of pieces.
-        cut: function that cuts a recording.
-        min_s: minimum duration of a piece, seconds.
-        max_s: maximum duration of a piece, seconds.
     """
 
-    def __init__(self, storage: Storage, folder: str, cut: CutRecording, *, min_s: float, max_s: float) -> None:
-        self._storage = storage
-        self._folder = folder
-        self._cut = cut
-        self._min_s = min_s
-        self._max_s = max_s
+    storage: Storage  # folder of the table of pairs
+    folder: str  # name of the folder of pieces
+    cut: CutRecording  # function that cuts a recording
+    min_s: float  # minimum duration of a piece, seconds
+    max_s: float  # maximum duration of a piece, seconds
 
     def cut_all(
         self, audio: MediaList, *, on_progress: Callable[[int], None] | None = None
@@ -112,38 +105,38 @@ class PieceFolder:
                     on_progress(row + 1)
 
         if not pieces:
-            reason = problems[0] if problems else f"no recording gives pieces of {self._min_s:g} to {self._max_s:g} s"
+            reason = problems[0] if problems else f"no recording gives pieces of {self.min_s:g} to {self.max_s:g} s"
             sentence = f"{safe_text(audio.source, 200)}: {reason}; expected speech of that length"
             raise ManifestError("pieces_none", f"{sentence}: choose other durations or recordings")
-        note = f"left out recordings that are silent or shorter than {self._min_s:g} s: {n_unused:,}"
+        note = f"left out recordings that are silent or shorter than {self.min_s:g} s: {n_unused:,}"
         return self._build_list(audio, pieces, [note] if n_unused else []), problems
 
     def _cut_one(self, audio: MediaList, row: int) -> CutIndex | str:
         """Cut a recording if necessary; return its index, or the reason why it cannot be used."""
-        location, folder = audio.locations[row], f"{self._folder}/{audio.names[row]}"
+        location, folder = audio.locations[row], f"{self.folder}/{audio.names[row]}"
         try:
             fs, path = open_filesystem(location)
             state = str(fs.ukey(path))
         except OSError as error:
             return f"file_unreadable: {safe_text(location, 200)}: cannot be looked up ({error}): check access to it"
         index = self._read_index(f"{folder}/{INDEX}")
-        if index and (index.source, index.min_s, index.max_s) == (state, self._min_s, self._max_s):
+        if index and (index.source, index.min_s, index.max_s) == (state, self.min_s, self.max_s):
             return index
 
-        self._storage.remove(folder)
+        self.storage.remove(folder)
         try:
-            pieces = self._cut(location, lambda number: self._storage.staging(f"{folder}/{_piece_file(number)}"))
+            pieces = self.cut(location, lambda number: self.storage.staging(f"{folder}/{_piece_file(number)}"))
         except InputError as error:
-            self._storage.remove(folder)
+            self.storage.remove(folder)
             return str(error)
         spans = [[*span] for span in pieces or ()]
-        index = CutIndex(state, self._min_s, self._max_s, pieces is None, spans)
-        self._storage.write(f"{folder}/{INDEX}", json.dumps(asdict(index)).encode())
+        index = CutIndex(state, self.min_s, self.max_s, pieces is None, spans)
+        self.storage.write(f"{folder}/{INDEX}", json.dumps(asdict(index)).encode())
         return index
 
     def _read_index(self, path: str) -> CutIndex | None:
         try:
-            return CutIndex(**parse_json(self._storage.read(path)))
+            return CutIndex(**parse_json(self.storage.read(path)))
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 
@@ -153,7 +146,7 @@ class PieceFolder:
             yield _Piece(row, audio.locations[row], name, None, None)
             return
         for number, (start_s, end_s) in enumerate(index.pieces):
-            location = self._storage.location(f"{self._folder}/{name}/{_piece_file(number)}")
+            location = self.storage.location(f"{self.folder}/{name}/{_piece_file(number)}")
             yield _Piece(row, location, f"{name}.{number:05d}", start_s, end_s)
 
     def _build_list(self, audio: MediaList, pieces: Sequence[_Piece], notes: Sequence[str]) -> MediaList:
@@ -165,7 +158,7 @@ class PieceFolder:
             texts = [text if piece.start_s is None else None for text, piece in texts]
             columns["text"] = pa.array(texts, columns["text"].type)
         columns["audio_source"] = pa.array(
-            [get_written_path(location, self._storage) for location in recordings.locations], pa.string()
+            [get_written_path(location, self.storage) for location in recordings.locations], pa.string()
         )
         columns["audio_start_s"] = pa.array([piece.start_s for piece in pieces], pa.float64())
         columns["audio_end_s"] = pa.array([piece.end_s for piece in pieces], pa.float64())

@@ -72,17 +72,13 @@ def split_into_batches(jobs: Sequence[RenderJob], batch_frames: int, *, mixed: b
         yield batch
 
 
+@dataclass(frozen=True)
 class FrameRenderer:
-    """Renders batches of frames; an error sets the failure of the records that caused it.
+    """Renders batches of frames; an error sets the failure of the records that caused it."""
 
-    Args:
-        models: models with the renderer.
-        batch_frames: maximum number of frames in a batch.
-        fixed_shape: whether to pad each batch to `batch_frames`, so that every call has the same shape.
-    """
-
-    def __init__(self, models: Models, batch_frames: int, *, fixed_shape: bool) -> None:
-        self._models, self._batch_frames, self._fixed_shape = models, batch_frames, fixed_shape
+    models: Models  # models with the renderer
+    batch_frames: int  # maximum number of frames in a batch
+    fixed_shape: bool  # whether to pad each batch to `batch_frames`, so that every call has the same shape
 
     def render(self, parts: Sequence[FrameRange]) -> Iterator[tuple[FrameRange, Tensor]]:
         """Yield each part that could be rendered with its crops, uint8 (frames, side, side, 3), on the device.
@@ -103,7 +99,7 @@ class FrameRenderer:
         smaller: list[list[FrameRange]] = []
         if len(parts) > 1:
             smaller = [[part] for part in parts]
-        elif failure.kind is FailureKind.OUT_OF_MEMORY and not self._fixed_shape and len(parts[0]) > 1:
+        elif failure.kind is FailureKind.OUT_OF_MEMORY and not self.fixed_shape and len(parts[0]) > 1:
             smaller = [[half] for half in parts[0].split()]
         for batch in smaller:
             if not batch[0].job.failure:
@@ -116,11 +112,11 @@ class FrameRenderer:
         driving = torch.cat([part.job.keypoints[part.start : part.stop] for part in parts])
         feature = _gather(parts, lambda job: job.feature)
         source = _gather(parts, lambda job: job.source_keypoints)
-        if self._fixed_shape:
-            padding = driving[-1:].expand(self._batch_frames - n_frames, -1, -1)
+        if self.fixed_shape:
+            padding = driving[-1:].expand(self.batch_frames - n_frames, -1, -1)
             driving = torch.cat([driving, padding])
-        with autocast(self._models.device, self._models.config.precision):
-            return self._models.renderer.render(feature, source, driving)[:n_frames]
+        with autocast(self.models.device, self.models.config.precision):
+            return self.models.renderer.render(feature, source, driving)[:n_frames]
 
 
 def _gather(parts: Sequence[FrameRange], read: Callable[[RenderJob], Tensor]) -> Tensor:

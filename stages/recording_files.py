@@ -40,17 +40,14 @@ class SegmentRow:
         )
 
 
+@dataclass(frozen=True)
 class RecordingFiles:
     """Reads and writes `shards/00000/parts`: the clips of each recording, as a data set of one shard, and its rows.
 
     The files are removed when the shard of the run is joined into a shard of the data set.
-
-    Args:
-        storage: storage of the data set.
     """
 
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
+    storage: Storage  # storage of the data set
 
     def folder(self, shard: int) -> str:
         """Return the folder with the files of a shard's recordings."""

@@ -29,15 +29,11 @@ class WrittenFile:
     sha256: str
 
 
+@dataclass(frozen=True)
 class ExportMarkers:
-    """Markers of an export folder.
+    """Markers of an export folder."""
 
-    Args:
-        storage: folder of the data set.
-    """
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    storage: Storage  # folder of the data set
 
     def check_target(self, format: str) -> None:
         """Check that the folder is empty, or holds an export in the same format.
@@ -45,12 +41,12 @@ class ExportMarkers:
         Raises:
             ManifestError: `output_exists`.
         """
-        shown = safe_text(self._storage.root, 200)
-        names = [name for name in self._storage.names("") if not name.startswith(PARTIAL)]
+        shown = safe_text(self.storage.root, 200)
+        names = [name for name in self.storage.names("") if not name.startswith(PARTIAL)]
         if not names:
             return
         try:
-            header = parse_json(self._storage.read(HEADER))
+            header = parse_json(self.storage.read(HEADER))
             found = f"a data set in format {header['format']}, layout {header['layout']}"
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             header, found = None, f"other files, such as {safe_text(names[0])}"
@@ -63,24 +59,24 @@ class ExportMarkers:
     def begin(self, format: str) -> None:
         """Mark the folder as an export and remove files that a killed process left."""
         for folder in ("", STATE, *SPLITS):
-            for name in self._storage.names(folder):
+            for name in self.storage.names(folder):
                 if name.startswith(PARTIAL):
-                    self._storage.remove(f"{folder}/{name}" if folder else name)
-        if not self._storage.exists(HEADER):
-            self._storage.write(HEADER, json.dumps({"format": format, "layout": LAYOUT}).encode())
+                    self.storage.remove(f"{folder}/{name}" if folder else name)
+        if not self.storage.exists(HEADER):
+            self.storage.write(HEADER, json.dumps({"format": format, "layout": LAYOUT}).encode())
 
     def find_finished(self, shard: PlannedShard) -> list[WrittenFile] | None:
         """Return the files of a shard that was written from the same rows; None if it must be written."""
         marker = self._read(self._path(shard.split, shard.number))
         if marker is None or marker[0] != shard.digest:
             return None
-        complete = all(self._storage.size(file.path) == file.bytes for file in marker[1])
+        complete = all(self.storage.size(file.path) == file.bytes for file in marker[1])
         return marker[1] if complete else None
 
     def finish(self, shard: PlannedShard, files: Iterable[WrittenFile]) -> None:
         """Mark a shard as finished."""
         content = {"digest": shard.digest, "files": [asdict(file) for file in files]}
-        self._storage.write(self._path(shard.split, shard.number), json.dumps(content).encode())
+        self.storage.write(self._path(shard.split, shard.number), json.dumps(content).encode())
 
     def read_files(self, shard: PlannedShard) -> list[WrittenFile]:
         """Return the files of a finished shard."""
@@ -91,38 +87,38 @@ class ExportMarkers:
         """Remove the files of shards that the plan lacks or that have other rows; shared inputs stay."""
         for split in SPLITS:
             if split not in shards:
-                for name in self._storage.names(split):
+                for name in self.storage.names(split):
                     if name.startswith("metadata."):
-                        self._storage.remove(f"{split}/{name}")
+                        self.storage.remove(f"{split}/{name}")
             digests = [shard.digest for shard in shards.get(split, ())]
-            names = self._storage.names(f"{STATE}/{split}")
+            names = self.storage.names(f"{STATE}/{split}")
             stems = [name.removesuffix(".json") for name in names]
             for number in sorted(int(stem) for stem in stems if stem.isdecimal()):
                 path = self._path(split, number)
                 digest, files = self._read(path) or ("", [])
                 if number < len(digests) and digest == digests[number]:
                     continue
-                self._storage.remove(CHECKSUMS)  # the data set is incomplete from here on
+                self.storage.remove(CHECKSUMS)  # the data set is incomplete from here on
                 for file in files:
                     if not file.path.startswith(f"{INPUTS}/"):
-                        self._storage.remove(file.path)
-                self._storage.remove(path)
+                        self.storage.remove(file.path)
+                self.storage.remove(path)
 
     def remove_inputs(self, is_unused: Callable[[str], bool]) -> None:
         """Remove portraits and recordings that are not part of the data set."""
-        for kind in self._storage.names(INPUTS):
-            for prefix in self._storage.names(f"{INPUTS}/{kind}"):
-                for name in self._storage.names(f"{INPUTS}/{kind}/{prefix}"):
+        for kind in self.storage.names(INPUTS):
+            for prefix in self.storage.names(f"{INPUTS}/{kind}"):
+                for name in self.storage.names(f"{INPUTS}/{kind}/{prefix}"):
                     path = f"{INPUTS}/{kind}/{prefix}/{name}"
                     if is_unused(path):
-                        self._storage.remove(path)
+                        self.storage.remove(path)
 
     def _path(self, split: str, number: int) -> str:
         return f"{STATE}/{split}/{number:05d}.json"
 
     def _read(self, path: str) -> tuple[str, list[WrittenFile]] | None:
         try:
-            content = parse_json(self._storage.read(path))
+            content = parse_json(self.storage.read(path))
             files = [WrittenFile(**values) for values in content["files"]]
             return content["digest"], [file for file in files if _is_inside(file.path)]
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
