@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 from manifests.record import Record
 from pipelines.engine.graph import Pipeline, StageSpec
@@ -13,14 +14,9 @@ from pipelines.engine.tasks import FinishedRecord, Payload, RecordState, Rejecti
 from stages.base import Ok
 
 
+@dataclass(eq=False)
 class RecordFlow:
     """The records in flight; each finished record is passed to `finish` once and then forgotten.
-
-    Args:
-        pipeline: stages of the run.
-        admission: counter of the memory that payloads hold.
-        statistics: statistics by stage.
-        finish: called with every finished record.
 
     Attributes:
         queues: waiting tasks by stage.
@@ -28,18 +24,16 @@ class RecordFlow:
         now: current time, which the loop sets before it passes anything here.
     """
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        admission: Admission,
-        statistics: Mapping[str, StageStatistics],
-        finish: Callable[[FinishedRecord], None],
-    ) -> None:
-        self._pipeline, self._admission, self._statistics, self._finish = pipeline, admission, statistics, finish
-        self.queues = {spec.name: StageQueue(spec) for spec in pipeline.stages}
+    pipeline: Pipeline  # stages of the run
+    admission: Admission  # counter of the memory that payloads hold
+    statistics: Mapping[str, StageStatistics]  # statistics by stage
+    finish: Callable[[FinishedRecord], None]  # called with every finished record
+
+    def __post_init__(self) -> None:
+        self.queues = {spec.name: StageQueue(spec) for spec in self.pipeline.stages}
         self._shared = {
             spec.name: SharedResults(max_entries=spec.cache_entries, max_bytes=spec.cache_bytes)
-            for spec in pipeline.stages
+            for spec in self.pipeline.stages
             if spec.share
         }
         self.in_flight = 0
@@ -53,7 +47,7 @@ class RecordFlow:
     def enter(self, record: Record) -> None:
         """Start a new record."""
         self.in_flight += 1
-        state = RecordState(record, self._pipeline.route(record))
+        state = RecordState(record, self.pipeline.route(record))
         self._advance(state, state.route.starts)
 
     def _advance(self, state: RecordState, candidates: Sequence[StageSpec]) -> None:
@@ -79,14 +73,14 @@ class RecordFlow:
             self._close(state, shared)
             return
         if isinstance(shared, Payload):
-            self._statistics[spec.name].shared += 1
+            self.statistics[spec.name].shared += 1
             self._complete_stage(state, spec, shared)
             self._advance(state, state.route.followers[spec.output])
             return
 
         state.pending.add(spec.output)
         if isinstance(shared, StageTask):
-            self._statistics[spec.name].shared += 1
+            self.statistics[spec.name].shared += 1
             shared.waiters.append(state)
             return
 
@@ -126,10 +120,10 @@ class RecordFlow:
             node: node that stores the payload; None if unknown.
         """
         payload = Payload(reference, ok.facts, node)
-        self._admission.track(payload)
+        self.admission.track(payload)
         if task.key is not None:
             self._shared[task.stage].finish(task.key, payload)
-        spec, leader = self._pipeline.by_name[task.stage], task.leader
+        spec, leader = self.pipeline.by_name[task.stage], task.leader
         leader.seconds[spec.output] = leader.seconds.get(spec.output, 0.0) + seconds
         for state in task.waiters:
             if not state.closed:
@@ -145,7 +139,7 @@ class RecordFlow:
             rejection: reason.
             lasting: whether later records that share the task end likewise.
         """
-        spec = self._pipeline.by_name[task.stage]
+        spec = self.pipeline.by_name[task.stage]
         if spec.optional:
             facts = {"error_code": rejection.code, "error": rejection.sentence}
             self.succeed(task, Ok(facts=facts), None, 0.0)
@@ -163,7 +157,7 @@ class RecordFlow:
         for payload in task.inputs.values():
             payload.lost = True
         self.cancel(task)
-        spec = self._pipeline.by_name[task.stage]
+        spec = self.pipeline.by_name[task.stage]
         for state in task.waiters:
             if not state.closed:
                 state.replays += 1
@@ -191,7 +185,7 @@ class RecordFlow:
         state.closed = True
         state.payloads.clear()
         self.in_flight -= 1
-        self._finish(
+        self.finish(
             FinishedRecord(
                 record=state.record,
                 rejection=rejection,

@@ -41,27 +41,22 @@ class _Worker:
     bucket: int | None = None  # number of its batches if it accepts another one
 
 
+@dataclass(eq=False)
 class WorkerPool:
-    """The workers of one stage; lost workers are replaced.
+    """The workers of one stage; lost workers are replaced."""
 
-    Args:
-        spec: the stage.
-        executor: executor that runs the workers.
-        numbers: counter for workers and batches, shared by all stages of the run.
-        start_limit_s: maximum time that the stage may be without a ready worker.
-    """
+    spec: StageSpec  # the stage
+    executor: Executor  # executor that runs the workers
+    numbers: itertools.count[int]  # counter for workers and batches, shared by all stages of the run
+    start_limit_s: float  # maximum time that the stage may be without a ready worker
 
-    def __init__(
-        self, spec: StageSpec, executor: Executor, numbers: itertools.count[int], start_limit_s: float
-    ) -> None:
-        self.spec = spec
-        self._executor, self._numbers, self._start_limit_s = executor, numbers, start_limit_s
-        self._size = executor.count_workers(spec)
+    def __post_init__(self) -> None:
+        self._size = self.executor.count_workers(self.spec)
         self._workers: dict[int, _Worker] = {}
         # Workers with a free slot by number of batches, the one that has been there longest first. Counts are kept and
         # deadlines are in a heap, so that each dispatch takes the same time for any number of workers.
-        self._free: list[dict[int, None]] = [{} for _ in range(spec.slots)]
-        self._free_on: list[dict[str, dict[int, None]]] = [{} for _ in range(spec.slots)]  # the same by node
+        self._free: list[dict[int, None]] = [{} for _ in range(self.spec.slots)]
+        self._free_on: list[dict[str, dict[int, None]]] = [{} for _ in range(self.spec.slots)]  # the same by node
         self._deadlines: list[tuple[float, int, int]] = []  # heap of time, worker and ticket; of batches that started
         self.ready = 0
         self.n_running = 0
@@ -91,14 +86,14 @@ class WorkerPool:
         """
         while self._starts and self._starts[0] <= now:
             heapq.heappop(self._starts)
-            number = next(self._numbers)
+            number = next(self.numbers)
             self._workers[number] = _Worker()
-            self._executor.start_worker(number, self.spec)
-        if self._without_since is not None and now - self._without_since > self._start_limit_s:
+            self.executor.start_worker(number, self.spec)
+        if self._without_since is not None and now - self._without_since > self.start_limit_s:
             raise RunStopped(
                 "no_worker",
-                f"stage {self.spec.name}: none of {self._size} workers was ready within {self._start_limit_s:g} s; "
-                f"{self.demand}; {self._executor.describe_resources()}: add machines, or configure less",
+                f"stage {self.spec.name}: none of {self._size} workers was ready within {self.start_limit_s:g} s; "
+                f"{self.demand}; {self.executor.describe_resources()}: add machines, or configure less",
             )
 
     def compute_waiting_s(self, now: float) -> float:
@@ -192,7 +187,7 @@ class WorkerPool:
             alone: whether the worker gets no other batch until this one is finished.
         """
         worker = self._workers[number]
-        batch = Batch(next(self._numbers), self.spec.name, number, tasks, alone)
+        batch = Batch(next(self.numbers), self.spec.name, number, tasks, alone)
         worker.batches.append(batch)
         self.n_running += 1
         if len(worker.batches) == 1:
@@ -204,7 +199,7 @@ class WorkerPool:
             BatchEntry(task.leader.record, {name: payload.reference for name, payload in task.inputs.items()})
             for task in tasks
         ]
-        self._executor.submit(number, batch.ticket, entries)
+        self.executor.submit(number, batch.ticket, entries)
         return batch
 
     def finish_batch(self, batch: Batch, now: float) -> None:

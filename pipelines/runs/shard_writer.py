@@ -30,49 +30,36 @@ class _OpenShard:
         return len(self.outcomes) == len(self.records.records)
 
 
+@dataclass(eq=False)
 class ShardWriter:
     """Feed the records of unfinished shards to the engine and write their outcomes.
 
     Only the shards in progress are in memory, a few hundred records each. Outcomes are saved every `SAVE_S` seconds,
     so that a crash of the driver loses little; a shard becomes visible when it is complete.
-
-    Args:
-        folder: run folder, whose lock is held.
-        manifest: rows of the run.
-        run_seed: seed from which the seeds of records are derived.
-        run_fingerprint: fingerprint of the run's description.
-        stages: outputs of the pipeline, for the columns of the outcome table.
-        metrics: columns of the metrics in the outcome table.
-        columns: further columns of the outcome table, with their types.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        manifest: RunManifest,
-        *,
-        run_seed: int,
-        run_fingerprint: str,
-        stages: tuple[str, ...],
-        metrics: tuple[str, ...] = (),
-        columns: Mapping[str, type] | None = None,
-    ) -> None:
-        self._folder, self._manifest = folder, manifest
-        self._run_seed, self._run_fingerprint, self._stages = run_seed, run_fingerprint, stages
-        self._metrics, self._columns = metrics, columns
+    folder: RunFolder  # run folder, whose lock is held
+    manifest: RunManifest  # rows of the run
+    run_seed: int  # seed from which the seeds of records are derived
+    run_fingerprint: str  # fingerprint of the run's description
+    stages: tuple[str, ...]  # outputs of the pipeline, for the columns of the outcome table
+    metrics: tuple[str, ...] = ()  # columns of the metrics in the outcome table
+    columns: Mapping[str, type] | None = None  # further columns of the outcome table, with their types
+
+    def __post_init__(self) -> None:
         self._open: dict[int, _OpenShard] = {}
-        self.remaining = manifest.records  # records that had no outcome when this part of the run started
+        self.remaining = self.manifest.records  # records that had no outcome when this part of the run started
 
     def records(self) -> Iterator[Record]:
         """Yield the records that have no outcome yet, shards of higher priority first."""
-        done = self._folder.read_done_markers()
+        done = self.folder.read_done_markers()
         self.remaining -= sum(mark.records for mark in done.values())
-        unfinished = (number for number in range(len(self._manifest)) if number not in done)
-        for number in sorted(unfinished, key=lambda number: (-self._manifest.priorities[number], number)):
-            self._folder.clean_shard(number)
-            shard = self._manifest.read_shard(number)
+        unfinished = (number for number in range(len(self.manifest)) if number not in done)
+        for number in sorted(unfinished, key=lambda number: (-self.manifest.priorities[number], number)):
+            self.folder.clean_shard(number)
+            shard = self.manifest.read_shard(number)
             ids = {record.id for record in shard.records}
-            saved = {key: value for key, value in self._folder.read_saved_outcomes(number).items() if key in ids}
+            saved = {key: value for key, value in self.folder.read_saved_outcomes(number).items() if key in ids}
             self.remaining -= len(saved)
             self._open[number] = _OpenShard(shard, saved, saved_at=time.monotonic())
             waiting = [record for record in shard.records if record.id not in saved]
@@ -104,21 +91,21 @@ class ShardWriter:
 
     def _save(self, number: int, shard: _OpenShard) -> None:
         if shard.unsaved:
-            self._folder.save_outcomes(number, shard.unsaved)
+            self.folder.save_outcomes(number, shard.unsaved)
         shard.unsaved, shard.saved_at = [], time.monotonic()
 
     def _finish(self, number: int) -> None:
         shard = self._open[number]
-        self._folder.finish_shard(
+        self.folder.finish_shard(
             shard.records,
             shard.outcomes.values(),
-            run_fingerprint=self._run_fingerprint,
-            stages=self._stages,
-            metrics=self._metrics,
-            columns=self._columns,
+            run_fingerprint=self.run_fingerprint,
+            stages=self.stages,
+            metrics=self.metrics,
+            columns=self.columns,
         )
         del self._open[number]  # last: if writing fails, `flush` still has the outcomes
 
     def _with_seed(self, record: Record) -> Record:
-        seed = derive_seed(self._run_seed, record.id) if record.given_seed is None else record.given_seed
+        seed = derive_seed(self.run_seed, record.id) if record.given_seed is None else record.given_seed
         return dataclasses.replace(record, seed=seed)
