@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from manifests.record import Record
 from pipelines.engine.graph import Pipeline, StageSpec
-from pipelines.engine.queues import Admission, StageQueue
 from pipelines.engine.statistics import StageStatistics
-from pipelines.engine.tasks import FinishedRecord, Payload, RecordState, Rejection, StageTask
+from pipelines.engine.tasks import Admission, FinishedRecord, Payload, RecordState, Rejection, StageQueue, StageTask
 from stages.base import Ok
 
 

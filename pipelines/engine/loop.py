@@ -30,10 +30,9 @@ from pipelines.engine.flow import RecordFlow
 from pipelines.engine.graph import Pipeline
 from pipelines.engine.interrupts import Interrupts
 from pipelines.engine.pools import Batch, WorkerPool
-from pipelines.engine.queues import Admission
 from pipelines.engine.recovery import Recovery
 from pipelines.engine.statistics import RunStatistics, StageStatistics
-from pipelines.engine.tasks import FinishedRecord, StageTask
+from pipelines.engine.tasks import Admission, FinishedRecord, StageTask
 from stages.base import Failed, FailureKind, Ok
 
 MAX_WAIT_S = 0.2  # between two checks of time limits and of idle workers
