@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -46,32 +46,22 @@ class ScannedBlock:
     problems: list[Problem]
 
 
+@dataclass(eq=False)
 class Scan:
-    """Streams a manifest once and checks every row; uses 28 bytes per row to find duplicates.
+    """Streams a manifest once and checks every row; uses 28 bytes per row to find duplicates."""
 
-    Args:
-        manifest: manifest to read.
-        files: lookup of the media files of rows; None skips it.
-        videos: whether rows must have an existing video; otherwise they must have a portrait and a recording or motion.
-        options: columns that set options; None passes them through.
-        voices: voices that speak the text of rows with neither recording nor motion; without them such rows are bad.
-    """
+    manifest: Manifest  # manifest to read
+    _: KW_ONLY
+    files: MediaFileCheck | None = None  # lookup of the media files of rows; None skips it
+    # whether rows must have an existing video; otherwise they must have a portrait and a recording or motion
+    videos: bool = False
+    options: OptionColumns | None = None  # columns that set options; None passes them through
+    # voices that speak the text of rows with neither recording nor motion; without them such rows are bad
+    voices: Voices | None = None
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        *,
-        files: MediaFileCheck | None = None,
-        videos: bool = False,
-        options: OptionColumns | None = None,
-        voices: Voices | None = None,
-    ) -> None:
-        self.manifest = manifest
-        self._voices = None if videos else voices
-        self.options = options
-        self._videos = videos
+    def __post_init__(self) -> None:
+        self._voices = None if self.videos else self.voices
         self.summary = ScanSummary()
-        self._files = files
         self._readers: list[tuple[str, Reader]] = []  # opened by `extra_schema`
         self._extra: pa.Schema | None = None  # result of `extra_schema`
         self._ids = HashIndex()
@@ -156,8 +146,8 @@ class Scan:
         self._check_voices(records, faults)
         self._check_required(records, faults)
         _explain_texts(block, faults)
-        if self._files:
-            self._check_files(self._files, block, records, faults)
+        if self.files:
+            self._check_files(self.files, block, records, faults)
         self._check_duplicates(file_index, reader.row_unit, block, records, faults)
 
         name = safe_text(file)
@@ -209,10 +199,10 @@ class Scan:
         for index, record in enumerate(records):
             if record is None:
                 continue
-            if self._videos and record.video is None:
+            if self.videos and record.video is None:
                 fault = ValueFault("missing_value", "is empty; expected the path or URI of a finished video")
                 faults.setdefault(index, []).append(("video", "", fault))
-            elif not self._videos:
+            elif not self.videos:
                 for column, fault in _missing_of_pair(record.image, record.audio or record.text, record.motion):
                     faults.setdefault(index, []).append((column, "", fault))
 

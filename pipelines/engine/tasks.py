@@ -103,28 +103,24 @@ class StageTask:
         return next((state for state in self.waiters if not state.closed), first) if first.closed else first
 
 
+@dataclass(eq=False)
 class Admission:
     """Admits records of the manifest while there is room, those of highest priority within a window first.
 
     Room is bounded by a number of records and an amount of memory. The memory that a record needs is the average over
     finished records; until the first one has finished, at most `warm_up` records are in flight. If nothing is in
     flight, one record is always admitted.
-
-    Args:
-        records: records of the manifest, read as room becomes free.
-        look_ahead: number of records to read ahead, among which priority decides.
-        max_records: maximum number of records in flight.
-        max_bytes: maximum memory that the payloads of records in flight hold.
-        warm_up: maximum number of records in flight before the first one has finished.
     """
 
-    def __init__(
-        self, records: Iterable[Record], *, look_ahead: int, max_records: int, max_bytes: int, warm_up: int
-    ) -> None:
-        self._records: Iterator[Record] | None = iter(records)
+    records: Iterable[Record]  # records of the manifest, read as room becomes free
+    look_ahead: int  # number of records to read ahead, among which priority decides
+    max_records: int  # maximum number of records in flight
+    max_bytes: int  # maximum memory that the payloads of records in flight hold
+    warm_up: int  # maximum number of records in flight before the first one has finished
+
+    def __post_init__(self) -> None:
+        self._records: Iterator[Record] | None = iter(self.records)
         self._window: list[tuple[float, int, Record]] = []
-        self._look_ahead = look_ahead
-        self._max_records, self._max_bytes, self._warm_up = max_records, max_bytes, warm_up
         self._n_read = 0
         self._produced_bytes = 0
         self.held_bytes = 0
@@ -158,14 +154,14 @@ class Admission:
         return heapq.heappop(self._window)[2]
 
     def _has_room(self, in_flight: int, finished: int, cached_bytes: int) -> bool:
-        if in_flight >= self._max_records or self.held_bytes - cached_bytes >= self._max_bytes:
+        if in_flight >= self.max_records or self.held_bytes - cached_bytes >= self.max_bytes:
             return False
         if not finished:
-            return in_flight < self._warm_up
-        return (in_flight + 1) * self._produced_bytes / finished <= self._max_bytes
+            return in_flight < self.warm_up
+        return (in_flight + 1) * self._produced_bytes / finished <= self.max_bytes
 
     def _read(self) -> None:
-        while self._records is not None and len(self._window) < self._look_ahead:
+        while self._records is not None and len(self._window) < self.look_ahead:
             record = next(self._records, None)
             if record is None:
                 self._records = None

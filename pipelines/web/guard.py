@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,59 +32,47 @@ HEADERS = {
 }
 
 
+@dataclass(eq=False)
 class Guard:
-    """Middleware that refuses requests before they reach an ASGI application.
+    """Middleware that refuses requests before they reach an ASGI application."""
 
-    Args:
-        app: guarded application.
-        host: address of the server. On a loopback address only requests to this machine's own names are answered, so
-            that another site cannot get access by resolving its name to this machine.
-        password: password that every request must have; None for no password.
-        allows_file: returns whether Gradio may serve a file.
-        has_room: returns whether another upload is accepted.
-    """
+    app: ASGIApp  # guarded application
+    # address of the server. On a loopback address only requests to this machine's own names are answered, so that
+    # another site cannot get access by resolving its name to this machine
+    host: str
+    password: str | None  # password that every request must have; None for no password
+    allows_file: Callable[[str], bool]  # returns whether Gradio may serve a file
+    has_room: Callable[[], bool]  # returns whether another upload is accepted
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        host: str,
-        password: str | None,
-        allows_file: Callable[[str], bool],
-        has_room: Callable[[], bool],
-    ) -> None:
-        self._app = app
-        self._local = is_loopback(host)
-        self._password = password
-        self._allows_file = allows_file
-        self._has_room = has_room
+    def __post_init__(self) -> None:
+        self._local = is_loopback(self.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it to the application."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
         elif scope["type"] == "http":
             refusal = self._refusal(scope)
             if refusal:
                 await refusal(scope, receive, send)
             else:
-                await self._app(scope, receive, _with_headers(send))
+                await self.app(scope, receive, _with_headers(send))
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         headers, path = Headers(scope=scope), scope["path"]
         if self._local and not is_loopback(_name(headers.get("host", ""))):
             return PlainTextResponse("this page is at http://127.0.0.1", 421)
-        if self._password is not None and not password_matches(headers.get("authorization"), self._password):
+        if self.password is not None and not password_matches(headers.get("authorization"), self.password):
             ask = {"WWW-Authenticate": 'Basic realm="joyvasa", charset="UTF-8"'}
             return PlainTextResponse("the password is missing or wrong", 401, headers=ask)
         origin = headers.get("origin")
         if scope["method"] not in ("GET", "HEAD") and origin and urlsplit(origin).netloc != headers.get("host"):
             return PlainTextResponse("this request comes from another site", 403)
         if not ALLOWED_PATHS.fullmatch(path) or (
-            path.startswith(FILE) and not self._allows_file(path.removeprefix(FILE))
+            path.startswith(FILE) and not self.allows_file(path.removeprefix(FILE))
         ):
             return PlainTextResponse("not found", 404)
-        if path == UPLOAD and not self._has_room():
+        if path == UPLOAD and not self.has_room():
             return PlainTextResponse("the folder for uploads is full: try again later", 507)
         return None
 
