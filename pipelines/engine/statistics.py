@@ -171,11 +171,6 @@ def parse_statistics(event: Mapping[str, Any]) -> RunStatistics | None:
         return None
 
 
-def has_statistics(event: Mapping[str, Any]) -> bool:
-    """Return whether an event contains statistics; see `parse_statistics`."""
-    return parse_statistics(event) is not None
-
-
 @dataclass(frozen=True)
 class Estimate:
     """The progress of a run in a few numbers."""

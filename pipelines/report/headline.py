@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.engine.events import EventKind
-from pipelines.engine.statistics import has_statistics
+from pipelines.engine.statistics import RunStatistics, StageStatistics, parse_statistics
 from pipelines.report.rows import OutcomeRows
 
 FRAME_STAGES = ("render", "animal_render")  # stages that generate frames
@@ -108,7 +108,7 @@ def build_headline(rows: OutcomeRows, events: Iterable[Mapping[str, Any]], *, re
     parts = _split_parts(events)
     stages: dict[str, StageFigures] = {}
     for part in parts:
-        for name, numbers in part.last.get("stages", {}).items():
+        for name, numbers in part.last.stages.items():
             _add(stages.setdefault(name, StageFigures(name)), numbers)
     if not any(stage.busy_s for stage in stages.values()):  # events were removed: use the seconds of the rows
         stages = {name: StageFigures(name, busy_s=seconds) for name, seconds in rows.seconds.items()}
@@ -123,9 +123,9 @@ def build_headline(rows: OutcomeRows, events: Iterable[Mapping[str, Any]], *, re
         retried=rows.retried,
         parts=len(parts),
         torn_parts=sum(not part.ended for part in parts),
-        elapsed_s=sum(part.elapsed_s for part in parts),
+        elapsed_s=sum(part.last.elapsed_s for part in parts),
         gpus=max((part.gpus for part in parts), default=0.0),
-        gpu_s=sum(part.gpus * part.elapsed_s for part in parts),
+        gpu_s=sum(part.gpus * part.last.elapsed_s for part in parts),
         frames_made=sum(stages[name].frames for name in frame_stages if name in stages),
         stages=[*stages.values()],
     )
@@ -133,13 +133,9 @@ def build_headline(rows: OutcomeRows, events: Iterable[Mapping[str, Any]], *, re
 
 @dataclass
 class _Part:
-    last: Mapping[str, Any] = field(default_factory=dict)  # last statistics
+    last: RunStatistics = field(default_factory=lambda: RunStatistics({}))
     gpus: float = 0.0
     ended: bool = False
-
-    @property
-    def elapsed_s(self) -> float:
-        return float(self.last.get("elapsed_s", 0.0))
 
 
 def _split_parts(events: Iterable[Mapping[str, Any]]) -> list[_Part]:
@@ -149,20 +145,16 @@ def _split_parts(events: Iterable[Mapping[str, Any]]) -> list[_Part]:
         kind = event.get("event")
         if kind == EventKind.RUN_STARTED:
             parts.append(_Part())
-        elif kind in (EventKind.PROGRESS, EventKind.RUN_ENDED) and parts and has_statistics(event):
+        elif kind in (EventKind.PROGRESS, EventKind.RUN_ENDED) and parts and (last := parse_statistics(event)):
             part = parts[-1]
-            gpus = sum(stage.get("num_gpus", 0) * stage.get("workers", 0) for stage in event["stages"].values())
-            part.last, part.gpus, part.ended = event, max(part.gpus, gpus), kind == EventKind.RUN_ENDED
+            gpus = sum(stage.num_gpus * stage.workers for stage in last.stages.values())
+            part.last, part.gpus, part.ended = last, max(part.gpus, gpus), kind == EventKind.RUN_ENDED
     return parts
 
 
-def _add(stage: StageFigures, numbers: Mapping[str, Any]) -> None:
-    """Add one part; events of an older version may lack figures."""
-    busy_s, lost_s = numbers.get("busy_s", 0.0), numbers.get("lost_s", 0.0)
-    stage.busy_s += busy_s
-    stage.lost_s += lost_s
-    stage.gpu_s += (busy_s + lost_s) * numbers.get("num_gpus", 0.0)
-    for name in ("records", "shared", "batches", "filled", "retries", "worker_crashes"):
-        setattr(stage, name, getattr(stage, name) + numbers.get(name, 0))
-    stage.room += numbers.get("batches", 0) * numbers.get("batch_size", 1)
-    stage.frames += int(numbers.get("totals", {}).get("frames", 0))
+def _add(stage: StageFigures, numbers: StageStatistics) -> None:
+    for name in ("busy_s", "lost_s", "records", "shared", "batches", "filled", "retries", "worker_crashes"):
+        setattr(stage, name, getattr(stage, name) + getattr(numbers, name))
+    stage.gpu_s += (numbers.busy_s + numbers.lost_s) * numbers.num_gpus
+    stage.room += numbers.batches * numbers.batch_size
+    stage.frames += int(numbers.totals.get("frames", 0))

@@ -14,7 +14,7 @@ from manifests.problems import ManifestError, safe_text
 from manifests.run.events import EVENTS, SEGMENTS
 from manifests.storage import Storage
 from pipelines.engine.events import EventKind
-from pipelines.engine.statistics import Estimate, has_statistics, parse_estimate
+from pipelines.engine.statistics import Estimate, parse_estimate, parse_statistics
 
 TAIL_BYTES = 512 * 1024  # read from the end of the event log; a progress line has about 4 kB
 SILENCE_S = 100.0  # a running driver writes a line at least every 30 seconds
@@ -48,7 +48,7 @@ def read_activity(storage: Storage, *, pending: int, now: float | None = None) -
     last, progress = None, None
     for event in _last_events(storage):
         last = last or event
-        if event.get("event") in (EventKind.PROGRESS, EventKind.RUN_ENDED) and has_statistics(event):
+        if event.get("event") in (EventKind.PROGRESS, EventKind.RUN_ENDED) and parse_statistics(event):
             progress = event
         if progress or event.get("event") == EventKind.RUN_STARTED:
             break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from manifests.run.folder import RunFolder
 from manifests.scan import Scan
 from manifests.storage import open_storage
 from pipelines.engine.events import EventCallback, EventKind
-from pipelines.engine.statistics import UNIT_COUNTS, has_statistics
+from pipelines.engine.statistics import UNIT_COUNTS, RunStatistics, StageStatistics, parse_statistics
 from stages.base import WorkUnit
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def read_run_rates(run: str, *, machine: str = "", whole_gpu: bool = False) -> R
     description = folder.read_description()
     models = ", ".join(description.bundles)
     ended = (event for event in read_events(folder.storage) if event.get("event") == EventKind.RUN_ENDED)
-    parts = [event for event in ended if has_statistics(event)]
+    parts = [statistics for event in ended if (statistics := parse_statistics(event))]
     profile = build_profile(parts, machine=machine or f"{run}, models {models}", whole_gpu=whole_gpu)
     if not profile.stages:
         raise ManifestError("rates_unknown", f"{run}: no record is finished yet: let the run end, or resume it")
@@ -63,8 +63,8 @@ def read_bench_rates(path: str) -> RateProfile:
     with open_binary(path) as file:
         try:
             content = parse_json(file.read())
-            machine, statistics = content["machine"], content["chain"]["statistics"]
-            if not has_statistics(statistics):
+            machine, statistics = content["machine"], parse_statistics(content["chain"]["statistics"])
+            if not statistics:
                 raise ValueError("no statistics")
             description = f"{machine['processor']}, {machine['device']}, models {content['models']}"
             return build_profile([statistics], machine=description)
@@ -127,21 +127,21 @@ def _first_rows(manifest: str, config: RunConfig) -> list[dict[str, Any]]:
     return rows
 
 
-def build_profile(parts: Iterable[Mapping[str, Any]], *, machine: str, whole_gpu: bool = False) -> RateProfile:
+def build_profile(parts: Iterable[RunStatistics], *, machine: str, whole_gpu: bool = False) -> RateProfile:
     """Compute rates from the statistics of the parts of a run.
 
     Args:
-        parts: `RunStatistics.as_dict` of each part.
+        parts: statistics of each part.
         machine: description of the machine.
         whole_gpu: whether each worker had a whole GPU.
     """
     stages: dict[str, dict[str, float]] = {}
     units: dict[str, WorkUnit] = {}
     for statistics in parts:
-        for stage, numbers in statistics["stages"].items():
+        for stage, numbers in statistics.stages.items():
             name = stage.removeprefix("animal_")
             _add(stages.setdefault(name, {}), numbers)
-            units[name] = numbers["unit"]
+            units[name] = numbers.unit
 
     rates = {}
     for name, sums in stages.items():
@@ -157,8 +157,8 @@ def build_profile(parts: Iterable[Mapping[str, Any]], *, machine: str, whole_gpu
     return RateProfile(machine, rates, disk)
 
 
-def _add(sums: dict[str, float], numbers: Mapping[str, Any]) -> None:
-    amounts = {"records": numbers["records"], "shared": numbers["shared"], "busy_s": numbers["busy_s"]}
-    for key, amount in (amounts | numbers["totals"]).items():
+def _add(sums: dict[str, float], numbers: StageStatistics) -> None:
+    amounts = {"records": numbers.records, "shared": numbers.shared, "busy_s": numbers.busy_s}
+    for key, amount in (amounts | numbers.totals).items():
         sums[key] = sums.get(key, 0) + amount
-    sums["num_gpus"], sums["uses_gpu"] = numbers["num_gpus"], float(numbers["uses_gpu"])
+    sums["num_gpus"], sums["uses_gpu"] = numbers.num_gpus, float(numbers.uses_gpu)

@@ -10,6 +10,7 @@ from manifests.problems import safe_text
 from manifests.run.description import RunDescription
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
+from pipelines.engine.statistics import parse_statistics
 from pipelines.runs.activity import read_activity
 from pipelines.web.run_rows import RunRows
 
@@ -75,17 +76,19 @@ def read_run_state(
 
 
 def _stage_states(progress: Mapping[str, Any]) -> list[StageState]:
-    total = max(_whole_number(progress.get("records")), _whole_number(progress.get("admitted")))
-    states = []
-    for name, numbers in progress["stages"].items():
-        if isinstance(numbers, Mapping):
-            failed = _whole_number(numbers.get("failed")) + _whole_number(numbers.get("quarantined"))
-            done = _whole_number(numbers.get("records")) + _whole_number(numbers.get("shared"))
-            waiting, workers = _whole_number(numbers.get("queue_depth")), _whole_number(numbers.get("workers"))
-            busy = float(numbers.get("busy_fraction") or 0.0)
-            states.append(StageState(safe_text(name, 40), done, total, waiting, workers, busy, failed))
-    return states
-
-
-def _whole_number(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) else 0
+    if not (statistics := parse_statistics(progress)):
+        return []
+    records = progress.get("records")
+    total = max(records if isinstance(records, int) else 0, statistics.admitted)
+    return [
+        StageState(
+            name=safe_text(name, 40),
+            done=stage.records + stage.shared,
+            total=total,
+            waiting=stage.queue_depth,
+            workers=stage.workers,
+            busy=stage.busy_fraction,
+            failed=stage.failed + stage.quarantined,
+        )
+        for name, stage in statistics.stages.items()
+    ]

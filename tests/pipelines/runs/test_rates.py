@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 from joyvasa.config import load_config
 from manifests.problems import ManifestError
 from pipelines.cli.main import app
+from pipelines.engine.statistics import RunStatistics, StageStatistics
 from pipelines.runs.config import RunConfig
 from pipelines.runs.rates import build_profile, measure_rates, read_run_rates
 from tests.manifests.tables import write
@@ -16,12 +17,12 @@ SETTINGS = ["animation.picture.max_side=256"]
 
 def stage(records, busy_s, unit="record", *, shared=0, num_gpus=0.0, **totals):
     numbers = {"records": records, "shared": shared, "busy_s": busy_s, "num_gpus": num_gpus, "totals": totals}
-    return {**numbers, "unit": unit, "uses_gpu": num_gpus > 0}
+    return StageStatistics(**numbers, unit=unit, uses_gpu=num_gpus > 0)
 
 
 PARTS = [
-    {
-        "stages": {
+    RunStatistics(
+        {
             "portrait": stage(4, 2.0, "portrait", shared=6),
             "animal_portrait": stage(1, 1.0, "portrait"),
             "speech": stage(5, 5.0, "distinct_second", seconds=50.0),
@@ -29,8 +30,8 @@ PARTS = [
             "render": stage(10, 125.0, "frame", num_gpus=0.5, frames=2500, video_bytes=5e6),
             "verify_output": stage(10, 0.5),
         }
-    },
-    {"stages": {"render": stage(10, 250.0, "frame", num_gpus=0.5, frames=2500, video_bytes=5e6)}},
+    ),
+    RunStatistics({"render": stage(10, 250.0, "frame", num_gpus=0.5, frames=2500, video_bytes=5e6)}),
 ]
 
 
@@ -53,7 +54,7 @@ def test_a_run_in_one_process_counts_the_whole_gpu_for_stages_that_use_it():
 
 
 def test_the_rate_of_a_shared_motion_is_per_recording():
-    shared = {"stages": {"motion": stage(2, 20.0, "second", shared=8, seconds=100.0)}}
+    shared = RunStatistics({"motion": stage(2, 20.0, "second", shared=8, seconds=100.0)})
     assert build_profile([shared], machine="here").stages["motion"].per == "distinct_second"
 
 
