@@ -81,7 +81,7 @@ def test_motion_of_a_frame_does_not_depend_on_the_start_of_its_clip(segmented):
 
 def test_the_seconds_read_of_a_long_recording_are_progress(segmented):
     folder, source, _, _ = segmented
-    config = FindClipsConfig(run=str(folder / "run"), animation=options(), clips=ClipConfig(min_s=1.5))
+    config = ClipStageConfig(run=str(folder / "run"), animation=options(), clips=ClipConfig(min_s=1.5))
     stage, progress = set_up(FindClipsStage(config)), []
     stage.on_progress = lambda *done: progress.append(done)
     (outcome,) = stage.run([Item(source)])
