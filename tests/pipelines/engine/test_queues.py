@@ -4,8 +4,7 @@ import pytest
 
 from manifests.record import Record
 from pipelines.engine.graph import Route, StageSpec
-from pipelines.engine.queues import StageQueue
-from pipelines.engine.tasks import RecordState, StageTask
+from pipelines.engine.tasks import RecordState, StageQueue, StageTask
 
 
 def fill_queue(n_tasks, buckets=(None,)):
