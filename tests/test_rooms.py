@@ -138,7 +138,7 @@ def test_help_loads_no_heavy_library():
             ("motion", "portrait", "render", "score", "speech"),
             ("pandas", "scipy", "transformers", "matplotlib", "onnxruntime", "huggingface_hub"),
         ),
-        (("hash_inputs", "verify_output"), ("torch", "cv2", "pandas", "scipy")),
+        (("hash_inputs", "video_output"), ("torch", "cv2", "pandas", "scipy")),
     ],
 )
 def test_workers_load_only_what_they_use(names, slow):
