@@ -211,11 +211,17 @@ def _update_run_bars(display: ProgressDisplay, data: Mapping[str, Any], shown: d
 def _describe_run_progress(data: Mapping[str, Any]) -> str:
     estimate = describe_estimate(data["estimate"])
     parts = [f"{format_duration(data['elapsed_s'])}: {_count_finished(data):,} of {data['records']:,} records"]
-    if "slowest stage" in estimate:
-        parts.append(f"slowest stage {estimate['slowest stage']}")
-    elif data["first_batch_s"] is None:
+    # While only quick stages have results, their rate and a time left say nothing about the run.
+    left_s = data["estimate"]["left_s"]
+    is_early = data["estimate"]["at_least"] and left_s is not None and left_s < 1
+    starting = [name for name, stage in data["stages"].items() if not stage["workers"]]
+    if data["first_batch_s"] is None:
         parts.append("workers are starting")
-    if "time left" in estimate:
+    elif is_early and starting:
+        parts.append(f"workers are starting: {', '.join(starting)}")
+    if "slowest stage" in estimate and not is_early:
+        parts.append(f"slowest stage {estimate['slowest stage']}")
+    if "time left" in estimate and not is_early:
         parts.append(f"{estimate['time left']} left")
     return "; ".join(parts)
 

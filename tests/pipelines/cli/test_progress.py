@@ -17,10 +17,14 @@ STATISTICS = {
     "records": 10,
     "elapsed_s": 6.0,
     "first_batch_s": 1.0,
-    "stages": {"portrait": {"records": 4, "shared": 3, "partial_records": 0.5}},
+    "stages": {
+        "portrait": {"records": 4, "shared": 3, "partial_records": 0.5, "workers": 1},
+        "render": {"records": 0, "shared": 0, "partial_records": 0.0, "workers": 0},
+    },
     "estimate": asdict(Estimate(84.0, True, "portrait", "frame", 1234.0, 12.34)),
 }
 STARTING = STATISTICS | {"ok": 0, "failed": 0, "first_batch_s": None, "estimate": asdict(Estimate())}
+EARLY = STATISTICS | {"estimate": asdict(Estimate(0.01, True, "portrait", "record", 4.0, 891.0))}
 REJECTED = {"status": "failed", "record": "r1", "code": "image_empty", "sentence": "a[0].png: is empty"}
 
 
@@ -83,10 +87,12 @@ def test_a_run_is_shown_as_lines(monkeypatch, capsys):
         on_event(Event(EventKind.RECORD_REJECTED, stage="portrait", data=REJECTED))
         monkeypatch.setattr(progress, "LINE_S", 0.0)
         on_event(Event(EventKind.PROGRESS, data=STARTING))
+        on_event(Event(EventKind.PROGRESS, data=EARLY))
         on_event(Event(EventKind.PROGRESS, data=STATISTICS))
     assert capsys.readouterr().err.splitlines() == [
         "failed: r1: portrait: image_empty: a[0].png: is empty",
         "6 s: 0 of 10 records; workers are starting",
+        "6 s: 3 of 10 records; workers are starting: render",
         "6 s: 3 of 10 records; slowest stage portrait, 1,234 frames, 12.3 frames/s; at least 1 min 24 s left",
         "failures by reason: 1",
         "  1  failed  portrait  image_empty",
