@@ -20,10 +20,11 @@ from joyvasa.media.image import Image
 from joyvasa.media.video_writer import VideoWriter, check_encoder, check_output_path
 from joyvasa.models import Models
 from joyvasa.motion.mixing import mix_motions
-from joyvasa.motion.sampling import Recording, encode_recording, sample_motion
+from joyvasa.motion.sampling import Recording, encode_windows, sample_motion
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.smoothing import smooth_motion
 from joyvasa.motion.timing import fit_motion_length, resample_motion
+from joyvasa.motion.windows import iterate_windows
 from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Picture, Portrait
 from joyvasa.rendering.source_video import is_source_video
@@ -186,7 +187,8 @@ class Animator:
         models = self.models
         plan = models.plan_speech(info.n_samples)
         # An iterator: windows are encoded one at a time.
-        features = encode_recording(models.motion_model, models.stream_sound(path), plan, device=models.device)
+        windows = iterate_windows(models.stream_sound(path), plan)
+        features = encode_windows(models.motion_model, windows, device=models.device)
         return Recording(plan, features, torch.Generator().manual_seed(seed))
 
     def sample_motions(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from joyvasa.bundles.checkpoints import get_checkpoint_format
 from joyvasa.bundles.hashes import HashCache
 from joyvasa.bundles.spec import BundleSpec, License, Role, Switches
-from joyvasa.bundles.state import load_network_state
+from joyvasa.bundles.state import fit_state_dict
 from joyvasa.bundles.weights import Weights, read_source_hash, read_weights
 from joyvasa.errors import ConfigError, ModelError
 
@@ -151,7 +151,9 @@ class Bundle:
         else:
             weights = self.load_weights(role)
             module = self.build_network(role, weights)
-            load_network_state(module, weights.state, weights.where, get_checkpoint_format(entry.network).dropped)
+            dropped = get_checkpoint_format(entry.network).dropped
+            state = fit_state_dict(weights.state, module, weights.where, dropped)
+            module.load_state_dict({**module.state_dict(), **state}, strict=True)
         return module.to(device).eval()
 
     def load_weights(self, role: str) -> Weights:
@@ -183,10 +185,11 @@ class Bundle:
     @cached_property
     def layout(self) -> KeypointLayout | None:
         """Layout of the keypoints, as the motion template shows their number; None if it is unknown."""
-        from joyvasa.motion.layouts import find_layout
+        from joyvasa.motion.layouts import KEYPOINTS, load_layout
 
-        n_keypoints = len(self.load_template().expression_mean) // 3
-        return find_layout(n_keypoints, absolute_expression=self.switches.absolute_expression)
+        if len(self.load_template().expression_mean) != 3 * KEYPOINTS:
+            return None
+        return load_layout("compact" if self.switches.absolute_expression else "liveportrait")
 
     def load_template_arrays(self) -> dict[str, Any]:
         """Load the arrays of the motion template by their published names."""

@@ -92,13 +92,6 @@ def fit_state_dict(
     return given
 
 
-def load_network_state(
-    network: nn.Module, state: Mapping[str, Tensor], where: str, dropped: Collection[str] = ()
-) -> None:
-    """Load the tensors of a file into a network; see `fit_state_dict`."""
-    network.load_state_dict({**network.state_dict(), **fit_state_dict(state, network, where, dropped)}, strict=True)
-
-
 def _format_names(problem: str, names: list[str]) -> str:
     if not names:
         return ""

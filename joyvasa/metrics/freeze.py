@@ -47,7 +47,8 @@ class _Freeze(Measurement):
 
     def update(self, frames: np.ndarray) -> None:
         for frame in frames:
-            self._add(compute_cell_means(frame))
+            gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+            self._add(np.asarray(cv2.resize(gray, (GRID, GRID), interpolation=cv2.INTER_AREA)))
 
     def finish(self) -> Values:
         self._end_period()
@@ -60,6 +61,7 @@ class _Freeze(Measurement):
         }
 
     def _add(self, cells: np.ndarray) -> None:
+        """Compare the mean gray level of each cell of a frame, float32 (64, 64)."""
         self._n_frames += 1
         if self._last is not None:
             self._n_duplicates += int(np.abs(cells - self._last).max() < SAME)
@@ -74,13 +76,3 @@ class _Freeze(Measurement):
         if self._still_frames >= self._min_frames:
             self._n_frozen += self._still_frames
             self._longest = max(self._longest, self._still_frames)
-
-
-def compute_cell_means(frame: np.ndarray) -> np.ndarray:
-    """Compute the mean gray level of each cell of a frame, float32 (64, 64).
-
-    Args:
-        frame: uint8 RGB (height, width, 3).
-    """
-    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return np.asarray(cv2.resize(gray, (GRID, GRID), interpolation=cv2.INTER_AREA))

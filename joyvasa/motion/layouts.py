@@ -92,18 +92,6 @@ def load_layout(name: str) -> KeypointLayout:
     )
 
 
-def find_layout(n_keypoints: int, *, absolute_expression: bool) -> KeypointLayout | None:
-    """Return the layout of a bundle's keypoints, or None if it is unknown.
-
-    Args:
-        n_keypoints: number of keypoints of the bundle.
-        absolute_expression: switch of the bundle; the compact networks have it.
-    """
-    if n_keypoints != KEYPOINTS:
-        return None
-    return load_layout("compact" if absolute_expression else "liveportrait")
-
-
 def _direction(parts: Mapping[str, Mapping[int, list[float]]]) -> Direction:
     tensors = []
     for part in ("both", "positive", "negative"):

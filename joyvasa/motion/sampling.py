@@ -17,7 +17,7 @@ from torch import Tensor
 from joyvasa.errors import ConfigError
 from joyvasa.motion.model import MotionModel
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
-from joyvasa.motion.windows import Timing, WindowPlan, iterate_windows
+from joyvasa.motion.windows import Timing, WindowPlan
 from joyvasa.networks.diffusion import Sampler, draw_noise
 from joyvasa.networks.motion_sizes import MotionSizes
 
@@ -64,36 +64,10 @@ class Recording:
     """Encoded sound from which motion is sampled."""
 
     plan: WindowPlan  # plan of its windows
-    features: Iterable[Tensor]  # output of `encode_recording` for that plan, in order, shape (n, dim); read lazily
+    features: Iterable[Tensor]  # output of `encode_windows` for that plan, in order, shape (n, dim); read lazily
     # random generator of this recording, so that the result does not depend on the rest of the batch
     generator: torch.Generator
     cfg_scale: float | None = None  # overrides the guidance of the configuration; None does not
-
-
-def encode_recording(
-    model: MotionModel,
-    blocks: Iterable[np.ndarray],
-    plan: WindowPlan,
-    *,
-    windows_per_call: int = 1,
-    device: torch.device | str = "cpu",
-) -> Iterator[Tensor]:
-    """Encode a recording window by window; holds `windows_per_call` windows.
-
-    Args:
-        model: motion model, on `device`.
-        blocks: consecutive blocks of the recording, shape (n,), float32 mono at the model's sample rate.
-        plan: plan of this recording.
-        windows_per_call: number of windows encoded at once.
-        device: device of the model.
-
-    Yields:
-        Features of each window, shape (n, dim), on the device.
-
-    Raises:
-        InputError: `audio_length_changed`, or raised by reading the blocks.
-    """
-    yield from encode_windows(model, iterate_windows(blocks, plan), windows_per_call=windows_per_call, device=device)
 
 
 @torch.no_grad()
@@ -104,7 +78,7 @@ def encode_windows(
     windows_per_call: int = 1,
     device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
-    """Encode windows of any recordings, in order.
+    """Encode windows of any recordings, in order; holds `windows_per_call` windows.
 
     Args:
         model: motion model, on `device`.
@@ -114,6 +88,9 @@ def encode_windows(
 
     Yields:
         Features of each window, shape (n, dim), on the device.
+
+    Raises:
+        InputError: an error of reading the windows.
     """
     windows = iter(windows)
     while batch := list(islice(windows, windows_per_call)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +22,7 @@ from joyvasa.media.ffmpeg import holds_moving_pictures
 from joyvasa.media.image import Image
 from joyvasa.media.video_reader import probe_video
 from joyvasa.motion.extraction import CropMotionReader
-from joyvasa.motion.file import MotionFile, is_motion_file, load_motion
+from joyvasa.motion.file import MotionFile, is_motion_file
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.smoothing import SmoothingConfig, smooth_motion
 from joyvasa.motion.timing import resample_motion
@@ -149,24 +149,6 @@ class DrivingVideoReader:
             cut="the head jumps there: cut the video if that disturbs",
         )
         return DrivingMotion(MotionFile(motion, provenance), (*warnings, *sound_warnings), channels)
-
-
-def read_driving_motion(
-    path: str | Path, reader: Callable[[], DrivingVideoReader], on_progress: Progress | None = None
-) -> DrivingMotion:
-    """Read a motion from a motion file or a video; the content decides which it is.
-
-    Args:
-        path: path of the file.
-        reader: function that returns the reader of videos; called for a video only.
-        on_progress: see `DrivingVideoReader.read`.
-
-    Raises:
-        InputError: see `load_motion` and `DrivingVideoReader.read`.
-    """
-    if is_video(path):
-        return reader().read(path, on_progress)
-    return DrivingMotion(load_motion(path))
 
 
 def _probe_sound(path: Path) -> tuple[int, tuple[InputWarning, ...]]:

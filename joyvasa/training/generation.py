@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from joyvasa.motion.sampling import Recording, SamplingConfig, encode_recording, sample_motion
+from joyvasa.motion.sampling import Recording, SamplingConfig, encode_windows, sample_motion
 from joyvasa.motion.sequence import POSE_SIZE, MotionSequence, MotionTemplate
-from joyvasa.motion.windows import plan_windows
+from joyvasa.motion.windows import iterate_windows, plan_windows
 from joyvasa.networks.motion_generator import MotionGenerator
 from joyvasa.training.clips import ClipRecord
 from joyvasa.training.samples import normalize_motion
@@ -51,7 +51,7 @@ def generate_motion(
     plan = plan_windows(n_samples, network.sizes, padding_samples=(0, 0))
     recording = Recording(
         plan=plan,
-        features=encode_recording(network, [waveform], plan, device=device),
+        features=encode_windows(network, iterate_windows([waveform], plan), device=device),
         generator=torch.Generator().manual_seed(seed),
     )
     config = SamplingConfig(cfg_scale=1.0)  # without guidance

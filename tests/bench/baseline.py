@@ -17,8 +17,9 @@ from joyvasa.faces.paster import create_blend_mask
 from joyvasa.media.audio import probe_audio
 from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.models import Models
-from joyvasa.motion.sampling import encode_recording
+from joyvasa.motion.sampling import encode_windows
 from joyvasa.motion.sequence import MotionSequence
+from joyvasa.motion.windows import iterate_windows
 from joyvasa.networks.pictures import to_uint8
 from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Picture, Portrait
@@ -54,7 +55,11 @@ class Baseline:
         models = self.models
         plan = models.plan_speech(probe_audio(audio).n_samples)
         portrait = models.encoder.encode([models.read_picture(image)])[0]
-        features = [*encode_recording(models.motion_model, models.stream_sound(audio), plan, device=models.device)]
+        features = [
+            *encode_windows(
+                models.motion_model, iterate_windows(models.stream_sound(audio), plan), device=models.device
+            )
+        ]
         self.render(portrait, self.sampler.sample(plan, features, seed), audio, output)
 
     @torch.inference_mode()

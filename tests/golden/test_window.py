@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.motion.sampling import Recording, SamplingConfig, encode_recording, sample_motion
+from joyvasa.motion.sampling import Recording, SamplingConfig, encode_windows, sample_motion
 from joyvasa.motion.sequence import MotionTemplate
 from joyvasa.motion.smoothing import SmoothingConfig, smooth_motion
-from joyvasa.motion.windows import plan_windows
+from joyvasa.motion.windows import iterate_windows, plan_windows
 from joyvasa.networks import build
 from joyvasa.networks.motion_sizes import MotionSizes
 from tests.golden.reference import FORMS, Section, base_seed, fill
@@ -78,7 +78,7 @@ class TapeNetwork:
 
 def recording(network, waveform, timing="reference"):
     plan = plan_windows(len(waveform), network.sizes, timing=timing)
-    features = encode_recording(network, np.array_split(waveform, 7), plan)
+    features = encode_windows(network, iterate_windows(np.array_split(waveform, 7), plan))
     return Recording(plan, features, torch.Generator().manual_seed(0))
 
 

@@ -1,4 +1,4 @@
-"""Errors of M's keypoints against the teacher."""
+"""Errors of M's keypoints against the teacher, and similarity of a driven face at rest to the portrait."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from joyvasa.sample.training.training_media import SIZE
 
 MAX_ERROR, MIN_CORRELATION = Bar("at most", 4.0), Bar("at least", 0.9)
 PERCENT = "% of the distance between the eyes"
+MARGIN = 0.075  # around the keypoints, in sides of their box; the rest of the crop is static
 
 
 def keypoint_row(subjects: Sequence[Subject], reader: FaceReader) -> Row:
@@ -31,20 +32,10 @@ def keypoint_row(subjects: Sequence[Subject], reader: FaceReader) -> Row:
         head = reader.build_head(mesh, size)
         expected = (head.keypoints(head.face, (0, 0), head.pose)[:, :2] + 0.5) * 2 / size - 1
         actual = subject.keypoints[0, :, :2].cpu().numpy()
-        errors[subject.name] = 100 * float(point_errors(actual, expected).mean())
+        eye_distance = np.linalg.norm(expected[list(RIGHT_LIDS)].mean(0) - expected[list(LEFT_LIDS)].mean(0))
+        errors[subject.name] = 100 * float((np.linalg.norm(actual - expected, axis=1) / eye_distance).mean())
     description = "Keypoints of M against the teacher, mean error"
     return mean_row("keypoint_error", description, errors, PERCENT, MAX_ERROR, inputs="portraits", worst=max)
-
-
-def point_errors(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Return the distance of each keypoint from its expected position in eye distances, (21,).
-
-    Args:
-        actual: shape (21, 2), in any unit.
-        expected: shape (21, 2), in the same unit.
-    """
-    eye_distance = np.linalg.norm(expected[list(RIGHT_LIDS)].mean(0) - expected[list(LEFT_LIDS)].mean(0))
-    return np.linalg.norm(actual - expected, axis=1) / eye_distance
 
 
 def gap_row(tracks: Sequence[Track]) -> Row:
@@ -68,9 +59,6 @@ def pooled_correlation(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     centerd = [(a - a.mean(), b - b.mean()) for a, b in pairs]
     a, b = (np.concatenate(side) for side in zip(*centerd, strict=True))
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
-
-
-MARGIN = 0.075  # around the keypoints, in sides of their box; the rest of the crop is static
 
 
 def identity_row(subjects: Sequence[Subject], poses: PoseRenderer) -> Row:

@@ -12,7 +12,6 @@ from joyvasa.errors import OutputError
 from joyvasa.media.image import Image
 from joyvasa.sample.measurement.pose_renderer import MAX_OPENING, PoseRenderer
 from joyvasa.sample.measurement.subjects import Subject
-from joyvasa.sample.measurement.table import Row
 from joyvasa.sample.networks.points import LEFT_CORNER, LEFT_LIDS, RIGHT_CORNER, RIGHT_LIDS
 from joyvasa.sample.training.training_media import SIZE
 
@@ -40,12 +39,6 @@ def draw_detail_sheet(subjects: Sequence[Subject], poses: PoseRenderer) -> Image
         cv2.putText(caption, text, (4, CAPTION - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
         rows += [caption, row]
     return np.vstack(rows)
-
-
-def sheet_row(subjects: Sequence[Subject], path: Path) -> Row:
-    """Return the row for visual inspection."""
-    description = "Teeth or a dark cavity with an edge, no smear: by visual inspection of the sheet"
-    return Row("sheet", description, inputs=f"{len(subjects)} portraits", note=path.name, missing="visual inspection")
 
 
 def write_sheet(path: Path, sheet: Image) -> None:

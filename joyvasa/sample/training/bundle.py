@@ -83,7 +83,10 @@ def write_sample_bundle(work: Path, trained: TrainedGenerator, mean: np.ndarray,
             state[HEAD + "opening"] = torch.from_numpy(basis.parts["jaw"]).float()
         roles[role] = {"network": network} | _save_weights(building, role, state)
     roles |= {ANIMAL + role: roles[role] | ANIMAL_NETWORKS.get(role, {}) for role in ROLES}
-    roles[ANIMAL + "motion_extractor"] = save_animal_extractor(building, load_averaged_weights(work, "animals"))
+    network, _, prefix = ANIMAL_EXTRACTOR
+    state = {prefix + name: value for name, value in load_averaged_weights(work, "animals").items()}
+    entry = _save_weights(building, ANIMAL + "motion_extractor", state)
+    roles[ANIMAL + "motion_extractor"] = {"network": network, "license": BACKBONE_LICENSE} | entry
     sizes, defaults = asdict(trained.sizes), asdict(MotionGeneratorConfig())
     stated = {name: value for name, value in sizes.items() if value != defaults[name] and name != "positional_encoding"}
     entry = _save_weights(building, GENERATOR_ROLE, trained.state)
@@ -118,18 +121,6 @@ def write_sample_bundle(work: Path, trained: TrainedGenerator, mean: np.ndarray,
         shutil.rmtree(out)
     building.replace(out)
     return open_bundle(str(out))
-
-
-def save_animal_extractor(folder: Path, landmarks: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Save the motion extractor for animals; return its role.
-
-    Args:
-        folder: folder of the bundle.
-        landmarks: weights of `AnimalLandmarks`.
-    """
-    network, _, prefix = ANIMAL_EXTRACTOR
-    state = {prefix + name: value for name, value in landmarks.items()}
-    return {"network": network, "license": BACKBONE_LICENSE} | _save_weights(folder, ANIMAL + "motion_extractor", state)
 
 
 def _save_weights(folder: Path, role: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.motion.sampling import Recording, SamplingConfig, encode_recording, sample_motion
+from joyvasa.motion.sampling import Recording, SamplingConfig, encode_windows, sample_motion
 from joyvasa.motion.sequence import MotionTemplate
-from joyvasa.motion.windows import plan_windows
+from joyvasa.motion.windows import iterate_windows, plan_windows
 from joyvasa.networks import build
 from tests.joyvasa.small_generator import SMALL
 
@@ -31,7 +31,7 @@ def template():
 
 def encode_blocks(network, n_samples, blocks, seed=0, *, windows_per_call=1, **options):
     plan = plan_windows(n_samples, network.sizes)
-    features = encode_recording(network, blocks, plan, windows_per_call=windows_per_call)
+    features = encode_windows(network, iterate_windows(blocks, plan), windows_per_call=windows_per_call)
     return Recording(plan, features, torch.Generator().manual_seed(seed), **options)
 
 
@@ -160,8 +160,8 @@ def test_memory_does_not_grow_with_the_recording(network, template):
 def test_batches_of_windows_give_the_same_features_and_motion(network, template, windows_per_call):
     waveform = 0.1 * np.random.default_rng(0).standard_normal(61_234, dtype=np.float32)
     plan = plan_windows(len(waveform), network.sizes)
-    alone = list(encode_recording(network, [waveform], plan))
-    together = list(encode_recording(network, [waveform], plan, windows_per_call=windows_per_call))
+    alone = list(encode_windows(network, iterate_windows([waveform], plan)))
+    together = list(encode_windows(network, iterate_windows([waveform], plan), windows_per_call=windows_per_call))
     assert len(alone) == len(together) == plan.n_windows
     torch.testing.assert_close(torch.stack(together), torch.stack(alone), rtol=0, atol=1e-5)
     (single,) = sample_motion(network, [recording(network, 0, 61_234)], template)
@@ -179,14 +179,14 @@ def test_only_the_windows_of_a_batch_are_read(network):
             yield np.zeros(network.config.n_motions * 640, np.float32)
 
     plan = plan_windows(100 * network.config.n_motions * 640, network.sizes)
-    next(encode_recording(network, blocks(), plan, windows_per_call=3))
+    next(encode_windows(network, iterate_windows(blocks(), plan), windows_per_call=3))
     assert n_read <= 4
 
 
 def test_encoded_sound_can_be_reused(network, template):
     plan = plan_windows(30_000, network.sizes)
     waveform = 0.1 * np.random.default_rng(0).standard_normal(30_000, dtype=np.float32)
-    features = list(encode_recording(network, [waveform], plan))
+    features = list(encode_windows(network, iterate_windows([waveform], plan)))
     shared = [Recording(plan, features, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     first, second = sample_motion(network, shared, template)
     assert_same(first, sample_motion(network, [recording(network, 0, 30_000)], template)[0])
