@@ -198,7 +198,7 @@ class Bundle:
             from joyvasa.bundles.synthetic import make_template_arrays
 
             return make_template_arrays()
-        from joyvasa.bundles.template_pickle import read_template_pickle
+        from joyvasa.bundles.weights import read_template_pickle
 
         path = self.find_file(TEMPLATE_ROLE)
         if path == self.published_path(entry) and entry.format == "template-pickle":

@@ -15,8 +15,7 @@ import yaml
 from torch import Tensor
 
 from joyvasa.bundles.bundle import TEMPLATE_ROLE, Bundle
-from joyvasa.bundles.checkpoints import get_checkpoint_format
-from joyvasa.bundles.generator import ARGUMENTS
+from joyvasa.bundles.checkpoints import ARGUMENTS, get_checkpoint_format
 from joyvasa.bundles.spec import BundleSpec, Role
 from joyvasa.bundles.state import fit_state_dict
 from joyvasa.bundles.weights import read_source_hash

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from joyvasa.errors import ModelError
+from joyvasa.runtime.array_pickle import PickleRefused, as_array, load_array_pickle
 from joyvasa.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ ALLOWED_GLOBALS: list[Any] = [
     *((PureWindowsPath, f"{module}.{name}") for module in ("pathlib", "pathlib._local")
       for name in ("WindowsPath", "PureWindowsPath")),
 ]  # fmt: skip
+MAX_TEMPLATE_BYTES = 1 << 18  # the published motion template has about 3 kB
 
 
 @dataclass(frozen=True)
@@ -210,3 +214,43 @@ def _reason(error: BaseException) -> str:
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
     reasons = [part for part in paragraphs if part and not part.startswith(_ADVICE)]
     return reasons[0].split(" Please ")[0].split(". ")[0].rstrip(".")[:200] if reasons else type(error).__name__
+
+
+def read_template_pickle(path: Path) -> dict[str, np.ndarray]:
+    """Read a pickled dictionary of numeric arrays.
+
+    Args:
+        path: path of the pickle.
+
+    Returns:
+        Arrays by name.
+
+    Raises:
+        ModelError: `weights_unsafe` if the pickle names anything but numeric arrays; `weights_damaged` if it is
+            damaged or not such a pickle.
+    """
+    if not path.is_file():
+        raise ModelError("weights_missing", f"{path}: no such file")
+    if path.stat().st_size > MAX_TEMPLATE_BYTES:
+        raise ModelError(
+            "weights_damaged", f"{path}: larger than {MAX_TEMPLATE_BYTES} bytes; expected a motion template"
+        )
+
+    try:
+        content = load_array_pickle(path.read_bytes())
+        return {str(name): as_array(value) for name, value in _check_items(content)}
+    except PickleRefused as error:
+        raise ModelError(
+            "weights_unsafe",
+            f"{path}: the file asks for {error} and was not loaded; expected a dictionary of numeric arrays: "
+            "get it again from its publisher",
+        ) from None
+    except Exception as error:  # a damaged pickle may raise any exception
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError("weights_damaged", f"{path}: not a pickle of numeric arrays ({reason})") from None
+
+
+def _check_items(content: Any) -> Any:
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise ValueError(f"contains a {type(content).__name__}, expected a dictionary of named arrays")
+    return content.items()

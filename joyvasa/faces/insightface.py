@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joyvasa.errors import ConfigError, ModelError
-from joyvasa.faces import landmarks203
 from joyvasa.faces.detection import Face, sort_faces
+from joyvasa.faces.geometry import CropConfig, crop_face
 from joyvasa.faces.insightface_networks import (
     detect_faces,
     detect_landmarks106,
     load_landmarks106,
     load_scrfd,
 )
-from joyvasa.faces.ratios import compute_eye_ratios, compute_lip_ratios
 from joyvasa.faces.registry import DetectorSource
+from joyvasa.faces.square import transform_points
 from joyvasa.media.image import Image
 from joyvasa.runtime.onnx import OnnxNetwork
 
@@ -32,6 +32,17 @@ DETECTOR_SIDE = 512  # side of the square that pictures are fitted into, pixels
 
 # Usual file names of the networks, by role.
 _FILES = {"face_detector": "det_10g.onnx", "landmarks106": "2d106det.onnx", "landmarks203": "landmark.onnx"}
+
+# LivePortrait's network for 203 landmarks.
+SIDE = 224  # side of the network's input, pixels
+SHAPE = (1, 3, SIDE, SIDE)
+_CROP = CropConfig(scale=1.5, vy_ratio=-0.1, size=SIDE)
+_EPSILON = 1e-6
+_POINTS = 203
+# (upper, lower), (corner, corner): indices of the points that give height and width.
+_LEFT_EYE = ((6, 18), (0, 12))
+_RIGHT_EYE = ((30, 42), (24, 36))
+_LIPS = ((90, 102), (48, 66))
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class InsightFaceDetector:
         )
         self._landmarks106 = load_landmarks106(paths["landmarks106"], device=device, threads=threads)
         self._landmarks203 = OnnxNetwork(
-            paths["landmarks203"], device=device, threads=threads, shape=landmarks203.SHAPE, outputs={2: 2 * 203}
+            paths["landmarks203"], device=device, threads=threads, shape=SHAPE, outputs={2: 2 * 203}
         )
 
     @classmethod
@@ -122,8 +133,8 @@ class InsightFaceDetector:
     def _build_face(self, image: Image, scored_box: FloatArray, keypoints: FloatArray) -> Face:
         box = scored_box[:4]
         points_106 = detect_landmarks106(self._landmarks106, image, box)
-        crop, to_original = landmarks203.prepare_landmarks_input(image, points_106)
-        points_203 = landmarks203.decode_landmarks(self._landmarks203(crop)[2], to_original)
+        crop, to_original = prepare_landmarks_input(image, points_106)
+        points_203 = decode_landmarks(self._landmarks203(crop)[2], to_original)
         left_eye, right_eye = compute_eye_ratios(points_203)[0].tolist()
         return Face(
             box,
@@ -134,3 +145,67 @@ class InsightFaceDetector:
             lip_ratio=float(compute_lip_ratios(points_203)[0, 0]),
             eye_ratios=(left_eye, right_eye),
         )
+
+
+def prepare_landmarks_input(image: Image, landmarks: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Crop a face for the network.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        landmarks: landmarks (points, 2) in any layout, pixels of the picture.
+
+    Returns:
+        Input in [0, 1], float32 (1, 3, 224, 224), and matrix from pixels of the crop to pixels of the picture (3, 3).
+    """
+    crop = crop_face(image, landmarks, _CROP)
+    blob = np.ascontiguousarray(crop.image.transpose(2, 0, 1)[None], dtype=np.float32)
+    return blob / 255, crop.to_original
+
+
+def decode_landmarks(output: FloatArray, to_original: FloatArray) -> FloatArray:
+    """Decode the third output of the network.
+
+    Args:
+        output: 406 coordinates in the crop, 0 to 1.
+        to_original: matrix returned by `prepare_landmarks_input`.
+
+    Returns:
+        Landmarks, float32 (203, 2), pixels of the picture.
+    """
+    return transform_points(output.reshape(203, 2) * SIDE, to_original)
+
+
+def compute_eye_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Compute the openings of the eyes, height over width.
+
+    Args:
+        landmarks: landmarks (203, 2) or (batch, 203, 2), in any unit.
+
+    Returns:
+        Ratios of the left and the right eye, float32 (batch, 2); 0 is closed.
+    """
+    return np.stack([_ratio(landmarks, *_LEFT_EYE), _ratio(landmarks, *_RIGHT_EYE)], axis=1)
+
+
+def compute_lip_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Compute the opening of the lips, height over width.
+
+    Args:
+        landmarks: landmarks as for `compute_eye_ratios`.
+
+    Returns:
+        Ratios, float32 (batch, 1); 0 is closed.
+    """
+    return _ratio(landmarks, *_LIPS)[:, None]
+
+
+def _ratio(landmarks: NDArray[np.floating], opening: tuple[int, int], width: tuple[int, int]) -> NDArray[np.floating]:
+    points = np.asarray(landmarks, dtype=np.float32)
+    if points.ndim not in (2, 3) or points.shape[-2:] != (_POINTS, 2):
+        raise ConfigError("landmark_layout", f"landmarks of shape {points.shape} found; expected ([batch,] 203, 2)")
+    points = points.reshape(-1, _POINTS, 2)
+
+    def distance(pair: tuple[int, int]) -> NDArray[np.floating]:
+        return np.linalg.norm(points[:, pair[0]] - points[:, pair[1]], axis=1)
+
+    return distance(opening) / (distance(width) + np.float32(_EPSILON))

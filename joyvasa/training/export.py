@@ -16,8 +16,8 @@ from torch import Tensor
 
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.bundle import TEMPLATE_ROLE
+from joyvasa.bundles.checkpoints import ARGUMENTS
 from joyvasa.bundles.conversion import convert_to_folder, model_write_errors
-from joyvasa.bundles.generator import ARGUMENTS
 from joyvasa.bundles.registry import SPEC_NAME
 from joyvasa.bundles.spec import BundleSpec, License, Role, Switches, read_spec
 from joyvasa.config import config_from_dict

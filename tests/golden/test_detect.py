@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from joyvasa.faces import insightface_networks, landmarks203
+from joyvasa.faces import insightface, insightface_networks
 from joyvasa.faces.detection import Face, sort_faces
 from joyvasa.faces.insightface_networks import (
     detect_faces,
@@ -110,13 +110,13 @@ def test_106_landmarks_match(section, image, monkeypatch, tmp_path):
 
 
 def test_203_landmarks_match(section, image):
-    blob, to_original = landmarks203.prepare_landmarks_input(section.input("image"), section.stored["lmk106"])
+    blob, to_original = insightface.prepare_landmarks_input(section.input("image"), section.stored["lmk106"])
     check_input(section, "lmk203_input", blob, 1 / 255)
-    section.check("lmk203", landmarks203.decode_landmarks(section.input("lmk203_raw").numpy(), to_original), 1e-5)
+    section.check("lmk203", insightface.decode_landmarks(section.input("lmk203_raw").numpy(), to_original), 1e-5)
 
 
 def test_203_landmarks_of_a_whole_image_match(section, image):
     # Without initial landmarks, the reference uses a square with the longer side of the image.
     side = max(image.shape)
     to_original = np.diag([side / 224, side / 224, 1.0])
-    section.check("lmk203_nolmk", landmarks203.decode_landmarks(section.input("lmk203_raw").numpy(), to_original), 1e-5)
+    section.check("lmk203_nolmk", insightface.decode_landmarks(section.input("lmk203_raw").numpy(), to_original), 1e-5)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from joyvasa.metrics.support.mfcc import FILTERS, HOP, mfcc, mfcc_filters, power_spectrum
+from joyvasa.metrics.support.sound_windows import FILTERS, HOP, mfcc, mfcc_filters, power_spectrum
 from tests.golden.metric_reference import stored
 
 

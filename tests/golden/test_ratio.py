@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from joyvasa.faces.ratios import compute_eye_ratios, compute_lip_ratios
+from joyvasa.faces.insightface import compute_eye_ratios, compute_lip_ratios
 from tests.golden.reference import Section
 
 

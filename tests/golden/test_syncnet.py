@@ -3,8 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from joyvasa.metrics.support.mfcc import mfcc
-from joyvasa.metrics.support.sound_windows import FRAME_COLUMNS, WINDOW_COLUMNS, SoundWindows
+from joyvasa.metrics.support.sound_windows import FRAME_COLUMNS, WINDOW_COLUMNS, SoundWindows, mfcc
 from joyvasa.metrics.support.sync_score import ShiftDistances, shift_distances
 from joyvasa.metrics.sync import score_face
 from joyvasa.networks import build

@@ -1,8 +1,9 @@
-"""Sound of a video as input of SyncNet: windows of 0.2 seconds in sync with the frames."""
+"""Sound of a video as input of SyncNet: windows of 0.2 seconds in sync with the frames, 13 numbers per 10 ms."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,27 @@ from numpy.typing import NDArray
 from joyvasa.errors import InputError
 from joyvasa.media.audio import SAMPLE_RATE
 from joyvasa.media.ffmpeg import FfmpegPipe, audio_stream
+from joyvasa.media.mel import triangular_filters
 from joyvasa.metrics.support.frame_rate import FRAME_RATE
-from joyvasa.metrics.support.mfcc import COEFFICIENTS, HOP, WINDOW, mfcc
 from joyvasa.networks.metrics.syncnet import WINDOW_FRAMES
+
+Samples = NDArray[np.int16]
+FloatArray = NDArray[np.float64]
+
+BLOCK_BYTES = 4 * SAMPLE_RATE * 2  # four seconds
+# Mel-frequency cepstral coefficients: formulas and defaults of python_speech_features 0.6 at 16 kHz.
+WINDOW = 400  # samples per column, 25 ms; rectangular
+HOP = 160  # samples between columns, 10 ms
+PRE_EMPHASIS = 0.97
+SPECTRUM = 512  # length of the Fourier transform
+FILTERS = 26
+COEFFICIENTS = 13
+LIFTER = 22
+SMALLEST = float(np.finfo(np.float64).eps)  # replaces zero before the logarithm
 
 FRAME_SAMPLES = SAMPLE_RATE // FRAME_RATE
 FRAME_COLUMNS = FRAME_SAMPLES // HOP
 WINDOW_COLUMNS = WINDOW_FRAMES * FRAME_COLUMNS
-BLOCK_BYTES = 4 * SAMPLE_RATE * 2  # four seconds
-
-Samples = NDArray[np.int16]
 
 
 def stream_video_sound(path: Path) -> Iterator[Samples]:
@@ -98,3 +110,58 @@ class SoundWindows:
             blocks.append(block)
             n_buffered += len(block)
         self._samples = np.concatenate(blocks)
+
+
+def mfcc(samples: NDArray[np.int16], previous: int | None = None) -> FloatArray:
+    """Compute the coefficients of a piece of sound.
+
+    Args:
+        samples: 16 kHz mono, 16-bit integers; the result depends on their scale.
+        previous: sample before the first, if the piece is part of a longer recording.
+
+    Returns:
+        Coefficients, shape (columns, 13); coefficient 0 is the logarithm of the energy. The last window is padded with
+        zeros; there is at least one column.
+    """
+    power = power_spectrum(samples, previous)
+    energies = np.log(_positive(power @ mfcc_filters().T))
+    coefficients = energies @ _cosines().T * _lifter()
+    coefficients[:, 0] = np.log(_positive(power.sum(axis=1)))
+    return coefficients
+
+
+def power_spectrum(samples: NDArray[np.int16], previous: int | None = None) -> FloatArray:
+    """Compute the power spectrum of each column after pre-emphasis, shape (columns, 257)."""
+    wide = samples.astype(np.float64)
+    delayed = np.concatenate([[0.0 if previous is None else previous], wide[:-1]])
+    emphasized = wide - PRE_EMPHASIS * delayed
+    columns = 1 + max(0, -(-(len(wide) - WINDOW) // HOP))
+    padded = np.pad(emphasized, (0, max(0, (columns - 1) * HOP + WINDOW - len(emphasized))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][:columns]
+    return np.abs(np.fft.rfft(frames, SPECTRUM)) ** 2 / SPECTRUM
+
+
+@cache
+def mfcc_filters() -> FloatArray:
+    """Build triangular filters of equal width in mel from 0 to 8 kHz, shape (26, 257)."""
+    highest = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
+    hertz = 700 * (10 ** (np.linspace(0, highest, FILTERS + 2) / 2595) - 1)
+    edges = np.floor((SPECTRUM + 1) * hertz / SAMPLE_RATE)
+    return triangular_filters(edges, np.arange(SPECTRUM // 2 + 1))
+
+
+@cache
+def _cosines() -> FloatArray:
+    """Return the first rows of the orthonormal cosine transform (DCT-II), shape (13, 26)."""
+    order, index = np.arange(COEFFICIENTS)[:, None], np.arange(FILTERS)
+    scale = np.where(order == 0, np.sqrt(1 / FILTERS), np.sqrt(2 / FILTERS))
+    return scale * np.cos(np.pi * order * (2 * index + 1) / (2 * FILTERS))
+
+
+@cache
+def _lifter() -> FloatArray:
+    return 1 + LIFTER / 2 * np.sin(np.pi * np.arange(COEFFICIENTS) / LIFTER)
+
+
+def _positive(values: FloatArray) -> FloatArray:
+    return np.where(values == 0, SMALLEST, values)

@@ -1,16 +1,23 @@
-"""Lip closure in bilabials, opening in vowels and rest in silence, on synthetic speech with phoneme times."""
+"""Lips and sound.
+
+On synthetic speech, whose phoneme times are known: closure in bilabials, opening in vowels, rest in silence. On human
+speech: the correlation of the mouth with the sound.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import soxr
 
 from joyvasa.media.audio import SAMPLE_RATE
-from joyvasa.sample.measurement.signals import closed_share, mean_during, opened_share
-from joyvasa.sample.measurement.table import Bar, Row
+from joyvasa.metrics.support.sound import read_soundtrack
+from joyvasa.sample.measurement.signals import closed_share, correlation_near_zero, mean_during, opened_share
+from joyvasa.sample.measurement.table import Bar, Row, mean_row
 from joyvasa.sample.measurement.videos import MeasuredVideo
 from joyvasa.sample.training.visemes import TimedViseme
 from joyvasa.sample.training.voices import Espeak, Flite
@@ -25,6 +32,7 @@ PEAK = 0.6  # amplitude of the samples
 OPEN_VOWELS = ("a", "ae", "ao")  # mouth shapes, see `visemes.yaml`
 MIN_CLOSED = Bar("at least", 80.0)
 UNIT = "distances between the eyes"
+MATCHING, OTHER = Bar("at least", 0.5), Bar("at most", 0.2)
 
 
 @dataclass(frozen=True)
@@ -93,4 +101,38 @@ def articulation_rows(videos: Sequence[tuple[SyntheticSpeech, MeasuredVideo]]) -
         ),
         Row("open_vowels", "Opening of the mouth in open vowels", float(np.mean(in_vowels)), UNIT, None, inputs),
         Row("silence", "Opening of the mouth in silence", float(np.mean(in_silence)), UNIT, None, inputs),
+    ]
+
+
+def lip_sync_rows(videos: Sequence[MeasuredVideo]) -> list[Row]:
+    """Return means over videos; a mouth that never moves counts as 0."""
+
+    @cache
+    def level(sound: Path) -> np.ndarray:
+        return read_soundtrack(sound).level
+
+    def correlation(video: MeasuredVideo, sound: Path) -> float:
+        return float(np.nan_to_num(correlation_near_zero(video.reading.mouth, level(sound))))
+
+    sounds = sorted({video.sound for video in videos})
+    matching = {video.path.stem: correlation(video, video.sound) for video in videos}
+    other = {
+        f"{video.path.stem} with {sound.stem}": correlation(video, sound)
+        for video in videos
+        for sound in sounds
+        if sound != video.sound
+    }
+
+    description = "Opening of the mouth against the level of the sound, human speech, best within two frames of lag 0"
+    return [
+        mean_row("lip_sync", description, matching, "", MATCHING, inputs="videos", worst=min),
+        mean_row(
+            "lip_sync_other_sound",
+            "The same mouth against the sound of other recordings",
+            other,
+            "",
+            OTHER,
+            inputs="pairs",
+            worst=max,
+        ),
     ]

@@ -15,13 +15,12 @@ from joyvasa.errors import InputError
 from joyvasa.models import Models
 from joyvasa.motion.driving import DrivingConfig
 from joyvasa.options import AnimationConfig
-from joyvasa.sample.measurement.articulation import articulation_rows, synthesize_sentences
+from joyvasa.sample.measurement.articulation import articulation_rows, lip_sync_rows, synthesize_sentences
 from joyvasa.sample.measurement.background import background_rows
 from joyvasa.sample.measurement.blinks import blink_rows
 from joyvasa.sample.measurement.face_reader import FaceReader
 from joyvasa.sample.measurement.inputs import find_unseen_inputs
 from joyvasa.sample.measurement.keypoint_errors import gap_row, identity_row, keypoint_row
-from joyvasa.sample.measurement.lip_sync import lip_sync_rows
 from joyvasa.sample.measurement.pose_renderer import PoseRenderer
 from joyvasa.sample.measurement.reenactment import reenactment_rows
 from joyvasa.sample.measurement.sheets import draw_detail_sheet, write_sheet

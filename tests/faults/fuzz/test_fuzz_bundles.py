@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from joyvasa.bundles import open_bundle
 from joyvasa.bundles.conversion import convert_to_folder
 from joyvasa.bundles.spec import read_spec
-from joyvasa.bundles.template_pickle import read_template_pickle
 from joyvasa.bundles.verification import verify_bundle
-from joyvasa.bundles.weights import read_checkpoint, read_source_hash, read_weights
+from joyvasa.bundles.weights import read_checkpoint, read_source_hash, read_template_pickle, read_weights
 from joyvasa.errors import JoyvasaError
 from tests.faults.fuzz.fuzzing import ODD_VALUES, call, fuzz, mutated, mutated_tree, mutated_yaml
 from tests.joyvasa.bundles.published import (

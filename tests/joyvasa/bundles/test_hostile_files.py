@@ -19,8 +19,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from joyvasa.bundles.template_pickle import read_template_pickle
-from joyvasa.bundles.weights import ALLOWED_GLOBALS, read_checkpoint, read_source_hash, read_weights
+from joyvasa.bundles.weights import (
+    ALLOWED_GLOBALS,
+    read_checkpoint,
+    read_source_hash,
+    read_template_pickle,
+    read_weights,
+)
 from joyvasa.errors import ModelError
 
 

@@ -15,7 +15,7 @@ from joyvasa.bundles import open_bundle
 from joyvasa.bundles.hashes import HashCache
 from joyvasa.bundles.pretrained import open_pretrained_folder
 from joyvasa.bundles.spec import PublishedFile
-from joyvasa.bundles.template_pickle import read_template_pickle
+from joyvasa.bundles.weights import read_template_pickle
 from joyvasa.errors import ModelError
 from joyvasa.networks import build
 from tests.joyvasa.bundles.published import (

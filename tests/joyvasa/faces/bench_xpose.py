@@ -13,7 +13,7 @@ from joyvasa.networks import build
 from joyvasa.networks.xpose import Prompts, layers
 from joyvasa.networks.xpose.backbone import SwinStage
 from joyvasa.networks.xpose.deformable import DeformableAttention
-from joyvasa.networks.xpose.fusion import FusionLayer
+from joyvasa.networks.xpose.encoder import FusionLayer
 from joyvasa.networks.xpose.text import Text
 from tests.golden.reference import fill
 from tests.joyvasa.networks.xpose import formulas

@@ -11,9 +11,8 @@ import torch
 from onnx import numpy_helper
 
 from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
-from joyvasa.faces.insightface import InsightFaceConfig, InsightFaceDetector
+from joyvasa.faces.insightface import InsightFaceConfig, InsightFaceDetector, compute_eye_ratios, compute_lip_ratios
 from joyvasa.faces.insightface_networks import STRIDES
-from joyvasa.faces.ratios import compute_eye_ratios, compute_lip_ratios
 from joyvasa.faces.registry import DetectorSource, build_detector
 from tests.joyvasa.faces.planted import write_network
 

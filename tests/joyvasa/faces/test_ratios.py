@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from joyvasa.errors import ConfigError
-from joyvasa.faces.ratios import compute_eye_ratios, compute_lip_ratios
+from joyvasa.faces.insightface import compute_eye_ratios, compute_lip_ratios
 
 
 def test_open_and_closed_lips():

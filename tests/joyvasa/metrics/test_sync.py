@@ -20,8 +20,7 @@ from joyvasa.metrics.support import face_tracks
 from joyvasa.metrics.support.face_boxes import FaceBoxFinder, choose_scale
 from joyvasa.metrics.support.face_tracks import smooth_squares, track_faces
 from joyvasa.metrics.support.frame_rate import FrameRateConverter
-from joyvasa.metrics.support.mfcc import mfcc
-from joyvasa.metrics.support.sound_windows import SoundWindows, stream_video_sound
+from joyvasa.metrics.support.sound_windows import SoundWindows, mfcc, stream_video_sound
 from joyvasa.metrics.sync import SyncMetric
 from tests.joyvasa.metrics.planted import (
     SMALL_S3FD,

@@ -6,7 +6,7 @@ from joyvasa.networks import build
 from joyvasa.networks.xpose import Prompts
 from joyvasa.networks.xpose.backbone import SwinStage
 from joyvasa.networks.xpose.deformable import DeformableAttention
-from joyvasa.networks.xpose.fusion import FusionLayer
+from joyvasa.networks.xpose.encoder import FusionLayer
 from joyvasa.networks.xpose.layers import ROWS, apply_in_slices
 from joyvasa.networks.xpose.network import box_proposals
 from joyvasa.networks.xpose.positions import cell_centers
