@@ -64,7 +64,7 @@ class SyncNet(nn.Module):
         """Embed 0.2 seconds of audio.
 
         Args:
-            coefficients: coefficients of `joyvasa.metrics.support.mfcc`, shape (batch, 1, 13, 20).
+            coefficients: coefficients of `joyvasa.metrics.support.sound_windows`, shape (batch, 1, 13, 20).
 
         Returns:
             Embeddings, shape (batch, 1024).
