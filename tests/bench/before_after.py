@@ -28,9 +28,8 @@ ROOT = Path(__file__).parents[2]
 _WORKER = """
 import json, os, sys, time
 import torch
-from joyvasa.animator import Animator
+from joyvasa.animator import AnimationConfig, Animator
 from joyvasa.config import load_config
-from joyvasa.options import AnimationConfig
 
 torch.set_num_threads(int(sys.argv[1]))
 image, audio, output, settings = *sys.argv[2:5], json.loads(sys.argv[5])
