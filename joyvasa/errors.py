@@ -56,6 +56,11 @@ def escape_unprintable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an error, or its type if it has no message."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def suggest_name(name: str, valid_names: Collection[str], *, prefix: str = "") -> str:
     """Suggest the closest existing name, or list all names if none is close.
 

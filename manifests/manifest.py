@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
+from joyvasa.errors import first_line
 from joyvasa.runtime.locations import get_local_path, is_http, is_remote, open_filesystem, split_member
 from manifests.formats.arrow_format import ArrowReader
 from manifests.formats.block import PartitionReader, Reader, parse_partitions
@@ -133,7 +134,7 @@ def unify_extra_schemas(schemas: list[pa.Schema]) -> pa.Schema:
     try:
         return pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         sentence = f"the files of the manifest disagree about a column ({reason}): give it one type"
         raise ManifestError("manifest_columns", sentence) from None
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from joyvasa.errors import first_line
 from joyvasa.mode import Mode
 from manifests.formats.block import Reader, RowBlock
 from manifests.formats.media_columns import MEDIA_COLUMNS
@@ -380,7 +381,7 @@ def _with_schema(file: str, block: RowBlock, schema: pa.Schema) -> pa.Table:
             columns.append(column if column.type == entry.type else column.cast(entry.type))
         except pa.ArrowException as error:
             problem = f"column {safe_text(entry.name)} is {column.type}, and {entry.type} in all files together"
-            reason = safe_text(str(error).splitlines()[0], 200)
+            reason = safe_text(first_line(error), 200)
             sentence = f"{safe_text(file)}: {problem}, which cannot hold its values ({reason}): give it one type"
             raise ManifestError("manifest_columns", sentence) from None
     return pa.table(columns, schema=schema)

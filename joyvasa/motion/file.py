@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from joyvasa.errors import InputError
+from joyvasa.errors import InputError, first_line
 from joyvasa.motion.liveportrait import ArraysTooLarge, read_npz, read_template, serialize_npz, serialize_template
 from joyvasa.motion.sequence import MOTION_FIELDS, MotionSequence
 from joyvasa.runtime.array_pickle import PickleRefused
@@ -218,7 +218,7 @@ def _safetensors(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[st
         metadata = header.get("__metadata__") or {}
         tensors = load(content)
     except (SafetensorError, ValueError, AttributeError, KeyError, RuntimeError) as error:
-        raise _unreadable(path, f"damaged ({str(error).splitlines()[0][:120]})", "a motion file") from None
+        raise _unreadable(path, f"damaged ({first_line(error)[:120]})", "a motion file") from None
     return tensors, metadata
 
 

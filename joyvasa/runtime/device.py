@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from joyvasa.errors import EnvironmentFault
+from joyvasa.errors import EnvironmentFault, first_line
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -29,7 +29,7 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0][:120]
+        reason = first_line(error)[:120]
         raise EnvironmentFault(
             "device_unavailable", f"device {name}: cannot be used here ({reason}); expected auto, cpu, or cuda:N"
         ) from None

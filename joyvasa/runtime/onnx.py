@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.errors import ModelError
+from joyvasa.errors import ModelError, first_line
 
 
 class OnnxNetwork:
@@ -45,7 +45,7 @@ class OnnxNetwork:
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             sentence = f"{path}: ONNX Runtime cannot load it ({reason}): fetch it again"
             raise ModelError("model_damaged", sentence) from error
 
@@ -54,7 +54,7 @@ class OnnxNetwork:
         try:
             sizes = [output.size for output in self(np.zeros(tuple(shape), dtype=np.float32))]
         except Exception as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             sentence = f"{path}: does not accept an input of shape {tuple(shape)} ({reason}): put the right file there"
             raise ModelError("model_mismatch", sentence) from error
 

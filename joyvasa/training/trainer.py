@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from joyvasa.config import config_to_dict
-from joyvasa.errors import ModelError
+from joyvasa.errors import ModelError, first_line
 from joyvasa.runtime.device import choose_device
 from joyvasa.training.checkpoint import Checkpoints, TrainingProgress, select_prefix
 from joyvasa.training.config import TrainingConfig
@@ -346,7 +346,7 @@ class Trainer:
             self.network.load_state_dict(select_prefix(tensors, "model."))
             self.optimizer.restore(tensors, dict(progress.scaler))
         except (KeyError, RuntimeError) as error:
-            reason = str(error).splitlines()[0][:160]
+            reason = first_line(error)[:160]
             raise ModelError(
                 "checkpoint_damaged",
                 f"{where}: the checkpoint of step {step} does not fit the options of the run ({reason}): resume with "

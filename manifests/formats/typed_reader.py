@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as is_type
 
+from joyvasa.errors import first_line
 from manifests.formats.block import OpenFile, Reader, RowBlock, check_columns, select_extra_columns
 from manifests.formats.media_columns import TableColumns, classify_columns, locate_media
 from manifests.formats.plain_types import plain_batch, plain_schema
@@ -129,5 +130,6 @@ def _check_type(name: str, column: pa.Field) -> None:
 
 def unreadable_table(name: str, error: Exception) -> ManifestError:
     """Return the error for a table that cannot be read."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ManifestError("manifest_unreadable", f"{name}: cannot be read as a table ({reason}): write it again")
+    return ManifestError(
+        "manifest_unreadable", f"{name}: cannot be read as a table ({first_line(error)}): write it again"
+    )

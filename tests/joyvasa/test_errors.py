@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from joyvasa.errors import InputError, InputWarning
+from joyvasa.errors import InputError, InputWarning, first_line
 
 
 @pytest.mark.parametrize("kind", [InputError, InputWarning])
@@ -17,3 +17,8 @@ from joyvasa.errors import InputError, InputWarning
 def test_a_sentence_is_one_line_without_control_characters(kind, text, shown):
     assert kind("damaged", text).sentence == shown
     assert pickle.loads(pickle.dumps(kind("damaged", text))).sentence == shown
+
+
+def test_the_reason_of_a_library_is_its_first_line_or_its_type():
+    assert first_line(ValueError("\nbroken\nat 3")) == "broken"
+    assert first_line(KeyError()) == "KeyError"

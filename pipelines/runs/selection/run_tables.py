@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from joyvasa.errors import InputError
+from joyvasa.errors import InputError, first_line
 from joyvasa.runtime.result_tables import find_finished_tables, iterate_tables, read_schema
 from manifests.expressions import NamedColumns
 from manifests.problems import safe_text
@@ -82,7 +82,7 @@ def _merge_schemas(roots: Sequence[str], files: Sequence[Sequence[str]]) -> pa.S
         try:
             merged = pa.unify_schemas([merged, schema], promote_options="permissive")
         except pa.ArrowException as error:
-            reason = safe_text(str(error).splitlines()[0], 200)
+            reason = safe_text(first_line(error), 200)
             sentence = f"{safe_text(root, 200)}: has a column of another type than the runs before it ({reason})"
             raise InputError("columns_conflict", f"{sentence}; expected one type: select from each run alone") from None
         metadata = schema.metadata or {}
