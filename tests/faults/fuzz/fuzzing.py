@@ -1,6 +1,7 @@
 """Mutations of files and trees, and the property that every fuzzer checks.
 
-`FUZZ_FACTOR=30 pytest -m slow tests/faults/fuzz` tries thirty times as many examples as the slow tests do.
+`FUZZ_FACTOR=30 pytest -m slow tests/faults/fuzz` tries thirty times as many examples as the slow tests do, and
+`FUZZ_SEED=7` others than they do.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 
 from joyvasa.errors import JoyvasaError
 
 FACTOR = float(os.environ.get("FUZZ_FACTOR", "1"))
+SEED = os.environ.get("FUZZ_SEED")
 COMPUTING_S, ELAPSED_S = 20.0, 120.0  # limits of one example; the second is for machines with much other work
 MEMORY_BYTES = 1 << 30  # growth of the process and size of a child process in one example
 ADDRESS_BYTES = 16 << 30  # growth of the address space; a bogus size then is a MemoryError, and the machine survives
@@ -45,16 +47,17 @@ ODD_YAML = [
 ]  # fmt: skip
 
 
-def fuzz(max_examples: int) -> settings:
-    """Return settings that always try the same examples."""
-    return settings(
+def fuzz(max_examples: int) -> Callable[[Any], Any]:
+    """Return a decorator that tries the same examples in each run with the same `FUZZ_SEED`."""
+    chosen = settings(
         max_examples=max(1, round(max_examples * FACTOR)),
         deadline=None,
-        derandomize=True,
+        derandomize=SEED is None,
         database=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],  # examples are small changes already, and shrinking takes minutes
     )
+    return chosen if SEED is None else lambda test: seed(int(SEED))(chosen(test))
 
 
 def call(function: Callable[[], Any]) -> Any:
