@@ -168,8 +168,7 @@ class Models(LoadedNetworks):
 
     @cached_property
     def _human_models(self) -> Models:
-        face = replace(self.config.face, detector="bundle")
-        return self.with_config(replace(self.config, mode="human", face=face))
+        return self.with_config(self.config.for_mode("human"))
 
     @cached_property
     def motion_model(self) -> MotionModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from joyvasa.config import check_ranges, ranged
@@ -107,3 +107,14 @@ class AnimationConfig:
                 f"sampling.steps is {self.sampling.steps} with the ancestral sampler, which runs all trained steps; "
                 "expected sampling.sampler=ddim, or no steps",
             )
+
+    def for_mode(self, mode: Mode) -> AnimationConfig:
+        """Return the options for a row of a run, whose rows may have both modes.
+
+        An option that exists in one mode only has no effect on rows of the other: a detector for people, and
+        `driving.normalize_lip`.
+        """
+        is_other = self.face.detector in DETECTORS and self.face.detector not in list_detectors(mode)
+        face = replace(self.face, detector="bundle") if is_other else self.face
+        driving = replace(self.driving, normalize_lip=False) if mode == "animal" else self.driving
+        return replace(self, mode=mode, face=face, driving=driving)

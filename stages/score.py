@@ -45,7 +45,7 @@ def _open_generated_clip(
     motion: MotionPayload = item.inputs["motion"]
     record = item.record
     mode: Mode = record.mode  # type: ignore[assignment]  (checked by the scan)
-    options = apply_options(replace(models.config, mode=mode), record.options)
+    options = apply_options(models.config.for_mode(mode), record.options)
     controller = models.build_controller(options)
     sound, sequence = motion.find_sound(record), motion.to_motion()
     if portrait.source:

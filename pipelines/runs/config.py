@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -128,7 +127,7 @@ class RunConfig:
 
     def animation_for(self, mode: Mode) -> AnimationConfig:
         """Return the options of the method for rows of one mode."""
-        return replace(self.animation, mode=mode)
+        return self.animation.for_mode(mode)
 
     def build_media_cache(self, run: str) -> MediaCacheConfig:
         """Return the configuration of the cache for media of a run.
@@ -155,7 +154,7 @@ def build_option_columns(config: AnimationConfig, bundle: Bundle | None = None) 
         config: options of the run.
         bundle: bundle that must be able to apply the controls of each row; None to check ranges alone.
     """
-    by_mode: dict[str, AnimationConfig] = {mode: dataclasses.replace(config, mode=mode) for mode in MODES}
+    by_mode: dict[str, AnimationConfig] = {mode: config.for_mode(mode) for mode in MODES}
 
     def check(mode: str, options: Options) -> None:
         animation = apply_options(by_mode[mode], options)

@@ -156,7 +156,8 @@ def build_video_pipeline(
         ),
     ]
     if motions:
-        read_motion = ReadMotionStage(StageConfig(**common))
+        people = {**common, "animation": config.animation}  # driving videos show people in either mode
+        read_motion = ReadMotionStage(StageConfig(**people))
         specs.append(builder.build(read_motion, after=("hash_inputs",), share=_driving_key))
     for mode in modes:
         settings: dict[str, Any] = {"animation": config.animation_for(mode), "determinism": config.determinism}

@@ -87,7 +87,7 @@ class Previewer:
     def _find_animator(self, mode: Mode) -> Animator:
         if mode not in self._animators:
             loaded = next((animator.models for animator in self._animators.values()), None)
-            self._animators[mode] = Animator(replace(self._config, mode=mode), models=loaded)
+            self._animators[mode] = Animator(self._config.for_mode(mode), models=loaded)
         return self._animators[mode]
 
 

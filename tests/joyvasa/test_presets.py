@@ -36,6 +36,82 @@ def test_a_preset_holds_for_a_pair_and_for_a_run(name):
     assert merge_options(RunConfig, preset=name).animation == pair
 
 
+# Flags of JoyVASA, their defaults in src/config/argument_config.py, and the initial values on the page of app.py, which
+# passes all other flags with their defaults; then the option here, and the value of the option for each value there.
+# Where a flag stands twice, it decides two options.
+TRUE_OR_NONE, TRUE_OR_FALSE = {True: "bundle", False: "none"}, {True: True, False: False}
+REFERENCE_FLAGS = [
+    ("animation_mode", "human", "human", "mode", {"human": "human", "animal": "animal"}),
+    ("cfg_scale", 2.8, 4.0, "sampling.cfg_scale", float),
+    ("is_smooth_motion", True, True, "smoothing.method", {True: "ema", False: "none"}),
+    ("flag_do_crop", False, True, "face.detector", TRUE_OR_NONE),
+    ("det_thresh", 0.15, 0.15, "face.threshold", float),
+    ("scale", 3.0, 2.3, "crop.scale", float),
+    ("vx_ratio", 0, 0.0, "crop.vx_ratio", float),
+    ("vy_ratio", -0.125, -0.125, "crop.vy_ratio", float),
+    ("flag_do_rot", True, True, "crop.rotate", TRUE_OR_FALSE),
+    ("source_max_dim", 1280, 1280, "picture.max_side", int),
+    ("source_division", 2, 2, "picture.division", int),
+    ("flag_pasteback", False, True, "paste_back", TRUE_OR_FALSE),
+    ("flag_stitching", False, True, "driving.stitching", TRUE_OR_FALSE),
+    ("flag_relative_motion", False, True, "driving.relative", TRUE_OR_FALSE),
+    ("driving_option", "expression-friendly", "expression-friendly", "driving.relative_mode", str),
+    ("driving_multiplier", 1.1, 1.0, "driving.multiplier", float),
+    ("animation_region", "all", "all", "driving.region", str),
+    ("flag_normalize_lip", False, True, "driving.normalize_lip", TRUE_OR_FALSE),
+    ("flag_use_half_precision", False, False, "precision", {True: "fp16", False: "fp32"}),
+    ("flag_do_torch_compile", False, False, "torch_compile", TRUE_OR_FALSE),
+]
+# Choices of the reference without a flag: no smallest face; the size of crops; the noise of the sampler; the timing.
+REFERENCE_CONSTANTS = {
+    "models": "joyvasa", "face.min_side": 0, "face.select": "large-small", "face.index": 0, "crop.size": 512,
+    "sampling.sampler": "ancestral", "sampling.flexibility": 0.0, "sampling.dynamic_threshold": None,
+    "sampling.timing": "reference", "smoothing.ema_weight": 0.01,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "column"), [("joyvasa-cli", 1), ("joyvasa-web", 2)])
+def test_presets_have_the_values_of_the_reference_for_every_flag(name, column):
+    config = config_to_dict(load_config(AnimationConfig, preset=read_preset(name)))
+
+    for row in REFERENCE_FLAGS:
+        convert = row[4].__getitem__ if isinstance(row[4], dict) else row[4]
+        assert find_value(config, row[3]) == convert(row[column]), row[0]
+    for option, value in REFERENCE_CONSTANTS.items():
+        assert find_value(config, option) == value, option
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_state_the_value_of_every_flag(name):
+    """The defaults of the program may change without a change of what a preset does."""
+    expected = {row[3] for row in REFERENCE_FLAGS} - {"mode"} | {"models", "face.min_side", "sampling.timing"}
+    assert set(list_leaves(read_preset(name))) == expected
+
+
+def test_the_table_of_flags_has_the_defaults_of_the_reference():
+    cells = {row[0]: row for row in read_flag_table()}
+    for flag, default, initial, option, _ in REFERENCE_FLAGS:
+        row = cells[f"`{flag}`"]
+        assert row[1].lower() == str(default).lower(), flag
+        if row[3]:
+            assert float(row[3]) == initial if isinstance(initial, float) else row[3] == str(initial).lower(), flag
+        else:
+            assert default == initial, flag
+        assert f"`{option}`" in row[4], flag
+
+
+def find_value(tree, option):
+    for part in option.split("."):
+        tree = tree[part]
+    return tree
+
+
+def read_flag_table():
+    text = (ROOT / "joyvasa/README.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"<!-- flags of the reference -->\n(.*?)<!-- end of flags -->", text, re.DOTALL)
+    return [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()[2:]]
+
+
 def test_presets_have_the_defaults_of_the_command_line_and_of_the_page():
     cli, web = (load_config(AnimationConfig, preset=read_preset(name)) for name in PRESETS)
     assert (cli.face.detector, cli.paste_back, cli.sampling.cfg_scale, cli.crop.scale) == ("none", False, 2.8, 3.0)
@@ -67,10 +143,7 @@ def test_an_unknown_preset_is_refused_with_its_likely_name():
 
 
 def test_the_table_of_flags_names_options_that_exist():
-    text = (ROOT / "joyvasa/README.md").read_text(encoding="utf-8")
-    (table,) = re.findall(r"<!-- flags of the reference -->\n(.*?)<!-- end of flags -->", text, re.DOTALL)
-    rows = [[cell.strip() for cell in line.strip("| \n").split(" | ")] for line in table.splitlines()[2:]]
-    named = {name for row in rows for name in re.findall(r"`([a-z_.]+)`", row[-1]) if "." in name or "_" in name}
+    named = {name for row in read_flag_table() for name in re.findall(r"`([a-z_.]+)`", row[-1]) if "." in name or "_" in name}
     assert named - {"scale_and_translation"} <= set(list_options(AnimationConfig()))
 
     # What a preset sets is in the table, except for what no flag of the reference changes.

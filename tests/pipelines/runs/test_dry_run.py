@@ -99,3 +99,16 @@ def test_the_command_refuses_invalid_filters(tmp_path, manifest, option):
     result = CliRunner().invoke(app, ["generate", str(manifest), "--out", str(tmp_path / "run"), *option])
     assert result.exit_code != 0
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("settings", [["driving.relative=true", "driving.normalize_lip=true"], ["face.detector=blazeface"]])
+@pytest.mark.parametrize("modes", [["human"], ["human", "animal"], ["animal"]])
+def test_options_for_people_are_accepted_and_have_no_effect_on_animals(tmp_path, manifest, modes, settings):
+    rows = [{**row, "mode": modes[n % len(modes)], "pose.yaw": 3} for n, row in enumerate(ROWS)]
+    config = make_config("animation.models=sample", *(f"animation.{setting}" for setting in settings))
+    write(manifest, rows)
+    assert check_run(GenerateRun(), manifest, str(tmp_path / "run"), config).as_dict()["unusable_records"] == 0
+
+    people, animals = config.animation_for("human"), config.animation_for("animal")
+    assert people == config.animation
+    assert (animals.face.detector, animals.driving.normalize_lip) == ("bundle", False)
