@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,9 @@ from manifests.problems import safe_text
 from manifests.record import Record
 
 MAX_EXAMPLES = 3  # failed probes shown per code
+NOT_FETCHED = "not_fetched"  # code of media whose length is unknown, as opposed to media that cannot be read
+SPEECH_RATE = 14  # characters per second; English texts spoken by Flite have 12 to 15.5
+WIDE_CHARACTERS = 3  # narrow characters that take as long as a Chinese, Japanese or Korean one
 
 Probe = Callable[[str], float]  # maps an absolute path or URI to seconds; raises for bad media
 
@@ -48,17 +52,23 @@ class Probes:
 
 @dataclass(frozen=True)
 class ManifestStats:
-    """Amounts over the valid rows; None if durations were not read."""
+    """Amounts over the valid rows; None if durations were not read.
+
+    Sums of durations include spoken texts, as estimated from their characters, and media that were not fetched, with
+    the mean length of those of their kind that were read. If none was, the sums are None.
+    """
 
     records: int
     portraits: int  # distinct
     recordings: int  # distinct
     motions: int  # distinct motion files
-    texts: int  # rows whose text is spoken; the length of their speech is not known
+    texts: int  # rows whose text is spoken
     sound_s: float | None = None  # seconds of audio, summed over rows
     distinct_sound_s: float | None = None  # seconds of audio, summed over distinct recordings
     frames: int | None = None
     windows: int | None = None  # none for rows with a motion file
+    text_s: float | None = None  # estimated seconds of the spoken texts, summed over rows
+    not_fetched: int = 0  # distinct recordings and motion files of unknown length
     probe_failures: dict[str, int] = field(default_factory=dict)  # number of distinct files, by error code
     probe_examples: list[str] = field(default_factory=list)
 
@@ -76,6 +86,7 @@ class StatsCollector:
         self._portraits = HashIndex()
         self._recordings = _Lengths(probes and probes.audio)
         self._motions = _Lengths(probes and probes.motion)
+        self._speech = _Lengths(None)
         self._pool = ThreadPoolExecutor(probes.threads if probes else 1, thread_name_prefix="probe")
         self._pending: deque[tuple[_Lengths, int, str, Future[float]]] = deque()
         self._failures: Counter[str] = Counter()
@@ -102,6 +113,10 @@ class StatsCollector:
         uncounted = [record.motion for record in with_audio if record.motion is not None]
         self._submit(self._motions, uncounted, [], counted=False)
 
+        spoken = [record.text for record in records if record.text is not None]
+        for number, text in self._speech.add(spoken, [True] * len(spoken), counted=True):
+            self._speech.seconds[number] = estimate_speech(text)
+
     def finish(self) -> ManifestStats:
         """Wait for all probes and return the sums."""
         while self._pending:
@@ -112,14 +127,16 @@ class StatsCollector:
         if self._probes is None:
             return counts
 
-        sound, distinct, frames, windows = self._recordings.sums(self._probes.sizes)
-        motion_frames = self._motions.sums(self._probes.sizes)[2]
+        sizes = self._probes.sizes
+        sound, speech, motion = (part.sums(sizes) for part in (self._recordings, self._speech, self._motions))
         return replace(
             counts,
-            sound_s=sound,
-            distinct_sound_s=distinct,
-            frames=frames + motion_frames,
-            windows=windows,
+            sound_s=_add(sound.row_s, speech.row_s),
+            distinct_sound_s=_add(sound.file_s, speech.file_s),
+            frames=_add(sound.frames, speech.frames, motion.frames),
+            windows=_add(sound.windows, speech.windows),
+            text_s=speech.row_s,
+            not_fetched=self._failures[NOT_FETCHED],
             probe_failures=dict(self._failures.most_common()),
             probe_examples=self._examples,
         )
@@ -139,8 +156,30 @@ class StatsCollector:
         except Exception as error:  # failed probes are counted, whatever the decoder raises
             code = str(getattr(error, "code", type(error).__name__))
             self._failures[code] += 1
+            lengths.unknown[number] = code == NOT_FETCHED
             if self._failures[code] <= MAX_EXAMPLES:
                 self._examples.append(f"{safe_text(path, 120)}: {safe_text(error, 200)}")
+
+
+def estimate_speech(text: str) -> float:
+    """Return about how many seconds it takes to speak a text."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return (len(text) + wide * (WIDE_CHARACTERS - 1)) / SPEECH_RATE
+
+
+def _add(*parts: Any) -> Any:
+    """Return the sum of numbers; None if one is None."""
+    return None if None in parts else sum(parts)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Amounts of some media; None if their lengths are not known."""
+
+    row_s: float | None = None  # seconds, summed over rows
+    file_s: float | None = None  # seconds, summed over files
+    frames: int | None = None
+    windows: int | None = None
 
 
 class _Lengths:
@@ -149,33 +188,43 @@ class _Lengths:
     def __init__(self, probe: Probe | None) -> None:
         self.probe = probe
         self._index = HashIndex()
-        self.seconds = np.full(1024, np.nan)
+        self.seconds = np.full(1024, np.nan)  # NaN of media that were not read
+        self.unknown = np.zeros(1024, dtype=bool)  # media that were not fetched
         self._rows = np.zeros(1024, dtype=np.int64)
+        self._requested = np.zeros(1024, dtype=bool)
         self._sampled = np.zeros(1024, dtype=np.int64)  # rows whose motion is sampled from this recording
 
     def __len__(self) -> int:
         return len(self._index)
 
     def add(self, paths: list[str], sampled: list[bool], *, counted: bool) -> list[tuple[int, str]]:
-        """Count rows by file; return new files with their numbers."""
+        """Count rows by file; return the files whose length is needed for the first time, with their numbers."""
         if not paths:
             return []
-        n_known = len(self._index)
         numbers = self._index.add(paths)
         while len(self._rows) < len(self._index):
             self.seconds = np.concatenate([self.seconds, np.full_like(self.seconds, np.nan)])
             self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
             self._sampled = np.concatenate([self._sampled, np.zeros_like(self._sampled)])
-        if counted:
-            np.add.at(self._rows, numbers, 1)
-            np.add.at(self._sampled, numbers, np.asarray(sampled, dtype=np.int64))
-        new = {int(number): path for number, path in zip(numbers, paths, strict=True) if number >= n_known}
-        return list(new.items())
+            self.unknown = np.concatenate([self.unknown, np.zeros_like(self.unknown)])
+            self._requested = np.concatenate([self._requested, np.zeros_like(self._requested)])
+        if not counted:
+            return []
+        np.add.at(self._rows, numbers, 1)
+        np.add.at(self._sampled, numbers, np.asarray(sampled, dtype=np.int64))
+        missing = {int(n): path for n, path in zip(numbers, paths, strict=True) if not self._requested[n]}
+        self._requested[numbers] = True
+        return list(missing.items())
 
-    def sums(self, sizes: VideoSizes) -> tuple[float, float, int, int]:
-        """Return seconds summed over rows, seconds summed over files, frames and windows summed over rows."""
+    def sums(self, sizes: VideoSizes) -> _Sums:
+        """Add up the media, those of unknown length with the mean of those that were read."""
         read = ~np.isnan(self.seconds)
+        if self.unknown.any():
+            if not read.any():
+                return _Sums()
+            self.seconds[self.unknown] = self.seconds[read].mean()
+            read |= self.unknown
         seconds, rows, sampled = self.seconds[read], self._rows[read], self._sampled[read]
         frames = sizes.frames(seconds)
         windows = sizes.windows(frames)
-        return float(seconds @ rows), float(seconds.sum()), int(frames @ rows), int(windows @ sampled)
+        return _Sums(float(seconds @ rows), float(seconds.sum()), int(frames @ rows), int(windows @ sampled))

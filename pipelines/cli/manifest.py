@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     from manifests.estimate import ManifestSummary, RateProfile
     from manifests.option_columns import OptionColumns
     from manifests.problems import ScanSummary
-    from manifests.stats import VideoSizes
+    from manifests.stats import ManifestStats, Probes, VideoSizes
     from pipelines.runs.config import RunConfig
 
 READING = "rows read"  # title of the progress bar
+PLAN_SETTING = re.compile(r"tts=|animation\.")  # settings that change a plan without a measurement
+PROBE_RATE, PROBE_SIZE = 25, (16, 16)  # frames per second and pixels at which driving videos are counted
 TIME_UNITS = {"h": 1, "min": 60, "s": 3600, "ms": 3_600_000}
 DISK_UNITS = {"GB": 1, "MB": 1e3, "kB": 1e6, "B": 1e9}
 
@@ -57,7 +61,11 @@ ConfigFile = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Set an option of `joyvasa generate`; only with --measure.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--set",
+        help="Set an option of `joyvasa generate`; without --measure, tts or one of animation.*.",
+        metavar="KEY=VALUE",
+    ),
 ]
 
 
@@ -111,13 +119,17 @@ def plan_command(
     from manifests.estimate import summarize_manifest
     from manifests.manifest import open_manifest
     from manifests.run.manifest_file import SHARD_RECORDS
-    from manifests.stats import Probes
 
-    run_config = _measure_config(profile, models, measure=measure, config=config, settings=settings or [])
-    rates = _get_rates(manifest, profile, run_config)
-    probes = None
-    if not no_probe:
-        probes = Probes(read_sizes(models or (rates.models if rates else None)), audio=probe_duration)
+    if profile and measure:
+        raise typer.BadParameter("expected --profile or --measure, not both", param_hint="--measure")
+    if not measure and (config or not all(PLAN_SETTING.match(setting) for setting in settings or [])):
+        hint = "--set, --config"
+        raise typer.BadParameter("only allowed with --measure, except for tts and animation.*", param_hint=hint)
+    run_config = _plan_config(models, config=config, settings=settings or []) if measure or settings else None
+    rates = _get_rates(manifest, profile, run_config if measure else None)
+    if run_config and not models:
+        models = run_config.animation.models
+    probes = None if no_probe else build_probes(models or (rates.models if rates else None))
     with ProgressDisplay(enabled=not as_json) as progress:
         result = summarize_manifest(
             open_manifest(manifest),
@@ -125,7 +137,8 @@ def plan_command(
             files=not no_probe,
             probes=probes,
             profile=rates,
-            options=_option_columns(),
+            options=_option_columns(run_config),
+            speak=run_config is not None and run_config.tts is not None,
             on_progress=lambda rows: progress.update(READING, rows),
         )
 
@@ -137,28 +150,25 @@ def plan_command(
         raise typer.Exit(ROWS_FAILED)
 
 
-def _option_columns() -> OptionColumns:
-    """Return the columns that set options, with the defaults of the configuration."""
+def _option_columns(run_config: RunConfig | None = None) -> OptionColumns:
+    """Return the columns that set options, with the defaults of the configuration of a run."""
     from joyvasa.options import AnimationConfig
     from pipelines.runs.config import build_option_columns
 
-    return build_option_columns(AnimationConfig())
+    return build_option_columns(run_config.animation if run_config else AnimationConfig())
 
 
-def _measure_config(
-    profile: str | None, models: str | None, *, measure: bool, config: Path | None, settings: list[str]
-) -> RunConfig | None:
-    """Return the options of the run for --measure, or None without it."""
-    if profile and measure:
-        raise typer.BadParameter("expected --profile or --measure, not both", param_hint="--measure")
-    if not measure:
-        if config or settings:
-            raise typer.BadParameter("only allowed with --measure", param_hint="--set, --config")
-        return None
-
+def _plan_config(models: str | None, *, config: Path | None, settings: list[str]) -> RunConfig:
+    """Return the options of the planned run."""
     from pipelines.runs.config import RunConfig
 
-    return merge_options(RunConfig, config=config, settings=settings, flags={"animation.models": models})
+    run_config = merge_options(RunConfig, config=config, settings=settings, flags={"animation.models": models})
+    if run_config.where or run_config.limit:
+        raise typer.BadParameter(
+            "a plan counts all rows; expected no `where` and no `limit`: use joyvasa generate --dry-run",
+            param_hint="--set, --config",
+        )
+    return run_config
 
 
 def _get_rates(manifest: str, profile: str | None, run_config: RunConfig | None) -> RateProfile | None:
@@ -177,6 +187,17 @@ def _get_rates(manifest: str, profile: str | None, run_config: RunConfig | None)
     from pipelines.runs.rates import read_bench_rates, read_run_rates
 
     return read_bench_rates(profile) if profile.lower().endswith(".json") else read_run_rates(profile)
+
+
+def build_probes(bundle: str | None) -> Probes:
+    """Return the functions that measure the length of media.
+
+    Args:
+        bundle: name or folder of the bundle whose videos are planned; None for the default one.
+    """
+    from manifests.stats import Probes
+
+    return Probes(read_sizes(bundle), audio=probe_duration, motion=probe_motion)
 
 
 def read_sizes(bundle: str | None) -> VideoSizes:
@@ -202,15 +223,41 @@ def probe_duration(location: str) -> float:
         InputError: the recording cannot be read, or `not_fetched` if it is at a URI, or in an archive or table there.
     """
     from joyvasa.media.audio import probe_audio
+
+    with _fetched(location) as path:
+        return probe_audio(path).duration_s
+
+
+def probe_motion(location: str) -> float:
+    """Return the duration of a motion file or a driving video in seconds.
+
+    Raises:
+        InputError: see `probe_duration`.
+    """
+    from joyvasa.media.video_reader import stream_video
+    from joyvasa.motion.file import is_motion_file, load_motion
+
+    with _fetched(location) as path:
+        if is_motion_file(path):
+            motion = load_motion(path).motion
+            return len(motion.expression) / motion.frames_per_second
+        frames = stream_video(path, frames_per_second=PROBE_RATE, size=PROBE_SIZE)
+        return sum(map(len, frames)) / PROBE_RATE
+
+
+@contextmanager
+def _fetched(location: str) -> Iterator[Path]:
+    """Provide a file that is local, or in a local archive or table."""
     from joyvasa.runtime.locations import is_remote
+    from manifests.stats import NOT_FETCHED
     from stages.media import local_file
     from stages.media_cache import MediaCacheConfig
 
     if is_remote(location.rpartition("::")[2]):
-        problem = "recordings at URIs are not fetched to measure their length; expected local files"
-        raise InputError("not_fetched", f"{location}: {problem}: estimate from some rows that were copied")
+        problem = "media at URIs are not fetched to measure their length; expected local files"
+        raise InputError(NOT_FETCHED, f"{location}: {problem}: estimate from some rows that were copied")
     with local_file(location, MediaCacheConfig(f"plan {os.getpid()}")) as path:
-        return probe_audio(path).duration_s
+        yield path
 
 
 def _print_summary(summary: ScanSummary) -> None:
@@ -235,14 +282,20 @@ def print_plan(result: ManifestSummary) -> None:
         ("distinct portraits", totals.portraits),
         ("distinct recordings", totals.recordings),
         ("distinct motion files", totals.motions),
-        *([("texts to speak", totals.texts)] if totals.texts else []),
+        *([("texts to speak", _describe_texts(totals))] if totals.texts else []),
         ("seconds of sound", totals.sound_s),
         (f"video frames ({sizes.frames_per_second}/s)" if sizes else "video frames", totals.frames),
         (f"windows ({sizes.frames_per_window} frames)" if sizes else "windows", totals.windows),
     ]
+    missing = "unknown" if sizes else "not read"
     for name, value in figures:
-        text = value if isinstance(value, str) else "not read" if value is None else f"{value:,.0f}"
+        text = value if isinstance(value, str) else missing if value is None else f"{value:,.0f}"
         typer.echo(f"{name:22} {text}")
+    if totals.not_fetched and totals.frames is not None:
+        media = "recordings or motion files" if totals.motions else "recordings"
+        typer.echo(
+            f"note: {totals.not_fetched:,} {media} at URIs are counted with the mean length of those that were read"
+        )
 
     for code, count in totals.probe_failures.items():
         typer.echo(f"unreadable media: {code}: {count:,}")
@@ -258,6 +311,12 @@ def print_plan(result: ManifestSummary) -> None:
     _print_hours("worker time", result.estimate.worker_hours)
     disk = result.estimate.disk_bytes
     typer.echo(f"{'disk':22} {'unknown' if disk is None else _format_amount(disk / 1e9, DISK_UNITS)}")
+
+
+def _describe_texts(totals: ManifestStats) -> str:
+    if totals.text_s is None:
+        return f"{totals.texts:,}"
+    return f"{totals.texts:,}, about {totals.text_s:,.0f} s by their characters"
 
 
 def _print_hours(title: str, by_stage: Mapping[str, float | None]) -> None:

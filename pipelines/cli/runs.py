@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli import ROWS_FAILED, train
-from pipelines.cli.manifest import print_plan, probe_duration, read_sizes
+from pipelines.cli.manifest import build_probes, print_plan
 from pipelines.cli.options import (
     AsJson,
     ConfigFile,
@@ -223,10 +223,9 @@ def _print_dry_run(
     definition: RunDefinition, manifest: str, out: str, config: RunConfig, *, name: str = "", as_json: bool = False
 ) -> None:
     """Check a run and print its rows, its work and its stages; exit with 3 if files are missing."""
-    from manifests.stats import Probes
     from pipelines.runs.dry_run import check_run
 
-    probes = None if definition.reads_videos else Probes(read_sizes(config.animation.models), audio=probe_duration)
+    probes = None if definition.reads_videos else build_probes(config.animation.models)
     with ProgressDisplay(enabled=not as_json) as progress:
         checked = check_run(
             definition,

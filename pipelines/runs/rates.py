@@ -94,7 +94,8 @@ def measure_rates(manifest: str, config: RunConfig, *, on_event: EventCallback |
         sample = Path(folder, "sample.jsonl")
         sample.write_text("".join(json.dumps(row) + "\n" for row in _first_rows(manifest, config)), encoding="utf-8")
         run = str(Path(folder, "run"))
-        result = generate_videos(sample, run, dataclasses.replace(config, executor="local"), on_event=on_event)
+        local = dataclasses.replace(config, executor="local", where=(), limit=None)
+        result = generate_videos(sample, run, local, on_event=on_event)
         if not result.counts.statuses.get("ok"):
             raise ManifestError(
                 "rates_unknown",
@@ -111,7 +112,8 @@ def _first_rows(manifest: str, config: RunConfig) -> list[dict[str, Any]]:
     """Return the first good rows of a manifest with absolute paths."""
     from pipelines.runs.config import build_option_columns
 
-    scan = Scan(open_manifest(manifest), options=build_option_columns(config.animation))
+    speak = config.tts is not None
+    scan = Scan(open_manifest(manifest), options=build_option_columns(config.animation), speak=speak)
     good = (record for block in scan.blocks() for record in block.records if record)
     rows = []
     for record in islice(good, SAMPLE_RECORDS):
@@ -121,6 +123,7 @@ def _first_rows(manifest: str, config: RunConfig) -> list[dict[str, Any]]:
             "mode": record.mode,
             "seed": record.given_seed,
             "cfg_scale": record.cfg_scale,
+            "text": record.text,
             **dict(record.options),
         }
         rows.append({name: value for name, value in (media | options).items() if value is not None})

@@ -143,7 +143,9 @@ def test_an_unknown_preset_is_refused_with_its_likely_name():
 
 
 def test_the_table_of_flags_names_options_that_exist():
-    named = {name for row in read_flag_table() for name in re.findall(r"`([a-z_.]+)`", row[-1]) if "." in name or "_" in name}
+    named = {
+        name for row in read_flag_table() for name in re.findall(r"`([a-z_.]+)`", row[-1]) if "." in name or "_" in name
+    }
     assert named - {"scale_and_translation"} <= set(list_options(AnimationConfig()))
 
     # What a preset sets is in the table, except for what no flag of the reference changes.

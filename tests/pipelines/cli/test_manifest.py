@@ -10,12 +10,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from joyvasa.motion.file import save_motion
 from manifests.estimate import NO_PROFILE, RateProfile, StageRate
 from manifests.problems import ManifestError
 from manifests.stats import VideoSizes
 from pipelines.cli.manifest import plan_command, validate_command
 from tests.manifests.tables import pair, write
-from tests.media import write_tone
+from tests.media import NOISE_FRAMES, write_tone, write_video
+from tests.motions import random_motion
 
 app = typer.Typer()
 app.command("validate")(validate_command)
@@ -86,6 +88,69 @@ def test_a_plan_measures_sounds_in_tables_and_fetches_none(media):
     write(media / "remote.csv", [{"image": "p0.png", "audio": "https://host.invalid/a.wav"}])
     counts = json.loads(call("plan", media / "remote.csv", "--json").stdout)
     assert counts["probe_failures"] == {"not_fetched": 1}
+
+
+def test_a_plan_of_recordings_at_uris_says_that_their_length_is_unknown(media):
+    write(
+        media / "m.csv", [{"image": "p0.png", "audio": f"{scheme}://bucket.invalid/a.wav"} for scheme in ("http", "s3")]
+    )
+    (media / "rates.yaml").write_text("stages: {render: {per: frame, seconds: 1, gpus: 1}}\ndisk: {frame: 1000}")
+    command = ("plan", media / "m.csv", "--profile", media / "rates.yaml")
+    counts = json.loads(call(*command, "--json").stdout)
+    assert [counts[name] for name in ("not_fetched", "sound_s", "frames", "windows")] == [2, None, None, None]
+    assert (counts["estimate"]["gpu_hours"], counts["estimate"]["disk_bytes"]) == (None, None)
+
+    shown = call(*command).stdout
+    for line in ("seconds of sound       unknown", "windows (100 frames)   unknown", "GPU time               unknown"):
+        assert line in shown
+    assert "unreadable media: not_fetched: 2" in shown
+
+
+def test_a_plan_counts_recordings_at_uris_with_the_mean_of_those_that_were_read(media):
+    names = ["s0.wav", "s1.wav", "s1.wav", "http://host.invalid/a.wav", "s3://bucket.invalid/b.wav"]  # 1 and 2 seconds
+    write(media / "m.csv", [{"image": f"p{n}.png", "audio": name} for n, name in enumerate(names)])
+    counts = json.loads(call("plan", media / "m.csv", "--json").stdout)
+    assert [counts[name] for name in ("sound_s", "distinct_sound_s", "not_fetched")] == [1 + 2 + 2 + 2 * 1.5, 6.0, 2]
+    assert counts["frames"] == 25 + 2 * 50 + 2 * 38
+    assert "note: 2 recordings at URIs are counted with the mean length" in call("plan", media / "m.csv").stdout
+
+
+def test_a_plan_estimates_the_length_of_texts_that_are_spoken(media):
+    texts = ("x" * 28, "你好" * 7, "x" * 28)
+    rows = [{"image": f"p{n}.png", "text": text} for n, text in enumerate(texts)]
+    write(media / "m.jsonl", [*rows, pair(0)])
+    counts = json.loads(call("plan", media / "m.jsonl", "--set", "tts=flite", "--json").stdout)
+    assert (counts["bad_rows"], counts["texts"], counts["text_s"]) == (0, 3, 2 + 3 + 2)
+    assert (counts["sound_s"], counts["distinct_sound_s"], counts["frames"]) == (7 + 1, 2 + 3 + 1, 25 * 8)
+    assert (
+        "texts to speak         3, about 7 s by their characters\n"
+        in call("plan", media / "m.jsonl", "--set", "tts=flite").stdout
+    )
+    refused = call("plan", media / "m.jsonl")
+    assert refused.exit_code == 3
+    assert "text_without_sound: 3" in refused.stdout
+
+
+def test_a_plan_counts_the_frames_of_motion_files_and_driving_videos(media):
+    save_motion(media / "m.safetensors", random_motion(40))
+    write_video(media / "v.mp4", rate=50)
+    rows = [{"image": "p0.png", "motion": name} for name in ("m.safetensors", "v.mp4")]
+    write(media / "m.jsonl", [*rows, {**rows[0], "audio": "s1.wav"}])
+    counts = json.loads(call("plan", media / "m.jsonl", "--json").stdout)
+    assert (counts["motions"], counts["frames"], counts["probe_failures"]) == (
+        2,
+        40 + -(-len(NOISE_FRAMES) // 2) + 50,
+        {},
+    )
+
+    write(media / "m.jsonl", [{"image": "p0.png", "motion": "s3://bucket.invalid/m.safetensors"}])
+    assert json.loads(call("plan", media / "m.jsonl", "--json").stdout)["frames"] is None
+
+
+def test_a_plan_refuses_conditions_on_rows(media):
+    result = call("plan", write(media / "m.csv", [pair(0)]), "--measure", "--set", "limit=1")
+    assert result.exit_code == 2
+    assert "generate --dry-run" in result.output
 
 
 @pytest.mark.parametrize(("models", "silent_frames"), [("sample", 0), ("random", 2)])

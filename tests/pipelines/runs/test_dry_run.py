@@ -101,7 +101,9 @@ def test_the_command_refuses_invalid_filters(tmp_path, manifest, option):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("settings", [["driving.relative=true", "driving.normalize_lip=true"], ["face.detector=blazeface"]])
+@pytest.mark.parametrize(
+    "settings", [["driving.relative=true", "driving.normalize_lip=true"], ["face.detector=blazeface"]]
+)
 @pytest.mark.parametrize("modes", [["human"], ["human", "animal"], ["animal"]])
 def test_options_for_people_are_accepted_and_have_no_effect_on_animals(tmp_path, manifest, modes, settings):
     rows = [{**row, "mode": modes[n % len(modes)], "pose.yaw": 3} for n, row in enumerate(ROWS)]
