@@ -202,7 +202,7 @@ def _merge(kind: Any, tree: dict[str, Any], changes: Mapping[str, Any], *, where
     options = get_type_hints(kind)
     for key, value in changes.items():
         if key not in options:
-            hint = suggest_name(str(key), options, prefix=prefix)
+            hint = _suggest_option(kind, str(key), prefix)
             raise ConfigError("config_unknown_option", f"{where}: no option {prefix}{key}; {hint}")
 
         inner = options[key]
@@ -221,6 +221,22 @@ def _merge(kind: Any, tree: dict[str, Any], changes: Mapping[str, Any], *, where
                 _merge(get_args(inner)[1], tree[key].setdefault(name, {}), part, where=where, prefix=f"{path}.")
         else:
             tree[key] = value
+
+
+def _suggest_option(kind: Any, name: str, prefix: str) -> str:
+    """Suggest the option in a group that has the name, for example `sampling.cfg_scale`, or the closest name."""
+    nested = [path for path in _list_paths(kind) if path.endswith(f".{name}")]
+    if len(nested) == 1:
+        return f"did you mean {prefix}{nested[0]}?"
+    return suggest_name(name, get_type_hints(kind), prefix=prefix)
+
+
+def _list_paths(kind: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the paths of all groups and options of a configuration class."""
+    for name, hint in get_type_hints(kind).items():
+        yield f"{prefix}{name}"
+        if dataclasses.is_dataclass(hint):
+            yield from _list_paths(hint, f"{prefix}{name}.")
 
 
 def _read(file: Path) -> Mapping[str, Any]:

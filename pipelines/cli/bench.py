@@ -51,11 +51,11 @@ def bench_command(
 
     sections = tuple(name.strip() for name in only.split(",")) if only else SECTIONS
     with scratch_folder() as folder:
-        if models is None:
-            write_seeded_bundle(folder / "published-sizes")
         flags = {"animation.models": models or str(folder / "published-sizes")}
         run = merge_options(RunConfig, config=config, settings=settings, flags=flags).with_absolute_paths()
         bench = BenchConfig(run=run, sections=sections)
+        if models is None:
+            write_seeded_bundle(folder / "published-sizes")
         document = run_bench(
             bench.quick() if quick else bench, lambda name: print(f"measuring: {name}", file=sys.stderr)
         )

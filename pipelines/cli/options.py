@@ -86,14 +86,22 @@ def merge_options(
         flags: values of the other options, by the name of the setting; None if an option was not given.
 
     Raises:
-        ConfigError: `preset_unknown`, `config_unreadable`, `config_unknown_option` or `config_invalid`.
+        ConfigError: `preset_unknown`, `config_unreadable`, `config_unknown_option` or `config_invalid`; also if two
+            values of --set are for one option.
     """
     from joyvasa.config import load_config
+    from joyvasa.errors import ConfigError
     from joyvasa.presets import read_preset
 
     options = read_preset(preset) if preset else None
     if options and "animation" in get_type_hints(kind):
         options = {"animation": options}
+    seen: dict[str, str] = {}
+    for setting in settings or []:
+        key = setting.partition("=")[0].strip()
+        if seen.setdefault(key, setting) != setting:
+            problem = f"--set {setting}: {key} is set twice, the other time by --set {seen[key]}"
+            raise ConfigError("config_invalid", f"{problem}; expected one value: remove one of them")
     flag_settings = [f"{name}={json.dumps(value)}" for name, value in (flags or {}).items() if value is not None]
     return load_config(kind, preset=options, file=config, settings=[*(settings or ()), *flag_settings])
 

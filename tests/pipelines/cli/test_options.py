@@ -126,3 +126,65 @@ def test_wrong_values_are_refused_in_plain_words(kind):
             except JoyvasaError as error:  # anything else is a traceback for the user
                 sentence = error.sentence
             assert not own_words.search(sentence), f"{name}={value}: {sentence}"
+
+
+# A command that takes --set, its other arguments, and what stands before the options of an animation.
+SETTERS = [
+    ("animate", ["a.png", "b.wav", "-o", "c.mp4"], ""),
+    ("options", ["animate"], ""),
+    ("options", ["bench"], "animation."),
+    ("motion extract", ["a.mp4", "-o", "a.safetensors"], ""),
+    ("web", ["runs"], ""),
+    ("generate", ["pairs.csv", "--out", "run"], "animation."),
+    ("generate", ["pairs.csv", "--out", "run", "--dry-run"], "animation."),
+    ("evaluate", ["videos.csv", "--out", "run"], "animation."),
+    ("prepare", ["videos", "--out", "data"], "animation."),
+    ("plan", ["pairs.csv", "--measure"], "animation."),
+    ("plan", ["pairs.csv"], "animation."),
+    ("bench", [], "animation."),
+    ("bench", ["--quick", "--models", "sample"], "animation."),
+    ("train", ["data", "--out", "training"], None),
+]
+WRONG_SETTINGS = [
+    (["{}crop.scal=2"], "no option {}crop.scal; did you mean {}crop.scale?"),
+    (["{}cfg_scale=2"], "no option {}cfg_scale; did you mean {}sampling.cfg_scale?"),
+    (["{}crop.scale=wide"], "{}crop.scale is 'wide'; expected a number"),
+    (["{}crop.scale=[1, 2]"], "{}crop.scale is [1, 2]; expected a number"),
+    (["{}crop.scale={a: 1}"], "{}crop.scale is {'a': 1}; expected a number"),
+    (["{}crop=1"], "{}crop is 1; expected a mapping of options"),
+    (["{}smile=7"], "smile is 7.0; expected -0.3 to 1.3 of a broad smile"),
+    (["{}driving.lip_indices=3"], "{}driving.lip_indices is 3; expected a list"),
+    (["{}seed=1", "{}seed=2"], "--set {}seed=2: {}seed is set twice, the other time by --set {}seed=1; expected one"),
+    (["{}seed"], "--set {}seed: no '='; expected key=value"),
+    (["{}seed=["], "--set {}seed=[: not valid YAML"),
+    (["=1"], "no option ; expected one of"),
+]
+WRONG_TRAINING_SETTINGS = [
+    (["step=2"], "no option step; did you mean steps?"),
+    (["steps=many"], "steps is 'many'; expected a whole number"),
+    (["steps=[1]"], "steps is [1]; expected a whole number"),
+    (["steps=-1"], "steps"),
+    (["loss=1"], "loss is 1; expected a mapping of options"),
+    (["seed=1", "seed=2"], "seed is set twice"),
+]
+
+
+@pytest.mark.parametrize(("command", "arguments", "prefix"), SETTERS)
+def test_wrong_settings_are_refused_by_every_command_before_it_starts(
+    tmp_path, monkeypatch, command, arguments, prefix
+):
+    monkeypatch.chdir(tmp_path)
+    for settings, words in WRONG_TRAINING_SETTINGS if prefix is None else WRONG_SETTINGS:
+        given = [part for setting in settings for part in ("--set", setting.replace("{}", prefix))]
+        error = CliRunner().invoke(app, [*command.split(), *arguments, *given]).exception
+        assert isinstance(error, ConfigError), (given, error)
+        assert words.replace("{}", prefix or "") in error.sentence
+        assert error.sentence.isprintable()
+    assert not any(tmp_path.iterdir())
+
+
+def test_every_command_with_settings_is_tested():
+    groups = {name: getattr(command, "commands", {"": command}) for name, command in COMMANDS.items()}
+    found = {f"{name} {inner}".strip() for name, group in groups.items() for inner, command in group.items()
+             if any("--set" in option.opts for option in command.params)}  # fmt: skip
+    assert found == {command for command, _, _ in SETTERS}
