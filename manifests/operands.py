@@ -45,6 +45,7 @@ class Operand:
     expression: Any  # value as an Arrow expression; None for the constant null
     constant: Any = None  # value of a constant; None for columns and computed values
     time_type: pa.DataType | None = None  # type of a time
+    is_integer: bool = False  # whether the expression of a number has a type of signed integers
 
     @property
     def number(self) -> Any:
@@ -72,7 +73,8 @@ def make_constant(value: str | float | bool | None, source: str) -> Operand:
         kind = Kind.NUMBER
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise ValueError(f"{source} is too large; expected a 64-bit number")
-    return Operand(source, kind, pc.scalar(value), value)
+    is_integer = kind is Kind.NUMBER and isinstance(value, int)
+    return Operand(source, kind, pc.scalar(value), value, is_integer=is_integer)
 
 
 def make_column(name: str, kind: pa.DataType, source: str) -> Operand:
@@ -92,7 +94,7 @@ def make_column(name: str, kind: pa.DataType, source: str) -> Operand:
     if is_type.is_boolean(kind):
         return Operand(source, Kind.BOOLEAN, expression)
     if is_type.is_integer(kind) and kind != pa.uint64():  # Arrow compares other integers as int64
-        return Operand(source, Kind.NUMBER, expression)
+        return Operand(source, Kind.NUMBER, expression, is_integer=True)
     if is_type.is_integer(kind) or is_type.is_floating(kind) or is_type.is_decimal(kind):
         return Operand(source, Kind.NUMBER, drop_nan(expression.cast(pa.float64(), safe=False)))
     if is_type.is_string(kind) or is_type.is_large_string(kind):
@@ -132,7 +134,7 @@ def compare(left: Operand, comparison: ast.cmpop, right: Operand) -> Any:
     if left.time_type != right.time_type:
         types = f"{left.source} is {left.time_type} and {right.source} is {right.time_type}"
         raise ValueError(f"{types}; expected times of one type")
-    return (ORDER | EQUALITY)[type(comparison)](left.expression, right.expression)
+    return (ORDER | EQUALITY)[type(comparison)](*_align_numbers(left, right))
 
 
 def find_in(value: Operand, entries: Sequence[Operand]) -> Any:
@@ -150,7 +152,7 @@ def find_in(value: Operand, entries: Sequence[Operand]) -> Any:
         texts = pa.array([entry.constant for entry in entries], pa.string())
         equal = value.expression.cast(pa.string()).isin(texts)
     else:
-        equals = (value.expression == entry.expression for entry in entries)
+        equals = (operator.eq(*_align_numbers(value, entry)) for entry in entries)
         equal = functools.reduce(operator.or_, equals, pc.scalar(False))
     return pc.if_else(value.expression.is_valid(), equal, pa.scalar(None, pa.bool_()))
 
@@ -170,6 +172,16 @@ def search(function: str, value: Operand, text: Operand) -> Any:
     if value.kind is Kind.TEXTS and function == "contains":
         return pc.match_substring(pc.binary_join(value.expression, SEPARATOR), text.constant)
     return SEARCHES[function](value.require(Kind.TEXT), text.constant)
+
+
+def _align_numbers(left: Operand, right: Operand) -> tuple[Any, Any]:
+    """Return the expressions of two values; if one is an integer and the other is not, both as floats.
+
+    Arrow would convert the integer itself, and fail on those that a float does not hold exactly.
+    """
+    if left.kind is right.kind is Kind.NUMBER and left.is_integer != right.is_integer:
+        return left.number, right.number
+    return left.expression, right.expression
 
 
 def _unknown() -> Any:

@@ -16,10 +16,13 @@ ARROW_TYPES = {
     "null": pa.null(),
     "boolean": pa.bool_(),
     "integer": pa.int64(),
+    "long": pa.int64(),
     "number": pa.float64(),
     "text": pa.string(),
     "json": pa.string(),
 }
+# Types that hold the values of two others. A double does not hold integers beyond 2^53, called `long`.
+_COMMON_KINDS = {frozenset({"integer", "number"}): "number", frozenset({"integer", "long"}): "long"}
 JSON_TEXT = {b"joyvasa.content": b"json"}  # metadata of a field whose text is JSON
 
 
@@ -52,7 +55,7 @@ class JsonTypes:
         elif previous == "null":
             self._kinds[column] = kind
         elif kind not in (previous, "null"):
-            self._kinds[column] = "number" if {previous, kind} == {"integer", "number"} else "json"
+            self._kinds[column] = _COMMON_KINDS.get(frozenset({previous, kind}), "json")
         return True
 
     def schema(self) -> pa.Schema:
@@ -98,7 +101,9 @@ def _kind(value: object) -> str:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int):
-        return "integer" if -(2**63) <= value < 2**63 else "json"
+        if abs(value) <= 2**53:
+            return "integer"
+        return "long" if -(2**63) <= value < 2**63 else "json"
     return "number" if isinstance(value, float) else "json"
 
 

@@ -87,6 +87,11 @@ def matches(text):
         (" frames\n >= 20 ", "bc"),
         ("frames / 0 > 5", "abc"),
         ("frames * 1e308 * 1e308 > 5", "abc"),
+        ("seed > 1.5", "bcd"),  # integers that a float does not hold exactly are compared with floats
+        ("1.0 == seed or seed > price", "abd"),
+        ("seed in [1.0, 9223372036854775807]", "ab"),
+        ("seed >= big", "acd"),
+        ("seed == -1 or seed != -1.5", "abcd"),
     ],
 )
 def test_a_condition_keeps_the_rows_that_it_describes(text, rows):

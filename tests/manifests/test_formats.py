@@ -223,20 +223,24 @@ def test_passed_through_columns_keep_their_parquet_types(tmp_path):
 
 def test_json_values_get_the_narrowest_common_type(tmp_path):
     values = [
-        {"n": 1, "x": 1, "flag": True, "mixed": "a", "list": [1], "gap": None, "big": 2**70},
-        {"n": 2, "x": 1.5, "flag": None, "mixed": 3, "list": {"b": 1}, "late": "z"},
-    ]
+        {"n": 1, "x": 1, "flag": True, "mixed": "a", "list": [1], "gap": None, "big": 2**70,
+         "long": 3, "inexact": 2**53 + 1},
+        {"n": 2, "x": 1.5, "flag": None, "mixed": 3, "list": {"b": 1}, "late": "z",
+         "long": -(2**63), "inexact": 0.5},
+    ]  # fmt: skip
     path = write(tmp_path / "m.jsonl", [pair(n, **more) for n, more in enumerate(values)])
     shards = shards_of(copied(path, tmp_path / "run", 1))
     assert {field.name: str(field.type) for field in shards[0].extra.schema} == {
         "n": "int64", "x": "double", "flag": "bool", "mixed": "string",
         "list": "string", "gap": "null", "big": "string", "late": "string",
+        "long": "int64", "inexact": "string",
     }  # fmt: skip
     first, second = (shard.extra.to_pylist()[0] for shard in shards)
     assert (first["n"], first["x"], first["flag"], first["mixed"], first["list"]) == (1, 1.0, True, '"a"', "[1]")
     assert (second["n"], second["mixed"], second["list"], second["late"]) == (2, "3", '{"b": 1}', "z")
     assert first["late"] is None
     assert first["big"] == str(2**70)
+    assert (second["long"], first["inexact"], second["inexact"]) == (-(2**63), str(2**53 + 1), "0.5")
 
 
 def test_json_lines_that_change_while_they_are_read_give_one_sentence(tmp_path, monkeypatch):
