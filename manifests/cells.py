@@ -73,6 +73,29 @@ def iterate_arrow(source: Any) -> Iterator[pa.RecordBatch]:
         yield from reader
 
 
+def check_offsets(batch: pa.RecordBatch) -> None:
+    """Check that all offsets in a mapped batch lie inside of its data; Arrow itself would read beyond it, and crash.
+
+    Raises:
+        pa.ArrowException: the batch is damaged.
+    """
+    for column in batch.columns:
+        _check_array(column)
+
+
+def _check_array(array: Any) -> None:
+    if is_type.is_struct(array.type):
+        array.validate()
+        for number in range(array.type.num_fields):
+            _check_array(array.field(number))
+        return
+    as_bytes = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+    if kind := as_bytes.get(array.type):  # text that is not UTF-8 is a problem of its row alone
+        array.validate()
+        array = array.view(kind)
+    array.validate(full=True)
+
+
 def open_arrow(source: Any) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
     """Open an Arrow file in the form of a stream or of a file."""
     magic = source.read(6)
@@ -130,6 +153,7 @@ def _read_arrow(path: Path, column: str, index: int) -> Iterator[tuple[int, memo
     with pa.memory_map(str(path)) as source:
         for batch in iterate_arrow(source):
             if start <= index < start + len(batch):
+                check_offsets(batch.select([column]))
                 value = media_values(batch.column(column))[index - start]
                 if value.is_valid:
                     yield index, memoryview(value.as_buffer())

@@ -100,7 +100,9 @@ class Scan:
         schema = self.extra_schema() if extra else None
         for index, (file, reader) in enumerate(self._readers or open_readers(self.manifest)):
             names = self._find_options(file, reader)
-            for block in reader.blocks(extra=extra or bool(names) or self._voices is not None):
+            columns = reader.columns()  # None if rows can have different columns
+            with_text = columns is None or TEXT in columns  # problems of rows with texts name the option tts
+            for block in reader.blocks(extra=extra or bool(names) or with_text):
                 if schema is not None:
                     block = replace(block, extra=_with_schema(file, block, schema))
                 scanned = self._check(index, file, reader, block, names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import tarfile
@@ -106,6 +107,10 @@ class _ZipArchive:
             stream = self._zip.open(member)
         except RuntimeError as error:  # encrypted
             raise zipfile.BadZipFile(str(error)) from None
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # an offset outside of the file
+                raise
+            raise zipfile.BadZipFile("an offset lies outside of the archive") from None
         with stream:
             yield cast(BinaryIO, stream)
 

@@ -232,7 +232,9 @@ def _copy_cell(
                     found = True
                 elif cache:
                     open_cache(cache).add([(f"{CELL}://{name}::{container}", content)])
-        except (LookupError, pa.ArrowException) as error:
+        except (LookupError, pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the disk; Arrow sets none for damaged files
+                raise
             raise unreadable_archive(location, error) from error
         if not found:
             raise InputError("file_missing", f"{location}: the cell is empty; expected media: check the table")

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
-from manifests.cells import iterate_arrow, media_values, open_arrow
+from manifests.cells import check_offsets, iterate_arrow, media_values, open_arrow
 from manifests.formats.block import BLOCK_ROWS, OpenFile, RowBlock, select_extra_columns
 from manifests.formats.typed_reader import TypedReader, read_values, unreadable_table
 from manifests.schema import COLUMN_NAMES
@@ -55,6 +55,7 @@ class ArrowReader(TypedReader):
         try:
             with self._open_source() as source:
                 for whole in iterate_arrow(source):
+                    check_offsets(whole)
                     for start in range(0, len(whole), BLOCK_ROWS):
                         batch = whole.slice(start, BLOCK_ROWS)
                         yield self._read_batch(batch, number, names, passed)

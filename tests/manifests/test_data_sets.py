@@ -82,6 +82,33 @@ def test_binary_columns_named_as_media_are_media(tmp_path, kind):
     assert records[1].audio == f"{tmp_path}/y.wav"
 
 
+@pytest.mark.parametrize("column", ["image", "audio", "note", "texts", "view"])
+def test_a_damaged_arrow_file_gives_one_sentence(tmp_path, column):
+    """Offsets beyond the data of a mapped file would crash the process."""
+    columns = {"image": [b"a" * 20] * 4, "audio": ["s.wav"] * 4, "note": ["\xe9"] * 4, "texts": [["x"]] * 4}
+    table = pa.table(columns).append_column("view", pa.array(["y" * 40] * 4, pa.string_view()))
+    write_arrow(tmp_path / "set.arrow", table)
+    (whole,) = pa.ipc.open_stream(tmp_path / "set.arrow").read_all().to_batches()
+    offsets = whole.column(column).buffers()[1].to_pybytes()
+    content = (tmp_path / "set.arrow").read_bytes()
+    assert content.count(offsets) >= 1
+    damaged = offsets[:8] + b"\xff\xff\xff\x6f" + offsets[12:]
+    (tmp_path / "set.arrow").write_bytes(content.replace(offsets, damaged))
+    with pytest.raises(ManifestError, match=r"manifest_unreadable: .*set\.arrow: cannot be read as a table"):
+        scanned(tmp_path / "set.arrow")
+    if column == "image":
+        with pytest.raises(InputError, match="archive_unreadable"):
+            read(f"cell://image/2::{tmp_path}/set.arrow")
+
+
+def test_text_that_is_not_utf8_in_an_arrow_file_is_a_problem_of_its_row(tmp_path):
+    text = pa.array([b"a.wav", b"\xff", b"c.wav"]).view(pa.string())
+    write_arrow(tmp_path / "set.arrow", pa.table({"image": ["p.png", "q.png", "r.png"], "audio": text}))
+    records, (problem,), _ = scanned(tmp_path / "set.arrow")
+    assert [record is None for record in records] == [False, True, False]
+    assert (problem.row, problem.column) == (2, "audio")
+
+
 def test_the_bytes_of_media_are_not_read_while_rows_are_copied(tmp_path, monkeypatch):
     n_bytes = 400_000
     contents = [bytes([i]) * n_bytes for i in range(20)]

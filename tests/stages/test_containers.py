@@ -136,6 +136,32 @@ def test_a_damaged_archive_is_named(tmp_path, cache, kind, damage):
         read(f"{kind.partition('.')[0]}://b.wav::{path}", cache)
 
 
+@pytest.mark.parametrize("place", ["continuation", "page", "footer"])
+def test_a_damaged_table_is_named(tmp_path, cache, place):
+    """Arrow raises OSError, as a failing disk does, but trying again does not help."""
+    table = pa.table({"image": [b"picture" * 1000]})
+    path = tmp_path / ("set.arrow" if place == "continuation" else "set.parquet")
+    if place == "continuation":
+        path.write_bytes(b"\xff\xff\xff\xff\xff\xff\xff\xff" * 20)
+    else:
+        pq.write_table(table, path, compression="snappy", use_dictionary=False)
+        content = bytearray(path.read_bytes())
+        at = 60 if place == "page" else len(content) - 30
+        content[at : at + 20] = b"\xff" * 20
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"archive_unreadable: cell://image/1::.*/set"):
+        read(f"cell://image/1::{path}", cache)
+
+
+def test_a_zip_archive_with_an_offset_outside_of_it_is_named(tmp_path, cache):
+    content = bytearray(build_archive("zip"))
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 16 : end + 20] = (2**31).to_bytes(4, "little")  # so members seem to begin before the file
+    (tmp_path / "set.zip").write_bytes(content)
+    with pytest.raises(InputError, match=r"archive_unreadable: zip://b.wav::"):
+        read(f"zip://b.wav::{tmp_path}/set.zip", cache)
+
+
 def test_an_archive_that_does_not_exist_and_an_encrypted_one_are_named(tmp_path):
     with pytest.raises(InputError, match=r"file_missing: .*no such archive"):
         read(f"zip://a.png::{tmp_path}/none.zip")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -17,6 +18,7 @@ STATE = ".export"  # folder of the markers; `datasets` and the hub ignore it
 HEADER = f"{STATE}/export.json"
 CHECKSUMS = "checksums.sha256"  # written last: without it, the data set is incomplete
 INPUTS = "inputs"  # folder of portraits and recordings that are files of their own
+MAX_NAME_BYTES = 255  # of file systems
 LAYOUT = 1  # version of the layout of exported data sets
 
 
@@ -120,7 +122,8 @@ class ExportMarkers:
         try:
             content = parse_json(self.storage.read(path))
             files = [WrittenFile(**values) for values in content["files"]]
-            return content["digest"], [file for file in files if _is_inside(file.path)]
+            usable = [file for file in files if _is_inside(file.path)]
+            return content["digest"] if len(usable) == len(files) else "", usable  # without a digest: outdated
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             return None
 
@@ -131,6 +134,10 @@ def format_checksums(files: Iterable[WrittenFile]) -> Iterator[bytes]:
         yield f"{file.sha256}  {file.path}\n".encode()
 
 
-def _is_inside(path: str) -> bool:
+def _is_inside(path: object) -> bool:
+    """Return whether a path names a file that an export may have written."""
+    if not isinstance(path, str) or "\\" in path or "\x00" in path:
+        return False
     parts = path.split("/")
-    return all(part not in ("", ".", "..") for part in parts) and "\\" not in path and parts[0] != STATE
+    is_name = (part not in ("", ".", "..") and len(os.fsencode(part)) <= MAX_NAME_BYTES for part in parts)
+    return parts[0] != STATE and all(is_name)
