@@ -16,6 +16,7 @@ from joyvasa.media.image import Image
 
 MAX_PIXELS = 64_000_000  # per frame; a batch of larger ones would not fit into memory
 MAX_NOMINAL_RATE = 240  # frames per second; a higher rate is the clock of the container
+MAX_RATE = 1000  # frames per second, the clock of browser recordings; a higher mean rate means damaged timestamps
 BATCH_FRAMES = 16
 BATCH_BYTES = 64 << 20  # maximum size of a batch of frames that are used one by one
 MAX_HEADER_BYTES = 256  # of YUV4MPEG2's first line, which has about 80
@@ -62,6 +63,12 @@ def probe_video(path: str | Path) -> VideoInfo:
     width = max(1, round(width * pixel_aspect))
     if rate > MAX_NOMINAL_RATE:
         rate = _measure_rate(path) or rate
+    if rate > MAX_RATE:
+        raise InputError(
+            "video_unreadable",
+            f"{path}: {float(rate):,.0f} frames per second; expected at most {MAX_RATE:,}: its timestamps are damaged, "
+            "export it again",
+        )
     if width * height > MAX_PIXELS:
         raise InputError(
             "video_too_large",

@@ -246,7 +246,7 @@ def test_damaged_videos(videos, suffix, data):
         info = call(lambda: probe_video(path))
         if isinstance(info, JoyvasaError):
             return
-        assert 0 < info.frames_per_second <= 100_000
+        assert 0 < info.frames_per_second <= 1000
         shapes = call(lambda: [batch.shape for batch in stream_video(path, frames_per_second=25, size=(48, 32))])
         if not isinstance(shapes, JoyvasaError):
             assert all(shape[1:] == (32, 48, 3) for shape in shapes)

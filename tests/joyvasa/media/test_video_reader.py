@@ -124,3 +124,10 @@ def test_the_clock_of_a_browser_recording_is_not_its_frame_rate():
     recorded = MEDIA / "faults/browser.webm"  # without a frame rate; its timestamps count milliseconds
     assert float(probe_video(recorded).frames_per_second) == pytest.approx(29.7, abs=0.3)
     assert sum(map(len, stream_video(recorded))) == 24
+
+
+def test_a_rate_that_no_camera_has_is_refused(tmp_path):
+    path = tmp_path / "fast.y4m"
+    path.write_bytes(b"YUV4MPEG2 W48 H32 F1200000:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(48 * 32 * 3 // 2))
+    with pytest.raises(InputError, match=r"fast.y4m: 1,200,000 frames per second; expected at most 1,000: .*export it"):
+        probe_video(path)
