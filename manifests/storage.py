@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
 import shutil
@@ -166,24 +167,24 @@ class ObjectStorage(Storage):
         with scratch_folder() as folder:
             staged = folder / posixpath.basename(path)
             yield staged
-            with _standard_errors():
+            with _standard_errors(self.location(path)):
                 self._fs.put_file(str(staged), self._full(path))
 
     def read(self, path: str) -> bytes:
         """See `Storage`."""
-        with _standard_errors():
+        with _standard_errors(self.location(path)):
             return cast(bytes, self._fs.cat_file(self._full(path)))
 
     def open(self, path: str) -> BinaryIO:
         """See `Storage`."""
-        with _standard_errors():
+        with _standard_errors(self.location(path)):
             return cast(BinaryIO, self._fs.open(self._full(path), "rb"))
 
     def size(self, path: str) -> int | None:
         """See `Storage`."""
         self._fs.invalidate_cache()  # another process may have written
         try:
-            with _standard_errors():
+            with _standard_errors(self.location(path)):
                 info = self._fs.info(self._full(path))
         except FileNotFoundError:
             return None
@@ -193,7 +194,7 @@ class ObjectStorage(Storage):
         """See `Storage`."""
         self._fs.invalidate_cache()
         try:
-            with _standard_errors():
+            with _standard_errors(self.location(folder)):
                 paths = self._fs.ls(self._full(folder), detail=False)
         except FileNotFoundError:
             return []
@@ -202,7 +203,7 @@ class ObjectStorage(Storage):
 
     def _remove(self, path: str) -> None:
         self._fs.invalidate_cache()
-        with contextlib.suppress(FileNotFoundError), _standard_errors():
+        with contextlib.suppress(FileNotFoundError), _standard_errors(self.location(path)):
             self._fs.rm(self._full(path), recursive=True)
 
 
@@ -235,11 +236,12 @@ def unwritable_error(location: str, error: OSError) -> ManifestError:
 
 
 @contextmanager
-def _standard_errors() -> Generator[None]:
-    """Convert errors of object stores, which have classes of their own, into OSError."""
+def _standard_errors(location: str) -> Generator[None]:
+    """Convert errors of object stores, which have classes of their own, into OSError; all of them name the location."""
     try:
         yield
-    except OSError:
+    except OSError as error:
+        error.filename = error.filename or location
         raise
     except Exception as error:
-        raise OSError(f"{type(error).__name__}: {error}") from error
+        raise OSError(errno.EIO, f"{type(error).__name__}: {error}", location) from error

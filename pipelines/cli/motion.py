@@ -137,6 +137,8 @@ def convert_motion_command(
     """Convert motion files from and to LivePortrait's formats."""
     from joyvasa.motion.file import convert_motion
 
+    for path in (file, out):
+        require_local(path)
     print_motion(out, convert_motion(file, out).motion)
 
 

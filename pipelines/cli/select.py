@@ -96,7 +96,7 @@ def select_command(
         by=column or None,
         ascending=direction == "asc",
     )
-    if out:
+    if out is not None:
         check_selection_path(out)
 
     with ProgressDisplay(enabled=not as_json) as progress:

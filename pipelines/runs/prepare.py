@@ -92,6 +92,8 @@ def prepare_dataset(
         content = build_video_manifest(manifest)
         if not folder.storage.exists(RunFolder.RUN):
             folder.storage.write(VIDEOS, content)
+        elif not folder.storage.exists(VIDEOS):  # a run of another kind, or of other videos
+            folder.require_new()
         manifest = folder.storage.location(VIDEOS)
     result = start_run(PrepareRun(), folder, manifest, config, on_event=on_event)
     return result, result.product

@@ -115,3 +115,10 @@ def test_a_killed_writer_leaves_only_a_partial_file(tmp_path):
     (name,) = open_storage(tmp_path).names("")
     assert name.startswith(PARTIAL)
     assert name.endswith("-a.mp4")
+
+
+def test_a_store_that_does_not_answer_is_named():
+    storage = open_storage("http://127.0.0.1:9/run")  # a port without a server
+    with pytest.raises(OSError, match="Connect") as caught:
+        storage.names("")
+    assert caught.value.filename == "http://127.0.0.1:9/run"

@@ -49,3 +49,10 @@ def test_sound_that_cannot_be_written_is_an_error_before_the_work(tmp_path, argu
     command = ["extract", str(tmp_path / "talk.mp4"), "-o", str(out), arguments[0], str(tmp_path / arguments[1])]
     assert error in str(CliRunner().invoke(app, command).exception)
     assert not out.exists()
+
+
+def test_an_address_is_no_motion_file(tmp_path):
+    for files in (["http://host/m.npz", str(tmp_path / "m.safetensors")], [str(tmp_path / "m.npz"), "s3://b/m.npz"]):
+        error = CliRunner().invoke(app, ["convert", *files]).exception
+        assert isinstance(error, InputError)
+        assert error.code == "path_remote"

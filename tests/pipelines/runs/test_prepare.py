@@ -258,6 +258,13 @@ def test_a_folder_that_holds_a_run_is_refused(videos, dataset_folder):
         prepare_dataset(videos[0], dataset_folder, make_config("clips.min_s=3"))
 
 
+def test_a_folder_that_holds_a_run_of_another_kind_is_refused(videos, tmp_path):
+    (tmp_path / "run.yaml").write_text("kind: generate\n")
+    with pytest.raises(ManifestError, match="run_exists"):
+        prepare_dataset(videos[0], tmp_path, make_config())
+    assert [file.name for file in tmp_path.iterdir()] == ["run.yaml"]
+
+
 def test_bad_options_are_refused_before_anything_is_written(videos, tmp_path):
     with pytest.raises(ConfigError, match="min_s"):
         make_config("clips.min_s=0")

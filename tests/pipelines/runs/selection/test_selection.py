@@ -291,6 +291,12 @@ def test_the_command_prints_the_size_of_each_split(tmp_path):
     ]
 
 
+def test_an_empty_name_of_the_selection_is_refused(run):
+    error = CliRunner().invoke(app, ["select", run, "--out", ""]).exception
+    assert isinstance(error, InputError)
+    assert error.code == "output_format"
+
+
 @pytest.mark.parametrize("option", [["--per", "voice"], ["--per", "voice=x"], ["--split", "a=b"], ["--disjoint", "a"]])
 def test_the_command_refuses_malformed_options(run, option):
     result = CliRunner().invoke(app, ["select", run, *option])
