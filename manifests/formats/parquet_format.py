@@ -79,7 +79,12 @@ def _find_bytes(parquet: pq.ParquetFile, group: int, column: MediaColumn) -> lis
     metadata = parquet.metadata
     n_rows = metadata.row_group(group).num_rows
     leaf = next(n for n in range(metadata.num_columns) if metadata.schema.column(n).path == column.bytes_leaf)
-    statistics = metadata.row_group(group).column(leaf).statistics
+    chunk, kind = metadata.row_group(group).column(leaf), metadata.schema.column(leaf).physical_type
+    if chunk.physical_type != kind:  # Arrow would end the process when it reads the statistics
+        raise pa.ArrowInvalid(
+            f"row group {group + 1} has {chunk.physical_type} in {column.bytes_leaf}, which is {kind}"
+        )
+    statistics = chunk.statistics
     if statistics and statistics.has_null_count and statistics.null_count in (0, n_rows):
         return [statistics.null_count == 0] * n_rows
     found: list[bool] = []

@@ -210,6 +210,16 @@ def test_an_unknown_option_is_refused_with_the_known_ones():
         ("lip", {"keypoints": 2.5}, "LipConfig.keypoints: found 2.5"),
         ("lip", {"hidden": []}, "LipConfig.hidden: found ()"),
         ("lip", {"hidden": ["wide"]}, "LipConfig.hidden: found ('wide',)"),
+        (
+            "appearance_feature_extractor",
+            {"down_blocks": 10**9},
+            "down_blocks: found 1000000000; expected at most 1000",
+        ),
+        (
+            "motion_extractor",
+            {"depths": (3, 3, 10**9, 3)},
+            "depths: found (3, 3, 1000000000, 3); expected at most 1000",
+        ),
         ("motion_extractor", {"depths": (3, 3)}, "MotionExtractorConfig: found 2 depths and 4 widths"),
         ("motion_extractor", {"pose_bins": 60}, "MotionExtractorConfig.pose_bins: found 60"),
     ],
