@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -113,9 +114,9 @@ class StatsCollector:
         uncounted = [record.motion for record in with_audio if record.motion is not None]
         self._submit(self._motions, uncounted, [], counted=False)
 
-        spoken = [record.text for record in records if record.text is not None]
-        for number, text in self._speech.add(spoken, [True] * len(spoken), counted=True):
-            self._speech.seconds[number] = estimate_speech(text)
+        spoken = [f"{record.voice or ''}\0{record.text}" for record in records if record.text is not None]
+        for number, key in self._speech.add(spoken, [True] * len(spoken), counted=True):
+            self._speech.seconds[number] = estimate_speech(key.partition("\0")[2])
 
     def finish(self) -> ManifestStats:
         """Wait for all probes and return the sums."""

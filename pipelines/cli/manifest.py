@@ -138,7 +138,7 @@ def plan_command(
             probes=probes,
             profile=rates,
             options=_option_columns(run_config),
-            speak=run_config is not None and run_config.tts is not None,
+            voices=run_config.voices if run_config else None,
             on_progress=lambda rows: progress.update(READING, rows),
         )
 

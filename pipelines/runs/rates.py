@@ -112,8 +112,7 @@ def _first_rows(manifest: str, config: RunConfig) -> list[dict[str, Any]]:
     """Return the first good rows of a manifest with absolute paths."""
     from pipelines.runs.config import build_option_columns
 
-    speak = config.tts is not None
-    scan = Scan(open_manifest(manifest), options=build_option_columns(config.animation), speak=speak)
+    scan = Scan(open_manifest(manifest), options=build_option_columns(config.animation), voices=config.voices)
     good = (record for block in scan.blocks() for record in block.records if record)
     rows = []
     for record in islice(good, SAMPLE_RECORDS):
@@ -124,6 +123,7 @@ def _first_rows(manifest: str, config: RunConfig) -> list[dict[str, Any]]:
             "seed": record.given_seed,
             "cfg_scale": record.cfg_scale,
             "text": record.text,
+            "voice": record.voice,
             **dict(record.options),
         }
         rows.append({name: value for name, value in (media | options).items() if value is not None})

@@ -13,18 +13,18 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from manifests.variations import parse_variation
 
 from joyvasa.errors import JoyvasaError
-from joyvasa.models import AnimationConfig
+from joyvasa.options import AnimationConfig
 from manifests.expressions import NamedColumns, parse_condition
 from manifests.file_tree import FileTree
 from manifests.manifest import open_manifest
 from manifests.scan import Scan
 from manifests.storage import open_storage
-from manifests.variations import parse_variation
+from pipelines.runs.config import build_option_columns
 from pipelines.runs.export.markers import HEADER, STATE, ExportMarkers
 from pipelines.runs.export.plan import PlannedShard
-from pipelines.runs.row_options import build_option_columns
 from stages.media import local_file
 from tests.faults.fuzz.fuzzing import ODD_VALUES, call, fuzz, mutated, mutated_tree
 from tests.faults.fuzz.test_fuzz_manifests import CELLS, check, parquet
