@@ -15,26 +15,8 @@ from manifests.manifest import open_manifest
 from manifests.problems import ManifestError
 from manifests.scan import Scan
 from stages.media import local_file
+from tests.manifests.data_sets import FEATURES, MEDIA, hub_metadata, media_table
 from tests.manifests.tables import copied, scanned
-
-MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-FEATURES = {"face": {"_type": "Image"}, "speech": {"_type": "Audio"}, "n": {"dtype": "int64", "_type": "Value"}}
-
-
-def hub_metadata(features):
-    return {"huggingface": json.dumps({"info": {"features": features}})}
-
-
-def media_table(n, *, start=0, image="image", audio="audio"):
-    """Return rows as `datasets` stores them, with pictures and sounds of a few bytes."""
-    numbers = range(start, start + n)
-    return pa.table(
-        {
-            image: pa.array([{"bytes": b"picture %d" % i, "path": f"{i}.png"} for i in numbers], MEDIA),
-            audio: pa.array([{"bytes": b"sound %d" % i, "path": None} for i in numbers], MEDIA),
-            "n": [*numbers],
-        }
-    )
 
 
 def write_arrow(path, table, batch_rows=4):

@@ -3,8 +3,6 @@
 import gzip
 import http.server
 import io
-import tarfile
-import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +13,7 @@ from stages import media
 from stages.media import local_file, open_stream
 from stages.media_cache import MediaCacheConfig
 from tests.http_server import serve_http
-
-MEMBERS = {"faces/a.png": b"picture a", "b.wav": b"sound b" * 1000}
-SUFFIXES = {"zip": ".zip", "tar": ".tar", "tar.gz": ".tar.gz"}
+from tests.stages.archives import MEMBERS, SUFFIXES, build_archive
 
 
 @pytest.fixture
@@ -25,21 +21,6 @@ def cache(tmp_path, monkeypatch):
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     return MediaCacheConfig(str(tmp_path), 10_000_000)
-
-
-def build_archive(kind, members=MEMBERS):
-    sink = io.BytesIO()
-    if kind == "zip":
-        with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
-    else:
-        with tarfile.open(fileobj=sink, mode="w") as archive:
-            for name, content in members.items():
-                entry = tarfile.TarInfo(name)
-                entry.size = len(content)
-                archive.addfile(entry, io.BytesIO(content))
-    return gzip.compress(sink.getvalue()) if kind.endswith("gz") else sink.getvalue()
 
 
 def build_table():

@@ -13,23 +13,23 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from manifests.variations import parse_variation
 
 from joyvasa.errors import JoyvasaError
 from joyvasa.options import AnimationConfig
 from manifests.expressions import NamedColumns, parse_condition
 from manifests.file_tree import FileTree
 from manifests.manifest import open_manifest
+from manifests.option_columns import parse_variation
 from manifests.scan import Scan
 from manifests.storage import open_storage
 from pipelines.runs.config import build_option_columns
 from pipelines.runs.export.markers import HEADER, STATE, ExportMarkers
 from pipelines.runs.export.plan import PlannedShard
 from stages.media import local_file
+from tests.faults.fuzz.checking import CELLS, check, parquet
 from tests.faults.fuzz.fuzzing import ODD_VALUES, call, fuzz, mutated, mutated_tree
-from tests.faults.fuzz.test_fuzz_manifests import CELLS, check, parquet
-from tests.manifests.test_data_sets import FEATURES, MEDIA, hub_metadata, media_table
-from tests.stages.test_containers import SUFFIXES, build_archive
+from tests.manifests.data_sets import FEATURES, MEDIA, hub_metadata, media_table
+from tests.stages.archives import SUFFIXES, build_archive
 
 pytestmark = pytest.mark.slow
 OPTIONS = build_option_columns(AnimationConfig())
