@@ -57,7 +57,7 @@ class DrivingConfig:
     region: DrivingRegion = "all"
     stitching: bool = False  # correct the keypoints so that the face still fits the shoulders
     # close the lips of a portrait with an open mouth first; needs `relative` and a detector for people that measures
-    # the opening
+    # the opening. In a run it has no effect on rows of animals
     normalize_lip: bool = False
     multiplier: float = 1.1  # strength of the motion; 0 holds still
     keep_scale: bool | None = None  # keep the size of the portrait's head. None: for animals only.
