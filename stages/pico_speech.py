@@ -16,7 +16,7 @@ _PLAIN = {ord("<"): " ", ord(">"): " ", 0: " "}
 
 def speak(text_file: Path, sound: Path, voice: str) -> None:
     """Write a WAV file with the speech of a UTF-8 file."""
-    from py_nanotts import NanoTTS
+    from py_nanotts import NanoTTS  # pyright: ignore[reportMissingImports] (of the extra `tts`)
 
     samples = NanoTTS().speak(text_file.read_text(encoding="utf-8").translate(_PLAIN), voice=voice)
     with wave.open(str(sound), "wb") as file:

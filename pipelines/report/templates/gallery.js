@@ -234,8 +234,10 @@ class Gallery {
     const { rows, kept, n, conditions } = (this.result = this.compute());
     this.root.classList.toggle("judged", this.thresholds.length > 0);
     this.find("kept").textContent = `keeps ${data.exact ? "" : "about "}${n.toLocaleString("en-US")} of ${data.n.toLocaleString("en-US")}`;
-    const quoted = conditions.map((text) => ` --where '${text.replaceAll("'", "'\\''")}'`).join("");
-    this.find("command").textContent = `${data.command}${quoted} -o selection.parquet`;
+    // No line ends within an option: browsers break lines after hyphens.
+    const option = (name) => [" ", element("span", {}, name)];
+    const quoted = conditions.flatMap((text) => [...option("--where"), ` '${text.replaceAll("'", "'\\''")}'`]);
+    this.find("command").replaceChildren(data.command, ...quoted, ...option("-o selection.parquet"));
     const pages = Math.max(1, Math.ceil(rows.length / PAGE_SIZE));
     this.page = Math.min(Math.max(0, this.page), pages - 1);
     const shown = rows.slice(PAGE_SIZE * this.page, PAGE_SIZE * (this.page + 1));
