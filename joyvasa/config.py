@@ -160,7 +160,7 @@ def _validated(kind: type[T], tree: dict[str, Any]) -> T:
 
 
 @lru_cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     """Build the validator of a configuration, which takes longer than its use."""
     return TypeAdapter(kind)
 
