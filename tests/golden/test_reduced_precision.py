@@ -69,6 +69,7 @@ def test_the_warped_feature(form):
         assert mean < usual, name
 
 
+@pytest.mark.slow
 @has_bfloat16_convolutions
 @torch.inference_mode()
 def test_the_image(form):

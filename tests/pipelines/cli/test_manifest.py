@@ -230,4 +230,5 @@ def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path):
     result = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="latin-1", check=False)
     assert result.returncode == 3, result.stderr
     assert "\\u9854.png" in result.stdout
-    assert result.stderr == ""
+    unexpected = [line for line in result.stderr.splitlines() if not line.startswith("rows read: ")]
+    assert unexpected == []  # progress is printed on slow machines only

@@ -48,7 +48,7 @@ def files(tmp_path_factory):
     return write_report(str(folder / "run"), [str(folder / "other")])
 
 
-@pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.fixture(params=[DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"])
 def page(browser, files, request):
     """The report in a new tab; fails if there is an error in the console or a request to elsewhere."""
     tab = browser.new_page(viewport=request.param)

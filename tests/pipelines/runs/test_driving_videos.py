@@ -43,6 +43,7 @@ def test_motion_is_read_in_a_stage_of_its_own_only_if_rows_have_any(gpus):
     assert shares[0] == shares[1]
 
 
+@pytest.mark.slow
 def test_a_video_in_the_column_image_is_animated_frame_by_frame(tmp_path):
     source = recording(tmp_path / "talk.mp4", talking(24), rate=30.0)
     sound = write_tone(tmp_path / "tone.wav", seconds=0.4)

@@ -275,6 +275,7 @@ def test_a_saved_motion_plays_on_another_portrait_with_and_without_sound(finishe
     np.testing.assert_array_equal(read_motions(tmp_path / "run")["silent"], read_motions(finished)["r0"])
 
 
+@pytest.mark.slow
 def test_shared_motion_is_one_per_content_of_a_recording_and_seed(inputs, tmp_path):
     (inputs / "copy.wav").write_bytes((inputs / "short.wav").read_bytes())
     sounds = {"one": "short", "two": "copy", "other": "long", "seeded": "short"}

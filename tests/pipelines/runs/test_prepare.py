@@ -144,6 +144,7 @@ def test_the_statistics_are_those_of_all_frames_at_once(dataset_folder):
     np.testing.assert_array_equal(template["max_exp"], frames.max(axis=0))
 
 
+@pytest.mark.slow
 def test_shards_of_another_size_and_another_order_give_the_same_data_set(few, dataset_folder, tmp_path):
     with (tmp_path / "videos.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("record_id", "video"), *((name, few / name) for name in reversed(FEW))])
@@ -214,6 +215,7 @@ def test_repaired_recordings_are_retried_and_join_the_others(videos, dataset_fol
     assert [name for name in after if name.startswith("late")]
 
 
+@pytest.mark.slow
 def test_the_split_of_a_recording_stays_when_others_are_added(videos, tmp_path):
     few = tmp_path / "few"
     few.mkdir()

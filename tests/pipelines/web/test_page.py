@@ -134,6 +134,7 @@ def test_a_real_portrait_and_recording_give_a_video_that_plays(page, tmp_path):
     assert {path.name for path in Path(os.environ["GRADIO_TEMP_DIR"], job).iterdir()} == {"video.mp4", "source.jpg"}
 
 
+@pytest.mark.slow
 def test_the_last_videos_are_side_by_side_with_their_settings(page, tmp_path):
     ffmpeg("-ss", "0.5", "-i", EXAMPLES / "speech.flac", "-t", "0.3", tmp_path / "talk.wav")
     select_files(page, DATA / "portrait.jpg", tmp_path / "talk.wav")
@@ -192,6 +193,7 @@ def test_controls_change_the_preview_and_one_of_several_faces_is_chosen(page, tm
     assert "pose.yaw=6.0" in command
 
 
+@pytest.mark.slow
 def test_a_video_drives_a_portrait_without_a_recording(page, tmp_path):
     page.set_input_files("#jv-portrait input[type=file]", DATA / "portrait.jpg")
     page.wait_for_selector("#jv-portrait img")
@@ -255,6 +257,7 @@ def test_missing_and_long_files_show_the_error(page, tmp_path):
     page.wait_for_selector("#jv-status >> text=long.wav: is longer than 5 s")
 
 
+@pytest.mark.slow
 def test_a_video_can_be_cancelled(page, tmp_path):
     ffmpeg("-i", EXAMPLES / "speech.flac", "-t", "4.5", tmp_path / "talk.wav")
     select_files(page, DATA / "portrait.jpg", tmp_path / "talk.wav")
@@ -346,6 +349,7 @@ def test_an_invalid_condition_is_explained_and_the_records_stay(page):
     assert page.locator("#jv-records article").count() == Limits().gallery
 
 
+@pytest.mark.slow
 def test_a_growing_run_is_updated(page, root):
     open_runs(page)
     folder = root / "run/shards/00000"
