@@ -14,7 +14,7 @@ demo: .venv/installed  ## run a small manifest to the end: sample media of MEDIA
 	@echo "Making five short videos and their report: a minute on two cores"
 	@$(BIN)/joyvasa demo $(if $(wildcard $(MEDIA)/portraits),--media $(MEDIA))
 
-test: .venv/tools  ## what must always hold; about 5 minutes on two cores
+test: .venv/tools  ## what must always hold; 6 to 8 minutes on two cores
 	$(BIN)/pytest $(PARALLEL) -m "not slow and not bench"
 
 test-all: .venv/tools  ## the long checks, which `make test` leaves out
