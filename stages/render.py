@@ -29,7 +29,7 @@ from stages.isolation import classify_for_record, map_each
 from stages.media import local_file
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
-from stages.video_output import VideoOutput, VideoPayload, VideoPlan
+from stages.verify_output import VideoOutput, VideoPayload, VideoPlan
 from stages.warnings import WARNING_COLUMNS, warning_facts
 
 MAX_QUEUED_BATCHES = 2  # rendered batches that wait for the composing thread; bounds memory

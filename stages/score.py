@@ -32,7 +32,7 @@ from stages.media_cache import MediaCacheConfig
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
 from stages.read_video import ExistingVideo
-from stages.video_output import VideoPayload
+from stages.verify_output import VideoPayload
 
 
 @contextmanager

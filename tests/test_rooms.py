@@ -138,7 +138,7 @@ def test_help_loads_no_heavy_library():
             ("motion", "portrait", "render", "score", "speech"),
             ("pandas", "scipy", "transformers", "matplotlib", "onnxruntime", "huggingface_hub"),
         ),
-        (("hash_inputs", "video_output"), ("torch", "cv2", "pandas", "scipy")),
+        (("hash_inputs", "verify_output"), ("torch", "cv2", "pandas", "scipy")),
     ],
 )
 def test_workers_load_only_what_they_use(names, slow):
@@ -146,3 +146,13 @@ def test_workers_load_only_what_they_use(names, slow):
     code = f"import sys, {imports}\nprint(*(name for name in {slow} if name in sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert loaded.split() == []
+
+
+def test_each_stage_lies_in_a_module_of_its_name():
+    modules = {}
+    for path in (ROOT / "stages").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Stage") and node.name != "Stage":
+                modules[path.stem] = re.sub(r"(?<=.)([A-Z])", r"_\1", node.name.removesuffix("Stage")).lower()
+    assert len(modules) >= 8
+    assert all(module == stage for module, stage in modules.items()), modules

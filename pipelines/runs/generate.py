@@ -46,7 +46,7 @@ from stages.record_options import select_options
 from stages.render import RenderConfig, RenderStage
 from stages.speak import SpeakConfig, SpeakStage
 from stages.speech import SpeechConfig, SpeechStage
-from stages.video_output import VerifyOutputStage
+from stages.verify_output import VerifyOutputStage
 
 
 def generate_videos(

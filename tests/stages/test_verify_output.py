@@ -2,7 +2,7 @@ import pytest
 
 from manifests.storage import open_storage
 from stages.base import FailureKind, Item, Ok
-from stages.video_output import VerifyOutputStage, VideoPayload
+from stages.verify_output import VerifyOutputStage, VideoPayload
 from tests.stages.items import make_record, set_up
 
 VIDEO = VideoPayload("shards/00000/videos/r.mp4", 5, "00", 10, 25.0, 64, 48)

@@ -37,7 +37,7 @@ def tiny(**amounts):
     settings = ["animation.models=random", "executor=local", "metrics=none", "stages.motion.batch_size=2"]
     settings += [
         "stages.hash_inputs.batch_size=2",
-        "stages.video_output.batch_size=2",
+        "stages.verify_output.batch_size=2",
         "animation.picture.max_side=256",
     ]
     settings += ["stages.portrait.batch_size=2", "stages.speech.batch_size=2", "stages.render.batch_size=2"]

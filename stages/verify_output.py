@@ -1,4 +1,4 @@
-"""Composing, encoding and publishing of one video, and stage `verify_output`, which checks that it was written."""
+"""Stage `verify_output`: check that videos were written. What composes, encodes and publishes a video is here too."""
 
 from __future__ import annotations
 
