@@ -21,7 +21,7 @@ from manifests.storage import LocalStorage, open_storage
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
 from tests.media import EXAMPLES, ffmpeg, fill_disk, read_frames
-from tests.pipelines.runs.small_runs import make_config, read_rows
+from tests.pipelines.runs.small_runs import SMALL, make_config, read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +109,7 @@ def command(*arguments, **environment: str) -> subprocess.Popen:
 
 
 def options(executor: str = "local") -> list[str]:
-    settings = [*SETTINGS, f"executor={executor}", "animation.models=sample", "animation.picture.max_side=192"]
+    settings = [*SMALL, *SETTINGS, f"executor={executor}"]
     return [word for setting in settings for word in ("--set", setting)]
 
 

@@ -13,11 +13,18 @@ from pipelines.runs.config import RunConfig
 
 COLUMNS = ("record_id", "image", "audio", "motion", "mode", "seed", "note")
 
+# The built-in model, small pictures and few steps.
+SMALL = (
+    "animation.models=sample",
+    "animation.picture.max_side=192",
+    "animation.sampling.sampler=ddim",
+    "animation.sampling.steps=8",
+)
+
 
 def make_config(*settings: str) -> RunConfig:
     """Return options for the local executor, the built-in model, small pictures and few steps, without metrics."""
-    defaults = ["executor=local", "animation.models=sample", "animation.picture.max_side=192", "shard_size=3"]
-    defaults += ["animation.sampling.sampler=ddim", "animation.sampling.steps=8"]
+    defaults = [*SMALL, "executor=local", "shard_size=3"]
     defaults += ["metrics=none"]  # tested in tests/pipelines/runs/test_evaluate.py and tests/stages/test_score.py
     return load_config(RunConfig, settings=[*defaults, *settings])
 
