@@ -17,10 +17,8 @@ demo: .venv/installed  ## run a small manifest to the end: sample media of MEDIA
 test: .venv/tools  ## what must always hold; 6 to 8 minutes on two cores
 	$(BIN)/pytest $(PARALLEL) -m "not slow and not bench"
 
-# Fuzzers limit the memory of their process, which must not be that of other tests.
 test-all: .venv/tools  ## the long checks, which `make test` leaves out
-	$(BIN)/pytest $(PARALLEL) -m "slow and not bench" tests/faults/fuzz
-	$(BIN)/pytest $(PARALLEL) -m "slow and not bench" --ignore tests/faults/fuzz
+	$(BIN)/pytest $(PARALLEL) -m "slow and not bench"
 
 lint: .venv/tools
 	$(BIN)/ruff check .
