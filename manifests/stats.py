@@ -116,7 +116,7 @@ class StatsCollector:
 
         spoken = [f"{record.voice or ''}\0{record.text}" for record in records if record.text is not None]
         for number, key in self._speech.add(spoken, [True] * len(spoken), counted=True):
-            self._speech.seconds[number] = estimate_speech(key.partition("\0")[2])
+            self._speech.files["seconds"][number] = estimate_speech(key.partition("\0")[2])
 
     def finish(self) -> ManifestStats:
         """Wait for all probes and return the sums."""
@@ -153,11 +153,11 @@ class StatsCollector:
     def _collect_probe(self) -> None:
         lengths, number, path, future = self._pending.popleft()
         try:
-            lengths.seconds[number] = future.result()
+            lengths.files["seconds"][number] = future.result()
         except Exception as error:  # failed probes are counted, whatever the decoder raises
             code = str(getattr(error, "code", type(error).__name__))
             self._failures[code] += 1
-            lengths.unknown[number] = code == NOT_FETCHED
+            lengths.files["unknown"][number] = code == NOT_FETCHED
             if self._failures[code] <= MAX_EXAMPLES:
                 self._examples.append(f"{safe_text(path, 120)}: {safe_text(error, 200)}")
 
@@ -183,17 +183,25 @@ class _Sums:
     windows: int | None = None
 
 
+# Of one distinct file or text.
+_LENGTH = np.dtype(
+    [
+        ("seconds", np.float64),  # NaN of media that were not read
+        ("unknown", np.bool_),  # whether it was not fetched
+        ("requested", np.bool_),  # whether its length is needed
+        ("rows", np.int64),
+        ("sampled", np.int64),  # rows whose motion is sampled from this recording
+    ]
+)
+
+
 class _Lengths:
     """Durations and numbers of rows of distinct files."""
 
     def __init__(self, probe: Probe | None) -> None:
         self.probe = probe
         self._index = HashIndex()
-        self.seconds = np.full(1024, np.nan)  # NaN of media that were not read
-        self.unknown = np.zeros(1024, dtype=bool)  # media that were not fetched
-        self._rows = np.zeros(1024, dtype=np.int64)
-        self._requested = np.zeros(1024, dtype=bool)
-        self._sampled = np.zeros(1024, dtype=np.int64)  # rows whose motion is sampled from this recording
+        self.files = np.array([(np.nan, False, False, 0, 0)] * 1024, _LENGTH)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -203,29 +211,28 @@ class _Lengths:
         if not paths:
             return []
         numbers = self._index.add(paths)
-        while len(self._rows) < len(self._index):
-            self.seconds = np.concatenate([self.seconds, np.full_like(self.seconds, np.nan)])
-            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
-            self._sampled = np.concatenate([self._sampled, np.zeros_like(self._sampled)])
-            self.unknown = np.concatenate([self.unknown, np.zeros_like(self.unknown)])
-            self._requested = np.concatenate([self._requested, np.zeros_like(self._requested)])
+        while (size := len(self.files)) < len(self._index):
+            self.files = np.concatenate([self.files, np.zeros(size, _LENGTH)])
+            self.files["seconds"][size:] = np.nan
         if not counted:
             return []
-        np.add.at(self._rows, numbers, 1)
-        np.add.at(self._sampled, numbers, np.asarray(sampled, dtype=np.int64))
-        missing = {int(n): path for n, path in zip(numbers, paths, strict=True) if not self._requested[n]}
-        self._requested[numbers] = True
+        np.add.at(self.files["rows"], numbers, 1)
+        np.add.at(self.files["sampled"], numbers, np.asarray(sampled, dtype=np.int64))
+        requested = self.files["requested"]
+        missing = {int(n): path for n, path in zip(numbers, paths, strict=True) if not requested[n]}
+        requested[numbers] = True
         return list(missing.items())
 
     def sums(self, sizes: VideoSizes) -> _Sums:
         """Add up the media, those of unknown length with the mean of those that were read."""
-        read = ~np.isnan(self.seconds)
-        if self.unknown.any():
+        seconds, unknown = self.files["seconds"], self.files["unknown"]
+        read = ~np.isnan(seconds)
+        if unknown.any():
             if not read.any():
                 return _Sums()
-            self.seconds[self.unknown] = self.seconds[read].mean()
-            read |= self.unknown
-        seconds, rows, sampled = self.seconds[read], self._rows[read], self._sampled[read]
+            seconds[unknown] = seconds[read].mean()
+            read |= unknown
+        seconds, rows, sampled = seconds[read], self.files["rows"][read], self.files["sampled"][read]
         frames = sizes.frames(seconds)
         windows = sizes.windows(frames)
         return _Sums(float(seconds @ rows), float(seconds.sum()), int(frames @ rows), int(windows @ sampled))

@@ -19,9 +19,8 @@ BLINK_S = (0.08, 0.4)  # time for which the eyes are closed in a blink, as in th
 CLOSING_S, OPENING_S, OVERSHOOT = 0.09, 0.16, 1.15
 PLACE = (0.35, 0.65)  # position of an added blink in the longest pause, drawn from this range
 MIN_RANGE = 0.05  # smallest range of the opening, height over width, that can blink
-PAST_CLOSED = (
-    1 / 8
-)  # part of the motion of lids beyond their meeting that is visible, in renderings of the compact layout
+# Part of the motion of lids beyond their meeting that is visible, in renderings of the compact layout.
+PAST_CLOSED = 1 / 8
 
 Series = NDArray[np.float64]
 

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joyvasa.bundles import open_bundle
+from joyvasa.bundles.checkpoints import ARGUMENTS
 from joyvasa.bundles.conversion import convert_to_folder
 from joyvasa.bundles.spec import read_spec
 from joyvasa.bundles.verification import verify_bundle
@@ -165,23 +166,10 @@ def test_headers_of_any_content(converted, role, data):
         check_bundle(target)
 
 
-ARGUMENTS = [
-    "motion_feat_dim",
-    "n_motions",
-    "n_prev_motions",
-    "feature_dim",
-    "n_diff_steps",
-    "diff_schedule",
-    "target",
-    "fps",
-    "audio_model",
-]
-
-
 @fuzz(8)
 @given(
     st.dictionaries(
-        st.sampled_from(ARGUMENTS),
+        st.sampled_from([*ARGUMENTS, "audio_model"]),
         st.sampled_from([*ODD_VALUES, "cosine", "noise", "linear", 8, 100, 10**6]),
         min_size=1,
         max_size=2,
