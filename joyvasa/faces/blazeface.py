@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from joyvasa.faces.boxes import suppress_overlaps
 from joyvasa.faces.detection import Face, sort_faces
 from joyvasa.faces.face_candidates import Candidate, CandidateFinder
-from joyvasa.faces.face_mesh import MeshFit, MeshFitter, MeshTask, build_face
+from joyvasa.faces.face_mesh import MeshFit, MeshFitter, MeshTask, build_face, read_five_landmarks
 from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
 
@@ -23,6 +24,22 @@ MIN_PRESENCE = 9.0
 LIKELY_SCORE, LIKELY_PRESENCE = 0.85, 4.0
 CERTAIN_PRESENCE = 25.0  # logit above which a mesh is not compared with an upside-down one
 OVERLAP = 0.3  # largest intersection over union of two faces
+MAGNIFICATION = 2.0  # factor of the size at which pictures still without a face are searched once more
+
+# If no face was found, the mesh is fitted to the best candidates again, from several starts: shift to the right, shift
+# down, and side, in sides of the candidate; roll in radians.
+N_RETRIED = 3  # candidates
+STARTS = (
+    *((0.0, 0.0, side, 0.0) for side in (0.8, 1.0, 1.25)),
+    *((x, 0.0, 1.0, 0.0) for x in (-0.12, 0.12)),
+    *((0.0, y, 1.0, 0.0) for y in (-0.12, 0.12)),
+    *((0.0, 0.0, 1.0, roll) for roll in (-0.35, 0.35)),
+)
+RETRIED_PRESENCE = 7.0  # logit that the best of these meshes needs
+# Largest mean distance of eyes, nose and mouth of this mesh from those of BlazeFace, and largest median distance of these
+# landmarks between the meshes, in sides of the candidate. Heads turned by 60 degrees have 0.03 to 0.12 and 0.005 to 0.03,
+# other things up to 1.1 and 0.4.
+MAX_DISAGREEMENT, MAX_SPREAD = 0.13, 0.03
 
 
 class BlazeFaceDetector:

@@ -24,7 +24,8 @@ FULL_SCALE = 0.4  # scale at full range within these limits: 19 pixels of the sm
 _MULTIPLE = 32  # pixels; sides of inputs are multiples of it
 THRESHOLD = 0.5  # lowest probability of a face
 MAX_CANDIDATES = 32  # per picture, the most probable ones
-_EYES = slice(2, 4)  # of the eight pairs of numbers: center and size of the box, eyes, nose, mouth, ears
+# Of the eight pairs of numbers: center and size of the box, eyes, nose, mouth, ears.
+_EYES, _LANDMARKS = slice(2, 4), slice(2, 6)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Candidate:
     side: float  # side of the square, pixels
     angle: float  # roll of the face, radians; positive is clockwise on screen
     score: float  # probability of a face, 0 to 1
+    landmarks: FloatArray  # eyes, left of the picture first, nose and mouth, (4, 2)
 
     @property
     def box(self) -> FloatArray:
@@ -66,19 +68,25 @@ class CandidateFinder:
         self._networks = [to_channels_last(network) for network in (short_range, full_range)]
         self._device, self._batch_size = device, batch_size or choose_batch_size(device)
 
-    def find(self, images: Sequence[Image], turns: Sequence[int] = (0,)) -> list[list[Candidate]]:
+    def find(
+        self, images: Sequence[Image], turns: Sequence[int] = (0,), *, magnification: float = 1.0
+    ) -> list[list[Candidate]]:
         """Find candidates.
 
         Args:
             images: uint8 RGB (height, width, 3), of any sizes.
             turns: orientations to search: number of counterclockwise turns of the pictures by 90 degrees.
+            magnification: factor of the size of inputs at full range; with 2, faces of half the size are detected.
 
         Returns:
             Candidates per picture that overlap by at most 0.3, most probable first.
         """
         found: list[list[tuple[FloatArray, FloatArray]]] = [[] for _ in images]  # values and scores
-        for network, limits in zip(self._networks, ((SHORT_SIDE, SHORT_SIDE), FULL_SIDES), strict=True):
-            inputs = [(index, *_shrink(image, limits)) for index, image in enumerate(images)]
+        full_limits = (round(FULL_SIDES[0] * magnification), round(FULL_SIDES[1] * magnification))
+        for network, limits, full_scale in zip(
+            self._networks, ((SHORT_SIDE, SHORT_SIDE), full_limits), (1.0, FULL_SCALE * magnification), strict=True
+        ):
+            inputs = [(index, *_shrink(image, limits, full_scale)) for index, image in enumerate(images)]
             jobs = [(index, np.rot90(small, turn), scale, turn) for index, small, scale in inputs for turn in turns]
             by_shape = defaultdict(list)
             for job in jobs:
@@ -129,7 +137,8 @@ class CandidateFinder:
             mean = np.average(pairs[same], axis=0, weights=scores[same])
             across = mean[3] - mean[2]
             angle = float(np.arctan2(across[1], across[0]))
-            candidates.append(Candidate(mean[0], float(abs(mean[1]).max()), angle, float(scores[group[0]])))
+            score = float(scores[group[0]])
+            candidates.append(Candidate(mean[0], float(abs(mean[1]).max()), angle, score, mean[_LANDMARKS]))
         return candidates
 
 
@@ -138,11 +147,17 @@ def choose_batch_size(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 16
 
 
-def _shrink(image: Image, limits: tuple[int, int]) -> tuple[Image, float]:
-    """Scale a picture to an input of a network; return it, padded to a multiple of 32 pixels, and the scale."""
+def _shrink(image: Image, limits: tuple[int, int], preferred: float) -> tuple[Image, float]:
+    """Scale a picture to an input of a network; return it, padded to a multiple of 32 pixels, and its scale.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        limits: range of the longer side of the input, pixels.
+        preferred: scale within these limits.
+    """
     height, width = image.shape[:2]
     low, high = limits
-    target = min(max(max(height, width) * FULL_SCALE, low), high)
+    target = min(max(max(height, width) * preferred, low), high)
     scale = target / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

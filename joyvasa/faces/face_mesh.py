@@ -102,6 +102,13 @@ class MeshFitter:
         return fits
 
 
+def read_five_landmarks(fit: MeshFit) -> FloatArray:
+    """Return eyes, nose and corners of the mouth, left of the picture first, float32 (5, 2)."""
+    flat = fit.points[:, :2]
+    eyes = [flat[eye].mean(axis=0) for eye in (_LEFT_EYE, _RIGHT_EYE)]
+    return np.stack([*eyes, flat[_NOSE], flat[_LEFT_CORNER], flat[_RIGHT_CORNER]])
+
+
 def build_face(fit: MeshFit) -> Face:
     """Build a face from a mesh, with five landmarks, the outline from the brows to the chin, and `lip_ratio`.
 
@@ -109,8 +116,7 @@ def build_face(fit: MeshFit) -> Face:
     openings of the eyes are not measured, because the eyelids of the mesh hardly follow a blink.
     """
     flat = fit.points[:, :2]
-    left, right = flat[_LEFT_EYE].mean(axis=0), flat[_RIGHT_EYE].mean(axis=0)
-    landmarks = np.stack([left, right, flat[_NOSE], flat[_LEFT_CORNER], flat[_RIGHT_CORNER]])
+    landmarks = read_five_landmarks(fit)
     brows = (flat[_LEFT_BROW].mean(axis=0) + flat[_RIGHT_BROW].mean(axis=0)) / 2
     return Face(
         fit.box,

@@ -14,8 +14,8 @@ from joyvasa.bundles.detectors import load_people_detector
 from joyvasa.errors import InputError
 from joyvasa.faces.blazeface import BlazeFaceDetector
 from joyvasa.faces.detection import choose_face
-from joyvasa.faces.face_candidates import CandidateFinder
-from joyvasa.faces.face_mesh import MeshFit, build_face
+from joyvasa.faces.face_candidates import Candidate, CandidateFinder
+from joyvasa.faces.face_mesh import MeshFit, build_face, read_five_landmarks
 from joyvasa.faces.square import compute_face_square
 from joyvasa.media.image import read_image
 from joyvasa.sample.training.training_media import EYES_APART, EYES_AT
@@ -71,6 +71,49 @@ def test_small_faces_are_detected_in_large_pictures(detector, portrait):
     picture[700 : 700 + small.shape[0], 900 : 900 + small.shape[1]] = small
     (face,) = detector.detect(picture)
     np.testing.assert_allclose(face.landmarks[:2], np.array(EYES) * factor + [900, 700], atol=3)
+
+
+def test_a_face_in_profile_in_front_of_a_camera_is_detected_by_a_closer_search(detector):
+    data = pytest.importorskip("skimage.data")
+    picture = cv2.cvtColor(data.camera(), cv2.COLOR_GRAY2RGB)
+    (face,) = detector.detect(picture)
+    np.testing.assert_allclose(face.box, (197, 126, 261, 195), atol=15)
+
+
+class PlannedFitter:
+    """Returns the mean face at the place of each task with a low logit; meshes of other starts are shifted."""
+
+    def __init__(self, mean: np.ndarray, shift: float) -> None:
+        self.mean, self.shift, self.calls = mean, shift, 0
+
+    def fit(self, tasks) -> list[MeshFit]:
+        self.calls += len(tasks)
+        steps = np.linspace(-self.shift, self.shift, len(tasks))
+        return [MeshFit(self.mean + [200 + step, 200, 0], 7.5) for step in steps]
+
+
+@pytest.mark.parametrize(("shift", "off", "count"), [(2, 0, 1), (30, 0, 0), (2, 40, 0)])
+def test_an_uncertain_face_needs_meshes_that_agree_with_each_other_and_with_the_candidate(
+    detector, monkeypatch, shift, off, count
+):
+    with np.load(DATA / "head.npz") as arrays:
+        fitter = PlannedFitter(arrays["mean"].astype(np.float32) * 50, shift)
+    points = read_five_landmarks(MeshFit(fitter.mean, 0.0))
+    marks = np.stack([*points[:3], points[3:].mean(axis=0)]) + [200 + off, 200]
+    candidate = Candidate(np.array([200.0, 200.0]), 120.0, 0.0, 0.6, marks)
+    monkeypatch.setattr(detector, "_fitter", fitter)
+    monkeypatch.setattr(detector._finder, "find", lambda images, **kwargs: [[candidate] for _ in images])
+    assert len(detector.detect(np.zeros((400, 400, 3), np.uint8))) == count
+
+
+def test_pictures_with_a_certain_face_are_searched_once(detector, portrait, monkeypatch):
+    searches = []
+    find = detector._finder.find
+    monkeypatch.setattr(
+        detector._finder, "find", lambda images, **kwargs: searches.append(len(images)) or find(images, **kwargs)
+    )
+    assert len(detector.detect(portrait)) == 1
+    assert sum(searches) == 1
 
 
 def test_the_largest_of_several_faces_is_chosen_and_candidates_are_counted(detector, portrait):
