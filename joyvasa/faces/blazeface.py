@@ -36,9 +36,9 @@ STARTS = (
     *((0.0, 0.0, 1.0, roll) for roll in (-0.35, 0.35)),
 )
 RETRIED_PRESENCE = 7.0  # logit that the best of these meshes needs
-# Largest mean distance of eyes, nose and mouth of this mesh from those of BlazeFace, and largest median distance of these
-# landmarks between the meshes, in sides of the candidate. Heads turned by 60 degrees have 0.03 to 0.12 and 0.005 to 0.03,
-# other things up to 1.1 and 0.4.
+# Largest mean distance of eyes, nose and mouth of this mesh from those of BlazeFace, and largest median distance of
+# these landmarks between the meshes, in sides of the candidate. Heads turned by 60 degrees have 0.03 to 0.12 and 0.005
+# to 0.03, other things up to 1.1 and 0.4.
 MAX_DISAGREEMENT, MAX_SPREAD = 0.13, 0.03
 
 
@@ -92,14 +92,53 @@ class BlazeFaceDetector:
         return faces
 
     def _detect(self, images: Sequence[Image]) -> list[list[Face]]:
-        faces = self._confirm(images, self._finder.find(images))
-        missed = [index for index, found in enumerate(faces) if not found]
-        if missed:
+        """Detect faces; each further search is of the pictures in which the previous ones found none."""
+        upright, closer = self._finder.find, partial(self._finder.find, magnification=MAGNIFICATION)
+        turned = partial(self._finder.find, turns=(1, 2, 3))
+
+        faces: list[list[Face]] = [[] for _ in images]
+        candidates: list[list[Candidate]] = [[] for _ in images]
+        missed = list(range(len(images)))
+        for search in (upright, turned, closer):
             pictures = [images[index] for index in missed]
-            turned = self._confirm(pictures, self._finder.find(pictures, turns=(1, 2, 3)))
-            for index, found in zip(missed, turned, strict=True):
-                faces[index] = found
+            found = search(pictures)
+            for index, items, confirmed in zip(missed, found, self._confirm(pictures, found), strict=True):
+                candidates[index] += items if search is not turned else []
+                faces[index] = confirmed
+            missed = [index for index in missed if not faces[index]]
+            if not missed:
+                return faces
+
+        for index in missed:
+            faces[index] = self._retry(images[index], candidates[index])
         return faces
+
+    def _retry(self, image: Image, candidates: Sequence[Candidate]) -> list[Face]:
+        """Fit the mesh to the best candidates from several starts.
+
+        The logit of the mesh is low for heads that are turned far aside. Only for faces, meshes from all starts agree
+        with each other and with the landmarks of BlazeFace.
+        """
+        best_first = sorted(candidates, key=lambda item: -item.score)
+        boxes = np.array([item.box for item in best_first]).reshape(-1, 4)
+        confirmed = []
+        for index in suppress_overlaps(boxes, overlap=OVERLAP)[:N_RETRIED]:
+            item = best_first[index]
+            fits = self._fitter.fit(
+                [
+                    MeshTask(image, item.center + np.array([x, y]) * item.side, side * item.side, item.angle + roll)
+                    for x, y, side, roll in STARTS
+                ]
+            )
+            best = int(np.argmax([fit.presence for fit in fits]))
+            points = np.stack([read_five_landmarks(fit) for fit in fits])
+            points = np.concatenate([points[:, :3], points[:, 3:].mean(axis=1, keepdims=True)], axis=1)
+            disagreement = np.linalg.norm(points[best] - item.landmarks, axis=-1).mean() / item.side
+            spread = np.linalg.norm(points - np.median(points, axis=0), axis=-1).mean(axis=1) / item.side
+            agrees = disagreement <= MAX_DISAGREEMENT and np.median(spread) <= MAX_SPREAD
+            if agrees and fits[best].presence >= RETRIED_PRESENCE:
+                confirmed.append(fits[best])
+        return _build_faces(confirmed)
 
     def _confirm(self, images: Sequence[Image], candidates: Sequence[Sequence[Candidate]]) -> list[list[Face]]:
         """Fit the mesh to all candidates at once, and select those that show a face."""
@@ -127,9 +166,13 @@ class BlazeFaceDetector:
             for candidate, fit in pairs
             if fit.presence >= (LIKELY_PRESENCE if candidate.score >= LIKELY_SCORE else MIN_PRESENCE)
         ]
-        present.sort(key=lambda fit: -fit.presence)
-        if not present:
-            return []
-        boxes = np.stack([fit.box for fit in present])
-        selected = suppress_overlaps(boxes, overlap=OVERLAP)
-        return sort_faces([build_face(present[index]) for index in selected])
+        return _build_faces(present)
+
+
+def _build_faces(fits: Sequence[MeshFit]) -> list[Face]:
+    """Return faces, largest first, of the meshes that do not overlap with one of a higher logit."""
+    if not fits:
+        return []
+    present = sorted(fits, key=lambda fit: -fit.presence)
+    selected = suppress_overlaps(np.stack([fit.box for fit in present]), overlap=OVERLAP)
+    return sort_faces([build_face(present[index]) for index in selected])

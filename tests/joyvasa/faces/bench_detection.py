@@ -1,5 +1,6 @@
 """Accuracy and speed of the detector for people; `pytest -s -m bench tests/joyvasa/faces/bench_detection.py`."""
 
+import importlib.util
 import json
 import math
 from pathlib import Path
@@ -11,9 +12,11 @@ import torch
 
 from joyvasa.bundles.detectors import load_people_detector
 from joyvasa.faces.detection import FaceDetector
+from joyvasa.faces.face_mesh import MeshTask
 from joyvasa.faces.square import compute_face_square
 from joyvasa.media.image import read_image, resize_to_limit
 from pipelines.bench.timing import time_in_turns
+from tests.joyvasa.faces.turned_heads import turn_head
 from tests.media import DATA, MEDIA, MORE_MEDIA
 
 pytestmark = pytest.mark.bench
@@ -56,6 +59,96 @@ def measure(detector: FaceDetector, folder: Path, points: dict[str, dict[str, li
     table = np.array(errors)
     figures = [f"{np.median(column):.3f} ({np.abs(column).max():.2f})" for column in table.T]
     return [f"{len(errors)} of {len(points)}", *figures]
+
+
+def measure_shifts(detector: FaceDetector, folder: Path, points: dict[str, dict[str, list[float]]]) -> np.ndarray:
+    """Return signed errors per picture, (n, 7), of a crop from eyes and mouth relative to the annotated points.
+
+    Columns: center of eyes and mouth, to the right and down in the face, in sides of the crop; distance from eyes to
+    mouth and between the eyes, relative; roll, degrees; eyes and mouth, down, in sides of the crop.
+    """
+    rows = []
+    for name, annotation in points.items():
+        left, right, mouth = (np.array(annotation[key], np.float64) for key in ("left_eye", "right_eye", "mouth"))
+        faces = detector.detect(read_image(folder / name))
+        face = min(faces, key=lambda face: math.dist(face.landmarks[:2].mean(axis=0), (left + right) / 2))
+        side = compute_face_square(face.landmarks, scale=2.3, vy_ratio=-0.125, extent=face.extent).side
+        eyes, lips = face.landmarks[:2].mean(axis=0), face.landmarks[3:5].mean(axis=0)
+        middle, down, found = (left + right) / 2, mouth - (left + right) / 2, lips - eyes
+        axis = down / np.linalg.norm(down)
+        across = np.array([axis[1], -axis[0]])
+        center = (eyes + lips - middle - mouth) / 2 / side
+        roll = math.degrees(math.atan2(across @ found, axis @ found))
+        lengths = np.linalg.norm(found) / np.linalg.norm(down), math.dist(*face.landmarks[:2]) / math.dist(left, right)
+        ends = (eyes - middle) @ axis / side, (lips - mouth) @ axis / side
+        rows.append([center @ across, center @ axis, lengths[0] - 1, lengths[1] - 1, -roll, *ends])
+    return np.array(rows)
+
+
+def test_shifts():
+    """Compare with centers of eyes and mouth of a model with 68 points, as InsightFace's crop uses them."""
+    folder, points = list_sets()["portraits"]
+    errors = measure_shifts(load_people_detector(), folder, points)
+    print("\nright | down | eyes to mouth | between the eyes | roll, degrees | eyes, down | mouth, down")
+    for name, row in {"mean": errors.mean(0), "largest": abs(errors).max(0)}.items():
+        print(name, " | ".join(f"{value:.3f}" for value in row))
+
+
+def test_turned_heads():
+    """Count heads that code turned aside and that are found, with eyes and mouth in their place."""
+    detector = load_people_detector()
+    folder, points = list_sets()["portraits"]
+    found: dict[float, int] = {}
+    for name in points:
+        portrait = resize_to_limit(read_image(folder / name), max_side=640)
+        face = detector.detect(portrait)[0]
+        center = (face.box[:2] + face.box[2:]) / 2
+        mesh = detector._fitter.fit([MeshTask(portrait, center, face.side)])[0].points
+        for degrees in (-75, -60, -45, 45, 60, 75):
+            turned, places = turn_head(portrait, mesh, degrees)
+            limit = 0.6 * math.dist(*places)
+            found[abs(degrees)] = found.get(abs(degrees), 0) + any(
+                math.dist(face.landmarks[:2].mean(axis=0), places[0]) < limit
+                and math.dist(face.landmarks[3:5].mean(axis=0), places[1]) < limit
+                for face in detector.detect(turned)
+            )
+    for degrees, count in found.items():
+        print(f"\nturned by {degrees} degrees: {count} of {2 * len(points)}", end="")
+
+
+# Pictures of installed packages and the number of people in them; thresholds were never chosen with them.
+INSTALLED = {
+    "skimage/data/astronaut.png": 1,
+    "skimage/data/camera.png": 1,
+    "matplotlib/mpl-data/sample_data/grace_hopper.jpg": 1,
+    "insightface/data/images/Tom_Hanks_54745.png": 1,
+    "insightface/data/images/t1.jpg": 6,
+    "skimage/data/brick.png": 0,
+    "skimage/data/coffee.png": 0,
+    "skimage/data/coins.png": 0,
+    "skimage/data/gravel.png": 0,
+    "skimage/data/hubble_deep_field.jpg": 0,
+    "skimage/data/ihc.png": 0,
+    "skimage/data/moon.png": 0,
+    "skimage/data/motorcycle_left.png": 0,
+    "skimage/data/page.png": 0,
+    "skimage/data/rocket.jpg": 0,
+    "gradio/media_assets/images/tower.jpg": 0,
+}
+
+
+def test_pictures_of_installed_packages():
+    detector = load_people_detector()
+    print()
+    for name, count in INSTALLED.items():
+        package, path = name.split("/", 1)
+        spec = importlib.util.find_spec(package)
+        file = Path(str(spec.origin)).parent / path if spec else None
+        if file is None or not file.is_file():
+            print(f"{name}: not installed")
+            continue
+        faces = detector.detect(resize_to_limit(read_image(file), max_side=1280))
+        print(f"{name}: {len(faces)} of {count}")
 
 
 def test_accuracy():

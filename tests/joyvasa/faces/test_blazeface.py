@@ -84,12 +84,11 @@ class PlannedFitter:
     """Returns the mean face at the place of each task with a low logit; meshes of other starts are shifted."""
 
     def __init__(self, mean: np.ndarray, shift: float) -> None:
-        self.mean, self.shift, self.calls = mean, shift, 0
+        self.mean, self.shift = mean, shift
 
     def fit(self, tasks) -> list[MeshFit]:
-        self.calls += len(tasks)
         steps = np.linspace(-self.shift, self.shift, len(tasks))
-        return [MeshFit(self.mean + [200 + step, 200, 0], 7.5) for step in steps]
+        return [MeshFit(self.mean + np.array([200 + step, 200, 0]), 7.5) for step in steps]
 
 
 @pytest.mark.parametrize(("shift", "off", "count"), [(2, 0, 1), (30, 0, 0), (2, 40, 0)])
@@ -99,7 +98,7 @@ def test_an_uncertain_face_needs_meshes_that_agree_with_each_other_and_with_the_
     with np.load(DATA / "head.npz") as arrays:
         fitter = PlannedFitter(arrays["mean"].astype(np.float32) * 50, shift)
     points = read_five_landmarks(MeshFit(fitter.mean, 0.0))
-    marks = np.stack([*points[:3], points[3:].mean(axis=0)]) + [200 + off, 200]
+    marks = np.stack([*points[:3], points[3:].mean(axis=0)]) + np.array([200 + off, 200])
     candidate = Candidate(np.array([200.0, 200.0]), 120.0, 0.0, 0.6, marks)
     monkeypatch.setattr(detector, "_fitter", fitter)
     monkeypatch.setattr(detector._finder, "find", lambda images, **kwargs: [[candidate] for _ in images])
