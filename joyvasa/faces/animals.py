@@ -38,6 +38,7 @@ _CROP_SIDE = 256  # pixels of the crop in which landmarks are found
 _MULTIPLE = 16  # of the sides of a searched picture
 SIDES = (192, 384)  # longer sides to which a picture is resized for the search, pixels; small faces need the larger one
 MIN_SCORE = 0.4  # lowest probability of a face
+CERTAIN_ANIMAL = 0.7  # score from which a picture shows an animal; those of people reach 0.5, rarely more
 MIN_SHARE = 0.6  # lowest probability relative to that of the most probable face in the picture
 MAX_FACES = 8  # number of faces, best first, whose landmarks are found
 # The default crop is 1 / CROP_UNIT units wide, with the eyes at `CROP_EYES_AT`; `joyvasa.faces.geometry.CropConfig`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from joyvasa.faces.animals import AnimalDetector, load_animal_network
+from joyvasa.faces.animals import CERTAIN_ANIMAL
 from joyvasa.faces.blazeface import BlazeFaceDetector
 from joyvasa.faces.detection import Face
 from joyvasa.media.image import Image
@@ -12,7 +12,6 @@ from joyvasa.mode import Mode
 
 # Logit of the face mesh: faces of animals have at most 8, nearly all faces of people more; see `blazeface.py`.
 _CERTAIN_PERSON = 12.0
-_CERTAIN_ANIMAL = 0.7  # score of the detector for animals; those of people reach 0.5, rarely more
 
 
 class ModeCheck:
@@ -22,14 +21,10 @@ class ModeCheck:
 
     Args:
         people: detector for people.
-
-    Raises:
-        ModelError: the package has no network for animals.
     """
 
     def __init__(self, people: BlazeFaceDetector) -> None:
         self.people = people
-        self._animals = AnimalDetector(load_animal_network())
 
     def contradicts(self, mode: Mode, image: Image, people: Sequence[Face] | None = None) -> bool:
         """Return whether a picture seems to show the subject of the other mode.
@@ -42,4 +37,4 @@ class ModeCheck:
         faces = self.people.detect(image) if people is None else people
         if mode == "animal":
             return any(face.score >= _CERTAIN_PERSON for face in faces)
-        return not faces and self._animals.score_best(image) >= _CERTAIN_ANIMAL
+        return not faces and self.people.animals.score_best(image) >= CERTAIN_ANIMAL

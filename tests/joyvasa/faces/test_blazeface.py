@@ -91,9 +91,11 @@ class PlannedFitter:
         return [MeshFit(self.mean + np.array([200 + step, 200, 0]), 7.5) for step in steps]
 
 
-@pytest.mark.parametrize(("shift", "off", "count"), [(2, 0, 1), (30, 0, 0), (2, 40, 0)])
-def test_an_uncertain_face_needs_meshes_that_agree_with_each_other_and_with_the_candidate(
-    detector, monkeypatch, shift, off, count
+@pytest.mark.parametrize(
+    ("shift", "off", "animal", "count"), [(2, 0, 0.6, 1), (30, 0, 0.0, 0), (2, 40, 0.0, 0), (2, 0, 0.8, 0)]
+)
+def test_an_uncertain_face_needs_meshes_that_agree_with_each_other_and_with_the_candidate_and_no_animal(
+    detector, monkeypatch, shift, off, animal, count
 ):
     with np.load(DATA / "head.npz") as arrays:
         fitter = PlannedFitter(arrays["mean"].astype(np.float32) * 50, shift)
@@ -101,6 +103,7 @@ def test_an_uncertain_face_needs_meshes_that_agree_with_each_other_and_with_the_
     marks = np.stack([*points[:3], points[3:].mean(axis=0)]) + np.array([200 + off, 200])
     candidate = Candidate(np.array([200.0, 200.0]), 120.0, 0.0, 0.6, marks)
     monkeypatch.setattr(detector, "_fitter", fitter)
+    monkeypatch.setattr(detector.animals, "score_best", lambda image: animal)
     monkeypatch.setattr(detector._finder, "find", lambda images, **kwargs: [[candidate] for _ in images])
     assert len(detector.detect(np.zeros((400, 400, 3), np.uint8))) == count
 
