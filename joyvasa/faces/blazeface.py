@@ -46,7 +46,7 @@ MAX_DISAGREEMENT, MAX_SPREAD = 0.13, 0.03
 class BlazeFaceDetector:
     """Detect faces at any angle: BlazeFace proposes them, the face mesh confirms them and locates all points.
 
-    Faces are detected from about 40 pixels in pictures of 1280, and turned aside by up to about 45 degrees, some further.
+    Faces are detected from about 40 pixels in pictures of 1280, turned aside by up to about 45 degrees, a few further.
     Threads may share a detector.
 
     Args:
