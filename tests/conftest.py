@@ -9,16 +9,30 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-LONGEST = ("tests/pipelines/engine/executors", "tests/pipelines/web", "tests/pipelines/runs", "tests/pipelines")
+# Folders whose tests take longest, in the order in which they start.
+LONGEST = (
+    "tests/faults/test_",
+    "tests/pipelines/engine/executors",
+    "tests/pipelines/web",
+    "tests/pipelines/runs",
+    "tests/pipelines",
+)
+# Tests of one process each: they kill processes and fill disks of a Ray of their own, which takes all cores and cannot
+# start in time beside another one.
+ALONE = "tests/faults/test_"
 
 
 def pytest_xdist_auto_num_workers(config):
     return min(4, (os.cpu_count() or 1) + 1)  # one more than cores, because tests of Ray wait for its processes
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Put the longest modules first, so that no process runs one alone at the end."""
+    """Put the longest modules first, so that no process runs one alone at the end; each group runs in one process."""
     items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST])
+    for item in items:
+        module = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(ALONE if module.startswith(ALONE) else module))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,10 @@ from joyvasa.media.image import Image
 
 MAX_PIXELS = 64_000_000  # per frame; a batch of larger ones would not fit into memory
 MAX_NOMINAL_RATE = 240  # frames per second; a higher rate is the clock of the container
-MAX_RATE = 1000  # frames per second, the clock of browser recordings; a higher mean rate means damaged timestamps
+# Range of the mean rate, frames per second; others mean damaged timestamps. The highest is the clock of browser
+# recordings; at lower ones, repeating frames at a constant rate would hardly end.
+MIN_RATE, MAX_RATE = 0.1, 1000
+MIN_BYTES_PER_S = 100  # of the file; with fewer, the rate is measured. Black video of 320x240 has about 600
 BATCH_FRAMES = 16
 BATCH_BYTES = 64 << 20  # maximum size of a batch of frames that are used one by one
 MAX_HEADER_BYTES = 256  # of YUV4MPEG2's first line, which has about 80
@@ -63,10 +66,14 @@ def probe_video(path: str | Path) -> VideoInfo:
     width = max(1, round(width * pixel_aspect))
     if rate > MAX_NOMINAL_RATE:
         rate = _measure_rate(path) or rate
-    if rate > MAX_RATE:
+    duration_s = parse_duration(text)
+    is_sparse = duration_s is not None and path.stat().st_size < duration_s * MIN_BYTES_PER_S
+    mean_rate = _measure_rate(path) or rate if is_sparse else rate
+    if not MIN_RATE <= mean_rate <= MAX_RATE:
+        shown = f"{float(mean_rate):,.0f}" if mean_rate > 1 else f"{float(mean_rate):.1g}"
         raise InputError(
             "video_unreadable",
-            f"{path}: {float(rate):,.0f} frames per second; expected at most {MAX_RATE:,}: its timestamps are damaged, "
+            f"{path}: {shown} frames per second; expected {MIN_RATE} to {MAX_RATE:,}: its timestamps are damaged, "
             "export it again",
         )
     if width * height > MAX_PIXELS:
@@ -76,7 +83,7 @@ def probe_video(path: str | Path) -> VideoInfo:
             "use a smaller video",
         )
     has_sound = any(stream.startswith("audio/") for stream in streams)
-    return VideoInfo(width, height, rate, has_sound, parse_duration(text))
+    return VideoInfo(width, height, rate, has_sound, duration_s)
 
 
 def _parse_ratio(text: str) -> Fraction:
@@ -103,7 +110,8 @@ def _measure_rate(path: Path) -> Fraction | None:
                 n_packets += 1
     if last == first:
         return None
-    return ((n_packets - 1) / ((last - first) * time_base)).limit_denominator(1001)
+    rate = (n_packets - 1) / ((last - first) * time_base)
+    return rate.limit_denominator(1001) or rate
 
 
 def stream_video(

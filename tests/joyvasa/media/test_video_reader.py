@@ -126,8 +126,22 @@ def test_the_clock_of_a_browser_recording_is_not_its_frame_rate():
     assert sum(map(len, stream_video(recorded))) == 24
 
 
-def test_a_rate_that_no_camera_has_is_refused(tmp_path):
-    path = tmp_path / "fast.y4m"
-    path.write_bytes(b"YUV4MPEG2 W48 H32 F1200000:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(48 * 32 * 3 // 2))
-    with pytest.raises(InputError, match=r"fast.y4m: 1,200,000 frames per second; expected at most 1,000: .*export it"):
+@pytest.mark.parametrize(("rate", "words"), [("1200000:1", "1,200,000"), ("1:1000", "0.001")])
+def test_a_rate_that_no_camera_has_is_refused(tmp_path, rate, words):
+    path = tmp_path / "clip.y4m"
+    path.write_bytes(f"YUV4MPEG2 W48 H32 F{rate} Ip A1:1 C420jpeg\nFRAME\n".encode() + bytes(48 * 32 * 3 // 2))
+    with pytest.raises(InputError, match=rf"clip.y4m: {words} frames per second; expected 0.1 to 1,000: .*export it"):
         probe_video(path)
+
+
+def test_a_jump_of_the_timestamps_by_a_day_is_refused_and_not_filled_with_frames(tmp_path):
+    source = ("-f", "lavfi", "-i", "testsrc=size=48x32:rate=25:duration=0.4")
+    ffmpeg(*source, "-vf", "setpts='PTS+gte(N,5)*86400/TB'", "-fps_mode", "vfr", tmp_path / "jump.mkv")
+    with pytest.raises(InputError, match=r"jump.mkv: 0.0001 frames per second; expected 0.1 to 1,000"):
+        probe_video(tmp_path / "jump.mkv")
+
+
+def test_a_video_of_few_bytes_keeps_its_rate(tmp_path):
+    source = ("-f", "lavfi", "-i", "color=black:size=48x32:rate=25:duration=2")
+    ffmpeg(*source, "-vf", "setpts='PTS+gte(N,25)*60/TB'", "-fps_mode", "vfr", "-c:v", "mpeg4", tmp_path / "pause.mkv")
+    assert probe_video(tmp_path / "pause.mkv").frames_per_second == 25
