@@ -23,7 +23,7 @@ from tests.pipelines.runs.small_runs import make_config
 
 pytestmark = pytest.mark.slow
 
-RECORDS = 200
+RECORDS = 100
 EVERY_S = 3.0
 MIN_ACTORS = 3  # minimum number of running actors, of the seven of a run
 PORTRAITS = ("portrait.jpg", "portrait_2.jpg", "officer.jpg")
@@ -79,7 +79,7 @@ def manifest(tmp_path) -> Path:
     return tmp_path / "pairs.csv"
 
 
-def test_two_hundred_videos_are_generated_while_an_actor_is_killed_every_three_seconds(manifest, tmp_path, monkeypatch):
+def test_a_hundred_videos_are_generated_while_an_actor_is_killed_every_three_seconds(manifest, tmp_path, monkeypatch):
     run, temporary = tmp_path / "run", tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
