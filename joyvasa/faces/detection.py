@@ -90,7 +90,6 @@ class FaceChoice:
 
     face: Face  # the selected face
     count: int  # number of candidates; more than one should be reported as a warning
-    ignored: int  # number of faces that were too small
 
 
 def sort_faces(faces: Sequence[Face], order: FaceOrder = "large-small") -> list[Face]:
@@ -144,7 +143,7 @@ def choose_face(
     if index >= len(candidates):
         sentence = f"{name}: {len(candidates)} faces found; face index {index} expects {index + 1}: use a lower index"
         raise InputError("face_index", sentence)
-    return FaceChoice(candidates[index], len(candidates), len(faces) - len(candidates))
+    return FaceChoice(candidates[index], len(candidates))
 
 
 def _areas(boxes: FloatArray) -> FloatArray:
