@@ -8,6 +8,7 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's own priority, 15, its workers wait for other tests
 
 # Folders whose tests take longest, in the order in which they start.
 LONGEST = (
@@ -17,8 +18,8 @@ LONGEST = (
     "tests/pipelines/runs",
     "tests/pipelines",
 )
-# Tests of one process each: they kill processes and fill disks of a Ray of their own, which takes all cores and cannot
-# start in time beside another one.
+# Modules that share one process: they kill workers of a Ray of their own, whose successors cannot start in time beside
+# those of another one.
 ALONE = "tests/faults/test_"
 
 
