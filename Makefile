@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do $$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 LOCK ?= $(if $(shell command -v nvidia-smi),requirements-gpu.lock,requirements-cpu.lock)
 BIN := .venv/bin
-PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 MEDIA ?= ../shared/media
 UV := $(BIN)/uv pip install --quiet --python .venv
 CUDA := ^(torch|triton|cuda-|nvidia-)

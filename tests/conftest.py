@@ -5,6 +5,7 @@ import uuid
 
 import fsspec
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,13 +28,21 @@ def pytest_xdist_auto_num_workers(config):
     return min(4, (os.cpu_count() or 1) + 1)  # one more than cores, because tests of Ray wait for its processes
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Put the longest modules first, so that no process runs one alone at the end; each group runs in one process."""
+    """Put the longest modules first, so that no process runs one alone at the end."""
     items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST])
-    for item in items:
-        module = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(ALONE if module.startswith(ALONE) else module))
+
+
+class Modules(LoadFileScheduling):
+    """Gives each module to one process, and those of `ALONE` to the same one."""
+
+    def _split_scope(self, nodeid):
+        module = super()._split_scope(nodeid)
+        return ALONE if module.startswith(ALONE) else module
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Modules(config, log)
 
 
 @pytest.fixture(scope="session")
