@@ -1,6 +1,5 @@
 """The disk fills up or becomes read-only during a run: it stops with one sentence, and `resume` finishes it."""
 
-import csv
 import hashlib
 import os
 import subprocess
@@ -9,7 +8,6 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import pytest
 import torch
 
@@ -20,8 +18,8 @@ from manifests.scratch import PREFIX
 from manifests.storage import LocalStorage, open_storage
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
-from tests.media import EXAMPLES, ffmpeg, fill_disk, read_frames
-from tests.pipelines.runs.small_runs import SMALL, make_config, read_rows
+from tests.media import fill_disk, read_frames
+from tests.pipelines.runs.small_runs import SMALL, make_config, read_rows, write_example_pairs
 
 pytestmark = pytest.mark.slow
 
@@ -42,18 +40,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory) -> Path:
-    """A manifest with four example rows, smaller pictures and 0.4 s of each recording."""
-    folder = tmp_path_factory.mktemp("inputs")
-    rows = list(csv.DictReader((EXAMPLES / "pairs.csv").open()))[:4]
-    for name in {row["image"] for row in rows}:
-        cv2.imwrite(str(folder / name), cv2.resize(cv2.imread(str(EXAMPLES / name)), (192, 192)))
-    for name in {row["audio"] for row in rows}:
-        ffmpeg("-ss", 1, "-t", 0.4, "-i", EXAMPLES / name, folder / name)
-    with (folder / "pairs.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder / "pairs.csv"
+    return write_example_pairs(tmp_path_factory.mktemp("inputs"), n_rows=4, side=192, seconds=0.4)
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,7 @@ from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
-from tests.media import EXAMPLES
-from tests.pipelines.runs.small_runs import make_config, read_motions, read_rows
+from tests.pipelines.runs.small_runs import make_config, read_motions, read_rows, write_example_pairs
 
 pytestmark = pytest.mark.slow
 
@@ -29,11 +28,11 @@ from pathlib import Path
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
 from tests.pipelines.runs.small_runs import make_config
-run, settings = Path(sys.argv[1]), sys.argv[2:]
-if (run / "run.yaml").exists():
+run, manifest, *settings = sys.argv[1:]
+if Path(run, "run.yaml").exists():
     resume_run(run)
 else:
-    generate_videos("manifests/examples/pairs.csv", run, make_config(*settings))
+    generate_videos(manifest, run, make_config(*settings))
 """
 
 
@@ -46,13 +45,14 @@ def count_files(run: Path) -> int:
 def test_a_driver_killed_at_five_random_moments_loses_nothing(tmp_path, determinism):
     settings = ["executor=ray", "save_motion=true", f"determinism={determinism}", "stages.render.batch_size=1"]
     settings += ["animation.picture.max_side=256"]  # the smallest at which all faces of the examples are found
+    manifest = write_example_pairs(tmp_path, n_rows=8, side=256, seconds=0.6)
     reference, run = tmp_path / "reference", tmp_path / "run"
-    assert generate_videos(EXAMPLES / "pairs.csv", reference, make_config(*settings)).all_ok
+    assert generate_videos(manifest, reference, make_config(*settings)).all_ok
     generator = random.Random(7)
     finished: dict[Path, int] = {}
     for _ in range(KILLS):
         driver = subprocess.Popen(
-            [sys.executable, "-c", DRIVE, str(run), *settings],
+            [sys.executable, "-c", DRIVE, run, manifest, *settings],
             cwd=Path(__file__).parents[2],
             start_new_session=True,
             stderr=subprocess.DEVNULL,

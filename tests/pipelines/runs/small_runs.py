@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from joyvasa.config import load_config
@@ -10,6 +11,7 @@ from joyvasa.motion.file import load_motion
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.runs.config import RunConfig
+from tests.media import EXAMPLES, ffmpeg
 
 COLUMNS = ("record_id", "image", "audio", "motion", "mode", "seed", "note")
 
@@ -35,6 +37,31 @@ def write_manifest(path: Path, rows: list[dict]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def write_example_pairs(folder: Path, *, n_rows: int, side: int, seconds: float) -> Path:
+    """Write the first rows of the bundled manifest, with smaller pictures and a part of each recording.
+
+    Args:
+        folder: where the manifest and its files are written.
+        n_rows: number of rows.
+        side: width and height of the pictures, pixels.
+        seconds: length of the recordings, after their first second.
+
+    Returns:
+        The manifest.
+    """
+    with (EXAMPLES / "pairs.csv").open() as file:
+        rows = list(csv.DictReader(file))[:n_rows]
+    for name in {row["image"] for row in rows}:
+        cv2.imwrite(str(folder / name), cv2.resize(cv2.imread(str(EXAMPLES / name)), (side, side)))
+    for name in {row["audio"] for row in rows}:
+        ffmpeg("-ss", 1, "-t", seconds, "-i", EXAMPLES / name, folder / name)
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "pairs.csv"
 
 
 def read_rows(run: Path) -> dict[str, dict]:
