@@ -77,9 +77,13 @@ class BlazeFaceDetector:
         Raises:
             ModelError: `models_missing`.
         """
-        names = ("blazeface_short_range", "blazeface_full_range", "face_mesh")
-        networks = [source.network(name) for name in names]
-        return cls(*networks, AnimalDetector.create(source), device=source.device)
+        return cls(
+            source.network("blazeface_short_range"),
+            source.network("blazeface_full_range"),
+            source.network("face_mesh"),
+            AnimalDetector.create(source),
+            device=source.device,
+        )
 
     def detect(self, image: Image) -> list[Face]:
         """Detect faces.
