@@ -11,17 +11,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads would on
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's own priority, 15, its workers wait for other tests
 
-# Folders whose tests take longest, in the order in which they start.
-LONGEST = (
-    "tests/faults/test_",
-    "tests/pipelines/engine/executors",
-    "tests/pipelines/web",
-    "tests/pipelines/runs",
-    "tests/pipelines",
-)
 # Modules that share one process: they kill workers of a Ray of their own, whose successors cannot start in time beside
 # those of another one.
 ALONE = "tests/faults/test_"
+# Tests that take longest, in the order in which they start.
+LONGEST = (ALONE, "tests/pipelines/engine/executors", "tests/pipelines/web", "tests/pipelines/runs", "tests/pipelines")
 
 
 def pytest_xdist_auto_num_workers(config):

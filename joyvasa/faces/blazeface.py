@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -113,24 +113,22 @@ class BlazeFaceDetector:
 
     def _detect(self, images: Sequence[Image]) -> list[list[Face]]:
         """Detect faces; each further search is of the pictures in which the previous ones found none."""
-        faces: list[list[Face]] = [[] for _ in images]
-        candidates: list[list[Candidate]] = [[] for _ in images]
+        faces: dict[int, list[Face]] = {}
 
-        def search(indices: Sequence[int], **options: Any) -> list[int]:
-            """Search some pictures and return those still without a face."""
+        def search(indices: Collection[int], **options: Any) -> dict[int, list[Candidate]]:
+            """Search some pictures and return the candidates of those still without a face."""
             pictures = [images[index] for index in indices]
             found = self._finder.find(pictures, **options)
-            for index, items, confirmed in zip(indices, found, self._confirm(pictures, found), strict=True):
-                candidates[index] += items if "turns" not in options else []
-                faces[index] = confirmed
-            return [index for index in indices if not faces[index]]
+            faces.update(zip(indices, self._confirm(pictures, found), strict=True))
+            return {index: items for index, items in zip(indices, found, strict=True) if not faces[index]}
 
-        missed = search(search(range(len(images))), turns=(1, 2, 3))
+        upright = search(range(len(images)))
+        turned = search(upright, turns=(1, 2, 3))
         # The mesh fits a few faces of animals as well as it fits a head that is turned far aside.
-        missed = [index for index in missed if self.animals.score_best(images[index]) < CERTAIN_ANIMAL]
-        for index in search(missed, magnification=MAGNIFICATION):
-            faces[index] = self._retry(images[index], candidates[index])
-        return faces
+        uncertain = [index for index in turned if self.animals.score_best(images[index]) < CERTAIN_ANIMAL]
+        for index, closer in search(uncertain, magnification=MAGNIFICATION).items():
+            faces[index] = self._retry(images[index], upright[index] + closer)
+        return [faces[index] for index in range(len(images))]
 
     def _retry(self, image: Image, candidates: Sequence[Candidate]) -> list[Face]:
         """Fit the mesh to the best candidates from several starts.

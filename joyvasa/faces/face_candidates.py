@@ -83,10 +83,10 @@ class CandidateFinder:
         """
         found: list[list[tuple[FloatArray, FloatArray]]] = [[] for _ in images]  # values and scores
         full_limits = (round(FULL_SIDES[0] * magnification), round(FULL_SIDES[1] * magnification))
-        for network, limits, full_scale in zip(
-            self._networks, ((SHORT_SIDE, SHORT_SIDE), full_limits), (1.0, FULL_SCALE * magnification), strict=True
-        ):
-            inputs = [(index, *_shrink(image, limits, full_scale)) for index, image in enumerate(images)]
+        for network, limits in zip(self._networks, ((SHORT_SIDE, SHORT_SIDE), full_limits), strict=True):
+            inputs = [
+                (index, *_shrink(image, limits, FULL_SCALE * magnification)) for index, image in enumerate(images)
+            ]
             jobs = [(index, np.rot90(small, turn), scale, turn) for index, small, scale in inputs for turn in turns]
             by_shape = defaultdict(list)
             for job in jobs:

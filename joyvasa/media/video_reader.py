@@ -64,11 +64,10 @@ def probe_video(path: str | Path) -> VideoInfo:
     except (KeyError, ValueError, ZeroDivisionError, TypeError):
         raise InputError("video_unreadable", f"{path}: its pictures could not be decoded: export it again") from None
     width = max(1, round(width * pixel_aspect))
-    if rate > MAX_NOMINAL_RATE:
-        rate = _measure_rate(path) or rate
     duration_s = parse_duration(text)
+    is_clock = rate > MAX_NOMINAL_RATE
     is_sparse = duration_s is not None and path.stat().st_size < duration_s * MIN_BYTES_PER_S
-    mean_rate = _measure_rate(path) or rate if is_sparse else rate
+    mean_rate = (_measure_rate(path) if is_clock or is_sparse else None) or rate
     if not MIN_RATE <= mean_rate <= MAX_RATE:
         shown = f"{float(mean_rate):,.0f}" if mean_rate > 1 else f"{float(mean_rate):.1g}"
         raise InputError(
@@ -83,7 +82,7 @@ def probe_video(path: str | Path) -> VideoInfo:
             "use a smaller video",
         )
     has_sound = any(stream.startswith("audio/") for stream in streams)
-    return VideoInfo(width, height, rate, has_sound, duration_s)
+    return VideoInfo(width, height, mean_rate if is_clock else rate, has_sound, duration_s)
 
 
 def _parse_ratio(text: str) -> Fraction:
