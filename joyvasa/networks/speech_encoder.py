@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError
-from joyvasa.networks.config import NetworkConfig
+from joyvasa.networks.config import NetworkConfig, size_error
+from joyvasa.networks.speech_layers import FeatureExtractor, FeatureProjection, Transformer
 
 SAMPLE_RATE = 16_000  # Hz, of the audio that HuBERT and wav2vec 2.0 are trained on
 # SpecAugment along time, as in the training of HuBERT and wav2vec 2.0.
@@ -25,7 +25,8 @@ class SpeechEncoderConfig(NetworkConfig):
     The defaults are those of HuBERT base and wav2vec 2.0 base, which share one architecture.
 
     Raises:
-        ConfigError: `bad_network_size`, also if the `conv_*` fields differ in length.
+        ConfigError: `bad_network_size`, also if the `conv_*` fields differ in length, or if heads or groups do not
+            divide the width.
     """
 
     hidden_size: int = 768  # width of the transformer
@@ -47,6 +48,10 @@ class SpeechEncoderConfig(NetworkConfig):
                 f"SpeechEncoderConfig: conv_dim, conv_kernel and conv_stride describe {lengths[0]}, {lengths[1]} and "
                 f"{lengths[2]} layers; expected the same number: give each convolution a width, kernel and stride",
             )
+        for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
+            if self.hidden_size % getattr(self, name):
+                expected = f"a divisor of hidden_size={self.hidden_size}"
+                raise size_error(self, name, str(getattr(self, name)), expected)
 
     @property
     def stride(self) -> int:
@@ -70,18 +75,26 @@ class SpeechEncoderConfig(NetworkConfig):
 class SpeechEncoder(nn.Module):
     """Convolutions, feature projection and transformer of HuBERT or wav2vec 2.0.
 
-    The layers come from `transformers` and are built from sizes, without a download. As in FaceFormer and JoyVASA,
-    frames are resampled in time before the transformer.
+    As in FaceFormer and JoyVASA, frames are resampled in time before the transformer.
     """
 
     def __init__(self, config: SpeechEncoderConfig | None = None) -> None:
         super().__init__()
         self.config = config or SpeechEncoderConfig()
-        model = _transformers_model(self.config)
-        self.feature_extractor = model.feature_extractor
-        self.feature_projection = model.feature_projection
-        self.encoder = model.encoder
-        self.masked_spec_embed = nn.Parameter(torch.rand(self.config.hidden_size))
+        width = self.config.hidden_size
+        self.feature_extractor = FeatureExtractor(
+            self.config.conv_dim, self.config.conv_kernel, self.config.conv_stride
+        )
+        self.feature_projection = FeatureProjection(self.config.conv_dim[-1], width)
+        self.encoder = Transformer(
+            width,
+            layers=self.config.num_hidden_layers,
+            heads=self.config.num_attention_heads,
+            hidden=self.config.intermediate_size,
+            position_kernel=self.config.num_conv_pos_embeddings,
+            position_groups=self.config.num_conv_pos_embedding_groups,
+        )
+        self.masked_spec_embed = nn.Parameter(torch.rand(width))
 
     def forward(self, waveform: Tensor, *, frames_per_second: float, n_frames: int | None = None) -> Tensor:
         """Compute the hidden states of the last layer.
@@ -94,16 +107,14 @@ class SpeechEncoder(nn.Module):
         Returns:
             Hidden states, shape (batch, n_frames, hidden_size).
         """
-        x = waveform[:, None]  # (B, 1, samples)
-        for layer in self.feature_extractor.conv_layers:
-            x = layer(x)  # (B, 512, about samples / 320)
+        x = self.feature_extractor(waveform[:, None])  # (B, 512, about samples / 320)
         x = resample_frames(x, from_hz=self.config.frames_per_second, to_hz=frames_per_second, n_frames=n_frames)
         x = self.feature_projection(x.transpose(1, 2))  # (B, n_frames, 768)
 
         if self.training:
             hidden = random_spans(x.shape[0], x.shape[1]).to(x.device)
             x = torch.where(hidden[..., None], self.masked_spec_embed.to(x.dtype), x)
-        return self.encoder(x).last_hidden_state
+        return self.encoder(x)
 
 
 def resample_frames(features: Tensor, *, from_hz: float, to_hz: float, n_frames: int | None = None) -> Tensor:
@@ -160,15 +171,3 @@ def random_spans(batch: int, n_frames: int) -> Tensor:
     starts = torch.rand(batch, n_starts).topk(min(n_spans, n_starts)).indices  # drawn without replacement
     frames = (starts[..., None] + torch.arange(length)).flatten(1)
     return torch.zeros(batch, n_frames, dtype=torch.bool).scatter_(1, frames, True)
-
-
-def _transformers_model(config: SpeechEncoderConfig) -> Any:
-    """Build the HuBERT of `transformers` with random weights; weights of wav2vec 2.0 also fit."""
-    # Imported here because this takes seconds.
-    from transformers import HubertConfig, HubertModel
-
-    options: dict[str, Any] = asdict(config) | {
-        "num_feat_extract_layers": len(config.conv_dim),
-        "attn_implementation": "eager",  # bit-identical across releases of transformers
-    }
-    return HubertModel(HubertConfig(**options))
