@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from joyvasa.errors import InputError
 from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn
@@ -62,10 +63,8 @@ def motion_beats(points: np.ndarray) -> np.ndarray:
     Returns:
         Sorted frame indices, int64.
     """
-    from scipy.ndimage import gaussian_filter  # slow to import
-
     speed = np.linalg.norm(np.diff(points, axis=0), axis=2).mean(axis=1)
-    smooth = gaussian_filter(speed, SMOOTHING)
+    smooth = smooth_gaussian(speed, SMOOTHING)
     inner = smooth[1:-1]
     return np.flatnonzero((inner < smooth[:-2]) & (inner < smooth[2:])) + 1
 
@@ -79,12 +78,42 @@ def sound_beats(strength: np.ndarray) -> np.ndarray:
     Returns:
         Sorted indices, int64.
     """
-    from scipy.ndimage import maximum_filter1d, uniform_filter1d
-
     strength = strength.astype(np.float64)
-    local_max = maximum_filter1d(strength, 2 * ONSET_REACH + 1, mode="nearest")
-    local_mean = uniform_filter1d(strength, 2 * ONSET_CONTEXT + 1, mode="nearest")
+    if not len(strength):
+        return np.empty(0, np.int64)
+    local_max = _neighborhoods(strength, ONSET_REACH).max(axis=1)
+    local_mean = _neighborhoods(strength, ONSET_CONTEXT).mean(axis=1)
     return np.flatnonzero((strength == local_max) & (strength > ONSET_EXCESS * local_mean))
+
+
+def smooth_gaussian(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Smooth a series with a Gaussian of four sigmas on either side; both ends are mirrored.
+
+    Equal neighborhoods have bit-identical results, so that a constant series stays constant.
+
+    Args:
+        values: series, float64, shape (n,).
+        sigma: standard deviation of the Gaussian, in frames.
+
+    Returns:
+        Smoothed series, shape (n,).
+    """
+    n, reach = len(values), int(4 * sigma + 0.5)
+    if not n:
+        return values
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    weights /= weights.sum()
+    padded = np.pad(values, reach, mode="symmetric")
+    smooth = values * weights[reach]
+    for offset in range(reach, 0, -1):
+        pair = padded[reach - offset : reach - offset + n] + padded[reach + offset : reach + offset + n]
+        smooth += pair * weights[reach - offset]
+    return smooth
+
+
+def _neighborhoods(values: np.ndarray, reach: int) -> np.ndarray:
+    """Return each number with `reach` neighbors on either side, shape (n, 2 reach + 1); the ends are repeated."""
+    return sliding_window_view(np.pad(values, reach, mode="edge"), 2 * reach + 1)
 
 
 def beat_alignment(motion: np.ndarray, sound: np.ndarray) -> float | None:

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from joyvasa.errors import ModelError
+from joyvasa.motion.convex_hull import convex_hull_volume
 from joyvasa.networks.layers import full_precision
 
 POSE_BINS = 66  # bins of a head angle; bin i represents 3 i - 97.5 degrees
@@ -182,8 +183,6 @@ def motion_multiplier(source_keypoints: Tensor, first_keypoints: Tensor) -> floa
 
 def _hull_volume(keypoints: Tensor) -> float:
     """Return the volume of the convex hull of keypoints (1, keypoints, 3); 0 if it is flat."""
-    from scipy.spatial import ConvexHull, QhullError  # slow to import
-
     points = keypoints[0].double().cpu().numpy()
     if not np.isfinite(points).all():
         raise ModelError(
@@ -191,9 +190,6 @@ def _hull_volume(keypoints: Tensor) -> float:
             "keypoints: found NaN or infinity; expected finite coordinates: "
             "check the picture, and the weights of the motion extractor",
         )
-    try:
-        volume = float(ConvexHull(points).volume)
-    except QhullError:
-        return 0.0
+    volume = convex_hull_volume(points)
     # The hull of a plane that is not parallel to an axis has a small volume due to float32 rounding.
     return volume if volume > FLAT_VOLUME * np.ptp(points, axis=0).max() ** 3 else 0.0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import wave
 from pathlib import Path
 
 import numpy as np
 import yaml
-from scipy.io import wavfile
 
 from joyvasa.bundles import open_bundle
 from joyvasa.media.audio import SAMPLE_RATE, load_audio
@@ -46,7 +46,9 @@ def make_records(folder: Path, n_records: int, sound_s: float) -> list[Record]:
         picture[0, 0] = number % 256, number // 256, 0
         cv2.imwrite(str(image), picture[:, :, ::-1])
         samples = np.resize(np.roll(voice, -number * SAMPLE_RATE // 7), round(sound_s * SAMPLE_RATE))
-        wavfile.write(audio, SAMPLE_RATE, to_pcm16(samples))
+        with wave.open(str(audio), "wb") as file:
+            file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "NONE"))  # mono, 16 bits
+            file.writeframes(to_pcm16(samples).tobytes())
         records.append(Record(id=f"r{number:04d}", image=str(image), audio=str(audio), seed=number))
     return records
 

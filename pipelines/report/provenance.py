@@ -19,7 +19,7 @@ from manifests.run.description import RunDescription
 from pipelines.report.metrics import MetricFigures
 from pipelines.report.rows import OutcomeRows
 
-LIBRARIES = ("matplotlib", "numpy", "pyarrow", "torch")
+LIBRARIES = ("numpy", "pyarrow", "torch")
 
 
 @dataclass(frozen=True)

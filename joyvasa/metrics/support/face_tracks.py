@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from joyvasa.faces.boxes import compute_iou
@@ -118,11 +119,12 @@ def smooth_squares(boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArra
     Returns:
         Half sides, x and y, shape (frames,).
     """
-    from scipy.signal import medfilt  # slow to import
-
     half_sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / 2
     x, y = ((boxes[:, :2] + boxes[:, 2:]) / 2).T
-    half_sides, x, y = (medfilt(values, MEDIAN_FRAMES) for values in (half_sides, x, y))
+    windows = sliding_window_view(
+        np.pad([half_sides, x, y], ((0, 0), (MEDIAN_FRAMES // 2,) * 2)), MEDIAN_FRAMES, axis=1
+    )
+    half_sides, x, y = np.median(windows, axis=2)
     return half_sides, x, y
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.io import wavfile
 
 from joyvasa.animator import Animator
 from joyvasa.media.audio import SAMPLE_RATE, stream_audio
@@ -93,7 +93,9 @@ def shorten_recording(recording: Path, folder: Path) -> Path:
 def write_sound(path: Path, samples: np.ndarray) -> Path:
     """Write float32 samples (n,) at 16 kHz to a WAV file and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    wavfile.write(path, SAMPLE_RATE, (samples.clip(-1, 1) * 32767).astype(np.int16))
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "NONE"))  # mono, 16 bits
+        file.writeframes((samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
     return path
 
 

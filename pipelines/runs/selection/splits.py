@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from joyvasa.errors import ConfigError
 
@@ -83,26 +81,25 @@ def assign_splits(columns: Sequence[np.ndarray], shares: Sequence[float], *, see
 
 
 def _find_groups(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Return a number for the group of each row, int64; 0 for rows without values."""
-    nodes, offset = [], 0  # number of each value among the values of all columns
-    for column in columns:
-        distinct, codes = np.unique(column, return_inverse=True)
-        nodes.append(codes + offset)
-        offset += len(distinct)
+    """Return the number of the first row of the group of each row, int64; rows without values are groups of their own.
 
-    pairs = [(np.empty(0, np.int64), np.empty(0, np.int64))]
-    for index, column in enumerate(columns):
-        for other in range(index):
-            both = (column != 0) & (columns[other] != 0)
-            pairs.append((nodes[other][both], nodes[index][both]))
-    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    graph = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(offset, offset))
-    _, labels = connected_components(graph.tocsr(), directed=False)
+    Each row points to a row of its group with a lower number, and the numbers fall until nothing changes, as in the
+    connected components of Shiloach and Vishkin (1982): the rounds grow with the logarithm of the rows.
+    """
+    values = [(column != 0, *np.unique(column, return_inverse=True)) for column in columns]
+    first_row = np.arange(len(columns[0]))
+    while True:
+        lowest = first_row.copy()
+        for present, distinct, codes in values:
+            lowest_of_value = np.full(len(distinct), len(lowest))
+            np.minimum.at(lowest_of_value, codes[present], lowest[present])
+            lowest[present] = lowest_of_value[codes[present]]
 
-    groups = np.zeros(len(columns[0]), np.int64)
-    for column, codes in reversed([*zip(columns, nodes, strict=True)]):
-        groups = np.where(column == 0, groups, labels[codes])
-    return groups
+        np.minimum.at(lowest, first_row, lowest.copy())  # a lower number also reaches the row that was pointed to
+        lowest = lowest[lowest]
+        if np.array_equal(lowest, first_row):
+            return first_row
+        first_row = lowest
 
 
 def _first_values(columns: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,9 +1,13 @@
 """No value is in two splits, shares are as given, and added rows leave the splits of the others as they are."""
 
+import time
+
 import numpy as np
 import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from pipelines.runs.selection.splits import NO_SPLIT, NO_VALUE, assign_splits
+from pipelines.runs.selection.splits import NO_SPLIT, NO_VALUE, _find_groups, assign_splits
 
 SHARES = (0.8, 0.1, 0.1)
 
@@ -83,3 +87,34 @@ def test_the_seed_changes_the_splits():
     portraits = hashes(np.arange(1000))
     first, second = (assign_splits([portraits], SHARES, seed=seed).splits for seed in (0, 1))
     assert 0.1 < np.mean(first != second) < 0.6
+
+
+def random_links(rng, rows, values):
+    return [hashes(rng.integers(-1, values, rows)), hashes(100_000 + rng.integers(-1, values, rows))]
+
+
+def chain(rng, rows):
+    """Return columns in which each row shares a value with the next of a random order, so that all are one group."""
+    order = rng.permutation(rows)
+    first, second = np.empty(rows, np.int64), np.empty(rows, np.int64)
+    first[order], second[order] = np.arange(rows) // 2, (np.arange(rows) + 1) // 2
+    return [hashes(first), hashes(100_000 + second)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("values", [5, 60, 400])
+def test_groups_are_the_connected_components(seed, values):
+    columns = random_links(np.random.default_rng(seed), 200, values)
+    missing = (columns[0] == 0) & (columns[1] == 0)
+    graph = np.logical_or.reduce([(c[:, None] == c) & (c[:, None] != 0) for c in columns])
+    _, expected = connected_components(coo_array(graph), directed=False)
+    groups = _find_groups(columns)
+    pairs = set(zip(groups[~missing].tolist(), expected[~missing].tolist(), strict=True))
+    assert len(pairs) == len({group for group, _ in pairs}) == len({component for _, component in pairs})
+
+
+def test_a_long_chain_is_one_group_within_seconds():
+    columns = chain(np.random.default_rng(0), 100_000)
+    start = time.process_time()
+    assert set(_find_groups(columns).tolist()) == {0}
+    assert time.process_time() - start < 10  # one round per link would take minutes
