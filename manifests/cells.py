@@ -40,8 +40,7 @@ def read_cells(path: Path, member: str) -> Iterator[tuple[str, memoryview]]:
 
     Raises:
         LookupError: there is no such cell.
-        pa.ArrowException: the file cannot be read.
-        OSError: the file cannot be read.
+        pa.ArrowException, OSError, ValueError: the file cannot be read.
     """
     name, _, number = member.rpartition("/")
     column = unquote(name)
@@ -125,7 +124,6 @@ def _read_parquet(path: Path, column: str, index: int) -> Iterator[tuple[int, me
         metadata = file.metadata
         kind = file.schema_arrow.field(column).type
         leaf = f"{column}.bytes" if is_type.is_struct(kind) else column
-        leaves = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
         start = 0
         for group in range(metadata.num_row_groups):
             rows = metadata.row_group(group).num_rows
@@ -135,7 +133,7 @@ def _read_parquet(path: Path, column: str, index: int) -> Iterator[tuple[int, me
         else:
             raise LookupError(f"it has {metadata.num_rows} rows")
 
-        n_bytes = metadata.row_group(group).column(leaves.index(leaf)).total_uncompressed_size
+        n_bytes = metadata.row_group(group).total_byte_size  # of all columns; see `parquet_footer` for why not of one
         window = max(1, min(rows, rows * WINDOW_BYTES // max(n_bytes, 1)))
         first = start + (index - start) // window * window
         for batch in file.iter_batches(BATCH_CELLS, row_groups=[group], columns=[leaf], use_threads=False):

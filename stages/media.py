@@ -232,7 +232,7 @@ def _copy_cell(
                     found = True
                 elif cache:
                     open_cache(cache).add([(f"{CELL}://{name}::{container}", content)])
-        except (LookupError, pa.ArrowException, OSError) as error:
+        except (LookupError, pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # of the disk; Arrow sets none for damaged files
                 raise
             raise unreadable_archive(location, error) from error

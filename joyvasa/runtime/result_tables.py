@@ -143,26 +143,57 @@ def iterate_tables(
         filter: condition on rows; None reads all.
 
     Raises:
-        InputError: `records_unreadable`.
+        InputError: `records_unreadable` or `condition_invalid`.
     """
     import pyarrow.dataset as ds  # imports pandas, which workers do without
 
     if schema is None:
         schema = read_schema(files)
-    columns = None if columns is None else [*columns]
+    filter_columns = [] if filter is None else _find_filter_columns(schema, filter)
+    needed = None if columns is None else [*dict.fromkeys([*columns, *filter_columns])]
 
     remaining = iter(files)
     while batch := list(islice(remaining, FILES_AT_ONCE)):
         store, paths = _resolve_paths(batch)
         try:
-            table = ds.dataset(paths, schema, format="parquet", filesystem=store).to_table(columns, filter)
+            table = ds.dataset(paths, schema, format="parquet", filesystem=store).to_table(needed)
         except (OSError, pa.ArrowException) as error:
             if len(batch) == 1:
                 raise _unreadable(batch[0], error) from error
             for file in batch:  # read files one by one to identify the damaged one
                 yield from iterate_tables([file], schema, columns, filter)
             continue
-        yield table
+        if filter is not None:  # not given to `to_table`: Arrow ends the process if statistics of a file are damaged
+            table = _filter_rows(table, filter)
+        yield table if columns is None else table.select([*columns])
+
+
+def _find_filter_columns(schema: pa.Schema, filter: ds.Expression) -> list[str]:
+    """Return the columns that a condition reads: those without which it cannot be evaluated."""
+    import pyarrow.dataset as ds
+
+    empty = schema.empty_table()
+    _filter_rows(empty, filter)
+
+    def is_read(name: str) -> bool:
+        try:
+            ds.dataset(empty.drop_columns([name])).to_table(filter=filter)
+        except pa.ArrowException:
+            return True
+        return False
+
+    return [name for name in schema.names if is_read(name)]
+
+
+def _filter_rows(table: pa.Table, filter: ds.Expression) -> pa.Table:
+    import pyarrow.dataset as ds
+
+    try:
+        return ds.dataset(table).to_table(filter=filter)
+    except pa.ArrowException as error:
+        reason = " ".join(f"{error}".split())[:200]
+        sentence = f"the rows cannot be filtered ({reason}); expected a condition on their columns: change the filter"
+        raise InputError("condition_invalid", sentence) from None
 
 
 def read_table(

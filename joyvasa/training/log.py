@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from joyvasa.errors import EnvironmentFault
+from joyvasa.errors import EnvironmentFault, InputError, first_line
 from joyvasa.training.file_store import FileStore
 
 FOLDER, BOARD = "log", "tensorboard"
+REQUIRED = {"step", "loss", "validation_loss", "samples_per_s", "compute_share"}  # columns that readers expect
 
 
 class TrainingLog:
@@ -73,12 +74,28 @@ class TrainingLog:
 
 
 def read_log(files: FileStore) -> pa.Table:
-    """Read all rows of a run, ordered by step."""
-    tables = []
-    for name, _ in _list_parts(files):
-        with files.open(f"{FOLDER}/{name}") as stream:
-            tables.append(pq.read_table(stream))
-    return pa.concat_tables(tables) if tables else pa.table({})
+    """Read all rows of a run, ordered by step.
+
+    Raises:
+        InputError: `log_unreadable`.
+    """
+    tables = [_read_part(files, f"{FOLDER}/{name}") for name, _ in _list_parts(files)]
+    return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
+
+
+def _read_part(files: FileStore, path: str) -> pa.Table:
+    try:
+        with files.open(path) as stream:
+            table = pq.read_table(stream)
+        kinds = {entry.name: entry.type for entry in table.schema}
+        if any(kind != (pa.int64() if name == "step" else pa.float64()) for name, kind in kinds.items()):
+            raise ValueError("columns are no numbers")
+        if missing := REQUIRED - kinds.keys():
+            raise ValueError(f"column {min(missing)} is missing")
+        return table
+    except (pa.ArrowException, OSError, ValueError) as error:
+        sentence = f"{files.location(path)}: cannot be read ({first_line(error)}); expected a log: restore or remove it"
+        raise InputError("log_unreadable", sentence) from None
 
 
 def _list_parts(files: FileStore) -> list[tuple[str, int]]:

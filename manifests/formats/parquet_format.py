@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from manifests.cells import media_values
 from manifests.formats.block import BLOCK_ROWS, RowBlock, select_extra_columns
 from manifests.formats.media_columns import MediaColumn
+from manifests.formats.parquet_footer import read_null_counts
 from manifests.formats.typed_reader import TypedReader, read_values, unreadable_table
 from manifests.schema import COLUMN_NAMES
 
@@ -39,20 +40,28 @@ class ParquetReader(TypedReader):
                         yield self.build_block(batch, number, passed, {})
                         number += len(batch)
                     return
+                null_counts = {name: _read_null_counts(parquet, column) for name, column in self._columns.media.items()}
                 for group in range(parquet.metadata.num_row_groups):
-                    for block in self._read_group(parquet, group, number, names, passed):
+                    counts = {name: of_groups[group] for name, of_groups in null_counts.items()}
+                    for block in self._read_group(parquet, group, number, names, passed, counts):
                         yield block
                         number += len(block)
             except (pa.ArrowException, OSError) as error:
                 raise unreadable_table(self.name, error) from None
 
     def _read_group(
-        self, parquet: pq.ParquetFile, group: int, number: int, names: list[str], passed: tuple[str, ...]
+        self,
+        parquet: pq.ParquetFile,
+        group: int,
+        number: int,
+        names: list[str],
+        passed: tuple[str, ...],
+        null_counts: dict[str, int | None],
     ) -> Iterator[RowBlock]:
         """Yield the blocks of a row group; of media, only paths are read."""
         n_rows = parquet.metadata.row_group(group).num_rows
         media = self._columns.media
-        has_bytes = {name: _find_bytes(parquet, group, column) for name, column in media.items()}
+        has_bytes = {name: _find_bytes(parquet, group, column, null_counts[name]) for name, column in media.items()}
         leaves = [*names, *(f"{column.source}.path" for column in media.values() if column.has_path)]
         batches: Iterator[pa.RecordBatch | None] = iter([None])
         if leaves:
@@ -71,26 +80,24 @@ class ParquetReader(TypedReader):
             start = end
 
 
-def _find_bytes(parquet: pq.ParquetFile, group: int, column: MediaColumn) -> list[bool]:
+def _find_bytes(parquet: pq.ParquetFile, group: int, column: MediaColumn, null_count: int | None) -> list[bool]:
     """Return which rows of a row group have bytes.
 
-    The statistics of most files state that all have, or none. Otherwise the values are decoded, a few at a time.
+    The null counts of most files state that all have, or none. Otherwise the values are decoded, a few at a time.
     """
-    metadata = parquet.metadata
-    n_rows = metadata.row_group(group).num_rows
-    leaf = next(n for n in range(metadata.num_columns) if metadata.schema.column(n).path == column.bytes_leaf)
-    chunk, kind = metadata.row_group(group).column(leaf), metadata.schema.column(leaf).physical_type
-    if chunk.physical_type != kind:  # Arrow would end the process when it reads the statistics
-        raise pa.ArrowInvalid(
-            f"row group {group + 1} has {chunk.physical_type} in {column.bytes_leaf}, which is {kind}"
-        )
-    statistics = chunk.statistics
-    if statistics and statistics.has_null_count and statistics.null_count in (0, n_rows):
-        return [statistics.null_count == 0] * n_rows
+    n_rows = parquet.metadata.row_group(group).num_rows
+    if null_count in (0, n_rows):
+        return [null_count == 0] * n_rows
     found: list[bool] = []
     for batch in parquet.iter_batches(NULL_CHECK_ROWS, row_groups=[group], columns=[column.bytes_leaf]):
         found += media_values(batch.column(0)).is_valid().to_pylist()
     return found
+
+
+def _read_null_counts(parquet: pq.ParquetFile, column: MediaColumn) -> list[int | None]:
+    schema = parquet.metadata.schema
+    leaf = next(n for n in range(len(schema)) if schema.column(n).path == column.bytes_leaf)
+    return read_null_counts(parquet.metadata, leaf)
 
 
 def _open_parquet(file: BinaryIO) -> pq.ParquetFile:

@@ -11,7 +11,8 @@ have no effect. Columns:
     (name of an option)           option of the row, or that of the run if the row has none
     (any other)                   passed-through columns with their types; `input_<name>` if the name is taken
 
-The file is a valid manifest for another run. Its metadata has the signatures of the files that hold media of the rows.
+The file is a valid manifest for another run. Its metadata has the highest priority of each shard and the signatures of
+the files that hold media of the rows.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,6 +49,8 @@ MANIFEST = "manifest.parquet"  # in the run folder
 INPUT_PREFIX = "input_"  # prefix of a passed-through column whose name is taken
 WRITTEN_PREFIX = "written_"  # prefix of a column with a location as written in the source manifest
 _SOURCES = b"source_files"  # metadata of the file: folder of the source manifest, and signatures of files in it
+# Metadata of the file. Statistics have them, too, but Arrow ends the process when it reads those of a damaged file.
+_PRIORITIES = b"shard_priorities"
 
 RECORD_FIELDS = (
     pa.field("record_id", pa.string(), nullable=False),
@@ -101,14 +104,11 @@ class RunManifest:
             own = [(entry.name, entry.type) for entry in schema][: len(_OWN_FIELDS)]
             if own != [(entry.name, entry.type) for entry in _OWN_FIELDS] or len({*schema.names}) < len(schema):
                 raise ValueError("has other columns")
-            groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
-            statistics = [group.column(_RECORD_COLUMNS.index("priority")).statistics for group in groups]
-            if not all(entry and entry.has_min_max for entry in statistics):
-                raise ValueError("has no statistics")
             self._options = sorted(entry.name for entry in schema if is_option(entry))
-            sources = parse_json((self._metadata.metadata or {}).get(_SOURCES, b'["", {}]'))
-            self._signed_folder, self._signatures = str(sources[0]), dict(sources[1])
-            self.priorities: list[int] = [entry.max for entry in statistics]  # highest, by shard
+            metadata = self._metadata.metadata or {}
+            priorities, sources = metadata.get(_PRIORITIES, b"[]"), metadata.get(_SOURCES, b'["", {}]')
+            self._signed_folder, self._signatures = _parse_sources(sources)
+            self.priorities = _parse_priorities(priorities, self._metadata.num_row_groups)  # highest, by shard
             self.records: int = self._metadata.num_rows  # of all shards
 
     def __len__(self) -> int:
@@ -262,16 +262,33 @@ def _cut_block(scanned: ScannedBlock, n_valid: int) -> ScannedBlock:
     return ScannedBlock(scanned.block, scanned.records[:end], problems)
 
 
+def _parse_sources(content: bytes) -> tuple[str, dict[str, Any]]:
+    sources = parse_json(content)
+    try:
+        folder, signatures = sources
+        return str(folder), dict(signatures)
+    except TypeError:
+        raise ValueError("has damaged signatures of files") from None
+
+
+def _parse_priorities(content: bytes, n_shards: int) -> list[int]:
+    priorities = parse_json(content)
+    if not isinstance(priorities, list) or len(priorities) != n_shards or not all(type(n) is int for n in priorities):
+        raise ValueError("has no priority for each shard")
+    return priorities
+
+
 class _Writer:
     """Writer of the Parquet file, whose errors become `output_unwritable`."""
 
     def __init__(self, path: Path, schema: pa.Schema, shard_size: int) -> None:
         self._path, self._shard_size = path, shard_size
+        self._priorities: list[int] = []
         with self._standard_errors():
-            # For so few rows, dictionaries take more time and space than zstd alone, and statistics of all columns
-            # would be most of the footer.
+            # For so few rows, dictionaries take more time and space than zstd alone, and statistics would be most of
+            # the footer.
             self._file = pq.ParquetWriter(
-                path, schema, compression="zstd", use_dictionary=False, write_statistics=cast(Any, ["priority"])
+                path, schema, compression="zstd", use_dictionary=False, write_statistics=False
             )
 
     def __enter__(self) -> _Writer:
@@ -279,6 +296,7 @@ class _Writer:
 
     def __exit__(self, *_: object) -> None:
         with self._standard_errors():
+            self._file.add_key_value_metadata({_PRIORITIES.decode(): json.dumps(self._priorities)})
             self._file.close()
 
     def write(self, table: pa.Table) -> None:
@@ -286,6 +304,9 @@ class _Writer:
         if table.num_rows:  # otherwise there would be a shard without records
             with self._standard_errors():
                 self._file.write_table(table, row_group_size=self._shard_size)
+            priorities: list[int] = table.column("priority").to_pylist()
+            starts = range(0, len(priorities), self._shard_size)
+            self._priorities += [max(priorities[start : start + self._shard_size]) for start in starts]
 
     @contextmanager
     def _standard_errors(self) -> Generator[None]:

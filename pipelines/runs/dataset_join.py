@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from joyvasa.bundles import Bundle
-from joyvasa.errors import InputError
+from joyvasa.errors import InputError, first_line
 from joyvasa.runtime.files import PARTIAL
 from joyvasa.training.clip_config import FRAMES_PER_SECOND
 from joyvasa.training.clips import ClipRecord
@@ -19,6 +19,7 @@ from joyvasa.training.dataset import Dataset
 from joyvasa.training.dataset_files import CARD, SHARDS, DatasetCard, DatasetWriter
 from joyvasa.training.extraction import count_keypoints
 from joyvasa.training.shard_reader import read_shard_clips
+from manifests.problems import safe_text
 from manifests.run.folder import RunFolder
 from manifests.run.outcome import RecordOutcome
 from manifests.run.outcome_table import outcomes_from_table
@@ -58,7 +59,7 @@ def join_shards(folder: RunFolder, n_shards: int, bundle: Bundle, *, on_shard: C
         on_shard: callback after every joined shard.
 
     Raises:
-        InputError: `dataset_empty`, `clips_lost`, or the clips cannot be read.
+        InputError: `dataset_empty`, `clips_lost`, `clips_unreadable`, or the clips cannot be read.
         ManifestError: `output_unwritable`.
     """
     storage, stats = folder.storage, DatasetStats()
@@ -74,7 +75,7 @@ def join_shards(folder: RunFolder, n_shards: int, bundle: Bundle, *, on_shard: C
         _join(folder, number, keypoints)
         on_shard()
     for number in range(n_shards):
-        stats.add(pq.read_table(io.BytesIO(storage.read(clip_rows_path(folder, number)))))
+        stats.add(_read_clip_rows(folder, number))
 
     writer = DatasetWriter(storage, frames_per_second=FRAMES_PER_SECOND, keypoints=keypoints)
     extractor = {"name": bundle.name, "fingerprint": bundle.compute_fingerprint(["motion_extractor"])}
@@ -155,7 +156,7 @@ def _read_clips(
 def _read_joined_rows(folder: RunFolder, shard: int) -> dict[str, list[SegmentRow]]:
     """Return the rows of an earlier join by recording."""
     try:
-        table = pq.read_table(io.BytesIO(folder.storage.read(clip_rows_path(folder, shard))))
+        table = _read_clip_rows(folder, shard)
     except FileNotFoundError:
         return {}
     rows: dict[str, list[SegmentRow]] = {}
@@ -163,6 +164,17 @@ def _read_joined_rows(folder: RunFolder, shard: int) -> dict[str, list[SegmentRo
         del row["status"]
         rows.setdefault(row.pop("record_id"), []).append(SegmentRow(**row))
     return rows
+
+
+def _read_clip_rows(folder: RunFolder, shard: int) -> pa.Table:
+    path = clip_rows_path(folder, shard)
+    content = folder.storage.read(path)
+    try:
+        return pq.read_table(io.BytesIO(content)).select(CLIP_SCHEMA.names).cast(CLIP_SCHEMA)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        shown, reason = safe_text(folder.storage.location(path), 200), safe_text(first_line(error), 200)
+        sentence = f"{shown}: cannot be read ({reason}); expected clips: restore it or prepare the data set again"
+        raise InputError("clips_unreadable", sentence) from None
 
 
 def _table(rows: Mapping[str, list[SegmentRow]], outcomes: list[RecordOutcome]) -> bytes:

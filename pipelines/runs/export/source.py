@@ -158,7 +158,7 @@ class ExportSource:
             raise ManifestError("run_missing", f"{shown}: holds no run.yaml and is no file; {expected}")
         try:
             schema = self._open_selection().schema_arrow
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             reason = safe_text(str(error), 200)
             sentence = f"{shown}: cannot be read as Parquet ({reason}); expected a selection: select again"
             raise InputError("selection_invalid", sentence) from None
@@ -184,7 +184,7 @@ class ExportSource:
         try:
             for batch in self._open_selection().iter_batches(BATCH_ROWS, columns=columns):
                 yield pa.Table.from_batches([plain_batch(batch)]).replace_schema_metadata(None)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             sentence = f"{safe_text(self.location, 200)}: cannot be read ({safe_text(str(error), 200)}): select again"
             raise InputError("selection_invalid", sentence) from error
 

@@ -15,6 +15,7 @@ from joyvasa.errors import InputError
 from joyvasa.runtime import result_tables
 from joyvasa.runtime.result_tables import iterate_tables, read_schema, read_table
 from manifests.run.outcome_table import encode_parquet
+from tests.damaged_parquet import contradict_footer, run_in_child
 from tests.manifests.tables import write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write_run
 
@@ -204,3 +205,31 @@ def test_columns_that_pandas_cannot_hold_are_text_and_can_be_printed(tmp_path):
     assert table.latin[0] == "caf\\xe9"
     assert table.zone[0] == "1970-01-01 00:00:00.000001Z"
     assert table.ns[0] == pd.Timestamp(1)
+
+
+def test_rows_are_filtered_by_columns_that_are_not_read(tmp_path):
+    files = []
+    for number in range(3):
+        rows = [{"record_id": f"{number}{n}", "status": "ok" if n % 2 else "failed", "frames": n} for n in range(6)]
+        files.append(table_file(tmp_path / f"{number}.parquet", pa.Table.from_pylist(rows)))
+    condition = (ds.field("status") == "ok") & (ds.field("frames") > 1)
+    table = read_table(files, columns=["record_id"], filter=condition)
+    assert table.column_names == ["record_id"]
+    assert table.column("record_id").to_pylist() == ["03", "05", "13", "15", "23", "25"]
+
+
+@pytest.mark.parametrize("condition", [ds.field("speaker") == "a", ds.field("frames") == "a"])
+def test_a_filter_that_does_not_fit_the_columns_is_one_sentence(tmp_path, condition):
+    file = table_file(tmp_path / "a.parquet", pa.table({"frames": [1]}))
+    with pytest.raises(InputError, match=r"condition_invalid: the rows cannot be filtered .*change the filter"):
+        read_table([file], filter=condition)
+
+
+def filter_table(file):
+    return read_table([file], filter=ds.field("status") == "ok").column("status").to_pylist()
+
+
+def test_a_footer_that_contradicts_itself_does_not_end_the_process(tmp_path):
+    file = table_file(tmp_path / "a.parquet", pa.table({"status": ["ok", "failed"]}))
+    contradict_footer(file)
+    assert run_in_child(filter_table, file) == ["ok"]

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,11 +9,12 @@ import time
 from pathlib import Path
 
 import cv2
+import pyarrow as pa
 import pytest
 import torch
 
 from joyvasa.config import config_to_dict
-from joyvasa.errors import ConfigError, ModelError
+from joyvasa.errors import ConfigError, InputError, ModelError
 from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.clips import ClipRecord
 from joyvasa.training.config import TrainingConfig
@@ -20,6 +22,7 @@ from joyvasa.training.dataset import Dataset
 from joyvasa.training.log import read_log
 from joyvasa.training.step_cost import measure_step_cost
 from joyvasa.training.trainer import Trainer
+from manifests.run.outcome_table import encode_parquet
 from manifests.storage import open_storage
 from tests.joyvasa.training.small import small_config, small_dataset
 
@@ -101,6 +104,7 @@ import sys, torch
 torch.set_num_threads(1)
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.trainer import Trainer
+from manifests.run.outcome_table import encode_parquet
 from manifests.storage import open_storage
 from tests.joyvasa.training.small import small_config
 config = small_config(steps=int(sys.argv[3]), checkpoints={"every_steps": 2})
@@ -142,6 +146,16 @@ def test_the_log_has_all_steps_and_values(uninterrupted):
     assert [row[0] for row in rows] == list(range(1, 7))
     assert all(math.isfinite(value) for row in rows for value in row[:-1])
     assert [row[-1] is not None for row in rows] == [False, False, True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "content", [b"PAR1", encode_parquet(pa.table({"step": [1]})), encode_parquet(pa.table({"step": ["a"]}))]
+)
+def test_a_damaged_log_is_one_sentence(uninterrupted, tmp_path, content):
+    shutil.copytree(uninterrupted / "log", tmp_path / "log")
+    next(iter((tmp_path / "log").iterdir())).write_bytes(content)
+    with pytest.raises(InputError, match=r"log_unreadable: .*parquet: cannot be read .*restore or remove it"):
+        read_log(open_storage(tmp_path))
 
 
 def test_the_convolutions_of_the_encoder_are_frozen(dataset, uninterrupted):

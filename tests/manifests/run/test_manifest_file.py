@@ -16,6 +16,7 @@ from manifests.run.description import ManifestSource
 from manifests.run.manifest_file import MANIFEST, RunManifest, write_manifest
 from manifests.scan import Scan
 from manifests.storage import open_storage
+from tests.damaged_parquet import contradict_footer, run_in_child
 from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write
 
 
@@ -114,6 +115,39 @@ def test_a_damaged_file_gives_one_sentence(tmp_path, content):
         (tmp_path / MANIFEST).write_bytes(content)
     with pytest.raises(ManifestError, match=r"run_unreadable: .*manifest\.parquet"):
         RunManifest(open_storage(tmp_path)).read_shard(0)
+
+
+def read_ids(folder):
+    return [record.id for shard in shards_of(RunManifest(open_storage(folder))) for record in shard.records]
+
+
+def test_a_footer_that_contradicts_itself_does_not_end_the_process(tmp_path):
+    copied(write(tmp_path / "m.csv", [pair(n) for n in range(9)]), tmp_path / "run")
+    contradict_footer(tmp_path / "run" / MANIFEST)
+    assert len(run_in_child(read_ids, tmp_path / "run")) == 9
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("shard_priorities", "[0, 0]"),
+        ("shard_priorities", '["0", 0, 0]'),
+        ("shard_priorities", "{}"),
+        ("source_files", "[]"),
+        ("source_files", "3"),
+        ("source_files", '["", 1]'),
+        ("source_files", '["", {}, 1]'),
+        ("source_files", "["),
+    ],
+)
+def test_damaged_metadata_gives_one_sentence(tmp_path, key, value):
+    copied(write(tmp_path / "m.csv", [pair(n) for n in range(9)]), tmp_path / "run")
+    file = tmp_path / "run" / MANIFEST
+    table = pq.read_table(file)
+    metadata = {"shard_priorities": "[0, 0, 0]", key: value}
+    pq.write_table(table.replace_schema_metadata(metadata), file, row_group_size=4)
+    with pytest.raises(ManifestError, match=r"run_unreadable: .*: cannot be read .*restore it or start a new run"):
+        RunManifest(open_storage(tmp_path / "run"))
 
 
 def source_of(path, folder):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from joyvasa.training.clips import assign_split
 from joyvasa.training.dataset import Dataset
 from manifests.problems import ManifestError
 from manifests.run.folder import RunFolder
+from manifests.run.outcome_table import encode_parquet
 from manifests.storage import open_storage
 from pipelines.cli.main import app
 from pipelines.runs.prepare import prepare_dataset
@@ -250,6 +252,15 @@ def test_lost_clips_of_an_ok_recording_are_reported(dataset_folder, tmp_path):
     for path in (tmp_path / "out/shards").glob("*/clips.parquet"):
         path.unlink()
     with pytest.raises(InputError, match=r"clips_lost: .*is ok and has no clips"):
+        resume_run(tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"PAR1", encode_parquet(pa.table({"record_id": ["a"]}))])
+def test_a_damaged_table_of_clips_is_one_sentence(dataset_folder, tmp_path, content):
+    shutil.copytree(dataset_folder, tmp_path / "out")
+    for path in (tmp_path / "out/shards").glob("*/clips.parquet"):
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"clips_unreadable: .*clips\.parquet: cannot be read .*prepare the data set"):
         resume_run(tmp_path / "out")
 
 

@@ -1,0 +1,34 @@
+"""Parquet files whose footer contradicts itself, for tests."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+# Type of a column chunk, then a list: its encodings.
+BYTES_CHUNK, INT32_CHUNK, INT64_CHUNK = b"\x15\x0c\x19", b"\x15\x02\x19", b"\x15\x04\x19"
+
+
+def contradict_footer(path):
+    """Make chunks of text, bytes and integers in a Parquet file claim to hold other integers, which its schema denies.
+
+    Arrow ends the process if it is asked for the metadata of such a chunk.
+    """
+    content = Path(path).read_bytes()
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    footer = content[start:]
+    assert BYTES_CHUNK in footer
+    footer = footer.replace(INT32_CHUNK, INT64_CHUNK).replace(BYTES_CHUNK, INT32_CHUNK)
+    Path(path).write_bytes(content[:start] + footer)
+    assert pq.read_metadata(path).num_row_groups
+
+
+def run_in_child(function, *arguments):
+    """Call a function in a process of its own and return its result.
+
+    Raises:
+        BrokenProcessPool: the process ended without a result.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
