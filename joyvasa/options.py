@@ -90,10 +90,9 @@ class AnimationConfig:
         if self.mode not in MODES:
             raise ConfigError("config_invalid", f"mode is {self.mode!r}; expected {' or '.join(MODES)}")
 
-        if self.face.detector not in (choices := ("bundle", *list_detectors(self.mode), "none")):
-            actual = f"face.detector is {self.face.detector} in mode {self.mode}"
-            reason = f": {self.face.detector} is for the other mode" if self.face.detector in DETECTORS else ""
-            raise ConfigError("config_invalid", f"{actual}; expected one of {', '.join(choices)}{reason}")
+        if self.face.detector not in (choices := ("bundle", *DETECTORS, "none")):
+            actual = f"face.detector is {self.face.detector}"
+            raise ConfigError("config_invalid", f"{actual}; expected one of {', '.join(choices)}")
 
         if self.mode == "animal" and self.driving.normalize_lip:
             raise ConfigError(
@@ -111,8 +110,8 @@ class AnimationConfig:
     def for_mode(self, mode: Mode) -> AnimationConfig:
         """Return the options for a row of a run, whose rows may have both modes.
 
-        An option that exists in one mode only has no effect on rows of the other: a detector for people, and
-        `driving.normalize_lip`.
+        An option that exists in one mode only has no effect on rows of the other: a detector for people or for animals,
+        and `driving.normalize_lip`.
         """
         is_other = self.face.detector in DETECTORS and self.face.detector not in list_detectors(mode)
         face = replace(self.face, detector="bundle") if is_other else self.face

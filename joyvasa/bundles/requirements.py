@@ -35,9 +35,16 @@ def resolve_detector(config: AnimationConfig, bundle: Bundle) -> str:
     """Return the name of the face detector for these options and this bundle, or `none`.
 
     With `licenses=commercial`, a detector of the bundle whose weights are refused is replaced by one of the program.
+
+    Raises:
+        ConfigError: `config_invalid` if the detector does not support the mode.
     """
-    if config.face.detector != "bundle":
-        return config.face.detector
+    if (chosen := config.face.detector) != "bundle":
+        if chosen not in (choices := ("bundle", *list_detectors(config.mode), "none")):
+            actual = f"face.detector is {chosen} in mode {config.mode}"
+            sentence = f"{actual}; expected one of {', '.join(choices)}: {chosen} is for the other mode"
+            raise ConfigError("config_invalid", sentence)
+        return chosen
     name = bundle.switches.animal_detector if config.mode == "animal" else bundle.switches.detector
     is_refused = config.licenses == "commercial" and _find_refused(bundle, list_detector_roles(name))
     return _find_free_detector(config.mode) if is_refused else name

@@ -47,8 +47,8 @@ class FaceConfig:
     """Options of face selection."""
 
     # `bundle`: the detector that the model bundle names; else `blazeface` or `insightface` (people), `xpose` or
-    # `compact` (animals), or `none` for a picture that is a face crop already. In a run, rows of animals use that of
-    # the bundle if this one is for people
+    # `compact` (animals), or `none` for a picture that is a face crop already. In a run, rows of the other mode use
+    # that of the bundle
     detector: str = "bundle"
     threshold: float = 0.15  # lowest score of a face for `insightface`, 0 to 1
     select: FaceOrder = "large-small"  # order of the faces, of which `index` selects one

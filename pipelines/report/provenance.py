@@ -73,8 +73,8 @@ def build_provenance(
 
 
 def _notice(description: RunDescription) -> str:
-    models = description.configuration.get("animation", {}).get("models")
-    if description.kind != "generate" or not isinstance(models, str):
+    models = description.models
+    if description.kind != "generate" or not models:
         return ""
     try:
         synthetic = open_bundle(models).synthetic

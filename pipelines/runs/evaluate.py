@@ -39,7 +39,7 @@ class EvaluateRun(RunDefinition):
         """Build the stages that read and score videos."""
         builder = SpecBuilder(config.stages, gpus, media_cache=config.build_media_cache(run))
         video = builder.build(ReadVideoStage(config.animation.crop))
-        score = builder.build(build_score_stage(config, run, config.animation), inputs=("read_video",))
+        score = builder.build(build_score_stage(config, run, config.animation_for("human")), inputs=("read_video",))
         return builder.join((video, score))
 
 

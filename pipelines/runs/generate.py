@@ -156,7 +156,7 @@ def build_video_pipeline(
         ),
     ]
     if motions:
-        people = {**common, "animation": config.animation}  # driving videos show people in either mode
+        people = {**common, "animation": config.animation_for("human")}  # driving videos show people in either mode
         read_motion = ReadMotionStage(StageConfig(**people))
         specs.append(builder.build(read_motion, after=("hash_inputs",), share=_driving_key))
     for mode in modes:

@@ -117,8 +117,6 @@ def test_people_have_the_human_driving_defaults():
     ("settings", "words"),
     [
         (["mode=dog"], "mode is 'dog'"),
-        (["mode=animal", "face.detector=insightface"], "expected one of bundle, xpose, compact, none"),
-        (["mode=human", "face.detector=xpose"], "expected one of bundle, insightface, blazeface, none"),
         (["mode=animal", "driving.relative=true", "driving.normalize_lip=true"], "in people only"),
         (["licenses=free"], "licenses is 'free'"),
     ],
@@ -128,6 +126,18 @@ def test_invalid_combinations_of_options_are_refused_in_one_sentence(settings, w
         config(*settings)
     assert words in caught.value.sentence
     assert "\n" not in caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("mode", "detector", "words"),
+    [
+        ("animal", "insightface", "expected one of bundle, xpose, compact, none: insightface is for the other mode"),
+        ("human", "xpose", "expected one of bundle, insightface, blazeface, none: xpose is for the other mode"),
+    ],
+)
+def test_detectors_of_the_other_mode_are_refused_in_one_sentence(mode, detector, words):
+    with pytest.raises(ConfigError, match=f"face.detector is {detector} in mode {mode}; {words}$"):
+        Animator(config(f"mode={mode}", f"face.detector={detector}"))
 
 
 def test_a_replaced_mode_is_validated():

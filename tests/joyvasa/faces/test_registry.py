@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from joyvasa.animator import Animator
 from joyvasa.bundles import open_bundle
 from joyvasa.bundles.detectors import load_builtin_detector
 from joyvasa.bundles.requirements import list_network_roles, list_required_roles
@@ -94,11 +95,11 @@ def test_a_bundle_can_select_a_registered_detector():
 def test_a_registered_detector_supports_only_its_modes():
     assert list_detectors("human") == ("insightface", "blazeface", "center")
     with pytest.raises(ConfigError, match="expected one of bundle, xpose, compact, none: center is for the other mode"):
-        config("mode=animal", "face.detector=center")
+        Animator(config("mode=animal", "face.detector=center"))
 
 
 def test_unknown_detectors_are_refused():
-    with pytest.raises(ConfigError, match=r"face\.detector is guess in mode human; expected one of bundle") as caught:
+    with pytest.raises(ConfigError, match=r"face\.detector is guess; expected one of bundle, insightface") as caught:
         config("face.detector=guess")
     assert "other mode" not in caught.value.sentence
 

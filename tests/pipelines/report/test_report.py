@@ -1,12 +1,14 @@
 """The figures of whole reports."""
 
 import json
+import shutil
 
 import fsspec
 import numpy as np
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from joyvasa.errors import ConfigError
@@ -249,3 +251,14 @@ def test_scored_videos_are_linked_after_the_run_moved_together_with_them(tmp_pat
     moved = project.rename(tmp_path / "elsewhere")
     views = build_report(str(moved / "run")).views
     assert {view.source.location for view in views.values()} == {f"{moved}/v.mp4", f"{moved}/w.mp4"}
+
+
+@pytest.mark.parametrize("animation", [3, None, "x", {"models": 3}, {"models": "elsewhere/bundle"}, {}])
+def test_a_description_with_other_options_is_reported(run, tmp_path, animation):
+    """Options that this version does not read are shown as they are."""
+    shutil.copytree(run, tmp_path / "run")
+    file = tmp_path / "run/run.yaml"
+    description = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(description | {"configuration": {"animation": animation}}))
+    report = build_report(str(tmp_path / "run"))
+    assert yaml.safe_load(report.provenance.configuration) == {"animation": animation}

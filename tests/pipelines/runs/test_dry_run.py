@@ -114,3 +114,12 @@ def test_options_for_people_are_accepted_and_have_no_effect_on_animals(tmp_path,
     people, animals = config.animation_for("human"), config.animation_for("animal")
     assert people == config.animation
     assert (animals.face.detector, animals.driving.normalize_lip) == ("bundle", False)
+
+
+@pytest.mark.parametrize("modes", [["human"], ["human", "animal"], ["animal"]])
+def test_a_detector_for_animals_is_accepted_and_has_no_effect_on_people(tmp_path, manifest, modes):
+    write(manifest, [{**row, "mode": modes[n % len(modes)]} for n, row in enumerate(ROWS)])
+    config = make_config("animation.models=sample", "animation.face.detector=compact")
+    pipeline = check_run(GenerateRun(), manifest, str(tmp_path / "run"), config).run.pipeline
+    used = {spec.stage.config.animation.face.detector for spec in pipeline.stages if spec.name.startswith("portrait")}
+    assert used == {{"human": "bundle", "animal": "compact"}[mode] for mode in modes}
