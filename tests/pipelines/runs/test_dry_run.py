@@ -13,6 +13,7 @@ from pipelines.runs.driver import plan_run
 from pipelines.runs.dry_run import check_run
 from pipelines.runs.evaluate import EvaluateRun
 from pipelines.runs.generate import GenerateRun
+from stages.portrait import PortraitStage
 from tests.manifests.tables import write
 from tests.pipelines.runs.small_runs import make_config
 
@@ -121,5 +122,7 @@ def test_a_detector_for_animals_is_accepted_and_has_no_effect_on_people(tmp_path
     write(manifest, [{**row, "mode": modes[n % len(modes)]} for n, row in enumerate(ROWS)])
     config = make_config("animation.models=sample", "animation.face.detector=compact")
     pipeline = check_run(GenerateRun(), manifest, str(tmp_path / "run"), config).run.pipeline
-    used = {spec.stage.config.animation.face.detector for spec in pipeline.stages if spec.name.startswith("portrait")}
+    used = {
+        spec.stage.config.animation.face.detector for spec in pipeline.stages if isinstance(spec.stage, PortraitStage)
+    }
     assert used == {{"human": "bundle", "animal": "compact"}[mode] for mode in modes}
