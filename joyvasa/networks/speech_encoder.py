@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 
 from joyvasa.errors import ConfigError
 from joyvasa.networks.config import NetworkConfig, size_error
-from joyvasa.networks.speech_layers import FeatureExtractor, FeatureProjection, Transformer
 
 SAMPLE_RATE = 16_000  # Hz, of the audio that HuBERT and wav2vec 2.0 are trained on
 # SpecAugment along time, as in the training of HuBERT and wav2vec 2.0.
@@ -75,26 +75,18 @@ class SpeechEncoderConfig(NetworkConfig):
 class SpeechEncoder(nn.Module):
     """Convolutions, feature projection and transformer of HuBERT or wav2vec 2.0.
 
-    As in FaceFormer and JoyVASA, frames are resampled in time before the transformer.
+    The layers come from `transformers` and are built from sizes, without a download. As in FaceFormer and JoyVASA,
+    frames are resampled in time before the transformer.
     """
 
     def __init__(self, config: SpeechEncoderConfig | None = None) -> None:
         super().__init__()
         self.config = config or SpeechEncoderConfig()
-        width = self.config.hidden_size
-        self.feature_extractor = FeatureExtractor(
-            self.config.conv_dim, self.config.conv_kernel, self.config.conv_stride
-        )
-        self.feature_projection = FeatureProjection(self.config.conv_dim[-1], width)
-        self.encoder = Transformer(
-            width,
-            layers=self.config.num_hidden_layers,
-            heads=self.config.num_attention_heads,
-            hidden=self.config.intermediate_size,
-            position_kernel=self.config.num_conv_pos_embeddings,
-            position_groups=self.config.num_conv_pos_embedding_groups,
-        )
-        self.masked_spec_embed = nn.Parameter(torch.rand(width))
+        model = _transformers_model(self.config)
+        self.feature_extractor = model.feature_extractor
+        self.feature_projection = model.feature_projection
+        self.encoder = model.encoder
+        self.masked_spec_embed = nn.Parameter(torch.rand(self.config.hidden_size))
 
     def forward(self, waveform: Tensor, *, frames_per_second: float, n_frames: int | None = None) -> Tensor:
         """Compute the hidden states of the last layer.
@@ -107,14 +99,16 @@ class SpeechEncoder(nn.Module):
         Returns:
             Hidden states, shape (batch, n_frames, hidden_size).
         """
-        x = self.feature_extractor(waveform[:, None])  # (B, 512, about samples / 320)
+        x = waveform[:, None]  # (B, 1, samples)
+        for layer in self.feature_extractor.conv_layers:
+            x = layer(x)  # (B, 512, about samples / 320)
         x = resample_frames(x, from_hz=self.config.frames_per_second, to_hz=frames_per_second, n_frames=n_frames)
         x = self.feature_projection(x.transpose(1, 2))  # (B, n_frames, 768)
 
         if self.training:
             hidden = random_spans(x.shape[0], x.shape[1]).to(x.device)
             x = torch.where(hidden[..., None], self.masked_spec_embed.to(x.dtype), x)
-        return self.encoder(x)
+        return self.encoder(x).last_hidden_state
 
 
 def resample_frames(features: Tensor, *, from_hz: float, to_hz: float, n_frames: int | None = None) -> Tensor:
@@ -171,3 +165,15 @@ def random_spans(batch: int, n_frames: int) -> Tensor:
     starts = torch.rand(batch, n_starts).topk(min(n_spans, n_starts)).indices  # drawn without replacement
     frames = (starts[..., None] + torch.arange(length)).flatten(1)
     return torch.zeros(batch, n_frames, dtype=torch.bool).scatter_(1, frames, True)
+
+
+def _transformers_model(config: SpeechEncoderConfig) -> Any:
+    """Build the HuBERT of `transformers` with random weights; weights of wav2vec 2.0 also fit."""
+    # Imported here because this takes seconds.
+    from transformers import HubertConfig, HubertModel
+
+    options: dict[str, Any] = asdict(config) | {
+        "num_feat_extract_layers": len(config.conv_dim),
+        "attn_implementation": "eager",  # bit-identical across releases of transformers
+    }
+    return HubertModel(HubertConfig(**options))

@@ -71,7 +71,7 @@ def test_a_half_precision_network_has_float32_inputs_and_outputs(network):
 
 def test_training_hides_frames_and_reaches_every_used_parameter(network):
     network = MotionGenerator(network.config).train()
-    network.audio_encoder.encoder.layer_drop = 0.0  # whole layers are skipped at random
+    network.audio_encoder.encoder.config.layerdrop = 0.0  # transformers skips whole layers at random
     audio = network.audio_features(torch.randn(2, 12_800))
     prediction = network(
         torch.randn(2, 20, 70),
