@@ -139,7 +139,7 @@ def apply_options(config: T, options: Options) -> T:
 
 
 def _validated(kind: type[T], tree: dict[str, Any]) -> T:
-    for key, value in _leaves(tree):
+    for key, value in iterate_options(tree):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError("config_invalid", f"{key} is {value}; expected a finite number")
         if isinstance(value, int) and abs(value) > MAX_WHOLE_NUMBER:
@@ -150,8 +150,8 @@ def _validated(kind: type[T], tree: dict[str, Any]) -> T:
         raise ConfigError("config_invalid", explain_validation_error(error, tree, root="configuration")[0]) from None
 
     # What pydantic converts to a number: `true`, and text such as 1e400.
-    found = dict(_leaves(tree))
-    for key, value in _leaves(config_to_dict(config)):
+    found = dict(iterate_options(tree))
+    for key, value in iterate_options(config_to_dict(config)):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError("config_invalid", f"{key} is {found.get(key)}; expected a finite number")
         if isinstance(found.get(key), bool) and not isinstance(value, bool):
@@ -181,10 +181,11 @@ def config_to_dict(config: Any) -> dict[str, Any]:
     return convert(dataclasses.asdict(config))
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def iterate_options(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the options in nested dictionaries, by their names with dots."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from iterate_options(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from manifests.problems import ManifestError, ScanSummary, safe_text
 from manifests.run.manifest_file import SHARD_RECORDS
 from manifests.scan import Scan
 from manifests.speech import Voices
-from manifests.stats import ManifestStats, Probes, StatsCollector, VideoSizes
+from manifests.stats import ManifestStats, Probes, StatsCollector, VideoSizes, add_known
 
 UNITS = ("record", "portrait", "recording", "second", "distinct_second", "frame", "window")
 NO_PROFILE = "no measured rates, so no GPU hours and no disk space: give --profile FILE|RUN, or --measure"
@@ -66,7 +66,7 @@ class CostEstimate:
     @property
     def total_gpu_hours(self) -> float | None:
         """GPU hours of all stages, None if one is not known."""
-        return _sum(self.gpu_hours.values())
+        return add_known(*self.gpu_hours.values())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as a mapping, for JSON."""
@@ -125,26 +125,11 @@ def estimate_cost(stats: ManifestStats, profile: RateProfile) -> CostEstimate:
         "window": stats.windows,
     }
 
-    worker_hours: dict[str, float | None] = {}
-    gpu_hours: dict[str, float | None] = {}
-    for name, rate in profile.stages.items():
-        amount = units[rate.per]
-        hours = None if amount is None else amount * rate.seconds / 3600
-        worker_hours[name] = hours
-        gpu_hours[name] = None if hours is None else hours * rate.gpus
-
+    stages = profile.stages
+    worker_hours = {k: None if (n := units[r.per]) is None else n * r.seconds / 3600 for k, r in stages.items()}
+    gpu_hours = {name: None if hours is None else hours * stages[name].gpus for name, hours in worker_hours.items()}
     sizes = [None if (n := units[unit]) is None else n * size for unit, size in profile.disk.items()]
-    return CostEstimate(profile.machine, gpu_hours, worker_hours, _sum(sizes) if sizes else None)
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    """Return the sum of values, None if one of them is not known."""
-    total = 0.0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return total
+    return CostEstimate(profile.machine, gpu_hours, worker_hours, add_known(*sizes) if sizes else None)
 
 
 _AMOUNTS = (("seconds", None), ("gpus", 0.0))

@@ -143,8 +143,8 @@ class OptionColumns:
             expected = f"expected one of {inside}" if inside else "its options are the same for all rows"
             return f"a group of options; {expected}: use a column for each option, or rename it"
 
-        plain = {_plain(name): name for name in self.specs}
-        near = plain.get(_plain(column))
+        plain = {normalize_name(name): name for name in self.specs}
+        near = plain.get(normalize_name(column))
         is_own = column in self._run_options
         if not near and not is_own and (matches := difflib.get_close_matches(column, self.specs, n=1, cutoff=NEAR)):
             near = matches[0]
@@ -191,7 +191,8 @@ def _parse_number(value: object, *, whole: bool) -> float | int:
     return int(number)
 
 
-def _plain(name: str) -> str:
+def normalize_name(name: str) -> str:
+    """Return the letters and digits of a name in lower case, by which similar names are recognized."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -17,7 +16,7 @@ from manifests.formats.media_columns import MEDIA_COLUMNS
 from manifests.hash_index import HashIndex
 from manifests.manifest import Manifest, open_readers, resolve_location, unify_extra_schemas
 from manifests.media_files import MediaFileCheck
-from manifests.option_columns import OptionColumns
+from manifests.option_columns import OptionColumns, normalize_name
 from manifests.problems import ManifestError, Problem, ScanSummary, ValueFault, safe_text
 from manifests.record import Options, OptionValue, Record, derive_record_id, encode_content
 from manifests.schema import COLUMN_NAMES, MANIFEST_COLUMNS, parse_record_id
@@ -34,8 +33,11 @@ from manifests.speech import (
 
 DEFAULT_MODE: Mode = "human"
 
-Faults: TypeAlias = dict[int, list[tuple[str, Any, ValueFault]]]
-"""Column, value and fault of every bad value, by index of the row in its block."""
+Fault: TypeAlias = tuple[str, Any, ValueFault]
+"""Column and value of a bad value, and what is wrong with it."""
+
+Faults: TypeAlias = dict[int, list[Fault]]
+"""Faults by index of the row in its block."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,8 @@ class Scan:
         schema = self.extra_schema() if extra else None
         for index, (file, reader) in enumerate(self._readers or open_readers(self.manifest)):
             names = self._find_options(file, reader)
-            columns = reader.columns()  # None if rows can have different columns
-            with_text = columns is None or TEXT in columns  # problems of rows with texts name the option tts
+            # Problems of rows with texts name the option tts.
+            with_text = reader.columns is None or TEXT in reader.columns
             for block in reader.blocks(extra=extra or bool(names) or with_text):
                 if schema is not None:
                     block = replace(block, extra=_with_schema(file, block, schema))
@@ -118,11 +120,6 @@ class Scan:
                 "manifest_empty", f"{name}: has no rows; expected one per record: check how it was created"
             )
 
-    def problems(self) -> Iterator[Problem]:
-        """Yield the problems of all rows, in order."""
-        for scanned in self.blocks():
-            yield from scanned.problems
-
     def _find_options(self, file: str, reader: Reader) -> list[str]:
         """Return the columns of a file that set options.
 
@@ -133,8 +130,7 @@ class Scan:
             return []
         columns = reader.extra_schema().names
         names = sorted(name for name in columns if name in self.options.specs)
-        notes = self.options.check_names(safe_text(file), [name for name in columns if name not in names])
-        self.summary.notes += [note for note in notes if note not in self.summary.notes]
+        self._note(self.options.check_names(safe_text(file), [name for name in columns if name not in names]))
         return names
 
     def _check(
@@ -145,9 +141,9 @@ class Scan:
         texts = read_texts(block.extra) if self._voices else None
         voices = read_voices(block.extra) if texts else None
         records = _parse_block(block, self.manifest.folder, faults, options, texts, voices)
-        self._check_options(records, faults)
-        self._check_voices(records, faults)
-        self._check_required(records, faults)
+        for index, record in enumerate(records):
+            if record and (found := [*self._find_faults(record)]):
+                faults.setdefault(index, []).extend(found)
         _explain_texts(block, faults)
         if self.files:
             self._check_files(self.files, block, records, faults)
@@ -177,37 +173,22 @@ class Scan:
                     faults.setdefault(index, []).append((name, value, fault))
         return [*map(tuple, found)]
 
-    def _check_options(self, records: list[Record | None], faults: Faults) -> None:
-        """Check the options of each valid row together."""
-        for index, record in enumerate(records):
-            if self.options is None or record is None or not record.options:
-                continue
-            try:
+    def _find_faults(self, record: Record) -> Iterator[Fault]:
+        """Check a parsed row: its options together, its voice, and the columns that the run needs."""
+        try:
+            if self.options and record.options:
                 self.options.check(record.mode, record.options)
-            except ValueFault as fault:
-                faults.setdefault(index, []).append(("", "", fault))
-
-    def _check_voices(self, records: list[Record | None], faults: Faults) -> None:
-        """Check that the speech synthesizer has the voices of valid rows."""
-        for index, record in enumerate(records):
-            if self._voices is None or record is None or record.text is None:
-                continue
-            try:
+        except ValueFault as fault:
+            yield "", "", fault
+        try:
+            if self._voices and record.text is not None:
                 self._voices.check(record.voice)
-            except ValueFault as fault:
-                faults.setdefault(index, []).append((VOICE, record.voice or "", fault))
-
-    def _check_required(self, records: list[Record | None], faults: Faults) -> None:
-        """Check that valid rows have the columns that the run needs."""
-        for index, record in enumerate(records):
-            if record is None:
-                continue
-            if self.videos and record.video is None:
-                fault = ValueFault("missing_value", "is empty; expected the path or URI of a finished video")
-                faults.setdefault(index, []).append(("video", "", fault))
-            elif not self.videos:
-                for column, fault in _missing_of_pair(record.image, record.audio or record.text, record.motion):
-                    faults.setdefault(index, []).append((column, "", fault))
+        except ValueFault as fault:
+            yield VOICE, record.voice or "", fault
+        if not self.videos:
+            yield from _missing_of_pair(record.image, record.audio or record.text, record.motion)
+        elif record.video is None:
+            yield "video", "", ValueFault("missing_value", "is empty; expected the path or URI of a finished video")
 
     def _check_files(
         self, files: MediaFileCheck, block: RowBlock, records: list[Record | None], faults: Faults
@@ -252,11 +233,10 @@ class Scan:
             faults.setdefault(index, []).append(("record_id", record_id, fault))
 
     def _note_near_misses(self, extras: list[str]) -> None:
-        standard = {_normalize(name): name for name in COLUMN_NAMES}
+        standard = {normalize_name(name): name for name in COLUMN_NAMES}
         for column in extras:
-            if name := standard.get(_normalize(column)):
-                note = f"column {safe_text(column)} is passed through; rename it if {name} is meant"
-                self._note([note])
+            if name := standard.get(normalize_name(column)):
+                self._note([f"column {safe_text(column)} is passed through; rename it if {name} is meant"])
 
     def _note(self, notes: list[str]) -> None:
         self.summary.notes += [note for note in notes if note not in self.summary.notes]
@@ -277,7 +257,7 @@ def _parse_block(
 
     records: list[Record | None] = []
     for index, raw in enumerate(zip(*columns, strict=True)):
-        bad: list[tuple[str, Any, ValueFault]] = []
+        bad: list[Fault] = []
         row_fault = block.faults.get(index)
         if row_fault:
             bad.append(("", row_fault.value, ValueFault(row_fault.code, row_fault.sentence)))
@@ -295,7 +275,7 @@ def _parse_row(
     number: int,
     raw: tuple[Any, ...],
     folder: str,
-    bad: list[tuple[str, Any, ValueFault]],
+    bad: list[Fault],
     options: Options,
     text: str | None,
     voice: str | None,
@@ -314,7 +294,7 @@ def _parse_row(
     image, audio, motion, record_id, mode, seed, cfg_scale, priority, video = values
     spoken = text if not any((*raw[1:3], raw[-1])) else None
     if video is None and not raw[-1]:
-        bad += [(column, "", fault) for column, fault in _missing_of_pair(raw[0] or None, raw[1] or spoken, raw[2])]
+        bad += _missing_of_pair(raw[0] or None, raw[1] or spoken, raw[2])
     if spoken and len(spoken) > MAX_SPOKEN_CHARACTERS:
         sentence = f"has {len(spoken):,} characters; expected at most {MAX_SPOKEN_CHARACTERS:,}: divide it"
         bad.append((TEXT, spoken, ValueFault("too_long", sentence)))
@@ -344,15 +324,12 @@ def _parse_row(
     )
 
 
-def _missing_of_pair(image: object, audio: object, motion: object) -> list[tuple[str, ValueFault]]:
-    """Return column and fault of each input that a row needs to be animated and does not have."""
-    missing = []
+def _missing_of_pair(image: object, audio: object, motion: object) -> Iterator[Fault]:
+    """Yield the fault of each input that a row needs to be animated and does not have."""
     if image is None:
-        missing.append(("image", ValueFault("missing_value", "is empty; expected a path or URI")))
+        yield "image", "", ValueFault("missing_value", "is empty; expected a path or URI")
     if not audio and not motion:
-        fault = ValueFault("missing_value", "is empty; expected a path or URI here or in motion")
-        missing.append(("audio", fault))
-    return missing
+        yield "audio", "", ValueFault("missing_value", "is empty; expected a path or URI here or in motion")
 
 
 def _explain_texts(block: RowBlock, faults: Faults) -> None:
@@ -395,7 +372,3 @@ def _readable_id(value: Any) -> str | None:
         return None if value in (None, "") else parse_record_id(value)
     except ValueFault:
         return None
-
-
-def _normalize(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.casefold())

@@ -132,10 +132,10 @@ class StatsCollector:
         sound, speech, motion = (part.sums(sizes) for part in (self._recordings, self._speech, self._motions))
         return replace(
             counts,
-            sound_s=_add(sound.row_s, speech.row_s),
-            distinct_sound_s=_add(sound.file_s, speech.file_s),
-            frames=_add(sound.frames, speech.frames, motion.frames),
-            windows=_add(sound.windows, speech.windows),
+            sound_s=add_known(sound.row_s, speech.row_s),
+            distinct_sound_s=add_known(sound.file_s, speech.file_s),
+            frames=add_known(sound.frames, speech.frames, motion.frames),
+            windows=add_known(sound.windows, speech.windows),
             text_s=speech.row_s,
             not_fetched=self._failures[NOT_FETCHED],
             probe_failures=dict(self._failures.most_common()),
@@ -168,7 +168,7 @@ def estimate_speech(text: str) -> float:
     return (len(text) + wide * (WIDE_CHARACTERS - 1)) / SPEECH_RATE
 
 
-def _add(*parts: Any) -> Any:
+def add_known(*parts: Any) -> Any:
     """Return the sum of numbers; None if one is None."""
     return None if None in parts else sum(parts)
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,7 +29,7 @@ from stages.isolation import classify_for_record, map_each
 from stages.media import local_file
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
-from stages.verify_output import VideoOutput, VideoPayload, VideoPlan
+from stages.verify_output import VideoOutput, VideoPayload
 from stages.warnings import WARNING_COLUMNS, warning_facts
 
 MAX_QUEUED_BATCHES = 2  # rendered batches that wait for the composing thread; bounds memory
@@ -82,9 +82,9 @@ class RenderStage(Stage[RenderConfig]):
 
     The soundtrack is `audio`, or the sound of the driving video.
 
-    Payload: `VideoPayload`. Facts: `video`, `video_bytes`, `sha256`, `frames`, `duration_s`, `width`, `height`,
-    `motion_file`, `warnings`, `warning_codes`, `bytes`. Motion is saved here instead of in the motion stage because
-    records of many shards can share a sampled motion, and each shard has its own files.
+    Payload: `VideoPayload`, whose fields are also facts. Further facts: `duration_s`, `motion_file`, `warnings`,
+    `warning_codes`, `bytes`. Motion is saved here instead of in the motion stage because records of many shards can
+    share a sampled motion, and each shard has its own files.
 
     While the networks render a batch, a thread composes and encodes the previous one. A source video is rendered alone,
     in batches of its frames.
@@ -157,23 +157,23 @@ class RenderStage(Stage[RenderConfig]):
         motion_payload: MotionPayload = item.inputs["motion"]
         location = motion_payload.find_sound(record)
         sound = open_files.enter_context(local_file(location, self.media_cache)) if location else None
-        shard = record.shard
-        plan = VideoPlan(
-            video=self._folder.video_path(shard, record.id),
+        output = VideoOutput(
+            storage=self._folder.storage,
+            video=self._folder.video_path(record.shard, record.id),
+            composer=models.build_composer(picture, options),
             n_frames=len(motion),
             frames_per_second=motion.frames_per_second,
             sound=sound,
             sound_channels=motion_payload.sound_channels,
             sound_clock="samples" if record.audio else "file",
+            encoding=options.encoding,
             comment=models.describe_video(record.seed if motion_payload.seed is None else motion_payload.seed),
         )
-        composer = models.build_composer(picture, options)
-        output = VideoOutput(plan, composer, self._folder.storage, options.encoding)
         open_files.callback(output.close)
 
         motion_file = None
         if self.config.save_motion:
-            path = self._folder.motion_path(shard, record.id, SUFFIX)
+            path = self._folder.motion_path(record.shard, record.id, SUFFIX)
             motion_file = path, serialize_motion(motion, motion_payload.provenance)
         return {"output": output, "motion_file": motion_file}
 
@@ -209,7 +209,7 @@ class RenderStage(Stage[RenderConfig]):
         """Copy pixels from the device; return None if the record has failed."""
         if not job.failure:
             try:
-                return job.output.prepare(crops)
+                return job.output.composer.prepare(crops)
             except Exception as error:
                 job.failure = classify_for_record(error)
         return None
@@ -237,13 +237,8 @@ class RenderStage(Stage[RenderConfig]):
 
         video = job.payload
         facts = {
-            "video": video.video,
-            "video_bytes": video.video_bytes,
-            "sha256": video.sha256,
-            "frames": video.frames,
+            **asdict(video),
             "duration_s": video.duration_s,
-            "width": video.width,
-            "height": video.height,
             "motion_file": job.motion_file[0] if job.motion_file else None,
             **warning_facts(job.warnings),
             "bytes": 0,

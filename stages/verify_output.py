@@ -20,8 +20,6 @@ from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
 from stages.isolation import map_each
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from joyvasa.rendering.compose import FrameComposer
 
 
@@ -44,43 +42,30 @@ class VideoPayload:
         return self.frames / self.frames_per_second
 
 
-@dataclass(frozen=True, kw_only=True)
-class VideoPlan:
-    """Properties of a video to write."""
+@dataclass(eq=False, kw_only=True)
+class VideoOutput:
+    """Composes, encodes and publishes one video; the file appears only when it is complete."""
 
+    storage: Storage  # storage of the run folder
     video: str  # path within the run folder
+    composer: FrameComposer  # composer that pastes rendered crops into frames
     n_frames: int  # number of frames
     frames_per_second: float  # frame rate
     sound: Path | None  # file of the soundtrack, or None
     sound_channels: int  # number of channels of `sound`
-    comment: str  # comment tag in the file
     sound_clock: Clock = "samples"  # clock of the soundtrack, see `VideoWriter`
+    encoding: EncodingConfig  # encoder settings
+    comment: str  # comment tag in the file
 
-
-class VideoOutput:
-    """Composes, encodes and publishes one video; the file appears only when it is complete.
-
-    Args:
-        plan: properties of the video.
-        composer: composer that pastes rendered crops into frames.
-        storage: storage of the run folder.
-        encoding: encoder settings.
-    """
-
-    def __init__(self, plan: VideoPlan, composer: FrameComposer, storage: Storage, encoding: EncodingConfig) -> None:
-        self._plan, self._composer, self._storage, self._encoding = plan, composer, storage, encoding
+    def __post_init__(self) -> None:
         self._scratch = ExitStack()
         self._writer: VideoWriter | None = None
-
-    def prepare(self, crops: Tensor) -> np.ndarray:
-        """Convert rendered crops into the input of `write`; see `FrameComposer.prepare`."""
-        return self._composer.prepare(crops)
 
     def write(self, prepared: np.ndarray) -> None:
         """Encode the next frames; the first call starts the encoder.
 
         Args:
-            prepared: result of `prepare`, uint8 RGB (frames, ...).
+            prepared: result of `FrameComposer.prepare`, uint8 RGB (frames, ...).
 
         Raises:
             OutputError: see `VideoWriter`.
@@ -88,17 +73,17 @@ class VideoOutput:
         if self._writer is None:
             self._writer = VideoWriter(
                 self._scratch.enter_context(scratch_folder()) / "video.mp4",
-                width=self._composer.width,
-                height=self._composer.height,
-                frames_per_second=self._plan.frames_per_second,
-                n_frames=self._plan.n_frames,
-                sound=self._plan.sound,
-                sound_channels=self._plan.sound_channels,
-                sound_clock=self._plan.sound_clock,
-                config=self._encoding,
-                metadata={"comment": self._plan.comment},
+                width=self.composer.width,
+                height=self.composer.height,
+                frames_per_second=self.frames_per_second,
+                n_frames=self.n_frames,
+                sound=self.sound,
+                sound_channels=self.sound_channels,
+                sound_clock=self.sound_clock,
+                config=self.encoding,
+                metadata={"comment": self.comment},
             )
-        self._writer.write(self._composer.compose(prepared))
+        self._writer.write(self.composer.compose(prepared))
 
     def publish(self) -> VideoPayload:
         """Finish encoding and move the file into the run folder, replacing an existing one.
@@ -112,16 +97,16 @@ class VideoOutput:
         writer.__exit__(None, None, None)
 
         payload = VideoPayload(
-            video=self._plan.video,
+            video=self.video,
             video_bytes=writer.path.stat().st_size,
             sha256=hash_file(writer.path),
-            frames=self._plan.n_frames,
-            frames_per_second=self._plan.frames_per_second,
-            width=self._composer.width,
-            height=self._composer.height,
+            frames=self.n_frames,
+            frames_per_second=self.frames_per_second,
+            width=self.composer.width,
+            height=self.composer.height,
         )
 
-        with self._storage.staging(self._plan.video) as staged:
+        with self.storage.staging(self.video) as staged:
             shutil.copyfile(writer.path, staged)
         self.close()
         return payload

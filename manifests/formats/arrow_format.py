@@ -49,7 +49,7 @@ class ArrowReader(TypedReader):
 
     def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """See `Reader`."""
-        passed = select_extra_columns(self.columns()) if extra else ()
+        passed = select_extra_columns(self.columns) if extra else ()
         names = [name for name in self._schema.names if passed or name in COLUMN_NAMES]
         number = 1
         try:
@@ -65,7 +65,7 @@ class ArrowReader(TypedReader):
 
     def _read_batch(self, batch: pa.RecordBatch, number: int, names: list[str], passed: tuple[str, ...]) -> RowBlock:
         media = {}
-        for name, column in self._columns.media.items():
+        for name, column in self._media.items():
             array: Any = batch.column(batch.schema.get_field_index(column.source))
             paths = [None] * len(batch)
             if column.has_path:

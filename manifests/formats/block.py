@@ -60,15 +60,12 @@ class Reader(ABC):
 
     row_unit = "line"  # unit of `RowBlock.numbers`: `line` of a text file or `row` of a Parquet file
     holds_media = False  # whether media of the rows may be in the file itself
+    columns: tuple[str, ...] | None = None  # all columns in the order of the file; None if rows can have different ones
 
     def __init__(self, name: str, open_file: OpenFile) -> None:
         self.name = name
         self._open = open_file
         self.notes: list[str] = []  # sentences about the columns
-
-    @abstractmethod
-    def columns(self) -> tuple[str, ...] | None:
-        """Return all columns in the order of the file, or None if rows can have different columns."""
 
     @abstractmethod
     def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
@@ -154,11 +151,8 @@ class PartitionReader(Reader):
         self.notes = reader.notes
         self._standard = {name: value for name, value in values.items() if name in COLUMN_NAMES}
         self._extra = {name: value for name, value in values.items() if name not in COLUMN_NAMES}
-
-    def columns(self) -> tuple[str, ...] | None:
-        """See `Reader`."""
-        columns = self._reader.columns()
-        return None if columns is None else tuple(dict.fromkeys([*columns, *self._standard, *self._extra]))
+        if reader.columns is not None:
+            self.columns = tuple(dict.fromkeys([*reader.columns, *values]))
 
     def extra_schema(self) -> pa.Schema:
         """See `Reader`; text in the columns of the folders."""

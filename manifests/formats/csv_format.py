@@ -27,6 +27,8 @@ class CsvReader(Reader):
     The number of a row is the number of its first line, as an editor shows it.
     """
 
+    columns: tuple[str, ...]
+
     def __init__(self, name: str, open_file: OpenFile, delimiter: str = ",", *, required: str | None = None) -> None:
         start, open_text = find_text(name, open_file)
         super().__init__(name, open_text)
@@ -42,16 +44,12 @@ class CsvReader(Reader):
             self._first_row = lines.offset, lines.number
 
         # pandas writes an empty name for an index column
-        self._columns = tuple(column.strip() or f"column_{index}" for index, column in enumerate(header, start=1))
-        check_columns(name, self._columns, required)
-
-    def columns(self) -> tuple[str, ...]:
-        """See `Reader`."""
-        return self._columns
+        self.columns = tuple(column.strip() or f"column_{index}" for index, column in enumerate(header, start=1))
+        check_columns(name, self.columns, required)
 
     def extra_schema(self) -> pa.Schema:
         """See `Reader`; text in every column."""
-        return pa.schema([(column, pa.string()) for column in select_extra_columns(self._columns)])
+        return pa.schema([(column, pa.string()) for column in select_extra_columns(self.columns)])
 
     def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """See `Reader`."""
@@ -62,7 +60,7 @@ class CsvReader(Reader):
 
     def _rows(self, lines: Lines) -> Iterator[tuple[int, list[str] | RowFault]]:
         """Yield each row as (line number, fields or fault)."""
-        width = len(self._columns)
+        width = len(self.columns)
         rows = csv.reader(lines, delimiter=self._delimiter, strict=True)
         while True:
             number, start = lines.number, lines.offset
@@ -89,11 +87,11 @@ class CsvReader(Reader):
                 yield number, RowFault("wrong_field_count", sentence, self._delimiter.join(fields))
 
     def _block(self, rows: list[tuple[int, list[str] | RowFault]], *, extra: bool) -> RowBlock:
-        empty: list[None] = [None] * len(self._columns)
+        empty: list[None] = [None] * len(self.columns)
         numbers, contents = zip(*rows, strict=True)
         faults = {index: content for index, content in enumerate(contents) if isinstance(content, RowFault)}
         values = zip(*(empty if isinstance(content, RowFault) else content for content in contents), strict=True)
-        columns = dict(zip(self._columns, map(list, values), strict=True))
+        columns = dict(zip(self.columns, map(list, values), strict=True))
 
         table = None
         if extra:

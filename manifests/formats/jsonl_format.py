@@ -37,10 +37,6 @@ class JsonLinesReader(Reader):
                 )
                 raise ManifestError("manifest_format", sentence)
 
-    def columns(self) -> None:
-        """See `Reader`; lines can have different columns."""
-        return
-
     def extra_schema(self) -> pa.Schema:
         """See `Reader`."""
         if not self._types_complete:

@@ -29,18 +29,18 @@ class ParquetReader(TypedReader):
 
     def blocks(self, *, extra: bool = False) -> Iterator[RowBlock]:
         """See `Reader`."""
-        passed = select_extra_columns(self.columns()) if extra else ()
+        passed = select_extra_columns(self.columns) if extra else ()
         names = [name for name in self._schema.names if passed or name in COLUMN_NAMES]
         number = 1
         with self._open() as file:
             try:
                 parquet = _open_parquet(file)
-                if not self._columns.media:
+                if not self._media:
                     for batch in parquet.iter_batches(BLOCK_ROWS, columns=None if passed else names):
                         yield self.build_block(batch, number, passed, {})
                         number += len(batch)
                     return
-                null_counts = {name: _read_null_counts(parquet, column) for name, column in self._columns.media.items()}
+                null_counts = {name: _read_null_counts(parquet, column) for name, column in self._media.items()}
                 for group in range(parquet.metadata.num_row_groups):
                     counts = {name: of_groups[group] for name, of_groups in null_counts.items()}
                     for block in self._read_group(parquet, group, number, names, passed, counts):
@@ -60,7 +60,7 @@ class ParquetReader(TypedReader):
     ) -> Iterator[RowBlock]:
         """Yield the blocks of a row group; of media, only paths are read."""
         n_rows = parquet.metadata.row_group(group).num_rows
-        media = self._columns.media
+        media = self._media
         has_bytes = {name: _find_bytes(parquet, group, column, null_counts[name]) for name, column in media.items()}
         leaves = [*names, *(f"{column.source}.path" for column in media.values() if column.has_path)]
         batches: Iterator[pa.RecordBatch | None] = iter([None])

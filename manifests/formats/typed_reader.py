@@ -10,7 +10,7 @@ import pyarrow.types as is_type
 
 from joyvasa.errors import first_line
 from manifests.formats.block import OpenFile, Reader, RowBlock, check_columns, select_extra_columns
-from manifests.formats.media_columns import TableColumns, classify_columns, locate_media
+from manifests.formats.media_columns import classify_columns, locate_media
 from manifests.formats.plain_types import plain_batch, plain_schema
 from manifests.problems import ManifestError
 from manifests.schema import COLUMN_NAMES
@@ -33,6 +33,7 @@ class TypedReader(Reader):
     """
 
     row_unit = "row"
+    columns: tuple[str, ...]
 
     def __init__(
         self, name: str, open_file: OpenFile, *, file: str, remote: bool = False, required: str | None = None
@@ -41,8 +42,8 @@ class TypedReader(Reader):
         self._file, self._remote = file, remote
         try:
             schema = self._read_schema()
-            self._columns: TableColumns = classify_columns(schema)
-            self._schema = plain_schema(pa.schema([schema.field(column) for column in self._columns.others]))
+            found = classify_columns(schema)
+            self._schema = plain_schema(pa.schema([schema.field(column) for column in found.others]))
         except UnicodeDecodeError:
             sentence = f"{name}: the name of a column is not UTF-8; expected UTF-8: rename it"
             raise ManifestError("manifest_encoding", sentence) from None
@@ -51,9 +52,9 @@ class TypedReader(Reader):
             raise
         except (pa.ArrowException, OSError) as error:
             raise unreadable_table(name, error) from None
-        self.notes = self._columns.notes
-        self.holds_media = bool(self._columns.media)
-        check_columns(name, self.columns(), required)
+        self.columns, self._media, self.notes = found.names, found.media, found.notes
+        self.holds_media = bool(found.media)
+        check_columns(name, self.columns, required)
         for column in self._schema:
             if column.name in COLUMN_NAMES:
                 _check_type(name, column)
@@ -62,13 +63,9 @@ class TypedReader(Reader):
     def _read_schema(self) -> pa.Schema:
         """Return the schema of the file, with its metadata."""
 
-    def columns(self) -> tuple[str, ...]:
-        """See `Reader`."""
-        return self._columns.names
-
     def extra_schema(self) -> pa.Schema:
         """See `Reader`."""
-        return pa.schema([self._schema.field(column) for column in select_extra_columns(self.columns())])
+        return pa.schema([self._schema.field(column) for column in select_extra_columns(self.columns)])
 
     def build_block(
         self,
@@ -94,7 +91,7 @@ class TypedReader(Reader):
 
         faults = {}
         for name, (has_bytes, paths) in media.items():
-            source = self._columns.media[name]
+            source = self._media[name]
             columns[name], found = locate_media(self._file, source, number, has_bytes, paths, remote=self._remote)
             faults |= found
         return RowBlock([*range(number, number + n_rows)], columns, faults, table)

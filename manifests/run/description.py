@@ -125,24 +125,15 @@ class RunDescription:
 _ADAPTER = TypeAdapter(RunDescription)
 
 
-@dataclass(frozen=True)
-class SettingChange:
-    """A setting that changed since the start of a run."""
+def find_changed_settings(old: RunDescription, new: RunDescription) -> list[str]:
+    """Return the changed settings that affect results as texts, in the order of the old description.
 
-    name: str  # dotted, for example `configuration.sampling.steps`
-    old: Any
-    new: Any
-
-    def __str__(self) -> str:
-        return f"{self.name}: {safe_text(self.old)} → {safe_text(self.new)}"
-
-
-def find_changed_settings(old: RunDescription, new: RunDescription) -> list[SettingChange]:
-    """Return the changed settings that affect results, in the order of the old description."""
+    Names are dotted, for example `configuration.sampling.steps: 50 → 25`.
+    """
     before, after = dict(_flat(old._result_settings())), dict(_flat(new._result_settings()))
     names = [*before, *(name for name in after if name not in before)]
     pairs = ((name, before.get(name, ABSENT), after.get(name, ABSENT)) for name in names)
-    return [SettingChange(*pair) for pair in pairs if pair[1] != pair[2]]
+    return [f"{name}: {safe_text(old)} → {safe_text(new)}" for name, old, new in pairs if old != new]
 
 
 def require_same_settings(old: RunDescription, new: RunDescription) -> None:
@@ -153,7 +144,7 @@ def require_same_settings(old: RunDescription, new: RunDescription) -> None:
     """
     changes = find_changed_settings(old, new)
     if changes:
-        shown = "; ".join(map(str, changes[:MAX_SHOWN_CHANGES]))
+        shown = "; ".join(changes[:MAX_SHOWN_CHANGES])
         more = f"; and {len(changes) - MAX_SHOWN_CHANGES} more" if len(changes) > MAX_SHOWN_CHANGES else ""
         sentence = f"the run was started with other settings ({shown}{more}): set them back, or start a new run"
         raise ManifestError("run_changed", sentence)

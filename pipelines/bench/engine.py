@@ -9,7 +9,7 @@ from manifests.record import Record
 from manifests.scratch import scratch_folder
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.timed_run import run_once
-from pipelines.engine import executors
+from pipelines.engine.executors import find_executor
 from pipelines.engine.graph import Pipeline, StageSpec
 from stages.base import Item, Ok, Outcome, Stage
 
@@ -66,5 +66,5 @@ def measure_executor(name: str, n_records: int) -> EngineFigure:
     """
     records = [Record(id=f"record-{number:06d}", seed=number) for number in range(n_records)]
     with scratch_folder() as folder:
-        elapsed_s = run_once(empty_pipeline(), records, executors.create_executor(name), folder / "log").elapsed_s
+        elapsed_s = run_once(empty_pipeline(), records, find_executor(name)(), folder / "log").elapsed_s
     return EngineFigure(name, n_records, elapsed_s, n_records / elapsed_s, 1000 * elapsed_s / n_records)

@@ -54,15 +54,8 @@ def _render(report: Report, rules: list[Markup], shown: set[int] | None = None) 
     script = _asset("tables.js") + _asset("gallery.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
-    environment = Environment(
-        loader=PackageLoader("pipelines.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {**FORMAT_FILTERS, "by_reason": group_by_reason}
-
+    environment = build_environment("pipelines.report")
+    environment.filters["by_reason"] = group_by_reason
     page = environment.get_template("page.html").render(
         report=report,
         policy=POLICY.format(digest),
@@ -72,6 +65,15 @@ def _render(report: Report, rules: list[Markup], shown: set[int] | None = None) 
         shown=shown or set(),
     )
     return page.encode("utf-8", "replace")
+
+
+def build_environment(package: str) -> Environment:
+    """Return the environment of a package's HTML templates, with `FORMAT_FILTERS`."""
+    environment = Environment(
+        loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= FORMAT_FILTERS
+    return environment
 
 
 def _asset(name: str) -> str:

@@ -17,7 +17,7 @@ from manifests.run.events import EventLog
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
 from manifests.storage import open_storage
-from manifests.video_files import build_video_manifest, is_video_source
+from manifests.video_files import build_video_manifest
 from pipelines.engine.events import EventCallback
 from pipelines.engine.graph import Pipeline
 from pipelines.runs.config import RunConfig
@@ -88,8 +88,7 @@ def prepare_dataset(
     _require_extraction_weights(config)  # fail before listing many videos
     folder = RunFolder(open_storage(out))
     manifest = os.fspath(videos)
-    if is_video_source(manifest):
-        content = build_video_manifest(manifest)
+    if content := build_video_manifest(manifest):
         if not folder.storage.exists(RunFolder.RUN):
             folder.storage.write(VIDEOS, content)
         elif not folder.storage.exists(VIDEOS):  # a run of another kind, or of other videos

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from joyvasa.runtime.parsing import parse_json
 from manifests.estimate import RateProfile, StageRate
-from manifests.formats.media_columns import MEDIA_COLUMNS
-from manifests.manifest import open_binary, open_manifest
+from manifests.manifest import open_binary
 from manifests.problems import ManifestError
 from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
-from manifests.scan import Scan
 from manifests.storage import open_storage
 from pipelines.engine.events import EventCallback, EventKind
 from pipelines.engine.statistics import UNIT_COUNTS, RunStatistics, StageStatistics, parse_statistics
@@ -90,12 +86,10 @@ def measure_rates(manifest: str, config: RunConfig, *, on_event: EventCallback |
 
     from pipelines.runs.generate import generate_videos
 
+    sample = dataclasses.replace(config, executor="local", skip_bad_rows=True, where=(), limit=SAMPLE_RECORDS)
     with tempfile.TemporaryDirectory(prefix="joyvasa-rates-") as folder:
-        sample = Path(folder, "sample.jsonl")
-        sample.write_text("".join(json.dumps(row) + "\n" for row in _first_rows(manifest, config)), encoding="utf-8")
         run = str(Path(folder, "run"))
-        local = dataclasses.replace(config, executor="local", where=(), limit=None)
-        result = generate_videos(sample, run, local, on_event=on_event)
+        result = generate_videos(manifest, run, sample, on_event=on_event)
         if not result.counts.statuses.get("ok"):
             raise ManifestError(
                 "rates_unknown",
@@ -106,28 +100,6 @@ def measure_rates(manifest: str, config: RunConfig, *, on_event: EventCallback |
         has_gpu = torch.cuda.is_available()
         machine = f"this machine, models {config.animation.models}" + ("" if has_gpu else ", no GPU")
         return read_run_rates(run, machine=machine, whole_gpu=has_gpu)
-
-
-def _first_rows(manifest: str, config: RunConfig) -> list[dict[str, Any]]:
-    """Return the first good rows of a manifest with absolute paths."""
-    from pipelines.runs.config import build_option_columns
-
-    scan = Scan(open_manifest(manifest), options=build_option_columns(config.animation), voices=config.voices)
-    good = (record for block in scan.blocks() for record in block.records if record)
-    rows = []
-    for record in islice(good, SAMPLE_RECORDS):
-        media = {name: getattr(record, name) for name in MEDIA_COLUMNS}
-        options = {
-            "record_id": record.id,
-            "mode": record.mode,
-            "seed": record.given_seed,
-            "cfg_scale": record.cfg_scale,
-            "text": record.text,
-            "voice": record.voice,
-            **dict(record.options),
-        }
-        rows.append({name: value for name, value in (media | options).items() if value is not None})
-    return rows
 
 
 def build_profile(parts: Iterable[RunStatistics], *, machine: str, whole_gpu: bool = False) -> RateProfile:

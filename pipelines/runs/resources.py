@@ -15,7 +15,7 @@ from joyvasa.errors import ConfigError, suggest_name
 from joyvasa.mode import MODES, Mode
 from joyvasa.runtime.device import count_usable_cores
 from joyvasa.runtime.memory import SMALL_NETWORK_BYTES
-from pipelines.engine import executors
+from pipelines.engine.executors import find_executor
 from pipelines.engine.executors.base import Executor, ExecutorConfig
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.runs.config import RunConfig, StageOptions
@@ -132,7 +132,7 @@ def count_run_gpus(config: RunConfig) -> int:
     """
     if config.ray.gpus is not None:
         return config.ray.gpus
-    n_gpus = executors.count_gpus(config.executor, ExecutorConfig(address=config.ray.address))
+    n_gpus = find_executor(config.executor).count_gpus(ExecutorConfig(address=config.ray.address))
     if not n_gpus and config.executor != "local" and config.ray.address:
         raise ConfigError(
             "gpus_unknown",
@@ -153,4 +153,4 @@ def build_executor(config: RunConfig, pipeline: Pipeline) -> Executor:
         object_store_bytes=cluster.object_store_bytes,
         dashboard=cluster.dashboard,
     )
-    return executors.create_executor(config.executor, executor_config)
+    return find_executor(config.executor)(executor_config)

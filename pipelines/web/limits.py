@@ -1,9 +1,14 @@
-"""Limits of what the page accepts and stores."""
+"""Limits of what the page accepts and stores, and a cache of limited size."""
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+T = TypeVar("T")
 MIB = 2**20
 
 
@@ -26,3 +31,33 @@ class Limits:
     # gallery, table: records per page
     gallery: int = 12
     table: int = 50
+
+
+class ByteCache(Generic[T]):
+    """A thread-safe cache that evicts the least recently used values.
+
+    Args:
+        limit: maximum size in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self.n_bytes = limit, 0
+        self._values: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()  # with their sizes
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> T | None:
+        """Return a cached value, or None."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key][0]
+
+    def put(self, key: Hashable, value: T, n_bytes: int) -> None:
+        """Add a value of this size."""
+        with self._lock:
+            if key not in self._values:
+                self.n_bytes += n_bytes
+                self._values[key] = value, n_bytes
+            while self.n_bytes > self._limit:
+                self.n_bytes -= self._values.popitem(last=False)[1][1]

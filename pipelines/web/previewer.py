@@ -23,6 +23,7 @@ from joyvasa.media.video_reader import probe_video, stream_video
 from joyvasa.mode import Mode
 from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Portrait
+from pipelines.web.limits import ByteCache
 
 PORTRAITS = 4  # encoded portraits kept
 SIDE = 480  # longest side of a preview or poster in pixels
@@ -112,34 +113,25 @@ def _encode(picture: Image.Image, quality: int) -> bytes:
 
 
 class Posters:
-    """A thread-safe cache of posters that evicts the least recently used ones.
+    """The posters of videos, with a cache; may be used by several threads.
 
     Args:
         limit: maximum size in bytes.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._bytes = limit, 0
-        self._posters: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
-        self._lock, self._decoders = threading.Lock(), threading.Semaphore(DECODERS)
+        self._posters: ByteCache[bytes] = ByteCache(limit)
+        self._decoders = threading.Semaphore(DECODERS)
 
     def find(self, video: Path) -> bytes:
         """Return the poster of a video; empty if the video cannot be read."""
         status = video.stat()
         key = (video, status.st_mtime_ns, status.st_size)
-        with self._lock:
-            if key in self._posters:
-                self._posters.move_to_end(key)
-                return self._posters[key]
-
-        with self._decoders:
-            poster = _read_poster(video)
-        with self._lock:
-            if key not in self._posters:
-                self._posters[key] = poster
-                self._bytes += len(poster)
-            while self._bytes > self._limit:
-                self._bytes -= len(self._posters.popitem(last=False)[1])
+        poster = self._posters.get(key)
+        if poster is None:
+            with self._decoders:
+                poster = _read_poster(video)
+            self._posters.put(key, poster, len(poster))
         return poster
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from manifests.run.outcome_table import (
 )
 from manifests.storage import LocalStorage
 from pipelines.runs.selection.run_tables import RunTables
+from pipelines.web.limits import ByteCache
 
 OWN_SCHEMA = pa.schema([*RESULT_FIELDS, *INPUT_FIELDS])  # older tables have fewer columns
 
@@ -38,36 +38,6 @@ class ShardRows:
     saved: pa.Table | None = None  # rows of an unfinished shard; None if the shard is finished
 
 
-class ColumnCache:
-    """A thread-safe cache of columns that evicts the least recently used ones.
-
-    Args:
-        limit: maximum size in bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._bytes = limit, 0
-        self._arrays: OrderedDict[tuple[Any, ...], pa.Array] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[Any, ...]) -> pa.Array | None:
-        """Return a cached array, or None."""
-        with self._lock:
-            array = self._arrays.get(key)
-            if array is not None:
-                self._arrays.move_to_end(key)
-            return array
-
-    def put(self, key: tuple[Any, ...], array: pa.Array) -> None:
-        """Add an array."""
-        with self._lock:
-            if key not in self._arrays:
-                self._bytes += array.nbytes
-                self._arrays[key] = array
-            while self._bytes > self._limit and self._arrays:
-                self._bytes -= self._arrays.popitem(last=False)[1].nbytes
-
-
 class RunRows:
     """Reads the rows of a run while it grows; unchanged shards are not read again.
 
@@ -76,7 +46,7 @@ class RunRows:
         cache: cache for columns; several runs may share it.
     """
 
-    def __init__(self, folder: RunFolder, cache: ColumnCache) -> None:
+    def __init__(self, folder: RunFolder, cache: ByteCache[pa.Array]) -> None:
         assert isinstance(folder.storage, LocalStorage), "the page reads local runs only"
         self._folder, self._storage, self._cache = folder, folder.storage, cache
         self._by_shard: dict[int, ShardRows] = {}
@@ -136,7 +106,8 @@ class RunRows:
         for shard in missing:
             tables[shard.shard], table = table.slice(0, shard.n_rows), table.slice(shard.n_rows)
             for name in schema.names:
-                self._cache.put(self._key(shard, name), tables[shard.shard].column(name).combine_chunks())
+                array = tables[shard.shard].column(name).combine_chunks()
+                self._cache.put(self._key(shard, name), array, array.nbytes)
         return pa.concat_tables([schema.empty_table(), *tables.values()])
 
     def read_rows(self, positions: Sequence[int]) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pyarrow as pa
+
 from joyvasa.runtime.locations import is_remote
 from manifests.manifest import resolve_location
 from manifests.problems import ManifestError
@@ -27,10 +29,10 @@ from pipelines.runs.selection.selection import select_from_tables
 from pipelines.runs.selection.selection_files import write_selection
 from pipelines.web.columns import build_sliders, get_rank
 from pipelines.web.confinement import RunsRoot, find_runs, open_run
-from pipelines.web.limits import Limits
+from pipelines.web.limits import ByteCache, Limits
 from pipelines.web.marks import Marks
 from pipelines.web.records import Query, collect_failures, find_records, is_numeric, list_codes, list_sort_columns
-from pipelines.web.run_rows import ColumnCache, RunRows
+from pipelines.web.run_rows import RunRows
 from pipelines.web.run_state import read_run_state
 from pipelines.web.templating import SELECTIONS, render_stateful, render_template
 
@@ -81,7 +83,7 @@ class RunsBrowser:
 
     def __init__(self, root: RunsRoot, limits: Limits) -> None:
         self._root, self._limits = root, limits
-        self._cache = ColumnCache(limits.column_bytes)
+        self._cache: ByteCache[pa.Array] = ByteCache(limits.column_bytes)
         self._open: OrderedDict[tuple[Any, ...], OpenedRun] = OrderedDict()
         self._lock = threading.Lock()
 

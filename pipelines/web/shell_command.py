@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from joyvasa.config import config_to_dict
+from joyvasa.config import config_to_dict, iterate_options
 from joyvasa.options import AnimationConfig
 
 FLAGS = ("models", "mode", "seed", "device", "precision")
@@ -45,15 +45,7 @@ def changed_options(default: AnimationConfig, config: AnimationConfig) -> dict[s
 
 def flatten_options(config: AnimationConfig) -> dict[str, Any]:
     """Return all options by their names with dots."""
-    return dict(_iterate_options(config_to_dict(config)))
-
-
-def _iterate_options(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _iterate_options(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    return dict(iterate_options(config_to_dict(config)))
 
 
 def _quote_dash(name: str) -> str:

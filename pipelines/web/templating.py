@@ -7,9 +7,9 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
-from pipelines.report.page import FORMAT_FILTERS
+from pipelines.report.page import build_environment
 from pipelines.web.columns import get_column_title
 
 # URL paths of the files of runs, of the posters of their videos, of their selections, and of finished videos.
@@ -51,19 +51,8 @@ def read_asset(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pipelines.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        **FORMAT_FILTERS,
-        "file_url": file_url,
-        "poster_url": poster_url,
-        "column_title": get_column_title,
-    }
+    environment = build_environment("pipelines.web")
+    environment.filters |= {"file_url": file_url, "poster_url": poster_url, "column_title": get_column_title}
     return environment
 
 

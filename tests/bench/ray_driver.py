@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manifests.record import Record
-from pipelines.engine.executors import create_executor
+from pipelines.engine.executors import find_executor
 from pipelines.engine.executors.base import ExecutorConfig
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
@@ -72,7 +72,7 @@ def measure_driver(n_actors: int, n_records: int, *, batch_size: int) -> DriverF
         del marks[1:-1]  # the first and the last
 
     records = (Record(id=f"record-{number:08d}", seed=number) for number in range(n_records))
-    run_pipeline(Pipeline(tuple(specs)), records, count, executor=create_executor("ray", ExecutorConfig(num_cpus=2)))
+    run_pipeline(Pipeline(tuple(specs)), records, count, executor=find_executor("ray")(ExecutorConfig(num_cpus=2)))
     (started, before), (ended, after) = marks
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     rate = n_records / (ended - started)

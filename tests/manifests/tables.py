@@ -82,3 +82,8 @@ def write_odd_table(path):
     rows = {"record_id": ["r0", "r1"], "image": ["p.png"] * 2, "audio": ["s.wav"] * 2}
     pq.write_table(pa.table({**rows, **columns}), path)
     return path
+
+
+def find_problems(scan):
+    """Scan a manifest and return the problems of all rows, in order."""
+    return [problem for block in scan.blocks() for problem in block.problems]

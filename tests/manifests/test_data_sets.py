@@ -107,7 +107,7 @@ def test_the_bytes_of_media_are_not_read_while_rows_are_copied(tmp_path, monkeyp
             return count
 
     monkeypatch.setattr("manifests.manifest.open_binary", lambda path: io.BufferedReader(Counted(path), 4096))
-    assert original("set.parquet").columns() == ("image", "audio", "n")
+    assert original("set.parquet").columns == ("image", "audio", "n")
     rows = copied(tmp_path / "set.parquet", tmp_path / "run")
     assert rows.records == 20
     assert read_bytes < n_bytes

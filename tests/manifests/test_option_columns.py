@@ -10,7 +10,7 @@ from manifests.problems import ManifestError
 from manifests.run.manifest_file import MANIFEST, RunManifest, write_manifest
 from manifests.scan import Scan
 from manifests.storage import open_storage
-from tests.manifests.tables import pair, write
+from tests.manifests.tables import find_problems, pair, write
 
 
 @dataclass
@@ -149,4 +149,4 @@ def test_the_run_keeps_options_with_the_values_of_the_run_where_a_row_has_none(t
 
 def test_plan_checks_options_without_reading_other_columns(tmp_path):
     scan = Scan(open_manifest(write(tmp_path / "m.parquet", [pair(1, **{"pose.yaw": 99.0})])), options=columns())
-    assert [p.column for p in scan.problems()] == ["pose.yaw"]
+    assert [p.column for p in find_problems(scan)] == ["pose.yaw"]

@@ -5,7 +5,7 @@ import pytest
 from manifests.manifest import open_manifest
 from manifests.media_files import MediaFileCheck
 from manifests.scan import Scan
-from tests.manifests.tables import pair, write
+from tests.manifests.tables import find_problems, pair, write
 
 BAD = [
     ("image", {"image": ""}, "image is empty; expected a path or URI"),
@@ -30,7 +30,7 @@ def test_a_problem_names_its_column_once(tmp_path, column, change, text):
     bad = {**pair(0), "record_id": "b" if change else "a", **change}
     path = write(tmp_path / "m.csv", [{**pair(0), "record_id": "a"}, bad])
     with MediaFileCheck() as check:
-        (problem,) = Scan(open_manifest(str(path)), files=check).problems()
+        (problem,) = find_problems(Scan(open_manifest(str(path)), files=check))
     assert problem.column == column
     assert problem.text.startswith(text)
     assert problem.text.count(column) == 1
@@ -38,6 +38,6 @@ def test_a_problem_names_its_column_once(tmp_path, column, change, text):
 
 def test_the_problem_of_a_duplicate_row_names_the_column_once(tmp_path):
     path = write(tmp_path / "m.csv", [pair(0, record_id=""), pair(0, record_id="")])
-    (problem,) = Scan(open_manifest(str(path))).problems()
+    (problem,) = find_problems(Scan(open_manifest(str(path))))
     assert problem.text.startswith("record_id '")
     assert problem.text.endswith("same content as line 2: remove it or give both an id")

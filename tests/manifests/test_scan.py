@@ -16,7 +16,7 @@ from manifests.scan import Scan
 from manifests.speech import Voices
 from manifests.storage import open_storage
 from tests.http_server import serve_http
-from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write
+from tests.manifests.tables import FORMATS, copied, find_problems, pair, scanned, shards_of, write
 
 BAD_VALUES = [
     ("image", "", "missing_value"),
@@ -134,7 +134,7 @@ def test_files_are_looked_up_once_and_reported_for_every_row(tmp_path, monkeypat
     with MediaFileCheck() as check:
         scan = Scan(open_manifest(write(tmp_path / "m.csv", rows)), files=check)
         monkeypatch.setattr(os, "stat", lambda path, **more: (lookups.update([str(path)]), stat(path, **more))[1])
-        problems = list(scan.problems())
+        problems = find_problems(scan)
         monkeypatch.undo()
     assert scan.summary.by_code == {"file_missing": 20, "file_empty": 10, "file_not_regular": 10}
     assert {p.value: p.code for p in problems} == {

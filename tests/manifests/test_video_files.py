@@ -6,7 +6,7 @@ import pytest
 from manifests.manifest import open_manifest
 from manifests.problems import ManifestError
 from manifests.scan import Scan
-from manifests.video_files import build_video_manifest, find_videos, is_video_source
+from manifests.video_files import build_video_manifest, find_videos
 
 
 @pytest.fixture
@@ -46,13 +46,14 @@ def test_a_bucket_gives_uris():
 
 
 def test_a_manifest_is_not_a_video_source(folder):
-    assert is_video_source(str(folder))
-    assert is_video_source("talks/*.mp4")
-    assert not is_video_source("videos.csv")
+    assert find_videos(str(folder))
+    assert find_videos("talks/*.mp4") is not None
+    assert find_videos("videos.csv") is None
     tables = folder.parent / "tables"
     tables.mkdir()
     (tables / "part.csv").write_text("video\na.mp4\n")
-    assert not is_video_source(str(tables))
+    assert find_videos(str(tables)) is None
+    assert build_video_manifest(str(tables)) is None
 
 
 def test_no_video_gives_one_sentence(tmp_path):

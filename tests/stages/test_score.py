@@ -17,7 +17,7 @@ from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok
 from stages.read_video import ReadVideoStage
 from stages.score import ScoreConfig, ScoreStage
-from stages.verify_output import VideoOutput, VideoPlan
+from stages.verify_output import VideoOutput
 from tests.joyvasa.metrics.clips import moving_noise
 from tests.media import write_tone, write_video
 from tests.stages.items import PORTRAIT, UpstreamStages, make_record, options, set_up, transfer
@@ -46,16 +46,18 @@ def with_video(item: Item, run, *, settings=(), moved=0) -> Item:
     size = models.bundle.switches.output_size
     crop = cv2.resize(picture.crop.image, (size, size), interpolation=cv2.INTER_AREA)
     crops = np.repeat(np.roll(crop, moved, axis=1)[None], N_FRAMES, axis=0)
-    plan = VideoPlan(
+    composer = models.build_composer(picture)
+    output = VideoOutput(
+        storage=open_storage(run),
         video=RunFolder(open_storage(run)).video_path(0, "r"),
+        composer=composer,
         n_frames=N_FRAMES,
         frames_per_second=25.0,
         sound=Path(item.record.audio),
         sound_channels=1,
+        encoding=EncodingConfig(crf=10),
         comment="",
     )
-    composer = models.build_composer(picture)
-    output = VideoOutput(plan, composer, open_storage(run), EncodingConfig(crf=10))
     output.write(composer.prepare(torch.from_numpy(crops)))
     return Item(item.record, {**item.inputs, "render": transfer(output.publish())})
 

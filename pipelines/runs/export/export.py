@@ -15,7 +15,7 @@ from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.formats.folder import FolderWriter
 from pipelines.runs.export.formats.parquet import ParquetShardWriter
 from pipelines.runs.export.formats.webdataset import TarWriter
-from pipelines.runs.export.formats.writer import FormatWriter, WriterContext, write_whole
+from pipelines.runs.export.formats.writer import FormatWriter
 from pipelines.runs.export.licenses import StatedLicense, list_stated_licenses, require_accepted
 from pipelines.runs.export.markers import CHECKSUMS, ExportMarkers, WrittenFile, format_checksums
 from pipelines.runs.export.plan import ExportPlan
@@ -90,9 +90,9 @@ def export_dataset(
 
         markers.begin(config.format)
         markers.discard_outdated(plan.shards)
-        writer = open_writer(WriterContext(target, config, plan))
+        writer = open_writer(target, config, plan)
         kept = _write_shards(plan, writer, markers, on_progress)
-        others = _write_descriptions(rows, plan, config, writer, licenses, target)
+        others = _write_descriptions(rows, plan, config, writer, licenses)
         _write_checksums(plan, markers, others, target)
 
     statistics = plan.statistics
@@ -143,16 +143,15 @@ def _write_descriptions(
     config: ExportConfig,
     writer: FormatWriter,
     licenses: list[StatedLicense],
-    target: Storage,
 ) -> list[WrittenFile]:
     """Write the tables of splits, the contact sheet and the data card."""
     files = writer.write_tables(plan.shards)
     overview = make_overview(plan.samples)
     if overview:
-        files.append(write_whole(target, CONTACT_SHEET, overview))
+        files.append(writer.write_file(CONTACT_SHEET, lambda path: path.write_bytes(overview)))
     patterns = {split: writer.list_patterns(split) for split in plan.shards}
     card = write_card(rows, plan, config, licenses, patterns, picture=overview is not None)
-    return [*files, write_whole(target, CARD, card.encode())]
+    return [*files, writer.write_file(CARD, lambda path: path.write_bytes(card.encode()))]
 
 
 def _write_checksums(plan: ExportPlan, markers: ExportMarkers, others: list[WrittenFile], target: Storage) -> None:
@@ -175,8 +174,7 @@ def _write_checksums(plan: ExportPlan, markers: ExportMarkers, others: list[Writ
         markers.remove_inputs(is_new)
 
 
-def open_writer(context: WriterContext) -> FormatWriter:
-    """Return the writer of the format of an export."""
-    if context.config.with_files:
-        return FolderWriter(context)
-    return TarWriter(context) if context.config.format == "webdataset" else ParquetShardWriter(context)
+def open_writer(storage: Storage, config: ExportConfig, plan: ExportPlan) -> FormatWriter:
+    """Return the writer of the format of an export; arguments as in `FormatWriter`."""
+    kind = TarWriter if config.format == "webdataset" else ParquetShardWriter
+    return (FolderWriter if config.with_files else kind)(storage, config, plan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,6 @@ def _build_record(values: tuple[Any, ...]) -> PlannedRecord:
 class _OpenTable:
     path: Path
     writer: pa.RecordBatchFileWriter
-    stack: ExitStack
     bytes: int = 0
     records: int = 0
 
@@ -134,8 +132,7 @@ class ShardTables:
 
     def _start(self, split: str) -> _OpenTable:
         path = self._folder / f"{split}-{len(self.finished.get(split, ())):05d}.arrow"
-        stack = ExitStack()
-        self._open[split] = _OpenTable(path, stack.enter_context(pa.ipc.new_file(str(path), self._schema)), stack)
+        self._open[split] = _OpenTable(path, pa.ipc.new_file(str(path), self._schema))
         return self._open[split]
 
     def _append(self, table: _OpenTable, rows: pa.Table) -> None:
@@ -144,5 +141,5 @@ class ShardTables:
 
     def _close(self, split: str) -> None:
         table = self._open.pop(split)
-        table.stack.close()
+        table.writer.close()
         self.finished.setdefault(split, []).append((table.path, table.records))

@@ -46,7 +46,7 @@ def test_every_changed_setting_is_named_with_both_values():
         manifest=replace(RUN.manifest, fingerprint="ef"),
         bundles={"sample": {"motion": "cc"}},
     )
-    assert [str(change) for change in find_changed_settings(RUN, new)] == [
+    assert find_changed_settings(RUN, new) == [
         "configuration.sampling.steps: 50 → 10",
         "manifest.fingerprint: ab → ef",
         "bundles.sample.motion: cd → cc",

@@ -21,7 +21,7 @@ from pipelines.bench.networks import _attention_flops
 from pipelines.bench.timed_run import REPEAT_MARK, InstrumentedStage, ReplayStage, TimedRun, WorkerLog, run_once
 from pipelines.bench.timing import PeakMemory, time_function, time_in_turns
 from pipelines.cli.bench import bench_command
-from pipelines.engine import executors
+from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.statistics import RunStatistics
 from stages.base import Item
@@ -51,7 +51,7 @@ def test_a_failed_record_is_an_error(tmp_path):
     pipeline = Pipeline((StageSpec(name="render", stage=Double(refuse="b")),))
     records = [Record(id=name) for name in "abc"]
     with pytest.raises(EnvironmentFault, match="record b at stage render: number: odd; expected all"):
-        run_once(pipeline, records, executors.create_executor("local"), tmp_path / "log")
+        run_once(pipeline, records, LocalExecutor(), tmp_path / "log")
 
 
 def test_workers_write_logs_and_their_recorded_inputs_can_be_replayed(tmp_path):
@@ -59,7 +59,7 @@ def test_workers_write_logs_and_their_recorded_inputs_can_be_replayed(tmp_path):
     records = [Record(id=f"r.{n}", seed=n) for n in range(3)]
     recording = tmp_path / "recording"
     recording.mkdir()
-    executor = executors.create_executor("local")
+    executor = LocalExecutor()
     run = run_once(Pipeline((first, second)), records, executor, tmp_path / "log", recording=recording)
     assert len(run.finished_at) == 3
     assert run.ready_at <= run.finished_at[0]

@@ -95,7 +95,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 from pipelines.engine.loop import run_pipeline
-from pipelines.engine.executors import create_executor
+from pipelines.engine.executors import find_executor
 from tests.pipelines.engine.toy_stages import number_rows
 from tests.pipelines.engine.toy_stages import Nothing, diamond
 
@@ -107,7 +107,7 @@ count = 0
 def on_finished(_record):
     global count
     count += 1
-executor = create_executor(sys.argv[1])
+executor = find_executor(sys.argv[1])()
 run_pipeline(diamond(Nothing, batch_size=16), number_rows(int(sys.argv[2])), on_finished, executor=executor)
 print(count, status("VmHWM"))
 """

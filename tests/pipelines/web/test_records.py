@@ -21,10 +21,10 @@ from pipelines.runs.activity import SILENCE_S
 from pipelines.runs.selection.options import SelectionOptions
 from pipelines.web.columns import build_sliders
 from pipelines.web.confinement import ConfinedStorage, RunsRoot, open_run
-from pipelines.web.limits import Limits
+from pipelines.web.limits import ByteCache, Limits
 from pipelines.web.marks import Marks
 from pipelines.web.records import Query, collect_failures, find_records, list_codes, list_sort_columns
-from pipelines.web.run_rows import ColumnCache, RunRows
+from pipelines.web.run_rows import RunRows
 from pipelines.web.run_state import read_run_state
 from pipelines.web.runs_browser import RunsBrowser
 from pipelines.web.templating import render_template
@@ -60,7 +60,7 @@ def run(tmp_path):
 @pytest.fixture
 def rows(run, tmp_path):
     folder = open_run(RunsRoot(str(tmp_path / "root")), "run")
-    run_rows = RunRows(folder, ColumnCache(10_000_000))
+    run_rows = RunRows(folder, ByteCache(10_000_000))
     run_rows.refresh()
     return run_rows
 
@@ -191,11 +191,11 @@ def test_a_table_outside_of_the_root_is_not_read(rows, run, tmp_path):
 
 
 def test_the_cache_of_columns_is_limited(run, tmp_path):
-    cache = ColumnCache(300)
+    cache = ByteCache(300)
     rows = RunRows(open_run(RunsRoot(str(tmp_path / "root")), "run"), cache)
     rows.refresh()
     assert find_records(rows, query(sort="metric_sharpness"), 50).total == 19
-    assert sum(array.nbytes for array in cache._arrays.values()) <= 300
+    assert 0 < cache.n_bytes == sum(array.nbytes for array, _ in cache._values.values()) <= 300
 
 
 @pytest.mark.parametrize(

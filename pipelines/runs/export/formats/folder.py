@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from joyvasa.errors import InputError
-from joyvasa.runtime.files import hash_file
 from pipelines.runs.export.formats.json_values import JsonColumns
-from pipelines.runs.export.formats.writer import WriterContext, get_captions, write_whole
+from pipelines.runs.export.formats.writer import FormatWriter
 from pipelines.runs.export.markers import INPUTS, WrittenFile
 from pipelines.runs.export.media import MediaFile, get_suffix
 from pipelines.runs.export.plan import MAX_FOLDER_RECORDS, PlannedRecord, PlannedShard
@@ -21,19 +21,19 @@ from pipelines.runs.export.statistics import ColumnStats
 INPUT_FOLDERS = {"portrait": f"{INPUTS}/portraits", "audio": f"{INPUTS}/audio"}
 
 
-class FolderWriter:
+@dataclass(eq=False)
+class FolderWriter(FormatWriter):
     """Writes `SPLIT/NAME.mp4`, captions as `SPLIT/NAME.txt`, and one table per split; see `FormatWriter`.
 
     The table is `metadata.jsonl`, or `metadata.parquet` for Parquet. A split with more than 10,000 records has one
     subfolder per shard. Inputs lie in `inputs/`, once per content, and are named by the hash of their content.
     """
 
-    def __init__(self, context: WriterContext) -> None:
-        self._context = context
-        self._parquet = context.config.format == "parquet"
-        kinds = INPUT_FOLDERS if context.config.with_inputs else ()
+    def __post_init__(self) -> None:
+        self._parquet = self.config.format == "parquet"
+        kinds = INPUT_FOLDERS if self.config.with_inputs else ()
         self._names = ["file_name", *(f"{kind}_file" for kind in kinds)]
-        self.schema = pa.schema([*((name, pa.string()) for name in self._names), *context.plan.schema])
+        self.schema = pa.schema([*((name, pa.string()) for name in self._names), *self.plan.schema])
 
     def write_shard(self, shard: PlannedShard) -> list[WrittenFile]:
         """See `FormatWriter`."""
@@ -41,12 +41,10 @@ class FolderWriter:
         folder = self._folder(shard)
         inputs: set[str] = set()
         for records, table in shard.iterate_rows():
-            captions = get_captions(table) if self._context.has_captions else [None] * len(records)
-            for record, caption in zip(records, captions, strict=True):
-                path = f"{folder}/{record.name}.mp4"
-                files.append(self._copy(path, record.video))
+            for record, caption in zip(records, self.get_captions(table), strict=True):
+                files.append(self._copy(f"{folder}/{record.name}.mp4", record.video))
                 if caption is not None:
-                    files.append(write_whole(self._context.storage, f"{folder}/{record.name}.txt", caption.encode()))
+                    files.append(self._write(f"{folder}/{record.name}.txt", caption.encode()))
                 for kind in INPUT_FOLDERS:
                     files += self._copy_input(kind, getattr(record, kind), inputs)
         return files
@@ -65,13 +63,13 @@ class FolderWriter:
         return "parquet" if self._parquet else "jsonl"
 
     def _is_nested(self, split: str) -> bool:
-        return self._context.plan.statistics.splits[split].records > MAX_FOLDER_RECORDS
+        return self.plan.statistics.splits[split].records > MAX_FOLDER_RECORDS
 
     def _folder(self, shard: PlannedShard) -> str:
         return shard.name if self._is_nested(shard.split) else shard.split
 
     def _copy(self, path: str, media: MediaFile) -> WrittenFile:
-        with self._context.storage.staging(path) as staged:
+        with self.storage.staging(path) as staged:
             digest = media.copy(staged)
         return WrittenFile(path, media.bytes, digest)
 
@@ -81,21 +79,19 @@ class FolderWriter:
             return []
         written.add(path)
         try:
-            if self._context.storage.size(path) == media.bytes:
+            if self.storage.size(path) == media.bytes:
                 return [WrittenFile(path, media.bytes, str(media.sha256))]
             content = media.read()
         except (InputError, OSError):
             return []
-        return [write_whole(self._context.storage, path, content)]
+        return [self._write(path, content)]
+
+    def _write(self, path: str, content: bytes) -> WrittenFile:
+        return self.write_file(path, lambda staged: staged.write_bytes(content))
 
     def _write_table(self, split: str, shards: Sequence[PlannedShard]) -> WrittenFile:
-        path = f"{split}/metadata.{self._suffix}"
-        with self._context.storage.staging(path) as staged:
-            if self._parquet:
-                self._write_parquet(staged, shards)
-            else:
-                self._write_lines(staged, shards)
-            return WrittenFile(path, staged.stat().st_size, hash_file(staged))
+        write = self._write_parquet if self._parquet else self._write_lines
+        return self.write_file(f"{split}/metadata.{self._suffix}", lambda path: write(path, shards))
 
     def _write_parquet(self, path: Path, shards: Sequence[PlannedShard]) -> None:
         with pq.ParquetWriter(str(path), self.schema, compression="zstd") as writer:
@@ -103,7 +99,7 @@ class FolderWriter:
                 writer.write_table(table)
 
     def _write_lines(self, path: Path, shards: Sequence[PlannedShard]) -> None:
-        columns = dict(self._context.plan.statistics.columns)
+        columns = dict(self.plan.statistics.columns)
         columns |= {name: ColumnStats(rows=2, nulls=int(name != "file_name")) for name in self._names}
         rows = JsonColumns(self.schema, columns)
         with path.open("wb") as file:
@@ -123,7 +119,7 @@ class FolderWriter:
     def _input_names(self, kind: str, records: list[PlannedRecord]) -> pa.Array:
         media = [getattr(record, kind) for record in records]
         paths = [_locate_input(kind, entry) if entry else None for entry in media]
-        present = {path: self._context.storage.exists(path) for path in dict.fromkeys(paths) if path}
+        present = {path: self.storage.exists(path) for path in dict.fromkeys(paths) if path}
         return pa.array([path if path and present[path] else None for path in paths], pa.string())
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from joyvasa.errors import InputError
-from joyvasa.runtime.files import hash_file
-from pipelines.runs.export.formats.writer import WriterContext
+from pipelines.runs.export.formats.writer import FormatWriter
 from pipelines.runs.export.markers import WrittenFile
 from pipelines.runs.export.media import MediaFile, get_suffix
 from pipelines.runs.export.plan import PlannedRecord, PlannedShard
@@ -21,43 +22,33 @@ MEDIA_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # of th
 FEATURES = {"video": "Video", "portrait": "Image", "audio": "Audio"}
 
 
-class ParquetShardWriter:
+@dataclass(eq=False)
+class ParquetShardWriter(FormatWriter):
     """Writes `SPLIT/00000.parquet`, all with one schema; see `FormatWriter`.
 
     The metadata of the schema names the features of the media columns, so that `datasets` decodes them.
     """
 
-    def __init__(self, context: WriterContext) -> None:
-        self._context = context
-        self._media = [kind for kind in FEATURES if kind == "video" or context.config.with_inputs]
-        schema = pa.schema([*((kind, MEDIA_TYPE) for kind in self._media), *context.plan.schema])
+    suffix = "parquet"
+
+    def __post_init__(self) -> None:
+        self._media = [kind for kind in FEATURES if kind == "video" or self.config.with_inputs]
+        schema = pa.schema([*((kind, MEDIA_TYPE) for kind in self._media), *self.plan.schema])
         features = {kind: {"_type": FEATURES[kind]} for kind in self._media}
         self.schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
     def write_shard(self, shard: PlannedShard) -> list[WrittenFile]:
         """See `FormatWriter`."""
-        path = f"{shard.name}.parquet"
-        plain = [entry.name for entry in self._context.plan.schema if not pa.types.is_nested(entry.type)]
-        with self._context.storage.staging(path) as staged:
-            options: dict[str, Any] = {"compression": "zstd", "use_dictionary": plain, "write_statistics": plain}
-            with pq.ParquetWriter(str(staged), self.schema, **options) as writer:
-                for records, table in _iterate_groups(shard):
-                    media = [self._read(kind, records) for kind in self._media]
-                    columns = [*media, *table.columns]
-                    writer.write_table(pa.table(columns, schema=self.schema), row_group_size=len(records))
-            return [WrittenFile(path, staged.stat().st_size, hash_file(staged))]
+        return [self.write_file(f"{shard.name}.parquet", lambda path: self._write_parquet(path, shard))]
 
-    def write_tables(self, shards: Mapping[str, Sequence[PlannedShard]]) -> list[WrittenFile]:
-        """See `FormatWriter`."""
-        return []
-
-    def list_patterns(self, split: str) -> list[str]:
-        """See `FormatWriter`."""
-        return [f"{split}/*.parquet"]
-
-    def _read(self, kind: str, records: list[PlannedRecord]) -> pa.Array:
-        cells = [_read_cell(record, kind) for record in records]
-        return pa.array(cells, MEDIA_TYPE)
+    def _write_parquet(self, path: Path, shard: PlannedShard) -> None:
+        plain = [entry.name for entry in self.plan.schema if not pa.types.is_nested(entry.type)]
+        options: dict[str, Any] = {"compression": "zstd", "use_dictionary": plain, "write_statistics": plain}
+        with pq.ParquetWriter(str(path), self.schema, **options) as writer:
+            for records, table in _iterate_groups(shard):
+                media = [pa.array([_read_cell(record, kind) for record in records], MEDIA_TYPE) for kind in self._media]
+                columns = [*media, *table.columns]
+                writer.write_table(pa.table(columns, schema=self.schema), row_group_size=len(records))
 
 
 def _read_cell(record: PlannedRecord, kind: str) -> dict[str, Any] | None:

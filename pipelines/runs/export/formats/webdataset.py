@@ -5,48 +5,43 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, cast
 
-from joyvasa.runtime.files import hash_file
 from pipelines.runs.export.formats.json_values import JsonColumns
-from pipelines.runs.export.formats.writer import WriterContext, get_captions
+from pipelines.runs.export.formats.writer import FormatWriter
 from pipelines.runs.export.markers import WrittenFile
 from pipelines.runs.export.media import MediaFile
 from pipelines.runs.export.plan import PlannedShard
 
 
-class TarWriter:
+@dataclass(eq=False)
+class TarWriter(FormatWriter):
     """Writes `SPLIT/00000.tar`; see `FormatWriter`.
 
     Every sample has the same members and every JSON the same keys with one type each, see `JsonColumns`.
     """
 
-    def __init__(self, context: WriterContext) -> None:
-        self._context = context
-        self._json = JsonColumns(context.plan.schema, context.plan.statistics.columns)
+    suffix = "tar"
+
+    def __post_init__(self) -> None:
+        self._json = JsonColumns(self.plan.schema, self.plan.statistics.columns)
 
     def write_shard(self, shard: PlannedShard) -> list[WrittenFile]:
         """See `FormatWriter`."""
-        path = f"{shard.name}.tar"
-        with self._context.storage.staging(path) as staged:
-            with tarfile.open(staged, "w") as tar:
-                for records, table in shard.iterate_rows():
-                    captions = get_captions(table) if self._context.has_captions else [None] * len(records)
-                    for record, row, caption in zip(records, self._json.convert(table), captions, strict=True):
-                        _add_media(tar, f"{record.name}.mp4", record.video)
-                        _add(tar, f"{record.name}.json", json.dumps(row, ensure_ascii=False).encode())
-                        if caption is not None:
-                            _add(tar, f"{record.name}.txt", caption.encode())
-            return [WrittenFile(path, staged.stat().st_size, hash_file(staged))]
+        return [self.write_file(f"{shard.name}.tar", lambda path: self._write_tar(path, shard))]
 
-    def write_tables(self, shards: Mapping[str, Sequence[PlannedShard]]) -> list[WrittenFile]:
-        """See `FormatWriter`."""
-        return []
-
-    def list_patterns(self, split: str) -> list[str]:
-        """See `FormatWriter`."""
-        return [f"{split}/*.tar"]
+    def _write_tar(self, path: Path, shard: PlannedShard) -> None:
+        with tarfile.open(path, "w") as tar:
+            for records, table in shard.iterate_rows():
+                rows, captions = self._json.convert(table), self.get_captions(table)
+                for record, row, caption in zip(records, rows, captions, strict=True):
+                    _add_media(tar, f"{record.name}.mp4", record.video)
+                    _add(tar, f"{record.name}.json", json.dumps(row, ensure_ascii=False).encode())
+                    if caption is not None:
+                        _add(tar, f"{record.name}.txt", caption.encode())
 
 
 class _ChunkReader(io.RawIOBase):

@@ -6,7 +6,8 @@ import torch
 from ray.cluster_utils import Cluster
 
 from joyvasa.errors import ConfigError
-from pipelines.engine import executors
+from pipelines.engine.executors import find_executor
+from pipelines.engine.executors.base import ExecutorConfig
 from pipelines.runs.config import RunConfig
 from pipelines.runs.generate import build_video_pipeline
 from pipelines.runs.resources import count_run_gpus
@@ -57,4 +58,4 @@ def test_without_a_cluster_the_gpus_of_this_machine_count(monkeypatch):
 
 def test_an_unknown_executor_is_refused():
     with pytest.raises(ConfigError, match="expected local or ray"):
-        executors.count_gpus("slurm")
+        find_executor("slurm").count_gpus(ExecutorConfig())

@@ -14,9 +14,10 @@ import ray
 
 from joyvasa.errors import ConfigError
 from manifests.run.outcome import Status
-from pipelines.engine import executors, pools
+from pipelines.engine import pools
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.events import EventKind
+from pipelines.engine.executors import find_executor
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
@@ -237,18 +238,18 @@ def test_a_ray_that_was_already_running_stays_without_the_actors():
 
 def test_an_unknown_executor_is_refused():
     with pytest.raises(ConfigError, match="expected local or ray"):
-        executors.create_executor("slurm")
+        find_executor("slurm")
 
 
 SCRIPT = """
 import sys
 from pipelines.engine.loop import run_pipeline
 from pipelines.engine.interrupts import RunInterrupted
-from pipelines.engine.executors import create_executor
+from pipelines.engine.executors import find_executor
 from pipelines.engine.executors.base import ExecutorConfig
 from tests.pipelines.engine.toy_stages import Draw, diamond, records
 import ray
-executor = create_executor("ray", ExecutorConfig(num_cpus=2, object_store_bytes=100 << 20))
+executor = find_executor("ray")(ExecutorConfig(num_cpus=2, object_store_bytes=100 << 20))
 seconds = float(sys.argv[1])
 def on_finished(record):
     print("finished", flush=True)
